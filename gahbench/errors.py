@@ -1,0 +1,41 @@
+"""Errors that a user can mend; the command line prints them without a traceback and exits with 2."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class GahbenchError(Exception):
+    """Base of every error that gahbench raises for bad input: says what, where, and what is accepted."""
+
+
+class PluginError(GahbenchError):
+    """A plugin cannot be found, loaded or registered."""
+
+
+class ParameterError(GahbenchError):
+    """A parameter is unknown, has the wrong type, or lies out of range."""
+
+
+class SuiteError(GahbenchError):
+    """A suite file cannot be read or does not validate."""
+
+
+class DataError(GahbenchError):
+    """Images are missing, unreadable, or too few."""
+
+
+class ResultsError(GahbenchError):
+    """A results folder is unreadable, in use, or belongs to something else."""
+
+
+def suggestion(wrong: str, accepted: Iterable[str]) -> str:
+    """Return ``; did you mean 'x'?`` for the nearest accepted name, or an empty string."""
+    near = difflib.get_close_matches(wrong, list(accepted), n=1, cutoff=0.5)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def listing(names: Iterable[str]) -> str:
+    """Return the names as one comma-separated line, or ``none``."""
+    return ", ".join(names) or "none"

@@ -1,0 +1,62 @@
+"""What a metric gets to see: a denoiser, clean images, and the same noise for everyone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from gahbench.contracts import Denoiser
+from gahbench.noise import evaluation_noise
+
+#: Images are denoised in batches of about this many pixels, which bounds the memory of any network.
+BATCH_PIXELS = 1 << 17
+
+
+@dataclass
+class Evaluation:
+    """A denoiser on clean images at noise levels.
+
+    Parameters
+    ----------
+    denoiser
+        A trained network or a reference.
+    clean
+        Shape (N, C, H, W).
+    sigmas
+        Noise levels, in the units of the images.
+    noise_seed, split
+        Name the draw of the noise, which depends on nothing else but the noise level and the image.
+    """
+
+    denoiser: Denoiser
+    clean: Tensor
+    sigmas: Sequence[float]
+    noise_seed: int = 0
+    split: str = "test"
+    _denoised: dict[float, Tensor] = field(default_factory=dict, repr=False)
+
+    def noisy(self, sigma: float) -> Tensor:
+        """Return the noisy images at a noise level, shape (N, C, H, W)."""
+        count, *shape = self.clean.shape
+        channels, height, width = shape
+        return self.clean + evaluation_noise(count, (channels, height, width), sigma, self.noise_seed, self.split)
+
+    def denoised(self, sigma: float) -> Tensor:
+        """Return the denoised images at a noise level, shape (N, C, H, W), float32; computed once."""
+        if sigma not in self._denoised:
+            noisy = self.noisy(sigma)
+            size = max(1, BATCH_PIXELS // self.clean[0].numel())
+            with torch.no_grad():
+                batches = [
+                    self.denoiser.denoise(batch, sigma, clean)
+                    for batch, clean in zip(noisy.split(size), self.clean.split(size), strict=True)
+                ]
+            self._denoised[sigma] = torch.cat(batches).float()
+        return self._denoised[sigma]
+
+    def risk(self, sigma: float) -> Tensor | None:
+        """Return the closed-form expected mean squared error per pixel of each image, shape (N,), if there is one."""
+        return self.denoiser.risk(self.clean, sigma)

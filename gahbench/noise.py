@@ -1,0 +1,54 @@
+"""Random numbers by axis: data, noise, initialisation and batches each have seeds of their own.
+
+Changing one axis leaves the others as they were, so that two entrants see the same images under the same noise, and
+comparisons are paired.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Axis = Literal["data", "noise", "initialisation", "batches"]
+
+#: Images are drawn in blocks of this many, each block from its own generator: the first k of n images are the k.
+BLOCK = 64
+
+
+def derive_seed(axis: Axis, *parts: int | float | str) -> int:
+    """Return a seed in [0, 2^63) that depends on the axis and on every part."""
+    text = json.dumps([axis, *parts])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def generator(axis: Axis, *parts: int | float | str, device: torch.device | str = "cpu") -> torch.Generator:
+    """Return a generator seeded by :func:`derive_seed`."""
+    return torch.Generator(device=device).manual_seed(derive_seed(axis, *parts))
+
+
+def evaluation_noise(count: int, shape: tuple[int, int, int], sigma: float, *parts: int | str) -> Tensor:
+    """Return noise of standard deviation ``sigma`` for the first ``count`` images of a split.
+
+    Parameters
+    ----------
+    count, shape
+        Number of images, and the shape (C, H, W) of one.
+    sigma
+        Noise level; other levels have independent noise.
+    parts
+        What else names the draw: the noise seed and the split.
+
+    Returns
+    -------
+    Tensor
+        Float32 of shape (count, C, H, W), on the CPU; the first k of n images have the noise of k.
+    """
+    blocks = []
+    for block in range(0, count, BLOCK):
+        draw = generator("noise", *parts, float(sigma), block)
+        blocks.append(torch.randn(BLOCK, *shape, generator=draw))
+    return sigma * torch.cat(blocks)[:count] if blocks else torch.empty(0, *shape)

@@ -1,0 +1,334 @@
+"""The one registry: every plugin, built in or not, by kind and name.
+
+Plugins come through three doors: the built-in package ``gahbench_plugins``, installed packages with an entry point in
+the group ``gahbench``, and files or folders of files given by the user.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import sys
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, cast
+
+import pluggy
+
+from gahbench import hookspecs
+from gahbench.errors import ParameterError, PluginError, listing, suggestion
+from gahbench.parameters import FILLED_IN, Parameter, constructor_parameters, resolve
+from gahbench.source import FILE_PREFIX, lazy_summary, source_digest, summary
+from gahbench.spec import Spec, format_value, parse_spec
+
+Kind = Literal["architecture", "dataset", "reference", "basis", "metric", "engine"]
+
+#: Hook of each kind of plugin, in the order of listings.
+HOOKS: dict[Kind, str] = {
+    "architecture": "register_architectures",
+    "dataset": "register_datasets",
+    "reference": "register_references",
+    "basis": "register_bases",
+    "metric": "register_metrics",
+    "engine": "register_engines",
+}
+KINDS = tuple(HOOKS)
+ENTRY_POINT_GROUP = "gahbench"
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """One registered plugin."""
+
+    kind: Kind
+    name: str
+    target: Any
+    origin: str
+    preset: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def where(self) -> str:
+        """How errors name the plugin."""
+        return f"{self.kind} '{self.name}'"
+
+    @property
+    def summary(self) -> str:
+        """First line of the docstring, read without importing a lazy plugin."""
+        text = lazy_summary(self.target) if isinstance(self.target, str) else summary(self.target)
+        preset = ", ".join(f"{key}={format_value(value)}" for key, value in self.preset.items())
+        return f"{text} ({preset})" if preset else text
+
+    @functools.cached_property
+    def factory(self) -> Any:
+        """The class itself, imported if need be.
+
+        Raises
+        ------
+        PluginError
+            If the import fails.
+        """
+        if not isinstance(self.target, str):
+            return self.target
+        module, _, attribute = self.target.partition(":")
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise PluginError(f"{self.where} from {self.origin} cannot be imported: {error}") from error
+
+    @functools.cached_property
+    def constructor(self) -> tuple[Parameter, ...]:
+        """All parameters of the constructor."""
+        return constructor_parameters(self.factory, self.where)
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The parameters that a suite may set."""
+        hidden = (*FILLED_IN, *self.preset)
+        return tuple(parameter for parameter in self.constructor if parameter.name not in hidden)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of the plugin's source and of the modules of its own package that it imports."""
+        return source_digest(self.factory)
+
+    def build(self, parameters: dict[str, Any], shape: tuple[int, int, int] | None = None) -> Any:
+        """Call the constructor with resolved parameters, for images of a shape (C, H, W).
+
+        Raises
+        ------
+        ParameterError
+            If the constructor refuses the values with a ``ValueError``, or needs a shape and has none.
+        """
+        given = {**self.preset, **parameters}
+        for parameter in self.constructor:
+            if parameter.name in FILLED_IN:
+                if shape is None:
+                    raise ParameterError(f"{self.where}: '{parameter.name}' is required")
+                given[parameter.name] = shape[0] if parameter.name == "channels" else shape
+        try:
+            return self.factory(**given)
+        except ValueError as error:
+            raise ParameterError(f"{self.where}: {error}") from error
+
+
+@dataclass(frozen=True)
+class Configured:
+    """A plugin with all its parameters resolved: what a suite's line means."""
+
+    plugin: Plugin
+    parameters: dict[str, Any]
+    label: str
+
+    @property
+    def kind(self) -> Kind:
+        """Kind of the plugin."""
+        return self.plugin.kind
+
+    @property
+    def where(self) -> str:
+        """How errors name it."""
+        return f"{self.kind} '{self.label}'"
+
+    def build(self, shape: tuple[int, int, int] | None = None) -> Any:
+        """Build the plugin; an architecture may need the shape (C, H, W) of the images."""
+        return self.plugin.build(self.parameters, shape)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A plugin that could not be loaded: it is listed with its error and breaks nothing else."""
+
+    origin: str
+    error: str
+    traceback: str
+
+
+class Registry:
+    """All plugins that can be found.
+
+    Parameters
+    ----------
+    sources
+        Plugin files, or folders whose files (and packages) are plugins.
+
+    Raises
+    ------
+    PluginError
+        If two plugins share a kind and a name (both origins are named), or a source does not exist.
+    """
+
+    def __init__(self, sources: tuple[Path, ...] = ()) -> None:
+        self.sources = tuple(Path(source).resolve() for source in sources)
+        self.problems: list[Problem] = []
+        self.manager = pluggy.PluginManager("gahbench")
+        self.manager.add_hookspecs(hookspecs)
+        self._plugins: dict[tuple[Kind, str], Plugin] = {}
+        self._add_module("built-in", lambda: importlib.import_module("gahbench_plugins"))
+        for entry in sorted(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)):
+            package = entry.dist.name if entry.dist else entry.value
+            self._add_module(f"package '{package}'", entry.load)
+        for source in self.sources:
+            for file in _plugin_files(source):
+                self._add_module(str(file), functools.partial(load_file, file))
+
+    def names(self, kind: Kind) -> list[str]:
+        """Return the names of one kind, sorted."""
+        return sorted(name for other, name in self._plugins if other == kind)
+
+    def plugins(self, kind: Kind) -> list[Plugin]:
+        """Return the plugins of one kind, sorted by name."""
+        return [self._plugins[kind, name] for name in self.names(kind)]
+
+    def get(self, kind: Kind, name: str) -> Plugin:
+        """Return one plugin.
+
+        Raises
+        ------
+        PluginError
+            If there is none of that name; says which there are, and which failed to load.
+        """
+        if (kind, name) in self._plugins:
+            return self._plugins[kind, name]
+        names = self.names(kind)
+        broken = "".join(f"; note that {p.origin} failed to load: {p.error}" for p in self.problems)
+        raise PluginError(
+            f"unknown {kind} '{name}'{suggestion(name, names) or ';'} registered: {listing(names)}{broken}"
+        )
+
+    def configure(self, kind: Kind, spec: Spec | str, **keywords: Any) -> Configured:
+        """Resolve a plugin's name and parameters into a :class:`Configured`.
+
+        Raises
+        ------
+        PluginError, ParameterError
+            If the name or a parameter is not accepted.
+        """
+        if isinstance(spec, str):
+            spec = parse_spec(spec)
+        plugin = self.get(kind, spec.name)
+        names = [parameter.name for parameter in plugin.parameters]
+        if len(spec.positional) > len(names):
+            raise ParameterError(
+                f"{plugin.where}: {len(spec.positional)} values without a name, but it has the parameters {listing(names)}"
+            )
+        given = dict(zip(names, spec.positional, strict=False))
+        for name, value in {**spec.keywords, **keywords}.items():
+            if name in given:
+                raise ParameterError(f"{plugin.where}: '{name}' is given twice")
+            given[name] = value
+        resolved = resolve(plugin.parameters, given, plugin.where)
+        for parameter in plugin.parameters:
+            if parameter.names and resolved[parameter.name] is not None:
+                inner = self.configure(cast(Kind, parameter.names), resolved[parameter.name])
+                resolved[parameter.name] = inner.label
+        return Configured(plugin, resolved, _label(plugin, resolved))
+
+    def create(self, kind: Kind, spec: Spec | str, shape: tuple[int, int, int] | None = None, **keywords: Any) -> Any:
+        """Build a plugin by name and parameters."""
+        return self.configure(kind, spec, **keywords).build(shape)
+
+    def _add_module(self, origin: str, load: Any) -> None:
+        """Register one plugin module with all that its hooks register, or record why it failed."""
+        module: Any = None
+        try:
+            module = load()
+            if self.manager.is_registered(module):
+                return
+            self.manager.register(module)
+            # A stranger's misspelt hook would otherwise do nothing, silently.
+            self.manager.check_pending()
+            found: list[Plugin] = []
+            others = [other for other in self.manager.get_plugins() if other is not module]
+            for kind, hook in HOOKS.items():
+                caller = self.manager.subset_hook_caller(hook, others)
+                caller(register=_registrar(kind, origin, found))
+        except PluginError:
+            raise
+        except Exception as error:
+            if module is not None and self.manager.is_registered(module):
+                self.manager.unregister(module)
+            reason = f"{type(error).__name__}: {error}"
+            self.problems.append(Problem(origin, reason, traceback.format_exc()))
+            return
+        for plugin in found:
+            known = self._plugins.get((plugin.kind, plugin.name))
+            if known is not None:
+                raise PluginError(f"{plugin.where} is registered twice: by {known.origin} and by {plugin.origin}")
+            self._plugins[plugin.kind, plugin.name] = plugin
+
+
+def _registrar(kind: Kind, origin: str, found: list[Plugin]) -> Any:
+    """Return the ``register`` callback of one hook; used as a decorator it registers the class below it."""
+
+    def register(name: str, target: Any = None, **preset: Any) -> Any:
+        if target is None:
+            return functools.partial(register, name, **preset)
+        if not isinstance(target, str) and not callable(target):
+            raise TypeError(f"register('{name}', ...) takes a class or 'module:Class', not {target!r}")
+        parse_spec(name)
+        found.append(Plugin(kind, name, target, origin, preset))
+        return target
+
+    return register
+
+
+def _label(plugin: Plugin, resolved: dict[str, Any]) -> str:
+    """Write a configured plugin canonically: what differs from the defaults, and what it always shows."""
+    factory = plugin.factory
+    shown = getattr(factory, "always_shown", ())
+    parts = []
+    for place, parameter in enumerate(plugin.parameters):
+        value = resolved[parameter.name]
+        if parameter.name in shown or parameter.required or value != parameter.default:
+            bare = place == 0 and isinstance(value, str)
+            parts.append(format_value(value) if bare else f"{parameter.name}={format_value(value)}")
+    return f"{plugin.name}[{','.join(parts)}]" if parts else plugin.name
+
+
+def _plugin_files(source: Path) -> list[Path]:
+    """Return the plugin files of a source: itself, or the public modules and packages of a folder."""
+    if source.is_file():
+        return [source]
+    if not source.is_dir():
+        raise PluginError(f"{source}: no such plugin file or folder")
+    if (source / "__init__.py").is_file():
+        return [source / "__init__.py"]
+    packages = [child / "__init__.py" for child in source.iterdir() if (child / "__init__.py").is_file()]
+    files = [child for child in source.glob("*.py") if not child.name.startswith("_")]
+    return sorted(files + packages)
+
+
+def load_file(file: Path) -> ModuleType:
+    """Import one plugin file under a name of its own; files beside it can be imported as usual.
+
+    Raises
+    ------
+    Exception
+        Whatever the file raises.
+    """
+    folder, stem = (file.parent.parent, file.parent.name) if file.name == "__init__.py" else (file.parent, file.stem)
+    name = f"{FILE_PREFIX}{stem}"
+    loaded = sys.modules.get(name)
+    if loaded is not None and loaded.__file__ == str(file):
+        return loaded
+    if loaded is not None:
+        name = f"{name}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+    locations = [str(file.parent)] if file.name == "__init__.py" else None
+    spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=locations)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{file} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
