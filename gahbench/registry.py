@@ -96,20 +96,28 @@ class Plugin:
         """SHA-256 of the plugin's source and of the modules of its own package that it imports."""
         return source_digest(self.factory)
 
-    def build(self, parameters: dict[str, Any], shape: tuple[int, int, int] | None = None) -> Any:
-        """Call the constructor with resolved parameters, for images of a shape (C, H, W).
+    def build(self, parameters: dict[str, Any], known: dict[str, Any] | None = None) -> Any:
+        """Call the constructor with resolved parameters, and with what is known of the images.
+
+        Parameters
+        ----------
+        parameters
+            The plugin's own.
+        known
+            ``channels`` and ``shape`` of the images, for a constructor that asks for them.
 
         Raises
         ------
         ParameterError
-            If the constructor refuses the values with a ``ValueError``, or needs a shape and has none.
+            If the constructor refuses the values with a ``ValueError``, or asks for what is not known.
         """
         given = {**self.preset, **parameters}
         for parameter in self.constructor:
             if parameter.name in FILLED_IN:
-                if shape is None:
+                if parameter.name in (known or {}):
+                    given[parameter.name] = (known or {})[parameter.name]
+                elif parameter.required:
                     raise ParameterError(f"{self.where}: '{parameter.name}' is required")
-                given[parameter.name] = shape[0] if parameter.name == "channels" else shape
         try:
             return self.factory(**given)
         except ValueError as error:
@@ -123,6 +131,7 @@ class Configured:
     plugin: Plugin
     parameters: dict[str, Any]
     label: str
+    nested: tuple[Configured, ...] = ()
 
     @property
     def kind(self) -> Kind:
@@ -136,7 +145,7 @@ class Configured:
 
     def build(self, shape: tuple[int, int, int] | None = None) -> Any:
         """Build the plugin; an architecture may need the shape (C, H, W) of the images."""
-        return self.plugin.build(self.parameters, shape)
+        return self.plugin.build(self.parameters, {"channels": shape[0], "shape": shape} if shape else None)
 
 
 @dataclass(frozen=True)
@@ -172,9 +181,10 @@ class Registry:
         for entry in sorted(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)):
             package = entry.dist.name if entry.dist else entry.value
             self._add_module(f"package '{package}'", entry.load)
-        for source in self.sources:
-            for file in _plugin_files(source):
-                self._add_module(str(file), functools.partial(load_file, file))
+        #: The plugin files that the sources hold.
+        self.files = [file for source in self.sources for file in _plugin_files(source)]
+        for file in self.files:
+            self._add_module(str(file), functools.partial(load_file, file))
 
     def names(self, kind: Kind) -> list[str]:
         """Return the names of one kind, sorted."""
@@ -222,11 +232,15 @@ class Registry:
                 raise ParameterError(f"{plugin.where}: '{name}' is given twice")
             given[name] = value
         resolved = resolve(plugin.parameters, given, plugin.where)
+        nested = []
         for parameter in plugin.parameters:
             if parameter.names and resolved[parameter.name] is not None:
-                inner = self.configure(cast(Kind, parameter.names), resolved[parameter.name])
-                resolved[parameter.name] = inner.label
-        return Configured(plugin, resolved, _label(plugin, resolved))
+                try:
+                    nested.append(self.configure(cast(Kind, parameter.names), resolved[parameter.name]))
+                except (ParameterError, PluginError) as error:
+                    raise type(error)(f"{plugin.where}: {parameter.name}={resolved[parameter.name]}: {error}") from error
+                resolved[parameter.name] = nested[-1].label
+        return Configured(plugin, resolved, _label(plugin, resolved), tuple(nested))
 
     def create(self, kind: Kind, spec: Spec | str, shape: tuple[int, int, int] | None = None, **keywords: Any) -> Any:
         """Build a plugin by name and parameters."""
@@ -265,7 +279,7 @@ class Registry:
 def _registrar(kind: Kind, origin: str, found: list[Plugin]) -> Any:
     """Return the ``register`` callback of one hook; used as a decorator it registers the class below it."""
 
-    def register(name: str, target: Any = None, **preset: Any) -> Any:
+    def register(name: str, target: Any = None, /, **preset: Any) -> Any:
         if target is None:
             return functools.partial(register, name, **preset)
         if not isinstance(target, str) and not callable(target):
@@ -285,6 +299,9 @@ def _label(plugin: Plugin, resolved: dict[str, Any]) -> str:
     for place, parameter in enumerate(plugin.parameters):
         value = resolved[parameter.name]
         if parameter.name in shown or parameter.required or value != parameter.default:
+            if parameter.name == "path" and value is not None:
+                # The file's name says enough; the folders above it are one machine's.
+                value = Path(value).name
             bare = place == 0 and isinstance(value, str)
             parts.append(format_value(value) if bare else f"{parameter.name}={format_value(value)}")
     return f"{plugin.name}[{','.join(parts)}]" if parts else plugin.name
@@ -332,3 +349,20 @@ def load_file(file: Path) -> ModuleType:
         del sys.modules[name]
         raise
     return module
+
+
+_default: Registry | None = None
+
+
+def default_registry() -> Registry:
+    """Return the registry of this process: of the run that is under way, or else of what is installed."""
+    global _default
+    if _default is None:
+        _default = Registry()
+    return _default
+
+
+def set_default_registry(registry: Registry) -> None:
+    """Make a registry the one that plugins use to build other plugins in this process."""
+    global _default
+    _default = registry

@@ -1,0 +1,75 @@
+"""gahbench: how good is an image denoiser really, and why.
+
+Plugins bring denoiser architectures, dataset families, references and bases; a suite is a grid of them; a run trains,
+scores, and ends in a leaderboard. In a notebook::
+
+    import gahbench
+
+    run = gahbench.run("quick", out="runs/quick")
+    run.leaderboard()
+
+    unet = gahbench.create("architecture", "unet", width=16)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from gahbench.contracts import Basis, Dataset, Engine, Metric, Optimum, Reference, Scores
+from gahbench.errors import DataError, GahbenchError, ParameterError, PluginError, ResultsError, SuiteError
+from gahbench.hookspecs import hookimpl
+from gahbench.parameters import Names
+
+if TYPE_CHECKING:
+    from gahbench.api import check, create, load_results, plan, run
+    from gahbench.registry import Registry
+    from gahbench.results import Results
+
+__version__ = "0.1.0"
+
+#: Names that are imported when first used, since what they need takes long to import.
+_LAZY = {
+    "Registry": "gahbench.registry",
+    "Results": "gahbench.results",
+    "check": "gahbench.api",
+    "create": "gahbench.api",
+    "load_results": "gahbench.api",
+    "plan": "gahbench.api",
+    "run": "gahbench.api",
+}
+
+__all__ = [
+    "Basis",
+    "DataError",
+    "Dataset",
+    "Engine",
+    "GahbenchError",
+    "Metric",
+    "Names",
+    "Optimum",
+    "ParameterError",
+    "PluginError",
+    "Reference",
+    "Registry",
+    "Results",
+    "ResultsError",
+    "Scores",
+    "SuiteError",
+    "check",
+    "create",
+    "hookimpl",
+    "load_results",
+    "plan",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'gahbench' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY])

@@ -1,0 +1,5 @@
+"""``python -m gahbench``."""
+
+from gahbench.cli import main
+
+main()

@@ -1,0 +1,167 @@
+"""The Python interface; the command line is a thin layer over it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gahbench.registry import Kind, Registry, default_registry, set_default_registry
+
+if TYPE_CHECKING:
+    from gahbench.jobs import Event
+    from gahbench.plan import Plan
+    from gahbench.results import Results
+    from gahbench.runner import Outcome
+    from gahbench.testing import Report
+
+Source = str | Path
+
+
+def create(
+    kind: Kind,
+    name: str,
+    *,
+    channels: int = 1,
+    shape: tuple[int, int, int] | None = None,
+    plugins: Sequence[Source] = (),
+    **parameters: Any,
+) -> Any:
+    """Build any registered plugin outside a suite.
+
+    Parameters
+    ----------
+    kind
+        ``architecture``, ``dataset``, ``reference``, ``basis``, ``metric`` or ``engine``.
+    name
+        Its name, or its name with parameters: ``wavelet[db4,levels=3]``.
+    channels, shape
+        For an architecture that asks for them: channels, or shape (C, H, W), of its images.
+    plugins
+        Plugin files, or folders of them.
+    **parameters
+        The plugin's own parameters.
+
+    Raises
+    ------
+    PluginError, ParameterError
+        If there is no such plugin, or it does not accept a parameter.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> images = gahbench.create("dataset", "c-alpha", alpha=2.0, size=32).images("test", 4)
+    >>> tuple(images.shape)
+    (4, 1, 32, 32)
+    """
+    registry = _registry(plugins)
+    configured = registry.configure(kind, name, **parameters)
+    known = {"channels": channels} if shape is None else {"channels": shape[0], "shape": shape}
+    return configured.plugin.build(configured.parameters, known)
+
+
+def plan(suite: Source, *, entrants: Sequence[str] = (), plugins: Sequence[Source] = ()) -> Plan:
+    """Return the units of a suite, checked, without running any.
+
+    Parameters
+    ----------
+    suite
+        Path of a suite, or the name of one that gahbench ships.
+    entrants
+        Further entrants, each ``name[key=value]``.
+    plugins
+        Plugin files, or folders of them.
+
+    Raises
+    ------
+    GahbenchError
+        If the suite, a plugin or a parameter is not accepted.
+    """
+    from gahbench.plan import make_plan
+    from gahbench.suite import load_suite
+
+    registry = _registry(plugins)
+    return make_plan(load_suite(suite, registry, tuple(entrants)), registry)
+
+
+def run(
+    suite: Source,
+    out: Source | None = None,
+    *,
+    entrants: Sequence[str] = (),
+    plugins: Sequence[Source] = (),
+    engine: str = "processes",
+    workers: int | None = None,
+    report: Callable[[Event], None] = lambda event: None,
+) -> Outcome:
+    """Run a suite; what is done already in the results folder is not done again.
+
+    Parameters
+    ----------
+    suite
+        Path of a suite, or the name of one that gahbench ships.
+    out
+        Results folder; by default ``runs/`` and the name of the suite.
+    entrants
+        Further entrants, each ``name[key=value]``.
+    plugins
+        Plugin files, or folders of them.
+    engine
+        Where units run: ``processes``, ``inline``, or a plugin's.
+    workers
+        Number of workers; the engine chooses by default.
+    report
+        Called with every event.
+
+    Returns
+    -------
+    Outcome
+        Its ``results`` hold the tidy ``scores`` and make the ``leaderboard()``.
+
+    Raises
+    ------
+    GahbenchError
+        If something in the suite is not accepted, or the folder belongs to something else.
+    """
+    from gahbench.runner import run_plan
+
+    planned = plan(suite, entrants=entrants, plugins=plugins)
+    folder = Path(out) if out is not None else Path("runs") / planned.suite.name
+    return run_plan(planned, folder, default_registry(), engine, workers, report)
+
+
+def load_results(folder: Source) -> Results:
+    """Return the results in a folder: tidy ``scores``, ``fits``, ``failures``, and the ``leaderboard()``.
+
+    Raises
+    ------
+    ResultsError
+        If the folder holds none, or they cannot be read.
+    """
+    from gahbench.results import load_results
+
+    return load_results(Path(folder))
+
+
+def check(file: Source) -> list[Report]:
+    """Put every plugin of a file through the contract checks of :mod:`gahbench.testing`.
+
+    Raises
+    ------
+    PluginError
+        If the file cannot be loaded, or registers nothing.
+    """
+    from gahbench.testing import check_file
+
+    return check_file(Path(file))
+
+
+def _registry(plugins: Sequence[Source]) -> Registry:
+    """Return the registry with these plugin files, and make it this process's own."""
+    sources = tuple(Path(source).resolve() for source in plugins)
+    registry = default_registry()
+    if not sources:
+        return registry
+    registry = Registry(sources)
+    set_default_registry(registry)
+    return registry

@@ -1,0 +1,21 @@
+"""The command line: thin calls to the Python interface."""
+
+from __future__ import annotations
+
+import sys
+
+from gahbench.errors import GahbenchError
+
+
+def main() -> None:
+    """Run the command line; bad input ends in one message and exit status 2."""
+    from gahbench.cli.app import app
+
+    try:
+        app()
+    except GahbenchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,181 @@
+"""The commands ``run plan list describe leaderboard check new``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from gahbench.runner import Outcome
+
+app = typer.Typer(
+    help="How good is an image denoiser really, and why: train, score, and rank denoisers against optimal rates, "
+    "oracles and optimal denoisers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+
+SuiteArgument = Annotated[str, typer.Argument(help="Path of a suite, or the name of one that gahbench ships.")]
+PluginsOption = Annotated[
+    list[Path] | None,
+    typer.Option("--plugins-dir", "-p", help="A plugin file, or a folder of them. May be repeated."),
+]
+EntrantOption = Annotated[
+    list[str] | None,
+    typer.Option("--entrant", "-e", help="A further entrant: name[key=value,...]. May be repeated."),
+]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", "-o", help="Results folder. [default: runs/ and the suite's name]")
+]
+
+
+class NewKind(StrEnum):
+    """Kinds of plugin that have a template."""
+
+    architecture = "architecture"
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        import gahbench
+
+        typer.echo(f"gahbench {gahbench.__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    suite: SuiteArgument = "quick",
+    out: OutOption = None,
+    entrant: EntrantOption = None,
+    plugins_dir: PluginsOption = None,
+    engine: Annotated[str, typer.Option(help="Where units run: processes, inline, or a plugin's.")] = "processes",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Number of workers. [default: the engine chooses]")
+    ] = None,
+) -> None:
+    """Run a suite and print its leaderboard. What is done already is not done again.
+
+    Exit status: 0 all units done, 1 some failed, 2 bad input, 130 interrupted.
+    """
+    from gahbench import api
+    from gahbench.collect import count_done
+    from gahbench.progress import ProgressReport
+    from gahbench.runner import run_plan
+
+    console = Console(stderr=True)
+    planned = api.plan(suite, entrants=entrant or (), plugins=plugins_dir or ())
+    folder = out if out is not None else Path("runs") / planned.suite.name
+    with ProgressReport(planned, count_done(planned, folder), console) as report:
+        outcome = run_plan(planned, folder, api.default_registry(), engine, workers, report)
+    if outcome.done:
+        _print_board(folder)
+    _conclude(outcome, console)
+
+
+@app.command()
+def plan(
+    suite: SuiteArgument = "quick",
+    out: OutOption = None,
+    entrant: EntrantOption = None,
+    plugins_dir: PluginsOption = None,
+) -> None:
+    """Show the units of a suite, what is done already, and an estimate of the work; run nothing."""
+    from gahbench import api
+    from gahbench.cli.planned import print_plan
+
+    planned = api.plan(suite, entrants=entrant or (), plugins=plugins_dir or ())
+    print_plan(planned, out if out is not None else Path("runs") / planned.suite.name, Console())
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[str | None, typer.Argument(help="Only one kind: architecture, dataset, ..., suite.")] = None,
+    plugins_dir: PluginsOption = None,
+) -> None:
+    """List the plugins and suites that can be used, and plugins that failed to load."""
+    from gahbench.cli.listing import print_list
+
+    print_list(kind, tuple(plugins_dir or ()), Console())
+
+
+@app.command()
+def describe(
+    name: Annotated[str, typer.Argument(help="A plugin, optionally with parameters, or a suite.")],
+    plugins_dir: PluginsOption = None,
+) -> None:
+    """Describe a plugin: what it is, its parameters and where it comes from."""
+    from gahbench.cli.describing import print_description
+
+    print_description(name, tuple(plugins_dir or ()), Console())
+
+
+@app.command()
+def leaderboard(
+    folder: Annotated[Path, typer.Argument(help="A results folder.")],
+) -> None:
+    """Print the leaderboard of a results folder."""
+    _print_board(folder)
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="A plugin file, or a folder of them.")],
+) -> None:
+    """Put the plugins of a file through the contract checks.
+
+    Exit status: 0 all passed, 1 some failed, 2 the file cannot be loaded.
+    """
+    from gahbench import api
+
+    reports = api.check(file)
+    for report in reports:
+        typer.echo(str(report))
+    failed = sum(not report.passed for report in reports)
+    typer.echo(f"{len(reports) - failed} of {len(reports)} plugins passed")
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def new(
+    kind: Annotated[NewKind, typer.Argument(help="What to write.")],
+    name: Annotated[str, typer.Argument(help="Name of the plugin, such as my-denoiser.")],
+    folder: Annotated[Path, typer.Option("--folder", help="Where to write it.")] = Path(),
+) -> None:
+    """Write a commented one-file plugin that runs as it is."""
+    from gahbench.scaffold import write_plugin
+
+    file = write_plugin(kind.value, name, folder)
+    typer.echo(f"wrote {file}; now try")
+    typer.echo(f"  gahbench check {file}")
+    typer.echo(f"  gahbench run quick --plugins-dir {file} --entrant {name}")
+
+
+def _print_board(folder: Path) -> None:
+    from gahbench import api
+    from gahbench.report.tables import print_board
+
+    print_board(api.load_results(folder), Console())
+
+
+def _conclude(outcome: Outcome, console: Console) -> None:
+    """Say where the board is, and end with the exit status that the outcome deserves."""
+    console.print(f"board, scores and figures: {outcome.folder}", highlight=False, soft_wrap=True)
+    if outcome.stopped:
+        console.print(f"stopped with {outcome.waiting} units to do; the same command goes on from here", style="yellow")
+        raise typer.Exit(130)
+    if outcome.failed:
+        console.print(
+            f"{outcome.failed} units failed; tracebacks are in {outcome.folder / 'failures'}", style="red", soft_wrap=True
+        )
+        raise typer.Exit(1)

@@ -1,0 +1,93 @@
+"""From the store to the tidy table."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gahbench.plan import Plan, Unit
+from gahbench.store import Store
+
+if TYPE_CHECKING:
+    from gahbench.results import Results
+
+#: Raised when boards are written differently from the same units.
+BOARD_VERSION = 1
+
+
+def state_digest(plan: Plan, units: Iterable[Unit], store: Store) -> str:
+    """Return a digest of all that a board depends on: which units are done, and why others failed."""
+    state = [(unit.folder, "done" if store.is_done(unit) else store.failure(unit)) for unit in units]
+    facts = [BOARD_VERSION, plan.suite.name, plan.suite.baseline, [str(fact) for fact in plan.datasets], sorted(state, key=str)]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def count_done(plan: Plan, folder: Path) -> int:
+    """Return how many units of a plan are done in a results folder."""
+    store = Store(folder)
+    return sum(map(store.is_done, plan.units))
+
+
+def collect(plan: Plan, units: Iterable[Unit], store: Store) -> Results:
+    """Read finished and failed units into :class:`gahbench.results.Results`.
+
+    Raises
+    ------
+    ResultsError
+        If a finished unit cannot be read.
+    """
+    import pandas as pd
+
+    from gahbench.results import Results
+
+    scores: list[pd.DataFrame] = []
+    fits: list[dict[str, Any]] = []
+    failures: list[dict[str, Any]] = []
+    failed_fits: set[str] = set()
+    entrants = [entrant.label for entrant in plan.suite.entrants]
+    for unit in sorted(units, key=lambda unit: unit.kind != "fit"):
+        if unit.entrant not in entrants:
+            entrants.append(unit.entrant)
+        who = {"dataset": unit.dataset, "entrant": unit.entrant, "seed": unit.seed}
+        if store.is_done(unit):
+            done = store.done(unit) or {}
+            if unit.kind == "fit":
+                fits.append({**who, **{name: done[name] for name in _FIT_FACTS}})
+                continue
+            rows = pd.DataFrame(store.read_scores(unit), columns=["sigma", "image", "value"])
+            scores.append(
+                rows.assign(**who, suite=plan.suite.name, kind=done["kind"], split=unit.split, metric=unit.metric)
+            )
+            continue
+        error = store.failure(unit)
+        if unit.kind == "fit" and error is not None:
+            failed_fits.add(unit.key)
+        if error is None and unit.requires in failed_fits:
+            continue
+        failures.append({**who, "stage": unit.kind, "metric": unit.metric, "error": error or "not run yet"})
+    columns = ["suite", "dataset", "entrant", "kind", "seed", "split", "sigma", "metric", "image", "value"]
+    table = pd.concat(scores, ignore_index=True) if scores else pd.DataFrame(columns=columns)
+    types = {"sigma": "float64", "value": "float64", "seed": "Int64", "image": "Int64"}
+    channels = [dict(zip(("channels", "height", "width"), fact.shape, strict=True)) for fact in plan.datasets]
+    return Results(
+        suite=plan.suite.name,
+        scores=table[columns].astype(types),
+        fits=pd.DataFrame(fits, columns=["dataset", "entrant", "seed", *_FIT_FACTS]).astype({"seed": "Int64"}),
+        failures=pd.DataFrame(failures, columns=["dataset", "entrant", "seed", "stage", "metric", "error"]).astype(
+            {"seed": "Int64"}
+        ),
+        datasets=pd.DataFrame(
+            [
+                {"dataset": fact.label, "optimum": fact.optimum, "slope": fact.slope, **size}
+                for fact, size in zip(plan.datasets, channels, strict=True)
+            ]
+        ).astype({"slope": "float64"}),
+        entrants=entrants,
+        baseline=plan.suite.baseline,
+    )
+
+
+_FIT_FACTS = ("parameters", "train_seconds", "steps", "device", "precision", "compiled", "budget")

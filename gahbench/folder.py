@@ -1,0 +1,155 @@
+"""The results folder of one suite: whose it is, what is planned in it, and that one run at a time uses it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from gahbench.errors import ResultsError
+from gahbench.jobs import unit_from_message
+from gahbench.plan import Plan, Unit
+from gahbench.store import Store, describe, write_json
+
+PLAN = "plan.json"
+
+
+class Folder:
+    """A results folder.
+
+    Parameters
+    ----------
+    path
+        The folder, which need not exist yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def open(self, plan: Plan) -> list[Unit]:
+        """Take the folder for a plan, and return the units of entrants that earlier runs had added to it.
+
+        Raises
+        ------
+        ResultsError
+            If the folder belongs to another suite or protocol; says in what they differ.
+        """
+        recorded = self.check(plan)
+        extra = self._added_before(plan, recorded["units"] if recorded else [])
+        content = {
+            "suite": plan.suite.name,
+            "protocol": plan.protocol,
+            "units": [
+                {**describe(unit), "added": unit.entrant in plan.suite.added or unit in extra}
+                for unit in [*plan.units, *extra]
+            ],
+        }
+        if content != recorded:
+            write_json(self.path / PLAN, content)
+        return extra
+
+    def check(self, plan: Plan) -> dict[str, Any] | None:
+        """Return what the folder records, having checked that a plan may use it.
+
+        Raises
+        ------
+        ResultsError
+            As :meth:`open`.
+        """
+        recorded = self.recorded()
+        if recorded is not None:
+            self._check(plan, recorded)
+        return recorded
+
+    def recorded(self) -> dict[str, Any] | None:
+        """Return the plan that the folder records; ``None`` for a folder that is new.
+
+        Raises
+        ------
+        ResultsError
+            If the record cannot be read, or the folder holds other things.
+        """
+        file = self.path / PLAN
+        try:
+            content = json.loads(file.read_bytes())
+        except FileNotFoundError:
+            if self.path.is_dir() and (others := [child.name for child in self.path.iterdir() if child.name != ".lock"]):
+                raise ResultsError(
+                    f"{self.path}: not a results folder (it holds {others[0]} but no {PLAN}); give a new or empty one"
+                ) from None
+            return None
+        except (OSError, ValueError) as error:
+            raise ResultsError(f"{file}: cannot be read ({error}); give another results folder") from error
+        if not isinstance(content, dict) or not {"suite", "protocol", "units"} <= set(content):
+            raise ResultsError(f"{file}: not the plan of a gahbench suite; give another results folder")
+        return content
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other runs out of the folder while this one uses it.
+
+        Raises
+        ------
+        ResultsError
+            If another run is using it, or it cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise ResultsError(f"{self.path}: cannot be used as a results folder: {error}") from error
+        with file:
+            try:
+                import fcntl
+            except ImportError:
+                yield  # A system without file locks.
+                return
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise ResultsError(
+                    f"{self.path}: another run is using this results folder; wait for it or give another one"
+                ) from error
+            yield
+
+    def _check(self, plan: Plan, recorded: dict[str, Any]) -> None:
+        advice = f"give another folder with --out, or delete {self.path}"
+        if recorded["suite"] != plan.suite.name:
+            raise ResultsError(
+                f"{self.path}: holds results of the suite '{recorded['suite']}', not '{plan.suite.name}'; {advice}"
+            )
+        differences = list(_differences(recorded["protocol"], json.loads(json.dumps(plan.protocol, default=str))))
+        if differences:
+            raise ResultsError(
+                f"{self.path}: holds results of another protocol of '{plan.suite.name}': {'; '.join(differences)}; {advice}"
+            )
+
+    def _added_before(self, plan: Plan, recorded: list[dict[str, Any]]) -> list[Unit]:
+        """Return recorded units of entrants that are not in this plan but were measured on the same columns."""
+        columns = {(unit.dataset, unit.split, unit.metric): unit.column for unit in plan.units if unit.column}
+        current = {entrant.label for entrant in plan.suite.entrants}
+        store = Store(self.path)
+        scores, fits = [], {}
+        for record in recorded:
+            fields = {name: value for name, value in record.items() if name != "added"}
+            if not record["added"] or record["entrant"] in current:
+                continue
+            unit = unit_from_message(fields)
+            if not store.is_done(unit):
+                continue
+            if unit.kind == "fit":
+                fits[unit.key] = unit
+            elif columns.get((unit.dataset, unit.split, unit.metric)) == unit.column:
+                scores.append(unit)
+        needed = {unit.requires for unit in scores}
+        return [*(fit for key, fit in fits.items() if key in needed), *scores]
+
+
+def _differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in sorted({*old, *new}):
+            yield from _differences(old.get(name), new.get(name), f"{where}.{name}" if where else name)
+    elif old != new:
+        yield f"{where} was {json.dumps(old)}, now {json.dumps(new)}"

@@ -1,0 +1,76 @@
+"""What an engine gets: units to run, where to keep them, and whom to tell."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from gahbench.plan import Unit
+from gahbench.store import Store, describe
+
+EventKind = Literal["started", "progress", "finished", "failed", "note"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a unit.
+
+    Parameters
+    ----------
+    kind
+        ``started``, ``progress``, ``finished``, ``failed``, or ``note`` (something worth telling).
+    unit
+        The unit.
+    details
+        For ``progress``: the fields of :class:`gahbench.training.trainer.Progress`; for ``finished``: ``seconds``; for
+        ``failed``: ``error`` and ``traceback``; for ``note``: ``text``.
+    """
+
+    kind: EventKind
+    unit: Unit
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Job:
+    """Units for an engine to run.
+
+    Parameters
+    ----------
+    units
+        Those to run, each after the unit whose key it ``requires`` (which is among them, or done already).
+    store
+        Where finished units are.
+    sources
+        Plugin files and folders that workers must load.
+    report
+        To be called with every event, from one thread.
+    stop
+        Set when the run is to end: units in flight write a checkpoint and stop.
+    planned_fits
+        Fits in the whole plan, done or not: threads are shared out by it, so that a run that resumes computes with as
+        many threads as the one that was cut off, and rounds alike.
+    workers
+        How many to use; ``None`` for as many as make sense.
+    """
+
+    units: Sequence[Unit]
+    store: Store
+    sources: tuple[Path, ...]
+    report: Callable[[Event], None]
+    stop: threading.Event
+    planned_fits: int
+    workers: int | None = None
+
+
+def unit_message(unit: Unit) -> dict[str, Any]:
+    """Return a unit as the plain JSON that :func:`unit_from_message` reads in a worker."""
+    return describe(unit)
+
+
+def unit_from_message(message: dict[str, Any]) -> Unit:
+    """Return the unit that a message describes; its planned work is not carried."""
+    return Unit(work=0.0, **message)

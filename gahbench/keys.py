@@ -1,0 +1,21 @@
+"""Keys: what decides an outcome, hashed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+#: Raised when a change of gahbench itself changes what fits or scores come out; finished units are then done again.
+FIT_VERSION = 1
+SCORE_VERSION = 1
+
+
+def canonical(value: Any) -> str:
+    """Return the canonical JSON of a value: sorted names, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=str)
+
+
+def key_of(value: Any) -> str:
+    """Return the key of a value: the first 20 hexadecimal digits of the SHA-256 of its canonical JSON."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:20]

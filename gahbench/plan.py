@@ -1,0 +1,283 @@
+"""The plan of a suite: every unit of work, checked, with its key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from gahbench.contracts import Dataset, Shape, Split
+from gahbench.errors import DataError, GahbenchError, ParameterError
+from gahbench.keys import FIT_VERSION, SCORE_VERSION, key_of
+from gahbench.registry import Configured, Registry
+from gahbench.suite import Suite
+
+#: Fields of the training that only watch a fit, or allow one.
+WATCHING = ("validations", "validation_images", "allow_time_budget")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One piece of work: a fit (train a network) or a score (measure a denoiser with one metric on one split).
+
+    Parameters
+    ----------
+    kind
+        ``fit`` or ``score``.
+    key
+        Hash of all that decides the outcome.
+    dataset, entrant
+        Labels.
+    entrant_kind
+        ``architecture`` or ``reference``.
+    seed
+        Training seed; ``None`` for a reference.
+    split, metric
+        What a score unit measures.
+    requires
+        Key of the fit that a score unit needs.
+    column
+        Hash of all that decides a score but the entrant: only scores of one column may be compared.
+    work
+        Planned multiply-adds, about; infinite for a budget of seconds.
+    payload
+        What a worker needs to do it: plain JSON.
+    """
+
+    kind: Literal["fit", "score"]
+    key: str
+    dataset: str
+    entrant: str
+    entrant_kind: Literal["architecture", "reference"]
+    seed: int | None
+    split: Split | None
+    metric: str | None
+    requires: str | None
+    column: str | None
+    work: float
+    payload: dict[str, Any] = field(hash=False)
+
+    @property
+    def label(self) -> str:
+        """The unit in a line of progress."""
+        seed = "" if self.seed in (None, 0) else f" (seed {self.seed})"
+        measured = f" {self.metric} on {self.split}" if self.kind == "score" else ""
+        return f"{self.kind} {self.entrant} on {self.dataset}{seed}{measured}"
+
+    @property
+    def folder(self) -> str:
+        """Name of the unit's folder in the store."""
+        return f"{self.kind}-{self.key}"
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What the board says of a dataset."""
+
+    label: str
+    optimum: str
+    slope: float | None
+    shape: Shape
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All units of a suite, fits first."""
+
+    suite: Suite
+    units: tuple[Unit, ...]
+    datasets: tuple[DatasetFacts, ...]
+    parameters: dict[tuple[str, str], int]
+
+    @property
+    def fits(self) -> tuple[Unit, ...]:
+        """The units that train."""
+        return tuple(unit for unit in self.units if unit.kind == "fit")
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """What rows of one board must share; noise levels, metrics, entrants and datasets may grow."""
+        scoring = self.suite.scoring
+        return {
+            "training": self.suite.training.model_dump(mode="json"),
+            "seeds": list(self.suite.seeds),
+            "images": scoring.images,
+            "splits": list(scoring.splits),
+            "noise_seed": scoring.noise_seed,
+        }
+
+
+def make_plan(suite: Suite, registry: Registry) -> Plan:
+    """Expand a suite into units, and check what can be checked without computing.
+
+    Raises
+    ------
+    GahbenchError
+        If a dataset holds too few images, or an entrant cannot take the images of a dataset; the message names the
+        suite, both, and what would be accepted.
+    """
+    units: list[Unit] = []
+    facts: list[DatasetFacts] = []
+    parameters: dict[tuple[str, str], int] = {}
+    scores: list[Unit] = []
+    for configured in suite.datasets:
+        try:
+            dataset: Dataset = configured.build()
+            _check_counts(suite, configured, dataset)
+            facts.append(DatasetFacts(configured.label, dataset.optimum.kind, dataset.optimum.slope, dataset.shape))
+            for entrant in suite.entrants:
+                count, work = _check_entrant(entrant, configured.label, dataset)
+                parameters[configured.label, entrant.label] = count
+                for seed in suite.seeds if entrant.kind == "architecture" else (None,):
+                    fit = _fit_unit(suite, configured, dataset, entrant, seed, work) if seed is not None else None
+                    units += [fit] if fit else []
+                    scores += [
+                        _score_unit(suite, configured, dataset, entrant, seed, split, metric, fit, work)
+                        for split in suite.scoring.splits
+                        for metric in suite.metrics
+                    ]
+        except GahbenchError as error:
+            raise type(error)(f"{suite.path}: {error}") from error
+    return Plan(suite, (*units, *scores), tuple(facts), parameters)
+
+
+def _check_counts(suite: Suite, configured: Configured, dataset: Dataset) -> None:
+    wanted: dict[Split, int] = dict.fromkeys(suite.scoring.splits, suite.scoring.images)
+    if suite.training.train_images != "all":
+        wanted["train"] = max(wanted.get("train", 0), suite.training.train_images)
+    for split, count in wanted.items():
+        available = dataset.available(split)
+        if available is not None and count > available:
+            asked = "train_images" if split == "train" and "train" not in suite.scoring.splits else "images"
+            raise DataError(
+                f"{configured.where}: {asked}={count} asked of the {split} split, which holds {available} images"
+            )
+
+
+def _check_entrant(entrant: Configured, dataset_label: str, dataset: Dataset) -> tuple[int, float]:
+    """Return an entrant's number of parameters and multiply-adds per image, having checked that it takes the images."""
+    if entrant.kind == "reference":
+        try:
+            entrant.build().check_shape(dataset.shape)
+        except ValueError as error:
+            raise ParameterError(f"{entrant.where} on {dataset_label}: {error}") from error
+        return 0, 0.0
+    # An architecture is tried on the meta device, which has shapes and no numbers.
+    import torch
+
+    from gahbench.training.hardware import multiply_adds
+
+    with torch.device("meta"):
+        network = entrant.build(dataset.shape)
+    count = sum(parameter.numel() for parameter in network.parameters())
+    try:
+        work = multiply_adds(network.eval(), dataset.shape)
+    except ValueError as error:
+        raise ParameterError(f"{entrant.where} on {dataset_label}: {error}") from error
+    except Exception:
+        # Not every operation knows the meta device; the unit itself will tell what is wrong, if anything is.
+        work = 0.0
+    return count, work
+
+
+def _describe(configured: Configured) -> dict[str, Any]:
+    """Return what of a plugin decides an outcome, with the plugins that its parameters name."""
+    return {
+        "kind": configured.kind,
+        "name": configured.plugin.name,
+        "preset": configured.plugin.preset,
+        "parameters": configured.parameters,
+        "source": configured.plugin.digest,
+        "nested": [_describe(inner) for inner in configured.nested],
+    }
+
+
+def _describe_dataset(configured: Configured, dataset: Dataset) -> dict[str, Any]:
+    description = _describe(configured)
+    fingerprint = dataset.fingerprint()
+    if fingerprint is not None:
+        # Where the files lie does not matter once it is known what is in them.
+        parameters = {name: value for name, value in configured.parameters.items() if name != "path"}
+        description = {**description, "parameters": parameters}
+    return {**description, "fingerprint": fingerprint}
+
+
+def _fit_unit(
+    suite: Suite, configured: Configured, dataset: Dataset, entrant: Configured, seed: int, work: float
+) -> Unit:
+    training = suite.training.model_dump(mode="json")
+    decides = {
+        "version": FIT_VERSION,
+        "dataset": _describe_dataset(configured, dataset),
+        "entrant": _describe(entrant),
+        "training": {name: value for name, value in training.items() if name not in WATCHING},
+        "seed": seed,
+    }
+    from gahbench.training.batches import training_count
+
+    steps = suite.training.total_steps(training_count(dataset, suite.training))
+    # A backward pass costs about twice a forward pass.
+    total = 3 * work * suite.training.batch_size * steps if steps is not None else float("inf")
+    return Unit(
+        kind="fit",
+        key=key_of(decides),
+        dataset=configured.label,
+        entrant=entrant.label,
+        entrant_kind="architecture",
+        seed=seed,
+        split=None,
+        metric=None,
+        requires=None,
+        column=None,
+        work=total,
+        payload={
+            "dataset": {"name": configured.plugin.name, "parameters": configured.parameters},
+            "entrant": {"name": entrant.plugin.name, "parameters": entrant.parameters},
+            "training": training,
+            "seed": seed,
+        },
+    )
+
+
+def _score_unit(
+    suite: Suite,
+    configured: Configured,
+    dataset: Dataset,
+    entrant: Configured,
+    seed: int | None,
+    split: Split,
+    metric: Configured,
+    fit: Unit | None,
+    work: float,
+) -> Unit:
+    scoring = suite.scoring
+    column = {
+        "version": SCORE_VERSION,
+        "dataset": _describe_dataset(configured, dataset),
+        "metric": _describe(metric),
+        "split": split,
+        "images": scoring.images,
+        "sigmas": list(scoring.sigmas),
+        "noise_seed": scoring.noise_seed,
+    }
+    return Unit(
+        kind="score",
+        key=key_of({**column, "entrant": fit.key if fit else _describe(entrant)}),
+        dataset=configured.label,
+        entrant=entrant.label,
+        entrant_kind="architecture" if fit else "reference",
+        seed=seed,
+        split=split,
+        metric=metric.label,
+        requires=fit.key if fit else None,
+        column=key_of(column),
+        work=work * scoring.images * len(scoring.sigmas),
+        payload={
+            "dataset": {"name": configured.plugin.name, "parameters": configured.parameters},
+            "entrant": {"name": entrant.plugin.name, "parameters": entrant.parameters},
+            "metric": {"name": metric.plugin.name, "parameters": metric.parameters},
+            "split": split,
+            "images": scoring.images,
+            "sigmas": list(scoring.sigmas),
+            "noise_seed": scoring.noise_seed,
+        },
+    )

@@ -1,0 +1,269 @@
+"""One figure for each dataset: output PSNR against input PSNR, and beside it the gain over the baseline."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gahbench.leaderboard import level_name, noise_levels
+from gahbench.rates import input_psnr
+from gahbench.report.cells import folded
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from gahbench.results import Results
+
+_MARKERS = "osD^vPX<>pdhH*"
+_DASHES: dict[str, str] = {"oracle": "--", "optimal": ":"}
+_GREY = "0.45"
+_LABEL = 28  # characters in a line of the legend
+Styles = dict[str, dict[str, Any]]
+_STYLE: dict[str, Any] = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "legend.fontsize": 8,
+    "axes.edgecolor": "0.3",
+    "axes.grid": True,
+    "grid.color": "0.92",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 4.5,
+    "svg.hashsalt": "gahbench",
+    "figure.dpi": 100,
+    "savefig.dpi": 200,
+}
+
+
+def rendered(board: pd.DataFrame, results: Results) -> Iterator[tuple[str, bytes]]:
+    """Yield the name and the content of every figure, PNG and SVG; equal boards give equal bytes."""
+    datasets = [str(name) for name in board["dataset"].unique()]
+    for dataset, stem in file_stems(datasets).items():
+        drawing = figure(board, dataset, results.entrants, results.baseline)
+        if drawing is None:
+            continue
+        for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
+            buffer = io.BytesIO()
+            with _context():
+                drawing.savefig(
+                    buffer, format=suffix, metadata=metadata, bbox_inches="tight", pad_inches=0.06
+                )
+            yield f"{stem}.{suffix}", buffer.getvalue()
+
+
+def file_stems(labels: list[str]) -> dict[str, str]:
+    """Return a file name, without suffix, for each label: safe, and unique whatever the case."""
+    stems: dict[str, str] = {}
+    for label in labels:
+        stem = re.sub(r"[^A-Za-z0-9.=+-]+", "_", label).strip("_.")[:100] or "dataset"
+        stems[label] = stem
+    lowered = [stem.lower() for stem in stems.values()]
+    return {
+        label: stem
+        if lowered.count(stem.lower()) == 1
+        else f"{stem}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
+        for label, stem in stems.items()
+    }
+
+
+def figure(
+    board: pd.DataFrame, dataset: str, entrants: Sequence[str], baseline: str | None = None
+) -> Figure | None:
+    """Draw one dataset's figure; ``None`` if no entrant has a PSNR.
+
+    On the left, output PSNR against input PSNR (dB), with the 95 % interval as a band, the identity (an
+    output no better than its input) and, where it is known, a line of the optimal slope; on the right, if
+    the baseline was scored, the paired gain over it, cut off where the losses would hide the gains. Solid
+    lines are denoisers that can be used, dashed ones oracles, dotted ones optimal. With a single noise
+    level, the entrants are listed with their intervals instead.
+
+    Parameters
+    ----------
+    board
+        Of :meth:`Results.leaderboard`.
+    entrants
+        All labels: an entrant looks the same in the figure of every dataset.
+    baseline
+        The entrant that the board's gains are against.
+    """
+    rows = board[board["dataset"] == dataset]
+    sigmas = noise_levels(rows)
+    if not sigmas:
+        return None
+    scored = rows[rows[[f"psnr@{level_name(sigma)}" for sigma in sigmas]].notna().any(axis=1)]
+    has_gains = scored["gain_over_baseline"].notna().any() and len(scored) > 1
+    gain_of = baseline if has_gains else None
+    with _context():
+        styles = _styles(entrants, dict(zip(scored["entrant"], scored["kind"], strict=True)))
+        if len(sigmas) == 1:
+            return _dots(scored, dataset, sigmas[0], gain_of, styles)
+        return _curves(scored, dataset, sigmas, gain_of, styles)
+
+
+def _context() -> Any:
+    """Return a context with our look: style sheets and settings of the user's session play no part."""
+    import matplotlib
+    import seaborn
+
+    style = {**matplotlib.rcParamsDefault, **seaborn.axes_style("ticks"), **_STYLE}
+    # A Figure draws through Agg and SVG, whatever shows the windows of the session.
+    return matplotlib.rc_context({key: style[key] for key in style if not key.startswith("backend")})
+
+
+def _styles(entrants: Sequence[str], kinds: dict[str, str]) -> Styles:
+    """Return how to draw each entrant: no two have both the same colour and the same marker."""
+    import seaborn
+
+    palette = seaborn.color_palette("colorblind")
+    colours = (
+        palette[:7] + palette[9:]
+    )  # without the grey of reference lines, and a yellow too pale for lines
+    return {
+        entrant: {
+            "color": colours[index % len(colours)],
+            "marker": _MARKERS[index % len(_MARKERS)],
+            "linestyle": _DASHES.get(kinds[entrant], "-"),
+            "markerfacecolor": "white" if kinds[entrant] in _DASHES else colours[index % len(colours)],
+        }
+        for index, entrant in enumerate(entrants)
+        if entrant in kinds
+    }
+
+
+def _curves(
+    rows: pd.DataFrame, dataset: str, sigmas: list[float], baseline: str | None, styles: Styles
+) -> Figure:
+    """Draw PSNR, and gain over the baseline, against input PSNR."""
+    import seaborn
+    from matplotlib.figure import Figure
+
+    panels = 1 if baseline is None else 2
+    labels = {entrant: folded(entrant, _LABEL) for entrant in styles}
+    lines = [line for label in labels.values() for line in label.split("\n")]
+    # Inches, by the size of the legend's font: panels keep their size, whatever the labels.
+    legend = 0.65 + 0.07 * max(map(len, lines))
+    size = (3.6 * panels + legend, max(3.6, 0.185 * len(lines) + 0.4))
+    drawing = Figure(figsize=size, layout="constrained")
+    axes = drawing.subplots(1, panels, squeeze=False)[0]
+    _draw(axes[0], rows, "psnr", sigmas, styles, labels)
+    _reference_lines(axes[0], rows, sigmas)
+    axes[0].set_ylabel("output PSNR (dB)")
+    axes[0].set_title(dataset, loc="left")
+    if baseline is not None:
+        axes[1].axhline(0, color=_GREY, linewidth=0.8, zorder=1)
+        _draw(axes[1], rows, "gain_over_baseline", sigmas, styles, labels)
+        axes[1].set_ylabel("gain (dB)")
+        axes[1].set_title(f"gain over {folded(baseline, 34)}", loc="left")
+        _cut_losses(axes[1])
+    for ax in axes:
+        ax.set_xlabel("input PSNR (dB)")
+        seaborn.despine(ax=ax)
+    handles, names = axes[0].get_legend_handles_labels()
+    drawing.legend(handles, names, loc="outside right upper", frameon=False, handlelength=2.8)
+    return drawing
+
+
+def _draw(
+    ax: Axes, rows: pd.DataFrame, name: str, sigmas: list[float], styles: Styles, labels: dict[str, str]
+) -> None:
+    x = input_psnr(sigmas)
+    for index, row in enumerate(rows.to_dict("records")):
+        entrant = str(row["entrant"])
+        middle, low, high = (
+            np.array([row[f"{name}@{level_name(sigma)}{end}"] for sigma in sigmas], dtype=np.float64)
+            for end in ("", "_low", "_high")
+        )
+        # The best on top, as in the legend.
+        order = 3 + 0.01 * (len(rows) - index)
+        ax.plot(x, middle, label=labels[entrant], zorder=order, **styles[entrant])
+        if np.isfinite(low).any():
+            ax.fill_between(x, low, high, color=styles[entrant]["color"], alpha=0.15, linewidth=0, zorder=2)
+
+
+def _cut_losses(ax: Axes) -> None:
+    """Let curves far below the baseline leave the frame, and say so: the other panel has all of them."""
+    values = np.concatenate([np.asarray(line.get_ydata(), dtype=np.float64) for line in ax.get_lines()])
+    least, most = float(np.nanmin(values)), float(np.nanmax(values))
+    floor = -max(4.0, 1.5 * most)
+    if least < floor - 1:
+        ax.set_ylim(floor, most + 0.05 * (most - floor))
+        lowest = f"lowest: {least:.1f} dB".replace("-", "−")
+        corner: dict[str, Any] = {"transform": ax.transAxes, "ha": "right", "va": "bottom"}
+        ax.text(0.98, 0.02, lowest, fontsize=7, color=_GREY, **corner)
+
+
+def _reference_lines(ax: Axes, rows: pd.DataFrame, sigmas: list[float]) -> None:
+    """Draw the identity and, just above the best curve, a line of the optimal slope."""
+    x = input_psnr(sigmas)
+    span = np.array([x.min(), x.max()])
+    ax.plot(span, span, color="0.7", linewidth=0.8, zorder=1)
+    _along(ax, float(span[0] + 0.3 * np.ptp(span)), 1.0, 0.0, "output = input", below=True)
+    slope = float(rows["optimal_slope"].iloc[0])
+    if np.isnan(slope):
+        return
+    curves = rows[[f"psnr@{level_name(sigma)}" for sigma in sigmas]].to_numpy(dtype=np.float64)
+    intercept = float(np.nanmax(curves - slope * x)) + 0.05 * float(np.ptp(x))
+    ax.plot(span, intercept + slope * span, color=_GREY, linewidth=1, zorder=1)
+    _along(ax, float(span[0] + 0.4 * np.ptp(span)), slope, intercept, f"optimal slope {slope:.2f}")
+
+
+def _along(ax: Axes, x: float, slope: float, intercept: float, text: str, below: bool = False) -> None:
+    """Write along a line of a panel, above or below it."""
+    from matplotlib.transforms import offset_copy
+
+    ax.text(
+        x,
+        slope * x + intercept,
+        text,
+        transform=offset_copy(
+            ax.transData, fig=ax.get_figure(root=True), x=0, y=-3 if below else 2, units="points"
+        ),
+        rotation=float(np.degrees(np.arctan(slope))),
+        rotation_mode="anchor",
+        transform_rotates_text=True,
+        ha="center",
+        va="top" if below else "bottom",
+        fontsize=7.5,
+        color=_GREY,
+    )
+
+
+def _dots(rows: pd.DataFrame, dataset: str, sigma: float, baseline: str | None, styles: Styles) -> Figure:
+    """List the entrants from best to worst, with PSNR, and gain over the baseline, at one noise level."""
+    import seaborn
+    from matplotlib.figure import Figure
+
+    panels = 1 if baseline is None else 2
+    labels = [folded(str(entrant), _LABEL) for entrant in rows["entrant"]]
+    lines = [line for label in labels for line in label.split("\n")]
+    size = (2.9 * panels + 0.3 + 0.08 * max(map(len, lines)), 0.9 + 0.27 * max(len(lines), 3))
+    drawing = Figure(figsize=size, layout="constrained")
+    axes = drawing.subplots(1, panels, squeeze=False, sharey=True)[0]
+    for ax, name in zip(axes, ("psnr", "gain_over_baseline"), strict=False):
+        for place, row in enumerate(rows.to_dict("records")):
+            style = styles[row["entrant"]]
+            ends = [row[f"{name}_low"], row[f"{name}_high"]]
+            ax.plot(ends, [place, place], color=style["color"], linewidth=1.3, zorder=2)
+            ax.plot(row[name], place, zorder=3, **style)
+        ax.grid(axis="x", visible=False)
+        ax.margins(x=0.08)
+        seaborn.despine(ax=ax)
+    noisy = float(input_psnr(sigma))
+    axes[0].set_yticks(range(len(labels)), labels)
+    axes[0].set_ylim(len(labels) - 0.4, -0.6)
+    axes[0].set_xlabel(f"PSNR (dB), noisy: {noisy:.2f}")
+    axes[0].set_title(f"{dataset}, σ = {level_name(sigma)}", loc="left")
+    if baseline is not None:
+        axes[1].axvline(0, color=_GREY, linewidth=0.8, zorder=1)
+        axes[1].set_xlabel("gain (dB)")
+        axes[1].set_title(f"gain over {folded(baseline, 28)}", loc="left")
+    return drawing

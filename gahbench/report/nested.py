@@ -1,0 +1,69 @@
+"""The board as nested JSON, for programs: datasets, their entrants, their noise levels."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from gahbench.leaderboard import level_name, noise_levels
+from gahbench.rates import input_psnr
+from gahbench.schemas import plain
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from gahbench.results import Results
+
+_PLAIN = ("entrant", "kind", "rank", "tie_group", "parameters", "train_seconds", "seeds", "note")
+
+
+def to_json(board: pd.DataFrame, results: Results) -> str:
+    """Return the board as valid JSON: numbers at full precision, ``null`` where a number is unknown.
+
+    A value with an interval is an object with ``value``, ``low`` and ``high``.
+    """
+    document = {
+        "suite": results.suite,
+        "baseline": results.baseline,
+        "datasets": [_dataset(rows) for _, rows in board.groupby("dataset", sort=False)],
+    }
+    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _dataset(rows: pd.DataFrame) -> dict[str, Any]:
+    sigmas = noise_levels(rows)
+    first = rows.iloc[0]
+    return {
+        "dataset": first["dataset"],
+        "optimum": first["optimum"],
+        "optimal_slope": plain(first["optimal_slope"]),
+        "noise_levels": [{"sigma": sigma, "input_psnr": float(input_psnr(sigma))} for sigma in sigmas],
+        "entrants": [_entrant(row, sigmas) for row in rows.to_dict("records")],
+    }
+
+
+def _entrant(row: dict[Any, Any], sigmas: list[float]) -> dict[str, Any]:
+    other: dict[str, Any] = {}
+    for name, value in row.items():
+        metric, _, level = str(name).rpartition("@")
+        if metric and not metric.startswith(("psnr", "gain_over_")) and plain(value) is not None:
+            other.setdefault(metric, []).append({"sigma": float(level), "value": plain(value)})
+    return {
+        **{name: plain(row[name]) for name in _PLAIN},
+        "slope": _with_interval(row, "slope"),
+        **_gains(row, ""),
+        "noise_levels": [{"sigma": sigma, **_gains(row, f"@{level_name(sigma)}")} for sigma in sigmas],
+        "metrics": other,
+    }
+
+
+def _gains(row: dict[Any, Any], level: str) -> dict[str, Any]:
+    return {
+        "psnr": _with_interval(row, f"psnr{level}"),
+        "gain_over_noisy": plain(row[f"gain_over_noisy{level}"]),
+        "gain_over_baseline": _with_interval(row, f"gain_over_baseline{level}"),
+    }
+
+
+def _with_interval(row: dict[Any, Any], name: str) -> dict[str, Any]:
+    return {"value": plain(row[name]), "low": plain(row[f"{name}_low"]), "high": plain(row[f"{name}_high"])}

@@ -1,0 +1,227 @@
+"""The board as text: Markdown for files, rich for terminals, both from the same grids of cells."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gahbench.leaderboard import level_name, noise_levels
+from gahbench.rates import input_psnr
+from gahbench.report import cells
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+
+    from gahbench.results import Results
+
+_WIDTH = 120
+_LABEL = 30  # of which so much is for the entrant; a terminal wraps longer ones
+_NOTE = 200  # characters of a note; the CSV has all of it
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of text: its title, its column headings, its rows, and how many columns are text."""
+
+    title: str
+    head: list[str]
+    rows: list[list[str]]
+    texts: int
+
+
+def markdown(board: pd.DataFrame, results: Results) -> str:
+    """Return the board as Markdown that also reads well as plain text.
+
+    Parameters
+    ----------
+    board
+        Of :meth:`Results.leaderboard`.
+    """
+    blocks = [f"# {results.suite}", caption(board, results)]
+    for dataset, rows in board.groupby("dataset", sort=False):
+        blocks.append(f"## {dataset}")
+        for grid in grids(rows, results):
+            blocks += [f"**{grid.title}**", _aligned(grid)]
+        if notes := [f"- `{entrant}`: {note}" for entrant, note in notes_below(rows)]:
+            blocks.append("\n".join(notes))
+    return "\n\n".join(blocks) + "\n"
+
+
+def print_board(results: Results, console: Console) -> None:
+    """Print the board: in colour on a terminal, wrapping long names; as :func:`markdown` elsewhere."""
+    board = results.leaderboard()
+    if not console.is_terminal:
+        # print would wrap at a width that a file does not have.
+        console.out(markdown(board, results), end="", highlight=False)
+        return
+    from rich.text import Text
+
+    for dataset, rows in board.groupby("dataset", sort=False):
+        console.print(Text(f"\n{dataset}", style="bold"))
+        for grid in grids(rows, results):
+            console.print(Text(f"\n{grid.title}", style="italic"))
+            console.print(_rich(grid, set(rows.loc[rows["rank"].isna(), "entrant"]), console.width))
+        noted = notes_below(rows)
+        if noted:
+            console.print()
+        for entrant, note in noted:
+            console.print(Text.assemble((str(entrant), "bold"), f": {note}"))
+    console.print(Text("\n" + caption(board, results), style="dim"))
+
+
+def caption(board: pd.DataFrame, results: Results) -> str:
+    """Return how to read the tables, wrapped."""
+    lines = [
+        "PSNR in dB on the test images, images in [0, 1]; σ is the standard deviation of the noise, so",
+        "that noisy images have −20·log10 σ dB. Values are means over images and training seeds, and over",
+        "noise levels unless one is named; ± is half the width of the 95 % bootstrap interval over images",
+        "(and seeds, if several). Ranked by mean PSNR. Entrants that the paired interval does not tell apart",
+        "from the best of their group share its rank (=). Oracles see the clean image and optimal denoisers",
+        f"know the distribution: no rank ({cells.DASH}).",
+    ]
+    if results.baseline is not None:
+        lines.append(f"Gain: paired difference in PSNR from {results.baseline}.")
+    if board["slope"].notna().any():
+        lines.append(
+            "Slope: output dB per input dB, fitted over all σ; the optimal one holds as σ tends to 0."
+        )
+    return textwrap.fill(" ".join(lines), 100, break_on_hyphens=False, break_long_words=False)
+
+
+def grids(rows: pd.DataFrame, results: Results) -> Iterator[Grid]:
+    """Yield the tables of one dataset: the summary, PSNR by noise level, and the other metrics."""
+    records = rows.to_dict("records")
+    yield _summary(rows, records, results)
+    sigmas = noise_levels(rows)
+    scored = [row for row in records if not all(cells.missing(row[f"psnr@{level_name(s)}"]) for s in sigmas)]
+    if len(sigmas) > 1:
+        body = [[str(row["entrant"])] + [_psnr(row, sigma) for sigma in sigmas] for row in scored]
+        # Under the values, not under their intervals.
+        indent = " " * 6 if any("±" in cell for line in body for cell in line) else ""
+        body.append(["(noisy)"] + [cells.number(input_psnr(sigma)) + indent for sigma in sigmas])
+        yield from _split("PSNR by noise level", ["entrant"] + [f"σ {level_name(s)}" for s in sigmas], body)
+    yield from _other_metrics(rows, records)
+
+
+def notes_below(rows: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return the entrants that have a note, with it, shortened."""
+    noted = rows[rows["note"] != ""]
+    return [
+        (entrant, textwrap.shorten(note, _NOTE, placeholder=" …"))
+        for entrant, note in zip(noted["entrant"], noted["note"], strict=True)
+    ]
+
+
+def _summary(rows: pd.DataFrame, records: Sequence[dict[Any, Any]], results: Results) -> Grid:
+    """Rank, mean PSNR, gain, slope and cost; a column of which nothing is known is left out."""
+    shared = rows["tie_group"].value_counts()
+    columns: list[tuple[str, list[str]]] = [
+        ("rank", [cells.rank(row["rank"], shared.get(row["tie_group"], 0) > 1) for row in records]),
+        ("entrant", [str(row["entrant"]) for row in records]),
+        ("kind", [str(row["kind"]) or cells.DASH for row in records]),
+        ("PSNR", [cells.with_half_width(row, "psnr") for row in records]),
+        ("gain", [cells.with_half_width(row, "gain_over_baseline", sign=True) for row in records]),
+        ("slope", [cells.number(row["slope"]) for row in records]),
+        ("params", [cells.count(row["parameters"]) for row in records]),
+        ("training", [cells.duration(row["train_seconds"]) for row in records]),
+        ("seeds", [cells.DASH if cells.missing(row["seeds"]) else str(row["seeds"]) for row in records]),
+    ]
+    always = ("rank", "entrant", "kind", "PSNR")
+    kept = [(name, body) for name, body in columns if name in always or set(body) != {cells.DASH}]
+    sigmas = noise_levels(rows)
+    title = f"Mean over σ = {', '.join(map(level_name, sigmas))}" if sigmas else "Nothing scored"
+    if len(sigmas) == 1:
+        title = f"At σ = {level_name(sigmas[0])}; the noisy images have {float(input_psnr(sigmas[0])):.2f} dB"
+    if not cells.missing(optimal := rows["optimal_slope"].iloc[0]):
+        title += f"; optimal slope {optimal:.2f}"
+    return Grid(
+        title, [name for name, _ in kept], [list(row) for row in zip(*(b for _, b in kept), strict=True)], 3
+    )
+
+
+def _psnr(row: dict[Any, Any], sigma: float) -> str:
+    return cells.with_half_width(row, f"psnr@{level_name(sigma)}")
+
+
+def _other_metrics(rows: pd.DataFrame, records: Sequence[dict[Any, Any]]) -> Iterator[Grid]:
+    """Yield the means over noise levels of every metric but the PSNR."""
+    columns: dict[str, list[str]] = {}
+    names = list(rows.columns)
+    for name in names[names.index("seeds") + 1 : names.index("note")]:
+        metric = name.rpartition("@")[0] or name
+        if not metric.startswith(("psnr", "gain_over_")) and rows[name].notna().any():
+            columns.setdefault(metric, []).append(name)
+    if not columns:
+        return
+    known = list(dict.fromkeys(name for group in columns.values() for name in group))
+    scored = [row for row in records if not all(cells.missing(row[name]) for name in known)]
+    body = [[str(row["entrant"]), *(_mean(row, group) for group in columns.values())] for row in scored]
+    yield from _split("Other metrics, means over noise levels, images and seeds", ["entrant", *columns], body)
+
+
+def _mean(row: dict[Any, Any], names: list[str]) -> str:
+    values = [row[name] for name in names]
+    if any(map(cells.missing, values)):
+        return cells.DASH
+    return cells.number(sum(values) / len(values), digits=3)
+
+
+def _split(title: str, head: list[str], body: list[list[str]]) -> Iterator[Grid]:
+    """Yield a wide table as several that fit the page, each with the entrants in front."""
+    widths = [max(map(len, column)) + 3 for column in zip(head, *body, strict=True)]
+    widths[0] = min(widths[0], _LABEL)
+    start = 1
+    while start < len(head):
+        end, width = start + 1, widths[0] + widths[start] + 1
+        while end < len(head) and width + widths[end] <= _WIDTH:
+            width += widths[end]
+            end += 1
+        yield Grid(
+            title if start == 1 else f"{title}, continued",
+            [head[0], *head[start:end]],
+            [[row[0], *row[start:end]] for row in body],
+            1,
+        )
+        start = end
+
+
+def _aligned(grid: Grid) -> str:
+    """Return a Markdown table whose columns line up in plain text."""
+    table = [[cell.replace("|", "\\|") for cell in row] for row in [grid.head, *grid.rows]]
+    widths = [max(3, *map(len, column)) for column in zip(*table, strict=True)]
+    left = [index < grid.texts for index in range(len(widths))]
+
+    def line(row: list[str]) -> str:
+        padded = [
+            cell.ljust(width) if flush else cell.rjust(width)
+            for cell, width, flush in zip(row, widths, left, strict=True)
+        ]
+        return f"| {' | '.join(padded)} |"
+
+    rule = [
+        "-" * (width - (not flush)) + ":" * (not flush) for width, flush in zip(widths, left, strict=True)
+    ]
+    return "\n".join([line(table[0]), line(rule), *map(line, table[1:])])
+
+
+def _rich(grid: Grid, unranked: set[str], width: int) -> Any:
+    """Return a table for a terminal of so many columns: long entrants wrap, numbers never do."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False, show_edge=False)
+    for index, name in enumerate(grid.head):
+        table.add_column(Text(name), justify="left" if index < grid.texts else "right", no_wrap=True)
+    at = grid.head.index("entrant")
+    widths = [max(map(len, column)) for column in zip(grid.head, *grid.rows, strict=True)]
+    room = max(16, width - sum(widths) + widths[at] - 2 * len(widths))
+    for row in grid.rows:
+        style = "dim" if row[at] in unranked or row[at] == "(noisy)" else ""
+        table.add_row(
+            *(Text(cells.folded(cell, room) if i == at else cell) for i, cell in enumerate(row)), style=style
+        )
+    return table

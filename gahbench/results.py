@@ -1,0 +1,238 @@
+"""The results of a suite: tidy tables, and the folder that they are published in."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tempfile
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gahbench.errors import ResultsError, listing
+from gahbench.schemas import SCHEMAS, tidy, to_records
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMAT = "gahbench-results"
+VERSION = 1
+_INDEX, _SCORES = "results.json", "scores.parquet"
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """What a suite measured.
+
+    The tables are checked and brought to a canonical order of rows and columns, and to canonical types, so
+    that equal results are equal tables whatever order units ran in.
+
+    Parameters
+    ----------
+    suite
+        Name of the suite.
+    scores
+        The tidy table, a value a row: suite, dataset, entrant, kind (trained, classical, oracle, optimal),
+        seed (of training; missing for references), split, sigma (NaN where a value belongs to none),
+        metric, image (missing where it belongs to none), value.
+    fits
+        A trained network a row: dataset, entrant, seed, parameters (how many), train_seconds, steps, device,
+        precision, compiled, budget (steps, epochs, seconds).
+    failures
+        A failed unit a row: dataset, entrant, seed, stage (fit, score), metric, error (one line).
+    datasets
+        dataset, optimum (exact, bracket, rate, none), slope (the optimal one; NaN if unknown), channels,
+        height, width. Its order is kept.
+    entrants
+        Labels, in the order of the suite.
+    baseline
+        The entrant that gains are measured against.
+
+    Raises
+    ------
+    ResultsError
+        If a table lacks a column, or names an entrant that is not in ``entrants``.
+    """
+
+    suite: str
+    scores: pd.DataFrame
+    fits: pd.DataFrame
+    failures: pd.DataFrame
+    datasets: pd.DataFrame
+    entrants: list[str] = field(default_factory=list)
+    baseline: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in SCHEMAS:
+            object.__setattr__(self, name, tidy(getattr(self, name), name))
+        named = {
+            label for table in (self.scores, self.fits, self.failures) for label in table["entrant"].unique()
+        }
+        if self.baseline is not None:
+            named.add(self.baseline)
+        if unknown := sorted(named - set(self.entrants)):
+            raise ResultsError(
+                f"results of suite '{self.suite}' name {listing(unknown)}; "
+                f"its entrants are {listing(self.entrants)}"
+            )
+
+    @cached_property
+    def _board(self) -> pd.DataFrame:
+        from gahbench.leaderboard import leaderboard
+
+        return leaderboard(self)
+
+    def leaderboard(self) -> pd.DataFrame:
+        """Return the board (:func:`gahbench.leaderboard.leaderboard`)."""
+        return self._board.copy()
+
+    def save(self, folder: str | os.PathLike[str], digest: str) -> None:
+        """Write the results, the board and the figures into a folder, each file whole or not at all.
+
+        ``scores.parquet``, ``leaderboard.csv``, ``.md`` and ``.json``, ``figures/``, and last
+        ``results.json``, which names the others and holds the digest: a folder whose writing was
+        interrupted keeps its old digest. Equal results give equal files. Files of an earlier save that are
+        not written any more are removed.
+
+        Parameters
+        ----------
+        digest
+            Of what the results were made from, for :func:`saved_digest`.
+        """
+        from gahbench.report.figures import rendered
+        from gahbench.report.nested import to_json
+        from gahbench.report.tables import markdown
+
+        folder = Path(folder)
+        before = _index_or_none(folder)
+        board = self._board
+        scores = self._parquet()
+        files = {
+            _SCORES: scores,
+            "leaderboard.csv": board.to_csv(index=False, lineterminator="\n").encode(),
+            "leaderboard.md": markdown(board, self).encode(),
+            "leaderboard.json": to_json(board, self).encode(),
+        }
+        files |= {f"figures/{name}": content for name, content in rendered(board, self)}
+        for name, content in files.items():
+            _write(folder / name, content)
+        index = {
+            "format": FORMAT,
+            "version": VERSION,
+            "suite": self.suite,
+            "digest": digest,
+            "baseline": self.baseline,
+            "entrants": self.entrants,
+            "scores_sha256": hashlib.sha256(scores).hexdigest(),
+            "files": sorted(files),
+            **{name: to_records(getattr(self, name)) for name in SCHEMAS if name != "scores"},
+        }
+        _write(
+            folder / _INDEX,
+            (json.dumps(index, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode(),
+        )
+        for name in before.get("files", []) if before else []:
+            if name not in files and name.startswith("figures/") and ".." not in name:
+                (folder / name).unlink(missing_ok=True)
+
+    def _parquet(self) -> bytes:
+        buffer = io.BytesIO()
+        self.scores.to_parquet(buffer, engine="pyarrow", index=False, compression="zstd")
+        return buffer.getvalue()
+
+
+def load_results(folder: str | os.PathLike[str]) -> Results:
+    """Read results that :meth:`Results.save` wrote; ``scores.parquet`` and ``results.json`` are enough.
+
+    Raises
+    ------
+    ResultsError
+        If a file is missing, cannot be read, is not of gahbench, or does not belong to the other.
+    """
+    import pandas as pd
+
+    folder = Path(folder)
+    index = _index(folder)
+    path = folder / _SCORES
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ResultsError(
+            f"{path}: cannot be read ({error.strerror}); expected the tidy table of scores"
+        ) from error
+    if hashlib.sha256(content).hexdigest() != index.get("scores_sha256"):
+        raise ResultsError(
+            f"{path}: damaged, or not written together with {_INDEX}; expected the file that it names"
+        )
+    try:
+        scores = pd.read_parquet(io.BytesIO(content), engine="pyarrow")
+        tables = {name: pd.DataFrame.from_records(index[name]) for name in SCHEMAS if name != "scores"}
+        for name, table in tables.items():
+            if table.empty:
+                tables[name] = pd.DataFrame(columns=pd.Index(list(SCHEMAS[name])))
+        return Results(
+            index["suite"], scores, **tables, entrants=index["entrants"], baseline=index["baseline"]
+        )
+    except KeyError as error:
+        raise ResultsError(
+            f"{folder / _INDEX}: {error} is missing; expected what gahbench {VERSION} writes"
+        ) from error
+    except (ValueError, TypeError, AttributeError, OSError) as error:
+        raise ResultsError(f"{folder}: cannot be read as results of gahbench: {error}") from error
+    except ResultsError as error:
+        raise ResultsError(f"{folder}: {error}") from error
+
+
+def saved_digest(folder: str | os.PathLike[str]) -> str | None:
+    """Return the digest of the results in a folder; ``None`` if there are none or a file is gone."""
+    folder = Path(folder)
+    index = _index_or_none(folder)
+    if index is None or not isinstance(index.get("digest"), str):
+        return None
+    return str(index["digest"]) if all((folder / name).is_file() for name in index.get("files", [])) else None
+
+
+def _index(folder: Path) -> dict[str, Any]:
+    path = folder / _INDEX
+    try:
+        index = json.loads(path.read_bytes())
+    except OSError as error:
+        what = "a folder of results, written by gahbench"
+        raise ResultsError(f"{path}: cannot be read ({error.strerror}); expected {what}") from error
+    except ValueError as error:
+        raise ResultsError(
+            f"{path}: not valid JSON ({error}); expected the file that gahbench writes"
+        ) from error
+    if not isinstance(index, dict) or index.get("format") != FORMAT:
+        raise ResultsError(f'{path}: not of gahbench; expected "format": "{FORMAT}"')
+    if index.get("version") != VERSION:
+        raise ResultsError(f"{path}: version {index.get('version')}; this gahbench reads version {VERSION}")
+    return index
+
+
+def _index_or_none(folder: Path) -> dict[str, Any] | None:
+    try:
+        return _index(folder)
+    except ResultsError:
+        return None
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file under another name, then rename it: nobody ever reads half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        # mkstemp lets only the owner read; a published file follows the umask.
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

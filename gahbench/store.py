@@ -1,0 +1,221 @@
+"""The store: one folder for each finished unit, written whole or not at all.
+
+A unit works in ``units/<unit>.partial`` (where its checkpoint may wait for the next run) and is renamed to
+``units/<unit>`` once ``done.json``, written last, holds a checksum of every file. A failure is recorded under
+``failures/`` and tried again on the next run.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from gahbench.contracts import Scores
+from gahbench.errors import ResultsError
+from gahbench.plan import Unit
+
+SCORES = "scores.csv"
+_COLUMNS = ("sigma", "image", "value")
+
+
+class Store:
+    """Finished and failed units in a results folder.
+
+    Parameters
+    ----------
+    folder
+        The results folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.units = folder / "units"
+        self.failures = folder / "failures"
+
+    def path(self, unit: Unit) -> Path:
+        """Return the folder of a finished unit."""
+        return self.units / unit.folder
+
+    def partial(self, unit: Unit) -> Path:
+        """Return the folder in which a unit works."""
+        return self.units / f"{unit.folder}.partial"
+
+    def is_done(self, unit: Unit) -> bool:
+        """Whether a unit has finished and its files are all there, with the sizes they had."""
+        done = self.done(unit)
+        if done is None:
+            return False
+        for name, facts in done["files"].items():
+            try:
+                if (self.path(unit) / name).stat().st_size != facts["bytes"]:
+                    return False
+            except OSError:
+                return False
+        return True
+
+    def done(self, unit: Unit) -> dict[str, Any] | None:
+        """Return what ``done.json`` of a unit says; ``None`` if it is missing or damaged."""
+        try:
+            content = json.loads((self.path(unit) / "done.json").read_bytes())
+        except (OSError, ValueError):
+            return None
+        return content if isinstance(content, dict) and "files" in content else None
+
+    def begin(self, unit: Unit) -> Path:
+        """Return the folder in which a unit may work, with whatever an earlier attempt left there."""
+        partial = self.partial(unit)
+        partial.mkdir(parents=True, exist_ok=True)
+        return partial
+
+    def finish(self, unit: Unit, facts: dict[str, Any], keep: Iterable[str]) -> None:
+        """Make a unit finished.
+
+        Parameters
+        ----------
+        unit
+            The unit, whose files lie in :meth:`partial`.
+        facts
+            What else to record: plain JSON.
+        keep
+            Names of the files to keep; all others are dropped.
+        """
+        partial, keep = self.partial(unit), set(keep)
+        for file in partial.iterdir():
+            if file.name not in keep:
+                shutil.rmtree(file) if file.is_dir() else file.unlink()
+        write_json(partial / "unit.json", describe(unit))
+        files = {}
+        for file in sorted(partial.iterdir()):
+            data = file.read_bytes()
+            files[file.name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            _flush(file)
+        write_json(partial / "done.json", {**facts, "files": files})
+        shutil.rmtree(self.path(unit), ignore_errors=True)
+        partial.rename(self.path(unit))
+        _flush(self.units)
+        self._failure_path(unit).unlink(missing_ok=True)
+
+    def fail(self, unit: Unit, error: str, details: str) -> None:
+        """Record that a unit failed, and why.
+
+        Parameters
+        ----------
+        unit
+            The unit.
+        error
+            One line.
+        details
+            The traceback, or what else is known.
+        """
+        self.failures.mkdir(parents=True, exist_ok=True)
+        write_json(self._failure_path(unit), {**describe(unit), "error": error, "traceback": details})
+
+    def failure(self, unit: Unit) -> str | None:
+        """Return why a unit failed, in one line; ``None`` if it did not."""
+        try:
+            content = json.loads(self._failure_path(unit).read_bytes())
+        except (OSError, ValueError):
+            return None
+        return str(content.get("error", "unknown"))
+
+    def forget_failure(self, unit: Unit) -> None:
+        """Drop the record of a failure, before the unit is tried again."""
+        self._failure_path(unit).unlink(missing_ok=True)
+
+    def verify(self, unit: Unit) -> None:
+        """Check the checksums of a finished unit.
+
+        Raises
+        ------
+        ResultsError
+            Naming the file that differs.
+        """
+        done = self.done(unit)
+        for name, facts in (done or {"files": {}})["files"].items():
+            data = (self.path(unit) / name).read_bytes()
+            if hashlib.sha256(data).hexdigest() != facts["sha256"]:
+                raise ResultsError(f"{self.path(unit) / name}: damaged; delete the folder and run again")
+
+    def write_scores(self, unit: Unit, scores: Scores) -> None:
+        """Write a score unit's values, exactly."""
+        count = len(scores.value)
+        with (self.partial(unit) / SCORES).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(_COLUMNS)
+            writer.writerows(
+                zip(
+                    map(repr, scores.sigma) if scores.sigma is not None else [""] * count,
+                    scores.image if scores.image is not None else [""] * count,
+                    map(repr, scores.value),
+                    strict=True,
+                )
+            )
+
+    def read_scores(self, unit: Unit) -> list[tuple[float | None, int | None, float]]:
+        """Return the (sigma, image, value) of a finished score unit.
+
+        Raises
+        ------
+        ResultsError
+            If the file is not what was written.
+        """
+        path = self.path(unit) / SCORES
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                rows = list(csv.reader(file))
+            if tuple(rows[0]) != _COLUMNS:
+                raise ValueError(f"columns {rows[0]}")
+            return [
+                (float(sigma) if sigma else None, int(image) if image else None, float(value))
+                for sigma, image, value in rows[1:]
+            ]
+        except (OSError, ValueError, IndexError) as error:
+            raise ResultsError(f"{path}: cannot be read ({error}); delete its folder and run again") from error
+
+    def _failure_path(self, unit: Unit) -> Path:
+        return self.failures / f"{unit.folder}.json"
+
+
+def describe(unit: Unit) -> dict[str, Any]:
+    """Return a unit as plain JSON, readable by people."""
+    return {
+        "kind": unit.kind,
+        "key": unit.key,
+        "dataset": unit.dataset,
+        "entrant": unit.entrant,
+        "entrant_kind": unit.entrant_kind,
+        "seed": unit.seed,
+        "split": unit.split,
+        "metric": unit.metric,
+        "requires": unit.requires,
+        "column": unit.column,
+        "payload": unit.payload,
+    }
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON to a temporary name, flush it to disk, and rename it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(content, file, indent=1, default=str)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _flush(path: Path) -> None:
+    """Have the system write a file or a folder's entries to disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass  # Some file systems cannot; the rename is still atomic.
+    finally:
+        os.close(handle)

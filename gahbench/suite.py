@@ -1,0 +1,253 @@
+"""A suite: a YAML file that names datasets, entrants, how to train and how to score."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Self, cast
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from gahbench.contracts import Split
+from gahbench.errors import GahbenchError, ParameterError, PluginError, SuiteError, listing, suggestion
+from gahbench.registry import Configured, Kind, Registry
+from gahbench.spec import Spec, parse_spec
+from gahbench.suite_files import find_suite
+from gahbench.training.recipe import Training
+from gahbench.yaml_lines import Document, Location
+
+_FROZEN = ConfigDict(extra="forbid", frozen=True, strict=True)
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+Entry = str | dict[str, dict[str, Any] | None]
+
+
+class Scoring(BaseModel):
+    """How entrants are scored.
+
+    Parameters
+    ----------
+    sigmas
+        Noise levels, in units where images lie in [0, 1].
+    images
+        Images of each split that are scored.
+    splits
+        ``test``, and others for comparison; the board shows ``test``.
+    metrics
+        Metrics, by name and parameters.
+    noise_seed
+        Seed of the noise, which is the same for every entrant.
+    """
+
+    model_config = _FROZEN
+
+    sigmas: Annotated[tuple[Annotated[float, Field(gt=0, le=100)], ...], Field(min_length=1, strict=False)]
+    images: Annotated[int, Field(ge=1)] = 100
+    splits: Annotated[tuple[Split, ...], Field(min_length=1, strict=False)] = ("test",)
+    metrics: Annotated[tuple[Entry, ...], Field(min_length=1, strict=False)] = ("psnr",)
+    noise_seed: int = 0
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        for name in ("sigmas", "splits"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} repeats a value")
+        return self
+
+
+class SuiteFile(BaseModel):
+    """The fields of a suite file.
+
+    Parameters
+    ----------
+    name
+        Name of the suite.
+    description
+        A sentence or two for those who meet it in ``gahbench list``.
+    datasets, entrants
+        Plugins, each ``name``, ``name[key=value]`` or ``name: {key: value}``; a list of values is a grid.
+    baseline
+        The entrant that others' gains are measured from.
+    training
+        How architectures are trained.
+    scoring
+        How entrants are scored.
+    seeds
+        One fit for each; names initialisation, order of images and training noise.
+    """
+
+    model_config = _FROZEN
+
+    name: Annotated[str, Field(pattern=_NAME)]
+    description: str = ""
+    datasets: Annotated[tuple[Entry, ...], Field(min_length=1, strict=False)]
+    entrants: Annotated[tuple[Entry, ...], Field(min_length=1, strict=False)]
+    baseline: str | None = None
+    training: Annotated[Training, Field(default_factory=lambda: Training.model_validate({}))]
+    scoring: Scoring
+    seeds: Annotated[tuple[int, ...], Field(min_length=1, strict=False)] = (0,)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A suite with every plugin and parameter resolved; ``added`` labels the entrants that came from outside its file."""
+
+    name: str
+    description: str
+    datasets: tuple[Configured, ...]
+    entrants: tuple[Configured, ...]
+    metrics: tuple[Configured, ...]
+    baseline: str | None
+    training: Training
+    scoring: Scoring
+    seeds: tuple[int, ...]
+    path: Path
+    added: tuple[str, ...] = ()
+
+
+def load_suite(name: str | Path, registry: Registry, extra_entrants: tuple[str, ...] = ()) -> Suite:
+    """Read, validate and resolve a suite.
+
+    Parameters
+    ----------
+    name
+        Path of the file, or the name of a suite that gahbench ships.
+    registry
+        Where its plugins are looked up.
+    extra_entrants
+        Further entrants, each ``name[key=value]``.
+
+    Raises
+    ------
+    SuiteError
+        Naming the file, the line, and what is accepted.
+    GahbenchError
+        For an extra entrant that is not accepted.
+    """
+    document = Document(find_suite(name))
+    if not isinstance(document.content, dict):
+        raise document.error((), "a suite is a mapping with the fields " + ", ".join(SuiteFile.model_fields))
+    try:
+        parsed = SuiteFile.model_validate(document.content)
+    except pydantic.ValidationError as error:
+        raise document.validation_error(error, _accepted) from error
+    own = _unique(_expand_all(document, ("entrants",), parsed.entrants, registry))
+    entrants = _unique([*own, *(configure_entrant(registry, parse_spec(text)) for text in extra_entrants)])
+    baseline = parsed.baseline
+    if baseline is not None:
+        try:
+            baseline = configure_entrant(registry, parse_spec(baseline)).label
+        except GahbenchError as error:
+            raise document.error(("baseline",), str(error)) from error
+        labels = [entrant.label for entrant in entrants]
+        if baseline not in labels:
+            raise document.error(("baseline",), f"the baseline '{baseline}' is not among the entrants: {listing(labels)}")
+    return Suite(
+        name=parsed.name,
+        description=" ".join(parsed.description.split()),
+        datasets=_unique(_expand_all(document, ("datasets",), parsed.datasets, registry)),
+        entrants=entrants,
+        metrics=_unique(_expand_all(document, ("scoring", "metrics"), parsed.scoring.metrics, registry)),
+        baseline=baseline,
+        training=parsed.training,
+        scoring=parsed.scoring,
+        seeds=parsed.seeds,
+        path=document.path,
+        added=tuple(entrant.label for entrant in entrants if entrant not in own),
+    )
+
+
+def configure_entrant(registry: Registry, spec: Spec) -> Configured:
+    """Resolve an entrant: an architecture or a reference.
+
+    Raises
+    ------
+    PluginError, ParameterError
+        If neither has that name (both lists are given), both do, or a parameter is not accepted.
+    """
+    known = {kind: registry.names(kind) for kind in _kinds("entrants")}
+    found = [kind for kind, names in known.items() if spec.name in names]
+    if not found:
+        names = [name for group in known.values() for name in group]
+        lists = "; ".join(f"{kind}s: {listing(group)}" for kind, group in known.items())
+        broken = "".join(f"; note that {p.origin} failed to load: {p.error}" for p in registry.problems)
+        raise PluginError(f"unknown entrant '{spec.name}'{suggestion(spec.name, names) or ';'} {lists}{broken}")
+    if len(found) > 1:
+        raise PluginError(f"'{spec.name}' is both an architecture and a reference; rename one of the plugins")
+    return registry.configure(found[0], spec)
+
+
+def _kinds(field: str) -> tuple[Kind, ...]:
+    kinds = {"datasets": ("dataset",), "entrants": ("architecture", "reference"), "metrics": ("metric",)}
+    return cast(tuple[Kind, ...], kinds[field])
+
+
+def _expand_all(
+    document: Document, location: Location, entries: tuple[Entry, ...], registry: Registry
+) -> list[Configured]:
+    field = str(location[-1])
+    return [
+        configured
+        for place, entry in enumerate(entries)
+        for configured in _expand(document, (*location, place), entry, registry, field)
+    ]
+
+
+def _expand(document: Document, location: Location, entry: Entry, registry: Registry, field: str) -> list[Configured]:
+    """Resolve one entry, whose lists of values make a grid."""
+
+    def configure(spec: Spec) -> Configured:
+        if field == "entrants":
+            return configure_entrant(registry, spec)
+        return registry.configure(_kinds(field)[0], spec)
+
+    if isinstance(entry, dict) and len(entry) != 1:
+        raise document.error(location, f"expected one plugin in an entry, not {len(entry)}: {listing(entry)}")
+    try:
+        if isinstance(entry, str):
+            return [configure(parse_spec(entry))]
+        ((name, given),) = entry.items()
+        given = given or {}
+        plugin = next((registry.get(kind, name) for kind in _kinds(field) if name in registry.names(kind)), None)
+        known = {parameter.name: parameter for parameter in plugin.parameters} if plugin else {}
+        axes = []
+        for key, value in given.items():
+            nested = known[key].is_sequence if key in known else False
+            is_grid = isinstance(value, list) and (not nested or (bool(value) and isinstance(value[0], list)))
+            if is_grid and not value:
+                raise document.error((*location, name, key), f"{key}: an empty list of values")
+            axes.append(value if is_grid else [value])
+    except SuiteError:
+        raise
+    except GahbenchError as error:
+        raise document.error(location, str(error)) from error
+    found = []
+    for values in itertools.product(*axes):
+        try:
+            found.append(configure(Spec(name, (), dict(zip(given, values, strict=True)))))
+        except GahbenchError as error:
+            wrong = next((key for key in given if f"'{key}'" in str(error) or f"{key}=" in str(error)), None)
+            where = (*location, name, wrong) if wrong else location
+            raise document.error(where, str(error)) from error
+    return found
+
+
+def _unique(found: list[Configured]) -> tuple[Configured, ...]:
+    """Drop repeats: equal labels are equal configurations, but for files of one name in different folders."""
+    by_label: dict[str, Configured] = {}
+    for configured in found:
+        known = by_label.setdefault(configured.label, configured)
+        if known.parameters != configured.parameters:
+            raise ParameterError(f"{configured.where}: two files share this name; rename one: {known.parameters}, {configured.parameters}")
+    return tuple(by_label.values())
+
+
+def _accepted(location: Location) -> list[str]:
+    """Return the accepted fields at a location of a suite file."""
+    model: type[BaseModel] = {"training": Training, "scoring": Scoring}.get(
+        str(location[0]) if location else "", SuiteFile
+    )
+    return list(model.model_fields)

@@ -1,0 +1,82 @@
+"""The contract that a plugin signs, as checks: ``gahbench check FILE`` runs them, and so may a plugin's own tests.
+
+Each noun has a function that yields one :class:`Finding` for each check::
+
+    from gahbench.testing import check_plugin
+
+    def test_my_plugin():
+        report = check_plugin(registry.get("architecture", "two-layer"))
+        assert report.passed, report
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from gahbench.errors import PluginError, listing
+from gahbench.registry import KINDS, Configured, Kind, Plugin, Registry, set_default_registry
+from gahbench.testing.architectures import check_architecture
+from gahbench.testing.bases import check_basis
+from gahbench.testing.datasets import check_dataset
+from gahbench.testing.engines import check_engine
+from gahbench.testing.findings import Finding, Report
+from gahbench.testing.metrics import check_metric
+from gahbench.testing.references import check_reference
+
+__all__ = ["Finding", "Report", "check_configured", "check_file", "check_plugin"]
+
+_CHECKS: dict[Kind, Callable[[Configured], Iterator[Finding]]] = {
+    "architecture": check_architecture,
+    "dataset": check_dataset,
+    "reference": check_reference,
+    "basis": check_basis,
+    "metric": check_metric,
+    "engine": check_engine,
+}
+
+
+def check_configured(configured: Configured) -> Report:
+    """Put a plugin, with these parameters, through the checks of its noun.
+
+    An exception ends the checks and is itself a finding.
+    """
+    report = Report(configured.kind, configured.label, configured.plugin.origin)
+    try:
+        for finding in _CHECKS[configured.kind](configured):
+            report.findings.append(finding)
+    except Exception as error:
+        report.findings.append(Finding("runs", False, f"{type(error).__name__}: {error}"))
+    return report
+
+
+def check_plugin(plugin: Plugin, registry: Registry, **parameters: Any) -> Report:
+    """Put a registered plugin through the checks of its noun, by default with its default parameters."""
+    try:
+        configured = registry.configure(plugin.kind, plugin.name, **parameters)
+    except Exception as error:
+        finding = Finding("can be configured with its defaults", False, f"{type(error).__name__}: {error}")
+        return Report(plugin.kind, plugin.name, plugin.origin, [finding])
+    return check_configured(configured)
+
+
+def check_file(file: Path) -> list[Report]:
+    """Put every plugin of a file, or of a folder of files, through the checks.
+
+    Raises
+    ------
+    PluginError
+        If the file does not exist, cannot be loaded, or registers nothing.
+    """
+    registry = Registry((file,))
+    set_default_registry(registry)
+    origins = {str(source) for source in registry.files}
+    problems = [problem for problem in registry.problems if problem.origin in origins]
+    if problems:
+        raise PluginError(f"{problems[0].origin} cannot be loaded:\n{problems[0].traceback}")
+    found = [plugin for kind in KINDS for plugin in registry.plugins(kind) if plugin.origin in origins]
+    if not found:
+        hooks = [f"register_{name}" for name in ("architectures", "datasets", "references", "bases", "metrics", "engines")]
+        raise PluginError(f"{file}: registers no plugin; implement one of {listing(hooks)} under @gahbench.hookimpl")
+    return [check_plugin(plugin, registry) for plugin in found]

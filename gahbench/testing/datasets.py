@@ -1,0 +1,59 @@
+"""What a dataset must do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from gahbench.contracts import SPLITS, Dataset
+from gahbench.errors import DataError
+from gahbench.registry import Configured
+from gahbench.testing.findings import Finding
+
+COUNT = 6
+
+
+def check_dataset(configured: Configured) -> Iterator[Finding]:
+    """Check shapes, types, determinism, prefixes and splits of a dataset."""
+    dataset = configured.build()
+    if not isinstance(dataset, Dataset):
+        yield Finding("is a gahbench.Dataset", False, f"it is a {type(dataset).__name__}")
+        return
+    first = {}
+    for split in SPLITS:
+        available = dataset.available(split)
+        count = COUNT if available is None else min(COUNT, available)
+        if count == 0:
+            yield Finding(f"{split} split", None, "holds no images")
+            continue
+        images = first[split] = dataset.images(split, count)
+        wanted, got = (count, *dataset.shape), tuple(images.shape)
+        yield Finding(f"{split}: images have the shape it states", wanted == got, f"{got}, stated {wanted}")
+        yield Finding(f"{split}: images are float32 on the CPU", images.dtype == torch.float32 and images.device.type == "cpu", str(images.dtype))
+        if wanted != got:
+            return
+        yield Finding(f"{split}: values are finite", bool(images.isfinite().all()))
+        outside = float(((images < 0) | (images > 1)).float().mean())
+        yield Finding(f"{split}: values lie in [0, 1]", outside < 0.05, f"{outside:.2%} outside")
+        again = configured.build().images(split, count)
+        yield Finding(f"{split}: another instance gives the same images", torch.equal(again, images))
+        half = count // 2
+        yield Finding(f"{split}: the first k of n images are the k", torch.equal(dataset.images(split, half), images[:half]))
+        rest = dataset.images(split, count - half, start=half)
+        yield Finding(f"{split}: start skips images", torch.equal(rest, images[half:]))
+        if available is not None:
+            yield _refusal(dataset, split, available)
+    for left, right in (("train", "validation"), ("train", "test"), ("validation", "test")):
+        if left in first and right in first:
+            shared = any(torch.equal(a, b) for a in first[left] for b in first[right])
+            yield Finding(f"{left} and {right} share no image", not shared)
+    yield Finding("optimum", None, f"{dataset.optimum.kind}, slope {dataset.optimum.slope}")
+
+
+def _refusal(dataset: Dataset, split: str, available: int) -> Finding:
+    try:
+        dataset.images(split, available + 1)  # type: ignore[arg-type]
+    except DataError as error:
+        return Finding(f"{split}: more images than there are is a DataError", True, str(error))
+    return Finding(f"{split}: more images than there are is a DataError", False, f"it gave {available + 1} of {available}")

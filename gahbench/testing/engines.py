@@ -1,0 +1,48 @@
+"""What an engine must do."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from gahbench.contracts import Engine
+from gahbench.jobs import Event, Job
+from gahbench.plan import make_plan
+from gahbench.registry import Configured, default_registry
+from gahbench.store import Store
+from gahbench.suite import load_suite
+from gahbench.testing.findings import Finding
+
+_SUITE = """
+name: engine-check
+datasets: ["discs[size=16]"]
+entrants: [identity, "unet[width=2,levels=1]"]
+training: {steps: 2, batch_size: 2, compile: never}
+scoring: {sigmas: [0.1], images: 2}
+"""
+
+
+def check_engine(configured: Configured) -> Iterator[Finding]:
+    """Run a tiny plan, in which one unit fails, on the engine."""
+    engine = configured.build()
+    if not isinstance(engine, Engine):
+        yield Finding("is a gahbench.Engine", False, f"it is a {type(engine).__name__}")
+        return
+    registry = default_registry()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "engine-check.yaml"
+        file.write_text(_SUITE, encoding="utf-8")
+        plan = make_plan(load_suite(file, registry), registry)
+        broken = dataclasses.replace(plan.units[-1], key="broken", payload={})
+        store, events = Store(Path(folder) / "results"), list[Event]()
+        units = [*plan.units, broken]
+        engine.run(Job(units, store, registry.sources, events.append, threading.Event(), 1))
+        done = [store.is_done(unit) for unit in plan.units]
+        yield Finding("finishes units in the store", all(done), f"{sum(done)} of {len(done)}")
+        yield Finding("records a failure and goes on", store.failure(broken) is not None)
+        kinds = [event.kind for event in events]
+        started, finished = kinds.count("started"), kinds.count("finished")
+        yield Finding("reports every start and end", (started, finished) == (len(units), len(done)), f"{kinds}")

@@ -1,0 +1,52 @@
+"""What a metric must do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from gahbench.contracts import Metric, Reference
+from gahbench.evaluation import Evaluation
+from gahbench.registry import Configured
+from gahbench.testing.findings import Finding
+from gahbench.testing.samples import sample_images
+
+SIGMAS = (0.05, 0.1, 0.3)
+COUNT = 5
+
+
+class _Shrinks(Reference):
+    """A denoiser that is bad in a known way: it leaves a share of the noise."""
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+
+    def denoise(self, noisy: Tensor, sigma: float, clean: Tensor) -> Tensor:
+        return clean + self.share * (noisy - clean)
+
+
+def check_metric(configured: Configured) -> Iterator[Finding]:
+    """Check the layout of a metric's scores, that they repeat, and that they tell a good denoiser from a bad one."""
+    metric = configured.build()
+    if not isinstance(metric, Metric):
+        yield Finding("is a gahbench.Metric", False, f"it is a {type(metric).__name__}")
+        return
+
+    def score(share: float) -> list[float]:
+        nonlocal scores
+        scores = metric.score(Evaluation(_Shrinks(share), sample_images(COUNT, (1, 32, 32)), SIGMAS))
+        return list(scores.value)
+
+    scores = metric.score(Evaluation(_Shrinks(1.0), sample_images(COUNT, (1, 32, 32)), SIGMAS))
+    values = score(0.9)
+    for name in ("sigma", "image"):
+        column = getattr(scores, name)
+        if column is not None:
+            yield Finding(f"'{name}' has a value for each score", len(column) == len(values), f"{len(column)}")
+    yield Finding("values are finite", all(map(math.isfinite, values)))
+    yield Finding("is deterministic", values == score(0.9))
+    good, bad = sum(score(0.1)) / len(values), sum(values) / len(values)
+    better = good >= bad - 1e-6 if metric.higher_is_better else good <= bad + 1e-6
+    yield Finding("is not worse for a better denoiser", better, f"{good:.4g} against {bad:.4g}")

@@ -1,0 +1,45 @@
+"""A trained network, seen as any other denoiser."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gahbench.contracts import DenoiserKind
+
+
+class Trained:
+    """A network as a denoiser: in evaluation mode, in float32, blind to the clean image.
+
+    Parameters
+    ----------
+    network
+        Its ``forward(noisy, sigma)`` returns the denoised images.
+    device
+        Where it computes; what it returns is on the CPU.
+    """
+
+    kind: DenoiserKind = "trained"
+
+    def __init__(self, network: nn.Module, device: torch.device | str = "cpu") -> None:
+        self.device = torch.device(device)
+        self.network = network.to(self.device).eval()
+
+    def denoise(self, noisy: Tensor, sigma: float, clean: Tensor) -> Tensor:
+        """Return the denoised images, shape (N, C, H, W), on the CPU.
+
+        Raises
+        ------
+        ValueError
+            If the network returns another shape.
+        """
+        levels = torch.full((len(noisy),), sigma, device=self.device)
+        with torch.no_grad():
+            denoised: Tensor = self.network(noisy.to(self.device), levels)
+        if denoised.shape != noisy.shape:
+            raise ValueError(f"the network returned shape {tuple(denoised.shape)} for images of {tuple(noisy.shape)}")
+        return denoised.float().cpu()
+
+    def risk(self, clean: Tensor, sigma: float) -> Tensor | None:
+        """Return ``None``: the expected error of a network has no closed form."""
+        return None

@@ -1,0 +1,85 @@
+"""Batches as a function of the step alone: a fit that resumes sees what it would have seen."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gahbench.contracts import Dataset
+from gahbench.noise import generator
+from gahbench.training.recipe import Training, tiled
+
+
+class TrainingImages:
+    """Clean training images by step.
+
+    A fixed set is tiled to about ``training.epoch_images`` and shuffled anew each epoch; a stream is never repeated.
+
+    Parameters
+    ----------
+    dataset
+        Whose ``train`` split is used.
+    training
+        Gives the batch size and how many images to use.
+    seed
+        Seed of the order.
+    device
+        Where a fixed set is kept and batches are returned.
+    """
+
+    def __init__(self, dataset: Dataset, training: Training, seed: int, device: torch.device) -> None:
+        self.dataset = dataset
+        self.batch_size = training.batch_size
+        self.seed = seed
+        self.device = device
+        self.count = training_count(dataset, training)
+        self._images: Tensor | None = None
+        self._order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.long))
+        if self.count is not None:
+            self._images = dataset.images("train", self.count).to(device)
+            self._epoch = tiled(self.count, training.epoch_images)
+
+    def batch(self, step: int) -> Tensor:
+        """Return the clean images of a step, shape (B, C, H, W)."""
+        start = step * self.batch_size
+        if self._images is None:
+            return self.dataset.images("train", self.batch_size, start=start).to(self.device)
+        parts, position = [], start
+        while position < start + self.batch_size:
+            epoch, offset = divmod(position, self._epoch)
+            stop = min(self._epoch, offset + start + self.batch_size - position)
+            parts.append(self._shuffled(epoch)[offset:stop])
+            position += stop - offset
+        return self._images[torch.cat(parts).to(self.device)]
+
+    def _shuffled(self, epoch: int) -> Tensor:
+        if self._order[0] != epoch:
+            order = torch.randperm(self._epoch, generator=generator("batches", self.seed, "order", epoch))
+            self._order = (epoch, order % (self.count or 1))
+        return self._order[1]
+
+
+def training_count(dataset: Dataset, training: Training) -> int | None:
+    """Return how many training images are used; ``None`` for an endless stream."""
+    if training.train_images != "all":
+        return training.train_images
+    return dataset.available("train")
+
+
+def training_noise(training: Training, shape: torch.Size, seed: int, step: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Draw the noise levels and the noise of a step.
+
+    Returns
+    -------
+    sigma, noise
+        Shapes (B,) and (B, C, H, W); ``noise`` has the standard deviations ``sigma``.
+    """
+    draw = generator("batches", seed, "noise", step, device=device)
+    uniform = torch.rand(shape[0], generator=draw, device=device)
+    low, high = training.sigma_min, training.sigma_max
+    if training.noise == "log-uniform":
+        sigma = low * (high / low) ** uniform
+    else:
+        sigma = (low**0.5 + (high**0.5 - low**0.5) * uniform) ** 2
+    noise = torch.randn(shape, generator=draw, device=device) * sigma.view(-1, 1, 1, 1)
+    return sigma, noise

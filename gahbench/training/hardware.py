@@ -1,0 +1,97 @@
+"""What the hardware is good at: precision, and whether compiling pays."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from gahbench.training.recipe import Training
+
+#: Multiply-adds a second that an eager training step does, about: per CPU thread with and without bfloat16 units, and
+#: on a GPU. They only decide whether compiling is worth it, and size the estimates of ``gahbench plan``.
+NOMINAL_RATE = {"cpu": 1.5e10, "cpu-bfloat16": 4e10, "cuda": 2e13}
+#: Compiling takes 15 to 40 seconds and saves about half of a step, so it pays from a few minutes on.
+COMPILE_FROM_SECONDS = 180.0
+
+
+@dataclass(frozen=True)
+class Acceleration:
+    """How a fit uses the hardware, and why not otherwise."""
+
+    bfloat16: bool
+    compiled: bool
+    notes: tuple[str, ...] = ()
+
+    @property
+    def precision(self) -> str:
+        """Name of the training precision."""
+        return "bfloat16" if self.bfloat16 else "float32"
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device computes in bfloat16, rather than emulate it."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(getattr(torch.cpu, check, lambda: False)() for check in checks)
+
+
+def compiler_missing(device: torch.device) -> str | None:
+    """Return why torch.compile cannot be used here, or ``None``."""
+    if device.type == "cuda":
+        import importlib.util
+
+        return None if importlib.util.find_spec("triton") else "triton is not installed"
+    compiler = os.environ.get("CXX", "g++")
+    found = shutil.which(compiler) or shutil.which("clang++")
+    return None if found else "no C++ compiler was found"
+
+
+def nominal_rate(device: torch.device, bfloat16: bool, threads: int) -> float:
+    """Return roughly how many multiply-adds a second an eager training step does."""
+    if device.type == "cuda":
+        return NOMINAL_RATE["cuda"]
+    return NOMINAL_RATE["cpu-bfloat16" if bfloat16 else "cpu"] * threads
+
+
+def choose(training: Training, work: float, device: torch.device, threads: int) -> Acceleration:
+    """Decide precision and compilation for a fit.
+
+    Parameters
+    ----------
+    training
+        The recipe, which may insist.
+    work
+        Planned multiply-adds of the whole fit; infinite when the budget is time.
+    device, threads
+        Where it runs.
+    """
+    notes = []
+    able = has_bfloat16(device)
+    bfloat16 = training.precision == "bfloat16" or (training.precision == "auto" and able)
+    if training.precision == "bfloat16" and not able:
+        notes.append("bfloat16 was asked for; this hardware emulates it, slowly")
+    long = work / nominal_rate(device, bfloat16, threads) > COMPILE_FROM_SECONDS
+    compiled = training.compile == "always" or (training.compile == "auto" and long)
+    missing = compiler_missing(device) if compiled else None
+    if missing:
+        notes.append(f"not compiled: {missing}")
+    return Acceleration(bfloat16, compiled and not missing, tuple(notes))
+
+
+def multiply_adds(network: nn.Module, shape: tuple[int, int, int]) -> float:
+    """Return the multiply-adds of one forward pass of one image (C, H, W), counted without computing.
+
+    ``network`` must be on the meta device. Operations that do not multiply matrices count as nothing.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter: Any = FlopCounterMode(display=False)
+    with torch.device("meta"), torch.no_grad(), counter:
+        network(torch.zeros(1, *shape), torch.ones(1))
+    return float(counter.get_total_flops()) / 2

@@ -1,0 +1,168 @@
+"""How a network is trained: two published recipes, and what a suite may change in them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+BUDGETS = ("steps", "epochs", "seconds")
+
+#: The recipes of SCIENCE: section 7. ``paper`` is that of Kadkhodaie et al. 2024; ``kl`` makes the bound (5) of that
+#: paper, the integral of MSE sigma^-3 d sigma, its training objective: log-uniform noise levels, errors over sigma^2.
+RECIPES: dict[str, dict[str, Any]] = {
+    "paper": {
+        "epochs": 1000,
+        "batch_size": 512,
+        "optimizer": "adam",
+        "learning_rate": 1e-3,
+        "schedule": "halving",
+        "warmup": 0,
+        "clip": None,
+        "noise": "quadratic",
+        "weighting": "uniform",
+        "sigma_min": 0.0,
+        "initialisation": "kaiming",
+    },
+    "kl": {
+        "steps": 20_000,
+        "batch_size": 64,
+        "optimizer": "adam",
+        "learning_rate": 2e-3,
+        "schedule": "cosine",
+        "warmup": 100,
+        "clip": 1.0,
+        "noise": "log-uniform",
+        "weighting": "inverse-variance",
+        "sigma_min": 0.01,
+        "initialisation": "kaiming",
+    },
+}
+
+
+class Training(BaseModel):
+    """How a network is trained. Whatever a suite leaves out comes from the recipe.
+
+    Parameters
+    ----------
+    recipe
+        ``kl`` or ``paper``.
+    steps, epochs, seconds
+        The budget; one of them. A budget of seconds makes rows depend on the machine, so a suite that uses it must say
+        ``allow_time_budget: true``.
+    batch_size
+        Images in a batch.
+    train_images
+        The first N images of the train split; ``all`` for the whole set, or an endless stream from a generator.
+    epoch_images
+        Small sets are tiled to about this many images an epoch.
+    optimizer, learning_rate, weight_decay
+        ``adam`` or ``adamw``, its peak rate, and the decay.
+    schedule
+        ``cosine`` to zero, ``halving`` ten times over the budget, or ``constant``.
+    warmup
+        Steps over which the rate rises linearly.
+    clip
+        Bound on the norm of the gradient; null for none.
+    ema
+        Decay of a running average of the weights, which is then what is kept; null for none.
+    noise
+        ``log-uniform`` in [sigma_min, sigma_max], or ``quadratic``: the square of a uniform variable, scaled to it.
+    weighting
+        ``inverse-variance`` divides the error by sigma^2; ``uniform`` does not.
+    initialisation
+        ``kaiming`` draws the weights of convolutions and linear layers anew; ``own`` keeps the architecture's.
+    precision
+        ``auto`` trains under bfloat16 autocast where the hardware computes in it; evaluation is in float32 always.
+    compile
+        ``auto`` uses torch.compile when the planned work is worth it.
+    validations
+        How often, over the fit, the validation PSNR is measured for the history.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    recipe: Literal["kl", "paper"] = "kl"
+    steps: Annotated[int, Field(ge=1)] | None = None
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    seconds: Annotated[float, Field(gt=0)] | None = None
+    allow_time_budget: bool = False
+    batch_size: Annotated[int, Field(ge=1)]
+    train_images: Annotated[int, Field(ge=1)] | Literal["all"] = "all"
+    epoch_images: Annotated[int, Field(ge=1)] = 250_000
+    optimizer: Literal["adam", "adamw"]
+    learning_rate: Annotated[float, Field(gt=0)]
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    schedule: Literal["cosine", "halving", "constant"]
+    warmup: Annotated[int, Field(ge=0)]
+    clip: Annotated[float, Field(gt=0)] | None
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    noise: Literal["log-uniform", "quadratic"]
+    weighting: Literal["inverse-variance", "uniform"]
+    sigma_min: Annotated[float, Field(ge=0, lt=1)]
+    sigma_max: Annotated[float, Field(gt=0, le=10)] = 1.0
+    initialisation: Literal["kaiming", "own"]
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: Literal["auto", "always", "never"] = "auto"
+    validations: Annotated[int, Field(ge=1)] = 10
+    validation_images: Annotated[int, Field(ge=1)] = 32
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        recipe = RECIPES.get(given.get("recipe", "kl"), RECIPES["kl"])
+        budgets = [name for name in BUDGETS if given.get(name) is not None]
+        defaults = {name: value for name, value in recipe.items() if not (budgets and name in BUDGETS)}
+        return {**defaults, **given}
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        budgets = [name for name in BUDGETS if getattr(self, name) is not None]
+        if len(budgets) != 1:
+            raise ValueError(f"give one budget, not {' and '.join(budgets)}")
+        if self.seconds is not None and not self.allow_time_budget:
+            raise ValueError(
+                "a budget of seconds makes rows depend on the machine; if that is meant, add 'allow_time_budget: true'"
+            )
+        if self.sigma_min >= self.sigma_max:
+            raise ValueError(f"sigma_min={self.sigma_min:g} must be below sigma_max={self.sigma_max:g}")
+        if self.sigma_min == 0 and (self.noise == "log-uniform" or self.weighting == "inverse-variance"):
+            raise ValueError("log-uniform noise and inverse-variance weighting need sigma_min > 0")
+        return self
+
+    @property
+    def budget(self) -> str:
+        """Name of the budget: ``steps``, ``epochs`` or ``seconds``."""
+        return next(name for name in BUDGETS if getattr(self, name) is not None)
+
+    def total_steps(self, train_images: int | None) -> int | None:
+        """Return the number of optimiser steps, given the size of the set (None: a stream); None for seconds."""
+        if self.steps is not None:
+            return self.steps
+        if self.epochs is not None:
+            images = tiled(train_images, self.epoch_images) if train_images else self.epoch_images
+            return max(1, self.epochs * images // self.batch_size)
+        return None
+
+    def rate(self, step: int, progress: float) -> float:
+        """Return the learning rate at a step, ``progress`` in [0, 1] being the part of the budget that is spent."""
+        warm = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
+        return self.learning_rate * warm * decay(self.schedule, progress)
+
+
+def decay(schedule: str, progress: float) -> float:
+    """Return the factor of a schedule at ``progress`` in [0, 1] of the budget."""
+    import math
+
+    if schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+    if schedule == "halving":
+        return 0.5 ** math.floor(10 * min(progress, 1.0))
+    return 1.0
+
+
+def tiled(images: int, epoch_images: int) -> int:
+    """Return the size of an epoch: the set repeated a whole number of times, to at most ``epoch_images`` or once."""
+    return images * max(1, epoch_images // images)

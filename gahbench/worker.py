@@ -1,0 +1,255 @@
+"""One unit in this process: train a network, or score a denoiser."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import os
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gahbench.contracts import Dataset, Denoiser, Metric, Scores
+from gahbench.evaluation import Evaluation
+from gahbench.plan import Unit
+from gahbench.registry import Kind, Registry
+from gahbench.spec import Spec
+from gahbench.store import Store
+from gahbench.trained import Trained
+from gahbench.training.hardware import choose, multiply_adds
+from gahbench.training.recipe import Training
+from gahbench.training.trainer import Progress, Stopped, Trainer, build_network
+
+WEIGHTS = "weights.safetensors"
+HISTORY = "history.csv"
+CHECKPOINT = "checkpoint.pt"
+
+
+class Worker:
+    """Does units one after the other, keeping what the next one may need.
+
+    Parameters
+    ----------
+    registry
+        Where plugins are looked up.
+    store
+        Where finished units are, and go.
+    device
+        Where networks compute.
+    progress, note
+        Called with the progress of a fit, and with what is worth telling.
+    should_stop
+        Asked after every step of a fit.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        store: Store,
+        device: torch.device | None = None,
+        progress: Callable[[Progress], None] = lambda progress: None,
+        note: Callable[[str], None] = lambda text: None,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.registry = registry
+        self.store = store
+        self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.progress = progress
+        self.note = note
+        self.should_stop = should_stop
+        # The units of one entrant come together: its evaluation serves all of its metrics.
+        self._evaluation: tuple[Any, Evaluation] | None = None
+        self._dataset = functools.lru_cache(maxsize=4)(self._build_dataset)
+
+    def do(self, unit: Unit) -> float:
+        """Do a unit and finish it in the store; return the seconds it took.
+
+        Raises
+        ------
+        Stopped
+            If asked to stop meanwhile.
+        Exception
+            Whatever goes wrong; the caller records it.
+        """
+        started = time.monotonic()
+        self.store.begin(unit)
+        if unit.kind == "fit":
+            self._fit(unit)
+        else:
+            self._score(unit)
+        return time.monotonic() - started
+
+    def _fit(self, unit: Unit) -> None:
+        from safetensors.torch import save_file
+
+        payload = unit.payload
+        dataset = self.dataset(payload)
+        training = Training.model_validate(payload["training"])
+        build = functools.partial(self._build, "architecture", payload["entrant"], dataset.shape)
+        network = build_network(build, training, payload["seed"])
+        acceleration = choose(
+            training, self._planned_work(build, dataset, training), self.device, torch.get_num_threads()
+        )
+        partial = self.store.partial(unit)
+        trainer = Trainer(
+            network,
+            dataset,
+            training,
+            payload["seed"],
+            acceleration,
+            validation_sigmas(training),
+            self.device,
+            partial / CHECKPOINT,
+            self.progress,
+            self.should_stop,
+        )
+        fitted = trainer.fit()
+        for text in fitted.acceleration.notes:
+            self.note(text)
+        state = {name: value.detach().cpu().contiguous() for name, value in fitted.network.state_dict().items()}
+        save_file(state, partial / WEIGHTS)
+        _write_history(partial / HISTORY, fitted.history)
+        facts = {
+            "steps": fitted.steps,
+            "train_seconds": fitted.seconds,
+            "budget": training.budget,
+            "parameters": sum(parameter.numel() for parameter in fitted.network.parameters()),
+            "device": device_name(self.device),
+            "threads": torch.get_num_threads(),
+            "precision": fitted.acceleration.precision,
+            "compiled": fitted.acceleration.compiled,
+            "notes": list(fitted.acceleration.notes),
+        }
+        self.store.finish(unit, facts, keep=(WEIGHTS, HISTORY))
+
+    def _planned_work(self, build: Callable[[], Any], dataset: Dataset, training: Training) -> float:
+        from gahbench.training.batches import training_count
+
+        steps = training.total_steps(training_count(dataset, training))
+        if steps is None:
+            # A time budget: what matters is how long it runs, whatever it gets done.
+            from gahbench.training.hardware import has_bfloat16, nominal_rate
+
+            return (training.seconds or 0.0) * nominal_rate(
+                self.device, has_bfloat16(self.device), torch.get_num_threads()
+            )
+        try:
+            with torch.device("meta"):
+                network = build()
+            return 3 * multiply_adds(network.eval(), dataset.shape) * training.batch_size * steps
+        except Exception:
+            # Not every operation can be counted on the meta device; then nothing is known to be gained by compiling.
+            return 0.0
+
+    def _score(self, unit: Unit) -> None:
+        started = time.monotonic()
+        metric: Metric = self._build("metric", unit.payload["metric"])
+        evaluation = self._evaluate(unit)
+        scores = metric.score(evaluation)
+        _check_scores(scores)
+        self.store.write_scores(unit, scores)
+        facts = {"kind": evaluation.denoiser.kind, "seconds": time.monotonic() - started}
+        self.store.finish(unit, facts, keep=("scores.csv",))
+
+    def _evaluate(self, unit: Unit) -> Evaluation:
+        payload = unit.payload
+        same = (unit.requires, *(repr(payload[name]) for name in payload if name != "metric"))
+        if self._evaluation is not None and self._evaluation[0] == same:
+            return self._evaluation[1]
+        dataset = self.dataset(payload)
+        clean = dataset.images(payload["split"], payload["images"])
+        evaluation = Evaluation(
+            self._denoiser(unit, dataset), clean, payload["sigmas"], payload["noise_seed"], payload["split"]
+        )
+        self._evaluation = (same, evaluation)
+        return evaluation
+
+    def _denoiser(self, unit: Unit, dataset: Dataset) -> Denoiser:
+        if unit.requires is None:
+            denoiser: Denoiser = self._build("reference", unit.payload["entrant"])
+            return denoiser
+        from safetensors.torch import load_file
+
+        weights = self.store.units / f"fit-{unit.requires}" / WEIGHTS
+        network = self._build("architecture", unit.payload["entrant"], dataset.shape)
+        network.load_state_dict(load_file(weights))
+        return Trained(network, self.device)
+
+    def dataset(self, payload: dict[str, Any]) -> Dataset:
+        """Return the dataset of a unit, kept for the next."""
+        return self._dataset(repr(payload["dataset"]), payload["dataset"]["name"])
+
+    def _build_dataset(self, described: str, name: str) -> Dataset:
+        import ast
+
+        parameters = ast.literal_eval(described)["parameters"]
+        dataset: Dataset = self._build("dataset", {"name": name, "parameters": parameters})
+        return dataset
+
+    def _build(self, kind: Kind, described: dict[str, Any], shape: tuple[int, int, int] | None = None) -> Any:
+        return self.registry.create(kind, Spec(described["name"], (), described["parameters"]), shape)
+
+
+def do_and_record(worker: Worker, unit: Unit) -> dict[str, Any]:
+    """Do a unit; return what to report: its seconds, that it stopped, or why it failed (which is recorded too)."""
+    try:
+        return {"event": "finished", "seconds": worker.do(unit)}
+    except Stopped:
+        return {"event": "stopped"}
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        reason, details = explain(error), traceback.format_exc()
+        worker.store.fail(unit, reason, details)
+        return {"event": "failed", "error": reason, "traceback": details}
+
+
+def explain(error: BaseException) -> str:
+    """Return an error in one line; running out of memory is called that."""
+    text = " ".join(str(error).split())
+    allocation = isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)
+    if isinstance(error, MemoryError) or allocation:
+        return f"out of memory: {text}" if text else "out of memory"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def validation_sigmas(training: Training) -> tuple[float, ...]:
+    """Return the noise levels of a fit's history: five over the trained range, equally spaced in decibels."""
+    low, high = max(training.sigma_min, 0.01), training.sigma_max
+    return tuple(float(f"{low * (high / low) ** (place / 4):.3g}") for place in range(5))
+
+
+def device_name(device: torch.device) -> str:
+    """Return the name of a device: the GPU's own, or ``cpu``."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def _check_scores(scores: Scores) -> None:
+    count = len(scores.value)
+    for name in ("sigma", "image"):
+        column = getattr(scores, name)
+        if column is not None and len(column) != count:
+            raise ValueError(f"the metric returned {count} values but {len(column)} of '{name}'")
+    wrong = sum(value != value for value in scores.value)
+    if wrong:
+        raise ValueError(f"{wrong} of {count} values are not numbers (NaN)")
+
+
+def _write_history(path: Path, history: list[dict[str, float]]) -> None:
+    names = list(dict.fromkeys(name for row in history for name in row))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def progress_message(progress: Progress) -> dict[str, Any]:
+    """Return the progress of a fit as plain JSON."""
+    return asdict(progress)

@@ -1,0 +1,1 @@
+"""Trainable denoisers, one file each."""

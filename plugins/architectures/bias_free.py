@@ -1,0 +1,60 @@
+"""Layers whose output is homogeneous in their input: no additive constants anywhere."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class BiasFreeNorm(nn.Module):
+    """Division by the batch standard deviation of each channel, then a learned gain.
+
+    No mean is subtracted and nothing is added, so that with ReLU and convolutions without bias the network is
+    homogeneous of order 1 in evaluation (Mohan, Kadkhodaie, Simoncelli & Fernandez-Granda, ICLR 2020, section 4;
+    SCIENCE: sections 2 and 7). Evaluation uses running values.
+
+    Parameters
+    ----------
+    channels
+        Number of channels.
+    momentum
+        Weight of the newest batch in the running standard deviation.
+    epsilon
+        Added to the variance, which keeps an empty channel finite.
+    """
+
+    running_deviation: Tensor
+
+    def __init__(self, channels: int, momentum: float = 0.1, epsilon: float = 1e-5) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.epsilon = epsilon
+        self.gain = nn.Parameter(torch.ones(channels))
+        self.register_buffer("running_deviation", torch.ones(channels))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Normalise features of shape (N, C, H, W)."""
+        if self.training:
+            variance = features.var(dim=(0, 2, 3), correction=0).float()
+            deviation = (variance + self.epsilon).sqrt()
+            with torch.no_grad():
+                self.running_deviation.lerp_(deviation, self.momentum)
+        else:
+            deviation = self.running_deviation
+        # One multiplication by a small vector, in the precision of the features: the division would be a second pass.
+        scale = (self.gain / deviation).to(features.dtype)
+        return features * scale.view(1, -1, 1, 1)
+
+
+def convolution(inputs: int, outputs: int, *, bias: bool, norm: bool = True, activation: bool = True) -> list[nn.Module]:
+    """Return a 3x3 convolution with its normalisation and ReLU.
+
+    With ``bias`` the normalisation is ordinary batch normalisation, as in the networks that bias-free ones are
+    compared with (claim M1 of the same paper).
+    """
+    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias and not norm)]
+    if norm:
+        layers.append(nn.BatchNorm2d(outputs) if bias else BiasFreeNorm(outputs))
+    if activation:
+        layers.append(nn.ReLU(inplace=True))
+    return layers

@@ -1,0 +1,1 @@
+"""Bases, one file each."""

@@ -1,0 +1,51 @@
+"""The global discrete cosine transform."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import torch
+from torch import Tensor
+
+from gahbench.contracts import Basis, Shape
+
+
+class DCT(Basis):
+    """Orthonormal two-dimensional DCT-II of the whole image.
+
+    Coefficient (k, l) belongs to cos(pi k (i + 1/2) / H) cos(pi l (j + 1/2) / W) (Ahmed, Natarajan & Rao
+    1974), scaled to unit norm.
+    """
+
+    def analysis(self, images: Tensor) -> Tensor:
+        """Return the coefficients, shape (N, C, H, W), lowest frequency at the top left."""
+        rows, columns = self._matrices(images)
+        return rows @ images @ columns.T
+
+    def synthesis(self, coefficients: Tensor) -> Tensor:
+        """Return the images, shape (N, C, H, W)."""
+        rows, columns = self._matrices(coefficients)
+        return rows.T @ coefficients @ columns
+
+    def bands(self, shape: Shape) -> Tensor:
+        """Return labels of shape (H, W): 0 the mean, then octaves of max(k, l), so 1, 2-3, 4-7 and so on."""
+        _, height, width = shape
+        rows, columns = torch.arange(height), torch.arange(width)
+        highest = torch.maximum(rows[:, None], columns[None, :])
+        # frexp's exponent of an integer is its number of binary digits, exactly.
+        return torch.frexp(highest.double()).exponent.long()
+
+    @staticmethod
+    def _matrices(images: Tensor) -> tuple[Tensor, Tensor]:
+        height, width = images.shape[-2:]
+        return dct_matrix(height, images.dtype, images.device), dct_matrix(width, images.dtype, images.device)
+
+
+@functools.lru_cache(maxsize=64)
+def dct_matrix(size: int, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu") -> Tensor:
+    """Return the orthonormal DCT-II as a matrix of shape (size, size) whose rows are the atoms."""
+    places = torch.arange(size, dtype=torch.float64)
+    matrix = torch.cos(math.pi / size * places[:, None] * (places + 0.5)) * math.sqrt(2 / size)
+    matrix[0] = 1 / math.sqrt(size)
+    return matrix.to(device=device, dtype=dtype)

@@ -1,0 +1,19 @@
+"""The pixels themselves."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from gahbench.contracts import Basis
+
+
+class Pixel(Basis):
+    """The pixel basis: coefficients are the pixel values."""
+
+    def analysis(self, images: Tensor) -> Tensor:
+        """Return the images, shape (N, C, H, W), as they are."""
+        return images
+
+    def synthesis(self, coefficients: Tensor) -> Tensor:
+        """Return the coefficients, shape (N, C, H, W), as they are."""
+        return coefficients

@@ -1,0 +1,60 @@
+"""Images drawn by a generator that never ends."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor
+
+from gahbench.contracts import Dataset, Split
+from gahbench.noise import BLOCK, generator
+
+
+class Generated(Dataset):
+    """Base of image families that are drawn rather than read: an author writes ``shape`` and ``draw``.
+
+    Images come in blocks of 64, each from a generator of its own, seeded by the family, the seed, the split
+    and the block's number. So the first k of n images are the k, images from ``start`` on need none of those
+    before, the splits are independent, and no split ends. Families of the same name see the same random
+    numbers whatever their other parameters, which keeps comparisons between parameters paired.
+
+    Parameters
+    ----------
+    family
+        Name that the seeds derive from.
+    seed
+        Seed of the family; another seed gives other images.
+
+    Examples
+    --------
+    >>> class Flat(Generated):
+    ...     shape = (1, 8, 8)
+    ...     def __init__(self, seed: int = 0):
+    ...         super().__init__("flat", seed)
+    ...     def draw(self, generator, count):
+    ...         return torch.rand(count, 1, 1, 1, generator=generator).expand(count, *self.shape)
+    >>> Flat().images("test", 3).shape
+    torch.Size([3, 1, 8, 8])
+    """
+
+    def __init__(self, family: str, seed: int = 0) -> None:
+        self.family = family
+        self.seed = seed
+
+    @abstractmethod
+    def draw(self, generator: torch.Generator, count: int) -> Tensor:
+        """Draw images, shape (count, C, H, W), with every random number from ``generator``."""
+
+    def images(self, split: Split, count: int, start: int = 0) -> Tensor:
+        """Return images ``start`` to ``start + count`` of a split, shape (count, C, H, W), float32."""
+        if count == 0:
+            return torch.empty(0, *self.shape)
+        first, last = start // BLOCK, (start + count - 1) // BLOCK
+        # Whole blocks even at the ends: how many images are asked for must not change how they are computed.
+        blocks = [
+            self.draw(generator("data", self.seed, self.family, split, block), BLOCK)
+            for block in range(first, last + 1)
+        ]
+        offset = start - first * BLOCK
+        return torch.cat(blocks)[offset : offset + count].float()

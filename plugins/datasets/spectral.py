@@ -1,0 +1,63 @@
+"""Random functions and fields with a power law spectrum."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def frequencies(shape: tuple[int, ...]) -> Tensor:
+    """Return the moduli |k| of the integer frequencies of a periodic grid, in ``rfftn`` layout, float64.
+
+    The shape is that of the grid but for the last side n, which becomes n // 2 + 1.
+    """
+    squares = torch.zeros(1, dtype=torch.float64)
+    for axis, side in enumerate(shape):
+        last = axis == len(shape) - 1
+        spacing = 1 / side
+        along = torch.fft.rfftfreq(side, spacing) if last else torch.fft.fftfreq(side, spacing)
+        squares = squares.unsqueeze(-1) + along.double().square() if axis else along.double().square()
+    return squares.sqrt()
+
+
+def power_law(shape: tuple[int, ...], exponent: float, constant: float) -> Tensor:
+    """Return amplitudes |k|^-exponent, in ``rfftn`` layout, float64.
+
+    Parameters
+    ----------
+    shape
+        Shape of the periodic grid.
+    exponent
+        Filtered white noise in D dimensions is C^a, but for logarithms, when the exponent is a + D / 2.
+    constant
+        Amplitude at frequency 0, where the power law has none.
+    """
+    moduli = frequencies(shape)
+    origin = (0,) * len(shape)
+    moduli[origin] = 1
+    amplitude = moduli.pow(-exponent)
+    amplitude[origin] = constant
+    return amplitude
+
+
+def unit_variance(amplitude: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Scale amplitudes so that they filter white noise of variance 1 to a stationary field of variance 1.
+
+    The variance of a field at a point is the mean over all frequencies of the squared amplitude; its
+    covariance at a shift is the inverse transform of the squared amplitude.
+    """
+    weights = torch.full_like(amplitude, 2)
+    # In rfftn layout all frequencies stand for two, but those that are their own mirror in the last axis.
+    weights[..., 0] = 1
+    if shape[-1] % 2 == 0:
+        weights[..., -1] = 1
+    count = torch.Size(shape).numel()
+    return amplitude * (count / (weights * amplitude.square()).sum()).sqrt()
+
+
+def filtered(white: Tensor, amplitude: Tensor) -> Tensor:
+    """Return noise (N, ...) multiplied by amplitudes, in ``rfftn`` layout, in the periodic Fourier domain."""
+    axes = tuple(range(1, white.ndim))
+    spectrum = torch.fft.rfftn(white, dim=axes) * amplitude.to(white.dtype)
+    fields: Tensor = torch.fft.irfftn(spectrum, s=white.shape[1:], dim=axes)
+    return fields

@@ -1,0 +1,32 @@
+"""Peak signal-to-noise ratio."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gahbench.contracts import Metric, Scores
+from gahbench.evaluation import Evaluation
+
+
+class Psnr(Metric):
+    """Peak signal-to-noise ratio, -10 log10 of the mean squared error per pixel, for images in [0, 1].
+
+    Where the expected error has a closed form (oracles), that is used rather than the error under one draw of
+    the noise.
+    """
+
+    unit = "dB"
+
+    def score(self, evaluation: Evaluation) -> Scores:
+        """Return the PSNR of every image at every noise level."""
+        values = torch.stack([psnr_per_image(evaluation, sigma) for sigma in evaluation.sigmas])
+        return Scores.grid(values, evaluation.sigmas)
+
+
+def psnr_per_image(evaluation: Evaluation, sigma: float) -> Tensor:
+    """Return the PSNR in dB of each image, shape (N,), float64; infinite where there is no error."""
+    error = evaluation.risk(sigma)
+    if error is None:
+        error = (evaluation.denoised(sigma).double() - evaluation.clean).square().flatten(1).mean(1)
+    return -10 * error.double().log10()

@@ -1,0 +1,41 @@
+"""The rate at which a denoiser gains from less noise."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from gahbench.contracts import Metric, Scores
+from gahbench.evaluation import Evaluation
+from gahbench.rates import fit_slope
+
+from .psnr import psnr_per_image
+
+
+class Slope(Metric):
+    """Slope of output PSNR against input PSNR, by least squares over all the noise levels, for every image.
+
+    To hold against a dataset's optimal slope alpha/(alpha+1) (Kadkhodaie 2024, equation 13) choose small
+    noise levels; the identity has slope 1, so a slope says nothing without the PSNR beside it. The fit is
+    linear in the output, so that the mean of the images' slopes is the slope of the mean curve.
+    """
+
+    unit = "dB/dB"
+
+    def score(self, evaluation: Evaluation) -> Scores:
+        """Return the slope of every image.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer than two different noise levels.
+        """
+        sigmas = sorted(set(evaluation.sigmas))
+        if len(sigmas) < 2:
+            raise ValueError(f"slope needs at least 2 different noise levels, not {sigmas}")
+        inputs = np.array([-20 * math.log10(sigma) for sigma in sigmas])
+        outputs = torch.stack([psnr_per_image(evaluation, sigma) for sigma in sigmas], dim=-1)
+        slopes = fit_slope(inputs, outputs.cpu().numpy())
+        return Scores.per_image(torch.as_tensor(slopes))

@@ -1,0 +1,1 @@
+"""Denoisers that are not trained, one file each."""

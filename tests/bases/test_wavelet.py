@@ -1,0 +1,137 @@
+import numpy as np
+import pytest
+import pywt
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gahbench.errors import ParameterError
+from gahbench.registry import default_registry
+from gahbench_plugins.bases.wavelet import Wavelet, accepted_names, wavelet_matrix
+
+WAVELETS = st.sampled_from(["haar", "db2", "db4", "db11", "sym4", "sym8", "sym13", "coif1", "coif4"])
+
+
+def images(*shape, seed=0, dtype=torch.float64):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+@settings(deadline=None, max_examples=40)
+@given(name=WAVELETS, levels=st.integers(1, 3), rows=st.integers(1, 5), columns=st.integers(1, 5), seed=st.integers(0, 99))
+def test_orthonormal(name, levels, rows, columns, seed):
+    basis = Wavelet(name, levels)
+    shape = (2, 2, rows << levels, columns << levels)
+    first, second = images(*shape, seed=seed), images(*shape, seed=seed + 1000)
+    coefficients = basis.analysis(first)
+    assert coefficients.dtype == torch.float64
+    torch.testing.assert_close(basis.synthesis(coefficients), first, atol=1e-9, rtol=0)
+    torch.testing.assert_close(coefficients.square().sum(), first.square().sum())
+    # Synthesis is the adjoint of analysis.
+    torch.testing.assert_close((coefficients * second).sum(), (first * basis.synthesis(second)).sum())
+
+
+@pytest.mark.parametrize("name", ["haar", "db2", "db4", "sym4", "sym8", "coif2", "db20"])
+@pytest.mark.parametrize(("size", "levels"), [((32, 32), 3), ((16, 48), 2), ((20, 12), 2), ((64, 64), 4)])
+def test_agrees_with_pywavelets_coefficientwise(name, size, levels):
+    batch = images(3, 2, *size, dtype=torch.float32)
+    ours = Wavelet(name, levels).analysis(batch)
+    assert ours.dtype == torch.float32
+    # PyWavelets warns of levels that only make sense for periodic signals.
+    with pytest.warns(UserWarning) if _deep(name, size, levels) else _quiet():
+        theirs = pywt.wavedec2(batch.double().numpy(), name, mode="periodization", level=levels)
+    theirs, _ = pywt.coeffs_to_array(theirs, axes=(-2, -1))
+    np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-5)
+
+
+def _deep(name, size, levels):
+    return levels > pywt.dwt_max_level(min(size), name)
+
+
+def _quiet():
+    import contextlib
+
+    return contextlib.nullcontext()
+
+
+@pytest.mark.parametrize("name", accepted_names())
+def test_every_accepted_wavelet_is_orthogonal(name):
+    matrix = wavelet_matrix(name, 24)
+    torch.testing.assert_close(matrix @ matrix.T, torch.eye(24, dtype=torch.float64), atol=1e-10, rtol=0)
+    assert pywt.Wavelet(name).orthogonal
+
+
+@pytest.mark.parametrize(("name", "moments"), [("haar", 1), ("db2", 2), ("sym4", 4), ("sym8", 8)])
+def test_details_of_polynomials_vanish_inside(name, moments):
+    grid = torch.linspace(0, 1, 64, dtype=torch.float64)
+    detail = wavelet_matrix(name, 64)[32:]
+    inside = slice(8, 24)
+    assert (detail @ grid ** (moments - 1))[inside].abs().max() < 1e-9
+    assert (detail @ grid**moments)[inside].abs().max() > 1e-13
+
+
+@pytest.mark.parametrize(
+    ("size", "levels"), [((64, 64), 4), ((32, 32), 3), ((24, 24), 2), ((80, 80), 4), ((8, 8), 1), ((4, 4), 1), ((6, 64), 1)]
+)
+def test_default_depth(size, levels):
+    batch = images(1, 1, *size)
+    assert torch.equal(Wavelet("haar").analysis(batch), Wavelet("haar", levels).analysis(batch))
+    # One level more would either be refused or give something else.
+    try:
+        deeper = Wavelet("haar", levels + 1).analysis(batch)
+    except ValueError:
+        return
+    assert not torch.equal(Wavelet("haar").analysis(batch), deeper)
+
+
+def test_bands_are_where_subbands_are():
+    basis = Wavelet("haar", 2)
+    labels = basis.bands((1, 16, 8))
+    assert labels.shape == (16, 8)
+    assert labels.bincount(minlength=7).numel() == 7 if labels.ndim == 1 else True
+    assert labels.flatten().bincount().tolist() == [8, 8, 8, 8, 32, 32, 32]
+    # Vertical stripes of period 2 lie in the finest band of horizontal changes alone; a constant in band 0.
+    stripes = (torch.arange(8) % 2).double().sub(0.5).expand(1, 1, 16, 8)
+    energy = basis.analysis(stripes)[0, 0].square()
+    assert energy[labels == labels[0, 4]].sum() == pytest.approx(energy.sum().item())
+    constant = basis.analysis(torch.ones(1, 1, 16, 8, dtype=torch.float64))[0, 0].square()
+    assert constant[labels == 0].sum() == pytest.approx(128)
+
+
+def test_input_is_left_alone_and_gradients_pass():
+    batch = images(2, 1, 16, 16)
+    kept = batch.clone()
+    basis = Wavelet("sym4")
+    basis.synthesis(basis.analysis(batch))
+    assert torch.equal(batch, kept)
+    assert torch.autograd.gradcheck(basis.analysis, batch[:1, :, :8, :8].clone().requires_grad_())
+
+
+@pytest.mark.parametrize(
+    ("levels", "shape", "word"), [(None, (1, 25, 25), "even"), (None, (1, 24, 25), "even"), (3, (1, 20, 24), "multiples of 8")]
+)
+def test_sizes_that_cannot_be_halved_are_refused(levels, shape, word):
+    basis = Wavelet("sym4", levels)
+    with pytest.raises(ValueError, match=word):
+        basis.check_shape(shape)
+    with pytest.raises(ValueError, match=word):
+        basis.analysis(torch.zeros(1, *shape))
+
+
+def test_unknown_and_biorthogonal_wavelets_are_refused():
+    with pytest.raises(ValueError, match=r"did you mean 'sym4'\?"):
+        Wavelet("symm4")
+    for name in ("bior2.2", "dmey", "mexh", "rbio1.3", "sym1"):
+        with pytest.raises(ValueError, match="accepted: haar, db1 to db38"):
+            Wavelet(name)
+    with pytest.raises(ValueError, match="levels=0"):
+        Wavelet("haar", 0)
+
+
+def test_short_names_are_presets():
+    registry = default_registry()
+    batch = images(1, 1, 16, 16)
+    for name in ("haar", "db2", "db4", "sym4", "sym8"):
+        assert torch.equal(registry.create("basis", name).analysis(batch), Wavelet(name).analysis(batch))
+    assert registry.configure("basis", "wavelet").label == "wavelet[sym4]"
+    with pytest.raises(ParameterError, match="unknown parameter 'name'"):
+        registry.configure("basis", "haar[name=db2]")

@@ -1,0 +1,177 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gahbench.errors import DataError
+from gahbench_plugins.datasets.faces import Faces
+
+DATA = Path(os.environ.get("GAHBENCH_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
+RNG = np.random.default_rng(0)
+
+
+def grey(*shape):
+    return RNG.integers(0, 256, shape, dtype=np.uint8)
+
+
+def npz(path, images, key="images"):
+    np.savez(path, **{key: images})
+    return str(path)
+
+
+def test_embedded_faces_are_the_first_hundred_of_scikit_image():
+    skimage_data = pytest.importorskip("skimage.data")
+    faces = Faces()
+    assert faces.shape == (1, 25, 25)
+    splits = ("train", "validation", "test")
+    assert [faces.available(split) for split in splits] == [64, 12, 24]
+    images = torch.cat([faces.images(split, faces.available(split)) for split in splits])
+    assert images.dtype == torch.float32
+    folder = Path(skimage_data.__file__).parent
+    np.testing.assert_allclose(images[:, 0].numpy(), np.load(folder / "lfw_subset.npy")[:100], atol=1e-7)
+
+
+def test_embedded_faces_do_not_repeat_across_splits():
+    images = torch.cat([Faces().images(split, Faces().available(split)) for split in ("train", "validation", "test")])
+    assert len(images.flatten(1).unique(dim=0)) == 100
+
+
+def test_nearly_fitting_size_is_a_centre_crop_and_a_small_one_is_not(tmp_path):
+    images = grey(10, 26, 30)
+    path = npz(tmp_path / "a.npz", images)
+    cropped = Faces(path, size=24).images("train", 6)
+    np.testing.assert_allclose(cropped[:, 0].numpy(), images[:6, 1:25, 3:27] / 255, atol=1e-7)
+    assert Faces(path, size=13).shape == (1, 13, 13)
+    assert Faces(path).shape == (1, 26, 30)
+
+
+def test_resize_is_antialiased(tmp_path):
+    # A checkerboard has no content below the Nyquist frequency of half its size, but its mean.
+    board = (np.indices((48, 48)).sum(0) % 2 * 255).astype(np.uint8)
+    small = Faces(npz(tmp_path / "a.npz", np.stack([board] * 4)), size=24).images("train", 1)
+    assert (small[..., 4:-4, 4:-4] - 0.5).abs().max() < 0.05
+    wave = np.sin(2 * np.pi * (np.arange(48) + 0.5) / 48)
+    smooth = np.rint(255 * (0.5 + 0.4 * wave[:, None] * np.ones(48))).astype(np.uint8)
+    small = Faces(npz(tmp_path / "b.npz", np.stack([smooth] * 4)), size=24).images("train", 1)[0, 0, 3:-3]
+    expected = 0.5 + 0.4 * np.sin(2 * np.pi * (np.arange(24) + 0.5) / 24)
+    np.testing.assert_allclose(small.numpy(), expected[3:-3, None] * np.ones(24), atol=0.01)
+
+
+@pytest.mark.parametrize("layout", ["nhwc", "nchw", "float"])
+def test_layouts_give_the_same_images(tmp_path, layout):
+    colours = grey(8, 12, 14, 3)
+    stored = {"nhwc": colours, "nchw": colours.transpose(0, 3, 1, 2), "float": colours / 255}[layout]
+    path = npz(tmp_path / "a.npz", stored)
+    np.testing.assert_allclose(Faces(path).images("train", 5)[:, 0], colours[:5].mean(3) / 255, atol=1e-6)
+    kept = Faces(path, colour=True).images("train", 5)
+    np.testing.assert_allclose(kept, colours[:5].transpose(0, 3, 1, 2) / 255, atol=1e-7)
+
+
+def test_folder_in_sorted_order_two_folders_deep(tmp_path):
+    names = ["a.png", "b.png", "one/c.png", "one/two/d.png"]
+    pixels = grey(4, 10, 10)
+    for name, image in zip(names, pixels, strict=True):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("not an image")
+    deep = tmp_path / "one" / "two" / "three"
+    deep.mkdir()
+    Image.fromarray(pixels[0]).save(deep / "too-deep.png")
+    faces = Faces(str(tmp_path), test=1)
+    images = torch.cat([faces.images("train", 3), faces.images("test", 1)])
+    np.testing.assert_allclose(images[:, 0], pixels / 255, atol=1e-7)
+
+
+def test_splits_are_consecutive_and_disjoint(tmp_path):
+    path = npz(tmp_path / "a.npz", np.arange(50, dtype=np.uint8)[:, None, None] * np.ones((1, 8, 8), np.uint8))
+    faces = Faces(path, test=10)
+    numbers = {s: (255 * faces.images(s, faces.available(s))[:, 0, 0, 0]).round().tolist() for s in ("train", "validation", "test")}
+    assert numbers["train"] == list(range(35))
+    assert numbers["validation"] == list(range(35, 40))
+    assert numbers["test"] == list(range(40, 50))
+    assert torch.equal(faces.images("train", 3, start=4), faces.images("train", 7)[4:])
+
+
+def test_images_handed_out_are_copies():
+    faces = Faces()
+    before = faces.images("train", 2)
+    faces.images("train", 2).zero_()
+    assert torch.equal(faces.images("train", 2), before)
+
+
+def test_fingerprint_follows_the_pixels_and_nothing_else(tmp_path):
+    images = grey(6, 9, 9)
+    first = Faces(npz(tmp_path / "a.npz", images)).fingerprint()
+    assert len(first) == 64
+    assert Faces(npz(tmp_path / "elsewhere.npz", images), size=8).fingerprint() == first
+    changed = images.copy()
+    changed[3, 4, 4] ^= 1
+    assert Faces(npz(tmp_path / "b.npz", changed)).fingerprint() != first
+    assert Faces(npz(tmp_path / "c.npz", images.reshape(6, 3, 27))).fingerprint() != first
+
+
+def refused(path, *words, **parameters):
+    with pytest.raises(DataError) as caught:
+        Faces(str(path), **parameters).images("train", 1)
+    for word in (*words, "accepted" if "accepts" not in str(caught.value) else "accepts"):
+        assert word in str(caught.value)
+
+
+def test_refusals_say_what_and_where(tmp_path):
+    refused(tmp_path / "none.npz", "none.npz")
+    (tmp_path / "empty").mkdir()
+    refused(tmp_path / "empty", "empty", "no images")
+    (tmp_path / "a.txt").write_text("")
+    refused(tmp_path / "a.txt", "a.txt")
+    refused(npz(tmp_path / "i.npz", grey(4, 9, 9).astype(np.int32)), "int32")
+    refused(npz(tmp_path / "f.npz", grey(4, 9, 9).astype(np.float32)), "0-1")
+    refused(npz(tmp_path / "n.npz", np.full((4, 9, 9), np.nan)), "nan")
+    refused(npz(tmp_path / "s.npz", grey(4, 9)), "(4, 9)")
+    refused(npz(tmp_path / "small.npz", grey(4, 9, 9)), "9x9", size=10)
+    refused(npz(tmp_path / "few.npz", grey(4, 9, 9)), "test=4", test=4)
+    refused(npz(tmp_path / "grey.npz", grey(4, 9, 9)), "grey", colour=True)
+    refused(npz(tmp_path / "zero.npz", grey(0, 9, 9)), "0 images")
+
+
+def test_key_archive_and_object_arrays(tmp_path):
+    with pytest.raises(DataError, match=r"no key 'images'; it holds faces"):
+        Faces(npz(tmp_path / "k.npz", grey(4, 9, 9), key="faces")).shape  # noqa: B018
+    (tmp_path / "broken.npz").write_bytes(b"PK nonsense")
+    (tmp_path / "plain.npz").write_bytes(b"")
+    with (tmp_path / "single.npz").open("wb") as file:
+        np.save(file, grey(4, 9, 9))
+    objects = npz(tmp_path / "objects.npz", np.array([object()]))
+    for path in (*(tmp_path / f"{name}.npz" for name in ("broken", "plain", "single")), objects):
+        with pytest.raises(DataError, match="cannot be read"):
+            Faces(str(path)).shape  # noqa: B018
+
+
+def test_bad_files_of_a_folder_are_named(tmp_path):
+    Image.fromarray(grey(9, 9)).save(tmp_path / "a.png")
+    Image.fromarray(grey(12, 12)).save(tmp_path / "b.png")
+    with pytest.raises(DataError, match=r"a\.png is 9x9 but b\.png 12x12; give a size"):
+        Faces(str(tmp_path)).shape  # noqa: B018
+    assert Faces(str(tmp_path), size=8).shape == (1, 8, 8)
+    (tmp_path / "c.png").write_bytes((tmp_path / "a.png").read_bytes()[:40])
+    with pytest.raises(DataError, match=r"c\.png: cannot be read as an image"):
+        Faces(str(tmp_path), size=8).shape  # noqa: B018
+    Image.fromarray(grey(9, 9).astype(np.uint16)).save(tmp_path / "c.png")
+    with pytest.raises(DataError, match=r"c\.png: an image of mode I;16"):
+        Faces(str(tmp_path), size=8).shape  # noqa: B018
+
+
+def test_too_many_images_asked_for():
+    with pytest.raises(DataError, match="25 test images asked for, but the split holds 24 of 100"):
+        Faces().images("test", 20, start=5)
+
+
+@pytest.mark.skipif(not (DATA / "lfw40.npz").is_file(), reason="no local faces")
+def test_local_faces():
+    faces = Faces(str(DATA / "lfw40.npz"), size=32)
+    images = faces.images("test", 64)
+    assert images.shape == (64, 1, 32, 32)
+    assert 0 <= images.min() < images.max() <= 1
+    assert faces.available("test") == 1024

@@ -1,0 +1,47 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gahbench_plugins.datasets.spectral import filtered, frequencies, power_law, unit_variance
+
+
+@pytest.mark.parametrize("shape", [(8,), (7,), (8, 8), (6, 9)])
+def test_frequencies_are_integer_moduli(shape):
+    # numpy's layout, written out axis by axis.
+    axes = [np.fft.fftfreq(side, 1 / side) for side in shape[:-1]] + [np.arange(shape[-1] // 2 + 1)]
+    expected = np.sqrt(sum(grid**2 for grid in np.meshgrid(*axes, indexing="ij")))
+    np.testing.assert_allclose(frequencies(shape).numpy(), expected, atol=1e-12)
+
+
+def test_power_law_is_one_at_the_first_frequency_and_falls_by_the_exponent():
+    amplitude = power_law((64,), 1.5, constant=0.25)
+    assert amplitude[0] == 0.25
+    assert amplitude[1] == 1
+    assert math.log2(amplitude[8] / amplitude[16]) == pytest.approx(1.5)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    shape=st.one_of(st.tuples(st.integers(4, 20)), st.tuples(st.integers(4, 12), st.integers(4, 12))),
+    exponent=st.floats(0.5, 5),
+    constant=st.sampled_from([0.0, 1.0]),
+)
+def test_unit_variance(shape, exponent, constant):
+    # A filter turns white noise into noise whose variance is the energy of its impulse response.
+    amplitude = unit_variance(power_law(shape, exponent, constant), shape)
+    impulse = torch.zeros(1, *shape, dtype=torch.float64)
+    impulse[(0,) * (len(shape) + 1)] = 1
+    assert filtered(impulse, amplitude).square().sum().item() == pytest.approx(1)
+
+
+def test_filtered_is_the_product_in_the_full_fourier_domain():
+    noise = torch.randn(3, 8, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    rows, columns = np.meshgrid(np.fft.fftfreq(8, 1 / 8), np.fft.fftfreq(10, 1 / 10), indexing="ij")
+    moduli = np.hypot(rows, columns)
+    moduli[0, 0] = 1
+    expected = np.fft.ifft2(np.fft.fft2(noise.numpy()) * moduli**-1.7).real
+    np.testing.assert_allclose(filtered(noise, power_law((8, 10), 1.7, constant=1)).numpy(), expected, atol=1e-12)

@@ -1,0 +1,235 @@
+import io
+import json
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+from fake_results import SIGMAS, dataset, failure, realistic, results, rows
+from rich.console import Console
+
+from gahbench.report import cells
+from gahbench.report.figures import figure, file_stems, rendered
+from gahbench.report.nested import to_json
+from gahbench.report.tables import markdown, print_board
+
+ENTRANTS = [
+    ("unet[width=32,levels=3]", "trained", 0.3, 0.66, 2),
+    ("oracle-threshold[basis=wavelet[sym4,levels=3]]", "oracle", 1.6, 0.58, 1),
+    ("optimal", "optimal", -0.4, 0.68, 1),
+    ("a|b", "classical", 3.5, 0.5, 1),
+]
+BASELINE = ENTRANTS[1][0]
+NAME = "c-alpha[alpha=2,size=32]"
+
+
+def made(entrants=ENTRANTS, baseline=BASELINE, **other):
+    scores, fits, datasets = realistic(entrants, images=6, **other)
+    failures = [failure(NAME, "gone", 0, "RuntimeError: [red]out of memory[/red]")]
+    labels = [entrant[0] for entrant in entrants]
+    return results(scores, fits, failures, datasets, [*labels, "gone"], baseline)
+
+
+def printed(one, width=100, terminal=True):
+    stream = io.StringIO()
+    print_board(one, Console(file=stream, width=width, force_terminal=terminal, color_system=None))
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(840, "840"), (92_000, "92 k"), (7_600_000, "7.6 M"), (999_600, "1.0 M"), (999_400, "999 k"),
+     (9_960, "10 k"), (3 * 10**9, "3.0 G"), (0, "0"), (None, "–")],
+)  # fmt: skip
+def test_counts(value, text):
+    assert cells.count(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.04, "0.0 s"), (8.31, "8.3 s"), (9.96, "10 s"), (59.6, "1 min 00 s"), (72, "1 min 12 s"),
+     (3599.7, "1 h 00 min"), (7500, "2 h 05 min"), (86399, "1 d 00 h"), (273600, "3 d 04 h"), (np.nan, "–")],
+)  # fmt: skip
+def test_durations(seconds, text):
+    assert cells.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(1.256, "+1.26"), (-2.0, "−2.00"), (-0.001, "0.00"), (0.0, "0.00"), (np.nan, "–")]
+)
+def test_signed_numbers(value, text):
+    assert cells.number(value, sign=True) == text
+
+
+def test_half_widths():
+    row = {"psnr": 31.4, "psnr_low": 31.0, "psnr_high": 31.6, "slope": 0.5}
+    assert cells.with_half_width(row, "psnr") == "31.40 ±0.30"
+    assert cells.with_half_width(row, "slope") == "0.50"
+
+
+@pytest.mark.parametrize("width", [4, 9, 16, 100])
+def test_folding_loses_nothing(width):
+    lines = cells.folded(BASELINE, width).split("\n")
+    assert "".join(lines) == BASELINE
+    assert max(map(len, lines)) <= width
+
+
+def test_markdown_columns_line_up():
+    one = made()
+    blocks = [block for block in markdown(one.leaderboard(), one).split("\n\n") if block.startswith("| ")]
+    assert len(blocks) == 3
+    for block in blocks:
+        lines = block.split("\n")
+        bars = [[i for i, c in enumerate(line) if c == "|" and line[i - 1] != "\\"] for line in lines]
+        assert all(places == bars[0] for places in bars)
+
+
+def test_markdown_has_every_entrant_and_the_failure():
+    one = made()
+    text = markdown(one.leaderboard(), one)
+    assert "optimal slope 0.67" in text
+    assert "a\\|b" in text
+    assert "- `gone`: fit failed: RuntimeError: [red]out of memory[/red]" in text
+    assert f"Gain: paired difference in PSNR from {BASELINE}." in " ".join(text.split())
+    short = [line for line in text.split("\n") if BASELINE not in line and "|" not in line]
+    assert max(map(len, short)) <= 120
+
+
+def test_ties_are_marked():
+    values = np.full((6, 3), 30.0) + np.arange(3)
+    one = results([row for label in ("a", "b") for row in rows("d", label, "classical", values)])
+    text = markdown(one.leaderboard(), one)
+    assert text.count("| 1=   |") == 2
+
+
+@pytest.mark.parametrize("width", [100, 120])
+def test_terminal_fits_its_width_and_shows_every_number(width):
+    one = made()
+    text = printed(one, width)
+    assert max(map(len, text.split("\n"))) <= width
+    assert "…" not in text
+    board = one.leaderboard().dropna(subset="psnr")
+    for name in ("psnr", "psnr@0.01", "psnr@0.5"):
+        for value in board[name]:
+            assert f"{value:.2f} ±" in text
+
+
+def test_markup_in_names_and_errors_is_printed_as_it_is():
+    assert "[red]out of memory[/red]" in printed(made())
+
+
+def test_elsewhere_it_is_plain_markdown():
+    one = made()
+    assert printed(one, width=40, terminal=False) == markdown(one.leaderboard(), one)
+
+
+def test_many_metrics_make_several_tables():
+    scores = rows("d", "a", "classical", np.full((6, 2), 30.0))
+    for index in range(12):
+        scores += rows("d", "a", "classical", np.full((6, 2), index), metric=f"measurement-{index}")
+    one = results(scores)
+    text = markdown(one.leaderboard(), one)
+    assert max(map(len, text.split("\n"))) <= 120
+    assert all(f"measurement-{index} |" in text for index in range(12))
+    assert text.count("11.000") == 1
+
+
+def refuse(name):
+    raise AssertionError(f"{name} is not JSON")
+
+
+def test_json_is_the_board_at_full_precision():
+    one = made()
+    board = one.leaderboard()
+    document = json.loads(to_json(board, one), parse_constant=refuse)
+    entrants = document["datasets"][0]["entrants"]
+    assert [row["entrant"] for row in entrants] == board["entrant"].tolist()
+    assert [row["psnr"]["low"] for row in entrants[:-1]] == board["psnr_low"].tolist()[:-1]
+    assert [level["sigma"] for level in entrants[0]["noise_levels"]] == sorted(SIGMAS)
+    assert entrants[0]["noise_levels"][2]["psnr"]["value"] == board["psnr@0.06"].iloc[0]
+    assert entrants[-1]["psnr"] == {"value": None, "low": None, "high": None}
+    assert {level["sigma"] for level in entrants[0]["metrics"]["ssim"]} == set(SIGMAS)
+    assert document["datasets"][0]["optimal_slope"] == 2 / 3
+
+
+def test_file_names_are_safe_and_unique():
+    labels = ["c-alpha[alpha=2,size=32]", "A", "a", "x/../y", "x:..:y", "..", "λ", "b" * 300, "b" * 301]
+    stems = file_stems(labels)
+    assert stems["c-alpha[alpha=2,size=32]"] == "c-alpha_alpha=2_size=32"
+    assert len({stem.lower() for stem in stems.values()}) == len(labels)
+    for stem in stems.values():
+        assert len(stem) <= 110
+        assert not set(stem) & set('/\\:*?"<>| ')
+        assert not stem.startswith(".")
+
+
+def curves(ax):
+    return {line.get_label().replace("\n", ""): line for line in ax.get_lines() if line.get_label()[0] != "_"}
+
+
+def test_figure_shows_every_scored_entrant():
+    one = made()
+    board = one.leaderboard()
+    left, right = figure(board, NAME, one.entrants, BASELINE).axes
+    drawn = curves(left)
+    assert set(drawn) == {entrant[0] for entrant in ENTRANTS}
+    row = board.set_index("entrant").loc["optimal"]
+    np.testing.assert_allclose(drawn["optimal"].get_ydata(), [row[f"psnr@{sigma}"] for sigma in SIGMAS])
+    np.testing.assert_allclose(drawn["optimal"].get_xdata(), -20 * np.log10(SIGMAS))
+    np.testing.assert_allclose(curves(right)[BASELINE].get_ydata(), 0, atol=1e-9)
+    assert "optimal slope 0.67" in [text.get_text() for text in left.texts]
+    styles = {drawn[entrant].get_linestyle() for entrant in (BASELINE, "optimal", "a|b")}
+    assert len(styles) == 3
+
+
+def test_the_line_of_the_optimal_slope_has_that_slope():
+    one = made()
+    line = figure(one.leaderboard(), NAME, one.entrants).axes[0].get_lines()[-1]
+    (x0, x1), (y0, y1) = line.get_xdata(), line.get_ydata()
+    assert (y1 - y0) / (x1 - x0) == pytest.approx(2 / 3)
+
+
+def test_an_entrant_looks_alike_everywhere():
+    one, fewer = made(), made(ENTRANTS[2:], baseline=None)
+    looks = [
+        [
+            (line.get_color(), line.get_marker())
+            for line in (curves(figure(board, NAME, one.entrants).axes[0])["a|b"],)
+        ]
+        for board in (one.leaderboard(), fewer.leaderboard())
+    ]
+    assert looks[0] == looks[1]
+
+
+def test_fourteen_entrants_look_different():
+    many = [(f"net[width={index}]", "trained", index / 10, 0.6, 1) for index in range(14)]
+    one = made(many, baseline=None)
+    lines = curves(figure(one.leaderboard(), NAME, one.entrants).axes[0]).values()
+    assert len({(line.get_color(), line.get_marker()) for line in lines}) == 14
+
+
+def test_a_single_noise_level_is_a_list():
+    one = made(sigmas=(0.1,))
+    axes = figure(one.leaderboard(), NAME, one.entrants, BASELINE).axes
+    names = [label.get_text().replace("\n", "") for label in axes[0].get_yticklabels()]
+    assert names == one.leaderboard()["entrant"].tolist()[:-1]
+
+
+def test_nothing_scored_is_no_figure():
+    one = results([], failures=[failure("d", "gone", 0, "no")], datasets=[dataset("d")], entrants=["gone"])
+    assert list(rendered(one.leaderboard(), one)) == []
+
+
+def test_figures_are_reproducible_and_leave_pyplot_alone():
+    import matplotlib
+    from matplotlib import pyplot
+
+    one = made()
+    before = dict(matplotlib.rcParams)
+    first, second = (dict(rendered(one.leaderboard(), one)) for _ in range(2))
+    assert first == second
+    assert pyplot.get_fignums() == []
+    assert dict(matplotlib.rcParams) == before
+    assert first["c-alpha_alpha=2_size=32.png"].startswith(b"\x89PNG")
+    root = ET.fromstring(first["c-alpha_alpha=2_size=32.svg"])
+    assert root.tag.endswith("svg")
+    assert b"<dc:date>" not in first["c-alpha_alpha=2_size=32.svg"]
