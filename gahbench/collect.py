@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gahbench.notes import NOT_RUN
 from gahbench.plan import Plan, Unit
 from gahbench.store import Store
 
@@ -67,7 +68,7 @@ def collect(plan: Plan, units: Iterable[Unit], store: Store) -> Results:
             failed_fits.add(unit.key)
         if error is None and unit.requires in failed_fits:
             continue
-        failures.append({**who, "stage": unit.kind, "metric": unit.metric, "error": error or "not run yet"})
+        failures.append({**who, "stage": unit.kind, "metric": unit.metric, "error": error or NOT_RUN})
     columns = ["suite", "dataset", "entrant", "kind", "seed", "split", "sigma", "metric", "image", "value"]
     table = pd.concat(scores, ignore_index=True) if scores else pd.DataFrame(columns=columns)
     types = {"sigma": "float64", "value": "float64", "seed": "Int64", "image": "Int64"}

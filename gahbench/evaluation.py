@@ -52,7 +52,7 @@ class Evaluation:
             with torch.no_grad():
                 batches = [
                     self.denoiser.denoise(batch, sigma, clean)
-                    for batch, clean in zip(noisy.split(size), self.clean.split(size), strict=True)
+                    for batch, clean in zip(torch.split(noisy, size), torch.split(self.clean, size), strict=True)
                 ]
             self._denoised[sigma] = torch.cat(batches).float()
         return self._denoised[sigma]

@@ -57,7 +57,7 @@ class ProgressReport:
         unit, now = event.unit, time.monotonic()
         if event.kind == "started":
             self.running[unit.key] = (unit, {})
-            self.told[unit.key] = now
+            self.told.setdefault(unit.key, now)
             if unit.kind == "fit":
                 self._line(unit, "started")
         elif event.kind == "progress":
@@ -71,7 +71,10 @@ class ProgressReport:
             self.running.pop(unit.key, None)
             if event.kind == "finished":
                 self.done += 1
-                self._line(unit, f"done in {duration(event.details['seconds'])}")
+                # Scores come by the dozen: only those that took a while, and the last, are worth a line.
+                seconds = event.details["seconds"]
+                if unit.kind == "fit" or seconds > LINE_SECONDS or self.done + self.failed == self.total:
+                    self._line(unit, f"done in {duration(seconds)}")
             else:
                 self.failed += 1
                 self._line(unit, f"failed: {event.details['error']}", "red")

@@ -62,9 +62,7 @@ def fit_slope(input_psnr: ArrayLike, output_psnr: ArrayLike) -> NDArray[np.float
     x = np.asarray(input_psnr, dtype=np.float64)
     y = np.asarray(output_psnr, dtype=np.float64)
     if x.ndim != 1 or y.ndim < 1 or y.shape[-1] != x.size:
-        raise ValueError(
-            f"expected input PSNR of shape (S,) and output of shape (..., S), not {x.shape}, {y.shape}"
-        )
+        raise ValueError(f"expected input PSNR of shape (S,) and output of shape (..., S), not {x.shape}, {y.shape}")
     if x.size < 2 or np.ptp(x) == 0:
         raise ValueError("a slope needs at least two different noise levels")
     centred = x - x.mean()

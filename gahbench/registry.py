@@ -298,7 +298,8 @@ def _label(plugin: Plugin, resolved: dict[str, Any]) -> str:
     parts = []
     for place, parameter in enumerate(plugin.parameters):
         value = resolved[parameter.name]
-        if parameter.name in shown or parameter.required or value != parameter.default:
+        always = value is not None and (parameter.name in shown or parameter.required)
+        if always or value != parameter.default:
             if parameter.name == "path" and value is not None:
                 # The file's name says enough; the folders above it are one machine's.
                 value = Path(value).name

@@ -68,15 +68,12 @@ class Results:
     def __post_init__(self) -> None:
         for name in SCHEMAS:
             object.__setattr__(self, name, tidy(getattr(self, name), name))
-        named = {
-            label for table in (self.scores, self.fits, self.failures) for label in table["entrant"].unique()
-        }
+        named = {label for table in (self.scores, self.fits, self.failures) for label in table["entrant"].unique()}
         if self.baseline is not None:
             named.add(self.baseline)
         if unknown := sorted(named - set(self.entrants)):
             raise ResultsError(
-                f"results of suite '{self.suite}' name {listing(unknown)}; "
-                f"its entrants are {listing(self.entrants)}"
+                f"results of suite '{self.suite}' name {listing(unknown)}; its entrants are {listing(self.entrants)}"
             )
 
     @cached_property
@@ -160,26 +157,18 @@ def load_results(folder: str | os.PathLike[str]) -> Results:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise ResultsError(
-            f"{path}: cannot be read ({error.strerror}); expected the tidy table of scores"
-        ) from error
+        raise ResultsError(f"{path}: cannot be read ({error.strerror}); expected the tidy table of scores") from error
     if hashlib.sha256(content).hexdigest() != index.get("scores_sha256"):
-        raise ResultsError(
-            f"{path}: damaged, or not written together with {_INDEX}; expected the file that it names"
-        )
+        raise ResultsError(f"{path}: damaged, or not written together with {_INDEX}; expected the file that it names")
     try:
         scores = pd.read_parquet(io.BytesIO(content), engine="pyarrow")
         tables = {name: pd.DataFrame.from_records(index[name]) for name in SCHEMAS if name != "scores"}
         for name, table in tables.items():
             if table.empty:
                 tables[name] = pd.DataFrame(columns=pd.Index(list(SCHEMAS[name])))
-        return Results(
-            index["suite"], scores, **tables, entrants=index["entrants"], baseline=index["baseline"]
-        )
+        return Results(index["suite"], scores, **tables, entrants=index["entrants"], baseline=index["baseline"])
     except KeyError as error:
-        raise ResultsError(
-            f"{folder / _INDEX}: {error} is missing; expected what gahbench {VERSION} writes"
-        ) from error
+        raise ResultsError(f"{folder / _INDEX}: {error} is missing; expected what gahbench {VERSION} writes") from error
     except (ValueError, TypeError, AttributeError, OSError) as error:
         raise ResultsError(f"{folder}: cannot be read as results of gahbench: {error}") from error
     except ResultsError as error:
@@ -203,9 +192,7 @@ def _index(folder: Path) -> dict[str, Any]:
         what = "a folder of results, written by gahbench"
         raise ResultsError(f"{path}: cannot be read ({error.strerror}); expected {what}") from error
     except ValueError as error:
-        raise ResultsError(
-            f"{path}: not valid JSON ({error}); expected the file that gahbench writes"
-        ) from error
+        raise ResultsError(f"{path}: not valid JSON ({error}); expected the file that gahbench writes") from error
     if not isinstance(index, dict) or index.get("format") != FORMAT:
         raise ResultsError(f'{path}: not of gahbench; expected "format": "{FORMAT}"')
     if index.get("version") != VERSION:

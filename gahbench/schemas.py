@@ -81,9 +81,7 @@ def tidy(table: pd.DataFrame, name: str) -> pd.DataFrame:
             else:
                 table[column] = table[column].astype(_DTYPES[kind])  # type: ignore[call-overload]
         except (ValueError, TypeError) as error:
-            raise ResultsError(
-                f"table {name}: column {column} holds something else than a {kind} ({error})"
-            ) from error
+            raise ResultsError(f"table {name}: column {column} holds something else than a {kind} ({error})") from error
     if name != "datasets":
         table = table.sort_values(list(schema), kind="stable", na_position="first")
     return table.reset_index(drop=True)

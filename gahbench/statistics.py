@@ -6,14 +6,14 @@ and are shared by all entrants: the difference of two entrants' draws is a draw 
 in which the difficulty of an image cancels.
 
 Images and seeds are crossed (each seed denoises every image), and both are resampled, independently of each
-other: the pigeonhole bootstrap (Owen 2007). It is slightly conservative where seeds and images interact.
-What it cannot do:
+other: the pigeonhole bootstrap (Owen 2007). What its intervals cannot do:
 
 - With one seed only images are resampled. The interval then says how far these trained weights would score
   otherwise on other images, and nothing about another training run.
-- Percentile intervals of n resampled units are too narrow by about sqrt((n-1)/n), and by the heavier tails
-  of so small a sample besides: with 8 images a 95 % interval covers about 90 %, with 3 seeds the part that
-  is due to seeds is understated by half. From about 30 images on the shortfall is below 2 %.
+- Percentile intervals of few resampled units are too narrow: of Gaussian values, a 95 % interval covers
+  89 % with 8 images, 92 % with 16, 93 % with 30 and 94.6 % with 100. Where seeds alone matter it covers 75 %
+  with 3 seeds, 84 % with 5 and 90 % with 10.
+- They are too wide where seeds and images interact, by up to sqrt(3) where nothing but that varies.
 - With one image there is nothing to resample: draws and intervals are NaN.
 
 References
@@ -122,7 +122,5 @@ def resampling_weights(size: int, draws: int, seed: int = 0, axis: int = 0) -> A
 def _checked(values: ArrayLike) -> Array:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim < 2 or 0 in array.shape[-2:]:
-        raise ValueError(
-            f"expected values of shape (..., seeds, images), none of them empty, not {array.shape}"
-        )
+        raise ValueError(f"expected values of shape (..., seeds, images), none of them empty, not {array.shape}")
     return array

@@ -247,7 +247,6 @@ def _unique(found: list[Configured]) -> tuple[Configured, ...]:
 
 def _accepted(location: Location) -> list[str]:
     """Return the accepted fields at a location of a suite file."""
-    model: type[BaseModel] = {"training": Training, "scoring": Scoring}.get(
-        str(location[0]) if location else "", SuiteFile
-    )
+    models: dict[str, type[BaseModel]] = {"training": Training, "scoring": Scoring}
+    model = models.get(str(location[0]) if location else "", SuiteFile)
     return list(model.model_fields)

@@ -69,7 +69,8 @@ class Document:
         accepted
             Called with the location of an unknown field; returns the accepted names there.
         """
-        first = error.errors()[0]
+        # A misspelt field is also a missing one: tell of the misspelling.
+        first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
         location = tuple(first["loc"])
         name = ".".join(map(str, location)) or "suite"
         if first["type"] == "extra_forbidden":

@@ -49,9 +49,7 @@ def test_mean_over_seeds_and_images():
     assert board.loc["net", "seeds"] == 2
     # Seeds differ by 2 dB throughout: the interval of their mean cannot be narrower than what images say.
     one = board_of(trained("net", psnr(), 0))
-    assert np.ptp(board.loc["net", ["psnr_low", "psnr_high"]]) > np.ptp(
-        one.loc["net", ["psnr_low", "psnr_high"]]
-    )
+    assert np.ptp(board.loc["net", ["psnr_low", "psnr_high"]]) > np.ptp(one.loc["net", ["psnr_low", "psnr_high"]])
 
 
 def test_without_baseline_gains_are_unknown():
@@ -86,16 +84,18 @@ def test_oracles_and_optimal_stand_in_place_without_a_rank():
 
 
 def test_ties_are_against_the_first_of_the_group():
-    # Differences from one to the next are within the paired interval; that from first to third is not.
+    # b is within its noise of both a and c, which are surely apart.
     board = board_of(
-        classical("a", psnr(gain=1.0, spread=0.5, seed=1)),
-        classical("b", psnr(gain=0.9, spread=0.5, seed=2)),
-        classical("c", psnr(gain=0.4, spread=0.1, seed=3)),
-        classical("d", psnr(gain=0.35, spread=0.5, seed=4)),
+        classical("a", psnr(gain=1.0)),
+        classical("b", psnr(gain=0.95, spread=0.5, seed=2)),
+        classical("c", psnr(gain=0.8)),
+        classical("d", psnr(gain=0.75, spread=0.5, seed=4)),
         classical("e", psnr(gain=-1)),
     )
     assert board["rank"].tolist() == [1, 1, 3, 3, 5]
     assert board["tie_group"].tolist() == [1, 1, 2, 2, 3]
+    without_a = board_of(classical("b", psnr(gain=0.95, spread=0.5, seed=2)), classical("c", psnr(gain=0.8)))
+    assert without_a["rank"].tolist() == [1, 1]
 
 
 def test_pairing_tells_apart_what_overlapping_intervals_do_not():
@@ -196,9 +196,7 @@ def test_failed_entrants_are_listed_last_with_the_reason():
 
 
 def test_a_dataset_on_which_everything_failed():
-    board = results(
-        [], failures=[failure("d", "gone", None, "no", "score", "psnr")], entrants=["gone"]
-    ).leaderboard()
+    board = results([], failures=[failure("d", "gone", None, "no", "score", "psnr")], entrants=["gone"]).leaderboard()
     assert board["note"].tolist() == ["score psnr failed: no"]
 
 
@@ -237,3 +235,17 @@ def test_noise_levels_have_names_of_their_own():
     assert len({level_name(sigma) for sigma in close}) == 2
     assert level_name(0.06) == "0.06"
     assert all(float(level_name(sigma)) == sigma for sigma in close)
+
+
+def test_what_has_not_run_is_no_failure():
+    waiting = [failure("d", "net", seed, "not run yet") for seed in (0, 1)]
+    waiting += [failure("d", "net", seed, "not run yet", "score", m) for seed in (0, 1) for m in ("psnr", "ssim")]
+    board = board_of(classical("a", psnr()), failures=waiting, entrants=["a", "net"])
+    assert board.loc["net", "note"] == "fit not run yet"
+
+
+def test_one_error_of_several_metrics_is_said_once():
+    broken = [failure("d", "a", None, "ValueError: no", "score", metric) for metric in ("ssim", "alignment")]
+    board = board_of(classical("a", psnr()), failures=broken)
+    assert board.loc["a", "note"] == "score alignment, ssim failed: ValueError: no"
+    assert board.loc["a", "rank"] == 1

@@ -191,10 +191,7 @@ def test_the_line_of_the_optimal_slope_has_that_slope():
 def test_an_entrant_looks_alike_everywhere():
     one, fewer = made(), made(ENTRANTS[2:], baseline=None)
     looks = [
-        [
-            (line.get_color(), line.get_marker())
-            for line in (curves(figure(board, NAME, one.entrants).axes[0])["a|b"],)
-        ]
+        [(line.get_color(), line.get_marker()) for line in (curves(figure(board, NAME, one.entrants).axes[0])["a|b"],)]
         for board in (one.leaderboard(), fewer.leaderboard())
     ]
     assert looks[0] == looks[1]

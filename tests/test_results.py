@@ -37,9 +37,7 @@ def contents(folder):
 def test_save_and_load_is_the_identity(tmp_path):
     made().save(tmp_path, "abc")
     assert_same(load_results(tmp_path), made())
-    pd.testing.assert_frame_equal(
-        load_results(tmp_path).leaderboard(), made().leaderboard(), check_exact=True
-    )
+    pd.testing.assert_frame_equal(load_results(tmp_path).leaderboard(), made().leaderboard(), check_exact=True)
 
 
 def test_empty_tables_survive(tmp_path):
@@ -62,9 +60,7 @@ def test_equal_results_give_equal_files(tmp_path):
     first, second = contents(tmp_path / "a"), contents(tmp_path / "b")
     assert set(first) == set(second)
     assert [name for name in first if first[name] != second[name]] == []
-    assert {"scores.parquet", "leaderboard.csv", "leaderboard.md", "leaderboard.json", "results.json"} < set(
-        first
-    )
+    assert {"scores.parquet", "leaderboard.csv", "leaderboard.md", "leaderboard.json", "results.json"} < set(first)
     assert "figures/c-alpha_alpha=2_size=32.svg" in first
 
 

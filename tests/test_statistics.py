@@ -35,6 +35,13 @@ def test_standard_error_over_seeds_and_images_adds_up():
     assert spread == pytest.approx(np.sqrt(seeds.var() / 20 + images.var() / 50), rel=0.04)
 
 
+def test_as_many_seeds_as_images_are_resampled_independently():
+    # Were both drawn alike, the effects, which are equal, would add up to twice the spread of one.
+    effects = gaussian(20)
+    spread = bootstrap_means((effects[:, None] + effects)[None], draws=8000).std()
+    assert spread == pytest.approx(np.sqrt(2 * effects.var() / 20), rel=0.04)
+
+
 def test_with_one_seed_only_images_are_resampled():
     one = gaussian(1, 1, 30)
     repeated = np.repeat(one, 5, axis=1)

@@ -70,13 +70,14 @@ def run(
     from gahbench import api
     from gahbench.collect import count_done
     from gahbench.progress import ProgressReport
+    from gahbench.registry import default_registry
     from gahbench.runner import run_plan
 
     console = Console(stderr=True)
     planned = api.plan(suite, entrants=entrant or (), plugins=plugins_dir or ())
     folder = out if out is not None else Path("runs") / planned.suite.name
     with ProgressReport(planned, count_done(planned, folder), console) as report:
-        outcome = run_plan(planned, folder, api.default_registry(), engine, workers, report)
+        outcome = run_plan(planned, folder, default_registry(), engine, workers, report)
     if outcome.done:
         _print_board(folder)
     _conclude(outcome, console)

@@ -38,8 +38,8 @@ def print_list(kind: str | None, sources: tuple[Path, ...], console: Console) ->
                 table.add_row(f"  {plugin.name}", escape(plugin.summary + origin))
     if kind in (None, "suite"):
         table.add_row("[bold]suites[/bold]", "")
-        for name, file in suite_files().items():
-            table.add_row(f"  {name}", escape(suite_summary(file)))
+        for suite, file in suite_files().items():
+            table.add_row(f"  {suite}", escape(suite_summary(file)))
     console.print(table)
     for problem in registry.problems:
         console.print(f"[red]failed to load[/red] {escape(problem.origin)}: {escape(problem.error)}", soft_wrap=True)

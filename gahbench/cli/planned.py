@@ -2,63 +2,74 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from gahbench.folder import Folder
 from gahbench.plan import Plan, Unit
 from gahbench.store import Store
 from gahbench.units import duration, number
 
+_COLUMNS = ("parameters", "seeds", "fits done", "scores done", "multiply-adds")
+
 
 def print_plan(plan: Plan, folder: Path, console: Console) -> None:
-    """Print the fits and scores of a plan, which are done, and what is left to do."""
-    store = Store(folder)
+    """Print the fits and scores of a plan, which are done, and what is left to do.
+
+    Raises
+    ------
+    ResultsError
+        If the folder belongs to another suite or protocol.
+    """
     Folder(folder).check(plan)
-    table = Table(title=f"suite {plan.suite.name}: {len(plan.units)} units", title_justify="left", box=None)
-    table.add_column("dataset", overflow="fold")
-    table.add_column("entrant", overflow="fold")
-    for name in ("parameters", "seeds", "fits done", "scores done", "multiply-adds"):
-        table.add_column(name, justify="right")
+    for line in _lines(plan, Store(folder)):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(f"results folder: {folder}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _lines(plan: Plan, store: Store) -> Iterator[str]:
+    width = 2 + max(len(entrant.label) for entrant in plan.suite.entrants)
+    yield f"suite {plan.suite.name}: {len(plan.units)} units"
     for dataset in plan.datasets:
+        yield ""
+        yield dataset.label
+        yield " " * width + "".join(f"  {name:>13}" for name in _COLUMNS)
         for entrant in plan.suite.entrants:
-            units = [u for u in plan.units if u.dataset == dataset.label and u.entrant == entrant.label]
-            fits = [unit for unit in units if unit.kind == "fit"]
-            scores = [unit for unit in units if unit.kind == "score"]
-            count = plan.parameters[dataset.label, entrant.label]
-            work = sum(unit.work for unit in units)
-            table.add_row(
-                dataset.label,
-                entrant.label,
-                number(count) if count else "–",
-                str(len({unit.seed for unit in units if unit.seed is not None}) or "–"),
-                f"{sum(map(store.is_done, fits))}/{len(fits)}" if fits else "–",
-                f"{sum(map(store.is_done, scores))}/{len(scores)}",
-                number(work) if work else "–",
-            )
-    console.print(table)
+            units = [unit for unit in plan.units if (unit.dataset, unit.entrant) == (dataset.label, entrant.label)]
+            cells = _cells(units, plan.parameters[dataset.label, entrant.label], store)
+            yield f"  {entrant.label:<{width - 2}}" + "".join(f"  {cell:>13}" for cell in cells)
     left = [unit for unit in plan.units if not store.is_done(unit)]
-    console.print(f"to do: {len(left)} of {len(plan.units)} units; about {_estimate(left, plan)}", highlight=False)
-    console.print(f"results folder: {folder}", highlight=False, soft_wrap=True)
+    yield ""
+    yield f"to do: {len(left)} of {len(plan.units)} units; {_estimate(left, plan)}"
+
+
+def _cells(units: list[Unit], parameters: int, store: Store) -> list[str]:
+    fits = [unit for unit in units if unit.kind == "fit"]
+    scores = [unit for unit in units if unit.kind == "score"]
+    work = sum(unit.work for unit in units)
+    return [
+        number(parameters) if parameters else "–",
+        str(len({unit.seed for unit in fits}) or "–"),
+        f"{sum(map(store.is_done, fits))} of {len(fits)}" if fits else "–",
+        f"{sum(map(store.is_done, scores))} of {len(scores)}",
+        number(work) if work else "–",
+    ]
 
 
 def _estimate(left: list[Unit], plan: Plan) -> str:
-    """Return a rough time for the units that are left, from nominal rates of this hardware."""
+    """Return a rough time for the units that are left: by their time budget, or at nominal rates of this hardware."""
     import torch
 
     from gahbench.resources import cpu_count
     from gahbench.training.hardware import has_bfloat16, nominal_rate
 
-    work = sum(unit.work for unit in left)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    cores = torch.cuda.device_count() if device.type == "cuda" else cpu_count()
-    rate = nominal_rate(device, has_bfloat16(device), cores)
-    seconds = work / rate
-    budget = plan.suite.training.seconds
-    if budget is not None:
+    places = torch.cuda.device_count() if device.type == "cuda" else cpu_count()
+    if plan.suite.training.seconds is not None:
         fits = sum(unit.kind == "fit" for unit in left)
-        seconds = fits * budget / cores
-        return f"{duration(seconds)} by its time budget"
-    return f"{number(work)} multiply-adds, {duration(seconds)} at a nominal {number(rate)} a second here"
+        return f"about {duration(fits * plan.suite.training.seconds / places)} of training by its time budget"
+    work = sum(unit.work for unit in left)
+    rate = nominal_rate(device, has_bfloat16(device), 1) * places
+    return f"{number(work)} multiply-adds, about {duration(work / rate)} at a nominal {number(rate)} a second"

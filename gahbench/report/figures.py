@@ -54,9 +54,7 @@ def rendered(board: pd.DataFrame, results: Results) -> Iterator[tuple[str, bytes
         for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
             buffer = io.BytesIO()
             with _context():
-                drawing.savefig(
-                    buffer, format=suffix, metadata=metadata, bbox_inches="tight", pad_inches=0.06
-                )
+                drawing.savefig(buffer, format=suffix, metadata=metadata, bbox_inches="tight", pad_inches=0.06)
             yield f"{stem}.{suffix}", buffer.getvalue()
 
 
@@ -68,16 +66,12 @@ def file_stems(labels: list[str]) -> dict[str, str]:
         stems[label] = stem
     lowered = [stem.lower() for stem in stems.values()]
     return {
-        label: stem
-        if lowered.count(stem.lower()) == 1
-        else f"{stem}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
+        label: stem if lowered.count(stem.lower()) == 1 else f"{stem}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
         for label, stem in stems.items()
     }
 
 
-def figure(
-    board: pd.DataFrame, dataset: str, entrants: Sequence[str], baseline: str | None = None
-) -> Figure | None:
+def figure(board: pd.DataFrame, dataset: str, entrants: Sequence[str], baseline: str | None = None) -> Figure | None:
     """Draw one dataset's figure; ``None`` if no entrant has a PSNR.
 
     On the left, output PSNR against input PSNR (dB), with the 95 % interval as a band, the identity (an
@@ -124,9 +118,7 @@ def _styles(entrants: Sequence[str], kinds: dict[str, str]) -> Styles:
     import seaborn
 
     palette = seaborn.color_palette("colorblind")
-    colours = (
-        palette[:7] + palette[9:]
-    )  # without the grey of reference lines, and a yellow too pale for lines
+    colours = palette[:7] + palette[9:]  # without the grey of reference lines, and a yellow too pale for lines
     return {
         entrant: {
             "color": colours[index % len(colours)],
@@ -139,9 +131,7 @@ def _styles(entrants: Sequence[str], kinds: dict[str, str]) -> Styles:
     }
 
 
-def _curves(
-    rows: pd.DataFrame, dataset: str, sigmas: list[float], baseline: str | None, styles: Styles
-) -> Figure:
+def _curves(rows: pd.DataFrame, dataset: str, sigmas: list[float], baseline: str | None, styles: Styles) -> Figure:
     """Draw PSNR, and gain over the baseline, against input PSNR."""
     import seaborn
     from matplotlib.figure import Figure
@@ -172,9 +162,7 @@ def _curves(
     return drawing
 
 
-def _draw(
-    ax: Axes, rows: pd.DataFrame, name: str, sigmas: list[float], styles: Styles, labels: dict[str, str]
-) -> None:
+def _draw(ax: Axes, rows: pd.DataFrame, name: str, sigmas: list[float], styles: Styles, labels: dict[str, str]) -> None:
     x = input_psnr(sigmas)
     for index, row in enumerate(rows.to_dict("records")):
         entrant = str(row["entrant"])
@@ -224,9 +212,7 @@ def _along(ax: Axes, x: float, slope: float, intercept: float, text: str, below:
         x,
         slope * x + intercept,
         text,
-        transform=offset_copy(
-            ax.transData, fig=ax.get_figure(root=True), x=0, y=-3 if below else 2, units="points"
-        ),
+        transform=offset_copy(ax.transData, fig=ax.get_figure(root=True), x=0, y=-3 if below else 2, units="points"),
         rotation=float(np.degrees(np.arctan(slope))),
         rotation_mode="anchor",
         transform_rotates_text=True,

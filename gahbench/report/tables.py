@@ -85,9 +85,7 @@ def caption(board: pd.DataFrame, results: Results) -> str:
     if results.baseline is not None:
         lines.append(f"Gain: paired difference in PSNR from {results.baseline}.")
     if board["slope"].notna().any():
-        lines.append(
-            "Slope: output dB per input dB, fitted over all σ; the optimal one holds as σ tends to 0."
-        )
+        lines.append("Slope: output dB per input dB, fitted over all σ; the optimal one holds as σ tends to 0.")
     return textwrap.fill(" ".join(lines), 100, break_on_hyphens=False, break_long_words=False)
 
 
@@ -137,9 +135,7 @@ def _summary(rows: pd.DataFrame, records: Sequence[dict[Any, Any]], results: Res
         title = f"At σ = {level_name(sigmas[0])}; the noisy images have {float(input_psnr(sigmas[0])):.2f} dB"
     if not cells.missing(optimal := rows["optimal_slope"].iloc[0]):
         title += f"; optimal slope {optimal:.2f}"
-    return Grid(
-        title, [name for name, _ in kept], [list(row) for row in zip(*(b for _, b in kept), strict=True)], 3
-    )
+    return Grid(title, [name for name, _ in kept], [list(row) for row in zip(*(b for _, b in kept), strict=True)], 3)
 
 
 def _psnr(row: dict[Any, Any], sigma: float) -> str:
@@ -201,9 +197,7 @@ def _aligned(grid: Grid) -> str:
         ]
         return f"| {' | '.join(padded)} |"
 
-    rule = [
-        "-" * (width - (not flush)) + ":" * (not flush) for width, flush in zip(widths, left, strict=True)
-    ]
+    rule = ["-" * (width - (not flush)) + ":" * (not flush) for width, flush in zip(widths, left, strict=True)]
     return "\n".join([line(table[0]), line(rule), *map(line, table[1:])])
 
 
@@ -221,7 +215,5 @@ def _rich(grid: Grid, unranked: set[str], width: int) -> Any:
     room = max(16, width - sum(widths) + widths[at] - 2 * len(widths))
     for row in grid.rows:
         style = "dim" if row[at] in unranked or row[at] == "(noisy)" else ""
-        table.add_row(
-            *(Text(cells.folded(cell, room) if i == at else cell) for i, cell in enumerate(row)), style=style
-        )
+        table.add_row(*(Text(cells.folded(cell, room) if i == at else cell) for i, cell in enumerate(row)), style=style)
     return table

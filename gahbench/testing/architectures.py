@@ -143,12 +143,12 @@ def _learning(configured: Configured, shape: tuple[int, ...]) -> Finding:
     levels = torch.full((len(clean),), SIGMA)
     optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=2e-3)
     network.train()
-    started, losses = time.monotonic(), []
+    started, losses = time.monotonic(), list[float]()
     while len(losses) < TRIAL_STEPS and time.monotonic() - started < TRIAL_SECONDS:
         noisy = clean + sample_noise(clean, SIGMA, draw=len(losses) + 1)
         loss = (network(noisy, levels) - clean).square().mean()
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         losses.append(float(loss))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from gahbench.contracts import Metric, Reference
+from gahbench.contracts import Metric, Reference, Scores
 from gahbench.evaluation import Evaluation
 from gahbench.registry import Configured
 from gahbench.testing.findings import Finding
@@ -34,19 +34,17 @@ def check_metric(configured: Configured) -> Iterator[Finding]:
         yield Finding("is a gahbench.Metric", False, f"it is a {type(metric).__name__}")
         return
 
-    def score(share: float) -> list[float]:
-        nonlocal scores
-        scores = metric.score(Evaluation(_Shrinks(share), sample_images(COUNT, (1, 32, 32)), SIGMAS))
-        return list(scores.value)
+    def score(share: float) -> Scores:
+        return metric.score(Evaluation(_Shrinks(share), sample_images(COUNT, (1, 32, 32)), SIGMAS))
 
-    scores = metric.score(Evaluation(_Shrinks(1.0), sample_images(COUNT, (1, 32, 32)), SIGMAS))
-    values = score(0.9)
+    scores = score(0.9)
+    values = list(scores.value)
     for name in ("sigma", "image"):
         column = getattr(scores, name)
         if column is not None:
             yield Finding(f"'{name}' has a value for each score", len(column) == len(values), f"{len(column)}")
     yield Finding("values are finite", all(map(math.isfinite, values)))
-    yield Finding("is deterministic", values == score(0.9))
-    good, bad = sum(score(0.1)) / len(values), sum(values) / len(values)
+    yield Finding("is deterministic", values == list(score(0.9).value))
+    good, bad = sum(score(0.1).value) / len(values), sum(values) / len(values)
     better = good >= bad - 1e-6 if metric.higher_is_better else good <= bad + 1e-6
     yield Finding("is not worse for a better denoiser", better, f"{good:.4g} against {bad:.4g}")

@@ -55,7 +55,7 @@ class Fitted:
     steps: int
     seconds: float
     acceleration: Acceleration
-    history: list[dict[str, float]] = field(default_factory=list)
+    history: list[dict[str, float]]
 
 
 @dataclass
@@ -108,13 +108,11 @@ class Trainer:
             parameters, lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
         )
         self.average = (
-            AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(training.ema), use_buffers=True)
+            AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(training.ema), use_buffers=True)  # type: ignore[no-untyped-call]
             if training.ema
             else None
         )
-        self._forward: Callable[..., Tensor] = self.network
-        if self.acceleration.compiled:
-            self._forward = torch.compile(self.network)
+        self._compiled: Callable[..., Any] | None = torch.compile(self.network) if self.acceleration.compiled else None
         self._step = 0
         self._seconds = 0.0
         self._history: list[dict[str, float]] = []
@@ -183,17 +181,25 @@ class Trainer:
         return loss.detach()
 
     def _call(self, noisy: Tensor, sigma: Tensor) -> Tensor:
-        if self._forward is self.network:
-            return self._forward(noisy, sigma)
+        if self._compiled is None:
+            return self._forward(self.network, noisy, sigma)
         try:
-            return self._forward(noisy, sigma)
+            return self._forward(self._compiled, noisy, sigma)
         except torch._dynamo.exc.TorchDynamoException as error:
             # The compiler failed, not the network: go on without it, and say so.
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             notes = (*self.acceleration.notes, f"not compiled: {reason}")
             self.acceleration = Acceleration(self.acceleration.bfloat16, False, notes)
-            self._forward = self.network
-            return self._forward(noisy, sigma)
+            self._compiled = None
+            return self._forward(self.network, noisy, sigma)
+
+    @staticmethod
+    def _forward(network: Callable[..., Any], noisy: Tensor, sigma: Tensor) -> Tensor:
+        denoised: Tensor = network(noisy, sigma)
+        if denoised.shape != noisy.shape:
+            # Broadcasting would hide it in the loss.
+            raise ValueError(f"forward returned shape {tuple(denoised.shape)} for images of {tuple(noisy.shape)}")
+        return denoised
 
     def _fraction(self) -> float:
         if self.steps is not None:
@@ -210,7 +216,7 @@ class Trainer:
         available = self.dataset.available("validation")
         wanted = self.training.validation_images
         count = wanted if available is None else min(wanted, available)
-        row = {"step": float(self._step), "seconds": self._seconds, "loss": loss.item()}
+        row: dict[str, float] = {"step": self._step, "seconds": self._seconds, "loss": loss.item()}
         if count:
             clean = self.dataset.images("validation", count)
             evaluation = Evaluation(Trained(self.kept, self.device), clean, self.sigmas, 0, "validation")

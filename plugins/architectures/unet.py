@@ -89,4 +89,5 @@ class UNet(nn.Module):
         features = self.middle(features)
         for upsample, decode in zip(self.upsample, self.decoder, strict=True):
             features = decode(torch.cat([upsample(features), skips.pop()], dim=1))
-        return noisy - features
+        residual: Tensor = features
+        return noisy - residual

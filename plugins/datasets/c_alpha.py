@@ -43,11 +43,11 @@ class CAlpha(Generated):
     domain twice the image and cropped, so that nothing is periodic. A background is 1/2 + m + g with
     independent m ~ N(0, .12^2), one for each region, and g a stationary field of zero mean over the doubled
     domain and variance .08^2 at every pixel. Nothing is clipped or rescaled, so that given the contour the
-    image is Gaussian; values leave [0, 1] at 5 pixels in 10,000, all in 6 images of 1,000 (alpha = 2, size
-    64). Contours are anti-aliased by area. A ``line`` crosses the image from left to right at height 1/2 plus
-    a Gaussian process of standard deviation .15 sides; a ``closed`` contour is star-shaped around a centre
-    uniform in [.35, .65]^2, with radius .25 exp(g(angle)), g Gaussian of standard deviation .25, so that
-    contours take every direction.
+    image is Gaussian; values leave [0, 1] at 5 pixels in 10,000, in 6 images of 1,000 (alpha = 2, size 64; 11
+    for alpha = 1). Contours are anti-aliased by area. A ``line`` crosses the image from left to right at
+    height 1/2 plus a Gaussian process of standard deviation .15 sides; a ``closed`` contour is star-shaped
+    around a centre uniform in [.35, .65]^2, with radius .25 exp(g(angle)), g Gaussian of standard deviation
+    .25, so that contours take every direction.
 
     Construction ``paper`` is that of Kadkhodaie 2024 (published code): white noise uniform on
     (-1, 1), multiplied in the periodic Fourier domain by |k|^-alpha (frequency 0 by 1), both for the contour,
@@ -91,9 +91,7 @@ class CAlpha(Generated):
     ) -> None:
         super().__init__("c-alpha", seed)
         if construction == "paper" and contour == "closed":
-            raise ValueError(
-                "contour='closed' needs construction='exact'; construction='paper' accepts contour='line'"
-            )
+            raise ValueError("contour='closed' needs construction='exact'; construction='paper' accepts contour='line'")
         self.alpha = alpha
         self.size = size
         self.construction = construction
@@ -177,9 +175,7 @@ class CAlpha(Generated):
         tops = torch.round(self.size * contours) + self.size // 2
         below = (torch.arange(self.size)[None, :, None] >= tops[:, None, :]).float()
         # Averages each pixel with its neighbours above and to the left, mirrored at the border.
-        return functional.avg_pool2d(
-            functional.pad(below[:, None], (1, 0, 1, 0), mode="reflect"), 2, stride=1
-        )[:, 0]
+        return functional.avg_pool2d(functional.pad(below[:, None], (1, 0, 1, 0), mode="reflect"), 2, stride=1)[:, 0]
 
     def _paper_backgrounds(self, generator: torch.Generator, count: int) -> tuple[Tensor, Tensor]:
         domain = (self.size, self.size)

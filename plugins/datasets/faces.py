@@ -127,11 +127,7 @@ class Faces(Dataset):
 def _embedded(size: int | None, *, colour: bool) -> Decoded:
     """Read the faces from scikit-image's own folder; its loader would need pooch and may download."""
     found = importlib.util.find_spec("skimage")
-    file = (
-        Path(found.origin).parent / EMBEDDED_FILE
-        if found and found.origin
-        else Path("skimage", EMBEDDED_FILE)
-    )
+    file = Path(found.origin).parent / EMBEDDED_FILE if found and found.origin else Path("skimage", EMBEDDED_FILE)
     if not file.is_file():
         raise DataError(
             f"{file}: the embedded faces are not where scikit-image 0.23 to 0.26 has them; "

@@ -92,9 +92,7 @@ def fit(images: Tensor, size: int | None, where: str) -> Tensor:
     height, width = images.shape[-2:]
     side = min(height, width)
     if size > side:
-        raise DataError(
-            f"{where}: images of {height}x{width} pixels; size={size} accepts at least {size}x{size}"
-        )
+        raise DataError(f"{where}: images of {height}x{width} pixels; size={size} accepts at least {size}x{size}")
     if size >= CROP_ONLY * side:
         return _centre(images, size)
     resized = functional.interpolate(_centre(images, side), (size, size), mode="bicubic", antialias=True)
@@ -121,9 +119,7 @@ def _read_folder(path: Path, size: int | None, *, colour: bool) -> Decoded:
     readable = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
     files = [file for file in _walk(path, DEPTH) if file.suffix.lower() in readable]
     if not files:
-        raise DataError(
-            f"{path}: no images, up to {DEPTH} folders deep; accepted: .png, .jpg and what else PIL reads"
-        )
+        raise DataError(f"{path}: no images, up to {DEPTH} folders deep; accepted: .png, .jpg and what else PIL reads")
     digest = hashlib.sha256()
     images: list[Tensor] = []
     for file in files:
@@ -133,9 +129,7 @@ def _read_folder(path: Path, size: int | None, *, colour: bool) -> Decoded:
         images.append(fit(_colours(image, str(file), colour=colour), size, str(file)))
         if images[-1].shape != images[0].shape:
             sizes = [f"{height}x{width}" for height, width in (images[0].shape[-2:], images[-1].shape[-2:])]
-            raise DataError(
-                f"{path}: {files[0].name} is {sizes[0]} but {file.name} {sizes[1]}; give a size to all"
-            )
+            raise DataError(f"{path}: {files[0].name} is {sizes[0]} but {file.name} {sizes[1]}; give a size to all")
     return Decoded(torch.cat(images), digest.hexdigest())
 
 
@@ -165,9 +159,7 @@ def _grey_levels(array: NDArray[Any], where: str) -> Tensor:
     if array.dtype == np.uint8:
         return torch.from_numpy(array.astype(np.float32)) / 255
     if array.dtype.kind != "f":
-        raise DataError(
-            f"{where}: pixels of type {array.dtype}; accepted: uint8 in 0-255 or floating point in 0-1"
-        )
+        raise DataError(f"{where}: pixels of type {array.dtype}; accepted: uint8 in 0-255 or floating point in 0-1")
     # Not a number fails this comparison too.
     if array.size and not (array.min() >= 0 and array.max() <= 1):
         raise DataError(

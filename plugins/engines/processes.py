@@ -247,7 +247,7 @@ def _group(unit: Unit) -> tuple[Any, ...]:
 def _environment(threads: int, gpu: str | None) -> dict[str, str]:
     environment = dict(os.environ)
     # A worker imports just what this process would.
-    environment["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
+    environment["PYTHONPATH"] = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
     environment["OMP_NUM_THREADS"] = environment["MKL_NUM_THREADS"] = str(threads)
     cache = Path(environment.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "gahbench" / "compiled"
     environment.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))

@@ -27,9 +27,7 @@ class Shrinkage(Reference):
     def __init__(self, basis: str) -> None:
         self.basis = cast(Basis, default_registry().create("basis", basis))
         if not self.basis.orthonormal:
-            raise ValueError(
-                f"basis '{basis}' is not orthonormal; accepted are bases that are, such as sym4 or dct"
-            )
+            raise ValueError(f"basis '{basis}' is not orthonormal; accepted are bases that are, such as sym4 or dct")
 
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ValueError`` for images (C, H, W) that the basis cannot analyse."""

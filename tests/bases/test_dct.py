@@ -38,4 +38,6 @@ def test_bands_are_octaves():
     assert labels[0, 2] == labels[3, 3] == 2
     assert labels[4, 0] == labels[0, 7] == 3
     assert labels[8, 0] == labels[15, 7] == 4
-    assert DCT().analysis(torch.ones(1, 1, 16, 8))[0, 0].masked_fill(labels == 0, 0).abs().max() == pytest.approx(0, abs=1e-5)
+    assert DCT().analysis(torch.ones(1, 1, 16, 8))[0, 0].masked_fill(labels == 0, 0).abs().max() == pytest.approx(
+        0, abs=1e-5
+    )

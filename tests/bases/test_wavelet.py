@@ -1,3 +1,5 @@
+import contextlib
+
 import numpy as np
 import pytest
 import pywt
@@ -17,7 +19,9 @@ def images(*shape, seed=0, dtype=torch.float64):
 
 
 @settings(deadline=None, max_examples=40)
-@given(name=WAVELETS, levels=st.integers(1, 3), rows=st.integers(1, 5), columns=st.integers(1, 5), seed=st.integers(0, 99))
+@given(
+    name=WAVELETS, levels=st.integers(1, 3), rows=st.integers(1, 5), columns=st.integers(1, 5), seed=st.integers(0, 99)
+)
 def test_orthonormal(name, levels, rows, columns, seed):
     basis = Wavelet(name, levels)
     shape = (2, 2, rows << levels, columns << levels)
@@ -37,20 +41,11 @@ def test_agrees_with_pywavelets_coefficientwise(name, size, levels):
     ours = Wavelet(name, levels).analysis(batch)
     assert ours.dtype == torch.float32
     # PyWavelets warns of levels that only make sense for periodic signals.
-    with pytest.warns(UserWarning) if _deep(name, size, levels) else _quiet():
+    deep = levels > pywt.dwt_max_level(min(size), name)
+    with pytest.warns(UserWarning, match="boundary effects") if deep else contextlib.nullcontext():
         theirs = pywt.wavedec2(batch.double().numpy(), name, mode="periodization", level=levels)
     theirs, _ = pywt.coeffs_to_array(theirs, axes=(-2, -1))
     np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-5)
-
-
-def _deep(name, size, levels):
-    return levels > pywt.dwt_max_level(min(size), name)
-
-
-def _quiet():
-    import contextlib
-
-    return contextlib.nullcontext()
 
 
 @pytest.mark.parametrize("name", accepted_names())
@@ -62,15 +57,16 @@ def test_every_accepted_wavelet_is_orthogonal(name):
 
 @pytest.mark.parametrize(("name", "moments"), [("haar", 1), ("db2", 2), ("sym4", 4), ("sym8", 8)])
 def test_details_of_polynomials_vanish_inside(name, moments):
-    grid = torch.linspace(0, 1, 64, dtype=torch.float64)
+    grid = torch.linspace(-4, 4, 64, dtype=torch.float64)
     detail = wavelet_matrix(name, 64)[32:]
     inside = slice(8, 24)
-    assert (detail @ grid ** (moments - 1))[inside].abs().max() < 1e-9
-    assert (detail @ grid**moments)[inside].abs().max() > 1e-13
+    assert (detail @ grid ** (moments - 1))[inside].abs().max() < 1e-7
+    assert (detail @ grid**moments)[inside].abs().min() > 1e-5
 
 
 @pytest.mark.parametrize(
-    ("size", "levels"), [((64, 64), 4), ((32, 32), 3), ((24, 24), 2), ((80, 80), 4), ((8, 8), 1), ((4, 4), 1), ((6, 64), 1)]
+    ("size", "levels"),
+    [((64, 64), 4), ((32, 32), 3), ((24, 24), 2), ((80, 80), 4), ((8, 8), 1), ((4, 4), 1), ((6, 64), 1)],
 )
 def test_default_depth(size, levels):
     batch = images(1, 1, *size)
@@ -87,7 +83,6 @@ def test_bands_are_where_subbands_are():
     basis = Wavelet("haar", 2)
     labels = basis.bands((1, 16, 8))
     assert labels.shape == (16, 8)
-    assert labels.bincount(minlength=7).numel() == 7 if labels.ndim == 1 else True
     assert labels.flatten().bincount().tolist() == [8, 8, 8, 8, 32, 32, 32]
     # Vertical stripes of period 2 lie in the finest band of horizontal changes alone; a constant in band 0.
     stripes = (torch.arange(8) % 2).double().sub(0.5).expand(1, 1, 16, 8)
@@ -107,7 +102,8 @@ def test_input_is_left_alone_and_gradients_pass():
 
 
 @pytest.mark.parametrize(
-    ("levels", "shape", "word"), [(None, (1, 25, 25), "even"), (None, (1, 24, 25), "even"), (3, (1, 20, 24), "multiples of 8")]
+    ("levels", "shape", "word"),
+    [(None, (1, 25, 25), "even"), (None, (1, 24, 25), "even"), (3, (1, 20, 24), "multiples of 8")],
 )
 def test_sizes_that_cannot_be_halved_are_refused(levels, shape, word):
     basis = Wavelet("sym4", levels)

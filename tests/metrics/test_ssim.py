@@ -17,7 +17,13 @@ def pair(*shape, sigma=0.1):
 def test_agrees_with_scikit_image(shape, sigma):
     metrics = pytest.importorskip("skimage.metrics")
     clean, other = pair(*shape, sigma=sigma)
-    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1, "channel_axis": 0}
+    options = {
+        "gaussian_weights": True,
+        "sigma": 1.5,
+        "use_sample_covariance": False,
+        "data_range": 1,
+        "channel_axis": 0,
+    }
     expected = [
         metrics.structural_similarity(a.double().numpy(), b.double().numpy(), **options)
         for a, b in zip(clean, other, strict=True)

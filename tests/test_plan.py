@@ -1,0 +1,127 @@
+import dataclasses
+import math
+
+import pytest
+
+from gahbench.errors import DataError, GahbenchError, ParameterError
+from gahbench.plan import make_plan
+from gahbench.registry import Registry
+from gahbench.suite import load_suite
+
+
+def keys(file, registry, extra=()):
+    plan = make_plan(load_suite(file, registry, extra), registry)
+    return {(unit.kind, unit.dataset, unit.entrant, unit.seed, unit.split, unit.metric): unit.key for unit in plan.units}
+
+
+def test_a_plan_has_a_fit_for_each_seed_and_a_score_for_each_metric(write_suite, builtin):
+    file = write_suite(("baseline:", "seeds: [0, 1]\nbaseline:"))
+    plan = make_plan(load_suite(file, builtin), builtin)
+    assert [unit.seed for unit in plan.fits] == [0, 1]
+    # Two seeds of the network and two references, each with two metrics.
+    assert len(plan.units) - len(plan.fits) == 8
+    fits = {unit.key for unit in plan.fits}
+    assert {unit.requires for unit in plan.units if unit.kind == "score"} == {None, *fits}
+
+
+def test_keys_do_not_depend_on_order_or_display(write_suite, builtin):
+    first = keys(write_suite(), builtin)
+    changes = [
+        ("width: 2, levels: 1", "levels: 1, width: 2"),
+        ("name: tiny", "name: other\ndescription: words"),
+        ("  - identity\n", ""),
+        ("entrants:\n", "entrants:\n  - identity\n"),
+        ("validations: 2", "validations: 3"),
+    ]
+    assert keys(write_suite(*changes), builtin) == first
+
+
+def test_another_noise_level_or_metric_does_not_retrain(write_suite, builtin):
+    before = keys(write_suite(), builtin)
+    sigmas = keys(write_suite(("sigmas: [0.1, 0.3]", "sigmas: [0.1, 0.2, 0.3]")), builtin)
+    metrics = keys(write_suite(("metrics: [psnr, slope]", "metrics: [psnr, slope, ssim]")), builtin)
+    for name, key in before.items():
+        assert (sigmas[name] == key) == (name[0] == "fit")
+        assert metrics[name] == key
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("size: 16", "size: 32"),
+        ("size: 16", "size: 16, seed: 1"),
+        ("steps: 12", "steps: 13"),
+        ("batch_size: 4", "batch_size: 5"),
+        ("compile: never", "compile: never, recipe: paper"),
+    ],
+)
+def test_what_decides_a_fit_changes_its_key(write_suite, builtin, change):
+    def fit(file):
+        return [unit.key for unit in make_plan(load_suite(file, builtin), builtin).fits]
+
+    assert fit(write_suite(change)) != fit(write_suite())
+
+
+def test_the_source_of_a_plugin_decides(write_suite, write_plugin):
+    found = []
+    for body in ("return noisy - self.noise(noisy)", "return noisy + self.noise(noisy)"):
+        registry = Registry((write_plugin("mine", body, folder=f"folder{len(found)}"),))
+        found.append(keys(write_suite(), registry, ("mine",)))
+    changed = {name for name in found[0] if found[0][name] != found[1][name]}
+    assert {name[2] for name in changed} == {"mine"}
+
+
+def test_columns_are_shared_by_entrants_and_differ_by_what_is_measured(write_suite, builtin):
+    plan = make_plan(load_suite(write_suite(), builtin), builtin)
+    columns = {(unit.metric, unit.column) for unit in plan.units if unit.kind == "score"}
+    assert len(columns) == 2
+
+
+def test_work_counts_multiply_adds(write_suite, builtin):
+    file = write_suite(("unet: {width: 2, levels: 1}", "bf-cnn: {width: 4, layers: 2}"))
+    fit = make_plan(load_suite(file, builtin), builtin).fits[0]
+    # Two 3x3 convolutions, 1 to 4 to 1 channels, on 16x16 pixels; backward costs two forward; 12 steps of 4 images.
+    assert fit.work == pytest.approx(3 * (2 * 4 * 9 * 256) * 48)
+
+
+def test_a_time_budget_has_no_planned_work(write_suite, builtin):
+    file = write_suite(("steps: 12", "seconds: 3, allow_time_budget: true"))
+    assert make_plan(load_suite(file, builtin), builtin).fits[0].work == math.inf
+
+
+def test_sizes_that_levels_do_not_divide_are_refused(write_suite, builtin):
+    file = write_suite(("size: 16", "size: 18"), ("levels: 1", "levels: 2"))
+    with pytest.raises(ParameterError, match=r"multiples of 4, not 18x18"):
+        make_plan(load_suite(file, builtin), builtin)
+
+
+def test_sizes_that_a_basis_cannot_take_are_refused(write_suite, builtin):
+    file = write_suite(("size: 16", "size: 17"), ("  - unet: {width: 2, levels: 1}\n", ""))
+    with pytest.raises(ParameterError, match="17"):
+        make_plan(load_suite(file, builtin), builtin)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("images: 3", "images: 5000"), "images=5000 asked of the test split"),
+        (("steps: 12", "steps: 12, train_images: 5000"), "train_images=5000 asked of the train split"),
+    ],
+)
+def test_more_images_than_there_are_is_an_error(write_suite, builtin, change, says):
+    file = write_suite(("- discs: {size: 16}", "- faces: {size: 24}"), change)
+    with pytest.raises(DataError, match=says):
+        make_plan(load_suite(file, builtin), builtin)
+
+
+def test_errors_name_the_suite(write_suite, builtin):
+    file = write_suite(("size: 16", "size: 17"))
+    with pytest.raises(GahbenchError) as error:
+        make_plan(load_suite(file, builtin), builtin)
+    assert str(error.value).startswith(str(file))
+
+
+def test_units_are_frozen(write_suite, builtin):
+    unit = make_plan(load_suite(write_suite(), builtin), builtin).units[0]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        unit.key = "other"
