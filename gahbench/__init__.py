@@ -22,7 +22,7 @@ from gahbench.hookspecs import hookimpl
 from gahbench.parameters import Names
 
 if TYPE_CHECKING:
-    from gahbench.api import check, create, load_results, plan, run
+    from gahbench.api import check, create, load_results, plan_suite, run
     from gahbench.registry import Registry
     from gahbench.results import Results
 
@@ -35,7 +35,7 @@ _LAZY = {
     "check": "gahbench.api",
     "create": "gahbench.api",
     "load_results": "gahbench.api",
-    "plan": "gahbench.api",
+    "plan_suite": "gahbench.api",
     "run": "gahbench.api",
 }
 
@@ -60,7 +60,7 @@ __all__ = [
     "create",
     "hookimpl",
     "load_results",
-    "plan",
+    "plan_suite",
     "run",
 ]
 

@@ -60,7 +60,7 @@ def create(
     return configured.plugin.build(configured.parameters, known)
 
 
-def plan(suite: Source, *, entrants: Sequence[str] = (), plugins: Sequence[Source] = ()) -> Plan:
+def plan_suite(suite: Source, *, entrants: Sequence[str] = (), plugins: Sequence[Source] = ()) -> Plan:
     """Return the units of a suite, checked, without running any.
 
     Parameters
@@ -125,7 +125,7 @@ def run(
     """
     from gahbench.runner import run_plan
 
-    planned = plan(suite, entrants=entrants, plugins=plugins)
+    planned = plan_suite(suite, entrants=entrants, plugins=plugins)
     folder = Path(out) if out is not None else Path("runs") / planned.suite.name
     return run_plan(planned, folder, default_registry(), engine, workers, report)
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from gahbench.contracts import Dataset, Shape, Split
-from gahbench.errors import DataError, GahbenchError, ParameterError
+from gahbench.errors import DataError, GahbenchError, ParameterError, PluginError
 from gahbench.keys import FIT_VERSION, SCORE_VERSION, key_of
 from gahbench.registry import Configured, Registry
 from gahbench.suite import Suite
+from gahbench.trial import Trial, try_out
 
 #: Fields of the training that only watch a fit, or allow one.
 WATCHING = ("validations", "validation_images", "allow_time_budget")
@@ -115,29 +116,42 @@ def make_plan(suite: Suite, registry: Registry) -> Plan:
         If a dataset holds too few images, or an entrant cannot take the images of a dataset; the message names the
         suite, both, and what would be accepted.
     """
-    units: list[Unit] = []
-    facts: list[DatasetFacts] = []
-    parameters: dict[tuple[str, str], int] = {}
-    scores: list[Unit] = []
-    for configured in suite.datasets:
-        try:
-            dataset: Dataset = configured.build()
+    try:
+        built = [(configured, _build(configured)) for configured in suite.datasets]
+        for configured, dataset in built:
             _check_counts(suite, configured, dataset)
-            facts.append(DatasetFacts(configured.label, dataset.optimum.kind, dataset.optimum.slope, dataset.shape))
-            for entrant in suite.entrants:
-                count, work = _check_entrant(entrant, configured.label, dataset)
-                parameters[configured.label, entrant.label] = count
-                for seed in suite.seeds if entrant.kind == "architecture" else (None,):
-                    fit = _fit_unit(suite, configured, dataset, entrant, seed, work) if seed is not None else None
-                    units += [fit] if fit else []
-                    scores += [
-                        _score_unit(suite, configured, dataset, entrant, seed, split, metric, fit, work)
-                        for split in suite.scoring.splits
-                        for metric in suite.metrics
-                    ]
-        except GahbenchError as error:
-            raise type(error)(f"{suite.path}: {error}") from error
-    return Plan(suite, (*units, *scores), tuple(facts), parameters)
+        works = _check_entrants(suite, built, registry)
+    except GahbenchError as error:
+        raise type(error)(f"{suite.path}: {error}") from error
+    fits: list[Unit] = []
+    scores: list[Unit] = []
+    for configured, dataset in built:
+        for entrant in suite.entrants:
+            work = works[configured.label, entrant.label].work
+            for seed in suite.seeds if entrant.kind == "architecture" else (None,):
+                fit = _fit_unit(suite, configured, dataset, entrant, seed, work) if seed is not None else None
+                fits += [fit] if fit else []
+                scores += [
+                    _score_unit(suite, configured, dataset, entrant, seed, split, metric, fit, work)
+                    for split in suite.scoring.splits
+                    for metric in suite.metrics
+                ]
+    facts = tuple(
+        DatasetFacts(configured.label, dataset.optimum.kind, dataset.optimum.slope, dataset.shape)
+        for configured, dataset in built
+    )
+    parameters = {labels: trial.parameters for labels, trial in works.items()}
+    return Plan(suite, (*fits, *scores), facts, parameters)
+
+
+def _build(configured: Configured) -> Dataset:
+    try:
+        dataset: Dataset = configured.build()
+    except GahbenchError:
+        raise
+    except Exception as error:
+        raise PluginError(f"{configured.where} cannot be built: {type(error).__name__}: {error}") from error
+    return dataset
 
 
 def _check_counts(suite: Suite, configured: Configured, dataset: Dataset) -> None:
@@ -153,30 +167,28 @@ def _check_counts(suite: Suite, configured: Configured, dataset: Dataset) -> Non
             )
 
 
-def _check_entrant(entrant: Configured, dataset_label: str, dataset: Dataset) -> tuple[int, float]:
-    """Return an entrant's number of parameters and multiply-adds per image, having checked that it takes the images."""
-    if entrant.kind == "reference":
-        try:
-            entrant.build().check_shape(dataset.shape)
-        except ValueError as error:
-            raise ParameterError(f"{entrant.where} on {dataset_label}: {error}") from error
-        return 0, 0.0
-    # An architecture is tried on the meta device, which has shapes and no numbers.
-    import torch
-
-    from gahbench.training.hardware import multiply_adds
-
-    with torch.device("meta"):
-        network = entrant.build(dataset.shape)
-    count = sum(parameter.numel() for parameter in network.parameters())
-    try:
-        work = multiply_adds(network.eval(), dataset.shape)
-    except ValueError as error:
-        raise ParameterError(f"{entrant.where} on {dataset_label}: {error}") from error
-    except Exception:
-        # Not every operation knows the meta device; the unit itself will tell what is wrong, if anything is.
-        work = 0.0
-    return count, work
+def _check_entrants(
+    suite: Suite, built: list[tuple[Configured, Dataset]], registry: Registry
+) -> dict[tuple[str, str], Trial]:
+    """Return what is known of each entrant on each dataset, by their labels, having checked that they fit together."""
+    found: dict[tuple[str, str], Trial] = {}
+    pairs = [(entrant, configured, dataset.shape) for configured, dataset in built for entrant in suite.entrants]
+    networks = [pair for pair in pairs if pair[0].kind == "architecture"]
+    trials = try_out([(entrant, shape) for entrant, _, shape in networks], registry)
+    for (entrant, configured, _), trial in zip(networks, trials, strict=True):
+        if trial.refusal is not None:
+            raise ParameterError(f"{entrant.where} on {configured.label}: {trial.refusal}")
+        found[configured.label, entrant.label] = trial
+    for entrant, configured, shape in pairs:
+        if entrant.kind == "reference":
+            found[configured.label, entrant.label] = Trial()
+            try:
+                entrant.build().check_shape(shape)
+            except (ValueError, ParameterError) as error:
+                raise ParameterError(f"{entrant.where} on {configured.label}: {error}") from error
+            except Exception:
+                continue  # A broken plugin costs its row, which will say why.
+    return found
 
 
 def _describe(configured: Configured) -> dict[str, Any]:

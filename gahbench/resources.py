@@ -1,8 +1,9 @@
-"""The processors that this process may use."""
+"""The processors that this process may use, and the environment of those it starts."""
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 
@@ -16,6 +17,11 @@ def cpu_count() -> int:
     except (OSError, ValueError):
         pass  # No control group limits us.
     return count
+
+
+def python_environment() -> dict[str, str]:
+    """Return environment variables with which another Python process imports just what this one would."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
 
 
 def gpu_names() -> list[str]:

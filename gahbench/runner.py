@@ -6,6 +6,7 @@ import contextlib
 import signal
 import threading
 import types
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,12 +147,16 @@ def _tell(event: Event, registry: Registry, report: Report) -> None:
     """Report an event, and call the lifecycle hooks of plugins."""
     report(event)
     hook = registry.manager.hook
-    if event.kind == "started":
-        hook.unit_started(unit=event.unit)
-    elif event.kind == "finished":
-        hook.unit_finished(unit=event.unit, seconds=event.details["seconds"])
-    elif event.kind == "failed":
-        hook.unit_failed(unit=event.unit, error=event.details["error"])
+    try:
+        if event.kind == "started":
+            hook.unit_started(unit=event.unit)
+        elif event.kind == "finished":
+            hook.unit_finished(unit=event.unit, seconds=event.details["seconds"])
+        elif event.kind == "failed":
+            hook.unit_failed(unit=event.unit, error=event.details["error"])
+    except Exception as error:
+        # A plugin that only watches must not cost a run of days.
+        warnings.warn(f"a plugin's hook for a unit that {event.kind} raised {type(error).__name__}: {error}", stacklevel=2)
 
 
 @contextlib.contextmanager

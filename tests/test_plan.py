@@ -125,3 +125,20 @@ def test_units_are_frozen(write_suite, builtin):
     unit = make_plan(load_suite(write_suite(), builtin), builtin).units[0]
     with pytest.raises(dataclasses.FrozenInstanceError):
         unit.key = "other"
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["os._exit(3)", "raise ValueError('always')", "raise RuntimeError('no')", "import ctypes; ctypes.string_at(0)"],
+)
+def test_a_plugin_that_crashes_does_not_take_the_plan_along(write_suite, write_plugin, body):
+    registry = Registry((write_plugin("crashes", body),))
+    plan = make_plan(load_suite(write_suite(), registry, ("crashes",)), registry)
+    assert "crashes" in {unit.entrant for unit in plan.fits}
+
+
+def test_a_strangers_network_may_refuse_a_size(write_suite, write_plugin):
+    body = "if noisy.shape[-1] % 32: raise ValueError('sides must be multiples of 32')\nreturn noisy - self.noise(noisy)"
+    registry = Registry((write_plugin("picky", body),))
+    with pytest.raises(ParameterError, match=r"'picky' on discs\[size=16\]: sides must be multiples of 32"):
+        make_plan(load_suite(write_suite(), registry, ("picky",)), registry)

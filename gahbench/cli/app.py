@@ -74,7 +74,7 @@ def run(
     from gahbench.runner import run_plan
 
     console = Console(stderr=True)
-    planned = api.plan(suite, entrants=entrant or (), plugins=plugins_dir or ())
+    planned = api.plan_suite(suite, entrants=entrant or (), plugins=plugins_dir or ())
     folder = out if out is not None else Path("runs") / planned.suite.name
     with ProgressReport(planned, count_done(planned, folder), console) as report:
         outcome = run_plan(planned, folder, default_registry(), engine, workers, report)
@@ -94,7 +94,7 @@ def plan(
     from gahbench import api
     from gahbench.cli.planned import print_plan
 
-    planned = api.plan(suite, entrants=entrant or (), plugins=plugins_dir or ())
+    planned = api.plan_suite(suite, entrants=entrant or (), plugins=plugins_dir or ())
     print_plan(planned, out if out is not None else Path("runs") / planned.suite.name, Console())
 
 

@@ -35,7 +35,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "noise": "log-uniform",
         "weighting": "inverse-variance",
         "sigma_min": 0.01,
-        "initialisation": "kaiming",
+        "initialisation": "own",
     },
 }
 

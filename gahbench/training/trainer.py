@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from gahbench.training.hardware import Acceleration
 from gahbench.training.recipe import Training
 
 #: Seconds between checkpoints and between reports of progress.
-CHECKPOINT_SECONDS = 20.0
+CHECKPOINT_SECONDS = float(os.environ.get("GAHBENCH_CHECKPOINT_SECONDS", "20"))
 REPORT_SECONDS = 0.5
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
-from .bias_free import convolution
+from .bias_free import convolution, residual_output
 
 
 class BFCNN(nn.Module):
@@ -42,7 +42,7 @@ class BFCNN(nn.Module):
         chain = convolution(channels, width, bias=bias, norm=False)
         for _ in range(layers - 2):
             chain += convolution(width, width, bias=bias)
-        chain += convolution(width, channels, bias=bias, norm=False, activation=False)
+        chain.append(residual_output(width, channels, bias=bias))
         self.layers = nn.Sequential(*chain)
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:

@@ -46,7 +46,20 @@ class BiasFreeNorm(nn.Module):
         return features * scale.view(1, -1, 1, 1)
 
 
-def convolution(inputs: int, outputs: int, *, bias: bool, norm: bool = True, activation: bool = True) -> list[nn.Module]:
+def residual_output(inputs: int, outputs: int, *, bias: bool) -> nn.Conv2d:
+    """Return the last 3x3 convolution of a network that estimates the noise.
+
+    Its weights start a hundred times smaller than usual, so that training starts near the identity: errors over sigma^2
+    are then 1 at every noise level, and Adam's second moments are not spoilt by a first loss of 1/sigma_min^2.
+    """
+    last = nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias)
+    with torch.no_grad():
+        for parameter in last.parameters():
+            parameter.mul_(0.01)
+    return last
+
+
+def convolution(inputs: int, outputs: int, *, bias: bool, norm: bool = True) -> list[nn.Module]:
     """Return a 3x3 convolution with its normalisation and ReLU.
 
     With ``bias`` the normalisation is ordinary batch normalisation, as in the networks that bias-free ones are
@@ -55,6 +68,5 @@ def convolution(inputs: int, outputs: int, *, bias: bool, norm: bool = True, act
     layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias and not norm)]
     if norm:
         layers.append(nn.BatchNorm2d(outputs) if bias else BiasFreeNorm(outputs))
-    if activation:
-        layers.append(nn.ReLU(inplace=True))
+    layers.append(nn.ReLU(inplace=True))
     return layers

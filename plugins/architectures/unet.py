@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .bias_free import convolution
+from .bias_free import convolution, residual_output
 
 
 class UNet(nn.Module):
@@ -64,7 +64,7 @@ class UNet(nn.Module):
         for level in reversed(range(levels)):
             here = widths[level]
             self.upsample.append(nn.ConvTranspose2d(2 * here, here, 2, stride=2, bias=bias))
-            last = convolution(here, channels, bias=bias, norm=False, activation=False) if level == 0 else []
+            last = [residual_output(here, channels, bias=bias)] if level == 0 else []
             self.decoder.append(nn.Sequential(*block(2 * here, here, convolutions - (level == 0)), *last))
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -18,7 +19,7 @@ from pydantic import Field
 from gahbench.contracts import Engine
 from gahbench.jobs import Event, Job, unit_message
 from gahbench.plan import Unit
-from gahbench.resources import cpu_count, gpu_names
+from gahbench.resources import cpu_count, gpu_names, python_environment
 
 #: How long a unit in flight may take to write its checkpoint when the run is stopped.
 GRACE_SECONDS = 20.0
@@ -86,6 +87,13 @@ class _Worker:
         except (BrokenPipeError, OSError):
             pass  # Its end of output, which _listen reports, says the same.
 
+    def close(self) -> None:
+        """Let go of a process that has ended."""
+        self.process.wait()
+        assert self.process.stdin is not None
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()
+
     def death(self) -> tuple[str, str]:
         """Return how the worker ended, in a line, and the end of what it wrote."""
         status = self.process.wait()
@@ -106,6 +114,7 @@ class _Worker:
                 inbox.put((self, json.loads(line)))
             except ValueError:
                 continue  # A line cut off by the worker's death.
+        self.process.stdout.close()
         inbox.put((self, None))
 
 
@@ -146,7 +155,7 @@ class _Run:
             for worker in self.workers:
                 if worker.process.poll() is None:
                     worker.process.kill()
-                worker.process.wait()
+                worker.close()
 
     def _start(self, place: int) -> _Worker:
         return _Worker(place, self.job, self.threads, self.gpus[place], self.inbox)
@@ -245,9 +254,7 @@ def _group(unit: Unit) -> tuple[Any, ...]:
 
 
 def _environment(threads: int, gpu: str | None) -> dict[str, str]:
-    environment = dict(os.environ)
-    # A worker imports just what this process would.
-    environment["PYTHONPATH"] = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
+    environment = python_environment()
     environment["OMP_NUM_THREADS"] = environment["MKL_NUM_THREADS"] = str(threads)
     cache = Path(environment.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "gahbench" / "compiled"
     environment.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
