@@ -22,7 +22,13 @@ BOARD_VERSION = 1
 def state_digest(plan: Plan, units: Iterable[Unit], store: Store) -> str:
     """Return a digest of all that a board depends on: which units are done, and why others failed."""
     state = [(unit.folder, "done" if store.is_done(unit) else store.failure(unit)) for unit in units]
-    facts = [BOARD_VERSION, plan.suite.name, plan.suite.baseline, [str(fact) for fact in plan.datasets], sorted(state, key=str)]
+    facts = [
+        BOARD_VERSION,
+        plan.suite.name,
+        plan.suite.baseline,
+        [str(fact) for fact in plan.datasets],
+        sorted(state, key=str),
+    ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 

@@ -75,7 +75,9 @@ class Folder:
         try:
             content = json.loads(file.read_bytes())
         except FileNotFoundError:
-            if self.path.is_dir() and (others := [child.name for child in self.path.iterdir() if child.name != ".lock"]):
+            if self.path.is_dir() and (
+                others := [child.name for child in self.path.iterdir() if child.name != ".lock"]
+            ):
                 raise ResultsError(
                     f"{self.path}: not a results folder (it holds {others[0]} but no {PLAN}); give a new or empty one"
                 ) from None

@@ -125,8 +125,7 @@ def resolve(parameters: tuple[Parameter, ...], given: dict[str, Any], where: str
         if name not in names:
             extra = " ('channels' and 'shape' come from the dataset)" if name in FILLED_IN else ""
             raise ParameterError(
-                f"{where}: unknown parameter '{name}'{extra}{suggestion(name, names) or ';'} "
-                f"accepted: {listing(names)}"
+                f"{where}: unknown parameter '{name}'{extra}{suggestion(name, names) or ';'} accepted: {listing(names)}"
             )
     resolved = {}
     for parameter in parameters:

@@ -114,5 +114,11 @@ def _cells(details: dict[str, Any]) -> list[str]:
 
 def _facts(details: dict[str, Any]) -> list[str]:
     step, loss, psnr, speed, left = _cells(details)
-    facts = [f"step {step}", f"loss {loss}", f"validation PSNR {psnr}" if psnr else "", f"{speed} images/s", f"{left} left"]
+    facts = [
+        f"step {step}",
+        f"loss {loss}",
+        f"validation PSNR {psnr}" if psnr else "",
+        f"{speed} images/s",
+        f"{left} left",
+    ]
     return [fact for fact in facts if fact]

@@ -9,13 +9,14 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib
+import importlib.machinery
 import importlib.metadata
 import importlib.util
 import sys
 import traceback
+import types
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal, cast
 
 import pluggy
@@ -238,7 +239,9 @@ class Registry:
                 try:
                     nested.append(self.configure(cast(Kind, parameter.names), resolved[parameter.name]))
                 except (ParameterError, PluginError) as error:
-                    raise type(error)(f"{plugin.where}: {parameter.name}={resolved[parameter.name]}: {error}") from error
+                    raise type(error)(
+                        f"{plugin.where}: {parameter.name}={resolved[parameter.name]}: {error}"
+                    ) from error
                 resolved[parameter.name] = nested[-1].label
         return Configured(plugin, resolved, _label(plugin, resolved), tuple(nested))
 
@@ -321,8 +324,21 @@ def _plugin_files(source: Path) -> list[Path]:
     return sorted(files + packages)
 
 
-def load_file(file: Path) -> ModuleType:
+class _FileLoader(importlib.machinery.SourceFileLoader):
+    """Compiles a file each time: a cached compilation may be stale when a file is edited twice within a second."""
+
+    def get_code(self, fullname: str) -> types.CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
+#: Where a module made from a plugin file keeps the digest of what it was made from.
+_CONTENT = "__gahbench_content__"
+
+
+def load_file(file: Path) -> types.ModuleType:
     """Import one plugin file under a name of its own; files beside it can be imported as usual.
+
+    A file that is loaded already is imported again only if it has changed since.
 
     Raises
     ------
@@ -331,18 +347,21 @@ def load_file(file: Path) -> ModuleType:
     """
     folder, stem = (file.parent.parent, file.parent.name) if file.name == "__init__.py" else (file.parent, file.stem)
     name = f"{FILE_PREFIX}{stem}"
+    content = hashlib.sha256(file.read_bytes()).hexdigest()
     loaded = sys.modules.get(name)
-    if loaded is not None and loaded.__file__ == str(file):
+    if loaded is not None and loaded.__file__ == str(file) and loaded.__dict__.get(_CONTENT) == content:
         return loaded
-    if loaded is not None:
+    if loaded is not None and loaded.__file__ != str(file):
         name = f"{name}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
     locations = [str(file.parent)] if file.name == "__init__.py" else None
-    spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=locations)
+    loader = _FileLoader(name, str(file))
+    spec = importlib.util.spec_from_file_location(name, file, loader=loader, submodule_search_locations=locations)
     if spec is None or spec.loader is None:
         raise ImportError(f"{file} is not a Python file")
     module = importlib.util.module_from_spec(spec)
+    module.__dict__[_CONTENT] = content
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)

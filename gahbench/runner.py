@@ -156,7 +156,9 @@ def _tell(event: Event, registry: Registry, report: Report) -> None:
             hook.unit_failed(unit=event.unit, error=event.details["error"])
     except Exception as error:
         # A plugin that only watches must not cost a run of days.
-        warnings.warn(f"a plugin's hook for a unit that {event.kind} raised {type(error).__name__}: {error}", stacklevel=2)
+        warnings.warn(
+            f"a plugin's hook for a unit that {event.kind} raised {type(error).__name__}: {error}", stacklevel=2
+        )
 
 
 @contextlib.contextmanager

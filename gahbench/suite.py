@@ -144,7 +144,9 @@ def load_suite(name: str | Path, registry: Registry, extra_entrants: tuple[str, 
             raise document.error(("baseline",), str(error)) from error
         labels = [entrant.label for entrant in entrants]
         if baseline not in labels:
-            raise document.error(("baseline",), f"the baseline '{baseline}' is not among the entrants: {listing(labels)}")
+            raise document.error(
+                ("baseline",), f"the baseline '{baseline}' is not among the entrants: {listing(labels)}"
+            )
     return Suite(
         name=parsed.name,
         description=" ".join(parsed.description.split()),
@@ -241,7 +243,9 @@ def _unique(found: list[Configured]) -> tuple[Configured, ...]:
     for configured in found:
         known = by_label.setdefault(configured.label, configured)
         if known.parameters != configured.parameters:
-            raise ParameterError(f"{configured.where}: two files share this name; rename one: {known.parameters}, {configured.parameters}")
+            raise ParameterError(
+                f"{configured.where}: two files share this name; rename one: {known.parameters}, {configured.parameters}"
+            )
     return tuple(by_label.values())
 
 

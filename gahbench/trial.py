@@ -49,7 +49,8 @@ def try_out(cases: Sequence[tuple[Configured, Shape]], registry: Registry) -> li
     foreign = [case for case in cases if case[0].plugin.origin != "built-in"]
     found = iter(_in_another_process(foreign, registry)) if foreign else iter(())
     return [
-        _try(configured, shape) if configured.plugin.origin == "built-in" else next(found) for configured, shape in cases
+        _try(configured, shape) if configured.plugin.origin == "built-in" else next(found)
+        for configured, shape in cases
     ]
 
 

@@ -76,7 +76,8 @@ class Document:
         if first["type"] == "extra_forbidden":
             names = accepted(location[:-1])
             return self.error(
-                location, f"unknown field '{name}'{suggestion(str(location[-1]), names) or ';'} accepted: {', '.join(names)}"
+                location,
+                f"unknown field '{name}'{suggestion(str(location[-1]), names) or ';'} accepted: {', '.join(names)}",
             )
         if first["type"] == "missing":
             return self.error(location[:-1], f"the field '{name}' is missing")

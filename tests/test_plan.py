@@ -11,7 +11,9 @@ from gahbench.suite import load_suite
 
 def keys(file, registry, extra=()):
     plan = make_plan(load_suite(file, registry, extra), registry)
-    return {(unit.kind, unit.dataset, unit.entrant, unit.seed, unit.split, unit.metric): unit.key for unit in plan.units}
+    return {
+        (unit.kind, unit.dataset, unit.entrant, unit.seed, unit.split, unit.metric): unit.key for unit in plan.units
+    }
 
 
 def test_a_plan_has_a_fit_for_each_seed_and_a_score_for_each_metric(write_suite, builtin):
@@ -138,7 +140,9 @@ def test_a_plugin_that_crashes_does_not_take_the_plan_along(write_suite, write_p
 
 
 def test_a_strangers_network_may_refuse_a_size(write_suite, write_plugin):
-    body = "if noisy.shape[-1] % 32: raise ValueError('sides must be multiples of 32')\nreturn noisy - self.noise(noisy)"
+    body = (
+        "if noisy.shape[-1] % 32: raise ValueError('sides must be multiples of 32')\nreturn noisy - self.noise(noisy)"
+    )
     registry = Registry((write_plugin("picky", body),))
     with pytest.raises(ParameterError, match=r"'picky' on discs\[size=16\]: sides must be multiples of 32"):
         make_plan(load_suite(write_suite(), registry, ("picky",)), registry)

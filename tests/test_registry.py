@@ -57,7 +57,9 @@ def test_an_entry_point_is_a_door(tmp_path, monkeypatch):
 
 def test_files_beside_a_plugin_can_be_imported(tmp_path):
     write(tmp_path, "_half_helper.py", "FACTOR = 0.25\n")
-    text = TWO_LINES.format(name="half").replace("import gahbench\n", "import gahbench\nfrom _half_helper import FACTOR\n")
+    text = TWO_LINES.format(name="half").replace(
+        "import gahbench\n", "import gahbench\nfrom _half_helper import FACTOR\n"
+    )
     write(tmp_path, "half2.py", text.replace("float = 0.5", "float = FACTOR"))
     assert Registry((tmp_path,)).create("reference", "half").factor == 0.25
 

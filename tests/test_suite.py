@@ -41,7 +41,10 @@ def test_a_recipe_fills_in_what_a_suite_leaves_out(write_suite, builtin):
 
 LINES = TINY.splitlines()
 AT = {text: 1 + next(place for place, line in enumerate(LINES) if text in line) for text in ("discs", "unet", "haar}")}
-AT |= {text: 1 + next(place for place, line in enumerate(LINES) if line.startswith(text)) for text in ("base", "tra", "sco")}
+AT |= {
+    text: 1 + next(place for place, line in enumerate(LINES) if line.startswith(text))
+    for text in ("base", "tra", "sco")
+}
 
 
 @pytest.mark.parametrize(

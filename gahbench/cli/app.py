@@ -59,9 +59,7 @@ def run(
     entrant: EntrantOption = None,
     plugins_dir: PluginsOption = None,
     engine: Annotated[str, typer.Option(help="Where units run: processes, inline, or a plugin's.")] = "processes",
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Number of workers. [default: the engine chooses]")
-    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Number of workers. [default: the engine chooses]")] = None,
 ) -> None:
     """Run a suite and print its leaderboard. What is done already is not done again.
 
@@ -177,6 +175,8 @@ def _conclude(outcome: Outcome, console: Console) -> None:
         raise typer.Exit(130)
     if outcome.failed:
         console.print(
-            f"{outcome.failed} units failed; tracebacks are in {outcome.folder / 'failures'}", style="red", soft_wrap=True
+            f"{outcome.failed} units failed; tracebacks are in {outcome.folder / 'failures'}",
+            style="red",
+            soft_wrap=True,
         )
         raise typer.Exit(1)

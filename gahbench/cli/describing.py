@@ -32,7 +32,9 @@ def print_description(text: str, sources: tuple[Path, ...], console: Console) ->
         return
     if not found:
         names = [*(name for kind in KINDS for name in registry.names(kind)), *suites]
-        raise PluginError(f"nothing is named '{spec.name}'{suggestion(spec.name, names) or ';'} there are: {listing(names)}")
+        raise PluginError(
+            f"nothing is named '{spec.name}'{suggestion(spec.name, names) or ';'} there are: {listing(names)}"
+        )
     for kind in found:
         _print(registry.configure(kind, spec), console)
 

@@ -77,6 +77,8 @@ def check_file(file: Path) -> list[Report]:
         raise PluginError(f"{problems[0].origin} cannot be loaded:\n{problems[0].traceback}")
     found = [plugin for kind in KINDS for plugin in registry.plugins(kind) if plugin.origin in origins]
     if not found:
-        hooks = [f"register_{name}" for name in ("architectures", "datasets", "references", "bases", "metrics", "engines")]
+        hooks = [
+            f"register_{name}" for name in ("architectures", "datasets", "references", "bases", "metrics", "engines")
+        ]
         raise PluginError(f"{file}: registers no plugin; implement one of {listing(hooks)} under @gahbench.hookimpl")
     return [check_plugin(plugin, registry) for plugin in found]

@@ -30,7 +30,11 @@ def check_dataset(configured: Configured) -> Iterator[Finding]:
         images = first[split] = dataset.images(split, count)
         wanted, got = (count, *dataset.shape), tuple(images.shape)
         yield Finding(f"{split}: images have the shape it states", wanted == got, f"{got}, stated {wanted}")
-        yield Finding(f"{split}: images are float32 on the CPU", images.dtype == torch.float32 and images.device.type == "cpu", str(images.dtype))
+        yield Finding(
+            f"{split}: images are float32 on the CPU",
+            images.dtype == torch.float32 and images.device.type == "cpu",
+            str(images.dtype),
+        )
         if wanted != got:
             return
         yield Finding(f"{split}: values are finite", bool(images.isfinite().all()))
@@ -39,7 +43,9 @@ def check_dataset(configured: Configured) -> Iterator[Finding]:
         again = configured.build().images(split, count)
         yield Finding(f"{split}: another instance gives the same images", torch.equal(again, images))
         half = count // 2
-        yield Finding(f"{split}: the first k of n images are the k", torch.equal(dataset.images(split, half), images[:half]))
+        yield Finding(
+            f"{split}: the first k of n images are the k", torch.equal(dataset.images(split, half), images[:half])
+        )
         rest = dataset.images(split, count - half, start=half)
         yield Finding(f"{split}: start skips images", torch.equal(rest, images[half:]))
         if available is not None:
@@ -56,4 +62,6 @@ def _refusal(dataset: Dataset, split: str, available: int) -> Finding:
         dataset.images(split, available + 1)  # type: ignore[arg-type]
     except DataError as error:
         return Finding(f"{split}: more images than there are is a DataError", True, str(error))
-    return Finding(f"{split}: more images than there are is a DataError", False, f"it gave {available + 1} of {available}")
+    return Finding(
+        f"{split}: more images than there are is a DataError", False, f"it gave {available + 1} of {available}"
+    )

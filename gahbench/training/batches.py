@@ -66,7 +66,9 @@ def training_count(dataset: Dataset, training: Training) -> int | None:
     return dataset.available("train")
 
 
-def training_noise(training: Training, shape: torch.Size, seed: int, step: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def training_noise(
+    training: Training, shape: torch.Size, seed: int, step: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
     """Draw the noise levels and the noise of a step.
 
     Returns

@@ -232,7 +232,9 @@ class Trainer:
         value = loss.item()
         if not value == value or value in (float("inf"), float("-inf")):
             raise Diverged(f"the loss is {value} after {self._step} steps; try a lower learning_rate or clip")
-        recent = [number for name, number in self._history[-1].items() if name.startswith("psnr@")] if self._history else []
+        recent = (
+            [number for name, number in self._history[-1].items() if name.startswith("psnr@")] if self._history else []
+        )
         if self.steps is not None:
             remaining = (self.steps - self._step) / steps_per_second
         else:

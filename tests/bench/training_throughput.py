@@ -127,7 +127,10 @@ def print_throughput(options: argparse.Namespace) -> None:
         + ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in peak.best.items())
         + " G multiply-adds/s."
     )
-    print("Share: 3 x the multiply-adds of a forward pass, over the peak of the row's precision.\n")
+    print("Share: 3 x the multiply-adds of a forward pass, over the peak of the row's precision.")
+    if options.compile:
+        print("Compile s: what it adds to the first steps, nothing cached; the first width also imports the compiler.")
+    print()
     lines = [["width", "trainer", "precision", "images/s", "", "ratio", "", "share of peak", "steps/leg", "compile s"]]
     for width, steps, rows in tables:
         with torch.device("meta"):

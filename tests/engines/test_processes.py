@@ -60,7 +60,9 @@ def command(home, out):
 @pytest.fixture
 def long_suite(write_suite, monkeypatch):
     monkeypatch.setenv("GAHBENCH_CHECKPOINT_SECONDS", "0.2")
-    return write_suite(("steps: 12", "steps: 1500"), ("width: 2, levels: 1", "width: [2, 3], levels: 1"), name="long.yaml")
+    return write_suite(
+        ("steps: 12", "steps: 1500"), ("width: 2, levels: 1", "width: [2, 3], levels: 1"), name="long.yaml"
+    )
 
 
 def wait_for(condition, seconds=90):

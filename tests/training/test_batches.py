@@ -89,5 +89,7 @@ def test_noise_levels_have_their_distribution(noise):
 
 def test_steps_and_seeds_have_their_own_noise():
     training = Training.model_validate({})
-    draws = [training_noise(training, torch.Size((4, 1, 2, 2)), seed, step, CPU)[1] for seed in (0, 1) for step in (0, 1)]
+    draws = [
+        training_noise(training, torch.Size((4, 1, 2, 2)), seed, step, CPU)[1] for seed in (0, 1) for step in (0, 1)
+    ]
     assert all(not torch.equal(draws[i], draws[j]) for i in range(4) for j in range(i))

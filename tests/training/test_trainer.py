@@ -74,7 +74,9 @@ def test_seeds_decide_everything():
 
 @pytest.mark.parametrize("recipe", ["kl", "paper"])
 def test_both_recipes_learn(recipe):
-    fitted = make(recipe=recipe, steps=300, batch_size=16, learning_rate=5e-3, architecture="unet[width=8,levels=2]").fit()
+    fitted = make(
+        recipe=recipe, steps=300, batch_size=16, learning_rate=5e-3, architecture="unet[width=8,levels=2]"
+    ).fit()
     # A noisy image at sigma = 0.3 has 10.46 dB.
     assert fitted.history[-1]["psnr@0.3"] > 14
     assert fitted.history[-1]["psnr@0.3"] > fitted.history[0]["psnr@0.3"] - 0.5

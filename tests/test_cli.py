@@ -1,0 +1,174 @@
+"""The command line as a user meets it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from gahbench.cli import main
+from gahbench.cli.app import app
+
+
+def gahbench(*arguments, monkeypatch, capsys):
+    """Run the command line in this process; return its exit status, output and errors."""
+    monkeypatch.setattr(sys, "argv", ["gahbench", *map(str, arguments)])
+    try:
+        main()
+        status = 0
+    except SystemExit as end:
+        status = int(end.code or 0)
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    return lambda *arguments: gahbench(*arguments, monkeypatch=monkeypatch, capsys=capsys)
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "list", "describe", "leaderboard", "check", "new"])
+def test_every_command_has_help(command):
+    done = CliRunner().invoke(app, [command, "--help"])
+    assert done.exit_code == 0
+    assert "Usage" in done.output
+
+
+def test_run_prints_a_board_that_leaderboard_prints_again(call, write_suite, tmp_path):
+    out = tmp_path / "out"
+    status, printed, told = call("run", write_suite(), "--out", out, "--engine", "inline")
+    assert status == 0
+    assert "oracle-threshold[haar]" in printed
+    assert "fit unet[width=2,levels=1] on discs[size=16]: done" in told
+    status, again, _ = call("leaderboard", out)
+    assert (status, again) == (0, printed)
+
+
+def test_plan_shows_units_and_runs_nothing(call, write_suite, tmp_path):
+    status, printed, _ = call("plan", write_suite(), "--out", tmp_path / "out")
+    assert status == 0
+    assert "to do: 7 of 7 units" in printed
+    assert "0 of 1" in printed
+    assert not (tmp_path / "out").exists()
+    call("run", write_suite(), "--out", tmp_path / "out", "--engine", "inline")
+    assert "to do: 0 of 7 units" in call("plan", write_suite(), "--out", tmp_path / "out")[1]
+
+
+def test_a_failed_unit_makes_the_exit_status_1(call, write_suite, write_plugin, tmp_path):
+    plugin = write_plugin("unlucky", "raise RuntimeError('no luck')")
+    arguments = ("--out", tmp_path / "out", "--engine", "inline", "--plugins-dir", plugin, "--entrant", "unlucky")
+    status, printed, told = call("run", write_suite(), *arguments)
+    assert status == 1
+    assert "RuntimeError: no luck" in printed
+    assert "3 units failed" in told
+
+
+def bad_image(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "face.png").write_bytes(b"not an image")
+    return folder
+
+
+def empty(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def small_set(file: Path) -> Path:
+    np.savez(file, images=np.zeros((10, 16, 16), dtype=np.uint8))
+    return file
+
+
+BAD = {
+    "unknown suite": (lambda tmp: ["run", "quikc"], "did you mean 'quick'"),
+    "unknown plugin": (lambda tmp: [("- discs:", "- disks:")], "did you mean 'discs'"),
+    "unknown parameter": (lambda tmp: [("width: 2", "widht: 2")], "did you mean 'width'"),
+    "wrong type": (lambda tmp: [("width: 2", "width: wide")], "accepted: int"),
+    "bad yaml": (lambda tmp: [("name: tiny", "name: [tiny")], "tiny.yaml:3: not valid YAML"),
+    "missing path": (lambda tmp: [("discs: {size: 16}", f"faces: {{path: {tmp}/none}}")], "none"),
+    "empty folder": (lambda tmp: [("discs: {size: 16}", f"faces: {{path: {empty(tmp / 'e')}}}")], "no image"),
+    "unreadable image": (lambda tmp: [("discs: {size: 16}", f"faces: {{path: {bad_image(tmp / 'f')}}}")], "face.png"),
+    "undivided size": (lambda tmp: [("size: 16", "size: 18"), ("levels: 1", "levels: 2")], "multiples of 4"),
+    "sigma of zero": (lambda tmp: [("[0.1, 0.3]", "[0.0, 0.3]")], "greater than 0"),
+    "too many images": (
+        lambda tmp: [("discs: {size: 16}", f"faces: {{path: {small_set(tmp / 's.npz')}}}"), ("images: 3", "images: 9")],
+        "images=9 asked of the test split",
+    ),
+    "missing plugins": (lambda tmp: ["run", "quick", "--plugins-dir", str(tmp / "none")], "no such plugin file"),
+    "unknown entrant": (lambda tmp: ["run", "quick", "--entrant", "unett"], "did you mean 'unet'"),
+    "unclosed entrant": (lambda tmp: ["run", "quick", "--entrant", "unet[width=16"], "not closed"),
+    "unknown engine": (lambda tmp: ["run", "quick", "--out", str(tmp / "o"), "--engine", "slrum"], "unknown engine"),
+    "unknown kind": (lambda tmp: ["list", "archtecture"], "did you mean 'architecture'"),
+    "unknown name": (lambda tmp: ["describe", "unett"], "did you mean 'unet'"),
+    "no results": (lambda tmp: ["leaderboard", str(tmp)], "results"),
+    "no file": (lambda tmp: ["check", str(tmp / "none.py")], "no such plugin file"),
+    "bad name": (lambda tmp: ["new", "architecture", "My Denoiser"], "lower-case words"),
+    "taken name": (lambda tmp: ["new", "architecture", "unet"], "already"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_ends_in_status_2_and_a_message_that_helps(call, write_suite, tmp_path, case):
+    make, says = BAD[case]
+    arguments = make(tmp_path)
+    if isinstance(arguments[0], tuple):
+        arguments = ["run", write_suite(*arguments), "--out", tmp_path / "out", "--engine", "inline"]
+    status, _, told = call(*arguments)
+    assert status == 2, told
+    assert says in told
+    assert "Traceback" not in told
+
+
+def test_a_folder_of_another_suite_ends_in_status_2(call, write_suite, tmp_path):
+    call("run", write_suite(), "--out", tmp_path / "out", "--engine", "inline")
+    other = write_suite(("name: tiny", "name: other"))
+    status, _, told = call("run", other, "--out", tmp_path / "out", "--engine", "inline")
+    assert status == 2
+    assert "holds results of the suite 'tiny'" in told
+
+
+def test_list_shows_plugins_suites_and_what_failed_to_load(call, tmp_path):
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    status, printed, _ = call("list", "--plugins-dir", tmp_path)
+    assert status == 0
+    words = printed.split()
+    assert {"unet", "c-alpha", "oracle-threshold", "wavelet", "psnr", "processes", "quick"} <= set(words)
+    assert "ZeroDivisionError" in printed
+    assert "broken.py" in printed.replace("\n", "")
+
+
+def test_describe_shows_parameters(call):
+    status, printed, _ = call("describe", "unet[width=8]")
+    assert status == 0
+    assert "ICLR 2024" in printed
+    assert "levels" in printed
+    assert "trainable numbers" in printed
+    assert call("describe", "quick")[1].startswith("#")
+
+
+def test_a_new_plugin_runs_as_it_is(call, write_suite, tmp_path):
+    status, printed, _ = call("new", "architecture", "my-denoiser", "--folder", tmp_path / "new")
+    file = tmp_path / "new" / "my_denoiser.py"
+    assert status == 0
+    assert str(file) in printed.replace("\n", "")
+    status, printed, _ = call("check", file)
+    assert status == 0, printed
+    assert "1 of 1 plugins passed" in printed
+    arguments = ("--engine", "inline", "--plugins-dir", file.parent, "--entrant", "my-denoiser[width=4]")
+    status, printed, _ = call("run", write_suite(), "--out", tmp_path / "out", *arguments)
+    assert status == 0
+    assert "my-denoiser[width=4" in printed
+    assert call("new", "architecture", "my-denoiser", "--folder", tmp_path / "new")[0] == 2
+
+
+def test_check_of_a_broken_plugin_ends_in_status_1(call, write_plugin):
+    status, printed, _ = call("check", write_plugin("broken", "return noisy[:, :, 1:]"))
+    assert status == 1
+    assert "FAIL returns the shape it got" in printed
+
+
+def test_the_module_runs_as_the_command():
+    done = subprocess.run([sys.executable, "-m", "gahbench", "--version"], capture_output=True, text=True)
+    assert done.stdout.startswith("gahbench ")
