@@ -125,7 +125,7 @@ class Reference(ABC):
         """
 
     def risk(self, clean: Tensor, sigma: float) -> Tensor | None:
-        """Return the expected mean squared error per pixel of each image, shape (N,); ``None`` if there is no closed form."""
+        """Return the expected mean squared error per pixel of each image, shape (N,), where it has a closed form."""
         return None
 
 

@@ -125,7 +125,8 @@ class Folder:
         differences = list(_differences(recorded["protocol"], json.loads(json.dumps(plan.protocol, default=str))))
         if differences:
             raise ResultsError(
-                f"{self.path}: holds results of another protocol of '{plan.suite.name}': {'; '.join(differences)}; {advice}"
+                f"{self.path}: holds results of another protocol of '{plan.suite.name}': "
+                f"{'; '.join(differences)}; {advice}"
             )
 
     def _added_before(self, plan: Plan, recorded: list[dict[str, Any]]) -> list[Unit]:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from gahbench.jobs import Event
 from gahbench.plan import Plan, Unit
-from gahbench.units import duration, number
+from gahbench.units import count, duration
 
 #: Seconds between two lines about the same fit where there is no terminal.
 LINE_SECONDS = 20.0
@@ -107,7 +107,7 @@ def _cells(details: dict[str, Any]) -> list[str]:
         f"{details['step']}{steps}",
         f"{details['loss']:.3g}",
         psnr,
-        number(details["images_per_second"]),
+        count(details["images_per_second"]),
         duration(details["remaining_seconds"]),
     ]
 

@@ -225,7 +225,7 @@ class Registry:
         names = [parameter.name for parameter in plugin.parameters]
         if len(spec.positional) > len(names):
             raise ParameterError(
-                f"{plugin.where}: {len(spec.positional)} values without a name, but it has the parameters {listing(names)}"
+                f"{plugin.where}: {len(spec.positional)} values without a name, for the parameters {listing(names)}"
             )
         given = dict(zip(names, spec.positional, strict=False))
         for name, value in {**spec.keywords, **keywords}.items():

@@ -93,7 +93,7 @@ class SuiteFile(BaseModel):
 
 @dataclass(frozen=True)
 class Suite:
-    """A suite with every plugin and parameter resolved; ``added`` labels the entrants that came from outside its file."""
+    """A suite with every plugin and parameter resolved; ``added`` labels entrants that are not in its file."""
 
     name: str
     description: str
@@ -244,7 +244,7 @@ def _unique(found: list[Configured]) -> tuple[Configured, ...]:
         known = by_label.setdefault(configured.label, configured)
         if known.parameters != configured.parameters:
             raise ParameterError(
-                f"{configured.where}: two files share this name; rename one: {known.parameters}, {configured.parameters}"
+                f"{configured.where}: two files share this name: {known.parameters}, {configured.parameters}; rename one"
             )
     return tuple(by_label.values())
 

@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import math
 
+_THOUSANDS = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
 
 def duration(seconds: float) -> str:
-    """Return a duration in its two largest units: ``0.3 s``, ``42 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    """Write seconds as ``8.3 s``, ``42 s``, ``1 min 12 s``, ``2 h 05 min``, ``3 d 04 h``."""
     if not math.isfinite(seconds):
         return "unknown"
-    if seconds < 10:
+    if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+        return f"{whole // 60} min {whole % 60:02d} s"
+    minutes = round(seconds / 60)
+    if minutes < 24 * 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    hours = round(seconds / 3600)
+    return f"{hours // 24} d {hours % 24:02d} h"
 
 
-def number(value: float) -> str:
-    """Return a number to three digits with the prefix of its thousands: ``640``, ``7.66 M``, ``1.2 T``."""
+def count(value: float) -> str:
+    """Write how many, to two or three digits: ``840``, ``92 k``, ``7.6 M``, ``1.2 T``."""
     if not math.isfinite(value):
         return "unknown"
-    for size, name in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{value / size:.3g} {name}"
-    return f"{value:.3g}"
+    for unit, name in _THOUSANDS:
+        # 999 600 rounds to a thousand thousands, which is a million.
+        if abs(value) >= unit * (0.9995 if unit > 1000 else 1):
+            scaled = value / unit
+            return f"{scaled:.1f} {name}" if abs(scaled) < 9.95 else f"{scaled:.0f} {name}"
+    return f"{value:.0f}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -93,12 +92,3 @@ class Network(nn.Module):
     def forward(self, noisy, sigma):
 {body}
 '''
-
-
-@pytest.fixture(scope="session")
-def real_data() -> Path:
-    """The folder of real images for development; tests that need it skip where it is absent."""
-    folder = Path(os.environ.get("GAHBENCH_DATA", Path(__file__).parents[2] / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip("no folder of real images (set GAHBENCH_DATA)")
-    return folder

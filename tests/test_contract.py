@@ -118,7 +118,8 @@ def test_a_wrong_dataset_is_found(tmp_path):
         file.write_text(text.replace("SEED", seed))
         (report,) = check_file(file)
         failed = " ".join(finding.check for finding in report.findings if finding.passed is False)
-        assert (fault in failed) and bool(fault) == bool(failed), str(report)
+        assert fault in failed, str(report)
+        assert bool(fault) == bool(failed), str(report)
 
 
 def test_a_file_that_registers_nothing_is_an_error(tmp_path):

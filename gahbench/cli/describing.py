@@ -12,7 +12,7 @@ from gahbench.errors import PluginError, listing, suggestion
 from gahbench.registry import KINDS, Configured, Plugin, Registry
 from gahbench.spec import format_value, parse_spec
 from gahbench.suite_files import suite_files
-from gahbench.units import number
+from gahbench.units import count
 
 
 def print_description(text: str, sources: tuple[Path, ...], console: Console) -> None:
@@ -60,4 +60,4 @@ def _size(plugin: Plugin, configured: Configured) -> str:
 
     with torch.device("meta"):
         network = configured.build((1, 64, 64))
-    return number(sum(parameter.numel() for parameter in network.parameters()))
+    return count(sum(parameter.numel() for parameter in network.parameters()))

@@ -10,7 +10,7 @@ from rich.console import Console
 from gahbench.folder import Folder
 from gahbench.plan import Plan, Unit
 from gahbench.store import Store
-from gahbench.units import duration, number
+from gahbench.units import count, duration
 
 _COLUMNS = ("parameters", "seeds", "fits done", "scores done", "multiply-adds")
 
@@ -50,11 +50,11 @@ def _cells(units: list[Unit], parameters: int, store: Store) -> list[str]:
     scores = [unit for unit in units if unit.kind == "score"]
     work = sum(unit.work for unit in units)
     return [
-        number(parameters) if parameters else "–",
+        count(parameters) if parameters else "–",
         str(len({unit.seed for unit in fits}) or "–"),
         f"{sum(map(store.is_done, fits))} of {len(fits)}" if fits else "–",
         f"{sum(map(store.is_done, scores))} of {len(scores)}",
-        number(work) if work else "–",
+        count(work) if work else "–",
     ]
 
 
@@ -72,4 +72,4 @@ def _estimate(left: list[Unit], plan: Plan) -> str:
         return f"about {duration(fits * plan.suite.training.seconds / places)} of training by its time budget"
     work = sum(unit.work for unit in left)
     rate = nominal_rate(device, has_bfloat16(device), 1) * places
-    return f"{number(work)} multiply-adds, about {duration(work / rate)} at a nominal {number(rate)} a second"
+    return f"{count(work)} multiply-adds, about {duration(work / rate)} at a nominal {count(rate)} a second"

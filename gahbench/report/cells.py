@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from gahbench import units
+
 DASH = "–"
 MINUS = "−"
 
@@ -35,34 +37,13 @@ def with_half_width(row: Mapping[Any, Any], name: str, sign: bool = False) -> st
 
 
 def count(value: Any) -> str:
-    """Write how many, to two or three digits: ``7.6 M``, ``92 k``, ``840``."""
-    if missing(value):
-        return DASH
-    size = int(value)
-    for unit, name in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
-        # 999 600 rounds to a thousand thousands, which is a million.
-        if size >= unit * (0.9995 if unit > 1000 else 1):
-            scaled = size / unit
-            return f"{scaled:.1f} {name}" if scaled < 9.95 else f"{scaled:.0f} {name}"
-    return str(size)
+    """Write how many, as :func:`gahbench.units.count`."""
+    return DASH if missing(value) else units.count(int(value))
 
 
 def duration(value: Any) -> str:
-    """Write seconds as ``8.3 s``, ``1 min 12 s``, ``2 h 05 min``, ``3 d 04 h``."""
-    if missing(value) or not math.isfinite(float(value)):
-        return DASH
-    if value < 9.95:
-        return f"{value:.1f} s"
-    seconds = round(value)
-    if seconds < 60:
-        return f"{seconds} s"
-    if seconds < 3600:
-        return f"{seconds // 60} min {seconds % 60:02d} s"
-    minutes = round(value / 60)
-    if minutes < 24 * 60:
-        return f"{minutes // 60} h {minutes % 60:02d} min"
-    hours = round(value / 3600)
-    return f"{hours // 24} d {hours % 24:02d} h"
+    """Write seconds, as :func:`gahbench.units.duration`."""
+    return DASH if missing(value) or not math.isfinite(float(value)) else units.duration(float(value))
 
 
 def rank(value: Any, tied: bool) -> str:

@@ -78,6 +78,12 @@ def workers(pid):
     return [int(line) for line in found.stdout.split()]
 
 
+def alive(pid):
+    """Whether a process runs; one that has ended and waits to be collected does not."""
+    found = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
+    return bool(found.stdout.strip()) and not found.stdout.startswith("Z")
+
+
 def board(folder):
     return gahbench.load_results(folder).leaderboard().drop(columns="train_seconds")
 
@@ -99,7 +105,7 @@ def test_a_run_that_is_cut_off_resumes(long_suite, tmp_path, how):
         assert status == (130 if how == "interrupt" else -signal.SIGKILL)
         assert list(out.glob("units/fit-*.partial/checkpoint.pt"))
     # No worker outlives the process that started it.
-    wait_for(lambda: not any(os.path.exists(f"/proc/{child}") for child in children), 30)
+    wait_for(lambda: not any(map(alive, children)), 30)
     before = {
         file: file.stat().st_mtime_ns
         for unit in out.glob("units/*")
