@@ -244,7 +244,7 @@ def _unique(found: list[Configured]) -> tuple[Configured, ...]:
         known = by_label.setdefault(configured.label, configured)
         if known.parameters != configured.parameters:
             raise ParameterError(
-                f"{configured.where}: two files share this name: {known.parameters}, {configured.parameters}; rename one"
+                f"{configured.where}: two files have this name: {known.parameters} and {configured.parameters}"
             )
     return tuple(by_label.values())
 

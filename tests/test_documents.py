@@ -1,0 +1,77 @@
+"""What the documents say holds."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gahbench import hookspecs
+from gahbench.registry import KINDS, Registry
+from gahbench.suite import load_suite
+from gahbench.suite_files import suite_files
+from gahbench.testing import check_file
+from gahbench.training.recipe import RECIPES, Training
+
+ROOT = Path(__file__).parents[1]
+GUIDE = (ROOT / "plugins" / "README.md").read_text(encoding="utf-8")
+HOOKS = [name for name, item in vars(hookspecs).items() if hasattr(item, "gahbench_spec")]
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_every_hook_is_documented(hook):
+    assert f"`{hook}`" in GUIDE
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in KINDS for name in Registry().names(kind)])
+def test_every_plugin_is_documented(kind, name):
+    plugin = Registry().get(kind, name)
+    assert plugin.summary
+    # A preset is a short name of another plugin.
+    assert plugin.preset or f"`{name}`" in GUIDE
+
+
+def blocks(file, language):
+    text = (ROOT / file).read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("file", ["README.md", "plugins/README.md"])
+def test_the_plugin_in_the_guide_keeps_the_contract(tmp_path, file):
+    (code,) = [block for block in blocks(file, "python") if "register_architectures" in block]
+    path = tmp_path / "from_guide.py"
+    path.write_text(code)
+    (report,) = check_file(path)
+    assert report.passed, str(report)
+
+
+def test_the_suite_in_the_guide_loads(tmp_path, builtin):
+    (text,) = blocks("suites/README.md", "yaml")
+    content = yaml.safe_load(text)
+    content["datasets"][1]["faces"].pop("path")
+    file = tmp_path / "guide.yaml"
+    file.write_text(yaml.safe_dump(content, allow_unicode=True))
+    suite = load_suite(file, builtin)
+    assert len(suite.datasets) == 4
+    assert len(suite.entrants) == 5
+
+
+def test_every_field_of_the_training_is_documented():
+    text = (ROOT / "suites" / "README.md").read_text(encoding="utf-8")
+    assert [name for name in Training.model_fields if f"`{name}`" not in text] == []
+    table = {line.split("|")[1].strip().strip("`"): line.split("|")[2:4] for line in text.splitlines() if "|" in line}
+    for place, recipe in enumerate(("kl", "paper")):
+        for name in ("schedule", "noise", "weighting", "initialisation", "batch_size", "warmup"):
+            assert table[name][place].strip() == str(RECIPES[recipe][name])
+
+
+@pytest.mark.parametrize("name", suite_files())
+def test_every_suite_loads_and_is_documented(builtin, name):
+    assert load_suite(name, builtin).name == name
+    assert f"`{name}`" in (ROOT / "suites" / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_has_the_two_commands():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    commands = [line for line in text.splitlines() if line.startswith("python3 ")]
+    assert [line.split()[-1].rpartition("/")[2] for line in commands] == ["quick", "pytest"]
