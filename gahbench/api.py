@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gahbench.plan import Plan
     from gahbench.results import Results
     from gahbench.runner import Outcome
+    from gahbench.suite import Suite
     from gahbench.testing import Report
 
 Source = str | Path
@@ -60,13 +61,17 @@ def create(
     return configured.plugin.build(configured.parameters, known)
 
 
-def plan_suite(suite: Source, *, entrants: Sequence[str] = (), plugins: Sequence[Source] = ()) -> Plan:
+def plan_suite(
+    suite: Source, out: Source | None = None, *, entrants: Sequence[str] = (), plugins: Sequence[Source] = ()
+) -> Plan:
     """Return the units of a suite, checked, without running any.
 
     Parameters
     ----------
     suite
         Path of a suite, or the name of one that gahbench ships.
+    out
+        Results folder, as for :func:`run`; networks whose fits are done there are not tried out again.
     entrants
         Further entrants, each ``name[key=value]``.
     plugins
@@ -78,10 +83,17 @@ def plan_suite(suite: Source, *, entrants: Sequence[str] = (), plugins: Sequence
         If the suite, a plugin or a parameter is not accepted.
     """
     from gahbench.plan import make_plan
+    from gahbench.store import Store
     from gahbench.suite import load_suite
 
     registry = _registry(plugins)
-    return make_plan(load_suite(suite, registry, tuple(entrants)), registry)
+    loaded = load_suite(suite, registry, tuple(entrants))
+    return make_plan(loaded, registry, Store(results_folder(loaded, out)).has_fit)
+
+
+def results_folder(suite: Suite, out: Source | None = None) -> Path:
+    """Return the results folder of a suite: the one that is given, or ``runs/`` and its name."""
+    return Path(out) if out is not None else Path("runs") / suite.name
 
 
 def run(
@@ -125,9 +137,8 @@ def run(
     """
     from gahbench.runner import run_plan
 
-    planned = plan_suite(suite, entrants=entrants, plugins=plugins)
-    folder = Path(out) if out is not None else Path("runs") / planned.suite.name
-    return run_plan(planned, folder, default_registry(), engine, workers, report)
+    planned = plan_suite(suite, out, entrants=entrants, plugins=plugins)
+    return run_plan(planned, results_folder(planned.suite, out), default_registry(), engine, workers, report)
 
 
 def load_results(folder: Source) -> Results:

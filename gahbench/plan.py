@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from gahbench.contracts import Dataset, Shape, Split
@@ -107,8 +108,18 @@ class Plan:
         }
 
 
-def make_plan(suite: Suite, registry: Registry) -> Plan:
+def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] = lambda key: False) -> Plan:
     """Expand a suite into units, and check what can be checked without computing.
+
+    Parameters
+    ----------
+    suite
+        The suite.
+    registry
+        Where its plugins came from.
+    is_done
+        Whether the fit of a key is done already: such networks are not tried out again, which leaves their numbers of
+        parameters and their work unknown, and saves seconds.
 
     Raises
     ------
@@ -120,28 +131,39 @@ def make_plan(suite: Suite, registry: Registry) -> Plan:
         built = [(configured, _build(configured)) for configured in suite.datasets]
         for configured, dataset in built:
             _check_counts(suite, configured, dataset)
-        works = _check_entrants(suite, built, registry)
+        units = [unit for configured, dataset in built for unit in _units(suite, configured, dataset)]
+        trusted = {(unit.dataset, unit.entrant) for unit in units if unit.kind == "fit" and is_done(unit.key)}
+        trusted -= {(unit.dataset, unit.entrant) for unit in units if unit.kind == "fit" and not is_done(unit.key)}
+        trials = _check_entrants(suite, built, registry, trusted)
     except GahbenchError as error:
         raise type(error)(f"{suite.path}: {error}") from error
-    fits: list[Unit] = []
-    scores: list[Unit] = []
-    for configured, dataset in built:
-        for entrant in suite.entrants:
-            work = works[configured.label, entrant.label].work
-            for seed in suite.seeds if entrant.kind == "architecture" else (None,):
-                fit = _fit_unit(suite, configured, dataset, entrant, seed, work) if seed is not None else None
-                fits += [fit] if fit else []
-                scores += [
-                    _score_unit(suite, configured, dataset, entrant, seed, split, metric, fit, work)
-                    for split in suite.scoring.splits
-                    for metric in suite.metrics
-                ]
     facts = tuple(
         DatasetFacts(configured.label, dataset.optimum.kind, dataset.optimum.slope, dataset.shape)
         for configured, dataset in built
     )
-    parameters = {labels: trial.parameters for labels, trial in works.items()}
-    return Plan(suite, (*fits, *scores), facts, parameters)
+    parameters = {labels: trial.parameters for labels, trial in trials.items()}
+    # The sort is stable: fits first.
+    units.sort(key=lambda unit: unit.kind != "fit")
+    sized = (_sized(unit, trials[unit.dataset, unit.entrant]) for unit in units)
+    return Plan(suite, tuple(sized), facts, parameters)
+
+
+def _sized(unit: Unit, trial: Trial) -> Unit:
+    """Turn the forward passes of a unit into multiply-adds."""
+    endless = unit.work == float("inf")
+    return unit if endless else replace(unit, work=unit.work * trial.work)
+
+
+def _units(suite: Suite, configured: Configured, dataset: Dataset) -> Iterator[Unit]:
+    """Yield the units of one dataset; their ``work`` still counts forward passes."""
+    for entrant in suite.entrants:
+        for seed in suite.seeds if entrant.kind == "architecture" else (None,):
+            fit = _fit_unit(suite, configured, dataset, entrant, seed) if seed is not None else None
+            if fit is not None:
+                yield fit
+            for split in suite.scoring.splits:
+                for metric in suite.metrics:
+                    yield _score_unit(suite, configured, dataset, entrant, seed, split, metric, fit)
 
 
 def _build(configured: Configured) -> Dataset:
@@ -158,6 +180,8 @@ def _check_counts(suite: Suite, configured: Configured, dataset: Dataset) -> Non
     wanted: dict[Split, int] = dict.fromkeys(suite.scoring.splits, suite.scoring.images)
     if suite.training.train_images != "all":
         wanted["train"] = max(wanted.get("train", 0), suite.training.train_images)
+    if any(entrant.kind == "architecture" for entrant in suite.entrants):
+        wanted["train"] = max(wanted.get("train", 0), 1)
     for split, count in wanted.items():
         available = dataset.available(split)
         if available is not None and count > available:
@@ -168,12 +192,16 @@ def _check_counts(suite: Suite, configured: Configured, dataset: Dataset) -> Non
 
 
 def _check_entrants(
-    suite: Suite, built: list[tuple[Configured, Dataset]], registry: Registry
+    suite: Suite, built: list[tuple[Configured, Dataset]], registry: Registry, trusted: set[tuple[str, str]]
 ) -> dict[tuple[str, str], Trial]:
     """Return what is known of each entrant on each dataset, by their labels, having checked that they fit together."""
-    found: dict[tuple[str, str], Trial] = {}
+    found = {(configured.label, entrant.label): Trial() for configured, _ in built for entrant in suite.entrants}
     pairs = [(entrant, configured, dataset.shape) for configured, dataset in built for entrant in suite.entrants]
-    networks = [pair for pair in pairs if pair[0].kind == "architecture"]
+    networks = [
+        (entrant, configured, shape)
+        for entrant, configured, shape in pairs
+        if entrant.kind == "architecture" and (configured.label, entrant.label) not in trusted
+    ]
     trials = try_out([(entrant, shape) for entrant, _, shape in networks], registry)
     for (entrant, configured, _), trial in zip(networks, trials, strict=True):
         if trial.refusal is not None:
@@ -181,7 +209,6 @@ def _check_entrants(
         found[configured.label, entrant.label] = trial
     for entrant, configured, shape in pairs:
         if entrant.kind == "reference":
-            found[configured.label, entrant.label] = Trial()
             try:
                 entrant.build().check_shape(shape)
             except (ValueError, ParameterError) as error:
@@ -213,9 +240,7 @@ def _describe_dataset(configured: Configured, dataset: Dataset) -> dict[str, Any
     return {**description, "fingerprint": fingerprint}
 
 
-def _fit_unit(
-    suite: Suite, configured: Configured, dataset: Dataset, entrant: Configured, seed: int, work: float
-) -> Unit:
+def _fit_unit(suite: Suite, configured: Configured, dataset: Dataset, entrant: Configured, seed: int) -> Unit:
     training = suite.training.model_dump(mode="json")
     decides = {
         "version": FIT_VERSION,
@@ -228,7 +253,7 @@ def _fit_unit(
 
     steps = suite.training.total_steps(training_count(dataset, suite.training))
     # A backward pass costs about twice a forward pass.
-    total = 3 * work * suite.training.batch_size * steps if steps is not None else float("inf")
+    passes = 3.0 * suite.training.batch_size * steps if steps is not None else float("inf")
     return Unit(
         kind="fit",
         key=key_of(decides),
@@ -240,7 +265,7 @@ def _fit_unit(
         metric=None,
         requires=None,
         column=None,
-        work=total,
+        work=passes,
         payload={
             "dataset": {"name": configured.plugin.name, "parameters": configured.parameters},
             "entrant": {"name": entrant.plugin.name, "parameters": entrant.parameters},
@@ -259,7 +284,6 @@ def _score_unit(
     split: Split,
     metric: Configured,
     fit: Unit | None,
-    work: float,
 ) -> Unit:
     scoring = suite.scoring
     column = {
@@ -282,7 +306,7 @@ def _score_unit(
         metric=metric.label,
         requires=fit.key if fit else None,
         column=key_of(column),
-        work=work * scoring.images * len(scoring.sigmas),
+        work=float(scoring.images * len(scoring.sigmas)),
         payload={
             "dataset": {"name": configured.plugin.name, "parameters": configured.parameters},
             "entrant": {"name": entrant.plugin.name, "parameters": entrant.parameters},

@@ -39,6 +39,7 @@ HOOKS: dict[Kind, str] = {
     "engine": "register_engines",
 }
 KINDS = tuple(HOOKS)
+BUILT_IN = "built-in"
 ENTRY_POINT_GROUP = "gahbench"
 
 
@@ -56,6 +57,11 @@ class Plugin:
     def where(self) -> str:
         """How errors name the plugin."""
         return f"{self.kind} '{self.name}'"
+
+    @property
+    def is_built_in(self) -> bool:
+        """Whether the plugin comes with gahbench."""
+        return self.origin == BUILT_IN
 
     @property
     def summary(self) -> str:
@@ -178,7 +184,7 @@ class Registry:
         self.manager = pluggy.PluginManager("gahbench")
         self.manager.add_hookspecs(hookspecs)
         self._plugins: dict[tuple[Kind, str], Plugin] = {}
-        self._add_module("built-in", lambda: importlib.import_module("gahbench_plugins"))
+        self._add_module(BUILT_IN, lambda: importlib.import_module("gahbench_plugins"))
         for entry in sorted(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)):
             package = entry.dist.name if entry.dist else entry.value
             self._add_module(f"package '{package}'", entry.load)

@@ -67,6 +67,10 @@ class Store:
             return None
         return content if isinstance(content, dict) and "files" in content else None
 
+    def has_fit(self, key: str) -> bool:
+        """Whether the fit of a key is done."""
+        return (self.units / f"fit-{key}" / "done.json").is_file()
+
     def begin(self, unit: Unit) -> Path:
         """Return the folder in which a unit may work, with whatever an earlier attempt left there."""
         partial = self.partial(unit)

@@ -46,12 +46,9 @@ class Trial:
 
 def try_out(cases: Sequence[tuple[Configured, Shape]], registry: Registry) -> list[Trial]:
     """Try architectures on shapes (C, H, W)."""
-    foreign = [case for case in cases if case[0].plugin.origin != "built-in"]
+    foreign = [case for case in cases if not case[0].plugin.is_built_in]
     found = iter(_in_another_process(foreign, registry)) if foreign else iter(())
-    return [
-        _try(configured, shape) if configured.plugin.origin == "built-in" else next(found)
-        for configured, shape in cases
-    ]
+    return [_try(configured, shape) if configured.plugin.is_built_in else next(found) for configured, shape in cases]
 
 
 def _try(configured: Configured, shape: Shape) -> Trial:

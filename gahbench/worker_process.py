@@ -31,8 +31,12 @@ def main() -> None:
 
     def send(message: dict[str, Any]) -> None:
         with lock:
-            channel.write(json.dumps(message, default=str) + "\n")
-            channel.flush()
+            try:
+                channel.write(json.dumps(message, default=str) + "\n")
+                channel.flush()
+            except OSError:
+                # Nobody listens any more: end as _listen would.
+                os._exit(0)
 
     inbox: queue.Queue[dict[str, Any]] = queue.Queue()
     stop = threading.Event()

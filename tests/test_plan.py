@@ -146,3 +146,27 @@ def test_a_strangers_network_may_refuse_a_size(write_suite, write_plugin):
     registry = Registry((write_plugin("picky", body),))
     with pytest.raises(ParameterError, match=r"'picky' on discs\[size=16\]: sides must be multiples of 32"):
         make_plan(load_suite(write_suite(), registry, ("picky",)), registry)
+
+
+def test_a_network_whose_fit_is_done_is_not_tried_out_again(write_suite, write_plugin, monkeypatch):
+    registry = Registry((write_plugin("mine", "return noisy - self.noise(noisy)"),))
+    suite = load_suite(write_suite(), registry, ("mine",))
+    first = make_plan(suite, registry)
+    (fit,) = [unit for unit in first.fits if unit.entrant == "mine"]
+    assert fit.work > 0
+
+    def tried(cases, registry):
+        raise AssertionError("a process was started")
+
+    monkeypatch.setattr("gahbench.trial._in_another_process", tried)
+    monkeypatch.setattr("gahbench.trial._try", tried)
+    again = make_plan(suite, registry, {fit.key for fit in first.fits}.__contains__)
+    assert [unit.key for unit in again.units] == [unit.key for unit in first.units]
+
+
+def test_a_set_without_training_images_cannot_be_trained_on(write_suite, builtin, monkeypatch):
+    monkeypatch.setattr(
+        type(builtin.create("dataset", "discs")), "available", lambda self, split: 0 if split == "train" else None
+    )
+    with pytest.raises(DataError, match="train split, which holds 0"):
+        make_plan(load_suite(write_suite(), builtin), builtin)

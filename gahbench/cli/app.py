@@ -72,8 +72,8 @@ def run(
     from gahbench.runner import run_plan
 
     console = Console(stderr=True)
-    planned = api.plan_suite(suite, entrants=entrant or (), plugins=plugins_dir or ())
-    folder = out if out is not None else Path("runs") / planned.suite.name
+    planned = api.plan_suite(suite, out, entrants=entrant or (), plugins=plugins_dir or ())
+    folder = api.results_folder(planned.suite, out)
     with ProgressReport(planned, count_done(planned, folder), console) as report:
         outcome = run_plan(planned, folder, default_registry(), engine, workers, report)
     if outcome.done:
@@ -93,7 +93,7 @@ def plan(
     from gahbench.cli.planned import print_plan
 
     planned = api.plan_suite(suite, entrants=entrant or (), plugins=plugins_dir or ())
-    print_plan(planned, out if out is not None else Path("runs") / planned.suite.name, Console())
+    print_plan(planned, api.results_folder(planned.suite, out), Console())
 
 
 @app.command("list")
@@ -161,10 +161,16 @@ def new(
 
 
 def _print_board(folder: Path) -> None:
-    from gahbench import api
+    from gahbench.results import load_results, saved_digest
+
+    console = Console()
+    if not console.is_terminal and saved_digest(folder) is not None:
+        # Just what would be printed was written with the results: no need to make it again.
+        typer.echo((folder / "leaderboard.md").read_text(encoding="utf-8"), nl=False)
+        return
     from gahbench.report.tables import print_board
 
-    print_board(api.load_results(folder), Console())
+    print_board(load_results(folder), console)
 
 
 def _conclude(outcome: Outcome, console: Console) -> None:

@@ -34,7 +34,7 @@ def print_list(kind: str | None, sources: tuple[Path, ...], console: Console) ->
         if kind in (None, name):
             table.add_row(f"[bold]{_HEADINGS.get(name, name + 's')}[/bold]", "")
             for plugin in registry.plugins(name):
-                origin = "" if plugin.origin == "built-in" else f"  ({plugin.origin})"
+                origin = "" if plugin.is_built_in else f"  ({plugin.origin})"
                 table.add_row(f"  {plugin.name}", escape(plugin.summary + origin))
     if kind in (None, "suite"):
         table.add_row("[bold]suites[/bold]", "")
