@@ -142,25 +142,29 @@ def test_a_time_budget_is_kept():
 
 
 def test_bfloat16_loses_no_psnr():
-    """Trained alike, evaluated in float32: within 0.15 dB at every noise level."""
-    psnr = {}
-    for bfloat16 in (False, True):
+    """Trained alike and evaluated in float32, it loses less than 0.1 dB on average over six pairs of fits.
+
+    Rounding makes two fits drift apart like another seed would, by some 0.3 dB either way: one pair tells nothing.
+    """
+    clean = gahbench.create("dataset", "discs", size=16).images("test", 64)
+
+    def psnr(seed, bfloat16):
         trainer = make(
             acceleration=Acceleration(bfloat16, compiled=False),
-            architecture="unet[width=8,levels=2]",
+            architecture="bf-cnn[width=8,layers=4]",
+            seed=seed,
             steps=300,
             batch_size=16,
+            learning_rate=5e-3,
             sigma_min=0.02,
         )
-        network = trainer.fit().network
-        clean = gahbench.create("dataset", "discs", size=16).images("test", 64)
-        evaluation = Evaluation(Trained(network), clean, (0.03, 0.1, 0.3))
-        psnr[bfloat16] = [
-            float(-10 * (evaluation.denoised(sigma) - clean).square().mean((1, 2, 3)).log10().mean())
-            for sigma in evaluation.sigmas
-        ]
-    loss = [full - half for full, half in zip(psnr[False], psnr[True], strict=True)]
-    assert max(loss) < 0.15, psnr
+        evaluation = Evaluation(Trained(trainer.fit().network), clean, (0.03, 0.1, 0.3))
+        errors = [(evaluation.denoised(sigma) - clean).square().mean((1, 2, 3)) for sigma in evaluation.sigmas]
+        return float(-10 * torch.stack(errors).log10().mean())
+
+    full, half = ([psnr(seed, bfloat16) for seed in range(6)] for bfloat16 in (False, True))
+    assert sum(full) / 6 > 20 + 2, full  # They did learn: the noisy images have 20 dB on average.
+    assert sum(full) / 6 - sum(half) / 6 < 0.1, (full, half)
 
 
 def test_long_fits_are_compiled_and_short_ones_are_not(monkeypatch):
