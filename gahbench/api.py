@@ -171,8 +171,9 @@ def _registry(plugins: Sequence[Source]) -> Registry:
     """Return the registry with these plugin files, and make it this process's own."""
     sources = tuple(Path(source).resolve() for source in plugins)
     registry = default_registry()
-    if not sources:
+    if sources == registry.sources == ():
         return registry
+    # Files may have changed since they were loaded.
     registry = Registry(sources)
     set_default_registry(registry)
     return registry

@@ -198,6 +198,9 @@ class Metric(ABC):
     higher_is_better: ClassVar[bool] = True
     always_shown: ClassVar[tuple[str, ...]] = ()
 
+    def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
+        """Raise ``ValueError``, saying what is accepted, for images (C, H, W) or noise levels it cannot measure at."""
+
     @abstractmethod
     def score(self, evaluation: Evaluation) -> Scores:
         """Measure the denoiser of an evaluation: its clean, noisy and denoised images at every noise level."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Denoiser
-from gahbench.noise import evaluation_noise
+from gahbench.contracts import Denoiser, Shape
+from gahbench.noise import derive_seed, evaluation_noise
 
 #: Images are denoised in batches of about this many pixels, which bounds the memory of any network.
 BATCH_PIXELS = 1 << 17
@@ -40,18 +40,18 @@ class Evaluation:
 
     def noisy(self, sigma: float) -> Tensor:
         """Return the noisy images at a noise level, shape (N, C, H, W)."""
-        count, *shape = self.clean.shape
-        channels, height, width = shape
-        return self.clean + evaluation_noise(count, (channels, height, width), sigma, self.noise_seed, self.split)
+        return self.clean + evaluation_noise(len(self.clean), self.shape, sigma, self.noise_seed, self.split)
 
     def denoised(self, sigma: float) -> Tensor:
         """Return the denoised images at a noise level, shape (N, C, H, W), float32; computed once."""
         if sigma not in self._denoised:
             noisy = self.noisy(sigma)
             size = max(1, BATCH_PIXELS // self.clean[0].numel())
-            with torch.no_grad():
+            with torch.no_grad(), torch.random.fork_rng():
+                # For denoisers that draw random numbers of their own.
+                torch.manual_seed(derive_seed("noise", self.noise_seed, self.split, float(sigma), "denoiser"))
                 batches = [
-                    self.denoiser.denoise(batch, sigma, clean)
+                    self._checked(self.denoiser.denoise(batch, sigma, clean), batch)
                     for batch, clean in zip(torch.split(noisy, size), torch.split(self.clean, size), strict=True)
                 ]
             self._denoised[sigma] = torch.cat(batches).float()
@@ -59,4 +59,20 @@ class Evaluation:
 
     def risk(self, sigma: float) -> Tensor | None:
         """Return the closed-form expected mean squared error per pixel of each image, shape (N,), if there is one."""
-        return self.denoiser.risk(self.clean, sigma)
+        risk = self.denoiser.risk(self.clean, sigma)
+        if risk is not None and risk.shape != (len(self.clean),):
+            raise ValueError(f"risk returned shape {tuple(risk.shape)} for {len(self.clean)} images")
+        return risk
+
+    @property
+    def shape(self) -> Shape:
+        """Shape (C, H, W) of one image."""
+        channels, height, width = self.clean.shape[1:]
+        return (channels, height, width)
+
+    @staticmethod
+    def _checked(denoised: Tensor, noisy: Tensor) -> Tensor:
+        if denoised.shape != noisy.shape:
+            # Broadcasting would hide it in the error.
+            raise ValueError(f"the denoiser returned shape {tuple(denoised.shape)} for images of {tuple(noisy.shape)}")
+        return denoised

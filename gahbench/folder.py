@@ -28,8 +28,15 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def open(self, plan: Plan) -> list[Unit]:
-        """Take the folder for a plan, and return the units of entrants that earlier runs had added to it.
+    def open(self, plan: Plan) -> tuple[list[Unit], tuple[str, ...]]:
+        """Take the folder for a plan.
+
+        Returns
+        -------
+        units
+            Those of entrants that earlier runs had added to it.
+        left_out
+            Labels of such entrants that were measured otherwise than this plan does, and so cannot stand beside others.
 
         Raises
         ------
@@ -37,18 +44,20 @@ class Folder:
             If the folder belongs to another suite or protocol; says in what they differ.
         """
         recorded = self.check(plan)
-        extra = self._added_before(plan, recorded["units"] if recorded else [])
+        added = self._added_before(plan, recorded["units"] if recorded else [])
+        extra = _comparable(plan, added)
         content = {
             "suite": plan.suite.name,
             "protocol": plan.protocol,
             "units": [
-                {**describe(unit), "added": unit.entrant in plan.suite.added or unit in extra}
-                for unit in [*plan.units, *extra]
+                *({**describe(unit), "added": unit.entrant in plan.suite.added} for unit in plan.units),
+                *({**describe(unit), "added": True} for unit in added),
             ],
         }
         if content != recorded:
             write_json(self.path / PLAN, content)
-        return extra
+        shown = {unit.entrant for unit in extra}
+        return extra, tuple(dict.fromkeys(unit.entrant for unit in added if unit.entrant not in shown))
 
     def check(self, plan: Plan) -> dict[str, Any] | None:
         """Return what the folder records, having checked that a plan may use it.
@@ -76,7 +85,7 @@ class Folder:
             content = json.loads(file.read_bytes())
         except FileNotFoundError:
             if self.path.is_dir() and (
-                others := [child.name for child in self.path.iterdir() if child.name != ".lock"]
+                others := [child.name for child in self.path.iterdir() if not child.name.startswith(".")]
             ):
                 raise ResultsError(
                     f"{self.path}: not a results folder (it holds {others[0]} but no {PLAN}); give a new or empty one"
@@ -130,24 +139,27 @@ class Folder:
             )
 
     def _added_before(self, plan: Plan, recorded: list[dict[str, Any]]) -> list[Unit]:
-        """Return recorded units of entrants that are not in this plan but were measured on the same columns."""
-        columns = {(unit.dataset, unit.split, unit.metric): unit.column for unit in plan.units if unit.column}
+        """Return the finished units on record of entrants that were added, and are not in this plan."""
         current = {entrant.label for entrant in plan.suite.entrants}
         store = Store(self.path)
-        scores, fits = [], {}
-        for record in recorded:
-            fields = {name: value for name, value in record.items() if name != "added"}
-            if not record["added"] or record["entrant"] in current:
-                continue
-            unit = unit_from_message(fields)
-            if not store.is_done(unit):
-                continue
-            if unit.kind == "fit":
-                fits[unit.key] = unit
-            elif columns.get((unit.dataset, unit.split, unit.metric)) == unit.column:
-                scores.append(unit)
-        needed = {unit.requires for unit in scores}
-        return [*(fit for key, fit in fits.items() if key in needed), *scores]
+        units = [
+            unit_from_message({name: value for name, value in record.items() if name != "added"})
+            for record in recorded
+            if record["added"] and record["entrant"] not in current
+        ]
+        return [unit for unit in units if store.is_done(unit)]
+
+
+def _comparable(plan: Plan, added: list[Unit]) -> list[Unit]:
+    """Return the scores that were measured as this plan measures, and the fits behind them."""
+    columns = {(unit.dataset, unit.split, unit.metric): unit.column for unit in plan.units if unit.column}
+    scores = [
+        unit
+        for unit in added
+        if unit.kind == "score" and columns.get((unit.dataset, unit.split, unit.metric)) == unit.column
+    ]
+    needed = {unit.requires for unit in scores}
+    return [*(unit for unit in added if unit.kind == "fit" and unit.key in needed), *scores]
 
 
 def _differences(old: Any, new: Any, where: str = "") -> Iterator[str]:

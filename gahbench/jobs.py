@@ -51,8 +51,8 @@ class Job:
     stop
         Set when the run is to end: units in flight write a checkpoint and stop.
     planned_fits
-        Fits in the whole plan, done or not: threads are shared out by it, so that a run that resumes computes with as
-        many threads as the one that was cut off, and rounds alike.
+        Fits of the suite, done or not, but for entrants that were added to it: threads are shared out by it, so that a
+        run that resumes computes with as many threads as the one that was cut off, and rounds alike.
     workers
         How many to use; ``None`` for as many as make sense.
     """

@@ -85,7 +85,9 @@ def constructor_parameters(target: Any, where: str) -> tuple[Parameter, ...]:
     PluginError
         If a parameter has no type annotation, or takes ``*args``.
     """
-    if inspect.isclass(target) and target.__init__ is object.__init__:
+    inherited = (None, "torch.nn.modules.module")
+    if inspect.isclass(target) and getattr(target.__init__, "__module__", None) in inherited:
+        # It has no constructor of its own.
         return ()
     signature = inspect.signature(target)
     function = target.__init__ if inspect.isclass(target) else target

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from gahbench.contracts import Dataset, Shape, Split
+from gahbench.contracts import SPLITS, Dataset, Metric, Shape, Split
 from gahbench.errors import DataError, GahbenchError, ParameterError, PluginError
 from gahbench.keys import FIT_VERSION, SCORE_VERSION, key_of
 from gahbench.registry import Configured, Registry
 from gahbench.suite import Suite
+from gahbench.training.recipe import Training
 from gahbench.trial import Trial, try_out
 
 #: Fields of the training that only watch a fit, or allow one.
@@ -100,12 +101,17 @@ class Plan:
         """What rows of one board must share; noise levels, metrics, entrants and datasets may grow."""
         scoring = self.suite.scoring
         return {
-            "training": self.suite.training.model_dump(mode="json"),
+            "training": _decisive(self.suite.training),
             "seeds": list(self.suite.seeds),
             "images": scoring.images,
             "splits": list(scoring.splits),
             "noise_seed": scoring.noise_seed,
         }
+
+
+def _decisive(training: Training) -> dict[str, Any]:
+    """Return the fields of a training that decide what comes of it."""
+    return {name: value for name, value in training.model_dump(mode="json").items() if name not in WATCHING}
 
 
 def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] = lambda key: False) -> Plan:
@@ -135,6 +141,7 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
         trusted = {(unit.dataset, unit.entrant) for unit in units if unit.kind == "fit" and is_done(unit.key)}
         trusted -= {(unit.dataset, unit.entrant) for unit in units if unit.kind == "fit" and not is_done(unit.key)}
         trials = _check_entrants(suite, built, registry, trusted)
+        _check_metrics(suite, built)
     except GahbenchError as error:
         raise type(error)(f"{suite.path}: {error}") from error
     facts = tuple(
@@ -167,12 +174,14 @@ def _units(suite: Suite, configured: Configured, dataset: Dataset) -> Iterator[U
 
 
 def _build(configured: Configured) -> Dataset:
+    """Build a dataset and have it tell all that a plan needs to know; a stranger's may raise anything."""
     try:
         dataset: Dataset = configured.build()
+        _ = dataset.shape, dataset.optimum.slope, dataset.fingerprint(), [dataset.available(split) for split in SPLITS]
     except GahbenchError:
         raise
     except Exception as error:
-        raise PluginError(f"{configured.where} cannot be built: {type(error).__name__}: {error}") from error
+        raise PluginError(f"{configured.where} cannot be used: {type(error).__name__}: {error}") from error
     return dataset
 
 
@@ -218,20 +227,18 @@ def _check_entrants(
     return found
 
 
-def _describe(configured: Configured) -> dict[str, Any]:
-    """Return what of a plugin decides an outcome, with the plugins that its parameters name."""
-    return {
-        "kind": configured.kind,
-        "name": configured.plugin.name,
-        "preset": configured.plugin.preset,
-        "parameters": configured.parameters,
-        "source": configured.plugin.digest,
-        "nested": [_describe(inner) for inner in configured.nested],
-    }
+def _check_metrics(suite: Suite, built: list[tuple[Configured, Dataset]]) -> None:
+    for metric in suite.metrics:
+        measure: Metric = metric.build()
+        for configured, dataset in built:
+            try:
+                measure.check(dataset.shape, suite.scoring.sigmas)
+            except ValueError as error:
+                raise ParameterError(f"{metric.where} on {configured.label}: {error}") from error
 
 
 def _describe_dataset(configured: Configured, dataset: Dataset) -> dict[str, Any]:
-    description = _describe(configured)
+    description = configured.identity
     fingerprint = dataset.fingerprint()
     if fingerprint is not None:
         # Where the files lie does not matter once it is known what is in them.
@@ -240,13 +247,22 @@ def _describe_dataset(configured: Configured, dataset: Dataset) -> dict[str, Any
     return {**description, "fingerprint": fingerprint}
 
 
+def _recipe_of(configured: Configured) -> dict[str, Any]:
+    """Return what a worker needs to build a plugin, and to know that it is still the one that was planned."""
+    return {
+        "name": configured.plugin.name,
+        "parameters": configured.parameters,
+        "identity": key_of(configured.identity),
+    }
+
+
 def _fit_unit(suite: Suite, configured: Configured, dataset: Dataset, entrant: Configured, seed: int) -> Unit:
     training = suite.training.model_dump(mode="json")
     decides = {
         "version": FIT_VERSION,
         "dataset": _describe_dataset(configured, dataset),
-        "entrant": _describe(entrant),
-        "training": {name: value for name, value in training.items() if name not in WATCHING},
+        "entrant": entrant.identity,
+        "training": _decisive(suite.training),
         "seed": seed,
     }
     from gahbench.training.batches import training_count
@@ -267,8 +283,8 @@ def _fit_unit(suite: Suite, configured: Configured, dataset: Dataset, entrant: C
         column=None,
         work=passes,
         payload={
-            "dataset": {"name": configured.plugin.name, "parameters": configured.parameters},
-            "entrant": {"name": entrant.plugin.name, "parameters": entrant.parameters},
+            "dataset": _recipe_of(configured),
+            "entrant": _recipe_of(entrant),
             "training": training,
             "seed": seed,
         },
@@ -289,7 +305,7 @@ def _score_unit(
     column = {
         "version": SCORE_VERSION,
         "dataset": _describe_dataset(configured, dataset),
-        "metric": _describe(metric),
+        "metric": metric.identity,
         "split": split,
         "images": scoring.images,
         "sigmas": list(scoring.sigmas),
@@ -297,7 +313,7 @@ def _score_unit(
     }
     return Unit(
         kind="score",
-        key=key_of({**column, "entrant": fit.key if fit else _describe(entrant)}),
+        key=key_of({**column, "entrant": fit.key if fit else entrant.identity}),
         dataset=configured.label,
         entrant=entrant.label,
         entrant_kind="architecture" if fit else "reference",
@@ -308,9 +324,9 @@ def _score_unit(
         column=key_of(column),
         work=float(scoring.images * len(scoring.sigmas)),
         payload={
-            "dataset": {"name": configured.plugin.name, "parameters": configured.parameters},
-            "entrant": {"name": entrant.plugin.name, "parameters": entrant.parameters},
-            "metric": {"name": metric.plugin.name, "parameters": metric.parameters},
+            "dataset": _recipe_of(configured),
+            "entrant": _recipe_of(entrant),
+            "metric": _recipe_of(metric),
             "split": split,
             "images": scoring.images,
             "sigmas": list(scoring.sigmas),

@@ -24,7 +24,7 @@ import pluggy
 from gahbench import hookspecs
 from gahbench.errors import ParameterError, PluginError, listing, suggestion
 from gahbench.parameters import FILLED_IN, Parameter, constructor_parameters, resolve
-from gahbench.source import FILE_PREFIX, lazy_summary, source_digest, summary
+from gahbench.source import FILE_PREFIX, files_digest, lazy_summary, source_digest, source_files, summary
 from gahbench.spec import Spec, format_value, parse_spec
 
 Kind = Literal["architecture", "dataset", "reference", "basis", "metric", "engine"]
@@ -84,8 +84,9 @@ class Plugin:
         module, _, attribute = self.target.partition(":")
         try:
             return getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
-            raise PluginError(f"{self.where} from {self.origin} cannot be imported: {error}") from error
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise PluginError(f"{self.where} from {self.origin} cannot be imported: {reason}") from error
 
     @functools.cached_property
     def constructor(self) -> tuple[Parameter, ...]:
@@ -139,6 +140,18 @@ class Configured:
     parameters: dict[str, Any]
     label: str
     nested: tuple[Configured, ...] = ()
+
+    @functools.cached_property
+    def identity(self) -> dict[str, Any]:
+        """What of the plugin decides an outcome, with the plugins that its parameters name: plain JSON."""
+        return {
+            "kind": self.kind,
+            "name": self.plugin.name,
+            "preset": self.plugin.preset,
+            "parameters": self.parameters,
+            "source": self.plugin.digest,
+            "nested": [inner.identity for inner in self.nested],
+        }
 
     @property
     def kind(self) -> Kind:
@@ -209,6 +222,8 @@ class Registry:
         PluginError
             If there is none of that name; says which there are, and which failed to load.
         """
+        if kind not in HOOKS:
+            raise PluginError(f"unknown kind '{kind}'{suggestion(str(kind), KINDS) or ';'} accepted: {listing(KINDS)}")
         if (kind, name) in self._plugins:
             return self._plugins[kind, name]
         names = self.names(kind)
@@ -272,7 +287,7 @@ class Registry:
                 caller(register=_registrar(kind, origin, found))
         except PluginError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if module is not None and self.manager.is_registered(module):
                 self.manager.unregister(module)
             reason = f"{type(error).__name__}: {error}"
@@ -330,6 +345,17 @@ def _plugin_files(source: Path) -> list[Path]:
     return sorted(files + packages)
 
 
+def _make_room(helpers: dict[str, Path]) -> None:
+    """Have the files beside a plugin imported afresh; refuse those whose name another folder's file has taken."""
+    for name, file in helpers.items():
+        loaded = sys.modules.get(name)
+        origin = getattr(loaded, "__file__", None)
+        if loaded is not None and origin is not None and Path(origin).resolve() != file.resolve():
+            raise ImportError(f"'{name}' would be imported from {origin}, not from {file}; rename one of the files")
+    for name in helpers:
+        sys.modules.pop(name, None)
+
+
 class _FileLoader(importlib.machinery.SourceFileLoader):
     """Compiles a file each time: a cached compilation may be stale when a file is edited twice within a second."""
 
@@ -344,21 +370,26 @@ _CONTENT = "__gahbench_content__"
 def load_file(file: Path) -> types.ModuleType:
     """Import one plugin file under a name of its own; files beside it can be imported as usual.
 
-    A file that is loaded already is imported again only if it has changed since.
+    A file that is loaded already is imported again only if it, or one beside it that it imports, has changed since.
 
     Raises
     ------
+    ImportError
+        If another plugin's folder has a file of the same name as one that this plugin imports.
     Exception
         Whatever the file raises.
     """
     folder, stem = (file.parent.parent, file.parent.name) if file.name == "__init__.py" else (file.parent, file.stem)
     name = f"{FILE_PREFIX}{stem}"
-    content = hashlib.sha256(file.read_bytes()).hexdigest()
+    files = source_files(name, file)
+    content = files_digest(files.values())
+    helpers = {other: place for other, place in files.items() if place != file}
     loaded = sys.modules.get(name)
     if loaded is not None and loaded.__file__ == str(file) and loaded.__dict__.get(_CONTENT) == content:
         return loaded
     if loaded is not None and loaded.__file__ != str(file):
         name = f"{name}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
+    _make_room(helpers)
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
     locations = [str(file.parent)] if file.name == "__init__.py" else None

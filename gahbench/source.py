@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import inspect
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,10 @@ def lazy_summary(target: str) -> str:
     module, _, name = target.partition(":")
     try:
         found = importlib.util.find_spec(module)
-    except ImportError:
-        found = None
-    if found is None or found.origin is None:
-        return ""
-    for node in ast.parse(Path(found.origin).read_text(encoding="utf-8")).body:
+        tree = ast.parse(Path(found.origin).read_bytes()) if found is not None and found.origin else ast.Module([], [])
+    except (ImportError, OSError, SyntaxError, ValueError) as error:
+        return f"cannot be read: {type(error).__name__}: {error}"
+    for node in tree.body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
             doc = ast.get_docstring(node)
             return doc.splitlines()[0] if doc else ""
@@ -37,44 +37,66 @@ def lazy_summary(target: str) -> str:
 
 
 def source_digest(target: Any) -> str:
-    """Return the SHA-256 of the source that defines a class, with what it imports from its own package.
+    """Return the SHA-256 of the source that defines a class, with what it imports from its own package or folder.
 
-    Modules count as its own package when they share its top-level package or, for a plugin file, lie beside it. A
-    change to any of them changes the digest, and so the keys of the units that depend on it. Where the files lie, and
-    what happens to be imported already, does not matter.
+    A change to any of these files changes the digest, and so the keys of the units that depend on it. Where the files
+    lie, and what happens to be imported already, does not matter.
     """
     module = sys.modules[target.__module__]
-    seen: dict[str, bytes] = {}
-    if getattr(module, "__file__", None):
-        _collect(module.__name__, Path(str(module.__file__)), seen)
-    else:
+    if not getattr(module, "__file__", None):
         # Defined in a notebook or at a prompt: the class alone is all there is to read.
-        seen[target.__qualname__] = inspect.getsource(target).encode()
+        return hashlib.sha256(inspect.getsource(target).encode()).hexdigest()
+    return files_digest(source_files(module.__name__, Path(str(module.__file__))).values())
+
+
+def files_digest(files: Iterable[Path]) -> str:
+    """Return the SHA-256 of the contents of files, in whatever order they come."""
     digest = hashlib.sha256()
-    for name in sorted(seen):
-        digest.update(hashlib.sha256(seen[name]).digest())
+    for content in sorted(hashlib.sha256(file.read_bytes()).digest() for file in files):
+        digest.update(content)
     return digest.hexdigest()
 
 
-def _collect(name: str, file: Path, seen: dict[str, bytes]) -> None:
-    if name in seen or file.suffix != ".py":
-        return
-    seen[name] = file.read_bytes()
+def source_files(name: str, file: Path) -> dict[str, Path]:
+    """Return the files of a module and of all that it imports from its own package or, for a plugin file, folder.
+
+    Nothing is imported. Modules are named as the module itself imports them.
+    """
     top = name.partition(".")[0]
-    for other in sorted(_imported(ast.parse(seen[name]), name, is_package=file.name == "__init__.py")):
-        beside = file.parent / f"{other}.py"
-        if top.startswith(FILE_PREFIX) and beside.is_file():
-            _collect(other, beside, seen)
-        elif other.partition(".")[0] == top and (found := _module_file(other)) is not None:
-            _collect(other, found, seen)
+    if not top.startswith(FILE_PREFIX):
+        package = getattr(sys.modules.get(top), "__path__", None)
+        return _follow(name, file, {top: Path(next(iter(package)))} if package else {}, None)
+    is_package = file.name == "__init__.py"
+    return _follow(
+        name, file, {top: file.parent} if is_package else {}, file.parent.parent if is_package else file.parent
+    )
 
 
-def _module_file(name: str) -> Path | None:
-    try:
-        found = importlib.util.find_spec(name)
-    except (ImportError, ValueError):
-        return None
-    return Path(found.origin) if found is not None and found.has_location and found.origin else None
+def _follow(name: str, file: Path, packages: dict[str, Path], beside: Path | None) -> dict[str, Path]:
+    """Follow imports below the folders of ``packages``, and those of modules that lie ``beside`` the plugin."""
+    found: dict[str, Path] = {}
+    waiting = [(name, file)]
+    while waiting:
+        name, file = waiting.pop()
+        if name in found or file.suffix != ".py":
+            continue
+        found[name] = file
+        try:
+            tree = ast.parse(file.read_bytes())
+        except (SyntaxError, ValueError):
+            continue  # Importing it will say what is wrong.
+        for other in _imported(tree, name, is_package=file.name == "__init__.py"):
+            top, *rest = other.split(".")
+            base = packages[top] if top in packages else beside / top if beside and top else None
+            if base is not None and (place := _module_file(base.joinpath(*rest))) is not None:
+                waiting.append((other, place))
+    return found
+
+
+def _module_file(path: Path) -> Path | None:
+    """Return the file of a module at a path without its ending."""
+    choices = (path / "__init__.py", path.with_name(f"{path.name}.py"))
+    return next((choice for choice in choices if choice.is_file()), None)
 
 
 def _imported(tree: ast.Module, name: str, is_package: bool) -> set[str]:

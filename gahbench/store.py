@@ -132,19 +132,21 @@ class Store:
         """Drop the record of a failure, before the unit is tried again."""
         self._failure_path(unit).unlink(missing_ok=True)
 
-    def verify(self, unit: Unit) -> None:
-        """Check the checksums of a finished unit.
+    def verify(self, folder: Path) -> None:
+        """Check the checksums of the folder of a finished unit.
 
         Raises
         ------
         ResultsError
-            Naming the file that differs.
+            Naming the file that differs or cannot be read.
         """
-        done = self.done(unit)
-        for name, facts in (done or {"files": {}})["files"].items():
-            data = (self.path(unit) / name).read_bytes()
-            if hashlib.sha256(data).hexdigest() != facts["sha256"]:
-                raise ResultsError(f"{self.path(unit) / name}: damaged; delete the folder and run again")
+        try:
+            files = json.loads((folder / "done.json").read_bytes())["files"]
+            for name, facts in files.items():
+                if hashlib.sha256((folder / name).read_bytes()).hexdigest() != facts["sha256"]:
+                    raise ResultsError(f"{folder / name}: damaged; delete its folder and run again")
+        except (OSError, ValueError, KeyError) as error:
+            raise ResultsError(f"{folder}: cannot be read ({error}); delete it and run again") from error
 
     def write_scores(self, unit: Unit, scores: Scores) -> None:
         """Write a score unit's values, exactly."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Self, cast
+from typing import Annotated, Any, cast
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from gahbench.contracts import Split
 from gahbench.errors import GahbenchError, ParameterError, PluginError, SuiteError, listing, suggestion
@@ -21,7 +21,27 @@ from gahbench.yaml_lines import Document, Location
 _FROZEN = ConfigDict(extra="forbid", frozen=True, strict=True)
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
+#: A list with at least one value.
+_SOME = Field(min_length=1, strict=False)
+
 Entry = str | dict[str, dict[str, Any] | None]
+
+
+def _name(entry: Entry) -> str:
+    """Return the name of the plugin in an entry that may still be wrong."""
+    return entry.partition("[")[0].strip() if isinstance(entry, str) else next(iter(entry), "")
+
+
+def _ranks(metrics: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    if "psnr" not in map(_name, metrics):
+        raise ValueError("must have psnr, which the board ranks by")
+    return metrics
+
+
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(map(repr, values))) < len(values):
+        raise ValueError("repeats a value")
+    return values
 
 
 class Scoring(BaseModel):
@@ -43,19 +63,11 @@ class Scoring(BaseModel):
 
     model_config = _FROZEN
 
-    sigmas: Annotated[tuple[Annotated[float, Field(gt=0, le=100)], ...], Field(min_length=1, strict=False)]
+    sigmas: Annotated[tuple[Annotated[float, Field(gt=0, le=100)], ...], _SOME, AfterValidator(_distinct)]
     images: Annotated[int, Field(ge=1)] = 100
-    splits: Annotated[tuple[Split, ...], Field(min_length=1, strict=False)] = ("test",)
-    metrics: Annotated[tuple[Entry, ...], Field(min_length=1, strict=False)] = ("psnr",)
+    splits: Annotated[tuple[Split, ...], _SOME, AfterValidator(_distinct)] = ("test",)
+    metrics: Annotated[tuple[Entry, ...], _SOME, AfterValidator(_distinct), AfterValidator(_ranks)] = ("psnr",)
     noise_seed: int = 0
-
-    @model_validator(mode="after")
-    def _distinct(self) -> Self:
-        for name in ("sigmas", "splits"):
-            values = getattr(self, name)
-            if len(set(values)) < len(values):
-                raise ValueError(f"{name} repeats a value")
-        return self
 
 
 class SuiteFile(BaseModel):
@@ -83,12 +95,12 @@ class SuiteFile(BaseModel):
 
     name: Annotated[str, Field(pattern=_NAME)]
     description: str = ""
-    datasets: Annotated[tuple[Entry, ...], Field(min_length=1, strict=False)]
-    entrants: Annotated[tuple[Entry, ...], Field(min_length=1, strict=False)]
+    datasets: Annotated[tuple[Entry, ...], _SOME]
+    entrants: Annotated[tuple[Entry, ...], _SOME]
     baseline: str | None = None
     training: Annotated[Training, Field(default_factory=lambda: Training.model_validate({}))]
     scoring: Scoring
-    seeds: Annotated[tuple[int, ...], Field(min_length=1, strict=False)] = (0,)
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], _SOME, AfterValidator(_distinct)] = (0,)
 
 
 @dataclass(frozen=True)

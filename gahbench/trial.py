@@ -86,13 +86,23 @@ def _try(configured: Configured, shape: Shape) -> Trial:
 
 
 def _in_another_process(cases: Sequence[tuple[Configured, Shape]], registry: Registry) -> list[Trial]:
+    """Try cases in another process, and the rest in a new one whenever a case takes the process along."""
+    trials: list[Trial] = []
+    while len(trials) < len(cases):
+        found = _one_process(cases[len(trials) :], registry)
+        left = len(cases) - len(trials) - len(found)
+        trials += [*found, Trial()] if left else found
+    return trials
+
+
+def _one_process(cases: Sequence[tuple[Configured, Shape]], registry: Registry) -> list[Trial]:
+    """Return the trials of the first cases, up to one at which the process ended."""
     from gahbench.resources import python_environment
 
     message = {
         "sources": [str(source) for source in registry.sources],
         "cases": [[case.plugin.name, case.parameters, shape] for case, shape in cases],
     }
-    trials = [Trial()] * len(cases)
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-m", "gahbench.trial"],
@@ -105,11 +115,8 @@ def _in_another_process(cases: Sequence[tuple[Configured, Shape]], registry: Reg
         written = done.stdout
     except subprocess.TimeoutExpired as error:
         written = error.stdout.decode() if isinstance(error.stdout, bytes) else error.stdout or ""
-    for line in written.splitlines():
-        if line.startswith(_MARK):
-            place, fields = json.loads(line.removeprefix(_MARK))
-            trials[place] = Trial(**fields)
-    return trials
+    marked = [line.removeprefix(_MARK) for line in written.splitlines() if line.startswith(_MARK)]
+    return [Trial(**json.loads(line)) for line in marked]
 
 
 #: Marks our lines among what plugins may print.
@@ -119,9 +126,9 @@ _MARK = "gahbench-trial "
 def _main() -> None:
     message = json.load(sys.stdin)
     registry = Registry(tuple(Path(source) for source in message["sources"]))
-    for place, (name, parameters, shape) in enumerate(message["cases"]):
+    for name, parameters, shape in message["cases"]:
         trial = _try(registry.configure("architecture", Spec(name, (), parameters)), tuple(shape))
-        print(_MARK + json.dumps([place, asdict(trial)]), flush=True)
+        print(_MARK + json.dumps(asdict(trial)), flush=True)
 
 
 if __name__ == "__main__":

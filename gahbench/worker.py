@@ -14,10 +14,13 @@ from typing import Any
 
 import torch
 
-from gahbench.contracts import Dataset, Denoiser, Metric, Scores
+from gahbench.contracts import Dataset, Denoiser, Metric
+from gahbench.errors import PluginError
 from gahbench.evaluation import Evaluation
+from gahbench.keys import key_of
 from gahbench.plan import Unit
 from gahbench.registry import Kind, Registry
+from gahbench.scoring import checked
 from gahbench.spec import Spec
 from gahbench.store import Store
 from gahbench.trained import Trained
@@ -62,6 +65,9 @@ class Worker:
         self.progress = progress
         self.note = note
         self.should_stop = should_stop
+        if self.device.type == "cuda":
+            # By default convolutions round to ten bits there, and scores are in float32.
+            torch.backends.cudnn.allow_tf32 = False
         # The units of one entrant come together: its evaluation serves all of its metrics.
         self._evaluation: tuple[Any, Evaluation] | None = None
         self._dataset = functools.lru_cache(maxsize=4)(self._build_dataset)
@@ -111,7 +117,7 @@ class Worker:
         fitted = trainer.fit()
         for text in fitted.acceleration.notes:
             self.note(text)
-        state = {name: value.detach().cpu().contiguous() for name, value in fitted.network.state_dict().items()}
+        state = {name: value.detach().cpu().clone().contiguous() for name, value in fitted.network.state_dict().items()}
         save_file(state, partial / WEIGHTS)
         _write_history(partial / HISTORY, fitted.history)
         facts = {
@@ -150,8 +156,7 @@ class Worker:
         started = time.monotonic()
         metric: Metric = self._build("metric", unit.payload["metric"])
         evaluation = self._evaluate(unit)
-        scores = metric.score(evaluation)
-        _check_scores(scores)
+        scores = checked(metric.score(evaluation), evaluation.sigmas, len(evaluation.clean))
         self.store.write_scores(unit, scores)
         facts = {"kind": evaluation.denoiser.kind, "seconds": time.monotonic() - started}
         self.store.finish(unit, facts, keep=("scores.csv",))
@@ -175,24 +180,27 @@ class Worker:
             return denoiser
         from safetensors.torch import load_file
 
-        weights = self.store.units / f"fit-{unit.requires}" / WEIGHTS
+        folder = self.store.units / f"fit-{unit.requires}"
+        self.store.verify(folder)
         network = self._build("architecture", unit.payload["entrant"], dataset.shape)
-        network.load_state_dict(load_file(weights))
+        network.load_state_dict(load_file(folder / WEIGHTS))
         return Trained(network, self.device)
 
     def dataset(self, payload: dict[str, Any]) -> Dataset:
         """Return the dataset of a unit, kept for the next."""
-        return self._dataset(repr(payload["dataset"]), payload["dataset"]["name"])
+        return self._dataset(repr(payload["dataset"]))
 
-    def _build_dataset(self, described: str, name: str) -> Dataset:
+    def _build_dataset(self, described: str) -> Dataset:
         import ast
 
-        parameters = ast.literal_eval(described)["parameters"]
-        dataset: Dataset = self._build("dataset", {"name": name, "parameters": parameters})
+        dataset: Dataset = self._build("dataset", ast.literal_eval(described))
         return dataset
 
     def _build(self, kind: Kind, described: dict[str, Any], shape: tuple[int, int, int] | None = None) -> Any:
-        return self.registry.create(kind, Spec(described["name"], (), described["parameters"]), shape)
+        configured = self.registry.configure(kind, Spec(described["name"], (), described["parameters"]))
+        if key_of(configured.identity) != described["identity"]:
+            raise PluginError(f"{configured.where}: its source has changed since this run was planned; run again")
+        return configured.build(shape)
 
 
 def do_and_record(worker: Worker, unit: Unit) -> dict[str, Any]:
@@ -227,17 +235,6 @@ def validation_sigmas(training: Training) -> tuple[float, ...]:
 def device_name(device: torch.device) -> str:
     """Return the name of a device: the GPU's own, or ``cpu``."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-
-
-def _check_scores(scores: Scores) -> None:
-    count = len(scores.value)
-    for name in ("sigma", "image"):
-        column = getattr(scores, name)
-        if column is not None and len(column) != count:
-            raise ValueError(f"the metric returned {count} values but {len(column)} of '{name}'")
-    wrong = sum(value != value for value in scores.value)
-    if wrong:
-        raise ValueError(f"{wrong} of {count} values are not numbers (NaN)")
 
 
 def _write_history(path: Path, history: list[dict[str, float]]) -> None:

@@ -12,6 +12,21 @@ from gahbench.spec import NumberLoader
 
 Location = tuple[str | int, ...]
 
+#: Our words for some of pydantic's errors, by its types of error.
+_MESSAGES = {
+    "tuple_type": "expected a list",
+    "too_short": "expected a list of at least one value",
+    "dict_type": "expected fields with values",
+    "model_type": "expected fields with values",
+    "string_type": "expected text",
+    "int_type": "expected a whole number",
+    "int_from_float": "expected a whole number",
+    "float_type": "expected a number",
+    "bool_type": "expected true or false",
+    "string_pattern_mismatch": "letters, digits, '.', '_' and '-' are accepted",
+}
+_PLUGINS = ("datasets", "entrants")
+
 
 class Document:
     """The content of a YAML file, and the line of each of its parts.
@@ -71,30 +86,44 @@ class Document:
         """
         # A misspelt field is also a missing one: tell of the misspelling.
         first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
-        location = tuple(first["loc"])
+        location = self._known(tuple(first["loc"]))
         name = ".".join(map(str, location)) or "suite"
         if first["type"] == "extra_forbidden":
             names = accepted(location[:-1])
-            return self.error(
-                location,
-                f"unknown field '{name}'{suggestion(str(location[-1]), names) or ';'} accepted: {', '.join(names)}",
-            )
+            near = suggestion(str(location[-1]), names) or ";"
+            return self.error(location, f"unknown field '{name}'{near} accepted: {', '.join(names)}")
         if first["type"] == "missing":
-            return self.error(location[:-1], f"the field '{name}' is missing")
-        message = first["msg"].removeprefix("Value error, ")
-        given = "" if isinstance(first["input"], dict) else f" (got {first['input']!r})"
+            missing = ".".join(map(str, first["loc"]))
+            return self.error(location, f"the field '{missing}' is missing")
+        message = _MESSAGES.get(first["type"], first["msg"].removeprefix("Value error, "))
+        if location and len(location) == 2 and location[0] in _PLUGINS:
+            message = "expected a plugin's name, or name: {parameter: value}"
+        given = "" if isinstance(first["input"], dict | tuple) else f" (got {first['input']!r})"
         return self.error(location, f"{name}: {message[0].lower()}{message[1:]}{given}")
 
-    def _visit(self, node: yaml.Node, location: Location) -> None:
+    def _known(self, location: Location) -> Location:
+        """Cut off what pydantic adds for the alternatives of a type, and fields that are not there."""
+        while location not in self._lines and location:
+            location = location[:-1]
+        return location
+
+    def _visit(self, node: yaml.Node, location: Location, above: tuple[yaml.Node, ...] = ()) -> None:
         self._lines.setdefault(location, node.start_mark.line + 1)
+        if node in above:
+            raise SuiteError(f"{self.path}:{node.start_mark.line + 1}: a value refers to itself")
+        above = (*above, node)
         if isinstance(node, yaml.MappingNode):
             seen = set()
             for key, value in node.value:
+                if not isinstance(key, yaml.ScalarNode):
+                    raise SuiteError(
+                        f"{self.path}:{key.start_mark.line + 1}: expected a field's name, not a collection"
+                    )
                 if key.value in seen:
                     raise SuiteError(f"{self.path}:{key.start_mark.line + 1}: '{key.value}' is given twice")
                 seen.add(key.value)
                 self._lines[(*location, key.value)] = key.start_mark.line + 1
-                self._visit(value, (*location, key.value))
+                self._visit(value, (*location, key.value), above)
         elif isinstance(node, yaml.SequenceNode):
             for place, value in enumerate(node.value):
-                self._visit(value, (*location, place))
+                self._visit(value, (*location, place), above)

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 import gahbench
@@ -89,8 +90,6 @@ def test_an_added_entrant_computes_nothing_again_and_stays(write_suite, write_pl
     after = times(out)
     assert {file: after[file] for file in before} == before
     # Without its plugin the row can still be shown, since its scores are there.
-    registry = Registry()
-    set_default_registry(registry)
     assert "mine[width=3]" in set(run(write_suite(), out).leaderboard()["entrant"])
 
 
@@ -98,9 +97,36 @@ def test_an_added_entrant_leaves_when_its_columns_are_no_longer_the_suites(write
     out = tmp_path / "out"
     plugin = write_plugin("mine", "return noisy - self.noise(noisy)")
     run(write_suite(), out, entrants=["mine"], plugins=[plugin])
-    set_default_registry(Registry())
-    rows = run(write_suite(("sigmas: [0.1, 0.3]", "sigmas: [0.1, 0.2]")), out).leaderboard()
-    assert "mine" not in set(rows["entrant"])
+    outcome = run(write_suite(("sigmas: [0.1, 0.3]", "sigmas: [0.1, 0.2]")), out)
+    assert "mine" not in set(outcome.leaderboard()["entrant"])
+    assert outcome.left_out == ("mine",)
+    # Nothing is lost: it is there again where it may be compared.
+    outcome = run(write_suite(), out)
+    assert "mine" in set(outcome.leaderboard()["entrant"])
+    assert outcome.left_out == ()
+
+
+def test_files_of_equal_content_are_done_once(write_suite, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (40, 16, 16), dtype=np.uint8)
+    for name in ("one", "two"):
+        np.savez(tmp_path / f"{name}.npz", images=images)
+    file = write_suite(("discs: {size: 16}", f"faces: {{path: [{tmp_path}/one.npz, {tmp_path}/two.npz]}}"))
+    outcome = run(file, tmp_path / "out")
+    assert (outcome.done, outcome.failed) == (14, 0)
+    rows = outcome.leaderboard().set_index(["dataset", "entrant"])["psnr"].unstack("dataset")
+    assert (rows["faces[one.npz]"] == rows["faces[two.npz]"]).all()
+
+
+def test_damaged_weights_are_not_scored(write_suite, tmp_path):
+    out = tmp_path / "out"
+    run(write_suite(), out)
+    (weights,) = (out / "units").glob("fit-*/weights.safetensors")
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    outcome = run(write_suite(("metrics: [psnr, slope]", "metrics: [psnr, slope, ssim]")), out)
+    assert outcome.failed == 1
+    assert "damaged" in outcome.results.failures["error"].iloc[0]
 
 
 def test_another_noise_level_scores_and_does_not_train(write_suite, tmp_path):

@@ -56,12 +56,12 @@ def test_a_damaged_unit_is_not_done(tmp_path, damage):
 def test_checksums_find_a_change_of_equal_size(tmp_path):
     store = Store(tmp_path)
     finished(store)
-    store.verify(unit())
+    store.verify(store.path(unit()))
     file = store.path(unit()) / "scores.csv"
     file.write_text(file.read_text().replace("2.0", "3.0"))
     assert store.is_done(unit())
     with pytest.raises(ResultsError, match="damaged"):
-        store.verify(unit())
+        store.verify(store.path(unit()))
 
 
 def test_only_what_is_named_is_kept(tmp_path):

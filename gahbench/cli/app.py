@@ -176,6 +176,15 @@ def _print_board(folder: Path) -> None:
 def _conclude(outcome: Outcome, console: Console) -> None:
     """Say where the board is, and end with the exit status that the outcome deserves."""
     console.print(f"board, scores and figures: {outcome.folder}", highlight=False, soft_wrap=True)
+    if outcome.left_out:
+        names = ", ".join(outcome.left_out)
+        console.print(
+            f"not shown, since measured otherwise before: {names}; add them again with --entrant",
+            style="yellow",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
     if outcome.stopped:
         console.print(f"stopped with {outcome.waiting} units to do; the same command goes on from here", style="yellow")
         raise typer.Exit(130)

@@ -58,6 +58,9 @@ def _print(configured: Configured, console: Console) -> None:
 def _size(plugin: Plugin, configured: Configured) -> str:
     import torch
 
-    with torch.device("meta"):
-        network = configured.build((1, 64, 64))
+    try:
+        with torch.device("meta"):
+            network = configured.build((1, 64, 64))
+    except Exception as error:
+        return f"unknown: it cannot be built: {type(error).__name__}: {error}"
     return count(sum(parameter.numel() for parameter in network.parameters()))

@@ -23,6 +23,11 @@ class Finding:
     passed: bool | None
     detail: str = ""
 
+    def __post_init__(self) -> None:
+        if self.passed is not None:
+            # A comparison of a plugin's values may give numpy's or torch's idea of true.
+            object.__setattr__(self, "passed", bool(self.passed))
+
 
 @dataclass
 class Report:

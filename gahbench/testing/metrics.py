@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from torch import Tensor
@@ -10,6 +9,7 @@ from torch import Tensor
 from gahbench.contracts import Metric, Reference, Scores
 from gahbench.evaluation import Evaluation
 from gahbench.registry import Configured
+from gahbench.scoring import checked
 from gahbench.testing.findings import Finding
 from gahbench.testing.samples import sample_images
 
@@ -35,15 +35,15 @@ def check_metric(configured: Configured) -> Iterator[Finding]:
         return
 
     def score(share: float) -> Scores:
-        return metric.score(Evaluation(_Shrinks(share), sample_images(COUNT, (1, 32, 32)), SIGMAS))
+        evaluation = Evaluation(_Shrinks(share), sample_images(COUNT, (1, 32, 32)), SIGMAS)
+        return checked(metric.score(evaluation), SIGMAS, COUNT)
 
-    scores = score(0.9)
-    values = list(scores.value)
-    for name in ("sigma", "image"):
-        column = getattr(scores, name)
-        if column is not None:
-            yield Finding(f"'{name}' has a value for each score", len(column) == len(values), f"{len(column)}")
-    yield Finding("values are finite", all(map(math.isfinite, values)))
+    try:
+        values = list(score(0.9).value)
+    except (TypeError, ValueError) as error:
+        yield Finding("returns scores that can be kept", False, str(error))
+        return
+    yield Finding("returns scores that can be kept", True, f"{len(values)} values")
     yield Finding("is deterministic", values == list(score(0.9).value))
     good, bad = sum(score(0.1).value) / len(values), sum(values) / len(values)
     better = good >= bad - 1e-6 if metric.higher_is_better else good <= bad + 1e-6

@@ -9,6 +9,9 @@ from gahbench.contracts import Dataset
 from gahbench.noise import generator
 from gahbench.training.recipe import Training, tiled
 
+#: Each seed streams a stretch of its own of an endless split, so many images long.
+STRETCH = 1 << 32
+
 
 class TrainingImages:
     """Clean training images by step.
@@ -43,7 +46,7 @@ class TrainingImages:
         """Return the clean images of a step, shape (B, C, H, W)."""
         start = step * self.batch_size
         if self._images is None:
-            return self.dataset.images("train", self.batch_size, start=start).to(self.device)
+            return self.dataset.images("train", self.batch_size, start=self.seed * STRETCH + start).to(self.device)
         parts, position = [], start
         while position < start + self.batch_size:
             epoch, offset = divmod(position, self._epoch)

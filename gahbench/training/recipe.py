@@ -112,7 +112,8 @@ class Training(BaseModel):
     def _fill_in(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        recipe = RECIPES.get(given.get("recipe", "kl"), RECIPES["kl"])
+        # A recipe that is not known is refused with the other fields.
+        recipe = RECIPES.get(str(given.get("recipe", "kl")), RECIPES["kl"])
         budgets = [name for name in BUDGETS if given.get(name) is not None]
         defaults = {name: value for name, value in recipe.items() if not (budgets and name in BUDGETS)}
         return {**defaults, **given}

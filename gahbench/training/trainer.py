@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -166,7 +167,10 @@ class Trainer:
         clean = self.images.batch(step)
         sigma, noise = training_noise(training, clean.shape, self.seed, step, self.device)
         noisy = (clean + noise).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.acceleration.bfloat16):
+        with (
+            self._own_randomness(step),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=self.acceleration.bfloat16),
+        ):
             denoised = self._call(noisy, sigma)
         errors = (denoised.float() - clean).square().mean(dim=(1, 2, 3))
         loss = (errors / sigma.square() if training.weighting == "inverse-variance" else errors).mean()
@@ -180,6 +184,14 @@ class Trainer:
         if self.average is not None:
             self.average.update_parameters(self.network)
         return loss.detach()
+
+    @contextlib.contextmanager
+    def _own_randomness(self, step: int) -> Iterator[None]:
+        """Seed what a network draws of its own, as in dropout, by the step: the order of units must not matter."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(derive_seed("batches", self.seed, "network", step))
+            yield
 
     def _call(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         if self._compiled is None:

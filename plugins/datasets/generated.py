@@ -41,6 +41,7 @@ class Generated(Dataset):
     def __init__(self, family: str, seed: int = 0) -> None:
         self.family = family
         self.seed = seed
+        self._last: tuple[tuple[str, int], Tensor] | None = None
 
     @abstractmethod
     def draw(self, generator: torch.Generator, count: int) -> Tensor:
@@ -52,9 +53,12 @@ class Generated(Dataset):
             return torch.empty(0, *self.shape)
         first, last = start // BLOCK, (start + count - 1) // BLOCK
         # Whole blocks even at the ends: how many images are asked for must not change how they are computed.
-        blocks = [
-            self.draw(generator("data", self.seed, self.family, split, block), BLOCK)
-            for block in range(first, last + 1)
-        ]
+        blocks = [self._block(split, block) for block in range(first, last + 1)]
         offset = start - first * BLOCK
-        return torch.cat(blocks)[offset : offset + count].float()
+        return torch.cat(blocks)[offset : offset + count].float()  # A copy: what is kept stays as it is.
+
+    def _block(self, split: Split, block: int) -> Tensor:
+        """Draw a block, or return the last one again: training asks for images in order, in batches of its own size."""
+        if self._last is None or self._last[0] != (split, block):
+            self._last = ((split, block), self.draw(generator("data", self.seed, self.family, split, block), BLOCK))
+        return self._last[1]

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from gahbench.contracts import Engine
+from gahbench.errors import GahbenchError
 from gahbench.jobs import Event, Job, unit_message
 from gahbench.plan import Unit
 from gahbench.resources import cpu_count, gpu_names, python_environment
@@ -43,7 +44,7 @@ class Processes(Engine):
 
         Raises
         ------
-        RuntimeError
+        GahbenchError
             If workers cannot be started at all.
         """
         _Run(job, job.workers or self.workers).run()
@@ -199,6 +200,7 @@ class _Run:
         event, unit = message.pop("event"), worker.unit
         if event == "ready":
             worker.ready = True
+            self.failed_starts = 0
         elif unit is None:
             return
         elif event in ("progress", "note"):
@@ -220,7 +222,7 @@ class _Run:
         elif not worker.ready:
             self.failed_starts += 1
             if self.failed_starts >= START_ATTEMPTS:
-                raise RuntimeError(f"worker processes cannot start: {error}\n{written}")
+                raise GahbenchError(f"worker processes cannot start: {error}\n{written}")
         if self._pending() or self._busy():
             self.workers[self.workers.index(worker)] = self._start(worker.place)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from gahbench.contracts import Metric, Scores
+from gahbench.contracts import Metric, Scores, Shape
 from gahbench.evaluation import Evaluation
 from gahbench.rates import fit_slope
 
@@ -24,6 +25,11 @@ class Slope(Metric):
 
     unit = "dB/dB"
 
+    def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
+        """Raise ``ValueError`` if there are fewer than two different noise levels."""
+        if len(set(sigmas)) < 2:
+            raise ValueError(f"slope needs at least 2 different noise levels, not {sorted(set(sigmas))}")
+
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the slope of every image.
 
@@ -33,8 +39,7 @@ class Slope(Metric):
             If there are fewer than two different noise levels.
         """
         sigmas = sorted(set(evaluation.sigmas))
-        if len(sigmas) < 2:
-            raise ValueError(f"slope needs at least 2 different noise levels, not {sigmas}")
+        self.check(evaluation.shape, sigmas)
         inputs = np.array([-20 * math.log10(sigma) for sigma in sigmas])
         outputs = torch.stack([psnr_per_image(evaluation, sigma) for sigma in sigmas], dim=-1)
         slopes = fit_slope(inputs, outputs.cpu().numpy())

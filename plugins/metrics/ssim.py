@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gahbench.contracts import Metric, Scores
+from gahbench.contracts import Metric, Scores, Shape
 from gahbench.evaluation import Evaluation
 
 #: The window of the paper: Gaussian, 11 pixels wide, standard deviation 1.5.
@@ -22,6 +24,10 @@ class Ssim(Metric):
     inside the image and over the channels. It has no closed form for oracles, so it is measured on the image
     that they return for one draw of the noise.
     """
+
+    def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
+        """Raise ``ValueError`` if a side of the images is smaller than the window."""
+        _check_sides(*shape[1:])
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the SSIM of every image at every noise level.
@@ -43,9 +49,7 @@ def ssim(first: Tensor, second: Tensor) -> Tensor:
     ValueError
         If a side is smaller than 11 pixels.
     """
-    height, width = first.shape[-2:]
-    if min(height, width) < WINDOW:
-        raise ValueError(f"ssim needs image sides of at least {WINDOW} pixels, not {height}x{width}")
+    _check_sides(*first.shape[-2:])
     # Variances are differences of nearly equal numbers: double precision.
     first, second = first.double(), second.double()
     mean_first, mean_second = _smooth(first), _smooth(second)
@@ -57,6 +61,11 @@ def ssim(first: Tensor, second: Tensor) -> Tensor:
     similarity /= mean_first.square() + mean_second.square() + c1
     similarity /= variance_first + variance_second + c2
     return similarity.flatten(1).mean(1)
+
+
+def _check_sides(height: int, width: int) -> None:
+    if min(height, width) < WINDOW:
+        raise ValueError(f"ssim needs image sides of at least {WINDOW} pixels, not {height}x{width}")
 
 
 def _smooth(images: Tensor) -> Tensor:
