@@ -148,6 +148,39 @@ def test_describe_shows_parameters(call):
     assert call("describe", "quick")[1].startswith("#")
 
 
+def test_describe_shows_a_plugin_that_needs_a_parameter(call, tmp_path):
+    file = tmp_path / "needs.py"
+    file.write_text(
+        "import gahbench\n@gahbench.hookimpl\ndef register_references(register):\n    register('needs', Needs)\n"
+        "class Needs(gahbench.Reference):\n"
+        "    def __init__(self, strength: float): ...\n    def denoise(self, noisy, sigma, clean): return noisy\n"
+    )
+    status, printed, _ = call("describe", "needs", "--plugins-dir", file)
+    assert status == 0
+    assert "strength" in printed
+    assert "required" in printed
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        ("shape = property(lambda self: 1 / 0)", "ZeroDivisionError"),
+        ("def __init__(self): open('/no/file')", "No such file"),
+    ],
+)
+def test_a_dataset_that_raises_ends_in_status_2(call, write_suite, tmp_path, fault, says):
+    file = tmp_path / "faulty.py"
+    file.write_text(
+        "import gahbench\n@gahbench.hookimpl\ndef register_datasets(register):\n    register('faulty', Faulty)\n"
+        "class Faulty(gahbench.Dataset):\n    shape = (1, 8, 8)\n"
+        f"    {fault}\n    def images(self, split, count, start=0): ...\n"
+    )
+    status, _, told = call("run", write_suite(("discs: {size: 16}", "faulty")), "-o", tmp_path / "out", "-p", file)
+    assert status == 2
+    assert "dataset 'faulty' cannot be used" in told
+    assert says in told
+
+
 def test_a_new_plugin_runs_as_it_is(call, write_suite, tmp_path):
     status, printed, _ = call("new", "architecture", "my-denoiser", "--folder", tmp_path / "new")
     file = tmp_path / "new" / "my_denoiser.py"

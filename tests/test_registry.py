@@ -79,6 +79,7 @@ def test_a_duplicate_is_refused_naming_both_origins(tmp_path):
         ("import no_such_package\n", "ModuleNotFoundError"),
         ("1 / 0\n", "ZeroDivisionError"),
         ("def (:\n", "SyntaxError"),
+        ("raise SystemExit(3)\n", "SystemExit"),
         ("import gahbench\n@gahbench.hookimpl\ndef register_architecture(register): ...\n", "register_architecture"),
         ("import gahbench\n@gahbench.hookimpl\ndef register_metrics(register): register('m', 3)\n", "TypeError"),
     ],
@@ -128,6 +129,60 @@ def test_a_digest_follows_the_source_and_what_it_imports(tmp_path):
     changed = source_digest(target)
     file.write_text(text + "\n# more\n", encoding="utf-8")
     assert len({before, changed, source_digest(target)}) == 3
+
+
+def test_a_digest_follows_imports_of_imports_and_folders(tmp_path):
+    write(tmp_path, "_leaf.py", "FACTOR = 0.25\n")
+    write(tmp_path, "_mid.py", "from _leaf import FACTOR\n")
+    write(tmp_path / "inside", "__init__.py", "")
+    write(tmp_path / "inside", "deep.py", "from . import deeper\n")
+    write(tmp_path / "inside", "deeper.py", "X = 1\n")
+    text = "import _mid\nfrom inside.deep import deeper\n" + TWO_LINES.format(name="half")
+    file = write(tmp_path, "followed.py", text)
+    seen = {source_digest(Registry((file,)).get("reference", "half").factory)}
+    for name in ("_leaf.py", "_mid.py", "inside/deep.py", "inside/deeper.py", "followed.py"):
+        changed = tmp_path / name
+        changed.write_text(changed.read_text() + "\n# changed\n")
+        seen.add(source_digest(Registry((file,)).get("reference", "half").factory))
+    assert len(seen) == 6
+
+
+def test_a_changed_helper_is_imported_again(tmp_path):
+    helper = write(tmp_path, "_again.py", "FACTOR = 0.25\n")
+    text = "from _again import FACTOR\n" + TWO_LINES.format(name="half").replace("float = 0.5", "float = FACTOR")
+    file = write(tmp_path, "uses_again.py", text)
+    assert Registry((file,)).create("reference", "half").factor == 0.25
+    helper.write_text("FACTOR = 0.125\n")
+    assert Registry((file,)).create("reference", "half").factor == 0.125
+
+
+def test_helpers_of_one_name_in_two_folders_are_refused(tmp_path):
+    for folder, factor in (("one", 0.5), ("two", 0.9)):
+        write(tmp_path / folder, "_shared.py", f"FACTOR = {factor}\n")
+        text = "from _shared import FACTOR\n" + TWO_LINES.format(name=f"half-{folder}")
+        write(tmp_path / folder, f"plugin_{folder}.py", text)
+    registry = Registry((tmp_path / "one", tmp_path / "two"))
+    assert "half-one" in registry.names("reference")
+    (problem,) = registry.problems
+    assert "'_shared' would be imported from" in problem.error
+
+
+@pytest.mark.parametrize(("text", "says"), [("def (:\n", "SyntaxError"), ("1 / 0\n", "ZeroDivisionError")])
+def test_a_lazy_plugin_that_cannot_be_imported_is_listed_and_told(tmp_path, monkeypatch, text, says):
+    write(tmp_path, f"lazy_{says}.py", text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    hook = "import gahbench\n@gahbench.hookimpl\ndef register_metrics(register):\n"
+    file = write(tmp_path / "p", "lazy.py", hook + f"    register('lazy', 'lazy_{says}:Lazy')\n")
+    plugin = Registry((file,)).get("metric", "lazy")
+    assert isinstance(plugin.summary, str)
+    with pytest.raises(PluginError, match=says):
+        _ = plugin.parameters
+
+
+def test_a_class_without_a_constructor_has_no_parameters(tmp_path):
+    text = "import gahbench\nfrom torch import nn\n@gahbench.hookimpl\ndef register_architectures(register):\n"
+    text += "    register('plain', Plain)\nclass Plain(nn.Module):\n    def forward(self, noisy, sigma): return noisy\n"
+    assert Registry((write(tmp_path, "plain.py", text),)).get("architecture", "plain").parameters == ()
 
 
 def test_a_digest_does_not_depend_on_the_folder(tmp_path):

@@ -36,26 +36,31 @@ def print_description(text: str, sources: tuple[Path, ...], console: Console) ->
             f"nothing is named '{spec.name}'{suggestion(spec.name, names) or ';'} there are: {listing(names)}"
         )
     for kind in found:
-        _print(registry.configure(kind, spec), console)
+        plugin = registry.get(kind, spec.name)
+        required = [parameter.name for parameter in plugin.parameters if parameter.required]
+        bare = not spec.positional and not spec.keywords
+        # Whoever asks what the parameters are need not give them.
+        _print(plugin, None if required and bare else registry.configure(kind, spec), console)
 
 
-def _print(configured: Configured, console: Console) -> None:
-    plugin = configured.plugin
-    console.print(f"{plugin.kind} {configured.label}  ({plugin.origin})", style="bold", markup=False, highlight=False)
+def _print(plugin: Plugin, configured: Configured | None, console: Console) -> None:
+    label = configured.label if configured else plugin.name
+    console.print(f"{plugin.kind} {label}  ({plugin.origin})", style="bold", markup=False, highlight=False)
     console.print(inspect.getdoc(plugin.factory) or "", markup=False, highlight=False)
     table = Table(title="parameters", title_justify="left", box=None, pad_edge=False)
     for name in ("name", "accepts", "default", "here"):
         table.add_column(name, overflow="fold")
     for parameter in plugin.parameters:
         default = "required" if parameter.required else format_value(parameter.default)
-        table.add_row(parameter.name, parameter.type_name, default, format_value(configured.parameters[parameter.name]))
+        here = format_value(configured.parameters[parameter.name]) if configured else ""
+        table.add_row(parameter.name, parameter.type_name, default, here)
     if plugin.parameters:
         console.print(table)
-    if plugin.kind == "architecture":
-        console.print(f"trainable numbers on grey images: {_size(plugin, configured)}", highlight=False)
+    if plugin.kind == "architecture" and configured:
+        console.print(f"trainable numbers on grey images: {_size(configured)}", highlight=False)
 
 
-def _size(plugin: Plugin, configured: Configured) -> str:
+def _size(configured: Configured) -> str:
     import torch
 
     try:

@@ -183,10 +183,13 @@ def _cut_losses(ax: Axes) -> None:
     least, most = float(np.nanmin(values)), float(np.nanmax(values))
     floor = -max(4.0, 1.5 * most)
     if least < floor - 1:
-        ax.set_ylim(floor, most + 0.05 * (most - floor))
-        lowest = f"lowest: {least:.1f} dB".replace("-", "−")
-        corner: dict[str, Any] = {"transform": ax.transAxes, "ha": "right", "va": "bottom"}
-        ax.text(0.98, 0.02, lowest, fontsize=7, color=_GREY, **corner)
+        # The bands reach above the curves, and must stay whole.
+        top = max([most, *(float(band.get_datalim(ax.transData).y1) for band in ax.collections)])
+        ax.set_ylim(floor, top + 0.05 * (top - floor))
+        lowest = f"cut below; lowest: {least:.1f} dB".replace("-", "−")
+        # Losses are least at low noise, on the right: the left corner is free.
+        corner: dict[str, Any] = {"transform": ax.transAxes, "ha": "left", "va": "bottom"}
+        ax.text(0.02, 0.02, lowest, fontsize=7, color=_GREY, **corner)
 
 
 def _reference_lines(ax: Axes, rows: pd.DataFrame, sigmas: list[float]) -> None:

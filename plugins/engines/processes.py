@@ -214,6 +214,7 @@ class _Run:
     def _bury(self, worker: _Worker) -> None:
         """Record what a dead worker was doing as failed, and replace it."""
         error, written = worker.death()
+        worker.close()
         if worker.unit is not None:
             unit, worker.unit = worker.unit, None
             self.job.store.fail(unit, error, written)

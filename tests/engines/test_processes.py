@@ -119,3 +119,23 @@ def test_a_run_that_is_cut_off_resumes(long_suite, tmp_path, how):
     plan = gahbench.plan_suite(tmp_path / "long.yaml")
     assert all(map(Store(out).is_done, plan.units))
     assert not list(out.glob("units/*.partial"))
+
+
+def test_a_plugin_that_changes_during_a_run_fails_its_units(write_suite, write_plugin, tmp_path):
+    """The first unit of the plugin edits it and dies; the worker that comes next must not take the new for the old."""
+    body = "if self.training:\n    open(__file__, 'a').write('# more\\n')\n    os._exit(3)\nreturn noisy"
+    plugin = write_plugin("edits", body)
+    file = write_suite(("baseline:", "seeds: [0, 1]\nbaseline:"))
+    outcome = gahbench.run(file, tmp_path / "out", entrants=["edits"], plugins=[plugin], workers=1)
+    errors = set(outcome.results.failures["error"])
+    assert any("exited with status 3" in error for error in errors)
+    assert any("changed since this run was planned" in error for error in errors)
+    assert (outcome.done, outcome.failed) == (2 + 4 + 4, 2 + 4)
+
+
+def test_tied_weights_are_kept(write_suite, write_plugin, tmp_path):
+    plugin = write_plugin("tied", "return noisy - self.noise(noisy)")
+    text = plugin.read_text().replace("    def noise", "        self.twin = self.first\n\n    def noise")
+    plugin.write_text(text)
+    outcome = gahbench.run(write_suite(), tmp_path / "out", entrants=["tied"], plugins=[plugin], engine="inline")
+    assert (outcome.done, outcome.failed) == (10, 0)

@@ -63,6 +63,14 @@ def test_the_first_n_images_are_used():
     assert set(batches(100, 4, 12, train_images=3).tolist()) == {0.0, 1.0, 2.0}
 
 
+def test_seeds_stream_images_of_their_own():
+    dataset = gahbench.create("dataset", "discs", size=16)
+    training = Training.model_validate({"batch_size": 8})
+    one, other = (TrainingImages(dataset, training, seed, CPU) for seed in (0, 1))
+    seen = torch.cat([images.batch(step) for images in (one, other) for step in range(4)]).flatten(1)
+    assert len(torch.unique(seen, dim=0)) == 64
+
+
 def test_a_generator_streams_without_repeating():
     dataset = gahbench.create("dataset", "discs", size=16)
     images = TrainingImages(dataset, Training.model_validate({"batch_size": 8}), 0, CPU)

@@ -67,6 +67,29 @@ def test_a_damaged_checkpoint_costs_time_only(tmp_path):
     assert read(path) is None
 
 
+class Dropout(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(1, 1, 3, padding=1)
+
+    def forward(self, noisy, sigma):
+        return noisy - nn.functional.dropout(self.layer(noisy), 0.5, self.training)
+
+
+def test_what_a_network_draws_depends_on_the_step_alone():
+    def weight(disturb):
+        trainer = make()
+        torch.manual_seed(0)
+        trainer.network = Dropout()
+        trainer.optimizer = torch.optim.SGD(trainer.network.parameters(), lr=0.1)
+        for step in range(3):
+            torch.rand(disturb)
+            trainer.step(step, step / 30)
+        return trainer.network.layer.weight.detach()
+
+    assert torch.equal(weight(0), weight(5))
+
+
 def test_seeds_decide_everything():
     assert torch.equal(weights(make(seed=1).fit()), weights(make(seed=1).fit()))
     assert not torch.equal(weights(make(seed=1).fit()), weights(make(seed=2).fit()))

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+import torch
+
+from gahbench.contracts import Reference, Scores
+from gahbench.evaluation import Evaluation
+from gahbench.scoring import checked
+
+SIGMAS = (0.1, 0.3)
+
+
+def test_numbers_of_numpy_and_torch_become_plain():
+    scores = checked(
+        Scores(np.arange(4.0), torch.tensor([0.5, 0.5, 0.25, 0.25]), np.array([0, 1, 0, 1])), (0.5, 0.25), 2
+    )
+    assert scores == Scores([0.0, 1.0, 2.0, 3.0], [0.5, 0.5, 0.25, 0.25], [0, 1, 0, 1])
+    assert {type(value) for value in [*scores.value, *scores.sigma]} == {float}
+
+
+@pytest.mark.parametrize(
+    ("scores", "says"),
+    [
+        (Scores([1.0, 2.0], [0.1]), "2 values but 1 of 'sigma'"),
+        (Scores([1.0, float("nan")], None, [0, 1]), "1 of 2 values are not finite"),
+        (Scores([float("inf")]), "not finite"),
+        (Scores([1.0], [0.2]), r"not asked for: \[0.2\]"),
+        (Scores([1.0], None, [3]), "images outside 0 to 2"),
+        (Scores([1.0, 2.0], [0.1, 0.1]), "two values for the same noise level"),
+        (Scores([1.0, 2.0], [0.1, 0.1], [1, 1]), "two values for the same noise level"),
+        (Scores([1.0, 2.0]), "two values"),
+    ],
+)
+def test_scores_that_cannot_be_kept_are_refused(scores, says):
+    with pytest.raises(ValueError, match=says):
+        checked(scores, SIGMAS, 3)
+
+
+def test_what_is_no_scores_is_refused():
+    with pytest.raises(TypeError, match=r"returns gahbench\.Scores, not list"):
+        checked([1.0], SIGMAS, 3)
+
+
+class Flat(Reference):
+    def denoise(self, noisy, sigma, clean):
+        return noisy.mean(dim=(1, 2, 3), keepdim=True)
+
+    def risk(self, clean, sigma):
+        return torch.zeros(())
+
+
+def test_shapes_that_would_broadcast_are_refused():
+    evaluation = Evaluation(Flat(), torch.zeros(3, 1, 4, 4), SIGMAS)
+    with pytest.raises(ValueError, match=r"returned shape \(3, 1, 1, 1\) for images of \(3, 1, 4, 4\)"):
+        evaluation.denoised(0.1)
+    with pytest.raises(ValueError, match=r"risk returned shape \(\) for 3 images"):
+        evaluation.risk(0.1)
+
+
+def test_noise_is_the_same_for_the_first_images_and_differs_by_level_and_split():
+    few, many = (Evaluation(Flat(), torch.zeros(count, 1, 4, 4), SIGMAS) for count in (3, 100))
+    assert torch.equal(few.noisy(0.1), many.noisy(0.1)[:3])
+    assert not torch.equal(few.noisy(0.1) / 0.1, few.noisy(0.3) / 0.3)
+    assert not torch.equal(few.noisy(0.1), Evaluation(Flat(), few.clean, SIGMAS, split="train").noisy(0.1))
+    assert abs(float(many.noisy(0.3).std()) - 0.3) < 4 * 0.3 / (2 * 1600) ** 0.5
