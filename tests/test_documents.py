@@ -8,6 +8,7 @@ import yaml
 
 from gahbench import hookspecs
 from gahbench.registry import KINDS, Registry
+from gahbench.results import load_results
 from gahbench.suite import load_suite
 from gahbench.suite_files import suite_files
 from gahbench.testing import check_file
@@ -75,3 +76,23 @@ def test_the_readme_has_the_two_commands():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     commands = [line for line in text.splitlines() if line.startswith("python3 ")]
     assert [line.split()[-1].rpartition("/")[2] for line in commands] == ["quick", "pytest"]
+
+
+def test_the_published_board_loads_and_is_the_readmes():
+    results = load_results(ROOT / "results" / "quick")
+    board = results.leaderboard()
+    assert len(board) == 24
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    written = (ROOT / "results" / "quick" / "leaderboard.md").read_text(encoding="utf-8")
+    rows = [line for line in readme.splitlines() if line.startswith("| ") and "trained" in line]
+    assert len(rows) == 6
+    assert all(row in written.splitlines() for row in rows)
+    for link in re.findall(r"\]\(<?([^)#>]+)", readme):
+        assert (ROOT / link).exists(), link
+
+
+def test_the_published_board_is_of_the_suite_that_ships(builtin):
+    suite = load_suite("quick", builtin)
+    board = load_results(ROOT / "results" / "quick").leaderboard()
+    assert set(board["entrant"]) == {entrant.label for entrant in suite.entrants}
+    assert set(board["dataset"]) == {dataset.label for dataset in suite.datasets}

@@ -245,7 +245,9 @@ def test_weights_are_safetensors_that_load(write_suite, tmp_path):
     run(write_suite(), tmp_path / "out")
     (file,) = (tmp_path / "out" / "units").glob("fit-*/weights.safetensors")
     network = gahbench.create("architecture", "unet", width=2, levels=1)
-    network.load_state_dict(load_file(file))
+    state = load_file(file)
+    network.load_state_dict(state)
+    assert all(state[name].equal(value) for name, value in network.state_dict().items())
 
 
 def test_a_stopped_run_goes_on(write_suite, tmp_path):

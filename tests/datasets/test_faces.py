@@ -116,7 +116,7 @@ def test_fingerprint_follows_the_pixels_and_nothing_else(tmp_path):
     assert Faces(npz(tmp_path / "c.npz", images.reshape(6, 3, 27))).fingerprint() != first
 
 
-def refused(path, *words, **parameters):
+def expect_refused(path, *words, **parameters):
     with pytest.raises(DataError) as caught:
         Faces(str(path), **parameters).images("train", 1)
     for word in (*words, "accepted" if "accepts" not in str(caught.value) else "accepts"):
@@ -124,19 +124,19 @@ def refused(path, *words, **parameters):
 
 
 def test_refusals_say_what_and_where(tmp_path):
-    refused(tmp_path / "none.npz", "none.npz")
+    expect_refused(tmp_path / "none.npz", "none.npz")
     (tmp_path / "empty").mkdir()
-    refused(tmp_path / "empty", "empty", "no images")
+    expect_refused(tmp_path / "empty", "empty", "no images")
     (tmp_path / "a.txt").write_text("")
-    refused(tmp_path / "a.txt", "a.txt")
-    refused(npz(tmp_path / "i.npz", grey(4, 9, 9).astype(np.int32)), "int32")
-    refused(npz(tmp_path / "f.npz", grey(4, 9, 9).astype(np.float32)), "0-1")
-    refused(npz(tmp_path / "n.npz", np.full((4, 9, 9), np.nan)), "nan")
-    refused(npz(tmp_path / "s.npz", grey(4, 9)), "(4, 9)")
-    refused(npz(tmp_path / "small.npz", grey(4, 9, 9)), "9x9", size=10)
-    refused(npz(tmp_path / "few.npz", grey(4, 9, 9)), "test=4", test=4)
-    refused(npz(tmp_path / "grey.npz", grey(4, 9, 9)), "grey", colour=True)
-    refused(npz(tmp_path / "zero.npz", grey(0, 9, 9)), "0 images")
+    expect_refused(tmp_path / "a.txt", "a.txt")
+    expect_refused(npz(tmp_path / "i.npz", grey(4, 9, 9).astype(np.int32)), "int32")
+    expect_refused(npz(tmp_path / "f.npz", grey(4, 9, 9).astype(np.float32)), "0-1")
+    expect_refused(npz(tmp_path / "n.npz", np.full((4, 9, 9), np.nan)), "nan")
+    expect_refused(npz(tmp_path / "s.npz", grey(4, 9)), "(4, 9)")
+    expect_refused(npz(tmp_path / "small.npz", grey(4, 9, 9)), "9x9", size=10)
+    expect_refused(npz(tmp_path / "few.npz", grey(4, 9, 9)), "test=4", test=4)
+    expect_refused(npz(tmp_path / "grey.npz", grey(4, 9, 9)), "grey", colour=True)
+    expect_refused(npz(tmp_path / "zero.npz", grey(0, 9, 9)), "0 images")
 
 
 def test_key_archive_and_object_arrays(tmp_path):
