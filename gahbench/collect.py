@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gahbench.notes import NOT_RUN
-from gahbench.plan import Plan, Unit
+from gahbench.plan import Plan
 from gahbench.store import Store
+from gahbench.unit import Unit
 
 if TYPE_CHECKING:
     from gahbench.results import Results

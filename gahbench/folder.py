@@ -10,8 +10,9 @@ from typing import Any
 
 from gahbench.errors import ResultsError
 from gahbench.jobs import unit_from_message
-from gahbench.plan import Plan, Unit
+from gahbench.plan import Plan
 from gahbench.store import Store, describe, write_json
+from gahbench.unit import Unit
 
 PLAN = "plan.json"
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
-    from gahbench.plan import Unit
+    from gahbench.unit import Unit
 
 hookspec = pluggy.HookspecMarker("gahbench")
 hookimpl = pluggy.HookimplMarker("gahbench")

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from gahbench.plan import Unit
 from gahbench.store import Store, describe
+from gahbench.unit import Unit
 
 EventKind = Literal["started", "progress", "finished", "failed", "note"]
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
 from gahbench.contracts import SPLITS, Dataset, Metric, Shape, Split
 from gahbench.errors import DataError, GahbenchError, ParameterError, PluginError
@@ -13,63 +13,10 @@ from gahbench.registry import Configured, Registry
 from gahbench.suite import Suite
 from gahbench.training.recipe import Training
 from gahbench.trial import Trial, try_out
+from gahbench.unit import Unit
 
 #: Fields of the training that only watch a fit, or allow one.
 WATCHING = ("validations", "validation_images", "allow_time_budget")
-
-
-@dataclass(frozen=True)
-class Unit:
-    """One piece of work: a fit (train a network) or a score (measure a denoiser with one metric on one split).
-
-    Parameters
-    ----------
-    kind
-        ``fit`` or ``score``.
-    key
-        Hash of all that decides the outcome.
-    dataset, entrant
-        Labels.
-    entrant_kind
-        ``architecture`` or ``reference``.
-    seed
-        Training seed; ``None`` for a reference.
-    split, metric
-        What a score unit measures.
-    requires
-        Key of the fit that a score unit needs.
-    column
-        Hash of all that decides a score but the entrant: only scores of one column may be compared.
-    work
-        Planned multiply-adds, about; infinite for a budget of seconds.
-    payload
-        What a worker needs to do it: plain JSON.
-    """
-
-    kind: Literal["fit", "score"]
-    key: str
-    dataset: str
-    entrant: str
-    entrant_kind: Literal["architecture", "reference"]
-    seed: int | None
-    split: Split | None
-    metric: str | None
-    requires: str | None
-    column: str | None
-    work: float
-    payload: dict[str, Any] = field(hash=False)
-
-    @property
-    def label(self) -> str:
-        """The unit in a line of progress."""
-        seed = "" if self.seed in (None, 0) else f" (seed {self.seed})"
-        measured = f" {self.metric} on {self.split}" if self.kind == "score" else ""
-        return f"{self.kind} {self.entrant} on {self.dataset}{seed}{measured}"
-
-    @property
-    def folder(self) -> str:
-        """Name of the unit's folder in the store."""
-        return f"{self.kind}-{self.key}"
 
 
 @dataclass(frozen=True)

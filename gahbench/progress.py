@@ -13,8 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from gahbench.jobs import Event
-from gahbench.plan import Plan, Unit
-from gahbench.units import count, duration
+from gahbench.plan import Plan
+from gahbench.readable import count, duration
+from gahbench.unit import Unit
 
 #: Seconds between two lines about the same fit where there is no terminal.
 LINE_SECONDS = 20.0

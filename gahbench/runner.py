@@ -16,9 +16,10 @@ from gahbench.collect import collect, state_digest
 from gahbench.environment import write_environment
 from gahbench.folder import Folder
 from gahbench.jobs import Event, Job
-from gahbench.plan import Plan, Unit
+from gahbench.plan import Plan
 from gahbench.registry import Registry
 from gahbench.store import Store
+from gahbench.unit import Unit
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,7 +18,7 @@ from typing import Any
 
 from gahbench.contracts import Scores
 from gahbench.errors import ResultsError
-from gahbench.plan import Unit
+from gahbench.unit import Unit
 
 SCORES = "scores.csv"
 _COLUMNS = ("sigma", "image", "value")

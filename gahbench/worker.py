@@ -18,7 +18,6 @@ from gahbench.contracts import Dataset, Denoiser, Metric
 from gahbench.errors import PluginError
 from gahbench.evaluation import Evaluation
 from gahbench.keys import key_of
-from gahbench.plan import Unit
 from gahbench.registry import Kind, Registry
 from gahbench.scoring import checked
 from gahbench.spec import Spec
@@ -27,6 +26,7 @@ from gahbench.trained import Trained
 from gahbench.training.hardware import choose, multiply_adds
 from gahbench.training.recipe import Training
 from gahbench.training.trainer import Progress, Stopped, Trainer, build_network
+from gahbench.unit import Unit
 
 WEIGHTS = "weights.safetensors"
 HISTORY = "history.csv"

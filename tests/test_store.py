@@ -4,8 +4,8 @@ import pytest
 
 from gahbench.contracts import Scores
 from gahbench.errors import ResultsError
-from gahbench.plan import Unit
 from gahbench.store import Store
+from gahbench.unit import Unit
 
 
 def unit(key="k1"):

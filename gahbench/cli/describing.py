@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from gahbench.errors import PluginError, listing, suggestion
+from gahbench.readable import count
 from gahbench.registry import KINDS, Configured, Plugin, Registry
 from gahbench.spec import format_value, parse_spec
 from gahbench.suite_files import suite_files
-from gahbench.units import count
 
 
 def print_description(text: str, sources: tuple[Path, ...], console: Console) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 from rich.console import Console
 
 from gahbench.folder import Folder
-from gahbench.plan import Plan, Unit
+from gahbench.plan import Plan
+from gahbench.readable import count, duration
 from gahbench.store import Store
-from gahbench.units import count, duration
+from gahbench.unit import Unit
 
 _COLUMNS = ("parameters", "seeds", "fits done", "scores done", "multiply-adds")
 

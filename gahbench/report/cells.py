@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from gahbench import units
+from gahbench import readable
 
 DASH = "–"
 MINUS = "−"
@@ -37,13 +37,13 @@ def with_half_width(row: Mapping[Any, Any], name: str, sign: bool = False) -> st
 
 
 def count(value: Any) -> str:
-    """Write how many, as :func:`gahbench.units.count`."""
-    return DASH if missing(value) else units.count(int(value))
+    """Write how many, as :func:`gahbench.readable.count`."""
+    return DASH if missing(value) else readable.count(int(value))
 
 
 def duration(value: Any) -> str:
-    """Write seconds, as :func:`gahbench.units.duration`."""
-    return DASH if missing(value) or not math.isfinite(float(value)) else units.duration(float(value))
+    """Write seconds, as :func:`gahbench.readable.duration`."""
+    return DASH if missing(value) or not math.isfinite(float(value)) else readable.duration(float(value))
 
 
 def rank(value: Any, tied: bool) -> str:

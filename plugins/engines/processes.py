@@ -18,8 +18,8 @@ from pydantic import Field
 from gahbench.contracts import Engine
 from gahbench.errors import GahbenchError
 from gahbench.jobs import Event, Job, unit_message
-from gahbench.plan import Unit
 from gahbench.resources import cpu_count, gpu_names, python_environment
+from gahbench.unit import Unit
 
 #: How long a unit in flight may take to write its checkpoint when the run is stopped.
 GRACE_SECONDS = 20.0

@@ -1,6 +1,6 @@
 import pytest
 
-from gahbench.units import count, duration
+from gahbench.readable import count, duration
 
 
 @pytest.mark.parametrize(
