@@ -51,7 +51,7 @@ def collect(plan: Plan, units: Iterable[Unit], store: Store) -> Results:
 
     from gahbench.results import Results
 
-    scores: list[pd.DataFrame] = []
+    scores: list[tuple[Any, ...]] = []
     fits: list[dict[str, Any]] = []
     failures: list[dict[str, Any]] = []
     failed_fits: set[str] = set()
@@ -65,10 +65,11 @@ def collect(plan: Plan, units: Iterable[Unit], store: Store) -> Results:
             if unit.kind == "fit":
                 fits.append({**who, **{name: done[name] for name in _FIT_FACTS}})
                 continue
-            rows = pd.DataFrame(store.read_scores(unit), columns=["sigma", "image", "value"])
-            scores.append(
-                rows.assign(**who, suite=plan.suite.name, kind=done["kind"], split=unit.split, metric=unit.metric)
-            )
+            suite, kind = plan.suite.name, done["kind"]
+            scores += [
+                (suite, unit.dataset, unit.entrant, kind, unit.seed, unit.split, sigma, unit.metric, image, value)
+                for sigma, image, value in store.read_scores(unit)
+            ]
             continue
         error = store.failure(unit)
         if unit.kind == "fit" and error is not None:
@@ -77,12 +78,11 @@ def collect(plan: Plan, units: Iterable[Unit], store: Store) -> Results:
             continue
         failures.append({**who, "stage": unit.kind, "metric": unit.metric, "error": error or NOT_RUN})
     columns = ["suite", "dataset", "entrant", "kind", "seed", "split", "sigma", "metric", "image", "value"]
-    table = pd.concat(scores, ignore_index=True) if scores else pd.DataFrame(columns=columns)
     types = {"sigma": "float64", "value": "float64", "seed": "Int64", "image": "Int64"}
     channels = [dict(zip(("channels", "height", "width"), fact.shape, strict=True)) for fact in plan.datasets]
     return Results(
         suite=plan.suite.name,
-        scores=table[columns].astype(types),
+        scores=pd.DataFrame(scores, columns=columns).astype(types),
         fits=pd.DataFrame(fits, columns=["dataset", "entrant", "seed", *_FIT_FACTS]).astype({"seed": "Int64"}),
         failures=pd.DataFrame(failures, columns=["dataset", "entrant", "seed", "stage", "metric", "error"]).astype(
             {"seed": "Int64"}
