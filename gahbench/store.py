@@ -69,7 +69,11 @@ class Store:
 
     def has_fit(self, key: str) -> bool:
         """Whether the fit of a key is done."""
-        return (self.units / f"fit-{key}" / "done.json").is_file()
+        return (self.fit_folder(key) / "done.json").is_file()
+
+    def fit_folder(self, key: str) -> Path:
+        """Return the folder of the fit of a key."""
+        return self.units / f"fit-{key}"
 
     def begin(self, unit: Unit) -> Path:
         """Return the folder in which a unit may work, with whatever an earlier attempt left there."""

@@ -180,7 +180,7 @@ class Worker:
             return denoiser
         from safetensors.torch import load_file
 
-        folder = self.store.units / f"fit-{unit.requires}"
+        folder = self.store.fit_folder(unit.requires)
         self.store.verify(folder)
         network = self._build("architecture", unit.payload["entrant"], dataset.shape)
         network.load_state_dict(load_file(folder / WEIGHTS))

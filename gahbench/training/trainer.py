@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -223,13 +224,18 @@ class Trainer:
         parts = self.training.validations
         return int(before * parts) != int(min(self._fraction(), 1.0) * parts)
 
+    def _finite(self, loss: Tensor) -> float:
+        value: float = loss.item()
+        if not math.isfinite(value):
+            raise Diverged(f"the loss is {value} after {self._step} steps; try a lower learning_rate or clip")
+        return value
+
     def _validate(self, loss: Tensor) -> None:
-        if not bool(loss.isfinite()):
-            raise Diverged(f"the loss is {loss.item()} after {self._step} steps; try a lower learning_rate or clip")
+        value = self._finite(loss)
         available = self.dataset.available("validation")
         wanted = self.training.validation_images
         count = wanted if available is None else min(wanted, available)
-        row: dict[str, float] = {"step": self._step, "seconds": self._seconds, "loss": loss.item()}
+        row: dict[str, float] = {"step": self._step, "seconds": self._seconds, "loss": value}
         if count:
             clean = self.dataset.images("validation", count)
             evaluation = Evaluation(Trained(self.kept, self.device), clean, self.sigmas, 0, "validation")
@@ -241,9 +247,7 @@ class Trainer:
 
     def _report(self, loss: Tensor, steps_per_second: float) -> None:
         fraction = min(self._fraction(), 1.0)
-        value = loss.item()
-        if not value == value or value in (float("inf"), float("-inf")):
-            raise Diverged(f"the loss is {value} after {self._step} steps; try a lower learning_rate or clip")
+        value = self._finite(loss)
         recent = (
             [number for name, number in self._history[-1].items() if name.startswith("psnr@")] if self._history else []
         )
