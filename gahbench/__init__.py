@@ -16,13 +16,22 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from gahbench.contracts import Basis, Dataset, Engine, Metric, Optimum, Reference, Scores
-from gahbench.errors import DataError, GahbenchError, ParameterError, PluginError, ResultsError, SuiteError
+from gahbench.contracts import Basis, Card, Dataset, Engine, Metric, Optimum, Reference, Scores, Truth
+from gahbench.errors import (
+    DataError,
+    GahbenchError,
+    OptimumError,
+    ParameterError,
+    PluginError,
+    ResultsError,
+    SuiteError,
+)
 from gahbench.hookspecs import hookimpl
 from gahbench.parameters import Names
 
 if TYPE_CHECKING:
     from gahbench.api import check, create, load_results, plan_suite, run
+    from gahbench.optima import Posterior, TrueBasis
     from gahbench.registry import Registry
     from gahbench.results import Results
 
@@ -30,8 +39,10 @@ __version__ = "0.1.0"
 
 #: Names that are imported when first used, since what they need takes long to import.
 _LAZY = {
+    "Posterior": "gahbench.optima",
     "Registry": "gahbench.registry",
     "Results": "gahbench.results",
+    "TrueBasis": "gahbench.optima",
     "check": "gahbench.api",
     "create": "gahbench.api",
     "load_results": "gahbench.api",
@@ -41,6 +52,7 @@ _LAZY = {
 
 __all__ = [
     "Basis",
+    "Card",
     "DataError",
     "Dataset",
     "Engine",
@@ -48,14 +60,18 @@ __all__ = [
     "Metric",
     "Names",
     "Optimum",
+    "OptimumError",
     "ParameterError",
     "PluginError",
+    "Posterior",
     "Reference",
     "Registry",
     "Results",
     "ResultsError",
     "Scores",
     "SuiteError",
+    "TrueBasis",
+    "Truth",
     "check",
     "create",
     "hookimpl",

@@ -8,9 +8,11 @@ denoised image. Everywhere, images are float32 tensors of shape (N, C, H, W) in 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+
+from gahbench.errors import OptimumError
 
 if TYPE_CHECKING:
     import torch
@@ -18,12 +20,15 @@ if TYPE_CHECKING:
 
     from gahbench.evaluation import Evaluation
     from gahbench.jobs import Job
+    from gahbench.optima import Posterior, TrueBasis
 
-Split = Literal["train", "validation", "test"]
+Split = Literal["train", "validation", "test", "A", "B"]
 Shape = tuple[int, int, int]
-DenoiserKind = Literal["trained", "classical", "oracle", "optimal"]
+OptimumKind = Literal["exact", "bracket", "rate", "none"]
+DenoiserKind = Literal["trained", "classical", "oracle", "optimal", "bound"]
 
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+#: The splits; no two of them share an image, but that A and B are disjoint halves of ``train`` where that ends.
+SPLITS: tuple[Split, ...] = ("train", "validation", "test", "A", "B")
 
 
 @dataclass(frozen=True)
@@ -40,14 +45,23 @@ class Optimum:
         coefficients decay as k^-(alpha+1) (Kadkhodaie 2024, equation 13).
     """
 
-    kind: Literal["exact", "bracket", "rate", "none"] = "none"
+    kind: OptimumKind = "none"
     slope: float | None = None
+
+
+@dataclass(frozen=True)
+class Card:
+    """Where images come from, and what one may do with them, a sentence each."""
+
+    origin: str = "not stated"
+    licence: str = "not stated"
 
 
 class Dataset(ABC):
     """An image family with its parameters.
 
-    The images are deterministic and prefix-stable: the first k of n are the k.
+    The images are deterministic and prefix-stable: the first k of n are the k. A family whose optimum is ``exact``
+    has a :meth:`posterior`; one whose optimum is a ``bracket`` has a :meth:`lower_bound` and its :meth:`genie`.
     """
 
     #: Parameters that the label of this dataset always shows, default or not.
@@ -82,9 +96,98 @@ class Dataset(ABC):
         """What is known about the best possible denoiser on this family."""
         return Optimum()
 
+    @property
+    def card(self) -> Card:
+        """Origin and licence of the images."""
+        return Card()
+
+    def posterior(self, noisy: Tensor, sigma: float) -> Posterior:
+        """Return mean and spread of the clean images given the noisy ones; only where the optimum is ``exact``.
+
+        Parameters
+        ----------
+        noisy
+            Shape (N, C, H, W).
+        sigma
+            Standard deviation of the noise, greater than 0.
+
+        Raises
+        ------
+        OptimumError
+            If the optimum is not exact, or cannot be computed accurately for one of these images.
+        """
+        raise OptimumError(f"{type(self).__name__}: no posterior is known; its optimum is '{self.optimum.kind}'")
+
+    def lower_bound(self, split: Split, count: int, sigma: float, start: int = 0) -> Tensor:
+        """Return what no denoiser's expected error can be below; only where the optimum is a ``bracket``.
+
+        It is the expected error of a genie that is told part of what an image was drawn from.
+
+        Returns
+        -------
+        Tensor
+            Mean squared error per pixel, shape (count,), float64, for images ``start`` to ``start + count`` of a split:
+            expected over the noise and over what the genie is not told.
+
+        Raises
+        ------
+        OptimumError
+            If no bound is known.
+        """
+        raise OptimumError(f"{type(self).__name__}: no lower bound is known; its optimum is '{self.optimum.kind}'")
+
+    def genie(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> Tensor:
+        """Return what the genie of :meth:`lower_bound` makes of the noisy images ``start`` and on of a split.
+
+        Parameters
+        ----------
+        noisy
+            Shape (N, C, H, W).
+        sigma
+            Standard deviation of the noise, greater than 0.
+
+        Raises
+        ------
+        OptimumError
+            If no bound is known.
+        """
+        raise OptimumError(f"{type(self).__name__}: no genie is known; its optimum is '{self.optimum.kind}'")
+
+    def true_basis(self, split: Split, count: int, start: int = 0) -> TrueBasis | None:
+        """Return the basis in which the best denoiser shrinks each image; ``None`` where it is not known."""
+        return None
+
     def fingerprint(self) -> str | None:
         """Return the SHA-256 of the pixels for images that come from files; it becomes part of every key."""
         return None
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What noisy images were made from.
+
+    Parameters
+    ----------
+    clean
+        The clean images, shape (N, C, H, W).
+    dataset
+        The dataset that they are from.
+    split, start
+        Which of its images they are: ``start`` to ``start + N`` of a split.
+    """
+
+    clean: Tensor
+    dataset: Dataset | None = None
+    split: Split = "test"
+    start: int = 0
+
+    def __len__(self) -> int:
+        return len(self.clean)
+
+    def batches(self, size: int) -> Iterator[Truth]:
+        """Yield the truth of at most ``size`` images at a time."""
+        for first in range(0, len(self), size):
+            yield replace(self, clean=self.clean[first : first + size], start=self.start + first)
 
 
 class Denoiser(Protocol):
@@ -92,17 +195,21 @@ class Denoiser(Protocol):
 
     kind: DenoiserKind
 
-    def denoise(self, noisy: Tensor, sigma: float, clean: Tensor) -> Tensor:
-        """Return the denoised images, shape (N, C, H, W); only an oracle may look at ``clean``."""
+    def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
+        """Return the denoised images, shape (N, C, H, W)."""
         ...
 
-    def risk(self, clean: Tensor, sigma: float) -> Tensor | None:
+    def risk(self, truth: Truth, sigma: float) -> Tensor | None:
         """Return the expected mean squared error per pixel of each image, shape (N,), where it has a closed form."""
         ...
 
 
 class Reference(ABC):
-    """A denoiser that is not trained: classical, oracle (sees the clean image) or optimal."""
+    """A denoiser that is not trained.
+
+    Its ``kind`` says what it may know of the truth: ``classical`` nothing, ``oracle`` the clean image, ``optimal`` the
+    dataset, ``bound`` all: it bounds what others can do.
+    """
 
     kind: DenoiserKind = "classical"
     always_shown: ClassVar[tuple[str, ...]] = ()
@@ -110,8 +217,12 @@ class Reference(ABC):
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ValueError``, saying what is accepted, for images (C, H, W) that it cannot denoise."""
 
+    def is_known_on(self, dataset: Dataset) -> bool:
+        """Return whether it exists on this dataset; where it does not, a suite leaves its row out."""
+        return True
+
     @abstractmethod
-    def denoise(self, noisy: Tensor, sigma: float, clean: Tensor) -> Tensor:
+    def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
         """Return the denoised images.
 
         Parameters
@@ -120,11 +231,11 @@ class Reference(ABC):
             Shape (N, C, H, W).
         sigma
             Standard deviation of the noise.
-        clean
-            The clean images, which only a reference of kind ``oracle`` may use.
+        truth
+            What the images were made from: only as much as the ``kind`` allows may be used.
         """
 
-    def risk(self, clean: Tensor, sigma: float) -> Tensor | None:
+    def risk(self, truth: Truth, sigma: float) -> Tensor | None:
         """Return the expected mean squared error per pixel of each image, shape (N,), where it has a closed form."""
         return None
 

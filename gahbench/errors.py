@@ -26,6 +26,10 @@ class DataError(GahbenchError):
     """Images are missing, unreadable, or too few."""
 
 
+class OptimumError(GahbenchError):
+    """What is asked of a dataset's optimum is not known, or cannot be computed accurately enough."""
+
+
 class ResultsError(GahbenchError):
     """A results folder is unreadable, in use, or belongs to something else."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Denoiser, Shape
+from gahbench.contracts import Dataset, Denoiser, Shape, Split, Truth
 from gahbench.noise import derive_seed, evaluation_noise
 
 #: Images are denoised in batches of about this many pixels, which bounds the memory of any network.
@@ -29,13 +29,16 @@ class Evaluation:
         Noise levels, in the units of the images.
     noise_seed, split
         Name the draw of the noise, which depends on nothing else but the noise level and the image.
+    dataset
+        Where the images are from: the first of its split.
     """
 
     denoiser: Denoiser
     clean: Tensor
     sigmas: Sequence[float]
     noise_seed: int = 0
-    split: str = "test"
+    split: Split = "test"
+    dataset: Dataset | None = None
     _denoised: dict[float, Tensor] = field(default_factory=dict, repr=False)
 
     def noisy(self, sigma: float) -> Tensor:
@@ -51,18 +54,23 @@ class Evaluation:
                 # For denoisers that draw random numbers of their own.
                 torch.manual_seed(derive_seed("noise", self.noise_seed, self.split, float(sigma), "denoiser"))
                 batches = [
-                    self._checked(self.denoiser.denoise(batch, sigma, clean), batch)
-                    for batch, clean in zip(torch.split(noisy, size), torch.split(self.clean, size), strict=True)
+                    self._checked(self.denoiser.denoise(batch, sigma, truth), batch)
+                    for batch, truth in zip(torch.split(noisy, size), self.truth.batches(size), strict=True)
                 ]
             self._denoised[sigma] = torch.cat(batches).float()
         return self._denoised[sigma]
 
     def risk(self, sigma: float) -> Tensor | None:
         """Return the closed-form expected mean squared error per pixel of each image, shape (N,), if there is one."""
-        risk = self.denoiser.risk(self.clean, sigma)
+        risk = self.denoiser.risk(self.truth, sigma)
         if risk is not None and risk.shape != (len(self.clean),):
             raise ValueError(f"risk returned shape {tuple(risk.shape)} for {len(self.clean)} images")
         return risk
+
+    @property
+    def truth(self) -> Truth:
+        """What the noisy images are made from."""
+        return Truth(self.clean, self.dataset, self.split)
 
     @property
     def shape(self) -> Shape:

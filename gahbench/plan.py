@@ -188,10 +188,14 @@ def _describe_dataset(configured: Configured, dataset: Dataset) -> dict[str, Any
     description = configured.identity
     fingerprint = dataset.fingerprint()
     if fingerprint is not None:
-        # Where the files lie does not matter once it is known what is in them.
-        parameters = {name: value for name, value in configured.parameters.items() if name != "path"}
-        description = {**description, "parameters": parameters}
+        description = _without_paths(description)
     return {**description, "fingerprint": fingerprint}
+
+
+def _without_paths(identity: dict[str, Any]) -> dict[str, Any]:
+    """Leave out where files lie, which does not matter once it is known what is in them."""
+    parameters = {name: value for name, value in identity["parameters"].items() if name != "path"}
+    return {**identity, "parameters": parameters, "nested": [_without_paths(inner) for inner in identity["nested"]]}
 
 
 def _recipe_of(configured: Configured) -> dict[str, Any]:

@@ -135,7 +135,13 @@ class Configured:
     plugin: Plugin
     parameters: dict[str, Any]
     label: str
-    nested: tuple[Configured, ...] = ()
+    #: The plugins that its parameters name, by parameter.
+    nested: dict[str, Configured] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """Name and parameters as :func:`gahbench.spec.parse_spec` reads them: the label, with whole paths."""
+        return _written(self.plugin, self.parameters, whole_paths=True)
 
     @functools.cached_property
     def identity(self) -> dict[str, Any]:
@@ -144,9 +150,9 @@ class Configured:
             "kind": self.kind,
             "name": self.plugin.name,
             "preset": self.plugin.preset,
-            "parameters": self.parameters,
+            "parameters": self.parameters | {name: inner.label for name, inner in self.nested.items()},
             "source": self.plugin.digest,
-            "nested": [inner.identity for inner in self.nested],
+            "nested": [inner.identity for inner in self.nested.values()],
         }
 
     @property
@@ -250,17 +256,19 @@ class Registry:
                 raise ParameterError(f"{plugin.where}: '{name}' is given twice")
             given[name] = value
         resolved = resolve(plugin.parameters, given, plugin.where)
-        nested = []
+        nested: dict[str, Configured] = {}
         for parameter in plugin.parameters:
             if parameter.names and resolved[parameter.name] is not None:
                 try:
-                    nested.append(self.configure(cast(Kind, parameter.names), resolved[parameter.name]))
+                    inner = self.configure(cast(Kind, parameter.names), resolved[parameter.name])
                 except (ParameterError, PluginError) as error:
                     raise type(error)(
                         f"{plugin.where}: {parameter.name}={resolved[parameter.name]}: {error}"
                     ) from error
-                resolved[parameter.name] = nested[-1].label
-        return Configured(plugin, resolved, _label(plugin, resolved), tuple(nested))
+                nested[parameter.name] = inner
+                resolved[parameter.name] = inner.text
+        shown = resolved | {name: inner.label for name, inner in nested.items()}
+        return Configured(plugin, resolved, _written(plugin, shown), nested)
 
     def create(self, kind: Kind, spec: Spec | str, shape: tuple[int, int, int] | None = None, **keywords: Any) -> Any:
         """Build a plugin by name and parameters."""
@@ -311,7 +319,7 @@ def _registrar(kind: Kind, origin: str, found: list[Plugin]) -> Any:
     return register
 
 
-def _label(plugin: Plugin, resolved: dict[str, Any]) -> str:
+def _written(plugin: Plugin, resolved: dict[str, Any], whole_paths: bool = False) -> str:
     """Write a configured plugin canonically: what differs from the defaults, and what it always shows."""
     factory = plugin.factory
     shown = getattr(factory, "always_shown", ())
@@ -320,7 +328,7 @@ def _label(plugin: Plugin, resolved: dict[str, Any]) -> str:
         value = resolved[parameter.name]
         always = value is not None and (parameter.name in shown or parameter.required)
         if always or value != parameter.default:
-            if parameter.name == "path" and value is not None:
+            if parameter.name == "path" and value is not None and not whole_paths:
                 # The file's name says enough; the folders above it are one machine's.
                 value = Path(value).name
             bare = place == 0 and isinstance(value, str)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gahbench.contracts import DenoiserKind
+from gahbench.contracts import DenoiserKind, Truth
 
 
 class Trained:
@@ -25,7 +25,7 @@ class Trained:
         self.device = torch.device(device)
         self.network = network.to(self.device).eval()
 
-    def denoise(self, noisy: Tensor, sigma: float, clean: Tensor) -> Tensor:
+    def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
         """Return the denoised images, shape (N, C, H, W), on the CPU.
 
         Raises
@@ -38,6 +38,6 @@ class Trained:
             denoised: Tensor = self.network(noisy.to(self.device), levels)
         return denoised.float().cpu()
 
-    def risk(self, clean: Tensor, sigma: float) -> Tensor | None:
+    def risk(self, truth: Truth, sigma: float) -> Tensor | None:
         """Return ``None``: the expected error of a network has no closed form."""
         return None

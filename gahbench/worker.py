@@ -169,7 +169,7 @@ class Worker:
         dataset = self.dataset(payload)
         clean = dataset.images(payload["split"], payload["images"])
         evaluation = Evaluation(
-            self._denoiser(unit, dataset), clean, payload["sigmas"], payload["noise_seed"], payload["split"]
+            self._denoiser(unit, dataset), clean, payload["sigmas"], payload["noise_seed"], payload["split"], dataset
         )
         self._evaluation = (same, evaluation)
         return evaluation

@@ -153,7 +153,7 @@ def test_describe_shows_a_plugin_that_needs_a_parameter(call, tmp_path):
     file.write_text(
         "import gahbench\n@gahbench.hookimpl\ndef register_references(register):\n    register('needs', Needs)\n"
         "class Needs(gahbench.Reference):\n"
-        "    def __init__(self, strength: float): ...\n    def denoise(self, noisy, sigma, clean): return noisy\n"
+        "    def __init__(self, strength: float): ...\n    def denoise(self, noisy, sigma, truth): return noisy\n"
     )
     status, printed, _ = call("describe", "needs", "--plugins-dir", file)
     assert status == 0

@@ -19,7 +19,7 @@ def register_references(register):
         "Halves the image."
         def __init__(self, factor: float = 0.5):
             self.factor = factor
-        def denoise(self, noisy, sigma, clean):
+        def denoise(self, noisy, sigma, truth):
             return self.factor * noisy
 """
 

@@ -50,7 +50,7 @@ def test_everyone_sees_the_same_images_and_noise(write_suite, tmp_path):
         "    register('again', Again)\n"
         "    register('twice', Again)\n"
         "class Again(gahbench.Reference):\n"
-        "    def denoise(self, noisy, sigma, clean):\n"
+        "    def denoise(self, noisy, sigma, truth):\n"
         "        return noisy\n"
     )
     scores = run(write_suite(), tmp_path / "out", entrants=["again", "twice"], plugins=[file]).scores

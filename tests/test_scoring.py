@@ -41,10 +41,10 @@ def test_what_is_no_scores_is_refused():
 
 
 class Flat(Reference):
-    def denoise(self, noisy, sigma, clean):
+    def denoise(self, noisy, sigma, truth):
         return noisy.mean(dim=(1, 2, 3), keepdim=True)
 
-    def risk(self, clean, sigma):
+    def risk(self, truth, sigma):
         return torch.zeros(())
 
 

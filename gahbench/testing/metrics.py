@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from gahbench.contracts import Metric, Reference, Scores
+from gahbench.contracts import Metric, Reference, Scores, Truth
 from gahbench.evaluation import Evaluation
 from gahbench.registry import Configured
 from gahbench.scoring import checked
@@ -23,8 +23,8 @@ class _Shrinks(Reference):
     def __init__(self, share: float) -> None:
         self.share = share
 
-    def denoise(self, noisy: Tensor, sigma: float, clean: Tensor) -> Tensor:
-        return clean + self.share * (noisy - clean)
+    def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
+        return truth.clean + self.share * (noisy - truth.clean)
 
 
 def check_metric(configured: Configured) -> Iterator[Finding]:

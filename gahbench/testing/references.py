@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 
-from gahbench.contracts import Reference
-from gahbench.registry import Configured
+from gahbench.contracts import Reference, Shape, Truth
+from gahbench.registry import Configured, default_registry
 from gahbench.testing.findings import Finding
 from gahbench.testing.samples import sample_images, sample_noise
 
 SHAPE = (1, 32, 32)
 SIGMA = 0.1
+COUNT = 4
 DRAWS = 200
+#: Where references that know the dataset are tried, if they are known there.
+FAMILIES = ("discs[size=16]", "c-alpha[size=16]")
 
 
 def check_reference(configured: Configured) -> Iterator[Finding]:
@@ -22,36 +26,62 @@ def check_reference(configured: Configured) -> Iterator[Finding]:
     if not isinstance(reference, Reference):
         yield Finding("is a gahbench.Reference", False, f"it is a {type(reference).__name__}")
         return
-    for shape in (SHAPE, (3, 32, 32)):
-        reference.check_shape(shape)
-        clean = sample_images(4, shape)
-        noisy = clean + sample_noise(clean, SIGMA)
-        denoised = reference.denoise(noisy, SIGMA, clean)
+    samples = list(_samples(reference))
+    if not samples:
+        yield Finding("is known on a dataset", None, f"not on {', '.join(FAMILIES)}: nothing to try it on")
+        return
+    for truth in samples:
+        noisy = truth.clean + sample_noise(truth.clean, SIGMA)
+        denoised = reference.denoise(noisy, SIGMA, truth)
         same = denoised.shape == noisy.shape
-        yield Finding(f"returns the shape it got, {shape[0]} channels", same, f"{tuple(denoised.shape)}")
+        channels = truth.clean.shape[1]
+        yield Finding(f"returns the shape it got, {channels} channels", same, f"{tuple(denoised.shape)}")
         if not same:
             return
         yield Finding("returns finite float32", denoised.dtype == torch.float32 and bool(denoised.isfinite().all()))
-    clean = sample_images(4, SHAPE)
-    noisy = clean + sample_noise(clean, SIGMA)
-    denoised = reference.denoise(noisy, SIGMA, clean)
-    yield Finding("is deterministic", torch.equal(denoised, reference.denoise(noisy, SIGMA, clean)))
-    alone = torch.cat([reference.denoise(noisy[i : i + 1], SIGMA, clean[i : i + 1]) for i in range(4)])
-    yield Finding("treats each image of a batch alone", torch.allclose(alone, denoised, atol=1e-5))
-    if reference.kind != "oracle":
-        blind = torch.equal(denoised, reference.denoise(noisy, SIGMA, clean.flip(0)))
+    truth = samples[0]
+    noisy = truth.clean + sample_noise(truth.clean, SIGMA)
+    denoised = reference.denoise(noisy, SIGMA, truth)
+    yield Finding("is deterministic", torch.equal(denoised, reference.denoise(noisy, SIGMA, truth)))
+    alone = [reference.denoise(noisy[i : i + 1], SIGMA, one) for i, one in enumerate(truth.batches(1))]
+    yield Finding("treats each image of a batch alone", torch.allclose(torch.cat(alone), denoised, atol=1e-5))
+    if reference.kind not in ("oracle", "bound"):
+        other = replace(truth, clean=truth.clean.flip(0), start=truth.start + 1)
+        blind = torch.equal(denoised, reference.denoise(noisy, SIGMA, other))
         detail = "" if blind else "it looks at the clean image; its kind must be 'oracle'"
         yield Finding("does not look at the clean image", blind, detail)
-    risk = reference.risk(clean[:1], SIGMA)
-    if risk is not None:
-        yield _risk(reference, clean[:1], float(risk[0]))
+    if reference.kind == "bound":
+        # Its closed form is expected over what its genie is not told, and not of this one image.
+        yield _bounds(reference, truth)
+    elif (risk := reference.risk(first := next(truth.batches(1)), SIGMA)) is not None:
+        yield _risk(reference, first, float(risk[0]))
 
 
-def _risk(reference: Reference, clean: torch.Tensor, risk: float) -> Finding:
+def _samples(reference: Reference) -> Iterator[Truth]:
+    """Yield images to try it on: grey and colour ones, or those of a family that it is known on."""
+    shapes: tuple[Shape, ...] = (SHAPE, (3, 32, 32))
+    if reference.kind not in ("optimal", "bound"):
+        for shape in shapes:
+            reference.check_shape(shape)
+            yield Truth(sample_images(COUNT, shape))
+        return
+    for family in FAMILIES:
+        dataset = default_registry().create("dataset", family)
+        if reference.is_known_on(dataset):
+            yield Truth(dataset.images("test", COUNT), dataset)
+
+
+def _bounds(reference: Reference, truth: Truth) -> Finding:
+    risk = reference.risk(truth, SIGMA)
+    sound = risk is not None and risk.shape == (len(truth),) and bool(((risk > 0) & (risk <= SIGMA**2)).all())
+    return Finding("the bound of every image lies between 0 and sigma^2", sound, f"{risk}")
+
+
+def _risk(reference: Reference, truth: Truth, risk: float) -> Finding:
     """Compare the closed form with a Monte Carlo mean, at four standard errors."""
-    copies = clean.expand(DRAWS, *clean.shape[1:])
+    copies = truth.clean.expand(DRAWS, *truth.clean.shape[1:])
     noisy = copies + sample_noise(copies, SIGMA, draw=1)
-    errors = (reference.denoise(noisy, SIGMA, copies) - copies).square().mean(dim=(1, 2, 3))
+    errors = (reference.denoise(noisy, SIGMA, replace(truth, clean=copies)) - copies).square().mean(dim=(1, 2, 3))
     mean, error = float(errors.mean()), float(errors.std() / DRAWS**0.5)
     passed = abs(mean - risk) < 4 * error + 1e-9
     return Finding("closed-form risk agrees with Monte Carlo", passed, f"{risk:.3e}, {mean:.3e} ± {error:.0e}")

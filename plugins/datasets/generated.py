@@ -7,7 +7,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Dataset, Split
+from gahbench.contracts import Card, Dataset, Split
 from gahbench.noise import BLOCK, generator
 
 
@@ -42,6 +42,11 @@ class Generated(Dataset):
         self.family = family
         self.seed = seed
         self._last: tuple[tuple[str, int], Tensor] | None = None
+
+    @property
+    def card(self) -> Card:
+        """Origin and licence: images that anyone can draw again."""
+        return Card(f"drawn by gahbench from the seed {self.seed}, as many as one likes", "none needed")
 
     @abstractmethod
     def draw(self, generator: torch.Generator, count: int) -> Tensor:

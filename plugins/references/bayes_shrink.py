@@ -6,7 +6,7 @@ from typing import Annotated
 
 from torch import Tensor
 
-from gahbench.contracts import Shape
+from gahbench.contracts import Shape, Truth
 from gahbench.parameters import Names
 
 from .shrinkage import Shrinkage
@@ -29,7 +29,7 @@ class BayesShrink(Shrinkage):
     def __init__(self, basis: Annotated[str, Names("basis")] = "sym4") -> None:
         super().__init__(basis)
 
-    def denoise(self, noisy: Tensor, sigma: float, clean: Tensor) -> Tensor:
+    def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
         """Return the denoised images, shape (N, C, H, W)."""
         coefficients = self.basis.analysis(noisy)
         _, channels, height, width = noisy.shape

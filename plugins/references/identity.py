@@ -5,16 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Reference
+from gahbench.contracts import Reference, Truth
 
 
 class Identity(Reference):
     """The noisy image as it is: the floor of every table, with output PSNR equal to input PSNR."""
 
-    def denoise(self, noisy: Tensor, sigma: float, clean: Tensor) -> Tensor:
+    def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
         """Return the noisy images, shape (N, C, H, W)."""
         return noisy
 
-    def risk(self, clean: Tensor, sigma: float) -> Tensor:
+    def risk(self, truth: Truth, sigma: float) -> Tensor:
         """Return sigma^2 for each image, shape (N,)."""
-        return torch.full((len(clean),), sigma**2, dtype=torch.float64, device=clean.device)
+        return torch.full((len(truth),), sigma**2, dtype=torch.float64, device=truth.clean.device)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from torch import Tensor
 
-from gahbench.contracts import DenoiserKind
+from gahbench.contracts import DenoiserKind, Truth
 from gahbench.parameters import Names
 
 from .shrinkage import Shrinkage
@@ -30,14 +30,14 @@ class OracleThreshold(Shrinkage):
     def __init__(self, basis: Annotated[str, Names("basis")] = "sym4") -> None:
         super().__init__(basis)
 
-    def denoise(self, noisy: Tensor, sigma: float, clean: Tensor) -> Tensor:
+    def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
         """Return the denoised images, shape (N, C, H, W)."""
-        kept = self.basis.analysis(clean).abs() > sigma
+        kept = self.basis.analysis(truth.clean).abs() > sigma
         return self.basis.synthesis(self.basis.analysis(noisy) * kept)
 
-    def risk(self, clean: Tensor, sigma: float) -> Tensor:
+    def risk(self, truth: Truth, sigma: float) -> Tensor:
         """Return the expected mean squared error per pixel of each image, shape (N,), float64."""
-        energy = self.basis.analysis(clean.double()).square()
+        energy = self.basis.analysis(truth.clean.double()).square()
         return energy.clamp(max=sigma**2).flatten(1).mean(1)
 
 
@@ -58,14 +58,14 @@ class OracleShrink(Shrinkage):
     def __init__(self, basis: Annotated[str, Names("basis")] = "sym4") -> None:
         super().__init__(basis)
 
-    def denoise(self, noisy: Tensor, sigma: float, clean: Tensor) -> Tensor:
+    def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
         """Return the denoised images, shape (N, C, H, W)."""
-        weights = shrinkage_weights(self.basis.analysis(clean), sigma)
+        weights = shrinkage_weights(self.basis.analysis(truth.clean), sigma)
         return self.basis.synthesis(self.basis.analysis(noisy) * weights)
 
-    def risk(self, clean: Tensor, sigma: float) -> Tensor:
+    def risk(self, truth: Truth, sigma: float) -> Tensor:
         """Return the expected mean squared error per pixel of each image, shape (N,), float64."""
-        weights = shrinkage_weights(self.basis.analysis(clean.double()), sigma)
+        weights = shrinkage_weights(self.basis.analysis(truth.clean.double()), sigma)
         return sigma**2 * weights.flatten(1).mean(1)
 
 

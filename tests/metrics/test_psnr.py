@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from gahbench.contracts import Truth
 from gahbench.evaluation import Evaluation
 from gahbench_plugins.metrics.psnr import Psnr
 from gahbench_plugins.references.bayes_shrink import BayesShrink
@@ -13,10 +14,10 @@ class Shift:
 
     kind = "trained"
 
-    def denoise(self, noisy, sigma, clean):
-        return clean + sigma * torch.arange(1, len(clean) + 1)[:, None, None, None]
+    def denoise(self, noisy, sigma, truth):
+        return truth.clean + sigma * torch.arange(1, len(truth) + 1)[:, None, None, None]
 
-    def risk(self, clean, sigma):
+    def risk(self, truth, sigma):
         return None
 
 
@@ -34,7 +35,7 @@ def test_is_minus_ten_log_of_the_mean_squared_error():
 def test_uses_the_expected_error_where_it_is_known():
     assert Psnr().score(Evaluation(Identity(), CLEAN, [0.1])).value == pytest.approx([20.0] * 3, abs=1e-12)
     oracle = OracleShrink()
-    expected = -10 * oracle.risk(CLEAN, 0.1).log10()
+    expected = -10 * oracle.risk(Truth(CLEAN), 0.1).log10()
     assert Psnr().score(Evaluation(oracle, CLEAN, [0.1])).value == pytest.approx(expected.tolist())
 
 

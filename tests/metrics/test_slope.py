@@ -18,10 +18,10 @@ class PowerLaw:
     kind = "oracle"
     rates = torch.tensor([0.5, 2 / 3, 0.8, 1.0], dtype=torch.float64)
 
-    def denoise(self, noisy, sigma, clean):
+    def denoise(self, noisy, sigma, truth):
         return noisy
 
-    def risk(self, clean, sigma):
+    def risk(self, truth, sigma):
         return torch.arange(1, 5) * sigma ** (2 * self.rates)
 
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from gahbench.contracts import Truth
 from gahbench.registry import default_registry
 from gahbench_plugins.datasets.c_alpha import CAlpha
 from gahbench_plugins.references.bayes_shrink import BayesShrink
@@ -18,7 +19,7 @@ def test_agrees_with_scikit_image_where_borders_do_not_matter(sigma):
     restoration = pytest.importorskip("skimage.restoration")
     # Haar on sides that are powers of two never looks beyond the border, so the boundary rules agree.
     images = noisy(sigma).double().clamp(0, 1)
-    ours = BayesShrink("wavelet[haar,levels=3]").denoise(images, sigma, CLEAN)
+    ours = BayesShrink("wavelet[haar,levels=3]").denoise(images, sigma, Truth(CLEAN))
     for image, denoised in zip(images[:, 0].numpy(), ours[:, 0].numpy(), strict=True):
         theirs = restoration.denoise_wavelet(
             image, sigma=sigma, wavelet="haar", mode="soft", wavelet_levels=3, method="BayesShrink", rescale_sigma=True
@@ -34,7 +35,7 @@ def test_threshold_by_hand():
     coefficients[..., 2:, :2] = 0.05
     sigma = 0.2
     reference = BayesShrink("wavelet[haar,levels=1]")
-    shrunk = basis.analysis(reference.denoise(basis.synthesis(coefficients), sigma, coefficients))
+    shrunk = basis.analysis(reference.denoise(basis.synthesis(coefficients), sigma, Truth(coefficients)))
     threshold = 0.04 / ((1 + 1 + 0.25 + 0.01) / 4 - 0.04) ** 0.5
     expected = torch.zeros_like(coefficients)
     expected[..., :2, :2] = 0.3
@@ -45,33 +46,33 @@ def test_threshold_by_hand():
 
 def test_does_not_look_at_the_clean_image():
     reference = BayesShrink()
-    first = reference.denoise(noisy(0.1), 0.1, CLEAN)
-    assert torch.equal(first, reference.denoise(noisy(0.1), 0.1, torch.full_like(CLEAN, float("nan"))))
+    first = reference.denoise(noisy(0.1), 0.1, Truth(CLEAN))
+    assert torch.equal(first, reference.denoise(noisy(0.1), 0.1, Truth(torch.full_like(CLEAN, float("nan")))))
     assert reference.kind == "classical"
-    assert reference.risk(CLEAN, 0.1) is None
+    assert reference.risk(Truth(CLEAN), 0.1) is None
 
 
 def test_batch_is_loop_and_channels_are_independent():
     reference = BayesShrink("db2")
     images = noisy(0.1)
-    together = reference.denoise(images, 0.1, CLEAN)
-    apart = torch.cat([reference.denoise(image[None], 0.1, image[None]) for image in images])
+    together = reference.denoise(images, 0.1, Truth(CLEAN))
+    apart = torch.cat([reference.denoise(image[None], 0.1, Truth(image[None])) for image in images])
     torch.testing.assert_close(together, apart)
     channels = images.reshape(2, 4, 32, 32)
-    torch.testing.assert_close(reference.denoise(channels, 0.1, channels).reshape(8, 1, 32, 32), together)
+    torch.testing.assert_close(reference.denoise(channels, 0.1, Truth(channels)).reshape(8, 1, 32, 32), together)
 
 
 @pytest.mark.parametrize("basis", ["sym4", "dct", "haar"])
 def test_denoises_but_never_beats_the_oracle_in_the_same_basis(basis):
     sigma = 0.1
-    error = (BayesShrink(basis).denoise(noisy(sigma), sigma, CLEAN) - CLEAN).square().mean()
-    oracle = default_registry().create("reference", f"oracle-shrink[{basis}]").risk(CLEAN, sigma).mean()
+    error = (BayesShrink(basis).denoise(noisy(sigma), sigma, Truth(CLEAN)) - CLEAN).square().mean()
+    oracle = default_registry().create("reference", f"oracle-shrink[{basis}]").risk(Truth(CLEAN), sigma).mean()
     assert oracle < error < sigma**2 / 3
 
 
 def test_limits():
     for sigma in (0.0, 1e-6):
-        torch.testing.assert_close(BayesShrink().denoise(CLEAN, sigma, CLEAN), CLEAN, atol=1e-4, rtol=0)
+        torch.testing.assert_close(BayesShrink().denoise(CLEAN, sigma, Truth(CLEAN)), CLEAN, atol=1e-4, rtol=0)
     flat = torch.full((1, 1, 16, 16), 0.5)
     for sigma in (0.0, 0.1):
-        torch.testing.assert_close(BayesShrink().denoise(flat, sigma, flat), flat)
+        torch.testing.assert_close(BayesShrink().denoise(flat, sigma, Truth(flat)), flat)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from gahbench.contracts import Basis
+from gahbench.contracts import Basis, Truth
 from gahbench.errors import ParameterError
 from gahbench.registry import default_registry
 from gahbench_plugins.bases.pixel import Pixel
@@ -21,28 +21,28 @@ def test_closed_form_risk_agrees_with_monte_carlo(oracle, basis, sigma):
     generator = torch.Generator().manual_seed(0)
     clean = CLEAN.double().repeat(draws, 1, 1, 1)
     noise = torch.randn(clean.shape, generator=generator, dtype=torch.float64)
-    denoised = reference.denoise(clean + sigma * noise, sigma, clean)
+    denoised = reference.denoise(clean + sigma * noise, sigma, Truth(clean))
     errors = (denoised - clean).square().flatten(1).mean(1).reshape(draws, len(CLEAN))
     standard_error = errors.std(0) / draws**0.5
-    assert ((errors.mean(0) - reference.risk(CLEAN, sigma)).abs() < 4.5 * standard_error + 1e-12).all()
+    assert ((errors.mean(0) - reference.risk(Truth(CLEAN), sigma)).abs() < 4.5 * standard_error + 1e-12).all()
     assert (standard_error < 0.05 * errors.mean(0)).all()
 
 
 def test_closed_forms_on_a_known_image():
     clean = torch.tensor([[[[0.0, 0.1], [0.3, 1.0]]]])
     threshold, shrink = OracleThreshold("pixel"), OracleShrink("pixel")
-    assert threshold.risk(clean, 0.2).item() == pytest.approx((0 + 0.01 + 0.04 + 0.04) / 4)
+    assert threshold.risk(Truth(clean), 0.2).item() == pytest.approx((0 + 0.01 + 0.04 + 0.04) / 4)
     terms = [0, 0.04 * 0.01 / 0.05, 0.04 * 0.09 / 0.13, 0.04 * 1 / 1.04]
-    assert shrink.risk(clean, 0.2).item() == pytest.approx(sum(terms) / 4)
+    assert shrink.risk(Truth(clean), 0.2).item() == pytest.approx(sum(terms) / 4)
     noisy = torch.full((1, 1, 2, 2), 0.5)
-    assert threshold.denoise(noisy, 0.2, clean).flatten().tolist() == [0, 0, 0.5, 0.5]
+    assert threshold.denoise(noisy, 0.2, Truth(clean)).flatten().tolist() == [0, 0, 0.5, 0.5]
     weights = [0, 0.01 / 0.05, 0.09 / 0.13, 1 / 1.04]
-    assert shrink.denoise(noisy, 0.2, clean).flatten().tolist() == pytest.approx([0.5 * w for w in weights])
+    assert shrink.denoise(noisy, 0.2, Truth(clean)).flatten().tolist() == pytest.approx([0.5 * w for w in weights])
 
 
 @pytest.mark.parametrize("sigma", [1e-3, 0.02, 0.1, 1.0])
 def test_thresholding_is_within_a_factor_two_of_shrinkage(sigma):
-    threshold, shrink = OracleThreshold().risk(CLEAN, sigma), OracleShrink().risk(CLEAN, sigma)
+    threshold, shrink = OracleThreshold().risk(Truth(CLEAN), sigma), OracleShrink().risk(Truth(CLEAN), sigma)
     assert (shrink <= threshold).all()
     assert (threshold <= 2 * shrink).all()
     assert (threshold <= sigma**2).all()
@@ -52,13 +52,15 @@ def test_thresholding_is_within_a_factor_two_of_shrinkage(sigma):
 def test_limits(oracle):
     reference = oracle("sym4")
     for sigma in (0.0, 1e-9):
-        torch.testing.assert_close(reference.denoise(CLEAN, sigma, CLEAN), CLEAN, atol=1e-5, rtol=0)
-    assert reference.risk(CLEAN, 0.0).tolist() == [0] * 4
+        torch.testing.assert_close(reference.denoise(CLEAN, sigma, Truth(CLEAN)), CLEAN, atol=1e-5, rtol=0)
+    assert reference.risk(Truth(CLEAN), 0.0).tolist() == [0] * 4
     # Without noise to speak of, nothing can be shrunk; drowned in it, all is lost but the energy.
     generic = torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(reference.risk(generic, 1e-7), torch.full((2,), 1e-14).double(), rtol=1e-2, atol=0)
+    torch.testing.assert_close(
+        reference.risk(Truth(generic), 1e-7), torch.full((2,), 1e-14).double(), rtol=1e-2, atol=0
+    )
     energy = CLEAN.double().square().flatten(1).mean(1)
-    torch.testing.assert_close(reference.risk(CLEAN, 1e6), energy, rtol=1e-6, atol=0)
+    torch.testing.assert_close(reference.risk(Truth(CLEAN), 1e6), energy, rtol=1e-6, atol=0)
 
 
 @ORACLES
@@ -66,11 +68,11 @@ def test_batch_is_loop_and_every_channel_counts(oracle):
     clean = torch.rand(3, 2, 16, 16, generator=torch.Generator().manual_seed(0))
     noisy = clean + 0.1 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
     reference = oracle("db2")
-    together = reference.denoise(noisy, 0.1, clean)
-    apart = [reference.denoise(noisy[i : i + 1], 0.1, clean[i : i + 1]) for i in range(3)]
+    together = reference.denoise(noisy, 0.1, Truth(clean))
+    apart = [reference.denoise(noisy[i : i + 1], 0.1, Truth(clean[i : i + 1])) for i in range(3)]
     torch.testing.assert_close(together, torch.cat(apart))
-    channels = torch.stack([reference.risk(clean[:, c : c + 1], 0.1) for c in range(2)])
-    torch.testing.assert_close(reference.risk(clean, 0.1), channels.mean(0))
+    channels = torch.stack([reference.risk(Truth(clean[:, c : c + 1]), 0.1) for c in range(2)])
+    torch.testing.assert_close(reference.risk(Truth(clean), 0.1), channels.mean(0))
 
 
 @ORACLES
