@@ -5,11 +5,13 @@ Rules
 - PSNR is the mean over seeds and images of the PSNR of each image of the test split; without a noise level
   behind it, it is the mean over noise levels too, and that is what ranks.
 - Only what could be used in practice has a rank: kinds ``trained`` and ``classical``. Oracles, which see
-  the clean image, and optimal denoisers, which know the distribution, stand in place, by PSNR, without one.
+  the clean image, optimal denoisers, which know the distribution, and bounds, stand in place, by PSNR,
+  without one.
 - Ties: going down the ranked entrants, the first opens a tie group. The next one joins it unless the 95 %
   interval of its paired difference from the *first of the group* lies wholly above 0; then it opens the
   next group. A group shares the rank of its first, and the ranks that it uses up are skipped (1, 1, 3).
   Where there is no interval (one test image) only equal means tie.
+- Where a row stands for the optimum, others have their distance from it (:mod:`gahbench.optimality`).
 - The slope is fitted over all noise levels of the suite; the optimal slope holds as sigma tends to 0.
 - Entrants whose PSNR is unknown at some noise level come after those, unranked, and those that failed come
   last.
@@ -24,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gahbench.notes import notes_of
+from gahbench.optimality import PRACTICAL_KINDS, OptimumCheck, check_optimum, optimality_columns
 from gahbench.rates import fit_slope, input_psnr
 from gahbench.scorecube import ScoreCube, score_cube
 from gahbench.statistics import DRAWS, bootstrap_means, interval, means
@@ -33,12 +36,12 @@ if TYPE_CHECKING:
 
     from gahbench.results import Results
 
-RANKED_KINDS = ("trained", "classical")
-
 _TOLERANCE = 1e-9  # dB: below this a difference is rounding
 _HEAD = ("suite", "dataset", "rank", "tie_group", "entrant", "kind")
 _PSNR = ("psnr", "psnr_low", "psnr_high", "gain_over_noisy")
 _GAIN = ("gain_over_baseline", "gain_over_baseline_low", "gain_over_baseline_high")
+_DEFICIT = ("deficit", "deficit_low", "deficit_high", "deficit_least", "deficit_least_low", "deficit_least_high")
+_KL = ("kl", "kl_low", "kl_high", "kl_least", "kl_least_low", "kl_least_high")
 _REST = (
     "slope",
     "slope_low",
@@ -51,7 +54,7 @@ _REST = (
 )
 _COUNTS = ("rank", "tie_group", "parameters", "seeds")
 _TEXTS = ("suite", "dataset", "entrant", "kind", "optimum", "note")
-_RESERVED = {*_HEAD, *_PSNR, *_GAIN, *_REST, "note"}
+_RESERVED = {*_HEAD, *_PSNR, *_GAIN, *_DEFICIT, *_KL, *_REST, "note"}
 
 
 def leaderboard(results: Results, draws: int = DRAWS, seed: int = 0) -> pd.DataFrame:
@@ -70,12 +73,14 @@ def leaderboard(results: Results, draws: int = DRAWS, seed: int = 0) -> pd.DataF
         A row for each dataset and entrant of which anything is known, in the order of the board, with
         columns ``suite, dataset, rank, tie_group, entrant, kind``; over all noise levels ``psnr`` (dB, with
         ``psnr_low`` and ``psnr_high``, the 95 % interval), ``gain_over_noisy``, ``gain_over_baseline``
-        (paired; ``_low``, ``_high``); ``slope`` (dB per dB; ``_low``, ``_high``), ``optimal_slope``,
+        (paired; ``_low``, ``_high``); ``deficit`` from the optimum (dB) and the bound ``kl`` (nats per pixel
+        and channel), with ``_low``, ``_high``, and for a bracket ``deficit_least`` and ``kl_least``, the
+        other end; ``slope`` (dB per dB; ``_low``, ``_high``), ``optimal_slope``,
         ``optimum``; ``parameters``, ``train_seconds`` (mean over seeds), ``seeds`` (how many count); for
         every noise level such as 0.06 ``psnr@0.06``, ``psnr@0.06_low``, ``psnr@0.06_high``,
-        ``gain_over_noisy@0.06``, ``gain_over_baseline@0.06`` (``_low``, ``_high``); means of every other
-        metric, such as ``ssim@0.06`` (or ``ssim`` where it has no noise level); ``note``. NaN where
-        unknown.
+        ``gain_over_noisy@0.06``, ``gain_over_baseline@0.06``, ``deficit@0.06``, ``deficit_least@0.06`` (each
+        with ``_low``, ``_high``); means of every other metric, such as ``ssim@0.06`` (or ``ssim`` where it
+        has no noise level); ``note``. NaN where unknown.
 
     Raises
     ------
@@ -115,8 +120,7 @@ def noise_levels(board: pd.DataFrame) -> list[float]:
 def _dataset_rows(results: Results, dataset: str, draws: int, seed: int) -> list[dict[str, Any]]:
     scores = results.scores
     scores = scores[(scores["dataset"] == dataset) & (scores["split"] == "test")]
-    psnr = scores[(scores["metric"] == "psnr") & scores["sigma"].notna()]
-    cube = score_cube(psnr, results.entrants)
+    cube = _psnr_cube(results, dataset)
     kinds = _kinds(results)
     columns: dict[str, dict[str, Any]] = {label: {} for label in results.entrants}
     order: list[str] = []
@@ -126,11 +130,14 @@ def _dataset_rows(results: Results, dataset: str, draws: int, seed: int) -> list
         for index, label in enumerate(cube.entrants):
             columns[label] = measured.row(index)
         order = _sorted_by_psnr(cube.entrants, measured.psnr)
-        groups = _tie_groups([label for label in order if kinds.get(label) in RANKED_KINDS], measured)
+        for label, extra in optimality_columns(cube, kinds, list(map(level_name, cube.sigmas)), draws, seed).items():
+            columns[label] |= extra
+        groups = _tie_groups([label for label in order if kinds.get(label) in PRACTICAL_KINDS], measured)
     for label, extra in _other_means(scores, results.entrants).items():
         columns[label] |= extra
     known = _known(results, dataset)
     order += [label for label in results.entrants if label in known and label not in order]
+    check = check_optimum(cube, kinds)
     rows = []
     for label in order:
         rank, group = groups.get(label, (None, None))
@@ -144,9 +151,15 @@ def _dataset_rows(results: Results, dataset: str, draws: int, seed: int) -> list
         counted = len(cube.seeds.get(label, []))
         rest = {"kind": kinds.get(label, ""), **_optimum(results, dataset), **_cost(results, dataset, label)}
         rest["seeds"] = counted if counted or rest["kind"] == "trained" else None
-        note = notes_of(results, dataset, label, cube)
+        note = "; ".join(filter(None, [notes_of(results, dataset, label, cube), _beyond(check, label)]))
         rows.append(head | columns[label] | rest | {"note": note})
     return rows
+
+
+def _psnr_cube(results: Results, dataset: str) -> ScoreCube:
+    scores = results.scores
+    chosen = (scores["dataset"] == dataset) & (scores["split"] == "test") & (scores["metric"] == "psnr")
+    return score_cube(scores[chosen & scores["sigma"].notna()], results.entrants)
 
 
 @dataclass(frozen=True)
@@ -229,6 +242,20 @@ def _tie_groups(ranked: list[str], measured: _Measured) -> dict[str, tuple[int, 
     return groups
 
 
+def optimum_check(results: Results, dataset: str) -> OptimumCheck | None:
+    """Compare the denoisers of a dataset with its optimum; ``None`` if no row stands for it."""
+    return check_optimum(_psnr_cube(results, dataset), _kinds(results))
+
+
+def _beyond(check: OptimumCheck | None, entrant: str) -> str:
+    """Return the part of a note that says where an entrant is better than can be."""
+    places = [found for found in check.beyond if found.entrant == entrant] if check else []
+    if check is None or not places:
+        return ""
+    levels = ", ".join(f"{level_name(found.sigma)} ({found.standard_errors:.1f})" for found in places)
+    return f"beats {check.optimum}, which cannot be, at σ = {levels} (by so many standard errors)"
+
+
 def _separate(difference: list[float]) -> bool:
     mean, low, _ = difference
     return (mean if np.isnan(low) else low) > _TOLERANCE
@@ -287,9 +314,9 @@ def _columns(results: Results, rows: list[dict[str, Any]]) -> list[str]:
     """Return the columns of the board in an order that depends on the results' content alone."""
     psnr = results.scores[(results.scores["metric"] == "psnr") & (results.scores["split"] == "test")]
     levels = [level_name(sigma) for sigma in sorted(psnr["sigma"].dropna().unique())]
-    columns = [*_HEAD, *_PSNR, *_GAIN, *_REST]
+    columns = [*_HEAD, *_PSNR, *_GAIN, *_DEFICIT, *_KL, *_REST]
     for level in levels:
-        for name in (*_PSNR, *_GAIN):
+        for name in (*_PSNR, *_GAIN, *_DEFICIT):
             stem, end = (name[: -len(end)], end) if (end := _end(name)) else (name, "")
             columns.append(f"{stem}@{level}{end}")
     others = {name for row in rows for name in row} - {*columns, "note"}

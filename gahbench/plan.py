@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gahbench.contracts import SPLITS, Dataset, Metric, Shape, Split
+from gahbench.contracts import SPLITS, Dataset, Metric, Reference, Shape, Split
 from gahbench.errors import DataError, GahbenchError, ParameterError, PluginError
 from gahbench.keys import FIT_VERSION, SCORE_VERSION, key_of
 from gahbench.registry import Configured, Registry
@@ -37,6 +37,8 @@ class Plan:
     units: tuple[Unit, ...]
     datasets: tuple[DatasetFacts, ...]
     parameters: dict[tuple[str, str], int]
+    #: Labels of the datasets and the references that are not known on them, and have no row there.
+    unknown: tuple[tuple[str, str], ...] = ()
 
     @property
     def fits(self) -> tuple[Unit, ...]:
@@ -84,10 +86,16 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
         built = [(configured, _build(configured)) for configured in suite.datasets]
         for configured, dataset in built:
             _check_counts(suite, configured, dataset)
-        units = [unit for configured, dataset in built for unit in _units(suite, configured, dataset)]
+        unknown = _unknown(suite, built)
+        units = [
+            unit
+            for configured, dataset in built
+            for unit in _units(suite, configured, dataset)
+            if (unit.dataset, unit.entrant) not in unknown
+        ]
         trusted = {(unit.dataset, unit.entrant) for unit in units if unit.kind == "fit" and is_done(unit.key)}
         trusted -= {(unit.dataset, unit.entrant) for unit in units if unit.kind == "fit" and not is_done(unit.key)}
-        trials = _check_entrants(suite, built, registry, trusted)
+        trials = _check_entrants(suite, built, registry, trusted, unknown)
         _check_metrics(suite, built)
     except GahbenchError as error:
         raise type(error)(f"{suite.path}: {error}") from error
@@ -99,7 +107,7 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
     # The sort is stable: fits first.
     units.sort(key=lambda unit: unit.kind != "fit")
     sized = (_sized(unit, trials[unit.dataset, unit.entrant]) for unit in units)
-    return Plan(suite, tuple(sized), facts, parameters)
+    return Plan(suite, tuple(sized), facts, parameters, tuple(sorted(unknown)))
 
 
 def _sized(unit: Unit, trial: Trial) -> Unit:
@@ -147,8 +155,38 @@ def _check_counts(suite: Suite, configured: Configured, dataset: Dataset) -> Non
             )
 
 
+def _unknown(suite: Suite, built: list[tuple[Configured, Dataset]]) -> set[tuple[str, str]]:
+    """Return the labels of datasets and references that are not known on them.
+
+    Raises
+    ------
+    ParameterError
+        If a reference is known on no dataset of the suite.
+    """
+    unknown: set[tuple[str, str]] = set()
+    for entrant in suite.entrants:
+        if entrant.kind != "reference":
+            continue
+        try:
+            reference: Reference = entrant.build()
+            found = {(configured.label, entrant.label) for configured, set_ in built if not reference.is_known_on(set_)}
+        except Exception:
+            continue  # A broken plugin costs its row, which will say why.
+        if len(found) == len({configured.label for configured, _ in built}):
+            kinds = ", ".join(f"{configured.label}: {dataset.optimum.kind}" for configured, dataset in built)
+            raise ParameterError(
+                f"{entrant.where}: not known on any dataset of the suite; what is known of their optimum is {kinds}"
+            )
+        unknown |= found
+    return unknown
+
+
 def _check_entrants(
-    suite: Suite, built: list[tuple[Configured, Dataset]], registry: Registry, trusted: set[tuple[str, str]]
+    suite: Suite,
+    built: list[tuple[Configured, Dataset]],
+    registry: Registry,
+    trusted: set[tuple[str, str]],
+    unknown: set[tuple[str, str]],
 ) -> dict[tuple[str, str], Trial]:
     """Return what is known of each entrant on each dataset, by their labels, having checked that they fit together."""
     found = {(configured.label, entrant.label): Trial() for configured, _ in built for entrant in suite.entrants}
@@ -164,7 +202,7 @@ def _check_entrants(
             raise ParameterError(f"{entrant.where} on {configured.label}: {trial.refusal}")
         found[configured.label, entrant.label] = trial
     for entrant, configured, shape in pairs:
-        if entrant.kind == "reference":
+        if entrant.kind == "reference" and (configured.label, entrant.label) not in unknown:
             try:
                 entrant.build().check_shape(shape)
             except (ValueError, ParameterError) as error:

@@ -7,7 +7,7 @@ import io
 import json
 import os
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,6 +123,7 @@ class Results:
             "digest": digest,
             "baseline": self.baseline,
             "entrants": self.entrants,
+            "beyond_optimum": self._beyond_optimum(),
             "scores_sha256": hashlib.sha256(scores).hexdigest(),
             "files": sorted(files),
             **{name: to_records(getattr(self, name)) for name in SCHEMAS if name != "scores"},
@@ -134,6 +135,13 @@ class Results:
         for name in before.get("files", []) if before else []:
             if name not in files and name.startswith("figures/") and ".." not in name:
                 (folder / name).unlink(missing_ok=True)
+
+    def _beyond_optimum(self) -> list[dict[str, Any]]:
+        """Return the denoisers that are better than can be, with the dataset and the noise level."""
+        from gahbench.leaderboard import dataset_names, optimum_check
+
+        checks = ((dataset, optimum_check(self, dataset)) for dataset in dataset_names(self))
+        return [{"dataset": dataset, **asdict(found)} for dataset, check in checks if check for found in check.beyond]
 
     def _parquet(self) -> bytes:
         buffer = io.BytesIO()
@@ -182,6 +190,12 @@ def saved_digest(folder: str | os.PathLike[str]) -> str | None:
     if index is None or not isinstance(index.get("digest"), str):
         return None
     return str(index["digest"]) if all((folder / name).is_file() for name in index.get("files", [])) else None
+
+
+def saved_beyond_optimum(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Return the denoisers of a folder's board that are better than can be (:mod:`gahbench.optimality`)."""
+    index = _index_or_none(Path(folder))
+    return list(index.get("beyond_optimum", [])) if index else []
 
 
 def _index(folder: Path) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def test_folding_loses_nothing(width):
 def test_markdown_columns_line_up():
     one = made()
     blocks = [block for block in markdown(one.leaderboard(), one).split("\n\n") if block.startswith("| ")]
-    assert len(blocks) == 3
+    assert len(blocks) == 5
     for block in blocks:
         lines = block.split("\n")
         bars = [[i for i, c in enumerate(line) if c == "|" and line[i - 1] != "\\"] for line in lines]
@@ -169,13 +169,17 @@ def curves(ax):
 def test_figure_shows_every_scored_entrant():
     one = made()
     board = one.leaderboard()
-    left, right = figure(board, NAME, one.entrants, BASELINE).axes
+    left, right, deficits = figure(board, NAME, one.entrants, BASELINE).axes
     drawn = curves(left)
     assert set(drawn) == {entrant[0] for entrant in ENTRANTS}
     row = board.set_index("entrant").loc["optimal"]
     np.testing.assert_allclose(drawn["optimal"].get_ydata(), [row[f"psnr@{sigma}"] for sigma in SIGMAS])
     np.testing.assert_allclose(drawn["optimal"].get_xdata(), -20 * np.log10(SIGMAS))
     np.testing.assert_allclose(curves(right)[BASELINE].get_ydata(), 0, atol=1e-9)
+    assert set(curves(deficits)) == {entrant[0] for entrant in ENTRANTS} - {"optimal"}
+    row = board.set_index("entrant").loc["a|b"]
+    np.testing.assert_allclose(curves(deficits)["a|b"].get_ydata(), [row[f"deficit@{sigma}"] for sigma in SIGMAS])
+    assert deficits.get_ylim()[0] > deficits.get_ylim()[1]
     assert "optimal slope 0.67" in [text.get_text() for text in left.texts]
     styles = {drawn[entrant].get_linestyle() for entrant in (BASELINE, "optimal", "a|b")}
     assert len(styles) == 3

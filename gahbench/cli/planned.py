@@ -38,6 +38,9 @@ def _lines(plan: Plan, store: Store) -> Iterator[str]:
         yield dataset.label
         yield " " * width + "".join(f"  {name:>13}" for name in _COLUMNS)
         for entrant in plan.suite.entrants:
+            if (dataset.label, entrant.label) in plan.unknown:
+                yield f"  {entrant.label:<{width - 2}}  not known here: the optimum is '{dataset.optimum}'"
+                continue
             units = [unit for unit in plan.units if (unit.dataset, unit.entrant) == (dataset.label, entrant.label)]
             cells = _cells(units, plan.parameters[dataset.label, entrant.label], store)
             yield f"  {entrant.label:<{width - 2}}" + "".join(f"  {cell:>13}" for cell in cells)

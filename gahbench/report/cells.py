@@ -27,13 +27,25 @@ def number(value: Any, digits: int = 2, sign: bool = False) -> str:
     return text.lstrip("+-") if zero else text.replace("-", MINUS)
 
 
-def with_half_width(row: Mapping[Any, Any], name: str, sign: bool = False) -> str:
+def with_half_width(row: Mapping[Any, Any], name: str, sign: bool = False, digits: int = 2) -> str:
     """Write a value of the board with half the width of its interval, such as ``31.40 ±0.12``."""
-    value = number(row.get(name), sign=sign)
+    value = number(row.get(name), digits, sign)
     low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
     if value == DASH or missing(low) or missing(high):
         return value
-    return f"{value} ±{(float(high or 0) - float(low or 0)) / 2:.2f}"
+    return f"{value} ±{(float(high or 0) - float(low or 0)) / 2:.{digits}f}"
+
+
+def between(row: Mapping[Any, Any], name: str, digits: int = 2, level: str = "") -> str:
+    """Write a value of which only a bracket is known, its least and its most, such as ``0.80 to 1.31``.
+
+    Where the value itself is known, it stands with half the width of its interval. ``level`` ends the names of the
+    columns of one noise level.
+    """
+    least, most = row.get(f"{name}_least{level}"), row.get(f"{name}{level}")
+    if missing(least) or missing(most):
+        return with_half_width(row, f"{name}{level}", digits=digits)
+    return f"{number(least, digits)} to {number(most, digits)}"
 
 
 def count(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""One figure for each dataset: output PSNR against input PSNR, and beside it the gain over the baseline."""
+"""One figure for each dataset: PSNR, gain over the baseline and deficit from the optimum, against input PSNR."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from gahbench.results import Results
 
 _MARKERS = "osD^vPX<>pdhH*"
-_DASHES: dict[str, str] = {"oracle": "--", "optimal": ":"}
+_DASHES: dict[str, str] = {"oracle": "--", "optimal": ":", "bound": ":"}
 _GREY = "0.45"
+_BEYOND = "0.94"
+_OPTIMA = ("optimal", "bound")
+_MOST_DEFICIT = 12.0  # dB: curves below are off the panel, and in the tables
 _LABEL = 28  # characters in a line of the legend
 Styles = dict[str, dict[str, Any]]
 _STYLE: dict[str, Any] = {
@@ -76,9 +79,10 @@ def figure(board: pd.DataFrame, dataset: str, entrants: Sequence[str], baseline:
 
     On the left, output PSNR against input PSNR (dB), with the 95 % interval as a band, the identity (an
     output no better than its input) and, where it is known, a line of the optimal slope; on the right, if
-    the baseline was scored, the paired gain over it, cut off where the losses would hide the gains. Solid
-    lines are denoisers that can be used, dashed ones oracles, dotted ones optimal. With a single noise
-    level, the entrants are listed with their intervals instead.
+    the baseline was scored, the paired gain over it, cut off where the losses would hide the gains; then,
+    where the optimum is known, the deficit from it (from a bound, the most that it can be), and in all panels
+    what is beyond it in grey. Solid lines are denoisers that can be used, dashed ones oracles, dotted ones
+    optimal or bounds. With a single noise level, the entrants are listed with their intervals instead.
 
     Parameters
     ----------
@@ -136,7 +140,10 @@ def _curves(rows: pd.DataFrame, dataset: str, sigmas: list[float], baseline: str
     import seaborn
     from matplotlib.figure import Figure
 
-    panels = 1 if baseline is None else 2
+    optimum = rows[rows["kind"].isin(_OPTIMA)]
+    # What is unknown of a denoiser that stands for the optimum is its own deficit.
+    compared = rows[rows["deficit"].notna()]
+    panels = 1 + (baseline is not None) + (not compared.empty)
     labels = {entrant: folded(entrant, _LABEL) for entrant in styles}
     lines = [line for label in labels.values() for line in label.split("\n")]
     # Inches, by the size of the legend's font: panels keep their size, whatever the labels.
@@ -154,6 +161,10 @@ def _curves(rows: pd.DataFrame, dataset: str, sigmas: list[float], baseline: str
         axes[1].set_ylabel("gain (dB)")
         axes[1].set_title(f"gain over {folded(baseline, 34)}", loc="left")
         _cut_losses(axes[1])
+    if not compared.empty:
+        kind = str(optimum["kind"].iloc[0])
+        _deficits(axes[-1], compared, sigmas, styles, labels, kind)
+        _shade_beyond(axes[0], optimum.iloc[0], sigmas)
     for ax in axes:
         ax.set_xlabel("input PSNR (dB)")
         seaborn.despine(ax=ax)
@@ -175,6 +186,32 @@ def _draw(ax: Axes, rows: pd.DataFrame, name: str, sigmas: list[float], styles: 
         ax.plot(x, middle, label=labels[entrant], zorder=order, **styles[entrant])
         if np.isfinite(low).any():
             ax.fill_between(x, low, high, color=styles[entrant]["color"], alpha=0.15, linewidth=0, zorder=2)
+
+
+def _deficits(
+    ax: Axes, rows: pd.DataFrame, sigmas: list[float], styles: Styles, labels: dict[str, str], kind: str
+) -> None:
+    """Draw the deficits from the optimum, smallest on top; curves far below leave the frame."""
+    _draw(ax, rows, "deficit", sigmas, styles, labels)
+    values = rows[[f"deficit@{level_name(sigma)}" for sigma in sigmas]].to_numpy(dtype=np.float64)
+    most = min(float(np.nanmax(values)), _MOST_DEFICIT)
+    least = min(0.0, float(np.nanmin(values)))
+    margin = 0.06 * (most - least)
+    ax.set_ylim(most + margin, least - margin)
+    ax.axhspan(least - margin, 0, color=_BEYOND, linewidth=0, zorder=0)
+    ax.axhline(0, color=_GREY, linewidth=0.8, zorder=1)
+    ax.set_ylabel("deficit (dB)")
+    ax.set_title("deficit from the optimum" if kind == "optimal" else "deficit from the bound (at most)", loc="left")
+
+
+def _shade_beyond(ax: Axes, optimum: pd.Series, sigmas: list[float]) -> None:
+    """Shade the PSNR that no denoiser can reach on average."""
+    best = np.array([optimum[f"psnr@{level_name(sigma)}"] for sigma in sigmas], dtype=np.float64)
+    low, high = ax.get_ylim()
+    ax.fill_between(input_psnr(sigmas), best, high, color=_BEYOND, linewidth=0, zorder=0)
+    ax.set_ylim(low, high)
+    what = "beyond the optimum" if optimum["kind"] == "optimal" else "beyond the bound"
+    ax.text(0.02, 0.98, what, fontsize=7.5, color=_GREY, transform=ax.transAxes, ha="left", va="top")
 
 
 def _cut_losses(ax: Axes) -> None:

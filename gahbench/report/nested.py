@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from gahbench.leaderboard import level_name, noise_levels
+from gahbench.leaderboard import level_name, noise_levels, optimum_check
 from gahbench.rates import input_psnr
 from gahbench.schemas import plain
 
@@ -25,32 +26,41 @@ def to_json(board: pd.DataFrame, results: Results) -> str:
     document = {
         "suite": results.suite,
         "baseline": results.baseline,
-        "datasets": [_dataset(rows) for _, rows in board.groupby("dataset", sort=False)],
+        "datasets": [_dataset(rows, results) for _, rows in board.groupby("dataset", sort=False)],
     }
     return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _dataset(rows: pd.DataFrame) -> dict[str, Any]:
+def _dataset(rows: pd.DataFrame, results: Results) -> dict[str, Any]:
     sigmas = noise_levels(rows)
     first = rows.iloc[0]
     return {
         "dataset": first["dataset"],
         "optimum": first["optimum"],
         "optimal_slope": plain(first["optimal_slope"]),
+        "optimum_check": _check(results, str(first["dataset"])),
         "noise_levels": [{"sigma": sigma, "input_psnr": float(input_psnr(sigma))} for sigma in sigmas],
         "entrants": [_entrant(row, sigmas) for row in rows.to_dict("records")],
     }
+
+
+def _check(results: Results, dataset: str) -> dict[str, Any] | None:
+    """Return how the denoisers compare with the row that stands for the optimum; ``None`` if there is none."""
+    check = optimum_check(results, dataset)
+    return None if check is None else asdict(check)
 
 
 def _entrant(row: dict[Any, Any], sigmas: list[float]) -> dict[str, Any]:
     other: dict[str, Any] = {}
     for name, value in row.items():
         metric, _, level = str(name).rpartition("@")
-        if metric and not metric.startswith(("psnr", "gain_over_")) and plain(value) is not None:
+        if metric and not metric.startswith(("psnr", "gain_over_", "deficit")) and plain(value) is not None:
             other.setdefault(metric, []).append({"sigma": float(level), "value": plain(value)})
     return {
         **{name: plain(row[name]) for name in _PLAIN},
         "slope": _with_interval(row, "slope"),
+        "kl": _with_interval(row, "kl"),
+        "kl_least": _with_interval(row, "kl_least"),
         **_gains(row, ""),
         "noise_levels": [{"sigma": sigma, **_gains(row, f"@{level_name(sigma)}")} for sigma in sigmas],
         "metrics": other,
@@ -62,6 +72,8 @@ def _gains(row: dict[Any, Any], level: str) -> dict[str, Any]:
         "psnr": _with_interval(row, f"psnr{level}"),
         "gain_over_noisy": plain(row[f"gain_over_noisy{level}"]),
         "gain_over_baseline": _with_interval(row, f"gain_over_baseline{level}"),
+        "deficit": _with_interval(row, f"deficit{level}"),
+        "deficit_least": _with_interval(row, f"deficit_least{level}"),
     }
 
 

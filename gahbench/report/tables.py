@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gahbench.leaderboard import level_name, noise_levels
+from gahbench.leaderboard import level_name, noise_levels, optimum_check
+from gahbench.optimality import STANDARD_ERRORS
 from gahbench.rates import input_psnr
 from gahbench.report import cells
 
@@ -43,6 +44,8 @@ def markdown(board: pd.DataFrame, results: Results) -> str:
     blocks = [f"# {results.suite}", caption(board, results)]
     for dataset, rows in board.groupby("dataset", sort=False):
         blocks.append(f"## {dataset}")
+        if checked := optimum_line(str(dataset), results):
+            blocks.append(checked)
         for grid in grids(rows, results):
             blocks += [f"**{grid.title}**", _aligned(grid)]
         if notes := [f"- `{entrant}`: {note}" for entrant, note in notes_below(rows)]:
@@ -61,6 +64,8 @@ def print_board(results: Results, console: Console) -> None:
 
     for dataset, rows in board.groupby("dataset", sort=False):
         console.print(Text(f"\n{dataset}", style="bold"))
+        if checked := optimum_line(str(dataset), results):
+            console.print(Text(checked, style="dim"))
         for grid in grids(rows, results):
             console.print(Text(f"\n{grid.title}", style="italic"))
             console.print(_rich(grid, set(rows.loc[rows["rank"].isna(), "entrant"]), console.width))
@@ -82,6 +87,13 @@ def caption(board: pd.DataFrame, results: Results) -> str:
         "from the best of their group share its rank (=). Oracles see the clean image and optimal denoisers",
         f"know the distribution: no rank ({cells.DASH}).",
     ]
+    if board["deficit"].notna().any():
+        lines.append(
+            "Deficit: decibels between the mean squared error and the optimal one (± its interval); where only a bound "
+            "is known, the least and the most that it can be: from the best denoiser of the board, and from the bound. "
+            "KL: likewise the bound on the Kullback-Leibler divergence of the density that a denoiser models, "
+            "integrated over the noise levels of the suite, in nats per pixel and channel."
+        )
     if results.baseline is not None:
         lines.append(f"Gain: paired difference in PSNR from {results.baseline}.")
     if board["slope"].notna().any():
@@ -101,7 +113,25 @@ def grids(rows: pd.DataFrame, results: Results) -> Iterator[Grid]:
         indent = " " * 6 if any("±" in cell for line in body for cell in line) else ""
         body.append(["(noisy)"] + [cells.number(input_psnr(sigma)) + indent for sigma in sigmas])
         yield from _split("PSNR by noise level", ["entrant"] + [f"σ {level_name(s)}" for s in sigmas], body)
+    yield from _deficits(records, sigmas)
     yield from _other_metrics(rows, records)
+
+
+def optimum_line(dataset: str, results: Results) -> str:
+    """Return what is known of a dataset's optimum and whether all denoisers keep to it; empty where nothing is."""
+    check = optimum_check(results, dataset)
+    if check is None:
+        return ""
+    known = "the optimum, exact" if check.kind == "exact" else "a bound that no denoiser's expected error is below"
+    compared = f"{check.denoisers} denoisers at {check.levels} noise level{'s' if check.levels > 1 else ''}"
+    if not check.beyond:
+        verdict = f"none of {compared} is beyond it by {STANDARD_ERRORS:g} standard errors."
+    else:
+        names = ", ".join(dict.fromkeys(found.entrant for found in check.beyond))
+        verdict = (
+            f"of {compared}, these are beyond it by {STANDARD_ERRORS:g} standard errors, which cannot be: {names}."
+        )
+    return f"`{check.optimum}` is {known}. Checked: {verdict}"
 
 
 def notes_below(rows: pd.DataFrame) -> list[tuple[str, str]]:
@@ -138,6 +168,21 @@ def _summary(rows: pd.DataFrame, records: Sequence[dict[Any, Any]], results: Res
     return Grid(title, [name for name, _ in kept], [list(row) for row in zip(*(b for _, b in kept), strict=True)], 3)
 
 
+def _deficits(records: Sequence[dict[Any, Any]], sigmas: Sequence[float]) -> Iterator[Grid]:
+    """Yield the distances from the optimum of all that were compared with it, nearest first."""
+    compared = [row for row in records if not cells.missing(row["deficit"])]
+    if not compared:
+        return
+    names = [level_name(sigma) for sigma in sigmas]
+    columns = {"entrant": [str(row["entrant"]) for row in compared]}
+    if len(sigmas) > 1:
+        columns["KL (nats)"] = [cells.between(row, "kl", digits=3) for row in compared]
+        columns["mean"] = [cells.between(row, "deficit") for row in compared]
+    columns |= {f"σ {name}": [cells.between(row, "deficit", level=f"@{name}") for row in compared] for name in names}
+    body = [list(row) for row in zip(*columns.values(), strict=True)]
+    yield from _split("Deficit from the optimum in dB, and the KL bound", list(columns), body)
+
+
 def _psnr(row: dict[Any, Any], sigma: float) -> str:
     return cells.with_half_width(row, f"psnr@{level_name(sigma)}")
 
@@ -148,7 +193,7 @@ def _other_metrics(rows: pd.DataFrame, records: Sequence[dict[Any, Any]]) -> Ite
     names = list(rows.columns)
     for name in names[names.index("seeds") + 1 : names.index("note")]:
         metric = name.rpartition("@")[0] or name
-        if not metric.startswith(("psnr", "gain_over_")) and rows[name].notna().any():
+        if not metric.startswith(("psnr", "gain_over_", "deficit")) and rows[name].notna().any():
             columns.setdefault(metric, []).append(name)
     if not columns:
         return

@@ -1,0 +1,67 @@
+"""The best that any denoiser can do on a dataset, where mathematics tells."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from gahbench.contracts import Dataset, DenoiserKind, Reference, Truth
+from gahbench.errors import OptimumError
+
+
+class Optimal(Reference):
+    """The posterior mean: no denoiser has a smaller expected squared error on the dataset.
+
+    Known where a dataset's optimum is ``exact``; a suite leaves its row out elsewhere. Its error is that under the
+    same noise as everyone's, which makes differences from it paired.
+    """
+
+    kind: DenoiserKind = "optimal"
+
+    def is_known_on(self, dataset: Dataset) -> bool:
+        """Return whether the posterior of the dataset can be computed."""
+        return dataset.optimum.kind == "exact"
+
+    def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
+        """Return the posterior means, shape (N, C, H, W).
+
+        Raises
+        ------
+        OptimumError
+            If the dataset's posterior is not known, or cannot be computed accurately.
+        """
+        return _dataset(truth).posterior(noisy, sigma).mean.to(noisy.dtype)
+
+
+class LowerBound(Reference):
+    """A bound that no denoiser's expected squared error can be below: that of a genie that is told more.
+
+    Known where a dataset's optimum is a ``bracket``; a suite leaves its row out elsewhere. The bound of an image is
+    expected over the noise and over all that the genie is not told; what it returns as denoised is what the genie
+    makes of the noisy image.
+    """
+
+    kind: DenoiserKind = "bound"
+
+    def is_known_on(self, dataset: Dataset) -> bool:
+        """Return whether the dataset knows a lower bound."""
+        return dataset.optimum.kind == "bracket"
+
+    def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
+        """Return the genie's images, shape (N, C, H, W).
+
+        Raises
+        ------
+        OptimumError
+            If the dataset knows no bound.
+        """
+        return _dataset(truth).genie(noisy, sigma, truth.split, truth.start).to(noisy.dtype)
+
+    def risk(self, truth: Truth, sigma: float) -> Tensor:
+        """Return the bound on the mean squared error per pixel of each image, shape (N,), float64."""
+        return _dataset(truth).lower_bound(truth.split, len(truth), sigma, truth.start)
+
+
+def _dataset(truth: Truth) -> Dataset:
+    if truth.dataset is None:
+        raise OptimumError("the optimum is that of a dataset; pass a gahbench.Truth that names its 'dataset'")
+    return truth.dataset
