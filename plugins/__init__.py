@@ -17,7 +17,14 @@ def register_datasets(register: Register) -> None:
     """Register the built-in datasets."""
     register("c-alpha", "gahbench_plugins.datasets.c_alpha:CAlpha")
     register("discs", "gahbench_plugins.datasets.discs:Discs")
+    register("rays", "gahbench_plugins.datasets.rays:Rays")
+    register("sinusoids", "gahbench_plugins.datasets.sinusoids:Sinusoids")
+    register("gaussian-field", "gahbench_plugins.datasets.gaussian_field:GaussianField")
+    register("gaussian-faces", "gahbench_plugins.datasets.gaussian_faces:GaussianFaces")
     register("faces", "gahbench_plugins.datasets.faces:Faces")
+    register("photos", "gahbench_plugins.datasets.photos:Photos")
+    register("shuffled", "gahbench_plugins.datasets.shuffled:Shuffled")
+    register("finite", "gahbench_plugins.datasets.finite:Finite")
 
 
 @hookimpl
@@ -26,6 +33,8 @@ def register_references(register: Register) -> None:
     register("identity", "gahbench_plugins.references.identity:Identity")
     register("oracle-threshold", "gahbench_plugins.references.oracle:OracleThreshold")
     register("oracle-shrink", "gahbench_plugins.references.oracle:OracleShrink")
+    register("optimal", "gahbench_plugins.references.optimal:Optimal")
+    register("lower-bound", "gahbench_plugins.references.optimal:LowerBound")
     register("bayes-shrink", "gahbench_plugins.references.bayes_shrink:BayesShrink")
 
 
