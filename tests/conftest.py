@@ -32,6 +32,12 @@ def _fresh_registry() -> Iterator[None]:
     registry_module._default = None
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test find what another, or a user, has decoded."""
+    monkeypatch.setenv("GAHBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 @pytest.fixture(scope="session")
 def builtin() -> Registry:
     return Registry()

@@ -3,49 +3,74 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
+import hashlib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
 from torch import Tensor
 
-from gahbench.contracts import Dataset, Shape, Split
+from gahbench.contracts import Card, Dataset, Shape, Split
 from gahbench.errors import DataError
 
-from .files import Decoded, from_array, read_images
+from .reading import celeba, fetched, splits
+from .reading.arrays import read_arrays
+from .reading.cache import cached
+from .reading.encoded import Encoded
+from .reading.files import Images, from_array, from_encoded, open_encoded
+from .reading.preprocess import Colour, Preprocessing
+from .reading.repeats import without_repeats
 
-#: Where scikit-image keeps its sample of Labeled Faces in the Wild, and how many of the rows are faces.
-EMBEDDED_FILE = Path("data", "lfw_subset.npy")
-EMBEDDED_FACES = 100
-# Of all images, the share that is for testing unless told otherwise, and at most how many.
-TEST_SHARE = 0.24
-TEST_MOST = 1024
+#: Up to so many images near repeats are looked for anew each time.
+QUICK = 2048
+
+Source = Literal["lfw-subset", "lfw", "olivetti", "celeba"]
 
 
 class Faces(Dataset):
-    """Faces: the 100 embedded in scikit-image (25x25 pixels, grey), or those of a file or folder.
+    """Faces: the 100 embedded in scikit-image (25x25 pixels, grey), or those of a file, folder or known source.
 
-    The embedded ones are from Labeled Faces in the Wild (Huang et al. 2007). Nothing is known about the best
-    possible denoiser. Splits are consecutive in the order of the files, so that they never overlap: first
-    training, then validation, last test images; there are half as many validation as test images. Of the
-    embedded faces 64 are for training, 12 for validation, 24 for testing.
+    Nothing is known about the best possible denoiser. Near repeats are left out: images whose mean-removed correlation
+    with an earlier one, both pooled to 20x20 pixels, is above .95 (Kadkhodaie 2024); the embedded faces hold none.
+
+    Splits are consecutive in the order of the files, so that they never overlap: first training, then validation, last
+    test images; there are half as many validation as test images. Of the embedded faces 64 are for training, 12 for
+    validation, 24 for testing. A list ``list_eval_partition`` (.txt or .csv) in the folder or archive is followed
+    instead. A and B are random halves of the training images; no person is in both where people are known, from
+    ``identity_CelebA`` (.txt or .csv), the key ``identity`` of an array file, or the source. Consecutive splits may
+    share people; the published ones of CelebA do not.
+
+    Where a source has 8 bits a channel, so have the images: they are rounded once, after mixing channels and resizing.
+    Image files are decoded once, into a cache: $GAHBENCH_CACHE, or else ~/.cache/gahbench; remove it at any time.
 
     Parameters
     ----------
     path
-        An .npz file (key ``images``, uint8 in 0-255 or floating point in 0-1, shape (N, H, W), (N, H, W, C)
-        or (N, C, H, W)), or a folder of images in formats that PIL reads, in sorted order, up to two folders
-        deep. By default the embedded faces.
+        A folder or zip archive of images, up to two folders deep, in sorted order; a Parquet table from the Hugging
+        Face hub; or an .npz, .npy or .pt file of an array, uint8 in 0-255 or floating point in 0-1, of shape (N, H, W),
+        (N, H, W, C) or (N, C, H, W), under the key ``images`` where there are keys. By default the embedded faces.
     size
-        Height and width to give the images: within 10 % of the smaller side the centre is cropped (25 to 24
-        keeps every pixel), else the largest centred square is resized, bicubic and anti-aliased. By default
-        as they are.
+        Height and width to give the images: within 10 % of the smaller side the centre is cropped (25 to 24 keeps every
+        pixel), else the largest centred square is resized, bicubic and anti-aliased. By default as they are, but 80x80
+        of CelebA's 178x218 pixels: rows 29:-29, columns 9:-9, resized, as in Kadkhodaie 2024.
     test
         Number of test images; by default 24 % of all, at most 1024.
     colour
-        Keep 3 channels; by default images are grey, the unweighted mean of their channels.
+        ``mean``: grey, the unweighted mean of the channels; ``luma``: grey, .299 R + .587 G + .114 B; ``rgb``.
+    source
+        ``lfw-subset``: the embedded faces. ``lfw``: Labeled Faces in the Wild, 125x94 pixels around the face, and
+        ``olivetti``: 400 faces of 64x64 pixels, both fetched by scikit-learn. ``celeba``: CelebA below ``path``, as
+        torchvision or Kaggle lay it out; it is never downloaded.
+    near_repeats
+        ``drop`` or ``keep``.
+    seed
+        Seed of the halves A and B.
+
+    Raises
+    ------
+    ValueError
+        If a source other than ``celeba`` is given with a path, or ``celeba`` without one.
     """
 
     def __init__(
@@ -53,18 +78,38 @@ class Faces(Dataset):
         path: str | None = None,
         size: Annotated[int, Field(ge=8)] | None = None,
         test: Annotated[int, Field(ge=1)] | None = None,
-        colour: bool = False,
+        colour: Colour = "mean",
+        source: Source | None = None,
+        near_repeats: Literal["drop", "keep"] = "drop",
+        seed: int = 0,
     ) -> None:
+        if source == "celeba" and path is None:
+            raise ValueError(
+                f"source=celeba needs the 'path' of a folder with {celeba.IMAGES}/; CelebA is {celeba.LICENCE} and is "
+                f"not downloaded for you: {celeba.HOME}"
+            )
+        if source not in (None, "celeba") and path is not None:
+            raise ValueError(f"path={path} and source={source}: accepted is one of them, or both with source=celeba")
         self.path = path
         self.size = size
         self.test = test
         self.colour = colour
+        self.source: Source | None = "lfw-subset" if path is None and source is None else source
+        self.near_repeats = near_repeats
+        self.seed = seed
 
     @property
     def shape(self) -> Shape:
         """Shape (C, H, W) of one image."""
-        channels, height, width = self._decoded.images.shape[1:]
+        channels, height, width = self._all.stored.shape[1:]
         return (channels, height, width)
+
+    @property
+    def card(self) -> Card:
+        """Origin and licence of the source."""
+        if self.source is not None:
+            return fetched.CARDS[self.source]
+        return Card(f"images of one's own, from {Path(str(self.path)).name}", "as their owners say")
 
     def images(self, split: Split, count: int, start: int = 0) -> Tensor:
         """Return images ``start`` to ``start + count`` of a split, shape (count, C, H, W), float32 in [0, 1].
@@ -74,63 +119,85 @@ class Faces(Dataset):
         DataError
             If the split holds fewer, or the source cannot be read.
         """
-        first, last = self._places(split)
-        held = last - first
-        if start + count > held:
+        places = self._splits[split]
+        if start + count > len(places):
             raise DataError(
-                f"{self._where}: {start + count} {split} images asked for, but the split holds {held} "
-                f"of {len(self._decoded.images)}; ask for at most {held}, or change 'test'"
+                f"{self._where}: {start + count} {split} images asked for, but the split holds {len(places)} "
+                f"of {sum(len(self._splits[name]) for name in ('train', 'validation', 'test'))}; "
+                f"ask for at most {len(places)}, or change 'test'"
             )
-        return self._decoded.images[first + start : first + start + count].clone()
+        return self._all.rows(places[start : start + count])
 
     def available(self, split: Split) -> int:
         """Return how many images a split holds."""
-        first, last = self._places(split)
-        return last - first
+        return len(self._splits[split])
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of the decoded pixels, before any crop or resize."""
-        return self._decoded.digest
+        """Return the SHA-256 of the decoded pixels, before any crop or resize, and of the lists that sort them."""
+        lists = [labels for labels in (self._all.partition, self._all.identity) if labels is not None]
+        if not lists:
+            return self._all.digest
+        digest = hashlib.sha256(self._all.digest.encode())
+        for labels in lists:
+            digest.update(labels.astype("<i8").tobytes())
+        return digest.hexdigest()
 
     @property
     def _where(self) -> str:
-        return self.path or "the embedded faces"
+        return self.path or ("the embedded faces" if self.source == "lfw-subset" else str(self.source))
 
     @functools.cached_property
-    def _decoded(self) -> Decoded:
-        if self.path is None:
-            return _embedded(self.size, colour=self.colour)
-        decoded = read_images(Path(self.path).expanduser(), self.size, colour=self.colour)
-        if not len(decoded.images):
-            raise DataError(f"{self.path}: holds 0 images; accepted: at least one")
-        return decoded
+    def _all(self) -> Images:
+        preprocessing = Preprocessing(self.size, self.colour)
+        if self.source == "lfw-subset":
+            return from_array(fetched.embedded(), preprocessing, self._where)
+        if self.source == "olivetti":
+            faces = fetched.olivetti()
+            return from_array(faces.images, preprocessing, self._where, faces.identity)
+        if self.source == "lfw":
+            return from_encoded(fetched.labeled_faces(), Preprocessing(self.size, self.colour, fetched.LFW_WINDOW))
+        path = Path(str(self.path)).expanduser()
+        encoded = self._celeba(path) if self.source == "celeba" else open_encoded(path)
+        if encoded is None:
+            found = read_arrays(path)
+            return from_array(found.images, preprocessing, self._where, found.identity)
+        return from_encoded(encoded, preprocessing)
 
-    def _places(self, split: Split) -> tuple[int, int]:
-        """Return where the images of a split lie among all."""
-        total = len(self._decoded.images)
-        test = max(1, min(round(TEST_SHARE * total), TEST_MOST)) if self.test is None else self.test
-        validation = test // 2
-        if test + validation > total:
-            raise DataError(
-                f"{self._where}: test={test} and {validation} validation images out of {total}; "
-                f"accepted: test up to {(2 * total + 1) // 3}"
-            )
-        train = total - test - validation
-        places: dict[Split, tuple[int, int]] = {
-            "train": (0, train),
-            "validation": (train, total - test),
-            "test": (total - test, total),
-        }
-        return places[split]
+    @staticmethod
+    def _celeba(path: Path) -> Encoded:
+        try:
+            found = open_encoded(path, below=celeba.IMAGES)
+        except DataError as error:
+            raise celeba.missing(path) from error
+        if found is None:
+            raise celeba.missing(path)
+        return found
 
+    @functools.cached_property
+    def _splits(self) -> dict[Split, splits.Places]:
+        source = self._all
+        places = self._kept()
+        if source.partition is None:
+            parts = splits.consecutive(places, self.test, self._where)
+        elif self.test is not None:
+            raise DataError(f"{self._where}: a list says which images are for testing; accepted: no 'test'")
+        else:
+            parts = splits.published(places, source.partition)
+        return parts | splits.halves(parts["train"], source.identity, self.seed)
 
-def _embedded(size: int | None, *, colour: bool) -> Decoded:
-    """Read the faces from scikit-image's own folder; its loader would need pooch and may download."""
-    found = importlib.util.find_spec("skimage")
-    file = Path(found.origin).parent / EMBEDDED_FILE if found and found.origin else Path("skimage", EMBEDDED_FILE)
-    if not file.is_file():
-        raise DataError(
-            f"{file}: the embedded faces are not where scikit-image 0.23 to 0.26 has them; "
-            "install such a version, or give a 'path'"
-        )
-    return from_array(np.load(file)[:EMBEDDED_FACES], size, colour=colour, where="the embedded faces")
+    def _kept(self) -> splits.Places:
+        """Return the places of all images but near repeats."""
+        count = len(self._all.stored)
+        if self.near_repeats == "keep":
+            return np.arange(count)
+        if count <= QUICK:
+            return without_repeats(self._all.pooled()).numpy()
+
+        def find(folder: Path) -> dict[str, Any]:
+            places = without_repeats(self._all.pooled(), self._where)
+            np.save(folder / "places.npy", places.numpy())
+            return {"places": len(places)}
+
+        folder, _ = cached("repeats", [self._all.digest, self.source], find)
+        found: splits.Places = np.load(folder / "places.npy", allow_pickle=False)
+        return found

@@ -1,0 +1,215 @@
+"""Natural patches, cut from photographs."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+from PIL import Image
+from pydantic import Field
+from torch import Tensor
+
+from gahbench.contracts import Card, Dataset, Shape, Split
+from gahbench.errors import DataError, listing
+from gahbench.noise import BLOCK, generator
+
+from .reading.fetched import skimage_file
+from .reading.photographs import Photographs, joined, read_photographs
+from .reading.preprocess import Colour
+from .reading.splits import TEST_MOST, TEST_SHARE, consecutive
+
+#: Photographs that scikit-image installs with its code, in CC0 or the public domain by their documentation: what each
+#: is for, and whether it is in colour. Its others are drawings, scans, micrographs, or of unstated licence.
+EMBEDDED: dict[str, tuple[Split, bool]] = {
+    "astronaut.png": ("A", True),
+    "brick.png": ("A", False),
+    "coffee.png": ("B", True),
+    "grass.png": ("B", False),
+    "rocket.jpg": ("validation", True),
+    "gravel.png": ("validation", False),
+    "chelsea.png": ("test", True),
+    "camera.png": ("test", False),
+}
+HELD_OUT: tuple[Split, ...] = ("validation", "test")
+
+
+class Photos(Dataset):
+    """Natural patches of eight embedded photographs, or of one's own.
+
+    Nothing is known about the best possible denoiser. Splits are by photograph, so that no patch for testing is from a
+    photograph that was trained on. Training patches are an endless stream: each is at a random position, all positions
+    of all training photographs alike. ``A`` and ``B`` are such streams from one half of the training photographs each.
+    Patches for validation and testing end: they are the squares side by side that a photograph divides into, in random
+    order, so that no pixel counts twice.
+
+    The embedded photographs, of scikit-image and free of rights (CC0 or public domain), are for training astronaut,
+    brick, coffee and grass, for validation rocket and gravel, for testing chelsea (a cat) and camera; in colour only
+    astronaut, coffee, rocket and chelsea.
+
+    Parameters
+    ----------
+    path
+        A folder or zip archive of photographs, up to two folders deep; a Parquet table from the Hugging Face hub; or an
+        array file (.npy, .pt, .npz under ``images``, or .npz with an array for each photograph), uint8. The last
+        photographs in sorted order are for testing, those before them for validation. Image files are decoded once,
+        into a cache: $GAHBENCH_CACHE, or else ~/.cache/gahbench. By default the embedded ones.
+    size
+        Height and width of the patches.
+    test
+        Number of photographs for testing, half as many for validation; by default 24 % of all, at most 1024. Only
+        with a path.
+    colour
+        ``mean``: grey, the unweighted mean of the channels; ``luma``: grey, .299 R + .587 G + .114 B; ``rgb``.
+    seed
+        Seed of the positions.
+
+    Raises
+    ------
+    ValueError
+        If ``test`` is given without a path.
+    """
+
+    def __init__(
+        self,
+        path: str | None = None,
+        size: Annotated[int, Field(ge=8)] = 64,
+        test: Annotated[int, Field(ge=2)] | None = None,
+        colour: Colour = "mean",
+        seed: int = 0,
+    ) -> None:
+        if test is not None and path is None:
+            raise ValueError(f"test={test}: accepted only with a 'path'; the embedded photographs have fixed splits")
+        self.path = path
+        self.size = size
+        self.test = test
+        self.colour = colour
+        self.seed = seed
+
+    @property
+    def shape(self) -> Shape:
+        """Shape (C, size, size) of one patch."""
+        return (self._all.pixels.shape[1], self.size, self.size)
+
+    @property
+    def card(self) -> Card:
+        """Origin and licence of the photographs."""
+        if self.path is None:
+            names = listing(Path(name).stem for name in self._embedded)
+            return Card(f"patches of photographs embedded in scikit-image: {names}", "CC0 or public domain")
+        return Card(f"patches of photographs of one's own, from {Path(self.path).name}", "as their owners say")
+
+    def available(self, split: Split) -> int | None:
+        """Return how many patches a split holds; ``None`` for training."""
+        return len(self._tiles[split]) if split in HELD_OUT else None
+
+    def images(self, split: Split, count: int, start: int = 0) -> Tensor:
+        """Return patches ``start`` to ``start + count`` of a split, shape (count, C, H, W), float32 in [0, 1].
+
+        Raises
+        ------
+        DataError
+            If the split holds fewer, the photographs cannot be read, or one is smaller than a patch.
+        """
+        if count == 0:
+            return torch.empty(0, *self.shape)
+        if split in HELD_OUT:
+            tiles = self._tiles[split]
+            if start + count > len(tiles):
+                raise DataError(
+                    f"{self._where}: {start + count} {split} patches asked for, but the split holds {len(tiles)} of "
+                    f"{self.size}x{self.size} pixels; ask for at most {len(tiles)}, or for smaller patches"
+                )
+            which, rows, columns = tiles[start : start + count].unbind(1)
+        else:
+            which, rows, columns = self._positions(split, count, start).unbind(1)
+        return self._all.patches(which, rows, columns, self.size)
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of the pixels of the photographs, as the files hold them."""
+        return self._all.digest
+
+    @property
+    def _where(self) -> str:
+        return self.path or "the embedded photographs"
+
+    @functools.cached_property
+    def _all(self) -> Photographs:
+        if self.path is not None:
+            found = read_photographs(Path(self.path).expanduser(), self.colour)
+        else:
+            named = {}
+            for name in self._embedded:
+                with Image.open(skimage_file(name)) as image:
+                    named[name] = np.asarray(image)
+            found = joined(named, self.colour, self._where)
+        small = (found.shapes.amin(1) < self.size).nonzero()
+        if len(small):
+            first = int(small[0])
+            height, width = found.shapes[first].tolist()
+            raise DataError(
+                f"{self._where}: {found.names[first]} has {height}x{width} pixels; "
+                f"size={self.size} accepts photographs of at least {self.size}x{self.size}"
+            )
+        return found
+
+    @property
+    def _embedded(self) -> list[str]:
+        return [name for name, (_, colours) in EMBEDDED.items() if colours or self.colour != "rgb"]
+
+    @functools.cached_property
+    def _photographs(self) -> dict[Split, Tensor]:
+        """The photographs of each split, by their places."""
+        if self.path is None:
+            purpose = [EMBEDDED[name][0] for name in self._embedded]
+            parts = {
+                split: torch.tensor([place for place, other in enumerate(purpose) if other == split])
+                for split in dict.fromkeys(purpose)
+            }
+            return parts | {"train": torch.cat([parts["A"], parts["B"]])}
+        total = len(self._all.names)
+        test = self.test if self.test is not None else min(max(2, round(TEST_SHARE * total)), TEST_MOST)
+        cut = consecutive(np.arange(total), test, self._where)
+        train = torch.from_numpy(cut["train"])
+        if len(train) < 2:
+            raise DataError(
+                f"{self._where}: {total} photographs, of which {len(train)} for training; accepted: at least 5, "
+                "2 of them for training"
+            )
+        mixed = train[torch.randperm(len(train), generator=generator("data", self.seed, "photos", "halves"))]
+        first, second = mixed.tensor_split(2)
+        held_out = {split: torch.from_numpy(cut[split]) for split in HELD_OUT}
+        return held_out | {"train": train, "A": first, "B": second}
+
+    @functools.cached_property
+    def _tiles(self) -> dict[Split, Tensor]:
+        """Photograph, row and column of every patch for validation and testing, shape (K, 3)."""
+        found: dict[Split, Tensor] = {}
+        for split in HELD_OUT:
+            tiles = [torch.empty(0, 3, dtype=torch.long)]
+            for place in self._photographs[split]:
+                height, width = (self._all.shapes[place] // self.size).tolist()
+                rows, columns = torch.arange(height) * self.size, torch.arange(width) * self.size
+                tiles.append(torch.cartesian_prod(place[None], rows, columns))
+            every = torch.cat(tiles)
+            order = torch.randperm(len(every), generator=generator("data", self.seed, "photos", split))
+            found[split] = every[order]
+        return found
+
+    def _positions(self, split: Split, count: int, start: int) -> Tensor:
+        """Draw photograph, row and column of patches ``start`` to ``start + count`` of a stream, shape (count, 3)."""
+        photographs = self._photographs[split]
+        free = self._all.shapes[photographs] - self.size + 1
+        ends = free.prod(1).cumsum(0)
+        first, last = start // BLOCK, (start + count - 1) // BLOCK
+        draws = [
+            torch.randint(int(ends[-1]), (BLOCK,), generator=generator("data", self.seed, "photos", split, block))
+            for block in range(first, last + 1)
+        ]
+        positions = torch.cat(draws)[start - first * BLOCK :][:count]
+        which = torch.searchsorted(ends, positions, right=True)
+        within = positions - (ends - free.prod(1))[which]
+        widths = free[which, 1]
+        return torch.stack([photographs[which], within // widths, within % widths], dim=1)

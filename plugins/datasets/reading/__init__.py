@@ -1,0 +1,1 @@
+"""Images from files: found, decoded, checked, cropped, resized, split, and kept."""

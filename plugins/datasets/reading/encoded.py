@@ -1,0 +1,120 @@
+"""Image files by the thousand, and those of a folder."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gahbench.errors import DataError, listing
+
+from .decode import SUFFIXES
+
+#: How deep below a folder its images may lie.
+DEPTH = 2
+
+
+class Encoded(ABC):
+    """The image files of a source, in order.
+
+    Attributes
+    ----------
+    path
+        Where they are.
+    names
+        Their names, relative to the path.
+    """
+
+    def __init__(self, path: Path, names: list[str]) -> None:
+        if not names:
+            raise DataError(
+                f"{path}: no images, up to {DEPTH} folders deep; accepted: {listing(sorted(SUFFIXES))} of up to "
+                "8 bits a channel"
+            )
+        self.path = path
+        self.names = names
+
+    @abstractmethod
+    def contents(self, first: int, last: int) -> list[bytes]:
+        """Return the bytes of files ``first`` to ``last``."""
+
+    @abstractmethod
+    def stamp(self) -> list[Any]:
+        """Return what changes when a file does, as plain JSON."""
+
+    def text(self, name: str) -> str | None:
+        """Return a text file of that name beside the images, or between the path and them; ``None`` if none is."""
+        return None
+
+    def identity(self) -> NDArray[np.int64] | None:
+        """Return who is on each image, where the source itself knows."""
+        return None
+
+
+class Folder(Encoded):
+    """The images of a folder, sorted: its own, then those of its folders, up to two deep.
+
+    Hidden files and files of other kinds are left out.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    below
+        Leave out images that are not somewhere below a folder of this name.
+    """
+
+    def __init__(self, path: Path, below: str | None = None) -> None:
+        self._stats: dict[str, tuple[int, int]] = {}
+        self._files: list[str] = []
+        for name, status in _walk(path, "", DEPTH):
+            self._files.append(name)
+            self._stats[name] = (status.st_size, status.st_mtime_ns)
+        super().__init__(path, images_among(self._files, None if path.name == below else below))
+
+    def contents(self, first: int, last: int) -> list[bytes]:
+        """Return the bytes of files ``first`` to ``last``."""
+        try:
+            return [(self.path / name).read_bytes() for name in self.names[first:last]]
+        except OSError as error:
+            raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from error
+
+    def stamp(self) -> list[Any]:
+        """Return names, sizes and times of change."""
+        return [[name, *self._stats[name]] for name in self.names]
+
+    def text(self, name: str) -> str | None:
+        """Return a text file of that name."""
+        found = next((file for file in self._files if PurePosixPath(file).name == name), None)
+        return (self.path / found).read_text(encoding="utf-8", errors="replace") if found else None
+
+
+def images_among(files: list[str], below: str | None) -> list[str]:
+    """Return the images among files, all or only those somewhere below a folder of that name."""
+    images = [name for name in files if PurePosixPath(name).suffix.lower() in SUFFIXES]
+    return [name for name in images if below is None or below in PurePosixPath(name).parts[:-1]]
+
+
+def stamp_of(file: Path) -> list[Any]:
+    """Return size and time of change of one file."""
+    status = file.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _walk(folder: Path, prefix: str, depth: int) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield names and states of the files of a folder, sorted, hidden ones left out, then those of its folders."""
+    try:
+        with os.scandir(folder / prefix) as scan:
+            children = sorted((child for child in scan if not child.name.startswith(".")), key=lambda entry: entry.name)
+        yield from ((prefix + child.name, child.stat()) for child in children if child.is_file())
+    except OSError as error:
+        raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from error
+    if depth:
+        for child in children:
+            if child.is_dir():
+                yield from _walk(folder, f"{prefix}{child.name}/", depth - 1)

@@ -1,0 +1,142 @@
+"""Faces that scikit-image embeds or scikit-learn fetches, each with what it is and what one may do with it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gahbench.contracts import Card
+from gahbench.errors import DataError
+from gahbench.noise import generator
+
+from . import celeba
+from .encoded import Folder
+from .preprocess import Window
+
+#: How many of the rows of scikit-image's sample are faces; the others are not.
+EMBEDDED_FACES = 100
+#: How many images Labeled Faces in the Wild holds; fewer mean that it was not unpacked to the end.
+LFW_IMAGES = 13_233
+#: The window of the 250x250 images that scikit-learn takes for the face.
+LFW_WINDOW = Window(70, 195, 78, 172)
+
+CARDS = {
+    "lfw-subset": Card(
+        "100 faces of Labeled Faces in the Wild (Huang et al. 2007), embedded in scikit-image",
+        "for research; photographs from the news whose rights are with their owners: http://vis-www.cs.umass.edu/lfw/",
+    ),
+    "lfw": Card(
+        "Labeled Faces in the Wild, funneled (Huang et al. 2007), fetched by scikit-learn",
+        "for research; photographs from the news whose rights are with their owners: http://vis-www.cs.umass.edu/lfw/",
+    ),
+    "olivetti": Card(
+        "Olivetti faces (Samaria & Harter 1994), taken at AT&T Laboratories Cambridge (ORL), fetched by scikit-learn",
+        "free for research, with credit to AT&T Laboratories Cambridge: https://cam-orl.co.uk/facedatabase.html",
+    ),
+    "celeba": Card(f"CelebFaces Attributes, aligned and cropped (Liu et al. 2015): {celeba.HOME}", celeba.LICENCE),
+}
+
+
+class Fetched(NamedTuple):
+    """Images and who is on them, each of shape (N, ...)."""
+
+    images: NDArray[Any]
+    identity: NDArray[np.int64]
+
+
+class LabeledFaces(Folder):
+    """Labeled Faces in the Wild as scikit-learn unpacks it, shuffled; a folder's name is the person's."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        if len(self.names) != LFW_IMAGES:
+            raise DataError(
+                f"{path}: {len(self.names)} images, of {LFW_IMAGES}; remove the folder, and it is fetched again"
+            )
+        # In the order of names, people at the end of the alphabet alone would be for testing.
+        order = torch.randperm(len(self.names), generator=generator("data", "lfw"))
+        self.names = [self.names[place] for place in order.tolist()]
+
+    def identity(self) -> NDArray[np.int64]:
+        """Return the number of each person, by name."""
+        people = [PurePosixPath(name).parent.name for name in self.names]
+        return np.unique(people, return_inverse=True)[1].astype(np.int64)
+
+
+def embedded() -> NDArray[Any]:
+    """Read the faces from scikit-image's own folder; its loader would need pooch and may download."""
+    faces: NDArray[Any] = np.load(skimage_file("lfw_subset.npy"), allow_pickle=False)
+    return faces[:EMBEDDED_FACES]
+
+
+def skimage_file(name: str) -> Path:
+    """Return a file that scikit-image installs with its code.
+
+    Raises
+    ------
+    DataError
+        If it is not there.
+    """
+    found = importlib.util.find_spec("skimage")
+    folder = Path(found.origin).parent if found and found.origin else Path("skimage")
+    file = folder / "data" / name
+    if not file.is_file():
+        raise DataError(
+            f"{file}: not where scikit-image 0.23 to 0.26 has its images; install such a version, or give a 'path'"
+        )
+    return file
+
+
+def labeled_faces() -> LabeledFaces:
+    """Return Labeled Faces in the Wild from scikit-learn's folder, fetched by it if it is not there.
+
+    Raises
+    ------
+    DataError
+        If scikit-learn is not installed, or cannot fetch them.
+    """
+    datasets = _scikit_learn("lfw")
+    folder = Path(datasets.get_data_home()) / "lfw_home" / "lfw_funneled"
+    if not folder.is_dir():
+        # Asking for people with many images alone keeps it from decoding all of them, which is done here.
+        _fetch("lfw", lambda: datasets.fetch_lfw_people(min_faces_per_person=500))
+    return LabeledFaces(folder)
+
+
+def olivetti() -> Fetched:
+    """Return the 400 Olivetti faces, 64x64, ten of each person in a row, fetched by scikit-learn if need be.
+
+    Raises
+    ------
+    DataError
+        If scikit-learn is not installed, or cannot fetch them.
+    """
+    datasets = _scikit_learn("olivetti")
+    found = _fetch("olivetti", datasets.fetch_olivetti_faces)
+    return Fetched(np.asarray(found.images), np.asarray(found.target, dtype=np.int64))
+
+
+def _scikit_learn(source: str) -> Any:
+    try:
+        return importlib.import_module("sklearn.datasets")
+    except ImportError as error:
+        raise DataError(
+            f"source={source} is fetched by scikit-learn, which is not installed; "
+            "pip install 'gahbench[faces]', or give a 'path'"
+        ) from error
+
+
+def _fetch(source: str, fetch: Any) -> Any:
+    try:
+        return fetch()
+    except (OSError, RuntimeError, ValueError) as error:
+        card = CARDS[source]
+        raise DataError(
+            f"source={source} cannot be fetched by scikit-learn: {error}; {card.origin}; {card.licence}"
+        ) from error

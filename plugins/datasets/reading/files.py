@@ -1,0 +1,187 @@
+"""Images from files, ready to be read by the row."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gahbench.errors import DataError
+from gahbench.resources import cpu_count
+
+from . import arrays, celeba
+from .cache import cached
+from .decode import decode
+from .encoded import Encoded, Folder
+from .preprocess import Preprocessing, grey_levels
+from .waiting import Waiting
+
+#: Images decoded at a time.
+CHUNK = 256
+ARRAY_SUFFIXES = (".npz", ".npy", ".pt")
+ACCEPTED = "accepted: a folder of images, or a file .zip, .parquet, .npz, .npy or .pt"
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """All images of a source.
+
+    Parameters
+    ----------
+    stored
+        The images preprocessed, shape (N, C, H, W), uint8 in 0-255 or floating point in 0-1; may lie on the disk.
+    pooled
+        Gives small copies in which to look for near repeats, shape (N, P), float32.
+    digest
+        SHA-256 of the pixels as the files hold them.
+    identity
+        Who is on each, shape (N,), int64; ``None`` where that is not known.
+    partition
+        Whether each is for training (0), validation (1) or testing (2), shape (N,), int64; ``None`` where the source
+        does not say.
+    """
+
+    stored: NDArray[Any]
+    pooled: Callable[[], Tensor]
+    digest: str
+    identity: NDArray[np.int64] | None = None
+    partition: NDArray[np.int64] | None = None
+
+    def rows(self, places: NDArray[np.int64]) -> Tensor:
+        """Return the images at these places, float32 in [0, 1]; no others are read."""
+        return grey_levels(self.stored[places])
+
+
+def open_encoded(path: Path, below: str | None = None) -> Encoded | None:
+    """Return the image files of a folder, zip archive or Parquet table; ``None`` for an array file.
+
+    Parameters
+    ----------
+    path
+        Where they are.
+    below
+        Leave out files of a folder or archive that are not somewhere below a folder of this name.
+
+    Raises
+    ------
+    DataError
+        If there is nothing at that path, or it cannot be read.
+    """
+    if path.is_dir():
+        return Folder(path, below)
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder; {ACCEPTED}")
+    if path.suffix.lower() == ".zip":
+        from .zips import Zip
+
+        return Zip(path, below)
+    if path.suffix.lower() in (".parquet", ".pq"):
+        from .parquet import Parquet
+
+        return Parquet(path)
+    if path.suffix.lower() not in ARRAY_SUFFIXES:
+        raise DataError(f"{path}: not a file of images that is known; {ACCEPTED}")
+    return None
+
+
+def from_array(
+    array: NDArray[Any], preprocessing: Preprocessing, where: str, identity: NDArray[np.int64] | None = None
+) -> Images:
+    """Preprocess the images of an array: (N, H, W), (N, H, W, C) or (N, C, H, W), uint8 or floating point in 0-1."""
+    images = arrays.checked(array, where)
+    digest = hashlib.sha256()
+    arrays.update(digest, array)
+    parts = range(0, len(images), CHUNK)
+    stored = preprocessing(images[:CHUNK], where)
+    if np.may_share_memory(stored, images):
+        stored = preprocessing(images, where)
+    else:
+        stored = np.empty((len(images), *stored.shape[1:]), dtype=stored.dtype)
+        for start in parts:
+            stored[start : start + CHUNK] = preprocessing(images[start : start + CHUNK], where)
+
+    def pooled() -> Tensor:
+        small = [preprocessing.pooled(images[start : start + CHUNK]) for start in parts]
+        return torch.from_numpy(np.concatenate(small))
+
+    return Images(stored, pooled, digest.hexdigest(), identity)
+
+
+def from_encoded(encoded: Encoded, preprocessing: Preprocessing) -> Images:
+    """Decode and preprocess image files, or take them from the cache if that was done before.
+
+    Raises
+    ------
+    DataError
+        If a file cannot be decoded, or images come out at different sizes; names the files.
+    """
+    decides = [str(encoded.path.resolve()), encoded.stamp(), preprocessing.description]
+    folder, facts = cached("images", decides, functools.partial(_decode_all, encoded, preprocessing))
+    try:
+        stored = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+        pooled = np.load(folder / "pooled.npy", mmap_mode="r", allow_pickle=False)
+    except (OSError, EOFError, ValueError) as error:
+        raise DataError(f"{folder}: damaged ({error}); remove it, and it is made anew") from error
+    people = encoded.identity()
+    return Images(
+        stored,
+        lambda: torch.from_numpy(np.array(pooled)),
+        facts["digest"],
+        celeba.identity(encoded) if people is None else people,
+        celeba.partition(encoded),
+    )
+
+
+def _decode_all(encoded: Encoded, preprocessing: Preprocessing, folder: Path) -> dict[str, Any]:
+    """Decode every file into ``images.npy`` and ``pooled.npy``, and return the digest of the pixels."""
+    digest, total = hashlib.sha256(), len(encoded.names)
+    waiting = Waiting(f"decoding {encoded.path.name}", total)
+    stored: np.memmap[Any, np.dtype[Any]] | None = None
+    with ThreadPoolExecutor(cpu_count()) as pool:
+        for start in range(0, total, CHUNK):
+            names = [f"{encoded.path}: {name}" for name in encoded.names[start : start + CHUNK]]
+            decoded = list(pool.map(decode, encoded.contents(start, start + len(names)), names))
+            place = start
+            # Images of one size at a time; most sources have only one.
+            for _, run in itertools.groupby(range(len(names)), key=lambda index: decoded[index].shape):
+                same = list(run)
+                batch = np.stack([decoded[index] for index in same])
+                for image in batch:
+                    arrays.update(digest, image)
+                channels_first = batch.transpose(0, 3, 1, 2)
+                images = preprocessing(channels_first, names[same[0]])
+                small = preprocessing.pooled(channels_first)
+                if stored is None:
+                    stored = _new_file(folder / "images.npy", (total, *images.shape[1:]), np.uint8)
+                    pooled = _new_file(folder / "pooled.npy", (total, small.shape[1]), np.float32)
+                if images.shape[1:] != stored.shape[1:]:
+                    raise DataError(_unequal(encoded, place, images.shape, stored.shape))
+                stored[place : place + len(same)], pooled[place : place + len(same)] = images, small
+                place += len(same)
+            waiting(place)
+    if stored is not None:
+        # Before the folder gets its name: what is there after a power cut is whole.
+        stored.flush()
+        pooled.flush()
+    return {"digest": digest.hexdigest(), "images": total}
+
+
+def _new_file(path: Path, shape: tuple[int, ...], kind: type[np.generic]) -> np.memmap[Any, np.dtype[Any]]:
+    return np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(kind), shape=shape)
+
+
+def _unequal(encoded: Encoded, place: int, shape: tuple[int, ...], first: tuple[int, ...]) -> str:
+    return (
+        f"{encoded.path}: {encoded.names[0]} is {first[2]}x{first[3]} but {encoded.names[place]} "
+        f"{shape[2]}x{shape[3]}; give a size to all"
+    )

@@ -1,0 +1,151 @@
+"""Whole photographs of different sizes, ready to be cut into patches."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gahbench.errors import DataError
+from gahbench.resources import cpu_count
+
+from . import arrays
+from .cache import cached
+from .decode import decode
+from .encoded import Encoded
+from .files import open_encoded
+from .preprocess import Colour, in_colour
+from .waiting import Waiting
+
+#: Photographs decoded at a time.
+CHUNK = 32
+#: Name of the file of all pixels.
+PIXELS = "pixels.bin"
+
+
+@dataclass(frozen=True, eq=False)
+class Photographs:
+    """Photographs, pixel after pixel in one array, so that patches of many of them are gathered at once.
+
+    Parameters
+    ----------
+    pixels
+        The pixels of all, row by row, shape (P, C), uint8; may lie on the disk.
+    shapes
+        Height and width of each, shape (N, 2), int64.
+    names
+        Their names.
+    digest
+        SHA-256 of the pixels as the files hold them.
+    """
+
+    pixels: NDArray[np.uint8]
+    shapes: Tensor
+    names: tuple[str, ...]
+    digest: str
+
+    @functools.cached_property
+    def starts(self) -> Tensor:
+        """Where the pixels of each begin, shape (N,)."""
+        areas = self.shapes.prod(1)
+        return areas.cumsum(0) - areas
+
+    def patches(self, which: Tensor, rows: Tensor, columns: Tensor, size: int) -> Tensor:
+        """Return patches, shape (K, C, size, size), float32 in [0, 1].
+
+        Parameters
+        ----------
+        which, rows, columns
+            Photograph of each patch, and the row and column there of its first pixel, shape (K,).
+        size
+            Height and width of the patches.
+        """
+        widths = self.shapes[which, 1]
+        corners = self.starts[which] + rows * widths + columns
+        steps = torch.arange(size)
+        places = corners[:, None, None] + steps[:, None] * widths[:, None, None] + steps
+        found = torch.from_numpy(self.pixels[places.numpy()])
+        return found.permute(0, 3, 1, 2).float() / 255
+
+
+def read_photographs(path: Path, colour: Colour) -> Photographs:
+    """Read the photographs of a folder, archive, table or array file; image files are decoded once, into the cache.
+
+    An array file holds images of one size under ``images``, or, if .npz, an array for each photograph.
+
+    Raises
+    ------
+    DataError
+        If the path, or what it holds, is not accepted.
+    """
+    encoded = open_encoded(path)
+    if encoded is None:
+        return joined(arrays.read_named(path), colour, str(path))
+    decides = [str(encoded.path.resolve()), encoded.stamp(), colour]
+    folder, facts = cached("photographs", decides, functools.partial(_decode_all, encoded, colour))
+    shapes = torch.tensor(facts["shapes"])
+    channels = 3 if colour == "rgb" else 1
+    try:
+        flat = np.memmap(folder / PIXELS, dtype=np.uint8, mode="r")
+        pixels = flat.reshape(int(shapes.prod(1).sum()), channels)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder}: damaged ({error}); remove it, and it is made anew") from error
+    return Photographs(pixels, shapes, tuple(encoded.names), facts["digest"])
+
+
+def joined(named: dict[str, NDArray[Any]], colour: Colour, where: str) -> Photographs:
+    """Join photographs of shape (H, W) or (H, W, 3), uint8.
+
+    Raises
+    ------
+    DataError
+        If there is none, or one has another shape or type.
+    """
+    if not named:
+        raise DataError(f"{where}: no photographs; accepted: arrays (H, W) or (H, W, C) with C 1 or 3, uint8")
+    digest, parts, shapes = hashlib.sha256(), list[NDArray[np.uint8]](), list[tuple[int, ...]]()
+    for name, photograph in named.items():
+        if (
+            photograph.dtype != np.uint8
+            or photograph.ndim not in (2, 3)
+            or photograph.shape[2:] not in ((), (1,), (3,))
+        ):
+            raise DataError(
+                f"{where}: {name} of shape {photograph.shape} and type {photograph.dtype}; "
+                "accepted: photographs (H, W) or (H, W, C) with C 1 or 3, uint8"
+            )
+        arrays.update(digest, photograph)
+        parts.append(_pixels(photograph, colour, f"{where}: {name}"))
+        shapes.append(photograph.shape[:2])
+    return Photographs(np.concatenate(parts), torch.tensor(shapes), tuple(named), digest.hexdigest())
+
+
+def _pixels(photograph: NDArray[np.uint8], colour: Colour, where: str) -> NDArray[np.uint8]:
+    """Return the pixels of one photograph row by row, shape (H * W, C)."""
+    channels_first = np.atleast_3d(photograph).transpose(2, 0, 1)[None]
+    mixed = in_colour(channels_first, colour, where)[0]
+    return np.ascontiguousarray(mixed.transpose(1, 2, 0)).reshape(-1, len(mixed))
+
+
+def _decode_all(encoded: Encoded, colour: Colour, folder: Path) -> dict[str, Any]:
+    """Decode every file into one of all pixels, and return their sizes and the digest of the pixels."""
+    total, digest, shapes = len(encoded.names), hashlib.sha256(), list[tuple[int, ...]]()
+    waiting = Waiting(f"decoding {encoded.path.name}", total)
+    with ThreadPoolExecutor(cpu_count()) as pool, (folder / PIXELS).open("wb") as file:
+        for first in range(0, total, CHUNK):
+            names = [f"{encoded.path}: {name}" for name in encoded.names[first : first + CHUNK]]
+            decoded = pool.map(decode, encoded.contents(first, first + len(names)), names)
+            for photograph, name in zip(decoded, names, strict=True):
+                arrays.update(digest, photograph)
+                shapes.append(photograph.shape[:2])
+                file.write(_pixels(photograph, colour, name).data)
+            waiting(first + len(names))
+    return {"digest": digest.hexdigest(), "shapes": shapes}

@@ -1,0 +1,171 @@
+"""Images as a benchmark sees them: cropped, resized, grey or in colour."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from gahbench.errors import DataError
+
+Colour = Literal["mean", "luma", "rgb"]
+
+#: A size of at least this share of the smaller side is cropped, not resized.
+CROP_ONLY = 0.9
+#: Side of the images that near repeats are looked for in.
+POOLED = 20
+#: ITU-R 601-2, as in JPEG.
+LUMA = (0.299, 0.587, 0.114)
+
+
+class Window(NamedTuple):
+    """Rows ``top`` to ``bottom`` and columns ``left`` to ``right`` of an image."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+#: For sources of CelebA's height and width, whole (Kadkhodaie 2024) or halved: the window of the faces, and the size
+#: to give it unless told otherwise.
+PRESETS: dict[tuple[int, int], tuple[Window, int]] = {
+    (218, 178): (Window(29, 189, 9, 169), 80),
+    (109, 89): (Window(14, 94, 4, 84), 80),
+}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Crop, resize and mix the channels of images.
+
+    Images of 218x178 pixels (height x width, CelebA's) are cropped to rows 29:-29 and columns 9:-9 and resized to
+    80x80, those of 109x89 cropped to rows 14:94 and columns 4:84. Other images, and these windows where a size is
+    given, are cropped to the centre for a size within 10 % of the smaller side, which keeps every pixel as it was; for
+    a smaller size the largest centred square is resized.
+
+    Channels are mixed first, then resized by bicubic interpolation (a = -1/2) with antialiasing, clipped to [0, 1]
+    where it overshoots, and, where the source has 8 bits a channel, rounded to 8 bits once, at the end; so results
+    hardly depend on a machine's rounding, and are the same whatever the file format. Floating-point sources are not
+    rounded.
+
+    Parameters
+    ----------
+    size
+        Height and width to give the images; by default as said.
+    colour
+        ``mean``: the unweighted mean of the channels; ``luma``: .299 R + .587 G + .114 B; ``rgb``: 3 channels.
+    window
+        What to crop the source to beforehand.
+    """
+
+    size: int | None = None
+    colour: Colour = "mean"
+    window: Window | None = None
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What decides the outcome, as plain JSON."""
+        return asdict(self)
+
+    def __call__(self, images: NDArray[Any], where: str) -> NDArray[Any]:
+        """Preprocess images.
+
+        Parameters
+        ----------
+        images
+            Shape (N, C, H, W) with C 1 or 3; uint8, or floating point in 0-1.
+        where
+            How errors name them.
+
+        Returns
+        -------
+        ndarray
+            Shape (N, C, H, W), uint8 or floating point.
+
+        Raises
+        ------
+        DataError
+            If the images are smaller than ``size``: enlarged ones would have no fine detail to denoise. Also if colour
+            is asked of grey images.
+        """
+        images, size = self._windowed(images, where)
+        height, width = images.shape[2:]
+        side = min(height, width)
+        if size is not None and size > side:
+            raise DataError(f"{where}: images of {height}x{width} pixels; size={size} accepts at least {size}x{size}")
+        crops = size is None or size >= CROP_ONLY * side
+        if size is not None:
+            images = _centre(images, size if crops else side)
+        if crops:
+            return in_colour(images, self.colour, where)
+        levels = _mixed(images, self.colour, where)
+        resized = functional.interpolate(levels, size, mode="bicubic", antialias=True).clamp(0, 1)
+        return _rounded(resized) if images.dtype == np.uint8 else resized.numpy()
+
+    def pooled(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the mean of the channels pooled to 20x20 pixels, shape (N, 400), whatever size and colour are.
+
+        So which images are near repeats of which does not depend on the size that a benchmark asks for.
+        """
+        grey = grey_levels(self._windowed(images, "")[0]).mean(1, keepdim=True)
+        small: Tensor = functional.adaptive_avg_pool2d(grey, POOLED)
+        return small.flatten(1).numpy()
+
+    def _windowed(self, images: NDArray[Any], where: str) -> tuple[NDArray[Any], int | None]:
+        height, width = images.shape[2:]
+        window, size = PRESETS.get((height, width), (None, None))
+        if self.window is not None:
+            window, size = self.window, None
+        if window is None:
+            return images, self.size
+        if window.bottom > height or window.right > width:
+            raise DataError(f"{where}: images of {height}x{width} pixels; accepted: at least {window[1]}x{window[3]}")
+        cropped = images[:, :, window.top : window.bottom, window.left : window.right]
+        return cropped, self.size or size
+
+
+def grey_levels(images: NDArray[Any]) -> Tensor:
+    """Return pixels as float32 in [0, 1]; 8-bit ones are divided by 255."""
+    levels = torch.from_numpy(images.astype(np.float32))
+    return levels.div_(255) if images.dtype == np.uint8 else levels
+
+
+def in_colour(images: NDArray[Any], colour: Colour, where: str) -> NDArray[Any]:
+    """Return images (N, C, H, W) with the channels that a colour asks for; 8-bit ones are rounded to 8 bits again.
+
+    Raises
+    ------
+    DataError
+        If colour is asked of grey images.
+    """
+    if images.shape[1] == (3 if colour == "rgb" else 1):
+        return images  # Not a copy: a large file stays on the disk.
+    levels = _mixed(images, colour, where)
+    return _rounded(levels) if images.dtype == np.uint8 else levels.numpy()
+
+
+def _mixed(images: NDArray[Any], colour: Colour, where: str) -> Tensor:
+    levels = grey_levels(images)
+    if colour == "rgb":
+        if levels.shape[1] != 3:
+            raise DataError(f"{where}: grey images; colour=rgb accepts images of 3 channels")
+        return levels
+    if colour == "luma" and levels.shape[1] == 3:
+        return (levels * torch.tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    return levels.mean(1, keepdim=True)
+
+
+def _rounded(levels: Tensor) -> NDArray[np.uint8]:
+    """Return 8-bit pixels, of which :func:`grey_levels` makes floating point again."""
+    return (levels * 255).round().to(torch.uint8).numpy()
+
+
+def _centre(images: NDArray[Any], size: int) -> NDArray[Any]:
+    top, left = (images.shape[2] - size) // 2, (images.shape[3] - size) // 2
+    return images[:, :, top : top + size, left : left + size]

@@ -1,0 +1,71 @@
+"""Near repeats: images that a set holds more than once, but for little."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .waiting import Waiting
+
+#: Mean-removed correlation above which an image is a near repeat (Kadkhodaie 2024).
+THRESHOLD = 0.95
+#: Images compared at a time, and with how many.
+CHUNK = 1024
+SPAN = 8192
+#: Correlations this close to the threshold are computed again in double precision, so that all machines agree.
+DOUBTFUL = 1e-5
+
+
+def without_repeats(pooled: Tensor, what: str = "images") -> Tensor:
+    """Return which images to keep so that no two of them are near repeats: of each group the first.
+
+    An image goes if its mean-removed correlation with an earlier one that stays is above .95. A constant image has
+    no correlation, and stays. The cost is N^2 P multiply-adds, most of it in matrix products.
+
+    Parameters
+    ----------
+    pooled
+        Images of P pixels, shape (N, P), float32.
+    what
+        How to name them to someone who waits.
+
+    Returns
+    -------
+    Tensor
+        Their places in increasing order, shape (K,), int64.
+    """
+    waiting = Waiting(f"looking for near repeats in {what}", len(pooled))
+    # The places that stay so far, and their images, in the first rows.
+    stay: list[Tensor] = []
+    staying = torch.empty_like(pooled)
+    count = 0
+    for first in range(0, len(pooled), CHUNK):
+        chunk = _normalised(pooled[first : first + CHUNK])
+        repeats = torch.zeros(len(chunk), dtype=torch.bool)
+        for start in range(0, count, SPAN):
+            repeats |= _above(chunk, staying[start : min(start + SPAN, count)]).any(1)
+        among = _above(chunk, chunk).tril(-1)
+        # Images with none earlier to repeat need no closer look.
+        for place in among.any(1).nonzero().flatten().tolist():
+            repeats[place] |= (among[place] & ~repeats).any()
+        new = (~repeats).nonzero().flatten()
+        staying[count : count + len(new)] = chunk[new]
+        count += len(new)
+        stay.append(first + new)
+        waiting(first + len(chunk))
+    return torch.cat(stay) if stay else torch.empty(0, dtype=torch.long)
+
+
+def _normalised(images: Tensor) -> Tensor:
+    """Remove the mean of each image and scale it to norm 1; constant ones become 0."""
+    centred = images.double() - images.double().mean(1, keepdim=True)
+    norms = centred.norm(dim=1, keepdim=True)
+    return torch.where(norms > 1e-6, centred / norms.clamp_min(1e-6), 0.0).to(images.dtype)
+
+
+def _above(left: Tensor, right: Tensor) -> Tensor:
+    correlations = left @ right.mT
+    found = correlations > THRESHOLD
+    rows, columns = ((correlations - THRESHOLD).abs() < DOUBTFUL).nonzero(as_tuple=True)
+    found[rows, columns] = (left[rows].double() * right[columns].double()).sum(1) > THRESHOLD
+    return found
