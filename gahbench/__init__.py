@@ -30,7 +30,7 @@ from gahbench.hookspecs import hookimpl
 from gahbench.parameters import Names
 
 if TYPE_CHECKING:
-    from gahbench.api import check, create, load_results, plan_suite, run
+    from gahbench.api import check, create, load_results, plan_suite, preview, run
     from gahbench.optima import Posterior, TrueBasis
     from gahbench.registry import Registry
     from gahbench.results import Results
@@ -47,6 +47,7 @@ _LAZY = {
     "create": "gahbench.api",
     "load_results": "gahbench.api",
     "plan_suite": "gahbench.api",
+    "preview": "gahbench.api",
     "run": "gahbench.api",
 }
 
@@ -77,6 +78,7 @@ __all__ = [
     "hookimpl",
     "load_results",
     "plan_suite",
+    "preview",
     "run",
 ]
 

@@ -1,4 +1,4 @@
-"""The commands ``run plan list describe leaderboard check new``."""
+"""The commands ``run plan list describe preview leaderboard check new``."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    # Rich's own markup would swallow [key=value] and [default: ...].
+    rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 
@@ -119,6 +121,33 @@ def describe(
 
 
 @app.command()
+def preview(
+    dataset: Annotated[str, typer.Argument(help="A dataset, optionally with parameters: name[key=value,...].")],
+    sigma: Annotated[
+        list[str] | None,
+        typer.Option("--sigma", "-s", help="Noise levels. May be repeated. [default: 0.05,0.15,0.4]"),
+    ] = None,
+    count: Annotated[int | None, typer.Option(help="Number of images. [default: 4, or all there are]")] = None,
+    split: Annotated[str, typer.Option(help="train, validation, test, A or B.")] = "test",
+    start: Annotated[int, typer.Option(help="Number of the first image.")] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Contact sheet: .png, .svg or .pdf. [default: preview-DATASET.png]"),
+    ] = None,
+    true_basis: Annotated[
+        bool, typer.Option("--true-basis", help="Also a sheet of the first image's true basis, if known.")
+    ] = False,
+    plugins_dir: PluginsOption = None,
+) -> None:
+    """Look at a dataset: a contact sheet of images under noise, and a card of what is known."""
+    from gahbench.cli.previewing import print_preview
+
+    print_preview(
+        dataset, sigma or (), count, split, start, out, true_basis, sources=tuple(plugins_dir or ()), console=Console()
+    )
+
+
+@app.command()
 def leaderboard(
     folder: Annotated[Path, typer.Argument(help="A results folder.")],
 ) -> None:
@@ -175,7 +204,19 @@ def _print_board(folder: Path) -> None:
 
 def _conclude(outcome: Outcome, console: Console) -> None:
     """Say where the board is, and end with the exit status that the outcome deserves."""
+    from gahbench.results import saved_beyond_optimum
+
     console.print(f"board, scores and figures: {outcome.folder}", highlight=False, soft_wrap=True)
+    beyond = saved_beyond_optimum(outcome.folder)
+    if beyond:
+        places = ", ".join(f"{one['entrant']} on {one['dataset']} at σ = {one['sigma']:g}" for one in beyond)
+        console.print(
+            f"beyond the optimum, which cannot be: {places}; that entrant or the optimum is wrong",
+            style="red",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
     if outcome.left_out:
         names = ", ".join(outcome.left_out)
         console.print(

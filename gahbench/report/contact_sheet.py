@@ -1,0 +1,249 @@
+"""Contact sheets: the images of a preview side by side, every pixel a square of whole device pixels."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gahbench.errors import ParameterError, listing
+from gahbench.leaderboard import level_name
+from gahbench.rates import input_psnr
+from gahbench.report.cells import folded, number
+from gahbench.report.figures import _context
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch import Tensor
+
+    from gahbench.report.answers import Vectors
+    from gahbench.report.preview import Preview
+
+#: Formats by file suffix, with the entries that would make equal sheets differ in their bytes.
+FORMATS: dict[str, dict[str, None]] = {
+    ".png": {"Software": None},
+    ".svg": {"Date": None, "Creator": None},
+    ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+# Lengths are in device pixels, of which an inch has so many.
+_DPI = 200
+_LEAST_SIDE = 240
+_MOST_SIDE = 512
+_GAP = 14
+_MARGIN = 24
+_FONT = 8.0  # points
+_LINE = 1.35 * _FONT * _DPI / 72
+_VECTORS_ABREAST = 8
+#: Pixels of single precision have relative errors of 6e-8, or 144 dB.
+_MOST_PSNR = 140
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One picture of a sheet.
+
+    Parameters
+    ----------
+    picture
+        Values in [0, 1], shape (H, W) for grey or (H, W, 3) for colours.
+    title
+        Written above it, in as many lines as it has.
+    """
+
+    picture: NDArray[np.float32]
+    title: str = ""
+
+
+def contact_sheet(preview: Preview) -> Figure:
+    """Draw a row for each image: clean, noisy at every level, and denoised by the best denoiser or a genie, if known.
+
+    The decibels above a column are the PSNR that is expected there: of the noisy images -20 log10 sigma, of the
+    optimal denoiser its own on average over these images, of a genie what no denoiser can exceed on average.
+    """
+    kind = preview.optimum.kind
+    columns: list[tuple[str, Tensor]] = [("clean", preview.clean)]
+    columns += [
+        (f"noisy\nσ = {level_name(level.sigma)} ({number(input_psnr(level.sigma), 1)} dB)", level.noisy)
+        for level in preview.levels
+    ]
+    for level in preview.levels:
+        if level.best is not None:
+            name, sign = ("optimal", "") if kind == "exact" else ("genie", "≤ ")
+            expected = decibels(level.best.expected)
+            sign = "" if expected.startswith(">") else sign
+            title = f"{name}\nσ = {level_name(level.sigma)} ({sign}{expected})"
+            columns.append((title, level.best.denoised))
+    rows = [
+        [Cell(_picture(images[row]), title if row == 0 else "") for title, images in columns]
+        for row in range(len(preview.clean))
+    ]
+    last = preview.start + len(rows) - 1
+    which = f"image {last}" if len(rows) == 1 else f"images {preview.start} to {last}"
+    names = [str(preview.start + row) for row in range(len(rows))]
+    return lay_out(rows, names, [preview.configured.label, f"{preview.split} {which}{_remark(preview)}"])
+
+
+def basis_sheet(preview: Preview, vectors: Vectors) -> Figure:
+    """Draw the first vectors of one image's true basis, grey for 0, each stretched to its largest value.
+
+    Above a vector stands the standard deviation of its coefficient, where it is known: the best denoiser keeps those
+    well above sigma.
+    """
+    cells = [Cell(_picture(preview.clean[0]), "clean")]
+    for place, vector in enumerate(vectors.images):
+        title = f"vector {place + 1}"
+        if vectors.energies is not None:
+            title += f"\nstd {_short(math.sqrt(max(float(vectors.energies[place]), 0)))}"
+        largest = max(float(vector.abs().max()), 1e-30)
+        cells.append(Cell(_picture(0.5 + vector / (2 * largest)), title))
+    rows = [cells[first : first + _VECTORS_ABREAST] for first in range(0, len(cells), _VECTORS_ABREAST)]
+    shown = f"the first {len(cells) - 1} of " if len(cells) - 1 < vectors.count else ""
+    noun = "vector" if vectors.count == 1 else "vectors"
+    caption = f"true basis of {preview.split} image {preview.start}: {shown}{vectors.count} {noun}{_remark(preview)}"
+    return lay_out(rows, [""] * len(rows), [preview.configured.label, caption])
+
+
+def decibels(error: float) -> str:
+    """Write a mean squared error per pixel as PSNR; one that is lost in the rounding of pixels only as that."""
+    return f"{number(-10 * math.log10(error), 1)} dB" if error > 10 ** (-_MOST_PSNR / 10) else f"> {_MOST_PSNR} dB"
+
+
+def check_suffix(file: Path) -> None:
+    """Refuse a file of an unknown format.
+
+    Raises
+    ------
+    ParameterError
+        If its suffix is not one of a figure.
+    """
+    if file.suffix.lower() not in FORMATS:
+        raise ParameterError(f"{file}: unknown suffix '{file.suffix}'; accepted: {listing(FORMATS)}")
+
+
+def write_figure(figure: Figure, file: Path) -> None:
+    """Write a sheet in the format of its suffix.
+
+    Raises
+    ------
+    ParameterError
+        If the suffix is unknown, or the file cannot be written.
+    """
+    check_suffix(file)
+    content = encoded(figure, file.suffix.lower())
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    except OSError as error:
+        raise ParameterError(f"{file}: cannot be written: {error.strerror or error}") from error
+
+
+def encoded(figure: Figure, suffix: str) -> bytes:
+    """Return a sheet's file; equal sheets give equal bytes."""
+    import matplotlib
+
+    buffer = io.BytesIO()
+    # Vector formats would merge all pictures into one, moved by a fraction of a pixel.
+    with _context(), matplotlib.rc_context({"image.composite_image": False}):
+        figure.savefig(buffer, format=suffix.lstrip("."), dpi=_DPI, metadata=FORMATS[suffix])
+    return buffer.getvalue()
+
+
+def lay_out(rows: Sequence[Sequence[Cell]], names: Sequence[str], captions: Sequence[str]) -> Figure:
+    """Lay out pictures of one size in rows.
+
+    All is placed by hand on one pair of axes over the whole figure: so every pixel of an image is as large as every
+    other, and columns are as wide as what is written above them.
+
+    Parameters
+    ----------
+    rows
+        The pictures, all of one height and width.
+    names
+        What is written before each row.
+    captions
+        What is written above all, a line or more each.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    with _context():
+        height, width = rows[0][0].picture.shape[:2]
+        scale = max(1, math.ceil(_LEAST_SIDE / max(height, width)))
+        height, width = scale * height, scale * width
+        # Pictures may be flatter than the name of their row.
+        line = _GAP + max(height, math.ceil(_LINE))
+        titles = [[cell.title for cell in row] for row in rows]
+        pitch = _GAP + max(width, *(_text_width(title) for row in titles for title in row))
+        left = _MARGIN + max(map(_text_width, names)) + (_GAP if any(names) else 0)
+        total = left + max(map(len, rows)) * pitch - _GAP + _MARGIN
+        # Characters are hardly wider than that on average; where they are, the sheet grows with its caption.
+        fold = max(12, int((total - 2 * _MARGIN) / (0.72 * _FONT * _DPI / 72)))
+        caption = "\n".join(folded(text, fold) for text in captions)
+        total = max(total, _text_width(caption) + 2 * _MARGIN)
+        heads = [math.ceil(_LINE * max(title.count("\n") + 1 if title else 0 for title in row)) for row in titles]
+        top = _MARGIN + math.ceil(_LINE * (caption.count("\n") + 1)) + _GAP
+        bottom = top + sum(heads) + len(rows) * line - _GAP + _MARGIN
+        # Half a device pixel more, since the backend cuts off fractions.
+        figure = Figure(figsize=((total + 0.5) / _DPI, (bottom + 0.5) / _DPI), dpi=_DPI)
+        axes = figure.add_axes((0, 0, total / (total + 0.5), bottom / (bottom + 0.5)))
+        axes.set(xlim=(0, total), ylim=(bottom, 0))
+        axes.axis("off")
+        text: dict[str, Any] = {"fontsize": _FONT, "linespacing": 1.2}
+        axes.text(_MARGIN, _MARGIN, caption, va="top", **text)
+        for row, name, head in zip(rows, names, heads, strict=True):
+            top += head
+            axes.text(left - _GAP, top + height / 2, name, ha="right", va="center", color="0.45", **text)
+            for place, cell in enumerate(row):
+                x = left + place * pitch
+                extent = (x, x + width, top + height, top)
+                # A frame of one device pixel tells white from paper.
+                axes.add_patch(Rectangle((x - 1, top - 1), width + 2, height + 2, color="0.75", linewidth=0, zorder=1))
+                axes.imshow(_eight_bits(cell.picture), extent=extent, interpolation="nearest", aspect="auto", zorder=2)
+                axes.text(x, top - _GAP / 2, cell.title, va="bottom", **text)
+            top += line
+        # Showing an image has moved the limits.
+        axes.set(xlim=(0, total), ylim=(bottom, 0))
+    return figure
+
+
+def _eight_bits(picture: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return RGB values, shape (H, W, 3): a colour map would round grey ones twice."""
+    colours = picture if picture.ndim == 3 else picture[:, :, None].repeat(3, axis=2)
+    return np.round(255 * colours).astype(np.uint8)
+
+
+def _text_width(text: str) -> int:
+    """Return the width of the widest line, in device pixels."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
+    font = FontProperties(size=_FONT)
+    widths = [TextPath((0, 0), line, prop=font).get_extents().x1 for line in text.split("\n") if line.strip()]
+    return math.ceil(max(widths, default=0) * _DPI / 72)
+
+
+def _picture(image: Tensor) -> NDArray[np.float32]:
+    """Return what is shown of an image (C, H, W): colours if it has three channels, else the mean of its channels."""
+    side = _MOST_SIDE
+    top, left = (max(0, (length - side) // 2) for length in image.shape[1:])
+    seen = image[:, top : top + side, left : left + side].float()
+    return np.asarray((seen.permute(1, 2, 0) if len(seen) == 3 else seen.mean(0)).clamp(0, 1))
+
+
+def _remark(preview: Preview) -> str:
+    """Return what the pictures leave out, if anything."""
+    channels, height, width = preview.shape
+    remark = "" if channels in (1, 3) else f", mean of {channels} channels"
+    if max(height, width) > _MOST_SIDE:
+        remark += f", central {min(height, _MOST_SIDE)}×{min(width, _MOST_SIDE)} of {height}×{width} pixels"
+    return remark
+
+
+def _short(value: float) -> str:
+    return f"{value:.3g}"

@@ -1,0 +1,83 @@
+"""What a dataset states of its optimum keeps the contract, or is told what is wrong."""
+
+import pytest
+from fake_families import Families
+
+import gahbench
+
+POSTERIOR = "def posterior(self, noisy, sigma):\n    found = super().posterior(noisy, sigma)\n    return "
+BASIS = "def true_basis(self, split, count, start=0):\n    return "
+BRACKET = (
+    "optimum = gahbench.Optimum('bracket', 0.5)\n"
+    "def true_basis(self, split, count, start=0): return None\n"
+    "def lower_bound(self, split, count, sigma, start=0):\n    return {bound}\n"
+    "def genie(self, noisy, sigma, split, start=0):\n    return {genie}\n"
+)
+BOUND = "torch.full((count,), sigma**2 * self.weight(sigma)).double()"
+GENIE = "0.5 + self.weight(sigma) * (noisy - 0.5)"
+
+
+@pytest.fixture
+def check(tmp_path):
+    """Return a function that checks a family with the given body, and what it fails."""
+    families = Families(tmp_path)
+
+    def run(body):
+        families.write(body)
+        (report,) = [report for report in gahbench.check(families.file) if report.label == "mine"]
+        return report, [finding.check for finding in report.findings if finding.passed is False]
+
+    return run
+
+
+SOUND = {
+    "closed form": "pass",
+    "sampled": POSTERIOR + "gahbench.Posterior(found.mean, found.trace, torch.full((len(noisy),), 0.5))",
+    "bracket": BRACKET.format(bound=BOUND, genie=GENIE),
+    "bound of white noise": BRACKET.format(bound="torch.full((count,), sigma**2).double()", genie="noisy"),
+    "rate": "optimum = gahbench.Optimum('rate', 0.5)\n" + BASIS + "None",
+    "tangent space": BASIS + "gahbench.TrueBasis(torch.eye(80)[None, :, :5])",
+    "a basis for each": BASIS + "gahbench.TrueBasis(torch.eye(80).repeat(count, 1, 1), torch.ones(count, 80))",
+}
+
+
+@pytest.mark.parametrize("case", SOUND)
+def test_a_sound_optimum_passes(check, case):
+    report, failed = check(SOUND[case])
+    assert failed == [], str(report)
+
+
+BROKEN = {
+    "no posterior": ("def posterior(self, noisy, sigma): return super(White, self).posterior(noisy, sigma)", "runs"),
+    "mean of another shape": (POSTERIOR + "gahbench.Posterior(found.mean[:, :, 1:], found.trace)", "has its shapes"),
+    "one mean for all": (POSTERIOR + "gahbench.Posterior(found.mean[:1], found.trace)", "has its shapes"),
+    "trace of another shape": (POSTERIOR + "gahbench.Posterior(found.mean, found.trace[:, None])", "has its shapes"),
+    "mean not a number": (POSTERIOR + "gahbench.Posterior(found.mean / 0 * 0, found.trace)", "closer to the clean"),
+    "trace not a number": (POSTERIOR + "gahbench.Posterior(found.mean, found.trace * torch.nan)", "trace"),
+    "negative trace": (POSTERIOR + "gahbench.Posterior(found.mean, -found.trace)", "trace is not negative"),
+    "the noisy image": (POSTERIOR + "gahbench.Posterior(noisy, found.trace)", "closer to the clean"),
+    "bound above sigma^2": (BRACKET.format(bound=f"10 * {BOUND}", genie=GENIE), "between 0 and sigma^2"),
+    "bound in sums": (BRACKET.format(bound=f"80 * {BOUND}", genie=GENIE), "between 0 and sigma^2"),
+    "bound below 0": (BRACKET.format(bound=f"-{BOUND}", genie=GENIE), "between 0 and sigma^2"),
+    "bound not a number": (BRACKET.format(bound=f"torch.nan * {BOUND}", genie=GENIE), "between 0 and sigma^2"),
+    "one bound for all": (BRACKET.format(bound=f"{BOUND}[:1]", genie=GENIE), "between 0 and sigma^2"),
+    "genie of another shape": (
+        BRACKET.format(bound=BOUND, genie=f"({GENIE})[:, :, 1:]"),
+        "the genie returns the shape",
+    ),
+    "no genie": (
+        "optimum = gahbench.Optimum('bracket')\ndef lower_bound(self, *a): return torch.full((6,), 1e-3).double()",
+        "runs",
+    ),
+    "vectors too long": (BASIS + "gahbench.TrueBasis(2 * torch.eye(80)[None])", "true basis is orthonormal"),
+    "vectors not orthogonal": (BASIS + "gahbench.TrueBasis(torch.eye(80)[None, :, [0, 0]])", "is orthonormal"),
+    "more vectors than pixels": (BASIS + "gahbench.TrueBasis(torch.ones(1, 80, 81) / 80**0.5)", "is orthonormal"),
+    "vectors not numbers": (BASIS + "gahbench.TrueBasis(torch.full((1, 80, 80), torch.nan))", "is orthonormal"),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_broken_optimum_is_told_its_fault(check, fault):
+    body, names = BROKEN[fault]
+    report, failed = check(body)
+    assert any(names in finding for finding in failed), str(report)
