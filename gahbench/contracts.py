@@ -27,7 +27,8 @@ Shape = tuple[int, int, int]
 OptimumKind = Literal["exact", "bracket", "rate", "none"]
 DenoiserKind = Literal["trained", "classical", "oracle", "optimal", "bound"]
 
-#: The splits; no two of them share an image, but that A and B are disjoint halves of ``train`` where that ends.
+#: The splits; no two of them share an image, but that A and B are disjoint halves of ``train`` where that ends, and but
+#: for families whose ``splits_overlap``.
 SPLITS: tuple[Split, ...] = ("train", "validation", "test", "A", "B")
 
 
@@ -66,6 +67,8 @@ class Dataset(ABC):
 
     #: Parameters that the label of this dataset always shows, default or not.
     always_shown: ClassVar[tuple[str, ...]] = ()
+    #: Whether splits share images because the density is a finite set of them, which every split draws from.
+    splits_overlap: bool = False
 
     @property
     @abstractmethod

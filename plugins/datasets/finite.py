@@ -1,0 +1,161 @@
+"""A finite set of images that is the whole density: the best denoiser is the one that memorizes."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Annotated, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from gahbench.contracts import Card, Dataset, Optimum, Shape
+from gahbench.optima import Posterior
+from gahbench.parameters import Names
+from gahbench.registry import default_registry
+
+from .generated import Generated
+
+#: Members read at a time.
+READ = 4096
+#: Elements of a float64 tensor, which bound the memory: images and weights come in pieces of at most 64 MiB.
+ELEMENTS = 2**23
+
+
+class Finite(Generated):
+    """N training images of another dataset, taken for the whole density: each is as likely as any other.
+
+    Every split is an endless series of draws from the same N images, with replacement. So here, and on purpose, splits
+    share images, and a test image is never new: only its noise is. The posterior mean is the average of the N images
+    weighted by softmax(-|y - x_i|^2 / 2 sigma^2), which is what a denoiser that memorized its training set outputs.
+    There is no rate: once sigma is small against the distances between images, the error falls faster than any power
+    of it.
+
+    Parameters
+    ----------
+    dataset
+        Where the images are from: its first training images.
+    count
+        Number N of images.
+    seed
+        Seed of the draws; the N images are the same for every seed.
+
+    Raises
+    ------
+    ValueError
+        If the dataset holds fewer training images.
+    """
+
+    always_shown = ("dataset", "count")
+    splits_overlap = True
+
+    def __init__(
+        self,
+        dataset: Annotated[str, Names("dataset")] = "faces",
+        count: Annotated[int, Field(ge=1)] = 64,
+        seed: int = 0,
+    ) -> None:
+        super().__init__("finite", seed)
+        self.dataset = cast(Dataset, default_registry().create("dataset", dataset))
+        self.count = count
+        available = self.dataset.available("train")
+        if available is not None and count > available:
+            raise ValueError(f"count={count} of {dataset}, which holds {available} training images; accepted: no more")
+
+    @property
+    def shape(self) -> Shape:
+        """Shape (C, H, W) of one image."""
+        return self.dataset.shape
+
+    @property
+    def optimum(self) -> Optimum:
+        """The posterior mean is known in closed form."""
+        return Optimum("exact")
+
+    @property
+    def card(self) -> Card:
+        """Origin and licence of the images."""
+        inner = self.dataset.card
+        return Card(f"{self.count} images, each drawn again and again: {inner.origin}", inner.licence)
+
+    def fingerprint(self) -> str | None:
+        """Return that of the dataset that the images are from."""
+        return self.dataset.fingerprint()
+
+    @functools.cached_property
+    def members(self) -> Tensor:
+        """The N images, shape (N, C, H, W), float32."""
+        members = torch.empty(self.count, *self.shape)
+        # In pieces, so that images that are put together from parts never are in memory twice.
+        for start in range(0, self.count, READ):
+            part = members[start : start + READ]
+            part.copy_(self.dataset.images("train", len(part), start))
+        return members
+
+    def draw(self, generator: torch.Generator, count: int) -> Tensor:
+        """Draw images, shape (count, C, H, W), float32."""
+        return self.members[torch.randint(self.count, (count,), generator=generator)]
+
+    def posterior(self, noisy: Tensor, sigma: float) -> Posterior:
+        """Return mean, float64, and spread of the members given noisy images; see :func:`empirical_bayes`."""
+        found = empirical_bayes(self.members.flatten(1), noisy.flatten(1), sigma)
+        return Posterior(found.mean.view_as(noisy), found.trace)
+
+
+def empirical_bayes(points: Tensor, noisy: Tensor, sigma: float) -> Posterior:
+    """Return the posterior of a uniform choice among points, given noisy ones.
+
+    The mean is sum_i w_i x_i, w = softmax(-|y - x_i|^2 / 2 sigma^2), and the trace sum_i w_i |x_i - mean|^2. Distances
+    are float64 and relative to the mean of the points. Mean and trace are relative to the likeliest point, so
+    that both keep their relative accuracy when its weight rounds to 1.
+
+    Parameters
+    ----------
+    points
+        Shape (M, d).
+    noisy
+        Shape (N, d).
+    sigma
+        Standard deviation of the noise.
+
+    Returns
+    -------
+    Posterior
+        Its mean of shape (N, d) and its trace of shape (N,), both float64.
+    """
+    origin = torch.zeros(points.shape[1], dtype=torch.float64, device=noisy.device)
+    centre = torch.stack([some.sum(0) for some in _pieces(points, origin)]).sum(0) / len(points)
+    rows = max(1, ELEMENTS // len(points))
+    pieces = [_posterior(points, centre, some.double(), sigma) for some in torch.split(noisy, rows)]
+    return Posterior(torch.cat([mean for mean, _ in pieces]), torch.cat([trace for _, trace in pieces]))
+
+
+def _posterior(points: Tensor, centre: Tensor, noisy: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
+    centred = noisy - centre
+    # Half the squared distances, less what all points share.
+    distances = torch.cat([some.square().sum(1) / 2 - centred @ some.mT for some in _pieces(points, centre)], dim=1)
+    weights = torch.softmax(-distances / sigma**2, dim=1)
+    likeliest = weights.argmax(1, keepdim=True)
+    others = weights.scatter(1, likeliest, 0)
+    base = points[likeliest[:, 0].to(points.device)].to(noisy)
+    sums, energy = torch.zeros_like(noisy), noisy.new_zeros(len(noisy))
+    start = 0
+    for some in _pieces(points, centre):
+        shares = others[:, start : start + len(some)]
+        start += len(some)
+        # At low noise hardly any point counts.
+        if shares.any():
+            sums = sums + shares @ some
+            energy = energy + shares @ some.square().sum(1)
+    share = others.sum(1)
+    anchor = base - centre
+    offset = sums - share[:, None] * anchor
+    # The sum of w_i |x_i - x_likeliest|^2.
+    around = energy - 2 * (anchor * sums).sum(1) + share * anchor.square().sum(1)
+    return base + offset, (around - offset.square().sum(1)).clamp(min=0)
+
+
+def _pieces(points: Tensor, centre: Tensor) -> Iterator[Tensor]:
+    for some in torch.split(points, max(1, ELEMENTS // points.shape[1])):
+        yield some.to(centre) - centre

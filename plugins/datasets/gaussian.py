@@ -1,0 +1,75 @@
+"""Gaussian images, whose best denoiser is the Wiener filter."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from gahbench.contracts import Optimum, Split
+from gahbench.optima import Posterior, TrueBasis
+
+from .generated import Generated
+
+
+class Gaussian(Generated):
+    """Base of Gaussian families N(m, K): an author gives m, the eigenvalues of K, and how its functions act.
+
+    A function f of K multiplies the coefficient of each eigenvector by f of its eigenvalue. All else follows: an image
+    is m + K^(1/2) z with z white, and the best denoiser is the Wiener filter m + K (K + sigma^2)^-1 (y - m), which is
+    linear and the same for all images. Its error, summed over pixels, is sum_k sigma^2 e_k / (e_k + sigma^2), the e_k
+    being the eigenvalues (Wiener 1949; Kadkhodaie 2024, equation 12, with e_k for c_k^2). Nothing is clipped.
+    """
+
+    @property
+    def optimum(self) -> Optimum:
+        """The posterior mean is known in closed form."""
+        return Optimum("exact")
+
+    @property
+    @abstractmethod
+    def mean(self) -> Tensor:
+        """The mean image m, shape (C, H, W), float64, or one that broadcasts to it."""
+
+    @property
+    @abstractmethod
+    def energies(self) -> Tensor:
+        """All eigenvalues of K, greatest first, shape (d,), float64."""
+
+    @abstractmethod
+    def eigenvectors(self) -> Tensor:
+        """Return orthonormal eigenvectors of K as the columns of (d, d), in the order of the energies."""
+
+    @abstractmethod
+    def weighted(self, images: Tensor, weight: Callable[[Tensor], Tensor]) -> Tensor:
+        """Apply a function of K to images.
+
+        Parameters
+        ----------
+        images
+            Shape (N, C, H, W), float64.
+        weight
+            What to multiply coefficients by, elementwise in their energies.
+        """
+
+    def draw(self, generator: torch.Generator, count: int) -> Tensor:
+        """Draw images, shape (count, C, H, W), float32."""
+        white = torch.randn(count, *self.shape, generator=generator).double()
+        # The symmetric root does not depend on which eigenvectors were found: signs and repeated eigenvalues are free.
+        return (self.mean + self.weighted(white, torch.sqrt)).float()
+
+    def posterior(self, noisy: Tensor, sigma: float) -> Posterior:
+        """Return what the Wiener filter makes of noisy images (N, C, H, W), float64, and its expected error."""
+
+        def wiener(energies: Tensor) -> Tensor:
+            return energies / (energies + sigma**2)
+
+        mean = self.mean.to(noisy.device)
+        trace = sigma**2 * wiener(self.energies).sum().to(noisy.device)
+        return Posterior(mean + self.weighted(noisy.double() - mean, wiener), trace.repeat(len(noisy)))
+
+    def true_basis(self, split: Split, count: int, start: int = 0) -> TrueBasis:
+        """Return the eigenvectors of K, shape (1, d, d), and its eigenvalues: all images share them."""
+        return TrueBasis(self.eigenvectors()[None], self.energies[None])

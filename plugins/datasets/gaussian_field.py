@@ -1,0 +1,118 @@
+"""Stationary Gaussian fields, whose harmonics are plain waves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from gahbench.contracts import Optimum, Shape
+
+from .gaussian import Gaussian
+
+Positive = Annotated[float, Field(gt=0)]
+
+#: Impulses transformed at a time.
+CHUNK = 256
+
+
+class GaussianField(Gaussian):
+    """Stationary Gaussian fields with a power law spectrum, on a periodic grid.
+
+    The amplitude at the integer frequency k is proportional to |k|^-(alpha + 1), that of frequency 0 being as great as
+    at |k| = 1; this makes fields C^alpha but for logarithms. The mean is 1/2 and every pixel has the standard deviation
+    ``std``: at the default of .14, 4 pixels in 10,000 leave [0, 1]; nothing is clipped. Channels of colour fields are
+    independent.
+
+    The best denoiser is the Wiener filter. The grid is a torus, on which the covariance is a convolution: waves are its
+    eigenvectors, and the filter is exact and takes O(d log d) operations at any size; on a plain square it would not.
+    The waves are real: those of the Hartley transform, cos(2 pi k.x / size) + sin(2 pi k.x / size), an orthonormal
+    basis that no image changes.
+
+    Sorted, energies |k|^-2(alpha + 1) decay as n^-(alpha + 1), as about pi |k|^2 frequencies are below |k|. So the
+    optimal slope is alpha / (alpha + 1) (Kadkhodaie 2024, equation 13) while sigma^2 lies within the range of the
+    energies; below the least of them every coefficient is kept, and the slope tends to 1, as on any finite grid.
+
+    Parameters
+    ----------
+    alpha
+        Regularity of the fields.
+    size
+        Height and width in pixels.
+    std
+        Standard deviation of a pixel, in units of the grey scale.
+    colour
+        ``grey``: one channel; ``rgb``: three.
+    seed
+        Seed of the images. The same seed gives the same random numbers for every alpha.
+    """
+
+    always_shown = ("alpha",)
+
+    def __init__(
+        self,
+        alpha: Positive = 2.0,
+        size: Annotated[int, Field(ge=8)] = 64,
+        std: Positive = 0.14,
+        colour: Literal["grey", "rgb"] = "grey",
+        seed: int = 0,
+    ) -> None:
+        super().__init__("gaussian-field", seed)
+        self.alpha = alpha
+        self.size = size
+        self.std = std
+        self.colour = colour
+
+    @property
+    def shape(self) -> Shape:
+        """Shape (1 or 3, size, size) of one image."""
+        return (3 if self.colour == "rgb" else 1, self.size, self.size)
+
+    @property
+    def optimum(self) -> Optimum:
+        """The posterior mean is known in closed form; the slope is alpha / (alpha + 1)."""
+        return Optimum("exact", slope=self.alpha / (self.alpha + 1))
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean grey, 1/2 everywhere, shape (1, 1, 1)."""
+        return torch.full((1, 1, 1), 0.5, dtype=torch.float64)
+
+    @property
+    def energies(self) -> Tensor:
+        """Variances of the coefficients, greatest first, shape (d,), float64."""
+        return self._spectra().sort(descending=True, stable=True).values
+
+    def spectrum(self) -> Tensor:
+        """Return the variance of each coefficient of a channel, shape (size, size), ``fft2`` layout, float64."""
+        along = torch.fft.fftfreq(self.size, 1 / self.size, dtype=torch.float64)
+        moduli = torch.hypot(along[:, None], along)
+        moduli[0, 0] = 1
+        # Relative to frequency 1, which no exponent can make too small or too great.
+        power: Tensor = moduli.pow(-2 * (self.alpha + 1))
+        # The variance of a pixel is the mean of those of the coefficients.
+        return self.std**2 * power / power.mean()
+
+    def eigenvectors(self) -> Tensor:
+        """Return the waves as the columns of (d, d), float32, those of greatest energy first."""
+        order = self._spectra().sort(descending=True, stable=True).indices
+        impulses = torch.eye(len(order))[order].reshape(-1, *self.shape)
+        return torch.cat([hartley(some.double()).float() for some in torch.split(impulses, CHUNK)]).flatten(1).mT
+
+    def weighted(self, images: Tensor, weight: Callable[[Tensor], Tensor]) -> Tensor:
+        """Multiply the coefficients of images (N, C, size, size) by a function of their energies."""
+        return hartley(weight(self.spectrum().to(images.device)) * hartley(images))
+
+    def _spectra(self) -> Tensor:
+        """Return the variance of each coefficient of an image, shape (d,)."""
+        return self.spectrum().flatten().repeat(self.shape[0])
+
+
+def hartley(images: Tensor) -> Tensor:
+    """Return the Hartley transform over the last two axes: real, orthonormal, symmetric, and its own inverse."""
+    spectrum = torch.fft.fft2(images, norm="ortho")
+    transformed: Tensor = spectrum.real - spectrum.imag
+    return transformed

@@ -1,0 +1,132 @@
+"""Images whose pixels are shuffled, all in the same way."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+from typing import Annotated, cast
+
+import torch
+from torch import Tensor
+
+from gahbench.contracts import Card, Dataset, Optimum, Shape, Split
+from gahbench.noise import generator
+from gahbench.optima import Posterior, TrueBasis
+from gahbench.parameters import Names
+from gahbench.registry import default_registry
+
+
+class Shuffled(Dataset):
+    """Images of another dataset with their pixels permuted: the same permutation for all images and channels.
+
+    White noise does not notice a permutation, so that all that is known of the best denoiser stays as it was, permuted;
+    but neighbours are neighbours no more, and nothing harmonic is left to be found. How much worse a network does here
+    than on the plain images tells of its inductive bias (Kadkhodaie 2024, on faces).
+
+    Parameters
+    ----------
+    dataset
+        The images to shuffle.
+    seed
+        Seed of the permutation.
+    """
+
+    always_shown = ("dataset",)
+
+    def __init__(self, dataset: Annotated[str, Names("dataset")] = "faces", seed: int = 0) -> None:
+        self.dataset = cast(Dataset, default_registry().create("dataset", dataset))
+        self.seed = seed
+        self.splits_overlap = self.dataset.splits_overlap
+
+    @property
+    def shape(self) -> Shape:
+        """Shape (C, H, W) of one image."""
+        return self.dataset.shape
+
+    @property
+    def optimum(self) -> Optimum:
+        """What is known of the plain images holds for the shuffled ones."""
+        return self.dataset.optimum
+
+    @property
+    def card(self) -> Card:
+        """Origin and licence of the plain images."""
+        return replace(self.dataset.card, origin=f"pixels shuffled: {self.dataset.card.origin}")
+
+    @functools.cached_property
+    def permutation(self) -> Tensor:
+        """Which pixel of a plain image each pixel shows, shape (H W,), int64."""
+        _, height, width = self.shape
+        draw = generator("data", self.seed, "shuffled", height, width)
+        return torch.randperm(height * width, generator=draw)
+
+    def shuffle(self, images: Tensor) -> Tensor:
+        """Shuffle the pixels of plain images (N, C, H, W)."""
+        return _permuted(images, self.permutation)
+
+    def inverse(self, images: Tensor) -> Tensor:
+        """Put the pixels of shuffled images (N, C, H, W) back in their places."""
+        return _permuted(images, self.permutation.argsort())
+
+    def images(self, split: Split, count: int, start: int = 0) -> Tensor:
+        """Return images ``start`` to ``start + count`` of a split, shape (count, C, H, W), float32.
+
+        Raises
+        ------
+        DataError
+            If the split holds fewer images.
+        """
+        return self.shuffle(self.dataset.images(split, count, start))
+
+    def available(self, split: Split) -> int | None:
+        """Return how many images a split holds; ``None`` where the plain images never end."""
+        return self.dataset.available(split)
+
+    def fingerprint(self) -> str | None:
+        """Return that of the plain images."""
+        return self.dataset.fingerprint()
+
+    def posterior(self, noisy: Tensor, sigma: float) -> Posterior:
+        """Return the posterior of the plain images given the noisy ones put in order, its mean shuffled.
+
+        Raises
+        ------
+        OptimumError
+            If it is not known of the plain images, or cannot be computed accurately.
+        """
+        found = self.dataset.posterior(self.inverse(noisy), sigma)
+        return replace(found, mean=self.shuffle(found.mean))
+
+    def lower_bound(self, split: Split, count: int, sigma: float, start: int = 0) -> Tensor:
+        """Return the bound on the mean squared error per pixel, shape (count,), which no permutation changes.
+
+        Raises
+        ------
+        OptimumError
+            If none is known of the plain images.
+        """
+        return self.dataset.lower_bound(split, count, sigma, start)
+
+    def genie(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> Tensor:
+        """Return, shuffled, what the genie makes of the noisy images put in order.
+
+        Raises
+        ------
+        OptimumError
+            If none is known of the plain images.
+        """
+        return self.shuffle(self.dataset.genie(self.inverse(noisy), sigma, split, start))
+
+    def true_basis(self, split: Split, count: int, start: int = 0) -> TrueBasis | None:
+        """Return the true basis of the plain images with its vectors shuffled; ``None`` where it is not known."""
+        found = self.dataset.true_basis(split, count, start)
+        if found is None:
+            return None
+        count, _, vectors = found.vectors.shape
+        # Each vector is an image.
+        as_images = found.vectors.mT.reshape(count * vectors, *self.shape)
+        return replace(found, vectors=self.shuffle(as_images).reshape(count, vectors, -1).mT)
+
+
+def _permuted(images: Tensor, order: Tensor) -> Tensor:
+    return images.flatten(2)[:, :, order.to(images.device)].view_as(images)
