@@ -72,6 +72,32 @@ BROKEN = {
     "vectors too long": (BASIS + "gahbench.TrueBasis(2 * torch.eye(80)[None])", "true basis is orthonormal"),
     "vectors not orthogonal": (BASIS + "gahbench.TrueBasis(torch.eye(80)[None, :, [0, 0]])", "is orthonormal"),
     "more vectors than pixels": (BASIS + "gahbench.TrueBasis(torch.ones(1, 80, 81) / 80**0.5)", "is orthonormal"),
+    "infinite trace": (POSTERIOR + "gahbench.Posterior(found.mean, found.trace * torch.inf)", "posterior is finite"),
+    "trace per pixel": (POSTERIOR + "gahbench.Posterior(found.mean, found.trace / 80)", "size of the error"),
+    "trace of a stranger": (POSTERIOR + "gahbench.Posterior(found.mean, 1000 * found.trace)", "size of the error"),
+    "effective in samples": (
+        POSTERIOR + "gahbench.Posterior(found.mean, found.trace, torch.full((len(noisy),), 7.0))",
+        "is a share",
+    ),
+    "depends on the batch": (
+        POSTERIOR + "gahbench.Posterior(found.mean + 1e-3 * (len(noisy) > 1), found.trace)",
+        "does not depend on the others",
+    ),
+    "genie not a number": (BRACKET.format(bound=BOUND, genie="noisy / 0 * 0"), "genie's error"),
+    "bound of the first always": (
+        BRACKET.format(bound=f"{BOUND} * torch.arange(1, count + 1) / 10", genie=GENIE),
+        "start skips images of the bound",
+    ),
+    "basis of other images": (BASIS + "gahbench.TrueBasis(torch.eye(81)[None])", "true basis has its shape"),
+    "basis of three images": (BASIS + "gahbench.TrueBasis(torch.eye(80).repeat(3, 1, 1))", "true basis has its shape"),
+    "negative energies": (BASIS + "gahbench.TrueBasis(torch.eye(80)[None], -torch.ones(1, 80))", "not negative"),
+    "energies the wrong way": (
+        BASIS + "gahbench.TrueBasis(torch.eye(80)[None], torch.arange(80.0)[None])",
+        "largest first",
+    ),
+    "unknown kind": ("optimum = gahbench.Optimum('perfect')", "states an optimum"),
+    "slope not a number": ("optimum = gahbench.Optimum('exact', float('nan'))", "states an optimum"),
+    "card of text": ("card = 'mine'", "has a gahbench.Card"),
     "vectors not numbers": (BASIS + "gahbench.TrueBasis(torch.full((1, 80, 80), torch.nan))", "is orthonormal"),
 }
 

@@ -11,14 +11,13 @@ from gahbench.contracts import SPLITS, Dataset
 from gahbench.errors import DataError
 from gahbench.registry import Configured
 from gahbench.testing.findings import Finding
-from gahbench.testing.samples import sample_noise
+from gahbench.testing.optima import check_optimum
 
 COUNT = 6
-SIGMA = 0.1
 
 
 def check_dataset(configured: Configured) -> Iterator[Finding]:
-    """Check shapes, types, determinism, prefixes and splits of a dataset."""
+    """Check shapes, types, determinism, prefixes, splits and what is stated of the optimum of a dataset."""
     dataset = configured.build()
     if not isinstance(dataset, Dataset):
         yield Finding("is a gahbench.Dataset", False, f"it is a {type(dataset).__name__}")
@@ -60,34 +59,8 @@ def check_dataset(configured: Configured) -> Iterator[Finding]:
         if left in first and right in first and not (left == "train" and right in ("A", "B")):
             shared = any(torch.equal(a, b) for a in first[left] for b in first[right])
             yield Finding(f"{left} and {right} share no image", not shared)
-    yield Finding("optimum", None, f"{dataset.optimum.kind}, slope {dataset.optimum.slope}")
     if "test" in first:
-        yield from _check_optimum(dataset, first["test"])
-
-
-def _check_optimum(dataset: Dataset, clean: torch.Tensor) -> Iterator[Finding]:
-    """Check that what is stated of the optimum is there; that it is right is for the family's own tests."""
-    noisy = clean + sample_noise(clean, SIGMA)
-    if dataset.optimum.kind == "exact":
-        posterior = dataset.posterior(noisy, SIGMA)
-        shapes = posterior.mean.shape == noisy.shape and posterior.trace.shape == (len(noisy),)
-        yield Finding(
-            "posterior has its shapes", shapes, f"{tuple(posterior.mean.shape)}, {tuple(posterior.trace.shape)}"
-        )
-        closer = bool((posterior.mean - clean).square().mean() < (noisy - clean).square().mean())
-        yield Finding("posterior mean is closer to the clean image than the noisy one", closer)
-        yield Finding("posterior trace is not negative", bool((posterior.trace >= 0).all()))
-    if dataset.optimum.kind == "bracket":
-        bound = dataset.lower_bound("test", len(clean), SIGMA)
-        sound = bound.shape == (len(clean),) and bool(((bound > 0) & (bound <= SIGMA**2)).all())
-        yield Finding("lower bound lies between 0 and sigma^2", sound, f"{bound}")
-        genie = dataset.genie(noisy, SIGMA, "test")
-        yield Finding("the genie returns the shape it got", genie.shape == noisy.shape, f"{tuple(genie.shape)}")
-    basis = dataset.true_basis("test", len(clean))
-    if basis is not None:
-        gram = basis.vectors.double().mT @ basis.vectors.double()
-        off = float((gram - torch.eye(gram.shape[-1], dtype=gram.dtype)).abs().max())
-        yield Finding("true basis is orthonormal", off < 1e-4, f"off by {off:.1e}")
+        yield from check_optimum(dataset, first["test"])
 
 
 def _refusal(dataset: Dataset, split: str, available: int) -> Finding:

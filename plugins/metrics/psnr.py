@@ -8,12 +8,15 @@ from torch import Tensor
 from gahbench.contracts import Metric, Scores
 from gahbench.evaluation import Evaluation
 
+#: Mean squared error below which only the rounding of float32 is seen: 140 dB.
+LEAST_ERROR = 1e-14
+
 
 class Psnr(Metric):
     """Peak signal-to-noise ratio, -10 log10 of the mean squared error per pixel, for images in [0, 1].
 
     Where the expected error has a closed form (oracles), that is used rather than the error under one draw of
-    the noise.
+    the noise. Values above 140 dB are given as 140: images in float32 are not more accurate than that.
     """
 
     unit = "dB"
@@ -25,8 +28,8 @@ class Psnr(Metric):
 
 
 def psnr_per_image(evaluation: Evaluation, sigma: float) -> Tensor:
-    """Return the PSNR in dB of each image, shape (N,), float64; infinite where there is no error."""
+    """Return the PSNR in dB of each image, shape (N,), float64, at most 140."""
     error = evaluation.risk(sigma)
     if error is None:
         error = (evaluation.denoised(sigma).double() - evaluation.clean).square().flatten(1).mean(1)
-    return -10 * error.double().log10()
+    return -10 * error.double().clamp(min=LEAST_ERROR).log10()

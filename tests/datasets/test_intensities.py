@@ -1,0 +1,127 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import lsq_linear
+from scipy.stats import truncnorm
+
+from gahbench_plugins.datasets.intensities import integrate, peak, truncated_normal
+
+
+def problem(seed, intensities, sigma, pixels=12):
+    """Return parts and noisy data, of intensities that are often 0 or 1, where the prior cuts half or more off."""
+    rng = np.random.default_rng(seed)
+    parts = rng.uniform(0, 1, (intensities, pixels))
+    # Parts between independent and nearly alike.
+    parts[-1] += rng.uniform(0, 1) * 3 * parts[0]
+    noise = rng.uniform(0, 3) * sigma * rng.standard_normal(pixels)
+    return parts, rng.uniform(-0.3, 1.3, intensities).clip(0, 1) @ parts + noise
+
+
+def graded(count):
+    """Return nodes in [0, 1], crowded at both ends, and weights that integrate over it."""
+    angles = np.pi * (np.arange(count) + 0.5) / count
+    return (1 - np.cos(angles)) / 2, np.pi / 2 * np.sin(angles) / count
+
+
+def statistics(parts, data):
+    return torch.from_numpy(parts @ parts.T), torch.from_numpy(parts @ data)
+
+
+@settings(deadline=None, max_examples=60)
+@given(mean=st.floats(-5, 6), std=st.floats(0.01, 20))
+def test_truncated_normal_agrees_with_scipy(mean, std):
+    if max(-mean, mean - 1) > 30 * std:
+        return
+    low, high = -mean / std, (1 - mean) / std
+    law = truncnorm(low, high, loc=mean, scale=std)
+    log_mass, centre, square = truncated_normal(torch.tensor(mean).double(), torch.tensor(std).double())
+    places = (np.arange(200_000) + 0.5) / 200_000
+    exponents = -((places - mean) ** 2) / (2 * std**2)
+    total = exponents.max() + np.log(np.exp(exponents - exponents.max()).mean() / (std * np.sqrt(2 * np.pi)))
+    assert log_mass.item() == pytest.approx(total, abs=1e-4)
+    assert centre.item() == pytest.approx(law.mean(), abs=1e-6)
+    assert square.item() == pytest.approx(law.mean() ** 2 + law.var(), abs=1e-6)
+
+
+def test_truncated_normal_far_in_the_tail_is_exponential():
+    # 1,000 standard deviations of .1 outside, the density at the border falls by a factor e within .1 / 1,000.
+    log_mass, centre, _ = truncated_normal(torch.tensor([-100.0, 101.0]).double(), torch.tensor(0.1).double())
+    assert log_mass.isfinite().all()
+    torch.testing.assert_close(centre, torch.tensor([1e-4, 1 - 1e-4]).double(), atol=1e-7, rtol=0)
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 10**6), sigma=st.sampled_from([0.03, 0.1, 0.5, 3.0]))
+def test_one_intensity_agrees_with_a_fine_grid(seed, sigma):
+    parts, data = problem(seed, 1, sigma)
+    found = integrate(*statistics(parts, data), sigma, 1)
+    places, widths = graded(20_000)
+    exponents = -(places**2 * (parts @ parts.T).item() - 2 * places * (parts @ data).item()) / (2 * sigma**2)
+    weights = widths * np.exp(exponents - exponents.max())
+    assert found.log_evidence.item() == pytest.approx(exponents.max() + np.log(weights.sum()), abs=1e-5)
+    weights /= weights.sum()
+    assert found.mean.item() == pytest.approx(weights @ places, abs=1e-6)
+    assert found.second.item() == pytest.approx(weights @ places**2, abs=1e-6)
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 10**6), sigma=st.sampled_from([0.03, 0.1, 0.5, 3.0]))
+def test_two_intensities_agree_with_a_fine_grid(seed, sigma):
+    parts, data = problem(seed, 2, sigma)
+    found = integrate(*statistics(parts, data), sigma, 2)
+    places, widths = graded(900)
+    grid = np.stack(np.meshgrid(places, places, indexing="ij"), -1).reshape(-1, 2)
+    exponents = -(((grid @ (parts @ parts.T)) * grid).sum(1) - 2 * grid @ (parts @ data)) / (2 * sigma**2)
+    weights = np.outer(widths, widths).ravel() * np.exp(exponents - exponents.max())
+    assert found.log_evidence.item() == pytest.approx(exponents.max() + np.log(weights.sum()), abs=2e-3)
+    weights /= weights.sum()
+    mean = weights @ grid
+    second = (weights[:, None] * grid).T @ grid
+    std = np.sqrt(np.diag(second) - mean**2)
+    assert (np.abs(found.mean.numpy() - mean) < 2e-3 * std).all()
+    covariance = found.second.numpy() - np.outer(found.mean, found.mean)
+    assert (np.abs(covariance - second + np.outer(mean, mean)) < 5e-3 * np.outer(std, std)).all()
+
+
+@pytest.mark.parametrize("intensities", [1, 2])
+def test_weak_noise_leaves_a_gaussian_around_the_best_intensities(intensities):
+    # Far inside the square the border does not matter: mean and covariance of a linear model.
+    parts, _ = problem(1, intensities, 0.1)
+    data = np.full(intensities, 0.4) @ parts
+    gram, product = statistics(parts, data)
+    found = integrate(gram, product, 1e-3, intensities)
+    np.testing.assert_allclose(found.mean.numpy(), 0.4, atol=1e-6)
+    covariance = found.second - found.mean[:, None] * found.mean
+    torch.testing.assert_close(covariance, 1e-6 * torch.linalg.inv(gram), rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("intensities", [1, 2])
+def test_parts_of_no_energy_leave_the_prior(intensities):
+    # Independent of everything, uniform in [0, 1]: mean 1/2, mean square 1/3, evidence 1.
+    zero = torch.zeros(intensities, intensities, dtype=torch.float64)
+    found = integrate(zero, zero[0], 0.1, intensities)
+    assert found.log_evidence.item() == pytest.approx(0, abs=1e-5)
+    np.testing.assert_allclose(found.mean.numpy(), 0.5, atol=1e-5)
+    np.testing.assert_allclose(np.diag(found.second.numpy()), 1 / 3, atol=1e-5)
+
+
+def test_without_intensities_it_is_the_likelihood():
+    parts, data = problem(3, 1, 0.2)
+    found = integrate(*statistics(parts, data), 0.2, 0)
+    expected = (np.square(data) - np.square(data - parts[0])).sum() / (2 * 0.2**2)
+    assert found.log_evidence.item() == pytest.approx(expected, rel=1e-5)
+    assert found.mean.item() == found.second.item() == 1
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=st.integers(0, 10**6), intensities=st.sampled_from([1, 2]))
+def test_peak_is_bounded_least_squares(seed, intensities):
+    parts, data = problem(seed, intensities, 0.3)
+    expected = lsq_linear(parts.T, data, bounds=(0, 1), tol=1e-12)
+    found = peak(*statistics(parts, data), intensities)
+    # Nearly alike parts may trade places at the same cost, so that costs are compared.
+    assert np.square(data - found.numpy() @ parts).sum() / 2 == pytest.approx(expected.cost, rel=1e-5, abs=1e-8)
+    assert (found >= 0).all()
+    assert (found <= 1).all()
