@@ -32,14 +32,23 @@ def test_every_plugin_is_documented(kind, name):
     assert plugin.preset or f"`{name}`" in GUIDE
 
 
+@pytest.mark.parametrize("name", Registry().names("dataset"))
+def test_every_dataset_and_its_optimum_are_in_the_guide_to_datasets(name):
+    guide = (ROOT / "plugins" / "datasets" / "README.md").read_text(encoding="utf-8")
+    (row,) = [line for line in guide.splitlines() if line.startswith(f"| `{name}` ")]
+    kind = Registry().create("dataset", name).optimum.kind
+    stated = row.split("|")[3]
+    assert name == "shuffled" or stated.split()[0].strip(":,") == kind
+
+
 def blocks(file, language):
     text = (ROOT / file).read_text(encoding="utf-8")
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
-@pytest.mark.parametrize("file", ["README.md", "plugins/README.md"])
+@pytest.mark.parametrize("file", ["README.md", "plugins/README.md", "plugins/datasets/README.md"])
 def test_the_plugin_in_the_guide_keeps_the_contract(tmp_path, file):
-    (code,) = [block for block in blocks(file, "python") if "register_architectures" in block]
+    (code,) = [block for block in blocks(file, "python") if "hookimpl" in block]
     path = tmp_path / "from_guide.py"
     path.write_text(code)
     (report,) = check_file(path)
