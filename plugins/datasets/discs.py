@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench.contracts import Optimum, Shape
+from gahbench.contracts import Shape
 
-from .generated import Generated
+from .manifold import Manifold
 
 # Range of the radius, in units of the side of the image.
 SMALLEST_RADIUS = 0.1
@@ -22,14 +23,15 @@ MARGIN = 0.5
 EDGE = 0.5
 
 
-class Discs(Generated):
+class Discs(Manifold):
     """One disc on a flat background, with a soft edge.
 
     Images of 5 parameters (Kadkhodaie 2024): the centre's row and column, the radius, the grey
     values of foreground and background. The radius is uniform in [.1, .4] sides (at least 1.5 pixels), the
     centre uniform where the disc stays half a pixel inside the image, the grey values independent and uniform
     in [0, 1]. The dimension of the manifold is 5: as sigma tends to 0 the least squared error tends to 5
-    sigma^2, so the optimal slope is 1.
+    sigma^2, so the optimal slope is 1. The posterior integrates the grey values by quadrature, and centre and
+    radius by importance sampling.
 
     Parameters
     ----------
@@ -38,6 +40,9 @@ class Discs(Generated):
     seed
         Seed of the images.
     """
+
+    nonlinear = 3
+    intensities = 2
 
     def __init__(self, size: Annotated[int, Field(ge=8)] = 64, seed: int = 0) -> None:
         super().__init__("discs", seed)
@@ -48,23 +53,24 @@ class Discs(Generated):
         """Shape (1, size, size) of one image."""
         return (1, self.size, self.size)
 
-    @property
-    def optimum(self) -> Optimum:
-        """The optimal slope, that of a smooth manifold."""
-        return Optimum("rate", slope=1.0)
-
-    def draw(self, generator: torch.Generator, count: int) -> Tensor:
-        """Draw images, shape (count, 1, size, size), float32."""
-        return render(self.draw_parameters(generator, count), self.size)
-
-    def draw_parameters(self, generator: torch.Generator, count: int) -> Tensor:
-        """Draw (row, column, radius, foreground, background), shape (count, 5), lengths in pixels."""
-        uniform = torch.rand(count, 5, generator=generator)
+    def place(self, uniform: Tensor) -> Tensor:
+        """Return (row, column, radius) in pixels made of uniform numbers; both (N, 3)."""
         least = max(SMALLEST_RADIUS * self.size, RADIUS_FLOOR)
-        radius = least + (LARGEST_RADIUS * self.size - least) * uniform[:, 2:3]
+        radius = least + (LARGEST_RADIUS * self.size - least) * uniform[:, 2:]
         reach = radius + MARGIN
         centre = reach + (self.size - 2 * reach) * uniform[:, :2]
-        return torch.cat([centre, radius, uniform[:, 3:]], dim=1)
+        return torch.cat([centre, radius], dim=1)
+
+    def render(self, parameters: Tensor) -> Tensor:
+        """Return the images, shape (N, 1, size, size), of (row, column, radius, foreground, background), (N, 5)."""
+        return render(parameters, self.size)
+
+    def parts(self, nonlinear: Tensor) -> Tensor:
+        """Return disc and background, shape (N, 2, 1, size, size), each of grey value 1 on 0, at (N, 3)."""
+        depth = depths(nonlinear, self.size)
+        # In place, and by erf rather than ndtr, which is slow in float64: sampling spends most of its time here.
+        inside = depth.mul_(math.sqrt(0.5) / EDGE).erf_().add_(1).mul_(0.5)
+        return torch.stack([inside, 1 - inside], dim=1).unsqueeze(2)
 
 
 def render(parameters: Tensor, size: int) -> Tensor:
@@ -82,10 +88,16 @@ def render(parameters: Tensor, size: int) -> Tensor:
     size
         Height and width in pixels.
     """
-    row, column, radius, foreground, background = parameters[:, :, None, None].unbind(1)
-    places = torch.arange(size, dtype=parameters.dtype, device=parameters.device) + 0.5
+    foreground, background = parameters[:, 3, None, None], parameters[:, 4, None, None]
+    inside: Tensor = torch.special.ndtr(depths(parameters[:, :3], size) / EDGE)
+    return (background + (foreground - background) * inside).unsqueeze(1)
+
+
+def depths(nonlinear: Tensor, size: int) -> Tensor:
+    """Return how far inside the circle (row, column, radius) each pixel lies, shape (N, size, size), in pixels."""
+    row, column, radius = nonlinear[:, :, None, None].unbind(1)
+    places = torch.arange(size, dtype=nonlinear.dtype, device=nonlinear.device) + 0.5
     squares = (places[:, None] - row).square() + (places - column).square()
     # The clamp gives the square root a finite gradient at the very centre, where the disc is flat anyway.
-    distance = squares.clamp(min=1e-12).sqrt()
-    inside: Tensor = torch.special.ndtr((radius - distance) / EDGE)
-    return (background + (foreground - background) * inside).unsqueeze(1)
+    depth: Tensor = radius - squares.clamp(min=1e-12).sqrt()
+    return depth

@@ -5,9 +5,9 @@ import torch
 from gahbench.contracts import Dataset
 from gahbench.errors import OptimumError
 from gahbench.noise import evaluation_noise
-from gahbench_plugins.datasets import importance
 from gahbench_plugins.datasets.discs import Discs
 from gahbench_plugins.datasets.manifold import Manifold
+from gahbench_plugins.datasets.sampling import importance
 
 
 class Bump(Manifold):

@@ -6,15 +6,14 @@ from hypothesis import strategies as st
 from scipy.optimize import lsq_linear
 from scipy.stats import truncnorm
 
-from gahbench_plugins.datasets.intensities import integrate, peak, truncated_normal
+from gahbench_plugins.datasets.sampling.intensities import integrate, peak, truncated_normal
 
 
-def problem(seed, intensities, sigma, pixels=12):
+def problem(seed, intensities, sigma, alike=3.0, pixels=12):
     """Return parts and noisy data, of intensities that are often 0 or 1, where the prior cuts half or more off."""
     rng = np.random.default_rng(seed)
     parts = rng.uniform(0, 1, (intensities, pixels))
-    # Parts between independent and nearly alike.
-    parts[-1] += rng.uniform(0, 1) * 3 * parts[0]
+    parts[-1] += rng.uniform(0, alike) * parts[0]
     noise = rng.uniform(0, 3) * sigma * rng.standard_normal(pixels)
     return parts, rng.uniform(-0.3, 1.3, intensities).clip(0, 1) @ parts + noise
 
@@ -40,7 +39,8 @@ def test_truncated_normal_agrees_with_scipy(mean, std):
     places = (np.arange(200_000) + 0.5) / 200_000
     exponents = -((places - mean) ** 2) / (2 * std**2)
     total = exponents.max() + np.log(np.exp(exponents - exponents.max()).mean() / (std * np.sqrt(2 * np.pi)))
-    assert log_mass.item() == pytest.approx(total, abs=1e-4)
+    # Twenty standard deviations outside, where it is -200, torch's logarithm of the tail is off by up to 1.4e-4.
+    assert log_mass.item() == pytest.approx(total, abs=5e-4)
     assert centre.item() == pytest.approx(law.mean(), abs=1e-6)
     assert square.item() == pytest.approx(law.mean() ** 2 + law.var(), abs=1e-6)
 
@@ -67,22 +67,24 @@ def test_one_intensity_agrees_with_a_fine_grid(seed, sigma):
 
 
 @settings(deadline=None, max_examples=25)
-@given(seed=st.integers(0, 10**6), sigma=st.sampled_from([0.03, 0.1, 0.5, 3.0]))
-def test_two_intensities_agree_with_a_fine_grid(seed, sigma):
-    parts, data = problem(seed, 2, sigma)
+@given(seed=st.integers(0, 10**6), sigma=st.sampled_from([0.03, 0.1, 0.5, 3.0]), alike=st.sampled_from([0.0, 0.3, 3.0]))
+def test_two_intensities_agree_with_a_fine_grid(seed, sigma, alike):
+    parts, data = problem(seed, 2, sigma, alike)
+    # Nearly alike parts, of correlation .99, whose density a border cuts off obliquely are the hardest.
+    tolerance = 2e-3
     found = integrate(*statistics(parts, data), sigma, 2)
     places, widths = graded(900)
     grid = np.stack(np.meshgrid(places, places, indexing="ij"), -1).reshape(-1, 2)
     exponents = -(((grid @ (parts @ parts.T)) * grid).sum(1) - 2 * grid @ (parts @ data)) / (2 * sigma**2)
     weights = np.outer(widths, widths).ravel() * np.exp(exponents - exponents.max())
-    assert found.log_evidence.item() == pytest.approx(exponents.max() + np.log(weights.sum()), abs=2e-3)
+    assert found.log_evidence.item() == pytest.approx(exponents.max() + np.log(weights.sum()), abs=tolerance)
     weights /= weights.sum()
     mean = weights @ grid
     second = (weights[:, None] * grid).T @ grid
     std = np.sqrt(np.diag(second) - mean**2)
-    assert (np.abs(found.mean.numpy() - mean) < 2e-3 * std).all()
+    assert (np.abs(found.mean.numpy() - mean) < tolerance * std).all()
     covariance = found.second.numpy() - np.outer(found.mean, found.mean)
-    assert (np.abs(covariance - second + np.outer(mean, mean)) < 5e-3 * np.outer(std, std)).all()
+    assert (np.abs(covariance - second + np.outer(mean, mean)) < 3 * tolerance * np.outer(std, std)).all()
 
 
 @pytest.mark.parametrize("intensities", [1, 2])

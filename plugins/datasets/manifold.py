@@ -1,0 +1,175 @@
+"""Images on a manifold: differentiable functions of a few random parameters."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from gahbench.contracts import Optimum, Split
+from gahbench.noise import BLOCK, generator
+from gahbench.optima import Posterior, TrueBasis
+
+from .generated import Generated
+from .sampling import importance
+from .sampling.modes import tangents
+
+
+class Manifold(Generated):
+    """Base of families whose images are a function x(theta) of few parameters: an author writes ``shape``, ``place``
+    and ``render``.
+
+    The parameters theta are ``nonlinear`` ones, any, followed by up to two ``intensities``, in which the image is
+    linear: x = offset + c_1 p_1 + c_2 p_2, with c uniform in [0, 1] and independent of the rest. The prior is given by
+    how ``place`` makes parameters of independent uniform numbers: a Gaussian one is ``torch.special.ndtri(uniform)``.
+    ``render`` and ``place`` must be differentiable by torch (forward mode), and work in float64.
+
+    The posterior is computed (equations 9 and 10 of Kadkhodaie 2024 need no more): the intensities are integrated in
+    closed form or by quadrature, the rest by importance sampling around the modes, with fixed random numbers; the
+    effective sample size is reported. As sigma tends to 0 the least squared error tends to m sigma^2, m the dimension,
+    which is an optimal slope of 1, and the best denoiser projects on the tangent space, which is the true basis.
+
+    Parameters
+    ----------
+    family
+        Name that the seeds derive from.
+    seed
+        Seed of the family; another seed gives other images.
+
+    Raises
+    ------
+    ValueError
+        If there are more than two intensities, or no parameters.
+
+    Examples
+    --------
+    >>> class Edges(Manifold):
+    ...     shape = (1, 8, 8)
+    ...     nonlinear, intensities = 1, 1
+    ...     def __init__(self, seed: int = 0):
+    ...         super().__init__("edges", seed)
+    ...     def place(self, uniform):
+    ...         return 2 + 4 * uniform
+    ...     def render(self, parameters):
+    ...         column, brightness = parameters.unbind(1)
+    ...         edge = torch.sigmoid(torch.arange(8) + 0.5 - column[:, None])
+    ...         return (brightness[:, None] * edge)[:, None, None].expand(-1, *self.shape)
+    >>> edges = Edges()
+    >>> edges.posterior(edges.images("test", 2), 0.1).mean.shape
+    torch.Size([2, 1, 8, 8])
+    """  # noqa: D205
+
+    #: Numbers of parameters of either kind.
+    nonlinear: int = 0
+    intensities: int = 0
+    #: Grey value of every pixel that intensities add to.
+    offset: float = 0.0
+
+    def __init__(self, family: str, seed: int = 0) -> None:
+        super().__init__(family, seed)
+        if self.intensities not in (0, 1, 2) or self.nonlinear < 0 or self.dimension == 0:
+            raise ValueError(
+                f"{type(self).__name__}: {self.nonlinear} non-linear parameters and {self.intensities} intensities; "
+                "accepted are at most 2 intensities, and at least one parameter"
+            )
+
+    @property
+    def dimension(self) -> int:
+        """Dimension of the manifold."""
+        return self.nonlinear + self.intensities
+
+    @property
+    def optimum(self) -> Optimum:
+        """The posterior mean, and the slope of a smooth manifold."""
+        return Optimum("exact", slope=1.0)
+
+    @abstractmethod
+    def place(self, uniform: Tensor) -> Tensor:
+        """Return the non-linear parameters made of independent numbers uniform in [0, 1]; both (N, nonlinear)."""
+
+    @abstractmethod
+    def render(self, parameters: Tensor) -> Tensor:
+        """Return the images, shape (N, C, H, W), of parameters (N, dimension): the non-linear, then the intensities."""
+
+    def parts(self, nonlinear: Tensor) -> Tensor:
+        """Return what each intensity multiplies, shape (N, L, C, H, W), for non-linear parameters (N, nonlinear).
+
+        Without intensities it is the image, L = 1. Either comes without the offset. An author whose parts can be had
+        together writes this, too, for speed: ``render`` is otherwise called once for each.
+        """
+        if self.intensities == 0:
+            return (self.render(nonlinear) - self.offset)[:, None]
+        units = torch.eye(self.intensities).to(nonlinear)[:, None].expand(-1, len(nonlinear), -1)
+        images = [self.render(torch.cat([nonlinear, unit], dim=1)) for unit in units]
+        return torch.stack(images, dim=1) - self.offset
+
+    def draw(self, generator: torch.Generator, count: int) -> Tensor:
+        """Draw images, shape (count, C, H, W)."""
+        return self.render(self.draw_parameters(generator, count))
+
+    def draw_parameters(self, generator: torch.Generator, count: int) -> Tensor:
+        """Draw parameters from the prior, shape (count, dimension)."""
+        return self.parameters_at(self._draw_uniform(generator, count))
+
+    def parameters_at(self, uniform: Tensor) -> Tensor:
+        """Return the parameters made of uniform numbers; both (N, dimension)."""
+        return torch.cat([self.place(uniform[:, : self.nonlinear]), uniform[:, self.nonlinear :]], dim=1)
+
+    def parameters(self, split: Split, count: int, start: int = 0) -> Tensor:
+        """Return the parameters of images ``start`` to ``start + count`` of a split, shape (count, dimension)."""
+        return self.parameters_at(self._uniform(split, count, start))
+
+    def tangent(self, parameters: Tensor) -> Tensor:
+        """Return the derivatives of the images in each parameter, shape (N, d, dimension), float64."""
+        return self._derivatives(self.render, parameters)
+
+    def true_basis(self, split: Split, count: int, start: int = 0) -> TrueBasis:
+        """Return orthonormal bases of the tangent spaces at images of a split, vectors of shape (count, d, dimension).
+
+        They are the left singular vectors of the derivative in the uniform numbers that the parameters are made of:
+        the first is the direction in which a step in these changes the image most.
+        """
+        derivatives = self._derivatives(
+            lambda uniform: self.render(self.parameters_at(uniform)), self._uniform(split, count, start)
+        )
+        return TrueBasis(torch.linalg.svd(derivatives, full_matrices=False)[0])
+
+    def posterior(self, noisy: Tensor, sigma: float) -> Posterior:
+        """Return mean and spread of the images given noisy ones; see :meth:`gahbench.Dataset.posterior`.
+
+        Without non-linear parameters it is exact. Otherwise ``effective`` is the share of the weighed draws that
+        counts; they are doubled, up to three times, for images with fewer than 800 effective ones.
+
+        Raises
+        ------
+        OptimumError
+            If the mean of an image rests on fewer than 100 effective draws, or is farther from the noisy image than
+            noise explains.
+        """
+        found = importance.posterior(self, (noisy.double() - self.offset).flatten(1), sigma)
+        mean = (found.mean + self.offset).reshape(noisy.shape).to(noisy.dtype)
+        return Posterior(mean, found.trace, found.effective)
+
+    def parts_at(self, coordinates: Tensor) -> Tensor:
+        """Return the parts, shape (..., L, d), float64, at coordinates (..., nonlinear) of standard normal prior."""
+        parts = self.parts(self.place(torch.special.ndtr(coordinates.flatten(0, -2)))).double()
+        return parts.reshape(*coordinates.shape[:-1], parts.shape[1], -1)
+
+    def _draw_uniform(self, generator: torch.Generator, count: int) -> Tensor:
+        return torch.rand(count, self.dimension, generator=generator)
+
+    def _uniform(self, split: Split, count: int, start: int) -> Tensor:
+        """Return the uniform numbers that images of a split are made of, shape (count, dimension)."""
+        if count == 0:
+            return torch.empty(0, self.dimension)
+        first, last = start // BLOCK, (start + count - 1) // BLOCK
+        draws = (generator("data", self.seed, self.family, split, block) for block in range(first, last + 1))
+        blocks = torch.cat([self._draw_uniform(draw, BLOCK) for draw in draws])
+        return blocks[start - first * BLOCK :][:count]
+
+    def _derivatives(self, function: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
+        if len(points) == 0:
+            return torch.empty(0, torch.Size(self.shape).numel(), self.dimension, dtype=torch.float64)
+        return tangents(lambda moved: function(moved).flatten(1), points.double()).mT

@@ -1,0 +1,74 @@
+"""Rays: one image times a scale, a manifold of dimension 1."""
+
+from __future__ import annotations
+
+from typing import Annotated, cast
+
+from pydantic import Field
+from torch import Tensor
+
+from gahbench.contracts import Card, Dataset, Shape
+from gahbench.errors import DataError
+from gahbench.parameters import Names
+from gahbench.registry import default_registry
+
+from .manifold import Manifold
+
+
+class Rays(Manifold):
+    """One image times a scale that is uniform in [0, 1].
+
+    The simplest manifold: a ray out of black, of dimension 1. The best denoiser projects on the image and keeps the
+    scale within its prior. The posterior of the scale is exact, a Gaussian cut off at 0 and 1; as sigma tends to 0 the
+    least squared error tends to sigma^2.
+
+    Parameters
+    ----------
+    image
+        Name and parameters of the dataset that the one image is from, such as ``discs[size=32]``. Values outside
+        [0, 1], which Gaussian families may have, are clipped.
+    index
+        Which of the dataset's training images it is.
+    seed
+        Seed of the scales.
+
+    Raises
+    ------
+    DataError
+        If the image is black.
+    """
+
+    intensities = 1
+    always_shown = ("image",)
+
+    def __init__(
+        self, image: Annotated[str, Names("dataset")] = "c-alpha", index: Annotated[int, Field(ge=0)] = 0, seed: int = 0
+    ) -> None:
+        super().__init__("rays", seed)
+        self.dataset = cast(Dataset, default_registry().create("dataset", image))
+        self.image = self.dataset.images("train", 1, start=index)[0].clamp(0, 1)
+        if not self.image.any():
+            raise DataError(f"image {index} of '{image}' is black; accepted are images with a pixel above 0")
+
+    @property
+    def shape(self) -> Shape:
+        """Shape (C, H, W) of the image."""
+        return self.dataset.shape
+
+    @property
+    def card(self) -> Card:
+        """Origin and licence, those of the image."""
+        inner = self.dataset.card
+        return Card(f"one image times scales that gahbench drew; the image: {inner.origin}", inner.licence)
+
+    def fingerprint(self) -> str | None:
+        """Return the fingerprint of the dataset that the image is from."""
+        return self.dataset.fingerprint()
+
+    def place(self, uniform: Tensor) -> Tensor:
+        """Return the non-linear parameters, of which there are none: shape (N, 0)."""
+        return uniform
+
+    def render(self, parameters: Tensor) -> Tensor:
+        """Return the images, shape (N, C, H, W), of scales (N, 1)."""
+        return parameters[:, :, None, None] * self.image.to(parameters)

@@ -1,0 +1,1 @@
+"""Posteriors of few parameters: by quadrature for intensities, by importance sampling around the modes for the rest."""

@@ -1,0 +1,122 @@
+"""Posterior mean and spread on a manifold, by adaptive importance sampling around the modes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gahbench.errors import OptimumError
+from gahbench.optima import Posterior
+
+from .modes import first_proposals
+from .proposals import Draws, Mixture
+from .target import Estimate, Family, Target
+
+#: Draws of each round that a proposal learns from, and the number of rounds.
+LEARNING_DRAWS = 1024
+ROUNDS = 2
+#: Draws that are weighed, and how often they are doubled for images with fewer effective samples than wanted.
+DRAWS = 4096
+DOUBLINGS = 3
+WANTED = 800.0
+#: With fewer effective samples a posterior is refused: independent ones add 1 % to the squared error of the mean.
+REFUSED = 100.0
+#: Weights cannot tell of a mode that was never found; but then the noisy image is too far from what was. A squared
+#: distance is refused from so many standard deviations above its expectation, those of a chi-squared variable.
+MISFIT = 10.0
+#: Images that are searched for together, and pixels of images that are sampled together.
+SEARCHED_TOGETHER = 256
+PIXELS_TOGETHER = 2**12
+
+
+def posterior(family: Family, noisy: Tensor, sigma: float) -> Posterior:
+    """Return the posterior of a family's images given noisy ones.
+
+    Parameters are taken in coordinates whose prior is standard normal, so that a posterior never leaves its support
+    and is hardly ever wider than 1. A search of the prior and climbs from the likeliest points give a mixture of
+    Student distributions; it learns from what it draws; and a last draw is weighed. The random numbers are fixed and
+    the same for all images. A family without non-linear parameters needs no sampling: its posterior is exact.
+
+    Parameters
+    ----------
+    family
+        The manifold.
+    noisy
+        Shape (N, d), float64, less what is added to every image of the family.
+    sigma
+        Standard deviation of the noise, greater than 0.
+
+    Raises
+    ------
+    OptimumError
+        If fewer than 100 effective samples are found for an image, or no image of the family that is as near to it as
+        the noise says: then a mode was missed, or the image is not one of the family with such noise.
+    """
+    pieces = [_posterior(Target(family, images, sigma)) for images in torch.split(noisy, SEARCHED_TOGETHER)]
+    sampled = [piece.effective for piece in pieces if piece.effective is not None]
+    return Posterior(
+        torch.cat([piece.mean for piece in pieces]),
+        torch.cat([piece.trace for piece in pieces]),
+        torch.cat(sampled) if sampled else None,
+    )
+
+
+def _posterior(target: Target) -> Posterior:
+    if target.family.nonlinear == 0:
+        estimate = target.estimate(target.data.new_zeros(len(target), 1, 0), target.data.new_zeros(len(target), 1))
+        return Posterior(estimate.mean, estimate.trace)
+    proposals = first_proposals(target)
+    mean, trace = torch.empty_like(target.data), torch.empty_like(target.data[:, 0])
+    effective = torch.empty_like(trace)
+    together = max(1, PIXELS_TOGETHER // target.data.shape[1])
+    for images in torch.split(torch.arange(len(target), device=trace.device), together):
+        mixture = _learned(target[images], proposals[images])
+        draws = DRAWS
+        for doubling in range(DOUBLINGS + 1):
+            points, estimate = _weighed(target[images], mixture, f"weighing {doubling}", draws)
+            mean[images], trace[images], effective[images] = estimate.mean, estimate.trace, estimate.effective / draws
+            # Not a number is short, too.
+            short = ~(estimate.effective >= WANTED)
+            if not short.any():
+                break
+            if doubling == DOUBLINGS:
+                _check_weights(estimate.effective, target.sigma, draws)
+            mixture = mixture[short].updated(points[short], estimate.shares[short])
+            images, draws = images[short], 2 * draws
+    _check_distances((target.data - mean) / target.sigma, target.sigma)
+    return Posterior(mean, trace, effective)
+
+
+def _learned(target: Target, mixture: Mixture) -> Mixture:
+    for number in range(ROUNDS):
+        points = mixture.sample(Draws.named(f"learning {number}", LEARNING_DRAWS, target.family.nonlinear))
+        log_weights = target.log_density(points) - mixture.log_density(points)
+        mixture = mixture.updated(points, torch.softmax(log_weights, dim=1))
+    return mixture
+
+
+def _weighed(target: Target, mixture: Mixture, name: str, draws: int) -> tuple[Tensor, Estimate]:
+    points = mixture.sample(Draws.named(name, draws, target.family.nonlinear))
+    return points, target.estimate(points, mixture.log_density(points))
+
+
+def _check_weights(effective: Tensor, sigma: float, draws: int) -> None:
+    """Raise ``OptimumError`` if one of the effective sample sizes is too small."""
+    least = float(effective.min())
+    if not least >= REFUSED:
+        raise OptimumError(
+            f"sigma={sigma:g}: the posterior of an image rests on {least:.3g} effective samples of {draws}, accepted "
+            f"are at least {REFUSED:g}; leave this noise level out, or give the family parameters that the image "
+            "depends on more evenly"
+        )
+
+
+def _check_distances(residuals: Tensor, sigma: float) -> None:
+    """Raise ``OptimumError`` if residuals (N, d), in standard deviations of the noise, are not like noise."""
+    farthest, pixels = float(residuals.square().sum(1).max()), residuals.shape[1]
+    if not farthest <= pixels + MISFIT * (2 * pixels) ** 0.5:
+        raise OptimumError(
+            f"sigma={sigma:g}: the nearest images found are {(farthest / pixels) ** 0.5:.3g} sigma per pixel from a "
+            "noisy one, accepted is what noise explains, about 1; give images of this family with noise of this sigma, "
+            "or leave the noise level out: with parameters that matter so finely the posterior cannot be searched"
+        )

@@ -1,0 +1,175 @@
+"""Intensities in which an image is linear, integrated over the unit interval or square given noisy data.
+
+For an image c_1 p_1 + ... + c_L p_L in white noise the likelihood of the intensities c is a Gaussian with precision G /
+sigma^2, G the Gram matrix of the parts p, cut off at the borders of [0, 1]^L where the prior ends. With one intensity
+its integral is a difference of error functions; with two, the inner integral is, and the outer one is taken by
+Gauss-Legendre quadrature over the part of [0, 1] that holds the mass, in three pieces: exact to about 1e-4 for parts
+of correlation up to .9 (those of a disc have hardly any), and to 3e-3 for parts of correlation .99.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+#: Relative to the noise variance: a part weaker than this says nothing of its intensity, and its Gram matrix is
+#: regularised to that of an intensity known to 1,000, which leaves a prior on [0, 1] as flat as it was.
+RIDGE = 1e-6
+#: Quadrature of the outer intensity: nodes of each piece, and half the window in standard deviations. The logarithm of
+#: the density is at least as concave as a Gaussian's, so that the mass stays within a few of them around the peak.
+NODES = 20
+HALF_WIDTH = 6.0
+
+
+@dataclass(frozen=True, eq=False)
+class Intensities:
+    """The distribution of intensities given noisy data.
+
+    Parameters
+    ----------
+    log_evidence
+        Logarithm of the integral over [0, 1]^L of exp(-(c'Gc - 2h'c) / (2 sigma^2)), shape (...).
+    mean, second
+        Means of c, shape (..., L), and of the products c c', shape (..., L, L).
+    """
+
+    log_evidence: Tensor
+    mean: Tensor
+    second: Tensor
+
+
+def integrate(gram: Tensor, product: Tensor, sigma: float, intensities: int) -> Intensities:
+    """Return evidence and moments of intensities uniform in the unit interval or square.
+
+    Parameters
+    ----------
+    gram
+        Inner products G of the parts, shape (..., P, P), float64.
+    product
+        Inner products h of the parts with the noisy data, shape (..., P), float64.
+    sigma
+        Standard deviation of the noise.
+    intensities
+        1 or 2, as many as parts; or 0: there is one part, whose intensity is 1.
+    """
+    gram = gram + RIDGE * sigma**2 * torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+    if intensities == 0:
+        return Intensities(log_likelihood(gram, product, torch.ones_like(product), sigma), *_known(product))
+    if intensities == 1:
+        log_evidence, mean, second = _inner(gram[..., 0, 0], product[..., 0], sigma)
+        return Intensities(log_evidence, mean[..., None], second[..., None, None])
+    return _square(gram, product, sigma)
+
+
+def peak(gram: Tensor, product: Tensor, intensities: int) -> Tensor:
+    """Return the likeliest intensities in the unit interval or square, shape (..., P); for arguments see above.
+
+    A concave quadratic form of two variables is greatest where its gradient vanishes or on one of the four edges, at
+    the point nearest to the edge's own optimum.
+    """
+    if intensities == 0:
+        return torch.ones_like(product)
+    diagonal = torch.diagonal(gram, dim1=-2, dim2=-1).clamp(min=torch.finfo(gram.dtype).tiny)
+    if intensities == 1:
+        return (product / diagonal).clamp(0, 1)
+    cross = gram[..., 0, 1]
+    determinant = (diagonal.prod(-1) - cross.square()).clamp(min=1e-14 * diagonal.prod(-1))
+    free = (diagonal.flip(-1) * product - cross[..., None] * product.flip(-1)) / determinant[..., None]
+    candidates = [free.clamp(0, 1)]
+    for end in (0.0, 1.0):
+        other = ((product - end * cross[..., None]) / diagonal).clamp(0, 1)
+        fixed = torch.full_like(product[..., 0], end)
+        candidates += [torch.stack([other[..., 0], fixed], -1), torch.stack([fixed, other[..., 1]], -1)]
+    stacked = torch.stack(candidates)
+    best = log_likelihood(gram, product, stacked, 1.0).argmax(0)
+    return stacked.gather(0, best[None, ..., None].expand(1, *product.shape))[0]
+
+
+def log_likelihood(gram: Tensor, product: Tensor, values: Tensor, sigma: float) -> Tensor:
+    """Return -(c'Gc - 2h'c) / (2 sigma^2) at intensities c, shape (..., P): the log likelihood up to a constant."""
+    quadratic = ((gram @ values[..., None])[..., 0] - 2 * product) * values
+    return -quadratic.sum(-1) / (2 * sigma**2)
+
+
+def truncated_normal(mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return logarithm of the mass in [0, 1], mean and mean square of a Gaussian cut off there.
+
+    Accurate in the tails, too: the Gaussian is mirrored so that most of the interval lies to the left of its mean,
+    where cumulative probabilities keep their relative precision.
+    """
+    low, high = -mean / std, (1 - mean) / std
+    mirrored = low + high > 0
+    left, right = torch.where(mirrored, -high, low), torch.where(mirrored, -low, high)
+    tail = torch.special.log_ndtr(right)
+    log_mass = tail + torch.log(-torch.expm1(torch.special.log_ndtr(left) - tail))
+    at_left = torch.exp(-left.square() / 2 - log_mass) / math.sqrt(2 * math.pi)
+    at_right = torch.exp(-right.square() / 2 - log_mass) / math.sqrt(2 * math.pi)
+    shift = at_left - at_right
+    # Rounding alone takes these out of their range.
+    variance = (1 + left * at_left - right * at_right - shift.square()).clamp(0, 1)
+    centre = (mean + std * torch.where(mirrored, -shift, shift)).clamp(0, 1)
+    return log_mass, centre, centre.square() + std.square() * variance
+
+
+def _inner(gram: Tensor, product: Tensor, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return log evidence, mean and mean square of a single intensity."""
+    std = sigma / gram.sqrt()
+    log_mass, mean, second = truncated_normal(product / gram, std)
+    peak_value = product.square() / (2 * gram * sigma**2)
+    return peak_value + torch.log(std) + 0.5 * math.log(2 * math.pi) + log_mass, mean, second
+
+
+def _square(gram: Tensor, product: Tensor, sigma: float) -> Intensities:
+    inner, cross, outer = gram[..., 0, 0], gram[..., 0, 1], gram[..., 1, 1]
+    precision = (outer - cross.square() / inner).clamp(min=RIDGE * sigma**2)
+    std = sigma / precision.sqrt()
+    best = peak(gram, product, 2)
+    middle = best[..., 1]
+    # Where the border cuts the density off on a slope, it falls by that slope besides its curvature.
+    slope = (product - (gram @ best[..., None])[..., 0])[..., 1].abs() / sigma**2 * std
+    reach = std * (HALF_WIDTH**2 / (slope + (slope.square() + HALF_WIDTH**2).sqrt()))
+    low, high = (middle - reach).clamp(min=0), (middle + reach).clamp(max=1)
+    nodes, log_weights = _quadrature(low, high, *_bends(inner, cross, product[..., 0], low, high))
+    log_inner, mean, second = _inner(inner[..., None], product[..., 0, None] - cross[..., None] * nodes, sigma)
+    exponent = log_inner - (outer[..., None] * nodes - 2 * product[..., 1, None]) * nodes / (2 * sigma**2)
+    log_mass = exponent + log_weights
+    log_evidence = torch.logsumexp(log_mass, -1)
+    share = torch.exp(log_mass - log_evidence[..., None])
+    moments = [(share * values).sum(-1) for values in (mean, nodes, second, mean * nodes, nodes.square())]
+    return Intensities(
+        log_evidence,
+        torch.stack(moments[:2], -1),
+        torch.stack([torch.stack(moments[2:4], -1), torch.stack(moments[3:], -1)], -1),
+    )
+
+
+def _bends(inner: Tensor, cross: Tensor, product: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Return where the best inner intensity reaches 0 and 1, in order; thirds of the window where that is outside.
+
+    For nearly alike parts the outer density has a bend there.
+    """
+    slope = torch.where(cross.abs() > 1e-12 * inner, cross, inner)
+    ends = product / slope, (product - inner) / slope
+    thirds = low + (high - low) / 3, high - (high - low) / 3
+    first, second = torch.minimum(*ends), torch.maximum(*ends)
+    first = torch.where((first > low) & (first < high), first, torch.minimum(thirds[0], second.clamp(min=low)))
+    second = torch.where((second > low) & (second < high), second, torch.maximum(thirds[1], first))
+    return first, second
+
+
+def _quadrature(*borders: Tensor) -> tuple[Tensor, Tensor]:
+    """Return nodes and logarithms of weights, shape (..., pieces * NODES), of the integral over ordered pieces."""
+    edges = torch.stack([borders[0], borders[2], borders[3], borders[1]], -1)[..., None]
+    places, weights = (torch.from_numpy(array).to(edges) for array in np.polynomial.legendre.leggauss(NODES))
+    halves = edges.diff(dim=-2) / 2
+    nodes = edges[..., :-1, :] + halves * (1 + places)
+    return nodes.flatten(-2), torch.log(halves * weights).flatten(-2)
+
+
+def _known(product: Tensor) -> tuple[Tensor, Tensor]:
+    one = torch.ones_like(product)
+    return one, one[..., None]

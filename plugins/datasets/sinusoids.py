@@ -1,0 +1,110 @@
+"""Sinusoids: one frequency in every amplitude and phase, a cone of dimension 2."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from gahbench.contracts import Shape
+from gahbench.optima import Posterior
+
+from .manifold import Manifold
+
+#: Quadrature over the amplitude: nodes, and half the window in standard deviations.
+NODES = 64
+HALF_WIDTH = 10.0
+
+
+class Sinusoids(Manifold):
+    """Sinusoids of one frequency and direction, whose amplitude and phase vary.
+
+    x(i, j) = 1/2 + A cos(2 pi (rows i + columns j) / size + phase), with the phase uniform over the circle and the
+    amplitude A uniform in [0, 1/2]: rays from grey in the direction of every phase, which make a cone that is a disc of
+    the plane of cosine and sine, densest in the middle. The dimension of the manifold is 2: as sigma tends to 0 the
+    least squared error tends to 2 sigma^2. The best denoiser projects on the plane, and shrinks there by an amount
+    that depends on the amplitude it sees. The posterior is exact: given the projection of the noisy image, of amplitude
+    R, the density of A is proportional to exp(-(A^2 + R^2) / (2 s^2)) I_0(A R / s^2), s^2 = 2 sigma^2 / d (Rice 1945),
+    which is integrated by Gauss-Legendre quadrature.
+
+    Parameters
+    ----------
+    size
+        Height and width in pixels.
+    rows, columns
+        Cycles across the image downwards and to the right; negative ones turn the direction.
+    seed
+        Seed of the images.
+
+    Raises
+    ------
+    ValueError
+        If both cycles are 0, or one is half the size or more: pixels would not tell the phase.
+    """
+
+    nonlinear = 1
+    intensities = 1
+    offset = 0.5
+
+    def __init__(self, size: Annotated[int, Field(ge=8)] = 64, rows: int = 1, columns: int = 1, seed: int = 0) -> None:
+        super().__init__("sinusoids", seed)
+        if rows == columns == 0 or 2 * max(abs(rows), abs(columns)) >= size:
+            raise ValueError(
+                f"rows={rows}, columns={columns} for size={size}: accepted are cycles whose moduli are less than half "
+                "the size, not both 0"
+            )
+        self.size = size
+        self.rows = rows
+        self.columns = columns
+
+    @property
+    def shape(self) -> Shape:
+        """Shape (1, size, size) of one image."""
+        return (1, self.size, self.size)
+
+    def place(self, uniform: Tensor) -> Tensor:
+        """Return phases in radians made of uniform numbers; both (N, 1)."""
+        return 2 * math.pi * uniform
+
+    def render(self, parameters: Tensor) -> Tensor:
+        """Return the images, shape (N, 1, size, size), of (phase, twice the amplitude), (N, 2)."""
+        phase, amplitude = parameters[:, :, None, None].unbind(1)
+        return (self.offset + amplitude / 2 * torch.cos(self._angles(parameters) + phase)).unsqueeze(1)
+
+    def posterior(self, noisy: Tensor, sigma: float) -> Posterior:
+        """Return mean and spread of the images given noisy ones; exact. See :meth:`gahbench.Dataset.posterior`."""
+        data = (noisy.double() - self.offset).flatten(1)
+        angles = self._angles(data).flatten()
+        plane = torch.stack([angles.cos(), angles.sin()])
+        # Over whole cycles cosine and sine are orthogonal, each of energy d / 2.
+        energy = data.shape[1] / 2
+        projection = data @ plane.mT / energy
+        seen = projection.norm(dim=1, keepdim=True)
+        std = sigma / math.sqrt(energy)
+        low, high = self._window(seen, HALF_WIDTH * std)
+        places, weights = (torch.from_numpy(array).to(data) for array in np.polynomial.legendre.leggauss(NODES))
+        amplitudes = (low + high) / 2 + (high - low) / 2 * places
+        # Bessel functions without their exponential growth, which completes the square.
+        argument = amplitudes * seen / std**2
+        log_weights = torch.log(weights * torch.special.i0e(argument)) - ((amplitudes - seen) / std).square() / 2
+        shares = torch.softmax(log_weights, dim=1)
+        # Mean cosine of the angle between the true and the seen phase, given the amplitude.
+        cosines = torch.special.i1e(argument) / torch.special.i0e(argument)
+        along = (shares * amplitudes * cosines).sum(1, keepdim=True)
+        direction = projection / seen.clamp(min=torch.finfo(seen.dtype).tiny)
+        mean = self.offset + (along * direction) @ plane
+        trace = energy * ((shares * amplitudes.square()).sum(1) - along[:, 0].square())
+        return Posterior(mean.reshape(noisy.shape).to(noisy.dtype), trace.clamp(min=0))
+
+    def _window(self, seen: Tensor, reach: float) -> tuple[Tensor, Tensor]:
+        """Return the amplitudes between which the posterior has its mass, the seen ones known to ``reach``."""
+        nearest = seen.clamp(0, 0.5)
+        return (nearest - reach).clamp(min=0), (nearest + reach).clamp(max=0.5)
+
+    def _angles(self, like: Tensor) -> Tensor:
+        places = torch.arange(self.size, dtype=like.dtype, device=like.device)
+        return 2 * math.pi / self.size * (self.rows * places[:, None] + self.columns * places)
