@@ -27,11 +27,22 @@ def coverage(rows: Tensor, columns: Tensor, size: int) -> Tensor:
     Tensor
         Shape (N, size, size), values in [0, 1].
     """
-    borders = torch.arange(size, dtype=rows.dtype, device=rows.device)[:, None]
-    # Height that each step covers in each row, shape (N, size, P - 1).
-    depth = (rows[:, None, :] - borders).clamp(0, 1).diff(dim=-1)
-    middles = (columns[:, 1:] + columns[:, :-1]) / 2
-    # Width of each pixel to the right of each step, shape (N, P - 1, size).
-    width = (borders[:, 0] + 1 - middles[:, :, None]).clamp(0, 1)
+    # What a path does above or below the image covers nothing, and left of it all columns.
+    middles = ((columns[:, 1:] + columns[:, :-1]) / 2).clamp(0, size)
+    rows = rows.clamp(0, size).expand(len(middles), -1)
+    lefts = middles.floor()
+    shares = middles - lefts
+    ends = rows[:, :-1], rows[:, 1:]
+    first = torch.minimum(*ends).floor()
+    last = torch.maximum(*ends).floor()
+    # What a step covers of the row it is in goes to the pixel it crosses and, as an increment, to the next: a sum along
+    # the row then covers all pixels to the right. The row and columns past the image take what has no place in it.
+    increments = rows.new_zeros(len(rows), (size + 1) * (size + 2))
+    for offset in range(int((last - first).max()) + 1):
+        row = first + offset
+        depth = (ends[1] - row).clamp(0, 1) - (ends[0] - row).clamp(0, 1)
+        places = row.long().clamp(max=size) * (size + 2) + lefts.long()
+        increments.scatter_add_(1, places, depth * (1 - shares))
+        increments.scatter_add_(1, places + 1, depth * shares)
     # The clamp removes only rounding.
-    return (depth @ width).clamp(0, 1)
+    return increments.view(-1, size + 1, size + 2)[:, :size, :size].cumsum(-1).clamp(0, 1)

@@ -58,6 +58,34 @@ def unit_variance(amplitude: Tensor, shape: tuple[int, ...]) -> Tensor:
 def filtered(white: Tensor, amplitude: Tensor) -> Tensor:
     """Return noise (N, ...) multiplied by amplitudes, in ``rfftn`` layout, in the periodic Fourier domain."""
     axes = tuple(range(1, white.ndim))
-    spectrum = torch.fft.rfftn(white, dim=axes) * amplitude.to(white.dtype)
+    spectrum = torch.fft.rfftn(white, dim=axes)
+    spectrum *= amplitude.to(white.dtype)
     fields: Tensor = torch.fft.irfftn(spectrum, s=white.shape[1:], dim=axes)
     return fields
+
+
+def filtered_pairs(white: Tensor, amplitude: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Return two independent fields for each complex noise, filtered by amplitudes and cropped.
+
+    Complex white noise stays white in the Fourier domain, where it can as well be drawn, and a filter that is even in
+    each frequency keeps its real and its imaginary part independent of each other.
+
+    Parameters
+    ----------
+    white
+        Complex noise of variance 1 in either part, shape (N, side, side), the side even.
+    amplitude
+        In ``rfftn`` layout, shape (side, side // 2 + 1).
+    size
+        Height and width that are kept of the fields.
+
+    Returns
+    -------
+    tuple of Tensor
+        Shape (N, size, size) each.
+    """
+    side = white.shape[-1]
+    # The inverse transform divides by side^2, which would make the variance of white noise side^-2.
+    full = side * torch.cat([amplitude, amplitude[:, 1:-1].flip(1)], dim=1).to(white.real.dtype)
+    fields = torch.fft.ifft2(white * full)[:, :size, :size]
+    return fields.real, fields.imag

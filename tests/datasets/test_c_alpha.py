@@ -4,11 +4,31 @@ import torch
 
 from gahbench.errors import ParameterError
 from gahbench.registry import default_registry
+from gahbench_plugins.datasets import c_alpha_published
 from gahbench_plugins.datasets.c_alpha import FIELD_STD, LINE_STD, MEAN_STD, CAlpha
 
 
 def slope(amplitude, frequency):
     return np.polyfit(np.log(frequency), np.log(amplitude), 1)[0]
+
+
+def regularity(functions, order, lags):
+    """Exponent of functions (N, ..., side), and its standard error, from their differences of an order above it.
+
+    The mean square of the differences of a function of spectrum |k|^-(2 a + 1) is as lag^(2 a); unlike a periodogram it
+    is blind to polynomials, which a function that is not periodic has as good as any in it.
+    """
+    squares = []
+    for lag in lags:
+        differences = functions
+        for _ in range(order):
+            differences = differences[..., lag:] - differences[..., :-lag]
+        squares.append(differences.square().flatten(1).mean(1))
+    squares = torch.stack(squares, dim=1).numpy()
+    parts = np.array_split(np.arange(len(squares)), 16)
+    # The jackknife: each part left out in turn.
+    without = [slope(np.delete(squares, part, axis=0).mean(0), lags) / 2 for part in parts]
+    return slope(squares.mean(0), lags) / 2, np.std(without) * (len(parts) - 1) ** 0.5
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 4.0])
@@ -18,6 +38,26 @@ def test_exact_background_amplitude_falls_as_alpha_plus_one(alpha):
     assert slope(along, np.arange(1, len(along) + 1)) == pytest.approx(-(alpha + 1))
     assert amplitude[3, 4] == pytest.approx(amplitude[0, 5].item())
     assert amplitude[0, 0] == 0
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 4.0])
+def test_exact_contours_are_as_regular_as_designed(alpha):
+    dataset = CAlpha(alpha, 256)
+    masks = torch.cat([dataset.masks(torch.Generator().manual_seed(block), 64) for block in range(16)])
+    inside = (masks[:, 0].amax(1) == 0) & (masks[:, -1].amin(1) == 1)
+    assert inside.float().mean() > 0.95
+    found, error = regularity(256 - masks[inside].double().sum(1), int(alpha) + 2, [8, 12, 16, 24])
+    assert error < 0.02
+    assert found == pytest.approx(alpha, abs=0.05)
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 4.0])
+def test_exact_backgrounds_are_as_regular_as_designed(alpha):
+    fields = torch.cat(CAlpha(alpha, 128)._backgrounds(torch.Generator().manual_seed(0), 128)).double()
+    for directed in (fields, fields.mT):
+        found, error = regularity(directed, int(alpha) + 2, [6, 8, 12, 16])
+        assert error < 0.02
+        assert found == pytest.approx(alpha, abs=0.05)
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0])
@@ -91,8 +131,9 @@ def test_only_pixels_at_the_contour_mix_regions():
 
 
 def test_paper_regions_are_rescaled_to_their_ranges():
-    dataset = CAlpha(2.0, 32, "paper")
-    first, second = dataset._paper_backgrounds(torch.Generator().manual_seed(0), 2000)
+    generator = torch.Generator().manual_seed(0)
+    noise, limits = torch.rand(4000, 32, 32, generator=generator), torch.rand(3, 2000, 1, 1, generator=generator)
+    first, second = c_alpha_published.backgrounds(2 * noise - 1, 2.0, limits)
     bright_first = first.amax((1, 2)) > 1 - 1e-6
     bright = torch.where(bright_first[:, None, None], first, second)
     dark = torch.where(bright_first[:, None, None], second, first)
@@ -108,7 +149,7 @@ def test_paper_regions_are_rescaled_to_their_ranges():
 
 def test_paper_contour_variance_and_blur():
     size, alpha = 64, 2.0
-    masks = CAlpha(alpha, size, "paper")._paper_masks(torch.Generator().manual_seed(0), 3000)
+    masks = CAlpha(alpha, size, "paper").masks(torch.Generator().manual_seed(0), 3000)
     assert set(masks.unique().tolist()) <= {0, 0.25, 0.5, 0.75, 1}
     tops = size - masks.sum(1)
     # White noise of variance 1/3 through |k|^-alpha has variance (1 + 2 zeta(2 alpha)) / (3 size), here in rows^2.
@@ -121,9 +162,11 @@ def test_paper_contour_variance_and_blur():
 
 
 def test_paper_background_spectrum_falls_as_alpha():
-    dataset = CAlpha(2.0, 32, "paper")
     # Rescaling changes an image by a factor and a constant, not the slope of its spectrum.
-    first, _ = dataset._paper_backgrounds(torch.Generator().manual_seed(0), 1000)
+    noise = 2 * torch.rand(2000, 32, 32, generator=torch.Generator().manual_seed(0)) - 1
+    first, _ = c_alpha_published.backgrounds(
+        noise, 2.0, torch.rand(3, 1000, 1, 1, generator=torch.Generator().manual_seed(1))
+    )
     first = (first - first.mean((1, 2), keepdim=True)) / first.std((1, 2), keepdim=True)
     power = torch.fft.rfft2(first.double()).abs().square().mean(0)[0, 1:16].sqrt().numpy()
     assert slope(power, np.arange(1, 16)) == pytest.approx(-2.0, abs=0.1)
@@ -138,7 +181,8 @@ def test_same_seed_draws_the_same_noise_for_every_alpha():
 def test_optimum_is_that_of_the_rougher_part():
     assert CAlpha(4.0).optimum.slope == pytest.approx(0.8)
     assert CAlpha(4.0, background_alpha=1.0).optimum.slope == pytest.approx(0.5)
-    assert CAlpha(2.0, background_alpha=5.0).optimum.kind == "rate"
+    assert CAlpha(2.0, background_alpha=5.0).optimum.kind == "bracket"
+    assert CAlpha(2.0, construction="paper").optimum.kind == "rate"
 
 
 def test_parameters_are_checked():

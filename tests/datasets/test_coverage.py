@@ -3,6 +3,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gahbench_plugins.datasets.coverage import coverage
 
@@ -66,3 +68,38 @@ def test_batch_is_loop():
     paths = [circle(radius, (7.0, 9.0)) for radius in (2.0, 3.0, 7.5)]
     together = coverage(torch.cat([rows for rows, _ in paths]), torch.cat([columns for _, columns in paths]), SIZE)
     torch.testing.assert_close(together, torch.cat([coverage(*path, SIZE) for path in paths]))
+
+
+def step_by_step(rows, columns, size):
+    """Area to the right of a path: each step, each row, the width of each pixel right of the middle of the step."""
+    area = np.zeros((size, size))
+    for step in range(len(rows) - 1):
+        middle = (columns[step] + columns[step + 1]) / 2
+        for row in range(size):
+            depth = min(max(rows[step + 1] - row, 0), 1) - min(max(rows[step] - row, 0), 1)
+            for column in range(size):
+                area[row, column] += depth * min(max(column + 1 - middle, 0), 1)
+    return area.clip(0, 1)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(st.floats(-3, 9), st.floats(-3, 9)), min_size=2, max_size=12))
+def test_any_path_is_the_sum_of_its_steps(nodes):
+    """Steps of any length, up and down, across many rows and out of the image."""
+    rows, columns = np.array(nodes).T
+    expected = step_by_step(rows, columns, 6)
+    np.testing.assert_allclose(
+        coverage(torch.tensor(rows)[None], torch.tensor(columns)[None], 6)[0], expected, atol=1e-12
+    )
+    # In single precision, and with the rows of another path beside.
+    both = coverage(
+        torch.tensor(np.stack([rows, rows[::-1]])).float(), torch.tensor(np.stack([columns] * 2)).float(), 6
+    )
+    np.testing.assert_allclose(both[0], expected, atol=1e-5)
+
+
+def test_rows_may_be_shared():
+    rows, columns = line(65, 0, SIZE), torch.cat([line(65, 3, 9), line(65, 12, -2)])
+    together = coverage(rows, columns, SIZE)
+    torch.testing.assert_close(together, coverage(rows.expand(2, -1), columns, SIZE))
+    assert not torch.equal(together[0], together[1])

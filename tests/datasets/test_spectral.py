@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gahbench_plugins.datasets.spectral import filtered, frequencies, power_law, unit_variance
+from gahbench_plugins.datasets.spectral import filtered, filtered_pairs, frequencies, power_law, unit_variance
 
 
 @pytest.mark.parametrize("shape", [(8,), (7,), (8, 8), (6, 9)])
@@ -45,3 +45,30 @@ def test_filtered_is_the_product_in_the_full_fourier_domain():
     moduli[0, 0] = 1
     expected = np.fft.ifft2(np.fft.fft2(noise.numpy()) * moduli**-1.7).real
     np.testing.assert_allclose(filtered(noise, power_law((8, 10), 1.7, constant=1)).numpy(), expected, atol=1e-12)
+
+
+def test_pairs_are_the_parts_of_the_product_in_the_full_fourier_domain():
+    white = torch.randn(3, 8, 8, dtype=torch.complex128, generator=torch.Generator().manual_seed(0))
+    rows, columns = np.meshgrid(np.fft.fftfreq(8, 1 / 8), np.fft.fftfreq(8, 1 / 8), indexing="ij")
+    moduli = np.hypot(rows, columns)
+    moduli[0, 0] = 1
+    expected = 8 * np.fft.ifft2(white.numpy() * moduli**-1.7)[:, :5, :5]
+    first, second = filtered_pairs(white, power_law((8, 8), 1.7, constant=1), 5)
+    np.testing.assert_allclose(first.numpy(), expected.real, atol=1e-12)
+    np.testing.assert_allclose(second.numpy(), expected.imag, atol=1e-12)
+
+
+def test_pairs_are_independent_fields_of_the_covariance_of_the_amplitude():
+    """The linear map from all numbers drawn to all pixels of the pair, times its transpose, is their covariance."""
+    side, size = 6, 3
+    amplitude = power_law((side, side), 1.7, constant=1)
+    unit = torch.eye(2 * side**2, dtype=torch.float64).reshape(-1, side, side, 2)
+    first, second = (
+        part.flatten(1) for part in filtered_pairs(torch.view_as_complex(unit.contiguous()), amplitude, size)
+    )
+    kernel = torch.fft.irfft2(amplitude.square().to(torch.complex128), s=(side, side))
+    places = [(row, column) for row in range(size) for column in range(size)]
+    expected = torch.tensor([[kernel[a - c, b - d].item() for c, d in places] for a, b in places]).double()
+    torch.testing.assert_close(first.T @ first, expected)
+    torch.testing.assert_close(second.T @ second, expected)
+    torch.testing.assert_close(first.T @ second, torch.zeros_like(expected), atol=1e-12, rtol=0)

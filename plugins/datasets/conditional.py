@@ -1,0 +1,225 @@
+"""The best denoiser that is told the contour: two Gaussian regions, given the mask between them."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from torch import Tensor
+
+from gahbench.errors import OptimumError
+
+from .leading import Leading
+from .stationary import StationaryField
+
+#: Most pixels for which all eigenvalues are found whatever the noise, and for which they are found at all.
+SMALL = 1600
+LARGE = 4096
+#: Most eigenvalues of the field that are resolved, by bounds and by the preconditioner of the filter.
+MOST = 2047
+PRECONDITIONER = 256
+#: Eigenvalues of the field below this times the largest are rounding errors.
+ROUNDING = 1e-13
+#: Eigenvalues of the field above this times sigma^2 are resolved, if they are not too many.
+RESOLVED = 0.1
+#: Root mean square error of the filter in units of sigma, and how many steps it may take to get there.
+ACCURACY = 1e-5
+STEPS = 1000
+#: Energies below this may be left out of a basis: a denoiser at sigma = 1/255 more than halves them.
+FAINTEST = (1 / 255) ** 2
+#: Most pixels for which no vector of a basis is left out.
+ALL = 1024
+#: Vectors that are transformed together, which bounds memory.
+TOGETHER = 128
+
+
+class ConditionalGaussian:
+    """Images m x_1 + (1 - m) x_2 of two independent backgrounds, given the mask m.
+
+    Given m such an image has a Gaussian distribution with covariance
+
+        K_x = M K M + (1 - M) K (1 - M) + v (m m' + (1 - m) (1 - m)'),
+
+    M = diag(m), K the covariance of the field of a background, v the variance of its constant. So the Wiener
+    filter K_x (K_x + sigma^2)^-1 is the best denoiser of all that are told m, its error sigma^2 tr[K_x (K_x +
+    sigma^2)^-1] bounds the expected squared error of all that are not, and the eigenvectors of K_x are the basis in
+    which it shrinks. Everything is float64; a mask has values in [0, 1].
+
+    Parameters
+    ----------
+    field
+        The field of a background, on d pixels.
+    constant
+        Variance v of the constant of a background.
+    """
+
+    def __init__(self, field: StationaryField, constant: float) -> None:
+        self.field = field
+        self.constant = constant
+
+    def product(self, masks: Tensor, images: Tensor) -> Tensor:
+        """Return K_x x for images x, shape (N, d), and their masks, shape (N, d) or (1, d)."""
+        found = torch.zeros_like(images)
+        for share in (masks, 1 - masks):
+            inside = share * images
+            found += share * (self.field.product(inside) + self.constant * inside.sum(-1, keepdim=True))
+        return found
+
+    def matrix(self, mask: Tensor) -> Tensor:
+        """Return K_x, shape (d, d), for a mask, shape (d,)."""
+        found: Tensor = torch.outer(mask, mask) + torch.outer(1 - mask, 1 - mask)
+        found *= self._background
+        return found
+
+    def is_resolved(self, sigma: float) -> bool:
+        """Return whether the error is best had from all :meth:`eigenvalues` rather than from :meth:`error_bounds`.
+
+        That is so for up to 1600 pixels, and for up to 4096 where sigma is so small that bounding would not be faster.
+        """
+        pixels = self.field.pixels
+        return pixels <= SMALL or (pixels <= LARGE and 4 * (self._count(RESOLVED * sigma**2) + 1) > pixels)
+
+    def eigenvalues(self, mask: Tensor) -> Tensor:
+        """Return all eigenvalues of K_x, shape (d,), for a mask, shape (d,)."""
+        values: Tensor = torch.linalg.eigvalsh(self.matrix(mask))
+        return values.clamp(min=0)
+
+    def error_bounds(self, mask: Tensor, sigma: float) -> tuple[float, float]:
+        """Return a lower and an upper bound on the squared error sigma^2 tr[K_x (K_x + sigma^2)^-1].
+
+        The largest r eigenvalues lambda of K are resolved and leave K_h, of norm lambda_{r + 1}: K_x = A + B with A of
+        rank 2 r + 2 and B = M K_h M + (1 - M) K_h (1 - M). Let f(t) = sigma^2 t / (t + sigma^2), G = (A +
+        sigma^2)^-1 and X = G^(1/2) B G^(1/2) >= 0, so that the error is tr f(A + B) = sigma^2 d - sigma^4 tr[G^(1/2)
+        (1 + X)^-1 G^(1/2)]. As 1 / (1 + x) >= 1 - x, it is at most
+
+            tr f(A) + T,     T = sigma^4 tr(G^2 B).
+
+        As 1 / (1 + x) <= 1 - ((1 + 2 t) x - x^2) / (1 + t)^2 for every t >= 0 (the difference is x (x - t)^2 / ((1 + x)
+        (1 + t)^2)), it is at least tr f(A) + ((1 + 2 t) T - S) / (1 + t)^2 for any S >= sigma^4 tr(G B G B G). With
+        the best t, which is S / T, the error is at least
+
+            tr f(A) + T / (1 + S / T).
+
+        Both T lambda_{r + 1} / sigma^2 and the sum of squares of the unresolved eigenvalues over sigma^2 are such an S,
+        the first as G <= sigma^-2, the second as moreover no entry of B exceeds that of K_h; the smaller is taken.
+
+        The r eigenvalues are those above .1 sigma^2, at most d / 4 and at most 2047. Where these limits do not bind,
+        the two bounds are within 1 % of each other and the lower one within .2 % of the error.
+
+        Parameters
+        ----------
+        mask
+            Shape (d,).
+        sigma
+            Standard deviation of the noise.
+
+        Returns
+        -------
+        tuple of float
+            Sums over pixels.
+        """
+        leading = self._leading(self._rank(RESOLVED * sigma**2))
+        energies, turns = torch.linalg.eigh(leading.gram(mask))
+        # What is left out of A makes the lower bound lower, and is given back to the upper one.
+        kept = energies > 1e-6 * sigma**2
+        left_out = float(energies[~kept].clamp(min=0).sum())
+        energies, turns = energies[kept], turns[:, kept]
+        squares = float((mask.square() + (1 - mask).square()).sum())
+        trace = squares * (self.field.variance + self.constant) - float(energies.sum()) - left_out
+        overlaps = self._overlaps(leading, mask, energies, turns)
+        linear = max(trace - float(((1 - (sigma**2 / (energies + sigma**2)).square()) * overlaps).sum()), 0.0)
+        resolved = float((sigma**2 * energies / (energies + sigma**2)).sum())
+        if linear == 0:
+            return resolved, resolved + left_out
+        rest = self._spectrum[0][leading.rank :]
+        quadratic = min(float(rest[0]) * linear, float(rest.square().sum())) / sigma**2
+        return resolved + linear / (1 + quadratic / linear), resolved + linear + left_out
+
+    def wiener(self, masks: Tensor, images: Tensor, sigma: float) -> Tensor:
+        """Return K_x (K_x + sigma^2)^-1 x for images x, shape (N, d), each with its mask, shape (N, d).
+
+        It takes conjugate gradients with G of :meth:`error_bounds` as preconditioner, which makes the condition number
+        at most 1 + lambda_{r + 1} / sigma^2. The error of the filter is at most the residual of the equations.
+
+        Raises
+        ------
+        OptimumError
+            If the root mean square residual of an image does not get below 1e-5 sigma.
+        """
+        leading = self._leading(min(self._rank(RESOLVED * sigma**2), PRECONDITIONER))
+        grams = torch.stack([leading.gram(mask) for mask in masks])
+        roots = torch.linalg.cholesky(grams + sigma**2 * torch.eye(grams.shape[-1], dtype=torch.float64))
+        solution, residual = torch.zeros_like(images), images
+        direction, last = torch.zeros_like(images), torch.ones(len(images), 1, dtype=torch.float64)
+        for _ in range(STEPS):
+            if bool((residual.square().mean(-1) <= (ACCURACY * sigma) ** 2).all()):
+                return images - sigma**2 * solution
+            parts = torch.cholesky_solve(leading.analysis(masks, residual)[..., None], roots)[..., 0]
+            conditioned = residual - leading.synthesis(masks, parts)
+            energy = (residual * conditioned).sum(-1, keepdim=True)
+            direction = conditioned + energy / last * direction
+            moved = self.product(masks, direction) + sigma**2 * direction
+            # An image of zeros is solved from the start, and must not become 0 / 0.
+            tiny = torch.finfo(torch.float64).tiny
+            step = energy / (direction * moved).sum(-1, keepdim=True).clamp(min=tiny)
+            solution, residual, last = solution + step * direction, residual - step * moved, energy.clamp(min=tiny)
+        raise OptimumError(f"the Wiener filter at sigma={sigma:g} did not converge in {STEPS} steps")
+
+    def basis(self, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return eigenvectors of K_x, most energy first, and their energies, for a mask, shape (d,).
+
+        All for up to 1024 pixels; otherwise 2 r + 2, r being the number of eigenvalues of K above (1/255)^2: by
+        Weyl's inequality no other energy is larger than that. For more than 4096 pixels r is at most 2047. Where
+        eigenvalues for sigma = 1/255 would not be found by :meth:`eigenvalues`, these vectors are by a step of subspace
+        iteration from the span of the matrix A of :meth:`error_bounds`, whose errors are smallest for large energies.
+
+        Returns
+        -------
+        tuple of Tensor
+            Vectors of shape (d, k) and energies of shape (k,).
+        """
+        pixels = self.field.pixels
+        if self.is_resolved(FAINTEST**0.5):
+            count = pixels if pixels <= ALL else min(pixels, 2 * self._count(FAINTEST) + 2)
+            energies, vectors = torch.linalg.eigh(self.matrix(mask))
+        else:
+            count = 2 * self._rank(FAINTEST) + 2
+            leading = self._leading(self._rank(RESOLVED * FAINTEST))
+            columns = leading.synthesis(mask[None], torch.eye(leading.columns, dtype=torch.float64))
+            span = torch.linalg.qr(self.product(mask[None], columns).T)[0].T.contiguous()
+            energies, turns = torch.linalg.eigh(span @ self.product(mask[None], span).T)
+            vectors = span.T @ turns
+        return vectors.flip(1)[:, :count], energies.flip(0)[:count].clamp(min=0)
+
+    def _overlaps(self, leading: Leading, mask: Tensor, energies: Tensor, turns: Tensor) -> Tensor:
+        """Return u' B u for the unit eigenvectors u of A, shape (k,)."""
+        found = []
+        for some, parts in zip(torch.split(energies, TOGETHER), torch.split(turns.T, TOGETHER), strict=True):
+            vectors = leading.synthesis(mask[None], parts) / some.sqrt()[:, None]
+            whole = self.constant * ((vectors @ mask).square() + (vectors @ (1 - mask)).square())
+            for share in (mask, 1 - mask):
+                whole += self.field.energy(share * vectors)
+            found.append((whole - some).clamp(min=0))
+        return torch.cat(found)
+
+    def _count(self, least: float) -> int:
+        """Return how many eigenvalues of K are above ``least``."""
+        return int((self._spectrum[0] > least).sum())
+
+    def _rank(self, least: float) -> int:
+        """Return how many eigenvalues of K are resolved so that those above ``least`` are, if they can be."""
+        return min(self._count(least), self._spectrum[1].shape[1])
+
+    @functools.cached_property
+    def _spectrum(self) -> tuple[Tensor, Tensor]:
+        values, vectors = self.field.decomposition(min(MOST, self.field.pixels // 4))
+        # Below some rounding errors eigenvectors have no meaning, and need not be held.
+        return values, vectors[:, values[: vectors.shape[1]] > ROUNDING * values[0]].contiguous()
+
+    @functools.cached_property
+    def _background(self) -> Tensor:
+        return self.field.matrix() + self.constant
+
+    def _leading(self, rank: int) -> Leading:
+        values, vectors = self._spectrum
+        return Leading(values[:rank], vectors[:, :rank], self.constant)
