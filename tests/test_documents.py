@@ -7,7 +7,9 @@ import pytest
 import yaml
 
 from gahbench import hookspecs
+from gahbench.leaderboard import optimum_check
 from gahbench.registry import KINDS, Registry
+from gahbench.report.tables import markdown
 from gahbench.results import load_results
 from gahbench.suite import load_suite
 from gahbench.suite_files import suite_files
@@ -16,6 +18,7 @@ from gahbench.training.recipe import RECIPES, Training
 
 ROOT = Path(__file__).parents[1]
 GUIDE = (ROOT / "plugins" / "README.md").read_text(encoding="utf-8")
+PUBLISHED = sorted(folder.name for folder in (ROOT / "results").iterdir() if folder.is_dir())
 HOOKS = [name for name, item in vars(hookspecs).items() if hasattr(item, "gahbench_spec")]
 
 
@@ -90,7 +93,7 @@ def test_the_readme_has_the_two_commands():
 def test_the_published_board_loads_and_is_the_readmes():
     results = load_results(ROOT / "results" / "quick")
     board = results.leaderboard()
-    assert len(board) == 24
+    assert len(board) == 25
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     written = (ROOT / "results" / "quick" / "leaderboard.md").read_text(encoding="utf-8")
     rows = [line for line in readme.splitlines() if line.startswith("| ") and "trained" in line]
@@ -100,8 +103,22 @@ def test_the_published_board_loads_and_is_the_readmes():
         assert (ROOT / link).exists(), link
 
 
-def test_the_published_board_is_of_the_suite_that_ships(builtin):
-    suite = load_suite("quick", builtin)
-    board = load_results(ROOT / "results" / "quick").leaderboard()
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_board_is_of_the_suite_that_ships(builtin, name):
+    suite = load_suite(name, builtin)
+    results = load_results(ROOT / "results" / name)
+    board = results.leaderboard()
     assert set(board["entrant"]) == {entrant.label for entrant in suite.entrants}
     assert set(board["dataset"]) == {dataset.label for dataset in suite.datasets}
+    assert results.failures.empty
+    written = (ROOT / "results" / name / "leaderboard.md").read_text(encoding="utf-8")
+    assert written == markdown(board, results)
+    assert f"`{name}`" in (ROOT / "results" / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_nobody_on_a_published_board_is_beyond_the_optimum(name):
+    results = load_results(ROOT / "results" / name)
+    checks = [optimum_check(results, dataset) for dataset in results.datasets["dataset"]]
+    assert any(checks)
+    assert [check.beyond for check in checks if check] == [()] * len([check for check in checks if check])
