@@ -89,7 +89,13 @@ def collect(plan: Plan, units: Iterable[Unit], store: Store) -> Results:
         ),
         datasets=pd.DataFrame(
             [
-                {"dataset": fact.label, "optimum": fact.optimum, "slope": fact.slope, **size}
+                {
+                    "dataset": fact.label,
+                    "optimum": fact.optimum,
+                    "slope": fact.slope,
+                    **size,
+                    "fingerprint": fact.fingerprint,
+                }
                 for fact, size in zip(plan.datasets, channels, strict=True)
             ]
         ).astype({"slope": "float64"}),

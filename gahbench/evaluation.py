@@ -55,7 +55,7 @@ class Evaluation:
                 torch.manual_seed(derive_seed("noise", self.noise_seed, self.split, float(sigma), "denoiser"))
                 batches = [
                     self._checked(self.denoiser.denoise(batch, sigma, truth), batch)
-                    for batch, truth in zip(torch.split(noisy, size), self.truth.batches(size), strict=True)
+                    for batch, truth in zip(torch.split(noisy, size), self._told().batches(size), strict=True)
                 ]
             self._denoised[sigma] = torch.cat(batches).float()
         return self._denoised[sigma]
@@ -71,6 +71,12 @@ class Evaluation:
     def truth(self) -> Truth:
         """What the noisy images are made from."""
         return Truth(self.clean, self.dataset, self.split)
+
+    def _told(self) -> Truth:
+        """Return what the denoiser is told of the truth, which is no more than its kind may use."""
+        kind = self.denoiser.kind
+        clean = self.clean if kind in ("oracle", "bound") else torch.full_like(self.clean, torch.nan)
+        return Truth(clean, self.dataset if kind in ("optimal", "bound") else None, self.split)
 
     @property
     def shape(self) -> Shape:

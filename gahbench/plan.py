@@ -27,6 +27,8 @@ class DatasetFacts:
     optimum: str
     slope: float | None
     shape: Shape
+    #: SHA-256 of the pixels that come from files; empty where none do.
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,9 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
     except GahbenchError as error:
         raise type(error)(f"{suite.path}: {error}") from error
     facts = tuple(
-        DatasetFacts(configured.label, dataset.optimum.kind, dataset.optimum.slope, dataset.shape)
+        DatasetFacts(
+            configured.label, dataset.optimum.kind, dataset.optimum.slope, dataset.shape, dataset.fingerprint() or ""
+        )
         for configured, dataset in built
     )
     parameters = {labels: trial.parameters for labels, trial in trials.items()}
@@ -233,7 +237,8 @@ def _describe_dataset(configured: Configured, dataset: Dataset) -> dict[str, Any
 def _without_paths(identity: dict[str, Any]) -> dict[str, Any]:
     """Leave out where files lie, which does not matter once it is known what is in them."""
     parameters = {name: value for name, value in identity["parameters"].items() if name != "path"}
-    return {**identity, "parameters": parameters, "nested": [_without_paths(inner) for inner in identity["nested"]]}
+    nested = {name: _without_paths(inner) for name, inner in identity["nested"].items()}
+    return {**identity, "parameters": parameters, "nested": nested}
 
 
 def _recipe_of(configured: Configured) -> dict[str, Any]:

@@ -150,9 +150,9 @@ class Configured:
             "kind": self.kind,
             "name": self.plugin.name,
             "preset": self.plugin.preset,
-            "parameters": self.parameters | {name: inner.label for name, inner in self.nested.items()},
+            "parameters": {name: value for name, value in self.parameters.items() if name not in self.nested},
             "source": self.plugin.digest,
-            "nested": [inner.identity for inner in self.nested.values()],
+            "nested": {name: inner.identity for name, inner in self.nested.items()},
         }
 
     @property

@@ -35,7 +35,7 @@ class Results:
     suite
         Name of the suite.
     scores
-        The tidy table, a value a row: suite, dataset, entrant, kind (trained, classical, oracle, optimal),
+        The tidy table, a value a row: suite, dataset, entrant, kind (trained, classical, oracle, optimal, bound),
         seed (of training; missing for references), split, sigma (NaN where a value belongs to none),
         metric, image (missing where it belongs to none), value.
     fits
@@ -45,7 +45,7 @@ class Results:
         A failed unit a row: dataset, entrant, seed, stage (fit, score), metric, error (one line).
     datasets
         dataset, optimum (exact, bracket, rate, none), slope (the optimal one; NaN if unknown), channels,
-        height, width. Its order is kept.
+        height, width, fingerprint (SHA-256 of pixels from files; empty for others). Its order is kept.
     entrants
         Labels, in the order of the suite.
     baseline

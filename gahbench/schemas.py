@@ -51,6 +51,7 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "channels": "count",
         "height": "count",
         "width": "count",
+        "fingerprint": "text",
     },
 }
 

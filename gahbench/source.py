@@ -13,6 +13,8 @@ from typing import Any
 
 #: Modules made from plugin files have names that start so.
 FILE_PREFIX = "gahbench_plugin_"
+#: The package of the built-in plugins.
+BUILT_INS = "gahbench_plugins"
 
 
 def summary(target: Any) -> str:
@@ -63,13 +65,20 @@ def source_files(name: str, file: Path) -> dict[str, Path]:
     Nothing is imported. Modules are named as the module itself imports them.
     """
     top = name.partition(".")[0]
+    # Strangers may build on the built-in plugins, whose changes are then theirs too.
+    packages = {package: folder for package in (top, BUILT_INS) if (folder := _package_folder(package)) is not None}
     if not top.startswith(FILE_PREFIX):
-        package = getattr(sys.modules.get(top), "__path__", None)
-        return _follow(name, file, {top: Path(next(iter(package)))} if package else {}, None)
+        return _follow(name, file, packages, None)
     is_package = file.name == "__init__.py"
-    return _follow(
-        name, file, {top: file.parent} if is_package else {}, file.parent.parent if is_package else file.parent
-    )
+    if is_package:
+        packages[top] = file.parent
+    return _follow(name, file, packages, file.parent.parent if is_package else file.parent)
+
+
+def _package_folder(name: str) -> Path | None:
+    """Return the folder of a package that is imported."""
+    found = getattr(sys.modules.get(name), "__path__", None)
+    return Path(next(iter(found))) if found else None
 
 
 def _follow(name: str, file: Path, packages: dict[str, Path], beside: Path | None) -> dict[str, Path]:

@@ -46,7 +46,15 @@ def results(scores, fits=(), failures=(), datasets=(), entrants=None, baseline=N
 
 
 def dataset(name, slope=np.nan, optimum="none"):
-    return {"dataset": name, "optimum": optimum, "slope": slope, "channels": 1, "height": 32, "width": 32}
+    return {
+        "dataset": name,
+        "optimum": optimum,
+        "slope": slope,
+        "channels": 1,
+        "height": 32,
+        "width": 32,
+        "fingerprint": "",
+    }
 
 
 def fit(dataset, entrant, seed, budget="steps", **other):

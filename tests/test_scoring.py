@@ -4,6 +4,7 @@ import torch
 
 from gahbench.contracts import Reference, Scores
 from gahbench.evaluation import Evaluation
+from gahbench.registry import default_registry
 from gahbench.scoring import checked
 
 SIGMAS = (0.1, 0.3)
@@ -62,3 +63,30 @@ def test_noise_is_the_same_for_the_first_images_and_differs_by_level_and_split()
     assert not torch.equal(few.noisy(0.1) / 0.1, few.noisy(0.3) / 0.3)
     assert not torch.equal(few.noisy(0.1), Evaluation(Flat(), few.clean, SIGMAS, split="train").noisy(0.1))
     assert abs(float(many.noisy(0.3).std()) - 0.3) < 4 * 0.3 / (2 * 1600) ** 0.5
+
+
+TOLD = {
+    "trained": (False, False),
+    "classical": (False, False),
+    "oracle": (True, False),
+    "optimal": (False, True),
+    "bound": (True, True),
+}
+
+
+@pytest.mark.parametrize("kind", TOLD)
+def test_a_denoiser_is_told_no_more_than_its_kind_may_use(kind):
+    sees, knows = TOLD[kind]
+    told = []
+
+    class Curious:
+        def denoise(self, noisy, sigma, truth):
+            told.append(truth)
+            return noisy
+
+    Curious.kind = kind
+    clean = torch.rand(2, 1, 8, 8)
+    Evaluation(Curious(), clean, [0.1], dataset=default_registry().create("dataset", "discs[size=8]")).denoised(0.1)
+    assert torch.equal(told[0].clean, clean) == sees
+    assert told[0].clean.isnan().all() != sees
+    assert (told[0].dataset is not None) == knows

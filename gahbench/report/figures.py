@@ -80,8 +80,8 @@ def figure(board: pd.DataFrame, dataset: str, entrants: Sequence[str], baseline:
     On the left, output PSNR against input PSNR (dB), with the 95 % interval as a band, the identity (an
     output no better than its input) and, where it is known, a line of the optimal slope; on the right, if
     the baseline was scored, the paired gain over it, cut off where the losses would hide the gains; then,
-    where the optimum is known, the deficit from it (from a bound, the most that it can be), and in all panels
-    what is beyond it in grey. Solid lines are denoisers that can be used, dashed ones oracles, dotted ones
+    where the optimum is known, the deficit from it (from a bound, the most that it can be), with what is
+    beyond it in grey. Solid lines are denoisers that can be used, dashed ones oracles, dotted ones
     optimal or bounds. With a single noise level, the entrants are listed with their intervals instead.
 
     Parameters
@@ -164,7 +164,6 @@ def _curves(rows: pd.DataFrame, dataset: str, sigmas: list[float], baseline: str
     if not compared.empty:
         kind = str(optimum["kind"].iloc[0])
         _deficits(axes[-1], compared, sigmas, styles, labels, kind)
-        _shade_beyond(axes[0], optimum.iloc[0], sigmas)
     for ax in axes:
         ax.set_xlabel("input PSNR (dB)")
         seaborn.despine(ax=ax)
@@ -202,16 +201,6 @@ def _deficits(
     ax.axhline(0, color=_GREY, linewidth=0.8, zorder=1)
     ax.set_ylabel("deficit (dB)")
     ax.set_title("deficit from the optimum" if kind == "optimal" else "deficit from the bound (at most)", loc="left")
-
-
-def _shade_beyond(ax: Axes, optimum: pd.Series, sigmas: list[float]) -> None:
-    """Shade the PSNR that no denoiser can reach on average."""
-    best = np.array([optimum[f"psnr@{level_name(sigma)}"] for sigma in sigmas], dtype=np.float64)
-    low, high = ax.get_ylim()
-    ax.fill_between(input_psnr(sigmas), best, high, color=_BEYOND, linewidth=0, zorder=0)
-    ax.set_ylim(low, high)
-    what = "beyond the optimum" if optimum["kind"] == "optimal" else "beyond the bound"
-    ax.text(0.02, 0.98, what, fontsize=7.5, color=_GREY, transform=ax.transAxes, ha="left", va="top")
 
 
 def _cut_losses(ax: Axes) -> None:

@@ -123,7 +123,10 @@ def optimum_line(dataset: str, results: Results) -> str:
     if check is None:
         return ""
     known = "the optimum, exact" if check.kind == "exact" else "a bound that no denoiser's expected error is below"
-    compared = f"{check.denoisers} denoisers at {check.levels} noise level{'s' if check.levels > 1 else ''}"
+    compared = f"{check.entrants} entrants in {check.comparisons} comparisons"
+    missed = f" Not checked, for want of scores or images: {check.missed} comparisons." if check.missed else ""
+    if not check.comparisons:
+        return f"`{check.optimum}` is {known}.{missed}"
     if not check.beyond:
         verdict = f"none of {compared} is beyond it by {STANDARD_ERRORS:g} standard errors."
     else:
@@ -131,7 +134,7 @@ def optimum_line(dataset: str, results: Results) -> str:
         verdict = (
             f"of {compared}, these are beyond it by {STANDARD_ERRORS:g} standard errors, which cannot be: {names}."
         )
-    return f"`{check.optimum}` is {known}. Checked: {verdict}"
+    return f"`{check.optimum}` is {known}. Checked: {verdict}{missed}"
 
 
 def notes_below(rows: pd.DataFrame) -> list[tuple[str, str]]:

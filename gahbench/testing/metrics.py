@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from gahbench.contracts import Metric, Reference, Scores, Truth
+from gahbench.contracts import DenoiserKind, Metric, Reference, Scores, Truth
 from gahbench.evaluation import Evaluation
 from gahbench.registry import Configured
 from gahbench.scoring import checked
@@ -19,6 +19,8 @@ COUNT = 5
 
 class _Shrinks(Reference):
     """A denoiser that is bad in a known way: it leaves a share of the noise."""
+
+    kind: DenoiserKind = "oracle"
 
     def __init__(self, share: float) -> None:
         self.share = share

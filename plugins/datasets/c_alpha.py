@@ -37,7 +37,7 @@ LINE_NODES = 8
 CLOSED_NODES = 16
 #: Images that the genie denoises together, and whose eigenvalues are held for the next noise level.
 TOGETHER = 32
-HELD = 256
+HELD = 2048
 
 
 class CAlpha(Generated):

@@ -7,6 +7,9 @@ from torch import Tensor
 
 from .spectral import filtered, power_law
 
+#: Fields that are filtered together.
+TOGETHER = 32
+
 
 def masks(noise: Tensor, alpha: float) -> Tensor:
     """Return which region each pixel is of, blurred 2x2, shape (N, size, size), of noise (N, size) in (-1, 1)."""
@@ -34,13 +37,17 @@ def backgrounds(noise: Tensor, alpha: float, limits: Tensor) -> tuple[Tensor, Te
         1/2 where the first is the bright one.
     """
     domain = (noise.shape[1], noise.shape[2])
-    fields = filtered(noise, power_law(domain, alpha, constant=1))
-    low, high = fields.amin((1, 2), keepdim=True), fields.amax((1, 2), keepdim=True)
+    amplitude = power_law(domain, alpha, constant=1)
     bottom, top, coin = limits
     # The two take turns in being [bottom, 1] and [0, top].
     bright = torch.cat([coin < 0.5, coin >= 0.5])
-    height = torch.where(bright, torch.cat([1 - bottom, 1 - bottom]), torch.cat([top, top]))
-    depth = torch.where(bright, torch.cat([bottom, bottom]), 0)
-    # In place: half of the time would go into fresh memory otherwise.
-    first, second = fields.sub_(low).div_(high - low).mul_(height).add_(depth).chunk(2)
+    heights = torch.where(bright, torch.cat([1 - bottom, 1 - bottom]), torch.cat([top, top]))
+    depths = torch.where(bright, torch.cat([bottom, bottom]), 0)
+    found = []
+    # Few at a time and in place: memory takes longer than arithmetic.
+    for part, height, depth in zip(*(torch.split(whole, TOGETHER) for whole in (noise, heights, depths)), strict=True):
+        fields = filtered(part, amplitude)
+        low, high = fields.amin((1, 2), keepdim=True), fields.amax((1, 2), keepdim=True)
+        found.append(fields.sub_(low).div_(high - low).mul_(height).add_(depth))
+    first, second = torch.cat(found).chunk(2)
     return first, second

@@ -179,3 +179,12 @@ def test_noise_beyond_all_leaves_the_prior():
 def test_contract():
     report = check_configured(default_registry().configure("dataset", "discs[size=16]"))
     assert report.passed, str(report)
+
+
+@pytest.mark.parametrize("sigma", [1e-4, 1e-3])
+def test_at_very_low_noise_the_trace_is_five_sigma_squared(sigma):
+    dataset = Discs(32)
+    clean = dataset.images("test", 4)
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    posterior = dataset.posterior(clean + sigma * noise, sigma)
+    torch.testing.assert_close(posterior.trace / (5 * sigma**2), torch.ones(4).double(), rtol=0.03, atol=0)

@@ -12,7 +12,7 @@ from gahbench_plugins.references.oracle import OracleShrink
 class Shift:
     """Misses every pixel of image i by (i + 1) sigma."""
 
-    kind = "trained"
+    kind = "oracle"
 
     def denoise(self, noisy, sigma, truth):
         return truth.clean + sigma * torch.arange(1, len(truth) + 1)[:, None, None, None]

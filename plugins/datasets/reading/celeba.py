@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from gahbench.errors import DataError
 
-from .encoded import Encoded
+from .encoded import CELEBA, Encoded
 
 #: Names of the lists, as published and as CSV.
 PARTITION = ("list_eval_partition.txt", "list_eval_partition.csv")
 IDENTITY = ("identity_CelebA.txt", "identity_CelebA.csv")
-IMAGES = "img_align_celeba"
+IMAGES = CELEBA
 LICENCE = "for non-commercial research only"
 HOME = "http://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 

@@ -17,6 +17,8 @@ from .decode import SUFFIXES
 
 #: How deep below a folder its images may lie.
 DEPTH = 2
+#: Name of the folder that CelebA's images come in; its lists lie beside it.
+CELEBA = "img_align_celeba"
 
 
 class Encoded(ABC):
@@ -89,9 +91,13 @@ class Folder(Encoded):
         return [[name, *self._stats[name]] for name in self.names]
 
     def text(self, name: str) -> str | None:
-        """Return a text file of that name."""
-        found = next((file for file in self._files if PurePosixPath(file).name == name), None)
-        return (self.path / found).read_text(encoding="utf-8", errors="replace") if found else None
+        """Return a text file of that name, which may lie beside the folder where that is CelebA's of the images."""
+        found = next((self.path / file for file in self._files if PurePosixPath(file).name == name), None)
+        folder = self.path.resolve()
+        while found is None and folder.name == CELEBA:
+            folder = folder.parent
+            found = folder / name if (folder / name).is_file() else None
+        return found.read_text(encoding="utf-8", errors="replace") if found else None
 
 
 def images_among(files: list[str], below: str | None) -> list[str]:

@@ -138,7 +138,8 @@ def _square(gram: Tensor, product: Tensor, sigma: float) -> Intensities:
     exponent = log_inner - (outer[..., None] * nodes - 2 * product[..., 1, None]) * nodes / (2 * sigma**2)
     log_mass = exponent + log_weights
     log_evidence = torch.logsumexp(log_mass, -1)
-    share = torch.exp(log_mass - log_evidence[..., None])
+    # Not exp(log_mass - log_evidence): at low noise these are so large that their difference is rounding.
+    share = torch.softmax(log_mass, -1)
     moments = [(share * values).sum(-1) for values in (mean, nodes, second, mean * nodes, nodes.square())]
     return Intensities(
         log_evidence,

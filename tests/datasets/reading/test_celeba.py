@@ -101,8 +101,8 @@ def test_source_celeba_finds_its_images_and_says_what_they_are(tmp_path, write_i
             file.write(child, child.relative_to(tmp_path))
     archived = Faces(str(tmp_path / "all.zip"), source="celeba", test=4)
     assert sum(archived.available(split) for split in ("train", "validation", "test")) == COUNT
-    inner = Faces(str(tmp_path / "celeba" / "img_align_celeba"), source="celeba", test=4)
-    assert inner.available("test") == 4
+    inner = Faces(str(tmp_path / "celeba" / "img_align_celeba"), source="celeba")
+    assert inner.available("test") == 3
     # Where a list says which images are for testing, a number of them contradicts it.
     with pytest.raises(DataError, match="accepted: no 'test'"):
         Faces(str(tmp_path), source="celeba", test=4).images("test", 1)
@@ -169,3 +169,13 @@ def test_lists_are_part_of_the_fingerprint(tmp_path, write_images):
     (tmp_path / "list_eval_partition.csv").unlink()
     fingerprints.add(Faces(str(tmp_path)).fingerprint())
     assert len(fingerprints) == 4
+
+
+@pytest.mark.parametrize(
+    ("layout", "inner"), [("torchvision", "celeba/img_align_celeba"), ("kaggle", "img_align_celeba")]
+)
+def test_lists_beside_the_folder_of_the_images_are_found(tmp_path, write_images, layout, inner):
+    LAYOUTS[layout](tmp_path, write_images)
+    for folder in {inner, f"{inner}/img_align_celeba" if layout == "kaggle" else inner}:
+        faces = Faces(path=str(tmp_path / folder), source="celeba")
+        assert [faces.available(split) for split in ("train", "validation", "test")] == [15, 2, 3]
