@@ -1,7 +1,7 @@
 """One line of text that names a plugin and its parameters, such as ``unet[width=16,levels=2]``.
 
 Values are YAML scalars or flow sequences, and may nest: ``oracle-threshold[basis=wavelet[sym4,levels=3]]``. A value
-without a name goes to the parameter at its place in the constructor.
+without a name goes to the parameter at its place in the constructor. Quotes keep commas and brackets together.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import yaml
 
 from gahbench.errors import ParameterError
 
+_QUOTES = ("'", '"')
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -47,7 +48,7 @@ def parse_spec(text: str) -> Spec:
     keywords: dict[str, Any] = {}
     for part in _split(rest[:-1], text):
         key, equals, value = part.partition("=")
-        if equals and "[" not in key:
+        if equals and "[" not in key and not key.strip().startswith(_QUOTES):
             if key.strip() in keywords:
                 raise ParameterError(f"'{text}': '{key.strip()}' is given twice")
             keywords[key.strip()] = _value(value, text)
@@ -66,7 +67,17 @@ def format_value(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list | tuple):
         return "[" + ",".join(format_value(item) for item in value) + "]"
+    if isinstance(value, str):
+        return value if _is_plain(value) else "'" + value.replace("'", "''") + "'"
     return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
+
+
+def _is_plain(text: str) -> bool:
+    """Return whether a text is read back as it is, without quotes."""
+    try:
+        return parse_spec(f"x[{text}]").positional == (text,)
+    except ParameterError:
+        return False
 
 
 def load_scalar(text: str) -> Any:
@@ -82,8 +93,15 @@ def _value(text: str, whole: str) -> Any:
 
 
 def _split(text: str, whole: str) -> list[str]:
-    parts, depth, current = [], 0, ""
+    parts, depth, current, quote = [], 0, "", ""
     for char in text:
+        # A quote opens where a value begins; two of them within stand for one, which opens and closes alike.
+        if quote:
+            quote = "" if char == quote else quote
+            current += char
+            continue
+        if char in _QUOTES and (not current.strip() or current.rstrip()[-1] in "[=,'\""):
+            quote = char
         depth += (char == "[") - (char == "]")
         if depth < 0:
             raise ParameterError(f"'{whole}': a bracket is closed that was not opened")
@@ -92,8 +110,8 @@ def _split(text: str, whole: str) -> list[str]:
             current = ""
         else:
             current += char
-    if depth:
-        raise ParameterError(f"'{whole}': a bracket is not closed")
+    if depth or quote:
+        raise ParameterError(f"'{whole}': a {'quote' if quote else 'bracket'} is not closed")
     parts.append(current)
     if parts == [""]:
         return []

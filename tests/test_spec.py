@@ -35,7 +35,8 @@ def test_exponents_without_a_point_are_numbers(text):
         ("unet[width=1,width=2]", "given twice"),
         ("unet[width=1,2]", "follows a named"),
         ("unet[,]", "empty"),
-        ("unet[a='x]", "cannot read"),
+        ("unet[a='x]", "a quote is not closed"),
+        ("unet[a={x]", "cannot read"),
     ],
 )
 def test_what_is_wrong_is_said(text, reason):
@@ -56,3 +57,12 @@ values = st.one_of(
 def test_what_is_written_is_read_back(parameters):
     text = "unet[" + ",".join(f"{key}={format_value(value)}" for key, value in parameters.items()) + "]"
     assert parse_spec(text).keywords == parameters
+
+
+@given(st.text(st.characters(codec="ascii", categories=("L", "N", "P", "S", "Zs")), max_size=12))
+def test_any_text_is_read_back_even_nested(text):
+    inner = f"faces[path={format_value(text)},size=24]"
+    assert parse_spec(inner).keywords == {"path": text, "size": 24}
+    outer = f"shuffled[{format_value(inner)},seed=1]"
+    assert parse_spec(outer) == Spec("shuffled", (inner,), {"seed": 1})
+    assert parse_spec(f"shuffled[{format_value(text)}]").positional == (text,)
