@@ -209,7 +209,7 @@ def _conclude(outcome: Outcome, console: Console) -> None:
     console.print(f"board, scores and figures: {outcome.folder}", highlight=False, soft_wrap=True)
     beyond = saved_beyond_optimum(outcome.folder)
     if beyond:
-        places = ", ".join(f"{one['entrant']} on {one['dataset']} at σ = {one['sigma']:g}" for one in beyond)
+        places = ", ".join(dict.fromkeys(f"{one['entrant']} on {one['dataset']}" for one in beyond))
         console.print(
             f"beyond the optimum, which cannot be: {places}; that entrant or the optimum is wrong",
             style="red",
