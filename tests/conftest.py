@@ -6,22 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sample_files import PLUGIN, TINY
 
 from gahbench import registry as registry_module
 from gahbench.registry import Registry
-
-TINY = """
-name: tiny
-datasets:
-  - discs: {size: 16}
-entrants:
-  - unet: {width: 2, levels: 1}
-  - identity
-  - oracle-threshold: {basis: haar}
-baseline: oracle-threshold[haar]
-training: {steps: 12, batch_size: 4, compile: never, validations: 2, validation_images: 2}
-scoring: {sigmas: [0.1, 0.3], images: 3, metrics: [psnr, slope]}
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -70,31 +58,3 @@ def write_plugin(tmp_path: Path) -> Callable[..., Path]:
         return file
 
     return write
-
-
-PLUGIN = '''"""A plugin for tests."""
-import os
-import torch
-from torch import nn
-import gahbench
-
-
-@gahbench.hookimpl
-def register_architectures(register):
-    register("{name}", Network)
-
-
-class Network(nn.Module):
-    """One convolution."""
-
-    def __init__(self, channels: int, width: int = 4):
-        super().__init__()
-        self.first = nn.Conv2d(channels, width, 3, padding=1, bias=False)
-        self.last = nn.Conv2d(width, channels, 3, padding=1, bias=False)
-
-    def noise(self, noisy):
-        return self.last(torch.relu(self.first(noisy)))
-
-    def forward(self, noisy, sigma):
-{body}
-'''

@@ -1,5 +1,5 @@
 import pytest
-from conftest import TINY
+from sample_files import TINY
 
 from gahbench.errors import GahbenchError, SuiteError
 from gahbench.suite import load_suite

@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+from sample_files import PLUGIN, TINY
 
 import gahbench
 from gahbench.store import Store
@@ -23,8 +24,6 @@ DEATHS = {
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A run in which units die in every way, beside entrants that live."""
-    from conftest import PLUGIN, TINY
-
     home = tmp_path_factory.mktemp("deaths")
     for name, (body, _) in DEATHS.items():
         (home / f"{name}.py").write_text(PLUGIN.format(name=name, body="        " + body))
