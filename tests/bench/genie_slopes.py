@@ -65,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     right.set(xlabel="input PSNR (dB)", ylabel="slope (dB per dB)", ylim=(0.3, 1), title="Slope between noise levels")
     right.annotate("dashed: α / (α + 1)", (0.98, 0.03), xycoords="axes fraction", ha="right")
     file = options.out / "genie_slopes.png"
+    file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=150)
     print(f"written to {file}")
 
