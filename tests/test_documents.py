@@ -9,6 +9,7 @@ import yaml
 from gahbench import hookspecs
 from gahbench.leaderboard import optimum_check
 from gahbench.registry import KINDS, Registry
+from gahbench.report.cells import between
 from gahbench.report.tables import markdown
 from gahbench.results import load_results
 from gahbench.suite import load_suite
@@ -123,3 +124,18 @@ def test_nobody_on_a_published_board_is_beyond_the_optimum(name):
     known = results.datasets["optimum"].isin(("exact", "bracket")) & (name == "optimal")
     assert [check is not None for check in checks] == known.tolist()
     assert [check.beyond for check in checks if check] == [()] * len([check for check in checks if check])
+
+
+def test_the_deficits_in_the_documents_are_those_of_the_board():
+    board = load_results(ROOT / "results" / "optimal").leaderboard().set_index(["dataset", "entrant"])
+    text = (ROOT / "results" / "optimal" / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    families = board.index.get_level_values("dataset").unique()
+    for family in families:
+        cells = [
+            between(board.loc[family, entrant], "deficit")
+            for entrant in ("unet[width=16,levels=2]", "bf-cnn[width=16,layers=8]")
+        ]
+        (row,) = [line for line in text.splitlines() if f"| {' | '.join(cells)} |" in line]
+        if row.split("|")[1].strip() in ("discs", "gaussian-field", "c-alpha, α = 2"):
+            assert row in readme.splitlines()
