@@ -173,7 +173,7 @@ def test_it_is_keyed_by_the_pixels_of_the_faces(tmp_path):
     assert inner.card.origin in dataset.card.origin
     assert dataset.available("train") is None
     first = default_registry().configure("dataset", "gaussian-faces").identity
-    assert first["nested"][0]["name"] == "faces"
+    assert first["nested"]["faces"]["name"] == "faces"
     assert default_registry().configure("dataset", "gaussian-faces").label == "gaussian-faces[faces[size=24]]"
 
 
