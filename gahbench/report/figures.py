@@ -26,7 +26,7 @@ _DASHES: dict[str, str] = {"oracle": "--", "optimal": ":", "bound": ":"}
 _GREY = "0.45"
 _BEYOND = "0.94"
 _OPTIMA = ("optimal", "bound")
-_MOST_DEFICIT = 12.0  # dB: curves below are off the panel, and in the tables
+_MOST_DEFICIT = 20.0  # dB: curves below are off the panel, and in the tables
 _LABEL = 28  # characters in a line of the legend
 Styles = dict[str, dict[str, Any]]
 _STYLE: dict[str, Any] = {
@@ -122,7 +122,7 @@ def _styles(entrants: Sequence[str], kinds: dict[str, str]) -> Styles:
     import seaborn
 
     palette = seaborn.color_palette("colorblind")
-    colours = palette[:7] + palette[9:]  # without the grey of reference lines, and a yellow too pale for lines
+    colours = palette[:6] + palette[9:]  # without the grey of reference lines, and those too pale for lines
     return {
         entrant: {
             "color": colours[index % len(colours)],
