@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -47,8 +48,25 @@ def evaluation_noise(count: int, shape: tuple[int, int, int], sigma: float, *par
     Tensor
         Float32 of shape (count, C, H, W), on the CPU; the first k of n images have the noise of k.
     """
-    blocks = []
-    for block in range(0, count, BLOCK):
-        draw = generator("noise", *parts, float(sigma), block)
-        blocks.append(torch.randn(BLOCK, *shape, generator=draw))
-    return sigma * torch.cat(blocks)[:count] if blocks else torch.empty(0, *shape)
+    if count == 0:
+        return torch.empty(0, *shape)
+
+    def draw(block: int) -> Tensor:
+        return torch.randn(BLOCK, *shape, generator=generator("noise", *parts, float(sigma), block * BLOCK))
+
+    return sigma * in_blocks(draw, count)
+
+
+def in_blocks(draw: Callable[[int], Tensor], count: int, start: int = 0) -> Tensor:
+    """Return items ``start`` to ``start + count``, at least one, of a series that is drawn in whole blocks of 64.
+
+    Whole blocks even at the ends: how many are asked for must not change how they are computed.
+
+    Parameters
+    ----------
+    draw
+        Returns the 64 items of a block, given its number.
+    """
+    first, last = start // BLOCK, (start + count - 1) // BLOCK
+    blocks = torch.cat([draw(block) for block in range(first, last + 1)])
+    return blocks[start - first * BLOCK :][:count]

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gahbench.contracts import Optimum, Shape, Split
-from gahbench.noise import BLOCK, generator
+from gahbench.noise import BLOCK, in_blocks
 from gahbench.optima import TrueBasis
 
 from . import c_alpha_published
@@ -244,10 +244,8 @@ class CAlpha(Generated):
         """Return the masks of images of a split, shape (count, d), float64."""
         if count == 0:
             return torch.empty(0, self.size**2, dtype=torch.float64)
-        first, last = start // BLOCK, (start + count - 1) // BLOCK
-        draws = (generator("data", self.seed, self.family, split, block) for block in range(first, last + 1))
-        blocks = torch.cat([self.masks(draw, BLOCK) for draw in draws])
-        return blocks[start - first * BLOCK :][:count].flatten(1).double()
+        masks = in_blocks(lambda block: self.masks(self.generator_of(split, block), BLOCK), count, start)
+        return masks.flatten(1).double()
 
     def _error(self, split: Split, index: int, mask: Tensor, sigma: float) -> float:
         """Return a lower bound on the genie's squared error, a sum over pixels."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gahbench.contracts import Card, Dataset, Split
-from gahbench.noise import BLOCK, generator
+from gahbench.noise import BLOCK, generator, in_blocks
 
 
 class Generated(Dataset):
@@ -56,14 +56,15 @@ class Generated(Dataset):
         """Return images ``start`` to ``start + count`` of a split, shape (count, C, H, W), float32."""
         if count == 0:
             return torch.empty(0, *self.shape)
-        first, last = start // BLOCK, (start + count - 1) // BLOCK
-        # Whole blocks even at the ends: how many images are asked for must not change how they are computed.
-        blocks = [self._block(split, block) for block in range(first, last + 1)]
-        offset = start - first * BLOCK
-        return torch.cat(blocks)[offset : offset + count].float()  # A copy: what is kept stays as it is.
+        # A copy: the block that is kept stays as it is.
+        return in_blocks(lambda block: self._block(split, block), count, start).float()
+
+    def generator_of(self, split: Split, block: int) -> torch.Generator:
+        """Return the generator that a block of a split is drawn with."""
+        return generator("data", self.seed, self.family, split, block)
 
     def _block(self, split: Split, block: int) -> Tensor:
         """Draw a block, or return the last one again: training asks for images in order, in batches of its own size."""
         if self._last is None or self._last[0] != (split, block):
-            self._last = ((split, block), self.draw(generator("data", self.seed, self.family, split, block), BLOCK))
+            self._last = ((split, block), self.draw(self.generator_of(split, block), BLOCK))
         return self._last[1]

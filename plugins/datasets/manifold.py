@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gahbench.contracts import Optimum, Split
-from gahbench.noise import BLOCK, generator
+from gahbench.noise import BLOCK, in_blocks
 from gahbench.optima import Posterior, TrueBasis
 
 from .generated import Generated
@@ -164,10 +164,7 @@ class Manifold(Generated):
         """Return the uniform numbers that images of a split are made of, shape (count, dimension)."""
         if count == 0:
             return torch.empty(0, self.dimension)
-        first, last = start // BLOCK, (start + count - 1) // BLOCK
-        draws = (generator("data", self.seed, self.family, split, block) for block in range(first, last + 1))
-        blocks = torch.cat([self._draw_uniform(draw, BLOCK) for draw in draws])
-        return blocks[start - first * BLOCK :][:count]
+        return in_blocks(lambda block: self._draw_uniform(self.generator_of(split, block), BLOCK), count, start)
 
     def _derivatives(self, function: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
         if len(points) == 0:

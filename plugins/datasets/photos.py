@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gahbench.contracts import Card, Dataset, Shape, Split
 from gahbench.errors import DataError, listing
-from gahbench.noise import BLOCK, generator
+from gahbench.noise import BLOCK, generator, in_blocks
 
 from .reading.fetched import skimage_file
 from .reading.photographs import Photographs, joined, read_photographs
@@ -203,12 +203,12 @@ class Photos(Dataset):
         photographs = self._photographs[split]
         free = self._all.shapes[photographs] - self.size + 1
         ends = free.prod(1).cumsum(0)
-        first, last = start // BLOCK, (start + count - 1) // BLOCK
-        draws = [
-            torch.randint(int(ends[-1]), (BLOCK,), generator=generator("data", self.seed, "photos", split, block))
-            for block in range(first, last + 1)
-        ]
-        positions = torch.cat(draws)[start - first * BLOCK :][:count]
+
+        def draw(block: int) -> Tensor:
+            seeded = generator("data", self.seed, "photos", split, block)
+            return torch.randint(int(ends[-1]), (BLOCK,), generator=seeded)
+
+        positions = in_blocks(draw, count, start)
         which = torch.searchsorted(ends, positions, right=True)
         within = positions - (ends - free.prod(1))[which]
         widths = free[which, 1]
