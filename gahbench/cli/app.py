@@ -206,33 +206,21 @@ def _conclude(outcome: Outcome, console: Console) -> None:
     """Say where the board is, and end with the exit status that the outcome deserves."""
     from gahbench.results import saved_beyond_optimum
 
-    console.print(f"board, scores and figures: {outcome.folder}", highlight=False, soft_wrap=True)
+    def tell(text: str, style: str | None = None) -> None:
+        # Labels have brackets, and paths are for copying: neither marked up nor broken.
+        console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+    tell(f"board, scores and figures: {outcome.folder}")
     beyond = saved_beyond_optimum(outcome.folder)
     if beyond:
         places = ", ".join(dict.fromkeys(f"{one['entrant']} on {one['dataset']}" for one in beyond))
-        console.print(
-            f"beyond the optimum, which cannot be: {places}; that entrant or the optimum is wrong",
-            style="red",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+        tell(f"beyond the optimum, which cannot be: {places}; that entrant or the optimum is wrong", "red")
     if outcome.left_out:
         names = ", ".join(outcome.left_out)
-        console.print(
-            f"not shown, since measured otherwise before: {names}; add them again with --entrant",
-            style="yellow",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+        tell(f"not shown, since measured otherwise before: {names}; add them again with --entrant", "yellow")
     if outcome.stopped:
-        console.print(f"stopped with {outcome.waiting} units to do; the same command goes on from here", style="yellow")
+        tell(f"stopped with {outcome.waiting} units to do; the same command goes on from here", "yellow")
         raise typer.Exit(130)
     if outcome.failed:
-        console.print(
-            f"{outcome.failed} units failed; tracebacks are in {outcome.folder / 'failures'}",
-            style="red",
-            soft_wrap=True,
-        )
+        tell(f"{outcome.failed} units failed; tracebacks are in {outcome.folder / 'failures'}", "red")
         raise typer.Exit(1)

@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import NoReturn, get_args
 
 import torch
 from torch import Tensor
 
-from gahbench.contracts import SPLITS, Card, Dataset, Optimum, Shape, Split
+from gahbench.contracts import SPLITS, Card, Dataset, Optimum, OptimumKind, Shape, Split
 from gahbench.errors import GahbenchError, OptimumError, PluginError, listing
 from gahbench.noise import derive_seed
 from gahbench.registry import Configured
@@ -25,7 +25,7 @@ BASIS_PIXELS = 1024
 VECTORS = 15
 #: The seed of the noise in every suite that does not say otherwise.
 NOISE_SEED = 0
-_KINDS = ("exact", "bracket", "rate", "none")
+_KINDS = get_args(OptimumKind)
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from gahbench.errors import ParameterError, listing
 from gahbench.leaderboard import level_name
-from gahbench.rates import input_psnr
+from gahbench.rates import MOST_PSNR, input_psnr
 from gahbench.report.cells import folded, number
-from gahbench.report.figures import _context
+from gahbench.report.figures import context
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,8 +40,6 @@ _MARGIN = 24
 _FONT = 8.0  # points
 _LINE = 1.35 * _FONT * _DPI / 72
 _VECTORS_ABREAST = 8
-#: Pixels of single precision have relative errors of 6e-8, or 144 dB.
-_MOST_PSNR = 140
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +109,7 @@ def basis_sheet(preview: Preview, vectors: Vectors) -> Figure:
 
 def decibels(error: float) -> str:
     """Write a mean squared error per pixel as PSNR; one that is lost in the rounding of pixels only as that."""
-    return f"{number(-10 * math.log10(error), 1)} dB" if error > 10 ** (-_MOST_PSNR / 10) else f"> {_MOST_PSNR} dB"
+    return f"{number(-10 * math.log10(error), 1)} dB" if error > 10 ** (-MOST_PSNR / 10) else f"> {MOST_PSNR} dB"
 
 
 def check_suffix(file: Path) -> None:
@@ -149,7 +147,7 @@ def encoded(figure: Figure, suffix: str) -> bytes:
 
     buffer = io.BytesIO()
     # Vector formats would merge all pictures into one, moved by a fraction of a pixel.
-    with _context(), matplotlib.rc_context({"image.composite_image": False}):
+    with context(), matplotlib.rc_context({"image.composite_image": False}):
         figure.savefig(buffer, format=suffix.lstrip("."), dpi=_DPI, metadata=FORMATS[suffix])
     return buffer.getvalue()
 
@@ -172,7 +170,7 @@ def lay_out(rows: Sequence[Sequence[Cell]], names: Sequence[str], captions: Sequ
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
-    with _context():
+    with context():
         height, width = rows[0][0].picture.shape[:2]
         scale = max(1, math.ceil(_LEAST_SIDE / max(height, width)))
         height, width = scale * height, scale * width

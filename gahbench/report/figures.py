@@ -56,7 +56,7 @@ def rendered(board: pd.DataFrame, results: Results) -> Iterator[tuple[str, bytes
             continue
         for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
             buffer = io.BytesIO()
-            with _context():
+            with context():
                 drawing.savefig(buffer, format=suffix, metadata=metadata, bbox_inches="tight", pad_inches=0.06)
             yield f"{stem}.{suffix}", buffer.getvalue()
 
@@ -100,14 +100,14 @@ def figure(board: pd.DataFrame, dataset: str, entrants: Sequence[str], baseline:
     scored = rows[rows[[f"psnr@{level_name(sigma)}" for sigma in sigmas]].notna().any(axis=1)]
     has_gains = scored["gain_over_baseline"].notna().any() and len(scored) > 1
     gain_of = baseline if has_gains else None
-    with _context():
+    with context():
         styles = _styles(entrants, dict(zip(scored["entrant"], scored["kind"], strict=True)))
         if len(sigmas) == 1:
             return _dots(scored, dataset, sigmas[0], gain_of, styles)
         return _curves(scored, dataset, sigmas, gain_of, styles)
 
 
-def _context() -> Any:
+def context() -> Any:
     """Return a context with our look: style sheets and settings of the user's session play no part."""
     import matplotlib
     import seaborn
@@ -193,8 +193,9 @@ def _deficits(
     """Draw the deficits from the optimum, smallest on top; curves far below leave the frame."""
     _draw(ax, rows, "deficit", sigmas, styles, labels)
     values = rows[[f"deficit@{level_name(sigma)}" for sigma in sigmas]].to_numpy(dtype=np.float64)
-    most = min(float(np.nanmax(values)), _MOST_DEFICIT)
     least = min(0.0, float(np.nanmin(values)))
+    # All may be beyond the optimum, or at it.
+    most = max(min(float(np.nanmax(values)), _MOST_DEFICIT), least + 1)
     margin = 0.06 * (most - least)
     ax.set_ylim(most + margin, least - margin)
     ax.axhspan(least - margin, 0, color=_BEYOND, linewidth=0, zorder=0)

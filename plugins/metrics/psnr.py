@@ -7,9 +7,7 @@ from torch import Tensor
 
 from gahbench.contracts import Metric, Scores
 from gahbench.evaluation import Evaluation
-
-#: Mean squared error below which only the rounding of float32 is seen: 140 dB.
-LEAST_ERROR = 1e-14
+from gahbench.rates import MOST_PSNR
 
 
 class Psnr(Metric):
@@ -32,4 +30,4 @@ def psnr_per_image(evaluation: Evaluation, sigma: float) -> Tensor:
     error = evaluation.risk(sigma)
     if error is None:
         error = (evaluation.denoised(sigma).double() - evaluation.clean).square().flatten(1).mean(1)
-    return -10 * error.double().clamp(min=LEAST_ERROR).log10()
+    return -10 * error.double().clamp(min=10 ** (-MOST_PSNR / 10)).log10()
