@@ -125,19 +125,20 @@ def _dataset_rows(results: Results, dataset: str, draws: int, seed: int) -> list
     columns: dict[str, dict[str, Any]] = {label: {} for label in results.entrants}
     order: list[str] = []
     groups: dict[str, tuple[int, int]] = {}
+    check = check_optimum(cube, kinds)
     if cube.entrants:
         measured = _Measured.of(cube, results.baseline, draws, seed)
         for index, label in enumerate(cube.entrants):
             columns[label] = measured.row(index)
         order = _sorted_by_psnr(cube.entrants, measured.psnr)
-        for label, extra in optimality_columns(cube, kinds, list(map(level_name, cube.sigmas)), draws, seed).items():
+        names = list(map(level_name, cube.sigmas))
+        for label, extra in optimality_columns(cube, kinds, check, names, draws, seed).items():
             columns[label] |= extra
         groups = _tie_groups([label for label in order if kinds.get(label) in PRACTICAL_KINDS], measured)
     for label, extra in _other_means(scores, results.entrants).items():
         columns[label] |= extra
     known = _known(results, dataset)
     order += [label for label in results.entrants if label in known and label not in order]
-    check = check_optimum(cube, kinds)
     rows = []
     for label in order:
         rank, group = groups.get(label, (None, None))

@@ -20,12 +20,13 @@ distribution, so everything here compares means of squared errors, not means of 
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gahbench.schemas import plain
 from gahbench.statistics import bootstrap_means, interval, means
 
 if TYPE_CHECKING:
@@ -49,6 +50,10 @@ class Beyond:
     entrant: str
     sigma: float
     standard_errors: float
+
+    def record(self) -> dict[str, Any]:
+        """Return it as JSON's types; infinitely many standard errors, as of an exact multiple, are ``None``."""
+        return {name: plain(value) for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True)
@@ -78,9 +83,18 @@ class OptimumCheck:
     missed: int
     beyond: tuple[Beyond, ...]
 
+    def record(self) -> dict[str, Any]:
+        """Return it as JSON's types."""
+        return {**asdict(self), "beyond": [found.record() for found in self.beyond]}
+
 
 def optimality_columns(
-    cube: ScoreCube, kinds: dict[str, str], level_names: list[str], draws: int, seed: int
+    cube: ScoreCube,
+    kinds: dict[str, str],
+    check: OptimumCheck | None,
+    level_names: list[str],
+    draws: int,
+    seed: int,
 ) -> dict[str, dict[str, float]]:
     """Return the columns of the board that compare with the optimum, by entrant; empty where none is known.
 
@@ -90,6 +104,8 @@ def optimality_columns(
         PSNR of a dataset.
     kinds
         Kind of each entrant.
+    check
+        Of :func:`check_optimum`.
     level_names
         How columns call the noise levels, shape (S,).
     draws, seed
@@ -101,19 +117,17 @@ def optimality_columns(
         ``deficit`` and ``kl``, for a bracket also ``deficit_least`` and ``kl_least``; each with ``_low`` and
         ``_high``, deficits also for every noise level.
     """
-    found = _optimum(cube, kinds)
-    if found is None:
+    if check is None:
         return {}
-    best, kind = found
+    best = cube.entrants.index(check.optimum)
     errors = squared_errors(cube)
     middle, drawn = means(errors), bootstrap_means(errors, draws, seed)
     ends = {"": (middle[best], drawn[:, best])}
-    check = check_optimum(cube, kinds)
-    wrong = {found.entrant for found in check.beyond} if check else set()
+    wrong = {found.entrant for found in check.beyond}
     practical = [
         index for index, label in enumerate(cube.entrants) if kinds.get(label) in PRACTICAL_KINDS and label not in wrong
     ]
-    if kind == "bracket" and practical:
+    if check.kind == "bracket" and practical:
         least = np.asarray(practical)[np.nanargmin(np.nan_to_num(middle[practical], nan=np.inf), axis=0)]
         levels = np.arange(len(cube.sigmas))
         ends["_least"] = (middle[least, levels], drawn[:, least, levels])
@@ -157,10 +171,10 @@ def check_optimum(cube: ScoreCube, kinds: dict[str, str]) -> OptimumCheck | None
         index for index, label in enumerate(cube.entrants) if index != best and kinds.get(label) in CHECKED_KINDS
     ]
     count = images.shape[-1]
-    least = _least(count)
+    least, optimal = _least(count), images[best].mean(axis=-1)
     beyond, there = [], np.zeros((len(compared), len(cube.sigmas)), dtype=bool)
     for row, index in enumerate(compared):
-        mean, optimal = images[index].mean(axis=-1), images[best].mean(axis=-1)
+        mean = images[index].mean(axis=-1)
         there[row] = np.isfinite(mean) & np.isfinite(optimal) & (count > 1)
         for place in np.flatnonzero(there[row] & (mean < optimal * (1 - _ROUNDING))):
             influence = images[index, place] / mean[place] - images[best, place] / optimal[place]

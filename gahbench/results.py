@@ -7,7 +7,7 @@ import io
 import json
 import os
 import tempfile
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,8 @@ from gahbench.schemas import SCHEMAS, tidy, to_records
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from gahbench.optimality import OptimumCheck
 
 FORMAT = "gahbench-results"
 VERSION = 1
@@ -82,6 +84,14 @@ class Results:
 
         return leaderboard(self)
 
+    @cached_property
+    def optimum_checks(self) -> dict[str, OptimumCheck]:
+        """How entrants compare with the optimum (:mod:`gahbench.optimality`), by dataset, where a row stands for it."""
+        from gahbench.leaderboard import dataset_names, optimum_check
+
+        checks = {dataset: optimum_check(self, dataset) for dataset in dataset_names(self)}
+        return {dataset: check for dataset, check in checks.items() if check is not None}
+
     def leaderboard(self) -> pd.DataFrame:
         """Return the board (:func:`gahbench.leaderboard.leaderboard`)."""
         return self._board.copy()
@@ -123,7 +133,11 @@ class Results:
             "digest": digest,
             "baseline": self.baseline,
             "entrants": self.entrants,
-            "beyond_optimum": self._beyond_optimum(),
+            "beyond_optimum": [
+                {"dataset": dataset, **found.record()}
+                for dataset, check in self.optimum_checks.items()
+                for found in check.beyond
+            ],
             "scores_sha256": hashlib.sha256(scores).hexdigest(),
             "files": sorted(files),
             **{name: to_records(getattr(self, name)) for name in SCHEMAS if name != "scores"},
@@ -135,13 +149,6 @@ class Results:
         for name in before.get("files", []) if before else []:
             if name not in files and name.startswith("figures/") and ".." not in name:
                 (folder / name).unlink(missing_ok=True)
-
-    def _beyond_optimum(self) -> list[dict[str, Any]]:
-        """Return the denoisers that are better than can be, with the dataset and the noise level."""
-        from gahbench.leaderboard import dataset_names, optimum_check
-
-        checks = ((dataset, optimum_check(self, dataset)) for dataset in dataset_names(self))
-        return [{"dataset": dataset, **asdict(found)} for dataset, check in checks if check for found in check.beyond]
 
     def _parquet(self) -> bytes:
         buffer = io.BytesIO()

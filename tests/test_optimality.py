@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from fake_results import dataset, results, rows
@@ -5,6 +7,7 @@ from fake_results import dataset, results, rows
 from gahbench.leaderboard import optimum_check
 from gahbench.optimality import kl_bound
 from gahbench.report.tables import markdown
+from gahbench.results import saved_beyond_optimum
 
 SIGMAS = (0.05, 0.1, 0.2)
 NAME = "d"
@@ -217,3 +220,15 @@ def test_the_optimum_of_gahbench_is_the_yardstick_of_others_that_claim_to_be():
     check = optimum_check(made, NAME)
     assert check.optimum == "optimal"
     assert {found.entrant for found in check.beyond} == {"mine"}
+
+
+def test_infinitely_many_standard_errors_are_valid_json(tmp_path):
+    # Errors in closed form may be the same for all images.
+    best = np.full((len(SIGMAS), IMAGES), 0.25)
+    made = board_of([("optimal", "optimal", best), ("cheat", "trained", 0.25 * best)])
+    assert all(np.isinf(found.standard_errors) for found in optimum_check(made, NAME).beyond)
+    made.save(tmp_path, "digest")
+    (first, *_) = saved_beyond_optimum(tmp_path)
+    assert first == {"dataset": NAME, "entrant": "cheat", "sigma": 0.05, "standard_errors": None}
+    document = json.loads((tmp_path / "leaderboard.json").read_text())
+    assert document["datasets"][0]["optimum_check"]["beyond"][0]["standard_errors"] is None

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from gahbench.leaderboard import level_name, noise_levels, optimum_check
+from gahbench.leaderboard import level_name, noise_levels
 from gahbench.rates import input_psnr
 from gahbench.schemas import plain
 
@@ -34,20 +33,15 @@ def to_json(board: pd.DataFrame, results: Results) -> str:
 def _dataset(rows: pd.DataFrame, results: Results) -> dict[str, Any]:
     sigmas = noise_levels(rows)
     first = rows.iloc[0]
+    check = results.optimum_checks.get(str(first["dataset"]))
     return {
         "dataset": first["dataset"],
         "optimum": first["optimum"],
         "optimal_slope": plain(first["optimal_slope"]),
-        "optimum_check": _check(results, str(first["dataset"])),
+        "optimum_check": check.record() if check else None,
         "noise_levels": [{"sigma": sigma, "input_psnr": float(input_psnr(sigma))} for sigma in sigmas],
         "entrants": [_entrant(row, sigmas) for row in rows.to_dict("records")],
     }
-
-
-def _check(results: Results, dataset: str) -> dict[str, Any] | None:
-    """Return how the denoisers compare with the row that stands for the optimum; ``None`` if there is none."""
-    check = optimum_check(results, dataset)
-    return None if check is None else asdict(check)
 
 
 def _entrant(row: dict[Any, Any], sigmas: list[float]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gahbench.leaderboard import level_name, noise_levels, optimum_check
+from gahbench.leaderboard import level_name, noise_levels
 from gahbench.optimality import STANDARD_ERRORS
 from gahbench.rates import input_psnr
 from gahbench.report import cells
@@ -119,7 +119,7 @@ def grids(rows: pd.DataFrame, results: Results) -> Iterator[Grid]:
 
 def optimum_line(dataset: str, results: Results) -> str:
     """Return what is known of a dataset's optimum and whether all denoisers keep to it; empty where nothing is."""
-    check = optimum_check(results, dataset)
+    check = results.optimum_checks.get(dataset)
     if check is None:
         return ""
     known = "the optimum, exact" if check.kind == "exact" else "a bound that no denoiser's expected error is below"
