@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from gahbench.contracts import Basis, Card, Dataset, Engine, Metric, Optimum, Reference, Scores, Truth
 from gahbench.errors import (
+    BasisError,
     DataError,
     GahbenchError,
     OptimumError,
@@ -31,6 +32,7 @@ from gahbench.parameters import Names
 
 if TYPE_CHECKING:
     from gahbench.api import check, create, load_results, plan_suite, preview, run
+    from gahbench.examples import Examples
     from gahbench.optima import Posterior, TrueBasis
     from gahbench.registry import Registry
     from gahbench.results import Results
@@ -39,6 +41,7 @@ __version__ = "0.1.0"
 
 #: Names that are imported when first used, since what they need takes long to import.
 _LAZY = {
+    "Examples": "gahbench.examples",
     "Posterior": "gahbench.optima",
     "Registry": "gahbench.registry",
     "Results": "gahbench.results",
@@ -53,10 +56,12 @@ _LAZY = {
 
 __all__ = [
     "Basis",
+    "BasisError",
     "Card",
     "DataError",
     "Dataset",
     "Engine",
+    "Examples",
     "GahbenchError",
     "Metric",
     "Names",

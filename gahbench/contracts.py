@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from gahbench.evaluation import Evaluation
+    from gahbench.examples import Examples
     from gahbench.jobs import Job
     from gahbench.optima import Posterior, TrueBasis
 
@@ -210,8 +211,9 @@ class Denoiser(Protocol):
 class Reference(ABC):
     """A denoiser that is not trained.
 
-    Its ``kind`` says what it may know of the truth: ``classical`` nothing, ``oracle`` the clean image, ``optimal`` the
-    dataset, ``bound`` all: it bounds what others can do.
+    Its ``kind`` says what it may know of the truth: ``classical`` nothing, ``optimal`` the dataset, ``oracle`` and
+    ``bound`` all: an oracle shows what could be done, a bound what others cannot do. Whatever its kind, it may learn
+    from training and validation images (:meth:`fit`).
     """
 
     kind: DenoiserKind = "classical"
@@ -223,6 +225,17 @@ class Reference(ABC):
     def is_known_on(self, dataset: Dataset) -> bool:
         """Return whether it exists on this dataset; where it does not, a suite leaves its row out."""
         return True
+
+    def fit(self, examples: Examples) -> None:
+        """Learn from training and validation images of the dataset, before anything is denoised.
+
+        It is called once. What depends on the noise level may be learned later, when :meth:`denoise` first meets it.
+        """
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the board must say of its row, such as what was tuned on which images; asked for after scoring."""
+        return ()
 
     @abstractmethod
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
@@ -244,14 +257,56 @@ class Reference(ABC):
 
 
 class Basis(ABC):
-    """Analysis and synthesis of a batch of images."""
+    """Analysis and synthesis of a batch of images.
+
+    A basis may be fixed, fitted to the training images of a dataset (:meth:`fit`), or adapted to images (:meth:`adapt`),
+    which gives each image of a batch a basis of its own.
+    """
 
     #: Whether analysis is an orthonormal change of basis, so that coefficients carry white noise to white noise.
-    orthonormal: ClassVar[bool] = True
+    orthonormal: bool = True
+    #: Whether every image has a basis of its own: then what :meth:`adapt` returns is used in its place.
+    adaptive: ClassVar[bool] = False
+    #: Whether it is made from what only an oracle knows, so that no practical denoiser can use it.
+    oracle: ClassVar[bool] = False
     always_shown: ClassVar[tuple[str, ...]] = ()
 
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ValueError``, saying what is accepted, for images (C, H, W) that it cannot analyse."""
+
+    def is_known_on(self, dataset: Dataset) -> bool:
+        """Return whether it exists on this dataset."""
+        return True
+
+    def is_orthonormal(self, shape: Shape) -> bool:
+        """Return whether it is orthonormal on images (C, H, W), which may depend on their size."""
+        return self.orthonormal
+
+    def most_images(self, shape: Shape) -> int | None:
+        """Return how many images (C, H, W) it can be adapted to at once, for memory; ``None`` for any number."""
+        return None
+
+    def fit(self, examples: Examples) -> None:
+        """Learn from the training images of a dataset; by default there is nothing to learn."""
+
+    def adapt(self, images: Tensor, threshold: float, noisy: bool = False) -> Basis:
+        """Return the basis adapted to each of the images; by default the basis itself.
+
+        Parameters
+        ----------
+        images
+            Shape (N, C, H, W). What is returned analyses N images, the i-th in the basis of the i-th.
+        threshold
+            Coefficients below it, in absolute value, will be killed: a best basis has the least sum of
+            min(c^2, threshold^2).
+        noisy
+            Whether the images are noisy, so that a choice among many bases fits the noise and must be charged for.
+        """
+        return self
+
+    def adapt_to(self, truth: Truth, threshold: float) -> Basis:
+        """Return the basis that an oracle uses: adapted to the clean images, unless it knows better."""
+        return self.adapt(truth.clean, threshold)
 
     @abstractmethod
     def analysis(self, images: Tensor) -> Tensor:
@@ -260,6 +315,18 @@ class Basis(ABC):
     @abstractmethod
     def synthesis(self, coefficients: Tensor) -> Tensor:
         """Return the images (N, C, H, W) whose analysis the coefficients are."""
+
+    def noise_levels(self, shape: Shape) -> Tensor:
+        """Return the standard deviation of each coefficient of white noise of standard deviation 1.
+
+        Returns
+        -------
+        Tensor
+            Float64, broadcastable to one image's coefficients (C, ...); by default 1, as in any orthonormal basis.
+        """
+        import torch
+
+        return torch.ones((), dtype=torch.float64)
 
     def bands(self, shape: Shape) -> Tensor:
         """Return an integer label per coefficient, broadcastable to one image's coefficients.

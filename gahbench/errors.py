@@ -30,6 +30,10 @@ class OptimumError(GahbenchError):
     """What is asked of a dataset's optimum is not known, or cannot be computed accurately enough."""
 
 
+class BasisError(GahbenchError):
+    """A basis is used before it was fitted to a dataset or adapted to images, or by what may not know it."""
+
+
 class ResultsError(GahbenchError):
     """A results folder is unreadable, in use, or belongs to something else."""
 

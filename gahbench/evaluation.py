@@ -76,7 +76,7 @@ class Evaluation:
         """Return what the denoiser is told of the truth, which is no more than its kind may use."""
         kind = self.denoiser.kind
         clean = self.clean if kind in ("oracle", "bound") else torch.full_like(self.clean, torch.nan)
-        return Truth(clean, self.dataset if kind in ("optimal", "bound") else None, self.split)
+        return Truth(clean, None if kind in ("classical", "trained") else self.dataset, self.split)
 
     @property
     def shape(self) -> Shape:

@@ -14,9 +14,10 @@ from typing import Any
 
 import torch
 
-from gahbench.contracts import Dataset, Denoiser, Metric
+from gahbench.contracts import Dataset, Denoiser, Metric, Reference
 from gahbench.errors import PluginError
 from gahbench.evaluation import Evaluation
+from gahbench.examples import Examples
 from gahbench.keys import key_of
 from gahbench.registry import Kind, Registry
 from gahbench.scoring import checked
@@ -176,8 +177,9 @@ class Worker:
 
     def _denoiser(self, unit: Unit, dataset: Dataset) -> Denoiser:
         if unit.requires is None:
-            denoiser: Denoiser = self._build("reference", unit.payload["entrant"])
-            return denoiser
+            reference: Reference = self._build("reference", unit.payload["entrant"])
+            reference.fit(Examples(dataset))
+            return reference
         from safetensors.torch import load_file
 
         folder = self.store.fit_folder(unit.requires)

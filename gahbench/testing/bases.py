@@ -5,40 +5,121 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 
-from gahbench.contracts import Basis
-from gahbench.registry import Configured
+from gahbench.contracts import Basis, Dataset, Shape, Truth
+from gahbench.examples import Examples
+from gahbench.registry import Configured, default_registry
 from gahbench.testing.findings import Finding
 from gahbench.testing.samples import sample_images, sample_noise
 
-SHAPE = (1, 32, 32)
+SIZES: tuple[Shape, ...] = ((1, 32, 32), (3, 32, 64))
+#: What adaptive bases are adapted for.
+THRESHOLD = 0.05
+COUNT = 3
+DRAWS = 400
+#: Where bases that know more than the images are tried, if they exist there: the families are small.
+FAMILIES = ("gaussian-field[size=16]", "c-alpha[size=16]")
+#: Where bases that are fitted to images are fitted.
+FITTED_TO = "gaussian-field[size=32]"
 
 
 def check_basis(configured: Configured) -> Iterator[Finding]:
-    """Check reconstruction, energy, the adjoint, batches and precision of a basis."""
+    """Check reconstruction, energy, the adjoint, linearity, batches, noise levels and precision of a basis."""
     basis = configured.build()
     if not isinstance(basis, Basis):
         yield Finding("is a gahbench.Basis", False, f"it is a {type(basis).__name__}")
         return
-    for shape in (SHAPE, (3, 32, 64)):
+    truths = list(_samples(configured))
+    if not truths:
+        yield Finding("exists on a dataset", None, f"not on {', '.join(FAMILIES)}: nothing to try it on")
+        return
+    for basis, truth in truths:
+        yield from _check(basis, truth)
+
+
+def _samples(configured: Configured) -> Iterator[tuple[Basis, Truth]]:
+    """Yield bases, fitted, with images to try them on: those of families where it knows more than the images."""
+    if configured.build().oracle:
+        families: list[Dataset] = [default_registry().create("dataset", family) for family in FAMILIES]
+        for dataset in families:
+            basis: Basis = configured.build()
+            if basis.is_known_on(dataset):
+                basis.fit(Examples(dataset))
+                yield basis, Truth(dataset.images("test", COUNT).double(), dataset)
+        return
+    fitted: Dataset = default_registry().create("dataset", FITTED_TO)
+    basis = configured.build()
+    basis.fit(Examples(fitted))
+    for shape in (fitted.shape,) if _is_fitted(configured) else SIZES:
         basis.check_shape(shape)
-        images = sample_images(3, shape).double()
-        coefficients = basis.analysis(images)
-        yield Finding("keeps float64", coefficients.dtype == torch.float64, str(coefficients.dtype))
-        back = basis.synthesis(coefficients)
-        error = float((back - images).abs().max()) if back.shape == images.shape else float("inf")
-        yield Finding(f"reconstructs images of {shape}", error < 1e-8, f"largest error {error:.1e}")
-    images = sample_images(3, SHAPE).double()
-    coefficients = basis.analysis(images)
-    alone = torch.cat([basis.analysis(images[i : i + 1]) for i in range(3)])
-    yield Finding("treats each image of a batch alone", torch.allclose(alone, coefficients, atol=1e-10))
-    labels = basis.bands(SHAPE)
-    fits = (labels + torch.zeros_like(coefficients[0])).shape == coefficients.shape[1:]
-    yield Finding("bands label the coefficients of an image", fits, f"{tuple(labels.shape)}")
-    if basis.orthonormal:
-        energy = float((coefficients.square().sum() / images.square().sum() - 1).abs())
-        yield Finding("keeps the energy", energy < 1e-8, f"relative difference {energy:.1e}")
-        other = torch.zeros_like(coefficients) + sample_noise(coefficients, 1.0)
-        left = float((coefficients * other).sum())
-        right = float((images * basis.synthesis(other)).sum())
-        yield Finding("synthesis is the adjoint of analysis", abs(left - right) < 1e-8 * max(1, abs(left)))
+        yield basis, Truth(sample_images(COUNT, shape).double())
+
+
+def _is_fitted(configured: Configured) -> bool:
+    """Return whether it works only on images like those it was fitted to."""
+    return type(configured.build()).fit is not Basis.fit
+
+
+def _check(basis: Basis, truth: Truth) -> Iterator[Finding]:
+    images = truth.clean
+    channels, height, width = images.shape[1:]
+    shape = (channels, height, width)
+    adapted = basis.adapt_to(truth, THRESHOLD)
+    yield Finding("adapts to images if it is adaptive", (adapted is not basis) == basis.adaptive)
+    coefficients = adapted.analysis(images)
+    yield Finding("keeps float64", coefficients.dtype == torch.float64, str(coefficients.dtype))
+    same = coefficients.shape[:2] == images.shape[:2]
+    yield Finding("coefficients have the images' batch and channels", same, f"{tuple(coefficients.shape)}")
+    back = adapted.synthesis(coefficients)
+    error = float((back - images).abs().max()) if back.shape == images.shape else float("inf")
+    yield Finding(f"reconstructs images of {shape}", error < 1e-8, f"largest error {error:.1e}")
+    single = adapted.analysis(images.float())
+    close = float((single - coefficients).abs().max())
+    yield Finding("computes in float32 alike", single.dtype == torch.float32 and close < 1e-4, f"differs by {close:.1e}")
+    alone = [basis.adapt_to(one, THRESHOLD).analysis(one.clean) for one in truth.batches(1)]
+    agrees = torch.allclose(torch.cat(alone), coefficients, atol=1e-8)
+    yield Finding("treats each image of a batch alone", agrees)
+    other = sample_noise(images, 1.0)
+    both = adapted.analysis(other - 2 * images)
+    linear = torch.allclose(both, adapted.analysis(other) - 2 * coefficients, atol=1e-8)
+    yield Finding("analysis is linear", linear)
+    labels = adapted.bands(shape)
+    fits = _fits(labels, coefficients)
+    yield Finding("bands label the coefficients of an image", fits and not labels.is_floating_point())
+    levels = adapted.noise_levels(shape)
+    yield Finding("noise levels fit the coefficients of an image", _fits(levels, coefficients), f"{tuple(levels.shape)}")
+    if adapted.is_orthonormal(shape):
+        yield from _orthonormal(adapted, images, coefficients)
+    elif _fits(levels, coefficients):
+        yield _noise_levels(basis, truth, levels)
+
+
+def _orthonormal(basis: Basis, images: Tensor, coefficients: Tensor) -> Iterator[Finding]:
+    same = coefficients.shape == images.shape
+    yield Finding("has as many coefficients as pixels, in their shape", same, f"{tuple(coefficients.shape)}")
+    energy = float((coefficients.square().sum() / images.square().sum() - 1).abs())
+    yield Finding("keeps the energy", energy < 1e-8, f"relative difference {energy:.1e}")
+    other = sample_noise(coefficients, 1.0, draw=1)
+    left = float((coefficients * other).sum())
+    right = float((images * basis.synthesis(other)).sum())
+    yield Finding("synthesis is the adjoint of analysis", abs(left - right) < 1e-8 * max(1, abs(left)))
+
+
+def _noise_levels(basis: Basis, truth: Truth, levels: Tensor) -> Finding:
+    """Compare the noise levels with those of drawn noise, over all coefficients, at five standard errors."""
+    first = next(truth.batches(1))
+    copies = first.clean.expand(DRAWS, *first.clean.shape[1:])
+    adapted = basis.adapt_to(Truth(copies, truth.dataset), THRESHOLD) if basis.adaptive else basis
+    power = adapted.analysis(sample_noise(copies, 1.0, draw=2)).square().mean(0)
+    ratio = power / levels.square().expand(power.shape).clamp(min=1e-30)
+    worst = float((ratio - 1).abs().max())
+    # A variance from 400 draws has a relative standard error of sqrt(2 / 400) = 0.07; the largest of many is 5 off.
+    return Finding("noise levels are those of noise", worst < 6 * (2 / DRAWS) ** 0.5, f"ratio off by {worst:.2f}")
+
+
+def _fits(one: Tensor, coefficients: Tensor) -> bool:
+    try:
+        return torch.broadcast_shapes(one.shape, coefficients.shape[1:]) == coefficients.shape[1:]
+    except RuntimeError:
+        return False

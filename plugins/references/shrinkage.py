@@ -1,34 +1,36 @@
-"""What references that shrink coefficients in an orthonormal basis share."""
+"""What references that shrink coefficients in a basis share."""
 
 from __future__ import annotations
 
 from typing import cast
 
-from gahbench.contracts import Basis, Reference, Shape
+from gahbench.contracts import Basis, Dataset, Reference, Shape
+from gahbench.examples import Examples
 from gahbench.registry import default_registry
 
 
 class Shrinkage(Reference):
-    """A reference that works on the coefficients in an orthonormal basis.
+    """A reference that works on the coefficients in a basis.
 
     Parameters
     ----------
     basis
         Name and parameters of the basis, such as ``wavelet[sym4,levels=3]``.
-
-    Raises
-    ------
-    ValueError
-        If the basis is not orthonormal: only then are noisy coefficients the clean ones plus white noise.
     """
 
     always_shown = ("basis",)
 
     def __init__(self, basis: str) -> None:
         self.basis = cast(Basis, default_registry().create("basis", basis))
-        if not self.basis.orthonormal:
-            raise ValueError(f"basis '{basis}' is not orthonormal; accepted are bases that are, such as sym4 or dct")
 
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ValueError`` for images (C, H, W) that the basis cannot analyse."""
         self.basis.check_shape(shape)
+
+    def is_known_on(self, dataset: Dataset) -> bool:
+        """Return whether the basis exists on the dataset."""
+        return self.basis.is_known_on(dataset)
+
+    def fit(self, examples: Examples) -> None:
+        """Fit the basis."""
+        self.basis.fit(examples)
