@@ -54,6 +54,7 @@ def collect(plan: Plan, units: Iterable[Unit], store: Store) -> Results:
     scores: list[tuple[Any, ...]] = []
     fits: list[dict[str, Any]] = []
     failures: list[dict[str, Any]] = []
+    notes: dict[tuple[str, str, str], None] = {}
     failed_fits: set[str] = set()
     entrants = [entrant.label for entrant in plan.suite.entrants]
     for unit in sorted(units, key=lambda unit: unit.kind != "fit"):
@@ -66,6 +67,8 @@ def collect(plan: Plan, units: Iterable[Unit], store: Store) -> Results:
                 fits.append({**who, **{name: done[name] for name in _FIT_FACTS}})
                 continue
             suite, kind = plan.suite.name, done["kind"]
+            if (unit.metric, unit.split) == _TELLS:
+                notes |= {(unit.dataset, unit.entrant, note): None for note in done.get("notes", ())}
             scores += [
                 (suite, unit.dataset, unit.entrant, kind, unit.seed, unit.split, sigma, unit.metric, image, value)
                 for sigma, image, value in store.read_scores(unit)
@@ -101,7 +104,10 @@ def collect(plan: Plan, units: Iterable[Unit], store: Store) -> Results:
         ).astype({"slope": "float64"}),
         entrants=entrants,
         baseline=plan.suite.baseline,
+        notes=pd.DataFrame(list(notes), columns=["dataset", "entrant", "note"]),
     )
 
 
+#: The scores whose notes count: what an entrant says may depend on the noise levels it met, and here it meets all.
+_TELLS = ("psnr", "test")
 _FIT_FACTS = ("parameters", "train_seconds", "steps", "device", "precision", "compiled", "budget")

@@ -157,6 +157,11 @@ class Dataset(ABC):
         """
         raise OptimumError(f"{type(self).__name__}: no genie is known; its optimum is '{self.optimum.kind}'")
 
+    @property
+    def knows_true_basis(self) -> bool:
+        """Whether :meth:`true_basis` gives a basis with energies, told without computing it; not so for tangents."""
+        return False
+
     def true_basis(self, split: Split, count: int, start: int = 0) -> TrueBasis | None:
         """Return the basis in which the best denoiser shrinks each image; ``None`` where it is not known."""
         return None
@@ -259,8 +264,8 @@ class Reference(ABC):
 class Basis(ABC):
     """Analysis and synthesis of a batch of images.
 
-    A basis may be fixed, fitted to the training images of a dataset (:meth:`fit`), or adapted to images (:meth:`adapt`),
-    which gives each image of a batch a basis of its own.
+    A basis may be fixed, fitted to the training images of a dataset (:meth:`fit`), or adapted to images
+    (:meth:`adapt`), which gives each image of a batch a basis of its own.
     """
 
     #: Whether analysis is an orthonormal change of basis, so that coefficients carry white noise to white noise.

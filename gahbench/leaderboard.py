@@ -79,8 +79,8 @@ def leaderboard(results: Results, draws: int = DRAWS, seed: int = 0) -> pd.DataF
         ``optimum``; ``parameters``, ``train_seconds`` (mean over seeds), ``seeds`` (how many count); for
         every noise level such as 0.06 ``psnr@0.06``, ``psnr@0.06_low``, ``psnr@0.06_high``,
         ``gain_over_noisy@0.06``, ``gain_over_baseline@0.06``, ``deficit@0.06``, ``deficit_least@0.06`` (each
-        with ``_low``, ``_high``); means of every other metric, such as ``ssim@0.06`` (or ``ssim`` where it
-        has no noise level); ``note``. NaN where unknown.
+        with ``_low``, ``_high``); means of every other metric, such as ``ssim@0.06``, or ``rate`` (with
+        ``_low``, ``_high``) where it has no noise level; ``note``. NaN where unknown.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def noise_levels(board: pd.DataFrame) -> list[float]:
 def _dataset_rows(results: Results, dataset: str, draws: int, seed: int) -> list[dict[str, Any]]:
     scores = results.scores
     scores = scores[(scores["dataset"] == dataset) & (scores["split"] == "test")]
-    cube = _psnr_cube(results, dataset)
+    cube = psnr_cube(results, dataset)
     kinds = _kinds(results)
     columns: dict[str, dict[str, Any]] = {label: {} for label in results.entrants}
     order: list[str] = []
@@ -135,7 +135,7 @@ def _dataset_rows(results: Results, dataset: str, draws: int, seed: int) -> list
         for label, extra in optimality_columns(cube, kinds, check, names, draws, seed).items():
             columns[label] |= extra
         groups = _tie_groups([label for label in order if kinds.get(label) in PRACTICAL_KINDS], measured)
-    for label, extra in _other_means(scores, results.entrants).items():
+    for label, extra in _other_means(scores, results.entrants, draws, seed).items():
         columns[label] |= extra
     known = _known(results, dataset)
     order += [label for label in results.entrants if label in known and label not in order]
@@ -157,7 +157,8 @@ def _dataset_rows(results: Results, dataset: str, draws: int, seed: int) -> list
     return rows
 
 
-def _psnr_cube(results: Results, dataset: str) -> ScoreCube:
+def psnr_cube(results: Results, dataset: str) -> ScoreCube:
+    """Return the PSNR of a dataset's test images as a dense array."""
     scores = results.scores
     chosen = (scores["dataset"] == dataset) & (scores["split"] == "test") & (scores["metric"] == "psnr")
     return score_cube(scores[chosen & scores["sigma"].notna()], results.entrants)
@@ -245,7 +246,7 @@ def _tie_groups(ranked: list[str], measured: _Measured) -> dict[str, tuple[int, 
 
 def optimum_check(results: Results, dataset: str) -> OptimumCheck | None:
     """Compare the denoisers of a dataset with its optimum; ``None`` if no row stands for it."""
-    return check_optimum(_psnr_cube(results, dataset), _kinds(results))
+    return check_optimum(psnr_cube(results, dataset), _kinds(results))
 
 
 def _beyond(check: OptimumCheck | None, entrant: str) -> str:
@@ -262,21 +263,28 @@ def _separate(difference: list[float]) -> bool:
     return (mean if np.isnan(low) else low) > _TOLERANCE
 
 
-def _other_means(scores: pd.DataFrame, entrants: list[str]) -> dict[str, dict[str, float]]:
+def _other_means(scores: pd.DataFrame, entrants: list[str], draws: int, seed: int) -> dict[str, dict[str, float]]:
     """Return the means over seeds and images of the other metrics, by entrant and column.
 
-    The slope is fitted here, with an interval, whether or not it is among the metrics.
+    Those without a noise level have an interval. The slope is fitted here, whether or not it is among the metrics.
     """
     found: dict[str, dict[str, float]] = {}
     others = scores[~scores["metric"].isin(("psnr", "slope"))]
     for metric in sorted(str(name) for name in others["metric"].unique()):
         rows = others[others["metric"] == metric]
         cube = score_cube(rows, entrants)
-        for label, values in zip(cube.entrants, means(cube.values), strict=True):
-            # A metric that is named like a column of ours must not overwrite it.
-            stem = f"metric {metric}" if metric in _RESERVED else metric
-            names = [stem if np.isnan(s) else f"{stem}@{level_name(s)}" for s in cube.sigmas]
-            found.setdefault(label, {}).update(zip(names, values.tolist(), strict=True))
+        middle = means(cube.values)
+        # A metric that is named like a column of ours must not overwrite it.
+        stem = f"metric {metric}" if metric in _RESERVED else metric
+        for place, sigma in enumerate(cube.sigmas):
+            whole = np.isnan(sigma)
+            name = stem if whole else f"{stem}@{level_name(sigma)}"
+            low, high = interval(bootstrap_means(cube.values[:, place], draws, seed)) if whole else (middle, middle)
+            for index, label in enumerate(cube.entrants):
+                row = found.setdefault(label, {})
+                row[name] = float(middle[index, place])
+                if whole:
+                    row |= {f"{name}_low": float(low[index]), f"{name}_high": float(high[index])}
     return found
 
 

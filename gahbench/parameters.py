@@ -2,7 +2,8 @@
 
 Any annotation that pydantic understands works, constraints included (``Annotated[int, Field(ge=1)]``). Three kinds of
 argument are special: ``channels`` and ``shape`` are filled in from the dataset, and a text parameter marked
-``Annotated[str, Names("basis")]`` names another plugin, whose own parameters are then checked too.
+``Annotated[str, Names("basis")]`` names another plugin, whose own parameters are then checked too; so does each of
+``Annotated[tuple[str, ...], Names("basis")]``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ FILLED_IN = ("channels", "shape")
 
 @dataclass(frozen=True)
 class Names:
-    """Marks a text parameter that names a plugin of some kind: ``Annotated[str, Names("basis")]``."""
+    """Marks a text parameter that names a plugin of some kind, or each of several in a tuple of texts."""
 
     kind: str
 
@@ -133,7 +134,7 @@ def resolve(parameters: tuple[Parameter, ...], given: dict[str, Any], where: str
     for parameter in parameters:
         if parameter.name in given:
             try:
-                resolved[parameter.name] = parameter.check(given[parameter.name])
+                resolved[parameter.name] = parameter.check(_as_name(parameter, given[parameter.name]))
             except ParameterError as error:
                 raise ParameterError(f"{where}: {error}") from error
         elif parameter.required:
@@ -141,6 +142,15 @@ def resolve(parameters: tuple[Parameter, ...], given: dict[str, Any], where: str
         else:
             resolved[parameter.name] = parameter.default
     return resolved
+
+
+def _as_name(parameter: Parameter, value: Any) -> Any:
+    """Return the name of a plugin as a text, where YAML has read ``true`` or ``false`` as something else."""
+    if parameter.names is None:
+        return value
+    if isinstance(value, list | tuple):
+        return [_as_name(parameter, item) for item in value]
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 def _admits_sequence(annotation: Any) -> bool:
@@ -153,7 +163,12 @@ def _admits_sequence(annotation: Any) -> bool:
 def _type_name(annotation: Any) -> str:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        kinds = [f"a {mark.kind}" for mark in arguments[1:] if isinstance(mark, Names)]
+        several = _admits_sequence(arguments[0])
+        kinds = [
+            f"list of plugins of kind {mark.kind}" if several else f"a {mark.kind}"
+            for mark in arguments[1:]
+            if isinstance(mark, Names)
+        ]
         bounds = [text for mark in arguments[1:] for text in _bounds(mark)]
         return kinds[0] if kinds else " ".join([_type_name(arguments[0]), ", ".join(bounds)]).strip()
     if str(origin) == "typing.Literal":

@@ -237,7 +237,10 @@ def _describe_dataset(configured: Configured, dataset: Dataset) -> dict[str, Any
 def _without_paths(identity: dict[str, Any]) -> dict[str, Any]:
     """Leave out where files lie, which does not matter once it is known what is in them."""
     parameters = {name: value for name, value in identity["parameters"].items() if name != "path"}
-    nested = {name: _without_paths(inner) for name, inner in identity["nested"].items()}
+    nested = {
+        name: [_without_paths(one) for one in inner] if isinstance(inner, list) else _without_paths(inner)
+        for name, inner in identity["nested"].items()
+    }
     return {**identity, "parameters": parameters, "nested": nested}
 
 

@@ -1,4 +1,13 @@
-"""Rates: how fast the output PSNR grows with the input PSNR as noise fades."""
+"""Rates: how fast the output PSNR grows with the input PSNR as noise fades.
+
+A rate is a limit of infinitely many pixels. At a fixed resolution every curve ends with slope 1: once the noise is
+below the finest details, all of the d coefficients are kept, and the error is d sigma^2 whatever the image. At the
+other end, where only a few coefficients stand out, the curve is that of those few. So a slope is a rate only in a
+window of noise levels between the two (:func:`rate_window`): where oracle wavelet thresholding keeps at least
+:data:`FEWEST` of the d coefficients of an image, and at most :data:`MOST` times sqrt(d). The square root is the side
+of the image in pixels: an edge crosses about so many, and once so many coefficients are kept, the finest scale along
+the edges is used up, and there is no finer one that the next coefficients could come from.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +16,11 @@ from numpy.typing import ArrayLike, NDArray
 
 #: PSNR above which only the rounding of float32 images is seen (relative errors of 6e-8, or 144 dB).
 MOST_PSNR = 140
+
+#: The window of a rate: noise levels at which an oracle keeps at least so many coefficients ...
+FEWEST = 32
+#: ... and at most so many times the square root of the number of all.
+MOST = 1.0
 
 
 def input_psnr(sigma: ArrayLike) -> NDArray[np.float64]:
@@ -70,3 +84,104 @@ def fit_slope(input_psnr: ArrayLike, output_psnr: ArrayLike) -> NDArray[np.float
         raise ValueError("a slope needs at least two different noise levels")
     centred = x - x.mean()
     return np.asarray(y @ (centred / (centred @ centred)))
+
+
+def local_slopes(input_psnr: ArrayLike, output_psnr: ArrayLike) -> NDArray[np.float64]:
+    """Return the slope of output PSNR against input PSNR at each noise level, in dB per dB.
+
+    At the ends it is that of the first and last interval; between them that of the parabola through a level and its
+    neighbours, which is of second order in their distances.
+
+    Parameters
+    ----------
+    input_psnr
+        Shape (S,), at least two, ascending or descending, in dB.
+    output_psnr
+        Shape (..., S), in dB.
+
+    Returns
+    -------
+    ndarray
+        Shape (..., S).
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two noise levels, they are not in order, or the shapes do not match.
+
+    Examples
+    --------
+    >>> local_slopes([10, 20, 40], [16, 22, 34]).round(6).tolist()
+    [0.6, 0.6, 0.6]
+    """
+    x = np.asarray(input_psnr, dtype=np.float64)
+    y = np.asarray(output_psnr, dtype=np.float64)
+    if x.ndim != 1 or y.ndim < 1 or y.shape[-1] != x.size:
+        raise ValueError(f"expected input PSNR of shape (S,) and output of shape (..., S), not {x.shape}, {y.shape}")
+    steps = np.diff(x)
+    if x.size < 2 or not ((steps > 0).all() or (steps < 0).all()):
+        raise ValueError("local slopes need at least two noise levels, in ascending or descending order")
+    return np.asarray(np.gradient(y, x, axis=-1))
+
+
+def rate_window(kept: ArrayLike, total: int, fewest: float = FEWEST, most: float = MOST) -> NDArray[np.bool_]:
+    """Return at which noise levels a slope may be read as a rate.
+
+    Parameters
+    ----------
+    kept
+        How many coefficients of a channel exceed the noise, on average over images, at each noise level, shape (S,).
+    total
+        How many coefficients there are.
+    fewest
+        Levels at which fewer are kept are left out: the curve is then that of a few large coefficients.
+    most
+        Levels at which more than this times sqrt(total) are kept are left out: there the slope bends towards 1 on any
+        image, since the resolution is at its end.
+
+    Returns
+    -------
+    ndarray
+        Shape (S,), bool; as the number of coefficients above the noise falls with the noise, the levels follow each
+        other.
+    """
+    counts = np.asarray(kept, dtype=np.float64)
+    return np.asarray((counts >= fewest) & (counts <= most * np.sqrt(total)))
+
+
+def coefficient_decay(coefficients: ArrayLike, fewest: int = FEWEST, most: float = MOST) -> NDArray[np.float64]:
+    """Return the exponent of decay of sorted coefficients: alpha where c_(k)^2 falls as k^-(alpha+1).
+
+    It is fitted by least squares of log c_(k)^2 against log k, at ranks that are equally spaced in log k, so that no
+    octave of ranks counts more than another. Then the best M-term approximation has an error of order M^-alpha, and
+    oracle thresholding one of order sigma^(2 alpha/(alpha+1)) (Kadkhodaie 2024, equation 13).
+
+    Parameters
+    ----------
+    coefficients
+        Of images in an orthonormal basis, in any order, shape (..., d).
+    fewest, most
+        The ranks: from ``fewest`` to ``most`` times sqrt(d), the window of :func:`rate_window`.
+
+    Returns
+    -------
+    ndarray
+        Shape (...); NaN where a coefficient in the range is zero.
+
+    Raises
+    ------
+    ValueError
+        If fewer than 4 ranks are in the range.
+    """
+    energy = np.sort(np.asarray(coefficients, dtype=np.float64) ** 2, axis=-1)[..., ::-1]
+    size = energy.shape[-1]
+    first, last = fewest, min(size, int(most * size**0.5))
+    if last - first < 3:
+        raise ValueError(
+            f"{size} coefficients: a decay needs at least 4 ranks between {first} and {last}; accepted: larger images"
+        )
+    ranks = np.unique(np.geomspace(first, last, num=64).round().astype(int))
+    chosen = energy[..., ranks - 1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.where(chosen > 0, np.log(chosen), np.nan)
+    return np.asarray(-fit_slope(np.log(ranks), logs) - 1)

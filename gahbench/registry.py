@@ -135,8 +135,8 @@ class Configured:
     plugin: Plugin
     parameters: dict[str, Any]
     label: str
-    #: The plugins that its parameters name, by parameter.
-    nested: dict[str, Configured] = field(default_factory=dict)
+    #: The plugins that its parameters name, by parameter: one, or several where the parameter is a list.
+    nested: dict[str, Configured | tuple[Configured, ...]] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -152,7 +152,10 @@ class Configured:
             "preset": self.plugin.preset,
             "parameters": {name: value for name, value in self.parameters.items() if name not in self.nested},
             "source": self.plugin.digest,
-            "nested": {name: inner.identity for name, inner in self.nested.items()},
+            "nested": {
+                name: [one.identity for one in inner] if isinstance(inner, tuple) else inner.identity
+                for name, inner in self.nested.items()
+            },
         }
 
     @property
@@ -256,19 +259,30 @@ class Registry:
                 raise ParameterError(f"{plugin.where}: '{name}' is given twice")
             given[name] = value
         resolved = resolve(plugin.parameters, given, plugin.where)
-        nested: dict[str, Configured] = {}
+        nested: dict[str, Configured | tuple[Configured, ...]] = {}
+        shown = dict(resolved)
         for parameter in plugin.parameters:
-            if parameter.names and resolved[parameter.name] is not None:
-                try:
-                    inner = self.configure(cast(Kind, parameter.names), resolved[parameter.name])
-                except (ParameterError, PluginError) as error:
-                    raise type(error)(
-                        f"{plugin.where}: {parameter.name}={resolved[parameter.name]}: {error}"
-                    ) from error
+            value = resolved[parameter.name]
+            if parameter.names is None or value is None:
+                continue
+            named, where = cast(Kind, parameter.names), f"{plugin.where}: {parameter.name}"
+            if isinstance(value, str):
+                inner = self._nested(named, value, where)
                 nested[parameter.name] = inner
-                resolved[parameter.name] = inner.text
-        shown = resolved | {name: inner.label for name, inner in nested.items()}
+                resolved[parameter.name], shown[parameter.name] = inner.text, inner.label
+            else:
+                several = tuple(self._nested(named, item, where) for item in value)
+                nested[parameter.name] = several
+                resolved[parameter.name] = tuple(one.text for one in several)
+                shown[parameter.name] = tuple(one.label for one in several)
         return Configured(plugin, resolved, _written(plugin, shown), nested)
+
+    def _nested(self, kind: Kind, value: str, where: str) -> Configured:
+        """Resolve the value of a parameter that names a plugin."""
+        try:
+            return self.configure(kind, value)
+        except (ParameterError, PluginError) as error:
+            raise type(error)(f"{where}={value}: {error}") from error
 
     def create(self, kind: Kind, spec: Spec | str, shape: tuple[int, int, int] | None = None, **keywords: Any) -> Any:
         """Build a plugin by name and parameters."""
@@ -332,7 +346,9 @@ def _written(plugin: Plugin, resolved: dict[str, Any], whole_paths: bool = False
                 # The file's name says enough; the folders above it are one machine's.
                 value = Path(value).name
             bare = place == 0 and isinstance(value, str)
-            parts.append(format_value(value) if bare else f"{parameter.name}={format_value(value)}")
+            # The one name of a plugin that YAML reads as something else is understood all the same.
+            written = value if parameter.names and value in ("true", "false") else format_value(value)
+            parts.append(written if bare else f"{parameter.name}={written}")
     return f"{plugin.name}[{','.join(parts)}]" if parts else plugin.name
 
 

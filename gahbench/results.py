@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gahbench.errors import ResultsError, listing
-from gahbench.schemas import SCHEMAS, tidy, to_records
+from gahbench.schemas import SCHEMAS, empty, tidy, to_records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,6 +48,9 @@ class Results:
     datasets
         dataset, optimum (exact, bracket, rate, none), slope (the optimal one; NaN if unknown), channels,
         height, width, fingerprint (SHA-256 of pixels from files; empty for others). Its order is kept.
+    notes
+        What an entrant says of itself, a note a row: dataset, entrant, note (such as what was tuned, and on which
+        images).
     entrants
         Labels, in the order of the suite.
     baseline
@@ -66,11 +69,16 @@ class Results:
     datasets: pd.DataFrame
     entrants: list[str] = field(default_factory=list)
     baseline: str | None = None
+    notes: pd.DataFrame = field(default_factory=lambda: empty("notes"))
 
     def __post_init__(self) -> None:
         for name in SCHEMAS:
             object.__setattr__(self, name, tidy(getattr(self, name), name))
-        named = {label for table in (self.scores, self.fits, self.failures) for label in table["entrant"].unique()}
+        named = {
+            label
+            for table in (self.scores, self.fits, self.failures, self.notes)
+            for label in table["entrant"].unique()
+        }
         if self.baseline is not None:
             named.add(self.baseline)
         if unknown := sorted(named - set(self.entrants)):
@@ -177,10 +185,13 @@ def load_results(folder: str | os.PathLike[str]) -> Results:
         raise ResultsError(f"{path}: damaged, or not written together with {_INDEX}; expected the file that it names")
     try:
         scores = pd.read_parquet(io.BytesIO(content), engine="pyarrow")
-        tables = {name: pd.DataFrame.from_records(index[name]) for name in SCHEMAS if name != "scores"}
-        for name, table in tables.items():
-            if table.empty:
-                tables[name] = pd.DataFrame(columns=pd.Index(list(SCHEMAS[name])))
+        # Results from before there were notes have none.
+        records = {"notes": [], **index}
+        tables = {
+            name: pd.DataFrame.from_records(records[name]) if records[name] else empty(name)
+            for name in SCHEMAS
+            if name != "scores"
+        }
         return Results(index["suite"], scores, **tables, entrants=index["entrants"], baseline=index["baseline"])
     except KeyError as error:
         raise ResultsError(f"{folder / _INDEX}: {error} is missing; expected what gahbench {VERSION} writes") from error

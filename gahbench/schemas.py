@@ -53,9 +53,21 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "width": "count",
         "fingerprint": "text",
     },
+    "notes": {
+        "dataset": "text",
+        "entrant": "text",
+        "note": "text",
+    },
 }
 
 _DTYPES = {"count": "Int64", "number": "float64", "flag": "bool"}
+
+
+def empty(name: str) -> pd.DataFrame:
+    """Return a table of results without rows."""
+    import pandas as pd
+
+    return tidy(pd.DataFrame(columns=pd.Index(list(SCHEMAS[name]))), name)
 
 
 def tidy(table: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -66,10 +66,19 @@ def format_value(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple):
-        return "[" + ",".join(format_value(item) for item in value) + "]"
+        return "[" + ",".join(_format_item(item) for item in value) + "]"
     if isinstance(value, str):
-        return value if _is_plain(value) else "'" + value.replace("'", "''") + "'"
+        return value if _is_plain(value) else _quoted(value)
     return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
+
+
+def _format_item(value: Any) -> str:
+    """Write an item of a list, where brackets need quotes."""
+    return _quoted(value) if isinstance(value, str) and set("[]{}") & set(value) else format_value(value)
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _is_plain(text: str) -> bool:

@@ -159,7 +159,9 @@ class Worker:
         evaluation = self._evaluate(unit)
         scores = checked(metric.score(evaluation), evaluation.sigmas, len(evaluation.clean))
         self.store.write_scores(unit, scores)
-        facts = {"kind": evaluation.denoiser.kind, "seconds": time.monotonic() - started}
+        denoiser = evaluation.denoiser
+        notes = list(denoiser.notes) if isinstance(denoiser, Reference) else []
+        facts = {"kind": denoiser.kind, "seconds": time.monotonic() - started, "notes": notes}
         self.store.finish(unit, facts, keep=("scores.csv",))
 
     def _evaluate(self, unit: Unit) -> Evaluation:

@@ -33,9 +33,20 @@ def register_references(register: Register) -> None:
     register("identity", "gahbench_plugins.references.identity:Identity")
     register("oracle-threshold", "gahbench_plugins.references.oracle:OracleThreshold")
     register("oracle-shrink", "gahbench_plugins.references.oracle:OracleShrink")
+    register("oracle-best-basis", "gahbench_plugins.references.oracle_best_basis:OracleBestBasis")
     register("optimal", "gahbench_plugins.references.optimal:Optimal")
     register("lower-bound", "gahbench_plugins.references.optimal:LowerBound")
+    register("threshold", "gahbench_plugins.references.threshold:Threshold")
+    register("visu-shrink", "gahbench_plugins.references.visu_shrink:VisuShrink")
+    register("sure-shrink", "gahbench_plugins.references.sure_shrink:SureShrink")
     register("bayes-shrink", "gahbench_plugins.references.bayes_shrink:BayesShrink")
+    register("cycle-spin", "gahbench_plugins.references.cycle_spin:CycleSpin")
+    register("bandlet", "gahbench_plugins.references.bandlet_selection:BandletSelection")
+    register("gaussian-blur", "gahbench_plugins.references.gaussian_blur:GaussianBlur")
+    register("wiener-linear", "gahbench_plugins.references.wiener_linear:WienerLinear")
+    register("tv", "gahbench_plugins.references.tv:TotalVariation")
+    register("nl-means", "gahbench_plugins.references.nl_means:NonLocalMeans")
+    register("bm3d", "gahbench_plugins.references.bm3d:BM3D")
 
 
 @hookimpl
@@ -43,9 +54,18 @@ def register_bases(register: Register) -> None:
     """Register the built-in bases."""
     register("pixel", "gahbench_plugins.bases.pixel:Pixel")
     register("dct", "gahbench_plugins.bases.dct:DCT")
+    register("block-dct", "gahbench_plugins.bases.block_dct:BlockDCT")
     register("wavelet", "gahbench_plugins.bases.wavelet:Wavelet")
     for name in ("haar", "db2", "db4", "sym4", "sym8"):
         register(name, "gahbench_plugins.bases.wavelet:Wavelet", name=name)
+    register("wavelet-packet", "gahbench_plugins.bases.wavelet_packet:WaveletPacket")
+    register("wavelet-ti", "gahbench_plugins.bases.wavelet_ti:TranslationInvariantWavelet")
+    register("curvelet", "gahbench_plugins.bases.curvelet:Curvelet")
+    register("bandlet", "gahbench_plugins.bases.bandlet:Bandlet")
+    register("graph-laplacian", "gahbench_plugins.bases.graph_laplacian:GraphLaplacian")
+    register("patch-graph", "gahbench_plugins.bases.patch_graph:PatchGraph")
+    register("pca", "gahbench_plugins.bases.pca:PCA")
+    register("true", "gahbench_plugins.bases.true:FamilyBasis")
 
 
 @hookimpl
@@ -54,6 +74,9 @@ def register_metrics(register: Register) -> None:
     register("psnr", "gahbench_plugins.metrics.psnr:Psnr")
     register("ssim", "gahbench_plugins.metrics.ssim:Ssim")
     register("slope", "gahbench_plugins.metrics.slope:Slope")
+    register("rate", "gahbench_plugins.metrics.rate:Rate")
+    register("local-slope", "gahbench_plugins.metrics.local_slope:LocalSlope")
+    register("decay", "gahbench_plugins.metrics.decay:Decay")
 
 
 @hookimpl

@@ -249,3 +249,17 @@ def test_one_error_of_several_metrics_is_said_once():
     board = board_of(classical("a", psnr()), failures=broken)
     assert board.loc["a", "note"] == "score alignment, ssim failed: ValueError: no"
     assert board.loc["a", "rank"] == 1
+
+
+def test_metrics_without_a_noise_level_have_an_interval_over_images():
+    values = [0.5, 0.7, 0.6, 0.8, 0.4, 0.6, 0.7, 0.5]
+    scores = [*classical("a", [[20.0] * 8, [21.0] * 8])]
+    scores += [
+        row | {"metric": "rate", "sigma": np.nan}
+        for row in rows("d", "a", "classical", [values], sigmas=(0.1,), metric="rate")
+    ]
+    row = board_of(scores).loc["a"]
+    assert row["rate"] == pytest.approx(np.mean(values))
+    error = np.std(values) / len(values) ** 0.5
+    assert row["rate_high"] - row["rate_low"] == pytest.approx(2 * 1.96 * error, rel=0.1)
+    assert row["rate_low"] < row["rate"] < row["rate_high"]

@@ -209,3 +209,11 @@ def test_reading_a_board_imports_no_torch_and_draws_nothing(tmp_path):
     run = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
     assert "## c-alpha[alpha=2,size=32]" in run.stderr
+
+
+def test_results_from_before_there_were_notes_have_none(tmp_path):
+    made().save(tmp_path, "digest")
+    index = json.loads((tmp_path / "results.json").read_text())
+    del index["notes"]
+    (tmp_path / "results.json").write_text(json.dumps(index))
+    assert load_results(tmp_path).notes.empty

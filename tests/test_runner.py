@@ -273,3 +273,38 @@ def test_a_stopped_run_goes_on(write_suite, tmp_path):
     outcome = run_plan(plan, out, registry, "inline")
     assert outcome.done == 7
     assert board(outcome).equals(board(run(write_suite(), tmp_path / "whole")))
+
+
+def test_references_learn_from_examples_and_their_notes_are_on_the_board(write_suite, tmp_path):
+    file = tmp_path / "mean.py"
+    file.write_text(
+        "import gahbench\n"
+        "@gahbench.hookimpl\n"
+        "def register_references(register):\n"
+        "    register('mean', Mean)\n"
+        "class Mean(gahbench.Reference):\n"
+        "    met = ()\n"
+        "    def fit(self, examples):\n"
+        "        self.mean = examples.training(10).mean(0)\n"
+        "    def denoise(self, noisy, sigma, truth):\n"
+        "        self.met = tuple(sorted({*self.met, sigma}))\n"
+        "        return self.mean.expand(noisy.shape)\n"
+        "    @property\n"
+        "    def notes(self):\n"
+        "        return (f'met {self.met}',)\n"
+    )
+    suite = write_suite(("metrics: [psnr, slope]", "metrics: [ssim, psnr, slope]"))
+    outcome = run(suite, tmp_path / "out", plugins=[file], entrants=["mean"])
+    assert outcome.failed == 0
+    levels = sorted(outcome.scores["sigma"].dropna().unique().tolist())
+    rows = outcome.leaderboard().set_index("entrant")
+    assert rows.loc["mean", "note"] == f"met {tuple(levels)}"
+    assert rows.loc["identity", "note"] == ""
+    dataset = gahbench.create("dataset", outcome.scores["dataset"].iloc[0])
+    mean, clean = dataset.images("train", 10).mean(0), dataset.images("test", 2)
+    psnr = -10 * (mean - clean).double().square().mean((1, 2, 3)).log10()
+    scores = outcome.scores.query("entrant == 'mean' and metric == 'psnr' and image < 2").sort_values(
+        ["sigma", "image"]
+    )
+    assert scores["value"].tolist() == pytest.approx(psnr.tolist() * len(levels))
+    assert gahbench.load_results(tmp_path / "out").notes.to_dict("records") == outcome.results.notes.to_dict("records")

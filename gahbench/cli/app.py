@@ -1,4 +1,4 @@
-"""The commands ``run plan list describe preview leaderboard check new``."""
+"""The commands ``run plan list describe preview draw leaderboard check new``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+
+from gahbench.cli import drawing
 
 if TYPE_CHECKING:
     from gahbench.runner import Outcome
@@ -22,6 +24,8 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
+
+app.add_typer(drawing.app, name="draw")
 
 SuiteArgument = Annotated[str, typer.Argument(help="Path of a suite, or the name of one that gahbench ships.")]
 PluginsOption = Annotated[

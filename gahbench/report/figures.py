@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _MARKERS = "osD^vPX<>pdhH*"
 _DASHES: dict[str, str] = {"oracle": "--", "optimal": ":", "bound": ":"}
-_GREY = "0.45"
+GREY = "0.45"
 _BEYOND = "0.94"
 _OPTIMA = ("optimal", "bound")
 _MOST_DEFICIT = 20.0  # dB: curves below are off the panel, and in the tables
@@ -101,7 +101,7 @@ def figure(board: pd.DataFrame, dataset: str, entrants: Sequence[str], baseline:
     has_gains = scored["gain_over_baseline"].notna().any() and len(scored) > 1
     gain_of = baseline if has_gains else None
     with context():
-        styles = _styles(entrants, dict(zip(scored["entrant"], scored["kind"], strict=True)))
+        styles = looks(entrants, dict(zip(scored["entrant"], scored["kind"], strict=True)))
         if len(sigmas) == 1:
             return _dots(scored, dataset, sigmas[0], gain_of, styles)
         return _curves(scored, dataset, sigmas, gain_of, styles)
@@ -117,7 +117,7 @@ def context() -> Any:
     return matplotlib.rc_context({key: style[key] for key in style if not key.startswith("backend")})
 
 
-def _styles(entrants: Sequence[str], kinds: dict[str, str]) -> Styles:
+def looks(entrants: Sequence[str], kinds: dict[str, str]) -> Styles:
     """Return how to draw each entrant: no two have both the same colour and the same marker."""
     import seaborn
 
@@ -156,7 +156,7 @@ def _curves(rows: pd.DataFrame, dataset: str, sigmas: list[float], baseline: str
     axes[0].set_ylabel("output PSNR (dB)")
     axes[0].set_title(dataset, loc="left")
     if baseline is not None:
-        axes[1].axhline(0, color=_GREY, linewidth=0.8, zorder=1)
+        axes[1].axhline(0, color=GREY, linewidth=0.8, zorder=1)
         _draw(axes[1], rows, "gain_over_baseline", sigmas, styles, labels)
         axes[1].set_ylabel("gain (dB)")
         axes[1].set_title(f"gain over {folded(baseline, 34)}", loc="left")
@@ -199,7 +199,7 @@ def _deficits(
     margin = 0.06 * (most - least)
     ax.set_ylim(most + margin, least - margin)
     ax.axhspan(least - margin, 0, color=_BEYOND, linewidth=0, zorder=0)
-    ax.axhline(0, color=_GREY, linewidth=0.8, zorder=1)
+    ax.axhline(0, color=GREY, linewidth=0.8, zorder=1)
     ax.set_ylabel("deficit (dB)")
     ax.set_title("deficit from the optimum" if kind == "optimal" else "deficit from the bound (at most)", loc="left")
 
@@ -216,7 +216,7 @@ def _cut_losses(ax: Axes) -> None:
         lowest = f"cut below; lowest: {least:.1f} dB".replace("-", "−")
         # Losses are least at low noise, on the right: the left corner is free.
         corner: dict[str, Any] = {"transform": ax.transAxes, "ha": "left", "va": "bottom"}
-        ax.text(0.02, 0.02, lowest, fontsize=7, color=_GREY, **corner)
+        ax.text(0.02, 0.02, lowest, fontsize=7, color=GREY, **corner)
 
 
 def _reference_lines(ax: Axes, rows: pd.DataFrame, sigmas: list[float]) -> None:
@@ -230,7 +230,7 @@ def _reference_lines(ax: Axes, rows: pd.DataFrame, sigmas: list[float]) -> None:
         return
     curves = rows[[f"psnr@{level_name(sigma)}" for sigma in sigmas]].to_numpy(dtype=np.float64)
     intercept = float(np.nanmax(curves - slope * x)) + 0.05 * float(np.ptp(x))
-    ax.plot(span, intercept + slope * span, color=_GREY, linewidth=1, zorder=1)
+    ax.plot(span, intercept + slope * span, color=GREY, linewidth=1, zorder=1)
     _along(ax, float(span[0] + 0.4 * np.ptp(span)), slope, intercept, f"optimal slope {slope:.2f}")
 
 
@@ -249,7 +249,7 @@ def _along(ax: Axes, x: float, slope: float, intercept: float, text: str, below:
         ha="center",
         va="top" if below else "bottom",
         fontsize=7.5,
-        color=_GREY,
+        color=GREY,
     )
 
 
@@ -279,7 +279,7 @@ def _dots(rows: pd.DataFrame, dataset: str, sigma: float, baseline: str | None, 
     axes[0].set_xlabel(f"PSNR (dB), noisy: {noisy:.2f}")
     axes[0].set_title(f"{dataset}, σ = {level_name(sigma)}", loc="left")
     if baseline is not None:
-        axes[1].axvline(0, color=_GREY, linewidth=0.8, zorder=1)
+        axes[1].axvline(0, color=GREY, linewidth=0.8, zorder=1)
         axes[1].set_xlabel("gain (dB)")
         axes[1].set_title(f"gain over {folded(baseline, 28)}", loc="left")
     return drawing

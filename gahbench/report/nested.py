@@ -50,6 +50,10 @@ def _entrant(row: dict[Any, Any], sigmas: list[float]) -> dict[str, Any]:
         metric, _, level = str(name).rpartition("@")
         if metric and not metric.startswith(("psnr", "gain_over_", "deficit")) and plain(value) is not None:
             other.setdefault(metric, []).append({"sigma": float(level), "value": plain(value)})
+    names = list(row)
+    for name in names[names.index("seeds") + 1 : names.index("note")]:
+        if f"{name}_low" in row and "@" not in name and plain(row[name]) is not None:
+            other[name] = [{"sigma": None, **_with_interval(row, name)}]
     return {
         **{name: plain(row[name]) for name in _PLAIN},
         "slope": _with_interval(row, "slope"),

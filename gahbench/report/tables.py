@@ -196,17 +196,26 @@ def _other_metrics(rows: pd.DataFrame, records: Sequence[dict[Any, Any]]) -> Ite
     names = list(rows.columns)
     for name in names[names.index("seeds") + 1 : names.index("note")]:
         metric = name.rpartition("@")[0] or name
-        if not metric.startswith(("psnr", "gain_over_", "deficit")) and rows[name].notna().any():
+        end_of_interval = any(name == f"{other}{end}" for end in ("_low", "_high") for other in names)
+        ours = metric.startswith(("psnr", "gain_over_", "deficit")) or end_of_interval
+        if not ours and rows[name].notna().any():
             columns.setdefault(metric, []).append(name)
     if not columns:
         return
     known = list(dict.fromkeys(name for group in columns.values() for name in group))
     scored = [row for row in records if not all(cells.missing(row[name]) for name in known)]
     body = [[str(row["entrant"]), *(_mean(row, group) for group in columns.values())] for row in scored]
+    # Under the values, where others have intervals.
+    for place in range(1, len(columns) + 1):
+        if any("±" in line[place] for line in body):
+            for line in body:
+                line[place] += "" if "±" in line[place] else " " * 7
     yield from _split("Other metrics, means over noise levels, images and seeds", ["entrant", *columns], body)
 
 
 def _mean(row: dict[Any, Any], names: list[str]) -> str:
+    if not any("@" in name for name in names):
+        return cells.with_half_width(row, names[0], digits=3)
     values = [row[name] for name in names]
     if any(map(cells.missing, values)):
         return cells.DASH

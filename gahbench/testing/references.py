@@ -7,16 +7,17 @@ from dataclasses import replace
 
 import torch
 
-from gahbench.contracts import Reference, Shape, Truth
+from gahbench.contracts import Dataset, Reference, Shape, Truth
+from gahbench.examples import Examples
 from gahbench.registry import Configured, default_registry
 from gahbench.testing.findings import Finding
-from gahbench.testing.samples import sample_images, sample_noise
+from gahbench.testing.samples import SampleDataset, sample_noise
 
-SHAPE = (1, 32, 32)
+SHAPES: tuple[Shape, ...] = ((1, 32, 32), (3, 32, 32))
 SIGMA = 0.1
 COUNT = 4
 DRAWS = 200
-#: Where references that know the dataset are tried, if they are known there.
+#: Where references that know more than images are tried, if they are known there.
 FAMILIES = ("discs[size=16]", "c-alpha[size=16]")
 
 
@@ -26,11 +27,11 @@ def check_reference(configured: Configured) -> Iterator[Finding]:
     if not isinstance(reference, Reference):
         yield Finding("is a gahbench.Reference", False, f"it is a {type(reference).__name__}")
         return
-    samples = list(_samples(reference))
+    samples = list(_samples(configured))
     if not samples:
         yield Finding("is known on a dataset", None, f"not on {', '.join(FAMILIES)}: nothing to try it on")
         return
-    for truth in samples:
+    for reference, truth in samples:
         noisy = truth.clean + sample_noise(truth.clean, SIGMA)
         denoised = reference.denoise(noisy, SIGMA, truth)
         same = denoised.shape == noisy.shape
@@ -39,7 +40,7 @@ def check_reference(configured: Configured) -> Iterator[Finding]:
         if not same:
             return
         yield Finding("returns finite float32", denoised.dtype == torch.float32 and bool(denoised.isfinite().all()))
-    truth = samples[0]
+    reference, truth = samples[0]
     noisy = truth.clean + sample_noise(truth.clean, SIGMA)
     denoised = reference.denoise(noisy, SIGMA, truth)
     yield Finding("is deterministic", torch.equal(denoised, reference.denoise(noisy, SIGMA, truth)))
@@ -50,6 +51,13 @@ def check_reference(configured: Configured) -> Iterator[Finding]:
         blind = torch.equal(denoised, reference.denoise(noisy, SIGMA, other))
         detail = "" if blind else "it looks at the clean image; its kind must be 'oracle'"
         yield Finding("does not look at the clean image", blind, detail)
+    if reference.kind == "classical":
+        # What it was fitted to it knows from before.
+        blind = torch.equal(denoised, reference.denoise(noisy, SIGMA, replace(truth, dataset=None)))
+        yield Finding("does not look at the dataset", blind, "" if blind else "its kind must be 'optimal' or 'oracle'")
+    notes = reference.notes
+    told = isinstance(notes, tuple) and all(isinstance(note, str) for note in notes)
+    yield Finding("notes are a tuple of texts", told, "" if told else f"{notes!r}")
     if reference.kind == "bound":
         # Its closed form is expected over what its genie is not told, and not of this one image.
         yield _bounds(reference, truth)
@@ -57,18 +65,17 @@ def check_reference(configured: Configured) -> Iterator[Finding]:
         yield _risk(reference, first, float(risk[0]))
 
 
-def _samples(reference: Reference) -> Iterator[Truth]:
-    """Yield images to try it on: grey and colour ones, or those of a family that it is known on."""
-    shapes: tuple[Shape, ...] = (SHAPE, (3, 32, 32))
-    if reference.kind not in ("optimal", "bound"):
-        for shape in shapes:
-            reference.check_shape(shape)
-            yield Truth(sample_images(COUNT, shape))
-        return
-    for family in FAMILIES:
-        dataset = default_registry().create("dataset", family)
+def _samples(configured: Configured) -> Iterator[tuple[Reference, Truth]]:
+    """Yield references, fitted, with images to try them on: grey and colour ones, or those of a family they know."""
+    datasets: list[Dataset] = [SampleDataset(shape) for shape in SHAPES]
+    if configured.build().kind in ("optimal", "bound") or not configured.build().is_known_on(datasets[0]):
+        datasets = [default_registry().create("dataset", family) for family in FAMILIES]
+    for dataset in datasets:
+        reference: Reference = configured.build()
         if reference.is_known_on(dataset):
-            yield Truth(dataset.images("test", COUNT), dataset)
+            reference.check_shape(dataset.shape)
+            reference.fit(Examples(dataset))
+            yield reference, Truth(dataset.images("test", COUNT), dataset)
 
 
 def _bounds(reference: Reference, truth: Truth) -> Finding:

@@ -6,16 +6,39 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from gahbench.contracts import Dataset, Shape, Split
 from gahbench.noise import generator
 
 
-def sample_images(count: int, shape: tuple[int, int, int]) -> Tensor:
-    """Return smooth random images in [0, 1], shape (count, C, H, W)."""
+def sample_images(count: int, shape: Shape, *parts: str) -> Tensor:
+    """Return smooth random images in [0, 1], shape (count, C, H, W); ``parts`` name other draws."""
     channels, height, width = shape
-    coarse = torch.rand(count, channels, 5, 5, generator=generator("data", "checks"))
+    coarse = torch.rand(count, channels, 5, 5, generator=generator("data", "checks", *parts))
     return functional.interpolate(coarse, (height, width), mode="bicubic", align_corners=True).clamp(0, 1)
 
 
 def sample_noise(images: Tensor, sigma: float, draw: int = 0) -> Tensor:
     """Return noise of standard deviation ``sigma`` in the shape of the images."""
     return sigma * torch.randn(images.shape, generator=generator("noise", "checks", draw), dtype=images.dtype)
+
+
+class SampleDataset(Dataset):
+    """A dataset of such images, of any shape, to learn from; splits are independent draws of 256 images each."""
+
+    SIZE = 256
+
+    def __init__(self, shape: Shape) -> None:
+        self._shape = shape
+
+    @property
+    def shape(self) -> Shape:
+        """Shape (C, H, W) of one image."""
+        return self._shape
+
+    def available(self, split: Split) -> int:
+        """Return 256."""
+        return self.SIZE
+
+    def images(self, split: Split, count: int, start: int = 0) -> Tensor:
+        """Return images, shape (count, C, H, W)."""
+        return sample_images(self.SIZE, self.shape, split)[start : start + count]

@@ -1,4 +1,4 @@
-"""Orthonormal wavelets."""
+"""Orthonormal and biorthogonal wavelets."""
 
 from __future__ import annotations
 
@@ -12,24 +12,34 @@ from torch import Tensor
 from gahbench.contracts import Basis, Shape
 from gahbench.errors import suggestion
 
-#: Families that are orthogonal to machine precision; ``dmey`` is so only to about 1e-4.
+#: Families that are orthogonal to machine precision.
 FAMILIES = ("haar", "db", "sym", "coif")
+
+#: Families that are not: ``dmey`` is so only to about 1e-4, as its filter is a truncated one.
+BIORTHOGONAL_FAMILIES = ("bior", "rbio", "dmey")
+
+ACCEPTED = "haar, db1 to db38, sym2 to sym20, coif1 to coif17"
 
 #: Without ``levels``, the approximation does not get smaller than this.
 SMALLEST_APPROXIMATION = 4
 
 
 class Wavelet(Basis):
-    """Orthonormal separable wavelet transform with periodic boundaries.
+    """Separable wavelet transform with periodic boundaries, orthonormal or biorthogonal.
 
     Mallat's pyramid (Mallat 1989) with the filters of PyWavelets; the coefficients are those of
     ``pywt.wavedec2(..., mode="periodization")`` laid out by ``pywt.coeffs_to_array``: approximation at the
     top left, finest details in the right and lower halves.
 
+    The families haar, db, sym and coif are orthonormal. The biorthogonal ones, bior and rbio, and dmey, which is
+    orthogonal only to about 1e-4, are not: their noise has the standard deviations of :meth:`noise_levels`, and
+    synthesis is the exact inverse of analysis. For bior and rbio that is what the dual filters of
+    ``pywt.waverec2`` compute; for dmey it reconstructs exactly where ``pywt.waverec2`` errs by about 1e-3.
+
     Parameters
     ----------
     name
-        An orthogonal wavelet of the families haar, db, sym and coif.
+        A wavelet of PyWavelets: of the families haar, db, sym, coif, bior, rbio, or dmey.
     levels
         How often the sides are halved. By default as often as both sides stay even and the approximation at
         least 4 pixels wide, but at least once. As nothing but the periodic boundary limits the depth, this
@@ -38,7 +48,7 @@ class Wavelet(Basis):
     Raises
     ------
     ValueError
-        If no such orthogonal wavelet exists.
+        If no such wavelet exists.
 
     Examples
     --------
@@ -51,16 +61,17 @@ class Wavelet(Basis):
     always_shown = ("name",)
 
     def __init__(self, name: str = "sym4", levels: int | None = None) -> None:
-        accepted = accepted_names()
+        accepted = accepted_names() + biorthogonal_names()
         if name not in accepted:
             raise ValueError(
-                f"'{name}' is not an orthogonal wavelet{suggestion(name, accepted) or ';'} "
-                "accepted: haar, db1 to db38, sym2 to sym20, coif1 to coif17"
+                f"'{name}' is not a discrete wavelet{suggestion(name, accepted) or ';'} "
+                f"accepted: {ACCEPTED}, {', '.join(biorthogonal_names())}"
             )
         if levels is not None and levels < 1:
             raise ValueError(f"levels={levels}: accepted are 1, 2, ... or null for as many as make sense")
         self.name = name
         self.levels = levels
+        self.orthonormal = name in accepted_names()
 
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ValueError`` for images (C, H, W) whose sides cannot be halved often enough."""
@@ -68,20 +79,34 @@ class Wavelet(Basis):
 
     def analysis(self, images: Tensor) -> Tensor:
         """Return the coefficients, shape (N, C, H, W), in the dtype and on the device of the images."""
-        coefficients = images
-        for height, width in self._sizes(images.shape[-2], images.shape[-1]):
-            rows, columns = self._matrices(height, width, images)
-            block = rows @ coefficients[..., :height, :width] @ columns.T
-            coefficients = _replace_corner(coefficients, block)
+        first, *others = self._sizes(images.shape[-2], images.shape[-1])
+        coefficients = self._one_level(images, *first)
+        for height, width in others:
+            corner = self._one_level(coefficients[..., :height, :width], height, width)
+            coefficients[..., :height, :width] = corner
         return coefficients
 
     def synthesis(self, coefficients: Tensor) -> Tensor:
         """Return the images, shape (N, C, H, W)."""
-        images = coefficients
-        for height, width in reversed(self._sizes(images.shape[-2], images.shape[-1])):
-            rows, columns = self._matrices(height, width, images)
-            images = _replace_corner(images, rows.T @ images[..., :height, :width] @ columns)
-        return images
+        first, *others = self._sizes(coefficients.shape[-2], coefficients.shape[-1])
+        images = coefficients.clone()
+        for height, width in reversed(others):
+            corner = self._one_level_back(images[..., :height, :width], height, width)
+            images[..., :height, :width] = corner
+        return self._one_level_back(images, *first)
+
+    def noise_levels(self, shape: Shape) -> Tensor:
+        """Return the standard deviation of each coefficient of unit white noise: float64, (H, W) or, all 1, ()."""
+        if self.orthonormal:
+            return super().noise_levels(shape)
+        sizes = self._sizes(shape[-2], shape[-1])
+        rows = _composite_norms(self.name, tuple(height for height, _ in sizes))
+        columns = _composite_norms(self.name, tuple(width for _, width in sizes))
+        levels = torch.empty(shape[-2:], dtype=torch.float64)
+        # A level's approximation is the corner that the next level overwrites.
+        for (height, width), down, across in zip(sizes, rows, columns, strict=True):
+            levels[:height, :width] = down[:, None] * across
+        return levels
 
     def bands(self, shape: Shape) -> Tensor:
         """Return labels of shape (H, W): 0 the approximation, then three subbands a level, coarsest first."""
@@ -113,24 +138,42 @@ class Wavelet(Basis):
             height, width = height // 2, width // 2
         return sizes
 
-    def _matrices(self, height: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        return (
-            wavelet_matrix(self.name, height, like.dtype, like.device),
-            wavelet_matrix(self.name, width, like.dtype, like.device),
-        )
+    def _one_level(self, images: Tensor, height: int, width: int) -> Tensor:
+        rows = wavelet_matrix(self.name, height, images.dtype, images.device)
+        columns = wavelet_matrix(self.name, width, images.dtype, images.device)
+        return rows @ images @ columns.T
+
+    def _one_level_back(self, images: Tensor, height: int, width: int) -> Tensor:
+        rows = wavelet_inverse(self.name, height, images.dtype, images.device)
+        columns = wavelet_inverse(self.name, width, images.dtype, images.device)
+        return rows @ images @ columns.T
 
 
 @functools.lru_cache(maxsize=1)
 def accepted_names() -> tuple[str, ...]:
-    """Return the names of all accepted wavelets."""
+    """Return the names of all orthogonal wavelets."""
     return tuple(name for name in pywt.wavelist(kind="discrete") if name.rstrip("0123456789") in FAMILIES)
+
+
+@functools.lru_cache(maxsize=1)
+def biorthogonal_names() -> tuple[str, ...]:
+    """Return the names of all wavelets whose transform is inverted by another than its adjoint."""
+    return tuple(name for name in pywt.wavelist(kind="discrete") if name.rstrip("0123456789.") in BIORTHOGONAL_FAMILIES)
+
+
+def check_orthogonal(name: str) -> None:
+    """Raise ``ValueError``, saying what is accepted, for what is not the name of an orthogonal wavelet."""
+    if name not in accepted_names():
+        raise ValueError(
+            f"'{name}' is not an orthogonal wavelet{suggestion(name, accepted_names()) or ';'} accepted: {ACCEPTED}"
+        )
 
 
 @functools.lru_cache(maxsize=128)
 def wavelet_matrix(
     name: str, size: int, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
 ) -> Tensor:
-    """Return one level of the periodic transform as an orthogonal matrix of shape (size, size).
+    """Return one level of the periodic transform as a matrix of shape (size, size), orthogonal if the wavelet is.
 
     The upper half of the rows computes the approximation, the lower half the details. A matrix product is
     exact for filters of any length, even longer than the signal, and at benchmark sizes as fast as a
@@ -149,11 +192,30 @@ def wavelet_matrix(
     return torch.from_numpy(matrix).to(device=device, dtype=dtype)
 
 
-def _replace_corner(images: Tensor, corner: Tensor) -> Tensor:
-    """Return images whose top left corner is another's."""
-    height, width = corner.shape[-2:]
-    if corner.shape == images.shape:
-        return corner
-    lower = images[..., height:, :]
-    right = images[..., :height, width:]
-    return torch.cat([torch.cat([corner, right], dim=-1), lower], dim=-2)
+@functools.lru_cache(maxsize=128)
+def wavelet_inverse(
+    name: str, size: int, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
+) -> Tensor:
+    """Return the inverse of :func:`wavelet_matrix`, shape (size, size): its transpose where it is orthogonal.
+
+    All accepted wavelets are well conditioned: by at most 4 (the 3.x splines) at any size.
+    """
+    if name in accepted_names():
+        return wavelet_matrix(name, size, dtype, device).T
+    inverse: Tensor = torch.linalg.inv(wavelet_matrix(name, size))
+    return inverse.to(device=device, dtype=dtype)
+
+
+@functools.lru_cache(maxsize=128)
+def _composite_norms(name: str, sizes: tuple[int, ...]) -> tuple[Tensor, ...]:
+    """Return, level by level, the norms of the rows that compute all coefficients of the level from the signal.
+
+    Sizes are those of what is halved, each half of the one before; the norms of a level have its size.
+    """
+    approximation = torch.eye(sizes[0], dtype=torch.float64)
+    norms = []
+    for size in sizes:
+        composite = wavelet_matrix(name, size) @ approximation
+        norms.append(composite.norm(dim=1))
+        approximation = composite[: size // 2]
+    return tuple(norms)

@@ -178,6 +178,11 @@ class CAlpha(Generated):
         found = [self._conditional.wiener(*some, sigma) for some in zip(masks, centred, strict=True)]
         return 0.5 + torch.cat(found).reshape(noisy.shape).to(noisy)
 
+    @property
+    def knows_true_basis(self) -> bool:
+        """Whether the construction is ``exact``."""
+        return self.construction == "exact"
+
     def true_basis(self, split: Split, count: int, start: int = 0) -> TrueBasis | None:
         """Return the eigenvectors of each image's covariance given its contour; ``None`` for the paper's construction.
 

@@ -70,6 +70,11 @@ class Gaussian(Generated):
         trace = sigma**2 * wiener(self.energies).sum().to(noisy.device)
         return Posterior(mean + self.weighted(noisy.double() - mean, wiener), trace.repeat(len(noisy)))
 
+    @property
+    def knows_true_basis(self) -> bool:
+        """The eigenvectors of K are known."""
+        return True
+
     def true_basis(self, split: Split, count: int, start: int = 0) -> TrueBasis:
         """Return the eigenvectors of K, shape (1, d, d), and its eigenvalues: all images share them."""
         return TrueBasis(self.eigenvectors()[None], self.energies[None])

@@ -117,6 +117,11 @@ class Shuffled(Dataset):
         """
         return self.shuffle(self.dataset.genie(self.inverse(noisy), sigma, split, start))
 
+    @property
+    def knows_true_basis(self) -> bool:
+        """Whether the true basis of the plain images is known."""
+        return self.dataset.knows_true_basis
+
     def true_basis(self, split: Split, count: int, start: int = 0) -> TrueBasis | None:
         """Return the true basis of the plain images with its vectors shuffled; ``None`` where it is not known."""
         found = self.dataset.true_basis(split, count, start)

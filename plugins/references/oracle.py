@@ -2,17 +2,70 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Annotated
 
+import torch
 from torch import Tensor
 
-from gahbench.contracts import DenoiserKind, Truth
+from gahbench.contracts import DenoiserKind, Shape, Truth
 from gahbench.parameters import Names
 
 from .shrinkage import Shrinkage
 
 
-class OracleThreshold(Shrinkage):
+class Oracle(Shrinkage):
+    """Multiplies every noisy coefficient by a weight that the clean one decides.
+
+    The weights are best, and the expected error has a closed form, in an orthonormal basis. In a frame or a
+    biorthogonal basis the noise of a coefficient has its own level, which takes the place of sigma; such weights are a
+    good choice, not the best, and the error is measured on noisy images instead. A basis that is adapted to images is
+    adapted to the clean ones, for the least sum of min(c_k^2, sigma^2).
+    """
+
+    kind: DenoiserKind = "oracle"
+
+    @abstractmethod
+    def weights(self, clean: Tensor, levels: Tensor) -> Tensor:
+        """Return the weights of coefficients, given the clean ones and the noise levels of each, broadcastable."""
+
+    @abstractmethod
+    def expected(self, clean: Tensor, sigma: float) -> Tensor:
+        """Return the expected squared error of each coefficient in an orthonormal basis, given the clean ones."""
+
+    def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
+        """Return the denoised images, shape (N, C, H, W)."""
+        shape = _shape(noisy)
+        denoised = []
+        for part, noisy_part in zip(self._parts(truth), noisy.split(self._most(truth)), strict=True):
+            basis = self.basis.adapt_to(part, sigma)
+            levels = sigma * basis.noise_levels(shape).to(noisy)
+            weights = self.weights(basis.analysis(part.clean), levels)
+            denoised.append(basis.synthesis(basis.analysis(noisy_part) * weights))
+        return torch.cat(denoised)
+
+    def risk(self, truth: Truth, sigma: float) -> Tensor | None:
+        """Return the expected mean squared error per pixel of each image, shape (N,), float64.
+
+        ``None`` where the basis is not orthonormal.
+        """
+        if not self.basis.is_orthonormal(_shape(truth.clean)):
+            return None
+        risks = []
+        for part in self._parts(truth):
+            clean = part.clean.double()
+            coefficients = self.basis.adapt_to(Truth(clean, part.dataset, part.split, part.start), sigma)
+            risks.append(self.expected(coefficients.analysis(clean), sigma).flatten(1).mean(1))
+        return torch.cat(risks)
+
+    def _most(self, truth: Truth) -> int:
+        return self.basis.most_images(_shape(truth.clean)) or max(1, len(truth))
+
+    def _parts(self, truth: Truth) -> list[Truth]:
+        return list(truth.batches(self._most(truth)))
+
+
+class OracleThreshold(Oracle):
     """Oracle thresholding: keeps the coefficients whose clean value exceeds the noise, kills the others.
 
     The weights are 1 where |c_k| > sigma and 0 elsewhere, c_k the coefficients of the clean image; the
@@ -22,26 +75,22 @@ class OracleThreshold(Shrinkage):
     Parameters
     ----------
     basis
-        An orthonormal basis.
+        A basis.
     """
-
-    kind: DenoiserKind = "oracle"
 
     def __init__(self, basis: Annotated[str, Names("basis")] = "sym4") -> None:
         super().__init__(basis)
 
-    def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
-        """Return the denoised images, shape (N, C, H, W)."""
-        kept = self.basis.analysis(truth.clean).abs() > sigma
-        return self.basis.synthesis(self.basis.analysis(noisy) * kept)
+    def weights(self, clean: Tensor, levels: Tensor) -> Tensor:
+        """Return 1 where a clean coefficient exceeds its noise level, 0 elsewhere."""
+        return (clean.abs() > levels).to(clean)
 
-    def risk(self, truth: Truth, sigma: float) -> Tensor:
-        """Return the expected mean squared error per pixel of each image, shape (N,), float64."""
-        energy = self.basis.analysis(truth.clean.double()).square()
-        return energy.clamp(max=sigma**2).flatten(1).mean(1)
+    def expected(self, clean: Tensor, sigma: float) -> Tensor:
+        """Return min(c^2, sigma^2)."""
+        return clean.square().clamp(max=sigma**2)
 
 
-class OracleShrink(Shrinkage):
+class OracleShrink(Oracle):
     """Oracle shrinkage: multiplies each coefficient by the best weight for its clean value.
 
     The weights are c_k^2 / (c_k^2 + sigma^2), c_k the coefficients of the clean image; the expected squared
@@ -50,28 +99,22 @@ class OracleShrink(Shrinkage):
     Parameters
     ----------
     basis
-        An orthonormal basis.
+        A basis.
     """
-
-    kind: DenoiserKind = "oracle"
 
     def __init__(self, basis: Annotated[str, Names("basis")] = "sym4") -> None:
         super().__init__(basis)
 
-    def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
-        """Return the denoised images, shape (N, C, H, W)."""
-        weights = shrinkage_weights(self.basis.analysis(truth.clean), sigma)
-        return self.basis.synthesis(self.basis.analysis(noisy) * weights)
+    def weights(self, clean: Tensor, levels: Tensor) -> Tensor:
+        """Return c^2 / (c^2 + sigma^2); without noise every weight is 1."""
+        energy, power = clean.square(), levels.square()
+        return torch.where(power > 0, energy / (energy + power).clamp(min=torch.finfo(clean.dtype).tiny), 1.0)
 
-    def risk(self, truth: Truth, sigma: float) -> Tensor:
-        """Return the expected mean squared error per pixel of each image, shape (N,), float64."""
-        weights = shrinkage_weights(self.basis.analysis(truth.clean.double()), sigma)
-        return sigma**2 * weights.flatten(1).mean(1)
+    def expected(self, clean: Tensor, sigma: float) -> Tensor:
+        """Return sigma^2 c^2 / (c^2 + sigma^2)."""
+        return sigma**2 * self.weights(clean, clean.new_tensor(sigma))
 
 
-def shrinkage_weights(coefficients: Tensor, sigma: float) -> Tensor:
-    """Return c^2 / (c^2 + sigma^2) for the clean coefficients c; without noise every weight is 1."""
-    if sigma == 0:
-        return coefficients.new_ones(()).expand_as(coefficients)
-    energy = coefficients.square()
-    return energy / (energy + sigma**2)
+def _shape(images: Tensor) -> Shape:
+    channels, height, width = images.shape[1:]
+    return (channels, height, width)

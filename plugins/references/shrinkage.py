@@ -15,13 +15,13 @@ class Shrinkage(Reference):
     Parameters
     ----------
     basis
-        Name and parameters of the basis, such as ``wavelet[sym4,levels=3]``.
+        Name and parameters of the basis, such as ``wavelet[sym4,levels=3]``, or the basis itself.
     """
 
     always_shown = ("basis",)
 
-    def __init__(self, basis: str) -> None:
-        self.basis = cast(Basis, default_registry().create("basis", basis))
+    def __init__(self, basis: str | Basis) -> None:
+        self.basis = basis if isinstance(basis, Basis) else cast(Basis, default_registry().create("basis", basis))
 
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ValueError`` for images (C, H, W) that the basis cannot analyse."""

@@ -4,6 +4,7 @@ import torch
 
 from gahbench.contracts import Truth
 from gahbench.registry import default_registry
+from gahbench_plugins.bases.pixel import Pixel
 from gahbench_plugins.datasets.c_alpha import CAlpha
 from gahbench_plugins.references.bayes_shrink import BayesShrink
 
@@ -76,3 +77,41 @@ def test_limits():
     flat = torch.full((1, 1, 16, 16), 0.5)
     for sigma in (0.0, 0.1):
         torch.testing.assert_close(BayesShrink().denoise(flat, sigma, Truth(flat)), flat)
+
+
+@pytest.mark.parametrize("name", ["wavelet[sym4,levels=2]", "dct", "pixel"])
+def test_is_its_definition_band_by_band(name):
+    sigma = 0.1
+    images = noisy(sigma).double().reshape(4, 2, 32, 32)
+    basis = default_registry().create("basis", name)
+    labels = basis.bands((2, 32, 32))
+    expected = basis.analysis(images).clone()
+    for coefficients in expected.flatten(0, 1):
+        for band in labels[labels > 0].unique():
+            values = coefficients[labels == band]
+            signal = max(float(values.square().mean()) - sigma**2, 0) ** 0.5
+            threshold = sigma**2 / signal if signal > 0 else float("inf")
+            coefficients[labels == band] = values.sign() * (values.abs() - threshold).clamp(min=0)
+    shrunk = basis.analysis(BayesShrink(name).denoise(images, sigma, Truth(CLEAN)))
+    torch.testing.assert_close(shrunk, expected, atol=1e-10, rtol=0)
+
+
+def test_frames_shrink_by_the_noise_of_each_coefficient():
+    class Scaled(Pixel):
+        """Pixels times 4 in the left half, a fourth in the right."""
+
+        orthonormal = False
+
+        def noise_levels(self, shape):
+            return torch.tensor([4.0, 0.25], dtype=torch.float64).repeat_interleave(shape[2] // 2)
+
+        def analysis(self, images):
+            return images * self.noise_levels(images.shape[1:]).to(images)
+
+        def synthesis(self, coefficients):
+            return coefficients / self.noise_levels(coefficients.shape[1:]).to(coefficients)
+
+    reference = BayesShrink("pixel")
+    expected = reference.denoise(noisy(0.1), 0.1, Truth(CLEAN))
+    reference.basis = Scaled()
+    assert torch.equal(reference.denoise(noisy(0.1), 0.1, Truth(CLEAN)), expected)

@@ -4,7 +4,6 @@ import torch
 from gahbench.contracts import Basis, Truth
 from gahbench.errors import ParameterError
 from gahbench.registry import default_registry
-from gahbench_plugins.bases.pixel import Pixel
 from gahbench_plugins.datasets.c_alpha import CAlpha
 from gahbench_plugins.references.oracle import OracleShrink, OracleThreshold
 
@@ -76,15 +75,54 @@ def test_batch_is_loop_and_every_channel_counts(oracle):
 
 
 @ORACLES
-def test_shapes_and_bases_are_checked(oracle, monkeypatch):
+def test_shapes_are_checked(oracle):
     assert oracle.kind == "oracle"
     oracle("sym4").check_shape((1, 24, 24))
     with pytest.raises(ValueError, match="even"):
         oracle("sym4").check_shape((1, 25, 25))
-    monkeypatch.setattr(Pixel, "orthonormal", False)
-    assert isinstance(Pixel(), Basis)
-    with pytest.raises(ValueError, match="'pixel' is not orthonormal"):
-        oracle("pixel")
+
+
+@ORACLES
+def test_without_orthonormality_noise_has_its_own_levels_and_no_closed_form(oracle):
+    reference = oracle("wavelet[bior2.2,levels=2]")
+    noisy = CLEAN + 0.1
+    assert reference.risk(Truth(CLEAN), 0.1) is None
+    clean = reference.basis.analysis(CLEAN)
+    levels = 0.1 * reference.basis.noise_levels((1, 16, 16)).float()
+    kept = clean.abs() > levels if oracle is OracleThreshold else clean**2 / (clean**2 + levels**2)
+    expected = reference.basis.synthesis(reference.basis.analysis(noisy) * kept)
+    torch.testing.assert_close(reference.denoise(noisy, 0.1, Truth(CLEAN)), expected)
+
+
+class Turned(Basis):
+    """For each image the pixels, or their signs turned: adapted to whether the image is bright."""
+
+    adaptive = True
+
+    def __init__(self, signs=None):
+        self.signs = signs
+
+    def most_images(self, shape):
+        return 3
+
+    def adapt(self, images, threshold, noisy=False):
+        assert len(images) <= 3
+        return Turned(torch.where(images.mean((1, 2, 3), keepdim=True) > 0.5, -1.0, 1.0))
+
+    def analysis(self, images):
+        return images * self.signs
+
+    synthesis = analysis
+
+
+@ORACLES
+def test_a_basis_is_adapted_to_the_clean_images_in_batches_that_it_can_take(oracle):
+    clean = torch.rand(7, 1, 4, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    noisy = clean + 0.2 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    turned, plain = oracle("pixel"), oracle("pixel")
+    turned.basis = Turned()
+    torch.testing.assert_close(turned.denoise(noisy, 0.2, Truth(clean)), plain.denoise(noisy, 0.2, Truth(clean)))
+    torch.testing.assert_close(turned.risk(Truth(clean), 0.2), plain.risk(Truth(clean), 0.2))
 
 
 def test_basis_is_a_checked_parameter():
@@ -97,3 +135,16 @@ def test_basis_is_a_checked_parameter():
     assert reference.basis.levels == 2
     with pytest.raises(ParameterError):
         registry.configure("reference", "oracle-shrink[wavelet[levels=two]]")
+
+
+@pytest.mark.parametrize("text", ["oracle-shrink[true]", "oracle-shrink[basis=true]", "oracle-shrink['true']"])
+def test_the_basis_that_is_called_true(text):
+    registry = default_registry()
+    configured = registry.configure("reference", text)
+    assert configured.label == configured.text == "oracle-shrink[true]"
+    assert configured.parameters == {"basis": "true"}
+    assert registry.configure("reference", "oracle-shrink", basis=True).label == configured.label
+    assert registry.configure("reference", "oracle-best-basis[bases=[sym4,true]]").parameters["bases"] == (
+        "sym4",
+        "true",
+    )

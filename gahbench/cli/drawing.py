@@ -1,0 +1,123 @@
+"""The commands ``draw rates``, ``draw resolution``, ``draw approximation`` and ``draw geometry``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+app = typer.Typer(
+    help="Draw figures beyond those of a board: rates, approximation errors, what a basis adapts to.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
+
+FolderArgument = Annotated[Path, typer.Argument(help="A results folder.")]
+EntrantsOption = Annotated[
+    list[str] | None,
+    typer.Option("--entrant", "-e", help="Only this entrant, as the board calls it. May be repeated."),
+]
+RateOption = Annotated[
+    str, typer.Option(help="How the window is chosen in which a slope is a rate: rate, with parameters.")
+]
+PluginsOption = Annotated[
+    list[Path] | None,
+    typer.Option("--plugins-dir", "-p", help="A plugin file, or a folder of them. May be repeated."),
+]
+
+
+def _out(default: str) -> typer.models.OptionInfo:
+    option: typer.models.OptionInfo = typer.Option(
+        "--out", "-o", help=f"Figure: .png, .svg or .pdf. [default: {default}]", show_default=False
+    )
+    return option
+
+
+@app.command()
+def rates(
+    folder: FolderArgument,
+    out: Annotated[Path, _out("rates.png")] = Path("rates.png"),
+    entrant: EntrantsOption = None,
+    rate: RateOption = "rate",
+    plugins_dir: PluginsOption = None,
+) -> None:
+    """Output PSNR and local slopes against input PSNR, with the slopes of theory."""
+    from gahbench import api
+    from gahbench.drawing import draw_rates
+
+    _prepare(out, plugins_dir)
+    _save(draw_rates(api.load_results(folder), entrant, rate), out)
+
+
+@app.command()
+def resolution(
+    folder: FolderArgument,
+    out: Annotated[Path, _out("resolution.png")] = Path("resolution.png"),
+    entrant: EntrantsOption = None,
+    rate: RateOption = "rate",
+    plugins_dir: PluginsOption = None,
+) -> None:
+    """Slopes against the size of the images, for datasets that differ in size alone."""
+    from gahbench import api
+    from gahbench.drawing import draw_resolution
+
+    _prepare(out, plugins_dir)
+    _save(draw_resolution(api.load_results(folder), entrant, rate), out)
+
+
+@app.command()
+def approximation(
+    dataset: Annotated[list[str], typer.Argument(help="Datasets, optionally with parameters: name[key=value,...].")],
+    basis: Annotated[
+        list[str] | None, typer.Option("--basis", "-b", help="An orthonormal basis. May be repeated. [default: sym4]")
+    ] = None,
+    images: Annotated[int, typer.Option(min=1, help="How many images are averaged over.")] = 16,
+    out: Annotated[Path, _out("approximation.png")] = Path("approximation.png"),
+    plugins_dir: PluginsOption = None,
+) -> None:
+    """Error of nonlinear approximation against the number of terms."""
+    from gahbench.drawing import draw_approximation
+
+    _prepare(out, plugins_dir)
+    _save(draw_approximation(dataset, basis or ["sym4"], images), out)
+
+
+@app.command()
+def geometry(
+    dataset: Annotated[str, typer.Argument(help="A dataset, optionally with parameters: name[key=value,...].")],
+    basis: Annotated[
+        str, typer.Option("--basis", "-b", help="A bandlet basis, optionally with parameters.")
+    ] = "bandlet",
+    threshold: Annotated[float, typer.Option(min=0, help="Coefficients below it are killed.")] = 0.1,
+    index: Annotated[int, typer.Option(min=0, help="Which test image.")] = 0,
+    noisy: Annotated[bool, typer.Option("--noisy", help="Adapt to the noisy image, of a third of that noise.")] = False,
+    out: Annotated[Path, _out("geometry.png")] = Path("geometry.png"),
+    plugins_dir: PluginsOption = None,
+) -> None:
+    """Squares and directions of bandlets, over the image that they are adapted to."""
+    from gahbench.drawing import draw_geometry
+
+    _prepare(out, plugins_dir)
+    _save(draw_geometry(dataset, basis, threshold, index, noisy=noisy), out)
+
+
+def _prepare(out: Path, plugins_dir: list[Path] | None) -> None:
+    """Load the plugins; what takes long comes after what may be mistyped."""
+    from gahbench.registry import Registry, set_default_registry
+    from gahbench.report.contact_sheet import check_suffix
+
+    check_suffix(out)
+    if plugins_dir:
+        set_default_registry(Registry(tuple(plugins_dir)))
+
+
+def _save(figure: Figure, out: Path) -> None:
+    from gahbench.drawing import save_figure
+
+    save_figure(figure, out)
+    Console().print(f"wrote {out}", markup=False, highlight=False, soft_wrap=True)

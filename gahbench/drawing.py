@@ -1,0 +1,190 @@
+"""Figures beyond a board's own: rates, approximation, and what a basis adapts to."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gahbench.contracts import SPLITS, Basis, Dataset, Split, Truth
+from gahbench.errors import GahbenchError, ParameterError, ResultsError, listing
+from gahbench.registry import default_registry
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from gahbench.results import Results
+
+#: The images of a split that a figure of approximation averages over.
+IMAGES = 16
+#: Thresholds of an approximation, between these, in half octaves.
+THRESHOLDS = tuple(2.0 ** (place / 2) for place in range(-18, 9))
+
+
+def rate_windows(results: Results, rate: str = "rate") -> dict[str, list[float]]:
+    """Return the noise levels of the results at which slopes can be read as rates, by dataset.
+
+    Parameters
+    ----------
+    results
+        The datasets are built anew from their labels, and their test images counted in.
+    rate
+        The metric that chooses, with parameters.
+
+    Returns
+    -------
+    dict
+        Without the datasets that have fewer than two such levels, and those that cannot be built from their labels
+        (their files are elsewhere).
+    """
+    levels = getattr(default_registry().create("metric", rate), "levels", None)
+    if levels is None:
+        raise ParameterError(f"metric '{rate}' chooses no window; accepted: rate, with parameters")
+    windows = {}
+    scores = results.scores[(results.scores["metric"] == "psnr") & (results.scores["split"] == "test")]
+    for label, rows in scores.groupby("dataset", sort=False):
+        try:
+            dataset: Dataset = default_registry().create("dataset", str(label))
+            clean = dataset.images("test", int(rows["image"].max()) + 1)
+            windows[str(label)] = levels(clean, rows["sigma"].dropna().unique().tolist())
+        except (GahbenchError, ValueError):
+            continue
+    return windows
+
+
+def draw_rates(results: Results, entrants: Sequence[str] | None = None, rate: str = "rate") -> Figure:
+    """Draw output PSNR and local slopes against input PSNR (:func:`gahbench.report.rates.rates_figure`)."""
+    from gahbench.report.rates import rates_figure
+
+    return rates_figure(results, rate_windows(results, rate), entrants)
+
+
+def draw_resolution(results: Results, entrants: Sequence[str] | None = None, rate: str = "rate") -> Figure:
+    """Draw slopes against the size of the images (:func:`gahbench.report.rates.resolution_figure`)."""
+    from gahbench.report.rates import resolution_figure
+
+    return resolution_figure(results, rate_windows(results, rate), entrants)
+
+
+def draw_approximation(
+    datasets: Sequence[str], bases: Sequence[str], images: int = IMAGES, split: str = "test"
+) -> Figure:
+    """Draw the error of nonlinear approximation against the number of terms, a panel for each dataset.
+
+    Parameters
+    ----------
+    datasets, bases
+        Names, with parameters; bases must be orthonormal.
+    images
+        How many images are averaged over.
+    split
+        Of which split.
+
+    Raises
+    ------
+    GahbenchError
+        If a name or a parameter is not accepted, there are too few images, or a basis is not orthonormal or does not
+        exist on a dataset.
+    """
+    from gahbench.approximation import approximate
+    from gahbench.examples import Examples
+    from gahbench.report.approximation import approximation_figure
+
+    registry = default_registry()
+    panels: dict[str, dict[str, Any]] = {}
+    slopes: dict[str, float] = {}
+    for name in datasets:
+        configured = registry.configure("dataset", name)
+        dataset: Dataset = configured.build()
+        truth = Truth(dataset.images(_split(split), images), dataset, _split(split))
+        slope = dataset.optimum.slope
+        slopes[configured.label] = np.nan if slope is None else slope
+        curves = panels.setdefault(configured.label, {})
+        for described in bases:
+            found = registry.configure("basis", described)
+            basis: Basis = found.build()
+            try:
+                basis.check_shape(dataset.shape)
+                if not basis.is_known_on(dataset):
+                    raise ParameterError("it does not exist there")
+                basis.fit(Examples(dataset))
+                curves[found.label] = approximate(basis, truth, THRESHOLDS)
+            except (ValueError, ParameterError) as error:
+                raise ParameterError(f"{found.where} on {configured.label}: {error}") from error
+    return approximation_figure(panels, slopes)
+
+
+def draw_geometry(
+    dataset: str,
+    basis: str = "bandlet",
+    threshold: float = 0.1,
+    index: int = 0,
+    split: str = "test",
+    noisy: bool = False,
+    sigma: float | None = None,
+) -> Figure:
+    """Draw the squares and directions that a bandlet basis chooses, over the image.
+
+    Parameters
+    ----------
+    dataset, basis
+        Names, with parameters.
+    threshold
+        Coefficients below it are killed: the noise level for an oracle, some three times it in practice.
+    index, split
+        Which image.
+    noisy
+        Whether the basis is adapted to the noisy image, at noise level ``sigma``, which is a third of the threshold by
+        default.
+
+    Raises
+    ------
+    GahbenchError
+        If a name or a parameter is not accepted, or the basis has no geometry.
+    """
+    from gahbench.noise import evaluation_noise
+    from gahbench.report.geometry import figure
+
+    registry = default_registry()
+    images: Dataset = registry.create("dataset", dataset)
+    found = registry.configure("basis", basis)
+    geometry_of = getattr(found.build(), "geometry", None)
+    if geometry_of is None:
+        raise ParameterError(f"{found.where}: has no geometry to draw; accepted are bandlets")
+    image = images.images(_split(split), 1, index)
+    if noisy:
+        level = threshold / 3 if sigma is None else sigma
+        image = image + evaluation_noise(index + 1, images.shape, level, 0, split)[index:]
+    return figure(image[0], geometry_of(image[0], threshold, noisy))
+
+
+def save_figure(drawing: Figure, file: Path) -> None:
+    """Write a figure as ``.png``, ``.svg`` or ``.pdf``; equal figures give equal files.
+
+    Raises
+    ------
+    ParameterError
+        If the suffix is another.
+    """
+    from gahbench.report.contact_sheet import FORMATS, check_suffix
+    from gahbench.report.figures import context
+
+    check_suffix(file)
+    suffix = file.suffix.lower()
+    buffer = io.BytesIO()
+    with context():
+        drawing.savefig(buffer, format=suffix.lstrip("."), metadata=FORMATS[suffix], bbox_inches="tight")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(buffer.getvalue())
+    except OSError as error:
+        raise ResultsError(f"{file}: cannot be written ({error.strerror})") from error
+
+
+def _split(name: str) -> Split:
+    if name not in SPLITS:
+        raise ParameterError(f"unknown split '{name}'; accepted: {listing(SPLITS)}")
+    return name

@@ -1,0 +1,101 @@
+"""Nonlinear approximation as a figure: error against the number of terms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gahbench.report.cells import folded
+from gahbench.report.figures import GREY, context, looks
+from gahbench.statistics import bootstrap_means, interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from gahbench.approximation import Approximation
+
+Array = NDArray[np.float64]
+_LABEL = 30
+
+
+def approximation_figure(panels: Mapping[str, Mapping[str, Approximation]], slopes: Mapping[str, float]) -> Figure:
+    """Draw the error against the number of terms, log-log, a panel for each dataset and a curve for each basis.
+
+    Terms and errors are means over the images at equal thresholds; bands are 95 % bootstrap intervals of the errors.
+    Grey lines fall as M^-1, as wavelets do on images with edges, and as M^-alpha of the dataset's optimal slope
+    alpha/(alpha+1).
+
+    Parameters
+    ----------
+    panels
+        By dataset and basis.
+    slopes
+        Optimal slope of each dataset; NaN, or absent, where it is not known.
+    """
+    import seaborn
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
+    with context():
+        styles = looks(names, dict.fromkeys(names, "classical"))
+        drawing = Figure(figsize=(3.2 * len(panels) + 2.0, 3.5), layout="constrained")
+        axes = drawing.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+        for ax, (dataset, curves) in zip(axes, panels.items(), strict=True):
+            for name, curve in curves.items():
+                terms, errors = curve.terms.mean(1), curve.errors.mean(1)
+                shown = (terms >= 1) & (errors > 0)
+                ax.plot(terms[shown], errors[shown], label=folded(name, _LABEL), **styles[name])
+                if curve.errors.shape[1] > 1:
+                    low, high = interval(bootstrap_means(curve.errors[:, None, :]))
+                    ax.fill_between(
+                        terms[shown], low[shown], high[shown], color=styles[name]["color"], alpha=0.15, linewidth=0
+                    )
+            slope = slopes.get(dataset, math.nan)
+            best = next(iter(curves.values()))
+            _falls(ax, best.terms.mean(1), best.errors.mean(1), slope)
+            ax.set_xscale("log")
+            ax.set_yscale("log")
+            ax.set_xlabel("terms per image")
+            ax.set_title(folded(dataset, 36), loc="left")
+            seaborn.despine(ax=ax)
+        # Lines of theory must not stretch the axis beyond what was measured.
+        shown_errors = [
+            curve.errors.mean(1)[(curve.terms.mean(1) >= 1) & (curve.errors.mean(1) > 0)]
+            for curves in panels.values()
+            for curve in curves.values()
+        ]
+        measured = np.concatenate([*shown_errors, [np.nan]])
+        if np.isfinite(measured).any():
+            axes[0].set_ylim(np.nanmin(measured) / 2, np.nanmax(measured) * 2)
+        axes[0].set_ylabel("squared error per pixel")
+        found = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+        drawing.legend(list(found.values()), list(found), loc="outside right upper", frameon=False, handlelength=2.8)
+    return drawing
+
+
+def _falls(ax: Axes, terms: Array, errors: Array, slope: float) -> None:
+    """Draw lines of theory through the middle of a curve."""
+    inside = np.flatnonzero((terms >= 1) & (errors > 0))
+    if not len(inside):
+        return
+    middle = inside[len(inside) // 2]
+    span = np.array([terms[inside[0]], terms[inside[-1]]])
+    exponents = {1.0: ":"}
+    if not math.isnan(slope) and 0 < slope < 1:
+        exponents[round(slope / (1 - slope), 6)] = "--"
+    for exponent, dashes in exponents.items():
+        heights = errors[middle] * (span / terms[middle]) ** -exponent
+        ax.plot(
+            span,
+            heights,
+            linestyle=dashes,
+            color=GREY,
+            linewidth=0.9,
+            zorder=1,
+            label=f"falls as $M^{{-{exponent:g}}}$",
+        )

@@ -1,0 +1,247 @@
+"""Rates as figures: curves and their local slopes against theory, and the slope against the resolution."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gahbench.errors import ParameterError, ResultsError, listing
+from gahbench.leaderboard import psnr_cube
+from gahbench.rates import fit_slope, input_psnr, local_slopes
+from gahbench.report.cells import folded
+from gahbench.report.figures import GREY, context, looks
+from gahbench.spec import format_value, parse_spec
+from gahbench.statistics import bootstrap_means, interval, means
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from gahbench.results import Results
+    from gahbench.scorecube import ScoreCube
+
+Array = NDArray[np.float64]
+
+#: What wavelets cannot exceed on images with edges, however regular.
+WAVELET_SLOPE = 0.5
+_WINDOW = "0.93"
+_LABEL = 34
+
+
+@dataclass(frozen=True)
+class _Curve:
+    """A mean with its interval: three arrays of one shape."""
+
+    middle: Array
+    low: Array
+    high: Array
+
+    @classmethod
+    def of(cls, middle: Array, draws: Array) -> _Curve:
+        return cls(middle, *interval(draws))
+
+
+def rates_figure(
+    results: Results, windows: Mapping[str, Sequence[float]], entrants: Sequence[str] | None = None
+) -> Figure:
+    """Draw output PSNR, and below it the local slope, against input PSNR, a column for each dataset.
+
+    Bands are 95 % bootstrap intervals over images. Dashed grey lines have the dataset's optimal slope, dotted ones
+    slope 1/2; the window in which slopes can be read as rates is shaded.
+
+    Parameters
+    ----------
+    results
+        Of a suite with at least two noise levels.
+    windows
+        Noise levels in the window of each dataset (:func:`gahbench.rates.rate_window`); a dataset may lack one.
+    entrants
+        Which to draw; all of them by default.
+
+    Raises
+    ------
+    ResultsError
+        If there is no dataset with two noise levels.
+    ParameterError
+        If an entrant is not in the results.
+    """
+    import seaborn
+    from matplotlib.figure import Figure
+
+    chosen = _chosen(results, entrants)
+    cubes = {name: cube for name, cube in _cubes(results).items() if len(cube.sigmas) > 1}
+    if not cubes:
+        raise ResultsError(f"results of suite '{results.suite}' have no dataset with at least two noise levels")
+    slopes = dict(zip(results.datasets["dataset"], results.datasets["slope"], strict=True))
+    with context():
+        styles = looks(results.entrants, _kinds(results))
+        labels = {entrant: folded(entrant, _LABEL) for entrant in chosen}
+        drawing = Figure(figsize=(2.9 * len(cubes) + 2.4, 5.6), layout="constrained")
+        axes = drawing.subplots(2, len(cubes), squeeze=False, sharex="col", sharey="row")
+        for column, (dataset, cube) in enumerate(cubes.items()):
+            upper, lower = axes[:, column]
+            x = input_psnr(cube.sigmas)
+            middle, draws = means(cube.values), bootstrap_means(cube.values)
+            for entrant in (label for label in chosen if label in cube.entrants):
+                at = cube.entrants.index(entrant)
+                _band(upper, x, _Curve.of(middle[at], draws[:, at]), labels[entrant], styles[entrant])
+                local = _Curve.of(local_slopes(x, middle[at]), local_slopes(x, draws[:, at]))
+                _band(lower, x, local, labels[entrant], styles[entrant])
+            if len(window := input_psnr(windows.get(dataset, ()))):
+                for ax in (upper, lower):
+                    ax.axvspan(window.min(), window.max(), color=_WINDOW, linewidth=0, zorder=0)
+            _theory(upper, lower, x, slopes.get(dataset, math.nan))
+            upper.set_title(folded(dataset, 36), loc="left")
+            lower.set_xlabel("input PSNR (dB)")
+        axes[0, 0].set_ylabel("output PSNR (dB)")
+        axes[1, 0].set_ylabel("local slope (dB per dB)")
+        axes[1, 0].set_ylim(0, 1.1)
+        for ax in axes.flat:
+            seaborn.despine(ax=ax)
+        _legend(drawing, list(axes.flat))
+    return drawing
+
+
+def resolution_figure(
+    results: Results, windows: Mapping[str, Sequence[float]], entrants: Sequence[str] | None = None
+) -> Figure:
+    """Draw the slope within the window against the size of the images, a panel for each family of datasets.
+
+    Datasets that differ by their parameter ``size`` alone make a family. Bars are 95 % bootstrap intervals over images;
+    the lines are slope 1/2 and the optimal one.
+
+    Parameters
+    ----------
+    results, windows, entrants
+        As for :func:`rates_figure`; a dataset whose window holds fewer than two noise levels has no slope.
+
+    Raises
+    ------
+    ResultsError
+        If no family has a slope at two sizes or more.
+    ParameterError
+        If an entrant is not in the results.
+    """
+    import seaborn
+    from matplotlib.figure import Figure
+
+    chosen = _chosen(results, entrants)
+    families = _families(results, windows)
+    if not families:
+        raise ResultsError(
+            f"results of suite '{results.suite}' have no datasets that differ in their 'size' alone and have a rate at "
+            "two sizes or more"
+        )
+    slopes = dict(zip(results.datasets["dataset"], results.datasets["slope"], strict=True))
+    with context():
+        styles = looks(results.entrants, _kinds(results))
+        drawing = Figure(figsize=(3.6 * len(families) + 2.4, 3.6), layout="constrained")
+        axes = drawing.subplots(1, len(families), squeeze=False, sharey=True)[0]
+        for ax, (family, members) in zip(axes, families.items(), strict=True):
+            for place, entrant in enumerate(chosen):
+                found = _slopes(results, members, windows, entrant)
+                if not found:
+                    continue
+                sizes = np.array(list(found))
+                middle, low, high = np.array(list(found.values())).T
+                # Side by side, so that intervals do not hide each other.
+                x = sizes * 2.0 ** (0.06 * (place - (len(chosen) - 1) / 2))
+                ax.errorbar(x, middle, [middle - low, high - middle], label=folded(entrant, _LABEL), **styles[entrant])
+            theory = slopes.get(next(iter(members.values())), math.nan)
+            _levels(ax, theory)
+            ax.set_xscale("log", base=2)
+            ax.set_xticks(list(members), [str(size) for size in members])
+            ax.minorticks_off()
+            ax.set_xlabel("side of the images (pixels)")
+            ax.set_title(folded(family, 40), loc="left")
+            seaborn.despine(ax=ax)
+        axes[0].set_ylabel("slope in the window (dB per dB)")
+        _legend(drawing, list(axes))
+    return drawing
+
+
+def _families(results: Results, windows: Mapping[str, Sequence[float]]) -> dict[str, dict[int, str]]:
+    """Return the datasets of each family by their size, families by the label without it."""
+    families: dict[str, dict[int, str]] = {}
+    for dataset in map(str, results.datasets["dataset"]):
+        spec = parse_spec(dataset)
+        size = spec.keywords.get("size")
+        if isinstance(size, int) and len(windows.get(dataset, ())) > 1:
+            others = [f"{name}={format_value(value)}" for name, value in spec.keywords.items() if name != "size"]
+            written = ",".join([*map(format_value, spec.positional), *others])
+            families.setdefault(f"{spec.name}[{written}]" if written else spec.name, {})[size] = dataset
+    return {name: dict(sorted(members.items())) for name, members in families.items() if len(members) > 1}
+
+
+def _slopes(
+    results: Results, members: Mapping[int, str], windows: Mapping[str, Sequence[float]], entrant: str
+) -> dict[int, tuple[float, float, float]]:
+    """Return the slope of an entrant in each dataset's window, with its interval, by size."""
+    found = {}
+    for size, dataset in members.items():
+        cube = psnr_cube(results, dataset)
+        inside = [place for place, sigma in enumerate(cube.sigmas) if sigma in windows[dataset]]
+        if entrant not in cube.entrants or len(inside) < 2:
+            continue
+        at = cube.entrants.index(entrant)
+        x, values = input_psnr(cube.sigmas)[inside], cube.values[at, inside]
+        low, high = interval(fit_slope(x, bootstrap_means(values)))
+        found[size] = (float(fit_slope(x, means(values))), float(low), float(high))
+    return found
+
+
+def _cubes(results: Results) -> dict[str, ScoreCube]:
+    cubes = {str(dataset): psnr_cube(results, str(dataset)) for dataset in results.datasets["dataset"]}
+    return {dataset: cube for dataset, cube in cubes.items() if cube.entrants}
+
+
+def _chosen(results: Results, entrants: Sequence[str] | None) -> list[str]:
+    if unknown := [entrant for entrant in entrants or () if entrant not in results.entrants]:
+        raise ParameterError(
+            f"entrants {listing(unknown)} are not in the results; accepted: {listing(results.entrants)}"
+        )
+    return list(entrants or results.entrants)
+
+
+def _kinds(results: Results) -> dict[str, str]:
+    rows = results.scores[["entrant", "kind"]].drop_duplicates()
+    return dict(zip(rows["entrant"], rows["kind"], strict=True))
+
+
+def _band(ax: Axes, x: Array, curve: _Curve, label: str, look: dict[str, Any]) -> None:
+    ax.plot(x, curve.middle, label=label, **look)
+    if np.isfinite(curve.low).any():
+        ax.fill_between(x, curve.low, curve.high, color=look["color"], alpha=0.15, linewidth=0)
+
+
+def _theory(upper: Axes, lower: Axes, x: Array, slope: float) -> None:
+    """Draw lines of slope 1/2 and of the optimal slope, through the best curve's middle above, across below."""
+    curves = [np.asarray(line.get_ydata(), dtype=np.float64) for line in upper.get_lines()]
+    pivot = float(x[len(x) // 2])
+    height = max(float(curve[len(x) // 2]) for curve in curves)
+    for value, dashes in ((WAVELET_SLOPE, ":"), (slope, "--")):
+        if not math.isnan(value):
+            upper.plot(x, height + value * (x - pivot), linestyle=dashes, color=GREY, linewidth=0.9, zorder=1)
+    _levels(lower, slope)
+
+
+def _levels(ax: Axes, slope: float) -> None:
+    """Draw slope 1/2 and the optimal slope across a panel."""
+    for value, dashes, name in ((WAVELET_SLOPE, ":", "½"), (slope, "--", "optimal")):
+        if not math.isnan(value) and (name != "optimal" or value != WAVELET_SLOPE):
+            ax.axhline(value, linestyle=dashes, color=GREY, linewidth=0.9, zorder=1)
+            text = name if name == "½" else f"optimal {value:.2f}"
+            ax.text(
+                0.01, value, text, transform=ax.get_yaxis_transform(), color=GREY, fontsize=7.5, va="bottom", ha="left"
+            )
+
+
+def _legend(drawing: Figure, axes: Sequence[Axes]) -> None:
+    """Put one legend beside the panels, with every entrant that is in any of them."""
+    found = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    drawing.legend(list(found.values()), list(found), loc="outside right upper", frameon=False, handlelength=2.8)

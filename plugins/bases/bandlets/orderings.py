@@ -1,0 +1,89 @@
+"""The directions of a square grid, each an order in which to visit its samples."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Orderings:
+    """Orders in which to visit the samples of a square, one for each direction.
+
+    Parameters
+    ----------
+    angles
+        Of the directions, in degrees from 0 to 180, counter-clockwise from the rows of the grid: along 0 a contour is
+        horizontal, along 45 it rises to the right, along 90 it is vertical.
+    samples
+        Int64, shape (D, side^2): for each direction the samples, numbered row by row, by their coordinate across it.
+    """
+
+    angles: tuple[float, ...]
+    samples: Tensor
+
+    def __len__(self) -> int:
+        return len(self.angles)
+
+
+@functools.lru_cache(maxsize=16)
+def orderings(side: int, most: int | None = None) -> Orderings:
+    """Return the distinct orderings of a square of ``side`` samples a side, by their coordinate across a direction.
+
+    Two samples swap places only where the direction passes that of the line through them. The directions of
+    such lines are integer vectors with entries below the side; between two neighbours of them all directions give one
+    ordering. An ordering and its reverse count as one. Sides 2, 4, 8 and 16 have 4, 16, 72 and 288 orderings.
+
+    A direction along which samples lie in rows leaves those of a row tied. Its ordering is then that of its
+    neighbours on either side, which visit a row from one end to the other.
+
+    Parameters
+    ----------
+    side
+        At least 2.
+    most
+        At most so many: those of the directions at the middles of ``most`` equal arcs. ``None`` for all.
+    """
+    lines = _lines(side)
+    bounds = [math.atan2(up, right) for right, up in lines] + [math.pi]
+    arcs = list(range(len(lines)))
+    if most is not None and most < len(lines):
+        middles = (np.arange(most) + 0.5) * (math.pi / most)
+        arcs = sorted(set((np.searchsorted(bounds, middles, side="right") - 1).tolist()))
+    return Orderings(
+        angles=tuple(math.degrees((bounds[arc] + bounds[arc + 1]) / 2) for arc in arcs),
+        samples=torch.stack([_ordering(side, *_between(lines, arc)) for arc in arcs]),
+    )
+
+
+def _lines(side: int) -> list[tuple[int, int]]:
+    """Return the directions (right, up) of lines through two samples, by their angle from 0 to below 180 degrees."""
+    entries = range(1 - side, side)
+    primitive = [
+        (right, up) for right in entries for up in range(side) if math.gcd(right, up) == 1 and (up > 0 or right > 0)
+    ]
+    return sorted(primitive, key=lambda vector: math.atan2(vector[1], vector[0]))
+
+
+def _between(lines: list[tuple[int, int]], arc: int) -> tuple[int, int]:
+    """Return the sum of the vectors at both ends of an arc: no two samples lie along it.
+
+    Neighbours in a list of all primitive vectors up to a size have as their sum a primitive vector beyond it, as in
+    Farey sequences.
+    """
+    right, up = lines[arc]
+    # The last arc ends at 180 degrees.
+    next_right, next_up = lines[arc + 1] if arc + 1 < len(lines) else (-1, 0)
+    return right + next_right, up + next_up
+
+
+def _ordering(side: int, right: int, up: int) -> Tensor:
+    """Return the samples by their integer coordinate across a direction, from above."""
+    rows, columns = torch.arange(side)[:, None], torch.arange(side)[None, :]
+    across = right * rows + up * columns
+    return across.flatten().argsort()

@@ -1,0 +1,68 @@
+"""What becomes of white noise when an image is padded before a wavelet transform."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..wavelet import wavelet_matrix
+
+
+def padded_size(height: int, width: int, levels: int | None, deepest: int = 4, smallest: int = 4) -> tuple[int, int]:
+    """Return the size to which images are padded: the least that can be halved ``levels`` times.
+
+    Without ``levels``, even sides stay as they are; otherwise they are padded so that they can be halved ``deepest``
+    times, or less often where the shorter side would fall below ``smallest``, but at least once.
+    """
+    if levels is None:
+        if height % 2 == width % 2 == 0:
+            return height, width
+        levels = 1
+        while levels < deepest and min(height, width) >> (levels + 1) >= smallest:
+            levels += 1
+    multiple = 1 << levels
+    return -(-height // multiple) * multiple, -(-width // multiple) * multiple
+
+
+def padded_noise(wavelet: str, levels: int, size: tuple[int, int], padded: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Return what the wavelet coefficients of padded images make of white noise.
+
+    Parameters
+    ----------
+    wavelet
+        Name of an orthogonal wavelet.
+    levels
+        How often the padded sides are halved.
+    size, padded
+        Height and width before padding, by repeating the last row and column, and after.
+
+    Returns
+    -------
+    deviations
+        Standard deviation of each coefficient of white noise of standard deviation 1, float64, shape ``padded``.
+    untouched
+        Where no padded pixel plays a part, bool: there the noise stays white. Same shape.
+    """
+    rows = _axis(wavelet, levels, size[0], padded[0])
+    columns = _axis(wavelet, levels, size[1], padded[1])
+    deviations = torch.ones(padded, dtype=torch.float64)
+    untouched = torch.ones(padded, dtype=torch.bool)
+    for level in range(levels):
+        height, width = padded[0] >> level, padded[1] >> level
+        (down, clear_down), (across, clear_across) = rows[level], columns[level]
+        deviations[:height, :width] = down[:, None] * across[None, :]
+        untouched[:height, :width] = clear_down[:, None] & clear_across[None, :]
+    return deviations, untouched
+
+
+def _axis(wavelet: str, levels: int, size: int, padded: int) -> list[tuple[Tensor, Tensor]]:
+    """Return deviations, and what is untouched, along one side: approximation and details at each level."""
+    padding = torch.zeros(padded, size, dtype=torch.float64)
+    padding[torch.arange(padded), torch.arange(padded).clamp(max=size - 1)] = 1
+    approximation = torch.eye(padded, dtype=torch.float64)
+    found = []
+    for level in range(levels):
+        both = wavelet_matrix(wavelet, padded >> level) @ approximation
+        found.append(((both @ padding).norm(dim=1), (both[:, size:].abs() < 1e-12).all(dim=1)))
+        approximation = both[: len(both) // 2]
+    return found

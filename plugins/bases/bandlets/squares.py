@@ -1,0 +1,80 @@
+"""The dyadic squares that subbands can be cut into."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Squares:
+    """All squares of one side, in all subbands.
+
+    Parameters
+    ----------
+    side
+        In samples.
+    places
+        Of their upper left corners in the array of all coefficients, int64, shape (S, 2): row and column.
+    samples
+        Of each square, row by row, their numbers in the flattened array, int64, shape (S, side^2).
+    quarters
+        Of each square, the numbers of its quarters among the squares of half the side, int64, shape (S, 4); shape
+        (S, 0) for the smallest squares.
+    """
+
+    side: int
+    places: Tensor
+    samples: Tensor
+    quarters: Tensor
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+
+def dyadic_squares(bands: Tensor, usable: Tensor, sides: Sequence[int]) -> tuple[Squares, ...]:
+    """Return the squares that lie whole within one subband and hold nothing but usable samples.
+
+    A larger square that would reach beyond is no square, so that its quarters, where they are, stand alone: subbands
+    of all sizes are cut as far as they go.
+
+    Parameters
+    ----------
+    bands
+        Labels of the coefficients, shape (H, W); every label above 0 fills a rectangle.
+    usable
+        Bool, shape (H, W).
+    sides
+        From the smallest on, each twice the one before.
+    """
+    labels = sorted(set(bands.flatten().tolist()) - {0})
+    levels: list[Squares] = []
+    for side in sides:
+        places = torch.cat([_places(bands == label, usable, side) for label in labels])
+        quarters = _quarters(places, levels[-1]) if levels else places.new_empty((len(places), 0))
+        offsets = (torch.arange(side)[:, None] * bands.shape[1] + torch.arange(side)[None, :]).flatten()
+        samples = (places[:, 0] * bands.shape[1] + places[:, 1])[:, None] + offsets
+        levels.append(Squares(side, places, samples, quarters))
+    return tuple(levels)
+
+
+def _places(band: Tensor, usable: Tensor, side: int) -> Tensor:
+    """Return the corners of the squares of a subband."""
+    rows, columns = band.nonzero().T
+    top, left = int(rows.min()), int(columns.min())
+    height, width = int(rows.max()) + 1 - top, int(columns.max()) + 1 - left
+    down, across = height // side, width // side
+    within = usable[top : top + down * side, left : left + across * side]
+    whole = within.reshape(down, side, across, side).all(dim=3).all(dim=1)
+    return whole.nonzero() * side + torch.tensor([top, left])
+
+
+def _quarters(places: Tensor, smaller: Squares) -> Tensor:
+    half = smaller.side
+    corners = places[:, None, :] + half * torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]])
+    numbers = {place: number for number, place in enumerate(map(tuple, smaller.places.tolist()))}
+    found = [[numbers[tuple(corner)] for corner in square] for square in corners.tolist()]
+    return torch.tensor(found, dtype=torch.long).reshape(-1, 4)

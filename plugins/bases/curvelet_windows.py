@@ -1,0 +1,108 @@
+"""The windows of curvelets, ready to be applied to a batch of spectra."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+#: Values of a window below it, of at most 1, are left out.
+NEGLIGIBLE = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Fan:
+    """Windows of one scale, side by side, whose curvelets are sampled on grids of one size.
+
+    Parameters
+    ----------
+    sources
+        Shape (windows, h w): which frequency of the image, flattened, goes to each frequency of a curvelet's grid.
+    values
+        What it is multiplied by, in the same shape; 0 outside of the window.
+    size
+        Size (h, w) of a curvelet's grid.
+    deviations
+        Shape (1 or 2, windows): standard deviation of the real parts of curvelets of unit white noise and, where they
+        are complex, of the imaginary parts.
+    scale
+        The scale, 0 the coarse one, whose single window is symmetric and so gives real coefficients.
+    """
+
+    sources: Tensor
+    values: Tensor
+    size: tuple[int, int]
+    deviations: Tensor
+    scale: int
+
+
+@functools.lru_cache(maxsize=16)
+def fans(
+    height: int,
+    width: int,
+    scales: int,
+    wedges: int,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str = "cpu",
+) -> tuple[Fan, ...]:
+    """Return all windows for images of a size, coarse to fine.
+
+    Spectra are unitary ones: a curvelet's grid is the inverse unitary FFT of ``spectrum[sources] * values``. Windows of
+    finer scales cover half of the plane, and the sum of squares of all windows is such that the real and imaginary
+    parts together keep the energy of a real image.
+    """
+    transform = importlib.import_module("curvelets.numpy").UDCT(
+        shape=(height, width), num_scales=scales, wedges_per_direction=wedges, window_threshold=NEGLIGIBLE
+    )
+    rows, columns = np.divmod(np.arange(height * width), width)
+    opposite = -rows % height * width + -columns % width
+    power = np.zeros(height * width)
+    found = []
+    for scale, directions in enumerate(transform.windows):
+        for windows, decimation in zip(directions, transform.decimation_ratios[scale], strict=True):
+            size = (height // int(decimation[0]), width // int(decimation[1]))
+            sources = np.zeros((len(windows), size[0] * size[1]), dtype=np.int64)
+            values = np.zeros(sources.shape)
+            for window, its_sources, its_values in zip(windows, sources, values, strict=True):
+                # In ascending order: of two frequencies that would alias the larger value, put there last, stays.
+                order = np.argsort(window.values)
+                frequencies = window.indices[order]
+                places = rows[frequencies] % size[0] * size[1] + columns[frequencies] % size[1]
+                its_sources[places] = frequencies
+                its_values[places] = window.values[order] * (1 if scale == 0 else np.sqrt(2))
+            np.add.at(power, sources, values**2)
+            found.append((scale, size, sources, values))
+    # The real and imaginary parts see a frequency and its opposite alike; the window of scale 0 is symmetric.
+    root = np.sqrt((power + power[opposite]) / 2)
+    return tuple(
+        Fan(
+            torch.from_numpy(sources).to(device),
+            torch.from_numpy(values / root[sources]).to(device=device, dtype=dtype),
+            size,
+            _deviations(sources, values / root[sources], opposite, complex_valued=scale > 0),
+            scale,
+        )
+        for scale, size, sources, values in found
+    )
+
+
+def _deviations(sources: Integers, values: Floats, opposite: Integers, complex_valued: bool) -> Tensor:
+    """Return the standard deviations of the real and, if there are any, imaginary parts for unit white noise.
+
+    Those of curvelets c are the roots of (p + q) / 2 and (p - q) / 2, with the power p = E|c|^2 and the pseudo-variance
+    q = E[c^2]: the same all over the grid, real, and 0 unless a window has a frequency as well as its opposite.
+    """
+    dense = np.zeros((len(sources), len(opposite)))
+    np.add.at(dense, (np.arange(len(sources))[:, None], sources), values)
+    power = (dense**2).sum(1) / sources.shape[1]
+    pseudo = (dense * dense[:, opposite]).sum(1) / sources.shape[1]
+    parts = [power + pseudo, power - pseudo] if complex_valued else [power + pseudo]
+    return torch.from_numpy(np.sqrt(np.stack(parts) / 2))

@@ -1,0 +1,103 @@
+"""Bases of eigenvectors of a graph on the pixels of an image."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from gahbench.contracts import Basis, Shape
+from gahbench.errors import BasisError
+
+from .matrices import LARGEST, Matrices, most_matrices
+
+
+class GraphBasis(Basis):
+    """Base of bases that are the eigenvectors, lowest first, of the Laplacian L = D - W of a graph on the pixels.
+
+    An author gives L. Pixels are joined where they are alike, so that eigenvectors oscillate inside regions and not
+    across contours. The first is constant, as rows of L sum to zero. The channels of an image share its graph, and each
+    is transformed in it. Where eigenvalues are equal, as on flat or symmetric images, any vectors of their eigenspaces
+    will do: they are those that LAPACK finds, always the same for the same image.
+
+    It is the graph of what it is adapted to: adapted to noisy images it joins pixels whose noise is alike.
+    """
+
+    adaptive: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        self._last: tuple[Tensor, Matrices] | None = None
+
+    @abstractmethod
+    def laplacian(self, images: Tensor) -> Tensor:
+        """Return L of each image, shape (N, H * W, H * W), for images (N, C, H, W), in float64 whatever their dtype."""
+
+    def check_shape(self, shape: Shape) -> None:
+        """Raise ``ValueError`` for images (C, H, W) of more than 4096 pixels."""
+        _, height, width = shape
+        if height * width > LARGEST:
+            raise ValueError(
+                f"eigenvectors of graphs are computed for up to {LARGEST} pixels, as in 64x64, not for {height}x{width}"
+            )
+
+    def most_images(self, shape: Shape) -> int:
+        """Return how many images (C, H, W) have bases of 1 GiB together, at least 1."""
+        return most_matrices(shape[1] * shape[2])
+
+    def adapt(self, images: Tensor, threshold: float, noisy: bool = False) -> Basis:
+        """Return the eigenvectors of the graph of each image; see :meth:`gahbench.Basis.adapt`.
+
+        The threshold plays no part: asked again for the images that it was last adapted to, it returns what it found.
+
+        Raises
+        ------
+        ValueError
+            If the images are too large.
+        """
+        channels, height, width = images.shape[1:]
+        self.check_shape((channels, height, width))
+        if self._last is not None and _same(self._last[0], images):
+            return self._last[1]
+        # Not held while others are computed, as it may be large.
+        self._last = None
+        # One at a time, so that an image has the same vectors in every batch.
+        found = Matrices(torch.stack([lowest_first(self.laplacian(image[None])[0]) for image in images]))
+        self._last = (images.clone(), found)
+        return found
+
+    def analysis(self, images: Tensor) -> Tensor:
+        """Raise ``BasisError``: it is adapted to images first."""
+        raise self._unadapted()
+
+    def synthesis(self, coefficients: Tensor) -> Tensor:
+        """Raise ``BasisError``: it is adapted to images first."""
+        raise self._unadapted()
+
+    def _unadapted(self) -> BasisError:
+        return BasisError(f"{type(self).__name__} has a basis for each image: call adapt(images, threshold) first")
+
+
+def lowest_first(laplacian: Tensor) -> Tensor:
+    """Return the eigenvectors of L, shape (d, d), as columns, the constant one first, then by their eigenvalues."""
+    size = len(laplacian)
+    # Twice the largest degree bounds the eigenvalues. So raised, the constant vector comes last, also where regions
+    # that hardly touch make further eigenvalues of nearly 0, among whose vectors it would be lost.
+    raised = laplacian + (1 + 2 * laplacian.diagonal().max()) / size
+    vectors = torch.linalg.eigh(raised).eigenvectors
+    return torch.cat([torch.full_like(vectors[:, :1], size**-0.5), vectors[:, :-1]], dim=1)
+
+
+def degrees_minus(weights: Tensor) -> Tensor:
+    """Return L = D - W, in place of symmetric weights W without diagonal, shape (N, d, d)."""
+    degrees = weights.sum(-1)
+    laplacian = weights.neg_()
+    laplacian.diagonal(dim1=-2, dim2=-1).copy_(degrees)
+    return laplacian
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Return whether images are the same, of one dtype and on one device."""
+    alike = (one.shape, one.dtype, one.device) == (other.shape, other.dtype, other.device)
+    return alike and torch.equal(one, other)

@@ -1,0 +1,88 @@
+"""Eigenvectors of a graph that joins near pixels of like values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from .graph import GraphBasis, degrees_minus
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+class GraphLaplacian(GraphBasis):
+    """Eigenvectors of the graph that joins near pixels of like values: the reference geometry-adaptive harmonic basis.
+
+    L = D - W, lowest eigenvalues first, with w_ij = exp(-|i - j|^2 / (2 hs^2) - |x_i - x_j|^2 / (2 hr^2)) for pixels at
+    most ``radius`` apart (bilateral weights, Tomasi & Manduchi 1998, in the combinatorial Laplacian). The difference of
+    colours is Euclidean over the channels. Computed in float64, in a quarter of a second for 32x32 pixels and about 20
+    seconds for 64x64 on one core.
+
+    Parameters
+    ----------
+    radius
+        Greatest distance of pixels that are joined, in pixels.
+    hs
+        Scale of distances, in pixels.
+    hr
+        Scale of differences, in units of the grey scale.
+    """
+
+    def __init__(self, radius: Annotated[float, Field(ge=1)] = 2.0, hs: Positive = 1.0, hr: Positive = 0.1) -> None:
+        super().__init__()
+        self.radius = radius
+        self.hs = hs
+        self.hr = hr
+
+    def laplacian(self, images: Tensor) -> Tensor:
+        """Return L of each image; see :func:`graph_laplacian`."""
+        return graph_laplacian(images, self.radius, self.hs, self.hr)
+
+
+def graph_laplacian(images: Tensor, radius: float = 2.0, hs: float = 1.0, hr: float = 0.1) -> Tensor:
+    """Return the graph Laplacian L = D - W of each image; the weights are those of :class:`GraphLaplacian`.
+
+    Parameters
+    ----------
+    images
+        Shape (N, C, H, W).
+    radius, hs
+        Greatest distance of pixels that are joined, and scale of distances, in pixels.
+    hr
+        Scale of differences, in units of the images.
+
+    Returns
+    -------
+    Tensor
+        Dense, shape (N, H * W, H * W), float64: symmetric, not negative, rows sum to zero.
+    """
+    count, _, height, width = images.shape
+    values = images.double()
+    places = torch.arange(height * width, device=images.device).reshape(height, width)
+    weights = values.new_zeros(count, height * width, height * width)
+    for down, right in _offsets(radius, height, width):
+        # Pixels whose neighbour so far down and to the right lies in the image, and these neighbours.
+        rows, columns = slice(0, height - down), slice(max(0, -right), width - max(0, right))
+        next_rows, next_columns = slice(down, height), slice(max(0, right), width + min(0, right))
+        differences = values[..., rows, columns] - values[..., next_rows, next_columns]
+        near = (down**2 + right**2) / (2 * hs**2)
+        joined = torch.exp(-near - differences.square().sum(1) / (2 * hr**2)).flatten(1)
+        ones, others = places[rows, columns].flatten(), places[next_rows, next_columns].flatten()
+        weights[:, ones, others] = joined
+        weights[:, others, ones] = joined
+    return degrees_minus(weights)
+
+
+def _offsets(radius: float, height: int, width: int) -> Iterator[tuple[int, int]]:
+    """Yield each step (down, right) of at most the radius, and one only of a step and its opposite."""
+    reach = math.floor(radius)
+    for down in range(min(reach, height - 1) + 1):
+        most = min(reach, width - 1)
+        for right in range(-most, most + 1):
+            if 0 < down**2 + right**2 <= radius**2 and (down > 0 or right > 0):
+                yield down, right

@@ -1,0 +1,103 @@
+"""Orthonormal bases that are given by matrices: one for each image, or one for all."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gahbench.contracts import Basis, Shape
+from gahbench.errors import BasisError
+
+#: Most values of what a matrix transforms: the matrix of 4096 takes 128 MiB in float64.
+LARGEST = 4096
+#: Bytes that the matrices of images adapted to at once may take.
+MEMORY = 2**30
+
+
+class Matrices(Basis):
+    """Orthonormal bases of images, or of the channels of images, as the columns of matrices.
+
+    Coefficients are laid out row by row in the order of the columns, and their bands are octaves of the square root of
+    the index k, as two-dimensional frequencies have: 0, 1 to 3, 4 to 15, 16 to 63 and so on.
+
+    Parameters
+    ----------
+    vectors
+        Orthonormal columns, shape (N, d, d), float64: one matrix for each of N images, or (1, d, d) for all. Where d is
+        the number of pixels of a channel every channel is transformed alone, where it is that of all values of an image
+        they are transformed together.
+    """
+
+    def __init__(self, vectors: Tensor) -> None:
+        self.vectors = vectors
+        self._copies: dict[tuple[torch.dtype, torch.device], Tensor] = {}
+
+    def analysis(self, images: Tensor) -> Tensor:
+        """Return the coefficients, shape (N, C, H, W).
+
+        Raises
+        ------
+        BasisError
+            If there are neither as many images as matrices nor one matrix, or images are of another size.
+        """
+        return self._product(images, transposed=False)
+
+    def synthesis(self, coefficients: Tensor) -> Tensor:
+        """Return the images, shape (N, C, H, W)."""
+        return self._product(coefficients, transposed=True)
+
+    def bands(self, shape: Shape) -> Tensor:
+        """Return labels, shape (1, H, W), or (C, H, W) where channels are transformed together: 0 the first vector."""
+        size = self.vectors.shape[1]
+        return octaves(size).reshape(-1, *shape[1:])
+
+    def _product(self, images: Tensor, transposed: bool) -> Tensor:
+        count, size, _ = self.vectors.shape
+        if count not in (1, len(images)) or images[0].numel() % size:
+            raise BasisError(
+                f"this basis was made for {count} images of {size} values each, alone or in each channel; "
+                f"it cannot transform images of shape {tuple(images.shape)}"
+            )
+        vectors = self._vectors(images)
+        if transposed:
+            vectors = vectors.mT
+        if count == 1:
+            return (images.reshape(-1, size) @ vectors[0]).reshape(images.shape)
+        return (images.reshape(count, -1, size) @ vectors).reshape(images.shape)
+
+    def _vectors(self, images: Tensor) -> Tensor:
+        key = (images.dtype, images.device)
+        if key not in self._copies:
+            self._copies[key] = self.vectors.to(images)
+        return self._copies[key]
+
+
+def octaves(count: int) -> Tensor:
+    """Return the octave of the square root of each index below ``count``: 0, then 1 for 1 to 3, 2 for 4 to 15, ..."""
+    # frexp's exponent of an integer is its number of binary digits, exactly.
+    digits = torch.frexp(torch.arange(count, dtype=torch.float64)).exponent.long()
+    return (digits + 1) // 2
+
+
+def completed(vectors: Tensor) -> Tensor:
+    """Return square matrices, float64, whose first columns are the given ones, orthonormal to float64.
+
+    Parameters
+    ----------
+    vectors
+        Columns, shape (..., d, k), k at most d, orthonormal to the accuracy of their dtype; complete float64 ones are
+        returned as they are.
+    """
+    if vectors.shape[-1] == vectors.shape[-2] and vectors.dtype == torch.float64:
+        return vectors
+    full: Tensor
+    full, triangle = torch.linalg.qr(vectors.double(), mode="complete")
+    # The factorisation is free to turn vectors round.
+    count = vectors.shape[-1]
+    full[..., :count] *= triangle.diagonal(dim1=-2, dim2=-1).sign()[..., None, :]
+    return full
+
+
+def most_matrices(size: int) -> int:
+    """Return how many matrices of (size, size) fit into 1 GiB together with copies in float32, at least 1."""
+    return max(1, MEMORY // (12 * size**2))

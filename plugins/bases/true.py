@@ -1,0 +1,90 @@
+"""A family's own basis."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+from torch import Tensor
+
+from gahbench.contracts import Basis, Dataset, Shape, Split, Truth
+from gahbench.errors import BasisError
+
+from .matrices import LARGEST, Matrices, completed, most_matrices
+
+
+class FamilyBasis(Basis):
+    """The basis in which the best denoiser of the dataset shrinks: known to oracles, and where mathematics tells.
+
+    On Gaussian families it is the eigenvectors of the covariance, the same for all images; on ``c-alpha`` the
+    eigenvectors of an image's covariance given its contour, the true geometry-adaptive harmonic basis. Most energy
+    comes first. All channels are transformed together. Where a dataset leaves out vectors of hardly any energy, any
+    that complete the basis take their place.
+    """
+
+    adaptive: ClassVar[bool] = True
+    oracle: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        self._last: tuple[Dataset, Split, int, int, Matrices] | None = None
+
+    def check_shape(self, shape: Shape) -> None:
+        """Raise ``ValueError`` for images (C, H, W) of more than 4096 values."""
+        if math.prod(shape) > LARGEST:
+            raise ValueError(
+                f"the true basis is a matrix of all values of an image: accepted are up to {LARGEST}, as in 64x64 "
+                f"grey, not {math.prod(shape)} of {shape[0]}x{shape[1]}x{shape[2]}"
+            )
+
+    def is_known_on(self, dataset: Dataset) -> bool:
+        """Return whether the dataset knows the basis in which its best denoiser shrinks."""
+        return dataset.knows_true_basis
+
+    def most_images(self, shape: Shape) -> int:
+        """Return how many images (C, H, W) have bases of 1 GiB together, at least 1."""
+        return most_matrices(math.prod(shape))
+
+    def adapt(self, images: Tensor, threshold: float, noisy: bool = False) -> Basis:
+        """Raise ``BasisError``: it does not follow from the images."""
+        raise BasisError(
+            "the true basis belongs to what images were drawn from, which only an oracle knows: call adapt_to(truth, "
+            "threshold), with a gahbench.Truth that names its 'dataset'"
+        )
+
+    def adapt_to(self, truth: Truth, threshold: float) -> Basis:
+        """Return the basis of each image of the truth's dataset; the threshold plays no part.
+
+        Asked again for the images that it was last adapted to, it returns what it found.
+
+        Raises
+        ------
+        BasisError
+            If the truth names no dataset, or the dataset does not know its basis.
+        ValueError
+            If the images are too large.
+        """
+        dataset = truth.dataset
+        if dataset is None:
+            raise BasisError("the true basis is that of a dataset; pass a gahbench.Truth that names its 'dataset'")
+        if not dataset.knows_true_basis:
+            raise BasisError(f"{type(dataset).__name__} does not know the basis in which its best denoiser shrinks")
+        self.check_shape(dataset.shape)
+        asked = (dataset, truth.split, len(truth), truth.start)
+        if self._last is not None and self._last[:4] == asked:
+            return self._last[4]
+        # Not held while others are computed, as it may be large.
+        self._last = None
+        known = dataset.true_basis(truth.split, len(truth), truth.start)
+        if known is None:
+            raise BasisError(f"{type(dataset).__name__}.true_basis returned none, though 'knows_true_basis' is true")
+        found = Matrices(completed(known.vectors))
+        self._last = (*asked, found)
+        return found
+
+    def analysis(self, images: Tensor) -> Tensor:
+        """Raise ``BasisError``: it is adapted to a truth first."""
+        return self.adapt(images, 0.0).analysis(images)
+
+    def synthesis(self, coefficients: Tensor) -> Tensor:
+        """Raise ``BasisError``: it is adapted to a truth first."""
+        return self.adapt(coefficients, 0.0).synthesis(coefficients)

@@ -1,0 +1,135 @@
+"""Wavelet packets, adapted to images."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor
+
+from gahbench.errors import BasisError
+
+from .wavelet import Wavelet, check_orthogonal, wavelet_inverse, wavelet_matrix
+
+
+class WaveletPacket(Wavelet):
+    """The best basis of orthonormal wavelet packets (Coifman & Wickerhauser 1992) with periodic boundaries.
+
+    Every detail subband of ``Wavelet`` may itself be split into four by the same filters, and so on until its parts
+    are as small as the approximation. A choice of splits, a quadtree for each channel of each image, is an
+    orthonormal basis; :meth:`adapt` finds, from the bottom up, the one with the least sum over coefficients of
+    min(c^2, threshold^2). The approximation is always split down to the last level, so that the plain wavelet
+    transform is the basis without further splits, and the coarse scale is the same for every image.
+
+    On noisy images each further split is charged threshold^2, as much as a coefficient that is kept. All of these
+    bases see white noise of the same energy, so that under noise their costs differ only by its rare coefficients
+    above the threshold, and a split must save more than one kept coefficient does.
+
+    Coefficients lie where the wavelet's do, with the four parts of a subband that is split in its quarters, low
+    frequencies of the filters at the top left of each (not sorted by frequency).
+
+    Parameters
+    ----------
+    name
+        An orthogonal wavelet of the families haar, db, sym and coif.
+    levels
+        How often the sides are halved at most, by default as in ``Wavelet``.
+
+    Raises
+    ------
+    ValueError
+        If no such orthogonal wavelet exists.
+    """
+
+    adaptive = True
+
+    def __init__(self, name: str = "sym4", levels: int | None = None) -> None:
+        check_orthogonal(name)
+        super().__init__(name, levels)
+        # For every level, which of its 2^level x 2^level squares are split: (N, C, 2^level, 2^level).
+        self._splits: list[Tensor] | None = None
+
+    def adapt(self, images: Tensor, threshold: float, noisy: bool = False) -> WaveletPacket:
+        """Return the best basis of every channel of every image; one of a single image takes any number of images."""
+        levels = len(self._sizes(images.shape[-2], images.shape[-1]))
+        costs = []
+        packets = images
+        for level in range(levels + 1):
+            costs.append(_squares(packets.square().clamp(max=threshold**2), level).sum((-3, -1)))
+            if level < levels:
+                packets = self._split(packets, level)
+        charge = threshold**2 if noisy else 0.0
+        best = costs[levels]
+        splits = []
+        for level in reversed(range(levels)):
+            children = _squares(best, level).sum((-3, -1)) + charge
+            split = children < costs[level]
+            split[..., 0, 0] = True
+            best = torch.where(split, children, costs[level])
+            splits.append(split)
+        adapted = copy.copy(self)
+        adapted._splits = _reached(splits[::-1])
+        return adapted
+
+    def analysis(self, images: Tensor) -> Tensor:
+        """Return the coefficients, shape (N, C, H, W), in the dtype and on the device of the images."""
+        coefficients = images
+        for level, split in enumerate(self._adapted()):
+            coefficients = _choose(split, self._split(coefficients, level), coefficients)
+        return coefficients
+
+    def synthesis(self, coefficients: Tensor) -> Tensor:
+        """Return the images, shape (N, C, H, W)."""
+        images = coefficients
+        for level, split in reversed(list(enumerate(self._adapted()))):
+            images = _choose(split, self._merge(images, level), images)
+        return images
+
+    def _adapted(self) -> list[Tensor]:
+        if self._splits is None:
+            raise BasisError("wavelet-packet has no basis yet: call adapt(images, threshold) and use what it returns")
+        return self._splits
+
+    def _split(self, packets: Tensor, level: int) -> Tensor:
+        """Transform every square of a level by one step of the wavelet transform."""
+        height, width = packets.shape[-2] >> level, packets.shape[-1] >> level
+        rows = wavelet_matrix(self.name, height, packets.dtype, packets.device)
+        columns = wavelet_matrix(self.name, width, packets.dtype, packets.device)
+        return _multiply(rows, packets, columns)
+
+    def _merge(self, packets: Tensor, level: int) -> Tensor:
+        """Undo :meth:`_split`."""
+        height, width = packets.shape[-2] >> level, packets.shape[-1] >> level
+        rows = wavelet_inverse(self.name, height, packets.dtype, packets.device)
+        columns = wavelet_inverse(self.name, width, packets.dtype, packets.device)
+        return _multiply(rows, packets, columns)
+
+
+def _multiply(rows: Tensor, packets: Tensor, columns: Tensor) -> Tensor:
+    """Return every square times the rows' matrix from the left and the columns', transposed, from the right."""
+    *batch, height, width = packets.shape
+    down = rows @ packets.reshape(*batch, -1, len(rows), width)
+    across = down.reshape(*batch, height, -1, len(columns)) @ columns.T
+    return across.reshape(packets.shape)
+
+
+def _squares(packets: Tensor, level: int) -> Tensor:
+    """Return (..., H, W) as (..., 2^level, H / 2^level, 2^level, W / 2^level)."""
+    *batch, height, width = packets.shape
+    return packets.reshape(*batch, 1 << level, height >> level, 1 << level, width >> level)
+
+
+def _choose(split: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """Return the squares of the first where they are split, those of the second elsewhere."""
+    level = split.shape[-1].bit_length() - 1
+    chosen = torch.where(split[..., :, None, :, None], _squares(first, level), _squares(second, level))
+    return chosen.reshape(first.shape)
+
+
+def _reached(splits: list[Tensor]) -> list[Tensor]:
+    """Return the splits whose ancestors are all split."""
+    reached = splits[:1]
+    for split in splits[1:]:
+        parents = reached[-1].repeat_interleave(2, dim=-2).repeat_interleave(2, dim=-1)
+        reached.append(split & parents)
+    return reached

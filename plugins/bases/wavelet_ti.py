@@ -1,0 +1,147 @@
+"""Translation-invariant wavelets."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import numpy as np
+import pywt
+import torch
+from torch import Tensor
+
+from gahbench.contracts import Basis, Shape
+
+from .wavelet import SMALLEST_APPROXIMATION, check_orthogonal
+
+
+class TranslationInvariantWavelet(Basis):
+    """Undecimated orthogonal wavelet transform with periodic boundaries: a Parseval frame.
+
+    The algorithme a trous (Holschneider et al. 1989; Nason & Silverman 1995): filters of level j have 2^(j-1) - 1
+    holes between their taps and nothing is decimated, so that coefficients move with the image. Coefficients are
+    (N, C, 3 levels + 1, H, W): the approximation, then three subbands a level, coarsest first, in the order of
+    ``Wavelet.bands``. They are scaled so that synthesis is the adjoint of analysis and energy is kept; those
+    of a level j at multiples of 2^j are 2^-j times the coefficients of ``Wavelet``. Denoising by them is the average
+    over all circular shifts of denoising by ``Wavelet`` (Coifman & Donoho 1995), where the sides are
+    multiples of 2^levels.
+
+    Equals ``pywt.swt2(..., trim_approx=True, norm=True)`` stacked, but takes any size of image: the quadrature of
+    the filters holds at every frequency. Filters are applied in the Fourier domain.
+
+    Parameters
+    ----------
+    name
+        An orthogonal wavelet of the families haar, db, sym and coif.
+    levels
+        Number of levels. By default the most that leave an approximation which, decimated, would be at least 4
+        pixels wide, but at least one.
+
+    Raises
+    ------
+    ValueError
+        If no such orthogonal wavelet exists, or there are fewer than 1 levels.
+    """
+
+    orthonormal = False
+    always_shown = ("name",)
+
+    def __init__(self, name: str = "sym4", levels: int | None = None) -> None:
+        check_orthogonal(name)
+        if levels is not None and levels < 1:
+            raise ValueError(f"levels={levels}: accepted are 1, 2, ... or null for as many as make sense")
+        self.name = name
+        self.levels = levels
+
+    def check_shape(self, shape: Shape) -> None:
+        """Raise ``ValueError`` for images (C, H, W) smaller than the step of the coarsest level."""
+        self._depth(shape[-2], shape[-1])
+
+    def analysis(self, images: Tensor) -> Tensor:
+        """Return the coefficients, shape (N, C, 3 levels + 1, H, W)."""
+        size = images.shape[-2:]
+        spectrum = torch.fft.rfft2(images)[:, :, None]
+        coefficients: Tensor = torch.fft.irfft2(spectrum * self._responses(images), s=size)
+        return coefficients
+
+    def synthesis(self, coefficients: Tensor) -> Tensor:
+        """Return the images, shape (N, C, H, W): the adjoint of the analysis."""
+        size = coefficients.shape[-2:]
+        spectra = torch.fft.rfft2(coefficients) * self._responses(coefficients).conj()
+        images: Tensor = torch.fft.irfft2(spectra.sum(2), s=size)
+        return images
+
+    def noise_levels(self, shape: Shape) -> Tensor:
+        """Return the standard deviation of coefficients of unit white noise, (3 levels + 1, 1, 1)."""
+        height, width = shape[-2:]
+        depth = self._depth(height, width)
+        # The norm of a filter is the root mean power of its frequency response.
+        rows, columns = (
+            filter_responses(self.name, side, depth).abs().square().mean(-1).sqrt() for side in (height, width)
+        )
+        return torch.stack([rows[first] * columns[second] for first, second in _pairs(depth)])[:, None, None]
+
+    def bands(self, shape: Shape) -> Tensor:
+        """Return labels of shape (3 levels + 1, 1, 1): each subband's index."""
+        return torch.arange(3 * self._depth(shape[-2], shape[-1]) + 1)[:, None, None]
+
+    def _responses(self, like: Tensor) -> Tensor:
+        height, width = like.shape[-2:]
+        return _responses(self.name, height, width, self._depth(height, width), like.dtype, like.device)
+
+    def _depth(self, height: int, width: int) -> int:
+        side = min(height, width)
+        if self.levels is None:
+            return max(1, int(math.log2(max(1, side / SMALLEST_APPROXIMATION))))
+        if 2**self.levels > side:
+            raise ValueError(
+                f"wavelet-ti with levels={self.levels} needs image sides of at least {2**self.levels}, "
+                f"not {height}x{width}"
+            )
+        return self.levels
+
+
+def _pairs(levels: int) -> list[tuple[int, int]]:
+    """Return which one-dimensional filters, of :func:`filter_responses`, make each subband."""
+    pairs = [(0, 0)]
+    for level in range(levels):
+        low, high = 2 * level, 2 * level + 1
+        pairs += [(high, low), (low, high), (high, high)]
+    return pairs
+
+
+def filter_responses(name: str, size: int, levels: int) -> Tensor:
+    """Return the frequency responses of the composite filters of all levels on a periodic signal.
+
+    Returns
+    -------
+    Tensor
+        Complex double of shape (2 levels, size): low-pass and high-pass, coarsest level first. Each level's are
+        those of the low-pass before it times (h, g) / sqrt(2), h and g the wavelet's filters with holes, so that the
+        powers of the last low-pass and all high-passes add up to 1 at every frequency.
+    """
+    wavelet = pywt.Wavelet(name)
+    filters = np.stack([wavelet.dec_lo, wavelet.dec_hi])
+    # The centre that PyWavelets gives a filter: output n is sum_k h[k] x[n + taps/2 - k].
+    places = np.arange(filters.shape[1]) - filters.shape[1] // 2
+    frequencies = np.arange(size)
+    low = np.ones(size)
+    found: list[np.ndarray] = []
+    for level in range(levels):
+        # Taken modulo the size in integers, the phase is exact for holes of any length.
+        phases = np.outer(places * 2**level, frequencies) % size
+        both = filters @ np.exp(-2j * np.pi / size * phases) / np.sqrt(2)
+        found = [low * both[0], low * both[1], *found]
+        low = found[0]
+    return torch.from_numpy(np.stack(found))
+
+
+@functools.lru_cache(maxsize=16)
+def _responses(
+    name: str, height: int, width: int, levels: int, dtype: torch.dtype, device: torch.device | str
+) -> Tensor:
+    """Return the frequency responses of all subbands at the frequencies of ``rfft2``, (3 levels + 1, H, W // 2 + 1)."""
+    rows = filter_responses(name, height, levels)
+    columns = filter_responses(name, width, levels)[:, : width // 2 + 1]
+    subbands = torch.stack([rows[first][:, None] * columns[second] for first, second in _pairs(levels)])
+    return subbands.to(device=device, dtype=torch.complex128 if dtype == torch.float64 else torch.complex64)

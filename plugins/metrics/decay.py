@@ -1,0 +1,69 @@
+"""How fast sorted coefficients fall."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import torch
+from pydantic import Field
+
+from gahbench.contracts import Basis, Metric, Scores, Shape, Truth
+from gahbench.evaluation import Evaluation
+from gahbench.rates import FEWEST, MOST, coefficient_decay
+
+
+class Decay(Metric):
+    """Fitted exponent alpha of the decay c_(k)^2 ~ k^-(alpha+1) of the clean images' sorted coefficients.
+
+    The coefficients are those in the basis that the entrant shrinks in; entrants without an orthonormal basis have no
+    value. A basis that is adapted to images is adapted by the oracle, at each noise level anew. The larger the
+    exponent, the fewer coefficients matter: oracle thresholding then has slope alpha/(alpha+1) (Kadkhodaie 2024,
+    equation 13).
+
+    Parameters
+    ----------
+    fewest, most
+        The ranks that are fitted: from ``fewest`` to ``most`` times the square root of the number of coefficients.
+    """
+
+    def __init__(
+        self, fewest: Annotated[int, Field(ge=1)] = FEWEST, most: Annotated[float, Field(gt=0)] = MOST
+    ) -> None:
+        self.fewest = fewest
+        self.most = most
+
+    def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
+        """Raise ``ValueError`` for images with too few coefficients to fit."""
+        last = int(self.most * (shape[0] * shape[1] * shape[2]) ** 0.5)
+        if last < self.fewest + 3:
+            raise ValueError(
+                f"decay fits ranks {self.fewest} to {last} on images {shape}, which are fewer than 4; accepted are "
+                "larger images, or another 'fewest' and 'most'"
+            )
+
+    def score(self, evaluation: Evaluation) -> Scores:
+        """Return the exponent of every image at every noise level; none where the entrant has no basis.
+
+        Raises
+        ------
+        ValueError
+            If coefficients within the ranks are zero.
+        """
+        basis = getattr(evaluation.denoiser, "basis", None)
+        if not isinstance(basis, Basis) or not basis.is_orthonormal(evaluation.shape):
+            return Scores([])
+        values = torch.stack([self._exponents(basis, evaluation.truth, sigma) for sigma in evaluation.sigmas])
+        if not values.isfinite().all():
+            raise ValueError("no decay: some of the sorted coefficients within the ranks are zero; choose fewer ranks")
+        return Scores.grid(values, evaluation.sigmas)
+
+    def _exponents(self, basis: Basis, truth: Truth, sigma: float) -> torch.Tensor:
+        found = []
+        channels, height, width = truth.clean.shape[1:]
+        for part in truth.batches(basis.most_images((channels, height, width)) or len(truth)):
+            clean = part.clean.double()
+            adapted = basis.adapt_to(Truth(clean, part.dataset, part.split, part.start), sigma)
+            coefficients = adapted.analysis(clean).flatten(1).cpu().numpy()
+            found.append(torch.as_tensor(coefficient_decay(coefficients, self.fewest, self.most)))
+        return torch.cat(found)

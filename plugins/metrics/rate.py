@@ -1,0 +1,94 @@
+"""The rate: the slope where it means one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, cast
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from gahbench.contracts import Basis, Metric, Scores, Shape
+from gahbench.evaluation import Evaluation
+from gahbench.parameters import Names
+from gahbench.rates import FEWEST, MOST, fit_slope, input_psnr, rate_window
+from gahbench.registry import default_registry
+
+from .psnr import psnr_per_image
+
+
+class Rate(Metric):
+    """Slope of output PSNR against input PSNR over the noise levels at which it can be read as a rate.
+
+    These are the levels at which oracle thresholding keeps at least ``fewest`` of the d coefficients of a channel and
+    at most ``most`` times sqrt(d), on average over the images (:mod:`gahbench.rates`): they depend on the images alone,
+    and are the same for every entrant. To hold against a dataset's optimal slope alpha/(alpha+1) (Kadkhodaie 2024,
+    equation 13).
+
+    Parameters
+    ----------
+    basis
+        A fixed orthonormal basis, in which the oracle counts.
+    fewest, most
+        The window.
+
+    Raises
+    ------
+    ValueError
+        If the basis is adapted to images, fitted to a dataset, or not orthonormal.
+    """
+
+    unit = "dB/dB"
+
+    def __init__(
+        self,
+        basis: Annotated[str, Names("basis")] = "sym4",
+        fewest: Annotated[float, Field(ge=1)] = FEWEST,
+        most: Annotated[float, Field(gt=0)] = MOST,
+    ) -> None:
+        self.basis = cast(Basis, default_registry().create("basis", basis))
+        if self.basis.adaptive or not self.basis.orthonormal or type(self.basis).fit is not Basis.fit:
+            raise ValueError(f"basis '{basis}': accepted are fixed orthonormal bases, such as sym4 or dct")
+        self.fewest = fewest
+        self.most = most
+
+    def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
+        """Raise ``ValueError`` for images that the basis cannot analyse, or fewer than two noise levels."""
+        self.basis.check_shape(shape)
+        if len(set(sigmas)) < 2:
+            raise ValueError(f"rate needs at least 2 different noise levels, not {sorted(set(sigmas))}")
+
+    def score(self, evaluation: Evaluation) -> Scores:
+        """Return the slope of every image.
+
+        Raises
+        ------
+        ValueError
+            If fewer than two noise levels are in the window.
+        """
+        sigmas = self.levels(evaluation.clean, evaluation.sigmas)
+        outputs = torch.stack([psnr_per_image(evaluation, sigma) for sigma in sigmas], dim=-1)
+        return Scores.per_image(torch.as_tensor(fit_slope(input_psnr(sigmas), outputs.cpu().numpy())))
+
+    def levels(self, clean: Tensor, sigmas: Sequence[float]) -> list[float]:
+        """Return the noise levels in the window, ascending.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer than two.
+        """
+        ordered = sorted(set(sigmas))
+        sizes = self.basis.analysis(clean.double()).abs().flatten(2)
+        kept = [float((sizes > sigma).sum(2).double().mean()) for sigma in ordered]
+        total = sizes.shape[2]
+        inside = rate_window(kept, total, self.fewest, self.most)
+        if inside.sum() < 2:
+            counts = ", ".join(f"{count:.0f} at {sigma:g}" for sigma, count in zip(ordered, kept, strict=True))
+            raise ValueError(
+                f"no rate at these noise levels: the oracle keeps {counts} of {total} coefficients; at least 2 levels "
+                f"must keep between {self.fewest:g} and {self.most * total**0.5:.0f}"
+            )
+        return [ordered[place] for place in np.flatnonzero(inside)]

@@ -1,0 +1,84 @@
+"""Cycle spinning: a denoiser made less dependent on where the pixel grid begins."""
+
+from __future__ import annotations
+
+from typing import Annotated, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from gahbench.contracts import Dataset, Reference, Shape, Truth
+from gahbench.examples import Examples
+from gahbench.parameters import Names
+from gahbench.registry import default_registry
+
+
+class CycleSpin(Reference):
+    """Average of a classical reference over circular shifts of the image (Coifman & Donoho 1995).
+
+    The image is shifted by (i, j) pixels, 0 <= i, j < shifts, denoised, and shifted back. Coefficients of a wavelet
+    transform of J levels with periodic boundaries move along with shifts by 2^J, if the sides are multiples of it: with
+    2^J shifts along each axis the average is translation-invariant.
+
+    Parameters
+    ----------
+    reference
+        A reference of kind ``classical``. What it tunes is tuned without shifts. One whose boundaries are not periodic
+        sees an edge where opposite sides of the image meet.
+    shifts
+        Shifts along each axis: it denoises every image shifts^2 times.
+
+    Raises
+    ------
+    ValueError
+        If the reference is of another kind, or there are no shifts.
+    """
+
+    always_shown = ("reference",)
+
+    def __init__(
+        self,
+        reference: Annotated[str, Names("reference")] = "threshold",
+        shifts: Annotated[int, Field(ge=1)] = 8,
+    ) -> None:
+        if shifts < 1:
+            raise ValueError(f"shifts={shifts}: accepted are 1, 2, ... along each axis")
+        self.reference = cast(Reference, default_registry().create("reference", reference))
+        if self.reference.kind != "classical":
+            raise ValueError(
+                f"reference '{reference}' is of kind '{self.reference.kind}'; accepted: those of kind 'classical', "
+                "since what knows the image cannot be shifted with it"
+            )
+        self.shifts = shifts
+
+    def check_shape(self, shape: Shape) -> None:
+        """Raise ``ValueError`` for images (C, H, W) that the reference cannot denoise, or smaller than the shifts."""
+        self.reference.check_shape(shape)
+        if self.shifts > min(shape[1:]):
+            raise ValueError(
+                f"shifts={self.shifts} come round again in images of {shape[1]}x{shape[2]}; "
+                f"accepted are 1 to {min(shape[1:])}"
+            )
+
+    def is_known_on(self, dataset: Dataset) -> bool:
+        """Return whether the reference exists on the dataset."""
+        return self.reference.is_known_on(dataset)
+
+    def fit(self, examples: Examples) -> None:
+        """Fit the reference."""
+        self.reference.fit(examples)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What must be said of the reference."""
+        return self.reference.notes
+
+    def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
+        """Return the denoised images, shape (N, C, H, W)."""
+        total = torch.zeros_like(noisy)
+        for down in range(self.shifts):
+            for right in range(self.shifts):
+                shifted = noisy.roll((down, right), (-2, -1))
+                total += self.reference.denoise(shifted, sigma, truth).roll((-down, -right), (-2, -1))
+        return total / self.shifts**2

@@ -1,0 +1,87 @@
+"""What practical references that shrink coefficients share: they see nothing but the noisy images."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor
+
+from gahbench.contracts import Basis, Shape, Truth
+
+from .shrinkage import Shrinkage
+
+#: What adaptive bases are adapted for where there is no single threshold, in units of the noise.
+USUAL = 3.0
+
+
+class Thresholding(Shrinkage):
+    """A practical reference that shrinks the details in a basis: every band but 0, the coarse scale.
+
+    In a basis that is not orthonormal, or a frame, each coefficient is first divided by its noise level, the standard
+    deviation of that coefficient of unit white noise, so that all carry noise of the same strength, though it is no
+    longer independent. An adaptive basis is adapted to the noisy images.
+
+    Parameters
+    ----------
+    basis
+        Name and parameters of the basis, or the basis itself.
+
+    Raises
+    ------
+    ValueError
+        If only oracles know the basis.
+    """
+
+    def __init__(self, basis: str | Basis) -> None:
+        super().__init__(basis)
+        if self.basis.oracle:
+            raise ValueError(
+                f"basis '{basis}' is made from the clean image, which only oracles know; "
+                "accepted: bases made from the noisy image, from training images or from none"
+            )
+
+    def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
+        """Return the denoised images, shape (N, C, H, W); without noise, the images as they are."""
+        if sigma == 0:
+            return noisy
+        if not self.basis.adaptive:
+            return self._denoise(self.basis, noisy, sigma)
+        shape = _shape(noisy)
+        threshold = self._adapted_for(shape, sigma) * sigma
+        batches = torch.split(noisy, self.basis.most_images(shape) or len(noisy))
+        adapted = (self.basis.adapt(batch, threshold, noisy=True) for batch in batches)
+        return torch.cat([self._denoise(basis, batch, sigma) for basis, batch in zip(adapted, batches, strict=True)])
+
+    @abstractmethod
+    def shrink(self, coefficients: Tensor, labels: Tensor, sigma: float) -> Tensor:
+        """Return the coefficients without their noise.
+
+        Parameters
+        ----------
+        coefficients
+            Shape (N, C, ...), each with noise of standard deviation ``sigma``.
+        labels
+            The band of each coefficient, shape (C, ...). What becomes of band 0 does not matter: it is left alone.
+        sigma
+            Greater than 0.
+        """
+
+    def _adapted_for(self, shape: Shape, sigma: float) -> float:
+        """Return what threshold an adaptive basis is adapted for, in units of the noise."""
+        return USUAL
+
+    def _denoise(self, basis: Basis, noisy: Tensor, sigma: float) -> Tensor:
+        shape = _shape(noisy)
+        coefficients = basis.analysis(noisy)
+        labels = basis.bands(shape).to(noisy.device).expand(coefficients.shape[1:])
+        levels = basis.noise_levels(shape).to(coefficients)
+        # A coefficient that has no noise, as of an empty atom, is always 0.
+        levels = torch.where(levels > 0, levels, 1)
+        shrunk = self.shrink(coefficients / levels, labels, sigma) * levels
+        return basis.synthesis(torch.where(labels == 0, coefficients, shrunk))
+
+
+def _shape(images: Tensor) -> Shape:
+    channels, height, width = images.shape[1:]
+    return (channels, height, width)

@@ -1,0 +1,123 @@
+"""References with one number that is tuned on validation images, anew at every noise level."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar
+
+from torch import Tensor
+
+from gahbench.contracts import Reference, Truth
+from gahbench.errors import DataError
+from gahbench.examples import Examples
+
+#: Candidates first differ by this factor, and then by its cube root.
+FACTOR = 2.0
+
+
+class Tuned(Reference):
+    """A reference with one positive number, given or chosen by the least mean squared error on validation images.
+
+    At each noise level candidates start at a guess and go up and down by factors of 2, as far as the error keeps
+    falling; then the two on either side of the best, at factors of 2^(1/3) and 2^(2/3), are tried. Validation images
+    and their noise are the same for all candidates; test images are never looked at.
+
+    Parameters
+    ----------
+    value
+        The number; if not given it is tuned.
+    images
+        Most validation images to tune on.
+    """
+
+    #: What the number is called in notes and errors.
+    number: ClassVar[str]
+    #: Values it must stay within; where the best of them is an end, a note says so.
+    limits: ClassVar[tuple[float, float]]
+
+    def __init__(self, value: float | None, images: int) -> None:
+        self._given = value
+        self._most = images
+        self._examples: Examples | None = None
+        self._count = 0
+        self._chosen: dict[float, float] = {}
+
+    @abstractmethod
+    def filtered(self, noisy: Tensor, sigma: float, value: float) -> Tensor:
+        """Return the denoised images, shape (N, C, H, W), for a value of the number; ``sigma`` is greater than 0."""
+
+    @abstractmethod
+    def guess(self, sigma: float) -> float:
+        """Return a value to start from, within the limits."""
+
+    def fit(self, examples: Examples) -> None:
+        """Keep the examples: the number is tuned when a noise level is first met."""
+        self._examples = examples
+        self._chosen.clear()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was tuned on how many images, and the values found."""
+        if not self._chosen:
+            return ()
+        found = ", ".join(
+            f"{value:.2g} at σ {sigma:.3g}" + (" (the end of its range)" if value in self.limits else "")
+            for sigma, value in sorted(self._chosen.items())
+        )
+        images = "1 validation image" if self._count == 1 else f"{self._count} validation images"
+        return (f"{self.number} tuned on {images}: {found}",)
+
+    def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
+        """Return the denoised images, shape (N, C, H, W); without noise, the images as they are.
+
+        Raises
+        ------
+        DataError
+            If the number has to be tuned and there is nothing to tune it on.
+        """
+        return noisy if sigma == 0 else self.filtered(noisy, sigma, self.value(sigma))
+
+    def value(self, sigma: float) -> float:
+        """Return the number at a noise level, tuned if need be.
+
+        Raises
+        ------
+        DataError
+            If it has to be tuned before :meth:`fit`, or there are no validation images.
+        """
+        if self._given is not None:
+            return self._given
+        if sigma not in self._chosen:
+            self._chosen[sigma] = self._tune(sigma)
+        return self._chosen[sigma]
+
+    def _tune(self, sigma: float) -> float:
+        if self._examples is None:
+            raise DataError(
+                f"{self.number} is tuned on validation images: call fit(examples) first, or give it a value"
+            )
+        clean = self._examples.validation(self._most)
+        self._count = len(clean)
+        noisy = clean + self._examples.noise(self._count, sigma)
+        low, high = self.limits
+        errors: dict[float, float] = {}
+
+        def error(value: float) -> float:
+            value = min(max(value, low), high)
+            if value not in errors:
+                errors[value] = float((self.filtered(noisy, sigma, value) - clean).double().square().mean())
+            return errors[value]
+
+        def best() -> float:
+            return min(errors, key=lambda value: errors[value])
+
+        start = self.guess(sigma)
+        error(start)
+        for factor in (FACTOR, 1 / FACTOR):
+            value = start
+            while error(value * factor) < error(value):
+                value *= factor
+        centre = best()
+        for step in (-2, -1, 1, 2):
+            error(centre * FACTOR ** (step / 3))
+        return best()

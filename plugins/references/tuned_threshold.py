@@ -1,0 +1,67 @@
+"""Thresholding at a multiple of the noise level, which may be tuned."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from gahbench.contracts import Basis, Truth
+from gahbench.examples import Examples
+
+from .rules import Rule
+from .single_threshold import SingleThreshold
+from .tuned import Tuned
+
+
+class TunedThreshold(SingleThreshold, Tuned):
+    """A practical reference that thresholds all details at k sigma.
+
+    Parameters
+    ----------
+    basis
+        Name and parameters of the basis, or the basis itself.
+    rule
+        ``hard`` or ``soft``.
+    k
+        Threshold in units of the noise; ``None`` for the best at each noise level on validation images.
+    images
+        Most validation images to tune on.
+
+    Raises
+    ------
+    ValueError
+        If there is no such rule, k is not a positive number, or only oracles know the basis.
+    """
+
+    number = "k"
+    limits = (0.25, 16.0)
+
+    def __init__(self, basis: str | Basis, rule: Rule, k: float | None, images: int) -> None:
+        if k is not None and not 0 < k < math.inf:
+            raise ValueError(f"k={k}: accepted are numbers above 0, or null to tune it")
+        SingleThreshold.__init__(self, basis, rule)
+        Tuned.__init__(self, k, images)
+
+    def fit(self, examples: Examples) -> None:
+        """Fit the basis, and keep the examples for when k must be tuned."""
+        SingleThreshold.fit(self, examples)
+        Tuned.fit(self, examples)
+
+    def multiple(self, details: int, sigma: float) -> float:
+        """Return k, tuned if need be.
+
+        Raises
+        ------
+        DataError
+            If it has to be tuned before :meth:`fit`, or there are no validation images.
+        """
+        return self.value(sigma)
+
+    def filtered(self, noisy: Tensor, sigma: float, value: float) -> Tensor:
+        """Return the images denoised with another k, shape (N, C, H, W)."""
+        return TunedThreshold(self.basis, self.rule, value, self._most).denoise(noisy, sigma, Truth(noisy))
+
+    def guess(self, sigma: float) -> float:
+        """Return what is usual: 3 for hard and 1.5 for soft thresholding."""
+        return 3.0 if self.rule == "hard" else 1.5

@@ -1,0 +1,93 @@
+"""The best linear denoiser of the training images."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor
+
+from gahbench.contracts import Reference, Shape, Truth
+from gahbench.errors import DataError
+from gahbench.examples import Examples
+
+from ..datasets.gaussian_faces import Fit, principal_components
+
+#: Most values of an image: the covariance of 4096 takes 128 MiB, and its eigenvectors a minute.
+LARGEST = 4096
+
+
+class WienerLinear(Reference):
+    """The linear (affine) denoiser of least expected squared error on the training images (Wiener 1949).
+
+    It is m + K (K + sigma^2)^-1 (y - m), m their mean and K their covariance, over all pixels and channels together. As
+    it is linear, its expected error on an image is exact: bias^2 + variance. Fewer images than values span no more than
+    that many directions: the rest of an image becomes that of the mean, however small sigma is. Only without noise is
+    the image itself returned.
+
+    Parameters
+    ----------
+    images
+        Most training images to learn from.
+    """
+
+    def __init__(self, images: Annotated[int, Field(ge=2)] = 4096) -> None:
+        self.images = images
+        self._fit: Fit | None = None
+
+    def check_shape(self, shape: Shape) -> None:
+        """Raise ``ValueError`` for images (C, H, W) of more than 4096 values, whose covariance is too large."""
+        if math.prod(shape) > LARGEST:
+            raise ValueError(
+                f"wiener-linear needs the covariance of all values of an image: accepted are up to {LARGEST}, as in "
+                f"64x64 grey, not {math.prod(shape)} of {shape[0]}x{shape[1]}x{shape[2]}"
+            )
+
+    def fit(self, examples: Examples) -> None:
+        """Find mean, variances and principal components of the training images.
+
+        Raises
+        ------
+        DataError
+            If there are none.
+        ValueError
+            If they are too large.
+        """
+        self.check_shape(examples.shape)
+        self._fit = principal_components(examples.training(self.images).flatten(1))
+
+    def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
+        """Return the denoised images, shape (N, C, H, W).
+
+        Raises
+        ------
+        DataError
+            If it was not fitted, or to images of another shape.
+        """
+        if sigma == 0:
+            return noisy
+        fit = self._fitted(noisy)
+        mean, components = fit.mean.to(noisy), fit.components.to(noisy)
+        weights = (fit.variances / (fit.variances + sigma**2)).to(noisy)
+        return (mean + ((noisy.flatten(1) - mean) @ components * weights) @ components.mT).view_as(noisy)
+
+    def risk(self, truth: Truth, sigma: float) -> Tensor:
+        """Return the expected mean squared error per pixel of each image, shape (N,), float64."""
+        clean = truth.clean.double()
+        if sigma == 0:
+            return clean.new_zeros(len(clean))
+        variances = self._fitted(clean).variances
+        weights = variances / (variances + sigma**2)
+        bias = (self.denoise(clean, sigma, truth) - clean).square().flatten(1).mean(1)
+        return bias + sigma**2 * float(weights.square().sum()) / clean[0].numel()
+
+    def _fitted(self, images: Tensor) -> Fit:
+        if self._fit is None:
+            raise DataError("wiener-linear is learned from training images: call fit(examples) first")
+        if len(self._fit.mean) != math.prod(images.shape[1:]):
+            raise DataError(
+                f"wiener-linear was fitted to images of {len(self._fit.mean)} values and cannot denoise images of "
+                f"{math.prod(images.shape[1:])}"
+            )
+        return self._fit

@@ -1,0 +1,137 @@
+import importlib.util
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from gahbench_plugins.bases import curvelet
+from gahbench_plugins.bases.curvelet import Curvelet
+
+
+def images(*shape, seed=0, dtype=torch.float64):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+@pytest.fixture
+def package():
+    return pytest.importorskip("curvelets.numpy")
+
+
+@pytest.mark.parametrize(
+    ("size", "scales", "wedges"),
+    [
+        ((64, 64), 4, 3),
+        ((24, 40), 4, 3),
+        ((8, 8), 4, 3),
+        ((36, 20), 3, 3),
+        ((12, 4), 2, 3),
+        ((80, 48), 3, 6),
+        ((32, 64), 3, 12),
+    ],
+)
+def test_parseval_frame(package, size, scales, wedges):
+    basis = Curvelet(scales, wedges)
+    batch = images(2, 3, *size)
+    coefficients = basis.analysis(batch)
+    assert coefficients.shape == (2, 3, 4, *size)
+    torch.testing.assert_close(basis.synthesis(coefficients), batch, atol=1e-12, rtol=0)
+    torch.testing.assert_close(coefficients.square().sum((2, 3, 4)), batch.square().sum((2, 3)))
+    other = images(*coefficients.shape, seed=1)
+    torch.testing.assert_close((coefficients * other).sum(), (batch * basis.synthesis(other)).sum())
+    # The trace of a projection: as many dimensions as pixels.
+    assert float(basis.noise_levels((3, *size)).square().sum()) == pytest.approx(math.prod(size))
+
+
+@pytest.mark.parametrize(
+    ("size", "scales", "wedges"), [((64, 64), 4, 3), ((32, 48), 3, 3), ((16, 16), 2, 3), ((48, 32), 3, 6)]
+)
+def test_coefficients_are_those_of_the_package(package, size, scales, wedges):
+    batch = images(2, 2, *size)
+    ours = Curvelet(scales, wedges).analysis(batch)
+    transform = package.UDCT(shape=size, num_scales=scales, wedges_per_direction=wedges, window_threshold=0)
+    for image, one in zip(batch.flatten(0, 1), ours.flatten(0, 1), strict=True):
+        theirs = []
+        for scale, fans in enumerate(transform.forward(image.numpy())):
+            for fan in fans:
+                stacked = np.stack(fan).ravel()
+                theirs += [stacked.real, stacked.imag] if scale else [stacked.real]
+        np.testing.assert_allclose(one.flatten().numpy(), np.concatenate(theirs), atol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "scales", "wedges"), [((16, 8), 3, 3), ((16, 16), 4, 3), ((8, 16), 2, 6)])
+def test_noise_levels_are_the_norms_of_the_atoms(package, size, scales, wedges):
+    basis = Curvelet(scales, wedges)
+    pixels = torch.eye(math.prod(size), dtype=torch.float64).reshape(-1, 1, *size)
+    norms = basis.analysis(pixels).square().sum((0, 1)).sqrt()
+    torch.testing.assert_close(basis.noise_levels((1, *size)), norms, atol=1e-12, rtol=0)
+
+
+def test_bands_are_scales_and_directions(package):
+    basis = Curvelet(4, 3)
+    shape = (1, 64, 64)
+    labels = basis.bands(shape)
+    assert labels.unique().tolist() == list(range(1 + 6 + 12 + 24))
+    constant = basis.analysis(torch.ones(1, *shape, dtype=torch.float64))[0, 0].square()
+    assert constant[labels == 0].sum() == pytest.approx(64 * 64)
+    # Plane waves lie in few bands: of a scale that their frequency sets, at a direction that turns with theirs.
+    places = torch.arange(64, dtype=torch.float64) * 2 * math.pi / 64
+    strongest = []
+    for row, column in [(5, 0), (10, 0), (20, 0), (0, 20), (20, 10), (20, -10)]:
+        wave = torch.cos(row * places[:, None] + column * places)[None, None]
+        powers = torch.zeros(43, dtype=torch.float64)
+        powers.index_add_(0, labels.flatten(), basis.analysis(wave)[0, 0].square().flatten())
+        assert powers.topk(4).values.sum() > 0.95 * powers.sum()
+        strongest.append(int(powers.argmax()))
+    assert 1 <= strongest[0] < 7 <= strongest[1] < 19 <= min(strongest[2:])
+    assert len(set(strongest)) == 6
+
+
+def test_single_precision_and_batches(package):
+    basis = Curvelet(3)
+    batch = images(3, 2, 32, 32)
+    coefficients = basis.analysis(batch)
+    single = basis.analysis(batch.float())
+    assert single.dtype == torch.float32
+    torch.testing.assert_close(single.double(), coefficients, atol=1e-5, rtol=0)
+    back = basis.synthesis(single)
+    assert back.dtype == torch.float32
+    torch.testing.assert_close(back, batch.float(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(basis.analysis(batch[1:2, 1:]), coefficients[1:2, 1:], atol=1e-12, rtol=0)
+    assert torch.autograd.gradcheck(basis.analysis, images(1, 1, 8, 8).requires_grad_())
+
+
+def test_sizes_that_would_not_reconstruct_are_refused(package):
+    for scales, wedges, size, multiple in [
+        (4, 3, 50, 8),
+        (4, 3, 79, 8),
+        (4, 3, 60, 8),
+        (2, 3, 50, 4),
+        (3, 6, 36, 8),
+        (5, 3, 40, 16),
+    ]:
+        with pytest.raises(ValueError, match=f"multiples of {multiple}, not {size}x64"):
+            Curvelet(scales, wedges).check_shape((1, size, 64))
+        with pytest.raises(ValueError, match=f"multiples of {multiple}, not 64x{size}"):
+            Curvelet(scales, wedges).analysis(torch.zeros(1, 1, 64, size))
+    # The smallest that is accepted works.
+    for scales, wedges, multiple in [(4, 3, 8), (2, 3, 4), (3, 6, 8), (2, 9, 12), (4, 12, 32)]:
+        batch = images(1, 1, multiple, multiple)
+        basis = Curvelet(scales, wedges)
+        basis.check_shape((1, multiple, multiple))
+        torch.testing.assert_close(basis.synthesis(basis.analysis(batch)), batch, atol=1e-12, rtol=0)
+
+
+def test_what_is_refused(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    with pytest.raises(ValueError, match="scales=1"):
+        Curvelet(1)
+    for wedges in (0, 4):
+        with pytest.raises(ValueError, match=f"wedges={wedges}: accepted are multiples of 3"):
+            Curvelet(4, wedges)
+
+
+def test_without_the_package_it_names_the_extra(monkeypatch):
+    monkeypatch.setattr(curvelet.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r'pip install "gahbench\[curvelets\]"'):
+        Curvelet()

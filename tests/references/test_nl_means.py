@@ -1,0 +1,71 @@
+import pytest
+import torch
+from torch.nn import functional
+
+from gahbench.contracts import Truth
+from gahbench.examples import Examples
+from gahbench_plugins.datasets.discs import Discs
+from gahbench_plugins.references.nl_means import NonLocalMeans
+
+
+def denoised(images, h, sigma=0.1, **parameters):
+    return NonLocalMeans(h, **parameters).denoise(images, sigma, Truth(images))
+
+
+def random(*shape):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def test_with_all_weights_1_it_is_the_mean_of_the_window():
+    images = random(2, 1, 20, 22)
+    found = denoised(images, 1e3, distance=3)
+    mean = functional.avg_pool2d(images, 7, stride=1)
+    torch.testing.assert_close(found[..., 6:-6, 6:-6], mean[..., 3:-3, 3:-3], atol=1e-5, rtol=0)
+
+
+def test_equal_patches_are_averaged_and_others_are_not():
+    """On stripes every pixel is averaged with its like: they stay as they are, however far they are apart."""
+    stripes = (torch.arange(24) % 4 < 2).double().expand(1, 1, 24, 24)
+    torch.testing.assert_close(denoised(stripes, 0.1), stripes, atol=1e-6, rtol=0)
+    noisy = stripes + 0.1 * torch.randn(1, 1, 24, 24, generator=torch.Generator().manual_seed(0)).double()
+    error = (denoised(noisy, 0.1) - stripes)[..., 6:-6, 6:-6].square().mean()
+    assert error < 0.1 * 0.1**2
+
+
+def test_limits():
+    images = random(2, 1, 12, 12)
+    torch.testing.assert_close(denoised(images, 1e-4, sigma=1e-6), images, atol=1e-5, rtol=0)
+    flat = torch.full((1, 3, 12, 12), 0.3)
+    torch.testing.assert_close(denoised(flat, 0.1), flat)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_shapes_dtypes_and_batches(channels):
+    images = random(3, channels, 9, 12)
+    together = denoised(images, 0.1)
+    assert together.shape == images.shape
+    assert together.dtype == torch.float64
+    assert denoised(images.float(), 0.1).dtype == torch.float32
+    torch.testing.assert_close(torch.cat([denoised(image[None], 0.1) for image in images]), together)
+
+
+def test_h_grows_with_the_noise():
+    dataset = Discs(20)
+    tuned = NonLocalMeans(images=8)
+    tuned.fit(Examples(dataset))
+    clean = dataset.images("test", 8)
+    found = []
+    for sigma in (0.02, 0.1, 0.3):
+        noisy = clean + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+        assert (tuned.denoise(noisy, sigma, Truth(clean)) - clean).square().mean() < 0.4 * sigma**2
+        found.append(tuned.value(sigma))
+    assert found == sorted(set(found))
+    assert tuned.notes[0].startswith("h tuned on 8 validation images")
+
+
+def test_errors_say_what_is_accepted():
+    with pytest.raises(ValueError, match="odd sides"):
+        NonLocalMeans(patch=4)
+    NonLocalMeans().check_shape((1, 5, 5))
+    with pytest.raises(ValueError, match="at least patch=5, not 4x9"):
+        NonLocalMeans().check_shape((1, 4, 9))
