@@ -50,8 +50,8 @@ class Geometry(Protocol):
 def figure(image: Tensor, geometry: Geometry) -> Figure:
     """Draw the geometry of an image: a row of panels for each scale, finest on top, a panel for each subband.
 
-    Squares are outlined, faintly where coefficients are left as they are; where there is a direction, a stroke through the
-    middle of the square shows along which the contours run.
+    Squares are outlined, faintly where coefficients are left as they are; where there is a direction, a stroke through
+    the middle of the square shows along which the contours run.
 
     Parameters
     ----------

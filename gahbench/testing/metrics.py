@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from gahbench.contracts import DenoiserKind, Metric, Reference, Scores, Truth
+from gahbench.contracts import Basis, DenoiserKind, Metric, Reference, Scores, Truth
 from gahbench.evaluation import Evaluation
-from gahbench.registry import Configured
+from gahbench.registry import Configured, default_registry
 from gahbench.scoring import checked
 from gahbench.testing.findings import Finding
 from gahbench.testing.samples import sample_images
@@ -24,6 +24,8 @@ class _Shrinks(Reference):
 
     def __init__(self, share: float) -> None:
         self.share = share
+        # For metrics of the basis that a denoiser shrinks in.
+        self.basis: Basis = default_registry().create("basis", "dct")
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
         return truth.clean + self.share * (noisy - truth.clean)

@@ -58,7 +58,7 @@ class Curvelet(Basis):
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ValueError`` for images (C, H, W) whose sides the sampling of the curvelets does not divide."""
         height, width = shape[-2:]
-        # The package centres its windows by a quarter of each side, and samples curvelets at most so finely.
+        # The package centres its windows by a quarter of each side; curvelets are at most so many pixels apart.
         multiple = math.lcm(4, (self.wedges // 3) << (self.scales - 1))
         if height % multiple or width % multiple:
             raise ValueError(

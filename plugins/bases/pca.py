@@ -47,7 +47,7 @@ class PCA(Basis):
             )
 
     def fit(self, examples: Examples) -> None:
-        """Find the eigenvectors; it takes half a minute for 4096 values, a second for 1024.
+        """Find the eigenvectors; on one core it takes 17 s for 4096 values, .4 s for 1024.
 
         Raises
         ------

@@ -34,7 +34,7 @@ class Wavelet(Basis):
     The families haar, db, sym and coif are orthonormal. The biorthogonal ones, bior and rbio, and dmey, which is
     orthogonal only to about 1e-4, are not: their noise has the standard deviations of :meth:`noise_levels`, and
     synthesis is the exact inverse of analysis. For bior and rbio that is what the dual filters of
-    ``pywt.waverec2`` compute; for dmey it reconstructs exactly where ``pywt.waverec2`` errs by about 1e-3.
+    ``pywt.waverec2`` compute; for dmey it reconstructs exactly where ``pywt.waverec2`` errs by almost 1 %.
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ class BM3D(Reference):
     not the authors' program. Colour images are denoised in opponent colours, an orthonormal DCT across the channels
     whose first is the grey image; patches are matched in that one (Dabov et al. 2007, "Color image denoising").
 
-    It needs the extra ``bm3d``, and takes a second for a 160x160 image on one core. It computes in float32.
+    It needs the extra ``bm3d``, and takes 2 s for a 160x160 image on one core. It computes in float32.
     """
 
     def check_shape(self, shape: Shape) -> None:

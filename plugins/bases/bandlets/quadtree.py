@@ -13,8 +13,8 @@ from .alpert import alpert_matrix
 from .orderings import Orderings
 from .squares import Squares
 
-#: Numbers that are worked on at once: few enough for a processor's cache, and for memory whatever the batch.
-TOGETHER = 1 << 17
+#: Numbers that are transformed at once: few enough for memory, whatever the batch, and for a processor's cache.
+TOGETHER = 1 << 20
 #: Costs are compared in steps of threshold^2 over this number: what ties in exact arithmetic is decided by the order of
 #: the choices, and not by rounding.
 STEPS = 1024
