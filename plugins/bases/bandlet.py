@@ -20,7 +20,7 @@ from .bandlets.orderings import Orderings, orderings
 from .bandlets.padding import padded_noise, padded_size
 from .bandlets.quadtree import Choice, best_choices
 from .bandlets.squares import Squares, dyadic_squares
-from .wavelet import Wavelet
+from .wavelet import Wavelet, check_orthogonal
 
 ORIENTATIONS: tuple[Orientation, ...] = ("horizontal", "vertical", "diagonal")
 #: Squares of more samples need matrices of gigabytes.
@@ -95,7 +95,8 @@ class Bandlet(Basis):
         self.price = price
         self._settings = _Settings(wavelet, levels, smallest, largest, directions, moments)
         if wavelet is not None:
-            # It says which names and levels are accepted.
+            # They say which names and levels are accepted.
+            check_orthogonal(wavelet)
             Wavelet(wavelet, levels)
 
     def check_shape(self, shape: Shape) -> None:

@@ -41,7 +41,7 @@ class Oracle(Shrinkage):
         """Return the denoised images, shape (N, C, H, W)."""
         shape = _shape(noisy)
         denoised = []
-        for part, noisy_part in zip(self._parts(truth), noisy.split(self._most(truth)), strict=True):
+        for part, noisy_part in zip(self._parts(truth), torch.split(noisy, self._most(truth)), strict=True):
             basis = self.basis.adapt_to(part, sigma)
             levels = sigma * basis.noise_levels(shape).to(noisy)
             weights = self.weights(basis.analysis(part.clean), levels)

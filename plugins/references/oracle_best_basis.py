@@ -70,7 +70,7 @@ class OracleBestBasis(Reference):
         """Return the denoised images, shape (N, C, H, W)."""
         choice = self.choice(truth, sigma)
         denoised = noisy
-        for place in choice.unique().tolist():
+        for place in sorted(set(choice.tolist())):
             chosen = (choice == place)[:, None, None, None]
             denoised = torch.where(chosen, self.oracles[place].denoise(noisy, sigma, truth), denoised)
         return denoised

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import gahbench
 from gahbench.errors import BasisError
 from gahbench_plugins.bases.bandlet import Bandlet
+from gahbench_plugins.bases.bandlets import quadtree
 from gahbench_plugins.bases.bandlets.alpert import alpert_matrix
 from gahbench_plugins.bases.wavelet import Wavelet
 
@@ -356,3 +357,10 @@ def test_thresholds_and_sizes_out_of_range_are_refused():
         Bandlet().adapt(torch.zeros(1, 1, 16, 16), -1.0)
     with pytest.raises(ValueError, match="sides of at least 16, not 12x40"):
         Bandlet(levels=4).check_shape((1, 12, 40))
+
+
+def test_what_is_worked_on_at_once_makes_no_difference(monkeypatch):
+    batch = regular(count=3).double()
+    whole = Bandlet().adapt(batch, 0.03)
+    monkeypatch.setattr(quadtree, "TOGETHER", 3000)
+    assert all(Bandlet().adapt(batch, 0.03).geometry(i) == whole.geometry(i) for i in range(3))

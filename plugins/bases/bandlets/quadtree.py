@@ -83,20 +83,26 @@ def _best_directions(
 ) -> tuple[Tensor, Tensor]:
     """Return the least cost of each square, in steps, and its direction, shape (B, S) both."""
     samples = squares.samples.to(coefficients.device)
-    matrix = alpert_matrix(samples.shape[1], moments, coefficients.dtype, coefficients.device)
+    size = samples.shape[1]
+    matrix = alpert_matrix(size, moments, coefficients.dtype, coefficients.device)
     # The inverse of an ordering moves the columns of the matrix to the samples that they are for.
     ranks = orders.samples.argsort(dim=1).to(coefficients.device)
     number = len(coefficients) * len(squares)
     blocks = coefficients[:, samples].reshape(number, -1) / threshold
     best = coefficients.new_empty(number)
     choice = samples.new_empty(number)
-    rows = max(1, TOGETHER // blocks.shape[1])
+    rows = max(1, TOGETHER // size)
+    # Many directions at once where squares are few: their matrices, too, must fit.
+    group = max(1, TOGETHER // (size * min(max(number, size), rows)))
     for start in range(0, number, rows):
         part = blocks[start : start + rows]
         costs = part.new_empty(1 + len(ranks), len(part))
         costs[0] = part.square().clamp_(max=1).sum(dim=1)
-        for index, rank in enumerate(ranks):
-            costs[index + 1] = (part @ matrix[:, rank].T).square_().clamp_(max=1).sum(dim=1)
+        for first in range(0, len(ranks), group):
+            # Shape (directions, size, size), and then all their rows.
+            turned = matrix[:, ranks[first : first + group]].transpose(0, 1).flatten(0, 1)
+            capped = (part @ turned.T).square_().clamp_(max=1)
+            costs[first + 1 : first + 1 + group] = capped.reshape(len(part), -1, size).sum(dim=2).T
         costs = costs.mul_(STEPS).round_() + prices[:, None]
         best[start : start + rows], choice[start : start + rows] = costs.min(dim=0)
     shape = (len(coefficients), len(squares))
