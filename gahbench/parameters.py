@@ -59,6 +59,18 @@ class Parameter:
         """The accepted type in words, for errors and descriptions."""
         return _type_name(self.annotation)
 
+    @property
+    def settled_default(self) -> Any:
+        """The default in the type that it would have if it were given: 1.0 for ``width: float = 1``.
+
+        So a default that is written out is the same value, and has the same key.
+        """
+        try:
+            return self.check(self.default)
+        except ParameterError:
+            # Out of the range that others must keep to, or not a plain value: as the constructor has it.
+            return self.default
+
     def check(self, value: Any) -> Any:
         """Return the value if it is accepted, in the type that the constructor expects.
 
@@ -140,7 +152,7 @@ def resolve(parameters: tuple[Parameter, ...], given: dict[str, Any], where: str
         elif parameter.required:
             raise ParameterError(f"{where}: parameter '{parameter.name}' ({parameter.type_name}) is required")
         else:
-            resolved[parameter.name] = parameter.default
+            resolved[parameter.name] = parameter.settled_default
     return resolved
 
 

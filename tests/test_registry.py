@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -210,3 +211,23 @@ def test_listing_and_help_import_no_torch():
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
+
+
+def test_a_default_that_is_written_out_is_the_same_plugin(tmp_path):
+    file = tmp_path / "defaults.py"
+    file.write_text(
+        "import gahbench\n"
+        "@gahbench.hookimpl\n"
+        "def register_references(register):\n"
+        "    register('whole', Whole)\n"
+        "class Whole(gahbench.Reference):\n"
+        "    def __init__(self, width: float = 1, sizes: tuple[float, ...] = (1, 2), name: str | None = None): ...\n"
+        "    def denoise(self, noisy, sigma, truth):\n"
+        "        return noisy\n"
+    )
+    registry = Registry((file,))
+    plain = registry.configure("reference", "whole")
+    again = registry.configure("reference", "whole", **plain.parameters)
+    assert json.dumps(plain.identity) == json.dumps(again.identity)
+    assert plain.label == again.label == "whole"
+    assert plain.parameters == {"width": 1.0, "sizes": (1.0, 2.0), "name": None}
