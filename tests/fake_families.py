@@ -44,6 +44,8 @@ class White(gahbench.Dataset):
         trace = noisy[0].numel() * sigma**2 * self.weight(sigma)
         return gahbench.Posterior(0.5 + self.weight(sigma) * (noisy - 0.5), torch.full((len(noisy),), trace).double())
 
+    knows_true_basis = True
+
     def true_basis(self, split, count, start=0):
         size = torch.Size(self.shape).numel()
         return gahbench.TrueBasis(torch.eye(size)[None], torch.full((1, size), self.spread**2))
@@ -61,6 +63,8 @@ class Genied(White):
 
     def genie(self, noisy, sigma, split, start=0):
         return 0.5 + self.weight(sigma) * (noisy - 0.5)
+
+    knows_true_basis = False
 
     def true_basis(self, split, count, start=0):
         return None

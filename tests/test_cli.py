@@ -56,6 +56,16 @@ def test_plan_shows_units_and_runs_nothing(call, write_suite, tmp_path):
     assert "to do: 0 of 7 units" in call("plan", write_suite(), "--out", tmp_path / "out")[1]
 
 
+def test_plan_makes_no_estimate_for_references(call, tmp_path):
+    file = tmp_path / "oracles.yaml"
+    file.write_text(
+        "name: oracles\ndatasets: ['discs[size=16]']\nentrants: [identity]\nscoring: {sigmas: [0.1], images: 2}\n"
+    )
+    code, out, _ = call("plan", str(file))
+    assert code == 0
+    assert "to do: 1 of 1 units; no networks among them, and the time of references is not estimated" in out
+
+
 def test_a_failed_unit_makes_the_exit_status_1(call, write_suite, write_plugin, tmp_path):
     plugin = write_plugin("unlucky", "raise RuntimeError('no luck')")
     arguments = ("--out", tmp_path / "out", "--engine", "inline", "--plugins-dir", plugin, "--entrant", "unlucky")

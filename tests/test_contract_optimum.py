@@ -7,8 +7,10 @@ import gahbench
 
 POSTERIOR = "def posterior(self, noisy, sigma):\n    found = super().posterior(noisy, sigma)\n    return "
 BASIS = "def true_basis(self, split, count, start=0):\n    return "
+UNKNOWN = "knows_true_basis = False\n" + BASIS
 BRACKET = (
     "optimum = gahbench.Optimum('bracket', 0.5)\n"
+    "knows_true_basis = False\n"
     "def true_basis(self, split, count, start=0): return None\n"
     "def lower_bound(self, split, count, sigma, start=0):\n    return {bound}\n"
     "def genie(self, noisy, sigma, split, start=0):\n    return {genie}\n"
@@ -35,8 +37,8 @@ SOUND = {
     "sampled": POSTERIOR + "gahbench.Posterior(found.mean, found.trace, torch.full((len(noisy),), 0.5))",
     "bracket": BRACKET.format(bound=BOUND, genie=GENIE),
     "bound of white noise": BRACKET.format(bound="torch.full((count,), sigma**2).double()", genie="noisy"),
-    "rate": "optimum = gahbench.Optimum('rate', 0.5)\n" + BASIS + "None",
-    "tangent space": BASIS + "gahbench.TrueBasis(torch.eye(80)[None, :, :5])",
+    "rate": "optimum = gahbench.Optimum('rate', 0.5)\n" + UNKNOWN + "None",
+    "tangent space": UNKNOWN + "gahbench.TrueBasis(torch.eye(80)[None, :, :5])",
     "a basis for each": BASIS + "gahbench.TrueBasis(torch.eye(80).repeat(count, 1, 1), torch.ones(count, 80))",
 }
 
@@ -48,6 +50,8 @@ def test_a_sound_optimum_passes(check, case):
 
 
 BROKEN = {
+    "tangents called a basis": (BASIS + "gahbench.TrueBasis(torch.eye(80)[None, :, :5])", "knows_true_basis says"),
+    "a basis that is not announced": ("knows_true_basis = False", "knows_true_basis says"),
     "no posterior": ("def posterior(self, noisy, sigma): return super(White, self).posterior(noisy, sigma)", "runs"),
     "mean of another shape": (POSTERIOR + "gahbench.Posterior(found.mean[:, :, 1:], found.trace)", "has its shapes"),
     "one mean for all": (POSTERIOR + "gahbench.Posterior(found.mean[:1], found.trace)", "has its shapes"),

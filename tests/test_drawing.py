@@ -13,7 +13,8 @@ from gahbench.rates import input_psnr
 from gahbench.report.rates import rates_figure, resolution_figure
 
 SIGMAS = (0.125, 0.25, 0.5, 1.0)
-NAMES = [f"c-alpha[alpha=2,size={size}]" for size in (64, 128)]
+#: The first has the default size.
+NAMES = ["c-alpha[alpha=2]", "c-alpha[alpha=2,size=128]"]
 
 
 def curve(slope, sigmas=SIGMAS, images=5):
@@ -27,7 +28,7 @@ def made(slopes=(("wavelets", 0.5), ("better", 0.7)), names=NAMES):
         for label, slope in slopes
         for row in rows(name, label, "oracle", curve(slope), sigmas=SIGMAS)
     ]
-    return results(scores, datasets=[dataset(name, 2 / 3) for name in names])
+    return results(scores, datasets=[dataset(name, 2 / 3) | {"height": 128 if "128" in name else 64} for name in names])
 
 
 def lines(ax):

@@ -75,5 +75,7 @@ def _estimate(left: list[Unit], plan: Plan) -> str:
         fits = sum(unit.kind == "fit" for unit in left)
         return f"about {duration(fits * plan.suite.training.seconds / places)} of training by its time budget"
     work = sum(unit.work for unit in left)
+    if left and not work:
+        return "no networks among them, and the time of references is not estimated"
     rate = nominal_rate(device, has_bfloat16(device), 1) * places
     return f"{count(work)} multiply-adds, about {duration(work / rate)} at a nominal {count(rate)} a second"

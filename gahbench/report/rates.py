@@ -31,6 +31,8 @@ Array = NDArray[np.float64]
 WAVELET_SLOPE = 0.5
 _WINDOW = "0.93"
 _LABEL = 34
+#: Datasets side by side; more go below.
+_ABREAST = 4
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class _Curve:
 def rates_figure(
     results: Results, windows: Mapping[str, Sequence[float]], entrants: Sequence[str] | None = None
 ) -> Figure:
-    """Draw output PSNR, and below it the local slope, against input PSNR, a column for each dataset.
+    """Draw output PSNR, and below it the local slope, against input PSNR for each dataset.
 
     Bands are 95 % bootstrap intervals over images. Dashed grey lines have the dataset's optimal slope, dotted ones
     slope 1/2; the window in which slopes can be read as rates is shaded.
@@ -81,10 +83,13 @@ def rates_figure(
     with context():
         styles = looks(results.entrants, _kinds(results))
         labels = {entrant: folded(entrant, _LABEL) for entrant in chosen}
-        drawing = Figure(figsize=(2.9 * len(cubes) + 2.4, 5.6), layout="constrained")
-        axes = drawing.subplots(2, len(cubes), squeeze=False, sharex="col", sharey="row")
-        for column, (dataset, cube) in enumerate(cubes.items()):
-            upper, lower = axes[:, column]
+        abreast = min(_ABREAST, len(cubes))
+        blocks = math.ceil(len(cubes) / abreast)
+        drawing = Figure(figsize=(2.9 * abreast + 2.4, 5.4 * blocks), layout="constrained")
+        axes = drawing.subplots(2 * blocks, abreast, squeeze=False)
+        for place, (dataset, cube) in enumerate(cubes.items()):
+            row, column = divmod(place, abreast)
+            upper, lower = axes[2 * row : 2 * row + 2, column]
             x = input_psnr(cube.sigmas)
             middle, draws = means(cube.values), bootstrap_means(cube.values)
             for entrant in (label for label in chosen if label in cube.entrants):
@@ -98,11 +103,14 @@ def rates_figure(
             _theory(upper, lower, x, slopes.get(dataset, math.nan))
             upper.set_title(folded(dataset, 36), loc="left")
             lower.set_xlabel("input PSNR (dB)")
-        axes[0, 0].set_ylabel("output PSNR (dB)")
-        axes[1, 0].set_ylabel("local slope (dB per dB)")
-        axes[1, 0].set_ylim(0, 1.1)
-        for ax in axes.flat:
+            if column == 0:
+                upper.set_ylabel("output PSNR (dB)")
+                lower.set_ylabel("local slope (dB per dB)")
+            lower.set_ylim(0, 1.1)
+        for place, ax in enumerate(axes.flat):
             seaborn.despine(ax=ax)
+            row, column = divmod(place, abreast)
+            ax.set_visible(row // 2 * abreast + column < len(cubes))
         _legend(drawing, list(axes.flat))
     return drawing
 
@@ -168,13 +176,13 @@ def resolution_figure(
 def _families(results: Results, windows: Mapping[str, Sequence[float]]) -> dict[str, dict[int, str]]:
     """Return the datasets of each family by their size, families by the label without it."""
     families: dict[str, dict[int, str]] = {}
-    for dataset in map(str, results.datasets["dataset"]):
-        spec = parse_spec(dataset)
-        size = spec.keywords.get("size")
-        if isinstance(size, int) and len(windows.get(dataset, ())) > 1:
+    for dataset, size in zip(map(str, results.datasets["dataset"]), results.datasets["height"], strict=True):
+        if len(windows.get(dataset, ())) > 1:
+            # Where the size is the default, the label does not say it.
+            spec = parse_spec(dataset)
             others = [f"{name}={format_value(value)}" for name, value in spec.keywords.items() if name != "size"]
             written = ",".join([*map(format_value, spec.positional), *others])
-            families.setdefault(f"{spec.name}[{written}]" if written else spec.name, {})[size] = dataset
+            families.setdefault(f"{spec.name}[{written}]" if written else spec.name, {})[int(size)] = dataset
     return {name: dict(sorted(members.items())) for name, members in families.items() if len(members) > 1}
 
 
@@ -236,9 +244,8 @@ def _levels(ax: Axes, slope: float) -> None:
         if not math.isnan(value) and (name != "optimal" or value != WAVELET_SLOPE):
             ax.axhline(value, linestyle=dashes, color=GREY, linewidth=0.9, zorder=1)
             text = name if name == "½" else f"optimal {value:.2f}"
-            ax.text(
-                0.01, value, text, transform=ax.get_yaxis_transform(), color=GREY, fontsize=7.5, va="bottom", ha="left"
-            )
+            corner: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "va": "bottom", "ha": "right"}
+            ax.text(0.99, value, text, color=GREY, fontsize=7.5, **corner)
 
 
 def _legend(drawing: Figure, axes: Sequence[Axes]) -> None:

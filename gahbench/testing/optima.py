@@ -91,6 +91,8 @@ def _check_bracket(dataset: Dataset, clean: Tensor, noisy: Tensor) -> Iterator[F
 
 def _check_basis(dataset: Dataset, clean: Tensor) -> Iterator[Finding]:
     basis: TrueBasis | None = dataset.true_basis("test", len(clean))
+    told = dataset.knows_true_basis == (basis is not None and basis.energies is not None)
+    yield Finding("knows_true_basis says whether there is one with energies", told)
     if basis is None:
         return
     vectors, energies = basis.vectors, basis.energies
