@@ -49,9 +49,11 @@ def rate_windows(results: Results, rate: str = "rate") -> dict[str, list[float]]
         try:
             dataset: Dataset = default_registry().create("dataset", str(label))
             clean = dataset.images("test", int(rows["image"].max()) + 1)
-            windows[str(label)] = levels(clean, rows["sigma"].dropna().unique().tolist())
+            inside = levels(clean, rows["sigma"].dropna().unique().tolist())
         except (GahbenchError, ValueError):
             continue
+        if len(inside) > 1:
+            windows[str(label)] = inside
     return windows
 
 
