@@ -24,9 +24,9 @@ class Rate(Metric):
 
     These are the levels at which oracle thresholding keeps at least ``fewest`` of the d coefficients of a channel and
     at most ``most`` times sqrt(d), on average over the images (:mod:`gahbench.rates`): they depend on the images alone,
-    and are the same for every entrant. Where the suite has fewer than two of them, there is no rate, and no value: choose
-    noise levels that are closer, or stronger noise, or larger images. To hold against a dataset's optimal slope alpha/(alpha+1) (Kadkhodaie 2024,
-    equation 13).
+    and are the same for every entrant. Where a suite has fewer than two of them, there is no rate, and no value: choose
+    noise levels that are closer, stronger noise, or larger images. To hold against a dataset's optimal slope
+    alpha/(alpha+1) (Kadkhodaie 2024, equation 13).
 
     Parameters
     ----------
