@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -77,6 +78,8 @@ def _check(basis: Basis, truth: Truth) -> Iterator[Finding]:
     alone = [basis.adapt_to(one, THRESHOLD).analysis(one.clean) for one in truth.batches(1)]
     agrees = torch.allclose(torch.cat(alone), coefficients, atol=1e-8)
     yield Finding("treats each image of a batch alone", agrees)
+    if torch.cuda.is_available():
+        yield _on_gpu(basis, truth, coefficients)
     other = sample_noise(images, 1.0)
     both = adapted.analysis(other - 2 * images)
     linear = torch.allclose(both, adapted.analysis(other) - 2 * coefficients, atol=1e-8)
@@ -92,6 +95,16 @@ def _check(basis: Basis, truth: Truth) -> Iterator[Finding]:
         yield from _orthonormal(adapted, images, coefficients)
     elif _fits(levels, coefficients):
         yield _noise_levels(basis, truth, levels)
+
+
+def _on_gpu(basis: Basis, truth: Truth, coefficients: Tensor) -> Finding:
+    there = replace(truth, clean=truth.clean.cuda())
+    adapted = basis.adapt_to(there, THRESHOLD)
+    found = adapted.analysis(there.clean)
+    error = float((adapted.synthesis(found) - there.clean).abs().max())
+    # Eigenvectors of a graph may come with other signs.
+    differs = float((found.cpu().abs() - coefficients.abs()).abs().max())
+    return Finding("computes alike on the GPU", max(error, differs) < 1e-6, f"{error:.1e}, {differs:.1e}")
 
 
 def _orthonormal(basis: Basis, images: Tensor, coefficients: Tensor) -> Iterator[Finding]:
