@@ -291,6 +291,10 @@ class Basis(ABC):
         """Return how many images (C, H, W) it can be adapted to at once, for memory; ``None`` for any number."""
         return None
 
+    def notes(self, shape: Shape) -> tuple[str, ...]:
+        """Return what the board must say of rows in this basis on images (C, H, W)."""
+        return ()
+
     def fit(self, examples: Examples) -> None:
         """Learn from the training images of a dataset; by default there is nothing to learn."""
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from gahbench.contracts import SPLITS, Basis, Dataset, Split, Truth
 from gahbench.errors import GahbenchError, ParameterError, ResultsError, listing
+from gahbench.rates import LEAST_LEVELS
 from gahbench.registry import default_registry
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def rate_windows(results: Results, rate: str = "rate") -> dict[str, list[float]]
     Returns
     -------
     dict
-        Without the datasets that have fewer than two such levels, and those that cannot be built from their labels
+        Without the datasets that have fewer than three such levels, and those that cannot be built from their labels
         (their files are elsewhere).
     """
     levels = getattr(default_registry().create("metric", rate), "levels", None)
@@ -52,23 +53,9 @@ def rate_windows(results: Results, rate: str = "rate") -> dict[str, list[float]]
             inside = levels(clean, rows["sigma"].dropna().unique().tolist())
         except (GahbenchError, ValueError):
             continue
-        if len(inside) > 1:
+        if len(inside) >= LEAST_LEVELS:
             windows[str(label)] = inside
     return windows
-
-
-def draw_rates(results: Results, entrants: Sequence[str] | None = None, rate: str = "rate") -> Figure:
-    """Draw output PSNR and local slopes against input PSNR (:func:`gahbench.report.rates.rates_figure`)."""
-    from gahbench.report.rates import rates_figure
-
-    return rates_figure(results, rate_windows(results, rate), entrants)
-
-
-def draw_resolution(results: Results, entrants: Sequence[str] | None = None, rate: str = "rate") -> Figure:
-    """Draw slopes against the size of the images (:func:`gahbench.report.rates.resolution_figure`)."""
-    from gahbench.report.rates import resolution_figure
-
-    return resolution_figure(results, rate_windows(results, rate), entrants)
 
 
 def draw_approximation(
@@ -137,7 +124,7 @@ def draw_geometry(
     threshold
         Coefficients below it are killed: the noise level for an oracle, some three times it in practice.
     index, split
-        Which image.
+        Which image; of a colour image the first channel is drawn.
     noisy
         Whether the basis is adapted to the noisy image, at noise level ``sigma``, which is a third of the threshold by
         default.

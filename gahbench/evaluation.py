@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -40,6 +41,7 @@ class Evaluation:
     split: Split = "test"
     dataset: Dataset | None = None
     _denoised: dict[float, Tensor] = field(default_factory=dict, repr=False)
+    _risks: dict[float, Tensor | None] = field(default_factory=dict, repr=False)
 
     def noisy(self, sigma: float) -> Tensor:
         """Return the noisy images at a noise level, shape (N, C, H, W)."""
@@ -49,7 +51,7 @@ class Evaluation:
         """Return the denoised images at a noise level, shape (N, C, H, W), float32; computed once."""
         if sigma not in self._denoised:
             noisy = self.noisy(sigma)
-            size = max(1, BATCH_PIXELS // self.clean[0].numel())
+            size = self._most()
             with torch.no_grad(), torch.random.fork_rng():
                 # For denoisers that draw random numbers of their own.
                 torch.manual_seed(derive_seed("noise", self.noise_seed, self.split, float(sigma), "denoiser"))
@@ -61,11 +63,26 @@ class Evaluation:
         return self._denoised[sigma]
 
     def risk(self, sigma: float) -> Tensor | None:
-        """Return the closed-form expected mean squared error per pixel of each image, shape (N,), if there is one."""
-        risk = self.denoiser.risk(self.truth, sigma)
-        if risk is not None and risk.shape != (len(self.clean),):
-            raise ValueError(f"risk returned shape {tuple(risk.shape)} for {len(self.clean)} images")
-        return risk
+        """Return the closed-form expected mean squared error per pixel of each image, shape (N,), if there is one.
+
+        Computed once for each noise level.
+        """
+        if sigma not in self._risks:
+            # The risk may know the clean images, and what denoises without knowing them must not learn from it.
+            informed = copy.deepcopy(self.denoiser) if self.denoiser.kind == "classical" else self.denoiser
+            risks = []
+            for truth in self.truth.batches(self._most()):
+                risk = informed.risk(truth, sigma)
+                if risk is not None and risk.shape != (len(truth),):
+                    raise ValueError(f"risk returned shape {tuple(risk.shape)} for {len(truth)} images")
+                risks.append(risk)
+            known = [risk for risk in risks if risk is not None]
+            self._risks[sigma] = torch.cat(known) if len(known) == len(risks) else None
+        return self._risks[sigma]
+
+    def _most(self) -> int:
+        """Return how many images make a batch."""
+        return max(1, BATCH_PIXELS // self.clean[0].numel())
 
     @property
     def truth(self) -> Truth:

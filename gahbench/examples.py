@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor
@@ -15,22 +14,33 @@ from gahbench.noise import evaluation_noise
 _NOISE = "examples"
 
 
-@dataclass(frozen=True, eq=False)
 class Examples:
-    """Training and validation images of a dataset.
+    """Training and validation images of a dataset; its test images are out of reach.
 
     Parameters
     ----------
     dataset
-        Where they are from; its test images are out of reach.
+        Where they are from.
     """
 
-    _dataset: Dataset
+    def __init__(self, dataset: Dataset) -> None:
+        self._shape = dataset.shape
+        name = type(dataset).__name__
+
+        def images(split: Literal["train", "validation"], most: int) -> Tensor:
+            available = dataset.available(split)
+            count = most if available is None else min(most, available)
+            if count == 0:
+                raise DataError(f"{name}: no {split} images to learn from; at least 1 is needed")
+            return dataset.images(split, count)
+
+        # What it is given to, which may be anyone's plugin, holds no dataset.
+        self._images = images
 
     @property
     def shape(self) -> Shape:
         """Shape (C, H, W) of one image."""
-        return self._dataset.shape
+        return self._shape
 
     def training(self, most: int) -> Tensor:
         """Return the first ``most`` training images, or all if there are fewer: shape (N, C, H, W).
@@ -55,10 +65,3 @@ class Examples:
     def noise(self, count: int, sigma: float) -> Tensor:
         """Return noise of standard deviation ``sigma`` for ``count`` images, always the same: (count, C, H, W)."""
         return evaluation_noise(count, self.shape, sigma, _NOISE)
-
-    def _images(self, split: Literal["train", "validation"], most: int) -> Tensor:
-        available = self._dataset.available(split)
-        count = most if available is None else min(most, available)
-        if count == 0:
-            raise DataError(f"{type(self._dataset).__name__}: no {split} images to learn from; at least 1 is needed")
-        return self._dataset.images(split, count)

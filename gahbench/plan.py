@@ -177,7 +177,10 @@ def _unknown(suite: Suite, built: list[tuple[Configured, Dataset]]) -> set[tuple
         except Exception:
             continue  # A broken plugin costs its row, which will say why.
         if len(found) == len({configured.label for configured, _ in built}):
-            kinds = ", ".join(f"{configured.label}: {dataset.optimum.kind}" for configured, dataset in built)
+            kinds = ", ".join(
+                f"{configured.label}: {dataset.optimum.kind}{'' if dataset.knows_true_basis else ', no true basis'}"
+                for configured, dataset in built
+            )
             raise ParameterError(
                 f"{entrant.where}: not known on any dataset of the suite; what is known of their optimum is {kinds}"
             )

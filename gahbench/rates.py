@@ -21,6 +21,12 @@ MOST_PSNR = 140
 FEWEST = 32
 #: ... and at most so many times the square root of the number of all.
 MOST = 1.0
+#: A rate needs so many noise levels in its window: two make a line of any two points.
+LEAST_LEVELS = 3
+
+
+#: Coefficients of float32 images are not known better than to this share of the largest.
+_ROUNDING = 1e-6
 
 
 def input_psnr(sigma: ArrayLike) -> NDArray[np.float64]:
@@ -166,7 +172,7 @@ def coefficient_decay(coefficients: ArrayLike, fewest: int = FEWEST, most: float
     Returns
     -------
     ndarray
-        Shape (...); NaN where a coefficient in the range is zero.
+        Shape (...); NaN where a coefficient in the range is zero, but for rounding: below 1e-6 of the largest.
 
     Raises
     ------
@@ -182,6 +188,6 @@ def coefficient_decay(coefficients: ArrayLike, fewest: int = FEWEST, most: float
         )
     ranks = np.unique(np.geomspace(first, last, num=64).round().astype(int))
     chosen = energy[..., ranks - 1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.where(chosen > 0, np.log(chosen), np.nan)
+    known = chosen > _ROUNDING**2 * energy[..., :1]
+    logs = np.log(np.where(known, chosen, np.nan))
     return np.asarray(-fit_slope(np.log(ranks), logs) - 1)

@@ -9,7 +9,7 @@ import yaml
 from gahbench import hookspecs
 from gahbench.leaderboard import optimum_check
 from gahbench.registry import KINDS, Registry
-from gahbench.report.cells import between
+from gahbench.report.cells import between, with_half_width
 from gahbench.report.tables import markdown
 from gahbench.results import load_results
 from gahbench.suite import load_suite
@@ -61,7 +61,13 @@ def test_every_basis_and_reference_is_in_its_rooms_guide(kind):
         assert {plugin.name: plugin.factory.kind for plugin in plugins} == rows
 
 
-GUIDES = ["README.md", "plugins/README.md", "plugins/datasets/README.md", "plugins/bases/README.md"]
+GUIDES = [
+    "README.md",
+    "plugins/README.md",
+    "plugins/datasets/README.md",
+    "plugins/bases/README.md",
+    "plugins/references/README.md",
+]
 
 
 @pytest.mark.parametrize("file", GUIDES)
@@ -154,3 +160,29 @@ def test_the_deficits_in_the_documents_are_those_of_the_board():
         (row,) = [line for line in text.splitlines() if f"| {' | '.join(cells)} |" in line]
         if row.split("|")[1].strip() in ("discs", "gaussian-field", "c-alpha, α = 2"):
             assert row in readme.splitlines()
+
+
+def test_the_rates_in_the_documents_are_those_of_the_board():
+    board = load_results(ROOT / "results" / "resolution").leaderboard().set_index(["dataset", "entrant"])
+    text = (ROOT / "results" / "resolution" / "README.md").read_text(encoding="utf-8")
+    sizes = ("", ",size=128", ",size=256", ",size=512")
+    rows = 0
+    for alpha in (2, 4):
+        for entrant in board.index.get_level_values("entrant").unique():
+            cells = [with_half_width(board.loc[f"c-alpha[alpha={alpha}{size}]", entrant], "rate") for size in sizes]
+            assert f"| {alpha} | {entrant} | {' | '.join(cells)} |" in text.splitlines()
+            rows += 1
+    assert rows == 8
+
+
+def test_the_gains_of_oracles_in_the_documents_are_those_of_the_board():
+    board = load_results(ROOT / "results" / "oracles").leaderboard().set_index(["dataset", "entrant"])
+    text = (ROOT / "results" / "oracles" / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    families = board.index.get_level_values("dataset").unique()
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    assert len(rows) == 12
+    for row in rows:
+        entrant, *cells = [cell.strip().strip("`") for cell in row.strip("| ").split(" | ")]
+        assert cells == [with_half_width(board.loc[family, entrant], "psnr") for family in families]
+    assert sum(row in readme.splitlines() for row in rows) == 5

@@ -124,7 +124,8 @@ def test_the_commands_write_files(tmp_path):
         out = tmp_path / f"{arguments[0]}.png"
         told = CliRunner().invoke(app, ["draw", *arguments, "--out", str(out)], catch_exceptions=False)
         assert told.exit_code == 0
-        assert told.output == f"wrote {out}\n"
+        assert told.stdout == f"wrote {out}\n"
+        assert ("no window of rates" in told.stderr) == (arguments[0] == "rates")
         assert out.read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ParameterError, match=r"accepted: \.png"):
         CliRunner().invoke(app, ["draw", "geometry", "discs", "--out", "x.gif"], catch_exceptions=False)

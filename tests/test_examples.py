@@ -31,6 +31,11 @@ def test_training_and_validation_images_and_as_many_as_there_are():
     assert len(examples.validation(50)) == 5
 
 
+def test_the_dataset_and_its_test_images_are_out_of_reach():
+    dataset = Counted()
+    assert not any(value is dataset for value in vars(Examples(dataset)).values())
+
+
 def test_none_is_an_error():
     with pytest.raises(DataError, match="no validation images to learn from; at least 1"):
         Examples(Counted(validation=0)).validation(3)

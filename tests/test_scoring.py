@@ -68,7 +68,7 @@ def test_noise_is_the_same_for_the_first_images_and_differs_by_level_and_split()
 TOLD = {
     "trained": (False, False),
     "classical": (False, False),
-    "oracle": (True, False),
+    "oracle": (True, True),
     "optimal": (False, True),
     "bound": (True, True),
 }
@@ -90,3 +90,38 @@ def test_a_denoiser_is_told_no_more_than_its_kind_may_use(kind):
     assert torch.equal(told[0].clean, clean) == sees
     assert told[0].clean.isnan().all() != sees
     assert (told[0].dataset is not None) == knows
+
+
+def test_a_classical_denoiser_learns_nothing_from_its_own_risk():
+    clean = torch.rand(3, 1, 8, 8)
+
+    class Sly:
+        kind = "classical"
+        seen = None
+
+        def risk(self, truth, sigma):
+            self.seen = truth.clean
+            return torch.full((len(truth),), sigma**2)
+
+        def denoise(self, noisy, sigma, truth):
+            return noisy if self.seen is None else self.seen
+
+    evaluation = Evaluation(Sly(), clean, [0.1])
+    assert evaluation.risk(0.1).tolist() == pytest.approx([0.01] * 3)
+    assert torch.equal(evaluation.denoised(0.1), evaluation.noisy(0.1))
+
+
+def test_risks_are_computed_once_and_in_batches_that_memory_can_take():
+    clean, calls = torch.rand(5, 1, 256, 256), []
+
+    class Counted:
+        kind = "oracle"
+
+        def risk(self, truth, sigma):
+            calls.append(len(truth))
+            return truth.clean.mean((1, 2, 3))
+
+    evaluation = Evaluation(Counted(), clean, [0.1, 0.2])
+    for _ in range(2):
+        torch.testing.assert_close(evaluation.risk(0.1), clean.mean((1, 2, 3)))
+    assert calls == [2, 2, 1]

@@ -11,6 +11,8 @@ from rich.console import Console
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from gahbench.results import Results
+
 app = typer.Typer(
     help="Draw figures beyond those of a board: rates, approximation errors, what a basis adapts to.",
     no_args_is_help=True,
@@ -47,11 +49,11 @@ def rates(
     plugins_dir: PluginsOption = None,
 ) -> None:
     """Output PSNR and local slopes against input PSNR, with the slopes of theory."""
-    from gahbench import api
-    from gahbench.drawing import draw_rates
+    from gahbench.report.rates import rates_figure
 
     _prepare(out, plugins_dir)
-    _save(draw_rates(api.load_results(folder), entrant, rate), out)
+    results, windows = _with_windows(folder, rate)
+    _save(rates_figure(results, windows, entrant), out)
 
 
 @app.command()
@@ -63,11 +65,11 @@ def resolution(
     plugins_dir: PluginsOption = None,
 ) -> None:
     """Slopes against the size of the images, for datasets that differ in size alone."""
-    from gahbench import api
-    from gahbench.drawing import draw_resolution
+    from gahbench.report.rates import resolution_figure
 
     _prepare(out, plugins_dir)
-    _save(draw_resolution(api.load_results(folder), entrant, rate), out)
+    results, windows = _with_windows(folder, rate)
+    _save(resolution_figure(results, windows, entrant), out)
 
 
 @app.command()
@@ -95,7 +97,9 @@ def geometry(
     ] = "bandlet",
     threshold: Annotated[float, typer.Option(min=0, help="Coefficients below it are killed.")] = 0.1,
     index: Annotated[int, typer.Option(min=0, help="Which test image.")] = 0,
-    noisy: Annotated[bool, typer.Option("--noisy", help="Adapt to the noisy image, of a third of that noise.")] = False,
+    noisy: Annotated[
+        bool, typer.Option("--noisy", help="Adapt to the image under noise of a third of the threshold.")
+    ] = False,
     out: Annotated[Path, _out("geometry.png")] = Path("geometry.png"),
     plugins_dir: PluginsOption = None,
 ) -> None:
@@ -104,6 +108,23 @@ def geometry(
 
     _prepare(out, plugins_dir)
     _save(draw_geometry(dataset, basis, threshold, index, noisy=noisy), out)
+
+
+def _with_windows(folder: Path, rate: str) -> tuple[Results, dict[str, list[float]]]:
+    """Load results with the windows of their datasets, and say which have none."""
+    from gahbench import api
+    from gahbench.drawing import rate_windows
+    from gahbench.rates import LEAST_LEVELS
+
+    results = api.load_results(folder)
+    windows = rate_windows(results, rate)
+    without = [str(name) for name in results.datasets["dataset"] if name not in windows]
+    if without:
+        text = (
+            f"no window of rates, for want of {LEAST_LEVELS} noise levels in it or of the images: {', '.join(without)}"
+        )
+        Console(stderr=True).print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    return results, windows
 
 
 def _prepare(out: Path, plugins_dir: list[Path] | None) -> None:

@@ -126,7 +126,7 @@ def resolution_figure(
     Parameters
     ----------
     results, windows, entrants
-        As for :func:`rates_figure`; a dataset whose window holds fewer than two noise levels has no slope.
+        As for :func:`rates_figure`; a dataset without a window has no slope.
 
     Raises
     ------

@@ -37,6 +37,7 @@ class PCA(Basis):
         self.images = images
         self._shape: Shape | None = None
         self._basis: Matrices | None = None
+        self._count = 0
 
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ValueError`` for images (C, H, W) of more than 4096 values, whose moments are too large."""
@@ -58,7 +59,13 @@ class PCA(Basis):
         """
         self.check_shape(examples.shape)
         self._shape = examples.shape
-        self._basis = Matrices(eigenvectors(examples.training(self.images).flatten(1))[None])
+        images = examples.training(self.images)
+        self._count = len(images)
+        self._basis = Matrices(eigenvectors(images.flatten(1))[None])
+
+    def notes(self, shape: Shape) -> tuple[str, ...]:
+        """Say from how many images it was learned."""
+        return (f"basis learned from {self._count} training images",) if self._count else ()
 
     def analysis(self, images: Tensor) -> Tensor:
         """Return the coefficients, shape (N, C, H, W).

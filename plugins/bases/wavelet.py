@@ -24,6 +24,10 @@ ACCEPTED = "haar, db1 to db38, sym2 to sym20, coif1 to coif17"
 SMALLEST_APPROXIMATION = 4
 
 
+#: An approximation whose shorter side has so many pixels is no coarse scale: it holds much of the noise.
+COARSE = 16
+
+
 class Wavelet(Basis):
     """Separable wavelet transform with periodic boundaries, orthonormal or biorthogonal.
 
@@ -76,6 +80,18 @@ class Wavelet(Basis):
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ValueError`` for images (C, H, W) whose sides cannot be halved often enough."""
         self._sizes(shape[-2], shape[-1])
+
+    def notes(self, shape: Shape) -> tuple[str, ...]:
+        """Say where the sides of images (C, H, W) can be halved less often than they should."""
+        sizes = self._sizes(shape[-2], shape[-1])
+        height, width = sizes[-1][0] // 2, sizes[-1][1] // 2
+        if self.levels is not None or min(height, width) < COARSE:
+            return ()
+        depth = f"{len(sizes)} level{'s' if len(sizes) > 1 else ''} of wavelets"
+        return (
+            f"only {depth}: sides of {shape[-2]}x{shape[-1]} are halved to {height}x{width}, which is odd; the coarse "
+            "scale holds much of the noise",
+        )
 
     def analysis(self, images: Tensor) -> Tensor:
         """Return the coefficients, shape (N, C, H, W), in the dtype and on the device of the images."""

@@ -48,6 +48,7 @@ class WaveletPacket(Wavelet):
         super().__init__(name, levels)
         # For every level, which of its 2^level x 2^level squares are split: (N, C, 2^level, 2^level).
         self._splits: list[Tensor] | None = None
+        self._of: torch.Size | None = None
 
     def adapt(self, images: Tensor, threshold: float, noisy: bool = False) -> WaveletPacket:
         """Return the best basis of every channel of every image; one of a single image takes any number of images."""
@@ -68,26 +69,28 @@ class WaveletPacket(Wavelet):
             best = torch.where(split, children, costs[level])
             splits.append(split)
         adapted = copy.copy(self)
-        adapted._splits = _reached(splits[::-1])
+        adapted._splits, adapted._of = _reached(splits[::-1]), images.shape
         return adapted
 
     def analysis(self, images: Tensor) -> Tensor:
         """Return the coefficients, shape (N, C, H, W), in the dtype and on the device of the images."""
         coefficients = images
-        for level, split in enumerate(self._adapted()):
+        for level, split in enumerate(self._adapted(images)):
             coefficients = _choose(split, self._split(coefficients, level), coefficients)
         return coefficients
 
     def synthesis(self, coefficients: Tensor) -> Tensor:
         """Return the images, shape (N, C, H, W)."""
         images = coefficients
-        for level, split in reversed(list(enumerate(self._adapted()))):
+        for level, split in reversed(list(enumerate(self._adapted(coefficients)))):
             images = _choose(split, self._merge(images, level), images)
         return images
 
-    def _adapted(self) -> list[Tensor]:
-        if self._splits is None:
+    def _adapted(self, images: Tensor) -> list[Tensor]:
+        if self._splits is None or self._of is None:
             raise BasisError("wavelet-packet has no basis yet: call adapt(images, threshold) and use what it returns")
+        if images.shape[1:] != self._of[1:] or self._of[0] not in (1, len(images)):
+            raise BasisError(f"wavelet-packet was adapted to images {tuple(self._of)}, not {tuple(images.shape)}")
         return self._splits
 
     def _split(self, packets: Tensor, level: int) -> Tensor:

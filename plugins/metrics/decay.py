@@ -12,6 +12,9 @@ from gahbench.contracts import Basis, Metric, Scores, Shape, Truth
 from gahbench.evaluation import Evaluation
 from gahbench.rates import FEWEST, MOST, coefficient_decay
 
+#: Images are analysed in batches of about so many values.
+PART = 1 << 21
+
 
 class Decay(Metric):
     """Fitted exponent alpha of the decay c_(k)^2 ~ k^-(alpha+1) of the clean images' sorted coefficients.
@@ -35,7 +38,7 @@ class Decay(Metric):
 
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
         """Raise ``ValueError`` for images with too few coefficients to fit."""
-        last = int(self.most * (shape[0] * shape[1] * shape[2]) ** 0.5)
+        last = int(self.most * (shape[1] * shape[2]) ** 0.5)
         if last < self.fewest + 3:
             raise ValueError(
                 f"decay fits ranks {self.fewest} to {last} on images {shape}, which are fewer than 4; accepted are "
@@ -43,27 +46,29 @@ class Decay(Metric):
             )
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return the exponent of every image at every noise level; none where the entrant has no basis.
+        """Return the exponent of every image at every noise level, the mean over its channels.
 
-        Raises
-        ------
-        ValueError
-            If coefficients within the ranks are zero.
+        There are none where the entrant has no orthonormal basis, and none of an image with coefficients among the
+        ranks that are zero but for rounding.
         """
         basis = getattr(evaluation.denoiser, "basis", None)
         if not isinstance(basis, Basis) or not basis.is_orthonormal(evaluation.shape):
             return Scores([])
         values = torch.stack([self._exponents(basis, evaluation.truth, sigma) for sigma in evaluation.sigmas])
-        if not values.isfinite().all():
-            raise ValueError("no decay: some of the sorted coefficients within the ranks are zero; choose fewer ranks")
-        return Scores.grid(values, evaluation.sigmas)
+        levels, images = values.isfinite().nonzero(as_tuple=True)
+        return Scores(
+            value=values[levels, images].tolist(),
+            sigma=[evaluation.sigmas[level] for level in levels.tolist()],
+            image=images.tolist(),
+        )
 
     def _exponents(self, basis: Basis, truth: Truth, sigma: float) -> torch.Tensor:
         found = []
         channels, height, width = truth.clean.shape[1:]
-        for part in truth.batches(basis.most_images((channels, height, width)) or len(truth)):
+        most = max(1, PART // (channels * height * width))
+        for part in truth.batches(basis.most_images((channels, height, width)) or most):
             clean = part.clean.double()
             adapted = basis.adapt_to(Truth(clean, part.dataset, part.split, part.start), sigma)
-            coefficients = adapted.analysis(clean).flatten(1).cpu().numpy()
-            found.append(torch.as_tensor(coefficient_decay(coefficients, self.fewest, self.most)))
+            coefficients = adapted.analysis(clean).flatten(2).cpu().numpy()
+            found.append(torch.as_tensor(coefficient_decay(coefficients, self.fewest, self.most)).mean(1))
         return torch.cat(found)

@@ -13,8 +13,9 @@ from gahbench.rates import MOST_PSNR
 class Psnr(Metric):
     """Peak signal-to-noise ratio, -10 log10 of the mean squared error per pixel, for images in [0, 1].
 
-    Where the expected error has a closed form (oracles), that is used rather than the error under one draw of
-    the noise. Values above 140 dB are given as 140: images in float32 are not more accurate than that.
+    Where the expected error has a closed form (oracles, linear denoisers, thresholding at a fixed threshold), that is
+    used rather than the error under one draw of the noise. Values above 140 dB are given as 140: images in float32 are
+    not more accurate than that.
     """
 
     unit = "dB"

@@ -13,10 +13,13 @@ from torch import Tensor
 from gahbench.contracts import Basis, Metric, Scores, Shape
 from gahbench.evaluation import Evaluation
 from gahbench.parameters import Names
-from gahbench.rates import FEWEST, MOST, fit_slope, input_psnr, rate_window
+from gahbench.rates import FEWEST, LEAST_LEVELS, MOST, fit_slope, input_psnr, rate_window
 from gahbench.registry import default_registry
 
 from .psnr import psnr_per_image
+
+#: Coefficients are counted in batches of about so many values.
+PART = 1 << 22
 
 
 class Rate(Metric):
@@ -24,8 +27,8 @@ class Rate(Metric):
 
     These are the levels at which oracle thresholding keeps at least ``fewest`` of the d coefficients of a channel and
     at most ``most`` times sqrt(d), on average over the images (:mod:`gahbench.rates`): they depend on the images alone,
-    and are the same for every entrant. Where a suite has fewer than two of them, there is no rate, and no value: choose
-    noise levels that are closer, stronger noise, or larger images. To hold against a dataset's optimal slope
+    and are the same for every entrant. Where a suite has fewer than three of them, there is no rate, and no value:
+    choose noise levels that are closer, stronger noise, or larger images. To hold against a dataset's optimal slope
     alpha/(alpha+1) (Kadkhodaie 2024, equation 13).
 
     Parameters
@@ -56,15 +59,21 @@ class Rate(Metric):
         self.most = most
 
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
-        """Raise ``ValueError`` for images that the basis cannot analyse, or fewer than two noise levels."""
+        """Raise ``ValueError`` for images too small for a window, or fewer than three noise levels."""
         self.basis.check_shape(shape)
-        if len(set(sigmas)) < 2:
-            raise ValueError(f"rate needs at least 2 different noise levels, not {sorted(set(sigmas))}")
+        last = self.most * (shape[1] * shape[2]) ** 0.5
+        if last < 1.5 * self.fewest:
+            raise ValueError(
+                f"rate reads slopes where {self.fewest:g} to {last:.0f} coefficients of images {shape} are kept, which "
+                "is too narrow; accepted are larger images, or another 'fewest' and 'most'"
+            )
+        if len(set(sigmas)) < LEAST_LEVELS:
+            raise ValueError(f"rate needs at least {LEAST_LEVELS} different noise levels, not {sorted(set(sigmas))}")
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return the slope of every image; no values where fewer than two noise levels are in the window."""
+        """Return the slope of every image; no values where fewer than three noise levels are in the window."""
         sigmas = self.levels(evaluation.clean, evaluation.sigmas)
-        if len(sigmas) < 2:
+        if len(sigmas) < LEAST_LEVELS:
             return Scores([])
         outputs = torch.stack([psnr_per_image(evaluation, sigma) for sigma in sigmas], dim=-1)
         return Scores.per_image(torch.as_tensor(fit_slope(input_psnr(sigmas), outputs.cpu().numpy())))
@@ -72,7 +81,10 @@ class Rate(Metric):
     def levels(self, clean: Tensor, sigmas: Sequence[float]) -> list[float]:
         """Return the noise levels in the window of clean images, shape (N, C, H, W), ascending."""
         ordered = sorted(set(sigmas))
-        sizes = self.basis.analysis(clean.double()).abs().flatten(2)
-        kept = [float((sizes > sigma).sum(2).double().mean()) for sigma in ordered]
-        inside = rate_window(kept, sizes.shape[2], self.fewest, self.most)
+        counts = torch.zeros(len(ordered), dtype=torch.float64)
+        for part in torch.split(clean, max(1, PART // clean[0].numel())):
+            sizes = self.basis.analysis(part.double()).abs()
+            counts += torch.stack([(sizes > sigma).sum() for sigma in ordered]).cpu()
+        pixels = clean[0, 0].numel()
+        inside = rate_window((counts / (len(clean) * clean.shape[1])).numpy(), pixels, self.fewest, self.most)
         return [ordered[place] for place in np.flatnonzero(inside)]

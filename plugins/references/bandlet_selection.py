@@ -16,7 +16,7 @@ class BandletSelection(TunedThreshold):
     The basis is the one of least ||f - f_M||^2 + T^2 M plus a charge for its geometry, where f_M is what is left of the
     noisy image f when only its M coefficients above T are kept: a penalised choice among many bases, which comes
     near the optimal rate on geometrically regular images (Peyre & Mallat 2008; Dossal, Le Pennec & Mallat 2011). The
-    coarse scale (band 0) is left alone. It is ``threshold`` in the basis ``bandlet`` with its defaults.
+    coarse scale (band 0) is left alone. It is ``threshold`` in the basis ``bandlet``, but for the default of k.
 
     Parameters
     ----------

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from gahbench.contracts import Reference, Shape, Truth
-from gahbench.errors import GahbenchError
 
 from ..bases.dct import dct_matrix
 
@@ -28,7 +28,17 @@ class BM3D(Reference):
     whose first is the grey image; patches are matched in that one (Dabov et al. 2007, "Color image denoising").
 
     It needs the extra ``bm3d``, and takes 2 s for a 160x160 image on one core. It computes in float32.
+
+    Raises
+    ------
+    ValueError
+        If the extra is not installed.
     """
+
+    def __init__(self) -> None:
+        missing = [name for name in ("deepinv", "ptwt") if importlib.util.find_spec(name) is None]
+        if missing:
+            raise ValueError(f'the package {missing[0]} is not installed: pip install "gahbench[bm3d]"')
 
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ValueError`` for images (C, H, W) smaller than a patch."""
@@ -36,13 +46,7 @@ class BM3D(Reference):
             raise ValueError(f"bm3d needs image sides of at least {PATCH}, not {shape[1]}x{shape[2]}")
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
-        """Return the denoised images, shape (N, C, H, W); without noise, the images as they are.
-
-        Raises
-        ------
-        GahbenchError
-            If the extra ``bm3d`` is not installed.
-        """
+        """Return the denoised images, shape (N, C, H, W); without noise, the images as they are."""
         if sigma == 0:
             return noisy
         colours = dct_matrix(noisy.shape[1], torch.float32, noisy.device)
@@ -54,10 +58,7 @@ class BM3D(Reference):
 @functools.lru_cache(maxsize=2)
 def _filter(device: str) -> Any:
     """Return the filter, a module called with images and sigma; it takes one image at a time."""
-    try:
-        from deepinv.models import BM3D as Filter
+    from deepinv.models import BM3D as Filter
 
-        # Without ``use_legacy=False`` it would call the package ``bm3d``, whose licence is non-commercial.
-        return Filter(use_legacy=False, device=device, patch_size=PATCH, chunk_size=CHUNK)
-    except ImportError as error:
-        raise GahbenchError(f"bm3d needs further packages: pip install 'gahbench[bm3d]' ({error})") from error
+    # Without ``use_legacy=False`` it would call the package ``bm3d``, whose licence is non-commercial.
+    return Filter(use_legacy=False, device=device, patch_size=PATCH, chunk_size=CHUNK)

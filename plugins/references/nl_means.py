@@ -6,8 +6,8 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
-from skimage.restoration import denoise_nl_means
 from torch import Tensor
+from torch.nn import functional
 
 from gahbench.contracts import Shape
 
@@ -17,9 +17,10 @@ from .tuned import Tuned
 class NonLocalMeans(Tuned):
     """Non-local means (Buades, Coll & Morel 2005): every pixel becomes an average of those whose patches look alike.
 
-    A pixel weighs exp(-max(D^2 - 2 sigma^2, 0) / h^2), D^2 the mean squared difference of the two patches, by the fast
-    algorithm of scikit-image, which weighs all pixels of a patch alike (Darbon et al. 2008). The channels of colour
-    images share their weights.
+    A pixel weighs exp(-max(D^2 - 2 sigma^2, 0) / h^2), D^2 the mean squared difference of the two patches, which are
+    centred on the pixels and weigh all of theirs alike; the channels of colour images share their weights. The image is
+    continued by its mirror image. All pixels are treated at once, one displacement of the two patches after the other
+    (Darbon et al. 2008).
 
     Parameters
     ----------
@@ -61,23 +62,32 @@ class NonLocalMeans(Tuned):
 
     def filtered(self, noisy: Tensor, sigma: float, value: float) -> Tensor:
         """Return the denoised images, shape (N, C, H, W)."""
-        # Channels last: it drops the axis of a single channel, and then would swap the sides of images.
-        last = noisy.movedim(1, -1)
-        found = [
-            denoise_nl_means(
-                image,
-                patch_size=self.patch,
-                patch_distance=self.distance,
-                h=value,
-                fast_mode=True,
-                sigma=sigma,
-                channel_axis=-1,
-            )
-            for image in last.cpu().numpy()
-        ]
-        images = torch.stack([torch.from_numpy(image) for image in found]).reshape(last.shape)
-        return images.movedim(-1, 1).contiguous().to(noisy)
+        reach, half = self.distance, self.patch // 2
+        height, width = noisy.shape[-2:]
+        margin = reach + half
+        padded = _mirrored(noisy, margin)
+        # The patches of the pixels themselves, and the pixels that they are compared with.
+        own = padded[..., reach : height + reach + 2 * half, reach : width + reach + 2 * half]
+        total, weights = torch.zeros_like(noisy), noisy.new_zeros(len(noisy), 1, height, width)
+        for down in range(2 * reach + 1):
+            for across in range(2 * reach + 1):
+                other = padded[..., down : down + height + 2 * half, across : across + width + 2 * half]
+                squares = (own - other).square().mean(1, keepdim=True)
+                distance = functional.avg_pool2d(squares, self.patch, stride=1)
+                weight = torch.exp(-(distance - 2 * sigma**2).clamp(min=0) / value**2)
+                total += weight * other[..., half : half + height, half : half + width]
+                weights += weight
+        return total / weights
 
     def guess(self, sigma: float) -> float:
         """Return four fifths of sigma, within the limits."""
         return min(max(0.8 * sigma, self.limits[0]), self.limits[1])
+
+
+def _mirrored(images: Tensor, margin: int) -> Tensor:
+    """Return images continued by their mirror images, again and again where the margin is wider than they are."""
+    for axis in (2, 3):
+        size = images.shape[axis]
+        places = torch.arange(-margin, size + margin, device=images.device).remainder(2 * size)
+        images = images.index_select(axis, torch.minimum(places, 2 * size - 1 - places))
+    return images

@@ -19,6 +19,7 @@ class Shrinkage(Reference):
     """
 
     always_shown = ("basis",)
+    _notes: tuple[str, ...] = ()
 
     def __init__(self, basis: str | Basis) -> None:
         self.basis = basis if isinstance(basis, Basis) else cast(Basis, default_registry().create("basis", basis))
@@ -34,3 +35,9 @@ class Shrinkage(Reference):
     def fit(self, examples: Examples) -> None:
         """Fit the basis."""
         self.basis.fit(examples)
+        self._notes = self.basis.notes(examples.shape)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the basis must say."""
+        return self._notes

@@ -37,7 +37,7 @@ class Thresholding(Shrinkage):
         super().__init__(basis)
         if self.basis.oracle:
             raise ValueError(
-                f"basis '{basis}' is made from the clean image, which only oracles know; "
+                f"basis '{basis}' is made from what only oracles know; "
                 "accepted: bases made from the noisy image, from training images or from none"
             )
 

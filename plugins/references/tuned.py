@@ -5,10 +5,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from gahbench.contracts import Reference, Truth
 from gahbench.errors import DataError
+from gahbench.evaluation import BATCH_PIXELS
 from gahbench.examples import Examples
 
 #: Candidates first differ by this factor, and then by its cube root.
@@ -57,7 +59,11 @@ class Tuned(Reference):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was tuned on how many images, and the values found."""
+        """What was tuned."""
+        return self.tuned()
+
+    def tuned(self) -> tuple[str, ...]:
+        """Return a note on how many images the number was tuned on, and the values found, if it was."""
         if not self._chosen:
             return ()
         found = ", ".join(
@@ -96,7 +102,11 @@ class Tuned(Reference):
             raise DataError(
                 f"{self.number} is tuned on validation images: call fit(examples) first, or give it a value"
             )
-        clean = self._examples.validation(self._most)
+        try:
+            clean = self._examples.validation(self._most)
+        except DataError as reason:
+            raise DataError(f"{reason}, or give '{self.number}' a value") from reason
+        size = max(1, BATCH_PIXELS // clean[0].numel())
         self._count = len(clean)
         noisy = clean + self._examples.noise(self._count, sigma)
         low, high = self.limits
@@ -105,7 +115,9 @@ class Tuned(Reference):
         def error(value: float) -> float:
             value = min(max(value, low), high)
             if value not in errors:
-                errors[value] = float((self.filtered(noisy, sigma, value) - clean).double().square().mean())
+                parts = zip(torch.split(noisy, size), torch.split(clean, size), strict=True)
+                sums = [(self.filtered(part, sigma, value) - of).double().square().sum() for part, of in parts]
+                errors[value] = float(torch.stack(sums).sum()) / clean.numel()
             return errors[value]
 
         def best() -> float:

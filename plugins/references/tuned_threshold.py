@@ -48,6 +48,11 @@ class TunedThreshold(SingleThreshold, Tuned):
         SingleThreshold.fit(self, examples)
         Tuned.fit(self, examples)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the basis must say, and what was tuned."""
+        return self._notes + self.tuned()
+
     def multiple(self, details: int, sigma: float) -> float:
         """Return k, tuned if need be.
 

@@ -35,6 +35,7 @@ class WienerLinear(Reference):
     def __init__(self, images: Annotated[int, Field(ge=2)] = 4096) -> None:
         self.images = images
         self._fit: Fit | None = None
+        self._count = 0
 
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ValueError`` for images (C, H, W) of more than 4096 values, whose covariance is too large."""
@@ -55,7 +56,14 @@ class WienerLinear(Reference):
             If they are too large.
         """
         self.check_shape(examples.shape)
-        self._fit = principal_components(examples.training(self.images).flatten(1))
+        images = examples.training(self.images)
+        self._count = len(images)
+        self._fit = principal_components(images.flatten(1))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """From how many images it was learned."""
+        return (f"learned from {self._count} training images",) if self._count else ()
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
         """Return the denoised images, shape (N, C, H, W).

@@ -37,5 +37,16 @@ def test_small_or_empty_images_are_refused():
         Decay().check((1, 32, 32), [0.1])
     Decay(fewest=8).check((1, 32, 32), [0.1])
     reference = default_registry().create("reference", "oracle-threshold[pixel]")
-    with pytest.raises(ValueError, match="coefficients within the ranks are zero"):
-        Decay().score(Evaluation(reference, torch.zeros(1, 1, SIZE, SIZE), [0.1]))
+    # One of the two images has fewer coefficients than ranks, but for rounding.
+    sparse = images(1.0)
+    sparse[1] = 1e-9 * sparse[1]
+    sparse[1, 0, 0, :10] = 1.0
+    scores = Decay().score(Evaluation(reference, sparse, [0.1, 0.2]))
+    assert (list(scores.image), list(scores.sigma)) == ([0, 0], [0.1, 0.2])
+    assert scores.value == pytest.approx([1.0, 1.0], abs=1e-3)
+
+
+def test_channels_are_fitted_one_by_one():
+    reference = default_registry().create("reference", "oracle-threshold[pixel]")
+    both = torch.cat([images(1.0), 0.01 * images(3.0)], dim=1)
+    assert Decay().score(Evaluation(reference, both, [0.1])).value == pytest.approx([2.0] * 2, abs=1e-3)

@@ -45,11 +45,15 @@ def test_colour_is_counted_by_channel():
     assert Rate("pixel").levels(CLEAN.expand(2, 3, SIZE, SIZE), SIGMAS) == sorted(SIGMAS[1:4])
 
 
-def test_without_two_levels_there_is_no_rate():
+def test_without_three_levels_there_is_no_rate():
     assert Rate("pixel").levels(CLEAN, [SIGMAS[1], SIGMAS[-1]]) == [SIGMAS[1]]
-    assert list(Rate("pixel").score(Evaluation(Identity(), CLEAN.float(), [SIGMAS[1], SIGMAS[-1]])).value) == []
-    with pytest.raises(ValueError, match="at least 2 different noise levels"):
+    for few in ([SIGMAS[1], SIGMAS[-1]], SIGMAS[1:3]):
+        assert list(Rate("pixel").score(Evaluation(Identity(), CLEAN.float(), few)).value) == []
+    with pytest.raises(ValueError, match="at least 3 different noise levels"):
         Rate("pixel").check((1, SIZE, SIZE), [0.1])
+    with pytest.raises(ValueError, match=r"where 32 to 32 coefficients .* too narrow"):
+        Rate("pixel").check((1, 32, 32), SIGMAS)
+    Rate("pixel", fewest=4).check((1, 32, 32), SIGMAS)
 
 
 @pytest.mark.parametrize("basis", ["bandlet", "pca", "wavelet[bior2.2]"])

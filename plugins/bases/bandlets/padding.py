@@ -5,17 +5,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..wavelet import wavelet_matrix
+from ..wavelet import COARSE, wavelet_matrix
 
 
 def padded_size(height: int, width: int, levels: int | None, deepest: int = 4, smallest: int = 4) -> tuple[int, int]:
     """Return the size to which images are padded: the least that can be halved ``levels`` times.
 
-    Without ``levels``, even sides stay as they are; otherwise they are padded so that they can be halved ``deepest``
-    times, or less often where the shorter side would fall below ``smallest``, but at least once.
+    Without ``levels``, sides stay as they are if halving them as often as they are even leaves less than
+    :data:`COARSE`; otherwise they are padded so that they can be halved ``deepest`` times, or less often where the
+    shorter side would fall below ``smallest``, but at least once.
     """
     if levels is None:
-        if height % 2 == width % 2 == 0:
+        down, across = height, width
+        while down % 2 == across % 2 == 0 and min(down, across) // 2 >= smallest:
+            down, across = down // 2, across // 2
+        if height % 2 == width % 2 == 0 and min(down, across) < COARSE:
             return height, width
         levels = 1
         while levels < deepest and min(height, width) >> (levels + 1) >= smallest:
