@@ -61,13 +61,7 @@ def test_every_basis_and_reference_is_in_its_rooms_guide(kind):
         assert {plugin.name: plugin.factory.kind for plugin in plugins} == rows
 
 
-GUIDES = [
-    "README.md",
-    "plugins/README.md",
-    "plugins/datasets/README.md",
-    "plugins/bases/README.md",
-    "plugins/references/README.md",
-]
+GUIDES = ["README.md", *(f"plugins/{room}README.md" for room in ("", "datasets/", "bases/", "references/"))]
 
 
 @pytest.mark.parametrize("file", GUIDES)

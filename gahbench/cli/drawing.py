@@ -98,7 +98,7 @@ def geometry(
     threshold: Annotated[float, typer.Option(min=0, help="Coefficients below it are killed.")] = 0.1,
     index: Annotated[int, typer.Option(min=0, help="Which test image.")] = 0,
     noisy: Annotated[
-        bool, typer.Option("--noisy", help="Adapt to the image under noise of a third of the threshold.")
+        bool, typer.Option("--noisy", help="Adapt to it under noise of a third of the threshold.")
     ] = False,
     out: Annotated[Path, _out("geometry.png")] = Path("geometry.png"),
     plugins_dir: PluginsOption = None,

@@ -31,8 +31,8 @@ Array = NDArray[np.float64]
 WAVELET_SLOPE = 0.5
 _WINDOW = "0.93"
 _LABEL = 34
-#: Datasets side by side; more go below.
-_ABREAST = 4
+#: Most datasets side by side; more go below.
+_ABREAST = 5
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ def rates_figure(
     with context():
         styles = looks(results.entrants, _kinds(results))
         labels = {entrant: folded(entrant, _LABEL) for entrant in chosen}
-        abreast = min(_ABREAST, len(cubes))
-        blocks = math.ceil(len(cubes) / abreast)
+        blocks = math.ceil(len(cubes) / _ABREAST)
+        abreast = math.ceil(len(cubes) / blocks)
         drawing = Figure(figsize=(2.9 * abreast + 2.4, 5.4 * blocks), layout="constrained")
         axes = drawing.subplots(2 * blocks, abreast, squeeze=False)
         for place, (dataset, cube) in enumerate(cubes.items()):
@@ -245,7 +245,9 @@ def _levels(ax: Axes, slope: float) -> None:
             ax.axhline(value, linestyle=dashes, color=GREY, linewidth=0.9, zorder=1)
             text = name if name == "½" else f"optimal {value:.2f}"
             corner: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "va": "bottom", "ha": "right"}
-            ax.text(0.99, value, text, color=GREY, fontsize=7.5, **corner)
+            # Above the curves, which it must not be lost among.
+            box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5}
+            ax.text(0.99, value, text, color=GREY, fontsize=7.5, zorder=5, bbox=box, **corner)
 
 
 def _legend(drawing: Figure, axes: Sequence[Axes]) -> None:

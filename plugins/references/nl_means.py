@@ -72,11 +72,13 @@ class NonLocalMeans(Tuned):
         for down in range(2 * reach + 1):
             for across in range(2 * reach + 1):
                 other = padded[..., down : down + height + 2 * half, across : across + width + 2 * half]
-                squares = (own - other).square().mean(1, keepdim=True)
-                distance = functional.avg_pool2d(squares, self.patch, stride=1)
-                weight = torch.exp(-(distance - 2 * sigma**2).clamp(min=0) / value**2)
-                total += weight * other[..., half : half + height, half : half + width]
-                weights += weight
+                squares = (own - other).square_()
+                if squares.shape[1] > 1:
+                    squares = squares.mean(1, keepdim=True)
+                weight = functional.avg_pool2d(squares, self.patch, stride=1)
+                weight.sub_(2 * sigma**2).clamp_(min=0).mul_(-1 / value**2).exp_()
+                total.addcmul_(weight, other[..., half : half + height, half : half + width])
+                weights.add_(weight)
         return total / weights
 
     def guess(self, sigma: float) -> float:
