@@ -56,7 +56,7 @@ def register_bases(register: Register) -> None:
     register("dct", "gahbench_plugins.bases.dct:DCT")
     register("block-dct", "gahbench_plugins.bases.block_dct:BlockDCT")
     register("wavelet", "gahbench_plugins.bases.wavelet:Wavelet")
-    for name in ("haar", "db2", "db4", "sym4", "sym8"):
+    for name in ("haar", "db2", "db4", "sym4", "sym5", "sym8"):
         register(name, "gahbench_plugins.bases.wavelet:Wavelet", name=name)
     register("wavelet-packet", "gahbench_plugins.bases.wavelet_packet:WaveletPacket")
     register("wavelet-ti", "gahbench_plugins.bases.wavelet_ti:TranslationInvariantWavelet")
