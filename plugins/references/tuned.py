@@ -21,8 +21,9 @@ class Tuned(Reference):
     """A reference with one positive number, given or chosen by the least mean squared error on validation images.
 
     At each noise level candidates start at a guess and go up and down by factors of 2, as far as the error keeps
-    falling; then the two on either side of the best, at factors of 2^(1/3) and 2^(2/3), are tried. Validation images
-    and their noise are the same for all candidates; test images are never looked at.
+    falling; then the two on either side of the best, at factors of 2^(1/3) and 2^(2/3), are tried, and finer ones
+    where the error is sensitive to the number. Validation images and their noise are the same for all candidates; test
+    images are never looked at.
 
     Parameters
     ----------
@@ -36,6 +37,8 @@ class Tuned(Reference):
     number: ClassVar[str]
     #: Values it must stay within; where the best of them is an end, a note says so.
     limits: ClassVar[tuple[float, float]]
+    #: Of which roots of 2 the last steps are, where a third of an octave is too coarse.
+    refinements: ClassVar[tuple[int, ...]] = ()
 
     def __init__(self, value: float | None, images: int) -> None:
         self._given = value
@@ -132,4 +135,8 @@ class Tuned(Reference):
         centre = best()
         for step in (-2, -1, 1, 2):
             error(centre * FACTOR ** (step / 3))
+        for finer in self.refinements:
+            centre = best()
+            for step in (-1, 1):
+                error(centre * FACTOR ** (step / finer))
         return best()

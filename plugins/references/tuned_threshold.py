@@ -36,6 +36,8 @@ class TunedThreshold(SingleThreshold, Tuned):
 
     number = "k"
     limits = (0.25, 16.0)
+    # The number of false alarms changes fast with the threshold.
+    refinements = (6, 12)
 
     def __init__(self, basis: str | Basis, rule: Rule, k: float | None, images: int) -> None:
         if k is not None and not 0 < k < math.inf:
