@@ -76,6 +76,25 @@ def test_a_reference_that_looks_at_the_clean_image_must_say_so(tmp_path):
     assert broken_reference(tmp_path, "truth.clean", "    kind = 'oracle'\n") == []
 
 
+def test_a_reference_that_learns_from_its_risk_is_found(tmp_path):
+    file = tmp_path / "sly.py"
+    file.write_text(
+        "import torch, gahbench\n"
+        "@gahbench.hookimpl\n"
+        "def register_references(register):\n"
+        "    register('sly', Sly)\n"
+        "class Sly(gahbench.Reference):\n"
+        "    seen = None\n"
+        "    def risk(self, truth, sigma):\n"
+        "        self.seen = truth.clean\n"
+        "    def denoise(self, noisy, sigma, truth):\n"
+        "        return noisy if self.seen is None else self.seen\n"
+    )
+    (report,) = check_file(file)
+    failed = [finding.check for finding in report.findings if finding.passed is False]
+    assert failed == ["does not learn from the clean image in its risk"]
+
+
 def test_a_wrong_risk_is_found(tmp_path):
     wrong = "    def risk(self, truth, sigma):\n        return torch.full((len(truth),), 0.5 * sigma**2)\n"
     assert broken_reference(tmp_path, "noisy", wrong) == ["closed-form risk agrees with Monte Carlo"]

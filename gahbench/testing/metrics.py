@@ -13,7 +13,7 @@ from gahbench.scoring import checked
 from gahbench.testing.findings import Finding
 from gahbench.testing.samples import sample_images
 
-SIGMAS = (0.1, 0.6, 0.8)
+SIGMAS = (0.1, 0.6, 0.7, 0.8)
 COUNT = 5
 
 
