@@ -7,15 +7,16 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
-from .bias_free import convolution, residual_output
+from .chain import chain
+from .noise_level import with_noise_level
 
 
 class BFCNN(nn.Module):
-    """Blind bias-free CNN of Mohan, Kadkhodaie, Simoncelli & Fernandez-Granda, ICLR 2020.
+    """Bias-free CNN of Mohan, Kadkhodaie, Simoncelli & Fernandez-Granda, ICLR 2020.
 
     A chain of 3x3 convolutions with bias-free normalisation and ReLU (the first and the last have no normalisation)
-    that estimates the noise, which ``forward`` subtracts. With the defaults: 0.7 M parameters and a receptive field of
-    43 pixels; any image size.
+    that estimates the noise, which ``forward`` subtracts. With the defaults: blind, 0.7 M parameters and a receptive
+    field of 43 pixels; any image size.
 
     Parameters
     ----------
@@ -27,6 +28,10 @@ class BFCNN(nn.Module):
         Number of convolutions.
     bias
         Whether to add constants: biased convolutions and ordinary batch normalisation.
+    norm
+        Whether to normalise.
+    blind
+        Whether to ignore the noise level; otherwise a map of it is a further input channel.
     """
 
     always_shown = ("width",)
@@ -37,15 +42,14 @@ class BFCNN(nn.Module):
         width: Annotated[int, Field(ge=1)] = 64,
         layers: Annotated[int, Field(ge=2)] = 21,
         bias: bool = False,
+        norm: bool = True,
+        blind: bool = True,
     ) -> None:
         super().__init__()
-        chain = convolution(channels, width, bias=bias, norm=False)
-        for _ in range(layers - 2):
-            chain += convolution(width, width, bias=bias)
-        chain.append(residual_output(width, channels, bias=bias))
-        self.layers = nn.Sequential(*chain)
+        self.blind = blind
+        self.layers = chain(channels + (not blind), width, channels, layers, bias=bias, norm=norm)
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
-        """Denoise images of shape (N, C, H, W); blind, so ``sigma`` is not used."""
-        residual: Tensor = self.layers(noisy)
+        """Denoise images of shape (N, C, H, W) with noise levels of shape (N,)."""
+        residual: Tensor = self.layers(noisy if self.blind else with_noise_level(noisy, sigma))
         return noisy - residual

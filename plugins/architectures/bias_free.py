@@ -59,8 +59,21 @@ def residual_output(inputs: int, outputs: int, *, bias: bool) -> nn.Conv2d:
     return last
 
 
+def keep_variance(network: nn.Module) -> None:
+    """Draw the weights of all layers but the last, which is the small one, as He, Zhang, Ren & Sun, ICCV 2015.
+
+    A deep network without normalisation needs it: PyTorch's own weights shrink the features by more than half in every
+    layer with ReLU.
+    """
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)]
+    for layer in layers[:-1]:
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+
+
 def convolution(inputs: int, outputs: int, *, bias: bool, norm: bool = True) -> list[nn.Module]:
-    """Return a 3x3 convolution with its normalisation and ReLU.
+    """Return a 3x3 convolution, its normalisation if any, and ReLU.
 
     With ``bias`` the normalisation is ordinary batch normalisation, as in the networks that bias-free ones are
     compared with (claim M1 of the same paper).

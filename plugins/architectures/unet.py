@@ -9,16 +9,18 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .bias_free import convolution, residual_output
+from .bias_free import convolution, keep_variance, residual_output
+from .noise_level import with_noise_level
+from .sides import need_multiples
 
 
 class UNet(nn.Module):
-    """Blind bias-free UNet of Kadkhodaie, Guth, Simoncelli & Mallat, ICLR 2024.
+    """Bias-free UNet of Kadkhodaie, Guth, Simoncelli & Mallat, ICLR 2024.
 
     Every block has 3x3 convolutions with bias-free normalisation and ReLU (the first has no normalisation, the last
     neither); 2x2 average pooling on the way down, 2x2 transposed convolutions on the way up, concatenated skips. The
-    layers estimate the noise, which ``forward`` subtracts. With the defaults: 7.6 M parameters and a receptive field of
-    92 pixels.
+    layers estimate the noise, which ``forward`` subtracts. With the defaults: blind, 7.6 M parameters and a receptive
+    field of 92 pixels.
 
     Parameters
     ----------
@@ -32,6 +34,10 @@ class UNet(nn.Module):
         Convolutions in a block.
     bias
         Whether to add constants: biased convolutions and ordinary batch normalisation.
+    norm
+        Whether to normalise.
+    blind
+        Whether to ignore the noise level; otherwise a map of it is a further input channel.
     """
 
     always_shown = ("width",)
@@ -43,20 +49,23 @@ class UNet(nn.Module):
         levels: Annotated[int, Field(ge=1, le=6)] = 3,
         convolutions: Annotated[int, Field(ge=2)] = 2,
         bias: bool = False,
+        norm: bool = True,
+        blind: bool = True,
     ) -> None:
         super().__init__()
         self.levels = levels
+        self.blind = blind
         widths = [width * 2**level for level in range(levels + 1)]
 
-        def block(inputs: int, outputs: int, count: int, *, norm_first: bool = True) -> list[nn.Module]:
+        def block(inputs: int, outputs: int, count: int, *, norm_first: bool = norm) -> list[nn.Module]:
             layers = convolution(inputs, outputs, bias=bias, norm=norm_first)
             for _ in range(count - 1):
-                layers += convolution(outputs, outputs, bias=bias)
+                layers += convolution(outputs, outputs, bias=bias, norm=norm)
             return layers
 
         self.encoder = nn.ModuleList(
-            nn.Sequential(*block(inputs, outputs, convolutions, norm_first=level > 0))
-            for level, (inputs, outputs) in enumerate(zip([channels, *widths], widths[:-1], strict=False))
+            nn.Sequential(*block(inputs, outputs, convolutions, norm_first=norm and level > 0))
+            for level, (inputs, outputs) in enumerate(zip([channels + (not blind), *widths], widths[:-1], strict=False))
         )
         self.middle = nn.Sequential(*block(widths[-2], widths[-1], convolutions))
         self.upsample = nn.ModuleList()
@@ -66,22 +75,20 @@ class UNet(nn.Module):
             self.upsample.append(nn.ConvTranspose2d(2 * here, here, 2, stride=2, bias=bias))
             last = [residual_output(here, channels, bias=bias)] if level == 0 else []
             self.decoder.append(nn.Sequential(*block(2 * here, here, convolutions - (level == 0)), *last))
+        if not norm:
+            keep_variance(self)
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
-        """Denoise images of shape (N, C, H, W); blind, so ``sigma`` is not used.
+        """Denoise images of shape (N, C, H, W) with noise levels of shape (N,).
 
         Raises
         ------
         ValueError
             If 2^levels does not divide the height and the width.
         """
-        multiple = 2**self.levels
-        if noisy.shape[-1] % multiple or noisy.shape[-2] % multiple:
-            size = "x".join(map(str, noisy.shape[-2:]))
-            raise ValueError(
-                f"unet with levels={self.levels} needs image sides that are multiples of {multiple}, not {size}"
-            )
-        features, skips = noisy, []
+        need_multiples(noisy, 2**self.levels, f"unet with levels={self.levels}")
+        features = noisy if self.blind else with_noise_level(noisy, sigma)
+        skips = []
         for encode in self.encoder:
             features = encode(features)
             skips.append(features)

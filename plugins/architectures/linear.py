@@ -1,0 +1,70 @@
+"""The trained linear denoiser."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..bases.dct import dct_matrix
+from .sides import need_shape
+
+#: How much a step of the optimiser changes the shrinkage of a frequency, against other parameters.
+GAIN_SPEED = 10.0
+
+
+class Linear(nn.Module):
+    """One linear map of the whole image, trained: what a denoiser can do that does not adapt to the image.
+
+    Every linear map of the d = C H W numbers of an image can be learned. What it learns for one noise level is the
+    filter of Wiener, 1949, with the second moments of the training images (see the reference ``wiener-linear``); for
+    several levels it is the best compromise, since a blind linear map is the same for all of them.
+
+    The map is written as ``noisy - M noisy``, where M is the sum of a diagonal and a full matrix between coefficients
+    of the DCT. The diagonal says nothing that the full matrix could not, but images are nearly stationary: it is most
+    of the optimal map, and has d numbers to learn instead of d². Training starts at the identity.
+
+    The receptive field is global; only images of the size that it was built for: d² + d parameters, 1.05 M for grey
+    images of 32x32. Without ``bias`` it is linear, and so homogeneous.
+
+    Parameters
+    ----------
+    shape
+        Shape (C, H, W) of the images.
+    bias
+        Whether to add a constant image, which makes the map affine.
+    """
+
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(self, shape: tuple[int, int, int], bias: bool = False) -> None:
+        super().__init__()
+        self.shape = shape
+        _, height, width = shape
+        pixels = math.prod(shape)
+        # Gains start at 0 whatever the recipe says of linear layers, so they are plain parameters.
+        self.shrinkage = nn.Parameter(torch.zeros(shape))
+        self.mixing = nn.Parameter(torch.zeros(pixels, pixels))
+        self.bias = nn.Parameter(torch.zeros(shape)) if bias else None
+        device = self.shrinkage.device
+        self.register_buffer("rows", dct_matrix(height, torch.float32, device), persistent=False)
+        self.register_buffer("columns", dct_matrix(width, torch.float32, device), persistent=False)
+
+    def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
+        """Denoise images of shape (N, C, H, W); the same map for all noise levels, so ``sigma`` is not used.
+
+        Raises
+        ------
+        ValueError
+            If (C, H, W) is not the shape that the network was built for.
+        """
+        need_shape(noisy, self.shape, "linear")
+        coefficients = self.rows @ noisy @ self.columns.T
+        # Each coefficient of the result sums d of these: without the factor a step would change it by too much.
+        mixed = functional.linear(coefficients.flatten(1), self.mixing) / math.sqrt(len(self.mixing))
+        removed = GAIN_SPEED * self.shrinkage * coefficients + mixed.view_as(noisy)
+        denoised = noisy - self.rows.T @ removed @ self.columns
+        return denoised if self.bias is None else denoised + self.bias

@@ -1,0 +1,156 @@
+"""The network without activation functions of Chen et al. 2022."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .bias_free import residual_output
+from .noise_level import with_noise_level
+
+Blocks = tuple[Annotated[int, Field(ge=0)], ...]
+
+
+class NAFNet(nn.Module):
+    """NAFNet of Chen, Chu, Zhang & Sun, "Simple Baselines for Image Restoration", ECCV 2022.
+
+    A UNet of residual blocks whose only nonlinearities are layer normalisation over the channels and products of
+    features: a gate that multiplies two halves of the channels, and channel attention, which multiplies channels by a
+    linear map of their means. 2x2 convolutions with stride 2 on the way down, pixel-shuffle on the way up, added skips.
+    The layers estimate the noise, which ``forward`` subtracts. The receptive field is global, through the means of the
+    attention. Any image size: the lower and right borders are filled with zeros to a multiple of 2^levels, and cut off.
+
+    Published for denoising: width=32, encoder=[2,2,4,8], middle=12, decoder=[2,2,2,2]: 29.16 M parameters in colour
+    (width=64: 116 M). The defaults are small: blind, 0.29 M parameters. It is not homogeneous: its blocks add features
+    of degree 0, and a version without constants would be no nearer to it.
+
+    Parameters
+    ----------
+    channels
+        Channels of the images.
+    width
+        Channels of the finest level; each level doubles them.
+    encoder
+        Blocks at each level on the way down, finest first; one number for each level.
+    middle
+        Blocks at the coarsest resolution.
+    decoder
+        Blocks at each level on the way up, coarsest first; as many numbers as ``encoder``.
+    blind
+        Whether to ignore the noise level; otherwise a map of it is a further input channel.
+    """
+
+    always_shown = ("width",)
+
+    def __init__(
+        self,
+        channels: int,
+        width: Annotated[int, Field(ge=1)] = 16,
+        encoder: Blocks = (1, 1, 1),
+        middle: Annotated[int, Field(ge=0)] = 1,
+        decoder: Blocks = (1, 1, 1),
+        blind: bool = True,
+    ) -> None:
+        if len(encoder) != len(decoder):
+            raise ValueError(
+                f"encoder and decoder must have one number for each level, but have {len(encoder)} and {len(decoder)}"
+            )
+        super().__init__()
+        self.multiple = 2 ** len(encoder)
+        self.blind = blind
+        widths = [width * 2**level for level in range(len(encoder) + 1)]
+
+        def blocks(channels: int, count: int) -> nn.Sequential:
+            return nn.Sequential(*(Block(channels) for _ in range(count)))
+
+        self.first = nn.Conv2d(channels + (not blind), width, 3, padding=1)
+        self.encoder = nn.ModuleList(blocks(here, count) for here, count in zip(widths, encoder, strict=False))
+        self.down = nn.ModuleList(nn.Conv2d(here, 2 * here, 2, stride=2) for here in widths[:-1])
+        self.middle = blocks(widths[-1], middle)
+        # Twice the channels at half the resolution become half the channels at the next.
+        self.up = nn.ModuleList(nn.Conv2d(here, 2 * here, 1, bias=False) for here in widths[:0:-1])
+        self.decoder = nn.ModuleList(blocks(here, count) for here, count in zip(widths[-2::-1], decoder, strict=True))
+        self.last = residual_output(width, channels, bias=True)
+
+    def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
+        """Denoise images of shape (N, C, H, W) with noise levels of shape (N,)."""
+        height, width = noisy.shape[-2:]
+        filled = functional.pad(noisy, (0, -width % self.multiple, 0, -height % self.multiple))
+        features = self.first(filled if self.blind else with_noise_level(filled, sigma))
+        skips = []
+        for encode, down in zip(self.encoder, self.down, strict=True):
+            features = encode(features)
+            skips.append(features)
+            features = down(features)
+        features = self.middle(features)
+        for up, decode in zip(self.up, self.decoder, strict=True):
+            features = decode(functional.pixel_shuffle(up(features), 2) + skips.pop())
+        residual: Tensor = self.last(features)[..., :height, :width]
+        return noisy - residual
+
+
+class Block(nn.Module):
+    """Two residual steps: depthwise convolution with gate and channel attention; then a gated pointwise layer.
+
+    Both are multiplied by learned factors that start at 0.
+
+    Parameters
+    ----------
+    channels
+        Number of channels.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.space_norm = ChannelNorm(channels)
+        self.spread = nn.Conv2d(channels, 2 * channels, 1)
+        self.depthwise = nn.Conv2d(2 * channels, 2 * channels, 3, padding=1, groups=2 * channels)
+        self.attention = nn.Conv2d(channels, channels, 1)
+        self.gather = nn.Conv2d(channels, channels, 1)
+        self.space_gain = nn.Parameter(torch.zeros(1, channels, 1, 1))
+        self.point_norm = ChannelNorm(channels)
+        self.point_spread = nn.Conv2d(channels, 2 * channels, 1)
+        self.point_gather = nn.Conv2d(channels, channels, 1)
+        self.point_gain = nn.Parameter(torch.zeros(1, channels, 1, 1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Transform features of shape (N, C, H, W)."""
+        gated = gate(self.depthwise(self.spread(self.space_norm(features))))
+        attended = gated * self.attention(gated.mean(dim=(2, 3), keepdim=True))
+        features = features + self.space_gain * self.gather(attended)
+        gated = gate(self.point_spread(self.point_norm(features)))
+        result: Tensor = features + self.point_gain * self.point_gather(gated)
+        return result
+
+
+class ChannelNorm(nn.Module):
+    """Layer normalisation of each pixel over its channels, with a learned gain and offset.
+
+    Parameters
+    ----------
+    channels
+        Number of channels.
+    epsilon
+        Added to the variance.
+    """
+
+    def __init__(self, channels: int, epsilon: float = 1e-6) -> None:
+        super().__init__()
+        self.epsilon = epsilon
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Normalise features of shape (N, C, H, W)."""
+        last = features.movedim(1, -1)
+        return functional.layer_norm(last, self.weight.shape, self.weight, self.bias, self.epsilon).movedim(-1, 1)
+
+
+def gate(features: Tensor) -> Tensor:
+    """Return the product of the first and the second half of the channels."""
+    first, second = features.chunk(2, dim=1)
+    return first * second
