@@ -1,0 +1,104 @@
+"""A vision transformer that returns an image."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from timm.layers.mlp import Mlp
+from torch import Tensor, nn
+
+from .noise_level import with_noise_level
+from .tokens import Grid, Patches, TokenAttention, check_windows
+
+
+class ViT(nn.Module):
+    """Vision transformer on patches, with global or local attention, after Dosovitskiy et al., ICLR 2021.
+
+    A token for each patch, blocks of attention and a perceptron, each with layer normalisation before it, and a linear
+    map from every token to the noise in its patch, which ``forward`` subtracts. The last tokens are not normalised, as
+    they are in classification: how large the noise is would be lost. With ``window`` attention stays within
+    windows, shifted by half a window in every second block (Liu et al., ICCV 2021). Attention and perceptrons are
+    timm's.
+
+    With the defaults: 0.67 M parameters for grey images of 80x80; the receptive field is global. With ``window`` it is
+    a square of depth x window x patch pixels, as far as the image reaches. Not homogeneous: it normalises. It takes
+    images of one size, that of the dataset it is built for, whose sides must be multiples of ``patch``.
+
+    Parameters
+    ----------
+    shape
+        Shape (C, H, W) of the images.
+    patch
+        Side of a patch.
+    width
+        Numbers in a token.
+    depth
+        Number of blocks.
+    heads
+        Attention heads, which must divide the width.
+    window
+        Side of a window, in patches, which must divide the rows and the columns of patches; null for global attention.
+    mlp_ratio
+        Hidden units of a perceptron over the width.
+    positions
+        ``sincos``, a fixed table of sines and cosines, or ``learned``.
+    blind
+        Whether the noise level is unknown; otherwise a map of it is a further input channel.
+    """
+
+    always_shown = ("width",)
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        patch: Annotated[int, Field(ge=1)] = 4,
+        width: Annotated[int, Field(ge=4)] = 96,
+        depth: Annotated[int, Field(ge=1)] = 6,
+        heads: Annotated[int, Field(ge=1)] = 4,
+        window: Annotated[int, Field(ge=2)] | None = None,
+        mlp_ratio: Annotated[float, Field(gt=0)] = 4.0,
+        positions: Literal["sincos", "learned"] = "sincos",
+        blind: bool = True,
+    ) -> None:
+        super().__init__()
+        self.blind, self.window = blind, window
+        self.patches = Patches("vit", shape, patch, width, positions, maps=0 if blind else 1)
+        self.blocks = nn.Sequential(
+            *(
+                Block(width, heads, self.patches.grid, window, mlp_ratio, shifted=place % 2 == 1)
+                for place in range(depth)
+            )
+        )
+
+    def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
+        """Denoise images of shape (N, C, H, W); ``sigma`` of shape (N,) is used only if not ``blind``.
+
+        Raises
+        ------
+        ValueError
+            For images of another size than it was built for, and sizes that patches or windows do not divide.
+        """
+        self.patches.check(noisy)
+        check_windows("vit", self.patches.grid, self.window)
+        inputs = noisy if self.blind else with_noise_level(noisy, sigma)
+        return noisy - self.patches.images(self.blocks(self.patches.tokens(inputs)))
+
+
+class Block(nn.Module):
+    """Attention, then a perceptron, each normalised before and added to its input."""
+
+    def __init__(
+        self, width: int, heads: int, grid: Grid, window: int | None, mlp_ratio: float, *, shifted: bool
+    ) -> None:
+        super().__init__()
+        self.norm_attention = nn.LayerNorm(width)
+        self.attention = TokenAttention(width, heads, grid, window, shifted)
+        self.norm_perceptron = nn.LayerNorm(width)
+        self.perceptron = Mlp(width, hidden_features=max(1, round(mlp_ratio * width)))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return tokens of shape (N, L, width)."""
+        tokens = tokens + self.attention(self.norm_attention(tokens))
+        result: Tensor = tokens + self.perceptron(self.norm_perceptron(tokens))
+        return result

@@ -1,0 +1,132 @@
+import pytest
+import torch
+from given_networks import build, images, untrained
+from torch.func import functional_call, vjp, vmap
+from torch.nn import functional
+
+from gahbench_plugins.architectures import timm_unet
+from gahbench_plugins.architectures.timm_unet import TimmUNet
+
+TINY = {"levels": 2, "width": 4}
+#: A residual network, ConvNeXt, three efficient ones, RegNet, and three transformers, by the stride of two levels.
+BACKBONES = {
+    "resnet10t": 4,
+    "convnext_atto": 8,
+    "tf_efficientnetv2_b0": 4,
+    "efficientnet_lite0": 4,
+    "regnetx_002": 4,
+    "mobilenetv3_small_050": 4,
+    "pvt_v2_b0": 8,
+    "swin_tiny_patch4_window7_224": 8,
+    "maxvit_nano_rw_256": 4,
+}
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_any_kind_of_backbone_denoises_images_of_a_size_it_was_not_made_for(backbone):
+    shape = (1, 35, 22)
+    network = untrained(TimmUNet, shape, channels=1, backbone=backbone, **TINY)
+    noisy, sigma = images(2, shape), torch.full((2,), 0.1)
+    denoised = network(noisy, sigma)
+    assert denoised.shape == noisy.shape
+    assert (denoised - noisy).abs().max() < 0.1
+    assert network.encoder.feature_info.reduction()[-1] == BACKBONES[backbone]
+    (network.train()(noisy, sigma) - 0.5).square().mean().backward()
+    assert all(parameter.grad is not None for parameter in network.joins.parameters())
+
+
+@pytest.mark.parametrize("backbone", ["resnet10t", "swin_tiny_patch4_window7_224"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_jacobian_products_through_torch_func_are_those_of_autograd(backbone, channels):
+    shape = (channels, 18, 16)
+    network = build(TimmUNet, shape, channels=channels, backbone=backbone, blind=False, **TINY)
+    noisy, sigma = images(1, shape), torch.full((1,), 0.1)
+    vectors = torch.randn(2, *noisy.shape, generator=torch.Generator().manual_seed(0))
+    state = dict(network.state_dict())
+    _, pull = vjp(lambda y: functional_call(network, state, (y, sigma)), noisy)
+    found = vmap(lambda vector: pull(vector)[0])(vectors)
+    leaf = noisy.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(network(leaf, sigma), leaf, vectors[1])
+    assert (found[1] - expected).norm() < 1e-4 * expected.norm()
+
+
+def test_other_sizes_are_continued_by_their_border():
+    network = build(TimmUNet, (1, 32, 32), channels=1, backbone="resnet10t", **TINY)
+    noisy, sigma = images(1, (1, 21, 34)), torch.ones(1)
+    whole = functional.pad(noisy, (0, 2, 0, 11), mode="replicate")
+    assert torch.allclose(network(noisy, sigma), network(whole, sigma)[..., :21, :34], atol=1e-5)
+
+
+def test_detail_passes_beside_the_coarsest_features():
+    """The residual of a pixel depends on the pixel itself otherwise than on its neighbour of the same stride."""
+    network = build(TimmUNet, (1, 32, 32), channels=1, backbone="convnext_atto", **TINY)
+    noisy = images(1, (1, 32, 32)).requires_grad_()
+    (gradient,) = torch.autograd.grad((noisy - network(noisy, torch.ones(1)))[0, 0, 16, 16], noisy)
+    near = gradient[0, 0, 14:19, 14:19]
+    far = gradient[0, 0, 24:29, 24:29]
+    assert near.std() > 2 * far.std()
+
+
+def test_fewer_levels_leave_the_rest_of_the_backbone_out():
+    def count(levels):
+        with torch.device("meta"):
+            network = TimmUNet(1, backbone="resnet10t", levels=levels, width=4)
+        return sum(parameter.numel() for parameter in network.parameters())
+
+    assert count(1) < count(3) < count(5) == count(None)
+
+
+def test_only_a_network_that_is_not_blind_uses_sigma():
+    noisy = images(1, (1, 16, 16))
+    for blind in (True, False):
+        network = build(TimmUNet, (1, 16, 16), channels=1, backbone="resnet10t", blind=blind, **TINY)
+        same = torch.equal(network(noisy, torch.tensor([0.1])), network(noisy, torch.tensor([0.5])))
+        assert same == blind
+
+
+def test_images_come_to_the_backbone_as_its_weights_expect_them():
+    colour = TimmUNet(3, backbone="mobilenetv3_small_050", **TINY)
+    assert colour.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
+    grey = TimmUNet(1, backbone="mobilenetv3_small_050", **TINY)
+    assert float(grey.deviation) == pytest.approx((0.229 + 0.224 + 0.225) / 3)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"backbone": "resnet81"}, "no such model; the nearest are resnet"),
+        ({"backbone": "resnet18.nonsense"}, "no such weights; its tags are .*a1_in1k"),
+        ({"backbone": "convnext_atto", "levels": 6}, "levels=6: backbone 'convnext_atto' has 4"),
+        ({"backbone": "swin_tiny_patch4_window7_224"}, "needs the shape of the images"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_what_does(parameters, message):
+    with pytest.raises(ValueError, match=message):
+        TimmUNet(1, **parameters)
+
+
+def test_a_backbone_of_one_size_refuses_others():
+    network = untrained(TimmUNet, (1, 32, 32), channels=1, backbone="swin_tiny_patch4_window7_224", **TINY)
+    with pytest.raises(ValueError, match="was built for images of 1x32x32"):
+        network(torch.zeros(1, 1, 64, 64), torch.ones(1))
+
+
+def test_a_backbone_without_features_is_refused(monkeypatch):
+    def create(name, features_only, **options):
+        raise RuntimeError("features_only not implemented for this model")
+
+    monkeypatch.setattr(timm_unet, "create_model", create)
+    with pytest.raises(ValueError, match=r"'resnet10t' cannot give features.*not implemented"):
+        TimmUNet(1, backbone="resnet10t")
+
+
+def test_weights_are_downloaded_only_if_asked_for(monkeypatch, tmp_path):
+    """Offline, only the network with pretrained weights fails; a plan, on the meta device, loads nothing."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    TimmUNet(1, backbone="resnet10t", **TINY)
+    with pytest.raises(ValueError, match="not in the cache and cannot be downloaded"):
+        TimmUNet(1, backbone="resnet10t", pretrained=True, **TINY)
+    with torch.device("meta"):
+        TimmUNet(1, backbone="resnet10t", pretrained=True, **TINY)
