@@ -28,7 +28,7 @@ from gahbench.errors import (
     SuiteError,
 )
 from gahbench.hookspecs import hookimpl
-from gahbench.parameters import Names
+from gahbench.parameters import File, Names
 
 if TYPE_CHECKING:
     from gahbench.api import check, create, load_results, plan_suite, preview, run
@@ -62,6 +62,7 @@ __all__ = [
     "Dataset",
     "Engine",
     "Examples",
+    "File",
     "GahbenchError",
     "Metric",
     "Names",

@@ -69,6 +69,9 @@ def collect(plan: Plan, units: Iterable[Unit], store: Store) -> Results:
             suite, kind = plan.suite.name, done["kind"]
             if (unit.metric, unit.split) == _TELLS:
                 notes |= {(unit.dataset, unit.entrant, note): None for note in done.get("notes", ())}
+                if done.get("parameters") is not None:
+                    # It was trained elsewhere.
+                    fits.append({**who, "parameters": done["parameters"], "compiled": False})
             scores += [
                 (suite, unit.dataset, unit.entrant, kind, unit.seed, unit.split, sigma, unit.metric, image, value)
                 for sigma, image, value in store.read_scores(unit)

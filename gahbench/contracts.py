@@ -214,11 +214,11 @@ class Denoiser(Protocol):
 
 
 class Reference(ABC):
-    """A denoiser that is not trained.
+    """A denoiser that is not trained here.
 
-    Its ``kind`` says what it may know of the truth: ``classical`` nothing, ``optimal`` the dataset, ``oracle`` and
-    ``bound`` all: an oracle shows what could be done, a bound what others cannot do. Whatever its kind, it may learn
-    from training and validation images (:meth:`fit`).
+    Its ``kind`` says what it may know of the truth: ``classical`` and ``trained`` nothing (a ``trained`` one brings
+    weights along), ``optimal`` the dataset, ``oracle`` and ``bound`` all: an oracle shows what could be done, a bound
+    what others cannot do. Whatever its kind, it may learn from training and validation images (:meth:`fit`).
     """
 
     kind: DenoiserKind = "classical"
@@ -236,6 +236,14 @@ class Reference(ABC):
 
         It is called once. What depends on the noise level may be learned later, when :meth:`denoise` first meets it.
         """
+
+    def move(self, device: torch.device) -> None:
+        """Compute on a device, if it can; images come from the CPU and go there. By default it stays on the CPU."""
+
+    @property
+    def parameters(self) -> int | None:
+        """Number of trained numbers, for the board; asked for after scoring."""
+        return None
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -151,7 +151,7 @@ def _dataset_rows(results: Results, dataset: str, draws: int, seed: int) -> list
         }
         counted = len(cube.seeds.get(label, []))
         rest = {"kind": kinds.get(label, ""), **_optimum(results, dataset), **_cost(results, dataset, label)}
-        rest["seeds"] = counted if counted or rest["kind"] == "trained" else None
+        rest["seeds"] = counted if counted or _is_fitted(results, dataset, label) else None
         note = "; ".join(filter(None, [notes_of(results, dataset, label, cube), _beyond(check, label)]))
         rows.append(head | columns[label] | rest | {"note": note})
     return rows
@@ -295,6 +295,15 @@ def _kinds(results: Results) -> dict[str, str]:
     failures = results.failures
     kinds |= dict.fromkeys(failures.loc[failures["stage"] == "fit", "entrant"], "trained")
     return kinds | dict(zip(rows["entrant"], rows["kind"], strict=True))
+
+
+def _is_fitted(results: Results, dataset: str, entrant: str) -> bool:
+    """Return whether an entrant was trained by the suite, or was to be; weights from elsewhere have no seed."""
+    tables = (results.fits, results.failures[results.failures["stage"] == "fit"])
+    return any(
+        table.loc[(table["dataset"] == dataset) & (table["entrant"] == entrant), "seed"].notna().any()
+        for table in tables
+    )
 
 
 def _known(results: Results, dataset: str) -> set[str]:

@@ -1,16 +1,19 @@
 """A plugin's parameters, read from its constructor's typed keyword arguments.
 
 Any annotation that pydantic understands works, constraints included (``Annotated[int, Field(ge=1)]``). Three kinds of
-argument are special: ``channels`` and ``shape`` are filled in from the dataset, and a text parameter marked
-``Annotated[str, Names("basis")]`` names another plugin, whose own parameters are then checked too; so does each of
-``Annotated[tuple[str, ...], Names("basis")]``.
+argument are special: ``channels`` and ``shape`` are filled in from the dataset; a text parameter marked
+``Annotated[str, Names("basis")]`` names another plugin, whose own parameters are then checked too, as does each of
+``Annotated[tuple[str, ...], Names("basis")]``; and one marked ``Annotated[str, File()]`` is the path of a file.
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import inspect
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import pydantic
@@ -25,6 +28,14 @@ class Names:
     """Marks a text parameter that names a plugin of some kind, or each of several in a tuple of texts."""
 
     kind: str
+
+
+@dataclass(frozen=True)
+class File:
+    """Marks a text parameter that is the path of a file whose content decides the outcome.
+
+    Keys depend on the SHA-256 of what is in the file, and not on its name or place; labels show its name alone.
+    """
 
 
 @dataclass(frozen=True)
@@ -43,11 +54,17 @@ class Parameter:
     @property
     def names(self) -> str | None:
         """The kind of plugin that this parameter names, if it does."""
-        if get_origin(self.annotation) is Annotated:
-            for mark in get_args(self.annotation)[1:]:
-                if isinstance(mark, Names):
-                    return mark.kind
-        return None
+        return next((mark.kind for mark in self._marks if isinstance(mark, Names)), None)
+
+    @property
+    def is_file(self) -> bool:
+        """Whether this parameter is the path of a file whose content decides the outcome."""
+        return any(isinstance(mark, File) for mark in self._marks)
+
+    @property
+    def _marks(self) -> tuple[Any, ...]:
+        is_marked = get_origin(self.annotation) is Annotated
+        return get_args(self.annotation)[1:] if is_marked else ()
 
     @property
     def is_sequence(self) -> bool:
@@ -81,13 +98,16 @@ class Parameter:
         """
         try:
             # JSON mode is strict about types (no "3" for 3) yet takes a list for a tuple, as YAML writes it.
-            return pydantic.TypeAdapter(self.annotation).validate_json(json.dumps(value), strict=True)
+            accepted = pydantic.TypeAdapter(self.annotation).validate_json(json.dumps(value), strict=True)
         except pydantic.ValidationError as error:
             reason = error.errors()[0]["msg"]
             reason = reason[0].lower() + reason[1:]
             raise ParameterError(f"{self.name}={value!r}: {reason} (accepted: {self.type_name})") from error
         except TypeError as error:
             raise ParameterError(f"{self.name}={value!r}: not a plain value (accepted: {self.type_name})") from error
+        if self.is_file and isinstance(accepted, str) and not Path(accepted).expanduser().is_file():
+            raise ParameterError(f"{self.name}={value!r}: no such file in {Path.cwd()} (accepted: {self.type_name})")
+        return accepted
 
 
 def constructor_parameters(target: Any, where: str) -> tuple[Parameter, ...]:
@@ -156,6 +176,29 @@ def resolve(parameters: tuple[Parameter, ...], given: dict[str, Any], where: str
     return resolved
 
 
+def file_digest(path: str) -> str:
+    """Return the SHA-256 of the content of a file.
+
+    Raises
+    ------
+    ParameterError
+        If it cannot be read.
+    """
+    file = Path(path).expanduser()
+    try:
+        facts = file.stat()
+        return _digest(file, facts.st_mtime_ns, facts.st_size)
+    except OSError as error:
+        raise ParameterError(f"{file}: cannot be read: {error}") from error
+
+
+@functools.lru_cache(maxsize=64)
+def _digest(file: Path, changed: int, size: int) -> str:
+    """Return the SHA-256 of a file that changed last at some time; large files are not read for every unit."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
 def _as_name(parameter: Parameter, value: Any) -> Any:
     """Return the name of a plugin as a text, where YAML has read ``true`` or ``false`` as something else."""
     if parameter.names is None:
@@ -176,6 +219,8 @@ def _type_name(annotation: Any) -> str:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         several = _admits_sequence(arguments[0])
+        if any(isinstance(mark, File) for mark in arguments[1:]):
+            return "path of a file" + (" or null" if type(None) in get_args(arguments[0]) else "")
         kinds = [
             f"list of plugins of kind {mark.kind}" if several else f"a {mark.kind}"
             for mark in arguments[1:]

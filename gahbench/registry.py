@@ -18,7 +18,7 @@ import pluggy
 
 from gahbench import hookspecs
 from gahbench.errors import ParameterError, PluginError, listing, suggestion
-from gahbench.parameters import FILLED_IN, Parameter, constructor_parameters, resolve
+from gahbench.parameters import FILLED_IN, Parameter, constructor_parameters, file_digest, resolve
 from gahbench.plugin_files import load_file, plugin_files
 from gahbench.source import lazy_summary, source_digest, summary
 from gahbench.spec import Spec, format_value, parse_spec
@@ -145,18 +145,46 @@ class Configured:
 
     @functools.cached_property
     def identity(self) -> dict[str, Any]:
-        """What of the plugin decides an outcome, with the plugins that its parameters name: plain JSON."""
+        """What of the plugin decides an outcome, with the plugins that its parameters name: plain JSON.
+
+        Raises
+        ------
+        ParameterError
+            If a file that a parameter names cannot be read.
+        """
+        files = {parameter.name for parameter in self.plugin.parameters if parameter.is_file}
+
+        def decisive(name: str, value: Any) -> Any:
+            return {"sha256": file_digest(value)} if name in files and value is not None else value
+
         return {
             "kind": self.kind,
             "name": self.plugin.name,
             "preset": self.plugin.preset,
-            "parameters": {name: value for name, value in self.parameters.items() if name not in self.nested},
+            "parameters": {
+                name: decisive(name, value) for name, value in self.parameters.items() if name not in self.nested
+            },
             "source": self.plugin.digest,
+            **({"fingerprint": self._fingerprint} if self._fingerprint is not None else {}),
             "nested": {
                 name: [one.identity for one in inner] if isinstance(inner, tuple) else inner.identity
                 for name, inner in self.nested.items()
             },
         }
+
+    @functools.cached_property
+    def _fingerprint(self) -> str | None:
+        """What an architecture says of what decides its outcome beyond its own source and parameters.
+
+        Its class may have a static method ``fingerprint`` of its parameters.
+        """
+        told = getattr(self.plugin.factory, "fingerprint", None) if self.kind == "architecture" else None
+        if not callable(told):
+            return None
+        try:
+            return str(told(**self.plugin.preset, **self.parameters))
+        except ValueError as error:
+            raise ParameterError(f"{self.plugin.where}: {error}") from error
 
     @property
     def kind(self) -> Kind:
@@ -342,7 +370,7 @@ def _written(plugin: Plugin, resolved: dict[str, Any], whole_paths: bool = False
         value = resolved[parameter.name]
         always = value is not None and (parameter.name in shown or parameter.required)
         if always or value != parameter.default:
-            if parameter.name == "path" and value is not None and not whole_paths:
+            if (parameter.name == "path" or parameter.is_file) and value is not None and not whole_paths:
                 # The file's name says enough; the folders above it are one machine's.
                 value = Path(value).name
             bare = place == 0 and isinstance(value, str)

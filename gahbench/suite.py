@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -23,6 +23,9 @@ _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 #: A list with at least one value.
 _SOME = Field(min_length=1, strict=False)
+
+#: The reference that an architecture with a ``checkpoint`` is short for.
+PRETRAINED = "pretrained"
 
 Entry = str | dict[str, dict[str, Any] | None]
 
@@ -175,7 +178,10 @@ def load_suite(name: str | Path, registry: Registry, extra_entrants: tuple[str, 
 
 
 def configure_entrant(registry: Registry, spec: Spec) -> Configured:
-    """Resolve an entrant: an architecture or a reference.
+    """Resolve an entrant: an architecture, a reference, or an architecture with trained weights from a ``checkpoint``.
+
+    The last is short for the reference ``pretrained``: ``unet[width=16,checkpoint=w.pt,keys=same]`` is
+    ``pretrained[unet[width=16],checkpoint=w.pt,keys=same]``, and both have the short form as their label.
 
     Raises
     ------
@@ -191,7 +197,30 @@ def configure_entrant(registry: Registry, spec: Spec) -> Configured:
         raise PluginError(f"unknown entrant '{spec.name}'{suggestion(spec.name, names) or ';'} {lists}{broken}")
     if len(found) > 1:
         raise PluginError(f"'{spec.name}' is both an architecture and a reference; rename one of the plugins")
-    return registry.configure(found[0], spec)
+    if found[0] == "architecture" and "checkpoint" in spec.keywords:
+        own = {parameter.name for parameter in registry.get("architecture", spec.name).parameters}
+        if "checkpoint" not in own:
+            return _labelled(registry.configure("reference", _pretrained(registry, spec, own)))
+    configured = registry.configure(found[0], spec)
+    return _labelled(configured) if configured.plugin.name == PRETRAINED else configured
+
+
+def _pretrained(registry: Registry, spec: Spec, own: set[str]) -> Spec:
+    """Share out the parameters of an architecture with a checkpoint; those of the architecture come first."""
+    shared = {parameter.name for parameter in registry.get("reference", PRETRAINED).parameters} - own
+    theirs = {name: value for name, value in spec.keywords.items() if name not in shared}
+    network = registry.configure("architecture", Spec(spec.name, spec.positional, theirs))
+    rest = {name: value for name, value in spec.keywords.items() if name in shared}
+    return Spec(PRETRAINED, (), {"architecture": network.text, **rest})
+
+
+def _labelled(configured: Configured) -> Configured:
+    """Label an architecture with a checkpoint by its short form."""
+    inner = configured.nested["architecture"]
+    assert isinstance(inner, Configured)
+    rest = configured.label.removeprefix(f"{PRETRAINED}[{inner.label},")
+    head = f"{inner.label[:-1]}," if inner.label.endswith("]") else f"{inner.label}["
+    return replace(configured, label=head + rest)
 
 
 def _kinds(field: str) -> tuple[Kind, ...]:
@@ -256,7 +285,8 @@ def _unique(found: list[Configured]) -> tuple[Configured, ...]:
         known = by_label.setdefault(configured.label, configured)
         if known.parameters != configured.parameters:
             raise ParameterError(
-                f"{configured.where}: two files have this name: {known.parameters} and {configured.parameters}"
+                f"{configured.where}: two files have this name, {known.parameters} and {configured.parameters}; rename "
+                "or link one"
             )
     return tuple(by_label.values())
 

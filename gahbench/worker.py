@@ -160,8 +160,9 @@ class Worker:
         scores = checked(metric.score(evaluation), evaluation.sigmas, len(evaluation.clean))
         self.store.write_scores(unit, scores)
         denoiser = evaluation.denoiser
-        notes = list(denoiser.notes) if isinstance(denoiser, Reference) else []
-        facts = {"kind": denoiser.kind, "seconds": time.monotonic() - started, "notes": notes}
+        facts: dict[str, Any] = {"kind": denoiser.kind, "seconds": time.monotonic() - started, "notes": []}
+        if isinstance(denoiser, Reference):
+            facts |= {"notes": list(denoiser.notes), "parameters": denoiser.parameters}
         self.store.finish(unit, facts, keep=("scores.csv",))
 
     def _evaluate(self, unit: Unit) -> Evaluation:
@@ -180,6 +181,7 @@ class Worker:
     def _denoiser(self, unit: Unit, dataset: Dataset) -> Denoiser:
         if unit.requires is None:
             reference: Reference = self._build("reference", unit.payload["entrant"])
+            reference.move(self.device)
             reference.fit(Examples(dataset))
             return reference
         from safetensors.torch import load_file

@@ -1,0 +1,51 @@
+"""The small UNet of Mohan et al. 2020."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class MohanUNet(nn.Module):
+    """Blind UNet of Mohan, Kadkhodaie, Simoncelli & Fernandez-Granda, ICLR 2020, bias-free by default.
+
+    Nine convolutions with ReLU between them and no normalisation, after Zhang et al. 2018 (arXiv:1805.07709): two at
+    full resolution, four at half of it (the last two dilated by 2 and 4), a transposed one back up, and two on what
+    that gives and the features of before side by side. They estimate the image itself. With the defaults 0.23 M
+    parameters and a receptive field of 45 pixels; any image size: odd sides are padded by a line of zeros, and cropped.
+
+    Parameters
+    ----------
+    channels
+        Channels of the images.
+    bias
+        Whether to add constants; the last convolution has none either way.
+    """
+
+    always_shown = ("bias",)
+
+    def __init__(self, channels: int, bias: bool = False) -> None:
+        super().__init__()
+        # The names are those of the published weights.
+        self.conv1 = nn.Conv2d(channels, 32, 5, padding=2, bias=bias)
+        self.conv2 = nn.Conv2d(32, 32, 3, padding=1, bias=bias)
+        self.conv3 = nn.Conv2d(32, 64, 3, stride=2, padding=1, bias=bias)
+        self.conv4 = nn.Conv2d(64, 64, 3, padding=1, bias=bias)
+        self.conv5 = nn.Conv2d(64, 64, 3, dilation=2, padding=2, bias=bias)
+        self.conv6 = nn.Conv2d(64, 64, 3, dilation=4, padding=4, bias=bias)
+        self.conv7 = nn.ConvTranspose2d(64, 64, 4, stride=2, padding=1, bias=bias)
+        self.conv8 = nn.Conv2d(96, 32, 3, padding=1, bias=bias)
+        self.conv9 = nn.Conv2d(32, channels, 5, padding=2, bias=False)
+
+    def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
+        """Denoise images of shape (N, C, H, W); blind, so ``sigma`` is not used."""
+        height, width = noisy.shape[-2:]
+        features = functional.pad(noisy, (0, width % 2, 0, height % 2))
+        features = self.conv1(features).relu()
+        full = features = self.conv2(features).relu()
+        for layer in (self.conv3, self.conv4, self.conv5, self.conv6, self.conv7):
+            features = layer(features).relu()
+        features = self.conv8(torch.cat([features, full], dim=1)).relu()
+        image: Tensor = self.conv9(features)
+        return image[..., :height, :width]

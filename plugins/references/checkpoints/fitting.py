@@ -1,0 +1,101 @@
+"""A state dict made to fit a network, or an error that says where it does not."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import nn
+
+from gahbench.errors import ParameterError, listing
+
+from .key_maps import KEY_MAPS, KeyMap
+from .reading import State, without_prefixes
+
+Keys = Literal["auto", "same", "kadkhodaie-cnn", "kadkhodaie-unet", "mohan-dncnn", "kair"]
+
+#: How many differing keys of each kind an error names.
+SHOWN = 3
+#: Counts batches in training, and matters to nothing here; old files lack it.
+_COUNTER = "num_batches_tracked"
+
+
+def fitted(state: State, network: nn.Module, keys: Keys) -> tuple[State, str]:
+    """Return the state dict that a network takes, and the name of the key map that made it.
+
+    Parameters
+    ----------
+    state
+        As it was read.
+    network
+        May be on the meta device.
+    keys
+        ``same``: keys are the network's own, but for prefixes of theirs, or a first part that all of the network's
+        share; the name of a key map; or ``auto``: told by the keys.
+
+    Raises
+    ------
+    ParameterError
+        Naming the key map that was tried, and the first keys and shapes that differ.
+    """
+    target = {name: tensor for name, tensor in network.state_dict().items() if not name.endswith(_COUNTER)}
+    variants = [
+        {name: tensor for name, tensor in variant.items() if not name.endswith(_COUNTER)}
+        for variant in without_prefixes(state)
+    ]
+    found, key_map = _chosen(variants, target, keys)
+    name = "same" if key_map is None else key_map.name
+    try:
+        converted = found if key_map is None else key_map.convert(found, network)
+    except ParameterError as error:
+        raise ParameterError(f"with its keys read as '{name}', {error}") from error
+    except KeyError as error:
+        raise ParameterError(f"with its keys read as '{name}', it lacks {error}; it has {_some(found)}") from error
+    if differences := _differences(converted, target):
+        raise ParameterError(f"with its keys read as '{name}', {'; '.join(differences)}")
+    counters = {name: tensor for name, tensor in network.state_dict().items() if name.endswith(_COUNTER)}
+    return converted | {name: tensor.new_zeros((), device="cpu") for name, tensor in counters.items()}, name
+
+
+def _chosen(variants: list[State], target: State, keys: Keys) -> tuple[State, KeyMap | None]:
+    """Return the variant, and the map for it; none where the keys are the network's own."""
+    # An architecture may be a wrapper around the network that was saved.
+    part = _shared_part(target)
+    wrapped = [{part + name: tensor for name, tensor in variant.items()} for variant in variants] if part else []
+    nearest = max([*variants, *wrapped], key=lambda variant: len(variant.keys() & target.keys()))
+    if keys == "same" or (keys == "auto" and any(variant.keys() == target.keys() for variant in variants)):
+        return nearest, None
+    maps = [key_map for key_map in KEY_MAPS if keys in ("auto", key_map.name)]
+    for variant in variants:
+        for key_map in maps:
+            if key_map.applies(variant.keys()):
+                return variant, key_map
+    if keys == "auto":
+        return nearest, None
+    raise ParameterError(f"its keys are not those of '{keys}': {_some(variants[-1])}")
+
+
+def _shared_part(target: State) -> str:
+    """Return the first part of names, with its dot, if it is the same for all; otherwise an empty text."""
+    parts = {name.partition(".")[0] for name in target}
+    return f"{parts.pop()}." if len(parts) == 1 else ""
+
+
+def _differences(found: State, target: State) -> list[str]:
+    lacking = {name: tensor for name, tensor in target.items() if name not in found}
+    extra = {name: tensor for name, tensor in found.items() if name not in target}
+    other = [
+        f"{name} has shape {tuple(tensor.shape)}, and {tuple(target[name].shape)} in the network"
+        for name, tensor in found.items()
+        if name in target and tensor.shape != target[name].shape
+    ]
+    said = [f"it lacks {_some(lacking)}"] if lacking else []
+    said += [f"the network has no {_some(extra)}"] if extra else []
+    return said + ([listing(other[:SHOWN]) + _more(len(other))] if other else [])
+
+
+def _some(state: State) -> str:
+    return listing(f"{name} {tuple(tensor.shape)}" for name, tensor in list(state.items())[:SHOWN]) + _more(len(state))
+
+
+def _more(count: int) -> str:
+    return f" and {count - SHOWN} more" if count > SHOWN else ""

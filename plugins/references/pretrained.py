@@ -1,0 +1,142 @@
+"""A published denoiser: an architecture with trained weights from a file."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor, nn
+
+from gahbench.contracts import DenoiserKind, Reference, Shape, Truth
+from gahbench.errors import ParameterError
+from gahbench.parameters import File, Names
+from gahbench.registry import default_registry
+from gahbench.trained import Trained
+
+from .checkpoints.fitting import Keys, fitted
+from .checkpoints.reading import read_state
+
+
+class Pretrained(Reference):
+    """An architecture with trained weights from a file; it is scored as it is, and never trained.
+
+    A suite's short form is the architecture with a ``checkpoint``: ``dncnn[layers=20,checkpoint=weights.pt]`` is
+    ``pretrained[dncnn[layers=20],checkpoint=weights.pt]``. The file may be safetensors (such as the
+    ``weights.safetensors`` of a fit), or a torch file, of which only tensors, plain containers and
+    ``argparse.Namespace`` are unpickled. State dicts are looked for under the usual keys (``state_dict``, ``model``,
+    ``params_ema``, ...), and the prefixes ``module.``, ``_orig_mod.`` and ``model.`` are dropped.
+
+    Parameters
+    ----------
+    architecture
+        The network, with the parameters that it was trained with.
+    checkpoint
+        The file. What is in it decides, not where it lies.
+    keys
+        How its keys and layers are to be read. ``auto``: as the keys tell. ``same``: as the architecture's own.
+        ``kadkhodaie-unet`` and ``kadkhodaie-cnn``: UNet, and BF_CNN or BF_CNN_RF, of Kadkhodaie et al. 2024
+        (``unet``, ``bf-cnn-rf`` here). ``mohan-dncnn``: DnCNN of Mohan et al. 2020 (``dncnn[bias=false]`` if it is
+        bias-free; their UNet is ``mohan-unet``). ``kair``: DnCNN of Zhang et al. 2017, and FDnCNN and FFDNet of Zhang,
+        Zuo & Zhang 2018, of their repository KAIR (``dncnn``, ``ffdnet``).
+    output
+        What the architecture's ``forward`` returns with these weights: the denoised ``image``, or the noise, the
+        ``residual``, which is then subtracted. Networks here that estimate the noise subtract it themselves, so that
+        weights that were trained to estimate the image make them return the noise: FDnCNN and FFDNet of KAIR.
+    scale
+        The value of white for which it was trained: noisy images and sigma are multiplied by it, and the output is
+        divided by it.
+    """
+
+    kind: DenoiserKind = "trained"
+
+    def __init__(
+        self,
+        architecture: Annotated[str, Names("architecture")],
+        checkpoint: Annotated[str, File()],
+        keys: Keys = "auto",
+        output: Literal["image", "residual"] = "image",
+        scale: Literal[1, 255] = 1,
+    ) -> None:
+        self.architecture = default_registry().configure("architecture", architecture)
+        self.checkpoint = Path(checkpoint).expanduser()
+        self.keys: Keys = keys
+        self.output = output
+        self.scale = scale
+        self.device = torch.device("cpu")
+        self._built: tuple[Shape, Trained, str] | None = None
+
+    def check_shape(self, shape: Shape) -> None:
+        """Raise ``ParameterError`` if the weights do not fit, or ``ValueError`` if the network refuses the size.
+
+        The network is built and called without numbers, on torch's meta device, if it can be.
+        """
+        try:
+            with torch.device("meta"):
+                network: nn.Module = self.architecture.build(shape).eval()
+        except (ParameterError, ValueError):
+            raise
+        except Exception:
+            network = self.architecture.build(shape).eval()
+        self._fitted(network)
+        try:
+            with torch.device("meta"), torch.no_grad():
+                network.to("meta")(torch.empty(1, *shape), torch.empty(1))
+        except ValueError:
+            raise
+        except Exception:
+            # Not every operation knows the meta device; the unit itself will tell what is wrong, if anything is.
+            return
+
+    def move(self, device: torch.device) -> None:
+        """Compute on a device."""
+        self.device = device
+        self._built = None
+
+    @property
+    def parameters(self) -> int | None:
+        """Number of trained numbers, once it has denoised something."""
+        if self._built is None:
+            return None
+        return sum(parameter.numel() for parameter in self._built[1].network.parameters())
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The file, the beginning of its SHA-256, and how its keys were read."""
+        if self._built is None:
+            return ()
+        digest = hashlib.sha256(self.checkpoint.read_bytes()).hexdigest()
+        keys = "" if self._built[2] == "same" else f", its keys read as {self._built[2]}"
+        return (f"weights from {self.checkpoint.name} (SHA-256 {digest[:8]}){keys}",)
+
+    def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
+        """Return the denoised images, shape (N, C, H, W).
+
+        Raises
+        ------
+        ParameterError
+            If the weights cannot be read or do not fit.
+        """
+        channels, height, width = noisy.shape[1:]
+        trained = self._trained((channels, height, width))
+        found = trained.denoise(noisy * self.scale, sigma * self.scale, truth) / self.scale
+        return noisy - found if self.output == "residual" else found
+
+    def _trained(self, shape: Shape) -> Trained:
+        """Return the network for images of a shape, kept for the next."""
+        if self._built is None or self._built[0] != shape:
+            network: nn.Module = self.architecture.build(shape)
+            state, keys = self._fitted(network)
+            network.load_state_dict(state)
+            # As in training; convolutions on a CPU take a third less time so.
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self._built = (shape, Trained(network, self.device), keys)
+        return self._built[1]
+
+    def _fitted(self, network: nn.Module) -> tuple[dict[str, Tensor], str]:
+        try:
+            return fitted(read_state(self.checkpoint), network, self.keys)
+        except ParameterError as error:
+            name = self.checkpoint.name
+            raise ParameterError(f"checkpoint {name} for {self.architecture.label}: {error}") from error
