@@ -112,6 +112,7 @@ BAD = {
     "unknown engine": (lambda tmp: ["run", "quick", "--out", str(tmp / "o"), "--engine", "slrum"], "unknown engine"),
     "unknown kind": (lambda tmp: ["list", "archtecture"], "did you mean 'architecture'"),
     "unknown name": (lambda tmp: ["describe", "unett"], "did you mean 'unet'"),
+    "unreadable shape": (lambda tmp: ["describe", "unet", "--shape", "64x64"], "such as 3,80,80"),
     "no results": (lambda tmp: ["leaderboard", str(tmp)], "results"),
     "no file": (lambda tmp: ["check", str(tmp / "none.py")], "no such plugin file"),
     "bad name": (lambda tmp: ["new", "architecture", "My Denoiser"], "lower-case words"),
@@ -149,13 +150,21 @@ def test_list_shows_plugins_suites_and_what_failed_to_load(call, tmp_path):
     assert "broken.py" in printed.replace("\n", "")
 
 
-def test_describe_shows_parameters(call):
-    status, printed, _ = call("describe", "unet[width=8]")
+def test_describe_shows_parameters_and_what_is_measured(call):
+    status, printed, _ = call("describe", "unet[width=8,levels=1]", "--shape", "3,32,32")
     assert status == 0
     assert "ICLR 2024" in printed
-    assert "levels" in printed
-    assert "trainable numbers" in printed
+    assert "convolutions" in printed
+    assert "to train, on images of 3x32x32" in printed.replace("\n", " ")
+    assert "receptive field: 18 pixels" in printed
+    assert "blind: yes" in printed
     assert call("describe", "quick")[1].startswith("#")
+
+
+def test_describe_does_not_crash_on_a_strangers_plugin(call, write_plugin):
+    status, printed, _ = call("describe", "unlucky", "-p", write_plugin("unlucky", "raise RuntimeError('[no] luck')"))
+    assert status == 0
+    assert "unknown, and all about it: RuntimeError: [no] luck" in printed.replace("\n", " ")
 
 
 def test_describe_shows_a_plugin_that_needs_a_parameter(call, tmp_path):
@@ -167,8 +176,8 @@ def test_describe_shows_a_plugin_that_needs_a_parameter(call, tmp_path):
     )
     status, printed, _ = call("describe", "needs", "--plugins-dir", file)
     assert status == 0
-    assert "strength" in printed
     assert "required" in printed
+    assert "to measure it, give it strength" in printed
 
 
 @pytest.mark.parametrize(
@@ -210,6 +219,18 @@ def test_check_of_a_broken_plugin_ends_in_status_1(call, write_plugin):
     status, printed, _ = call("check", write_plugin("broken", "return noisy[:, :, 1:]"))
     assert status == 1
     assert "FAIL returns the shape it got" in printed
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["describe", "--help"], ["--help"]])
+def test_torch_is_not_imported_where_nothing_is_computed(arguments):
+    program = (
+        "import sys\nfrom gahbench.cli import main\n"
+        f"sys.argv = ['gahbench', *{arguments!r}]\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print('torch' in sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1] == "False"
 
 
 def test_the_module_runs_as_the_command():

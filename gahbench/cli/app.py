@@ -117,11 +117,19 @@ def list_(
 def describe(
     name: Annotated[str, typer.Argument(help="A plugin, optionally with parameters, or a suite.")],
     plugins_dir: PluginsOption = None,
+    shape: Annotated[
+        str | None,
+        typer.Option(help="channels,height,width: images to count a network's multiply-adds for. [default: 1,64,64]"),
+    ] = None,
 ) -> None:
-    """Describe a plugin: what it is, its parameters and where it comes from."""
+    """Describe a plugin: what it is, its parameters, where it comes from, and what can be measured of it.
+
+    Of a network: parameters, multiply-adds, receptive field, whether it is homogeneous, blind, differentiable; of a
+    reference: what it knows, where it is known. Facts that cannot be measured are said to be unknown, with the reason.
+    """
     from gahbench.cli.describing import print_description
 
-    print_description(name, tuple(plugins_dir or ()), Console())
+    print_description(name, tuple(plugins_dir or ()), shape, Console())
 
 
 @app.command()

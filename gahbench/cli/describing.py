@@ -7,23 +7,35 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from gahbench.errors import PluginError, listing, suggestion
-from gahbench.readable import count
-from gahbench.registry import KINDS, Configured, Plugin, Registry
-from gahbench.spec import format_value, parse_spec
+from gahbench.contracts import Shape
+from gahbench.errors import ParameterError, PluginError, listing, suggestion
+from gahbench.registry import KINDS, Configured, Kind, Plugin, Registry, set_default_registry
+from gahbench.spec import Spec, format_value, parse_spec
 from gahbench.suite_files import suite_files
 
 
-def print_description(text: str, sources: tuple[Path, ...], console: Console) -> None:
-    """Print what a plugin is, its parameters with their defaults, and its origin; or a suite's file.
+def print_description(text: str, sources: tuple[Path, ...], shape: str | None, console: Console) -> None:
+    """Print what a plugin is, its parameters with their defaults, what is measured of it; or a suite's file.
+
+    Parameters
+    ----------
+    text
+        Name, with or without parameters.
+    sources
+        Plugin files and folders.
+    shape
+        ``C,H,W`` of the images that a network's multiply-adds are counted for.
 
     Raises
     ------
     PluginError, ParameterError
-        If there is no such plugin or suite, or it does not accept a parameter.
+        If there is no such plugin or suite, or it does not accept a parameter; or if the shape cannot be read.
     """
     registry = Registry(sources)
+    set_default_registry(registry)
+    images = None if shape is None else _shape(shape)
     spec = parse_spec(text)
     found = [kind for kind in KINDS if spec.name in registry.names(kind)]
     suites = suite_files()
@@ -40,7 +52,21 @@ def print_description(text: str, sources: tuple[Path, ...], console: Console) ->
         required = [parameter.name for parameter in plugin.parameters if parameter.required]
         bare = not spec.positional and not spec.keywords
         # Whoever asks what the parameters are need not give them.
-        _print(plugin, None if required and bare else registry.configure(kind, spec), console)
+        configured = None if required and bare else _configure(registry, kind, spec)
+        # With a checkpoint an architecture becomes another plugin, which holds it.
+        _print(configured.plugin if configured else plugin, configured, console)
+        if configured is None:
+            console.print(f"to measure it, give it {listing(required)}", markup=False, highlight=False)
+        else:
+            _print_facts(configured, registry, images, console)
+
+
+def _configure(registry: Registry, kind: Kind, spec: Spec) -> Configured:
+    from gahbench.suite import configure_entrant
+
+    if kind == "architecture" and "checkpoint" in spec.keywords:
+        return configure_entrant(registry, spec)
+    return registry.configure(kind, spec)
 
 
 def _print(plugin: Plugin, configured: Configured | None, console: Console) -> None:
@@ -56,16 +82,21 @@ def _print(plugin: Plugin, configured: Configured | None, console: Console) -> N
         table.add_row(parameter.name, parameter.type_name, default, here)
     if plugin.parameters:
         console.print(table)
-    if plugin.kind == "architecture" and configured:
-        console.print(f"trainable numbers on grey images: {_size(configured)}", highlight=False)
 
 
-def _size(configured: Configured) -> str:
-    import torch
+def _print_facts(configured: Configured, registry: Registry, shape: Shape | None, console: Console) -> None:
+    from gahbench.description import facts
 
+    for fact in facts(configured, registry, shape):
+        # As they come: some take seconds.
+        console.print(Text.assemble((f"{fact.name}: ", "bold"), fact.value))
+
+
+def _shape(text: str) -> Shape:
     try:
-        with torch.device("meta"):
-            network = configured.build((1, 64, 64))
-    except Exception as error:
-        return f"unknown: it cannot be built: {type(error).__name__}: {error}"
-    return count(sum(parameter.numel() for parameter in network.parameters()))
+        channels, height, width = (int(part) for part in text.split(","))
+    except ValueError:
+        channels = height = width = 0
+    if min(channels, height, width) < 1:
+        raise ParameterError(f"--shape {text}: expected channels,height,width, such as 3,80,80")
+    return channels, height, width

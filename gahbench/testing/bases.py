@@ -61,9 +61,17 @@ def _check(basis: Basis, truth: Truth) -> Iterator[Finding]:
     images = truth.clean
     channels, height, width = images.shape[1:]
     shape = (channels, height, width)
+    before = images.clone()
     adapted = basis.adapt_to(truth, THRESHOLD)
     yield Finding("adapts to images if it is adaptive", (adapted is not basis) == basis.adaptive)
     coefficients = adapted.analysis(images)
+    kept = coefficients.clone()
+    adapted.synthesis(coefficients)
+    stay = images.equal(before) and coefficients.equal(kept)
+    yield Finding("leaves its arguments as they are", stay, "" if stay else "it writes into them; work on a copy")
+    if not stay:
+        return
+    yield Finding("is deterministic", adapted.analysis(images).equal(coefficients))
     yield Finding("keeps float64", coefficients.dtype == torch.float64, str(coefficients.dtype))
     same = coefficients.shape[:2] == images.shape[:2]
     yield Finding("coefficients have the images' batch and channels", same, f"{tuple(coefficients.shape)}")
@@ -84,6 +92,9 @@ def _check(basis: Basis, truth: Truth) -> Iterator[Finding]:
     both = adapted.analysis(other - 2 * images)
     linear = torch.allclose(both, adapted.analysis(other) - 2 * coefficients, atol=1e-8)
     yield Finding("analysis is linear", linear)
+    combined = adapted.synthesis(both + 3 * coefficients)
+    expected = adapted.synthesis(both) + 3 * adapted.synthesis(coefficients)
+    yield Finding("synthesis is linear", torch.allclose(combined, expected, atol=1e-8))
     labels = adapted.bands(shape)
     fits = _fits(labels, coefficients)
     yield Finding("bands label the coefficients of an image", fits and not labels.is_floating_point())
@@ -93,6 +104,10 @@ def _check(basis: Basis, truth: Truth) -> Iterator[Finding]:
     )
     if adapted.is_orthonormal(shape):
         yield from _orthonormal(adapted, images, coefficients)
+        ones = torch.allclose(levels.double(), torch.ones((), dtype=torch.float64))
+        yield Finding(
+            "noise levels are 1, since it is orthonormal", ones, f"from {levels.min():.3g} to {levels.max():.3g}"
+        )
     elif _fits(levels, coefficients):
         yield _noise_levels(basis, truth, levels)
 

@@ -46,6 +46,14 @@ def check_dataset(configured: Configured) -> Iterator[Finding]:
         yield Finding(f"{split}: values lie in [0, 1]", outside < 0.05, f"{outside:.2%} outside")
         again = configured.build().images(split, count)
         yield Finding(f"{split}: another instance gives the same images", torch.equal(again, images))
+        images = images.clone()
+        first[split].zero_()
+        kept = dataset.images(split, count).equal(images)
+        first[split] = images
+        detail = "" if kept else "writing into what it returned changes what it returns next; return a copy"
+        yield Finding(f"{split}: images cannot be spoilt by who gets them", kept, detail)
+        if not kept:
+            return
         half = count // 2
         yield Finding(
             f"{split}: the first k of n images are the k", torch.equal(dataset.images(split, half), images[:half])
@@ -54,6 +62,10 @@ def check_dataset(configured: Configured) -> Iterator[Finding]:
         yield Finding(f"{split}: start skips images", torch.equal(rest, images[half:]))
         if available is not None:
             yield _refusal(dataset, split, available)
+    fingerprint = dataset.fingerprint()
+    told = fingerprint is None or isinstance(fingerprint, str)
+    again = told and configured.build().fingerprint() == fingerprint
+    yield Finding("its fingerprint is a text, always the same, or None", again, "" if again else f"{fingerprint!r}")
     if dataset.splits_overlap:
         yield Finding("splits share images, as the dataset says", None)
     # The halves A and B may be parts of train.

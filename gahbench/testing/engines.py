@@ -46,3 +46,11 @@ def check_engine(configured: Configured) -> Iterator[Finding]:
         kinds = [event.kind for event in events]
         started, finished = kinds.count("started"), kinds.count("finished")
         yield Finding("reports every start and end", (started, finished) == (len(units), len(done)), f"{kinds}")
+        stopped, untouched = threading.Event(), Store(Path(folder) / "stopped")
+        stopped.set()
+        engine = configured.build()
+        engine.run(Job(plan.units, untouched, registry.sources, events.append, stopped, 1))
+        left = [not untouched.is_done(unit) for unit in plan.units]
+        yield Finding(
+            "does not begin once it is told to stop", all(left), f"{len(left) - sum(left)} of {len(left)} done"
+        )

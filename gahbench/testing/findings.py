@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+
+from gahbench.network_facts import one_line
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,15 @@ class Finding:
             object.__setattr__(self, "passed", bool(self.passed))
 
 
+def attempt(check: str, fault: Callable[[], str | None]) -> Finding:
+    """Return what a check finds: it passed where ``fault`` returns ``None``, and raises nothing."""
+    try:
+        found = fault()
+    except Exception as error:
+        found = one_line(error)
+    return Finding(check, found is None, found or "")
+
+
 @dataclass
 class Report:
     """All findings about one plugin."""
@@ -42,6 +54,11 @@ class Report:
     def passed(self) -> bool:
         """Whether no check failed."""
         return all(finding.passed is not False for finding in self.findings)
+
+    @property
+    def failed(self) -> list[str]:
+        """The checks that failed."""
+        return [finding.check for finding in self.findings if finding.passed is False]
 
     def __str__(self) -> str:
         marks = {True: "ok  ", False: "FAIL", None: "note"}

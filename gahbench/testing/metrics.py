@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -10,7 +12,7 @@ from gahbench.contracts import Basis, DenoiserKind, Metric, Reference, Scores, T
 from gahbench.evaluation import Evaluation
 from gahbench.registry import Configured, default_registry
 from gahbench.scoring import checked
-from gahbench.testing.findings import Finding
+from gahbench.testing.findings import Finding, attempt
 from gahbench.testing.samples import sample_images
 
 SIGMAS = (0.1, 0.6, 0.7, 0.8)
@@ -31,6 +33,28 @@ class _Shrinks(Reference):
         return truth.clean + self.share * (noisy - truth.clean)
 
 
+@dataclass
+class _Ordered(Evaluation):
+    """An evaluation whose images, each with its noise, come in some order."""
+
+    order: Sequence[int] = ()
+
+    def is_whole(self) -> bool:
+        """Return whether its images, clean and denoised, are what they were."""
+        again = _Ordered(self.denoiser, self._given, self.sigmas, order=self.order)
+        return self.clean.equal(again.clean) and all(
+            again.denoised(sigma).equal(denoised) for sigma, denoised in self._denoised.items()
+        )
+
+    def __post_init__(self) -> None:
+        self._given = self.clean
+        self._noises = {sigma: super(_Ordered, self).noisy(sigma) - self.clean for sigma in self.sigmas}
+        self.clean = self.clean[list(self.order)]
+
+    def noisy(self, sigma: float) -> Tensor:
+        return self.clean + self._noises[sigma][list(self.order)]
+
+
 def check_metric(configured: Configured) -> Iterator[Finding]:
     """Check the layout of a metric's scores, that they repeat, and that they tell a good denoiser from a bad one."""
     metric = configured.build()
@@ -38,9 +62,13 @@ def check_metric(configured: Configured) -> Iterator[Finding]:
         yield Finding("is a gahbench.Metric", False, f"it is a {type(metric).__name__}")
         return
 
-    def score(share: float) -> Scores:
-        evaluation = Evaluation(_Shrinks(share), sample_images(COUNT, (1, 64, 64)), SIGMAS)
-        return checked(metric.score(evaluation), SIGMAS, COUNT)
+    clean, spoilt = sample_images(COUNT, (1, 64, 64)), list[bool]()
+
+    def score(share: float, order: Sequence[int] = range(COUNT)) -> Scores:
+        evaluation = _Ordered(_Shrinks(share), clean, SIGMAS, order=order)
+        scores = checked(metric.score(evaluation), SIGMAS, COUNT)
+        spoilt.append(not evaluation.is_whole())
+        return scores
 
     try:
         values = list(score(0.9).value)
@@ -55,3 +83,25 @@ def check_metric(configured: Configured) -> Iterator[Finding]:
     good, bad = sum(score(0.1).value) / len(values), sum(values) / len(values)
     better = good >= bad - 1e-6 if metric.higher_is_better else good <= bad + 1e-6
     yield Finding("is not worse for a better denoiser", better, f"{good:.4g} against {bad:.4g}")
+    detail = "it writes into them, and other metrics would measure that; work on a copy" if any(spoilt) else ""
+    yield Finding("leaves the images as they are", not any(spoilt), detail)
+    yield attempt("measures each image alike, whatever its place", lambda: _depends_on_place(score))
+
+
+def _depends_on_place(score: Callable[[float, Sequence[int]], Scores]) -> str | None:
+    """Return what changes when the images come in another order, each with its noise."""
+    order = [2, 0, 4, 1, 3]
+    before, after = _by_place(score(0.5, range(COUNT))), _by_place(score(0.5, order))
+    if before.keys() != after.keys():
+        return "images in another order have values at other places"
+    for (sigma, image), value in after.items():
+        expected = before[sigma, None if image is None else order[image]]
+        if not math.isclose(value, expected, rel_tol=1e-3, abs_tol=1e-4):
+            return f"images in another order have other values: {value:.6g} rather than {expected:.6g}"
+    return None
+
+
+def _by_place(scores: Scores) -> dict[tuple[float | None, int | None], float]:
+    nowhere: list[None] = [None] * len(scores.value)
+    places = zip(scores.sigma or nowhere, scores.image or nowhere, strict=True)
+    return dict(zip(places, scores.value, strict=True))

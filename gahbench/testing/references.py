@@ -6,15 +6,20 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from gahbench.contracts import Dataset, Reference, Shape, Truth
+from gahbench.errors import GahbenchError
 from gahbench.examples import Examples
 from gahbench.registry import Configured, default_registry
-from gahbench.testing.findings import Finding
+from gahbench.testing.findings import Finding, attempt
 from gahbench.testing.samples import SampleDataset, sample_noise
+from gahbench.testing.watched import Watched
 
 SHAPES: tuple[Shape, ...] = ((1, 32, 32), (3, 32, 32))
 SIGMA = 0.1
+#: Noise levels at which results must be finite.
+LEVELS = (0.01, 1.0)
 COUNT = 4
 DRAWS = 200
 #: Where references that know more than images are tried, if they are known there.
@@ -27,7 +32,7 @@ def check_reference(configured: Configured) -> Iterator[Finding]:
     if not isinstance(reference, Reference):
         yield Finding("is a gahbench.Reference", False, f"it is a {type(reference).__name__}")
         return
-    samples = list(_samples(configured))
+    samples = list(fitted_samples(configured))
     if not samples:
         yield Finding("is known on a dataset", None, f"not on {', '.join(FAMILIES)}: nothing to try it on")
         return
@@ -42,16 +47,27 @@ def check_reference(configured: Configured) -> Iterator[Finding]:
         yield Finding("returns finite float32", denoised.dtype == torch.float32 and bool(denoised.isfinite().all()))
     reference, truth = samples[0]
     noisy = truth.clean + sample_noise(truth.clean, SIGMA)
-    denoised = reference.denoise(noisy, SIGMA, truth)
+    before, images = noisy.clone(), truth.clean.clone()
+    denoised = reference.denoise(noisy, SIGMA, truth).clone()
+    stay = noisy.equal(before) and truth.clean.equal(images)
+    yield Finding("leaves its arguments as they are", stay, "" if stay else "it writes into them; work on a copy")
+    if not stay:
+        return
     yield Finding("is deterministic", torch.equal(denoised, reference.denoise(noisy, SIGMA, truth)))
+    one = next(truth.batches(1))
+    twin, _ = next(fitted_samples(configured))
+    same = torch.allclose(twin.denoise(noisy[:1], SIGMA, one), denoised[:1], atol=1e-5)
+    yield Finding("another instance gives the same images", same)
+    yield attempt("returns finite values at every noise level", lambda: _not_finite(reference, one))
     alone = [reference.denoise(noisy[i : i + 1], SIGMA, one) for i, one in enumerate(truth.batches(1))]
     yield Finding("treats each image of a batch alone", torch.allclose(torch.cat(alone), denoised, atol=1e-5))
     if reference.kind not in ("oracle", "bound"):
+        yield from _stays_away(configured, noisy, truth)
         other = replace(truth, clean=truth.clean.flip(0), start=truth.start + 1)
         blind = torch.equal(denoised, reference.denoise(noisy, SIGMA, other))
         detail = "" if blind else "it looks at the clean image; its kind must be 'oracle'"
         yield Finding("does not look at the clean image", blind, detail)
-    if reference.kind == "classical":
+    if reference.kind in ("classical", "trained"):
         # What it was fitted to it knows from before.
         blind = torch.equal(denoised, reference.denoise(noisy, SIGMA, replace(truth, dataset=None)))
         yield Finding("does not look at the dataset", blind, "" if blind else "its kind must be 'optimal' or 'oracle'")
@@ -69,17 +85,49 @@ def check_reference(configured: Configured) -> Iterator[Finding]:
         yield _risk(reference, first, float(risk[0]))
 
 
-def _samples(configured: Configured) -> Iterator[tuple[Reference, Truth]]:
+def fitted_samples(configured: Configured) -> Iterator[tuple[Reference, Truth]]:
     """Yield references, fitted, with images to try them on: grey and colour ones, or those of a family they know."""
     datasets: list[Dataset] = [SampleDataset(shape) for shape in SHAPES]
     if configured.build().kind in ("optimal", "bound") or not configured.build().is_known_on(datasets[0]):
         datasets = [default_registry().create("dataset", family) for family in FAMILIES]
+    refusal: Exception | None = None
+    accepted = False
     for dataset in datasets:
         reference: Reference = configured.build()
-        if reference.is_known_on(dataset):
+        if not reference.is_known_on(dataset):
+            continue
+        try:
             reference.check_shape(dataset.shape)
-            reference.fit(Examples(dataset))
-            yield reference, Truth(dataset.images("test", COUNT), dataset)
+        except (ValueError, GahbenchError) as error:
+            # Some are for grey images, or for colour, alone.
+            refusal = error
+            continue
+        accepted = True
+        reference.fit(Examples(dataset))
+        yield reference, Truth(dataset.images("test", COUNT), dataset)
+    if refusal is not None and not accepted:
+        raise refusal
+
+
+def _not_finite(reference: Reference, truth: Truth) -> str | None:
+    for sigma in LEVELS:
+        if not reference.denoise(truth.clean + sample_noise(truth.clean, sigma), sigma, truth).isfinite().all():
+            return f"not at sigma={sigma:g}"
+    return None
+
+
+def _stays_away(configured: Configured, noisy: Tensor, truth: Truth) -> Iterator[Finding]:
+    """Check that the images that it is scored on are out of its reach, through the dataset too."""
+    if truth.dataset is None:
+        return
+    watched = Watched(truth.dataset)
+    reference: Reference = configured.build()
+    with watched:
+        reference.fit(Examples(truth.dataset))
+        reference.denoise(noisy[:1], SIGMA, next(truth.batches(1)))
+    asked = ", ".join(sorted(watched.asked))
+    detail = f"it asked the dataset for {asked}; its kind must be 'oracle'" if asked else ""
+    yield Finding("does not ask for the images that it is scored on", not asked, detail)
 
 
 def _bounds(reference: Reference, truth: Truth) -> Finding:

@@ -4,18 +4,21 @@ import pytest
 import torch
 
 import gahbench
+from gahbench.receptive_field import receptive_field
 
 
 def parameters(network):
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def receptive_field(network, size, channels=1):
-    """Return the side of the square of pixels that the middle pixel depends on, measured by its gradient."""
-    noisy = torch.rand(1, channels, size, size, requires_grad=True, generator=torch.Generator().manual_seed(0))
-    network.eval()(noisy, torch.ones(1))[0, 0, size // 2, size // 2].backward()
-    rows = (noisy.grad[0].abs().amax(dim=(0, 2)) > 0).nonzero()
-    return int(rows.max() - rows.min() + 1)
+def field(name, **parameters):
+    """Return the measured receptive field of a network with random weights."""
+
+    def build(shape):
+        torch.manual_seed(0)
+        return gahbench.create("architecture", name, shape=shape, **parameters).eval()
+
+    return receptive_field(build, seconds=60.0)
 
 
 @pytest.mark.parametrize(("levels", "millions"), [(1, 0.36), (2, 1.8), (3, 7.6), (4, 31)])
@@ -26,18 +29,21 @@ def test_unet_has_the_published_size(levels, millions):
     assert count / 1e6 == pytest.approx(millions, rel=0.02)
 
 
-@pytest.mark.parametrize(("levels", "field"), [(1, 18), (2, 44), (3, 92), (4, 188)])
-def test_unet_has_the_published_receptive_field(levels, field):
-    """The published figures hold for pixels on the grid of the pooling; between them it is somewhat larger."""
-    torch.manual_seed(0)
-    assert receptive_field(gahbench.create("architecture", "unet", levels=levels, width=2), 256) == field
+@pytest.mark.parametrize(("levels", "pixels", "between"), [(1, 18, 18), (2, 44, 44), (3, 92, 100), (4, 188, 204)])
+def test_unet_has_the_published_receptive_field(levels, pixels, between):
+    """The published figures hold for pixels on the grid of the pooling; between them it is somewhat larger.
+
+    Larger by what parity does to each level: an interval of 2a + 1 pixels covers a or a + 1 pairs.
+    """
+    found = field("unet", levels=levels, width=4)
+    assert found.on_grid == (pixels, pixels)
+    assert found.largest == (between, between)
 
 
 def test_bf_cnn_has_the_published_size_and_receptive_field():
     with torch.device("meta"):
         assert parameters(gahbench.create("architecture", "bf-cnn")) == pytest.approx(0.7e6, rel=0.02)
-    torch.manual_seed(0)
-    assert receptive_field(gahbench.create("architecture", "bf-cnn", width=4), 64) == 43
+    assert field("bf-cnn", width=4).largest == (43, 43)
 
 
 @pytest.mark.parametrize("name", ["unet[width=4,levels=2]", "bf-cnn[width=4,layers=5]"])

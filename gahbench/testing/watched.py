@@ -1,0 +1,57 @@
+"""Who asks a dataset for the images that denoisers are scored on."""
+
+from __future__ import annotations
+
+import functools
+from types import TracebackType
+from typing import Any, Self
+
+from gahbench.contracts import Dataset
+
+#: What tells of particular images of a split, and the place of the split among the arguments.
+_TELLING = {"images": 0, "lower_bound": 0, "genie": 2, "true_basis": 0}
+
+
+class Watched:
+    """Watches a dataset while it is a context manager: ``asked`` holds what it was asked about its test images.
+
+    What a dataset asks of itself, as in its posterior, is not counted.
+
+    Parameters
+    ----------
+    dataset
+        Watched in place, and left as it was.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+        self.asked: set[str] = set()
+        self._inside = False
+
+    def __enter__(self) -> Self:
+        for name in ("posterior", *_TELLING):
+            # On the instance, which hides the method of its class.
+            setattr(self.dataset, name, self._told(name, getattr(self.dataset, name)))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for name in ("posterior", *_TELLING):
+            delattr(self.dataset, name)
+
+    def _told(self, name: str, method: Any) -> Any:
+        @functools.wraps(method)
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            if not self._inside and name in _TELLING:
+                place = _TELLING[name]
+                split = keywords.get("split", arguments[place] if len(arguments) > place else None)
+                if split == "test":
+                    self.asked.add(f"{name} of test images")
+            outermost, self._inside = not self._inside, True
+            try:
+                return method(*arguments, **keywords)
+            finally:
+                self._inside = not outermost
+
+        return call

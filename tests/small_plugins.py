@@ -1,0 +1,58 @@
+"""Parameters that make plugins small, or that they cannot do without, for tests of every plugin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import gahbench
+
+#: The published widths are right but slow; their shape is what the contract is about.
+SMALL: dict[str, dict[str, Any]] = {
+    "bf-cnn": {"width": 8, "layers": 6},
+    "bf-cnn-rf": {"width": 8, "layers": 6},
+    "dit": {"width": 32, "depth": 2},
+    "dncnn": {"width": 8, "layers": 6},
+    "drunet": {"width": 8, "blocks": 1},
+    "ffdnet": {"width": 8, "layers": 5},
+    "gs-drunet": {"width": 8, "blocks": 1},
+    "mlp": {"width": 256},
+    # Any class will do; this one there is.
+    "module": {"factory": "gahbench_plugins.architectures.bf_cnn:BFCNN", "arguments": "{width: 8, layers: 6}"},
+    "nafnet": {"width": 8},
+    "ncsnpp": {"width": 32, "multipliers": (1, 1, 1), "blocks": 1},
+    "restormer": {"width": 8, "blocks": (1, 1, 1, 1), "refinement": 1},
+    "scunet": {"blocks": 1},
+    "swinir": {"width": 12, "groups": 1, "blocks": 1, "heads": 2},
+    "timm-unet": {"width": 8},
+    "unet": {"width": 8, "levels": 2},
+    "unet-conditional": {"width": 8},
+    "vit": {"width": 32, "depth": 2},
+}
+#: Packages of extras, without which a plugin says which extra it needs.
+NEEDS = {
+    "curvelet": "curvelets",
+    **dict.fromkeys(("bm3d", "drunet", "gs-drunet", "ncsnpp", "restormer", "scunet", "swinir"), "deepinv"),
+}
+
+
+def small(name: str, folder: Path) -> dict[str, Any]:
+    """Return parameters of a plugin; skip the test where it needs a package that is not installed.
+
+    Parameters
+    ----------
+    name
+        Name of the plugin.
+    folder
+        Where a file that it needs may be written.
+    """
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
+    if name != "pretrained":
+        return SMALL.get(name, {})
+    file = folder / "weights.pt"
+    torch.save(gahbench.create("architecture", "bf-cnn", width=4, layers=3).state_dict(), file)
+    return {"architecture": "bf-cnn[width=4,layers=3]", "checkpoint": str(file)}
