@@ -10,6 +10,24 @@ def register_architectures(register: Register) -> None:
     """Register the built-in architectures."""
     register("unet", "gahbench_plugins.architectures.unet:UNet")
     register("bf-cnn", "gahbench_plugins.architectures.bf_cnn:BFCNN")
+    register("dncnn", "gahbench_plugins.architectures.dncnn:DnCNN")
+    register("ffdnet", "gahbench_plugins.architectures.ffdnet:FFDNet")
+    register("unet-conditional", "gahbench_plugins.architectures.unet_conditional:UNetConditional")
+    register("nafnet", "gahbench_plugins.architectures.nafnet:NAFNet")
+    register("mlp", "gahbench_plugins.architectures.mlp:MLP")
+    register("linear", "gahbench_plugins.architectures.linear:Linear")
+    register("vit", "gahbench_plugins.architectures.vit:ViT")
+    register("dit", "gahbench_plugins.architectures.dit:DiT")
+    register("timm-unet", "gahbench_plugins.architectures.timm_unet:TimmUNet")
+    register("drunet", "gahbench_plugins.architectures.drunet:DRUNet")
+    register("gs-drunet", "gahbench_plugins.architectures.gs_drunet:GSDRUNet")
+    register("swinir", "gahbench_plugins.architectures.swinir:SwinIR")
+    register("restormer", "gahbench_plugins.architectures.restormer:Restormer")
+    register("scunet", "gahbench_plugins.architectures.scunet:SCUNet")
+    register("ncsnpp", "gahbench_plugins.architectures.ncsnpp:NCSNpp")
+    register("mohan-unet", "gahbench_plugins.architectures.mohan_unet:MohanUNet")
+    register("bf-cnn-rf", "gahbench_plugins.architectures.bf_cnn_rf:BFCNNRF")
+    register("module", "gahbench_plugins.architectures.module:Module")
 
 
 @hookimpl
@@ -23,6 +41,7 @@ def register_datasets(register: Register) -> None:
     register("gaussian-faces", "gahbench_plugins.datasets.gaussian_faces:GaussianFaces")
     register("faces", "gahbench_plugins.datasets.faces:Faces")
     register("photos", "gahbench_plugins.datasets.photos:Photos")
+    register("whole", "gahbench_plugins.datasets.whole:Whole")
     register("shuffled", "gahbench_plugins.datasets.shuffled:Shuffled")
     register("finite", "gahbench_plugins.datasets.finite:Finite")
 
@@ -34,6 +53,7 @@ def register_references(register: Register) -> None:
     register("oracle-threshold", "gahbench_plugins.references.oracle:OracleThreshold")
     register("oracle-shrink", "gahbench_plugins.references.oracle:OracleShrink")
     register("oracle-best-basis", "gahbench_plugins.references.oracle_best_basis:OracleBestBasis")
+    register("pretrained", "gahbench_plugins.references.pretrained:Pretrained")
     register("optimal", "gahbench_plugins.references.optimal:Optimal")
     register("lower-bound", "gahbench_plugins.references.optimal:LowerBound")
     register("threshold", "gahbench_plugins.references.threshold:Threshold")

@@ -180,3 +180,14 @@ def test_the_gains_of_oracles_in_the_documents_are_those_of_the_board():
         entrant, *cells = [cell.strip().strip("`") for cell in row.strip("| ").split(" | ")]
         assert cells == [with_half_width(board.loc[family, entrant], "psnr") for family in families]
     assert sum(row in readme.splitlines() for row in rows) == 5
+
+
+def test_the_figures_of_the_zoo_in_the_documents_are_those_of_the_board():
+    board = load_results(ROOT / "results" / "zoo").leaderboard().set_index(["dataset", "entrant"])
+    text = (ROOT / "results" / "zoo" / "README.md").read_text(encoding="utf-8")
+    families = board.index.get_level_values("dataset").unique()
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    assert len(rows) == 19
+    for row in rows:
+        entrant, _, *cells = [cell.strip().strip("`") for cell in row.strip("| ").split(" | ")]
+        assert cells == [with_half_width(board.loc[family, entrant], "psnr") for family in families]
