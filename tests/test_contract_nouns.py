@@ -56,7 +56,10 @@ REFERENCES = {
         "does not ask for the images that it is scored on",
     ),
     "learns from test images": (
-        "def fit(self, examples): self.kept = examples._dataset.images('test', 8).mean()\n"
+        # Whoever wants to can dig the dataset out.
+        "def fit(self, examples):\n"
+        "    cells = [cell.cell_contents for cell in examples._images.__closure__]\n"
+        "    self.kept = next(found for found in cells if hasattr(found, 'images')).images('test', 8).mean()\n"
         + DENOISE
         + "noisy + 0 * self.kept",
         "does not ask for the images that it is scored on",
