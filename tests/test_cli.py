@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from gahbench.cli import main
 from gahbench.cli.app import app
+from gahbench.cli.describing import reflowed
 
 
 def gahbench(*arguments, monkeypatch, capsys):
@@ -236,3 +237,28 @@ def test_torch_is_not_imported_where_nothing_is_computed(arguments):
 def test_the_module_runs_as_the_command():
     done = subprocess.run([sys.executable, "-m", "gahbench", "--version"], capture_output=True, text=True)
     assert done.stdout.startswith("gahbench ")
+
+
+def test_a_described_docstring_fits_the_terminal():
+    doc = (
+        "A first line.\n\nA paragraph whose lines\nwere broken for another\nwidth.\n\nParameters\n----------\n"
+        "width\n    How wide it is, in\n    columns.\n\n- one\n- two\n\n>>> 1 + 1\n2"
+    )
+    assert reflowed(doc, 200).splitlines() == [
+        "A first line.",
+        "",
+        "A paragraph whose lines were broken for another width.",
+        "",
+        "Parameters",
+        "----------",
+        "width",
+        "    How wide it is, in columns.",
+        "",
+        "- one",
+        "- two",
+        "",
+        ">>> 1 + 1",
+        "2",
+    ]
+    assert max(map(len, reflowed(doc, 24).splitlines())) <= 24
+    assert reflowed(doc, 24).split() == doc.split()

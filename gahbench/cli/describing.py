@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import re
+import textwrap
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -14,6 +17,11 @@ from gahbench.errors import ParameterError, PluginError, listing, suggestion
 from gahbench.registry import KINDS, Configured, Kind, Plugin, Registry, set_default_registry
 from gahbench.spec import Spec, format_value, parse_spec
 from gahbench.suite_files import suite_files
+
+#: What must stay as it is: lists, tables, examples and directives.
+_KEPT = re.compile(r"\s*([-*|]\s|>>>|\.\.\s|\[\[)")
+_UNDERLINE = re.compile(r"[-=~]{3,}")
+_WHOLE: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
 
 
 def print_description(text: str, sources: tuple[Path, ...], shape: str | None, console: Console) -> None:
@@ -72,7 +80,8 @@ def _configure(registry: Registry, kind: Kind, spec: Spec) -> Configured:
 def _print(plugin: Plugin, configured: Configured | None, console: Console) -> None:
     label = configured.label if configured else plugin.name
     console.print(f"{plugin.kind} {label}  ({plugin.origin})", style="bold", markup=False, highlight=False)
-    console.print(inspect.getdoc(plugin.factory) or "", markup=False, highlight=False)
+    text = reflowed(inspect.getdoc(plugin.factory) or "", console.width)
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
     table = Table(title="parameters", title_justify="left", box=None, pad_edge=False)
     for name in ("name", "accepts", "default", "here"):
         table.add_column(name, overflow="fold")
@@ -100,3 +109,33 @@ def _shape(text: str) -> Shape:
     if min(channels, height, width) < 1:
         raise ParameterError(f"--shape {text}: expected channels,height,width, such as 3,80,80")
     return channels, height, width
+
+
+def reflowed(doc: str, width: int) -> str:
+    """Return a docstring with the lines of its paragraphs broken anew, for a terminal of so many columns.
+
+    Headings, lists, tables and examples keep their lines.
+    """
+    found: list[str] = []
+    paragraph: list[str] = []
+
+    def end() -> None:
+        if paragraph:
+            indent = " " * (len(paragraph[0]) - len(paragraph[0].lstrip()))
+            text = " ".join(line.strip() for line in paragraph)
+            wide = max(width, len(indent) + 20)
+            found.append(textwrap.fill(text, wide, initial_indent=indent, subsequent_indent=indent, **_WHOLE))
+            paragraph.clear()
+
+    lines = doc.splitlines()
+    for place, line in enumerate(lines):
+        under = place + 1 < len(lines) and bool(_UNDERLINE.fullmatch(lines[place + 1].strip()))
+        if not line.strip() or under or _UNDERLINE.fullmatch(line.strip()) or _KEPT.match(line):
+            end()
+            found.append(line)
+            continue
+        if paragraph and len(line) - len(line.lstrip()) != len(paragraph[0]) - len(paragraph[0].lstrip()):
+            end()
+        paragraph.append(line)
+    end()
+    return "\n".join(found)
