@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
+# Tensors here are small: a second thread gains nothing, and waits for its turn wherever the machine is shared.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# ruff: isort: split
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
