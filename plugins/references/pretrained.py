@@ -47,6 +47,9 @@ class Pretrained(Reference):
     scale
         The value of white for which it was trained: noisy images and sigma are multiplied by it, and the output is
         divided by it.
+    clip
+        Whether the output is clipped to [0, 1], as it was for many published figures: it matters where a network
+        collapses.
     """
 
     kind: DenoiserKind = "trained"
@@ -58,12 +61,14 @@ class Pretrained(Reference):
         keys: Keys = "auto",
         output: Literal["image", "residual"] = "image",
         scale: Literal[1, 255] = 1,
+        clip: bool = False,
     ) -> None:
         self.architecture = default_registry().configure("architecture", architecture)
         self.checkpoint = Path(checkpoint).expanduser()
         self.keys: Keys = keys
         self.output = output
         self.scale = scale
+        self.clip = clip
         self.device = torch.device("cpu")
         self._built: tuple[Shape, Trained, str] | None = None
 
@@ -121,7 +126,8 @@ class Pretrained(Reference):
         channels, height, width = noisy.shape[1:]
         trained = self._trained((channels, height, width))
         found = trained.denoise(noisy * self.scale, sigma * self.scale, truth) / self.scale
-        return noisy - found if self.output == "residual" else found
+        image = noisy - found if self.output == "residual" else found
+        return image.clamp(0, 1) if self.clip else image
 
     def _trained(self, shape: Shape) -> Trained:
         """Return the network for images of a shape, kept for the next."""

@@ -54,6 +54,18 @@ def plan(write_suite, builtin, file, text=SUITE, extra=()):
     return make_plan(load_suite(write_suite(text=text.replace("FILE", str(file))), builtin, extra), builtin)
 
 
+def test_the_output_can_be_clipped(file):
+    noisy = 3 * torch.randn(2, 1, 11, 12, generator=torch.Generator().manual_seed(0))
+    plain, clipped = (
+        gahbench.create(
+            "reference", "pretrained", architecture="bf-cnn[width=4,layers=3]", checkpoint=str(file), clip=clip
+        )
+        for clip in (False, True)
+    )
+    assert denoised(plain, noisy).max() > 1
+    assert torch.equal(denoised(clipped, noisy), denoised(plain, noisy).clamp(0, 1))
+
+
 def test_it_is_the_network_with_its_weights(file):
     noisy = torch.rand(3, 1, 11, 12)
     reference = gahbench.create(

@@ -1,6 +1,7 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -41,13 +42,19 @@ def test_rules_by_hand():
 @settings(deadline=None, max_examples=40)
 @given(clean=st.floats(-12, 12), threshold=st.floats(0, 6))
 def test_risk_is_the_integral_over_the_noise(rule, risk, clean, threshold):
-    def integrand(value):
-        denoised = float(rule(torch.tensor(value, dtype=torch.float64), threshold))
-        return (denoised - clean) ** 2 * stats.norm.pdf(value - clean)
+    def expected_between(low, high):
+        # The rule is smooth within a piece, and which side of the threshold that lies on is seen at its middle.
+        middle = (low + high) / 2
+        kept, shift = abs(middle) > threshold, np.copysign(threshold if rule is soft else 0.0, middle)
+
+        def integrand(value):
+            return ((value - shift if kept else 0.0) - clean) ** 2 * stats.norm.pdf(value - clean)
+
+        return integrate.quad(integrand, low, high, epsabs=1e-10)[0]
 
     kinks = [place for place in (-threshold, threshold) if abs(place - clean) < 12]
     ends = [clean - 12, *kinks, clean + 12]
-    expected = sum(integrate.quad(integrand, *piece, epsabs=1e-10)[0] for piece in itertools.pairwise(ends))
+    expected = sum(expected_between(*piece) for piece in itertools.pairwise(ends))
     got = float(risk(torch.tensor(clean, dtype=torch.float64), threshold))
     assert got == pytest.approx(expected, rel=1e-7, abs=1e-9)
 
