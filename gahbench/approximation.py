@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gahbench.contracts import Basis, Truth
+from gahbench.contracts import Basis, Truth, image_shape
 
 Array = NDArray[np.float64]
 
@@ -52,8 +52,7 @@ def approximate(basis: Basis, truth: Truth, thresholds: Sequence[float]) -> Appr
     ValueError
         If the basis is not orthonormal on these images, or a threshold is not greater than 0.
     """
-    channels, height, width = truth.clean.shape[1:]
-    shape = (channels, height, width)
+    shape = image_shape(truth.clean)
     if not basis.is_orthonormal(shape):
         raise ValueError(f"{type(basis).__name__} is not orthonormal on images {shape}; accepted are bases that are")
     levels = np.sort(np.asarray(thresholds, dtype=np.float64))[::-1]
@@ -62,9 +61,8 @@ def approximate(basis: Basis, truth: Truth, thresholds: Sequence[float]) -> Appr
     terms, errors = [], []
     for threshold in levels.tolist():
         kept, left = [], []
-        for part in truth.batches(basis.most_images(shape) or max(1, len(truth))):
-            clean = Truth(part.clean.double(), part.dataset, part.split, part.start)
-            coefficients = basis.adapt_to(clean, threshold).analysis(clean.clean).flatten(1)
+        for part in basis.parts(truth.double()):
+            coefficients = basis.adapt_to(part, threshold).analysis(part.clean).flatten(1)
             above = coefficients.abs() > threshold
             kept.append(above.sum(1).double().cpu().numpy())
             left.append(coefficients.square().masked_fill(above, 0).mean(1).cpu().numpy())

@@ -7,6 +7,7 @@ denoised image. Everywhere, images are float32 tensors of shape (N, C, H, W) in 
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +28,9 @@ Split = Literal["train", "validation", "test", "A", "B"]
 Shape = tuple[int, int, int]
 OptimumKind = Literal["exact", "bracket", "rate", "none"]
 DenoiserKind = Literal["trained", "classical", "oracle", "optimal", "bound"]
+
+#: Oracles and figures work on about so many values at once, which stay in a processor's cache: thrice as fast.
+CACHED = 1 << 18
 
 #: The splits; no two of them share an image, but that A and B are disjoint halves of ``train`` where that ends, and but
 #: for families whose ``splits_overlap``.
@@ -171,6 +175,12 @@ class Dataset(ABC):
         return None
 
 
+def image_shape(images: Tensor) -> Shape:
+    """Return the shape (C, H, W) of one of the images (N, C, H, W)."""
+    channels, height, width = images.shape[1:]
+    return (channels, height, width)
+
+
 @dataclass(frozen=True, eq=False)
 class Truth:
     """What noisy images were made from.
@@ -192,6 +202,10 @@ class Truth:
 
     def __len__(self) -> int:
         return len(self.clean)
+
+    def double(self) -> Truth:
+        """Return it with the clean images in float64."""
+        return replace(self, clean=self.clean.double())
 
     def batches(self, size: int) -> Iterator[Truth]:
         """Yield the truth of at most ``size`` images at a time."""
@@ -320,6 +334,11 @@ class Basis(ABC):
             Whether the images are noisy, so that a choice among many bases fits the noise and must be charged for.
         """
         return self
+
+    def parts(self, truth: Truth) -> Iterator[Truth]:
+        """Yield the truth of as many images at a time as it can be adapted to, or as are quick."""
+        shape = image_shape(truth.clean)
+        return truth.batches(self.most_images(shape) or max(1, CACHED // math.prod(shape)))
 
     def adapt_to(self, truth: Truth, threshold: float) -> Basis:
         """Return the basis that an oracle uses: adapted to the clean images, unless it knows better."""

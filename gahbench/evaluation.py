@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Dataset, Denoiser, Shape, Split, Truth
+from gahbench.contracts import Dataset, Denoiser, Shape, Split, Truth, image_shape
 from gahbench.noise import derive_seed, evaluation_noise
 
 #: Images are denoised in batches of about this many pixels, which bounds the memory of any network.
@@ -98,8 +98,7 @@ class Evaluation:
     @property
     def shape(self) -> Shape:
         """Shape (C, H, W) of one image."""
-        channels, height, width = self.clean.shape[1:]
-        return (channels, height, width)
+        return image_shape(self.clean)
 
     @staticmethod
     def _checked(denoised: Tensor, noisy: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Basis, Dataset, Shape, Truth
+from gahbench.contracts import Basis, Dataset, Shape, Truth, image_shape
 from gahbench.examples import Examples
 from gahbench.registry import Configured, default_registry
 from gahbench.testing.findings import Finding
@@ -59,8 +59,7 @@ def _samples(configured: Configured) -> Iterator[tuple[Basis, Truth]]:
 
 def _check(basis: Basis, truth: Truth) -> Iterator[Finding]:
     images = truth.clean
-    channels, height, width = images.shape[1:]
-    shape = (channels, height, width)
+    shape = image_shape(images)
     before = images.clone()
     adapted = basis.adapt_to(truth, THRESHOLD)
     yield Finding("adapts to images if it is adaptive", (adapted is not basis) == basis.adaptive)

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from gahbench.contracts import Shape
+from gahbench.contracts import Shape, image_shape
 from gahbench.errors import GahbenchError
 from gahbench.network_facts import one_line
 from gahbench.registry import Configured
@@ -138,8 +138,7 @@ def check_state(configured: Configured, network: nn.Module, noisy: Tensor, sigma
     """Check that another instance with the same ``state_dict`` gives the same result."""
 
     def fault() -> str | None:
-        channels, height, width = noisy.shape[1:]
-        other = configured.build((channels, height, width)).eval()
+        other = configured.build(image_shape(noisy)).eval()
         # As weights are kept: tied ones are written twice, and tied again by the constructor.
         state = {name: value.detach().clone().contiguous() for name, value in network.state_dict().items()}
         other.load_state_dict(load(save(state)))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, cast
+from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench.contracts import Basis, Shape
+from gahbench.contracts import Basis, Shape, image_shape
 from gahbench.errors import BasisError
 
 from .bandlets.alpert import alpert_matrix
@@ -121,7 +121,7 @@ class Bandlet(Basis):
         """
         if not threshold >= 0:
             raise ValueError(f"threshold={threshold}: accepted are numbers of at least 0")
-        shape = cast(Shape, tuple(images.shape[1:]))
+        shape = image_shape(images)
         self.check_shape(shape)
         frame = self._frame(shape)
         with torch.no_grad():

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Basis, Shape
+from gahbench.contracts import Basis, Shape, image_shape
 from gahbench.errors import BasisError
 
 from .matrices import LARGEST, Matrices, most_matrices
@@ -56,8 +56,7 @@ class GraphBasis(Basis):
         ValueError
             If the images are too large.
         """
-        channels, height, width = images.shape[1:]
-        self.check_shape((channels, height, width))
+        self.check_shape(image_shape(images))
         if self._last is not None and _same(self._last[0], images):
             return self._last[1]
         # Not held while others are computed, as it may be large.

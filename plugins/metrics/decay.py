@@ -12,9 +12,6 @@ from gahbench.contracts import Basis, Metric, Scores, Shape, Truth
 from gahbench.evaluation import Evaluation
 from gahbench.rates import FEWEST, MOST, coefficient_decay
 
-#: Images are analysed in batches of about so many values.
-PART = 1 << 21
-
 
 class Decay(Metric):
     """Fitted exponent alpha of the decay c_(k)^2 ~ k^-(alpha+1) of the clean images' sorted coefficients.
@@ -64,11 +61,7 @@ class Decay(Metric):
 
     def _exponents(self, basis: Basis, truth: Truth, sigma: float) -> torch.Tensor:
         found = []
-        channels, height, width = truth.clean.shape[1:]
-        most = max(1, PART // (channels * height * width))
-        for part in truth.batches(basis.most_images((channels, height, width)) or most):
-            clean = part.clean.double()
-            adapted = basis.adapt_to(Truth(clean, part.dataset, part.split, part.start), sigma)
-            coefficients = adapted.analysis(clean).flatten(2).cpu().numpy()
+        for part in basis.parts(truth.double()):
+            coefficients = basis.adapt_to(part, sigma).analysis(part.clean).flatten(2).cpu().numpy()
             found.append(torch.as_tensor(coefficient_decay(coefficients, self.fewest, self.most)).mean(1))
         return torch.cat(found)

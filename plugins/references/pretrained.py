@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 
-from gahbench.contracts import DenoiserKind, Reference, Shape, Truth
+from gahbench.contracts import DenoiserKind, Reference, Shape, Truth, image_shape
 from gahbench.errors import ParameterError
-from gahbench.parameters import File, Names
+from gahbench.parameters import File, Names, file_digest
 from gahbench.registry import default_registry
 from gahbench.trained import Trained
 
@@ -111,7 +110,7 @@ class Pretrained(Reference):
         """The file, the beginning of its SHA-256, and how its keys were read."""
         if self._built is None:
             return ()
-        digest = hashlib.sha256(self.checkpoint.read_bytes()).hexdigest()
+        digest = file_digest(str(self.checkpoint))
         keys = "" if self._built[2] == "same" else f", its keys read as {self._built[2]}"
         return (f"weights from {self.checkpoint.name} (SHA-256 {digest[:8]}){keys}",)
 
@@ -123,8 +122,7 @@ class Pretrained(Reference):
         ParameterError
             If the weights cannot be read or do not fit.
         """
-        channels, height, width = noisy.shape[1:]
-        trained = self._trained((channels, height, width))
+        trained = self._trained(image_shape(noisy))
         found = trained.denoise(noisy * self.scale, sigma * self.scale, truth) / self.scale
         image = noisy - found if self.output == "residual" else found
         return image.clamp(0, 1) if self.clip else image

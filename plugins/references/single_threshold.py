@@ -8,7 +8,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Basis, Shape, Truth
+from gahbench.contracts import Basis, Shape, Truth, image_shape
 
 from .rules import Rule, hard, hard_risk, soft, soft_risk
 from .thresholding import Thresholding
@@ -59,8 +59,7 @@ class SingleThreshold(Thresholding):
         It is exact in a fixed orthonormal basis, where the noise of the coefficients is white too; elsewhere it is
         not known.
         """
-        channels, height, width = truth.clean.shape[1:]
-        shape = (channels, height, width)
+        shape = image_shape(truth.clean)
         if self.basis.adaptive or not self.basis.is_orthonormal(shape):
             return None
         if sigma == 0:

@@ -7,7 +7,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Basis, Shape, Truth
+from gahbench.contracts import Basis, Shape, Truth, image_shape
 
 from .shrinkage import Shrinkage
 
@@ -47,7 +47,7 @@ class Thresholding(Shrinkage):
             return noisy
         if not self.basis.adaptive:
             return self._denoise(self.basis, noisy, sigma)
-        shape = _shape(noisy)
+        shape = image_shape(noisy)
         threshold = self._adapted_for(shape, sigma) * sigma
         batches = torch.split(noisy, self.basis.most_images(shape) or len(noisy))
         adapted = (self.basis.adapt(batch, threshold, noisy=True) for batch in batches)
@@ -72,7 +72,7 @@ class Thresholding(Shrinkage):
         return USUAL
 
     def _denoise(self, basis: Basis, noisy: Tensor, sigma: float) -> Tensor:
-        shape = _shape(noisy)
+        shape = image_shape(noisy)
         coefficients = basis.analysis(noisy)
         labels = basis.bands(shape).to(noisy.device).expand(coefficients.shape[1:])
         levels = basis.noise_levels(shape).to(coefficients)
@@ -80,8 +80,3 @@ class Thresholding(Shrinkage):
         levels = torch.where(levels > 0, levels, 1)
         shrunk = self.shrink(coefficients / levels, labels, sigma) * levels
         return basis.synthesis(torch.where(labels == 0, coefficients, shrunk))
-
-
-def _shape(images: Tensor) -> Shape:
-    channels, height, width = images.shape[1:]
-    return (channels, height, width)
