@@ -31,6 +31,21 @@ class Approximation:
     terms: Array
     errors: Array
 
+    @property
+    def mean_terms(self) -> Array:
+        """Mean number of terms over the images, shape (T,)."""
+        return np.asarray(self.terms.mean(1))
+
+    @property
+    def mean_errors(self) -> Array:
+        """Mean error over the images, shape (T,)."""
+        return np.asarray(self.errors.mean(1))
+
+    @property
+    def shown(self) -> NDArray[np.bool_]:
+        """Where a logarithmic figure can show them: at least one term, and an error left; shape (T,)."""
+        return np.asarray((self.mean_terms >= 1) & (self.mean_errors > 0))
+
 
 def approximate(basis: Basis, truth: Truth, thresholds: Sequence[float]) -> Approximation:
     """Approximate images by their coefficients above each threshold.

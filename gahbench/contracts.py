@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
-from gahbench.errors import OptimumError
+from gahbench.errors import OptimumError, ParameterError, listing, suggestion
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +35,20 @@ CACHED = 1 << 18
 #: The splits; no two of them share an image, but that A and B are disjoint halves of ``train`` where that ends, and but
 #: for families whose ``splits_overlap``.
 SPLITS: tuple[Split, ...] = ("train", "validation", "test", "A", "B")
+
+
+def checked_split(name: str) -> Split:
+    """Return the name of a split.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such split.
+    """
+    for known in SPLITS:
+        if known == name:
+            return known
+    raise ParameterError(f"unknown split '{name}'{suggestion(name, SPLITS) or ';'} accepted: {listing(SPLITS)}")
 
 
 @dataclass(frozen=True)

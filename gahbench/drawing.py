@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gahbench.contracts import SPLITS, Basis, Dataset, Split, Truth
-from gahbench.errors import GahbenchError, ParameterError, ResultsError, listing
+from gahbench.contracts import Basis, Dataset, Truth, checked_split
+from gahbench.errors import GahbenchError, ParameterError
 from gahbench.rates import LEAST_LEVELS
 from gahbench.registry import default_registry
 
@@ -82,13 +81,14 @@ def draw_approximation(
     from gahbench.examples import Examples
     from gahbench.report.approximation import approximation_figure
 
+    of = checked_split(split)
     registry = default_registry()
     panels: dict[str, dict[str, Any]] = {}
     slopes: dict[str, float] = {}
     for name in datasets:
         configured = registry.configure("dataset", name)
         dataset: Dataset = configured.build()
-        truth = Truth(dataset.images(_split(split), images), dataset, _split(split))
+        truth = Truth(dataset.images(of, images), dataset, of)
         slope = dataset.optimum.slope
         slopes[configured.label] = np.nan if slope is None else slope
         curves = panels.setdefault(configured.label, {})
@@ -143,7 +143,7 @@ def draw_geometry(
     geometry_of = getattr(found.build(), "geometry", None)
     if geometry_of is None:
         raise ParameterError(f"{found.where}: has no geometry to draw; accepted are bandlets")
-    image = images.images(_split(split), 1, index)
+    image = images.images(checked_split(split), 1, index)
     if noisy:
         level = threshold / 3 if sigma is None else sigma
         image = image + evaluation_noise(index + 1, images.shape, level, 0, split)[index:]
@@ -156,24 +156,9 @@ def save_figure(drawing: Figure, file: Path) -> None:
     Raises
     ------
     ParameterError
-        If the suffix is another.
+        If the suffix is another, or the file cannot be written.
     """
-    from gahbench.report.contact_sheet import FORMATS, check_suffix
-    from gahbench.report.figures import context
+    from gahbench.report.encoding import check_suffix, encode, write
 
     check_suffix(file)
-    suffix = file.suffix.lower()
-    buffer = io.BytesIO()
-    with context():
-        drawing.savefig(buffer, format=suffix.lstrip("."), metadata=FORMATS[suffix], bbox_inches="tight")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(buffer.getvalue())
-    except OSError as error:
-        raise ResultsError(f"{file}: cannot be written ({error.strerror})") from error
-
-
-def _split(name: str) -> Split:
-    if name not in SPLITS:
-        raise ParameterError(f"unknown split '{name}'; accepted: {listing(SPLITS)}")
-    return name
+    write(encode(drawing, file.suffix.lower(), bbox_inches="tight"), file)

@@ -121,7 +121,7 @@ def _dataset_rows(results: Results, dataset: str, draws: int, seed: int) -> list
     scores = results.scores
     scores = scores[(scores["dataset"] == dataset) & (scores["split"] == "test")]
     cube = psnr_cube(results, dataset)
-    kinds = _kinds(results)
+    kinds = entrant_kinds(results)
     columns: dict[str, dict[str, Any]] = {label: {} for label in results.entrants}
     order: list[str] = []
     groups: dict[str, tuple[int, int]] = {}
@@ -246,7 +246,7 @@ def _tie_groups(ranked: list[str], measured: _Measured) -> dict[str, tuple[int, 
 
 def optimum_check(results: Results, dataset: str) -> OptimumCheck | None:
     """Compare the denoisers of a dataset with its optimum; ``None`` if no row stands for it."""
-    return check_optimum(psnr_cube(results, dataset), _kinds(results))
+    return check_optimum(psnr_cube(results, dataset), entrant_kinds(results))
 
 
 def _beyond(check: OptimumCheck | None, entrant: str) -> str:
@@ -279,16 +279,16 @@ def _other_means(scores: pd.DataFrame, entrants: list[str], draws: int, seed: in
         for place, sigma in enumerate(cube.sigmas):
             whole = np.isnan(sigma)
             name = stem if whole else f"{stem}@{level_name(sigma)}"
-            low, high = interval(bootstrap_means(cube.values[:, place], draws, seed)) if whole else (middle, middle)
+            columns = {name: middle[:, place]}
+            if whole:
+                low, high = interval(bootstrap_means(cube.values[:, place], draws, seed))
+                columns |= {f"{name}_low": low, f"{name}_high": high}
             for index, label in enumerate(cube.entrants):
-                row = found.setdefault(label, {})
-                row[name] = float(middle[index, place])
-                if whole:
-                    row |= {f"{name}_low": float(low[index]), f"{name}_high": float(high[index])}
+                found.setdefault(label, {}).update({column: float(of[index]) for column, of in columns.items()})
     return found
 
 
-def _kinds(results: Results) -> dict[str, str]:
+def entrant_kinds(results: Results) -> dict[str, str]:
     """Return the kind of every entrant, as far as scores or training tell."""
     rows = results.scores[["entrant", "kind"]].drop_duplicates()
     kinds = dict.fromkeys(results.fits["entrant"], "trained")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,9 +52,7 @@ def rates(
     """Output PSNR and local slopes against input PSNR, with the slopes of theory."""
     from gahbench.report.rates import rates_figure
 
-    _prepare(out, plugins_dir)
-    results, windows = _with_windows(folder, rate)
-    _save(rates_figure(results, windows, entrant), out)
+    _draw_rates(rates_figure, folder, out, entrant, rate, plugins_dir)
 
 
 @app.command()
@@ -67,9 +66,7 @@ def resolution(
     """Slopes against the size of the images, for datasets that differ in size alone."""
     from gahbench.report.rates import resolution_figure
 
-    _prepare(out, plugins_dir)
-    results, windows = _with_windows(folder, rate)
-    _save(resolution_figure(results, windows, entrant), out)
+    _draw_rates(resolution_figure, folder, out, entrant, rate, plugins_dir)
 
 
 @app.command()
@@ -110,12 +107,20 @@ def geometry(
     _save(draw_geometry(dataset, basis, threshold, index, noisy=noisy), out)
 
 
-def _with_windows(folder: Path, rate: str) -> tuple[Results, dict[str, list[float]]]:
-    """Load results with the windows of their datasets, and say which have none."""
+def _draw_rates(
+    draw: Callable[[Results, dict[str, list[float]], list[str] | None], Figure],
+    folder: Path,
+    out: Path,
+    entrants: list[str] | None,
+    rate: str,
+    plugins_dir: list[Path] | None,
+) -> None:
+    """Draw results with the windows of their datasets, and say which have none."""
     from gahbench import api
     from gahbench.drawing import rate_windows
     from gahbench.rates import LEAST_LEVELS
 
+    _prepare(out, plugins_dir)
     results = api.load_results(folder)
     windows = rate_windows(results, rate)
     without = [str(name) for name in results.datasets["dataset"] if name not in windows]
@@ -124,13 +129,13 @@ def _with_windows(folder: Path, rate: str) -> tuple[Results, dict[str, list[floa
             f"no window of rates, for want of {LEAST_LEVELS} noise levels in it or of the images: {', '.join(without)}"
         )
         Console(stderr=True).print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
-    return results, windows
+    _save(draw(results, windows, entrants), out)
 
 
 def _prepare(out: Path, plugins_dir: list[Path] | None) -> None:
     """Load the plugins; what takes long comes after what may be mistyped."""
     from gahbench.registry import Registry, set_default_registry
-    from gahbench.report.contact_sheet import check_suffix
+    from gahbench.report.encoding import check_suffix
 
     check_suffix(out)
     if plugins_dir:

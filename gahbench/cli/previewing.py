@@ -16,7 +16,8 @@ from gahbench.errors import ParameterError
 from gahbench.leaderboard import level_name
 from gahbench.rates import input_psnr
 from gahbench.report.cells import number
-from gahbench.report.contact_sheet import check_suffix, decibels
+from gahbench.report.contact_sheet import decibels
+from gahbench.report.encoding import check_suffix
 from gahbench.report.figures import file_stems
 from gahbench.report.preview import SIGMAS, Preview
 from gahbench.spec import format_value

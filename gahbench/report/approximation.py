@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gahbench.report.cells import folded
-from gahbench.report.figures import GREY, context, looks
+from gahbench.report.figures import GREY, context, curve_with_band, legend_beside, looks
 from gahbench.statistics import bootstrap_means, interval
 
 if TYPE_CHECKING:
@@ -47,44 +47,34 @@ def approximation_figure(panels: Mapping[str, Mapping[str, Approximation]], slop
         axes = drawing.subplots(1, len(panels), squeeze=False, sharey=True)[0]
         for ax, (dataset, curves) in zip(axes, panels.items(), strict=True):
             for name, curve in curves.items():
-                terms, errors = curve.terms.mean(1), curve.errors.mean(1)
-                shown = (terms >= 1) & (errors > 0)
-                ax.plot(terms[shown], errors[shown], label=folded(name, _LABEL), **styles[name])
-                if curve.errors.shape[1] > 1:
-                    low, high = interval(bootstrap_means(curve.errors[:, None, :]))
-                    ax.fill_between(
-                        terms[shown], low[shown], high[shown], color=styles[name]["color"], alpha=0.15, linewidth=0
-                    )
+                low, high = interval(bootstrap_means(curve.errors[:, None, :]))
+                shown = curve.shown
+                band = (curve.mean_errors[shown], low[shown], high[shown])
+                curve_with_band(ax, curve.mean_terms[shown], band, folded(name, _LABEL), styles[name])
             slope = slopes.get(dataset, math.nan)
             best = next(iter(curves.values()))
-            _falls(ax, best.terms.mean(1), best.errors.mean(1), slope)
+            _falls(ax, best.mean_terms[best.shown], best.mean_errors[best.shown], slope)
             ax.set_xscale("log")
             ax.set_yscale("log")
             ax.set_xlabel("terms per image")
             ax.set_title(folded(dataset, 36), loc="left")
             seaborn.despine(ax=ax)
         # Lines of theory must not stretch the axis beyond what was measured.
-        shown_errors = [
-            curve.errors.mean(1)[(curve.terms.mean(1) >= 1) & (curve.errors.mean(1) > 0)]
-            for curves in panels.values()
-            for curve in curves.values()
-        ]
-        measured = np.concatenate([*shown_errors, [np.nan]])
+        found = [curve.mean_errors[curve.shown] for curves in panels.values() for curve in curves.values()]
+        measured = np.concatenate([*found, [np.nan]])
         if np.isfinite(measured).any():
             axes[0].set_ylim(np.nanmin(measured) / 2, np.nanmax(measured) * 2)
         axes[0].set_ylabel("squared error per pixel")
-        found = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-        drawing.legend(list(found.values()), list(found), loc="outside right upper", frameon=False, handlelength=2.8)
+        legend_beside(drawing, list(axes))
     return drawing
 
 
 def _falls(ax: Axes, terms: Array, errors: Array, slope: float) -> None:
     """Draw lines of theory through the middle of a curve."""
-    inside = np.flatnonzero((terms >= 1) & (errors > 0))
-    if not len(inside):
+    if not len(terms):
         return
-    middle = inside[len(inside) // 2]
-    span = np.array([terms[inside[0]], terms[inside[-1]]])
+    middle = len(terms) // 2
+    span = terms[[0, -1]]
     exponents = {1.0: ":"}
     if not math.isnan(slope) and 0 < slope < 1:
         exponents[round(slope / (1 - slope), 6)] = "--"

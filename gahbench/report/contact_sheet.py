@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gahbench.errors import ParameterError, listing
 from gahbench.leaderboard import level_name
 from gahbench.rates import MOST_PSNR, input_psnr
 from gahbench.report.cells import folded, number
+from gahbench.report.encoding import check_suffix, encode, write
 from gahbench.report.figures import context
 
 if TYPE_CHECKING:
@@ -25,12 +24,6 @@ if TYPE_CHECKING:
     from gahbench.report.answers import Vectors
     from gahbench.report.preview import Preview
 
-#: Formats by file suffix, with the entries that would make equal sheets differ in their bytes.
-FORMATS: dict[str, dict[str, None]] = {
-    ".png": {"Software": None},
-    ".svg": {"Date": None, "Creator": None},
-    ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
-}
 # Lengths are in device pixels, of which an inch has so many.
 _DPI = 200
 _LEAST_SIDE = 240
@@ -112,18 +105,6 @@ def decibels(error: float) -> str:
     return f"{number(-10 * math.log10(error), 1)} dB" if error > 10 ** (-MOST_PSNR / 10) else f"> {MOST_PSNR} dB"
 
 
-def check_suffix(file: Path) -> None:
-    """Refuse a file of an unknown format.
-
-    Raises
-    ------
-    ParameterError
-        If its suffix is not one of a figure.
-    """
-    if file.suffix.lower() not in FORMATS:
-        raise ParameterError(f"{file}: unknown suffix '{file.suffix}'; accepted: {listing(FORMATS)}")
-
-
 def write_figure(figure: Figure, file: Path) -> None:
     """Write a sheet in the format of its suffix.
 
@@ -133,23 +114,12 @@ def write_figure(figure: Figure, file: Path) -> None:
         If the suffix is unknown, or the file cannot be written.
     """
     check_suffix(file)
-    content = encoded(figure, file.suffix.lower())
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content)
-    except OSError as error:
-        raise ParameterError(f"{file}: cannot be written: {error.strerror or error}") from error
+    write(encoded(figure, file.suffix.lower()), file)
 
 
 def encoded(figure: Figure, suffix: str) -> bytes:
     """Return a sheet's file; equal sheets give equal bytes."""
-    import matplotlib
-
-    buffer = io.BytesIO()
-    # Vector formats would merge all pictures into one, moved by a fraction of a pixel.
-    with context(), matplotlib.rc_context({"image.composite_image": False}):
-        figure.savefig(buffer, format=suffix.lstrip("."), dpi=_DPI, metadata=FORMATS[suffix])
-    return buffer.getvalue()
+    return encode(figure, suffix, dpi=_DPI)
 
 
 def lay_out(rows: Sequence[Sequence[Cell]], names: Sequence[str], captions: Sequence[str]) -> Figure:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gahbench.leaderboard import level_name, noise_levels
 from gahbench.rates import input_psnr
@@ -49,16 +49,15 @@ _STYLE: dict[str, Any] = {
 
 def rendered(board: pd.DataFrame, results: Results) -> Iterator[tuple[str, bytes]]:
     """Yield the name and the content of every figure, PNG and SVG; equal boards give equal bytes."""
+    from gahbench.report.encoding import encode
+
     datasets = [str(name) for name in board["dataset"].unique()]
     for dataset, stem in file_stems(datasets).items():
         drawing = figure(board, dataset, results.entrants, results.baseline)
         if drawing is None:
             continue
-        for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
-            buffer = io.BytesIO()
-            with context():
-                drawing.savefig(buffer, format=suffix, metadata=metadata, bbox_inches="tight", pad_inches=0.06)
-            yield f"{stem}.{suffix}", buffer.getvalue()
+        for suffix in (".png", ".svg"):
+            yield f"{stem}{suffix}", encode(drawing, suffix, bbox_inches="tight", pad_inches=0.06)
 
 
 def file_stems(labels: list[str]) -> dict[str, str]:
@@ -167,9 +166,29 @@ def _curves(rows: pd.DataFrame, dataset: str, sigmas: list[float], baseline: str
     for ax in axes:
         ax.set_xlabel("input PSNR (dB)")
         seaborn.despine(ax=ax)
-    handles, names = axes[0].get_legend_handles_labels()
-    drawing.legend(handles, names, loc="outside right upper", frameon=False, handlelength=2.8)
+    legend_beside(drawing, axes)
     return drawing
+
+
+def legend_beside(drawing: Figure, axes: Sequence[Axes]) -> None:
+    """Put one legend beside the panels, with every label that is in any of them."""
+    found = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    drawing.legend(list(found.values()), list(found), loc="outside right upper", frameon=False, handlelength=2.8)
+
+
+def curve_with_band(
+    ax: Axes,
+    x: NDArray[np.float64],
+    curve: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]],
+    label: str,
+    look: dict[str, Any],
+    order: float = 3,
+) -> None:
+    """Draw a curve, and its interval as a band: middle, lower and upper ends, each of the shape of ``x``."""
+    middle, low, high = curve
+    ax.plot(x, middle, label=label, zorder=order, **look)
+    if np.isfinite(low).any():
+        ax.fill_between(x, low, high, color=look["color"], alpha=0.15, linewidth=0, zorder=2)
 
 
 def _draw(ax: Axes, rows: pd.DataFrame, name: str, sigmas: list[float], styles: Styles, labels: dict[str, str]) -> None:
@@ -182,9 +201,7 @@ def _draw(ax: Axes, rows: pd.DataFrame, name: str, sigmas: list[float], styles: 
         )
         # The best on top, as in the legend.
         order = 3 + 0.01 * (len(rows) - index)
-        ax.plot(x, middle, label=labels[entrant], zorder=order, **styles[entrant])
-        if np.isfinite(low).any():
-            ax.fill_between(x, low, high, color=styles[entrant]["color"], alpha=0.15, linewidth=0, zorder=2)
+        curve_with_band(ax, x, (middle, low, high), labels[entrant], styles[entrant], order)
 
 
 def _deficits(

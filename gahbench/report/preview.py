@@ -9,8 +9,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from gahbench.contracts import SPLITS, Card, Optimum, Shape, Split
-from gahbench.errors import DataError, OptimumError, ParameterError, listing, suggestion
+from gahbench.contracts import Card, Optimum, Shape, Split, checked_split
+from gahbench.errors import DataError, OptimumError, ParameterError, listing
 from gahbench.noise import evaluation_noise
 from gahbench.registry import Configured
 from gahbench.report.answers import NOISE_SEED, Answers, Best, Pixels, Vectors
@@ -199,10 +199,7 @@ def _check_arguments(
         raise ParameterError(f"count={count}: accepted: 1 to {MOST_IMAGES}")
     if start < 0:
         raise ParameterError(f"start={start}: accepted: 0 or more")
-    for known in SPLITS:
-        if known == split:
-            return known, levels
-    raise ParameterError(f"unknown split '{split}'{suggestion(split, SPLITS) or ';'} accepted: {listing(SPLITS)}")
+    return checked_split(split), levels
 
 
 def _check_count(

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gahbench.errors import ParameterError, ResultsError, listing
-from gahbench.leaderboard import psnr_cube
+from gahbench.leaderboard import entrant_kinds, psnr_cube
 from gahbench.rates import fit_slope, input_psnr, local_slopes
 from gahbench.report.cells import folded
-from gahbench.report.figures import GREY, context, looks
+from gahbench.report.figures import GREY, context, curve_with_band, legend_beside, looks
 from gahbench.spec import format_value, parse_spec
 from gahbench.statistics import bootstrap_means, interval, means
 
@@ -33,19 +32,6 @@ _WINDOW = "0.93"
 _LABEL = 34
 #: Most datasets side by side; more go below.
 _ABREAST = 5
-
-
-@dataclass(frozen=True)
-class _Curve:
-    """A mean with its interval: three arrays of one shape."""
-
-    middle: Array
-    low: Array
-    high: Array
-
-    @classmethod
-    def of(cls, middle: Array, draws: Array) -> _Curve:
-        return cls(middle, *interval(draws))
 
 
 def rates_figure(
@@ -81,7 +67,7 @@ def rates_figure(
         raise ResultsError(f"results of suite '{results.suite}' have no dataset with at least two noise levels")
     slopes = dict(zip(results.datasets["dataset"], results.datasets["slope"], strict=True))
     with context():
-        styles = looks(results.entrants, _kinds(results))
+        styles = looks(results.entrants, entrant_kinds(results))
         labels = {entrant: folded(entrant, _LABEL) for entrant in chosen}
         blocks = math.ceil(len(cubes) / _ABREAST)
         abreast = math.ceil(len(cubes) / blocks)
@@ -94,9 +80,11 @@ def rates_figure(
             middle, draws = means(cube.values), bootstrap_means(cube.values)
             for entrant in (label for label in chosen if label in cube.entrants):
                 at = cube.entrants.index(entrant)
-                _band(upper, x, _Curve.of(middle[at], draws[:, at]), labels[entrant], styles[entrant])
-                local = _Curve.of(local_slopes(x, middle[at]), local_slopes(x, draws[:, at]))
-                _band(lower, x, local, labels[entrant], styles[entrant])
+                for ax, mean, drawn in (
+                    (upper, middle[at], draws[:, at]),
+                    (lower, local_slopes(x, middle[at]), local_slopes(x, draws[:, at])),
+                ):
+                    curve_with_band(ax, x, (mean, *interval(drawn)), labels[entrant], styles[entrant])
             if len(window := input_psnr(windows.get(dataset, ()))):
                 for ax in (upper, lower):
                     ax.axvspan(window.min(), window.max(), color=_WINDOW, linewidth=0, zorder=0)
@@ -111,7 +99,7 @@ def rates_figure(
             seaborn.despine(ax=ax)
             row, column = divmod(place, abreast)
             ax.set_visible(row // 2 * abreast + column < len(cubes))
-        _legend(drawing, list(axes.flat))
+        legend_beside(drawing, list(axes.flat))
     return drawing
 
 
@@ -147,12 +135,13 @@ def resolution_figure(
         )
     slopes = dict(zip(results.datasets["dataset"], results.datasets["slope"], strict=True))
     with context():
-        styles = looks(results.entrants, _kinds(results))
+        styles = looks(results.entrants, entrant_kinds(results))
+        cubes = _cubes(results)
         drawing = Figure(figsize=(3.6 * len(families) + 2.4, 3.6), layout="constrained")
         axes = drawing.subplots(1, len(families), squeeze=False, sharey=True)[0]
         for ax, (family, members) in zip(axes, families.items(), strict=True):
             for place, entrant in enumerate(chosen):
-                found = _slopes(results, members, windows, entrant)
+                found = _slopes(cubes, members, windows, entrant)
                 if not found:
                     continue
                 sizes = np.array(list(found))
@@ -169,7 +158,7 @@ def resolution_figure(
             ax.set_title(folded(family, 40), loc="left")
             seaborn.despine(ax=ax)
         axes[0].set_ylabel("slope in the window (dB per dB)")
-        _legend(drawing, list(axes))
+        legend_beside(drawing, list(axes))
     return drawing
 
 
@@ -187,12 +176,12 @@ def _families(results: Results, windows: Mapping[str, Sequence[float]]) -> dict[
 
 
 def _slopes(
-    results: Results, members: Mapping[int, str], windows: Mapping[str, Sequence[float]], entrant: str
+    cubes: Mapping[str, ScoreCube], members: Mapping[int, str], windows: Mapping[str, Sequence[float]], entrant: str
 ) -> dict[int, tuple[float, float, float]]:
     """Return the slope of an entrant in each dataset's window, with its interval, by size."""
     found = {}
     for size, dataset in members.items():
-        cube = psnr_cube(results, dataset)
+        cube = cubes[dataset]
         inside = [place for place, sigma in enumerate(cube.sigmas) if sigma in windows[dataset]]
         if entrant not in cube.entrants or len(inside) < 2:
             continue
@@ -216,17 +205,6 @@ def _chosen(results: Results, entrants: Sequence[str] | None) -> list[str]:
     return list(entrants or results.entrants)
 
 
-def _kinds(results: Results) -> dict[str, str]:
-    rows = results.scores[["entrant", "kind"]].drop_duplicates()
-    return dict(zip(rows["entrant"], rows["kind"], strict=True))
-
-
-def _band(ax: Axes, x: Array, curve: _Curve, label: str, look: dict[str, Any]) -> None:
-    ax.plot(x, curve.middle, label=label, **look)
-    if np.isfinite(curve.low).any():
-        ax.fill_between(x, curve.low, curve.high, color=look["color"], alpha=0.15, linewidth=0)
-
-
 def _theory(upper: Axes, lower: Axes, x: Array, slope: float) -> None:
     """Draw lines of slope 1/2 and of the optimal slope, through the best curve's middle above, across below."""
     curves = [np.asarray(line.get_ydata(), dtype=np.float64) for line in upper.get_lines()]
@@ -248,9 +226,3 @@ def _levels(ax: Axes, slope: float) -> None:
             # Above the curves, which it must not be lost among.
             box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5}
             ax.text(0.99, value, text, color=GREY, fontsize=7.5, zorder=5, bbox=box, **corner)
-
-
-def _legend(drawing: Figure, axes: Sequence[Axes]) -> None:
-    """Put one legend beside the panels, with every entrant that is in any of them."""
-    found = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    drawing.legend(list(found.values()), list(found), loc="outside right upper", frameon=False, handlelength=2.8)

@@ -1,0 +1,66 @@
+"""Figures as files: the formats there are, and bytes that are equal for equal figures."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gahbench.errors import ParameterError, listing
+from gahbench.report.figures import context
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Formats by file suffix, with the entries that would make equal figures differ in their bytes.
+FORMATS: dict[str, dict[str, None]] = {
+    ".png": {"Software": None},
+    ".svg": {"Date": None, "Creator": None},
+    ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+
+
+def check_suffix(file: Path) -> None:
+    """Refuse a file of an unknown format.
+
+    Raises
+    ------
+    ParameterError
+        If its suffix is not one of a figure.
+    """
+    if file.suffix.lower() not in FORMATS:
+        raise ParameterError(f"{file}: unknown suffix '{file.suffix}'; accepted: {listing(FORMATS)}")
+
+
+def encode(figure: Figure, suffix: str, **options: Any) -> bytes:
+    """Return a figure's file; equal figures give equal bytes.
+
+    Parameters
+    ----------
+    suffix
+        One of :data:`FORMATS`.
+    options
+        Of matplotlib's ``savefig``.
+    """
+    import matplotlib
+
+    buffer = io.BytesIO()
+    # Vector formats would merge all pictures into one, moved by a fraction of a pixel.
+    with context(), matplotlib.rc_context({"image.composite_image": False}):
+        figure.savefig(buffer, format=suffix.lstrip("."), metadata=FORMATS[suffix], **options)
+    return buffer.getvalue()
+
+
+def write(content: bytes, file: Path) -> None:
+    """Write a figure's file; its folder is made if need be.
+
+    Raises
+    ------
+    ParameterError
+        If it cannot be written.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    except OSError as error:
+        raise ParameterError(f"{file}: cannot be written: {error.strerror or error}") from error
