@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import Field
-from torch import Tensor, nn
 
-from .chain import chain
-from .noise_level import with_noise_level
+from .chain import Chain
 
 
-class BFCNN(nn.Module):
+class BFCNN(Chain):
     """Bias-free CNN of Mohan, Kadkhodaie, Simoncelli & Fernandez-Granda, ICLR 2020.
 
     A chain of 3x3 convolutions with bias-free normalisation and ReLU (the first and the last have no normalisation)
@@ -45,11 +43,4 @@ class BFCNN(nn.Module):
         norm: bool = True,
         blind: bool = True,
     ) -> None:
-        super().__init__()
-        self.blind = blind
-        self.layers = chain(channels + (not blind), width, channels, layers, bias=bias, norm=norm)
-
-    def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
-        """Denoise images of shape (N, C, H, W) with noise levels of shape (N,)."""
-        residual: Tensor = self.layers(noisy if self.blind else with_noise_level(noisy, sigma))
-        return noisy - residual
+        super().__init__(channels, width, layers, bias=bias, norm=norm, blind=blind)

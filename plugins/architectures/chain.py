@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 from .bias_free import convolution, keep_variance, residual_output
+from .noise_level import with_noise_level
+
+
+class Chain(nn.Module):
+    """A chain of convolutions on the image, and on a map of the noise level if it is not blind.
+
+    The layers estimate the noise, which ``forward`` subtracts. Its architectures differ in what they start from; their
+    constructors say so.
+    """
+
+    def __init__(self, channels: int, width: int, layers: int, *, bias: bool, norm: bool, blind: bool) -> None:
+        super().__init__()
+        self.blind = blind
+        self.layers = chain(channels + (not blind), width, channels, layers, bias=bias, norm=norm)
+
+    def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
+        """Denoise images of shape (N, C, H, W) with noise levels of shape (N,)."""
+        residual: Tensor = self.layers(noisy if self.blind else with_noise_level(noisy, sigma))
+        return noisy - residual
 
 
 def chain(inputs: int, width: int, outputs: int, layers: int, *, bias: bool, norm: bool) -> nn.Sequential:

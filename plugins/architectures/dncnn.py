@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import Field
-from torch import Tensor, nn
 
-from .chain import chain
-from .noise_level import with_noise_level
+from .chain import Chain
 
 
-class DnCNN(nn.Module):
+class DnCNN(Chain):
     """DnCNN of Zhang, Zuo, Chen, Meng & Zhang, IEEE Transactions on Image Processing 2017.
 
     A chain of 3x3 convolutions with batch normalisation and ReLU (the first and the last have no normalisation) that
@@ -49,11 +47,4 @@ class DnCNN(nn.Module):
         norm: bool = True,
         blind: bool = True,
     ) -> None:
-        super().__init__()
-        self.blind = blind
-        self.layers = chain(channels + (not blind), width, channels, layers, bias=bias, norm=norm)
-
-    def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
-        """Denoise images of shape (N, C, H, W) with noise levels of shape (N,)."""
-        residual: Tensor = self.layers(noisy if self.blind else with_noise_level(noisy, sigma))
-        return noisy - residual
+        super().__init__(channels, width, layers, bias=bias, norm=norm, blind=blind)

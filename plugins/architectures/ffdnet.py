@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from .chain import chain
 from .noise_level import with_noise_level
+from .sides import padded
 
 
 class FFDNet(nn.Module):
@@ -59,7 +60,6 @@ class FFDNet(nn.Module):
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """Denoise images of shape (N, C, H, W) with noise levels of shape (N,)."""
         height, width = noisy.shape[-2:]
-        even = functional.pad(noisy, (0, width % 2, 0, height % 2), mode="replicate")
-        cells = functional.pixel_unshuffle(even, 2)
+        cells = functional.pixel_unshuffle(padded(noisy, 2), 2)
         residual = functional.pixel_shuffle(self.layers(cells if self.blind else with_noise_level(cells, sigma)), 2)
         return noisy - residual[..., :height, :width]

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from gahbench.parameters import File
 
-from .through_deepinv import build, padded
+from .sides import padded
+from .through_deepinv import build
 
 
 class GSDRUNet(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor
+from torch.nn import functional
 
 
 def need_multiples(images: Tensor, multiple: int, network: str) -> None:
@@ -34,3 +35,17 @@ def need_shape(images: Tensor, shape: tuple[int, int, int], network: str) -> Non
     if tuple(images.shape[1:]) != tuple(shape):
         wanted, got = ("x".join(map(str, sizes)) for sizes in (shape, images.shape[1:]))
         raise ValueError(f"{network} was built for images of {wanted} (channels, height, width) alone, not {got}")
+
+
+def padded(images: Tensor, multiple: int, least: int = 1) -> Tensor:
+    """Continue images (N, C, H, W) by their border pixels, below and to the right.
+
+    Both sides become the next multiple that is at least ``least``.
+    """
+    extra = [next_multiple(max(side, least), multiple) - side for side in images.shape[-2:]]
+    return functional.pad(images, (0, extra[1], 0, extra[0]), mode="replicate") if any(extra) else images
+
+
+def next_multiple(side: int, multiple: int) -> int:
+    """Return the least multiple that is not below a side."""
+    return -(-side // multiple) * multiple

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 from gahbench.errors import listing
 
@@ -77,12 +76,3 @@ def load(network: nn.Module, path: Path) -> None:
         raise ValueError(f"weights={path}: not those of this network: {'; '.join(faults)}")
     if not any(tensor.is_meta for tensor in network.state_dict().values()):
         network.load_state_dict(given)
-
-
-def padded(images: Tensor, multiple: int, least: int = 1) -> Tensor:
-    """Continue images (N, C, H, W) by their border pixels, below and to the right.
-
-    Both sides become the next multiple, of at least ``least``.
-    """
-    extra = [max(-(-side // multiple) * multiple, least) - side for side in images.shape[-2:]]
-    return functional.pad(images, (0, extra[1], 0, extra[0]), mode="replicate") if any(extra) else images

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from .bias_free import convolution, residual_output
 from .noise_level import with_noise_level
-from .sides import need_shape
+from .sides import need_shape, next_multiple, padded
 
 #: The stride of most backbones as a whole. Smaller images leave some of them nothing to look at; and those of one image
 #: size cut features into windows, which fit whole when sides are multiples of it.
@@ -78,7 +78,7 @@ class TimmUNet(nn.Module):
             if shape is None:
                 raise ValueError(f"backbone '{backbone}' needs the shape of the images, for it takes one size alone")
             self.only = shape
-            options["img_size"] = tuple(_up(side, STRIDE) for side in shape[1:])
+            options["img_size"] = tuple(next_multiple(side, STRIDE) for side in shape[1:])
         self.encoder = _encoder(backbone, pretrained, levels, options)
         information = self.encoder.feature_info
         self.multiple = max([*information.reduction(), STRIDE if self.only else 1])
@@ -105,8 +105,7 @@ class TimmUNet(nn.Module):
         if self.only is not None:
             need_shape(noisy, self.only, "timm-unet with this backbone")
         height, width = noisy.shape[-2:]
-        below, right = (_up(max(side, STRIDE), self.multiple) - side for side in (height, width))
-        inputs = functional.pad((noisy - self.mean) / self.deviation, (0, right, 0, below), mode="replicate")
+        inputs = padded((noisy - self.mean) / self.deviation, self.multiple, least=STRIDE)
         if not self.blind:
             inputs = with_noise_level(inputs, sigma)
         levels = self.encoder(inputs)
@@ -168,8 +167,3 @@ def _per_channel(values: Sequence[float], channels: int) -> Tensor:
     """Return the three values that a backbone expects for colours, or their mean for other channels: (1, C, 1, 1)."""
     chosen = list(values) if channels == len(values) else [sum(values) / len(values)] * channels
     return torch.tensor(chosen).view(1, -1, 1, 1)
-
-
-def _up(side: int, multiple: int) -> int:
-    """Return the least multiple that is not below a side."""
-    return -(-side // multiple) * multiple

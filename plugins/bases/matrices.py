@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -70,6 +72,27 @@ class Matrices(Basis):
         if key not in self._copies:
             self._copies[key] = self.vectors.to(images)
         return self._copies[key]
+
+
+def check_values(shape: Shape, what: str) -> None:
+    """Refuse images (C, H, W) whose matrix over all values would be too large.
+
+    Parameters
+    ----------
+    what
+        Begins the message: who needs which matrix.
+
+    Raises
+    ------
+    ValueError
+        If an image has more than 4096 values.
+    """
+    size = math.prod(shape)
+    if size > LARGEST:
+        raise ValueError(
+            f"{what} of all values of an image: accepted are up to {LARGEST}, as in 64x64 grey, not {size} of "
+            f"{'x'.join(map(str, shape))}"
+        )
 
 
 def octaves(count: int) -> Tensor:

@@ -13,7 +13,7 @@ from gahbench.contracts import Basis, Shape
 from gahbench.errors import BasisError
 from gahbench.examples import Examples
 
-from .matrices import LARGEST, Matrices, completed, octaves
+from .matrices import Matrices, check_values, completed, octaves
 
 #: Images summed at a time.
 CHUNK = 1024
@@ -41,11 +41,7 @@ class PCA(Basis):
 
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ValueError`` for images (C, H, W) of more than 4096 values, whose moments are too large."""
-        if math.prod(shape) > LARGEST:
-            raise ValueError(
-                f"pca needs the second moments of all values of an image: accepted are up to {LARGEST}, as in 64x64 "
-                f"grey, not {math.prod(shape)} of {shape[0]}x{shape[1]}x{shape[2]}"
-            )
+        check_values(shape, "pca needs the second moments")
 
     def fit(self, examples: Examples) -> None:
         """Find the eigenvectors; on one core it takes 17 s for 4096 values, .4 s for 1024.

@@ -10,7 +10,7 @@ from torch import Tensor
 from gahbench.contracts import Basis, Dataset, Shape, Split, Truth
 from gahbench.errors import BasisError
 
-from .matrices import LARGEST, Matrices, completed, most_matrices
+from .matrices import Matrices, check_values, completed, most_matrices
 
 
 class FamilyBasis(Basis):
@@ -30,11 +30,7 @@ class FamilyBasis(Basis):
 
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ValueError`` for images (C, H, W) of more than 4096 values."""
-        if math.prod(shape) > LARGEST:
-            raise ValueError(
-                f"the true basis is a matrix of all values of an image: accepted are up to {LARGEST}, as in 64x64 "
-                f"grey, not {math.prod(shape)} of {shape[0]}x{shape[1]}x{shape[2]}"
-            )
+        check_values(shape, "the true basis is a matrix")
 
     def is_known_on(self, dataset: Dataset) -> bool:
         """Return whether the dataset knows the basis in which its best denoiser shrinks."""

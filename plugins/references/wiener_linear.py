@@ -12,10 +12,8 @@ from gahbench.contracts import Reference, Shape, Truth
 from gahbench.errors import DataError
 from gahbench.examples import Examples
 
+from ..bases.matrices import check_values
 from ..datasets.gaussian_faces import Fit, principal_components
-
-#: Most values of an image: the covariance of 4096 takes 128 MiB, and its eigenvectors 17 s on one core.
-LARGEST = 4096
 
 
 class WienerLinear(Reference):
@@ -39,11 +37,7 @@ class WienerLinear(Reference):
 
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ValueError`` for images (C, H, W) of more than 4096 values, whose covariance is too large."""
-        if math.prod(shape) > LARGEST:
-            raise ValueError(
-                f"wiener-linear needs the covariance of all values of an image: accepted are up to {LARGEST}, as in "
-                f"64x64 grey, not {math.prod(shape)} of {shape[0]}x{shape[1]}x{shape[2]}"
-            )
+        check_values(shape, "wiener-linear needs the covariance")
 
     def fit(self, examples: Examples) -> None:
         """Find mean, variances and principal components of the training images.
