@@ -58,7 +58,7 @@ def random_images(count: int, shape: Shape) -> Tensor:
 
 
 def homogeneity_residual(network: nn.Module, noisy: Tensor, sigma: Tensor) -> float:
-    """Return |f(2y, 2 sigma) - 2 f(y, sigma)| / |2 f(y, sigma)|: 0 for a bias-free network (SCIENCE: section 2).
+    """Return |f(2y, 2 sigma) - 2 f(y, sigma)| / |2 f(y, sigma)|: 0 for a bias-free network.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 BUDGETS = ("steps", "epochs", "seconds")
 
-#: The recipes of SCIENCE: section 7. ``paper`` is that of Kadkhodaie et al. 2024; ``kl`` makes the bound (5) of that
+#: The recipes: ``paper`` is that of Kadkhodaie et al. 2024; ``kl`` makes the bound (5) of that
 #: paper, the integral of MSE sigma^-3 d sigma, its training objective: log-uniform noise levels, errors over sigma^2.
 RECIPES: dict[str, dict[str, Any]] = {
     "paper": {

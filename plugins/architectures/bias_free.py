@@ -10,8 +10,8 @@ class BiasFreeNorm(nn.Module):
     """Division by the batch standard deviation of each channel, then a learned gain.
 
     No mean is subtracted and nothing is added, so that with ReLU and convolutions without bias the network is
-    homogeneous of order 1 in evaluation (Mohan, Kadkhodaie, Simoncelli & Fernandez-Granda, ICLR 2020, section 4;
-    SCIENCE: sections 2 and 7). Evaluation uses running values.
+    homogeneous of order 1 in evaluation (Mohan, Kadkhodaie, Simoncelli & Fernandez-Granda, ICLR 2020, section 4).
+    Evaluation uses running values.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What the denoisers of deepinv share: building them without a download, local weights, and sizes."""
+"""What the denoisers of deepinv share: building them without a download, and local weights."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def test_what_is_removed_is_a_matrix_between_dct_coefficients():
 
 
 def test_training_finds_the_wiener_filter_of_fields_that_are_not_stationary():
-    """The best linear map has error sigma^2 tr K (K + sigma^2)^-1 (SCIENCE: section 2); no other has less."""
+    """The best linear map has error sigma^2 tr K (K + sigma^2)^-1; no other has less."""
     torch.manual_seed(0)
     shape, sigma = (1, 6, 6), 0.5
     mixing = torch.randn(36, 36, dtype=torch.float64)

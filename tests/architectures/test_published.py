@@ -1,4 +1,4 @@
-"""Published numbers of the networks (SCIENCE: section 7; Kadkhodaie et al. 2024; Mohan et al. 2020)."""
+"""Published numbers of the networks (Kadkhodaie et al. 2024; Mohan et al. 2020)."""
 
 import pytest
 import torch

@@ -11,7 +11,7 @@ def training(**given):
 
 
 def test_paper_is_the_published_recipe():
-    """SCIENCE: section 7."""
+    """That of Kadkhodaie et al. 2024."""
     paper = training(recipe="paper")
     assert (paper.optimizer, paper.learning_rate, paper.batch_size, paper.epochs) == ("adam", 1e-3, 512, 1000)
     assert (paper.noise, paper.weighting, paper.sigma_min, paper.sigma_max) == ("quadratic", "uniform", 0.0, 1.0)
