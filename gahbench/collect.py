@@ -73,8 +73,9 @@ def collect(plan: Plan, units: Iterable[Unit], store: Store) -> Results:
                     # It was trained elsewhere.
                     fits.append({**who, "parameters": done["parameters"], "compiled": False})
             scores += [
-                (suite, unit.dataset, unit.entrant, kind, unit.seed, unit.split, sigma, unit.metric, image, value)
-                for sigma, image, value in store.read_scores(unit)
+                (suite, unit.dataset, unit.entrant, kind, unit.seed, unit.split, sigma, metric, image, value)
+                for sigma, image, value, part in store.read_scores(unit)
+                for metric in [f"{unit.metric}.{part}" if part else unit.metric]
             ]
             continue
         error = store.failure(unit)

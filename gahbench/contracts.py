@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from gahbench.evaluation import Evaluation
     from gahbench.examples import Examples
+    from gahbench.jacobian import LinearMaps
     from gahbench.jobs import Job
     from gahbench.optima import Posterior, TrueBasis
 
@@ -184,6 +185,26 @@ class Dataset(ABC):
         """Return the basis in which the best denoiser shrinks each image; ``None`` where it is not known."""
         return None
 
+    def optimal_filters(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> LinearMaps | None:
+        """Return the Jacobians of the best denoiser that is known; ``None`` where they are not.
+
+        That is the posterior mean, whose Jacobian is the posterior covariance over sigma^2 (Kadkhodaie 2024, equation
+        9), or the genie of :meth:`lower_bound`. They are symmetric.
+
+        Parameters
+        ----------
+        noisy
+            The noisy images ``start`` and on of a split, shape (N, C, H, W).
+        sigma
+            Standard deviation of the noise, greater than 0.
+
+        Raises
+        ------
+        OptimumError
+            If they are known, but cannot be computed accurately for one of these images.
+        """
+        return None
+
     def fingerprint(self) -> str | None:
         """Return the SHA-256 of the pixels for images that come from files; it becomes part of every key."""
         return None
@@ -238,6 +259,10 @@ class Denoiser(Protocol):
 
     def risk(self, truth: Truth, sigma: float) -> Tensor | None:
         """Return the expected mean squared error per pixel of each image, shape (N,), where it has a closed form."""
+        ...
+
+    def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> LinearMaps | None:
+        """Return the Jacobians at the noisy images, ``None`` where it has none or they cannot be had."""
         ...
 
 
@@ -295,6 +320,16 @@ class Reference(ABC):
     def risk(self, truth: Truth, sigma: float) -> Tensor | None:
         """Return the expected mean squared error per pixel of each image, shape (N,), where it has a closed form."""
         return None
+
+    def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> LinearMaps | None:
+        """Return the Jacobians of :meth:`denoise` at the noisy images; ``None`` where they cannot be had.
+
+        By default by automatic differentiation of :meth:`denoise`, if its code can be differentiated: what it gives is
+        compared with differences, so that code which leaves torch on the way has no Jacobian rather than a wrong one.
+        """
+        from gahbench.jacobian import differentiated
+
+        return differentiated(self.denoise, noisy, sigma, truth)
 
 
 class Basis(ABC):
@@ -358,6 +393,26 @@ class Basis(ABC):
         """Return the basis that an oracle uses: adapted to the clean images, unless it knows better."""
         return self.adapt(truth.clean, threshold)
 
+    def filters(self, truth: Truth, sigma: float, traces: Tensor) -> LinearMaps:
+        """Return the linear denoiser of each image that shrinks in this basis, as an oracle would.
+
+        By default oracle shrinkage: weights c_k^2 / (c_k^2 + sigma^2), c_k the clean coefficients (Kadkhodaie 2024,
+        equation 12), in a frame with the noise level of each. A basis may have a filter that is more its own.
+
+        Parameters
+        ----------
+        truth
+            What the images were made from.
+        sigma
+            Standard deviation of the noise, greater than 0.
+        traces
+            Traces of the Jacobians that the filters are compared with, shape (N,): a filter that needs a strength may
+            take the one with that trace.
+        """
+        from gahbench.shrinkage import oracle_filters
+
+        return oracle_filters(self, truth, sigma)
+
     @abstractmethod
     def analysis(self, images: Tensor) -> Tensor:
         """Return the coefficients, shape (N, C, ...), (N, C, H, W) when orthonormal, of images (N, C, H, W)."""
@@ -399,11 +454,16 @@ class Scores:
         The values, shape (R,).
     sigma, image
         Noise level and image index of each value, shape (R,); ``None`` where a value belongs to none in particular.
+    part
+        Which of the metric's measurements each value is, shape (R,), for a metric that makes several at once: the
+        table of scores calls ``trace`` of metric ``spectrum`` ``spectrum.trace``, and the empty part, which is the
+        headline, by the metric's name alone. ``None`` where all are the headline.
     """
 
     value: Sequence[float]
     sigma: Sequence[float] | None = None
     image: Sequence[int] | None = None
+    part: Sequence[str] | None = None
 
     @classmethod
     def grid(cls, values: Tensor, sigmas: Sequence[float]) -> Scores:
@@ -420,6 +480,20 @@ class Scores:
         """Lay out values of shape (N,): one for every image, over all noise levels."""
         return cls(value=values.double().tolist(), image=list(range(len(values))))
 
+    @classmethod
+    def parts(cls, values: Mapping[tuple[str, float], Tensor]) -> Scores:
+        """Lay out the values, shape (N,), of parts at noise levels; an image whose value is not a number has none."""
+        rows = [
+            (value, sigma, image, part)
+            for (part, sigma), found in values.items()
+            for image, value in enumerate(found.double().tolist())
+            if not math.isnan(value)
+        ]
+        if not rows:
+            return cls([])
+        value, sigma, image, part = zip(*rows, strict=True)
+        return cls(value, sigma, image, part)
+
 
 class Metric(ABC):
     """A measurement of a denoiser on images at noise levels."""
@@ -427,6 +501,8 @@ class Metric(ABC):
     #: Unit of the values, as figures and tables print it.
     unit: ClassVar[str] = ""
     higher_is_better: ClassVar[bool] = True
+    #: How many images it needs at least; a suite with fewer is refused.
+    fewest_images: ClassVar[int] = 1
     always_shown: ClassVar[tuple[str, ...]] = ()
 
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:

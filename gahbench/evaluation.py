@@ -5,12 +5,17 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from gahbench.contracts import Dataset, Denoiser, Shape, Split, Truth, image_shape
+from gahbench.local_filters import LocalFilters
 from gahbench.noise import derive_seed, evaluation_noise
+
+if TYPE_CHECKING:
+    from gahbench.jacobian import LinearMaps
 
 #: Images are denoised in batches of about this many pixels, which bounds the memory of any network.
 BATCH_PIXELS = 1 << 17
@@ -42,10 +47,12 @@ class Evaluation:
     dataset: Dataset | None = None
     _denoised: dict[float, Tensor] = field(default_factory=dict, repr=False)
     _risks: dict[float, Tensor | None] = field(default_factory=dict, repr=False)
+    _local: LocalFilters | None = field(default=None, repr=False)
 
-    def noisy(self, sigma: float) -> Tensor:
-        """Return the noisy images at a noise level, shape (N, C, H, W)."""
-        return self.clean + evaluation_noise(len(self.clean), self.shape, sigma, self.noise_seed, self.split)
+    def noisy(self, sigma: float, draw: int = 0) -> Tensor:
+        """Return the noisy images at a noise level, shape (N, C, H, W); other draws have fresh noise."""
+        fresh = () if draw == 0 else (f"draw {draw}",)
+        return self.clean + evaluation_noise(len(self.clean), self.shape, sigma, self.noise_seed, self.split, *fresh)
 
     def denoised(self, sigma: float) -> Tensor:
         """Return the denoised images at a noise level, shape (N, C, H, W), float32; computed once."""
@@ -79,6 +86,17 @@ class Evaluation:
             known = [risk for risk in risks if risk is not None]
             self._risks[sigma] = torch.cat(known) if len(known) == len(risks) else None
         return self._risks[sigma]
+
+    @property
+    def local(self) -> LocalFilters:
+        """The Jacobians of the denoiser at the noisy images, each found once."""
+        if self._local is None:
+            self._local = LocalFilters(self)
+        return self._local
+
+    def jacobian(self, sigma: float, draw: int = 0) -> LinearMaps | None:
+        """Return the Jacobians of the denoiser at the noisy images, if it has any; see :attr:`local`."""
+        return self.denoiser.jacobian(self.noisy(sigma, draw), sigma, self._told())
 
     def _most(self) -> int:
         """Return how many images make a batch."""

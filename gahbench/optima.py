@@ -23,11 +23,14 @@ class Posterior:
     effective
         Effective sample size behind each, as a share in (0, 1] of the samples drawn, shape (N,); ``None`` where no
         sampling was needed.
+    covariance
+        Posterior covariances, shape (N, d, d), float64, where they were asked for.
     """
 
     mean: Tensor
     trace: Tensor
     effective: Tensor | None = None
+    covariance: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,7 @@ from gahbench.errors import ResultsError
 from gahbench.unit import Unit
 
 SCORES = "scores.csv"
-_COLUMNS = ("sigma", "image", "value")
+_COLUMNS = ("sigma", "image", "value", "part")
 
 
 class Store:
@@ -163,12 +163,13 @@ class Store:
                     map(repr, scores.sigma) if scores.sigma is not None else [""] * count,
                     scores.image if scores.image is not None else [""] * count,
                     map(repr, scores.value),
+                    scores.part if scores.part is not None else [""] * count,
                     strict=True,
                 )
             )
 
-    def read_scores(self, unit: Unit) -> list[tuple[float | None, int | None, float]]:
-        """Return the (sigma, image, value) of a finished score unit.
+    def read_scores(self, unit: Unit) -> list[tuple[float | None, int | None, float, str]]:
+        """Return the (sigma, image, value, part) of a finished score unit.
 
         Raises
         ------
@@ -179,11 +180,12 @@ class Store:
         try:
             with path.open(newline="", encoding="utf-8") as file:
                 rows = list(csv.reader(file))
-            if tuple(rows[0]) != _COLUMNS:
+            # Scores from before there were parts lack the last column.
+            if tuple(rows[0]) not in (_COLUMNS, _COLUMNS[:-1]):
                 raise ValueError(f"columns {rows[0]}")
             return [
-                (float(sigma) if sigma else None, int(image) if image else None, float(value))
-                for sigma, image, value in rows[1:]
+                (float(sigma) if sigma else None, int(image) if image else None, float(value), "".join(part))
+                for sigma, image, value, *part in rows[1:]
             ]
         except (OSError, ValueError, IndexError) as error:
             raise ResultsError(f"{path}: cannot be read ({error}); delete its folder and run again") from error

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
 from gahbench.contracts import DenoiserKind, Truth
+
+if TYPE_CHECKING:
+    from gahbench.jacobian import Jacobian
 
 
 class Trained:
@@ -41,3 +46,9 @@ class Trained:
     def risk(self, truth: Truth, sigma: float) -> Tensor | None:
         """Return ``None``: the expected error of a network has no closed form."""
         return None
+
+    def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> Jacobian:
+        """Return the network's Jacobians at the noisy images, on its device."""
+        from gahbench.jacobian import Jacobian
+
+        return Jacobian(self.network, noisy.to(self.device), sigma)

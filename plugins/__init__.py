@@ -67,6 +67,9 @@ def register_references(register: Register) -> None:
     register("tv", "gahbench_plugins.references.tv:TotalVariation")
     register("nl-means", "gahbench_plugins.references.nl_means:NonLocalMeans")
     register("bm3d", "gahbench_plugins.references.bm3d:BM3D")
+    register("heat-kernel", "gahbench_plugins.references.heat_kernel:HeatKernel")
+    register("low-pass", "gahbench_plugins.references.low_pass:LowPass")
+    register("untrained", "gahbench_plugins.references.untrained:Untrained")
 
 
 @hookimpl
@@ -97,6 +100,17 @@ def register_metrics(register: Register) -> None:
     register("rate", "gahbench_plugins.metrics.rate:Rate")
     register("local-slope", "gahbench_plugins.metrics.local_slope:LocalSlope")
     register("decay", "gahbench_plugins.metrics.decay:Decay")
+    register("alignment", "gahbench_plugins.metrics.alignment:Alignment")
+    register("truth-alignment", "gahbench_plugins.metrics.truth_alignment:TruthAlignment")
+    register("adaptation", "gahbench_plugins.metrics.adaptation:Adaptation")
+    register("spectrum", "gahbench_plugins.metrics.spectrum:Spectrum")
+    register("self-consistency", "gahbench_plugins.metrics.self_consistency:SelfConsistency")
+    register("capture", "gahbench_plugins.metrics.capture:Capture")
+    register("harmonic-order", "gahbench_plugins.metrics.harmonic_order:HarmonicOrder")
+    register("contour-anisotropy", "gahbench_plugins.metrics.contour_anisotropy:ContourAnisotropy")
+    register("leakage", "gahbench_plugins.metrics.leakage:Leakage")
+    register("sparsity", "gahbench_plugins.metrics.sparsity:Sparsity")
+    register("learned-decay", "gahbench_plugins.metrics.learned_decay:LearnedDecay")
 
 
 @hookimpl

@@ -43,6 +43,15 @@ class DCT(Basis):
 
 
 @functools.lru_cache(maxsize=64)
+def frequency_order(height: int, width: int) -> Tensor:
+    """Return the cosines of an image, as flat places of their coefficients, from low to high frequency, shape (H W,).
+
+    Frequencies are relative to the highest along each axis, and their length orders them.
+    """
+    rows, columns = torch.arange(height).double() / height, torch.arange(width).double() / width
+    return (rows[:, None].square() + columns.square()).flatten().argsort(stable=True)
+
+
 def dct_matrix(size: int, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu") -> Tensor:
     """Return the orthonormal DCT-II as a matrix of shape (size, size) whose rows are the atoms."""
     places = torch.arange(size, dtype=torch.float64)

@@ -8,8 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Basis, Shape, image_shape
+from gahbench.contracts import Basis, Shape, Truth, image_shape
 from gahbench.errors import BasisError
+from gahbench.jacobian import LinearMaps
 
 from .matrices import LARGEST, Matrices, most_matrices
 
@@ -28,7 +29,7 @@ class GraphBasis(Basis):
     adaptive: ClassVar[bool] = True
 
     def __init__(self) -> None:
-        self._last: tuple[Tensor, Matrices] | None = None
+        self._last: tuple[Tensor, Matrices, Tensor] | None = None
 
     @abstractmethod
     def laplacian(self, images: Tensor) -> Tensor:
@@ -56,15 +57,36 @@ class GraphBasis(Basis):
         ValueError
             If the images are too large.
         """
+        return self.spectrum(images)[0]
+
+    def spectrum(self, images: Tensor) -> tuple[Matrices, Tensor]:
+        """Return the basis of each image, and the eigenvalues of L, lowest first, shape (N, H * W), float64.
+
+        Raises
+        ------
+        ValueError
+            If the images are too large.
+        """
         self.check_shape(image_shape(images))
-        if self._last is not None and _same(self._last[0], images):
-            return self._last[1]
-        # Not held while others are computed, as it may be large.
-        self._last = None
-        # One at a time, so that an image has the same vectors in every batch.
-        found = Matrices(torch.stack([lowest_first(self.laplacian(image[None])[0]) for image in images]))
-        self._last = (images.clone(), found)
-        return found
+        if self._last is None or not _same(self._last[0], images):
+            # Not held while others are computed, as it may be large.
+            self._last = None
+            # One at a time, so that an image has the same vectors in every batch.
+            found = [lowest_first(self.laplacian(image[None])[0]) for image in images]
+            vectors = Matrices(torch.stack([vectors for vectors, _ in found]))
+            self._last = (images.clone(), vectors, torch.stack([values for _, values in found]))
+        return self._last[1:]
+
+    def filters(self, truth: Truth, sigma: float, traces: Tensor) -> LinearMaps:
+        """Return the Tikhonov filter (1 + mu L)^-1 of each clean image, mu such that its trace is the one given.
+
+        Eigenvectors of L have no order but their eigenvalues', which say how fast they oscillate: the filter is
+        low-pass on the graph. Each channel is filtered alone. For images too large for matrices, systems are solved by
+        sparse factorisation, and mu is found from estimated traces.
+        """
+        from .tikhonov import tikhonov_filters
+
+        return tikhonov_filters(self, truth.clean, traces)
 
     def analysis(self, images: Tensor) -> Tensor:
         """Raise ``BasisError``: it is adapted to images first."""
@@ -78,14 +100,16 @@ class GraphBasis(Basis):
         return BasisError(f"{type(self).__name__} has a basis for each image: call adapt(images, threshold) first")
 
 
-def lowest_first(laplacian: Tensor) -> Tensor:
-    """Return the eigenvectors of L, shape (d, d), as columns, the constant one first, then by their eigenvalues."""
+def lowest_first(laplacian: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the eigenvectors of L, shape (d, d), as columns, the constant one first, and their eigenvalues, (d,)."""
     size = len(laplacian)
     # Twice the largest degree bounds the eigenvalues. So raised, the constant vector comes last, also where regions
     # that hardly touch make further eigenvalues of nearly 0, among whose vectors it would be lost.
     raised = laplacian + (1 + 2 * laplacian.diagonal().max()) / size
-    vectors = torch.linalg.eigh(raised).eigenvectors
-    return torch.cat([torch.full_like(vectors[:, :1], size**-0.5), vectors[:, :-1]], dim=1)
+    values, vectors = torch.linalg.eigh(raised)
+    constant = torch.full_like(vectors[:, :1], size**-0.5)
+    # No eigenvalue is below 0 but for rounding.
+    return torch.cat([constant, vectors[:, :-1]], dim=1), torch.cat([values[:1] * 0, values[:-1].clamp(min=0)])
 
 
 def degrees_minus(weights: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gahbench.contracts import Optimum, Shape, Split
+from gahbench.jacobian import LARGEST_EXACT, DenseMaps, FunctionMaps, LinearMaps
 from gahbench.noise import BLOCK, in_blocks
 from gahbench.optima import TrueBasis
 
@@ -177,6 +178,34 @@ class CAlpha(Generated):
         centred = torch.split((noisy.double().cpu() - 0.5).flatten(1), TOGETHER)
         found = [self._conditional.wiener(*some, sigma) for some in zip(masks, centred, strict=True)]
         return 0.5 + torch.cat(found).reshape(noisy.shape).to(noisy)
+
+    def optimal_filters(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> LinearMaps | None:
+        """Return the Wiener filters K_x (K_x + sigma^2)^-1 of images whose contours are told.
+
+        ``None`` for the paper's construction, whose images are not Gaussian given the contour.
+        """
+        if self.construction == "paper":
+            return None
+        masks = self._masks(split, len(noisy), start)
+
+        def filtered(vectors: Tensor) -> Tensor:
+            products = [
+                self._conditional.wiener(mask.expand(len(some), -1), some.contiguous(), sigma)
+                for mask, own in zip(masks, vectors, strict=True)
+                for some in torch.split(own, TOGETHER)
+            ]
+            return torch.cat(products).reshape(vectors.shape)
+
+        if self.size**2 > LARGEST_EXACT:
+            return FunctionMaps(filtered, len(noisy), self.shape, masks)
+        found = []
+        for mask in masks:
+            # K (K + s)^-1 = 1 - s (K + s)^-1.
+            covariance = self._conditional.matrix(mask)
+            covariance.diagonal().add_(sigma**2)
+            inverse = torch.cholesky_inverse(torch.linalg.cholesky(covariance))
+            found.append((torch.eye(len(mask), dtype=mask.dtype) - sigma**2 * inverse).float())
+        return DenseMaps(torch.stack(found), self.shape)
 
     @property
     def knows_true_basis(self) -> bool:

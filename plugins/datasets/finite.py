@@ -10,7 +10,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench.contracts import Card, Dataset, Optimum, Shape
+from gahbench.contracts import Card, Dataset, Optimum, Shape, Split
+from gahbench.jacobian import FunctionMaps, LinearMaps
 from gahbench.optima import Posterior
 from gahbench.parameters import Names
 from gahbench.registry import default_registry
@@ -21,6 +22,8 @@ from .generated import Generated
 READ = 4096
 #: Elements of a float64 tensor, which bound the memory: images and weights come in pieces of at most 64 MiB.
 ELEMENTS = 2**23
+#: Members of smaller weight do not count for filters.
+COUNTS = 1e-14
 
 
 class Finite(Generated):
@@ -101,6 +104,26 @@ class Finite(Generated):
         """Return mean, float64, and spread of the members given noisy images; see :func:`empirical_bayes`."""
         found = empirical_bayes(self.members.flatten(1), noisy.flatten(1), sigma)
         return Posterior(found.mean.view_as(noisy), found.trace)
+
+    def optimal_filters(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> LinearMaps:
+        """Return the posterior covariances over sigma^2: sum_i w_i (x_i - m) (x_i - m)' / sigma^2, m the mean."""
+        spreads = [self._spread(image.double(), sigma) for image in noisy.flatten(1)]
+
+        def filtered(vectors: Tensor) -> Tensor:
+            return torch.stack([own @ spread.mT @ spread for own, spread in zip(vectors, spreads, strict=True)])
+
+        return FunctionMaps(filtered, len(noisy), self.shape, noisy.double())
+
+    def _spread(self, noisy: Tensor, sigma: float) -> Tensor:
+        """Return the rows sqrt(w_i) (x_i - m) / sigma of the members that count, shape (K, d)."""
+        points = self.members.flatten(1).to(noisy.device)
+        pieces = torch.split(points, max(1, ELEMENTS // points.shape[1]))
+        distances = torch.cat([(some.double() - noisy).square().sum(1) for some in pieces])
+        weights = torch.softmax(-distances / (2 * sigma**2), dim=0)
+        chosen = (weights > COUNTS).nonzero()[:, 0]
+        # The others weigh less than rounding; what they weigh is given to those that are left.
+        weights, members = weights[chosen] / weights[chosen].sum(), points[chosen].double()
+        return weights.sqrt()[:, None] * (members - weights @ members) / sigma
 
 
 def empirical_bayes(points: Tensor, noisy: Tensor, sigma: float) -> Posterior:

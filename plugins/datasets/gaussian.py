@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gahbench.contracts import Optimum, Split
+from gahbench.jacobian import FunctionMaps, LinearMaps
 from gahbench.optima import Posterior, TrueBasis
 
 from .generated import Generated
@@ -69,6 +70,15 @@ class Gaussian(Generated):
         mean = self.mean.to(noisy.device)
         trace = sigma**2 * wiener(self.energies).sum().to(noisy.device)
         return Posterior(mean + self.weighted(noisy.double() - mean, wiener), trace.repeat(len(noisy)))
+
+    def optimal_filters(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> LinearMaps:
+        """Return the Wiener filter K (K + sigma^2)^-1, the same for all images."""
+
+        def filtered(vectors: Tensor) -> Tensor:
+            images = vectors.reshape(-1, *self.shape)
+            return self.weighted(images, lambda energies: energies / (energies + sigma**2)).reshape(vectors.shape)
+
+        return FunctionMaps(filtered, len(noisy), self.shape, noisy.double())
 
     @property
     def knows_true_basis(self) -> bool:

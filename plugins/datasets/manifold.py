@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gahbench.contracts import Optimum, Split
+from gahbench.jacobian import DenseMaps, LinearMaps
 from gahbench.noise import BLOCK, in_blocks
 from gahbench.optima import Posterior, TrueBasis
 
@@ -151,6 +152,20 @@ class Manifold(Generated):
         found = importance.posterior(self, (noisy.double() - self.offset).flatten(1), sigma)
         mean = (found.mean + self.offset).reshape(noisy.shape).to(noisy.dtype)
         return Posterior(mean, found.trace, found.effective)
+
+    def optimal_filters(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> LinearMaps:
+        """Return the posterior covariances over sigma^2, by the sampling of :meth:`posterior`.
+
+        As sigma tends to 0 they tend to the projections on the tangent spaces, with traces of the dimension.
+
+        Raises
+        ------
+        OptimumError
+            As :meth:`posterior`.
+        """
+        found = importance.posterior(self, (noisy.double() - self.offset).flatten(1), sigma, covariance=True)
+        assert found.covariance is not None
+        return DenseMaps(found.covariance / sigma**2, self.shape)
 
     def parts_at(self, coordinates: Tensor) -> Tensor:
         """Return the parts, shape (..., L, d), float64, at coordinates (..., nonlinear) of standard normal prior."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gahbench.contracts import Card, Dataset, Optimum, Shape, Split
+from gahbench.jacobian import FunctionMaps, LinearMaps
 from gahbench.noise import generator
 from gahbench.optima import Posterior, TrueBasis
 from gahbench.parameters import Names
@@ -116,6 +117,18 @@ class Shuffled(Dataset):
             If none is known of the plain images.
         """
         return self.shuffle(self.dataset.genie(self.inverse(noisy), sigma, split, start))
+
+    def optimal_filters(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> LinearMaps | None:
+        """Return those of the plain images between putting pixels in order and shuffling them; ``None`` if unknown."""
+        plain = self.dataset.optimal_filters(self.inverse(noisy), sigma, split, start)
+        if plain is None:
+            return None
+
+        def filtered(vectors: Tensor) -> Tensor:
+            ordered = self.inverse(vectors.reshape(-1, *self.shape)).reshape(vectors.shape)
+            return self.shuffle(plain.product(ordered).reshape(-1, *self.shape)).reshape(vectors.shape)
+
+        return FunctionMaps(filtered, len(plain), self.shape, plain.like)
 
     @property
     def knows_true_basis(self) -> bool:

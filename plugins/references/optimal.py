@@ -6,6 +6,7 @@ from torch import Tensor
 
 from gahbench.contracts import Dataset, DenoiserKind, Reference, Truth
 from gahbench.errors import OptimumError
+from gahbench.jacobian import LinearMaps
 
 
 class Optimal(Reference):
@@ -30,6 +31,10 @@ class Optimal(Reference):
             If the dataset's posterior is not known, or cannot be computed accurately.
         """
         return _dataset(truth).posterior(noisy, sigma).mean.to(noisy.dtype)
+
+    def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> LinearMaps | None:
+        """Return the posterior covariances over sigma^2, where the dataset knows them."""
+        return _dataset(truth).optimal_filters(noisy, sigma, truth.split, truth.start)
 
 
 class LowerBound(Reference):
@@ -59,6 +64,10 @@ class LowerBound(Reference):
     def risk(self, truth: Truth, sigma: float) -> Tensor:
         """Return the bound on the mean squared error per pixel of each image, shape (N,), float64."""
         return _dataset(truth).lower_bound(truth.split, len(truth), sigma, truth.start)
+
+    def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> LinearMaps | None:
+        """Return the genie's filters."""
+        return _dataset(truth).optimal_filters(noisy, sigma, truth.split, truth.start)
 
 
 def _dataset(truth: Truth) -> Dataset:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gahbench.contracts import DenoiserKind, Truth, image_shape
 from gahbench.parameters import Names
+from gahbench.shrinkage import oracle_weights
 
 from .shrinkage import Shrinkage
 
@@ -101,8 +102,7 @@ class OracleShrink(Oracle):
 
     def weights(self, clean: Tensor, levels: Tensor) -> Tensor:
         """Return c^2 / (c^2 + sigma^2); without noise every weight is 1."""
-        energy, power = clean.square(), levels.square()
-        return torch.where(power > 0, energy / (energy + power).clamp(min=torch.finfo(clean.dtype).tiny), 1.0)
+        return oracle_weights(clean, levels)
 
     def expected(self, clean: Tensor, sigma: float) -> Tensor:
         """Return sigma^2 c^2 / (c^2 + sigma^2)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from gahbench.contracts import DenoiserKind, Reference, Shape, Truth, image_shape
 from gahbench.errors import ParameterError
+from gahbench.jacobian import Jacobian
 from gahbench.parameters import File, Names, file_digest
 from gahbench.registry import default_registry
 from gahbench.trained import Trained
@@ -123,7 +125,24 @@ class Pretrained(Reference):
             If the weights cannot be read or do not fit.
         """
         trained = self._trained(image_shape(noisy))
-        found = trained.denoise(noisy * self.scale, sigma * self.scale, truth) / self.scale
+        with torch.no_grad():
+            levels = torch.full((len(noisy),), sigma, device=self.device)
+            return self._through(trained.network, noisy.to(self.device), levels).float().cpu()
+
+    def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> Jacobian:
+        """Return the Jacobians at the noisy images, on the network's device.
+
+        Raises
+        ------
+        ParameterError
+            If the weights cannot be read or do not fit.
+        """
+        network = self._trained(image_shape(noisy)).network
+        return Jacobian(_Called(lambda *given: self._through(network, *given)), noisy.to(self.device), sigma)
+
+    def _through(self, network: nn.Module, noisy: Tensor, sigma: Tensor) -> Tensor:
+        """Return what the network makes of noisy images, in our units: the denoised images."""
+        found: Tensor = network(noisy * self.scale, sigma * self.scale) / self.scale
         image = noisy - found if self.output == "residual" else found
         return image.clamp(0, 1) if self.clip else image
 
@@ -144,3 +163,15 @@ class Pretrained(Reference):
         except ParameterError as error:
             name = self.checkpoint.name
             raise ParameterError(f"checkpoint {name} for {self.architecture.label}: {error}") from error
+
+
+class _Called(nn.Module):
+    """A function as a module, in evaluation."""
+
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self._function = function
+        self.eval()
+
+    def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
+        return self._function(noisy, sigma)

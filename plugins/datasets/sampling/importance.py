@@ -29,7 +29,7 @@ SEARCHED_TOGETHER = 256
 PIXELS_TOGETHER = 2**12
 
 
-def posterior(family: Family, noisy: Tensor, sigma: float) -> Posterior:
+def posterior(family: Family, noisy: Tensor, sigma: float, covariance: bool = False) -> Posterior:
     """Return the posterior of a family's images given noisy ones.
 
     Parameters are taken in coordinates whose prior is standard normal, so that a posterior never leaves its support
@@ -45,6 +45,8 @@ def posterior(family: Family, noisy: Tensor, sigma: float) -> Posterior:
         Shape (N, d), float64, less what is added to every image of the family.
     sigma
         Standard deviation of the noise, greater than 0.
+    covariance
+        Whether to estimate the covariances too.
 
     Raises
     ------
@@ -52,28 +54,35 @@ def posterior(family: Family, noisy: Tensor, sigma: float) -> Posterior:
         If fewer than 100 effective samples are found for an image, or no image of the family that is as near to it as
         the noise says: then a mode was missed, or the image is not one of the family with such noise.
     """
-    pieces = [_posterior(Target(family, images, sigma)) for images in torch.split(noisy, SEARCHED_TOGETHER)]
+    pieces = [_posterior(Target(family, images, sigma), covariance) for images in torch.split(noisy, SEARCHED_TOGETHER)]
     sampled = [piece.effective for piece in pieces if piece.effective is not None]
+    spread = [piece.covariance for piece in pieces if piece.covariance is not None]
     return Posterior(
         torch.cat([piece.mean for piece in pieces]),
         torch.cat([piece.trace for piece in pieces]),
         torch.cat(sampled) if sampled else None,
+        torch.cat(spread) if spread else None,
     )
 
 
-def _posterior(target: Target) -> Posterior:
+def _posterior(target: Target, covariance: bool) -> Posterior:
     if target.family.nonlinear == 0:
-        estimate = target.estimate(target.data.new_zeros(len(target), 1, 0), target.data.new_zeros(len(target), 1))
-        return Posterior(estimate.mean, estimate.trace)
+        start = target.data.new_zeros(len(target), 1, 0), target.data.new_zeros(len(target), 1)
+        estimate = target.estimate(*start, covariance)
+        return Posterior(estimate.mean, estimate.trace, None, estimate.covariance)
     proposals = first_proposals(target)
     mean, trace = torch.empty_like(target.data), torch.empty_like(target.data[:, 0])
     effective = torch.empty_like(trace)
+    size = target.data.shape[1]
+    spread = target.data.new_empty(len(target), size, size) if covariance else None
     together = max(1, PIXELS_TOGETHER // target.data.shape[1])
     for images in torch.split(torch.arange(len(target), device=trace.device), together):
         mixture = _learned(target[images], proposals[images])
         draws = DRAWS
         for doubling in range(DOUBLINGS + 1):
-            points, estimate = _weighed(target[images], mixture, f"weighing {doubling}", draws)
+            points, estimate = _weighed(target[images], mixture, f"weighing {doubling}", draws, covariance)
+            if spread is not None and estimate.covariance is not None:
+                spread[images] = estimate.covariance
             mean[images], trace[images], effective[images] = estimate.mean, estimate.trace, estimate.effective / draws
             # Not a number is short, too.
             short = ~(estimate.effective >= WANTED)
@@ -84,7 +93,7 @@ def _posterior(target: Target) -> Posterior:
             mixture = mixture[short].updated(points[short], estimate.shares[short])
             images, draws = images[short], 2 * draws
     _check_distances((target.data - mean) / target.sigma, target.sigma)
-    return Posterior(mean, trace, effective)
+    return Posterior(mean, trace, effective, spread)
 
 
 def _learned(target: Target, mixture: Mixture) -> Mixture:
@@ -95,9 +104,11 @@ def _learned(target: Target, mixture: Mixture) -> Mixture:
     return mixture
 
 
-def _weighed(target: Target, mixture: Mixture, name: str, draws: int) -> tuple[Tensor, Estimate]:
+def _weighed(
+    target: Target, mixture: Mixture, name: str, draws: int, covariance: bool
+) -> tuple[Tensor, Estimate]:
     points = mixture.sample(Draws.named(name, draws, target.family.nonlinear))
-    return points, target.estimate(points, mixture.log_density(points))
+    return points, target.estimate(points, mixture.log_density(points), covariance)
 
 
 def _check_weights(effective: Tensor, sigma: float, draws: int) -> None:

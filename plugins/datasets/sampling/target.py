@@ -40,12 +40,15 @@ class Estimate:
         Effective sample sizes (sum of weights)^2 / (sum of squared weights), shape (N,).
     shares
         Weights that sum to 1, shape (N, K).
+    covariance
+        Posterior covariances, shape (N, d, d), if asked for.
     """
 
     mean: Tensor
     trace: Tensor
     effective: Tensor
     shares: Tensor
+    covariance: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,12 +96,14 @@ class Target:
             pieces.append(self._integrate(gram, product).log_evidence)
         return torch.cat(pieces, dim=1) - points.square().sum(-1) / 2
 
-    def estimate(self, points: Tensor, log_proposal: Tensor) -> Estimate:
+    def estimate(self, points: Tensor, log_proposal: Tensor, covariance: bool = False) -> Estimate:
         """Return the posterior's moments from points (N, K, Q) of a proposal with log densities (N, K)."""
         log_ratio = -points.square().sum(-1) / 2 - log_proposal
         pieces = []
         highest = torch.full_like(log_ratio[:, :1], -math.inf)
         mean, energy = torch.zeros_like(self.data), torch.zeros_like(highest)
+        count, size = self.data.shape
+        second = self.data.new_zeros(count, size, size) if covariance else None
         for chunk in self._chunks(points.shape[1]):
             parts, gram, product = self.statistics(points[:, chunk])
             found = self._integrate(gram, product)
@@ -110,6 +115,11 @@ class Target:
             mean = fade * mean + (coefficients[:, None] @ parts.flatten(1, 2))[:, 0]
             energies = (found.second * gram).sum((-2, -1))
             energy = fade * energy + (weights * energies).sum(1, keepdim=True)
+            if second is not None:
+                # A root of the weighed second moments of the intensities: their sum is a product of matrices.
+                roots = torch.linalg.cholesky_ex(found.second)[0].mT * weights[..., None, None].sqrt()
+                rooted = (roots @ parts).flatten(1, 2)
+                second.mul_(fade[:, :, None]).baddbmm_(rooted.mT, rooted)
             highest = higher
         log_weights = torch.cat(pieces, dim=1)
         total = torch.exp(log_weights - highest).sum(1, keepdim=True)
@@ -117,7 +127,9 @@ class Target:
         # In float64 the difference keeps its precision down to noise of 1e-5 or so.
         trace = (energy / total)[:, 0] - mean.square().sum(1)
         shares = torch.softmax(log_weights, dim=1)
-        return Estimate(mean, trace.clamp(min=0), 1 / shares.square().sum(1), shares)
+        if second is not None:
+            second.div_(total[:, :, None]).baddbmm_(mean[:, :, None], mean[:, None], alpha=-1)
+        return Estimate(mean, trace.clamp(min=0), 1 / shares.square().sum(1), shares, second)
 
     def _integrate(self, gram: Tensor, product: Tensor) -> Intensities:
         return integrate(gram, product, self.sigma, self.family.intensities)

@@ -1,0 +1,33 @@
+"""Jacobians of denoisers, and what can be told of them without writing them down.
+
+Usable alone, on any ``nn.Module`` with ``forward(noisy, sigma)``::
+
+    from gahbench.jacobian import Jacobian
+
+    jacobian = Jacobian(network, noisy, sigma=0.1)
+    print(jacobian.trace())            # one value for each image, exact or with its standard error
+    pairs = jacobian.top(20)           # eigenvalues and eigenvectors of the symmetric part
+    matrices = jacobian.matrices()     # all of it, shape (N, d, d)
+"""
+
+from __future__ import annotations
+
+from gahbench.jacobian.autograd import AutogradMaps, Jacobian
+from gahbench.jacobian.denoisers import differentiated
+from gahbench.jacobian.eigen import Eigenpairs
+from gahbench.jacobian.maps import LARGEST_EXACT, DenseMaps, FunctionMaps, LinearMaps
+from gahbench.jacobian.probes import Estimate, Sketch, probes_for
+
+__all__ = [
+    "LARGEST_EXACT",
+    "AutogradMaps",
+    "DenseMaps",
+    "Eigenpairs",
+    "Estimate",
+    "FunctionMaps",
+    "Jacobian",
+    "LinearMaps",
+    "Sketch",
+    "differentiated",
+    "probes_for",
+]

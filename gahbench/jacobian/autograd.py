@@ -1,0 +1,277 @@
+"""Jacobians by automatic differentiation, many products at once."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from gahbench.contracts import image_shape
+from gahbench.jacobian.maps import LinearMaps
+
+#: Bytes that the features and gradients of one batch of products may take.
+MEMORY = 1 << 30
+#: Values of the images of one batch of products: more are not faster on a processor, whose caches they overflow.
+TOGETHER = 1 << 17
+#: On a GPU more are.
+TOGETHER_GPU = 1 << 20
+
+#: A function of images ``first`` and on, shape (N, C, H, W), that treats each alone.
+Forward = Callable[[Tensor, int], Tensor]
+
+
+class AutogradMaps(LinearMaps):
+    """The Jacobians of a differentiable function of images at N images.
+
+    The function runs once for an image, and products with the transposed Jacobian are backward passes through it, many
+    at once (``vmap``); where an operation cannot be batched so, the image is repeated instead, and its copies run through
+    the function as any batch does. Products with the Jacobian itself are forward-mode derivatives, or, where
+    an operation has none, the derivative of the transposed product (Pearlmutter 1994's trick turned round). Gradients of
+    parameters are neither computed nor touched.
+
+    Parameters
+    ----------
+    forward
+        The function: of images, and the number of the first of them. It treats each image alone.
+    images
+        Where it is differentiated, shape (N, C, H, W).
+    repeatable
+        Whether an image may be repeated in a batch: false for functions that know which image is which.
+    memory
+        Bytes that features and gradients of products together may take, about: how many products are taken at once
+        follows from the features that one backward pass needs.
+    """
+
+    def __init__(self, forward: Forward, images: Tensor, repeatable: bool = True, memory: int = MEMORY) -> None:
+        super().__init__(len(images), image_shape(images))
+        self._forward = forward
+        self._images = images.detach()
+        self._repeatable = repeatable
+        self._memory = memory
+        self._batches = True
+        self._has_forward_mode = True
+        self._together: int | None = None
+        self._first = 0
+
+    @property
+    def like(self) -> Tensor:
+        """The images."""
+        return self._images
+
+    @property
+    def method(self) -> str:
+        """Which derivatives were used so far."""
+        backward = "batched backward passes" if self._batches else "backward passes of repeated images"
+        return backward if self._has_forward_mode else f"{backward}, no forward mode"
+
+    def only(self, place: int) -> AutogradMaps:
+        """Return the Jacobian at one of the images."""
+        found = AutogradMaps(self._forward, self._images[place : place + 1], self._repeatable, self._memory)
+        found._first = self._first + place
+        found._batches, found._has_forward_mode, found._together = self._batches, self._has_forward_mode, self._together
+        return found
+
+    def value(self) -> Tensor:
+        """Return the function's values, shape (N, C, H, W)."""
+        with torch.no_grad():
+            return torch.cat([self._call(self._images[at : at + 1], at) for at in range(self.count)])
+
+    def transposed_product(self, vectors: Tensor) -> Tensor:
+        """Return J_i' v for vectors (N, P, d), or (1, P, d) for the same vectors for all; shape (N, P, d)."""
+        return self._each(vectors, self._backward)
+
+    def product(self, vectors: Tensor) -> Tensor:
+        """Return J_i v for vectors (N, P, d), or (1, P, d) for the same vectors for all; shape (N, P, d)."""
+        return self._each(vectors, self._forward_mode)
+
+    def _each(self, vectors: Tensor, products: Callable[[int, Tensor], Tensor]) -> Tensor:
+        """Compute the products of one image after the other, each many at once."""
+        vectors = vectors.to(self._images)
+        found = []
+        for place in range(self.count):
+            asked = vectors[place if len(vectors) > 1 else 0]
+            found.append(products(place, asked.reshape(-1, 1, *self.shape)).reshape(-1, self.size))
+        return torch.stack(found)
+
+    def _call(self, images: Tensor, place: int) -> Tensor:
+        return self._forward(images, self._first + place)
+
+    def _backward(self, place: int, cotangents: Tensor) -> Tensor:
+        """Return J' of image ``place`` times cotangents, shape (P, 1, C, H, W) both."""
+        if self._batches:
+            try:
+                return self._batched(place, cotangents)
+            except RuntimeError:
+                if not self._repeatable:
+                    raise
+                # Some operation's derivative cannot be batched; what else may be wrong will come up again.
+                self._batches = False
+        return self._repeated(place, cotangents)
+
+    def _batched(self, place: int, cotangents: Tensor) -> Tensor:
+        with _differentiating():
+            image = self._images[place : place + 1].clone().requires_grad_()
+            with _features() as features:
+                value = self._call(image, place)
+            step = self._step(features.bytes)
+            found = [
+                torch.autograd.grad(value, image, some, retain_graph=True, is_grads_batched=True)[0]
+                for some in torch.split(cotangents, step)
+            ]
+        return torch.cat(found).detach()
+
+    def _repeated(self, place: int, cotangents: Tensor) -> Tensor:
+        found = []
+        with _differentiating():
+            step = self._step(self._features_of(place))
+            for some in torch.split(cotangents[:, 0], step):
+                images = self._images[place : place + 1].repeat(len(some), 1, 1, 1).requires_grad_()
+                found.append(torch.autograd.grad(self._call(images, place), images, some)[0])
+        return torch.cat(found)[:, None].detach()
+
+    def _forward_mode(self, place: int, tangents: Tensor) -> Tensor:
+        """Return J of image ``place`` times tangents, shape (P, 1, C, H, W) both."""
+        if self._has_forward_mode:
+            try:
+                return self._dual(place, tangents)
+            except (RuntimeError, NotImplementedError):
+                self._has_forward_mode = False
+        return self._twice(place, tangents)
+
+    def _dual(self, place: int, tangents: Tensor) -> Tensor:
+        image = self._images[place : place + 1]
+
+        def along(tangent: Tensor) -> Tensor:
+            found: Tensor = torch.func.jvp(lambda images: self._call(images, place), (image,), (tangent,))[1]
+            return found
+
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            step = self._step(self._features_of(place))
+            return torch.cat([torch.func.vmap(along, randomness="same")(some) for some in torch.split(tangents, step)])
+
+    def _twice(self, place: int, tangents: Tensor) -> Tensor:
+        """Differentiate J' u, which is linear in u, along the tangents."""
+        found = []
+        step = self._step(2 * self._features_of(place))
+        with _differentiating():
+            if not self._repeatable:
+                image = self._images[place : place + 1].clone().requires_grad_()
+                cotangent = torch.zeros_like(image, requires_grad=True)
+                (moved,) = torch.autograd.grad(self._call(image, place), image, cotangent, create_graph=True)
+                return torch.cat([
+                    torch.autograd.grad(moved, cotangent, one, retain_graph=True)[0][None] for one in tangents
+                ]).detach()
+            for some in torch.split(tangents[:, 0], step):
+                images = self._images[place : place + 1].repeat(len(some), 1, 1, 1).requires_grad_()
+                cotangents = torch.zeros_like(images, requires_grad=True)
+                (moved,) = torch.autograd.grad(self._call(images, place), images, cotangents, create_graph=True)
+                found.append(torch.autograd.grad(moved, cotangents, some)[0])
+        return torch.cat(found)[:, None].detach()
+
+    def _features_of(self, place: int) -> int:
+        """Return the bytes of the features that a backward pass of one image needs; 0 once that is known."""
+        if self._together is not None:
+            return 0
+        with _differentiating(), _features() as features:
+            self._call(self._images[place : place + 1].clone().requires_grad_(), place)
+        return features.bytes
+
+    def _step(self, features: int) -> int:
+        """Return how many products are taken at once, given the bytes of the features of one image."""
+        if self._together is None:
+            gpu = self._images.device.type == "cuda"
+            most = (TOGETHER_GPU if gpu else TOGETHER) // self.size
+            # Gradients of all features, at worst, with as much again for what convolutions need meanwhile.
+            self._together = max(1, min(most, self._memory // max(1, 2 * features)))
+        return self._together
+
+
+class Jacobian(AutogradMaps):
+    """The Jacobians of a denoiser at noisy images, any ``nn.Module`` with ``forward(noisy, sigma)``.
+
+    Blind or not, grey or colour, on the device of the images. The network must treat each image of a batch alone,
+    as in evaluation. Its parameters, their gradients and whether they require them are left as they are.
+
+    Parameters
+    ----------
+    network
+        In evaluation; on the device, and in the precision, of the images.
+    noisy
+        Shape (N, C, H, W).
+    sigma
+        Noise level, or one for each image, shape (N,).
+    memory
+        Bytes that the features and gradients of products taken at once may need, about. What is returned comes on top:
+        4 N d^2 bytes for all matrices in float32, d = C * H * W.
+
+    Raises
+    ------
+    ValueError
+        If the images or noise levels have other shapes, or the network is in training.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gahbench.jacobian import Jacobian
+    >>> blur = torch.nn.AvgPool2d(3, stride=1, padding=1)
+    >>> class Blur(torch.nn.Module):
+    ...     def forward(self, noisy, sigma):
+    ...         return blur(noisy)
+    >>> Jacobian(Blur().eval(), torch.rand(1, 1, 4, 4), sigma=0.1).trace().value.round(decimals=4)
+    tensor([1.7778], dtype=torch.float64)
+    """
+
+    def __init__(self, network: nn.Module, noisy: Tensor, sigma: float | Tensor, memory: int = MEMORY) -> None:
+        if noisy.ndim != 4 or not noisy.is_floating_point():
+            raise ValueError(f"expected noisy images of shape (N, C, H, W), not {tuple(noisy.shape)} of {noisy.dtype}")
+        levels = torch.as_tensor(sigma, dtype=noisy.dtype, device=noisy.device)
+        if levels.ndim > 1 or (levels.ndim == 1 and len(levels) != len(noisy)):
+            raise ValueError(f"expected one sigma, or {len(noisy)} for as many images, not {tuple(levels.shape)}")
+        if network.training:
+            raise ValueError("the network is in training, where images depend on each other; call network.eval()")
+        levels = levels.expand(len(noisy)) if levels.ndim == 0 else levels
+        # Fused attention has neither a batched nor a forward derivative, the plain formula has both.
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+
+        def forward(images: Tensor, first: int) -> Tensor:
+            with sdpa_kernel(SDPBackend.MATH):
+                denoised: Tensor = network(images, levels[first : first + 1].expand(len(images)))
+            return denoised
+
+        super().__init__(forward, noisy, True, memory)
+
+
+class _Features:
+    """Counts the bytes of what autograd keeps for the backward pass."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._seen: set[int] = set()
+
+    def keep(self, tensor: Tensor) -> Tensor:
+        """Count a tensor once; weights, which are leaves, are kept anyway."""
+        storage = tensor.untyped_storage()
+        if not tensor.is_leaf and storage.data_ptr() not in self._seen:
+            self._seen.add(storage.data_ptr())
+            self.bytes += storage.nbytes()
+        return tensor
+
+
+@contextlib.contextmanager
+def _features() -> Iterator[_Features]:
+    found = _Features()
+    with torch.autograd.graph.saved_tensors_hooks(found.keep, lambda kept: kept):
+        yield found
+
+
+@contextlib.contextmanager
+def _differentiating() -> Iterator[None]:
+    """Differentiate, whatever the caller's mode, without hints that something could be faster."""
+    with warnings.catch_warnings(), torch.enable_grad():
+        warnings.simplefilter("ignore")
+        yield
+

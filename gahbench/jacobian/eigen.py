@@ -1,0 +1,112 @@
+"""The eigenvectors that a map shrinks in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from gahbench.jacobian.maps import LinearMaps
+
+#: With more pairs than this share of all, a full decomposition is faster than Lanczos.
+SHARE = 0.2
+
+
+@dataclass(frozen=True, eq=False)
+class Eigenpairs:
+    """Eigenvalues and eigenvectors of the symmetric parts of N maps.
+
+    Parameters
+    ----------
+    values
+        Shape (N, k), float64, sorted down.
+    vectors
+        Shape (N, k, d), orthonormal rows, in the order of the values. The sign of each is that which makes its
+        sum positive, so that figures repeat.
+    residuals
+        |S v - lambda v|, shape (N, k): how far from the truth an eigenvalue may be.
+    method
+        ``full``, or ``lanczos`` with the number of products that it took.
+    """
+
+    values: Tensor
+    vectors: Tensor
+    residuals: Tensor
+    method: str
+
+
+def full(matrices: Tensor) -> tuple[Tensor, Tensor]:
+    """Return all eigenvalues (N, d), sorted down, and eigenvectors (N, d, d), as rows, of symmetric parts, float64."""
+    values, vectors = [], []
+    # One at a time: as fast as a batch, and an image has the same vectors in every batch.
+    for matrix in matrices:
+        double = matrix.double()
+        found = torch.linalg.eigh((double + double.mT) / 2)
+        values.append(found.eigenvalues.flip(0))
+        vectors.append(_signed(found.eigenvectors.mT.flip(0)))
+    return torch.stack(values), torch.stack(vectors)
+
+
+def top(maps: LinearMaps, count: int, tolerance: float = 1e-3, smallest: bool = False) -> Eigenpairs:
+    """Return the largest eigenvalues of the symmetric part of each map, and their eigenvectors.
+
+    By Lanczos' method (ARPACK) on products alone; by a full decomposition where more than a fifth of all pairs are asked
+    for.
+
+    Parameters
+    ----------
+    count
+        How many, from 1 to d.
+    tolerance
+        Relative accuracy of the eigenvalues.
+    smallest
+        Return the smallest ones instead, smallest last.
+
+    Raises
+    ------
+    ValueError
+        If ``count`` is out of range.
+    """
+    if not 1 <= count <= maps.size:
+        raise ValueError(f"count={count}: accepted are 1 to {maps.size}, the number of values of an image")
+    if count > SHARE * maps.size:
+        values, vectors = full(maps.matrices())
+        chosen = slice(-count, None) if smallest else slice(0, count)
+        exact = torch.zeros(len(maps), count).double()
+        return Eigenpairs(values[:, chosen].cpu(), vectors[:, chosen].cpu(), exact, "full")
+    from scipy.sparse.linalg import LinearOperator, eigsh
+
+    found = []
+    products = 0
+    for place in range(len(maps)):
+
+        def multiply(vector: np.ndarray, place: int = place) -> np.ndarray:
+            nonlocal products
+            products += 1
+            given = torch.as_tensor(np.ascontiguousarray(vector).reshape(1, 1, -1)).to(maps.like)
+            return np.asarray(maps.only(place).symmetric_product(given)[0, 0].double().cpu().numpy())
+
+        operator: Any = LinearOperator((maps.size, maps.size), matvec=multiply, dtype=np.float64)
+        # A start that is always the same, and lies in no eigenspace.
+        start = np.random.default_rng(0).standard_normal(maps.size)
+        values, vectors = eigsh(operator, k=count, which="SA" if smallest else "LA", v0=start, tol=tolerance)
+        order = np.argsort(values)[::-1]
+        pairs = torch.as_tensor(values[order].copy()), torch.as_tensor(vectors.T[order].copy())
+        images = maps.only(place).symmetric_product(pairs[1][None].to(maps.like))[0].double().cpu()
+        found.append((*pairs, (images - pairs[0][:, None] * pairs[1]).norm(dim=1)))
+    return Eigenpairs(
+        torch.stack([values for values, _, _ in found]),
+        torch.stack([_signed(vectors) for _, vectors, _ in found]),
+        torch.stack([residuals for _, _, residuals in found]),
+        f"lanczos, {products} products",
+    )
+
+
+def _signed(vectors: Tensor) -> Tensor:
+    """Return rows (k, d), each with the sign that makes its sum positive."""
+    sums = vectors.sum(1, keepdim=True)
+    return torch.where(sums < 0, -vectors, vectors)

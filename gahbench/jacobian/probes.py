@@ -1,0 +1,153 @@
+"""Traces and Frobenius products, exact where matrices are small, otherwise from random probes with their errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gahbench.jacobian.maps import LinearMaps
+from gahbench.noise import generator
+
+#: How many random vectors are used where results are not exact.
+PROBES = 64
+#: Rows of matrices that are multiplied in float64 at a time.
+TOGETHER = 64
+#: Probes are left out in at most so many groups for the jackknife.
+GROUPS = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """A number for each of N images.
+
+    Parameters
+    ----------
+    value
+        Shape (N,), float64.
+    error
+        Standard errors, shape (N,): 0 where it is exact.
+    probes
+        How many random vectors it was estimated from; 0 where it is exact.
+    """
+
+    value: Tensor
+    error: Tensor
+    probes: int
+
+    def __str__(self) -> str:
+        how = "exact" if self.probes == 0 else f"from {self.probes} random probes"
+        error = [""] * len(self.value) if self.probes == 0 else [f" ± {error:.2g}" for error in self.error.tolist()]
+        pairs = zip(self.value.tolist(), error, strict=True)
+        return f"{', '.join(f'{value:.6g}{end}' for value, end in pairs)} ({how})"
+
+
+@dataclass(frozen=True, eq=False)
+class Sketch:
+    """The symmetric parts of N maps, whole, or on P random vectors that all maps share.
+
+    As E z z' = 1 for the random vectors z, <S, W> = E (S z)'(W z): Frobenius products of whatever maps are sketched
+    on the same vectors follow from their sketches.
+
+    Parameters
+    ----------
+    rows
+        S_i on the vectors, shape (N, P, d); the matrices, P = d, where it is exact.
+    exact
+        Whether the vectors are all unit vectors.
+    """
+
+    rows: Tensor
+    exact: bool
+
+    def centred(self) -> Sketch:
+        """Return S_i less the mean over the images.
+
+        It is (n - 1) / n times S_i less the mean of the *other* images, so that cosines are those of either.
+        """
+        return Sketch(self.rows - self.rows.mean(0, keepdim=True), self.exact)
+
+    def products(self, other: Sketch) -> Tensor:
+        """Return <S_i, W_j> from each of G groups of vectors, shape (G, N, M), float64; their sum over G is it.
+
+        Where it is exact there is one group.
+
+        Raises
+        ------
+        ValueError
+            If the two are not sketched on the same number of vectors.
+        """
+        left, right = self.rows, other.rows.to(self.rows)
+        if left.shape[1:] != right.shape[1:] or self.exact != other.exact:
+            raise ValueError(f"sketches of shapes {tuple(left.shape)} and {tuple(right.shape)} are on other vectors")
+        count = left.shape[1]
+        # Some vectors at a time, so that what is in float64 stays small.
+        pieces = -(-count // TOGETHER) if self.exact else min(GROUPS, count)
+        cut = (left.tensor_split(pieces, 1), right.tensor_split(pieces, 1))
+        groups = [first.flatten(1).double() @ second.flatten(1).double().mT for first, second in zip(*cut, strict=True)]
+        return torch.stack(groups).sum(0, keepdim=True) if self.exact else torch.stack(groups) / count
+
+
+def probes_for(size: int, probes: int, seed: int, like: Tensor) -> Tensor:
+    """Return random signs, shape (1, P, d), always the same for the same arguments."""
+    draw = generator("noise", "probes", seed, size)
+    signs = torch.randint(0, 2, (probes, size), generator=draw)
+    return (2 * signs - 1).to(like)[None]
+
+
+def sketch(maps: LinearMaps, probes: int | None = None, seed: int = 0) -> Sketch:
+    """Return the symmetric parts of maps, whole where they are small, otherwise on 64 random vectors.
+
+    Parameters
+    ----------
+    probes
+        Take so many random vectors, whatever the size.
+    seed
+        Of the random vectors: sketches to be compared must share it, and the number.
+    """
+    if probes is None and maps.is_small:
+        found = maps.matrices()
+        return Sketch((found + found.mT) / 2, exact=True)
+    vectors = probes_for(maps.size, probes or PROBES, seed, maps.like)
+    return Sketch(maps.symmetric_product(vectors), exact=False)
+
+
+def trace(maps: LinearMaps, probes: int | None = None, seed: int = 0) -> Estimate:
+    """Return the trace of each map: exact where they are small, otherwise Hutchinson's estimate.
+
+    Parameters
+    ----------
+    probes
+        Estimate it from so many random vectors, whatever the size.
+    """
+    if probes is None and maps.is_small:
+        return _exact(maps.matrices().diagonal(dim1=1, dim2=2).double().sum(1))
+    vectors = probes_for(maps.size, probes or PROBES, seed, maps.like)
+    return _estimated((maps.transposed_product(vectors) * vectors).double().sum(2))
+
+
+def frobenius_product(
+    one: LinearMaps, other: LinearMaps, probes: int | None = None, seed: int = 0
+) -> Estimate:
+    """Return <S_i, W_i>, S_i and W_i the symmetric parts of two maps: exact where they are small, else E z'S_i W_i z.
+
+    Parameters
+    ----------
+    probes
+        Estimate it from so many random vectors, whatever the size.
+    """
+    left, right = sketch(one, probes, seed), sketch(other, probes, seed)
+    each = (left.rows * right.rows.to(left.rows)).double().sum(2)
+    return _exact(each.sum(1)) if left.exact else _estimated(each)
+
+
+def _exact(value: Tensor) -> Estimate:
+    return Estimate(value.cpu(), torch.zeros_like(value, device="cpu"), 0)
+
+
+def _estimated(each: Tensor) -> Estimate:
+    """Return mean and standard error of values (N, P)."""
+    probes = each.shape[1]
+    error = each.std(1) / probes**0.5 if probes > 1 else torch.full_like(each[:, 0], torch.inf)
+    return Estimate(each.mean(1).cpu(), error.cpu(), probes)

@@ -1,0 +1,70 @@
+"""Which basis a denoiser shrinks in: the alignment of its filters with those that shrink in a basis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, cast
+
+from torch import Tensor
+
+from gahbench.alignment import FEWEST_IMAGES, align
+from gahbench.contracts import Basis, Metric, Scores, Shape
+from gahbench.evaluation import Evaluation
+from gahbench.examples import Examples
+from gahbench.parameters import Names
+from gahbench.registry import default_registry
+
+
+class Alignment(Metric):
+    """Alignment of the denoiser's filter with the one that shrinks in a basis, in what changes from image to image.
+
+    The filter of an image is the symmetric part of the denoiser's Jacobian there. From it the mean over the images is
+    removed, and likewise from the filter that shrinks in the basis, as an oracle does (for graphs it smooths along
+    the graph, with the same trace); the score is the cosine between the two. It is 1 for a denoiser that shrinks in the
+    basis, 0 for one whose filter ignores the image. On ``graph-laplacian``, the default, it is the GAH alignment: how
+    far the denoiser's own basis is geometry-adaptive and harmonic. Entrants without a Jacobian have no value, and
+    neither have bases that are the same filter for all images.
+
+    Parts: ``null``, the same with the filter of another image; ``retrieval``, the share of images whose own filter is
+    the most alike of all; ``ceiling``, the alignment with the denoiser's own filters under fresh noise; ``error``, the
+    standard error of the score where images of more than 2304 values make it an estimate from random vectors.
+
+    Parameters
+    ----------
+    basis
+        The basis.
+    """
+
+    always_shown = ("basis",)
+    fewest_images = FEWEST_IMAGES
+
+    def __init__(self, basis: Annotated[str, Names("basis")] = "graph-laplacian") -> None:
+        self.basis = cast(Basis, default_registry().create("basis", basis))
+
+    def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
+        """Raise ``ValueError`` for images that the basis cannot analyse."""
+        self.basis.check_shape(shape)
+
+    def score(self, evaluation: Evaluation) -> Scores:
+        """Return the alignment of every image at every noise level, and its parts."""
+        dataset = evaluation.dataset
+        if dataset is not None:
+            if not self.basis.is_known_on(dataset):
+                return Scores([])
+            self.basis.fit(Examples(dataset))
+        values: dict[tuple[str, float], Tensor] = {}
+        for sigma in evaluation.sigmas:
+            sketch, trace = evaluation.local.sketch(sigma), evaluation.local.trace(sigma)
+            if sketch is None or trace is None:
+                return Scores([])
+            filters = self.basis.filters(evaluation.truth, sigma, trace.value)
+            found = align(sketch, filters.sketch(None if sketch.exact else sketch.rows.shape[1]))
+            if found is None:
+                continue
+            values |= {("", sigma): found.own, ("null", sigma): found.null, ("retrieval", sigma): found.retrieved}
+            if not sketch.exact:
+                values["error", sigma] = found.error
+            fresh = evaluation.local.sketch(sigma, draw=1)
+            if fresh is not None and (ceiling := align(sketch, fresh)) is not None:
+                values["ceiling", sigma] = ceiling.own
+        return Scores.parts(values)

@@ -1,0 +1,54 @@
+"""What metrics of the eigenvectors of Jacobians share."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from gahbench.contracts import Basis, Shape
+from gahbench.jacobian import LARGEST_EXACT
+from gahbench.registry import default_registry
+
+from ..bases.graph import GraphBasis
+
+
+def check_eigenvectors(shape: Shape, name: str) -> None:
+    """Refuse images (C, H, W) whose Jacobian is too large for all eigenvectors.
+
+    Raises
+    ------
+    ValueError
+        If an image has more than 2304 values.
+    """
+    size = shape[0] * shape[1] * shape[2]
+    if size > LARGEST_EXACT:
+        raise ValueError(
+            f"{name} needs all eigenvectors of the Jacobian: accepted are images of up to {LARGEST_EXACT} values, as in "
+            f"48x48 grey, not {size} of {'x'.join(map(str, shape))}"
+        )
+
+
+def graph_basis(described: str) -> GraphBasis:
+    """Return a basis of harmonics of a graph.
+
+    Raises
+    ------
+    ValueError
+        If it is another basis.
+    """
+    basis = cast(Basis, default_registry().create("basis", described))
+    if not isinstance(basis, GraphBasis):
+        raise ValueError(f"basis '{described}': accepted are those of graphs, graph-laplacian and patch-graph")
+    return basis
+
+
+def kept(eigenvalues: Tensor) -> Tensor:
+    """Return weights of eigenvectors, shape (N, d): their eigenvalues, without those below 0 or beyond the trace.
+
+    The first K = round(trace), at least 1, count: as many as the denoiser keeps dimensions (effective dimension).
+    """
+    counts = eigenvalues.sum(1, keepdim=True).round().clamp(1, eigenvalues.shape[1])
+    places = torch.arange(eigenvalues.shape[1], device=eigenvalues.device)
+    return torch.where(places < counts, eigenvalues.clamp(min=0), 0.0)

@@ -1,0 +1,81 @@
+"""Whether the eigenvectors that a denoiser keeps most are those that oscillate least."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from gahbench.contracts import Metric, Scores, Shape
+from gahbench.evaluation import Evaluation
+from gahbench.parameters import Names
+
+from .eigenbasis import check_eigenvectors, graph_basis, kept
+
+
+class HarmonicOrder(Metric):
+    """Rank correlation of the eigenvectors' order with how fast they oscillate on the image's graph.
+
+    Spearman's correlation of k with e_k' L e_k, over the first K = round(trace) eigenvectors of the Jacobian's symmetric
+    part, largest eigenvalue first; L is the graph Laplacian of the clean image. It is 1 where eigenvectors are kept the
+    less the faster they oscillate, and around 0 where there is no such order. Channels are added up.
+
+    Part: ``commutation``, |S L - L S| / (2 |S| |L|) (Frobenius norms), 0 where S, the symmetric part, has the
+    eigenvectors of L.
+
+    Parameters
+    ----------
+    basis
+        A basis of harmonics of a graph, which gives L.
+    """
+
+    def __init__(self, basis: Annotated[str, Names("basis")] = "graph-laplacian") -> None:
+        self.basis = graph_basis(basis)
+
+    def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
+        """Raise ``ValueError`` for images of more than 2304 values."""
+        check_eigenvectors(shape, "harmonic-order")
+
+    def score(self, evaluation: Evaluation) -> Scores:
+        """Return the correlation of every image at every noise level; none without a Jacobian."""
+        self.check(evaluation.shape, evaluation.sigmas)
+        laplacian = self.basis.laplacian(evaluation.clean)
+        channels = evaluation.shape[0]
+        values: dict[tuple[str, float], Tensor] = {}
+        for sigma in evaluation.sigmas:
+            pairs = evaluation.local.eigenpairs(sigma)
+            if pairs is None:
+                return Scores([])
+            eigenvalues, vectors = pairs
+            laplacian = laplacian.to(vectors)
+            split = vectors.reshape(*vectors.shape[:2], channels, -1)
+            energies = (split.flatten(1, 2) @ laplacian).view_as(split).mul(split).sum((2, 3))
+            counts = (kept(eigenvalues) > 0).sum(1).tolist()
+            values["", sigma] = torch.tensor(
+                [_order(energy[:count]) for energy, count in zip(energies.cpu(), counts, strict=True)]
+            )
+            symmetric = (vectors.mT * eigenvalues[:, None]) @ vectors
+            values["commutation", sigma] = _commutation(symmetric, laplacian, channels).cpu()
+        return Scores.parts(values)
+
+
+def _order(energies: Tensor) -> float:
+    """Return Spearman's correlation of energies with their places; NaN for fewer than three."""
+    count = len(energies)
+    if count < 3:
+        return float("nan")
+    ranks = energies.argsort().argsort().double()
+    places = torch.arange(count, dtype=torch.float64)
+    return float(1 - 6 * (ranks - places).square().sum() / (count * (count**2 - 1)))
+
+
+def _commutation(symmetric: Tensor, laplacian: Tensor, channels: int) -> Tensor:
+    if channels > 1:
+        eye = torch.eye(channels, dtype=laplacian.dtype, device=laplacian.device)
+        laplacian = torch.stack([torch.kron(eye, one) for one in laplacian])
+    product = symmetric @ laplacian
+    # As both are symmetric, L S is the transpose of S L.
+    norms = [matrix.flatten(1).norm(dim=1) for matrix in (product - product.mT, symmetric, laplacian)]
+    return norms[0] / (2 * norms[1] * norms[2]).clamp_min(1e-300)

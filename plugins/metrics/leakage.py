@@ -1,0 +1,53 @@
+"""What a denoiser keeps beyond the tangent space of a manifold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from gahbench.contracts import Metric, Scores, Shape
+from gahbench.evaluation import Evaluation
+
+from .eigenbasis import check_eigenvectors
+
+
+class Leakage(Metric):
+    """Sum of the eigenvalues beyond the dimension m of the manifold that the images are on.
+
+    As sigma tends to 0 the best denoiser on a manifold projects on the tangent space: m eigenvalues of 1, and 0 beyond.
+    Networks keep more, vectors that are harmonic and not tangent: the sign of their inductive bias (Kadkhodaie 2024,
+    section 3.3). The headline is sum_{k > m} lambda_k, of the symmetric part of the Jacobian.
+
+    Parts: ``extra``, how many eigenvalues above 1/2 there are beyond m (fewer: negative); ``angle`` and
+    ``largest-angle``, in degrees, the mean and the largest principal angle between the first m eigenvectors and the
+    tangent space. There are values where a dataset knows its tangent spaces.
+    """
+
+    higher_is_better = False
+
+    def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
+        """Raise ``ValueError`` for images of more than 2304 values."""
+        check_eigenvectors(shape, "leakage")
+
+    def score(self, evaluation: Evaluation) -> Scores:
+        """Return the leakage of every image at every noise level; none without a Jacobian or tangent spaces."""
+        dataset = evaluation.dataset
+        known = None if dataset is None else dataset.true_basis(evaluation.split, len(evaluation.clean))
+        if known is None or known.energies is not None:
+            return Scores([])
+        dimension = known.vectors.shape[2]
+        values: dict[tuple[str, float], Tensor] = {}
+        for sigma in evaluation.sigmas:
+            pairs = evaluation.local.eigenpairs(sigma)
+            if pairs is None:
+                return Scores([])
+            eigenvalues, vectors = (part.cpu() for part in pairs)
+            cosines = torch.linalg.svdvals(vectors[:, :dimension] @ known.vectors.to(vectors)).clamp(max=1)
+            angles = torch.rad2deg(torch.arccos(cosines))
+            values["", sigma] = eigenvalues[:, dimension:].sum(1)
+            values["extra", sigma] = (eigenvalues > 0.5).sum(1) - dimension
+            values["angle", sigma] = angles.mean(1)
+            values["largest-angle", sigma] = angles.amax(1)
+        return Scores.parts(values)

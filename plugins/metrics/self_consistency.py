@@ -1,0 +1,40 @@
+"""Whether a denoiser's error is what its own Jacobian says."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from gahbench.contracts import Metric, Scores
+from gahbench.evaluation import Evaluation
+
+
+class SelfConsistency(Metric):
+    """Squared error over sigma^2 tr J, J the denoiser's Jacobian: 1 on average for an optimal denoiser.
+
+    Of an optimal denoiser sigma^2 tr J is the expected squared error (Kadkhodaie 2024, equations 9 and 10), on average
+    over images and noise, so that no clean image would be needed to know it. Above 1 a denoiser errs more
+    than it owns to; a ratio of 1 alone proves nothing.
+
+    Parts: ``realised``, the squared error, and ``sure``, Stein's unbiased estimate of it without the clean image,
+    2 sigma^2 tr J + |y - f(y)|^2 - sigma^2 d (equation 7): both per pixel and in units of sigma^2, so that the noisy
+    image has 1. Their means agree where the noise is white; those of single images differ by about sqrt(2 / d).
+    """
+
+    higher_is_better = False
+
+    def score(self, evaluation: Evaluation) -> Scores:
+        """Return the ratio of every image at every noise level, and its parts; none without a Jacobian."""
+        values: dict[tuple[str, float], Tensor] = {}
+        for sigma in evaluation.sigmas:
+            trace = evaluation.local.trace(sigma)
+            if trace is None:
+                return Scores([])
+            denoised = evaluation.denoised(sigma).double().flatten(1)
+            clean, noisy = evaluation.clean.double().flatten(1), evaluation.noisy(sigma).double().flatten(1)
+            error, size = (denoised - clean).square().sum(1), clean.shape[1]
+            # Without a positive trace there is no ratio.
+            values["", sigma] = (error / (sigma**2 * trace.value)).where(trace.value > 0, float("nan"))
+            values["realised", sigma] = error / (sigma**2 * size)
+            residual = (noisy - denoised).square().sum(1)
+            values["sure", sigma] = 2 * trace.value / size + residual / (sigma**2 * size) - 1
+        return Scores.parts(values)

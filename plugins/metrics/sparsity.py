@@ -1,0 +1,77 @@
+"""How sparse an image is in the basis that a denoiser learned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, cast
+
+import torch
+from torch import Tensor
+
+from gahbench.contracts import Basis, Metric, Scores, Shape
+from gahbench.evaluation import Evaluation
+from gahbench.examples import Examples
+from gahbench.parameters import Names
+from gahbench.registry import default_registry
+from gahbench.shrinkage import oracle_weights
+
+from .eigenbasis import check_eigenvectors
+
+
+class Sparsity(Metric):
+    """Gain in dB of oracle shrinkage in the denoiser's own eigenvectors over oracle shrinkage in a basis.
+
+    The risks are sum_k sigma^2 c_k^2 / (c_k^2 + sigma^2), c_k the clean image's coefficients (Kadkhodaie 2024, equation
+    12), in the eigenvectors of the symmetric part of the Jacobian and in the basis. A denoiser whose first
+    eigenvector is the image itself wins easily, so it is shown and never ranked by alone.
+
+    Parameters
+    ----------
+    basis
+        An orthonormal basis.
+    """
+
+    unit = "dB"
+    always_shown = ("basis",)
+
+    def __init__(self, basis: Annotated[str, Names("basis")] = "sym4") -> None:
+        self.basis = cast(Basis, default_registry().create("basis", basis))
+        self._name = basis
+
+    def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
+        """Raise ``ValueError`` for images of too many values, or on which the basis is not orthonormal."""
+        check_eigenvectors(shape, "sparsity")
+        self.basis.check_shape(shape)
+        if not self.basis.is_orthonormal(shape):
+            raise ValueError(f"sparsity: basis '{self._name}' is not orthonormal on images {shape}; accepted are those that are")
+
+    def score(self, evaluation: Evaluation) -> Scores:
+        """Return the gain of every image at every noise level; none without a Jacobian."""
+        self.check(evaluation.shape, evaluation.sigmas)
+        dataset = evaluation.dataset
+        if dataset is not None:
+            if not self.basis.is_known_on(dataset):
+                return Scores([])
+            self.basis.fit(Examples(dataset))
+        truth = evaluation.truth.double()
+        values: dict[tuple[str, float], Tensor] = {}
+        for sigma in evaluation.sigmas:
+            own = coefficients(evaluation, sigma)
+            if own is None:
+                return Scores([])
+            parts = [self.basis.adapt_to(part, sigma).analysis(part.clean).flatten(1) for part in self.basis.parts(truth)]
+            values["", sigma] = 10 * (_risk(torch.cat(parts), sigma) / _risk(own, sigma)).log10()
+        return Scores.parts(values)
+
+
+def coefficients(evaluation: Evaluation, sigma: float) -> Tensor | None:
+    """Return the clean images' coefficients in the eigenvectors of the Jacobian, shape (N, d), float64."""
+    pairs = evaluation.local.eigenpairs(sigma)
+    if pairs is None:
+        return None
+    vectors = pairs[1].cpu()
+    return (vectors @ evaluation.clean.to(vectors).flatten(1)[..., None])[..., 0]
+
+
+def _risk(found: Tensor, sigma: float) -> Tensor:
+    return sigma**2 * oracle_weights(found, found.new_tensor(sigma)).sum(1)

@@ -1,0 +1,41 @@
+"""How near a denoiser's filters are to those of the best denoiser."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from gahbench.alignment import FEWEST_IMAGES, align
+from gahbench.contracts import Metric, Scores
+from gahbench.evaluation import Evaluation
+
+
+class TruthAlignment(Metric):
+    """Alignment of the denoiser's filters with those of the best denoiser that is known, as in ``alignment``.
+
+    The best filter is the Jacobian of the posterior mean, Cov[x|y] / sigma^2 (Kadkhodaie 2024, equation 9), where the
+    optimum is exact, and that of the genie where it is a bracket: on ``c-alpha`` the Wiener filter given the contour. On
+    other families, and on Gaussian ones, whose best filter is the same for all images, there is no value.
+
+    Parts: ``null``, ``retrieval`` and ``error`` as in ``alignment``.
+    """
+
+    fewest_images = FEWEST_IMAGES
+
+    def score(self, evaluation: Evaluation) -> Scores:
+        """Return the alignment of every image at every noise level, and its parts."""
+        dataset = evaluation.dataset
+        values: dict[tuple[str, float], Tensor] = {}
+        for sigma in evaluation.sigmas:
+            if dataset is None:
+                break
+            sketch = evaluation.local.sketch(sigma)
+            best = None if sketch is None else dataset.optimal_filters(evaluation.noisy(sigma), sigma, evaluation.split)
+            if sketch is None or best is None:
+                break
+            found = align(sketch, best.sketch(None if sketch.exact else sketch.rows.shape[1]))
+            if found is None:
+                continue
+            values |= {("", sigma): found.own, ("null", sigma): found.null, ("retrieval", sigma): found.retrieved}
+            if not sketch.exact:
+                values["error", sigma] = found.error
+        return Scores.parts(values)

@@ -1,0 +1,88 @@
+"""Heat that spreads along the graph of the clean image."""
+
+from __future__ import annotations
+
+from typing import Annotated, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from gahbench.contracts import Basis, DenoiserKind, Reference, Shape, Truth
+from gahbench.parameters import Names
+from gahbench.registry import default_registry
+
+from ..bases.graph import GraphBasis
+
+#: Times that are tried: from 1/100 of the shortest time scale of a graph to where all that is left is its mean.
+TIMES = torch.logspace(-3, 5, 129, dtype=torch.float64)
+
+
+class HeatKernel(Reference):
+    """An oracle that lets heat spread for a time t along the graph of the clean image: exp(-t L) y.
+
+    Its Jacobian is exp(-t L), with the harmonics of the graph for eigenvectors: what a denoiser that shrinks in a
+    geometry-adaptive harmonic basis would be. Each channel is filtered alone.
+
+    Parameters
+    ----------
+    basis
+        A basis of harmonics of a graph, which gives L.
+    time
+        t, in units of one over the weights of the graph; ``null`` for the time of least expected error of each image.
+
+    Raises
+    ------
+    ValueError
+        If the basis is none of a graph.
+    """
+
+    kind: DenoiserKind = "oracle"
+    always_shown = ("basis",)
+
+    def __init__(
+        self,
+        basis: Annotated[str, Names("basis")] = "graph-laplacian",
+        time: Annotated[float, Field(gt=0)] | None = None,
+    ) -> None:
+        found = cast(Basis, default_registry().create("basis", basis))
+        if not isinstance(found, GraphBasis):
+            raise ValueError(f"basis '{basis}': accepted are those of graphs, graph-laplacian and patch-graph")
+        self.basis = found
+        self.time = time
+
+    def check_shape(self, shape: Shape) -> None:
+        """Raise ``ValueError`` for images (C, H, W) that the basis cannot analyse."""
+        self.basis.check_shape(shape)
+
+    def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
+        """Return the noisy images after the heat has spread, shape (N, C, H, W)."""
+        found = []
+        sizes = [len(part) for part in self.basis.parts(truth)]
+        for part, images in zip(self.basis.parts(truth), torch.split(noisy, sizes), strict=True):
+            vectors, values = self.basis.spectrum(part.clean)
+            weights = self._weights(vectors.analysis(part.clean.double()), values, sigma)
+            coefficients = vectors.analysis(images) * weights.to(images)[:, None].view(len(images), 1, *images.shape[2:])
+            found.append(vectors.synthesis(coefficients))
+        return torch.cat(found)
+
+    def risk(self, truth: Truth, sigma: float) -> Tensor:
+        """Return the expected mean squared error per pixel of each image, shape (N,), float64: bias^2 + variance."""
+        risks = []
+        for part in self.basis.parts(truth):
+            vectors, values = self.basis.spectrum(part.clean)
+            clean = vectors.analysis(part.clean.double())
+            weights = self._weights(clean, values, sigma)[:, None]
+            energy = clean.flatten(2).square()
+            risks.append(((1 - weights).square() * energy + weights.square() * sigma**2).mean((1, 2)))
+        return torch.cat(risks)
+
+    def _weights(self, clean: Tensor, values: Tensor, sigma: float) -> Tensor:
+        """Return exp(-t lambda), shape (N, d), t of least expected error unless it is given."""
+        if self.time is not None:
+            return torch.exp(-self.time * values)
+        tried = torch.exp(-TIMES.to(values)[:, None, None] * values)
+        energy = clean.flatten(2).square().mean(1)
+        risks = ((1 - tried).square() * energy + tried.square() * sigma**2).sum(2)
+        best = risks.argmin(0)
+        return tried[best, torch.arange(len(values), device=best.device)]
