@@ -54,7 +54,7 @@ def align(one: Sketch, other: Sketch) -> Alignment | None:
     Returns
     -------
     Alignment or None
-        ``None`` where the other filters do not depend on the image: there is nothing to be aligned with.
+        ``None`` where the other filters do not depend on the image though these do: there is nothing to be aligned with.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def align(one: Sketch, other: Sketch) -> Alignment | None:
     count = len(one.rows)
     if count < 2 or len(other.rows) != count:
         raise ValueError(f"alignment compares 2 or more pairs of filters, not {count} with {len(other.rows)}")
-    if bool(_changes(other).logical_not().all()):
+    if not _changes(other).any() and _changes(one).any():
         return None
     left, right = one.centred(), other.centred()
     products, own_left, own_right = left.products(right), _squares(left), _squares(right)

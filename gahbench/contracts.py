@@ -393,6 +393,10 @@ class Basis(ABC):
         """Return the basis that an oracle uses: adapted to the clean images, unless it knows better."""
         return self.adapt(truth.clean, threshold)
 
+    def check_filters(self, shape: Shape) -> None:
+        """Raise ``ValueError``, saying what is accepted, for images (C, H, W) of which it has no :meth:`filters`."""
+        self.check_shape(shape)
+
     def filters(self, truth: Truth, sigma: float, traces: Tensor) -> LinearMaps:
         """Return the linear denoiser of each image that shrinks in this basis, as an oracle would.
 

@@ -222,6 +222,11 @@ def _check_entrants(
 def _check_metrics(suite: Suite, built: list[tuple[Configured, Dataset]]) -> None:
     for metric in suite.metrics:
         measure: Metric = metric.build()
+        if suite.scoring.images < measure.fewest_images:
+            raise ParameterError(
+                f"{metric.where}: images={suite.scoring.images}, accepted are {measure.fewest_images} or more, since it "
+                "compares images"
+            )
         for configured, dataset in built:
             try:
                 measure.check(dataset.shape, suite.scoring.sigmas)

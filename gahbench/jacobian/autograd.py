@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional
 
 from gahbench.contracts import image_shape
 from gahbench.jacobian.maps import LinearMaps
 
 #: Bytes that the features and gradients of one batch of products may take.
 MEMORY = 1 << 30
-#: Values of the images of one batch of products: more are not faster on a processor, whose caches they overflow.
-TOGETHER = 1 << 17
+#: Values of the images of one batch of products: more are slower on a processor, whose caches they overflow.
+TOGETHER = 1 << 15
 #: On a GPU more are.
 TOGETHER_GPU = 1 << 20
 
@@ -26,9 +28,9 @@ Forward = Callable[[Tensor, int], Tensor]
 class AutogradMaps(LinearMaps):
     """The Jacobians of a differentiable function of images at N images.
 
-    The function runs once for an image, and products with the transposed Jacobian are backward passes through it, many
-    at once (``vmap``); where an operation cannot be batched so, the image is repeated instead, and its copies run through
-    the function as any batch does. Products with the Jacobian itself are forward-mode derivatives, or, where
+    Products with the transposed Jacobian are backward passes, many at once: copies of an image run through the function
+    as a batch, once, and back with as many vectors, as often as need be. Where images may not be repeated the backward
+    pass of the one image is batched instead (``vmap``). Products with the Jacobian itself are forward-mode derivatives, or, where
     an operation has none, the derivative of the transposed product (Pearlmutter 1994's trick turned round). Gradients of
     parameters are neither computed nor touched.
 
@@ -51,7 +53,6 @@ class AutogradMaps(LinearMaps):
         self._images = images.detach()
         self._repeatable = repeatable
         self._memory = memory
-        self._batches = True
         self._has_forward_mode = True
         self._together: int | None = None
         self._first = 0
@@ -64,14 +65,14 @@ class AutogradMaps(LinearMaps):
     @property
     def method(self) -> str:
         """Which derivatives were used so far."""
-        backward = "batched backward passes" if self._batches else "backward passes of repeated images"
+        backward = "backward passes of copies" if self._repeatable else "batched backward passes"
         return backward if self._has_forward_mode else f"{backward}, no forward mode"
 
     def only(self, place: int) -> AutogradMaps:
         """Return the Jacobian at one of the images."""
         found = AutogradMaps(self._forward, self._images[place : place + 1], self._repeatable, self._memory)
         found._first = self._first + place
-        found._batches, found._has_forward_mode, found._together = self._batches, self._has_forward_mode, self._together
+        found._has_forward_mode, found._together = self._has_forward_mode, self._together
         return found
 
     def value(self) -> Tensor:
@@ -101,15 +102,7 @@ class AutogradMaps(LinearMaps):
 
     def _backward(self, place: int, cotangents: Tensor) -> Tensor:
         """Return J' of image ``place`` times cotangents, shape (P, 1, C, H, W) both."""
-        if self._batches:
-            try:
-                return self._batched(place, cotangents)
-            except RuntimeError:
-                if not self._repeatable:
-                    raise
-                # Some operation's derivative cannot be batched; what else may be wrong will come up again.
-                self._batches = False
-        return self._repeated(place, cotangents)
+        return self._repeated(place, cotangents) if self._repeatable else self._batched(place, cotangents)
 
     def _batched(self, place: int, cotangents: Tensor) -> Tensor:
         with _differentiating():
@@ -126,10 +119,13 @@ class AutogradMaps(LinearMaps):
     def _repeated(self, place: int, cotangents: Tensor) -> Tensor:
         found = []
         with _differentiating():
-            step = self._step(self._features_of(place))
+            step = min(self._step(self._features_of(place)), len(cotangents))
+            # The copies run forward once, and back as often as there are batches of cotangents.
+            images = self._images[place : place + 1].repeat(step, 1, 1, 1).requires_grad_()
+            value = self._call(images, place)
             for some in torch.split(cotangents[:, 0], step):
-                images = self._images[place : place + 1].repeat(len(some), 1, 1, 1).requires_grad_()
-                found.append(torch.autograd.grad(self._call(images, place), images, some)[0])
+                padded = functional.pad(some, (0,) * 7 + (step - len(some),))
+                found.append(torch.autograd.grad(value, images, padded, retain_graph=True)[0][: len(some)])
         return torch.cat(found)[:, None].detach()
 
     def _forward_mode(self, place: int, tangents: Tensor) -> Tensor:
@@ -234,15 +230,28 @@ class Jacobian(AutogradMaps):
         if network.training:
             raise ValueError("the network is in training, where images depend on each other; call network.eval()")
         levels = levels.expand(len(noisy)) if levels.ndim == 0 else levels
+        state = _channels_last(network) if noisy.device.type == "cpu" else None
         # Fused attention has neither a batched nor a forward derivative, the plain formula has both.
         from torch.nn.attention import SDPBackend, sdpa_kernel
 
         def forward(images: Tensor, first: int) -> Tensor:
+            given = images, levels[first : first + 1].expand(len(images))
             with sdpa_kernel(SDPBackend.MATH):
-                denoised: Tensor = network(images, levels[first : first + 1].expand(len(images)))
+                denoised: Tensor = network(*given) if state is None else functional_call(network, state, given)
             return denoised
 
         super().__init__(forward, noisy, True, memory)
+
+
+def _channels_last(network: nn.Module) -> dict[str, Tensor] | None:
+    """Return the weights with kernels laid out as convolutions on a processor like them; ``None`` for compiled code."""
+    if isinstance(network, torch.jit.ScriptModule):
+        return None
+    tensors = [*network.named_parameters(), *network.named_buffers()]
+    return {
+        name: tensor.detach().contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor.detach()
+        for name, tensor in tensors
+    }
 
 
 class _Features:

@@ -14,6 +14,9 @@ from gahbench.jacobian import LinearMaps
 
 from .matrices import LARGEST, Matrices, most_matrices
 
+#: Most pixels of a graph whose filter is found from L alone, without eigenvectors.
+LARGEST_FILTERED = 10_000
+
 
 class GraphBasis(Basis):
     """Base of bases that are the eigenvectors, lowest first, of the Laplacian L = D - W of a graph on the pixels.
@@ -76,6 +79,14 @@ class GraphBasis(Basis):
             vectors = Matrices(torch.stack([vectors for vectors, _ in found]))
             self._last = (images.clone(), vectors, torch.stack([values for _, values in found]))
         return self._last[1:]
+
+    def check_filters(self, shape: Shape) -> None:
+        """Raise ``ValueError`` for images (C, H, W) of more than 10,000 pixels, whose dense L would be too large."""
+        if shape[1] * shape[2] > LARGEST_FILTERED:
+            raise ValueError(
+                f"filters on graphs are found for up to {LARGEST_FILTERED} pixels, as in 100x100, not for "
+                f"{shape[1]}x{shape[2]}"
+            )
 
     def filters(self, truth: Truth, sigma: float, traces: Tensor) -> LinearMaps:
         """Return the Tikhonov filter (1 + mu L)^-1 of each clean image, mu such that its trace is the one given.

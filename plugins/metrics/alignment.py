@@ -42,8 +42,8 @@ class Alignment(Metric):
         self.basis = cast(Basis, default_registry().create("basis", basis))
 
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
-        """Raise ``ValueError`` for images that the basis cannot analyse."""
-        self.basis.check_shape(shape)
+        """Raise ``ValueError`` for images of which the basis has no filters."""
+        self.basis.check_filters(shape)
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the alignment of every image at every noise level, and its parts."""

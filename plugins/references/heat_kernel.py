@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from typing import Annotated, Literal, cast
 
 import torch
 from pydantic import Field
@@ -22,12 +22,15 @@ class HeatKernel(Reference):
     """An oracle that lets heat spread for a time t along the graph of the clean image: exp(-t L) y.
 
     Its Jacobian is exp(-t L), with the harmonics of the graph for eigenvectors: what a denoiser that shrinks in a
-    geometry-adaptive harmonic basis would be. Each channel is filtered alone.
+    geometry-adaptive harmonic basis would be. Each channel is filtered alone. Its other kernel, (1 + t L)^-1, is the
+    filter that alignment with a graph compares with: one that damps high frequencies less.
 
     Parameters
     ----------
     basis
         A basis of harmonics of a graph, which gives L.
+    kernel
+        ``heat``: exp(-t L); ``tikhonov``: (1 + t L)^-1.
     time
         t, in units of one over the weights of the graph; ``null`` for the time of least expected error of each image.
 
@@ -43,12 +46,14 @@ class HeatKernel(Reference):
     def __init__(
         self,
         basis: Annotated[str, Names("basis")] = "graph-laplacian",
+        kernel: Literal["heat", "tikhonov"] = "heat",
         time: Annotated[float, Field(gt=0)] | None = None,
     ) -> None:
         found = cast(Basis, default_registry().create("basis", basis))
         if not isinstance(found, GraphBasis):
             raise ValueError(f"basis '{basis}': accepted are those of graphs, graph-laplacian and patch-graph")
         self.basis = found
+        self.kernel = kernel
         self.time = time
 
     def check_shape(self, shape: Shape) -> None:
@@ -78,10 +83,10 @@ class HeatKernel(Reference):
         return torch.cat(risks)
 
     def _weights(self, clean: Tensor, values: Tensor, sigma: float) -> Tensor:
-        """Return exp(-t lambda), shape (N, d), t of least expected error unless it is given."""
-        if self.time is not None:
-            return torch.exp(-self.time * values)
-        tried = torch.exp(-TIMES.to(values)[:, None, None] * values)
+        """Return the kernel of t lambda, shape (N, d), t of least expected error unless it is given."""
+        times = TIMES.to(values) if self.time is None else values.new_tensor([self.time])
+        products = times[:, None, None] * values
+        tried = torch.exp(-products) if self.kernel == "heat" else 1 / (1 + products)
         energy = clean.flatten(2).square().mean(1)
         risks = ((1 - tried).square() * energy + tried.square() * sigma**2).sum(2)
         best = risks.argmin(0)
