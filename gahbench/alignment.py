@@ -54,7 +54,7 @@ def align(one: Sketch, other: Sketch) -> Alignment | None:
     Returns
     -------
     Alignment or None
-        ``None`` where the other filters do not depend on the image though these do: there is nothing to be aligned with.
+        ``None`` where the other filters do not depend on the image though these do: nothing is to be aligned with.
 
     Raises
     ------
@@ -82,10 +82,12 @@ def align(one: Sketch, other: Sketch) -> Alignment | None:
     groups = len(products)
     if groups > 1:
         # Leave out one group of random vectors after the other.
-        others = torch.stack([
-            cosines(*(part.sum(0) - part[left_out] for part in (products, own_left, own_right))).diagonal()
-            for left_out in range(groups)
-        ])
+        others = torch.stack(
+            [
+                cosines(*(part.sum(0) - part[left_out] for part in (products, own_left, own_right))).diagonal()
+                for left_out in range(groups)
+            ]
+        )
         error = ((groups - 1) * others.var(0, correction=0)).sqrt()
     return Alignment(own.cpu(), null.cpu(), retrieved.double().cpu(), error.cpu())
 
@@ -101,4 +103,5 @@ def _changes(sketch: Sketch) -> Tensor:
         torch.linalg.vector_norm(rows.flatten(1), dim=1, dtype=torch.float64)
         for rows in (sketch.rows, sketch.centred().rows)
     )
-    return rest > UNCHANGING * whole
+    changes: Tensor = rest > UNCHANGING * whole
+    return changes

@@ -19,6 +19,7 @@ Rules
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -79,8 +80,9 @@ def leaderboard(results: Results, draws: int = DRAWS, seed: int = 0) -> pd.DataF
         ``optimum``; ``parameters``, ``train_seconds`` (mean over seeds), ``seeds`` (how many count); for
         every noise level such as 0.06 ``psnr@0.06``, ``psnr@0.06_low``, ``psnr@0.06_high``,
         ``gain_over_noisy@0.06``, ``gain_over_baseline@0.06``, ``deficit@0.06``, ``deficit_least@0.06`` (each
-        with ``_low``, ``_high``); means of every other metric, such as ``ssim@0.06``, or ``rate`` (with
-        ``_low``, ``_high``) where it has no noise level; ``note``. NaN where unknown.
+        with ``_low``, ``_high``); means of every other metric and of its parts, such as ``ssim@0.06``, and over all
+        noise levels ``ssim``, or ``rate`` where it has no noise level (each with ``_low``, ``_high``); ``note``. NaN
+        where unknown.
 
     Raises
     ------
@@ -115,6 +117,13 @@ def noise_levels(board: pd.DataFrame) -> list[float]:
     names = [name.partition("@")[2] for name in board.columns if name.startswith("psnr@")]
     levels = [name for name in names if not name.endswith(("_low", "_high"))]
     return [float(name) for name in levels if board[f"psnr@{name}"].notna().any()]
+
+
+def other_columns(names: Sequence[str]) -> list[str]:
+    """Return which columns of a board hold values of metrics other than the PSNR, without the ends of intervals."""
+    there, found = set(names), list(names[names.index("seeds") + 1 : names.index("note")])
+    others = [name for name in found if not name.startswith(("psnr@", "gain_over_", "deficit@", "deficit_least@"))]
+    return [name for name in others if not (_end(name) and name.removesuffix(_end(name)) in there)]
 
 
 def _dataset_rows(results: Results, dataset: str, draws: int, seed: int) -> list[dict[str, Any]]:
@@ -264,27 +273,28 @@ def _separate(difference: list[float]) -> bool:
 
 
 def _other_means(scores: pd.DataFrame, entrants: list[str], draws: int, seed: int) -> dict[str, dict[str, float]]:
-    """Return the means over seeds and images of the other metrics, by entrant and column.
+    """Return the means over seeds and images of the other metrics, with intervals, by entrant and column.
 
-    Those without a noise level have an interval. The slope is fitted here, whether or not it is among the metrics.
+    At every noise level, and over those at which anyone has a value; an entrant that lacks one of these has no mean
+    over all. The slope is fitted here, whether or not it is among the metrics.
     """
     found: dict[str, dict[str, float]] = {}
     others = scores[~scores["metric"].isin(("psnr", "slope"))]
     for metric in sorted(str(name) for name in others["metric"].unique()):
         rows = others[others["metric"] == metric]
         cube = score_cube(rows, entrants)
-        middle = means(cube.values)
+        middle, drawn = means(cube.values), bootstrap_means(cube.values, draws, seed)
         # A metric that is named like a column of ours must not overwrite it.
         stem = f"metric {metric}" if metric in _RESERVED else metric
-        for place, sigma in enumerate(cube.sigmas):
-            whole = np.isnan(sigma)
-            name = stem if whole else f"{stem}@{level_name(sigma)}"
-            columns = {name: middle[:, place]}
-            if whole:
-                low, high = interval(bootstrap_means(cube.values[:, place], draws, seed))
-                columns |= {f"{name}_low": low, f"{name}_high": high}
+        names = [f"{stem}{'' if np.isnan(sigma) else f'@{level_name(sigma)}'}" for sigma in cube.sigmas]
+        columns = {name: (middle[:, place], drawn[:, :, place]) for place, name in enumerate(names)}
+        if stem not in columns:
+            columns = {stem: (middle.mean(1), drawn.mean(2)), **columns}
+        for name, (mean, draw) in columns.items():
+            low, high = interval(draw)
             for index, label in enumerate(cube.entrants):
-                found.setdefault(label, {}).update({column: float(of[index]) for column, of in columns.items()})
+                of = {name: mean[index], f"{name}_low": low[index], f"{name}_high": high[index]}
+                found.setdefault(label, {}).update({column: float(value) for column, value in of.items()})
     return found
 
 
@@ -345,6 +355,9 @@ def _end(name: str) -> str:
     return next((end for end in ("_low", "_high") if name.endswith(end)), "")
 
 
-def _metric_and_level(name: str) -> tuple[str, float]:
-    metric, _, level = name.rpartition("@")
-    return (metric, float(level)) if metric else (name, -1.0)
+def _metric_and_level(name: str) -> tuple[str, float, str]:
+    """Return what other columns are sorted by: the metric, its noise level, if any, and the end of the interval."""
+    end = _end(name)
+    stem = name.removesuffix(end)
+    metric, _, level = stem.rpartition("@")
+    return (metric, float(level), end) if metric else (stem, -1.0, end)

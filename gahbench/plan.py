@@ -224,8 +224,8 @@ def _check_metrics(suite: Suite, built: list[tuple[Configured, Dataset]]) -> Non
         measure: Metric = metric.build()
         if suite.scoring.images < measure.fewest_images:
             raise ParameterError(
-                f"{metric.where}: images={suite.scoring.images}, accepted are {measure.fewest_images} or more, since it "
-                "compares images"
+                f"{metric.where}: images={suite.scoring.images}, accepted are {measure.fewest_images} or more, as "
+                "it compares images"
             )
         for configured, dataset in built:
             try:

@@ -30,9 +30,9 @@ class AutogradMaps(LinearMaps):
 
     Products with the transposed Jacobian are backward passes, many at once: copies of an image run through the function
     as a batch, once, and back with as many vectors, as often as need be. Where images may not be repeated the backward
-    pass of the one image is batched instead (``vmap``). Products with the Jacobian itself are forward-mode derivatives, or, where
-    an operation has none, the derivative of the transposed product (Pearlmutter 1994's trick turned round). Gradients of
-    parameters are neither computed nor touched.
+    pass of the one image is batched instead (``vmap``). Products with the Jacobian itself are forward-mode derivatives,
+    or, where an operation has none, the derivative of the transposed product, which is linear in its vector. Gradients
+    of parameters are neither computed nor touched.
 
     Parameters
     ----------
@@ -158,9 +158,9 @@ class AutogradMaps(LinearMaps):
                 image = self._images[place : place + 1].clone().requires_grad_()
                 cotangent = torch.zeros_like(image, requires_grad=True)
                 (moved,) = torch.autograd.grad(self._call(image, place), image, cotangent, create_graph=True)
-                return torch.cat([
-                    torch.autograd.grad(moved, cotangent, one, retain_graph=True)[0][None] for one in tangents
-                ]).detach()
+                return torch.cat(
+                    [torch.autograd.grad(moved, cotangent, one, retain_graph=True)[0][None] for one in tangents]
+                ).detach()
             for some in torch.split(tangents[:, 0], step):
                 images = self._images[place : place + 1].repeat(len(some), 1, 1, 1).requires_grad_()
                 cotangents = torch.zeros_like(images, requires_grad=True)
@@ -283,4 +283,3 @@ def _differentiating() -> Iterator[None]:
     with warnings.catch_warnings(), torch.enable_grad():
         warnings.simplefilter("ignore")
         yield
-

@@ -25,8 +25,8 @@ def differentiated(denoise: Denoise, noisy: Tensor, sigma: float, truth: Truth) 
     """Return the derivatives of a denoiser at noisy images, if its code can be differentiated.
 
     What automatic differentiation gives is compared, at the first image, with central differences in three random
-    directions: code that leaves torch for a part of what depends on the image, such as a threshold, has derivatives that
-    lack that part. The middle one of the three decides, since a denoiser may jump, as thresholding does.
+    directions: code that leaves torch for a part of what depends on the image, such as a threshold, has derivatives
+    that lack that part. The middle one of the three decides, since a denoiser may jump, as thresholding does.
 
     Parameters
     ----------
@@ -57,9 +57,7 @@ def differentiated(denoise: Denoise, noisy: Tensor, sigma: float, truth: Truth) 
         return None
 
 
-def _is_derivative(
-    maps: AutogradMaps, forward: Callable[[Tensor, int], Tensor], image: Tensor, sigma: float
-) -> bool:
+def _is_derivative(maps: AutogradMaps, forward: Callable[[Tensor, int], Tensor], image: Tensor, sigma: float) -> bool:
     """Compare u'J v with differences for random u and v: the transposed product is what Jacobians are made of."""
     shape = (DIRECTIONS, *image.shape)
     draw = generator("noise", "differences")

@@ -54,8 +54,8 @@ def full(matrices: Tensor) -> tuple[Tensor, Tensor]:
 def top(maps: LinearMaps, count: int, tolerance: float = 1e-3, smallest: bool = False) -> Eigenpairs:
     """Return the largest eigenvalues of the symmetric part of each map, and their eigenvectors.
 
-    By Lanczos' method (ARPACK) on products alone; by a full decomposition where more than a fifth of all pairs are asked
-    for.
+    By Lanczos' method (ARPACK) on products alone; by a full decomposition where more than a fifth of all pairs are
+    asked for.
 
     Parameters
     ----------

@@ -127,9 +127,7 @@ def trace(maps: LinearMaps, probes: int | None = None, seed: int = 0) -> Estimat
     return _estimated((maps.transposed_product(vectors) * vectors).double().sum(2))
 
 
-def frobenius_product(
-    one: LinearMaps, other: LinearMaps, probes: int | None = None, seed: int = 0
-) -> Estimate:
+def frobenius_product(one: LinearMaps, other: LinearMaps, probes: int | None = None, seed: int = 0) -> Estimate:
     """Return <S_i, W_i>, S_i and W_i the symmetric parts of two maps: exact where they are small, else E z'S_i W_i z.
 
     Parameters

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from gahbench.leaderboard import level_name, noise_levels
+from gahbench.leaderboard import level_name, noise_levels, other_columns
 from gahbench.rates import input_psnr
 from gahbench.schemas import plain
 
@@ -46,14 +46,11 @@ def _dataset(rows: pd.DataFrame, results: Results) -> dict[str, Any]:
 
 def _entrant(row: dict[Any, Any], sigmas: list[float]) -> dict[str, Any]:
     other: dict[str, Any] = {}
-    for name, value in row.items():
-        metric, _, level = str(name).rpartition("@")
-        if metric and not metric.startswith(("psnr", "gain_over_", "deficit")) and plain(value) is not None:
-            other.setdefault(metric, []).append({"sigma": float(level), "value": plain(value)})
-    names = list(row)
-    for name in names[names.index("seeds") + 1 : names.index("note")]:
-        if f"{name}_low" in row and "@" not in name and plain(row[name]) is not None:
-            other[name] = [{"sigma": None, **_with_interval(row, name)}]
+    for name in other_columns(list(row)):
+        metric, _, level = name.rpartition("@")
+        if plain(row[name]) is not None:
+            values = _with_interval(row, name)
+            other.setdefault(metric or name, []).append({"sigma": float(level) if metric else None, **values})
     return {
         **{name: plain(row[name]) for name in _PLAIN},
         "slope": _with_interval(row, "slope"),

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gahbench.leaderboard import level_name, noise_levels
+from gahbench.leaderboard import level_name, noise_levels, other_columns
 from gahbench.optimality import STANDARD_ERRORS
 from gahbench.rates import input_psnr
 from gahbench.report import cells
@@ -191,35 +191,60 @@ def _psnr(row: dict[Any, Any], sigma: float) -> str:
 
 
 def _other_metrics(rows: pd.DataFrame, records: Sequence[dict[Any, Any]]) -> Iterator[Grid]:
-    """Yield the means over noise levels of every metric but the PSNR."""
-    columns: dict[str, list[str]] = {}
-    names = list(rows.columns)
-    for name in names[names.index("seeds") + 1 : names.index("note")]:
-        metric = name.rpartition("@")[0] or name
-        end_of_interval = any(name == f"{other}{end}" for end in ("_low", "_high") for other in names)
-        ours = metric.startswith(("psnr", "gain_over_", "deficit")) or end_of_interval
-        if not ours and rows[name].notna().any():
-            columns.setdefault(metric, []).append(name)
-    if not columns:
-        return
-    known = list(dict.fromkeys(name for group in columns.values() for name in group))
-    scored = [row for row in records if not all(cells.missing(row[name]) for name in known)]
-    body = [[str(row["entrant"]), *(_mean(row, group) for group in columns.values())] for row in scored]
+    """Yield the means over noise levels of every metric but the PSNR.
+
+    A metric with parameters or parts has tables of its own: one for each part, with the parameters above the columns,
+    or one for all parts, where there is but one choice of parameters.
+    """
+    known = [name for name in other_columns(list(rows.columns)) if "@" not in name and rows[name].notna().any()]
+    families: dict[str, dict[str, dict[str, str]]] = {}
+    for name in known:
+        family, variant, part = _taken_apart(name)
+        families.setdefault(family, {}).setdefault(part, {})[variant] = name
+    plain = {family for family, parts in families.items() if set(parts) == {""} and len(parts[""]) == 1}
+    names = [name for family in plain for name in families[family][""].values()]
+    yield from _means(
+        "Other metrics, means over noise levels, images and seeds", {name: name for name in sorted(names)}, records
+    )
+    for family, parts in families.items():
+        variants = {variant for part in parts.values() for variant in part}
+        if family in plain:
+            continue
+        if len(variants) == 1:
+            (variant,) = variants
+            columns = {part or family: of[variant] for part, of in parts.items()}
+            yield from _means(f"{family}{f'[{variant}]' if variant else ''}, means over noise levels", columns, records)
+            continue
+        for part, of in parts.items():
+            columns = {variant or family: name for variant, name in of.items()}
+            yield from _means(f"{family}{f', {part}' if part else ''}: means over noise levels", columns, records)
+
+
+def _taken_apart(name: str) -> tuple[str, str, str]:
+    """Return the name of a metric, its parameters and its part: ``alignment[sym4].null`` has one of each."""
+    # Parameters may hold dots, parts and names of metrics do not.
+    head, bracket, rest = name.partition("[")
+    if not bracket:
+        family, _, part = name.partition(".")
+        return family, "", part
+    variant, _, part = rest.rpartition("]")
+    return head, variant, part.removeprefix(".")
+
+
+def _means(title: str, columns: dict[str, str], records: Sequence[dict[Any, Any]]) -> Iterator[Grid]:
+    """Yield a table of the means in some columns of the board, by their headings."""
+    scored = [row for row in records if not all(cells.missing(row[name]) for name in columns.values())]
+    body = [
+        [str(row["entrant"]), *(cells.with_half_width(row, name, digits=3) for name in columns.values())]
+        for row in scored
+    ]
     # Under the values, where others have intervals.
     for place in range(1, len(columns) + 1):
         if any("±" in line[place] for line in body):
             for line in body:
                 line[place] += "" if "±" in line[place] else " " * 7
-    yield from _split("Other metrics, means over noise levels, images and seeds", ["entrant", *columns], body)
-
-
-def _mean(row: dict[Any, Any], names: list[str]) -> str:
-    if not any("@" in name for name in names):
-        return cells.with_half_width(row, names[0], digits=3)
-    values = [row[name] for name in names]
-    if any(map(cells.missing, values)):
-        return cells.DASH
-    return cells.number(sum(values) / len(values), digits=3)
+    if columns:
+        yield from _split(title, ["entrant", *columns], body)
 
 
 def _split(title: str, head: list[str], body: list[list[str]]) -> Iterator[Grid]:

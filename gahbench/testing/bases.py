@@ -101,6 +101,7 @@ def _check(basis: Basis, truth: Truth) -> Iterator[Finding]:
     yield Finding(
         "noise levels fit the coefficients of an image", _fits(levels, coefficients), f"{tuple(levels.shape)}"
     )
+    yield _filters(basis, truth)
     if adapted.is_orthonormal(shape):
         yield from _orthonormal(adapted, images, coefficients)
         ones = torch.allclose(levels.double(), torch.ones((), dtype=torch.float64))
@@ -130,6 +131,16 @@ def _orthonormal(basis: Basis, images: Tensor, coefficients: Tensor) -> Iterator
     left = float((coefficients * other).sum())
     right = float((images * basis.synthesis(other)).sum())
     yield Finding("synthesis is the adjoint of analysis", abs(left - right) < 1e-8 * max(1, abs(left)))
+
+
+def _filters(basis: Basis, truth: Truth) -> Finding:
+    """Check that filters in it are linear maps, one for each image, that keep what is clean better than noise."""
+    size = truth.clean[0].numel()
+    maps = basis.filters(truth, THRESHOLD, torch.full((len(truth),), size / 8).double())
+    clean, noise = (images.flatten(1)[:, None] for images in (truth.clean, sample_noise(truth.clean, 1.0, draw=5)))
+    kept = [float(maps.product(one).double().norm() / one.norm()) for one in (clean, noise)]
+    sound = len(maps) == len(truth) and 0 <= kept[1] < kept[0] < 1.5
+    return Finding("filters in it keep images better than noise", sound, f"{kept[0]:.2f} against {kept[1]:.2f}")
 
 
 def _noise_levels(basis: Basis, truth: Truth, levels: Tensor) -> Finding:

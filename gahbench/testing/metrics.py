@@ -18,7 +18,7 @@ from gahbench.testing.samples import sample_images
 SIGMAS = (0.1, 0.6, 0.7, 0.8)
 COUNT = 5
 #: Sides of images that are tried until one is accepted: small ones, for metrics that need all of a Jacobian.
-SIZES = (24, 64)
+SIZES = (16, 64)
 
 
 class _Shrinks(Reference):

@@ -39,6 +39,7 @@ def check_optimum(dataset: Dataset, clean: Tensor) -> Iterator[Finding]:
         yield from _check_bracket(dataset, clean, noisy)
     # A basis may be as large as the square of the pixels: two images are enough.
     yield from _check_basis(dataset, clean[:2])
+    yield from _check_filters(dataset, noisy[:2])
 
 
 def _check_posterior(dataset: Dataset, clean: Tensor, noisy: Tensor) -> Iterator[Finding]:
@@ -87,6 +88,26 @@ def _check_bracket(dataset: Dataset, clean: Tensor, noisy: Tensor) -> Iterator[F
     yield Finding("start skips images of the bound", again)
     alone = dataset.genie(noisy[last:], SIGMA, "test", start=last)
     yield Finding("start skips images of the genie", torch.allclose(alone.float(), genie[last:].float(), atol=1e-4))
+
+
+def _check_filters(dataset: Dataset, noisy: Tensor) -> Iterator[Finding]:
+    maps = dataset.optimal_filters(noisy, SIGMA, "test")
+    if maps is None:
+        yield Finding("knows no optimal filters", None, "no truth alignment on it")
+        return
+    shapes = len(maps) == len(noisy) and maps.shape == tuple(noisy.shape[1:])
+    yield Finding("optimal filters are one for each image", shapes, f"{len(maps)} of images {maps.shape}")
+    if not shapes:
+        return
+    vectors = sample_noise(noisy, 1.0, draw=4).flatten(1)[:, None]
+    forth, back = maps.product(vectors), maps.transposed_product(vectors)
+    symmetric = torch.allclose(forth, back, atol=1e-4 * float(forth.abs().max()))
+    yield Finding("optimal filters are symmetric", symmetric)
+    if maps.is_small and dataset.optimum.kind == "exact":
+        # The posterior covariance, over sigma^2, in both.
+        expected, found = dataset.posterior(noisy, SIGMA).trace.double(), SIGMA**2 * maps.trace().value
+        alike = torch.allclose(found, expected, rtol=0.01, atol=1e-6 * SIGMA**2 * noisy[0].numel())
+        yield Finding("traces of optimal filters are those of the posterior", alike, f"{found}, {expected}")
 
 
 def _check_basis(dataset: Dataset, clean: Tensor) -> Iterator[Finding]:

@@ -78,6 +78,7 @@ def check_reference(configured: Configured) -> Iterator[Finding]:
     notes = reference.notes
     told = isinstance(notes, tuple) and all(isinstance(note, str) for note in notes)
     yield Finding("notes are a tuple of texts", told, "" if told else f"{notes!r}")
+    yield from _jacobian(reference, noisy[:1], one)
     if reference.kind == "bound":
         # Its closed form is expected over what its genie is not told, and not of this one image.
         yield _bounds(reference, truth)
@@ -128,6 +129,25 @@ def _stays_away(configured: Configured, noisy: Tensor, truth: Truth) -> Iterator
     asked = ", ".join(sorted(watched.asked))
     detail = f"it asked the dataset for {asked}; its kind must be 'oracle'" if asked else ""
     yield Finding("does not ask for the images that it is scored on", not asked, detail)
+
+
+def _jacobian(reference: Reference, noisy: Tensor, truth: Truth) -> Iterator[Finding]:
+    """Compare the Jacobian, if there is one, with central differences; it may be another denoiser's that is optimal."""
+    maps = reference.jacobian(noisy, SIGMA, truth)
+    if maps is None:
+        yield Finding("has no Jacobian", None, "metrics of the basis that it shrinks in have no value")
+        return
+    along = sample_noise(noisy, 1.0, draw=3)
+    product = maps.product(along.flatten(1)[:, None])
+    shaped = product.shape == (1, 1, noisy.numel()) and bool(product.isfinite().all())
+    yield Finding("its Jacobian has finite products of the images' size", shaped, f"{tuple(product.shape)}")
+    if shaped and reference.kind not in ("optimal", "bound"):
+        step = 1e-3 * SIGMA
+        ends = [reference.denoise(noisy + sign * step * along, SIGMA, truth).double() for sign in (1, -1)]
+        difference = ((ends[0] - ends[1]) / (2 * step)).flatten()
+        off = float((product.flatten().cpu() - difference).norm() / difference.norm().clamp_min(1e-12))
+        # Thresholding jumps, which a difference may see and a derivative does not.
+        yield Finding("its Jacobian is its derivative", True if off < 0.1 else None, f"off by {off:.1e}")
 
 
 def _bounds(reference: Reference, truth: Truth) -> Finding:

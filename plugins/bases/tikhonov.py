@@ -46,7 +46,7 @@ def tikhonov_filters(basis: GraphBasis, images: Tensor, traces: Tensor) -> Linea
 
 
 def strength(values: Tensor, traces: Tensor) -> Tensor:
-    """Return mu such that sum_k 1 / (1 + mu lambda_k) is the trace: of eigenvalues (N, d) and traces (N,), shape (N,)."""
+    """Return mu, shape (N,), such that sum_k 1 / (1 + mu lambda_k), of eigenvalues (N, d), is the trace, (N,)."""
     low, high = (torch.full_like(traces, end).log() for end in RANGE)
     for _ in range(STEPS):
         middle = (low + high) / 2

@@ -20,8 +20,8 @@ class Adaptation(Metric):
     The denoiser is seen as the filter that its Jacobian is, applied to the noisy image y. The gain is the PSNR under
     the filter of the image's own, less that under the filters of other images (mean over them). A filter that follows
     the noise has such a gain for the wrong reason: so the noise sensitivity is taken off, which is the same difference
-    for the filter of the same image under fresh noise. What is left is the PSNR under the filter of the image with fresh
-    noise, less that under other images' filters: 0 for a linear denoiser, and no model of geometry is needed.
+    for the filter of the same image under fresh noise. What is left is the PSNR under the filter of the image with
+    fresh noise, less that under other images' filters: 0 for a linear denoiser, and no model of geometry is needed.
 
     For networks with additive constants the filter is not all of the denoiser: see ``spectrum.homogeneity``.
 

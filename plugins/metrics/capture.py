@@ -51,7 +51,9 @@ class Capture(Metric):
         check_eigenvectors(shape, "capture")
         self.basis.check_shape(shape)
         if not self.basis.is_orthonormal(shape):
-            raise ValueError(f"capture: basis '{self._name}' is not orthonormal on images {shape}; accepted are those that are")
+            raise ValueError(
+                f"capture: basis '{self._name}' is not orthonormal on images {shape}; accepted are those that are"
+            )
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the captured share of every image at every noise level, and its nulls; none without a Jacobian."""
@@ -95,7 +97,8 @@ def _leading(basis: Basis, truth: Truth, counts: Tensor, sigma: float) -> Tensor
     if isinstance(basis, GraphBasis):
         columns = basis.spectrum(truth.clean)[0].vectors
         found = [
-            vectors[:, : max(1, round(count / channels))] for vectors, count in zip(columns, counts.tolist(), strict=True)
+            vectors[:, : max(1, round(count / channels))]
+            for vectors, count in zip(columns, counts.tolist(), strict=True)
         ]
         eye = torch.eye(channels, dtype=torch.float64)
         return torch.stack([torch.kron(eye, vectors @ vectors.mT) for vectors in found])

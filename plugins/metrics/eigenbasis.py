@@ -25,8 +25,8 @@ def check_eigenvectors(shape: Shape, name: str) -> None:
     size = shape[0] * shape[1] * shape[2]
     if size > LARGEST_EXACT:
         raise ValueError(
-            f"{name} needs all eigenvectors of the Jacobian: accepted are images of up to {LARGEST_EXACT} values, as in "
-            f"48x48 grey, not {size} of {'x'.join(map(str, shape))}"
+            f"{name} needs all eigenvectors of the Jacobian: accepted are images of up to {LARGEST_EXACT} values, as "
+            f"in 48x48 grey, not {size} of {'x'.join(map(str, shape))}"
         )
 
 

@@ -18,9 +18,9 @@ from .eigenbasis import check_eigenvectors, graph_basis, kept
 class HarmonicOrder(Metric):
     """Rank correlation of the eigenvectors' order with how fast they oscillate on the image's graph.
 
-    Spearman's correlation of k with e_k' L e_k, over the first K = round(trace) eigenvectors of the Jacobian's symmetric
-    part, largest eigenvalue first; L is the graph Laplacian of the clean image. It is 1 where eigenvectors are kept the
-    less the faster they oscillate, and around 0 where there is no such order. Channels are added up.
+    Spearman's correlation of k with e_k' L e_k, over the first K = round(trace) eigenvectors of the Jacobian's
+    symmetric part, largest eigenvalue first; L is the graph Laplacian of the clean image. It is 1 where eigenvectors
+    are kept the less the faster they oscillate, and around 0 where there is no such order. Channels are added up.
 
     Part: ``commutation``, |S L - L S| / (2 |S| |L|) (Frobenius norms), 0 where S, the symmetric part, has the
     eigenvectors of L.
@@ -77,5 +77,5 @@ def _commutation(symmetric: Tensor, laplacian: Tensor, channels: int) -> Tensor:
         laplacian = torch.stack([torch.kron(eye, one) for one in laplacian])
     product = symmetric @ laplacian
     # As both are symmetric, L S is the transpose of S L.
-    norms = [matrix.flatten(1).norm(dim=1) for matrix in (product - product.mT, symmetric, laplacian)]
+    norms: list[Tensor] = [matrix.flatten(1).norm(dim=1) for matrix in (product - product.mT, symmetric, laplacian)]
     return norms[0] / (2 * norms[1] * norms[2]).clamp_min(1e-300)

@@ -43,7 +43,9 @@ class Sparsity(Metric):
         check_eigenvectors(shape, "sparsity")
         self.basis.check_shape(shape)
         if not self.basis.is_orthonormal(shape):
-            raise ValueError(f"sparsity: basis '{self._name}' is not orthonormal on images {shape}; accepted are those that are")
+            raise ValueError(
+                f"sparsity: basis '{self._name}' is not orthonormal on images {shape}; accepted are those that are"
+            )
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the gain of every image at every noise level; none without a Jacobian."""
@@ -59,7 +61,9 @@ class Sparsity(Metric):
             own = coefficients(evaluation, sigma)
             if own is None:
                 return Scores([])
-            parts = [self.basis.adapt_to(part, sigma).analysis(part.clean).flatten(1) for part in self.basis.parts(truth)]
+            parts = [
+                self.basis.adapt_to(part, sigma).analysis(part.clean).flatten(1) for part in self.basis.parts(truth)
+            ]
             values["", sigma] = 10 * (_risk(torch.cat(parts), sigma) / _risk(own, sigma)).log10()
         return Scores.parts(values)
 

@@ -70,9 +70,12 @@ def _some(maps: LinearMaps) -> dict[str, Tensor]:
 
 
 def _norm(matrices: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(matrices, dim=(1, 2), dtype=torch.float64).cpu()
+    norms: Tensor = torch.linalg.vector_norm(matrices, dim=(1, 2), dtype=torch.float64)
+    return norms.cpu()
 
 
 def _relative(found: Tensor, expected: Tensor) -> Tensor:
     found, expected = found.double().cpu(), expected.double().cpu()
-    return (found - expected).norm(dim=1) / expected.norm(dim=1).clamp_min(1e-300)
+    relative: Tensor = torch.linalg.vector_norm(found - expected, dim=1)
+    relative /= torch.linalg.vector_norm(expected, dim=1).clamp_min(1e-300)
+    return relative

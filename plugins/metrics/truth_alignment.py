@@ -13,8 +13,8 @@ class TruthAlignment(Metric):
     """Alignment of the denoiser's filters with those of the best denoiser that is known, as in ``alignment``.
 
     The best filter is the Jacobian of the posterior mean, Cov[x|y] / sigma^2 (Kadkhodaie 2024, equation 9), where the
-    optimum is exact, and that of the genie where it is a bracket: on ``c-alpha`` the Wiener filter given the contour. On
-    other families, and on Gaussian ones, whose best filter is the same for all images, there is no value.
+    optimum is exact, and that of the genie where it is a bracket: on ``c-alpha`` the Wiener filter given the contour.
+    On other families, and on Gaussian ones, whose best filter is the same for all images, there is no value.
 
     Parts: ``null``, ``retrieval`` and ``error`` as in ``alignment``.
     """

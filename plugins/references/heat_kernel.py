@@ -67,7 +67,9 @@ class HeatKernel(Reference):
         for part, images in zip(self.basis.parts(truth), torch.split(noisy, sizes), strict=True):
             vectors, values = self.basis.spectrum(part.clean)
             weights = self._weights(vectors.analysis(part.clean.double()), values, sigma)
-            coefficients = vectors.analysis(images) * weights.to(images)[:, None].view(len(images), 1, *images.shape[2:])
+            coefficients = vectors.analysis(images) * weights.to(images)[:, None].view(
+                len(images), 1, *images.shape[2:]
+            )
             found.append(vectors.synthesis(coefficients))
         return torch.cat(found)
 

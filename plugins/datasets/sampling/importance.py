@@ -104,9 +104,7 @@ def _learned(target: Target, mixture: Mixture) -> Mixture:
     return mixture
 
 
-def _weighed(
-    target: Target, mixture: Mixture, name: str, draws: int, covariance: bool
-) -> tuple[Tensor, Estimate]:
+def _weighed(target: Target, mixture: Mixture, name: str, draws: int, covariance: bool) -> tuple[Tensor, Estimate]:
     points = mixture.sample(Draws.named(name, draws, target.family.nonlinear))
     return points, target.estimate(points, mixture.log_density(points), covariance)
 
