@@ -56,6 +56,7 @@ class AutogradMaps(LinearMaps):
         self._has_forward_mode = True
         self._together: int | None = None
         self._first = 0
+        self._ran: tuple[Tensor, Tensor] | None = None
 
     @property
     def like(self) -> Tensor:
@@ -121,8 +122,15 @@ class AutogradMaps(LinearMaps):
         with _differentiating():
             step = min(self._step(self._features_of(place)), len(cotangents))
             # The copies run forward once, and back as often as there are batches of cotangents.
-            images = self._images[place : place + 1].repeat(step, 1, 1, 1).requires_grad_()
-            value = self._call(images, place)
+            if self._ran is None or len(self._ran[0]) != step or self.count > 1:
+                self._ran = None
+                images = self._images[place : place + 1].repeat(step, 1, 1, 1).requires_grad_()
+                value = self._call(images, place)
+            else:
+                images, value = self._ran
+            if self.count == 1:
+                # Iterations ask for one product after the other.
+                self._ran = (images, value)
             for some in torch.split(cotangents[:, 0], step):
                 padded = functional.pad(some, (0,) * 7 + (step - len(some),))
                 found.append(torch.autograd.grad(value, images, padded, retain_graph=True)[0][: len(some)])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from gahbench.contracts import Basis, DenoiserKind, Metric, Reference, Scores, Shape, Truth
+from gahbench.contracts import Basis, Dataset, DenoiserKind, Metric, Reference, Scores, Shape, Truth
 from gahbench.evaluation import Evaluation
 from gahbench.registry import Configured, default_registry
 from gahbench.scoring import checked
@@ -19,6 +19,8 @@ SIGMAS = (0.1, 0.6, 0.7, 0.8)
 COUNT = 5
 #: Sides of images that are tried until one is accepted: small ones, for metrics that need all of a Jacobian.
 SIZES = (16, 64)
+#: Where metrics are tried that have no value for those.
+FAMILIES = ("c-alpha[size=16]", "discs[size=16]")
 
 
 class _Shrinks(Reference):
@@ -83,7 +85,8 @@ def check_metric(configured: Configured) -> Iterator[Finding]:
         return
     yield Finding("returns scores that can be kept", True, f"{len(values)} values")
     if not values:
-        yield Finding("has a value for every denoiser", None, "none for one that only denoises: nothing more to check")
+        yield Finding("has a value for every denoiser", None, "none for images of which nothing is known")
+        yield _on_families(metric)
         return
     yield Finding("is deterministic", values == list(score(0.9).value))
     good, bad = _headline(score(0.1)), _headline(score(0.9))
@@ -95,6 +98,22 @@ def check_metric(configured: Configured) -> Iterator[Finding]:
     detail = "it writes into them, and other metrics would measure that; work on a copy" if any(spoilt) else ""
     yield Finding("leaves the images as they are", not any(spoilt), detail)
     yield attempt("measures each image alike, whatever its place", lambda: _depends_on_place(score, count))
+
+
+def _on_families(metric: Metric) -> Finding:
+    """Try a metric that asks the dataset on families that know their best denoiser, twice."""
+
+    def values(dataset: Dataset) -> list[float]:
+        count = max(COUNT, metric.fewest_images)
+        evaluation = Evaluation(_Shrinks(0.5), dataset.images("test", count), SIGMAS[:1], dataset=dataset)
+        return list(checked(metric.score(evaluation), SIGMAS, count).value)
+
+    for family in FAMILIES:
+        dataset: Dataset = default_registry().create("dataset", family)
+        if found := values(dataset):
+            repeats = found == values(dataset)
+            return Finding("is deterministic where it has a value", repeats, f"{len(found)} values on {family}")
+    return Finding("has a value on a family that knows its optimum", None, f"none on {', '.join(FAMILIES)}")
 
 
 def _accepted(metric: Metric) -> Shape:

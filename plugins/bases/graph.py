@@ -16,6 +16,8 @@ from .matrices import LARGEST, Matrices, most_matrices
 
 #: Most pixels of a graph whose filter is found from L alone, without eigenvectors.
 LARGEST_FILTERED = 10_000
+#: Bytes of eigenvectors that are kept of images, each alone: a filter may ask for one image after the other.
+KEPT = 1 << 28
 
 
 class GraphBasis(Basis):
@@ -33,6 +35,7 @@ class GraphBasis(Basis):
 
     def __init__(self) -> None:
         self._last: tuple[Tensor, Matrices, Tensor] | None = None
+        self._found: dict[bytes, tuple[Tensor, Tensor]] = {}
 
     @abstractmethod
     def laplacian(self, images: Tensor) -> Tensor:
@@ -75,10 +78,22 @@ class GraphBasis(Basis):
             # Not held while others are computed, as it may be large.
             self._last = None
             # One at a time, so that an image has the same vectors in every batch.
-            found = [lowest_first(self.laplacian(image[None])[0]) for image in images]
+            found = [self._of(image) for image in images]
             vectors = Matrices(torch.stack([vectors for vectors, _ in found]))
             self._last = (images.clone(), vectors, torch.stack([values for _, values in found]))
         return self._last[1:]
+
+    def _of(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return eigenvectors and eigenvalues of one image; those of the latest images are kept, on a processor."""
+        if image.device.type != "cpu":
+            return lowest_first(self.laplacian(image[None])[0])
+        key = str(image.dtype).encode() + image.contiguous().numpy().tobytes()
+        if key not in self._found:
+            held = max(1, KEPT // (8 * image[0].numel() ** 2))
+            while len(self._found) >= held:
+                self._found.pop(next(iter(self._found)))
+            self._found[key] = lowest_first(self.laplacian(image[None])[0])
+        return self._found[key]
 
     def check_filters(self, shape: Shape) -> None:
         """Raise ``ValueError`` for images (C, H, W) of more than 10,000 pixels, whose dense L would be too large."""

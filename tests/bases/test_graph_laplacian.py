@@ -74,7 +74,8 @@ def test_on_a_flat_image_it_is_the_grid_whose_eigenvectors_are_the_dct(shape):
     values = weight * (along[0][:, None] + along[1]).flatten()
     atoms = DCT().synthesis(torch.eye(height * width).double().reshape(-1, 1, *shape)).flatten(1)
     torch.testing.assert_close(atoms @ laplacian, values[:, None] * atoms, atol=1e-12, rtol=0)
-    vectors = lowest_first(laplacian)
+    vectors, found = lowest_first(laplacian)
+    torch.testing.assert_close(found, values.sort().values, atol=1e-12, rtol=0)
     torch.testing.assert_close(vectors.T @ laplacian @ vectors, torch.diag(values.sort().values), atol=1e-12, rtol=0)
 
 

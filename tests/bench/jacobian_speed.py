@@ -1,0 +1,161 @@
+"""Jacobians against the published routine, and alignment of large images from random vectors.
+
+Not a test: run it as ``python tests/bench/jacobian_speed.py --published DIR`` on an otherwise idle machine, DIR being a
+folder with the code of Kadkhodaie et al. 2024 (``network.py`` and ``linear_approx.py``). Both sides differentiate the
+same module, the published UNet, trained for a minute on C^alpha images so that its spectrum is that of a denoiser. It
+ends with an error unless both give the same matrix. Without ``--published`` only our side is timed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import gahbench
+from gahbench.alignment import align
+from gahbench.contracts import Basis, Dataset, Truth
+from gahbench.jacobian import Jacobian
+from gahbench.resources import cpu_count
+
+SIGMA = 0.1
+
+
+class Denoiser(nn.Module):
+    """A published network, which estimates the noise, as a denoiser."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, noisy: Tensor, sigma: Tensor | None = None) -> Tensor:
+        """Return the denoised images."""
+        denoised: Tensor = noisy - self.network(noisy)
+        return denoised
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="Jacobians against the published routine.")
+    parser.add_argument("--published", type=Path, help="folder of the published code")
+    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--levels", type=int, default=2)
+    parser.add_argument("--size", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=100, help="of training")
+    parser.add_argument("--pairs", type=int, default=20)
+    parser.add_argument("--large", type=int, default=80, help="side of the images of the alignment")
+    parser.add_argument("--images", type=int, default=8, help="of the alignment")
+    parser.add_argument("--probes", type=int, default=64, help="of the alignment")
+    parser.add_argument("--threads", type=int, default=cpu_count(), help="threads of torch")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    network = trained(options)
+    dataset: Dataset = gahbench.create("dataset", "c-alpha", alpha=2.0, size=options.size)
+    noisy = dataset.images("test", 1) + SIGMA * torch.randn(1, *dataset.shape)
+    print(
+        f"UNet, {options.width} channels, {options.levels} levels, {options.size}x{options.size}, "
+        f"{options.threads} threads"
+    )
+
+    ours, matrix = timed(lambda: Jacobian(network, noisy, SIGMA).matrices()[0])
+    print(f"full Jacobian, ours                {ours:8.2f} s, peak memory {peak():.2f} GiB")
+    top, pairs = timed(lambda: Jacobian(network, noisy, SIGMA).top(options.pairs))
+    exact = torch.linalg.eigvalsh((matrix + matrix.mT).double() / 2).flip(0)[: options.pairs]
+    off = float((pairs.values[0] - exact).abs().max())
+    print(f"top {options.pairs} eigenpairs, ours            {top:8.2f} s, {pairs.method}, off by {off:.1e}")
+    if options.published is not None:
+        published: Any = module(options.published, "linear_approx")
+        whole, theirs = timed(lambda: published.calc_jacobian(noisy.clone(), network))
+        if not torch.allclose(theirs, matrix, atol=1e-4):
+            sys.exit(f"error: the two matrices differ by {float((theirs - matrix).abs().max()):.1e}")
+        decomposition, _ = timed(lambda: torch.linalg.svd(theirs))
+        print(f"full Jacobian, published           {whole:8.2f} s: {whole / ours:.1f} times ours")
+        both = (whole + decomposition) / top
+        print(f"  and its singular vectors         {decomposition:8.2f} s: {both:.1f} times our top")
+    if options.large:
+        large(network, options)
+
+
+def trained(options: argparse.Namespace) -> nn.Module:
+    """Return a UNet, the published one if its code is there, after a short training."""
+    if options.published is not None:
+        shape = argparse.Namespace(
+            num_kernels=options.width, num_channels=1, kernel_size=3, padding=1, bias=False, num_blocks=options.levels,
+            num_enc_conv=2, num_mid_conv=2, num_dec_conv=2, pool_window=2,
+        )  # fmt: skip
+        network: nn.Module = Denoiser(module(options.published, "network").UNet(shape))
+    else:
+        network = gahbench.create("architecture", "unet", width=options.width, levels=options.levels)
+    dataset: Dataset = gahbench.create("dataset", "c-alpha", alpha=2.0, size=options.size)
+    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
+    for step in range(options.steps):
+        clean = dataset.images("train", 16, 16 * step)
+        levels = 10 ** (-2 * torch.rand(len(clean)))
+        noisy = clean + levels[:, None, None, None] * torch.randn_like(clean)
+        loss = ((network(noisy, levels) - clean).square().mean((1, 2, 3)) / levels**2).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    for parameter in network.parameters():
+        parameter.requires_grad_(False)
+    return network.eval()
+
+
+def large(network: nn.Module, options: argparse.Namespace) -> None:
+    """Time the alignment of images whose matrices are not written down."""
+    dataset: Dataset = gahbench.create("dataset", "c-alpha", alpha=2.0, size=options.large)
+    clean = dataset.images("test", options.images)
+    noisy = clean + SIGMA * torch.randn_like(clean)
+    basis: Basis = gahbench.create("basis", "graph-laplacian")
+
+    def measure() -> Any:
+        jacobian = Jacobian(network, noisy, SIGMA)
+        sketch = jacobian.sketch(options.probes)
+        filters = basis.filters(Truth(clean, dataset), SIGMA, jacobian.trace(options.probes).value)
+        return align(sketch, filters.sketch(options.probes))
+
+    seconds, found = timed(measure)
+    print(
+        f"alignment at {options.large}x{options.large}, {options.probes} random vectors, "
+        f"{seconds / options.images:.2f} s an image: {float(found.own.mean()):.3f}, "
+        f"standard error of one image at most {float(found.error.max()):.3f}, "
+        f"peak memory {peak():.2f} GiB"
+    )
+
+
+def timed(run: Callable[[], Any]) -> tuple[float, Any]:
+    """Return the seconds that a call takes, and its result."""
+    started = time.perf_counter()
+    found = run()
+    return time.perf_counter() - started, found
+
+
+def peak() -> float:
+    """Return the most memory that this process has held so far, in GiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def module(folder: Path, name: str) -> Any:
+    """Import a file of the published code."""
+    if not (folder / f"{name}.py").is_file():
+        sys.exit(f"error: the published code has no {name}.py; --published names the wrong folder")
+    keep, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    sys.path.insert(0, str(folder.resolve()))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.pop(0)
+        sys.dont_write_bytecode = keep
+
+
+if __name__ == "__main__":
+    main()
