@@ -50,7 +50,9 @@ class AutogradMaps(LinearMaps):
     def __init__(self, forward: Forward, images: Tensor, repeatable: bool = True, memory: int = MEMORY) -> None:
         super().__init__(len(images), image_shape(images))
         self._forward = forward
-        self._images = images.detach()
+        with torch.inference_mode(False):
+            # Tensors of inference mode are not for derivatives, their copies are.
+            self._images = images.clone() if images.is_inference() else images.detach()
         self._repeatable = repeatable
         self._memory = memory
         self._has_forward_mode = True
@@ -141,6 +143,8 @@ class AutogradMaps(LinearMaps):
         if self._has_forward_mode:
             try:
                 return self._dual(place, tangents)
+            except torch.OutOfMemoryError:
+                raise
             except (RuntimeError, NotImplementedError):
                 self._has_forward_mode = False
         return self._twice(place, tangents)
@@ -160,7 +164,8 @@ class AutogradMaps(LinearMaps):
     def _twice(self, place: int, tangents: Tensor) -> Tensor:
         """Differentiate J' u, which is linear in u, along the tangents."""
         found = []
-        step = self._step(2 * self._features_of(place))
+        # Twice the features: those of the backward pass are kept too.
+        step = max(1, self._step(self._features_of(place)) // 2)
         with _differentiating():
             if not self._repeatable:
                 image = self._images[place : place + 1].clone().requires_grad_()
@@ -288,6 +293,6 @@ def _features() -> Iterator[_Features]:
 @contextlib.contextmanager
 def _differentiating() -> Iterator[None]:
     """Differentiate, whatever the caller's mode, without hints that something could be faster."""
-    with warnings.catch_warnings(), torch.enable_grad():
+    with warnings.catch_warnings(), torch.inference_mode(False), torch.enable_grad():
         warnings.simplefilter("ignore")
         yield

@@ -12,10 +12,13 @@ from gahbench.contracts import Truth
 from gahbench.jacobian.autograd import AutogradMaps
 from gahbench.noise import generator
 
-#: Directions in which derivatives are compared with differences, and the step in units of sigma.
+#: Random directions in which derivatives are compared with differences, and vectors that they are compared on.
 DIRECTIONS = 3
+WITNESSES = 16
+#: Steps of the differences, in units of sigma.
 STEP = 1e-3
-#: How far the middle one of their relative differences may be off.
+SMALLER_STEP = 1e-4
+#: How far the derivative may be off, relative to its length.
 TOLERANCE = 0.05
 
 Denoise = Callable[[Tensor, float, Truth], Tensor]
@@ -24,9 +27,10 @@ Denoise = Callable[[Tensor, float, Truth], Tensor]
 def differentiated(denoise: Denoise, noisy: Tensor, sigma: float, truth: Truth) -> AutogradMaps | None:
     """Return the derivatives of a denoiser at noisy images, if its code can be differentiated.
 
-    What automatic differentiation gives is compared, at the first image, with central differences in three random
-    directions: code that leaves torch for a part of what depends on the image, such as a threshold, has derivatives
-    that lack that part. The middle one of the three decides, since a denoiser may jump, as thresholding does.
+    What automatic differentiation gives is compared, at the first image, with central differences along the image
+    itself and in three random directions: code that leaves torch for a part of what depends on the image, such as a
+    threshold, has derivatives that lack that part. Of the three the middle one decides, since a denoiser may jump, as
+    thresholding does.
 
     Parameters
     ----------
@@ -58,19 +62,20 @@ def differentiated(denoise: Denoise, noisy: Tensor, sigma: float, truth: Truth) 
 
 
 def _is_derivative(maps: AutogradMaps, forward: Callable[[Tensor, int], Tensor], image: Tensor, sigma: float) -> bool:
-    """Compare u'J v with differences for random u and v: the transposed product is what Jacobians are made of."""
-    shape = (DIRECTIONS, *image.shape)
+    """Compare derivatives with differences; a step that meets a jump may be followed by a smaller one that does not."""
     draw = generator("noise", "differences")
-    # In units in which a direction moves every pixel by about sigma.
-    along = torch.randn(shape, generator=draw).to(image)
-    across = torch.randn(shape, generator=draw).to(image)
-    step = STEP * sigma
-    with torch.no_grad():
-        differences = torch.stack(
-            [(forward(image + step * one, 0).double() - forward(image - step * one, 0)) / (2 * step) for one in along]
-        )
-    measured = (differences * across).flatten(1).sum(1)
-    found = (maps.only(0).transposed_product(across.reshape(1, DIRECTIONS, -1))[0] * along.flatten(1)).double().sum(1)
-    # A derivative that is off by a share of its length makes these products off by about that share.
-    errors = (measured - found).abs() / differences.flatten(1).norm(dim=1).clamp_min(1e-12)
-    return bool(errors.median() <= TOLERANCE)
+    # The first is the image itself: what depends on all of it, such as a threshold, changes along it.
+    along = torch.cat([image, torch.randn(DIRECTIONS, *image.shape[1:], generator=draw).to(image)])
+    along *= image[0].numel() ** 0.5 / along.flatten(1).norm(dim=1).clamp_min(1e-12)[:, None, None, None]
+    # The transposed product is what Jacobians are made of: u'J v for several u tells how long J v is, and how far off.
+    across = torch.randn(WITNESSES, image.numel(), generator=draw).to(image)
+    found = maps.only(0).transposed_product(across[None])[0].double() @ along.flatten(1).double().mT
+    for step in (STEP * sigma, SMALLER_STEP * sigma):
+        with torch.no_grad():
+            ends = [[forward(image + sign * step * one, 0).double().flatten() for one in along] for sign in (1, -1)]
+        differences = (torch.stack(ends[0]) - torch.stack(ends[1])) / (2 * step)
+        errors = (across.double() @ differences.mT - found).square().mean(0).sqrt()
+        errors /= differences.norm(dim=1).clamp_min(1e-12)
+        if errors[0] <= TOLERANCE and errors[1:].median() <= TOLERANCE:
+            return True
+    return False

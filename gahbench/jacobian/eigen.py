@@ -83,12 +83,13 @@ def top(maps: LinearMaps, count: int, tolerance: float = 1e-3, smallest: bool = 
     found = []
     products = 0
     for place in range(len(maps)):
+        one = maps.only(place)
 
-        def multiply(vector: np.ndarray, place: int = place) -> np.ndarray:
+        def multiply(vector: np.ndarray, one: LinearMaps = one) -> np.ndarray:
             nonlocal products
             products += 1
             given = torch.as_tensor(np.ascontiguousarray(vector).reshape(1, 1, -1)).to(maps.like)
-            return np.asarray(maps.only(place).symmetric_product(given)[0, 0].double().cpu().numpy())
+            return np.asarray(one.symmetric_product(given)[0, 0].double().cpu().numpy())
 
         operator: Any = LinearOperator((maps.size, maps.size), matvec=multiply, dtype=np.float64)
         # A start that is always the same, and lies in no eigenspace.
@@ -96,7 +97,7 @@ def top(maps: LinearMaps, count: int, tolerance: float = 1e-3, smallest: bool = 
         values, vectors = eigsh(operator, k=count, which="SA" if smallest else "LA", v0=start, tol=tolerance)
         order = np.argsort(values)[::-1]
         pairs = torch.as_tensor(values[order].copy()), torch.as_tensor(vectors.T[order].copy())
-        images = maps.only(place).symmetric_product(pairs[1][None].to(maps.like))[0].double().cpu()
+        images = one.symmetric_product(pairs[1][None].to(maps.like))[0].double().cpu()
         found.append((*pairs, (images - pairs[0][:, None] * pairs[1]).norm(dim=1)))
     return Eigenpairs(
         torch.stack([values for values, _, _ in found]),

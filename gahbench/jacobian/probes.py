@@ -90,7 +90,15 @@ class Sketch:
 
 
 def probes_for(size: int, probes: int, seed: int, like: Tensor) -> Tensor:
-    """Return random signs, shape (1, P, d), always the same for the same arguments."""
+    """Return random signs, shape (1, P, d), always the same for the same arguments.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than 1.
+    """
+    if probes < 1:
+        raise ValueError(f"probes={probes}: accepted are 1, 2, ...")
     draw = generator("noise", "probes", seed, size)
     signs = torch.randint(0, 2, (probes, size), generator=draw)
     return (2 * signs - 1).to(like)[None]
@@ -109,7 +117,7 @@ def sketch(maps: LinearMaps, probes: int | None = None, seed: int = 0) -> Sketch
     if probes is None and maps.is_small:
         found = maps.matrices()
         return Sketch((found + found.mT) / 2, exact=True)
-    vectors = probes_for(maps.size, probes or PROBES, seed, maps.like)
+    vectors = probes_for(maps.size, PROBES if probes is None else probes, seed, maps.like)
     return Sketch(maps.symmetric_product(vectors), exact=False)
 
 
@@ -123,7 +131,7 @@ def trace(maps: LinearMaps, probes: int | None = None, seed: int = 0) -> Estimat
     """
     if probes is None and maps.is_small:
         return _exact(maps.matrices().diagonal(dim1=1, dim2=2).double().sum(1))
-    vectors = probes_for(maps.size, probes or PROBES, seed, maps.like)
+    vectors = probes_for(maps.size, PROBES if probes is None else probes, seed, maps.like)
     return _estimated((maps.transposed_product(vectors) * vectors).double().sum(2))
 
 

@@ -1,0 +1,291 @@
+import doctest
+
+import pytest
+import torch
+from small_plugins import SMALL
+from torch import nn
+
+from gahbench.jacobian import AutogradMaps, Jacobian, autograd
+from gahbench.registry import default_registry
+
+
+def random(*shape, seed=0, dtype=torch.float64):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+class Linear(nn.Module):
+    """Multiplies an image by a matrix and by its sigma."""
+
+    def __init__(self, matrix):
+        super().__init__()
+        self.register_buffer("matrix", matrix)
+        self.sizes = []
+
+    def forward(self, noisy, sigma):
+        self.sizes.append(len(noisy))
+        return (noisy.flatten(1) @ self.matrix.mT).view_as(noisy) * sigma[:, None, None, None]
+
+
+class Wave(torch.autograd.Function):
+    """A sine without forward mode."""
+
+    @staticmethod
+    def forward(ctx, given):
+        ctx.save_for_backward(given)
+        return given.sin()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * ctx.saved_tensors[0].cos()
+
+
+class Convolutional(nn.Module):
+    """Two convolutions, with an activation between them; of the noise level too unless it is blind."""
+
+    def __init__(self, channels=1, activation=torch.tanh, blind=True, dtype=torch.float64):
+        super().__init__()
+        self.blind, self.activation = blind, activation
+        self.first = nn.Conv2d(channels + (not blind), 5, 3, padding=1, dtype=dtype)
+        self.last = nn.Conv2d(5, channels, 3, padding=1, dtype=dtype)
+        with torch.no_grad():
+            for place, parameter in enumerate(self.parameters()):
+                parameter.copy_(0.5 * random(*parameter.shape, seed=place))
+        self.eval()
+
+    def forward(self, noisy, sigma):
+        level = sigma[:, None, None, None].expand(-1, 1, *noisy.shape[2:])
+        given = noisy if self.blind else torch.cat([noisy, 10 * level], dim=1)
+        return noisy - self.last(self.activation(self.first(given)))
+
+
+def by_rows(network, noisy, sigma):
+    """The Jacobian of every image alone, one backward pass for each of its rows."""
+    found = []
+    for image, level in zip(noisy, torch.as_tensor(sigma, dtype=noisy.dtype).expand(len(noisy)), strict=True):
+        jacobian = torch.autograd.functional.jacobian(
+            lambda one, level=level: network(one[None], level[None])[0], image
+        )
+        found.append(jacobian.reshape(image.numel(), image.numel()))
+    return torch.stack(found)
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 5), (3, 3, 4)])
+def test_the_jacobian_of_a_linear_network_is_its_matrix(shape):
+    size = torch.Size(shape).numel()
+    matrix, noisy = random(size, size), random(3, *shape, seed=1)
+    levels = torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)
+    expected = levels[:, None, None] * matrix
+    jacobian = Jacobian(Linear(matrix).eval(), noisy, levels)
+    assert (len(jacobian), jacobian.size, jacobian.shape) == (3, size, shape)
+    torch.testing.assert_close(jacobian.matrices(), expected)
+    torch.testing.assert_close(jacobian.value().flatten(1), (expected @ noisy.flatten(1)[..., None])[..., 0])
+    own, shared = random(3, 7, size, seed=2), random(1, 4, size, seed=3)
+    torch.testing.assert_close(jacobian.product(own), own @ expected.mT)
+    torch.testing.assert_close(jacobian.product(shared), shared @ expected.mT)
+    torch.testing.assert_close(jacobian.transposed_product(own), own @ expected)
+    torch.testing.assert_close(jacobian.transposed_product(shared), shared @ expected)
+    torch.testing.assert_close(jacobian.symmetric_product(own), own @ (expected + expected.mT) / 2)
+    torch.testing.assert_close(jacobian.only(2).matrices(), expected[2:])
+    torch.testing.assert_close(jacobian.only(2).product(own[2:]), own[2:] @ expected[2].mT)
+    torch.testing.assert_close(jacobian.trace().value, levels * matrix.trace())
+
+
+def test_results_are_in_the_precision_of_the_images():
+    matrix = random(9, 9)
+    for dtype, accuracy in ((torch.float32, 1e-5), (torch.float64, 1e-14)):
+        found = Jacobian(Linear(matrix.to(dtype)).eval(), random(1, 1, 3, 3, dtype=dtype), 1.0)
+        vectors = random(1, 2, 9, seed=4)
+        for result, expected in (
+            (found.matrices()[0], matrix),
+            (found.product(vectors)[0], vectors[0] @ matrix.mT),
+            (found.transposed_product(vectors)[0], vectors[0] @ matrix),
+        ):
+            assert result.dtype == dtype
+            torch.testing.assert_close(result.double(), expected, atol=accuracy, rtol=accuracy)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("blind", [True, False])
+def test_products_of_a_smooth_network_are_its_differences(channels, blind):
+    network, noisy = Convolutional(channels, blind=blind), random(2, channels, 6, 5, seed=9)
+    levels = torch.tensor([0.1, 0.4], dtype=torch.float64)
+    jacobian = Jacobian(network, noisy, levels)
+    vectors, step = random(2, 3, channels * 30, seed=5), 1e-5
+    found = jacobian.product(vectors)
+    with torch.no_grad():
+        for place in range(3):
+            along = step * vectors[:, place].view_as(noisy)
+            differences = (network(noisy + along, levels) - network(noisy - along, levels)) / (2 * step)
+            torch.testing.assert_close(found[:, place], differences.flatten(1), atol=1e-8, rtol=1e-7)
+    # u'(J v) = v'(J'u).
+    others = random(2, 3, channels * 30, seed=6)
+    torch.testing.assert_close((others * found).sum(2), (jacobian.transposed_product(others) * vectors).sum(2))
+
+
+def test_the_noise_level_matters_to_networks_that_see_it_and_to_no_others():
+    noisy = random(2, 1, 5, 5)
+    levels = torch.tensor([0.1, 0.4], dtype=torch.float64)
+    for blind in (True, False):
+        network = Convolutional(blind=blind)
+        both = Jacobian(network, noisy, levels).matrices()
+        first, second = (Jacobian(network, noisy, float(level)).matrices() for level in levels)
+        torch.testing.assert_close(both, torch.stack([first[0], second[1]]))
+        assert torch.allclose(first, second) == blind
+
+
+def test_it_is_that_of_jacrev_with_kinks_too():
+    network, noisy = Convolutional(2, activation=torch.relu), random(2, 2, 5, 4, seed=1)
+    found = Jacobian(network, noisy, 0.1).matrices()
+    level = torch.full((1,), 0.1, dtype=torch.float64)
+    for image, matrix in zip(noisy, found, strict=True):
+        expected = torch.func.jacrev(lambda one: network(one[None], level)[0])(image)
+        torch.testing.assert_close(matrix, expected.reshape(40, 40))
+
+
+@pytest.mark.parametrize("name", ["vit", "bf-cnn", "unet"])
+def test_it_is_that_of_row_by_row_backward_passes(name):
+    shape = (1, 8, 8)
+    network = default_registry().create("architecture", name, shape, **SMALL[name]).double().eval()
+    with torch.no_grad():
+        # Weights of their own may be zeros, which would leave hardly anything to differentiate.
+        for place, parameter in enumerate(network.parameters()):
+            drawn = random(*parameter.shape, seed=place)
+            fan_in = max(1, parameter.numel() // len(parameter))
+            parameter.copy_(drawn / fan_in**0.5 if parameter.ndim > 1 else 1 + 0.1 * drawn)
+    noisy = random(2, *shape)
+    jacobian, expected = Jacobian(network, noisy, 0.2), by_rows(network, noisy, 0.2)
+    assert (expected[0] - expected[1]).norm() > 0.01 * expected.norm()
+    torch.testing.assert_close(jacobian.matrices(), expected)
+    vectors = random(2, 3, 64, seed=7)
+    torch.testing.assert_close(jacobian.product(vectors), vectors @ expected.mT)
+    assert "no forward mode" not in jacobian.method
+
+
+@pytest.mark.parametrize("repeatable", [True, False])
+def test_without_forward_mode_products_are_the_same_and_the_method_says_so(repeatable):
+    network, noisy = Convolutional(activation=Wave.apply), random(2, 1, 5, 5, seed=2)
+    plain = Convolutional(activation=torch.sin)
+    levels = torch.full((1,), 0.1, dtype=torch.float64)
+
+    def maps(network):
+        if repeatable:
+            return Jacobian(network, noisy, 0.1)
+        return AutogradMaps(lambda images, first: network(images, levels) * (first + 1), noisy, repeatable=False)
+
+    found, expected = maps(network), maps(plain)
+    vectors = random(2, 4, 25, seed=3)
+    torch.testing.assert_close(found.product(vectors), expected.product(vectors))
+    assert found.method.endswith("no forward mode")
+    assert "no forward mode" not in expected.method
+    torch.testing.assert_close(found.product(vectors), vectors @ by_rows(plain, noisy, 0.1).mT * scale(repeatable))
+    torch.testing.assert_close(found.only(1).product(vectors[1:]), expected.only(1).product(vectors[1:]))
+
+
+def scale(repeatable):
+    return 1 if repeatable else torch.tensor([1.0, 2.0], dtype=torch.float64)[:, None, None]
+
+
+def test_functions_that_know_which_image_is_which_are_asked_for_each_alone():
+    matrices, noisy = random(4, 6, 6), random(4, 1, 2, 3, seed=1)
+    asked = []
+
+    def forward(images, first):
+        asked.append(len(images))
+        return (images.flatten(1) @ matrices[first].mT).view_as(images).square()
+
+    maps = AutogradMaps(forward, noisy, repeatable=False)
+    expected = 2 * (matrices @ noisy.flatten(1)[..., None]) * matrices
+    torch.testing.assert_close(maps.matrices(), expected)
+    torch.testing.assert_close(maps.only(2).only(0).matrices(), expected[2:3])
+    vectors = random(1, 5, 6, seed=2)
+    torch.testing.assert_close(maps.product(vectors), vectors @ expected.mT)
+    torch.testing.assert_close(maps.only(3).product(vectors), vectors @ expected[3:].mT)
+    assert set(asked) == {1}
+
+
+def test_less_memory_makes_smaller_batches_and_the_same_results():
+    matrix, noisy = random(30, 30), random(2, 1, 5, 6)
+    vectors, found, largest = random(2, 9, 30, seed=1), [], []
+    for memory in (1, 1 << 30):
+        network = Linear(matrix).eval()
+        jacobian = Jacobian(network, noisy, 0.5, memory)
+        found.append((jacobian.matrices(), jacobian.product(vectors), jacobian.transposed_product(vectors)))
+        largest.append(max(network.sizes))
+    assert largest[0] == 1
+    assert largest[1] >= 30
+    for few, many in zip(*found, strict=True):
+        torch.testing.assert_close(few, many)
+    torch.testing.assert_close(found[0][0], (0.5 * matrix).expand(2, -1, -1))
+
+
+@pytest.mark.parametrize("activation", [torch.tanh, Wave.apply])
+def test_batches_that_do_not_come_out_even_give_the_same_results(monkeypatch, activation):
+    network, noisy, vectors = Convolutional(activation=activation), random(2, 1, 5, 6), random(2, 11, 30, seed=1)
+    expected = by_rows(network, noisy, 0.1)
+    monkeypatch.setattr(autograd, "TOGETHER", 7 * 30)
+    jacobian = Jacobian(network, noisy, 0.1)
+    torch.testing.assert_close(jacobian.matrices(), expected)
+    torch.testing.assert_close(jacobian.transposed_product(vectors), vectors @ expected)
+    torch.testing.assert_close(jacobian.product(vectors), vectors @ expected.mT)
+    apart = AutogradMaps(lambda images, first: network(images, torch.full((1,), 0.1)), noisy, repeatable=False)
+    torch.testing.assert_close(apart.matrices(), expected)
+    torch.testing.assert_close(apart.product(vectors), vectors @ expected.mT)
+
+
+@pytest.mark.parametrize("activation", [torch.relu, Wave.apply])
+def test_the_network_is_left_as_it_was(activation):
+    network, noisy = Convolutional(activation=activation, blind=False), random(2, 1, 4, 4)
+    parameters = list(network.parameters())
+    parameters[1].requires_grad_(False)
+    preset = torch.full_like(parameters[0], 7.0)
+    parameters[0].grad = preset
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    noisy_before = noisy.clone()
+    jacobian = Jacobian(network, noisy, 0.1)
+    jacobian.matrices(), jacobian.product(random(2, 2, 16)), jacobian.trace(probes=3), jacobian.value()
+    assert parameters[0].grad is preset
+    assert (preset == 7).all()
+    assert [parameter.grad for parameter in parameters[1:]] == [None] * 3
+    assert [parameter.requires_grad for parameter in parameters] == [True, False, True, True]
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+    assert not network.training
+    assert torch.equal(noisy, noisy_before)
+    assert not noisy.requires_grad
+    assert torch.is_grad_enabled()
+
+
+def test_results_need_no_gradients_and_come_where_gradients_are_off():
+    network, noisy = Convolutional(), random(1, 1, 4, 4).requires_grad_()
+    vectors = random(1, 2, 16, seed=1)
+    found = Jacobian(network, noisy, 0.1)
+    results = [found.matrices(), found.product(vectors), found.transposed_product(vectors), found.value()]
+    assert not any(result.requires_grad for result in results)
+    with torch.no_grad():
+        found = Jacobian(network, noisy, 0.1)
+        quiet = [found.matrices(), found.product(vectors), found.transposed_product(vectors), found.value()]
+        assert not torch.is_grad_enabled()
+    for one, other in zip(results, quiet, strict=True):
+        assert one.abs().max() > 0.1
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize(
+    ("noisy", "sigma", "training", "says"),
+    [
+        (torch.zeros(1, 4, 4), 0.1, False, r"shape \(N, C, H, W\), not \(1, 4, 4\)"),
+        (torch.zeros(1, 1, 4, 4, dtype=torch.uint8), 0.1, False, "uint8"),
+        (torch.zeros(2, 1, 4, 4), torch.ones(3), False, r"one sigma, or 2 .* not \(3,\)"),
+        (torch.zeros(2, 1, 4, 4), torch.ones(2, 1), False, r"one sigma, or 2 .* not \(2, 1\)"),
+        (torch.zeros(2, 1, 4, 4), 0.1, True, r"call network.eval\(\)"),
+    ],
+)
+def test_wrong_images_noise_levels_and_modes_are_refused(noisy, sigma, training, says):
+    with pytest.raises(ValueError, match=says):
+        Jacobian(Convolutional(dtype=torch.float32).train(training), noisy, sigma)
+
+
+def test_the_example_runs():
+    found = doctest.DocTestFinder().find(Jacobian, "Jacobian", module=autograd)
+    (example,) = [one for one in found if one.name == "Jacobian"]
+    assert len(example.examples) >= 5
+    assert doctest.DocTestRunner().run(example).failed == 0

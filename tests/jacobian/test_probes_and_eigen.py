@@ -1,0 +1,203 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from gahbench.jacobian import DenseMaps, FunctionMaps, Jacobian, probes_for
+from gahbench.jacobian.eigen import full, top
+
+SHAPE, SIZE = (1, 6, 7), 42
+
+
+def random(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def maps(count=3, symmetric=False, seed=0):
+    matrices = random(count, SIZE, SIZE, seed=seed)
+    return DenseMaps(matrices + matrices.mT if symmetric else matrices, SHAPE)
+
+
+def symmetric_part(matrices):
+    return (matrices + matrices.mT) / 2
+
+
+class Network(nn.Module):
+    def forward(self, noisy, sigma):
+        kernel = random(1, 1, 3, 3, seed=5).to(noisy)
+        return noisy * torch.sigmoid(nn.functional.conv2d(noisy, kernel, padding=1))
+
+
+def network_maps(count=2):
+    return Jacobian(Network().eval(), random(count, *SHAPE, seed=8), 0.1)
+
+
+@pytest.mark.parametrize("found", [maps(), maps(symmetric=True), network_maps()], ids=["any", "symmetric", "network"])
+def test_probes_agree_with_what_is_exact_within_their_errors(found):
+    matrices = found.matrices()
+    trace = found.trace()
+    assert (trace.probes, trace.error.abs().max()) == (0, 0)
+    torch.testing.assert_close(trace.value, torch.stack([matrix.trace() for matrix in matrices]))
+    estimate = found.trace(probes=400)
+    assert (estimate.probes, len(estimate.value)) == (400, len(found))
+    assert ((estimate.value - trace.value).abs() < 4.5 * estimate.error).all()
+    # Hutchinson's variance with random signs: 2 sum_{i != j} s_ij^2, over the number of probes.
+    off = symmetric_part(matrices)
+    off = off - torch.diag_embed(off.diagonal(dim1=1, dim2=2))
+    torch.testing.assert_close(estimate.error, (2 * off.square().sum((1, 2)) / 400).sqrt(), rtol=0.25, atol=0)
+
+    other = maps(len(found), seed=3)
+    expected = (symmetric_part(matrices) * symmetric_part(other.matrices())).sum((1, 2))
+    exact = found.frobenius_product(other)
+    torch.testing.assert_close(exact.value, expected)
+    assert (exact.probes, exact.error.abs().max()) == (0, 0)
+    estimate = found.frobenius_product(other, probes=400)
+    assert ((estimate.value - expected).abs() < 4.5 * estimate.error).all()
+    assert (estimate.error > 0).all()
+
+
+@pytest.mark.parametrize("what", ["trace", "product"])
+def test_standard_errors_are_honest(what):
+    one, other = maps(1), maps(1, seed=1)
+
+    def measure(**given):
+        return one.trace(**given) if what == "trace" else one.frobenius_product(other, **given)
+
+    exact = measure().value.item()
+    found = [measure(probes=48, seed=seed) for seed in range(300)]
+    scores = torch.tensor([(estimate.value.item() - exact) / estimate.error.item() for estimate in found])
+    # Their variance is that of Student's t, 47/45, with a standard error of about 8 %.
+    assert scores.mean().abs() < 4 / 300**0.5
+    assert 0.7 < scores.var() < 1.4
+
+
+def test_one_probe_tells_nothing_of_its_error():
+    estimate = maps().trace(probes=1)
+    assert estimate.error.isinf().all()
+    assert "from 1 random probes" in str(estimate)
+    assert str(maps(1, symmetric=True).trace()).endswith("(exact)")
+
+
+@settings(deadline=None, max_examples=10)
+@given(size=st.integers(1, 50), count=st.integers(1, 5), seed=st.integers(0, 9))
+def test_probes_are_signs_that_repeat_and_differ_from_seed_to_seed(size, count, seed):
+    like = torch.empty(0, dtype=torch.float64)
+    found = probes_for(size, count, seed, like)
+    assert found.shape == (1, count, size)
+    assert found.dtype == torch.float64
+    assert torch.equal(found.abs(), torch.ones_like(found))
+    assert torch.equal(found, probes_for(size, count, seed, like))
+    if size * count > 40:
+        assert not torch.equal(found, probes_for(size, count, seed + 1, like))
+
+
+def test_sketches_give_unbiased_products_of_all_pairs():
+    one, other = maps(3), maps(2, seed=1)
+    lefts, rights = symmetric_part(one.matrices()), symmetric_part(other.matrices())
+    expected = torch.einsum("aij,bij->ab", lefts, rights)
+    exact = one.sketch().products(other.sketch())
+    assert exact.shape == (1, 3, 2)
+    torch.testing.assert_close(exact[0], expected)
+    groups = [one.sketch(32, seed).products(other.sketch(32, seed)) for seed in range(100)]
+    assert all(len(products) > 1 for products in groups)
+    found = torch.stack([products.sum(0) for products in groups])
+    error = found.std(0) / 100**0.5
+    assert ((found.mean(0) - expected).abs() < 4.5 * error).all()
+    assert (error < 0.1 * lefts.norm() * rights.norm()).all()
+
+
+def test_centred_sketches_are_those_less_the_mean_of_the_others_but_for_a_factor():
+    rows = maps(5).sketch().rows
+    centred = maps(5).sketch().centred().rows
+    for place in range(5):
+        others = torch.cat([rows[:place], rows[place + 1 :]]).mean(0)
+        torch.testing.assert_close(centred[place], 4 / 5 * (rows[place] - others))
+
+
+def test_sketches_on_other_vectors_are_refused():
+    whole, few, more = maps().sketch(), maps().sketch(SIZE), maps().sketch(8)
+    for one, other in ((whole, few), (few, more), (whole, more)):
+        with pytest.raises(ValueError, match="on other vectors"):
+            one.products(other)
+
+
+@pytest.mark.parametrize("found", [maps(), network_maps()], ids=["any", "network"])
+@pytest.mark.parametrize("smallest", [False, True])
+def test_lanczos_finds_what_a_full_decomposition_does(found, smallest):
+    symmetric = symmetric_part(found.matrices())
+    expected = torch.linalg.eigvalsh(symmetric).flip(1)
+    for count, method in ((3, "lanczos"), (8, "lanczos"), (20, "full"), (SIZE, "full")):
+        pairs = top(found, count, tolerance=1e-8, smallest=smallest)
+        assert pairs.method.startswith(method)
+        assert (pairs.values.dtype, pairs.vectors.shape) == (torch.float64, (len(found), count, SIZE))
+        chosen = expected[:, -count:] if smallest else expected[:, :count]
+        torch.testing.assert_close(pairs.values, chosen, atol=1e-6, rtol=1e-6)
+        eye = torch.eye(count, dtype=torch.float64).expand(len(found), -1, -1)
+        torch.testing.assert_close(pairs.vectors @ pairs.vectors.mT, eye, atol=1e-8, rtol=0)
+        # Residuals are what they are said to be, and small.
+        residuals = (pairs.vectors @ symmetric - pairs.values[..., None] * pairs.vectors).norm(dim=2)
+        torch.testing.assert_close(pairs.residuals, residuals, atol=1e-10, rtol=1e-6)
+        assert residuals.max() < 1e-5 * expected.abs().max()
+        assert (pairs.vectors.sum(2) >= 0).all()
+
+
+def test_coarse_eigenvalues_are_within_their_residuals_of_true_ones():
+    found = maps(symmetric=True)
+    expected = torch.linalg.eigvalsh(found.matrices())
+    pairs = found.top(4, tolerance=0.3)
+    assert pairs.residuals.max() > 1e-8
+    distances = (pairs.values[..., None] - expected[:, None]).abs().amin(2)
+    assert (distances <= pairs.residuals + 1e-10).all()
+
+
+def test_lanczos_takes_fewer_products_than_there_are_values():
+    spectrum = 0.5 ** torch.arange(400, dtype=torch.float64)
+    turned = torch.linalg.qr(random(400, 400))[0]
+    found = DenseMaps(((turned * spectrum) @ turned.mT)[None], (1, 20, 20)).top(5)
+    assert int(found.method.split()[1]) < 100
+    torch.testing.assert_close(found.values[0], spectrum[:5], rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("count", [0, -1, SIZE + 1])
+def test_counts_out_of_range_are_refused(count):
+    with pytest.raises(ValueError, match=f"count={count}: accepted are 1 to {SIZE}"):
+        top(maps(), count)
+
+
+def test_full_decompositions_rebuild_the_symmetric_part():
+    matrices = maps().matrices().float()
+    values, vectors = full(matrices)
+    assert values.dtype == vectors.dtype == torch.float64
+    assert (values.diff(dim=1) <= 0).all()
+    rebuilt = (vectors.mT * values[:, None]) @ vectors
+    torch.testing.assert_close(rebuilt, symmetric_part(matrices.double()), atol=1e-12, rtol=0)
+
+
+def test_maps_given_by_functions_are_the_matrices_of_their_functions():
+    matrices = maps(symmetric=True).matrices()
+    found = FunctionMaps(lambda vectors: vectors @ matrices, 3, SHAPE, matrices)
+    vectors = random(1, 5, SIZE, seed=4)
+    for product in (found.product, found.transposed_product, found.symmetric_product):
+        torch.testing.assert_close(product(vectors), vectors @ matrices)
+    torch.testing.assert_close(found.matrices(), matrices)
+    torch.testing.assert_close(found.only(1).matrices(), matrices[1:2])
+    torch.testing.assert_close(found.trace().value, matrices.diagonal(dim1=1, dim2=2).sum(1))
+
+
+def test_one_matrix_may_serve_many_images():
+    matrix = maps(1).matrices()
+    found = DenseMaps(matrix, SHAPE, count=4)
+    vectors = random(4, 2, SIZE, seed=4)
+    torch.testing.assert_close(found.product(vectors), vectors @ matrix.mT)
+    torch.testing.assert_close(found.transposed_product(vectors[:1]), (vectors[:1] @ matrix).expand(4, -1, -1))
+    torch.testing.assert_close(found.trace().value, matrix[0].trace().expand(4))
+    torch.testing.assert_close(found.only(3).matrices(), matrix)
+
+
+@pytest.mark.parametrize("shape", [(2, SIZE, SIZE + 1), (2, 41, 41), (SIZE, SIZE)])
+def test_matrices_of_other_sizes_are_refused(shape):
+    with pytest.raises(ValueError, match=r"expected matrices of shape \(\d+, 42, 42\)"):
+        DenseMaps(torch.zeros(shape), SHAPE)
+    with pytest.raises(ValueError, match=r"\(4, 42, 42\)"):
+        DenseMaps(torch.zeros(2, SIZE, SIZE), SHAPE, count=4)

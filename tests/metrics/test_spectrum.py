@@ -1,0 +1,118 @@
+import math
+
+import pytest
+import torch
+from known_filters import Filters, evaluation, on_images, table
+
+SIZE = 36
+
+
+def images(count=3, seed=0):
+    return torch.rand(count, 1, 6, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).float()
+
+
+def turned(eigenvalues, seed=0):
+    """A symmetric matrix of given eigenvalues."""
+    draw = torch.randn(len(eigenvalues), len(eigenvalues), generator=torch.Generator().manual_seed(seed)).double()
+    vectors = torch.linalg.qr(draw)[0]
+    return (vectors * torch.as_tensor(eigenvalues, dtype=torch.float64)) @ vectors.mT
+
+
+def rotation():
+    """A quarter turn in each of 18 planes: antisymmetric and orthogonal."""
+    return torch.kron(torch.eye(SIZE // 2), torch.tensor([[0.0, -1.0], [1.0, 0.0]])).double()
+
+
+def only(parts, sigma=0.1):
+    return {part: values for (part, level), values in parts.items() if level == sigma}
+
+
+def test_a_projection_keeps_as_many_dimensions_as_its_rank():
+    for share, rank in ((0.2, 51), (0.01, 3), (1.0, 256)):
+        parts = only(table("spectrum", evaluation(f"low-pass[{share}]", count=3)))
+        expected = {"trace": rank, "above-half": rank, "largest": 1, "smallest": int(rank == 256)}
+        expected |= {"negative": 0, "asymmetry": 0, "homogeneity": 0}
+        assert set(parts) == set(expected)
+        for part, value in expected.items():
+            assert parts[part].tolist() == pytest.approx([value] * 3, abs=1e-4), part
+
+
+def test_parts_are_those_of_the_eigenvalues():
+    eigenvalues = [1.4, 0.6, 0.51, 0.49, 0.2, *[0.0] * 29, -0.1, -0.3]
+    parts = only(table("spectrum", on_images(Filters(turned(eigenvalues)[None]), images())))
+    expected = {"trace": 2.8, "above-half": 3, "largest": 1.4, "smallest": -0.3, "negative": 0.4 / 3.2, "asymmetry": 0}
+    for part, value in expected.items():
+        assert parts[part].tolist() == pytest.approx([value] * 3, abs=1e-6), part
+
+
+@pytest.mark.parametrize(("symmetric", "skew"), [(1.0, 0.0), (0.8, 0.6), (0.3, 0.1), (0.0, 1.0)])
+def test_asymmetry_is_the_share_of_the_skew_part(symmetric, skew):
+    """Of a + b R, R a quarter turn, J - J' is 2 b R, and |J| is that of sqrt(a^2 + b^2)."""
+    matrix = symmetric * torch.eye(SIZE).double() + skew * rotation()
+    parts = only(table("spectrum", on_images(Filters(matrix[None]), images())))
+    assert parts["asymmetry"].tolist() == pytest.approx([2 * skew / math.hypot(symmetric, skew)] * 3, abs=1e-6)
+    # The skew part has no eigenvalues of the symmetric one.
+    for part in ("largest", "smallest"):
+        assert parts[part].tolist() == pytest.approx([symmetric] * 3, abs=1e-6)
+    assert parts["trace"].tolist() == pytest.approx([SIZE * symmetric] * 3, abs=1e-5)
+
+
+def test_homogeneity_is_what_constants_add():
+    matrix, offset = turned([0.5] * SIZE), 0.25
+    evaluated = on_images(Filters(matrix[None], offset), images(), (0.1, 0.4))
+    parts = table("spectrum", evaluated)
+    for sigma in (0.1, 0.4):
+        denoised = 0.5 * evaluated.noisy(sigma).double() + offset
+        expected = (offset * SIZE**0.5 / denoised.flatten(1).norm(dim=1)).tolist()
+        assert parts["homogeneity", sigma].tolist() == pytest.approx(expected, rel=1e-5)
+        assert min(expected) > 0.1
+
+
+def test_bias_free_networks_are_homogeneous_and_others_are_not():
+    for bias in (False, True):
+        name = f"untrained[bf-cnn[width=4,layers=4,bias={str(bias).lower()}]]"
+        found = only(table("spectrum", evaluation(name, "c-alpha[size=8]", count=3)))["homogeneity"]
+        assert (found < 1e-5).all() == (not bias)
+
+
+def test_that_of_the_genie_could_be_optimal_and_that_of_a_threshold_is_whole():
+    genie = only(table("spectrum", evaluation("lower-bound", "c-alpha[size=8]", count=3)))
+    assert genie["asymmetry"].max() < 1e-5
+    assert genie["smallest"].min() > -1e-5
+    assert genie["largest"].max() < 1
+    assert genie["trace"].min() > genie["largest"].max()
+    # Filters are affine about grey 1/2: J y is not f(y).
+    assert genie["homogeneity"].min() > 0.001
+    hard = only(table("spectrum", evaluation("threshold[haar]", count=3)))
+    torch.testing.assert_close(hard["trace"], hard["above-half"], atol=1e-4, rtol=0)
+    assert hard["homogeneity"].max() < 1e-5
+
+
+def test_on_large_images_it_is_estimated_and_what_needs_all_eigenvalues_is_left_out(monkeypatch):
+    eigenvalues = [1.4, 1.0, 0.51, 0.49, 0.2, *[0.1] * 29, -0.1, -0.3]
+    matrix = turned(eigenvalues) + 0.2 * rotation()
+    evaluated = on_images(Filters(matrix[None].expand(3, -1, -1), 0.1), images())
+    exact = only(table("spectrum", evaluated))
+    monkeypatch.setattr("gahbench.jacobian.maps.LARGEST_EXACT", SIZE - 1)
+    found = only(table("spectrum", on_images(Filters(matrix[None].expand(3, -1, -1), 0.1), images())))
+    assert set(exact) - set(found) == {"above-half", "negative"}
+    for part in ("largest", "smallest"):
+        torch.testing.assert_close(found[part], exact[part], atol=2e-3, rtol=0)
+    torch.testing.assert_close(found["homogeneity"], exact["homogeneity"])
+    # Random signs: the error of a trace is that of what is off the diagonal, 64 times over.
+    off = (matrix + matrix.mT) / 2
+    off = off - off.diagonal().diag()
+    error = float((2 * off.square().sum() / 64).sqrt())
+    assert ((found["trace"] - sum(eigenvalues)).abs() < 4 * error).all()
+    torch.testing.assert_close(found["asymmetry"], exact["asymmetry"], atol=0, rtol=0.15)
+
+
+def test_entrants_without_a_jacobian_have_no_values():
+    assert table("spectrum", evaluation("tv", "c-alpha[size=8]")) == {}
+
+
+def test_jacobians_that_are_not_finite_are_told_of():
+    matrices = torch.eye(SIZE).repeat(3, 1, 1)
+    matrices[1, 2, 3] = torch.nan
+    with pytest.raises(ValueError, match=r"not finite, at sigma=0\.1"):
+        table("spectrum", on_images(Filters(matrices), images()))
