@@ -31,7 +31,7 @@ from gahbench.hookspecs import hookimpl
 from gahbench.parameters import File, Names
 
 if TYPE_CHECKING:
-    from gahbench.api import check, create, load_results, plan_suite, preview, run
+    from gahbench.api import check, create, inspect, load_results, plan_suite, preview, run
     from gahbench.examples import Examples
     from gahbench.optima import Posterior, TrueBasis
     from gahbench.registry import Registry
@@ -48,6 +48,7 @@ _LAZY = {
     "TrueBasis": "gahbench.optima",
     "check": "gahbench.api",
     "create": "gahbench.api",
+    "inspect": "gahbench.api",
     "load_results": "gahbench.api",
     "plan_suite": "gahbench.api",
     "preview": "gahbench.api",
@@ -82,6 +83,7 @@ __all__ = [
     "check",
     "create",
     "hookimpl",
+    "inspect",
     "load_results",
     "plan_suite",
     "preview",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gahbench.registry import Kind, Registry, default_registry, set_default_registry
 
 if TYPE_CHECKING:
+    from gahbench.inspection import Inspection
     from gahbench.jobs import Event
     from gahbench.plan import Plan
     from gahbench.report.preview import Preview
@@ -218,6 +219,84 @@ def preview(
 
     configured = _registry(plugins).configure("dataset", dataset)
     return make_preview(configured, sigmas, count, split, start, true_basis)
+
+
+def inspect(
+    entrant: str,
+    *,
+    dataset: str = "faces[size=24]",
+    index: int = 0,
+    image: Source | None = None,
+    size: int | None = None,
+    colour: bool = False,
+    sigmas: Sequence[float] = (0.03, 0.1, 0.3),
+    bases: Sequence[str] = (),
+    checkpoint: Source | None = None,
+    others: int = 11,
+    plugins: Sequence[Source] = (),
+) -> Inspection:
+    """Take a denoiser's Jacobian at one image apart, to see which basis it shrinks in there.
+
+    All numbers are those of the metrics, under the noise that runs see, unless their suite names another seed; but
+    the mean over images that alignment removes is that over this image and the others.
+
+    Parameters
+    ----------
+    entrant
+        A reference, or an architecture with a ``checkpoint``: ``unet[width=16,checkpoint=w.safetensors]``. References
+        are fitted to the dataset, also for an image from a file.
+    dataset, index
+        Test image number ``index`` of a dataset, by its name with parameters.
+    image
+        The image of a file in its place: of a format that PIL opens, or an array (.npy, .npz).
+    size, colour
+        Of an image file: side in pixels of the square in its centre, by default 40 or the shorter side if that is less;
+        and whether three channels are kept, rather than their mean. An image may have up to 2304 values, as in 48x48
+        grey, since all eigenvectors are computed.
+    sigmas
+        Noise levels, up to 8, in units where an image lies in [0, 1].
+    bases
+        Bases to compare with; by default graph-laplacian, bandlet, sym4, dct and, where it is known, true.
+    checkpoint
+        Trained weights, the same as the parameter ``checkpoint`` of an architecture.
+    others
+        How many other images alignment is computed with: the next test images, or other squares of the file. The time
+        that a network takes grows with it. 0, or 7 or more; at 0 there is no alignment.
+    plugins
+        Plugin files, or folders of them.
+
+    Returns
+    -------
+    Inspection
+        The tensors, and ``save("folder")``, which draws them.
+
+    Raises
+    ------
+    GahbenchError
+        If an argument is not accepted, the image cannot be read, or the denoiser has no weights or no Jacobian.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> found = gahbench.inspect("low-pass", dataset="discs[size=8]", sigmas=[0.1], others=0)
+    >>> [round(value) for value in found.levels[0].eigenvalues[:8].tolist()]
+    [1, 1, 1, 1, 1, 1, 0, 0]
+    """
+    from gahbench.inspection import make_inspection
+
+    return make_inspection(
+        entrant,
+        _registry(plugins),
+        dataset=dataset,
+        index=index,
+        image=image,
+        size=size,
+        colour=colour,
+        sigmas=sigmas,
+        bases=bases,
+        checkpoint=checkpoint,
+        others=others,
+    )
 
 
 def _registry(plugins: Sequence[Source]) -> Registry:

@@ -1,4 +1,4 @@
-"""The commands ``run plan list describe preview draw leaderboard check new``."""
+"""The commands ``run plan list describe preview inspect draw leaderboard check new``."""
 
 from __future__ import annotations
 
@@ -156,6 +156,70 @@ def preview(
 
     print_preview(
         dataset, sigma or (), count, split, start, out, true_basis, sources=tuple(plugins_dir or ()), console=Console()
+    )
+
+
+@app.command()
+def inspect(
+    entrant: Annotated[
+        str, typer.Argument(help="A reference, or an architecture with weights: name[key=value,checkpoint=FILE].")
+    ],
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Trained weights, the same as the parameter checkpoint of an architecture.")
+    ] = None,
+    dataset: Annotated[
+        str, typer.Option("--dataset", "-d", help="Where the image is from, and what references learn from.")
+    ] = "faces[size=24]",
+    index: Annotated[int, typer.Option(help="Which test image.")] = 0,
+    image: Annotated[
+        Path | None, typer.Option(help="An image file, .npy or .npz in place of the dataset's image.")
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(help="Side of the square in the centre of the image file, up to 48. [default: 40, or its side]"),
+    ] = None,
+    colour: Annotated[
+        bool, typer.Option("--colour", help="Keep the image file's colours, for a network of them.")
+    ] = False,
+    sigma: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--sigma", "-s", help="Noise levels, such as 0.1 or 25/255. May be repeated. [default: 0.03,0.1,0.3]"
+        ),
+    ] = None,
+    basis: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--basis",
+            "-b",
+            help="A basis to compare with. May be repeated. [default: graph-laplacian, bandlet, sym4, dct, and true]",
+        ),
+    ] = None,
+    others: Annotated[
+        int, typer.Option(help="Other images that alignment is computed with, 7 or more; 0 leaves it out.")
+    ] = 11,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder of the figures. [default: inspect-ENTRANT]")
+    ] = None,
+    plugins_dir: PluginsOption = None,
+) -> None:
+    """Look at the basis that a denoiser learned: eigenvectors of its Jacobian at an image, and what they align with."""
+    from gahbench.cli.inspecting import print_inspection
+
+    print_inspection(
+        entrant,
+        sigma or (),
+        out,
+        Console(),
+        checkpoint=checkpoint,
+        dataset=dataset,
+        index=index,
+        image=image,
+        size=size,
+        colour=colour,
+        bases=basis or (),
+        others=others,
+        plugins=plugins_dir or (),
     )
 
 

@@ -1,4 +1,4 @@
-"""The commands ``draw rates``, ``draw resolution``, ``draw approximation`` and ``draw geometry``."""
+"""The commands ``draw rates resolution alignment ranking approximation geometry``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gahbench.results import Results
 
 app = typer.Typer(
-    help="Draw figures beyond those of a board: rates, approximation errors, what a basis adapts to.",
+    help="Draw figures beyond those of a board: rates, alignment, approximation errors, what a basis adapts to.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
@@ -24,6 +24,10 @@ FolderArgument = Annotated[Path, typer.Argument(help="A results folder.")]
 EntrantsOption = Annotated[
     list[str] | None,
     typer.Option("--entrant", "-e", help="Only this entrant, as the board calls it. May be repeated."),
+]
+DatasetsOption = Annotated[
+    list[str] | None,
+    typer.Option("--dataset", "-d", help="Only this dataset, as the board calls it. May be repeated."),
 ]
 RateOption = Annotated[
     str, typer.Option(help="How the window is chosen in which a slope is a rate: rate, with parameters.")
@@ -67,6 +71,49 @@ def resolution(
     from gahbench.report.rates import resolution_figure
 
     _draw_rates(resolution_figure, folder, out, entrant, rate, plugins_dir)
+
+
+@app.command()
+def alignment(
+    folder: FolderArgument,
+    out: Annotated[Path, _out("alignment.png")] = Path("alignment.png"),
+    dataset: DatasetsOption = None,
+    entrant: EntrantsOption = None,
+    basis: Annotated[
+        str, typer.Option("--basis", "-b", help="The basis, as its metric names it, or 'best denoiser'.")
+    ] = "graph-laplacian",
+) -> None:
+    """Alignment with a basis against input PSNR, a curve for each entrant."""
+    from gahbench import api
+    from gahbench.alignment_tables import courses
+    from gahbench.leaderboard import entrant_kinds
+    from gahbench.report.alignments import course_figure
+
+    _prepare(out, None)
+    results = api.load_results(folder)
+    panels = courses(results, basis, dataset, entrant)
+    _save(course_figure(panels, results.entrants, entrant_kinds(results), basis), out)
+
+
+@app.command()
+def ranking(
+    folder: FolderArgument,
+    out: Annotated[Path, _out("ranking.png")] = Path("ranking.png"),
+    dataset: DatasetsOption = None,
+    entrant: EntrantsOption = None,
+) -> None:
+    """Bases ranked by alignment, the mean over noise levels, a panel for each entrant."""
+    from gahbench import api
+    from gahbench.alignment_tables import rankings
+    from gahbench.report.alignments import ranking_figure
+
+    _prepare(out, None)
+    found = rankings(api.load_results(folder), dataset, entrant)
+    datasets = list(dict.fromkeys(name for name, _ in found))
+    # What all panels have in common is said once.
+    one = len(datasets) == 1
+    panels = {label if one else f"{label} on {name}": rows for (name, label), rows in found.items()}
+    _save(ranking_figure(panels, f"{datasets[0]}, mean over noise levels" if one else "mean over noise levels"), out)
 
 
 @app.command()

@@ -69,7 +69,7 @@ def print_preview(
 
 
 def parse_sigmas(texts: Sequence[str]) -> tuple[float, ...]:
-    """Read noise levels, each text one or several with commas between them.
+    """Read noise levels, each text one or several with commas between them; 25/255 is a number too.
 
     Raises
     ------
@@ -78,11 +78,16 @@ def parse_sigmas(texts: Sequence[str]) -> tuple[float, ...]:
     """
     parts = [part.strip() for text in texts for part in text.split(",")]
     try:
-        return tuple(float(part) for part in parts)
-    except ValueError as error:
+        return tuple(_number(part) for part in parts)
+    except (ValueError, ZeroDivisionError) as error:
         raise ParameterError(
-            f"--sigma {' '.join(texts)}: accepted: numbers greater than 0, such as 0.05,0.15"
+            f"--sigma {' '.join(texts)}: accepted: numbers greater than 0, such as 0.05,0.15 or 25/255"
         ) from error
+
+
+def _number(text: str) -> float:
+    above, slash, below = text.partition("/")
+    return float(above) / float(below) if slash else float(above)
 
 
 def print_card(preview: Preview, console: Console) -> None:

@@ -1,0 +1,96 @@
+"""How an inspection is printed, and where its figures go."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from gahbench import api
+from gahbench.cli.previewing import parse_sigmas
+from gahbench.inspection import SIGMAS
+from gahbench.rates import input_psnr
+from gahbench.report.cells import DASH, number
+from gahbench.report.eigenvectors import level_names
+from gahbench.report.figures import file_stems
+
+if TYPE_CHECKING:
+    from gahbench.inspection import Inspection, Level
+
+#: Columns by the name of a score: heading and decimals.
+_COLUMNS = {
+    "psnr": ("denoised\n(dB)", 2),
+    "spectrum.trace": ("trace", 1),
+    "spectrum.above-half": ("λ > ½", 0),
+    "spectrum.largest": ("λ max", 3),
+    "spectrum.smallest": ("λ min", 3),
+    "spectrum.asymmetry": ("asym-\nmetry", 3),
+    "spectrum.homogeneity": ("homo-\ngeneity", 3),
+    "self-consistency": ("self-con-\nsistency", 2),
+}
+
+
+def print_inspection(entrant: str, sigmas: Sequence[str], out: Path | None, console: Console, **arguments: Any) -> None:
+    """Inspect a denoiser, print what was found, and write the figures.
+
+    Parameters
+    ----------
+    entrant, arguments
+        As for :func:`gahbench.inspect`.
+    sigmas
+        As they were typed.
+    out
+        Folder of the figures; by default named after the entrant.
+
+    Raises
+    ------
+    GahbenchError
+        If an argument is not accepted, or a file cannot be written.
+    """
+    inspection = api.inspect(entrant, sigmas=parse_sigmas(sigmas) or SIGMAS, **arguments)
+    print_tables(inspection, console)
+    label = inspection.entrant
+    written = inspection.save(Path(f"inspect-{file_stems([label])[label]}") if out is None else out)
+    names = ", ".join(file.name for file in written)
+    console.print(f"wrote {names} to {written[0].parent}/", markup=False, highlight=False, soft_wrap=True)
+
+
+def print_tables(inspection: Inspection, console: Console) -> None:
+    """Print the facts at each noise level, and the alignment with each basis."""
+    text = f"{inspection.entrant} on {inspection.image}"
+    console.print(text, style="bold", markup=False, highlight=False, soft_wrap=True)
+    names = level_names(level.sigma for level in inspection.levels)
+    facts = _table("noisy\n(dB)", *(heading for heading, _ in _COLUMNS.values()))
+    for level in inspection.levels:
+        cells = [number(level.scores.get(name), digits) for name, (_, digits) in _COLUMNS.items()]
+        facts.add_row(names[level.sigma], number(input_psnr(level.sigma), 2), *cells)
+    console.print(facts)
+    bases = list(dict.fromkeys(name for level in inspection.levels for name in level.alignment))
+    if bases:
+        compared = len(next(iter(inspection.levels[0].alignment.values()), {"": ()})[""])
+        text = f"alignment of this image's filter, of {compared}, with each basis"
+        console.print(text, style="italic", highlight=False)
+        table = _table(*bases)
+        for level in inspection.levels:
+            table.add_row(names[level.sigma], *(_own(level, name, inspection.place) for name in bases))
+        console.print(table)
+    for note in inspection.notes:
+        console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def _own(level: Level, basis: str, place: int) -> str:
+    parts = level.alignment.get(basis)
+    value = math.nan if parts is None else float(parts[""][place])
+    return DASH if math.isnan(value) else number(value, 3)
+
+
+def _table(*names: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in ("σ", *names):
+        # Labels of bases have brackets, which are not markup.
+        table.add_column(name.replace("[", r"\["), justify="right", overflow="fold")
+    return table

@@ -1,0 +1,234 @@
+"""Alignment as figures: bases ranked by it, and its course with the noise level."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gahbench.rates import input_psnr
+from gahbench.report.cells import folded
+from gahbench.report.eigenvectors import folded_caption
+from gahbench.report.figures import GREY, Styles, context, curve_with_band, legend_beside, looks
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Array = NDArray[np.float64]
+
+_ABREAST = 3
+_LABEL = 28
+_NULL = "with another image's filter (null)"
+_CEILING = "with itself under fresh noise (ceiling)"
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """Alignment of a denoiser with one basis.
+
+    Parameters
+    ----------
+    value, low, high
+        The mean over images, and the ends of its interval; NaN where there is none.
+    null, ceiling
+        Means of the parts of the metric; NaN where they were not measured.
+    retrieval
+        Share of images whose own filter is the most alike; NaN likewise.
+    single
+        That of one image in particular, which is then what is ranked by.
+    """
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    null: float = math.nan
+    ceiling: float = math.nan
+    retrieval: float = math.nan
+    single: float = math.nan
+
+    @property
+    def ranked(self) -> float:
+        """What it is ranked by."""
+        return self.value if math.isnan(self.single) else self.single
+
+
+@dataclass(frozen=True, eq=False)
+class Course:
+    """Alignment at noise levels.
+
+    Parameters
+    ----------
+    sigmas
+        Noise levels, shape (S,).
+    value, low, high
+        Means and the ends of their intervals, shape (S,).
+    null
+        Means with the filter of another image, shape (S,).
+    """
+
+    sigmas: Sequence[float]
+    value: Array
+    low: Array
+    high: Array
+    null: Array
+
+
+def ranking_figure(panels: Mapping[str, Mapping[str, Aligned]], caption: str = "") -> Figure:
+    """Draw bases from the most to the least aligned, a panel for each denoiser or noise level.
+
+    Dots are means with their 95 % intervals; where one image is meant in particular, it has the coloured marker, and
+    the mean is grey. Crosses are the null, the dashed line is the ceiling. On the right is the share of images whose
+    own filter is the most alike of all. A basis looks the same in every panel.
+
+    Parameters
+    ----------
+    panels
+        By title and basis.
+    caption
+        Written above all.
+    """
+    import seaborn
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(name for rows in panels.values() for name in rows))
+    labels = {name: folded(name, _LABEL) for name in names}
+    blocks = math.ceil(len(panels) / _ABREAST)
+    abreast = math.ceil(len(panels) / blocks)
+    lines = max(sum(labels[name].count("\n") + 1 for name in rows) for rows in panels.values())
+    widest = max(len(line) for label in labels.values() for line in label.split("\n"))
+    with context():
+        styles = looks(names, dict.fromkeys(names, "classical"))
+        caption = folded_caption(caption, 45 * abreast + 10)
+        wide = 2.9 + 0.07 * widest
+        tall = 0.95 + 0.26 * max(lines, 3)
+        size = (wide * abreast + 0.1, tall * blocks + 0.55 + 0.17 * caption.count("\n"))
+        drawing = Figure(figsize=size, layout="constrained")
+        # In vain where panels are one above the other: only those of a row share their axis.
+        axes = drawing.subplots(blocks, abreast, squeeze=False, sharex=True)
+        for ax, (title, rows) in zip(axes.flat, panels.items(), strict=False):
+            _ranks(ax, rows, styles, labels)
+            ax.set_title(folded(title, int(15 * wide)), loc="left")
+            ax.set_xlabel("alignment (cosine)")
+            ax.tick_params(labelbottom=True)
+            ax.margins(x=0.06)
+            seaborn.despine(ax=ax)
+        for ax in list(axes.flat)[len(panels) :]:
+            ax.set_visible(False)
+        if caption:
+            drawing.suptitle(caption, x=0.005, ha="left", fontsize=9)
+        _legend_below(drawing, list(axes.flat)[: len(panels)])
+    return drawing
+
+
+def course_figure(
+    panels: Mapping[str, Mapping[str, Course]], order: Sequence[str], kinds: Mapping[str, str], what: str
+) -> Figure:
+    """Draw alignment against input PSNR, a panel for each dataset and a curve with its band for each label.
+
+    Dotted lines are the null, alignment with the filter of another image.
+
+    Parameters
+    ----------
+    panels
+        By title and label.
+    order, kinds
+        All labels, and the kind of each, as :func:`gahbench.report.figures.looks` takes them.
+    what
+        What alignment is with.
+    """
+    import seaborn
+    from matplotlib.figure import Figure
+
+    blocks = math.ceil(len(panels) / _ABREAST)
+    abreast = math.ceil(len(panels) / blocks)
+    # Crosses, since at a single noise level there is no line.
+    null: dict[str, Any] = {"linestyle": ":", "linewidth": 0.9, "marker": "x", "markersize": 3.5}
+    with context():
+        styles = looks(order, dict(kinds))
+        shown = dict.fromkeys(label for curves in panels.values() for label in curves)
+        names = {label: folded(label, _LABEL) for label in shown}
+        lines = sum(name.count("\n") + 1 for name in names.values()) + 1
+        widest = max(len(line) for name in (*names.values(), folded(_NULL, _LABEL)) for line in name.split("\n"))
+        size = (3.3 * abreast + 0.65 + 0.07 * widest, max(3.3 * blocks, 0.185 * lines + 0.4))
+        drawing = Figure(figsize=size, layout="constrained")
+        axes = drawing.subplots(blocks, abreast, squeeze=False, sharey=True)
+        flat = list(axes.flat)
+        for ax, (title, curves) in zip(flat, panels.items(), strict=False):
+            for label, curve in curves.items():
+                x = input_psnr(curve.sigmas)
+                curve_with_band(ax, x, (curve.value, curve.low, curve.high), names[label], styles[label])
+                ax.plot(x, curve.null, color=styles[label]["color"], zorder=2, **null)
+            ax.axhline(0, color=GREY, linewidth=0.6, zorder=1)
+            ax.plot([], [], color=GREY, label=_broken(_NULL), **null)
+            ax.set_title(folded_caption(title, 38), loc="left")
+            ax.set_xlabel("input PSNR (dB)")
+            ax.tick_params(labelleft=True)
+            seaborn.despine(ax=ax)
+        for ax in flat[len(panels) :]:
+            ax.set_visible(False)
+        for row in axes:
+            row[0].set_ylabel(f"alignment with\n{folded(what, 40)} (cosine)")
+        legend_beside(drawing, flat[: len(panels)])
+    return drawing
+
+
+def _ranks(ax: Axes, rows: Mapping[str, Aligned], styles: Styles, labels: Mapping[str, str]) -> None:
+    """List the bases of one panel from the most aligned down."""
+    ordered = sorted(rows, key=lambda name: -rows[name].ranked)
+    ceilings = [row.ceiling for row in rows.values() if not math.isnan(row.ceiling)]
+    ax.axvline(0, color=GREY, linewidth=0.6, zorder=1)
+    if ceilings:
+        # It has to do with the denoiser alone, and is the same for all bases.
+        mean = sum(ceilings) / len(ceilings)
+        ax.axvline(mean, color=GREY, linewidth=0.9, linestyle="--", zorder=1, label=_CEILING)
+    for place, name in enumerate(ordered):
+        row = rows[name]
+        mark = {"marker": styles[name]["marker"], "linestyle": "none"}
+        one = not math.isnan(row.single)
+        colour = GREY if one else styles[name]["color"]
+        ax.plot([row.low, row.high], [place, place], color=colour, linewidth=1.3, zorder=2)
+        if one:
+            ax.plot(row.value, place, marker="|", markersize=8, linestyle="none", color=GREY, zorder=2)
+        ax.plot(row.ranked, place, color=styles[name]["color"], markersize=6, zorder=4, **mark)
+        ax.plot(row.null, place, marker="x", color=GREY, markersize=4.5, linestyle="none", zorder=3)
+        if not math.isnan(row.retrieval):
+            beside: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "ha": "left", "va": "center"}
+            ax.text(1.02, place, f"{100 * row.retrieval:.0f} %", fontsize=7.5, color=GREY, **beside)
+    if any(not math.isnan(row.retrieval) for row in rows.values()):
+        above: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "ha": "left", "va": "center"}
+        ax.text(1.02, -0.85, "retrieved", fontsize=7.5, color=GREY, **above)
+    ax.set_yticks(range(len(ordered)), [labels[name] for name in ordered])
+    ax.set_ylim(len(ordered) - 0.4, -1.1)
+    ax.grid(axis="y", visible=False)
+    singles = any(not math.isnan(row.single) for row in rows.values())
+    ax.plot(
+        [], [], marker="o", linestyle="none" if singles else "-", color="0.2", label="this image" if singles else _MEAN
+    )
+    if singles:
+        ax.plot([], [], marker="|", markersize=8, linestyle="-", color=GREY, label=_MEAN)
+    ax.plot([], [], marker="x", markersize=4.5, linestyle="none", color=GREY, label=_NULL)
+
+
+_MEAN = "mean over images, 95 % interval"
+
+
+def _legend_below(drawing: Figure, axes: Sequence[Axes]) -> None:
+    """Put one legend below the panels."""
+    found = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    columns = len(found) if drawing.get_figwidth() > 2.7 * len(found) else max(1, int(drawing.get_figwidth() / 2.9))
+    drawing.legend(list(found.values()), list(found), loc="outside lower left", frameon=False, ncols=columns)
+
+
+def _broken(text: str) -> str:
+    """Break a phrase into two lines of about equal length."""
+    words = text.split()
+    return min(
+        (" ".join(words[:cut]) + "\n" + " ".join(words[cut:]) for cut in range(1, len(words))),
+        key=lambda broken: max(map(len, broken.split("\n"))),
+        default=text,
+    )
