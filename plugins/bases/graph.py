@@ -32,6 +32,7 @@ class GraphBasis(Basis):
     """
 
     adaptive: ClassVar[bool] = True
+    filters_follow_traces: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self._last: tuple[Tensor, Matrices, Tensor] | None = None

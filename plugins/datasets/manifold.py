@@ -17,6 +17,9 @@ from .generated import Generated
 from .sampling import importance
 from .sampling.modes import tangents
 
+#: Noise levels at which the filters of the last images are kept.
+KEPT = 4
+
 
 class Manifold(Generated):
     """Base of families whose images are a function x(theta) of few parameters: an author writes ``shape``, ``place``
@@ -70,6 +73,7 @@ class Manifold(Generated):
 
     def __init__(self, family: str, seed: int = 0) -> None:
         super().__init__(family, seed)
+        self._filters: dict[tuple[bytes, float], DenseMaps] = {}
         if self.intensities not in (0, 1, 2) or self.nonlinear < 0 or self.dimension == 0:
             raise ValueError(
                 f"{type(self).__name__}: {self.nonlinear} non-linear parameters and {self.intensities} intensities; "
@@ -163,9 +167,15 @@ class Manifold(Generated):
         OptimumError
             As :meth:`posterior`.
         """
-        found = importance.posterior(self, (noisy.double() - self.offset).flatten(1), sigma, covariance=True)
-        assert found.covariance is not None
-        return DenseMaps(found.covariance / sigma**2, self.shape)
+        # Asked for by every denoiser's metrics in turn, on the same images.
+        key = (noisy.cpu().numpy().tobytes(), sigma)
+        if key not in self._filters:
+            found = importance.posterior(self, (noisy.double() - self.offset).flatten(1), sigma, covariance=True)
+            assert found.covariance is not None
+            self._filters[key] = DenseMaps((found.covariance / sigma**2).float(), self.shape)
+            while len(self._filters) > KEPT:
+                self._filters.pop(next(iter(self._filters)))
+        return self._filters[key]
 
     def parts_at(self, coordinates: Tensor) -> Tensor:
         """Return the parts, shape (..., L, d), float64, at coordinates (..., nonlinear) of standard normal prior."""

@@ -10,9 +10,10 @@ from torch import Tensor
 from gahbench.alignment import FEWEST_IMAGES, align
 from gahbench.contracts import Basis, Metric, Scores, Shape
 from gahbench.evaluation import Evaluation
-from gahbench.examples import Examples
 from gahbench.parameters import Names
 from gahbench.registry import default_registry
+
+from .shared_bases import filters_on
 
 
 class Alignment(Metric):
@@ -40,6 +41,7 @@ class Alignment(Metric):
 
     def __init__(self, basis: Annotated[str, Names("basis")] = "graph-laplacian") -> None:
         self.basis = cast(Basis, default_registry().create("basis", basis))
+        self._name = basis
 
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
         """Raise ``ValueError`` for images of which the basis has no filters."""
@@ -47,18 +49,15 @@ class Alignment(Metric):
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the alignment of every image at every noise level, and its parts."""
-        dataset = evaluation.dataset
-        if dataset is not None:
-            if not self.basis.is_known_on(dataset):
-                return Scores([])
-            self.basis.fit(Examples(dataset))
         values: dict[tuple[str, float], Tensor] = {}
         for sigma in evaluation.sigmas:
             sketch, trace = evaluation.local.sketch(sigma), evaluation.local.trace(sigma)
             if sketch is None or trace is None:
                 return Scores([])
-            filters = self.basis.filters(evaluation.truth, sigma, trace.value)
-            found = align(sketch, filters.sketch(None if sketch.exact else sketch.rows.shape[1]))
+            filters = filters_on(self._name, evaluation, sigma, trace.value, sketch)
+            if filters is None:
+                return Scores([])
+            found = align(sketch, filters)
             if found is None:
                 continue
             values |= {("", sigma): found.own, ("null", sigma): found.null, ("retrieval", sigma): found.retrieved}

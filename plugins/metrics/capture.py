@@ -11,7 +11,6 @@ from torch import Tensor
 
 from gahbench.contracts import Basis, Metric, Scores, Shape, Truth
 from gahbench.evaluation import Evaluation
-from gahbench.examples import Examples
 from gahbench.jacobian import AutogradMaps
 from gahbench.parameters import Names
 from gahbench.registry import default_registry
@@ -19,6 +18,7 @@ from gahbench.registry import default_registry
 from ..bases.dct import DCT, frequency_order
 from ..bases.graph import GraphBasis
 from .eigenbasis import check_eigenvectors, kept
+from .shared_bases import basis_on
 
 
 class Capture(Metric):
@@ -58,11 +58,9 @@ class Capture(Metric):
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the captured share of every image at every noise level, and its nulls; none without a Jacobian."""
         self.check(evaluation.shape, evaluation.sigmas)
-        dataset = evaluation.dataset
-        if dataset is not None:
-            if not self.basis.is_known_on(dataset):
-                return Scores([])
-            self.basis.fit(Examples(dataset))
+        basis = basis_on(self._name, evaluation.dataset)
+        if basis is None:
+            return Scores([])
         values: dict[tuple[str, float], Tensor] = {}
         for sigma in evaluation.sigmas:
             pairs = evaluation.local.eigenpairs(sigma)
@@ -82,10 +80,10 @@ class Capture(Metric):
                 share = (filters.flatten(1) @ projections.flatten(1).mT) / weights_of[:, None].clamp_min(1e-300)
                 return ((share - chance) / (1 - chance)).cpu()
 
-            table = captured(_leading(self.basis, evaluation.truth, counts.cpu(), sigma).to(filters))
+            table = captured(_leading(basis, evaluation.truth, counts.cpu(), sigma).to(filters))
             own = table.diagonal()
             values["", sigma] = own
-            if self.basis.adaptive:
+            if basis.adaptive:
                 values["null", sigma] = (table.sum(1) - own) / (len(own) - 1)
             values["low-dct", sigma] = captured(_lowest(evaluation.clean, counts.cpu()).to(filters)).diagonal()
         return Scores.parts(values)

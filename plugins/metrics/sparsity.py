@@ -10,12 +10,12 @@ from torch import Tensor
 
 from gahbench.contracts import Basis, Metric, Scores, Shape
 from gahbench.evaluation import Evaluation
-from gahbench.examples import Examples
 from gahbench.parameters import Names
 from gahbench.registry import default_registry
 from gahbench.shrinkage import oracle_weights
 
 from .eigenbasis import check_eigenvectors
+from .shared_bases import basis_on
 
 
 class Sparsity(Metric):
@@ -50,20 +50,16 @@ class Sparsity(Metric):
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the gain of every image at every noise level; none without a Jacobian."""
         self.check(evaluation.shape, evaluation.sigmas)
-        dataset = evaluation.dataset
-        if dataset is not None:
-            if not self.basis.is_known_on(dataset):
-                return Scores([])
-            self.basis.fit(Examples(dataset))
+        basis = basis_on(self._name, evaluation.dataset)
+        if basis is None:
+            return Scores([])
         truth = evaluation.truth.double()
         values: dict[tuple[str, float], Tensor] = {}
         for sigma in evaluation.sigmas:
             own = coefficients(evaluation, sigma)
             if own is None:
                 return Scores([])
-            parts = [
-                self.basis.adapt_to(part, sigma).analysis(part.clean).flatten(1) for part in self.basis.parts(truth)
-            ]
+            parts = [basis.adapt_to(part, sigma).analysis(part.clean).flatten(1) for part in basis.parts(truth)]
             values["", sigma] = 10 * (_risk(torch.cat(parts), sigma) / _risk(own, sigma)).log10()
         return Scores.parts(values)
 
