@@ -412,8 +412,8 @@ class Basis(ABC):
         sigma
             Standard deviation of the noise, greater than 0.
         traces
-            Traces of the Jacobians that the filters are compared with, shape (N,): a filter that needs a strength may
-            take the one with that trace.
+            Traces that filters should have, shape (N,), if they have a strength to choose: those of what they are
+            compared with.
         """
         from gahbench.shrinkage import oracle_filters
 

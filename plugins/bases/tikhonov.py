@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -39,18 +40,26 @@ def tikhonov_filters(basis: GraphBasis, images: Tensor, traces: Tensor) -> Linea
         return _sparse(basis, images, traces)
     vectors, values = basis.spectrum(images)
     strengths = strength(values, traces.to(values) / shape[0])
-    weights = 1 / (1 + strengths[:, None] * values)
+    weights = damping(strengths[:, None] * values)
     columns = vectors.vectors
     matrices = (columns * weights[:, None]) @ columns.mT
     return DenseMaps(_of_all_channels(matrices, shape[0]).float(), shape)
 
 
-def strength(values: Tensor, traces: Tensor) -> Tensor:
-    """Return mu, shape (N,), such that sum_k 1 / (1 + mu lambda_k), of eigenvalues (N, d), is the trace, (N,)."""
+def damping(products: Tensor) -> Tensor:
+    """Return 1 / (1 + mu lambda) for products mu lambda."""
+    return 1 / (1 + products)
+
+
+def strength(values: Tensor, traces: Tensor, kernel: Callable[[Tensor], Tensor] = damping) -> Tensor:
+    """Return mu, shape (N,), such that the sum of a kernel over mu lambda_k, of eigenvalues (N, d), is the trace, (N,).
+
+    The kernel falls from 1 to 0; by default it is 1 / (1 + mu lambda).
+    """
     low, high = (torch.full_like(traces, end).log() for end in RANGE)
     for _ in range(STEPS):
         middle = (low + high) / 2
-        excess = (1 / (1 + middle.exp()[:, None] * values)).sum(1) > traces
+        excess = kernel(middle.exp()[:, None] * values).sum(1) > traces
         low, high = torch.where(excess, middle, low), torch.where(excess, high, middle)
     return ((low + high) / 2).exp()
 

@@ -21,10 +21,10 @@ class Alignment(Metric):
 
     The filter of an image is the symmetric part of the denoiser's Jacobian there. From it the mean over the images is
     removed, and likewise from the filter that shrinks in the basis, as an oracle does (for graphs it smooths along
-    the graph, with the same trace); the score is the cosine between the two. It is 1 for a denoiser that shrinks in the
-    basis, 0 for one whose filter ignores the image. On ``graph-laplacian``, the default, it is the GAH alignment: how
-    far the denoiser's own basis is geometry-adaptive and harmonic. Entrants without a Jacobian have no value, and
-    neither have bases that are the same filter for all images.
+    the graph, for all images with the mean trace of the denoiser's); the score is the cosine between the two. It is 1
+    for a denoiser that shrinks in the basis, 0 for one whose filter ignores the image. On ``graph-laplacian``, the
+    default, it is the GAH alignment: how far the denoiser's own basis is geometry-adaptive and harmonic. Entrants
+    without a Jacobian have no value, and neither have bases that are the same filter for all images.
 
     Parts: ``null``, the same with the filter of another image; ``retrieval``, the share of images whose own filter is
     the most alike of all; ``ceiling``, the alignment with the denoiser's own filters under fresh noise; ``error``, the
@@ -54,7 +54,10 @@ class Alignment(Metric):
             sketch, trace = evaluation.local.sketch(sigma), evaluation.local.trace(sigma)
             if sketch is None or trace is None:
                 return Scores([])
-            filters = filters_on(self._name, evaluation, sigma, trace.value, sketch)
+            # One trace for all: matched to each image's own, filters on the graph of any image would agree with a
+            # denoiser that does no more than vary its strength.
+            traces = trace.value.mean().expand(len(trace.value))
+            filters = filters_on(self._name, evaluation, sigma, traces, sketch)
             if filters is None:
                 return Scores([])
             found = align(sketch, filters)

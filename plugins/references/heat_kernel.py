@@ -13,6 +13,7 @@ from gahbench.parameters import Names
 from gahbench.registry import default_registry
 
 from ..bases.graph import GraphBasis
+from ..bases.tikhonov import damping, strength
 
 #: Times that are tried: from 1/100 of the shortest time scale of a graph to where all that is left is its mean.
 TIMES = torch.logspace(-3, 5, 129, dtype=torch.float64)
@@ -33,11 +34,13 @@ class HeatKernel(Reference):
         ``heat``: exp(-t L); ``tikhonov``: (1 + t L)^-1.
     time
         t, in units of one over the weights of the graph; ``null`` for the time of least expected error of each image.
+    kept
+        Instead of a time: the trace of the filter as a share of the number of pixels, the same for all images.
 
     Raises
     ------
     ValueError
-        If the basis is none of a graph.
+        If the basis is none of a graph, or both ``time`` and ``kept`` are given.
     """
 
     kind: DenoiserKind = "oracle"
@@ -48,13 +51,17 @@ class HeatKernel(Reference):
         basis: Annotated[str, Names("basis")] = "graph-laplacian",
         kernel: Literal["heat", "tikhonov"] = "heat",
         time: Annotated[float, Field(gt=0)] | None = None,
+        kept: Annotated[float, Field(gt=0, lt=1)] | None = None,
     ) -> None:
+        if time is not None and kept is not None:
+            raise ValueError(f"time={time:g} and kept={kept:g}: accepted is one of them")
         found = cast(Basis, default_registry().create("basis", basis))
         if not isinstance(found, GraphBasis):
             raise ValueError(f"basis '{basis}': accepted are those of graphs, graph-laplacian and patch-graph")
         self.basis = found
         self.kernel = kernel
         self.time = time
+        self.kept = kept
 
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ValueError`` for images (C, H, W) that the basis cannot analyse."""
@@ -85,11 +92,16 @@ class HeatKernel(Reference):
         return torch.cat(risks)
 
     def _weights(self, clean: Tensor, values: Tensor, sigma: float) -> Tensor:
-        """Return the kernel of t lambda, shape (N, d), t of least expected error unless it is given."""
+        """Return the kernel of t lambda, shape (N, d), t of least expected error unless it or the trace is given."""
+        if self.kept is not None:
+            times = strength(values, values.new_full(values.shape[:1], self.kept * values.shape[1]), self._kernel)
+            return self._kernel(times[:, None] * values)
         times = TIMES.to(values) if self.time is None else values.new_tensor([self.time])
-        products = times[:, None, None] * values
-        tried = torch.exp(-products) if self.kernel == "heat" else 1 / (1 + products)
+        tried = self._kernel(times[:, None, None] * values)
         energy = clean.flatten(2).square().mean(1)
         risks = ((1 - tried).square() * energy + tried.square() * sigma**2).sum(2)
         best = risks.argmin(0)
         return tried[best, torch.arange(len(values), device=best.device)]
+
+    def _kernel(self, products: Tensor) -> Tensor:
+        return torch.exp(-products) if self.kernel == "heat" else damping(products)

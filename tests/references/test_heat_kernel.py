@@ -113,3 +113,16 @@ def test_images_that_are_too_large_are_refused_and_it_is_an_oracle():
     with pytest.raises(ValueError, match="up to 4096 pixels"):
         HeatKernel().check_shape((1, 65, 64))
     assert HeatKernel().kind == "oracle"
+
+
+@pytest.mark.parametrize("kernel", ["heat", "tikhonov"])
+def test_what_is_kept_is_the_trace_of_every_image(kernel):
+    clean = torch.rand(3, 1, 6, 7, generator=torch.Generator().manual_seed(0))
+    found = HeatKernel(kernel=kernel, kept=0.3).jacobian(clean, 0.1, Truth(clean)).matrices()
+    traces = found.diagonal(dim1=1, dim2=2).sum(1)
+    assert traces.tolist() == pytest.approx([0.3 * 42] * 3, rel=1e-4)
+
+
+def test_a_time_and_a_trace_exclude_each_other():
+    with pytest.raises(ValueError, match="accepted is one"):
+        HeatKernel(time=1.0, kept=0.5)
