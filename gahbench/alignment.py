@@ -54,7 +54,7 @@ def align(one: Sketch, other: Sketch) -> Alignment | None:
     Returns
     -------
     Alignment or None
-        ``None`` where the other filters do not depend on the image though these do: nothing is to be aligned with.
+        ``None`` where the other filters do not depend on the image: there is nothing to be aligned with.
 
     Raises
     ------
@@ -64,11 +64,11 @@ def align(one: Sketch, other: Sketch) -> Alignment | None:
     count = len(one.rows)
     if count < 2 or len(other.rows) != count:
         raise ValueError(f"alignment compares 2 or more pairs of filters, not {count} with {len(other.rows)}")
-    if not _changes(other).any() and _changes(one).any():
+    if not _changes(other).any():
         return None
     left, right = one.centred(), other.centred()
-    products, own_left, own_right = left.products(right), _squares(left), _squares(right)
-    changes = (_changes(one)[:, None] & _changes(other)).to(products.device)
+    products, own_left, own_right = (table.cpu() for table in (left.products(right), _squares(left), _squares(right)))
+    changes = _changes(one)[:, None] & _changes(other)
 
     def cosines(cross: Tensor, first: Tensor, second: Tensor) -> Tensor:
         lengths = (first[:, None] * second).clamp_min(1e-300).sqrt()
@@ -77,7 +77,7 @@ def align(one: Sketch, other: Sketch) -> Alignment | None:
     table = cosines(products.sum(0), own_left.sum(0), own_right.sum(0))
     own = table.diagonal()
     null = (table.sum(1) - own) / (count - 1)
-    retrieved = (table.argmax(1) == torch.arange(count, device=table.device)) & changes.any(1)
+    retrieved = (table.argmax(1) == torch.arange(count)) & changes.any(1)
     error = torch.zeros_like(own)
     groups = len(products)
     if groups > 1:
@@ -89,7 +89,18 @@ def align(one: Sketch, other: Sketch) -> Alignment | None:
             ]
         )
         error = ((groups - 1) * others.var(0, correction=0)).sqrt()
-    return Alignment(own.cpu(), null.cpu(), retrieved.double().cpu(), error.cpu())
+    return Alignment(own, null, retrieved.double(), error)
+
+
+def unchanging(count: int) -> Alignment:
+    """Return what filters score that are the same for all of N images: 0, by definition."""
+    zeros = torch.zeros(count, dtype=torch.float64)
+    return Alignment(zeros, zeros, zeros, zeros)
+
+
+def changes(sketch: Sketch) -> bool:
+    """Return whether any filter has a part that is its image's own, beyond rounding."""
+    return bool(_changes(sketch).any())
 
 
 def _squares(sketch: Sketch) -> Tensor:
@@ -104,4 +115,5 @@ def _changes(sketch: Sketch) -> Tensor:
         for rows in (sketch.rows, sketch.centred().rows)
     )
     changes: Tensor = rest > UNCHANGING * whole
-    return changes
+    # Filters of a network may be on a GPU, and those that they are compared with are not.
+    return changes.cpu()

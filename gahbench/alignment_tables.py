@@ -107,6 +107,29 @@ def courses(
     return found
 
 
+def margin(
+    results: Results, dataset: str, entrant: str, basis: str, other: str, sigma: float | None = None
+) -> tuple[float, float, float] | None:
+    """Return by how much an entrant is more aligned with one basis than with another, and the ends of the interval.
+
+    The difference is paired: it is taken image by image, at one noise level or in the mean over those at which both are
+    known. ``None`` where they are not.
+
+    Parameters
+    ----------
+    basis, other
+        As the metric's label names them; ``best denoiser`` for the metric ``truth-alignment``.
+    """
+    cubes = dict(_by_dataset(results, [dataset]))[dataset]
+    known = [_values(cubes, name, "", entrant) for name in (basis, other)]
+    sigmas = sorted(set(known[0]) & set(known[1]) & ({sigma} if sigma is not None else set(known[0])))
+    if not sigmas:
+        return None
+    values = np.mean([known[0][level] - known[1][level] for level in sigmas], axis=0)
+    low, high = interval(bootstrap_means(values))
+    return float(means(values)), float(low), float(high)
+
+
 def parts_of(metric: str) -> tuple[str, str] | None:
     """Return the basis and the part of a name in the table of scores; ``None`` if it is no alignment's.
 

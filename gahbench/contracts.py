@@ -345,8 +345,6 @@ class Basis(ABC):
     adaptive: ClassVar[bool] = False
     #: Whether it is made from what only an oracle knows, so that no practical denoiser can use it.
     oracle: ClassVar[bool] = False
-    #: Whether :meth:`filters` depend on the traces that they are asked for.
-    filters_follow_traces: ClassVar[bool] = False
     always_shown: ClassVar[tuple[str, ...]] = ()
 
     def check_shape(self, shape: Shape) -> None:

@@ -52,7 +52,7 @@ class Level:
         Of the symmetric part of the Jacobian: shape (d,), sorted down, and (d, d), as rows; float64.
     scores
         What metrics say of this image, by their names in the table of scores: ``psnr`` (dB), ``spectrum.trace``,
-        ``self-consistency``, ...; those without a value are absent.
+        ``self-consistency.ratio``, ...; those without a value are absent.
     alignment
         By basis, values of the parts of ``alignment`` by name, ``""`` for the headline, each of shape (N,) for the N
         images that were compared; NaN where an image has none. Empty where there were too few images.
@@ -250,6 +250,8 @@ def _bases(registry: Registry, asked: Sequence[str], images: Images) -> tuple[di
             basis.check_shape((channels, height, width))
             if images.dataset is not None:
                 basis.fit(Examples(images.dataset))
+            elif type(basis).fit is not Basis.fit:
+                raise ParameterError("it learns from a dataset; accepted: an image of one")
             found[configured.label] = basis
         except (ValueError, GahbenchError) as error:
             if asked:

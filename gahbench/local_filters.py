@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from gahbench.jacobian import DenseMaps, Estimate, LinearMaps, Sketch
+from gahbench.jacobian.eigen import full
+
 if TYPE_CHECKING:
     from gahbench.evaluation import Evaluation
-    from gahbench.jacobian import Estimate, LinearMaps, Sketch
 
-#: Bytes of matrices that are kept for the next metric; the oldest go first.
+#: Bytes of matrices and eigenvectors that are kept for the next metric.
 MEMORY = 1 << 30
 
 
@@ -31,7 +34,8 @@ class LocalFilters:
     def __init__(self, evaluation: Evaluation) -> None:
         self._evaluation = evaluation
         self._maps: dict[tuple[float, int], LinearMaps | None] = {}
-        self._kept: dict[tuple[str, float, int], tuple[Tensor, ...]] = {}
+        self._kept: OrderedDict[tuple[str, float, int], tuple[Tensor, ...]] = OrderedDict()
+        self._traces: dict[float, Estimate] = {}
 
     def maps(self, sigma: float, draw: int = 0) -> LinearMaps | None:
         """Return the Jacobians at the images under a draw of noise."""
@@ -51,30 +55,24 @@ class LocalFilters:
         maps = self.maps(sigma, draw)
         if maps is None:
             return None
-
-        def found() -> tuple[Tensor, ...]:
-            matrices = maps.matrices()
-            if not matrices.isfinite().all():
-                raise ValueError(f"the Jacobian has values that are not finite, at sigma={sigma:g}")
-            return (matrices,)
-
-        return self._once("matrices", sigma, draw, found)[0]
+        return self._once("matrices", sigma, draw, maps.matrices)[0]
 
     def eigenpairs(self, sigma: float) -> tuple[Tensor, Tensor] | None:
         """Return eigenvalues (N, d), sorted down, and eigenvectors (N, d, d), as rows, of the symmetric part of J."""
-        from gahbench.jacobian.eigen import full
-
-        matrices = self.matrices(sigma)
-        if matrices is None:
+        maps = self.maps(sigma)
+        if maps is None:
             return None
-        values, vectors = self._once("eigenpairs", sigma, 0, lambda: full(matrices))
+
+        def found() -> tuple[Tensor, Tensor]:
+            matrices = self.matrices(sigma)
+            assert matrices is not None
+            return full(matrices)
+
+        values, vectors = self._once("eigenpairs", sigma, 0, found)
         return values, vectors
 
     def sketch(self, sigma: float, draw: int = 0) -> Sketch | None:
         """Return the symmetric part of J at every image: whole for small images, otherwise on random vectors."""
-        from gahbench.jacobian import Sketch
-        from gahbench.jacobian.probes import sketch
-
         maps = self.maps(sigma, draw)
         if maps is None:
             return None
@@ -82,25 +80,35 @@ class LocalFilters:
             matrices = self.matrices(sigma, draw)
             assert matrices is not None
             return Sketch((matrices + matrices.mT) / 2, exact=True)
-        (rows,) = self._once("sketch", sigma, draw, lambda: (sketch(maps).rows,))
-        return Sketch(rows, exact=False)
+        return Sketch(self._once("sketch", sigma, draw, lambda: maps.sketch().rows)[0], exact=False)
 
     def trace(self, sigma: float) -> Estimate | None:
         """Return the trace of J at every image."""
-        from gahbench.jacobian import DenseMaps
-
         maps = self.maps(sigma)
         if maps is None:
             return None
-        matrices = self.matrices(sigma) if maps.is_small else None
-        return maps.trace() if matrices is None else DenseMaps(matrices, maps.shape).trace()
+        if maps.is_small:
+            matrices = self.matrices(sigma)
+            assert matrices is not None
+            return DenseMaps(matrices, maps.shape).trace()
+        if sigma not in self._traces:
+            self._traces[sigma] = maps.trace()
+        return self._traces[sigma]
 
-    def _once(self, name: str, sigma: float, draw: int, find: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    def _once(
+        self, name: str, sigma: float, draw: int, find: Callable[[], Tensor | tuple[Tensor, ...]]
+    ) -> tuple[Tensor, ...]:
         key = (name, sigma, draw)
         if key not in self._kept:
-            self._kept[key] = find()
+            found = find()
+            kept = found if isinstance(found, tuple) else (found,)
+            if not all(tensor.isfinite().all() for tensor in kept):
+                raise ValueError(f"the Jacobian has values that are not finite, at sigma={sigma:g}")
+            self._kept[key] = kept
+            # Those that were asked for longest ago go first.
             while len(self._kept) > 1 and sum(map(_bytes, self._kept.values())) > MEMORY:
-                self._kept.pop(next(iter(self._kept)))
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
         return self._kept[key]
 
 

@@ -108,8 +108,14 @@ def test_filters_that_ignore_the_image_score_nothing(rounding):
 def test_there_is_nothing_to_be_aligned_with_where_the_others_do_not_change():
     same = filters(3, 1).expand(COUNT, -1, -1)
     assert align(exact(filters()), exact(same)) is None
-    # Neither changes: a filter that ignores the image scores 0.
-    assert align(exact(same), exact(same)).own.tolist() == [0] * COUNT
+    assert align(exact(same), exact(same)) is None
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_filters_on_a_gpu_are_aligned_with_those_that_are_not():
+    ones, others = exact(filters()), exact(filters(1))
+    there = Sketch(ones.rows.cuda(), exact=True)
+    torch.testing.assert_close(align(there, others).own, align(ones, others).own, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("closeness", [0.0, 0.5, 5.0])

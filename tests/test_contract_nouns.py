@@ -294,3 +294,23 @@ def test_a_reference_that_learns_from_its_risk_is_found(tmp_path):
     (report,) = check_file(file)
     failed = [finding.check for finding in report.findings if finding.passed is False]
     assert failed == ["does not learn from the clean image in its risk"]
+
+
+@pytest.mark.parametrize(("factor", "failed"), [(1, []), (2, ["its Jacobian is its derivative"])])
+def test_a_jacobian_that_is_not_the_derivative_is_found(tmp_path, factor, failed):
+    file = tmp_path / "halves.py"
+    file.write_text(
+        "import torch, gahbench\n"
+        "from gahbench.jacobian import FunctionMaps\n"
+        "@gahbench.hookimpl\n"
+        "def register_references(register):\n"
+        "    register('halves', Halves)\n"
+        "class Halves(gahbench.Reference):\n"
+        "    def denoise(self, noisy, sigma, truth):\n"
+        "        return noisy / 2\n"
+        "    def jacobian(self, noisy, sigma, truth):\n"
+        f"        half = lambda vectors, places: {factor} * vectors / 2\n"
+        "        return FunctionMaps(half, len(noisy), tuple(noisy.shape[1:]), noisy)\n"
+    )
+    (report,) = check_file(file)
+    assert [finding.check for finding in report.findings if finding.passed is False] == failed

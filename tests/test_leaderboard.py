@@ -154,6 +154,10 @@ def test_other_metrics_have_columns():
         rows("d", "a", "classical", [[4.0, 6.0]], sigmas=(np.nan,), metric="rank"),
     )
     assert board.loc["a", ["ssim@0.01", "ssim@0.1"]].tolist() == pytest.approx([0.9, 0.6])
+    # Over all noise levels, with intervals everywhere.
+    assert board.loc["a", "ssim"] == pytest.approx(0.75)
+    assert board.loc["a", "ssim_low"] == pytest.approx(0.65)
+    assert board.loc["a", "ssim@0.01_high"] == pytest.approx(1.0)
     assert board.loc["a", "metric rank"] == pytest.approx(5)
     assert board.loc["a", "rank"] == 1
 

@@ -147,7 +147,7 @@ def test_json_is_the_board_at_full_precision():
     assert [level["sigma"] for level in entrants[0]["noise_levels"]] == sorted(SIGMAS)
     assert entrants[0]["noise_levels"][2]["psnr"]["value"] == board["psnr@0.06"].iloc[0]
     assert entrants[-1]["psnr"] == {"value": None, "low": None, "high": None}
-    assert {level["sigma"] for level in entrants[0]["metrics"]["ssim"]} == set(SIGMAS)
+    assert {level["sigma"] for level in entrants[0]["metrics"]["ssim"]} == {None, *SIGMAS}
     assert document["datasets"][0]["optimal_slope"] == 2 / 3
 
 
@@ -234,3 +234,26 @@ def test_figures_are_reproducible_and_leave_pyplot_alone():
     root = ET.fromstring(first["c-alpha_alpha=2_size=32.svg"])
     assert root.tag.endswith("svg")
     assert b"<dc:date>" not in first["c-alpha_alpha=2_size=32.svg"]
+
+
+def test_metrics_with_parameters_and_parts_have_tables_of_their_own():
+    values = [[0.25, 0.75]] * 2
+    names = ("ssim", "fit[a]", "fit[b,c=.5]", "fit[a].null", "fit[b,c=.5].null", "facts.size", "facts.width")
+    scores = [
+        row
+        for entrant in ("one", "other")
+        for name in ("psnr", *names)
+        for row in rows("d", entrant, "classical", values, sigmas=(0.1, 0.2), metric=name)
+    ]
+    text = markdown(results(scores).leaderboard(), results(scores))
+    heads = {
+        "Other metrics, means over noise levels, images and seeds": ["entrant", "ssim"],
+        "fit: means over noise levels": ["entrant", "a", "b,c=.5"],
+        "fit, null: means over noise levels": ["entrant", "a", "b,c=.5"],
+        "facts, means over noise levels": ["entrant", "size", "width"],
+    }
+    for title, head in heads.items():
+        table = text.partition(f"**{title}**\n\n")[2].splitlines()
+        assert [cell.strip() for cell in table[0].strip("| ").split("|")] == head
+        first = [cell.strip() for cell in table[2].strip("| ").split("|")]
+        assert first == ["one", *["0.500 ±0.250"] * (len(head) - 1)]

@@ -29,11 +29,21 @@ def test_numbers_of_numpy_and_torch_become_plain():
         (Scores([1.0, 2.0], [0.1, 0.1]), "two values for the same noise level"),
         (Scores([1.0, 2.0], [0.1, 0.1], [1, 1]), "two values for the same noise level"),
         (Scores([1.0, 2.0]), "two values"),
+        (Scores([1.0, 2.0], None, [0, 0], ["null", "null"]), "two values"),
+        (Scores([1.0, 2.0], None, [0, 0], ["null"]), "2 values but 1 of 'part'"),
+        (Scores([1.0], None, [0], ["of [sym4]"]), "small letters, digits and dashes"),
     ],
 )
 def test_scores_that_cannot_be_kept_are_refused(scores, says):
     with pytest.raises(ValueError, match=says):
         checked(scores, SIGMAS, 3)
+
+
+def test_parts_share_noise_levels_and_images():
+    values = {("", 0.1): torch.tensor([1.0, float("nan")]), ("null", 0.1): torch.tensor([2.0, 3.0])}
+    expected = Scores([1.0, 2.0, 3.0], [0.1] * 3, [0, 0, 1], ["", "null", "null"])
+    assert checked(Scores.parts(values), SIGMAS, 2) == expected
+    assert Scores.parts({}) == Scores([])
 
 
 def test_what_is_no_scores_is_refused():

@@ -33,9 +33,18 @@ def test_values_come_back_exactly(tmp_path):
     store = Store(tmp_path)
     values = [0.1 + 0.2, 1e-300, -5.0, 1 / 3]
     finished(store, Scores(values, [0.1, 0.1, 0.3, 0.3], [0, 1, 0, 1]))
-    assert [value for _, _, value in store.read_scores(unit())] == values
+    assert [value for _, _, value, _ in store.read_scores(unit())] == values
     finished(store, Scores([0.5]))
-    assert store.read_scores(unit()) == [(None, None, 0.5)]
+    assert store.read_scores(unit()) == [(None, None, 0.5, "")]
+    finished(store, Scores([0.5, 0.7], None, [0, 0], ["", "null"]))
+    assert store.read_scores(unit()) == [(None, 0, 0.5, ""), (None, 0, 0.7, "null")]
+
+
+def test_scores_from_before_there_were_parts_are_read(tmp_path):
+    store = Store(tmp_path)
+    finished(store)
+    (store.path(unit()) / "scores.csv").write_text("sigma,image,value\n0.1,0,2.5\n")
+    assert store.read_scores(unit()) == [(0.1, 0, 2.5, "")]
 
 
 @pytest.mark.parametrize("damage", ["truncate", "remove", "done"])

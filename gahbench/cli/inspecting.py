@@ -30,7 +30,7 @@ _COLUMNS = {
     "spectrum.smallest": ("λ min", 3),
     "spectrum.asymmetry": ("asym-\nmetry", 3),
     "spectrum.homogeneity": ("homo-\ngeneity", 3),
-    "self-consistency": ("self-con-\nsistency", 2),
+    "self-consistency.ratio": ("self-con-\nsistency", 2),
 }
 
 

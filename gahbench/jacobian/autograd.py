@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Callable, Iterator
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -130,7 +131,7 @@ class AutogradMaps(LinearMaps):
                 value = self._call(images, place)
             else:
                 images, value = self._ran
-            if self.count == 1:
+            if self.count == 1 and step == 1:
                 # Iterations ask for one product after the other.
                 self._ran = (images, value)
             for some in torch.split(cotangents[:, 0], step):
@@ -203,7 +204,8 @@ class Jacobian(AutogradMaps):
     """The Jacobians of a denoiser at noisy images, any ``nn.Module`` with ``forward(noisy, sigma)``.
 
     Blind or not, grey or colour, on the device of the images. The network must treat each image of a batch alone,
-    as in evaluation. Its parameters, their gradients and whether they require them are left as they are.
+    as in evaluation. Its parameters, their gradients and whether they require them are left as they are; the
+    Jacobians are those for the parameters that it has now.
 
     Parameters
     ----------
@@ -257,14 +259,30 @@ class Jacobian(AutogradMaps):
 
 
 def _channels_last(network: nn.Module) -> dict[str, Tensor] | None:
-    """Return the weights with kernels laid out as convolutions on a processor like them; ``None`` for compiled code."""
+    """Return the weights with kernels laid out as convolutions on a processor like them; ``None`` for compiled code.
+
+    They are laid out once for all Jacobians of a network, as long as nobody changes them.
+    """
     if isinstance(network, torch.jit.ScriptModule):
         return None
     tensors = [*network.named_parameters(), *network.named_buffers()]
-    return {
-        name: tensor.detach().contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor.detach()
-        for name, tensor in tensors
-    }
+    state = tuple((tensor.data_ptr(), tensor._version) for _, tensor in tensors)
+    kept = _laid_out.get(network)
+    if kept is None or kept[0] != state:
+        kept = _laid_out[network] = (
+            state,
+            {
+                name: tensor.detach().contiguous(memory_format=torch.channels_last)
+                if tensor.ndim == 4
+                else tensor.detach()
+                for name, tensor in tensors
+            },
+        )
+    return kept[1]
+
+
+#: Weights of networks, with what tells whether they are still the network's.
+_laid_out: WeakKeyDictionary[nn.Module, tuple[object, dict[str, Tensor]]] = WeakKeyDictionary()
 
 
 class _Features:

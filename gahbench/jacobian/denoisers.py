@@ -54,8 +54,13 @@ def differentiated(denoise: Denoise, noisy: Tensor, sigma: float, truth: Truth) 
         return denoise(images, sigma, one)
 
     maps = AutogradMaps(forward, noisy, repeatable=False)
+    with torch.no_grad():
+        # What is wrong with the denoiser itself is no matter of its derivatives.
+        forward(noisy[:1], 0)
     try:
         return maps if _is_derivative(maps, forward, noisy[:1], sigma) else None
+    except torch.OutOfMemoryError:
+        raise
     except (RuntimeError, TypeError):
         # Tensors that require gradients cannot become arrays, and not all operations are differentiable.
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 #: With more pairs than this share of all, a full decomposition is faster than Lanczos.
 SHARE = 0.2
+#: Lanczos' method starts anew at most so often.
+RESTARTS = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +72,7 @@ def top(maps: LinearMaps, count: int, tolerance: float = 1e-3, smallest: bool = 
     Raises
     ------
     ValueError
-        If ``count`` is out of range.
+        If ``count`` is out of range, or the method does not converge.
     """
     if not 1 <= count <= maps.size:
         raise ValueError(f"count={count}: accepted are 1 to {maps.size}, the number of values of an image")
@@ -78,7 +81,7 @@ def top(maps: LinearMaps, count: int, tolerance: float = 1e-3, smallest: bool = 
         chosen = slice(-count, None) if smallest else slice(0, count)
         exact = torch.zeros(len(maps), count).double()
         return Eigenpairs(values[:, chosen].cpu(), vectors[:, chosen].cpu(), exact, "full")
-    from scipy.sparse.linalg import LinearOperator, eigsh
+    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
     found = []
     products = 0
@@ -91,10 +94,23 @@ def top(maps: LinearMaps, count: int, tolerance: float = 1e-3, smallest: bool = 
             given = torch.as_tensor(np.ascontiguousarray(vector).reshape(1, 1, -1)).to(maps.like)
             return np.asarray(one.symmetric_product(given)[0, 0].double().cpu().numpy())
 
-        operator: Any = LinearOperator((maps.size, maps.size), matvec=multiply, dtype=np.float64)
         # A start that is always the same, and lies in no eigenspace.
         start = np.random.default_rng(0).standard_normal(maps.size)
-        values, vectors = eigsh(operator, k=count, which="SA" if smallest else "LA", v0=start, tol=tolerance)
+
+        def largest(multiply: Callable[[np.ndarray], np.ndarray], count: int, start: np.ndarray = start) -> Any:
+            operator: Any = LinearOperator((maps.size, maps.size), matvec=multiply, dtype=np.float64)
+            try:
+                return eigsh(operator, k=count, which="LA", v0=start, tol=tolerance, maxiter=RESTARTS)
+            except ArpackNoConvergence as error:
+                raise ValueError(f"Lanczos' method did not find {count} eigenvalues in {RESTARTS} restarts") from error
+
+        if smallest:
+            # The accuracy is relative to the eigenvalue that is found: small ones are found as the largest of the rest.
+            most = float(largest(multiply, 1)[0][0]) + tolerance
+            values, vectors = largest(lambda vector: most * vector - multiply(vector), count)  # noqa: B023
+            values = most - values
+        else:
+            values, vectors = largest(multiply, count)
         order = np.argsort(values)[::-1]
         pairs = torch.as_tensor(values[order].copy()), torch.as_tensor(vectors.T[order].copy())
         images = one.symmetric_product(pairs[1][None].to(maps.like))[0].double().cpu()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -170,17 +170,27 @@ class FunctionMaps(LinearMaps):
     Parameters
     ----------
     function
-        Returns the products, shape (N, P, d), with vectors (N, P, d).
+        Returns the products, shape (M, P, d), of vectors (M, P, d) with the maps of M places, their numbers.
     count, shape
         Number of maps, and shape (C, H, W) of the images.
     like
         Any tensor of the dtype and on the device in which the function computes.
+    places
+        The numbers of the images; by default 0 to count - 1.
     """
 
-    def __init__(self, function: Callable[[Tensor], Tensor], count: int, shape: Shape, like: Tensor) -> None:
+    def __init__(
+        self,
+        function: Callable[[Tensor, Sequence[int]], Tensor],
+        count: int,
+        shape: Shape,
+        like: Tensor,
+        places: Sequence[int] | None = None,
+    ) -> None:
         super().__init__(count, shape)
         self._function = function
         self._like = like
+        self._places = range(count) if places is None else places
 
     @property
     def like(self) -> Tensor:
@@ -189,15 +199,11 @@ class FunctionMaps(LinearMaps):
 
     def only(self, place: int) -> FunctionMaps:
         """Return the map of one of the images."""
-
-        def alone(vectors: Tensor) -> Tensor:
-            return self._function(vectors.expand(self.count, -1, -1))[place : place + 1]
-
-        return FunctionMaps(alone, 1, self.shape, self._like)
+        return FunctionMaps(self._function, 1, self.shape, self._like, [self._places[place]])
 
     def product(self, vectors: Tensor) -> Tensor:
         """Return A_i v, shape (N, P, d)."""
-        return self._function(vectors.to(self._like).expand(self.count, -1, -1))
+        return self._function(vectors.to(self._like).expand(self.count, -1, -1), self._places)
 
     def transposed_product(self, vectors: Tensor) -> Tensor:
         """Return A_i v, since the maps are symmetric."""

@@ -18,16 +18,32 @@ _PLAIN = ("entrant", "kind", "rank", "tie_group", "parameters", "train_seconds",
 
 
 def to_json(board: pd.DataFrame, results: Results) -> str:
-    """Return the board as valid JSON: numbers at full precision, ``null`` where a number is unknown.
+    """Return the board as valid JSON, an entrant a line: numbers at full precision, ``null`` where one is unknown.
 
     A value with an interval is an object with ``value``, ``low`` and ``high``.
     """
-    document = {
-        "suite": results.suite,
-        "baseline": results.baseline,
-        "datasets": [_dataset(rows, results) for _, rows in board.groupby("dataset", sort=False)],
-    }
-    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    head = {"suite": results.suite, "baseline": results.baseline}
+    datasets = [
+        _with_lines(
+            _dataset(rows, results), "entrants", [_entrant(row, noise_levels(rows)) for row in rows.to_dict("records")]
+        )
+        for _, rows in board.groupby("dataset", sort=False)
+    ]
+    return _opened(head) + '"datasets":[\n' + ",\n".join(datasets) + "\n]}\n"
+
+
+def _with_lines(head: dict[str, Any], name: str, items: list[dict[str, Any]]) -> str:
+    """Write an object whose last entry is a list with an item a line."""
+    return _opened(head) + f'"{name}":[\n' + ",\n".join(map(_line, items)) + "\n]}"
+
+
+def _opened(head: dict[str, Any]) -> str:
+    """Write the beginning of an object, to which more entries are added."""
+    return _line(head)[:-1] + ",\n"
+
+
+def _line(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def _dataset(rows: pd.DataFrame, results: Results) -> dict[str, Any]:
@@ -40,7 +56,6 @@ def _dataset(rows: pd.DataFrame, results: Results) -> dict[str, Any]:
         "optimal_slope": plain(first["optimal_slope"]),
         "optimum_check": check.record() if check else None,
         "noise_levels": [{"sigma": sigma, "input_psnr": float(input_psnr(sigma))} for sigma in sigmas],
-        "entrants": [_entrant(row, sigmas) for row in rows.to_dict("records")],
     }
 
 

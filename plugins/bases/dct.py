@@ -42,7 +42,6 @@ class DCT(Basis):
         return dct_matrix(height, images.dtype, images.device), dct_matrix(width, images.dtype, images.device)
 
 
-@functools.lru_cache(maxsize=64)
 def frequency_order(height: int, width: int) -> Tensor:
     """Return the cosines of an image, as flat places of their coefficients, from low to high frequency, shape (H W,).
 
@@ -52,6 +51,7 @@ def frequency_order(height: int, width: int) -> Tensor:
     return (rows[:, None].square() + columns.square()).flatten().argsort(stable=True)
 
 
+@functools.lru_cache(maxsize=64)
 def dct_matrix(size: int, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu") -> Tensor:
     """Return the orthonormal DCT-II as a matrix of shape (size, size) whose rows are the atoms."""
     places = torch.arange(size, dtype=torch.float64)

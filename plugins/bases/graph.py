@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from gahbench.contracts import Basis, Shape, Truth, image_shape
 from gahbench.errors import BasisError
 from gahbench.jacobian import LinearMaps
+from gahbench.registry import default_registry
 
 from .matrices import LARGEST, Matrices, most_matrices
 
@@ -32,11 +33,10 @@ class GraphBasis(Basis):
     """
 
     adaptive: ClassVar[bool] = True
-    filters_follow_traces: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self._last: tuple[Tensor, Matrices, Tensor] | None = None
-        self._found: dict[bytes, tuple[Tensor, Tensor]] = {}
+        self._found: dict[tuple[tuple[int, ...], bytes], tuple[Tensor, Tensor]] = {}
 
     @abstractmethod
     def laplacian(self, images: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ class GraphBasis(Basis):
         """Return eigenvectors and eigenvalues of one image; those of the latest images are kept, on a processor."""
         if image.device.type != "cpu":
             return lowest_first(self.laplacian(image[None])[0])
-        key = str(image.dtype).encode() + image.contiguous().numpy().tobytes()
+        key = (tuple(image.shape), image.double().numpy().tobytes())
         if key not in self._found:
             held = max(1, KEPT // (8 * image[0].numel() ** 2))
             while len(self._found) >= held:
@@ -125,6 +125,20 @@ class GraphBasis(Basis):
 
     def _unadapted(self) -> BasisError:
         return BasisError(f"{type(self).__name__} has a basis for each image: call adapt(images, threshold) first")
+
+
+def graph_basis(described: str) -> GraphBasis:
+    """Return a basis of harmonics of a graph.
+
+    Raises
+    ------
+    ValueError
+        If it is another basis.
+    """
+    basis = cast(Basis, default_registry().create("basis", described))
+    if not isinstance(basis, GraphBasis):
+        raise ValueError(f"basis '{described}': accepted are those of graphs, graph-laplacian and patch-graph")
+    return basis
 
 
 def lowest_first(laplacian: Tensor) -> tuple[Tensor, Tensor]:

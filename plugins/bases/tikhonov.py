@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -93,11 +93,11 @@ def _sparse(basis: GraphBasis, images: Tensor, traces: Tensor) -> LinearMaps:
             low, high = (middle, high) if found > trace else (low, middle)
         solvers.append(factor(torch.tensor((low + high) / 2).exp().item()))
 
-    def filtered(vectors: Tensor) -> Tensor:
+    def filtered(vectors: Tensor, places: Sequence[int]) -> Tensor:
         found = []
-        for solver, own in zip(solvers, vectors, strict=True):
+        for place, own in zip(places, vectors, strict=True):
             columns = own.reshape(-1, pixels).double().cpu().numpy().T
-            found.append(torch.as_tensor(solver.solve(columns).T.copy()).reshape(own.shape))
+            found.append(torch.as_tensor(solvers[place].solve(columns).T.copy()).reshape(own.shape))
         return torch.stack(found).to(vectors)
 
     return FunctionMaps(filtered, len(images), shape, images)

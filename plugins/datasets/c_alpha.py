@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -188,10 +189,10 @@ class CAlpha(Generated):
             return None
         masks = self._masks(split, len(noisy), start)
 
-        def filtered(vectors: Tensor) -> Tensor:
+        def filtered(vectors: Tensor, places: Sequence[int]) -> Tensor:
             products = [
-                self._conditional.wiener(mask.expand(len(some), -1), some.contiguous(), sigma)
-                for mask, own in zip(masks, vectors, strict=True)
+                self._conditional.wiener(masks[place].expand(len(some), -1), some.contiguous(), sigma)
+                for place, own in zip(places, vectors, strict=True)
                 for some in torch.split(own, TOGETHER)
             ]
             return torch.cat(products).reshape(vectors.shape)

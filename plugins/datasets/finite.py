@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, cast
 
 import torch
@@ -109,8 +109,9 @@ class Finite(Generated):
         """Return the posterior covariances over sigma^2: sum_i w_i (x_i - m) (x_i - m)' / sigma^2, m the mean."""
         spreads = [self._spread(image.double(), sigma) for image in noisy.flatten(1)]
 
-        def filtered(vectors: Tensor) -> Tensor:
-            return torch.stack([own @ spread.mT @ spread for own, spread in zip(vectors, spreads, strict=True)])
+        def filtered(vectors: Tensor, places: Sequence[int]) -> Tensor:
+            spread = [spreads[place] for place in places]
+            return torch.stack([own @ rows.mT @ rows for own, rows in zip(vectors, spread, strict=True)])
 
         return FunctionMaps(filtered, len(noisy), self.shape, noisy.double())
 

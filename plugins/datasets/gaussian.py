@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -74,9 +74,12 @@ class Gaussian(Generated):
     def optimal_filters(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> LinearMaps:
         """Return the Wiener filter K (K + sigma^2)^-1, the same for all images."""
 
-        def filtered(vectors: Tensor) -> Tensor:
-            images = vectors.reshape(-1, *self.shape)
-            return self.weighted(images, lambda energies: energies / (energies + sigma**2)).reshape(vectors.shape)
+        def filtered(vectors: Tensor, places: Sequence[int]) -> Tensor:
+            # The same vectors for all images, as when matrices are asked for, are filtered once.
+            same = vectors.stride(0) == 0
+            images = (vectors[:1] if same else vectors).reshape(-1, *self.shape)
+            found = self.weighted(images, lambda energies: energies / (energies + sigma**2))
+            return found.reshape(-1, *vectors.shape[1:]).expand(vectors.shape)
 
         return FunctionMaps(filtered, len(noisy), self.shape, noisy.double())
 

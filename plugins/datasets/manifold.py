@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gahbench.contracts import Optimum, Split
-from gahbench.jacobian import DenseMaps, LinearMaps
+from gahbench.jacobian import LARGEST_EXACT, DenseMaps, LinearMaps
 from gahbench.noise import BLOCK, in_blocks
 from gahbench.optima import Posterior, TrueBasis
 
@@ -17,8 +17,8 @@ from .generated import Generated
 from .sampling import importance
 from .sampling.modes import tangents
 
-#: Noise levels at which the filters of the last images are kept.
-KEPT = 4
+#: Bytes of filters that are kept.
+KEPT = 1 << 28
 
 
 class Manifold(Generated):
@@ -157,23 +157,26 @@ class Manifold(Generated):
         mean = (found.mean + self.offset).reshape(noisy.shape).to(noisy.dtype)
         return Posterior(mean, found.trace, found.effective)
 
-    def optimal_filters(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> LinearMaps:
+    def optimal_filters(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> LinearMaps | None:
         """Return the posterior covariances over sigma^2, by the sampling of :meth:`posterior`.
 
-        As sigma tends to 0 they tend to the projections on the tangent spaces, with traces of the dimension.
+        As sigma tends to 0 they tend to the projections on the tangent spaces, with traces of the dimension. ``None``
+        for images of more than 2304 values, whose covariances are too large.
 
         Raises
         ------
         OptimumError
             As :meth:`posterior`.
         """
+        if noisy[0].numel() > LARGEST_EXACT:
+            return None
         # Asked for by every denoiser's metrics in turn, on the same images.
-        key = (noisy.cpu().numpy().tobytes(), sigma)
+        key = (noisy.cpu().double().numpy().tobytes(), sigma)
         if key not in self._filters:
             found = importance.posterior(self, (noisy.double() - self.offset).flatten(1), sigma, covariance=True)
             assert found.covariance is not None
             self._filters[key] = DenseMaps((found.covariance / sigma**2).float(), self.shape)
-            while len(self._filters) > KEPT:
+            while len(self._filters) > max(1, KEPT // (4 * len(noisy) * noisy[0].numel() ** 2)):
                 self._filters.pop(next(iter(self._filters)))
         return self._filters[key]
 

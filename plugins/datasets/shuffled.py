@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, cast
 
@@ -124,9 +125,15 @@ class Shuffled(Dataset):
         if plain is None:
             return None
 
-        def filtered(vectors: Tensor) -> Tensor:
+        def filtered(vectors: Tensor, places: Sequence[int]) -> Tensor:
             ordered = self.inverse(vectors.reshape(-1, *self.shape)).reshape(vectors.shape)
-            return self.shuffle(plain.product(ordered).reshape(-1, *self.shape)).reshape(vectors.shape)
+            if len(places) == len(plain):
+                found = plain.product(ordered)
+            else:
+                found = torch.cat(
+                    [plain.only(place).product(one[None]) for place, one in zip(places, ordered, strict=True)]
+                )
+            return self.shuffle(found.reshape(-1, *self.shape)).reshape(vectors.shape)
 
         return FunctionMaps(filtered, len(plain), self.shape, plain.like)
 

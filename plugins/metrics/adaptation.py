@@ -37,7 +37,7 @@ class Adaptation(Metric):
         for sigma in evaluation.sigmas:
             own, fresh = (_maps(evaluation, sigma, draw) for draw in (0, 1))
             if own is None or fresh is None:
-                return Scores([])
+                continue
             noisy, clean = evaluation.noisy(sigma).flatten(1), evaluation.clean.flatten(1)
             itself = _psnr(own.product(noisy[:, None])[:, 0], clean)
             again = _psnr(fresh.product(noisy[:, None])[:, 0], clean)

@@ -7,9 +7,11 @@ from typing import Annotated, cast
 
 from torch import Tensor
 
-from gahbench.alignment import FEWEST_IMAGES, align
+from gahbench.alignment import FEWEST_IMAGES, align, changes, unchanging
+from gahbench.alignment import Alignment as Found
 from gahbench.contracts import Basis, Metric, Scores, Shape
 from gahbench.evaluation import Evaluation
+from gahbench.jacobian import Sketch
 from gahbench.parameters import Names
 from gahbench.registry import default_registry
 
@@ -53,20 +55,28 @@ class Alignment(Metric):
         for sigma in evaluation.sigmas:
             sketch, trace = evaluation.local.sketch(sigma), evaluation.local.trace(sigma)
             if sketch is None or trace is None:
-                return Scores([])
+                continue
+            values |= self._at(evaluation, sigma, sketch, trace.value)
+        return Scores.parts(values)
+
+    def _at(
+        self, evaluation: Evaluation, sigma: float, sketch: Sketch, traces: Tensor
+    ) -> dict[tuple[str, float], Tensor]:
+        """Return the values at one noise level."""
+        found: Found | None
+        if not changes(sketch):
+            found = unchanging(len(sketch.rows))
+        else:
             # One trace for all: matched to each image's own, filters on the graph of any image would agree with a
             # denoiser that does no more than vary its strength.
-            traces = trace.value.mean().expand(len(trace.value))
-            filters = filters_on(self._name, evaluation, sigma, traces, sketch)
-            if filters is None:
-                return Scores([])
-            found = align(sketch, filters)
-            if found is None:
-                continue
-            values |= {("", sigma): found.own, ("null", sigma): found.null, ("retrieval", sigma): found.retrieved}
-            if not sketch.exact:
-                values["error", sigma] = found.error
-            fresh = evaluation.local.sketch(sigma, draw=1)
-            if fresh is not None and (ceiling := align(sketch, fresh)) is not None:
-                values["ceiling", sigma] = ceiling.own
-        return Scores.parts(values)
+            filters = filters_on(self._name, evaluation, sigma, traces.mean().expand(len(traces)), sketch)
+            found = align(sketch, filters) if filters else None
+        if found is None:
+            return {}
+        values = {"": found.own, "null": found.null, "retrieval": found.retrieved}
+        if not sketch.exact:
+            values["error"] = found.error
+        fresh = evaluation.local.sketch(sigma, draw=1)
+        if fresh is not None:
+            values["ceiling"] = (align(sketch, fresh) or unchanging(len(fresh.rows))).own
+        return {(part, sigma): value for part, value in values.items()}

@@ -90,7 +90,7 @@ def _share(vectors: Tensor, importance: Tensor, along: Tensor, weight: Tensor) -
     down, right = gradients(vectors)
     derivative = down * along[0] + right * along[1]
     energy = (down.square() + right.square()).sum(1)
-    # At the border differences are one-sided, and of twice the variance.
+    # At the border differences are one-sided, and of four times the variance.
     weight = functional.pad(weight[1:-1, 1:-1], (1, 1, 1, 1))
     total = (importance[:, None, None] * weight * energy).sum()
     return (importance[:, None, None] * weight * derivative.square().sum(1)).sum() / total

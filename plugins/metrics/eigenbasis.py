@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Basis, Shape
+from gahbench.contracts import Shape
 from gahbench.jacobian import LARGEST_EXACT
-from gahbench.registry import default_registry
-
-from ..bases.graph import GraphBasis
 
 
 def check_eigenvectors(shape: Shape, name: str) -> None:
@@ -28,20 +23,6 @@ def check_eigenvectors(shape: Shape, name: str) -> None:
             f"{name} needs all eigenvectors of the Jacobian: accepted are images of up to {LARGEST_EXACT} values, as "
             f"in 48x48 grey, not {size} of {'x'.join(map(str, shape))}"
         )
-
-
-def graph_basis(described: str) -> GraphBasis:
-    """Return a basis of harmonics of a graph.
-
-    Raises
-    ------
-    ValueError
-        If it is another basis.
-    """
-    basis = cast(Basis, default_registry().create("basis", described))
-    if not isinstance(basis, GraphBasis):
-        raise ValueError(f"basis '{described}': accepted are those of graphs, graph-laplacian and patch-graph")
-    return basis
 
 
 def kept(eigenvalues: Tensor) -> Tensor:

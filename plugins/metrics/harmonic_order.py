@@ -12,7 +12,8 @@ from gahbench.contracts import Metric, Scores, Shape
 from gahbench.evaluation import Evaluation
 from gahbench.parameters import Names
 
-from .eigenbasis import check_eigenvectors, graph_basis, kept
+from ..bases.graph import graph_basis
+from .eigenbasis import check_eigenvectors, kept
 
 
 class HarmonicOrder(Metric):

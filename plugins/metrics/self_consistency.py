@@ -12,28 +12,27 @@ class SelfConsistency(Metric):
     """Squared error over sigma^2 tr J, J the denoiser's Jacobian: 1 on average for an optimal denoiser.
 
     Of an optimal denoiser sigma^2 tr J is the expected squared error (Kadkhodaie 2024, equations 9 and 10), on average
-    over images and noise, so that no clean image would be needed to know it. Above 1 a denoiser errs more
-    than it owns to; a ratio of 1 alone proves nothing.
+    over images and noise, so that no clean image would be needed to know it. Above 1 a denoiser errs more than it owns
+    to; a ratio of 1 alone proves nothing, so there is no headline.
 
-    Parts: ``realised``, the squared error, and ``sure``, Stein's unbiased estimate of it without the clean image,
-    2 sigma^2 tr J + |y - f(y)|^2 - sigma^2 d (equation 7): both per pixel and in units of sigma^2, so that the noisy
-    image has 1. Their means agree where the noise is white; those of single images differ by about sqrt(2 / d).
+    Parts: ``ratio``, the squared error over sigma^2 tr J; ``realised``, the squared error, and ``sure``, Stein's
+    unbiased estimate of it without the clean image, 2 sigma^2 tr J + |y - f(y)|^2 - sigma^2 d (equation 7): both per
+    pixel and in units of sigma^2, so that the noisy image has 1. Their means agree where the noise is white; those of
+    single images differ by about sqrt(2 / d).
     """
 
-    higher_is_better = False
-
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return the ratio of every image at every noise level, and its parts; none without a Jacobian."""
+        """Return the parts of every image at every noise level; none without a Jacobian."""
         values: dict[tuple[str, float], Tensor] = {}
         for sigma in evaluation.sigmas:
             trace = evaluation.local.trace(sigma)
             if trace is None:
-                return Scores([])
+                continue
             denoised = evaluation.denoised(sigma).double().flatten(1)
             clean, noisy = evaluation.clean.double().flatten(1), evaluation.noisy(sigma).double().flatten(1)
             error, size = (denoised - clean).square().sum(1), clean.shape[1]
             # Without a positive trace there is no ratio.
-            values["", sigma] = (error / (sigma**2 * trace.value)).where(trace.value > 0, float("nan"))
+            values["ratio", sigma] = (error / (sigma**2 * trace.value)).where(trace.value > 0, float("nan"))
             values["realised", sigma] = error / (sigma**2 * size)
             residual = (noisy - denoised).square().sum(1)
             values["sure", sigma] = 2 * trace.value / size + residual / (sigma**2 * size) - 1

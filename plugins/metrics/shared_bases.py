@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from typing import cast
+from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
@@ -11,15 +12,33 @@ from gahbench.contracts import Basis, Dataset
 from gahbench.evaluation import Evaluation
 from gahbench.examples import Examples
 from gahbench.jacobian import Sketch
-from gahbench.registry import default_registry
+from gahbench.registry import Registry, default_registry
 
-#: Bases that are kept, each of which may hold what it was adapted to last.
-BASES = 16
-#: Bytes of filters that are kept.
-MEMORY = 3 << 28
+#: Bases that are kept of a dataset, each of which may hold what it was adapted to last.
+BASES = 12
+#: Bytes of filters that are kept of a dataset.
+MEMORY = 3 << 27
 
-_bases: OrderedDict[tuple[str, int], tuple[Dataset, Basis]] = OrderedDict()
-_filters: OrderedDict[tuple[object, ...], tuple[Dataset, Sketch]] = OrderedDict()
+
+class _Kept:
+    """What is kept of one dataset: bases by description, and filters by all that decides them."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self.bases: OrderedDict[str, Basis | None] = OrderedDict()
+        self.filters: OrderedDict[tuple[object, ...], Sketch] = OrderedDict()
+
+
+#: Nothing is kept longer than its dataset.
+_kept: WeakKeyDictionary[Dataset, _Kept] = WeakKeyDictionary()
+
+
+def _of(dataset: Dataset) -> _Kept:
+    found = _kept.get(dataset)
+    # Another registry may have other plugins under the same names.
+    if found is None or found.registry is not default_registry():
+        found = _kept[dataset] = _Kept(default_registry())
+    return found
 
 
 def basis_on(described: str, dataset: Dataset | None) -> Basis | None:
@@ -34,17 +53,17 @@ def basis_on(described: str, dataset: Dataset | None) -> Basis | None:
     """
     if dataset is None:
         return cast(Basis, default_registry().create("basis", described))
-    # The dataset is kept too, so that no other can have its number.
-    key = (described, id(dataset))
-    if key not in _bases:
+    bases = _of(dataset).bases
+    if described not in bases:
         basis = cast(Basis, default_registry().create("basis", described))
-        if not basis.is_known_on(dataset):
-            return None
-        basis.fit(Examples(dataset))
-        _bases[key] = (dataset, basis)
-        while len(_bases) > BASES:
-            _bases.popitem(last=False)
-    return _bases[key][1]
+        known = basis.is_known_on(dataset)
+        if known:
+            basis.fit(Examples(dataset))
+        bases[described] = basis if known else None
+        while len(bases) > BASES:
+            bases.popitem(last=False)
+    bases.move_to_end(described)
+    return bases[described]
 
 
 def filters_on(described: str, evaluation: Evaluation, sigma: float, traces: Tensor, like: Sketch) -> Sketch | None:
@@ -68,14 +87,17 @@ def filters_on(described: str, evaluation: Evaluation, sigma: float, traces: Ten
     def found() -> Sketch:
         return basis.filters(evaluation.truth, sigma, traces).sketch(probes)
 
-    if dataset is None or basis.filters_follow_traces:
+    # A basis with filters of its own may choose them by the traces.
+    if dataset is None or type(basis).filters is not Basis.filters:
         return found()
-    key = (described, id(dataset), evaluation.split, evaluation.clean.numpy().tobytes(), sigma, probes)
-    if key not in _filters:
-        _filters[key] = (dataset, found())
-        while len(_filters) > 1 and sum(_bytes(sketch) for _, sketch in _filters.values()) > MEMORY:
-            _filters.popitem(last=False)
-    return _filters[key][1]
+    filters = _of(dataset).filters
+    key = (described, evaluation.split, evaluation.clean.numpy().tobytes(), sigma, probes)
+    if key not in filters:
+        filters[key] = found()
+        while len(filters) > 1 and sum(map(_bytes, filters.values())) > MEMORY:
+            filters.popitem(last=False)
+    filters.move_to_end(key)
+    return filters[key]
 
 
 def _bytes(sketch: Sketch) -> int:

@@ -34,7 +34,7 @@ class Spectrum(Metric):
         for sigma in evaluation.sigmas:
             maps, trace = evaluation.local.maps(sigma), evaluation.local.trace(sigma)
             if maps is None or trace is None:
-                return Scores([])
+                continue
             noisy = evaluation.noisy(sigma).flatten(1)[:, None]
             parts = {"trace": trace.value} | (_all(evaluation, sigma) if maps.is_small else _some(maps))
             matrices = evaluation.local.matrices(sigma) if maps.is_small else None

@@ -27,17 +27,16 @@ class TruthAlignment(Metric):
         dataset = evaluation.dataset
         values: dict[tuple[str, float], Tensor] = {}
         for sigma in evaluation.sigmas:
-            if dataset is None:
-                break
             sketch = evaluation.local.sketch(sigma)
+            if dataset is None or sketch is None:
+                continue
             try:
-                best = dataset.optimal_filters(evaluation.noisy(sigma), sigma, evaluation.split) if sketch else None
+                best = dataset.optimal_filters(evaluation.noisy(sigma), sigma, evaluation.split)
+                filters = best and best.sketch(None if sketch.exact else sketch.rows.shape[1])
             except OptimumError:
                 # At one noise level it may be beyond reach, and known at the others.
                 continue
-            if sketch is None or best is None:
-                break
-            found = align(sketch, best.sketch(None if sketch.exact else sketch.rows.shape[1]))
+            found = align(sketch, filters) if filters else None
             if found is None:
                 continue
             values |= {("", sigma): found.own, ("null", sigma): found.null, ("retrieval", sigma): found.retrieved}

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench.contracts import Basis, DenoiserKind, Reference, Shape, Truth
+from gahbench.contracts import DenoiserKind, Reference, Shape, Truth
 from gahbench.parameters import Names
-from gahbench.registry import default_registry
 
-from ..bases.graph import GraphBasis
+from ..bases.graph import graph_basis
 from ..bases.tikhonov import damping, strength
 
 #: Times that are tried: from 1/100 of the shortest time scale of a graph to where all that is left is its mean.
@@ -55,10 +54,7 @@ class HeatKernel(Reference):
     ) -> None:
         if time is not None and kept is not None:
             raise ValueError(f"time={time:g} and kept={kept:g}: accepted is one of them")
-        found = cast(Basis, default_registry().create("basis", basis))
-        if not isinstance(found, GraphBasis):
-            raise ValueError(f"basis '{basis}': accepted are those of graphs, graph-laplacian and patch-graph")
-        self.basis = found
+        self.basis = graph_basis(basis)
         self.kernel = kernel
         self.time = time
         self.kept = kept

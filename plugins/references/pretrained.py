@@ -138,7 +138,7 @@ class Pretrained(Reference):
             If the weights cannot be read or do not fit.
         """
         network = self._trained(image_shape(noisy)).network
-        return Jacobian(_Called(lambda *given: self._through(network, *given)), noisy.to(self.device), sigma)
+        return Jacobian(_Called(lambda *given: self._through(network, *given), network), noisy.to(self.device), sigma)
 
     def _through(self, network: nn.Module, noisy: Tensor, sigma: Tensor) -> Tensor:
         """Return what the network makes of noisy images, in our units: the denoised images."""
@@ -166,10 +166,11 @@ class Pretrained(Reference):
 
 
 class _Called(nn.Module):
-    """A function as a module, in evaluation."""
+    """A function that calls a network as a module, in evaluation."""
 
-    def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor], network: nn.Module) -> None:
         super().__init__()
+        self.network = network
         self._function = function
         self.eval()
 

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gahbench_plugins.bases.dct import DCT
+from gahbench_plugins.bases.dct import DCT, dct_matrix
 
 
 def images(*shape, seed=0, dtype=torch.float64):
@@ -41,3 +41,7 @@ def test_bands_are_octaves():
     assert DCT().analysis(torch.ones(1, 1, 16, 8))[0, 0].masked_fill(labels == 0, 0).abs().max() == pytest.approx(
         0, abs=1e-5
     )
+
+
+def test_a_matrix_is_made_once():
+    assert dct_matrix(12) is dct_matrix(12)

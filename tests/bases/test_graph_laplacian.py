@@ -149,3 +149,10 @@ def test_errors_say_what_to_do():
         with pytest.raises(ValueError, match="up to 4096 pixels"):
             refuse((1, 64, 65))
     assert basis.most_images((3, 64, 64)) * 64**4 * 12 <= 2**30
+
+
+def test_images_of_other_shapes_are_not_mistaken_for_each_other():
+    basis = GraphLaplacian()
+    values = [basis.spectrum(torch.zeros(1, 1, *shape))[1] for shape in ((4, 9), (6, 6))]
+    assert not torch.allclose(*values)
+    torch.testing.assert_close(values[1], GraphLaplacian().spectrum(torch.zeros(1, 1, 6, 6))[1])

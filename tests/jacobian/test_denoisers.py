@@ -157,3 +157,9 @@ def test_references_have_the_derivative_that_differences_have_or_none(name):
     differences = (one - other).flatten() / 2e-3
     product = found.only(1).product(along[None, None])[0, 0]
     assert (product - differences).norm() < 0.05 * differences.norm()
+
+
+def test_faults_of_the_denoiser_itself_are_not_hidden():
+    clean = torch.zeros(1, 1, 4, 4)
+    with pytest.raises(RuntimeError, match="shape"):
+        differentiated(lambda noisy, sigma, truth: noisy.reshape(7), clean, 0.1, Truth(clean))

@@ -176,7 +176,7 @@ def test_full_decompositions_rebuild_the_symmetric_part():
 
 def test_maps_given_by_functions_are_the_matrices_of_their_functions():
     matrices = maps(symmetric=True).matrices()
-    found = FunctionMaps(lambda vectors: vectors @ matrices, 3, SHAPE, matrices)
+    found = FunctionMaps(lambda vectors, places: vectors @ matrices[list(places)], 3, SHAPE, matrices)
     vectors = random(1, 5, SIZE, seed=4)
     for product in (found.product, found.transposed_product, found.symmetric_product):
         torch.testing.assert_close(product(vectors), vectors @ matrices)
@@ -201,3 +201,12 @@ def test_matrices_of_other_sizes_are_refused(shape):
         DenseMaps(torch.zeros(shape), SHAPE)
     with pytest.raises(ValueError, match=r"\(4, 42, 42\)"):
         DenseMaps(torch.zeros(2, SIZE, SIZE), SHAPE, count=4)
+
+
+def test_the_smallest_eigenvalue_of_a_large_positive_filter_is_found():
+    """Relative to itself an eigenvalue of nearly 0 in float32 could be sought for ever."""
+    values = 1 / (1 + torch.arange(2500.0)).square()
+    maps = FunctionMaps(lambda vectors, places: vectors * values, 1, (1, 50, 50), values)
+    found = top(maps, 1, smallest=True)
+    assert abs(float(found.values)) < 2e-3
+    assert float(top(maps, 1).values) == pytest.approx(1, abs=1e-3)

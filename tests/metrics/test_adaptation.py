@@ -31,7 +31,9 @@ class Products(Reference):
 
     def jacobian(self, noisy, sigma, truth):
         rows = noisy.flatten(1)[:, None]
-        return FunctionMaps(lambda vectors: vectors * rows, len(noisy), tuple(noisy.shape[1:]), noisy)
+        return FunctionMaps(
+            lambda vectors, places: vectors * rows[list(places)], len(noisy), tuple(noisy.shape[1:]), noisy
+        )
 
 
 @pytest.mark.parametrize("size", [2304, 10])

@@ -51,6 +51,7 @@ def test_shuffled_images_have_the_same_truth():
         ("heat-kernel", "c-alpha[construction=paper,size=12]"),
         ("heat-kernel", "faces[size=12]"),
         ("heat-kernel", "gaussian-field[size=8]"),
+        ("optimal", "gaussian-field[size=8]"),
         ("tv", "c-alpha[size=12]"),
     ],
 )

@@ -1,0 +1,38 @@
+"""By how much a denoiser is more aligned with graph harmonics than with every other basis, with paired intervals.
+
+Not a test: run it as ``python tests/bench/basis_margins.py FOLDER`` on a results folder with the metric ``alignment``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+import gahbench
+from gahbench.alignment_tables import margin, rankings
+
+FIRST = "graph-laplacian"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print a table for each dataset and entrant."""
+    parser = argparse.ArgumentParser(description="Margins of graph harmonics over other bases.")
+    parser.add_argument("folder")
+    parser.add_argument("--entrant", action="append", help="only this; may be repeated")
+    options = parser.parse_args(arguments)
+    results = gahbench.load_results(options.folder)
+    sigmas = sorted(results.scores["sigma"].dropna().unique().tolist())
+    for (dataset, entrant), bases in rankings(results, entrants=options.entrant).items():
+        print(f"\n{dataset}, {entrant}: alignment with {FIRST} less that with others, in the mean and at each sigma\n")
+        print("| basis | mean |", " | ".join(f"{sigma:.3g}" for sigma in sigmas), "|")
+        print("| --- |", " | ".join(["---:"] * (1 + len(sigmas))), "|")
+        for basis in bases:
+            if basis == FIRST:
+                continue
+            found = [margin(results, dataset, entrant, FIRST, basis, sigma) for sigma in (None, *sigmas)]
+            cells = ["–" if one is None else f"{one[0]:+.2f} [{one[1]:+.2f}, {one[2]:+.2f}]" for one in found]
+            print(f"| {basis} |", " | ".join(cells), "|")
+
+
+if __name__ == "__main__":
+    main()
