@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -32,7 +33,8 @@ class LocalFilters:
     """
 
     def __init__(self, evaluation: Evaluation) -> None:
-        self._evaluation = evaluation
+        # A copy, as matrices would outlive an evaluation that held them in a circle, until they are collected.
+        self._evaluation = copy.copy(evaluation)
         self._maps: dict[tuple[float, int], LinearMaps | None] = {}
         self._kept: OrderedDict[tuple[str, float, int], tuple[Tensor, ...]] = OrderedDict()
         self._traces: dict[float, Estimate] = {}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import OrderedDict
 from typing import cast
-from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
@@ -16,29 +16,30 @@ from gahbench.registry import Registry, default_registry
 
 #: Bases that are kept of a dataset, each of which may hold what it was adapted to last.
 BASES = 12
-#: Bytes of filters that are kept of a dataset.
+#: Bytes of filters, in float32, that are kept of a dataset.
 MEMORY = 3 << 27
 
 
 class _Kept:
     """What is kept of one dataset: bases by description, and filters by all that decides them."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, dataset: Dataset, registry: Registry) -> None:
+        self.dataset = weakref.ref(dataset)
         self.registry = registry
         self.bases: OrderedDict[str, Basis | None] = OrderedDict()
         self.filters: OrderedDict[tuple[object, ...], Sketch] = OrderedDict()
 
 
-#: Nothing is kept longer than its dataset.
-_kept: WeakKeyDictionary[Dataset, _Kept] = WeakKeyDictionary()
+#: Of one dataset only: units come dataset by dataset.
+_kept: _Kept | None = None
 
 
 def _of(dataset: Dataset) -> _Kept:
-    found = _kept.get(dataset)
+    global _kept
     # Another registry may have other plugins under the same names.
-    if found is None or found.registry is not default_registry():
-        found = _kept[dataset] = _Kept(default_registry())
-    return found
+    if _kept is None or _kept.dataset() is not dataset or _kept.registry is not default_registry():
+        _kept = _Kept(dataset, default_registry())
+    return _kept
 
 
 def basis_on(described: str, dataset: Dataset | None) -> Basis | None:
@@ -93,7 +94,8 @@ def filters_on(described: str, evaluation: Evaluation, sigma: float, traces: Ten
     filters = _of(dataset).filters
     key = (described, evaluation.split, evaluation.clean.numpy().tobytes(), sigma, probes)
     if key not in filters:
-        filters[key] = found()
+        exact = found()
+        filters[key] = Sketch(exact.rows.float(), exact.exact)
         while len(filters) > 1 and sum(map(_bytes, filters.values())) > MEMORY:
             filters.popitem(last=False)
     filters.move_to_end(key)
