@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -32,3 +33,14 @@ def gpu_names() -> list[str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = visible.split(",") if visible else [str(place) for place in range(count)]
     return names[:count]
+
+
+def release_memory() -> None:
+    """Give freed memory back to the system, where the C library can: it keeps gaps between what is still held.
+
+    Between units that leave gigabytes of matrices behind, it halves what a worker holds.
+    """
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -20,6 +20,7 @@ from gahbench.evaluation import Evaluation
 from gahbench.examples import Examples
 from gahbench.keys import key_of
 from gahbench.registry import Kind, Registry
+from gahbench.resources import release_memory
 from gahbench.scoring import checked
 from gahbench.spec import Spec
 from gahbench.store import Store
@@ -89,6 +90,7 @@ class Worker:
             self._fit(unit)
         else:
             self._score(unit)
+        release_memory()
         return time.monotonic() - started
 
     def _fit(self, unit: Unit) -> None:
