@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gahbench.notes import NOT_RUN
 from gahbench.plan import Plan
+from gahbench.rows import rows
 from gahbench.store import Store
 from gahbench.unit import Unit
 
@@ -56,7 +57,7 @@ def collect(plan: Plan, units: Iterable[Unit], store: Store) -> Results:
     failures: list[dict[str, Any]] = []
     notes: dict[tuple[str, str, str], None] = {}
     failed_fits: set[str] = set()
-    entrants = [entrant.label for entrant in plan.suite.entrants]
+    entrants = [row.label for row in rows(plan.suite)]
     for unit in sorted(units, key=lambda unit: unit.kind != "fit"):
         if unit.entrant not in entrants:
             entrants.append(unit.entrant)
@@ -64,7 +65,9 @@ def collect(plan: Plan, units: Iterable[Unit], store: Store) -> Results:
         if store.is_done(unit):
             done = store.done(unit) or {}
             if unit.kind == "fit":
-                fits.append({**who, **{name: done[name] for name in _FIT_FACTS}})
+                if unit.split != "B":
+                    # Partners are alike in all that the board tells.
+                    fits.append({**who, **{name: done[name] for name in _FIT_FACTS}})
                 continue
             suite, kind = plan.suite.name, done["kind"]
             if (unit.metric, unit.split) == _TELLS:
@@ -81,7 +84,7 @@ def collect(plan: Plan, units: Iterable[Unit], store: Store) -> Results:
         error = store.failure(unit)
         if unit.kind == "fit" and error is not None:
             failed_fits.add(unit.key)
-        if error is None and unit.requires in failed_fits:
+        if error is None and failed_fits.intersection(unit.needs):
             continue
         failures.append({**who, "stage": unit.kind, "metric": unit.metric, "error": error or NOT_RUN})
     columns = ["suite", "dataset", "entrant", "kind", "seed", "split", "sigma", "metric", "image", "value"]

@@ -275,6 +275,9 @@ class Reference(ABC):
     """
 
     kind: DenoiserKind = "classical"
+    #: Whether it learns from the very images that networks are trained on, and so has a row for each number of them
+    #: where a suite sweeps it, and a partner on the other half.
+    learns_alike: ClassVar[bool] = False
     always_shown: ClassVar[tuple[str, ...]] = ()
 
     def check_shape(self, shape: Shape) -> None:
@@ -507,6 +510,16 @@ class Metric(ABC):
     higher_is_better: ClassVar[bool] = True
     #: How many images it needs at least; a suite with fewer is refused.
     fewest_images: ClassVar[int] = 1
+    #: Whether it compares with the images that the denoiser learned from (:attr:`Evaluation.learned_from`).
+    training: ClassVar[bool] = False
+    #: Whether it compares with the same learned from other images (:attr:`Evaluation.partner`): only where there is one.
+    pairs: ClassVar[bool] = False
+    #: Whether it measures what is sampled from the denoiser (:attr:`Evaluation.samples`).
+    samples: ClassVar[bool] = False
+    #: Whether it measures a network along its training (:attr:`Evaluation.snapshots`): only where weights were kept.
+    snapshots: ClassVar[bool] = False
+    #: Whether the split plays no part: then it is measured once, along with the test images.
+    any_split: ClassVar[bool] = False
     always_shown: ClassVar[tuple[str, ...]] = ()
 
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:

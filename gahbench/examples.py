@@ -6,10 +6,11 @@ from typing import Literal
 
 from torch import Tensor
 
-from gahbench.contracts import Dataset, Shape
+from gahbench.contracts import Dataset, Shape, Split
 from gahbench.errors import DataError
 from gahbench.noise import evaluation_noise
 
+TrainingSplit = Literal["train", "A", "B"]
 #: What noise for learning is seeded by; the noise of scores is named by the suite's own number.
 _NOISE = "examples"
 
@@ -21,21 +22,38 @@ class Examples:
     ----------
     dataset
         Where they are from.
+    split
+        The split of the training images: ``train``, or one of its halves.
+    count
+        There are no more than the first so many training images; ``None`` for all of the split.
     """
 
-    def __init__(self, dataset: Dataset) -> None:
+    def __init__(self, dataset: Dataset, split: TrainingSplit = "train", count: int | None = None) -> None:
         self._shape = dataset.shape
         name = type(dataset).__name__
 
-        def images(split: Literal["train", "validation"], most: int) -> Tensor:
-            available = dataset.available(split)
-            count = most if available is None else min(most, available)
-            if count == 0:
-                raise DataError(f"{name}: no {split} images to learn from; at least 1 is needed")
-            return dataset.images(split, count)
+        def available(which: Split) -> int | None:
+            held = dataset.available(which)
+            limit = count if which == split else None
+            return min((number for number in (held, limit) if number is not None), default=None)
+
+        def images(which: Split, most: int) -> Tensor:
+            held = available(which)
+            found = most if held is None else min(most, held)
+            if found == 0:
+                raise DataError(f"{name}: no {which} images to learn from; at least 1 is needed")
+            return dataset.images(which, found)
+
+        self._split = split
+        self._count = available(split)
 
         # What it is given to, which may be anyone's plugin, holds no dataset.
         self._images = images
+
+    @property
+    def count(self) -> int | None:
+        """How many training images there are; ``None`` for an endless stream."""
+        return self._count
 
     @property
     def shape(self) -> Shape:
@@ -50,7 +68,7 @@ class Examples:
         DataError
             If there are none.
         """
-        return self._images("train", most)
+        return self._images(self._split, most)
 
     def validation(self, most: int) -> Tensor:
         """Return the first ``most`` validation images, or all if there are fewer: shape (N, C, H, W).

@@ -11,6 +11,7 @@ from typing import Any
 from gahbench.errors import ResultsError
 from gahbench.jobs import unit_from_message
 from gahbench.plan import Plan
+from gahbench.rows import base_label
 from gahbench.store import Store, describe, write_json
 from gahbench.unit import Unit
 
@@ -51,7 +52,7 @@ class Folder:
             "suite": plan.suite.name,
             "protocol": plan.protocol,
             "units": [
-                *({**describe(unit), "added": unit.entrant in plan.suite.added} for unit in plan.units),
+                *({**describe(unit), "added": base_label(unit.entrant) in plan.suite.added} for unit in plan.units),
                 *({**describe(unit), "added": True} for unit in added),
             ],
         }
@@ -146,20 +147,20 @@ class Folder:
         units = [
             unit_from_message({name: value for name, value in record.items() if name != "added"})
             for record in recorded
-            if record["added"] and record["entrant"] not in current
+            if record["added"] and base_label(record["entrant"]) not in current
         ]
         return [unit for unit in units if store.is_done(unit)]
 
 
 def _comparable(plan: Plan, added: list[Unit]) -> list[Unit]:
     """Return the scores that were measured as this plan measures, and the fits behind them."""
-    columns = {(unit.dataset, unit.split, unit.metric): unit.column for unit in plan.units if unit.column}
+    columns = {(unit.dataset, unit.split, unit.metric, unit.column) for unit in plan.units}
     scores = [
         unit
         for unit in added
-        if unit.kind == "score" and columns.get((unit.dataset, unit.split, unit.metric)) == unit.column
+        if unit.kind == "score" and (unit.dataset, unit.split, unit.metric, unit.column) in columns
     ]
-    needed = {unit.requires for unit in scores}
+    needed = {key for unit in scores for key in unit.needs}
     return [*(unit for unit in added if unit.kind == "fit" and unit.key in needed), *scores]
 
 

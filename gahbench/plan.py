@@ -10,14 +10,11 @@ from gahbench.contracts import SPLITS, Dataset, Metric, Reference, Shape, Split
 from gahbench.errors import DataError, GahbenchError, ParameterError, PluginError
 from gahbench.keys import FIT_VERSION, SCORE_VERSION, key_of
 from gahbench.registry import Configured, Registry
+from gahbench.rows import Row, base_label, check_training, rows
 from gahbench.suite import Suite
 from gahbench.training.recipe import Training
 from gahbench.trial import Trial, try_out
 from gahbench.unit import Unit
-
-#: Fields of the training that only watch a fit, or allow one.
-WATCHING = ("validations", "validation_images", "allow_time_budget")
-
 
 @dataclass(frozen=True)
 class DatasetFacts:
@@ -52,17 +49,12 @@ class Plan:
         """What rows of one board must share; noise levels, metrics, entrants and datasets may grow."""
         scoring = self.suite.scoring
         return {
-            "training": _decisive(self.suite.training),
+            "training": self.suite.training.decisive(),
             "seeds": list(self.suite.seeds),
             "images": scoring.images,
             "splits": list(scoring.splits),
             "noise_seed": scoring.noise_seed,
         }
-
-
-def _decisive(training: Training) -> dict[str, Any]:
-    """Return the fields of a training that decide what comes of it."""
-    return {name: value for name, value in training.model_dump(mode="json").items() if name not in WATCHING}
 
 
 def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] = lambda key: False) -> Plan:
@@ -93,10 +85,11 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
             unit
             for configured, dataset in built
             for unit in _units(suite, configured, dataset)
-            if (unit.dataset, unit.entrant) not in unknown
+            if (unit.dataset, base_label(unit.entrant)) not in unknown
         ]
-        trusted = {(unit.dataset, unit.entrant) for unit in units if unit.kind == "fit" and is_done(unit.key)}
-        trusted -= {(unit.dataset, unit.entrant) for unit in units if unit.kind == "fit" and not is_done(unit.key)}
+        fits = [(unit.dataset, base_label(unit.entrant), is_done(unit.key)) for unit in units if unit.kind == "fit"]
+        trusted = {(dataset, entrant) for dataset, entrant, done in fits if done}
+        trusted -= {(dataset, entrant) for dataset, entrant, done in fits if not done}
         trials = _check_entrants(suite, built, registry, trusted, unknown)
         _check_metrics(suite, built)
     except GahbenchError as error:
@@ -110,7 +103,7 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
     parameters = {labels: trial.parameters for labels, trial in trials.items()}
     # The sort is stable: fits first.
     units.sort(key=lambda unit: unit.kind != "fit")
-    sized = (_sized(unit, trials[unit.dataset, unit.entrant]) for unit in units)
+    sized = (_sized(unit, trials[unit.dataset, base_label(unit.entrant)]) for unit in units)
     return Plan(suite, tuple(sized), facts, parameters, tuple(sorted(unknown)))
 
 
@@ -122,14 +115,17 @@ def _sized(unit: Unit, trial: Trial) -> Unit:
 
 def _units(suite: Suite, configured: Configured, dataset: Dataset) -> Iterator[Unit]:
     """Yield the units of one dataset; their ``work`` still counts forward passes."""
-    for entrant in suite.entrants:
-        for seed in suite.seeds if entrant.kind == "architecture" else (None,):
-            fit = _fit_unit(suite, configured, dataset, entrant, seed) if seed is not None else None
-            if fit is not None:
-                yield fit
+    metrics = [(metric, metric.build()) for metric in suite.metrics]
+    for row in rows(suite):
+        for seed in suite.seeds if row.entrant.kind == "architecture" else (None,):
+            fits = tuple(
+                _fit_unit(configured, dataset, row, training, seed) for training in row.trainings if seed is not None
+            )
+            yield from fits
             for split in suite.scoring.splits:
-                for metric in suite.metrics:
-                    yield _score_unit(suite, configured, dataset, entrant, seed, split, metric, fit)
+                for metric, measure in metrics:
+                    if row.is_measured_by(measure, split, suite.scoring):
+                        yield _score_unit(suite, configured, dataset, row, seed, split, metric, measure, fits)
 
 
 def _build(configured: Configured) -> Dataset:
@@ -145,15 +141,23 @@ def _build(configured: Configured) -> Dataset:
 
 
 def _check_counts(suite: Suite, configured: Configured, dataset: Dataset) -> None:
-    wanted: dict[Split, int] = dict.fromkeys(suite.scoring.splits, suite.scoring.images)
-    if suite.training.train_images != "all":
-        wanted["train"] = max(wanted.get("train", 0), suite.training.train_images)
-    if any(entrant.kind == "architecture" for entrant in suite.entrants):
-        wanted["train"] = max(wanted.get("train", 0), 1)
-    for split, count in wanted.items():
+    wanted: dict[Split, tuple[str, int]] = {}
+
+    def want(split: Split, asked: str, count: int) -> None:
+        if count > wanted.get(split, ("", 0))[1]:
+            wanted[split] = (asked, count)
+
+    for split in suite.scoring.splits:
+        # Rows of a sweep are scored on the images that they learned from.
+        if split != "train" or not suite.training.is_sweep:
+            want(split, "images", suite.scoring.images)
+    learns = any(entrant.kind == "architecture" for entrant in suite.entrants)
+    for training in suite.training.sets if learns or suite.training.is_sweep else ():
+        for one in filter(None, (training, training.partner)):
+            want(one.split, "train_images", one.train_images if isinstance(one.train_images, int) else 1)
+    for split, (asked, count) in wanted.items():
         available = dataset.available(split)
         if available is not None and count > available:
-            asked = "train_images" if split == "train" and "train" not in suite.scoring.splits else "images"
             raise DataError(
                 f"{configured.where}: {asked}={count} asked of the {split} split, which holds {available} images"
             )
@@ -232,6 +236,7 @@ def _check_metrics(suite: Suite, built: list[tuple[Configured, Dataset]]) -> Non
                 measure.check(dataset.shape, suite.scoring.sigmas)
             except ValueError as error:
                 raise ParameterError(f"{metric.where} on {configured.label}: {error}") from error
+        check_training(suite, metric, measure)
 
 
 def _describe_dataset(configured: Configured, dataset: Dataset) -> dict[str, Any]:
@@ -261,36 +266,35 @@ def _recipe_of(configured: Configured) -> dict[str, Any]:
     }
 
 
-def _fit_unit(suite: Suite, configured: Configured, dataset: Dataset, entrant: Configured, seed: int) -> Unit:
-    training = suite.training.model_dump(mode="json")
+def _fit_unit(configured: Configured, dataset: Dataset, row: Row, training: Training, seed: int) -> Unit:
+    from gahbench.training.batches import training_count
+
     decides = {
         "version": FIT_VERSION,
         "dataset": _describe_dataset(configured, dataset),
-        "entrant": entrant.identity,
-        "training": _decisive(suite.training),
+        "entrant": row.entrant.identity,
+        "training": training.decisive(),
         "seed": seed,
     }
-    from gahbench.training.batches import training_count
-
-    steps = suite.training.total_steps(training_count(dataset, suite.training))
+    steps = training.total_steps(training_count(dataset, training))
     # A backward pass costs about twice a forward pass.
-    passes = 3.0 * suite.training.batch_size * steps if steps is not None else float("inf")
+    passes = 3.0 * training.batch_size * steps if steps is not None else float("inf")
     return Unit(
         kind="fit",
         key=key_of(decides),
         dataset=configured.label,
-        entrant=entrant.label,
+        entrant=row.label,
         entrant_kind="architecture",
         seed=seed,
-        split=None,
+        split=training.split if training.halves else None,
         metric=None,
         requires=None,
         column=None,
         work=passes,
         payload={
             "dataset": _recipe_of(configured),
-            "entrant": _recipe_of(entrant),
-            "training": training,
+            "entrant": _recipe_of(row.entrant),
+            "training": training.model_dump(mode="json"),
             "seed": seed,
         },
     )
@@ -300,14 +304,16 @@ def _score_unit(
     suite: Suite,
     configured: Configured,
     dataset: Dataset,
-    entrant: Configured,
+    row: Row,
     seed: int | None,
     split: Split,
     metric: Configured,
-    fit: Unit | None,
+    measure: Metric,
+    fits: tuple[Unit, ...],
 ) -> Unit:
     scoring = suite.scoring
-    column = {
+    fit, partner = (*fits, None, None)[:2]
+    column: dict[str, Any] = {
         "version": SCORE_VERSION,
         "dataset": _describe_dataset(configured, dataset),
         "metric": metric.identity,
@@ -316,11 +322,21 @@ def _score_unit(
         "sigmas": list(scoring.sigmas),
         "noise_seed": scoring.noise_seed,
     }
+    if measure.samples:
+        column["sampling"] = scoring.sampling.model_dump(mode="json")
+    decides = {**column, "entrant": fit.key if fit else row.entrant.identity}
+    learned = row.learned_from()
+    if row.is_swept or measure.training or measure.pairs:
+        decides["learned_from"] = learned
+        if split == "train":
+            column["learned_from"] = learned
+    if measure.pairs:
+        decides["partner"] = partner.key if partner else row.learned_from(partner=True)
     return Unit(
         kind="score",
-        key=key_of({**column, "entrant": fit.key if fit else entrant.identity}),
+        key=key_of(decides),
         dataset=configured.label,
-        entrant=entrant.label,
+        entrant=row.label,
         entrant_kind="architecture" if fit else "reference",
         seed=seed,
         split=split,
@@ -330,11 +346,15 @@ def _score_unit(
         work=float(scoring.images * len(scoring.sigmas)),
         payload={
             "dataset": _recipe_of(configured),
-            "entrant": _recipe_of(entrant),
+            "entrant": _recipe_of(row.entrant),
             "metric": _recipe_of(metric),
             "split": split,
             "images": scoring.images,
             "sigmas": list(scoring.sigmas),
             "noise_seed": scoring.noise_seed,
+            "learned_from": learned,
+            "partner_learned_from": row.learned_from(partner=True),
+            "sampling": scoring.sampling.model_dump(mode="json"),
         },
+        partner=partner.key if partner else None,
     )

@@ -18,6 +18,7 @@ from gahbench.folder import Folder
 from gahbench.jobs import Event, Job
 from gahbench.plan import Plan
 from gahbench.registry import Registry
+from gahbench.rows import base_label
 from gahbench.store import Store
 from gahbench.unit import Unit
 
@@ -145,14 +146,14 @@ def run_plan(
 
 def _own_fits(plan: Plan) -> int:
     """Return how many fits the suite's file has: entrants that are added must not change how the others round."""
-    own = sum(unit.entrant not in plan.suite.added for unit in plan.fits)
+    own = sum(base_label(unit.entrant) not in plan.suite.added for unit in plan.fits)
     return own or len(plan.fits) or len(plan.units)
 
 
 def _state(unit: Unit, store: Store) -> str:
     if store.is_done(unit):
         return "done"
-    blocked = unit.requires is not None and (store.failures / f"fit-{unit.requires}.json").is_file()
+    blocked = any((store.failures / f"fit-{key}.json").is_file() for key in unit.needs)
     return "failed" if blocked or store.failure(unit) is not None else "waiting"
 
 

@@ -206,6 +206,7 @@ def describe(unit: Unit) -> dict[str, Any]:
         "split": unit.split,
         "metric": unit.metric,
         "requires": unit.requires,
+        "partner": unit.partner,
         "column": unit.column,
         "payload": unit.payload,
     }

@@ -25,7 +25,7 @@ class Unit:
     seed
         Training seed; ``None`` for a reference.
     split, metric
-        What a score unit measures.
+        What a score unit measures; of a fit, the half that it learns from.
     requires
         Key of the fit that a score unit needs.
     column
@@ -34,6 +34,8 @@ class Unit:
         Planned multiply-adds, about; infinite for a budget of seconds.
     payload
         What a worker needs to do it: plain JSON.
+    partner
+        Key of the fit on the other half, which a score unit needs too.
     """
 
     kind: Literal["fit", "score"]
@@ -48,12 +50,19 @@ class Unit:
     column: str | None
     work: float
     payload: dict[str, Any] = field(hash=False)
+    partner: str | None = None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Keys of the fits that must be done before."""
+        return tuple(key for key in (self.requires, self.partner) if key is not None)
 
     @property
     def label(self) -> str:
         """The unit in a line of progress."""
         seed = "" if self.seed in (None, 0) else f" (seed {self.seed})"
-        measured = f" {self.metric} on {self.split}" if self.kind == "score" else ""
+        half = f" from {self.split}" if self.split else ""
+        measured = f" {self.metric} on {self.split}" if self.kind == "score" else half
         return f"{self.kind} {self.entrant} on {self.dataset}{seed}{measured}"
 
     @property

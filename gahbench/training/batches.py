@@ -21,9 +21,9 @@ class TrainingImages:
     Parameters
     ----------
     dataset
-        Whose ``train`` split is used.
+        Whose training images are used.
     training
-        Gives the batch size and how many images to use.
+        Gives the batch size, which split, and how many of its images to use.
     seed
         Seed of the order.
     device
@@ -32,6 +32,7 @@ class TrainingImages:
 
     def __init__(self, dataset: Dataset, training: Training, seed: int, device: torch.device) -> None:
         self.dataset = dataset
+        self.split = training.split
         self.batch_size = training.batch_size
         self.seed = seed
         self.device = device
@@ -39,14 +40,14 @@ class TrainingImages:
         self._images: Tensor | None = None
         self._order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.long))
         if self.count is not None:
-            self._images = dataset.images("train", self.count).to(device)
+            self._images = dataset.images(training.split, self.count).to(device)
             self._epoch = tiled(self.count, training.epoch_images)
 
     def batch(self, step: int) -> Tensor:
         """Return the clean images of a step, shape (B, C, H, W)."""
         start = step * self.batch_size
         if self._images is None:
-            return self.dataset.images("train", self.batch_size, start=self.seed * STRETCH + start).to(self.device)
+            return self.dataset.images(self.split, self.batch_size, start=self.seed * STRETCH + start).to(self.device)
         parts, position = [], start
         while position < start + self.batch_size:
             epoch, offset = divmod(position, self._epoch)
@@ -63,10 +64,10 @@ class TrainingImages:
 
 
 def training_count(dataset: Dataset, training: Training) -> int | None:
-    """Return how many training images are used; ``None`` for an endless stream."""
-    if training.train_images != "all":
+    """Return how many training images one network uses; ``None`` for an endless stream."""
+    if isinstance(training.train_images, int):
         return training.train_images
-    return dataset.available("train")
+    return dataset.available(training.split)
 
 
 def training_noise(

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+#: Fields that only watch a fit, or allow one.
+WATCHING = ("validations", "validation_images", "allow_time_budget")
 BUDGETS = ("steps", "epochs", "seconds")
 
 #: The recipes: ``paper`` is that of Kadkhodaie et al. 2024; ``kl`` makes the bound (5) of that
@@ -40,6 +42,11 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
+Count = Annotated[int, Field(ge=1)] | Literal["all"]
+#: Fields that fits before them lacked: where they say nothing, keys are what they were.
+ADDED = ("halves", "same_initialisation", "snapshots", "split")
+
+
 class Training(BaseModel):
     """How a network is trained. Whatever a suite leaves out comes from the recipe.
 
@@ -53,7 +60,18 @@ class Training(BaseModel):
     batch_size
         Images in a batch.
     train_images
-        The first N images of the train split; ``all`` for the whole set, or an endless stream from a generator.
+        The first N images of the train split; ``all`` for the whole set, or an endless stream from a generator. A list
+        is a sweep: a network for each number.
+    halves
+        Whether every network has a partner, trained alike on as many images of the other half: the network learns from
+        split A, its partner from B.
+    same_initialisation
+        Whether partners start from the same weights.
+    snapshots
+        How many sets of weights are kept along the way, at steps equally spaced in their logarithm; the last is the
+        trained network itself.
+    split
+        The split that images are from: ``train``, or one of its halves.
     epoch_images
         Small sets are tiled to about this many images an epoch.
     optimizer, learning_rate, weight_decay
@@ -88,7 +106,11 @@ class Training(BaseModel):
     seconds: Annotated[float, Field(gt=0)] | None = None
     allow_time_budget: bool = False
     batch_size: Annotated[int, Field(ge=1)]
-    train_images: Annotated[int, Field(ge=1)] | Literal["all"] = "all"
+    train_images: Count | Annotated[tuple[Count, ...], Field(min_length=1, strict=False)] = "all"
+    halves: bool = False
+    same_initialisation: bool = True
+    snapshots: Annotated[int, Field(ge=0)] = 0
+    split: Literal["train", "A", "B"] = "train"
     epoch_images: Annotated[int, Field(ge=1)] = 250_000
     optimizer: Literal["adam", "adamw"]
     learning_rate: Annotated[float, Field(gt=0)]
@@ -127,11 +149,49 @@ class Training(BaseModel):
             raise ValueError(
                 "a budget of seconds makes rows depend on the machine; if that is meant, add 'allow_time_budget: true'"
             )
+        if isinstance(self.train_images, tuple) and len(set(self.train_images)) < len(self.train_images):
+            raise ValueError(f"train_images={list(self.train_images)} repeats a number")
+        if self.halves and self.split != "train":
+            raise ValueError(f"halves: true trains on A and B already; split: {self.split} is for one network alone")
+        if self.snapshots == 1:
+            raise ValueError("snapshots=1 would be the trained network alone; accepted are 0, 2, 3, ...")
+        if self.snapshots and self.budget == "seconds":
+            raise ValueError("snapshots are kept at steps, which a budget of seconds does not know beforehand")
         if self.sigma_min >= self.sigma_max:
             raise ValueError(f"sigma_min={self.sigma_min:g} must be below sigma_max={self.sigma_max:g}")
         if self.sigma_min == 0 and (self.noise == "log-uniform" or self.weighting == "inverse-variance"):
             raise ValueError("log-uniform noise and inverse-variance weighting need sigma_min > 0")
         return self
+
+    @property
+    def is_sweep(self) -> bool:
+        """Whether there is a network for each of several numbers of images."""
+        return isinstance(self.train_images, tuple)
+
+    @property
+    def sets(self) -> tuple[Training, ...]:
+        """The training for each number of images, on A where there are halves."""
+        counts = self.train_images if isinstance(self.train_images, tuple) else (self.train_images,)
+        split = "A" if self.halves else self.split
+        return tuple(self.model_copy(update={"train_images": count, "split": split}) for count in counts)
+
+    @property
+    def partner(self) -> Training | None:
+        """The same training on the other half, where there are halves."""
+        return self.model_copy(update={"split": "B"}) if self.halves else None
+
+    def decisive(self) -> dict[str, Any]:
+        """Return the fields that decide what comes of a fit, as plain JSON."""
+        fields = self.model_dump(mode="json", exclude=set(WATCHING))
+        defaults = {name: type(self).model_fields[name].default for name in ADDED}
+        return {name: value for name, value in fields.items() if name not in ADDED or value != defaults[name]}
+
+    def snapshot_steps(self, steps: int) -> tuple[int, ...]:
+        """Return the steps after which weights are kept, the last one being the end: fewer where steps coincide."""
+        if not self.snapshots:
+            return ()
+        places = (round(steps ** (place / (self.snapshots - 1))) for place in range(self.snapshots))
+        return tuple(dict.fromkeys(places))
 
     @property
     def budget(self) -> str:

@@ -70,7 +70,7 @@ class Trainer:
     network
         Its ``forward(noisy, sigma)`` returns the denoised images; it is changed in place.
     dataset
-        Its ``train`` split is trained on, its ``validation`` split watched.
+        Its training images are trained on, its ``validation`` split watched.
     training
         The recipe.
     seed
@@ -83,6 +83,8 @@ class Trainer:
         Where to train.
     checkpoint_path
         Where to keep what is needed to resume; ``None`` for nowhere.
+    keep_snapshot
+        Called with the steps taken and the network, wherever the recipe has a snapshot.
     report
         Called with the progress, about twice a second.
     should_stop
@@ -97,6 +99,7 @@ class Trainer:
     sigmas: tuple[float, ...] = (0.1,)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     checkpoint_path: Path | None = None
+    keep_snapshot: Callable[[int, nn.Module], None] = lambda step, network: None
     report: Callable[[Progress], None] = lambda progress: None
     should_stop: Callable[[], bool] = lambda: False
 
@@ -105,6 +108,7 @@ class Trainer:
         self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.images = TrainingImages(self.dataset, training, self.seed, self.device)
         self.steps = training.total_steps(self.images.count)
+        self._snapshots = frozenset(training.snapshot_steps(self.steps) if self.steps is not None else ())
         optimizer = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[training.optimizer]
         parameters = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         self.optimizer = optimizer(
@@ -146,6 +150,8 @@ class Trainer:
             self._seconds = seconds_before + now - started
             if self._validation_due(fraction):
                 self._validate(loss)
+            if self._step in self._snapshots:
+                self.keep_snapshot(self._step, self.kept)
             if now - last_report > REPORT_SECONDS or self._fraction() >= 1.0:
                 last_report = now
                 self._report(loss, (self._step - steps_before) / max(now - started, 1e-9))
@@ -306,9 +312,13 @@ def initialise(network: nn.Module, training: Training) -> None:
 
 
 def build_network(build: Callable[[], nn.Module], training: Training, seed: int) -> nn.Module:
-    """Build and initialise a network from the seed, leaving the global generator as it was."""
+    """Build and initialise a network from the seed, leaving the global generator as it was.
+
+    Networks on different halves have the same initialisation only if the training says so.
+    """
+    own = () if training.same_initialisation or training.split != "B" else ("B",)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed("initialisation", seed))
+        torch.manual_seed(derive_seed("initialisation", seed, *own))
         network = build()
         initialise(network, training)
     return network

@@ -19,7 +19,7 @@ class Inline(Engine):
         for unit in job.units:
             if job.stop.is_set():
                 return
-            if unit.requires in failed:
+            if failed.intersection(unit.needs):
                 failed.add(unit.key)
                 continue
             worker.progress = lambda progress, unit=unit: job.report(  # type: ignore[misc]

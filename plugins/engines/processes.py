@@ -126,8 +126,10 @@ class _Run:
         self.fits = sorted((unit for unit in job.units if unit.kind == "fit"), key=lambda unit: -unit.work)
         waiting = {unit.key for unit in self.fits}
         scores = [unit for unit in job.units if unit.kind == "score"]
-        self.scores = [unit for unit in scores if unit.requires not in waiting]
-        self.blocked = [unit for unit in scores if unit.requires in waiting]
+        #: Fits that scores wait for.
+        self.waiting = waiting
+        self.scores = [unit for unit in scores if waiting.isdisjoint(unit.needs)]
+        self.blocked = [unit for unit in scores if not waiting.isdisjoint(unit.needs)]
         gpus = gpu_names()
         cores = cpu_count()
         count = workers or (len(gpus) or min(cores, max(1, job.planned_fits)))
@@ -229,10 +231,12 @@ class _Run:
 
     def _settle(self, unit: Unit, finished: bool) -> None:
         """Release the units that waited for this one, or drop them with it."""
-        released = [other for other in self.blocked if other.requires == unit.key]
-        self.blocked = [other for other in self.blocked if other.requires != unit.key]
+        concerned = [other for other in self.blocked if unit.key in other.needs]
+        self.blocked = [other for other in self.blocked if unit.key not in other.needs]
         if finished:
-            self.scores += released
+            self.waiting.discard(unit.key)
+            self.scores += [other for other in concerned if self.waiting.isdisjoint(other.needs)]
+            self.blocked += [other for other in concerned if not self.waiting.isdisjoint(other.needs)]
 
     def _stop(self) -> None:
         """Let units in flight write their checkpoints; what takes too long is cut off."""

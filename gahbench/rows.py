@@ -1,0 +1,129 @@
+"""The rows of a board: entrants, and those that learn once for each number of training images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from gahbench.contracts import Metric, Reference, Split
+from gahbench.errors import ParameterError
+from gahbench.registry import Configured
+from gahbench.suite import Scoring, Suite
+from gahbench.training.recipe import Training
+
+#: Between an entrant's label and the number of images that it learned from.
+_NUMBER = " N="
+#: References of these kinds have a density to sample from: an oracle would have to see an image that is not there yet.
+SAMPLED_KINDS = ("optimal", "trained")
+
+
+@dataclass(frozen=True)
+class Row:
+    """An entrant, and what it learns from.
+
+    Parameters
+    ----------
+    entrant
+        The architecture or reference.
+    training
+        How it is trained, on one number of images; a reference that learns from the images of networks has one too.
+    is_swept
+        Whether it is one of several that differ in the number of images.
+    """
+
+    entrant: Configured
+    training: Training | None = None
+    is_swept: bool = False
+
+    @property
+    def label(self) -> str:
+        """What the board calls it."""
+        if self.training is None or not self.is_swept:
+            return self.entrant.label
+        return f"{self.entrant.label}{_NUMBER}{self.training.train_images}"
+
+    @property
+    def trainings(self) -> tuple[Training, ...]:
+        """How it is trained, and its partner."""
+        return tuple(one for one in (self.training, self.training and self.training.partner) if one is not None)
+
+    def learned_from(self, partner: bool = False) -> dict[str, Any] | None:
+        """Return split and number (``None``: all) of the images it learns from; ``None`` if it has no such partner.
+
+        What learns from nothing in particular is compared with the images of the ``train`` split.
+        """
+        if self.training is None:
+            return None if partner else {"split": "train", "count": None}
+        if partner and self.training.partner is None:
+            return None
+        count = self.training.train_images
+        split = "B" if partner else self.training.split
+        return {"split": split, "count": count if isinstance(count, int) else None}
+
+    def is_measured_by(self, metric: Metric, split: Split, scoring: Scoring) -> bool:
+        """Return whether a metric measures it on a split."""
+        if metric.any_split and split != ("test" if "test" in scoring.splits else scoring.splits[0]):
+            return False
+        if metric.pairs and self.learned_from(partner=True) is None:
+            return False
+        if metric.samples and self.entrant.kind == "reference" and self.training is None and not _has_density(self):
+            return False
+        if metric.snapshots and (self.entrant.kind == "reference" or not (self.training and self.training.snapshots)):
+            return False
+        count = self.training.train_images if self.training else None
+        seen = min(count, scoring.images) if split == "train" and isinstance(count, int) else scoring.images
+        return seen >= metric.fewest_images
+
+
+def rows(suite: Suite) -> Iterator[Row]:
+    """Yield the rows of a suite, in the order of its entrants, small numbers of images as the suite lists them."""
+    training = suite.training
+    for entrant in suite.entrants:
+        if entrant.kind == "architecture" or ((training.is_sweep or training.halves) and _learns_alike(entrant)):
+            yield from (Row(entrant, one, training.is_sweep) for one in training.sets)
+        else:
+            yield Row(entrant)
+
+
+def base_label(label: str) -> str:
+    """Return the label of a row's entrant."""
+    return label.partition(_NUMBER)[0]
+
+
+def number_of_images(label: str) -> int | None:
+    """Return the number of images that a row of a sweep learned from; ``None`` for all, and for other rows."""
+    number = label.partition(_NUMBER)[2]
+    return int(number) if number.isdigit() else None
+
+
+def check_training(suite: Suite, configured: Configured, metric: Metric) -> None:
+    """Refuse a metric that no entrant of the suite can be measured by.
+
+    Raises
+    ------
+    ParameterError
+        If it compares networks that learned from different images, or networks on their way, and there are none.
+    """
+    if metric.pairs and not suite.training.halves:
+        raise ParameterError(
+            f"{configured.where}: it compares networks that learned from different images: set 'halves: true' under "
+            "'training'"
+        )
+    if metric.snapshots and not suite.training.snapshots:
+        raise ParameterError(
+            f"{configured.where}: it follows networks along their training: set 'snapshots' under 'training' to how many "
+            "sets of weights to keep, 2 or more"
+        )
+
+
+def _learns_alike(entrant: Configured) -> bool:
+    return bool(getattr(entrant.plugin.factory, "learns_alike", False))
+
+
+def _has_density(row: Row) -> bool:
+    try:
+        reference: Reference = row.entrant.build()
+    except Exception:
+        return False  # A broken plugin costs its row, which will say why.
+    return reference.kind in SAMPLED_KINDS
