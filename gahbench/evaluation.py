@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,11 +11,14 @@ import torch
 from torch import Tensor
 
 from gahbench.contracts import Dataset, Denoiser, Shape, Split, Truth, image_shape
+from gahbench.examples import Examples
 from gahbench.local_filters import LocalFilters
 from gahbench.noise import derive_seed, evaluation_noise
+from gahbench.sampling.settings import Sampling
 
 if TYPE_CHECKING:
     from gahbench.jacobian import LinearMaps
+    from gahbench.sampling import Samples
 
 #: Images are denoised in batches of about this many pixels, which bounds the memory of any network.
 BATCH_PIXELS = 1 << 17
@@ -37,6 +40,16 @@ class Evaluation:
         Name the draw of the noise, which depends on nothing else but the noise level and the image.
     dataset
         Where the images are from: the first of its split.
+    learned_from
+        The images that the denoiser learned from; those of the ``train`` split for one that learned from none.
+    partner
+        The same learned from other images, on the same noisy ones, where there is one.
+    sampling
+        How :attr:`samples` are drawn.
+    snapshots
+        Networks along the training, the last being the trained one: steps taken, and what loads it.
+    device
+        Where samples are drawn.
     """
 
     denoiser: Denoiser
@@ -45,6 +58,12 @@ class Evaluation:
     noise_seed: int = 0
     split: Split = "test"
     dataset: Dataset | None = None
+    learned_from: Examples | None = None
+    partner: Evaluation | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    snapshots: Sequence[tuple[int, Callable[[], Denoiser]]] = ()
+    device: torch.device | str = "cpu"
+    _samples: Samples | None = field(default=None, repr=False)
     _denoised: dict[float, Tensor] = field(default_factory=dict, repr=False)
     _risks: dict[float, Tensor | None] = field(default_factory=dict, repr=False)
     _local: LocalFilters | None = field(default=None, repr=False)
@@ -86,6 +105,30 @@ class Evaluation:
             known = [risk for risk in risks if risk is not None]
             self._risks[sigma] = torch.cat(known) if len(known) == len(risks) else None
         return self._risks[sigma]
+
+    @property
+    def samples(self) -> Samples:
+        """Images sampled from the denoiser; drawn once.
+
+        Raises
+        ------
+        ParameterError
+            If it must see a clean image.
+        """
+        if self._samples is None:
+            from gahbench.sampling import draw_samples, of_denoiser
+
+            with torch.no_grad(), torch.random.fork_rng():
+                torch.manual_seed(derive_seed("noise", self.sampling.seed, "samples", "denoiser"))
+                denoise = of_denoiser(self.denoiser, self.shape, self.dataset, self.device)
+                self._samples = draw_samples(denoise, self.shape, self.sampling, device=self.device)
+        return self._samples
+
+    def along(self, denoiser: Denoiser) -> Evaluation:
+        """Return another denoiser, such as a snapshot, on the same images under the same noise."""
+        return Evaluation(
+            denoiser, self.clean, self.sigmas, self.noise_seed, self.split, self.dataset, self.learned_from
+        )
 
     @property
     def local(self) -> LocalFilters:

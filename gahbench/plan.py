@@ -269,11 +269,13 @@ def _recipe_of(configured: Configured) -> dict[str, Any]:
 def _fit_unit(configured: Configured, dataset: Dataset, row: Row, training: Training, seed: int) -> Unit:
     from gahbench.training.batches import training_count
 
+    # A network knows nothing of its partner.
+    alone = training.model_copy(update={"halves": False})
     decides = {
         "version": FIT_VERSION,
         "dataset": _describe_dataset(configured, dataset),
         "entrant": row.entrant.identity,
-        "training": training.decisive(),
+        "training": alone.decisive(),
         "seed": seed,
     }
     steps = training.total_steps(training_count(dataset, training))
@@ -294,7 +296,7 @@ def _fit_unit(configured: Configured, dataset: Dataset, row: Row, training: Trai
         payload={
             "dataset": _recipe_of(configured),
             "entrant": _recipe_of(row.entrant),
-            "training": training.model_dump(mode="json"),
+            "training": alone.model_dump(mode="json"),
             "seed": seed,
         },
     )

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from gahbench.contracts import Split
 from gahbench.errors import GahbenchError, ParameterError, PluginError, SuiteError, listing, suggestion
 from gahbench.registry import Configured, Kind, Registry
+from gahbench.sampling.settings import Sampling
 from gahbench.spec import Spec, parse_spec
 from gahbench.suite_files import find_suite
 from gahbench.training.recipe import Training
@@ -62,6 +63,8 @@ class Scoring(BaseModel):
         Metrics, by name and parameters.
     noise_seed
         Seed of the noise, which is the same for every entrant.
+    sampling
+        How images are sampled, for metrics of samples.
     """
 
     model_config = _FROZEN
@@ -71,6 +74,7 @@ class Scoring(BaseModel):
     splits: Annotated[tuple[Split, ...], _SOME, AfterValidator(_distinct)] = ("test",)
     metrics: Annotated[tuple[Entry, ...], _SOME, AfterValidator(_distinct), AfterValidator(_ranks)] = ("psnr",)
     noise_seed: int = 0
+    sampling: Annotated[Sampling, Field(default_factory=Sampling)]
 
 
 class SuiteFile(BaseModel):
@@ -294,5 +298,7 @@ def _unique(found: list[Configured]) -> tuple[Configured, ...]:
 def _accepted(location: Location) -> list[str]:
     """Return the accepted fields at a location of a suite file."""
     models: dict[str, type[BaseModel]] = {"training": Training, "scoring": Scoring}
+    if tuple(location[:2]) == ("scoring", "sampling"):
+        return list(Sampling.model_fields)
     model = models.get(str(location[0]) if location else "", SuiteFile)
     return list(model.model_fields)

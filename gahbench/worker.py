@@ -21,6 +21,7 @@ from gahbench.examples import Examples
 from gahbench.keys import key_of
 from gahbench.registry import Kind, Registry
 from gahbench.resources import release_memory
+from gahbench.sampling.settings import Sampling
 from gahbench.scoring import checked
 from gahbench.spec import Spec
 from gahbench.store import Store
@@ -94,8 +95,6 @@ class Worker:
         return time.monotonic() - started
 
     def _fit(self, unit: Unit) -> None:
-        from safetensors.torch import save_file
-
         payload = unit.payload
         dataset = self.dataset(payload)
         training = Training.model_validate(payload["training"])
@@ -105,6 +104,10 @@ class Worker:
             training, self._planned_work(build, dataset, training), self.device, torch.get_num_threads()
         )
         partial = self.store.partial(unit)
+
+        def keep_snapshot(step: int, network: torch.nn.Module) -> None:
+            _save(partial / snapshot_file(step), network)
+
         trainer = Trainer(
             network,
             dataset,
@@ -114,14 +117,14 @@ class Worker:
             validation_sigmas(training),
             self.device,
             partial / CHECKPOINT,
+            keep_snapshot,
             self.progress,
             self.should_stop,
         )
         fitted = trainer.fit()
         for text in fitted.acceleration.notes:
             self.note(text)
-        state = {name: value.detach().cpu().clone().contiguous() for name, value in fitted.network.state_dict().items()}
-        save_file(state, partial / WEIGHTS)
+        _save(partial / WEIGHTS, fitted.network)
         _write_history(partial / HISTORY, fitted.history)
         facts = {
             "steps": fitted.steps,
@@ -134,7 +137,8 @@ class Worker:
             "compiled": fitted.acceleration.compiled,
             "notes": list(fitted.acceleration.notes),
         }
-        self.store.finish(unit, facts, keep=(WEIGHTS, HISTORY))
+        snapshots = training.snapshot_steps(fitted.steps)
+        self.store.finish(unit, facts, keep=(WEIGHTS, HISTORY, *map(snapshot_file, snapshots)))
 
     def _planned_work(self, build: Callable[[], Any], dataset: Dataset, training: Training) -> float:
         from gahbench.training.batches import training_count
@@ -159,6 +163,10 @@ class Worker:
         started = time.monotonic()
         metric: Metric = self._build("metric", unit.payload["metric"])
         evaluation = self._evaluate(unit)
+        if metric.pairs and evaluation.partner is None:
+            evaluation.partner = self._other(unit, evaluation)
+        if metric.snapshots:
+            self._follow(unit, evaluation)
         scores = checked(metric.score(evaluation), evaluation.sigmas, len(evaluation.clean))
         self.store.write_scores(unit, scores)
         denoiser = evaluation.denoiser
@@ -173,25 +181,64 @@ class Worker:
         if self._evaluation is not None and self._evaluation[0] == same:
             return self._evaluation[1]
         dataset = self.dataset(payload)
-        clean = dataset.images(payload["split"], payload["images"])
+        learned = payload.get("learned_from")
+        split, count = payload["split"], payload["images"]
+        if split == "train" and learned is not None:
+            # The images that it learned from, which may be fewer.
+            split, count = learned["split"], min(count, learned["count"] or count)
         evaluation = Evaluation(
-            self._denoiser(unit, dataset), clean, payload["sigmas"], payload["noise_seed"], payload["split"], dataset
+            self._denoiser(unit, dataset, unit.requires, learned),
+            dataset.images(split, count),
+            payload["sigmas"],
+            payload["noise_seed"],
+            split,
+            dataset,
+            _examples(dataset, learned),
+            sampling=Sampling.model_validate(payload.get("sampling", {})),
+            device=self.device,
         )
         self._evaluation = (same, evaluation)
         return evaluation
 
-    def _denoiser(self, unit: Unit, dataset: Dataset) -> Denoiser:
-        if unit.requires is None:
+    def _other(self, unit: Unit, evaluation: Evaluation) -> Evaluation:
+        """Return the partner of a unit's denoiser on the same noisy images."""
+        dataset, learned = self.dataset(unit.payload), unit.payload["partner_learned_from"]
+        other = evaluation.along(self._denoiser(unit, dataset, unit.partner, learned))
+        other.learned_from, other.sampling, other.device = (
+            _examples(dataset, learned),
+            evaluation.sampling,
+            evaluation.device,
+        )
+        return other
+
+    def _follow(self, unit: Unit, evaluation: Evaluation) -> None:
+        """Let an evaluation, and that of the partner, load the networks along the training."""
+        dataset = self.dataset(unit.payload)
+        for one, key in ((evaluation, unit.requires), (evaluation.partner, unit.partner)):
+            if one is not None and key is not None and not one.snapshots:
+                folder = self.store.fit_folder(key)
+                steps = sorted(int(file.stem.partition("-")[2]) for file in folder.glob(snapshot_file("*")))
+                load = functools.partial(self._network, unit, dataset, key)
+                one.snapshots = [(step, functools.partial(load, snapshot_file(step))) for step in steps]
+
+    def _denoiser(
+        self, unit: Unit, dataset: Dataset, fit: str | None, learned: dict[str, Any] | None
+    ) -> Denoiser:
+        if fit is None:
             reference: Reference = self._build("reference", unit.payload["entrant"])
             reference.move(self.device)
-            reference.fit(Examples(dataset))
+            # Others learn from all training images, whatever the networks learn from.
+            reference.fit(_examples(dataset, learned if reference.learns_alike else None))
             return reference
+        return self._network(unit, dataset, fit, WEIGHTS)
+
+    def _network(self, unit: Unit, dataset: Dataset, fit: str, file: str) -> Denoiser:
         from safetensors.torch import load_file
 
-        folder = self.store.fit_folder(unit.requires)
+        folder = self.store.fit_folder(fit)
         self.store.verify(folder)
         network = self._build("architecture", unit.payload["entrant"], dataset.shape)
-        network.load_state_dict(load_file(folder / WEIGHTS))
+        network.load_state_dict(load_file(folder / file))
         return Trained(network, self.device)
 
     def dataset(self, payload: dict[str, Any]) -> Dataset:
@@ -209,6 +256,26 @@ class Worker:
         if key_of(configured.identity) != described["identity"]:
             raise PluginError(f"{configured.where}: its source has changed since this run was planned; run again")
         return configured.build(shape)
+
+
+def snapshot_file(step: int | str) -> str:
+    """Return the name of the file of the weights after so many steps."""
+    return f"snapshot-{step}.safetensors"
+
+
+def _examples(dataset: Dataset, learned: dict[str, Any] | None) -> Examples:
+    """Return the images that a denoiser learns from."""
+    return Examples(dataset) if learned is None else Examples(dataset, learned["split"], learned["count"])
+
+
+def _save(path: Path, network: torch.nn.Module) -> None:
+    """Write the weights of a network, whole or not at all."""
+    from safetensors.torch import save_file
+
+    state = {name: value.detach().cpu().clone().contiguous() for name, value in network.state_dict().items()}
+    temporary = path.with_name(f".{path.name}.tmp")
+    save_file(state, temporary)
+    temporary.replace(path)
 
 
 def do_and_record(worker: Worker, unit: Unit) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from rich.console import Console
 from gahbench.folder import Folder
 from gahbench.plan import Plan
 from gahbench.readable import count, duration
+from gahbench.rows import rows
 from gahbench.store import Store
 from gahbench.unit import Unit
 
@@ -31,19 +32,20 @@ def print_plan(plan: Plan, folder: Path, console: Console) -> None:
 
 
 def _lines(plan: Plan, store: Store) -> Iterator[str]:
-    width = 2 + max(len(entrant.label) for entrant in plan.suite.entrants)
+    all_rows = list(rows(plan.suite))
+    width = 2 + max(len(row.label) for row in all_rows)
     yield f"suite {plan.suite.name}: {len(plan.units)} units"
     for dataset in plan.datasets:
         yield ""
         yield dataset.label
         yield " " * width + "".join(f"  {name:>13}" for name in _COLUMNS)
-        for entrant in plan.suite.entrants:
-            if (dataset.label, entrant.label) in plan.unknown:
-                yield f"  {entrant.label:<{width - 2}}  not known here: the optimum is '{dataset.optimum}'"
+        for row in all_rows:
+            if (dataset.label, row.entrant.label) in plan.unknown:
+                yield f"  {row.label:<{width - 2}}  not known here: the optimum is '{dataset.optimum}'"
                 continue
-            units = [unit for unit in plan.units if (unit.dataset, unit.entrant) == (dataset.label, entrant.label)]
-            cells = _cells(units, plan.parameters[dataset.label, entrant.label], store)
-            yield f"  {entrant.label:<{width - 2}}" + "".join(f"  {cell:>13}" for cell in cells)
+            units = [unit for unit in plan.units if (unit.dataset, unit.entrant) == (dataset.label, row.label)]
+            cells = _cells(units, plan.parameters[dataset.label, row.entrant.label], store)
+            yield f"  {row.label:<{width - 2}}" + "".join(f"  {cell:>13}" for cell in cells)
     left = [unit for unit in plan.units if not store.is_done(unit)]
     yield ""
     yield f"to do: {len(left)} of {len(plan.units)} units; {_estimate(left, plan)}"
