@@ -465,12 +465,15 @@ class Scores:
         Which of the metric's measurements each value is, shape (R,), for a metric that makes several at once: the
         table of scores calls ``trace`` of metric ``spectrum`` ``spectrum.trace``, and the empty part, which is the
         headline, by the metric's name alone. ``None`` where all are the headline.
+    arrays
+        What figures need beside the values, such as samples, by name; kept with the unit, in no table.
     """
 
     value: Sequence[float]
     sigma: Sequence[float] | None = None
     image: Sequence[int] | None = None
     part: Sequence[str] | None = None
+    arrays: Mapping[str, Tensor] | None = None
 
     @classmethod
     def grid(cls, values: Tensor, sigmas: Sequence[float]) -> Scores:
@@ -500,6 +503,25 @@ class Scores:
             return cls([])
         value, sigma, image, part = zip(*rows, strict=True)
         return cls(value, sigma, image, part)
+
+
+    @classmethod
+    def of_samples(cls, values: Mapping[str, Tensor], arrays: Mapping[str, Tensor] | None = None) -> Scores:
+        """Lay out the values, shape (N,), of parts at samples, or (), of all together, at no noise level.
+
+        A sample whose value is not a number has none.
+        """
+        rows = [
+            (value, image if found.ndim else None, part)
+            for part, found in values.items()
+            for image, value in enumerate(found.double().reshape(-1).tolist())
+            if not math.isnan(value)
+        ]
+        value, image, part = zip(*rows, strict=True) if rows else ((), (), ())
+        whole = all(place is None for place in image)
+        if not whole and any(place is None for place in image):
+            raise ValueError("values of each sample and of all together do not mix: give them in two metrics")
+        return cls(value, None, None if whole else image, part, arrays)
 
 
 class Metric(ABC):

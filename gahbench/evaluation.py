@@ -62,7 +62,7 @@ class Evaluation:
     partner: Evaluation | None = None
     sampling: Sampling = field(default_factory=Sampling)
     snapshots: Sequence[tuple[int, Callable[[], Denoiser]]] = ()
-    device: torch.device | str = "cpu"
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     _samples: Samples | None = field(default=None, repr=False)
     _denoised: dict[float, Tensor] = field(default_factory=dict, repr=False)
     _risks: dict[float, Tensor | None] = field(default_factory=dict, repr=False)
@@ -123,6 +123,23 @@ class Evaluation:
                 denoise = of_denoiser(self.denoiser, self.shape, self.dataset, self.device)
                 self._samples = draw_samples(denoise, self.shape, self.sampling, device=self.device)
         return self._samples
+
+    def on_training(self, most: int) -> Evaluation:
+        """Return the denoiser on the first images that it learned from, at most so many, under noise of their own.
+
+        Raises
+        ------
+        DataError
+            If there are none.
+        ValueError
+            If it is not known what it learned from.
+        """
+        if self.learned_from is None:
+            raise ValueError("it is not known which images the denoiser learned from: give the evaluation learned_from")
+        clean, split = self.learned_from.training(most), self.learned_from.split
+        return Evaluation(
+            self.denoiser, clean, self.sigmas, self.noise_seed, split, self.dataset, self.learned_from
+        )
 
     def along(self, denoiser: Denoiser) -> Evaluation:
         """Return another denoiser, such as a snapshot, on the same images under the same noise."""

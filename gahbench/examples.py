@@ -51,6 +51,11 @@ class Examples:
         self._images = images
 
     @property
+    def split(self) -> TrainingSplit:
+        """The split that training images are from."""
+        return self._split
+
+    @property
     def count(self) -> int | None:
         """How many training images there are; ``None`` for an endless stream."""
         return self._count

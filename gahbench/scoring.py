@@ -17,7 +17,7 @@ def checked(scores: Scores, sigmas: Sequence[float], images: int) -> Scores:
     scores
         As a metric returned them; values may be numpy's or torch's.
     sigmas, images
-        Noise levels that were asked for, and how many images there are.
+        Noise levels that were asked for, and how many images, or samples, there are.
 
     Raises
     ------
@@ -49,4 +49,4 @@ def checked(scores: Scores, sigmas: Sequence[float], images: int) -> Scores:
     places = list(zip(*(nowhere if column is None else column for column in (sigma, image, part)), strict=True))
     if len(set(places)) < len(places):
         raise ValueError("the metric returned two values for the same noise level and image; give each its 'image'")
-    return Scores(value, sigma, image, part)
+    return Scores(value, sigma, image, part, scores.arrays)

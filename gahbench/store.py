@@ -14,13 +14,17 @@ import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gahbench.contracts import Scores
 from gahbench.errors import ResultsError
 from gahbench.unit import Unit
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 SCORES = "scores.csv"
+ARRAYS = "arrays.npz"
 _COLUMNS = ("sigma", "image", "value", "part")
 
 
@@ -153,7 +157,7 @@ class Store:
             raise ResultsError(f"{folder}: cannot be read ({error}); delete it and run again") from error
 
     def write_scores(self, unit: Unit, scores: Scores) -> None:
-        """Write a score unit's values, exactly."""
+        """Write a score unit's values, exactly, and its arrays."""
         count = len(scores.value)
         with (self.partial(unit) / SCORES).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
@@ -167,6 +171,33 @@ class Store:
                     strict=True,
                 )
             )
+
+        if scores.arrays:
+            import numpy as np
+
+            np.savez_compressed(
+                self.partial(unit) / ARRAYS,
+                **{name: array.detach().cpu().numpy() for name, array in scores.arrays.items()},
+            )
+
+    def read_arrays(self, unit: Unit) -> dict[str, NDArray[Any]]:
+        """Return the arrays of a finished score unit, none where it has none.
+
+        Raises
+        ------
+        ResultsError
+            If the file is not what was written.
+        """
+        import numpy as np
+
+        path = self.path(unit) / ARRAYS
+        if not path.is_file():
+            return {}
+        try:
+            with np.load(path) as file:
+                return dict(file)
+        except (OSError, ValueError) as error:
+            raise ResultsError(f"{path}: cannot be read ({error}); delete its folder and run again") from error
 
     def read_scores(self, unit: Unit) -> list[tuple[float | None, int | None, float, str]]:
         """Return the (sigma, image, value, part) of a finished score unit.

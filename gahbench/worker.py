@@ -24,7 +24,7 @@ from gahbench.resources import release_memory
 from gahbench.sampling.settings import Sampling
 from gahbench.scoring import checked
 from gahbench.spec import Spec
-from gahbench.store import Store
+from gahbench.store import ARRAYS, SCORES, Store
 from gahbench.trained import Trained
 from gahbench.training.hardware import choose, multiply_adds
 from gahbench.training.recipe import Training
@@ -167,13 +167,14 @@ class Worker:
             evaluation.partner = self._other(unit, evaluation)
         if metric.snapshots:
             self._follow(unit, evaluation)
-        scores = checked(metric.score(evaluation), evaluation.sigmas, len(evaluation.clean))
+        count = evaluation.sampling.count if metric.samples else len(evaluation.clean)
+        scores = checked(metric.score(evaluation), evaluation.sigmas, count)
         self.store.write_scores(unit, scores)
         denoiser = evaluation.denoiser
         facts: dict[str, Any] = {"kind": denoiser.kind, "seconds": time.monotonic() - started, "notes": []}
         if isinstance(denoiser, Reference):
             facts |= {"notes": list(denoiser.notes), "parameters": denoiser.parameters}
-        self.store.finish(unit, facts, keep=("scores.csv",))
+        self.store.finish(unit, facts, keep=(SCORES, ARRAYS))
 
     def _evaluate(self, unit: Unit) -> Evaluation:
         payload = unit.payload

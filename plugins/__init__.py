@@ -111,6 +111,18 @@ def register_metrics(register: Register) -> None:
     register("leakage", "gahbench_plugins.metrics.leakage:Leakage")
     register("sparsity", "gahbench_plugins.metrics.sparsity:Sparsity")
     register("learned-decay", "gahbench_plugins.metrics.learned_decay:LearnedDecay")
+    register("generalization-gap", "gahbench_plugins.metrics.generalization_gap:GeneralizationGap")
+    register("model-variance", "gahbench_plugins.metrics.model_variance:ModelVariance")
+    register("score-agreement", "gahbench_plugins.metrics.score_agreement:ScoreAgreement")
+    register("distance", "gahbench_plugins.metrics.distance:Distance")
+    register("biased-generalization", "gahbench_plugins.metrics.biased_generalization:BiasedGeneralization")
+    register("sampling", "gahbench_plugins.metrics.sampling:Sampled")
+    register("pair-cosine", "gahbench_plugins.metrics.pair_cosine:PairCosine")
+    register("closest-training", "gahbench_plugins.metrics.closest_training:ClosestTraining")
+    register("memorization", "gahbench_plugins.metrics.memorization:Memorization")
+    register("sample-diversity", "gahbench_plugins.metrics.sample_diversity:SampleDiversity")
+    register("sample-quality", "gahbench_plugins.metrics.sample_quality:SampleQuality")
+    register("representation", "gahbench_plugins.metrics.representation:Representation")
 
 
 @hookimpl

@@ -1,0 +1,43 @@
+"""How near samples are to images that the denoiser learned from."""
+
+from __future__ import annotations
+
+from gahbench.contracts import Metric, Scores
+from gahbench.evaluation import Evaluation
+from gahbench.neighbours import most_similar, nearest
+
+from .sampled import converged, placed, training_images
+
+
+class ClosestTraining(Metric):
+    """Cosine of each sample with the most similar training image, the mean of each image removed.
+
+    As in figure 2 of Kadkhodaie et al. 2024: 1 for a copy. Among at most 100,000 training images. Large sets have
+    similar images for everything, so that it is to be compared with ``fresh``.
+
+    Parts: ``fresh``, the same cosine of test images; ``raw``, the cosine without removing means; ``distance``, the root
+    mean square distance to the nearest training image. Samples and their most similar training images are kept for
+    figures.
+    """
+
+    higher_is_better = False
+    training = True
+    samples = True
+    any_split = True
+
+    def score(self, evaluation: Evaluation) -> Scores:
+        """Return the cosine of every sample, and the parts."""
+        places, count = converged(evaluation), len(evaluation.samples)
+        if not len(places):
+            return Scores([])
+        samples, images = evaluation.samples.images[places], training_images(evaluation)
+        found = most_similar(samples, images)
+        fresh = evaluation.clean[:count]
+        values = {
+            "": placed(found.values[:, 0], places, count),
+            "raw": placed(most_similar(samples, images, centred=False).values[:, 0], places, count),
+            "distance": placed(nearest(samples, images).values[:, 0] / samples[0].numel() ** 0.5, places, count),
+            "fresh": most_similar(fresh, images).values[:, 0],
+        }
+        arrays = {"samples": samples, "closest": images[found.indices[:, 0]], "cosine": found.values[:, 0]}
+        return Scores.of_samples(values, arrays)

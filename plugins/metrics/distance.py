@@ -1,0 +1,81 @@
+"""How far a denoiser is from a reference that learned from the same images."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from torch import Tensor
+
+from gahbench.contracts import Metric, Reference, Scores, Truth
+from gahbench.evaluation import Evaluation
+from gahbench.parameters import Names
+from gahbench.registry import default_registry
+
+from .model_variance import decibels
+from .score_agreement import cosine
+
+#: References of these kinds must see the clean image.
+_INFORMED = ("oracle", "bound")
+
+
+class Distance(Metric):
+    """Root mean square distance of the denoiser from a reference, |f(y) - g(y)| / sqrt(d), on the same noisy images.
+
+    The reference learns from the images that the denoiser learned from. ``empirical-bayes`` is what perfect memorization
+    would make of the noisy image, ``wiener-linear`` the best linear denoiser of the training set, ``local-score`` what a
+    convolutional network can make of them (Kamb & Ganguli 2024). Small distances on training images are a sign of
+    memorization, and on test images of generalization in the way of the reference.
+
+    Parts: ``db``, the distance in dB, 20 log10; ``r2``, the squared cosine of the two scores f(y) - y and g(y) - y: the
+    share of the denoiser's score that the reference predicts, up to a factor; ``relative``, the mean square distance in
+    dB against the denoiser's own squared error.
+
+    Parameters
+    ----------
+    to
+        The reference.
+    """
+
+    unit = "grey scale"
+    higher_is_better = False
+    training = True
+    always_shown = ("to",)
+
+    def __init__(self, to: Annotated[str, Names("reference")] = "empirical-bayes") -> None:
+        self.to = to
+        kind = default_registry().create("reference", to).kind
+        if kind in _INFORMED:
+            raise ValueError(
+                f"to='{to}' is of kind '{kind}', which sees the clean image; accepted are references of the kinds "
+                "classical, trained and optimal"
+            )
+
+    def score(self, evaluation: Evaluation) -> Scores:
+        """Return the distance for every image at every noise level."""
+        reference = self._fitted(evaluation)
+        if reference is None:
+            return Scores([])
+        told = Truth(evaluation.clean * float("nan"), evaluation.dataset, evaluation.split)
+        values: dict[tuple[str, float], Tensor] = {}
+        for sigma in evaluation.sigmas:
+            noisy, denoised = evaluation.noisy(sigma), evaluation.denoised(sigma)
+            predicted = reference.denoise(noisy, sigma, told).cpu()
+            square = (denoised.double() - predicted).square().flatten(1).mean(1)
+            error = (denoised.double() - evaluation.clean).square().flatten(1).mean(1)
+            values["", sigma] = square.sqrt()
+            values["db", sigma] = decibels(square)
+            values["r2", sigma] = cosine(denoised - noisy, predicted - noisy).square()
+            values["relative", sigma] = decibels(square) - decibels(error)
+        return Scores.parts(values)
+
+    def _fitted(self, evaluation: Evaluation) -> Reference | None:
+        """Return the reference, having learned; ``None`` where it is not known."""
+        reference: Reference = default_registry().create("reference", self.to)
+        if evaluation.learned_from is None or (
+            evaluation.dataset is not None and not reference.is_known_on(evaluation.dataset)
+        ):
+            return None
+        reference.check_shape(evaluation.shape)
+        reference.move(evaluation.device)
+        reference.fit(evaluation.learned_from)
+        return reference

@@ -1,0 +1,36 @@
+"""How much better a denoiser is on the images that it learned from."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from gahbench.contracts import Metric, Scores
+from gahbench.evaluation import Evaluation
+
+from .psnr import psnr_per_image
+
+
+class GeneralizationGap(Metric):
+    """Mean PSNR on the images that the denoiser learned from, less that on each test image (Kadkhodaie 2024, figure 1).
+
+    As many training images as test images, or all if there are fewer. It is 0 for a denoiser that generalizes, and
+    large for one that memorizes. Those that learn from no images are compared with the ``train`` split, where it is 0
+    but for chance. Intervals are over the test images, given the training images.
+
+    Part: ``train``, the mean PSNR on training images.
+    """
+
+    unit = "dB"
+    higher_is_better = False
+    training = True
+    any_split = True
+
+    def score(self, evaluation: Evaluation) -> Scores:
+        """Return the gap of every image at every noise level."""
+        seen = evaluation.on_training(len(evaluation.clean))
+        values: dict[tuple[str, float], Tensor] = {}
+        for sigma in evaluation.sigmas:
+            test, train = psnr_per_image(evaluation, sigma), psnr_per_image(seen, sigma).mean()
+            values["", sigma] = train - test
+            values["train", sigma] = train.expand(len(test))
+        return Scores.parts(values)

@@ -1,0 +1,50 @@
+"""Which share of samples are copies of training images."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from gahbench.contracts import Metric, Scores
+from gahbench.evaluation import Evaluation
+from gahbench.neighbours import nearest
+from gahbench.sample_statistics import MEMORIZED, memorization_ratios
+
+from .sampled import converged, placed, training_images
+
+
+class Memorization(Metric):
+    """Memorization ratio: share of samples that are three times nearer to one training image than to any other.
+
+    |s - x_1| / |s - x_2| < 1/3 for a sample s, its nearest and second nearest training image (Yoon et al. 2023); with a
+    single training image the second is that image without any structure, flat at its mean.
+
+    Parts: ``ratio``, that ratio of each sample; ``duplicate``, share of samples nearer to their nearest training image
+    than all but a share ``quantile`` of test images are to theirs.
+
+    Parameters
+    ----------
+    quantile
+        Share of test images that would count as near-duplicates.
+    """
+
+    higher_is_better = False
+    training = True
+    samples = True
+    any_split = True
+
+    def __init__(self, quantile: Annotated[float, Field(gt=0, lt=1)] = 0.01) -> None:
+        self.quantile = quantile
+
+    def score(self, evaluation: Evaluation) -> Scores:
+        """Return 1 or 0 for each sample, and the parts."""
+        places, count = converged(evaluation), len(evaluation.samples)
+        if not len(places):
+            return Scores([])
+        samples, images = evaluation.samples.images[places], training_images(evaluation)
+        found = nearest(samples, images, 2)
+        ratios = memorization_ratios(samples, images, found)
+        fresh = nearest(evaluation.clean, images).values[:, 0].quantile(self.quantile)
+        parts = {"": ratios < MEMORIZED, "ratio": ratios, "duplicate": found.values[:, 0] < fresh}
+        return Scores.of_samples({part: placed(value, places, count) for part, value in parts.items()})

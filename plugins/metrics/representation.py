@@ -1,0 +1,64 @@
+"""Whether a network's features are spiky on the images that it learned from, or balanced."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gahbench.contracts import Metric, Scores
+from gahbench.evaluation import Evaluation
+from gahbench.layers import feature_layers, layer_output, middle_layer
+from gahbench.trained import Trained
+
+
+class Representation(Metric):
+    """How much more the features of a middle layer differ from channel to channel on training images than on samples.
+
+    At the lowest noise level of the suite, features are pooled over space by their maximum; what counts is their
+    standard deviation over channels, the mean over images (arXiv 2512.20963). A network that has memorized an image
+    answers it with few channels, which makes a spiky representation; one that generalizes, with many, alike on training
+    images and on those it generates. The value is the ratio of the two, 1 for the same; entrants that are no networks
+    have none.
+
+    Parts: ``train``, ``generated``, and ``test``, the standard deviations.
+
+    Parameters
+    ----------
+    layer
+        Name of a module of the network with features of shape (N, C, H, W); null for the middle one of those with the
+        fewest pixels: the bottleneck of a UNet, the middle of a chain of convolutions.
+    """
+
+    training = True
+    samples = True
+    any_split = True
+    higher_is_better = False
+
+    def __init__(self, layer: str | None = None) -> None:
+        self.layer = layer
+
+    def score(self, evaluation: Evaluation) -> Scores:
+        """Return one value over all images, and its parts."""
+        denoiser, learned = evaluation.denoiser, evaluation.learned_from
+        if not isinstance(denoiser, Trained) or learned is None:
+            return Scores([])
+        generated = evaluation.samples.images[evaluation.samples.converged]
+        if not len(generated):
+            return Scores([])
+        sigma = min(evaluation.sigmas)
+        sets = {"train": evaluation.on_training(len(generated)).clean, "test": evaluation.clean, "generated": generated}
+        spread = {name: self._spread(denoiser, evaluation, images, sigma) for name, images in sets.items()}
+        return Scores.of_samples({"": spread["train"] / spread["generated"], **spread})
+
+    def _spread(self, denoiser: Trained, evaluation: Evaluation, clean: Tensor, sigma: float) -> Tensor:
+        """Return the mean over images of the standard deviation over channels of pooled features."""
+        noisy = Evaluation(denoiser, clean, [sigma], evaluation.noise_seed, evaluation.split).noisy(sigma)
+        noisy = noisy.to(denoiser.device)
+        levels = torch.full((len(noisy),), sigma, device=denoiser.device)
+        layer = self.layer
+        if layer is None:
+            layer = middle_layer(feature_layers(denoiser.network, noisy[:1], levels[:1]))
+        features = layer_output(denoiser.network, layer, noisy, levels)
+        if features.ndim != 4:
+            raise ValueError(f"layer '{layer}' puts out shape {tuple(features.shape)}; accepted are (N, C, H, W)")
+        return features.float().amax((2, 3)).std(1).mean().double().cpu()

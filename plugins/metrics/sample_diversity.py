@@ -1,0 +1,36 @@
+"""How much samples differ among each other."""
+
+from __future__ import annotations
+
+import torch
+
+from gahbench.contracts import Metric, Scores
+from gahbench.evaluation import Evaluation
+from gahbench.sample_statistics import relative_spread, vendi_score
+
+from .sampled import converged
+
+
+class SampleDiversity(Metric):
+    """Root mean square distance between samples, relative to that between test images: 1 for as diverse.
+
+    Part: ``vendi``, the number of different samples, in effect (Friedman & Dieng 2023), relative to that of as many
+    test images; the mean test image is removed first.
+    """
+
+    samples = True
+    any_split = True
+    fewest_images = 2
+
+    def score(self, evaluation: Evaluation) -> Scores:
+        """Return one value of all samples, and its part; none with fewer than two samples that converged."""
+        samples = evaluation.samples.images[converged(evaluation)]
+        count = min(len(samples), len(evaluation.clean))
+        if count < 2:
+            return Scores([])
+        mean = evaluation.clean.mean(0)
+        own, fresh = (
+            vendi_score(images[:count], centred=False, origin=mean) for images in (samples, evaluation.clean)
+        )
+        parts = {"": relative_spread(samples, evaluation.clean), "vendi": own / fresh}
+        return Scores.of_samples({part: torch.tensor(value) for part, value in parts.items()})

@@ -1,0 +1,42 @@
+"""How samples differ from real images, without any network that would have to be downloaded."""
+
+from __future__ import annotations
+
+import torch
+
+from gahbench.contracts import Metric, Scores
+from gahbench.evaluation import Evaluation
+from gahbench.sample_statistics import patch_distance, spectrum_distance
+
+from .sampled import converged
+
+#: Side of the patches, or of the images if that is less.
+PATCH = 7
+
+
+class SampleQuality(Metric):
+    """Root mean square difference, in dB over radial frequencies, of the power spectra of samples and of test images.
+
+    Part: ``patches``, the sliced Wasserstein distance between their 7x7 patches without their means. ``null`` and
+    ``patches-null`` are the same for as many validation images in the place of samples: what chance and the number of
+    samples alone give.
+    """
+
+    unit = "dB"
+    higher_is_better = False
+    samples = True
+    any_split = True
+
+    def score(self, evaluation: Evaluation) -> Scores:
+        """Return one value of all samples, and its parts."""
+        samples, real = evaluation.samples.images[converged(evaluation)], evaluation.clean
+        if not len(samples):
+            return Scores([])
+        side = min(PATCH, *evaluation.shape[1:])
+        parts = {"": spectrum_distance(samples, real), "patches": patch_distance(samples, real, side)}
+        dataset = evaluation.dataset
+        held = dataset.available("validation") if dataset is not None else 0
+        if dataset is not None and held != 0:
+            fresh = dataset.images("validation", len(samples) if held is None else min(held, len(samples)))
+            parts |= {"null": spectrum_distance(fresh, real), "patches-null": patch_distance(fresh, real, side)}
+        return Scores.of_samples({part: torch.tensor(value) for part, value in parts.items()})

@@ -1,0 +1,23 @@
+"""Whether images can be sampled from a denoiser at all."""
+
+from __future__ import annotations
+
+from gahbench.contracts import Metric, Scores
+from gahbench.evaluation import Evaluation
+
+
+class Sampled(Metric):
+    """Share of samples for which the sampler converged: the noise fell as far as asked, in the steps that it had.
+
+    What did not converge, and what diverged, takes no part in other metrics of samples.
+
+    Parts: ``steps``, how many it took; ``sigma``, the noise left before the last denoising, in units of the images.
+    """
+
+    samples = True
+    any_split = True
+
+    def score(self, evaluation: Evaluation) -> Scores:
+        """Return 1 or 0 for each sample, and the parts."""
+        drawn = evaluation.samples
+        return Scores.of_samples({"": drawn.converged, "steps": drawn.steps, "sigma": drawn.sigma})
