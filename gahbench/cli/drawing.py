@@ -1,4 +1,4 @@
-"""The commands ``draw rates resolution alignment ranking approximation geometry``."""
+"""The commands ``draw``: figures beyond those of a board."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gahbench.results import Results
 
 app = typer.Typer(
-    help="Draw figures beyond those of a board: rates, alignment, approximation errors, what a basis adapts to.",
+    help="Draw figures beyond those of a board: rates, alignment, generalization, approximation errors, bases.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
@@ -114,6 +114,72 @@ def ranking(
     one = len(datasets) == 1
     panels = {label if one else f"{label} on {name}": rows for (name, label), rows in found.items()}
     _save(ranking_figure(panels, f"{datasets[0]}, mean over noise levels" if one else "mean over noise levels"), out)
+
+
+@app.command()
+def generalization(
+    folder: FolderArgument,
+    out: Annotated[Path, _out("generalization.png")] = Path("generalization.png"),
+    dataset: DatasetsOption = None,
+    entrant: EntrantsOption = None,
+) -> None:
+    """Output PSNR on training and on test images against input PSNR, a curve for each number of training images."""
+    from gahbench import api
+    from gahbench.generalization_tables import swept
+    from gahbench.report.generalization import curves_figure
+
+    _prepare(out, None)
+    results = api.load_results(folder)
+    _save(curves_figure(results, swept(results, dataset, entrant)), out)
+
+
+@app.command()
+def transitions(
+    folder: FolderArgument,
+    out: Annotated[Path, _out("transitions.png")] = Path("transitions.png"),
+    dataset: DatasetsOption = None,
+    entrant: EntrantsOption = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option("--metric", "-m", help="A metric, or metric.part. May be repeated. [default: the usual ones]"),
+    ] = None,
+) -> None:
+    """Metrics against the number of training images: a figure for each dataset and entrant."""
+    from gahbench import api
+    from gahbench.generalization_tables import swept
+    from gahbench.report.generalization import transition_metrics, transitions_figure
+
+    _prepare(out, None)
+    results = api.load_results(folder)
+    pairs = swept(results, dataset, entrant)
+    for place, pair in enumerate(pairs):
+        chosen = transition_metrics(results, *pair, metric)
+        if chosen:
+            _save(transitions_figure(results, *pair, chosen), _numbered(out, place))
+
+
+@app.command()
+def samples(
+    folder: FolderArgument,
+    out: Annotated[Path, _out("samples.png")] = Path("samples.png"),
+    dataset: DatasetsOption = None,
+    entrant: EntrantsOption = None,
+    count: Annotated[int, typer.Option(min=1, max=32, help="How many pairs of samples are drawn.")] = 8,
+) -> None:
+    """Samples of partners beside their closest training images, and the distribution of the cosines between them."""
+    from gahbench.report.sample_pairs import cosines_figure, paired_samples, pairs_sheet
+
+    _prepare(out, None)
+    for place, ((data, label), sets) in enumerate(paired_samples(folder, dataset, entrant).items()):
+        caption = f"{label}, {data}"
+        file = _numbered(out, place)
+        _save(pairs_sheet(sets, caption, count), file)
+        _save(cosines_figure(sets, caption), file.with_stem(f"{file.stem}-cosines"))
+
+
+def _numbered(out: Path, place: int) -> Path:
+    """Return the file of one of several figures: the first has the name that was asked for."""
+    return out if place == 0 else out.with_stem(f"{out.stem}-{place + 1}")
 
 
 @app.command()

@@ -1,0 +1,216 @@
+"""Generalization as figures: PSNR on training and test images, and what changes with their number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gahbench.errors import ParameterError, listing, suggestion
+from gahbench.generalization_tables import Course, Point, course, metrics_of
+from gahbench.leaderboard import level_name
+from gahbench.rates import input_psnr
+from gahbench.report.cells import folded
+from gahbench.report.figures import GREY, context, curve_with_band, legend_beside
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from gahbench.results import Results
+
+_MARKERS = "osD^vPX<>"
+_ABREAST = 3
+#: How axes of transition figures are called: metric or part, and its unit.
+TITLES = {
+    "psnr": "test PSNR (dB)",
+    "generalization-gap": "train less test PSNR (dB)",
+    "model-variance": "model variance (dB)",
+    "model-variance.relative": "model variance over error (dB)",
+    "score-agreement": "cosine of scores",
+    "score-agreement.errors": "cosine of errors",
+    "pair-cosine": "cosine of paired samples",
+    "pair-cosine.own": "the same, mean image removed",
+    "closest-training": "cosine, closest training image",
+    "memorization": "memorized samples (share)",
+    "memorization.duplicate": "near-duplicates (share)",
+    "sample-diversity": "spread of samples (relative)",
+    "sample-diversity.vendi": "different samples (relative)",
+    "sample-quality": "power spectrum distance (dB)",
+    "sample-quality.patches": "patch distance (grey scale)",
+    "representation": "feature spread, train over generated",
+    "biased-generalization": "lead of agreement (octaves)",
+    "sampling": "converged samples (share)",
+}
+#: Parts that are drawn as a dotted line in the panel of another: what chance alone gives.
+NULLS = {
+    "pair-cosine": "pair-cosine.null",
+    "closest-training": "closest-training.fresh",
+    "sample-quality": "sample-quality.null",
+    "sample-quality.patches": "sample-quality.patches-null",
+}
+
+
+def curves_figure(results: Results, pairs: Sequence[tuple[str, str]]) -> Figure:
+    """Draw output PSNR on training and on test images against input PSNR, a curve for each number of images.
+
+    As figure 1 of Kadkhodaie et al. 2024: a row for each dataset and entrant. Bands are 95 % bootstrap intervals.
+
+    Parameters
+    ----------
+    results
+        With scores on both splits.
+    pairs
+        Datasets and entrants, as :func:`gahbench.generalization_tables.swept` gives them.
+    """
+    import seaborn
+    from matplotlib.figure import Figure
+
+    rows = [(pair, [course(results, *pair, "psnr", split) for split in ("train", "test")]) for pair in pairs]
+    numbers = _numbers([found for _, both in rows for found in both])
+    with context():
+        styles = number_looks(numbers)
+        drawing = Figure(figsize=(8.2, 3.5 * len(rows)), layout="constrained")
+        axes = drawing.subplots(len(rows), 2, squeeze=False, sharey="row")
+        for line, ((dataset, entrant), both) in zip(axes, rows, strict=True):
+            for ax, found, split in zip(line, both, ("training", "test"), strict=True):
+                for number, points in found.items():
+                    _curve(ax, points, styles[number], number_label(number))
+                sigmas = [sigma for points in found.values() for sigma in points]
+                if sigmas:
+                    span = np.array([input_psnr(max(sigmas)), input_psnr(min(sigmas))])
+                    ax.plot(span, span, color=GREY, linewidth=0.8, zorder=1, label="output = input")
+                ax.set_title(f"{split} images", loc="left")
+                ax.set_xlabel("input PSNR (dB)")
+                seaborn.despine(ax=ax)
+            line[0].set_ylabel("output PSNR (dB)")
+            line[0].set_title(f"{folded(f'{entrant}, {dataset}', 60)}\ntraining images", loc="left")
+        legend_beside(drawing, list(axes.flat))
+    return drawing
+
+
+def transitions_figure(results: Results, dataset: str, entrant: str, metrics: Sequence[str]) -> Figure:
+    """Draw metrics against the number of training images, a panel for each, a curve for each noise level.
+
+    Dotted grey lines are what chance alone gives, where a metric says so: pairs of samples from different noise, test
+    images in the place of samples. Bands are 95 % bootstrap intervals over images or samples, and training seeds.
+
+    Parameters
+    ----------
+    metrics
+        Metrics, or ``metric.part``; those without values are left out.
+    """
+    import seaborn
+    from matplotlib.figure import Figure
+
+    panels = {metric: course(results, dataset, entrant, metric) for metric in metrics}
+    panels = {metric: found for metric, found in panels.items() if found}
+    blocks = max(1, math.ceil(len(panels) / _ABREAST))
+    abreast = max(1, math.ceil(len(panels) / blocks))
+    with context():
+        sigmas = sorted({sigma for found in panels.values() for points in found.values() for sigma in points})
+        styles = _level_looks([sigma for sigma in sigmas if not math.isnan(sigma)])
+        drawing = Figure(figsize=(3.0 * abreast + 1.2, 2.5 * blocks + 0.4), layout="constrained")
+        axes = drawing.subplots(blocks, abreast, squeeze=False)
+        for ax, (metric, found) in zip(axes.flat, panels.items(), strict=False):
+            _transition(ax, found, styles)
+            null = course(results, dataset, entrant, NULLS[metric]) if metric in NULLS else {}
+            for values in _by_level(null).values():
+                numbers, points = zip(*values, strict=True)
+                ax.plot(numbers, [point.value for point in points], color=GREY, linestyle=":", label="chance")
+            ax.set_title(TITLES.get(metric, metric), loc="left")
+            ax.set_xlabel("training images N")
+            seaborn.despine(ax=ax)
+        for ax in list(axes.flat)[len(panels) :]:
+            ax.set_visible(False)
+        drawing.suptitle(folded(f"{entrant}, {dataset}", 45 * abreast), x=0.005, ha="left", fontsize=9)
+        legend_beside(drawing, list(axes.flat)[: len(panels)])
+    return drawing
+
+
+def transition_metrics(results: Results, dataset: str, entrant: str, chosen: Sequence[str] | None = None) -> list[str]:
+    """Return the metrics that a figure of transitions shows: those chosen, or all that have a title and values.
+
+    Raises
+    ------
+    ParameterError
+        If one that is chosen has no values.
+    """
+    known = metrics_of(results, dataset, entrant)
+    for metric in chosen or ():
+        if metric not in known:
+            raise ParameterError(
+                f"no values of '{metric}'{suggestion(metric, known) or ';'} {entrant} on {dataset} has {listing(known)}"
+            )
+    if chosen:
+        return list(chosen)
+    distances = [metric for metric in known if metric.startswith("distance[") and metric.endswith("]")]
+    return [metric for metric in (*TITLES, *distances) if metric in known]
+
+
+def number_label(number: int | None) -> str:
+    """Return how figures call a number of training images."""
+    return "all images" if number is None else f"N = {number}"
+
+
+def number_looks(numbers: Sequence[int | None]) -> dict[int | None, dict[str, Any]]:
+    """Return how to draw each number of images: darker for more, and with a marker of its own."""
+    import seaborn
+
+    # Without its palest end.
+    colours = seaborn.color_palette("viridis_r", len(numbers) + 1)[1:]
+    return {
+        number: {"color": colour, "marker": _MARKERS[place % len(_MARKERS)]}
+        for place, (number, colour) in enumerate(zip(numbers, colours, strict=True))
+    }
+
+
+def _numbers(found: Sequence[Course]) -> list[int | None]:
+    return sorted({number for one in found for number in one}, key=lambda number: math.inf if number is None else number)
+
+
+def _level_looks(sigmas: Sequence[float]) -> dict[float, dict[str, Any]]:
+    import seaborn
+
+    colours = seaborn.color_palette("colorblind")
+    return {
+        sigma: {"color": colours[place % len(colours)], "marker": _MARKERS[place % len(_MARKERS)]}
+        for place, sigma in enumerate(sigmas)
+    }
+
+
+def _curve(ax: Axes, points: Mapping[float, Point], look: dict[str, Any], label: str) -> None:
+    levels = sorted(points)
+    columns = [[getattr(points[sigma], name) for sigma in levels] for name in ("value", "low", "high")]
+    middle, low, high = (np.array(column) for column in columns)
+    curve_with_band(ax, np.asarray(input_psnr(levels)), (middle, low, high), label, look)
+
+
+def _by_level(found: Course) -> dict[float, list[tuple[int, Point]]]:
+    """Return points by noise level (0 for none) and number of images."""
+    levels: dict[float, list[tuple[int, Point]]] = {}
+    for number, points in found.items():
+        for sigma, point in points.items():
+            if number is not None:
+                levels.setdefault(0.0 if math.isnan(sigma) else sigma, []).append((number, point))
+    return levels
+
+
+def _transition(ax: Axes, found: Course, styles: Mapping[float, dict[str, Any]]) -> None:
+    for sigma, values in sorted(_by_level(found).items()):
+        numbers, points = zip(*values, strict=True)
+        columns = [[getattr(point, name) for point in points] for name in ("value", "low", "high")]
+        middle, low, high = (np.array(column) for column in columns)
+        look = styles.get(sigma, {"color": "black", "marker": "o"})
+        label = f"σ = {level_name(sigma)}" if sigma else "samples"
+        curve_with_band(ax, np.array(numbers, dtype=np.float64), (middle, low, high), label, look)
+    ax.set_xscale("log")
+    numbers_all = sorted(number for number in found if number is not None)
+    ax.set_xticks(numbers_all, [_short(number) for number in numbers_all])
+    ax.minorticks_off()
+
+
+def _short(number: int) -> str:
+    return f"{number // 1000} k" if number >= 1000 and number % 1000 == 0 else str(number)

@@ -1,0 +1,127 @@
+"""Samples of two denoisers beside their closest training images, and the cosines between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from gahbench.errors import ResultsError
+from gahbench.report.contact_sheet import Cell, lay_out, picture
+from gahbench.report.figures import context
+from gahbench.report.generalization import number_label
+from gahbench.rows import base_label, number_of_images
+from gahbench.stored_arrays import stored_arrays
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+#: Rows of a sheet: name, array of images, and array of the cosine that is written above.
+_ROWS = (
+    ("A", "samples", None),
+    ("closest in A", "closest", "closest_cosine"),
+    ("B", "partner_samples", "pair_cosine"),
+    ("closest in B", "partner_closest", "partner_closest_cosine"),
+)
+_BINS = np.linspace(-1, 1, 41)
+
+Arrays = Mapping[str, "NDArray[Any]"]
+
+
+def paired_samples(
+    folder: str | Path, datasets: Sequence[str] | None = None, entrants: Sequence[str] | None = None
+) -> dict[tuple[str, str], dict[int | None, Arrays]]:
+    """Return what the metric ``pair-cosine`` kept, by dataset and entrant, and by number of training images.
+
+    Of several training seeds, the first.
+
+    Parameters
+    ----------
+    folder
+        A results folder with its units.
+    datasets, entrants
+        Which, entrants without the number of images; all by default.
+
+    Raises
+    ------
+    ResultsError
+        If there is nothing.
+    """
+    found: dict[tuple[str, str], dict[int | None, Arrays]] = {}
+    for one in stored_arrays(folder, "pair-cosine"):
+        entrant = base_label(one.entrant)
+        if (not datasets or one.dataset in datasets) and (not entrants or entrant in entrants):
+            found.setdefault((one.dataset, entrant), {}).setdefault(number_of_images(one.entrant), one.arrays)
+    if not found:
+        raise ResultsError(f"{folder}: no samples of what was asked for; without --dataset and --entrant all are drawn")
+    return found
+
+
+def pairs_sheet(sets: Mapping[int | None, Arrays], caption: str, most: int = 8) -> Figure:
+    """Draw samples of two denoisers from the same noise, and the training images most similar to each.
+
+    As figure 2 of Kadkhodaie et al. 2024: for each number of training images a row of samples of A, below each the
+    closest image that A learned from, then those of B. Above a closest image stands its cosine with the sample, above a
+    sample of B its cosine with that of A, means removed.
+
+    Parameters
+    ----------
+    sets
+        What the metric ``pair-cosine`` keeps, by number of training images.
+    caption
+        Written above all.
+    most
+        How many pairs are drawn.
+    """
+    rows, names = [], []
+    for number, arrays in sets.items():
+        for name, images, cosines in _ROWS:
+            above = [""] * most if cosines is None else [f"{value:.2f}" for value in arrays[cosines][:most]]
+            shown = torch.from_numpy(arrays[images][:most])
+            rows.append([Cell(picture(image), title) for image, title in zip(shown, above, strict=False)])
+            names.append(f"{number_label(number)}\n{name}" if name == "A" else name)
+    return lay_out(rows, names, [caption, "above an image: cosine with the sample of A, or with its own sample"])
+
+
+def cosines_figure(sets: Mapping[int | None, Arrays], caption: str) -> Figure:
+    """Draw how cosines are distributed, a panel for each number of training images.
+
+    Between the samples that two denoisers draw from the same noise, and between a sample and the closest image that its
+    denoiser learned from: memorization and generalization change places.
+
+    Parameters
+    ----------
+    sets
+        What the metric ``pair-cosine`` keeps, by number of training images.
+    caption
+        Written above all.
+    """
+    import seaborn
+    from matplotlib.figure import Figure
+
+    colours = seaborn.color_palette("colorblind")
+    with context():
+        drawing = Figure(figsize=(1.1 + 1.9 * len(sets), 2.6), layout="constrained")
+        axes = drawing.subplots(1, len(sets), squeeze=False, sharey=True)[0]
+        for ax, (number, arrays) in zip(axes, sets.items(), strict=True):
+            closest = np.concatenate([arrays["closest_cosine"], arrays["partner_closest_cosine"]])
+            kinds = (("A and B", arrays["pair_cosine"], colours[0]), ("sample and closest", closest, colours[1]))
+            for label, values, colour in kinds:
+                share = np.full(len(values), 1 / max(1, len(values)))
+                # Filled and outlined, so that where they overlap both are seen.
+                ax.hist(values, _BINS, weights=share, color=colour, alpha=0.35, label=label)
+                ax.hist(values, _BINS, weights=share, color=colour, histtype="step", linewidth=1.2)
+                ax.axvline(float(np.median(values)), color=colour, linestyle="--", linewidth=0.9)
+            ax.set_title(number_label(number), loc="left")
+            ax.set_xlabel("cosine")
+            ax.set_xlim(min(-0.1, float(min(values.min() for _, values, _ in kinds)) - 0.05), 1.03)
+            seaborn.despine(ax=ax)
+        axes[0].set_ylabel("share")
+        handles, labels = axes[0].get_legend_handles_labels()
+        drawing.legend(handles, labels, loc="outside lower right", ncols=2, frameon=False)
+        drawing.suptitle(f"{caption} (dashed: medians)", x=0.005, ha="left", fontsize=9, color="black")
+    return drawing
