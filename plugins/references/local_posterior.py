@@ -22,6 +22,8 @@ PAIRS = 1 << 18
 PAIRS_GPU = 1 << 24
 #: Noisy patches that are weighed at a time.
 ROWS = 1024
+#: Logarithm of weights that do not count: smaller ones would be denormal numbers, which processors are slow at.
+NEGLIGIBLE = -80.0
 #: How far rounding may put off the logarithm of a weight, at worst, in float32: what needs more is done in float64.
 ROUNDING = 1e-3
 
@@ -179,7 +181,7 @@ class Average:
             before = self._peak[here, some]
             # It cancels, and has no derivative.
             peak = torch.maximum(before, weights.detach().amax(2, keepdim=True))
-            weights.sub_(peak).exp_()
+            weights.sub_(peak).clamp_(min=NEGLIGIBLE).exp_()
             sums = self._sums[here, some] * torch.exp(before - peak)
             self._sums[here, some] = torch.baddbmm(sums, weights, values[here, others])
             self._peak[here, some] = peak
