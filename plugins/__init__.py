@@ -56,6 +56,8 @@ def register_references(register: Register) -> None:
     register("pretrained", "gahbench_plugins.references.pretrained:Pretrained")
     register("optimal", "gahbench_plugins.references.optimal:Optimal")
     register("lower-bound", "gahbench_plugins.references.optimal:LowerBound")
+    register("empirical-bayes", "gahbench_plugins.references.empirical_bayes:EmpiricalBayes")
+    register("local-score", "gahbench_plugins.references.local_score:LocalScore")
     register("threshold", "gahbench_plugins.references.threshold:Threshold")
     register("visu-shrink", "gahbench_plugins.references.visu_shrink:VisuShrink")
     register("sure-shrink", "gahbench_plugins.references.sure_shrink:SureShrink")

@@ -19,6 +19,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "drunet": {"width": 8, "blocks": 1},
     "ffdnet": {"width": 8, "layers": 5},
     "gs-drunet": {"width": 8, "blocks": 1},
+    "local-score": {"images": 4, "validation": 1},
     "mlp": {"width": 256},
     # Any class will do; this one there is.
     "module": {"factory": "gahbench_plugins.architectures.bf_cnn:BFCNN", "arguments": "{width: 8, layers: 6}"},

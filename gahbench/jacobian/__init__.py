@@ -17,6 +17,7 @@ from gahbench.jacobian.denoisers import differentiated
 from gahbench.jacobian.eigen import Eigenpairs
 from gahbench.jacobian.maps import LARGEST_EXACT, DenseMaps, FunctionMaps, LinearMaps
 from gahbench.jacobian.probes import Estimate, Sketch, probes_for
+from gahbench.jacobian.sparse import SparseMaps
 
 __all__ = [
     "LARGEST_EXACT",
@@ -28,6 +29,7 @@ __all__ = [
     "Jacobian",
     "LinearMaps",
     "Sketch",
+    "SparseMaps",
     "differentiated",
     "probes_for",
 ]

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench.contracts import Card, Dataset, Optimum, Shape, Split
+from gahbench.contracts import Card, Dataset, Optimum, Shape, Split, image_shape
 from gahbench.jacobian import FunctionMaps, LinearMaps
 from gahbench.optima import Posterior
 from gahbench.parameters import Names
@@ -106,25 +106,46 @@ class Finite(Generated):
         return Posterior(found.mean.view_as(noisy), found.trace)
 
     def optimal_filters(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> LinearMaps:
-        """Return the posterior covariances over sigma^2: sum_i w_i (x_i - m) (x_i - m)' / sigma^2, m the mean."""
-        spreads = [self._spread(image.double(), sigma) for image in noisy.flatten(1)]
+        """Return the posterior covariances over sigma^2; see :func:`empirical_filters`."""
+        return empirical_filters(self.members, noisy, sigma)
 
-        def filtered(vectors: Tensor, places: Sequence[int]) -> Tensor:
-            spread = [spreads[place] for place in places]
-            return torch.stack([own @ rows.mT @ rows for own, rows in zip(vectors, spread, strict=True)])
 
-        return FunctionMaps(filtered, len(noisy), self.shape, noisy.double())
+def empirical_filters(members: Tensor, noisy: Tensor, sigma: float) -> LinearMaps:
+    """Return the Jacobians of :func:`empirical_bayes`: sum_i w_i (x_i - m) (x_i - m)' / sigma^2, m the mean.
 
-    def _spread(self, noisy: Tensor, sigma: float) -> Tensor:
-        """Return the rows sqrt(w_i) (x_i - m) / sigma of the members that count, shape (K, d)."""
-        points = self.members.flatten(1).to(noisy.device)
-        pieces = torch.split(points, max(1, ELEMENTS // points.shape[1]))
-        distances = torch.cat([(some.double() - noisy).square().sum(1) for some in pieces])
-        weights = torch.softmax(-distances / (2 * sigma**2), dim=0)
-        chosen = (weights > COUNTS).nonzero()[:, 0]
-        # The others weigh less than rounding; what they weigh is given to those that are left.
-        weights, members = weights[chosen] / weights[chosen].sum(), points[chosen].double()
-        return weights.sqrt()[:, None] * (members - weights @ members) / sigma
+    Parameters
+    ----------
+    members
+        The images x_i, shape (M, C, H, W).
+    noisy
+        Shape (N, C, H, W).
+    sigma
+        Standard deviation of the noise.
+
+    Returns
+    -------
+    LinearMaps
+        Float64, on the device of the noisy images.
+    """
+    points = members.flatten(1)
+    spreads = [_spread(points, image.double(), sigma) for image in noisy.flatten(1)]
+
+    def filtered(vectors: Tensor, places: Sequence[int]) -> Tensor:
+        spread = [spreads[place] for place in places]
+        return torch.stack([own @ rows.mT @ rows for own, rows in zip(vectors, spread, strict=True)])
+
+    return FunctionMaps(filtered, len(noisy), image_shape(members), noisy.double())
+
+
+def _spread(points: Tensor, noisy: Tensor, sigma: float) -> Tensor:
+    """Return the rows sqrt(w_i) (x_i - m) / sigma of the points that count, shape (K, d)."""
+    pieces = torch.split(points, max(1, ELEMENTS // points.shape[1]))
+    distances = torch.cat([(some.to(noisy) - noisy).square().sum(1) for some in pieces])
+    weights = torch.softmax(-distances / (2 * sigma**2), dim=0)
+    chosen = (weights > COUNTS).nonzero()[:, 0]
+    # The others weigh less than rounding; what they weigh is given to those that are left.
+    weights, members = weights[chosen] / weights[chosen].sum(), points[chosen.to(points.device)].to(noisy)
+    return weights.sqrt()[:, None] * (members - weights @ members) / sigma
 
 
 def empirical_bayes(points: Tensor, noisy: Tensor, sigma: float) -> Posterior:

@@ -1,0 +1,199 @@
+"""The images of a large set that are nearest to given ones, by distance or by angle."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+#: Bytes that a search may take beyond the images and its results.
+MEMORY = 1 << 28
+#: Images beyond those asked for whose distances are computed again, since rounding may have put them out of order.
+SPARE = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """The k of M images that are nearest to each of N, nearest first.
+
+    Parameters
+    ----------
+    indices
+        Which they are, from 0 to M - 1, shape (N, k).
+    values
+        Distances, ascending, or cosines, descending, shape (N, k), float64.
+    """
+
+    indices: Tensor
+    values: Tensor
+
+
+def nearest(queries: Tensor, images: Tensor, count: int = 1, memory: int = MEMORY) -> Neighbours:
+    """Return the images at the least Euclidean distance |q - x|, in the units of the grey scale.
+
+    All distances are found by products of matrices in float64, and those of the nearest once more from differences, so
+    that even the distance to a copy is accurate: relative to itself, not to the length of the images.
+
+    Parameters
+    ----------
+    queries
+        Shape (N, ...).
+    images
+        Shape (M, ...), on any device: parts of them go to where the queries are.
+    count
+        How many for each query; no more than M are returned.
+    memory
+        Bytes of working memory, about; at least what one query and a hundred images need.
+
+    Returns
+    -------
+    Neighbours
+        On the device of the queries.
+
+    Raises
+    ------
+    ValueError
+        If there is no image, ``count`` is less than 1, or shapes differ.
+    """
+    _check(queries, images, count)
+    if not len(queries):
+        return _none(queries, min(count, len(images)))
+    # Distances do not depend on the origin, but rounding does.
+    origin = images[:1].flatten(1).to(queries.device, torch.float64)
+
+    def similarity(some: Tensor, others: Tensor) -> Tensor:
+        some, others = some.flatten(1).double() - origin, others.flatten(1).double() - origin
+        return torch.addmm(others.square().sum(1) / -2, some, others.mT)
+
+    found = _search(queries, images, count + SPARE, memory, similarity)
+    candidates = found.indices
+    distances = torch.empty_like(found.values)
+    step = max(1, memory // (32 * _size(queries) * candidates.shape[1]))
+    for start in range(0, len(queries), step):
+        chosen = images[candidates[start : start + step].to(images.device)].to(queries.device, torch.float64)
+        some = queries[start : start + step, None].double()
+        distances[start : start + step] = (some - chosen).flatten(2).norm(dim=2)
+    values, order = distances.sort(dim=1, stable=True)
+    return Neighbours(candidates.gather(1, order)[:, :count], values[:, :count])
+
+
+def most_similar(
+    queries: Tensor,
+    images: Tensor,
+    count: int = 1,
+    centred: bool = True,
+    origin: Tensor | None = None,
+    memory: int = MEMORY,
+) -> Neighbours:
+    """Return the images of the greatest cosine with each query; see :func:`unit_vectors`.
+
+    Parameters
+    ----------
+    queries
+        Shape (N, ...).
+    images
+        Shape (M, ...), on any device.
+    count
+        How many for each query; no more than M are returned.
+    centred, origin
+        What is subtracted first.
+    memory
+        Bytes of working memory, about.
+
+    Returns
+    -------
+    Neighbours
+        Its values are cosines in [-1, 1]; on the device of the queries.
+
+    Raises
+    ------
+    ValueError
+        If there is no image, ``count`` is less than 1, or shapes differ.
+    """
+    _check(queries, images, count)
+    if not len(queries):
+        return _none(queries, min(count, len(images)))
+
+    def similarity(some: Tensor, others: Tensor) -> Tensor:
+        return unit_vectors(some, centred, origin) @ unit_vectors(others, centred, origin).mT
+
+    found = _search(queries, images, count, memory, similarity)
+    return Neighbours(found.indices, found.values.clamp(-1, 1))
+
+
+def unit_vectors(images: Tensor, centred: bool = True, origin: Tensor | None = None) -> Tensor:
+    """Return images as vectors of length 1, whose products are cosines.
+
+    Parameters
+    ----------
+    images
+        Shape (N, ...).
+    centred
+        Whether the mean of each image, a number, over all its pixels and channels, is subtracted: otherwise any two
+        images that are bright are alike. The cosine is then the correlation of their pixels.
+    origin
+        An image that is subtracted before, shape (...), such as the mean of the training images: images of one family,
+        such as faces, share so much that without it all of them are alike.
+
+    Returns
+    -------
+    Tensor
+        Shape (N, d), float64; 0 for an image that is constant, or equal to the origin, whose cosines are thus 0.
+    """
+    vectors = images.flatten(1).double()
+    if origin is not None:
+        vectors = vectors - origin.flatten().to(vectors)
+    scale = vectors.abs().amax(1, keepdim=True)
+    if centred:
+        vectors = vectors - vectors.mean(1, keepdim=True)
+    lengths = vectors.norm(dim=1, keepdim=True)
+    # What rounding leaves of a constant image is no direction.
+    flat = lengths <= 1e-12 * math.sqrt(vectors.shape[1]) * scale
+    return torch.where(flat, 0.0, vectors / lengths.where(~flat, 1.0))
+
+
+def _search(
+    queries: Tensor, images: Tensor, count: int, memory: int, similarity: Callable[[Tensor, Tensor], Tensor]
+) -> Neighbours:
+    """Return the images of the greatest similarity, part by part."""
+    count = min(count, len(images))
+    size = _size(queries)
+    # Each part is held as it is, less its origin, and squared or divided; products are sorted, with their places.
+    rows = max(1, min(len(queries), memory // (96 * size)))
+    columns = max(100, memory // (2 * (32 * size + 40 * rows)))
+    found = []
+    for some in torch.split(queries, rows):
+        values = torch.empty(len(some), 0, dtype=torch.float64, device=queries.device)
+        indices = torch.empty(len(some), 0, dtype=torch.long, device=queries.device)
+        for start in range(0, len(images), columns):
+            part = similarity(some, images[start : start + columns].to(queries.device))
+            best, places = part.topk(min(count, part.shape[1]), dim=1)
+            values, indices = torch.cat([values, best], 1), torch.cat([indices, places + start], 1)
+            values, order = values.topk(min(count, values.shape[1]), dim=1)
+            indices = indices.gather(1, order)
+        found.append((indices, values))
+    return Neighbours(torch.cat([indices for indices, _ in found]), torch.cat([values for _, values in found]))
+
+
+def _size(images: Tensor) -> int:
+    return math.prod(images.shape[1:])
+
+
+def _none(queries: Tensor, count: int) -> Neighbours:
+    values = torch.empty(0, count, dtype=torch.float64, device=queries.device)
+    return Neighbours(values.long(), values)
+
+
+def _check(queries: Tensor, images: Tensor, count: int) -> None:
+    if count < 1:
+        raise ValueError(f"count={count}: accepted are 1, 2, ...")
+    if not len(images):
+        raise ValueError("no images to search in; at least 1 is needed")
+    if queries.shape[1:] != images.shape[1:]:
+        raise ValueError(
+            f"queries of shape {tuple(queries.shape)} and images of shape {tuple(images.shape)} are not alike: "
+            "expected (N, ...) and (M, ...)"
+        )

@@ -1,0 +1,281 @@
+"""Averages of the centres of training patches, weighted by how well the patches fit around each noisy pixel."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from gahbench.contracts import Shape, image_shape
+
+Boundary = Literal["zeros", "periodic"]
+
+#: Values of the patches that are copied at a time: 16 MiB in float64, for noisy and for training patches each.
+PATCHES = 1 << 21
+#: Pairs of patches that are weighed at a time, on a processor, whose cache holds them, and on a GPU.
+PAIRS = 1 << 18
+PAIRS_GPU = 1 << 24
+#: Noisy patches that are weighed at a time.
+ROWS = 1024
+#: Logarithm of weights that do not count: smaller ones would be denormal numbers, which processors are slow at.
+NEGLIGIBLE = -80.0
+#: How far rounding may put off the logarithm of a weight, at worst, in float32: what needs more is done in float64.
+ROUNDING = 1e-3
+
+
+@dataclass(frozen=True)
+class Span:
+    """Rows, or columns, of pixels whose patches reach equally far within the image.
+
+    Parameters
+    ----------
+    first, count
+        The pixels ``first`` to ``first + count``.
+    top
+        Where the patch of the first one begins, in the image with its margin.
+    before, size
+        Pixels of a patch before its centre, and in all.
+    """
+
+    first: int
+    count: int
+    top: int
+    before: int
+    size: int
+
+
+def spans(side: int, patch: int, boundary: Boundary) -> list[Span]:
+    """Return the spans of an image side, in order.
+
+    Parameters
+    ----------
+    side
+        Pixels of the side.
+    patch
+        Side of a patch, odd.
+    boundary
+        ``zeros``: a patch ends where the image does; ``periodic``: it goes on at the other end.
+    """
+    half = patch // 2
+    if boundary == "periodic":
+        return [Span(0, side, 0, half, patch)]
+    reaches = [(min(place, half), min(side - 1 - place, half)) for place in range(side)]
+    found = []
+    for (before, after), places in itertools.groupby(range(side), key=lambda place: reaches[place]):
+        first, *others = places
+        found.append(Span(first, 1 + len(others), first - before, before, before + after + 1))
+    return found
+
+
+def alone(span: Span) -> list[Span]:
+    """Return the spans of each of the pixels of a span."""
+    return [Span(span.first + i, 1, span.top + i, span.before, span.size) for i in range(span.count)]
+
+
+@dataclass(frozen=True)
+class Patches:
+    """How patches are cut out of images, and which of them are compared with which.
+
+    Parameters
+    ----------
+    side
+        Side of a patch, odd.
+    equivariant
+        Whether noisy patches are compared with training patches from everywhere in an image, as long as they end at
+        borders alike, or only with those from the same position.
+    boundary
+        What is beyond the border.
+    """
+
+    side: int
+    equivariant: bool
+    boundary: Boundary
+
+    def areas(self, shape: Shape) -> Iterator[tuple[Span, Span]]:
+        """Yield rows and columns of the pixels whose patches are alike; in one row where positions matter."""
+        rows, columns = (spans(side, self.side, self.boundary) for side in shape[1:])
+        if not self.equivariant:
+            rows = [one for span in rows for one in alone(span)]
+        yield from itertools.product(rows, columns)
+
+    def extended(self, images: Tensor) -> Tensor:
+        """Return the images with the margin that their patches reach into."""
+        half = self.side // 2
+        return functional.pad(images, (half,) * 4, mode="circular") if self.boundary == "periodic" else images
+
+    def cut(self, images: Tensor, rows: Span, columns: Span) -> Iterator[tuple[slice, slice, Tensor]]:
+        """Yield the patches of an area, of as many extended images, or else rows of one, as fit into memory.
+
+        Yields
+        ------
+        tuple of slice, slice, Tensor
+            Which images, which rows of the area, and the patches: shape (1, R, C * h * w) of R patches where any
+            position will do, and else (B, R, C * h * w), for B positions in R images each.
+        """
+        down = slice(rows.top, rows.top + rows.count + rows.size - 1)
+        region = images[:, :, down, columns.top : columns.top + columns.count + columns.size - 1]
+        windows = region.unfold(2, rows.size, 1).unfold(3, columns.size, 1).permute(0, 2, 3, 1, 4, 5)
+        row = columns.count * images.shape[1] * rows.size * columns.size
+        together = max(1, PATCHES // (row * rows.count))
+        most = rows.count if together > 1 else max(1, PATCHES // row)
+        for image, line in itertools.product(range(0, len(images), together), range(0, rows.count, most)):
+            which, lines = slice(image, image + together), slice(line, min(line + most, rows.count))
+            patches = windows[which, lines].flatten(3)
+            if self.equivariant:
+                yield which, lines, patches.flatten(0, 2)[None]
+            else:
+                yield which, lines, patches.flatten(1, 2).transpose(0, 1)
+
+    def images(self, values: Tensor, columns: Span, count: int) -> Tensor:
+        """Return what belongs to the centres of patches, shape (B, R, v), as images: (count, v, rows, columns)."""
+        if self.equivariant:
+            return values.view(count, -1, columns.count, values.shape[2]).permute(0, 3, 1, 2)
+        return values.view(-1, columns.count, count, values.shape[2]).permute(2, 3, 0, 1)
+
+    def centres(self, channels: int, rows: Span, columns: Span) -> Tensor:
+        """Return where the centre is in a patch, for each channel, shape (C,)."""
+        return torch.arange(channels) * rows.size * columns.size + rows.before * columns.size + columns.before
+
+
+class Average:
+    """Averages over training patches p, which come in parts, under weights softmax(-|y - p|^2 / 2 sigma^2).
+
+    Weights are relative to the largest so far, so that none overflows and the largest never vanishes.
+
+    Parameters
+    ----------
+    noisy
+        The patches y, shape (B, R, d): each is compared with training patches of the same B.
+    sigma
+        Standard deviation of the noise.
+    size
+        How many values are averaged.
+    """
+
+    def __init__(self, noisy: Tensor, sigma: float, size: int) -> None:
+        self._noisy, self._variance = noisy / sigma**2, sigma**2
+        batch, count, _ = noisy.shape
+        self._peak = noisy.new_full((batch, count, 1), -torch.inf)
+        self._sums = noisy.new_zeros(batch, count, 1 + size)
+        self._pairs = PAIRS_GPU if noisy.is_cuda else PAIRS
+
+    def add(self, patches: Tensor, values: Tensor) -> None:
+        """Add training patches, shape (B, K, d), with what is averaged, shape (B, K, v)."""
+        offsets = patches.square().sum(2)[:, None] / (-2 * self._variance)
+        values = functional.pad(values, (1, 0), value=1)
+        batch, count, _ = self._noisy.shape
+        rows = min(count, ROWS)
+        columns = min(patches.shape[1], max(64, self._pairs // rows))
+        places = max(1, self._pairs // (rows * columns))
+        for place, row, column in itertools.product(
+            range(0, batch, places), range(0, count, rows), range(0, patches.shape[1], columns)
+        ):
+            here, some, others = slice(place, place + places), slice(row, row + rows), slice(column, column + columns)
+            # The logarithms of the weights, but for |y|^2, which all share.
+            weights = torch.baddbmm(offsets[here, :, others], self._noisy[here, some], patches[here, others].mT)
+            before = self._peak[here, some]
+            # It cancels, and has no derivative.
+            peak = torch.maximum(before, weights.detach().amax(2, keepdim=True))
+            weights.sub_(peak).clamp_(min=NEGLIGIBLE).exp_()
+            sums = self._sums[here, some] * torch.exp(before - peak)
+            self._sums[here, some] = torch.baddbmm(sums, weights, values[here, others])
+            self._peak[here, some] = peak
+
+    def values(self) -> Tensor:
+        """Return the averages, shape (B, R, v)."""
+        return self._sums[..., 1:] / self._sums[..., :1]
+
+
+def local_means(training: Tensor, noisy: Tensor, sigma: float, patches: Patches) -> Tensor:
+    """Return the average centre of the training patches at each pixel.
+
+    Beyond images and results it needs about 150 MiB, on a GPU 400 MiB, or a few times the patches of one row of pixels
+    where that is more.
+
+    Parameters
+    ----------
+    training
+        Shape (M, C, H, W), on the device of the noisy images.
+    noisy
+        Shape (N, C, H, W).
+    sigma
+        Standard deviation of the noise, greater than 0.
+    patches
+        Which patches are compared.
+
+    Returns
+    -------
+    Tensor
+        Shape (N, C, H, W), of the dtype of the noisy images. Where float32 could put the logarithms of weights off by
+        1e-3, they are computed in float64.
+    """
+    channels = noisy.shape[1]
+    dtype = torch.promote_types(noisy.dtype, _precision(training, sigma, patches))
+    # Distances do not depend on the origin of grey values, but rounding does.
+    origin = training.mean()
+    known, given = patches.extended(training), patches.extended((noisy - origin).to(dtype))
+    result = torch.empty_like(noisy)
+    for rows, columns in patches.areas(image_shape(noisy)):
+        centres = patches.centres(channels, rows, columns).to(noisy.device)
+        for which, lines, some in patches.cut(given, rows, columns):
+            average = Average(some, sigma, channels)
+            for _, _, others in patches.cut(known, rows, columns):
+                compared = others.to(dtype) - origin
+                average.add(compared, compared[..., centres])
+            found = patches.images(average.values() + origin, columns, len(noisy[which]))
+            across = slice(columns.first, columns.first + columns.count)
+            result[which, :, rows.first + lines.start : rows.first + lines.stop, across] = found.to(noisy.dtype)
+    return result
+
+
+def local_derivatives(training: Tensor, noisy: Tensor, sigma: float, patches: Patches) -> tuple[Tensor, Tensor]:
+    """Return the derivatives of :func:`local_means`: covariances of centre and patch over sigma^2.
+
+    Parameters
+    ----------
+    training, noisy, sigma, patches
+        As of :func:`local_means`.
+
+    Returns
+    -------
+    tuple of Tensor, Tensor
+        Places (2, K), the numbers of the value of the result and of that of the noisy image, and derivatives (N, K),
+        float64. What is not among them is zero.
+    """
+    shape = image_shape(noisy)
+    origin = training.mean().double()
+    known, given = patches.extended(training), patches.extended(noisy.double() - origin)
+    numbers = patches.extended(torch.arange(noisy[0].numel(), device=noisy.device).double().view(1, *shape)).long()
+    places: list[Tensor] = []
+    derivatives: list[list[Tensor]] = [[] for _ in noisy]
+    for rows, columns in patches.areas(shape):
+        centres = patches.centres(shape[0], rows, columns).to(noisy.device)
+        for _, _, inside in patches.cut(numbers, rows, columns):
+            inside = inside.flatten(0, 1)
+            centre = inside[:, centres, None].expand(-1, -1, inside.shape[1])
+            places.append(torch.stack([centre, inside[:, None].expand(-1, shape[0], -1)]).flatten(1))
+        for image, found in enumerate(derivatives):
+            for _, _, some in patches.cut(given[image : image + 1], rows, columns):
+                size = some.shape[2]
+                average = Average(some, sigma, size + shape[0] * size)
+                for _, _, others in patches.cut(known, rows, columns):
+                    compared = others.double() - origin
+                    products = compared[..., centres, None] * compared[..., None, :]
+                    average.add(compared, torch.cat([compared, products.flatten(-2)], -1))
+                means, products = average.values().flatten(0, 1).tensor_split([size], dim=1)
+                found.append((products - (means[:, centres, None] * means[:, None]).flatten(1)).flatten() / sigma**2)
+    return torch.cat(places, 1), torch.stack([torch.cat(found) for found in derivatives])
+
+
+def _precision(training: Tensor, sigma: float, patches: Patches) -> torch.dtype:
+    """Return the dtype in which weights are accurate: products of patches, over sigma^2, are their logarithms."""
+    _, channels, height, width = training.shape
+    values = channels * min(patches.side, height) * min(patches.side, width)
+    largest = float(training.amax() - training.amin())
+    error = torch.finfo(torch.float32).eps * values * largest * (largest + 3 * sigma) / sigma**2
+    return torch.float32 if error < ROUNDING else torch.float64
