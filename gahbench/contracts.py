@@ -504,7 +504,6 @@ class Scores:
         value, sigma, image, part = zip(*rows, strict=True)
         return cls(value, sigma, image, part)
 
-
     @classmethod
     def of_samples(cls, values: Mapping[str, Tensor], arrays: Mapping[str, Tensor] | None = None) -> Scores:
         """Lay out the values, shape (N,), of parts at samples, or (), of all together, at no noise level.
@@ -534,7 +533,7 @@ class Metric(ABC):
     fewest_images: ClassVar[int] = 1
     #: Whether it compares with the images that the denoiser learned from (:attr:`Evaluation.learned_from`).
     training: ClassVar[bool] = False
-    #: Whether it compares with the same learned from other images (:attr:`Evaluation.partner`): only where there is one.
+    #: Whether it compares with the same learned from other images (:attr:`Evaluation.partner`), where there is one.
     pairs: ClassVar[bool] = False
     #: Whether it measures what is sampled from the denoiser (:attr:`Evaluation.samples`).
     samples: ClassVar[bool] = False

@@ -137,9 +137,7 @@ class Evaluation:
         if self.learned_from is None:
             raise ValueError("it is not known which images the denoiser learned from: give the evaluation learned_from")
         clean, split = self.learned_from.training(most), self.learned_from.split
-        return Evaluation(
-            self.denoiser, clean, self.sigmas, self.noise_seed, split, self.dataset, self.learned_from
-        )
+        return Evaluation(self.denoiser, clean, self.sigmas, self.noise_seed, split, self.dataset, self.learned_from)
 
     def along(self, denoiser: Denoiser) -> Evaluation:
         """Return another denoiser, such as a snapshot, on the same images under the same noise."""

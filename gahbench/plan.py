@@ -16,6 +16,7 @@ from gahbench.training.recipe import Training
 from gahbench.trial import Trial, try_out
 from gahbench.unit import Unit
 
+
 @dataclass(frozen=True)
 class DatasetFacts:
     """What the board says of a dataset."""

@@ -112,8 +112,8 @@ def check_training(suite: Suite, configured: Configured, metric: Metric) -> None
         )
     if metric.snapshots and not suite.training.snapshots:
         raise ParameterError(
-            f"{configured.where}: it follows networks along their training: set 'snapshots' under 'training' to how many "
-            "sets of weights to keep, 2 or more"
+            f"{configured.where}: it follows networks along their training: set 'snapshots' under 'training' to how "
+            "many sets of weights to keep, 2 or more"
         )
 
 

@@ -222,9 +222,7 @@ class Worker:
                 load = functools.partial(self._network, unit, dataset, key)
                 one.snapshots = [(step, functools.partial(load, snapshot_file(step))) for step in steps]
 
-    def _denoiser(
-        self, unit: Unit, dataset: Dataset, fit: str | None, learned: dict[str, Any] | None
-    ) -> Denoiser:
+    def _denoiser(self, unit: Unit, dataset: Dataset, fit: str | None, learned: dict[str, Any] | None) -> Denoiser:
         if fit is None:
             reference: Reference = self._build("reference", unit.payload["entrant"])
             reference.move(self.device)

@@ -166,7 +166,7 @@ def samples(
     entrant: EntrantsOption = None,
     count: Annotated[int, typer.Option(min=1, max=32, help="How many pairs of samples are drawn.")] = 8,
 ) -> None:
-    """Samples of partners beside their closest training images, and the distribution of the cosines between them."""
+    """Draw samples of partners beside their closest training images, and how the cosines are distributed."""
     from gahbench.report.sample_pairs import cosines_figure, paired_samples, pairs_sheet
 
     _prepare(out, None)

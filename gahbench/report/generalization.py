@@ -168,7 +168,9 @@ def number_looks(numbers: Sequence[int | None]) -> dict[int | None, dict[str, An
 
 
 def _numbers(found: Sequence[Course]) -> list[int | None]:
-    return sorted({number for one in found for number in one}, key=lambda number: math.inf if number is None else number)
+    return sorted(
+        {number for one in found for number in one}, key=lambda number: math.inf if number is None else number
+    )
 
 
 def _level_looks(sigmas: Sequence[float]) -> dict[float, dict[str, Any]]:

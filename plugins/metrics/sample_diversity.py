@@ -29,8 +29,6 @@ class SampleDiversity(Metric):
         if count < 2:
             return Scores([])
         mean = evaluation.clean.mean(0)
-        own, fresh = (
-            vendi_score(images[:count], centred=False, origin=mean) for images in (samples, evaluation.clean)
-        )
+        own, fresh = (vendi_score(images[:count], centred=False, origin=mean) for images in (samples, evaluation.clean))
         parts = {"": relative_spread(samples, evaluation.clean), "vendi": own / fresh}
         return Scores.of_samples({part: torch.tensor(value) for part, value in parts.items()})

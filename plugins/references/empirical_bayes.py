@@ -33,6 +33,8 @@ class EmpiricalBayes(Reference):
         Most training images to memorize.
     """
 
+    learns_alike = True
+
     def __init__(self, images: Annotated[int, Field(ge=1)] = 4096) -> None:
         self.images = images
         self.device = torch.device("cpu")

@@ -64,6 +64,8 @@ class LocalScore(Reference):
         If the side of a patch is even.
     """
 
+    learns_alike = True
+
     always_shown = ("equivariant",)
 
     def __init__(

@@ -30,6 +30,8 @@ class WienerLinear(Reference):
         Most training images to learn from.
     """
 
+    learns_alike = True
+
     def __init__(self, images: Annotated[int, Field(ge=2)] = 4096) -> None:
         self.images = images
         self._fit: Fit | None = None
