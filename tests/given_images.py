@@ -8,7 +8,7 @@ from gahbench.contracts import Dataset
 
 
 class GivenImages(Dataset):
-    """Images (N, C, H, W), the same for training and validation; there are none to test on."""
+    """Images (N, C, H, W), the same for training, its halves and validation; there are none to test on."""
 
     def __init__(self, images: Tensor) -> None:
         self._images = images
@@ -19,7 +19,7 @@ class GivenImages(Dataset):
         return tuple(self._images.shape[1:])
 
     def images(self, split, count, start=0):
-        assert split in ("train", "validation")
+        assert split in ("train", "A", "B", "validation")
         self.asked.append(split)
         return self._images[start : start + count]
 
