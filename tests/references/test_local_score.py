@@ -75,7 +75,10 @@ def brute_force(training, noisy, sigma, patch, equivariant, periodic):
 def test_against_the_definition_whatever_the_pieces(
     images, channels, height, width, half, log_sigma, equivariant, pieces, seed
 ):
-    training, noisy = random(images, channels, height, width, seed=seed), random(2, channels, height, width, seed=seed + 1)
+    training, noisy = (
+        random(images, channels, height, width, seed=seed),
+        random(2, channels, height, width, seed=seed + 1),
+    )
     patch, sigma = 2 * half + 1, 10**log_sigma
     for boundary in ("zeros", "periodic"):
         if boundary == "periodic" and patch > min(height, width):
