@@ -73,6 +73,17 @@ def test_the_distance_of_a_near_copy_is_relative_to_itself():
     assert found.values[1, 0] == 0
 
 
+def test_near_copies_are_in_order():
+    """Squared distances of 1e-8 among products of 1e11, which rounding changes by 1e-5."""
+    others = 1e4 * random(50, 1, 10, 10).double()
+    queries = 1e4 * random(1, 1, 10, 10, seed=1).double()
+    near = queries.repeat(4, 1, 1, 1)
+    near[:, 0, 0, 0] += torch.tensor([4e-5, 2e-5, 1e-5, 3e-5])
+    found = nearest(queries, torch.cat([others, near]), 4)
+    assert found.indices.tolist() == [[52, 51, 53, 50]]
+    torch.testing.assert_close(found.values, torch.tensor([[1e-5, 2e-5, 3e-5, 4e-5]]).double(), rtol=1e-5, atol=0)
+
+
 def test_copies_are_all_found():
     images = random(5, 1, 4, 4).repeat(30, 1, 1, 1)
     found = nearest(images[:5], images, 30)
