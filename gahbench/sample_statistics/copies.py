@@ -41,7 +41,7 @@ def memorization_ratios(samples: Tensor, images: Tensor, found: Neighbours | Non
     ValueError
         If there is no training image, shapes differ, or what was found are not two for each sample.
     """
-    count = min(2, len(images))
+    count = 1 if len(images) < 2 else 2
     found = nearest(samples, images, count) if found is None else found
     if found.values.shape[0] != len(samples) or found.values.shape[1] < count:
         raise ValueError(

@@ -36,7 +36,8 @@ def patch_distance(samples: Tensor, images: Tensor, side: int = 7, directions: i
     Returns
     -------
     float
-        In the units of the images. For two halves of one set it is small, but not 0.
+        In the units of the images. For two halves of one set it is not 0, but as far as chance goes, which falls with
+        the root of the number of images: compare with that.
 
     Raises
     ------

@@ -55,8 +55,9 @@ def radial_spectrum(images: Tensor) -> Tensor:
 def spectrum_distance(samples: Tensor, images: Tensor) -> float:
     """Return how far two mean power spectra are apart: decibels, root mean squared over radial frequencies.
 
-    The log-spectral distance of :func:`radial_spectrum`. A blur or a lack of texture shows, copies do not. For
-    two halves of one set it is not 0 but about 6 dB over the root of the number of images, or less.
+    The log-spectral distance of :func:`radial_spectrum`. A blur or a lack of texture shows, copies do not. For two
+    halves of one set it is not 0, but as far as chance goes: compare with that. Halves of 100 and 2000 C^alpha images
+    of 24x24 are 1.1 and .5 dB apart, one half blurred by .7 pixels 10 dB.
 
     Parameters
     ----------

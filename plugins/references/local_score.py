@@ -42,8 +42,8 @@ class LocalScore(Reference):
 
     It may be fitted to any :class:`gahbench.Examples`, such as the very images that a network was trained on. Time
     grows with the square of the number of pixels (equivariant), and with training images: 256 of 40x40 take two to
-    four seconds for an image on one core. Its Jacobian is exact: covariances of centres and patches over sigma^2, which are
-    not symmetric. Without noise the images are returned as they are.
+    four seconds for an image on one core. Its Jacobian is exact: covariances of centres and patches over sigma^2,
+    which are not symmetric. Without noise the images are returned as they are.
 
     Parameters
     ----------
