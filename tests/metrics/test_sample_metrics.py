@@ -1,5 +1,7 @@
 """Metrics of samples: copies, fresh images, and images that are pairwise alike."""
 
+import math
+
 import pytest
 import torch
 from given_images import GivenImages
@@ -40,7 +42,7 @@ def values(metric, evaluated):
     """Return the values by part, each a list over samples."""
     scores = create("metric", metric).score(evaluated)
     found = {}
-    for part, value in zip(scores.part, scores.value, strict=True):
+    for part, value in zip(scores.part or (), scores.value, strict=True):
         found.setdefault(part, []).append(value)
     return found, scores
 
@@ -112,17 +114,22 @@ def test_diversity_of_fresh_images_and_of_one():
 
 
 def test_quality_tells_blurred_samples_from_fresh_ones():
-    # Larger images, so that there are frequencies to tell apart.
+    # Larger images, so that there are frequencies to tell apart; of Gaussian fields, which are rough.
     dataset = gahbench.create("dataset", "gaussian-field", size=16)
     clean = dataset.images("test", 100)
+    fresh = dataset.images("train", 100)
+    # Where fluctuations are halved, powers are 6 dB less.
+    sets = {"fresh": fresh, "blurred": _blurred(fresh), "pale": fresh.mean() + (fresh - fresh.mean()) / 2}
     found = {}
-    for name, drawn in (("fresh", dataset.images("train", 100)), ("blurred", _blurred(dataset.images("train", 100)))):
+    for name, drawn in sets.items():
         evaluated = Evaluation(Filters(EYE[None]), clean, [0.1], dataset=dataset)
         evaluated._samples = samples(drawn)
         found[name], _ = values("sample-quality", evaluated)
     assert found["fresh"][""][0] < 2 * found["fresh"]["null"][0]
     assert found["blurred"][""][0] > 4 * found["blurred"]["null"][0]
-    assert found["blurred"]["patches"][0] > 2 * found["fresh"]["patches"][0]
+    assert found["pale"][""][0] == pytest.approx(20 * math.log10(2), abs=found["fresh"]["null"][0])
+    assert found["pale"]["patches"][0] > 3 * found["fresh"]["patches-null"][0]
+    assert found["fresh"]["patches"][0] < 3 * found["fresh"]["patches-null"][0]
 
 
 def _blurred(given):
@@ -130,7 +137,7 @@ def _blurred(given):
 
 
 def test_samples_are_drawn_once_and_are_those_of_the_sampler():
-    dataset = gahbench.create("dataset", "finite", dataset="discs[size=8]", members=5)
+    dataset = gahbench.create("dataset", "finite", dataset="discs[size=8]", count=5)
     reference = create("reference", "optimal")
     sampling = Sampling(count=12, step=0.1, beta=0.3)
     evaluated = Evaluation(
