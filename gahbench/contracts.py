@@ -17,7 +17,7 @@ from gahbench.errors import OptimumError, ParameterError, listing, suggestion
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from gahbench.evaluation import Evaluation
     from gahbench.examples import Examples
@@ -292,6 +292,13 @@ class Reference(ABC):
 
     def move(self, device: torch.device) -> None:
         """Compute on a device, if it can; images come from the CPU and go there. By default it stays on the CPU."""
+
+    def as_network(self, shape: Shape) -> nn.Module | None:
+        """Return the network that it is on images (C, H, W), its ``forward(noisy, sigma)`` that of an architecture.
+
+        By default ``None``, as for all that is no network. A sampler tells a network the noise level of each image.
+        """
+        return None
 
     @property
     def parameters(self) -> int | None:

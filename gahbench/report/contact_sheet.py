@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gahbench.contracts import Shape
 from gahbench.leaderboard import level_name
 from gahbench.rates import MOST_PSNR, input_psnr
 from gahbench.report.cells import folded, number
@@ -71,13 +72,13 @@ def contact_sheet(preview: Preview) -> Figure:
             title = f"{name}\nσ = {level_name(level.sigma)} ({sign}{expected})"
             columns.append((title, level.best.denoised))
     rows = [
-        [Cell(_picture(images[row]), title if row == 0 else "") for title, images in columns]
+        [Cell(picture(images[row]), title if row == 0 else "") for title, images in columns]
         for row in range(len(preview.clean))
     ]
     last = preview.start + len(rows) - 1
     which = f"image {last}" if len(rows) == 1 else f"images {preview.start} to {last}"
     names = [str(preview.start + row) for row in range(len(rows))]
-    return lay_out(rows, names, [preview.configured.label, f"{preview.split} {which}{_remark(preview)}"])
+    return lay_out(rows, names, [preview.configured.label, f"{preview.split} {which}{remark(preview.shape)}"])
 
 
 def basis_sheet(preview: Preview, vectors: Vectors) -> Figure:
@@ -86,17 +87,19 @@ def basis_sheet(preview: Preview, vectors: Vectors) -> Figure:
     Above a vector stands the standard deviation of its coefficient, where it is known: the best denoiser keeps those
     well above sigma.
     """
-    cells = [Cell(_picture(preview.clean[0]), "clean")]
+    cells = [Cell(picture(preview.clean[0]), "clean")]
     for place, vector in enumerate(vectors.images):
         title = f"vector {place + 1}"
         if vectors.energies is not None:
             title += f"\nstd {_short(math.sqrt(max(float(vectors.energies[place]), 0)))}"
         largest = max(float(vector.abs().max()), 1e-30)
-        cells.append(Cell(_picture(0.5 + vector / (2 * largest)), title))
+        cells.append(Cell(picture(0.5 + vector / (2 * largest)), title))
     rows = [cells[first : first + _VECTORS_ABREAST] for first in range(0, len(cells), _VECTORS_ABREAST)]
     shown = f"the first {len(cells) - 1} of " if len(cells) - 1 < vectors.count else ""
     noun = "vector" if vectors.count == 1 else "vectors"
-    caption = f"true basis of {preview.split} image {preview.start}: {shown}{vectors.count} {noun}{_remark(preview)}"
+    caption = (
+        f"true basis of {preview.split} image {preview.start}: {shown}{vectors.count} {noun}{remark(preview.shape)}"
+    )
     return lay_out(rows, [""] * len(rows), [preview.configured.label, caption])
 
 
@@ -196,7 +199,7 @@ def _text_width(text: str) -> int:
     return math.ceil(max(widths, default=0) * _DPI / 72)
 
 
-def _picture(image: Tensor) -> NDArray[np.float32]:
+def picture(image: Tensor) -> NDArray[np.float32]:
     """Return what is shown of an image (C, H, W): colours if it has three channels, else the mean of its channels."""
     side = _MOST_SIDE
     top, left = (max(0, (length - side) // 2) for length in image.shape[1:])
@@ -204,13 +207,13 @@ def _picture(image: Tensor) -> NDArray[np.float32]:
     return np.asarray((seen.permute(1, 2, 0) if len(seen) == 3 else seen.mean(0)).clamp(0, 1))
 
 
-def _remark(preview: Preview) -> str:
-    """Return what the pictures leave out, if anything."""
-    channels, height, width = preview.shape
-    remark = "" if channels in (1, 3) else f", mean of {channels} channels"
+def remark(shape: Shape) -> str:
+    """Return what pictures of images (C, H, W) leave out, if anything."""
+    channels, height, width = shape
+    left_out = "" if channels in (1, 3) else f", mean of {channels} channels"
     if max(height, width) > _MOST_SIDE:
-        remark += f", central {min(height, _MOST_SIDE)}×{min(width, _MOST_SIDE)} of {height}×{width} pixels"
-    return remark
+        left_out += f", central {min(height, _MOST_SIDE)}×{min(width, _MOST_SIDE)} of {height}×{width} pixels"
+    return left_out
 
 
 def _short(value: float) -> str:

@@ -1,0 +1,104 @@
+"""Denoisers as samplers call them: noisy images, each with a noise level of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from gahbench.contracts import Dataset, Denoiser, Reference, Shape, Truth
+from gahbench.errors import ParameterError
+from gahbench.trained import Trained
+
+#: Returns the denoised images, given noisy ones (N, C, H, W) and the noise level of each (N,), on one device.
+Denoise = Callable[[Tensor, Tensor], Tensor]
+
+
+Precision = Literal["float32", "bfloat16"]
+
+
+def of_network(network: nn.Module, device: torch.device | str = "cpu", precision: Precision = "float32") -> Denoise:
+    """Return a network as samplers call it: moved to a device, channels last, in evaluation mode.
+
+    Parameters
+    ----------
+    network
+        Its ``forward(noisy, sigma)`` returns the denoised images; a blind one makes nothing of sigma.
+    precision
+        ``bfloat16`` runs it under autocast, which is two to three times as fast where the hardware computes in it. The
+        residuals of a network that subtracts what it computes then have a relative error of some 2^-8.
+    """
+    network = network.to(device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    kind = torch.device(device).type
+
+    def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:
+        with torch.autocast(kind, torch.bfloat16, enabled=precision == "bfloat16"):
+            denoised: Tensor = network(noisy, sigma)
+        return denoised.float()
+
+    return denoise
+
+
+def of_denoiser(
+    denoiser: Denoiser, shape: Shape, dataset: Dataset | None = None, device: torch.device | str = "cpu"
+) -> Denoise:
+    """Return a denoiser as samplers call it.
+
+    A network is told the noise level of each image of a batch. Another denoiser takes one noise level a call: images
+    with the same one are denoised together, others apart.
+
+    Parameters
+    ----------
+    denoiser
+        A trained network, or a reference that is fitted.
+    shape
+        Shape (C, H, W) of the images.
+    dataset
+        What an ``optimal`` reference is told of.
+
+    Raises
+    ------
+    ParameterError
+        If it must see the clean image, which a sample does not have.
+    """
+    if denoiser.kind in ("oracle", "bound"):
+        raise ParameterError(
+            f"its kind is '{denoiser.kind}': it sees the clean image, and a sample has none; accepted are denoisers of "
+            "the kinds trained, classical and optimal"
+        )
+    network = denoiser.network if isinstance(denoiser, Trained) else None
+    if isinstance(denoiser, Reference):
+        denoiser.move(torch.device(device))
+        network = denoiser.as_network(shape)
+    if network is not None:
+        return of_network(network, device)
+    told = dataset if denoiser.kind == "optimal" else None
+
+    def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:
+        images = noisy.cpu()
+        denoised = torch.empty_like(images)
+        for level in sorted(set(sigma.tolist())):
+            places = (sigma == level).nonzero()[:, 0].cpu()
+            truth = Truth(torch.full((len(places), *shape), torch.nan), told)
+            denoised[places] = denoiser.denoise(images[places], level, truth).float().cpu()
+        return denoised.to(noisy.device)
+
+    return denoise
+
+
+def residuals(denoise: Denoise, noisy: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the residuals f(y) - y, shape (N, C, H, W), and the root mean square of each, shape (N,), float64, there.
+
+    Raises
+    ------
+    ValueError
+        If the denoised images have another shape.
+    """
+    denoised = denoise(noisy, sigma)
+    if denoised.shape != noisy.shape:
+        # Broadcasting would hide it.
+        raise ValueError(f"the denoiser returned shape {tuple(denoised.shape)} for images of {tuple(noisy.shape)}")
+    residual = denoised - noisy
+    return residual, residual.flatten(1).square().mean(1).double().sqrt()

@@ -1,0 +1,96 @@
+"""Samples of any denoiser, by either sampler."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from gahbench.contracts import Shape
+from gahbench.errors import ParameterError
+from gahbench.noise import derive_seed
+from gahbench.sampling.denoisers import Denoise
+from gahbench.sampling.flow import flow
+from gahbench.sampling.samples import Progress, Samples
+from gahbench.sampling.settings import Sampling
+from gahbench.sampling.stochastic import stochastic
+
+#: Images are denoised in batches of about this many values: it bounds the memory, and more are no faster.
+BATCH_PIXELS = 1 << 15
+BATCH_PIXELS_GPU = 1 << 20
+
+
+def draw_samples(
+    denoise: Denoise,
+    shape: Shape,
+    settings: Sampling | None = None,
+    *,
+    first: int = 0,
+    batch: int | None = None,
+    device: torch.device | str = "cpu",
+    progress: Progress | None = None,
+) -> Samples:
+    """Sample images from a denoiser.
+
+    Sample k of a seed starts from the same noise and is given the same, however many are drawn and however they are
+    batched: more samples never change the first ones, and two denoisers may be compared sample by sample.
+
+    Parameters
+    ----------
+    denoise
+        Returns the denoised images, given noisy ones (N, C, H, W) and the noise level of each (N,), both on ``device``;
+        see :func:`of_network` and :func:`of_denoiser`.
+    shape
+        Shape (C, H, W) of an image.
+    settings
+        The sampler and its parameters.
+    first
+        Number of the first sample.
+    batch
+        How many images are denoised at a time; by default as many as have some 33,000 values, a million on a GPU.
+    device
+        Where the images are.
+    progress
+        Called with the share of the work that is done and the number of finished samples.
+
+    Returns
+    -------
+    Samples
+        The images, and what became of each: one that diverged, or was out of steps, is among them and says so.
+
+    Raises
+    ------
+    ParameterError
+        If an argument is not accepted.
+    ValueError
+        If denoised images have another shape than noisy ones.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gahbench.sampling import Sampling, draw_samples
+    >>> shrink = lambda noisy, sigma: 0.5 + (noisy - 0.5) / (1 + 100 * sigma.view(-1, 1, 1, 1) ** 2)
+    >>> drawn = draw_samples(shrink, (1, 8, 8), Sampling(sampler="flow", count=4))
+    >>> drawn.images.shape, drawn.status[0]
+    (torch.Size([4, 1, 8, 8]), 'converged')
+    """
+    settings = Sampling() if settings is None else settings
+    where = torch.device(device)
+    if batch is None:
+        batch = max(1, (BATCH_PIXELS if where.type == "cpu" else BATCH_PIXELS_GPU) // math.prod(shape))
+    for name, value, least in (("batch", batch, 1), ("first", first, 0)):
+        if value < least:
+            raise ParameterError(f"{name}={value}: accepted are {least}, {least + 1}, ...")
+    sampler = {"stochastic": stochastic, "flow": flow}[settings.sampler]
+    with torch.no_grad(), torch.random.fork_rng(devices=[] if where.type == "cpu" else [where]):
+        # For denoisers that draw random numbers of their own.
+        torch.manual_seed(derive_seed("noise", "samples", settings.seed, "denoiser", first))
+        return sampler(
+            denoise,
+            shape,
+            settings,
+            first=first,
+            batch=batch,
+            device=where,
+            progress=progress or (lambda share, finished: None),
+        )

@@ -1,0 +1,66 @@
+"""The noise of samples: each has its own, whatever else is sampled with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from gahbench.contracts import Shape
+from gahbench.noise import BLOCK, generator, in_blocks
+
+
+def starting_noise(count: int, shape: Shape, seed: int = 0, first: int = 0) -> Tensor:
+    """Return the white noise that samples start from.
+
+    Parameters
+    ----------
+    count, shape
+        Number of samples, and the shape (C, H, W) of one.
+    seed
+        Names the draw.
+    first
+        Number of the first sample.
+
+    Returns
+    -------
+    Tensor
+        Float32 of shape (count, C, H, W), of standard deviation 1, on the CPU; sample k has the same in every draw.
+    """
+    if count == 0:
+        return torch.empty(0, *shape)
+
+    def draw(block: int) -> Tensor:
+        return torch.randn(BLOCK, *shape, generator=generator("noise", "samples", seed, "start", block))
+
+    return in_blocks(draw, count, first)
+
+
+class InjectedNoise:
+    """The white noise that is added to a sample, step after step.
+
+    Drawn on the CPU whatever the device, so that a sample is the same on all of them but for rounding.
+
+    Parameters
+    ----------
+    seed
+        Names the draw.
+    number
+        Number of the sample.
+    """
+
+    def __init__(self, seed: int, number: int) -> None:
+        self._generator = generator("noise", "samples", seed, "steps", number)
+
+    def fill(self, image: Tensor) -> None:
+        """Fill a contiguous image with the noise of the next step."""
+        image.normal_(generator=self._generator)
+
+
+def injected(sources: Iterable[InjectedNoise], like: Tensor) -> Tensor:
+    """Return the noise of the next step of samples, in the shape (N, C, H, W) and on the device of their images."""
+    noise = torch.empty(like.shape)
+    for source, image in zip(sources, noise, strict=True):
+        source.fill(image)
+    return noise.to(like.device)
