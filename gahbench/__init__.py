@@ -31,7 +31,7 @@ from gahbench.hookspecs import hookimpl
 from gahbench.parameters import File, Names
 
 if TYPE_CHECKING:
-    from gahbench.api import check, create, inspect, load_results, plan_suite, preview, run
+    from gahbench.api import check, create, inspect, load_results, plan_suite, preview, run, sample
     from gahbench.examples import Examples
     from gahbench.optima import Posterior, TrueBasis
     from gahbench.registry import Registry
@@ -53,6 +53,7 @@ _LAZY = {
     "plan_suite": "gahbench.api",
     "preview": "gahbench.api",
     "run": "gahbench.api",
+    "sample": "gahbench.api",
 }
 
 __all__ = [
@@ -88,6 +89,7 @@ __all__ = [
     "plan_suite",
     "preview",
     "run",
+    "sample",
 ]
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gahbench.report.preview import Preview
     from gahbench.results import Results
     from gahbench.runner import Outcome
+    from gahbench.sampling import Samples
     from gahbench.suite import Suite
     from gahbench.testing import Report
 
@@ -296,6 +297,75 @@ def inspect(
         bases=bases,
         checkpoint=checkpoint,
         others=others,
+    )
+
+
+def sample(
+    entrant: str,
+    *,
+    dataset: str = "faces[size=24]",
+    checkpoint: Source | None = None,
+    batch: int | None = None,
+    device: str = "auto",
+    progress: Callable[[float, int], None] | None = None,
+    plugins: Sequence[Source] = (),
+    **settings: Any,
+) -> Samples:
+    """Sample images from a denoiser, by the density that it implies.
+
+    Sample k of a seed starts from the same noise for every denoiser, however many samples are drawn and in whatever
+    batches.
+
+    Parameters
+    ----------
+    entrant
+        A reference that sees no clean image, or an architecture with a ``checkpoint``. One that takes a single noise
+        level at a time, as all that are no networks do, is called image by image by the stochastic sampler, and if it
+        learns anew at every noise level, as tuned references do, is better sampled by the flow.
+    dataset
+        What references learn from, and what images are the size of.
+    checkpoint
+        Trained weights, the same as the parameter ``checkpoint`` of an architecture.
+    batch
+        How many images are denoised at a time; by default as many as suit the memory.
+    device
+        ``cpu``, ``cuda``, or ``auto`` for a GPU if there is one.
+    progress
+        Called with the share of the work that is done, in [0, 1], and the number of finished samples.
+    plugins
+        Plugin files, or folders of them.
+    **settings
+        Those of :class:`gahbench.sampling.Sampling`: ``sampler``, ``count``, ``seed``, ``step``, ``beta``, ...
+
+    Returns
+    -------
+    Samples
+        The images, and of each whether it converged, in how many steps and to which noise; ``save("folder")`` writes
+        them.
+
+    Raises
+    ------
+    GahbenchError
+        If an argument is not accepted, or the denoiser has no weights or sees the clean image.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> samples = gahbench.sample("optimal", dataset="finite[discs[size=8],count=4]", count=3)
+    >>> samples.status
+    ('converged', 'converged', 'converged')
+    """
+    from gahbench.sampling.entrant import sample_entrant
+
+    return sample_entrant(
+        entrant,
+        _registry(plugins),
+        settings,
+        dataset=dataset,
+        checkpoint=checkpoint,
+        batch=batch,
+        device=device,
+        progress=progress,
     )
 
 

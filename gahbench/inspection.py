@@ -14,6 +14,7 @@ from torch import Tensor
 from gahbench.alignment import FEWEST_IMAGES
 from gahbench.alignment_tables import TRUTH
 from gahbench.contracts import Basis, Dataset, Metric, Reference, Scores
+from gahbench.entrants import untrained_here
 from gahbench.errors import GahbenchError, ParameterError
 from gahbench.evaluation import Evaluation
 from gahbench.examples import Examples
@@ -23,8 +24,6 @@ from gahbench.leaderboard import level_name
 from gahbench.noise import evaluation_noise
 from gahbench.registry import Configured, Registry
 from gahbench.report.eigenvectors import LEARNED
-from gahbench.spec import Spec, parse_spec
-from gahbench.suite import configure_entrant
 
 SIGMAS = (0.03, 0.1, 0.3)
 DATASET = "faces[size=24]"
@@ -150,7 +149,7 @@ def make_inspection(
         If an argument is not accepted, or the denoiser has no Jacobian.
     """
     levels = _checked(sigmas, index, others)
-    configured = _entrant(registry, entrant, checkpoint)
+    configured = untrained_here(registry, entrant, checkpoint, "inspect")
     family = registry.configure("dataset", dataset)
     if image is None:
         if size is not None or colour:
@@ -191,26 +190,6 @@ def _checked(sigmas: Sequence[float], index: int, others: int) -> tuple[float, .
     if others and not FEWEST_IMAGES - 1 <= others <= MOST_OTHERS:
         raise ParameterError(f"others={others}: accepted: {FEWEST_IMAGES - 1} to {MOST_OTHERS}, or 0 for no alignment")
     return levels
-
-
-def _entrant(registry: Registry, text: str, checkpoint: str | Path | None) -> Configured:
-    """Resolve the denoiser, which must be one without training."""
-    spec = parse_spec(text)
-    if checkpoint is not None:
-        if spec.name not in registry.names("architecture") and spec.name in registry.names("reference"):
-            raise ParameterError(
-                f"checkpoint={checkpoint}: '{spec.name}' is a reference; accepted with an architecture"
-            )
-        if "checkpoint" in spec.keywords:
-            raise ParameterError(f"'{text}' has a checkpoint already; accepted: one")
-        spec = Spec(spec.name, spec.positional, spec.keywords | {"checkpoint": str(checkpoint)})
-    configured = configure_entrant(registry, spec)
-    if configured.kind == "architecture":
-        raise ParameterError(
-            f"architecture '{configured.label}' has no weights: give a checkpoint, as in "
-            f"{spec.name}[checkpoint=FILE] or --checkpoint FILE, or inspect untrained[{configured.label}]"
-        )
-    return configured
 
 
 def _ready(configured: Configured, family: Configured, images: Images) -> Reference:

@@ -1,4 +1,4 @@
-"""The commands ``run plan list describe preview inspect draw leaderboard check new``."""
+"""The commands ``run plan list describe preview inspect sample draw leaderboard check new``."""
 
 from __future__ import annotations
 
@@ -221,6 +221,88 @@ def inspect(
         others=others,
         plugins=plugins_dir or (),
     )
+
+
+@app.command()
+def sample(
+    entrant: Annotated[
+        str,
+        typer.Argument(
+            help="A reference that sees no clean image, or an architecture with weights: name[checkpoint=FILE]."
+        ),
+    ],
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Trained weights, the same as the parameter checkpoint of an architecture.")
+    ] = None,
+    dataset: Annotated[
+        str, typer.Option("--dataset", "-d", help="What references learn from, and what images are the size of.")
+    ] = "faces[size=24]",
+    count: Annotated[int, typer.Option("--count", "-n", help="Number of samples.")] = 16,
+    seed: Annotated[int, typer.Option(help="Names the noise: the same for every denoiser and count.")] = 0,
+    sampler: Annotated[
+        str, typer.Option(help="stochastic, or flow: the deterministic probability flow.")
+    ] = "stochastic",
+    mean: Annotated[float, typer.Option(help="Grey level that samples start around.")] = 0.5,
+    sigma_start: Annotated[
+        float | None, typer.Option(help="Noise level where sampling starts. [default: 1.0]", show_default=False)
+    ] = None,
+    sigma_end: Annotated[
+        float | None, typer.Option(help="Noise level where it ends. [default: 0.05]", show_default=False)
+    ] = None,
+    final_step: Annotated[bool, typer.Option(help="Denoise once at the end.")] = True,
+    step: Annotated[float, typer.Option(help="Stochastic: part of the residual that the first step takes.")] = 0.01,
+    beta: Annotated[float, typer.Option(help="Stochastic: 1 adds no noise, less adds more.")] = 0.1,
+    growth: Annotated[str, typer.Option(help="Stochastic: growing or constant steps.")] = "growing",
+    most_steps: Annotated[
+        int | None, typer.Option(help="Stochastic: steps at most. [default: ten times those of an ideal denoiser]")
+    ] = None,
+    levels: Annotated[
+        str, typer.Option(help="Flow: number of noise levels, or falling levels such as 1,0.5,0.2,0.05.")
+    ] = "50",
+    solver: Annotated[str, typer.Option(help="Flow: heun or euler.")] = "heun",
+    batch: Annotated[
+        int | None, typer.Option(help="Images denoised at a time. [default: as many as suit the memory]")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU if there is one.")] = "auto",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder of samples.png and .npz. [default: sample-ENTRANT]")
+    ] = None,
+    plugins_dir: PluginsOption = None,
+) -> None:
+    """Sample images from a denoiser: a sheet of them, the arrays, and what became of each.
+
+    Exit status: 0 samples were written, 1 all of them diverged, 2 bad input.
+    """
+    from gahbench.cli.sampling import print_samples
+
+    settings = {
+        "count": count,
+        "seed": seed,
+        "sampler": sampler,
+        "mean": mean,
+        "sigma_start": sigma_start,
+        "sigma_end": sigma_end,
+        "final_step": final_step,
+        "step": step,
+        "beta": beta,
+        "growth": growth,
+        "most_steps": most_steps,
+        "solver": solver,
+    }
+    converged = print_samples(
+        entrant,
+        levels,
+        settings,
+        out,
+        Console(),
+        checkpoint=checkpoint,
+        dataset=dataset,
+        batch=batch,
+        device=device,
+        plugins=plugins_dir or (),
+    )
+    if not converged:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -100,6 +100,17 @@ class Pretrained(Reference):
         self.device = device
         self._built = None
 
+    def as_network(self, shape: Shape) -> nn.Module:
+        """Return the network for images (C, H, W), in our units.
+
+        Raises
+        ------
+        ParameterError
+            If the weights cannot be read or do not fit.
+        """
+        network = self._trained(shape).network
+        return _Called(lambda *given: self._through(network, *given), network)
+
     @property
     def parameters(self) -> int | None:
         """Number of trained numbers, once it has denoised something."""
@@ -137,8 +148,7 @@ class Pretrained(Reference):
         ParameterError
             If the weights cannot be read or do not fit.
         """
-        network = self._trained(image_shape(noisy)).network
-        return Jacobian(_Called(lambda *given: self._through(network, *given), network), noisy.to(self.device), sigma)
+        return Jacobian(self.as_network(image_shape(noisy)), noisy.to(self.device), sigma)
 
     def _through(self, network: nn.Module, noisy: Tensor, sigma: Tensor) -> Tensor:
         """Return what the network makes of noisy images, in our units: the denoised images."""

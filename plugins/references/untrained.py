@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gahbench.contracts import Reference, Shape, Truth, image_shape
 from gahbench.jacobian import Jacobian
@@ -52,6 +52,10 @@ class Untrained(Reference):
         """Compute on a device."""
         self.device = device
         self._built = None
+
+    def as_network(self, shape: Shape) -> nn.Module:
+        """Return the network for images (C, H, W)."""
+        return self._network(shape).network
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
         """Return the network's images, shape (N, C, H, W)."""

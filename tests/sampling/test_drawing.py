@@ -1,0 +1,333 @@
+"""What holds of samples from any denoiser: seeds, batches, what the denoiser is told, and what becomes of a sample."""
+
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import gahbench
+from gahbench.errors import ParameterError
+from gahbench.sampling import Sampling, draw_samples, of_denoiser, of_network, starting_noise
+from gahbench.sampling.noise import InjectedNoise
+from gahbench.trained import Trained
+
+SHAPE = (1, 6, 5)
+SAMPLERS = pytest.mark.parametrize("sampler", ["stochastic", "flow"])
+
+
+def shrinking(noisy, sigma):
+    """The best denoiser of white images around 1/2 of standard deviation .2."""
+    return 0.5 + (noisy - 0.5) * 0.04 / (0.04 + sigma[:, None, None, None] ** 2)
+
+
+def known_noise(noisy, sigma):
+    """A blind denoiser of a grey image: its residual is the noise."""
+    return torch.full_like(noisy, 0.5)
+
+
+class Halves(nn.Module):
+    """A network that neighbours matter to."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.convolution = nn.Conv2d(1, 1, 3, padding=1)
+
+    def forward(self, noisy, sigma):
+        return 0.5 + 0.2 * torch.tanh(self.convolution(noisy)) / (1 + sigma[:, None, None, None])
+
+
+@SAMPLERS
+@pytest.mark.parametrize("network", [False, True])
+def test_samples_depend_neither_on_batches_nor_on_how_many_there_are(sampler, network):
+    denoise = of_network(Halves()) if network else shrinking
+
+    def draw(count, **where):
+        return draw_samples(denoise, SHAPE, Sampling(sampler=sampler, count=count, seed=4, sigma_end=0.1), **where)
+
+    whole = draw(70)
+    assert len({tuple(image.flatten().tolist()) for image in whole.images}) == 70
+    for part, where in (
+        (draw(70, batch=7), slice(0, 70)),
+        (draw(3), slice(0, 3)),
+        (draw(6, first=62, batch=4), slice(62, 68)),
+    ):
+        torch.testing.assert_close(part.images, whole.images[where], rtol=0, atol=1e-5)
+        assert part.steps.tolist() == whole.steps[where].tolist()
+        torch.testing.assert_close(part.sigma, whole.sigma[where], rtol=0, atol=1e-6)
+
+
+@SAMPLERS
+def test_the_same_seed_gives_the_same_samples_and_another_others(sampler):
+    def draw(seed):
+        return draw_samples(shrinking, SHAPE, Sampling(sampler=sampler, count=4, seed=seed, sigma_end=0.1)).images
+
+    assert torch.equal(draw(1), draw(1))
+    assert not torch.isclose(draw(1), draw(2)).any()
+
+
+def test_starting_noise_is_white_and_every_sample_has_its_own():
+    noise = starting_noise(500, (2, 8, 8), seed=3)
+    assert noise.shape == (500, 2, 8, 8)
+    assert abs(float(noise.mean())) < 4 / math.sqrt(noise.numel())
+    assert abs(float(noise.square().mean()) - 1) < 4 * math.sqrt(2 / noise.numel())
+    correlations = noise[:64].flatten(1) @ noise[:64].flatten(1).mT / 128 - torch.eye(64)
+    assert float(correlations.triu(1).abs().max()) < 5.5 / math.sqrt(128)
+    assert torch.equal(starting_noise(10, (2, 8, 8), 3, first=100), noise[100:110])
+    assert starting_noise(0, (2, 8, 8)).shape == (0, 2, 8, 8)
+
+
+def test_injected_noise_is_white_and_differs_from_step_to_step_and_sample_to_sample():
+    images = torch.empty(2, 50, 1, 8, 8)
+    for number, series in enumerate(images):
+        source = InjectedNoise(0, number)
+        for image in series:
+            source.fill(image)
+    assert float((images.flatten(1) @ images.flatten(1).mT / images[0].numel() - torch.eye(2)).abs().max()) < 0.1
+    start = starting_noise(2, (1, 8, 8), 0)
+    series = torch.cat([start[:1], images[0]]).flatten(1)
+    assert float((series @ series.mT / 64 - torch.eye(51)).triu(1).abs().max()) < 5.5 / 8
+
+
+@SAMPLERS
+def test_samples_start_from_the_starting_noise(sampler):
+    seen = []
+
+    def denoise(noisy, sigma):
+        seen.append(noisy.clone())
+        return torch.full_like(noisy, 0.5)
+
+    draw_samples(denoise, SHAPE, Sampling(sampler=sampler, count=3, seed=9, sigma_start=2.0, mean=0.25))
+    torch.testing.assert_close(seen[0], 0.25 + 2 * starting_noise(3, SHAPE, 9))
+
+
+def test_steps_are_those_of_the_formula():
+    """One image, step by step, written out."""
+    settings = Sampling(count=1, seed=6, step=0.1, beta=0.3)
+    drawn = draw_samples(shrinking, SHAPE, settings)
+    noise = InjectedNoise(6, 0)
+    y, told, number = 0.5 + starting_noise(1, SHAPE, 6).double(), 1.0, 0
+    while True:
+        residual = (0.5 + (y - 0.5) * 0.04 / (0.04 + told**2)) - y
+        told = float(residual.square().mean().sqrt())
+        if told <= 0.05:
+            break
+        number += 1
+        h = 0.1 * number / (1 + 0.1 * (number - 1))
+        z = torch.empty(1, *SHAPE)
+        noise.fill(z)
+        y = y + h * residual + math.sqrt((1 - 0.3 * h) ** 2 - (1 - h) ** 2) * told * z.double()
+    assert drawn.steps.tolist() == [number]
+    torch.testing.assert_close(drawn.images.double(), y + residual, rtol=0, atol=1e-5)
+    assert float(drawn.sigma[0]) == pytest.approx(told, rel=1e-4)
+
+
+@pytest.mark.parametrize("growth", ["growing", "constant"])
+def test_a_denoiser_that_knows_the_noise_takes_the_ideal_steps(growth):
+    settings = Sampling(count=8, growth=growth, step=0.05)
+    drawn = draw_samples(known_noise, (1, 48, 48), settings)
+    # The noise of an image is only about what it should be.
+    assert drawn.steps.double().mean() == pytest.approx(settings.ideal_steps(), rel=0.02)
+    torch.testing.assert_close(drawn.images, torch.full((8, 1, 48, 48), 0.5))
+    assert bool((drawn.sigma <= 0.05).all())
+    rest = draw_samples(known_noise, (1, 48, 48), settings.model_copy(update={"final_step": False}))
+    torch.testing.assert_close((rest.images - 0.5).flatten(1).square().mean(1).sqrt().double(), drawn.sigma)
+
+
+def test_images_that_are_done_leave_the_batch_and_others_take_their_places():
+    sizes = []
+
+    def denoise(noisy, sigma):
+        sizes.append(len(noisy))
+        return shrinking(noisy, sigma)
+
+    drawn = draw_samples(denoise, SHAPE, Sampling(count=50), batch=8)
+    # No work but one call a step of each image, and one for the residual at its end.
+    assert sum(sizes) == int(drawn.steps.sum()) + 50
+    assert set(sizes[: sizes.index(7)]) == {8}
+
+
+def test_a_network_is_told_the_noise_of_each_image():
+    told = []
+
+    def denoise(noisy, sigma):
+        told.append(sigma.clone())
+        residual = shrinking(noisy, sigma) - noisy
+        last = residual.flatten(1).square().mean(1).sqrt()
+        told.append(last)
+        return noisy + residual
+
+    draw_samples(denoise, SHAPE, Sampling(count=3, most_steps=5))
+    assert told[0].tolist() == [1, 1, 1]
+    for measured, next_told in zip(told[1:-1:2], told[2::2], strict=True):
+        torch.testing.assert_close(next_told, measured)
+    told.clear()
+    draw_samples(denoise, SHAPE, Sampling(sampler="flow", count=3, levels=(1.0, 0.5, 0.25), solver="euler"))
+    assert [one.tolist() for one in told[::2]] == [[1.0] * 3, [0.5] * 3, [0.25] * 3]
+
+
+@SAMPLERS
+def test_references_networks_and_trained_are_called_alike(sampler):
+    network = Halves()
+    settings = Sampling(sampler=sampler, count=3, most_steps=30 if sampler == "stochastic" else None, sigma_end=0.2)
+    one = draw_samples(of_network(network), SHAPE, settings)
+    other = draw_samples(of_denoiser(Trained(network), SHAPE), SHAPE, settings)
+    assert torch.equal(one.images, other.images)
+    untrained = gahbench.create("reference", "untrained", architecture="unet-conditional[width=8]")
+    denoise = of_denoiser(untrained, (1, 16, 16))
+    calls = []
+    untrained.as_network((1, 16, 16)).register_forward_hook(lambda module, given, found: calls.append(given))
+    draw_samples(denoise, (1, 16, 16), settings)
+    assert len(calls[0][0]) == 3
+    assert all(sigma.shape == (len(noisy),) for noisy, sigma in calls)
+
+
+def test_another_denoiser_is_called_once_for_all_images_of_one_noise_level():
+    calls = []
+
+    class Shrink(gahbench.Reference):
+        def denoise(self, noisy, sigma, truth):
+            calls.append(len(noisy))
+            # It is told nothing of a clean image, and not the dataset.
+            assert bool(truth.clean.isnan().all())
+            assert truth.clean.shape == noisy.shape
+            assert truth.dataset is None
+            return shrinking(noisy, torch.full((len(noisy),), sigma))
+
+    dataset = gahbench.create("dataset", "discs", size=8)
+    for settings in (Sampling(sampler="flow", count=5), Sampling(count=5, sigma_end=0.1)):
+        calls.clear()
+        found = draw_samples(of_denoiser(Shrink(), SHAPE, dataset), SHAPE, settings)
+        torch.testing.assert_close(found.images, draw_samples(shrinking, SHAPE, settings).images)
+        assert set(calls) == ({5} if settings.sampler == "flow" else {1, 5})
+
+
+@pytest.mark.parametrize("name", ["oracle-shrink", "lower-bound"])
+def test_what_must_see_the_clean_image_is_refused(name):
+    with pytest.raises(ParameterError, match="sees the clean image, and a sample has none"):
+        of_denoiser(gahbench.create("reference", name), SHAPE)
+
+
+def broken(how):
+    """Return a denoiser that breaks images 1 and 4 at its tenth call, when none has ended yet."""
+    calls = []
+
+    def denoise(noisy, sigma):
+        calls.append(len(noisy))
+        denoised = shrinking(noisy, sigma)
+        if len(calls) == 10:
+            assert len(noisy) == 6
+            denoised[[1, 4], 0, 0, 0] = how
+        return denoised
+
+    return denoise
+
+
+@SAMPLERS
+@pytest.mark.parametrize("how", [torch.nan, torch.inf, -torch.inf, 1e30, 1e3])
+def test_what_is_not_finite_or_too_large_is_reported_and_harms_no_other(sampler, how):
+    settings = Sampling(sampler=sampler, count=6, sigma_end=0.1)
+    drawn = draw_samples(broken(how), SHAPE, settings)
+    assert [place for place, status in enumerate(drawn.status) if status == "diverged"] == [1, 4]
+    # Heun's method denoises twice a step.
+    assert drawn.steps[[1, 4]].tolist() == [9 if sampler == "stochastic" else 4] * 2
+    assert not bool((drawn.sigma[[1, 4]] <= settings.bound).any())
+    whole = draw_samples(shrinking, SHAPE, settings)
+    torch.testing.assert_close(drawn.images[drawn.converged], whole.images[drawn.converged])
+    assert bool(drawn.images.isfinite().all())
+    assert "4 converged, 2 diverged; " in str(drawn)
+
+
+@SAMPLERS
+def test_all_may_diverge(sampler):
+    drawn = draw_samples(lambda noisy, sigma: noisy * torch.nan, SHAPE, Sampling(sampler=sampler, count=5), batch=2)
+    assert drawn.status == ("diverged",) * 5
+    assert drawn.steps.tolist() == [0] * 5
+    assert bool(drawn.sigma.isnan().all())
+    # They are as they were before: the start.
+    torch.testing.assert_close(drawn.images, 0.5 + starting_noise(5, SHAPE))
+    assert str(drawn).startswith(f"5 samples by the {sampler} sampler: 5 diverged; 0 steps")
+
+
+def test_a_slow_divergence_ends_at_the_bound():
+    drawn = draw_samples(lambda noisy, sigma: 2.2 * noisy, SHAPE, Sampling(count=2, step=0.5))
+    assert drawn.status == ("diverged",) * 2
+    assert bool((drawn.sigma > 4).all())
+    assert bool((drawn.sigma < 20).all())
+    assert bool((drawn.steps > 0).all())
+
+
+def test_a_noise_that_does_not_fall_is_out_of_steps():
+    drawn = draw_samples(lambda noisy, sigma: noisy + 0.3, SHAPE, Sampling(count=2, most_steps=7, beta=1.0))
+    assert drawn.status == ("out of steps",) * 2
+    assert drawn.steps.tolist() == [7, 7]
+    assert drawn.sigma.tolist() == pytest.approx([0.3, 0.3])
+    assert not bool(drawn.converged.any())
+
+
+@SAMPLERS
+def test_progress_rises_to_the_whole(sampler):
+    told = []
+    draw_samples(
+        shrinking,
+        SHAPE,
+        Sampling(sampler=sampler, count=7, sigma_end=0.1),
+        batch=3,
+        progress=lambda share, finished: told.append((share, finished)),
+    )
+    assert told == sorted(told)
+    assert told[-1] == (pytest.approx(1), 7)
+    assert 0 < told[0][0] < 0.1
+
+
+def test_wrong_shapes_and_arguments_are_refused():
+    with pytest.raises(ValueError, match=r"returned shape \(2, 1, 6, 1\) for images of \(2, 1, 6, 5\)"):
+        draw_samples(lambda noisy, sigma: noisy[..., :1], SHAPE, Sampling(count=2))
+    with pytest.raises(ParameterError, match=r"batch=0: accepted are 1, 2, \.\.\."):
+        draw_samples(shrinking, SHAPE, batch=0)
+    with pytest.raises(ParameterError, match=r"first=-1: accepted are 0, 1, \.\.\."):
+        draw_samples(shrinking, SHAPE, first=-1)
+
+
+def test_what_draws_random_numbers_does_so_by_the_seed_and_leaves_those_of_others_alone():
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+
+    def draw():
+        noisy_one = lambda noisy, sigma: shrinking(noisy, sigma) + 0.01 * torch.randn(noisy.shape)  # noqa: E731
+        return draw_samples(noisy_one, SHAPE, Sampling(count=2)).images
+
+    assert torch.equal(draw(), draw())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_lower_precision_is_near():
+    network = gahbench.create("architecture", "unet", width=8, levels=2)
+    noisy, sigma = torch.randn(2, 1, 16, 16), torch.ones(2)
+    with torch.no_grad():
+        exact = of_network(network)(noisy, sigma)
+        near = of_network(network, precision="bfloat16")(noisy, sigma)
+    assert near.dtype == torch.float32
+    assert 0 < float((near - exact).norm() / (exact - noisy).norm()) < 0.02
+
+
+def test_files_hold_all_and_are_the_same_each_time(tmp_path):
+    drawn = draw_samples(broken(torch.nan), SHAPE, Sampling(sampler="flow", count=6))
+    contents = [[file.read_bytes() for file in drawn.save(tmp_path / name)] for name in "ab"]
+    assert contents[0] == contents[1]
+    with np.load(tmp_path / "a" / "samples.npz", allow_pickle=False) as saved:
+        np.testing.assert_array_equal(saved["images"], drawn.images)
+        np.testing.assert_array_equal(saved["sigma"], drawn.sigma)
+        assert saved["steps"].tolist() == drawn.steps.tolist()
+        assert tuple(saved["status"].tolist()) == drawn.status
+        assert Sampling.model_validate_json(str(saved["settings"])) == drawn.settings
+
+
+def test_settings_need_no_torch():
+    code = "import sys; from gahbench.sampling import Sampling; Sampling(); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -1,0 +1,93 @@
+"""What settings of a sampler are accepted, and what they come to."""
+
+import itertools
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from gahbench.errors import ParameterError
+from gahbench.sampling import Sampling, make_sampling
+
+
+def test_the_defaults_are_the_published_rule():
+    """Kadkhodaie & Simoncelli 2020, as used by Kadkhodaie et al. 2024."""
+    settings = Sampling()
+    assert (settings.sampler, settings.growth) == ("stochastic", "growing")
+    assert (settings.step, settings.beta, settings.sigma_start, settings.sigma_end) == (0.01, 0.1, 1.0, 0.05)
+    assert settings.step_size(1) == pytest.approx(0.01)
+    assert settings.step_size(100) == pytest.approx(1 / 1.99)
+    assert settings.step_limit() == 10 * settings.ideal_steps()
+
+
+@given(
+    step=st.floats(1e-3, 1), beta=st.floats(0.01, 1), growth=st.sampled_from(["growing", "constant"]),
+    end=st.floats(0.01, 0.9),
+)  # fmt: skip
+def test_ideal_steps_reduce_the_noise_just_enough(step, beta, growth, end):
+    settings = Sampling(step=step, beta=beta, growth=growth, sigma_end=end)
+    steps = settings.ideal_steps()
+    left = [math.prod(1 - beta * settings.step_size(t) for t in range(1, n + 1)) for n in (steps - 1, steps)]
+    assert left[1] <= end * (1 + 1e-9)
+    assert left[0] >= end * (1 - 1e-9)
+    assert all(0 < settings.step_size(number) <= 1 for number in (1, 2, 1000))
+
+
+@given(start=st.floats(0.1, 100), ratio=st.floats(1e-4, 0.9), count=st.integers(2, 60))
+def test_levels_are_geometric(start, ratio, count):
+    levels = Sampling(sampler="flow", sigma_start=start, sigma_end=start * ratio, levels=count).schedule()
+    assert len(levels) == count
+    assert (levels[0], levels[-1]) == (start, start * ratio)
+    steps = [after / before for before, after in itertools.pairwise(levels)]
+    assert steps == pytest.approx([ratio ** (1 / (count - 1))] * (count - 1))
+
+
+def test_given_levels_are_where_it_starts_and_ends():
+    settings = make_sampling({"sampler": "flow", "levels": [2, 1.0, 0.1]})
+    assert settings.schedule() == (2, 1, 0.1)
+    assert (settings.sigma_start, settings.sigma_end) == (2, 0.1)
+    assert Sampling.model_validate_json(settings.model_dump_json()) == settings
+
+
+BAD = {
+    "unknown": ({"bta": 0.1}, "unknown setting 'bta' of sampling; did you mean 'beta'? accepted: sampler, count, seed"),
+    "sampler": ({"sampler": "langevin"}, "sampler='langevin': input should be 'stochastic' or 'flow'"),
+    "step of 0": ({"step": 0.0}, "step=0.0: input should be greater than 0"),
+    "step over 1": ({"step": 1.5}, "step=1.5: input should be less than or equal to 1"),
+    "beta": ({"beta": 2}, "beta=2: input should be less than or equal to 1"),
+    "count": ({"count": 0}, "count=0: input should be greater than or equal to 1"),
+    "half a sample": ({"count": 1.5}, "count=1.5: input should be a valid integer"),
+    "text": ({"seed": "1"}, "seed='1': input should be a valid integer"),
+    "not a number": ({"sigma_start": math.nan}, "sigma_start=nan: input should be"),
+    "upwards": ({"sigma_end": 1.0}, "sigma_end=1 must be below sigma_start=1"),
+    "growth": ({"growth": "fast"}, "growth='fast': input should be 'growing' or 'constant'"),
+    "no steps": ({"most_steps": 0}, "most_steps=0: input should be greater than or equal to 1"),
+    "one level": ({"sampler": "flow", "levels": 1}, "levels=1: input should be greater than or equal to 2"),
+    "levels of one": ({"sampler": "flow", "levels": (1.0,)}, "levels=(1.0,): "),
+    "no levels": ({"sampler": "flow", "levels": ()}, "levels=(): "),
+    "rising": ({"sampler": "flow", "levels": (1.0, 0.1, 0.2)}, "levels must fall, but 0.2 comes after 0.1"),
+    "two starts": (
+        {"sampler": "flow", "levels": (1.0, 0.1), "sigma_start": 2.0},
+        "sigma_start=2.0 is not that of the levels, 1.0; give one of the two",
+    ),
+    "of the other": (
+        {"sampler": "flow", "beta": 0.2},
+        "beta belongs to the stochastic sampler; accepted by flow: levels, solver",
+    ),
+    "levels of steps": (
+        {"levels": 20},
+        "levels belongs to the flow sampler; accepted by stochastic: step, beta, growth, most_steps",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_makes_no_sense_is_refused(case):
+    given, says = BAD[case]
+    with pytest.raises(ParameterError) as told:
+        make_sampling(given)
+    assert says in str(told.value)
+    with pytest.raises(ValidationError):
+        Sampling(**given)
