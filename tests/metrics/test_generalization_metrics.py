@@ -55,7 +55,7 @@ def test_a_denoiser_that_ignores_its_training_images_has_no_gap_but_chance():
     learned = Examples(GivenImages(images(200, seed=1)))
     found = table("generalization-gap", evaluation(scaled(1.0), images(200), learned))
     for sigma in SIGMAS:
-        gap = torch.tensor(found["", sigma])
+        gap = torch.as_tensor(found["", sigma])
         assert abs(float(gap.mean())) < 4 * 0.77 * math.sqrt(2 / 200)
         assert float(gap.std()) == pytest.approx(0.77, rel=0.2)
 

@@ -137,9 +137,9 @@ def _blurred(given):
 
 
 def test_samples_are_drawn_once_and_are_those_of_the_sampler():
-    dataset = gahbench.create("dataset", "finite", dataset="discs[size=8]", count=5)
+    dataset = gahbench.create("dataset", "finite", dataset="faces[size=16]", count=5)
     reference = create("reference", "optimal")
-    sampling = Sampling(count=12, step=0.1, beta=0.3)
+    sampling = Sampling(count=12, step=0.1, beta=0.3, sigma_start=30.0)
     evaluated = Evaluation(
         reference, dataset.images("test", 8), [0.1], dataset=dataset, learned_from=Examples(dataset), sampling=sampling
     )
