@@ -175,10 +175,8 @@ class Store:
         if scores.arrays:
             import numpy as np
 
-            np.savez_compressed(
-                self.partial(unit) / ARRAYS,
-                **{name: array.detach().cpu().numpy() for name, array in scores.arrays.items()},
-            )
+            arrays: dict[str, Any] = {name: array.detach().cpu().numpy() for name, array in scores.arrays.items()}
+            np.savez_compressed(self.partial(unit) / ARRAYS, **arrays)
 
     def read_arrays(self, unit: Unit) -> dict[str, NDArray[Any]]:
         """Return the arrays of a finished score unit, none where it has none.

@@ -130,7 +130,9 @@ def test_the_reference_learns_from_what_the_denoiser_learned_from():
 
 
 def test_no_distance_from_what_sees_the_clean_image():
-    with pytest.raises(ParameterError, match=r"to='oracle-shrink\[sym4\]' is of kind 'oracle'.*classical, trained and optimal"):
+    with pytest.raises(
+        ParameterError, match=r"to='oracle-shrink\[sym4\]' is of kind 'oracle'.*classical, trained and optimal"
+    ):
         create("metric", "distance[oracle-shrink]")
 
 

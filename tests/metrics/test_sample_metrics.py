@@ -85,12 +85,16 @@ def test_what_diverged_is_counted_and_measured_no_further():
 
 def test_pairs_from_the_same_noise():
     one, other = images(6, 1), images(6, 2)
-    same, scores = values("pair-cosine", evaluation(samples(one), images(9, 3), partner=samples(one), others=images(9, 4)))
+    same, scores = values(
+        "pair-cosine", evaluation(samples(one), images(9, 3), partner=samples(one), others=images(9, 4))
+    )
     assert same[""] == pytest.approx([1] * 6)
     assert same["own"] == pytest.approx([1] * 6)
     assert max(map(abs, same["null"])) < 0.6
     assert set(scores.arrays) >= {"samples", "partner_samples", "closest", "partner_closest"}
-    apart, _ = values("pair-cosine", evaluation(samples(one), images(9, 3), partner=samples(other), others=images(9, 4)))
+    apart, _ = values(
+        "pair-cosine", evaluation(samples(one), images(9, 3), partner=samples(other), others=images(9, 4))
+    )
     # Of 64 independent values: standard deviation 1/8.
     assert max(map(abs, apart[""])) < 0.6
     # Positive images have a high cosine as they are.
