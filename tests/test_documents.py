@@ -191,3 +191,35 @@ def test_the_figures_of_the_zoo_in_the_documents_are_those_of_the_board():
     for row in rows:
         entrant, _, *cells = [cell.strip().strip("`") for cell in row.strip("| ").split(" | ")]
         assert cells == [with_half_width(board.loc[family, entrant], "psnr") for family in families]
+
+
+def test_the_alignments_in_the_documents_are_those_of_the_board():
+    board = load_results(ROOT / "results" / "basis").leaderboard().set_index(["dataset", "entrant"])
+    text = (ROOT / "results" / "basis" / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    families = ("c-alpha[alpha=2,size=24]", "discs[size=24]", "faces[size=24]", "shuffled[faces[size=24]]")
+
+    def cells(entrant, column, where):
+        known = [(family, entrant) in board.index for family in where]
+        return [
+            with_half_width(board.loc[family, entrant], column) if there else "–"
+            for family, there in zip(where, known, strict=True)
+        ]
+
+    known, discs = (
+        part.split("\n\n")[0] for part in (text.split("mean over σ:\n\n")[1], text.split("on `discs`:\n\n")[1])
+    )
+    rows = [line for line in known.splitlines() if line.startswith("| `")]
+    assert len(rows) == 14
+    for row in rows:
+        entrant, *found = [cell.strip().strip("`") for cell in row.strip("| ").split(" | ")]
+        assert found == cells(entrant, "alignment[graph-laplacian]", families)
+    assert sum(row in readme.splitlines() for row in rows) == 4
+    rows = [line for line in discs.splitlines() if line.startswith("| `")]
+    assert len(rows) == 3
+    for row in rows:
+        entrant, *found = [cell.strip().strip("`") for cell in row.strip("| ").split(" | ")]
+        counts = [
+            with_half_width(board.loc["discs[size=24]", entrant], f"spectrum.above-half@{s}") for s in (0.03, 0.1, 0.3)
+        ]
+        assert found == counts

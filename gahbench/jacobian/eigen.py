@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -13,8 +13,11 @@ from torch import Tensor
 if TYPE_CHECKING:
     from gahbench.jacobian.maps import LinearMaps
 
-#: With more pairs than this share of all, a full decomposition is faster than Lanczos.
-SHARE = 0.2
+#: With more pairs than this share of all, a full decomposition is faster than Lanczos: it takes some 15 products with
+#: single vectors for each pair, each as long as 8 in a batch. Where all of a matrix is not kept lightly, it takes more.
+SHARE = 0.01
+SHARE_LARGE = 0.2
+Method = Literal["auto", "full", "lanczos"]
 #: Lanczos' method starts anew at most so often.
 RESTARTS = 200
 
@@ -54,11 +57,12 @@ def full(matrices: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack(values), torch.stack(vectors)
 
 
-def top(maps: LinearMaps, count: int, tolerance: float = 1e-3, smallest: bool = False) -> Eigenpairs:
+def top(
+    maps: LinearMaps, count: int, tolerance: float = 1e-3, smallest: bool = False, method: Method = "auto"
+) -> Eigenpairs:
     """Return the largest eigenvalues of the symmetric part of each map, and their eigenvectors.
 
-    By Lanczos' method (ARPACK) on products alone; by a full decomposition where more than a fifth of all pairs are
-    asked for.
+    By Lanczos' method (ARPACK) on products alone, or by a full decomposition.
 
     Parameters
     ----------
@@ -68,6 +72,9 @@ def top(maps: LinearMaps, count: int, tolerance: float = 1e-3, smallest: bool = 
         Relative accuracy of the eigenvalues.
     smallest
         Return the smallest ones instead, smallest last.
+    method
+        ``lanczos``, ``full``, or ``auto`` for what is faster: ``full`` where more than a hundredth of all pairs are
+        asked for, or more than a fifth if an image has more than 2304 values.
 
     Raises
     ------
@@ -76,7 +83,8 @@ def top(maps: LinearMaps, count: int, tolerance: float = 1e-3, smallest: bool = 
     """
     if not 1 <= count <= maps.size:
         raise ValueError(f"count={count}: accepted are 1 to {maps.size}, the number of values of an image")
-    if count > SHARE * maps.size:
+    share = SHARE if maps.is_small else SHARE_LARGE
+    if method == "full" or (method == "auto" and count > share * maps.size):
         values, vectors = full(maps.matrices())
         chosen = slice(-count, None) if smallest else slice(0, count)
         exact = torch.zeros(len(maps), count).double()

@@ -13,7 +13,7 @@ from torch import Tensor
 from gahbench.contracts import Shape
 
 if TYPE_CHECKING:
-    from gahbench.jacobian.eigen import Eigenpairs
+    from gahbench.jacobian.eigen import Eigenpairs, Method
     from gahbench.jacobian.probes import Estimate, Sketch
 
 #: Up to so many values an image, as in 48x48 grey, matrices are written down and results are exact; beyond it they are
@@ -103,11 +103,11 @@ class LinearMaps(ABC):
 
         return sketch(self, probes, seed)
 
-    def top(self, count: int, tolerance: float = 1e-3) -> Eigenpairs:
+    def top(self, count: int, tolerance: float = 1e-3, method: Method = "auto") -> Eigenpairs:
         """Return the largest eigenvalues of the symmetric parts; see :func:`gahbench.jacobian.eigen.top`."""
         from gahbench.jacobian.eigen import top
 
-        return top(self, count, tolerance)
+        return top(self, count, tolerance, method=method)
 
 
 class DenseMaps(LinearMaps):

@@ -15,7 +15,7 @@ from gahbench.jacobian import Sketch
 from gahbench.parameters import Names
 from gahbench.registry import default_registry
 
-from .shared_bases import filters_on
+from .shared_bases import basis_on, filters_on
 
 
 class Alignment(Metric):
@@ -52,6 +52,8 @@ class Alignment(Metric):
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the alignment of every image at every noise level, and its parts."""
         values: dict[tuple[str, float], Tensor] = {}
+        if basis_on(self._name, evaluation.dataset) is None:
+            return Scores([])
         for sigma in evaluation.sigmas:
             sketch, trace = evaluation.local.sketch(sigma), evaluation.local.trace(sigma)
             if sketch is None or trace is None:

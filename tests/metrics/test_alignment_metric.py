@@ -90,6 +90,8 @@ def test_a_filter_that_follows_the_noise_has_a_lower_ceiling():
 def test_entrants_without_a_jacobian_and_bases_that_are_unknown_have_no_value():
     assert table("alignment", evaluation("tv")) == {}
     assert table("alignment[true]", evaluation("heat-kernel", "discs[size=8]")) == {}
+    # Nor for a filter that would score 0 with any basis.
+    assert table("alignment[true]", evaluation("gaussian-blur", "discs[size=8]")) == {}
 
 
 def test_there_is_no_value_where_the_basis_is_one_filter_for_all_images():
