@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +14,16 @@ from gahbench.errors import ParameterError, listing, suggestion
 _LISTED = 30
 
 
-def feature_layers(network: nn.Module, noisy: Tensor, sigma: Tensor) -> list[tuple[str, int]]:
-    """Return the names of the modules without children whose output is (N, C, H, W), in the order of the forward pass.
+class Layer(NamedTuple):
+    """A module of a network that puts out features of shape (N, C, H, W)."""
+
+    name: str
+    channels: int
+    pixels: int
+
+
+def feature_layers(network: nn.Module, noisy: Tensor, sigma: Tensor) -> list[Layer]:
+    """Return the modules without children whose output is (N, C, H, W), in the order of the forward pass.
 
     Parameters
     ----------
@@ -23,20 +31,16 @@ def feature_layers(network: nn.Module, noisy: Tensor, sigma: Tensor) -> list[tup
         Its ``forward(noisy, sigma)`` is called once.
     noisy, sigma
         Shapes (N, C, H, W) and (N,).
-
-    Returns
-    -------
-    list
-        Names, each with the number of pixels H W of the output.
     """
-    found: list[tuple[str, int]] = []
+    found: list[Layer] = []
     hooks = []
     for name, module in network.named_modules():
         if not any(module.children()):
 
             def note(module: nn.Module, inputs: Any, output: Any, name: str = name) -> None:
-                if isinstance(output, Tensor) and output.ndim == 4 and name not in dict(found):
-                    found.append((name, output.shape[2] * output.shape[3]))
+                known = [layer.name for layer in found]
+                if isinstance(output, Tensor) and output.ndim == 4 and name not in known:
+                    found.append(Layer(name, output.shape[1], output.shape[2] * output.shape[3]))
 
             hooks.append(module.register_forward_hook(note))
     try:
@@ -54,7 +58,7 @@ def middle_layer(layers: Sequence[tuple[str, int]]) -> str:
     Parameters
     ----------
     layers
-        As :func:`feature_layers` gives them.
+        Names and numbers of pixels, in the order of the forward pass.
 
     Raises
     ------

@@ -26,8 +26,8 @@ class Chain(nn.Module):
 
 def test_layers_come_in_the_order_of_the_forward_pass():
     layers = feature_layers(Chain(), NOISY, SIGMA)
-    assert layers == [("first", 256), ("second", 256), ("last", 256)]
-    assert middle_layer(layers) == "second"
+    assert layers == [("first", 1, 256), ("second", 1, 256), ("last", 1, 256)]
+    assert middle_layer([(layer.name, layer.pixels) for layer in layers]) == "second"
 
 
 def test_what_a_layer_puts_out():
@@ -36,8 +36,8 @@ def test_what_a_layer_puts_out():
 
 def test_the_middle_of_a_unet_has_the_fewest_pixels():
     unet = gahbench.create("architecture", "unet", width=4, levels=2)
-    layers = feature_layers(unet, NOISY, SIGMA)
-    assert dict(layers)[middle_layer(layers)] == 16 * 16 // 16
+    layers = {layer.name: layer.pixels for layer in feature_layers(unet, NOISY, SIGMA)}
+    assert layers[middle_layer(list(layers.items()))] == 16 * 16 // 16
 
 
 def test_hooks_are_removed():

@@ -13,6 +13,7 @@ from gahbench.evaluation import Evaluation
 from gahbench.registry import Configured, default_registry
 from gahbench.scoring import checked
 from gahbench.testing.findings import Finding, attempt
+from gahbench.testing.learned import check_on_network, needs_learning
 from gahbench.testing.samples import sample_images
 
 SIGMAS = (0.1, 0.6, 0.7, 0.8)
@@ -67,6 +68,9 @@ def check_metric(configured: Configured) -> Iterator[Finding]:
     metric = configured.build()
     if not isinstance(metric, Metric):
         yield Finding("is a gahbench.Metric", False, f"it is a {type(metric).__name__}")
+        return
+    if needs_learning(metric):
+        yield from check_on_network(metric)
         return
 
     count = max(COUNT, metric.fewest_images)

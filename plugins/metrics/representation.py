@@ -46,19 +46,28 @@ class Representation(Metric):
         if not len(generated):
             return Scores([])
         sigma = min(evaluation.sigmas)
+        layer = self._layer(denoiser, evaluation.clean[:1])
+        if layer is None:
+            return Scores([])
         sets = {"train": evaluation.on_training(len(generated)).clean, "test": evaluation.clean, "generated": generated}
-        spread = {name: self._spread(denoiser, evaluation, images, sigma) for name, images in sets.items()}
+        spread = {name: _spread(denoiser, layer, evaluation, images, sigma) for name, images in sets.items()}
         return Scores.of_samples({"": spread["train"] / spread["generated"], **spread})
 
-    def _spread(self, denoiser: Trained, evaluation: Evaluation, clean: Tensor, sigma: float) -> Tensor:
-        """Return the mean over images of the standard deviation over channels of pooled features."""
-        noisy = Evaluation(denoiser, clean, [sigma], evaluation.noise_seed, evaluation.split).noisy(sigma)
-        noisy = noisy.to(denoiser.device)
-        levels = torch.full((len(noisy),), sigma, device=denoiser.device)
-        layer = self.layer
-        if layer is None:
-            layer = middle_layer(feature_layers(denoiser.network, noisy[:1], levels[:1]))
-        features = layer_output(denoiser.network, layer, noisy, levels)
-        if features.ndim != 4:
-            raise ValueError(f"layer '{layer}' puts out shape {tuple(features.shape)}; accepted are (N, C, H, W)")
-        return features.float().amax((2, 3)).std(1).mean().double().cpu()
+    def _layer(self, denoiser: Trained, image: Tensor) -> str | None:
+        """Return the name of the layer; ``None`` for a network without any that has features of several channels."""
+        if self.layer is not None:
+            return self.layer
+        level = torch.full((1,), 0.1, device=denoiser.device)
+        layers = feature_layers(denoiser.network, image.to(denoiser.device), level)
+        wide = [(layer.name, layer.pixels) for layer in layers if layer.channels > 1]
+        return middle_layer(wide) if wide else None
+
+
+def _spread(denoiser: Trained, layer: str, evaluation: Evaluation, clean: Tensor, sigma: float) -> Tensor:
+    """Return the mean over images of the standard deviation over channels of pooled features."""
+    noisy = Evaluation(denoiser, clean, [sigma], evaluation.noise_seed, evaluation.split).noisy(sigma)
+    levels = torch.full((len(noisy),), sigma, device=denoiser.device)
+    features = layer_output(denoiser.network, layer, noisy.to(denoiser.device), levels)
+    if features.ndim != 4 or features.shape[1] < 2:
+        raise ValueError(f"layer '{layer}' puts out shape {tuple(features.shape)}; accepted are (N, C, H, W), C > 1")
+    return features.float().amax((2, 3)).std(1).mean().double().cpu()
