@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +38,12 @@ class _Smooth(nn.Module):
         self.share = share
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
-        return self.share * noisy + (1 - self.share) * self.mean(self.features(noisy))
+        smooth: Tensor = self.mean(self.features(noisy))
+        return self.share * noisy + (1 - self.share) * smooth
+
+
+def _smoothing(share: float) -> Trained:
+    return Trained(_Smooth(share))
 
 
 def needs_learning(metric: Metric) -> bool:
@@ -69,9 +75,9 @@ def _evaluation(metric: Metric) -> Evaluation:
     found = []
     halves: tuple[tuple[float, TrainingSplit], ...] = ((0.2, "A"), (0.4, "B"))
     for share, half in halves:
-        one = Evaluation(Trained(_Smooth(share)), clean, _SIGMAS, dataset=dataset, sampling=_SAMPLING)
+        one = Evaluation(_smoothing(share), clean, _SIGMAS, dataset=dataset, sampling=_SAMPLING)
         one.learned_from = Examples(dataset, half, 8)
-        one.snapshots = [(step, lambda left=left: Trained(_Smooth(left))) for step, left in ((1, 0.9), (10, share))]
+        one.snapshots = [(step, partial(_smoothing, left)) for step, left in ((1, 0.9), (10, share))]
         found.append(one)
     found[0].partner = found[1]
     return found[0]
