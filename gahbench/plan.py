@@ -316,23 +316,25 @@ def _score_unit(
 ) -> Unit:
     scoring = suite.scoring
     fit, partner = (*fits, None, None)[:2]
+    shown, images = row.shown(split, scoring.images)
     column: dict[str, Any] = {
         "version": SCORE_VERSION,
         "dataset": _describe_dataset(configured, dataset),
         "metric": metric.identity,
         "split": split,
-        "images": scoring.images,
+        "images": images,
         "sigmas": list(scoring.sigmas),
         "noise_seed": scoring.noise_seed,
     }
+    if shown != split:
+        column["shown"] = shown
     if measure.samples:
         column["sampling"] = scoring.sampling.model_dump(mode="json")
     decides = {**column, "entrant": fit.key if fit else row.entrant.identity}
     learned = row.learned_from()
-    if row.is_swept or measure.training or measure.pairs:
+    # What a network learned from is in the key of its fit.
+    if measure.training or measure.pairs or (fit is None and row.training is not None):
         decides["learned_from"] = learned
-        if split == "train":
-            column["learned_from"] = learned
     if measure.pairs:
         decides["partner"] = partner.key if partner else row.learned_from(partner=True)
     return Unit(
@@ -351,8 +353,8 @@ def _score_unit(
             "dataset": _recipe_of(configured),
             "entrant": _recipe_of(row.entrant),
             "metric": _recipe_of(metric),
-            "split": split,
-            "images": scoring.images,
+            "split": shown,
+            "images": images,
             "sigmas": list(scoring.sigmas),
             "noise_seed": scoring.noise_seed,
             "learned_from": learned,

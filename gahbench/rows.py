@@ -61,6 +61,17 @@ class Row:
         split = "B" if partner else self.training.split
         return {"split": split, "count": count if isinstance(count, int) else None}
 
+    def shown(self, split: Split, images: int) -> tuple[Split, int]:
+        """Return the split and the number of the images that it is scored on, where a suite scores a split.
+
+        On the training images, in a sweep or with halves, those that it learned from, which may be fewer.
+        """
+        training = self.training
+        if split != "train" or training is None or not (self.is_swept or training.split != "train"):
+            return split, images
+        count = training.train_images
+        return training.split, min(images, count) if isinstance(count, int) else images
+
     def is_measured_by(self, metric: Metric, split: Split, scoring: Scoring) -> bool:
         """Return whether a metric measures it on a split."""
         if metric.any_split and split != ("test" if "test" in scoring.splits else scoring.splits[0]):
@@ -71,9 +82,7 @@ class Row:
             return False
         if metric.snapshots and (self.entrant.kind == "reference" or not (self.training and self.training.snapshots)):
             return False
-        count = self.training.train_images if self.training else None
-        seen = min(count, scoring.images) if split == "train" and isinstance(count, int) else scoring.images
-        return seen >= metric.fewest_images
+        return self.shown(split, scoring.images)[1] >= metric.fewest_images
 
 
 def rows(suite: Suite) -> Iterator[Row]:

@@ -183,16 +183,12 @@ class Worker:
             return self._evaluation[1]
         dataset = self.dataset(payload)
         learned = payload.get("learned_from")
-        split, count = payload["split"], payload["images"]
-        if split == "train" and learned is not None:
-            # The images that it learned from, which may be fewer.
-            split, count = learned["split"], min(count, learned["count"] or count)
         evaluation = Evaluation(
             self._denoiser(unit, dataset, unit.requires, learned),
-            dataset.images(split, count),
+            dataset.images(payload["split"], payload["images"]),
             payload["sigmas"],
             payload["noise_seed"],
-            split,
+            payload["split"],
             dataset,
             _examples(dataset, learned),
             sampling=Sampling.model_validate(payload.get("sampling", {})),
