@@ -515,13 +515,13 @@ class Scores:
     def of_samples(cls, values: Mapping[str, Tensor], arrays: Mapping[str, Tensor] | None = None) -> Scores:
         """Lay out the values, shape (N,), of parts at samples, or (), of all together, at no noise level.
 
-        A sample whose value is not a number has none.
+        A sample whose value is not finite has none.
         """
         rows = [
             (value, image if found.ndim else None, part)
             for part, found in values.items()
             for image, value in enumerate(found.double().reshape(-1).tolist())
-            if not math.isnan(value)
+            if math.isfinite(value)
         ]
         value, image, part = zip(*rows, strict=True) if rows else ((), (), ())
         whole = all(place is None for place in image)
@@ -565,7 +565,7 @@ class Engine(ABC):
 
     @abstractmethod
     def run(self, job: Job) -> None:
-        """Run the units of a job, in an order that respects what each requires, reporting events as they come.
+        """Run the units of a job, in an order that respects what each needs, reporting events as they come.
 
         The engine need not be believed: afterwards the state of every unit is read from the store.
         """

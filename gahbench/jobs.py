@@ -41,7 +41,7 @@ class Job:
     Parameters
     ----------
     units
-        Those to run, each after the unit whose key it ``requires`` (which is among them, or done already).
+        Those to run, each after the units whose keys it ``needs`` (which are among them, or done already).
     store
         Where finished units are.
     sources

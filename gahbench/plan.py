@@ -150,10 +150,10 @@ def _check_counts(suite: Suite, configured: Configured, dataset: Dataset) -> Non
 
     for split in suite.scoring.splits:
         # Rows of a sweep are scored on the images that they learned from.
-        if split != "train" or not suite.training.is_sweep:
+        if split != "train" or not (suite.training.is_sweep or suite.training.halves):
             want(split, "images", suite.scoring.images)
     learns = any(entrant.kind == "architecture" for entrant in suite.entrants)
-    for training in suite.training.sets if learns or suite.training.is_sweep else ():
+    for training in suite.training.sets if learns or suite.training.is_sweep or suite.training.halves else ():
         for one in filter(None, (training, training.partner)):
             want(one.split, "train_images", one.train_images if isinstance(one.train_images, int) else 1)
     for split, (asked, count) in wanted.items():
@@ -361,5 +361,5 @@ def _score_unit(
             "partner_learned_from": row.learned_from(partner=True),
             "sampling": scoring.sampling.model_dump(mode="json"),
         },
-        partner=partner.key if partner else None,
+        partner=partner.key if partner and measure.pairs else None,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -74,7 +75,7 @@ class Row:
 
     def is_measured_by(self, metric: Metric, split: Split, scoring: Scoring) -> bool:
         """Return whether a metric measures it on a split."""
-        if metric.any_split and split != ("test" if "test" in scoring.splits else scoring.splits[0]):
+        if metric.any_split and split != "test":
             return False
         if metric.pairs and self.learned_from(partner=True) is None:
             return False
@@ -97,12 +98,14 @@ def rows(suite: Suite) -> Iterator[Row]:
 
 def base_label(label: str) -> str:
     """Return the label of a row's entrant."""
-    return label.partition(_NUMBER)[0]
+    # Parameters, which end in a bracket, may hold anything.
+    found = re.fullmatch(rf"(.*){_NUMBER}(?:\d+|all)", label)
+    return found[1] if found else label
 
 
 def number_of_images(label: str) -> int | None:
     """Return the number of images that a row of a sweep learned from; ``None`` for all, and for other rows."""
-    number = label.partition(_NUMBER)[2]
+    number = label.removeprefix(base_label(label)).removeprefix(_NUMBER)
     return int(number) if number.isdigit() else None
 
 
@@ -114,6 +117,10 @@ def check_training(suite: Suite, configured: Configured, metric: Metric) -> None
     ParameterError
         If it compares networks that learned from different images, or networks on their way, and there are none.
     """
+    if metric.any_split and "test" not in suite.scoring.splits:
+        raise ParameterError(
+            f"{configured.where}: it is measured on test images: splits={list(suite.scoring.splits)} lacks test"
+        )
     if metric.pairs and not suite.training.halves:
         raise ParameterError(
             f"{configured.where}: it compares networks that learned from different images: set 'halves: true' under "

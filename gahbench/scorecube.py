@@ -22,8 +22,8 @@ class ScoreCube:
     Parameters
     ----------
     values
-        Shape (E, S, R, N): entrants, noise levels, training seeds, images. What counts is either there for
-        every image or NaN for every image. An entrant without seeds has the same values for each.
+        Shape (E, S, R, N): entrants, noise levels, training seeds, images. What counts at a noise level is either there
+        for every image or NaN for every image. An entrant without seeds has the same values for each.
     entrants
         The E labels.
     sigmas
@@ -47,9 +47,10 @@ class ScoreCube:
 def score_cube(scores: pd.DataFrame, entrants: Sequence[str]) -> ScoreCube:
     """Lay out the rows of one dataset, split and metric.
 
-    A mean over some of the images is not comparable, so a seed that lacks images that others have does not
-    count at that noise level. A value that is not finite makes its entrant's mean at that noise level NaN:
-    leaving it out would reward a denoiser for failing on the hard images.
+    A mean over some of the images is not comparable, so a seed that lacks images that others have does not count at
+    that noise level; values at no noise level, such as those of samples, count as far as they are there. A value that
+    is not finite makes its entrant's mean at that noise level NaN: leaving it out would reward a denoiser for failing
+    on the hard images.
 
     Parameters
     ----------
@@ -99,6 +100,8 @@ def _settled(
     problems: dict[str, list[str]] = {}
     lost: NDArray[np.bool_] = np.asarray((there & ~np.isfinite(values)).any(axis=(2, 3)))
     partial: NDArray[np.bool_] = np.asarray(there.any(axis=3) & ~there.all(axis=3))
+    # What belongs to no noise level may be a sample, and of those that did not converge there are no values.
+    partial[:, np.isnan(sigmas)] = False
     values[partial] = np.nan
     values[lost] = np.nan
     for index, label in enumerate(labels):
@@ -107,7 +110,8 @@ def _settled(
             found.append(f"images are missing at {_levels(sigmas, partial[index].any(axis=1))}")
         if found:
             problems[label] = found
-    whole = np.asarray(np.isfinite(values).all(axis=3))
+    whole = np.asarray((np.isfinite(values) | (np.isnan(sigmas)[:, None, None] & ~there)).all(axis=3))
+    whole &= np.isfinite(values).any(axis=3)
     counts: NDArray[np.bool_] = np.asarray(whole.any(axis=1))
 
     def named(chosen: NDArray[np.bool_]) -> dict[str, list[int]]:

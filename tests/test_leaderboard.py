@@ -267,3 +267,19 @@ def test_metrics_without_a_noise_level_have_an_interval_over_images():
     error = np.std(values) / len(values) ** 0.5
     assert row["rate_high"] - row["rate_low"] == pytest.approx(2 * 1.96 * error, rel=0.1)
     assert row["rate_low"] < row["rate"] < row["rate_high"]
+
+
+def test_samples_that_did_not_converge_leave_the_others():
+    def copies(label, values, seed):
+        given = rows("d", label, "trained", [values], seed=seed, sigmas=(np.nan,), metric="memorization")
+        return [row for row in given if not np.isnan(row["value"])]
+
+    board = board_of(
+        trained("a", psnr(), 0),
+        trained("b", psnr(), 0),
+        copies("a", [1.0, 0.0, 1.0, 1.0], 0),
+        copies("b", [1, np.nan, 0, 1], 0),
+    )
+    assert board.loc["a", "memorization"] == pytest.approx(3 / 4)
+    assert board.loc["b", "memorization"] == pytest.approx(2 / 3)
+    assert board.loc["b", "memorization_low"] < board.loc["b", "memorization_high"]

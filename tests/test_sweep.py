@@ -59,11 +59,12 @@ def test_a_row_for_each_number_of_images(plan_of):
 def test_pairs_need_both_fits_and_other_metrics_one(plan_of):
     plan = plan_of()
     fits = {(unit.entrant, unit.split): unit.key for unit in plan.fits}
+    pairs = ("model-variance", "biased-generalization", "pair-cosine")
     for unit in plan.units:
         if unit.kind == "score" and unit.entrant.startswith(UNET):
             assert unit.requires == fits[unit.entrant, "A"]
-            assert unit.partner == fits[unit.entrant, "B"]
-            assert unit.needs == (unit.requires, unit.partner)
+            assert unit.partner == (fits[unit.entrant, "B"] if unit.metric in pairs else None)
+            assert unit.needs == tuple(filter(None, (unit.requires, unit.partner)))
     measured = {(unit.metric, unit.split, base_label(unit.entrant)) for unit in plan.units if unit.kind == "score"}
     # Pairs only where there is a partner, on every split; what no split decides, once.
     assert {key for key in measured if key[0] == "model-variance"} == {
@@ -82,6 +83,28 @@ def test_one_number_is_trained_alike_in_a_sweep_and_alone(plan_of):
     one_half = plan_of(("train_images: [1, 3], halves: true", "train_images: 3, split: A"), (", model-variance", ""),
                        (", biased-generalization", ""), (", pair-cosine", ""))  # fmt: skip
     assert [unit.key for unit in one_half.fits] == [alone]
+
+
+def test_a_partner_that_fails_costs_the_pairs_alone(write_suite, write_plugin, tmp_path):
+    # The network of B meets an image that A does not: its loss is not a number.
+    dataset = gahbench.create("dataset", "c-alpha", alpha=2.0, size=8)
+    level = float(dataset.images("B", 1).mean())
+    body = f"return noisy - self.noise(noisy) / (noisy.mean((1, 2, 3), keepdim=True) - {level} > 0.02).float()"
+    if float(dataset.images("A", 1).mean()) < level:
+        body = body.replace("> 0.02", "< -0.02")
+    suite = SWEEP.replace("  - empirical-bayes\n  - gaussian-blur\n", "").replace("unet: {width: 2, levels: 1}", "mine")
+    suite = (
+        suite.replace("[1, 3]", "1").replace("snapshots: 3", "sigma_max: 0.02").replace("biased-generalization, ", "")
+    )
+    suite = suite.replace(
+        "[psnr, model-variance, generalization-gap, memorization, pair-cosine]", "[psnr, model-variance]"
+    )
+    suite = suite.replace("sigmas: [0.1, 0.3]", "sigmas: [0.01]").replace("splits: [test, train]", "splits: [train]")
+    file = write_suite(text=suite, name="sweep.yaml")
+    outcome = gahbench.run(file, out=tmp_path / "out", plugins=[write_plugin("mine", body)], engine="inline")
+    failed = outcome.results.failures
+    assert failed["stage"].tolist() == ["fit"]
+    assert set(outcome.scores["metric"]) == {"psnr"}
 
 
 def test_what_a_reference_learns_from_decides_its_scores(plan_of):

@@ -152,7 +152,7 @@ def transition_metrics(results: Results, dataset: str, entrant: str, chosen: Seq
 
 def number_label(number: int | None) -> str:
     """Return how figures call a number of training images."""
-    return "all images" if number is None else f"N = {number}"
+    return "" if number is None else f"N = {number}"
 
 
 def number_looks(numbers: Sequence[int | None]) -> dict[int | None, dict[str, Any]]:

@@ -184,6 +184,9 @@ class Training(BaseModel):
         """Return the fields that decide what comes of a fit, as plain JSON."""
         fields = self.model_dump(mode="json", exclude=set(WATCHING))
         defaults = {name: type(self).model_fields[name].default for name in ADDED}
+        if self.split != "B" and not self.halves:
+            # It is for partners alone.
+            defaults["same_initialisation"] = fields["same_initialisation"]
         return {name: value for name, value in fields.items() if name not in ADDED or value != defaults[name]}
 
     def snapshot_steps(self, steps: int) -> tuple[int, ...]:

@@ -21,10 +21,11 @@ _INFORMED = ("oracle", "bound")
 class Distance(Metric):
     """Root mean square distance of the denoiser from a reference, |f(y) - g(y)| / sqrt(d), on the same noisy images.
 
-    The reference learns from the images that the denoiser learned from. ``empirical-bayes`` is what perfect
-    memorization would make of the noisy image, ``wiener-linear`` the best linear denoiser of the training set,
-    ``local-score`` what a convolutional network can make of them (Kamb & Ganguli 2024). Small distances on training
-    images are a sign of memorization, and on test images of generalization in the way of the reference.
+    The reference learns from the images that the denoiser learned from, as many as its own parameters allow.
+    ``empirical-bayes`` is what perfect memorization would make of the noisy image, ``wiener-linear`` the best linear
+    denoiser of the training set, ``local-score`` what a convolutional network can make of them (Kamb & Ganguli 2024).
+    Small distances on training images are a sign of memorization, and on test images of generalization in the way of
+    the reference.
 
     Parts: ``db``, the distance in dB, 20 log10; ``r2``, the squared cosine of the two scores f(y) - y and g(y) - y: the
     share of the denoiser's score that the reference predicts, up to a factor; ``relative``, the mean square distance in

@@ -16,10 +16,11 @@ class ModelVariance(Metric):
 
     The two halves of the training set share no image, and f_A and f_B see the same noisy one. Twice the variance over
     training sets: the model variance of Kadkhodaie et al. 2024, section 2, which tends to 0 as denoisers generalize.
-    Means are of decibels, as those of PSNR are.
+    Means are of decibels, as those of PSNR are, and lower than decibels of the mean, which
+    follow from ``square``; at least -140.
 
     Parts: ``relative``, in dB against the mean of the two squared errors: 3 dB or so for errors that have nothing in
-    common, -inf for the same function; ``square``, the mean square itself.
+    common, much less for nearly the same function; ``square``, the mean square itself.
     """
 
     unit = "dB"

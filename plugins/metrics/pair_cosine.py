@@ -16,8 +16,8 @@ class PairCosine(Metric):
     The two learned from halves of the training set that share no image. It is near 1 where both model the same density
     (Kadkhodaie 2024, figure 2).
 
-    Parts: ``raw``, without removing means; ``own``, with the mean training image of both removed instead, so that only
-    what sets a sample apart from others of its family counts; ``null``, as the value itself, of one's sample with the
+    Parts: ``raw``, without removing means; ``own``, with the mean test image removed instead, so that only what sets a
+    sample apart from others of its family counts; ``null``, as the value itself, of one's sample with the
     other's next one, from other noise. Samples of both and their most similar training images are kept for figures.
     """
 
@@ -37,7 +37,8 @@ class PairCosine(Metric):
             return Scores([])
         one, other = evaluation.samples.images[places], partner.samples.images[places]
         seen, others_seen = training_images(evaluation), training_images(partner)
-        middle = (seen.mean(0) + others_seen.mean(0)) / 2
+        # Not that of the training images: of two that each memorized one, the samples would be opposite by definition.
+        middle = evaluation.clean.mean(0)
         parts = {
             "": pair_cosines(one, other),
             "raw": pair_cosines(one, other, centred=False),
