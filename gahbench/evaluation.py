@@ -41,7 +41,8 @@ class Evaluation:
     dataset
         Where the images are from: the first of its split.
     learned_from
-        The images that the denoiser learned from; those of the ``train`` split for one that learned from none.
+        The images that the denoiser learned from; those of the ``train`` split for one that learned from none; ``None``
+        for one that learned from a stream, of which it saw no image twice.
     partner
         The same learned from other images, on the same noisy ones, where there is one.
     sampling

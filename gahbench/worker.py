@@ -190,7 +190,7 @@ class Worker:
             payload["noise_seed"],
             payload["split"],
             dataset,
-            _examples(dataset, learned),
+            _learned(dataset, learned, unit.requires),
             sampling=Sampling.model_validate(payload.get("sampling", {})),
             device=self.device,
         )
@@ -201,11 +201,8 @@ class Worker:
         """Return the partner of a unit's denoiser on the same noisy images."""
         dataset, learned = self.dataset(unit.payload), unit.payload["partner_learned_from"]
         other = evaluation.along(self._denoiser(unit, dataset, unit.partner, learned))
-        other.learned_from, other.sampling, other.device = (
-            _examples(dataset, learned),
-            evaluation.sampling,
-            evaluation.device,
-        )
+        other.learned_from = _learned(dataset, learned, unit.partner)
+        other.sampling, other.device = evaluation.sampling, evaluation.device
         return other
 
     def _follow(self, unit: Unit, evaluation: Evaluation) -> None:
@@ -261,6 +258,12 @@ def snapshot_file(step: int | str) -> str:
 def _examples(dataset: Dataset, learned: dict[str, Any] | None) -> Examples:
     """Return the images that a denoiser learns from."""
     return Examples(dataset) if learned is None else Examples(dataset, learned["split"], learned["count"])
+
+
+def _learned(dataset: Dataset, learned: dict[str, Any] | None, fit: str | None) -> Examples | None:
+    """Return the images that a denoiser is compared with; ``None`` for a network that was trained on a stream."""
+    examples = _examples(dataset, learned)
+    return None if fit is not None and examples.count is None else examples
 
 
 def _save(path: Path, network: torch.nn.Module) -> None:

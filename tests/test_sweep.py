@@ -260,6 +260,16 @@ def test_figures_of_a_sweep(outcome, tmp_path):
         transition_metrics(results, *pairs[0], ["pnsr"])
 
 
+def test_a_network_that_was_trained_on_a_stream_is_compared_with_no_images(write_suite, tmp_path):
+    changes = ("train_images: [1, 3], halves: true, snapshots: 3", "train_images: all"), ("  - empirical-bayes\n", "")
+    metrics = "metrics: [psnr, model-variance, generalization-gap, biased-generalization, memorization, pair-cosine]"
+    file = write_suite(*changes, (metrics, "metrics: [psnr, generalization-gap, memorization, sampling]"), text=SWEEP)
+    outcome = gahbench.run(file, out=tmp_path / "out", engine="inline")
+    assert outcome.failed == 0
+    measured = outcome.scores[outcome.scores["entrant"] == UNET]["metric"].unique()
+    assert {name.partition(".")[0] for name in measured} == {"psnr", "sampling"}
+
+
 def test_results_without_a_sweep_say_so():
     from fake_results import results
     from fake_results import rows as fake_rows

@@ -28,7 +28,7 @@ class ClosestTraining(Metric):
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the cosine of every sample, and the parts."""
         places, count = converged(evaluation), len(evaluation.samples)
-        if not len(places):
+        if not len(places) or evaluation.learned_from is None:
             return Scores([])
         samples, images = evaluation.samples.images[places], training_images(evaluation)
         found = most_similar(samples, images)

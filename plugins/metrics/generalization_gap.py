@@ -26,7 +26,9 @@ class GeneralizationGap(Metric):
     any_split = True
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return the gap of every image at every noise level."""
+        """Return the gap of every image at every noise level; none for what was trained on a stream."""
+        if evaluation.learned_from is None:
+            return Scores([])
         seen = evaluation.on_training(len(evaluation.clean))
         values: dict[tuple[str, float], Tensor] = {}
         for sigma in evaluation.sigmas:

@@ -40,7 +40,7 @@ class Memorization(Metric):
     def score(self, evaluation: Evaluation) -> Scores:
         """Return 1 or 0 for each sample, and the parts."""
         places, count = converged(evaluation), len(evaluation.samples)
-        if not len(places):
+        if not len(places) or evaluation.learned_from is None:
             return Scores([])
         samples, images = evaluation.samples.images[places], training_images(evaluation)
         found = nearest(samples, images, 2)

@@ -29,7 +29,7 @@ class PairCosine(Metric):
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the cosine of every pair in which both converged, and the parts."""
         partner = evaluation.partner
-        if partner is None:
+        if partner is None or evaluation.learned_from is None:
             return Scores([])
         both = evaluation.samples.converged & partner.samples.converged
         places, count = both.nonzero()[:, 0], len(both)

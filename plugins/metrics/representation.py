@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gahbench.contracts import Metric, Scores
-from gahbench.evaluation import Evaluation
+from gahbench.evaluation import BATCH_PIXELS, Evaluation
 from gahbench.layers import feature_layers, layer_output, middle_layer
 from gahbench.trained import Trained
 
@@ -66,8 +66,13 @@ class Representation(Metric):
 def _spread(denoiser: Trained, layer: str, evaluation: Evaluation, clean: Tensor, sigma: float) -> Tensor:
     """Return the mean over images of the standard deviation over channels of pooled features."""
     noisy = Evaluation(denoiser, clean, [sigma], evaluation.noise_seed, evaluation.split).noisy(sigma)
-    levels = torch.full((len(noisy),), sigma, device=denoiser.device)
-    features = layer_output(denoiser.network, layer, noisy.to(denoiser.device), levels)
-    if features.ndim != 4 or features.shape[1] < 2:
-        raise ValueError(f"layer '{layer}' puts out shape {tuple(features.shape)}; accepted are (N, C, H, W), C > 1")
-    return features.float().amax((2, 3)).std(1).mean().double().cpu()
+    spreads = []
+    for batch in torch.split(noisy, max(1, BATCH_PIXELS // noisy[0].numel())):
+        levels = torch.full((len(batch),), sigma, device=denoiser.device)
+        features = layer_output(denoiser.network, layer, batch.to(denoiser.device), levels)
+        if features.ndim != 4 or features.shape[1] < 2:
+            raise ValueError(
+                f"layer '{layer}' puts out shape {tuple(features.shape)}; accepted are (N, C, H, W), C > 1"
+            )
+        spreads.append(features.float().amax((2, 3)).std(1).double().cpu())
+    return torch.cat(spreads).mean()

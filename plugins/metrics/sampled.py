@@ -8,8 +8,9 @@ from torch import Tensor
 
 from gahbench.evaluation import Evaluation
 
-#: Training images that samples are compared with at most.
+#: Training images that samples are compared with at most, and bytes that they may take.
 MOST_IMAGES = 100_000
+MOST_BYTES = 1 << 30
 
 
 def converged(evaluation: Evaluation) -> Tensor:
@@ -25,12 +26,13 @@ def placed(values: Tensor, places: Tensor, count: int) -> Tensor:
 
 
 def training_images(evaluation: Evaluation) -> Tensor:
-    """Return the images that a denoiser learned from, at most 100,000, each once.
+    """Return the images that a denoiser learned from, at most 100,000 or 1 GiB of them, each once.
 
     Finite densities repeat them, and an image that comes twice would be its own second nearest.
     """
     assert evaluation.learned_from is not None
-    images = evaluation.learned_from.training(MOST_IMAGES)
+    size = 4 * evaluation.clean[0].numel()
+    images = evaluation.learned_from.training(max(1, min(MOST_IMAGES, MOST_BYTES // size)))
     # As strings of bytes, which sort much faster than rows of numbers.
     rows = images.flatten(1).contiguous().numpy()
     _, first = np.unique(rows.view(np.dtype((np.void, rows.shape[1] * rows.itemsize))), return_index=True)
