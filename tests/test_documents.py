@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from gahbench import hookspecs
+from gahbench.generalization_tables import course
 from gahbench.leaderboard import optimum_check
 from gahbench.registry import KINDS, Registry
 from gahbench.report.cells import between, with_half_width
@@ -224,3 +225,27 @@ def test_the_alignments_in_the_documents_are_those_of_the_board():
             with_half_width(board.loc["discs[size=24]", entrant], f"spectrum.above-half@{s}") for s in (0.03, 0.1, 0.3)
         ]
         assert found == counts
+
+
+def test_the_course_of_generalization_in_the_documents_is_that_of_the_board():
+    results = load_results(ROOT / "results" / "generalization")
+    text = (ROOT / "results" / "generalization" / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = text.split("two seeds:\n\n")[1].split("\n\n")[0]
+    measured = {
+        "PSNR on training images, dB": ("psnr", "train", 0.12, 1),
+        "PSNR on test images, dB": ("psnr", "test", 0.12, 1),
+        "model variance over error, dB": ("model-variance.relative", "test", 0.12, 1),
+        "cosine of paired samples": ("pair-cosine", "test", None, 2),
+        "cosine with the closest training image": ("closest-training", "test", None, 2),
+    }
+    rows = {line.split("|")[1].strip(): line for line in table.splitlines()}
+    for name, (metric, split, sigma, digits) in measured.items():
+        found = course(results, "c-alpha[alpha=2,size=24]", "unet[width=24,levels=2]", metric, split)
+        assert list(found) == [1, 10, 100, 1000, 10000]
+        points = [next(iter(of.values())) if sigma is None else of[sigma] for of in found.values()]
+        stated = [cell.split()[0].replace("−", "-") for cell in rows[name].split("|")[2:-1]]
+        assert [f"{float(cell):.{digits}f}" for cell in stated] == [
+            f"{point.value + 0.0:.{digits}f}" for point in points
+        ]
+        assert rows[name] in readme.splitlines()
