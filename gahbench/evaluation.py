@@ -119,10 +119,8 @@ class Evaluation:
         if self._samples is None:
             from gahbench.sampling import draw_samples, of_denoiser
 
-            with torch.no_grad(), torch.random.fork_rng():
-                torch.manual_seed(derive_seed("noise", self.sampling.seed, "samples", "denoiser"))
-                denoise = of_denoiser(self.denoiser, self.shape, self.dataset, self.device)
-                self._samples = draw_samples(denoise, self.shape, self.sampling, device=self.device)
+            denoise = of_denoiser(self.denoiser, self.shape, self.dataset, self.device)
+            self._samples = draw_samples(denoise, self.shape, self.sampling, device=self.device)
         return self._samples
 
     def on_training(self, most: int) -> Evaluation:

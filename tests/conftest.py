@@ -8,6 +8,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # ruff: isort: split
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 from sample_files import PLUGIN, TINY
 
 from gahbench import registry as registry_module
+from gahbench.cli import main
 from gahbench.registry import Registry
 
 
@@ -64,3 +66,28 @@ def write_plugin(tmp_path: Path) -> Callable[..., Path]:
         return file
 
     return write
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., Callable[..., tuple[int, str, str]]]:
+    """Run a command in an empty folder, given its name and then its arguments; return its status, output and errors."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+
+    def named(name: str) -> Callable[..., tuple[int, str, str]]:
+        def run(*arguments: object) -> tuple[int, str, str]:
+            monkeypatch.setattr(sys, "argv", ["gahbench", name, *map(str, arguments)])
+            status = 0
+            try:
+                main()
+            except SystemExit as end:
+                status = int(end.code or 0)
+            captured = capsys.readouterr()
+            return status, captured.out, captured.err
+
+        return run
+
+    return named

@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 
 import gahbench
-from gahbench.cli import main
 from gahbench.errors import DataError, GahbenchError, ParameterError
 from gahbench.evaluation import Evaluation
 from gahbench.examples import Examples
@@ -192,23 +191,8 @@ def test_a_network_is_inspected_with_its_weights(tmp_path):
 
 
 @pytest.fixture
-def call(monkeypatch, capsys, tmp_path):
-    """Run the command in an empty folder; return its exit status, output and errors."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["gahbench", "inspect", *map(str, arguments)])
-        status = 0
-        try:
-            main()
-        except SystemExit as end:
-            status = int(end.code or 0)
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
+def call(command):
+    return command("inspect")
 
 
 def test_the_command_prints_tables_and_writes_figures(call):

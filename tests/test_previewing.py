@@ -15,7 +15,6 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import gahbench
-from gahbench.cli import main
 from gahbench.cli.app import app
 from gahbench.cli.previewing import parse_sigmas, print_card
 from gahbench.errors import ParameterError
@@ -123,23 +122,8 @@ def test_levels_are_read_with_or_without_commas():
 
 
 @pytest.fixture
-def call(monkeypatch, capsys, tmp_path):
-    """Run the command in an empty folder; return its exit status, output and errors."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["gahbench", "preview", *map(str, arguments)])
-        status = 0
-        try:
-            main()
-        except SystemExit as end:
-            status = int(end.code or 0)
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
+def call(command):
+    return command("preview")
 
 
 def test_the_command_prints_a_card_and_writes_a_sheet(call, families):

@@ -11,7 +11,7 @@ from gahbench.evaluation import Evaluation
 from gahbench.parameters import Names
 from gahbench.registry import default_registry
 
-from .model_variance import decibels
+from .model_variance import decibels, mean_square
 from .score_agreement import cosine
 
 #: References of these kinds must see the clean image.
@@ -61,8 +61,8 @@ class Distance(Metric):
         for sigma in evaluation.sigmas:
             noisy, denoised = evaluation.noisy(sigma), evaluation.denoised(sigma)
             predicted = reference.denoise(noisy, sigma, told).cpu()
-            square = (denoised.double() - predicted).square().flatten(1).mean(1)
-            error = (denoised.double() - evaluation.clean).square().flatten(1).mean(1)
+            square = mean_square(denoised.double() - predicted)
+            error = mean_square(denoised.double() - evaluation.clean)
             values["", sigma] = square.sqrt()
             values["db", sigma] = decibels(square)
             values["r2", sigma] = cosine(denoised - noisy, predicted - noisy).square()

@@ -35,8 +35,8 @@ class ModelVariance(Metric):
         values: dict[tuple[str, float], Tensor] = {}
         for sigma in evaluation.sigmas:
             one, other = evaluation.denoised(sigma).double(), partner.denoised(sigma).double()
-            square = _mean_square(one - other)
-            error = (_mean_square(one - evaluation.clean) + _mean_square(other - evaluation.clean)) / 2
+            square = mean_square(one - other)
+            error = (mean_square(one - evaluation.clean) + mean_square(other - evaluation.clean)) / 2
             values["", sigma] = decibels(square)
             values["relative", sigma] = decibels(square) - decibels(error)
             values["square", sigma] = square
@@ -48,5 +48,6 @@ def decibels(squares: Tensor) -> Tensor:
     return 10 * squares.clamp_min(LEAST).log10()
 
 
-def _mean_square(difference: Tensor) -> Tensor:
+def mean_square(difference: Tensor) -> Tensor:
+    """Return the mean square of each of the images (N, C, H, W), shape (N,)."""
     return difference.flatten(1).square().mean(1)

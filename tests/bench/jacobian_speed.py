@@ -9,7 +9,6 @@ ends with an error unless both give the same matrix. Without ``--published`` onl
 from __future__ import annotations
 
 import argparse
-import importlib
 import resource
 import sys
 import time
@@ -18,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from published_code import module, trained
+from torch import nn
 
 import gahbench
 from gahbench.alignment import align
@@ -27,19 +27,6 @@ from gahbench.jacobian import Jacobian
 from gahbench.resources import cpu_count
 
 SIGMA = 0.1
-
-
-class Denoiser(nn.Module):
-    """A published network, which estimates the noise, as a denoiser."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, noisy: Tensor, sigma: Tensor | None = None) -> Tensor:
-        """Return the denoised images."""
-        denoised: Tensor = noisy - self.network(noisy)
-        return denoised
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -58,8 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    network = trained(options)
     dataset: Dataset = gahbench.create("dataset", "c-alpha", alpha=2.0, size=options.size)
+    network = trained(options.published, options.width, options.levels, dataset, options.steps)
     noisy = dataset.images("test", 1) + SIGMA * torch.randn(1, *dataset.shape)
     print(
         f"UNet, {options.width} channels, {options.levels} levels, {options.size}x{options.size}, "
@@ -88,31 +75,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"  and its singular vectors         {decomposition:8.2f} s: {both:.1f} times our top")
     if options.large:
         large(network, options)
-
-
-def trained(options: argparse.Namespace) -> nn.Module:
-    """Return a UNet, the published one if its code is there, after a short training."""
-    if options.published is not None:
-        shape = argparse.Namespace(
-            num_kernels=options.width, num_channels=1, kernel_size=3, padding=1, bias=False, num_blocks=options.levels,
-            num_enc_conv=2, num_mid_conv=2, num_dec_conv=2, pool_window=2,
-        )  # fmt: skip
-        network: nn.Module = Denoiser(module(options.published, "network").UNet(shape))
-    else:
-        network = gahbench.create("architecture", "unet", width=options.width, levels=options.levels)
-    dataset: Dataset = gahbench.create("dataset", "c-alpha", alpha=2.0, size=options.size)
-    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
-    for step in range(options.steps):
-        clean = dataset.images("train", 16, 16 * step)
-        levels = 10 ** (-2 * torch.rand(len(clean)))
-        noisy = clean + levels[:, None, None, None] * torch.randn_like(clean)
-        loss = ((network(noisy, levels) - clean).square().mean((1, 2, 3)) / levels**2).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    for parameter in network.parameters():
-        parameter.requires_grad_(False)
-    return network.eval()
 
 
 def large(network: nn.Module, options: argparse.Namespace) -> None:
@@ -147,19 +109,6 @@ def timed(run: Callable[[], Any]) -> tuple[float, Any]:
 def peak() -> float:
     """Return the most memory that this process has held so far, in GiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
-def module(folder: Path, name: str) -> Any:
-    """Import a file of the published code."""
-    if not (folder / f"{name}.py").is_file():
-        sys.exit(f"error: the published code has no {name}.py; --published names the wrong folder")
-    keep, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-    sys.path.insert(0, str(folder.resolve()))
-    try:
-        return importlib.import_module(name)
-    finally:
-        sys.path.pop(0)
-        sys.dont_write_bytecode = keep
 
 
 if __name__ == "__main__":

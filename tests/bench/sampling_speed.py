@@ -14,7 +14,6 @@ import argparse
 import contextlib
 import copy
 import functools
-import importlib
 import io
 import statistics
 import sys
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from published_code import Denoiser, module, trained
 from torch import Tensor, nn
 
 import gahbench
@@ -33,19 +33,6 @@ from gahbench.resources import cpu_count
 from gahbench.sampling import Sampling, draw_samples, of_network, starting_noise
 
 RULE: dict[str, Any] = {"step": 0.01, "beta": 0.1, "sigma_start": 1.0, "sigma_end": 0.05, "growth": "growing"}
-
-
-class Denoiser(nn.Module):
-    """A published network, which estimates the noise, as a denoiser."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, noisy: Tensor, sigma: Tensor | None = None) -> Tensor:
-        """Return the denoised images."""
-        denoised: Tensor = noisy - self.network(noisy)
-        return denoised
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -66,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     dataset: Dataset = gahbench.create("dataset", "c-alpha", alpha=2.0, size=options.size)
-    network = trained(options, dataset)
+    network = trained(options.published, options.width, options.levels, dataset, options.training, options.device)
     where = torch.cuda.get_device_name() if options.device == "cuda" else f"{options.threads} threads"
     print(f"UNet, {options.width} channels, {options.levels} levels, {options.size}x{options.size}, {where}")
     sides: dict[str, Callable[[Sampling], Any]] = {
@@ -157,31 +144,6 @@ def routine(network: Denoiser, options: argparse.Namespace, shape: Shape, **give
     return image, sigmas
 
 
-def trained(options: argparse.Namespace, dataset: Dataset) -> nn.Module:
-    """Return a UNet, the published one if its code is there, after a short training."""
-    if options.published is not None:
-        shape = argparse.Namespace(
-            num_kernels=options.width, num_channels=1, kernel_size=3, padding=1, bias=False, num_blocks=options.levels,
-            num_enc_conv=2, num_mid_conv=2, num_dec_conv=2, pool_window=2,
-        )  # fmt: skip
-        network: nn.Module = Denoiser(module(options.published, "network").UNet(shape))
-    else:
-        network = gahbench.create("architecture", "unet", width=options.width, levels=options.levels)
-    network.to(options.device)
-    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
-    for step in range(options.training):
-        clean = dataset.images("train", 16, 16 * step).to(options.device)
-        levels = 10 ** (-2 * torch.rand(len(clean), device=options.device))
-        noisy = clean + levels[:, None, None, None] * torch.randn_like(clean)
-        loss = ((network(noisy, levels) - clean).square().mean((1, 2, 3)) / levels**2).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    for parameter in network.parameters():
-        parameter.requires_grad_(False)
-    return network.eval()
-
-
 def timed(run: Callable[[], Any], device: str) -> tuple[float, Any]:
     """Return the seconds that a call takes, and its result."""
     started = time.perf_counter()
@@ -189,19 +151,6 @@ def timed(run: Callable[[], Any], device: str) -> tuple[float, Any]:
     if device == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - started, found
-
-
-def module(folder: Path, name: str) -> Any:
-    """Import a file of the published code."""
-    if not (folder / f"{name}.py").is_file():
-        sys.exit(f"error: the published code has no {name}.py; --published names the wrong folder")
-    keep, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-    sys.path.insert(0, str(folder.resolve()))
-    try:
-        return importlib.import_module(name)
-    finally:
-        sys.path.pop(0)
-        sys.dont_write_bytecode = keep
 
 
 if __name__ == "__main__":

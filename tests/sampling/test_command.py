@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 
 import gahbench
-from gahbench.cli import main
 from gahbench.cli.sampling import parse_levels
 from gahbench.errors import DataError, GahbenchError, ParameterError
 from gahbench.sampling import Sampling
@@ -38,23 +37,8 @@ class Explodes(gahbench.Reference):
 
 
 @pytest.fixture
-def call(monkeypatch, capsys, tmp_path):
-    """Run the command in an empty folder; return its exit status, output and errors."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["gahbench", "sample", *map(str, arguments)])
-        status = 0
-        try:
-            main()
-        except SystemExit as end:
-            status = int(end.code or 0)
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
+def call(command):
+    return command("sample")
 
 
 def test_the_command_prints_a_table_and_writes_a_sheet_and_the_arrays(call):
