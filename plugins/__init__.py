@@ -121,6 +121,7 @@ def register_metrics(register: Register) -> None:
     register("sampling", "gahbench_plugins.metrics.sampling:Sampled")
     register("pair-cosine", "gahbench_plugins.metrics.pair_cosine:PairCosine")
     register("closest-training", "gahbench_plugins.metrics.closest_training:ClosestTraining")
+    register("sample-prediction", "gahbench_plugins.metrics.sample_prediction:SamplePrediction")
     register("memorization", "gahbench_plugins.metrics.memorization:Memorization")
     register("sample-diversity", "gahbench_plugins.metrics.sample_diversity:SampleDiversity")
     register("sample-quality", "gahbench_plugins.metrics.sample_quality:SampleQuality")

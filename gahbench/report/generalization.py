@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,13 @@ TITLES = {
     "biased-generalization": "lead of agreement (octaves)",
     "sampling": "converged samples (share)",
 }
+#: The same of metrics that hold a denoiser against a reference, which takes the place of {}.
+COMPARISONS = {
+    "distance": "distance from {}",
+    "distance.r2": "r² of scores, {}",
+    "sample-prediction": "r² of samples, {}",
+}
+_COMPARED = re.compile(r"(?P<metric>[a-z-]+)\[(?P<to>[a-z-]+).*\](?P<part>\.[a-z0-9-]+)?")
 #: Parts that are drawn as a dotted line in the panel of another: what chance alone gives.
 NULLS = {
     "pair-cosine": "pair-cosine.null",
@@ -116,11 +124,12 @@ def transitions_figure(results: Results, dataset: str, entrant: str, metrics: Se
         axes = drawing.subplots(blocks, abreast, squeeze=False)
         for ax, (metric, found) in zip(axes.flat, panels.items(), strict=False):
             _transition(ax, found, styles)
-            null = course(results, dataset, entrant, NULLS[metric]) if metric in NULLS else {}
+            chance = _null(metric)
+            null = course(results, dataset, entrant, chance) if chance else {}
             for values in _by_level(null).values():
                 numbers, points = zip(*values, strict=True)
                 ax.plot(numbers, [point.value for point in points], color=GREY, linestyle=":", label="chance")
-            ax.set_title(TITLES.get(metric, metric), loc="left")
+            ax.set_title(_title(metric), loc="left")
             ax.set_xlabel("training images N")
             seaborn.despine(ax=ax)
         for ax in list(axes.flat)[len(panels) :]:
@@ -146,8 +155,25 @@ def transition_metrics(results: Results, dataset: str, entrant: str, chosen: Seq
             )
     if chosen:
         return list(chosen)
-    distances = [metric for metric in known if metric.startswith("distance[") and metric.endswith("]")]
-    return [metric for metric in (*TITLES, *distances) if metric in known]
+    compared = [metric for metric in known if _title(metric) != metric]
+    return [*(metric for metric in TITLES if metric in known), *(metric for metric in compared if metric not in TITLES)]
+
+
+def _title(metric: str) -> str:
+    """Return how the axis of a metric, or a part of one, is called; its own name if it has none."""
+    if metric in TITLES:
+        return TITLES[metric]
+    compared = _COMPARED.fullmatch(metric)
+    title = COMPARISONS.get(f"{compared['metric']}{compared['part'] or ''}") if compared else None
+    return title.format(compared["to"]) if compared and title else metric
+
+
+def _null(metric: str) -> str | None:
+    """Return the part that holds what chance alone gives, if there is one."""
+    if metric in NULLS:
+        return NULLS[metric]
+    compared = _COMPARED.fullmatch(metric)
+    return f"{metric}.null" if compared and compared["metric"] == "sample-prediction" and not compared["part"] else None
 
 
 def number_label(number: int | None) -> str:

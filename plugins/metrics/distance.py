@@ -6,16 +6,13 @@ from typing import Annotated
 
 from torch import Tensor
 
-from gahbench.contracts import Metric, Reference, Scores, Truth
+from gahbench.contracts import Metric, Scores, Truth
 from gahbench.evaluation import Evaluation
 from gahbench.parameters import Names
-from gahbench.registry import default_registry
 
+from .learned_alike import check_uninformed, fitted_alike
 from .model_variance import decibels, mean_square
 from .score_agreement import cosine
-
-#: References of these kinds must see the clean image.
-_INFORMED = ("oracle", "bound")
 
 
 class Distance(Metric):
@@ -43,17 +40,12 @@ class Distance(Metric):
     always_shown = ("to",)
 
     def __init__(self, to: Annotated[str, Names("reference")] = "empirical-bayes") -> None:
+        check_uninformed(to)
         self.to = to
-        kind = default_registry().create("reference", to).kind
-        if kind in _INFORMED:
-            raise ValueError(
-                f"to='{to}' is of kind '{kind}', which sees the clean image; accepted are references of the kinds "
-                "classical, trained and optimal"
-            )
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the distance for every image at every noise level."""
-        reference = self._fitted(evaluation)
+        reference = fitted_alike(self.to, evaluation)
         if reference is None:
             return Scores([])
         told = Truth(evaluation.clean * float("nan"), evaluation.dataset, evaluation.split)
@@ -68,15 +60,3 @@ class Distance(Metric):
             values["r2", sigma] = cosine(denoised - noisy, predicted - noisy).square()
             values["relative", sigma] = decibels(square) - decibels(error)
         return Scores.parts(values)
-
-    def _fitted(self, evaluation: Evaluation) -> Reference | None:
-        """Return the reference, having learned; ``None`` where it is not known."""
-        reference: Reference = default_registry().create("reference", self.to)
-        if evaluation.learned_from is None or (
-            evaluation.dataset is not None and not reference.is_known_on(evaluation.dataset)
-        ):
-            return None
-        reference.check_shape(evaluation.shape)
-        reference.move(evaluation.device)
-        reference.fit(evaluation.learned_from)
-        return reference

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import torch
@@ -17,6 +18,8 @@ from .local_posterior import Boundary, Patches, local_derivatives, local_means
 
 #: Where the search for a patch starts.
 START = 7
+#: Noise levels at which it is done, in an octave: sampling meets a new one with every step.
+AN_OCTAVE = 2
 
 
 class LocalScore(Reference):
@@ -36,9 +39,9 @@ class LocalScore(Reference):
     from a border share patches, so in corners only the same position is left. ``periodic`` images go on at the other
     end: then shifts of the noisy image are shifts of the result, exactly, and training patches wrap around too.
 
-    The side of the patch is the one parameter that is calibrated. If it is not given it is chosen at each noise level
-    by the mean squared error on validation images: among 1, 3, 5, 7, 9, 13, 17, 25, 33, ... and the side from which on
-    patches hold the whole image, it goes up from 7, or else down, as long as the error falls.
+    The side of the patch is the one parameter that is calibrated. If it is not given it is chosen by the mean squared
+    error on validation images, once for each half octave of noise levels: among 1, 3, 5, 7, 9, 13, 17, 25, 33, ... and
+    the side from which on patches hold the whole image, it goes up from 7, or else down, as long as the error falls.
 
     It may be fitted to any :class:`gahbench.Examples`, such as the very images that a network was trained on. Time
     grows with the square of the number of pixels (equivariant), and with training images: 256 of 40x40 take two to
@@ -126,7 +129,7 @@ class LocalScore(Reference):
         learned = f"learned from {len(self._training)} training image{'s' * (len(self._training) > 1)}"
         if not self._chosen:
             return (learned,)
-        found = ", ".join(f"{side} at σ {sigma:.3g}" for sigma, side in sorted(self._chosen.items()))
+        found = ", ".join(f"{side} at σ {sigma:.2g}" for sigma, side in sorted(self._chosen.items()))
         return (learned, f"patch chosen on {self._count} validation image{'s' * (self._count > 1)}: {found}")
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
@@ -151,7 +154,7 @@ class LocalScore(Reference):
         return SparseMaps(*found, image_shape(noisy))
 
     def side(self, sigma: float) -> int:
-        """Return the side of a patch at a noise level, chosen if need be.
+        """Return the side of a patch at a noise level > 0, chosen if need be.
 
         Raises
         ------
@@ -160,9 +163,10 @@ class LocalScore(Reference):
         """
         if self.patch is not None:
             return self.patch
-        if sigma not in self._chosen:
-            self._chosen[sigma] = self._choose(sigma)
-        return self._chosen[sigma]
+        near: float = 2 ** (round(AN_OCTAVE * math.log2(sigma)) / AN_OCTAVE)
+        if near not in self._chosen:
+            self._chosen[near] = self._choose(near)
+        return self._chosen[near]
 
     def _choose(self, sigma: float) -> int:
         if self._examples is None or self._training is None:

@@ -1,5 +1,6 @@
 """Metrics of samples: copies, fresh images, and images that are pairwise alike."""
 
+import importlib
 import math
 
 import pytest
@@ -151,3 +152,57 @@ def test_samples_are_drawn_once_and_are_those_of_the_sampler():
     # The exact optimum of a finite set returns its images.
     assert found[""] == [1] * 12
     assert evaluated.samples is evaluated.samples
+
+
+def posterior(learned, noisy, sigma):
+    """Return the average of the learned images under their posterior weights."""
+    weights = torch.softmax(-torch.cdist(noisy.flatten(1), learned.flatten(1)).square() / (2 * sigma**2), 1)
+    return (weights @ learned.flatten(1)).view_as(noisy)
+
+
+class Memory(Filters):
+    """Returns the posterior mean over a few images."""
+
+    def __init__(self, learned):
+        super().__init__(EYE[None])
+        self.learned = learned
+
+    def denoise(self, noisy, sigma, truth):
+        return posterior(self.learned, noisy, sigma)
+
+
+@pytest.mark.parametrize("to", ["empirical-bayes", "local-score[patch=15,equivariant=false]"])
+def test_samples_of_what_memorizes_are_those_that_memory_predicts(to):
+    learned = images(6, 1)
+    # From much noise, or all would start near the same image.
+    sampling = Sampling(count=10, step=0.2, beta=0.5, sigma_start=30.0)
+    evaluated = Evaluation(
+        Memory(learned), images(20, 9), [0.1], learned_from=Examples(GivenImages(learned)), sampling=sampling
+    )
+    found, scores = values(f"sample-prediction[{to}]", evaluated)
+    assert found[""] == pytest.approx([1] * 10, abs=1e-4)
+    # The next sample is the same image once in six times.
+    assert sum(found["null"]) / 10 < 0.7
+    assert torch.allclose(scores.arrays["samples"], scores.arrays["predicted"], atol=1e-2)
+    fewer, _ = values(f"sample-prediction[{to},most=4]", evaluated)
+    assert fewer[""] == found[""][:4]
+    # Images that it did not learn from predict nothing of its samples.
+    evaluated.learned_from = Examples(GivenImages(images(6, 2)))
+    others, _ = values(f"sample-prediction[{to}]", evaluated)
+    assert max(others[""]) < 0.3
+
+
+def test_what_is_predicted_the_wrong_way_round_is_not_predicted():
+    explained = importlib.import_module("gahbench_plugins.metrics.sample_prediction").explained
+    one = images(3, 1)
+    assert explained(one, 1 - one).tolist() == [0, 0, 0]
+    noise = images(3, 2)
+    expected = [torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1] for a, b in zip(one, one + noise)]
+    assert explained(one, one + noise).tolist() == pytest.approx([float(value) ** 2 for value in expected], rel=1e-5)
+
+
+def test_what_predicts_must_not_see_the_clean_image_and_must_have_learned():
+    with pytest.raises(gahbench.ParameterError, match="sees the clean image"):
+        create("metric", "sample-prediction[oracle-shrink]")
+    evaluated = Evaluation(Filters(EYE[None]), images(4, 9), [0.1])
+    assert values("sample-prediction[empirical-bayes]", evaluated)[0] == {}

@@ -221,8 +221,10 @@ def test_larger_patches_are_chosen_for_more_noise():
     machine.fit(Examples(dataset))
     examples, chosen = Examples(dataset), []
     clean = dataset.images("validation", 4)
-    for sigma in (0.03, 0.2, 2.0):
-        chosen.append(machine.side(sigma))
+    for sigma in (2**-5, 2**-2.5, 2.0):
+        # Once for all levels within a quarter of an octave.
+        chosen.append(machine.side(1.15 * sigma))
+        assert machine.side(sigma) == machine.side(0.86 * sigma) == chosen[-1]
         noisy = clean + examples.noise(4, sigma)
 
         def error(side, noisy=noisy, sigma=sigma):
@@ -236,7 +238,7 @@ def test_larger_patches_are_chosen_for_more_noise():
     assert chosen == sorted(set(chosen))
     assert machine.notes == (
         "learned from 16 training images",
-        f"patch chosen on 4 validation images: {chosen[0]} at σ 0.03, {chosen[1]} at σ 0.2, {chosen[2]} at σ 2",
+        f"patch chosen on 4 validation images: {chosen[0]} at σ 0.031, {chosen[1]} at σ 0.18, {chosen[2]} at σ 2",
     )
     machine.fit(Examples(dataset))
     assert machine.notes == ("learned from 16 training images",)
