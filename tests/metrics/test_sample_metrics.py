@@ -197,7 +197,9 @@ def test_what_is_predicted_the_wrong_way_round_is_not_predicted():
     one = images(3, 1)
     assert explained(one, 1 - one).tolist() == [0, 0, 0]
     noise = images(3, 2)
-    expected = [torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1] for a, b in zip(one, one + noise)]
+    expected = [
+        torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1] for a, b in zip(one, one + noise, strict=True)
+    ]
     assert explained(one, one + noise).tolist() == pytest.approx([float(value) ** 2 for value in expected], rel=1e-5)
 
 
