@@ -20,7 +20,8 @@ class BiasedGeneralization(Metric):
     |f(y) - x|^2 / (d sigma^2) over images, noise levels and the two; their disagreement that of
     |f_A(y) - f_B(y)|^2 / (d sigma^2). Where the two part while the loss still falls, what is learned last is the
     network's own training set: biased generalization (arXiv 2603.03469). Networks that start from the same weights
-    agree before they have learned anything, so that only snapshots whose loss is within ``within`` of the least count.
+    agree before they have learned anything, so that only snapshots count whose loss is within ``within`` of the least
+    and at least halfway there, in logarithms, from that of the first snapshot.
 
     The value is log2 of the ratio of the two numbers of steps: 0 where both are best at once.
 
@@ -29,7 +30,7 @@ class BiasedGeneralization(Metric):
     Parameters
     ----------
     within
-        Factor over the least loss up to which a snapshot counts.
+        Factor over the least loss up to which a snapshot counts at most.
     """
 
     unit = "octaves"
@@ -56,7 +57,9 @@ class BiasedGeneralization(Metric):
         # Over noise levels: shape (steps, 2).
         course = torch.tensor(rows, dtype=torch.float64).mean(1)
         loss, disagreement = course.unbind(1)
-        counts = loss <= self.within * loss.min()
+        counts = loss <= torch.minimum(self.within * loss.min(), (loss[0] * loss.min()).sqrt())
+        # Of a first snapshot that is the best, whatever rounding does to the root.
+        counts[loss.argmin()] = True
         best = steps[int(loss.argmin())]
         agreed = steps[int(torch.where(counts, disagreement, torch.inf).argmin())]
         values = {"": math.log2(best / agreed), "loss-step": float(best), "agreement-step": float(agreed)}

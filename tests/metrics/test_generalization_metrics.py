@@ -181,5 +181,12 @@ def test_networks_that_have_not_learned_yet_do_not_count():
     values, _ = course([1.0, 0.3, 0.25, 0.2], [0.0, 0.3, 0.2, 0.1])
     assert values["agreement-step"] == 1000
     assert values[""] == 0
-    values, _ = course([1.0, 0.3, 0.25, 0.2], [0.0, 0.3, 0.2, 0.1], within=6.0)
-    assert values["agreement-step"] == 1
+    values, _ = course([1.0, 0.42, 0.25, 0.2], [0.0, 0.05, 0.2, 0.1])
+    assert values["agreement-step"] == 1000
+    values, _ = course([1.0, 0.42, 0.25, 0.2], [0.0, 0.05, 0.2, 0.1], within=6.0)
+    assert values["agreement-step"] == 10
+    # Nor where no loss is twice the least.
+    values, _ = course([1.0, 0.9, 0.7, 0.6], [0.0, 0.05, 0.3, 0.2])
+    assert values["agreement-step"] == 1000
+    values, _ = course([0.5, 0.6, 0.7, 0.8], [0.1, 0.0, 0.0, 0.0])
+    assert values == {"": 0, "loss-step": 1, "agreement-step": 1}
