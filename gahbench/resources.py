@@ -7,6 +7,9 @@ import os
 import sys
 from pathlib import Path
 
+#: Parameters of ``mallopt`` in glibc's malloc.h.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+
 
 def cpu_count() -> int:
     """Return how many processors this process may use: its affinity, and the quota of its control group."""
@@ -44,3 +47,17 @@ def release_memory() -> None:
 
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def keep_freed_blocks() -> None:
+    """Keep blocks of up to 32 MiB, and 64 MiB of them, for whoever allocates next, where the C library can be told.
+
+    By default it may return them to the system after every layer of a network and get them back as pages that have to
+    be cleared: a fifth of the time of a small network. :func:`release_memory` still returns them.
+    """
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):
+        library = ctypes.CDLL(None)
+        for parameter, value in ((_TRIM_THRESHOLD, 64 << 20), (_MMAP_THRESHOLD, 32 << 20)):
+            library.mallopt(parameter, value)

@@ -46,10 +46,12 @@ def main() -> None:
 
     from gahbench.jobs import unit_from_message
     from gahbench.registry import Registry, set_default_registry
+    from gahbench.resources import keep_freed_blocks
     from gahbench.store import Store
     from gahbench.worker import Worker, do_and_record, progress_message
 
     torch.set_num_threads(options.threads)
+    keep_freed_blocks()
     registry = Registry(tuple(options.source))
     set_default_registry(registry)
     worker = Worker(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gahbench.contracts import Dataset, Denoiser, Reference, Shape, Truth
 from gahbench.errors import ParameterError
+from gahbench.resources import keep_freed_blocks
 from gahbench.trained import Trained
 
 #: Returns the denoised images, given noisy ones (N, C, H, W) and the noise level of each (N,), on one device.
@@ -32,6 +33,8 @@ def of_network(network: nn.Module, device: torch.device | str = "cpu", precision
     """
     network = network.to(device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     kind = torch.device(device).type
+    if kind == "cpu":
+        keep_freed_blocks()
 
     def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:
         with torch.autocast(kind, torch.bfloat16, enabled=precision == "bfloat16"):
