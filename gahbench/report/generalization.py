@@ -51,7 +51,7 @@ COMPARISONS = {
     "distance.r2": "r² of scores, {}",
     "sample-prediction": "r² of samples, {}",
 }
-_COMPARED = re.compile(r"(?P<metric>[a-z-]+)\[(?P<to>[a-z-]+).*\](?P<part>\.[a-z0-9-]+)?")
+_COMPARED = re.compile(r"(?P<metric>[a-z-]+)\[(?:to=)?(?P<to>[a-z-]+(?:\[.*?\])?).*\](?P<part>\.[a-z0-9-]+)?")
 #: Parts that are drawn as a dotted line in the panel of another: what chance alone gives.
 NULLS = {
     "pair-cosine": "pair-cosine.null",
@@ -103,7 +103,8 @@ def transitions_figure(results: Results, dataset: str, entrant: str, metrics: Se
     """Draw metrics against the number of training images, a panel for each, a curve for each noise level.
 
     Dotted grey lines are what chance alone gives, where a metric says so: pairs of samples from different noise, test
-    images in the place of samples. Bands are 95 % bootstrap intervals over images or samples, and training seeds.
+    images in the place of samples. All of a split is a decade to the right of the largest number. Bands are 95 %
+    bootstrap intervals over images or samples, and training seeds.
 
     Parameters
     ----------
@@ -216,13 +217,18 @@ def _curve(ax: Axes, points: Mapping[float, Point], look: dict[str, Any], label:
     curve_with_band(ax, np.asarray(input_psnr(levels)), (middle, low, high), label, look)
 
 
-def _by_level(found: Course) -> dict[float, list[tuple[int, Point]]]:
-    """Return points by noise level (0 for none) and number of images."""
-    levels: dict[float, list[tuple[int, Point]]] = {}
-    for number, points in found.items():
-        for sigma, point in points.items():
-            if number is not None:
-                levels.setdefault(0.0 if math.isnan(sigma) else sigma, []).append((number, point))
+def _places(numbers: Sequence[int | None]) -> dict[int | None, float]:
+    """Return where numbers of images are on their axis: all of a split is a decade beyond the largest number."""
+    told = [number for number in numbers if number is not None]
+    return {number: number if number is not None else 10 * max(told, default=0.1) for number in numbers}
+
+
+def _by_level(found: Course) -> dict[float, list[tuple[float, Point]]]:
+    """Return points by noise level (0 for none) and place on the axis of numbers of images."""
+    levels: dict[float, list[tuple[float, Point]]] = {}
+    for number, place in _places(list(found)).items():
+        for sigma, point in found[number].items():
+            levels.setdefault(0.0 if math.isnan(sigma) else sigma, []).append((place, point))
     return levels
 
 
@@ -235,10 +241,12 @@ def _transition(ax: Axes, found: Course, styles: Mapping[float, dict[str, Any]])
         label = f"σ = {level_name(sigma)}" if sigma else "samples"
         curve_with_band(ax, np.array(numbers, dtype=np.float64), (middle, low, high), label, look)
     ax.set_xscale("log")
-    numbers_all = sorted(number for number in found if number is not None)
-    ax.set_xticks(numbers_all, [_short(number) for number in numbers_all])
+    places = _places(list(found))
+    ax.set_xticks(list(places.values()), [_short(number) for number in places])
     ax.minorticks_off()
 
 
-def _short(number: int) -> str:
+def _short(number: int | None) -> str:
+    if number is None:
+        return "all"
     return f"{number // 1000} k" if number >= 1000 and number % 1000 == 0 else str(number)
