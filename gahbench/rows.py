@@ -136,6 +136,14 @@ def check_training(suite: Suite, configured: Configured, metric: Metric) -> None
             f"{configured.where}: it follows networks along their training: set 'snapshots' under 'training' to how "
             "many sets of weights to keep, 2 or more"
         )
+    scoring = suite.scoring
+    measured = (row.is_measured_by(metric, split, scoring) for row in rows(suite) for split in scoring.splits)
+    if metric.samples and not any(measured):
+        raise ParameterError(
+            f"{configured.where}: it measures samples, and no entrant draws any; accepted are architectures, "
+            f"references of the kinds {' and '.join(SAMPLED_KINDS)}, and in a sweep or with halves those that learn as "
+            "networks do"
+        )
 
 
 def _learns_alike(entrant: Configured) -> bool:

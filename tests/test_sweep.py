@@ -176,6 +176,13 @@ def test_what_is_refused(plan_of, change, error, says):
         plan_of(change)
 
 
+def test_samples_of_oracles_alone_are_refused(plan_of):
+    alone = ("  - unet: {width: 2, levels: 1}\n  - empirical-bayes\n", "  - oracle-shrink\n")
+    pairs = ("model-variance, generalization-gap, biased-generalization, memorization, pair-cosine", "memorization")
+    with pytest.raises(ParameterError, match="'memorization': it measures samples, and no entrant draws any"):
+        plan_of(alone, pairs)
+
+
 def test_more_images_than_a_half_holds_are_refused(plan_of):
     with pytest.raises(DataError, match="train_images=40 asked of the A split, which holds 32 images"):
         plan_of(("c-alpha: {alpha: 2, size: 8}", "faces: {size: 16}"), ("[1, 3]", "[1, 40]"))
