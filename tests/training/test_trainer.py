@@ -32,7 +32,11 @@ def make(checkpoint=None, acceleration=PLAIN, seed=0, architecture="unet[width=4
 
 
 def weights(fitted):
-    return torch.cat([value.flatten() for value in fitted.network.state_dict().values()])
+    return weights_of(fitted.network)
+
+
+def weights_of(network):
+    return torch.cat([value.flatten() for value in network.state_dict().values()])
 
 
 class StopAfter:
@@ -58,6 +62,26 @@ def test_a_fit_that_was_cut_off_ends_as_one_that_was_not(tmp_path, given):
     assert [(row["step"], row["loss"], row["psnr@0.1"]) for row in resumed.history] == [
         (row["step"], row["loss"], row["psnr@0.1"]) for row in whole.history
     ]
+
+
+def test_snapshots_of_a_fit_that_was_cut_off_are_those_of_one_that_was_not(tmp_path):
+    def fit(trainer, kept):
+        trainer.keep_snapshot = lambda step, network: kept.update({step: weights_of(network)})
+        return trainer.fit()
+
+    whole, resumed = {}, {}
+    fit(make(snapshots=6), whole)
+    assert list(whole) == [1, 2, 4, 8, 15, 30]
+    path = tmp_path / "checkpoint.pt"
+    # Once just after a snapshot was due, and once between two.
+    for steps in (4, 7):
+        trainer = make(path, snapshots=6)
+        trainer.should_stop = StopAfter(steps)
+        with pytest.raises(Stopped):
+            fit(trainer, resumed)
+    fit(make(path, snapshots=6), resumed)
+    assert list(resumed) == list(whole)
+    assert all(torch.equal(resumed[step], whole[step]) for step in whole)
 
 
 def test_a_damaged_checkpoint_costs_time_only(tmp_path):
