@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gahbench.errors import ParameterError, ResultsError, listing, suggestion
 from gahbench.rows import base_label, number_of_images
 from gahbench.scorecube import score_cube
+from gahbench.spec import parse_spec
 from gahbench.statistics import bootstrap_means, interval, means
 
 if TYPE_CHECKING:
@@ -101,6 +102,19 @@ def metrics_of(results: Results, dataset: str, entrant: str) -> list[str]:
     labels = [label for label in results.entrants if base_label(label) == entrant and label != entrant]
     rows = scores[(scores["dataset"] == dataset) & (scores["split"] == "test") & scores["entrant"].isin(labels)]
     return sorted(map(str, rows["metric"].unique()))
+
+
+def compared_with(metric: str) -> tuple[str, str, str]:
+    """Return the name of a metric, the reference that it holds a denoiser against (or nothing), and its part."""
+    label, bracket, part = metric.rpartition("]")
+    if not bracket:
+        return metric, "", ""
+    try:
+        spec = parse_spec(label + bracket)
+    except ParameterError:
+        return metric, "", ""
+    to = spec.keywords.get("to", *spec.positional[:1])
+    return spec.name, "" if to is None else str(to), part
 
 
 def _points(rows: pd.DataFrame, label: str) -> dict[float, Point]:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 #: Parameters of ``mallopt`` in glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+#: Where there is no such function, or as on Windows no library without a name.
+_NOT_TOLD = (OSError, AttributeError, TypeError)
 
 
 def cpu_count() -> int:
@@ -45,19 +47,20 @@ def release_memory() -> None:
     """
     import ctypes
 
-    with contextlib.suppress(OSError, AttributeError):
+    with contextlib.suppress(*_NOT_TOLD):
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def keep_freed_blocks() -> None:
-    """Keep blocks of up to 32 MiB, and 64 MiB of them, for whoever allocates next, where the C library can be told.
+    """Keep freed blocks of up to 32 MiB for whoever allocates next, where the C library can be told: 64 MiB a thread.
 
     By default it may return them to the system after every layer of a network and get them back as pages that have to
-    be cleared: a fifth of the time of a small network. :func:`release_memory` still returns them.
+    be cleared: a fifth of the time of a small network. It holds for all of the process, until it ends;
+    :func:`release_memory` still returns what the main thread has freed.
     """
     import ctypes
 
-    with contextlib.suppress(OSError, AttributeError):
+    with contextlib.suppress(*_NOT_TOLD):
         library = ctypes.CDLL(None)
         for parameter, value in ((_TRIM_THRESHOLD, 64 << 20), (_MMAP_THRESHOLD, 32 << 20)):
             library.mallopt(parameter, value)

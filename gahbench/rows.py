@@ -120,7 +120,8 @@ def check_training(suite: Suite, configured: Configured, metric: Metric) -> None
     Raises
     ------
     ParameterError
-        If it compares networks that learned from different images, or networks on their way, and there are none.
+        If it compares networks that learned from different images, follows them on their way, measures samples, or
+        needs many images, and there are none.
     """
     if metric.any_split and "test" not in suite.scoring.splits:
         raise ParameterError(
@@ -137,13 +138,26 @@ def check_training(suite: Suite, configured: Configured, metric: Metric) -> None
             "many sets of weights to keep, 2 or more"
         )
     scoring = suite.scoring
-    measured = (row.is_measured_by(metric, split, scoring) for row in rows(suite) for split in scoring.splits)
-    if metric.samples and not any(measured):
-        raise ParameterError(
-            f"{configured.where}: it measures samples, and no entrant draws any; accepted are architectures, "
-            f"references of the kinds {' and '.join(SAMPLED_KINDS)}, and in a sweep or with halves those that learn as "
-            "networks do"
+    if not any(row.is_measured_by(metric, split, scoring) for row in rows(suite) for split in scoring.splits):
+        raise ParameterError(f"{configured.where}: {_why_none(metric)}")
+
+
+def _why_none(metric: Metric) -> str:
+    """Return why no entrant of a suite is measured by a metric, and which would be."""
+    learners = "architectures, and in a sweep or with halves references that learn as networks do"
+    if metric.snapshots:
+        return "it follows networks along their training, and no entrant is trained; accepted are architectures"
+    if metric.pairs:
+        return (
+            "it compares an entrant with a partner that learned from other images, and none has any; accepted are "
+            f"{learners}"
         )
+    if metric.samples:
+        return (
+            f"it measures samples, and no entrant draws any; accepted are references of the kinds "
+            f"{' and '.join(SAMPLED_KINDS)}, {learners}"
+        )
+    return f"it compares {metric.fewest_images} images or more, and no entrant is scored on so many"
 
 
 def _learns_alike(entrant: Configured) -> bool:

@@ -166,15 +166,27 @@ def samples(
     entrant: EntrantsOption = None,
     count: Annotated[int, typer.Option(min=1, max=32, help="How many pairs of samples are drawn.")] = 8,
 ) -> None:
-    """Draw samples of partners beside their closest training images, and how the cosines are distributed."""
-    from gahbench.report.sample_pairs import cosines_figure, paired_samples, pairs_sheet
+    """Draw samples of partners beside their closest training images, how the cosines are distributed, and predictions.
+
+    What references predict of the samples is drawn where the suite has the metric sample-prediction.
+    """
+    from gahbench.report.sample_pairs import (
+        cosines_figure,
+        paired_samples,
+        pairs_sheet,
+        predicted_samples,
+        predictions_sheet,
+    )
 
     _prepare(out, None)
-    for place, ((data, label), sets) in enumerate(paired_samples(folder, dataset, entrant).items()):
-        caption = f"{label}, {data}"
+    predicted = predicted_samples(folder, dataset, entrant)
+    for place, (pair, sets) in enumerate(paired_samples(folder, dataset, entrant).items()):
+        caption = ", ".join(reversed(pair))
         file = _numbered(out, place)
         _save(pairs_sheet(sets, caption, count), file)
         _save(cosines_figure(sets, caption), file.with_stem(f"{file.stem}-cosines"))
+        if pair in predicted:
+            _save(predictions_sheet(predicted[pair], caption, count), file.with_stem(f"{file.stem}-predicted"))
 
 
 def _numbered(out: Path, place: int) -> Path:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gahbench.errors import ParameterError, listing, suggestion
-from gahbench.generalization_tables import Course, Point, course, metrics_of
+from gahbench.generalization_tables import Course, Point, compared_with, course, metrics_of
 from gahbench.leaderboard import level_name
 from gahbench.rates import input_psnr
 from gahbench.report.cells import folded
@@ -51,7 +50,6 @@ COMPARISONS = {
     "distance.r2": "r² of scores, {}",
     "sample-prediction": "r² of samples, {}",
 }
-_COMPARED = re.compile(r"(?P<metric>[a-z-]+)\[(?:to=)?(?P<to>[a-z-]+(?:\[.*?\])?).*\](?P<part>\.[a-z0-9-]+)?")
 #: Parts that are drawn as a dotted line in the panel of another: what chance alone gives.
 NULLS = {
     "pair-cosine": "pair-cosine.null",
@@ -118,16 +116,17 @@ def transitions_figure(results: Results, dataset: str, entrant: str, metrics: Se
     panels = {metric: found for metric, found in panels.items() if found}
     blocks = max(1, math.ceil(len(panels) / _ABREAST))
     abreast = max(1, math.ceil(len(panels) / blocks))
+    places = _places(_numbers(list(panels.values())))
     with context():
         sigmas = sorted({sigma for found in panels.values() for points in found.values() for sigma in points})
         styles = _level_looks([sigma for sigma in sigmas if not math.isnan(sigma)])
         drawing = Figure(figsize=(3.0 * abreast + 1.2, 2.5 * blocks + 0.4), layout="constrained")
         axes = drawing.subplots(blocks, abreast, squeeze=False)
         for ax, (metric, found) in zip(axes.flat, panels.items(), strict=False):
-            _transition(ax, found, styles)
+            _transition(ax, found, places, styles)
             chance = _null(metric)
             null = course(results, dataset, entrant, chance) if chance else {}
-            for values in _by_level(null).values():
+            for values in _by_level(null, places).values():
                 numbers, points = zip(*values, strict=True)
                 ax.plot(numbers, [point.value for point in points], color=GREY, linestyle=":", label="chance")
             ax.set_title(_title(metric), loc="left")
@@ -156,30 +155,28 @@ def transition_metrics(results: Results, dataset: str, entrant: str, chosen: Seq
             )
     if chosen:
         return list(chosen)
-    compared = [metric for metric in known if _title(metric) != metric]
-    return [*(metric for metric in TITLES if metric in known), *(metric for metric in compared if metric not in TITLES)]
+    others = [metric for metric in known if metric not in TITLES and _title(metric) != metric]
+    return [*(metric for metric in TITLES if metric in known), *others]
 
 
 def _title(metric: str) -> str:
     """Return how the axis of a metric, or a part of one, is called; its own name if it has none."""
     if metric in TITLES:
         return TITLES[metric]
-    compared = _COMPARED.fullmatch(metric)
-    title = COMPARISONS.get(f"{compared['metric']}{compared['part'] or ''}") if compared else None
-    return title.format(compared["to"]) if compared and title else metric
+    name, to, part = compared_with(metric)
+    title = COMPARISONS.get(name + part)
+    return title.format(to) if title and to else metric
 
 
 def _null(metric: str) -> str | None:
     """Return the part that holds what chance alone gives, if there is one."""
-    if metric in NULLS:
-        return NULLS[metric]
-    compared = _COMPARED.fullmatch(metric)
-    return f"{metric}.null" if compared and compared["metric"] == "sample-prediction" and not compared["part"] else None
+    name, _, part = compared_with(metric)
+    return f"{metric}.null" if name + part == "sample-prediction" else NULLS.get(metric)
 
 
 def number_label(number: int | None) -> str:
     """Return how figures call a number of training images."""
-    return "" if number is None else f"N = {number}"
+    return f"N = {'all' if number is None else number}"
 
 
 def number_looks(numbers: Sequence[int | None]) -> dict[int | None, dict[str, Any]]:
@@ -223,17 +220,20 @@ def _places(numbers: Sequence[int | None]) -> dict[int | None, float]:
     return {number: number if number is not None else 10 * max(told, default=0.1) for number in numbers}
 
 
-def _by_level(found: Course) -> dict[float, list[tuple[float, Point]]]:
+def _by_level(found: Course, places: Mapping[int | None, float]) -> dict[float, list[tuple[float, Point]]]:
     """Return points by noise level (0 for none) and place on the axis of numbers of images."""
     levels: dict[float, list[tuple[float, Point]]] = {}
-    for number, place in _places(list(found)).items():
-        for sigma, point in found[number].items():
+    for number, points in found.items():
+        place = places[number]
+        for sigma, point in points.items():
             levels.setdefault(0.0 if math.isnan(sigma) else sigma, []).append((place, point))
     return levels
 
 
-def _transition(ax: Axes, found: Course, styles: Mapping[float, dict[str, Any]]) -> None:
-    for sigma, values in sorted(_by_level(found).items()):
+def _transition(
+    ax: Axes, found: Course, places: Mapping[int | None, float], styles: Mapping[float, dict[str, Any]]
+) -> None:
+    for sigma, values in sorted(_by_level(found, places).items()):
         numbers, points = zip(*values, strict=True)
         columns = [[getattr(point, name) for point in points] for name in ("value", "low", "high")]
         middle, low, high = (np.array(column) for column in columns)
@@ -241,7 +241,6 @@ def _transition(ax: Axes, found: Course, styles: Mapping[float, dict[str, Any]])
         label = f"σ = {level_name(sigma)}" if sigma else "samples"
         curve_with_band(ax, np.array(numbers, dtype=np.float64), (middle, low, high), label, look)
     ax.set_xscale("log")
-    places = _places(list(found))
     ax.set_xticks(list(places.values()), [_short(number) for number in places])
     ax.minorticks_off()
 

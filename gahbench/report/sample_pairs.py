@@ -1,7 +1,8 @@
-"""Samples of two denoisers beside their closest training images, and the cosines between them."""
+"""Samples beside those of a partner, their closest training images, and what references predict of them."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,11 +11,13 @@ import numpy as np
 import torch
 
 from gahbench.errors import ResultsError
+from gahbench.generalization_tables import compared_with
+from gahbench.report.cells import folded
 from gahbench.report.contact_sheet import Cell, lay_out, picture
 from gahbench.report.figures import context
 from gahbench.report.generalization import number_label
 from gahbench.rows import base_label, number_of_images
-from gahbench.stored_arrays import stored_arrays
+from gahbench.stored_arrays import measures, stored_arrays
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,6 +64,22 @@ def paired_samples(
     return found
 
 
+def predicted_samples(
+    folder: str | Path, datasets: Sequence[str] | None = None, entrants: Sequence[str] | None = None
+) -> dict[tuple[str, str], dict[int | None, dict[str, Arrays]]]:
+    """Return what the metric ``sample-prediction`` kept, as :func:`paired_samples` does, and by reference.
+
+    Nothing where the suite does not have the metric.
+    """
+    found: dict[tuple[str, str], dict[int | None, dict[str, Arrays]]] = {}
+    for one in stored_arrays(folder, "sample-prediction") if measures(folder, "sample-prediction") else ():
+        entrant, (_, reference, _) = base_label(one.entrant), compared_with(one.metric)
+        if (not datasets or one.dataset in datasets) and (not entrants or entrant in entrants):
+            of_number = found.setdefault((one.dataset, entrant), {}).setdefault(number_of_images(one.entrant), {})
+            of_number.setdefault(reference or "prediction", one.arrays)
+    return found
+
+
 def pairs_sheet(sets: Mapping[int | None, Arrays], caption: str, most: int = 8) -> Figure:
     """Draw samples of two denoisers from the same noise, and the training images most similar to each.
 
@@ -83,8 +102,35 @@ def pairs_sheet(sets: Mapping[int | None, Arrays], caption: str, most: int = 8) 
             above = [""] * most if cosines is None else [f"{value:.2f}" for value in arrays[cosines][:most]]
             shown = torch.from_numpy(arrays[images][:most])
             rows.append([Cell(picture(image), title) for image, title in zip(shown, above, strict=False)])
-            names.append(f"{number_label(number)}\n{name}" if name == "A" else name)
+            names.append(f"{_title(number)}\n{name}" if name == "A" else name)
     return lay_out(rows, names, [caption, "above an image: cosine with the sample of A, or with its own sample"])
+
+
+def predictions_sheet(sets: Mapping[int | None, Mapping[str, Arrays]], caption: str, most: int = 8) -> Figure:
+    """Draw samples above what references predict from the same noise, with r^2 above each prediction.
+
+    Parameters
+    ----------
+    sets
+        What the metric ``sample-prediction`` keeps, by number of training images and by reference.
+    caption
+        Written above all.
+    most
+        How many samples are drawn.
+    """
+    rows, names = [], []
+    for number, predictions in sets.items():
+        # A reference may lack samples of which its own did not converge.
+        shared = functools.reduce(np.intersect1d, (arrays["places"] for arrays in predictions.values()))[:most]
+        for arrays in list(predictions.values())[:1]:
+            rows.append([Cell(picture(image)) for image in _at(arrays, "samples", shared)])
+            names.append(f"{_title(number)}\nsample")
+        for reference, arrays in predictions.items():
+            above = [f"{value:.2f}" for value in _at(arrays, "r2", shared)]
+            shown = _at(arrays, "predicted", shared)
+            rows.append([Cell(picture(image), title) for image, title in zip(shown, above, strict=True)])
+            names.append(folded(reference, 18))
+    return lay_out(rows, names, [caption, "above an image: r² of the sample and of what is predicted from its noise"])
 
 
 def cosines_figure(sets: Mapping[int | None, Arrays], caption: str) -> Figure:
@@ -116,7 +162,7 @@ def cosines_figure(sets: Mapping[int | None, Arrays], caption: str) -> Figure:
                 ax.hist(values, _BINS, weights=share, color=colour, alpha=0.35, label=label)
                 ax.hist(values, _BINS, weights=share, color=colour, histtype="step", linewidth=1.2)
                 ax.axvline(float(np.median(values)), color=colour, linestyle="--", linewidth=0.9)
-            ax.set_title(number_label(number), loc="left")
+            ax.set_title(_title(number), loc="left")
             ax.set_xlabel("cosine")
             ax.set_xlim(min(-0.1, float(min(values.min() for _, values, _ in kinds)) - 0.05), 1.03)
             seaborn.despine(ax=ax)
@@ -125,3 +171,13 @@ def cosines_figure(sets: Mapping[int | None, Arrays], caption: str) -> Figure:
         drawing.legend(handles, labels, loc="outside lower right", ncols=2, frameon=False)
         drawing.suptitle(f"{caption} (dashed: medians)", x=0.005, ha="left", fontsize=9, color="black")
     return drawing
+
+
+def _title(number: int | None) -> str:
+    """Return how a number of images is called, nothing where it is all of them or no sweep."""
+    return "" if number is None else number_label(number)
+
+
+def _at(arrays: Arrays, name: str, places: NDArray[Any]) -> torch.Tensor:
+    """Return what belongs to the samples at some places."""
+    return torch.from_numpy(arrays[name][np.searchsorted(arrays["places"], places)])

@@ -23,6 +23,9 @@ Precision = Literal["float32", "bfloat16"]
 def of_network(network: nn.Module, device: torch.device | str = "cpu", precision: Precision = "float32") -> Denoise:
     """Return a network as samplers call it: moved to a device, channels last, in evaluation mode.
 
+    On a processor the C library is told to keep freed memory for the next layer, as in
+    :func:`gahbench.resources.keep_freed_blocks`.
+
     Parameters
     ----------
     network

@@ -30,7 +30,7 @@ class BiasedGeneralization(Metric):
     Parameters
     ----------
     within
-        Factor over the least loss up to which a snapshot counts at most.
+        Snapshots of more than this factor times the least loss never count.
     """
 
     unit = "octaves"

@@ -45,7 +45,7 @@ class PairCosine(Metric):
             "own": pair_cosines(one, other, centred=False, origin=middle),
         }
         if len(places) > 1:
-            parts["null"] = pair_cosines(one, other.roll(1, 0))
+            parts["null"] = pair_cosines(one, other.roll(-1, 0))
         closest = most_similar(one, seen)
         others_closest = most_similar(other, others_seen)
         arrays = {

@@ -19,15 +19,19 @@ from .sampled import placed
 
 
 class SamplePrediction(Metric):
-    """Share of a sample that a reference predicts from the same noise: r^2 over the pixels of the two samples.
+    """Share of a sample that a reference predicts from the same noise: r^2 of the values of the two images.
 
-    It is the squared correlation of their values, 0 where that is negative. The reference learns from the images that
-    the denoiser learned from, as many as its own parameters allow, and is sampled in the same way.
-    With ``local-score`` it says how much of what a network creates are training patches put together: Kamb & Ganguli,
-    ICML 2025 (arXiv 2412.20292), found medians of .94 to .96 for networks of convolutions alone. With
+    It is the squared correlation over pixels and channels, 0 where that is negative: what is predicted may have another
+    grey level and another contrast. The reference learns from the images that the denoiser learned from, the first of
+    them if its own parameters allow no more, and is sampled in the same way.
+
+    With ``local-score`` it says how much of what a network creates are training patches put together. Kamb & Ganguli,
+    ICML 2025 (arXiv 2412.20292), report medians of .94 to .96 for their best machine and networks of convolutions
+    alone, as r^2; the evaluation script that they published takes medians of the correlation itself. With
     ``empirical-bayes`` it says how much is the training image that this very noise leads to.
 
-    Parts: ``null``, the same of the reference's next sample, from other noise: what is alike in all samples.
+    Part: ``null``, the same of another sample of the reference, from other noise: what is alike in all samples. Samples
+    and what was predicted are kept for figures.
 
     Parameters
     ----------
@@ -68,12 +72,13 @@ class SamplePrediction(Metric):
         samples, others = drawn.images[places], predicted.images[places]
         parts = {"": explained(samples, others)}
         if len(places) > 1:
-            parts["null"] = explained(samples, others.roll(1, 0))
+            parts["null"] = explained(samples, others.roll(-1, 0))
         values = {part: placed(value, places, len(drawn)) for part, value in parts.items()}
-        return Scores.of_samples(values, {"samples": samples, "predicted": others})
+        arrays = {"places": places, "samples": samples, "predicted": others, "r2": parts[""]}
+        return Scores.of_samples(values, arrays)
 
 
 def explained(samples: Tensor, predicted: Tensor) -> Tensor:
-    """Return r^2 of pairs of images, shape (N, C, H, W) each: shape (N,), in [0, 1]."""
+    """Return r^2 of pairs of images, shape (N, C, H, W) each: shape (N,), in [0, 1], 0 where one is constant."""
     correlation: Tensor = pair_cosines(samples, predicted)
     return torch.clamp(correlation, min=0).square()

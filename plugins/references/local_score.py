@@ -18,8 +18,8 @@ from .local_posterior import Boundary, Patches, local_derivatives, local_means
 
 #: Where the search for a patch starts.
 START = 7
-#: Noise levels at which it is done, in an octave: sampling meets a new one with every step.
-AN_OCTAVE = 2
+#: Noise levels in an octave at which a side is chosen, for all that are near: sampling meets new ones with every step.
+LEVELS_AN_OCTAVE = 2
 
 
 class LocalScore(Reference):
@@ -51,7 +51,7 @@ class LocalScore(Reference):
     Parameters
     ----------
     patch
-        Side of a patch in pixels, odd; ``null`` for the best at each noise level.
+        Side of a patch in pixels, odd; ``null`` for the best near each noise level.
     equivariant
         Whether patches come from all positions.
     boundary
@@ -129,7 +129,7 @@ class LocalScore(Reference):
         learned = f"learned from {len(self._training)} training image{'s' * (len(self._training) > 1)}"
         if not self._chosen:
             return (learned,)
-        found = ", ".join(f"{side} at σ {sigma:.2g}" for sigma, side in sorted(self._chosen.items()))
+        found = ", ".join(f"{side} near σ {sigma:.2g}" for sigma, side in sorted(self._chosen.items()))
         return (learned, f"patch chosen on {self._count} validation image{'s' * (self._count > 1)}: {found}")
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
@@ -163,7 +163,7 @@ class LocalScore(Reference):
         """
         if self.patch is not None:
             return self.patch
-        near: float = 2 ** (round(AN_OCTAVE * math.log2(sigma)) / AN_OCTAVE)
+        near: float = 2 ** (round(LEVELS_AN_OCTAVE * math.log2(sigma)) / LEVELS_AN_OCTAVE)
         if near not in self._chosen:
             self._chosen[near] = self._choose(near)
         return self._chosen[near]

@@ -238,7 +238,7 @@ def test_larger_patches_are_chosen_for_more_noise():
     assert chosen == sorted(set(chosen))
     assert machine.notes == (
         "learned from 16 training images",
-        f"patch chosen on 4 validation images: {chosen[0]} at σ 0.031, {chosen[1]} at σ 0.18, {chosen[2]} at σ 2",
+        f"patch chosen on 4 validation images: {chosen[0]} near σ 0.031, {chosen[1]} near σ 0.18, {chosen[2]} near σ 2",
     )
     machine.fit(Examples(dataset))
     assert machine.notes == ("learned from 16 training images",)
