@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from gahbench.contracts import Dataset, Denoiser, Reference, Shape, Truth
+from gahbench.contracts import Dataset, Denoiser, Reference, Shape, Truth, by_noise_level
 from gahbench.errors import ParameterError
 from gahbench.resources import keep_freed_blocks
 from gahbench.trained import Trained
@@ -53,7 +54,8 @@ def of_denoiser(
     """Return a denoiser as samplers call it.
 
     A network is told the noise level of each image of a batch. Another denoiser takes one noise level a call: images
-    with the same one are denoised together, others apart.
+    with the same one are denoised together, others apart, unless it is a reference that can do better
+    (:meth:`Reference.denoise_each`).
 
     Parameters
     ----------
@@ -81,15 +83,12 @@ def of_denoiser(
     if network is not None:
         return of_network(network, device)
     told = dataset if denoiser.kind == "optimal" else None
+    each = denoiser.denoise_each if isinstance(denoiser, Reference) else functools.partial(by_noise_level, denoiser)
 
     def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:
         images = noisy.cpu()
-        denoised = torch.empty_like(images)
-        for level in sorted(set(sigma.tolist())):
-            places = (sigma == level).nonzero()[:, 0].cpu()
-            truth = Truth(torch.full((len(places), *shape), torch.nan), told)
-            denoised[places] = denoiser.denoise(images[places], level, truth).float().cpu()
-        return denoised.to(noisy.device)
+        truth = Truth(torch.full_like(images, torch.nan), told)
+        return each(images, sigma.cpu(), truth).float().to(noisy.device)
 
     return denoise
 

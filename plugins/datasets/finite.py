@@ -148,7 +148,7 @@ def _spread(points: Tensor, noisy: Tensor, sigma: float) -> Tensor:
     return weights.sqrt()[:, None] * (members - weights @ members) / sigma
 
 
-def empirical_bayes(points: Tensor, noisy: Tensor, sigma: float) -> Posterior:
+def empirical_bayes(points: Tensor, noisy: Tensor, sigma: float | Tensor) -> Posterior:
     """Return the posterior of a uniform choice among points, given noisy ones.
 
     The mean is sum_i w_i x_i, w = softmax(-|y - x_i|^2 / 2 sigma^2), and the trace sum_i w_i |x_i - mean|^2. Distances
@@ -162,7 +162,7 @@ def empirical_bayes(points: Tensor, noisy: Tensor, sigma: float) -> Posterior:
     noisy
         Shape (N, d).
     sigma
-        Standard deviation of the noise.
+        Standard deviation of the noise, greater than 0: one for all, or one for each, shape (N,).
 
     Returns
     -------
@@ -172,15 +172,19 @@ def empirical_bayes(points: Tensor, noisy: Tensor, sigma: float) -> Posterior:
     origin = torch.zeros(points.shape[1], dtype=torch.float64, device=noisy.device)
     centre = torch.stack([some.sum(0) for some in _pieces(points, origin)]).sum(0) / len(points)
     rows = max(1, ELEMENTS // len(points))
-    pieces = [_posterior(points, centre, some.double(), sigma) for some in torch.split(noisy, rows)]
+    variances = torch.as_tensor(sigma, dtype=torch.float64, device=noisy.device).square().expand(len(noisy))
+    pieces = [
+        _posterior(points, centre, some.double(), of_some[:, None])
+        for some, of_some in zip(torch.split(noisy, rows), torch.split(variances, rows), strict=True)
+    ]
     return Posterior(torch.cat([mean for mean, _ in pieces]), torch.cat([trace for _, trace in pieces]))
 
 
-def _posterior(points: Tensor, centre: Tensor, noisy: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
+def _posterior(points: Tensor, centre: Tensor, noisy: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
     centred = noisy - centre
     # Half the squared distances, less what all points share.
     distances = torch.cat([some.square().sum(1) / 2 - centred @ some.mT for some in _pieces(points, centre)], dim=1)
-    weights = torch.softmax(-distances / sigma**2, dim=1)
+    weights = torch.softmax(-distances / variance, dim=1)
     likeliest = weights.argmax(1, keepdim=True)
     others = weights.scatter(1, likeliest, 0)
     base = points[likeliest[:, 0].to(points.device)].to(noisy)

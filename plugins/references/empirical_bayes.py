@@ -73,8 +73,15 @@ class EmpiricalBayes(Reference):
             If it was not fitted, or to images of another shape.
         """
         members = self._fitted(image_shape(noisy))
-        if sigma == 0:
-            return noisy
+        return noisy if sigma == 0 else self._means(members, noisy, sigma)
+
+    def denoise_each(self, noisy: Tensor, sigmas: Tensor, truth: Truth) -> Tensor:
+        """Return the denoised images, each of a noise level of its own, all at once."""
+        if not (sigmas > 0).all():
+            return super().denoise_each(noisy, sigmas, truth)
+        return self._means(self._fitted(image_shape(noisy)), noisy, sigmas.to(self.device))
+
+    def _means(self, members: Tensor, noisy: Tensor, sigma: float | Tensor) -> Tensor:
         found = empirical_bayes(members.flatten(1), noisy.to(self.device).flatten(1), sigma).mean
         return found.view_as(noisy).to(noisy)
 

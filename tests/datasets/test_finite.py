@@ -215,3 +215,14 @@ def test_parameters_are_checked():
     for wrong in ("count=0", "count=1.5", "dataset=faces[size=2]"):
         with pytest.raises(ParameterError, match="finite"):
             default_registry().configure("dataset", f"finite[{wrong}]")
+
+
+def test_noise_levels_may_differ_from_image_to_image():
+    points = torch.rand(7, 12)
+    sigmas = torch.tensor([0.1, 0.1, 0.4, 2.0])
+    noisy = torch.rand(4, 12)
+    found = empirical_bayes(points, noisy, sigmas)
+    for place, sigma in enumerate(sigmas.tolist()):
+        alone = empirical_bayes(points, noisy[place : place + 1], sigma)
+        torch.testing.assert_close(found.mean[place], alone.mean[0])
+        torch.testing.assert_close(found.trace[place], alone.trace[0])

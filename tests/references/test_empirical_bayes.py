@@ -94,3 +94,13 @@ def test_errors_say_what_to_do():
         fitted(GivenImages(images)).denoise(torch.zeros(1, 1, 2, 8), 0.1, Truth(torch.zeros(1, 1, 2, 8)))
     with pytest.raises(DataError, match="no train images"):
         EmpiricalBayes().fit(Examples(GivenImages(images[:0])))
+
+
+@pytest.mark.parametrize("levels", [[0.05, 0.3, 0.3, 2.0], [0.0, 0.3, 2.0, 0.0]])
+def test_images_of_different_noise_levels_are_denoised_at_once(levels):
+    reference = fitted(GivenImages(random(9, 1, 6, 6).float()))
+    noisy = random(4, 1, 6, 6, seed=1).float()
+    found = reference.denoise_each(noisy, torch.tensor(levels), Truth(torch.full_like(noisy, torch.nan)))
+    for place, sigma in enumerate(levels):
+        some = noisy[place : place + 1]
+        torch.testing.assert_close(found[place : place + 1], reference.denoise(some, sigma, Truth(some)))
