@@ -71,6 +71,10 @@ REFERENCES = {
     ),
     "wrong risk": (RISK.format("0.5") + DENOISE + "noisy", "closed-form risk"),
     "batch": (DENOISE + "noisy - noisy.mean(0, keepdim=True)", "treats each image of a batch alone"),
+    "noise levels": (
+        "def denoise_each(self, noisy, sigmas, truth): return noisy * sigmas[0]\n" + DENOISE + "noisy * sigma",
+        "denoises different noise levels at once as one by one",
+    ),
     "float64": (DENOISE + "noisy.double()", "finite float32"),
     "nan": (DENOISE + "noisy / 0", "finite float32"),
     "nan at a noise level": (DENOISE + "noisy / (sigma < 1)", "finite values at every noise level"),

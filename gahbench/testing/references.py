@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Dataset, Reference, Shape, Truth
+from gahbench.contracts import Dataset, Reference, Shape, Truth, by_noise_level
 from gahbench.errors import GahbenchError
 from gahbench.examples import Examples
 from gahbench.registry import Configured, default_registry
@@ -61,6 +61,10 @@ def check_reference(configured: Configured) -> Iterator[Finding]:
     yield attempt("returns finite values at every noise level", lambda: _not_finite(reference, one))
     alone = [reference.denoise(noisy[i : i + 1], SIGMA, one) for i, one in enumerate(truth.batches(1))]
     yield Finding("treats each image of a batch alone", torch.allclose(torch.cat(alone), denoised, atol=1e-5))
+    if type(reference).denoise_each is not Reference.denoise_each:
+        yield attempt(
+            "denoises different noise levels at once as one by one", lambda: _each_differs(reference, noisy, truth)
+        )
     if reference.kind not in ("oracle", "bound"):
         yield from _stays_away(configured, noisy, truth)
         other = replace(truth, clean=truth.clean.flip(0), start=truth.start + 1)
@@ -115,6 +119,13 @@ def _not_finite(reference: Reference, truth: Truth) -> str | None:
         if not reference.denoise(truth.clean + sample_noise(truth.clean, sigma), sigma, truth).isfinite().all():
             return f"not at sigma={sigma:g}"
     return None
+
+
+def _each_differs(reference: Reference, noisy: Tensor, truth: Truth) -> str | None:
+    sigmas = SIGMA * 2.0 ** torch.arange(len(noisy))
+    together = reference.denoise_each(noisy, sigmas, truth)
+    off = float((together - by_noise_level(reference, noisy, sigmas, truth)).abs().max())
+    return None if off < 1e-5 else f"denoise_each is off by up to {off:.2g} from denoise"
 
 
 def _stays_away(configured: Configured, noisy: Tensor, truth: Truth) -> Iterator[Finding]:
