@@ -35,6 +35,7 @@ TITLES = {
     "pair-cosine.own": "the same, mean image removed",
     "closest-training": "cosine, closest training image",
     "memorization": "memorized samples (share)",
+    "memorization.relit": "memorized in any light (share)",
     "memorization.duplicate": "near-duplicates (share)",
     "sample-diversity": "spread of samples (relative)",
     "sample-diversity.vendi": "different samples (relative)",

@@ -17,6 +17,7 @@ from gahbench.sample_statistics.copies import (
     memorization_ratios,
     memorized_share,
     near_duplicate_share,
+    relit_ratios,
 )
 from gahbench.sample_statistics.cosines import pair_cosines
 from gahbench.sample_statistics.diversity import relative_spread, vendi_score
@@ -33,6 +34,7 @@ __all__ = [
     "patch_distance",
     "radial_spectrum",
     "relative_spread",
+    "relit_ratios",
     "spectrum_distance",
     "vendi_score",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gahbench.neighbours import Neighbours, nearest
+from gahbench.neighbours import Neighbours, most_similar, nearest
 
 #: Below this ratio a sample counts as memorized (Yoon et al. 2023; Gu et al. 2023).
 MEMORIZED = 1 / 3
@@ -53,6 +53,38 @@ def memorization_ratios(samples: Tensor, images: Tensor, found: Neighbours | Non
     else:
         flat = images.to(samples.device, torch.float64).mean((2, 3), keepdim=True)
         second = (samples.double() - flat).flatten(1).norm(dim=1)
+    return torch.where(first == 0, 0.0, first / second)
+
+
+def relit_ratios(samples: Tensor, images: Tensor) -> Tensor:
+    """Return the memorization ratio of each sample where training images may have any grey level and contrast.
+
+    It is min |s - a x_1 - b| / min |s - a x_2 - b| over a >= 0 and b, that is, sin(s, x_1) / sin(s, x_2) with means
+    removed, x_1 and x_2 the two training images of the greatest cosine. A bias-free network is homogeneous, f(cy) =
+    c f(y), so that what it memorizes is an image in any light.
+
+    With a single training image there is no second one, and nothing but the grey level is left: the sine is 1.
+
+    Parameters
+    ----------
+    samples
+        Shape (N, C, H, W).
+    images
+        The training images, shape (M, C, H, W), each once.
+
+    Returns
+    -------
+    Tensor
+        Shape (N,), float64, in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If there is no training image, or shapes differ.
+    """
+    cosines = most_similar(samples, images, 2).values.double().clamp(min=0)
+    sines = (1 - cosines.square()).sqrt()
+    first, second = sines[:, 0], sines[:, 1] if len(images) > 1 else torch.ones_like(sines[:, 0])
     return torch.where(first == 0, 0.0, first / second)
 
 

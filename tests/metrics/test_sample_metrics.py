@@ -54,6 +54,7 @@ def test_copies_are_memorized_and_fresh_images_are_not():
     found, _ = values("memorization", evaluation(samples(drawn), learned))
     assert found[""] == [1, 1, 1, 0, 0, 0]
     assert found["duplicate"] == [1, 1, 1, 0, 0, 0]
+    assert found["relit"] == [1, 1, 1, 0, 0, 0]
     closest, scores = values("closest-training", evaluation(samples(drawn), learned))
     assert closest[""][:3] == pytest.approx([1, 1, 1])
     assert max(closest[""][3:]) < 0.9
@@ -68,6 +69,9 @@ def test_a_copy_in_other_light_is_the_same_image_without_its_mean():
     closest, _ = values("closest-training", evaluation(samples(0.5 * learned[:2] + 0.3), learned))
     assert closest[""] == pytest.approx([1, 1])
     assert max(closest["distance"]) > 0.01
+    copies, _ = values("memorization", evaluation(samples(0.2 * learned[:2] + 0.3), learned))
+    assert copies[""] == [0, 0]
+    assert copies["relit"] == [1, 1]
 
 
 def test_what_diverged_is_counted_and_measured_no_further():

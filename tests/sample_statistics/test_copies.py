@@ -7,6 +7,7 @@ from gahbench.sample_statistics import (
     memorization_ratios,
     memorized_share,
     near_duplicate_share,
+    relit_ratios,
 )
 
 
@@ -32,6 +33,29 @@ def test_copies_are_memorized_and_fresh_images_are_not():
     copies = images[:100] + 0.05 * torch.randn(100, 1, 8, 8, generator=torch.Generator().manual_seed(2))
     assert memorized_share(memorization_ratios(copies, images)) == 1
     assert memorized_share(memorization_ratios(fresh, images)) == 0
+
+
+def test_relit_ratios_are_those_of_the_best_grey_level_and_contrast():
+    images, samples = random(6, 2, 3, 3), random(20, 2, 3, 3, seed=1)
+
+    def distance(sample, image):
+        # The least squares fit of contrast and grey level, where the contrast must not be negative.
+        features = torch.stack([image.flatten(), torch.ones(18)], 1).double()
+        target = sample.flatten().double()
+        fit = torch.linalg.lstsq(features, target[:, None]).solution[:, 0]
+        return (target - (features @ fit if fit[0] > 0 else target.mean())).norm()
+
+    expected = []
+    for sample in samples:
+        first, second = torch.stack([distance(sample, image) for image in images]).sort().values[:2]
+        expected.append(float(first / second))
+    assert relit_ratios(samples, images).tolist() == pytest.approx(expected, rel=1e-5)
+    assert memorized_share(relit_ratios(0.2 * images[:3] - 4, images)) == 1
+    # A negative is no copy.
+    assert memorized_share(relit_ratios(1 - images[:3], images)) == 0
+    assert relit_ratios(torch.cat([3 * images[:1], 1 - images[:1]]), images[:1]).tolist() == pytest.approx(
+        [0, 1], abs=1e-6
+    )
 
 
 def test_a_single_image_is_compared_with_a_flat_one():
