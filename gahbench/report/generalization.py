@@ -130,7 +130,7 @@ def transitions_figure(results: Results, dataset: str, entrant: str, metrics: Se
             for values in _by_level(null, places).values():
                 numbers, points = zip(*values, strict=True)
                 ax.plot(numbers, [point.value for point in points], color=GREY, linestyle=":", label="chance")
-            ax.set_title(_title(metric), loc="left")
+            ax.set_title(folded(_title(metric), 42), loc="left")
             ax.set_xlabel("training images N")
             seaborn.despine(ax=ax)
         for ax in list(axes.flat)[len(panels) :]:
