@@ -154,7 +154,7 @@ def _why_none(metric: Metric) -> str:
         )
     if metric.samples:
         return (
-            f"it measures samples, and no entrant draws any; accepted are references of the kinds "
+            "it measures samples, and no entrant draws any; accepted are references of the kinds "
             f"{' and '.join(SAMPLED_KINDS)}, {learners}"
         )
     return f"it compares {metric.fewest_images} images or more, and no entrant is scored on so many"

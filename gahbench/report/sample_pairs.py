@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from gahbench.report.contact_sheet import Cell, lay_out, picture
 from gahbench.report.figures import context
 from gahbench.report.generalization import number_label
 from gahbench.rows import base_label, number_of_images
-from gahbench.stored_arrays import measures, stored_arrays
+from gahbench.stored_arrays import StoredArrays, stored_arrays
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,10 +55,8 @@ def paired_samples(
         If there is nothing.
     """
     found: dict[tuple[str, str], dict[int | None, Arrays]] = {}
-    for one in stored_arrays(folder, "pair-cosine"):
-        entrant = base_label(one.entrant)
-        if (not datasets or one.dataset in datasets) and (not entrants or entrant in entrants):
-            found.setdefault((one.dataset, entrant), {}).setdefault(number_of_images(one.entrant), one.arrays)
+    for pair, number, one in _chosen(stored_arrays(folder, "pair-cosine"), datasets, entrants):
+        found.setdefault(pair, {}).setdefault(number, one.arrays)
     if not found:
         raise ResultsError(f"{folder}: no samples of what was asked for; without --dataset and --entrant all are drawn")
     return found
@@ -72,12 +70,20 @@ def predicted_samples(
     Nothing where the suite does not have the metric.
     """
     found: dict[tuple[str, str], dict[int | None, dict[str, Arrays]]] = {}
-    for one in stored_arrays(folder, "sample-prediction") if measures(folder, "sample-prediction") else ():
-        entrant, (_, reference, _) = base_label(one.entrant), compared_with(one.metric)
-        if (not datasets or one.dataset in datasets) and (not entrants or entrant in entrants):
-            of_number = found.setdefault((one.dataset, entrant), {}).setdefault(number_of_images(one.entrant), {})
-            of_number.setdefault(reference or "prediction", one.arrays)
+    for pair, number, one in _chosen(stored_arrays(folder, "sample-prediction", required=False), datasets, entrants):
+        _, reference, _ = compared_with(one.metric)
+        found.setdefault(pair, {}).setdefault(number, {}).setdefault(reference or "prediction", one.arrays)
     return found
+
+
+def _chosen(
+    stored: Sequence[StoredArrays], datasets: Sequence[str] | None, entrants: Sequence[str] | None
+) -> Iterator[tuple[tuple[str, str], int | None, StoredArrays]]:
+    """Yield what belongs to the datasets and entrants, by default all, with both and the number of training images."""
+    for one in stored:
+        entrant = base_label(one.entrant)
+        if (not datasets or one.dataset in datasets) and (not entrants or entrant in entrants):
+            yield (one.dataset, entrant), number_of_images(one.entrant), one
 
 
 def pairs_sheet(sets: Mapping[int | None, Arrays], caption: str, most: int = 8) -> Figure:
@@ -99,9 +105,7 @@ def pairs_sheet(sets: Mapping[int | None, Arrays], caption: str, most: int = 8) 
     rows, names = [], []
     for number, arrays in sets.items():
         for name, images, cosines in _ROWS:
-            above = [""] * most if cosines is None else [f"{value:.2f}" for value in arrays[cosines][:most]]
-            shown = torch.from_numpy(arrays[images][:most])
-            rows.append([Cell(picture(image), title) for image, title in zip(shown, above, strict=False)])
+            rows.append(_row(arrays[images][:most], None if cosines is None else arrays[cosines][:most]))
             names.append(f"{_title(number)}\n{name}" if name == "A" else name)
     return lay_out(rows, names, [caption, "above an image: cosine with the sample of A, or with its own sample"])
 
@@ -122,13 +126,11 @@ def predictions_sheet(sets: Mapping[int | None, Mapping[str, Arrays]], caption: 
     for number, predictions in sets.items():
         # A reference may lack samples of which its own did not converge.
         shared = functools.reduce(np.intersect1d, (arrays["places"] for arrays in predictions.values()))[:most]
-        for arrays in list(predictions.values())[:1]:
-            rows.append([Cell(picture(image)) for image in _at(arrays, "samples", shared)])
-            names.append(f"{_title(number)}\nsample")
+        # All have the same samples.
+        rows.append(_row(_at(next(iter(predictions.values())), "samples", shared)))
+        names.append(f"{_title(number)}\nsample")
         for reference, arrays in predictions.items():
-            above = [f"{value:.2f}" for value in _at(arrays, "r2", shared)]
-            shown = _at(arrays, "predicted", shared)
-            rows.append([Cell(picture(image), title) for image, title in zip(shown, above, strict=True)])
+            rows.append(_row(_at(arrays, "predicted", shared), _at(arrays, "r2", shared)))
             names.append(folded(reference, 18))
     return lay_out(rows, names, [caption, "above an image: r² of the sample and of what is predicted from its noise"])
 
@@ -178,6 +180,12 @@ def _title(number: int | None) -> str:
     return "" if number is None else number_label(number)
 
 
-def _at(arrays: Arrays, name: str, places: NDArray[Any]) -> torch.Tensor:
+def _at(arrays: Arrays, name: str, places: NDArray[Any]) -> NDArray[Any]:
     """Return what belongs to the samples at some places."""
-    return torch.from_numpy(arrays[name][np.searchsorted(arrays["places"], places)])
+    return arrays[name][np.searchsorted(arrays["places"], places)]
+
+
+def _row(images: NDArray[Any], values: NDArray[Any] | None = None) -> list[Cell]:
+    """Return images as a row of a sheet, each with its value above it."""
+    above = [""] * len(images) if values is None else [f"{value:.2f}" for value in values]
+    return [Cell(picture(image), title) for image, title in zip(torch.from_numpy(images), above, strict=True)]

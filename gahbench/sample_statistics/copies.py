@@ -82,7 +82,7 @@ def relit_ratios(samples: Tensor, images: Tensor) -> Tensor:
     ValueError
         If there is no training image, or shapes differ.
     """
-    cosines = most_similar(samples, images, 2).values.double().clamp(min=0)
+    cosines = most_similar(samples, images, 2).values.clamp(min=0)
     sines = (1 - cosines.square()).sqrt()
     first, second = sines[:, 0], sines[:, 1] if len(images) > 1 else torch.ones_like(sines[:, 0])
     return torch.where(first == 0, 0.0, first / second)
