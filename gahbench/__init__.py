@@ -13,11 +13,9 @@ scores, and ends in a leaderboard. In a notebook::
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from gahbench.contracts import Basis, Card, Dataset, Engine, Metric, Optimum, Reference, Scores, Truth
-from gahbench.errors import (
+from gahbench._util.errors import (
     BasisError,
     DataError,
     GahbenchError,
@@ -26,46 +24,72 @@ from gahbench.errors import (
     PluginError,
     ResultsError,
     SuiteError,
+    listing,
+    suggestion,
 )
-from gahbench.hookspecs import hookimpl
-from gahbench.parameters import File, Names
+from gahbench._util.lazy import lazy_names
+from gahbench._util.shapes import Shape, image_shape
+from gahbench.contracts.bases import Basis
+from gahbench.contracts.datasets import Card, Dataset, Optimum, Split
+from gahbench.contracts.denoisers import Denoiser, DenoiserKind
+from gahbench.contracts.engines import Engine
+from gahbench.contracts.metrics import Metric
+from gahbench.contracts.references import Reference
+from gahbench.contracts.scoring import Scores
+from gahbench.contracts.truth import Truth
+from gahbench.registry.hookspecs import Register, hookimpl
+from gahbench.registry.parameters import File, Names, file_digest
 
 if TYPE_CHECKING:
+    from gahbench._util.noise import BLOCK, derive_seed, generator, in_blocks
+    from gahbench._util.readable import duration
+    from gahbench._util.resources import cpu_count
     from gahbench.api import check, create, inspect, load_results, plan_suite, preview, run, sample
-    from gahbench.examples import Examples
-    from gahbench.optima import Posterior, TrueBasis
-    from gahbench.registry import Registry
-    from gahbench.results import Results
+    from gahbench.board.results import Results
+    from gahbench.contracts.derivatives import differentiated
+    from gahbench.contracts.jobs import Event, Job
+    from gahbench.contracts.optima import Posterior, TrueBasis
+    from gahbench.contracts.shrinkage import oracle_weights
+    from gahbench.contracts.training_data import TrainingData
+    from gahbench.contracts.unit import Unit
+    from gahbench.registry.registry import Registry
+    from gahbench.registry.source import files_digest, source_digest
+    from gahbench.registry.spec import load_scalar
 
 __version__ = "0.1.0"
 
-#: Names that are imported when first used, since what they need takes long to import.
-_LAZY = {
-    "Examples": "gahbench.examples",
-    "Posterior": "gahbench.optima",
-    "Registry": "gahbench.registry",
-    "Results": "gahbench.results",
-    "TrueBasis": "gahbench.optima",
-    "check": "gahbench.api",
-    "create": "gahbench.api",
-    "inspect": "gahbench.api",
-    "load_results": "gahbench.api",
-    "plan_suite": "gahbench.api",
-    "preview": "gahbench.api",
-    "run": "gahbench.api",
-    "sample": "gahbench.api",
+_MODULES = {
+    "_util.noise": ["BLOCK", "derive_seed", "generator", "in_blocks"],
+    "_util.readable": ["duration"],
+    "_util.resources": ["cpu_count"],
+    "api": ["check", "create", "inspect", "load_results", "plan_suite", "preview", "run", "sample"],
+    "board.results": ["Results"],
+    "contracts.derivatives": ["differentiated"],
+    "contracts.jobs": ["Event", "Job"],
+    "contracts.optima": ["Posterior", "TrueBasis"],
+    "contracts.shrinkage": ["oracle_weights"],
+    "contracts.training_data": ["TrainingData"],
+    "contracts.unit": ["Unit"],
+    "registry.registry": ["Registry"],
+    "registry.source": ["files_digest", "source_digest"],
+    "registry.spec": ["load_scalar"],
 }
+__getattr__ = lazy_names(__name__, {name: f"gahbench.{module}" for module, names in _MODULES.items() for name in names})
 
 __all__ = [
+    "BLOCK",
     "Basis",
     "BasisError",
     "Card",
     "DataError",
     "Dataset",
+    "Denoiser",
+    "DenoiserKind",
     "Engine",
-    "Examples",
+    "Event",
     "File",
     "GahbenchError",
+    "Job",
     "Metric",
     "Names",
     "Optimum",
@@ -74,30 +98,39 @@ __all__ = [
     "PluginError",
     "Posterior",
     "Reference",
+    "Register",
     "Registry",
     "Results",
     "ResultsError",
     "Scores",
+    "Shape",
+    "Split",
     "SuiteError",
+    "TrainingData",
     "TrueBasis",
     "Truth",
+    "Unit",
     "check",
+    "cpu_count",
     "create",
+    "derive_seed",
+    "differentiated",
+    "duration",
+    "file_digest",
+    "files_digest",
+    "generator",
     "hookimpl",
+    "image_shape",
+    "in_blocks",
     "inspect",
+    "listing",
     "load_results",
+    "load_scalar",
+    "oracle_weights",
     "plan_suite",
     "preview",
     "run",
     "sample",
+    "source_digest",
+    "suggestion",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
-    raise AttributeError(f"module 'gahbench' has no attribute '{name}'")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_LAZY])

@@ -6,17 +6,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gahbench.registry import Kind, Registry, default_registry, set_default_registry
+from gahbench.registry.registry import Kind, Registry, default_registry, set_default_registry
 
 if TYPE_CHECKING:
-    from gahbench.inspection import Inspection
-    from gahbench.jobs import Event
-    from gahbench.plan import Plan
-    from gahbench.report.preview import Preview
-    from gahbench.results import Results
-    from gahbench.runner import Outcome
-    from gahbench.sampling import Samples
-    from gahbench.suite import Suite
+    from gahbench.board.results import Results
+    from gahbench.contracts.jobs import Event
+    from gahbench.explore.inspection import Inspection
+    from gahbench.explore.preview import Preview
+    from gahbench.explore.sample import EntrantSamples
+    from gahbench.planning.plan import Plan
+    from gahbench.planning.suite import Suite
+    from gahbench.runs.runner import Outcome
     from gahbench.testing import Report
 
 Source = str | Path
@@ -85,9 +85,9 @@ def plan_suite(
     GahbenchError
         If the suite, a plugin or a parameter is not accepted.
     """
-    from gahbench.plan import make_plan
-    from gahbench.store import Store
-    from gahbench.suite import load_suite
+    from gahbench.planning.plan import make_plan
+    from gahbench.planning.suite import load_suite
+    from gahbench.store.store import Store
 
     registry = _registry(plugins)
     loaded = load_suite(suite, registry, tuple(entrants))
@@ -138,7 +138,7 @@ def run(
     GahbenchError
         If something in the suite is not accepted, or the folder belongs to something else.
     """
-    from gahbench.runner import run_plan
+    from gahbench.runs.runner import run_plan
 
     planned = plan_suite(suite, out, entrants=entrants, plugins=plugins)
     return run_plan(planned, results_folder(planned.suite, out), default_registry(), engine, workers, report)
@@ -152,7 +152,7 @@ def load_results(folder: Source) -> Results:
     ResultsError
         If the folder holds none, or they cannot be read.
     """
-    from gahbench.results import load_results
+    from gahbench.board.results import load_results
 
     return load_results(Path(folder))
 
@@ -216,7 +216,7 @@ def preview(
     >>> tuple(look.levels[0].noisy.shape)
     (2, 1, 16, 16)
     """
-    from gahbench.report.preview import make_preview
+    from gahbench.explore.preview import make_preview
 
     configured = _registry(plugins).configure("dataset", dataset)
     return make_preview(configured, sigmas, count, split, start, true_basis)
@@ -283,7 +283,7 @@ def inspect(
     >>> [round(value) for value in found.levels[0].eigenvalues[:8].tolist()]
     [1, 1, 1, 1, 1, 1, 0, 0]
     """
-    from gahbench.inspection import make_inspection
+    from gahbench.explore.inspection import make_inspection
 
     return make_inspection(
         entrant,
@@ -310,7 +310,7 @@ def sample(
     progress: Callable[[float, int], None] | None = None,
     plugins: Sequence[Source] = (),
     **settings: Any,
-) -> Samples:
+) -> EntrantSamples:
     """Sample images from a denoiser, by the density that it implies.
 
     Sample k of a seed starts from the same noise for every denoiser, however many samples are drawn and in whatever
@@ -339,7 +339,7 @@ def sample(
 
     Returns
     -------
-    Samples
+    EntrantSamples
         The images, and of each whether it converged, in how many steps and to which noise; ``save("folder")`` writes
         them.
 
@@ -355,7 +355,7 @@ def sample(
     >>> samples.status
     ('converged', 'converged', 'converged')
     """
-    from gahbench.sampling.entrant import sample_entrant
+    from gahbench.explore.sample import sample_entrant
 
     return sample_entrant(
         entrant,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gahbench.hookspecs import Register, hookimpl
+from gahbench import Register, hookimpl
 
 
 @hookimpl

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from sample_files import PLUGIN, TINY
 
-from gahbench import registry as registry_module
 from gahbench.cli import main
-from gahbench.registry import Registry
+from gahbench.registry import registry as registry_module
+from gahbench.registry.registry import Registry
 
 
 @pytest.fixture(autouse=True)

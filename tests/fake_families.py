@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import gahbench
-from gahbench.report.preview import Preview
+from gahbench.explore.preview import Preview
 
 HEAD = """
 import torch
@@ -44,7 +44,7 @@ class White(gahbench.Dataset):
         trace = noisy[0].numel() * sigma**2 * self.weight(sigma)
         return gahbench.Posterior(0.5 + self.weight(sigma) * (noisy - 0.5), torch.full((len(noisy),), trace).double())
 
-    knows_true_basis = True
+    has_true_basis = True
 
     def true_basis(self, split, count, start=0):
         size = torch.Size(self.shape).numel()
@@ -64,7 +64,7 @@ class Genied(White):
     def genie(self, noisy, sigma, split, start=0):
         return 0.5 + self.weight(sigma) * (noisy - 0.5)
 
-    knows_true_basis = False
+    has_true_basis = False
 
     def true_basis(self, split, count, start=0):
         return None

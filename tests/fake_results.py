@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from gahbench.results import Results
-from gahbench.schemas import SCHEMAS
+from gahbench.board.results import Results
+from gahbench.board.schemas import SCHEMAS
 
 SIGMAS = (0.01, 0.03, 0.06, 0.12, 0.25, 0.5)
 FITS = {

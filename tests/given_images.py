@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from gahbench.contracts import Dataset
+from gahbench.contracts.datasets import Dataset
 
 
 class GivenImages(Dataset):

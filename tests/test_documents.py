@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gahbench import hookspecs
-from gahbench.generalization_tables import course
-from gahbench.leaderboard import optimum_check
-from gahbench.registry import KINDS, Registry
+from gahbench.board.generalization import course
+from gahbench.board.leaderboard import optimum_check
+from gahbench.board.results import load_results
+from gahbench.planning.rows import rows
+from gahbench.planning.suite import load_suite
+from gahbench.planning.suite_files import suite_files
+from gahbench.registry import hookspecs
+from gahbench.registry.registry import KINDS, Registry
 from gahbench.report.cells import between, with_half_width
 from gahbench.report.tables import markdown
-from gahbench.results import load_results
-from gahbench.rows import rows
-from gahbench.suite import load_suite
-from gahbench.suite_files import suite_files
 from gahbench.testing import check_file
 from gahbench.training.recipe import RECIPES, Training
 
@@ -238,7 +238,7 @@ def test_the_course_of_generalization_in_the_documents_is_that_of_the_board():
         "model variance over error, dB": ("model-variance.relative", "test", 0.1, 1),
         "cosine of paired samples": ("pair-cosine", "test", None, 2),
         "cosine with the closest training image": ("closest-training", "test", None, 2),
-        "memorized in any light, share": ("memorization.relit", "test", None, 2),
+        "memorized in any light, share": ("memorization.affine", "test", None, 2),
     }
     rows = {line.split("|")[1].strip(): line for line in table.splitlines()}
     for name, (metric, split, sigma, digits) in measured.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from gahbench.errors import GahbenchError
+from gahbench._util.errors import GahbenchError
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 from gahbench.cli import drawing
 
 if TYPE_CHECKING:
-    from gahbench.runner import Outcome
+    from gahbench.runs.runner import Outcome
 
 app = typer.Typer(
     help="How good is an image denoiser really, and why: train, score, and rank denoisers against optimal rates, "
@@ -72,10 +72,10 @@ def run(
     Exit status: 0 all units done, 1 some failed, 2 bad input, 130 interrupted.
     """
     from gahbench import api
-    from gahbench.collect import count_done
-    from gahbench.progress import ProgressReport
-    from gahbench.registry import default_registry
-    from gahbench.runner import run_plan
+    from gahbench.registry.registry import default_registry
+    from gahbench.runs.collect import count_done
+    from gahbench.runs.progress import ProgressReport
+    from gahbench.runs.runner import run_plan
 
     console = Console(stderr=True)
     planned = api.plan_suite(suite, out, entrants=entrant or (), plugins=plugins_dir or ())
@@ -253,7 +253,7 @@ def sample(
     step: Annotated[float, typer.Option(help="Stochastic: part of the residual that the first step takes.")] = 0.01,
     beta: Annotated[float, typer.Option(help="Stochastic: 1 adds no noise, less adds more.")] = 0.1,
     growth: Annotated[str, typer.Option(help="Stochastic: growing or constant steps.")] = "growing",
-    most_steps: Annotated[
+    max_steps: Annotated[
         int | None, typer.Option(help="Stochastic: steps at most. [default: ten times those of an ideal denoiser]")
     ] = None,
     levels: Annotated[
@@ -286,7 +286,7 @@ def sample(
         "step": step,
         "beta": beta,
         "growth": growth,
-        "most_steps": most_steps,
+        "max_steps": max_steps,
         "solver": solver,
     }
     converged = print_samples(
@@ -339,7 +339,7 @@ def new(
     folder: Annotated[Path, typer.Option("--folder", help="Where to write it.")] = Path(),
 ) -> None:
     """Write a commented one-file plugin that runs as it is."""
-    from gahbench.scaffold import write_plugin
+    from gahbench.registry.scaffold import write_plugin
 
     file = write_plugin(kind.value, name, folder)
     typer.echo(f"wrote {file}; now try")
@@ -348,7 +348,7 @@ def new(
 
 
 def _print_board(folder: Path) -> None:
-    from gahbench.results import load_results, saved_digest
+    from gahbench.board.results import load_results, saved_digest
 
     console = Console()
     if not console.is_terminal and saved_digest(folder) is not None:
@@ -362,7 +362,7 @@ def _print_board(folder: Path) -> None:
 
 def _conclude(outcome: Outcome, console: Console) -> None:
     """Say where the board is, and end with the exit status that the outcome deserves."""
-    from gahbench.results import saved_beyond_optimum
+    from gahbench.board.results import saved_beyond_optimum
 
     def tell(text: str, style: str | None = None) -> None:
         # Labels have brackets, and paths are for copying: neither marked up nor broken.

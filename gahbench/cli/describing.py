@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gahbench.contracts import Shape
-from gahbench.errors import ParameterError, PluginError, listing, suggestion
-from gahbench.registry import KINDS, Configured, Kind, Plugin, Registry, set_default_registry
-from gahbench.spec import Spec, format_value, parse_spec
-from gahbench.suite_files import suite_files
+from gahbench._util.errors import ParameterError, PluginError, listing, suggestion
+from gahbench._util.shapes import Shape
+from gahbench.planning.suite_files import suite_files
+from gahbench.registry.registry import KINDS, Configured, Kind, Plugin, Registry, set_default_registry
+from gahbench.registry.spec import Spec, format_value, parse_spec
 
 #: What must stay as it is: lists, tables, examples and directives.
 _KEPT = re.compile(r"\s*([-*|]\s|>>>|\.\.\s|\[\[)")
@@ -70,7 +70,7 @@ def print_description(text: str, sources: tuple[Path, ...], shape: str | None, c
 
 
 def _configure(registry: Registry, kind: Kind, spec: Spec) -> Configured:
-    from gahbench.suite import configure_entrant
+    from gahbench.planning.suite import configure_entrant
 
     if kind == "architecture" and "checkpoint" in spec.keywords:
         return configure_entrant(registry, spec)
@@ -94,7 +94,7 @@ def _print(plugin: Plugin, configured: Configured | None, console: Console) -> N
 
 
 def _print_facts(configured: Configured, registry: Registry, shape: Shape | None, console: Console) -> None:
-    from gahbench.description import facts
+    from gahbench.explore.description import facts
 
     for fact in facts(configured, registry, shape):
         # As they come: some take seconds.

@@ -12,7 +12,7 @@ from rich.console import Console
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from gahbench.results import Results
+    from gahbench.board.results import Results
 
 app = typer.Typer(
     help="Draw figures beyond those of a board: rates, alignment, generalization, approximation errors, bases.",
@@ -85,8 +85,8 @@ def alignment(
 ) -> None:
     """Alignment with a basis against input PSNR, a curve for each entrant."""
     from gahbench import api
-    from gahbench.alignment_tables import courses
-    from gahbench.leaderboard import entrant_kinds
+    from gahbench.board.alignments import courses
+    from gahbench.board.leaderboard import entrant_kinds
     from gahbench.report.alignments import course_figure
 
     _prepare(out, None)
@@ -104,7 +104,7 @@ def ranking(
 ) -> None:
     """Bases ranked by alignment, the mean over noise levels, a panel for each entrant."""
     from gahbench import api
-    from gahbench.alignment_tables import rankings
+    from gahbench.board.alignments import rankings
     from gahbench.report.alignments import ranking_figure
 
     _prepare(out, None)
@@ -125,7 +125,7 @@ def generalization(
 ) -> None:
     """Output PSNR on training and on test images against input PSNR, a curve for each number of training images."""
     from gahbench import api
-    from gahbench.generalization_tables import swept
+    from gahbench.board.generalization import swept
     from gahbench.report.generalization import curves_figure
 
     _prepare(out, None)
@@ -146,7 +146,7 @@ def transitions(
 ) -> None:
     """Metrics against the number of training images: a figure for each dataset and entrant."""
     from gahbench import api
-    from gahbench.generalization_tables import swept
+    from gahbench.board.generalization import swept
     from gahbench.report.generalization import transition_metrics, transitions_figure
 
     _prepare(out, None)
@@ -205,7 +205,7 @@ def approximation(
     plugins_dir: PluginsOption = None,
 ) -> None:
     """Error of nonlinear approximation against the number of terms."""
-    from gahbench.drawing import draw_approximation
+    from gahbench.explore.drawing import draw_approximation
 
     _prepare(out, plugins_dir)
     _save(draw_approximation(dataset, basis or ["sym4"], images), out)
@@ -226,7 +226,7 @@ def geometry(
     plugins_dir: PluginsOption = None,
 ) -> None:
     """Squares and directions of bandlets, over the image that they are adapted to."""
-    from gahbench.drawing import draw_geometry
+    from gahbench.explore.drawing import draw_geometry
 
     _prepare(out, plugins_dir)
     _save(draw_geometry(dataset, basis, threshold, index, noisy=noisy), out)
@@ -242,24 +242,22 @@ def _draw_rates(
 ) -> None:
     """Draw results with the windows of their datasets, and say which have none."""
     from gahbench import api
-    from gahbench.drawing import rate_windows
-    from gahbench.rates import LEAST_LEVELS
+    from gahbench.evaluation.rates import MIN_LEVELS
+    from gahbench.explore.drawing import rate_windows
 
     _prepare(out, plugins_dir)
     results = api.load_results(folder)
     windows = rate_windows(results, rate)
     without = [str(name) for name in results.datasets["dataset"] if name not in windows]
     if without:
-        text = (
-            f"no window of rates, for want of {LEAST_LEVELS} noise levels in it or of the images: {', '.join(without)}"
-        )
+        text = f"no window of rates, for want of {MIN_LEVELS} noise levels in it or of the images: {', '.join(without)}"
         Console(stderr=True).print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
     _save(draw(results, windows, entrants), out)
 
 
 def _prepare(out: Path, plugins_dir: list[Path] | None) -> None:
     """Load the plugins; what takes long comes after what may be mistyped."""
-    from gahbench.registry import Registry, set_default_registry
+    from gahbench.registry.registry import Registry, set_default_registry
     from gahbench.report.encoding import check_suffix
 
     check_suffix(out)
@@ -268,7 +266,7 @@ def _prepare(out: Path, plugins_dir: list[Path] | None) -> None:
 
 
 def _save(figure: Figure, out: Path) -> None:
-    from gahbench.drawing import save_figure
+    from gahbench.explore.drawing import save_figure
 
     save_figure(figure, out)
     Console().print(f"wrote {out}", markup=False, highlight=False, soft_wrap=True)

@@ -12,14 +12,14 @@ from rich.table import Table
 
 from gahbench import api
 from gahbench.cli.previewing import parse_sigmas
-from gahbench.inspection import SIGMAS
-from gahbench.rates import input_psnr
+from gahbench.evaluation.rates import input_psnr
+from gahbench.explore.inspection import SIGMAS
 from gahbench.report.cells import DASH, number
 from gahbench.report.eigenvectors import level_names
 from gahbench.report.figures import file_stems
 
 if TYPE_CHECKING:
-    from gahbench.inspection import Inspection, Level
+    from gahbench.explore.inspection import Inspection, Level
 
 #: Columns by the name of a score: heading and decimals.
 _COLUMNS = {

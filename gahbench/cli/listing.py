@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from gahbench.errors import PluginError, listing, suggestion
-from gahbench.registry import KINDS, Registry
-from gahbench.suite_files import suite_files, suite_summary
+from gahbench._util.errors import PluginError, listing, suggestion
+from gahbench.planning.suite_files import suite_files, suite_summary
+from gahbench.registry.registry import KINDS, Registry
 
 _HEADINGS = {"basis": "bases"}
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from gahbench.folder import Folder
-from gahbench.plan import Plan
-from gahbench.readable import count, duration
-from gahbench.rows import rows
-from gahbench.store import Store
-from gahbench.unit import Unit
+from gahbench._util.readable import count, duration
+from gahbench.contracts.unit import Unit
+from gahbench.planning.plan import Plan
+from gahbench.planning.rows import rows
+from gahbench.store.folder import Folder
+from gahbench.store.store import Store
 
 _COLUMNS = ("parameters", "seeds", "fits done", "scores done", "multiply-adds")
 
@@ -68,7 +68,7 @@ def _estimate(left: list[Unit], plan: Plan) -> str:
     """Return a rough time for the units that are left: by their time budget, or at nominal rates of this hardware."""
     import torch
 
-    from gahbench.resources import cpu_count
+    from gahbench._util.resources import cpu_count
     from gahbench.training.hardware import has_bfloat16, nominal_rate
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -11,16 +11,16 @@ from rich.table import Table
 from rich.text import Text
 
 from gahbench import api
-from gahbench.contracts import Optimum
-from gahbench.errors import ParameterError
-from gahbench.leaderboard import level_name
-from gahbench.rates import input_psnr
+from gahbench._util.errors import ParameterError
+from gahbench.board.leaderboard import level_name
+from gahbench.contracts.datasets import Optimum
+from gahbench.evaluation.rates import input_psnr
+from gahbench.explore.preview import SIGMAS, Preview
+from gahbench.registry.spec import format_value
 from gahbench.report.cells import number
 from gahbench.report.contact_sheet import decibels
 from gahbench.report.encoding import check_suffix
 from gahbench.report.figures import file_stems
-from gahbench.report.preview import SIGMAS, Preview
-from gahbench.spec import format_value
 
 #: What each kind of optimum means, and what its denoiser is called in the table of noise levels.
 _MEANING = {
@@ -159,7 +159,7 @@ def _levels(preview: Preview) -> Table:
     """Return the table of PSNR in dB at every noise level."""
     table = Table(box=None, pad_edge=False)
     names = _COLUMNS.get(preview.optimum.kind, ())
-    sampled = any(level.best is not None and level.best.effective is not None for level in preview.levels)
+    sampled = any(level.best is not None and level.best.ess_fraction is not None for level in preview.levels)
     for name in ("σ", "noisy", *names, *(["effective samples"] if sampled else [])):
         table.add_column(name, justify="right")
     for level in preview.levels:
@@ -169,6 +169,6 @@ def _levels(preview: Preview) -> Table:
             errors = (math.nan, math.nan) if best is None else (best.expected, best.measured)
             row += ["–" if math.isnan(error) else decibels(error).removesuffix(" dB") for error in errors]
         if sampled:
-            row.append("–" if best is None or best.effective is None else f"{100 * best.effective:.0f} %")
+            row.append("–" if best is None or best.ess_fraction is None else f"{100 * best.ess_fraction:.0f} %")
         table.add_row(*row)
     return table

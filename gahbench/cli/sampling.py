@@ -11,12 +11,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from gahbench import api
-from gahbench.errors import ParameterError
+from gahbench._util.errors import ParameterError
 from gahbench.report.cells import DASH
 from gahbench.report.figures import file_stems
 
 if TYPE_CHECKING:
-    from gahbench.sampling import Samples
+    from gahbench.explore.sample import EntrantSamples
 
 
 def print_samples(
@@ -81,7 +81,7 @@ def parse_levels(text: str) -> int | list[float]:
         ) from error
 
 
-def _print(samples: Samples, console: Console) -> None:
+def _print(samples: EntrantSamples, console: Console) -> None:
     """Print a row for each status that a sample has, and what is to be said of those that did not converge."""
     from gahbench.sampling.samples import STATUSES
 

@@ -13,8 +13,7 @@ Usable alone, on any ``nn.Module`` with ``forward(noisy, sigma)``::
 from __future__ import annotations
 
 from gahbench.jacobian.autograd import AutogradMaps, Jacobian
-from gahbench.jacobian.denoisers import differentiated
-from gahbench.jacobian.eigen import Eigenpairs
+from gahbench.jacobian.eigen import Eigenpairs, full, top
 from gahbench.jacobian.maps import LARGEST_EXACT, DenseMaps, FunctionMaps, LinearMaps
 from gahbench.jacobian.probes import Estimate, Sketch, probes_for
 from gahbench.jacobian.sparse import SparseMaps
@@ -30,6 +29,7 @@ __all__ = [
     "LinearMaps",
     "Sketch",
     "SparseMaps",
-    "differentiated",
+    "full",
     "probes_for",
+    "top",
 ]

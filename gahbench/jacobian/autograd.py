@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from gahbench.contracts import image_shape
+from gahbench._util.shapes import image_shape
 from gahbench.jacobian.maps import LinearMaps
 
 #: Bytes that the features and gradients of one batch of products may take.
@@ -84,11 +84,11 @@ class AutogradMaps(LinearMaps):
         with torch.no_grad():
             return torch.cat([self._call(self._images[at : at + 1], at) for at in range(self.count)])
 
-    def transposed_product(self, vectors: Tensor) -> Tensor:
+    def rmatvec(self, vectors: Tensor) -> Tensor:
         """Return J_i' v for vectors (N, P, d), or (1, P, d) for the same vectors for all; shape (N, P, d)."""
         return self._each(vectors, self._backward)
 
-    def product(self, vectors: Tensor) -> Tensor:
+    def matvec(self, vectors: Tensor) -> Tensor:
         """Return J_i v for vectors (N, P, d), or (1, P, d) for the same vectors for all; shape (N, P, d)."""
         return self._each(vectors, self._forward_mode)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Shape
+from gahbench._util.shapes import Shape
 
 if TYPE_CHECKING:
     from gahbench.jacobian.eigen import Eigenpairs, Method
@@ -68,22 +68,22 @@ class LinearMaps(ABC):
         """Return the map of one of the images."""
 
     @abstractmethod
-    def product(self, vectors: Tensor) -> Tensor:
+    def matvec(self, vectors: Tensor) -> Tensor:
         """Return A_i v for vectors (N, P, d), or (1, P, d) for the same vectors for all; shape (N, P, d)."""
 
     @abstractmethod
-    def transposed_product(self, vectors: Tensor) -> Tensor:
+    def rmatvec(self, vectors: Tensor) -> Tensor:
         """Return A_i' v for vectors (N, P, d), or (1, P, d) for the same vectors for all; shape (N, P, d)."""
 
     def symmetric_product(self, vectors: Tensor) -> Tensor:
         """Return (A_i + A_i') v / 2, shape (N, P, d)."""
-        return (self.product(vectors) + self.transposed_product(vectors)) / 2
+        return (self.matvec(vectors) + self.rmatvec(vectors)) / 2
 
     def matrices(self) -> Tensor:
         """Return the matrices, shape (N, d, d)."""
         identity = torch.eye(self.size, dtype=self.like.dtype, device=self.like.device)
         # The transposed product with the k-th unit vector is the k-th row.
-        return self.transposed_product(identity[None])
+        return self.rmatvec(identity[None])
 
     def trace(self, probes: int | None = None, seed: int = 0) -> Estimate:
         """Return the traces; see :func:`gahbench.jacobian.probes.trace`."""
@@ -151,11 +151,11 @@ class DenseMaps(LinearMaps):
         """Return the map of one of the images."""
         return DenseMaps(self._matrices[place : place + 1] if len(self._matrices) > 1 else self._matrices, self.shape)
 
-    def product(self, vectors: Tensor) -> Tensor:
+    def matvec(self, vectors: Tensor) -> Tensor:
         """Return A_i v, shape (N, P, d)."""
         return (vectors.to(self.like) @ self._matrices.mT).expand(self.count, -1, -1)
 
-    def transposed_product(self, vectors: Tensor) -> Tensor:
+    def rmatvec(self, vectors: Tensor) -> Tensor:
         """Return A_i' v, shape (N, P, d)."""
         return (vectors.to(self.like) @ self._matrices).expand(self.count, -1, -1)
 
@@ -201,14 +201,14 @@ class FunctionMaps(LinearMaps):
         """Return the map of one of the images."""
         return FunctionMaps(self._function, 1, self.shape, self._like, [self._places[place]])
 
-    def product(self, vectors: Tensor) -> Tensor:
+    def matvec(self, vectors: Tensor) -> Tensor:
         """Return A_i v, shape (N, P, d)."""
         return self._function(vectors.to(self._like).expand(self.count, -1, -1), self._places)
 
-    def transposed_product(self, vectors: Tensor) -> Tensor:
+    def rmatvec(self, vectors: Tensor) -> Tensor:
         """Return A_i v, since the maps are symmetric."""
-        return self.product(vectors)
+        return self.matvec(vectors)
 
     def symmetric_product(self, vectors: Tensor) -> Tensor:
         """Return A_i v."""
-        return self.product(vectors)
+        return self.matvec(vectors)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gahbench._util.noise import generator
 from gahbench.jacobian.maps import LinearMaps
-from gahbench.noise import generator
 
 #: How many random vectors are used where results are not exact.
 PROBES = 64
@@ -132,7 +132,7 @@ def trace(maps: LinearMaps, probes: int | None = None, seed: int = 0) -> Estimat
     if probes is None and maps.is_small:
         return _exact(maps.matrices().diagonal(dim1=1, dim2=2).double().sum(1))
     vectors = probes_for(maps.size, PROBES if probes is None else probes, seed, maps.like)
-    return _estimated((maps.transposed_product(vectors) * vectors).double().sum(2))
+    return _estimated((maps.rmatvec(vectors) * vectors).double().sum(2))
 
 
 def frobenius_product(one: LinearMaps, other: LinearMaps, probes: int | None = None, seed: int = 0) -> Estimate:

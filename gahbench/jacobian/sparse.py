@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Shape
+from gahbench._util.shapes import Shape
 from gahbench.jacobian.maps import LinearMaps
 
 
@@ -51,12 +51,12 @@ class SparseMaps(LinearMaps):
         """Return the map of one of the images."""
         return SparseMaps(self._places, self._values[place : place + 1], self.shape)
 
-    def product(self, vectors: Tensor) -> Tensor:
+    def matvec(self, vectors: Tensor) -> Tensor:
         """Return A_i v, shape (N, P, d)."""
         vectors = vectors.to(self.like).expand(self.count, -1, -1)
         return torch.stack([(self._matrix(i) @ own.mT).mT for i, own in enumerate(vectors)])
 
-    def transposed_product(self, vectors: Tensor) -> Tensor:
+    def rmatvec(self, vectors: Tensor) -> Tensor:
         """Return A_i' v, shape (N, P, d)."""
         vectors = vectors.to(self.like).expand(self.count, -1, -1)
         return torch.stack([(self._matrix(i).t() @ own.mT).mT for i, own in enumerate(vectors)])

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from gahbench.rates import input_psnr
+from gahbench.evaluation.rates import input_psnr
 from gahbench.report.cells import folded
 from gahbench.report.eigenvectors import folded_caption
 from gahbench.report.figures import GREY, Styles, context, curve_with_band, legend_beside, looks
@@ -19,63 +15,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Array = NDArray[np.float64]
+    from gahbench.board.alignments import Aligned, Course
 
 _ABREAST = 3
 _LABEL = 28
 _NULL = "with another image's filter (null)"
 _CEILING = "with itself under fresh noise (ceiling)"
-
-
-@dataclass(frozen=True)
-class Aligned:
-    """Alignment of a denoiser with one basis.
-
-    Parameters
-    ----------
-    value, low, high
-        The mean over images, and the ends of its interval; NaN where there is none.
-    null, ceiling
-        Means of the parts of the metric; NaN where they were not measured.
-    retrieval
-        Share of images whose own filter is the most alike; NaN likewise.
-    single
-        That of one image in particular, which is then what is ranked by.
-    """
-
-    value: float
-    low: float = math.nan
-    high: float = math.nan
-    null: float = math.nan
-    ceiling: float = math.nan
-    retrieval: float = math.nan
-    single: float = math.nan
-
-    @property
-    def ranked(self) -> float:
-        """What it is ranked by."""
-        return self.value if math.isnan(self.single) else self.single
-
-
-@dataclass(frozen=True, eq=False)
-class Course:
-    """Alignment at noise levels.
-
-    Parameters
-    ----------
-    sigmas
-        Noise levels, shape (S,).
-    value, low, high
-        Means and the ends of their intervals, shape (S,).
-    null
-        Means with the filter of another image, shape (S,).
-    """
-
-    sigmas: Sequence[float]
-    value: Array
-    low: Array
-    high: Array
-    null: Array
 
 
 def ranking_figure(panels: Mapping[str, Mapping[str, Aligned]], caption: str = "") -> Figure:

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from gahbench.board.statistics import bootstrap_means, interval
 from gahbench.report.cells import folded
 from gahbench.report.figures import GREY, context, curve_with_band, legend_beside, looks
-from gahbench.statistics import bootstrap_means, interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from gahbench.approximation import Approximation
+    from gahbench.evaluation.approximation import Approximation
 
 Array = NDArray[np.float64]
 _LABEL = 30

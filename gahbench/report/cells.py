@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from gahbench import readable
+from gahbench._util import readable
 
 DASH = "–"
 MINUS = "−"
@@ -49,12 +49,12 @@ def between(row: Mapping[Any, Any], name: str, digits: int = 2, level: str = "")
 
 
 def count(value: Any) -> str:
-    """Write how many, as :func:`gahbench.readable.count`."""
+    """Write how many, as :func:`gahbench._util.readable.count`."""
     return DASH if missing(value) else readable.count(int(value))
 
 
 def duration(value: Any) -> str:
-    """Write seconds, as :func:`gahbench.readable.duration`."""
+    """Write seconds, as :func:`gahbench._util.readable.duration`."""
     return DASH if missing(value) or not math.isfinite(float(value)) else readable.duration(float(value))
 
 

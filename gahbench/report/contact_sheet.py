@@ -11,19 +11,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gahbench.contracts import Shape
-from gahbench.leaderboard import level_name
-from gahbench.rates import MOST_PSNR, input_psnr
+from gahbench._util.files import write_output
+from gahbench._util.shapes import Shape
+from gahbench.board.leaderboard import level_name
+from gahbench.evaluation.rates import MAX_PSNR, input_psnr
 from gahbench.report.cells import folded, number
-from gahbench.report.encoding import check_suffix, encode, write
+from gahbench.report.encoding import check_suffix, encode
 from gahbench.report.figures import context
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-    from gahbench.report.answers import Vectors
-    from gahbench.report.preview import Preview
+    from gahbench.explore.dataset_probe import Vectors
+    from gahbench.explore.preview import Preview
 
 # Lengths are in device pixels, of which an inch has so many.
 _DPI = 200
@@ -105,7 +106,7 @@ def basis_sheet(preview: Preview, vectors: Vectors) -> Figure:
 
 def decibels(error: float) -> str:
     """Write a mean squared error per pixel as PSNR; one that is lost in the rounding of pixels only as that."""
-    return f"{number(-10 * math.log10(error), 1)} dB" if error > 10 ** (-MOST_PSNR / 10) else f"> {MOST_PSNR} dB"
+    return f"{number(-10 * math.log10(error), 1)} dB" if error > 10 ** (-MAX_PSNR / 10) else f"> {MAX_PSNR} dB"
 
 
 def write_figure(figure: Figure, file: Path) -> None:
@@ -117,7 +118,7 @@ def write_figure(figure: Figure, file: Path) -> None:
         If the suffix is unknown, or the file cannot be written.
     """
     check_suffix(file)
-    write(encoded(figure, file.suffix.lower()), file)
+    write_output(encoded(figure, file.suffix.lower()), file)
 
 
 def encoded(figure: Figure, suffix: str) -> bytes:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gahbench.errors import ParameterError, listing
-from gahbench.leaderboard import level_name
+from gahbench._util.errors import ParameterError, listing
+from gahbench.board.leaderboard import level_name
 from gahbench.report.cells import folded
 from gahbench.report.contact_sheet import decibels
 from gahbench.report.figures import GREY, context, legend_beside, looks

@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gahbench.errors import ParameterError, listing
+from gahbench._util.errors import ParameterError, listing
 from gahbench.report.figures import context
 
 if TYPE_CHECKING:
@@ -49,18 +49,3 @@ def encode(figure: Figure, suffix: str, **options: Any) -> bytes:
     with context(), matplotlib.rc_context({"image.composite_image": False}):
         figure.savefig(buffer, format=suffix.lstrip("."), metadata=FORMATS[suffix], **options)
     return buffer.getvalue()
-
-
-def write(content: bytes, file: Path) -> None:
-    """Write a figure's file; its folder is made if need be.
-
-    Raises
-    ------
-    ParameterError
-        If it cannot be written.
-    """
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content)
-    except OSError as error:
-        raise ParameterError(f"{file}: cannot be written: {error.strerror or error}") from error

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gahbench.leaderboard import level_name, noise_levels
-from gahbench.rates import input_psnr
+from gahbench.board.leaderboard import level_name, noise_levels
+from gahbench.evaluation.rates import input_psnr
 from gahbench.report.cells import folded
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from gahbench.results import Results
+    from gahbench.board.results import Results
 
 _MARKERS = "osD^vPX<>pdhH*"
 _DASHES: dict[str, str] = {"oracle": "--", "optimal": ":", "bound": ":"}

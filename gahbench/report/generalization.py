@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gahbench.errors import ParameterError, listing, suggestion
-from gahbench.generalization_tables import Course, Point, compared_with, course, metrics_of
-from gahbench.leaderboard import level_name
-from gahbench.rates import input_psnr
+from gahbench._util.errors import ParameterError, listing, suggestion
+from gahbench.board.generalization import Course, Point, compared_with, course, metrics_of
+from gahbench.board.leaderboard import level_name
+from gahbench.evaluation.rates import input_psnr
 from gahbench.report.cells import folded
 from gahbench.report.figures import GREY, context, curve_with_band, legend_beside
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from gahbench.results import Results
+    from gahbench.board.results import Results
 
 _MARKERS = "osD^vPX<>"
 _ABREAST = 3
@@ -35,7 +35,7 @@ TITLES = {
     "pair-cosine.own": "the same, mean image removed",
     "closest-training": "cosine, closest training image",
     "memorization": "memorized samples (share)",
-    "memorization.relit": "memorized in any light (share)",
+    "memorization.affine": "memorized in any light (share)",
     "memorization.duplicate": "near-duplicates (share)",
     "sample-diversity": "spread of samples (relative)",
     "sample-diversity.vendi": "different samples (relative)",
@@ -70,7 +70,7 @@ def curves_figure(results: Results, pairs: Sequence[tuple[str, str]]) -> Figure:
     results
         With scores on both splits.
     pairs
-        Datasets and entrants, as :func:`gahbench.generalization_tables.swept` gives them.
+        Datasets and entrants, as :func:`gahbench.board.generalization.swept` gives them.
     """
     import seaborn
     from matplotlib.figure import Figure

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from gahbench.leaderboard import level_name, noise_levels, other_columns
-from gahbench.rates import input_psnr
-from gahbench.schemas import plain
+from gahbench.board.leaderboard import level_name, noise_levels, other_columns
+from gahbench.board.schemas import plain
+from gahbench.evaluation.rates import input_psnr
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gahbench.results import Results
+    from gahbench.board.results import Results
 
 _PLAIN = ("entrant", "kind", "rank", "tie_group", "parameters", "train_seconds", "seeds", "note")
 
@@ -70,7 +70,7 @@ def _entrant(row: dict[Any, Any], sigmas: list[float]) -> dict[str, Any]:
         **{name: plain(row[name]) for name in _PLAIN},
         "slope": _with_interval(row, "slope"),
         "kl": _with_interval(row, "kl"),
-        "kl_least": _with_interval(row, "kl_least"),
+        "kl_min": _with_interval(row, "kl_min"),
         **_gains(row, ""),
         "noise_levels": [{"sigma": sigma, **_gains(row, f"@{level_name(sigma)}")} for sigma in sigmas],
         "metrics": other,
@@ -83,7 +83,7 @@ def _gains(row: dict[Any, Any], level: str) -> dict[str, Any]:
         "gain_over_noisy": plain(row[f"gain_over_noisy{level}"]),
         "gain_over_baseline": _with_interval(row, f"gain_over_baseline{level}"),
         "deficit": _with_interval(row, f"deficit{level}"),
-        "deficit_least": _with_interval(row, f"deficit_least{level}"),
+        "deficit_min": _with_interval(row, f"deficit_min{level}"),
     }
 
 

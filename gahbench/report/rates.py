@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gahbench.errors import ParameterError, ResultsError, listing
-from gahbench.leaderboard import entrant_kinds, psnr_cube
-from gahbench.rates import fit_slope, input_psnr, local_slopes
+from gahbench._util.errors import ParameterError, ResultsError, listing
+from gahbench.board.leaderboard import entrant_kinds, psnr_cube
+from gahbench.board.statistics import bootstrap_means, interval, means
+from gahbench.evaluation.rates import fit_slope, input_psnr, local_slopes
+from gahbench.registry.spec import format_value, parse_spec
 from gahbench.report.cells import folded
 from gahbench.report.figures import GREY, context, curve_with_band, legend_beside, looks
-from gahbench.spec import format_value, parse_spec
-from gahbench.statistics import bootstrap_means, interval, means
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from gahbench.results import Results
-    from gahbench.scorecube import ScoreCube
+    from gahbench.board.results import Results
+    from gahbench.board.scorecube import ScoreCube
 
 Array = NDArray[np.float64]
 
@@ -47,7 +47,7 @@ def rates_figure(
     results
         Of a suite with at least two noise levels.
     windows
-        Noise levels in the window of each dataset (:func:`gahbench.rates.rate_window`); a dataset may lack one.
+        Noise levels in the window of each dataset (:func:`gahbench.evaluation.rate_window`); a dataset may lack one.
     entrants
         Which to draw; all of them by default.
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from gahbench.errors import ResultsError
-from gahbench.generalization_tables import compared_with
+from gahbench._util.errors import ResultsError
+from gahbench.board.generalization import compared_with
+from gahbench.planning.rows import base_label, number_of_images
 from gahbench.report.cells import folded
 from gahbench.report.contact_sheet import Cell, lay_out, picture
 from gahbench.report.figures import context
 from gahbench.report.generalization import number_label
-from gahbench.rows import base_label, number_of_images
-from gahbench.stored_arrays import StoredArrays, stored_arrays
+from gahbench.store.stored_arrays import StoredArrays, stored_arrays
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gahbench.contracts import image_shape
+from gahbench._util.shapes import image_shape
 from gahbench.report.contact_sheet import Cell, lay_out, picture, remark
 
 if TYPE_CHECKING:

@@ -7,16 +7,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gahbench.leaderboard import level_name, noise_levels, other_columns
-from gahbench.optimality import STANDARD_ERRORS
-from gahbench.rates import input_psnr
+from gahbench.board.leaderboard import level_name, noise_levels, other_columns
+from gahbench.board.optimality import STANDARD_ERRORS
+from gahbench.evaluation.rates import input_psnr
 from gahbench.report import cells
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
-    from gahbench.results import Results
+    from gahbench.board.results import Results
 
 _WIDTH = 120
 _LABEL = 30  # of which so much is for the entrant; a terminal wraps longer ones

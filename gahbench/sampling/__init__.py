@@ -7,14 +7,14 @@ Usable alone, on any ``nn.Module`` with ``forward(noisy, sigma)``::
     samples = draw_samples(of_network(network), (1, 32, 32), Sampling(count=64, seed=0))
     print(samples)                     # how many converged, in how many steps
     samples.images                     # shape (64, 1, 32, 32)
-    samples.save("folder")             # a sheet, and the arrays
+    samples.arrays()                   # as numpy has them
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from gahbench._util.lazy import lazy_names
 from gahbench.sampling.settings import Sampling, make_sampling
 
 if TYPE_CHECKING:
@@ -22,30 +22,65 @@ if TYPE_CHECKING:
     from gahbench.sampling.drawing import draw_samples
     from gahbench.sampling.noise import starting_noise
     from gahbench.sampling.samples import Samples
+    from gahbench.sampling.statistics.copies import (
+        MEMORIZED,
+        affine_ratios,
+        fresh_distances,
+        memorization_ratios,
+        memorized_share,
+        near_duplicate_share,
+    )
+    from gahbench.sampling.statistics.cosines import pair_cosines
+    from gahbench.sampling.statistics.diversity import relative_spread, vendi_score
+    from gahbench.sampling.statistics.neighbours import Neighbours, most_similar, nearest
+    from gahbench.sampling.statistics.patches import patch_distance
+    from gahbench.sampling.statistics.spectra import radial_spectrum, spectrum_distance
 
-#: Names that are imported when first used, since what they need takes long to import.
-_LAZY = {
-    "Denoise": "denoisers",
-    "Samples": "samples",
-    "draw_samples": "drawing",
-    "of_denoiser": "denoisers",
-    "of_network": "denoisers",
-    "starting_noise": "noise",
+_MODULES = {
+    "denoisers": ["Denoise", "of_denoiser", "of_network"],
+    "drawing": ["draw_samples"],
+    "noise": ["starting_noise"],
+    "samples": ["Samples"],
+    "statistics.copies": [
+        "MEMORIZED",
+        "fresh_distances",
+        "memorization_ratios",
+        "memorized_share",
+        "near_duplicate_share",
+        "affine_ratios",
+    ],
+    "statistics.cosines": ["pair_cosines"],
+    "statistics.diversity": ["relative_spread", "vendi_score"],
+    "statistics.neighbours": ["Neighbours", "most_similar", "nearest"],
+    "statistics.patches": ["patch_distance"],
+    "statistics.spectra": ["radial_spectrum", "spectrum_distance"],
 }
+__getattr__ = lazy_names(
+    __name__, {name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names}
+)
 
 __all__ = [
+    "MEMORIZED",
     "Denoise",
+    "Neighbours",
     "Samples",
     "Sampling",
+    "affine_ratios",
     "draw_samples",
+    "fresh_distances",
     "make_sampling",
+    "memorization_ratios",
+    "memorized_share",
+    "most_similar",
+    "near_duplicate_share",
+    "nearest",
     "of_denoiser",
     "of_network",
+    "pair_cosines",
+    "patch_distance",
+    "radial_spectrum",
+    "relative_spread",
+    "spectrum_distance",
     "starting_noise",
+    "vendi_score",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(importlib.import_module(f"gahbench.sampling.{_LAZY[name]}"), name)
-    raise AttributeError(f"module 'gahbench.sampling' has no attribute '{name}'")

@@ -9,10 +9,14 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from gahbench.contracts import Dataset, Denoiser, Reference, Shape, Truth, by_noise_level
-from gahbench.errors import ParameterError
-from gahbench.resources import keep_freed_blocks
-from gahbench.trained import Trained
+from gahbench._util.errors import ParameterError
+from gahbench._util.resources import keep_freed_blocks
+from gahbench._util.shapes import Shape
+from gahbench.contracts.datasets import Dataset
+from gahbench.contracts.denoisers import Denoiser, by_noise_level
+from gahbench.contracts.references import Reference
+from gahbench.contracts.truth import Truth
+from gahbench.networks.trained import Trained
 
 #: Returns the denoised images, given noisy ones (N, C, H, W) and the noise level of each (N,), on one device.
 Denoise = Callable[[Tensor, Tensor], Tensor]
@@ -25,7 +29,7 @@ def of_network(network: nn.Module, device: torch.device | str = "cpu", precision
     """Return a network as samplers call it: moved to a device, channels last, in evaluation mode.
 
     On a processor the C library is told to keep freed memory for the next layer, as in
-    :func:`gahbench.resources.keep_freed_blocks`.
+    :func:`gahbench._util.resources.keep_freed_blocks`.
 
     Parameters
     ----------

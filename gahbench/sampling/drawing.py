@@ -6,9 +6,9 @@ import math
 
 import torch
 
-from gahbench.contracts import Shape
-from gahbench.errors import ParameterError
-from gahbench.noise import derive_seed
+from gahbench._util.errors import ParameterError
+from gahbench._util.noise import derive_seed
+from gahbench._util.shapes import Shape
 from gahbench.sampling.denoisers import Denoise
 from gahbench.sampling.flow import flow
 from gahbench.sampling.samples import Progress, Samples

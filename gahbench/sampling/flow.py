@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Shape
+from gahbench._util.shapes import Shape
 from gahbench.sampling.denoisers import Denoise, residuals
 from gahbench.sampling.noise import starting_noise
 from gahbench.sampling.samples import Gathered, Progress, Samples, Status

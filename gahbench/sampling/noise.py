@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Shape
-from gahbench.noise import BLOCK, generator, in_blocks
+from gahbench._util.noise import BLOCK, generator, in_blocks
+from gahbench._util.shapes import Shape
 
 
 def starting_noise(count: int, shape: Shape, seed: int = 0, first: int = 0) -> Tensor:

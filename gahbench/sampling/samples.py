@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Shape
+from gahbench._util.shapes import Shape
 from gahbench.sampling.settings import Sampling
 
 Status = Literal["converged", "out of steps", "diverged"]
@@ -39,7 +37,7 @@ class Samples:
         number where the residual is not.
     status
         ``converged``: the noise fell to ``sigma_end``, or the levels of the flow are passed; ``out of steps``: the
-        noise did not fall that far in ``most_steps``; ``diverged``: the residual was not finite, or beyond
+        noise did not fall that far in ``max_steps``; ``diverged``: the residual was not finite, or beyond
         ``settings.bound``.
     settings
         How they were sampled.
@@ -73,45 +71,17 @@ class Samples:
         """Which converged, shape (N,), bool."""
         return torch.tensor([status == "converged" for status in self.status])
 
-    def save(self, folder: str | Path) -> list[Path]:
-        """Write ``samples.png``, a sheet of the first 64, and ``samples.npz``; equal samples give equal bytes.
-
-        The arrays of the latter are images, steps, sigma, status, first, source, and settings as JSON.
-
-        Parameters
-        ----------
-        folder
-            It is made if need be; files of these names are replaced.
-
-        Returns
-        -------
-        list of Path
-            What was written.
-
-        Raises
-        ------
-        ParameterError
-            If a file cannot be written.
-        """
-        from gahbench.report.contact_sheet import write_figure
-        from gahbench.report.encoding import write
-        from gahbench.report.samples import sample_sheet
-
-        sheet, arrays = Path(folder) / "samples.png", Path(folder) / "samples.npz"
-        write_figure(sample_sheet(self), sheet)
-        buffer = io.BytesIO()
-        np.savez(
-            buffer,
-            images=self.images.numpy(),
-            steps=self.steps.numpy(),
-            sigma=self.sigma.numpy(),
-            status=np.array(self.status),
-            first=np.array(self.first),
-            source=np.array(self.source),
-            settings=np.array(self.settings.model_dump_json()),
-        )
-        write(buffer.getvalue(), arrays)
-        return [sheet, arrays]
+    def arrays(self) -> dict[str, Any]:
+        """Return images, steps, sigma, status, first, source, and settings as JSON, as numpy's arrays by name."""
+        return {
+            "images": self.images.numpy(),
+            "steps": self.steps.numpy(),
+            "sigma": self.sigma.numpy(),
+            "status": np.array(self.status),
+            "first": np.array(self.first),
+            "source": np.array(self.source),
+            "settings": np.array(self.settings.model_dump_json()),
+        }
 
 
 class Gathered:

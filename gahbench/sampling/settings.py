@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal, Self
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from gahbench.errors import ParameterError, listing, suggestion
+from gahbench._util.errors import ParameterError, listing, suggestion
 
 #: What only one of the samplers takes.
-_OWN = {"stochastic": ("step", "beta", "growth", "most_steps"), "flow": ("levels", "solver")}
+_OWN = {"stochastic": ("step", "beta", "growth", "max_steps"), "flow": ("levels", "solver")}
 #: How many times the steps of an ideal denoiser a sample may take, unless it is said.
 _PATIENCE = 10
 
@@ -48,7 +48,7 @@ class Sampling(BaseModel):
     growth
         Of ``stochastic``: ``growing``, step t takes h t / (1 + h (t - 1)), which tends to 1, as in the published code;
         ``constant``, every step takes h, some thirty times as many of them at the default h and beta.
-    most_steps
+    max_steps
         Of ``stochastic``: after so many a sample is out of steps; null for ten times what an ideal denoiser takes.
     levels
         Of ``flow``: number of noise levels, geometrically spaced; or the levels themselves, falling, which then are
@@ -69,7 +69,7 @@ class Sampling(BaseModel):
     step: Share = 0.01
     beta: Share = 0.1
     growth: Literal["growing", "constant"] = "growing"
-    most_steps: Annotated[int, Field(ge=1)] | None = None
+    max_steps: Annotated[int, Field(ge=1)] | None = None
     levels: Annotated[int, Field(ge=2)] | Annotated[tuple[Positive, ...], Field(min_length=2, strict=False)] = 50
     solver: Literal["heun", "euler"] = "heun"
 
@@ -134,7 +134,7 @@ class Sampling(BaseModel):
 
     def step_limit(self) -> int:
         """Return after how many steps a sample is out of steps."""
-        return _PATIENCE * self.ideal_steps() if self.most_steps is None else self.most_steps
+        return _PATIENCE * self.ideal_steps() if self.max_steps is None else self.max_steps
 
     def schedule(self) -> tuple[float, ...]:
         """Return the noise levels of the flow, falling."""

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Shape
+from gahbench._util.shapes import Shape
 from gahbench.sampling.denoisers import Denoise, residuals
 from gahbench.sampling.noise import InjectedNoise, injected, starting_noise
 from gahbench.sampling.samples import Gathered, Progress, Samples, Status

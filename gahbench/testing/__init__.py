@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from gahbench.errors import PluginError, listing
-from gahbench.registry import KINDS, Configured, Kind, Plugin, Registry, set_default_registry
+from gahbench._util.errors import PluginError, listing
+from gahbench.registry.registry import KINDS, Configured, Kind, Plugin, Registry, set_default_registry
 from gahbench.testing.architectures import check_architecture
 from gahbench.testing.bases import check_basis
 from gahbench.testing.datasets import check_dataset

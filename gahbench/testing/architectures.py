@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from gahbench.contracts import Shape
-from gahbench.errors import GahbenchError
-from gahbench.network_facts import (
+from gahbench._util.errors import GahbenchError
+from gahbench._util.shapes import Shape
+from gahbench.networks.initialisation import build_network
+from gahbench.networks.network_facts import (
     homogeneity,
     homogeneity_residual,
     is_blind,
@@ -18,7 +19,7 @@ from gahbench.network_facts import (
     torch_func_obstacle,
     with_random_weights,
 )
-from gahbench.registry import Configured
+from gahbench.registry.registry import Configured
 from gahbench.testing.evaluation import (
     check_evaluation,
     check_layout,
@@ -29,8 +30,6 @@ from gahbench.testing.evaluation import (
 )
 from gahbench.testing.findings import Finding
 from gahbench.testing.learning import check_gradients, check_learning
-from gahbench.training.recipe import Training
-from gahbench.training.trainer import build_network
 
 #: Sides that are tried until one is accepted.
 SIZES = (32, 64, 128)
@@ -93,7 +92,7 @@ def _accepted_size(configured: Configured) -> int:
 
 
 def _build(configured: Configured, shape: Shape) -> nn.Module:
-    network = build_network(lambda: configured.build(shape), Training.model_validate({"initialisation": "own"}), 0)
+    network = build_network(lambda: configured.build(shape))
     if not isinstance(network, nn.Module):
         raise TypeError(f"an architecture is a torch.nn.Module, not a {type(network).__name__}")
     return network

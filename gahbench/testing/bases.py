@@ -8,9 +8,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Basis, Dataset, Shape, Truth, image_shape
-from gahbench.examples import Examples
-from gahbench.registry import Configured, default_registry
+from gahbench._util.shapes import Shape, image_shape
+from gahbench.contracts.bases import Basis
+from gahbench.contracts.datasets import Dataset
+from gahbench.contracts.training_data import TrainingData
+from gahbench.contracts.truth import Truth
+from gahbench.registry.registry import Configured, default_registry
 from gahbench.testing.findings import Finding
 from gahbench.testing.samples import SampleDataset, sample_images, sample_noise
 
@@ -45,15 +48,15 @@ def _samples(configured: Configured) -> Iterator[tuple[Basis, Truth]]:
         families: list[Dataset] = [default_registry().create("dataset", family) for family in FAMILIES]
         for dataset in families:
             basis: Basis = configured.build()
-            if basis.is_known_on(dataset):
-                basis.fit(Examples(dataset))
+            if basis.supports(dataset):
+                basis.fit(TrainingData(dataset))
                 yield basis, Truth(dataset.images("test", COUNT).double(), dataset)
         return
     made_from_images = configured.build().adaptive or type(configured.build()).fit is not Basis.fit
     for shape in SMALL_SIZES if made_from_images else SIZES:
         basis = configured.build()
         basis.check_shape(shape)
-        basis.fit(Examples(SampleDataset(shape)))
+        basis.fit(TrainingData(SampleDataset(shape)))
         yield basis, Truth(sample_images(COUNT, shape).double())
 
 
@@ -138,7 +141,7 @@ def _filters(basis: Basis, truth: Truth) -> Finding:
     size = truth.clean[0].numel()
     maps = basis.filters(truth, THRESHOLD, torch.full((len(truth),), size / 8).double())
     clean, noise = (images.flatten(1)[:, None] for images in (truth.clean, sample_noise(truth.clean, 1.0, draw=5)))
-    kept = [float(maps.product(one).double().norm() / one.norm()) for one in (clean, noise)]
+    kept = [float(maps.matvec(one).double().norm() / one.norm()) for one in (clean, noise)]
     sound = len(maps) == len(truth) and 0 <= kept[1] < kept[0] < 1.5
     return Finding("filters in it keep images better than noise", sound, f"{kept[0]:.2f} against {kept[1]:.2f}")
 

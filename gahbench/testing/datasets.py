@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import torch
 
-from gahbench.contracts import SPLITS, Dataset, Split
-from gahbench.errors import DataError
-from gahbench.registry import Configured
+from gahbench._util.errors import DataError
+from gahbench.contracts.datasets import SPLITS, Dataset, Split
+from gahbench.registry.registry import Configured
 from gahbench.testing.findings import Finding
 from gahbench.testing.optima import check_optimum
 

@@ -8,12 +8,12 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from gahbench.contracts import Engine
-from gahbench.jobs import Event, Job
-from gahbench.plan import make_plan
-from gahbench.registry import Configured, default_registry
-from gahbench.store import Store
-from gahbench.suite import load_suite
+from gahbench.contracts.engines import Engine
+from gahbench.contracts.jobs import Event, Job
+from gahbench.planning.plan import make_plan
+from gahbench.planning.suite import load_suite
+from gahbench.registry.registry import Configured, default_registry
+from gahbench.store.store import Store
 from gahbench.testing.findings import Finding
 
 _SUITE = """

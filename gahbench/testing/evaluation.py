@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from gahbench.contracts import Shape, image_shape
-from gahbench.errors import GahbenchError
-from gahbench.network_facts import one_line
-from gahbench.registry import Configured
+from gahbench._util.errors import GahbenchError
+from gahbench._util.shapes import Shape, image_shape
+from gahbench.networks.network_facts import one_line
+from gahbench.registry.registry import Configured
 from gahbench.testing.findings import Finding, attempt
 from gahbench.testing.samples import sample_images, sample_noise
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gahbench.network_facts import one_line
+from gahbench.networks.network_facts import one_line
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,15 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from gahbench.contracts import Dataset, Metric, Scores
-from gahbench.evaluation import Evaluation
-from gahbench.examples import Examples, TrainingSplit
-from gahbench.registry import default_registry
+from gahbench.contracts.datasets import Dataset
+from gahbench.contracts.metrics import Metric
+from gahbench.contracts.scoring import Scores, checked
+from gahbench.contracts.training_data import TrainingData, TrainingSplit
+from gahbench.evaluation.evaluation import Evaluation
+from gahbench.networks.trained import Trained
+from gahbench.registry.registry import default_registry
 from gahbench.sampling.settings import Sampling
-from gahbench.scoring import checked
 from gahbench.testing.findings import Finding
-from gahbench.trained import Trained
 
 _FAMILY = "c-alpha[size=16]"
 _SIGMAS = (0.1, 0.5)
@@ -53,7 +54,7 @@ def needs_learning(metric: Metric) -> bool:
 
 def check_on_network(metric: Metric) -> Iterator[Finding]:
     """Check that a metric has scores, and the same again, on a network with all that it may ask for."""
-    count = _SAMPLING.count if metric.samples else max(_IMAGES, metric.fewest_images)
+    count = _SAMPLING.count if metric.samples else max(_IMAGES, metric.min_images)
 
     def score() -> Scores:
         return checked(metric.score(_evaluation(metric)), _SIGMAS, count)
@@ -71,12 +72,12 @@ def check_on_network(metric: Metric) -> Iterator[Finding]:
 
 def _evaluation(metric: Metric) -> Evaluation:
     dataset: Dataset = default_registry().create("dataset", _FAMILY)
-    clean = dataset.images("test", max(_IMAGES, metric.fewest_images))
+    clean = dataset.images("test", max(_IMAGES, metric.min_images))
     found = []
     halves: tuple[tuple[float, TrainingSplit], ...] = ((0.2, "A"), (0.4, "B"))
     for share, half in halves:
         one = Evaluation(_smoothing(share), clean, _SIGMAS, dataset=dataset, sampling=_SAMPLING)
-        one.learned_from = Examples(dataset, half, 8)
+        one.learned_from = TrainingData(dataset, half, 8)
         one.snapshots = [(step, partial(_smoothing, left)) for step, left in ((1, 0.9), (10, share))]
         found.append(one)
     found[0].partner = found[1]

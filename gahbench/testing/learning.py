@@ -14,7 +14,7 @@ from gahbench.testing.samples import sample_images, sample_noise
 #: The trial training ends after so many steps, or seconds.
 TRIAL_STEPS, TRIAL_SECONDS = 150, 5.0
 #: Fewer steps show nothing.
-FEWEST_STEPS = 50
+MIN_STEPS = 50
 SIGMA = 0.5
 
 
@@ -51,7 +51,7 @@ def check_learning(network: nn.Module, shape: tuple[int, int, int]) -> Finding:
         losses.append(loss.item())
     recent = sum(losses[-5:]) / len(losses[-5:])
     passed = recent < 0.9 * SIGMA**2
-    if not passed and len(losses) < FEWEST_STEPS:
+    if not passed and len(losses) < MIN_STEPS:
         return Finding(
             "too slow to be trained here", None, f"{len(losses)} steps in {TRIAL_SECONDS:g} s; try it smaller"
         )

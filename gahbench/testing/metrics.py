@@ -8,10 +8,16 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from gahbench.contracts import Basis, Dataset, DenoiserKind, Metric, Reference, Scores, Shape, Truth
-from gahbench.evaluation import Evaluation
-from gahbench.registry import Configured, default_registry
-from gahbench.scoring import checked
+from gahbench._util.shapes import Shape
+from gahbench.contracts.bases import Basis
+from gahbench.contracts.datasets import Dataset
+from gahbench.contracts.denoisers import DenoiserKind
+from gahbench.contracts.metrics import Metric
+from gahbench.contracts.references import Reference
+from gahbench.contracts.scoring import Scores, checked
+from gahbench.contracts.truth import Truth
+from gahbench.evaluation.evaluation import Evaluation
+from gahbench.registry.registry import Configured, default_registry
 from gahbench.testing.findings import Finding, attempt
 from gahbench.testing.learned import check_on_network, needs_learning
 from gahbench.testing.samples import sample_images
@@ -73,7 +79,7 @@ def check_metric(configured: Configured) -> Iterator[Finding]:
         yield from check_on_network(metric)
         return
 
-    count = max(COUNT, metric.fewest_images)
+    count = max(COUNT, metric.min_images)
     clean, spoilt = sample_images(count, _accepted(metric)), list[bool]()
 
     def score(share: float, order: Sequence[int] = range(count)) -> Scores:
@@ -108,7 +114,7 @@ def _on_families(metric: Metric) -> Finding:
     """Try a metric that asks the dataset on families that know their best denoiser, twice."""
 
     def values(dataset: Dataset) -> list[float]:
-        count = max(COUNT, metric.fewest_images)
+        count = max(COUNT, metric.min_images)
         evaluation = Evaluation(_Shrinks(0.5), dataset.images("test", count), SIGMAS[:1], dataset=dataset)
         return list(checked(metric.score(evaluation), SIGMAS, count).value)
 

@@ -12,9 +12,9 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Card, Dataset, Optimum, OptimumKind
+from gahbench.contracts.datasets import Card, Dataset, Optimum, OptimumKind
+from gahbench.contracts.optima import Posterior, TrueBasis
 from gahbench.jacobian import LARGEST_EXACT
-from gahbench.optima import Posterior, TrueBasis
 from gahbench.testing.findings import Finding
 from gahbench.testing.samples import sample_noise
 
@@ -62,10 +62,10 @@ def _check_posterior(dataset: Dataset, clean: Tensor, noisy: Tensor) -> Iterator
         realised, floor
     )
     yield Finding("posterior trace is of the size of the error", alike, f"{expected:.3e}, {realised:.3e}")
-    effective = posterior.effective
-    if effective is not None:
-        share = effective.shape == (len(noisy),) and bool(((effective > 0) & (effective <= 1)).all())
-        yield Finding("effective sample size is a share", share, f"{effective}")
+    ess_fraction = posterior.ess_fraction
+    if ess_fraction is not None:
+        share = ess_fraction.shape == (len(noisy),) and bool(((ess_fraction > 0) & (ess_fraction <= 1)).all())
+        yield Finding("effective sample size is a share", share, f"{ess_fraction}")
     first: Posterior = dataset.posterior(noisy[:1], SIGMA)
     same = torch.allclose(first.mean.double(), mean[:1].double(), atol=1e-5)
     yield Finding("posterior of an image does not depend on the others, and repeats", same)
@@ -104,7 +104,7 @@ def _check_filters(dataset: Dataset, noisy: Tensor) -> Iterator[Finding]:
     if not shapes:
         return
     vectors = sample_noise(noisy, 1.0, draw=4).flatten(1)[:, None]
-    forth, back = maps.product(vectors), maps.transposed_product(vectors)
+    forth, back = maps.matvec(vectors), maps.rmatvec(vectors)
     symmetric = torch.allclose(forth, back, atol=1e-4 * float(forth.abs().max()))
     yield Finding("optimal filters are symmetric", symmetric)
     if dataset.optimum.kind == "exact":
@@ -116,8 +116,8 @@ def _check_filters(dataset: Dataset, noisy: Tensor) -> Iterator[Finding]:
 
 def _check_basis(dataset: Dataset, clean: Tensor) -> Iterator[Finding]:
     basis: TrueBasis | None = dataset.true_basis("test", len(clean))
-    told = dataset.knows_true_basis == (basis is not None and basis.energies is not None)
-    yield Finding("knows_true_basis says whether there is one with energies", told)
+    told = dataset.has_true_basis == (basis is not None and basis.energies is not None)
+    yield Finding("has_true_basis says whether there is one with energies", told)
     if basis is None:
         return
     vectors, energies = basis.vectors, basis.energies

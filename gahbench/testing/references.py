@@ -8,10 +8,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Dataset, Reference, Shape, Truth, by_noise_level
-from gahbench.errors import GahbenchError
-from gahbench.examples import Examples
-from gahbench.registry import Configured, default_registry
+from gahbench._util.errors import GahbenchError
+from gahbench._util.shapes import Shape
+from gahbench.contracts.datasets import Dataset
+from gahbench.contracts.denoisers import by_noise_level
+from gahbench.contracts.references import Reference
+from gahbench.contracts.training_data import TrainingData
+from gahbench.contracts.truth import Truth
+from gahbench.registry.registry import Configured, default_registry
 from gahbench.testing.findings import Finding, attempt
 from gahbench.testing.samples import SampleDataset, sample_noise
 from gahbench.testing.watched import Watched
@@ -93,13 +97,13 @@ def check_reference(configured: Configured) -> Iterator[Finding]:
 def fitted_samples(configured: Configured) -> Iterator[tuple[Reference, Truth]]:
     """Yield references, fitted, with images to try them on: grey and colour ones, or those of a family they know."""
     datasets: list[Dataset] = [SampleDataset(shape) for shape in SHAPES]
-    if configured.build().kind in ("optimal", "bound") or not configured.build().is_known_on(datasets[0]):
+    if configured.build().kind in ("optimal", "bound") or not configured.build().supports(datasets[0]):
         datasets = [default_registry().create("dataset", family) for family in FAMILIES]
     refusal: Exception | None = None
     accepted = False
     for dataset in datasets:
         reference: Reference = configured.build()
-        if not reference.is_known_on(dataset):
+        if not reference.supports(dataset):
             continue
         try:
             reference.check_shape(dataset.shape)
@@ -108,7 +112,7 @@ def fitted_samples(configured: Configured) -> Iterator[tuple[Reference, Truth]]:
             refusal = error
             continue
         accepted = True
-        reference.fit(Examples(dataset))
+        reference.fit(TrainingData(dataset))
         yield reference, Truth(dataset.images("test", COUNT), dataset)
     if refusal is not None and not accepted:
         raise refusal
@@ -135,7 +139,7 @@ def _stays_away(configured: Configured, noisy: Tensor, truth: Truth) -> Iterator
     watched = Watched(truth.dataset)
     reference: Reference = configured.build()
     with watched:
-        reference.fit(Examples(truth.dataset))
+        reference.fit(TrainingData(truth.dataset))
         reference.denoise(noisy[:1], SIGMA, next(truth.batches(1)))
     asked = ", ".join(sorted(watched.asked))
     detail = f"it asked the dataset for {asked}; its kind must be 'oracle'" if asked else ""
@@ -149,7 +153,7 @@ def _jacobian(reference: Reference, noisy: Tensor, truth: Truth) -> Iterator[Fin
         yield Finding("has no Jacobian", None, "metrics of the basis that it shrinks in have no value")
         return
     along = torch.cat([sample_noise(noisy, 1.0, draw=draw) for draw in (3, 4, 5)])
-    product = maps.product(along.flatten(1)[None])[0]
+    product = maps.matvec(along.flatten(1)[None])[0]
     shaped = product.shape == (3, noisy.numel()) and bool(product.isfinite().all())
     yield Finding("its Jacobian has finite products of the images' size", shaped, f"{tuple(product.shape)}")
     if shaped and reference.kind not in ("optimal", "bound"):

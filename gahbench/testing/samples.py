@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gahbench.contracts import Dataset, Shape, Split
-from gahbench.noise import generator
+from gahbench._util.noise import generator
+from gahbench._util.shapes import Shape
+from gahbench.contracts.datasets import Dataset, Split
 
 
 def sample_images(count: int, shape: Shape, *parts: str) -> Tensor:

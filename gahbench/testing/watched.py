@@ -6,7 +6,7 @@ import functools
 from types import TracebackType
 from typing import Any, Self
 
-from gahbench.contracts import Dataset
+from gahbench.contracts.datasets import Dataset
 
 #: What tells of particular images of a split, and the place of the split among the arguments.
 _TELLING = {"images": 0, "lower_bound": 0, "genie": 2, "true_basis": 0}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Dataset
-from gahbench.noise import generator
+from gahbench._util.noise import generator
+from gahbench.contracts.datasets import Dataset
 from gahbench.training.recipe import Training, tiled
 
 #: Each seed streams a stretch of its own of an endless split, so many images long.

@@ -180,7 +180,7 @@ class Training(BaseModel):
         """The same training on the other half, where there are halves."""
         return self.model_copy(update={"split": "B"}) if self.halves else None
 
-    def decisive(self) -> dict[str, Any]:
+    def key_fields(self) -> dict[str, Any]:
         """Return the fields that decide what comes of a fit, as plain JSON."""
         fields = self.model_dump(mode="json", exclude=set(WATCHING))
         defaults = {name: type(self).model_fields[name].default for name in ADDED}
@@ -188,6 +188,11 @@ class Training(BaseModel):
             # It is for partners alone.
             defaults["same_initialisation"] = fields["same_initialisation"]
         return {name: value for name, value in fields.items() if name not in ADDED or value != defaults[name]}
+
+    @property
+    def weights_stream(self) -> str | None:
+        """What names the initial weights beside the seed: the half, for a partner with weights of its own."""
+        return None if self.same_initialisation or self.split != "B" else "B"
 
     def snapshot_steps(self, steps: int) -> tuple[int, ...]:
         """Return the steps after which weights are kept, the last one being the end: fewer where steps coincide."""

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from gahbench.contracts import Dataset
-from gahbench.evaluation import Evaluation
-from gahbench.noise import derive_seed
-from gahbench.trained import Trained
+from gahbench._util.noise import derive_seed
+from gahbench.contracts.datasets import Dataset
+from gahbench.evaluation.evaluation import Evaluation
+from gahbench.networks.trained import Trained
 from gahbench.training import checkpoint
 from gahbench.training.batches import TrainingImages, training_noise
 from gahbench.training.hardware import Acceleration
@@ -295,30 +295,3 @@ class Trainer:
         if self.average is not None and state["average"] is not None:
             self.average.load_state_dict(state["average"])
         self._step, self._seconds, self._history = state["step"], state["seconds"], state["history"]
-
-
-def initialise(network: nn.Module, training: Training) -> None:
-    """Draw the weights of convolutions and linear layers as Kaiming et al. 2015, where the recipe says so.
-
-    Uses the global generator: seed it first, as :func:`build_network` does.
-    """
-    if training.initialisation != "kaiming":
-        return
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            nn.init.kaiming_normal_(module.weight, a=0, mode="fan_in")
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-
-
-def build_network(build: Callable[[], nn.Module], training: Training, seed: int) -> nn.Module:
-    """Build and initialise a network from the seed, leaving the global generator as it was.
-
-    Networks on different halves have the same initialisation only if the training says so.
-    """
-    own = () if training.same_initialisation or training.split != "B" else ("B",)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed("initialisation", seed, *own))
-        network = build()
-        initialise(network, training)
-    return network

@@ -32,7 +32,7 @@ class BFCNN(Chain):
         Whether to ignore the noise level; otherwise a map of it is a further input channel.
     """
 
-    always_shown = ("width",)
+    label_parameters = ("width",)
 
     def __init__(
         self,

@@ -30,7 +30,7 @@ class BFCNNRF(nn.Module):
         the last convolution always have 3x3: the receptive field is 2 (2 + (layers - 2) // spacing) + 1.
     """
 
-    always_shown = ("width",)
+    label_parameters = ("width",)
 
     def __init__(
         self,

@@ -46,7 +46,7 @@ class DiT(nn.Module):
         ``sincos``, a fixed table of sines and cosines, or ``learned``.
     """
 
-    always_shown = ("width",)
+    label_parameters = ("width",)
 
     def __init__(
         self,

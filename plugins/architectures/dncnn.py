@@ -36,7 +36,7 @@ class DnCNN(Chain):
         Whether to ignore the noise level; otherwise a map of it is a further input channel.
     """
 
-    always_shown = ("width",)
+    label_parameters = ("width",)
 
     def __init__(
         self,

@@ -42,7 +42,7 @@ class FFDNet(nn.Module):
         Whether to leave out the map of the noise level.
     """
 
-    always_shown = ("width",)
+    label_parameters = ("width",)
 
     def __init__(
         self,

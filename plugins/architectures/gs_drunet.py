@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from gahbench.parameters import File
+from gahbench import File
 
 from .sides import padded
 from .through_deepinv import build
@@ -35,7 +35,7 @@ class GSDRUNet(nn.Module):
         File of weights to start from; null for random ones. They need ``initialisation: own`` in training.
     """
 
-    always_shown = ("width",)
+    label_parameters = ("width",)
 
     def __init__(
         self,

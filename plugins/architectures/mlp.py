@@ -45,7 +45,7 @@ class MLP(nn.Module):
         Whether to ignore the noise level; otherwise it is a further input.
     """
 
-    always_shown = ("width",)
+    label_parameters = ("width",)
 
     def __init__(
         self,

@@ -14,8 +14,7 @@ import yaml
 from pydantic import BeforeValidator
 from torch import Tensor, nn
 
-from gahbench.errors import listing, suggestion
-from gahbench.spec import load_scalar
+from gahbench import listing, load_scalar, suggestion
 
 from .noise_level import with_noise_level
 
@@ -114,7 +113,7 @@ class Module(nn.Module):
         ValueError
             If the factory cannot be found.
         """
-        from gahbench.source import files_digest, source_digest
+        from gahbench import files_digest, source_digest
 
         return files_digest([_existing(Path(factory))]) if _is_archive(factory) else source_digest(_find(factory))
 

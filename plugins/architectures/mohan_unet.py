@@ -23,7 +23,7 @@ class MohanUNet(nn.Module):
         Whether to add constants; the last convolution has none either way.
     """
 
-    always_shown = ("bias",)
+    label_parameters = ("bias",)
 
     def __init__(self, channels: int, bias: bool = False) -> None:
         super().__init__()

@@ -44,7 +44,7 @@ class NAFNet(nn.Module):
         Whether to ignore the noise level; otherwise a map of it is a further input channel.
     """
 
-    always_shown = ("width",)
+    label_parameters = ("width",)
 
     def __init__(
         self,

@@ -39,7 +39,7 @@ class NCSNpp(nn.Module):
         Probability that an activation is dropped in training.
     """
 
-    always_shown = ("width",)
+    label_parameters = ("width",)
 
     def __init__(
         self,

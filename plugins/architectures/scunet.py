@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
-from gahbench.parameters import File
+from gahbench import File
 
 from .through_deepinv import build
 
@@ -33,7 +33,7 @@ class SCUNet(nn.Module):
         File of weights to start from; null for random ones. They need ``initialisation: own`` in training.
     """
 
-    always_shown = ("width",)
+    label_parameters = ("width",)
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gahbench.errors import listing
+from gahbench import listing
 
 from ..references.checkpoints.reading import read_state, without_prefixes
 

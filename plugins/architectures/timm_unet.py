@@ -55,7 +55,7 @@ class TimmUNet(nn.Module):
         Whether the noise level is unknown; otherwise a map of it is a further input channel.
     """
 
-    always_shown = ("backbone",)
+    label_parameters = ("backbone",)
     mean: Tensor
     deviation: Tensor
 

@@ -40,7 +40,7 @@ class UNet(nn.Module):
         Whether to ignore the noise level; otherwise a map of it is a further input channel.
     """
 
-    always_shown = ("width",)
+    label_parameters = ("width",)
 
     def __init__(
         self,

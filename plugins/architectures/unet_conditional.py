@@ -42,7 +42,7 @@ class UNetConditional(nn.Module):
         Whether to ignore the noise level: no embedding, and the layers estimate the noise itself.
     """
 
-    always_shown = ("width",)
+    label_parameters = ("width",)
 
     def __init__(
         self,

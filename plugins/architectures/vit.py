@@ -47,7 +47,7 @@ class ViT(nn.Module):
         Whether the noise level is unknown; otherwise a map of it is a further input channel.
     """
 
-    always_shown = ("width",)
+    label_parameters = ("width",)
 
     def __init__(
         self,

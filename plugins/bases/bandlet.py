@@ -11,8 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench.contracts import Basis, Shape, image_shape
-from gahbench.errors import BasisError
+from gahbench import Basis, BasisError, Shape, image_shape
 
 from .bandlets.alpert import alpert_matrix
 from .bandlets.geometry import Geometry, Orientation, Square
@@ -69,7 +68,7 @@ class Bandlet(Basis):
     """
 
     adaptive = True
-    always_shown = ("wavelet",)
+    label_parameters = ("wavelet",)
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench.contracts import Basis, Shape
+from gahbench import Basis, Shape
 
 from .dct import dct_matrix
 
@@ -24,7 +24,7 @@ class BlockDCT(Basis):
         Side of the square blocks, in pixels; the sides of the images must be multiples of it.
     """
 
-    always_shown = ("size",)
+    label_parameters = ("size",)
 
     def __init__(self, size: Annotated[int, Field(ge=1)] = 8) -> None:
         if size < 1:

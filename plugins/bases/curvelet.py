@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench.contracts import Basis, Shape
+from gahbench import Basis, Shape
 
 from .curvelet_windows import Fan, fans
 
@@ -43,7 +43,7 @@ class Curvelet(Basis):
     """
 
     orthonormal = False
-    always_shown = ("scales",)
+    label_parameters = ("scales",)
 
     def __init__(self, scales: Annotated[int, Field(ge=2)] = 4, wedges: Annotated[int, Field(ge=3)] = 3) -> None:
         if scales < 2:

@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Basis, Shape
+from gahbench import Basis, Shape
 
 
 class DCT(Basis):

@@ -8,12 +8,11 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Basis, Shape, Truth, image_shape
-from gahbench.errors import BasisError
+from gahbench import Basis, BasisError, Shape, Truth, image_shape
 from gahbench.jacobian import LinearMaps
-from gahbench.registry import default_registry
+from gahbench.registry.registry import default_registry
 
-from .matrices import LARGEST, Matrices, most_matrices
+from .matrices import LARGEST, Matrices, max_matrices
 
 #: Most pixels of a graph whose filter is found from L alone, without eigenvectors.
 LARGEST_FILTERED = 10_000
@@ -50,9 +49,9 @@ class GraphBasis(Basis):
                 f"eigenvectors of graphs are computed for up to {LARGEST} pixels, as in 64x64, not for {height}x{width}"
             )
 
-    def most_images(self, shape: Shape) -> int:
+    def max_batch(self, shape: Shape) -> int:
         """Return how many images (C, H, W) have bases of 1 GiB together, at least 1."""
-        return most_matrices(shape[1] * shape[2])
+        return max_matrices(shape[1] * shape[2])
 
     def adapt(self, images: Tensor, threshold: float, noisy: bool = False) -> Basis:
         """Return the eigenvectors of the graph of each image; see :meth:`gahbench.Basis.adapt`.

@@ -7,8 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Basis, Shape
-from gahbench.errors import BasisError
+from gahbench import Basis, BasisError, Shape
 
 #: Most values of what a matrix transforms: the matrix of 4096 takes 128 MiB in float64.
 LARGEST = 4096
@@ -121,6 +120,6 @@ def completed(vectors: Tensor) -> Tensor:
     return full
 
 
-def most_matrices(size: int) -> int:
+def max_matrices(size: int) -> int:
     """Return how many matrices of (size, size) fit into 1 GiB together with copies in float32, at least 1."""
     return max(1, MEMORY // (12 * size**2))

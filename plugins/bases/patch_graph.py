@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from gahbench.contracts import Shape
+from gahbench import Shape
 
 from .graph import GraphBasis, degrees_minus
 

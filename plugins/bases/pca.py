@@ -9,9 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench.contracts import Basis, Shape
-from gahbench.errors import BasisError
-from gahbench.examples import Examples
+from gahbench import Basis, BasisError, Shape, TrainingData
 
 from .matrices import Matrices, check_values, completed, octaves
 
@@ -43,7 +41,7 @@ class PCA(Basis):
         """Raise ``ValueError`` for images (C, H, W) of more than 4096 values, whose moments are too large."""
         check_values(shape, "pca needs the second moments")
 
-    def fit(self, examples: Examples) -> None:
+    def fit(self, examples: TrainingData) -> None:
         """Find the eigenvectors; on one core it takes 17 s for 4096 values, .4 s for 1024.
 
         Raises

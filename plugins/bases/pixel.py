@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from gahbench.contracts import Basis
+from gahbench import Basis
 
 
 class Pixel(Basis):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from gahbench.contracts import image_shape
+from gahbench import image_shape
 from gahbench.jacobian import LARGEST_EXACT, DenseMaps, FunctionMaps, LinearMaps, probes_for
 
 if TYPE_CHECKING:

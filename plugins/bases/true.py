@@ -7,10 +7,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from gahbench.contracts import Basis, Dataset, Shape, Split, Truth
-from gahbench.errors import BasisError
+from gahbench import Basis, BasisError, Dataset, Shape, Split, Truth
 
-from .matrices import Matrices, check_values, completed, most_matrices
+from .matrices import Matrices, check_values, completed, max_matrices
 
 
 class FamilyBasis(Basis):
@@ -32,13 +31,13 @@ class FamilyBasis(Basis):
         """Raise ``ValueError`` for images (C, H, W) of more than 4096 values."""
         check_values(shape, "the true basis is a matrix")
 
-    def is_known_on(self, dataset: Dataset) -> bool:
+    def supports(self, dataset: Dataset) -> bool:
         """Return whether the dataset knows the basis in which its best denoiser shrinks."""
-        return dataset.knows_true_basis
+        return dataset.has_true_basis
 
-    def most_images(self, shape: Shape) -> int:
+    def max_batch(self, shape: Shape) -> int:
         """Return how many images (C, H, W) have bases of 1 GiB together, at least 1."""
-        return most_matrices(math.prod(shape))
+        return max_matrices(math.prod(shape))
 
     def adapt(self, images: Tensor, threshold: float, noisy: bool = False) -> Basis:
         """Raise ``BasisError``: it does not follow from the images."""
@@ -62,7 +61,7 @@ class FamilyBasis(Basis):
         dataset = truth.dataset
         if dataset is None:
             raise BasisError("the true basis is that of a dataset; pass a gahbench.Truth that names its 'dataset'")
-        if not dataset.knows_true_basis:
+        if not dataset.has_true_basis:
             raise BasisError(f"{type(dataset).__name__} does not know the basis in which its best denoiser shrinks")
         self.check_shape(dataset.shape)
         asked = (dataset, truth.split, len(truth), truth.start)
@@ -72,7 +71,7 @@ class FamilyBasis(Basis):
         self._last = None
         known = dataset.true_basis(truth.split, len(truth), truth.start)
         if known is None:
-            raise BasisError(f"{type(dataset).__name__}.true_basis returned none, though 'knows_true_basis' is true")
+            raise BasisError(f"{type(dataset).__name__}.true_basis returned none, though 'has_true_basis' is true")
         found = Matrices(completed(known.vectors))
         self._last = (*asked, found)
         return found

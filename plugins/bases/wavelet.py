@@ -9,8 +9,7 @@ import pywt
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Basis, Shape
-from gahbench.errors import suggestion
+from gahbench import Basis, Shape, suggestion
 
 #: Families that are orthogonal to machine precision.
 FAMILIES = ("haar", "db", "sym", "coif")
@@ -62,7 +61,7 @@ class Wavelet(Basis):
     [[2.0, 2.0], [2.0, 2.0]]
     """
 
-    always_shown = ("name",)
+    label_parameters = ("name",)
 
     def __init__(self, name: str = "sym4", levels: int | None = None) -> None:
         accepted = accepted_names() + biorthogonal_names()

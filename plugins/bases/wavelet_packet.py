@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import Tensor
 
-from gahbench.errors import BasisError
+from gahbench import BasisError
 
 from .wavelet import Wavelet, check_orthogonal, wavelet_inverse, wavelet_matrix
 

@@ -10,7 +10,7 @@ import pywt
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Basis, Shape
+from gahbench import Basis, Shape
 
 from .wavelet import SMALLEST_APPROXIMATION, check_orthogonal
 
@@ -44,7 +44,7 @@ class TranslationInvariantWavelet(Basis):
     """
 
     orthonormal = False
-    always_shown = ("name",)
+    label_parameters = ("name",)
 
     def __init__(self, name: str = "sym4", levels: int | None = None) -> None:
         check_orthogonal(name)

@@ -11,10 +11,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench.contracts import Optimum, Shape, Split
+from gahbench import BLOCK, Optimum, Shape, Split, TrueBasis, in_blocks
 from gahbench.jacobian import LARGEST_EXACT, DenseMaps, FunctionMaps, LinearMaps
-from gahbench.noise import BLOCK, in_blocks
-from gahbench.optima import TrueBasis
 
 from . import c_alpha_published
 from .conditional import ConditionalGaussian
@@ -97,7 +95,7 @@ class CAlpha(Generated):
         If a closed contour is asked of the paper's construction.
     """
 
-    always_shown = ("alpha",)
+    label_parameters = ("alpha",)
 
     def __init__(
         self,
@@ -209,7 +207,7 @@ class CAlpha(Generated):
         return DenseMaps(torch.stack(found), self.shape)
 
     @property
-    def knows_true_basis(self) -> bool:
+    def has_true_basis(self) -> bool:
         """Whether the construction is ``exact``."""
         return self.construction == "exact"
 

@@ -7,7 +7,7 @@ import functools
 import torch
 from torch import Tensor
 
-from gahbench.errors import OptimumError
+from gahbench import OptimumError
 
 from .leading import Leading
 from .stationary import StationaryField
@@ -16,7 +16,7 @@ from .stationary import StationaryField
 SMALL = 1600
 LARGE = 4096
 #: Most eigenvalues of the field that are resolved, by bounds and by the preconditioner of the filter.
-MOST = 2047
+MAX_RANK = 2047
 PRECONDITIONER = 256
 #: Eigenvalues of the field below this times the largest are rounding errors.
 ROUNDING = 1e-13
@@ -57,12 +57,12 @@ class ConditionalGaussian:
         self.field = field
         self.constant = constant
 
-    def product(self, masks: Tensor, images: Tensor) -> Tensor:
+    def matvec(self, masks: Tensor, images: Tensor) -> Tensor:
         """Return K_x x for images x, shape (N, d), and their masks, shape (N, d) or (1, d)."""
         found = torch.zeros_like(images)
         for share in (masks, 1 - masks):
             inside = share * images
-            found += share * (self.field.product(inside) + self.constant * inside.sum(-1, keepdim=True))
+            found += share * (self.field.matvec(inside) + self.constant * inside.sum(-1, keepdim=True))
         return found
 
     def matrix(self, mask: Tensor) -> Tensor:
@@ -158,7 +158,7 @@ class ConditionalGaussian:
             conditioned = residual - leading.synthesis(masks, parts)
             energy = (residual * conditioned).sum(-1, keepdim=True)
             direction = conditioned + energy / last * direction
-            moved = self.product(masks, direction) + sigma**2 * direction
+            moved = self.matvec(masks, direction) + sigma**2 * direction
             # An image of zeros is solved from the start, and must not become 0 / 0.
             tiny = torch.finfo(torch.float64).tiny
             step = energy / (direction * moved).sum(-1, keepdim=True).clamp(min=tiny)
@@ -186,8 +186,8 @@ class ConditionalGaussian:
             count = 2 * self._rank(FAINTEST) + 2
             leading = self._leading(self._rank(RESOLVED * FAINTEST))
             columns = leading.synthesis(mask[None], torch.eye(leading.columns, dtype=torch.float64))
-            span = torch.linalg.qr(self.product(mask[None], columns).T)[0].T.contiguous()
-            energies, turns = torch.linalg.eigh(span @ self.product(mask[None], span).T)
+            span = torch.linalg.qr(self.matvec(mask[None], columns).T)[0].T.contiguous()
+            energies, turns = torch.linalg.eigh(span @ self.matvec(mask[None], span).T)
             vectors = span.T @ turns
         return vectors.flip(1)[:, :count], energies.flip(0)[:count].clamp(min=0)
 
@@ -212,7 +212,7 @@ class ConditionalGaussian:
 
     @functools.cached_property
     def _spectrum(self) -> tuple[Tensor, Tensor]:
-        values, vectors = self.field.decomposition(min(MOST, self.field.pixels // 4))
+        values, vectors = self.field.decomposition(min(MAX_RANK, self.field.pixels // 4))
         # Below some rounding errors eigenvectors have no meaning, and need not be held.
         return values, vectors[:, values[: vectors.shape[1]] > ROUNDING * values[0]].contiguous()
 

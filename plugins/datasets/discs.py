@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench.contracts import Shape
+from gahbench import Shape
 
 from .manifold import Manifold
 

@@ -11,8 +11,7 @@ import numpy as np
 from pydantic import Field
 from torch import Tensor
 
-from gahbench.contracts import Card, Dataset, Shape, Split
-from gahbench.errors import DataError
+from gahbench import Card, DataError, Dataset, Shape, Split
 
 from .reading import celeba, fetched, splits
 from .reading.arrays import read_arrays

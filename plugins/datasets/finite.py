@@ -10,11 +10,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench.contracts import Card, Dataset, Optimum, Shape, Split, image_shape
+from gahbench import Card, Dataset, Names, Optimum, Posterior, Shape, Split, image_shape
 from gahbench.jacobian import FunctionMaps, LinearMaps
-from gahbench.optima import Posterior
-from gahbench.parameters import Names
-from gahbench.registry import default_registry
+from gahbench.registry.registry import default_registry
 
 from .generated import Generated
 
@@ -50,7 +48,7 @@ class Finite(Generated):
         If the dataset holds fewer training images.
     """
 
-    always_shown = ("dataset", "count")
+    label_parameters = ("dataset", "count")
     splits_overlap = True
 
     def __init__(

@@ -8,9 +8,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Optimum, Split
+from gahbench import Optimum, Posterior, Split, TrueBasis
 from gahbench.jacobian import FunctionMaps, LinearMaps
-from gahbench.optima import Posterior, TrueBasis
 
 from .generated import Generated
 
@@ -84,7 +83,7 @@ class Gaussian(Generated):
         return FunctionMaps(filtered, len(noisy), self.shape, noisy.double())
 
     @property
-    def knows_true_basis(self) -> bool:
+    def has_true_basis(self) -> bool:
         """The eigenvectors of K are known."""
         return True
 

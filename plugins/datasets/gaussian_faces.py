@@ -10,9 +10,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench.contracts import Card, Dataset, Shape
-from gahbench.parameters import Names
-from gahbench.registry import default_registry
+from gahbench import Card, Dataset, Names, Shape
+from gahbench.registry.registry import default_registry
 
 from .gaussian import Gaussian
 
@@ -70,7 +69,7 @@ class GaussianFaces(Gaussian):
         If the training images never end, or are fewer than 2.
     """
 
-    always_shown = ("faces",)
+    label_parameters = ("faces",)
 
     def __init__(
         self,

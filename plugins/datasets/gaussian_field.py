@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench.contracts import Optimum, Shape
+from gahbench import Optimum, Shape
 
 from .gaussian import Gaussian
 
@@ -50,7 +50,7 @@ class GaussianField(Gaussian):
         Seed of the images. The same seed gives the same random numbers for every alpha.
     """
 
-    always_shown = ("alpha",)
+    label_parameters = ("alpha",)
 
     def __init__(
         self,

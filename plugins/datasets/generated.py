@@ -7,8 +7,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Card, Dataset, Split
-from gahbench.noise import BLOCK, generator, in_blocks
+from gahbench import BLOCK, Card, Dataset, Split, generator, in_blocks
 
 
 class Generated(Dataset):

@@ -8,10 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Optimum, Split
+from gahbench import BLOCK, Optimum, Posterior, Split, TrueBasis, in_blocks
 from gahbench.jacobian import LARGEST_EXACT, DenseMaps, LinearMaps
-from gahbench.noise import BLOCK, in_blocks
-from gahbench.optima import Posterior, TrueBasis
 
 from .generated import Generated
 from .sampling import importance
@@ -144,7 +142,7 @@ class Manifold(Generated):
     def posterior(self, noisy: Tensor, sigma: float) -> Posterior:
         """Return mean and spread of the images given noisy ones; see :meth:`gahbench.Dataset.posterior`.
 
-        Without non-linear parameters it is exact. Otherwise ``effective`` is the share of the weighed draws that
+        Without non-linear parameters it is exact. Otherwise ``ess_fraction`` is the share of the weighed draws that
         counts; they are doubled, up to three times, for images with fewer than 800 effective ones.
 
         Raises
@@ -155,7 +153,7 @@ class Manifold(Generated):
         """
         found = importance.posterior(self, (noisy.double() - self.offset).flatten(1), sigma)
         mean = (found.mean + self.offset).reshape(noisy.shape).to(noisy.dtype)
-        return Posterior(mean, found.trace, found.effective)
+        return Posterior(mean, found.trace, found.ess_fraction)
 
     def optimal_filters(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> LinearMaps | None:
         """Return the posterior covariances over sigma^2, by the sampling of :meth:`posterior`.

@@ -12,9 +12,7 @@ from PIL import Image
 from pydantic import Field
 from torch import Tensor
 
-from gahbench.contracts import Card, Dataset, Shape, Split
-from gahbench.errors import DataError, listing
-from gahbench.noise import BLOCK, generator, in_blocks
+from gahbench import BLOCK, Card, DataError, Dataset, Shape, Split, generator, in_blocks, listing
 
 from .reading.fetched import skimage_file
 from .reading.photographs import Photographs, joined, read_photographs

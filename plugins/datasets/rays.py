@@ -7,10 +7,8 @@ from typing import Annotated, cast
 from pydantic import Field
 from torch import Tensor
 
-from gahbench.contracts import Card, Dataset, Shape
-from gahbench.errors import DataError
-from gahbench.parameters import Names
-from gahbench.registry import default_registry
+from gahbench import Card, DataError, Dataset, Names, Shape
+from gahbench.registry.registry import default_registry
 
 from .manifold import Manifold
 
@@ -39,7 +37,7 @@ class Rays(Manifold):
     """
 
     intensities = 1
-    always_shown = ("image",)
+    label_parameters = ("image",)
 
     def __init__(
         self, image: Annotated[str, Names("dataset")] = "c-alpha", index: Annotated[int, Field(ge=0)] = 0, seed: int = 0

@@ -10,12 +10,9 @@ from typing import Annotated, cast
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Card, Dataset, Optimum, Shape, Split
+from gahbench import Card, Dataset, Names, Optimum, Posterior, Shape, Split, TrueBasis, generator
 from gahbench.jacobian import FunctionMaps, LinearMaps
-from gahbench.noise import generator
-from gahbench.optima import Posterior, TrueBasis
-from gahbench.parameters import Names
-from gahbench.registry import default_registry
+from gahbench.registry.registry import default_registry
 
 
 class Shuffled(Dataset):
@@ -33,7 +30,7 @@ class Shuffled(Dataset):
         Seed of the permutation.
     """
 
-    always_shown = ("dataset",)
+    label_parameters = ("dataset",)
 
     def __init__(self, dataset: Annotated[str, Names("dataset")] = "faces", seed: int = 0) -> None:
         self.dataset = cast(Dataset, default_registry().create("dataset", dataset))
@@ -128,19 +125,19 @@ class Shuffled(Dataset):
         def filtered(vectors: Tensor, places: Sequence[int]) -> Tensor:
             ordered = self.inverse(vectors.reshape(-1, *self.shape)).reshape(vectors.shape)
             if len(places) == len(plain):
-                found = plain.product(ordered)
+                found = plain.matvec(ordered)
             else:
                 found = torch.cat(
-                    [plain.only(place).product(one[None]) for place, one in zip(places, ordered, strict=True)]
+                    [plain.only(place).matvec(one[None]) for place, one in zip(places, ordered, strict=True)]
                 )
             return self.shuffle(found.reshape(-1, *self.shape)).reshape(vectors.shape)
 
         return FunctionMaps(filtered, len(plain), self.shape, plain.like)
 
     @property
-    def knows_true_basis(self) -> bool:
+    def has_true_basis(self) -> bool:
         """Whether the true basis of the plain images is known."""
-        return self.dataset.knows_true_basis
+        return self.dataset.has_true_basis
 
     def true_basis(self, split: Split, count: int, start: int = 0) -> TrueBasis | None:
         """Return the true basis of the plain images with its vectors shuffled; ``None`` where it is not known."""

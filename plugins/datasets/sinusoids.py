@@ -10,8 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench.contracts import Shape
-from gahbench.optima import Posterior
+from gahbench import Posterior, Shape
 
 from .manifold import Manifold
 

@@ -51,7 +51,7 @@ class StationaryField:
         lags = (places[:, None] - places).abs()
         return self._at(lags, lags)
 
-    def product(self, images: Tensor) -> Tensor:
+    def matvec(self, images: Tensor) -> Tensor:
         """Return K x for images x, shape (..., d), float64."""
         spectrum = self._spectrum(images) * self.power
         # Columns are left out before the last transform, rows after it.

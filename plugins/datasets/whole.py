@@ -13,8 +13,7 @@ from PIL import Image
 from pydantic import Field
 from torch import Tensor
 
-from gahbench.contracts import Card, Dataset, Shape, Split
-from gahbench.errors import DataError, listing
+from gahbench import Card, DataError, Dataset, Shape, Split, listing
 
 from .reading.fetched import skimage_file
 from .reading.photographs import Photographs, joined, read_photographs

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from gahbench.contracts import Engine
-from gahbench.jobs import Event, Job
+from gahbench import Engine, Event, Job
 
 
 class Inline(Engine):
@@ -11,8 +10,8 @@ class Inline(Engine):
 
     def run(self, job: Job) -> None:
         """Run the units of a job; a unit that exits or crashes takes this process along."""
-        from gahbench.registry import default_registry
-        from gahbench.worker import Worker, do_and_record, progress_message
+        from gahbench.registry.registry import default_registry
+        from gahbench.runs.worker import Worker, do_and_record, progress_message
 
         worker = Worker(default_registry(), job.store, should_stop=job.stop.is_set)
         failed: set[str] = set()

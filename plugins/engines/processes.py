@@ -15,11 +15,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from gahbench.contracts import Engine
-from gahbench.errors import GahbenchError
-from gahbench.jobs import Event, Job, unit_message
-from gahbench.resources import cpu_count, gpu_names, python_environment
-from gahbench.unit import Unit
+from gahbench import Engine, Event, GahbenchError, Job, Unit, cpu_count
+from gahbench._util.resources import gpu_names, python_environment
 
 #: How long a unit in flight may take to write its checkpoint when the run is stopped.
 GRACE_SECONDS = 20.0
@@ -61,7 +58,7 @@ class _Worker:
         logs = job.store.folder / "logs"
         logs.mkdir(parents=True, exist_ok=True)
         self.log = logs / f"worker-{place}.log"
-        command = [sys.executable, "-P", "-m", "gahbench.worker_process"]
+        command = [sys.executable, "-P", "-m", "gahbench.runs.worker_process"]
         command += ["--folder", str(job.store.folder), "--threads", str(threads)]
         for source in job.sources:
             command += ["--source", str(source)]
@@ -174,7 +171,7 @@ class _Run:
             if worker.ready and worker.unit is None and (unit := self._next(worker)) is not None:
                 worker.unit = worker.last = unit
                 self.job.report(Event("started", unit))
-                worker.send({"unit": unit_message(unit)})
+                worker.send({"unit": unit.record()})
         try:
             worker, message = self.inbox.get(timeout=0.2)
         except queue.Empty:

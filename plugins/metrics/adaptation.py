@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Metric, Scores
-from gahbench.evaluation import Evaluation
+from gahbench import Metric, Scores
+from gahbench.evaluation import MAX_PSNR, Evaluation
 from gahbench.jacobian import DenseMaps, LinearMaps
-from gahbench.rates import MOST_PSNR
 
 #: Where all of the Jacobians are not at hand, filters are taken from so many other images.
 OTHERS = 3
@@ -29,7 +28,7 @@ class Adaptation(Metric):
     """
 
     unit = "dB"
-    fewest_images = 2
+    min_images = 2
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the gains of every image at every noise level, and their parts."""
@@ -39,8 +38,8 @@ class Adaptation(Metric):
             if own is None or fresh is None:
                 continue
             noisy, clean = evaluation.noisy(sigma).flatten(1), evaluation.clean.flatten(1)
-            itself = _psnr(own.product(noisy[:, None])[:, 0], clean)
-            again = _psnr(fresh.product(noisy[:, None])[:, 0], clean)
+            itself = _psnr(own.matvec(noisy[:, None])[:, 0], clean)
+            again = _psnr(fresh.matvec(noisy[:, None])[:, 0], clean)
             others = _under_others(own, noisy, clean)
             values["", sigma] = again - others
             values["gain", sigma] = itself - others
@@ -62,11 +61,11 @@ def _under_others(maps: LinearMaps, noisy: Tensor, clean: Tensor) -> Tensor:
     count = len(noisy)
     if isinstance(maps, DenseMaps):
         # The filter of image i on all images j, and the mean over i other than j.
-        found = _psnr(maps.product(noisy[None]), clean)
+        found = _psnr(maps.matvec(noisy[None]), clean)
         return torch.as_tensor((found.sum(0) - found.diagonal()) / (count - 1))
     shifts = range(1, min(OTHERS, count - 1) + 1)
     # The filter of image i on the images i + 1, i + 2 and so on.
-    products = maps.product(torch.stack([noisy.roll(-shift, 0) for shift in shifts], dim=1))
+    products = maps.matvec(torch.stack([noisy.roll(-shift, 0) for shift in shifts], dim=1))
     found = torch.stack(
         [_psnr(products[:, place], clean.roll(-shift, 0)).roll(shift, 0) for place, shift in enumerate(shifts)]
     )
@@ -76,4 +75,4 @@ def _under_others(maps: LinearMaps, noisy: Tensor, clean: Tensor) -> Tensor:
 def _psnr(denoised: Tensor, clean: Tensor) -> Tensor:
     """Return the PSNR in dB of images in the last dimension, float64."""
     errors = (denoised.double().cpu() - clean.double().cpu()).square().mean(-1)
-    return -10 * errors.clamp(min=10 ** (-MOST_PSNR / 10)).log10()
+    return -10 * errors.clamp(min=10 ** (-MAX_PSNR / 10)).log10()

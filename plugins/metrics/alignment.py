@@ -7,13 +7,11 @@ from typing import Annotated, cast
 
 from torch import Tensor
 
-from gahbench.alignment import FEWEST_IMAGES, align, changes, unchanging
-from gahbench.alignment import Alignment as Found
-from gahbench.contracts import Basis, Metric, Scores, Shape
-from gahbench.evaluation import Evaluation
+from gahbench import Basis, Metric, Names, Scores, Shape
+from gahbench.evaluation import MIN_IMAGES, Evaluation, align, changes, unchanging
+from gahbench.evaluation import Alignment as Found
 from gahbench.jacobian import Sketch
-from gahbench.parameters import Names
-from gahbench.registry import default_registry
+from gahbench.registry.registry import default_registry
 
 from .shared_bases import basis_on, filters_on
 
@@ -38,8 +36,8 @@ class Alignment(Metric):
         The basis.
     """
 
-    always_shown = ("basis",)
-    fewest_images = FEWEST_IMAGES
+    label_parameters = ("basis",)
+    min_images = MIN_IMAGES
 
     def __init__(self, basis: Annotated[str, Names("basis")] = "graph-laplacian") -> None:
         self.basis = cast(Basis, default_registry().create("basis", basis))

@@ -9,11 +9,10 @@ from typing import Annotated, cast
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Basis, Metric, Scores, Shape, Truth
+from gahbench import Basis, Metric, Names, Scores, Shape, Truth
 from gahbench.evaluation import Evaluation
 from gahbench.jacobian import AutogradMaps
-from gahbench.parameters import Names
-from gahbench.registry import default_registry
+from gahbench.registry.registry import default_registry
 
 from ..bases.dct import DCT, frequency_order
 from ..bases.graph import GraphBasis
@@ -39,8 +38,8 @@ class Capture(Metric):
         An orthonormal basis.
     """
 
-    always_shown = ("basis",)
-    fewest_images = 2
+    label_parameters = ("basis",)
+    min_images = 2
 
     def __init__(self, basis: Annotated[str, Names("basis")] = "graph-laplacian") -> None:
         self.basis = cast(Basis, default_registry().create("basis", basis))

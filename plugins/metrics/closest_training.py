@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from gahbench.contracts import Metric, Scores
+from gahbench import Metric, Scores
 from gahbench.evaluation import Evaluation
-from gahbench.neighbours import most_similar, nearest
+from gahbench.sampling import most_similar, nearest
 
 from .sampled import converged, placed, training_images
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from gahbench.contracts import Metric, Scores, Shape
+from gahbench import Metric, Scores, Shape
 from gahbench.evaluation import Evaluation
 
 from .eigenbasis import check_eigenvectors, kept

@@ -8,9 +8,8 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from gahbench.contracts import Basis, Metric, Scores, Shape, Truth
-from gahbench.evaluation import Evaluation
-from gahbench.rates import FEWEST, MOST, coefficient_decay
+from gahbench import Basis, Metric, Scores, Shape, Truth
+from gahbench.evaluation import MAX_TERMS, MIN_TERMS, Evaluation, coefficient_decay
 
 
 class Decay(Metric):
@@ -28,7 +27,7 @@ class Decay(Metric):
     """
 
     def __init__(
-        self, fewest: Annotated[int, Field(ge=1)] = FEWEST, most: Annotated[float, Field(gt=0)] = MOST
+        self, fewest: Annotated[int, Field(ge=1)] = MIN_TERMS, most: Annotated[float, Field(gt=0)] = MAX_TERMS
     ) -> None:
         self.fewest = fewest
         self.most = most

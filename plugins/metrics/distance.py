@@ -6,9 +6,8 @@ from typing import Annotated
 
 from torch import Tensor
 
-from gahbench.contracts import Metric, Scores, Truth
+from gahbench import Metric, Names, Scores, Truth
 from gahbench.evaluation import Evaluation
-from gahbench.parameters import Names
 
 from .learned_alike import check_uninformed, fitted_alike
 from .model_variance import decibels, mean_square
@@ -37,7 +36,7 @@ class Distance(Metric):
     unit = "grey scale"
     higher_is_better = False
     training = True
-    always_shown = ("to",)
+    label_parameters = ("to",)
 
     def __init__(self, to: Annotated[str, Names("reference")] = "empirical-bayes") -> None:
         check_uninformed(to)

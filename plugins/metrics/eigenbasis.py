@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Shape
+from gahbench import Shape
 from gahbench.jacobian import LARGEST_EXACT
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from gahbench.contracts import Metric, Scores
+from gahbench import Metric, Scores
 from gahbench.evaluation import Evaluation
 
 from .psnr import psnr_per_image

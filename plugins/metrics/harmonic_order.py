@@ -8,9 +8,8 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Metric, Scores, Shape
+from gahbench import Metric, Names, Scores, Shape
 from gahbench.evaluation import Evaluation
-from gahbench.parameters import Names
 
 from ..bases.graph import graph_basis
 from .eigenbasis import check_eigenvectors, kept

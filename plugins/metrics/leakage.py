@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Metric, Scores, Shape
+from gahbench import Metric, Scores, Shape
 from gahbench.evaluation import Evaluation
 
 from .eigenbasis import check_eigenvectors

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from gahbench.contracts import Reference
+from gahbench import Reference
 from gahbench.evaluation import Evaluation
-from gahbench.registry import default_registry
+from gahbench.registry.registry import default_registry
 
 #: References of these kinds must see the clean image.
 _INFORMED = ("oracle", "bound")
@@ -30,7 +30,7 @@ def fitted_alike(to: str, evaluation: Evaluation) -> Reference | None:
     """
     reference: Reference = default_registry().create("reference", to)
     if evaluation.learned_from is None or (
-        evaluation.dataset is not None and not reference.is_known_on(evaluation.dataset)
+        evaluation.dataset is not None and not reference.supports(evaluation.dataset)
     ):
         return None
     reference.check_shape(evaluation.shape)

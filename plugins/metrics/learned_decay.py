@@ -9,9 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench.contracts import Metric, Scores, Shape
-from gahbench.evaluation import Evaluation
-from gahbench.rates import coefficient_decay
+from gahbench import Metric, Scores, Shape
+from gahbench.evaluation import Evaluation, coefficient_decay
 
 from .eigenbasis import check_eigenvectors
 from .sparsity import coefficients

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from gahbench.contracts import Metric, Scores, Shape
-from gahbench.evaluation import Evaluation
-from gahbench.rates import input_psnr, local_slopes
+from gahbench import Metric, Scores, Shape
+from gahbench.evaluation import Evaluation, input_psnr, local_slopes
 
 from .psnr import psnr_per_image
 

@@ -6,10 +6,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from gahbench.contracts import Metric, Scores
+from gahbench import Metric, Scores
 from gahbench.evaluation import Evaluation
-from gahbench.neighbours import nearest
-from gahbench.sample_statistics import MEMORIZED, memorization_ratios, relit_ratios
+from gahbench.sampling import MEMORIZED, affine_ratios, memorization_ratios, nearest
 
 from .sampled import converged, placed, training_images
 
@@ -20,7 +19,7 @@ class Memorization(Metric):
     |s - x_1| / |s - x_2| < 1/3 for a sample s, its nearest and second nearest training image (Yoon et al. 2023); with a
     single training image the second is that image without any structure, flat at its mean.
 
-    Parts: ``ratio``, that ratio of each sample; ``relit``, the share where training images may have any grey level and
+    Parts: ``ratio``, that ratio of each sample; ``affine``, the share where training images may have any grey level and
     contrast, which is how bias-free networks remember them; ``duplicate``, share of samples nearer to their nearest
     training image than all but a share ``quantile`` of test images are to theirs.
 
@@ -50,7 +49,7 @@ class Memorization(Metric):
         parts = {
             "": ratios < MEMORIZED,
             "ratio": ratios,
-            "relit": relit_ratios(samples, images) < MEMORIZED,
+            "affine": affine_ratios(samples, images) < MEMORIZED,
             "duplicate": found.values[:, 0] < fresh,
         }
         return Scores.of_samples({part: placed(value, places, count) for part, value in parts.items()})

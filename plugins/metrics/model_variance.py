@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from gahbench.contracts import Metric, Scores
+from gahbench import Metric, Scores
 from gahbench.evaluation import Evaluation
 
 #: Mean squares below this are rounding in float32, and are given as this: -140 dB.
-LEAST = 1e-14
+MIN_SQUARE = 1e-14
 
 
 class ModelVariance(Metric):
@@ -45,7 +45,7 @@ class ModelVariance(Metric):
 
 def decibels(squares: Tensor) -> Tensor:
     """Return 10 log10 of mean squares, at least -140."""
-    return 10 * squares.clamp_min(LEAST).log10()
+    return 10 * squares.clamp_min(MIN_SQUARE).log10()
 
 
 def mean_square(difference: Tensor) -> Tensor:

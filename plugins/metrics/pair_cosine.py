@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from gahbench.contracts import Metric, Scores
+from gahbench import Metric, Scores
 from gahbench.evaluation import Evaluation
-from gahbench.neighbours import most_similar
-from gahbench.sample_statistics import pair_cosines
+from gahbench.sampling import most_similar, pair_cosines
 
 from .sampled import placed, training_images
 

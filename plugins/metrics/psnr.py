@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Metric, Scores
-from gahbench.evaluation import Evaluation
-from gahbench.rates import MOST_PSNR
+from gahbench import Metric, Scores
+from gahbench.evaluation import MAX_PSNR, Evaluation
 
 
 class Psnr(Metric):
@@ -31,4 +30,4 @@ def psnr_per_image(evaluation: Evaluation, sigma: float) -> Tensor:
     error = evaluation.risk(sigma)
     if error is None:
         error = (evaluation.denoised(sigma).double() - evaluation.clean).square().flatten(1).mean(1)
-    return -10 * error.double().clamp(min=10 ** (-MOST_PSNR / 10)).log10()
+    return -10 * error.double().clamp(min=10 ** (-MAX_PSNR / 10)).log10()

@@ -10,11 +10,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench.contracts import Basis, Metric, Scores, Shape
-from gahbench.evaluation import Evaluation
-from gahbench.parameters import Names
-from gahbench.rates import FEWEST, LEAST_LEVELS, MOST, fit_slope, input_psnr, rate_window
-from gahbench.registry import default_registry
+from gahbench import Basis, Metric, Names, Scores, Shape
+from gahbench.evaluation import MAX_TERMS, MIN_LEVELS, MIN_TERMS, Evaluation, fit_slope, input_psnr, rate_window
+from gahbench.registry.registry import default_registry
 
 from .psnr import psnr_per_image
 
@@ -26,10 +24,10 @@ class Rate(Metric):
     """Slope of output PSNR against input PSNR over the noise levels at which it can be read as a rate.
 
     These are the levels at which oracle thresholding keeps at least ``fewest`` of the d coefficients of a channel and
-    at most ``most`` times sqrt(d), on average over the images (:mod:`gahbench.rates`): they depend on the images alone,
-    and are the same for every entrant. Where a suite has fewer than three of them, there is no rate, and no value:
-    choose noise levels that are closer, stronger noise, or larger images. To hold against a dataset's optimal slope
-    alpha/(alpha+1) (Kadkhodaie 2024, equation 13).
+    at most ``most`` times sqrt(d), on average over the images (:func:`gahbench.evaluation.rate_window`): they depend on
+    the images alone, and are the same for every entrant. Where a suite has fewer than three of them, there is no rate,
+    and no value: choose noise levels that are closer, stronger noise, or larger images. To hold against a dataset's
+    optimal slope alpha/(alpha+1) (Kadkhodaie 2024, equation 13).
 
     Parameters
     ----------
@@ -49,8 +47,8 @@ class Rate(Metric):
     def __init__(
         self,
         basis: Annotated[str, Names("basis")] = "sym4",
-        fewest: Annotated[float, Field(ge=1)] = FEWEST,
-        most: Annotated[float, Field(gt=0)] = MOST,
+        fewest: Annotated[float, Field(ge=1)] = MIN_TERMS,
+        most: Annotated[float, Field(gt=0)] = MAX_TERMS,
     ) -> None:
         self.basis = cast(Basis, default_registry().create("basis", basis))
         if self.basis.adaptive or not self.basis.orthonormal or type(self.basis).fit is not Basis.fit:
@@ -67,13 +65,13 @@ class Rate(Metric):
                 f"rate reads slopes where {self.fewest:g} to {last:.0f} coefficients of images {shape} are kept, which "
                 "is too narrow; accepted are larger images, or another 'fewest' and 'most'"
             )
-        if len(set(sigmas)) < LEAST_LEVELS:
-            raise ValueError(f"rate needs at least {LEAST_LEVELS} different noise levels, not {sorted(set(sigmas))}")
+        if len(set(sigmas)) < MIN_LEVELS:
+            raise ValueError(f"rate needs at least {MIN_LEVELS} different noise levels, not {sorted(set(sigmas))}")
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the slope of every image; no values where fewer than three noise levels are in the window."""
         sigmas = self.levels(evaluation.clean, evaluation.sigmas)
-        if len(sigmas) < LEAST_LEVELS:
+        if len(sigmas) < MIN_LEVELS:
             return Scores([])
         outputs = torch.stack([psnr_per_image(evaluation, sigma) for sigma in sigmas], dim=-1)
         return Scores.per_image(torch.as_tensor(fit_slope(input_psnr(sigmas), outputs.cpu().numpy())))

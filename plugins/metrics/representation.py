@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Metric, Scores
+from gahbench import Metric, Scores
 from gahbench.evaluation import BATCH_PIXELS, Evaluation
-from gahbench.layers import feature_layers, layer_output, middle_layer
-from gahbench.trained import Trained
+from gahbench.networks import Trained, feature_layers, layer_output, middle_layer
 
 
 class Representation(Metric):

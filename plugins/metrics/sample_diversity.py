@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from gahbench.contracts import Metric, Scores
+from gahbench import Metric, Scores
 from gahbench.evaluation import Evaluation
-from gahbench.sample_statistics import relative_spread, vendi_score
+from gahbench.sampling import relative_spread, vendi_score
 
 from .sampled import converged
 
@@ -20,7 +20,7 @@ class SampleDiversity(Metric):
 
     samples = True
     any_split = True
-    fewest_images = 2
+    min_images = 2
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return one value of all samples, and its part; none with fewer than two samples that converged."""

@@ -8,11 +8,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench.contracts import Metric, Scores
+from gahbench import Metric, Names, Scores
 from gahbench.evaluation import Evaluation
-from gahbench.parameters import Names
-from gahbench.sample_statistics import pair_cosines
-from gahbench.sampling import draw_samples, of_denoiser
+from gahbench.sampling import draw_samples, of_denoiser, pair_cosines
 
 from .learned_alike import check_uninformed, fitted_alike
 from .sampled import placed
@@ -45,7 +43,7 @@ class SamplePrediction(Metric):
     training = True
     samples = True
     any_split = True
-    always_shown = ("to",)
+    label_parameters = ("to",)
 
     def __init__(
         self,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from gahbench.contracts import Metric, Scores
+from gahbench import Metric, Scores
 from gahbench.evaluation import Evaluation
-from gahbench.sample_statistics import patch_distance, spectrum_distance
+from gahbench.sampling import patch_distance, spectrum_distance
 
 from .sampled import converged
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from gahbench.evaluation import Evaluation
 
 #: Training images that samples are compared with at most, and bytes that they may take.
-MOST_IMAGES = 100_000
-MOST_BYTES = 1 << 30
+MAX_IMAGES = 100_000
+MAX_BYTES = 1 << 30
 
 
 def converged(evaluation: Evaluation) -> Tensor:
@@ -32,7 +32,7 @@ def training_images(evaluation: Evaluation) -> Tensor:
     """
     assert evaluation.learned_from is not None
     size = 4 * evaluation.clean[0].numel()
-    images = evaluation.learned_from.training(max(1, min(MOST_IMAGES, MOST_BYTES // size)))
+    images = evaluation.learned_from.training(max(1, min(MAX_IMAGES, MAX_BYTES // size)))
     # As strings of bytes, which sort much faster than rows of numbers.
     rows = images.flatten(1).contiguous().numpy()
     _, first = np.unique(rows.view(np.dtype((np.void, rows.shape[1] * rows.itemsize))), return_index=True)

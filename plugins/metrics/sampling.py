@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gahbench.contracts import Metric, Scores
+from gahbench import Metric, Scores
 from gahbench.evaluation import Evaluation
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Metric, Scores
+from gahbench import Metric, Scores
 from gahbench.evaluation import Evaluation
 
 

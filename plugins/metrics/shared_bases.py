@@ -8,11 +8,10 @@ from typing import cast
 
 from torch import Tensor
 
-from gahbench.contracts import Basis, Dataset
+from gahbench import Basis, Dataset, TrainingData
 from gahbench.evaluation import Evaluation
-from gahbench.examples import Examples
 from gahbench.jacobian import Sketch
-from gahbench.registry import Registry, default_registry
+from gahbench.registry.registry import Registry, default_registry
 
 #: Bases that are kept of a dataset, each of which may hold what it was adapted to last.
 BASES = 12
@@ -57,9 +56,9 @@ def basis_on(described: str, dataset: Dataset | None) -> Basis | None:
     bases = _of(dataset).bases
     if described not in bases:
         basis = cast(Basis, default_registry().create("basis", described))
-        known = basis.is_known_on(dataset)
+        known = basis.supports(dataset)
         if known:
-            basis.fit(Examples(dataset))
+            basis.fit(TrainingData(dataset))
         bases[described] = basis if known else None
         while len(bases) > BASES:
             bases.popitem(last=False)

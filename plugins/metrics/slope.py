@@ -8,9 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from gahbench.contracts import Metric, Scores, Shape
-from gahbench.evaluation import Evaluation
-from gahbench.rates import fit_slope
+from gahbench import Metric, Scores, Shape
+from gahbench.evaluation import Evaluation, fit_slope
 
 from .psnr import psnr_per_image
 

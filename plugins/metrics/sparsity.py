@@ -8,11 +8,9 @@ from typing import Annotated, cast
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Basis, Metric, Scores, Shape
+from gahbench import Basis, Metric, Names, Scores, Shape, oracle_weights
 from gahbench.evaluation import Evaluation
-from gahbench.parameters import Names
-from gahbench.registry import default_registry
-from gahbench.shrinkage import oracle_weights
+from gahbench.registry.registry import default_registry
 
 from .eigenbasis import check_eigenvectors
 from .shared_bases import basis_on
@@ -32,7 +30,7 @@ class Sparsity(Metric):
     """
 
     unit = "dB"
-    always_shown = ("basis",)
+    label_parameters = ("basis",)
 
     def __init__(self, basis: Annotated[str, Names("basis")] = "sym4") -> None:
         self.basis = cast(Basis, default_registry().create("basis", basis))

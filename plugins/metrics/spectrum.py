@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Metric, Scores
+from gahbench import Metric, Scores
 from gahbench.evaluation import Evaluation
-from gahbench.jacobian import LinearMaps, probes_for
-from gahbench.jacobian.eigen import top
+from gahbench.jacobian import LinearMaps, probes_for, top
 
 #: Random vectors for the asymmetry where images are large.
 PROBES = 32
@@ -38,7 +37,7 @@ class Spectrum(Metric):
             noisy = evaluation.noisy(sigma).flatten(1)[:, None]
             parts = {"trace": trace.value} | (_all(evaluation, sigma) if maps.is_small else _some(maps))
             matrices = evaluation.local.matrices(sigma) if maps.is_small else None
-            filtered = maps.product(noisy) if matrices is None else (matrices @ noisy.to(matrices).mT).mT
+            filtered = maps.matvec(noisy) if matrices is None else (matrices @ noisy.to(matrices).mT).mT
             parts["homogeneity"] = _relative(filtered[:, 0], evaluation.denoised(sigma).flatten(1))
             values |= {(name, sigma): value for name, value in parts.items()}
         return Scores.parts(values)
@@ -61,7 +60,7 @@ def _all(evaluation: Evaluation, sigma: float) -> dict[str, Tensor]:
 
 def _some(maps: LinearMaps) -> dict[str, Tensor]:
     vectors = probes_for(maps.size, PROBES, 0, maps.like)
-    forth, back = maps.product(vectors), maps.transposed_product(vectors)
+    forth, back = maps.matvec(vectors), maps.rmatvec(vectors)
     return {
         "largest": top(maps, 1).values[:, 0],
         "smallest": top(maps, 1, smallest=True).values[:, 0],

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gahbench.contracts import Metric, Scores, Shape
+from gahbench import Metric, Scores, Shape
 from gahbench.evaluation import Evaluation
 
 #: The window of the paper: Gaussian, 11 pixels wide, standard deviation 1.5.

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from gahbench.alignment import FEWEST_IMAGES, align
-from gahbench.contracts import Metric, Scores
-from gahbench.errors import OptimumError
-from gahbench.evaluation import Evaluation
+from gahbench import Metric, OptimumError, Scores
+from gahbench.evaluation import MIN_IMAGES, Evaluation, align
 
 
 class TruthAlignment(Metric):
@@ -20,7 +18,7 @@ class TruthAlignment(Metric):
     Parts: ``null``, ``retrieval`` and ``error`` as in ``alignment``.
     """
 
-    fewest_images = FEWEST_IMAGES
+    min_images = MIN_IMAGES
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the alignment of every image at every noise level, and its parts."""

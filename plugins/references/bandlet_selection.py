@@ -29,7 +29,7 @@ class BandletSelection(TunedThreshold):
         Most validation images to tune on.
     """
 
-    always_shown = ("wavelet",)
+    label_parameters = ("wavelet",)
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from torch import Tensor
 
-from gahbench.parameters import Names
+from gahbench import Names
 
 from .rules import soft
 from .thresholding import Thresholding

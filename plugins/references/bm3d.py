@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Reference, Shape, Truth
+from gahbench import Reference, Shape, Truth
 
 from ..bases.dct import dct_matrix
 

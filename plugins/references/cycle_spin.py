@@ -8,10 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench.contracts import Dataset, Reference, Shape, Truth
-from gahbench.examples import Examples
-from gahbench.parameters import Names
-from gahbench.registry import default_registry
+from gahbench import Dataset, Names, Reference, Shape, TrainingData, Truth
+from gahbench.registry.registry import default_registry
 
 
 class CycleSpin(Reference):
@@ -35,7 +33,7 @@ class CycleSpin(Reference):
         If the reference is of another kind, or there are no shifts.
     """
 
-    always_shown = ("reference",)
+    label_parameters = ("reference",)
 
     def __init__(
         self,
@@ -61,11 +59,11 @@ class CycleSpin(Reference):
                 f"accepted are 1 to {min(shape[1:])}"
             )
 
-    def is_known_on(self, dataset: Dataset) -> bool:
+    def supports(self, dataset: Dataset) -> bool:
         """Return whether the reference exists on the dataset."""
-        return self.reference.is_known_on(dataset)
+        return self.reference.supports(dataset)
 
-    def fit(self, examples: Examples) -> None:
+    def fit(self, examples: TrainingData) -> None:
         """Fit the reference."""
         self.reference.fit(examples)
 

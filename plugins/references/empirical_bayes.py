@@ -8,9 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench.contracts import Reference, Shape, Truth, image_shape
-from gahbench.errors import DataError
-from gahbench.examples import Examples
+from gahbench import DataError, Reference, Shape, TrainingData, Truth, image_shape
 from gahbench.jacobian import LinearMaps
 
 from ..datasets.finite import empirical_bayes, empirical_filters
@@ -24,8 +22,8 @@ class EmpiricalBayes(Reference):
     2). On the dataset ``finite`` of the same images it is the optimum; on others it cannot generalize. Its Jacobian is
     exact: the posterior covariance over sigma^2 (equation 9).
 
-    It may be fitted to any :class:`gahbench.Examples`, such as the very images that a network was trained on, and then
-    computes in float64 and in pieces of 64 MiB. Without noise the images are returned as they are.
+    It may be fitted to any :class:`gahbench.TrainingData`, such as the very images that a network was trained on, and
+    then computes in float64 and in pieces of 64 MiB. Without noise the images are returned as they are.
 
     Parameters
     ----------
@@ -33,14 +31,14 @@ class EmpiricalBayes(Reference):
         Most training images to memorize.
     """
 
-    learns_alike = True
+    fits_training_subset = True
 
     def __init__(self, images: Annotated[int, Field(ge=1)] = 4096) -> None:
         self.images = images
         self.device = torch.device("cpu")
         self._members: Tensor | None = None
 
-    def fit(self, examples: Examples) -> None:
+    def fit(self, examples: TrainingData) -> None:
         """Keep the training images.
 
         Raises

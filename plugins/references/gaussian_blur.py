@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench.contracts import Truth
+from gahbench import Truth
 
 from ..bases.dct import DCT
 from .tuned import Tuned

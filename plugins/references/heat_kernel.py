@@ -8,8 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench.contracts import DenoiserKind, Reference, Shape, Truth
-from gahbench.parameters import Names
+from gahbench import DenoiserKind, Names, Reference, Shape, Truth
 
 from ..bases.graph import graph_basis
 from ..bases.tikhonov import damping, strength
@@ -43,7 +42,7 @@ class HeatKernel(Reference):
     """
 
     kind: DenoiserKind = "oracle"
-    always_shown = ("basis",)
+    label_parameters = ("basis",)
 
     def __init__(
         self,

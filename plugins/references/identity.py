@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Reference, Truth
+from gahbench import Reference, Truth
 
 
 class Identity(Reference):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gahbench.contracts import Shape, image_shape
+from gahbench import Shape, image_shape
 
 Boundary = Literal["zeros", "periodic"]
 

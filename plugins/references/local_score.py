@@ -9,9 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench.contracts import Reference, Shape, Truth, image_shape
-from gahbench.errors import DataError
-from gahbench.examples import Examples
+from gahbench import DataError, Reference, Shape, TrainingData, Truth, image_shape
 from gahbench.jacobian import LinearMaps, SparseMaps
 
 from .local_posterior import Boundary, Patches, local_derivatives, local_means
@@ -43,7 +41,7 @@ class LocalScore(Reference):
     error on validation images, once for each half octave of noise levels: among 1, 3, 5, 7, 9, 13, 17, 25, 33, ... and
     the side from which on patches hold the whole image, it goes up from 7, or else down, as long as the error falls.
 
-    It may be fitted to any :class:`gahbench.Examples`, such as the very images that a network was trained on. Time
+    It may be fitted to any :class:`gahbench.TrainingData`, such as the very images that a network was trained on. Time
     grows with the square of the number of pixels (equivariant), and with training images: 256 of 40x40 take two to
     four seconds for an image on one core. Its Jacobian is exact: covariances of centres and patches over sigma^2,
     which are not symmetric. Without noise the images are returned as they are.
@@ -67,9 +65,9 @@ class LocalScore(Reference):
         If the side of a patch is even.
     """
 
-    learns_alike = True
+    fits_training_subset = True
 
-    always_shown = ("equivariant",)
+    label_parameters = ("equivariant",)
 
     def __init__(
         self,
@@ -87,7 +85,7 @@ class LocalScore(Reference):
         self.images = images
         self.validation = validation
         self.device = torch.device("cpu")
-        self._examples: Examples | None = None
+        self._examples: TrainingData | None = None
         self._training: Tensor | None = None
         self._chosen: dict[float, int] = {}
         self._count = 0
@@ -100,7 +98,7 @@ class LocalScore(Reference):
                 "smaller patch, or boundary=zeros"
             )
 
-    def fit(self, examples: Examples) -> None:
+    def fit(self, examples: TrainingData) -> None:
         """Keep the training images, and the examples for when a side must be chosen.
 
         Raises

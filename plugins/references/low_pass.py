@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench.contracts import Reference, Truth, image_shape
+from gahbench import Reference, Truth, image_shape
 
 from ..bases.dct import DCT, frequency_order
 
@@ -25,7 +25,7 @@ class LowPass(Reference):
         Share of the frequencies that are kept, of those up to the highest along either axis.
     """
 
-    always_shown = ("share",)
+    label_parameters = ("share",)
 
     def __init__(self, share: Annotated[float, Field(gt=0, le=1)] = 0.1) -> None:
         self.share = share

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from gahbench.contracts import Dataset, DenoiserKind, Reference, Truth
-from gahbench.errors import OptimumError
+from gahbench import Dataset, DenoiserKind, OptimumError, Reference, Truth
 from gahbench.jacobian import LinearMaps
 
 
@@ -18,7 +17,7 @@ class Optimal(Reference):
 
     kind: DenoiserKind = "optimal"
 
-    def is_known_on(self, dataset: Dataset) -> bool:
+    def supports(self, dataset: Dataset) -> bool:
         """Return whether the posterior of the dataset can be computed."""
         return dataset.optimum.kind == "exact"
 
@@ -47,7 +46,7 @@ class LowerBound(Reference):
 
     kind: DenoiserKind = "bound"
 
-    def is_known_on(self, dataset: Dataset) -> bool:
+    def supports(self, dataset: Dataset) -> bool:
         """Return whether the dataset knows a lower bound."""
         return dataset.optimum.kind == "bracket"
 

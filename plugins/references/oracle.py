@@ -8,9 +8,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from gahbench.contracts import DenoiserKind, Truth, image_shape
-from gahbench.parameters import Names
-from gahbench.shrinkage import oracle_weights
+from gahbench import DenoiserKind, Names, Truth, image_shape, oracle_weights
 
 from .shrinkage import Shrinkage
 

@@ -8,9 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench.contracts import Dataset, DenoiserKind, Reference, Shape, Truth
-from gahbench.examples import Examples
-from gahbench.parameters import Names
+from gahbench import Dataset, DenoiserKind, Names, Reference, Shape, TrainingData, Truth
 
 from .oracle import Oracle, OracleShrink, OracleThreshold
 
@@ -35,7 +33,7 @@ class OracleBestBasis(Reference):
     """
 
     kind: DenoiserKind = "oracle"
-    always_shown = ("bases",)
+    label_parameters = ("bases",)
 
     def __init__(
         self,
@@ -57,11 +55,11 @@ class OracleBestBasis(Reference):
                     f"basis '{name}' is not orthonormal on images {shape}; accepted are bases that are, such as sym4"
                 )
 
-    def is_known_on(self, dataset: Dataset) -> bool:
+    def supports(self, dataset: Dataset) -> bool:
         """Return whether all of the bases exist on the dataset."""
-        return all(oracle.is_known_on(dataset) for oracle in self.oracles)
+        return all(oracle.supports(dataset) for oracle in self.oracles)
 
-    def fit(self, examples: Examples) -> None:
+    def fit(self, examples: TrainingData) -> None:
         """Fit the bases."""
         for oracle in self.oracles:
             oracle.fit(examples)

@@ -9,12 +9,10 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor, nn
 
-from gahbench.contracts import DenoiserKind, Reference, Shape, Truth, image_shape
-from gahbench.errors import ParameterError
+from gahbench import DenoiserKind, File, Names, ParameterError, Reference, Shape, Truth, file_digest, image_shape
 from gahbench.jacobian import Jacobian
-from gahbench.parameters import File, Names, file_digest
-from gahbench.registry import default_registry
-from gahbench.trained import Trained
+from gahbench.networks import Trained
+from gahbench.registry.registry import default_registry
 
 from .checkpoints.fitting import Keys, fitted
 from .checkpoints.reading import read_state

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import cast
 
-from gahbench.contracts import Basis, Dataset, Reference, Shape
-from gahbench.examples import Examples
-from gahbench.registry import default_registry
+from gahbench import Basis, Dataset, Reference, Shape, TrainingData
+from gahbench.registry.registry import default_registry
 
 
 class Shrinkage(Reference):
@@ -18,7 +17,7 @@ class Shrinkage(Reference):
         Name and parameters of the basis, such as ``wavelet[sym4,levels=3]``, or the basis itself.
     """
 
-    always_shown = ("basis",)
+    label_parameters = ("basis",)
     _notes: tuple[str, ...] = ()
 
     def __init__(self, basis: str | Basis) -> None:
@@ -28,11 +27,11 @@ class Shrinkage(Reference):
         """Raise ``ValueError`` for images (C, H, W) that the basis cannot analyse."""
         self.basis.check_shape(shape)
 
-    def is_known_on(self, dataset: Dataset) -> bool:
+    def supports(self, dataset: Dataset) -> bool:
         """Return whether the basis exists on the dataset."""
-        return self.basis.is_known_on(dataset)
+        return self.basis.supports(dataset)
 
-    def fit(self, examples: Examples) -> None:
+    def fit(self, examples: TrainingData) -> None:
         """Fit the basis."""
         self.basis.fit(examples)
         self._notes = self.basis.notes(examples.shape)

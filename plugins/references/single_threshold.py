@@ -8,7 +8,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Basis, Shape, Truth, image_shape
+from gahbench import Basis, Shape, Truth, image_shape
 
 from .rules import Rule, hard, hard_risk, soft, soft_risk
 from .thresholding import Thresholding

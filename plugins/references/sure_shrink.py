@@ -8,7 +8,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from gahbench.parameters import Names
+from gahbench import Names
 
 from .rules import soft
 from .thresholding import Thresholding

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from gahbench.parameters import Names
+from gahbench import Names
 
 from .rules import Rule
 from .tuned_threshold import TunedThreshold

@@ -7,7 +7,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Basis, Shape, Truth, image_shape
+from gahbench import Basis, Shape, Truth, image_shape
 
 from .shrinkage import Shrinkage
 
@@ -49,7 +49,7 @@ class Thresholding(Shrinkage):
             return self._denoise(self.basis, noisy, sigma)
         shape = image_shape(noisy)
         threshold = self._adapted_for(shape, sigma) * sigma
-        batches = torch.split(noisy, self.basis.most_images(shape) or len(noisy))
+        batches = torch.split(noisy, self.basis.max_batch(shape) or len(noisy))
         adapted = (self.basis.adapt(batch, threshold, noisy=True) for batch in batches)
         return torch.cat([self._denoise(basis, batch, sigma) for basis, batch in zip(adapted, batches, strict=True)])
 

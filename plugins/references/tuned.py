@@ -8,10 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from gahbench.contracts import Reference, Truth
-from gahbench.errors import DataError
+from gahbench import DataError, Reference, TrainingData, Truth
 from gahbench.evaluation import BATCH_PIXELS
-from gahbench.examples import Examples
 
 #: Candidates first differ by this factor, and then by its cube root.
 FACTOR = 2.0
@@ -43,7 +41,7 @@ class Tuned(Reference):
     def __init__(self, value: float | None, images: int) -> None:
         self._given = value
         self._most = images
-        self._examples: Examples | None = None
+        self._examples: TrainingData | None = None
         self._count = 0
         self._chosen: dict[float, float] = {}
 
@@ -55,7 +53,7 @@ class Tuned(Reference):
     def guess(self, sigma: float) -> float:
         """Return a value to start from, within the limits."""
 
-    def fit(self, examples: Examples) -> None:
+    def fit(self, examples: TrainingData) -> None:
         """Keep the examples: the number is tuned when a noise level is first met."""
         self._examples = examples
         self._chosen.clear()

@@ -6,8 +6,7 @@ import math
 
 from torch import Tensor
 
-from gahbench.contracts import Basis, Truth
-from gahbench.examples import Examples
+from gahbench import Basis, TrainingData, Truth
 
 from .rules import Rule
 from .single_threshold import SingleThreshold
@@ -45,7 +44,7 @@ class TunedThreshold(SingleThreshold, Tuned):
         SingleThreshold.__init__(self, basis, rule)
         Tuned.__init__(self, k, images)
 
-    def fit(self, examples: Examples) -> None:
+    def fit(self, examples: TrainingData) -> None:
         """Fit the basis, and keep the examples for when k must be tuned."""
         SingleThreshold.fit(self, examples)
         Tuned.fit(self, examples)

@@ -7,13 +7,10 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor, nn
 
-from gahbench.contracts import Reference, Shape, Truth, image_shape
+from gahbench import Names, Reference, Shape, Truth, image_shape
 from gahbench.jacobian import Jacobian
-from gahbench.parameters import Names
-from gahbench.registry import default_registry
-from gahbench.trained import Trained
-from gahbench.training.recipe import Training
-from gahbench.training.trainer import build_network
+from gahbench.networks import Trained, build_network
+from gahbench.registry.registry import default_registry
 
 
 class Untrained(Reference):
@@ -29,7 +26,7 @@ class Untrained(Reference):
         ``own``: the architecture's; ``kaiming``: drawn anew, as the recipe ``paper`` does.
     """
 
-    always_shown = ("architecture",)
+    label_parameters = ("architecture",)
 
     def __init__(
         self,
@@ -67,7 +64,6 @@ class Untrained(Reference):
 
     def _network(self, shape: Shape) -> Trained:
         if self._built is None or self._built[0] != shape:
-            training = Training.model_validate({"initialisation": self.initialisation})
-            network = build_network(lambda: self.architecture.build(shape), training, self.seed)
+            network = build_network(lambda: self.architecture.build(shape), self.seed, self.initialisation)
             self._built = (shape, Trained(network, self.device))
         return self._built[1]

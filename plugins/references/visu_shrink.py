@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated
 
-from gahbench.parameters import Names
+from gahbench import Names
 
 from .rules import Rule
 from .single_threshold import SingleThreshold

@@ -8,9 +8,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from gahbench.contracts import Reference, Shape, Truth
-from gahbench.errors import DataError
-from gahbench.examples import Examples
+from gahbench import DataError, Reference, Shape, TrainingData, Truth
 
 from ..bases.matrices import check_values
 from ..datasets.gaussian_faces import Fit, principal_components
@@ -30,7 +28,7 @@ class WienerLinear(Reference):
         Most training images to learn from.
     """
 
-    learns_alike = True
+    fits_training_subset = True
 
     def __init__(self, images: Annotated[int, Field(ge=2)] = 4096) -> None:
         self.images = images
@@ -41,7 +39,7 @@ class WienerLinear(Reference):
         """Raise ``ValueError`` for images (C, H, W) of more than 4096 values, whose covariance is too large."""
         check_values(shape, "wiener-linear needs the covariance")
 
-    def fit(self, examples: Examples) -> None:
+    def fit(self, examples: TrainingData) -> None:
         """Find mean, variances and principal components of the training images.
 
         Raises

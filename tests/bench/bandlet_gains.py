@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 import gahbench
-from gahbench.contracts import Dataset, Reference, Truth
-from gahbench.evaluation import Evaluation
-from gahbench.resources import cpu_count
+from gahbench._util.resources import cpu_count
+from gahbench.contracts.datasets import Dataset
+from gahbench.contracts.references import Reference
+from gahbench.contracts.truth import Truth
+from gahbench.evaluation.evaluation import Evaluation
 
 ORACLES = ("sym4", "db4", "sym5", "bandlet", "bandlet[sym4]", "bandlet[haar]", "bandlet[null]")
 PRACTICAL = ("threshold[db4,k=null]", "threshold[sym4,k=null]", "threshold[sym5,k=null]", "bandlet[k=null]")
@@ -48,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         practical = {}
         for name in PRACTICAL:
             reference: Reference = gahbench.create("reference", name)
-            reference.fit(gahbench.Examples(dataset))
+            reference.fit(gahbench.TrainingData(dataset))
             found = Evaluation(reference, clean, [options.sigma], dataset=dataset).denoised(options.sigma)
             practical[name] = -10 * (found - clean).double().square().mean((1, 2, 3)).log10()
         _print(f"sigma {options.sigma:.4f}", practical)

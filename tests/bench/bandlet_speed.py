@@ -15,7 +15,7 @@ from torch import Tensor
 
 import gahbench
 from gahbench import Basis
-from gahbench.resources import cpu_count
+from gahbench._util.resources import cpu_count
 
 SIGMA = 8 / 255
 

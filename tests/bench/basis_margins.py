@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Sequence
 
 import gahbench
-from gahbench.alignment_tables import margin, rankings
+from gahbench.board.alignments import margin, rankings
 
 FIRST = "graph-laplacian"
 

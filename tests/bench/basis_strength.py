@@ -19,15 +19,18 @@ from dataclasses import replace
 import torch
 
 import gahbench
-from gahbench.alignment import align
-from gahbench.contracts import Basis, Dataset, Reference, Truth
-from gahbench.evaluation import Evaluation
-from gahbench.examples import Examples
+from gahbench._util.resources import cpu_count
+from gahbench.contracts.bases import Basis
+from gahbench.contracts.datasets import Dataset
+from gahbench.contracts.references import Reference
+from gahbench.contracts.training_data import TrainingData
+from gahbench.contracts.truth import Truth
+from gahbench.evaluation.alignment import align
+from gahbench.evaluation.evaluation import Evaluation
 from gahbench.jacobian import Sketch
-from gahbench.registry import default_registry
-from gahbench.resources import cpu_count
-from gahbench.spec import parse_spec
-from gahbench.suite import configure_entrant
+from gahbench.planning.suite import configure_entrant
+from gahbench.registry.registry import default_registry
+from gahbench.registry.spec import parse_spec
 
 GRAPH = "graph-laplacian"
 BASES = (GRAPH, "wavelet-ti[haar]", "haar", "wavelet[db2]", "bandlet", "dct", "block-dct[size=10]")
@@ -48,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     dataset: Dataset = gahbench.create("dataset", options.dataset)
     reference: Reference = configure_entrant(default_registry(), parse_spec(options.entrant)).build()
-    reference.fit(Examples(dataset))
+    reference.fit(TrainingData(dataset))
     evaluation = Evaluation(reference, dataset.images("test", options.images), options.sigma, dataset=dataset)
     for sigma in options.sigma:
         table(evaluation, sigma, options.basis)
@@ -67,7 +70,7 @@ def table(evaluation: Evaluation, sigma: float, bases: Sequence[str]) -> None:
     for name in bases:
         basis: Basis = gahbench.create("basis", name)
         if evaluation.dataset is not None:
-            basis.fit(Examples(evaluation.dataset))
+            basis.fit(TrainingData(evaluation.dataset))
 
         def filters(seen: Truth, strength: torch.Tensor, basis: Basis = basis) -> Sketch:
             return basis.filters(seen, sigma, strength).sketch()

@@ -22,8 +22,8 @@ from torch import Tensor
 from torch.nn import functional
 
 import gahbench
-from gahbench.noise import BLOCK
-from gahbench.resources import cpu_count
+from gahbench._util.noise import BLOCK
+from gahbench._util.resources import cpu_count
 
 TARGET_RATIO = 10
 TARGET_SECONDS = 300

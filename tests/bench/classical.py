@@ -21,8 +21,11 @@ from torch import Tensor
 from torch.nn import functional
 
 import gahbench
-from gahbench.contracts import Dataset, Reference, Shape, Split, Truth
-from gahbench.examples import Examples
+from gahbench._util.shapes import Shape
+from gahbench.contracts.datasets import Dataset, Split
+from gahbench.contracts.references import Reference
+from gahbench.contracts.training_data import TrainingData
+from gahbench.contracts.truth import Truth
 
 #: Mean PSNR in dB at sigma = 15, 25 and 50 of 255, as usually quoted for BM3D (e.g. Zhang et al. 2017, DnCNN).
 PUBLISHED = {"bsd68": {15: 31.07, 25: 28.57, 50: 25.62}, "set12": {15: 32.37, 25: 29.97, 50: 26.72}}
@@ -70,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in options.references:
         reference: Reference = gahbench.create("reference", name, plugins=options.plugins)
         start = time.perf_counter()
-        reference.fit(Examples(photographs))
+        reference.fit(TrainingData(photographs))
         found = [
             np.mean([psnr(reference, image, sigma / 255, seed) for seed, image in enumerate(clean)])
             for sigma in options.sigmas

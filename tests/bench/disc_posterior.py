@@ -16,7 +16,7 @@ import time
 
 import torch
 
-from gahbench.noise import evaluation_noise
+from gahbench._util.noise import evaluation_noise
 from gahbench_plugins.datasets.discs import Discs
 from gahbench_plugins.datasets.sampling import importance
 
@@ -41,8 +41,8 @@ def main() -> None:
         unit = dataset.dimension * sigma**2
         errors = (posterior.mean - clean).double().square().flatten(1).sum(1) / unit
         traces = posterior.trace / unit
-        assert posterior.effective is not None
-        least = float(posterior.effective.min())
+        assert posterior.ess_fraction is not None
+        least = float(posterior.ess_fraction.min())
         print(
             f"{sigma:7g} {wall / len(clean):8.3f} {processor / len(clean):12.3f} "
             f"{least * importance.DRAWS:15.0f} or more ({least:4.0%}) "

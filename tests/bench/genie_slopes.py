@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 import gahbench
-from gahbench.resources import cpu_count
+from gahbench._util.resources import cpu_count
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt

@@ -21,10 +21,12 @@ from published_code import module, trained
 from torch import nn
 
 import gahbench
-from gahbench.alignment import align
-from gahbench.contracts import Basis, Dataset, Truth
+from gahbench._util.resources import cpu_count
+from gahbench.contracts.bases import Basis
+from gahbench.contracts.datasets import Dataset
+from gahbench.contracts.truth import Truth
+from gahbench.evaluation.alignment import align
 from gahbench.jacobian import Jacobian
-from gahbench.resources import cpu_count
 
 SIGMA = 0.1
 

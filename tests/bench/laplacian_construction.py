@@ -14,9 +14,11 @@ from collections.abc import Iterator, Sequence
 import torch
 
 import gahbench
-from gahbench.alignment import align
-from gahbench.contracts import Basis, Dataset, Truth
-from gahbench.resources import cpu_count
+from gahbench._util.resources import cpu_count
+from gahbench.contracts.bases import Basis
+from gahbench.contracts.datasets import Dataset
+from gahbench.contracts.truth import Truth
+from gahbench.evaluation.alignment import align
 
 FAMILIES = (
     "c-alpha[alpha=1,size=24]",

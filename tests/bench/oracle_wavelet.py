@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 import gahbench
-from gahbench.contracts import Truth
-from gahbench.resources import cpu_count
+from gahbench._util.resources import cpu_count
+from gahbench.contracts.truth import Truth
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

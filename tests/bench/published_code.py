@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import gahbench
-from gahbench.contracts import Dataset
+from gahbench.contracts.datasets import Dataset
 
 
 class Denoiser(nn.Module):

@@ -28,8 +28,9 @@ from published_code import Denoiser, module, trained
 from torch import Tensor, nn
 
 import gahbench
-from gahbench.contracts import Dataset, Shape
-from gahbench.resources import cpu_count
+from gahbench._util.resources import cpu_count
+from gahbench._util.shapes import Shape
+from gahbench.contracts.datasets import Dataset
 from gahbench.sampling import Sampling, draw_samples, of_network, starting_noise
 
 RULE: dict[str, Any] = {"step": 0.01, "beta": 0.1, "sigma_start": 1.0, "sigma_end": 0.05, "growth": "growing"}
@@ -123,7 +124,7 @@ def agree(network: Denoiser, sides: dict[str, Any], options: argparse.Namespace,
     """
     start = 0.5 + starting_noise(1, shape, seed=7)[0]
     theirs, sigmas = routine(network, options, shape, init_im=start.to(options.device), beta=1.0)
-    rule = RULE | {"beta": 1.0, "sigma_end": 1e-6, "most_steps": len(sigmas) - 2}
+    rule = RULE | {"beta": 1.0, "sigma_end": 1e-6, "max_steps": len(sigmas) - 2}
     for name, draw in sides.items():
         off = float((draw(Sampling(count=1, seed=7, **rule)).images[0] - theirs.cpu()).abs().max())
         print(f"{name:20} without injected noise, {len(sigmas) - 2} steps: off by {off:.1e} at most")

@@ -31,15 +31,16 @@ from published_trainer import Published, copy_weights, disagreement
 from torch import nn
 
 import gahbench
-from gahbench.contracts import Dataset
-from gahbench.environment import environment
-from gahbench.registry import Registry
-from gahbench.resources import cpu_count
+from gahbench._util.resources import cpu_count
+from gahbench.contracts.datasets import Dataset
+from gahbench.networks.initialisation import build_network
+from gahbench.registry.registry import Registry
+from gahbench.runs.environment import environment
+from gahbench.runs.worker import progress_message, validation_sigmas
 from gahbench.training import trainer as trainer_module
 from gahbench.training.hardware import choose, multiply_adds
 from gahbench.training.recipe import Training
-from gahbench.training.trainer import Progress, Trainer, build_network
-from gahbench.worker import progress_message, validation_sigmas
+from gahbench.training.trainer import Progress, Trainer
 
 CPU = torch.device("cpu")
 TOLERANCE = 1e-4

@@ -6,7 +6,7 @@ from small_plugins import SMALL
 from torch import nn
 
 from gahbench.jacobian import AutogradMaps, Jacobian, autograd
-from gahbench.registry import default_registry
+from gahbench.registry.registry import default_registry
 
 
 def random(*shape, seed=0, dtype=torch.float64):
@@ -80,13 +80,13 @@ def test_the_jacobian_of_a_linear_network_is_its_matrix(shape):
     torch.testing.assert_close(jacobian.matrices(), expected)
     torch.testing.assert_close(jacobian.value().flatten(1), (expected @ noisy.flatten(1)[..., None])[..., 0])
     own, shared = random(3, 7, size, seed=2), random(1, 4, size, seed=3)
-    torch.testing.assert_close(jacobian.product(own), own @ expected.mT)
-    torch.testing.assert_close(jacobian.product(shared), shared @ expected.mT)
-    torch.testing.assert_close(jacobian.transposed_product(own), own @ expected)
-    torch.testing.assert_close(jacobian.transposed_product(shared), shared @ expected)
+    torch.testing.assert_close(jacobian.matvec(own), own @ expected.mT)
+    torch.testing.assert_close(jacobian.matvec(shared), shared @ expected.mT)
+    torch.testing.assert_close(jacobian.rmatvec(own), own @ expected)
+    torch.testing.assert_close(jacobian.rmatvec(shared), shared @ expected)
     torch.testing.assert_close(jacobian.symmetric_product(own), own @ (expected + expected.mT) / 2)
     torch.testing.assert_close(jacobian.only(2).matrices(), expected[2:])
-    torch.testing.assert_close(jacobian.only(2).product(own[2:]), own[2:] @ expected[2].mT)
+    torch.testing.assert_close(jacobian.only(2).matvec(own[2:]), own[2:] @ expected[2].mT)
     torch.testing.assert_close(jacobian.trace().value, levels * matrix.trace())
 
 
@@ -97,8 +97,8 @@ def test_results_are_in_the_precision_of_the_images():
         vectors = random(1, 2, 9, seed=4)
         for result, expected in (
             (found.matrices()[0], matrix),
-            (found.product(vectors)[0], vectors[0] @ matrix.mT),
-            (found.transposed_product(vectors)[0], vectors[0] @ matrix),
+            (found.matvec(vectors)[0], vectors[0] @ matrix.mT),
+            (found.rmatvec(vectors)[0], vectors[0] @ matrix),
         ):
             assert result.dtype == dtype
             torch.testing.assert_close(result.double(), expected, atol=accuracy, rtol=accuracy)
@@ -111,7 +111,7 @@ def test_products_of_a_smooth_network_are_its_differences(channels, blind):
     levels = torch.tensor([0.1, 0.4], dtype=torch.float64)
     jacobian = Jacobian(network, noisy, levels)
     vectors, step = random(2, 3, channels * 30, seed=5), 1e-5
-    found = jacobian.product(vectors)
+    found = jacobian.matvec(vectors)
     with torch.no_grad():
         for place in range(3):
             along = step * vectors[:, place].view_as(noisy)
@@ -119,7 +119,7 @@ def test_products_of_a_smooth_network_are_its_differences(channels, blind):
             torch.testing.assert_close(found[:, place], differences.flatten(1), atol=1e-8, rtol=1e-7)
     # u'(J v) = v'(J'u).
     others = random(2, 3, channels * 30, seed=6)
-    torch.testing.assert_close((others * found).sum(2), (jacobian.transposed_product(others) * vectors).sum(2))
+    torch.testing.assert_close((others * found).sum(2), (jacobian.rmatvec(others) * vectors).sum(2))
 
 
 def test_the_noise_level_matters_to_networks_that_see_it_and_to_no_others():
@@ -157,7 +157,7 @@ def test_it_is_that_of_row_by_row_backward_passes(name):
     assert (expected[0] - expected[1]).norm() > 0.01 * expected.norm()
     torch.testing.assert_close(jacobian.matrices(), expected)
     vectors = random(2, 3, 64, seed=7)
-    torch.testing.assert_close(jacobian.product(vectors), vectors @ expected.mT)
+    torch.testing.assert_close(jacobian.matvec(vectors), vectors @ expected.mT)
     assert "no forward mode" not in jacobian.method
 
 
@@ -174,11 +174,11 @@ def test_without_forward_mode_products_are_the_same_and_the_method_says_so(repea
 
     found, expected = maps(network), maps(plain)
     vectors = random(2, 4, 25, seed=3)
-    torch.testing.assert_close(found.product(vectors), expected.product(vectors))
+    torch.testing.assert_close(found.matvec(vectors), expected.matvec(vectors))
     assert found.method.endswith("no forward mode")
     assert "no forward mode" not in expected.method
-    torch.testing.assert_close(found.product(vectors), vectors @ by_rows(plain, noisy, 0.1).mT * scale(repeatable))
-    torch.testing.assert_close(found.only(1).product(vectors[1:]), expected.only(1).product(vectors[1:]))
+    torch.testing.assert_close(found.matvec(vectors), vectors @ by_rows(plain, noisy, 0.1).mT * scale(repeatable))
+    torch.testing.assert_close(found.only(1).matvec(vectors[1:]), expected.only(1).matvec(vectors[1:]))
 
 
 def scale(repeatable):
@@ -198,8 +198,8 @@ def test_functions_that_know_which_image_is_which_are_asked_for_each_alone():
     torch.testing.assert_close(maps.matrices(), expected)
     torch.testing.assert_close(maps.only(2).only(0).matrices(), expected[2:3])
     vectors = random(1, 5, 6, seed=2)
-    torch.testing.assert_close(maps.product(vectors), vectors @ expected.mT)
-    torch.testing.assert_close(maps.only(3).product(vectors), vectors @ expected[3:].mT)
+    torch.testing.assert_close(maps.matvec(vectors), vectors @ expected.mT)
+    torch.testing.assert_close(maps.only(3).matvec(vectors), vectors @ expected[3:].mT)
     assert set(asked) == {1}
 
 
@@ -209,7 +209,7 @@ def test_less_memory_makes_smaller_batches_and_the_same_results():
     for memory in (1, 1 << 30):
         network = Linear(matrix).eval()
         jacobian = Jacobian(network, noisy, 0.5, memory)
-        found.append((jacobian.matrices(), jacobian.product(vectors), jacobian.transposed_product(vectors)))
+        found.append((jacobian.matrices(), jacobian.matvec(vectors), jacobian.rmatvec(vectors)))
         largest.append(max(network.sizes))
     assert largest[0] == 1
     assert largest[1] >= 30
@@ -225,11 +225,11 @@ def test_batches_that_do_not_come_out_even_give_the_same_results(monkeypatch, ac
     monkeypatch.setattr(autograd, "TOGETHER", 7 * 30)
     jacobian = Jacobian(network, noisy, 0.1)
     torch.testing.assert_close(jacobian.matrices(), expected)
-    torch.testing.assert_close(jacobian.transposed_product(vectors), vectors @ expected)
-    torch.testing.assert_close(jacobian.product(vectors), vectors @ expected.mT)
+    torch.testing.assert_close(jacobian.rmatvec(vectors), vectors @ expected)
+    torch.testing.assert_close(jacobian.matvec(vectors), vectors @ expected.mT)
     apart = AutogradMaps(lambda images, first: network(images, torch.full((1,), 0.1)), noisy, repeatable=False)
     torch.testing.assert_close(apart.matrices(), expected)
-    torch.testing.assert_close(apart.product(vectors), vectors @ expected.mT)
+    torch.testing.assert_close(apart.matvec(vectors), vectors @ expected.mT)
 
 
 @pytest.mark.parametrize("activation", [torch.relu, Wave.apply])
@@ -242,7 +242,7 @@ def test_the_network_is_left_as_it_was(activation):
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     noisy_before = noisy.clone()
     jacobian = Jacobian(network, noisy, 0.1)
-    jacobian.matrices(), jacobian.product(random(2, 2, 16)), jacobian.trace(probes=3), jacobian.value()
+    jacobian.matrices(), jacobian.matvec(random(2, 2, 16)), jacobian.trace(probes=3), jacobian.value()
     assert parameters[0].grad is preset
     assert (preset == 7).all()
     assert [parameter.grad for parameter in parameters[1:]] == [None] * 3
@@ -258,11 +258,11 @@ def test_results_need_no_gradients_and_come_where_gradients_are_off():
     network, noisy = Convolutional(), random(1, 1, 4, 4).requires_grad_()
     vectors = random(1, 2, 16, seed=1)
     found = Jacobian(network, noisy, 0.1)
-    results = [found.matrices(), found.product(vectors), found.transposed_product(vectors), found.value()]
+    results = [found.matrices(), found.matvec(vectors), found.rmatvec(vectors), found.value()]
     assert not any(result.requires_grad for result in results)
     with torch.no_grad():
         found = Jacobian(network, noisy, 0.1)
-        quiet = [found.matrices(), found.product(vectors), found.transposed_product(vectors), found.value()]
+        quiet = [found.matrices(), found.matvec(vectors), found.rmatvec(vectors), found.value()]
         assert not torch.is_grad_enabled()
     for one, other in zip(results, quiet, strict=True):
         assert one.abs().max() > 0.1

@@ -184,7 +184,7 @@ def test_maps_given_by_functions_are_the_matrices_of_their_functions():
     matrices = maps(symmetric=True).matrices()
     found = FunctionMaps(lambda vectors, places: vectors @ matrices[list(places)], 3, SHAPE, matrices)
     vectors = random(1, 5, SIZE, seed=4)
-    for product in (found.product, found.transposed_product, found.symmetric_product):
+    for product in (found.product, found.rmatvec, found.symmetric_product):
         torch.testing.assert_close(product(vectors), vectors @ matrices)
     torch.testing.assert_close(found.matrices(), matrices)
     torch.testing.assert_close(found.only(1).matrices(), matrices[1:2])
@@ -195,8 +195,8 @@ def test_one_matrix_may_serve_many_images():
     matrix = maps(1).matrices()
     found = DenseMaps(matrix, SHAPE, count=4)
     vectors = random(4, 2, SIZE, seed=4)
-    torch.testing.assert_close(found.product(vectors), vectors @ matrix.mT)
-    torch.testing.assert_close(found.transposed_product(vectors[:1]), (vectors[:1] @ matrix).expand(4, -1, -1))
+    torch.testing.assert_close(found.matvec(vectors), vectors @ matrix.mT)
+    torch.testing.assert_close(found.rmatvec(vectors[:1]), (vectors[:1] @ matrix).expand(4, -1, -1))
     torch.testing.assert_close(found.trace().value, matrix[0].trace().expand(4))
     torch.testing.assert_close(found.only(3).matrices(), matrix)
 

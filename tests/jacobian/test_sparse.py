@@ -14,9 +14,9 @@ def test_sparse_maps_are_their_matrices():
     maps, dense = SparseMaps(places, matrices[:, places[0], places[1]], (3, 2, 2)), DenseMaps(matrices, (3, 2, 2))
     assert torch.equal(maps.matrices(), matrices)
     for vectors in (torch.randn(3, 5, 12, generator=draw).double(), torch.randn(1, 4, 12, generator=draw)):
-        torch.testing.assert_close(maps.product(vectors), dense.product(vectors))
-        torch.testing.assert_close(maps.transposed_product(vectors), dense.transposed_product(vectors))
-        torch.testing.assert_close(maps.only(1).product(vectors[:1]), dense.only(1).product(vectors[:1]))
+        torch.testing.assert_close(maps.matvec(vectors), dense.matvec(vectors))
+        torch.testing.assert_close(maps.rmatvec(vectors), dense.rmatvec(vectors))
+        torch.testing.assert_close(maps.only(1).matvec(vectors[:1]), dense.only(1).matvec(vectors[:1]))
     torch.testing.assert_close(maps.trace().value, matrices.diagonal(dim1=1, dim2=2).sum(1))
     assert len(maps) == 3
     assert maps.method == "sparse matrices"

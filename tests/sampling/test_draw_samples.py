@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 import gahbench
-from gahbench.errors import ParameterError
+from gahbench._util.errors import ParameterError
+from gahbench.networks.trained import Trained
 from gahbench.sampling import Sampling, draw_samples, of_denoiser, of_network, starting_noise
 from gahbench.sampling.noise import InjectedNoise
-from gahbench.trained import Trained
 
 SHAPE = (1, 6, 5)
 SAMPLERS = pytest.mark.parametrize("sampler", ["stochastic", "flow"])
@@ -161,7 +161,7 @@ def test_a_network_is_told_the_noise_of_each_image():
         told.append(last)
         return noisy + residual
 
-    draw_samples(denoise, SHAPE, Sampling(count=3, most_steps=5))
+    draw_samples(denoise, SHAPE, Sampling(count=3, max_steps=5))
     assert told[0].tolist() == [1, 1, 1]
     for measured, next_told in zip(told[1:-1:2], told[2::2], strict=True):
         torch.testing.assert_close(next_told, measured)
@@ -173,7 +173,7 @@ def test_a_network_is_told_the_noise_of_each_image():
 @SAMPLERS
 def test_references_networks_and_trained_are_called_alike(sampler):
     network = Halves()
-    settings = Sampling(sampler=sampler, count=3, most_steps=30 if sampler == "stochastic" else None, sigma_end=0.2)
+    settings = Sampling(sampler=sampler, count=3, max_steps=30 if sampler == "stochastic" else None, sigma_end=0.2)
     one = draw_samples(of_network(network), SHAPE, settings)
     other = draw_samples(of_denoiser(Trained(network), SHAPE), SHAPE, settings)
     assert torch.equal(one.images, other.images)
@@ -262,7 +262,7 @@ def test_a_slow_divergence_ends_at_the_bound():
 
 
 def test_a_noise_that_does_not_fall_is_out_of_steps():
-    drawn = draw_samples(lambda noisy, sigma: noisy + 0.3, SHAPE, Sampling(count=2, most_steps=7, beta=1.0))
+    drawn = draw_samples(lambda noisy, sigma: noisy + 0.3, SHAPE, Sampling(count=2, max_steps=7, beta=1.0))
     assert drawn.status == ("out of steps",) * 2
     assert drawn.steps.tolist() == [7, 7]
     assert drawn.sigma.tolist() == pytest.approx([0.3, 0.3])

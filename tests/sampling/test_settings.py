@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from gahbench.errors import ParameterError
+from gahbench._util.errors import ParameterError
 from gahbench.sampling import Sampling, make_sampling
 
 
@@ -63,7 +63,7 @@ BAD = {
     "not a number": ({"sigma_start": math.nan}, "sigma_start=nan: input should be"),
     "upwards": ({"sigma_end": 1.0}, "sigma_end=1 must be below sigma_start=1"),
     "growth": ({"growth": "fast"}, "growth='fast': input should be 'growing' or 'constant'"),
-    "no steps": ({"most_steps": 0}, "most_steps=0: input should be greater than or equal to 1"),
+    "no steps": ({"max_steps": 0}, "max_steps=0: input should be greater than or equal to 1"),
     "one level": ({"sampler": "flow", "levels": 1}, "levels=1: input should be greater than or equal to 2"),
     "levels of one": ({"sampler": "flow", "levels": (1.0,)}, "levels=(1.0,): "),
     "no levels": ({"sampler": "flow", "levels": ()}, "levels=(): "),
@@ -78,7 +78,7 @@ BAD = {
     ),
     "levels of steps": (
         {"levels": 20},
-        "levels belongs to the flow sampler; accepted by stochastic: step, beta, growth, most_steps",
+        "levels belongs to the flow sampler; accepted by stochastic: step, beta, growth, max_steps",
     ),
 }
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import gahbench
-from gahbench.contracts import Dataset
+from gahbench.contracts.datasets import Dataset
 from gahbench.training.batches import TrainingImages, training_noise
 from gahbench.training.recipe import Training
 

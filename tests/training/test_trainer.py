@@ -5,19 +5,14 @@ import torch
 from torch import nn
 
 import gahbench
-from gahbench.evaluation import Evaluation
-from gahbench.trained import Trained
+from gahbench.evaluation.evaluation import Evaluation
+from gahbench.networks.initialisation import build_network
+from gahbench.networks.trained import Trained
 from gahbench.training import trainer as trainer_module
 from gahbench.training.checkpoint import read
-from gahbench.training.hardware import (
-    Acceleration,
-    choose,
-    compiler_missing,
-    multiply_adds,
-    nominal_rate,
-)
+from gahbench.training.hardware import Acceleration, choose, compiler_missing, multiply_adds, nominal_rate
 from gahbench.training.recipe import Training
-from gahbench.training.trainer import Diverged, Stopped, Trainer, build_network
+from gahbench.training.trainer import Diverged, Stopped, Trainer
 
 PLAIN = Acceleration(bfloat16=False, compiled=False)
 CPU = torch.device("cpu")
@@ -27,7 +22,7 @@ def make(checkpoint=None, acceleration=PLAIN, seed=0, architecture="unet[width=4
     training = Training.model_validate({"steps": 30, "batch_size": 4, "compile": "never", "validations": 3, **given})
     dataset = gahbench.create("dataset", "discs", size=16)
     build = functools.partial(gahbench.create, "architecture", architecture)
-    network = build_network(build, training, seed)
+    network = build_network(build, seed, training.initialisation, training.weights_stream)
     return Trainer(network, dataset, training, seed, acceleration, (0.1, 0.3), CPU, checkpoint)
 
 
@@ -266,18 +261,18 @@ def test_multiply_adds_are_counted():
 def test_building_leaves_the_global_generator_alone():
     before = torch.random.get_rng_state()
     build = functools.partial(gahbench.create, "architecture", "unet[width=4,levels=1]")
-    one = build_network(build, Training.model_validate({}), 5)
+    one = build_network(build, 5)
     assert torch.equal(torch.random.get_rng_state(), before)
     torch.manual_seed(99)
-    other = build_network(build, Training.model_validate({}), 5)
+    other = build_network(build, 5)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
 def test_kaiming_has_its_variance():
     build = functools.partial(gahbench.create, "architecture", "bf-cnn[width=64,layers=3]")
-    network = build_network(build, Training.model_validate({"initialisation": "kaiming"}), 0)
+    network = build_network(build, 0, "kaiming")
     weight = network.layers[2].weight.detach()
     # 2 over the fan-in of 64 channels of 3x3.
     assert float(weight.var()) == pytest.approx(2 / 576, rel=0.05)
-    own = build_network(build, Training.model_validate({"initialisation": "own"}), 0)
+    own = build_network(build, 0)
     assert not torch.equal(own.layers[2].weight, weight)

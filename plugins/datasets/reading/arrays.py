@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gahbench.errors import DataError, listing
+from gahbench import DataError, listing
 
 #: Keys of the images, and of who is on them, in an .npz or .pt file.
 KEY = "images"

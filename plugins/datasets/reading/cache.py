@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gahbench.errors import DataError
+from gahbench import DataError
 
 #: Changes when what is kept, or how it comes about, does.
 VERSION = 1

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from gahbench.errors import DataError
+from gahbench import DataError
 
 from .encoded import CELEBA, Encoded
 

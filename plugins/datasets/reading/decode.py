@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from gahbench.errors import DataError
+from gahbench import DataError
 
 #: Formats that are decoded here; some others that PIL knows would start programs of their own.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")

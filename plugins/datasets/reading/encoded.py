@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gahbench.errors import DataError, listing
+from gahbench import DataError, listing
 
 from .decode import SUFFIXES
 

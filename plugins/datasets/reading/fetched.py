@@ -11,9 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gahbench.contracts import Card
-from gahbench.errors import DataError
-from gahbench.noise import generator
+from gahbench import Card, DataError, generator
 
 from . import celeba
 from .encoded import Folder

@@ -16,8 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gahbench.errors import DataError
-from gahbench.resources import cpu_count
+from gahbench import DataError, cpu_count
 
 from . import arrays, celeba
 from .cache import cached

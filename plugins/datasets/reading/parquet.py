@@ -10,7 +10,7 @@ import pyarrow
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from gahbench.errors import DataError, listing
+from gahbench import DataError, listing
 
 from .encoded import Encoded, stamp_of
 

@@ -14,8 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gahbench.errors import DataError
-from gahbench.resources import cpu_count
+from gahbench import DataError, cpu_count
 
 from . import arrays
 from .cache import cached

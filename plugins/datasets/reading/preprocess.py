@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from gahbench.errors import DataError
+from gahbench import DataError
 
 Colour = Literal["mean", "luma", "rgb"]
 

@@ -6,9 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gahbench.contracts import Split
-from gahbench.errors import DataError
-from gahbench.noise import generator
+from gahbench import DataError, Split, generator
 
 # Of all images, the share that is for testing unless told otherwise, and at most how many.
 TEST_SHARE = 0.24

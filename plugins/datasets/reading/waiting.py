@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from gahbench.readable import duration
+from gahbench import duration
 
 #: Seconds between two lines; what takes less is not told of.
 LINE_SECONDS = 10.0

@@ -8,7 +8,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from gahbench.errors import DataError
+from gahbench import DataError
 
 from .encoded import DEPTH, Encoded, images_among, stamp_of
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gahbench.errors import OptimumError
-from gahbench.optima import Posterior
+from gahbench import OptimumError, Posterior
 
 from .modes import first_proposals
 from .proposals import Draws, Mixture
@@ -55,7 +54,7 @@ def posterior(family: Family, noisy: Tensor, sigma: float, covariance: bool = Fa
         the noise says: then a mode was missed, or the image is not one of the family with such noise.
     """
     pieces = [_posterior(Target(family, images, sigma), covariance) for images in torch.split(noisy, SEARCHED_TOGETHER)]
-    sampled = [piece.effective for piece in pieces if piece.effective is not None]
+    sampled = [piece.ess_fraction for piece in pieces if piece.ess_fraction is not None]
     spread = [piece.covariance for piece in pieces if piece.covariance is not None]
     return Posterior(
         torch.cat([piece.mean for piece in pieces]),
@@ -72,7 +71,7 @@ def _posterior(target: Target, covariance: bool) -> Posterior:
         return Posterior(estimate.mean, estimate.trace, None, estimate.covariance)
     proposals = first_proposals(target)
     mean, trace = torch.empty_like(target.data), torch.empty_like(target.data[:, 0])
-    effective = torch.empty_like(trace)
+    ess_fraction = torch.empty_like(trace)
     size = target.data.shape[1]
     spread = target.data.new_empty(len(target), size, size) if covariance else None
     together = max(1, PIXELS_TOGETHER // target.data.shape[1])
@@ -83,17 +82,21 @@ def _posterior(target: Target, covariance: bool) -> Posterior:
             points, estimate = _weighed(target[images], mixture, f"weighing {doubling}", draws, covariance)
             if spread is not None and estimate.covariance is not None:
                 spread[images] = estimate.covariance
-            mean[images], trace[images], effective[images] = estimate.mean, estimate.trace, estimate.effective / draws
+            mean[images], trace[images], ess_fraction[images] = (
+                estimate.mean,
+                estimate.trace,
+                estimate.ess / draws,
+            )
             # Not a number is short, too.
-            short = ~(estimate.effective >= WANTED)
+            short = ~(estimate.ess >= WANTED)
             if not short.any():
                 break
             if doubling == DOUBLINGS:
-                _check_weights(estimate.effective, target.sigma, draws)
+                _check_weights(estimate.ess, target.sigma, draws)
             mixture = mixture[short].updated(points[short], estimate.shares[short])
             images, draws = images[short], 2 * draws
     _check_distances((target.data - mean) / target.sigma, target.sigma)
-    return Posterior(mean, trace, effective, spread)
+    return Posterior(mean, trace, ess_fraction, spread)
 
 
 def _learned(target: Target, mixture: Mixture) -> Mixture:
@@ -109,9 +112,9 @@ def _weighed(target: Target, mixture: Mixture, name: str, draws: int, covariance
     return points, target.estimate(points, mixture.log_density(points), covariance)
 
 
-def _check_weights(effective: Tensor, sigma: float, draws: int) -> None:
+def _check_weights(ess: Tensor, sigma: float, draws: int) -> None:
     """Raise ``OptimumError`` if one of the effective sample sizes is too small."""
-    least = float(effective.min())
+    least = float(ess.min())
     if not least >= REFUSED:
         raise OptimumError(
             f"sigma={sigma:g}: the posterior of an image rests on {least:.3g} effective samples of {draws}, accepted "

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gahbench.noise import derive_seed
+from gahbench import derive_seed
 
 #: Degrees of freedom: heavy tails keep importance weights bounded where a component is too narrow.
 FREEDOM = 6

@@ -36,7 +36,7 @@ class Estimate:
         Posterior means, shape (N, d), float64.
     trace
         Traces of the posterior covariances, shape (N,).
-    effective
+    ess
         Effective sample sizes (sum of weights)^2 / (sum of squared weights), shape (N,).
     shares
         Weights that sum to 1, shape (N, K).
@@ -46,7 +46,7 @@ class Estimate:
 
     mean: Tensor
     trace: Tensor
-    effective: Tensor
+    ess: Tensor
     shares: Tensor
     covariance: Tensor | None = None
 

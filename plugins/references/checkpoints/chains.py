@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from gahbench.errors import ParameterError
+from gahbench import ParameterError
 
 from ...architectures.bias_free import BiasFreeNorm
 from .reading import State

@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import nn
 
-from gahbench.errors import ParameterError, listing
+from gahbench import ParameterError, listing
 
 from .key_maps import KEY_MAPS, KeyMap
 from .reading import State, without_prefixes

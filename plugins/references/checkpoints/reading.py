@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gahbench.errors import ParameterError, listing
+from gahbench import ParameterError, listing
 
 State = dict[str, Tensor]
 

@@ -1,0 +1,1 @@
+"""Leaves: what every room may use, and which uses none."""

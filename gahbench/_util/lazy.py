@@ -1,0 +1,26 @@
+"""Names of a package that are imported when first used, since what they need takes long to import."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+def lazy_names(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
+    """Return a ``__getattr__`` for a package (PEP 562).
+
+    Parameters
+    ----------
+    package
+        Its ``__name__``.
+    modules
+        By name, the module that defines it, absolute.
+    """
+
+    def get(name: str) -> Any:
+        if name in modules:
+            return getattr(importlib.import_module(modules[name]), name)
+        raise AttributeError(f"module '{package}' has no attribute '{name}'")
+
+    return get

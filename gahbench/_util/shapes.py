@@ -1,0 +1,17 @@
+"""Shapes of images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: Channels, height, width of one image.
+Shape = tuple[int, int, int]
+
+
+def image_shape(images: Tensor) -> Shape:
+    """Return the shape (C, H, W) of one of the images (N, C, H, W)."""
+    channels, height, width = images.shape[1:]
+    return (channels, height, width)

@@ -1,0 +1,1 @@
+"""From the tidy table to numbers: intervals, ranks, the leaderboard."""

@@ -1,0 +1,136 @@
+"""What changes with the number of training images, out of the tidy table of scores, for figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gahbench._util.errors import ParameterError, ResultsError, listing, suggestion
+from gahbench.board.scorecube import score_cube
+from gahbench.board.statistics import bootstrap_means, interval, means
+from gahbench.planning.rows import base_label, number_of_images
+from gahbench.registry.spec import parse_spec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from gahbench.board.results import Results
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A mean over images or samples, and over training seeds, with the ends of its 95 % interval, or NaN."""
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+
+
+#: By number of training images, ascending; ``None``, last, for all of the split.
+Course = dict[int | None, dict[float, Point]]
+
+
+def swept(
+    results: Results, datasets: Sequence[str] | None = None, entrants: Sequence[str] | None = None
+) -> list[tuple[str, str]]:
+    """Return the datasets and entrants of which there is a row for each of several numbers of training images.
+
+    Raises
+    ------
+    ParameterError
+        If one that is asked for is not there.
+    ResultsError
+        If there is none at all.
+    """
+    rows = results.scores[["dataset", "entrant"]].drop_duplicates()
+    found = list(
+        dict.fromkeys(
+            (str(dataset), base_label(str(entrant)))
+            for dataset in results.datasets["dataset"]
+            for entrant in results.entrants
+            if base_label(entrant) != entrant and ((rows["dataset"] == dataset) & (rows["entrant"] == entrant)).any()
+        )
+    )
+    if not found:
+        raise ResultsError(
+            f"results of suite '{results.suite}' have no row for each of several numbers of training images; a suite "
+            "that lists train_images under 'training' has"
+        )
+    known = [list(dict.fromkeys(names)) for names in zip(*found, strict=True)]
+    for kind, chosen, names in zip(("dataset", "entrant"), (datasets, entrants), known, strict=True):
+        for name in chosen or ():
+            if name not in names:
+                raise ParameterError(f"no {kind} '{name}'{suggestion(name, names) or ';'} there are {listing(names)}")
+    return [
+        (dataset, entrant)
+        for dataset, entrant in found
+        if (not datasets or dataset in datasets) and (not entrants or entrant in entrants)
+    ]
+
+
+def course(results: Results, dataset: str, entrant: str, metric: str, split: str = "test") -> Course:
+    """Return a metric, or ``metric.part``, by number of training images and noise level (NaN where it has none).
+
+    Each number of images by itself: on the training split they are scored on different images.
+
+    Parameters
+    ----------
+    entrant
+        Without the number of images.
+    """
+    scores = results.scores
+    scores = scores[(scores["dataset"] == dataset) & (scores["metric"] == metric) & (scores["split"] == split)]
+    labels = [label for label in results.entrants if base_label(label) == entrant and label != entrant]
+    found: Course = {}
+    for label in sorted(labels, key=_number):
+        rows = scores[scores["entrant"] == label]
+        if not rows.empty:
+            found[number_of_images(label)] = _points(rows, label)
+    return found
+
+
+def metrics_of(results: Results, dataset: str, entrant: str) -> list[str]:
+    """Return the metrics, and parts of metrics, that an entrant of a sweep has on test images, sorted."""
+    scores = results.scores
+    labels = [label for label in results.entrants if base_label(label) == entrant and label != entrant]
+    rows = scores[(scores["dataset"] == dataset) & (scores["split"] == "test") & scores["entrant"].isin(labels)]
+    return sorted(map(str, rows["metric"].unique()))
+
+
+def compared_with(metric: str) -> tuple[str, str, str]:
+    """Return the name of a metric, the reference that it holds a denoiser against (or nothing), and its part."""
+    label, bracket, part = metric.rpartition("]")
+    if not bracket:
+        return metric, "", ""
+    try:
+        spec = parse_spec(label + bracket)
+    except ParameterError:
+        return metric, "", ""
+    to = spec.keywords.get("to", *spec.positional[:1])
+    return spec.name, "" if to is None else str(to), part
+
+
+def _points(rows: pd.DataFrame, label: str) -> dict[float, Point]:
+    cube = score_cube(rows, [label])
+    values = cube.values
+    if values.shape[3] == 1:
+        # One value for all images: what varies is the training.
+        values = values.swapaxes(2, 3)
+    middle, draws = means(values)[0], bootstrap_means(values)[:, 0]
+    low, high = interval(draws)
+    return {
+        sigma: Point(float(value), float(least), float(most))
+        for sigma, value, least, most in zip(cube.sigmas, middle, low, high, strict=True)
+    }
+
+
+def _number(label: str) -> float:
+    found = number_of_images(label)
+    return math.inf if found is None else found

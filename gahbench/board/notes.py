@@ -1,0 +1,68 @@
+"""What a reader of one row of the board must know: failures, missing seeds, what the row depends on, its own notes."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from gahbench.board.results import Results
+    from gahbench.board.scorecube import ScoreCube
+
+#: The error of a unit that did not fail, but has not had its turn.
+NOT_RUN = "not run yet"
+TIME_BUDGET = "time budget: rows depend on the machine"
+
+
+def notes_of(results: Results, dataset: str, entrant: str, cube: ScoreCube) -> str:
+    """Return the note on an entrant of a dataset: parts joined by ``; ``, empty if there is nothing to say.
+
+    Parameters
+    ----------
+    cube
+        The PSNR of the dataset.
+    """
+    fits = results.fits[(results.fits["dataset"] == dataset) & (results.fits["entrant"] == entrant)]
+    failures = results.failures
+    failures = failures[(failures["dataset"] == dataset) & (failures["entrant"] == entrant)]
+    tried = {int(seed) for table in (fits, failures) for seed in table["seed"].dropna()}
+    counted = cube.seeds.get(entrant, [])
+    tried |= set(cube.scored.get(entrant, []))
+
+    parts = []
+    if counted and len(counted) < len(tried):
+        parts.append(f"{len(counted)} of {len(tried)} seeds")
+    parts += [f"PSNR: {problem}" for problem in cube.problems.get(entrant, [])]
+    parts += _failures(failures, len(tried))
+    if failures.empty and entrant not in cube.entrants:
+        parts.append("not scored")
+    if (fits["budget"] == "seconds").any():
+        parts.append(TIME_BUDGET)
+    told = results.notes
+    parts += told.loc[(told["dataset"] == dataset) & (told["entrant"] == entrant), "note"].tolist()
+    return "; ".join(parts)
+
+
+def _failures(failures: pd.DataFrame, tried: int) -> list[str]:
+    """Return a part for every different error of a stage, naming its metrics, and its seeds if not all failed."""
+    metrics: dict[tuple[str, str], list[str]] = {}
+    seeds: dict[tuple[str, str], set[int]] = {}
+    columns = (failures[name] for name in ("stage", "metric", "error", "seed"))
+    for stage, metric, error, seed in zip(*columns, strict=True):
+        named = metrics.setdefault((stage, error), [])
+        if metric and metric not in named:
+            named.append(metric)
+        if isinstance(seed, Integral):
+            seeds.setdefault((stage, error), set()).add(int(seed))
+    parts = []
+    for (stage, error), named in metrics.items():
+        those = sorted(seeds.get((stage, error), ()))
+        if stage == "score" and error == NOT_RUN and those and seeds.get(("fit", NOT_RUN), set()) >= set(those):
+            continue  # what is not trained cannot be scored: once is enough
+        which = f"seed{'s' if len(those) > 1 else ''} {', '.join(map(str, those))}: "
+        what = " ".join([stage, *([", ".join(named)] if named else [])])
+        verb = "" if error == NOT_RUN else "failed: "
+        parts.append(f"{which if 0 < len(those) < tried else ''}{what} {verb}{error}")
+    return parts

@@ -1,0 +1,186 @@
+"""The results of a suite: tidy tables, and the folder that they are published in."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gahbench._util.errors import ResultsError, listing
+from gahbench.board.schemas import SCHEMAS, empty, tidy
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from gahbench.board.optimality import OptimumCheck
+
+FORMAT = "gahbench-results"
+VERSION = 1
+INDEX, SCORES = "results.json", "scores.parquet"
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """What a suite measured.
+
+    The tables are checked and brought to a canonical order of rows and columns, and to canonical types, so
+    that equal results are equal tables whatever order units ran in.
+
+    Parameters
+    ----------
+    suite
+        Name of the suite.
+    scores
+        The tidy table, a value a row: suite, dataset, entrant, kind (trained, classical, oracle, optimal, bound),
+        seed (of training; missing for references), split, sigma (NaN where a value belongs to none),
+        metric, image (missing where it belongs to none), value.
+    fits
+        A trained network a row: dataset, entrant, seed, parameters (how many), train_seconds, steps, device,
+        precision, compiled, budget (steps, epochs, seconds).
+    failures
+        A failed unit a row: dataset, entrant, seed, stage (fit, score), metric, error (one line).
+    datasets
+        dataset, optimum (exact, bracket, rate, none), slope (the optimal one; NaN if unknown), channels,
+        height, width, fingerprint (SHA-256 of pixels from files; empty for others). Its order is kept.
+    notes
+        What an entrant says of itself, a note a row: dataset, entrant, note (such as what was tuned, and on which
+        images).
+    entrants
+        Labels, in the order of the suite.
+    baseline
+        The entrant that gains are measured against.
+
+    Raises
+    ------
+    ResultsError
+        If a table lacks a column, or names an entrant that is not in ``entrants``.
+    """
+
+    suite: str
+    scores: pd.DataFrame
+    fits: pd.DataFrame
+    failures: pd.DataFrame
+    datasets: pd.DataFrame
+    entrants: list[str] = field(default_factory=list)
+    baseline: str | None = None
+    notes: pd.DataFrame = field(default_factory=lambda: empty("notes"))
+
+    def __post_init__(self) -> None:
+        for name in SCHEMAS:
+            object.__setattr__(self, name, tidy(getattr(self, name), name))
+        named = {
+            label
+            for table in (self.scores, self.fits, self.failures, self.notes)
+            for label in table["entrant"].unique()
+        }
+        if self.baseline is not None:
+            named.add(self.baseline)
+        if unknown := sorted(named - set(self.entrants)):
+            raise ResultsError(
+                f"results of suite '{self.suite}' name {listing(unknown)}; its entrants are {listing(self.entrants)}"
+            )
+
+    @cached_property
+    def _board(self) -> pd.DataFrame:
+        from gahbench.board.leaderboard import leaderboard
+
+        return leaderboard(self)
+
+    @cached_property
+    def optimum_checks(self) -> dict[str, OptimumCheck]:
+        """How entrants compare with the optimum, by dataset, where a row stands for it."""
+        from gahbench.board.leaderboard import dataset_names, optimum_check
+
+        checks = {dataset: optimum_check(self, dataset) for dataset in dataset_names(self)}
+        return {dataset: check for dataset, check in checks.items() if check is not None}
+
+    def leaderboard(self) -> pd.DataFrame:
+        """Return the board (:func:`gahbench.board.leaderboard.leaderboard`)."""
+        return self._board.copy()
+
+    def parquet(self) -> bytes:
+        """Return the tidy scores as a Parquet file; equal scores give equal bytes."""
+        buffer = io.BytesIO()
+        self.scores.to_parquet(buffer, engine="pyarrow", index=False, compression="zstd")
+        return buffer.getvalue()
+
+
+def load_results(folder: str | os.PathLike[str]) -> Results:
+    """Read published results; ``scores.parquet`` and ``results.json`` are enough.
+
+    Raises
+    ------
+    ResultsError
+        If a file is missing, cannot be read, is not of gahbench, or does not belong to the other.
+    """
+    import pandas as pd
+
+    folder = Path(folder)
+    index = _index(folder)
+    path = folder / SCORES
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ResultsError(f"{path}: cannot be read ({error.strerror}); expected the tidy table of scores") from error
+    if hashlib.sha256(content).hexdigest() != index.get("scores_sha256"):
+        raise ResultsError(f"{path}: damaged, or not written together with {INDEX}; expected the file that it names")
+    try:
+        scores = pd.read_parquet(io.BytesIO(content), engine="pyarrow")
+        # Results from before there were notes have none.
+        records = {"notes": [], **index}
+        tables = {
+            name: pd.DataFrame.from_records(records[name]) if records[name] else empty(name)
+            for name in SCHEMAS
+            if name != "scores"
+        }
+        return Results(index["suite"], scores, **tables, entrants=index["entrants"], baseline=index["baseline"])
+    except KeyError as error:
+        raise ResultsError(f"{folder / INDEX}: {error} is missing; expected what gahbench {VERSION} writes") from error
+    except (ValueError, TypeError, AttributeError, OSError) as error:
+        raise ResultsError(f"{folder}: cannot be read as results of gahbench: {error}") from error
+    except ResultsError as error:
+        raise ResultsError(f"{folder}: {error}") from error
+
+
+def saved_digest(folder: str | os.PathLike[str]) -> str | None:
+    """Return the digest of the results in a folder; ``None`` if there are none or a file is gone."""
+    folder = Path(folder)
+    index = index_or_none(folder)
+    if index is None or not isinstance(index.get("digest"), str):
+        return None
+    return str(index["digest"]) if all((folder / name).is_file() for name in index.get("files", [])) else None
+
+
+def saved_beyond_optimum(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Return the denoisers of a folder's board that are better than can be (:mod:`gahbench.board.optimality`)."""
+    index = index_or_none(Path(folder))
+    return list(index.get("beyond_optimum", [])) if index else []
+
+
+def _index(folder: Path) -> dict[str, Any]:
+    path = folder / INDEX
+    try:
+        index = json.loads(path.read_bytes())
+    except OSError as error:
+        what = "a folder of results, written by gahbench"
+        raise ResultsError(f"{path}: cannot be read ({error.strerror}); expected {what}") from error
+    except ValueError as error:
+        raise ResultsError(f"{path}: not valid JSON ({error}); expected the file that gahbench writes") from error
+    if not isinstance(index, dict) or index.get("format") != FORMAT:
+        raise ResultsError(f'{path}: not of gahbench; expected "format": "{FORMAT}"')
+    if index.get("version") != VERSION:
+        raise ResultsError(f"{path}: version {index.get('version')}; this gahbench reads version {VERSION}")
+    return index
+
+
+def index_or_none(folder: Path) -> dict[str, Any] | None:
+    """Return the content of ``results.json``; ``None`` if there is none, or it is not of gahbench."""
+    try:
+        return _index(folder)
+    except ResultsError:
+        return None

@@ -1,0 +1,132 @@
+"""From the tidy table to a dense array: entrants by noise levels by seeds by images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gahbench._util.errors import ResultsError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class ScoreCube:
+    """The values of one metric on one dataset.
+
+    Parameters
+    ----------
+    values
+        Shape (E, S, R, N): entrants, noise levels, training seeds, images. What counts at a noise level is either there
+        for every image or NaN for every image. An entrant without seeds has the same values for each.
+    entrants
+        The E labels.
+    sigmas
+        The S noise levels, ascending; NaN, last, for values that belong to none.
+    seeds
+        For each entrant, the seeds that count at one noise level or more; empty for one without seeds.
+    scored
+        Likewise, those of which there is a row, whether or not it counts.
+    problems
+        By entrant: what of its scores does not count, and why.
+    """
+
+    values: NDArray[np.float64]
+    entrants: list[str]
+    sigmas: list[float]
+    seeds: dict[str, list[int]]
+    scored: dict[str, list[int]]
+    problems: dict[str, list[str]] = field(default_factory=dict)
+
+
+def score_cube(scores: pd.DataFrame, entrants: Sequence[str]) -> ScoreCube:
+    """Lay out the rows of one dataset, split and metric.
+
+    A mean over some of the images is not comparable, so a seed that lacks images that others have does not count at
+    that noise level; values at no noise level, such as those of samples, count as far as they are there. A value that
+    is not finite makes its entrant's mean at that noise level NaN: leaving it out would reward a denoiser for failing
+    on the hard images.
+
+    Parameters
+    ----------
+    scores
+        Rows of the tidy table. A missing seed or image is a seed or image of its own.
+    entrants
+        The entrants to lay out, in order; those without a row are left out.
+
+    Raises
+    ------
+    ResultsError
+        If two rows give the same value.
+    """
+    held = set(scores["entrant"].unique())
+    labels = [entrant for entrant in entrants if entrant in held]
+    at = {label: index for index, label in enumerate(labels)}
+    rows = scores[scores["entrant"].isin(labels)]
+    seed = rows["seed"].fillna(-1).to_numpy(dtype=np.int64)
+    names, of_seed = np.unique(seed, return_inverse=True)
+    sigmas, of_sigma = np.unique(rows["sigma"].to_numpy(dtype=np.float64), return_inverse=True)
+    images, of_image = np.unique(rows["image"].fillna(-1).to_numpy(dtype=np.int64), return_inverse=True)
+    of_entrant = rows["entrant"].map(at).to_numpy(dtype=np.int64)
+
+    shape = (len(labels), len(sigmas), len(names), len(images))
+    cell = np.ravel_multi_index((of_entrant, of_sigma, of_seed, of_image), shape) if len(rows) else of_seed
+    count = np.bincount(cell, minlength=int(np.prod(shape))).reshape(shape)
+    if (count > 1).any():
+        row = rows.iloc[int(np.flatnonzero(count.ravel()[cell] > 1)[0])]
+        raise ResultsError(
+            f"two rows of scores give {row['metric']} of '{row['entrant']}' on '{row['dataset']}', seed "
+            f"{row['seed']}, sigma {row['sigma']}, image {row['image']}; expected one: do not mix results "
+            "of different protocols"
+        )
+    values = np.full(shape, np.nan)
+    values.ravel()[cell] = rows["value"].to_numpy(dtype=np.float64)
+    return _settled(values, count > 0, labels, sigmas.tolist(), names.tolist())
+
+
+def _settled(
+    values: NDArray[np.float64],
+    there: NDArray[np.bool_],
+    labels: list[str],
+    sigmas: list[float],
+    names: list[int],
+) -> ScoreCube:
+    """Apply the rules on missing and non-finite values, and repeat those of entrants without seeds."""
+    problems: dict[str, list[str]] = {}
+    lost: NDArray[np.bool_] = np.asarray((there & ~np.isfinite(values)).any(axis=(2, 3)))
+    partial: NDArray[np.bool_] = np.asarray(there.any(axis=3) & ~there.all(axis=3))
+    # What belongs to no noise level may be a sample, and of those that did not converge there are no values.
+    partial[:, np.isnan(sigmas)] = False
+    values[partial] = np.nan
+    values[lost] = np.nan
+    for index, label in enumerate(labels):
+        found = [f"not finite at {_levels(sigmas, lost[index])}"] if lost[index].any() else []
+        if partial[index].any():
+            found.append(f"images are missing at {_levels(sigmas, partial[index].any(axis=1))}")
+        if found:
+            problems[label] = found
+    whole = np.asarray((np.isfinite(values) | (np.isnan(sigmas)[:, None, None] & ~there)).all(axis=3))
+    whole &= np.isfinite(values).any(axis=3)
+    counts: NDArray[np.bool_] = np.asarray(whole.any(axis=1))
+
+    def named(chosen: NDArray[np.bool_]) -> dict[str, list[int]]:
+        return {
+            label: [name for name, yes in zip(names, row, strict=True) if yes and name >= 0]
+            for label, row in zip(labels, chosen, strict=True)
+        }
+
+    seeds, scored = named(counts), named(np.asarray(there.any(axis=(1, 3))))
+    if names and names[0] == -1 and len(names) > 1:
+        without = there[:, :, 0, :].any(axis=(1, 2))
+        values[without] = values[without][:, :, :1, :]
+        values = values[:, :, 1:, :]
+    return ScoreCube(values, labels, sigmas, seeds, scored, problems)
+
+
+def _levels(sigmas: list[float], chosen: Iterable[Any]) -> str:
+    return "σ = " + ", ".join(f"{sigma:g}" for sigma, yes in zip(sigmas, chosen, strict=True) if yes)

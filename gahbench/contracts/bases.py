@@ -1,0 +1,137 @@
+"""Bases: analysis and synthesis of a batch of images."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
+
+from gahbench._util.shapes import Shape, image_shape
+from gahbench.contracts.datasets import Dataset
+from gahbench.contracts.truth import Truth
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gahbench.contracts.training_data import TrainingData
+    from gahbench.jacobian import LinearMaps
+
+#: Oracles and figures work on about so many values at once, which stay in a processor's cache: thrice as fast.
+CACHED = 1 << 18
+
+
+class Basis(ABC):
+    """Analysis and synthesis of a batch of images.
+
+    A basis may be fixed, fitted to the training images of a dataset (:meth:`fit`), or adapted to images
+    (:meth:`adapt`), which gives each image of a batch a basis of its own.
+    """
+
+    #: Whether analysis is an orthonormal change of basis, so that coefficients carry white noise to white noise.
+    orthonormal: bool = True
+    #: Whether every image has a basis of its own: then what :meth:`adapt` returns is used in its place.
+    adaptive: ClassVar[bool] = False
+    #: Whether it is made from what only an oracle knows, so that no practical denoiser can use it.
+    oracle: ClassVar[bool] = False
+    label_parameters: ClassVar[tuple[str, ...]] = ()
+
+    def check_shape(self, shape: Shape) -> None:
+        """Raise ``ValueError``, saying what is accepted, for images (C, H, W) that it cannot analyse."""
+
+    def supports(self, dataset: Dataset) -> bool:
+        """Return whether it exists on this dataset."""
+        return True
+
+    def is_orthonormal(self, shape: Shape) -> bool:
+        """Return whether it is orthonormal on images (C, H, W), which may depend on their size."""
+        return self.orthonormal
+
+    def max_batch(self, shape: Shape) -> int | None:
+        """Return how many images (C, H, W) it can be adapted to at once, for memory; ``None`` for any number."""
+        return None
+
+    def notes(self, shape: Shape) -> tuple[str, ...]:
+        """Return what the board must say of rows in this basis on images (C, H, W)."""
+        return ()
+
+    def fit(self, examples: TrainingData) -> None:
+        """Learn from the training images of a dataset; by default there is nothing to learn."""
+
+    def adapt(self, images: Tensor, threshold: float, noisy: bool = False) -> Basis:
+        """Return the basis adapted to each of the images; by default the basis itself.
+
+        Parameters
+        ----------
+        images
+            Shape (N, C, H, W). What is returned analyses N images, the i-th in the basis of the i-th.
+        threshold
+            Coefficients below it, in absolute value, will be killed: a best basis has the least sum of
+            min(c^2, threshold^2).
+        noisy
+            Whether the images are noisy, so that a choice among many bases fits the noise and must be charged for.
+        """
+        return self
+
+    def parts(self, truth: Truth) -> Iterator[Truth]:
+        """Yield the truth of as many images at a time as it can be adapted to, or as are quick."""
+        shape = image_shape(truth.clean)
+        return truth.batches(self.max_batch(shape) or max(1, CACHED // math.prod(shape)))
+
+    def adapt_to(self, truth: Truth, threshold: float) -> Basis:
+        """Return the basis that an oracle uses: adapted to the clean images, unless it knows better."""
+        return self.adapt(truth.clean, threshold)
+
+    def check_filters(self, shape: Shape) -> None:
+        """Raise ``ValueError``, saying what is accepted, for images (C, H, W) of which it has no :meth:`filters`."""
+        self.check_shape(shape)
+
+    def filters(self, truth: Truth, sigma: float, traces: Tensor) -> LinearMaps:
+        """Return the linear denoiser of each image that shrinks in this basis, as an oracle would.
+
+        By default oracle shrinkage: weights c_k^2 / (c_k^2 + sigma^2), c_k the clean coefficients (Kadkhodaie 2024,
+        equation 12), in a frame with the noise level of each. A basis may have a filter that is more its own.
+
+        Parameters
+        ----------
+        truth
+            What the images were made from.
+        sigma
+            Standard deviation of the noise, greater than 0.
+        traces
+            Traces that filters should have, shape (N,), if they have a strength to choose: those of what they are
+            compared with.
+        """
+        from gahbench.contracts.shrinkage import oracle_filters
+
+        return oracle_filters(self, truth, sigma)
+
+    @abstractmethod
+    def analysis(self, images: Tensor) -> Tensor:
+        """Return the coefficients, shape (N, C, ...), (N, C, H, W) when orthonormal, of images (N, C, H, W)."""
+
+    @abstractmethod
+    def synthesis(self, coefficients: Tensor) -> Tensor:
+        """Return the images (N, C, H, W) whose analysis the coefficients are."""
+
+    def noise_levels(self, shape: Shape) -> Tensor:
+        """Return the standard deviation of each coefficient of white noise of standard deviation 1.
+
+        Returns
+        -------
+        Tensor
+            Float64, broadcastable to one image's coefficients (C, ...); by default 1, as in any orthonormal basis.
+        """
+        import torch
+
+        return torch.ones((), dtype=torch.float64)
+
+    def bands(self, shape: Shape) -> Tensor:
+        """Return an integer label per coefficient, broadcastable to one image's coefficients.
+
+        Coefficients of one label share their statistics; label 0 is the coarse scale, which practical thresholding
+        leaves alone. The default is a single band, labelled 1.
+        """
+        import torch
+
+        return torch.ones(shape[1:], dtype=torch.long)

@@ -1,0 +1,195 @@
+"""Datasets: image families, their splits, and what is known of the best possible denoiser on them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from gahbench._util.errors import OptimumError, ParameterError, listing, suggestion
+from gahbench._util.shapes import Shape
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gahbench.contracts.optima import Posterior, TrueBasis
+    from gahbench.jacobian import LinearMaps
+
+Split = Literal["train", "validation", "test", "A", "B"]
+OptimumKind = Literal["exact", "bracket", "rate", "none"]
+
+#: The splits; no two of them share an image, but that A and B are disjoint halves of ``train`` where that ends, and but
+#: for families whose ``splits_overlap``.
+SPLITS: tuple[Split, ...] = ("train", "validation", "test", "A", "B")
+
+
+def checked_split(name: str) -> Split:
+    """Return the name of a split.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such split.
+    """
+    for known in SPLITS:
+        if known == name:
+            return known
+    raise ParameterError(f"unknown split '{name}'{suggestion(name, SPLITS) or ';'} accepted: {listing(SPLITS)}")
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """What is known about the best possible denoiser of a dataset.
+
+    Parameters
+    ----------
+    kind
+        ``exact``: the posterior mean can be computed; ``bracket``: a lower and an upper bound on its error;
+        ``rate``: only the slope; ``none``: nothing.
+    slope
+        Optimal slope of output PSNR against input PSNR as sigma tends to 0, in dB per dB: alpha/(alpha+1) where
+        coefficients decay as k^-(alpha+1) (Kadkhodaie 2024, equation 13).
+    """
+
+    kind: OptimumKind = "none"
+    slope: float | None = None
+
+
+@dataclass(frozen=True)
+class Card:
+    """Where images come from, and what one may do with them, a sentence each."""
+
+    origin: str = "not stated"
+    licence: str = "not stated"
+
+
+class Dataset(ABC):
+    """An image family with its parameters.
+
+    The images are deterministic and prefix-stable: the first k of n are the k. A family whose optimum is ``exact``
+    has a :meth:`posterior`; one whose optimum is a ``bracket`` has a :meth:`lower_bound` and its :meth:`genie`.
+    """
+
+    #: Parameters that the label of this dataset always shows, default or not.
+    label_parameters: ClassVar[tuple[str, ...]] = ()
+    #: Whether splits share images because the density is a finite set of them, which every split draws from.
+    splits_overlap: bool = False
+
+    @property
+    @abstractmethod
+    def shape(self) -> Shape:
+        """Shape (C, H, W) of one image."""
+
+    @abstractmethod
+    def images(self, split: Split, count: int, start: int = 0) -> Tensor:
+        """Return images ``start`` to ``start + count`` of a split.
+
+        Returns
+        -------
+        Tensor
+            Float32 of shape (count, C, H, W), on the CPU; values in [0, 1] (Gaussian families may leave it, rarely).
+
+        Raises
+        ------
+        DataError
+            If the split holds fewer images.
+        """
+
+    def available(self, split: Split) -> int | None:
+        """Return how many images a split holds; ``None`` where a generator never ends."""
+        return None
+
+    @property
+    def optimum(self) -> Optimum:
+        """What is known about the best possible denoiser on this family."""
+        return Optimum()
+
+    @property
+    def card(self) -> Card:
+        """Origin and licence of the images."""
+        return Card()
+
+    def posterior(self, noisy: Tensor, sigma: float) -> Posterior:
+        """Return mean and spread of the clean images given the noisy ones; only where the optimum is ``exact``.
+
+        Parameters
+        ----------
+        noisy
+            Shape (N, C, H, W).
+        sigma
+            Standard deviation of the noise, greater than 0.
+
+        Raises
+        ------
+        OptimumError
+            If the optimum is not exact, or cannot be computed accurately for one of these images.
+        """
+        raise OptimumError(f"{type(self).__name__}: no posterior is known; its optimum is '{self.optimum.kind}'")
+
+    def lower_bound(self, split: Split, count: int, sigma: float, start: int = 0) -> Tensor:
+        """Return what no denoiser's expected error can be below; only where the optimum is a ``bracket``.
+
+        It is the expected error of a genie that is told part of what an image was drawn from.
+
+        Returns
+        -------
+        Tensor
+            Mean squared error per pixel, shape (count,), float64, for images ``start`` to ``start + count`` of a split:
+            expected over the noise and over what the genie is not told.
+
+        Raises
+        ------
+        OptimumError
+            If no bound is known.
+        """
+        raise OptimumError(f"{type(self).__name__}: no lower bound is known; its optimum is '{self.optimum.kind}'")
+
+    def genie(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> Tensor:
+        """Return what the genie of :meth:`lower_bound` makes of the noisy images ``start`` and on of a split.
+
+        Parameters
+        ----------
+        noisy
+            Shape (N, C, H, W).
+        sigma
+            Standard deviation of the noise, greater than 0.
+
+        Raises
+        ------
+        OptimumError
+            If no bound is known.
+        """
+        raise OptimumError(f"{type(self).__name__}: no genie is known; its optimum is '{self.optimum.kind}'")
+
+    @property
+    def has_true_basis(self) -> bool:
+        """Whether :meth:`true_basis` gives a basis with energies, told without computing it; not so for tangents."""
+        return False
+
+    def true_basis(self, split: Split, count: int, start: int = 0) -> TrueBasis | None:
+        """Return the basis in which the best denoiser shrinks each image; ``None`` where it is not known."""
+        return None
+
+    def optimal_filters(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> LinearMaps | None:
+        """Return the Jacobians of the best denoiser that is known; ``None`` where they are not.
+
+        That is the posterior mean, whose Jacobian is the posterior covariance over sigma^2 (Kadkhodaie 2024, equation
+        9), or the genie of :meth:`lower_bound`. They are symmetric.
+
+        Parameters
+        ----------
+        noisy
+            The noisy images ``start`` and on of a split, shape (N, C, H, W).
+        sigma
+            Standard deviation of the noise, greater than 0.
+
+        Raises
+        ------
+        OptimumError
+            If they are known, but cannot be computed accurately for one of these images.
+        """
+        return None
+
+    def fingerprint(self) -> str | None:
+        """Return the SHA-256 of the pixels for images that come from files; it becomes part of every key."""
+        return None

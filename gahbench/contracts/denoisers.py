@@ -1,0 +1,43 @@
+"""Denoisers as metrics and samplers see them: trained networks and references alike."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from gahbench.contracts.truth import Truth
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gahbench.jacobian import LinearMaps
+
+DenoiserKind = Literal["trained", "classical", "oracle", "optimal", "bound"]
+
+
+class Denoiser(Protocol):
+    """What a metric measures: a trained network or a reference, seen alike."""
+
+    kind: DenoiserKind
+
+    def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
+        """Return the denoised images, shape (N, C, H, W)."""
+        ...
+
+    def risk(self, truth: Truth, sigma: float) -> Tensor | None:
+        """Return the expected mean squared error per pixel of each image, shape (N,), where it has a closed form."""
+        ...
+
+    def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> LinearMaps | None:
+        """Return the Jacobians at the noisy images, ``None`` where it has none or they cannot be had."""
+        ...
+
+
+def by_noise_level(denoiser: Denoiser, noisy: Tensor, sigmas: Tensor, truth: Truth) -> Tensor:
+    """Return the denoised images, shape (N, C, H, W), with one call for each noise level of ``sigmas``, shape (N,)."""
+    denoised = noisy.clone()
+    for sigma in sorted(set(sigmas.tolist())):
+        places = (sigmas == sigma).nonzero()[:, 0]
+        told = replace(truth, clean=truth.clean[places.to(truth.clean.device)])
+        denoised[places] = denoiser.denoise(noisy[places], sigma, told).to(denoised)
+    return denoised

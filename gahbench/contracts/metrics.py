@@ -1,0 +1,41 @@
+"""Metrics: measurements of a denoiser."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from gahbench._util.shapes import Shape
+from gahbench.contracts.scoring import Scores
+
+if TYPE_CHECKING:
+    from gahbench.evaluation.evaluation import Evaluation
+
+
+class Metric(ABC):
+    """A measurement of a denoiser on images at noise levels."""
+
+    #: Unit of the values, as figures and tables print it.
+    unit: ClassVar[str] = ""
+    higher_is_better: ClassVar[bool] = True
+    #: How many images it needs at least; a suite with fewer is refused.
+    min_images: ClassVar[int] = 1
+    #: Whether it compares with the images that the denoiser learned from (:attr:`Evaluation.learned_from`).
+    training: ClassVar[bool] = False
+    #: Whether it compares with the same learned from other images (:attr:`Evaluation.partner`), where there is one.
+    pairs: ClassVar[bool] = False
+    #: Whether it measures what is sampled from the denoiser (:attr:`Evaluation.samples`).
+    samples: ClassVar[bool] = False
+    #: Whether it measures a network along its training (:attr:`Evaluation.snapshots`): only where weights were kept.
+    snapshots: ClassVar[bool] = False
+    #: Whether the split plays no part: then it is measured once, along with the test images.
+    any_split: ClassVar[bool] = False
+    label_parameters: ClassVar[tuple[str, ...]] = ()
+
+    def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
+        """Raise ``ValueError``, saying what is accepted, for images (C, H, W) or noise levels it cannot measure at."""
+
+    @abstractmethod
+    def score(self, evaluation: Evaluation) -> Scores:
+        """Measure the denoiser of an evaluation: its clean, noisy and denoised images at every noise level."""

@@ -1,0 +1,111 @@
+"""References: denoisers that are not trained here."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar
+
+from gahbench._util.shapes import Shape
+from gahbench.contracts.datasets import Dataset
+from gahbench.contracts.denoisers import DenoiserKind, by_noise_level
+from gahbench.contracts.truth import Truth
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from gahbench.contracts.training_data import TrainingData
+    from gahbench.jacobian import LinearMaps
+
+
+class Reference(ABC):
+    """A denoiser that is not trained here.
+
+    Its ``kind`` says what it may know of the truth: ``classical`` and ``trained`` nothing (a ``trained`` one brings
+    weights along), ``optimal`` the dataset, ``oracle`` and ``bound`` all: an oracle shows what could be done, a bound
+    what others cannot do. Whatever its kind, it may learn from training and validation images (:meth:`fit`).
+    """
+
+    kind: DenoiserKind = "classical"
+    #: Whether it learns from the very images that networks are trained on, and so has a row for each number of them
+    #: where a suite sweeps it, and a partner on the other half.
+    fits_training_subset: ClassVar[bool] = False
+    label_parameters: ClassVar[tuple[str, ...]] = ()
+
+    def check_shape(self, shape: Shape) -> None:
+        """Raise ``ValueError``, saying what is accepted, for images (C, H, W) that it cannot denoise."""
+
+    def supports(self, dataset: Dataset) -> bool:
+        """Return whether it exists on this dataset; where it does not, a suite leaves its row out."""
+        return True
+
+    def fit(self, examples: TrainingData) -> None:
+        """Learn from training and validation images of the dataset, before anything is denoised.
+
+        It is called once. What depends on the noise level may be learned later, when :meth:`denoise` first meets it.
+        """
+
+    def move(self, device: torch.device) -> None:
+        """Compute on a device, if it can; images come from the CPU and go there. By default it stays on the CPU."""
+
+    def as_network(self, shape: Shape) -> nn.Module | None:
+        """Return the network that it is on images (C, H, W), its ``forward(noisy, sigma)`` that of an architecture.
+
+        By default ``None``, as for all that is no network. A sampler tells a network the noise level of each image.
+        """
+        return None
+
+    @property
+    def parameters(self) -> int | None:
+        """Number of trained numbers, for the board; asked for after scoring."""
+        return None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the board must say of its row, such as what was tuned on which images; asked for after scoring."""
+        return ()
+
+    @abstractmethod
+    def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
+        """Return the denoised images.
+
+        Parameters
+        ----------
+        noisy
+            Shape (N, C, H, W).
+        sigma
+            Standard deviation of the noise.
+        truth
+            What the images were made from: only as much as the ``kind`` allows may be used.
+        """
+
+    def denoise_each(self, noisy: Tensor, sigmas: Tensor, truth: Truth) -> Tensor:
+        """Return the denoised images, each of a noise level of its own, as samplers have them.
+
+        By default those of one noise level are denoised together, others apart. A reference that can take them all at
+        once may do so: it is many times faster then.
+
+        Parameters
+        ----------
+        noisy
+            Shape (N, C, H, W).
+        sigmas
+            Standard deviations of the noise, shape (N,).
+        truth
+            As of :meth:`denoise`.
+        """
+        return by_noise_level(self, noisy, sigmas, truth)
+
+    def risk(self, truth: Truth, sigma: float) -> Tensor | None:
+        """Return the expected mean squared error per pixel of each image, shape (N,), where it has a closed form."""
+        return None
+
+    def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> LinearMaps | None:
+        """Return the Jacobians of :meth:`denoise` at the noisy images; ``None`` where they cannot be had.
+
+        By default by automatic differentiation of :meth:`denoise`, if its code can be differentiated: what it gives is
+        compared with differences, so that code which leaves torch on the way has no Jacobian rather than a wrong one.
+        """
+        from gahbench.contracts.derivatives import differentiated
+
+        return differentiated(self.denoise, noisy, sigma, truth)

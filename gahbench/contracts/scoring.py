@@ -1,0 +1,127 @@
+"""Scores as a metric returns them, and what is checked before they are kept."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Values of one metric, as columns of equal length.
+
+    Parameters
+    ----------
+    value
+        The values, shape (R,).
+    sigma, image
+        Noise level and image index of each value, shape (R,); ``None`` where a value belongs to none in particular.
+    part
+        Which of the metric's measurements each value is, shape (R,), for a metric that makes several at once: the
+        table of scores calls ``trace`` of metric ``spectrum`` ``spectrum.trace``, and the empty part, which is the
+        headline, by the metric's name alone. ``None`` where all are the headline.
+    arrays
+        What figures need beside the values, such as samples, by name; kept with the unit, in no table.
+    """
+
+    value: Sequence[float]
+    sigma: Sequence[float] | None = None
+    image: Sequence[int] | None = None
+    part: Sequence[str] | None = None
+    arrays: Mapping[str, Tensor] | None = None
+
+    @classmethod
+    def grid(cls, values: Tensor, sigmas: Sequence[float]) -> Scores:
+        """Lay out values of shape (S, N): one for every noise level and image."""
+        levels, count = values.shape
+        return cls(
+            value=values.double().flatten().tolist(),
+            sigma=[sigma for sigma in sigmas for _ in range(count)],
+            image=list(range(count)) * levels,
+        )
+
+    @classmethod
+    def per_image(cls, values: Tensor) -> Scores:
+        """Lay out values of shape (N,): one for every image, over all noise levels."""
+        return cls(value=values.double().tolist(), image=list(range(len(values))))
+
+    @classmethod
+    def parts(cls, values: Mapping[tuple[str, float], Tensor]) -> Scores:
+        """Lay out the values, shape (N,), of parts at noise levels; an image whose value is not a number has none."""
+        rows = [
+            (value, sigma, image, part)
+            for (part, sigma), found in values.items()
+            for image, value in enumerate(found.double().tolist())
+            if not math.isnan(value)
+        ]
+        if not rows:
+            return cls([])
+        value, sigma, image, part = zip(*rows, strict=True)
+        return cls(value, sigma, image, part)
+
+    @classmethod
+    def of_samples(cls, values: Mapping[str, Tensor], arrays: Mapping[str, Tensor] | None = None) -> Scores:
+        """Lay out the values, shape (N,), of parts at samples, or (), of all together, at no noise level.
+
+        A sample whose value is not finite has none.
+        """
+        rows = [
+            (value, image if found.ndim else None, part)
+            for part, found in values.items()
+            for image, value in enumerate(found.double().reshape(-1).tolist())
+            if math.isfinite(value)
+        ]
+        value, image, part = zip(*rows, strict=True) if rows else ((), (), ())
+        whole = all(place is None for place in image)
+        if not whole and any(place is None for place in image):
+            raise ValueError("values of each sample and of all together do not mix: give them in two metrics")
+        return cls(value, None, None if whole else image, part, arrays)
+
+
+def checked(scores: Scores, sigmas: Sequence[float], images: int) -> Scores:
+    """Return scores as plain numbers.
+
+    Parameters
+    ----------
+    scores
+        As a metric returned them; values may be numpy's or torch's.
+    sigmas, images
+        Noise levels that were asked for, and how many images, or samples, there are.
+
+    Raises
+    ------
+    ValueError
+        If columns differ in length, a value is not finite, a noise level or an image is not among those asked for, or
+        two values belong to the same noise level and image.
+    TypeError
+        If it is no :class:`Scores`, or holds no numbers.
+    """
+    if not isinstance(scores, Scores):
+        raise TypeError(f"a metric returns gahbench.Scores, not {type(scores).__name__}")
+    value = [float(number) for number in scores.value]
+    sigma = None if scores.sigma is None else [float(number) for number in scores.sigma]
+    image = None if scores.image is None else [int(number) for number in scores.image]
+    part = None if scores.part is None else [str(name) for name in scores.part]
+    for name, column in (("sigma", sigma), ("image", image), ("part", part)):
+        if column is not None and len(column) != len(value):
+            raise ValueError(f"the metric returned {len(value)} values but {len(column)} of '{name}'")
+    wrong = sum(not math.isfinite(number) for number in value)
+    if wrong:
+        raise ValueError(f"{wrong} of {len(value)} values are not finite numbers (NaN or infinite)")
+    if sigma is not None and (other := set(sigma) - set(map(float, sigmas))):
+        raise ValueError(f"the metric returned noise levels that were not asked for: {sorted(other)}")
+    if image is not None and any(not 0 <= place < images for place in image):
+        raise ValueError(f"the metric returned images outside 0 to {images - 1}")
+    if part is not None and (wrong_names := sorted({name for name in part if not re.fullmatch(r"[a-z0-9-]*", name)})):
+        raise ValueError(f"parts are named by small letters, digits and dashes, not {wrong_names}")
+    nowhere = [None] * len(value)
+    places = list(zip(*(nowhere if column is None else column for column in (sigma, image, part)), strict=True))
+    if len(set(places)) < len(places):
+        raise ValueError("the metric returned two values for the same noise level and image; give each its 'image'")
+    return Scores(value, sigma, image, part, scores.arrays)

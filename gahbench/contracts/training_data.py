@@ -1,0 +1,91 @@
+"""What a reference or a basis may learn from: images of a dataset, never those that it is scored on."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+from gahbench._util.errors import DataError
+from gahbench._util.noise import evaluation_noise
+from gahbench._util.shapes import Shape
+from gahbench.contracts.datasets import Dataset, Split
+
+TrainingSplit = Literal["train", "A", "B"]
+#: What noise for learning is seeded by; the noise of scores is named by the suite's own number.
+_NOISE = "examples"
+
+
+class TrainingData:
+    """Training and validation images of a dataset; its test images are out of reach.
+
+    Parameters
+    ----------
+    dataset
+        Where they are from.
+    split
+        The split of the training images: ``train``, or one of its halves.
+    count
+        There are no more than the first so many training images; ``None`` for all of the split.
+    """
+
+    def __init__(self, dataset: Dataset, split: TrainingSplit = "train", count: int | None = None) -> None:
+        self._shape = dataset.shape
+        name = type(dataset).__name__
+
+        def available(which: Split) -> int | None:
+            held = dataset.available(which)
+            limit = count if which == split else None
+            return min((number for number in (held, limit) if number is not None), default=None)
+
+        def images(which: Split, most: int) -> Tensor:
+            held = available(which)
+            found = most if held is None else min(most, held)
+            if found == 0:
+                raise DataError(f"{name}: no {which} images to learn from; at least 1 is needed")
+            return dataset.images(which, found)
+
+        self._split = split
+        self._count = available(split)
+
+        # What it is given to, which may be anyone's plugin, holds no dataset.
+        self._images = images
+
+    @property
+    def split(self) -> TrainingSplit:
+        """The split that training images are from."""
+        return self._split
+
+    @property
+    def count(self) -> int | None:
+        """How many training images there are; ``None`` for an endless stream."""
+        return self._count
+
+    @property
+    def shape(self) -> Shape:
+        """Shape (C, H, W) of one image."""
+        return self._shape
+
+    def training(self, most: int) -> Tensor:
+        """Return the first ``most`` training images, or all if there are fewer: shape (N, C, H, W).
+
+        Raises
+        ------
+        DataError
+            If there are none.
+        """
+        return self._images(self._split, most)
+
+    def validation(self, most: int) -> Tensor:
+        """Return the first ``most`` validation images, or all if there are fewer: shape (N, C, H, W).
+
+        Raises
+        ------
+        DataError
+            If there are none.
+        """
+        return self._images("validation", most)
+
+    def noise(self, count: int, sigma: float) -> Tensor:
+        """Return noise of standard deviation ``sigma`` for ``count`` images, always the same: (count, C, H, W)."""
+        return evaluation_noise(count, self.shape, sigma, _NOISE)

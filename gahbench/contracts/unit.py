@@ -1,0 +1,82 @@
+"""A unit of work: what it is, and the key of all that decides its outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from gahbench.contracts.datasets import Split
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One piece of work: a fit (train a network) or a score (measure a denoiser with one metric on one split).
+
+    Parameters
+    ----------
+    kind
+        ``fit`` or ``score``.
+    key
+        Hash of all that decides the outcome.
+    dataset, entrant
+        Labels.
+    entrant_kind
+        ``architecture`` or ``reference``.
+    seed
+        Training seed; ``None`` for a reference.
+    split, metric
+        What a score unit measures; of a fit, the half that it learns from.
+    requires
+        Key of the fit that a score unit needs.
+    column
+        Hash of all that decides a score but the entrant: only scores of one column may be compared.
+    work
+        Planned multiply-adds, about; infinite for a budget of seconds.
+    payload
+        What a worker needs to do it: plain JSON.
+    partner
+        Key of the fit on the other half, which a score unit needs too.
+    """
+
+    kind: Literal["fit", "score"]
+    key: str
+    dataset: str
+    entrant: str
+    entrant_kind: Literal["architecture", "reference"]
+    seed: int | None
+    split: Split | None
+    metric: str | None
+    requires: str | None
+    column: str | None
+    work: float
+    payload: dict[str, Any] = field(hash=False)
+    partner: str | None = None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Keys of the fits that must be done before."""
+        return tuple(key for key in (self.requires, self.partner) if key is not None)
+
+    @property
+    def label(self) -> str:
+        """The unit in a line of progress."""
+        seed = "" if self.seed in (None, 0) else f" (seed {self.seed})"
+        half = f" from {self.split}" if self.split else ""
+        measured = f" {self.metric} on {self.split}" if self.kind == "score" else half
+        return f"{self.kind} {self.entrant} on {self.dataset}{seed}{measured}"
+
+    @property
+    def folder(self) -> str:
+        """Name of the unit's folder in the store."""
+        return f"{self.kind}-{self.key}"
+
+    def record(self) -> dict[str, Any]:
+        """Return the unit as plain JSON, which :meth:`of_record` reads; its planned work is not part of it."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "work"}
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> Unit:
+        """Return the unit of a record; what else the record holds is left aside."""
+        names = {field.name for field in fields(cls)}
+        return cls(work=0.0, **{name: value for name, value in record.items() if name in names - {"work"}})

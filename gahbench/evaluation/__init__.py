@@ -1,0 +1,70 @@
+"""What metrics get and share: the evaluation of a denoiser, its local filters, alignment, rates.
+
+``Metric.score`` is handed an :class:`Evaluation`; the rest is for metrics that measure alike.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gahbench._util.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from gahbench.evaluation.alignment import MIN_IMAGES, Alignment, align, changes, unchanging
+    from gahbench.evaluation.approximation import Approximation, approximate
+    from gahbench.evaluation.evaluation import BATCH_PIXELS, Evaluation
+    from gahbench.evaluation.local_filters import LocalFilters
+    from gahbench.evaluation.rates import (
+        MAX_PSNR,
+        MAX_TERMS,
+        MIN_LEVELS,
+        MIN_TERMS,
+        coefficient_decay,
+        fit_slope,
+        input_psnr,
+        local_slopes,
+        rate_window,
+    )
+
+_MODULES = {
+    "alignment": ["Alignment", "MIN_IMAGES", "align", "changes", "unchanging"],
+    "approximation": ["Approximation", "approximate"],
+    "evaluation": ["BATCH_PIXELS", "Evaluation"],
+    "local_filters": ["LocalFilters"],
+    "rates": [
+        "MIN_TERMS",
+        "MIN_LEVELS",
+        "MAX_TERMS",
+        "MAX_PSNR",
+        "coefficient_decay",
+        "fit_slope",
+        "input_psnr",
+        "local_slopes",
+        "rate_window",
+    ],
+}
+__getattr__ = lazy_names(
+    __name__, {name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names}
+)
+
+__all__ = [
+    "BATCH_PIXELS",
+    "MAX_PSNR",
+    "MAX_TERMS",
+    "MIN_IMAGES",
+    "MIN_LEVELS",
+    "MIN_TERMS",
+    "Alignment",
+    "Approximation",
+    "Evaluation",
+    "LocalFilters",
+    "align",
+    "approximate",
+    "changes",
+    "coefficient_decay",
+    "fit_slope",
+    "input_psnr",
+    "local_slopes",
+    "rate_window",
+    "unchanging",
+]

@@ -1,0 +1,88 @@
+"""Nonlinear approximation: how much of an image a few coefficients of a basis hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gahbench._util.shapes import image_shape
+from gahbench.contracts.bases import Basis
+from gahbench.contracts.truth import Truth
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Approximation:
+    """Best approximations of N images by the coefficients above each of T thresholds.
+
+    Parameters
+    ----------
+    thresholds
+        Shape (T,), descending.
+    terms
+        How many coefficients are kept, shape (T, N).
+    errors
+        Mean squared error per pixel of the approximation, shape (T, N): the energy of what is left out.
+    """
+
+    thresholds: Array
+    terms: Array
+    errors: Array
+
+    @property
+    def mean_terms(self) -> Array:
+        """Mean number of terms over the images, shape (T,)."""
+        return np.asarray(self.terms.mean(1))
+
+    @property
+    def mean_errors(self) -> Array:
+        """Mean error over the images, shape (T,)."""
+        return np.asarray(self.errors.mean(1))
+
+    @property
+    def shown(self) -> NDArray[np.bool_]:
+        """Where a logarithmic figure can show them: at least one term, and an error left; shape (T,)."""
+        return np.asarray((self.mean_terms >= 1) & (self.mean_errors > 0))
+
+
+def approximate(basis: Basis, truth: Truth, thresholds: Sequence[float]) -> Approximation:
+    """Approximate images by their coefficients above each threshold.
+
+    An adaptive basis is adapted to the clean images for each threshold. The images' error with M terms falls as
+    M^-alpha where sorted coefficients fall as c_(k)^2 ~ k^-(alpha+1) (Kadkhodaie 2024, equation 13).
+
+    Parameters
+    ----------
+    basis
+        Orthonormal on these images, and fitted if it is to be fitted.
+    truth
+        The clean images, and what they are from.
+    thresholds
+        Greater than 0.
+
+    Raises
+    ------
+    ValueError
+        If the basis is not orthonormal on these images, or a threshold is not greater than 0.
+    """
+    shape = image_shape(truth.clean)
+    if not basis.is_orthonormal(shape):
+        raise ValueError(f"{type(basis).__name__} is not orthonormal on images {shape}; accepted are bases that are")
+    levels = np.sort(np.asarray(thresholds, dtype=np.float64))[::-1]
+    if not (np.isfinite(levels) & (levels > 0)).all():
+        raise ValueError(f"thresholds must be finite and greater than 0, not {list(thresholds)}")
+    terms, errors = [], []
+    for threshold in levels.tolist():
+        kept, left = [], []
+        for part in basis.parts(truth.double()):
+            coefficients = basis.adapt_to(part, threshold).analysis(part.clean).flatten(1)
+            above = coefficients.abs() > threshold
+            kept.append(above.sum(1).double().cpu().numpy())
+            left.append(coefficients.square().masked_fill(above, 0).mean(1).cpu().numpy())
+        terms.append(np.concatenate(kept))
+        errors.append(np.concatenate(left))
+    return Approximation(levels, np.stack(terms), np.stack(errors))

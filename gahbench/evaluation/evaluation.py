@@ -1,0 +1,186 @@
+"""What a metric gets to see: a denoiser, clean images, and the same noise for everyone."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from gahbench._util.noise import derive_seed, evaluation_noise
+from gahbench._util.shapes import Shape, image_shape
+from gahbench.contracts.datasets import Dataset, Split
+from gahbench.contracts.denoisers import Denoiser
+from gahbench.contracts.training_data import TrainingData
+from gahbench.contracts.truth import Truth
+from gahbench.evaluation.local_filters import LocalFilters
+from gahbench.sampling.settings import Sampling
+
+if TYPE_CHECKING:
+    from gahbench.jacobian import LinearMaps
+    from gahbench.sampling import Samples
+
+#: Images are denoised in batches of about this many pixels, which bounds the memory of any network.
+BATCH_PIXELS = 1 << 17
+
+
+@dataclass
+class Evaluation:
+    """A denoiser on clean images at noise levels.
+
+    Parameters
+    ----------
+    denoiser
+        A trained network or a reference.
+    clean
+        Shape (N, C, H, W).
+    sigmas
+        Noise levels, in the units of the images.
+    noise_seed, split
+        Name the draw of the noise, which depends on nothing else but the noise level and the image.
+    dataset
+        Where the images are from: the first of its split.
+    learned_from
+        The images that the denoiser learned from; those of the ``train`` split for one that learned from none; ``None``
+        for one that learned from a stream, of which it saw no image twice.
+    partner
+        The same learned from other images, on the same noisy ones, where there is one.
+    sampling
+        How :attr:`samples` are drawn.
+    snapshots
+        Networks along the training, the last being the trained one: steps taken, and what loads it.
+    device
+        Where samples are drawn.
+    """
+
+    denoiser: Denoiser
+    clean: Tensor
+    sigmas: Sequence[float]
+    noise_seed: int = 0
+    split: Split = "test"
+    dataset: Dataset | None = None
+    learned_from: TrainingData | None = None
+    partner: Evaluation | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    snapshots: Sequence[tuple[int, Callable[[], Denoiser]]] = ()
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    _samples: Samples | None = field(default=None, repr=False)
+    _denoised: dict[float, Tensor] = field(default_factory=dict, repr=False)
+    _risks: dict[float, Tensor | None] = field(default_factory=dict, repr=False)
+    _local: LocalFilters | None = field(default=None, repr=False)
+
+    def noisy(self, sigma: float, draw: int = 0) -> Tensor:
+        """Return the noisy images at a noise level, shape (N, C, H, W); other draws have fresh noise."""
+        fresh = () if draw == 0 else (f"draw {draw}",)
+        return self.clean + evaluation_noise(len(self.clean), self.shape, sigma, self.noise_seed, self.split, *fresh)
+
+    def denoised(self, sigma: float) -> Tensor:
+        """Return the denoised images at a noise level, shape (N, C, H, W), float32; computed once."""
+        if sigma not in self._denoised:
+            noisy = self.noisy(sigma)
+            size = self._most()
+            with torch.no_grad(), torch.random.fork_rng():
+                # For denoisers that draw random numbers of their own.
+                torch.manual_seed(derive_seed("noise", self.noise_seed, self.split, float(sigma), "denoiser"))
+                batches = [
+                    self._checked(self.denoiser.denoise(batch, sigma, truth), batch)
+                    for batch, truth in zip(torch.split(noisy, size), self._told().batches(size), strict=True)
+                ]
+            self._denoised[sigma] = torch.cat(batches).float()
+        return self._denoised[sigma]
+
+    def risk(self, sigma: float) -> Tensor | None:
+        """Return the closed-form expected mean squared error per pixel of each image, shape (N,), if there is one.
+
+        Computed once for each noise level.
+        """
+        if sigma not in self._risks:
+            # The risk may know the clean images, and what denoises without knowing them must not learn from it.
+            informed = copy.deepcopy(self.denoiser) if self.denoiser.kind == "classical" else self.denoiser
+            risks = []
+            for truth in self.truth.batches(self._most()):
+                risk = informed.risk(truth, sigma)
+                if risk is not None and risk.shape != (len(truth),):
+                    raise ValueError(f"risk returned shape {tuple(risk.shape)} for {len(truth)} images")
+                risks.append(risk)
+            known = [risk for risk in risks if risk is not None]
+            self._risks[sigma] = torch.cat(known) if len(known) == len(risks) else None
+        return self._risks[sigma]
+
+    @property
+    def samples(self) -> Samples:
+        """Images sampled from the denoiser; drawn once.
+
+        Raises
+        ------
+        ParameterError
+            If it must see a clean image.
+        """
+        if self._samples is None:
+            from gahbench.sampling import draw_samples, of_denoiser
+
+            denoise = of_denoiser(self.denoiser, self.shape, self.dataset, self.device)
+            self._samples = draw_samples(denoise, self.shape, self.sampling, device=self.device)
+        return self._samples
+
+    def on_training(self, most: int) -> Evaluation:
+        """Return the denoiser on the first images that it learned from, at most so many, under noise of their own.
+
+        Raises
+        ------
+        DataError
+            If there are none.
+        ValueError
+            If it is not known what it learned from.
+        """
+        if self.learned_from is None:
+            raise ValueError("it is not known which images the denoiser learned from: give the evaluation learned_from")
+        clean, split = self.learned_from.training(most), self.learned_from.split
+        return Evaluation(self.denoiser, clean, self.sigmas, self.noise_seed, split, self.dataset, self.learned_from)
+
+    def along(self, denoiser: Denoiser) -> Evaluation:
+        """Return another denoiser, such as a snapshot, on the same images under the same noise."""
+        return Evaluation(
+            denoiser, self.clean, self.sigmas, self.noise_seed, self.split, self.dataset, self.learned_from
+        )
+
+    @property
+    def local(self) -> LocalFilters:
+        """The Jacobians of the denoiser at the noisy images, each found once."""
+        if self._local is None:
+            self._local = LocalFilters(self)
+        return self._local
+
+    def jacobian(self, sigma: float, draw: int = 0) -> LinearMaps | None:
+        """Return the Jacobians of the denoiser at the noisy images, if it has any; see :attr:`local`."""
+        return self.denoiser.jacobian(self.noisy(sigma, draw), sigma, self._told())
+
+    def _most(self) -> int:
+        """Return how many images make a batch."""
+        return max(1, BATCH_PIXELS // self.clean[0].numel())
+
+    @property
+    def truth(self) -> Truth:
+        """What the noisy images are made from."""
+        return Truth(self.clean, self.dataset, self.split)
+
+    def _told(self) -> Truth:
+        """Return what the denoiser is told of the truth, which is no more than its kind may use."""
+        kind = self.denoiser.kind
+        clean = self.clean if kind in ("oracle", "bound") else torch.full_like(self.clean, torch.nan)
+        return Truth(clean, None if kind in ("classical", "trained") else self.dataset, self.split)
+
+    @property
+    def shape(self) -> Shape:
+        """Shape (C, H, W) of one image."""
+        return image_shape(self.clean)
+
+    @staticmethod
+    def _checked(denoised: Tensor, noisy: Tensor) -> Tensor:
+        if denoised.shape != noisy.shape:
+            # Broadcasting would hide it in the error.
+            raise ValueError(f"the denoiser returned shape {tuple(denoised.shape)} for images of {tuple(noisy.shape)}")
+        return denoised

@@ -1,0 +1,118 @@
+"""The filters that a denoiser is, locally: its Jacobians at the images of an evaluation, for all metrics that ask."""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from gahbench.jacobian import DenseMaps, Estimate, LinearMaps, Sketch
+from gahbench.jacobian.eigen import full
+
+if TYPE_CHECKING:
+    from gahbench.evaluation.evaluation import Evaluation
+
+#: Bytes of matrices and eigenvectors that are kept for the next metric.
+MEMORY = 1 << 30
+
+
+class LocalFilters:
+    """Jacobians J of a denoiser at noisy images, and what follows from them, at each noise level and draw of noise.
+
+    Where images are small (:data:`gahbench.jacobian.LARGEST_EXACT`), all of J is found once, and everything is exact;
+    where they are not, there are products, and sketches on random vectors. Everything is ``None`` for a denoiser that
+    has no Jacobian.
+
+    Parameters
+    ----------
+    evaluation
+        The denoiser on its images.
+    """
+
+    def __init__(self, evaluation: Evaluation) -> None:
+        # A copy, as matrices would outlive an evaluation that held them in a circle, until they are collected.
+        self._evaluation = copy.copy(evaluation)
+        self._maps: dict[tuple[float, int], LinearMaps | None] = {}
+        self._kept: OrderedDict[tuple[str, float, int], tuple[Tensor, ...]] = OrderedDict()
+        self._traces: dict[float, Estimate] = {}
+
+    def maps(self, sigma: float, draw: int = 0) -> LinearMaps | None:
+        """Return the Jacobians at the images under a draw of noise."""
+        key = (sigma, draw)
+        if key not in self._maps:
+            self._maps[key] = self._evaluation.jacobian(sigma, draw)
+        return self._maps[key]
+
+    def matrices(self, sigma: float, draw: int = 0) -> Tensor | None:
+        """Return J at every image, shape (N, d, d), for small images.
+
+        Raises
+        ------
+        ValueError
+            If a value is not finite.
+        """
+        maps = self.maps(sigma, draw)
+        if maps is None:
+            return None
+        return self._once("matrices", sigma, draw, maps.matrices)[0]
+
+    def eigenpairs(self, sigma: float) -> tuple[Tensor, Tensor] | None:
+        """Return eigenvalues (N, d), sorted down, and eigenvectors (N, d, d), as rows, of the symmetric part of J."""
+        maps = self.maps(sigma)
+        if maps is None:
+            return None
+
+        def found() -> tuple[Tensor, Tensor]:
+            matrices = self.matrices(sigma)
+            assert matrices is not None
+            return full(matrices)
+
+        values, vectors = self._once("eigenpairs", sigma, 0, found)
+        return values, vectors
+
+    def sketch(self, sigma: float, draw: int = 0) -> Sketch | None:
+        """Return the symmetric part of J at every image: whole for small images, otherwise on random vectors."""
+        maps = self.maps(sigma, draw)
+        if maps is None:
+            return None
+        if maps.is_small:
+            matrices = self.matrices(sigma, draw)
+            assert matrices is not None
+            return Sketch((matrices + matrices.mT) / 2, exact=True)
+        return Sketch(self._once("sketch", sigma, draw, lambda: maps.sketch().rows)[0], exact=False)
+
+    def trace(self, sigma: float) -> Estimate | None:
+        """Return the trace of J at every image."""
+        maps = self.maps(sigma)
+        if maps is None:
+            return None
+        if maps.is_small:
+            matrices = self.matrices(sigma)
+            assert matrices is not None
+            return DenseMaps(matrices, maps.shape).trace()
+        if sigma not in self._traces:
+            self._traces[sigma] = maps.trace()
+        return self._traces[sigma]
+
+    def _once(
+        self, name: str, sigma: float, draw: int, find: Callable[[], Tensor | tuple[Tensor, ...]]
+    ) -> tuple[Tensor, ...]:
+        key = (name, sigma, draw)
+        if key not in self._kept:
+            found = find()
+            kept = found if isinstance(found, tuple) else (found,)
+            if not all(tensor.isfinite().all() for tensor in kept):
+                raise ValueError(f"the Jacobian has values that are not finite, at sigma={sigma:g}")
+            self._kept[key] = kept
+            # Those that were asked for longest ago go first.
+            while len(self._kept) > 1 and sum(map(_bytes, self._kept.values())) > MEMORY:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+
+def _bytes(tensors: tuple[Tensor, ...]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

@@ -1,0 +1,193 @@
+"""Rates: how fast the output PSNR grows with the input PSNR as noise fades.
+
+A rate is a limit of infinitely many pixels. At a fixed resolution every curve ends with slope 1: once the noise is
+below the finest details, all of the d coefficients are kept, and the error is d sigma^2 whatever the image. At the
+other end, where only a few coefficients stand out, the curve is that of those few. So a slope is a rate only in a
+window of noise levels between the two (:func:`rate_window`): where oracle wavelet thresholding keeps at least
+:data:`MIN_TERMS` of the d coefficients of an image, and at most :data:`MAX_TERMS` times sqrt(d). The square root is the
+side of the image in pixels: an edge crosses about so many, and once so many coefficients are kept, the finest scale
+along the edges is used up, and there is no finer one that the next coefficients could come from.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+#: PSNR above which only the rounding of float32 images is seen (relative errors of 6e-8, or 144 dB).
+MAX_PSNR = 140
+
+#: The window of a rate: noise levels at which an oracle keeps at least so many coefficients ...
+MIN_TERMS = 32
+#: ... and at most so many times the square root of the number of all.
+MAX_TERMS = 1.0
+#: A rate needs so many noise levels in its window: two make a line of any two points.
+MIN_LEVELS = 3
+
+
+#: Coefficients of float32 images are not known better than to this share of the largest.
+_ROUNDING = 1e-6
+
+
+def input_psnr(sigma: ArrayLike) -> NDArray[np.float64]:
+    """Return the PSNR of a noisy image, -20 log10 sigma, in dB.
+
+    Parameters
+    ----------
+    sigma
+        Standard deviations of the noise, any shape, greater than 0, in units where an image lies in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If a noise level is not greater than 0 and finite.
+
+    Examples
+    --------
+    >>> float(input_psnr(0.1))
+    20.0
+    """
+    levels = np.asarray(sigma, dtype=np.float64)
+    if not (np.isfinite(levels) & (levels > 0)).all():
+        raise ValueError(f"noise levels must be finite and greater than 0, not {levels.tolist()}")
+    return np.asarray(-20.0 * np.log10(levels))
+
+
+def fit_slope(input_psnr: ArrayLike, output_psnr: ArrayLike) -> NDArray[np.float64]:
+    """Return the least-squares slope of output PSNR against input PSNR, in dB per dB.
+
+    An error that falls as sigma^(2r) has slope r: 1 on a smooth manifold, alpha/(alpha+1) for images whose
+    ordered coefficients decay as k^-(alpha+1) (Kadkhodaie 2024, equation 13), 0 for an output that ignores
+    its input.
+
+    Parameters
+    ----------
+    input_psnr
+        Shape (S,), at least two different values, in dB.
+    output_psnr
+        Shape (..., S), in dB.
+
+    Returns
+    -------
+    ndarray
+        Shape (...); NaN where a curve holds a NaN.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two noise levels, all are equal, or the shapes do not match.
+
+    Examples
+    --------
+    >>> round(float(fit_slope([10, 20, 30], [16, 22, 28])), 6)
+    0.6
+    """
+    x = np.asarray(input_psnr, dtype=np.float64)
+    y = np.asarray(output_psnr, dtype=np.float64)
+    if x.ndim != 1 or y.ndim < 1 or y.shape[-1] != x.size:
+        raise ValueError(f"expected input PSNR of shape (S,) and output of shape (..., S), not {x.shape}, {y.shape}")
+    if x.size < 2 or np.ptp(x) == 0:
+        raise ValueError("a slope needs at least two different noise levels")
+    centred = x - x.mean()
+    return np.asarray(y @ (centred / (centred @ centred)))
+
+
+def local_slopes(input_psnr: ArrayLike, output_psnr: ArrayLike) -> NDArray[np.float64]:
+    """Return the slope of output PSNR against input PSNR at each noise level, in dB per dB.
+
+    At the ends it is that of the first and last interval; between them that of the parabola through a level and its
+    neighbours, which is of second order in their distances.
+
+    Parameters
+    ----------
+    input_psnr
+        Shape (S,), at least two, ascending or descending, in dB.
+    output_psnr
+        Shape (..., S), in dB.
+
+    Returns
+    -------
+    ndarray
+        Shape (..., S).
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two noise levels, they are not in order, or the shapes do not match.
+
+    Examples
+    --------
+    >>> local_slopes([10, 20, 40], [16, 22, 34]).round(6).tolist()
+    [0.6, 0.6, 0.6]
+    """
+    x = np.asarray(input_psnr, dtype=np.float64)
+    y = np.asarray(output_psnr, dtype=np.float64)
+    if x.ndim != 1 or y.ndim < 1 or y.shape[-1] != x.size:
+        raise ValueError(f"expected input PSNR of shape (S,) and output of shape (..., S), not {x.shape}, {y.shape}")
+    steps = np.diff(x)
+    if x.size < 2 or not ((steps > 0).all() or (steps < 0).all()):
+        raise ValueError("local slopes need at least two noise levels, in ascending or descending order")
+    return np.asarray(np.gradient(y, x, axis=-1))
+
+
+def rate_window(kept: ArrayLike, total: int, fewest: float = MIN_TERMS, most: float = MAX_TERMS) -> NDArray[np.bool_]:
+    """Return at which noise levels a slope may be read as a rate.
+
+    Parameters
+    ----------
+    kept
+        How many coefficients of a channel exceed the noise, on average over images, at each noise level, shape (S,).
+    total
+        How many coefficients there are.
+    fewest
+        Levels at which fewer are kept are left out: the curve is then that of a few large coefficients.
+    most
+        Levels at which more than this times sqrt(total) are kept are left out: there the slope bends towards 1 on any
+        image, since the resolution is at its end.
+
+    Returns
+    -------
+    ndarray
+        Shape (S,), bool; as the number of coefficients above the noise falls with the noise, the levels follow each
+        other.
+    """
+    counts = np.asarray(kept, dtype=np.float64)
+    return np.asarray((counts >= fewest) & (counts <= most * np.sqrt(total)))
+
+
+def coefficient_decay(coefficients: ArrayLike, fewest: int = MIN_TERMS, most: float = MAX_TERMS) -> NDArray[np.float64]:
+    """Return the exponent of decay of sorted coefficients: alpha where c_(k)^2 falls as k^-(alpha+1).
+
+    It is fitted by least squares of log c_(k)^2 against log k, at ranks that are equally spaced in log k, so that no
+    octave of ranks counts more than another. Then the best M-term approximation has an error of order M^-alpha, and
+    oracle thresholding one of order sigma^(2 alpha/(alpha+1)) (Kadkhodaie 2024, equation 13).
+
+    Parameters
+    ----------
+    coefficients
+        Of images in an orthonormal basis, in any order, shape (..., d).
+    fewest, most
+        The ranks: from ``fewest`` to ``most`` times sqrt(d), the window of :func:`rate_window`.
+
+    Returns
+    -------
+    ndarray
+        Shape (...); NaN where a coefficient in the range is zero, but for rounding: below 1e-6 of the largest.
+
+    Raises
+    ------
+    ValueError
+        If fewer than 4 ranks are in the range.
+    """
+    energy = np.sort(np.asarray(coefficients, dtype=np.float64) ** 2, axis=-1)[..., ::-1]
+    size = energy.shape[-1]
+    first, last = fewest, min(size, int(most * size**0.5))
+    if last - first < 3:
+        raise ValueError(
+            f"{size} coefficients: a decay needs at least 4 ranks between {first} and {last}; accepted: larger images"
+        )
+    ranks = np.unique(np.geomspace(first, last, num=64).round().astype(int))
+    chosen = energy[..., ranks - 1]
+    known = chosen > _ROUNDING**2 * energy[..., :1]
+    logs = np.log(np.where(known, chosen, np.nan))
+    return np.asarray(-fit_slope(np.log(ranks), logs) - 1)

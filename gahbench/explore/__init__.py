@@ -1,0 +1,1 @@
+"""Looks at datasets and denoisers that train nothing."""

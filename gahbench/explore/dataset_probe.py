@@ -1,0 +1,253 @@
+"""What a dataset answers when asked what is known of it: a stranger's may raise anything, or return anything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NoReturn, get_args
+
+import torch
+from torch import Tensor
+
+from gahbench._util.errors import GahbenchError, OptimumError, PluginError, listing
+from gahbench._util.noise import derive_seed
+from gahbench._util.shapes import Shape
+from gahbench.contracts.datasets import SPLITS, Card, Dataset, Optimum, OptimumKind, Split
+from gahbench.registry.registry import Configured
+
+#: Statistics of pixels are over at most this many images, and about this many pixels.
+SAMPLE = 256
+SAMPLE_PIXELS = 1 << 24
+#: Pixels up to which the true basis is asked for unasked: a dense one takes a second there, minutes soon after.
+BASIS_PIXELS = 1024
+#: How many vectors of the true basis are kept.
+VECTORS = 15
+#: The seed of the noise in every suite that does not say otherwise.
+NOISE_SEED = 0
+_KINDS = get_args(OptimumKind)
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Statistics of the pixels of a sample.
+
+    Parameters
+    ----------
+    count
+        Number of images in the sample, the first of the split.
+    mean, std
+        Mean and standard deviation over all of their pixels and channels.
+    outside
+        Share of the values that lie outside [0, 1].
+    """
+
+    count: int
+    mean: float
+    std: float
+    outside: float
+
+
+@dataclass(frozen=True, eq=False)
+class Best:
+    """What the best denoiser, or the genie of a bound, makes of the noisy images of a preview.
+
+    Parameters
+    ----------
+    denoised
+        Shape (N, C, H, W).
+    expected
+        Mean squared error per pixel that theory expects of it, averaged over the images.
+    measured
+        The mean squared error per pixel that it has on them.
+    ess_fraction
+        Least effective sample size behind it, as a share of the samples drawn; ``None`` where none were needed.
+    """
+
+    denoised: Tensor
+    expected: float
+    measured: float
+    ess_fraction: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Vectors:
+    """The first vectors of the true basis of the first image of a preview.
+
+    Parameters
+    ----------
+    images
+        The vectors as images, most important first, shape (K, C, H, W).
+    energies
+        Variances of their coefficients, shape (K,); ``None`` where they span a tangent space.
+    count
+        How many vectors the whole basis has.
+    """
+
+    images: Tensor
+    energies: Tensor | None
+    count: int
+
+
+class DatasetProbe:
+    """A dataset whose answers are checked as they come.
+
+    Parameters
+    ----------
+    configured
+        The dataset with its parameters.
+
+    Raises
+    ------
+    PluginError
+        Here and from every question, if the dataset raises an error that is not gahbench's own, or answers what
+        its contract does not allow.
+    """
+
+    def __init__(self, configured: Configured) -> None:
+        self.configured = configured
+        with self._asking("it cannot be built"):
+            dataset = configured.build()
+        if not isinstance(dataset, Dataset):
+            raise self._fault(f"it is a {type(dataset).__name__}, not a gahbench.Dataset")
+        self.dataset = dataset
+        with self._asking("shape"):
+            channels, height, width = (int(side) for side in dataset.shape)
+        if min(channels, height, width) < 1:
+            raise self._fault(f"its shape is {(channels, height, width)}")
+        self.shape: Shape = (channels, height, width)
+
+    @property
+    def has_cheap_basis(self) -> bool:
+        """Whether to learn the true basis, or that there is none, takes at most seconds."""
+        return type(self.dataset).true_basis is Dataset.true_basis or math.prod(self.shape) <= BASIS_PIXELS
+
+    def available(self) -> dict[Split, int | None]:
+        """Return how many images each split holds; ``None`` where they never end."""
+        with self._asking("available"):
+            found = {split: self.dataset.available(split) for split in SPLITS}
+            return {split: None if held is None else int(held) for split, held in found.items()}
+
+    def splits_overlap(self) -> bool:
+        """Return whether splits share images."""
+        with self._asking("splits_overlap"):
+            return bool(self.dataset.splits_overlap)
+
+    def card(self) -> Card:
+        """Return origin and licence."""
+        with self._asking("card"):
+            card = self.dataset.card
+        if not isinstance(card, Card):
+            self._refuse("card", card, "a gahbench.Card")
+        return card
+
+    def optimum(self) -> Optimum:
+        """Return what the dataset says is known of the best denoiser."""
+        with self._asking("optimum"):
+            optimum = self.dataset.optimum
+        if not isinstance(optimum, Optimum) or optimum.kind not in _KINDS:
+            self._refuse("optimum", optimum, f"a gahbench.Optimum of kind {listing(_KINDS)}")
+        return optimum
+
+    def fingerprint(self) -> str | None:
+        """Return the SHA-256 of images from files."""
+        with self._asking("fingerprint"):
+            found = self.dataset.fingerprint()
+            return None if found is None else str(found)
+
+    def images(self, split: Split, count: int, start: int = 0) -> Tensor:
+        """Return images, shape (count, C, H, W), float32."""
+        with self._asking("images"):
+            images = self.dataset.images(split, count, start)
+        return self._checked("images", images, (count, *self.shape)).float()
+
+    def pixels(self, split: Split, available: int | None) -> Pixels:
+        """Return statistics of the first images of a split that holds ``available``."""
+        count = min(SAMPLE, max(1, SAMPLE_PIXELS // math.prod(self.shape)))
+        sample = self.images(split, count if available is None else min(count, available)).double()
+        outside = ((sample < 0) | (sample > 1)).double().mean()
+        std = sample.std(correction=0)
+        return Pixels(len(sample), float(sample.mean()), float(std), float(outside))
+
+    def best(self, clean: Tensor, noisy: Tensor, sigma: float, split: Split, start: int) -> Best | None:
+        """Return what the best denoiser or a genie makes of noisy images; ``None`` where neither is known.
+
+        Raises
+        ------
+        OptimumError
+            If it cannot be computed accurately.
+        """
+        kind = self.optimum().kind
+        count = len(clean)
+        ess_fraction = None
+        if kind == "exact":
+            with self._asking("posterior", sigma):
+                posterior = self.dataset.posterior(noisy, sigma)
+                mean, trace, shares = posterior.mean, posterior.trace, posterior.ess_fraction
+            denoised = self._checked("the posterior mean", mean, tuple(noisy.shape))
+            errors = self._checked("the posterior trace", trace, (count,)).double() / math.prod(self.shape)
+            if shares is not None:
+                ess_fraction = float(self._checked("the effective sample size", shares, (count,)).min())
+        elif kind == "bracket":
+            with self._asking("lower_bound", sigma):
+                bound = self.dataset.lower_bound(split, count, sigma, start)
+            errors = self._checked("the lower bound", bound, (count,)).double()
+            with self._asking("genie", sigma):
+                mean = self.dataset.genie(noisy, sigma, split, start)
+            denoised = self._checked("what the genie returns", mean, tuple(noisy.shape))
+        else:
+            return None
+        if bool((errors < 0).any()):
+            raise self._fault(f"an expected error is negative at sigma={sigma:g}")
+        measured = float((denoised.double() - clean.double()).square().mean())
+        return Best(denoised.float(), float(errors.mean()), measured, ess_fraction)
+
+    def vectors(self, split: Split, start: int, insisted: bool) -> Vectors | None:
+        """Return the first vectors of one image's true basis; ``None`` where none is known.
+
+        Raises
+        ------
+        OptimumError
+            If it is insisted on and not known, or cannot be computed accurately.
+        """
+        with self._asking("true_basis"):
+            basis = self.dataset.true_basis(split, 1, start)
+            count = 0 if basis is None else int(basis.vectors.shape[-1])
+        if basis is None:
+            if insisted:
+                raise OptimumError(f"{self.configured.where}: no true basis is known")
+            return None
+        vectors = self._checked("the true basis", basis.vectors, (1, math.prod(self.shape), count))[0, :, :VECTORS]
+        energies = basis.energies
+        if energies is not None:
+            energies = self._checked("the energies of the true basis", energies, (1, count))[0, :VECTORS]
+        return Vectors(vectors.float().T.reshape(-1, *self.shape), energies, count)
+
+    @contextmanager
+    def _asking(self, what: str, sigma: float | None = None) -> Iterator[None]:
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                # For datasets that draw random numbers of their own: a preview is the same every time.
+                torch.manual_seed(derive_seed("noise", NOISE_SEED, what))
+                yield
+        except GahbenchError:
+            raise
+        except (Exception, SystemExit) as error:
+            at = "" if sigma is None else f" at sigma={sigma:g}"
+            raise self._fault(f"{what}{at}: {type(error).__name__}: {error}") from error
+
+    def _checked(self, what: str, found: object, shape: tuple[int, ...]) -> Tensor:
+        if not isinstance(found, Tensor):
+            raise self._fault(f"{what} must be a tensor, not {type(found).__name__}")
+        if tuple(found.shape) != shape:
+            raise self._fault(f"{what} must have shape {shape}, not {tuple(found.shape)}")
+        if not bool(found.isfinite().all()):
+            raise self._fault(f"{what} must be finite")
+        return found.detach().cpu()
+
+    def _refuse(self, what: str, found: object, accepted: str) -> NoReturn:
+        raise self._fault(f"{what} is {found!r}; accepted: {accepted}")
+
+    def _fault(self, what: str) -> PluginError:
+        return PluginError(f"{self.configured.where} cannot be previewed: {what}")

@@ -1,0 +1,233 @@
+"""What ``gahbench describe`` tells of an entrant: facts that are measured on the spot, in seconds.
+
+A plugin may be a stranger's, and anything may go wrong in it: a fact that cannot be measured is told as unknown, with
+the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from gahbench._util.errors import GahbenchError
+from gahbench._util.readable import count
+from gahbench._util.shapes import Shape
+from gahbench.contracts.datasets import Dataset
+from gahbench.contracts.references import Reference
+from gahbench.networks.initialisation import build_network
+from gahbench.networks.network_facts import (
+    homogeneity,
+    homogeneity_residual,
+    is_blind,
+    one_line,
+    random_images,
+    torch_func_obstacle,
+    with_random_weights,
+)
+from gahbench.networks.receptive_field import receptive_field
+from gahbench.registry.citation import citation
+from gahbench.registry.registry import Configured, Registry
+from gahbench.testing.references import fitted_samples
+from gahbench.training.hardware import multiply_adds
+
+#: The shape of images for which multiply-adds are counted, unless another is asked for.
+SHAPE: Shape = (1, 64, 64)
+#: Sides that are tried where that is refused.
+OTHER_SIDES = (32, 80, 96, 128, 224, 256)
+#: Images that are enough for everything but the receptive field, if they are accepted.
+SMALL: Shape = (1, 32, 32)
+#: Larger networks are not built, for memory.
+MAX_PARAMETERS = 200_000_000
+
+_KNOWS = {
+    "trained": "trained: it knows what it was trained on",
+    "classical": "classical: it knows nothing of the clean image or the dataset",
+    "optimal": "optimal: it knows the dataset",
+    "oracle": "oracle: it knows the clean image",
+    "bound": "bound: what no denoiser can beat",
+}
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One thing that is known of a plugin, or why it is not."""
+
+    name: str
+    value: str
+
+
+def facts(configured: Configured, registry: Registry, shape: Shape | None = None) -> Iterator[Fact]:
+    """Yield the facts about a plugin: of every kind its citation, of networks and references more.
+
+    Parameters
+    ----------
+    configured
+        The plugin with its parameters.
+    registry
+        Where datasets are looked up on which a reference may be known.
+    shape
+        Shape (C, H, W) of the images that multiply-adds are counted for.
+    """
+    if configured.kind == "architecture":
+        yield from _architecture(configured, shape)
+    if configured.kind == "reference":
+        yield from _reference(configured, registry, shape)
+    yield Fact("citation", _or_why(lambda: _citation(configured)))
+
+
+def _citation(configured: Configured) -> str:
+    return citation(configured.plugin.factory) or "none in its docstring"
+
+
+def _architecture(configured: Configured, asked: Shape | None) -> Iterator[Fact]:
+    shape, refusal = _accepted(configured, asked or SHAPE)
+    if shape is None:
+        yield Fact("network", f"unknown, and all about it: {refusal}")
+        return
+    images = f"images of {_by(shape)}"
+    if refusal:
+        yield Fact("images", f"of {_by(shape)}, since {_by(asked or SHAPE)} is refused: {refusal}")
+    yield Fact("parameters", _or_why(lambda: _parameters(configured, shape)))
+    yield Fact("multiply-adds", _or_why(lambda: f"{count(_work(configured, shape))} for one of the {images}"))
+    yield Fact("receptive field", _or_why(lambda: str(receptive_field(lambda one: _random(configured, one), shape[0]))))
+    small = _accepted(configured, (shape[0], *SMALL[1:]))[0] or shape
+    try:
+        network, noisy = _random(configured, small), random_images(2, small)
+    except (Exception, SystemExit) as error:
+        yield Fact("in use", f"unknown: {one_line(error)}")
+        return
+    sigma = torch.full((2,), 0.1)
+    yield Fact("homogeneity", _or_why(lambda: homogeneity(homogeneity_residual(network, noisy, sigma))))
+    yield Fact("blind", _or_why(lambda: _blind(is_blind(network, noisy))))
+    yield Fact("torch.func", _or_why(lambda: _differentiable(torch_func_obstacle(network, noisy, sigma))))
+
+
+def _reference(configured: Configured, registry: Registry, shape: Shape | None) -> Iterator[Fact]:
+    try:
+        reference: Reference = configured.build()
+    except (Exception, SystemExit) as error:
+        yield Fact("reference", f"unknown, and all about it: {one_line(error)}")
+        return
+    yield Fact("kind", _or_why(lambda: _KNOWS.get(reference.kind, str(reference.kind))))
+    yield Fact("learns", _learns(reference))
+    yield Fact("known on", _or_why(lambda: _known_on(reference, registry)))
+    yield Fact("closed-form risk", _or_why(lambda: _closed_form(configured)))
+    for inner in configured.nested.values():
+        if isinstance(inner, Configured) and inner.kind == "architecture":
+            yield Fact("network", inner.label)
+            yield from _architecture(inner, shape)
+            yield Fact("citation of the network", _or_why(lambda inner=inner: _citation(inner)))  # type: ignore[misc]
+
+
+def _learns(reference: Reference) -> str:
+    return "nothing" if type(reference).fit is Reference.fit else "from training and validation images, if at all"
+
+
+def _known_on(reference: Reference, registry: Registry) -> str:
+    known, unknown, untried = list[str](), list[str](), list[str]()
+    for plugin in registry.plugins("dataset"):
+        try:
+            dataset: Dataset = registry.create("dataset", plugin.name)
+            (known if reference.supports(dataset) else unknown).append(plugin.name)
+        except (Exception, SystemExit):
+            untried.append(plugin.name)
+    text = ", ".join(known) if unknown or not known else "every dataset"
+    parts = [text or "none that could be tried"]
+    if unknown:
+        parts.append(f"not on {', '.join(unknown)}")
+    if untried:
+        parts.append(f"not tried on {', '.join(untried)}, which need parameters or files")
+    return "; ".join(parts)
+
+
+def _closed_form(configured: Configured) -> str:
+    for reference, truth in fitted_samples(configured):
+        return "yes" if reference.risk(truth, 0.1) is not None else "no: measured on noisy images"
+    return "unknown: there is no dataset to try it on"
+
+
+def _accepted(configured: Configured, shape: Shape) -> tuple[Shape | None, str]:
+    """Return the first shape that the network takes, and why it refuses the one that was asked for, if it does."""
+    refusal = ""
+    for one in (shape, *((shape[0], side, side) for side in OTHER_SIDES)):
+        try:
+            _take(configured, one)
+        except (ValueError, GahbenchError) as error:
+            refusal = refusal or one_line(error)
+        except (Exception, SystemExit) as error:
+            # Not a size that is refused, but a fault.
+            return None, one_line(error)
+        else:
+            return one, refusal
+    return None, refusal
+
+
+def _take(configured: Configured, shape: Shape) -> None:
+    """Raise what the network raises for an image of this shape."""
+    try:
+        _work(configured, shape)
+    except (NotImplementedError, RuntimeError):
+        # Not every operation knows the meta device.
+        with torch.no_grad():
+            _built(configured, shape).eval()(torch.zeros(1, *shape), torch.ones(1))
+
+
+def _on_meta(configured: Configured, shape: Shape) -> nn.Module:
+    with torch.device("meta"):
+        network: nn.Module = configured.build(shape).eval()
+    return network
+
+
+def _built(configured: Configured, shape: Shape) -> nn.Module:
+    try:
+        size = sum(parameter.numel() for parameter in _on_meta(configured, shape).parameters())
+    except (NotImplementedError, RuntimeError):
+        size = 0
+    if size > MAX_PARAMETERS:
+        raise ValueError(f"its {count(size)} parameters for images of {_by(shape)} are too many to build here")
+    return build_network(lambda: configured.build(shape))
+
+
+def _random(configured: Configured, shape: Shape) -> nn.Module:
+    try:
+        return with_random_weights(_built(configured, shape), shape)
+    except GahbenchError as error:
+        # A constructor's refusal of a shape.
+        raise ValueError(str(error)) from error
+
+
+def _parameters(configured: Configured, shape: Shape) -> str:
+    try:
+        network = _on_meta(configured, shape)
+    except (NotImplementedError, RuntimeError):
+        network = _built(configured, shape)
+    trained = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+    frozen = sum(parameter.numel() for parameter in network.parameters() if not parameter.requires_grad)
+    text = f"{count(trained)} ({trained:,}) to train, on images of {_by(shape)}"
+    return f"{text}; {count(frozen)} frozen" if frozen else text
+
+
+def _work(configured: Configured, shape: Shape) -> float:
+    return multiply_adds(_on_meta(configured, shape), shape)
+
+
+def _blind(blind: bool) -> str:
+    return "yes: the result does not depend on sigma" if blind else "no: the result depends on sigma"
+
+
+def _differentiable(obstacle: str | None) -> str:
+    return f"not differentiable: {obstacle}" if obstacle else "differentiable: vjp under vmap"
+
+
+def _by(shape: Shape) -> str:
+    return "x".join(map(str, shape))
+
+
+def _or_why(measure: Callable[[], str]) -> str:
+    try:
+        return measure()
+    except (Exception, SystemExit) as error:
+        return f"unknown: {one_line(error)}"

@@ -1,0 +1,167 @@
+"""Figures beyond a board's own: rates, approximation, and what a basis adapts to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gahbench._util.errors import GahbenchError, ParameterError
+from gahbench.contracts.bases import Basis
+from gahbench.contracts.datasets import Dataset, checked_split
+from gahbench.contracts.truth import Truth
+from gahbench.evaluation.rates import MIN_LEVELS
+from gahbench.registry.registry import default_registry
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from gahbench.board.results import Results
+
+#: The images of a split that a figure of approximation averages over.
+IMAGES = 16
+#: Thresholds of an approximation, between these, in half octaves.
+THRESHOLDS = tuple(2.0 ** (place / 2) for place in range(-18, 9))
+
+
+def rate_windows(results: Results, rate: str = "rate") -> dict[str, list[float]]:
+    """Return the noise levels of the results at which slopes can be read as rates, by dataset.
+
+    Parameters
+    ----------
+    results
+        The datasets are built anew from their labels, and their test images counted in.
+    rate
+        The metric that chooses, with parameters.
+
+    Returns
+    -------
+    dict
+        Without the datasets that have fewer than three such levels, and those that cannot be built from their labels
+        (their files are elsewhere).
+    """
+    levels = getattr(default_registry().create("metric", rate), "levels", None)
+    if levels is None:
+        raise ParameterError(f"metric '{rate}' chooses no window; accepted: rate, with parameters")
+    windows = {}
+    scores = results.scores[(results.scores["metric"] == "psnr") & (results.scores["split"] == "test")]
+    for label, rows in scores.groupby("dataset", sort=False):
+        try:
+            dataset: Dataset = default_registry().create("dataset", str(label))
+            clean = dataset.images("test", int(rows["image"].max()) + 1)
+            inside = levels(clean, rows["sigma"].dropna().unique().tolist())
+        except (GahbenchError, ValueError):
+            continue
+        if len(inside) >= MIN_LEVELS:
+            windows[str(label)] = inside
+    return windows
+
+
+def draw_approximation(
+    datasets: Sequence[str], bases: Sequence[str], images: int = IMAGES, split: str = "test"
+) -> Figure:
+    """Draw the error of nonlinear approximation against the number of terms, a panel for each dataset.
+
+    Parameters
+    ----------
+    datasets, bases
+        Names, with parameters; bases must be orthonormal.
+    images
+        How many images are averaged over.
+    split
+        Of which split.
+
+    Raises
+    ------
+    GahbenchError
+        If a name or a parameter is not accepted, there are too few images, or a basis is not orthonormal or does not
+        exist on a dataset.
+    """
+    from gahbench.contracts.training_data import TrainingData
+    from gahbench.evaluation.approximation import approximate
+    from gahbench.report.approximation import approximation_figure
+
+    of = checked_split(split)
+    registry = default_registry()
+    panels: dict[str, dict[str, Any]] = {}
+    slopes: dict[str, float] = {}
+    for name in datasets:
+        configured = registry.configure("dataset", name)
+        dataset: Dataset = configured.build()
+        truth = Truth(dataset.images(of, images), dataset, of)
+        slope = dataset.optimum.slope
+        slopes[configured.label] = np.nan if slope is None else slope
+        curves = panels.setdefault(configured.label, {})
+        for described in bases:
+            found = registry.configure("basis", described)
+            basis: Basis = found.build()
+            try:
+                basis.check_shape(dataset.shape)
+                if not basis.supports(dataset):
+                    raise ParameterError("it does not exist there")
+                basis.fit(TrainingData(dataset))
+                curves[found.label] = approximate(basis, truth, THRESHOLDS)
+            except (ValueError, ParameterError) as error:
+                raise ParameterError(f"{found.where} on {configured.label}: {error}") from error
+    return approximation_figure(panels, slopes)
+
+
+def draw_geometry(
+    dataset: str,
+    basis: str = "bandlet",
+    threshold: float = 0.1,
+    index: int = 0,
+    split: str = "test",
+    noisy: bool = False,
+    sigma: float | None = None,
+) -> Figure:
+    """Draw the squares and directions that a bandlet basis chooses, over the image.
+
+    Parameters
+    ----------
+    dataset, basis
+        Names, with parameters.
+    threshold
+        Coefficients below it are killed: the noise level for an oracle, some three times it in practice.
+    index, split
+        Which image; of a colour image the first channel is drawn.
+    noisy
+        Whether the basis is adapted to the noisy image, at noise level ``sigma``, which is a third of the threshold by
+        default.
+
+    Raises
+    ------
+    GahbenchError
+        If a name or a parameter is not accepted, or the basis has no geometry.
+    """
+    from gahbench._util.noise import evaluation_noise
+    from gahbench.report.geometry import figure
+
+    registry = default_registry()
+    images: Dataset = registry.create("dataset", dataset)
+    found = registry.configure("basis", basis)
+    geometry_of = getattr(found.build(), "geometry", None)
+    if geometry_of is None:
+        raise ParameterError(f"{found.where}: has no geometry to draw; accepted are bandlets")
+    image = images.images(checked_split(split), 1, index)
+    if noisy:
+        level = threshold / 3 if sigma is None else sigma
+        image = image + evaluation_noise(index + 1, images.shape, level, 0, split)[index:]
+    return figure(image[0], geometry_of(image[0], threshold, noisy))
+
+
+def save_figure(drawing: Figure, file: Path) -> None:
+    """Write a figure as ``.png``, ``.svg`` or ``.pdf``; equal figures give equal files.
+
+    Raises
+    ------
+    ParameterError
+        If the suffix is another, or the file cannot be written.
+    """
+    from gahbench._util.files import write_output
+    from gahbench.report.encoding import check_suffix, encode
+
+    check_suffix(file)
+    write_output(encode(drawing, file.suffix.lower(), bbox_inches="tight"), file)

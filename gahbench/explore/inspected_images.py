@@ -1,0 +1,287 @@
+"""The images that a denoiser is inspected on: one of a dataset or of a file, and others to compare it with."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gahbench._util.errors import DataError, ParameterError
+from gahbench._util.shapes import Shape
+from gahbench.contracts.datasets import Dataset, Optimum, Split
+from gahbench.contracts.optima import Posterior, TrueBasis
+from gahbench.jacobian import LARGEST_EXACT, LinearMaps
+
+#: The side of the square that is cut from the centre of a file's image, unless another is asked for.
+SIDE = 40
+#: Suffixes of array files; all others are for PIL.
+ARRAYS = (".npy", ".npz")
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Images that a denoiser is inspected on.
+
+    Parameters
+    ----------
+    clean
+        Shape (N, C, H, W), float32, in units where an image lies in [0, 1].
+    place
+        Which of them is meant; the others are what its filter is compared with.
+    start
+        The place of the first of them in the test split.
+    dataset
+        Where they are from, its test split beginning with them; ``None`` for a file.
+    label
+        What they are, for captions.
+    """
+
+    clean: Tensor
+    place: int
+    start: int
+    dataset: Dataset | None
+    label: str
+
+
+class Window(Dataset):
+    """A dataset whose test split begins at one of its later images.
+
+    Parameters
+    ----------
+    whole
+        The dataset.
+    start
+        The image that becomes number 0.
+    """
+
+    def __init__(self, whole: Dataset, start: int) -> None:
+        self._whole = whole
+        self._start = start
+
+    def _moved(self, split: Split, start: int) -> int:
+        return start + (self._start if split == "test" else 0)
+
+    @property
+    def shape(self) -> Shape:
+        """Shape (C, H, W) of one image."""
+        return self._whole.shape
+
+    @property
+    def optimum(self) -> Optimum:
+        """What is known about the best possible denoiser."""
+        return self._whole.optimum
+
+    @property
+    def has_true_basis(self) -> bool:
+        """Whether there is a true basis with energies."""
+        return self._whole.has_true_basis
+
+    def images(self, split: Split, count: int, start: int = 0) -> Tensor:
+        """Return images of a split, shape (count, C, H, W)."""
+        return self._whole.images(split, count, self._moved(split, start))
+
+    def available(self, split: Split) -> int | None:
+        """Return how many images a split holds; ``None`` where they never end."""
+        held = self._whole.available(split)
+        return None if held is None else held - self._moved(split, 0)
+
+    def posterior(self, noisy: Tensor, sigma: float) -> Posterior:
+        """Return mean and spread of the clean images given the noisy ones, shape (N, C, H, W)."""
+        return self._whole.posterior(noisy, sigma)
+
+    def lower_bound(self, split: Split, count: int, sigma: float, start: int = 0) -> Tensor:
+        """Return what no denoiser's mean squared error per pixel can be below, shape (count,)."""
+        return self._whole.lower_bound(split, count, sigma, self._moved(split, start))
+
+    def genie(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> Tensor:
+        """Return what the genie of the bound makes of noisy images (N, C, H, W)."""
+        return self._whole.genie(noisy, sigma, split, self._moved(split, start))
+
+    def true_basis(self, split: Split, count: int, start: int = 0) -> TrueBasis | None:
+        """Return the basis in which the best denoiser shrinks each image."""
+        return self._whole.true_basis(split, count, self._moved(split, start))
+
+    def optimal_filters(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> LinearMaps | None:
+        """Return the Jacobians of the best denoiser that is known, at noisy images (N, C, H, W)."""
+        return self._whole.optimal_filters(noisy, sigma, split, self._moved(split, start))
+
+
+def of_dataset(dataset: Dataset, label: str, index: int, others: int) -> Images:
+    """Return a test image of a dataset and the next ones; near the end of the split, some before it instead.
+
+    Parameters
+    ----------
+    index
+        Which test image.
+    others
+        How many others; fewer if the split holds fewer.
+
+    Raises
+    ------
+    DataError
+        If the split does not hold the image.
+    ParameterError
+        If images are too large.
+    """
+    check_size(dataset.shape, label)
+    held = dataset.available("test")
+    if held is not None and index >= held:
+        raise DataError(f"{label}: test image {index} asked for, but the split holds {held}: 0 to {held - 1}")
+    count = others + 1 if held is None else min(others + 1, held)
+    start = index if held is None else min(index, held - count)
+    window = dataset if start == 0 else Window(dataset, start)
+    return Images(window.images("test", count), index - start, start, window, f"{label}, test image {index}")
+
+
+def of_file(file: Path, size: int | None, colour: bool, others: int) -> Images:
+    """Return the centre of a file's image, and other squares spread over it that overlap neither it nor each other.
+
+    Parameters
+    ----------
+    size
+        Side of the squares in pixels; by default 40, or the image's shorter side if that is less.
+    colour
+        Keep three channels rather than take their mean.
+    others
+        How many others; fewer where there is no place for more.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read as an image.
+    ParameterError
+        If the image is smaller than the squares, or these are too large.
+    """
+    image = read_image(file, colour)
+    channels, height, width = image.shape
+    side = min(height, width, SIDE) if size is None else size
+    if not 1 <= side <= min(height, width):
+        raise ParameterError(f"size={side}: accepted for {file}, {height}x{width} pixels: 1 to {min(height, width)}")
+    check_size((channels, side, side), str(file))
+    middle = ((height - side) // 2, (width - side) // 2)
+    # A grid of squares of which the one in the centre is one.
+    rows, columns = (
+        range(centre % side, length - side + 1, side) for centre, length in zip(middle, (height, width), strict=True)
+    )
+    free = [(row, column) for row in rows for column in columns if (row, column) != middle]
+    chosen = [free[int((place + 0.5) * len(free) / others)] for place in range(others)] if len(free) > others else free
+    squares = [image[:, row : row + side, column : column + side] for row, column in [middle, *chosen]]
+    return Images(torch.stack(squares), 0, 0, None, f"{file.name}, central {side}×{side} of {height}×{width} pixels")
+
+
+def check_size(shape: Shape, where: str) -> None:
+    """Refuse images (C, H, W) with too many eigenvectors.
+
+    Raises
+    ------
+    ParameterError
+        If an image has more than 2304 values.
+    """
+    if math.prod(shape) > LARGEST_EXACT:
+        side = math.isqrt(LARGEST_EXACT // shape[0])
+        raise ParameterError(
+            f"{where}: all eigenvectors of {'x'.join(map(str, shape))} = {math.prod(shape)} values are too many; "
+            f"accepted with {shape[0]} channel{'s' if shape[0] > 1 else ''}: up to {side}x{side}, by the dataset's "
+            "parameters or, of an image file, by size"
+        )
+
+
+def read_image(file: Path, colour: bool) -> Tensor:
+    """Return the image of a file, shape (1, H, W), or (3, H, W) in colour: float32, in units where it lies in [0, 1].
+
+    Grey is the unweighted mean of the channels; transparency is ignored.
+
+    Parameters
+    ----------
+    file
+        Of a format that PIL opens; or an array, .npy, or .npz with one array or with ``images``: shape (H, W),
+        (H, W, C) or (C, H, W), C = 1, 3 or 4, of 8 or 16 bits unsigned, or floating point in [0, 1].
+
+    Raises
+    ------
+    DataError
+        If it cannot be read, or holds something else.
+    """
+    values = _array(file) if file.suffix.lower() in ARRAYS else _picture(file)
+    if values.ndim == 3 and values.shape[2] not in (1, 3, 4) and values.shape[0] in (1, 3, 4):
+        values = np.moveaxis(values, 0, 2)
+    if values.ndim == 2:
+        values = values[:, :, None]
+    if values.ndim != 3 or values.shape[2] not in (1, 3, 4) or 0 in values.shape:
+        raise DataError(
+            f"{file}: an array of shape {values.shape}; accepted: one image, of shape (H, W), (H, W, C) or (C, H, W), "
+            "with C = 1, 3 or 4"
+        )
+    scaled = _scaled(values[:, :, :3], file)
+    if not colour:
+        scaled = scaled.mean(2, keepdims=True)
+    elif scaled.shape[2] == 1:
+        scaled = scaled.repeat(3, axis=2)
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(scaled, 2, 0))).float()
+
+
+def _scaled(values: NDArray[Any], file: Path) -> NDArray[np.float64]:
+    """Return values in units where an image lies in [0, 1]."""
+    if values.dtype in (np.uint8, np.uint16):
+        return np.asarray(values / float(np.iinfo(values.dtype).max))
+    if values.dtype == np.bool_:
+        return values.astype(np.float64)
+    if np.issubdtype(values.dtype, np.floating):
+        numbers = values.astype(np.float64)
+        # Written so that NaN is refused.
+        if numbers.min() >= 0 and numbers.max() <= 1:
+            return numbers
+        raise DataError(f"{file}: values from {numbers.min():g} to {numbers.max():g}; accepted: from 0 to 1")
+    raise DataError(
+        f"{file}: values of type {values.dtype}; accepted: uint8, uint16, bool, or floating point in [0, 1]"
+    )
+
+
+def _array(file: Path) -> NDArray[Any]:
+    try:
+        loaded = np.load(file, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded:
+            name = loaded.files[0] if len(loaded.files) == 1 else "images"
+            if name not in loaded.files:
+                raise DataError(f"{file}: arrays {', '.join(loaded.files)}; accepted: one array, or one named images")
+            return np.asarray(loaded[name])
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{file}: cannot be read as an array: {_reason(error)}") from error
+
+
+def _picture(file: Path) -> NDArray[Any]:
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(file) as opened:
+            image = ImageOps.exif_transpose(opened)
+            # Transparency would cost the palette a warning.
+            image.info.pop("transparency", None)
+            if image.mode.startswith("I"):
+                # 16 bits, which PIL may hold in 32.
+                deep = np.asarray(image)
+                if deep.min() < 0 or deep.max() > 65535:
+                    raise DataError(
+                        f"{file}: values from {deep.min()} to {deep.max()}; accepted: 8 or 16 bits a channel"
+                    )
+                return deep.astype(np.uint16)
+            if image.mode in ("1", "L", "LA", "F"):
+                return np.asarray(image.convert("F" if image.mode == "F" else "L"))
+            return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{file}: cannot be read as an image: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Say why in a line, without the addresses of objects in memory."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return "not of a known format" if "cannot identify" in str(error) else " ".join(str(error).split())

@@ -1,0 +1,360 @@
+"""What basis a denoiser learned: its Jacobian at one image, taken apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from gahbench._util.errors import GahbenchError, ParameterError
+from gahbench._util.noise import evaluation_noise
+from gahbench.board.alignments import TRUTH
+from gahbench.board.leaderboard import level_name
+from gahbench.contracts.bases import Basis
+from gahbench.contracts.datasets import Dataset
+from gahbench.contracts.metrics import Metric
+from gahbench.contracts.references import Reference
+from gahbench.contracts.scoring import Scores
+from gahbench.contracts.training_data import TrainingData
+from gahbench.evaluation.alignment import MIN_IMAGES
+from gahbench.evaluation.evaluation import Evaluation
+from gahbench.explore.inspected_images import Images, of_dataset, of_file
+from gahbench.jacobian import DenseMaps, LinearMaps
+from gahbench.planning.entrants import untrained_here
+from gahbench.registry.registry import Configured, Registry
+from gahbench.report.eigenvectors import LEARNED
+
+SIGMAS = (0.03, 0.1, 0.3)
+DATASET = "faces[size=24]"
+#: Images beside the one that is inspected, for alignment.
+OTHERS = 11
+#: Bases that it is compared with where none are named: those of these that exist there.
+BASES = ("graph-laplacian", "bandlet", "sym4", "dct", "true")
+MAX_SIGMAS = 8
+MAX_OTHERS = 63
+#: The metrics that are measured on the image alone.
+_FACTS = ("psnr", "spectrum", "self-consistency")
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """A denoiser at one image and noise level; d = C * H * W.
+
+    Parameters
+    ----------
+    sigma
+        Standard deviation of the noise, in units where an image lies in [0, 1].
+    noisy, denoised
+        The image, shape (C, H, W).
+    eigenvalues, eigenvectors
+        Of the symmetric part of the Jacobian: shape (d,), sorted down, and (d, d), as rows; float64.
+    scores
+        What metrics say of this image, by their names in the table of scores: ``psnr`` (dB), ``spectrum.trace``,
+        ``self-consistency.ratio``, ...; those without a value are absent.
+    alignment
+        By basis, values of the parts of ``alignment`` by name, ``""`` for the headline, each of shape (N,) for the N
+        images that were compared; NaN where an image has none. Empty where there were too few images.
+    coefficients
+        Of the clean image, shape (d,), by orthonormal basis, the first of which is ``learned``.
+    """
+
+    sigma: float
+    noisy: Tensor
+    denoised: Tensor
+    eigenvalues: Tensor
+    eigenvectors: Tensor
+    scores: Mapping[str, float]
+    alignment: Mapping[str, Mapping[str, Tensor]]
+    coefficients: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """What basis a denoiser learned, at one image and several noise levels.
+
+    Parameters
+    ----------
+    entrant, image
+        Labels of the denoiser and of the image.
+    clean
+        The image, shape (C, H, W).
+    levels
+        The denoiser at every noise level.
+    place
+        Which of the images of the alignments is this one.
+    notes
+        What was left out, and why.
+    """
+
+    entrant: str
+    image: str
+    clean: Tensor
+    levels: tuple[Level, ...]
+    place: int = 0
+    notes: tuple[str, ...] = field(default=())
+
+    def save(self, folder: str | Path, ranks: Sequence[int] | None = None) -> list[Path]:
+        """Write the figures: gallery-SIGMA.png at each noise level, spectra.png, decay.png, ranking.png, alignment.png.
+
+        The last two are written only where there were images enough to compare. Equal inspections give equal bytes.
+
+        Parameters
+        ----------
+        folder
+            It is made if need be; files of these names are replaced.
+        ranks
+            Which eigenvectors a gallery shows, counted from 1; by default 1, 2, 3, 5, 9, 17, ..., as far as eigenvalues
+            are not small.
+
+        Returns
+        -------
+        list of Path
+            What was written.
+
+        Raises
+        ------
+        ParameterError
+            If a file cannot be written, or there is no eigenvector of a rank.
+        """
+        from gahbench.explore.drawing import save_figure
+        from gahbench.explore.inspection_figures import figures
+
+        written = []
+        for name, drawing in figures(self, ranks):
+            written.append(Path(folder) / f"{name}.png")
+            save_figure(drawing, written[-1])
+        return written
+
+
+def make_inspection(
+    entrant: str,
+    registry: Registry,
+    *,
+    dataset: str = DATASET,
+    index: int = 0,
+    image: str | Path | None = None,
+    size: int | None = None,
+    colour: bool = False,
+    sigmas: Sequence[float] = SIGMAS,
+    bases: Sequence[str] = (),
+    checkpoint: str | Path | None = None,
+    others: int = OTHERS,
+) -> Inspection:
+    """Inspect a denoiser; the arguments are those of :func:`gahbench.inspect`.
+
+    Raises
+    ------
+    GahbenchError
+        If an argument is not accepted, or the denoiser has no Jacobian.
+    """
+    levels = _checked(sigmas, index, others)
+    configured = untrained_here(registry, entrant, checkpoint, "inspect")
+    family = registry.configure("dataset", dataset)
+    if image is None:
+        if size is not None or colour:
+            raise ParameterError("size and colour belong to an image file; a dataset has parameters of its own")
+        whole: Dataset = family.build()
+        images = of_dataset(whole, family.label, index, others)
+    elif index:
+        raise ParameterError(f"index={index}: accepted for an image file: 0, since it holds one image")
+    else:
+        images = of_file(Path(image).expanduser(), size, colour, others)
+    reference = _ready(configured, family, images)
+    wanted, notes = _bases(registry, bases, images)
+    if others and len(images.clean) < MIN_IMAGES:
+        notes.append(
+            f"no alignment: it compares at least {MIN_IMAGES} images, and there are {len(images.clean)} of "
+            f"{images.label}"
+        )
+    measured = [_level(reference, configured, images, sigma, wanted, registry, notes) for sigma in levels]
+    return Inspection(
+        configured.label,
+        images.label,
+        images.clean[images.place],
+        tuple(measured),
+        images.place,
+        tuple(dict.fromkeys(notes)),
+    )
+
+
+def _checked(sigmas: Sequence[float], index: int, others: int) -> tuple[float, ...]:
+    levels = tuple(dict.fromkeys(float(sigma) for sigma in sigmas))
+    for sigma in levels:
+        if not (math.isfinite(sigma) and sigma > 0):
+            raise ParameterError(f"sigma={sigma:g}: accepted: finite noise levels greater than 0")
+    if not 1 <= len(levels) <= MAX_SIGMAS:
+        raise ParameterError(f"{len(levels)} noise levels: accepted: 1 to {MAX_SIGMAS}")
+    if index < 0:
+        raise ParameterError(f"index={index}: accepted: 0 or more")
+    if others and not MIN_IMAGES - 1 <= others <= MAX_OTHERS:
+        raise ParameterError(f"others={others}: accepted: {MIN_IMAGES - 1} to {MAX_OTHERS}, or 0 for no alignment")
+    return levels
+
+
+def _ready(configured: Configured, family: Configured, images: Images) -> Reference:
+    """Return the reference, fitted, on images that it can denoise."""
+    where = f"{configured.where} on {images.label}"
+    reference: Reference = configured.build()
+    channels, height, width = images.clean.shape[1:]
+    try:
+        reference.check_shape((channels, height, width))
+    except (ValueError, ParameterError) as error:
+        raise ParameterError(f"{where}: {error}") from error
+    if images.dataset is None and reference.kind in ("optimal", "bound"):
+        raise ParameterError(
+            f"{where}: its kind is '{reference.kind}', which only a dataset tells; accepted: an image of one"
+        )
+    if images.dataset is not None and not reference.supports(images.dataset):
+        raise ParameterError(
+            f"{where}: not known there; what is known of the optimum is '{images.dataset.optimum.kind}'"
+        )
+    # A dataset is read for a file's image only if something is learned from it.
+    if images.dataset is not None or type(reference).fit is not Reference.fit:
+        reference.fit(TrainingData(images.dataset or cast(Dataset, family.build())))
+    return reference
+
+
+def _bases(registry: Registry, asked: Sequence[str], images: Images) -> tuple[dict[str, Basis], list[str]]:
+    """Return the bases to compare with, by label, and notes on those that were not asked for and do not exist here."""
+    found: dict[str, Basis] = {}
+    notes: list[str] = []
+    channels, height, width = images.clean.shape[1:]
+    for described in asked or BASES:
+        configured = registry.configure("basis", described)
+        basis: Basis = configured.build()
+        try:
+            if basis.oracle and (images.dataset is None or not basis.supports(images.dataset)):
+                raise ParameterError("it does not exist there")
+            basis.check_shape((channels, height, width))
+            if images.dataset is not None:
+                basis.fit(TrainingData(images.dataset))
+            elif type(basis).fit is not Basis.fit:
+                raise ParameterError("it learns from a dataset; accepted: an image of one")
+            found[configured.label] = basis
+        except (ValueError, GahbenchError) as error:
+            if asked:
+                raise ParameterError(f"{configured.where} on {images.label}: {error}") from error
+            if not basis.oracle:
+                notes.append(f"without {configured.label}: {error}")
+    return found, notes
+
+
+@dataclass
+class _Group(Evaluation):
+    """All images, under the noise of their places in the split, in one draw: a second one takes as long."""
+
+    start: int = 0
+
+    def noisy(self, sigma: float, draw: int = 0) -> Tensor:
+        noise = evaluation_noise(self.start + len(self.clean), self.shape, sigma, self.noise_seed, self.split)
+        return self.clean + noise[self.start :]
+
+    def jacobian(self, sigma: float, draw: int = 0) -> LinearMaps | None:
+        return None if draw else super().jacobian(sigma)
+
+
+@dataclass
+class _One(Evaluation):
+    """One image of a group, for which nothing is computed again."""
+
+    group: _Group | None = None
+    place: int = 0
+
+    @property
+    def _own(self) -> tuple[_Group, slice]:
+        assert self.group is not None
+        return self.group, slice(self.place, self.place + 1)
+
+    def noisy(self, sigma: float, draw: int = 0) -> Tensor:
+        group, own = self._own
+        return group.noisy(sigma, draw)[own]
+
+    def denoised(self, sigma: float) -> Tensor:
+        group, own = self._own
+        return group.denoised(sigma)[own]
+
+    def risk(self, sigma: float) -> Tensor | None:
+        group, own = self._own
+        risk = group.risk(sigma)
+        return None if risk is None else risk[own]
+
+    def jacobian(self, sigma: float, draw: int = 0) -> LinearMaps | None:
+        group, own = self._own
+        matrices = group.local.matrices(sigma, draw)
+        return None if matrices is None else DenseMaps(matrices[own], self.shape)
+
+
+def _level(
+    reference: Reference,
+    configured: Configured,
+    images: Images,
+    sigma: float,
+    bases: Mapping[str, Basis],
+    registry: Registry,
+    notes: list[str],
+) -> Level:
+    # An evaluation for each noise level, so that the matrices of one at a time are held.
+    group = _Group(reference, images.clean, [sigma], dataset=images.dataset, start=images.start)
+    place = images.place
+    one = _One(reference, images.clean[place : place + 1], [sigma], dataset=images.dataset, group=group, place=place)
+    try:
+        pairs = one.local.eigenpairs(sigma)
+        if pairs is None:
+            raise ParameterError("it has no Jacobian; accepted are denoisers whose code can be differentiated")
+        scores: dict[str, float] = {}
+        for name in _FACTS:
+            metric: Metric = registry.create("metric", name)
+            parts = _parts(metric.score(one), 1)
+            scores |= {f"{name}.{part}" if part else name: float(value[0]) for part, value in parts.items()}
+        alignment = {}
+        if len(images.clean) >= MIN_IMAGES:
+            for label, metric_name in [
+                *((basis, f"alignment[{basis}]") for basis in bases),
+                (TRUTH, "truth-alignment"),
+            ]:
+                measure: Metric = registry.create("metric", metric_name)
+                alignment[label] = _parts(measure.score(group), len(images.clean))
+    except (ValueError, GahbenchError) as error:
+        raise ParameterError(f"{configured.where} on {images.label}, sigma={level_name(sigma)}: {error}") from error
+    values, vectors = (found[0].cpu() for found in pairs)
+    clean = images.clean[place]
+    coefficients = {LEARNED: vectors @ clean.double().flatten()}
+    for label, basis in bases.items():
+        found = _coefficients(basis, group, place, sigma)
+        if found is None:
+            notes.append(f"decay without {label}: it is not orthonormal on images of this size")
+        else:
+            coefficients[label] = found
+    return Level(
+        sigma,
+        one.noisy(sigma)[0],
+        one.denoised(sigma)[0],
+        values,
+        vectors,
+        scores,
+        {label: parts for label, parts in alignment.items() if parts},
+        coefficients,
+    )
+
+
+def _coefficients(basis: Basis, group: _Group, place: int, sigma: float) -> Tensor | None:
+    """Return the clean image's coefficients, shape (d,), float64, if the basis is orthonormal."""
+    if not basis.is_orthonormal(group.shape):
+        return None
+    whole = group.truth.double()
+    truth = replace(whole, clean=whole.clean[place : place + 1], start=place)
+    return basis.adapt_to(truth, sigma).analysis(truth.clean).flatten()
+
+
+def _parts(scores: Scores, count: int) -> dict[str, Tensor]:
+    """Return the values of a metric's parts, shape (count,), NaN for images without one."""
+    found: dict[str, Tensor] = {}
+    names = scores.part or [""] * len(scores.value)
+    for part, image, value in zip(names, scores.image or (), scores.value, strict=True):
+        found.setdefault(part, torch.full((count,), torch.nan, dtype=torch.float64))[image] = value
+    return found

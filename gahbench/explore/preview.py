@@ -1,0 +1,232 @@
+"""A preview of a dataset: a few of its images under noise, and what is known of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from gahbench._util.errors import DataError, OptimumError, ParameterError, listing
+from gahbench._util.noise import evaluation_noise
+from gahbench._util.shapes import Shape
+from gahbench.contracts.datasets import Card, Optimum, Split, checked_split
+from gahbench.explore.dataset_probe import NOISE_SEED, Best, DatasetProbe, Pixels, Vectors
+from gahbench.registry.registry import Configured
+
+SIGMAS = (0.05, 0.15, 0.4)
+COUNT = 4
+#: Most images and noise levels of one preview: a picture of them all must fit in memory.
+MAX_IMAGES = 32
+MAX_SIGMAS = 8
+#: The noise of an image takes that of all before it in its split; so many numbers fit in memory.
+MAX_NOISE = 1 << 27
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """A preview at one noise level.
+
+    Parameters
+    ----------
+    sigma
+        Standard deviation of the noise.
+    noisy
+        The images under the noise that runs see, shape (N, C, H, W).
+    best
+        The optimal denoiser's images where the optimum is ``exact``, the genie's where it is a ``bracket``.
+    trouble
+        Why there are none although the optimum should be known; empty if all is well.
+    """
+
+    sigma: float
+    noisy: Tensor
+    best: Best | None = None
+    trouble: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Preview:
+    """A few images of a dataset under noise, and what is known of the dataset.
+
+    Parameters
+    ----------
+    configured
+        The dataset with its parameters.
+    shape, card, optimum, fingerprint
+        As the dataset states them.
+    available
+        How many images each split holds; ``None`` where they never end.
+    splits_overlap
+        Whether splits share images.
+    pixels
+        Statistics of the pixels of the previewed split.
+    split, start, clean
+        The images, shape (N, C, H, W): number ``start`` and on of a split.
+    levels
+        The images at every noise level.
+    vectors
+        Vectors of the true basis; ``None`` where it is not known or was not asked for.
+    basis_asked
+        Whether the true basis was asked for.
+    """
+
+    configured: Configured
+    shape: Shape
+    card: Card
+    optimum: Optimum
+    fingerprint: str | None
+    available: dict[Split, int | None]
+    splits_overlap: bool
+    pixels: Pixels
+    split: Split
+    start: int
+    clean: Tensor
+    levels: tuple[Level, ...]
+    vectors: Vectors | None
+    basis_asked: bool
+
+    def save(self, file: str | Path) -> None:
+        """Write the contact sheet: clean, noisy and, where they are known, optimal images.
+
+        Parameters
+        ----------
+        file
+            Ends in ``.png``, ``.svg`` or ``.pdf``. Its folder is made if need be.
+
+        Raises
+        ------
+        ParameterError
+            If it ends otherwise, or cannot be written.
+        """
+        from gahbench.report.contact_sheet import contact_sheet, write_figure
+
+        write_figure(contact_sheet(self), Path(file))
+
+    def save_basis(self, file: str | Path) -> None:
+        """Write a sheet of the first vectors of the true basis; see :meth:`save`.
+
+        Raises
+        ------
+        OptimumError
+            If no true basis is known, or it was not asked for.
+        """
+        from gahbench.report.contact_sheet import basis_sheet, write_figure
+
+        if self.vectors is None:
+            raise OptimumError(f"{self.configured.where}: the preview holds no true basis")
+        write_figure(basis_sheet(self, self.vectors), Path(file))
+
+    def _repr_png_(self) -> bytes:
+        """Return the contact sheet for notebooks."""
+        from gahbench.report.contact_sheet import contact_sheet, encoded
+
+        return encoded(contact_sheet(self), ".png")
+
+
+def make_preview(
+    configured: Configured,
+    sigmas: Sequence[float] = SIGMAS,
+    count: int | None = None,
+    split: str = "test",
+    start: int = 0,
+    true_basis: bool = False,
+) -> Preview:
+    """Draw a few images of a dataset, put noise on them, and ask the dataset what is known.
+
+    Parameters
+    ----------
+    configured
+        The dataset with its parameters.
+    sigmas
+        Noise levels; up to 8, repeated ones count once.
+    count
+        Number of images, up to 32; by default 4, or as many as there are.
+    split, start
+        Which images: number ``start`` and on of a split.
+    true_basis
+        Insist on the true basis. Otherwise it is asked for only where images are small.
+
+    Raises
+    ------
+    ParameterError
+        If an argument is out of range.
+    DataError
+        If the split holds fewer images.
+    OptimumError
+        If a true basis is insisted on and not known.
+    PluginError
+        If the dataset raises an error of its own or breaks its contract.
+    """
+    checked_split, levels = _check_arguments(sigmas, count, split, start)
+    probe = DatasetProbe(configured)
+    available = probe.available()
+    count = _check_count(configured, available, checked_split, start, count)
+    furthest = MAX_NOISE // math.prod(probe.shape) - count
+    if start > max(furthest, 0):
+        raise ParameterError(f"start={start}: accepted for {count} images of this size: up to {max(furthest, 0)}")
+    clean = probe.images(checked_split, count, start)
+    basis_asked = true_basis or probe.has_cheap_basis
+    return Preview(
+        configured,
+        probe.shape,
+        probe.card(),
+        probe.optimum(),
+        probe.fingerprint(),
+        available,
+        probe.splits_overlap(),
+        probe.pixels(checked_split, available[checked_split]),
+        checked_split,
+        start,
+        clean,
+        tuple(_level(probe, clean, sigma, checked_split, start) for sigma in levels),
+        probe.vectors(checked_split, start, true_basis) if basis_asked else None,
+        basis_asked,
+    )
+
+
+def _check_arguments(
+    sigmas: Sequence[float], count: int | None, split: str, start: int
+) -> tuple[Split, tuple[float, ...]]:
+    levels = tuple(dict.fromkeys(float(sigma) for sigma in sigmas))
+    for sigma in levels:
+        if not (math.isfinite(sigma) and sigma > 0):
+            raise ParameterError(f"sigma={sigma:g}: accepted: finite noise levels greater than 0")
+    if not 1 <= len(levels) <= MAX_SIGMAS:
+        raise ParameterError(f"{len(levels)} noise levels: accepted: 1 to {MAX_SIGMAS}")
+    if count is not None and not 1 <= count <= MAX_IMAGES:
+        raise ParameterError(f"count={count}: accepted: 1 to {MAX_IMAGES}")
+    if start < 0:
+        raise ParameterError(f"start={start}: accepted: 0 or more")
+    return checked_split(split), levels
+
+
+def _check_count(
+    configured: Configured, available: dict[Split, int | None], split: Split, start: int, count: int | None
+) -> int:
+    """Return how many images to preview, given how many there are."""
+    held = available[split]
+    if held is None:
+        return COUNT if count is None else count
+    if held == 0:
+        others = [name for name, number in available.items() if number is None or number > 0]
+        raise DataError(f"{configured.where}: the {split} split holds no images; splits that do: {listing(others)}")
+    if start + (count or 1) > held:
+        raise DataError(
+            f"{configured.where}: {count or 1} {split} images asked for from number {start} on, "
+            f"but the split holds {held}"
+        )
+    return min(COUNT, held - start) if count is None else count
+
+
+def _level(probe: DatasetProbe, clean: Tensor, sigma: float, split: Split, start: int) -> Level:
+    # Noise belongs to an image's place in its split.
+    noise = evaluation_noise(start + len(clean), probe.shape, sigma, NOISE_SEED, split)[start:]
+    noisy = clean + noise
+    try:
+        return Level(sigma, noisy, probe.best(clean, noisy, sigma, split, start))
+    except OptimumError as error:
+        # Such an error says that this one cannot be computed accurately; all the rest is still worth a look.
+        return Level(sigma, noisy, trouble=" ".join(str(error).split()))

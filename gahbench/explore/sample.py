@@ -1,0 +1,111 @@
+"""Samples of an entrant, by its name: resolved, fitted on a dataset, and sampled."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from gahbench._util.errors import ParameterError
+from gahbench._util.files import write_output
+from gahbench.contracts.datasets import Dataset
+from gahbench.contracts.references import Reference
+from gahbench.contracts.training_data import TrainingData
+from gahbench.planning.entrants import untrained_here
+from gahbench.registry.registry import Registry
+from gahbench.sampling.denoisers import of_denoiser
+from gahbench.sampling.drawing import draw_samples
+from gahbench.sampling.samples import Progress, Samples
+from gahbench.sampling.settings import make_sampling
+
+DATASET = "faces[size=24]"
+
+
+class EntrantSamples(Samples):
+    """Samples of an entrant, which can be written with a sheet of them."""
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write ``samples.png``, a sheet of the first 64, and ``samples.npz``; equal samples give equal bytes.
+
+        The arrays of the latter are images, steps, sigma, status, first, source, and settings as JSON.
+
+        Parameters
+        ----------
+        folder
+            It is made if need be; files of these names are replaced.
+
+        Returns
+        -------
+        list of Path
+            What was written.
+
+        Raises
+        ------
+        ParameterError
+            If a file cannot be written.
+        """
+        from gahbench.report.contact_sheet import write_figure
+        from gahbench.report.samples import sample_sheet
+
+        sheet, arrays = Path(folder) / "samples.png", Path(folder) / "samples.npz"
+        write_figure(sample_sheet(self), sheet)
+        buffer = io.BytesIO()
+        np.savez(buffer, **self.arrays())
+        write_output(buffer.getvalue(), arrays)
+        return [sheet, arrays]
+
+
+def sample_entrant(
+    entrant: str,
+    registry: Registry,
+    settings: Mapping[str, Any],
+    *,
+    dataset: str = DATASET,
+    checkpoint: str | Path | None = None,
+    batch: int | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> EntrantSamples:
+    """Sample an entrant; the arguments are those of :func:`gahbench.sample`.
+
+    Raises
+    ------
+    GahbenchError
+        If an argument is not accepted, or the denoiser cannot be sampled.
+    """
+    sampling = make_sampling(settings)
+    where = _device(device)
+    configured = untrained_here(registry, entrant, checkpoint, "sample")
+    family = registry.configure("dataset", dataset)
+    reference: Reference = configured.build()
+    told = f"{configured.where} on {family.label}"
+    of: Dataset = family.build()
+    try:
+        reference.check_shape(of.shape)
+        if not reference.supports(of):
+            raise ParameterError(f"not known there; what is known of the optimum is '{of.optimum.kind}'")
+        denoise = of_denoiser(reference, of.shape, of, where)
+    except (ValueError, ParameterError) as error:
+        raise ParameterError(f"{told}: {error}") from error
+    reference.fit(TrainingData(of))
+    # What is no network takes its images on the CPU.
+    where = where if reference.as_network(of.shape) is not None else torch.device("cpu")
+    drawn = draw_samples(denoise, of.shape, sampling, batch=batch, device=where, progress=progress)
+    source = f"{configured.label}\nfor {family.label}"
+    return EntrantSamples(drawn.images, drawn.steps, drawn.sigma, drawn.status, drawn.settings, drawn.first, source)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(name)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ParameterError(f"device={name}: {reason}; accepted: auto, cpu, or cuda if there is a GPU") from error
+    return found

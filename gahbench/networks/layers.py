@@ -1,0 +1,106 @@
+"""What a layer of a network puts out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from gahbench._util.errors import ParameterError, listing, suggestion
+
+#: Names are listed in an error up to so many.
+_LISTED = 30
+
+
+class Layer(NamedTuple):
+    """A module of a network that puts out features of shape (N, C, H, W)."""
+
+    name: str
+    channels: int
+    pixels: int
+
+
+def feature_layers(network: nn.Module, noisy: Tensor, sigma: Tensor) -> list[Layer]:
+    """Return the modules without children whose output is (N, C, H, W), in the order of the forward pass.
+
+    Parameters
+    ----------
+    network
+        Its ``forward(noisy, sigma)`` is called once.
+    noisy, sigma
+        Shapes (N, C, H, W) and (N,).
+    """
+    found: list[Layer] = []
+    hooks = []
+    for name, module in network.named_modules():
+        if not any(module.children()):
+
+            def note(module: nn.Module, inputs: Any, output: Any, name: str = name) -> None:
+                known = [layer.name for layer in found]
+                if isinstance(output, Tensor) and output.ndim == 4 and name not in known:
+                    found.append(Layer(name, output.shape[1], output.shape[2] * output.shape[3]))
+
+            hooks.append(module.register_forward_hook(note))
+    try:
+        with torch.no_grad():
+            network(noisy, sigma)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+def middle_layer(layers: Sequence[tuple[str, int]]) -> str:
+    """Return the middle one of the layers with the fewest pixels: the bottleneck of a UNet, the middle of a chain.
+
+    Parameters
+    ----------
+    layers
+        Names and numbers of pixels, in the order of the forward pass.
+
+    Raises
+    ------
+    ParameterError
+        If there are none.
+    """
+    if not layers:
+        raise ParameterError("no layer of the network puts out features of shape (N, C, H, W); name one with 'layer'")
+    fewest = min(pixels for _, pixels in layers)
+    names = [name for name, pixels in layers if pixels == fewest]
+    return names[len(names) // 2]
+
+
+def layer_output(network: nn.Module, layer: str, noisy: Tensor, sigma: Tensor) -> Tensor:
+    """Return what a module of a network puts out; where it is called more than once, the last time.
+
+    Parameters
+    ----------
+    network
+        Its ``forward(noisy, sigma)`` is called once, without gradients.
+    layer
+        Name of the module, as ``network.named_modules()`` has it.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such module, it was not called, or puts out no tensor.
+    """
+    modules = dict(network.named_modules())
+    if layer not in modules or not layer:
+        names = [name for name in modules if name]
+        shown = listing(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
+        raise ParameterError(f"the network has no layer '{layer}'{suggestion(layer, names) or ';'} accepted: {shown}")
+    kept: list[Any] = []
+    hook = modules[layer].register_forward_hook(lambda module, inputs, output: kept.append(output))
+    try:
+        with torch.no_grad():
+            network(noisy, sigma)
+    finally:
+        hook.remove()
+    if not kept or not isinstance(kept[-1], Tensor):
+        what = "is not called in the forward pass" if not kept else f"puts out {type(kept[-1]).__name__}, not a tensor"
+        raise ParameterError(f"layer '{layer}' {what}; accepted are layers with features (N, C, H, W)")
+    output: Tensor = kept[-1]
+    return output

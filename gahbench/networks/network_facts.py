@@ -1,0 +1,124 @@
+"""What can be told of any network by calling it: whether it is homogeneous, blind, and open to torch.func."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gahbench._util.noise import derive_seed, generator
+from gahbench._util.shapes import Shape
+
+#: Below it a network counts as homogeneous: the rest is rounding.
+HOMOGENEOUS = 1e-3
+#: Standard deviation of what is added to gains and constants.
+SPREAD = 0.2
+#: Passes in training mode that move running averages from where they start.
+PASSES = 3
+
+
+def with_random_weights(network: nn.Module, shape: Shape) -> nn.Module:
+    """Give a network random weights of ordinary size, and return it in evaluation.
+
+    As they are initialised, networks hide what they are: last layers start at or near zero, and constants and running
+    means are zero, so that a network with biases looks homogeneous. Matrices and kernels are drawn as Kaiming et al.
+    2015 do, vectors (gains, constants) are moved by 0.2 at random, and a few passes in training mode move running
+    averages. What is frozen stays.
+
+    Parameters
+    ----------
+    network
+        Changed in place.
+    shape
+        Shape (C, H, W) of images that it takes.
+    """
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(derive_seed("initialisation", "network facts"))
+        for parameter in network.parameters():
+            if parameter.requires_grad and parameter.is_floating_point():
+                if parameter.ndim > 1:
+                    parameter.normal_(0, math.sqrt(2 / parameter[0].numel()))
+                else:
+                    parameter.add_(SPREAD * torch.randn_like(parameter))
+        network.train()
+        # What it cannot do in training is not asked here.
+        with contextlib.suppress(Exception):
+            for _ in range(PASSES):
+                network(torch.rand(2, *shape), torch.rand(2))
+    return network.eval()
+
+
+def random_images(count: int, shape: Shape) -> Tensor:
+    """Return white noise in [0, 1], shape (count, C, H, W): always the same."""
+    return torch.rand(count, *shape, generator=generator("data", "network facts"))
+
+
+def homogeneity_residual(network: nn.Module, noisy: Tensor, sigma: Tensor) -> float:
+    """Return |f(2y, 2 sigma) - 2 f(y, sigma)| / |2 f(y, sigma)|: 0 for a bias-free network.
+
+    Parameters
+    ----------
+    network
+        In evaluation; its weights should not be near zero (:func:`with_random_weights`).
+    noisy, sigma
+        Shapes (N, C, H, W) and (N,).
+    """
+    with torch.no_grad():
+        once, twice = network(noisy, sigma).double(), network(2 * noisy, 2 * sigma).double()
+    return float((twice - 2 * once).norm() / (2 * once).norm().clamp_min(1e-300))
+
+
+def homogeneity(residual: float) -> str:
+    """Write a homogeneity residual as a sentence."""
+    kind = "homogeneous" if residual < HOMOGENEOUS else "not homogeneous"
+    return f"{kind}: |f(2y, 2σ) - 2f(y, σ)| / |2f(y, σ)| = {residual:.1e}, with random weights"
+
+
+def is_blind(network: nn.Module, noisy: Tensor) -> bool:
+    """Return whether the result for noisy images (N, C, H, W) is the same at two noise levels."""
+    levels = torch.full((len(noisy),), 0.1)
+    with torch.no_grad():
+        return torch.equal(network(noisy, levels), network(noisy, 4 * levels))
+
+
+def torch_func_obstacle(network: nn.Module, noisy: Tensor, sigma: Tensor) -> str | None:
+    """Return why ``torch.func`` cannot differentiate a network, or ``None`` where it can.
+
+    Tried is what Jacobians are made of: ``vjp`` under ``vmap``, of ``functional_call``, in evaluation; the result must
+    agree with that of ``torch.autograd.grad``.
+
+    Parameters
+    ----------
+    network
+        In evaluation.
+    noisy, sigma
+        Shapes (N, C, H, W) and (N,).
+    """
+    state = {name: value.detach() for name, value in [*network.named_parameters(), *network.named_buffers()]}
+    cotangents = torch.randn(3, *noisy.shape, generator=generator("noise", "network facts"))
+    try:
+        # A hint that something could be faster is no obstacle.
+        with warnings.catch_warnings(), torch.enable_grad():
+            warnings.simplefilter("ignore")
+            pull: Any = torch.func.vjp(
+                lambda images: torch.func.functional_call(network, state, (images, sigma)), noisy.detach()
+            )[1]
+            found = torch.func.vmap(lambda cotangent: pull(cotangent)[0])(cotangents)
+            image = noisy.detach().requires_grad_()
+            denoised = network(image, sigma)
+            expected = [torch.autograd.grad(denoised, image, one, retain_graph=True)[0] for one in cotangents]
+    except (Exception, SystemExit) as error:
+        return one_line(error)
+    scale = max(float(one.abs().max()) for one in expected)
+    difference = float((found - torch.stack(expected)).abs().max())
+    return None if difference <= 1e-3 * scale else f"its products differ from those of autograd by {difference:.1e}"
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error as its type and the first line of its message."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

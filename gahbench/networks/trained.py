@@ -1,0 +1,55 @@
+"""A trained network, seen as any other denoiser."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from gahbench.contracts.denoisers import DenoiserKind
+from gahbench.contracts.truth import Truth
+
+if TYPE_CHECKING:
+    from gahbench.jacobian import Jacobian
+
+
+class Trained:
+    """A network as a denoiser: in evaluation mode, in float32, blind to the clean image.
+
+    Parameters
+    ----------
+    network
+        Its ``forward(noisy, sigma)`` returns the denoised images.
+    device
+        Where it computes; what it returns is on the CPU.
+    """
+
+    kind: DenoiserKind = "trained"
+
+    def __init__(self, network: nn.Module, device: torch.device | str = "cpu") -> None:
+        self.device = torch.device(device)
+        self.network = network.to(self.device).eval()
+
+    def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
+        """Return the denoised images, shape (N, C, H, W), on the CPU.
+
+        Raises
+        ------
+        Exception
+            Whatever the network raises.
+        """
+        levels = torch.full((len(noisy),), sigma, device=self.device)
+        with torch.no_grad():
+            denoised: Tensor = self.network(noisy.to(self.device), levels)
+        return denoised.float().cpu()
+
+    def risk(self, truth: Truth, sigma: float) -> Tensor | None:
+        """Return ``None``: the expected error of a network has no closed form."""
+        return None
+
+    def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> Jacobian:
+        """Return the network's Jacobians at the noisy images, on its device."""
+        from gahbench.jacobian import Jacobian
+
+        return Jacobian(self.network, noisy.to(self.device), sigma)

@@ -1,0 +1,1 @@
+"""From suite files to units of work; nothing is run."""

@@ -1,0 +1,135 @@
+"""A dry run of architectures before a run: shapes, sizes and work, without numbers.
+
+An architecture is built and called on torch's meta device. That runs a plugin's code, which may be a stranger's and may
+crash, so those that are not built in are tried in a process of their own; what goes wrong there, but for a size that is
+refused, is left to the unit itself to tell.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from gahbench._util.shapes import Shape
+from gahbench.registry.registry import Configured, Registry
+from gahbench.registry.spec import Spec
+
+#: Sides that are tried to tell a network that refuses a size from one that refuses everything.
+OTHER_SIDES = (64, 96, 128, 256)
+#: A dry run takes milliseconds; one that takes so long is given up.
+TIMEOUT_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What a dry run found.
+
+    Parameters
+    ----------
+    parameters
+        Number of trainable numbers; 0 if unknown.
+    work
+        Multiply-adds of one image's forward pass; 0 if unknown.
+    refusal
+        Why the network cannot take images of this shape, in its own words; ``None`` if it can, or if it is not known.
+    """
+
+    parameters: int = 0
+    work: float = 0.0
+    refusal: str | None = None
+
+
+def dry_runs(cases: Sequence[tuple[Configured, Shape]], registry: Registry) -> list[DryRun]:
+    """Try architectures on shapes (C, H, W)."""
+    foreign = [case for case in cases if not case[0].plugin.is_built_in]
+    found = iter(_in_another_process(foreign, registry)) if foreign else iter(())
+    return [_try(configured, shape) if configured.plugin.is_built_in else next(found) for configured, shape in cases]
+
+
+def _try(configured: Configured, shape: Shape) -> DryRun:
+    import torch
+
+    from gahbench._util.errors import ParameterError
+    from gahbench.training.hardware import multiply_adds
+
+    def build(shape: Shape) -> Any:
+        with torch.device("meta"):
+            return configured.build(shape).eval()
+
+    try:
+        network = build(shape)
+    except ParameterError as error:
+        return DryRun(refusal=str(error))
+    except Exception:
+        return DryRun()
+    count = sum(parameter.numel() for parameter in network.parameters())
+    try:
+        return DryRun(count, multiply_adds(network, shape))
+    except ValueError as error:
+        refusal = str(error)
+    except Exception:
+        # Not every operation knows the meta device; the unit itself will tell what is wrong, if anything is.
+        return DryRun(count)
+    for side in OTHER_SIDES:
+        other = (shape[0], side, side)
+        try:
+            multiply_adds(build(other), other)
+        except Exception:
+            continue
+        return DryRun(count, refusal=refusal)
+    return DryRun(count)
+
+
+def _in_another_process(cases: Sequence[tuple[Configured, Shape]], registry: Registry) -> list[DryRun]:
+    """Try cases in another process, and the rest in a new one whenever a case takes the process along."""
+    runs: list[DryRun] = []
+    while len(runs) < len(cases):
+        found = _one_process(cases[len(runs) :], registry)
+        left = len(cases) - len(runs) - len(found)
+        runs += [*found, DryRun()] if left else found
+    return runs
+
+
+def _one_process(cases: Sequence[tuple[Configured, Shape]], registry: Registry) -> list[DryRun]:
+    """Return the runs of the first cases, up to one at which the process ended."""
+    from gahbench._util.resources import python_environment
+
+    message = {
+        "sources": [str(source) for source in registry.sources],
+        "cases": [[case.plugin.name, case.parameters, shape] for case, shape in cases],
+    }
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "gahbench.planning.dry_run"],
+            input=json.dumps(message, default=str),
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+            env=python_environment(),
+        )
+        written = done.stdout
+    except subprocess.TimeoutExpired as error:
+        written = error.stdout.decode() if isinstance(error.stdout, bytes) else error.stdout or ""
+    marked = [line.removeprefix(_MARK) for line in written.splitlines() if line.startswith(_MARK)]
+    return [DryRun(**json.loads(line)) for line in marked]
+
+
+#: Marks our lines among what plugins may print.
+_MARK = "gahbench-dry-run "
+
+
+def _main() -> None:
+    message = json.load(sys.stdin)
+    registry = Registry(tuple(Path(source) for source in message["sources"]))
+    for name, parameters, shape in message["cases"]:
+        dry_run = _try(registry.configure("architecture", Spec(name, (), parameters)), tuple(shape))
+        print(_MARK + json.dumps(asdict(dry_run)), flush=True)
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,368 @@
+"""The plan of a suite: every unit of work, checked, with its key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gahbench._util.errors import DataError, GahbenchError, ParameterError, PluginError
+from gahbench._util.keys import FIT_VERSION, SCORE_VERSION, key_of
+from gahbench._util.shapes import Shape
+from gahbench.contracts.datasets import SPLITS, Dataset, Split
+from gahbench.contracts.metrics import Metric
+from gahbench.contracts.references import Reference
+from gahbench.contracts.unit import Unit
+from gahbench.planning.dry_run import DryRun, dry_runs
+from gahbench.planning.rows import Row, base_label, check_training, rows
+from gahbench.planning.suite import Suite
+from gahbench.registry.registry import Configured, Registry
+from gahbench.training.recipe import Training
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What the board says of a dataset."""
+
+    label: str
+    optimum: str
+    slope: float | None
+    shape: Shape
+    #: SHA-256 of the pixels that come from files; empty where none do.
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All units of a suite, fits first."""
+
+    suite: Suite
+    units: tuple[Unit, ...]
+    datasets: tuple[DatasetFacts, ...]
+    parameters: dict[tuple[str, str], int]
+    #: Labels of the datasets and the references that are not known on them, and have no row there.
+    unknown: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def fits(self) -> tuple[Unit, ...]:
+        """The units that train."""
+        return tuple(unit for unit in self.units if unit.kind == "fit")
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """What rows of one board must share; noise levels, metrics, entrants and datasets may grow."""
+        scoring = self.suite.scoring
+        return {
+            "training": self.suite.training.key_fields(),
+            "seeds": list(self.suite.seeds),
+            "images": scoring.images,
+            "splits": list(scoring.splits),
+            "noise_seed": scoring.noise_seed,
+        }
+
+
+def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] = lambda key: False) -> Plan:
+    """Expand a suite into units, and check what can be checked without computing.
+
+    Parameters
+    ----------
+    suite
+        The suite.
+    registry
+        Where its plugins came from.
+    is_done
+        Whether the fit of a key is done already: such networks are not tried out again, which leaves their numbers of
+        parameters and their work unknown, and saves seconds.
+
+    Raises
+    ------
+    GahbenchError
+        If a dataset holds too few images, or an entrant cannot take the images of a dataset; the message names the
+        suite, both, and what would be accepted.
+    """
+    try:
+        built = [(configured, _build(configured)) for configured in suite.datasets]
+        for configured, dataset in built:
+            _check_counts(suite, configured, dataset)
+        unknown = _unknown(suite, built)
+        units = [
+            unit
+            for configured, dataset in built
+            for unit in _units(suite, configured, dataset)
+            if (unit.dataset, base_label(unit.entrant)) not in unknown
+        ]
+        fits = [(unit.dataset, base_label(unit.entrant), is_done(unit.key)) for unit in units if unit.kind == "fit"]
+        trusted = {(dataset, entrant) for dataset, entrant, done in fits if done}
+        trusted -= {(dataset, entrant) for dataset, entrant, done in fits if not done}
+        found_runs = _check_entrants(suite, built, registry, trusted, unknown)
+        _check_metrics(suite, built)
+    except GahbenchError as error:
+        raise type(error)(f"{suite.path}: {error}") from error
+    facts = tuple(
+        DatasetFacts(
+            configured.label, dataset.optimum.kind, dataset.optimum.slope, dataset.shape, dataset.fingerprint() or ""
+        )
+        for configured, dataset in built
+    )
+    parameters = {labels: dry_run.parameters for labels, dry_run in found_runs.items()}
+    # The sort is stable: fits first.
+    units.sort(key=lambda unit: unit.kind != "fit")
+    sized = (_sized(unit, found_runs[unit.dataset, base_label(unit.entrant)]) for unit in units)
+    return Plan(suite, tuple(sized), facts, parameters, tuple(sorted(unknown)))
+
+
+def _sized(unit: Unit, dry_run: DryRun) -> Unit:
+    """Turn the forward passes of a unit into multiply-adds."""
+    endless = unit.work == float("inf")
+    return unit if endless else replace(unit, work=unit.work * dry_run.work)
+
+
+def _units(suite: Suite, configured: Configured, dataset: Dataset) -> Iterator[Unit]:
+    """Yield the units of one dataset; their ``work`` still counts forward passes."""
+    metrics = [(metric, metric.build()) for metric in suite.metrics]
+    for row in rows(suite):
+        for seed in suite.seeds if row.entrant.kind == "architecture" else (None,):
+            fits = tuple(
+                _fit_unit(configured, dataset, row, training, seed) for training in row.trainings if seed is not None
+            )
+            yield from fits
+            for split in suite.scoring.splits:
+                for metric, measure in metrics:
+                    if row.is_measured_by(measure, split, suite.scoring):
+                        yield _score_unit(suite, configured, dataset, row, seed, split, metric, measure, fits)
+
+
+def _build(configured: Configured) -> Dataset:
+    """Build a dataset and have it tell all that a plan needs to know; a stranger's may raise anything."""
+    try:
+        dataset: Dataset = configured.build()
+        _ = dataset.shape, dataset.optimum.slope, dataset.fingerprint(), [dataset.available(split) for split in SPLITS]
+    except GahbenchError:
+        raise
+    except Exception as error:
+        raise PluginError(f"{configured.where} cannot be used: {type(error).__name__}: {error}") from error
+    return dataset
+
+
+def _check_counts(suite: Suite, configured: Configured, dataset: Dataset) -> None:
+    wanted: dict[Split, tuple[str, int]] = {}
+
+    def want(split: Split, asked: str, count: int) -> None:
+        if count > wanted.get(split, ("", 0))[1]:
+            wanted[split] = (asked, count)
+
+    for split in suite.scoring.splits:
+        # Rows of a sweep are scored on the images that they learned from.
+        if split != "train" or not (suite.training.is_sweep or suite.training.halves):
+            want(split, "images", suite.scoring.images)
+    learns = any(entrant.kind == "architecture" for entrant in suite.entrants)
+    for training in suite.training.sets if learns or suite.training.is_sweep or suite.training.halves else ():
+        for one in filter(None, (training, training.partner)):
+            want(one.split, "train_images", one.train_images if isinstance(one.train_images, int) else 1)
+    for split, (asked, count) in wanted.items():
+        available = dataset.available(split)
+        if available is not None and count > available:
+            raise DataError(
+                f"{configured.where}: {asked}={count} asked of the {split} split, which holds {available} images"
+            )
+
+
+def _unknown(suite: Suite, built: list[tuple[Configured, Dataset]]) -> set[tuple[str, str]]:
+    """Return the labels of datasets and references that are not known on them.
+
+    Raises
+    ------
+    ParameterError
+        If a reference is known on no dataset of the suite.
+    """
+    unknown: set[tuple[str, str]] = set()
+    for entrant in suite.entrants:
+        if entrant.kind != "reference":
+            continue
+        try:
+            reference: Reference = entrant.build()
+            found = {(configured.label, entrant.label) for configured, set_ in built if not reference.supports(set_)}
+        except Exception:
+            continue  # A broken plugin costs its row, which will say why.
+        if len(found) == len({configured.label for configured, _ in built}):
+            kinds = ", ".join(
+                f"{configured.label}: {dataset.optimum.kind}{'' if dataset.has_true_basis else ', no true basis'}"
+                for configured, dataset in built
+            )
+            raise ParameterError(
+                f"{entrant.where}: not known on any dataset of the suite; what is known of their optimum is {kinds}"
+            )
+        unknown |= found
+    return unknown
+
+
+def _check_entrants(
+    suite: Suite,
+    built: list[tuple[Configured, Dataset]],
+    registry: Registry,
+    trusted: set[tuple[str, str]],
+    unknown: set[tuple[str, str]],
+) -> dict[tuple[str, str], DryRun]:
+    """Return what is known of each entrant on each dataset, by their labels, having checked that they fit together."""
+    found = {(configured.label, entrant.label): DryRun() for configured, _ in built for entrant in suite.entrants}
+    pairs = [(entrant, configured, dataset.shape) for configured, dataset in built for entrant in suite.entrants]
+    networks = [
+        (entrant, configured, shape)
+        for entrant, configured, shape in pairs
+        if entrant.kind == "architecture" and (configured.label, entrant.label) not in trusted
+    ]
+    found_runs = dry_runs([(entrant, shape) for entrant, _, shape in networks], registry)
+    for (entrant, configured, _), dry_run in zip(networks, found_runs, strict=True):
+        if dry_run.refusal is not None:
+            raise ParameterError(f"{entrant.where} on {configured.label}: {dry_run.refusal}")
+        found[configured.label, entrant.label] = dry_run
+    for entrant, configured, shape in pairs:
+        if entrant.kind == "reference" and (configured.label, entrant.label) not in unknown:
+            try:
+                entrant.build().check_shape(shape)
+            except (ValueError, ParameterError) as error:
+                raise ParameterError(f"{entrant.where} on {configured.label}: {error}") from error
+            except Exception:
+                continue  # A broken plugin costs its row, which will say why.
+    return found
+
+
+def _check_metrics(suite: Suite, built: list[tuple[Configured, Dataset]]) -> None:
+    for metric in suite.metrics:
+        measure: Metric = metric.build()
+        if suite.scoring.images < measure.min_images:
+            raise ParameterError(
+                f"{metric.where}: images={suite.scoring.images}, accepted are {measure.min_images} or more, as "
+                "it compares images"
+            )
+        for configured, dataset in built:
+            try:
+                measure.check(dataset.shape, suite.scoring.sigmas)
+            except ValueError as error:
+                raise ParameterError(f"{metric.where} on {configured.label}: {error}") from error
+        check_training(suite, metric, measure)
+
+
+def _describe_dataset(configured: Configured, dataset: Dataset) -> dict[str, Any]:
+    description = configured.identity
+    fingerprint = dataset.fingerprint()
+    if fingerprint is not None:
+        description = _without_paths(description)
+    return {**description, "fingerprint": fingerprint}
+
+
+def _without_paths(identity: dict[str, Any]) -> dict[str, Any]:
+    """Leave out where files lie, which does not matter once it is known what is in them."""
+    parameters = {name: value for name, value in identity["parameters"].items() if name != "path"}
+    nested = {
+        name: [_without_paths(one) for one in inner] if isinstance(inner, list) else _without_paths(inner)
+        for name, inner in identity["nested"].items()
+    }
+    return {**identity, "parameters": parameters, "nested": nested}
+
+
+def _recipe_of(configured: Configured) -> dict[str, Any]:
+    """Return what a worker needs to build a plugin, and to know that it is still the one that was planned."""
+    return {
+        "name": configured.plugin.name,
+        "parameters": configured.parameters,
+        "identity": key_of(configured.identity),
+    }
+
+
+def _fit_unit(configured: Configured, dataset: Dataset, row: Row, training: Training, seed: int) -> Unit:
+    from gahbench.training.batches import training_count
+
+    # A network knows nothing of its partner.
+    alone = training.model_copy(update={"halves": False})
+    decides = {
+        "version": FIT_VERSION,
+        "dataset": _describe_dataset(configured, dataset),
+        "entrant": row.entrant.identity,
+        "training": alone.key_fields(),
+        "seed": seed,
+    }
+    steps = training.total_steps(training_count(dataset, training))
+    # A backward pass costs about twice a forward pass.
+    passes = 3.0 * training.batch_size * steps if steps is not None else float("inf")
+    return Unit(
+        kind="fit",
+        key=key_of(decides),
+        dataset=configured.label,
+        entrant=row.label,
+        entrant_kind="architecture",
+        seed=seed,
+        split=training.split if training.halves else None,
+        metric=None,
+        requires=None,
+        column=None,
+        work=passes,
+        payload={
+            "dataset": _recipe_of(configured),
+            "entrant": _recipe_of(row.entrant),
+            "training": alone.model_dump(mode="json"),
+            "seed": seed,
+        },
+    )
+
+
+def _score_unit(
+    suite: Suite,
+    configured: Configured,
+    dataset: Dataset,
+    row: Row,
+    seed: int | None,
+    split: Split,
+    metric: Configured,
+    measure: Metric,
+    fits: tuple[Unit, ...],
+) -> Unit:
+    scoring = suite.scoring
+    fit, partner = (*fits, None, None)[:2]
+    shown, images = row.shown(split, scoring.images)
+    column: dict[str, Any] = {
+        "version": SCORE_VERSION,
+        "dataset": _describe_dataset(configured, dataset),
+        "metric": metric.identity,
+        "split": split,
+        "images": images,
+        "sigmas": list(scoring.sigmas),
+        "noise_seed": scoring.noise_seed,
+    }
+    if shown != split:
+        column["shown"] = shown
+    if measure.samples:
+        column["sampling"] = scoring.sampling.model_dump(mode="json")
+    decides = {**column, "entrant": fit.key if fit else row.entrant.identity}
+    learned = row.learned_from()
+    # What a network learned from is in the key of its fit.
+    if measure.training or measure.pairs or (fit is None and row.training is not None):
+        decides["learned_from"] = learned
+    if measure.pairs:
+        decides["partner"] = partner.key if partner else row.learned_from(partner=True)
+    return Unit(
+        kind="score",
+        key=key_of(decides),
+        dataset=configured.label,
+        entrant=row.label,
+        entrant_kind="architecture" if fit else "reference",
+        seed=seed,
+        split=split,
+        metric=metric.label,
+        requires=fit.key if fit else None,
+        column=key_of(column),
+        work=float(scoring.images * len(scoring.sigmas)),
+        payload={
+            "dataset": _recipe_of(configured),
+            "entrant": _recipe_of(row.entrant),
+            "metric": _recipe_of(metric),
+            "split": shown,
+            "images": images,
+            "sigmas": list(scoring.sigmas),
+            "noise_seed": scoring.noise_seed,
+            "learned_from": learned,
+            "partner_learned_from": row.learned_from(partner=True),
+            "sampling": scoring.sampling.model_dump(mode="json"),
+        },
+        partner=partner.key if partner and measure.pairs else None,
+    )

@@ -1,0 +1,171 @@
+"""The rows of a board: entrants, and those that learn once for each number of training images."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from gahbench._util.errors import ParameterError
+from gahbench.contracts.datasets import Split
+from gahbench.contracts.metrics import Metric
+from gahbench.planning.suite import Scoring, Suite
+from gahbench.registry.registry import Configured
+from gahbench.training.recipe import Training
+
+#: Between an entrant's label and the number of images that it learned from.
+_NUMBER = " N="
+#: References of these kinds have a density to sample from: an oracle would have to see an image that is not there yet.
+SAMPLED_KINDS = ("optimal", "trained")
+
+
+@dataclass(frozen=True)
+class Row:
+    """An entrant, and what it learns from.
+
+    Parameters
+    ----------
+    entrant
+        The architecture or reference.
+    training
+        How it is trained, on one number of images; a reference that learns from the images of networks has one too.
+    is_swept
+        Whether it is one of several that differ in the number of images.
+    """
+
+    entrant: Configured
+    training: Training | None = None
+    is_swept: bool = False
+
+    @property
+    def label(self) -> str:
+        """What the board calls it."""
+        if self.training is None or not self.is_swept:
+            return self.entrant.label
+        return f"{self.entrant.label}{_NUMBER}{self.training.train_images}"
+
+    @property
+    def trainings(self) -> tuple[Training, ...]:
+        """How it is trained, and its partner."""
+        return tuple(one for one in (self.training, self.training and self.training.partner) if one is not None)
+
+    def learned_from(self, partner: bool = False) -> dict[str, Any] | None:
+        """Return split and number (``None``: all) of the images it learns from; ``None`` if it has no such partner.
+
+        What learns from nothing in particular is compared with the images of the ``train`` split.
+        """
+        if self.training is None:
+            return None if partner else {"split": "train", "count": None}
+        if partner and self.training.partner is None:
+            return None
+        count = self.training.train_images
+        split = "B" if partner else self.training.split
+        return {"split": split, "count": count if isinstance(count, int) else None}
+
+    def shown(self, split: Split, images: int) -> tuple[Split, int]:
+        """Return the split and the number of the images that it is scored on, where a suite scores a split.
+
+        On the training images, in a sweep or with halves, those that it learned from, which may be fewer.
+        """
+        training = self.training
+        if split != "train" or training is None or not (self.is_swept or training.split != "train"):
+            return split, images
+        count = training.train_images
+        return training.split, min(images, count) if isinstance(count, int) else images
+
+    def is_measured_by(self, metric: Metric, split: Split, scoring: Scoring) -> bool:
+        """Return whether a metric measures it on a split."""
+        if metric.any_split and split != "test":
+            return False
+        if metric.pairs and self.learned_from(partner=True) is None:
+            return False
+        if (
+            metric.samples
+            and self.entrant.kind == "reference"
+            and self.training is None
+            and not _has_density(self.entrant)
+        ):
+            return False
+        if metric.snapshots and (self.entrant.kind == "reference" or not (self.training and self.training.snapshots)):
+            return False
+        return self.shown(split, scoring.images)[1] >= metric.min_images
+
+
+def rows(suite: Suite) -> Iterator[Row]:
+    """Yield the rows of a suite, in the order of its entrants, small numbers of images as the suite lists them."""
+    training = suite.training
+    for entrant in suite.entrants:
+        if entrant.kind == "architecture" or (
+            (training.is_sweep or training.halves) and _fits_training_subset(entrant)
+        ):
+            yield from (Row(entrant, one, training.is_sweep) for one in training.sets)
+        else:
+            yield Row(entrant)
+
+
+def base_label(label: str) -> str:
+    """Return the label of a row's entrant."""
+    # Parameters, which end in a bracket, may hold anything.
+    found = re.fullmatch(rf"(.*){_NUMBER}(?:\d+|all)", label)
+    return found[1] if found else label
+
+
+def number_of_images(label: str) -> int | None:
+    """Return the number of images that a row of a sweep learned from; ``None`` for all, and for other rows."""
+    number = label.removeprefix(base_label(label)).removeprefix(_NUMBER)
+    return int(number) if number.isdigit() else None
+
+
+def check_training(suite: Suite, configured: Configured, metric: Metric) -> None:
+    """Refuse a metric that no entrant of the suite can be measured by.
+
+    Raises
+    ------
+    ParameterError
+        If it compares networks that learned from different images, follows them on their way, measures samples, or
+        needs many images, and there are none.
+    """
+    if metric.any_split and "test" not in suite.scoring.splits:
+        raise ParameterError(
+            f"{configured.where}: it is measured on test images: splits={list(suite.scoring.splits)} lacks test"
+        )
+    if metric.pairs and not suite.training.halves:
+        raise ParameterError(
+            f"{configured.where}: it compares networks that learned from different images: set 'halves: true' under "
+            "'training'"
+        )
+    if metric.snapshots and not suite.training.snapshots:
+        raise ParameterError(
+            f"{configured.where}: it follows networks along their training: set 'snapshots' under 'training' to how "
+            "many sets of weights to keep, 2 or more"
+        )
+    scoring = suite.scoring
+    if not any(row.is_measured_by(metric, split, scoring) for row in rows(suite) for split in scoring.splits):
+        raise ParameterError(f"{configured.where}: {_why_none(metric)}")
+
+
+def _why_none(metric: Metric) -> str:
+    """Return why no entrant of a suite is measured by a metric, and which would be."""
+    learners = "architectures, and in a sweep or with halves references that learn as networks do"
+    if metric.snapshots:
+        return "it follows networks along their training, and no entrant is trained; accepted are architectures"
+    if metric.pairs:
+        return (
+            "it compares an entrant with a partner that learned from other images, and none has any; accepted are "
+            f"{learners}"
+        )
+    if metric.samples:
+        return (
+            "it measures samples, and no entrant draws any; accepted are references of the kinds "
+            f"{' and '.join(SAMPLED_KINDS)}, {learners}"
+        )
+    return f"it compares {metric.min_images} images or more, and no entrant is scored on so many"
+
+
+def _fits_training_subset(entrant: Configured) -> bool:
+    return bool(getattr(entrant.plugin.factory, "fits_training_subset", False))
+
+
+def _has_density(entrant: Configured) -> bool:
+    return getattr(entrant.plugin.factory, "kind", None) in SAMPLED_KINDS

@@ -1,0 +1,45 @@
+"""The suites that gahbench ships, found without reading more of them than a summary."""
+
+from __future__ import annotations
+
+import importlib.resources
+from pathlib import Path
+
+import yaml
+
+from gahbench._util.errors import SuiteError, listing, suggestion
+
+
+def suite_files() -> dict[str, Path]:
+    """Return the suites that gahbench ships, by name."""
+    folder = Path(str(importlib.resources.files("gahbench_suites")))
+    return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+
+
+def suite_summary(file: Path) -> str:
+    """Return the description of a suite in one line."""
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        return f"cannot be read: {error}"
+    return " ".join(str(content.get("description", "")).split()) if isinstance(content, dict) else ""
+
+
+def find_suite(name: str | Path) -> Path:
+    """Return the file of a suite, given its path or the name of one that gahbench ships.
+
+    Raises
+    ------
+    SuiteError
+        If there is none.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    shipped = suite_files()
+    if str(name) in shipped:
+        return shipped[str(name)]
+    raise SuiteError(
+        f"no suite '{name}': neither a file nor one that gahbench ships"
+        f"{suggestion(str(name), shipped) or ';'} shipped: {listing(shipped)}"
+    )

@@ -1,0 +1,129 @@
+"""YAML that remembers where everything stood, so that errors can name a line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gahbench._util.errors import SuiteError, suggestion
+from gahbench.registry.spec import NumberLoader
+
+Location = tuple[str | int, ...]
+
+#: Our words for some of pydantic's errors, by its types of error.
+_MESSAGES = {
+    "tuple_type": "expected a list",
+    "too_short": "expected a list of at least one value",
+    "dict_type": "expected fields with values",
+    "model_type": "expected fields with values",
+    "string_type": "expected text",
+    "int_type": "expected a whole number",
+    "int_from_float": "expected a whole number",
+    "float_type": "expected a number",
+    "bool_type": "expected true or false",
+    "string_pattern_mismatch": "letters, digits, '.', '_' and '-' are accepted",
+}
+_PLUGINS = ("datasets", "entrants")
+
+
+class Document:
+    """The content of a YAML file, and the line of each of its parts.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Raises
+    ------
+    SuiteError
+        If the file cannot be read, is not YAML, or repeats a key; with the line.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SuiteError(f"{path}: cannot be read: {error}") from error
+        loader = NumberLoader(text)
+        self._lines: dict[Location, int] = {}
+        try:
+            node = loader.get_single_node()
+            if node is not None:
+                self._visit(node, ())
+            self.content: Any = loader.construct_document(node) if node is not None else None
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            line = mark.line + 1 if mark else 1
+            raise SuiteError(f"{path}:{line}: not valid YAML: {error.problem or error.context}") from error
+        except yaml.YAMLError as error:
+            raise SuiteError(f"{path}: not valid YAML: {error}") from error
+        finally:
+            loader.dispose()
+
+    def line(self, location: Location) -> int:
+        """Return the line of a part, or of the nearest part that holds it."""
+        while location not in self._lines and location:
+            location = location[:-1]
+        return self._lines.get(location, 1)
+
+    def error(self, location: Location, message: str) -> SuiteError:
+        """Return an error that names the file and the line."""
+        return SuiteError(f"{self.path}:{self.line(location)}: {message}")
+
+    def validation_error(self, error: Any, accepted: Any) -> SuiteError:
+        """Return the first of pydantic's errors, in our words.
+
+        Parameters
+        ----------
+        error
+            A ``pydantic.ValidationError``.
+        accepted
+            Called with the location of an unknown field; returns the accepted names there.
+        """
+        # A misspelt field is also a missing one: tell of the misspelling.
+        first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
+        location = self._known(tuple(first["loc"]))
+        name = ".".join(map(str, location)) or "suite"
+        if first["type"] == "extra_forbidden":
+            names = accepted(location[:-1])
+            near = suggestion(str(location[-1]), names) or ";"
+            return self.error(location, f"unknown field '{name}'{near} accepted: {', '.join(names)}")
+        if first["type"] == "missing":
+            missing = ".".join(map(str, first["loc"]))
+            return self.error(location, f"the field '{missing}' is missing")
+        message = _MESSAGES.get(first["type"], first["msg"].removeprefix("Value error, "))
+        if location and len(location) == 2 and location[0] in _PLUGINS:
+            message = "expected a plugin's name, or name: {parameter: value}"
+        given = "" if isinstance(first["input"], dict | tuple) else f" (got {first['input']!r})"
+        return self.error(location, f"{name}: {message[0].lower()}{message[1:]}{given}")
+
+    def _known(self, location: Location) -> Location:
+        """Cut off what pydantic adds for the alternatives of a type, and fields that are not there."""
+        while location not in self._lines and location:
+            location = location[:-1]
+        return location
+
+    def _visit(self, node: yaml.Node, location: Location, above: tuple[yaml.Node, ...] = ()) -> None:
+        self._lines.setdefault(location, node.start_mark.line + 1)
+        if node in above:
+            raise SuiteError(f"{self.path}:{node.start_mark.line + 1}: a value refers to itself")
+        above = (*above, node)
+        if isinstance(node, yaml.MappingNode):
+            seen = set()
+            for key, value in node.value:
+                if not isinstance(key, yaml.ScalarNode):
+                    raise SuiteError(
+                        f"{self.path}:{key.start_mark.line + 1}: expected a field's name, not a collection"
+                    )
+                if key.value in seen:
+                    raise SuiteError(f"{self.path}:{key.start_mark.line + 1}: '{key.value}' is given twice")
+                seen.add(key.value)
+                self._lines[(*location, key.value)] = key.start_mark.line + 1
+                self._visit(value, (*location, key.value), above)
+        elif isinstance(node, yaml.SequenceNode):
+            for place, value in enumerate(node.value):
+                self._visit(value, (*location, place), above)

@@ -1,0 +1,1 @@
+"""Plugins: hooks, registration, specs, parameters, sources and their digests."""

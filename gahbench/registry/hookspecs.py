@@ -1,0 +1,65 @@
+"""The hooks that a plugin may implement, marked with ``gahbench.hookimpl``.
+
+Every ``register_...`` hook gets a callback ``register(name, target, **preset)``: ``target`` is a class, or
+``"module:Class"`` to import it only when needed; ``preset`` fixes some of its parameters under that name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    from gahbench.contracts.unit import Unit
+
+hookspec = pluggy.HookspecMarker("gahbench")
+hookimpl = pluggy.HookimplMarker("gahbench")
+
+Register = Callable[..., Any]
+
+
+@hookspec
+def register_architectures(register: Register) -> None:
+    """Register trainable denoisers: ``torch.nn.Module`` classes."""
+
+
+@hookspec
+def register_datasets(register: Register) -> None:
+    """Register image families: ``gahbench.Dataset`` classes."""
+
+
+@hookspec
+def register_references(register: Register) -> None:
+    """Register denoisers that are not trained: ``gahbench.Reference`` classes."""
+
+
+@hookspec
+def register_bases(register: Register) -> None:
+    """Register bases: ``gahbench.Basis`` classes."""
+
+
+@hookspec
+def register_metrics(register: Register) -> None:
+    """Register metrics: ``gahbench.Metric`` classes."""
+
+
+@hookspec
+def register_engines(register: Register) -> None:
+    """Register engines: ``gahbench.Engine`` classes."""
+
+
+@hookspec
+def unit_started(unit: Unit) -> None:
+    """Learn, in the main process, that a unit started."""
+
+
+@hookspec
+def unit_finished(unit: Unit, seconds: float) -> None:
+    """Learn, in the main process, that a unit finished, and after how many seconds."""
+
+
+@hookspec
+def unit_failed(unit: Unit, error: str) -> None:
+    """Learn, in the main process, that a unit failed, and why."""

@@ -1,0 +1,251 @@
+"""A plugin's parameters, read from its constructor's typed keyword arguments.
+
+Any annotation that pydantic understands works, constraints included (``Annotated[int, Field(ge=1)]``). Three kinds of
+argument are special: ``channels`` and ``shape`` are filled in from the dataset; a text parameter marked
+``Annotated[str, Names("basis")]`` names another plugin, whose own parameters are then checked too, as does each of
+``Annotated[tuple[str, ...], Names("basis")]``; and one marked ``Annotated[str, File()]`` is the path of a file.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import pydantic
+
+from gahbench._util.errors import ParameterError, PluginError, listing, suggestion
+
+FILLED_IN = ("channels", "shape")
+
+
+@dataclass(frozen=True)
+class Names:
+    """Marks a text parameter that names a plugin of some kind, or each of several in a tuple of texts."""
+
+    kind: str
+
+
+@dataclass(frozen=True)
+class File:
+    """Marks a text parameter that is the path of a file whose content decides the outcome.
+
+    Keys depend on the SHA-256 of what is in the file, and not on its name or place; labels show its name alone.
+    """
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a plugin."""
+
+    name: str
+    annotation: Any
+    default: Any = inspect.Parameter.empty
+
+    @property
+    def required(self) -> bool:
+        """Whether the parameter has no default."""
+        return self.default is inspect.Parameter.empty
+
+    @property
+    def names(self) -> str | None:
+        """The kind of plugin that this parameter names, if it does."""
+        return next((mark.kind for mark in self._marks if isinstance(mark, Names)), None)
+
+    @property
+    def is_file(self) -> bool:
+        """Whether this parameter is the path of a file whose content decides the outcome."""
+        return any(isinstance(mark, File) for mark in self._marks)
+
+    @property
+    def _marks(self) -> tuple[Any, ...]:
+        is_marked = get_origin(self.annotation) is Annotated
+        return get_args(self.annotation)[1:] if is_marked else ()
+
+    @property
+    def is_sequence(self) -> bool:
+        """Whether a list is one value of this parameter, rather than a grid of values."""
+        return _admits_sequence(self.annotation)
+
+    @property
+    def type_name(self) -> str:
+        """The accepted type in words, for errors and descriptions."""
+        return _type_name(self.annotation)
+
+    @property
+    def settled_default(self) -> Any:
+        """The default in the type that it would have if it were given: 1.0 for ``width: float = 1``.
+
+        So a default that is written out is the same value, and has the same key.
+        """
+        try:
+            return self.check(self.default)
+        except ParameterError:
+            # Out of the range that others must keep to, or not a plain value: as the constructor has it.
+            return self.default
+
+    def check(self, value: Any) -> Any:
+        """Return the value if it is accepted, in the type that the constructor expects.
+
+        Raises
+        ------
+        ParameterError
+            If the type is wrong or the value out of range.
+        """
+        try:
+            # JSON mode is strict about types (no "3" for 3) yet takes a list for a tuple, as YAML writes it.
+            accepted = pydantic.TypeAdapter(self.annotation).validate_json(json.dumps(value), strict=True)
+        except pydantic.ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            reason = reason[0].lower() + reason[1:]
+            raise ParameterError(f"{self.name}={value!r}: {reason} (accepted: {self.type_name})") from error
+        except TypeError as error:
+            raise ParameterError(f"{self.name}={value!r}: not a plain value (accepted: {self.type_name})") from error
+        if self.is_file and isinstance(accepted, str) and not Path(accepted).expanduser().is_file():
+            raise ParameterError(f"{self.name}={value!r}: no such file in {Path.cwd()} (accepted: {self.type_name})")
+        return accepted
+
+
+def constructor_parameters(target: Any, where: str) -> tuple[Parameter, ...]:
+    """Read the parameters of a class or factory from its signature, ``channels`` and ``shape`` included.
+
+    Raises
+    ------
+    PluginError
+        If a parameter has no type annotation, or takes ``*args``.
+    """
+    inherited = (None, "torch.nn.modules.module")
+    if inspect.isclass(target) and getattr(target.__init__, "__module__", None) in inherited:
+        # It has no constructor of its own.
+        return ()
+    signature = inspect.signature(target)
+    function = target.__init__ if inspect.isclass(target) else target
+    try:
+        hints = get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise PluginError(f"{where}: cannot read its type annotations: {error}") from error
+    parameters = []
+    for name, item in signature.parameters.items():
+        if item.kind in (item.VAR_POSITIONAL, item.VAR_KEYWORD):
+            raise PluginError(f"{where}: '{item}' hides its parameters; name each with its type")
+        if name not in hints:
+            raise PluginError(f"{where}: parameter '{name}' needs a type annotation, such as '{name}: int'")
+        parameters.append(Parameter(name, hints[name], item.default))
+    return tuple(parameters)
+
+
+def resolve(parameters: tuple[Parameter, ...], given: dict[str, Any], where: str) -> dict[str, Any]:
+    """Check given values and fill in the defaults.
+
+    Parameters
+    ----------
+    parameters
+        The plugin's own, without those that the dataset fills in.
+    given
+        Values by name.
+    where
+        What to name in errors, such as ``architecture 'unet'``.
+
+    Raises
+    ------
+    ParameterError
+        Naming the plugin, the parameter, what is accepted and the nearest name.
+    """
+    names = [parameter.name for parameter in parameters]
+    for name in given:
+        if name not in names:
+            extra = " ('channels' and 'shape' come from the dataset)" if name in FILLED_IN else ""
+            raise ParameterError(
+                f"{where}: unknown parameter '{name}'{extra}{suggestion(name, names) or ';'} accepted: {listing(names)}"
+            )
+    resolved = {}
+    for parameter in parameters:
+        if parameter.name in given:
+            try:
+                resolved[parameter.name] = parameter.check(_as_name(parameter, given[parameter.name]))
+            except ParameterError as error:
+                raise ParameterError(f"{where}: {error}") from error
+        elif parameter.required:
+            raise ParameterError(f"{where}: parameter '{parameter.name}' ({parameter.type_name}) is required")
+        else:
+            resolved[parameter.name] = parameter.settled_default
+    return resolved
+
+
+def file_digest(path: str) -> str:
+    """Return the SHA-256 of the content of a file.
+
+    Raises
+    ------
+    ParameterError
+        If it cannot be read.
+    """
+    file = Path(path).expanduser()
+    try:
+        facts = file.stat()
+        return _digest(file, facts.st_mtime_ns, facts.st_size)
+    except OSError as error:
+        raise ParameterError(f"{file}: cannot be read: {error}") from error
+
+
+@functools.lru_cache(maxsize=64)
+def _digest(file: Path, changed: int, size: int) -> str:
+    """Return the SHA-256 of a file that changed last at some time; large files are not read for every unit."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _as_name(parameter: Parameter, value: Any) -> Any:
+    """Return the name of a plugin as a text, where YAML has read ``true`` or ``false`` as something else."""
+    if parameter.names is None:
+        return value
+    if isinstance(value, list | tuple):
+        return [_as_name(parameter, item) for item in value]
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def _admits_sequence(annotation: Any) -> bool:
+    origin = get_origin(annotation)
+    if annotation in (list, tuple) or origin in (list, tuple):
+        return True
+    return any(_admits_sequence(argument) for argument in get_args(annotation) if origin is not None)
+
+
+def _type_name(annotation: Any) -> str:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        several = _admits_sequence(arguments[0])
+        if any(isinstance(mark, File) for mark in arguments[1:]):
+            return "path of a file" + (" or null" if type(None) in get_args(arguments[0]) else "")
+        kinds = [
+            f"list of plugins of kind {mark.kind}" if several else f"a {mark.kind}"
+            for mark in arguments[1:]
+            if isinstance(mark, Names)
+        ]
+        bounds = [text for mark in arguments[1:] for text in _bounds(mark)]
+        return kinds[0] if kinds else " ".join([_type_name(arguments[0]), ", ".join(bounds)]).strip()
+    if str(origin) == "typing.Literal":
+        return " or ".join(repr(argument) for argument in arguments)
+    if annotation is type(None):
+        return "null"
+    if arguments and (origin in (list, tuple)):
+        return "list of " + _type_name(arguments[0])
+    if arguments:
+        return " or ".join(_type_name(argument) for argument in arguments)
+    return {"str": "text", "bool": "true or false"}.get(getattr(annotation, "__name__", ""), "") or getattr(
+        annotation, "__name__", str(annotation)
+    )
+
+
+def _bounds(mark: Any) -> list[str]:
+    found = []
+    for item in [mark, *getattr(mark, "metadata", [])]:
+        for attribute, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<")):
+            bound = getattr(item, attribute, None)
+            if bound is not None:
+                found.append(f"{sign} {bound}")
+    return list(dict.fromkeys(found))

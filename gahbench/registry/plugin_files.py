@@ -1,0 +1,89 @@
+"""Plugin files: which a folder holds, and how one is imported."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.machinery
+import importlib.util
+import sys
+import types
+from pathlib import Path
+
+from gahbench._util.errors import PluginError
+from gahbench.registry.source import FILE_PREFIX, files_digest, source_files
+
+
+def plugin_files(source: Path) -> list[Path]:
+    """Return the plugin files of a source: itself, or the public modules and packages of a folder."""
+    if source.is_file():
+        return [source]
+    if not source.is_dir():
+        raise PluginError(f"{source}: no such plugin file or folder")
+    if (source / "__init__.py").is_file():
+        return [source / "__init__.py"]
+    packages = [child / "__init__.py" for child in source.iterdir() if (child / "__init__.py").is_file()]
+    files = [child for child in source.glob("*.py") if not child.name.startswith("_")]
+    return sorted(files + packages)
+
+
+def _make_room(helpers: dict[str, Path]) -> None:
+    """Have the files beside a plugin imported afresh; refuse those whose name another folder's file has taken."""
+    for name, file in helpers.items():
+        loaded = sys.modules.get(name)
+        origin = getattr(loaded, "__file__", None)
+        if loaded is not None and origin is not None and Path(origin).resolve() != file.resolve():
+            raise ImportError(f"'{name}' would be imported from {origin}, not from {file}; rename one of the files")
+    for name in helpers:
+        sys.modules.pop(name, None)
+
+
+class _FileLoader(importlib.machinery.SourceFileLoader):
+    """Compiles a file each time: a cached compilation may be stale when a file is edited twice within a second."""
+
+    def get_code(self, fullname: str) -> types.CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
+#: Where a module made from a plugin file keeps the digest of what it was made from.
+_CONTENT = "__gahbench_content__"
+
+
+def load_file(file: Path) -> types.ModuleType:
+    """Import one plugin file under a name of its own; files beside it can be imported as usual.
+
+    A file that is loaded already is imported again only if it, or one beside it that it imports, has changed since.
+
+    Raises
+    ------
+    ImportError
+        If another plugin's folder has a file of the same name as one that this plugin imports.
+    Exception
+        Whatever the file raises.
+    """
+    folder, stem = (file.parent.parent, file.parent.name) if file.name == "__init__.py" else (file.parent, file.stem)
+    name = f"{FILE_PREFIX}{stem}"
+    files = source_files(name, file)
+    content = files_digest(files.values())
+    helpers = {other: place for other, place in files.items() if place != file}
+    loaded = sys.modules.get(name)
+    if loaded is not None and loaded.__file__ == str(file) and loaded.__dict__.get(_CONTENT) == content:
+        return loaded
+    if loaded is not None and loaded.__file__ != str(file):
+        name = f"{name}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
+    _make_room(helpers)
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+    locations = [str(file.parent)] if file.name == "__init__.py" else None
+    loader = _FileLoader(name, str(file))
+    spec = importlib.util.spec_from_file_location(name, file, loader=loader, submodule_search_locations=locations)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{file} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    module.__dict__[_CONTENT] = content
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

@@ -1,0 +1,70 @@
+"""Results as the folder that they are published in: tables, board and figures."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from gahbench._util.files import write_whole
+from gahbench.board.results import FORMAT, INDEX, SCORES, VERSION, Results, index_or_none
+from gahbench.board.schemas import SCHEMAS, to_records
+from gahbench.report.figures import rendered
+from gahbench.report.nested import to_json
+from gahbench.report.tables import markdown
+
+
+def publish(results: Results, folder: str | os.PathLike[str], digest: str) -> None:
+    """Write the results, the board and the figures into a folder, each file whole or not at all.
+
+    ``scores.parquet``, ``leaderboard.csv``, ``.md`` and ``.json``, ``figures/``, and last
+    ``results.json``, which names the others and holds the digest: a folder whose writing was
+    interrupted keeps its old digest. Equal results give equal files. Files of an earlier save that are
+    not written any more are removed.
+
+    Parameters
+    ----------
+    results
+        What is written.
+    folder
+        It is made if need be.
+    digest
+        Of what the results were made from, for :func:`gahbench.board.results.saved_digest`.
+    """
+    folder = Path(folder)
+    before = index_or_none(folder)
+    board = results.leaderboard()
+    scores = results.parquet()
+    files = {
+        SCORES: scores,
+        "leaderboard.csv": board.to_csv(index=False, lineterminator="\n").encode(),
+        "leaderboard.md": markdown(board, results).encode(),
+        "leaderboard.json": to_json(board, results).encode(),
+    }
+    files |= {f"figures/{name}": content for name, content in rendered(board, results)}
+    for name, content in files.items():
+        write_whole(folder / name, content)
+    index = {
+        "format": FORMAT,
+        "version": VERSION,
+        "suite": results.suite,
+        "digest": digest,
+        "baseline": results.baseline,
+        "entrants": results.entrants,
+        "beyond_optimum": [
+            {"dataset": dataset, **found.record()}
+            for dataset, check in results.optimum_checks.items()
+            for found in check.beyond
+        ],
+        "scores_sha256": hashlib.sha256(scores).hexdigest(),
+        "files": sorted(files),
+        **{name: to_records(getattr(results, name)) for name in SCHEMAS if name != "scores"},
+    }
+    write_whole(
+        folder / INDEX,
+        (json.dumps(index, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode(),
+    )
+    for name in before.get("files", []) if before else []:
+        if name not in files and name.startswith("figures/") and ".." not in name:
+            (folder / name).unlink(missing_ok=True)

@@ -1,0 +1,55 @@
+"""The environment that results came from."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import Requirement
+
+from gahbench.registry.registry import Registry
+from gahbench._util.resources import cpu_count
+from gahbench._util.files import write_json
+
+
+def environment(registry: Registry) -> dict[str, Any]:
+    """Return versions, processor, GPUs and plugin packages, as plain JSON; nothing that names a machine or a person."""
+    import torch
+
+    names = ["gahbench"]
+    try:
+        required = importlib.metadata.requires("gahbench") or []
+        names += [Requirement(text).name for text in required if "extra ==" not in text]
+    except importlib.metadata.PackageNotFoundError:
+        pass
+    versions = {}
+    for name in names:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return {
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "processor": _processor(),
+        "processors": cpu_count(),
+        "gpus": [torch.cuda.get_device_name(place) for place in range(torch.cuda.device_count())],
+        "packages": versions,
+        "plugin_problems": [problem.error for problem in registry.problems],
+    }
+
+
+def write_environment(folder: Path, registry: Registry) -> None:
+    """Write ``environment.json`` into a results folder."""
+    write_json(folder / "environment.json", environment(registry))
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -1,0 +1,125 @@
+"""What a run tells while it goes on: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from gahbench.contracts.jobs import Event
+from gahbench.planning.plan import Plan
+from gahbench._util.readable import count, duration
+from gahbench.contracts.unit import Unit
+
+#: Seconds between two lines about the same fit where there is no terminal.
+LINE_SECONDS = 20.0
+
+
+class ProgressReport:
+    """Tells of a run on a console; used as a context, and called with every event.
+
+    Parameters
+    ----------
+    plan
+        What is run.
+    done
+        How many of its units are done already.
+    console
+        Where to tell it.
+    """
+
+    def __init__(self, plan: Plan, done: int, console: Console) -> None:
+        self.total, self.done, self.failed = len(plan.units), done, 0
+        self.console = console
+        self.running: dict[str, tuple[Unit, dict[str, Any]]] = {}
+        self.started = time.monotonic()
+        self.told: dict[str, float] = {}
+        self.live = Live(get_renderable=self._render, console=console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.console.is_terminal:
+            self.live.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Take note of an event, and tell of it."""
+        unit, now = event.unit, time.monotonic()
+        if event.kind == "started":
+            self.running[unit.key] = (unit, {})
+            self.told.setdefault(unit.key, now)
+            if unit.kind == "fit":
+                self._line(unit, "started")
+        elif event.kind == "progress":
+            self.running[unit.key] = (unit, event.details)
+            if now - self.told.get(unit.key, now) > LINE_SECONDS and not self.console.is_terminal:
+                self.told[unit.key] = now
+                self._line(unit, ", ".join(_facts(event.details)))
+        elif event.kind == "note":
+            self._line(unit, event.details["text"], "yellow")
+        else:
+            self.running.pop(unit.key, None)
+            if event.kind == "finished":
+                self.done += 1
+                # Scores come by the dozen: only those that took a while, and the last, are worth a line.
+                seconds = event.details["seconds"]
+                if unit.kind == "fit" or seconds > LINE_SECONDS or self.done + self.failed == self.total:
+                    self._line(unit, f"done in {duration(seconds)}")
+            else:
+                self.failed += 1
+                self._line(unit, f"failed: {event.details['error']}", "red")
+
+    def _line(self, unit: Unit, text: str, style: str = "") -> None:
+        place = f"[{self.done + self.failed:>{len(str(self.total))}}/{self.total}]"
+        line = Text(f"{place} {unit.label}: {text}", style=style)
+        (self.live.console if self.console.is_terminal else self.console).print(line, soft_wrap=True, highlight=False)
+
+    def _render(self) -> RenderableType:
+        table = Table(box=None, pad_edge=False, show_header=True, header_style="dim")
+        table.add_column("running", no_wrap=True, max_width=52)
+        table.add_column("", width=12)
+        for name in ("step", "loss", "PSNR", "images/s", "left"):
+            table.add_column(name, justify="right", no_wrap=True)
+        for unit, details in self.running.values():
+            bar = ProgressBar(total=1.0, completed=details.get("fraction", 0.0), width=12, pulse=not details)
+            table.add_row(unit.label, bar, *_cells(details))
+        failed = f", {self.failed} failed" if self.failed else ""
+        spent = duration(time.monotonic() - self.started)
+        return Group(table, Text(f"{self.done} of {self.total} units done{failed}; {spent}", style="dim"))
+
+
+def _cells(details: dict[str, Any]) -> list[str]:
+    if not details:
+        return [""] * 5
+    steps = f"/{details['steps']}" if details["steps"] else ""
+    psnr = f"{details['psnr']:.2f} dB" if details["psnr"] is not None else ""
+    return [
+        f"{details['step']}{steps}",
+        f"{details['loss']:.3g}",
+        psnr,
+        count(details["images_per_second"]),
+        duration(details["remaining_seconds"]),
+    ]
+
+
+def _facts(details: dict[str, Any]) -> list[str]:
+    step, loss, psnr, speed, left = _cells(details)
+    facts = [
+        f"step {step}",
+        f"loss {loss}",
+        f"validation PSNR {psnr}" if psnr else "",
+        f"{speed} images/s",
+        f"{left} left",
+    ]
+    return [fact for fact in facts if fact]

@@ -1,0 +1,196 @@
+"""From a plan to a results folder: run what is not done, then write the board."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import types
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gahbench.runs.collect import collect, state_digest
+from gahbench.runs.environment import write_environment
+from gahbench.store.folder import Folder
+from gahbench.contracts.jobs import Event, Job
+from gahbench.planning.plan import Plan
+from gahbench.registry.registry import Registry
+from gahbench.planning.rows import base_label
+from gahbench.store.store import Store
+from gahbench.contracts.unit import Unit
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from gahbench.board.results import Results
+
+Report = Callable[[Event], None]
+
+
+@dataclass
+class Outcome:
+    """How a run ended.
+
+    Parameters
+    ----------
+    folder
+        The results folder.
+    done, failed, waiting
+        Numbers of units of the plan that are finished, that failed (or could not start since their fit failed), and
+        that are still to be done because the run was stopped.
+    stopped
+        Whether the run was stopped before its end.
+    left_out
+        Entrants that an earlier run had added and that this board does not show, since they were measured otherwise:
+        at other noise levels, say. Adding them again measures what is missing.
+    """
+
+    folder: Path
+    done: int
+    failed: int
+    waiting: int
+    stopped: bool
+    left_out: tuple[str, ...]
+    _load: Callable[[], Results] = field(repr=False)
+
+    @property
+    def results(self) -> Results:
+        """The results, read from the folder when first asked for."""
+        return self._load()
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        """The tidy table of :class:`gahbench.board.results.Results`."""
+        return self.results.scores
+
+    def leaderboard(self) -> pd.DataFrame:
+        """Return the board, a row for each dataset and entrant."""
+        return self.results.leaderboard()
+
+
+def run_plan(
+    plan: Plan,
+    folder: Path,
+    registry: Registry,
+    engine: str = "processes",
+    workers: int | None = None,
+    report: Report = lambda event: None,
+) -> Outcome:
+    """Run what of a plan is not done yet, and write the board.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    folder
+        The results folder, new or of the same suite and protocol.
+    registry
+        Where the engine, and in this process plugins, are looked up.
+    engine
+        Engine with its parameters.
+    workers
+        Number of workers; ``None`` leaves it to the engine.
+    report
+        Called with every event.
+
+    Raises
+    ------
+    ResultsError
+        If the folder belongs to another suite or protocol, or another run is using it.
+    """
+    from gahbench.board.results import load_results, saved_digest
+    from gahbench.report.publish import publish
+
+    runner = registry.create("engine", engine)
+    home = Folder(folder)
+    with home.lock():
+        extra, left_out = home.open(plan)
+        store = Store(folder)
+        # Units of one key are one: files of equal content, say, under two names.
+        todo = list({unit.key: unit for unit in plan.units if not store.is_done(unit)}.values())
+        for unit in todo:
+            store.forget_failure(unit)
+        stop = threading.Event()
+        if todo:
+            job = Job(
+                units=todo,
+                store=store,
+                sources=registry.sources,
+                report=lambda event: _tell(event, registry, report),
+                stop=stop,
+                planned_fits=_own_fits(plan),
+                workers=workers,
+            )
+            with _stop_on_signals(stop):
+                runner.run(job)
+        units = [*plan.units, *extra]
+        digest = state_digest(plan, units, store)
+        if saved_digest(folder) != digest:
+            # Where nothing is new, the files stay as they are.
+            publish(collect(plan, units, store), folder, digest)
+            write_environment(folder, registry)
+    states = [_state(unit, store) for unit in plan.units]
+    waiting = states.count("waiting")
+    return Outcome(
+        folder=folder,
+        done=states.count("done"),
+        failed=states.count("failed"),
+        waiting=waiting,
+        stopped=stop.is_set(),
+        left_out=left_out,
+        _load=lambda: load_results(folder),
+    )
+
+
+def _own_fits(plan: Plan) -> int:
+    """Return how many fits the suite's file has: entrants that are added must not change how the others round."""
+    own = sum(base_label(unit.entrant) not in plan.suite.added for unit in plan.fits)
+    return own or len(plan.fits) or len(plan.units)
+
+
+def _state(unit: Unit, store: Store) -> str:
+    if store.is_done(unit):
+        return "done"
+    blocked = any((store.failures / f"fit-{key}.json").is_file() for key in unit.needs)
+    return "failed" if blocked or store.failure(unit) is not None else "waiting"
+
+
+def _tell(event: Event, registry: Registry, report: Report) -> None:
+    """Report an event, and call the lifecycle hooks of plugins."""
+    report(event)
+    hook = registry.manager.hook
+    try:
+        if event.kind == "started":
+            hook.unit_started(unit=event.unit)
+        elif event.kind == "finished":
+            hook.unit_finished(unit=event.unit, seconds=event.details["seconds"])
+        elif event.kind == "failed":
+            hook.unit_failed(unit=event.unit, error=event.details["error"])
+    except Exception as error:
+        # A plugin that only watches must not cost a run of days.
+        warnings.warn(
+            f"a plugin's hook for a unit that {event.kind} raised {type(error).__name__}: {error}", stacklevel=2
+        )
+
+
+@contextlib.contextmanager
+def _stop_on_signals(stop: threading.Event) -> Iterator[None]:
+    """Let the first Ctrl-C or termination ask units to stop, and a second one interrupt at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: types.FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

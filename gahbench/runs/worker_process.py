@@ -1,0 +1,82 @@
+"""A worker process: reads units as JSON lines from standard input and reports on standard output.
+
+Started as ``python -m gahbench.runs.worker_process``. Whatever plugins print goes to standard error. It ends when its
+standard input does, so that no worker outlives the process that started it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import json
+import os
+import queue
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+
+def main() -> None:
+    """Run units until told to stop."""
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--folder", type=Path, required=True)
+    arguments.add_argument("--threads", type=int, required=True)
+    arguments.add_argument("--source", type=Path, action="append", default=[])
+    options = arguments.parse_args()
+    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    faulthandler.enable()
+    lock = threading.Lock()
+
+    def send(message: dict[str, Any]) -> None:
+        with lock:
+            try:
+                channel.write(json.dumps(message, default=str) + "\n")
+                channel.flush()
+            except OSError:
+                # Nobody listens any more: end as _listen would.
+                os._exit(0)
+
+    inbox: queue.Queue[dict[str, Any]] = queue.Queue()
+    stop = threading.Event()
+    threading.Thread(target=_listen, args=(inbox, stop), daemon=True).start()
+
+    import torch
+
+    from gahbench.contracts.unit import Unit
+    from gahbench.registry.registry import Registry, set_default_registry
+    from gahbench._util.resources import keep_freed_blocks
+    from gahbench.store.store import Store
+    from gahbench.runs.worker import Worker, do_and_record, progress_message
+
+    torch.set_num_threads(options.threads)
+    keep_freed_blocks()
+    registry = Registry(tuple(options.source))
+    set_default_registry(registry)
+    worker = Worker(
+        registry,
+        Store(options.folder),
+        progress=lambda progress: send({"event": "progress", **progress_message(progress)}),
+        note=lambda text: send({"event": "note", "text": text}),
+        should_stop=stop.is_set,
+    )
+    send({"event": "ready"})
+    while not stop.is_set():
+        message = inbox.get()
+        if "unit" in message:
+            send(do_and_record(worker, Unit.of_record(message["unit"])))
+
+
+def _listen(inbox: queue.Queue[dict[str, Any]], stop: threading.Event) -> None:
+    for line in sys.stdin:
+        message = json.loads(line)
+        if message.get("stop"):
+            stop.set()
+        inbox.put(message)
+    # Whoever started this process is gone, and may come back to the same unit at any moment.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""Whether samples are copies of training images."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gahbench.sampling.statistics.neighbours import Neighbours, most_similar, nearest
+
+#: Below this ratio a sample counts as memorized (Yoon et al. 2023; Gu et al. 2023).
+MEMORIZED = 1 / 3
+
+
+def memorization_ratios(samples: Tensor, images: Tensor, found: Neighbours | None = None) -> Tensor:
+    """Return |s - x_1| / |s - x_2| of each sample s, x_1 and x_2 its nearest and second nearest training images.
+
+    A copy of a training image is much nearer to it than to any other. (Yoon et al., *Diffusion probabilistic models
+    generalize when they fail to memorize*, ICML 2023 workshop.) A training image that comes twice is its own second
+    nearest: images that repeat must be left out before, or their copies are not seen, except for exact ones, whose
+    ratio 0/0 is called 0.
+
+    With a single training image there is no second one. Then x_2 is the flat image with the mean of x_1 in each
+    channel: a copy is much nearer to the image than to what is left of it without any structure.
+
+    Parameters
+    ----------
+    samples
+        Shape (N, C, H, W).
+    images
+        The training images, shape (M, C, H, W).
+    found
+        The two nearest images of each sample, if they are known: :func:`gahbench.sampling.nearest`.
+
+    Returns
+    -------
+    Tensor
+        Shape (N,), float64, in [0, 1] if there are two training images or more.
+
+    Raises
+    ------
+    ValueError
+        If there is no training image, shapes differ, or what was found are not two for each sample.
+    """
+    count = 1 if len(images) < 2 else 2
+    found = nearest(samples, images, count) if found is None else found
+    if found.values.shape[0] != len(samples) or found.values.shape[1] < count:
+        raise ValueError(
+            f"expected the {count} nearest images of {len(samples)} samples, not of shape {tuple(found.values.shape)}"
+        )
+    first = found.values[:, 0]
+    if count == 2:
+        second = found.values[:, 1]
+    else:
+        flat = images.to(samples.device, torch.float64).mean((2, 3), keepdim=True)
+        second = (samples.double() - flat).flatten(1).norm(dim=1)
+    return torch.where(first == 0, 0.0, first / second)
+
+
+def affine_ratios(samples: Tensor, images: Tensor) -> Tensor:
+    """Return the memorization ratio of each sample where training images may have any grey level and contrast.
+
+    It is min |s - a x_1 - b| / min |s - a x_2 - b| over a >= 0 and b, that is, sin(s, x_1) / sin(s, x_2) with means
+    removed, x_1 and x_2 the two training images of the greatest cosine. A bias-free network is homogeneous, f(cy) =
+    c f(y), so that what it memorizes is an image in any light.
+
+    With a single training image there is no second one, and nothing but the grey level is left: the sine is 1.
+
+    Parameters
+    ----------
+    samples
+        Shape (N, C, H, W).
+    images
+        The training images, shape (M, C, H, W), each once.
+
+    Returns
+    -------
+    Tensor
+        Shape (N,), float64, in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If there is no training image, or shapes differ.
+    """
+    cosines = most_similar(samples, images, 2).values.clamp(min=0)
+    sines = (1 - cosines.square()).sqrt()
+    first, second = sines[:, 0], sines[:, 1] if len(images) > 1 else torch.ones_like(sines[:, 0])
+    return torch.where(first == 0, 0.0, first / second)
+
+
+def memorized_share(ratios: Tensor, threshold: float = MEMORIZED) -> float:
+    """Return the share of samples whose ratio, shape (N,), is below a threshold, by default a third."""
+    return float((ratios < threshold).double().mean())
+
+
+def fresh_distances(images: Tensor) -> Tensor:
+    """Return the distance of each training image to the nearest of the others, shape (M,), float64.
+
+    So far is a fresh image from the training images, were they one fewer. Repeated images are at distance 0.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two.
+    """
+    if len(images) < 2:
+        raise ValueError(
+            f"{len(images)} images have no distances among them; accepted are 2 or more, or, to compare with, the "
+            "distances of fresh images to the training images, by gahbench.sampling.statistics.neighbours.nearest"
+        )
+    # The nearest is the image itself, or one that is equal to it, which is as well.
+    return nearest(images, images, 2).values[:, 1]
+
+
+def near_duplicate_share(distances: Tensor, fresh: Tensor, quantile: float = 0.01) -> float:
+    """Return the share of samples that are nearer to the training images than all but few fresh images are.
+
+    The threshold is a quantile of the distances of fresh images, so that of samples that are as fresh as these about
+    that share counts, by definition. Images with fewer details are nearer to everything: blurred samples may count
+    although they copy nothing, which :func:`memorization_ratios` tells apart.
+
+    Parameters
+    ----------
+    distances
+        Of samples to their nearest training images, shape (N,).
+    fresh
+        What they are compared with, shape (K,): distances of training images to the nearest of the others
+        (:func:`fresh_distances`), or of validation images to the nearest training image, which are the only choice
+        where there is one training image.
+    quantile
+        Between 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        If there are no distances, or the quantile is not between 0 and 1.
+    """
+    if not 0 < quantile < 1:
+        raise ValueError(f"quantile={quantile:g}: accepted are numbers between 0 and 1")
+    if not len(distances) or not len(fresh):
+        raise ValueError(f"{len(distances)} distances and {len(fresh)} of fresh images; at least 1 of each is needed")
+    threshold = fresh.double().quantile(quantile)
+    return float((distances.double() < threshold.to(distances.device)).double().mean())

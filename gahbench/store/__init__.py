@@ -1,0 +1,1 @@
+"""The results folder: finished units, failures, arrays."""

@@ -1,0 +1,79 @@
+"""What metrics keep for figures beside their values, read from the units of a results folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gahbench._util.errors import ResultsError
+from gahbench.contracts.unit import Unit
+from gahbench.store.folder import PLAN, Folder
+from gahbench.store.store import Store
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class StoredArrays:
+    """The arrays of one unit.
+
+    Parameters
+    ----------
+    dataset, entrant, metric
+        Labels; the entrant's with the number of training images.
+    seed
+        Training seed.
+    arrays
+        By name.
+    """
+
+    dataset: str
+    entrant: str
+    metric: str
+    seed: int | None
+    arrays: dict[str, NDArray[Any]]
+
+
+def stored_arrays(folder: str | Path, metric: str, *, required: bool = True) -> list[StoredArrays]:
+    """Return the arrays that a metric kept, in the order of the plan.
+
+    Parameters
+    ----------
+    folder
+        A results folder with its units.
+    metric
+        Name of the metric, with or without parameters.
+    required
+        Whether the suite must have the metric; where it need not, there are none without.
+
+    Raises
+    ------
+    ResultsError
+        If the folder has none: the suite does not have the metric, or the units are not there any more.
+    """
+    path = Path(folder)
+    recorded = Folder(path).recorded()
+    if recorded is None:
+        raise ResultsError(f"{path}: no {PLAN}; expected a results folder")
+    store = Store(path)
+    units = [
+        Unit.of_record(record)
+        for record in recorded["units"]
+        if record["kind"] == "score" and str(record["metric"]).partition("[")[0] == metric
+    ]
+    if not units:
+        if not required:
+            return []
+        raise ResultsError(f"{path}: the suite '{recorded['suite']}' does not measure {metric}, which keeps samples")
+    found = [
+        StoredArrays(unit.dataset, unit.entrant, str(unit.metric), unit.seed, arrays)
+        for unit in units
+        if store.is_done(unit) and (arrays := store.read_arrays(unit))
+    ]
+    if not found:
+        raise ResultsError(
+            f"{path}: the units of {metric} are not there, or have no samples; expected the folder as the run left it"
+        )
+    return found

@@ -1,0 +1,30 @@
+import pytest
+
+from gahbench._util.readable import count, duration
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0.0 s"),
+        (9.94, "9.9 s"),
+        (9.96, "10 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (3599.6, "1 h 00 min"),
+        (7500, "2 h 05 min"),
+        (86399, "1 d 00 h"),
+        (273600, "3 d 04 h"),
+        (float("inf"), "unknown"),
+    ],
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (840, "840"), (1000, "1.0 k"), (9949, "9.9 k"), (92_160, "92 k"), (999_600, "1.0 M"), (7.66e6, "7.7 M")],
+)
+def test_counts(value, text):
+    assert count(value) == text

@@ -1,0 +1,285 @@
+import numpy as np
+import pandas as pd
+import pytest
+from fake_results import dataset, failure, fit, results, rows
+
+from gahbench._util.errors import ResultsError
+from gahbench.board.leaderboard import level_name
+
+SIGMAS = (0.1, 0.01)
+NOISY = np.array([[20.0], [40.0]])
+
+
+def psnr(gain=0.0, images=12, seed=0, spread=0.0):
+    """PSNR (S, N): input plus the images' difficulty plus a gain; difficulty is shared by all."""
+    difficulty = np.random.default_rng(99).normal(0, 2, (1, images))
+    noise = np.random.default_rng(seed).normal(0, 1, (2, images))
+    return NOISY + 3 + difficulty + gain + spread * (noise - noise.mean(axis=1, keepdims=True))
+
+
+def classical(label, values, kind="classical", **other):
+    return rows("d", label, kind, values, sigmas=SIGMAS, **other)
+
+
+def trained(label, values, seed):
+    return rows("d", label, "trained", values, seed=seed, sigmas=SIGMAS)
+
+
+def board_of(*parts, **other):
+    return results([row for part in parts for row in part], **other).leaderboard().set_index("entrant")
+
+
+def test_means_and_gains_are_exact():
+    values = psnr(images=5)
+    board = board_of(classical("a", values), classical("b", values + 1.5), baseline="a")
+    assert board.loc["a", "psnr@0.01"] == pytest.approx(values[1].mean())
+    assert board.loc["a", "psnr"] == pytest.approx(values.mean())
+    assert board.loc["a", "gain_over_noisy@0.1"] == pytest.approx(values[0].mean() - 20)
+    assert board.loc["b", "gain_over_noisy"] == pytest.approx(values.mean() + 1.5 - 30)
+    for end in ("", "_low", "_high"):
+        for level in ("", "@0.1", "@0.01"):
+            assert board.loc["b", f"gain_over_baseline{level}{end}"] == pytest.approx(1.5)
+            assert board.loc["a", f"gain_over_baseline{level}{end}"] == pytest.approx(0)
+    assert board.loc["a", "psnr_high"] - board.loc["a", "psnr_low"] > 0.5
+
+
+def test_mean_over_seeds_and_images():
+    board = board_of(trained("net", psnr(), 0), trained("net", psnr(gain=2), 1))
+    assert board.loc["net", "psnr"] == pytest.approx(psnr(gain=1).mean())
+    assert board.loc["net", "seeds"] == 2
+    # Seeds differ by 2 dB throughout: the interval of their mean cannot be narrower than what images say.
+    one = board_of(trained("net", psnr(), 0))
+    assert np.ptp(board.loc["net", ["psnr_low", "psnr_high"]]) > np.ptp(one.loc["net", ["psnr_low", "psnr_high"]])
+
+
+def test_without_baseline_gains_are_unknown():
+    board = board_of(classical("a", psnr()))
+    assert board.filter(like="gain_over_baseline").isna().all(axis=None)
+
+
+def test_slope_and_optimal_slope():
+    curve = np.array([[10.0], [22.0]]) + np.zeros((1, 4))  # 12 dB over 20
+    board = board_of(classical("a", curve), datasets=[dataset("d", 2 / 3, "rate")])
+    assert board.loc["a", ["slope", "slope_low", "slope_high"]].tolist() == pytest.approx([0.6] * 3)
+    assert board.loc["a", "optimal_slope"] == pytest.approx(2 / 3)
+    assert board.loc["a", "optimum"] == "rate"
+
+
+def test_one_noise_level_has_no_slope():
+    board = results(rows("d", "a", "classical", [[30.0, 31.0]], sigmas=(0.1,))).leaderboard()
+    assert board["slope"].isna().all()
+    assert board["psnr"].tolist() == pytest.approx([30.5])
+
+
+def test_oracles_and_optimal_stand_in_place_without_a_rank():
+    board = board_of(
+        classical("low", psnr(gain=0)),
+        classical("oracle", psnr(gain=2), kind="oracle"),
+        classical("high", psnr(gain=1)),
+        classical("optimal", psnr(gain=3), kind="optimal"),
+        trained("net", psnr(gain=0.5), 0),
+    )
+    assert list(board.index) == ["optimal", "oracle", "high", "net", "low"]
+    assert board["rank"].fillna(0).tolist() == [0, 0, 1, 2, 3]
+
+
+def test_ties_are_against_the_first_of_the_group():
+    # b is within its noise of both a and c, which are surely apart.
+    board = board_of(
+        classical("a", psnr(gain=1.0)),
+        classical("b", psnr(gain=0.95, spread=0.5, seed=2)),
+        classical("c", psnr(gain=0.8)),
+        classical("d", psnr(gain=0.75, spread=0.5, seed=4)),
+        classical("e", psnr(gain=-1)),
+    )
+    assert board["rank"].tolist() == [1, 1, 3, 3, 5]
+    assert board["tie_group"].tolist() == [1, 1, 2, 2, 3]
+    without_a = board_of(classical("b", psnr(gain=0.95, spread=0.5, seed=2)), classical("c", psnr(gain=0.8)))
+    assert without_a["rank"].tolist() == [1, 1]
+
+
+def test_pairing_tells_apart_what_overlapping_intervals_do_not():
+    board = board_of(classical("a", psnr()), classical("b", psnr(gain=-0.1)))
+    assert board.loc["b", "psnr_high"] > board.loc["a", "psnr_low"]
+    assert board["rank"].tolist() == [1, 2]
+
+
+def test_equals_tie_in_the_order_of_the_suite():
+    parts = [row for label in "zyx" for row in classical(label, psnr())]
+    board = results(parts, entrants=["y", "x", "z"]).leaderboard()
+    assert board["entrant"].tolist() == ["y", "x", "z"]
+    assert board["rank"].tolist() == [1, 1, 1]
+
+
+def test_one_image_ranks_by_the_mean_alone():
+    board = board_of(
+        classical("a", psnr(images=1)), classical("b", psnr(images=1)), classical("c", psnr(images=1) - 0.01)
+    )
+    assert board["rank"].tolist() == [1, 1, 3]
+    assert board["psnr_low"].isna().all()
+
+
+def test_the_order_of_rows_does_not_matter():
+    parts = [
+        *trained("net", psnr(gain=1, spread=0.3), 0),
+        *trained("net", psnr(gain=1, spread=0.3, seed=8), 1),
+        *classical("a", psnr()),
+        *classical("b", psnr(spread=0.2), kind="oracle"),
+    ]
+    shuffled = [parts[index] for index in np.random.default_rng(3).permutation(len(parts))]
+    order = ["a", "net", "b"]
+    pd.testing.assert_frame_equal(
+        results(parts, entrants=order, baseline="a").leaderboard(),
+        results(shuffled, entrants=order, baseline="a").leaderboard(),
+        check_exact=True,
+    )
+
+
+def test_an_entrant_does_not_change_the_rows_of_others():
+    alone = board_of(classical("a", psnr(spread=0.2)))
+    joined = board_of(classical("a", psnr(spread=0.2)), trained("net", psnr(), 0), trained("net", psnr(), 1))
+    numbers = ["psnr", "psnr_low", "psnr_high", "slope_low"]
+    assert joined.loc["a", numbers].tolist() == pytest.approx(alone.loc["a", numbers].tolist())
+
+
+def test_other_splits_play_no_part():
+    board = board_of(classical("a", psnr()), classical("a", psnr(gain=50), split="train"))
+    assert board.loc["a", "psnr"] == pytest.approx(psnr().mean())
+
+
+def test_other_metrics_have_columns():
+    board = board_of(
+        classical("a", psnr()),
+        classical("a", [[0.5, 0.7], [0.8, 1.0]], metric="ssim"),
+        rows("d", "a", "classical", [[4.0, 6.0]], sigmas=(np.nan,), metric="rank"),
+    )
+    assert board.loc["a", ["ssim@0.01", "ssim@0.1"]].tolist() == pytest.approx([0.9, 0.6])
+    # Over all noise levels, with intervals everywhere.
+    assert board.loc["a", "ssim"] == pytest.approx(0.75)
+    assert board.loc["a", "ssim_low"] == pytest.approx(0.65)
+    assert board.loc["a", "ssim@0.01_high"] == pytest.approx(1.0)
+    assert board.loc["a", "metric rank"] == pytest.approx(5)
+    assert board.loc["a", "rank"] == 1
+
+
+def test_a_value_that_is_not_finite_is_not_left_out():
+    broken = psnr(gain=9)
+    broken[0, 3] = np.nan
+    board = board_of(classical("broken", broken), classical("a", psnr()))
+    assert list(board.index) == ["a", "broken"]
+    assert np.isnan(board.loc["broken", "psnr@0.1"])
+    assert board.loc["broken", "psnr@0.01"] == pytest.approx(broken[1].mean())
+    assert board["rank"].fillna(0).tolist() == [1, 0]
+    assert "not finite at σ = 0.1" in board.loc["broken", "note"]
+    assert "0.01" not in board.loc["broken", "note"]
+
+
+def test_a_seed_without_all_images_does_not_count():
+    cut = [row for row in trained("net", psnr(gain=50), 1) if row["image"] < 4]
+    board = board_of(trained("net", psnr(gain=1), 0), cut, classical("a", psnr()))
+    assert board.loc["net", "psnr"] == pytest.approx(psnr(gain=1).mean())
+    assert board.loc["net", "seeds"] == 1
+    assert "1 of 2 seeds" in board.loc["net", "note"]
+    assert "images are missing" in board.loc["net", "note"]
+
+
+def test_failed_entrants_are_listed_last_with_the_reason():
+    board = results(
+        classical("a", psnr()) + trained("net", psnr(gain=1), 0),
+        fits=[fit("d", "net", 0)],
+        failures=[failure("d", "gone", 0, "RuntimeError: out of memory"), failure("d", "net", 1, "Killed")],
+        entrants=["gone", "net", "a"],
+    ).leaderboard()
+    assert board["entrant"].tolist() == ["net", "a", "gone"]
+    gone = board.iloc[-1]
+    assert gone["note"] == "fit failed: RuntimeError: out of memory"
+    assert gone["kind"] == "trained"
+    assert gone["seeds"] == 0
+    assert pd.isna(gone["rank"])
+    assert board.iloc[0]["note"] == "1 of 2 seeds; seed 1: fit failed: Killed"
+
+
+def test_a_dataset_on_which_everything_failed():
+    board = results([], failures=[failure("d", "gone", None, "no", "score", "psnr")], entrants=["gone"]).leaderboard()
+    assert board["note"].tolist() == ["score psnr failed: no"]
+
+
+def test_cost_columns():
+    board = board_of(
+        trained("net", psnr(), 0),
+        fits=[
+            fit("d", "net", 0, budget="seconds", train_seconds=10.0, parameters=5),
+            fit("d", "net", 1, train_seconds=20.0, parameters=5),
+        ],
+    )
+    assert board.loc["net", "train_seconds"] == pytest.approx(15)
+    assert board.loc["net", "parameters"] == 5
+    assert "time budget: rows depend on the machine" in board.loc["net", "note"]
+
+
+def test_datasets_are_apart_and_in_their_order():
+    parts = rows("b", "x", "classical", psnr(gain=5), sigmas=SIGMAS)
+    parts += rows("a", "x", "classical", psnr(images=3), sigmas=(0.5, 0.25))
+    board = results(parts, datasets=[dataset("b"), dataset("a")]).leaderboard()
+    assert board["dataset"].tolist() == ["b", "a"]
+    assert board["psnr@0.5"].isna().tolist() == [True, False]
+    assert board["psnr"].notna().all()
+    assert [name for name in board.columns if name.startswith("psnr@") and name[-1].isdigit()] == [
+        "psnr@0.01", "psnr@0.1", "psnr@0.25", "psnr@0.5",
+    ]  # fmt: skip
+
+
+def test_two_values_for_one_cell_are_refused():
+    with pytest.raises(ResultsError, match="two rows of scores give psnr of 'a' on 'd'"):
+        results(classical("a", psnr()) + classical("a", psnr())).leaderboard()
+
+
+def test_noise_levels_have_names_of_their_own():
+    close = (0.1234567, 0.12345671)
+    assert len({level_name(sigma) for sigma in close}) == 2
+    assert level_name(0.06) == "0.06"
+    assert all(float(level_name(sigma)) == sigma for sigma in close)
+
+
+def test_what_has_not_run_is_no_failure():
+    waiting = [failure("d", "net", seed, "not run yet") for seed in (0, 1)]
+    waiting += [failure("d", "net", seed, "not run yet", "score", m) for seed in (0, 1) for m in ("psnr", "ssim")]
+    board = board_of(classical("a", psnr()), failures=waiting, entrants=["a", "net"])
+    assert board.loc["net", "note"] == "fit not run yet"
+
+
+def test_one_error_of_several_metrics_is_said_once():
+    broken = [failure("d", "a", None, "ValueError: no", "score", metric) for metric in ("ssim", "alignment")]
+    board = board_of(classical("a", psnr()), failures=broken)
+    assert board.loc["a", "note"] == "score alignment, ssim failed: ValueError: no"
+    assert board.loc["a", "rank"] == 1
+
+
+def test_metrics_without_a_noise_level_have_an_interval_over_images():
+    values = [0.5, 0.7, 0.6, 0.8, 0.4, 0.6, 0.7, 0.5]
+    scores = [*classical("a", [[20.0] * 8, [21.0] * 8])]
+    scores += [
+        row | {"metric": "rate", "sigma": np.nan}
+        for row in rows("d", "a", "classical", [values], sigmas=(0.1,), metric="rate")
+    ]
+    row = board_of(scores).loc["a"]
+    assert row["rate"] == pytest.approx(np.mean(values))
+    error = np.std(values) / len(values) ** 0.5
+    assert row["rate_high"] - row["rate_low"] == pytest.approx(2 * 1.96 * error, rel=0.1)
+    assert row["rate_low"] < row["rate"] < row["rate_high"]
+
+
+def test_samples_that_did_not_converge_leave_the_others():
+    def copies(label, values, seed):
+        given = rows("d", label, "trained", [values], seed=seed, sigmas=(np.nan,), metric="memorization")
+        return [row for row in given if not np.isnan(row["value"])]
+
+    board = board_of(
+        trained("a", psnr(), 0),
+        trained("b", psnr(), 0),
+        copies("a", [1.0, 0.0, 1.0, 1.0], 0),
+        copies("b", [1, np.nan, 0, 1], 0),
+    )
+    assert board.loc["a", "memorization"] == pytest.approx(3 / 4)
+    assert board.loc["b", "memorization"] == pytest.approx(2 / 3)
+    assert board.loc["b", "memorization_low"] < board.loc["b", "memorization_high"]

@@ -1,0 +1,235 @@
+import json
+
+import numpy as np
+import pytest
+from fake_results import dataset, results, rows
+
+from gahbench.board.leaderboard import optimum_check
+from gahbench.board.optimality import kl_bound
+from gahbench.board.results import saved_beyond_optimum
+from gahbench.report.publish import publish
+from gahbench.report.tables import markdown
+
+SIGMAS = (0.05, 0.1, 0.2)
+NAME = "d"
+IMAGES = 40
+
+
+def decibels(error):
+    return -10 * np.log10(error)
+
+
+def board_of(entrants, sigmas=SIGMAS, optimum="exact"):
+    """Results of entrants (label, kind, squared errors (S, N))."""
+    scores = [row for label, kind, error in entrants for row in rows(NAME, label, kind, decibels(error), None, sigmas)]
+    return results(scores, datasets=[dataset(NAME, optimum=optimum)])
+
+
+def errors(factor=1.0, seed=0, spread=0.3):
+    """Squared errors that differ among images, alike for all entrants of one seed."""
+    difficulty = np.exp(spread * np.random.default_rng(seed).normal(size=IMAGES))
+    return factor * np.outer(np.square(SIGMAS), difficulty) / 4
+
+
+def test_deficit_is_the_ratio_of_mean_squared_errors_and_not_of_mean_psnr():
+    best = errors()
+    worse = best * np.where(np.arange(IMAGES) < IMAGES // 2, 1.0, 4.0)
+    board = board_of([("optimal", "optimal", best), ("net", "trained", worse)]).leaderboard().set_index("entrant")
+    expected = 10 * np.log10(worse.mean(axis=1) / best.mean(axis=1))
+    found = [board.loc["net", f"deficit@{sigma}"] for sigma in SIGMAS]
+    np.testing.assert_allclose(found, expected)
+    assert board.loc["net", "deficit"] == pytest.approx(expected.mean())
+    difference = board.loc["optimal", "psnr"] - board.loc["net", "psnr"]
+    assert abs(difference - expected.mean()) > 0.3
+    assert board.loc["net", "deficit_low"] < board.loc["net", "deficit"] < board.loc["net", "deficit_high"]
+    assert np.isnan(board.loc["optimal", "deficit"])
+    assert np.isnan(board.loc["net", "deficit_min"])
+
+
+def test_difficulty_cancels_in_the_interval():
+    made = board_of([("optimal", "optimal", errors()), ("net", "trained", errors(2.0))])
+    board = made.leaderboard().set_index("entrant")
+    assert board.loc["net", "deficit_low"] == pytest.approx(10 * np.log10(2))
+    assert board.loc["net", "deficit_high"] == pytest.approx(10 * np.log10(2))
+    assert board.loc["net", "psnr_high"] - board.loc["net", "psnr_low"] > 0.1
+
+
+def test_a_bracket_has_two_ends():
+    made = board_of(
+        [
+            ("lower-bound", "bound", errors()),
+            ("net", "trained", errors(1.5)),
+            ("classic", "classical", errors(3.0)),
+            ("oracle", "oracle", errors(1.2)),
+        ],
+        optimum="bracket",
+    )
+    board = made.leaderboard().set_index("entrant")
+    decibel = {factor: 10 * np.log10(factor) for factor in (1.5, 2.0, 3.0)}
+    assert board.loc["net", ["deficit_min", "deficit"]].tolist() == pytest.approx([0, decibel[1.5]])
+    assert board.loc["classic", ["deficit_min", "deficit"]].tolist() == pytest.approx([decibel[2.0], decibel[3.0]])
+    # An oracle sees the clean image: that the optimum is no worse than it cannot be said.
+    assert board.loc["oracle", "deficit_min"] < 0
+    assert 0 < board.loc["classic", "kl_min"] < board.loc["classic", "kl"]
+    assert board.loc["net", "kl_min"] == pytest.approx(0)
+    text = markdown(made.leaderboard(), made)
+    assert f"{decibel[2.0]:.2f} to {decibel[3.0]:.2f}" in text
+    assert "`lower-bound` is a bound that no denoiser's expected error is below" in text
+
+
+def test_without_a_row_for_the_optimum_nothing_is_said():
+    made = board_of([("net", "trained", errors(2.0))])
+    assert made.leaderboard()["deficit"].isna().all()
+    assert optimum_check(made, NAME) is None
+    text = markdown(made.leaderboard(), made)
+    assert "Deficit" not in text
+    assert "Checked" not in text
+
+
+def test_a_denoiser_beyond_the_optimum_is_reported_and_one_within_chance_is_not():
+    noise = np.random.default_rng(1).normal(size=(len(SIGMAS), IMAGES))
+    best = errors()
+    entrants = [
+        ("optimal", "optimal", best),
+        ("chance", "trained", best * (1 + 0.02 * noise - 0.002)),
+        ("cheat", "classical", best * (1 + 0.02 * noise - 0.05)),
+        ("oracle", "oracle", best * 0.1),
+        ("honest", "trained", best * 1.1),
+    ]
+    made = board_of(entrants)
+    check = optimum_check(made, NAME)
+    assert {found.entrant for found in check.beyond} == {"cheat"}
+    assert (check.entrants, check.comparisons, check.missed, check.kind) == (3, 9, 0, "exact")
+    assert all(found.standard_errors > 3 for found in check.beyond)
+    board = made.leaderboard().set_index("entrant")
+    assert "beats optimal, which cannot be, at σ = 0.05" in board.loc["cheat", "note"]
+    assert board.drop("cheat")["note"].tolist() == [""] * 4
+    assert "these are beyond it by 3 standard errors, which cannot be: cheat" in markdown(made.leaderboard(), made)
+    sound = board_of([entrant for entrant in entrants if entrant[0] != "cheat"])
+    assert "none of 2 entrants in 6 comparisons is beyond it" in markdown(sound.leaderboard(), sound)
+
+
+def test_false_alarms_are_as_rare_as_three_standard_errors_say():
+    """A denoiser as good as the optimum is flagged about once in 700 times at each noise level."""
+    generator = np.random.default_rng(2)
+    flagged = 0
+    trials = 150
+    for _ in range(trials):
+        best = errors(seed=int(generator.integers(1 << 30)))
+        other = best * (1 + 0.05 * generator.normal(size=best.shape))
+        made = board_of([("optimal", "optimal", best), ("net", "trained", other)])
+        flagged += len(optimum_check(made, NAME).beyond)
+    assert flagged <= 5  # of 450; with 40 images t-distributed, .24 % of them are expected
+
+
+def test_kl_bound_of_gaussians():
+    """Model one Gaussian by another: the integral over all noise levels is their divergence (Guo, Shamai & Verdu).
+
+    Between two noise levels it is the divergence of the noisy densities at the first less that at the last.
+    """
+    truth, model = 0.04, 0.01
+    sigmas = np.geomspace(1e-3, 30, 4000)
+    noise = sigmas**2
+    # The optimal denoiser of the model, x = model / (model + sigma^2) y, applied to data of variance ``truth``.
+    weight = model / (model + noise)
+    error = (1 - weight) ** 2 * truth + weight**2 * noise
+    best = truth * noise / (truth + noise)
+
+    def divergence(sigma):
+        ratio = (truth + sigma**2) / (model + sigma**2)
+        return 0.5 * (ratio - 1 - np.log(ratio))
+
+    assert kl_bound(sigmas, error - best) == pytest.approx(divergence(1e-3) - divergence(30), rel=1e-4)
+    part = (sigmas > 0.05) & (sigmas < 0.5)
+    ends = sigmas[part][[0, -1]]
+    assert kl_bound(sigmas[part], (error - best)[part]) == pytest.approx(
+        divergence(ends[0]) - divergence(ends[1]), rel=1e-4
+    )
+    # A suite has few levels: seven over this range are within 5 %.
+    few = np.geomspace(0.02, 1, 7)
+    noise = few**2
+    weight = model / (model + noise)
+    excess = (1 - weight) ** 2 * truth + weight**2 * noise - truth * noise / (truth + noise)
+    assert kl_bound(few, excess) == pytest.approx(divergence(0.02) - divergence(1), rel=0.05)
+
+
+def test_kl_needs_two_levels():
+    one = board_of([("optimal", "optimal", errors()[:1]), ("net", "trained", errors(2.0)[:1])], sigmas=(0.05,))
+    board = one.leaderboard().set_index("entrant")
+    assert np.isnan(board.loc["net", "kl"])
+    assert board.loc["net", "deficit"] == pytest.approx(10 * np.log10(2))
+    assert "KL (nats)" not in markdown(one.leaderboard(), one)
+
+
+def test_the_check_has_power_where_the_optimum_itself_varies_much():
+    # On a ray the optimal error is that of one Gaussian number, whose square varies more than its mean.
+    best = np.outer(np.square(SIGMAS), np.random.default_rng(3).chisquare(1, size=8)) / 64
+    cheat = np.outer(np.square(SIGMAS), np.random.default_rng(4).chisquare(1, size=8)) / 64e4
+    made = board_of([("optimal", "optimal", best), ("cheat", "trained", cheat)])
+    assert {found.entrant for found in optimum_check(made, NAME).beyond} == {"cheat"}
+
+
+@pytest.mark.parametrize("images", [2, 4, 8])
+def test_few_images_do_not_raise_false_alarms(images):
+    generator = np.random.default_rng(images)
+    trials, flagged = 300, 0
+    for _ in range(trials):
+        best = np.exp(0.3 * generator.normal(size=(1, images)))
+        other = best * np.exp(0.05 * generator.normal(size=best.shape))
+        made = board_of([("optimal", "optimal", best), ("net", "trained", other)], sigmas=SIGMAS[:1])
+        flagged += len(optimum_check(made, NAME).beyond)
+    # .135 % each are expected: more than 4 of 300 would happen once in 6,000 times.
+    assert flagged <= 4
+
+
+def test_what_is_not_compared_is_told():
+    best = errors()
+    one = board_of([("optimal", "optimal", best[:, :1]), ("net", "trained", 0.1 * best[:, :1])])
+    assert optimum_check(one, NAME).missed == 3
+    assert "Not checked, for want of scores or images: 3 comparisons" in markdown(one.leaderboard(), one)
+    assert "Checked" not in markdown(one.leaderboard(), one).replace("Not checked", "")
+    missing = best.copy()
+    missing[1, 0] = np.nan
+    lost = board_of([("optimal", "optimal", missing), ("net", "trained", 2 * best)])
+    check = optimum_check(lost, NAME)
+    assert (check.comparisons, check.missed) == (2, 1)
+
+
+def test_a_seed_that_failed_does_not_hide_the_others():
+    best = errors()
+    scores = rows(NAME, "optimal", "optimal", decibels(best), None, SIGMAS)
+    for seed in (0, 1):
+        scores += rows(NAME, "both", "trained", decibels(1.1 * best), seed, SIGMAS)
+    scores += rows(NAME, "one", "trained", decibels(0.5 * best), 0, SIGMAS)
+    check = optimum_check(results(scores, datasets=[dataset(NAME, optimum="exact")]), NAME)
+    assert {found.entrant for found in check.beyond} == {"one"}
+    assert check.missed == 0
+
+
+def test_an_entrant_beyond_the_bound_is_not_the_best_of_the_board():
+    made = board_of(
+        [("lower-bound", "bound", errors()), ("cheat", "trained", errors(0.01)), ("net", "trained", errors(2.0))],
+        optimum="bracket",
+    )
+    board = made.leaderboard().set_index("entrant")
+    assert board.loc["net", "deficit_min"] == pytest.approx(0)
+    assert board.loc["net", "deficit"] == pytest.approx(10 * np.log10(2))
+
+
+def test_the_optimum_of_gahbench_is_the_yardstick_of_others_that_claim_to_be():
+    made = board_of([("mine", "optimal", errors(0.5)), ("optimal", "optimal", errors())])
+    check = optimum_check(made, NAME)
+    assert check.optimum == "optimal"
+    assert {found.entrant for found in check.beyond} == {"mine"}
+
+
+def test_infinitely_many_standard_errors_are_valid_json(tmp_path):
+    # Errors in closed form may be the same for all images.
+    best = np.full((len(SIGMAS), IMAGES), 0.25)
+    made = board_of([("optimal", "optimal", best), ("cheat", "trained", 0.25 * best)])
+    assert all(np.isinf(found.standard_errors) for found in optimum_check(made, NAME).beyond)
+    publish(made, tmp_path, "digest")
+    (first, *_) = saved_beyond_optimum(tmp_path)
+    assert first == {"dataset": NAME, "entrant": "cheat", "sigma": 0.05, "standard_errors": None}
+    document = json.loads((tmp_path / "leaderboard.json").read_text())
+    assert document["datasets"][0]["optimum_check"]["beyond"][0]["standard_errors"] is None

@@ -1,0 +1,220 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from fake_results import failure, realistic, results
+
+from gahbench._util.errors import ResultsError
+from gahbench.board.results import load_results, saved_digest
+from gahbench.board.schemas import SCHEMAS
+from gahbench.report.publish import publish
+
+ENTRANTS = [("net", "trained", 0.3, 0.66, 2), ("oracle", "oracle", 1.6, 0.58, 1)]
+
+
+def made(seed=0, shuffle=False):
+    scores, fits, datasets = realistic(ENTRANTS, images=6, seed=seed)
+    scores[3]["value"] = np.nan
+    if shuffle:
+        order = np.random.default_rng(1).permutation(len(scores))
+        scores, fits = [scores[index] for index in order], fits[::-1]
+    failures = [failure(datasets[0]["dataset"], "gone", 0, "ValueError: é ü σ")]
+    return results(scores, fits, failures, datasets, ["net", "oracle", "gone"], "oracle")
+
+
+def assert_same(one, other):
+    for name in SCHEMAS:
+        pd.testing.assert_frame_equal(getattr(one, name), getattr(other, name), check_exact=True)
+    assert (one.suite, one.entrants, one.baseline) == (other.suite, other.entrants, other.baseline)
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_save_and_load_is_the_identity(tmp_path):
+    publish(made(), tmp_path, "abc")
+    assert_same(load_results(tmp_path), made())
+    pd.testing.assert_frame_equal(load_results(tmp_path).leaderboard(), made().leaderboard(), check_exact=True)
+
+
+def test_empty_tables_survive(tmp_path):
+    empty = results([], entrants=["net"])
+    publish(empty, tmp_path, "abc")
+    assert_same(load_results(tmp_path), empty)
+
+
+def test_two_files_are_enough(tmp_path):
+    publish(made(), tmp_path / "all", "abc")
+    (tmp_path / "two").mkdir()
+    for name in ("scores.parquet", "results.json"):
+        (tmp_path / "two" / name).write_bytes((tmp_path / "all" / name).read_bytes())
+    assert_same(load_results(tmp_path / "two"), made())
+
+
+def test_equal_results_give_equal_files(tmp_path):
+    publish(made(), tmp_path / "a", "abc")
+    publish(made(shuffle=True), tmp_path / "b", "abc")
+    first, second = contents(tmp_path / "a"), contents(tmp_path / "b")
+    assert set(first) == set(second)
+    assert [name for name in first if first[name] != second[name]] == []
+    assert {"scores.parquet", "leaderboard.csv", "leaderboard.md", "leaderboard.json", "results.json"} < set(first)
+    assert "figures/c-alpha_alpha=2_size=32.svg" in first
+
+
+def test_csv_has_full_precision(tmp_path):
+    publish(made(), tmp_path, "abc")
+    table = pd.read_csv(tmp_path / "leaderboard.csv", dtype={"psnr@0.06": str})
+    board = made().leaderboard()
+    assert table["psnr@0.06"].dropna().map(float).tolist() == board["psnr@0.06"].dropna().tolist()
+    assert list(table.columns) == list(board.columns)
+
+
+def test_digest(tmp_path):
+    assert saved_digest(tmp_path) is None
+    publish(made(), tmp_path, "abc")
+    assert saved_digest(tmp_path) == "abc"
+    (tmp_path / "leaderboard.md").unlink()
+    assert saved_digest(tmp_path) is None
+    publish(made(), tmp_path, "def")
+    assert saved_digest(tmp_path) == "def"
+    (tmp_path / "results.json").write_text("{")
+    assert saved_digest(tmp_path) is None
+
+
+def test_an_interrupted_save_keeps_the_old_digest_and_leaves_no_litter(tmp_path, monkeypatch):
+    publish(made(), tmp_path, "old")
+    before = contents(tmp_path)
+
+    def interrupted(board, results):
+        yield "one.png", b"png"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gahbench.report.figures.rendered", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        publish(made(seed=1), tmp_path, "new")
+    assert contents(tmp_path) == before
+
+
+def test_a_failing_rename_leaves_no_litter(tmp_path, monkeypatch):
+    def failing(self, target):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("pathlib.Path.replace", failing)
+    with pytest.raises(OSError, match="disk full"):
+        publish(made(), tmp_path, "new")
+    assert contents(tmp_path) == {}
+
+
+def test_old_figures_go_and_other_files_stay(tmp_path):
+    publish(made(), tmp_path, "abc")
+    (tmp_path / "figures" / "mine.png").write_bytes(b"")
+    publish(results([], entrants=[]), tmp_path, "def")
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["mine.png"]
+
+
+def test_missing_columns_are_named():
+    table = made().scores.drop(columns=["sigma", "image"])
+    with pytest.raises(ResultsError, match="scores lacks the columns sigma, image"):
+        type(made())("s", table, made().fits, made().failures, made().datasets, made().entrants)
+
+
+def test_wrong_types_are_named():
+    table = made().scores.astype({"value": object})
+    table.loc[0, "value"] = "much"
+    with pytest.raises(ResultsError, match="column value"):
+        type(made())("s", table, made().fits, made().failures, made().datasets, made().entrants)
+
+
+def test_unknown_entrants_are_named():
+    one = made()
+    with pytest.raises(ResultsError, match=r"name gone, oracle; its entrants are net"):
+        type(one)("s", one.scores, one.fits, one.failures, one.datasets, ["net"], "oracle")
+
+
+def damaged(tmp_path, what):
+    publish(made(), tmp_path, "abc")
+    index, scores = tmp_path / "results.json", tmp_path / "scores.parquet"
+    document = json.loads(index.read_text())
+    match what:
+        case "index gone":
+            index.unlink()
+        case "scores gone":
+            scores.unlink()
+        case "index cut":
+            index.write_bytes(index.read_bytes()[:100])
+        case "scores cut":
+            scores.write_bytes(scores.read_bytes()[:-9])
+        case "foreign":
+            index.write_text('{"name": "app"}')
+        case "newer":
+            index.write_text(json.dumps(document | {"version": 99}))
+        case "key gone":
+            document.pop("fits")
+            index.write_text(json.dumps(document))
+        case "column gone":
+            document["datasets"][0].pop("slope")
+            index.write_text(json.dumps(document))
+        case "not records":
+            index.write_text(json.dumps(document | {"fits": 3}))
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("index gone", "results.json: cannot be read .*expected a folder of results"),
+        ("scores gone", "scores.parquet: cannot be read .*expected the tidy table"),
+        ("index cut", "results.json: not valid JSON"),
+        ("scores cut", "scores.parquet: damaged"),
+        ("foreign", "results.json: not of gahbench"),
+        ("newer", "results.json: version 99"),
+        ("key gone", "results.json: 'fits' is missing"),
+        ("column gone", "datasets lacks the columns slope"),
+        ("not records", "cannot be read as results"),
+    ],
+)
+def test_damage_is_named(tmp_path, what, message):
+    damaged(tmp_path, what)
+    with pytest.raises(ResultsError, match=message) as caught:
+        load_results(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_the_board_does_not_share_memory_with_the_results():
+    one = made()
+    board = one.leaderboard()
+    board.loc[:, "psnr"] = 0.0
+    assert (one.leaderboard()["psnr"] != 0).all()
+
+
+def test_reading_a_digest_imports_nothing_heavy(tmp_path):
+    code = (
+        "import sys; from gahbench.board.results import saved_digest; saved_digest('.');"
+        "print([n for n in ('torch', 'pandas', 'matplotlib', 'seaborn', 'pyarrow') if n in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_reading_a_board_imports_no_torch_and_draws_nothing(tmp_path):
+    publish(made(), tmp_path, "abc")
+    code = (
+        "import sys; from gahbench.board.results import load_results;"
+        "from gahbench.report.tables import print_board;"
+        "from rich.console import Console; print_board(load_results(sys.argv[1]), Console(file=sys.stderr));"
+        "print([name for name in ('torch', 'matplotlib', 'seaborn') if name in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+    assert "## c-alpha[alpha=2,size=32]" in run.stderr
+
+
+def test_results_from_before_there_were_notes_have_none(tmp_path):
+    publish(made(), tmp_path, "digest")
+    index = json.loads((tmp_path / "results.json").read_text())
+    del index["notes"]
+    (tmp_path / "results.json").write_text(json.dumps(index))
+    assert load_results(tmp_path).notes.empty

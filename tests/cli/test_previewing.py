@@ -1,0 +1,179 @@
+"""The command that previews a dataset: its card, and the files it writes."""
+
+import inspect
+import io
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_families import HARD_AT_LOW_NOISE, Families
+from rich.console import Console
+from typer.testing import CliRunner
+
+import gahbench
+from gahbench._util.errors import ParameterError
+from gahbench.cli.app import app
+from gahbench.cli.previewing import parse_sigmas, print_card
+from gahbench.explore.preview import COUNT, SIGMAS
+from gahbench.report.contact_sheet import contact_sheet, encoded
+
+
+@pytest.fixture
+def families(tmp_path):
+    return Families(tmp_path)
+
+
+def test_the_defaults_are_the_same_everywhere():
+    assert inspect.signature(gahbench.preview).parameters["sigmas"].default == SIGMAS
+    told = CliRunner().invoke(app, ["preview", "--help"]).output
+    # The help is in boxes, its lines broken anywhere.
+    assert f"[default:{','.join(map(str, SIGMAS))}]" in re.sub(r"[\s│]", "", told)
+    assert f"[default:{COUNT}," in re.sub(r"[\s│]", "", told)
+
+
+def card(preview, width=200):
+    stream = io.StringIO()
+    print_card(preview, Console(file=stream, width=width, color_system=None))
+    return stream.getvalue()
+
+
+def facts(preview):
+    """Return the card's lines by their first words, and the cells of its table by noise level."""
+    lines = card(preview).splitlines()
+    return {line[:13].strip(): line[13:].strip() for line in lines}, {
+        line.split()[0]: line.split()[1:] for line in lines[::-1] if line.strip()
+    }
+
+
+def test_the_card_says_what_is_known(families):
+    preview = families.preview("white[spread=0.2]", [0.1, 0.2], split="train")
+    known, table = facts(preview)
+    assert card(preview).splitlines()[0] == f"dataset white[spread=0.2]  ({families.file})"
+    assert known["parameters"] == "spread=0.2, height=10, width=8, depth=1"
+    assert known["shape"].startswith("1 × 10 × 8 ")
+    assert known["images"] == "endless in every split"
+    assert known["origin"] == known["licence"] == "not stated"
+    assert known["optimum"].startswith("exact: ")
+    assert "0.00 dB per dB" in known["optimum"]
+    assert known["true basis"].startswith("known: 80 vectors")
+    assert "over 256 images of train" in known["pixels"]
+    # 1 / (1 / .04 + 1 / .01) and 1 / (1 / .04 + 1 / .04), in dB.
+    assert table["0.1"][:2] == ["20.0", "21.0"]
+    assert table["0.2"][:2] == ["14.0", "17.0"]
+    for sigma, level in zip(("0.1", "0.2"), preview.levels, strict=True):
+        assert float(table[sigma][2]) == pytest.approx(-10 * np.log10(level.best.measured), abs=0.051)
+
+
+def test_the_card_of_files_says_where_they_are_from(families):
+    known, table = facts(families.preview("files", [0.1]))
+    assert "parameters" not in known
+    assert known["origin"] == "[bold]Nowhere[/bold]"
+    assert known["licence"] == "CC0 [1]"
+    assert known["images"] == "train 6, validation 0, test 3, A 3, B 3"
+    assert known["fingerprint"] == "c0ffee" + "0" * 58
+    assert known["pixels"].startswith("mean 1.000, standard deviation 1.000, 50 % outside [0, 1], over 3 images")
+    assert known["optimum"].startswith("none: nothing is known")
+    assert "dB per dB" not in known["optimum"]
+    assert known["true basis"] == "not known"
+    assert table["0.1"] == ["20.0"]
+
+
+def test_the_card_tells_when_splits_share_images(families):
+    shared = facts(families.preview("mine", body="splits_overlap = True"))[0]
+    assert shared["images"] == "endless in every split; splits share images"
+
+
+def test_the_card_of_a_bracket_gives_the_bound(families):
+    text = card(families.preview("genied[spread=0.2]", [0.2]))
+    assert "at most" in text
+    assert "no denoiser beats a genie" in text
+    assert facts(families.preview("genied[spread=0.2]", [0.2]))[1]["0.2"][:2] == ["14.0", "17.0"]
+    assert facts(families.preview("told-all", [0.2]))[1]["0.2"] == ["14.0", ">", "140", ">", "140"]
+
+
+def test_the_card_tells_of_samples_and_of_trouble(families):
+    preview = families.preview("mine", [0.05, 0.2], body=HARD_AT_LOW_NOISE)
+    text = card(preview)
+    assert "σ = 0.05: the optimum cannot be computed: too few effective samples" in text
+    (row,) = [line for line in text.splitlines() if line.strip().startswith("0.05")]
+    assert row.split() == ["0.05", "26.0", "–", "–", "–"]
+    assert facts(preview)[1]["0.2"][-2:] == ["25", "%"]
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [(0.0, "none outside"), (1e-7, "less than 0.001 % outside"), (0.0305, "3.05 % outside"), (1.0, "100 % outside")],
+)
+def test_a_share_that_is_not_zero_never_looks_like_it(families, share, words):
+    preview = families.preview("files")
+    assert words in card(replace(preview, pixels=replace(preview.pixels, outside=share)))
+
+
+def test_levels_are_read_with_or_without_commas():
+    assert parse_sigmas(["0.05, 0.15", "1e-1"]) == (0.05, 0.15, 0.1)
+    assert parse_sigmas([]) == ()
+    for text in ("loud", "0.1,", ""):
+        with pytest.raises(ParameterError, match=r"accepted: numbers greater than 0, such as 0\.05,0\.15"):
+            parse_sigmas([text])
+
+
+@pytest.fixture
+def call(command):
+    return command("preview")
+
+
+def test_the_command_prints_a_card_and_writes_a_sheet(call, families):
+    arguments = ("-p", families.file, "--sigma", "0.1,0.3", "-s", "0.2", "--split", "A", "--start", 2, "--count", 2)
+    status, printed, _ = call("white[spread=0.2]", *arguments)
+    assert status == 0
+    assert "dataset white[spread=0.2]" in printed
+    assert printed.endswith("wrote preview-white_spread=0.2.png\n")
+    assert [file.name for file in Path().iterdir()] == ["preview-white_spread=0.2.png"]
+    preview = families.preview("white[spread=0.2]", [0.1, 0.3, 0.2], split="A", start=2, count=2)
+    assert Path("preview-white_spread=0.2.png").read_bytes() == encoded(contact_sheet(preview), ".png")
+
+
+def test_the_command_writes_the_true_basis_beside_the_sheet(call, families):
+    status, printed, _ = call("white", "-p", families.file, "-o", "out/sheet.svg", "--true-basis")
+    assert status == 0
+    assert sorted(file.name for file in Path("out").iterdir()) == ["sheet-true-basis.svg", "sheet.svg"]
+    assert "wrote out/sheet-true-basis.svg" in printed
+
+
+BAD = {
+    "unknown dataset": (["discz"], "did you mean 'discs'"),
+    "unknown parameter": (["discs[sise=32]"], "did you mean 'size'"),
+    "out of range": (["discs[size=2]"], "size=2"),
+    "sigma of zero": (["white", "-s", "0.1,0"], "sigma=0: accepted: finite noise levels greater than 0"),
+    "sigma in words": (["white", "-s", "loud"], "--sigma loud: accepted"),
+    "too many images": (["files", "--count", "4"], "4 test images asked for from number 0 on, but the split holds 3"),
+    "unknown suffix": (["white", "-o", "sheet.jpg"], "accepted: .png, .svg, .pdf"),
+    "no suffix": (["white", "-o", "sheet"], "unknown suffix ''"),
+    "no basis": (["genied", "--true-basis"], "no true basis is known"),
+    "faulty": (["mine"], "dataset 'mine' cannot be previewed: posterior at sigma=0.05: RuntimeError: no luck"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_ends_in_status_2_and_leaves_no_file(call, families, case):
+    arguments, says = BAD[case]
+    families.write("def posterior(self, noisy, sigma): raise RuntimeError('no luck')")
+    status, _, told = call(*arguments, "-p", families.file)
+    assert status == 2, told
+    assert says in told
+    assert "Traceback" not in told
+    assert list(Path().iterdir()) == []
+
+
+def test_help_needs_no_torch():
+    code = (
+        "import sys\nsys.argv = ['gahbench', 'preview', '--help']\nfrom gahbench.cli import main\n"
+        "try:\n    main()\nfinally:\n    print('torch' in sys.modules, 'matplotlib' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "Usage" in done.stdout
+    assert done.stdout.split()[-2:] == ["False", "False"]

@@ -1,0 +1,168 @@
+"""The command that samples, and the same in Python."""
+
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import gahbench
+from gahbench._util.errors import DataError, GahbenchError, ParameterError
+from gahbench.cli.sampling import parse_levels
+from gahbench.explore.sample import DATASET
+from gahbench.sampling import Sampling
+
+FINITE = "finite[discs[size=8],count=4]"
+BROKEN = """
+import gahbench
+
+@gahbench.hookimpl
+def register_references(register):
+    register("explodes", Explodes)
+
+class Explodes(gahbench.Reference):
+    \"\"\"Makes much of everything.\"\"\"
+
+    def __init__(self, factor: float = 100.0):
+        self.factor = factor
+
+    def denoise(self, noisy, sigma, truth):
+        return self.factor * noisy
+"""
+
+
+@pytest.fixture
+def call(command):
+    return command("sample")
+
+
+def test_the_command_prints_a_table_and_writes_a_sheet_and_the_arrays(call):
+    status, printed, told = call("optimal", "-d", FINITE, "-n", 5, "--seed", 3, "--out", "here")
+    assert status == 0, told
+    lines = printed.splitlines()
+    assert lines[0] == f"optimal for {FINITE}: stochastic sampler, seed 3"
+    assert re.fullmatch(r" +5 +\d+ +\d+\.\d +\d+ +(0\.0[345]\d\d +){3}converged", lines[2])
+    assert lines[-1] == "wrote samples.png, samples.npz to here/"
+    same = gahbench.sample("optimal", dataset=FINITE, count=5, seed=3)
+    with np.load("here/samples.npz") as saved:
+        np.testing.assert_array_equal(saved["images"], same.images)
+        assert saved["status"].tolist() == ["converged"] * 5
+        assert str(saved["source"]) == f"optimal\nfor {FINITE}"
+    with Image.open("here/samples.png") as sheet:
+        assert sheet.width > 5 * 240
+
+
+def test_the_flow_has_its_own_settings(call):
+    arguments = ("optimal", "-d", FINITE, "-n", 2, "--sampler", "flow", "--levels", "4,1,0.1", "--solver", "euler")
+    status, printed, told = call(*arguments)
+    assert status == 0, told
+    with np.load("sample-optimal/samples.npz") as saved:
+        settings = Sampling.model_validate_json(str(saved["settings"]))
+    assert (settings.sampler, settings.levels, settings.solver) == ("flow", (4.0, 1.0, 0.1), "euler")
+    assert (settings.sigma_start, settings.sigma_end) == (4.0, 0.1)
+    assert printed.splitlines()[2].split()[:4] == ["2", "2", "2.0", "2"]
+
+
+def test_all_diverged_is_a_failure_and_some_are_told(call, tmp_path):
+    file = tmp_path / "broken.py"
+    file.write_text(BROKEN)
+    status, printed, told = call("explodes", "-d", "discs[size=8]", "-p", file, "-n", 3)
+    assert status == 1, told
+    assert "all samples diverged: the residual was not finite, or over 4 a pixel (root mean square)" in printed
+    assert Path("sample-explodes/samples.npz").is_file()
+    status, printed, told = call("identity", "-d", "discs[size=8]", "-n", 3)
+    # It sees no noise.
+    assert (status, printed.splitlines()[2].split()[:2]) == (0, ["3", "0"])
+    weak = ("explodes[factor=0.9]", "-d", "discs[size=8]", "-p", file, "-n", 3, "--most-steps", 4, "--mean", 0)
+    status, printed, told = call(*weak)
+    assert status == 0, told
+    assert "3 of 3 samples were out of steps, after 4: the noise that the denoiser sees did not fall to 0.05" in printed
+
+
+def test_networks_are_sampled_with_their_weights(tmp_path):
+    network = gahbench.create("architecture", "bf-cnn", width=4, layers=3)
+    torch.save(network.state_dict(), tmp_path / "w.pt")
+    asked = {"dataset": "discs[size=8]", "count": 2, "max_steps": 20}
+    one = gahbench.sample("bf-cnn[width=4,layers=3]", checkpoint=tmp_path / "w.pt", **asked)
+    other = gahbench.sample(f"bf-cnn[width=4,layers=3,checkpoint={tmp_path / 'w.pt'}]", **asked)
+    assert torch.equal(one.images, other.images)
+    with pytest.raises(ParameterError, match=r"'bf-cnn\[width=4\]' has no weights: .* or sample untrained\["):
+        gahbench.sample("bf-cnn[width=4]", **asked)
+
+
+def test_a_reference_is_fitted():
+    found = gahbench.sample("wiener-linear[images=64]", dataset="gaussian-field[size=8]", count=3, sampler="flow")
+    assert found.status == ("converged",) * 3
+    assert abs(float(found.images.mean()) - 0.5) < 0.2
+
+
+BAD = {
+    "unknown": (["optimall"], "did you mean 'optimal'"),
+    "untrained": (["unet"], "has no weights: give a checkpoint"),
+    "oracle": (["oracle-shrink", "-d", "discs[size=8]"], "on discs[size=8]: its kind is 'oracle': it sees the clean"),
+    "not known": (["optimal", "-d", "c-alpha[size=8]"], "not known there; what is known of the optimum is 'bracket'"),
+    "step": (["optimal", "-d", FINITE, "--step", "0"], "step=0.0: input should be greater than 0"),
+    "sampler": (["optimal", "-d", FINITE, "--sampler", "flo"], "sampler='flo': input should be 'stochastic' or 'flow'"),
+    "of the other": (["optimal", "-d", FINITE, "--levels", "7"], "levels belongs to the flow sampler"),
+    "levels": (["optimal", "-d", FINITE, "--levels", "1,x"], "--levels 1,x: accepted: a whole number of levels"),
+    "no samples": (["optimal", "-d", FINITE, "-n", "0"], "count=0: input should be greater than or equal to 1"),
+    "device": (["optimal", "-d", FINITE, "--device", "gpu"], "accepted: auto, cpu, or cuda if there is a GPU"),
+    "batch": (["optimal", "-d", FINITE, "--batch", "0"], "batch=0: accepted are 1, 2, ..."),
+    "dataset": (["optimal", "-d", "discs[sise=8]"], "did you mean 'size'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_ends_in_status_2_and_leaves_no_file(call, case):
+    arguments, says = BAD[case]
+    status, _, told = call(*arguments)
+    assert status == 2, told
+    assert says in told
+    assert "Traceback" not in told
+    assert list(Path().iterdir()) == []
+
+
+def test_settings_are_checked_before_anything_is_read():
+    with pytest.raises(ParameterError, match="unknown setting 'bta' of sampling; did you mean 'beta'"):
+        gahbench.sample("optimal", dataset="faces[path=/nowhere]", bta=1)
+    with pytest.raises((DataError, GahbenchError)):
+        gahbench.sample("wiener-linear", dataset="faces[path=/nowhere]")
+
+
+def test_levels_are_read_as_typed():
+    assert parse_levels("50") == 50
+    assert parse_levels("1, 0.5,.1") == [1, 0.5, 0.1]
+
+
+def test_the_defaults_are_the_same_everywhere(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert inspect.signature(gahbench.sample).parameters["dataset"].default == DATASET
+    code = (
+        "import sys\nsys.argv = ['gahbench', 'sample', '--help']\nfrom gahbench.cli import main\n"
+        "try:\n    main()\nfinally:\n    print('torch' in sys.modules, 'matplotlib' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    told = re.sub(r"[\s│]", "", done.stdout)
+    fields = Sampling.model_fields
+    shown = (
+        "count",
+        "seed",
+        "sampler",
+        "mean",
+        "sigma_start",
+        "sigma_end",
+        "step",
+        "beta",
+        "growth",
+        "levels",
+        "solver",
+    )
+    for value in (DATASET, *(fields[name].default for name in shown)):
+        assert f"[default:{value}]" in told
+    # Nothing of it takes long.
+    assert done.stdout.split()[-2:] == ["False", "False"]

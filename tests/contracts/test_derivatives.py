@@ -1,0 +1,165 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from given_images import GivenImages
+from scipy.fft import dctn, idctn
+
+from gahbench.contracts.training_data import TrainingData
+from gahbench.contracts.truth import Truth
+from gahbench.jacobian import differentiated
+from gahbench.registry.registry import default_registry
+from gahbench_plugins.bases.wavelet import Wavelet
+from gahbench_plugins.datasets.c_alpha import CAlpha
+from gahbench_plugins.references.gaussian_blur import GaussianBlur
+from gahbench_plugins.references.threshold import Threshold
+from gahbench_plugins.references.wiener_linear import WienerLinear
+
+SIGMA = 0.1
+
+
+def noisy_images(size=16, count=3, dtype=torch.float32):
+    clean = CAlpha(2.0, size).images("test", count)
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    return (clean + SIGMA * noise).to(dtype)
+
+
+def maps_of(reference, noisy):
+    return differentiated(reference.denoise, noisy, SIGMA, Truth(noisy))
+
+
+@pytest.mark.parametrize(("dtype", "accuracy"), [(torch.float32, 1e-5), (torch.float64, 1e-9)])
+def test_the_wiener_filter_is_made_of_the_covariance(dtype, accuracy):
+    images = CAlpha(2.0, 8).images("train", 200)
+    reference = WienerLinear()
+    reference.fit(TrainingData(GivenImages(images)))
+    covariance = torch.as_tensor(np.cov(images.flatten(1).double().numpy(), rowvar=False, bias=True))
+    expected = torch.linalg.solve(covariance + SIGMA**2 * torch.eye(64, dtype=torch.float64), covariance)
+    found = maps_of(reference, noisy_images(8, dtype=dtype)).matrices()
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.double(), expected.expand(3, -1, -1), atol=accuracy, rtol=0)
+
+
+def test_a_blur_multiplies_cosines():
+    width, noisy = 1.3, noisy_images(12, dtype=torch.float64)
+    found = maps_of(GaussianBlur(width), noisy)
+    along = np.exp(-((width * math.pi * np.arange(12) / 12) ** 2) / 2)
+    vectors = np.random.default_rng(0).standard_normal((5, 12, 12))
+    expected = idctn(np.outer(along, along) * dctn(vectors, norm="ortho", axes=(1, 2)), norm="ortho", axes=(1, 2))
+    given = torch.as_tensor(vectors).reshape(1, 5, 144)
+    for product in (found.product, found.rmatvec):
+        torch.testing.assert_close(product(given), torch.as_tensor(expected).reshape(1, 5, 144).expand(3, -1, -1))
+    assert found.trace().value.tolist() == pytest.approx([along.sum() ** 2] * 3)
+
+
+@pytest.mark.parametrize("basis", ["haar", "sym4"])
+def test_hard_thresholding_in_an_orthonormal_basis_projects_on_what_is_kept(basis):
+    reference, noisy = Threshold(basis, "hard", 2.0), noisy_images(dtype=torch.float64)
+    found = maps_of(reference, noisy).matrices()
+    torch.testing.assert_close(found @ found, found)
+    torch.testing.assert_close(found, found.mT)
+    coefficients, labels = Wavelet(basis).analysis(noisy), Wavelet(basis).bands((1, 16, 16))
+    kept = ((coefficients.abs() > 2 * SIGMA) | (labels == 0)).flatten(1).sum(1)
+    assert len(set(kept.tolist())) > 1
+    traces = found.diagonal(dim1=1, dim2=2).sum(1)
+    torch.testing.assert_close(traces, kept.double())
+    # It is homogeneous: J y = f(y).
+    denoised = reference.denoise(noisy, SIGMA, Truth(noisy))
+    torch.testing.assert_close((found @ noisy.flatten(1)[..., None]).view_as(noisy), denoised)
+
+
+def test_soft_thresholding_keeps_the_same_but_is_not_homogeneous():
+    noisy = noisy_images(dtype=torch.float64)
+    hard, soft = (maps_of(Threshold("haar", rule, 2.0), noisy).matrices() for rule in ("hard", "soft"))
+    torch.testing.assert_close(hard, soft)
+    denoised = Threshold("haar", "soft", 2.0).denoise(noisy, SIGMA, Truth(noisy))
+    assert ((soft @ noisy.flatten(1)[..., None]).view_as(noisy) - denoised).norm() > 0.01 * denoised.norm()
+
+
+def test_each_image_is_told_of_its_own_truth():
+    clean = CAlpha(2.0, 8).images("test", 4).double()
+    truth = Truth(clean, None, "test", 10)
+    places = []
+
+    def denoise(noisy, sigma, truth):
+        places.append((truth.start, len(truth)))
+        return noisy * truth.clean * sigma
+
+    found = differentiated(denoise, torch.zeros_like(clean), SIGMA, truth)
+    torch.testing.assert_close(found.matrices(), torch.diag_embed(SIGMA * clean.flatten(1)))
+    torch.testing.assert_close(found.only(2).matrices(), torch.diag_embed(SIGMA * clean[2:3].flatten(1)))
+    assert {(10, 1), (11, 1), (12, 1), (13, 1)} == set(places)
+
+
+def soft(images, threshold):
+    return images.sign() * (images.abs() - threshold).clamp(min=0)
+
+
+def scaled_by_size(images):
+    return images * images.square().sum((1, 2, 3), keepdim=True)
+
+
+WITHOUT = {
+    "arrays": lambda images: torch.as_tensor(np.tanh(images.numpy())),
+    "detached arrays": lambda images: torch.as_tensor(np.tanh(images.detach().numpy())),
+    "a detached factor": lambda images: images * images.detach(),
+    "a part in arrays": lambda images: images + torch.as_tensor(np.sin(9 * images.detach().numpy())),
+    "rounding": lambda images: images * 0 + (1000 * images).round() / 1000,
+}
+
+
+@pytest.mark.parametrize("case", WITHOUT)
+def test_code_that_leaves_torch_for_what_depends_on_the_image_has_none(case):
+    noisy = noisy_images(8, dtype=torch.float64)
+    assert differentiated(lambda images, sigma, truth: WITHOUT[case](images), noisy, SIGMA, Truth(noisy)) is None
+
+
+def test_a_threshold_that_is_detached_from_the_image_is_noticed_nearly_always():
+    """What lacks is of rank one, half as large as all: random directions see it, but for unlucky ones."""
+    refused = {"detached": 0, "whole": 0}
+    for seed in range(10):
+        images = 0.3 * torch.randn(1, 1, 12, 12, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        for how in refused:
+
+            def denoise(images, sigma, truth, how=how):
+                given = images.detach() if how == "detached" else images
+                return soft(images, given.abs().amax((1, 2, 3), keepdim=True) / 2)
+
+            refused[how] += differentiated(denoise, images, SIGMA, Truth(images)) is None
+    assert refused["detached"] >= 8
+    assert refused["whole"] == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_same_code_within_torch_has_its_derivative(dtype):
+    noisy = noisy_images(8, dtype=dtype)
+    found = differentiated(lambda images, sigma, truth: scaled_by_size(images), noisy, SIGMA, Truth(noisy))
+    rows = noisy.flatten(1)
+    eye = torch.eye(64, dtype=dtype)
+    expected = rows.square().sum(1)[:, None, None] * eye + 2 * rows[:, :, None] * rows[:, None]
+    torch.testing.assert_close(found.matrices(), expected)
+
+
+@pytest.mark.parametrize("name", ["tv", "nl-means"])
+def test_references_have_the_derivative_that_differences_have_or_none(name):
+    """Denoisers by other libraries: what is returned is checked at an image that was not looked at before."""
+    reference = default_registry().create("reference", name)
+    noisy = noisy_images(8)
+    reference.fit(TrainingData(CAlpha(2.0, 8)))
+    found = maps_of(reference, noisy)
+    if name == "tv":
+        assert found is None
+        return
+    along = torch.randn(64, generator=torch.Generator().manual_seed(1))
+    step = 1e-3 * along.reshape(1, 1, 8, 8)
+    one, other = (reference.denoise(noisy[1:2] + sign * step, SIGMA, Truth(noisy[1:2])) for sign in (1, -1))
+    differences = (one - other).flatten() / 2e-3
+    product = found.only(1).matvec(along[None, None])[0, 0]
+    assert (product - differences).norm() < 0.05 * differences.norm()
+
+
+def test_faults_of_the_denoiser_itself_are_not_hidden():
+    clean = torch.zeros(1, 1, 4, 4)
+    with pytest.raises(RuntimeError, match="shape"):
+        differentiated(lambda noisy, sigma, truth: noisy.reshape(7), clean, 0.1, Truth(clean))

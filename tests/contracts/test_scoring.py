@@ -1,0 +1,137 @@
+import numpy as np
+import pytest
+import torch
+
+from gahbench.contracts.references import Reference
+from gahbench.contracts.scoring import Scores, checked
+from gahbench.evaluation.evaluation import Evaluation
+from gahbench.registry.registry import default_registry
+
+SIGMAS = (0.1, 0.3)
+
+
+def test_numbers_of_numpy_and_torch_become_plain():
+    scores = checked(
+        Scores(np.arange(4.0), torch.tensor([0.5, 0.5, 0.25, 0.25]), np.array([0, 1, 0, 1])), (0.5, 0.25), 2
+    )
+    assert scores == Scores([0.0, 1.0, 2.0, 3.0], [0.5, 0.5, 0.25, 0.25], [0, 1, 0, 1])
+    assert {type(value) for value in [*scores.value, *scores.sigma]} == {float}
+
+
+@pytest.mark.parametrize(
+    ("scores", "says"),
+    [
+        (Scores([1.0, 2.0], [0.1]), "2 values but 1 of 'sigma'"),
+        (Scores([1.0, float("nan")], None, [0, 1]), "1 of 2 values are not finite"),
+        (Scores([float("inf")]), "not finite"),
+        (Scores([1.0], [0.2]), r"not asked for: \[0.2\]"),
+        (Scores([1.0], None, [3]), "images outside 0 to 2"),
+        (Scores([1.0, 2.0], [0.1, 0.1]), "two values for the same noise level"),
+        (Scores([1.0, 2.0], [0.1, 0.1], [1, 1]), "two values for the same noise level"),
+        (Scores([1.0, 2.0]), "two values"),
+        (Scores([1.0, 2.0], None, [0, 0], ["null", "null"]), "two values"),
+        (Scores([1.0, 2.0], None, [0, 0], ["null"]), "2 values but 1 of 'part'"),
+        (Scores([1.0], None, [0], ["of [sym4]"]), "small letters, digits and dashes"),
+    ],
+)
+def test_scores_that_cannot_be_kept_are_refused(scores, says):
+    with pytest.raises(ValueError, match=says):
+        checked(scores, SIGMAS, 3)
+
+
+def test_parts_share_noise_levels_and_images():
+    values = {("", 0.1): torch.tensor([1.0, float("nan")]), ("null", 0.1): torch.tensor([2.0, 3.0])}
+    expected = Scores([1.0, 2.0, 3.0], [0.1] * 3, [0, 0, 1], ["", "null", "null"])
+    assert checked(Scores.parts(values), SIGMAS, 2) == expected
+    assert Scores.parts({}) == Scores([])
+
+
+def test_what_is_no_scores_is_refused():
+    with pytest.raises(TypeError, match=r"returns gahbench\.Scores, not list"):
+        checked([1.0], SIGMAS, 3)
+
+
+class Flat(Reference):
+    def denoise(self, noisy, sigma, truth):
+        return noisy.mean(dim=(1, 2, 3), keepdim=True)
+
+    def risk(self, truth, sigma):
+        return torch.zeros(())
+
+
+def test_shapes_that_would_broadcast_are_refused():
+    evaluation = Evaluation(Flat(), torch.zeros(3, 1, 4, 4), SIGMAS)
+    with pytest.raises(ValueError, match=r"returned shape \(3, 1, 1, 1\) for images of \(3, 1, 4, 4\)"):
+        evaluation.denoised(0.1)
+    with pytest.raises(ValueError, match=r"risk returned shape \(\) for 3 images"):
+        evaluation.risk(0.1)
+
+
+def test_noise_is_the_same_for_the_first_images_and_differs_by_level_and_split():
+    few, many = (Evaluation(Flat(), torch.zeros(count, 1, 4, 4), SIGMAS) for count in (3, 100))
+    assert torch.equal(few.noisy(0.1), many.noisy(0.1)[:3])
+    assert not torch.equal(few.noisy(0.1) / 0.1, few.noisy(0.3) / 0.3)
+    assert not torch.equal(few.noisy(0.1), Evaluation(Flat(), few.clean, SIGMAS, split="train").noisy(0.1))
+    assert abs(float(many.noisy(0.3).std()) - 0.3) < 4 * 0.3 / (2 * 1600) ** 0.5
+
+
+TOLD = {
+    "trained": (False, False),
+    "classical": (False, False),
+    "oracle": (True, True),
+    "optimal": (False, True),
+    "bound": (True, True),
+}
+
+
+@pytest.mark.parametrize("kind", TOLD)
+def test_a_denoiser_is_told_no_more_than_its_kind_may_use(kind):
+    sees, knows = TOLD[kind]
+    told = []
+
+    class Curious:
+        def denoise(self, noisy, sigma, truth):
+            told.append(truth)
+            return noisy
+
+    Curious.kind = kind
+    clean = torch.rand(2, 1, 8, 8)
+    Evaluation(Curious(), clean, [0.1], dataset=default_registry().create("dataset", "discs[size=8]")).denoised(0.1)
+    assert torch.equal(told[0].clean, clean) == sees
+    assert told[0].clean.isnan().all() != sees
+    assert (told[0].dataset is not None) == knows
+
+
+def test_a_classical_denoiser_learns_nothing_from_its_own_risk():
+    clean = torch.rand(3, 1, 8, 8)
+
+    class Sly:
+        kind = "classical"
+        seen = None
+
+        def risk(self, truth, sigma):
+            self.seen = truth.clean
+            return torch.full((len(truth),), sigma**2)
+
+        def denoise(self, noisy, sigma, truth):
+            return noisy if self.seen is None else self.seen
+
+    evaluation = Evaluation(Sly(), clean, [0.1])
+    assert evaluation.risk(0.1).tolist() == pytest.approx([0.01] * 3)
+    assert torch.equal(evaluation.denoised(0.1), evaluation.noisy(0.1))
+
+
+def test_risks_are_computed_once_and_in_batches_that_memory_can_take():
+    clean, calls = torch.rand(5, 1, 256, 256), []
+
+    class Counted:
+        kind = "oracle"
+
+        def risk(self, truth, sigma):
+            calls.append(len(truth))
+            return truth.clean.mean((1, 2, 3))
+
+    evaluation = Evaluation(Counted(), clean, [0.1, 0.2])
+    for _ in range(2):
+        torch.testing.assert_close(evaluation.risk(0.1), clean.mean((1, 2, 3)))
+    assert calls == [2, 2, 1]

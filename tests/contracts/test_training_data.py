@@ -1,0 +1,51 @@
+import pytest
+import torch
+
+from gahbench._util.errors import DataError
+from gahbench._util.noise import evaluation_noise
+from gahbench.contracts.datasets import Dataset
+from gahbench.contracts.training_data import TrainingData
+
+
+class Counted(Dataset):
+    """Images that say their split and number."""
+
+    def __init__(self, validation=5):
+        self.validation = validation
+
+    shape = (1, 2, 2)
+
+    def available(self, split):
+        return {"train": None, "validation": self.validation}[split]
+
+    def images(self, split, count, start=0):
+        first = {"train": 100, "validation": 200}[split]
+        return (first + torch.arange(start, start + count))[:, None, None, None].expand(count, 1, 2, 2).float()
+
+
+def test_training_and_validation_images_and_as_many_as_there_are():
+    examples = TrainingData(Counted())
+    assert examples.shape == (1, 2, 2)
+    assert examples.training(3)[:, 0, 0, 0].tolist() == [100, 101, 102]
+    assert examples.validation(3)[:, 0, 0, 0].tolist() == [200, 201, 202]
+    assert len(examples.validation(50)) == 5
+
+
+def test_the_dataset_and_its_test_images_are_out_of_reach():
+    dataset = Counted()
+    assert not any(value is dataset for value in vars(TrainingData(dataset)).values())
+
+
+def test_none_is_an_error():
+    with pytest.raises(DataError, match="no validation images to learn from; at least 1"):
+        TrainingData(Counted(validation=0)).validation(3)
+
+
+def test_noise_repeats_and_is_not_that_of_scores():
+    examples = TrainingData(Counted())
+    noise = examples.noise(2000, 0.5)
+    assert torch.equal(noise[:10], examples.noise(10, 0.5))
+    assert noise.std().item() == pytest.approx(0.5, rel=0.03)
+    for split in ("test", "validation", "train"):
+        other = evaluation_noise(2000, (1, 2, 2), 0.5, 0, split)
+        assert abs(float((noise * other).mean())) < 4 * 0.25 / 8000**0.5

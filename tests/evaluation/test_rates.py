@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gahbench.evaluation.rates import (
+    MAX_TERMS,
+    MIN_TERMS,
+    coefficient_decay,
+    fit_slope,
+    input_psnr,
+    local_slopes,
+    rate_window,
+)
+
+
+@given(slope=st.floats(-2, 2), intercept=st.floats(-50, 50))
+def test_a_line_has_its_own_slope(slope, intercept):
+    x = np.array([3.0, 11.0, 20.0, 41.0])
+    assert fit_slope(x, slope * x + intercept) == pytest.approx(slope, abs=1e-9)
+
+
+def test_slope_is_the_least_squares_one():
+    generator = np.random.default_rng(0)
+    x, y = generator.normal(size=7), generator.normal(size=(2, 3, 7))
+    expected = [[np.polyfit(x, curve, 1)[0] for curve in row] for row in y]
+    np.testing.assert_allclose(fit_slope(x, y), expected)
+
+
+def test_slope_of_a_power_law_of_sigma():
+    # MSE = sigma^(2 alpha / (alpha + 1)) has slope alpha / (alpha + 1).
+    sigma, alpha = np.array([0.01, 0.05, 0.2]), 2.0
+    output = -10 * np.log10(sigma ** (2 * alpha / (alpha + 1)))
+    assert fit_slope(input_psnr(sigma), output) == pytest.approx(alpha / (alpha + 1))
+
+
+def test_a_curve_with_a_hole_has_no_slope():
+    slopes = fit_slope([1, 2, 3], [[1, 2, 3], [1, np.nan, 3]])
+    assert slopes[0] == pytest.approx(1)
+    assert np.isnan(slopes[1])
+
+
+@pytest.mark.parametrize("x", [[20.0], [20.0, 20.0], []])
+def test_one_noise_level_has_no_slope(x):
+    with pytest.raises(ValueError, match="two different noise levels"):
+        fit_slope(x, np.zeros(len(x)))
+
+
+def test_shapes_must_match():
+    with pytest.raises(ValueError, match="shape"):
+        fit_slope([1, 2], [[1, 2, 3]])
+
+
+def test_input_psnr_is_that_of_the_noise():
+    assert input_psnr([1.0, 0.1, 0.01]).tolist() == pytest.approx([0, 20, 40])
+
+
+@pytest.mark.parametrize("sigma", [0.0, -1.0, np.nan, np.inf])
+def test_input_psnr_needs_noise(sigma):
+    with pytest.raises(ValueError, match="greater than 0"):
+        input_psnr(sigma)
+
+
+@given(slope=st.floats(-2, 2), intercept=st.floats(-50, 50), downwards=st.booleans())
+def test_local_slopes_of_a_line(slope, intercept, downwards):
+    x = np.array([3.0, 11.0, 20.0, 41.0])[:: -1 if downwards else 1]
+    np.testing.assert_allclose(local_slopes(x, slope * x + intercept), [slope] * 4, atol=1e-9)
+
+
+def test_local_slopes_of_a_parabola_are_its_derivative_inside():
+    x = np.array([0.0, 1.0, 3.0, 7.0, 8.0])
+    curves = np.stack([x**2, 3 * x - x**2])
+    np.testing.assert_allclose(local_slopes(x, curves)[:, 1:-1], np.stack([2 * x, 3 - 2 * x])[:, 1:-1])
+
+
+@pytest.mark.parametrize("x", [[20.0], [20.0, 20.0], [1.0, 3.0, 2.0]])
+def test_local_slopes_need_an_order(x):
+    with pytest.raises(ValueError, match="in ascending or descending order"):
+        local_slopes(x, np.zeros(len(x)))
+
+
+def test_the_window_is_between_a_few_coefficients_and_the_side_of_the_image():
+    total = 128 * 128
+    kept = [MIN_TERMS - 1, MIN_TERMS, 100, MAX_TERMS * 128, MAX_TERMS * 128 + 1, total]
+    assert rate_window(kept, total).tolist() == [False, True, True, True, False, False]
+    assert rate_window(kept, total, fewest=1, most=128).all()
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 4.0])
+def test_decay_of_a_power_law(alpha):
+    generator = np.random.default_rng(0)
+    ranks = generator.permutation(np.arange(1, 5001))
+    signs = generator.choice([-1, 1], size=(3, 5000))
+    found = coefficient_decay(signs * ranks ** (-(alpha + 1) / 2))
+    np.testing.assert_allclose(found, [alpha] * 3)
+
+
+def test_an_edge_in_a_haar_basis_decays_as_wavelets_do():
+    # On a slanted edge, 2^j coefficients of size 2^-j: c_(k)^2 ~ k^-2, so alpha = 1 and slope 1/2.
+    size = 512
+    rows, columns = np.mgrid[:size, :size] + 0.5
+    image = np.clip(rows - 0.37 * columns - 130.3 + 0.5, 0, 1)
+    image = image - image.mean()
+    energies = []
+    while len(image) > 1:
+        a, b, c, d = image[::2, ::2], image[::2, 1::2], image[1::2, ::2], image[1::2, 1::2]
+        energies += [(part / 2).ravel() for part in (a + b - c - d, a - b + c - d, a - b - c + d)]
+        image = (a + b + c + d) / 2
+    assert coefficient_decay(np.concatenate(energies)) == pytest.approx(1, abs=0.12)
+
+
+def test_decay_needs_ranks_that_are_not_zero():
+    assert np.isnan(coefficient_decay(np.zeros(10_000)))
+    with pytest.raises(ValueError, match="accepted: larger images"):
+        coefficient_decay(np.ones(100))

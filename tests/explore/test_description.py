@@ -1,0 +1,96 @@
+"""What ``describe`` tells of plugins: true of those that are known, and never a crash."""
+
+import pytest
+
+from gahbench.explore.description import facts
+from gahbench.registry.registry import Registry
+
+
+def told(spec, kind="architecture", sources=(), shape=None):
+    registry = Registry(tuple(sources))
+    return {fact.name: fact.value for fact in facts(registry.configure(kind, spec), registry, shape)}
+
+
+def test_a_network_that_is_known():
+    found = told("bf-cnn[width=4,layers=5]")
+    # 5 convolutions of 3x3 between 1, 4, 4, 4, 4 and 1 channels, and 3 gains for each of 4.
+    assert found["parameters"].startswith("516 (516) to train")
+    # 9 multiplications for each weight at each of 64x64 pixels: (4 + 3 * 16 + 4) * 9 * 4096 = 2.06 M.
+    assert found["multiply-adds"] == "2.1 M for one of the images of 1x64x64"
+    assert found["receptive field"] == "11 pixels"
+    assert found["homogeneity"].startswith("homogeneous")
+    assert found["blind"].startswith("yes")
+    assert found["torch.func"].startswith("differentiable")
+    assert "ICLR 2020" in found["citation"]
+    assert told("bf-cnn[width=4,layers=5,bias=true]")["homogeneity"].startswith("not homogeneous")
+
+
+def test_the_shape_decides_the_work():
+    assert told("bf-cnn[width=4,layers=5]", shape=(1, 128, 64))["multiply-adds"].startswith("4.1 M")
+    assert told("bf-cnn[width=4,layers=5]", shape=(3, 64, 64))["parameters"].startswith("660 ")
+    refused = told("unet[width=2,levels=2]", shape=(1, 30, 30))
+    assert refused["images"].startswith("of 1x32x32, since 1x30x30 is refused")
+    assert "multiples of 4" in refused["images"]
+
+
+def test_references_tell_what_they_know_and_where_they_are_known():
+    optimal = told("optimal", "reference")
+    assert optimal["kind"].startswith("optimal")
+    assert "discs" in optimal["known on"].split(";")[0]
+    assert "not on c-alpha" in optimal["known on"]
+    oracle = told("oracle-shrink", "reference")
+    assert (oracle["known on"], oracle["closed-form risk"]) == ("every dataset", "yes")
+    assert told("tv", "reference")["closed-form risk"].startswith("no")
+    assert told("identity", "reference")["learns"] == "nothing"
+
+
+def test_other_kinds_have_a_citation():
+    assert told("wavelet", "basis") == {"citation": told("sym4", "basis")["citation"]}
+
+
+STRANGERS = {
+    "raises": ("raise RuntimeError('no luck')", "network", "RuntimeError: no luck"),
+    "exits": ("raise SystemExit(3)", "network", "SystemExit: 3"),
+    "returns a pair": ("return noisy, sigma", "homogeneity", "unknown"),
+    "returns numbers": ("return 1.0", "receptive field", "unknown"),
+    "drops the gradient": ("return noisy.detach()", "receptive field", "unknown"),
+    "ignores the image": ("return 0 * self.noise(noisy)", "receptive field", "no pixel"),
+    "needs numbers": ("return noisy * float(noisy.mean())", "multiply-adds", "unknown"),
+    "not a number": ("return noisy / 0 * 0", "homogeneity", "not homogeneous"),
+    "refuses everything": ("raise ValueError('sides of 7')", "network", "sides of 7"),
+}
+
+
+@pytest.mark.parametrize("fault", STRANGERS)
+def test_a_strangers_fault_is_told_and_harms_nothing(write_plugin, fault):
+    body, name, reason = STRANGERS[fault]
+    found = told("mine", sources=[write_plugin("mine", body)])
+    assert reason in found[name]
+    assert found["citation"] == "none in its docstring"
+
+
+def test_a_constructor_that_fails(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "import gahbench\n@gahbench.hookimpl\ndef register_architectures(register):\n    register('mine', Mine)\n"
+        "@gahbench.hookimpl\ndef register_references(register):\n    register('mine', Mine)\n"
+        "class Mine:\n    '''After Wiener 1949.'''\n"
+        "    def __init__(self): raise RuntimeError('no luck')\n"
+    )
+    for kind, name in (("architecture", "network"), ("reference", "reference")):
+        found = told("mine", kind, [file])
+        assert found == {name: "unknown, and all about it: RuntimeError: no luck", "citation": "After Wiener 1949."}
+
+
+def test_what_is_too_large_is_not_built(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "import gahbench\nfrom torch import nn\n"
+        "@gahbench.hookimpl\ndef register_architectures(register):\n    register('mine', Mine)\n"
+        "class Mine(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n        self.map = nn.Linear(64, 10**9)\n"
+        "    def forward(self, noisy, sigma):\n        return noisy + self.map(noisy)[..., :64]\n"
+    )
+    found = told("mine", sources=[file])
+    assert found["parameters"].startswith("65 G")
+    assert "too many to build here" in found["receptive field"]

@@ -1,0 +1,132 @@
+"""Figures beyond the board's own."""
+
+import numpy as np
+import pytest
+from fake_results import dataset, results, rows
+from typer.testing import CliRunner
+
+import gahbench
+from gahbench._util.errors import GahbenchError, ParameterError, ResultsError
+from gahbench.cli.app import app
+from gahbench.evaluation.rates import input_psnr
+from gahbench.explore.drawing import draw_approximation, draw_geometry, rate_windows, save_figure
+from gahbench.report.publish import publish
+from gahbench.report.rates import rates_figure, resolution_figure
+
+SIGMAS = (0.125, 0.25, 0.5, 1.0)
+#: The first has the default size.
+NAMES = ["c-alpha[alpha=2]", "c-alpha[alpha=2,size=128]"]
+
+
+def curve(slope, sigmas=SIGMAS, images=5):
+    return slope * input_psnr(sigmas)[:, None] + 10 + np.arange(images)
+
+
+def made(slopes=(("wavelets", 0.5), ("better", 0.7)), names=NAMES):
+    scores = [
+        row
+        for name in names
+        for label, slope in slopes
+        for row in rows(name, label, "oracle", curve(slope), sigmas=SIGMAS)
+    ]
+    return results(scores, datasets=[dataset(name, 2 / 3) | {"height": 128 if "128" in name else 64} for name in names])
+
+
+def lines(ax):
+    return {line.get_label(): line.get_xydata() for line in ax.get_lines()}
+
+
+def test_rates_show_curves_local_slopes_and_the_window():
+    figure = rates_figure(made(), {NAMES[0]: [0.25, 0.5]})
+    upper, lower = figure.axes[0], figure.axes[2]
+    np.testing.assert_allclose(lines(upper)["wavelets"], np.stack([input_psnr(SIGMAS), curve(0.5).mean(1)], 1))
+    np.testing.assert_allclose(lines(lower)["better"][:, 1], [0.7] * 4)
+    dashed = [line for line in lower.get_lines() if line.get_linestyle() == "--"]
+    assert any(line.get_ydata()[0] == pytest.approx(2 / 3) for line in dashed)
+    # The window is shaded where there is one.
+    shaded = [sum(patch.get_width() > 0 for patch in ax.patches) for ax in figure.axes]
+    assert shaded == [1, 0, 1, 0]
+
+
+def test_resolution_shows_the_slope_in_the_window_at_each_size():
+    bent = made()
+    # Outside the window the curve is another.
+    outside = (bent.scores["sigma"] == 0.125) & (bent.scores["entrant"] == "better")
+    bent.scores.loc[outside, "value"] = 99.0
+    figure = resolution_figure(bent, {name: [0.25, 0.5, 1.0] for name in NAMES}, ["better"])
+    (ax,) = figure.axes
+    (bars,) = ax.containers
+    np.testing.assert_allclose(bars[0].get_xydata(), [[64, 0.7], [128, 0.7]])
+    assert ax.get_title(loc="left") == "c-alpha[alpha=2]"
+
+
+def test_what_cannot_be_drawn_is_said():
+    with pytest.raises(ParameterError, match="entrants nobody are not in the results; accepted: wavelets, better"):
+        rates_figure(made(), {}, ["nobody"])
+    with pytest.raises(ResultsError, match="at least two noise levels"):
+        rates_figure(results(rows("d", "a", "oracle", [[20.0, 21.0]], sigmas=(0.1,)), datasets=[dataset("d")]), {})
+    for windows in ({}, {NAMES[0]: [0.25, 0.5]}):
+        with pytest.raises(ResultsError, match="differ in their 'size' alone"):
+            resolution_figure(made(), windows)
+
+
+def test_windows_are_counted_in_the_test_images():
+    windows = rate_windows(made(names=[NAMES[0], "faces[path=gone.npz]"]))
+    assert set(windows) <= {NAMES[0]}
+    chosen = rate_windows(made(), "rate[fewest=20,most=4]")
+    images = gahbench.create("dataset", NAMES[0]).images("test", 5)
+    assert chosen[NAMES[0]] == gahbench.create("metric", "rate[fewest=20,most=4]").levels(images, SIGMAS)
+    with pytest.raises(ParameterError, match="chooses no window"):
+        rate_windows(made(), "psnr")
+
+
+def test_approximation_of_a_smooth_field_is_best_in_its_own_waves(tmp_path):
+    figure = draw_approximation(["gaussian-field[size=16]"], ["dct", "pixel"], images=4)
+    (ax,) = figure.axes
+    found = lines(ax)
+    at = {name: np.interp(50, *found[name].T) for name in ("dct", "pixel")}
+    assert at["dct"] < 0.2 * at["pixel"]
+    save_figure(figure, tmp_path / "sub" / "a.svg")
+    first = (tmp_path / "sub" / "a.svg").read_bytes()
+    save_figure(draw_approximation(["gaussian-field[size=16]"], ["dct", "pixel"], images=4), tmp_path / "sub" / "a.svg")
+    assert (tmp_path / "sub" / "a.svg").read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("names", "bases", "says"),
+    [
+        (["gaussian-field[size=15]"], ["sym4"], "basis 'sym4' on gaussian-field.*even"),
+        (["gaussian-field[size=16]"], ["wavelet-ti"], "not orthonormal"),
+        (["discs[size=16]"], ["true"], "does not exist there"),
+        (["discs[size=16]"], ["sim4"], "did you mean 'sym4'"),
+    ],
+)
+def test_approximation_in_an_unfit_basis_is_refused(names, bases, says):
+    with pytest.raises(GahbenchError, match=says):
+        draw_approximation(names, bases, images=2)
+
+
+def test_geometry_is_drawn_for_bandlets_alone():
+    assert draw_geometry("discs[size=32]", "bandlet[directions=4]", 0.05, noisy=True).axes
+    with pytest.raises(ParameterError, match="basis 'dct': has no geometry to draw"):
+        draw_geometry("discs[size=32]", "dct")
+    with pytest.raises(ParameterError, match="unknown split 'tests'"):
+        draw_geometry("discs[size=32]", split="tests")
+
+
+def test_the_commands_write_files(tmp_path):
+    publish(made(), tmp_path / "results", "digest")
+    for arguments in (
+        ["rates", str(tmp_path / "results"), "-e", "better"],
+        ["resolution", str(tmp_path / "results"), "--rate", "rate[fewest=5,most=9]"],
+        ["approximation", "discs[size=16]", "-b", "haar", "--images", "2"],
+        ["geometry", "discs[size=16]", "--threshold", "0.05"],
+    ):
+        out = tmp_path / f"{arguments[0]}.png"
+        told = CliRunner().invoke(app, ["draw", *arguments, "--out", str(out)], catch_exceptions=False)
+        assert told.exit_code == 0
+        assert told.stdout == f"wrote {out}\n"
+        assert ("no window of rates" in told.stderr) == (arguments[0] == "rates")
+        assert out.read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ParameterError, match=r"accepted: \.png"):
+        CliRunner().invoke(app, ["draw", "geometry", "discs", "--out", "x.gif"], catch_exceptions=False)

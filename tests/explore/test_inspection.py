@@ -1,0 +1,274 @@
+"""What basis a denoiser learned at one image, in Python and on the command line."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import gahbench
+from gahbench._util.errors import DataError, GahbenchError, ParameterError
+from gahbench.contracts.training_data import TrainingData
+from gahbench.evaluation.evaluation import Evaluation
+from gahbench.explore.inspected_images import of_file, read_image
+from gahbench.explore.inspection import BASES, DATASET, OTHERS, SIGMAS
+from gahbench.explore.inspection_figures import figures
+from gahbench.planning.suite import configure_entrant
+from gahbench.registry.registry import default_registry
+from gahbench.registry.spec import parse_spec
+
+SMALL = "c-alpha[size=8]"
+
+
+def test_a_low_pass_keeps_and_kills():
+    found = gahbench.inspect("low-pass[.25]", dataset=SMALL, sigmas=[0.1], bases=["dct", "graph-laplacian"])
+    (level,) = found.levels
+    np.testing.assert_allclose(level.eigenvalues, [1] * 16 + [0] * 48, atol=1e-5)
+    assert level.scores["spectrum.trace"] == pytest.approx(16, abs=1e-4)
+    assert level.scores["spectrum.above-half"] == 16
+    # What ignores the image aligns with nothing.
+    assert level.alignment["dct"][""].tolist() == [0] * 12
+    # The energy of the image is the same in every orthonormal basis.
+    assert list(level.coefficients) == ["learned", "dct", "graph-laplacian"]
+    for coefficients in level.coefficients.values():
+        assert float(coefficients.square().sum()) == pytest.approx(float(found.clean.square().sum()), rel=1e-5)
+
+
+def test_numbers_are_those_of_the_metrics():
+    bases = ["sym4", "graph-laplacian"]
+    found = gahbench.inspect("oracle-shrink[sym4]", dataset=SMALL, index=3, sigmas=[0.1, 0.3], bases=bases, others=8)
+    registry = default_registry()
+    dataset = registry.create("dataset", SMALL)
+    reference = registry.create("reference", "oracle-shrink[sym4]")
+    reference.fit(TrainingData(dataset))
+    evaluation = Evaluation(reference, dataset.images("test", 12), [0.1, 0.3], dataset=dataset)
+    for name in ("psnr", "spectrum", "self-consistency"):
+        scores = registry.create("metric", name).score(evaluation)
+        parts = scores.part or [""] * len(scores.value)
+        for part, sigma, image, value in zip(parts, scores.sigma, scores.image, scores.value, strict=True):
+            if image == 3:
+                level = found.levels[[0.1, 0.3].index(sigma)]
+                assert level.scores[f"{name}.{part}" if part else name] == pytest.approx(value, abs=1e-4)
+    assert found.levels[0].alignment["sym4"][""].shape == (9,)
+    np.testing.assert_allclose(found.levels[0].alignment["sym4"][""], 1, atol=1e-4)
+
+
+@pytest.mark.parametrize("index", [0, 5])
+def test_what_is_known_of_an_image_is_that_of_its_place(index):
+    found = gahbench.inspect("lower-bound", dataset=SMALL, index=index, sigmas=[0.1], bases=["true"], others=7)
+    (level,) = found.levels
+    np.testing.assert_allclose(level.alignment["best denoiser"][""], 1, atol=1e-4)
+    registry = default_registry()
+    dataset = registry.create("dataset", SMALL)
+    assert torch.equal(found.clean, dataset.images("test", 1, index)[0])
+    vectors = dataset.true_basis("test", 1, index).vectors[0].double()
+    own = (vectors.T @ found.clean.double().flatten()).abs()
+    np.testing.assert_allclose(level.coefficients["true"][: len(own)].abs(), own, atol=1e-5)
+
+
+def test_near_the_end_of_a_split_others_are_from_before():
+    found = gahbench.inspect("low-pass", dataset="faces[size=8]", index=22, sigmas=[0.1], bases=["dct"])
+    assert found.place == 10
+    with pytest.raises(DataError, match="test image 24 asked for, but the split holds 24: 0 to 23"):
+        gahbench.inspect("low-pass", dataset="faces[size=8]", index=24)
+
+
+def test_the_files_are_the_same_each_time(tmp_path):
+    names = ["gallery-0.1.png", "spectra.png", "decay.png", "ranking.png", "alignment.png"]
+    contents = []
+    for folder in ("a", "b"):
+        found = gahbench.inspect("low-pass", dataset="discs[size=8]", sigmas=[0.1], bases=["dct"], others=7)
+        written = found.save(tmp_path / folder)
+        assert [file.name for file in written] == names
+        contents.append([file.read_bytes() for file in written])
+    assert contents[0] == contents[1]
+    alone = gahbench.inspect("low-pass", dataset="discs[size=8]", sigmas=[0.1], bases=["dct"], others=0)
+    assert [f"{name}.png" for name, _ in figures(alone, ranks=[1, 4])] == names[:3]
+    assert alone.notes == ()
+
+
+def test_an_image_file_is_cut_into_squares_that_do_not_overlap(tmp_path):
+    values = np.arange(60 * 50, dtype=np.uint16).reshape(60, 50)
+    np.save(tmp_path / "image.npy", values)
+    images = of_file(tmp_path / "image.npy", 10, False, 11)
+    assert images.clean.shape == (12, 1, 10, 10)
+    np.testing.assert_allclose(images.clean[0, 0].numpy() * 65535, values[25:35, 20:30], rtol=1e-5)
+    assert len(images.clean.unique()) == 12 * 100
+    assert len(of_file(tmp_path / "image.npy", None, False, 11).clean) == 1
+    with pytest.raises(
+        ParameterError, match=r"3x40x40 = 4800 values are too many; accepted with 3 channels: up to 27x27"
+    ):
+        of_file(tmp_path / "image.npy", None, True, 11)
+    alone = gahbench.inspect("low-pass", image=tmp_path / "image.npy", size=25, sigmas=[0.1], bases=["dct"])
+    assert alone.notes[0].startswith("no alignment: it compares at least 8 images, and there are 1 of image.npy")
+
+
+def test_images_are_read_in_units_where_they_lie_in_0_to_1(tmp_path):
+    colours = np.zeros((9, 7, 3), np.uint8)
+    colours[..., 0], colours[..., 1] = 255, 51
+    Image.fromarray(colours).save(tmp_path / "rgb.png")
+    Image.fromarray(np.full((9, 7), 65535, np.uint16)).save(tmp_path / "deep.png")
+    np.savez(tmp_path / "one.npz", images=np.full((3, 9, 7), 0.25))
+    assert torch.allclose(read_image(tmp_path / "rgb.png", False), torch.full((1, 9, 7), 0.4))
+    assert read_image(tmp_path / "rgb.png", True)[:, 0, 0].tolist() == pytest.approx([1, 0.2, 0])
+    assert read_image(tmp_path / "deep.png", False).unique().tolist() == [1]
+    assert read_image(tmp_path / "deep.png", True).shape == (3, 9, 7)
+    assert read_image(tmp_path / "one.npz", False).unique().tolist() == [0.25]
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        (np.full((9, 9), 3.0), "values from 3 to 3; accepted: from 0 to 1"),
+        (np.full((9, 9), np.nan), "accepted: from 0 to 1"),
+        (np.zeros((9, 9), np.int64), "values of type int64; accepted: uint8"),
+        (np.zeros((5, 9, 9), np.uint8), "accepted: one image"),
+        (np.zeros((0, 9), np.uint8), "accepted: one image"),
+    ],
+)
+def test_other_arrays_are_refused(tmp_path, values, says):
+    np.save(tmp_path / "a.npy", values)
+    with pytest.raises(DataError, match=says):
+        read_image(tmp_path / "a.npy", False)
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    (tmp_path / "a.png").write_text("no image")
+    with pytest.raises(DataError, match=r"a\.png: cannot be read as an image: not of a known format"):
+        read_image(tmp_path / "a.png", False)
+    with pytest.raises(DataError, match="No such file"):
+        read_image(tmp_path / "b.npy", False)
+
+
+def test_an_image_file_can_be_inspected(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (30, 30), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    asked = {"image": tmp_path / "noise.png", "size": 8, "sigmas": [0.1]}
+    found = gahbench.inspect("oracle-shrink[sym4]", bases=["sym4"], **asked)
+    assert found.image == "noise.png, central 8×8 of 30×30 pixels"
+    np.testing.assert_allclose(found.levels[0].alignment["sym4"][""], np.ones(9), atol=1e-4)
+    # A family's own basis is left out where no family is known.
+    assert set(gahbench.inspect("low-pass", **asked, others=0).levels[0].coefficients) <= {
+        "learned",
+        *BASES,
+        "bandlet[sym5]",
+    }
+    for entrant, more, says in (
+        ("lower-bound", {}, "its kind is 'bound', which only a dataset tells"),
+        ("low-pass", {"bases": ["true"]}, "basis 'true' on noise.png.*does not exist there"),
+        ("low-pass", {"index": 1}, "accepted for an image file: 0"),
+        ("low-pass", {"size": 31}, "30x30 pixels: 1 to 30"),
+    ):
+        with pytest.raises(GahbenchError, match=says):
+            gahbench.inspect(entrant, **asked | more)
+
+
+def test_a_network_is_inspected_with_its_weights(tmp_path):
+    network = gahbench.create("architecture", "bf-cnn", width=4, layers=3)
+    torch.save(network.state_dict(), tmp_path / "w.pt")
+    asked = {"dataset": "discs[size=8]", "sigmas": [0.1], "bases": ["dct"], "others": 7}
+    one = gahbench.inspect("bf-cnn[width=4,layers=3]", checkpoint=tmp_path / "w.pt", **asked)
+    other = gahbench.inspect(f"bf-cnn[width=4,layers=3,checkpoint={tmp_path / 'w.pt'}]", **asked)
+    assert one.entrant == other.entrant
+    assert torch.equal(one.levels[0].eigenvalues, other.levels[0].eigenvalues)
+    # Bias-free: the denoised image is J y.
+    assert one.levels[0].scores["spectrum.homogeneity"] < 1e-4
+    label = configure_entrant(default_registry(), parse_spec("bf-cnn[width=4]")).label
+    for arguments, says in (
+        (
+            {"entrant": "bf-cnn[width=4]"},
+            rf"no weights: give a checkpoint, .* or inspect untrained\[{re.escape(label)}\]",
+        ),
+        ({"entrant": "low-pass", "checkpoint": "w.pt"}, "'low-pass' is a reference; accepted with an architecture"),
+        ({"entrant": "bf-cnn[checkpoint=a.pt]", "checkpoint": "b.pt"}, "has a checkpoint already"),
+    ):
+        with pytest.raises(ParameterError, match=says):
+            gahbench.inspect(**arguments, **asked)
+
+
+@pytest.fixture
+def call(command):
+    return command("inspect")
+
+
+def test_the_command_prints_tables_and_writes_figures(call):
+    arguments = (
+        "low-pass[.25]",
+        "-d",
+        "discs[size=8]",
+        "-s",
+        "25/255,0.2",
+        "-b",
+        "dct",
+        "-b",
+        "graph-laplacian[hr=0.2]",
+    )
+    status, printed, told = call(*arguments)
+    assert status == 0, told
+    lines = [line.split() for line in printed.splitlines()]
+    assert lines[0] == ["low-pass[share=0.25]", "on", "discs[size=8],", "test", "image", "0"]
+    (facts,) = [line for line in lines if line[:2] == ["0.2", "13.98"]]
+    assert facts[3:9] == ["16.0", "16", "1.000", "0.000", "0.000", "0.000"]
+    assert ["0.2", "0.000", "0.000", "0.000"] in lines
+    assert "graph-laplacian[hr=0.2]" in printed
+    folder = Path("inspect-low-pass_share=0.25")
+    assert printed.splitlines()[-1].endswith(f"alignment.png to {folder}/")
+    galleries = {"gallery-0.09804.png", "gallery-0.2.png"}
+    assert {file.name for file in folder.iterdir()} == galleries | {
+        "spectra.png", "decay.png", "ranking.png", "alignment.png",
+    }  # fmt: skip
+
+
+BAD = {
+    "unknown": (["low-pas"], "did you mean 'low-pass'"),
+    "untrained": (["unet"], "or inspect untrained[unet"),
+    "too large": (
+        ["low-pass", "-d", "discs[size=64]"],
+        "= 4096 values are too many; accepted with 1 channel: up to 48x48",
+    ),
+    "sigma of zero": (["low-pass", "-s", "0"], "sigma=0: accepted: finite noise levels greater than 0"),
+    "sigma in words": (["low-pass", "-s", "1/0"], "--sigma 1/0: accepted"),
+    "few others": (["low-pass", "--others", "3"], "others=3: accepted: 7 to 63, or 0"),
+    "size": (["low-pass", "--size", "8"], "belong to an image file"),
+    "no file": (["low-pass", "--image", "gone.png"], "gone.png: cannot be read as an image: No such file"),
+    "unknown basis": (["low-pass", "-d", "discs[size=8]", "-b", "sim4"], "did you mean 'sym4'"),
+    "no basis": (["low-pass", "-d", "discs[size=8]", "-b", "true"], "basis 'true' on discs[size=8]"),
+    "not known": (["lower-bound", "-d", "faces[size=8]"], "not known there; what is known of the optimum is 'none'"),
+    "no Jacobian": (["tv", "-d", "discs[size=8]"], "has no Jacobian"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_ends_in_status_2_and_leaves_no_file(call, case):
+    arguments, says = BAD[case]
+    status, _, told = call(*arguments)
+    assert status == 2, told
+    assert says in told
+    assert "Traceback" not in told
+    assert list(Path().iterdir()) == []
+
+
+def test_the_defaults_are_the_same_everywhere(monkeypatch):
+    import inspect
+
+    monkeypatch.setenv("COLUMNS", "200")
+    given = inspect.signature(gahbench.inspect).parameters
+    assert {name: given[name].default for name in ("sigmas", "dataset", "others")} == {
+        "sigmas": SIGMAS,
+        "dataset": DATASET,
+        "others": OTHERS,
+    }
+    code = (
+        "import sys\nsys.argv = ['gahbench', 'inspect', '--help']\nfrom gahbench.cli import main\n"
+        "try:\n    main()\nfinally:\n    print('torch' in sys.modules, 'matplotlib' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    told = re.sub(r"[\s│]", "", done.stdout)
+    for value in (f"[default:{','.join(map(str, SIGMAS))}]", f"[default:{DATASET}]", f"[default:{OTHERS}]"):
+        assert value in told
+    # Nothing of it takes long.
+    assert done.stdout.split()[-2:] == ["False", "False"]

@@ -1,0 +1,147 @@
+"""What is told of a network is true of networks that are known."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from gahbench.networks.network_facts import (
+    HOMOGENEOUS,
+    homogeneity_residual,
+    is_blind,
+    one_line,
+    random_images,
+    torch_func_obstacle,
+    with_random_weights,
+)
+
+
+class Chain(nn.Module):
+    """Convolutions and rectifiers, whose last layer starts at zero as that of many published networks."""
+
+    def __init__(self, bias=False, norm="none", level="none", layers=3):
+        super().__init__()
+        norms = {
+            "none": nn.Identity,
+            "batch": lambda: nn.BatchNorm2d(4),
+            "mean": lambda: nn.BatchNorm2d(4, affine=False),
+        }
+        self.first = nn.Conv2d(1 + (level == "map"), 4, 3, padding=1, bias=bias)
+        parts = [
+            nn.Sequential(norms[norm](), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1, bias=bias)) for _ in range(layers)
+        ]
+        self.middle = nn.Sequential(*parts, nn.ReLU())
+        self.last = nn.Conv2d(4, 1, 3, padding=1, bias=bias)
+        nn.init.zeros_(self.last.weight)
+        self.level = level
+
+    def forward(self, noisy, sigma):
+        given = noisy
+        if self.level == "map":
+            given = torch.cat([noisy, sigma.view(-1, 1, 1, 1).expand_as(noisy)], 1)
+        residual = self.last(self.middle(self.first(given)))
+        return noisy - (residual * sigma.view(-1, 1, 1, 1) if self.level == "factor" else residual)
+
+
+SHAPE = (1, 16, 16)
+NOISY, SIGMA = random_images(2, SHAPE), torch.tensor([0.1, 0.2])
+
+
+def residual(**options):
+    return homogeneity_residual(with_random_weights(Chain(**options), SHAPE), NOISY, SIGMA)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.booleans(), st.sampled_from(["none", "batch", "mean"]), st.sampled_from(["none", "map"]), st.integers(1, 3))
+def test_a_network_is_homogeneous_just_where_nothing_is_added(bias, norm, level, layers):
+    """Running means count as constants, though they start at zero; a map of sigma scales as the image does."""
+    found = residual(bias=bias, norm=norm, level=level, layers=layers)
+    assert (found < HOMOGENEOUS) == (not bias and norm == "none")
+
+
+def test_a_factor_of_sigma_is_not_homogeneous():
+    assert residual(level="factor") > HOMOGENEOUS
+
+
+def test_the_residual_of_a_known_network():
+    class Adds(nn.Module):
+        def forward(self, noisy, sigma):
+            return noisy + 1
+
+    noisy = torch.ones(1, 1, 4, 4)
+    # f(2) = 3 and 2 f(1) = 4: a quarter of it.
+    assert homogeneity_residual(Adds(), noisy, torch.ones(1)) == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(("level", "blind"), [("none", True), ("map", False), ("factor", False)])
+def test_blindness_shows_though_the_last_layer_starts_at_zero(level, blind):
+    assert is_blind(Chain(level=level), NOISY)
+    assert is_blind(with_random_weights(Chain(level=level), SHAPE), NOISY) == blind
+
+
+def test_random_weights_are_always_the_same_and_leave_what_is_frozen():
+    def start():
+        torch.manual_seed(0)
+        network = Chain(bias=True, norm="batch")
+        network.first.weight.requires_grad_(False)
+        return network
+
+    one, two = start(), start()
+    frozen = one.first.weight.clone()
+    before = torch.get_rng_state()
+    with_random_weights(one, SHAPE)
+    assert before.equal(torch.get_rng_state())
+    assert one.first.weight.equal(frozen)
+    with_random_weights(two, SHAPE)
+    assert all(
+        left.equal(right) for left, right in zip(one.state_dict().values(), two.state_dict().values(), strict=True)
+    )
+    assert all(value.abs().max() > 1e-3 for value in one.parameters())
+    assert not one.training
+
+
+class Closed(torch.autograd.Function):
+    """As functions were written before torch.func."""
+
+    @staticmethod
+    def forward(context, image):
+        return image.clone()
+
+    @staticmethod
+    def backward(context, gradient):
+        return 2 * gradient
+
+
+class Uses(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, noisy, sigma):
+        return self.function(noisy)
+
+
+def test_what_torch_func_can_differentiate():
+    assert (
+        torch_func_obstacle(with_random_weights(Chain(bias=True, norm="batch", level="map"), SHAPE), NOISY, SIGMA)
+        is None
+    )
+    # Rectifiers that work in place, as in many networks.
+    assert torch_func_obstacle(Uses(lambda image: torch.relu_(2 * image)), NOISY, SIGMA) is None
+
+
+def test_why_torch_func_cannot():
+    assert "setup_context" in torch_func_obstacle(Uses(Closed.apply), NOISY, SIGMA)
+    assert torch_func_obstacle(Uses(lambda image: image.detach()), NOISY, SIGMA)
+    assert torch_func_obstacle(Uses(lambda image: image + float(image.detach().numpy().sum())), NOISY, SIGMA)
+
+    def ends(image):
+        raise SystemExit("enough")
+
+    assert torch_func_obstacle(Uses(ends), NOISY, SIGMA) == "SystemExit: enough"
+
+
+def test_an_error_in_one_line():
+    assert one_line(ValueError("no luck\n  at all")) == "ValueError: no luck"
+    assert one_line(KeyError()) == "KeyError"

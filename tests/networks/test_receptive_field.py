@@ -1,0 +1,118 @@
+"""The measured receptive field is that of arithmetic."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional
+
+from gahbench.networks.receptive_field import ReceptiveField, dependence, receptive_field
+
+
+class Network(nn.Module):
+    """What a function does to the noisy image, with the weights of some layers."""
+
+    def __init__(self, function, *layers):
+        super().__init__()
+        self.function = function
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, noisy, sigma):
+        return self.function(self, noisy)
+
+
+def measured(function, *layers, sides=(64, 128), channels=1, seconds=60.0):
+    return receptive_field(lambda shape: Network(function, *layers), channels, sides, seconds)
+
+
+def chain(network, image):
+    for layer in network.layers:
+        image = layer(image)
+    return image
+
+
+kernels = st.tuples(st.sampled_from([1, 3, 5]), st.sampled_from([1, 3, 7]), st.integers(1, 3))
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(kernels, min_size=1, max_size=4), st.integers(1, 3))
+def test_a_chain_of_convolutions_sees_the_sum_of_its_kernels(layers, channels):
+    chained = [
+        nn.Conv2d(channels, channels, (tall, wide), padding=(d * (tall // 2), d * (wide // 2)), dilation=d)
+        for tall, wide, d in layers
+    ]
+    size = tuple(1 + sum(d * (kernel[side] - 1) for *kernel, d in layers) for side in (0, 1))
+    field = measured(chain, *chained, channels=channels)
+    assert (field.on_grid, field.largest, field.reaches_border) == (size, size, False)
+
+
+@pytest.mark.parametrize("block", [2, 4, 8])
+def test_pooling_sees_its_block_from_every_pixel(block):
+    field = measured(
+        lambda network, image: functional.interpolate(functional.avg_pool2d(image, block), scale_factor=block)
+    )
+    assert field.on_grid == field.largest == (block, block)
+
+
+def test_between_the_places_of_a_grid_it_may_be_larger():
+    """A mean of three, then the block of four that holds it: two blocks from the edges of a block, one from within."""
+
+    def blocks_of_a_mean(network, image):
+        pooled = functional.avg_pool2d(image, 4)
+        return functional.avg_pool2d(functional.interpolate(pooled, scale_factor=4), 3, 1, 1)
+
+    # The middle lies at the first pixel of its block, and sees the block before it too.
+    assert measured(blocks_of_a_mean).on_grid == (8, 8)
+
+    def within(network, image):
+        return blocks_of_a_mean(network, image.roll((1, 1), (2, 3))).roll((-2, -2), (2, 3))
+
+    # Two pixels on, the middle sees one block, and other pixels see two.
+    assert (measured(within).on_grid, measured(within).largest) == ((4, 4), (8, 8))
+
+
+def test_what_reaches_the_borders_is_global():
+    field = measured(lambda network, image: image - image.mean((2, 3), keepdim=True))
+    assert field == ReceptiveField((128, 128), (128, 128), 128, True)
+    assert str(field).startswith("global: it reaches the borders of images of 128x128")
+
+
+def test_larger_images_are_tried_until_it_fits():
+    mean = nn.AvgPool2d(71, 1, 35)
+    assert measured(chain, mean) == ReceptiveField((71, 71), (71, 71), 128, False)
+    assert measured(chain, mean, sides=(64,)).reaches_border
+    hurried = measured(chain, mean, seconds=0.0)
+    assert hurried.ended_early
+    assert str(hurried).startswith("at least 64 pixels")
+
+
+def test_sizes_that_are_refused_are_passed_over():
+    def build(shape):
+        if shape[1] < 100:
+            raise ValueError("sides of 100 and more")
+        return Network(chain, nn.Conv2d(1, 1, 5, padding=2))
+
+    assert receptive_field(build).side == 128
+    with pytest.raises(ValueError, match="64x64 pixels: sides of 100"):
+        receptive_field(build, sides=(64,))
+
+
+def test_a_result_that_depends_on_nothing_is_an_error():
+    with pytest.raises(ValueError, match="no pixel"):
+        measured(lambda network, image: 0 * image)
+
+
+def test_the_box_of_a_pixel():
+    noisy = torch.rand(2, 1, 9, 9, requires_grad=True)
+    weight = torch.zeros(1, 1, 3, 3)
+    weight[0, 0, 0, 2] = weight[0, 0, 1, 1] = 1
+    denoised = functional.conv2d(noisy, weight, padding=1)
+    assert dependence(noisy, denoised, 4, 4) == (3, 4, 4, 5)
+
+
+def test_what_it_is_called():
+    assert str(ReceptiveField((43, 43), (43, 43), 64, False)) == "43 pixels"
+    assert str(ReceptiveField((3, 5), (3, 5), 64, False)) == "3x5 pixels"
+    grid = "92 pixels on the grid of the pooling, up to 100 elsewhere"
+    assert str(ReceptiveField((92, 92), (100, 100), 128, False)) == grid

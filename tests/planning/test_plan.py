@@ -1,0 +1,198 @@
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from gahbench._util.errors import DataError, GahbenchError, ParameterError
+from gahbench.planning.plan import make_plan
+from gahbench.planning.suite import load_suite
+from gahbench.registry.registry import Registry
+
+
+def keys(file, registry, extra=()):
+    plan = make_plan(load_suite(file, registry, extra), registry)
+    return {
+        (unit.kind, unit.dataset, unit.entrant, unit.seed, unit.split, unit.metric): unit.key for unit in plan.units
+    }
+
+
+def test_a_plan_has_a_fit_for_each_seed_and_a_score_for_each_metric(write_suite, builtin):
+    file = write_suite(("baseline:", "seeds: [0, 1]\nbaseline:"))
+    plan = make_plan(load_suite(file, builtin), builtin)
+    assert [unit.seed for unit in plan.fits] == [0, 1]
+    # Two seeds of the network and two references, each with two metrics.
+    assert len(plan.units) - len(plan.fits) == 8
+    fits = {unit.key for unit in plan.fits}
+    assert {unit.requires for unit in plan.units if unit.kind == "score"} == {None, *fits}
+
+
+def test_keys_do_not_depend_on_order_or_display(write_suite, builtin):
+    first = keys(write_suite(), builtin)
+    changes = [
+        ("width: 2, levels: 1", "levels: 1, width: 2"),
+        ("name: tiny", "name: other\ndescription: words"),
+        ("  - identity\n", ""),
+        ("entrants:\n", "entrants:\n  - identity\n"),
+        ("validations: 2", "validations: 3"),
+    ]
+    assert keys(write_suite(*changes), builtin) == first
+
+
+def test_another_noise_level_or_metric_does_not_retrain(write_suite, builtin):
+    before = keys(write_suite(), builtin)
+    sigmas = keys(write_suite(("sigmas: [0.1, 0.3]", "sigmas: [0.1, 0.2, 0.3]")), builtin)
+    metrics = keys(write_suite(("metrics: [psnr, slope]", "metrics: [psnr, slope, ssim]")), builtin)
+    for name, key in before.items():
+        assert (sigmas[name] == key) == (name[0] == "fit")
+        assert metrics[name] == key
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("size: 16", "size: 32"),
+        ("size: 16", "size: 16, seed: 1"),
+        ("steps: 12", "steps: 13"),
+        ("batch_size: 4", "batch_size: 5"),
+        ("compile: never", "compile: never, recipe: paper"),
+    ],
+)
+def test_what_decides_a_fit_changes_its_key(write_suite, builtin, change):
+    def fit(file):
+        return [unit.key for unit in make_plan(load_suite(file, builtin), builtin).fits]
+
+    assert fit(write_suite(change)) != fit(write_suite())
+
+
+def test_the_source_of_a_plugin_decides(write_suite, write_plugin):
+    found = []
+    for body in ("return noisy - self.noise(noisy)", "return noisy + self.noise(noisy)"):
+        registry = Registry((write_plugin("mine", body, folder=f"folder{len(found)}"),))
+        found.append(keys(write_suite(), registry, ("mine",)))
+    changed = {name for name in found[0] if found[0][name] != found[1][name]}
+    assert {name[2] for name in changed} == {"mine"}
+
+
+def test_columns_are_shared_by_entrants_and_differ_by_what_is_measured(write_suite, builtin):
+    plan = make_plan(load_suite(write_suite(), builtin), builtin)
+    columns = {(unit.metric, unit.column) for unit in plan.units if unit.kind == "score"}
+    assert len(columns) == 2
+
+
+def test_work_counts_multiply_adds(write_suite, builtin):
+    file = write_suite(("unet: {width: 2, levels: 1}", "bf-cnn: {width: 4, layers: 2}"))
+    fit = make_plan(load_suite(file, builtin), builtin).fits[0]
+    # Two 3x3 convolutions, 1 to 4 to 1 channels, on 16x16 pixels; backward costs two forward; 12 steps of 4 images.
+    assert fit.work == pytest.approx(3 * (2 * 4 * 9 * 256) * 48)
+
+
+def test_a_time_budget_has_no_planned_work(write_suite, builtin):
+    file = write_suite(("steps: 12", "seconds: 3, allow_time_budget: true"))
+    assert make_plan(load_suite(file, builtin), builtin).fits[0].work == math.inf
+
+
+def test_sizes_that_levels_do_not_divide_are_refused(write_suite, builtin):
+    file = write_suite(("size: 16", "size: 18"), ("levels: 1", "levels: 2"))
+    with pytest.raises(ParameterError, match=r"multiples of 4, not 18x18"):
+        make_plan(load_suite(file, builtin), builtin)
+
+
+def test_sizes_that_a_basis_cannot_take_are_refused(write_suite, builtin):
+    file = write_suite(("size: 16", "size: 17"), ("  - unet: {width: 2, levels: 1}\n", ""))
+    with pytest.raises(ParameterError, match="17"):
+        make_plan(load_suite(file, builtin), builtin)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("images: 3", "images: 5000"), "images=5000 asked of the test split"),
+        (("steps: 12", "steps: 12, train_images: 5000"), "train_images=5000 asked of the train split"),
+    ],
+)
+def test_more_images_than_there_are_is_an_error(write_suite, builtin, change, says):
+    file = write_suite(("- discs: {size: 16}", "- faces: {size: 24}"), change)
+    with pytest.raises(DataError, match=says):
+        make_plan(load_suite(file, builtin), builtin)
+
+
+def test_errors_name_the_suite(write_suite, builtin):
+    file = write_suite(("size: 16", "size: 17"))
+    with pytest.raises(GahbenchError) as error:
+        make_plan(load_suite(file, builtin), builtin)
+    assert str(error.value).startswith(str(file))
+
+
+def test_units_are_frozen(write_suite, builtin):
+    unit = make_plan(load_suite(write_suite(), builtin), builtin).units[0]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        unit.key = "other"
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["os._exit(3)", "raise ValueError('always')", "raise RuntimeError('no')", "import ctypes; ctypes.string_at(0)"],
+)
+def test_a_plugin_that_crashes_does_not_take_the_plan_along(write_suite, write_plugin, body):
+    registry = Registry((write_plugin("crashes", body),))
+    plan = make_plan(load_suite(write_suite(), registry, ("crashes",)), registry)
+    assert "crashes" in {unit.entrant for unit in plan.fits}
+
+
+def test_a_strangers_network_may_refuse_a_size(write_suite, write_plugin):
+    body = (
+        "if noisy.shape[-1] % 32: raise ValueError('sides must be multiples of 32')\nreturn noisy - self.noise(noisy)"
+    )
+    registry = Registry((write_plugin("picky", body),))
+    with pytest.raises(ParameterError, match=r"'picky' on discs\[size=16\]: sides must be multiples of 32"):
+        make_plan(load_suite(write_suite(), registry, ("picky",)), registry)
+
+
+def test_a_network_whose_fit_is_done_is_not_tried_out_again(write_suite, write_plugin, monkeypatch):
+    registry = Registry((write_plugin("mine", "return noisy - self.noise(noisy)"),))
+    suite = load_suite(write_suite(), registry, ("mine",))
+    first = make_plan(suite, registry)
+    (fit,) = [unit for unit in first.fits if unit.entrant == "mine"]
+    assert fit.work > 0
+
+    def tried(cases, registry):
+        raise AssertionError("a process was started")
+
+    monkeypatch.setattr("gahbench.planning.dry_run._in_another_process", tried)
+    monkeypatch.setattr("gahbench.planning.dry_run._try", tried)
+    again = make_plan(suite, registry, {fit.key for fit in first.fits}.__contains__)
+    assert [unit.key for unit in again.units] == [unit.key for unit in first.units]
+
+
+def test_a_set_without_training_images_cannot_be_trained_on(write_suite, builtin, monkeypatch):
+    monkeypatch.setattr(
+        type(builtin.create("dataset", "discs")), "available", lambda self, split: 0 if split == "train" else None
+    )
+    with pytest.raises(DataError, match="train split, which holds 0"):
+        make_plan(load_suite(write_suite(), builtin), builtin)
+
+
+def test_a_reference_has_units_only_where_it_is_known(write_suite, builtin):
+    file = write_suite(("  - identity\n", "  - optimal\n"), ("datasets:\n", "datasets:\n  - faces: {size: 24}\n"))
+    plan = make_plan(load_suite(file, builtin), builtin)
+    assert plan.unknown == (("faces[size=24]", "optimal"),)
+    assert {unit.dataset for unit in plan.units if unit.entrant == "optimal"} == {"discs[size=16]"}
+
+
+def test_a_reference_known_nowhere_is_an_error(write_suite, builtin):
+    file = write_suite(("  - identity\n", "  - lower-bound\n"))
+    with pytest.raises(ParameterError, match=r"'lower-bound': not known on any dataset .* discs\[size=16\]: exact"):
+        make_plan(load_suite(file, builtin), builtin)
+
+
+def test_where_the_files_of_a_wrapped_dataset_lie_does_not_change_keys(write_suite, builtin, tmp_path):
+    found = []
+    for folder in ("here", "there"):
+        file = tmp_path / folder / f"{folder}.npz"
+        file.parent.mkdir()
+        np.savez(file, images=np.random.default_rng(0).random((30, 16, 16), dtype=np.float32))
+        wrapped = f"shuffled: {{dataset: 'faces[path={file}]'}}"
+        found.append(keys(write_suite(("discs: {size: 16}", wrapped)), builtin))
+    assert list(found[0].values()) == list(found[1].values())
+    assert {name[1] for name in found[0]} == {"shuffled[faces[here.npz]]"}

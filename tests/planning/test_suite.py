@@ -1,0 +1,106 @@
+import pytest
+from sample_files import TINY
+
+from gahbench._util.errors import GahbenchError, SuiteError
+from gahbench.planning.suite import load_suite
+
+
+def test_lists_make_grids(write_suite, builtin):
+    file = write_suite(("- unet: {width: 2, levels: 1}", "- unet: {width: [2, 4], levels: [1, 2]}"))
+    labels = [entrant.label for entrant in load_suite(file, builtin).entrants]
+    assert labels == [
+        "unet[width=2,levels=1]",
+        "unet[width=2,levels=2]",
+        "unet[width=4,levels=1]",
+        "unet[width=4,levels=2]",
+        "identity",
+        "oracle-threshold[haar]",
+    ]
+
+
+def test_an_entry_may_be_one_line(write_suite, builtin):
+    file = write_suite(("- unet: {width: 2, levels: 1}", '- "unet[width=2,levels=1]"'))
+    assert load_suite(file, builtin).entrants[0].label == "unet[width=2,levels=1]"
+
+
+def test_equal_entrants_are_one(write_suite, builtin):
+    file = write_suite(("  - identity", "  - identity\n  - identity"))
+    assert [entrant.label for entrant in load_suite(file, builtin).entrants].count("identity") == 1
+
+
+def test_extra_entrants_are_marked(write_suite, builtin):
+    suite = load_suite(write_suite(), builtin, ("bf-cnn[width=2,layers=3]", "identity"))
+    assert suite.added == ("bf-cnn[width=2,layers=3]",)
+
+
+def test_a_recipe_fills_in_what_a_suite_leaves_out(write_suite, builtin):
+    training = load_suite(write_suite(), builtin).training
+    assert (training.recipe, training.noise, training.weighting) == ("kl", "log-uniform", "inverse-variance")
+    assert (training.steps, training.epochs) == (12, None)
+
+
+LINES = TINY.splitlines()
+AT = {text: 1 + next(place for place, line in enumerate(LINES) if text in line) for text in ("discs", "unet", "haar}")}
+AT |= {
+    text: 1 + next(place for place, line in enumerate(LINES) if line.startswith(text))
+    for text in ("base", "tra", "sco")
+}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "says"),
+    [
+        ("- discs:", "- disks:", AT["discs"], "unknown dataset 'disks'; did you mean 'discs'"),
+        ("- unet:", "- unett:", AT["unet"], "unknown entrant 'unett'; did you mean 'unet'"),
+        ("width: 2", "widht: 2", AT["unet"], "unknown parameter 'widht'; did you mean 'width'"),
+        ("width: 2", "width: two", AT["unet"], "width='two'"),
+        ("width: 2", "width: 0", AT["unet"], "accepted: int ≥ 1"),
+        ("width: 2", "width: []", AT["unet"], "an empty list"),
+        ("basis: haar", "basis: harr", AT["haar}"], "unknown basis 'harr'; did you mean 'haar'"),
+        ("baseline: oracle-threshold[haar]", "baseline: bayes-shrink", AT["base"], "not among the entrants"),
+        ("steps: 12", "step: 12", AT["tra"], "unknown field 'training.step'; did you mean 'steps'"),
+        ("steps: 12", "steps: many", AT["tra"], "training.steps"),
+        ("steps: 12", "steps: 12, epochs: 3", AT["tra"], "one budget, not steps and epochs"),
+        ("steps: 12", "seconds: 5", AT["tra"], "allow_time_budget"),
+        ("steps: 12", "steps: 12, sigma_min: 0.0", AT["tra"], "sigma_min > 0"),
+        ("sigmas: [0.1, 0.3]", "sigmas: [0.1, -0.3]", AT["sco"], "greater than 0 (got -0.3)"),
+        ("sigmas: [0.1, 0.3]", "sigmas: [0.0]", AT["sco"], "greater than 0"),
+        ("sigmas: [0.1, 0.3]", "sigmas: []", AT["sco"], "at least one value"),
+        ("sigmas: [0.1, 0.3]", "sigmas: [0.1, 0.1]", AT["sco"], "repeats a value"),
+        ("scoring:", "scorings:", AT["sco"], "scoring"),
+        ("metrics: [psnr, slope]", "metrics: [psnr, slop]", AT["sco"], "unknown metric 'slop'; did you mean 'slope'"),
+        ("metrics: [psnr, slope]", "metrics: [slope]", AT["sco"], "must have psnr"),
+        ("baseline:", "seeds: [0, 0]\nbaseline:", AT["base"], "seeds: repeats a value"),
+        ("name: tiny", "name: t i", 2, "name: letters, digits"),
+        ("datasets:\n  - discs: {size: 16}", "datasets: discs", 3, "datasets: expected a list (got 'discs')"),
+        ("  - identity", "  - 3", AT["unet"] + 1, "expected a plugin's name, or name: {parameter: value} (got 3)"),
+        ("scoring: {", "scoring: 3 #", AT["sco"], "scoring: expected fields with values (got 3)"),
+        ("steps: 12", "recipe: [kl]", AT["tra"], "training.recipe"),
+        ("name: tiny", "? [a, b]\n: c\nname: tiny", 2, "expected a field's name"),
+        ("name: tiny", "name: &a [*a]", 2, "refers to itself"),
+        ("name: tiny", "name: tiny\nname: other", 3, "'name' is given twice"),
+        ("name: tiny", "name: [tiny", 3, "not valid YAML"),
+    ],
+)
+def test_an_error_names_the_file_the_line_and_what_is_accepted(write_suite, builtin, old, new, line, says):
+    file = write_suite((old, new))
+    with pytest.raises(SuiteError) as error:
+        load_suite(file, builtin)
+    assert says in str(error.value)
+    assert str(error.value).startswith(f"{file}:{line}: "), error.value
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b\n", "just text"])
+def test_what_is_no_mapping_is_no_suite(write_suite, builtin, text):
+    with pytest.raises(SuiteError, match="a suite is a mapping"):
+        load_suite(write_suite(text=text), builtin)
+
+
+def test_an_unknown_suite_names_those_that_ship(builtin):
+    with pytest.raises(SuiteError, match="did you mean 'quick'"):
+        load_suite("quikc", builtin)
+
+
+def test_an_unknown_extra_entrant_is_an_error(write_suite, builtin):
+    with pytest.raises(GahbenchError, match="unknown entrant 'nobody'"):
+        load_suite(write_suite(), builtin, ("nobody",))

@@ -1,0 +1,376 @@
+"""Suites that train on several numbers of images, on two halves."""
+
+import re
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+import gahbench
+from gahbench._util.errors import DataError, GahbenchError, ParameterError, SuiteError
+from gahbench.board.generalization import course, metrics_of, swept
+from gahbench.board.results import load_results
+from gahbench.cli.app import app
+from gahbench.networks.initialisation import build_network
+from gahbench.planning.plan import make_plan
+from gahbench.planning.rows import base_label, number_of_images, rows
+from gahbench.planning.suite import load_suite
+from gahbench.training.recipe import Training
+
+SWEEP = """\
+name: sweep
+datasets:
+  - c-alpha: {alpha: 2, size: 8}
+entrants:
+  - unet: {width: 2, levels: 1}
+  - empirical-bayes
+  - gaussian-blur
+training: {steps: 9, batch_size: 4, compile: never, train_images: [1, 3], halves: true, snapshots: 3}
+scoring:
+  sigmas: [0.1, 0.3]
+  images: 4
+  splits: [test, train]
+  metrics: [psnr, model-variance, generalization-gap, biased-generalization, memorization, pair-cosine]
+  sampling: {count: 3, step: 0.2, beta: 0.5}
+"""
+UNET = "unet[width=2,levels=1]"
+
+
+@pytest.fixture
+def plan_of(write_suite, builtin):
+    def plan(*changes):
+        return make_plan(load_suite(write_suite(*changes, text=SWEEP, name="sweep.yaml"), builtin), builtin)
+
+    return plan
+
+
+def test_a_row_for_each_number_of_images(plan_of):
+    plan = plan_of()
+    assert [row.label for row in rows(plan.suite)] == [
+        f"{UNET} N=1", f"{UNET} N=3", "empirical-bayes N=1", "empirical-bayes N=3", "gaussian-blur",
+    ]  # fmt: skip
+    assert [(unit.entrant, unit.split) for unit in plan.fits] == [
+        (f"{UNET} N={count}", half) for count in (1, 3) for half in ("A", "B")
+    ]
+    assert base_label(f"{UNET} N=3") == UNET
+    assert number_of_images(f"{UNET} N=3") == 3
+    assert number_of_images(UNET) is None
+
+
+def test_pairs_need_both_fits_and_other_metrics_one(plan_of):
+    plan = plan_of()
+    fits = {(unit.entrant, unit.split): unit.key for unit in plan.fits}
+    pairs = ("model-variance", "biased-generalization", "pair-cosine")
+    for unit in plan.units:
+        if unit.kind == "score" and unit.entrant.startswith(UNET):
+            assert unit.requires == fits[unit.entrant, "A"]
+            assert unit.partner == (fits[unit.entrant, "B"] if unit.metric in pairs else None)
+            assert unit.needs == tuple(filter(None, (unit.requires, unit.partner)))
+    measured = {(unit.metric, unit.split, base_label(unit.entrant)) for unit in plan.units if unit.kind == "score"}
+    # Pairs only where there is a partner, on every split; what no split decides, once.
+    assert {key for key in measured if key[0] == "model-variance"} == {
+        ("model-variance", split, entrant) for split in ("test", "train") for entrant in (UNET, "empirical-bayes")
+    }
+    assert {key for key in measured if key[0] == "memorization"} == {
+        ("memorization", "test", entrant) for entrant in (UNET, "empirical-bayes")
+    }
+    assert {key for key in measured if key[0] == "biased-generalization"} == {("biased-generalization", "test", UNET)}
+
+
+def test_one_number_is_trained_alike_in_a_sweep_and_alone(plan_of):
+    swept_keys = {unit.entrant: unit.key for unit in plan_of().fits if unit.split == "A"}
+    (alone,) = [unit.key for unit in plan_of(("train_images: [1, 3]", "train_images: 3")).fits if unit.split == "A"]
+    assert alone == swept_keys[f"{UNET} N=3"]
+    one_half = plan_of(("train_images: [1, 3], halves: true", "train_images: 3, split: A"), (", model-variance", ""),
+                       (", biased-generalization", ""), (", pair-cosine", ""))  # fmt: skip
+    assert [unit.key for unit in one_half.fits] == [alone]
+
+
+def test_a_partner_that_fails_costs_the_pairs_alone(write_suite, write_plugin, tmp_path):
+    # The network of B meets an image that A does not: its loss is not a number.
+    dataset = gahbench.create("dataset", "c-alpha", alpha=2.0, size=8)
+    level = float(dataset.images("B", 1).mean())
+    body = f"return noisy - self.noise(noisy) / (noisy.mean((1, 2, 3), keepdim=True) - {level} > 0.02).float()"
+    if float(dataset.images("A", 1).mean()) < level:
+        body = body.replace("> 0.02", "< -0.02")
+    suite = SWEEP.replace("  - empirical-bayes\n  - gaussian-blur\n", "").replace("unet: {width: 2, levels: 1}", "mine")
+    suite = (
+        suite.replace("[1, 3]", "1").replace("snapshots: 3", "sigma_max: 0.02").replace("biased-generalization, ", "")
+    )
+    suite = suite.replace(
+        "[psnr, model-variance, generalization-gap, memorization, pair-cosine]", "[psnr, model-variance]"
+    )
+    suite = suite.replace("sigmas: [0.1, 0.3]", "sigmas: [0.01]").replace("splits: [test, train]", "splits: [train]")
+    file = write_suite(text=suite, name="sweep.yaml")
+    outcome = gahbench.run(file, out=tmp_path / "out", plugins=[write_plugin("mine", body)], engine="inline")
+    failed = outcome.results.failures
+    assert failed["stage"].tolist() == ["fit"]
+    assert set(outcome.scores["metric"]) == {"psnr"}
+
+
+def test_what_a_reference_learns_from_decides_its_scores(plan_of):
+    def scores(*changes):
+        plan = plan_of(("train_images: [1, 3]", "train_images: 3"), *changes)
+        return {
+            unit.metric: unit.key for unit in plan.units if unit.entrant == "empirical-bayes" and unit.split == "test"
+        }
+
+    three, four = scores(), scores(("train_images: 3", "train_images: 4"))
+    assert not set(three.values()) & set(four.values())
+
+
+def test_only_in_a_sweep_the_training_split_is_what_was_learned_from(plan_of):
+    alone = plan_of(("[1, 3], halves: true, snapshots: 3", "3"), ("metrics: [psnr, model-variance, generalization-gap, "
+                    "biased-generalization, memorization, pair-cosine]", "metrics: [psnr]"))  # fmt: skip
+    shown = {(unit.payload["split"], unit.payload["images"]) for unit in alone.units if unit.split == "train"}
+    assert shown == {("train", 4)}
+    swept_units = [unit for unit in plan_of().units if unit.kind == "score" and unit.split == "train"]
+    assert {(unit.payload["split"], unit.payload["images"]) for unit in swept_units} == {
+        ("A", 1),
+        ("A", 3),
+        ("train", 4),
+    }
+
+
+def test_fits_without_a_sweep_keep_their_keys():
+    # Fields that came later say nothing where they are not used, so that finished fits count.
+    training = Training.model_validate({"steps": 5})
+    assert not {"halves", "same_initialisation", "snapshots", "split"} & set(training.key_fields())
+    assert Training.model_validate({"steps": 5, "split": "A"}).key_fields()["split"] == "A"
+
+
+def test_partners_start_from_the_same_weights_or_not():
+    def weights(split, **given):
+        training = Training.model_validate({"steps": 5, "split": split, **given})
+        network = build_network(
+            lambda: gahbench.create("architecture", "unet", width=2, levels=1),
+            0,
+            training.initialisation,
+            training.weights_stream,
+        )
+        return torch.cat([value.flatten() for value in network.parameters()])
+
+    assert torch.equal(weights("A"), weights("B"))
+    assert torch.equal(weights("A"), weights("train"))
+    assert not torch.equal(weights("A"), weights("B", same_initialisation=False))
+    assert torch.equal(weights("A"), weights("A", same_initialisation=False))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "says"),
+    [
+        (("halves: true, ", ""), ParameterError, "model-variance.*set 'halves: true' under 'training'"),
+        ((", snapshots: 3", ""), ParameterError, "biased-generalization.*set 'snapshots' under 'training'"),
+        (("snapshots: 3", "snapshots: 1"), SuiteError, "accepted are 0, 2, 3"),
+        (("[1, 3]", "[1, 3, 1]"), SuiteError, "repeats a number"),
+        (("[1, 3]", "[]"), SuiteError, "train_images"),
+        (("[1, 3]", "[0]"), SuiteError, "train_images"),
+        (("halves: true", "halves: true, split: B"), SuiteError, "trains on A and B already"),
+        (("count: 3", "cuont: 3"), SuiteError, "cuont"),
+        (
+            ("c-alpha: {alpha: 2, size: 8}", "faces: {size: 16}"),
+            None,
+            None,
+        ),
+    ],
+)
+def test_what_is_refused(plan_of, change, error, says):
+    if error is None:
+        assert plan_of(change).fits
+        return
+    with pytest.raises(error, match=says):
+        plan_of(change)
+
+
+@pytest.mark.parametrize(
+    ("entrant", "metric", "says"),
+    [
+        ("oracle-shrink", "memorization", "it measures samples, and no entrant draws any"),
+        ("optimal", "pair-cosine", "a partner that learned from other images, and none has any"),
+        ("optimal", "model-variance", "a partner that learned from other images, and none has any"),
+        ("empirical-bayes", "biased-generalization", "no entrant is trained; accepted are architectures"),
+    ],
+)
+def test_what_none_can_be_measured_by_is_refused(plan_of, entrant, metric, says):
+    alone = ("  - unet: {width: 2, levels: 1}\n  - empirical-bayes\n  - gaussian-blur\n", f"  - {entrant}\n")
+    metrics = "psnr, model-variance, generalization-gap, biased-generalization, memorization, pair-cosine"
+    with pytest.raises(ParameterError, match=f"'{metric}': .*{re.escape(says)}"):
+        plan_of(alone, (metrics, f"psnr, {metric}"), ("c-alpha: {alpha: 2, size: 8}", "gaussian-field: {size: 8}"))
+
+
+def test_more_images_than_a_half_holds_are_refused(plan_of):
+    with pytest.raises(DataError, match="train_images=40 asked of the A split, which holds 32 images"):
+        plan_of(("c-alpha: {alpha: 2, size: 8}", "faces: {size: 16}"), ("[1, 3]", "[1, 40]"))
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sweep")
+    (folder / "sweep.yaml").write_text(SWEEP)
+    return gahbench.run(folder / "sweep.yaml", out=folder / "out", engine="inline")
+
+
+def values(outcome, entrant, metric, split="test"):
+    scores = outcome.scores
+    rows = scores[(scores["entrant"] == entrant) & (scores["metric"] == metric) & (scores["split"] == split)]
+    return rows["value"].tolist()
+
+
+def test_a_sweep_runs_whole(outcome):
+    assert outcome.failed == 0
+    assert outcome.results.failures.empty
+    assert values(outcome, f"{UNET} N=1", "biased-generalization.loss-step") != []
+
+
+def test_networks_are_scored_on_the_images_that_they_learned_from(outcome):
+    # With one training image, what memorizes it returns it: no error.
+    assert values(outcome, "empirical-bayes N=1", "psnr", "train") == pytest.approx([140.0] * 2)
+    assert max(values(outcome, "empirical-bayes N=1", "psnr")) < 40
+    # As many as there are, at two noise levels; others are scored on the training split.
+    assert len(values(outcome, "empirical-bayes N=3", "psnr", "train")) == 6
+    assert len(values(outcome, "gaussian-blur", "psnr", "train")) == 8
+    assert values(outcome, "empirical-bayes N=1", "memorization") == [1, 1, 1]
+
+
+def test_the_variance_of_memories_is_the_distance_of_the_halves(outcome):
+    dataset = gahbench.create("dataset", "c-alpha", alpha=2.0, size=8)
+    one, other = (dataset.images(half, 1) for half in ("A", "B"))
+    square = float((one - other).double().square().mean())
+    assert values(outcome, "empirical-bayes N=1", "model-variance.square") == pytest.approx([square] * 8, rel=1e-5)
+
+
+def test_snapshots_are_kept_with_the_fit(outcome):
+    folders = list((outcome.folder / "units").glob("fit-*"))
+    assert len(folders) == 4
+    for folder in folders:
+        names = sorted(path.name for path in folder.glob("*.safetensors"))
+        assert names == [
+            "snapshot-1.safetensors",
+            "snapshot-3.safetensors",
+            "snapshot-9.safetensors",
+            "weights.safetensors",
+        ]
+        last, kept = (load_file(folder / name) for name in ("snapshot-9.safetensors", "weights.safetensors"))
+        assert all(torch.equal(last[name], kept[name]) for name in kept)
+
+
+def test_figures_of_a_sweep(outcome, tmp_path):
+    from gahbench.report.generalization import curves_figure, transition_metrics, transitions_figure
+    from gahbench.report.sample_pairs import cosines_figure, paired_samples, pairs_sheet
+
+    results = load_results(outcome.folder)
+    pairs = swept(results)
+    assert [entrant for _, entrant in pairs] == [UNET, "empirical-bayes"]
+    found = course(results, *pairs[1], "psnr", "train")
+    assert list(found) == [1, 3]
+    assert found[1][0.1].value == pytest.approx(140)
+    assert "model-variance" in metrics_of(results, *pairs[0])
+    drawing = curves_figure(results, pairs)
+    labels = [line.get_label() for line in drawing.axes[0].get_lines()]
+    assert labels == ["N = 1", "N = 3", "output = input"]
+    chosen = transition_metrics(results, *pairs[0])
+    assert {"psnr", "model-variance", "memorization", "pair-cosine"} <= set(chosen)
+    shown = [ax for ax in transitions_figure(results, *pairs[0], chosen).axes if ax.get_visible()]
+    assert len(shown) == len(chosen)
+    sets = paired_samples(outcome.folder)[pairs[1]]
+    assert list(sets) == [1, 3]
+    # Samples of A, which memorizes, are its only training image.
+    assert sets[1]["closest_cosine"] == pytest.approx([1.0] * 3, abs=1e-4)
+    pairs_sheet(sets, "caption").savefig(tmp_path / "sheet.png")
+    cosines_figure(sets, "caption").savefig(tmp_path / "cosines.png")
+    with pytest.raises(GahbenchError, match=re.escape("no values of 'pnsr'; did you mean 'psnr'")):
+        transition_metrics(results, *pairs[0], ["pnsr"])
+
+
+def test_samples_are_drawn_above_what_is_predicted(write_suite, tmp_path):
+    from gahbench.report.sample_pairs import predicted_samples, predictions_sheet
+
+    networks = ("  - unet: {width: 2, levels: 1}\n", ""), ("  - gaussian-blur\n", ""), (", snapshots: 3", "")
+    metrics = "psnr, model-variance, generalization-gap, biased-generalization, memorization, pair-cosine"
+    wanted = 'psnr, "sample-prediction[empirical-bayes,most=2]", "sample-prediction[wiener-linear]", pair-cosine'
+    file = write_suite(*networks, (metrics, wanted), text=SWEEP)
+    assert gahbench.run(file, out=tmp_path / "out", engine="inline").failed == 0
+    sets = predicted_samples(tmp_path / "out", entrants=["empirical-bayes"])[
+        "c-alpha[alpha=2,size=8]", "empirical-bayes"
+    ]
+    assert list(sets) == [1, 3]
+    assert list(sets[3]) == ["empirical-bayes", "wiener-linear"]
+    assert sets[3]["empirical-bayes"]["r2"] == pytest.approx([1, 1], abs=1e-4)
+    assert sets[3]["wiener-linear"]["places"].tolist() == [0, 1, 2]
+    sheet = predictions_sheet(sets, "caption")
+    texts = [text.get_text() for text in sheet.axes[0].texts]
+    # One of three samples was not predicted by both.
+    assert len(sheet.axes[0].images) == 2 * 3 * 2
+    assert {"N = 1\nsample", "empirical-bayes", "wiener-linear"} <= set(texts)
+    done = CliRunner().invoke(app, ["draw", "samples", str(tmp_path / "out"), "-o", str(tmp_path / "sheet.png")])
+    assert done.exit_code == 0, done.output
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == [
+        "sheet-cosines.png", "sheet-predicted.png", "sheet.png"
+    ]  # fmt: skip
+
+
+def test_a_network_that_was_trained_on_a_stream_is_compared_with_no_images(write_suite, tmp_path):
+    changes = ("train_images: [1, 3], halves: true, snapshots: 3", "train_images: all"), ("  - empirical-bayes\n", "")
+    metrics = "metrics: [psnr, model-variance, generalization-gap, biased-generalization, memorization, pair-cosine]"
+    file = write_suite(*changes, (metrics, "metrics: [psnr, generalization-gap, memorization, sampling]"), text=SWEEP)
+    outcome = gahbench.run(file, out=tmp_path / "out", engine="inline")
+    assert outcome.failed == 0
+    measured = outcome.scores[outcome.scores["entrant"] == UNET]["metric"].unique()
+    assert {name.partition(".")[0] for name in measured} == {"psnr", "sampling"}
+
+
+def test_results_without_a_sweep_say_so():
+    from fake_results import results
+    from fake_results import rows as fake_rows
+
+    fake = results(fake_rows("d", "e", "trained", [[20.0, 21.0]] * 6))
+    with pytest.raises(GahbenchError, match="a suite that lists train_images under 'training' has"):
+        swept(fake)
+
+
+def test_the_order_of_engines_waits_for_both_fits(write_suite, tmp_path):
+    # In processes, where fits end in any order.
+    file = write_suite((", train]", "]"), ("  - empirical-bayes\n", ""), text=SWEEP, name="sweep.yaml")
+    outcome = gahbench.run(file, out=tmp_path / "out", workers=2)
+    assert outcome.failed == 0
+
+
+def test_transitions_of_all_images_and_of_what_a_reference_predicts():
+    from fake_results import dataset, fit
+    from fake_results import results as fake
+    from fake_results import rows as fake_rows
+
+    from gahbench.report.generalization import transition_metrics, transitions_figure
+
+    values = {
+        "distance[cycle-spin[threshold[sym4]]]": 0.2, "distance[bm3d].r2": 0.9,
+        "sample-prediction[empirical-bayes,most=12]": 0.7, "sample-prediction[empirical-bayes,most=12].null": 0.1,
+    }  # fmt: skip
+    scores = [
+        row
+        for number in ("10", "100", "all")
+        for metric, value in values.items()
+        if not (metric.endswith("null") and number == "100")
+        for seed in (0, 1)
+        for row in fake_rows(
+            "faces", f"unet N={number}", "architecture", [[value] * 5], seed,
+            [float("nan")] if metric.startswith("sample") else [0.1], metric,
+        )
+    ]  # fmt: skip
+    fits = [fit("faces", f"unet N={number}", seed) for number in ("10", "100", "all") for seed in (0, 1)]
+    results = fake(scores, fits, datasets=[dataset("faces")])
+    chosen = transition_metrics(results, "faces", "unet")
+    assert sorted(chosen) == sorted(values)[:3]
+    chosen = list(values)[:3]
+    axes = [ax for ax in transitions_figure(results, "faces", "unet", chosen).axes if ax.get_visible()]
+    assert [ax.get_title("left") for ax in axes] == [
+        "distance from cycle-spin[threshold[sym4]]", "r² of scores, bm3d", "r² of samples, empirical-bayes"
+    ]  # fmt: skip
+    for ax in axes:
+        assert list(ax.get_lines()[0].get_xdata()) == [10, 100, 1000]
+        assert [label.get_text() for label in ax.get_xticklabels()] == ["10", "100", "all"]
+    chance = [line for line in axes[2].get_lines() if line.get_label() == "chance"]
+    # With no value at 100 images.
+    assert list(chance[0].get_xdata()) == [10, 1000]
+    assert list(chance[0].get_ydata()) == pytest.approx([0.1] * 2)

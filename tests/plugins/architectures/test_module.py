@@ -1,0 +1,214 @@
+import warnings
+
+import pytest
+import torch
+from given_networks import images
+from torch import nn
+
+from gahbench._util.errors import ParameterError
+from gahbench.registry.parameters import constructor_parameters, resolve
+from gahbench.registry.spec import format_value, parse_spec
+from gahbench_plugins.architectures.module import Module, as_text
+
+SOURCE = '''
+import torch
+from torch import nn
+from .helping import FACTOR
+
+class Halves(nn.Module):
+    """Half of what it gets."""
+
+    def __init__(self, channels: int, factor: float = FACTOR):
+        super().__init__()
+        self.channels, self.factor = channels, factor
+
+    def forward(self, images):
+        assert images.shape[1] == self.channels
+        return self.factor * images
+
+class Told(nn.Module):
+    def forward(self, images, noise_level=None):
+        return images if noise_level is None else images + noise_level.view(-1, 1, 1, 1)
+
+class Flag(nn.Module):
+    def forward(self, images, flag=False):
+        return images + 1 if flag is not False else images
+
+class Map(nn.Module):
+    def forward(self, images):
+        return images[:, :-1] + images[:, -1:]
+
+class Pair(nn.Module):
+    def forward(self, images):
+        return images, images
+
+class Small(nn.Module):
+    def forward(self, images):
+        return images[..., 1:]
+
+def sized(shape, factor=1.0):
+    return Halves(shape[0], factor * shape[1])
+
+def text():
+    return "a text"
+
+built = nn.Identity()
+'''
+
+PARAMETERS = [item for item in constructor_parameters(Module, "module") if item.name not in ("channels", "shape")]
+NOISY, SIGMA = images(2, (1, 8, 8)), torch.tensor([0.1, 0.5])
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A package of a stranger's, importable."""
+    package = tmp_path / f"foreign_{tmp_path.name}"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "helping.py").write_text("FACTOR = 0.5\n")
+    (package / "nets.py").write_text(SOURCE)
+    monkeypatch.syspath_prepend(tmp_path)
+    return package
+
+
+@pytest.fixture
+def factory(folder):
+    return lambda name: f"{folder.name}.nets:{name}"
+
+
+def call(factory, channels=1, shape=(1, 8, 8), **parameters):
+    return Module(channels, shape, factory, **parameters).eval()(NOISY, SIGMA)
+
+
+def archive(path, network):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.script(network), path)
+    return str(path)
+
+
+def test_a_factory_gets_its_arguments_and_what_it_asks_for(factory):
+    assert torch.equal(call(factory("Halves")), NOISY / 2)
+    assert torch.equal(call(factory("Halves"), arguments="{factor: 0.25}"), NOISY / 4)
+    assert torch.equal(call(factory("sized")), 8 * NOISY)
+    assert torch.equal(call("torch.nn:Identity"), NOISY)
+
+
+def test_a_residual_is_subtracted_and_the_scale_undone(factory):
+    assert torch.allclose(call(factory("Halves"), output="residual", arguments="{factor: 0.25}"), 0.75 * NOISY)
+    assert torch.allclose(call(factory("Halves"), scale=255), NOISY / 2)
+    level = SIGMA.view(-1, 1, 1, 1)
+    assert torch.allclose(call(factory("Told"), scale=255), NOISY + level)
+    assert torch.allclose(call(factory("Told"), scale=255, output="residual"), -level.expand_as(NOISY), atol=1e-6)
+
+
+def test_sigma_is_passed_where_forward_takes_it(factory):
+    level = SIGMA.view(-1, 1, 1, 1)
+    for sigma, expected in {"auto": NOISY + level, "argument": NOISY + level, "none": NOISY}.items():
+        assert torch.equal(call(factory("Told"), sigma=sigma), expected)
+    assert torch.equal(call(factory("Flag")), NOISY)
+    assert torch.equal(call(factory("Map"), sigma="channel"), NOISY + level)
+
+
+def test_arguments_are_one_text_however_they_are_written():
+    written = ["{width: 32, depth: 2}", '{"depth": 2, "width": 32}', {"width": 32, "depth": 2}]
+    assert {as_text(one) for one in written} == {"{depth: 2, width: 32}"}
+
+
+@pytest.mark.parametrize("value", [1e-5, 3.0, "3", "it's, [so]", None, True, [1, 2], {"x": 1, "y": [2]}])
+def test_a_label_is_read_back_as_the_same_arguments(value):
+    given = {"factory": "a.b:C", "arguments": {"one": value, "two": 2}}
+    resolved = resolve(tuple(PARAMETERS), given, "module")
+    text = f"module[{','.join(f'{name}={format_value(item)}' for name, item in resolved.items())}]"
+    assert resolve(tuple(PARAMETERS), parse_spec(text).keywords, "module") == resolved
+    assert as_text(resolved["arguments"]) == as_text(given["arguments"])
+
+
+@pytest.mark.parametrize("arguments", ["[1, 2]", "3", "{a: [", [1], 3, "{1: 2}"])
+def test_arguments_that_are_no_mapping_are_refused(arguments):
+    with pytest.raises(ParameterError, match=r"a mapping .*such as \{width: 32\}"):
+        resolve(tuple(PARAMETERS), {"factory": "a:b", "arguments": arguments}, "module")
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "message"),
+    [
+        ("Halve", {}, "has no 'Halve'; did you mean 'Halves'"),
+        (
+            "Halves",
+            {"arguments": "{fact: 1}"},
+            r"unexpected keyword argument 'fact'; accepted: \(channels: int, factor",
+        ),
+        ("text", {}, "returned a str, not a torch.nn.Module"),
+        ("built", {}, "a network already built"),
+        ("torch", {}, "a module; a class, or a function"),
+        ("Pair", {}, "returned a tuple for images"),
+        ("Small", {}, r"returned shape \(2, 1, 8, 7\) for images of shape \(2, 1, 8, 8\)"),
+    ],
+)
+def test_what_is_wrong_with_a_factory_is_said(factory, name, parameters, message):
+    with pytest.raises(ValueError, match=message):
+        call(factory(name), **parameters)
+
+
+def test_what_was_tried_is_said(folder):
+    with pytest.raises(ValueError, match=r"importing 'no_such_package.nets' failed: ModuleNotFoundError.*PYTHONPATH"):
+        call("no_such_package.nets:Net")
+    (folder / "broken.py").write_text("1 / 0\n")
+    with pytest.raises(ValueError, match="failed: ZeroDivisionError"):
+        call(f"{folder.name}.broken:Net")
+    with pytest.raises(ValueError, match=r"'package.mod:name' is accepted, or a TorchScript archive"):
+        call("nets.Net")
+
+
+def test_an_archive_is_a_network_like_another(tmp_path):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 1, 3, padding=1))
+    path = archive(tmp_path / "net.pt", network)
+    ours = Module(1, (1, 8, 8), path, output="residual")
+    assert torch.allclose(ours(NOISY, SIGMA), NOISY - network(NOISY))
+    assert sum(parameter.numel() for parameter in ours.parameters()) == sum(p.numel() for p in network.parameters())
+    (ours(NOISY, SIGMA) - NOISY).square().mean().backward()
+    assert all(parameter.grad is not None for parameter in ours.parameters())
+    with pytest.raises(ValueError, match="an archive takes no arguments"):
+        call(path, arguments="{width: 3}")
+
+
+class Shifted(nn.Module):
+    def forward(self, images: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        return images + sigma.view(-1, 1, 1, 1)
+
+
+def test_an_archive_that_takes_sigma_gets_it(tmp_path):
+    path = archive(tmp_path / "told.ts", Shifted())
+    assert torch.equal(call(path), NOISY + SIGMA.view(-1, 1, 1, 1))
+
+
+class Malicious:
+    def __reduce__(self):
+        return exec, ("raise SystemExit('it ran')",)
+
+
+def test_a_file_that_is_no_archive_is_refused_and_not_run(tmp_path):
+    torch.save({"weight": torch.zeros(1)}, tmp_path / "weights.pt")
+    torch.save({"weight": Malicious()}, tmp_path / "malicious.pt")
+    for name in ("weights.pt", "malicious.pt"):
+        with pytest.raises(ValueError, match="not a TorchScript archive"):
+            call(str(tmp_path / name))
+    with pytest.raises(ValueError, match="no such file"):
+        call(str(tmp_path / "none.pt"))
+
+
+def test_the_fingerprint_is_that_of_the_foreign_source(folder, factory, tmp_path):
+    def now(name="Halves"):
+        return Module.fingerprint(factory=factory(name), arguments="{}")
+
+    first = now()
+    assert now("Told") == first
+    (folder / "helping.py").write_text("FACTOR = 0.25\n")
+    second = now()
+    assert second != first
+    (folder / "unrelated.py").write_text("x = 1\n")
+    assert now() == second
+    one, other = (archive(tmp_path / f"{name}.pt", nn.Conv2d(1, 1, 1)) for name in ("one", "other"))
+    assert Module.fingerprint(factory=one) != Module.fingerprint(factory=other)

@@ -1,0 +1,84 @@
+"""Published numbers of the networks (Kadkhodaie et al. 2024; Mohan et al. 2020)."""
+
+import pytest
+import torch
+
+import gahbench
+from gahbench.networks.receptive_field import receptive_field
+
+
+def parameters(network):
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def field(name, **parameters):
+    """Return the measured receptive field of a network with random weights."""
+
+    def build(shape):
+        torch.manual_seed(0)
+        return gahbench.create("architecture", name, shape=shape, **parameters).eval()
+
+    return receptive_field(build, seconds=60.0)
+
+
+@pytest.mark.parametrize(("levels", "millions"), [(1, 0.36), (2, 1.8), (3, 7.6), (4, 31)])
+def test_unet_has_the_published_size(levels, millions):
+    with torch.device("meta"):
+        count = parameters(gahbench.create("architecture", "unet", levels=levels))
+    # Two published digits, some of them cut rather than rounded.
+    assert count / 1e6 == pytest.approx(millions, rel=0.02)
+
+
+@pytest.mark.parametrize(("levels", "pixels", "between"), [(1, 18, 18), (2, 44, 44), (3, 92, 100), (4, 188, 204)])
+def test_unet_has_the_published_receptive_field(levels, pixels, between):
+    """The published figures hold for pixels on the grid of the pooling; between them it is somewhat larger.
+
+    Larger by what parity does to each level: an interval of 2a + 1 pixels covers a or a + 1 pairs.
+    """
+    found = field("unet", levels=levels, width=4)
+    assert found.on_grid == (pixels, pixels)
+    assert found.largest == (between, between)
+
+
+def test_bf_cnn_has_the_published_size_and_receptive_field():
+    with torch.device("meta"):
+        assert parameters(gahbench.create("architecture", "bf-cnn")) == pytest.approx(0.7e6, rel=0.02)
+    assert field("bf-cnn", width=4).largest == (43, 43)
+
+
+@pytest.mark.parametrize("name", ["unet[width=4,levels=2]", "bf-cnn[width=4,layers=5]"])
+def test_networks_without_bias_are_homogeneous_and_those_with_are_not(name):
+    torch.manual_seed(0)
+    noisy = torch.rand(2, 1, 16, 16)
+    for bias in (False, True):
+        network = gahbench.create("architecture", name, bias=bias)
+        network.train()(torch.rand(8, 1, 16, 16), torch.ones(8))
+        for parameter in network.parameters():
+            parameter.data += 0.1 * torch.rand_like(parameter)
+        network.eval()
+        with torch.no_grad():
+            expected = 3 * network(noisy, torch.ones(2))
+            difference = network(3 * noisy, torch.ones(2)) - expected
+        assert (difference.norm() < 1e-4 * expected.norm()) == (not bias)
+
+
+def test_bias_free_norm_divides_by_the_deviation_and_keeps_the_mean():
+    from gahbench_plugins.architectures.bias_free import BiasFreeNorm
+
+    generator = torch.Generator().manual_seed(0)
+    features = 3 * torch.randn(64, 2, 16, 16, generator=generator) + 5
+    norm = BiasFreeNorm(2)
+    out = norm.train()(features)
+    assert torch.allclose(out.std(dim=(0, 2, 3), correction=0), torch.ones(2), atol=1e-4)
+    deviation = features.std(dim=(0, 2, 3), correction=0)
+    assert torch.allclose(out.mean(dim=(0, 2, 3)), features.mean(dim=(0, 2, 3)) / deviation, atol=1e-4)
+    for _ in range(200):
+        norm(features)
+    assert torch.allclose(norm.running_deviation, deviation, atol=1e-4)
+    assert torch.allclose(norm.eval()(features), out, atol=1e-3)
+
+
+def test_a_size_that_the_levels_do_not_divide_is_refused():
+    network = gahbench.create("architecture", "unet", width=2, levels=3)
+    with pytest.raises(ValueError, match="multiples of 8, not 20x24"):
+        network(torch.zeros(1, 1, 20, 24), torch.ones(1))

@@ -1,0 +1,48 @@
+import pytest
+import torch
+from given_networks import build, count, images
+
+from gahbench.networks.network_facts import homogeneity_residual
+from gahbench.networks.receptive_field import receptive_field
+from gahbench_plugins.architectures.unet_conditional import Block, UNetConditional
+
+
+def test_the_default_has_the_stated_size():
+    assert count(UNetConditional, 1) == pytest.approx(0.83e6, rel=0.01)
+
+
+def test_the_receptive_field_is_global_through_the_normalisation_alone():
+    def field(norm):
+        return receptive_field(lambda shape: build(UNetConditional, shape, width=8, norm=norm), sides=(64,))
+
+    assert field(norm=True).reaches_border
+    assert field(norm=False).on_grid == field(norm=False).largest == (57, 57)
+
+
+def test_the_layers_estimate_the_noise_over_sigma():
+    """So without noise the image is returned as it is; with a blind embedding what is removed is in proportion."""
+    network = build(UNetConditional, (3, 16, 16), width=4)
+    noisy = images(2, (3, 16, 16))
+    with torch.no_grad():
+        assert torch.equal(network(noisy, torch.zeros(2)), noisy)
+        for parameter in network.embedding.parameters():
+            parameter.zero_()
+        once, twice = (noisy - network(noisy, torch.full((2,), level)) for level in (0.1, 0.2))
+    assert float(once.norm()) > 0
+    assert torch.allclose(twice, 2 * once, atol=1e-5)
+
+
+def test_a_block_starts_as_the_identity_and_is_modulated():
+    torch.manual_seed(0)
+    block = Block(8, 8, 4, norm=True)
+    features, level = torch.randn(1, 8, 6, 6), torch.randn(1, 4)
+    assert torch.equal(block(features, level), features)
+    torch.nn.init.normal_(block.second.weight)
+    assert not torch.allclose(block(features, level), block(features, 2 * level), atol=1e-2)
+
+
+def test_it_is_homogeneous_neither_with_nor_without_normalisation():
+    noisy = images(2, (1, 16, 16))
+    for parameters in ({}, {"norm": False}, {"blind": True}, {"norm": False, "blind": True}):
+        network = build(UNetConditional, (1, 16, 16), width=4, **parameters)
+        assert homogeneity_residual(network, noisy, torch.full((2,), 0.3)) > 1e-2

@@ -1,0 +1,388 @@
+"""Bandlets: orthonormal at every size, the best of their dictionary, and never worse than the wavelet underneath."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import gahbench
+from gahbench._util.errors import BasisError
+from gahbench_plugins.bases.bandlet import Bandlet
+from gahbench_plugins.bases.bandlets import quadtree
+from gahbench_plugins.bases.bandlets.alpert import alpert_matrix
+from gahbench_plugins.bases.wavelet import Wavelet
+
+
+def images(*shape, seed=0, dtype=torch.float64):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+def regular(size=64, count=8, construction="paper"):
+    family = gahbench.create("dataset", "c-alpha", alpha=4, size=size, construction=construction)
+    return family.images("test", count)
+
+
+def across(angle, height, width):
+    """Return the coordinate of each pixel across a direction, 0 in the middle."""
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    x, y = columns - (width - 1) / 2, (height - 1) / 2 - rows
+    return (-math.sin(math.radians(angle)) * x + math.cos(math.radians(angle)) * y).double()
+
+
+def thresholded(coefficients, threshold):
+    return coefficients.square().clamp(max=threshold**2).flatten(1).sum(1)
+
+
+PARAMETERS = st.fixed_dictionaries(
+    {
+        "wavelet": st.sampled_from(["haar", "db2", "sym5", None]),
+        "smallest": st.sampled_from([2, 4]),
+        "largest": st.sampled_from([4, 8, 16]),
+        "directions": st.sampled_from([1, 5, 12]),
+        "moments": st.integers(1, 4),
+        "price": st.sampled_from([0.0, 0.3]),
+    }
+)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    parameters=PARAMETERS,
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+    channels=st.integers(1, 3),
+    threshold=st.sampled_from([0.0, 0.5, 2.0]),
+    noisy=st.booleans(),
+)
+def test_inverted_and_orthonormal_where_it_says_so(parameters, height, width, channels, threshold, noisy):
+    shape = (channels, height, width)
+    plain = Bandlet(**parameters)
+    batch = images(2, *shape)
+    adapted = plain.adapt(batch, threshold, noisy)
+    coefficients = adapted.analysis(batch)
+    torch.testing.assert_close(adapted.synthesis(coefficients), batch, atol=1e-9, rtol=0)
+    even = height % 2 == width % 2 == 0
+    down, across = height, width
+    while down % 2 == across % 2 == 0 and min(down, across) >= 8:
+        down, across = down // 2, across // 2
+    # Sides such as 34 = 2 x 17 are padded too: halved once they leave no coarse scale.
+    unpadded = parameters["wavelet"] is None or (even and min(down, across) < 16)
+    assert adapted.is_orthonormal(shape) == plain.is_orthonormal(shape) == unpadded
+    assert adapted.bands(shape).shape == coefficients.shape[2:]
+    if adapted.is_orthonormal(shape):
+        assert coefficients.shape == batch.shape
+        other = images(2, *shape, seed=1)
+        torch.testing.assert_close(coefficients.square().sum(), batch.square().sum())
+        torch.testing.assert_close((coefficients * other).sum(), (batch * adapted.synthesis(other)).sum())
+
+
+@pytest.mark.parametrize("wavelet", ["sym5", "haar", None])
+@pytest.mark.parametrize("size", [(32, 24), (24, 20), (33, 24)])
+def test_every_coefficient_has_the_noise_level_that_it_states(wavelet, size):
+    # The images of all pixels give the matrix of analysis: the norms of its rows are the noise levels.
+    pixels = torch.eye(size[0] * size[1], dtype=torch.float64).reshape(-1, 1, *size)
+    adapted = Bandlet(wavelet).adapt(images(1, 1, *size), 0.8)
+    matrix = adapted.analysis(pixels).flatten(1).T
+    levels = adapted.noise_levels((1, *size)).expand(adapted.bands((1, *size)).shape).flatten()
+    torch.testing.assert_close(matrix.norm(dim=1), levels, atol=1e-9, rtol=0)
+    assert any(square.angle is not None for square in adapted.geometry().squares)
+    if adapted.is_orthonormal((1, *size)):
+        identity = torch.eye(len(matrix), dtype=torch.float64)
+        torch.testing.assert_close(matrix @ matrix.T, identity, atol=1e-9, rtol=0)
+    else:
+        assert size == (33, 24)
+        assert levels.max() > 1.05
+
+
+def all_partitions(top, left, side, smallest):
+    """Yield all quadtrees, as lists of leaves, each with the number of squares that are asked whether they are cut."""
+    yield [(top, left, side)], int(side > smallest)
+    if side > smallest:
+        half = side // 2
+        parts = [all_partitions(top + i, left + j, half, smallest) for i in (0, half) for j in (0, half)]
+        for choice in itertools.product(*map(list, parts)):
+            yield [leaf for leaves, _ in choice for leaf in leaves], 1 + sum(asked for _, asked in choice)
+
+
+@pytest.mark.parametrize("price", [0.0, 0.4])
+@pytest.mark.parametrize("moments", [1, 2])
+def test_nothing_in_the_dictionary_is_better(price, moments):
+    threshold, most = 0.1, 8
+    picture = ((across(37, 8, 8) - 0.8).sign() + 0.5 * (across(100, 8, 8) + 1.5).sign()).float() / 4
+    picture = picture.double() + 0.05 * images(8, 8)
+    best = {}
+    angles = {}
+    for side in (2, 4, 8):
+        matrix = alpert_matrix(side**2, moments)
+        # As in the plugin, one direction for each of 8 equal arcs; a square of 2 by 2 has only four.
+        degrees = [22.5, 67.5, 112.5, 157.5] if side == 2 else [180 / most * (number + 0.5) for number in range(most)]
+        angles[side] = degrees
+        for top, left in itertools.product(range(0, 8, side), repeat=2):
+            block = picture[top : top + side, left : left + side].flatten()
+            costs = [float(block.square().clamp(max=threshold**2).sum()) + price * threshold**2]
+            for angle in degrees:
+                turned = matrix @ block[across(angle, side, side).flatten().argsort(descending=True)]
+                bits = 1 + math.log2(len(degrees))
+                costs.append(float(turned.square().clamp(max=threshold**2).sum()) + price * bits * threshold**2)
+            best[top, left, side] = min(costs)
+    totals = [
+        sum(best[leaf] for leaf in leaves) + price * asked * threshold**2
+        for leaves, asked in all_partitions(0, 0, 8, 2)
+    ]
+    assert len(totals) == 17
+
+    basis = Bandlet(None, smallest=2, largest=8, directions=most, moments=moments, price=price)
+    adapted = basis.adapt(picture[None, None], threshold, noisy=price > 0)
+    squares = adapted.geometry().squares
+    chosen = float(thresholded(adapted.analysis(picture[None, None]), threshold))
+    asked = {(0, 0, 8)} | {(s.top // 4 * 4, s.left // 4 * 4, 4) for s in squares if s.side <= 4}
+    bits = len(asked) + sum(1 + (math.log2(len(angles[s.side])) if s.angle is not None else 0) for s in squares)
+    chosen += price * bits * threshold**2
+    # Costs are compared in steps of threshold^2 / 1024, at most 16 + 4 + 1 times.
+    assert min(totals) - 1e-9 < chosen < min(totals) + 21 * threshold**2 / 1024
+    assert min(totals) < min(totals[0], totals[-1]) - 21 * threshold**2 / 1024 or price > 0
+
+
+@pytest.mark.parametrize("size", [(64, 64), (20, 36), (80, 80), (30, 30)])
+@pytest.mark.parametrize("sigma", [0.002, 0.03, 0.2])
+@pytest.mark.parametrize("wavelet", ["sym5", "haar", "db4"])
+def test_oracle_risk_is_never_above_that_of_the_wavelet(size, sigma, wavelet):
+    height, width = size
+    batch = torch.cat([regular(80, 6)[..., :height, :width], regular(80, 4, "exact")[..., :height, :width]])
+    batch = torch.cat([batch, 0.2 * images(4, 1, *size).float(), (across(30, *size).sign() / 4)[None, None].float()])
+    plain = thresholded(Wavelet(wavelet).analysis(batch.double()), sigma)
+    for basis in (Bandlet(wavelet), Bandlet(wavelet, largest=8, directions=3, moments=1)):
+        adapted = thresholded(basis.adapt(batch.double(), sigma).analysis(batch.double()), sigma)
+        assert (adapted <= plain * (1 + 1e-9)).all()
+    assert adapted.sum() < plain.sum()
+
+
+def test_oracle_gains_a_decibel_on_regular_images():
+    sigma, batch = 8 / 255, regular(count=64)
+
+    def psnr(basis):
+        return float((-10 * (thresholded(basis.adapt(batch, sigma).analysis(batch), sigma) / 64**2).log10()).mean())
+
+    assert psnr(Bandlet()) > psnr(Wavelet("sym4")) + 1.0
+    assert psnr(Bandlet(None)) > psnr(Bandlet())
+
+
+@pytest.mark.parametrize("construction", ["paper", "exact"])
+def test_chosen_from_noise_it_beats_the_wavelet(construction):
+    sigma, clean = 0.1, regular(count=64, construction=construction)
+    noisy = clean + sigma * images(*clean.shape, dtype=torch.float32)
+
+    def psnr(basis, factor):
+        adapted = basis.adapt(noisy, factor * sigma, noisy=True)
+        coefficients = adapted.analysis(noisy)
+        kept = (coefficients.abs() > factor * sigma) | (adapted.bands((1, 64, 64)) == 0)
+        errors = (adapted.synthesis(coefficients * kept) - clean).square().flatten(1).mean(1)
+        return float((-10 * errors.log10()).mean())
+
+    # The wavelet with the best threshold for these very images, bandlets with one that is good everywhere.
+    assert psnr(Bandlet(), 3.5) > max(psnr(Wavelet("db4"), factor) for factor in (3, 3.25, 3.5, 3.75, 4)) + 0.5
+
+
+def apart(first, second):
+    """Return the angle between two directions, in degrees."""
+    return abs((first - second + 90) % 180 - 90)
+
+
+@pytest.mark.parametrize("angle", [30, 45, 64, 120, 135, 151])
+def test_direction_is_that_of_ridges(angle):
+    picture = 0.5 + 0.3 * torch.cos(2 * math.pi / 9 * across(angle, 64, 64))
+    squares = Bandlet(None).geometry(picture[None], 0.05).squares
+    assert len(squares) == 16
+    # Neighbouring directions are 180 / 32 degrees apart.
+    assert max(apart(square.angle, angle) for square in squares) < 180 / 32
+
+
+@pytest.mark.parametrize("angle", [30, 45, 64, 120, 135, 151])
+def test_direction_is_that_of_an_edge_in_every_subband(angle):
+    edge = (across(angle, 64, 64) > 0).double()
+    squares = [square for square in Bandlet().geometry(edge[None], 0.05).squares if square.angle is not None]
+    # Away from the borders, where a periodic transform sees a jump; smaller squares know fewer directions.
+    finest = [s for s in squares if s.scale == 2 and s.side == 8 and min(s.top, s.left) > 0 and max(s.top, s.left) < 24]
+    assert {square.orientation for square in finest} >= {"horizontal", "vertical"}
+    assert max(apart(square.angle, angle) for square in finest) < 180 / 16
+
+
+def test_an_edge_is_followed_and_squares_away_from_it_are_not_cut():
+    coordinates = across(30, 64, 64)
+    edge = torch.sigmoid(4 * coordinates)
+    squares = Bandlet(None).geometry(edge[None], 0.02).squares
+    assert sum(square.side**2 for square in squares) == 64**2
+    for square in squares:
+        inside = coordinates[square.top : square.top + square.side, square.left : square.left + square.side]
+        top, left = square.top // 16 * 16, square.left // 16 * 16
+        if inside.min() < -2 and inside.max() > 2:
+            assert apart(square.angle, 30) < 180 / 32
+        elif coordinates[top : top + 16, left : left + 16].abs().min() > 3:
+            assert square.side == 16
+
+
+@pytest.mark.parametrize("turn", [lambda x: x.rot90(1, (2, 3)), lambda x: x.flip(3), lambda x: x.flip(2)])
+def test_cost_does_not_change_when_the_image_is_turned(turn):
+    threshold = 0.03
+    batch = regular(count=4)[..., :32].double()
+    basis = Bandlet(None)
+    straight = thresholded(basis.adapt(batch, threshold).analysis(batch), threshold)
+    turned = thresholded(basis.adapt(turn(batch), threshold).analysis(turn(batch)), threshold)
+    # Up to the steps in which costs are compared.
+    assert ((straight - turned).abs() < 16 * threshold**2 / 1024).all()
+    assert (straight > 16 * threshold**2).all()
+
+
+def test_where_geometry_is_dear_it_is_the_wavelet():
+    batch = regular(count=3)
+    dear = Bandlet("sym5", price=1e6)
+    assert torch.equal(dear.adapt(batch, 0.1, noisy=True).analysis(batch), Wavelet("sym5").analysis(batch))
+    assert not torch.equal(dear.adapt(batch, 0.1).analysis(batch), Wavelet("sym5").analysis(batch))
+
+
+def test_noise_is_left_as_it_is():
+    noise = 0.1 * images(4, 1, 64, 64)
+    angles = [square.angle for i in range(4) for square in Bandlet().adapt(noise, 0.35, noisy=True).geometry(i).squares]
+    assert np.mean([angle is not None for angle in angles]) < 0.05
+
+
+def test_bands_are_those_of_the_wavelet():
+    batch = regular(count=2)
+    adapted = Bandlet("sym5", levels=3).adapt(batch, 0.03)
+    labels = adapted.bands((1, 64, 64))
+    assert torch.equal(labels, Wavelet("sym5", 3).bands((1, 64, 64)))
+    ours, theirs = adapted.analysis(batch), Wavelet("sym5", 3).analysis(batch)
+    assert torch.equal(ours[..., labels == 0], theirs[..., labels == 0])
+    for band in range(1, 10):
+        energies = [c[..., labels == band].square().sum() for c in (ours, theirs)]
+        torch.testing.assert_close(*energies)
+    assert Bandlet(None).bands((3, 7, 9)).unique().tolist() == [1]
+
+
+def test_geometry_says_where_squares_are():
+    # An edge in the lower right quarter alone, which fades towards the quarter's sides.
+    window = torch.hann_window(32, periodic=False, dtype=torch.float64)
+    picture = torch.zeros(64, 64, dtype=torch.float64)
+    picture[32:, 32:] = torch.sigmoid(4 * across(151, 32, 32)) * window[:, None] * window
+    geometry = Bandlet("db2").geometry(picture[None], 0.05)
+    finest = [square for square in geometry.squares if square.angle is not None and square.scale == 2]
+    assert finest
+    for square in finest:
+        top, left, side = square.pixels
+        assert (top, left, side) == (2 * square.top, 2 * square.left, 2 * square.side)
+        assert min(top, left) + side > 32
+        assert max(top, left) + side <= 64
+    # A horizontal edge is seen by the subband of horizontal structures alone.
+    edge = torch.zeros(1, 64, 64)
+    edge[:, 21:50] = 1
+    seen = {square.orientation for square in Bandlet("haar").geometry(edge, 0.05).squares if square.angle is not None}
+    assert seen == {"horizontal"}
+
+
+def test_each_image_and_channel_has_its_own_geometry():
+    batch = torch.cat([regular(count=4), regular(count=4).transpose(2, 3)], dim=1).double()
+    basis = Bandlet()
+    together = basis.adapt(batch, 0.03)
+    assert together.geometry(0, 0) != together.geometry(0, 1)
+    for i, channel in itertools.product(range(4), range(2)):
+        one = batch[i : i + 1, channel : channel + 1]
+        alone = basis.adapt(one, 0.03)
+        assert alone.geometry() == together.geometry(i, channel) == basis.geometry(batch[i], 0.03, channel=channel)
+        ours = together.analysis(batch)[i : i + 1, channel : channel + 1]
+        torch.testing.assert_close(alone.analysis(one), ours, atol=1e-12, rtol=0)
+
+
+def test_adapted_to_one_image_it_analyses_many():
+    batch = regular(count=3)
+    once = Bandlet().adapt(batch[:1], 0.03)
+    copies = Bandlet().adapt(batch[:1].expand(3, 1, 64, 64), 0.03)
+    assert torch.equal(once.analysis(batch), copies.analysis(batch))
+    torch.testing.assert_close(once.synthesis(once.analysis(batch)), batch, atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match="it takes 3 of shape"):
+        copies.analysis(batch[:2])
+    with pytest.raises(ValueError, match=r"any number of shape \(1, 64, 64\), not \(1, 1, 64, 32\)"):
+        once.analysis(batch[:1, :, :, :32])
+
+
+def test_single_precision_is_enough():
+    batch = regular(count=16)
+    single = Bandlet().adapt(batch, 0.03).analysis(batch)
+    assert single.dtype == torch.float32
+    double = Bandlet().adapt(batch.double(), 0.03).analysis(batch.double())
+    torch.testing.assert_close(thresholded(single, 0.03).double(), thresholded(double, 0.03), rtol=1e-3, atol=0)
+
+
+def test_images_stay_as_they_were_and_gradients_pass():
+    batch = images(2, 1, 16, 16)
+    kept = batch.clone()
+    adapted = Bandlet("haar").adapt(batch, 1.0)
+    adapted.synthesis(adapted.analysis(batch))
+    assert torch.equal(batch, kept)
+    inputs = batch[:, :, :, :].clone().requires_grad_()
+    assert torch.autograd.gradcheck(adapted.analysis, inputs, fast_mode=True)
+    assert torch.autograd.gradcheck(adapted.synthesis, inputs, fast_mode=True)
+
+
+def test_without_noise_nothing_is_chosen():
+    adapted = Bandlet().adapt(regular(count=1), 0.0)
+    assert all(square.angle is None for square in adapted.geometry().squares)
+
+
+def test_before_it_is_adapted_it_says_what_to_call():
+    for call in (Bandlet().analysis, Bandlet().synthesis):
+        with pytest.raises(BasisError, match=r"call adapt\(images, threshold\)"):
+            call(torch.zeros(1, 1, 16, 16))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"wavelet": "symm5"}, "did you mean 'sym5'"),
+        ({"smallest": 3}, "smallest=3: accepted are 2, 4, 8, 16 and 32"),
+        ({"largest": 64}, "largest=64: accepted are"),
+        ({"smallest": 16, "largest": 8}, "smallest=16 is larger than largest=8"),
+        ({"smallest": 2, "moments": 5}, "moments=5: accepted are 1 to smallest^2 = 4"),
+        ({"directions": 0}, "directions=0: accepted are 1, 2"),
+        ({"wavelet": None, "levels": 2}, "levels=2 without a wavelet"),
+        ({"levels": 0}, "levels=0"),
+    ],
+)
+def test_parameters_out_of_range_are_refused(parameters, words):
+    with pytest.raises(ValueError) as caught:
+        Bandlet(**parameters)
+    assert words in str(caught.value)
+
+
+def test_thresholds_and_sizes_out_of_range_are_refused():
+    with pytest.raises(ValueError, match="threshold=-1"):
+        Bandlet().adapt(torch.zeros(1, 1, 16, 16), -1.0)
+    with pytest.raises(ValueError, match="sides of at least 16, not 12x40"):
+        Bandlet(levels=4).check_shape((1, 12, 40))
+
+
+def test_what_is_worked_on_at_once_makes_no_difference(monkeypatch):
+    batch = regular(count=3).double()
+    whole = Bandlet().adapt(batch, 0.03)
+    monkeypatch.setattr(quadtree, "TOGETHER", 3000)
+    assert all(Bandlet().adapt(batch, 0.03).geometry(i) == whole.geometry(i) for i in range(3))
+
+
+@pytest.mark.parametrize("size", [50, 66])
+def test_sides_that_can_be_halved_once_only_are_as_good_as_their_neighbours(size):
+    """At 50 pixels one level of wavelets would leave a quarter of the noise alone."""
+    dataset, sigma = gahbench.create("dataset", f"c-alpha[alpha=2,size={size}]"), 0.1
+    other = gahbench.create("dataset", f"c-alpha[alpha=2,size={size - 2}]")
+    found = []
+    for family in (dataset, other):
+        clean = family.images("test", 8)
+        noisy = clean + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+        adapted = Bandlet().adapt(noisy, 3.25 * sigma, noisy=True)
+        coefficients = adapted.analysis(noisy)
+        levels = sigma * adapted.noise_levels(family.shape)
+        kept = (coefficients.abs() > 3.25 * levels) | (adapted.bands(family.shape) == 0)
+        found.append(-10 * (adapted.synthesis(coefficients * kept) - clean).square().mean().log10())
+    assert abs(found[0] - found[1]) < 1.5

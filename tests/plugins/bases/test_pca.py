@@ -1,0 +1,101 @@
+import pytest
+import torch
+from given_images import GivenImages
+
+from gahbench._util.errors import BasisError, DataError
+from gahbench.contracts.training_data import TrainingData
+from gahbench.contracts.truth import Truth
+from gahbench_plugins.bases.dct import DCT
+from gahbench_plugins.bases.pca import PCA
+from gahbench_plugins.datasets.c_alpha import CAlpha
+from gahbench_plugins.datasets.gaussian_field import GaussianField
+
+
+def fitted(images, most=4096):
+    basis = PCA(most)
+    basis.fit(TrainingData(GivenImages(images)))
+    return basis
+
+
+def random(*shape, seed=0):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("shape", [(200, 1, 6, 8), (90, 3, 4, 4), (20, 1, 6, 8)])
+def test_coefficients_of_the_training_images_are_uncorrelated_and_fall(shape):
+    images = random(*shape)
+    coefficients = fitted(images).analysis(images).flatten(1)
+    moments = coefficients.T @ coefficients / len(images)
+    energies = moments.diagonal()
+    assert (moments - torch.diag(energies)).abs().max() < 1e-12
+    assert (energies.diff() < 1e-12).all()
+    torch.testing.assert_close(energies.sum(), images.flatten(1).square().sum(1).mean())
+
+
+def test_finds_the_waves_of_a_stationary_field():
+    """The mean and the four waves of frequency 1 have by far the most energy."""
+    dataset = GaussianField(2.0, 8)
+    basis = PCA(4096)
+    basis.fit(TrainingData(dataset))
+    grid = 2 * torch.pi * torch.arange(8, dtype=torch.float64) / 8
+    ones = torch.ones(8, dtype=torch.float64)
+    waves = [torch.outer(one, other) for one, other in ((ones, ones), (grid.cos(), ones), (grid.sin(), ones))]
+    waves += [waves[1].T, waves[2].T]
+    stacked = torch.stack([wave / wave.norm() for wave in waves])[:, None]
+    captured = basis.analysis(stacked).flatten(1).square()
+    assert captured[0, 0] > 0.999
+    # The next energies are an eighth; 4096 images tell them apart well.
+    assert (captured[:, :5].sum(1) > 0.99).all()
+
+
+def test_no_other_basis_approximates_the_training_images_better_with_m_fixed_vectors():
+    images = CAlpha(2.0, 16).images("train", 600).double()
+    ours = fitted(images).analysis(images).flatten(1).square().mean(0)
+    theirs = DCT().analysis(images).flatten(1).square().mean(0).sort(descending=True).values
+    left = ours.flip(0).cumsum(0).flip(0), theirs.flip(0).cumsum(0).flip(0)
+    assert (left[0] <= left[1] + 1e-12).all()
+    assert left[0][20] < 0.9 * left[1][20]
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_fewer_images_than_pixels_are_completed(count):
+    images = random(count, 1, 4, 5)
+    basis = fitted(images)
+    coefficients = basis.analysis(images).flatten(1)
+    assert coefficients[:, count:].abs().max() < 1e-12
+    if count == 1:
+        assert abs(coefficients[0, 0]) == pytest.approx(images.norm().item())
+    others = random(7, 1, 4, 5, seed=1)
+    torch.testing.assert_close(basis.synthesis(basis.analysis(others)), others)
+    torch.testing.assert_close(basis.analysis(others).square().sum(), others.square().sum())
+
+
+def test_learns_from_no_more_images_than_asked():
+    images = random(50, 1, 4, 4)
+    assert torch.equal(fitted(images, 30).analysis(images), fitted(images[:30]).analysis(images))
+
+
+def test_bands_leave_the_first_vector_alone():
+    labels = PCA().bands((1, 8, 8))
+    assert labels.flatten().bincount().tolist() == [1, 3, 12, 48]
+    assert PCA().bands((3, 4, 4)).shape == (3, 4, 4)
+
+
+def test_errors_say_what_to_do():
+    images = random(4, 1, 4, 4)
+    with pytest.raises(BasisError, match="fit"):
+        PCA().analysis(images)
+    with pytest.raises(BasisError, match=r"fitted to images of shape \(1, 4, 4\), not \(1, 2, 8\)"):
+        fitted(images).synthesis(images.reshape(4, 1, 2, 8))
+    PCA().check_shape((1, 64, 64))
+    for refuse in (PCA().check_shape, lambda shape: fitted(torch.zeros(2, *shape))):
+        with pytest.raises(ValueError, match="up to 4096"):
+            refuse((3, 64, 64))
+    with pytest.raises(DataError, match="train"):
+        fitted(images[:0])
+
+
+def test_it_is_the_same_for_all_images():
+    basis = fitted(random(4, 1, 4, 4))
+    assert not basis.adaptive
+    assert basis.adapt_to(Truth(random(1, 1, 4, 4)), 0.1) is basis

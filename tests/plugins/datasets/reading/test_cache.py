@@ -1,0 +1,177 @@
+import json
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gahbench._util.errors import DataError
+from gahbench_plugins.datasets.faces import Faces
+from gahbench_plugins.datasets.photos import Photos
+from gahbench_plugins.datasets.reading import files, waiting
+from gahbench_plugins.datasets.reading.cache import cache_folder, cached
+
+NAMES = [f"{place}.png" for place in range(6)]
+
+
+def forbid(monkeypatch, where="gahbench_plugins.datasets.reading.files.decode"):
+    def decode(content, name):
+        raise AssertionError(f"decoded {name}")
+
+    monkeypatch.setattr(where, decode)
+
+
+@pytest.fixture
+def folder(tmp_path, write_images):
+    write_images(tmp_path / "f", NAMES, np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), dtype=np.uint8))
+    return tmp_path / "f"
+
+
+def test_where_it_is(monkeypatch):
+    monkeypatch.setenv("GAHBENCH_CACHE", "~/here")
+    assert cache_folder() == Path.home() / "here"
+    monkeypatch.delenv("GAHBENCH_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
+    assert cache_folder() == Path("/xdg/gahbench")
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    assert cache_folder() == Path.home() / ".cache" / "gahbench"
+
+
+def test_second_construction_decodes_nothing(folder, monkeypatch):
+    first = Faces(str(folder), test=2)
+    images, fingerprint = first.images("train", 3), first.fingerprint()
+    forbid(monkeypatch)
+    again = Faces(str(folder), test=2)
+    assert torch.equal(again.images("train", 3), images)
+    assert again.fingerprint() == fingerprint
+    # Other splits of the same images are no reason to decode either.
+    assert Faces(str(folder), test=1, near_repeats="keep", seed=1).available("train") == 5
+    with pytest.raises(AssertionError, match="decoded"):
+        Faces(str(folder), size=8).shape  # noqa: B018
+
+
+def test_images_are_read_by_the_row(folder):
+    stored = Faces(str(folder))._all.stored
+    assert isinstance(stored, np.memmap)
+    assert stored.dtype == np.uint8
+
+
+@pytest.mark.parametrize("change", ["content", "time", "new", "gone"])
+def test_a_changed_file_is_decoded_again(folder, monkeypatch, change):
+    before = Faces(str(folder)).fingerprint()
+    file = folder / "2.png"
+    content, status = file.read_bytes(), file.stat()
+    if change == "content":
+        # Of another size alone: the time of change is set back.
+        file.write_bytes((folder / "3.png").read_bytes() + b"\0")
+        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    elif change == "time":
+        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    elif change == "new":
+        (folder / "a.png").write_bytes(content)
+    else:
+        file.unlink()
+    after = Faces(str(folder)).fingerprint()
+    assert (after == before) == (change == "time")
+    forbid(monkeypatch)
+    assert Faces(str(folder)).fingerprint() == after
+    if change in ("content", "time"):
+        file.write_bytes(content)
+        with pytest.raises(AssertionError, match="decoded"):
+            Faces(str(folder)).shape  # noqa: B018
+
+
+def test_photographs_are_kept_too(folder, monkeypatch):
+    first = Photos(str(folder), size=8, colour="rgb")
+    images = first.images("train", 5)
+    forbid(monkeypatch, "gahbench_plugins.datasets.reading.photographs.decode")
+    again = Photos(str(folder), size=8, colour="rgb", seed=0)
+    assert torch.equal(again.images("train", 5), images)
+    assert again.fingerprint() == first.fingerprint()
+
+
+def test_a_failed_decoding_leaves_nothing(folder):
+    (folder / "5.png").write_bytes(b"nonsense")
+    with pytest.raises(DataError, match=r"5\.png"):
+        Faces(str(folder)).shape  # noqa: B018
+    assert list(cache_folder().iterdir()) == []
+
+
+def test_many_may_make_it_at_once(folder):
+    expected = Faces(str(folder), size=12, near_repeats="keep").images("train", 3)
+    together, found, errors = threading.Barrier(4), [], []
+
+    def construct():
+        try:
+            together.wait()
+            found.append(Faces(str(folder), size=10, near_repeats="keep").images("train", 3))
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=construct) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert len(found) == 4
+    assert all(torch.equal(images, found[0]) for images in found)
+    assert found[0].shape[-1] != expected.shape[-1]
+    assert len(list(cache_folder().iterdir())) == 2
+
+
+def test_the_first_to_finish_wins():
+    def make(name):
+        def write(folder):
+            (folder / "who").write_text(name)
+            # Another one begins later and is done first.
+            if name == "slow":
+                cached("test", 1, make("quick"))
+            return {"name": name}
+
+        return write
+
+    folder, facts = cached("test", 1, make("slow"))
+    assert facts == {"name": "quick"}
+    assert (folder / "who").read_text() == "quick"
+    assert [child.name for child in cache_folder().iterdir()] == [folder.name]
+
+
+def test_another_key_is_another_folder():
+    folders = {cached(kind, key, lambda folder: {})[0] for kind in ("a", "b") for key in (1, 2, [1, {"a": 2}])}
+    assert len(folders) == 6
+
+
+def test_damage_is_named(folder):
+    Faces(str(folder)).shape  # noqa: B018
+    (kept,) = cache_folder().iterdir()
+    content = (kept / "images.npy").read_bytes()
+    (kept / "images.npy").write_bytes(content[:-300])
+    with pytest.raises(DataError, match=r"damaged .*remove it, and it is made anew"):
+        Faces(str(folder)).shape  # noqa: B018
+    (kept / "facts.json").write_text(json.dumps({})[:-1])
+    with pytest.raises(DataError, match=r"damaged .*remove it"):
+        Faces(str(folder)).shape  # noqa: B018
+
+
+def test_a_cache_that_cannot_be_written_is_named(folder, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("GAHBENCH_CACHE", str(tmp_path / "file"))
+    with pytest.raises(DataError, match="set GAHBENCH_CACHE to a folder with room"):
+        Faces(str(folder)).shape  # noqa: B018
+
+
+def test_long_decoding_tells_how_far_it_is(folder, monkeypatch, capsys):
+    monkeypatch.setattr(files, "CHUNK", 2)
+    clock = iter(range(0, 1000, 7))
+    monkeypatch.setattr(waiting.time, "monotonic", lambda: float(next(clock)))
+    Faces(str(folder)).shape  # noqa: B018
+    # The clock shows 0 at the start, then 7, 14 and 21 seconds: a line after ten or more.
+    assert capsys.readouterr().err.splitlines() == ["decoding f: 4 of 6 images, 7.0 s left"]
+
+
+def test_short_decoding_tells_nothing(folder, capsys):
+    Faces(str(folder)).shape  # noqa: B018
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,181 @@
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gahbench._util.errors import DataError
+from gahbench_plugins.datasets.faces import Faces
+
+COUNT = 20
+FILES = [f"{place + 1:06d}.jpg" for place in range(COUNT)]
+#: Most for training, then validation, then testing, but not in the order of the files.
+PARTITION = [0, 0, 1, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 2, 0, 0, 0]
+PEOPLE = [3, 8, 3, 8, 5, 1, 5, 3, 3, 1, 9, 9, 9, 4, 4, 4, 7, 7, 8, 8]
+FACES = np.random.default_rng(0).integers(0, 256, (COUNT, 218, 178, 3), dtype=np.uint8)
+
+
+def text(values):
+    return "".join(f"{name} {value}\n" for name, value in zip(FILES, values, strict=True))
+
+
+def csv(values, columns):
+    return columns + "\n" + "".join(f"{name},{value}\n" for name, value in zip(FILES, values, strict=True))
+
+
+def torchvision(root, write_images):
+    write_images(root / "celeba" / "img_align_celeba", FILES, FACES)
+    (root / "celeba" / "list_eval_partition.txt").write_text(text(PARTITION))
+    (root / "celeba" / "identity_CelebA.txt").write_text(text(PEOPLE))
+    (root / "celeba" / "list_attr_celeba.txt").write_text("not read")
+
+
+def kaggle(root, write_images):
+    write_images(root / "img_align_celeba" / "img_align_celeba", FILES, FACES)
+    (root / "list_eval_partition.csv").write_text(csv(PARTITION, "image_id,partition"))
+    (root / "identity_CelebA.csv").write_text(csv(PEOPLE, "image_id,identity"))
+
+
+def plain(root, write_images):
+    write_images(root, FILES, FACES)
+    (root / "list_eval_partition.csv").write_text(csv(PARTITION, "image_id,partition"))
+    (root / "identity_CelebA.txt").write_text(text(PEOPLE))
+
+
+LAYOUTS = {"torchvision": torchvision, "kaggle": kaggle, "plain": plain}
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    """What Pillow reads of the files: the window of the paper, its mean, resized."""
+    folder = tmp_path_factory.mktemp("expected")
+    found = []
+    for name, face in zip(FILES, FACES, strict=True):
+        Image.fromarray(face).save(folder / name)
+        window = np.asarray(Image.open(folder / name))[29:-29, 9:-9].mean(2)
+        small = Image.fromarray(window.astype(np.float32)).resize((80, 80), Image.Resampling.BICUBIC)
+        found.append(np.asarray(small).clip(0, 255))
+    return np.stack(found)
+
+
+def places(faces, split, expected):
+    """Which of all images a split holds, in its order."""
+    images = 255 * faces.images(split, faces.available(split))[:, 0].numpy()
+    return [int(np.abs(expected - image).max((1, 2)).argmin()) for image in images]
+
+
+@pytest.mark.parametrize("archive", [False, True])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_each_layout_gives_the_papers_images_and_the_published_splits(
+    tmp_path, write_images, expected, layout, archive
+):
+    path = tmp_path / "root"
+    LAYOUTS[layout](path, write_images)
+    if archive:
+        with zipfile.ZipFile(tmp_path / "root.zip", "w") as file:
+            for child in path.rglob("*.*"):
+                file.write(child, child.relative_to(path))
+        path = tmp_path / "root.zip"
+    faces = Faces(str(path))
+    assert faces.shape == (1, 80, 80)
+    images = 255 * faces.images("train", 3)[:, 0].numpy()
+    # Rounded to whole grey levels.
+    assert np.abs(images - expected[[0, 1, 3]]).max() < 0.501
+    found = {split: places(faces, split, expected) for split in ("train", "validation", "test", "A", "B")}
+    for number, split in enumerate(("train", "validation", "test")):
+        assert found[split] == [place for place in range(COUNT) if PARTITION[place] == number]
+    assert sorted(found["A"] + found["B"]) == found["train"]
+    assert found["A"]
+    assert found["B"]
+    assert not {PEOPLE[place] for place in found["A"]} & {PEOPLE[place] for place in found["B"]}
+
+
+def test_source_celeba_finds_its_images_and_says_what_they_are(tmp_path, write_images):
+    torchvision(tmp_path, write_images)
+    write_images(tmp_path / "celeba" / "other", ["a.png"], FACES[:1])
+    faces = Faces(str(tmp_path), source="celeba")
+    assert sum(faces.available(split) for split in ("train", "validation", "test")) == COUNT
+    assert "non-commercial" in faces.card.licence
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as file:
+        for child in tmp_path.rglob("*.*g"):
+            file.write(child, child.relative_to(tmp_path))
+    archived = Faces(str(tmp_path / "all.zip"), source="celeba", test=4)
+    assert sum(archived.available(split) for split in ("train", "validation", "test")) == COUNT
+    inner = Faces(str(tmp_path / "celeba" / "img_align_celeba"), source="celeba")
+    assert inner.available("test") == 3
+    # Where a list says which images are for testing, a number of them contradicts it.
+    with pytest.raises(DataError, match="accepted: no 'test'"):
+        Faces(str(tmp_path), source="celeba", test=4).images("test", 1)
+
+
+@pytest.mark.parametrize("there", ["nothing", "empty", "others", "file", "archive"])
+def test_missing_celeba_is_explained(tmp_path, write_images, there):
+    path = tmp_path / "data"
+    if there == "file":
+        np.save(tmp_path / "data.npy", FACES[:2])
+        path = tmp_path / "data.npy"
+    elif there == "archive":
+        path = tmp_path / "data.zip"
+        write_images(tmp_path, ["a.png"], FACES[:1])
+        with zipfile.ZipFile(path, "w") as file:
+            file.write(tmp_path / "a.png", "a.png")
+    elif there != "nothing":
+        path.mkdir()
+    if there == "others":
+        write_images(path, ["a.png"], FACES[:1])
+    with pytest.raises(DataError) as caught:
+        Faces(str(path), source="celeba").shape  # noqa: B018
+    for part in (
+        str(path),
+        "celeba/img_align_celeba/000001.jpg",
+        "list_eval_partition.txt",
+        "identity_CelebA.txt",
+        "img_align_celeba/img_align_celeba/*.jpg",
+        "non-commercial research",
+        "http://mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
+    ):
+        assert part in str(caught.value)
+
+
+def test_path_is_required_and_the_reason_given():
+    with pytest.raises(ValueError, match=r"needs the 'path'.*non-commercial.*http://mmlab"):
+        Faces(source="celeba")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (text(PARTITION).replace("000004.jpg 0\n", ""), "does not list 000004.jpg"),
+        (text(PARTITION).replace("000004.jpg 0", "000004.jpg 3"), "line 4: '000004.jpg 3'; accepted: .* 0, 1, 2"),
+        (text(PARTITION).replace("000004.jpg 0", "000004.jpg"), "line 4: '000004.jpg'; accepted"),
+        (text(PARTITION).replace("000004.jpg 0", "000004.jpg x"), "line 4"),
+        ("", "does not list 000001.jpg"),
+    ],
+)
+def test_malformed_lists_are_named(tmp_path, write_images, content, says):
+    write_images(tmp_path, FILES[:5], FACES[:5, :30, :30])
+    (tmp_path / "list_eval_partition.txt").write_text(content)
+    with pytest.raises(DataError, match=rf"list_eval_partition\.txt.*{says}"):
+        Faces(str(tmp_path)).shape  # noqa: B018
+
+
+def test_lists_are_part_of_the_fingerprint(tmp_path, write_images):
+    plain(tmp_path, write_images)
+    fingerprints = {Faces(str(tmp_path)).fingerprint()}
+    (tmp_path / "identity_CelebA.txt").write_text(text([*PEOPLE[:-1], 99]))
+    fingerprints.add(Faces(str(tmp_path)).fingerprint())
+    (tmp_path / "identity_CelebA.txt").unlink()
+    fingerprints.add(Faces(str(tmp_path)).fingerprint())
+    (tmp_path / "list_eval_partition.csv").unlink()
+    fingerprints.add(Faces(str(tmp_path)).fingerprint())
+    assert len(fingerprints) == 4
+
+
+@pytest.mark.parametrize(
+    ("layout", "inner"), [("torchvision", "celeba/img_align_celeba"), ("kaggle", "img_align_celeba")]
+)
+def test_lists_beside_the_folder_of_the_images_are_found(tmp_path, write_images, layout, inner):
+    LAYOUTS[layout](tmp_path, write_images)
+    for folder in {inner, f"{inner}/img_align_celeba" if layout == "kaggle" else inner}:
+        faces = Faces(path=str(tmp_path / folder), source="celeba")
+        assert [faces.available(split) for split in ("train", "validation", "test")] == [15, 2, 3]

@@ -1,0 +1,333 @@
+import io
+import pickle
+import stat
+import struct
+import zipfile
+import zlib
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from gahbench._util.errors import DataError
+from gahbench_plugins.datasets.reading import zips
+from gahbench_plugins.datasets.reading.arrays import read_arrays
+from gahbench_plugins.datasets.reading.decode import decode
+from gahbench_plugins.datasets.reading.files import from_array, from_encoded, open_encoded
+from gahbench_plugins.datasets.reading.preprocess import Preprocessing
+
+RNG = np.random.default_rng(0)
+PIXELS = RNG.integers(0, 256, (6, 12, 12, 3), dtype=np.uint8)
+#: In the order in which a folder is walked.
+NAMES = ["b.png", "c.png", "a/b.png", "d/a.png", "a/z/a.png", "a/z/b.png"]
+WALKED = ["b.png", "c.png", "a/b.png", "a/z/a.png", "a/z/b.png", "d/a.png"]
+
+
+def encode(image, kind="PNG", **options):
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def read(path, size=None, colour="rgb"):
+    encoded = open_encoded(path)
+    if encoded is None:
+        found = read_arrays(path)
+        return from_array(found.images, Preprocessing(size, colour), str(path), found.identity)
+    return from_encoded(encoded, Preprocessing(size, colour))
+
+
+def all_rows(images):
+    return images.rows(np.arange(len(images.stored)))
+
+
+def make_folder(tmp_path):
+    for name, image in zip(NAMES, PIXELS, strict=True):
+        (tmp_path / "f" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "f" / name).write_bytes(encode(image))
+    return tmp_path / "f"
+
+
+def make_zip(tmp_path):
+    with zipfile.ZipFile(tmp_path / "f.zip", "w") as archive:
+        for name, image in zip(reversed(NAMES), PIXELS[::-1], strict=True):
+            archive.writestr(name, encode(image))
+        archive.writestr("__MACOSX/._b.png", b"not an image")
+        archive.writestr("a/notes.txt", "not an image")
+    return tmp_path / "f.zip"
+
+
+def make_parquet(tmp_path, column=None, **others):
+    order = [NAMES.index(name) for name in WALKED]
+    column = [{"bytes": encode(PIXELS[place]), "path": NAMES[place]} for place in order] if column is None else column
+    pq.write_table(pa.table({**others, "image": column}), tmp_path / "f.parquet", row_group_size=4)
+    return tmp_path / "f.parquet"
+
+
+def make_raw_parquet(tmp_path):
+    return make_parquet(tmp_path, [encode(PIXELS[NAMES.index(name)]) for name in WALKED], label=list(range(6)))
+
+
+def make_array(suffix):
+    def make(tmp_path):
+        path, images = tmp_path / f"f{suffix}", PIXELS[[NAMES.index(name) for name in WALKED]]
+        if suffix == ".npz":
+            np.savez(path, images=images)
+        elif suffix == ".npy":
+            np.save(path, images)
+        else:
+            torch.save({"images": torch.from_numpy(images), "about": "a test"}, path)
+        return path
+
+    return make
+
+
+SOURCES = {
+    "folder": make_folder,
+    "zip": make_zip,
+    "parquet": make_parquet,
+    "raw parquet": make_raw_parquet,
+    ".npz": make_array(".npz"),
+    ".npy": make_array(".npy"),
+    ".pt": make_array(".pt"),
+}
+
+
+@pytest.mark.parametrize("size", [None, 11, 9])
+@pytest.mark.parametrize("colour", ["mean", "luma", "rgb"])
+@pytest.mark.parametrize("source", SOURCES)
+def test_every_kind_of_file_gives_the_same_images_in_walking_order(tmp_path, source, colour, size):
+    images = PIXELS[[NAMES.index(name) for name in WALKED]].transpose(0, 3, 1, 2)
+    expected = Preprocessing(size, colour)(images, "here")
+    found = read(SOURCES[source](tmp_path), size, colour)
+    assert all_rows(found).dtype == torch.float32
+    np.testing.assert_array_equal((all_rows(found) * 255).round().numpy(), expected)
+    np.testing.assert_allclose(found.pooled(), Preprocessing().pooled(images), atol=1e-6)
+    np.testing.assert_array_equal(found.rows(np.array([4, 1])), all_rows(found)[[4, 1]])
+
+
+def test_digest_is_of_the_pixels_not_of_how_they_are_kept(tmp_path):
+    digests = {name: read(make(tmp_path)).digest for name, make in SOURCES.items()}
+    assert digests["folder"] == digests["zip"] == digests["parquet"] == digests["raw parquet"]
+    assert digests[".npz"] == digests[".npy"] == digests[".pt"]
+    assert read(tmp_path / "f", 8, "mean").digest == digests["folder"]
+    changed = PIXELS[1].copy()
+    changed[3, 3, 0] ^= 1
+    (tmp_path / "f" / "c.png").write_bytes(encode(changed))
+    assert read(tmp_path / "f").digest != digests["folder"]
+
+
+def test_npy_file_stays_on_the_disk_where_pixels_stay(tmp_path):
+    np.save(tmp_path / "a.npy", PIXELS[..., 0])
+    stored = read(tmp_path / "a.npy", 11, "mean").stored
+    assert not stored.flags.writeable
+    assert isinstance(stored, np.memmap)
+
+
+def test_floating_point_is_not_rounded(tmp_path):
+    np.save(tmp_path / "a.npy", (PIXELS / 255)[..., :1])
+    found = read(tmp_path / "a.npy", 8, "mean")
+    assert found.stored.dtype == np.float32
+    rounded = Preprocessing(8)(PIXELS[..., :1].transpose(0, 3, 1, 2), "")
+    assert 0 < np.abs(found.stored * 255 - rounded).max() < 0.501
+
+
+def test_people_are_read(tmp_path):
+    people = [4, 4, 9, 0, 2, 2]
+    np.savez(tmp_path / "a.npz", images=PIXELS, identity=people)
+    assert read(tmp_path / "a.npz").identity.tolist() == people
+    torch.save({"images": torch.from_numpy(PIXELS), "identity": torch.tensor(people)}, tmp_path / "a.pt")
+    assert read(tmp_path / "a.pt").identity.tolist() == people
+    assert read(make_parquet(tmp_path, celeb_id=people)).identity.tolist() == people
+    assert read(make_raw_parquet(tmp_path)).identity is None
+    for wrong in (people[:5], [1.0] * 6, [people]):
+        np.savez(tmp_path / "a.npz", images=PIXELS, identity=wrong)
+        with pytest.raises(DataError, match=r"a\.npz: 'identity' of shape .* accepted: an integer for each image"):
+            read(tmp_path / "a.npz")
+
+
+def test_other_files_hidden_and_deeper_ones_are_left_out(tmp_path):
+    folder = make_folder(tmp_path)
+    for name in ("notes.txt", "list.csv", ".hidden.png", ".git/a.png", "a/z/too/deep.png", "model.pt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"not an image")
+    assert open_encoded(folder).names == WALKED
+    with zipfile.ZipFile(tmp_path / "f.zip", "w") as archive:
+        for file in folder.rglob("*.*"):
+            if file.is_file():
+                archive.write(file, file.relative_to(folder))
+    assert open_encoded(tmp_path / "f.zip").names == WALKED
+
+
+def refused(path, *words, **parameters):
+    with pytest.raises(DataError) as caught:
+        read(path, **parameters)
+    for word in (path.name, *words):
+        assert word in str(caught.value)
+
+
+def png(depth, colours, rows):
+    """A PNG file of any depth, which Pillow does not write."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", 8, 8, depth, colours, 0, 0, 0)
+    content = zlib.compress(b"".join(b"\0" + row for row in rows))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", content) + chunk(b"IEND", b"")
+
+
+BAD_FILES = {
+    "empty": (b"", "cannot be read as an image: not an image of a known format"),
+    "nonsense": (b"nonsense" * 99, "not an image of a known format"),
+    "truncated png": (encode(PIXELS[0])[:-40], "cannot be read as an image"),
+    "truncated jpeg": (encode(PIXELS[0], "JPEG")[:-80], "cannot be read as an image"),
+    "corrupt png": (encode(PIXELS[0])[:60] + bytes(20) + encode(PIXELS[0])[80:], "cannot be read as an image"),
+    "16-bit grey": (encode(PIXELS[0, :, :, 0].astype(np.uint16)), "mode I;16; accepted: 8 bits a channel"),
+    "16-bit colour": (png(16, 2, [bytes(48)] * 8), "16 bits a channel; accepted: 8 bits a channel"),
+    "floating point": (encode(np.ones((8, 8), np.float32), "TIFF"), "mode F; accepted: 8 bits a channel"),
+    "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n", "not an image of a known format"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_bad_image_files_are_named(tmp_path, case):
+    content, says = BAD_FILES[case]
+    folder = make_folder(tmp_path)
+    (folder / "d" / "bad.png").write_bytes(content)
+    refused(folder, "d/bad.png", says)
+    with zipfile.ZipFile(make_zip(tmp_path), "a") as archive:
+        archive.writestr("d/bad.png", content)
+    refused(tmp_path / "f.zip", "d/bad.png", says)
+    refused(make_parquet(tmp_path, [encode(PIXELS[0]), content]), "row 1", says)
+
+
+def test_palettes_cmyk_transparency_and_bits_are_handled():
+    colour = Image.fromarray(PIXELS[0])
+
+    def saved(image, kind="PNG", **options):
+        buffer = io.BytesIO()
+        image.save(buffer, kind, **options)
+        return decode(buffer.getvalue(), "here")
+
+    palette = colour.quantize(256)
+    np.testing.assert_array_equal(saved(palette), np.asarray(palette.convert("RGB")))
+    np.testing.assert_array_equal(saved(palette, transparency=b"\0\x80"), np.asarray(palette.convert("RGB")))
+    np.testing.assert_array_equal(saved(colour.convert("RGBA")), PIXELS[0])
+    np.testing.assert_array_equal(saved(colour.convert("CMYK"), "TIFF"), PIXELS[0])
+    assert saved(colour.convert("CMYK"), "JPEG").shape == (12, 12, 3)
+    bits = Image.fromarray(PIXELS[0, :, :, 0] > 127)
+    np.testing.assert_array_equal(saved(bits)[..., 0], 255 * (PIXELS[0, :, :, 0] > 127))
+
+
+def test_images_are_turned_upright():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    buffer = io.BytesIO()
+    Image.fromarray(PIXELS[0, :, :8]).save(buffer, "PNG", exif=exif)
+    np.testing.assert_array_equal(decode(buffer.getvalue(), "here"), np.rot90(PIXELS[0, :, :8], -1))
+
+
+def test_mixed_sizes_need_a_size(tmp_path):
+    folder = make_folder(tmp_path)
+    (folder / "d" / "big.png").write_bytes(encode(RNG.integers(0, 256, (30, 20, 3), dtype=np.uint8)))
+    refused(folder, "b.png is 12x12 but d/big.png 30x20; give a size")
+    assert read(folder, 12).stored.shape == (7, 3, 12, 12)
+    refused(folder, "b.png", "images of 12x12 pixels; size=16 accepts at least", size=16)
+
+
+def test_empty_sources(tmp_path):
+    (tmp_path / "none").mkdir()
+    refused(tmp_path / "none", "no images", "accepted: .bmp")
+    zipfile.ZipFile(tmp_path / "f.zip", "w").close()
+    refused(tmp_path / "f.zip", "no images")
+    pq.write_table(pa.table({"image": pa.array([], pa.binary())}), tmp_path / "f.parquet")
+    refused(tmp_path / "f.parquet", "no images")
+    np.save(tmp_path / "f.npy", PIXELS[:0])
+    refused(tmp_path / "f.npy", "0 images")
+    refused(tmp_path / "missing", "no such file or folder", "accepted")
+    (tmp_path / "a.txt").write_text("")
+    refused(tmp_path / "a.txt", "accepted: a folder of images, or a file .zip")
+
+
+def zip_with(path, name, mode=0o644, content=b""):
+    entry = zipfile.ZipInfo(name)
+    entry.external_attr = (stat.S_IFREG | mode if mode < 0o10000 else mode) << 16
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.png", encode(PIXELS[0]))
+        archive.writestr(entry, content or encode(PIXELS[0]))
+    return path
+
+
+@pytest.mark.parametrize("name", ["../a.png", "a/../../b.png", "/etc/b.png", "C:/b.png", "..\\b.png"])
+def test_archives_that_reach_outside_are_refused(tmp_path, name):
+    refused(zip_with(tmp_path / "f.zip", name), name, "lies outside of the archive; accepted: plain files")
+
+
+def test_links_encryption_and_bombs_in_archives_are_refused(tmp_path, monkeypatch):
+    path = zip_with(tmp_path / "f.zip", "link.png", stat.S_IFLNK | 0o777, b"/etc/passwd")
+    refused(path, "link.png", "is a link")
+    content = bytearray(zip_with(path, "b.png").read_bytes())
+    for signature, flags in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
+        content[content.rindex(signature) + flags] |= 1
+    path.write_bytes(content)
+    refused(path, "b.png", "is encrypted")
+    monkeypatch.setattr(zips, "LARGEST", 2000)
+    refused(zip_with(path, "b.png", content=bytes(2001)), "b.png", "too large")
+
+
+def test_damaged_archives_and_tables(tmp_path):
+    content = bytearray(make_zip(tmp_path).read_bytes())
+    (tmp_path / "f.zip").write_bytes(content[:200])
+    refused(tmp_path / "f.zip", "cannot be read as a zip archive")
+    start = content.index(b"IDAT")
+    content[start + 9] ^= 0xFF
+    (tmp_path / "f.zip").write_bytes(content)
+    refused(tmp_path / "f.zip", "cannot be read: Bad CRC-32")
+    table = make_parquet(tmp_path).read_bytes()
+    (tmp_path / "f.parquet").write_bytes(table[:-30])
+    refused(tmp_path / "f.parquet", "cannot be read as a Parquet table")
+    pq.write_table(pa.table({"label": [1], "text": ["a"]}), tmp_path / "f.parquet")
+    refused(tmp_path / "f.parquet", "no column of images; it holds label, text")
+    absent = [{"bytes": encode(PIXELS[0]), "path": None}, {"bytes": None, "path": "elsewhere.png"}]
+    refused(make_parquet(tmp_path, absent), "row 1 holds no bytes")
+
+
+class Opened:
+    """What a pickle would run, were it loaded."""
+
+    def __reduce__(self):
+        return (pytest.fail, ("a pickle was run",))
+
+
+def test_files_that_hold_pickles_are_refused_and_not_run(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([Opened()], dtype=object), allow_pickle=True)
+    refused(tmp_path / "a.npy", "accepted: an .npy file of one plain array")
+    (tmp_path / "b.npy").write_bytes(pickle.dumps(Opened()))
+    refused(tmp_path / "b.npy", "accepted")
+    np.savez(tmp_path / "a.npz", images=np.array([Opened()], dtype=object))
+    refused(tmp_path / "a.npz", "accepted")
+    torch.save({"images": Opened()}, tmp_path / "a.pt")
+    refused(tmp_path / "a.pt", "without running what is in it", "accepted")
+    (tmp_path / "b.pt").write_bytes(pickle.dumps(Opened()))
+    refused(tmp_path / "b.pt", "without running what is in it", "accepted")
+
+
+def test_other_contents_of_pt_files_are_refused(tmp_path):
+    for content, says in (
+        ([1, 2], "it holds a list"),
+        ({"faces": torch.zeros(3)}, "no key 'images'; it holds faces"),
+        (torch.zeros(3, 8, 8, dtype=torch.bfloat16), "BFloat16"),
+        (torch.zeros(3, 8, 8, dtype=torch.int32), "int32; accepted"),
+        (torch.full((3, 8, 8), 2.0), "0-1"),
+        (torch.zeros(3, 8), "(3, 8); accepted"),
+    ):
+        torch.save(content, tmp_path / "a.pt")
+        refused(tmp_path / "a.pt", says, "accepted")
+    (tmp_path / "a.pt").write_bytes(b"")
+    refused(tmp_path / "a.pt", "accepted")
+    torch.save(torch.from_numpy(PIXELS), tmp_path / "a.pt")
+    assert read(tmp_path / "a.pt").stored.shape == (6, 3, 12, 12)

@@ -1,0 +1,147 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from gahbench._util.errors import DataError
+from gahbench_plugins.datasets.reading.preprocess import Preprocessing, in_colour
+
+RNG = np.random.default_rng(0)
+
+
+def pixels(*shape):
+    return RNG.integers(0, 256, shape, dtype=np.uint8)
+
+
+def bicubic(side, size):
+    """Rows of weights: the cubic convolution kernel, a = -1/2, as wide as the step between the new pixels."""
+    scale = side / size
+    distance = np.abs((np.arange(side)[None] + 0.5) - (np.arange(size)[:, None] + 0.5) * scale) / scale
+    near = 1.5 * distance**3 - 2.5 * distance**2 + 1
+    far = -0.5 * distance**3 + 2.5 * distance**2 - 4 * distance + 2
+    weights = np.where(distance < 1, near, np.where(distance < 2, far, 0))
+    return weights / weights.sum(1, keepdims=True)
+
+
+def test_celeba_preset_is_crop_mean_and_bicubic_computed_independently():
+    source = pixels(5, 218, 178, 3)
+    cropped = source[:, 29:-29, 9:-9].mean(3)
+    assert cropped.shape == (5, 160, 160)
+    weights = bicubic(160, 80)
+    exact = np.clip(weights @ cropped @ weights.T, 0, 255)
+    found = Preprocessing()(source.transpose(0, 3, 1, 2), "here")
+    assert found.dtype == np.uint8
+    # Rounding, and nothing else: half a grey level, but for single precision.
+    assert np.abs(found[:, 0] - exact).max() < 0.5 + 1e-3
+    unrounded = Preprocessing()((source / 255).transpose(0, 3, 1, 2), "here")
+    np.testing.assert_allclose(unrounded[:, 0], exact / 255, atol=1e-6)
+
+
+def test_celeba_preset_agrees_with_pillow():
+    # A smooth image, as 8-bit Pillow rounds and clips between its passes, channel by channel.
+    ramp = np.cumsum(RNG.normal(size=(218, 178, 3)), axis=0).cumsum(1)
+    source = np.uint8(255 * (ramp - ramp.min()) / np.ptp(ramp))
+    ours = Preprocessing()(source.transpose(2, 0, 1)[None], "here")[0, 0]
+    grey = Image.fromarray(source[29:-29, 9:-9].mean(2).astype(np.float32))
+    single = np.asarray(grey.resize((80, 80), Image.Resampling.BICUBIC))
+    assert np.abs(ours - single.clip(0, 255)).max() < 0.5 + 1e-3
+    coarse = Image.fromarray(source[29:-29, 9:-9]).resize((80, 80), Image.Resampling.BICUBIC)
+    assert np.abs(ours - np.asarray(coarse).mean(2)).max() <= 1.5
+
+
+def test_half_size_preset_crops_alone():
+    source = pixels(3, 1, 109, 89)
+    np.testing.assert_array_equal(Preprocessing()(source, "here"), source[:, :, 14:94, 4:84])
+
+
+@pytest.mark.parametrize("size", [160, 150, 40])
+def test_a_size_applies_to_the_window_of_the_preset(size):
+    source = pixels(2, 1, 218, 178)
+    window = source[:, :, 29:-29, 9:-9]
+    expected = Preprocessing(size)(window, "here")
+    assert expected.shape == (2, 1, size, size)
+    np.testing.assert_array_equal(Preprocessing(size)(source, "here"), expected)
+    if size >= 144:
+        margin = (160 - size) // 2
+        np.testing.assert_array_equal(expected, window[:, :, margin : margin + size, margin : margin + size])
+
+
+def test_colours():
+    source = pixels(4, 3, 9, 9)
+    red, green, blue = source.astype(float).transpose(1, 0, 2, 3)
+    mean = Preprocessing(colour="mean")(source, "here")[:, 0]
+    assert np.abs(mean - (red + green + blue) / 3).max() < 0.5 + 1e-4
+    luma = Preprocessing(colour="luma")(source, "here")[:, 0]
+    assert np.abs(luma - (0.299 * red + 0.587 * green + 0.114 * blue)).max() < 0.5 + 1e-4
+    np.testing.assert_array_equal(Preprocessing(colour="rgb")(source, "here"), source)
+    grey = pixels(4, 1, 9, 9)
+    for colour in ("mean", "luma"):
+        np.testing.assert_array_equal(Preprocessing(colour=colour)(grey, "here"), grey)
+    with pytest.raises(DataError, match="here: grey images; colour=rgb"):
+        Preprocessing(colour="rgb")(grey, "here")
+    with pytest.raises(DataError, match="grey"):
+        Preprocessing(8, colour="rgb")(pixels(1, 1, 20, 20), "here")
+
+
+def test_luma_is_that_of_pillow():
+    source = pixels(40, 40, 3)
+    pillow = np.asarray(Image.fromarray(source).convert("L"))
+    # Pillow works with 16-bit integers.
+    assert np.abs(in_colour(source.transpose(2, 0, 1)[None], "luma", "")[0, 0] - pillow.astype(int)).max() <= 1
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    height=st.integers(8, 40),
+    width=st.integers(8, 40),
+    channels=st.sampled_from([1, 3]),
+    colour=st.sampled_from(["mean", "luma", "rgb"]),
+    share=st.floats(0.2, 1),
+    level=st.integers(0, 255),
+)
+def test_constant_images_stay_constant_at_any_size(height, width, channels, colour, share, level):
+    size = max(8, int(share * min(height, width)))
+    source = np.full((2, channels, height, width), level, dtype=np.uint8)
+    if colour == "rgb" and channels == 1:
+        return
+    found = Preprocessing(size, colour)(source, "here")
+    assert found.shape == (2, 3 if colour == "rgb" else 1, size, size)
+    assert (found == level).all()
+
+
+@settings(deadline=None, max_examples=25)
+@given(side=st.integers(10, 60), size=st.integers(8, 60), seed=st.integers(0, 99))
+def test_a_batch_is_its_images_and_turning_over_commutes(side, size, seed):
+    source = np.random.default_rng(seed).integers(0, 256, (3, 3, side, side), dtype=np.uint8)
+    prepare = Preprocessing(size, "mean")
+    if size > side:
+        with pytest.raises(DataError, match=f"{side}x{side} pixels; size={size}"):
+            prepare(source, "here")
+        return
+    found = prepare(source, "here")
+    np.testing.assert_array_equal(np.concatenate([prepare(source[k : k + 1], "here") for k in range(3)]), found)
+    if (side - size) % 2 == 0:
+        # Rounding of exact halves may differ by one level.
+        turned = prepare(source[..., ::-1], "here").astype(int)
+        assert np.abs(turned - found[..., ::-1]).max() <= 1
+
+
+def test_pooled_images_do_not_depend_on_size_or_colour():
+    source = pixels(3, 3, 218, 178)
+    expected = (source[:, :, 29:-29, 9:-9] / 255).mean(1).reshape(3, 20, 8, 20, 8).mean((2, 4)).reshape(3, 400)
+    for prepare in (Preprocessing(), Preprocessing(32, "luma"), Preprocessing(150, "rgb")):
+        np.testing.assert_allclose(prepare.pooled(source), expected, atol=1e-6)
+
+
+def test_resizing_is_the_same_for_any_number_of_threads():
+    source = pixels(8, 3, 64, 64)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = Preprocessing(24)(source, "here")
+        torch.set_num_threads(2)
+        np.testing.assert_array_equal(Preprocessing(24)(source, "here"), alone)
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,163 @@
+"""The genie of C^alpha images, who is told the contours."""
+
+import pytest
+import torch
+
+from gahbench._util.errors import OptimumError
+from gahbench._util.noise import evaluation_noise
+from gahbench_plugins.datasets import c_alpha
+from gahbench_plugins.datasets.c_alpha import FIELD_STD, MEAN_STD, CAlpha
+
+SIGMAS = (1 / 255, 4 / 255, 16 / 255, 64 / 255)
+
+
+def psnr_slope(dataset, sigmas, count):
+    """Least-squares slope of -10 log10 of the bound against -10 log10 sigma^2."""
+    levels = torch.tensor([dataset.lower_bound("test", count, sigma).log().mean() for sigma in sigmas])
+    inputs = 2 * torch.tensor(sigmas).log()
+    centred = inputs - inputs.mean()
+    return float((centred * levels).sum() / centred.square().sum())
+
+
+@pytest.mark.parametrize("contour", ["line", "closed"])
+@pytest.mark.parametrize("alpha", [1.0, 4.0])
+def test_the_genie_makes_the_error_that_the_bound_says(alpha, contour):
+    """On average over the images and noise, which it has to be given the contours of."""
+    dataset, count, start = CAlpha(alpha, 16, contour=contour), 250, 37
+    clean = dataset.images("validation", count, start)
+    for sigma in SIGMAS:
+        noisy = clean + evaluation_noise(count, dataset.shape, sigma, 0)
+        errors = (dataset.genie(noisy, sigma, "validation", start) - clean).double().square().mean((1, 2, 3))
+        difference = errors - dataset.lower_bound("validation", count, sigma, start)
+        error = difference.std() / count**0.5
+        assert difference.mean().abs() < 4 * error
+        assert error < 0.05 * errors.mean()
+
+
+@pytest.mark.parametrize(("size", "alpha"), [(24, 1.0), (44, 2.0)])
+def test_the_bound_is_the_error_of_the_filter_by_monte_carlo(size, alpha):
+    """Backgrounds as the family draws them, noise, and the filter of one contour: to 1 %."""
+    dataset, sigma = CAlpha(alpha, size), 0.05
+    (mask,) = dataset._masks("test", 1, 0)
+    bound = float(dataset.lower_bound("test", 1, sigma))
+    matrix = dataset._conditional.matrix(mask)
+    gain = torch.linalg.solve(matrix + sigma**2 * torch.eye(size**2).double(), matrix)
+    errors = []
+    for block in range(32):
+        generator = torch.Generator().manual_seed(block)
+        first, second = (part.double().flatten(1) for part in dataset._backgrounds(generator, 256))
+        clean = mask * first + (1 - mask) * second
+        noisy = clean + sigma * torch.randn(clean.shape, generator=generator, dtype=torch.float64)
+        errors.append((0.5 + (noisy - 0.5) @ gain - clean).square().mean(1))
+    errors = torch.cat(errors)
+    error = float(errors.std() / len(errors) ** 0.5)
+    assert error < 0.003 * bound
+    # The bound is at most .2 % below the error.
+    assert float(errors.mean()) == pytest.approx(bound, abs=0.002 * bound + 3 * error)
+
+
+def test_no_other_filter_makes_less_error():
+    """The best linear filter that does not know the contour, and no filter at all."""
+    dataset, count = CAlpha(2.0, 16), 256
+    sample = dataset.images("train", 4096).double().flatten(1) - 0.5
+    covariance = sample.T @ sample / len(sample)
+    clean = dataset.images("test", count).double().flatten(1) - 0.5
+    for sigma in SIGMAS:
+        noisy = clean + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(1)).double()
+        linear = noisy @ torch.linalg.solve(covariance + sigma**2 * torch.eye(256).double(), covariance)
+        bound = dataset.lower_bound("test", count, sigma)
+        for denoised in (linear, noisy):
+            excess = (denoised - clean).square().mean(1) - bound
+            assert excess.mean() > 4 * excess.std() / count**0.5
+
+
+@pytest.mark.parametrize("alpha", [0.5, 2.0])
+def test_the_bound_rises_with_the_noise_between_its_limits(alpha):
+    dataset = CAlpha(alpha, 8)
+    previous = torch.zeros(5, dtype=torch.float64)
+    for sigma in (1e-5, 1e-3, *SIGMAS, 1.0, 30.0):
+        bound = dataset.lower_bound("test", 5, sigma)
+        assert bound.dtype == torch.float64
+        assert (bound > previous).all()
+        assert (bound < sigma**2).all()
+        previous = bound
+    # At last nothing is left but the variance of a pixel, which is less where regions mix.
+    masks = dataset._masks("test", 5, 0)
+    variance = (MEAN_STD**2 + FIELD_STD**2) * (masks.square() + (1 - masks).square()).mean(1)
+    torch.testing.assert_close(previous, variance, rtol=1e-3, atol=0)
+    # At first everything is noise, as all of 64 directions have some energy.
+    torch.testing.assert_close(
+        dataset.lower_bound("test", 5, 1e-7), torch.full((5,), 1e-14).double(), rtol=1e-3, atol=0
+    )
+
+
+def test_contours_and_backgrounds_are_rough_separately():
+    """Rougher backgrounds are harder; a rougher contour is told, and harder only for what it cuts off."""
+    count, sigma = 8, 4 / 255
+    smooth, rough = (CAlpha(4.0, 16, background_alpha=alpha) for alpha in (4.0, 1.0))
+    assert torch.equal(smooth._masks("test", count, 0), rough._masks("test", count, 0))
+    assert (rough.lower_bound("test", count, sigma) > 2 * smooth.lower_bound("test", count, sigma)).all()
+    cut = CAlpha(0.5, 16, background_alpha=4.0)
+    assert not torch.equal(cut._masks("test", count, 0), smooth._masks("test", count, 0))
+    ratio = cut.lower_bound("test", count, sigma).mean() / smooth.lower_bound("test", count, sigma).mean()
+    assert 1 < ratio < 2
+
+
+@pytest.mark.parametrize("size", [16, 44])
+def test_answers_depend_on_the_image_alone(size, monkeypatch):
+    """Neither on what was asked before, nor on how many are asked for together."""
+    monkeypatch.setattr(c_alpha, "HELD", 2)
+    sigmas = (0.2, 0.05, 0.2)
+    dataset, start = CAlpha(2.0, size, contour="closed"), 62
+    together = [dataset.lower_bound("test", 4, sigma, start) for sigma in sigmas]
+    assert torch.equal(together[0], together[2])
+    for sigma, bound in zip(sigmas, together, strict=True):
+        one = [CAlpha(2.0, size, contour="closed").lower_bound("test", 1, sigma, start + place) for place in range(4)]
+        assert torch.equal(torch.cat(one), bound)
+    noisy = dataset.images("test", 4, start) + 0.1
+    filtered = dataset.genie(noisy, 0.1, "test", start)
+    assert filtered.dtype == torch.float32
+    torch.testing.assert_close(dataset.genie(noisy[2:], 0.1, "test", start + 2), filtered[2:], atol=1e-5, rtol=0)
+    # Other images have other contours.
+    assert (dataset.genie(noisy[2:], 0.1, "test", start) - filtered[2:]).abs().max() > 1e-3
+
+
+def test_the_true_basis_shrinks_as_the_genie_does():
+    dataset = CAlpha(2.0, 16)
+    noisy = dataset.images("test", 3, 5) + evaluation_noise(3, dataset.shape, 0.1, 0)
+    basis = dataset.true_basis("test", 3, 5)
+    assert basis.vectors.shape == (3, 256, 256)
+    weights = basis.energies / (basis.energies + 0.1**2)
+    parts = (noisy.double() - 0.5).flatten(1)[:, None] @ basis.vectors
+    shrunk = 0.5 + ((parts * weights[:, None]) @ basis.vectors.mT)[:, 0]
+    torch.testing.assert_close(dataset.genie(noisy, 0.1, "test", 5).flatten(1).double(), shrunk, atol=1e-4, rtol=0)
+    error = 0.1**2 * weights.mean(1)
+    torch.testing.assert_close(dataset.lower_bound("test", 3, 0.1, 5), error)
+
+
+def test_bounds_fall_nearly_at_the_optimal_slope():
+    """The full measurement, with its figure, is bench/genie_slopes.py."""
+    sigmas = [2.0**level / 255 for level in (0, 2, 4, 6)]
+    for alpha, size in ((1.0, 32), (2.0, 64), (4.0, 64)):
+        dataset = CAlpha(alpha, size)
+        found = psnr_slope(dataset, sigmas, 4)
+        # Slopes over any range of noise levels are a little above that of the limit; a finite grid adds to it.
+        assert dataset.optimum.slope < found < dataset.optimum.slope + 0.09
+
+
+def test_without_images_there_are_no_answers():
+    dataset = CAlpha(2.0, 16)
+    assert dataset.lower_bound("test", 0, 0.1).shape == (0,)
+    assert dataset.genie(torch.empty(0, 1, 16, 16), 0.1, "test").shape == (0, 1, 16, 16)
+    assert dataset.true_basis("test", 0).vectors.shape[0] == 0
+
+
+def test_the_paper_has_no_genie():
+    dataset = CAlpha(2.0, 16, "paper")
+    for ask in (
+        lambda: dataset.lower_bound("test", 1, 0.1),
+        lambda: dataset.genie(dataset.images("test", 1), 0.1, "test"),
+    ):
+        with pytest.raises(OptimumError, match="rate"):
+            ask()
+    assert dataset.true_basis("test", 1) is None

@@ -1,0 +1,151 @@
+import functools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gahbench._util.errors import OptimumError
+from gahbench_plugins.datasets import conditional
+from gahbench_plugins.datasets.c_alpha import MEAN_STD, CAlpha
+from gahbench_plugins.datasets.conditional import ConditionalGaussian
+from gahbench_plugins.datasets.stationary import StationaryField
+
+SIGMAS = (1 / 255, 4 / 255, 16 / 255, 64 / 255)
+
+
+@functools.cache
+def images_of(alpha, size):
+    return ConditionalGaussian(StationaryField(CAlpha(alpha, size).background_amplitude()), MEAN_STD**2)
+
+
+@functools.cache
+def mask_of(alpha, size, contour="closed", index=0):
+    generator = torch.Generator().manual_seed(index)
+    return CAlpha(alpha, size, contour=contour).masks(generator, 1)[0].flatten().double()
+
+
+def covariance(drawn, mask):
+    """K_x, from its definition."""
+    inside, outside, background = torch.diag(mask), torch.diag(1 - mask), drawn.field.matrix()
+    means = drawn.constant * (torch.outer(mask, mask) + torch.outer(1 - mask, 1 - mask))
+    return inside @ background @ inside + outside @ background @ outside + means
+
+
+def error(drawn, mask, sigma):
+    """The error of the genie, from its definition."""
+    matrix = covariance(drawn, mask)
+    noise = sigma**2 * torch.eye(len(mask), dtype=torch.float64)
+    return sigma**2 * torch.linalg.solve(matrix + noise, matrix).trace().item()
+
+
+def test_matrix_product_and_eigenvalues_are_those_of_the_definition():
+    drawn, mask = images_of(1.0, 12), mask_of(1.0, 12)
+    expected = covariance(drawn, mask)
+    torch.testing.assert_close(drawn.matrix(mask), expected)
+    torch.testing.assert_close(drawn.matvec(mask[None], torch.eye(144, dtype=torch.float64)), expected)
+    assert drawn.eigenvalues(mask).sum().item() == pytest.approx(expected.trace().item())
+    assert drawn.eigenvalues(mask).square().sum().item() == pytest.approx(expected.square().sum().item())
+
+
+@pytest.mark.parametrize("contour", ["line", "closed"])
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 4.0])
+def test_bounds_enclose_the_error_tightly(alpha, contour):
+    size = 24
+    drawn, mask = images_of(alpha, size), mask_of(alpha, size, contour)
+    for sigma in SIGMAS:
+        lower, upper = drawn.error_bounds(mask, sigma)
+        exact = error(drawn, mask, sigma)
+        assert lower <= exact * (1 + 1e-9)
+        assert upper >= exact * (1 - 1e-9)
+        if drawn._count(conditional.RESOLVED * sigma**2) <= size**2 // 4:
+            assert lower >= 0.998 * exact
+            assert upper <= 1.01 * lower
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    alpha=st.sampled_from([0.5, 1.0, 2.0, 4.0]),
+    sigma=st.floats(-3, 1).map(lambda exponent: 10**exponent),
+    shares=st.lists(st.sampled_from([0.0, 0.3, 0.5, 1.0]), min_size=1, max_size=9),
+    most=st.sampled_from([0, 1, 5, 2047]),
+)
+def test_bounds_enclose_the_error_whatever_the_mask_and_the_rank(alpha, sigma, shares, most):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conditional, "MAX_RANK", most)
+        drawn = ConditionalGaussian(images_of(alpha, 9).field, MEAN_STD**2)
+        mask = torch.tensor((shares * 81)[:81], dtype=torch.float64)
+        lower, upper = drawn.error_bounds(mask, sigma)
+    exact = error(drawn, mask, sigma)
+    assert 0 <= lower <= exact * (1 + 1e-9)
+    assert exact * (1 - 1e-9) <= upper
+
+
+def test_one_region_is_stationary():
+    """The risk of the Wiener filter of the background alone, from the eigenvalues of its covariance."""
+    drawn = images_of(2.0, 16)
+    values = torch.linalg.eigvalsh(drawn.field.matrix() + MEAN_STD**2)
+    for mask in (torch.ones(256), torch.zeros(256)):
+        for sigma in SIGMAS:
+            expected = (sigma**2 * values / (values + sigma**2)).sum().item()
+            lower, upper = drawn.error_bounds(mask.double(), sigma)
+            assert lower <= expected * (1 + 1e-9)
+            assert upper >= expected * (1 - 1e-9)
+            assert lower == pytest.approx(expected, rel=2e-3)
+            energies = drawn.eigenvalues(mask.double())
+            assert (sigma**2 * energies / (energies + sigma**2)).sum().item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 4.0])
+def test_filter_is_the_dense_one(alpha, monkeypatch):
+    monkeypatch.setattr(conditional, "PRECONDITIONER", 20)
+    size = 20
+    drawn = images_of(alpha, size)
+    masks = torch.stack([mask_of(alpha, size), mask_of(alpha, size, "line"), torch.ones(size**2).double()])
+    noise = torch.randn(3, size**2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for sigma in (1e-3, *SIGMAS, 3.0):
+        found = drawn.wiener(masks, 0.3 + sigma * noise, sigma)
+        for mask, image, result in zip(masks, 0.3 + sigma * noise, found, strict=True):
+            matrix = covariance(drawn, mask)
+            expected = matrix @ torch.linalg.solve(matrix + sigma**2 * torch.eye(len(mask)).double(), image)
+            assert (result - expected).square().mean().sqrt() <= 1.01e-5 * sigma
+
+
+def test_filter_of_nothing_is_nothing_and_failure_is_told(monkeypatch):
+    drawn, mask = images_of(1.0, 12), mask_of(1.0, 12)
+    assert torch.equal(drawn.wiener(mask[None], torch.zeros(1, 144).double(), 0.1), torch.zeros(1, 144).double())
+    monkeypatch.setattr(conditional, "STEPS", 2)
+    with pytest.raises(OptimumError, match="converge"):
+        drawn.wiener(mask[None], torch.ones(1, 144).double() / 3, 1e-4)
+
+
+def test_small_bases_are_complete():
+    drawn, mask = images_of(1.0, 12), mask_of(1.0, 12)
+    vectors, energies = drawn.basis(mask)
+    assert (energies.diff() <= 0).all()
+    torch.testing.assert_close(vectors.T @ vectors, torch.eye(144).double())
+    torch.testing.assert_close(vectors * energies @ vectors.T, covariance(drawn, mask))
+
+
+@pytest.mark.parametrize("alpha", [2.0, 3.0])
+def test_large_bases_hold_all_that_is_not_faint(alpha, monkeypatch):
+    monkeypatch.setattr(conditional, "SMALL", 0)
+    size = 34
+    drawn, mask = images_of(alpha, size), mask_of(alpha, size)
+    assert not drawn.is_resolved(1 / 255)
+    vectors, energies = drawn.basis(mask)
+    matrix = covariance(drawn, mask)
+    exact = torch.linalg.eigvalsh(matrix).flip(0)
+    count = len(energies)
+    assert count < size**2 // 2
+    assert exact[count] < conditional.FAINTEST
+    torch.testing.assert_close(vectors.T @ vectors, torch.eye(count).double())
+    # Those which are not faint are eigenvectors.
+    clear = int((exact > conditional.FAINTEST).sum())
+    torch.testing.assert_close(energies[:clear], exact[:clear], rtol=1e-6, atol=0)
+    residual = (matrix @ vectors - vectors * energies).norm(dim=0) / energies
+    assert residual[:clear].max() < 1e-3
+    # Within a subspace no energy is larger than in the whole space (Poincare).
+    assert (energies <= exact[:count] * (1 + 1e-9)).all()
+    monkeypatch.setattr(conditional, "SMALL", 1600)
+    assert drawn.basis(mask)[0].shape == vectors.shape

@@ -1,0 +1,364 @@
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gahbench._util.errors import DataError, ParameterError
+from gahbench.contracts.datasets import SPLITS
+from gahbench.registry.registry import default_registry
+from gahbench_plugins.datasets.faces import Faces
+from gahbench_plugins.datasets.reading import fetched
+
+DATA = Path(os.environ.get("GAHBENCH_DATA", Path(__file__).parents[3] / ".." / "shared" / "data"))
+RNG = np.random.default_rng(0)
+
+
+EMBEDDED = {"train": 64, "validation": 12, "test": 24}
+
+
+def grey(*shape):
+    return RNG.integers(0, 256, shape, dtype=np.uint8)
+
+
+def npz(path, images, key="images"):
+    np.savez(path, **{key: images})
+    return str(path)
+
+
+def test_embedded_faces_are_the_first_hundred_of_scikit_image():
+    skimage_data = pytest.importorskip("skimage.data")
+    faces = Faces()
+    assert faces.shape == (1, 25, 25)
+    splits = ("train", "validation", "test")
+    assert [faces.available(split) for split in splits] == [64, 12, 24]
+    images = torch.cat([faces.images(split, faces.available(split)) for split in splits])
+    assert images.dtype == torch.float32
+    folder = Path(skimage_data.__file__).parent
+    np.testing.assert_allclose(images[:, 0].numpy(), np.load(folder / "lfw_subset.npy")[:100], atol=1e-7)
+
+
+def test_embedded_faces_do_not_repeat_across_splits():
+    images = torch.cat([Faces().images(split, Faces().available(split)) for split in ("train", "validation", "test")])
+    assert len(images.flatten(1).unique(dim=0)) == 100
+
+
+def test_embedded_faces_hold_no_near_repeats():
+    small = torch.nn.functional.adaptive_avg_pool2d(
+        torch.cat([Faces(near_repeats="keep").images(split, count) for split, count in EMBEDDED.items()]), 20
+    )
+    correlation = np.corrcoef(small.flatten(1).double().numpy()) - 2 * np.eye(100)
+    assert 0.9 < correlation.max() < 0.95
+    for size in (None, 24, 16, 8):
+        assert [Faces(size=size).available(split) for split in EMBEDDED] == list(EMBEDDED.values())
+
+
+def test_label_and_pixels_of_the_published_board():
+    registry = default_registry()
+    configured = registry.configure("dataset", "faces", size=24)
+    assert configured.label == "faces[size=24]"
+    faces = configured.build()
+    whole = torch.cat([Faces().images(split, count) for split, count in EMBEDDED.items()])
+    images = torch.cat([faces.images(split, count) for split, count in EMBEDDED.items()])
+    assert torch.equal(images, whole[:, :, :24, :24])
+    for wrong in ("size=7", "colour=true", "source=other", "near_repeats=no", "test=0", "source=celeba"):
+        with pytest.raises(ParameterError, match="faces"):
+            registry.configure("dataset", f"faces[{wrong}]").build()
+
+
+def test_halves_are_of_train_and_follow_the_seed():
+    faces, other = Faces(), Faces(seed=1)
+    train = {image.numpy().tobytes() for image in faces.images("train", 64)}
+    halves = [{image.numpy().tobytes() for image in faces.images(name, 32)} for name in ("A", "B")]
+    assert halves[0] | halves[1] == train
+    assert not halves[0] & halves[1]
+    assert {image.numpy().tobytes() for image in other.images("A", 32)} not in halves
+
+
+def test_near_repeats_do_not_depend_on_size_or_colour(tmp_path):
+    # Two images that only differ in detail that a small size would lose.
+    images = grey(12, 48, 48, 3)
+    images[7] = np.clip(images[2].astype(int) + RNG.integers(-9, 10, (48, 48, 3)), 0, 255)
+    path = npz(tmp_path / "a.npz", images)
+    for size in (None, 16, 8):
+        for colour in ("mean", "luma", "rgb"):
+            faces = Faces(path, size=size, colour=colour)
+            assert sum(faces.available(split) for split in SPLITS[:3]) == 11
+
+
+def test_near_repeats_of_many_images_are_looked_for_once(tmp_path, monkeypatch):
+    images = grey(40, 8, 8)
+    images[30] = images[4]
+    path = npz(tmp_path / "a.npz", images)
+    monkeypatch.setattr("gahbench_plugins.datasets.faces.QUICK", 10)
+    found = Faces(path).images("test", 9)
+    monkeypatch.setattr("gahbench_plugins.datasets.faces.without_repeats", None)
+    assert torch.equal(Faces(path).images("test", 9), found)
+    images[30] = images[5]
+    with pytest.raises(TypeError):
+        Faces(npz(tmp_path / "a.npz", images)).images("test", 9)
+
+
+def test_nearly_fitting_size_is_a_centre_crop_and_a_small_one_is_not(tmp_path):
+    images = grey(10, 26, 30)
+    path = npz(tmp_path / "a.npz", images)
+    cropped = Faces(path, size=24).images("train", 6)
+    np.testing.assert_allclose(cropped[:, 0].numpy(), images[:6, 1:25, 3:27] / 255, atol=1e-7)
+    assert Faces(path, size=13).shape == (1, 13, 13)
+    assert Faces(path).shape == (1, 26, 30)
+
+
+def test_resize_is_antialiased(tmp_path):
+    # Every third column is white: picking pixels would give all white or all black, averaging gives a third.
+    stripes = np.broadcast_to(255 * (np.arange(48) % 3 == 1), (4, 48, 48)).astype(np.uint8)
+    small = Faces(npz(tmp_path / "a.npz", stripes), size=16, near_repeats="keep").images("train", 1)
+    assert (small[..., 4:-4] - 1 / 3).abs().max() < 0.05
+    wave = np.sin(2 * np.pi * (np.arange(48) + 0.5) / 48)
+    smooth = np.rint(255 * (0.5 + 0.4 * wave[:, None] * np.ones(48))).astype(np.uint8)
+    small = Faces(npz(tmp_path / "b.npz", np.stack([smooth] * 4)), size=24, near_repeats="keep").images("train", 1)[
+        0, 0, 3:-3
+    ]
+    expected = 0.5 + 0.4 * np.sin(2 * np.pi * (np.arange(24) + 0.5) / 24)
+    np.testing.assert_allclose(small.numpy(), expected[3:-3, None] * np.ones(24), atol=0.01)
+
+
+@pytest.mark.parametrize("layout", ["nhwc", "nchw", "float"])
+def test_layouts_give_the_same_images(tmp_path, layout):
+    colours = grey(8, 12, 14, 3)
+    stored = {"nhwc": colours, "nchw": colours.transpose(0, 3, 1, 2), "float": colours / 255}[layout]
+    path = npz(tmp_path / "a.npz", stored)
+    # The mean of 8-bit channels is rounded to 8 bits.
+    error = 0.5 / 255 if layout != "float" else 0
+    assert np.abs(Faces(path).images("train", 5)[:, 0].numpy() - colours[:5].mean(3) / 255).max() < error + 1e-6
+    kept = Faces(path, colour="rgb").images("train", 5)
+    np.testing.assert_allclose(kept, colours[:5].transpose(0, 3, 1, 2) / 255, atol=1e-7)
+
+
+def test_folder_in_sorted_order_two_folders_deep(tmp_path):
+    names = ["a.png", "b.png", "one/c.png", "one/two/d.png"]
+    pixels = grey(4, 10, 10)
+    for name, image in zip(names, pixels, strict=True):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("not an image")
+    deep = tmp_path / "one" / "two" / "three"
+    deep.mkdir()
+    Image.fromarray(pixels[0]).save(deep / "too-deep.png")
+    faces = Faces(str(tmp_path), test=1)
+    images = torch.cat([faces.images("train", 3), faces.images("test", 1)])
+    np.testing.assert_allclose(images[:, 0], pixels / 255, atol=1e-7)
+
+
+def test_splits_are_consecutive_and_disjoint(tmp_path):
+    path = npz(tmp_path / "a.npz", np.arange(50, dtype=np.uint8)[:, None, None] * np.ones((1, 8, 8), np.uint8))
+    faces = Faces(path, test=10)
+    numbers = {
+        s: (255 * faces.images(s, faces.available(s))[:, 0, 0, 0]).round().tolist()
+        for s in ("train", "validation", "test")
+    }
+    assert numbers["train"] == list(range(35))
+    assert numbers["validation"] == list(range(35, 40))
+    assert numbers["test"] == list(range(40, 50))
+    assert torch.equal(faces.images("train", 3, start=4), faces.images("train", 7)[4:])
+
+
+def test_images_handed_out_are_copies():
+    faces = Faces()
+    before = faces.images("train", 2)
+    faces.images("train", 2).zero_()
+    assert torch.equal(faces.images("train", 2), before)
+
+
+def test_fingerprint_follows_the_pixels_and_nothing_else(tmp_path):
+    images = grey(6, 9, 9)
+    first = Faces(npz(tmp_path / "a.npz", images)).fingerprint()
+    assert len(first) == 64
+    assert Faces(npz(tmp_path / "elsewhere.npz", images), size=8).fingerprint() == first
+    changed = images.copy()
+    changed[3, 4, 4] ^= 1
+    assert Faces(npz(tmp_path / "b.npz", changed)).fingerprint() != first
+    assert Faces(npz(tmp_path / "c.npz", images.reshape(6, 3, 27))).fingerprint() != first
+
+
+def expect_refused(path, *words, **parameters):
+    with pytest.raises(DataError) as caught:
+        Faces(str(path), **parameters).images("train", 1)
+    for word in (*words, "accepted" if "accepts" not in str(caught.value) else "accepts"):
+        assert word in str(caught.value)
+
+
+def test_refusals_say_what_and_where(tmp_path):
+    expect_refused(tmp_path / "none.npz", "none.npz")
+    (tmp_path / "empty").mkdir()
+    expect_refused(tmp_path / "empty", "empty", "no images")
+    (tmp_path / "a.txt").write_text("")
+    expect_refused(tmp_path / "a.txt", "a.txt")
+    expect_refused(npz(tmp_path / "i.npz", grey(4, 9, 9).astype(np.int32)), "int32")
+    expect_refused(npz(tmp_path / "f.npz", grey(4, 9, 9).astype(np.float32)), "0-1")
+    expect_refused(npz(tmp_path / "n.npz", np.full((4, 9, 9), np.nan)), "nan")
+    expect_refused(npz(tmp_path / "s.npz", grey(4, 9)), "(4, 9)")
+    expect_refused(npz(tmp_path / "small.npz", grey(4, 9, 9)), "9x9", size=10)
+    expect_refused(npz(tmp_path / "few.npz", grey(4, 9, 9)), "test=4", test=4)
+    expect_refused(npz(tmp_path / "grey.npz", grey(4, 9, 9)), "grey", colour="rgb")
+    expect_refused(npz(tmp_path / "zero.npz", grey(0, 9, 9)), "0 images")
+
+
+def test_key_archive_and_object_arrays(tmp_path):
+    with pytest.raises(DataError, match=r"no key 'images'; it holds faces"):
+        Faces(npz(tmp_path / "k.npz", grey(4, 9, 9), key="faces")).shape  # noqa: B018
+    (tmp_path / "broken.npz").write_bytes(b"PK nonsense")
+    (tmp_path / "plain.npz").write_bytes(b"")
+    with (tmp_path / "single.npz").open("wb") as file:
+        np.save(file, grey(4, 9, 9))
+    objects = npz(tmp_path / "objects.npz", np.array([object()]))
+    for path in (*(tmp_path / f"{name}.npz" for name in ("broken", "plain", "single")), objects):
+        with pytest.raises(DataError, match="cannot be read"):
+            Faces(str(path)).shape  # noqa: B018
+
+
+def test_bad_files_of_a_folder_are_named(tmp_path):
+    Image.fromarray(grey(9, 9)).save(tmp_path / "a.png")
+    Image.fromarray(grey(12, 12)).save(tmp_path / "b.png")
+    with pytest.raises(DataError, match=r"a\.png is 9x9 but b\.png 12x12; give a size"):
+        Faces(str(tmp_path)).shape  # noqa: B018
+    assert Faces(str(tmp_path), size=8).shape == (1, 8, 8)
+    (tmp_path / "c.png").write_bytes((tmp_path / "a.png").read_bytes()[:40])
+    with pytest.raises(DataError, match=r"c\.png: cannot be read as an image"):
+        Faces(str(tmp_path), size=8).shape  # noqa: B018
+    Image.fromarray(grey(9, 9).astype(np.uint16)).save(tmp_path / "c.png")
+    with pytest.raises(DataError, match=r"c\.png: an image of mode I;16"):
+        Faces(str(tmp_path), size=8).shape  # noqa: B018
+
+
+class ScikitLearn:
+    """Stands in for scikit-learn's loaders: 60 images of people, unpacked when they are fetched."""
+
+    def __init__(self, home):
+        self.home, self.fetched = home, 0
+
+    def get_data_home(self):
+        return str(self.home)
+
+    def fetch_lfw_people(self, **options):
+        self.fetched += 1
+        for place in range(60):
+            person = self.home / "lfw_home" / "lfw_funneled" / f"Person_{place % 9}"
+            person.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(RNG.integers(0, 256, (250, 250, 3), dtype=np.uint8)).save(person / f"{place:04d}.png")
+
+    def fetch_olivetti_faces(self):
+        random = np.random.default_rng(0)
+        images = random.uniform(size=(40, 64, 64)).astype(np.float32)
+        return type("Bunch", (), {"images": images, "target": np.repeat(np.arange(4), 10)})
+
+
+@pytest.fixture
+def scikit_learn(tmp_path, monkeypatch):
+    stand_in = ScikitLearn(tmp_path / "scikit_learn_data")
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", stand_in)
+    monkeypatch.setattr(fetched, "LFW_IMAGES", 60)
+    return stand_in
+
+
+def test_lfw_is_fetched_once_cropped_shuffled_and_halved_by_person(scikit_learn):
+    faces = Faces(source="lfw", colour="rgb", near_repeats="keep")
+    assert faces.shape == (3, 125, 94)
+    assert Faces(source="lfw", size=94).shape == (1, 94, 94)
+    assert scikit_learn.fetched == 1
+    folder = scikit_learn.home / "lfw_home" / "lfw_funneled"
+    files = sorted(folder.rglob("*.png"))
+    windows = {np.asarray(Image.open(file))[70:195, 78:172].tobytes(): file.parent.name for file in files}
+
+    def people(split):
+        images = (255 * faces.images(split, faces.available(split))).round().to(torch.uint8).permute(0, 2, 3, 1)
+        return [windows[image.numpy().tobytes()] for image in images]
+
+    train = people("train")
+    assert train != sorted(train)
+    assert not set(people("A")) & set(people("B"))
+    assert sorted(people("A") + people("B")) == sorted(train)
+    # An archive that was not unpacked to the end is no data set.
+    files[0].unlink()
+    with pytest.raises(DataError, match="59 images, of 60; remove the folder"):
+        Faces(source="lfw").shape  # noqa: B018
+
+
+def test_olivetti_keeps_people_together(scikit_learn):
+    faces = Faces(source="olivetti", test=10)
+    images = scikit_learn.fetch_olivetti_faces().images
+    np.testing.assert_array_equal(faces.images("train", 25)[:, 0], images[:25])
+    np.testing.assert_array_equal(faces.images("test", 10)[:, 0], images[30:])
+    # 10, 10 and 5 images of three people.
+    assert sorted([faces.available("A"), faces.available("B")]) == [10, 15]
+
+
+def test_missing_scikit_learn_and_failed_downloads_are_explained(scikit_learn, monkeypatch):
+    def offline(**options):
+        raise OSError("no route")
+
+    scikit_learn.fetch_lfw_people = scikit_learn.fetch_olivetti_faces = offline
+    for source, address in (("lfw", "http://vis-www.cs.umass.edu/lfw/"), ("olivetti", "AT&T Laboratories Cambridge")):
+        with pytest.raises(DataError, match=f"source={source} cannot be fetched by scikit-learn: no route.*{address}"):
+            Faces(source=source).shape  # noqa: B018
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    for source in ("lfw", "olivetti"):
+        with pytest.raises(DataError, match=r"not installed; pip install 'gahbench\[faces\]'"):
+            Faces(source=source).shape  # noqa: B018
+
+
+def test_path_and_source_exclude_each_other():
+    for source in ("lfw-subset", "lfw", "olivetti"):
+        with pytest.raises(ValueError, match=r"accepted is one of them, or both with source=celeba"):
+            Faces("faces/", source=source)
+
+
+def test_every_source_has_a_card(tmp_path):
+    for source in ("lfw-subset", "lfw", "olivetti"):
+        card = Faces(source=source).card
+        assert "research" in card.licence
+        assert "not stated" not in (card.origin, card.licence)
+    own = Faces(str(tmp_path / "private" / "mine.npz")).card
+    assert "mine.npz" in own.origin
+    assert "private" not in own.origin
+
+
+def test_too_many_images_asked_for():
+    with pytest.raises(DataError, match="25 test images asked for, but the split holds 24 of 100"):
+        Faces().images("test", 20, start=5)
+
+
+@pytest.mark.skipif(not (DATA / "lfw40.npz").is_file(), reason="no local faces")
+def test_local_faces():
+    faces = Faces(str(DATA / "lfw40.npz"))
+    assert [faces.available(split) for split in SPLITS] == [11662, 512, 1024, 5831, 5831]
+    images = faces.images("test", 64)
+    assert images.shape == (64, 1, 40, 40)
+    with np.load(DATA / "lfw40.npz") as file:
+        stored, people = file["images"], file["identity"]
+    np.testing.assert_allclose(images[:, 0], stored[-1024:-960] / 255, atol=1e-7)
+    # The halves share no person: recognise the images of A by their pixels.
+    person = {image.tobytes(): number for image, number in zip(stored, people, strict=True)}
+    halves = [(255 * faces.images(name, 5831)[:, 0]).round().to(torch.uint8).numpy() for name in ("A", "B")]
+    first, second = ({person[image.tobytes()] for image in half} for half in halves)
+    assert not first & second
+    assert len(first | second) > 5000
+
+
+@pytest.mark.skipif(not (DATA / "lfw80_1k.npz").is_file(), reason="no local faces")
+def test_planted_near_repeats_of_local_faces_are_dropped(tmp_path):
+    with np.load(DATA / "lfw80_1k.npz") as file:
+        faces = file["images"][:600]
+    copies = {550: 3, 560: 10, 570: 599, 580: 11}
+    for copy, original in copies.items():
+        lighter = 0.8 * faces[original].astype(float) + 30
+        faces[copy] = lighter + RNG.normal(scale=2, size=(80, 80))
+    before = Faces(npz(tmp_path / "a.npz", faces), near_repeats="keep")
+    after = Faces(npz(tmp_path / "a.npz", faces))
+    assert [sum(one.available(split) for split in SPLITS[:3]) for one in (before, after)] == [600, 596]
+    # 570 comes before its original, which is the repeat then.
+    expected = np.delete(faces, [550, 560, 580, 599], axis=0)
+    found = torch.cat([after.images(split, after.available(split)) for split in SPLITS[:3]])
+    np.testing.assert_allclose(found[:, 0], expected / 255, atol=1e-7)

@@ -1,0 +1,228 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gahbench._util.errors import ParameterError
+from gahbench.contracts.datasets import SPLITS
+from gahbench.registry.registry import default_registry
+from gahbench.testing import check_plugin
+from gahbench_plugins.datasets import finite
+from gahbench_plugins.datasets.faces import Faces
+from gahbench_plugins.datasets.finite import Finite, empirical_bayes
+
+
+def brute_force(points, noisy, sigma):
+    """Means and traces, image by image, in extended precision and from differences."""
+    points = points.double().numpy().astype(np.longdouble)
+    means, traces = [], []
+    for image in noisy.double().numpy().astype(np.longdouble):
+        distances = ((image - points) ** 2).sum(1)
+        weights = np.exp(-(distances - distances.min()) / (2 * np.longdouble(sigma) ** 2))
+        weights /= weights.sum()
+        mean = (weights[:, None] * points).sum(0)
+        likeliest = weights.argmax()
+        # Without the first term for the likeliest, which would be rounding alone.
+        offset = (weights[:, None] * (points - points[likeliest])).sum(0)
+        spread = ((points - points[likeliest] - offset) ** 2).sum(1)
+        means.append(mean)
+        traces.append((weights * spread).sum())
+    return torch.from_numpy(np.array(means, dtype=np.float64)), torch.from_numpy(np.array(traces, dtype=np.float64))
+
+
+def cloud(count, pixels, seed=0):
+    return torch.rand(count, pixels, generator=torch.Generator().manual_seed(seed))
+
+
+def noisy_of(points, sigma, count=6, seed=1):
+    draw = torch.Generator().manual_seed(seed)
+    chosen = torch.randint(len(points), (count,), generator=draw)
+    return points[chosen].double() + sigma * torch.randn(count, points.shape[1], generator=draw).double()
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    count=st.integers(1, 30),
+    pixels=st.integers(1, 40),
+    log_sigma=st.floats(-3.5, 1),
+    seed=st.integers(0, 10**6),
+    elements=st.integers(1, 300),
+)
+def test_it_is_the_weighted_average_whatever_the_chunks(count, pixels, log_sigma, seed, elements):
+    sigma = 10**log_sigma
+    points = cloud(count, pixels, seed)
+    noisy = noisy_of(points, sigma, seed=seed + 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finite, "ELEMENTS", elements)
+        found = empirical_bayes(points, noisy, sigma)
+    mean, trace = brute_force(points, noisy, sigma)
+    torch.testing.assert_close(found.mean, mean, atol=1e-8, rtol=0)
+    torch.testing.assert_close(found.trace, trace, atol=1e-15, rtol=1e-6)
+
+
+def test_near_points_are_told_apart_at_little_noise():
+    """Images that differ by 2 sigma in a few pixels, at sigma = 1e-3: their distances are from 2 to 8 sigma."""
+    sigma, pixels = 1e-3, 1600
+    base = cloud(1, pixels)
+    points = base.repeat(17, 1)
+    for place in range(16):
+        points[1 + place, : 1 + place] += 1 / 500
+    noisy = noisy_of(points, sigma, 64)
+    found = empirical_bayes(points, noisy, sigma)
+    mean, trace = brute_force(points, noisy, sigma)
+    # They really compete: neither one point alone nor all alike.
+    assert trace.median() > sigma**2 / 10
+    torch.testing.assert_close(found.mean, mean, atol=1e-9, rtol=0)
+    torch.testing.assert_close(found.trace, trace, atol=0, rtol=1e-5)
+
+
+@pytest.mark.parametrize("separation", [10.0, 25.0, 37.0])
+def test_trace_keeps_its_relative_accuracy_where_one_point_has_all_the_weight(separation):
+    """Two points at a distance D, noise-free data at one: the other has weight exp(-D^2 / 2 sigma^2)."""
+    sigma, pixels = 1e-2, 100
+    points = 0.5 * torch.ones(2, pixels, dtype=torch.float64)
+    points[1] += separation * sigma / pixels**0.5
+    posterior = empirical_bayes(points, points[:1], sigma)
+    weight = math.exp(-(separation**2) / 2) / (1 + math.exp(-(separation**2) / 2))
+    distance = separation * sigma
+    assert posterior.trace.item() == pytest.approx(weight * (1 - weight) * distance**2, rel=1e-9, abs=0)
+    assert 0 < posterior.trace.item() < 1e-20
+
+
+@pytest.mark.parametrize("sigma", [1e-12, 1e-3, 1.0, 1e6])
+def test_a_single_image_is_returned_exactly(sigma):
+    dataset = Finite("faces", count=1)
+    image = dataset.images("test", 1)
+    noisy = image + sigma * torch.randn(3, *dataset.shape, generator=torch.Generator().manual_seed(0))
+    posterior = dataset.posterior(noisy, sigma)
+    assert torch.equal(posterior.mean.float(), image.expand(3, -1, -1, -1))
+    assert posterior.trace.tolist() == [0, 0, 0]
+
+
+def test_limits_of_the_noise():
+    dataset = Finite("faces[size=8]", count=20)
+    members = dataset.members.double()
+    little = dataset.posterior(members, 1e-12)
+    assert torch.equal(little.mean, members)
+    assert (little.trace == 0).all()
+    much = dataset.posterior(members, 1e9)
+    torch.testing.assert_close(much.mean, members.mean(0).expand_as(members), atol=1e-12, rtol=0)
+    total = members.flatten(1).var(0, correction=0).sum()
+    torch.testing.assert_close(much.trace, total.expand(20), atol=0, rtol=1e-9)
+
+
+def test_repeated_points_count_twice():
+    points = cloud(5, 6)
+    noisy = noisy_of(points, 0.5)
+    weighted = empirical_bayes(torch.cat([points, points[:2], points[:2]]), noisy, 0.5)
+    densities = torch.exp(-torch.cdist(noisy, points.double()).square() / 0.5) * torch.tensor([3, 3, 1, 1, 1])
+    expected = densities @ points.double() / densities.sum(1, keepdim=True)
+    torch.testing.assert_close(weighted.mean, expected)
+
+
+@pytest.mark.parametrize("sigma", [0.05, 0.3, 1.0])
+def test_score_and_spread_are_derivatives_of_the_density(sigma):
+    """Tweedie, to first and second order (Kadkhodaie 2024, equations 3 and 9)."""
+    points = 0.4 * cloud(7, 12)
+    noisy = noisy_of(points, sigma, 1)
+
+    def log_density(image):
+        return torch.logsumexp(-(image - points.double()).square().sum(1) / (2 * sigma**2), 0)
+
+    image = noisy[0]
+    score = torch.autograd.functional.jacobian(log_density, image)
+    posterior = empirical_bayes(points, noisy, sigma)
+    torch.testing.assert_close((posterior.mean[0] - image) / sigma**2, score, atol=1e-9, rtol=1e-9)
+    jacobian = torch.autograd.functional.jacobian(lambda y: empirical_bayes(points, y[None], sigma).mean[0], image)
+    torch.testing.assert_close(sigma**2 * jacobian.trace(), posterior.trace[0], atol=1e-14, rtol=1e-9)
+    torch.testing.assert_close(jacobian, jacobian.mT)
+    hessian = torch.autograd.functional.hessian(log_density, image)
+    identity = torch.eye(12).double()
+    torch.testing.assert_close(jacobian, identity + sigma**2 * hessian, atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.parametrize("sigma", [0.25, 0.5, 1.0])
+def test_realised_error_is_the_trace_on_average(sigma):
+    dataset = Finite("faces[size=8]", count=32)
+    clean = dataset.images("test", 4096).double()
+    noisy = clean + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)).double()
+    posterior = dataset.posterior(noisy, sigma)
+    realised = (posterior.mean - clean).square().flatten(1).sum(1)
+    difference = realised - posterior.trace
+    assert abs(difference.mean().item()) < 4 * difference.std().item() / 64
+    assert difference.std() / 64 < 0.1 * realised.mean()
+
+
+def test_every_split_draws_uniformly_from_the_same_images():
+    dataset = Finite("faces[size=8]", count=5)
+    members = Faces(size=8).images("train", 5)
+    assert torch.equal(dataset.members, members)
+    drawn = []
+    for split in SPLITS:
+        images = dataset.images(split, 1000)
+        which = torch.cdist(images.flatten(1), members.flatten(1)).argmin(1)
+        assert torch.equal(images, members[which])
+        counts = torch.bincount(which, minlength=5).double()
+        # Chi square with 4 degrees of freedom: above 23.5 once in 10,000 times.
+        assert ((counts - 200).square() / 200).sum() < 23.5
+        drawn.append(which)
+    # Splits agree in a fifth of the places, by chance.
+    for first, second in ((0, 2), (1, 2), (3, 4)):
+        assert (drawn[first] == drawn[second]).double().mean().item() == pytest.approx(0.2, abs=4 * 0.4 / 1000**0.5)
+    assert torch.equal(Finite("faces[size=8]", count=5, seed=1).members, members)
+    assert not torch.equal(Finite("faces[size=8]", count=5, seed=1).images("test", 64), dataset.images("test", 64))
+
+
+def test_overlapping_splits_are_a_note_and_not_a_fault(builtin):
+    report = check_plugin(builtin.get("dataset", "finite"), builtin, dataset="faces[size=8]", count=1)
+    assert report.passed, str(report)
+    (note,) = [finding for finding in report.findings if "splits share images" in finding.check]
+    assert note.passed is None
+    assert not any("share no image" in finding.check for finding in report.findings)
+    plain = check_plugin(builtin.get("dataset", "faces"), builtin)
+    assert any("share no image" in finding.check for finding in plain.findings)
+
+
+def test_colour_images_of_a_generator():
+    dataset = Finite("gaussian-field[size=8,colour=rgb]", count=40)
+    noisy = dataset.images("test", 3) + 0.1
+    found = dataset.posterior(noisy, 0.3)
+    mean, trace = brute_force(dataset.members.flatten(1), noisy.flatten(1), 0.3)
+    torch.testing.assert_close(found.mean.flatten(1), mean)
+    torch.testing.assert_close(found.trace, trace)
+    assert found.mean.shape == (3, 3, 8, 8)
+    assert found.ess_fraction is None
+
+
+def test_card_fingerprint_and_label():
+    inner, dataset = Faces(), Finite()
+    assert dataset.fingerprint() == inner.fingerprint()
+    assert dataset.card.licence == inner.card.licence
+    assert inner.card.origin in dataset.card.origin
+    assert dataset.available("train") is None
+    assert (dataset.optimum.kind, dataset.optimum.slope) == ("exact", None)
+    assert default_registry().configure("dataset", "finite").label == "finite[faces,count=64]"
+
+
+def test_parameters_are_checked():
+    with pytest.raises(ValueError, match="count=65 of faces, which holds 64 training images; accepted"):
+        Finite("faces", 65)
+    with pytest.raises(ParameterError, match="dataset 'finite': count=65"):
+        default_registry().create("dataset", "finite[count=65]")
+    for wrong in ("count=0", "count=1.5", "dataset=faces[size=2]"):
+        with pytest.raises(ParameterError, match="finite"):
+            default_registry().configure("dataset", f"finite[{wrong}]")
+
+
+def test_noise_levels_may_differ_from_image_to_image():
+    points = torch.rand(7, 12)
+    sigmas = torch.tensor([0.1, 0.1, 0.4, 2.0])
+    noisy = torch.rand(4, 12)
+    found = empirical_bayes(points, noisy, sigmas)
+    for place, sigma in enumerate(sigmas.tolist()):
+        alone = empirical_bayes(points, noisy[place : place + 1], sigma)
+        torch.testing.assert_close(found.mean[place], alone.mean[0])
+        torch.testing.assert_close(found.trace[place], alone.trace[0])

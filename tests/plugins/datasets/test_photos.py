@@ -1,0 +1,206 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gahbench._util.errors import DataError, ParameterError
+from gahbench.contracts.datasets import SPLITS
+from gahbench.registry.registry import default_registry
+from gahbench_plugins.datasets.photos import EMBEDDED, Photos
+
+DATA = Path(os.environ.get("GAHBENCH_DATA", Path(__file__).parents[3] / ".." / "shared" / "data"))
+
+
+def ramps(count, height=40, width=56):
+    """Photographs that tell where a pixel is: number, row and column in the three channels."""
+    rows, columns = np.mgrid[:height, :width]
+    return np.stack([np.stack([np.full_like(rows, 20 * place), rows, columns], -1) for place in range(count)]).astype(
+        np.uint8
+    )
+
+
+def places(photos, split, count, start=0):
+    """Photograph, row and column of patches of ``ramps``, after checking that they are patches of them."""
+    images = (255 * photos.images(split, count, start)).round().long()
+    corners = images[:, :, 0, 0]
+    steps = torch.arange(photos.size)
+    assert (images[:, 0] == corners[:, 0, None, None]).all()
+    assert (images[:, 1] == corners[:, 1, None, None] + steps[:, None]).all()
+    assert (images[:, 2] == corners[:, 2, None, None] + steps).all()
+    return corners[:, 0] // 20, corners[:, 1], corners[:, 2]
+
+
+@pytest.fixture
+def ten(tmp_path):
+    np.savez(tmp_path / "ten.npz", images=ramps(10))
+    return str(tmp_path / "ten.npz")
+
+
+def test_splits_are_by_photograph(ten):
+    photos = Photos(ten, size=16, colour="rgb", test=3)
+    held = {split: set(places(photos, split, photos.available(split) or 2000)[0].tolist()) for split in SPLITS}
+    assert held["train"] == set(range(6))
+    assert held["validation"] == {6}
+    assert held["test"] == {7, 8, 9}
+    assert held["A"] | held["B"] == held["train"]
+    assert not held["A"] & held["B"]
+    assert len(held["A"]) == 3
+
+
+def test_training_positions_are_uniform_over_all_there_are(tmp_path):
+    # Photographs of two sizes: 25 x 41 and 13 x 9 positions.
+    named = {f"{place}": photo for place, photo in enumerate(ramps(5))} | {"1": ramps(2, 28, 24)[1]}
+    np.savez(tmp_path / "a.npz", **named)
+    photos = Photos(str(tmp_path / "a.npz"), size=16, colour="rgb", test=2)
+    which, rows, columns = places(photos, "train", 20_000)
+    assert (rows[which == 0].max(), columns[which == 0].max()) == (24, 40)
+    assert (rows[which == 1].max(), columns[which == 1].max()) == (12, 8)
+    share = 13 * 9 / (13 * 9 + 25 * 41)
+    assert (which == 1).double().mean().item() == pytest.approx(share, abs=4 * (share / 20_000) ** 0.5)
+    # The mean of 0 to 24, whose standard deviation is 7.2.
+    assert rows[which == 0].double().mean().item() == pytest.approx(12, abs=4 * 7.2 / 17_000**0.5)
+
+
+def test_tiles_for_testing_cover_each_pixel_once(ten):
+    photos = Photos(ten, size=16, colour="rgb", test=2)
+    # 40 x 56 pixels hold 2 x 3 squares of 16.
+    assert [photos.available(split) for split in ("validation", "test")] == [6, 12]
+    found = set(zip(*(part.tolist() for part in places(photos, "test", 12)), strict=True))
+    assert found == {(photo, 16 * row, 16 * column) for photo in (8, 9) for row in range(2) for column in range(3)}
+    # In random order: the first patches are not all from one photograph.
+    assert len(set(places(photos, "test", 6)[0].tolist())) == 2
+    with pytest.raises(DataError, match="13 test patches asked for, but the split holds 12 of 16x16"):
+        photos.images("test", 8, start=5)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_prefix_stable_and_start_skips(ten, split):
+    photos = Photos(ten, size=8)
+    count = photos.available(split) or 150
+    whole = photos.images(split, count)
+    assert torch.equal(Photos(ten, size=8).images(split, count // 2), whole[: count // 2])
+    assert torch.equal(photos.images(split, count // 2, start=count // 3), whole[count // 3 :][: count // 2])
+    assert photos.images(split, 0).shape == (0, 1, 8, 8)
+    assert not torch.equal(Photos(ten, size=8, seed=1).images(split, count), whole)
+
+
+def test_streams_never_end(ten):
+    photos = Photos(ten, size=8)
+    assert [photos.available(split) for split in ("train", "A", "B")] == [None] * 3
+    assert photos.images("train", 2, start=7 << 32).shape == (2, 1, 8, 8)
+
+
+def test_a_folder_of_photographs_of_all_sizes(tmp_path):
+    random, stored = np.random.default_rng(0), []
+    for place in range(6):
+        stored.append(random.integers(0, 256, (30 + 7 * place, 50 - 3 * place, 3), dtype=np.uint8))
+        (tmp_path / "f" / "deep").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(stored[-1]).save(tmp_path / "f" / "deep" / f"{place}.png")
+    photos = Photos(str(tmp_path / "f"), size=20, colour="rgb", test=2)
+    np.savez(tmp_path / "a.npz", **{str(place): photo for place, photo in enumerate(stored)})
+    arrays = Photos(str(tmp_path / "a.npz"), size=20, colour="rgb", test=2)
+    for split in SPLITS:
+        assert torch.equal(photos.images(split, 4), arrays.images(split, 4))
+    # The last two are 58 x 38 and 65 x 35 pixels.
+    expected = [stored[place][row : row + 20, :20] for place, row in ((4, 0), (4, 20), (5, 0), (5, 20), (5, 40))]
+    found = (255 * photos.images("test", photos.available("test"))).round().long()
+    assert {tuple(tile.flatten().tolist()) for tile in found} == {
+        tuple(tile.transpose(2, 0, 1).flatten().tolist()) for tile in expected
+    }
+    grey = Photos(str(tmp_path / "f"), size=20, test=2).images("train", 4)
+    assert (grey - photos.images("train", 4).mean(1, keepdim=True)).abs().max() < 0.501 / 255
+
+
+def test_embedded_photographs_need_no_download_and_do_not_share():
+    photos = Photos()
+    assert photos.shape == (1, 64, 64)
+    # 512 x 512 and 300 x 451 pixels, and 427 x 640.
+    assert [photos.available(split) for split in ("test", "validation")] == [8 * 8 + 4 * 7, 8 * 8 + 6 * 10]
+    assert Photos(colour="rgb").available("test") == 4 * 7
+    purposes = [purpose for purpose, _ in EMBEDDED.values()]
+    assert {purpose: purposes.count(purpose) for purpose in purposes} == {"A": 2, "B": 2, "validation": 2, "test": 2}
+    for colour, count in (("mean", 8), ("rgb", 4)):
+        photos = Photos(colour=colour)
+        parts = photos._photographs
+        assert sorted(torch.cat([parts[split] for split in ("train", "validation", "test")]).tolist()) == list(
+            range(count)
+        )
+        assert sorted(parts["train"].tolist()) == sorted(parts["A"].tolist() + parts["B"].tolist())
+
+
+def test_embedded_patches_are_of_their_photographs():
+    skimage_data = pytest.importorskip("skimage.data")
+    chelsea = np.asarray(Image.open(Path(skimage_data.__file__).parent / "chelsea.png"))
+    photos = Photos(size=100, colour="rgb")
+    tiles = {tile.astype(np.uint8).tobytes() for tile in (255 * photos.images("test", 12)).round().numpy()}
+    expected = {
+        np.ascontiguousarray(chelsea[row : row + 100, column : column + 100].transpose(2, 0, 1)).tobytes()
+        for row in range(0, 300, 100)
+        for column in range(0, 400, 100)
+    }
+    assert tiles == expected
+
+
+def test_fingerprint_follows_the_pixels_alone(tmp_path, ten):
+    first = Photos(ten, size=16).fingerprint()
+    assert len(first) == 64
+    assert Photos(ten, size=8, colour="luma", seed=3, test=2).fingerprint() == first
+    images = ramps(10)
+    images[9, 39, 55, 0] ^= 1
+    np.savez(tmp_path / "other.npz", images=images)
+    assert Photos(str(tmp_path / "other.npz"), size=16).fingerprint() != first
+    assert Photos().fingerprint() == Photos(seed=1, size=8).fingerprint()
+
+
+def test_refusals(tmp_path, ten):
+    with pytest.raises(ValueError, match="test=3: accepted only with a 'path'"):
+        Photos(test=3)
+    with pytest.raises(DataError, match=r"image 0 has 40x56 pixels; size=41 accepts photographs of at least 41x41"):
+        Photos(ten, size=41).shape  # noqa: B018
+    with pytest.raises(DataError, match=r"chelsea\.png has 300x451 pixels"):
+        Photos(size=301).shape  # noqa: B018
+    np.savez(tmp_path / "four.npz", images=ramps(4))
+    with pytest.raises(DataError, match="4 photographs, of which 1 for training; accepted: at least 5"):
+        Photos(str(tmp_path / "four.npz"), size=8).images("train", 1)
+    for wrong in (ramps(5) / 255, ramps(5)[:, 0, :, 0], np.zeros((5, 9, 9, 2), np.uint8)):
+        np.savez(tmp_path / "wrong.npz", images=wrong)
+        with pytest.raises(DataError, match=r"wrong\.npz: image 0 of shape .* accepted: photographs"):
+            Photos(str(tmp_path / "wrong.npz"), size=8).shape  # noqa: B018
+    np.savez(tmp_path / "grey.npz", images=ramps(5)[..., 1])
+    with pytest.raises(DataError, match="grey images; colour=rgb accepts"):
+        Photos(str(tmp_path / "grey.npz"), size=8, colour="rgb").shape  # noqa: B018
+    np.savez(tmp_path / "none.npz")
+    with pytest.raises(DataError, match="no photographs; accepted"):
+        Photos(str(tmp_path / "none.npz"), size=8).shape  # noqa: B018
+    for wrong in ("size=7", "colour=grey", "test=1", "test=4"):
+        with pytest.raises(ParameterError, match="photos"):
+            default_registry().configure("dataset", f"photos[{wrong}]").build()
+
+
+def test_card_names_the_photographs_in_use():
+    assert "camera" in Photos().card.origin
+    assert "camera" not in Photos(colour="rgb").card.origin
+    assert Photos().card.licence == "CC0 or public domain"
+    assert Photos("folder/mine").card.origin.endswith("from mine")
+
+
+@pytest.mark.skipif(not (DATA / "train400.npz").is_file(), reason="no local photographs")
+def test_local_photographs():
+    photos = Photos(str(DATA / "train400.npz"), size=40)
+    assert photos.images("train", 100).shape == (100, 1, 40, 40)
+    # 24 % and 12 % of 400 photographs, of 4 x 4 patches each.
+    assert [photos.available(split) for split in ("validation", "test")] == [48 * 16, 96 * 16]
+
+
+@pytest.mark.skipif(not (DATA / "set12.npz").is_file(), reason="no local photographs")
+def test_local_photographs_one_array_each():
+    photos = Photos(str(DATA / "set12.npz"))
+    with np.load(DATA / "set12.npz") as file:
+        last = [file[name] for name in sorted(file.files)[-3:]]
+    assert photos.available("test") == sum((len(photo) // 64) * (photo.shape[1] // 64) for photo in last)
+    held = {photo[:64, :64].tobytes() for photo in last}
+    found = (255 * photos.images("test", photos.available("test"))).round().to(torch.uint8).numpy()
+    assert held <= {tile.tobytes() for tile in found}

@@ -1,0 +1,101 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gahbench._util.errors import DataError, ParameterError
+from gahbench.registry.registry import default_registry
+from gahbench_plugins.datasets.whole import Whole
+
+DATA = Path(os.environ.get("GAHBENCH_DATA", Path(__file__).parents[3] / ".." / "shared" / "data"))
+
+
+def photographs(*sizes, channels=None):
+    draw = np.random.default_rng(0)
+    shapes = [size if channels is None else (*size, channels) for size in sizes]
+    return {f"p{place}": draw.integers(0, 256, shape, dtype=np.uint8) for place, shape in enumerate(shapes)}
+
+
+@pytest.fixture
+def file(tmp_path):
+    def write(*sizes, **options):
+        found = photographs(*sizes, **options)
+        np.savez(tmp_path / "some.npz", **found)
+        return str(tmp_path / "some.npz"), list(found.values())
+
+    return write
+
+
+def test_photographs_are_whole_and_those_on_their_sides_are_turned(file):
+    path, pixels = file((12, 16), (16, 12), (12, 16))
+    whole = Whole(path)
+    assert whole.shape == (1, 12, 16)
+    images = (255 * whole.images("test", 3)).round().numpy().astype(np.uint8)[:, 0]
+    assert np.array_equal(images[0], pixels[0])
+    assert np.array_equal(images[2], pixels[2])
+    # A quarter turn counter-clockwise: the right-hand column becomes the top row.
+    assert np.array_equal(images[1], np.rot90(pixels[1]))
+    assert np.array_equal(images[1][0], pixels[1][:, -1])
+
+
+def test_a_size_chooses_among_several_in_either_direction(file):
+    path, pixels = file((12, 16), (20, 20), (16, 12), (10, 9))
+    for height, width, count in ((12, 16, 2), (16, 12, 2), (20, 20, 1)):
+        whole = Whole(path, height, width)
+        assert whole.shape == (1, height, width)
+        assert whole.available("test") == count
+        assert whole.images("test", count).shape == (count, 1, height, width)
+    turned = Whole(path, 16, 12).images("test", 2, start=0)[1, 0]
+    assert np.array_equal((255 * turned).round().numpy(), pixels[2])
+
+
+@pytest.mark.parametrize("colour", ["rgb", "mean"])
+def test_colour(file, colour):
+    path, pixels = file((8, 9), channels=3)
+    (image,) = Whole(path, colour=colour).images("test", 1)
+    expected = pixels[0].transpose(2, 0, 1) if colour == "rgb" else pixels[0].mean(2)[None]
+    assert np.abs(255 * image.numpy() - expected).max() <= 0.5 + 1e-4
+
+
+def test_there_are_test_images_alone(file):
+    path, _ = file((12, 16), (12, 16))
+    whole = Whole(path)
+    assert [whole.available(split) for split in ("train", "validation", "A", "B", "test")] == [0, 0, 0, 0, 2]
+    assert whole.images("train", 0).shape == (0, 1, 12, 16)
+    with pytest.raises(
+        DataError, match="1 train images asked for, but the split holds 0; whole photographs are for testing only"
+    ):
+        whole.images("train", 1)
+    with pytest.raises(DataError, match="3 test images asked for, but the split holds 2"):
+        whole.images("test", 2, start=1)
+
+
+def test_sizes_that_do_not_fit_are_told_with_those_that_there_are(file):
+    path, _ = file((12, 16), (16, 12), (20, 20))
+    with pytest.raises(DataError, match=r"different sizes; give the height and width.*12x16 \(2\), 20x20 \(1\)"):
+        _ = Whole(path).shape
+    with pytest.raises(DataError, match=r"none has 13x16 pixels; there are 12x16 \(2\)"):
+        _ = Whole(path, 13, 16).shape
+    with pytest.raises(ParameterError, match="accepted are both, or neither"):
+        default_registry().create("dataset", "whole", height=12)
+
+
+def test_the_fingerprint_is_that_of_the_pixels(file, tmp_path):
+    path, _ = file((12, 16))
+    moved = tmp_path / "moved.npz"
+    moved.write_bytes(Path(path).read_bytes())
+    assert Whole(path).fingerprint() == Whole(str(moved)).fingerprint()
+    other = np.zeros((12, 16), np.uint8)
+    np.savez(moved, p0=other)
+    assert Whole(path).fingerprint() != Whole(str(moved)).fingerprint()
+
+
+@pytest.mark.parametrize(("name", "size", "count"), [("bsd68", (321, 481), 68), ("set12", (256, 256), 7)])
+def test_the_sets_of_the_field(name, size, count):
+    path = DATA / f"{name}.npz"
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    whole = Whole(str(path), *size)
+    assert whole.available("test") == count
+    assert whole.images("test", 3).shape == (3, 1, *size)

@@ -1,0 +1,140 @@
+"""Worker processes may die, and so may the process that started them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from sample_files import PLUGIN, TINY
+
+import gahbench
+from gahbench.store.store import Store
+
+DEATHS = {
+    "raises": ("raise ValueError('no luck')", "ValueError: no luck"),
+    "exits": ("os._exit(3)", "exited with status 3"),
+    "segfaults": ("import ctypes; ctypes.string_at(0)", "SIGSEGV"),
+    "killed": ("import signal; os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL"),
+    "memory": ("return noisy + torch.zeros(1 << 45)", "out of memory"),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A run in which units die in every way, beside entrants that live."""
+    home = tmp_path_factory.mktemp("deaths")
+    for name, (body, _) in DEATHS.items():
+        (home / f"{name}.py").write_text(PLUGIN.format(name=name, body="        " + body))
+    (home / "tiny.yaml").write_text(TINY)
+    entrants = [argument for name in DEATHS for argument in ("--entrant", name)]
+    command = [sys.executable, "-m", "gahbench", "run", "tiny.yaml", "--out", "out", "--plugins-dir", ".", *entrants]
+    done = subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=240)
+    return home, done
+
+
+def test_the_rest_finishes_and_the_exit_status_tells(folder):
+    home, done = folder
+    assert done.returncode == 1, done.stderr
+    board = gahbench.load_results(home / "out").leaderboard().set_index("entrant")
+    alive = [name for name in board.index if name not in DEATHS]
+    assert len(alive) == 3
+    assert board.loc[alive, "psnr@0.1"].notna().all()
+    assert "unet" in done.stdout
+
+
+@pytest.mark.parametrize("name", DEATHS)
+def test_a_row_says_why_it_is_empty(folder, name):
+    home, done = folder
+    board = gahbench.load_results(home / "out").leaderboard().set_index("entrant")
+    assert DEATHS[name][1] in board.loc[name, "note"]
+    assert DEATHS[name][1] in done.stderr
+
+
+def command(home, out):
+    return [sys.executable, "-m", "gahbench", "run", str(home / "long.yaml"), "--out", str(home / out)]
+
+
+@pytest.fixture
+def long_suite(write_suite, monkeypatch):
+    monkeypatch.setenv("GAHBENCH_CHECKPOINT_SECONDS", "0.2")
+    return write_suite(
+        ("steps: 12", "steps: 1500"), ("width: 2, levels: 1", "width: [2, 3], levels: 1"), name="long.yaml"
+    )
+
+
+def wait_for(condition, seconds=90):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
+
+
+def workers(pid):
+    """Return the worker processes of a run."""
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True)
+    return [int(line) for line in found.stdout.split()]
+
+
+def alive(pid):
+    """Whether a process runs; one that has ended and waits to be collected does not."""
+    found = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
+    return bool(found.stdout.strip()) and not found.stdout.startswith("Z")
+
+
+def board(folder):
+    return gahbench.load_results(folder).leaderboard().drop(columns="train_seconds")
+
+
+@pytest.mark.parametrize("how", ["kill the main process", "interrupt", "kill a worker"])
+def test_a_run_that_is_cut_off_resumes(long_suite, tmp_path, how):
+    """The board equals an uninterrupted run's to the last digit, and what was finished is not touched again."""
+    out = tmp_path / "cut"
+    process = subprocess.Popen(command(tmp_path, "cut"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(lambda: list(out.glob("units/fit-*.partial/checkpoint.pt")))
+    children = workers(process.pid)
+    assert children
+    if how == "kill a worker":
+        os.kill(children[0], signal.SIGKILL)
+        assert process.wait(timeout=240) == 1
+    else:
+        process.send_signal(signal.SIGINT if how == "interrupt" else signal.SIGKILL)
+        status = process.wait(timeout=60)
+        assert status == (130 if how == "interrupt" else -signal.SIGKILL)
+        assert list(out.glob("units/fit-*.partial/checkpoint.pt"))
+    # No worker outlives the process that started it.
+    wait_for(lambda: not any(map(alive, children)), 30)
+    before = {
+        file: file.stat().st_mtime_ns
+        for unit in out.glob("units/*")
+        if unit.suffix != ".partial"
+        for file in unit.iterdir()
+    }
+    assert subprocess.run(command(tmp_path, "cut"), capture_output=True, timeout=240).returncode == 0
+    assert all(file.stat().st_mtime_ns == time for file, time in before.items())
+    assert subprocess.run(command(tmp_path, "whole"), capture_output=True, timeout=240).returncode == 0
+    assert board(out).equals(board(tmp_path / "whole"))
+    plan = gahbench.plan_suite(tmp_path / "long.yaml")
+    assert all(map(Store(out).is_done, plan.units))
+    assert not list(out.glob("units/*.partial"))
+
+
+def test_a_plugin_that_changes_during_a_run_fails_its_units(write_suite, write_plugin, tmp_path):
+    """The first unit of the plugin edits it and dies; the worker that comes next must not take the new for the old."""
+    body = "if self.training:\n    open(__file__, 'a').write('# more\\n')\n    os._exit(3)\nreturn noisy"
+    plugin = write_plugin("edits", body)
+    file = write_suite(("baseline:", "seeds: [0, 1]\nbaseline:"))
+    outcome = gahbench.run(file, tmp_path / "out", entrants=["edits"], plugins=[plugin], workers=1)
+    errors = set(outcome.results.failures["error"])
+    assert any("exited with status 3" in error for error in errors)
+    assert any("changed since this run was planned" in error for error in errors)
+    assert (outcome.done, outcome.failed) == (2 + 4 + 4, 2 + 4)
+
+
+def test_tied_weights_are_kept(write_suite, write_plugin, tmp_path):
+    plugin = write_plugin("tied", "return noisy - self.noise(noisy)")
+    text = plugin.read_text().replace("    def noise", "        self.twin = self.first\n\n    def noise")
+    plugin.write_text(text)
+    outcome = gahbench.run(write_suite(), tmp_path / "out", entrants=["tied"], plugins=[plugin], engine="inline")
+    assert (outcome.done, outcome.failed) == (10, 0)

@@ -1,0 +1,61 @@
+"""Denoisers whose filters are known, and scores as tables, for tests of what is measured on Jacobians."""
+
+from __future__ import annotations
+
+import torch
+
+from gahbench.contracts.references import Reference
+from gahbench.contracts.training_data import TrainingData
+from gahbench.evaluation.evaluation import Evaluation
+from gahbench.jacobian import DenseMaps
+from gahbench.registry.registry import default_registry
+
+
+class Filters(Reference):
+    """Multiplies the i-th image by the i-th of the matrices, (N, d, d) or (1, d, d), and adds an offset."""
+
+    def __init__(self, matrices, offset=0.0):
+        self.matrices, self.offset = matrices, offset
+
+    def _of(self, truth):
+        if len(self.matrices) == 1:
+            return self.matrices.expand(len(truth), -1, -1)
+        return self.matrices[truth.start : truth.start + len(truth)]
+
+    def denoise(self, noisy, sigma, truth):
+        matrices = self._of(truth)
+        product = (matrices @ noisy.to(matrices).flatten(1)[..., None]).view_as(noisy)
+        return (product + self.offset).to(noisy)
+
+    def jacobian(self, noisy, sigma, truth):
+        return DenseMaps(self._of(truth), tuple(noisy.shape[1:]))
+
+
+def create(kind, name):
+    return default_registry().create(kind, name)
+
+
+def evaluation(reference, dataset="c-alpha[size=16]", sigmas=(0.1,), count=8):
+    """Return the evaluation of a reference, or of its name, on test images of a dataset."""
+    dataset = create("dataset", dataset)
+    if isinstance(reference, str):
+        reference = create("reference", reference)
+        reference.fit(TrainingData(dataset))
+    return Evaluation(reference, dataset.images("test", count), list(sigmas), dataset=dataset)
+
+
+def on_images(reference, clean, sigmas=(0.1,)):
+    """Return the evaluation of a reference on given images, of no dataset."""
+    reference = create("reference", reference) if isinstance(reference, str) else reference
+    return Evaluation(reference, clean, list(sigmas))
+
+
+def table(metric, evaluated):
+    """Return the values of a metric, or of its name, by part and noise level, in the order of the images."""
+    scores = (create("metric", metric) if isinstance(metric, str) else metric).score(evaluated)
+    found = {}
+    rows = zip(scores.value, scores.sigma or (), scores.image or (), scores.part or (), strict=True)
+    for value, sigma, image, part in rows:
+        found.setdefault((part, sigma), []).append((image, value))
+    assert all([image for image, _ in rows] == sorted({image for image, _ in rows}) for rows in found.values())
+    return {key: torch.tensor([value for _, value in rows], dtype=torch.float64) for key, rows in found.items()}

@@ -1,0 +1,40 @@
+"""Metrics of the basis that a denoiser learned, on every registered architecture at toy size."""
+
+import math
+
+import pytest
+from small_plugins import small
+
+import gahbench
+from gahbench.evaluation.evaluation import Evaluation
+from gahbench.networks.trained import Trained
+from gahbench.registry.registry import Registry
+
+#: Those that have values on any family with 8 images or more, whatever the network.
+METRICS = (
+    "alignment[haar]", "truth-alignment", "adaptation", "spectrum", "self-consistency",
+    "capture", "contour-anisotropy", "sparsity[haar]",
+)  # fmt: skip
+IMAGES, SIGMA = 8, 0.1
+
+
+@pytest.mark.parametrize("name", Registry().names("architecture"))
+def test_metrics_of_the_basis_have_values_on_every_architecture(tmp_path, name):
+    dataset = gahbench.create("dataset", "c-alpha", alpha=2.0, size=16)
+    configured = Registry().configure("architecture", name, **small(name, tmp_path))
+    network = configured.build(dataset.shape)
+    evaluation = Evaluation(Trained(network), dataset.images("test", IMAGES), [SIGMA], dataset=dataset)
+    found = {}
+    for metric in METRICS:
+        scores = gahbench.create("metric", metric).score(evaluation)
+        assert all(map(math.isfinite, scores.value)), metric
+        assert scores.value, metric
+        found[metric] = scores
+    # The trace is that of the Jacobian, found here by the network's own derivative along unit vectors.
+    matrices = evaluation.local.matrices(SIGMA)
+    expected = matrices.diagonal(dim1=1, dim2=2).sum(1).tolist()
+    parts = zip(found["spectrum"].part, found["spectrum"].value, strict=True)
+    assert [value for part, value in parts if part == "trace"] == pytest.approx(expected, abs=1e-3)
+    # A filter on a graph keeps at least the mean, and less than all: an untrained network may be beyond either end.
+    if 2 < sum(expected) / IMAGES < 250:
+        assert gahbench.create("metric", "alignment[graph-laplacian]").score(evaluation).value

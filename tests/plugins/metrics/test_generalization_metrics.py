@@ -1,0 +1,192 @@
+"""Gaps, pairs and distances, of denoisers whose functions are known."""
+
+import math
+
+import pytest
+import torch
+from given_images import GivenImages
+from known_filters import Filters, create, table
+
+from gahbench._util.errors import ParameterError
+from gahbench.contracts.training_data import TrainingData
+from gahbench.evaluation.evaluation import Evaluation
+
+SIGMAS = (0.1, 0.5)
+EYE = torch.eye(64)
+
+
+def images(count=6, seed=0):
+    return torch.rand(count, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
+
+
+def evaluation(reference, clean=None, learned=None, partner=None):
+    """Return the evaluation of a denoiser that learned from given images, with a partner that did from none."""
+    clean = images() if clean is None else clean
+    found = Evaluation(reference, clean, list(SIGMAS), learned_from=learned)
+    if partner is not None:
+        found.partner = found.along(partner)
+    return found
+
+
+def scaled(factor, offset=0.0):
+    return Filters(factor * EYE[None], offset)
+
+
+def empirical(learned):
+    reference = create("reference", "empirical-bayes")
+    reference.fit(learned)
+    return reference
+
+
+def test_the_gap_of_a_denoiser_that_returns_its_only_training_image():
+    learned = TrainingData(GivenImages(images(1, seed=1)))
+    clean = images(4)
+    found = table("generalization-gap", evaluation(empirical(learned), clean, learned))
+    error = (clean - images(1, seed=1)).square().flatten(1).mean(1).double()
+    for sigma in SIGMAS:
+        # What it returns on its own image has no error: 140 dB, by the definition of the PSNR here.
+        assert found["train", sigma] == pytest.approx([140.0] * 4)
+        assert found["", sigma] == pytest.approx((140 + 10 * error.log10()).tolist(), abs=1e-4)
+
+
+def test_a_denoiser_that_ignores_its_training_images_has_no_gap_but_chance():
+    # The identity: its error is the noise, whatever the image, and the mean of 64 squares has a relative standard
+    # deviation of sqrt(2/64), so 0.77 dB in one image.
+    learned = TrainingData(GivenImages(images(200, seed=1)))
+    found = table("generalization-gap", evaluation(scaled(1.0), images(200), learned))
+    for sigma in SIGMAS:
+        gap = torch.as_tensor(found["", sigma])
+        assert abs(float(gap.mean())) < 4 * 0.77 * math.sqrt(2 / 200)
+        assert float(gap.std()) == pytest.approx(0.77, rel=0.2)
+
+
+def test_the_variance_of_two_scalings_is_that_of_the_noisy_image():
+    found = evaluation(scaled(0.9), partner=scaled(0.6))
+    values = table("model-variance", found)
+    for sigma in SIGMAS:
+        noisy = found.noisy(sigma).double()
+        square = 0.09 * noisy.square().flatten(1).mean(1)
+        assert values["square", sigma] == pytest.approx(square.tolist(), rel=1e-5)
+        assert values["", sigma] == pytest.approx((10 * square.log10()).tolist(), abs=1e-4)
+        errors = [(factor * noisy - found.clean).square().flatten(1).mean(1) for factor in (0.9, 0.6)]
+        relative = 10 * (square / (sum(errors) / 2)).log10()
+        assert values["relative", sigma] == pytest.approx(relative.tolist(), abs=1e-4)
+
+
+def test_the_same_function_has_no_variance_and_agrees():
+    found = evaluation(scaled(0.5), partner=scaled(0.5))
+    assert all(value == -140 for value in table("model-variance", found)["", 0.1])
+    agreement = table("score-agreement", found)
+    assert agreement["", 0.1] == pytest.approx([1.0] * 6)
+    assert agreement["errors", 0.1] == pytest.approx([1.0] * 6)
+
+
+def test_scores_may_agree_where_errors_do_not():
+    # Errors of opposite sign, much smaller than the noise that both remove.
+    clean = images()
+
+    class Errs(Filters):
+        def denoise(self, noisy, sigma, truth):
+            return clean + self.offset
+
+    found = evaluation(Errs(EYE[None], 0.01), clean, partner=Errs(EYE[None], -0.01))
+    values = table("score-agreement", found)
+    assert values["errors", 0.5] == pytest.approx([-1.0] * 6, abs=1e-4)
+    assert min(values["", 0.5]) > 0.99
+
+
+@pytest.mark.parametrize("name", ["model-variance", "score-agreement", "pair-cosine", "biased-generalization"])
+def test_without_a_partner_there_is_no_value(name):
+    assert list(create("metric", name).score(evaluation(scaled(1.0))).value) == []
+
+
+def test_the_distance_from_what_it_is_is_nought():
+    learned = TrainingData(GivenImages(images(5, seed=1)))
+    values = table("distance[empirical-bayes]", evaluation(empirical(learned), learned=learned))
+    assert values["", 0.5] == pytest.approx([0.0] * 6, abs=1e-6)
+    assert values["r2", 0.5] == pytest.approx([1.0] * 6)
+
+
+def test_a_shift_is_a_distance():
+    learned = TrainingData(GivenImages(images(5, seed=1)))
+
+    class Shifted(Filters):
+        def denoise(self, noisy, sigma, truth):
+            return empirical(learned).denoise(noisy, sigma, truth) + 0.03
+
+    values = table("distance[empirical-bayes]", evaluation(Shifted(EYE[None]), learned=learned))
+    assert values["", 0.5] == pytest.approx([0.03] * 6, rel=1e-4)
+    assert values["db", 0.5] == pytest.approx([20 * math.log10(0.03)] * 6, abs=1e-3)
+
+
+def test_the_reference_learns_from_what_the_denoiser_learned_from():
+    # A denoiser that returns the third of five training images is at no distance from one that memorizes it alone.
+    given = images(5, seed=1)
+    third = Filters(0 * EYE[None], given[2:3])
+    learned = TrainingData(GivenImages(given[2:3]))
+    assert table("distance[empirical-bayes]", evaluation(third, learned=learned))["", 0.5] == pytest.approx([0] * 6)
+    others = TrainingData(GivenImages(given[:2]))
+    assert min(table("distance[empirical-bayes]", evaluation(third, learned=others))["", 0.5]) > 0.1
+
+
+def test_no_distance_from_what_sees_the_clean_image():
+    with pytest.raises(
+        ParameterError, match=r"to='oracle-shrink\[sym4\]' is of kind 'oracle'.*classical, trained and optimal"
+    ):
+        create("metric", "distance[oracle-shrink]")
+
+
+def course(losses, disagreements, steps=(1, 10, 100, 1000), within=2.0):
+    """Return the values where errors have given mean squares: f_A = x + e + g, f_B = x + e - g."""
+    clean = images(8)
+
+    class At(Filters):
+        def __init__(self, error):
+            super().__init__(EYE[None])
+            self.error = error
+
+        def denoise(self, noisy, sigma, truth):
+            return clean + sigma * self.error * self.pattern
+
+    pattern = torch.ones(1, 1, 8, 8)
+    pattern[..., ::2, :] = -1
+
+    def make(loss, apart, sign):
+        # Mean square of (e + s g) is e^2 + g^2 over orthogonal patterns.
+        made = At(1.0)
+        made.pattern = math.sqrt(loss - apart / 4) + sign * math.sqrt(apart) / 2 * pattern
+        return made
+
+    found = Evaluation(scaled(1.0), clean, list(SIGMAS))
+    found.partner = found.along(scaled(1.0))
+    for one, sign in ((found, 1), (found.partner, -1)):
+        one.snapshots = [
+            (step, lambda loss=loss, apart=apart, sign=sign: make(loss, apart, sign))
+            for step, loss, apart in zip(steps, losses, disagreements, strict=True)
+        ]
+    scores = create("metric", f"biased-generalization[within={within}]").score(found)
+    return dict(zip(scores.part, scores.value, strict=True)), scores.arrays
+
+
+def test_agreement_before_the_least_loss_is_biased_generalization():
+    values, arrays = course([1.0, 0.3, 0.25, 0.2], [0.4, 0.05, 0.1, 0.15])
+    assert values == {"": pytest.approx(math.log2(100)), "loss-step": 1000, "agreement-step": 10}
+    assert arrays["loss"].tolist() == pytest.approx([1.0, 0.3, 0.25, 0.2], rel=1e-4)
+    assert arrays["disagreement"].tolist() == pytest.approx([0.4, 0.05, 0.1, 0.15], rel=1e-4)
+    assert arrays["steps"].tolist() == [1, 10, 100, 1000]
+
+
+def test_networks_that_have_not_learned_yet_do_not_count():
+    # Partners that start from the same weights agree at first.
+    values, _ = course([1.0, 0.3, 0.25, 0.2], [0.0, 0.3, 0.2, 0.1])
+    assert values["agreement-step"] == 1000
+    assert values[""] == 0
+    values, _ = course([1.0, 0.42, 0.25, 0.2], [0.0, 0.05, 0.2, 0.1])
+    assert values["agreement-step"] == 1000
+    values, _ = course([1.0, 0.42, 0.25, 0.2], [0.0, 0.05, 0.2, 0.1], within=6.0)
+    assert values["agreement-step"] == 10
+    # Nor where no loss is twice the least.
+    values, _ = course([1.0, 0.9, 0.7, 0.6], [0.0, 0.05, 0.3, 0.2])
+    assert values["agreement-step"] == 1000
+    values, _ = course([0.5, 0.6, 0.7, 0.8], [0.1, 0.0, 0.0, 0.0])
+    assert values == {"": 0, "loss-step": 1, "agreement-step": 1}

@@ -1,0 +1,42 @@
+import pytest
+import torch
+
+from gahbench.evaluation.evaluation import Evaluation
+from gahbench_plugins.metrics.local_slope import LocalSlope
+from gahbench_plugins.metrics.slope import Slope
+from gahbench_plugins.references.identity import Identity
+
+CLEAN = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+class Bends:
+    """Slope 1/2 above sigma = 0.1, and 1 below it."""
+
+    kind = "oracle"
+
+    def denoise(self, noisy, sigma, truth):
+        return noisy
+
+    def risk(self, truth, sigma):
+        error = sigma if sigma >= 0.1 else 10 * sigma**2
+        return torch.full((len(truth.clean),), error, dtype=torch.float64)
+
+
+def test_each_level_has_its_slope():
+    scores = LocalSlope().score(Evaluation(Bends(), CLEAN, [1.0, 0.4, 0.1, 0.02, 0.01]))
+    assert scores.sigma == [sigma for sigma in (0.01, 0.02, 0.1, 0.4, 1.0) for _ in range(3)]
+    assert scores.image == [0, 1, 2] * 5
+    by_level = torch.tensor(scores.value).reshape(5, 3)
+    assert by_level[[0, 1, 3, 4], 0].tolist() == pytest.approx([1, 1, 0.5, 0.5])
+    assert 0.5 < by_level[2, 0] < 1
+
+
+def test_of_a_line_they_are_its_slope():
+    evaluation = Evaluation(Identity(), CLEAN, [0.3, 0.1, 0.03])
+    assert LocalSlope().score(evaluation).value == pytest.approx([1] * 9)
+    assert Slope().score(evaluation).value == pytest.approx([1] * 3)
+
+
+def test_needs_two_noise_levels():
+    with pytest.raises(ValueError, match="at least 2 different noise levels"):
+        LocalSlope().check((1, 16, 16), [0.1])

@@ -1,0 +1,219 @@
+"""Metrics of samples: copies, fresh images, and images that are pairwise alike."""
+
+import importlib
+import math
+
+import pytest
+import torch
+from given_images import GivenImages
+from known_filters import Filters, create
+
+import gahbench
+from gahbench.contracts.training_data import TrainingData
+from gahbench.evaluation.evaluation import Evaluation
+from gahbench.sampling import Samples, Sampling
+
+EYE = torch.eye(64)
+SHAPE = (1, 8, 8)
+
+
+def images(count, seed):
+    return torch.rand(count, *SHAPE, generator=torch.Generator().manual_seed(seed))
+
+
+def samples(given, diverged=()):
+    """Return given images as samples, of which some diverged."""
+    status = tuple("diverged" if place in diverged else "converged" for place in range(len(given)))
+    ones = torch.ones(len(given))
+    return Samples(given, 3 * ones.long(), 0.05 * ones.double(), status, Sampling(count=len(given)))
+
+
+def evaluation(drawn, learned, fresh=None, partner=None, others=None):
+    clean = images(20, 9) if fresh is None else fresh
+    found = Evaluation(Filters(EYE[None]), clean, [0.1], learned_from=TrainingData(GivenImages(learned)))
+    found._samples = drawn
+    if partner is not None:
+        found.partner = found.along(Filters(EYE[None]))
+        found.partner.learned_from = TrainingData(GivenImages(learned if others is None else others))
+        found.partner._samples = partner
+    return found
+
+
+def values(metric, evaluated):
+    """Return the values by part, each a list over samples."""
+    scores = create("metric", metric).score(evaluated)
+    found = {}
+    for part, value in zip(scores.part or (), scores.value, strict=True):
+        found.setdefault(part, []).append(value)
+    return found, scores
+
+
+def test_copies_are_memorized_and_fresh_images_are_not():
+    learned = images(30, 1)
+    drawn = torch.cat([learned[:3], images(3, 2)])
+    found, _ = values("memorization", evaluation(samples(drawn), learned))
+    assert found[""] == [1, 1, 1, 0, 0, 0]
+    assert found["duplicate"] == [1, 1, 1, 0, 0, 0]
+    assert found["affine"] == [1, 1, 1, 0, 0, 0]
+    closest, scores = values("closest-training", evaluation(samples(drawn), learned))
+    assert closest[""][:3] == pytest.approx([1, 1, 1])
+    assert max(closest[""][3:]) < 0.9
+    assert closest["distance"][:3] == pytest.approx([0, 0, 0], abs=1e-6)
+    # As many fresh images as samples are held against the training images.
+    assert len(closest["fresh"]) == 6
+    assert torch.equal(scores.arrays["closest"][:3], learned[:3])
+
+
+def test_a_copy_in_other_light_is_the_same_image_without_its_mean():
+    learned = images(30, 1)
+    closest, _ = values("closest-training", evaluation(samples(0.5 * learned[:2] + 0.3), learned))
+    assert closest[""] == pytest.approx([1, 1])
+    assert max(closest["distance"]) > 0.01
+    copies, _ = values("memorization", evaluation(samples(0.2 * learned[:2] + 0.3), learned))
+    assert copies[""] == [0, 0]
+    assert copies["affine"] == [1, 1]
+
+
+def test_what_diverged_is_counted_and_measured_no_further():
+    learned = images(5, 1)
+    drawn = samples(torch.cat([learned[:2], torch.full((1, *SHAPE), torch.nan)]), diverged=(2,))
+    told, _ = values("sampling", evaluation(drawn, learned))
+    assert told[""] == [1, 1, 0]
+    assert told["steps"] == [3, 3, 3]
+    found, scores = values("memorization", evaluation(drawn, learned))
+    assert found[""] == [1, 1]
+    assert max(scores.image) == 1
+    nothing = samples(torch.full((2, *SHAPE), torch.nan), diverged=(0, 1))
+    for metric in ("memorization", "closest-training", "sample-diversity", "sample-quality"):
+        assert values(metric, evaluation(nothing, learned))[0] == {}
+
+
+def test_pairs_from_the_same_noise():
+    one, other = images(6, 1), images(6, 2)
+    same, scores = values(
+        "pair-cosine", evaluation(samples(one), images(9, 3), partner=samples(one), others=images(9, 4))
+    )
+    assert same[""] == pytest.approx([1] * 6)
+    assert same["own"] == pytest.approx([1] * 6)
+    assert max(map(abs, same["null"])) < 0.6
+    assert set(scores.arrays) >= {"samples", "partner_samples", "closest", "partner_closest"}
+    apart, _ = values(
+        "pair-cosine", evaluation(samples(one), images(9, 3), partner=samples(other), others=images(9, 4))
+    )
+    # Of 64 independent values: standard deviation 1/8.
+    assert max(map(abs, apart[""])) < 0.6
+    # Positive images have a high cosine as they are.
+    assert min(apart["raw"]) > 0.5
+
+
+def test_pairs_of_which_one_diverged_do_not_count():
+    one, other = samples(images(4, 1)), samples(images(4, 1), diverged=(1,))
+    _, scores = values("pair-cosine", evaluation(one, images(9, 3), partner=other, others=images(9, 4)))
+    assert sorted({place for part, place in zip(scores.part, scores.image, strict=True) if part == ""}) == [0, 2, 3]
+
+
+def test_diversity_of_fresh_images_and_of_one():
+    fresh, learned = images(200, 5), images(9, 3)
+    alike, _ = values("sample-diversity", evaluation(samples(images(200, 6)), learned, fresh))
+    assert alike[""] == pytest.approx([1], rel=0.03)
+    assert alike["vendi"] == pytest.approx([1], rel=0.03)
+    one, _ = values("sample-diversity", evaluation(samples(images(1, 6).expand(200, *SHAPE).clone()), learned, fresh))
+    assert one[""] == pytest.approx([0], abs=1e-4)
+    assert one["vendi"][0] < 0.05
+
+
+def test_quality_tells_blurred_samples_from_fresh_ones():
+    # Larger images, so that there are frequencies to tell apart; of Gaussian fields, which are rough.
+    dataset = gahbench.create("dataset", "gaussian-field", size=16)
+    clean = dataset.images("test", 100)
+    fresh = dataset.images("train", 100)
+    # Where fluctuations are halved, powers are 6 dB less.
+    sets = {"fresh": fresh, "blurred": _blurred(fresh), "pale": fresh.mean() + (fresh - fresh.mean()) / 2}
+    found = {}
+    for name, drawn in sets.items():
+        evaluated = Evaluation(Filters(EYE[None]), clean, [0.1], dataset=dataset)
+        evaluated._samples = samples(drawn)
+        found[name], _ = values("sample-quality", evaluated)
+    assert found["fresh"][""][0] < 2 * found["fresh"]["null"][0]
+    assert found["blurred"][""][0] > 4 * found["blurred"]["null"][0]
+    assert found["pale"][""][0] == pytest.approx(20 * math.log10(2), abs=found["fresh"]["null"][0])
+    assert found["pale"]["patches"][0] > 3 * found["fresh"]["patches-null"][0]
+    assert found["fresh"]["patches"][0] < 3 * found["fresh"]["patches-null"][0]
+
+
+def _blurred(given):
+    return torch.nn.functional.avg_pool2d(given, 3, 1, 1, count_include_pad=False)
+
+
+def test_samples_are_drawn_once_and_are_those_of_the_sampler():
+    dataset = gahbench.create("dataset", "finite", dataset="faces[size=16]", count=5)
+    reference = create("reference", "optimal")
+    sampling = Sampling(count=12, step=0.1, beta=0.3, sigma_start=30.0)
+    evaluated = Evaluation(
+        reference,
+        dataset.images("test", 8),
+        [0.1],
+        dataset=dataset,
+        learned_from=TrainingData(dataset),
+        sampling=sampling,
+    )
+    found, _ = values("memorization", evaluated)
+    # The exact optimum of a finite set returns its images.
+    assert found[""] == [1] * 12
+    assert evaluated.samples is evaluated.samples
+
+
+def posterior(learned, noisy, sigma):
+    """Return the average of the learned images under their posterior weights."""
+    weights = torch.softmax(-torch.cdist(noisy.flatten(1), learned.flatten(1)).square() / (2 * sigma**2), 1)
+    return (weights @ learned.flatten(1)).view_as(noisy)
+
+
+class Memory(Filters):
+    """Returns the posterior mean over a few images."""
+
+    def __init__(self, learned):
+        super().__init__(EYE[None])
+        self.learned = learned
+
+    def denoise(self, noisy, sigma, truth):
+        return posterior(self.learned, noisy, sigma)
+
+
+@pytest.mark.parametrize("to", ["empirical-bayes", "local-score[patch=15,equivariant=false]"])
+def test_samples_of_what_memorizes_are_those_that_memory_predicts(to):
+    learned = images(6, 1)
+    # From much noise, or all would start near the same image.
+    sampling = Sampling(count=10, step=0.2, beta=0.5, sigma_start=30.0)
+    evaluated = Evaluation(
+        Memory(learned), images(20, 9), [0.1], learned_from=TrainingData(GivenImages(learned)), sampling=sampling
+    )
+    found, scores = values(f"sample-prediction[{to}]", evaluated)
+    assert found[""] == pytest.approx([1] * 10, abs=1e-4)
+    # The next sample is the same image once in six times.
+    assert sum(found["null"]) / 10 < 0.7
+    assert torch.allclose(scores.arrays["samples"], scores.arrays["predicted"], atol=1e-2)
+    fewer, _ = values(f"sample-prediction[{to},most=4]", evaluated)
+    assert fewer[""] == found[""][:4]
+    # Images that it did not learn from predict nothing of its samples.
+    evaluated.learned_from = TrainingData(GivenImages(images(6, 2)))
+    others, _ = values(f"sample-prediction[{to}]", evaluated)
+    assert max(others[""]) < 0.3
+
+
+def test_what_is_predicted_the_wrong_way_round_is_not_predicted():
+    explained = importlib.import_module("gahbench_plugins.metrics.sample_prediction").explained
+    one = images(3, 1)
+    assert explained(one, 1 - one).tolist() == [0, 0, 0]
+    noise = images(3, 2)
+    expected = [
+        torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1] for a, b in zip(one, one + noise, strict=True)
+    ]
+    assert explained(one, one + noise).tolist() == pytest.approx([float(value) ** 2 for value in expected], rel=1e-5)
+
+
+def test_what_predicts_must_not_see_the_clean_image_and_must_have_learned():
+    with pytest.raises(gahbench.ParameterError, match="sees the clean image"):
+        create("metric", "sample-prediction[oracle-shrink]")
+    evaluated = Evaluation(Filters(EYE[None]), images(4, 9), [0.1])
+    assert values("sample-prediction[empirical-bayes]", evaluated)[0] == {}

@@ -1,0 +1,256 @@
+"""Published weights, drawn at random, through our networks and, computed with torch.nn.functional, as published."""
+
+import pytest
+import torch
+from torch.nn import functional
+
+import gahbench
+from gahbench._util.errors import ParameterError
+from gahbench_plugins.references.checkpoints.fitting import fitted
+
+WIDTH = 6
+
+
+@pytest.fixture
+def draw():
+    generator = torch.Generator().manual_seed(0)
+
+    def positive(*shape):
+        return 0.5 + torch.rand(*shape, generator=generator)
+
+    def weights(outputs, inputs, side):
+        # Variance 2 over the number of inputs keeps that of the features, so that differences in any layer show.
+        deviation = (2 / (inputs * side**2)) ** 0.5
+        return deviation * torch.randn(outputs, inputs, side, side, generator=generator)
+
+    def vector(count):
+        return 0.3 * torch.randn(count, generator=generator)
+
+    return positive, weights, vector
+
+
+def ours(architecture, state, noisy, sigma=0.1, keys="auto", expect=None, **parameters):
+    network = gahbench.create("architecture", architecture, channels=noisy.shape[1], **parameters)
+    converted, name = fitted(state, network, keys)
+    assert expect in (None, name)
+    network.load_state_dict(converted)
+    with torch.no_grad():
+        return network.eval()(noisy, torch.full((len(noisy),), sigma))
+
+
+def images(channels, height=17, width=20):
+    return torch.rand(2, channels, height, width, generator=torch.Generator().manual_seed(1))
+
+
+def agree(found, expected, noisy):
+    residual = (expected - noisy).norm()
+    assert residual > 0.05 * noisy.norm()
+    assert (found - expected).norm() < 1e-5 * residual
+
+
+def across(vector):
+    return vector.view(1, -1, 1, 1)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("architecture", ["dncnn", "bf-cnn"])
+def test_mohan_dncnn_without_bias(draw, channels, architecture):
+    positive, weights, _ = draw
+    noisy = images(channels)
+    state = {"first_layer.weight": weights(WIDTH, channels, 3), "last_layer.weight": weights(channels, WIDTH, 3)}
+    features = functional.conv2d(noisy, state["first_layer.weight"], padding=1).relu()
+    for number in range(11):
+        kernel, gain, variance = weights(WIDTH, WIDTH, 3), positive(WIDTH), positive(WIDTH)
+        # The file holds them, and the published layer uses neither.
+        unused = {
+            "bias": torch.zeros(WIDTH),
+            "running_mean": torch.zeros(WIDTH),
+            "num_batches_tracked": torch.tensor(0),
+        }
+        norm = {"weight": gain, "running_var": variance, **unused}
+        state |= {f"bn_layer_list.{number}.{name}": value for name, value in norm.items()}
+        state[f"hidden_layer_list.{number}.weight"] = kernel
+        features = functional.conv2d(features, kernel, padding=1) / across(variance.sqrt() + 1e-5) * across(gain)
+        features = features.relu()
+    expected = noisy - functional.conv2d(features, state["last_layer.weight"], padding=1)
+    found = ours(architecture, state, noisy, width=WIDTH, layers=13, bias=False, expect="mohan-dncnn")
+    agree(found, expected, noisy)
+
+
+def biased_chain(draw, channels, epsilon, noisy, layers, norm=True):
+    """Return the published layers in order, each a dictionary of tensors, and what the chain estimates."""
+    positive, weights, vector = draw
+    found, features = [], noisy
+    for number in range(layers):
+        last = number == layers - 1
+        inputs, outputs = (channels if number == 0 else WIDTH), (channels if last else WIDTH)
+        layer = {"weight": weights(outputs, inputs, 3), "bias": vector(outputs)}
+        found.append(layer)
+        features = functional.conv2d(features, layer["weight"], layer["bias"], padding=1)
+        if norm and 0 < number < layers - 1:
+            # Variances as small as the epsilons, so that these matter.
+            batch = {
+                "weight": positive(WIDTH) * 1e-2,
+                "bias": vector(WIDTH),
+                "running_mean": vector(WIDTH),
+                "running_var": positive(WIDTH) * 1e-4,
+            }
+            found.append(batch)
+            names = ("running_mean", "running_var", "weight", "bias")
+            features = functional.batch_norm(features, *(batch[name] for name in names), eps=epsilon)
+        features = features if last else features.relu()
+    return found, features
+
+
+def test_mohan_dncnn_with_bias(draw):
+    noisy = images(1)
+    layers, estimate = biased_chain(draw, 1, 1e-5, noisy, 6)
+    names = ["first_layer"]
+    names += [f"{kind}_list.{number}" for number in range(4) for kind in ("hidden_layer", "bn_layer")]
+    names += ["last_layer"]
+    state = {f"{name}.{key}": value for name, layer in zip(names, layers, strict=True) for key, value in layer.items()}
+    agree(ours("dncnn", state, noisy, width=WIDTH, layers=6, bias=True, expect="mohan-dncnn"), noisy - estimate, noisy)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("norm", [True, False])
+@pytest.mark.parametrize("prefix", ["model.", "module.model.", ""])
+def test_kair_dncnn(draw, channels, norm, prefix):
+    noisy = images(channels)
+    layers, estimate = biased_chain(draw, channels, 1e-4, noisy, 5, norm)
+    state, place = {}, 0
+    for number, layer in enumerate(layers):
+        state |= {f"{prefix}{place}.{key}": value for key, value in layer.items()}
+        # A ReLU follows, unless a normalisation does.
+        place += 1 if number + 1 < len(layers) and "running_var" in layers[number + 1] else 2
+    found = ours("dncnn", state, noisy, width=WIDTH, layers=5, norm=norm, expect="kair")
+    agree(found, noisy - estimate, noisy)
+
+
+def test_kair_ffdnet_estimates_the_image(draw):
+    noisy = images(1, 18, 20)
+    _, weights, vector = draw
+    kernels = [weights(WIDTH, 5, 3), weights(WIDTH, WIDTH, 3), weights(4, WIDTH, 3)]
+    biases = [vector(len(kernel)) for kernel in kernels]
+    corners = [noisy[:, :, row::2, column::2] for row in (0, 1) for column in (0, 1)]
+    features = torch.cat([*corners, torch.full_like(corners[0], 0.1)], dim=1)
+    for place, (kernel, bias) in enumerate(zip(kernels, biases, strict=True)):
+        features = functional.conv2d(features.relu() if place else features, kernel, bias, padding=1)
+    image = torch.empty_like(noisy)
+    for place in range(4):
+        image[:, :, place // 2 :: 2, place % 2 :: 2] = features[:, place : place + 1]
+    state = {f"model.{2 * place}.weight": kernel for place, kernel in enumerate(kernels)}
+    state |= {f"model.{2 * place}.bias": bias for place, bias in enumerate(biases)}
+    found = ours("ffdnet", state, noisy, width=WIDTH, layers=3, norm=False, expect="kair")
+    agree(noisy - found, image, noisy)
+
+
+@pytest.mark.parametrize("spacing", [1, 2, 20])
+def test_kadkhodaie_cnn(draw, spacing):
+    positive, weights, _ = draw
+    noisy = images(1)
+    state = {"conv_layers.0.weight": weights(WIDTH, 1, 3)}
+    features = functional.conv2d(noisy, state["conv_layers.0.weight"], padding=1)
+    for number in range(1, 20):
+        side = 3 if number % spacing == 0 else 1
+        kernel, gain, deviation = weights(WIDTH, WIDTH, side), positive(1, WIDTH, 1, 1), positive(1, WIDTH, 1, 1)
+        state[f"conv_layers.{number}.weight"] = kernel
+        state |= {f"BN_layers.{number - 1}.gammas": gain, f"BN_layers.{number - 1}.running_sd": deviation}
+        features = (functional.conv2d(features, kernel, padding=side // 2) / deviation * gain).relu()
+    state["conv_layers.20.weight"] = weights(1, WIDTH, 3)
+    expected = noisy - functional.conv2d(features, state["conv_layers.20.weight"], padding=1)
+    found = ours("bf-cnn-rf", state, noisy, width=WIDTH, spacing=spacing, expect="kadkhodaie-cnn")
+    agree(found, expected, noisy)
+
+
+def test_kadkhodaie_unet(draw):
+    """Two levels, as published: blocks of two convolutions, numbered by level on both ways."""
+    positive, weights, _ = draw
+    noisy = images(1, 16, 20)
+    state = {}
+
+    def layer(name, place, features, outputs, norm=True, relu=True):
+        kernel = state[f"{name}.{place}.weight"] = weights(outputs, features.shape[1], 3)
+        features = functional.conv2d(features, kernel, padding=1)
+        if norm:
+            gain = state[f"{name}.{place + 1}.gammas"] = positive(1, outputs, 1, 1)
+            deviation = state[f"{name}.{place + 1}.running_sd"] = positive(1, outputs, 1, 1)
+            features = features / deviation * gain
+        return features.relu() if relu else features
+
+    def up(level, features):
+        kernel = weights(features.shape[1], features.shape[1] // 2, 2)
+        state[f"upsample.{level}.weight"] = kernel
+        return functional.conv_transpose2d(features, kernel, stride=2)
+
+    first = layer("encoder.0", 2, layer("encoder.0", 0, noisy, WIDTH, norm=False), WIDTH)
+    second = functional.avg_pool2d(first, 2)
+    second = layer("encoder.1", 3, layer("encoder.1", 0, second, 2 * WIDTH), 2 * WIDTH)
+    features = functional.avg_pool2d(second, 2)
+    features = layer("mid_block", 3, layer("mid_block", 0, features, 4 * WIDTH), 4 * WIDTH)
+    features = torch.cat([up(1, features), second], dim=1)
+    features = layer("decoder.1", 3, layer("decoder.1", 0, features, 2 * WIDTH), 2 * WIDTH)
+    features = torch.cat([up(0, features), first], dim=1)
+    features = layer("decoder.0", 3, layer("decoder.0", 0, features, WIDTH), 1, norm=False, relu=False)
+    found = ours("unet", state, noisy, width=WIDTH, levels=2, expect="kadkhodaie-unet")
+    agree(found, noisy - features, noisy)
+
+
+def test_own_weights_are_taken_as_they_are_with_and_without_prefixes():
+    noisy = images(3)
+    network = gahbench.create("architecture", "bf-cnn", channels=3, width=WIDTH, layers=4).eval()
+    expected = network(noisy, torch.ones(2))
+    for prefix in ("", "module.", "_orig_mod.module."):
+        state = {prefix + name: value for name, value in network.state_dict().items()}
+        assert torch.equal(ours("bf-cnn", state, noisy, width=WIDTH, layers=4, expect="same"), expected)
+
+
+def test_weights_of_a_network_inside_an_architecture_are_found():
+    """Such as those of a module that was written elsewhere; bf-cnn keeps all its layers in one."""
+    network = gahbench.create("architecture", "bf-cnn", width=WIDTH, layers=4)
+    converted, name = fitted(network.layers.state_dict(), network, "auto")
+    assert name == "same"
+    assert all(torch.equal(converted[name], value) for name, value in network.state_dict().items())
+
+
+def refused(architecture, state, keys="auto", **parameters):
+    network = gahbench.create("architecture", architecture, **parameters)
+    with pytest.raises(ParameterError) as error:
+        fitted(state, network, keys)
+    return str(error.value)
+
+
+def weights_of(architecture, **parameters):
+    return gahbench.create("architecture", architecture, **parameters).state_dict()
+
+
+def test_mismatches_name_the_map_and_the_first_differences():
+    small, large = ({"width": width, "layers": 5} for width in (4, 6))
+    says = refused("bf-cnn", weights_of("bf-cnn", **small), **large)
+    assert says.startswith("with its keys read as 'same', ")
+    assert "layers.0.weight has shape (4, 1, 3, 3), and (6, 1, 3, 3) in the network" in says
+    assert says.endswith("and 8 more")
+
+    other = {**weights_of("bf-cnn", **small), "stranger.weight": torch.zeros(3)}
+    del other["layers.0.weight"]
+    says = refused("bf-cnn", other, **small)
+    assert "it lacks layers.0.weight (4, 1, 3, 3)" in says
+    assert "the network has no stranger.weight (3,)" in says
+
+
+def test_mismatches_of_chains_are_told_as_such(draw):
+    _, weights, _ = draw
+    kair = {f"model.{2 * place}.weight": weights(4, 4, 3) for place in range(3)}
+    says = refused("dncnn", kair, width=4, layers=4, norm=False)
+    assert says == "with its keys read as 'kair', it has 3 convolutions, and the network 4"
+    says = refused("dncnn", kair, width=4, layers=3)
+    assert says.endswith("after convolution 2 it has no normalisation, and the network batch normalisation")
+    kair |= {"model.2.bias": torch.zeros(4)}
+    assert "the network has no layers.2.bias (4,)" in refused("dncnn", kair, width=4, layers=3, norm=False, bias=False)
+
+
+def test_a_map_that_is_asked_for_must_apply():
+    says = refused("bf-cnn", weights_of("bf-cnn", width=4, layers=3), "mohan-dncnn", width=4, layers=3)
+    assert says.startswith("its keys are not those of 'mohan-dncnn': layers.0.weight (4, 1, 3, 3)")
+    says = refused("bf-cnn", {"first_layer.weight": torch.zeros(4, 1, 3, 3)}, width=4, layers=3)
+    assert "it lacks 'last_layer.weight'; it has first_layer.weight (4, 1, 3, 3)" in says

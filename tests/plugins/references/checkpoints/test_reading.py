@@ -1,0 +1,123 @@
+import argparse
+import os
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from gahbench._util.errors import ParameterError
+from gahbench_plugins.references.checkpoints.reading import read_state, without_prefixes
+
+STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "b.count": torch.tensor(3)}
+
+
+def same(found, expected=STATE):
+    return found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        STATE,
+        {"state_dict": STATE, "epoch": 3},
+        {"model": [STATE], "args": argparse.Namespace(layers=20), "optimizer": None},
+        {"model_state_dict": STATE, "loss": torch.tensor(0.5)},
+        {"params": STATE},
+        {"params": {"a.weight": torch.zeros(2, 3)}, "params_ema": STATE},
+        {"ema": {"model": STATE}, "optimizer": {"state": {0: {"exp_avg": torch.zeros(3)}}}},
+        {"network": STATE},
+        {"net": (STATE,)},
+        [None, STATE],
+        {"a.weight": STATE["a.weight"], "epoch": 3, "b.count": STATE["b.count"]},
+    ],
+)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_state_dicts_are_found_where_programs_keep_them(tmp_path, content, zipped):
+    torch.save(content, tmp_path / "x.pt", _use_new_zipfile_serialization=zipped)
+    assert same(read_state(tmp_path / "x.pt"))
+
+
+def test_safetensors_are_told_by_their_content(tmp_path):
+    save_file(STATE, tmp_path / "x.bin")
+    assert same(read_state(tmp_path / "x.bin"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions_become_float32_and_counts_stay(tmp_path, dtype):
+    torch.save({"a.weight": STATE["a.weight"].to(dtype), "b.count": STATE["b.count"]}, tmp_path / "x.pt")
+    found = read_state(tmp_path / "x.pt")
+    assert same(found)
+    assert found["a.weight"].dtype == torch.float32
+    assert found["b.count"].dtype == torch.int64
+
+
+class Malicious:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (os.mkdir, (self.path,))
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_nothing_is_run_that_is_in_a_file(tmp_path, plain):
+    content = {"extra": Malicious(str(tmp_path / "made"))}
+    if plain:
+        (tmp_path / "x.pt").write_bytes(pickle.dumps(content, protocol=2))
+    else:
+        torch.save({"state_dict": STATE, **content}, tmp_path / "x.pt")
+    with pytest.raises(
+        ParameterError, match=r"without running what is in it: it holds posix.mkdir; accepted: safetensors"
+    ):
+        read_state(tmp_path / "x.pt")
+    assert not (tmp_path / "made").exists()
+    # The file is such that another reader would run it.
+    if plain:
+        pickle.loads((tmp_path / "x.pt").read_bytes())
+        assert (tmp_path / "made").exists()
+
+
+def test_a_whole_module_is_refused_by_the_name_of_its_class(tmp_path):
+    torch.save(torch.nn.Conv2d(1, 1, 3), tmp_path / "x.pt")
+    with pytest.raises(ParameterError, match=r"Conv2d.*save its state_dict\(\) alone"):
+        read_state(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ({}, "its keys none"),
+        ({"epoch": 3, "name": "x"}, r"its keys epoch \(int\), name \(str\)"),
+        ({"state_dict": {}}, r"its keys state_dict \(dict\)"),
+        ({str(number): number for number in range(20)}, r"its keys 0 \(int\),.* and 12 more"),
+        (3, "its int"),
+        (torch.zeros(3), "its Tensor"),
+    ],
+)
+def test_what_holds_no_weights_is_told_with_what_it_holds(tmp_path, content, says):
+    torch.save(content, tmp_path / "x.pt")
+    with pytest.raises(ParameterError, match=rf"no weights found in {says}.*accepted"):
+        read_state(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"hello, world", b"PK\x03\x04 cut off", b"\x10\0\0\0\0\0\0\0{not json", b"{}"]
+)
+def test_what_is_no_checkpoint_is_an_error(tmp_path, content):
+    (tmp_path / "x.pt").write_bytes(content)
+    with pytest.raises(ParameterError, match=r"x\.pt: cannot be read.*accepted: safetensors"):
+        read_state(tmp_path / "x.pt")
+
+
+def test_a_file_that_is_not_there_is_an_error(tmp_path):
+    with pytest.raises(ParameterError, match="no such file"):
+        read_state(tmp_path / "x.pt")
+
+
+def test_prefixes_that_all_names_share_are_dropped_one_by_one():
+    names = [set(state) for state in without_prefixes({"module._orig_mod.a": torch.zeros(1), "module._orig_mod.b": 0})]
+    assert names == [{"module._orig_mod.a", "module._orig_mod.b"}, {"_orig_mod.a", "_orig_mod.b"}, {"a", "b"}]
+    assert len(list(without_prefixes({"module.a": torch.zeros(1), "b": torch.zeros(1)}))) == 1

@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+import torch
+
+from gahbench.contracts.truth import Truth
+from gahbench.registry.registry import default_registry
+from gahbench_plugins.bases.pixel import Pixel
+from gahbench_plugins.datasets.c_alpha import CAlpha
+from gahbench_plugins.references.bayes_shrink import BayesShrink
+
+CLEAN = CAlpha(2.0, 32).images("test", 8)
+
+
+def noisy(sigma, seed=0):
+    return CLEAN + sigma * torch.randn(CLEAN.shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("sigma", [0.02, 0.1])
+def test_agrees_with_scikit_image_where_borders_do_not_matter(sigma):
+    restoration = pytest.importorskip("skimage.restoration")
+    # Haar on sides that are powers of two never looks beyond the border, so the boundary rules agree.
+    images = noisy(sigma).double().clamp(0, 1)
+    ours = BayesShrink("wavelet[haar,levels=3]").denoise(images, sigma, Truth(CLEAN))
+    for image, denoised in zip(images[:, 0].numpy(), ours[:, 0].numpy(), strict=True):
+        theirs = restoration.denoise_wavelet(
+            image, sigma=sigma, wavelet="haar", mode="soft", wavelet_levels=3, method="BayesShrink", rescale_sigma=True
+        )
+        np.testing.assert_allclose(denoised.clip(0, 1), theirs, atol=1e-8)
+
+
+def test_threshold_by_hand():
+    basis = default_registry().create("basis", "wavelet[haar,levels=1]")
+    coefficients = torch.zeros(1, 1, 4, 4, dtype=torch.float64)
+    coefficients[..., :2, :2] = 0.3
+    coefficients[..., :2, 2:] = torch.tensor([[1.0, -1.0], [0.5, 0.1]])
+    coefficients[..., 2:, :2] = 0.05
+    sigma = 0.2
+    reference = BayesShrink("wavelet[haar,levels=1]")
+    shrunk = basis.analysis(reference.denoise(basis.synthesis(coefficients), sigma, Truth(coefficients)))
+    threshold = 0.04 / ((1 + 1 + 0.25 + 0.01) / 4 - 0.04) ** 0.5
+    expected = torch.zeros_like(coefficients)
+    expected[..., :2, :2] = 0.3
+    kept = torch.tensor([[1.0, -1.0], [0.5, 0.1]], dtype=torch.float64)
+    expected[..., :2, 2:] = kept.sign() * (kept.abs() - threshold).clamp(min=0)
+    torch.testing.assert_close(shrunk, expected)
+
+
+def test_does_not_look_at_the_clean_image():
+    reference = BayesShrink()
+    first = reference.denoise(noisy(0.1), 0.1, Truth(CLEAN))
+    assert torch.equal(first, reference.denoise(noisy(0.1), 0.1, Truth(torch.full_like(CLEAN, float("nan")))))
+    assert reference.kind == "classical"
+    assert reference.risk(Truth(CLEAN), 0.1) is None
+
+
+def test_batch_is_loop_and_channels_are_independent():
+    reference = BayesShrink("db2")
+    images = noisy(0.1)
+    together = reference.denoise(images, 0.1, Truth(CLEAN))
+    apart = torch.cat([reference.denoise(image[None], 0.1, Truth(image[None])) for image in images])
+    torch.testing.assert_close(together, apart)
+    channels = images.reshape(2, 4, 32, 32)
+    torch.testing.assert_close(reference.denoise(channels, 0.1, Truth(channels)).reshape(8, 1, 32, 32), together)
+
+
+@pytest.mark.parametrize("basis", ["sym4", "dct", "haar"])
+def test_denoises_but_never_beats_the_oracle_in_the_same_basis(basis):
+    sigma = 0.1
+    error = (BayesShrink(basis).denoise(noisy(sigma), sigma, Truth(CLEAN)) - CLEAN).square().mean()
+    oracle = default_registry().create("reference", f"oracle-shrink[{basis}]").risk(Truth(CLEAN), sigma).mean()
+    assert oracle < error < sigma**2 / 3
+
+
+def test_limits():
+    for sigma in (0.0, 1e-6):
+        torch.testing.assert_close(BayesShrink().denoise(CLEAN, sigma, Truth(CLEAN)), CLEAN, atol=1e-4, rtol=0)
+    flat = torch.full((1, 1, 16, 16), 0.5)
+    for sigma in (0.0, 0.1):
+        torch.testing.assert_close(BayesShrink().denoise(flat, sigma, Truth(flat)), flat)
+
+
+@pytest.mark.parametrize("name", ["wavelet[sym4,levels=2]", "dct", "pixel"])
+def test_is_its_definition_band_by_band(name):
+    sigma = 0.1
+    images = noisy(sigma).double().reshape(4, 2, 32, 32)
+    basis = default_registry().create("basis", name)
+    labels = basis.bands((2, 32, 32))
+    expected = basis.analysis(images).clone()
+    for coefficients in expected.flatten(0, 1):
+        for band in labels[labels > 0].unique():
+            values = coefficients[labels == band]
+            signal = max(float(values.square().mean()) - sigma**2, 0) ** 0.5
+            threshold = sigma**2 / signal if signal > 0 else float("inf")
+            coefficients[labels == band] = values.sign() * (values.abs() - threshold).clamp(min=0)
+    shrunk = basis.analysis(BayesShrink(name).denoise(images, sigma, Truth(CLEAN)))
+    torch.testing.assert_close(shrunk, expected, atol=1e-10, rtol=0)
+
+
+def test_frames_shrink_by_the_noise_of_each_coefficient():
+    class Scaled(Pixel):
+        """Pixels times 4 in the left half, a fourth in the right."""
+
+        orthonormal = False
+
+        def noise_levels(self, shape):
+            return torch.tensor([4.0, 0.25], dtype=torch.float64).repeat_interleave(shape[2] // 2)
+
+        def analysis(self, images):
+            return images * self.noise_levels(images.shape[1:]).to(images)
+
+        def synthesis(self, coefficients):
+            return coefficients / self.noise_levels(coefficients.shape[1:]).to(coefficients)
+
+    reference = BayesShrink("pixel")
+    expected = reference.denoise(noisy(0.1), 0.1, Truth(CLEAN))
+    reference.basis = Scaled()
+    assert torch.equal(reference.denoise(noisy(0.1), 0.1, Truth(CLEAN)), expected)

@@ -1,0 +1,106 @@
+import pytest
+import torch
+from given_images import GivenImages
+
+from gahbench._util.errors import DataError
+from gahbench.contracts.training_data import TrainingData
+from gahbench.contracts.truth import Truth
+from gahbench_plugins.datasets.faces import Faces
+from gahbench_plugins.datasets.finite import Finite
+from gahbench_plugins.references.empirical_bayes import EmpiricalBayes
+from gahbench_plugins.references.wiener_linear import WienerLinear
+
+
+def fitted(dataset, images=4096):
+    reference = EmpiricalBayes(images)
+    reference.fit(TrainingData(dataset))
+    return reference
+
+
+def noise(images, sigma, seed=0):
+    return sigma * torch.randn(images.shape, generator=torch.Generator().manual_seed(seed), dtype=images.dtype)
+
+
+def random(*shape, seed=0):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("sigma", [0.05, 0.3, 2.0])
+def test_it_is_the_optimum_of_the_finite_dataset_of_its_images(sigma):
+    dataset = Finite("faces[size=8]", count=20)
+    reference = fitted(Faces(size=8), images=20)
+    clean = dataset.images("test", 5)
+    noisy = clean + noise(clean, sigma)
+    denoised = reference.denoise(noisy, sigma, Truth(clean))
+    assert denoised.dtype == torch.float32
+    torch.testing.assert_close(denoised, dataset.posterior(noisy, sigma).mean.float())
+    found = reference.jacobian(noisy, sigma, Truth(clean)).matrices()
+    torch.testing.assert_close(found, dataset.optimal_filters(noisy, sigma, "test").matrices())
+    traces = dataset.posterior(noisy, sigma).trace
+    torch.testing.assert_close(sigma**2 * found.diagonal(dim1=1, dim2=2).sum(1), traces)
+
+
+def test_its_jacobian_is_its_derivative():
+    members, sigma = random(6, 2, 3, 4), 0.4
+    reference = fitted(GivenImages(members))
+    noisy = random(1, 2, 3, 4, seed=1)
+    expected = torch.autograd.functional.jacobian(lambda y: reference.denoise(y, sigma, Truth(y)), noisy)
+    found = reference.jacobian(noisy, sigma, Truth(noisy)).matrices()[0]
+    torch.testing.assert_close(found, expected.view(24, 24), atol=1e-9, rtol=1e-7)
+
+
+def test_nobody_errs_less_on_the_training_images():
+    members, sigma = Faces(size=8).images("train", 30), 0.3
+    noisy = members.repeat(50, 1, 1, 1)
+    clean = noisy.clone()
+    noisy = noisy + noise(noisy, sigma)
+    linear = WienerLinear()
+    linear.fit(TrainingData(GivenImages(members)))
+    mine, theirs = (
+        (reference.denoise(noisy, sigma, Truth(clean)) - clean).square().mean()
+        for reference in (fitted(GivenImages(members)), linear)
+    )
+    assert mine < 0.7 * theirs
+
+
+def test_limits():
+    members = random(7, 1, 4, 5)
+    reference = fitted(GivenImages(members))
+    close = members[[4, 2]] + 0.01 * random(2, 1, 4, 5, seed=1)
+    torch.testing.assert_close(reference.denoise(close, 1e-3, Truth(close)), members[[4, 2]])
+    mean = members.mean(0, keepdim=True).expand(2, -1, -1, -1)
+    torch.testing.assert_close(reference.denoise(close, 1e6, Truth(close)), mean)
+    assert reference.denoise(close, 0.0, Truth(close)) is close
+    assert reference.jacobian(close, 0.0, Truth(close)) is None
+    single = fitted(GivenImages(members), images=1)
+    assert torch.equal(single.denoise(close, 0.3, Truth(close)), members[:1].expand(2, -1, -1, -1))
+    assert single.notes == ("memorized 1 training image",)
+    assert reference.notes == ("memorized 7 training images",)
+
+
+def test_only_training_images_are_looked_at():
+    dataset = GivenImages(random(4, 1, 3, 3).float())
+    reference = fitted(dataset)
+    reference.denoise(torch.zeros(1, 1, 3, 3), 0.1, Truth(torch.full((1, 1, 3, 3), torch.nan)))
+    assert set(dataset.asked) == {"train"}
+    assert reference.kind == "classical"
+
+
+def test_errors_say_what_to_do():
+    images = torch.zeros(1, 1, 4, 4)
+    with pytest.raises(DataError, match=r"call fit\(examples\) first"):
+        EmpiricalBayes().denoise(images, 0.1, Truth(images))
+    with pytest.raises(DataError, match="shape"):
+        fitted(GivenImages(images)).denoise(torch.zeros(1, 1, 2, 8), 0.1, Truth(torch.zeros(1, 1, 2, 8)))
+    with pytest.raises(DataError, match="no train images"):
+        EmpiricalBayes().fit(TrainingData(GivenImages(images[:0])))
+
+
+@pytest.mark.parametrize("levels", [[0.05, 0.3, 0.3, 2.0], [0.0, 0.3, 2.0, 0.0]])
+def test_images_of_different_noise_levels_are_denoised_at_once(levels):
+    reference = fitted(GivenImages(random(9, 1, 6, 6).float()))
+    noisy = random(4, 1, 6, 6, seed=1).float()
+    found = reference.denoise_each(noisy, torch.tensor(levels), Truth(torch.full_like(noisy, torch.nan)))
+    for place, sigma in enumerate(levels):
+        some = noisy[place : place + 1]
+        torch.testing.assert_close(found[place : place + 1], reference.denoise(some, sigma, Truth(some)))

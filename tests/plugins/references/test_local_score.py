@@ -1,0 +1,274 @@
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from given_images import GivenImages
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gahbench._util.errors import DataError
+from gahbench.contracts.training_data import TrainingData
+from gahbench.contracts.truth import Truth
+from gahbench_plugins.datasets.faces import Faces
+from gahbench_plugins.references import local_posterior
+from gahbench_plugins.references.empirical_bayes import EmpiricalBayes
+from gahbench_plugins.references.local_score import LocalScore, candidates
+
+
+def random(*shape, seed=0):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def fitted(training, *arguments, **parameters):
+    reference = LocalScore(*arguments, **parameters)
+    reference.fit(TrainingData(GivenImages(training)))
+    return reference
+
+
+def denoised(training, noisy, sigma, *arguments, **parameters):
+    return fitted(training, *arguments, **parameters).denoise(noisy, sigma, Truth(noisy))
+
+
+def patch_at(image, row, column, half, periodic):
+    """The values around a pixel by their displacement: what is beyond the border is not there."""
+    found = {}
+    _, height, width = image.shape
+    for down, across in itertools.product(range(-half, half + 1), repeat=2):
+        there = row + down, column + across
+        if periodic:
+            there = there[0] % height, there[1] % width
+        if 0 <= there[0] < height and 0 <= there[1] < width:
+            found[down, across] = image[:, there[0], there[1]]
+    return found
+
+
+def brute_force(training, noisy, sigma, patch, equivariant, periodic):
+    """Pixel by pixel: of two patches that have other values missing none is weighed by the other."""
+    result, half = np.zeros(noisy.shape), patch // 2
+    places = list(itertools.product(range(noisy.shape[2]), range(noisy.shape[3])))
+    for number, (row, column) in itertools.product(range(len(noisy)), places):
+        own = patch_at(noisy[number], row, column, half, periodic)
+        distances, centres = [], []
+        for image, place in itertools.product(training, places if equivariant else [(row, column)]):
+            other = patch_at(image, *place, half, periodic)
+            if set(own) == set(other):
+                distances.append(sum(((own[key] - other[key]) ** 2).sum() for key in own))
+                centres.append(image[:, place[0], place[1]])
+        weights = np.exp(-(np.array(distances) - min(distances)) / (2 * sigma**2))
+        result[number, :, row, column] = weights @ np.array(centres) / weights.sum()
+    return result
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    images=st.integers(1, 4),
+    channels=st.integers(1, 2),
+    height=st.integers(1, 6),
+    width=st.integers(1, 6),
+    half=st.integers(0, 4),
+    log_sigma=st.floats(-2, 1),
+    equivariant=st.booleans(),
+    pieces=st.sampled_from([(1 << 21, 1 << 18, 1024), (60, 70, 3), (7, 1, 1)]),
+    seed=st.integers(0, 10**6),
+)
+def test_against_the_definition_whatever_the_pieces(
+    images, channels, height, width, half, log_sigma, equivariant, pieces, seed
+):
+    training, noisy = (
+        random(images, channels, height, width, seed=seed),
+        random(2, channels, height, width, seed=seed + 1),
+    )
+    patch, sigma = 2 * half + 1, 10**log_sigma
+    for boundary in ("zeros", "periodic"):
+        if boundary == "periodic" and patch > min(height, width):
+            continue
+        with pytest.MonkeyPatch.context() as context:
+            for name, value in zip(("PATCHES", "PAIRS", "ROWS"), pieces, strict=True):
+                context.setattr(local_posterior, name, value)
+            found = denoised(training, noisy, sigma, patch, equivariant, boundary)
+        expected = brute_force(
+            training.numpy(), noisy.numpy(), sigma, patch, equivariant, periodic=boundary == "periodic"
+        )
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("sigma", [0.05, 0.5])
+@pytest.mark.parametrize("equivariant", [False, True])
+def test_patches_that_hold_the_whole_image_memorize(equivariant, sigma):
+    """Those of all positions too: none but the same position ends at the borders alike."""
+    training, noisy = random(6, 2, 4, 5), random(3, 2, 4, 5, seed=1)
+    memory = EmpiricalBayes()
+    memory.fit(TrainingData(GivenImages(training)))
+    for patch in (9, 31):
+        found = denoised(training, noisy, sigma, patch, equivariant)
+        torch.testing.assert_close(found, memory.denoise(noisy, sigma, Truth(noisy)))
+
+
+def test_single_pixels_of_everywhere_are_a_scalar_posterior():
+    """A share q of the pixels is 1, others are 0: the posterior mean is a logistic function of the pixel."""
+    training, noisy, sigma, share = torch.zeros(5, 1, 4, 5), 3 * random(2, 1, 4, 5) - 1, 0.4, 0.3
+    training.view(-1)[torch.randperm(100, generator=torch.Generator().manual_seed(0))[:30]] = 1
+    odds = share / (1 - share) * torch.exp((noisy - 0.5) / sigma**2)
+    torch.testing.assert_close(denoised(training.double(), noisy, sigma, 1), odds / (1 + odds))
+
+
+def test_all_shifts_of_the_images_at_one_position_are_all_positions():
+    training, noisy = random(2, 1, 5, 6), random(2, 1, 5, 6, seed=1)
+    shifted = torch.cat([training.roll(by, (2, 3)) for by in itertools.product(range(5), range(6))])
+    torch.testing.assert_close(
+        denoised(training, noisy, 0.2, 3, True, "periodic"), denoised(shifted, noisy, 0.2, 3, False, "periodic")
+    )
+
+
+def test_it_shifts_with_periodic_images():
+    training, noisy = random(3, 1, 7, 8), random(2, 1, 7, 8, seed=1)
+    machine = fitted(training, 5, boundary="periodic")
+    shifted = noisy.roll((2, 3), (2, 3))
+    torch.testing.assert_close(
+        machine.denoise(shifted, 0.2, Truth(shifted)), machine.denoise(noisy, 0.2, Truth(noisy)).roll((2, 3), (2, 3))
+    )
+
+
+@pytest.mark.parametrize("equivariant", [True, False])
+def test_away_from_borders_it_shifts_if_it_is_equivariant(equivariant):
+    training, wide = random(3, 1, 10, 11), random(2, 1, 12, 14, seed=1)
+    machine = fitted(training, 5, equivariant)
+    here, there = wide[..., :10, :11], wide[..., 2:, 3:]
+    first, second = (machine.denoise(noisy, 0.2, Truth(noisy)) for noisy in (here, there))
+    same = torch.isclose(first[..., 4:-2, 5:-2], second[..., 2:-4, 2:-5], atol=1e-9, rtol=0)
+    assert same.all() if equivariant else not same.any()
+
+
+def test_little_noise_finds_the_nearest_patch_and_much_noise_the_mean():
+    training = random(4, 1, 8, 8)
+    close = training[[2, 0]] + 1e-3 * random(2, 1, 8, 8, seed=1)
+    for equivariant in (True, False):
+        torch.testing.assert_close(denoised(training, close, 1e-3, 3, equivariant), training[[2, 0]], atol=1e-3, rtol=0)
+        torch.testing.assert_close(denoised(training, training, 1e-4, 3, equivariant), training)
+        assert denoised(training, close, 0.0, 3, equivariant) is close
+    everywhere = denoised(training, close, 1e6, 3)
+    inside = training[..., 1:-1, 1:-1]
+    torch.testing.assert_close(everywhere[..., 1:-1, 1:-1], inside.mean().expand(2, 1, 6, 6))
+    # Along a border all positions but corners are alike, in a corner none is.
+    torch.testing.assert_close(everywhere[..., 0, 1:-1], training[..., 0, 1:-1].mean().expand(2, 1, 6))
+    torch.testing.assert_close(everywhere[..., 0, 0], training[..., 0, 0].mean().expand(2, 1))
+    torch.testing.assert_close(denoised(training, close, 1e6, 3, False), training.mean(0).expand(2, 1, 8, 8))
+
+
+def test_it_combines_what_memory_cannot():
+    """Left halves and right halves that were never seen together."""
+    training = Faces(size=16).images("train", 12).double()
+    mosaic = torch.cat([training[:6, ..., :8], training[6:, ..., 8:]], 3)
+    noisy = mosaic + 0.05 * torch.randn(mosaic.shape, generator=torch.Generator().manual_seed(0)).double()
+    memory = EmpiricalBayes()
+    memory.fit(TrainingData(GivenImages(training)))
+    errors = [
+        (found - mosaic).square().mean()
+        for found in (denoised(training, noisy, 0.05, 7, False), memory.denoise(noisy, 0.05, Truth(noisy)))
+    ]
+    assert errors[0] < 0.1 * errors[1]
+
+
+@pytest.mark.parametrize("boundary", ["zeros", "periodic"])
+@pytest.mark.parametrize("equivariant", [True, False])
+@pytest.mark.parametrize(("channels", "patch"), [(1, 3), (2, 3), (1, 5), (1, 1)])
+def test_its_jacobian_is_its_derivative(boundary, equivariant, channels, patch):
+    training, noisy, sigma = random(3, channels, 5, 6), random(2, channels, 5, 6, seed=1), 0.3
+    machine = fitted(training, patch, equivariant, boundary)
+    maps = machine.jacobian(noisy, sigma, Truth(noisy))
+    size = noisy[0].numel()
+    for place, found in enumerate(maps.matrices()):
+        own = noisy[place : place + 1]
+        expected = torch.autograd.functional.jacobian(lambda y: machine.denoise(y, sigma, Truth(y)), own)
+        torch.testing.assert_close(found, expected.view(size, size), atol=1e-10, rtol=1e-8)
+    assert machine.jacobian(noisy, 0.0, Truth(noisy)) is None
+
+
+def test_its_jacobian_against_differences_at_little_noise_and_in_pieces(monkeypatch):
+    training, sigma = random(4, 1, 6, 6), 0.02
+    noisy = training[:2] + 0.02 * random(2, 1, 6, 6, seed=1)
+    machine = fitted(torch.cat([training, training + 0.03 * random(4, 1, 6, 6, seed=2)]), 3)
+    monkeypatch.setattr(local_posterior, "PATCHES", 50)
+    monkeypatch.setattr(local_posterior, "PAIRS", 40)
+    along = random(2, 1, 6, 6, seed=3)
+    ends = [machine.denoise(noisy + step * along, sigma, Truth(noisy)) for step in (1e-6, -1e-6)]
+    product = machine.jacobian(noisy, sigma, Truth(noisy)).matvec(along.flatten(1)[:, None])
+    torch.testing.assert_close(product[:, 0], (ends[0] - ends[1]).flatten(1) / 2e-6, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("sigma", [0.003, 0.03, 0.3])
+def test_float32_is_accurate_at_any_noise(sigma):
+    """On images that are not those of training, many patches compete."""
+    training, clean = Faces(size=16).images("train", 24), Faces(size=16).images("test", 4)
+    noisy = clean + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    found = denoised(training, noisy, sigma, 5)
+    assert found.dtype == torch.float32
+    exact = denoised(training.double(), noisy.double(), sigma, 5)
+    torch.testing.assert_close(found.double(), exact, atol=1e-3 * sigma, rtol=0)
+
+
+def test_candidates():
+    assert candidates((1, 40, 40), "zeros") == [1, 3, 5, 7, 9, 13, 17, 25, 33, 49, 65, 79]
+    assert candidates((3, 9, 4), "zeros") == [1, 3, 5, 7, 9, 13, 17]
+    assert candidates((1, 10, 6), "periodic") == [1, 3, 5]
+    assert candidates((1, 1, 1), "zeros") == [1]
+
+
+def test_larger_patches_are_chosen_for_more_noise():
+    dataset = Faces(size=16)
+    machine = LocalScore(images=16, validation=4)
+    machine.fit(TrainingData(dataset))
+    examples, chosen = TrainingData(dataset), []
+    clean = dataset.images("validation", 4)
+    for sigma in (2**-5, 2**-2.5, 2.0):
+        # Once for all levels within a quarter of an octave.
+        chosen.append(machine.side(1.15 * sigma))
+        assert machine.side(sigma) == machine.side(0.86 * sigma) == chosen[-1]
+        noisy = clean + examples.noise(4, sigma)
+
+        def error(side, noisy=noisy, sigma=sigma):
+            found = denoised(dataset.images("train", 16), noisy, sigma, side)
+            return (found - clean).square().mean()
+
+        sides = candidates(dataset.shape, "zeros")
+        place = sides.index(chosen[-1])
+        # No better than those on either side.
+        assert all(error(chosen[-1]) <= error(side) for side in sides[max(0, place - 1) : place + 2])
+    assert chosen == sorted(set(chosen))
+    assert machine.notes == (
+        "learned from 16 training images",
+        f"patch chosen on 4 validation images: {chosen[0]} near σ 0.031, {chosen[1]} near σ 0.18, {chosen[2]} near σ 2",
+    )
+    machine.fit(TrainingData(dataset))
+    assert machine.notes == ("learned from 16 training images",)
+
+
+def test_only_training_and_validation_images_are_looked_at():
+    dataset = GivenImages(random(4, 1, 6, 6).float())
+    machine = LocalScore()
+    machine.fit(TrainingData(dataset))
+    machine.denoise(torch.zeros(1, 1, 6, 6), 0.1, Truth(torch.full((1, 1, 6, 6), torch.nan)))
+    assert set(dataset.asked) == {"train", "validation"}
+    given_side = GivenImages(random(4, 1, 6, 6).float())
+    machine = LocalScore(3)
+    machine.fit(TrainingData(given_side))
+    machine.denoise(torch.zeros(1, 1, 6, 6), 0.1, Truth(torch.zeros(1, 1, 6, 6)))
+    assert set(given_side.asked) == {"train"}
+    assert machine.notes == ("learned from 4 training images",)
+
+
+def test_errors_say_what_is_accepted():
+    images = torch.zeros(1, 1, 4, 6)
+    with pytest.raises(ValueError, match="odd sides"):
+        LocalScore(4)
+    with pytest.raises(DataError, match=r"call fit\(examples\) first"):
+        LocalScore().denoise(images, 0.1, Truth(images))
+    with pytest.raises(DataError, match=r"call fit\(examples\) first"):
+        LocalScore().side(0.1)
+    with pytest.raises(DataError, match="cannot denoise images of shape"):
+        denoised(images, torch.zeros(1, 1, 6, 4), 0.1, 3)
+    with pytest.raises(ValueError, match="patch=5, not 4x6"):
+        fitted(images, 5, boundary="periodic")
+    LocalScore(5).check_shape((1, 4, 6))
+    LocalScore(boundary="periodic").check_shape((1, 4, 6))

@@ -1,0 +1,151 @@
+import pytest
+import torch
+
+from gahbench._util.errors import ParameterError
+from gahbench.contracts.bases import Basis
+from gahbench.contracts.truth import Truth
+from gahbench.registry.registry import default_registry
+from gahbench_plugins.datasets.c_alpha import CAlpha
+from gahbench_plugins.references.oracle import OracleShrink, OracleThreshold
+
+ORACLES = pytest.mark.parametrize("oracle", [OracleThreshold, OracleShrink])
+CLEAN = CAlpha(2.0, 16).images("test", 4)
+
+
+@ORACLES
+@pytest.mark.parametrize("basis", ["sym4", "dct", "pixel"])
+@pytest.mark.parametrize("sigma", [0.03, 0.3])
+def test_closed_form_risk_agrees_with_monte_carlo(oracle, basis, sigma):
+    reference = oracle(basis)
+    draws = 1500
+    generator = torch.Generator().manual_seed(0)
+    clean = CLEAN.double().repeat(draws, 1, 1, 1)
+    noise = torch.randn(clean.shape, generator=generator, dtype=torch.float64)
+    denoised = reference.denoise(clean + sigma * noise, sigma, Truth(clean))
+    errors = (denoised - clean).square().flatten(1).mean(1).reshape(draws, len(CLEAN))
+    standard_error = errors.std(0) / draws**0.5
+    assert ((errors.mean(0) - reference.risk(Truth(CLEAN), sigma)).abs() < 4.5 * standard_error + 1e-12).all()
+    assert (standard_error < 0.05 * errors.mean(0)).all()
+
+
+def test_closed_forms_on_a_known_image():
+    clean = torch.tensor([[[[0.0, 0.1], [0.3, 1.0]]]])
+    threshold, shrink = OracleThreshold("pixel"), OracleShrink("pixel")
+    assert threshold.risk(Truth(clean), 0.2).item() == pytest.approx((0 + 0.01 + 0.04 + 0.04) / 4)
+    terms = [0, 0.04 * 0.01 / 0.05, 0.04 * 0.09 / 0.13, 0.04 * 1 / 1.04]
+    assert shrink.risk(Truth(clean), 0.2).item() == pytest.approx(sum(terms) / 4)
+    noisy = torch.full((1, 1, 2, 2), 0.5)
+    assert threshold.denoise(noisy, 0.2, Truth(clean)).flatten().tolist() == [0, 0, 0.5, 0.5]
+    weights = [0, 0.01 / 0.05, 0.09 / 0.13, 1 / 1.04]
+    assert shrink.denoise(noisy, 0.2, Truth(clean)).flatten().tolist() == pytest.approx([0.5 * w for w in weights])
+
+
+@pytest.mark.parametrize("sigma", [1e-3, 0.02, 0.1, 1.0])
+def test_thresholding_is_within_a_factor_two_of_shrinkage(sigma):
+    threshold, shrink = OracleThreshold().risk(Truth(CLEAN), sigma), OracleShrink().risk(Truth(CLEAN), sigma)
+    assert (shrink <= threshold).all()
+    assert (threshold <= 2 * shrink).all()
+    assert (threshold <= sigma**2).all()
+
+
+@ORACLES
+def test_limits(oracle):
+    reference = oracle("sym4")
+    for sigma in (0.0, 1e-9):
+        torch.testing.assert_close(reference.denoise(CLEAN, sigma, Truth(CLEAN)), CLEAN, atol=1e-5, rtol=0)
+    assert reference.risk(Truth(CLEAN), 0.0).tolist() == [0] * 4
+    # Without noise to speak of, nothing can be shrunk; drowned in it, all is lost but the energy.
+    generic = torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(
+        reference.risk(Truth(generic), 1e-7), torch.full((2,), 1e-14).double(), rtol=1e-2, atol=0
+    )
+    energy = CLEAN.double().square().flatten(1).mean(1)
+    torch.testing.assert_close(reference.risk(Truth(CLEAN), 1e6), energy, rtol=1e-6, atol=0)
+
+
+@ORACLES
+def test_batch_is_loop_and_every_channel_counts(oracle):
+    clean = torch.rand(3, 2, 16, 16, generator=torch.Generator().manual_seed(0))
+    noisy = clean + 0.1 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
+    reference = oracle("db2")
+    together = reference.denoise(noisy, 0.1, Truth(clean))
+    apart = [reference.denoise(noisy[i : i + 1], 0.1, Truth(clean[i : i + 1])) for i in range(3)]
+    torch.testing.assert_close(together, torch.cat(apart))
+    channels = torch.stack([reference.risk(Truth(clean[:, c : c + 1]), 0.1) for c in range(2)])
+    torch.testing.assert_close(reference.risk(Truth(clean), 0.1), channels.mean(0))
+
+
+@ORACLES
+def test_shapes_are_checked(oracle):
+    assert oracle.kind == "oracle"
+    oracle("sym4").check_shape((1, 24, 24))
+    with pytest.raises(ValueError, match="even"):
+        oracle("sym4").check_shape((1, 25, 25))
+
+
+@ORACLES
+def test_without_orthonormality_noise_has_its_own_levels_and_no_closed_form(oracle):
+    reference = oracle("wavelet[bior2.2,levels=2]")
+    noisy = CLEAN + 0.1
+    assert reference.risk(Truth(CLEAN), 0.1) is None
+    clean = reference.basis.analysis(CLEAN)
+    levels = 0.1 * reference.basis.noise_levels((1, 16, 16)).float()
+    kept = clean.abs() > levels if oracle is OracleThreshold else clean**2 / (clean**2 + levels**2)
+    expected = reference.basis.synthesis(reference.basis.analysis(noisy) * kept)
+    torch.testing.assert_close(reference.denoise(noisy, 0.1, Truth(CLEAN)), expected)
+
+
+class Turned(Basis):
+    """For each image the pixels, or their signs turned: adapted to whether the image is bright."""
+
+    adaptive = True
+
+    def __init__(self, signs=None):
+        self.signs = signs
+
+    def max_batch(self, shape):
+        return 3
+
+    def adapt(self, images, threshold, noisy=False):
+        assert len(images) <= 3
+        return Turned(torch.where(images.mean((1, 2, 3), keepdim=True) > 0.5, -1.0, 1.0))
+
+    def analysis(self, images):
+        return images * self.signs
+
+    synthesis = analysis
+
+
+@ORACLES
+def test_a_basis_is_adapted_to_the_clean_images_in_batches_that_it_can_take(oracle):
+    clean = torch.rand(7, 1, 4, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    noisy = clean + 0.2 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    turned, plain = oracle("pixel"), oracle("pixel")
+    turned.basis = Turned()
+    torch.testing.assert_close(turned.denoise(noisy, 0.2, Truth(clean)), plain.denoise(noisy, 0.2, Truth(clean)))
+    torch.testing.assert_close(turned.risk(Truth(clean), 0.2), plain.risk(Truth(clean), 0.2))
+
+
+def test_basis_is_a_checked_parameter():
+    registry = default_registry()
+    assert registry.configure("reference", "oracle-shrink").label == "oracle-shrink[sym4]"
+    label = registry.configure("reference", "oracle-threshold[wavelet[db2,levels=2]]").label
+    assert label == "oracle-threshold[wavelet[db2,levels=2]]"
+    reference = registry.create("reference", label)
+    assert reference.basis.name == "db2"
+    assert reference.basis.levels == 2
+    with pytest.raises(ParameterError):
+        registry.configure("reference", "oracle-shrink[wavelet[levels=two]]")
+
+
+@pytest.mark.parametrize("text", ["oracle-shrink[true]", "oracle-shrink[basis=true]", "oracle-shrink['true']"])
+def test_the_basis_that_is_called_true(text):
+    registry = default_registry()
+    configured = registry.configure("reference", text)
+    assert configured.label == configured.text == "oracle-shrink[true]"
+    assert configured.parameters == {"basis": "true"}
+    assert registry.configure("reference", "oracle-shrink", basis=True).label == configured.label
+    assert registry.configure("reference", "oracle-best-basis[bases=[sym4,true]]").parameters["bases"] == (
+        "sym4",
+        "true",
+    )

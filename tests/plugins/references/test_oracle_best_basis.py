@@ -1,0 +1,67 @@
+import pytest
+import torch
+
+from gahbench._util.errors import ParameterError
+from gahbench.contracts.truth import Truth
+from gahbench.registry.registry import default_registry
+from gahbench_plugins.datasets.c_alpha import CAlpha
+from gahbench_plugins.references.oracle import OracleShrink, OracleThreshold
+from gahbench_plugins.references.oracle_best_basis import OracleBestBasis
+
+RULES = pytest.mark.parametrize(("rule", "oracle"), [("threshold", OracleThreshold), ("shrink", OracleShrink)])
+#: A few pixels, a wave, and what is neither.
+SPIKES = (
+    torch.zeros(1, 1, 16, 16)
+    .index_fill_(2, torch.tensor([3]), 0)
+    .index_put_((torch.tensor(0), torch.tensor(0), torch.tensor([3, 9]), torch.tensor([5, 14])), torch.tensor(1.0))
+)
+WAVE = torch.cos(torch.pi / 16 * 5 * (torch.arange(16) + 0.5)).expand(1, 1, 16, 16)
+CLEAN = torch.cat([SPIKES, WAVE, CAlpha(2.0, 16).images("test", 4)])
+
+
+@RULES
+@pytest.mark.parametrize("sigma", [0.02, 0.2])
+def test_every_image_has_its_best_basis(rule, oracle, sigma):
+    best = OracleBestBasis(("pixel", "dct", "sym4"), rule)
+    single = torch.stack([oracle(basis).risk(Truth(CLEAN), sigma) for basis in ("pixel", "dct", "sym4")])
+    torch.testing.assert_close(best.risk(Truth(CLEAN), sigma), single.amin(0))
+    choice = best.choice(Truth(CLEAN), sigma)
+    assert choice[:2].tolist() == [0, 1]
+    noisy = CLEAN + sigma
+    each = torch.stack([oracle(basis).denoise(noisy, sigma, Truth(CLEAN)) for basis in ("pixel", "dct", "sym4")])
+    torch.testing.assert_close(best.denoise(noisy, sigma, Truth(CLEAN)), each[choice, torch.arange(len(CLEAN))])
+
+
+def test_closed_form_risk_agrees_with_monte_carlo():
+    best, draws, sigma = OracleBestBasis(("pixel", "sym4")), 1000, 0.1
+    clean = CLEAN.double().repeat(draws, 1, 1, 1)
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    errors = (best.denoise(clean + sigma * noise, sigma, Truth(clean)) - clean).square().flatten(1).mean(1)
+    errors = errors.reshape(draws, len(CLEAN))
+    assert ((errors.mean(0) - best.risk(Truth(CLEAN), sigma)).abs() < 4.5 * errors.std(0) / draws**0.5).all()
+
+
+def test_bases_are_checked_one_by_one():
+    registry = default_registry()
+    configured = registry.configure("reference", "oracle-best-basis[bases=[haar,'wavelet[db4,levels=2]']]")
+    assert configured.label == "oracle-best-basis[bases=[haar,'wavelet[db4,levels=2]']]".replace("bases=", "bases=")
+    assert [one.label for one in configured.nested["bases"]] == ["haar", "wavelet[db4,levels=2]"]
+    assert registry.configure("reference", configured.text).identity == configured.identity
+    assert len(configured.identity["nested"]["bases"]) == 2
+    for bad, said in {
+        "[haar,harr]": "unknown basis 'harr'; did you mean 'haar'",
+        "[haar]": "at least 2",
+        "haar": "list of plugins of kind basis",
+    }.items():
+        with pytest.raises(Exception, match=said):
+            registry.configure("reference", f"oracle-best-basis[bases={bad}]")
+    with pytest.raises(ParameterError, match="repeats a basis"):
+        registry.create("reference", "oracle-best-basis[bases=[haar,haar]]")
+
+
+def test_only_orthonormal_bases_have_an_expected_error_to_choose_by():
+    best = OracleBestBasis(("sym4", "wavelet[bior2.2]"))
+    with pytest.raises(ValueError, match=r"'wavelet\[bior2.2\]' is not orthonormal"):
+        best.check_shape((1, 16, 16))
+    with pytest.raises(ValueError, match="even"):
+        best.check_shape((1, 15, 16))

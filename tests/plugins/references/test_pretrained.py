@@ -1,0 +1,275 @@
+import argparse
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch.nn import functional
+
+import gahbench
+from gahbench._util.errors import GahbenchError, ParameterError, SuiteError
+from gahbench.contracts.truth import Truth
+from gahbench.planning.plan import make_plan
+from gahbench.planning.suite import load_suite
+from gahbench.registry.registry import Registry, set_default_registry
+from gahbench.testing import check_plugin
+
+DATA = Path(os.environ.get("GAHBENCH_DATA", Path(__file__).parents[3] / ".." / "shared" / "data"))
+WEIGHTS = DATA / "weights"
+NETWORK = {"width": 4, "layers": 3}
+SUITE = """
+name: tiny
+datasets:
+  - discs: {size: 16}
+entrants:
+  - bf-cnn: {width: 4, layers: 3, checkpoint: FILE}
+  - identity
+scoring: {sigmas: [0.1, 0.3], images: 3}
+"""
+
+
+def network(seed=0, **parameters):
+    torch.manual_seed(seed)
+    found = gahbench.create("architecture", "bf-cnn", **{**NETWORK, **parameters}).eval()
+    # The last layer of a network that was not trained is close to nothing.
+    found.layers[-1].weight.data.mul_(100)
+    return found
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_file(network().state_dict(), path)
+    return path
+
+
+def denoised(reference, noisy, sigma=0.1):
+    return reference.denoise(noisy, sigma, Truth(torch.full_like(noisy, torch.nan)))
+
+
+def plan(write_suite, builtin, file, text=SUITE, extra=()):
+    return make_plan(load_suite(write_suite(text=text.replace("FILE", str(file))), builtin, extra), builtin)
+
+
+def test_the_output_can_be_clipped(file):
+    noisy = 3 * torch.randn(2, 1, 11, 12, generator=torch.Generator().manual_seed(0))
+    plain, clipped = (
+        gahbench.create(
+            "reference", "pretrained", architecture="bf-cnn[width=4,layers=3]", checkpoint=str(file), clip=clip
+        )
+        for clip in (False, True)
+    )
+    assert denoised(plain, noisy).max() > 1
+    assert torch.equal(denoised(clipped, noisy), denoised(plain, noisy).clamp(0, 1))
+
+
+def test_it_is_the_network_with_its_weights(file):
+    noisy = torch.rand(3, 1, 11, 12)
+    reference = gahbench.create(
+        "reference", "pretrained", architecture="bf-cnn[width=4,layers=3]", checkpoint=str(file)
+    )
+    assert reference.kind == "trained"
+    with torch.no_grad():
+        expected = network()(noisy, torch.ones(3))
+    assert (expected - noisy).norm() > 0.01 * noisy.norm()
+    assert torch.allclose(denoised(reference, noisy), expected, atol=1e-6)
+    assert reference.parameters == 4 * 9 + 4 * 4 * 9 + 4 + 4 * 9
+    (note,) = reference.notes
+    assert note.startswith("weights from w.safetensors (SHA-256 ")
+
+
+@pytest.fixture
+def affine(tmp_path):
+    """Write a plugin with a network of three numbers, for images of any channels, and weights for it."""
+    plugin = tmp_path / "plugin.py"
+    plugin.write_text(
+        "import torch, gahbench\n"
+        "@gahbench.hookimpl\n"
+        "def register_architectures(register):\n    register('mine', Mine)\n"
+        "class Mine(torch.nn.Module):\n"
+        "    def __init__(self, channels: int):\n"
+        "        super().__init__()\n        self.of = torch.nn.Parameter(torch.zeros(3))\n"
+        "    def forward(self, noisy, sigma):\n"
+        "        return self.of[0] * noisy + self.of[1] * sigma.view(-1, 1, 1, 1) + self.of[2]\n"
+    )
+    torch.save({"of": torch.tensor([0.5, 2.0, 51.0])}, tmp_path / "w.pt")
+    return plugin
+
+
+def test_what_a_network_returns_and_in_which_units(affine, tmp_path):
+    """The part of the image, of sigma, and, in units of 255 for white, of a constant."""
+    noisy = torch.rand(2, 1, 5, 5)
+    returned = 0.5 * noisy + 2 * 0.1 + 51 / 255
+    for output, expected in (("image", returned), ("residual", noisy - returned)):
+        reference = gahbench.create(
+            "reference",
+            "pretrained",
+            architecture="mine",
+            checkpoint=str(tmp_path / "w.pt"),
+            output=output,
+            scale=255,
+            plugins=[affine],
+        )
+        assert torch.allclose(denoised(reference, noisy), expected, atol=1e-6)
+
+
+def test_both_spellings_are_one_entrant(write_suite, builtin, file):
+    long = f"pretrained['bf-cnn[width=4,layers=3]',checkpoint={file}]"
+    planned = plan(write_suite, builtin, file, extra=(long, f"bf-cnn[4,3,checkpoint={file}]"))
+    label = "bf-cnn[width=4,layers=3,checkpoint=w.safetensors]"
+    assert [entrant.label for entrant in planned.suite.entrants] == [label, "identity"]
+    assert not planned.fits
+    other = plan(write_suite, builtin, file, extra=(f"bf-cnn[4,3,checkpoint={file},keys=same,scale=255]",))
+    assert other.suite.entrants[-1].label == label.replace("]", ",keys=same,scale=255]")
+    plain = plan(write_suite, builtin, file, extra=(f"mohan-unet[checkpoint={write_unet(file)}]",))
+    assert plain.suite.entrants[-1].label == "mohan-unet[bias=false,checkpoint=unet.pt]"
+
+
+def write_unet(file):
+    path = file.with_name("unet.pt")
+    torch.save(gahbench.create("architecture", "mohan-unet").state_dict(), path)
+    return path
+
+
+def test_a_list_of_checkpoints_is_a_grid_and_equal_names_are_refused(write_suite, builtin, file, tmp_path):
+    (tmp_path / "other").mkdir()
+    for path in (tmp_path / "v.safetensors", tmp_path / "other" / "w.safetensors"):
+        path.write_bytes(file.read_bytes())
+    planned = plan(write_suite, builtin, f"[{file}, {tmp_path / 'v.safetensors'}]")
+    assert [entrant.label[-15:-1] for entrant in planned.suite.entrants[:2]] == ["=w.safetensors", "=v.safetensors"]
+    with pytest.raises(ParameterError, match=r"two files have this name.*; rename or link one"):
+        plan(write_suite, builtin, f"[{file}, {tmp_path / 'other' / 'w.safetensors'}]")
+
+
+def test_keys_follow_the_content_of_the_file(write_suite, builtin, file, tmp_path):
+    def keys(path):
+        return [unit.key for unit in plan(write_suite, builtin, path).units if unit.entrant != "identity"]
+
+    moved = tmp_path / "moved.safetensors"
+    moved.write_bytes(file.read_bytes())
+    before = keys(file)
+    assert keys(moved) == before
+    save_file(network(1).state_dict(), moved)
+    assert not set(keys(moved)) & set(before)
+
+
+def test_a_row_of_the_board(write_suite, file, tmp_path):
+    suite = write_suite(text=SUITE.replace("FILE", str(file)))
+    done = gahbench.run(suite, tmp_path / "out", engine="inline")
+    board = done.results.leaderboard().set_index("entrant")
+    row = board.loc["bf-cnn[width=4,layers=3,checkpoint=w.safetensors]"]
+    assert row["kind"] == "trained"
+    assert row["rank"] in (1, 2)
+    assert row["parameters"] == 220
+    assert np.isnan(row["train_seconds"])
+    assert pd.isna(row["seeds"])
+    assert row["note"].startswith("weights from w.safetensors")
+    images = gahbench.create("dataset", "discs[size=16]").images("test", 3)
+    noisy = images + gahbench._util.noise.evaluation_noise(3, (1, 16, 16), 0.1, 0, "test")
+    with torch.no_grad():
+        error = (network()(noisy, torch.ones(3)) - images).double().square().mean((1, 2, 3))
+    assert row["psnr@0.1"] == pytest.approx(float((-10 * error.log10()).mean()), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("width: 4", "width: 5"), r"'same', layers.0.weight has shape \(4, 1, 3, 3\), and \(5, 1, 3, 3\) in the net"),
+        (("layers: 3", "layers: 4"), r"'same', it lacks layers.6.gain"),
+        (("layers: 3", "layers: 3, keys: kair"), "its keys are not those of 'kair': layers.0.weight"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_runs(write_suite, builtin, file, change, says):
+    with pytest.raises(ParameterError, match=f"on discs.*checkpoint w.safetensors for bf-cnn.*{says}"):
+        plan(write_suite, builtin, file, SUITE.replace(*change))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("FILE", "gone.pt"), "checkpoint='gone.pt': no such file"),
+        (("layers: 3", "layerz: 3"), "unknown parameter 'layerz'; did you mean 'layers'"),
+        (("layers: 3", "layers: 3, keys: kairos"), "keys='kairos'"),
+        (("layers: 3", "layers: 3, scale: 100"), "scale=100"),
+        (("layers: 3", "layers: 0"), "layers=0"),
+    ],
+)
+def test_what_is_not_accepted_is_told_with_its_line(write_suite, builtin, file, change, says):
+    with pytest.raises(SuiteError, match=says) as error:
+        plan(write_suite, builtin, file, SUITE.replace(*change))
+    assert "tiny.yaml:6: " in str(error.value)
+
+
+def test_a_keyword_of_checkpoints_without_one_is_unknown(write_suite, builtin, file):
+    with pytest.raises(GahbenchError, match="unknown parameter 'scale'"):
+        plan(write_suite, builtin, file, extra=("bf-cnn[width=4,scale=255]",))
+
+
+def test_a_size_that_the_network_refuses_is_refused_by_the_plan(write_suite, builtin, tmp_path):
+    path = tmp_path / "w.pt"
+    torch.save(gahbench.create("architecture", "unet", width=2, levels=5).state_dict(), path)
+    text = SUITE.replace("bf-cnn: {width: 4, layers: 3,", "unet: {width: 2, levels: 5,")
+    with pytest.raises(ParameterError, match="multiples of 32"):
+        plan(write_suite, builtin, path, text)
+
+
+def test_it_keeps_the_contract(affine, tmp_path):
+    registry = Registry((affine,))
+    set_default_registry(registry)
+    plugin = registry.get("reference", "pretrained")
+    report = check_plugin(plugin, registry, architecture="mine", checkpoint=str(tmp_path / "w.pt"))
+    assert report.passed, str(report)
+
+
+def published(name):
+    path = WEIGHTS / f"{name}.pt"
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        return path, torch.load(path, weights_only=True)["model"][0]
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_published_weights_compute_what_they_did(bias):
+    """The chain of Mohan et al. 2020, written out."""
+    path, state = published("dncnn_0-30" if bias else "bf_dncnn_0-30")
+    noisy = torch.rand(1, 1, 31, 40)
+    features = functional.conv2d(noisy, state["first_layer.weight"], state.get("first_layer.bias"), padding=1).relu()
+    for number in range(18):
+        layer, norm = f"hidden_layer_list.{number}", f"bn_layer_list.{number}"
+        features = functional.conv2d(features, state[f"{layer}.weight"], state.get(f"{layer}.bias"), padding=1)
+        mean, variance, gain, shift = (
+            state[f"{norm}.{name}"].view(1, -1, 1, 1) for name in ("running_mean", "running_var", "weight", "bias")
+        )
+        if bias:
+            features = (features - mean) / (variance + 1e-5).sqrt() * gain + shift
+        else:
+            features = features / (variance.sqrt() + 1e-5) * gain
+        features = features.relu()
+    expected = noisy - functional.conv2d(features, state["last_layer.weight"], state.get("last_layer.bias"), padding=1)
+    reference = gahbench.create(
+        "reference", "pretrained", architecture=f"dncnn[bias={str(bias).lower()}]", checkpoint=str(path)
+    )
+    assert torch.allclose(denoised(reference, noisy), expected, atol=2e-6)
+
+
+def test_claim_m1_on_pieces_of_photographs():
+    """Networks trained on noise of 0 to 30, at 100: the bias-free one generalizes, the other collapses."""
+    if not (DATA / "bsd68.npz").exists():
+        pytest.skip(f"{DATA / 'bsd68.npz'} is not there")
+    clean = gahbench.create("dataset", "whole", path=str(DATA / "bsd68.npz")).images("test", 2)[..., 100:164, 150:214]
+    found = {}
+    for sigma in (20 / 255, 100 / 255):
+        noisy = clean + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+        for name, bias in (("bf_dncnn_0-30", "false"), ("dncnn_0-30", "true")):
+            path, _ = published(name)
+            reference = gahbench.create(
+                "reference", "pretrained", architecture=f"dncnn[bias={bias}]", checkpoint=str(path)
+            )
+            error = (denoised(reference, noisy, sigma) - clean).square().mean((1, 2, 3))
+            found[bias, sigma] = float((-10 * error.log10()).mean())
+    assert abs(found["false", 20 / 255] - found["true", 20 / 255]) < 0.5
+    assert found["false", 100 / 255] > found["true", 100 / 255] + 7

@@ -1,0 +1,103 @@
+import pytest
+import torch
+from given_images import GivenImages
+
+from gahbench._util.errors import DataError
+from gahbench.contracts.training_data import TrainingData
+from gahbench.contracts.truth import Truth
+from gahbench_plugins.references.tuned import Tuned
+
+IMAGES = 0.2 * torch.randn(64, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+class Divide(Tuned):
+    """Divides white images of variance .04 by a number, of which 1 + sigma^2 / .04 is the best."""
+
+    number = "divisor"
+    limits = (0.1, 50.0)
+
+    def __init__(self, divisor=None, images=16, start=1.0):
+        super().__init__(divisor, images)
+        self.start = start
+        self.tried = []
+
+    def filtered(self, noisy, sigma, value):
+        self.tried.append(value)
+        return noisy / value
+
+    def guess(self, sigma):
+        return self.start
+
+
+def fitted(*arguments, **parameters):
+    reference = Divide(*arguments, **parameters)
+    reference.fit(TrainingData(GivenImages(IMAGES)))
+    return reference
+
+
+@pytest.mark.parametrize("start", [0.1, 1.0, 3.3, 50.0])
+@pytest.mark.parametrize("sigma", [0.1, 0.2, 0.5, 1.0])
+def test_finds_the_best_from_any_start(start, sigma):
+    reference = fitted(start=start)
+    # Candidates next to each other differ by the cube root of 2.
+    assert abs(torch.tensor(reference.value(sigma) / (1 + sigma**2 / 0.04)).log2()) < 0.2
+    torch.testing.assert_close(reference.denoise(IMAGES, sigma, Truth(IMAGES)), IMAGES / reference.value(sigma))
+
+
+def test_tunes_once_for_each_noise_level_on_no_more_images_than_asked():
+    reference = fitted(images=5)
+    assert reference.notes == ()
+    reference.value(0.5)
+    tried = len(reference.tried)
+    for _ in range(2):
+        reference.value(0.5)
+    assert len(reference.tried) == tried
+    reference.value(0.1)
+    assert len(reference.tried) > tried
+    low, high = reference.value(0.1), reference.value(0.5)
+    assert reference.notes == (f"divisor tuned on 5 validation images: {low:.2g} at σ 0.1, {high:.2g} at σ 0.5",)
+    assert fitted(images=1).value(0.5) is not None
+    again = fitted(images=5)
+    assert again.value(0.5) == high
+
+
+def test_fitted_anew_it_forgets():
+    reference = fitted()
+    before = reference.value(0.2)
+    reference.fit(TrainingData(GivenImages(IMAGES / 10)))
+    assert reference.value(0.2) > 5 * before
+
+
+def test_the_end_of_the_range_is_told():
+    reference = fitted()
+    assert reference.value(10.0) == 50
+    assert "50 at σ 10 (the end of its range)" in reference.notes[0]
+
+
+def test_only_validation_images_are_looked_at():
+    dataset = GivenImages(IMAGES)
+    reference = Divide()
+    reference.fit(TrainingData(dataset))
+    reference.denoise(IMAGES, 0.1, Truth(torch.full_like(IMAGES, torch.nan)))
+    assert set(dataset.asked) == {"validation"}
+    assert reference.kind == "classical"
+
+
+def test_a_given_value_needs_no_images():
+    reference = Divide(4.0)
+    assert torch.equal(reference.denoise(IMAGES, 0.1, Truth(IMAGES)), IMAGES / 4)
+    assert reference.notes == ()
+    assert fitted(4.0).value(0.3) == 4
+
+
+def test_without_noise_nothing_is_done():
+    assert Divide().denoise(IMAGES, 0.0, Truth(IMAGES)) is IMAGES
+
+
+def test_without_images_it_says_what_to_do():
+    with pytest.raises(DataError, match=r"divisor is tuned.*call fit\(examples\) first"):
+        Divide().denoise(IMAGES, 0.1, Truth(IMAGES))
+    reference = Divide()
+    reference.fit(TrainingData(GivenImages(IMAGES[:0])))
+    with pytest.raises(DataError, match="no validation images"):
+        reference.value(0.1)

@@ -1,0 +1,142 @@
+"""Nothing that could be used in practice is better than the best possible, beyond chance."""
+
+import functools
+
+import pytest
+import torch
+
+import gahbench
+from gahbench._util.noise import evaluation_noise
+from gahbench.board.leaderboard import optimum_check
+from gahbench.board.results import saved_beyond_optimum
+from gahbench.contracts.truth import Truth
+from gahbench.evaluation.evaluation import Evaluation
+from gahbench.registry.registry import default_registry
+
+FAMILIES = [
+    "gaussian-field[size=16]",
+    "gaussian-faces[faces=faces[size=16]]",
+    "finite[dataset=faces[size=16],count=32]",
+    "shuffled[dataset=gaussian-field[size=16]]",
+    "discs[size=16]",
+    "rays[c-alpha[size=16]]",
+    "sinusoids[size=16]",
+    "c-alpha[alpha=1,size=16]",
+    "c-alpha[alpha=4,size=16,contour=closed]",
+]
+SIGMAS = (0.03, 0.1, 0.3)
+COUNT = 64
+DENOISERS = ("identity", "bayes-shrink[haar]", "bayes-shrink[dct]")
+STANDARD_ERRORS = 4.0  # of 100 comparisons hardly one is beyond 3 by chance, and none beyond 4
+
+
+def squared_errors(denoiser, dataset, sigma):
+    """Squared errors per pixel of the first test images, under the noise of every run."""
+    evaluation = Evaluation(denoiser, dataset.images("test", COUNT), [sigma], dataset=dataset)
+    risk = evaluation.risk(sigma)
+    if risk is not None:
+        return risk.double()
+    return (evaluation.denoised(sigma).double() - evaluation.clean).square().flatten(1).mean(1)
+
+
+@functools.cache
+def optimum(family):
+    """Return the dataset and, by noise level, its best possible errors, shape (N,), and the posteriors if known."""
+    dataset = default_registry().create("dataset", family)
+    if dataset.optimum.kind == "bracket":
+        return dataset, {sigma: dataset.lower_bound("test", COUNT, sigma) for sigma in SIGMAS}, {}
+    clean = dataset.images("test", COUNT)
+    noisy = {sigma: clean + evaluation_noise(COUNT, dataset.shape, sigma, 0, "test") for sigma in SIGMAS}
+    posteriors = {sigma: dataset.posterior(noisy[sigma], sigma) for sigma in SIGMAS}
+    best = {sigma: (posteriors[sigma].mean.double() - clean).square().flatten(1).mean(1) for sigma in SIGMAS}
+    return dataset, best, posteriors
+
+
+def excess(denoiser, family, sigma):
+    """Return the mean error above the best possible, and its standard error."""
+    dataset, best, _ = optimum(family)
+    difference = squared_errors(denoiser, dataset, sigma) - best[sigma]
+    return float(difference.mean()), float(difference.std() / COUNT**0.5)
+
+
+@pytest.mark.parametrize("name", DENOISERS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_practical_reference_is_beyond_the_optimum(family, name):
+    reference = default_registry().create("reference", name)
+    for sigma in SIGMAS:
+        mean, error = excess(reference, family, sigma)
+        assert mean > -STANDARD_ERRORS * error, (sigma, mean / error)
+
+
+SUITE = """
+name: rivals
+datasets:
+  - gaussian-field: {size: 16}
+  - sinusoids: {size: 16}
+  - c-alpha: {alpha: 4, size: 16, contour: closed}
+entrants:
+  - unet: {width: 16, levels: 2}
+  - bayes-shrink: {basis: haar}
+  - identity
+  - optimal
+  - lower-bound
+training: {steps: 150, batch_size: 32, sigma_min: 0.02, learning_rate: 5.0e-3, compile: never, validations: 1}
+scoring: {sigmas: [0.03, 0.1, 0.3], images: 64, metrics: [psnr]}
+"""
+
+
+def test_every_run_checks_that_no_trained_network_is_beyond_the_optimum(tmp_path):
+    file = tmp_path / "rivals.yaml"
+    file.write_text(SUITE)
+    outcome = gahbench.run(file, out=tmp_path / "out", engine="inline")
+    assert (outcome.failed, outcome.done) == (0, 3 + 3 * 3 + 3)
+    board = outcome.leaderboard()
+    for name, rows in board.groupby("dataset"):
+        check = optimum_check(outcome.results, name)
+        assert (check.entrants, check.comparisons, check.missed, check.beyond) == (3, 9, 0, ())
+        assert check.optimum == ("lower-bound" if name.startswith("c-alpha") else "optimal")
+        rows = rows.set_index("entrant")
+        # Trained enough to be a rival.
+        assert rows.loc["unet[width=16,levels=2]", "deficit@0.3"] < rows.loc["identity", "deficit@0.3"] - 4
+        assert rows["deficit"].dropna().min() > 0
+    written = (tmp_path / "out" / "leaderboard.md").read_text()
+    assert written.count("Checked: none of 3 entrants in 9 comparisons is beyond it") == 3
+    assert saved_beyond_optimum(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("family", ["gaussian-field[size=16]", "discs[size=16]", "sinusoids[size=16]"])
+def test_a_little_more_knowledge_would_be_found(family):
+    """An error 3 % below the optimum in every image is beyond it: the comparison has the power to tell."""
+    _, _, posteriors = optimum(family)
+
+    class Better:
+        kind = "oracle"
+
+        def denoise(self, noisy, sigma, truth):
+            return (truth.clean + 0.97**0.5 * (posteriors[sigma].mean - truth.clean)).float()
+
+        def risk(self, truth, sigma):
+            return None
+
+    for sigma in SIGMAS:
+        mean, error = excess(Better(), family, sigma)
+        assert mean < -STANDARD_ERRORS * error
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_trace_of_the_posterior_predicts_the_error(family):
+    """On average over images and noise, both are the best possible error (Kadkhodaie 2024, equation 10)."""
+    dataset, best, posteriors = optimum(family)
+    pixels = torch.Size(dataset.shape).numel()
+    for sigma, posterior in posteriors.items():
+        difference = best[sigma] - posterior.trace / pixels
+        error = float(difference.std() / COUNT**0.5)
+        assert abs(float(difference.mean())) < STANDARD_ERRORS * error + 1e-12, sigma
+
+
+def test_truth_in_batches_is_the_truth():
+    truth = Truth(torch.arange(5.0)[:, None, None, None], split="train", start=7)
+    parts = list(truth.batches(2))
+    assert [part.start for part in parts] == [7, 9, 11]
+    assert torch.equal(torch.cat([part.clean for part in parts]), truth.clean)
+    assert {part.split for part in parts} == {"train"}

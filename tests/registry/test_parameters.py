@@ -1,0 +1,88 @@
+from typing import Annotated, Literal
+
+import pytest
+from pydantic import Field
+
+from gahbench._util.errors import ParameterError, PluginError
+from gahbench.registry.parameters import Names, constructor_parameters, resolve
+
+
+class Plugin:
+    def __init__(
+        self,
+        width: Annotated[int, Field(ge=1, le=512)] = 16,
+        rate: float = 0.5,
+        mode: Literal["a", "b"] = "a",
+        sizes: tuple[int, ...] = (3, 5),
+        levels: int | None = None,
+        basis: Annotated[str, Names("basis")] = "dct",
+    ): ...
+
+
+PARAMETERS = constructor_parameters(Plugin, "architecture 'x'")
+
+
+def test_defaults_fill_in():
+    assert resolve(PARAMETERS, {}, "x") == {
+        "width": 16,
+        "rate": 0.5,
+        "mode": "a",
+        "sizes": (3, 5),
+        "levels": None,
+        "basis": "dct",
+    }
+
+
+def test_an_integer_is_a_float_and_a_list_a_tuple():
+    resolved = resolve(PARAMETERS, {"rate": 1, "sizes": [7]}, "x")
+    assert resolved["rate"] == 1.0
+    assert isinstance(resolved["rate"], float)
+    assert resolved["sizes"] == (7,)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"widht": 3}, "unknown parameter 'widht'; did you mean 'width'"),
+        ({"width": "16"}, "width='16'"),
+        ({"width": 0}, "accepted: int ≥ 1, ≤ 512"),
+        ({"width": 2.5}, "width=2.5"),
+        ({"width": True}, "width=True"),
+        ({"rate": "fast"}, "rate='fast'"),
+        ({"mode": "c"}, "accepted: 'a' or 'b'"),
+        ({"sizes": 3}, "accepted: list of int"),
+        ({"levels": "two"}, "accepted: int or null"),
+        ({"channels": 3}, "come from the dataset"),
+    ],
+)
+def test_what_is_not_accepted_is_named(given, says):
+    with pytest.raises(ParameterError) as error:
+        resolve(PARAMETERS, given, "architecture 'x'")
+    assert says in str(error.value)
+    assert str(error.value).startswith("architecture 'x': ")
+
+
+def test_a_parameter_that_names_a_plugin_is_known():
+    assert [parameter.names for parameter in PARAMETERS if parameter.names] == ["basis"]
+
+
+def test_sequences_are_told_from_grids():
+    assert [parameter.name for parameter in PARAMETERS if parameter.is_sequence] == ["sizes"]
+
+
+def test_a_required_parameter_is_asked_for():
+    def factory(width: int): ...
+
+    with pytest.raises(ParameterError, match="'width' \\(int\\) is required"):
+        resolve(constructor_parameters(factory, "x"), {}, "x")
+
+
+def test_types_must_be_there():
+    def untyped(width=3): ...
+
+    def hidden(**options: int): ...
+
+    with pytest.raises(PluginError, match="'width' needs a type annotation"):
+        constructor_parameters(untyped, "x")
+    with pytest.raises(PluginError, match="hides its parameters"):
+        constructor_parameters(hidden, "x")

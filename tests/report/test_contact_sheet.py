@@ -1,0 +1,172 @@
+"""Contact sheets: true to the pixel, and laid out so that nothing overlaps."""
+
+import io
+import xml.etree.ElementTree as ET
+from itertools import combinations
+
+import numpy as np
+import pytest
+from fake_families import Families
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from gahbench._util.errors import ParameterError
+from gahbench.report.contact_sheet import Cell, basis_sheet, contact_sheet, encoded, lay_out
+
+
+@pytest.fixture
+def families(tmp_path):
+    return Families(tmp_path)
+
+
+def shown(figure):
+    """Yield the pixels of a sheet's PNG where each picture is."""
+    page = np.asarray(Image.open(io.BytesIO(encoded(figure, ".png"))).convert("RGB"))
+    (axes,) = figure.axes
+    height, width = axes.get_ylim()[0], axes.get_xlim()[1]
+    assert page.shape == (height, width, 3)
+    for image in axes.images:
+        left, right, bottom, top = map(int, image.get_extent())
+        yield page[top:bottom, left:right]
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 10, 8), (3, 7, 9), (1, 64, 64), (1, 25, 25), (2, 6, 6), (3, 1, 50), (1, 300, 260)]
+)
+def test_every_pixel_of_an_image_is_a_square_of_the_sheet(families, shape):
+    channels, height, width = shape
+    preview = families.preview(f"white[spread=0.4,depth={channels},height={height},width={width}]", [0.1, 0.5], count=2)
+    first, second = preview.levels
+    columns = (preview.clean, first.noisy, second.noisy, first.best.denoised, second.best.denoised)
+    expected = [images[row].clamp(0, 1) for row in range(2) for images in columns]
+    if channels == 2:
+        expected = [images[row].mean(0, keepdim=True).clamp(0, 1) for row in range(2) for images in columns]
+    found = list(shown(contact_sheet(preview)))
+    assert len(found) == len(expected)
+    for pixels, image in zip(found, expected, strict=True):
+        scale = len(pixels) // height
+        assert pixels.shape[:2] == (scale * height, scale * width)
+        assert scale == 1 or max(pixels.shape) >= 240
+        wanted = image.permute(1, 2, 0).expand(-1, -1, 3).numpy().repeat(scale, 0).repeat(scale, 1)
+        assert np.abs(pixels / 255 - wanted).max() < 0.51 / 255
+
+
+def test_the_centre_is_shown_of_images_that_are_too_large(families):
+    preview = families.preview("white[height=600,width=520]", [0.1], count=1)
+    for pixels, image in zip(shown(contact_sheet(preview)), (preview.clean, preview.levels[0].noisy), strict=False):
+        assert np.abs(pixels[:, :, 0] / 255 - image[0, 0, 44:556, 4:516].clamp(0, 1).numpy()).max() < 0.51 / 255
+    assert "central 512×512 of 600×520 pixels" in words(contact_sheet(preview))
+
+
+def words(figure):
+    return "\n".join(text.get_text() for axes in figure.axes for text in axes.texts)
+
+
+def test_the_titles_say_what_is_in_a_column(families):
+    texts = words(contact_sheet(families.preview("white[spread=0.2]", [0.15, 0.2], start=3, count=2)))
+    for title in ("noisy\nσ = 0.15 (16.5 dB)", "noisy\nσ = 0.2 (14.0 dB)", "optimal\nσ = 0.2 (17.0 dB)"):
+        assert title in texts
+    assert "white[spread=0.2]\ntest images 3 to 4" in texts
+    assert "genie\nσ = 0.2 (≤ 17.0 dB)" in words(contact_sheet(families.preview("genied[spread=0.2]", [0.2])))
+    assert "genie\nσ = 0.2 (> 140 dB)" in words(contact_sheet(families.preview("told-all", [0.2])))
+    assert "optimal" not in words(contact_sheet(families.preview("files", [0.2])))
+    assert "mean of 2 channels" in words(contact_sheet(families.preview("white[depth=2]", [0.2])))
+
+
+def test_vectors_are_grey_at_zero_and_stretched_alike_up_and_down(families):
+    body = (
+        "def true_basis(self, split, count, start=0):\n"
+        "    vectors = torch.zeros(1, 80, 2)\n"
+        "    vectors[0, :2, 0] = torch.tensor([-0.6, 0.8])\n    vectors[0, 79, 1] = 1.0\n"
+        "    return gahbench.TrueBasis(vectors, torch.tensor([[4.0, 0.25]]))"
+    )
+    preview = families.preview("mine", body=body)
+    sheet = basis_sheet(preview, preview.vectors)
+    clean, first, second = (pixels[::24, ::24, 0] / 255 for pixels in shown(sheet))
+    assert np.abs(clean - preview.clean[0, 0].clamp(0, 1).numpy()).max() < 0.51 / 255
+    assert first[0, :3] == pytest.approx([0.5 - 0.6 / 1.6, 1.0, 0.5], abs=0.51 / 255)
+    assert (second[9, 7], second[0, 0]) == pytest.approx((1.0, 0.5), abs=0.51 / 255)
+    assert "vector 1\nstd 2" in words(sheet)
+    assert "vector 2\nstd 0.5" in words(sheet)
+    assert "true basis of test image 0: 2 vectors" in words(sheet)
+    many = families.preview("white")
+    assert "the first 15 of 80 vectors" in words(basis_sheet(many, many.vectors))
+
+
+def boxes(figure):
+    """Return the boxes (left, bottom, right, top) of texts and of pictures, in device pixels."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    (axes,) = figure.axes
+    texts = [text.get_window_extent(renderer).extents for text in axes.texts if text.get_text()]
+    pictures = [image.get_window_extent(renderer).extents for image in axes.images]
+    return texts, pictures
+
+
+def disjoint(one, other):
+    return one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
+
+
+def check_layout(figure):
+    texts, pictures = boxes(figure)
+    assert all(disjoint(one, other) for one, other in combinations([*texts, *pictures], 2))
+    width, height = figure.get_size_inches() * figure.dpi
+    for left, bottom, right, top in [*texts, *pictures]:
+        assert min(left, bottom) >= 0
+        assert (right, top) <= (width, height)
+        assert top <= height
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    height=st.integers(1, 90),
+    width=st.integers(1, 90),
+    sigmas=st.lists(st.floats(1e-4, 3), min_size=1, max_size=4),
+    rows=st.integers(1, 3),
+    name=st.text("abcWM,[=", min_size=1, max_size=120),
+)
+def test_nothing_overlaps_whatever_the_shape_and_the_names(height, width, sigmas, rows, name):
+    picture = np.zeros((height, width), dtype=np.float32)
+    titles = ["clean", *(f"genie\nσ = {sigma!r} (≤ {sigma:.1f} dB)" for sigma in sigmas)]
+    cells = [[Cell(picture, title if row == 0 else "") for title in titles] for row in range(rows)]
+    check_layout(lay_out(cells, [str(10**row) for row in range(rows)], [name, "test images 0 to 3"]))
+
+
+def test_nothing_overlaps_on_the_sheets_of_a_preview(families):
+    preview = families.preview("white", [0.05, 0.123456], count=3, start=98)
+    check_layout(contact_sheet(preview))
+    check_layout(basis_sheet(preview, preview.vectors))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".SVG", ".pdf"])
+def test_sheets_are_written_in_the_format_of_their_suffix_and_alike(families, tmp_path, suffix):
+    files = [tmp_path / "new" / "folder" / f"{place}{suffix}" for place in range(2)]
+    for file in files:
+        families.preview("white", [0.1], count=1).save(file)
+    first, second = (file.read_bytes() for file in files)
+    assert first == second
+    if suffix == ".SVG":
+        root = ET.fromstring(first)
+        assert root.tag.endswith("svg")
+        # Clean, noisy and optimal, each of 24 device pixels for a pixel.
+        sizes = [
+            (float(image.get("width")), float(image.get("height"))) for image in root.iter(root.tag[:-3] + "image")
+        ]
+        assert sizes == [pytest.approx((8 * 24 * 72 / 200, 10 * 24 * 72 / 200))] * 3
+    else:
+        assert first.startswith({".png": b"\x89PNG", ".pdf": b"%PDF"}[suffix])
+
+
+def test_a_notebook_shows_the_sheet(families):
+    assert families.preview("files", [0.1])._repr_png_().startswith(b"\x89PNG")
+
+
+def test_a_sheet_that_cannot_be_written_is_an_error(families, tmp_path):
+    (tmp_path / "file").write_text("")
+    preview = families.preview("files", [0.1])
+    with pytest.raises(ParameterError, match="cannot be written"):
+        preview.save(tmp_path / "file" / "sheet.png")
+    with pytest.raises(ParameterError, match=r"unknown suffix '\.jpg'; accepted: \.png, \.svg, \.pdf"):
+        preview.save(tmp_path / "sheet.jpg")

@@ -1,0 +1,188 @@
+"""Figures of what basis a denoiser learned, and of alignment in a folder of results."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from fake_results import dataset, results, rows
+
+from gahbench._util.errors import ParameterError, ResultsError
+from gahbench.board.alignments import Aligned, courses, parts_of, rankings
+from gahbench.evaluation.rates import input_psnr
+from gahbench.report.alignments import ranking_figure
+from gahbench.report.eigenvectors import decay_figure, gallery_figure, geometric_ranks, level_names, spectra_figure
+
+SIGMAS = (0.1, 0.3)
+
+
+def lines(ax):
+    return {line.get_label(): np.asarray(line.get_xydata(), dtype=float) for line in ax.get_lines()}
+
+
+def test_ranks_double_until_an_eigenvalue_is_small():
+    assert geometric_ranks(torch.ones(40)) == [1, 2, 3, 5, 9, 17, 33]
+    assert geometric_ranks(torch.tensor([1.0, 0.9, 0.5, 0.4, 0.01, 0.0])) == [1, 2, 3, 5]
+    assert geometric_ranks(torch.zeros(9)) == [1]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_gallery_shows_the_images_and_the_eigenvectors(channels):
+    size = channels * 20
+    clean = torch.full((channels, 4, 5), 0.5)
+    images = {"clean": clean, "noisy": clean + 0.1, "denoised": clean + 0.01}
+    figure = gallery_figure(images, torch.linspace(1.2, -0.2, size), torch.eye(size) / 2, [1, size])
+    shown = [ax for ax in figure.axes if ax.get_visible() and ax.get_images()]
+    assert [ax.get_title() for ax in shown] == [
+        "clean",
+        "noisy\n20.0 dB",
+        "denoised\n40.0 dB",
+        "$k=1$\n$\\lambda_k=1.200$",
+        f"$k={size}$\n$\\lambda_k=-0.200$",
+    ]
+    vector = np.asarray(shown[3].get_images()[0].get_array())
+    assert vector[0, 0].max() == 1
+    # Zero is in the middle of the colours.
+    assert np.asarray(shown[3].get_images()[0].norm(0.0) if channels == 1 else vector[1, 1]).ravel()[0] == 0.5
+    with pytest.raises(ParameterError, match=f"ranks 0, 99: accepted are 1 to {size}"):
+        gallery_figure(images, torch.ones(size), torch.eye(size), [0, 1, 99])
+
+
+def test_a_spectrum_is_drawn_against_rank_with_lines_at_one_and_a_half():
+    steps = torch.tensor([1.0, 1.0, 0.0, 0.0])
+    (ax,) = spectra_figure({0.3: steps, 0.1: steps / 2}, "low-pass").axes
+    assert ax.get_xscale() == "log"
+    assert ax.get_title(loc="left") == "low-pass"
+    np.testing.assert_array_equal(lines(ax)["σ = 0.3"], [[1, 1], [2, 1], [3, 0], [4, 0]])
+    assert {0.5, 1.0} <= {line.get_ydata()[0] for line in ax.get_lines() if len(line.get_ydata()) == 2}
+    assert ax.get_ylabel() == "eigenvalue $\\lambda_k$ (per unit of input)"
+    assert ax.get_xlabel() == "rank $k$"
+
+
+def test_coefficients_are_sorted_by_energy():
+    found = {"learned": torch.tensor([1.0, -3.0, 2.0]), "dct": torch.tensor([3.0, 1e-9, 1.0])}
+    figure = decay_figure(dict.fromkeys(SIGMAS, found))
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["σ = 0.1", "σ = 0.3"]
+    for ax, sigma in zip(figure.axes, SIGMAS, strict=True):
+        drawn = lines(ax)
+        np.testing.assert_array_equal(drawn["learned"], [[1, 9], [2, 4], [3, 1]])
+        # What is zero but for rounding is left out.
+        np.testing.assert_array_equal(drawn["dct"], [[1, 9], [2, 1], [3, np.nan]])
+        assert any(curve[0, 1] == pytest.approx(sigma**2) for curve in drawn.values())
+        assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+    assert "grey scale$^2$" in figure.axes[0].get_ylabel()
+
+
+def test_bases_are_ranked_in_each_panel():
+    figure = ranking_figure(
+        {
+            "a": {
+                "dct": Aligned(0.2, 0.1, 0.3, -0.1),
+                "sym4": Aligned(0.4, 0.3, 0.5, -0.2, ceiling=0.7, retrieval=0.5),
+            },
+            "b": {"dct": Aligned(0.2, 0.1, 0.3, single=0.9), "sym4": Aligned(0.4, 0.3, 0.5, single=0.1)},
+        }
+    )
+    first, second = figure.axes
+    assert [label.get_text() for label in first.get_yticklabels()] == ["sym4", "dct"]
+    assert [label.get_text() for label in second.get_yticklabels()] == ["dct", "sym4"]
+    assert first.get_xlabel() == "alignment (cosine)"
+    points = {tuple(map(float, line.get_xydata()[0])) for line in first.get_lines() if len(line.get_xdata()) == 1}
+    assert {(0.4, 0.0), (0.2, 1.0), (-0.2, 0.0), (-0.1, 1.0)} <= points
+    assert any(list(line.get_xdata()) == [0.7, 0.7] for line in first.get_lines())
+    assert [text.get_text() for text in first.texts] == ["50 %", "retrieved"]
+    assert {(0.9, 0.0), (0.1, 1.0)} <= {
+        tuple(map(float, line.get_xydata()[0])) for line in second.get_lines() if len(line.get_xdata()) == 1
+    }
+
+
+def made():
+    scores = []
+    for entrant, strength in (("net", 0.4), ("oracle", 0.8)):
+        for basis, share in (("graph-laplacian", 1.0), ("wavelet[db2,levels=3]", 0.5)):
+            values = strength * share * np.array([[1.0] * 9, [0.5] * 9]) + 0.01 * np.arange(-4, 5)
+            for part, found in (("", values), (".null", -values / 8), (".retrieval", np.ones((2, 9)))):
+                scores += rows("d", entrant, "oracle", found, sigmas=SIGMAS, metric=f"alignment[{basis}]{part}")
+    scores += rows("d", "net", "oracle", np.full((1, 9), 0.3), sigmas=(0.1,), metric="truth-alignment")
+    scores += rows("e", "net", "oracle", np.full((2, 9), 20.0), sigmas=SIGMAS)
+    return results(scores, datasets=[dataset("d"), dataset("e")])
+
+
+@pytest.mark.parametrize(
+    ("metric", "found"),
+    [
+        ("alignment[dct]", ("dct", "")),
+        ("alignment[wavelet[db2,levels=3]].null", ("wavelet[db2,levels=3]", "null")),
+        ("truth-alignment.retrieval", ("best denoiser", "retrieval")),
+        ("psnr", None),
+        ("spectrum.trace", None),
+    ],
+)
+def test_names_in_the_table_of_scores_are_read(metric, found):
+    assert parts_of(metric) == found
+
+
+def test_rankings_are_means_over_the_levels_that_all_bases_have():
+    found = rankings(made())
+    assert set(found) == {("d", "net"), ("d", "oracle")}
+    oracle = found["d", "oracle"]["graph-laplacian"]
+    assert oracle.value == pytest.approx(0.6)
+    assert oracle.low < 0.6 < oracle.high
+    assert oracle.null == pytest.approx(-0.075)
+    assert oracle.retrieval == 1
+    assert math.isnan(oracle.ceiling)
+    # Its truth alignment is known at .1 alone.
+    assert found["d", "net"]["graph-laplacian"].value == pytest.approx(0.4)
+    assert found["d", "net"]["best denoiser"].value == pytest.approx(0.3)
+
+
+def test_courses_are_means_at_each_level():
+    course = courses(made(), "wavelet[db2,levels=3]")["d"]["net"]
+    assert course.sigmas == SIGMAS
+    np.testing.assert_allclose(course.value, [0.2, 0.1])
+    np.testing.assert_allclose(course.null, [-0.025, -0.0125])
+    assert (course.low < course.value).all()
+
+
+def test_what_is_not_in_the_results_is_said():
+    with pytest.raises(ParameterError, match=r"basis 'dct'.*accepted: graph-laplacian, wavelet"):
+        courses(made(), "dct")
+    with pytest.raises(ParameterError, match="datasets f are not in the results; accepted: d, e"):
+        rankings(made(), ["f"])
+    with pytest.raises(ParameterError, match="entrants nobody are not in the results; accepted: net, oracle"):
+        courses(made(), entrants=["nobody"])
+    for draw in (rankings, lambda found, sets: courses(found, datasets=sets)):
+        with pytest.raises(ResultsError, match=r"metrics alignment\[BASIS\]"):
+            draw(made(), ["e"])
+
+
+def test_the_commands_draw_alignment(tmp_path):
+    from typer.testing import CliRunner
+
+    from gahbench.cli.app import app
+
+    made().save(tmp_path / "results", "digest")
+    for arguments in (["alignment", "-b", "wavelet[db2,levels=3]", "-e", "net"], ["ranking", "-d", "d"]):
+        out = tmp_path / f"{arguments[0]}.svg"
+        call = ["draw", arguments[0], str(tmp_path / "results"), *arguments[1:], "--out", str(out)]
+        written = []
+        for _ in range(2):
+            told = CliRunner().invoke(app, call, catch_exceptions=False)
+            assert told.stdout == f"wrote {out}\n"
+            written.append(out.read_bytes())
+        assert written[0] == written[1]
+
+
+def test_alignment_is_drawn_against_input_psnr():
+    from gahbench.report.alignments import course_figure
+
+    found = courses(made())
+    (ax,) = course_figure(found, ["net", "oracle"], {"net": "trained", "oracle": "oracle"}, "graph-laplacian").axes
+    np.testing.assert_allclose(lines(ax)["net"], np.stack([input_psnr(SIGMAS), [0.4, 0.2]], 1))
+    assert ax.get_xlabel() == "input PSNR (dB)"
+    assert ax.get_ylabel() == "alignment with\ngraph-laplacian (cosine)"
+
+
+def test_levels_are_written_short_unless_they_look_alike():
+    assert level_names([25 / 255, 0.1]) == {25 / 255: "0.09804", 0.1: "0.1"}
+    assert level_names([0.1, 0.100001]) == {0.1: "0.1", 0.100001: "0.100001"}

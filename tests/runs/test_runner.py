@@ -1,0 +1,310 @@
+"""Runs of a tiny suite in this process."""
+
+import json
+
+import numpy as np
+import pytest
+
+import gahbench
+from gahbench._util.errors import ResultsError
+from gahbench.registry.registry import Registry, set_default_registry
+from gahbench.runs.runner import run_plan
+from gahbench.store.folder import Folder
+from gahbench.store.store import Store
+
+
+def run(suite, out, **options):
+    return gahbench.run(suite, out, engine="inline", **options)
+
+
+def times(folder):
+    return {file: file.stat().st_mtime_ns for file in sorted((folder / "units").rglob("*")) if file.is_file()}
+
+
+def board(outcome):
+    return outcome.leaderboard().drop(columns="train_seconds")
+
+
+def test_a_run_ends_in_a_board(write_suite, tmp_path):
+    outcome = run(write_suite(), tmp_path / "out")
+    assert (outcome.done, outcome.failed, outcome.waiting) == (7, 0, 0)
+    names = {file.name for file in (tmp_path / "out").iterdir()}
+    assert {"leaderboard.csv", "leaderboard.md", "leaderboard.json", "scores.parquet", "environment.json"} <= names
+    assert len(list((tmp_path / "out" / "figures").glob("*.svg"))) == 1
+    needed = {"suite", "dataset", "entrant", "kind", "seed", "split", "sigma", "metric", "image", "value"}
+    assert needed <= set(outcome.scores.columns)
+    rows = outcome.leaderboard().set_index("entrant")
+    assert set(rows.index) == {"unet[width=2,levels=1]", "identity", "oracle-threshold[haar]"}
+    assert rows.loc["oracle-threshold[haar]", "gain_over_baseline"] == 0
+    assert rows.loc["identity", "gain_over_noisy"] == pytest.approx(0, abs=0.5)
+    assert rows.loc["unet[width=2,levels=1]", "parameters"] > 0
+
+
+def test_everyone_sees_the_same_images_and_noise(write_suite, tmp_path):
+    """One denoiser under two names scores the same to the last digit."""
+    file = tmp_path / "again.py"
+    file.write_text(
+        "import gahbench\n"
+        "@gahbench.hookimpl\n"
+        "def register_references(register):\n"
+        "    register('again', Again)\n"
+        "    register('twice', Again)\n"
+        "class Again(gahbench.Reference):\n"
+        "    def denoise(self, noisy, sigma, truth):\n"
+        "        return noisy\n"
+    )
+    scores = run(write_suite(), tmp_path / "out", entrants=["again", "twice"], plugins=[file]).scores
+    values = scores.pivot_table(index=["metric", "sigma", "image"], columns="entrant", values="value", dropna=False)
+    assert len(values["again"].dropna()) == 6 + 3
+    assert values["again"].dropna().equals(values["twice"].dropna().rename("again"))
+
+
+def test_running_again_does_nothing(write_suite, tmp_path):
+    out = tmp_path / "out"
+    run(write_suite(), out)
+    before = {
+        file: file.stat().st_mtime_ns for file in sorted(out.rglob("*")) if file.is_file() and file.name != ".lock"
+    }
+    events = []
+    run(write_suite(), out, report=events.append)
+    assert events == []
+    after = {
+        file: file.stat().st_mtime_ns for file in sorted(out.rglob("*")) if file.is_file() and file.name != ".lock"
+    }
+    assert after == before
+
+
+def test_two_runs_give_the_same_board(write_suite, tmp_path):
+    one, two = (run(write_suite(), tmp_path / name) for name in ("one", "two"))
+    assert board(one).equals(board(two))
+    assert (tmp_path / "one" / "scores.parquet").read_bytes() == (tmp_path / "two" / "scores.parquet").read_bytes()
+
+
+def test_an_added_entrant_computes_nothing_again_and_stays(write_suite, write_plugin, tmp_path):
+    out = tmp_path / "out"
+    run(write_suite(), out)
+    before = times(out)
+    plugin = write_plugin("mine", "return noisy - self.noise(noisy)")
+    rows = run(write_suite(), out, entrants=["mine[width=3]"], plugins=[plugin]).leaderboard()
+    assert "mine[width=3]" in set(rows["entrant"])
+    after = times(out)
+    assert {file: after[file] for file in before} == before
+    # Without its plugin the row can still be shown, since its scores are there.
+    assert "mine[width=3]" in set(run(write_suite(), out).leaderboard()["entrant"])
+
+
+def test_an_added_entrant_leaves_when_its_columns_are_no_longer_the_suites(write_suite, write_plugin, tmp_path):
+    out = tmp_path / "out"
+    plugin = write_plugin("mine", "return noisy - self.noise(noisy)")
+    run(write_suite(), out, entrants=["mine"], plugins=[plugin])
+    outcome = run(write_suite(("sigmas: [0.1, 0.3]", "sigmas: [0.1, 0.2]")), out)
+    assert "mine" not in set(outcome.leaderboard()["entrant"])
+    assert outcome.left_out == ("mine",)
+    # Nothing is lost: it is there again where it may be compared.
+    outcome = run(write_suite(), out)
+    assert "mine" in set(outcome.leaderboard()["entrant"])
+    assert outcome.left_out == ()
+
+
+def test_files_of_equal_content_are_done_once(write_suite, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (40, 16, 16), dtype=np.uint8)
+    for name in ("one", "two"):
+        np.savez(tmp_path / f"{name}.npz", images=images)
+    file = write_suite(("discs: {size: 16}", f"faces: {{path: [{tmp_path}/one.npz, {tmp_path}/two.npz]}}"))
+    outcome = run(file, tmp_path / "out")
+    assert (outcome.done, outcome.failed) == (14, 0)
+    rows = outcome.leaderboard().set_index(["dataset", "entrant"])["psnr"].unstack("dataset")
+    assert (rows["faces[one.npz]"] == rows["faces[two.npz]"]).all()
+
+
+def test_damaged_weights_are_not_scored(write_suite, tmp_path):
+    out = tmp_path / "out"
+    run(write_suite(), out)
+    (weights,) = (out / "units").glob("fit-*/weights.safetensors")
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    outcome = run(write_suite(("metrics: [psnr, slope]", "metrics: [psnr, slope, ssim]")), out)
+    assert outcome.failed == 1
+    assert "damaged" in outcome.results.failures["error"].iloc[0]
+
+
+def test_another_noise_level_scores_and_does_not_train(write_suite, tmp_path):
+    out = tmp_path / "out"
+    run(write_suite(), out)
+    events = []
+    rows = run(write_suite(("sigmas: [0.1, 0.3]", "sigmas: [0.1, 0.2, 0.3]")), out, report=events.append).leaderboard()
+    assert {event.unit.kind for event in events} == {"score"}
+    assert "psnr@0.2" in rows.columns
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("name: tiny", "name: other"), "suite 'tiny', not 'other'"),
+        (("steps: 12", "steps: 13"), "training.steps was 12, now 13"),
+        (("images: 3", "images: 4"), "images was 3, now 4"),
+        (("baseline:", "seeds: [0, 1]\nbaseline:"), r"seeds was \[0\], now \[0, 1\]"),
+    ],
+)
+def test_a_folder_of_another_suite_or_protocol_is_refused(write_suite, tmp_path, change, says):
+    out = tmp_path / "out"
+    run(write_suite(), out)
+    before = times(out)
+    with pytest.raises(ResultsError, match=says):
+        run(write_suite(change), out)
+    assert times(out) == before
+
+
+def test_a_folder_of_other_things_is_refused(write_suite, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").write_text("x")
+    with pytest.raises(ResultsError, match="not a results folder"):
+        run(write_suite(), tmp_path / "out")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "plan.json").write_text("{")
+    with pytest.raises(ResultsError, match="cannot be read"):
+        run(write_suite(), tmp_path / "other")
+
+
+def test_a_folder_in_use_is_refused(write_suite, tmp_path):
+    with Folder(tmp_path / "out").lock(), pytest.raises(ResultsError, match="another run"):
+        run(write_suite(), tmp_path / "out")
+
+
+def test_a_unit_that_raises_costs_its_row_and_is_tried_again(write_suite, write_plugin, tmp_path):
+    out, flag = tmp_path / "out", tmp_path / "mended"
+    body = f"if not os.path.exists({str(flag)!r}):\n    raise RuntimeError('no luck')\nreturn noisy - self.noise(noisy)"
+    plugin = write_plugin("unlucky", body)
+    outcome = run(write_suite(), out, entrants=["unlucky"], plugins=[plugin])
+    assert (outcome.done, outcome.failed) == (7, 3)
+    row = outcome.leaderboard().set_index("entrant").loc["unlucky"]
+    assert "RuntimeError: no luck" in row["note"]
+    (failure,) = (out / "failures").iterdir()
+    assert "Traceback" in json.loads(failure.read_text())["traceback"]
+    flag.touch()
+    outcome = run(write_suite(), out, entrants=["unlucky"], plugins=[plugin])
+    assert (outcome.done, outcome.failed) == (10, 0)
+    assert "no luck" not in str(outcome.leaderboard()["note"].tolist())
+    assert not list((out / "failures").iterdir())
+
+
+def test_a_network_that_gives_nan_fails_its_scores(write_suite, write_plugin, tmp_path):
+    plugin = write_plugin("nan", "out = noisy - self.noise(noisy)\nreturn out if self.training else out * float('nan')")
+    outcome = run(write_suite(), tmp_path / "out", entrants=["nan"], plugins=[plugin])
+    assert outcome.failed == 2
+    assert "NaN" in outcome.leaderboard().set_index("entrant").loc["nan", "note"]
+
+
+def test_lifecycle_hooks_are_called(write_suite, write_plugin, tmp_path):
+    plugin = write_plugin("unlucky", "raise RuntimeError('no luck')")
+    log = tmp_path / "log"
+    plugin.write_text(
+        plugin.read_text() + f"\nLOG = {str(log)!r}\n"
+        "def note(text):\n    with open(LOG, 'a') as file: file.write(text + '\\n')\n"
+        "@gahbench.hookimpl\ndef unit_started(unit): note('started ' + unit.entrant)\n"
+        "@gahbench.hookimpl\ndef unit_finished(unit, seconds): note('finished ' + unit.entrant)\n"
+        "@gahbench.hookimpl\ndef unit_failed(unit, error): note('failed ' + unit.entrant + ' ' + error)\n"
+    )
+    run(write_suite(), tmp_path / "out", entrants=["unlucky"], plugins=[plugin])
+    lines = log.read_text().splitlines()
+    assert lines.count("started identity") == lines.count("finished identity") == 2
+    assert "failed unlucky RuntimeError: no luck" in lines
+
+
+def test_a_lifecycle_hook_that_raises_does_not_end_the_run(write_suite, write_plugin, tmp_path):
+    plugin = write_plugin("mine", "return noisy - self.noise(noisy)")
+    plugin.write_text(plugin.read_text() + "\n@gahbench.hookimpl\ndef unit_started(unit): raise RuntimeError('hook')\n")
+    with pytest.warns(UserWarning, match="hook"):
+        outcome = run(write_suite(), tmp_path / "out", plugins=[plugin])
+    assert outcome.done == 7
+
+
+def test_a_changed_plugin_is_done_again(write_suite, write_plugin, tmp_path):
+    out, file = tmp_path / "out", write_suite()
+    plugin = write_plugin("mine", "return noisy - self.noise(noisy)")
+    run(file, out, entrants=["mine"], plugins=[plugin])
+    plugin.write_text(plugin.read_text().replace("noisy - self", "noisy + self"))
+    events = []
+    run(file, out, entrants=["mine"], plugins=[plugin], report=events.append)
+    assert {event.unit.entrant for event in events} == {"mine"}
+
+
+def test_the_api_shows_what_an_outcome_holds(write_suite, tmp_path):
+    outcome = run(write_suite(), tmp_path / "out")
+    loaded = gahbench.load_results(tmp_path / "out")
+    assert loaded.scores.equals(outcome.scores)
+    assert loaded.leaderboard().equals(outcome.leaderboard())
+    history = next((tmp_path / "out" / "units").glob("fit-*/history.csv")).read_text()
+    assert history.startswith("step,seconds,loss,psnr@")
+
+
+def test_weights_are_safetensors_that_load(write_suite, tmp_path):
+    from safetensors.torch import load_file
+
+    run(write_suite(), tmp_path / "out")
+    (file,) = (tmp_path / "out" / "units").glob("fit-*/weights.safetensors")
+    network = gahbench.create("architecture", "unet", width=2, levels=1)
+    state = load_file(file)
+    network.load_state_dict(state)
+    assert all(state[name].equal(value) for name, value in network.state_dict().items())
+
+
+def test_a_stopped_run_goes_on(write_suite, tmp_path):
+    out = tmp_path / "out"
+    plan = gahbench.plan_suite(write_suite())
+    registry = Registry()
+    set_default_registry(registry)
+    finished = []
+
+    class Stop(Exception):
+        pass
+
+    def report(event):
+        if event.kind == "finished":
+            finished.append(event.unit.key)
+        if len(finished) == 3:
+            raise Stop
+
+    with pytest.raises(Stop):
+        run_plan(plan, out, registry, "inline", report=report)
+    store = Store(out)
+    assert sum(map(store.is_done, plan.units)) == 3
+    outcome = run_plan(plan, out, registry, "inline")
+    assert outcome.done == 7
+    assert board(outcome).equals(board(run(write_suite(), tmp_path / "whole")))
+
+
+def test_references_learn_from_examples_and_their_notes_are_on_the_board(write_suite, tmp_path):
+    file = tmp_path / "mean.py"
+    file.write_text(
+        "import gahbench\n"
+        "@gahbench.hookimpl\n"
+        "def register_references(register):\n"
+        "    register('mean', Mean)\n"
+        "class Mean(gahbench.Reference):\n"
+        "    met = ()\n"
+        "    def fit(self, examples):\n"
+        "        self.mean = examples.training(10).mean(0)\n"
+        "    def denoise(self, noisy, sigma, truth):\n"
+        "        self.met = tuple(sorted({*self.met, sigma}))\n"
+        "        return self.mean.expand(noisy.shape)\n"
+        "    @property\n"
+        "    def notes(self):\n"
+        "        return (f'met {self.met}',)\n"
+    )
+    suite = write_suite(("metrics: [psnr, slope]", "metrics: [ssim, psnr, slope]"))
+    outcome = run(suite, tmp_path / "out", plugins=[file], entrants=["mean"])
+    assert outcome.failed == 0
+    levels = sorted(outcome.scores["sigma"].dropna().unique().tolist())
+    rows = outcome.leaderboard().set_index("entrant")
+    assert rows.loc["mean", "note"] == f"met {tuple(levels)}"
+    assert rows.loc["identity", "note"] == ""
+    dataset = gahbench.create("dataset", outcome.scores["dataset"].iloc[0])
+    mean, clean = dataset.images("train", 10).mean(0), dataset.images("test", 2)
+    psnr = -10 * (mean - clean).double().square().mean((1, 2, 3)).log10()
+    scores = outcome.scores.query("entrant == 'mean' and metric == 'psnr' and image < 2").sort_values(
+        ["sigma", "image"]
+    )
+    assert scores["value"].tolist() == pytest.approx(psnr.tolist() * len(levels))
+    assert gahbench.load_results(tmp_path / "out").notes.to_dict("records") == outcome.results.notes.to_dict("records")

@@ -1,0 +1,99 @@
+import json
+
+import pytest
+
+from gahbench._util.errors import ResultsError
+from gahbench.contracts.scoring import Scores
+from gahbench.contracts.unit import Unit
+from gahbench.store.store import Store
+
+
+def unit(key="k1"):
+    return Unit("score", key, "d", "e", "reference", None, "test", "psnr", None, "c", 0.0, {})
+
+
+def finished(store, scores=None):
+    store.begin(unit())
+    store.write_scores(unit(), scores or Scores([1.0, 2.0], [0.1, 0.1], [0, 1]))
+    store.finish(unit(), {"kind": "classical"}, keep=("scores.csv",))
+
+
+def test_a_unit_is_done_only_when_it_is_finished(tmp_path):
+    store = Store(tmp_path)
+    assert not store.is_done(unit())
+    store.begin(unit())
+    store.write_scores(unit(), Scores([1.0]))
+    assert not store.is_done(unit())
+    finished(store)
+    assert store.is_done(unit())
+    assert not store.partial(unit()).exists()
+
+
+def test_values_come_back_exactly(tmp_path):
+    store = Store(tmp_path)
+    values = [0.1 + 0.2, 1e-300, -5.0, 1 / 3]
+    finished(store, Scores(values, [0.1, 0.1, 0.3, 0.3], [0, 1, 0, 1]))
+    assert [value for _, _, value, _ in store.read_scores(unit())] == values
+    finished(store, Scores([0.5]))
+    assert store.read_scores(unit()) == [(None, None, 0.5, "")]
+    finished(store, Scores([0.5, 0.7], None, [0, 0], ["", "null"]))
+    assert store.read_scores(unit()) == [(None, 0, 0.5, ""), (None, 0, 0.7, "null")]
+
+
+def test_scores_from_before_there_were_parts_are_read(tmp_path):
+    store = Store(tmp_path)
+    finished(store)
+    (store.path(unit()) / "scores.csv").write_text("sigma,image,value\n0.1,0,2.5\n")
+    assert store.read_scores(unit()) == [(0.1, 0, 2.5, "")]
+
+
+@pytest.mark.parametrize("damage", ["truncate", "remove", "done"])
+def test_a_damaged_unit_is_not_done(tmp_path, damage):
+    store = Store(tmp_path)
+    finished(store)
+    if damage == "truncate":
+        (store.path(unit()) / "scores.csv").write_text("")
+    elif damage == "remove":
+        (store.path(unit()) / "unit.json").unlink()
+    else:
+        (store.path(unit()) / "done.json").write_text("{")
+    assert not store.is_done(unit())
+    finished(store)
+    assert store.is_done(unit())
+
+
+def test_checksums_find_a_change_of_equal_size(tmp_path):
+    store = Store(tmp_path)
+    finished(store)
+    store.verify(store.path(unit()))
+    file = store.path(unit()) / "scores.csv"
+    file.write_text(file.read_text().replace("2.0", "3.0"))
+    assert store.is_done(unit())
+    with pytest.raises(ResultsError, match="damaged"):
+        store.verify(store.path(unit()))
+
+
+def test_only_what_is_named_is_kept(tmp_path):
+    store = Store(tmp_path)
+    (store.begin(unit()) / "checkpoint.pt").write_text("x")
+    finished(store)
+    names = {file.name for file in store.path(unit()).iterdir()}
+    assert names == {"scores.csv", "unit.json", "done.json"}
+
+
+def test_a_failure_is_recorded_and_forgotten_by_success(tmp_path):
+    store = Store(tmp_path)
+    store.fail(unit(), "ValueError: no", "Traceback ...")
+    assert store.failure(unit()) == "ValueError: no"
+    assert json.loads(next(store.failures.iterdir()).read_text())["traceback"] == "Traceback ..."
+    assert not store.is_done(unit())
+    finished(store)
+    assert store.failure(unit()) is None
+
+
+def test_foreign_scores_are_refused(tmp_path):
+    store = Store(tmp_path)
+    finished(store)
+    (store.path(unit()) / "scores.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ResultsError, match=r"scores\.csv"):
+        store.read_scores(unit())

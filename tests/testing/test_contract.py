@@ -1,0 +1,113 @@
+"""Every registered plugin keeps the contract, and broken ones are told what is wrong."""
+
+import pytest
+from small_plugins import small
+
+import gahbench
+from gahbench._util.errors import PluginError
+from gahbench.registry.registry import KINDS, Registry
+from gahbench.testing import check_file, check_plugin
+
+BUILT_IN = [(kind, name) for kind in KINDS for name in Registry().names(kind)]
+
+
+@pytest.mark.parametrize(("kind", "name"), BUILT_IN, ids=[f"{kind}-{name}" for kind, name in BUILT_IN])
+def test_every_plugin_keeps_the_contract(builtin, tmp_path, kind, name):
+    report = check_plugin(builtin.get(kind, name), builtin, **small(name, tmp_path))
+    assert report.passed, str(report)
+    assert len(report.findings) >= 3
+    closed = [finding for finding in report.findings if finding.check.startswith("not differentiable by torch.func")]
+    assert all("as its docstring says" in finding.detail for finding in closed), str(report)
+
+
+BROKEN = {
+    "wrong shape": ("return (noisy - self.noise(noisy))[:, :, 1:]", "returns the shape it got, 1 channel"),
+    "one channel": ("return (noisy - self.noise(noisy)).mean(1, keepdim=True)", "returns the shape it got, 3 channels"),
+    "crashes on colour": (
+        "return noisy - self.noise(noisy).view(len(noisy), 1, 32, 32)",
+        "denoises images of 3 channels",
+    ),
+    "float64": ("return (noisy - self.noise(noisy)).double()", "returns float32"),
+    "nan": ("return noisy / 0 * 0", "finite values"),
+    "nan at a noise level": (
+        "return noisy - self.noise(noisy) / (sigma < 1).view(-1, 1, 1, 1)",
+        "at its own noise level",
+    ),
+    "two results": ("return noisy, sigma", "returns one tensor"),
+    "random": ("return noisy - self.noise(noisy) + 0.01 * torch.rand_like(noisy)", "is deterministic"),
+    "batch": ("return noisy - self.noise(noisy - noisy.mean(0, keepdim=True))", "alone in evaluation"),
+    "one batch size": (
+        "return noisy - self.noise(noisy) * (1 if len(noisy) != 3 else torch.ones(4, 1, 1, 1))",
+        "any number",
+    ),
+    "first sigma for all": ("return noisy - sigma[0] * self.noise(noisy)", "at its own noise level"),
+    "sigma along rows": ("return noisy - sigma * self.noise(noisy)", "denoises images of 1 channel"),
+    "residual": (
+        "return noisy - torch.nn.functional.avg_pool2d(noisy, 5, 1, 2) + 0 * self.noise(noisy)",
+        "not the noise",
+    ),
+    "writes into its input": ("return noisy.sub_(self.noise(noisy))", "leaves its arguments"),
+    "writes into sigma": ("return noisy - self.noise(noisy) * sigma.mul_(2).view(-1, 1, 1, 1)", "leaves its arguments"),
+    # A number of its own for every instance, drawn when it is first called.
+    "hidden state": (
+        "self.kept = getattr(self, 'kept', None) or float(torch.rand(()))\n"
+        "return noisy - self.noise(noisy) + self.kept",
+        "state_dict",
+    ),
+    "counts its calls": (
+        "self.calls = getattr(self, 'calls', 0) + 1\nreturn noisy - self.noise(noisy) * self.calls",
+        "is deterministic",
+    ),
+    "one memory layout": ("return noisy - self.noise(noisy) + 0 * noisy.view(-1).sum()", "channels last"),
+    "no word on sizes": (
+        "return noisy - self.noise(noisy) + torch.zeros(1, 1, 32, 32)",
+        "refuses them with a ValueError",
+    ),
+    "crops": ("return (noisy - self.noise(noisy))[:, :, : 2 * (noisy.shape[2] // 2)]", "denoises other sizes"),
+    "no learning": ("return noisy + 0 * self.noise(noisy)", "learns to denoise"),
+    "no gradient": ("return noisy - self.noise(noisy).detach()", "runs"),
+    "raises": ("raise RuntimeError('no luck')", "runs"),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_broken_architecture_is_told_its_fault(write_plugin, fault):
+    body, names = BROKEN[fault]
+    (report,) = check_file(write_plugin("broken", body))
+    assert any(names in check for check in report.failed), str(report)
+
+
+def test_a_sound_architecture_passes_and_its_homogeneity_is_reported(write_plugin):
+    (report,) = check_file(write_plugin("sound", "return noisy - 0.1 * self.noise(noisy)"))
+    assert report.passed, str(report)
+    told = {finding.check: finding.detail for finding in report.findings if finding.passed is None}
+    assert told["homogeneity"].startswith("homogeneous")
+    assert told["blind"] == "yes"
+
+
+def test_what_is_not_demanded_is_told(write_plugin):
+    body = "if 3 in noisy.shape[1:2] or noisy.shape[2] % 4: raise ValueError('grey images with sides 4, 8, ...')\n"
+    body += "if torch.is_autocast_enabled('cpu'): raise RuntimeError('no autocast')\n"
+    body += "if noisy.is_meta or noisy.detach().numpy().ndim != 4: raise RuntimeError('needs numbers')\n"
+    (report,) = check_file(
+        write_plugin("particular", body + "return noisy - sigma.view(-1, 1, 1, 1) * self.noise(noisy)")
+    )
+    assert report.passed, str(report)
+    told = {finding.check: finding.detail for finding in report.findings}
+    assert "grey images" in told["refuses images of 3 channels"]
+    assert "no autocast" in told["does not work in bfloat16"]
+    assert "needs numbers" in told["cannot be planned"]
+    assert "say why in its docstring" in told["not differentiable by torch.func"]
+    assert told["blind"].startswith("no")
+    assert "takes 32x64" in told["denoises other sizes, or refuses them with a ValueError"]
+    assert "refuses 33x35" in told["denoises other sizes, or refuses them with a ValueError"]
+
+
+def test_a_file_that_registers_nothing_is_an_error(tmp_path):
+    file = tmp_path / "empty.py"
+    file.write_text("x = 1\n")
+    with pytest.raises(PluginError, match="registers no plugin"):
+        gahbench.check(file)
+    file.write_text("1 / 0\n")
+    with pytest.raises(PluginError, match="ZeroDivisionError"):
+        gahbench.check(file)

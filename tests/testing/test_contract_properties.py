@@ -1,0 +1,81 @@
+"""What plugins do with whatever they may be given: sizes, numbers of images, noise levels."""
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from small_plugins import small
+
+from gahbench._util.errors import GahbenchError
+from gahbench.contracts.training_data import TrainingData
+from gahbench.contracts.truth import Truth
+from gahbench.registry.registry import Registry
+from gahbench.testing.samples import SampleDataset, sample_images, sample_noise
+
+#: References that learn nothing and take milliseconds.
+QUICK = (
+    "identity", "gaussian-blur", "threshold", "visu-shrink", "sure-shrink", "bayes-shrink",
+    "oracle-threshold", "oracle-shrink", "oracle-best-basis", "bandlet",
+)  # fmt: skip
+BASES = [plugin.name for plugin in Registry().plugins("basis") if not plugin.preset]
+levels = st.floats(1e-3, 2.0)
+# The fixtures give the same to every example.
+quick = settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.mark.parametrize("name", Registry().names("architecture"))
+@quick
+@given(st.integers(1, 3), st.integers(4, 40), st.integers(4, 40), st.lists(levels, min_size=1, max_size=3))
+def test_an_architecture_denoises_or_says_what_it_accepts(builtin, tmp_path, name, channels, height, width, sigmas):
+    configured = builtin.configure("architecture", name, **small(name, tmp_path))
+    clean, sigma = sample_images(len(sigmas), (channels, height, width)), torch.tensor(sigmas)
+    noisy = clean + sigma.view(-1, 1, 1, 1) * sample_noise(clean, 1.0)
+    try:
+        network = configured.build((channels, height, width)).eval()
+        with torch.no_grad():
+            denoised = network(noisy, sigma)
+            alone = torch.cat([network(noisy[i : i + 1], sigma[i : i + 1]) for i in range(len(sigmas))])
+    except (ValueError, GahbenchError) as error:
+        refusal = str(error)
+    else:
+        refusal = None
+    if refusal is not None:
+        # With the sizes that are accepted.
+        assert any(letter.isdigit() for letter in refusal), refusal
+        return
+    assert (denoised.shape, denoised.dtype) == (noisy.shape, torch.float32)
+    assert denoised.isfinite().all()
+    assert torch.allclose(alone, denoised, rtol=1e-4, atol=1e-4 * float(denoised.abs().max()))
+
+
+@pytest.mark.parametrize("name", QUICK)
+@quick
+@given(levels, st.sampled_from([(1, 32, 32), (1, 16, 32), (3, 32, 16)]), st.integers(1, 4))
+def test_a_reference_denoises_at_every_noise_level(builtin, name, sigma, shape, count):
+    reference = builtin.create("reference", name)
+    dataset = SampleDataset(shape)
+    reference.check_shape(shape)
+    reference.fit(TrainingData(dataset))
+    clean = dataset.images("test", count)
+    noisy = clean + sample_noise(clean, sigma)
+    denoised = reference.denoise(noisy, sigma, Truth(clean, dataset))
+    assert denoised.shape == noisy.shape
+    assert denoised.isfinite().all()
+    risk = reference.risk(Truth(clean, dataset), sigma)
+    assert risk is None or (risk.shape == (count,) and bool((risk >= 0).all()))
+
+
+@pytest.mark.parametrize("name", [name for name in BASES if name not in ("curvelet", "true")])
+@quick
+@given(st.sampled_from([(1, 16, 16), (1, 16, 32), (2, 32, 16), (3, 16, 16)]), st.floats(0.01, 1.0))
+def test_a_basis_reconstructs_whatever_it_is_adapted_for(builtin, name, shape, threshold):
+    basis = builtin.create("basis", name)
+    dataset = SampleDataset(shape)
+    basis.check_shape(shape)
+    basis.fit(TrainingData(dataset))
+    images = dataset.images("test", 2).double()
+    adapted = basis.adapt_to(Truth(images, dataset), threshold)
+    coefficients = adapted.analysis(images)
+    assert torch.allclose(adapted.synthesis(coefficients), images, atol=1e-8)
+    if adapted.is_orthonormal(shape):
+        assert torch.allclose(coefficients.square().sum(), images.square().sum())
