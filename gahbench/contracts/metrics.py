@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from gahbench._util.shapes import Shape
 from gahbench.contracts.scoring import Scores
 
 if TYPE_CHECKING:
     from gahbench.evaluation.evaluation import Evaluation
+
+
+#: ``training``: the images that the denoiser learned from (:attr:`Evaluation.learned_from`); ``partner``: the same
+#: architecture or reference, learned from other images (:attr:`Evaluation.partner`); ``samples``: images sampled from the
+#: denoiser (:attr:`Evaluation.samples`); ``snapshots``: networks along the training (:attr:`Evaluation.snapshots`);
+#: ``test``: the test split alone, since the split plays no part, so that it is measured once.
+Need = Literal["training", "partner", "samples", "snapshots", "test"]
+NEEDS: tuple[Need, ...] = get_args(Need)
 
 
 class Metric(ABC):
@@ -21,16 +29,8 @@ class Metric(ABC):
     higher_is_better: ClassVar[bool] = True
     #: How many images it needs at least; a suite with fewer is refused.
     min_images: ClassVar[int] = 1
-    #: Whether it compares with the images that the denoiser learned from (:attr:`Evaluation.learned_from`).
-    training: ClassVar[bool] = False
-    #: Whether it compares with the same learned from other images (:attr:`Evaluation.partner`), where there is one.
-    pairs: ClassVar[bool] = False
-    #: Whether it measures what is sampled from the denoiser (:attr:`Evaluation.samples`).
-    samples: ClassVar[bool] = False
-    #: Whether it measures a network along its training (:attr:`Evaluation.snapshots`): only where weights were kept.
-    snapshots: ClassVar[bool] = False
-    #: Whether the split plays no part: then it is measured once, along with the test images.
-    any_split: ClassVar[bool] = False
+    #: What of an evaluation it needs beside images and the denoiser; where an entrant has none, it is not measured.
+    needs: ClassVar[frozenset[Need]] = frozenset()
     label_parameters: ClassVar[tuple[str, ...]] = ()
 
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:

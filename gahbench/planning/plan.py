@@ -331,14 +331,14 @@ def _score_unit(
     }
     if shown != split:
         column["shown"] = shown
-    if measure.samples:
+    if "samples" in measure.needs:
         column["sampling"] = scoring.sampling.model_dump(mode="json")
     decides = {**column, "entrant": fit.key if fit else row.entrant.identity}
     learned = row.learned_from()
     # What a network learned from is in the key of its fit.
-    if measure.training or measure.pairs or (fit is None and row.training is not None):
+    if "training" in measure.needs or "partner" in measure.needs or (fit is None and row.training is not None):
         decides["learned_from"] = learned
-    if measure.pairs:
+    if "partner" in measure.needs:
         decides["partner"] = partner.key if partner else row.learned_from(partner=True)
     return Unit(
         kind="score",
@@ -364,5 +364,5 @@ def _score_unit(
             "partner_learned_from": row.learned_from(partner=True),
             "sampling": scoring.sampling.model_dump(mode="json"),
         },
-        partner=partner.key if partner and measure.pairs else None,
+        partner=partner.key if partner and "partner" in measure.needs else None,
     )

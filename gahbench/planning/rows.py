@@ -76,18 +76,20 @@ class Row:
 
     def is_measured_by(self, metric: Metric, split: Split, scoring: Scoring) -> bool:
         """Return whether a metric measures it on a split."""
-        if metric.any_split and split != "test":
+        if "test" in metric.needs and split != "test":
             return False
-        if metric.pairs and self.learned_from(partner=True) is None:
+        if "partner" in metric.needs and self.learned_from(partner=True) is None:
             return False
         if (
-            metric.samples
+            "samples" in metric.needs
             and self.entrant.kind == "reference"
             and self.training is None
             and not _has_density(self.entrant)
         ):
             return False
-        if metric.snapshots and (self.entrant.kind == "reference" or not (self.training and self.training.snapshots)):
+        if "snapshots" in metric.needs and (
+            self.entrant.kind == "reference" or not (self.training and self.training.snapshots)
+        ):
             return False
         return self.shown(split, scoring.images)[1] >= metric.min_images
 
@@ -126,16 +128,16 @@ def check_training(suite: Suite, configured: Configured, metric: Metric) -> None
         If it compares networks that learned from different images, follows them on their way, measures samples, or
         needs many images, and there are none.
     """
-    if metric.any_split and "test" not in suite.scoring.splits:
+    if "test" in metric.needs and "test" not in suite.scoring.splits:
         raise ParameterError(
             f"{configured.where}: it is measured on test images: splits={list(suite.scoring.splits)} lacks test"
         )
-    if metric.pairs and not suite.training.halves:
+    if "partner" in metric.needs and not suite.training.halves:
         raise ParameterError(
             f"{configured.where}: it compares networks that learned from different images: set 'halves: true' under "
             "'training'"
         )
-    if metric.snapshots and not suite.training.snapshots:
+    if "snapshots" in metric.needs and not suite.training.snapshots:
         raise ParameterError(
             f"{configured.where}: it follows networks along their training: set 'snapshots' under 'training' to how "
             "many sets of weights to keep, 2 or more"
@@ -148,14 +150,14 @@ def check_training(suite: Suite, configured: Configured, metric: Metric) -> None
 def _why_none(metric: Metric) -> str:
     """Return why no entrant of a suite is measured by a metric, and which would be."""
     learners = "architectures, and in a sweep or with halves references that learn as networks do"
-    if metric.snapshots:
+    if "snapshots" in metric.needs:
         return "it follows networks along their training, and no entrant is trained; accepted are architectures"
-    if metric.pairs:
+    if "partner" in metric.needs:
         return (
             "it compares an entrant with a partner that learned from other images, and none has any; accepted are "
             f"{learners}"
         )
-    if metric.samples:
+    if "samples" in metric.needs:
         return (
             "it measures samples, and no entrant draws any; accepted are references of the kinds "
             f"{' and '.join(SAMPLED_KINDS)}, {learners}"

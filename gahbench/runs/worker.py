@@ -167,11 +167,11 @@ class Worker:
         started = time.monotonic()
         metric: Metric = self._build("metric", unit.payload["metric"])
         evaluation = self._evaluate(unit)
-        if metric.pairs and evaluation.partner is None:
+        if "partner" in metric.needs and evaluation.partner is None:
             evaluation.partner = self._other(unit, evaluation)
-        if metric.snapshots:
+        if "snapshots" in metric.needs:
             self._follow(unit, evaluation)
-        count = evaluation.sampling.count if metric.samples else len(evaluation.clean)
+        count = evaluation.sampling.count if "samples" in metric.needs else len(evaluation.clean)
         scores = checked(metric.score(evaluation), evaluation.sigmas, count)
         self.store.write_scores(unit, scores)
         denoiser = evaluation.denoiser

@@ -49,12 +49,12 @@ def _smoothing(share: float) -> Trained:
 
 def needs_learning(metric: Metric) -> bool:
     """Return whether a metric asks for more than a denoiser and images."""
-    return metric.training or metric.pairs or metric.samples or metric.snapshots
+    return bool(metric.needs - {"test"})
 
 
 def check_on_network(metric: Metric) -> Iterator[Finding]:
     """Check that a metric has scores, and the same again, on a network with all that it may ask for."""
-    count = _SAMPLING.count if metric.samples else max(_IMAGES, metric.min_images)
+    count = _SAMPLING.count if "samples" in metric.needs else max(_IMAGES, metric.min_images)
 
     def score() -> Scores:
         return checked(metric.score(_evaluation(metric)), _SIGMAS, count)

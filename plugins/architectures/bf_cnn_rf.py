@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
-from .bias_free import BiasFreeNorm, residual_output
+from ._bias_free import BiasFreeNorm, residual_output
 
 
 class BFCNNRF(nn.Module):

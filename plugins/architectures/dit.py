@@ -9,8 +9,8 @@ from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .noise_level import NoiseEmbedding
-from .tokens import Grid, Patches, TokenAttention, check_windows
+from ._noise_level import NoiseEmbedding
+from ._tokens import Grid, Patches, TokenAttention, check_windows
 
 
 class DiT(nn.Module):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from .chain import Chain
+from ._chain import Chain
 
 
 class DnCNN(Chain):

@@ -8,9 +8,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .chain import chain
-from .noise_level import with_noise_level
-from .sides import padded
+from ._chain import chain
+from ._noise_level import with_noise_level
+from ._sides import padded
 
 
 class FFDNet(nn.Module):

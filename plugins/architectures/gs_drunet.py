@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from gahbench import File
 
-from .sides import padded
-from .through_deepinv import build
+from ._sides import padded
+from ._through_deepinv import build
 
 
 class GSDRUNet(nn.Module):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..bases.dct import dct_matrix
-from .sides import need_shape
+from ._sides import need_shape
 
 #: How much a step of the optimiser changes the shrinkage of a frequency, against other parameters.
 GAIN_SPEED = 10.0

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from .sides import need_shape
+from ._sides import need_shape
 
 #: Keeps the share of a black image from being 0/0.
 TINY = 1e-20

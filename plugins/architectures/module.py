@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from gahbench import listing, load_scalar, suggestion
 
-from .noise_level import with_noise_level
+from ._noise_level import with_noise_level
 
 #: Endings of TorchScript archives.
 ARCHIVES = (".pt", ".pth", ".ts")

@@ -9,8 +9,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .bias_free import residual_output
-from .noise_level import with_noise_level
+from ._bias_free import residual_output
+from ._noise_level import with_noise_level
 
 Blocks = tuple[Annotated[int, Field(ge=0)], ...]
 

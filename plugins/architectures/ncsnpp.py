@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
-from .sides import need_multiples
-from .through_deepinv import build
+from ._sides import need_multiples
+from ._through_deepinv import build
 
 #: Lower noise levels are taken for this one: the network is told their logarithm.
 LOWEST = 1e-4

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gahbench import File
 
-from .through_deepinv import build
+from ._through_deepinv import build
 
 
 class SwinIR(nn.Module):

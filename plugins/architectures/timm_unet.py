@@ -13,9 +13,9 @@ from timm.models import create_model, get_pretrained_cfg, is_model, list_models
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .bias_free import convolution, residual_output
-from .noise_level import with_noise_level
-from .sides import need_shape, next_multiple, padded
+from ._bias_free import convolution, residual_output
+from ._noise_level import with_noise_level
+from ._sides import need_shape, next_multiple, padded
 
 #: The stride of most backbones as a whole. Smaller images leave some of them nothing to look at; and those of one image
 #: size cut features into windows, which fit whole when sides are multiples of it.

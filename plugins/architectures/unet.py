@@ -9,9 +9,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .bias_free import convolution, keep_variance, residual_output
-from .noise_level import with_noise_level
-from .sides import need_multiples
+from ._bias_free import convolution, keep_variance, residual_output
+from ._noise_level import with_noise_level
+from ._sides import need_multiples
 
 
 class UNet(nn.Module):

@@ -10,9 +10,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .bias_free import keep_variance, residual_output
-from .noise_level import NoiseEmbedding
-from .sides import need_multiples
+from ._bias_free import keep_variance, residual_output
+from ._noise_level import NoiseEmbedding
+from ._sides import need_multiples
 
 
 class UNetConditional(nn.Module):

@@ -8,8 +8,8 @@ from pydantic import Field
 from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 
-from .noise_level import with_noise_level
-from .tokens import Grid, Patches, TokenAttention, check_windows
+from ._noise_level import with_noise_level
+from ._tokens import Grid, Patches, TokenAttention, check_windows
 
 
 class ViT(nn.Module):

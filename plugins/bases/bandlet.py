@@ -13,12 +13,12 @@ from torch import Tensor
 
 from gahbench import Basis, BasisError, Shape, image_shape
 
-from .bandlets.alpert import alpert_matrix
-from .bandlets.geometry import Geometry, Orientation, Square
-from .bandlets.orderings import Orderings, orderings
-from .bandlets.padding import padded_noise, padded_size
-from .bandlets.quadtree import Choice, best_choices
-from .bandlets.squares import Squares, dyadic_squares
+from ._bandlets.alpert import alpert_matrix
+from ._bandlets.geometry import Geometry, Orientation, Square
+from ._bandlets.orderings import Orderings, orderings
+from ._bandlets.padding import padded_noise, padded_size
+from ._bandlets.quadtree import Choice, best_choices
+from ._bandlets.squares import Squares, dyadic_squares
 from .wavelet import Wavelet, check_orthogonal
 
 ORIENTATIONS: tuple[Orientation, ...] = ("horizontal", "vertical", "diagonal")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gahbench import Basis, Shape
 
-from .curvelet_windows import Fan, fans
+from ._curvelet_windows import Fan, fans
 
 
 class Curvelet(Basis):

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from .graph import GraphBasis, degrees_minus
+from ._graph import GraphBasis, degrees_minus
 
 Positive = Annotated[float, Field(gt=0)]
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from gahbench import Shape
 
-from .graph import GraphBasis, degrees_minus
+from ._graph import GraphBasis, degrees_minus
 
 
 class PatchGraph(GraphBasis):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gahbench import Basis, BasisError, Shape, TrainingData
 
-from .matrices import Matrices, check_values, completed, octaves
+from ._matrices import Matrices, check_values, completed, octaves
 
 #: Images summed at a time.
 CHUNK = 1024

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gahbench import Basis, BasisError, Dataset, Shape, Split, Truth
 
-from .matrices import Matrices, check_values, completed, max_matrices
+from ._matrices import Matrices, check_values, completed, max_matrices
 
 
 class FamilyBasis(Basis):

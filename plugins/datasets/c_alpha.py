@@ -14,12 +14,12 @@ from torch import Tensor
 from gahbench import BLOCK, Optimum, Shape, Split, TrueBasis, in_blocks
 from gahbench.jacobian import LARGEST_EXACT, DenseMaps, FunctionMaps, LinearMaps
 
-from . import c_alpha_published
-from .conditional import ConditionalGaussian
-from .coverage import coverage
-from .generated import Generated
-from .spectral import filtered, filtered_pairs, power_law, unit_variance
-from .stationary import StationaryField
+from . import _c_alpha_published as c_alpha_published
+from ._conditional import ConditionalGaussian
+from ._coverage import coverage
+from ._generated import Generated
+from ._spectral import filtered, filtered_pairs, power_law, unit_variance
+from ._stationary import StationaryField
 
 Positive = Annotated[float, Field(gt=0)]
 

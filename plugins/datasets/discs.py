@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gahbench import Shape
 
-from .manifold import Manifold
+from ._manifold import Manifold
 
 # Range of the radius, in units of the side of the image.
 SMALLEST_RADIUS = 0.1

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from gahbench import Card, DataError, Dataset, Shape, Split
 
-from .reading import celeba, fetched, splits
-from .reading.arrays import read_arrays
-from .reading.cache import cached
-from .reading.encoded import Encoded
-from .reading.files import Images, from_array, from_encoded, open_encoded
-from .reading.preprocess import Colour, Preprocessing
-from .reading.repeats import without_repeats
+from ._reading import celeba, fetched, splits
+from ._reading.arrays import read_arrays
+from ._reading.cache import cached
+from ._reading.encoded import Encoded
+from ._reading.files import Images, from_array, from_encoded, open_encoded
+from ._reading.preprocess import Colour, Preprocessing
+from ._reading.repeats import without_repeats
 
 #: Up to so many images near repeats are looked for anew each time.
 QUICK = 2048

@@ -14,7 +14,7 @@ from gahbench import Card, Dataset, Names, Optimum, Posterior, Shape, Split, ima
 from gahbench.jacobian import FunctionMaps, LinearMaps
 from gahbench.registry.registry import default_registry
 
-from .generated import Generated
+from ._generated import Generated
 
 #: Members read at a time.
 READ = 4096

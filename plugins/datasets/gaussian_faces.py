@@ -13,7 +13,7 @@ from torch import Tensor
 from gahbench import Card, Dataset, Names, Shape
 from gahbench.registry.registry import default_registry
 
-from .gaussian import Gaussian
+from ._gaussian import Gaussian
 
 #: Images centred at a time.
 CHUNK = 1024

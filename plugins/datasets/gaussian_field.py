@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gahbench import Optimum, Shape
 
-from .gaussian import Gaussian
+from ._gaussian import Gaussian
 
 Positive = Annotated[float, Field(gt=0)]
 

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from gahbench import BLOCK, Card, DataError, Dataset, Shape, Split, generator, in_blocks, listing
 
-from .reading.fetched import skimage_file
-from .reading.photographs import Photographs, joined, read_photographs
-from .reading.preprocess import Colour
-from .reading.splits import TEST_MOST, TEST_SHARE, consecutive
+from ._reading.fetched import skimage_file
+from ._reading.photographs import Photographs, joined, read_photographs
+from ._reading.preprocess import Colour
+from ._reading.splits import TEST_MOST, TEST_SHARE, consecutive
 
 #: Photographs that scikit-image installs with its code, in CC0 or the public domain by their documentation: what each
 #: is for, and whether it is in colour. Its others are drawings, scans, micrographs, or of unstated licence.

@@ -10,7 +10,7 @@ from torch import Tensor
 from gahbench import Card, DataError, Dataset, Names, Shape
 from gahbench.registry.registry import default_registry
 
-from .manifold import Manifold
+from ._manifold import Manifold
 
 
 class Rays(Manifold):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gahbench import Posterior, Shape
 
-from .manifold import Manifold
+from ._manifold import Manifold
 
 #: Quadrature over the amplitude: nodes, and half the window in standard deviations.
 NODES = 64

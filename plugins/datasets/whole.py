@@ -15,9 +15,9 @@ from torch import Tensor
 
 from gahbench import Card, DataError, Dataset, Shape, Split, listing
 
-from .reading.fetched import skimage_file
-from .reading.photographs import Photographs, joined, read_photographs
-from .reading.preprocess import Colour
+from ._reading.fetched import skimage_file
+from ._reading.photographs import Photographs, joined, read_photographs
+from ._reading.preprocess import Colour
 
 #: The embedded photograph, which photos has for testing too.
 EMBEDDED = "chelsea.png"

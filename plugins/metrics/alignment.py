@@ -13,7 +13,7 @@ from gahbench.evaluation import Alignment as Found
 from gahbench.jacobian import Sketch
 from gahbench.registry.registry import default_registry
 
-from .shared_bases import basis_on, filters_on
+from ._shared_bases import basis_on, filters_on
 
 
 class Alignment(Metric):

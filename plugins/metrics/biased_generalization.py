@@ -34,9 +34,7 @@ class BiasedGeneralization(Metric):
     """
 
     unit = "octaves"
-    pairs = True
-    snapshots = True
-    any_split = True
+    needs = frozenset({"partner", "snapshots", "test"})
     higher_is_better = False
 
     def __init__(self, within: Annotated[float, Field(gt=1)] = 2.0) -> None:

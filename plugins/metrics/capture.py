@@ -14,10 +14,10 @@ from gahbench.evaluation import Evaluation
 from gahbench.jacobian import AutogradMaps
 from gahbench.registry.registry import default_registry
 
+from ..bases._graph import GraphBasis
 from ..bases.dct import DCT, frequency_order
-from ..bases.graph import GraphBasis
-from .eigenbasis import check_eigenvectors, kept
-from .shared_bases import basis_on
+from ._eigenbasis import check_eigenvectors, kept
+from ._shared_bases import basis_on
 
 
 class Capture(Metric):

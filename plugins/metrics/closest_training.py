@@ -6,7 +6,7 @@ from gahbench import Metric, Scores
 from gahbench.evaluation import Evaluation
 from gahbench.sampling import most_similar, nearest
 
-from .sampled import converged, placed, training_images
+from ._sampled import converged, placed, training_images
 
 
 class ClosestTraining(Metric):
@@ -21,9 +21,7 @@ class ClosestTraining(Metric):
     """
 
     higher_is_better = False
-    training = True
-    samples = True
-    any_split = True
+    needs = frozenset({"samples", "test", "training"})
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the cosine of every sample, and the parts."""

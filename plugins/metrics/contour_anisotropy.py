@@ -13,7 +13,7 @@ from torch.nn import functional
 from gahbench import Metric, Scores, Shape
 from gahbench.evaluation import Evaluation
 
-from .eigenbasis import check_eigenvectors, kept
+from ._eigenbasis import check_eigenvectors, kept
 
 
 class ContourAnisotropy(Metric):

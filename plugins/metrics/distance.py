@@ -9,7 +9,7 @@ from torch import Tensor
 from gahbench import Metric, Names, Scores, Truth
 from gahbench.evaluation import Evaluation
 
-from .learned_alike import check_uninformed, fitted_alike
+from ._learned_alike import check_uninformed, fitted_alike
 from .model_variance import decibels, mean_square
 from .score_agreement import cosine
 
@@ -35,7 +35,7 @@ class Distance(Metric):
 
     unit = "grey scale"
     higher_is_better = False
-    training = True
+    needs = frozenset({"training"})
     label_parameters = ("to",)
 
     def __init__(self, to: Annotated[str, Names("reference")] = "empirical-bayes") -> None:

@@ -22,8 +22,7 @@ class GeneralizationGap(Metric):
 
     unit = "dB"
     higher_is_better = False
-    training = True
-    any_split = True
+    needs = frozenset({"test", "training"})
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the gap of every image at every noise level; none for what was trained on a stream."""

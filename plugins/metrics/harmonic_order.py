@@ -11,8 +11,8 @@ from torch import Tensor
 from gahbench import Metric, Names, Scores, Shape
 from gahbench.evaluation import Evaluation
 
-from ..bases.graph import graph_basis
-from .eigenbasis import check_eigenvectors, kept
+from ..bases._graph import graph_basis
+from ._eigenbasis import check_eigenvectors, kept
 
 
 class HarmonicOrder(Metric):

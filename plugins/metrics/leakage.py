@@ -10,7 +10,7 @@ from torch import Tensor
 from gahbench import Metric, Scores, Shape
 from gahbench.evaluation import Evaluation
 
-from .eigenbasis import check_eigenvectors
+from ._eigenbasis import check_eigenvectors
 
 
 class Leakage(Metric):

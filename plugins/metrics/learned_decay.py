@@ -12,7 +12,7 @@ from torch import Tensor
 from gahbench import Metric, Scores, Shape
 from gahbench.evaluation import Evaluation, coefficient_decay
 
-from .eigenbasis import check_eigenvectors
+from ._eigenbasis import check_eigenvectors
 from .sparsity import coefficients
 
 

@@ -10,7 +10,7 @@ from gahbench import Metric, Scores
 from gahbench.evaluation import Evaluation
 from gahbench.sampling import MEMORIZED, affine_ratios, memorization_ratios, nearest
 
-from .sampled import converged, placed, training_images
+from ._sampled import converged, placed, training_images
 
 
 class Memorization(Metric):
@@ -30,9 +30,7 @@ class Memorization(Metric):
     """
 
     higher_is_better = False
-    training = True
-    samples = True
-    any_split = True
+    needs = frozenset({"samples", "test", "training"})
 
     def __init__(self, quantile: Annotated[float, Field(gt=0, lt=1)] = 0.01) -> None:
         self.quantile = quantile

@@ -25,7 +25,7 @@ class ModelVariance(Metric):
 
     unit = "dB"
     higher_is_better = False
-    pairs = True
+    needs = frozenset({"partner"})
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the difference for every image at every noise level."""

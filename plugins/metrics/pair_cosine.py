@@ -6,7 +6,7 @@ from gahbench import Metric, Scores
 from gahbench.evaluation import Evaluation
 from gahbench.sampling import most_similar, pair_cosines
 
-from .sampled import placed, training_images
+from ._sampled import placed, training_images
 
 
 class PairCosine(Metric):
@@ -20,10 +20,7 @@ class PairCosine(Metric):
     other's next one, from other noise. Samples of both and their most similar training images are kept for figures.
     """
 
-    pairs = True
-    training = True
-    samples = True
-    any_split = True
+    needs = frozenset({"partner", "samples", "test", "training"})
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the cosine of every pair in which both converged, and the parts."""

@@ -28,9 +28,7 @@ class Representation(Metric):
         fewest pixels: the bottleneck of a UNet, the middle of a chain of convolutions.
     """
 
-    training = True
-    samples = True
-    any_split = True
+    needs = frozenset({"samples", "test", "training"})
     higher_is_better = False
 
     def __init__(self, layer: str | None = None) -> None:

@@ -8,7 +8,7 @@ from gahbench import Metric, Scores
 from gahbench.evaluation import Evaluation
 from gahbench.sampling import relative_spread, vendi_score
 
-from .sampled import converged
+from ._sampled import converged
 
 
 class SampleDiversity(Metric):
@@ -18,8 +18,7 @@ class SampleDiversity(Metric):
     test images; the mean test image is removed first.
     """
 
-    samples = True
-    any_split = True
+    needs = frozenset({"samples", "test"})
     min_images = 2
 
     def score(self, evaluation: Evaluation) -> Scores:

@@ -12,8 +12,8 @@ from gahbench import Metric, Names, Scores
 from gahbench.evaluation import Evaluation
 from gahbench.sampling import draw_samples, of_denoiser, pair_cosines
 
-from .learned_alike import check_uninformed, fitted_alike
-from .sampled import placed
+from ._learned_alike import check_uninformed, fitted_alike
+from ._sampled import placed
 
 
 class SamplePrediction(Metric):
@@ -40,9 +40,7 @@ class SamplePrediction(Metric):
     """
 
     unit = "r²"
-    training = True
-    samples = True
-    any_split = True
+    needs = frozenset({"samples", "test", "training"})
     label_parameters = ("to",)
 
     def __init__(

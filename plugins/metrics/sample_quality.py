@@ -8,7 +8,7 @@ from gahbench import Metric, Scores
 from gahbench.evaluation import Evaluation
 from gahbench.sampling import patch_distance, spectrum_distance
 
-from .sampled import converged
+from ._sampled import converged
 
 #: Side of the patches, or of the images if that is less.
 PATCH = 7
@@ -24,8 +24,7 @@ class SampleQuality(Metric):
 
     unit = "dB"
     higher_is_better = False
-    samples = True
-    any_split = True
+    needs = frozenset({"samples", "test"})
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return one value of all samples, and its parts."""

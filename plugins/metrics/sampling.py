@@ -14,8 +14,7 @@ class Sampled(Metric):
     Parts: ``steps``, how many it took; ``sigma``, the noise left before the last denoising, in units of the images.
     """
 
-    samples = True
-    any_split = True
+    needs = frozenset({"samples", "test"})
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return 1 or 0 for each sample, and the parts."""

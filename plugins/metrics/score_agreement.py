@@ -20,7 +20,7 @@ class ScoreAgreement(Metric):
     to remove: 0 for denoisers that fail each in its own way, 1 for the same function.
     """
 
-    pairs = True
+    needs = frozenset({"partner"})
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the cosines of every image at every noise level."""

@@ -12,8 +12,8 @@ from gahbench import Basis, Metric, Names, Scores, Shape, oracle_weights
 from gahbench.evaluation import Evaluation
 from gahbench.registry.registry import default_registry
 
-from .eigenbasis import check_eigenvectors
-from .shared_bases import basis_on
+from ._eigenbasis import check_eigenvectors
+from ._shared_bases import basis_on
 
 
 class Sparsity(Metric):

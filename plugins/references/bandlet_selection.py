@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from ..bases.bandlet import Bandlet
-from .tuned_threshold import TunedThreshold
+from ._tuned_threshold import TunedThreshold
 
 
 class BandletSelection(TunedThreshold):

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from gahbench import Names
 
-from .rules import soft
-from .thresholding import Thresholding
+from ._rules import soft
+from ._thresholding import Thresholding
 
 
 class BayesShrink(Thresholding):

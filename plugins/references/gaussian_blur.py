@@ -12,7 +12,7 @@ from torch import Tensor
 from gahbench import Truth
 
 from ..bases.dct import DCT
-from .tuned import Tuned
+from ._tuned import Tuned
 
 
 class GaussianBlur(Tuned):

@@ -12,7 +12,7 @@ from torch import Tensor
 from gahbench import DataError, Reference, Shape, TrainingData, Truth, image_shape
 from gahbench.jacobian import LinearMaps, SparseMaps
 
-from .local_posterior import Boundary, Patches, local_derivatives, local_means
+from ._local_posterior import Boundary, Patches, local_derivatives, local_means
 
 #: Where the search for a patch starts.
 START = 7

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from gahbench import Shape
 
-from .tuned import Tuned
+from ._tuned import Tuned
 
 
 class NonLocalMeans(Tuned):

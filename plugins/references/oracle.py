@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gahbench import DenoiserKind, Names, Truth, image_shape, oracle_weights
 
-from .shrinkage import Shrinkage
+from ._shrinkage import Shrinkage
 
 
 class Oracle(Shrinkage):

@@ -14,8 +14,8 @@ from gahbench.jacobian import Jacobian
 from gahbench.networks import Trained
 from gahbench.registry.registry import default_registry
 
-from .checkpoints.fitting import Keys, fitted
-from .checkpoints.reading import read_state
+from ._checkpoints.fitting import Keys, fitted
+from ._checkpoints.reading import read_state
 
 
 class Pretrained(Reference):

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from gahbench import Names
 
-from .rules import soft
-from .thresholding import Thresholding
+from ._rules import soft
+from ._thresholding import Thresholding
 
 
 class SureShrink(Thresholding):

@@ -8,8 +8,8 @@ from pydantic import Field
 
 from gahbench import Names
 
-from .rules import Rule
-from .tuned_threshold import TunedThreshold
+from ._rules import Rule
+from ._tuned_threshold import TunedThreshold
 
 
 class Threshold(TunedThreshold):

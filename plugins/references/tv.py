@@ -9,7 +9,7 @@ from pydantic import Field
 from skimage.restoration import denoise_tv_chambolle
 from torch import Tensor
 
-from .tuned import Tuned
+from ._tuned import Tuned
 
 #: Relative change of the objective at which to stop: at the 2e-4 of scikit-image PSNR is .2 dB lower on photographs at
 #: sigma = 50/255.

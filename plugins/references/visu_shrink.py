@@ -7,8 +7,8 @@ from typing import Annotated
 
 from gahbench import Names
 
-from .rules import Rule
-from .single_threshold import SingleThreshold
+from ._rules import Rule
+from ._single_threshold import SingleThreshold
 
 
 class VisuShrink(SingleThreshold):

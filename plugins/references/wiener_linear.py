@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gahbench import DataError, Reference, Shape, TrainingData, Truth
 
-from ..bases.matrices import check_values
+from ..bases._matrices import check_values
 from ..datasets.gaussian_faces import Fit, principal_components
 
 

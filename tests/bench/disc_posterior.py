@@ -17,8 +17,8 @@ import time
 import torch
 
 from gahbench._util.noise import evaluation_noise
+from gahbench_plugins.datasets._sampling import importance
 from gahbench_plugins.datasets.discs import Discs
-from gahbench_plugins.datasets.sampling import importance
 
 SIGMAS = (0.003, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 

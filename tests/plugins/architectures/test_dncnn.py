@@ -4,8 +4,8 @@ from given_networks import build, count, images
 from torch.nn import functional
 
 from gahbench.networks.receptive_field import receptive_field
+from gahbench_plugins.architectures._chain import chain
 from gahbench_plugins.architectures.bf_cnn import BFCNN
-from gahbench_plugins.architectures.chain import chain
 from gahbench_plugins.architectures.dncnn import DnCNN
 
 

@@ -63,7 +63,7 @@ def test_networks_without_bias_are_homogeneous_and_those_with_are_not(name):
 
 
 def test_bias_free_norm_divides_by_the_deviation_and_keeps_the_mean():
-    from gahbench_plugins.architectures.bias_free import BiasFreeNorm
+    from gahbench_plugins.architectures._bias_free import BiasFreeNorm
 
     generator = torch.Generator().manual_seed(0)
     features = 3 * torch.randn(64, 2, 16, 16, generator=generator) + 5

@@ -9,13 +9,13 @@ from torch.func import functional_call, vjp, vmap
 from torch.nn import functional
 
 from gahbench._util.errors import ParameterError
+from gahbench_plugins.architectures._through_deepinv import load
 from gahbench_plugins.architectures.drunet import DRUNet
 from gahbench_plugins.architectures.gs_drunet import GSDRUNet
 from gahbench_plugins.architectures.ncsnpp import NCSNpp
 from gahbench_plugins.architectures.restormer import Restormer
 from gahbench_plugins.architectures.scunet import SCUNet
 from gahbench_plugins.architectures.swinir import SwinIR
-from gahbench_plugins.architectures.through_deepinv import load
 
 TINY = {
     DRUNet: {"width": 4, "blocks": 1},

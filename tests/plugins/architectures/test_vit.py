@@ -4,7 +4,7 @@ from given_networks import build, images, untrained
 from torch.func import functional_call, vjp, vmap
 
 from gahbench.networks.receptive_field import receptive_field
-from gahbench_plugins.architectures.tokens import Patches, TokenAttention
+from gahbench_plugins.architectures._tokens import Patches, TokenAttention
 from gahbench_plugins.architectures.vit import ViT
 
 SMALL = {"width": 16, "depth": 2, "heads": 2}

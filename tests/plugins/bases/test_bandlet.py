@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 import gahbench
 from gahbench._util.errors import BasisError
+from gahbench_plugins.bases._bandlets import quadtree
+from gahbench_plugins.bases._bandlets.alpert import alpert_matrix
 from gahbench_plugins.bases.bandlet import Bandlet
-from gahbench_plugins.bases.bandlets import quadtree
-from gahbench_plugins.bases.bandlets.alpert import alpert_matrix
 from gahbench_plugins.bases.wavelet import Wavelet
 
 

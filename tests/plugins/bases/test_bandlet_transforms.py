@@ -8,9 +8,9 @@ import pytest
 import pywt
 import torch
 
-from gahbench_plugins.bases.bandlets.alpert import alpert_matrix
-from gahbench_plugins.bases.bandlets.orderings import orderings
-from gahbench_plugins.bases.bandlets.squares import dyadic_squares
+from gahbench_plugins.bases._bandlets.alpert import alpert_matrix
+from gahbench_plugins.bases._bandlets.orderings import orderings
+from gahbench_plugins.bases._bandlets.squares import dyadic_squares
 
 CASES = [
     (size, moments) for size, moments in itertools.product([4, 16, 64, 256], [1, 2, 3, 4, 5, 8]) if moments <= size

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gahbench._util.errors import BasisError
+from gahbench_plugins.bases._graph import lowest_first
 from gahbench_plugins.bases.dct import DCT
-from gahbench_plugins.bases.graph import lowest_first
 from gahbench_plugins.bases.graph_laplacian import GraphLaplacian, graph_laplacian
 from gahbench_plugins.datasets.c_alpha import CAlpha
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from gahbench._util.errors import BasisError
-from gahbench_plugins.bases.matrices import Matrices, completed, max_matrices, octaves
+from gahbench_plugins.bases._matrices import Matrices, completed, max_matrices, octaves
 
 
 def random(*shape, seed=0):

@@ -7,9 +7,9 @@ from scipy.optimize import brentq
 from gahbench.contracts.truth import Truth
 from gahbench.jacobian import DenseMaps, FunctionMaps
 from gahbench.registry.registry import default_registry
-from gahbench_plugins.bases import tikhonov
+from gahbench_plugins.bases import _tikhonov as tikhonov
+from gahbench_plugins.bases._tikhonov import strength, tikhonov_filters
 from gahbench_plugins.bases.graph_laplacian import GraphLaplacian, graph_laplacian
-from gahbench_plugins.bases.tikhonov import strength, tikhonov_filters
 from gahbench_plugins.datasets.c_alpha import CAlpha
 
 

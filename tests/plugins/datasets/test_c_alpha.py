@@ -4,7 +4,7 @@ import torch
 
 from gahbench._util.errors import ParameterError
 from gahbench.registry.registry import default_registry
-from gahbench_plugins.datasets import c_alpha_published
+from gahbench_plugins.datasets import _c_alpha_published as c_alpha_published
 from gahbench_plugins.datasets.c_alpha import FIELD_STD, LINE_STD, MEAN_STD, CAlpha
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from gahbench_plugins.datasets import c_alpha_published
+from gahbench_plugins.datasets import _c_alpha_published as c_alpha_published
 from gahbench_plugins.datasets.c_alpha import CAlpha
 
 

@@ -8,8 +8,8 @@ from scipy.special import erf
 from gahbench._util.noise import evaluation_noise
 from gahbench.registry.registry import default_registry
 from gahbench.testing import check_configured
+from gahbench_plugins.datasets._sampling import importance
 from gahbench_plugins.datasets.discs import Discs, render
-from gahbench_plugins.datasets.sampling import importance
 
 
 def parameters(count=200, size=32):

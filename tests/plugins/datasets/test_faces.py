@@ -10,8 +10,8 @@ from PIL import Image
 from gahbench._util.errors import DataError, ParameterError
 from gahbench.contracts.datasets import SPLITS
 from gahbench.registry.registry import default_registry
+from gahbench_plugins.datasets._reading import fetched
 from gahbench_plugins.datasets.faces import Faces
-from gahbench_plugins.datasets.reading import fetched
 
 DATA = Path(os.environ.get("GAHBENCH_DATA", Path(__file__).parents[3] / ".." / "shared" / "data"))
 RNG = np.random.default_rng(0)

@@ -5,9 +5,9 @@ import torch
 from gahbench._util.errors import OptimumError
 from gahbench._util.noise import evaluation_noise
 from gahbench.contracts.datasets import Dataset
+from gahbench_plugins.datasets._manifold import Manifold
+from gahbench_plugins.datasets._sampling import importance
 from gahbench_plugins.datasets.discs import Discs
-from gahbench_plugins.datasets.manifold import Manifold
-from gahbench_plugins.datasets.sampling import importance
 
 
 class Bump(Manifold):

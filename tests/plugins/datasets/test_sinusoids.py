@@ -7,7 +7,7 @@ import torch
 from gahbench._util.noise import evaluation_noise
 from gahbench.registry.registry import default_registry
 from gahbench.testing import check_configured
-from gahbench_plugins.datasets.manifold import Manifold
+from gahbench_plugins.datasets._manifold import Manifold
 from gahbench_plugins.datasets.sinusoids import Sinusoids
 
 WAVES = Sinusoids(12, rows=2, columns=-1)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gahbench_plugins.datasets.spectral import filtered, filtered_pairs, frequencies, power_law, unit_variance
+from gahbench_plugins.datasets._spectral import filtered, filtered_pairs, frequencies, power_law, unit_variance
 
 
 @pytest.mark.parametrize("shape", [(8,), (7,), (8, 8), (6, 9)])

@@ -11,7 +11,7 @@ from gahbench._util.errors import DataError
 from gahbench.contracts.training_data import TrainingData
 from gahbench.contracts.truth import Truth
 from gahbench_plugins.datasets.faces import Faces
-from gahbench_plugins.references import local_posterior
+from gahbench_plugins.references import _local_posterior as local_posterior
 from gahbench_plugins.references.empirical_bayes import EmpiricalBayes
 from gahbench_plugins.references.local_score import LocalScore, candidates
 

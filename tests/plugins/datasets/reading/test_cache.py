@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from gahbench._util.errors import DataError
+from gahbench_plugins.datasets._reading import files, waiting
+from gahbench_plugins.datasets._reading.cache import cache_folder, cached
 from gahbench_plugins.datasets.faces import Faces
 from gahbench_plugins.datasets.photos import Photos
-from gahbench_plugins.datasets.reading import files, waiting
-from gahbench_plugins.datasets.reading.cache import cache_folder, cached
 
 NAMES = [f"{place}.png" for place in range(6)]
 
 
-def forbid(monkeypatch, where="gahbench_plugins.datasets.reading.files.decode"):
+def forbid(monkeypatch, where="gahbench_plugins.datasets._reading.files.decode"):
     def decode(content, name):
         raise AssertionError(f"decoded {name}")
 
@@ -86,7 +86,7 @@ def test_a_changed_file_is_decoded_again(folder, monkeypatch, change):
 def test_photographs_are_kept_too(folder, monkeypatch):
     first = Photos(str(folder), size=8, colour="rgb")
     images = first.images("train", 5)
-    forbid(monkeypatch, "gahbench_plugins.datasets.reading.photographs.decode")
+    forbid(monkeypatch, "gahbench_plugins.datasets._reading.photographs.decode")
     again = Photos(str(folder), size=8, colour="rgb", seed=0)
     assert torch.equal(again.images("train", 5), images)
     assert again.fingerprint() == first.fingerprint()

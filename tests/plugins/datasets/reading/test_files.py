@@ -13,11 +13,11 @@ import torch
 from PIL import Image
 
 from gahbench._util.errors import DataError
-from gahbench_plugins.datasets.reading import zips
-from gahbench_plugins.datasets.reading.arrays import read_arrays
-from gahbench_plugins.datasets.reading.decode import decode
-from gahbench_plugins.datasets.reading.files import from_array, from_encoded, open_encoded
-from gahbench_plugins.datasets.reading.preprocess import Preprocessing
+from gahbench_plugins.datasets._reading import zips
+from gahbench_plugins.datasets._reading.arrays import read_arrays
+from gahbench_plugins.datasets._reading.decode import decode
+from gahbench_plugins.datasets._reading.files import from_array, from_encoded, open_encoded
+from gahbench_plugins.datasets._reading.preprocess import Preprocessing
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (6, 12, 12, 3), dtype=np.uint8)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gahbench._util.errors import DataError
-from gahbench_plugins.datasets.reading.preprocess import Preprocessing, in_colour
+from gahbench_plugins.datasets._reading.preprocess import Preprocessing, in_colour
 
 RNG = np.random.default_rng(0)
 

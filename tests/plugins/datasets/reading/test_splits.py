@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gahbench._util.errors import DataError
-from gahbench_plugins.datasets.reading.splits import consecutive, halves, published
+from gahbench_plugins.datasets._reading.splits import consecutive, halves, published
 
 
 @given(total=st.integers(1, 400), test=st.none() | st.integers(1, 40), start=st.integers(0, 9))

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy.optimize import lsq_linear
 from scipy.stats import truncnorm
 
-from gahbench_plugins.datasets.sampling.intensities import integrate, peak, truncated_normal
+from gahbench_plugins.datasets._sampling.intensities import integrate, peak, truncated_normal
 
 
 def problem(seed, intensities, sigma, alike=3.0, pixels=12):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal, multivariate_t
 
-from gahbench_plugins.datasets.sampling.proposals import DEFENCE, FREEDOM, Draws, Mixture
+from gahbench_plugins.datasets._sampling.proposals import DEFENCE, FREEDOM, Draws, Mixture
 
 
 def mixture():

@@ -6,7 +6,7 @@ from torch.nn import functional
 
 import gahbench
 from gahbench._util.errors import ParameterError
-from gahbench_plugins.references.checkpoints.fitting import fitted
+from gahbench_plugins.references._checkpoints.fitting import fitted
 
 WIDTH = 6
 

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from gahbench._util.errors import ParameterError
-from gahbench_plugins.references.checkpoints.reading import read_state, without_prefixes
+from gahbench_plugins.references._checkpoints.reading import read_state, without_prefixes
 
 STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "b.count": torch.tensor(3)}
 

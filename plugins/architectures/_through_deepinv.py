@@ -12,7 +12,7 @@ from torch import nn
 
 from gahbench import listing
 
-from ..references.checkpoints.reading import read_state, without_prefixes
+from ..references._checkpoints.reading import read_state, without_prefixes
 
 #: Those that read numbers from tensors while they are built, which the meta device has none of.
 READ_NUMBERS = ("SwinIR", "SCUNet")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from .bias_free import convolution, keep_variance, residual_output
-from .noise_level import with_noise_level
+from ._bias_free import convolution, keep_variance, residual_output
+from ._noise_level import with_noise_level
 
 
 class Chain(nn.Module):

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from gahbench import Basis, TrainingData, Truth
 
-from .rules import Rule
-from .single_threshold import SingleThreshold
-from .tuned import Tuned
+from ._rules import Rule
+from ._single_threshold import SingleThreshold
+from ._tuned import Tuned
 
 
 class TunedThreshold(SingleThreshold, Tuned):

@@ -11,9 +11,9 @@ from torch import Tensor
 from gahbench import BLOCK, Optimum, Posterior, Split, TrueBasis, in_blocks
 from gahbench.jacobian import LARGEST_EXACT, DenseMaps, LinearMaps
 
-from .generated import Generated
-from .sampling import importance
-from .sampling.modes import tangents
+from ._generated import Generated
+from ._sampling import importance
+from ._sampling.modes import tangents
 
 #: Bytes of filters that are kept.
 KEPT = 1 << 28

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from gahbench import Basis, Shape, Truth, image_shape
 
-from .rules import Rule, hard, hard_risk, soft, soft_risk
-from .thresholding import Thresholding
+from ._rules import Rule, hard, hard_risk, soft, soft_risk
+from ._thresholding import Thresholding
 
 
 class SingleThreshold(Thresholding):

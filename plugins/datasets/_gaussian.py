@@ -11,7 +11,7 @@ from torch import Tensor
 from gahbench import Optimum, Posterior, Split, TrueBasis
 from gahbench.jacobian import FunctionMaps, LinearMaps
 
-from .generated import Generated
+from ._generated import Generated
 
 
 class Gaussian(Generated):

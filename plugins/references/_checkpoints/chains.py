@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gahbench import ParameterError
 
-from ...architectures.bias_free import BiasFreeNorm
+from ...architectures._bias_free import BiasFreeNorm
 from .reading import State
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .spectral import filtered, power_law
+from ._spectral import filtered, power_law
 
 #: Fields that are filtered together.
 TOGETHER = 32

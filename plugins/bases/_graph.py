@@ -12,7 +12,7 @@ from gahbench import Basis, BasisError, Shape, Truth, image_shape
 from gahbench.jacobian import LinearMaps
 from gahbench.registry.registry import default_registry
 
-from .matrices import LARGEST, Matrices, max_matrices
+from ._matrices import LARGEST, Matrices, max_matrices
 
 #: Most pixels of a graph whose filter is found from L alone, without eigenvectors.
 LARGEST_FILTERED = 10_000
@@ -110,7 +110,7 @@ class GraphBasis(Basis):
         low-pass on the graph. Each channel is filtered alone. For images too large for matrices, systems are solved by
         sparse factorisation, and mu is found from estimated traces.
         """
-        from .tikhonov import tikhonov_filters
+        from ._tikhonov import tikhonov_filters
 
         return tikhonov_filters(self, truth.clean, traces)
 

@@ -12,7 +12,7 @@ from gahbench import image_shape
 from gahbench.jacobian import LARGEST_EXACT, DenseMaps, FunctionMaps, LinearMaps, probes_for
 
 if TYPE_CHECKING:
-    from .graph import GraphBasis
+    from ._graph import GraphBasis
 
 #: Bisections of the logarithm of mu, over this range.
 STEPS = 60

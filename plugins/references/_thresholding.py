@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gahbench import Basis, Shape, Truth, image_shape
 
-from .shrinkage import Shrinkage
+from ._shrinkage import Shrinkage
 
 #: What adaptive bases are adapted for where there is no single threshold, in units of the noise.
 USUAL = 3.0

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from gahbench import OptimumError
 
-from .leading import Leading
-from .stationary import StationaryField
+from ._leading import Leading
+from ._stationary import StationaryField
 
 #: Most pixels for which all eigenvalues are found whatever the noise, and for which they are found at all.
 SMALL = 1600
