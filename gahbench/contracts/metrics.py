@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 #: ``training``: the images that the denoiser learned from (:attr:`Evaluation.learned_from`); ``partner``: the same
-#: architecture or reference, learned from other images (:attr:`Evaluation.partner`); ``samples``: images sampled from the
-#: denoiser (:attr:`Evaluation.samples`); ``snapshots``: networks along the training (:attr:`Evaluation.snapshots`);
-#: ``test``: the test split alone, since the split plays no part, so that it is measured once.
+#: architecture or reference, learned from other images (:attr:`Evaluation.partner`); ``samples``: images sampled from
+#: the denoiser (:attr:`Evaluation.samples`); ``snapshots``: networks along the training
+#: (:attr:`Evaluation.snapshots`); ``test``: the test split alone, since the split plays no part: it is measured once.
 Need = Literal["training", "partner", "samples", "snapshots", "test"]
 NEEDS: tuple[Need, ...] = get_args(Need)
 
