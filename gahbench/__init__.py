@@ -52,8 +52,8 @@ if TYPE_CHECKING:
     from gahbench.contracts.shrinkage import oracle_weights
     from gahbench.contracts.training_data import TrainingData
     from gahbench.contracts.unit import Unit
+    from gahbench.registry.behaviour import behaviour_digest
     from gahbench.registry.registry import Registry
-    from gahbench.registry.source import files_digest, source_digest
     from gahbench.registry.spec import load_scalar
 
 __version__ = "0.1.0"
@@ -71,7 +71,7 @@ _MODULES = {
     "contracts.training_data": ["TrainingData"],
     "contracts.unit": ["Unit"],
     "registry.registry": ["Registry"],
-    "registry.source": ["files_digest", "source_digest"],
+    "registry.behaviour": ["behaviour_digest"],
     "registry.spec": ["load_scalar"],
 }
 __getattr__ = lazy_names(__name__, {name: f"gahbench.{module}" for module, names in _MODULES.items() for name in names})
@@ -110,6 +110,7 @@ __all__ = [
     "TrueBasis",
     "Truth",
     "Unit",
+    "behaviour_digest",
     "check",
     "cpu_count",
     "create",
@@ -117,7 +118,6 @@ __all__ = [
     "differentiated",
     "duration",
     "file_digest",
-    "files_digest",
     "generator",
     "hookimpl",
     "image_shape",
@@ -131,6 +131,5 @@ __all__ = [
     "preview",
     "run",
     "sample",
-    "source_digest",
     "suggestion",
 ]

@@ -18,9 +18,10 @@ import pluggy
 
 from gahbench._util.errors import ParameterError, PluginError, listing, suggestion
 from gahbench.registry import hookspecs
+from gahbench.registry.behaviour import behaviour_digest
 from gahbench.registry.parameters import FILLED_IN, Parameter, constructor_parameters, file_digest, resolve
 from gahbench.registry.plugin_files import load_file, plugin_files
-from gahbench.registry.source import lazy_summary, source_digest, summary
+from gahbench.registry.source import lazy_summary, summary
 from gahbench.registry.spec import Spec, format_value, parse_spec
 
 Kind = Literal["architecture", "dataset", "reference", "basis", "metric", "engine"]
@@ -97,8 +98,8 @@ class Plugin:
 
     @functools.cached_property
     def digest(self) -> str:
-        """SHA-256 of the plugin's source and of the modules of its own package that it imports."""
-        return source_digest(self.factory)
+        """Digest of the behaviour of the plugin's code, with all that it uses."""
+        return behaviour_digest(self.factory)
 
     def build(self, parameters: dict[str, Any], known: dict[str, Any] | None = None) -> Any:
         """Call the constructor with resolved parameters, and with what is known of the images.

@@ -1,4 +1,4 @@
-"""What can be learned from a plugin's source: its summary without importing it, and a digest for keys."""
+"""Sources of plugins: their summaries without importing them, and the files that they are made of."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import hashlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+from gahbench.registry.syntax import Syntax, all_modules, read_syntax
 
 #: Modules made from plugin files have names that start so.
 FILE_PREFIX = "gahbench_plugin_"
@@ -38,19 +40,6 @@ def lazy_summary(target: str) -> str:
     return ""
 
 
-def source_digest(target: Any) -> str:
-    """Return the SHA-256 of the source that defines a class, with what it imports from its own package or folder.
-
-    A change to any of these files changes the digest, and so the keys of the units that depend on it. Where the files
-    lie, and what happens to be imported already, does not matter.
-    """
-    module = sys.modules[target.__module__]
-    if not getattr(module, "__file__", None):
-        # Defined in a notebook or at a prompt: the class alone is all there is to read.
-        return hashlib.sha256(inspect.getsource(target).encode()).hexdigest()
-    return files_digest(source_files(module.__name__, Path(str(module.__file__))).values())
-
-
 def files_digest(files: Iterable[Path]) -> str:
     """Return the SHA-256 of the contents of files, in whatever order they come."""
     digest = hashlib.sha256()
@@ -59,20 +48,81 @@ def files_digest(files: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
+class Sources:
+    """The modules whose source can be read: those of packages, and those that lie beside a plugin file.
+
+    Parameters
+    ----------
+    packages
+        Folders of packages, by name.
+    beside
+        The folder of a plugin file.
+    """
+
+    def __init__(self, packages: Mapping[str, Path], beside: Path | None = None) -> None:
+        self._packages = dict(packages)
+        self._beside = beside
+        self._files: dict[str, Path | None] = {}
+
+    def file(self, module: str) -> Path | None:
+        """Return the file of a module; ``None`` for one of a library, or if there is none."""
+        if module not in self._files:
+            top, *rest = module.split(".")
+            base = self._packages.get(top, self._beside / top if self._beside and top else None)
+            self._files[module] = None if base is None else _module_file(base.joinpath(*rest))
+        return self._files[module]
+
+    def syntax(self, module: str) -> Syntax | None:
+        """Return the syntax of a module; ``None`` for one of a library, or that cannot be read."""
+        file = self.file(module)
+        try:
+            return None if file is None else read_syntax(module, file)
+        except (OSError, SyntaxError, ValueError):
+            return None  # Importing it will say what is wrong.
+
+
+def sources_of(name: str, file: Path) -> Sources:
+    """Return what a module may be built on: its package, or for a plugin file its folder, and gahbench's packages."""
+    top = name.partition(".")[0]
+    # Plugins may build on the built-in ones, whose changes are then theirs too.
+    names = {top, BUILT_INS, "gahbench"}
+    packages = {package: folder for package in names if (folder := _package_folder(package)) is not None}
+    if not top.startswith(FILE_PREFIX):
+        # A module without a package: those that lie beside it are found as it finds them.
+        return Sources(packages, None if top in packages else file.parent)
+    if file.name == "__init__.py":
+        return Sources({**packages, top: file.parent}, file.parent.parent)
+    return _PluginFile(packages, file.parent, top, file)
+
+
+class _PluginFile(Sources):
+    """The sources of a plugin file, whose module has a name of its own."""
+
+    def __init__(self, packages: Mapping[str, Path], beside: Path, name: str, file: Path) -> None:
+        super().__init__(packages, beside)
+        self._files[name] = file
+
+
 def source_files(name: str, file: Path) -> dict[str, Path]:
     """Return the files of a module and of all that it imports from its own package or, for a plugin file, folder.
 
     Nothing is imported. Modules are named as the module itself imports them.
     """
-    top = name.partition(".")[0]
-    # Strangers may build on the built-in plugins, whose changes are then theirs too.
-    packages = {package: folder for package in (top, BUILT_INS) if (folder := _package_folder(package)) is not None}
-    if not top.startswith(FILE_PREFIX):
-        return _follow(name, file, packages, None)
-    is_package = file.name == "__init__.py"
-    if is_package:
-        packages[top] = file.parent
-    return _follow(name, file, packages, file.parent.parent if is_package else file.parent)
+    sources = sources_of(name, file)
+    found: dict[str, Path] = {}
+    waiting = [name]
+    while waiting:
+        module = waiting.pop()
+        place = sources.file(module)
+        if module in found or place is None or place.suffix != ".py" or module.partition(".")[0] == "gahbench":
+            continue
+        found[module] = place
+        try:
+            tree = ast.parse(place.read_bytes())
+        except (SyntaxError, ValueError):
+            continue  # Importing it will say what is wrong.
+        waiting += all_modules(tree, module, place.name == "__init__.py")
+    return found
 
 
 def _package_folder(name: str) -> Path | None:
@@ -81,45 +131,7 @@ def _package_folder(name: str) -> Path | None:
     return Path(next(iter(found))) if found else None
 
 
-def _follow(name: str, file: Path, packages: dict[str, Path], beside: Path | None) -> dict[str, Path]:
-    """Follow imports below the folders of ``packages``, and those of modules that lie ``beside`` the plugin."""
-    found: dict[str, Path] = {}
-    waiting = [(name, file)]
-    while waiting:
-        name, file = waiting.pop()
-        if name in found or file.suffix != ".py":
-            continue
-        found[name] = file
-        try:
-            tree = ast.parse(file.read_bytes())
-        except (SyntaxError, ValueError):
-            continue  # Importing it will say what is wrong.
-        for other in _imported(tree, name, is_package=file.name == "__init__.py"):
-            top, *rest = other.split(".")
-            base = packages[top] if top in packages else beside / top if beside and top else None
-            if base is not None and (place := _module_file(base.joinpath(*rest))) is not None:
-                waiting.append((other, place))
-    return found
-
-
 def _module_file(path: Path) -> Path | None:
     """Return the file of a module at a path without its ending."""
     choices = (path / "__init__.py", path.with_name(f"{path.name}.py"))
     return next((choice for choice in choices if choice.is_file()), None)
-
-
-def _imported(tree: ast.Module, name: str, is_package: bool) -> set[str]:
-    """Return the absolute names of the modules that a module imports, anywhere in it."""
-    found: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parts = name.split(".")
-                keep = len(parts) - node.level + is_package
-                base = ".".join([*parts[:keep], *([node.module] if node.module else [])])
-            found.add(base)
-            found.update(f"{base}.{alias.name}" for alias in node.names)
-    return found

@@ -113,9 +113,9 @@ class Module(nn.Module):
         ValueError
             If the factory cannot be found.
         """
-        from gahbench import files_digest, source_digest
+        from gahbench import behaviour_digest, file_digest
 
-        return files_digest([_existing(Path(factory))]) if _is_archive(factory) else source_digest(_find(factory))
+        return file_digest(str(_existing(Path(factory)))) if _is_archive(factory) else behaviour_digest(_find(factory))
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """Denoise images of shape (N, C, H, W) whose noise has standard deviations ``sigma``, shape (N,).

@@ -1,0 +1,223 @@
+"""Digests of behaviour: of the code that decides an outcome, and of nothing else.
+
+The digest of a definition is that of its syntax tree, and of those of all definitions that it uses, directly or not, in
+its own package or folder, in the built-in plugins, and in the rooms of gahbench that compute. Docstrings, comments,
+annotations, layout, and where a definition lies do not count; nor does how an import is called. What is imported from
+elsewhere counts by its name alone: other versions of a library have the same digest.
+
+What is found by name while the program runs cannot be followed: ``getattr(module, name)``, ``importlib``, or a plugin
+that is created by its name rather than named by a parameter.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib.util
+import inspect
+import json
+import sys
+import textwrap
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from gahbench.registry.source import Sources, sources_of
+from gahbench.registry.syntax import Import, Syntax, imported, syntax_of
+from gahbench.registry.trees import Definition, Tree
+
+#: The rooms of gahbench, and modules of others, whose code decides outcomes. Those that plan, store and show do not.
+COMPUTING = (
+    "gahbench._util.noise",
+    "gahbench._util.shapes",
+    "gahbench.jacobian",
+    "gahbench.contracts",
+    "gahbench.networks",
+    "gahbench.sampling",
+    "gahbench.evaluation",
+    "gahbench.training",
+)
+#: What engines are handed decides where units run, and not what comes of them.
+NOT_COMPUTING = ("gahbench.contracts.engines", "gahbench.contracts.jobs", "gahbench.contracts.unit")
+
+
+def behaviour_digest(target: Any, needs: Iterable[str] = ()) -> str:
+    """Return the digest of the behaviour of a class or function, with all that it uses.
+
+    Parameters
+    ----------
+    target
+        The class or function. One that is made while the program runs has the digest of its whole module.
+    needs
+        Methods that are marked by :func:`gahbench.contracts.needs.needed` count only if what they are marked by is
+        among these.
+
+    Returns
+    -------
+    str
+        SHA-256, 64 hexadecimal digits.
+    """
+    if isinstance(target, functools.partial):
+        given = json.dumps([target.args, target.keywords], sort_keys=True, default=repr)
+        return hashlib.sha256((behaviour_digest(target.func, needs) + given).encode()).hexdigest()
+    module = sys.modules[target.__module__]
+    name = target.__qualname__.partition(".")[0]
+    file = getattr(module, "__file__", None)
+    if not file:
+        # Defined in a notebook or at a prompt: the class alone is all there is to read.
+        tree = ast.parse(textwrap.dedent(inspect.getsource(target)))
+        return _digest(Sources({}), syntax_of(tree, module.__name__), [name], frozenset(needs))
+    sources = sources_of(module.__name__, Path(file))
+    syntax = sources.syntax(module.__name__)
+    if syntax is None:
+        return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    roots = [name] if name in syntax.definitions else list(syntax.definitions)
+    return _digest(sources, syntax, roots, frozenset(needs))
+
+
+@functools.lru_cache(maxsize=64)
+def computed_by(function: str, needs: frozenset[str] = frozenset()) -> str:
+    """Return the digest of the behaviour of a function of gahbench, ``module:function``, which is not imported."""
+    module, _, name = function.partition(":")
+    found = importlib.util.find_spec(module)
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError(f"there is no module {module}")
+    sources = sources_of(module, Path(found.origin))
+    syntax = sources.syntax(module)
+    if syntax is None or name not in syntax.definitions:
+        raise AttributeError(f"there is no {function}")
+    return _digest(sources, syntax, [name], needs)
+
+
+def _digest(sources: Sources, start: Syntax, roots: list[str], needs: frozenset[str]) -> str:
+    """Digest definitions with all that they use."""
+    known: dict[Definition, Tree] = {}
+    waiting = [(start.name, root) for root in roots]
+    resolver = Resolver(sources, start)
+    while waiting:
+        definition = waiting.pop()
+        if definition in known:
+            continue
+        tree = known[definition] = Tree.of(definition, resolver, needs)
+        waiting += tree.uses
+    labels = {definition: tree.digest for definition, tree in known.items()}
+    distinct = len(set(labels.values()))
+    # Each round tells apart definitions of equal syntax by what they use, until no more are told apart.
+    for _ in known:
+        labels = {
+            definition: _hash([tree.digest, *(labels[used] for used in tree.uses)])
+            for definition, tree in known.items()
+        }
+        if len(set(labels.values())) == distinct:
+            break
+        distinct = len(set(labels.values()))
+    return _hash([*(labels[start.name, root] for root in sorted(roots)), *sorted(labels.values())])
+
+
+def _hash(parts: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+class Resolver:
+    """Finds what names of modules stand for, through re-exports.
+
+    Parameters
+    ----------
+    sources
+        Finds modules.
+    start
+        The module to begin with, which may have no file.
+    """
+
+    def __init__(self, sources: Sources, start: Syntax) -> None:
+        self._sources = sources
+        self._start = start
+
+    def syntax(self, module: str) -> Syntax | None:
+        """Return a module's syntax; ``None`` for one that cannot be read."""
+        return self._start if module == self._start.name else self._sources.syntax(module)
+
+    def follows(self, module: str) -> bool:
+        """Return whether the definitions of a module count."""
+        if module.partition(".")[0] != "gahbench":
+            return self.syntax(module) is not None
+        return any(map(_within(module), COMPUTING)) and not any(map(_within(module), NOT_COMPUTING))
+
+    def statements(self, definition: Definition) -> list[ast.stmt]:
+        """Return the statements of a definition, and of a plugin's module those that bind nothing."""
+        module, name = definition
+        syntax = self.syntax(module)
+        assert syntax is not None
+        own = syntax.definitions[name]
+        return own if module.partition(".")[0] == "gahbench" else [*own, *syntax.effects]
+
+    def resolve(self, module: str, path: tuple[str, ...]) -> tuple[list[Definition], str, int]:
+        """Return what a dotted name in a module stands for.
+
+        Returns
+        -------
+        definitions
+            Those that it stands for, which count; all of a module that is used as a value.
+        name
+            What to call it, wherever it lies and however it was imported.
+        parts
+            How many parts of the path are used up; 0 where the name is none of the module.
+        """
+        place = self._find(module, path[0], set())
+        if place is None:
+            return [], path[0], 0
+        used = 1
+        while place[1] is None and used < len(path):
+            inner = self._find(place[0], path[used], set())
+            if inner is None:
+                break
+            place, used = inner, used + 1
+        home, name = place
+        if name is not None:
+            return ([(home, name)], name, used) if self.follows(home) else ([], _outside(home, name), used)
+        syntax = self.syntax(home)
+        if used == len(path) and syntax is not None and home != "gahbench" and self.follows(home):
+            return [(home, one) for one in syntax.definitions], home.rpartition(".")[2], used
+        return [], home, used
+
+    def bindings(self, module: str, node: ast.Import | ast.ImportFrom) -> dict[str, Import]:
+        """Return what an import in a module binds, by name."""
+        syntax = self.syntax(module)
+        return imported(node, module, syntax is not None and syntax.is_package)[0]
+
+    def _find(self, module: str, name: str, seen: set[tuple[str, str]]) -> tuple[str, str | None] | None:
+        """Return the module and name of a definition, or a module; ``None`` where a module has no such name."""
+        syntax = self.syntax(module)
+        if syntax is None:
+            # Of a library: by its dotted name.
+            return module, name
+        if name in syntax.definitions:
+            return module, name
+        if (module, name) in seen:
+            return None
+        seen.add((module, name))
+        if name in syntax.imports:
+            return self.imported(syntax.imports[name], seen)
+        for star in syntax.stars:
+            if self.syntax(star) is not None and (found := self._find(star, name, seen)) is not None:
+                return found
+        if syntax.is_package and self.syntax(f"{module}.{name}") is not None:
+            return f"{module}.{name}", None
+        return None
+
+    def imported(self, origin: Import, seen: set[tuple[str, str]] | None = None) -> tuple[str, str | None] | None:
+        """Return the module and name of what an import binds, or a module."""
+        module, name = origin
+        if name is None:
+            return module, None
+        return self._find(module, name, set() if seen is None else seen)
+
+
+def _within(module: str) -> Any:
+    return lambda room: module == room or module.startswith(f"{room}.")
+
+
+def _outside(module: str, name: str) -> str:
+    """Return the name of what is not followed: of gahbench without its module, which may move."""
+    return f"gahbench:{name}" if module.partition(".")[0] == "gahbench" else f"{module}.{name}"

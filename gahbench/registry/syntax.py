@@ -1,0 +1,198 @@
+"""A module's syntax: what it defines, what it imports, and definitions without what does not matter to behaviour."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+#: Where a name is imported from: a module, and the name there; ``None`` for the module itself.
+Import = tuple[str, str | None]
+FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
+_DEFINITION = FUNCTION | ast.ClassDef
+_COMPREHENSION = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+SCOPE = _DEFINITION | ast.Lambda | _COMPREHENSION
+_COMPOUND = ast.If | ast.Try | ast.TryStar | ast.With | ast.AsyncWith | ast.For | ast.AsyncFor | ast.While | ast.Match
+
+
+@dataclass(frozen=True)
+class Syntax:
+    """A module, read and not run.
+
+    Parameters
+    ----------
+    name
+        Absolute name of the module.
+    is_package
+        Whether it is the ``__init__`` of a package.
+    definitions
+        By name, the statements that bind it or change it in place, in their order.
+    imports
+        By name, where it comes from; those for type checkers alone included, as they say what a lazy package exports.
+    stars
+        Modules of which all names are imported.
+    effects
+        Statements that bind nothing, such as calls.
+    """
+
+    name: str
+    is_package: bool
+    definitions: Mapping[str, list[ast.stmt]]
+    imports: Mapping[str, Import]
+    stars: tuple[str, ...]
+    effects: tuple[ast.stmt, ...] = field(default=())
+
+
+def read_syntax(name: str, file: Path) -> Syntax:
+    """Read a module.
+
+    Raises
+    ------
+    OSError, SyntaxError, ValueError
+        If it cannot be read.
+    """
+    content = file.read_bytes()
+    return _read(name, file.name == "__init__.py", content, hashlib.sha256(content).digest())
+
+
+@functools.lru_cache(maxsize=1024)
+def _read(name: str, is_package: bool, content: bytes, _digest: bytes) -> Syntax:
+    return syntax_of(ast.parse(content), name, is_package)
+
+
+def syntax_of(tree: ast.Module, name: str, is_package: bool = False) -> Syntax:
+    """Sort the statements of a module by what they bind."""
+    definitions: dict[str, list[ast.stmt]] = {}
+    imports: dict[str, Import] = {}
+    stars: list[str] = []
+    effects: list[ast.stmt] = []
+    for statement in tree.body:
+        for inner in _imports_in(statement):
+            found, star = imported(inner, name, is_package)
+            imports |= found
+            stars += star
+        if isinstance(statement, ast.Import | ast.ImportFrom) or _is_for_type_checkers(statement):
+            continue
+        if bound := _bound(statement):
+            for one in bound:
+                definitions.setdefault(one, []).append(statement)
+        elif not _is_text(statement):
+            effects.append(statement)
+    return Syntax(name, is_package, definitions, imports, tuple(stars), tuple(effects))
+
+
+def imported(
+    node: ast.Import | ast.ImportFrom, name: str, is_package: bool = False
+) -> tuple[dict[str, Import], list[str]]:
+    """Return what an import binds, by name, and the modules of which it takes all names."""
+    if isinstance(node, ast.Import):
+        whole = {alias.asname: (alias.name, None) for alias in node.names if alias.asname}
+        return {**{alias.name.partition(".")[0]: (alias.name.partition(".")[0], None) for alias in node.names
+                   if not alias.asname}, **whole}, []  # fmt: skip
+    base = node.module or ""
+    if node.level:
+        parts = name.split(".")
+        keep = parts[: len(parts) - node.level + is_package]
+        base = ".".join([*keep, *([node.module] if node.module else [])])
+    found: dict[str, Import] = {
+        alias.asname or alias.name: (base, alias.name) for alias in node.names if alias.name != "*"
+    }
+    return found, [base] if any(alias.name == "*" for alias in node.names) else []
+
+
+def all_modules(tree: ast.AST, name: str, is_package: bool) -> set[str]:
+    """Return the absolute names of the modules that a module may import, anywhere in it."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names, stars = imported(node, name, is_package)
+            found.update(stars)
+            for base, attribute in names.values():
+                found.update((base, f"{base}.{attribute}"))
+    return found
+
+
+def local_names(scope: ast.AST) -> Iterator[tuple[str, ast.AST | None]]:
+    """Yield the names that a function, lambda, comprehension or class body binds, with the import that binds them.
+
+    Those of scopes within it are not among them.
+    """
+    outside: set[str] = set()
+    found: list[tuple[str, ast.AST | None]] = []
+    if isinstance(scope, FUNCTION | ast.Lambda):
+        arguments = scope.args
+        named = (arguments.posonlyargs, arguments.args, arguments.kwonlyargs, (arguments.vararg, arguments.kwarg))
+        found += [(argument.arg, None) for group in named for argument in group if argument is not None]
+    waiting = list(ast.iter_child_nodes(scope))
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del):
+            found.append((node.id, None))
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            found += [(alias.asname or alias.name.partition(".")[0], node) for alias in node.names]
+        elif isinstance(node, ast.Global | ast.Nonlocal):
+            outside.update(node.names)
+        elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
+            found.append((node.name, None))
+        if isinstance(node, _DEFINITION):
+            found.append((node.name, None))
+            waiting += node.decorator_list
+        elif not isinstance(node, ast.Lambda | _COMPREHENSION):
+            waiting += ast.iter_child_nodes(node)
+    yield from ((name, node) for name, node in found if name not in outside)
+
+
+def _imports_in(statement: ast.stmt) -> Iterator[ast.Import | ast.ImportFrom]:
+    """Yield the imports of a statement of a module, within ``if`` and ``try`` too, but not within functions."""
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        yield statement
+    elif isinstance(statement, _COMPOUND):
+        for node in ast.iter_child_nodes(statement):
+            inner = node.body if isinstance(node, ast.ExceptHandler | ast.match_case) else [node]
+            for one in inner:
+                if isinstance(one, ast.stmt):
+                    yield from _imports_in(one)
+
+
+def _bound(statement: ast.stmt) -> list[str]:
+    """Return the names that a statement of a module binds, or changes in place."""
+    if isinstance(statement, _DEFINITION):
+        return [statement.name]
+    if isinstance(statement, ast.Assign):
+        return [name for target in statement.targets for name in _bases(target)]
+    if isinstance(statement, ast.AugAssign | ast.AnnAssign):
+        return _bases(statement.target)
+    if isinstance(statement, _COMPOUND):
+        names = [name for name, by in local_names(ast.Module([statement], [])) if by is None]
+        changed = (node.targets for node in ast.walk(statement) if isinstance(node, ast.Assign))
+        names += [name for targets in changed for target in targets for name in _bases(target)]
+        return list(dict.fromkeys(names))
+    return []
+
+
+def _bases(target: ast.expr) -> list[str]:
+    """Return the names at the bottom of an assignment's target: ``a`` of ``a.b[0] = 1``."""
+    if isinstance(target, ast.Tuple | ast.List):
+        return [name for one in target.elts for name in _bases(one)]
+    while isinstance(target, ast.Attribute | ast.Subscript | ast.Starred):
+        target = target.value
+    return [target.id] if isinstance(target, ast.Name) else []
+
+
+def _is_for_type_checkers(statement: ast.stmt) -> bool:
+    if not isinstance(statement, ast.If):
+        return False
+    test = statement.test
+    name = test.id if isinstance(test, ast.Name) else test.attr if isinstance(test, ast.Attribute) else ""
+    return name == "TYPE_CHECKING"
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Expr | ast.Pass) and isinstance(
+        getattr(statement, "value", ast.Constant(None)), ast.Constant
+    )

@@ -1,0 +1,188 @@
+"""The syntax tree of a definition as text: what stays of it where only behaviour counts, and what it uses."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from gahbench.registry.syntax import FUNCTION, SCOPE, Import, local_names
+
+#: The module and the name of a definition.
+Definition = tuple[str, str]
+#: The decorator of methods that count only for those who need them.
+NEEDED = "needed"
+#: Mark the scopes of classes, whose names their methods do not see, and of those that make fields of annotations.
+_CLASS, _FIELDS = "<class>", "<fields>"
+_FIELD_CLASSES = ("NamedTuple", "TypedDict", "BaseModel")
+_LEFT_OUT = frozenset({"ctx", "type_comment", "type_params", "kind", "returns", "annotation", "simple", "lineno"})
+
+
+class Names(Protocol):
+    """What finds the meaning of a name."""
+
+    def statements(self, definition: Definition) -> list[ast.stmt]:
+        """Return the statements of a definition."""
+        ...
+
+    def resolve(self, module: str, path: tuple[str, ...]) -> tuple[list[Definition], str, int]:
+        """Return the definitions that a dotted name stands for, what to call it, and how many parts are used up."""
+        ...
+
+    def bindings(self, module: str, node: ast.Import | ast.ImportFrom) -> dict[str, Import]:
+        """Return what an import in a module binds, by name."""
+        ...
+
+    def imported(self, origin: Import) -> tuple[str, str | None] | None:
+        """Return the module and name of what an import binds."""
+        ...
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A definition's own digest, and the definitions that it uses, in the order of their first use."""
+
+    digest: str
+    uses: tuple[Definition, ...]
+
+    @classmethod
+    def of(cls, definition: Definition, names: Names, needs: frozenset[str]) -> Tree:
+        """Read a definition."""
+        writer = _Writer(definition[0], names, needs)
+        text = "\n".join(writer.write(statement) for statement in names.statements(definition))
+        return cls(hashlib.sha256(text.encode()).hexdigest(), tuple(dict.fromkeys(writer.uses)))
+
+
+class _Writer:
+    """Writes syntax trees, with names replaced by what they stand for."""
+
+    def __init__(self, module: str, names: Names, needs: frozenset[str]) -> None:
+        self._module, self._names, self._needs = module, names, needs
+        #: Names of the scopes that enclose a node, innermost last, with the import that binds each, if one does.
+        self._scopes: list[dict[str, Import | None]] = []
+        self.uses: list[Definition] = []
+
+    def write(self, node: ast.AST) -> str:
+        """Return the text of a node."""
+        if isinstance(node, ast.Name | ast.Attribute) and (path := _dotted(node)) is not None:
+            return self._name(path)
+        if isinstance(node, ast.AnnAssign):
+            return self._annotated(node)
+        if isinstance(node, ast.Call) and _is_cast(node):
+            return self.write(node.args[1])
+        if isinstance(node, ast.Constant):
+            return f"{type(node.value).__name__}:{node.value!r}"
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            return ""  # What it binds is written where it is used.
+        if isinstance(node, SCOPE):
+            return self._scope(node)
+        return self._plain(node, _fields(node))
+
+    def _plain(self, node: ast.AST, fields: Iterator[tuple[str, object]]) -> str:
+        parts = [f"{name}={self._value(value)}" for name, value in fields]
+        return f"{type(node).__name__}({','.join(parts)})"
+
+    def _value(self, value: object) -> str:
+        if isinstance(value, ast.AST):
+            return self.write(value)
+        if isinstance(value, list):
+            return "[" + ",".join(text for one in value if (text := self._value(one))) + "]"
+        return repr(value)
+
+    def _scope(self, node: ast.AST) -> str:
+        """Write what has names of its own; its decorators, defaults and bases belong to what encloses it."""
+        outer = {"decorator_list", "bases", "keywords"}
+        enclosing = [(name, value) for name, value in _fields(node) if name in outer]
+        text = self._plain(node, iter(enclosing))
+        if isinstance(node, FUNCTION | ast.Lambda):
+            text += self._value([*node.args.defaults, *(one or ast.Constant(None) for one in node.args.kw_defaults)])
+        own: dict[str, Import | None] = {}
+        for name, by in local_names(node):
+            own[name] = None
+            if isinstance(by, ast.Import | ast.ImportFrom):
+                own[name] = self._names.bindings(self._module, by).get(name)
+        if isinstance(node, ast.ClassDef):
+            own |= {_CLASS: None, **({_FIELDS: None} if _has_fields(node) else {})}
+        self._scopes.append(own)
+        body = self._body(node) if isinstance(node, FUNCTION | ast.ClassDef) else None
+        rest = [(name, value) for name, value in _fields(node) if name not in outer and not (body and name == "body")]
+        text += self._plain(node, iter(rest)) + (self._value(body) if body else "")
+        self._scopes.pop()
+        return text
+
+    def _body(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> list[ast.stmt]:
+        """Return the statements of a function or class that count; one that has none passes."""
+        kept = [one for one in node.body if not _is_docstring(one) and not self._is_left_out(one)]
+        if not (isinstance(node, ast.ClassDef) and _has_fields(node)):
+            kept = [one for one in kept if not (isinstance(one, ast.AnnAssign) and one.value is None)]
+        return kept or [ast.Pass()]
+
+    def _is_left_out(self, statement: ast.stmt) -> bool:
+        """Return whether a method is for those alone who need something that nobody here needs."""
+        if not isinstance(statement, FUNCTION):
+            return False
+        marks = (one for one in statement.decorator_list if isinstance(one, ast.Call))
+        return any(
+            isinstance(mark.func, ast.Name)
+            and mark.func.id == NEEDED
+            and isinstance(mark.args[0], ast.Constant)
+            and mark.args[0].value not in self._needs
+            for mark in marks
+        )
+
+    def _annotated(self, node: ast.AnnAssign) -> str:
+        """Write an assignment without its annotation; of a dataclass it makes a field, unless it is of the class."""
+        target = self.write(node.target)
+        if self._scopes and _FIELDS in self._scopes[-1]:
+            kind = "class" if "ClassVar" in ast.unparse(node.annotation) else "field"
+            return f"{kind}({target},{self.write(node.value) if node.value else ''})"
+        return f"Assign(targets=[{target}],value={self.write(node.value)})" if node.value else ""
+
+    def _name(self, path: tuple[str, ...]) -> str:
+        head, module, rest = path[0], self._module, path
+        for depth, scope in enumerate(reversed(self._scopes)):
+            if head in scope and not (depth and _CLASS in scope):
+                origin = scope[head]
+                found = None if origin is None else self._names.imported(origin)
+                if found is None or (found[1] is None and len(path) == 1):
+                    return ".".join(path)
+                module, rest = found[0], (*([found[1]] if found[1] is not None else []), *path[1:])
+                break
+        definitions, name, used = self._names.resolve(module, rest)
+        if used == 0:
+            return ".".join(path)
+        self.uses += definitions
+        return f"<{'.'.join((name, *rest[used:]))}>"
+
+
+def _fields(node: ast.AST) -> Iterator[tuple[str, object]]:
+    """Yield the fields of a node that count; empty ones differ between versions of Python."""
+    for name, value in ast.iter_fields(node):
+        if name not in _LEFT_OUT and value is not None and value != []:
+            yield name, value
+
+
+def _dotted(node: ast.expr) -> tuple[str, ...] | None:
+    """Return the parts of a dotted name; ``None`` for what is none."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    return (node.id, *reversed(parts)) if isinstance(node, ast.Name) else None
+
+
+def _has_fields(node: ast.ClassDef) -> bool:
+    """Return whether annotations of a class make fields, as those of dataclasses do."""
+    bases = (path[-1] for base in node.bases if (path := _dotted(base)) is not None)
+    return bool(node.decorator_list) or any(base in _FIELD_CLASSES for base in bases)
+
+
+def _is_docstring(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+
+
+def _is_cast(node: ast.Call) -> bool:
+    path = _dotted(node.func)
+    return path is not None and path[-1] == "cast" and path[0] in ("cast", "typing") and len(node.args) == 2
