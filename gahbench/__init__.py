@@ -31,7 +31,7 @@ from gahbench._util.lazy import lazy_names
 from gahbench._util.shapes import Shape, image_shape
 from gahbench.contracts.bases import Basis
 from gahbench.contracts.datasets import Card, Dataset, Optimum, Split
-from gahbench.contracts.denoisers import Denoiser, DenoiserKind
+from gahbench.contracts.denoisers import Denoiser, DenoiserKind, batch_size
 from gahbench.contracts.engines import Engine
 from gahbench.contracts.metrics import Metric
 from gahbench.contracts.references import Reference
@@ -110,6 +110,7 @@ __all__ = [
     "TrueBasis",
     "Truth",
     "Unit",
+    "batch_size",
     "behaviour_digest",
     "check",
     "cpu_count",

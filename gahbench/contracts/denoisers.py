@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from gahbench._util.shapes import Shape
 from gahbench.contracts.truth import Truth
 
 if TYPE_CHECKING:
@@ -13,6 +15,13 @@ if TYPE_CHECKING:
     from gahbench.jacobian import LinearMaps
 
 DenoiserKind = Literal["trained", "classical", "oracle", "optimal", "bound"]
+#: Images are denoised in batches of about this many values, which bounds the memory of any network.
+BATCH_PIXELS = 1 << 17
+
+
+def batch_size(shape: Shape) -> int:
+    """Return how many images (C, H, W) are denoised at a time."""
+    return max(1, BATCH_PIXELS // math.prod(shape))
 
 
 class Denoiser(Protocol):

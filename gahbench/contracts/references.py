@@ -56,7 +56,7 @@ class Reference(ABC):
         return None
 
     @property
-    def parameters(self) -> int | None:
+    def num_parameters(self) -> int | None:
         """Number of trained numbers, for the board; asked for after scoring."""
         return None
 

@@ -12,7 +12,7 @@ from gahbench._util.lazy import lazy_names
 if TYPE_CHECKING:
     from gahbench.evaluation.alignment import MIN_IMAGES, Alignment, align, changes, unchanging
     from gahbench.evaluation.approximation import Approximation, approximate
-    from gahbench.evaluation.evaluation import BATCH_PIXELS, Evaluation
+    from gahbench.evaluation.evaluation import Evaluation
     from gahbench.evaluation.local_filters import LocalFilters
     from gahbench.evaluation.rates import (
         MAX_PSNR,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "alignment": ["Alignment", "MIN_IMAGES", "align", "changes", "unchanging"],
     "approximation": ["Approximation", "approximate"],
-    "evaluation": ["BATCH_PIXELS", "Evaluation"],
+    "evaluation": ["Evaluation"],
     "local_filters": ["LocalFilters"],
     "rates": [
         "MIN_TERMS",
@@ -48,7 +48,6 @@ __getattr__ = lazy_names(
 )
 
 __all__ = [
-    "BATCH_PIXELS",
     "MAX_PSNR",
     "MAX_TERMS",
     "MIN_IMAGES",

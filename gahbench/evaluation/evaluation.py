@@ -13,7 +13,8 @@ from torch import Tensor
 from gahbench._util.noise import derive_seed, evaluation_noise
 from gahbench._util.shapes import Shape, image_shape
 from gahbench.contracts.datasets import Dataset, Split
-from gahbench.contracts.denoisers import Denoiser
+from gahbench.contracts.denoisers import Denoiser, batch_size
+from gahbench.contracts.needs import Need, needed
 from gahbench.contracts.training_data import TrainingData
 from gahbench.contracts.truth import Truth
 from gahbench.evaluation.local_filters import LocalFilters
@@ -22,9 +23,6 @@ from gahbench.sampling.settings import Sampling
 if TYPE_CHECKING:
     from gahbench.jacobian import LinearMaps
     from gahbench.sampling import Samples
-
-#: Images are denoised in batches of about this many pixels, which bounds the memory of any network.
-BATCH_PIXELS = 1 << 17
 
 
 @dataclass
@@ -54,6 +52,8 @@ class Evaluation:
         Networks along the training, the last being the trained one: steps taken, and what loads it.
     device
         Where samples are drawn.
+    granted
+        What the metric that is measured needs, and so may use; ``None`` for everything.
     """
 
     denoiser: Denoiser
@@ -67,6 +67,7 @@ class Evaluation:
     sampling: Sampling = field(default_factory=Sampling)
     snapshots: Sequence[tuple[int, Callable[[], Denoiser]]] = ()
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    granted: frozenset[Need] | None = None
     _samples: Samples | None = field(default=None, repr=False)
     _denoised: dict[float, Tensor] = field(default_factory=dict, repr=False)
     _risks: dict[float, Tensor | None] = field(default_factory=dict, repr=False)
@@ -81,7 +82,7 @@ class Evaluation:
         """Return the denoised images at a noise level, shape (N, C, H, W), float32; computed once."""
         if sigma not in self._denoised:
             noisy = self.noisy(sigma)
-            size = self._most()
+            size = batch_size(self.shape)
             with torch.no_grad(), torch.random.fork_rng():
                 # For denoisers that draw random numbers of their own.
                 torch.manual_seed(derive_seed("noise", self.noise_seed, self.split, float(sigma), "denoiser"))
@@ -101,7 +102,7 @@ class Evaluation:
             # The risk may know the clean images, and what denoises without knowing them must not learn from it.
             informed = copy.deepcopy(self.denoiser) if self.denoiser.kind == "classical" else self.denoiser
             risks = []
-            for truth in self.truth.batches(self._most()):
+            for truth in self.truth.batches(batch_size(self.shape)):
                 risk = informed.risk(truth, sigma)
                 if risk is not None and risk.shape != (len(truth),):
                     raise ValueError(f"risk returned shape {tuple(risk.shape)} for {len(truth)} images")
@@ -111,6 +112,7 @@ class Evaluation:
         return self._risks[sigma]
 
     @property
+    @needed("samples")
     def samples(self) -> Samples:
         """Images sampled from the denoiser; drawn once.
 
@@ -148,19 +150,17 @@ class Evaluation:
         )
 
     @property
+    @needed("jacobian")
     def local(self) -> LocalFilters:
         """The Jacobians of the denoiser at the noisy images, each found once."""
         if self._local is None:
             self._local = LocalFilters(self)
         return self._local
 
+    @needed("jacobian")
     def jacobian(self, sigma: float, draw: int = 0) -> LinearMaps | None:
         """Return the Jacobians of the denoiser at the noisy images, if it has any; see :attr:`local`."""
         return self.denoiser.jacobian(self.noisy(sigma, draw), sigma, self._told())
-
-    def _most(self) -> int:
-        """Return how many images make a batch."""
-        return max(1, BATCH_PIXELS // self.clean[0].numel())
 
     @property
     def truth(self) -> Truth:

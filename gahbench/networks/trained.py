@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gahbench.contracts.denoisers import DenoiserKind
+from gahbench.contracts.needs import needed
 from gahbench.contracts.truth import Truth
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Trained:
         """Return ``None``: the expected error of a network has no closed form."""
         return None
 
+    @needed("jacobian")
     def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> Jacobian:
         """Return the network's Jacobians at the noisy images, on its device."""
         from gahbench.jacobian import Jacobian

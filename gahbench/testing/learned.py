@@ -49,7 +49,7 @@ def _smoothing(share: float) -> Trained:
 
 def needs_learning(metric: Metric) -> bool:
     """Return whether a metric asks for more than a denoiser and images."""
-    return bool(metric.needs - {"test"})
+    return bool(metric.needs - {"test", "jacobian"})
 
 
 def check_on_network(metric: Metric) -> Iterator[Finding]:

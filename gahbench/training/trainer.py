@@ -15,9 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from gahbench._util.noise import derive_seed
+from gahbench._util.noise import derive_seed, evaluation_noise
+from gahbench._util.shapes import image_shape
 from gahbench.contracts.datasets import Dataset
-from gahbench.evaluation.evaluation import Evaluation
+from gahbench.contracts.denoisers import batch_size
+from gahbench.contracts.truth import Truth
 from gahbench.networks.trained import Trained
 from gahbench.training import checkpoint
 from gahbench.training.batches import TrainingImages, training_noise
@@ -244,12 +246,21 @@ class Trainer:
         row: dict[str, float] = {"step": self._step, "seconds": self._seconds, "loss": value}
         if count:
             clean = self.dataset.images("validation", count)
-            evaluation = Evaluation(Trained(self.kept, self.device), clean, self.sigmas, 0, "validation")
             for sigma in self.sigmas:
-                errors = (evaluation.denoised(sigma) - clean).square().mean(dim=(1, 2, 3))
+                errors = (self._denoised(clean, sigma) - clean).square().mean(dim=(1, 2, 3))
                 row[f"psnr@{sigma:g}"] = float(-10 * errors.log10().mean())
             self.network.train()
         self._history.append(row)
+
+    def _denoised(self, clean: Tensor, sigma: float) -> Tensor:
+        """Return validation images, shape (N, C, H, W), denoised by the network that is kept."""
+        shape = image_shape(clean)
+        noisy = clean + evaluation_noise(len(clean), shape, sigma, 0, "validation")
+        trained, truth = Trained(self.kept, self.device), Truth(clean, self.dataset, "validation")
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(derive_seed("noise", 0, "validation", float(sigma), "denoiser"))
+            return torch.cat([trained.denoise(batch, sigma, truth) for batch in torch.split(noisy, batch_size(shape))])
 
     def _report(self, loss: Tensor, steps_per_second: float) -> None:
         fraction = min(self._fraction(), 1.0)

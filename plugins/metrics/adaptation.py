@@ -27,6 +27,7 @@ class Adaptation(Metric):
     Parts: ``gain`` and ``sensitivity``, both in dB; the headline is their difference.
     """
 
+    needs = frozenset({"jacobian"})
     unit = "dB"
     min_images = 2
 

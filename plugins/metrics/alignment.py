@@ -36,6 +36,7 @@ class Alignment(Metric):
         The basis.
     """
 
+    needs = frozenset({"jacobian"})
     label_parameters = ("basis",)
     min_images = MIN_IMAGES
 

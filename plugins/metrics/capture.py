@@ -38,6 +38,7 @@ class Capture(Metric):
         An orthonormal basis.
     """
 
+    needs = frozenset({"jacobian"})
     label_parameters = ("basis",)
     min_images = 2
 

@@ -31,6 +31,7 @@ class ContourAnisotropy(Metric):
         Standard deviation of the Gaussian, in pixels.
     """
 
+    needs = frozenset({"jacobian"})
     higher_is_better = False
 
     def __init__(self, smoothing: Annotated[float, Field(gt=0)] = 1.0) -> None:

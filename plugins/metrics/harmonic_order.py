@@ -31,6 +31,8 @@ class HarmonicOrder(Metric):
         A basis of harmonics of a graph, which gives L.
     """
 
+    needs = frozenset({"jacobian"})
+
     def __init__(self, basis: Annotated[str, Names("basis")] = "graph-laplacian") -> None:
         self.basis = graph_basis(basis)
 

@@ -25,6 +25,7 @@ class Leakage(Metric):
     tangent space. There are values where a dataset knows its tangent spaces.
     """
 
+    needs = frozenset({"jacobian"})
     higher_is_better = False
 
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:

@@ -29,6 +29,8 @@ class LearnedDecay(Metric):
         The ranks that are fitted: from ``fewest`` to ``most`` times the square root of the number of values.
     """
 
+    needs = frozenset({"jacobian"})
+
     def __init__(self, fewest: Annotated[int, Field(ge=1)] = 8, most: Annotated[float, Field(gt=0)] = 2.0) -> None:
         self.fewest = fewest
         self.most = most

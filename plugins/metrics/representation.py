@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gahbench import Metric, Scores
-from gahbench.evaluation import BATCH_PIXELS, Evaluation
+from gahbench import Metric, Scores, batch_size, image_shape
+from gahbench.evaluation import Evaluation
 from gahbench.networks import Trained, feature_layers, layer_output, middle_layer
 
 
@@ -64,7 +64,7 @@ def _spread(denoiser: Trained, layer: str, evaluation: Evaluation, clean: Tensor
     """Return the mean over images of the standard deviation over channels of pooled features."""
     noisy = Evaluation(denoiser, clean, [sigma], evaluation.noise_seed, evaluation.split).noisy(sigma)
     spreads = []
-    for batch in torch.split(noisy, max(1, BATCH_PIXELS // noisy[0].numel())):
+    for batch in torch.split(noisy, batch_size(image_shape(noisy))):
         levels = torch.full((len(batch),), sigma, device=denoiser.device)
         features = layer_output(denoiser.network, layer, batch.to(denoiser.device), levels)
         if features.ndim != 4 or features.shape[1] < 2:

@@ -21,6 +21,8 @@ class SelfConsistency(Metric):
     single images differ by about sqrt(2 / d).
     """
 
+    needs = frozenset({"jacobian"})
+
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the parts of every image at every noise level; none without a Jacobian."""
         values: dict[tuple[str, float], Tensor] = {}

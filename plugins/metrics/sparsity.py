@@ -29,6 +29,7 @@ class Sparsity(Metric):
         An orthonormal basis.
     """
 
+    needs = frozenset({"jacobian"})
     unit = "dB"
     label_parameters = ("basis",)
 

@@ -27,6 +27,8 @@ class Spectrum(Metric):
     Lanczos' method, and what needs all eigenvalues is left out.
     """
 
+    needs = frozenset({"jacobian"})
+
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the parts of every image at every noise level; none for an entrant without a Jacobian."""
         values: dict[tuple[str, float], Tensor] = {}

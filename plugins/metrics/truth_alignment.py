@@ -18,6 +18,7 @@ class TruthAlignment(Metric):
     Parts: ``null``, ``retrieval`` and ``error`` as in ``alignment``.
     """
 
+    needs = frozenset({"jacobian"})
     min_images = MIN_IMAGES
 
     def score(self, evaluation: Evaluation) -> Scores:

@@ -8,8 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from gahbench import DataError, Reference, TrainingData, Truth
-from gahbench.evaluation import BATCH_PIXELS
+from gahbench import DataError, Reference, TrainingData, Truth, batch_size, image_shape
 
 #: Candidates first differ by this factor, and then by its cube root.
 FACTOR = 2.0
@@ -107,7 +106,7 @@ class Tuned(Reference):
             clean = self._examples.validation(self._most)
         except DataError as reason:
             raise DataError(f"{reason}, or give '{self.number}' a value") from reason
-        size = max(1, BATCH_PIXELS // clean[0].numel())
+        size = batch_size(image_shape(clean))
         self._count = len(clean)
         noisy = clean + self._examples.noise(self._count, sigma)
         low, high = self.limits

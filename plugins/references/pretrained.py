@@ -110,7 +110,7 @@ class Pretrained(Reference):
         return _Called(lambda *given: self._through(network, *given), network)
 
     @property
-    def parameters(self) -> int | None:
+    def num_parameters(self) -> int | None:
         """Number of trained numbers, once it has denoised something."""
         if self._built is None:
             return None

@@ -76,7 +76,7 @@ def test_it_is_the_network_with_its_weights(file):
         expected = network()(noisy, torch.ones(3))
     assert (expected - noisy).norm() > 0.01 * noisy.norm()
     assert torch.allclose(denoised(reference, noisy), expected, atol=1e-6)
-    assert reference.parameters == 4 * 9 + 4 * 4 * 9 + 4 + 4 * 9
+    assert reference.num_parameters == 4 * 9 + 4 * 4 * 9 + 4 + 4 * 9
     (note,) = reference.notes
     assert note.startswith("weights from w.safetensors (SHA-256 ")
 

@@ -1,0 +1,135 @@
+"""A score unit: a denoiser on images of a dataset, measured by metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from gahbench.contracts.datasets import Dataset
+from gahbench.contracts.denoisers import Denoiser
+from gahbench.contracts.metrics import Metric
+from gahbench.contracts.references import Reference
+from gahbench.contracts.scoring import Scores, checked
+from gahbench.contracts.training_data import TrainingData
+from gahbench.evaluation.evaluation import Evaluation
+from gahbench.networks.trained import Trained
+from gahbench.sampling.settings import Sampling
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured, before it is fitted.
+
+    Parameters
+    ----------
+    build
+        Returns a reference, or a network with its trained weights.
+    learned_from
+        Split and number of the images that it learns from, or learned from; ``None`` for a number is all of them.
+    snapshots
+        Networks along the training: steps taken, and what returns each.
+    """
+
+    build: Callable[[], Reference | nn.Module]
+    learned_from: Mapping[str, Any] | None = None
+    snapshots: Sequence[tuple[int, Callable[[], nn.Module]]] = ()
+
+
+class Measurement:
+    """A denoiser on images of a dataset at noise levels, for one metric after the other.
+
+    Parameters
+    ----------
+    dataset
+        Where images are from.
+    subject
+        The denoiser.
+    request
+        ``split``, ``images`` (how many), ``sigmas``, ``noise_seed`` and ``sampling``: plain JSON.
+    device
+        Where networks compute.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        subject: Subject,
+        request: Mapping[str, Any],
+        device: torch.device,
+    ) -> None:
+        self._dataset, self._subject, self._device = dataset, subject, device
+        #: Returns the same entrant, learned from other images; called for metrics that need it.
+        self.partner: Callable[[], Subject] | None = None
+        self._other: Subject | None = None
+        denoiser = self._denoiser(subject)
+        self.evaluation = Evaluation(
+            denoiser,
+            dataset.images(request["split"], request["images"]),
+            request["sigmas"],
+            request["noise_seed"],
+            request["split"],
+            dataset,
+            self._learned(subject, denoiser),
+            sampling=Sampling.model_validate(request.get("sampling", {})),
+            device=device,
+        )
+
+    def score(self, metric: Metric) -> Scores:
+        """Measure the denoiser by a metric.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the scores are not what a metric may return.
+        Exception
+            Whatever the metric or the denoiser raises.
+        """
+        evaluation = self.evaluation
+        if "partner" in metric.needs and evaluation.partner is None and self.partner is not None:
+            self._other = self.partner()
+            evaluation.partner = self._along(self._other)
+        if "snapshots" in metric.needs:
+            evaluation.snapshots = self._snapshots(self._subject)
+            if evaluation.partner is not None and self._other is not None:
+                evaluation.partner.snapshots = self._snapshots(self._other)
+        count = evaluation.sampling.count if "samples" in metric.needs else len(evaluation.clean)
+        evaluation.granted = frozenset(metric.needs)
+        try:
+            return checked(metric.score(evaluation), evaluation.sigmas, count)
+        finally:
+            evaluation.granted = None
+
+    def _along(self, subject: Subject) -> Evaluation:
+        """Return the partner on the same noisy images."""
+        denoiser = self._denoiser(subject)
+        other = self.evaluation.along(denoiser)
+        other.learned_from = self._learned(subject, denoiser)
+        other.sampling, other.device = self.evaluation.sampling, self.evaluation.device
+        return other
+
+    def _denoiser(self, subject: Subject) -> Denoiser:
+        built = subject.build()
+        if not isinstance(built, Reference):
+            return Trained(built, self._device)
+        built.move(self._device)
+        # Others learn from all training images, whatever the networks learn from.
+        built.fit(self._training_data(subject.learned_from if built.fits_training_subset else None))
+        return built
+
+    def _learned(self, subject: Subject, denoiser: Denoiser) -> TrainingData | None:
+        """Return the images that a denoiser is compared with; ``None`` for a network that was trained on a stream."""
+        data = self._training_data(subject.learned_from)
+        return None if isinstance(denoiser, Trained) and data.count is None else data
+
+    def _training_data(self, learned: Mapping[str, Any] | None) -> TrainingData:
+        return TrainingData(self._dataset) if learned is None else TrainingData(self._dataset, **learned)
+
+    def _snapshots(self, subject: Subject) -> list[tuple[int, Callable[[], Denoiser]]]:
+        def load(build: Callable[[], nn.Module]) -> Callable[[], Denoiser]:
+            return lambda: Trained(build(), self._device)
+
+        return [(step, load(build)) for step, build in subject.snapshots]
