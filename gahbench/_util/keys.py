@@ -6,10 +6,6 @@ import hashlib
 import json
 from typing import Any
 
-#: Raised when a change of gahbench itself changes what fits or scores come out; finished units are then done again.
-FIT_VERSION = 1
-SCORE_VERSION = 1
-
 
 def canonical(value: Any) -> str:
     """Return the canonical JSON of a value: sorted names, no spaces, no NaN."""

@@ -37,6 +37,9 @@ class Unit:
         What a worker needs to do it: plain JSON.
     partner
         Key of the fit on the other half, which a score unit needs too.
+    document
+        All that decides the outcome, as plain JSON: what the key is the hash of. ``None`` for units of earlier results,
+        which did not record it.
     """
 
     kind: Literal["fit", "score"]
@@ -52,6 +55,7 @@ class Unit:
     work: float
     payload: dict[str, Any] = field(hash=False)
     partner: str | None = None
+    document: dict[str, Any] | None = field(default=None, hash=False, compare=False)
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gahbench._util.errors import DataError, GahbenchError, ParameterError, PluginError
-from gahbench._util.keys import FIT_VERSION, SCORE_VERSION, key_of
 from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import SPLITS, Dataset, Split
 from gahbench.contracts.metrics import Metric
@@ -16,6 +15,7 @@ from gahbench.contracts.unit import Unit
 from gahbench.planning.dry_run import DryRun, dry_runs
 from gahbench.planning.rows import Row, base_label, check_training, rows
 from gahbench.planning.suite import Suite
+from gahbench.planning.units import PlannedDataset, Request, fit_unit, score_unit
 from gahbench.registry.registry import Configured, Registry
 from gahbench.training.recipe import Training
 
@@ -88,7 +88,7 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
         units = [
             unit
             for configured, dataset in built
-            for unit in _units(suite, configured, dataset)
+            for unit in _units(suite, PlannedDataset(configured, dataset))
             if (unit.dataset, base_label(unit.entrant)) not in unknown
         ]
         fits = [(unit.dataset, base_label(unit.entrant), is_done(unit.key)) for unit in units if unit.kind == "fit"]
@@ -117,19 +117,45 @@ def _sized(unit: Unit, dry_run: DryRun) -> Unit:
     return unit if endless else replace(unit, work=unit.work * dry_run.work)
 
 
-def _units(suite: Suite, configured: Configured, dataset: Dataset) -> Iterator[Unit]:
-    """Yield the units of one dataset; their ``work`` still counts forward passes."""
+def _units(suite: Suite, at: PlannedDataset) -> Iterator[Unit]:
+    """Yield the units of one dataset; the ``work`` of fits still counts forward passes."""
     metrics = [(metric, metric.build()) for metric in suite.metrics]
     for row in rows(suite):
         for seed in suite.seeds if row.entrant.kind == "architecture" else (None,):
-            fits = tuple(
-                _fit_unit(configured, dataset, row, training, seed) for training in row.trainings if seed is not None
-            )
+            fits = [_fit_unit(at, row, training, seed) for training in row.trainings if seed is not None]
             yield from fits
+            own, partner = (*(fit.key for fit in fits), None, None)[:2]
             for split in suite.scoring.splits:
+                request = _request(suite, row, split)
                 for metric, measure in metrics:
                     if row.is_measured_by(measure, split, suite.scoring):
-                        yield _score_unit(suite, configured, dataset, row, seed, split, metric, measure, fits)
+                        yield score_unit(at, row.entrant, row.label, metric, measure, request, seed, own, partner)
+
+
+def _fit_unit(at: PlannedDataset, row: Row, training: Training, seed: int) -> Unit:
+    from gahbench.training.batches import training_count
+
+    # A network's outcome does not depend on its partner.
+    alone = training.model_copy(update={"halves": False})
+    steps = training.total_steps(training_count(at.dataset, training))
+    # A backward pass costs about twice a forward pass.
+    passes = 3.0 * training.batch_size * steps if steps is not None else float("inf")
+    return fit_unit(at, row.entrant, row.label, alone, seed, training.split if training.halves else None, passes)
+
+
+def _request(suite: Suite, row: Row, split: Split) -> Request:
+    scoring = suite.scoring
+    shown, images = row.shown(split, scoring.images)
+    return Request(
+        split,
+        shown,
+        images,
+        list(scoring.sigmas),
+        scoring.noise_seed,
+        scoring.sampling.model_dump(mode="json"),
+        row.learned_from(),
+        row.learned_from(partner=True),
+    )
 
 
 def _build(configured: Configured) -> Dataset:
@@ -241,128 +267,3 @@ def _check_metrics(suite: Suite, built: list[tuple[Configured, Dataset]]) -> Non
             except ValueError as error:
                 raise ParameterError(f"{metric.where} on {configured.label}: {error}") from error
         check_training(suite, metric, measure)
-
-
-def _describe_dataset(configured: Configured, dataset: Dataset) -> dict[str, Any]:
-    description = configured.identity
-    fingerprint = dataset.fingerprint()
-    if fingerprint is not None:
-        description = _without_paths(description)
-    return {**description, "fingerprint": fingerprint}
-
-
-def _without_paths(identity: dict[str, Any]) -> dict[str, Any]:
-    """Leave out where files lie, which does not matter once it is known what is in them."""
-    parameters = {name: value for name, value in identity["parameters"].items() if name != "path"}
-    nested = {
-        name: [_without_paths(one) for one in inner] if isinstance(inner, list) else _without_paths(inner)
-        for name, inner in identity["nested"].items()
-    }
-    return {**identity, "parameters": parameters, "nested": nested}
-
-
-def _recipe_of(configured: Configured) -> dict[str, Any]:
-    """Return what a worker needs to build a plugin, and to know that it is still the one that was planned."""
-    return {
-        "name": configured.plugin.name,
-        "parameters": configured.parameters,
-        "identity": key_of(configured.identity),
-    }
-
-
-def _fit_unit(configured: Configured, dataset: Dataset, row: Row, training: Training, seed: int) -> Unit:
-    from gahbench.training.batches import training_count
-
-    # A network knows nothing of its partner.
-    alone = training.model_copy(update={"halves": False})
-    decides = {
-        "version": FIT_VERSION,
-        "dataset": _describe_dataset(configured, dataset),
-        "entrant": row.entrant.identity,
-        "training": alone.key_fields(),
-        "seed": seed,
-    }
-    steps = training.total_steps(training_count(dataset, training))
-    # A backward pass costs about twice a forward pass.
-    passes = 3.0 * training.batch_size * steps if steps is not None else float("inf")
-    return Unit(
-        kind="fit",
-        key=key_of(decides),
-        dataset=configured.label,
-        entrant=row.label,
-        entrant_kind="architecture",
-        seed=seed,
-        split=training.split if training.halves else None,
-        metric=None,
-        requires=None,
-        column=None,
-        work=passes,
-        payload={
-            "dataset": _recipe_of(configured),
-            "entrant": _recipe_of(row.entrant),
-            "training": alone.model_dump(mode="json"),
-            "seed": seed,
-        },
-    )
-
-
-def _score_unit(
-    suite: Suite,
-    configured: Configured,
-    dataset: Dataset,
-    row: Row,
-    seed: int | None,
-    split: Split,
-    metric: Configured,
-    measure: Metric,
-    fits: tuple[Unit, ...],
-) -> Unit:
-    scoring = suite.scoring
-    fit, partner = (*fits, None, None)[:2]
-    shown, images = row.shown(split, scoring.images)
-    column: dict[str, Any] = {
-        "version": SCORE_VERSION,
-        "dataset": _describe_dataset(configured, dataset),
-        "metric": metric.identity,
-        "split": split,
-        "images": images,
-        "sigmas": list(scoring.sigmas),
-        "noise_seed": scoring.noise_seed,
-    }
-    if shown != split:
-        column["shown"] = shown
-    if "samples" in measure.needs:
-        column["sampling"] = scoring.sampling.model_dump(mode="json")
-    decides = {**column, "entrant": fit.key if fit else row.entrant.identity}
-    learned = row.learned_from()
-    # What a network learned from is in the key of its fit.
-    if "training" in measure.needs or "partner" in measure.needs or (fit is None and row.training is not None):
-        decides["learned_from"] = learned
-    if "partner" in measure.needs:
-        decides["partner"] = partner.key if partner else row.learned_from(partner=True)
-    return Unit(
-        kind="score",
-        key=key_of(decides),
-        dataset=configured.label,
-        entrant=row.label,
-        entrant_kind="architecture" if fit else "reference",
-        seed=seed,
-        split=split,
-        metric=metric.label,
-        requires=fit.key if fit else None,
-        column=key_of(column),
-        work=float(scoring.images * len(scoring.sigmas)),
-        payload={
-            "dataset": _recipe_of(configured),
-            "entrant": _recipe_of(row.entrant),
-            "metric": _recipe_of(metric),
-            "split": shown,
-            "images": images,
-            "sigmas": list(scoring.sigmas),
-            "noise_seed": scoring.noise_seed,
-            "learned_from": learned,
-            "partner_learned_from": row.learned_from(partner=True),
-            "sampling": scoring.sampling.model_dump(mode="json"),
-        },
-        partner=partner.key if partner and "partner" in measure.needs else None,
-    )

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gahbench.board.notes import NOT_RUN
+from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan
 from gahbench.planning.rows import rows
 from gahbench.store.store import Store
-from gahbench.contracts.unit import Unit
 
 if TYPE_CHECKING:
     from gahbench.board.results import Results

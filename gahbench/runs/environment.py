@@ -9,9 +9,9 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from gahbench.registry.registry import Registry
-from gahbench._util.resources import cpu_count
 from gahbench._util.files import write_json
+from gahbench._util.resources import cpu_count
+from gahbench.registry.registry import Registry
 
 
 def environment(registry: Registry) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from gahbench.contracts.jobs import Event
-from gahbench.planning.plan import Plan
 from gahbench._util.readable import count, duration
+from gahbench.contracts.jobs import Event
 from gahbench.contracts.unit import Unit
+from gahbench.planning.plan import Plan
 
 #: Seconds between two lines about the same fit where there is no terminal.
 LINE_SECONDS = 20.0

@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gahbench.contracts.jobs import Event, Job
+from gahbench.contracts.unit import Unit
+from gahbench.planning.plan import Plan
+from gahbench.planning.rows import base_label
+from gahbench.registry.registry import Registry
 from gahbench.runs.collect import collect, state_digest
 from gahbench.runs.environment import write_environment
 from gahbench.store.folder import Folder
-from gahbench.contracts.jobs import Event, Job
-from gahbench.planning.plan import Plan
-from gahbench.registry.registry import Registry
-from gahbench.planning.rows import base_label
 from gahbench.store.store import Store
-from gahbench.contracts.unit import Unit
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -44,11 +44,11 @@ def main() -> None:
 
     import torch
 
+    from gahbench._util.resources import keep_freed_blocks
     from gahbench.contracts.unit import Unit
     from gahbench.registry.registry import Registry, set_default_registry
-    from gahbench._util.resources import keep_freed_blocks
-    from gahbench.store.store import Store
     from gahbench.runs.worker import Worker, do_and_record, progress_message
+    from gahbench.store.store import Store
 
     torch.set_num_threads(options.threads)
     keep_freed_blocks()

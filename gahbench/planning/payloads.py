@@ -1,0 +1,30 @@
+"""Plugins in the payloads of units: plain JSON that a worker builds them from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gahbench._util.keys import key_of
+from gahbench.registry.registry import Configured, Kind, Registry
+from gahbench.registry.spec import Spec
+
+
+def described(configured: Configured) -> dict[str, Any]:
+    """Return what a worker needs to build a plugin, and to see that it is still the one that was planned."""
+    return {
+        "name": configured.plugin.name,
+        "parameters": configured.parameters,
+        "identity": key_of(configured.identity),
+    }
+
+
+def configured_as(registry: Registry, kind: Kind, description: Mapping[str, Any]) -> Configured:
+    """Return the plugin that a payload describes, as it is now.
+
+    Raises
+    ------
+    PluginError, ParameterError
+        If there is none, or it does not accept the parameters.
+    """
+    return registry.configure(kind, Spec(description["name"], (), dict(description["parameters"])))

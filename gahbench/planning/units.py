@@ -1,0 +1,199 @@
+"""Units with their documents: what decides an outcome, as plain JSON, whose hash is the key.
+
+A document holds no order, place, time, or number of workers, and of code only digests of behaviour, under the names
+``source`` (of a plugin) and ``code`` (of the function that does the unit).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gahbench._util.keys import key_of
+from gahbench.contracts.datasets import Dataset, Split
+from gahbench.contracts.metrics import Metric
+from gahbench.contracts.unit import Unit
+from gahbench.planning.payloads import described
+from gahbench.registry.behaviour import computed_by
+from gahbench.registry.registry import Configured
+from gahbench.training.recipe import Training
+
+#: What does a unit of each kind.
+FIT = "gahbench.training.fitting:fit"
+SCORE = "gahbench.evaluation.measurement:Measurement"
+#: The names under which documents hold digests of code.
+CODE = ("code", "source")
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedDataset:
+    """A dataset with its parameters, built.
+
+    Parameters
+    ----------
+    configured
+        Its plugin and parameters.
+    dataset
+        The dataset.
+    """
+
+    configured: Configured
+    dataset: Dataset
+
+    @functools.cached_property
+    def document(self) -> dict[str, Any]:
+        """What of it decides an outcome; where files lie does not matter once it is known what is in them."""
+        identity, fingerprint = self.configured.identity, self.dataset.fingerprint()
+        return {**(identity if fingerprint is None else _without_paths(identity)), "fingerprint": fingerprint}
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What of a suite's scoring decides a score.
+
+    Parameters
+    ----------
+    split
+        The split that the suite asks for.
+    shown, images
+        The split and the number of the images that are scored: those that a row of a sweep learned from, for ``train``.
+    sigmas, noise_seed, sampling
+        As of the suite; plain JSON.
+    learned_from, partner_learned_from
+        Split and number of images that the entrant, and its partner, learns from.
+    """
+
+    split: Split
+    shown: Split
+    images: int
+    sigmas: list[float]
+    noise_seed: int
+    sampling: dict[str, Any]
+    learned_from: Mapping[str, Any] | None
+    partner_learned_from: Mapping[str, Any] | None
+
+
+def fit_unit(
+    at: PlannedDataset, entrant: Configured, label: str, training: Training, seed: int, half: Split | None, work: float
+) -> Unit:
+    """Return the unit that trains an architecture.
+
+    Parameters
+    ----------
+    label
+        Of the entrant's row.
+    half
+        The half that it learns from, where there are halves.
+    work
+        Planned multiply-adds.
+    """
+    document = {
+        "code": computed_by(FIT),
+        "dataset": at.document,
+        "entrant": entrant.identity,
+        "training": training.key_fields(),
+        "seed": seed,
+    }
+    return Unit(
+        kind="fit",
+        key=key_of(document),
+        dataset=at.configured.label,
+        entrant=label,
+        entrant_kind="architecture",
+        seed=seed,
+        split=half,
+        metric=None,
+        requires=None,
+        column=None,
+        work=work,
+        payload={
+            "dataset": described(at.configured),
+            "entrant": described(entrant),
+            "training": training.model_dump(mode="json"),
+            "seed": seed,
+        },
+        document=document,
+    )
+
+
+def score_unit(
+    at: PlannedDataset,
+    entrant: Configured,
+    label: str,
+    metric: Configured,
+    measure: Metric,
+    request: Request,
+    seed: int | None = None,
+    fit: str | None = None,
+    partner: str | None = None,
+) -> Unit:
+    """Return the unit that measures an entrant by a metric.
+
+    Parameters
+    ----------
+    metric, measure
+        The metric, and as it is built.
+    seed
+        Of the training; ``None`` for a reference.
+    fit, partner
+        Keys of the fits of the entrant and its partner.
+    """
+    column: dict[str, Any] = {
+        "code": computed_by(SCORE, frozenset(measure.needs)),
+        "dataset": at.document,
+        "metric": metric.identity,
+        "split": request.split,
+        "images": request.images,
+        "sigmas": request.sigmas,
+        "noise_seed": request.noise_seed,
+    }
+    if request.shown != request.split:
+        column["shown"] = request.shown
+    if "samples" in measure.needs:
+        column["sampling"] = request.sampling
+    document = {**column, "entrant": fit if fit is not None else entrant.identity}
+    # What a network learned from is in the key of its fit.
+    fits_subset = fit is None and bool(getattr(entrant.plugin.factory, "fits_training_subset", False))
+    if fits_subset or measure.needs & {"training", "partner"}:
+        document["learned_from"] = request.learned_from
+    if "partner" in measure.needs:
+        document["partner"] = partner if partner is not None else request.partner_learned_from
+    return Unit(
+        kind="score",
+        key=key_of(document),
+        dataset=at.configured.label,
+        entrant=label,
+        entrant_kind="reference" if fit is None else "architecture",
+        seed=seed,
+        split=request.split,
+        metric=metric.label,
+        requires=fit,
+        column=key_of(column),
+        work=float(request.images * len(request.sigmas)),
+        payload={
+            "dataset": described(at.configured),
+            "entrant": described(entrant),
+            "metric": described(metric),
+            "split": request.shown,
+            "images": request.images,
+            "sigmas": request.sigmas,
+            "noise_seed": request.noise_seed,
+            "learned_from": request.learned_from,
+            "partner_learned_from": request.partner_learned_from,
+            "sampling": request.sampling,
+        },
+        partner=partner if "partner" in measure.needs else None,
+        document=document,
+    )
+
+
+def _without_paths(identity: dict[str, Any]) -> dict[str, Any]:
+    """Leave out where files lie."""
+    parameters = {name: value for name, value in identity["parameters"].items() if name != "path"}
+    nested = {
+        name: [_without_paths(one) for one in inner] if isinstance(inner, list) else _without_paths(inner)
+        for name, inner in identity["nested"].items()
+    }
+    return {**identity, "parameters": parameters, "nested": nested}

@@ -1,0 +1,38 @@
+"""Plugins as the payloads of units describe them, built and checked to be the ones that were planned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gahbench._util.errors import PluginError
+from gahbench._util.keys import key_of
+from gahbench._util.shapes import Shape
+from gahbench.planning.payloads import configured_as
+from gahbench.registry.registry import Kind, Registry
+
+
+class Factory:
+    """Builds plugins from payloads.
+
+    Parameters
+    ----------
+    registry
+        Where plugins are looked up.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+
+    def build(self, kind: Kind, described: Mapping[str, Any], shape: Shape | None = None) -> Any:
+        """Build a plugin; an architecture for images of a shape (C, H, W).
+
+        Raises
+        ------
+        PluginError
+            If its code has changed since the unit was planned.
+        """
+        configured = configured_as(self.registry, kind, described)
+        if key_of(configured.identity) != described["identity"]:
+            raise PluginError(f"{configured.where}: its code has changed since this run was planned; run again")
+        return configured.build(shape)

@@ -1,0 +1,100 @@
+"""Datasets and measurements that are kept for the next unit: those of one entrant come together."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from gahbench.contracts.datasets import Dataset
+from gahbench.contracts.references import Reference
+from gahbench.contracts.unit import Unit
+from gahbench.evaluation.measurement import Measurement, Subject
+from gahbench.runs.factory import Factory
+from gahbench.store.store import Store
+from gahbench.training.fitting import WEIGHTS, snapshot_file
+
+#: Datasets that are kept.
+DATASETS = 4
+_REQUEST = ("split", "images", "sigmas", "noise_seed", "sampling")
+
+
+class Measurements:
+    """Makes what score units measure from their payloads and the networks in the store.
+
+    Parameters
+    ----------
+    factory
+        Builds plugins.
+    store
+        Where fits are.
+    device
+        Where networks compute.
+    """
+
+    def __init__(self, factory: Factory, store: Store, device: torch.device) -> None:
+        self._factory, self._store, self._device = factory, store, device
+        self._last: tuple[Any, Measurement] | None = None
+        self._dataset = functools.lru_cache(maxsize=DATASETS)(self._build_dataset)
+
+    def dataset(self, described: Mapping[str, Any]) -> Dataset:
+        """Return the dataset of a payload, kept for the next unit."""
+        return self._dataset(json.dumps(described, sort_keys=True))
+
+    def of(self, unit: Unit) -> Measurement:
+        """Return what a score unit measures: one measurement serves all metrics of an entrant."""
+        payload = unit.payload
+        same = (unit.requires, {name: value for name, value in payload.items() if name != "metric"})
+        if self._last is None or self._last[0] != same:
+            dataset = self.dataset(payload["dataset"])
+            measurement = Measurement(
+                dataset,
+                self._subject(unit, dataset, unit.requires, payload["learned_from"]),
+                {name: payload[name] for name in _REQUEST},
+                self._device,
+            )
+            self._last = (same, measurement)
+        measurement = self._last[1]
+        if unit.partner is not None or payload["partner_learned_from"] is not None:
+            dataset = self.dataset(payload["dataset"])
+            # The key of a partner is known to the units of metrics that need one.
+            measurement.partner = functools.partial(
+                self._subject, unit, dataset, unit.partner, payload["partner_learned_from"]
+            )
+        return measurement
+
+    def _subject(
+        self, unit: Unit, dataset: Dataset, fit: str | None, learned_from: Mapping[str, Any] | None
+    ) -> Subject:
+        entrant = unit.payload["entrant"]
+        if fit is None:
+
+            def reference() -> Reference:
+                built: Reference = self._factory.build("reference", entrant)
+                return built
+
+            return Subject(reference, learned_from)
+        folder = self._store.fit_folder(fit)
+
+        def network(file: str) -> Callable[[], nn.Module]:
+            return lambda: self._network(entrant, dataset, folder, file)
+
+        steps = sorted(int(file.stem.partition("-")[2]) for file in folder.glob(snapshot_file("*")))
+        return Subject(network(WEIGHTS), learned_from, [(step, network(snapshot_file(step))) for step in steps])
+
+    def _network(self, entrant: Mapping[str, Any], dataset: Dataset, folder: Path, file: str) -> nn.Module:
+        from safetensors.torch import load_file
+
+        self._store.verify(folder)
+        network: nn.Module = self._factory.build("architecture", entrant, dataset.shape)
+        network.load_state_dict(load_file(folder / file))
+        return network
+
+    def _build_dataset(self, described: str) -> Dataset:
+        dataset: Dataset = self._factory.build("dataset", json.loads(described))
+        return dataset
