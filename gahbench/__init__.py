@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from gahbench._util.noise import BLOCK, derive_seed, generator, in_blocks
     from gahbench._util.readable import duration
     from gahbench._util.resources import cpu_count
-    from gahbench.api import check, create, inspect, load_results, plan_suite, preview, run, sample
+    from gahbench.api import adopt, check, create, inspect, load_results, plan_suite, preview, run, sample
     from gahbench.board.results import Results
     from gahbench.contracts.derivatives import differentiated
     from gahbench.contracts.jobs import Event, Job
@@ -62,7 +62,7 @@ _MODULES = {
     "_util.noise": ["BLOCK", "derive_seed", "generator", "in_blocks"],
     "_util.readable": ["duration"],
     "_util.resources": ["cpu_count"],
-    "api": ["check", "create", "inspect", "load_results", "plan_suite", "preview", "run", "sample"],
+    "api": ["adopt", "check", "create", "inspect", "load_results", "plan_suite", "preview", "run", "sample"],
     "board.results": ["Results"],
     "contracts.derivatives": ["differentiated"],
     "contracts.jobs": ["Event", "Job"],
@@ -110,6 +110,7 @@ __all__ = [
     "TrueBasis",
     "Truth",
     "Unit",
+    "adopt",
     "batch_size",
     "behaviour_digest",
     "check",

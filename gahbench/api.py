@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gahbench.explore.sample import EntrantSamples
     from gahbench.planning.plan import Plan
     from gahbench.planning.suite import Suite
+    from gahbench.runs.adoption import Adoption
     from gahbench.runs.runner import Outcome
     from gahbench.testing import Report
 
@@ -155,6 +156,34 @@ def load_results(folder: Source) -> Results:
     from gahbench.board.results import load_results
 
     return load_results(Path(folder))
+
+
+def adopt(folder: Source, *, plugins: Sequence[Source] = ()) -> Adoption:
+    """Accept the finished units of a results folder that differ from today's in nothing but code.
+
+    Keys depend on the code that decides an outcome, gahbench's own included, so that a change of it has units done
+    again. Where a change does not matter, this accepts them instead: they record it, and the board says so.
+
+    Parameters
+    ----------
+    folder
+        A results folder with its units.
+    plugins
+        Plugin files, or folders of them, that its suite used.
+
+    Returns
+    -------
+    Adoption
+        The units that were ``adopted``, and those that were ``refused``, with the reason.
+
+    Raises
+    ------
+    ResultsError
+        If it is no results folder, has no units, or another run is using it.
+    """
+    from gahbench.runs.adoption import adopt
+
+    return adopt(Path(folder), _registry(plugins))
 
 
 def check(file: Source) -> list[Report]:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 #: The error of a unit that did not fail, but has not had its turn.
 NOT_RUN = "not run yet"
+#: Of rows whose units were accepted from earlier code.
+ADOPTED = "measured with earlier code, adopted"
 TIME_BUDGET = "time budget: rows depend on the machine"
 
 

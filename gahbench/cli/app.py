@@ -12,6 +12,7 @@ from rich.console import Console
 from gahbench.cli import drawing
 
 if TYPE_CHECKING:
+    from gahbench.planning.plan import Plan
     from gahbench.runs.runner import Outcome
 
 app = typer.Typer(
@@ -80,6 +81,7 @@ def run(
     console = Console(stderr=True)
     planned = api.plan_suite(suite, out, entrants=entrant or (), plugins=plugins_dir or ())
     folder = api.results_folder(planned.suite, out)
+    _warn_of_superseded(planned, folder, console)
     with ProgressReport(planned, count_done(planned, folder), console) as report:
         outcome = run_plan(planned, folder, default_registry(), engine, workers, report)
     if outcome.done:
@@ -314,6 +316,21 @@ def leaderboard(
 
 
 @app.command()
+def adopt(
+    folder: Annotated[Path, typer.Argument(help="A results folder with its units.")],
+    plugins_dir: PluginsOption = None,
+) -> None:
+    """Accept finished units of earlier code, where nothing but code differs; the board says so.
+
+    Exit status: 0 all finished units are of today's code or adopted, 1 some are not.
+    """
+    from gahbench.cli.adopting import print_adoption
+
+    if not print_adoption(folder, plugins_dir or (), Console()):
+        raise typer.Exit(1)
+
+
+@app.command()
 def check(
     file: Annotated[Path, typer.Argument(help="A plugin file, or a folder of them.")],
 ) -> None:
@@ -360,6 +377,18 @@ def _print_board(folder: Path) -> None:
     print_board(load_results(folder), console)
 
 
+def _warn_of_superseded(planned: Plan, folder: Path, console: Console) -> None:
+    """Say, before they are done again, that units were done with other code or settings."""
+    from gahbench.runs.adoption import superseded
+
+    if count := superseded(planned, folder):
+        text = (
+            f"{count} finished units in {folder} were done with other code or settings, and are done again; "
+            f"'gahbench adopt {folder}' accepts those in which nothing but code differs"
+        )
+        console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
 def _conclude(outcome: Outcome, console: Console) -> None:
     """Say where the board is, and end with the exit status that the outcome deserves."""
     from gahbench.board.results import saved_beyond_optimum
@@ -376,6 +405,9 @@ def _conclude(outcome: Outcome, console: Console) -> None:
     if outcome.left_out:
         names = ", ".join(outcome.left_out)
         tell(f"not shown, since measured otherwise before: {names}; add them again with --entrant", "yellow")
+    if outcome.outdated:
+        names = ", ".join(outcome.outdated)
+        tell(f"not shown, since measured with earlier code: {names}; add them again with --entrant", "yellow")
     if outcome.stopped:
         tell(f"stopped with {outcome.waiting} units to do; the same command goes on from here", "yellow")
         raise typer.Exit(130)

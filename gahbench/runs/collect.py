@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gahbench.board.notes import NOT_RUN
+from gahbench.board.notes import ADOPTED, NOT_RUN
 from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan
 from gahbench.planning.rows import rows
@@ -65,10 +65,14 @@ def collect(plan: Plan, units: Iterable[Unit], store: Store) -> Results:
         if store.is_done(unit):
             done = store.done(unit) or {}
             if unit.kind == "fit":
+                if done.get("adopted"):
+                    notes[unit.dataset, unit.entrant, ADOPTED] = None
                 if unit.split != "B":
                     # Partners are alike in all that the board tells.
                     fits.append({**who, **{name: done[name] for name in _FIT_FACTS}})
                 continue
+            if done.get("adopted"):
+                notes[unit.dataset, unit.entrant, ADOPTED] = None
             suite, kind = plan.suite.name, done["kind"]
             if (unit.metric, unit.split) == _TELLS:
                 notes |= {(unit.dataset, unit.entrant, note): None for note in done.get("notes", ())}

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 from gahbench.contracts.jobs import Event, Job
 from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan
+from gahbench.planning.replan import Replanner
 from gahbench.planning.rows import base_label
 from gahbench.registry.registry import Registry
+from gahbench.runs.adoption import current_key
 from gahbench.runs.collect import collect, state_digest
 from gahbench.runs.environment import write_environment
 from gahbench.store.folder import Folder
@@ -46,6 +48,9 @@ class Outcome:
     left_out
         Entrants that an earlier run had added and that this board does not show, since they were measured otherwise:
         at other noise levels, say. Adding them again measures what is missing.
+    outdated
+        Such entrants that this board does not show since they were measured with earlier code of their plugin, or of
+        gahbench.
     """
 
     folder: Path
@@ -54,6 +59,7 @@ class Outcome:
     waiting: int
     stopped: bool
     left_out: tuple[str, ...]
+    outdated: tuple[str, ...]
     _load: Callable[[], Results] = field(repr=False)
 
     @property
@@ -107,7 +113,8 @@ def run_plan(
     runner = registry.create("engine", engine)
     home = Folder(folder)
     with home.lock():
-        extra, left_out = home.open(plan)
+        replanner = Replanner(registry)
+        extra, left_out, outdated = home.open(plan, lambda unit: current_key(unit, replanner) in (None, unit.key))
         store = Store(folder)
         # Units of one key are one: files of equal content, say, under two names.
         todo = list({unit.key: unit for unit in plan.units if not store.is_done(unit)}.values())
@@ -141,6 +148,7 @@ def run_plan(
         waiting=waiting,
         stopped=stop.is_set(),
         left_out=left_out,
+        outdated=outdated,
         _load=lambda: load_results(folder),
     )
 

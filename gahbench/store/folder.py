@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,15 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def open(self, plan: Plan) -> tuple[list[Unit], tuple[str, ...]]:
+    def open(
+        self, plan: Plan, is_current: Callable[[Unit], bool] = lambda unit: True
+    ) -> tuple[list[Unit], tuple[str, ...], tuple[str, ...]]:
         """Take the folder for a plan.
+
+        Parameters
+        ----------
+        is_current
+            Whether a unit of an entrant that was added has the key that it would have now.
 
         Returns
         -------
@@ -39,6 +46,8 @@ class Folder:
             Those of entrants that earlier runs had added to it.
         left_out
             Labels of such entrants that were measured otherwise than this plan does, and so cannot stand beside others.
+        outdated
+            Labels of such entrants that were measured with earlier code than today's.
 
         Raises
         ------
@@ -47,19 +56,20 @@ class Folder:
         """
         recorded = self.check(plan)
         added = self._added_before(plan, recorded["units"] if recorded else [])
-        extra = _comparable(plan, added)
+        outdated = tuple(dict.fromkeys(unit.entrant for unit in added if not is_current(unit)))
+        extra = _comparable(plan, [unit for unit in added if unit.entrant not in outdated])
         content = {
             "suite": plan.suite.name,
             "protocol": plan.protocol,
             "units": [
-                *({**unit.record(), "added": base_label(unit.entrant) in plan.suite.added} for unit in plan.units),
-                *({**unit.record(), "added": True} for unit in added),
+                *(_recorded(unit, base_label(unit.entrant) in plan.suite.added) for unit in plan.units),
+                *(_recorded(unit, True) for unit in added),
             ],
         }
         if content != recorded:
             write_json(self.path / PLAN, content)
-        shown = {unit.entrant for unit in extra}
-        return extra, tuple(dict.fromkeys(unit.entrant for unit in added if unit.entrant not in shown))
+        others = {*outdated, *(unit.entrant for unit in extra)}
+        return extra, tuple(dict.fromkeys(unit.entrant for unit in added if unit.entrant not in others)), outdated
 
     def check(self, plan: Plan) -> dict[str, Any] | None:
         """Return what the folder records, having checked that a plan may use it.
@@ -150,6 +160,12 @@ class Folder:
             if record["added"] and base_label(record["entrant"]) not in current
         ]
         return [unit for unit in units if store.is_done(unit)]
+
+
+def _recorded(unit: Unit, added: bool) -> dict[str, Any]:
+    """Return the record of a planned unit; its document is with the unit itself once it is done."""
+    record = {name: value for name, value in unit.record().items() if name != "document"}
+    return {**record, "added": added}
 
 
 def _comparable(plan: Plan, added: list[Unit]) -> list[Unit]:

@@ -1,0 +1,38 @@
+"""How an adoption is shown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from gahbench import api
+
+_SHOWN = 12
+
+
+def print_adoption(folder: Path, plugins: Sequence[Path], console: Console) -> bool:
+    """Adopt the units of a results folder, and print what was accepted and what was not.
+
+    Returns
+    -------
+    bool
+        Whether all finished units are now of today's code.
+    """
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    found = api.adopt(folder, plugins=plugins)
+    say(f"{len(found.adopted)} units adopted, {found.current} of today's code already, {len(found.refused)} left")
+    for place, count in Counter(place for one in found.adopted for place in one.differs).most_common():
+        say(f"  differs in {place}: {count} units")
+    for label, why in found.refused[:_SHOWN]:
+        say(f"  left: {label}: {why}")
+    if len(found.refused) > _SHOWN:
+        say(f"  and {len(found.refused) - _SHOWN} more")
+    if found.adopted:
+        say("the next run of the suite in this folder takes them as done, and its board says that they were adopted")
+    return not found.refused

@@ -1,0 +1,204 @@
+"""Finished units of earlier code, accepted as those of today's: on request, and on the record."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from gahbench._util.errors import GahbenchError, ResultsError
+from gahbench._util.files import write_json
+from gahbench.contracts.unit import Unit
+from gahbench.planning.plan import Plan
+from gahbench.planning.replan import Replanner, differences, is_code, names_files
+from gahbench.registry.registry import Registry
+from gahbench.store.folder import PLAN, Folder
+from gahbench.store.store import Store
+
+#: What a document that was not recorded is said to differ in.
+NOT_RECORDED = "which code it was done with is not recorded"
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """A unit that was accepted.
+
+    Parameters
+    ----------
+    unit
+        As it is planned now.
+    former
+        Its key before.
+    differs
+        In what code: places in the document, such as ``metric.source``.
+    """
+
+    unit: Unit
+    former: str
+    differs: tuple[str, ...]
+
+
+@dataclass
+class Adoption:
+    """What came of adopting the units of a results folder.
+
+    Parameters
+    ----------
+    adopted
+        Units that were accepted.
+    current
+        How many units were done with today's code.
+    refused
+        Labels of the others, and why: more than code differs, or it cannot be compared.
+    """
+
+    adopted: list[Adopted] = field(default_factory=list)
+    current: int = 0
+    refused: list[tuple[str, str]] = field(default_factory=list)
+
+
+def adopt(folder: Path, registry: Registry) -> Adoption:
+    """Accept the finished units of a results folder that differ from today's in nothing but code.
+
+    They get today's keys, and record that they were adopted, from which key, and in what code they differ; the board
+    says so. Folders from before units recorded their documents are read too; what depends on the content of files
+    cannot be compared in them.
+
+    Parameters
+    ----------
+    folder
+        A results folder with its units.
+    registry
+        Where their plugins are looked up.
+
+    Raises
+    ------
+    ResultsError
+        If it is no results folder, has no units, or another run is using it.
+    """
+    home = Folder(folder)
+    if home.recorded() is None:
+        raise ResultsError(f"{folder}: no {PLAN}; expected a results folder")
+    found, keys, columns = Adoption(), dict[str, str](), dict[str, str]()
+    with home.lock():
+        store, replanner = Store(folder), Replanner(registry)
+        units = list(_finished(store))
+        if not units:
+            raise ResultsError(f"{folder}: holds no finished units; expected the folder as the run left it")
+        for unit in units:
+            try:
+                store.verify(store.path(unit))
+                now = replanner.replanned(unit, keys)
+                differs = _differs(unit, now, keys)
+            except (GahbenchError, KeyError, TypeError, ValueError) as error:
+                found.refused.append((unit.label, str(error) or type(error).__name__))
+                continue
+            if now.key == unit.key:
+                found.current += 1
+                continue
+            keys[unit.key] = now.key
+            if unit.column is not None and now.column is not None:
+                columns[unit.column] = now.column
+            _move(store, unit, now, differs)
+            found.adopted.append(Adopted(now, unit.key, differs))
+        _rewrite_plan(home, keys, columns)
+    return found
+
+
+def superseded(plan: Plan, folder: Path) -> int:
+    """Return how many finished units of a folder have other keys than units of the plan that they are named like.
+
+    These units of the plan are not done, and are done by other code, or with other settings.
+    """
+    store = Store(folder)
+    todo = {_name(unit) for unit in plan.units if not store.is_done(unit)}
+    planned = {unit.key for unit in plan.units}
+    if not todo or not store.units.is_dir():
+        return 0
+    return sum(_name(unit) in todo for unit in _finished(store) if unit.key not in planned)
+
+
+def _name(unit: Unit) -> tuple[object, ...]:
+    return (unit.kind, unit.dataset, unit.entrant, unit.seed, unit.split, unit.metric)
+
+
+def current_key(unit: Unit, replanner: Replanner) -> str | None:
+    """Return the key that a unit of an earlier run would have now; ``None`` where that cannot be said."""
+    try:
+        return replanner.replanned(unit).key
+    except Exception:
+        return None  # Its plugin is not there, or not what it was.
+
+
+def _finished(store: Store) -> Iterator[Unit]:
+    """Yield the finished units of a folder, fits first."""
+    for kind in ("fit", "score"):
+        for folder in sorted(store.units.glob(f"{kind}-*")):
+            if (folder / "done.json").is_file() and (unit := _unit(folder)) is not None:
+                yield unit
+
+
+def _unit(folder: Path) -> Unit | None:
+    try:
+        return Unit.of_record(json.loads((folder / "unit.json").read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _differs(unit: Unit, now: Unit, keys: dict[str, str]) -> tuple[str, ...]:
+    """Return in what code two units differ.
+
+    Raises
+    ------
+    ResultsError
+        If they differ in more, or it cannot be said.
+    """
+    if unit.document is None:
+        if now.key != unit.key and names_files(now.document):
+            raise ResultsError("it depends on the content of files, which it did not record")
+        return (NOT_RECORDED,)
+    old: dict[str, Any] = dict(unit.document)
+    for name in ("entrant", "partner"):
+        if isinstance(old.get(name), str):
+            old[name] = keys.get(old[name], old[name])
+    places = list(differences(old, now.document))
+    others = [".".join(place) for place in places if not is_code(place)]
+    if others:
+        raise ResultsError(f"not only code differs: {', '.join(others)}")
+    return tuple(".".join(place) for place in places)
+
+
+def _move(store: Store, unit: Unit, now: Unit, differs: tuple[str, ...]) -> None:
+    """Give a finished unit its new key: written beside the old one, renamed, and the old one dropped last."""
+    before, after = store.path(unit), store.path(now)
+    if store.is_done(now):
+        shutil.rmtree(before)  # It was done anew already.
+        return
+    copy = after.with_name(f".{after.name}.adopting")
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(before, copy)
+    done = json.loads((copy / "done.json").read_bytes())
+    history = [*done.get("adopted", []), {"from": unit.key, "differs": list(differs)}]
+    write_json(copy / "unit.json", {**replace(now, work=0.0).record(), "adopted": history})
+    content = (copy / "unit.json").read_bytes()
+    done["files"]["unit.json"] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    write_json(copy / "done.json", {**done, "adopted": history})
+    shutil.rmtree(after, ignore_errors=True)
+    copy.rename(after)
+    shutil.rmtree(before)
+
+
+def _rewrite_plan(home: Folder, keys: dict[str, str], columns: dict[str, str]) -> None:
+    """Let the recorded plan name the units that were adopted by their new keys."""
+    recorded = home.recorded()
+    if recorded is None or not keys:
+        return
+    for record in recorded["units"]:
+        for name in ("key", "requires", "partner"):
+            record[name] = keys.get(record.get(name), record.get(name))
+        record["column"] = columns.get(record.get("column"), record.get("column"))
+    write_json(home.path / PLAN, recorded)
