@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.denoisers import DenoiserKind, by_noise_level
+from gahbench.contracts.needs import needed
 from gahbench.contracts.truth import Truth
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ class Reference(ABC):
         """Return the expected mean squared error per pixel of each image, shape (N,), where it has a closed form."""
         return None
 
+    @needed("jacobian")
     def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> LinearMaps | None:
         """Return the Jacobians of :meth:`denoise` at the noisy images; ``None`` where they cannot be had.
 

@@ -63,6 +63,7 @@ class Sources:
         self._packages = dict(packages)
         self._beside = beside
         self._files: dict[str, Path | None] = {}
+        self._syntax: dict[str, Syntax | None] = {}
 
     def file(self, module: str) -> Path | None:
         """Return the file of a module; ``None`` for one of a library, or if there is none."""
@@ -74,11 +75,13 @@ class Sources:
 
     def syntax(self, module: str) -> Syntax | None:
         """Return the syntax of a module; ``None`` for one of a library, or that cannot be read."""
-        file = self.file(module)
-        try:
-            return None if file is None else read_syntax(module, file)
-        except (OSError, SyntaxError, ValueError):
-            return None  # Importing it will say what is wrong.
+        if module not in self._syntax:
+            file = self.file(module)
+            try:
+                self._syntax[module] = None if file is None else read_syntax(module, file)
+            except (OSError, SyntaxError, ValueError):
+                self._syntax[module] = None  # Importing it will say what is wrong.
+        return self._syntax[module]
 
 
 def sources_of(name: str, file: Path) -> Sources:

@@ -42,7 +42,7 @@ def between(row: Mapping[Any, Any], name: str, digits: int = 2, level: str = "")
     Where the value itself is known, it stands with half the width of its interval. ``level`` ends the names of the
     columns of one noise level.
     """
-    least, most = row.get(f"{name}_least{level}"), row.get(f"{name}{level}")
+    least, most = row.get(f"{name}_min{level}"), row.get(f"{name}{level}")
     if missing(least) or missing(most):
         return with_half_width(row, f"{name}{level}", digits=digits)
     return f"{number(least, digits)} to {number(most, digits)}"

@@ -10,7 +10,7 @@ import pytest
 #: Page faults of layers that use four blocks of 3 MiB each, after one of two functions.
 LAYERS = """
 import json, resource
-from gahbench.resources import keep_freed_blocks, release_memory
+from gahbench._util.resources import keep_freed_blocks, release_memory
 
 SIZE = 3 << 20
 

@@ -78,7 +78,7 @@ def test_all_diverged_is_a_failure_and_some_are_told(call, tmp_path):
     status, printed, told = call("identity", "-d", "discs[size=8]", "-n", 3)
     # It sees no noise.
     assert (status, printed.splitlines()[2].split()[:2]) == (0, ["3", "0"])
-    weak = ("explodes[factor=0.9]", "-d", "discs[size=8]", "-p", file, "-n", 3, "--most-steps", 4, "--mean", 0)
+    weak = ("explodes[factor=0.9]", "-d", "discs[size=8]", "-p", file, "-n", 3, "--max-steps", 4, "--mean", 0)
     status, printed, told = call(*weak)
     assert status == 0, told
     assert "3 of 3 samples were out of steps, after 4: the noise that the denoiser sees did not fall to 0.05" in printed

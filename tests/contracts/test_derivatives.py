@@ -6,9 +6,9 @@ import torch
 from given_images import GivenImages
 from scipy.fft import dctn, idctn
 
+from gahbench.contracts.derivatives import differentiated
 from gahbench.contracts.training_data import TrainingData
 from gahbench.contracts.truth import Truth
-from gahbench.jacobian import differentiated
 from gahbench.registry.registry import default_registry
 from gahbench_plugins.bases.wavelet import Wavelet
 from gahbench_plugins.datasets.c_alpha import CAlpha
@@ -48,7 +48,7 @@ def test_a_blur_multiplies_cosines():
     vectors = np.random.default_rng(0).standard_normal((5, 12, 12))
     expected = idctn(np.outer(along, along) * dctn(vectors, norm="ortho", axes=(1, 2)), norm="ortho", axes=(1, 2))
     given = torch.as_tensor(vectors).reshape(1, 5, 144)
-    for product in (found.product, found.rmatvec):
+    for product in (found.matvec, found.rmatvec):
         torch.testing.assert_close(product(given), torch.as_tensor(expected).reshape(1, 5, 144).expand(3, -1, -1))
     assert found.trace().value.tolist() == pytest.approx([along.sum() ** 2] * 3)
 

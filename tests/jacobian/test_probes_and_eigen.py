@@ -184,7 +184,7 @@ def test_maps_given_by_functions_are_the_matrices_of_their_functions():
     matrices = maps(symmetric=True).matrices()
     found = FunctionMaps(lambda vectors, places: vectors @ matrices[list(places)], 3, SHAPE, matrices)
     vectors = random(1, 5, SIZE, seed=4)
-    for product in (found.product, found.rmatvec, found.symmetric_product):
+    for product in (found.matvec, found.rmatvec, found.symmetric_product):
         torch.testing.assert_close(product(vectors), vectors @ matrices)
     torch.testing.assert_close(found.matrices(), matrices)
     torch.testing.assert_close(found.only(1).matrices(), matrices[1:2])

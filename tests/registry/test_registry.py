@@ -7,8 +7,8 @@ import pytest
 
 import gahbench
 from gahbench._util.errors import PluginError
+from gahbench.registry.behaviour import behaviour_digest
 from gahbench.registry.registry import KINDS, Registry
-from gahbench.registry.source import source_digest
 
 TWO_LINES = """
 import gahbench
@@ -119,35 +119,6 @@ def test_labels_are_canonical(builtin):
     assert label("reference", "oracle-shrink[wavelet[db4,levels=2]]") == "oracle-shrink[wavelet[db4,levels=2]]"
 
 
-def test_a_digest_follows_the_source_and_what_it_imports(tmp_path):
-    helper = write(tmp_path, "_digest_helper.py", "FACTOR = 0.25\n")
-    text = "from _digest_helper import FACTOR\n" + TWO_LINES.format(name="half")
-    file = write(tmp_path, "digested.py", text)
-    target = Registry((file,)).get("reference", "half").factory
-    before = source_digest(target)
-    assert before == source_digest(target)
-    helper.write_text("FACTOR = 0.5\n", encoding="utf-8")
-    changed = source_digest(target)
-    file.write_text(text + "\n# more\n", encoding="utf-8")
-    assert len({before, changed, source_digest(target)}) == 3
-
-
-def test_a_digest_follows_imports_of_imports_and_folders(tmp_path):
-    write(tmp_path, "_leaf.py", "FACTOR = 0.25\n")
-    write(tmp_path, "_mid.py", "from _leaf import FACTOR\n")
-    write(tmp_path / "inside", "__init__.py", "")
-    write(tmp_path / "inside", "deep.py", "from . import deeper\n")
-    write(tmp_path / "inside", "deeper.py", "X = 1\n")
-    text = "import _mid\nfrom inside.deep import deeper\n" + TWO_LINES.format(name="half")
-    file = write(tmp_path, "followed.py", text)
-    seen = {source_digest(Registry((file,)).get("reference", "half").factory)}
-    for name in ("_leaf.py", "_mid.py", "inside/deep.py", "inside/deeper.py", "followed.py"):
-        changed = tmp_path / name
-        changed.write_text(changed.read_text() + "\n# changed\n")
-        seen.add(source_digest(Registry((file,)).get("reference", "half").factory))
-    assert len(seen) == 6
-
-
 def test_a_changed_helper_is_imported_again(tmp_path):
     helper = write(tmp_path, "_again.py", "FACTOR = 0.25\n")
     text = "from _again import FACTOR\n" + TWO_LINES.format(name="half").replace("float = 0.5", "float = FACTOR")
@@ -190,7 +161,7 @@ def test_a_digest_does_not_depend_on_the_folder(tmp_path):
     digests = set()
     for folder in ("one", "two"):
         file = write(tmp_path / folder, "placed.py", TWO_LINES.format(name="half"))
-        digests.add(source_digest(Registry((file,)).get("reference", "half").factory))
+        digests.add(behaviour_digest(Registry((file,)).get("reference", "half").factory))
     assert len(digests) == 1
 
 

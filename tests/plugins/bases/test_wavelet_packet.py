@@ -116,7 +116,8 @@ def test_without_anything_to_gain_it_is_the_wavelet():
     batch = images(3, 2, 32, 32)
     for threshold, noisy in ((0.0, False), (1e3, False), (1e3, True)):
         adapted = WaveletPacket("sym4").adapt(batch, threshold, noisy)
-        assert torch.equal(adapted.analysis(batch), Wavelet("sym4").analysis(batch))
+        # Matrices of other sizes may be multiplied in another order: equal but for rounding.
+        torch.testing.assert_close(adapted.analysis(batch), Wavelet("sym4").analysis(batch), rtol=0, atol=1e-13)
 
 
 def further_splits(basis):
@@ -164,7 +165,7 @@ def test_bands_are_the_wavelets():
     batch = textures(5, 32)
     coarse = Wavelet("sym4").bands((1, 32, 32)) == 0
     found = WaveletPacket("sym4").adapt(batch, 0.3).analysis(batch)
-    assert torch.equal(found[..., coarse], Wavelet("sym4").analysis(batch)[..., coarse])
+    torch.testing.assert_close(found[..., coarse], Wavelet("sym4").analysis(batch)[..., coarse], rtol=0, atol=1e-13)
 
 
 def test_what_is_refused():

@@ -1,0 +1,147 @@
+"""Which keys change under which edits: run in a copy of the source tree, which it edits and mends.
+
+``python keys_under_edits.py`` in the folder of the copy, which holds ``gahbench``, ``gahbench_plugins`` and ``suites``;
+prints JSON: by edit, the rows whose keys changed.
+"""
+
+import json
+import re
+from pathlib import Path
+
+PLUGIN = '''"""A network."""
+import torch
+from torch import nn
+import gahbench
+from helper_of_mine import gain
+
+
+@gahbench.hookimpl
+def register_architectures(register):
+    register("mine", Mine)
+
+
+class Mine(nn.Module):
+    """One convolution."""
+
+    def __init__(self, channels: int, width: int = 4) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+
+    def forward(self, noisy: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        """Return the denoised images."""
+        return noisy - 0.5 * gain(self.layer(noisy))
+'''
+HELPER = '''"""A helper."""
+
+
+def gain(images):
+    """Amplify."""
+    return 1.5 * images
+'''
+SUITE = """
+name: keys
+datasets: ["discs[size=16]"]
+entrants: [mine, identity]
+training: {steps: 2, batch_size: 2, compile: never}
+scoring: {sigmas: [0.1], images: 24, metrics: [psnr, "alignment[dct]", sampling]}
+"""
+#: By name: the file, what is replaced, and by what; or a function that edits.
+EDITS = {
+    "docstring of the plugin": ("mine.py", '"""One convolution."""', '"""One convolution, no more."""'),
+    "docstring of the noise": ("gahbench/_util/noise.py", '"""Return a seed', '"""Give a seed'),
+    "docstring of the trainer": ("gahbench/training/trainer.py", '"""Train until', '"""Go on until'),
+    "comment in the plugin": ("mine.py", "        super()", "        # First of all.\n        super()"),
+    "comment in the trainer": (
+        "gahbench/training/trainer.py",
+        "        self._resume()",
+        "        self._resume()  # on",
+    ),
+    "formatting of the plugin": (
+        "mine.py",
+        "noisy - 0.5 * gain(self.layer(noisy))",
+        "(\n            noisy\n            - 0.5 * gain((self.layer(noisy)))\n        )",
+    ),
+    "annotation in the plugin": ("mine.py", "width: int = 4", "width: 'int' = 4"),
+    "annotation in the noise": ("gahbench/_util/noise.py", "-> int:", "-> 'int':"),
+    "import of the plugin renamed": (
+        "mine.py",
+        None,
+        lambda text: text.replace("import gain", "import gain as amplify").replace("gain(self", "amplify(self"),
+    ),
+    "constant in the plugin": ("mine.py", "0.5 *", "0.25 *"),
+    "constant in its helper": ("helper_of_mine.py", "1.5 *", "2.5 *"),
+    "constant in the seeds": ("gahbench/_util/noise.py", '"big") >> 1', '"big") >> 2'),
+    "constant in the evaluation noise": ("gahbench/_util/noise.py", "return sigma * in_blocks", "return 2 * in_blocks"),
+    "constant in the trainer": ("gahbench/training/trainer.py", "loss.detach()", "2 * loss.detach()"),
+    "constant in the batches": ("gahbench/training/batches.py", "STRETCH = 1 << 32", "STRETCH = 1 << 31"),
+    "constant in the initialisation": ("gahbench/networks/initialisation.py", "a=0,", "a=1,"),
+    "constant in the sampler": ("gahbench/sampling/stochastic.py", ".clamp(min=0).sqrt()", ".clamp(min=1e-9).sqrt()"),
+    "constant in the alignment": ("gahbench/evaluation/alignment.py", "UNCHANGING = 1e-4", "UNCHANGING = 1e-3"),
+    "constant in the Jacobian": ("gahbench/jacobian/autograd.py", "MEMORY = 1 <<", "MEMORY = 2 <<"),
+    "constant in the evaluation": ("gahbench/evaluation/evaluation.py", 'f"draw {draw}"', 'f"draws {draw}"'),
+    "constant in the metric psnr": ("gahbench/evaluation/rates.py", "MAX_PSNR = 140", "MAX_PSNR = 141"),
+    "constant in the dataset": ("gahbench_plugins/datasets/discs.py", None, lambda text: _constant(text)),
+    "constant in the report": ("gahbench/report/cells.py", None, lambda text: text + "\nEXTRA = 1\n"),
+    "constant in the board": ("gahbench/board/statistics.py", "DRAWS = 2000", "DRAWS = 3000"),
+    "constant in the planning": ("gahbench/planning/dry_run.py", "TIMEOUT_SECONDS = 60.0", "TIMEOUT_SECONDS = 61.0"),
+    "constant in the store": ("gahbench/store/store.py", 'SCORES = "scores.csv"', 'SCORES = "values.csv"'),
+    "constant in the command line": ("gahbench/cli/listing.py", None, lambda text: text + "\nEXTRA = 1\n"),
+}
+
+
+def _constant(text: str) -> str:
+    """Change the first constant with a fraction."""
+    found = re.search(r"(?<=[ (=])0\.\d+", re.sub(r'"""(.|\n)*?"""', lambda doc: " " * len(doc[0]), text))
+    assert found is not None
+    return text[: found.start()] + "0.123" + text[found.end() :]
+
+
+def keys(folder: Path) -> dict[str, str]:
+    from gahbench.planning.plan import make_plan
+    from gahbench.planning.suite import load_suite
+    from gahbench.registry.behaviour import computed_by
+    from gahbench.registry.registry import Registry
+
+    computed_by.cache_clear()
+    registry = Registry((folder / "mine.py",))
+    # As if the fits were done: networks are not tried in another process then.
+    plan = make_plan(load_suite(folder / "suite.yaml", registry), registry, lambda key: True)
+    return {f"{unit.metric or 'fit'} of {unit.entrant}": unit.key for unit in plan.units}
+
+
+def moved(folder: Path) -> None:
+    """Move two modules, and mend the imports of them."""
+    (folder / "helper_of_mine.py").rename(folder / "other_name.py")
+    mine = folder / "mine.py"
+    mine.write_text(mine.read_text().replace("from helper_of_mine", "from other_name"))
+    (folder / "gahbench/evaluation/alignment.py").rename(folder / "gahbench/evaluation/alike.py")
+    for file in [*folder.glob("gahbench/**/*.py")]:
+        text = file.read_text()
+        changed = text.replace("gahbench.evaluation.alignment import", "gahbench.evaluation.alike import")
+        if changed != text:
+            file.write_text(changed)
+
+
+def main() -> None:
+    folder = Path.cwd()
+    for name, text in (("mine.py", PLUGIN), ("helper_of_mine.py", HELPER), ("suite.yaml", SUITE)):
+        (folder / name).write_text(text)
+    before = keys(folder)
+    found = {}
+    for name, (file, old, new) in EDITS.items():
+        path = folder / file
+        text = path.read_text()
+        assert old is None or old in text, (name, old)
+        path.write_text(new(text) if old is None else text.replace(old, new, 1))
+        after = keys(folder)
+        found[name] = [row for row, key in before.items() if after[row] != key]
+        path.write_text(text)
+    assert keys(folder) == before
+    moved(folder)
+    after = keys(folder)
+    found["modules moved"] = [row for row, key in before.items() if after[row] != key]
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

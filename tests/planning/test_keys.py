@@ -1,0 +1,187 @@
+"""What changes keys, field by field and edit by edit, and what does not."""
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gahbench._util.keys import key_of
+from gahbench.planning.plan import make_plan
+from gahbench.planning.suite import load_suite
+from gahbench.planning.units import FIT, SCORE, PlannedDataset, Request, fit_unit, score_unit
+from gahbench.registry.behaviour import computed_by
+from gahbench.training.recipe import Training
+
+ROOT = Path(__file__).parents[2]
+REQUEST = Request(
+    split="train",
+    shown="train",
+    images=24,
+    sigmas=[0.1, 0.2],
+    noise_seed=0,
+    sampling={"count": 4},
+    learned_from={"split": "train", "count": None},
+    partner_learned_from={"split": "B", "count": 5},
+)
+#: By field of the request, a value that decides another outcome.
+OTHERS = {
+    "split": "test",
+    "shown": "A",
+    "images": 25,
+    "sigmas": [0.1, 0.3],
+    "noise_seed": 1,
+    "sampling": {"count": 5},
+    "learned_from": {"split": "A", "count": 10},
+    "partner_learned_from": {"split": "B", "count": 6},
+}
+#: Fields that decide a score only where the metric needs them, or the reference learns from what they name.
+ONLY_FOR = {
+    "sampling": {"sampling", "pair-cosine"},
+    "learned_from": {"pair-cosine", "distance", "empirical-bayes"},
+    "partner_learned_from": {"pair-cosine"},
+}
+
+
+def score(builtin, request=REQUEST, metric="psnr", entrant="identity", dataset="discs[size=16]", **keywords):
+    configured = builtin.configure("dataset", dataset)
+    at = PlannedDataset(configured, configured.build())
+    measured = builtin.configure("metric", metric)
+    kind = "architecture" if entrant in builtin.names("architecture") else "reference"
+    denoiser = builtin.configure(kind, entrant)
+    return score_unit(at, denoiser, denoiser.label, measured, measured.build(), request, **keywords)
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Request)])
+@pytest.mark.parametrize(
+    ("metric", "entrant"),
+    [("psnr", "identity"), ("psnr", "empirical-bayes"), ("sampling", "identity"), ("pair-cosine", "identity"),
+     ("distance", "identity")],
+)  # fmt: skip
+def test_every_field_of_a_request_decides_a_score(builtin, field, metric, entrant):
+    before = score(builtin, metric=metric, entrant=entrant)
+    changed = score(builtin, dataclasses.replace(REQUEST, **{field: OTHERS[field]}), metric, entrant)
+    decides = field not in ONLY_FOR or bool(ONLY_FOR[field] & {metric, entrant})
+    assert (changed.key != before.key) == decides
+    # Scores of one column may stand side by side: all but the entrant, and what it learned from.
+    beyond_entrant = field not in ("learned_from", "partner_learned_from")
+    assert (changed.column != before.column) == (decides and beyond_entrant)
+
+
+@pytest.mark.parametrize(
+    ("change", "same_column"),
+    [
+        ({"metric": "ssim"}, False),
+        ({"entrant": "gaussian-blur"}, True),
+        ({"entrant": "unet"}, True),
+        ({"dataset": "discs[size=32]"}, False),
+        ({"dataset": "c-alpha[size=16]"}, False),
+        ({"fit": "a fit", "seed": 0, "entrant": "unet"}, True),
+    ],
+)
+def test_what_is_measured_and_on_what_decides_a_score(builtin, change, same_column):
+    before, changed = score(builtin), score(builtin, **change)
+    assert changed.key != before.key
+    assert (changed.column == before.column) == same_column
+
+
+def test_fits_and_partners_decide_scores(builtin):
+    def key(metric, fit="one", partner="other"):
+        return score(builtin, metric=metric, entrant="unet", seed=0, fit=fit, partner=partner).key
+
+    assert key("psnr") != key("psnr", fit="another")
+    assert key("psnr") == key("psnr", partner="another")
+    assert key("pair-cosine") != key("pair-cosine", partner="another")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"training": {"steps": 6}},
+        {"training": {"steps": 5, "learning_rate": 1e-3}},
+        {"training": {"steps": 5, "train_images": 7}},
+        {"training": {"steps": 5, "split": "A"}},
+        {"training": {"steps": 5, "snapshots": 2}},
+        {"seed": 1},
+        {"entrant": "unet[width=8]"},
+        {"entrant": "bf-cnn"},
+        {"dataset": "discs[size=32]"},
+    ],
+)
+def test_every_field_decides_a_fit(builtin, change):
+    def key(training=None, seed=0, entrant="unet", dataset="discs[size=16]", half=None, work=1.0, label="unet"):
+        configured = builtin.configure("dataset", dataset)
+        at = PlannedDataset(configured, configured.build())
+        recipe = Training.model_validate(training or {"steps": 5})
+        return fit_unit(at, builtin.configure("architecture", entrant), label, recipe, seed, half, work).key
+
+    assert key(**change) != key()
+    assert key(half="A", work=2.0, label="another") == key()
+
+
+def test_a_key_is_the_hash_of_the_document_that_the_unit_records(write_suite, builtin):
+    plan = make_plan(load_suite(write_suite(), builtin), builtin)
+    for unit in plan.units:
+        assert unit.key == key_of(unit.document)
+        code = FIT if unit.kind == "fit" else SCORE
+        assert unit.document["code"] == computed_by(code)
+        # As it is read back from a file.
+        assert unit.key == key_of(json.loads(json.dumps(unit.document)))
+
+
+#: Rows of the table of edits: an architecture's fit, and scores of it, and of a reference.
+FITS = ["fit of mine"]
+OF_MINE = ["psnr of mine", "alignment[dct] of mine", "sampling of mine"]
+OF_IDENTITY = ["psnr of identity", "alignment[dct] of identity"]
+ALL = [*FITS, *OF_MINE, *OF_IDENTITY]
+NONE: list[str] = []
+TABLE = {
+    "docstring of the plugin": NONE,
+    "docstring of the noise": NONE,
+    "docstring of the trainer": NONE,
+    "comment in the plugin": NONE,
+    "comment in the trainer": NONE,
+    "formatting of the plugin": NONE,
+    "annotation in the plugin": NONE,
+    "annotation in the noise": NONE,
+    "import of the plugin renamed": NONE,
+    "modules moved": NONE,
+    "constant in the plugin": [*FITS, *OF_MINE],
+    "constant in its helper": [*FITS, *OF_MINE],
+    "constant in the dataset": ALL,
+    "constant in the seeds": ALL,
+    # A fit need not be done again for it, and is: the trainer measures the validation PSNR of its history under it.
+    "constant in the evaluation noise": ALL,
+    "constant in the trainer": [*FITS, *OF_MINE],
+    "constant in the batches": [*FITS, *OF_MINE],
+    "constant in the initialisation": [*FITS, *OF_MINE],
+    "constant in the evaluation": [*OF_MINE, *OF_IDENTITY],
+    "constant in the metric psnr": ["psnr of mine", "psnr of identity"],
+    "constant in the alignment": ["alignment[dct] of mine", "alignment[dct] of identity"],
+    "constant in the Jacobian": ["alignment[dct] of mine", "alignment[dct] of identity"],
+    "constant in the sampler": ["sampling of mine"],
+    "constant in the planning": NONE,
+    "constant in the store": NONE,
+    "constant in the board": NONE,
+    "constant in the report": NONE,
+    "constant in the command line": NONE,
+}
+
+
+def test_which_keys_change_under_which_edits(tmp_path):
+    for name, copy in (("gahbench", "gahbench"), ("plugins", "gahbench_plugins"), ("suites", "gahbench_suites")):
+        shutil.copytree(ROOT / name, tmp_path / copy, ignore=shutil.ignore_patterns("__pycache__"))
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("keys_under_edits.py"))],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found == TABLE

@@ -1,0 +1,236 @@
+"""Units of earlier code: left out of the board, said, and adopted on request."""
+
+import json
+import shutil
+
+import pytest
+
+import gahbench
+from gahbench._util.errors import ResultsError
+from gahbench.store.store import Store
+
+REFERENCE = '''"""A reference."""
+import gahbench
+
+
+@gahbench.hookimpl
+def register_references(register):
+    register("fade", Fade)
+
+
+class Fade(gahbench.Reference):
+    """Fades."""
+
+    def __init__(self, weight: float = 0.5):
+        self.weight = weight
+
+    def denoise(self, noisy, sigma, truth):
+        """Return it."""
+        return self.weight * noisy
+'''
+
+
+@pytest.fixture
+def fade(tmp_path):
+    file = tmp_path / "fade.py"
+
+    def write(old="", new=""):
+        assert old in REFERENCE
+        file.write_text(REFERENCE.replace(old, new))
+        return file
+
+    return write
+
+
+def run(suite, out, *entrants, plugins=()):
+    return gahbench.run(suite, out, entrants=entrants, plugins=plugins, engine="inline")
+
+
+def rows(outcome):
+    return set(outcome.leaderboard()["entrant"])
+
+
+def units(folder):
+    return {path.name for path in (folder / "units").iterdir()}
+
+
+@pytest.fixture
+def references(write_suite):
+    return write_suite(("  - unet: {width: 2, levels: 1}\n", ""))
+
+
+def test_a_docstring_measures_nothing_anew_and_a_constant_does(references, fade, tmp_path):
+    out = tmp_path / "out"
+    run(references, out, "fade", plugins=[fade()])
+    before = units(out)
+    run(references, out, "fade", plugins=[fade('"""Fades."""', '"""Fades, slowly."""')])
+    assert units(out) == before
+    run(references, out, "fade", plugins=[fade("self.weight * noisy", "self.weight * noisy / 2")])
+    assert len(units(out) - before) == 2
+
+
+def test_rows_of_a_plugins_earlier_code_are_left_out_and_said(references, fade, tmp_path):
+    out = tmp_path / "out"
+    plugins = [fade()]
+    assert "fade[weight=0.25]" in rows(run(references, out, "fade[weight=0.25]", plugins=plugins))
+    # The same code: it stays beside another of its kind, and beside none.
+    again = run(references, out, "fade[weight=0.75]", plugins=plugins)
+    assert {"fade[weight=0.25]", "fade[weight=0.75]"} <= rows(again)
+    assert again.outdated == ()
+    assert "fade[weight=0.25]" in rows(run(references, out, plugins=plugins))
+    changed = run(
+        references, out, "fade[weight=0.75]", plugins=[fade("self.weight * noisy", "self.weight * noisy / 2")]
+    )
+    assert changed.outdated == ("fade[weight=0.25]",)
+    assert "fade[weight=0.25]" not in rows(changed)
+    assert "fade[weight=0.75]" in rows(changed)
+
+
+def test_the_command_says_what_is_left_out_and_what_is_done_again(references, fade, tmp_path, command):
+    out = tmp_path / "out"
+    call = command("run")
+    file = fade()
+    arguments = (references, "--out", out, "-p", file, "--engine", "inline")
+    assert call(*arguments, "-e", "fade[weight=0.25]", "-e", "fade")[0] == 0
+    fade("self.weight * noisy", "self.weight * noisy / 2")
+    status, _, errors = call(*arguments, "-e", "fade")
+    assert status == 0
+    assert "not shown, since measured with earlier code: fade[weight=0.25]" in errors
+    assert "2 finished units" in errors
+    assert f"gahbench adopt {out}" in errors
+
+
+def test_units_of_earlier_code_are_adopted_on_the_record(references, fade, tmp_path):
+    out = tmp_path / "out"
+    file = fade()
+    first = run(references, out, "fade", plugins=[file])
+    before = units(out)
+    scores = first.scores
+    fade("self.weight * noisy", "noisy * self.weight")
+    found = gahbench.adopt(out, plugins=[file])
+    assert len(found.adopted) == 2
+    assert found.current == len(before) - 2
+    assert found.refused == []
+    assert {place for one in found.adopted for place in one.differs} == {"entrant.source"}
+    store = Store(out)
+    for one in found.adopted:
+        record = json.loads((store.path(one.unit) / "unit.json").read_bytes())
+        assert record["key"] == one.unit.key != one.former
+        assert record["adopted"] == [{"from": one.former, "differs": ["entrant.source"]}]
+        store.verify(store.path(one.unit))
+    after = units(out)
+    again = run(references, out, "fade", plugins=[file])
+    assert units(out) == after
+    assert again.scores.equals(scores)
+    board = again.leaderboard().set_index("entrant")["note"]
+    assert "measured with earlier code, adopted" in board["fade"]
+    assert "adopted" not in board["identity"]
+    # What is adopted is adopted again when the code changes again, and both are on record.
+    fade("self.weight * noisy", "1 * self.weight * noisy")
+    (one, *_) = gahbench.adopt(out, plugins=[file]).adopted
+    assert len(json.loads((store.path(one.unit) / "unit.json").read_bytes())["adopted"]) == 2
+
+
+def test_networks_are_adopted_with_their_scores(write_suite, write_plugin, tmp_path):
+    suite, out = write_suite(), tmp_path / "out"
+    file = write_plugin("mine", "return noisy - self.noise(noisy)")
+    run(suite, out, "mine", plugins=[file])
+    before = units(out)
+    write_plugin("mine", "return -self.noise(noisy) + noisy")
+    found = gahbench.adopt(out, plugins=[file])
+    assert sorted(one.unit.kind for one in found.adopted) == ["fit", "score", "score"]
+    assert len(units(out)) == len(before)
+    after = units(out)
+    outcome = run(suite, out, "mine", plugins=[file])
+    assert (outcome.failed, units(out)) == (0, after)
+    assert "mine" in rows(outcome)
+
+
+def test_what_differs_in_more_than_code_is_not_adopted(references, tmp_path):
+    out = tmp_path / "out"
+    run(references, out)
+    store = Store(out)
+    (folder, *_) = (path for path in sorted(store.units.iterdir()) if "identity" in (path / "unit.json").read_text())
+    record = json.loads((folder / "unit.json").read_bytes())
+    record["document"]["noise_seed"] = 5
+    record["key"] = "0" * 20
+    (folder / "unit.json").write_text(json.dumps(record))
+    moved = folder.with_name("score-" + "0" * 20)
+    folder.rename(moved)
+    _mend(moved)
+    found = gahbench.adopt(out)
+    assert not found.adopted
+    ((label, why),) = found.refused
+    assert "identity" in label
+    assert "not only code differs: noise_seed" in why
+    assert moved.is_dir()
+
+
+def test_folders_of_the_layout_before_documents_are_read(references, tmp_path):
+    out = tmp_path / "out"
+    run(references, out)
+    _forget_documents(out)
+    found = gahbench.adopt(out)
+    assert found.current == 0
+    assert len(found.adopted) == 4
+    assert {place for one in found.adopted for place in one.differs} == {"which code it was done with is not recorded"}
+
+
+def test_what_depends_on_files_cannot_be_compared_where_they_were_not_recorded(write_suite, tmp_path):
+    import numpy as np
+
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 16, 16)).astype(np.uint8)
+    np.savez(tmp_path / "faces.npz", images=pixels)
+    suite = write_suite(
+        ("discs: {size: 16}", f"faces: {{path: {tmp_path / 'faces.npz'}, size: 16}}"),
+        ("  - unet: {width: 2, levels: 1}\n", ""),
+    )
+    out = tmp_path / "out"
+    run(suite, out)
+    _forget_documents(out)
+    found = gahbench.adopt(out)
+    assert not found.adopted
+    assert {why for _, why in found.refused} == {"it depends on the content of files, which it did not record"}
+
+
+def test_only_results_folders_with_units_are_accepted(references, tmp_path):
+    with pytest.raises(ResultsError, match="expected a results folder"):
+        gahbench.adopt(tmp_path / "nothing")
+    out = tmp_path / "out"
+    run(references, out)
+    shutil.rmtree(out / "units")
+    with pytest.raises(ResultsError, match="holds no finished units"):
+        gahbench.adopt(out)
+
+
+def test_a_damaged_unit_is_left(references, tmp_path, command):
+    out = tmp_path / "out"
+    run(references, out)
+    folder = sorted((out / "units").iterdir())[0]
+    (folder / "scores.csv").write_text("nothing")
+    status, printed, _ = command("adopt")(out)
+    assert status == 1
+    assert "0 units adopted, 3 of today's code already, 1 left" in printed
+    assert "damaged" in printed
+
+
+def _forget_documents(out):
+    """Make units as they were before they recorded their documents, with keys of their own."""
+    for number, folder in enumerate(sorted((out / "units").iterdir())):
+        record = json.loads((folder / "unit.json").read_bytes())
+        record.pop("document")
+        record["key"] = f"{number:020d}"
+        (folder / "unit.json").write_text(json.dumps(record))
+        moved = folder.with_name(f"{record['kind']}-{record['key']}")
+        folder.rename(moved)
+        _mend(moved)
+
+
+def _mend(folder):
+    """Let ``done.json`` have the checksum of ``unit.json`` as it is now."""
+    import hashlib
+
+    content = (folder / "unit.json").read_bytes()
+    done = json.loads((folder / "done.json").read_bytes())
+    done["files"]["unit.json"] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    (folder / "done.json").write_text(json.dumps(done))
