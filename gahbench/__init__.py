@@ -29,6 +29,7 @@ from gahbench._util.errors import (
 )
 from gahbench._util.lazy import lazy_names
 from gahbench._util.shapes import Shape, image_shape
+from gahbench.contracts.architectures import ArchitectureFactory
 from gahbench.contracts.bases import Basis
 from gahbench.contracts.datasets import Card, Dataset, Optimum, Split
 from gahbench.contracts.denoisers import Denoiser, DenoiserKind, batch_size
@@ -37,47 +38,52 @@ from gahbench.contracts.metrics import Metric
 from gahbench.contracts.references import Reference
 from gahbench.contracts.scoring import Scores
 from gahbench.contracts.truth import Truth
+from gahbench.registry.built import spec_of
 from gahbench.registry.hookspecs import Register, hookimpl
-from gahbench.registry.parameters import File, Names, file_digest
+from gahbench.registry.marks import File, Names
+from gahbench.registry.parameters import file_digest
 
 if TYPE_CHECKING:
     from gahbench._util.noise import BLOCK, derive_seed, generator, in_blocks
     from gahbench._util.readable import duration
-    from gahbench._util.resources import cpu_count
+    from gahbench._util.resources import cpu_count, gpu_names
     from gahbench.api import adopt, check, create, inspect, load_results, plan_suite, preview, run, sample
     from gahbench.board.results import Results
     from gahbench.contracts.derivatives import differentiated
     from gahbench.contracts.jobs import Event, Job
     from gahbench.contracts.optima import Posterior, TrueBasis
-    from gahbench.contracts.shrinkage import oracle_weights
+    from gahbench.contracts.shrinkage import oracle_denoise, oracle_weights
     from gahbench.contracts.training_data import TrainingData
     from gahbench.contracts.unit import Unit
     from gahbench.registry.behaviour import behaviour_digest
     from gahbench.registry.registry import Registry
     from gahbench.registry.spec import load_scalar
+    from gahbench.runs.engine_tools import UnitRunner, worker_command, worker_environment
 
 __version__ = "0.1.0"
 
 _MODULES = {
     "_util.noise": ["BLOCK", "derive_seed", "generator", "in_blocks"],
     "_util.readable": ["duration"],
-    "_util.resources": ["cpu_count"],
+    "_util.resources": ["cpu_count", "gpu_names"],
     "api": ["adopt", "check", "create", "inspect", "load_results", "plan_suite", "preview", "run", "sample"],
     "board.results": ["Results"],
     "contracts.derivatives": ["differentiated"],
     "contracts.jobs": ["Event", "Job"],
     "contracts.optima": ["Posterior", "TrueBasis"],
-    "contracts.shrinkage": ["oracle_weights"],
+    "contracts.shrinkage": ["oracle_denoise", "oracle_weights"],
     "contracts.training_data": ["TrainingData"],
     "contracts.unit": ["Unit"],
     "registry.registry": ["Registry"],
     "registry.behaviour": ["behaviour_digest"],
     "registry.spec": ["load_scalar"],
+    "runs.engine_tools": ["UnitRunner", "worker_command", "worker_environment"],
 }
 __getattr__ = lazy_names(__name__, {name: f"gahbench.{module}" for module, names in _MODULES.items() for name in names})
 
 __all__ = [
     "BLOCK",
+    "ArchitectureFactory",
     "Basis",
     "BasisError",
     "Card",
@@ -110,6 +116,7 @@ __all__ = [
     "TrueBasis",
     "Truth",
     "Unit",
+    "UnitRunner",
     "adopt",
     "batch_size",
     "behaviour_digest",
@@ -121,6 +128,7 @@ __all__ = [
     "duration",
     "file_digest",
     "generator",
+    "gpu_names",
     "hookimpl",
     "image_shape",
     "in_blocks",
@@ -128,10 +136,14 @@ __all__ = [
     "listing",
     "load_results",
     "load_scalar",
+    "oracle_denoise",
     "oracle_weights",
     "plan_suite",
     "preview",
     "run",
     "sample",
+    "spec_of",
     "suggestion",
+    "worker_command",
+    "worker_environment",
 ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gahbench.registry.registry import Kind, Registry, default_registry, set_default_registry
+from gahbench.registry.plugin import Kind
+from gahbench.registry.registry import Registry
 
 if TYPE_CHECKING:
     from gahbench.board.results import Results
@@ -59,10 +61,7 @@ def create(
     >>> tuple(images.shape)
     (4, 1, 32, 32)
     """
-    registry = _registry(plugins)
-    configured = registry.configure(kind, name, **parameters)
-    known = {"channels": channels} if shape is None else {"channels": shape[0], "shape": shape}
-    return configured.plugin.build(configured.parameters, known)
+    return open_registry(plugins).configure(kind, name, **parameters).build(shape, channels)
 
 
 def plan_suite(
@@ -86,11 +85,15 @@ def plan_suite(
     GahbenchError
         If the suite, a plugin or a parameter is not accepted.
     """
+    return plan_with(open_registry(plugins), suite, out, entrants)
+
+
+def plan_with(registry: Registry, suite: Source, out: Source | None = None, entrants: Sequence[str] = ()) -> Plan:
+    """Return the plan of :func:`plan_suite`, with the plugins of a registry."""
     from gahbench.planning.plan import make_plan
     from gahbench.planning.suite import load_suite
     from gahbench.store.store import Store
 
-    registry = _registry(plugins)
     loaded = load_suite(suite, registry, tuple(entrants))
     return make_plan(loaded, registry, Store(results_folder(loaded, out)).has_fit)
 
@@ -141,8 +144,9 @@ def run(
     """
     from gahbench.runs.runner import run_plan
 
-    planned = plan_suite(suite, out, entrants=entrants, plugins=plugins)
-    return run_plan(planned, results_folder(planned.suite, out), default_registry(), engine, workers, report)
+    registry = open_registry(plugins)
+    planned = plan_with(registry, suite, out, entrants)
+    return run_plan(planned, results_folder(planned.suite, out), registry, engine, workers, report)
 
 
 def load_results(folder: Source) -> Results:
@@ -247,7 +251,7 @@ def preview(
     """
     from gahbench.explore.preview import make_preview
 
-    configured = _registry(plugins).configure("dataset", dataset)
+    configured = open_registry(plugins).configure("dataset", dataset)
     return make_preview(configured, sigmas, count, split, start, true_basis)
 
 
@@ -316,7 +320,7 @@ def inspect(
 
     return make_inspection(
         entrant,
-        _registry(plugins),
+        open_registry(plugins),
         dataset=dataset,
         index=index,
         image=image,
@@ -388,7 +392,7 @@ def sample(
 
     return sample_entrant(
         entrant,
-        _registry(plugins),
+        open_registry(plugins),
         settings,
         dataset=dataset,
         checkpoint=checkpoint,
@@ -398,13 +402,12 @@ def sample(
     )
 
 
-def _registry(plugins: Sequence[Source]) -> Registry:
-    """Return the registry with these plugin files, and make it this process's own."""
-    sources = tuple(Path(source).resolve() for source in plugins)
-    registry = default_registry()
-    if sources == registry.sources == ():
-        return registry
-    # Files may have changed since they were loaded.
-    registry = Registry(sources)
-    set_default_registry(registry)
-    return registry
+def open_registry(plugins: Sequence[Source] = ()) -> Registry:
+    """Return a registry of what is installed and of these plugin files, or folders of them."""
+    # Files may have changed since they were last loaded.
+    return Registry(tuple(Path(source) for source in plugins)) if plugins else _installed()
+
+
+@functools.cache
+def _installed() -> Registry:
+    return Registry()

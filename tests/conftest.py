@@ -9,23 +9,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # ruff: isort: split
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from sample_files import PLUGIN, TINY
 
 from gahbench.cli import main
-from gahbench.registry import registry as registry_module
 from gahbench.registry.registry import Registry
-
-
-@pytest.fixture(autouse=True)
-def _fresh_registry() -> Iterator[None]:
-    """Let no test see the plugins of another."""
-    registry_module._default = None
-    yield
-    registry_module._default = None
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,8 @@ from gahbench.planning.rows import rows
 from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_files import suite_files
 from gahbench.registry import hookspecs
-from gahbench.registry.registry import KINDS, Registry
+from gahbench.registry.plugin import KINDS
+from gahbench.registry.registry import Registry
 from gahbench.report.cells import between, with_half_width
 from gahbench.report.tables import markdown
 from gahbench.testing import check_file

@@ -73,17 +73,17 @@ def run(
     Exit status: 0 all units done, 1 some failed, 2 bad input, 130 interrupted.
     """
     from gahbench import api
-    from gahbench.registry.registry import default_registry
     from gahbench.runs.collect import count_done
     from gahbench.runs.progress import ProgressReport
     from gahbench.runs.runner import run_plan
 
     console = Console(stderr=True)
-    planned = api.plan_suite(suite, out, entrants=entrant or (), plugins=plugins_dir or ())
+    registry = api.open_registry(plugins_dir or ())
+    planned = api.plan_with(registry, suite, out, entrant or ())
     folder = api.results_folder(planned.suite, out)
     _warn_of_superseded(planned, folder, console)
     with ProgressReport(planned, count_done(planned, folder), console) as report:
-        outcome = run_plan(planned, folder, default_registry(), engine, workers, report)
+        outcome = run_plan(planned, folder, registry, engine, workers, report)
     if outcome.done:
         _print_board(folder)
     _conclude(outcome, console)

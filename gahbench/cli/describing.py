@@ -15,7 +15,9 @@ from rich.text import Text
 from gahbench._util.errors import ParameterError, PluginError, listing, suggestion
 from gahbench._util.shapes import Shape
 from gahbench.planning.suite_files import suite_files
-from gahbench.registry.registry import KINDS, Configured, Kind, Plugin, Registry, set_default_registry
+from gahbench.registry.configured import Configured
+from gahbench.registry.plugin import KINDS, Kind, Plugin
+from gahbench.registry.registry import Registry
 from gahbench.registry.spec import Spec, format_value, parse_spec
 
 #: What must stay as it is: lists, tables, examples and directives.
@@ -42,7 +44,6 @@ def print_description(text: str, sources: tuple[Path, ...], shape: str | None, c
         If there is no such plugin or suite, or it does not accept a parameter; or if the shape cannot be read.
     """
     registry = Registry(sources)
-    set_default_registry(registry)
     images = None if shape is None else _shape(shape)
     spec = parse_spec(text)
     found = [kind for kind in KINDS if spec.name in registry.names(kind)]

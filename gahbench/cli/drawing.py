@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from gahbench.board.results import Results
+    from gahbench.registry.registry import Registry
 
 app = typer.Typer(
     help="Draw figures beyond those of a board: rates, alignment, generalization, approximation errors, bases.",
@@ -89,7 +90,7 @@ def alignment(
     from gahbench.board.leaderboard import entrant_kinds
     from gahbench.report.alignments import course_figure
 
-    _prepare(out, None)
+    _prepare(out)
     results = api.load_results(folder)
     panels = courses(results, basis, dataset, entrant)
     _save(course_figure(panels, results.entrants, entrant_kinds(results), basis), out)
@@ -107,7 +108,7 @@ def ranking(
     from gahbench.board.alignments import rankings
     from gahbench.report.alignments import ranking_figure
 
-    _prepare(out, None)
+    _prepare(out)
     found = rankings(api.load_results(folder), dataset, entrant)
     datasets = list(dict.fromkeys(name for name, _ in found))
     # What all panels have in common is said once.
@@ -128,7 +129,7 @@ def generalization(
     from gahbench.board.generalization import swept
     from gahbench.report.generalization import curves_figure
 
-    _prepare(out, None)
+    _prepare(out)
     results = api.load_results(folder)
     _save(curves_figure(results, swept(results, dataset, entrant)), out)
 
@@ -149,7 +150,7 @@ def transitions(
     from gahbench.board.generalization import swept
     from gahbench.report.generalization import transition_metrics, transitions_figure
 
-    _prepare(out, None)
+    _prepare(out)
     results = api.load_results(folder)
     pairs = swept(results, dataset, entrant)
     for place, pair in enumerate(pairs):
@@ -178,7 +179,7 @@ def samples(
         predictions_sheet,
     )
 
-    _prepare(out, None)
+    _prepare(out)
     predicted = predicted_samples(folder, dataset, entrant)
     for place, (pair, sets) in enumerate(paired_samples(folder, dataset, entrant).items()):
         caption = ", ".join(reversed(pair))
@@ -207,8 +208,8 @@ def approximation(
     """Error of nonlinear approximation against the number of terms."""
     from gahbench.explore.drawing import draw_approximation
 
-    _prepare(out, plugins_dir)
-    _save(draw_approximation(dataset, basis or ["sym4"], images), out)
+    registry = _prepare(out, plugins_dir)
+    _save(draw_approximation(registry, dataset, basis or ["sym4"], images), out)
 
 
 @app.command()
@@ -228,8 +229,8 @@ def geometry(
     """Squares and directions of bandlets, over the image that they are adapted to."""
     from gahbench.explore.drawing import draw_geometry
 
-    _prepare(out, plugins_dir)
-    _save(draw_geometry(dataset, basis, threshold, index, noisy=noisy), out)
+    registry = _prepare(out, plugins_dir)
+    _save(draw_geometry(registry, dataset, basis, threshold, index, noisy=noisy), out)
 
 
 def _draw_rates(
@@ -245,9 +246,9 @@ def _draw_rates(
     from gahbench.evaluation.rates import MIN_LEVELS
     from gahbench.explore.drawing import rate_windows
 
-    _prepare(out, plugins_dir)
+    registry = _prepare(out, plugins_dir)
     results = api.load_results(folder)
-    windows = rate_windows(results, rate)
+    windows = rate_windows(results, registry, rate)
     without = [str(name) for name in results.datasets["dataset"] if name not in windows]
     if without:
         text = f"no window of rates, for want of {MIN_LEVELS} noise levels in it or of the images: {', '.join(without)}"
@@ -255,14 +256,13 @@ def _draw_rates(
     _save(draw(results, windows, entrants), out)
 
 
-def _prepare(out: Path, plugins_dir: list[Path] | None) -> None:
-    """Load the plugins; what takes long comes after what may be mistyped."""
-    from gahbench.registry.registry import Registry, set_default_registry
+def _prepare(out: Path, plugins_dir: list[Path] | None = None) -> Registry:
+    """Check the name of the figure and load the plugins: what takes long comes after what may be mistyped."""
+    from gahbench import api
     from gahbench.report.encoding import check_suffix
 
     check_suffix(out)
-    if plugins_dir:
-        set_default_registry(Registry(tuple(plugins_dir)))
+    return api.open_registry(plugins_dir or ())
 
 
 def _save(figure: Figure, out: Path) -> None:

@@ -10,7 +10,8 @@ from rich.table import Table
 
 from gahbench._util.errors import PluginError, listing, suggestion
 from gahbench.planning.suite_files import suite_files, suite_summary
-from gahbench.registry.registry import KINDS, Registry
+from gahbench.registry.plugin import KINDS
+from gahbench.registry.registry import Registry
 
 _HEADINGS = {"basis": "bases"}
 

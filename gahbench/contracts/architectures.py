@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from gahbench._util.shapes import Shape
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
 
 class Architecture(Protocol):
@@ -18,3 +23,21 @@ class Architecture(Protocol):
     def forward(self, noisy: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         """Return the denoised images (never a residual) for ``noisy`` (N, C, H, W) and ``sigma`` (N,)."""
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class ArchitectureFactory:
+    """An architecture with its parameters, to be built for images of some shape.
+
+    It is what a constructor is handed whose parameter names an architecture.
+
+    Parameters
+    ----------
+    label
+        Its name and parameters, as tables show them.
+    build
+        Returns a new network with fresh weights for images (C, H, W).
+    """
+
+    label: str
+    build: Callable[[Shape], nn.Module]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gahbench.contracts.unit import Unit
 
 if TYPE_CHECKING:
+    from gahbench.registry.registry import Registry
     from gahbench.store.store import Store
 
 EventKind = Literal["started", "progress", "finished", "failed", "note"]
@@ -46,8 +46,8 @@ class Job:
         Those to run, each after the units whose keys it ``needs`` (which are among them, or done already).
     store
         Where finished units are.
-    sources
-        Plugin files and folders that workers must load.
+    registry
+        Where plugins are looked up.
     report
         To be called with every event, from one thread.
     stop
@@ -61,7 +61,7 @@ class Job:
 
     units: Sequence[Unit]
     store: Store
-    sources: tuple[Path, ...]
+    registry: Registry
     report: Callable[[Event], None]
     stop: threading.Event
     planned_fits: int

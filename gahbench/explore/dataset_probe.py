@@ -15,7 +15,7 @@ from gahbench._util.errors import GahbenchError, OptimumError, PluginError, list
 from gahbench._util.noise import derive_seed
 from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import SPLITS, Card, Dataset, Optimum, OptimumKind, Split
-from gahbench.registry.registry import Configured
+from gahbench.registry.configured import Configured
 
 #: Statistics of pixels are over at most this many images, and about this many pixels.
 SAMPLE = 256

@@ -29,7 +29,8 @@ from gahbench.networks.network_facts import (
 )
 from gahbench.networks.receptive_field import receptive_field
 from gahbench.registry.citation import citation
-from gahbench.registry.registry import Configured, Registry
+from gahbench.registry.configured import Configured
+from gahbench.registry.registry import Registry
 from gahbench.testing.references import fitted_samples
 from gahbench.training.hardware import multiply_adds
 

@@ -13,7 +13,7 @@ from gahbench.contracts.bases import Basis
 from gahbench.contracts.datasets import Dataset, checked_split
 from gahbench.contracts.truth import Truth
 from gahbench.evaluation.rates import MIN_LEVELS
-from gahbench.registry.registry import default_registry
+from gahbench.registry.registry import Registry
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,13 +26,15 @@ IMAGES = 16
 THRESHOLDS = tuple(2.0 ** (place / 2) for place in range(-18, 9))
 
 
-def rate_windows(results: Results, rate: str = "rate") -> dict[str, list[float]]:
+def rate_windows(results: Results, registry: Registry, rate: str = "rate") -> dict[str, list[float]]:
     """Return the noise levels of the results at which slopes can be read as rates, by dataset.
 
     Parameters
     ----------
     results
         The datasets are built anew from their labels, and their test images counted in.
+    registry
+        Where their plugins are looked up, and the metric.
     rate
         The metric that chooses, with parameters.
 
@@ -42,14 +44,14 @@ def rate_windows(results: Results, rate: str = "rate") -> dict[str, list[float]]
         Without the datasets that have fewer than three such levels, and those that cannot be built from their labels
         (their files are elsewhere).
     """
-    levels = getattr(default_registry().create("metric", rate), "levels", None)
+    levels = getattr(registry.create("metric", rate), "levels", None)
     if levels is None:
         raise ParameterError(f"metric '{rate}' chooses no window; accepted: rate, with parameters")
     windows = {}
     scores = results.scores[(results.scores["metric"] == "psnr") & (results.scores["split"] == "test")]
     for label, rows in scores.groupby("dataset", sort=False):
         try:
-            dataset: Dataset = default_registry().create("dataset", str(label))
+            dataset: Dataset = registry.create("dataset", str(label))
             clean = dataset.images("test", int(rows["image"].max()) + 1)
             inside = levels(clean, rows["sigma"].dropna().unique().tolist())
         except (GahbenchError, ValueError):
@@ -60,12 +62,14 @@ def rate_windows(results: Results, rate: str = "rate") -> dict[str, list[float]]
 
 
 def draw_approximation(
-    datasets: Sequence[str], bases: Sequence[str], images: int = IMAGES, split: str = "test"
+    registry: Registry, datasets: Sequence[str], bases: Sequence[str], images: int = IMAGES, split: str = "test"
 ) -> Figure:
     """Draw the error of nonlinear approximation against the number of terms, a panel for each dataset.
 
     Parameters
     ----------
+    registry
+        Where plugins are looked up.
     datasets, bases
         Names, with parameters; bases must be orthonormal.
     images
@@ -84,7 +88,6 @@ def draw_approximation(
     from gahbench.report.approximation import approximation_figure
 
     of = checked_split(split)
-    registry = default_registry()
     panels: dict[str, dict[str, Any]] = {}
     slopes: dict[str, float] = {}
     for name in datasets:
@@ -109,6 +112,7 @@ def draw_approximation(
 
 
 def draw_geometry(
+    registry: Registry,
     dataset: str,
     basis: str = "bandlet",
     threshold: float = 0.1,
@@ -121,6 +125,8 @@ def draw_geometry(
 
     Parameters
     ----------
+    registry
+        Where plugins are looked up.
     dataset, basis
         Names, with parameters.
     threshold
@@ -139,7 +145,6 @@ def draw_geometry(
     from gahbench._util.noise import evaluation_noise
     from gahbench.report.geometry import figure
 
-    registry = default_registry()
     images: Dataset = registry.create("dataset", dataset)
     found = registry.configure("basis", basis)
     geometry_of = getattr(found.build(), "geometry", None)

@@ -26,7 +26,8 @@ from gahbench.evaluation.evaluation import Evaluation
 from gahbench.explore.inspected_images import Images, of_dataset, of_file
 from gahbench.jacobian import DenseMaps, LinearMaps
 from gahbench.planning.entrants import untrained_here
-from gahbench.registry.registry import Configured, Registry
+from gahbench.registry.configured import Configured
+from gahbench.registry.registry import Registry
 from gahbench.report.eigenvectors import LEARNED
 
 SIGMAS = (0.03, 0.1, 0.3)

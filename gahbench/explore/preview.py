@@ -14,7 +14,7 @@ from gahbench._util.noise import evaluation_noise
 from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import Card, Optimum, Split, checked_split
 from gahbench.explore.dataset_probe import NOISE_SEED, Best, DatasetProbe, Pixels, Vectors
-from gahbench.registry.registry import Configured
+from gahbench.registry.configured import Configured
 
 SIGMAS = (0.05, 0.15, 0.4)
 COUNT = 4

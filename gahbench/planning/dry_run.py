@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from gahbench._util.shapes import Shape
-from gahbench.registry.registry import Configured, Registry
+from gahbench.registry.configured import Configured
+from gahbench.registry.registry import Registry
 from gahbench.registry.spec import Spec
 
 #: Sides that are tried to tell a network that refuses a size from one that refuses everything.

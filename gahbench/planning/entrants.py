@@ -6,7 +6,8 @@ from pathlib import Path
 
 from gahbench._util.errors import ParameterError
 from gahbench.planning.suite import configure_entrant
-from gahbench.registry.registry import Configured, Registry
+from gahbench.registry.configured import Configured
+from gahbench.registry.registry import Registry
 from gahbench.registry.spec import Spec, parse_spec
 
 

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from gahbench._util.keys import key_of
-from gahbench.registry.registry import Configured, Kind, Registry
+from gahbench.registry.configured import Configured
+from gahbench.registry.plugin import Kind
+from gahbench.registry.registry import Registry
 from gahbench.registry.spec import Spec
 
 

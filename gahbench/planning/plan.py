@@ -16,7 +16,8 @@ from gahbench.planning.dry_run import DryRun, dry_runs
 from gahbench.planning.rows import Row, base_label, check_training, rows
 from gahbench.planning.suite import Suite
 from gahbench.planning.units import PlannedDataset, Request, fit_unit, score_unit
-from gahbench.registry.registry import Configured, Registry
+from gahbench.registry.configured import Configured
+from gahbench.registry.registry import Registry
 from gahbench.training.recipe import Training
 
 

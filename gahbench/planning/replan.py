@@ -12,7 +12,8 @@ from gahbench.contracts.unit import Unit
 from gahbench.planning.payloads import configured_as
 from gahbench.planning.rows import base_label
 from gahbench.planning.units import CODE, PlannedDataset, Request, fit_unit, score_unit
-from gahbench.registry.registry import Kind, Registry
+from gahbench.registry.plugin import Kind
+from gahbench.registry.registry import Registry
 from gahbench.sampling.settings import Sampling
 from gahbench.training.recipe import Training
 

@@ -11,7 +11,7 @@ from gahbench._util.errors import ParameterError
 from gahbench.contracts.datasets import Split
 from gahbench.contracts.metrics import Metric
 from gahbench.planning.suite import Scoring, Suite
-from gahbench.registry.registry import Configured
+from gahbench.registry.configured import Configured
 from gahbench.training.recipe import Training
 
 #: Between an entrant's label and the number of images that it learned from.

@@ -17,7 +17,7 @@ from gahbench.contracts.metrics import Metric
 from gahbench.contracts.unit import Unit
 from gahbench.planning.payloads import described
 from gahbench.registry.behaviour import computed_by
-from gahbench.registry.registry import Configured
+from gahbench.registry.configured import Configured
 from gahbench.training.recipe import Training
 
 #: What does a unit of each kind.

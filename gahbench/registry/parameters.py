@@ -1,9 +1,9 @@
 """A plugin's parameters, read from its constructor's typed keyword arguments.
 
 Any annotation that pydantic understands works, constraints included (``Annotated[int, Field(ge=1)]``). Three kinds of
-argument are special: ``channels`` and ``shape`` are filled in from the dataset; a text parameter marked
-``Annotated[str, Names("basis")]`` names another plugin, whose own parameters are then checked too, as does each of
-``Annotated[tuple[str, ...], Names("basis")]``; and one marked ``Annotated[str, File()]`` is the path of a file.
+argument are special: ``channels`` and ``shape`` are filled in from the dataset; one marked with :class:`Names`, as in
+``Annotated[Basis, Names("basis")]``, names another plugin, which the constructor is handed built; and one marked
+``Annotated[str, File()]`` is the path of a file.
 """
 
 from __future__ import annotations
@@ -19,28 +19,24 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import pydantic
 
 from gahbench._util.errors import ParameterError, PluginError, listing, suggestion
+from gahbench.registry.marks import File, Names, as_text, marks
 
 FILLED_IN = ("channels", "shape")
 
 
 @dataclass(frozen=True)
-class Names:
-    """Marks a text parameter that names a plugin of some kind, or each of several in a tuple of texts."""
-
-    kind: str
-
-
-@dataclass(frozen=True)
-class File:
-    """Marks a text parameter that is the path of a file whose content decides the outcome.
-
-    Keys depend on the SHA-256 of what is in the file, and not on its name or place; labels show its name alone.
-    """
-
-
-@dataclass(frozen=True)
 class Parameter:
-    """One parameter of a plugin."""
+    """One parameter of a plugin, as suites give it.
+
+    Parameters
+    ----------
+    name
+        Its name.
+    annotation
+        The type of its value; text in place of every plugin that it names.
+    default
+        Its default, where it has one.
+    """
 
     name: str
     annotation: Any
@@ -54,17 +50,12 @@ class Parameter:
     @property
     def names(self) -> str | None:
         """The kind of plugin that this parameter names, if it does."""
-        return next((mark.kind for mark in self._marks if isinstance(mark, Names)), None)
+        return next((mark.kind for mark in marks(self.annotation) if isinstance(mark, Names)), None)
 
     @property
     def is_file(self) -> bool:
         """Whether this parameter is the path of a file whose content decides the outcome."""
-        return any(isinstance(mark, File) for mark in self._marks)
-
-    @property
-    def _marks(self) -> tuple[Any, ...]:
-        is_marked = get_origin(self.annotation) is Annotated
-        return get_args(self.annotation)[1:] if is_marked else ()
+        return any(isinstance(mark, File) for mark in marks(self.annotation))
 
     @property
     def is_sequence(self) -> bool:
@@ -134,8 +125,29 @@ def constructor_parameters(target: Any, where: str) -> tuple[Parameter, ...]:
             raise PluginError(f"{where}: '{item}' hides its parameters; name each with its type")
         if name not in hints:
             raise PluginError(f"{where}: parameter '{name}' needs a type annotation, such as '{name}: int'")
-        parameters.append(Parameter(name, hints[name], item.default))
+        names = next((mark for mark in marks(hints[name]) if isinstance(mark, Names)), None)
+        if names is None:
+            parameters.append(Parameter(name, hints[name], item.default))
+        else:
+            parameters.append(_of_plugins(name, hints[name], item.default, names, where))
     return tuple(parameters)
+
+
+def _of_plugins(name: str, annotation: Any, default: Any, names: Names, where: str) -> Parameter:
+    """Return a parameter that names plugins, given the annotation of what the constructor is handed: their objects."""
+    if not (default is None or default is inspect.Parameter.empty):
+        raise PluginError(
+            f"{where}: parameter '{name}' is handed an object, so its default is a spec in its mark: "
+            f"Names('{names.kind}', default=...)"
+        )
+    text = as_text(annotation)
+    if text == annotation:
+        handed = "ArchitectureFactory" if names.kind == "architecture" else names.kind.capitalize()
+        raise PluginError(
+            f"{where}: parameter '{name}' is handed the object that it names: annotate it as one, such as "
+            f"Annotated[gahbench.{handed}, gahbench.Names('{names.kind}')]"
+        )
+    return Parameter(name, text, default if names.default is None else names.default)
 
 
 def resolve(parameters: tuple[Parameter, ...], given: dict[str, Any], where: str) -> dict[str, Any]:
@@ -219,10 +231,11 @@ def _type_name(annotation: Any) -> str:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         several = _admits_sequence(arguments[0])
+        null = " or null" if type(None) in get_args(arguments[0]) else ""
         if any(isinstance(mark, File) for mark in arguments[1:]):
-            return "path of a file" + (" or null" if type(None) in get_args(arguments[0]) else "")
+            return "path of a file" + null
         kinds = [
-            f"list of plugins of kind {mark.kind}" if several else f"a {mark.kind}"
+            (f"list of plugins of kind {mark.kind}" if several else f"a {mark.kind}") + null
             for mark in arguments[1:]
             if isinstance(mark, Names)
         ]

@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 
 from gahbench._util.errors import ParameterError, PluginError
-from gahbench.registry.registry import KINDS, Registry
+from gahbench.registry.plugin import KINDS
+from gahbench.registry.registry import Registry
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 

@@ -9,7 +9,8 @@ from gahbench._util.errors import PluginError
 from gahbench._util.keys import key_of
 from gahbench._util.shapes import Shape
 from gahbench.planning.payloads import configured_as
-from gahbench.registry.registry import Kind, Registry
+from gahbench.registry.plugin import Kind
+from gahbench.registry.registry import Registry
 
 
 class Factory:

@@ -125,7 +125,7 @@ def run_plan(
             job = Job(
                 units=todo,
                 store=store,
-                sources=registry.sources,
+                registry=registry,
                 report=lambda event: _tell(event, registry, report),
                 stop=stop,
                 planned_fits=_own_fits(plan),

@@ -46,16 +46,14 @@ def main() -> None:
 
     from gahbench._util.resources import keep_freed_blocks
     from gahbench.contracts.unit import Unit
-    from gahbench.registry.registry import Registry, set_default_registry
+    from gahbench.registry.registry import Registry
     from gahbench.runs.worker import Worker, do_and_record, progress_message
     from gahbench.store.store import Store
 
     torch.set_num_threads(options.threads)
     keep_freed_blocks()
-    registry = Registry(tuple(options.source))
-    set_default_registry(registry)
     worker = Worker(
-        registry,
+        Registry(tuple(options.source)),
         Store(options.folder),
         progress=lambda progress: send({"event": "progress", **progress_message(progress)}),
         note=lambda text: send({"event": "note", "text": text}),

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from gahbench._util.errors import PluginError, listing
-from gahbench.registry.registry import KINDS, Configured, Kind, Plugin, Registry, set_default_registry
+from gahbench.registry.configured import Configured
+from gahbench.registry.plugin import KINDS, Kind, Plugin
+from gahbench.registry.registry import Registry
 from gahbench.testing.architectures import check_architecture
 from gahbench.testing.bases import check_basis
 from gahbench.testing.datasets import check_dataset
@@ -70,11 +72,10 @@ def check_file(file: Path) -> list[Report]:
         If the file does not exist, cannot be loaded, or registers nothing.
     """
     registry = Registry((file,))
-    set_default_registry(registry)
     origins = {str(source) for source in registry.files}
     problems = [problem for problem in registry.problems if problem.origin in origins]
     if problems:
-        raise PluginError(f"{problems[0].origin} cannot be loaded:\n{problems[0].traceback}")
+        raise PluginError(f"{problems[0].origin} cannot be loaded:\n{problems[0].traceback or problems[0].error}")
     found = [plugin for kind in KINDS for plugin in registry.plugins(kind) if plugin.origin in origins]
     if not found:
         hooks = [

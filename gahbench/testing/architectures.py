@@ -19,7 +19,7 @@ from gahbench.networks.network_facts import (
     torch_func_obstacle,
     with_random_weights,
 )
-from gahbench.registry.registry import Configured
+from gahbench.registry.configured import Configured
 from gahbench.testing.evaluation import (
     check_evaluation,
     check_layout,

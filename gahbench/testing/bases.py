@@ -13,7 +13,7 @@ from gahbench.contracts.bases import Basis
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.training_data import TrainingData
 from gahbench.contracts.truth import Truth
-from gahbench.registry.registry import Configured, default_registry
+from gahbench.registry.configured import Configured
 from gahbench.testing.findings import Finding
 from gahbench.testing.samples import SampleDataset, sample_images, sample_noise
 
@@ -45,7 +45,7 @@ def check_basis(configured: Configured) -> Iterator[Finding]:
 def _samples(configured: Configured) -> Iterator[tuple[Basis, Truth]]:
     """Yield bases, fitted, with images to try them on: those of families where it knows more than the images."""
     if configured.build().oracle:
-        families: list[Dataset] = [default_registry().create("dataset", family) for family in FAMILIES]
+        families: list[Dataset] = [configured.registry.create("dataset", family) for family in FAMILIES]
         for dataset in families:
             basis: Basis = configured.build()
             if basis.supports(dataset):

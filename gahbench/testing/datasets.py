@@ -9,7 +9,7 @@ import torch
 
 from gahbench._util.errors import DataError
 from gahbench.contracts.datasets import SPLITS, Dataset, Split
-from gahbench.registry.registry import Configured
+from gahbench.registry.configured import Configured
 from gahbench.testing.findings import Finding
 from gahbench.testing.optima import check_optimum
 

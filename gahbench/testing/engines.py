@@ -12,7 +12,7 @@ from gahbench.contracts.engines import Engine
 from gahbench.contracts.jobs import Event, Job
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
-from gahbench.registry.registry import Configured, default_registry
+from gahbench.registry.configured import Configured
 from gahbench.store.store import Store
 from gahbench.testing.findings import Finding
 
@@ -31,7 +31,7 @@ def check_engine(configured: Configured) -> Iterator[Finding]:
     if not isinstance(engine, Engine):
         yield Finding("is a gahbench.Engine", False, f"it is a {type(engine).__name__}")
         return
-    registry = default_registry()
+    registry = configured.registry
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "engine-check.yaml"
         file.write_text(_SUITE, encoding="utf-8")
@@ -39,7 +39,7 @@ def check_engine(configured: Configured) -> Iterator[Finding]:
         broken = dataclasses.replace(plan.units[-1], key="broken", payload={})
         store, events = Store(Path(folder) / "results"), list[Event]()
         units = [*plan.units, broken]
-        engine.run(Job(units, store, registry.sources, events.append, threading.Event(), 1))
+        engine.run(Job(units, store, registry, events.append, threading.Event(), 1))
         done = [store.is_done(unit) for unit in plan.units]
         yield Finding("finishes units in the store", all(done), f"{sum(done)} of {len(done)}")
         yield Finding("records a failure and goes on", store.failure(broken) is not None)
@@ -49,7 +49,7 @@ def check_engine(configured: Configured) -> Iterator[Finding]:
         stopped, untouched = threading.Event(), Store(Path(folder) / "stopped")
         stopped.set()
         engine = configured.build()
-        engine.run(Job(plan.units, untouched, registry.sources, events.append, stopped, 1))
+        engine.run(Job(plan.units, untouched, registry, events.append, stopped, 1))
         left = [not untouched.is_done(unit) for unit in plan.units]
         yield Finding(
             "does not begin once it is told to stop", all(left), f"{len(left) - sum(left)} of {len(left)} done"

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gahbench._util.errors import GahbenchError
 from gahbench._util.shapes import Shape, image_shape
 from gahbench.networks.network_facts import one_line
-from gahbench.registry.registry import Configured
+from gahbench.registry.configured import Configured
 from gahbench.testing.findings import Finding, attempt
 from gahbench.testing.samples import sample_images, sample_noise
 

@@ -14,7 +14,7 @@ from gahbench.contracts.scoring import Scores, checked
 from gahbench.contracts.training_data import TrainingData, TrainingSplit
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.networks.trained import Trained
-from gahbench.registry.registry import default_registry
+from gahbench.registry.registry import Registry
 from gahbench.sampling.settings import Sampling
 from gahbench.testing.findings import Finding
 
@@ -52,12 +52,12 @@ def needs_learning(metric: Metric) -> bool:
     return bool(metric.needs - {"test", "jacobian"})
 
 
-def check_on_network(metric: Metric) -> Iterator[Finding]:
+def check_on_network(metric: Metric, registry: Registry) -> Iterator[Finding]:
     """Check that a metric has scores, and the same again, on a network with all that it may ask for."""
     count = _SAMPLING.count if "samples" in metric.needs else max(_IMAGES, metric.min_images)
 
     def score() -> Scores:
-        return checked(metric.score(_evaluation(metric)), _SIGMAS, count)
+        return checked(metric.score(_evaluation(metric, registry)), _SIGMAS, count)
 
     try:
         scores = score()
@@ -70,8 +70,8 @@ def check_on_network(metric: Metric) -> Iterator[Finding]:
     yield Finding("is deterministic", values == list(score().value))
 
 
-def _evaluation(metric: Metric) -> Evaluation:
-    dataset: Dataset = default_registry().create("dataset", _FAMILY)
+def _evaluation(metric: Metric, registry: Registry) -> Evaluation:
+    dataset: Dataset = registry.create("dataset", _FAMILY)
     clean = dataset.images("test", max(_IMAGES, metric.min_images))
     found = []
     halves: tuple[tuple[float, TrainingSplit], ...] = ((0.2, "A"), (0.4, "B"))

@@ -17,7 +17,8 @@ from gahbench.contracts.references import Reference
 from gahbench.contracts.scoring import Scores, checked
 from gahbench.contracts.truth import Truth
 from gahbench.evaluation.evaluation import Evaluation
-from gahbench.registry.registry import Configured, default_registry
+from gahbench.registry.configured import Configured
+from gahbench.registry.registry import Registry
 from gahbench.testing.findings import Finding, attempt
 from gahbench.testing.learned import check_on_network, needs_learning
 from gahbench.testing.samples import sample_images
@@ -35,10 +36,10 @@ class _Shrinks(Reference):
 
     kind: DenoiserKind = "oracle"
 
-    def __init__(self, share: float) -> None:
+    def __init__(self, share: float, registry: Registry) -> None:
         self.share = share
         # For metrics of the basis that a denoiser shrinks in.
-        self.basis: Basis = default_registry().create("basis", "dct")
+        self.basis: Basis = registry.create("basis", "dct")
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
         return truth.clean + self.share * (noisy - truth.clean)
@@ -76,14 +77,14 @@ def check_metric(configured: Configured) -> Iterator[Finding]:
         yield Finding("is a gahbench.Metric", False, f"it is a {type(metric).__name__}")
         return
     if needs_learning(metric):
-        yield from check_on_network(metric)
+        yield from check_on_network(metric, configured.registry)
         return
 
     count = max(COUNT, metric.min_images)
     clean, spoilt = sample_images(count, _accepted(metric)), list[bool]()
 
     def score(share: float, order: Sequence[int] = range(count)) -> Scores:
-        evaluation = _Ordered(_Shrinks(share), clean, SIGMAS, order=order)
+        evaluation = _Ordered(_Shrinks(share, configured.registry), clean, SIGMAS, order=order)
         scores = checked(metric.score(evaluation), SIGMAS, count)
         spoilt.append(not evaluation.is_whole())
         return scores
@@ -96,7 +97,7 @@ def check_metric(configured: Configured) -> Iterator[Finding]:
     yield Finding("returns scores that can be kept", True, f"{len(values)} values")
     if not values:
         yield Finding("has a value for every denoiser", None, "none for images of which nothing is known")
-        yield _on_families(metric)
+        yield _on_families(metric, configured.registry)
         return
     yield Finding("is deterministic", values == list(score(0.9).value))
     good, bad = _headline(score(0.1)), _headline(score(0.9))
@@ -110,18 +111,18 @@ def check_metric(configured: Configured) -> Iterator[Finding]:
     yield attempt("measures each image alike, whatever its place", lambda: _depends_on_place(score, count))
 
 
-def _on_families(metric: Metric) -> Finding:
+def _on_families(metric: Metric, registry: Registry) -> Finding:
     """Try a metric that asks the dataset on families that know their best denoiser, twice."""
 
     def values(dataset: Dataset) -> list[float]:
         count = max(COUNT, metric.min_images)
-        evaluation = Evaluation(_Shrinks(0.5), dataset.images("test", count), SIGMAS[:1], dataset=dataset)
+        evaluation = Evaluation(_Shrinks(0.5, registry), dataset.images("test", count), SIGMAS[:1], dataset=dataset)
         return list(checked(metric.score(evaluation), SIGMAS, count).value)
 
     for family in FAMILIES:
-        if found := values(default_registry().create("dataset", family)):
+        if found := values(registry.create("dataset", family)):
             # Of a dataset of its own, which remembers nothing.
-            repeats = found == values(default_registry().create("dataset", family))
+            repeats = found == values(registry.create("dataset", family))
             return Finding("is deterministic where it has a value", repeats, f"{len(found)} values on {family}")
     return Finding("has a value on a family that knows its optimum", None, f"none on {', '.join(FAMILIES)}")
 

@@ -15,7 +15,7 @@ from gahbench.contracts.denoisers import by_noise_level
 from gahbench.contracts.references import Reference
 from gahbench.contracts.training_data import TrainingData
 from gahbench.contracts.truth import Truth
-from gahbench.registry.registry import Configured, default_registry
+from gahbench.registry.configured import Configured
 from gahbench.testing.findings import Finding, attempt
 from gahbench.testing.samples import SampleDataset, sample_noise
 from gahbench.testing.watched import Watched
@@ -98,7 +98,7 @@ def fitted_samples(configured: Configured) -> Iterator[tuple[Reference, Truth]]:
     """Yield references, fitted, with images to try them on: grey and colour ones, or those of a family they know."""
     datasets: list[Dataset] = [SampleDataset(shape) for shape in SHAPES]
     if configured.build().kind in ("optimal", "bound") or not configured.build().supports(datasets[0]):
-        datasets = [default_registry().create("dataset", family) for family in FAMILIES]
+        datasets = [configured.registry.create("dataset", family) for family in FAMILIES]
     refusal: Exception | None = None
     accepted = False
     for dataset in datasets:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from gahbench import Basis, BasisError, Shape, Truth, image_shape
 from gahbench.jacobian import LinearMaps
-from gahbench.registry.registry import default_registry
 
+from .._names import name_of
 from ._matrices import LARGEST, Matrices, max_matrices
+from ._tikhonov import tikhonov_filters
 
 #: Most pixels of a graph whose filter is found from L alone, without eigenvectors.
 LARGEST_FILTERED = 10_000
@@ -110,9 +111,7 @@ class GraphBasis(Basis):
         low-pass on the graph. Each channel is filtered alone. For images too large for matrices, systems are solved by
         sparse factorisation, and mu is found from estimated traces.
         """
-        from ._tikhonov import tikhonov_filters
-
-        return tikhonov_filters(self, truth.clean, traces)
+        return tikhonov_filters(self.laplacian, self.spectrum, truth.clean, traces)
 
     def analysis(self, images: Tensor) -> Tensor:
         """Raise ``BasisError``: it is adapted to images first."""
@@ -126,17 +125,16 @@ class GraphBasis(Basis):
         return BasisError(f"{type(self).__name__} has a basis for each image: call adapt(images, threshold) first")
 
 
-def graph_basis(described: str) -> GraphBasis:
-    """Return a basis of harmonics of a graph.
+def checked_graph_basis(basis: Basis) -> GraphBasis:
+    """Return a basis if it is one of harmonics of a graph.
 
     Raises
     ------
     ValueError
-        If it is another basis.
+        If it is another.
     """
-    basis = cast(Basis, default_registry().create("basis", described))
     if not isinstance(basis, GraphBasis):
-        raise ValueError(f"basis '{described}': accepted are those of graphs, graph-laplacian and patch-graph")
+        raise ValueError(f"basis '{name_of(basis)}': accepted are those of graphs, graph-laplacian and patch-graph")
     return basis
 
 

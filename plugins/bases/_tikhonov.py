@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,8 +11,7 @@ from torch import Tensor
 from gahbench import image_shape
 from gahbench.jacobian import LARGEST_EXACT, DenseMaps, FunctionMaps, LinearMaps, probes_for
 
-if TYPE_CHECKING:
-    from ._graph import GraphBasis
+from ._matrices import Matrices
 
 #: Bisections of the logarithm of mu, over this range.
 STEPS = 60
@@ -22,13 +21,19 @@ PROBES = 16
 COARSE_STEPS = 20
 
 
-def tikhonov_filters(basis: GraphBasis, images: Tensor, traces: Tensor) -> LinearMaps:
+def tikhonov_filters(
+    laplacian: Callable[[Tensor], Tensor],
+    spectrum: Callable[[Tensor], tuple[Matrices, Tensor]],
+    images: Tensor,
+    traces: Tensor,
+) -> LinearMaps:
     """Return (1 + mu_i L_i)^-1 for the graph of each image, with given traces.
 
     Parameters
     ----------
-    basis
-        Gives L of each image.
+    laplacian, spectrum
+        Return, of each image, L and its eigenvectors and eigenvalues, as the methods of
+        :class:`gahbench_plugins.bases._graph.GraphBasis`; one or the other is called, as the images are large or small.
     images
         Shape (N, C, H, W).
     traces
@@ -37,8 +42,8 @@ def tikhonov_filters(basis: GraphBasis, images: Tensor, traces: Tensor) -> Linea
     """
     shape = image_shape(images)
     if images[0].numel() > LARGEST_EXACT:
-        return _sparse(basis, images, traces)
-    vectors, values = basis.spectrum(images)
+        return _sparse(laplacian, images, traces)
+    vectors, values = spectrum(images)
     strengths = strength(values, traces.to(values) / shape[0])
     weights = damping(strengths[:, None] * values)
     columns = vectors.vectors
@@ -72,7 +77,7 @@ def _of_all_channels(matrices: Tensor, channels: int) -> Tensor:
     return torch.stack([torch.kron(eye, matrix) for matrix in matrices])
 
 
-def _sparse(basis: GraphBasis, images: Tensor, traces: Tensor) -> LinearMaps:
+def _sparse(laplacian: Callable[[Tensor], Tensor], images: Tensor, traces: Tensor) -> LinearMaps:
     from scipy.sparse import csc_array, eye_array
     from scipy.sparse.linalg import splu
 
@@ -81,10 +86,10 @@ def _sparse(basis: GraphBasis, images: Tensor, traces: Tensor) -> LinearMaps:
     probes = probes_for(pixels, PROBES, 1, torch.empty(0, dtype=torch.float64))[0].mT.numpy()
     solvers = []
     for image, trace in zip(images, (traces / shape[0]).tolist(), strict=True):
-        laplacian = csc_array(basis.laplacian(image[None])[0].cpu().numpy())
+        matrix = csc_array(laplacian(image[None])[0].cpu().numpy())
 
-        def factor(mu: float, laplacian: Any = laplacian) -> Any:
-            return splu((eye_array(pixels, format="csc") + mu * laplacian).tocsc())
+        def factor(mu: float, matrix: Any = matrix) -> Any:
+            return splu((eye_array(pixels, format="csc") + mu * matrix).tocsc())
 
         low, high = (torch.tensor(end, dtype=torch.float64).log().item() for end in RANGE)
         for _ in range(COARSE_STEPS):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
-from typing import Annotated, cast
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from gahbench import Card, Dataset, Names, Optimum, Posterior, Shape, Split, image_shape
 from gahbench.jacobian import FunctionMaps, LinearMaps
-from gahbench.registry.registry import default_registry
 
+from .._names import name_of
 from ._generated import Generated
 
 #: Members read at a time.
@@ -53,16 +53,18 @@ class Finite(Generated):
 
     def __init__(
         self,
-        dataset: Annotated[str, Names("dataset")] = "faces",
+        dataset: Annotated[Dataset, Names("dataset", default="faces")],
         count: Annotated[int, Field(ge=1)] = 64,
         seed: int = 0,
     ) -> None:
         super().__init__("finite", seed)
-        self.dataset = cast(Dataset, default_registry().create("dataset", dataset))
+        self.dataset = dataset
         self.count = count
         available = self.dataset.available("train")
         if available is not None and count > available:
-            raise ValueError(f"count={count} of {dataset}, which holds {available} training images; accepted: no more")
+            raise ValueError(
+                f"count={count} of {name_of(dataset)}, which holds {available} training images; accepted: no more"
+            )
 
     @property
     def shape(self) -> Shape:

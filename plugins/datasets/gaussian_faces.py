@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Annotated, NamedTuple, cast
+from typing import Annotated, NamedTuple
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from gahbench import Card, Dataset, Names, Shape
-from gahbench.registry.registry import default_registry
 
+from .._names import name_of
 from ._gaussian import Gaussian
 
 #: Images centred at a time.
@@ -73,19 +73,21 @@ class GaussianFaces(Gaussian):
 
     def __init__(
         self,
-        faces: Annotated[str, Names("dataset")] = "faces[size=24]",
+        faces: Annotated[Dataset, Names("dataset", default="faces[size=24]")],
         isotropic: Annotated[float, Field(ge=0, le=1)] = 0.01,
         contrast: Annotated[float, Field(gt=0)] = 0.6,
         seed: int = 0,
     ) -> None:
         super().__init__("gaussian-faces", seed)
-        self.faces = cast(Dataset, default_registry().create("dataset", faces))
+        self.faces = faces
         self.isotropic = isotropic
         self.contrast = contrast
         available = self.faces.available("train")
         if available is None or available < 2:
             holds = "never ends" if available is None else f"holds {available} training images"
-            raise ValueError(f"faces={faces} {holds}; accepted: a dataset of at least 2 training images that ends")
+            raise ValueError(
+                f"faces={name_of(faces)} {holds}; accepted: a dataset of at least 2 training images that ends"
+            )
         self.count = available
 
     @property

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from typing import Annotated
 
 from pydantic import Field
 from torch import Tensor
 
 from gahbench import Card, DataError, Dataset, Names, Shape
-from gahbench.registry.registry import default_registry
 
+from .._names import name_of
 from ._manifold import Manifold
 
 
@@ -23,8 +23,8 @@ class Rays(Manifold):
     Parameters
     ----------
     image
-        Name and parameters of the dataset that the one image is from, such as ``discs[size=32]``. Values outside
-        [0, 1], which Gaussian families may have, are clipped.
+        The dataset that the one image is from, such as ``discs[size=32]``. Values outside [0, 1], which Gaussian
+        families may have, are clipped.
     index
         Which of the dataset's training images it is.
     seed
@@ -40,13 +40,16 @@ class Rays(Manifold):
     label_parameters = ("image",)
 
     def __init__(
-        self, image: Annotated[str, Names("dataset")] = "c-alpha", index: Annotated[int, Field(ge=0)] = 0, seed: int = 0
+        self,
+        image: Annotated[Dataset, Names("dataset", default="c-alpha")],
+        index: Annotated[int, Field(ge=0)] = 0,
+        seed: int = 0,
     ) -> None:
         super().__init__("rays", seed)
-        self.dataset = cast(Dataset, default_registry().create("dataset", image))
+        self.dataset = image
         self.image = self.dataset.images("train", 1, start=index)[0].clamp(0, 1)
         if not self.image.any():
-            raise DataError(f"image {index} of '{image}' is black; accepted are images with a pixel above 0")
+            raise DataError(f"image {index} of '{name_of(image)}' is black; accepted are images with a pixel above 0")
 
     @property
     def shape(self) -> Shape:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, cast
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from gahbench import Card, Dataset, Names, Optimum, Posterior, Shape, Split, TrueBasis, generator
 from gahbench.jacobian import FunctionMaps, LinearMaps
-from gahbench.registry.registry import default_registry
 
 
 class Shuffled(Dataset):
@@ -32,8 +31,8 @@ class Shuffled(Dataset):
 
     label_parameters = ("dataset",)
 
-    def __init__(self, dataset: Annotated[str, Names("dataset")] = "faces", seed: int = 0) -> None:
-        self.dataset = cast(Dataset, default_registry().create("dataset", dataset))
+    def __init__(self, dataset: Annotated[Dataset, Names("dataset", default="faces")], seed: int = 0) -> None:
+        self.dataset = dataset
         self.seed = seed
         self.splits_overlap = self.dataset.splits_overlap
 

@@ -7,16 +7,23 @@ import json
 import queue
 import signal
 import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from gahbench import Engine, Event, GahbenchError, Job, Unit, cpu_count
-from gahbench._util.resources import gpu_names, python_environment
+from gahbench import (
+    Engine,
+    Event,
+    GahbenchError,
+    Job,
+    Unit,
+    cpu_count,
+    gpu_names,
+    worker_command,
+    worker_environment,
+)
 
 #: How long a unit in flight may take to write its checkpoint when the run is stopped.
 GRACE_SECONDS = 20.0
@@ -58,18 +65,14 @@ class _Worker:
         logs = job.store.folder / "logs"
         logs.mkdir(parents=True, exist_ok=True)
         self.log = logs / f"worker-{place}.log"
-        command = [sys.executable, "-P", "-m", "gahbench.runs.worker_process"]
-        command += ["--folder", str(job.store.folder), "--threads", str(threads)]
-        for source in job.sources:
-            command += ["--source", str(source)]
         with self.log.open("w", encoding="utf-8") as log:
             self.process = subprocess.Popen(
-                command,
+                worker_command(job, threads),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env=_environment(threads, gpu),
+                env=worker_environment(threads, gpu),
                 # Ctrl-C must reach this process alone, which then lets workers write their checkpoints.
                 start_new_session=True,
             )
@@ -254,14 +257,3 @@ class _Run:
 def _group(unit: Unit) -> tuple[Any, ...]:
     """Return what the scores of one evaluation, and the fit before them, have in common."""
     return (unit.dataset, unit.entrant, unit.seed)
-
-
-def _environment(threads: int, gpu: str | None) -> dict[str, str]:
-    environment = python_environment()
-    environment["OMP_NUM_THREADS"] = environment["MKL_NUM_THREADS"] = str(threads)
-    cache = Path(environment.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "gahbench" / "compiled"
-    environment.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
-    environment.setdefault("TORCHINDUCTOR_FX_GRAPH_CACHE", "1")
-    if gpu is not None:
-        environment["CUDA_VISIBLE_DEVICES"] = gpu
-    return environment

@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
+import copy
+
 from gahbench import Reference
 from gahbench.evaluation import Evaluation
-from gahbench.registry.registry import default_registry
+
+from .._names import name_of
 
 #: References of these kinds must see the clean image.
 _INFORMED = ("oracle", "bound")
 
 
-def check_uninformed(to: str) -> None:
+def check_uninformed(to: Reference) -> None:
     """Raise ``ValueError`` if a reference sees the clean image: it predicts nothing."""
-    kind = default_registry().create("reference", to).kind
-    if kind in _INFORMED:
+    if to.kind in _INFORMED:
         raise ValueError(
-            f"to='{to}' is of kind '{kind}', which sees the clean image; accepted are references of the kinds "
-            "classical, trained and optimal"
+            f"to='{name_of(to)}' is of kind '{to.kind}', which sees the clean image; accepted are references of "
+            "the kinds classical, trained and optimal"
         )
 
 
-def fitted_alike(to: str, evaluation: Evaluation) -> Reference | None:
+def fitted_alike(to: Reference, evaluation: Evaluation) -> Reference | None:
     """Return a reference that has learned what the denoiser learned from; ``None`` where that is not known.
+
+    It is a copy: the one that is given stays unfitted, for the next evaluation.
 
     Raises
     ------
     ValueError
         If it does not take images of this shape.
     """
-    reference: Reference = default_registry().create("reference", to)
-    if evaluation.learned_from is None or (
-        evaluation.dataset is not None and not reference.supports(evaluation.dataset)
-    ):
+    if evaluation.learned_from is None or (evaluation.dataset is not None and not to.supports(evaluation.dataset)):
         return None
+    reference = copy.deepcopy(to)
     reference.check_shape(evaluation.shape)
     reference.move(evaluation.device)
     reference.fit(evaluation.learned_from)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import weakref
 from collections import OrderedDict
-from typing import cast
 
 from torch import Tensor
 
-from gahbench import Basis, Dataset, TrainingData
+from gahbench import Basis, Dataset, TrainingData, spec_of
 from gahbench.evaluation import Evaluation
 from gahbench.jacobian import Sketch
-from gahbench.registry.registry import Registry, default_registry
 
 #: Bases that are kept of a dataset, each of which may hold what it was adapted to last.
 BASES = 12
@@ -19,13 +18,16 @@ BASES = 12
 MEMORY = 3 << 27
 
 
-class _Kept:
-    """What is kept of one dataset: bases by description, and filters by all that decides them."""
+#: What a basis computes: its class, and the spec that it was built from.
+_Key = tuple[type[Basis], str]
 
-    def __init__(self, dataset: Dataset, registry: Registry) -> None:
+
+class _Kept:
+    """What is kept of one dataset: bases by what they compute, and filters by all that decides them."""
+
+    def __init__(self, dataset: Dataset) -> None:
         self.dataset = weakref.ref(dataset)
-        self.registry = registry
-        self.bases: OrderedDict[str, Basis | None] = OrderedDict()
+        self.bases: OrderedDict[_Key, Basis | None] = OrderedDict()
         self.filters: OrderedDict[tuple[object, ...], Sketch] = OrderedDict()
 
 
@@ -35,63 +37,76 @@ _kept: _Kept | None = None
 
 def _of(dataset: Dataset) -> _Kept:
     global _kept
-    # Another registry may have other plugins under the same names.
-    if _kept is None or _kept.dataset() is not dataset or _kept.registry is not default_registry():
-        _kept = _Kept(dataset, default_registry())
+    if _kept is None or _kept.dataset() is not dataset:
+        _kept = _Kept(dataset)
     return _kept
 
 
-def basis_on(described: str, dataset: Dataset | None) -> Basis | None:
+def _key(basis: Basis) -> _Key | None:
+    """Return what a basis computes; ``None`` for one that was constructed directly, of which it is not known."""
+    spec = spec_of(basis)
+    return None if spec is None else (type(basis), spec)
+
+
+def basis_on(basis: Basis, dataset: Dataset | None) -> Basis | None:
     """Return a basis, fitted to a dataset; ``None`` where it does not exist there.
 
     Parameters
     ----------
-    described
-        Its name and parameters.
+    basis
+        It stays as it is, unfitted: what is fitted is a copy, which is kept.
     dataset
         Where it is fitted; if there is none, it is not.
     """
     if dataset is None:
-        return cast(Basis, default_registry().create("basis", described))
+        return basis
+    key = _key(basis)
+    if key is None:
+        return _fitted(basis, dataset)
     bases = _of(dataset).bases
-    if described not in bases:
-        basis = cast(Basis, default_registry().create("basis", described))
-        known = basis.supports(dataset)
-        if known:
-            basis.fit(TrainingData(dataset))
-        bases[described] = basis if known else None
+    if key not in bases:
+        bases[key] = _fitted(basis, dataset)
         while len(bases) > BASES:
             bases.popitem(last=False)
-    bases.move_to_end(described)
-    return bases[described]
+    bases.move_to_end(key)
+    return bases[key]
 
 
-def filters_on(described: str, evaluation: Evaluation, sigma: float, traces: Tensor, like: Sketch) -> Sketch | None:
+def _fitted(basis: Basis, dataset: Dataset) -> Basis | None:
+    if not basis.supports(dataset):
+        return None
+    fitted = copy.deepcopy(basis)
+    fitted.fit(TrainingData(dataset))
+    return fitted
+
+
+def filters_on(basis: Basis, evaluation: Evaluation, sigma: float, traces: Tensor, like: Sketch) -> Sketch | None:
     """Return the filters of :meth:`gahbench.Basis.filters` on an evaluation's images; ``None`` where there are none.
 
     Parameters
     ----------
-    described
-        Name and parameters of the basis.
+    basis
+        The basis, unfitted.
     traces
         Shape (N,).
     like
         They are sketched as this is.
     """
     dataset = evaluation.dataset
-    basis = basis_on(described, dataset)
-    if basis is None:
+    fitted = basis_on(basis, dataset)
+    if fitted is None:
         return None
     probes = None if like.exact else like.rows.shape[1]
 
     def found() -> Sketch:
-        return basis.filters(evaluation.truth, sigma, traces).sketch(probes)
+        return fitted.filters(evaluation.truth, sigma, traces).sketch(probes)
 
+    decided_by = _key(basis)
     # A basis with filters of its own may choose them by the traces.
-    if dataset is None or type(basis).filters is not Basis.filters:
+    if dataset is None or decided_by is None or type(basis).filters is not Basis.filters:
         return found()
     filters = _of(dataset).filters
-    key = (described, evaluation.split, evaluation.clean.numpy().tobytes(), sigma, probes)
+    key = (decided_by, evaluation.split, evaluation.clean.numpy().tobytes(), sigma, probes)
     if key not in filters:
         exact = found()
         filters[key] = Sketch(exact.rows.float(), exact.exact)

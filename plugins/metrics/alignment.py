@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, cast
+from typing import Annotated
 
 from torch import Tensor
 
@@ -11,7 +11,6 @@ from gahbench import Basis, Metric, Names, Scores, Shape
 from gahbench.evaluation import MIN_IMAGES, Evaluation, align, changes, unchanging
 from gahbench.evaluation import Alignment as Found
 from gahbench.jacobian import Sketch
-from gahbench.registry.registry import default_registry
 
 from ._shared_bases import basis_on, filters_on
 
@@ -40,9 +39,8 @@ class Alignment(Metric):
     label_parameters = ("basis",)
     min_images = MIN_IMAGES
 
-    def __init__(self, basis: Annotated[str, Names("basis")] = "graph-laplacian") -> None:
-        self.basis = cast(Basis, default_registry().create("basis", basis))
-        self._name = basis
+    def __init__(self, basis: Annotated[Basis, Names("basis", default="graph-laplacian")]) -> None:
+        self.basis = basis
 
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
         """Raise ``ValueError`` for images of which the basis has no filters."""
@@ -51,7 +49,7 @@ class Alignment(Metric):
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the alignment of every image at every noise level, and its parts."""
         values: dict[tuple[str, float], Tensor] = {}
-        if basis_on(self._name, evaluation.dataset) is None:
+        if basis_on(self.basis, evaluation.dataset) is None:
             return Scores([])
         for sigma in evaluation.sigmas:
             sketch, trace = evaluation.local.sketch(sigma), evaluation.local.trace(sigma)
@@ -70,7 +68,7 @@ class Alignment(Metric):
         else:
             # One trace for all: matched to each image's own, filters on the graph of any image would agree with a
             # denoiser that does no more than vary its strength.
-            filters = filters_on(self._name, evaluation, sigma, traces.mean().expand(len(traces)), sketch)
+            filters = filters_on(self.basis, evaluation, sigma, traces.mean().expand(len(traces)), sketch)
             found = align(sketch, filters) if filters else None
         if found is None:
             return {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, cast
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -12,8 +12,8 @@ from torch import Tensor
 from gahbench import Basis, Metric, Names, Scores, Shape, Truth
 from gahbench.evaluation import Evaluation
 from gahbench.jacobian import AutogradMaps
-from gahbench.registry.registry import default_registry
 
+from .._names import name_of
 from ..bases._graph import GraphBasis
 from ..bases.dct import DCT, frequency_order
 from ._eigenbasis import check_eigenvectors, kept
@@ -42,9 +42,8 @@ class Capture(Metric):
     label_parameters = ("basis",)
     min_images = 2
 
-    def __init__(self, basis: Annotated[str, Names("basis")] = "graph-laplacian") -> None:
-        self.basis = cast(Basis, default_registry().create("basis", basis))
-        self._name = basis
+    def __init__(self, basis: Annotated[Basis, Names("basis", default="graph-laplacian")]) -> None:
+        self.basis = basis
 
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
         """Raise ``ValueError`` for images of too many values, or on which the basis is not orthonormal."""
@@ -52,13 +51,14 @@ class Capture(Metric):
         self.basis.check_shape(shape)
         if not self.basis.is_orthonormal(shape):
             raise ValueError(
-                f"capture: basis '{self._name}' is not orthonormal on images {shape}; accepted are those that are"
+                f"capture: basis '{name_of(self.basis)}' is not orthonormal on images {shape}; accepted are bases "
+                "that are"
             )
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the captured share of every image at every noise level, and its nulls; none without a Jacobian."""
         self.check(evaluation.shape, evaluation.sigmas)
-        basis = basis_on(self._name, evaluation.dataset)
+        basis = basis_on(self.basis, evaluation.dataset)
         if basis is None:
             return Scores([])
         values: dict[tuple[str, float], Tensor] = {}

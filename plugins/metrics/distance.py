@@ -6,7 +6,7 @@ from typing import Annotated
 
 from torch import Tensor
 
-from gahbench import Metric, Names, Scores, Truth
+from gahbench import Metric, Names, Reference, Scores, Truth
 from gahbench.evaluation import Evaluation
 
 from ._learned_alike import check_uninformed, fitted_alike
@@ -38,7 +38,7 @@ class Distance(Metric):
     needs = frozenset({"training"})
     label_parameters = ("to",)
 
-    def __init__(self, to: Annotated[str, Names("reference")] = "empirical-bayes") -> None:
+    def __init__(self, to: Annotated[Reference, Names("reference", default="empirical-bayes")]) -> None:
         check_uninformed(to)
         self.to = to
 

@@ -8,10 +8,10 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from gahbench import Metric, Names, Scores, Shape
+from gahbench import Basis, Metric, Names, Scores, Shape
 from gahbench.evaluation import Evaluation
 
-from ..bases._graph import graph_basis
+from ..bases._graph import checked_graph_basis
 from ._eigenbasis import check_eigenvectors, kept
 
 
@@ -33,8 +33,8 @@ class HarmonicOrder(Metric):
 
     needs = frozenset({"jacobian"})
 
-    def __init__(self, basis: Annotated[str, Names("basis")] = "graph-laplacian") -> None:
-        self.basis = graph_basis(basis)
+    def __init__(self, basis: Annotated[Basis, Names("basis", default="graph-laplacian")]) -> None:
+        self.basis = checked_graph_basis(basis)
 
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
         """Raise ``ValueError`` for images of more than 2304 values."""

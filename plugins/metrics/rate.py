@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, cast
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from gahbench import Basis, Metric, Names, Scores, Shape
 from gahbench.evaluation import MAX_TERMS, MIN_LEVELS, MIN_TERMS, Evaluation, fit_slope, input_psnr, rate_window
-from gahbench.registry.registry import default_registry
 
+from .._names import name_of
 from .psnr import psnr_per_image
 
 #: Coefficients are counted in batches of about so many values.
@@ -46,13 +46,13 @@ class Rate(Metric):
 
     def __init__(
         self,
-        basis: Annotated[str, Names("basis")] = "sym4",
+        basis: Annotated[Basis, Names("basis", default="sym4")],
         fewest: Annotated[float, Field(ge=1)] = MIN_TERMS,
         most: Annotated[float, Field(gt=0)] = MAX_TERMS,
     ) -> None:
-        self.basis = cast(Basis, default_registry().create("basis", basis))
-        if self.basis.adaptive or not self.basis.orthonormal or type(self.basis).fit is not Basis.fit:
-            raise ValueError(f"basis '{basis}': accepted are fixed orthonormal bases, such as sym4 or dct")
+        if basis.adaptive or not basis.orthonormal or type(basis).fit is not Basis.fit:
+            raise ValueError(f"basis '{name_of(basis)}': accepted are fixed orthonormal bases, such as sym4 or dct")
+        self.basis = basis
         self.fewest = fewest
         self.most = most
 

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import Metric, Names, Scores
+from gahbench import Metric, Names, Reference, Scores
 from gahbench.evaluation import Evaluation
 from gahbench.sampling import draw_samples, of_denoiser, pair_cosines
 
@@ -45,7 +45,7 @@ class SamplePrediction(Metric):
 
     def __init__(
         self,
-        to: Annotated[str, Names("reference")] = "local-score",
+        to: Annotated[Reference, Names("reference", default="local-score")],
         most: Annotated[int, Field(ge=2)] | None = None,
     ) -> None:
         check_uninformed(to)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, cast
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from gahbench import Basis, Metric, Names, Scores, Shape, oracle_weights
 from gahbench.evaluation import Evaluation
-from gahbench.registry.registry import default_registry
 
+from .._names import name_of
 from ._eigenbasis import check_eigenvectors
 from ._shared_bases import basis_on
 
@@ -33,9 +33,8 @@ class Sparsity(Metric):
     unit = "dB"
     label_parameters = ("basis",)
 
-    def __init__(self, basis: Annotated[str, Names("basis")] = "sym4") -> None:
-        self.basis = cast(Basis, default_registry().create("basis", basis))
-        self._name = basis
+    def __init__(self, basis: Annotated[Basis, Names("basis", default="sym4")]) -> None:
+        self.basis = basis
 
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
         """Raise ``ValueError`` for images of too many values, or on which the basis is not orthonormal."""
@@ -43,13 +42,14 @@ class Sparsity(Metric):
         self.basis.check_shape(shape)
         if not self.basis.is_orthonormal(shape):
             raise ValueError(
-                f"sparsity: basis '{self._name}' is not orthonormal on images {shape}; accepted are those that are"
+                f"sparsity: basis '{name_of(self.basis)}' is not orthonormal on images {shape}; accepted are bases "
+                "that are"
             )
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the gain of every image at every noise level; none without a Jacobian."""
         self.check(evaluation.shape, evaluation.sigmas)
-        basis = basis_on(self._name, evaluation.dataset)
+        basis = basis_on(self.basis, evaluation.dataset)
         if basis is None:
             return Scores([])
         truth = evaluation.truth.double()

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from gahbench import Basis, Dataset, Reference, Shape, TrainingData
-from gahbench.registry.registry import default_registry
 
 
 class Shrinkage(Reference):
@@ -14,14 +11,14 @@ class Shrinkage(Reference):
     Parameters
     ----------
     basis
-        Name and parameters of the basis, such as ``wavelet[sym4,levels=3]``, or the basis itself.
+        The basis.
     """
 
     label_parameters = ("basis",)
     _notes: tuple[str, ...] = ()
 
-    def __init__(self, basis: str | Basis) -> None:
-        self.basis = basis if isinstance(basis, Basis) else cast(Basis, default_registry().create("basis", basis))
+    def __init__(self, basis: Basis) -> None:
+        self.basis = basis
 
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ValueError`` for images (C, H, W) that the basis cannot analyse."""

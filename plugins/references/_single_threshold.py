@@ -20,7 +20,7 @@ class SingleThreshold(Thresholding):
     Parameters
     ----------
     basis
-        Name and parameters of the basis, or the basis itself.
+        The basis.
     rule
         ``hard`` keeps or kills; ``soft`` also brings what it keeps nearer to 0 by the threshold.
 
@@ -30,7 +30,7 @@ class SingleThreshold(Thresholding):
         If there is no such rule, or only oracles know the basis.
     """
 
-    def __init__(self, basis: str | Basis, rule: Rule) -> None:
+    def __init__(self, basis: Basis, rule: Rule) -> None:
         super().__init__(basis)
         if rule not in get_args(Rule):
             raise ValueError(f"rule='{rule}': accepted are hard and soft")

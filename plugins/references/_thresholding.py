@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gahbench import Basis, Shape, Truth, image_shape
 
+from .._names import name_of
 from ._shrinkage import Shrinkage
 
 #: What adaptive bases are adapted for where there is no single threshold, in units of the noise.
@@ -25,7 +26,7 @@ class Thresholding(Shrinkage):
     Parameters
     ----------
     basis
-        Name and parameters of the basis, or the basis itself.
+        The basis.
 
     Raises
     ------
@@ -33,11 +34,11 @@ class Thresholding(Shrinkage):
         If only oracles know the basis.
     """
 
-    def __init__(self, basis: str | Basis) -> None:
+    def __init__(self, basis: Basis) -> None:
         super().__init__(basis)
         if self.basis.oracle:
             raise ValueError(
-                f"basis '{basis}' is made from what only oracles know; "
+                f"basis '{name_of(basis)}' is made from what only oracles know; "
                 "accepted: bases made from the noisy image, from training images or from none"
             )
 

@@ -19,7 +19,7 @@ class TunedThreshold(SingleThreshold, Tuned):
     Parameters
     ----------
     basis
-        Name and parameters of the basis, or the basis itself.
+        The basis.
     rule
         ``hard`` or ``soft``.
     k
@@ -38,7 +38,7 @@ class TunedThreshold(SingleThreshold, Tuned):
     # The number of false alarms changes fast with the threshold.
     refinements = (6, 12)
 
-    def __init__(self, basis: str | Basis, rule: Rule, k: float | None, images: int) -> None:
+    def __init__(self, basis: Basis, rule: Rule, k: float | None, images: int) -> None:
         if k is not None and not 0 < k < math.inf:
             raise ValueError(f"k={k}: accepted are numbers above 0, or null to tune it")
         SingleThreshold.__init__(self, basis, rule)

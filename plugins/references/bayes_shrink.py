@@ -6,7 +6,7 @@ from typing import Annotated
 
 from torch import Tensor
 
-from gahbench import Names
+from gahbench import Basis, Names
 
 from ._rules import soft
 from ._thresholding import Thresholding
@@ -28,7 +28,7 @@ class BayesShrink(Thresholding):
         to the noisy image for a threshold of 3 sigma, and has then fitted some of the noise.
     """
 
-    def __init__(self, basis: Annotated[str, Names("basis")] = "sym4") -> None:
+    def __init__(self, basis: Annotated[Basis, Names("basis", default="sym4")]) -> None:
         super().__init__(basis)
 
     def shrink(self, coefficients: Tensor, labels: Tensor, sigma: float) -> Tensor:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from gahbench import Dataset, Names, Reference, Shape, TrainingData, Truth
-from gahbench.registry.registry import default_registry
+
+from .._names import name_of
 
 
 class CycleSpin(Reference):
@@ -37,17 +38,17 @@ class CycleSpin(Reference):
 
     def __init__(
         self,
-        reference: Annotated[str, Names("reference")] = "threshold",
+        reference: Annotated[Reference, Names("reference", default="threshold")],
         shifts: Annotated[int, Field(ge=1)] = 8,
     ) -> None:
         if shifts < 1:
             raise ValueError(f"shifts={shifts}: accepted are 1, 2, ... along each axis")
-        self.reference = cast(Reference, default_registry().create("reference", reference))
-        if self.reference.kind != "classical":
+        if reference.kind != "classical":
             raise ValueError(
-                f"reference '{reference}' is of kind '{self.reference.kind}'; accepted: those of kind 'classical', "
+                f"reference '{name_of(reference)}' is of kind '{reference.kind}'; accepted: those of kind 'classical', "
                 "since what knows the image cannot be shifted with it"
             )
+        self.reference = reference
         self.shifts = shifts
 
     def check_shape(self, shape: Shape) -> None:

@@ -8,9 +8,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import DenoiserKind, Names, Reference, Shape, Truth
+from gahbench import Basis, DenoiserKind, Names, Reference, Shape, Truth
 
-from ..bases._graph import graph_basis
+from ..bases._graph import checked_graph_basis
 from ..bases._tikhonov import damping, strength
 
 #: Times that are tried: from 1/100 of the shortest time scale of a graph to where all that is left is its mean.
@@ -46,14 +46,14 @@ class HeatKernel(Reference):
 
     def __init__(
         self,
-        basis: Annotated[str, Names("basis")] = "graph-laplacian",
+        basis: Annotated[Basis, Names("basis", default="graph-laplacian")],
         kernel: Literal["heat", "tikhonov"] = "heat",
         time: Annotated[float, Field(gt=0)] | None = None,
         kept: Annotated[float, Field(gt=0, lt=1)] | None = None,
     ) -> None:
         if time is not None and kept is not None:
             raise ValueError(f"time={time:g} and kept={kept:g}: accepted is one of them")
-        self.basis = graph_basis(basis)
+        self.basis = checked_graph_basis(basis)
         self.kernel = kernel
         self.time = time
         self.kept = kept

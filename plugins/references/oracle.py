@@ -8,7 +8,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from gahbench import DenoiserKind, Names, Truth, image_shape, oracle_weights
+from gahbench import Basis, DenoiserKind, Names, Truth, image_shape, oracle_denoise, oracle_weights
 
 from ._shrinkage import Shrinkage
 
@@ -34,15 +34,7 @@ class Oracle(Shrinkage):
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
         """Return the denoised images, shape (N, C, H, W)."""
-        shape = image_shape(noisy)
-        parts = list(self.basis.parts(truth))
-        denoised = []
-        for part, noisy_part in zip(parts, torch.split(noisy, [len(part) for part in parts]), strict=True):
-            basis = self.basis.adapt_to(part, sigma)
-            levels = sigma * basis.noise_levels(shape).to(noisy)
-            weights = self.weights(basis.analysis(part.clean), levels)
-            denoised.append(basis.synthesis(basis.analysis(noisy_part) * weights))
-        return torch.cat(denoised)
+        return oracle_denoise(self.basis, noisy, sigma, truth, self.weights)
 
     def risk(self, truth: Truth, sigma: float) -> Tensor | None:
         """Return the expected mean squared error per pixel of each image, shape (N,), float64.
@@ -71,7 +63,7 @@ class OracleThreshold(Oracle):
         A basis.
     """
 
-    def __init__(self, basis: Annotated[str, Names("basis")] = "sym4") -> None:
+    def __init__(self, basis: Annotated[Basis, Names("basis", default="sym4")]) -> None:
         super().__init__(basis)
 
     def weights(self, clean: Tensor, levels: Tensor) -> Tensor:
@@ -95,7 +87,7 @@ class OracleShrink(Oracle):
         A basis.
     """
 
-    def __init__(self, basis: Annotated[str, Names("basis")] = "sym4") -> None:
+    def __init__(self, basis: Annotated[Basis, Names("basis", default="sym4")]) -> None:
         super().__init__(basis)
 
     def weights(self, clean: Tensor, levels: Tensor) -> Tensor:

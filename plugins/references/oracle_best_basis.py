@@ -8,8 +8,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import Dataset, DenoiserKind, Names, Reference, Shape, TrainingData, Truth
+from gahbench import Basis, Dataset, DenoiserKind, Names, Reference, Shape, TrainingData, Truth, spec_of
 
+from .._names import name_of
 from .oracle import Oracle, OracleShrink, OracleThreshold
 
 
@@ -37,18 +38,19 @@ class OracleBestBasis(Reference):
 
     def __init__(
         self,
-        bases: Annotated[tuple[str, ...], Names("basis"), Field(min_length=2)] = ("sym4", "dct"),
+        bases: Annotated[tuple[Basis, ...], Names("basis", default=("sym4", "dct")), Field(min_length=2)],
         rule: Literal["threshold", "shrink"] = "threshold",
     ) -> None:
-        if len(set(bases)) < len(bases):
-            raise ValueError(f"bases={list(bases)}: repeats a basis; accepted are different ones")
-        self.bases = bases
+        self.names = tuple(map(name_of, bases))
+        specs = [spec for spec in map(spec_of, bases) if spec is not None]
+        if len(set(specs)) < len(specs):
+            raise ValueError(f"bases={list(self.names)}: repeats a basis; accepted are different ones")
         oracle = OracleThreshold if rule == "threshold" else OracleShrink
         self.oracles: tuple[Oracle, ...] = tuple(oracle(basis) for basis in bases)
 
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ValueError`` for images (C, H, W) that a basis cannot analyse, or is not orthonormal on."""
-        for name, oracle in zip(self.bases, self.oracles, strict=True):
+        for name, oracle in zip(self.names, self.oracles, strict=True):
             oracle.check_shape(shape)
             if not oracle.basis.is_orthonormal(shape):
                 raise ValueError(
@@ -83,7 +85,7 @@ class OracleBestBasis(Reference):
 
     def _risks(self, truth: Truth, sigma: float) -> Tensor:
         risks = []
-        for name, oracle in zip(self.bases, self.oracles, strict=True):
+        for name, oracle in zip(self.names, self.oracles, strict=True):
             risk = oracle.risk(truth, sigma)
             if risk is None:
                 raise ValueError(f"basis '{name}' is not orthonormal on these images: no expected error to choose by")

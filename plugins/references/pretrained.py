@@ -9,10 +9,20 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor, nn
 
-from gahbench import DenoiserKind, File, Names, ParameterError, Reference, Shape, Truth, file_digest, image_shape
+from gahbench import (
+    ArchitectureFactory,
+    DenoiserKind,
+    File,
+    Names,
+    ParameterError,
+    Reference,
+    Shape,
+    Truth,
+    file_digest,
+    image_shape,
+)
 from gahbench.jacobian import Jacobian
 from gahbench.networks import Trained
-from gahbench.registry.registry import default_registry
 
 from ._checkpoints.fitting import Keys, fitted
 from ._checkpoints.reading import read_state
@@ -55,14 +65,14 @@ class Pretrained(Reference):
 
     def __init__(
         self,
-        architecture: Annotated[str, Names("architecture")],
+        architecture: Annotated[ArchitectureFactory, Names("architecture")],
         checkpoint: Annotated[str, File()],
         keys: Keys = "auto",
         output: Literal["image", "residual"] = "image",
         scale: Literal[1, 255] = 1,
         clip: bool = False,
     ) -> None:
-        self.architecture = default_registry().configure("architecture", architecture)
+        self.architecture = architecture
         self.checkpoint = Path(checkpoint).expanduser()
         self.keys: Keys = keys
         self.output = output

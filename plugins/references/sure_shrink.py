@@ -8,7 +8,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from gahbench import Names
+from gahbench import Basis, Names
 
 from ._rules import soft
 from ._thresholding import Thresholding
@@ -36,7 +36,7 @@ class SureShrink(Thresholding):
         called sparse though edges are in them, the minimum of the estimate alone is often better.
     """
 
-    def __init__(self, basis: Annotated[str, Names("basis")] = "sym4", hybrid: bool = True) -> None:
+    def __init__(self, basis: Annotated[Basis, Names("basis", default="sym4")], hybrid: bool = True) -> None:
         super().__init__(basis)
         self.hybrid = hybrid
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from gahbench import Names
+from gahbench import Basis, Names
 
 from ._rules import Rule
 from ._tuned_threshold import TunedThreshold
@@ -34,7 +34,7 @@ class Threshold(TunedThreshold):
 
     def __init__(
         self,
-        basis: Annotated[str, Names("basis")] = "sym4",
+        basis: Annotated[Basis, Names("basis", default="sym4")],
         rule: Rule = "hard",
         k: Annotated[float, Field(gt=0)] | None = 3.0,
         images: Annotated[int, Field(ge=1)] = 16,

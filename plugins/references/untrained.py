@@ -7,10 +7,9 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor, nn
 
-from gahbench import Names, Reference, Shape, Truth, image_shape
+from gahbench import ArchitectureFactory, Names, Reference, Shape, Truth, image_shape
 from gahbench.jacobian import Jacobian
 from gahbench.networks import Trained, build_network
-from gahbench.registry.registry import default_registry
 
 
 class Untrained(Reference):
@@ -30,11 +29,11 @@ class Untrained(Reference):
 
     def __init__(
         self,
-        architecture: Annotated[str, Names("architecture")] = "unet",
+        architecture: Annotated[ArchitectureFactory, Names("architecture", default="unet")],
         seed: int = 0,
         initialisation: Literal["own", "kaiming"] = "own",
     ) -> None:
-        self.architecture = default_registry().configure("architecture", architecture)
+        self.architecture = architecture
         self.seed = seed
         self.initialisation = initialisation
         self.device = torch.device("cpu")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated
 
-from gahbench import Names
+from gahbench import Basis, Names
 
 from ._rules import Rule
 from ._single_threshold import SingleThreshold
@@ -28,7 +28,7 @@ class VisuShrink(SingleThreshold):
         ``soft``, as in the paper's name for it, or ``hard``.
     """
 
-    def __init__(self, basis: Annotated[str, Names("basis")] = "sym4", rule: Rule = "soft") -> None:
+    def __init__(self, basis: Annotated[Basis, Names("basis", default="sym4")], rule: Rule = "soft") -> None:
         super().__init__(basis, rule)
 
     def multiple(self, details: int, sigma: float) -> float:

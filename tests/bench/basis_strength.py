@@ -29,7 +29,7 @@ from gahbench.evaluation.alignment import align
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.jacobian import Sketch
 from gahbench.planning.suite import configure_entrant
-from gahbench.registry.registry import default_registry
+from gahbench.registry.registry import Registry
 from gahbench.registry.spec import parse_spec
 
 GRAPH = "graph-laplacian"
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     dataset: Dataset = gahbench.create("dataset", options.dataset)
-    reference: Reference = configure_entrant(default_registry(), parse_spec(options.entrant)).build()
+    reference: Reference = configure_entrant(Registry(), parse_spec(options.entrant)).build()
     reference.fit(TrainingData(dataset))
     evaluation = Evaluation(reference, dataset.images("test", options.images), options.sigma, dataset=dataset)
     for sigma in options.sigma:

@@ -3,13 +3,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from constructing import construct
 from given_images import GivenImages
 from scipy.fft import dctn, idctn
 
+import gahbench
 from gahbench.contracts.derivatives import differentiated
 from gahbench.contracts.training_data import TrainingData
 from gahbench.contracts.truth import Truth
-from gahbench.registry.registry import default_registry
 from gahbench_plugins.bases.wavelet import Wavelet
 from gahbench_plugins.datasets.c_alpha import CAlpha
 from gahbench_plugins.references.gaussian_blur import GaussianBlur
@@ -55,7 +56,7 @@ def test_a_blur_multiplies_cosines():
 
 @pytest.mark.parametrize("basis", ["haar", "sym4"])
 def test_hard_thresholding_in_an_orthonormal_basis_projects_on_what_is_kept(basis):
-    reference, noisy = Threshold(basis, "hard", 2.0), noisy_images(dtype=torch.float64)
+    reference, noisy = construct(Threshold, basis, "hard", 2.0), noisy_images(dtype=torch.float64)
     found = maps_of(reference, noisy).matrices()
     torch.testing.assert_close(found @ found, found)
     torch.testing.assert_close(found, found.mT)
@@ -71,9 +72,9 @@ def test_hard_thresholding_in_an_orthonormal_basis_projects_on_what_is_kept(basi
 
 def test_soft_thresholding_keeps_the_same_but_is_not_homogeneous():
     noisy = noisy_images(dtype=torch.float64)
-    hard, soft = (maps_of(Threshold("haar", rule, 2.0), noisy).matrices() for rule in ("hard", "soft"))
+    hard, soft = (maps_of(construct(Threshold, "haar", rule, 2.0), noisy).matrices() for rule in ("hard", "soft"))
     torch.testing.assert_close(hard, soft)
-    denoised = Threshold("haar", "soft", 2.0).denoise(noisy, SIGMA, Truth(noisy))
+    denoised = construct(Threshold, "haar", "soft", 2.0).denoise(noisy, SIGMA, Truth(noisy))
     assert ((soft @ noisy.flatten(1)[..., None]).view_as(noisy) - denoised).norm() > 0.01 * denoised.norm()
 
 
@@ -144,7 +145,7 @@ def test_the_same_code_within_torch_has_its_derivative(dtype):
 @pytest.mark.parametrize("name", ["tv", "nl-means"])
 def test_references_have_the_derivative_that_differences_have_or_none(name):
     """Denoisers by other libraries: what is returned is checked at an image that was not looked at before."""
-    reference = default_registry().create("reference", name)
+    reference = gahbench.create("reference", name)
     noisy = noisy_images(8)
     reference.fit(TrainingData(CAlpha(2.0, 8)))
     found = maps_of(reference, noisy)

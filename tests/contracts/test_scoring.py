@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
+import gahbench
 from gahbench.contracts.references import Reference
 from gahbench.contracts.scoring import Scores, checked
 from gahbench.evaluation.evaluation import Evaluation
-from gahbench.registry.registry import default_registry
 
 SIGMAS = (0.1, 0.3)
 
@@ -96,7 +96,7 @@ def test_a_denoiser_is_told_no_more_than_its_kind_may_use(kind):
 
     Curious.kind = kind
     clean = torch.rand(2, 1, 8, 8)
-    Evaluation(Curious(), clean, [0.1], dataset=default_registry().create("dataset", "discs[size=8]")).denoised(0.1)
+    Evaluation(Curious(), clean, [0.1], dataset=gahbench.create("dataset", "discs[size=8]")).denoised(0.1)
     assert torch.equal(told[0].clean, clean) == sees
     assert told[0].clean.isnan().all() != sees
     assert (told[0].dataset is not None) == knows

@@ -2,15 +2,15 @@ import numpy as np
 import pytest
 import torch
 
+import gahbench
 from gahbench.contracts.truth import Truth
 from gahbench.evaluation.approximation import approximate
-from gahbench.registry.registry import default_registry
 
 CLEAN = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
 
 
 def basis(name):
-    return default_registry().create("basis", name)
+    return gahbench.create("basis", name)
 
 
 def test_error_is_the_energy_of_what_is_left_out():

@@ -18,7 +18,7 @@ from gahbench.explore.inspected_images import of_file, read_image
 from gahbench.explore.inspection import BASES, DATASET, OTHERS, SIGMAS
 from gahbench.explore.inspection_figures import figures
 from gahbench.planning.suite import configure_entrant
-from gahbench.registry.registry import default_registry
+from gahbench.registry.registry import Registry
 from gahbench.registry.spec import parse_spec
 
 SMALL = "c-alpha[size=8]"
@@ -41,7 +41,7 @@ def test_a_low_pass_keeps_and_kills():
 def test_numbers_are_those_of_the_metrics():
     bases = ["sym4", "graph-laplacian"]
     found = gahbench.inspect("oracle-shrink[sym4]", dataset=SMALL, index=3, sigmas=[0.1, 0.3], bases=bases, others=8)
-    registry = default_registry()
+    registry = Registry()
     dataset = registry.create("dataset", SMALL)
     reference = registry.create("reference", "oracle-shrink[sym4]")
     reference.fit(TrainingData(dataset))
@@ -62,7 +62,7 @@ def test_what_is_known_of_an_image_is_that_of_its_place(index):
     found = gahbench.inspect("lower-bound", dataset=SMALL, index=index, sigmas=[0.1], bases=["true"], others=7)
     (level,) = found.levels
     np.testing.assert_allclose(level.alignment["best denoiser"][""], 1, atol=1e-4)
-    registry = default_registry()
+    registry = Registry()
     dataset = registry.create("dataset", SMALL)
     assert torch.equal(found.clean, dataset.images("test", 1, index)[0])
     vectors = dataset.true_basis("test", 1, index).vectors[0].double()
@@ -177,7 +177,7 @@ def test_a_network_is_inspected_with_its_weights(tmp_path):
     assert torch.equal(one.levels[0].eigenvalues, other.levels[0].eigenvalues)
     # Bias-free: the denoised image is J y.
     assert one.levels[0].scores["spectrum.homogeneity"] < 1e-4
-    label = configure_entrant(default_registry(), parse_spec("bf-cnn[width=4]")).label
+    label = configure_entrant(Registry(), parse_spec("bf-cnn[width=4]")).label
     for arguments, says in (
         (
             {"entrant": "bf-cnn[width=4]"},

@@ -5,8 +5,8 @@ import torch
 from small_plugins import SMALL
 from torch import nn
 
+import gahbench
 from gahbench.jacobian import AutogradMaps, Jacobian, autograd
-from gahbench.registry.registry import default_registry
 
 
 def random(*shape, seed=0, dtype=torch.float64):
@@ -145,7 +145,7 @@ def test_it_is_that_of_jacrev_with_kinks_too():
 @pytest.mark.parametrize("name", ["vit", "bf-cnn", "unet"])
 def test_it_is_that_of_row_by_row_backward_passes(name):
     shape = (1, 8, 8)
-    network = default_registry().create("architecture", name, shape, **SMALL[name]).double().eval()
+    network = gahbench.create("architecture", name, shape=shape, **SMALL[name]).double().eval()
     with torch.no_grad():
         # Weights of their own may be zeros, which would leave hardly anything to differentiate.
         for place, parameter in enumerate(network.parameters()):

@@ -11,7 +11,6 @@ from gahbench.board.leaderboard import optimum_check
 from gahbench.board.results import saved_beyond_optimum
 from gahbench.contracts.truth import Truth
 from gahbench.evaluation.evaluation import Evaluation
-from gahbench.registry.registry import default_registry
 
 FAMILIES = [
     "gaussian-field[size=16]",
@@ -42,7 +41,7 @@ def squared_errors(denoiser, dataset, sigma):
 @functools.cache
 def optimum(family):
     """Return the dataset and, by noise level, its best possible errors, shape (N,), and the posteriors if known."""
-    dataset = default_registry().create("dataset", family)
+    dataset = gahbench.create("dataset", family)
     if dataset.optimum.kind == "bracket":
         return dataset, {sigma: dataset.lower_bound("test", COUNT, sigma) for sigma in SIGMAS}, {}
     clean = dataset.images("test", COUNT)
@@ -62,7 +61,7 @@ def excess(denoiser, family, sigma):
 @pytest.mark.parametrize("name", DENOISERS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_no_practical_reference_is_beyond_the_optimum(family, name):
-    reference = default_registry().create("reference", name)
+    reference = gahbench.create("reference", name)
     for sigma in SIGMAS:
         mean, error = excess(reference, family, sigma)
         assert mean > -STANDARD_ERRORS * error, (sigma, mean / error)

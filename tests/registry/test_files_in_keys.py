@@ -7,7 +7,8 @@ import pytest
 
 from gahbench._util.errors import ParameterError
 from gahbench._util.keys import key_of
-from gahbench.registry.parameters import File, constructor_parameters
+from gahbench.registry.marks import File
+from gahbench.registry.parameters import constructor_parameters
 from gahbench.registry.registry import Registry
 
 PLUGIN = '''"""References that read a file, or name one that does."""

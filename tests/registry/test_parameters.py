@@ -4,7 +4,8 @@ import pytest
 from pydantic import Field
 
 from gahbench._util.errors import ParameterError, PluginError
-from gahbench.registry.parameters import Names, constructor_parameters, resolve
+from gahbench.registry.marks import Names
+from gahbench.registry.parameters import constructor_parameters, resolve
 
 
 class Plugin:

@@ -8,7 +8,8 @@ import pytest
 import gahbench
 from gahbench._util.errors import PluginError
 from gahbench.registry.behaviour import behaviour_digest
-from gahbench.registry.registry import KINDS, Registry
+from gahbench.registry.plugin import KINDS
+from gahbench.registry.registry import Registry
 
 TWO_LINES = """
 import gahbench

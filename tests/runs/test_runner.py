@@ -7,7 +7,7 @@ import pytest
 
 import gahbench
 from gahbench._util.errors import ResultsError
-from gahbench.registry.registry import Registry, set_default_registry
+from gahbench.registry.registry import Registry
 from gahbench.runs.runner import run_plan
 from gahbench.store.folder import Folder
 from gahbench.store.store import Store
@@ -254,7 +254,6 @@ def test_a_stopped_run_goes_on(write_suite, tmp_path):
     out = tmp_path / "out"
     plan = gahbench.plan_suite(write_suite())
     registry = Registry()
-    set_default_registry(registry)
     finished = []
 
     class Stop(Exception):

@@ -5,7 +5,8 @@ from small_plugins import small
 
 import gahbench
 from gahbench._util.errors import PluginError
-from gahbench.registry.registry import KINDS, Registry
+from gahbench.registry.plugin import KINDS
+from gahbench.registry.registry import Registry
 from gahbench.testing import check_file, check_plugin
 
 BUILT_IN = [(kind, name) for kind in KINDS for name in Registry().names(kind)]

@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 
+import gahbench
 from gahbench.contracts.truth import Truth
 from gahbench.jacobian import DenseMaps, FunctionMaps
-from gahbench.registry.registry import default_registry
 from gahbench_plugins.bases import _tikhonov as tikhonov
 from gahbench_plugins.bases._tikhonov import strength, tikhonov_filters
 from gahbench_plugins.bases.graph_laplacian import GraphLaplacian, graph_laplacian
@@ -21,6 +21,14 @@ def traces_of(maps):
     return maps.matrices().double().diagonal(dim1=1, dim2=2).sum(1)
 
 
+def filters_of(basis, images, traces):
+    return tikhonov_filters(basis.laplacian, basis.spectrum, images, traces)
+
+
+def sparse_filters_of(basis, images, traces):
+    return tikhonov._sparse(basis.laplacian, images, traces)
+
+
 def by_hand(laplacian, trace):
     """(1 + mu L)^-1 by solving equations, mu by a root of the trace."""
     eye = torch.eye(len(laplacian), dtype=torch.float64)
@@ -33,7 +41,7 @@ def by_hand(laplacian, trace):
 
 def test_filters_solve_the_equations_of_the_graph_and_have_the_traces():
     clean, traces = images(), torch.tensor([9.0, 25.0, 60.0], dtype=torch.float64)
-    found = tikhonov_filters(GraphLaplacian(), clean, traces)
+    found = filters_of(GraphLaplacian(), clean, traces)
     assert isinstance(found, DenseMaps)
     torch.testing.assert_close(traces_of(found), traces, atol=1e-4, rtol=0)
     for matrix, laplacian, trace in zip(found.matrices(), graph_laplacian(clean), traces.tolist(), strict=True):
@@ -60,10 +68,10 @@ def test_where_no_filter_has_the_trace_it_is_the_nearest():
     clean = images(2)
     basis = GraphLaplacian(hr=1.0)
     for trace in (64.0, 70.0):
-        found = tikhonov_filters(basis, clean, torch.full((2,), trace)).matrices()
+        found = filters_of(basis, clean, torch.full((2,), trace)).matrices()
         torch.testing.assert_close(found, torch.eye(64).expand(2, -1, -1), atol=1e-5, rtol=0)
     for trace in (1.0, 0.2, -3.0):
-        found = tikhonov_filters(basis, clean, torch.full((2,), trace)).matrices()
+        found = filters_of(basis, clean, torch.full((2,), trace)).matrices()
         torch.testing.assert_close(found, torch.full((2, 64, 64), 1 / 64), atol=1e-5, rtol=0)
 
 
@@ -71,7 +79,7 @@ def test_where_no_filter_has_the_trace_it_is_the_nearest():
 def test_colours_have_one_filter_each_of_a_third_of_the_trace(sparse):
     clean = torch.rand(2, 3, 5, 6, generator=torch.Generator().manual_seed(0))
     traces = torch.tensor([24.0, 60.0], dtype=torch.float64)
-    how = tikhonov._sparse if sparse else tikhonov_filters
+    how = sparse_filters_of if sparse else filters_of
     blocks = how(GraphLaplacian(), clean, traces).matrices().reshape(2, 3, 30, 3, 30)
     for one in range(3):
         for other in range(3):
@@ -89,7 +97,7 @@ def test_colours_have_one_filter_each_of_a_third_of_the_trace(sparse):
 def test_sparse_equations_give_nearly_the_same_filters(share):
     clean = images(3, 12)
     traces = torch.full((3,), share * 144, dtype=torch.float64)
-    dense, sparse = tikhonov_filters(GraphLaplacian(), clean, traces), tikhonov._sparse(GraphLaplacian(), clean, traces)
+    dense, sparse = filters_of(GraphLaplacian(), clean, traces), sparse_filters_of(GraphLaplacian(), clean, traces)
     assert isinstance(sparse, FunctionMaps)
     # Strengths are from traces that are estimated from 16 random vectors.
     assert ((traces_of(sparse) - traces).abs() < 0.1 * traces).all()
@@ -99,7 +107,7 @@ def test_sparse_equations_give_nearly_the_same_filters(share):
 
 def test_sparse_filters_are_inverses_of_the_graph_at_one_strength():
     clean = images(2, 9)
-    sparse = tikhonov._sparse(GraphLaplacian(), clean, torch.full((2,), 30.0, dtype=torch.float64)).matrices().double()
+    sparse = sparse_filters_of(GraphLaplacian(), clean, torch.full((2,), 30.0, dtype=torch.float64)).matrices().double()
     for matrix, laplacian in zip(sparse, graph_laplacian(clean), strict=True):
         rest = torch.linalg.inv(matrix) - torch.eye(81)
         mu = float((rest * laplacian).sum() / laplacian.square().sum())
@@ -123,7 +131,7 @@ def test_large_images_take_the_sparse_way(monkeypatch):
 
 def test_patches_have_filters_too():
     clean, traces = images(2), torch.full((2,), 12.0, dtype=torch.float64)
-    basis = default_registry().create("basis", "patch-graph")
+    basis = gahbench.create("basis", "patch-graph")
     found = basis.filters(Truth(clean), 0.1, traces)
     torch.testing.assert_close(traces_of(found), traces, atol=1e-4, rtol=0)
     laplacian = basis.laplacian(clean)

@@ -1,11 +1,12 @@
 import pytest
 import torch
+from constructing import construct
 
+import gahbench
 from gahbench._util.errors import BasisError
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.optima import TrueBasis
 from gahbench.contracts.truth import Truth
-from gahbench.registry.registry import default_registry
 from gahbench_plugins.bases.true import FamilyBasis
 from gahbench_plugins.bases.wavelet import Wavelet
 from gahbench_plugins.datasets.c_alpha import CAlpha
@@ -13,7 +14,7 @@ from gahbench_plugins.references.oracle import OracleShrink
 
 
 def truth_of(name, count=3, start=5):
-    dataset = default_registry().create("dataset", name)
+    dataset = gahbench.create("dataset", name)
     return Truth(dataset.images("test", count, start), dataset, "test", start)
 
 
@@ -38,7 +39,7 @@ def test_shrinking_as_the_energies_say_is_the_genie(name, sigma):
 
 @pytest.mark.parametrize("name", ["gaussian-field[size=8]", "gaussian-field[size=8,colour=rgb]", "gaussian-faces"])
 def test_gaussian_families_have_one_basis_in_which_coefficients_have_the_energies(name):
-    dataset = default_registry().create("dataset", name)
+    dataset = gahbench.create("dataset", name)
     count = 2000
     basis = FamilyBasis().adapt_to(Truth(dataset.images("test", 4), dataset), 0.1)
     centred = dataset.images("train", count).double() - dataset.mean
@@ -58,7 +59,7 @@ def test_oracle_shrinkage_errs_less_than_in_a_wavelet_basis():
         true = oracle_risk(FamilyBasis(), truth, sigma)
         assert true.mean() < 0.6 * oracle_risk(Wavelet("sym4"), truth, sigma).mean()
         assert true.mean() < truth.dataset.lower_bound("test", 8, sigma, 5).mean()
-        torch.testing.assert_close(OracleShrink("true").risk(truth, sigma), true)
+        torch.testing.assert_close(construct(OracleShrink, "true").risk(truth, sigma), true)
 
 
 class Incomplete(Dataset):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gahbench._util.errors import ParameterError
-from gahbench.registry.registry import default_registry
+from gahbench.registry.registry import Registry
 from gahbench_plugins.bases.wavelet import (
     Wavelet,
     accepted_names,
@@ -185,7 +185,7 @@ def test_unknown_wavelets_are_refused():
 
 
 def test_short_names_are_presets():
-    registry = default_registry()
+    registry = Registry()
     batch = images(1, 1, 16, 16)
     for name in ("haar", "db2", "db4", "sym4", "sym8"):
         assert torch.equal(registry.create("basis", name).analysis(batch), Wavelet(name).analysis(batch))

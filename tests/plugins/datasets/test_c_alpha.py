@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from gahbench._util.errors import ParameterError
-from gahbench.registry.registry import default_registry
+from gahbench.registry.registry import Registry
 from gahbench_plugins.datasets import _c_alpha_published as c_alpha_published
 from gahbench_plugins.datasets.c_alpha import FIELD_STD, LINE_STD, MEAN_STD, CAlpha
 
@@ -188,7 +188,7 @@ def test_optimum_is_that_of_the_rougher_part():
 def test_parameters_are_checked():
     with pytest.raises(ValueError, match="closed"):
         CAlpha(construction="paper", contour="closed")
-    registry = default_registry()
+    registry = Registry()
     for wrong in ("alpha=0", "alpha=-1", "size=7", "construction=other", "background_alpha=0"):
         with pytest.raises(ParameterError, match="c-alpha"):
             registry.configure("dataset", f"c-alpha[{wrong}]")

@@ -6,7 +6,7 @@ import torch
 from scipy.special import erf
 
 from gahbench._util.noise import evaluation_noise
-from gahbench.registry.registry import default_registry
+from gahbench.registry.registry import Registry
 from gahbench.testing import check_configured
 from gahbench_plugins.datasets._sampling import importance
 from gahbench_plugins.datasets.discs import Discs, render
@@ -177,7 +177,7 @@ def test_noise_beyond_all_leaves_the_prior():
 
 
 def test_contract():
-    report = check_configured(default_registry().configure("dataset", "discs[size=16]"))
+    report = check_configured(Registry().configure("dataset", "discs[size=16]"))
     assert report.passed, str(report)
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from gahbench._util.errors import DataError, ParameterError
 from gahbench.contracts.datasets import SPLITS
-from gahbench.registry.registry import default_registry
+from gahbench.registry.registry import Registry
 from gahbench_plugins.datasets._reading import fetched
 from gahbench_plugins.datasets.faces import Faces
 
@@ -57,7 +57,7 @@ def test_embedded_faces_hold_no_near_repeats():
 
 
 def test_label_and_pixels_of_the_published_board():
-    registry = default_registry()
+    registry = Registry()
     configured = registry.configure("dataset", "faces", size=24)
     assert configured.label == "faces[size=24]"
     faces = configured.build()

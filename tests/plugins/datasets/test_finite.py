@@ -3,12 +3,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from constructing import construct
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import gahbench
 from gahbench._util.errors import ParameterError
 from gahbench.contracts.datasets import SPLITS
-from gahbench.registry.registry import default_registry
+from gahbench.registry.registry import Registry
 from gahbench.testing import check_plugin
 from gahbench_plugins.datasets import finite
 from gahbench_plugins.datasets.faces import Faces
@@ -94,7 +96,7 @@ def test_trace_keeps_its_relative_accuracy_where_one_point_has_all_the_weight(se
 
 @pytest.mark.parametrize("sigma", [1e-12, 1e-3, 1.0, 1e6])
 def test_a_single_image_is_returned_exactly(sigma):
-    dataset = Finite("faces", count=1)
+    dataset = construct(Finite, "faces", count=1)
     image = dataset.images("test", 1)
     noisy = image + sigma * torch.randn(3, *dataset.shape, generator=torch.Generator().manual_seed(0))
     posterior = dataset.posterior(noisy, sigma)
@@ -103,7 +105,7 @@ def test_a_single_image_is_returned_exactly(sigma):
 
 
 def test_limits_of_the_noise():
-    dataset = Finite("faces[size=8]", count=20)
+    dataset = construct(Finite, "faces[size=8]", count=20)
     members = dataset.members.double()
     little = dataset.posterior(members, 1e-12)
     assert torch.equal(little.mean, members)
@@ -146,7 +148,7 @@ def test_score_and_spread_are_derivatives_of_the_density(sigma):
 
 @pytest.mark.parametrize("sigma", [0.25, 0.5, 1.0])
 def test_realised_error_is_the_trace_on_average(sigma):
-    dataset = Finite("faces[size=8]", count=32)
+    dataset = construct(Finite, "faces[size=8]", count=32)
     clean = dataset.images("test", 4096).double()
     noisy = clean + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)).double()
     posterior = dataset.posterior(noisy, sigma)
@@ -157,7 +159,7 @@ def test_realised_error_is_the_trace_on_average(sigma):
 
 
 def test_every_split_draws_uniformly_from_the_same_images():
-    dataset = Finite("faces[size=8]", count=5)
+    dataset = construct(Finite, "faces[size=8]", count=5)
     members = Faces(size=8).images("train", 5)
     assert torch.equal(dataset.members, members)
     drawn = []
@@ -172,8 +174,10 @@ def test_every_split_draws_uniformly_from_the_same_images():
     # Splits agree in a fifth of the places, by chance.
     for first, second in ((0, 2), (1, 2), (3, 4)):
         assert (drawn[first] == drawn[second]).double().mean().item() == pytest.approx(0.2, abs=4 * 0.4 / 1000**0.5)
-    assert torch.equal(Finite("faces[size=8]", count=5, seed=1).members, members)
-    assert not torch.equal(Finite("faces[size=8]", count=5, seed=1).images("test", 64), dataset.images("test", 64))
+    assert torch.equal(construct(Finite, "faces[size=8]", count=5, seed=1).members, members)
+    assert not torch.equal(
+        construct(Finite, "faces[size=8]", count=5, seed=1).images("test", 64), dataset.images("test", 64)
+    )
 
 
 def test_overlapping_splits_are_a_note_and_not_a_fault(builtin):
@@ -187,7 +191,7 @@ def test_overlapping_splits_are_a_note_and_not_a_fault(builtin):
 
 
 def test_colour_images_of_a_generator():
-    dataset = Finite("gaussian-field[size=8,colour=rgb]", count=40)
+    dataset = construct(Finite, "gaussian-field[size=8,colour=rgb]", count=40)
     noisy = dataset.images("test", 3) + 0.1
     found = dataset.posterior(noisy, 0.3)
     mean, trace = brute_force(dataset.members.flatten(1), noisy.flatten(1), 0.3)
@@ -198,23 +202,23 @@ def test_colour_images_of_a_generator():
 
 
 def test_card_fingerprint_and_label():
-    inner, dataset = Faces(), Finite()
+    inner, dataset = Faces(), construct(Finite)
     assert dataset.fingerprint() == inner.fingerprint()
     assert dataset.card.licence == inner.card.licence
     assert inner.card.origin in dataset.card.origin
     assert dataset.available("train") is None
     assert (dataset.optimum.kind, dataset.optimum.slope) == ("exact", None)
-    assert default_registry().configure("dataset", "finite").label == "finite[faces,count=64]"
+    assert Registry().configure("dataset", "finite").label == "finite[faces,count=64]"
 
 
 def test_parameters_are_checked():
     with pytest.raises(ValueError, match="count=65 of faces, which holds 64 training images; accepted"):
-        Finite("faces", 65)
+        construct(Finite, "faces", 65)
     with pytest.raises(ParameterError, match="dataset 'finite': count=65"):
-        default_registry().create("dataset", "finite[count=65]")
+        gahbench.create("dataset", "finite[count=65]")
     for wrong in ("count=0", "count=1.5", "dataset=faces[size=2]"):
         with pytest.raises(ParameterError, match="finite"):
-            default_registry().configure("dataset", f"finite[{wrong}]")
+            Registry().configure("dataset", f"finite[{wrong}]")
 
 
 def test_noise_levels_may_differ_from_image_to_image():

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from constructing import construct
 
 from gahbench._util.errors import ParameterError
-from gahbench.registry.registry import default_registry
+from gahbench.registry.registry import Registry
 from gahbench_plugins.datasets.faces import Faces
 from gahbench_plugins.datasets.gaussian_faces import GaussianFaces, principal_components
 
@@ -28,7 +29,7 @@ def name(request, tmp_path):
 
 @pytest.fixture
 def dataset(name):
-    return GaussianFaces(name)
+    return construct(GaussianFaces, name)
 
 
 def moments(dataset, share=0.01, contrast=0.6):
@@ -85,7 +86,7 @@ def test_images_have_mean_and_covariance(dataset):
 
 @pytest.mark.parametrize("sigma", [0.005, 0.0158, 0.05, 0.158, 0.5])
 def test_realised_error_is_the_trace(sigma):
-    dataset = GaussianFaces("faces[size=12]")
+    dataset = construct(GaussianFaces, "faces[size=12]")
     clean = dataset.images("test", 2048).double()
     posterior = dataset.posterior(clean + noise(clean, sigma), sigma)
     realised = (posterior.mean - clean).square().flatten(1).sum(1)
@@ -116,7 +117,7 @@ def test_jacobian_trace_is_that_of_the_error(dataset):
 
 
 def test_without_an_even_share_images_lie_in_the_span_of_the_faces():
-    dataset = GaussianFaces("faces[size=12]", isotropic=0.0)
+    dataset = construct(GaussianFaces, "faces[size=12]", isotropic=0.0)
     faces = dataset.faces.images("train", 64).double().flatten(1)
     images = dataset.images("test", 8).double()
     drawn = images.flatten(1) - faces.mean(0)
@@ -134,7 +135,7 @@ def test_without_an_even_share_images_lie_in_the_span_of_the_faces():
 
 def test_contrast_is_a_change_of_noise_level(name):
     """The best denoiser at sigma for one contrast is that at sigma / contrast for the full one."""
-    low, full = GaussianFaces(name, contrast=0.3), GaussianFaces(name, contrast=1.0)
+    low, full = construct(GaussianFaces, name, contrast=0.3), construct(GaussianFaces, name, contrast=1.0)
     mean = full.mean
     offset = noise(torch.zeros(3, *full.shape), 1)
     found, expected = low.posterior(mean + 0.3 * offset, 0.06), full.posterior(mean + offset, 0.2)
@@ -143,7 +144,7 @@ def test_contrast_is_a_change_of_noise_level(name):
 
 
 def test_default_rarely_leaves_the_unit_interval():
-    dataset = GaussianFaces()
+    dataset = construct(GaussianFaces)
     assert dataset.shape == (1, 24, 24)
     mean, covariance = moments(dataset)
     normal = torch.distributions.Normal(mean, covariance.diagonal().sqrt())
@@ -167,24 +168,24 @@ def test_principal_components_do_not_depend_on_how_they_are_found(count):
 
 def test_it_is_keyed_by_the_pixels_of_the_faces(tmp_path):
     inner = Faces(size=24)
-    dataset = GaussianFaces()
+    dataset = construct(GaussianFaces)
     assert dataset.fingerprint() == inner.fingerprint()
     assert dataset.card.licence == inner.card.licence
     assert inner.card.origin in dataset.card.origin
     assert dataset.available("train") is None
-    first = default_registry().configure("dataset", "gaussian-faces").identity
+    first = Registry().configure("dataset", "gaussian-faces").identity
     assert first["nested"]["faces"]["name"] == "faces"
-    assert default_registry().configure("dataset", "gaussian-faces").label == "gaussian-faces[faces[size=24]]"
+    assert Registry().configure("dataset", "gaussian-faces").label == "gaussian-faces[faces[size=24]]"
 
 
 def test_parameters_are_checked(tmp_path):
     with pytest.raises(ValueError, match="never ends; accepted"):
-        GaussianFaces("discs")
+        construct(GaussianFaces, "discs")
     single = tmp_path / "one.npz"
     np.savez(single, images=np.random.default_rng(0).uniform(size=(1, 8, 8)).astype(np.float32))
     with pytest.raises(ValueError, match="holds 0 training images; accepted"):
-        GaussianFaces(f"faces[path={single}]")
-    registry = default_registry()
+        construct(GaussianFaces, f"faces[path={single}]")
+    registry = Registry()
     for wrong in ("isotropic=-0.1", "isotropic=1.5", "contrast=0", "faces=nothing", "faces=faces[size=2]"):
         with pytest.raises(Exception, match="gaussian-faces") as caught:
             registry.configure("dataset", f"gaussian-faces[{wrong}]")

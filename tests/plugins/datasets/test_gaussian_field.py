@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gahbench._util.errors import ParameterError
-from gahbench.registry.registry import default_registry
+from gahbench.registry.registry import Registry
 from gahbench_plugins.datasets.gaussian_field import GaussianField, hartley
 
 
@@ -165,7 +165,7 @@ def test_same_seed_draws_the_same_noise_for_every_alpha():
 
 
 def test_parameters_are_checked():
-    registry = default_registry()
+    registry = Registry()
     for wrong in ("alpha=0", "size=7", "std=0", "colour=blue", "channels=3"):
         with pytest.raises(ParameterError, match="gaussian-field"):
             registry.configure("dataset", f"gaussian-field[{wrong}]")

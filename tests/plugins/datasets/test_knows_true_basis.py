@@ -1,6 +1,6 @@
 import pytest
 
-from gahbench.registry.registry import default_registry
+import gahbench
 
 KNOWN = {
     "c-alpha[size=8]": True,
@@ -21,7 +21,7 @@ KNOWN = {
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_a_basis_is_known_where_there_are_energies(name):
-    dataset = default_registry().create("dataset", name)
+    dataset = gahbench.create("dataset", name)
     basis = dataset.true_basis("test", 1)
     assert dataset.has_true_basis == KNOWN[name]
     assert dataset.has_true_basis == (basis is not None and basis.energies is not None)

@@ -1,11 +1,12 @@
 import pytest
 import torch
+from constructing import construct
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import gahbench
 from gahbench.contracts.truth import Truth
 from gahbench.jacobian import LARGEST_EXACT, FunctionMaps
-from gahbench.registry.registry import default_registry
 from gahbench_plugins.datasets.c_alpha import CAlpha
 from gahbench_plugins.datasets.finite import Finite
 from gahbench_plugins.datasets.rays import Rays
@@ -13,7 +14,7 @@ from gahbench_plugins.datasets.shuffled import Shuffled
 
 
 def create(name):
-    return default_registry().create("dataset", name)
+    return gahbench.create("dataset", name)
 
 
 def random(*shape, seed=0):
@@ -136,7 +137,7 @@ def test_large_c_alpha_images_have_products_alone_which_are_those_of_the_matrix(
 @pytest.mark.parametrize("name", ["c-alpha[size=10]", "discs[size=10]", "gaussian-field[size=10]"])
 def test_shuffled_ones_are_permuted_in_rows_and_columns(name):
     plain = create(name)
-    dataset = Shuffled(name)
+    dataset = construct(Shuffled, name)
     noisy = noisy_images(plain, 0.2)
     order = dataset.permutation
     expected = filters(plain, noisy, 0.2)[:, order][:, :, order]
@@ -148,7 +149,7 @@ def test_shuffled_ones_are_permuted_in_rows_and_columns(name):
 @settings(deadline=None, max_examples=8)
 @given(sigma=st.floats(0.02, 3), count=st.integers(2, 30), seed=st.integers(0, 99))
 def test_those_of_a_finite_set_are_covariances_of_weighed_members(sigma, count, seed):
-    dataset = Finite("discs[size=8]", count)
+    dataset = construct(Finite, "discs[size=8]", count)
     noisy = dataset.images("test", 2).double() + sigma * random(2, 1, 8, 8, seed=seed)
     found = filters(dataset, noisy, sigma)
     members = dataset.members.double().flatten(1)
@@ -161,12 +162,12 @@ def test_those_of_a_finite_set_are_covariances_of_weighed_members(sigma, count, 
 
 
 def test_a_single_image_needs_no_filter():
-    dataset = Finite("discs[size=8]", 1)
+    dataset = construct(Finite, "discs[size=8]", 1)
     assert filters(dataset, noisy_images(dataset, 0.1), 0.1).abs().max() == 0
 
 
 def test_on_a_ray_the_filter_tends_to_the_projection_on_its_image():
-    dataset = Rays("discs[size=12]")
+    dataset = construct(Rays, "discs[size=12]")
     # Scales away from the ends of the prior.
     scales = dataset.parameters("test", 64)[:, 0]
     (place,) = ((scales > 0.3) & (scales < 0.7)).nonzero()[:1, 0].tolist()
@@ -201,6 +202,6 @@ def test_references_that_know_the_optimum_have_them_for_jacobians(reference, nam
     dataset = create(name)
     noisy = noisy_images(dataset, 0.1, 2, 7)
     truth = Truth(dataset.images("test", 2, 7), dataset, "test", 7)
-    found = default_registry().create("reference", reference).jacobian(noisy, 0.1, truth).matrices().double()
+    found = gahbench.create("reference", reference).jacobian(noisy, 0.1, truth).matrices().double()
     torch.testing.assert_close(found, filters(dataset, noisy, 0.1, 7))
     assert found.diagonal(dim1=1, dim2=2).sum(1).min() > 0.5

@@ -8,7 +8,7 @@ from PIL import Image
 
 from gahbench._util.errors import DataError, ParameterError
 from gahbench.contracts.datasets import SPLITS
-from gahbench.registry.registry import default_registry
+from gahbench.registry.registry import Registry
 from gahbench_plugins.datasets.photos import EMBEDDED, Photos
 
 DATA = Path(os.environ.get("GAHBENCH_DATA", Path(__file__).parents[3] / ".." / "shared" / "data"))
@@ -177,7 +177,7 @@ def test_refusals(tmp_path, ten):
         Photos(str(tmp_path / "none.npz"), size=8).shape  # noqa: B018
     for wrong in ("size=7", "colour=grey", "test=1", "test=4"):
         with pytest.raises(ParameterError, match="photos"):
-            default_registry().configure("dataset", f"photos[{wrong}]").build()
+            Registry().configure("dataset", f"photos[{wrong}]").build()
 
 
 def test_card_names_the_photographs_in_use():

@@ -1,15 +1,16 @@
 import numpy as np
 import pytest
 import torch
+from constructing import construct
 from scipy.stats import truncnorm
 
 from gahbench._util.errors import DataError, PluginError
 from gahbench._util.noise import evaluation_noise
-from gahbench.registry.registry import default_registry
+from gahbench.registry.registry import Registry
 from gahbench.testing import check_configured
 from gahbench_plugins.datasets.rays import Rays
 
-RAYS = Rays("discs[size=12]")
+RAYS = construct(Rays, "discs[size=12]")
 
 
 def noisy_images(count, sigma):
@@ -71,7 +72,7 @@ def test_true_basis_is_the_image():
 def test_colour_and_files_pass_through(tmp_path):
     file = tmp_path / "colours.npz"
     np.savez(file, images=np.random.default_rng(0).integers(0, 256, (10, 9, 9, 3), dtype=np.uint8))
-    rays = Rays(f"faces[path={file},colour=rgb]", index=2)
+    rays = construct(Rays, f"faces[path={file},colour=rgb]", index=2)
     assert rays.shape == (3, 9, 9)
     assert rays.images("test", 2).shape == (2, 3, 9, 9)
     noisy = rays.images("test", 2) + 0.1
@@ -81,7 +82,7 @@ def test_colour_and_files_pass_through(tmp_path):
 
 
 def test_contract_and_parameters():
-    registry = default_registry()
+    registry = Registry()
     for text in ("rays", "rays[image=discs[size=16],index=3]"):
         report = check_configured(registry.configure("dataset", text))
         assert report.passed, str(report)
@@ -93,4 +94,4 @@ def test_a_black_image_is_refused(tmp_path):
     file = tmp_path / "black.npz"
     np.savez(file, images=np.zeros((10, 9, 9), dtype=np.uint8))
     with pytest.raises(DataError, match="black"):
-        Rays(f"faces[path={file}]")
+        construct(Rays, f"faces[path={file}]")

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 import torch
+from constructing import construct
 
 from gahbench._util.errors import DataError, OptimumError
 from gahbench.contracts.datasets import SPLITS, Dataset, Optimum
 from gahbench.contracts.optima import Posterior, TrueBasis
-from gahbench.registry.registry import default_registry
+from gahbench.registry.registry import Registry
 from gahbench.testing import check_plugin
 from gahbench_plugins.datasets.shuffled import Shuffled
 
@@ -14,7 +15,7 @@ PLAIN = ["gaussian-field[size=8]", "gaussian-field[size=8,colour=rgb]", "finite[
 
 @pytest.fixture(params=PLAIN)
 def dataset(request):
-    return Shuffled(request.param)
+    return construct(Shuffled, request.param)
 
 
 def shuffled_by_numpy(dataset, images):
@@ -38,8 +39,8 @@ def test_inverse_undoes_and_seeds_differ(dataset):
     assert torch.equal(dataset.inverse(dataset.shuffle(images)), images)
     assert torch.equal(dataset.shuffle(dataset.inverse(images)), images)
     assert not torch.equal(dataset.shuffle(images), images)
-    other = Shuffled(PLAIN[0], seed=1)
-    assert not torch.equal(other.permutation, Shuffled(PLAIN[0]).permutation)
+    other = construct(Shuffled, PLAIN[0], seed=1)
+    assert not torch.equal(other.permutation, construct(Shuffled, PLAIN[0]).permutation)
 
 
 @pytest.mark.parametrize("sigma", [0.01, 0.2])
@@ -55,7 +56,7 @@ def test_posterior_of_shuffled_images_is_the_shuffled_posterior(dataset, sigma):
 
 @pytest.mark.parametrize("colour", ["grey", "rgb"])
 def test_true_basis_shrinks_to_the_posterior_of_shuffled_images(colour):
-    dataset = Shuffled(f"gaussian-field[size=8,colour={colour}]")
+    dataset = construct(Shuffled, f"gaussian-field[size=8,colour={colour}]")
     noisy = dataset.images("test", 4).double() + 0.1
     basis = dataset.true_basis("test", 4)
     vectors = basis.vectors[0].double()
@@ -89,7 +90,7 @@ class Bracket(Dataset):
 
 @pytest.fixture
 def bracket(monkeypatch):
-    dataset = Shuffled("discs")
+    dataset = construct(Shuffled, "discs")
     monkeypatch.setattr(dataset, "dataset", Bracket())
     return dataset
 
@@ -112,7 +113,7 @@ def test_bound_genie_and_basis_are_passed_on(bracket):
 
 
 def test_what_is_not_known_stays_unknown():
-    dataset = Shuffled("faces[size=8]")
+    dataset = construct(Shuffled, "faces[size=8]")
     assert dataset.optimum.kind == "none"
     assert dataset.true_basis("test", 1) is None
     for ask in (
@@ -125,7 +126,7 @@ def test_what_is_not_known_stays_unknown():
 
 
 def test_splits_card_and_fingerprint_are_those_of_the_plain_images():
-    dataset = Shuffled("faces[size=8]")
+    dataset = construct(Shuffled, "faces[size=8]")
     plain = dataset.dataset
     assert [dataset.available(split) for split in SPLITS] == [64, 12, 24, 32, 32]
     with pytest.raises(DataError):
@@ -133,8 +134,8 @@ def test_splits_card_and_fingerprint_are_those_of_the_plain_images():
     assert dataset.fingerprint() == plain.fingerprint()
     assert dataset.card.licence == plain.card.licence
     assert plain.card.origin in dataset.card.origin
-    assert Shuffled("discs").available("train") is None
-    assert Shuffled("discs").fingerprint() is None
+    assert construct(Shuffled, "discs").available("train") is None
+    assert construct(Shuffled, "discs").fingerprint() is None
 
 
 def test_it_can_be_nested(builtin):
@@ -142,7 +143,7 @@ def test_it_can_be_nested(builtin):
     for plain in ("finite[dataset=faces[size=8],count=4]", "shuffled[dataset=gaussian-field[size=8]]"):
         report = check_plugin(builtin.get("dataset", "shuffled"), builtin, dataset=plain)
         assert report.passed, str(report)
-    assert Shuffled("finite").splits_overlap
-    assert not Shuffled("discs").splits_overlap
-    label = default_registry().configure("dataset", "shuffled[gaussian-field[size=8]]").label
+    assert construct(Shuffled, "finite").splits_overlap
+    assert not construct(Shuffled, "discs").splits_overlap
+    label = Registry().configure("dataset", "shuffled[gaussian-field[size=8]]").label
     assert label == "shuffled[gaussian-field[alpha=2,size=8]]"

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gahbench._util.noise import evaluation_noise
-from gahbench.registry.registry import default_registry
+from gahbench.registry.registry import Registry
 from gahbench.testing import check_configured
 from gahbench_plugins.datasets._manifold import Manifold
 from gahbench_plugins.datasets.sinusoids import Sinusoids
@@ -104,7 +104,7 @@ def test_true_basis_is_the_plane_of_cosine_and_sine():
 
 
 def test_contract_and_parameters():
-    registry = default_registry()
+    registry = Registry()
     for text in ("sinusoids", "sinusoids[size=16,rows=-3,columns=0]"):
         report = check_configured(registry.configure("dataset", text))
         assert report.passed, str(report)

@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import gahbench
 from gahbench._util.errors import DataError, ParameterError
-from gahbench.registry.registry import default_registry
 from gahbench_plugins.datasets.whole import Whole
 
 DATA = Path(os.environ.get("GAHBENCH_DATA", Path(__file__).parents[3] / ".." / "shared" / "data"))
@@ -78,7 +78,7 @@ def test_sizes_that_do_not_fit_are_told_with_those_that_there_are(file):
     with pytest.raises(DataError, match=r"none has 13x16 pixels; there are 12x16 \(2\)"):
         _ = Whole(path, 13, 16).shape
     with pytest.raises(ParameterError, match="accepted are both, or neither"):
-        default_registry().create("dataset", "whole", height=12)
+        gahbench.create("dataset", "whole", height=12)
 
 
 def test_the_fingerprint_is_that_of_the_pixels(file, tmp_path):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
+import gahbench
 from gahbench.contracts.references import Reference
 from gahbench.contracts.training_data import TrainingData
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.jacobian import DenseMaps
-from gahbench.registry.registry import default_registry
 
 
 class Filters(Reference):
@@ -32,7 +32,7 @@ class Filters(Reference):
 
 
 def create(kind, name):
-    return default_registry().create(kind, name)
+    return gahbench.create(kind, name)
 
 
 def evaluation(reference, dataset="c-alpha[size=16]", sigmas=(0.1,), count=8):

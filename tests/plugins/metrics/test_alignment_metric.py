@@ -1,5 +1,6 @@
 import pytest
 import torch
+from constructing import construct
 from known_filters import Filters, create, evaluation, on_images, table
 
 from gahbench._util.errors import ParameterError
@@ -116,10 +117,10 @@ def test_on_large_images_it_is_an_estimate_with_its_error(monkeypatch, reference
 
 
 def test_images_whose_graph_is_too_large_are_refused():
-    Alignment().check((1, 100, 100), [0.1])
-    Alignment("sym4").check((1, 128, 128), [0.1])
+    construct(Alignment).check((1, 100, 100), [0.1])
+    construct(Alignment, "sym4").check((1, 128, 128), [0.1])
     with pytest.raises(ValueError, match="up to 10000 pixels, as in 100x100, not for 101x100"):
-        Alignment().check((3, 101, 100), [0.1])
+        construct(Alignment).check((3, 101, 100), [0.1])
     with pytest.raises(ValueError, match="7x9"):
         create("metric", "alignment[sym4]").check((1, 7, 9), [0.1])
 

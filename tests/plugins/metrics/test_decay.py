@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+import gahbench
 from gahbench.evaluation.evaluation import Evaluation
-from gahbench.registry.registry import default_registry
 from gahbench_plugins.metrics.decay import Decay
 from gahbench_plugins.references.identity import Identity
 
@@ -20,7 +20,7 @@ def images(alpha, count=2):
 @pytest.mark.parametrize("entrant", ["oracle-threshold[pixel]", "bayes-shrink[pixel]"])
 @pytest.mark.parametrize("alpha", [1.0, 3.0])
 def test_the_exponent_is_that_of_the_entrants_own_basis(entrant, alpha):
-    reference = default_registry().create("reference", entrant)
+    reference = gahbench.create("reference", entrant)
     scores = Decay().score(Evaluation(reference, images(alpha), [0.1, 0.2]))
     assert scores.value == pytest.approx([alpha] * 4, abs=1e-3)
     assert scores.image == [0, 1, 0, 1]
@@ -28,7 +28,7 @@ def test_the_exponent_is_that_of_the_entrants_own_basis(entrant, alpha):
 
 def test_entrants_without_a_basis_have_none():
     assert list(Decay().score(Evaluation(Identity(), images(1.0), [0.1])).value) == []
-    framed = default_registry().create("reference", "oracle-threshold[wavelet-ti]")
+    framed = gahbench.create("reference", "oracle-threshold[wavelet-ti]")
     assert list(Decay().score(Evaluation(framed, images(1.0), [0.1])).value) == []
 
 
@@ -36,7 +36,7 @@ def test_small_or_empty_images_are_refused():
     with pytest.raises(ValueError, match="ranks 32 to 32 on images"):
         Decay().check((1, 32, 32), [0.1])
     Decay(fewest=8).check((1, 32, 32), [0.1])
-    reference = default_registry().create("reference", "oracle-threshold[pixel]")
+    reference = gahbench.create("reference", "oracle-threshold[pixel]")
     # One of the two images has fewer coefficients than ranks, but for rounding.
     sparse = images(1.0)
     sparse[1] = 1e-9 * sparse[1]
@@ -47,6 +47,6 @@ def test_small_or_empty_images_are_refused():
 
 
 def test_channels_are_fitted_one_by_one():
-    reference = default_registry().create("reference", "oracle-threshold[pixel]")
+    reference = gahbench.create("reference", "oracle-threshold[pixel]")
     both = torch.cat([images(1.0), 0.01 * images(3.0)], dim=1)
     assert Decay().score(Evaluation(reference, both, [0.1])).value == pytest.approx([2.0] * 2, abs=1e-3)

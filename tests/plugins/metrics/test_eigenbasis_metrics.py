@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from constructing import construct
 from known_filters import Filters, create, evaluation, on_images, table
 from scipy.stats import spearmanr
 
@@ -245,9 +246,9 @@ def test_an_oracle_gains_nothing_over_its_own_basis_and_the_ratio_of_risks_over_
     others = {basis: table(f"sparsity[{basis}]", evaluated) for basis in ("dct", "haar", "true")}
     for sigma in (0.05, 0.2):
         assert own["", sigma].abs().max() < 0.01
-        risk = OracleShrink("sym4").risk(truth, sigma)
+        risk = construct(OracleShrink, "sym4").risk(truth, sigma)
         for basis, found in others.items():
-            expected = 10 * (OracleShrink(basis).risk(truth, sigma) / risk).log10()
+            expected = 10 * (construct(OracleShrink, basis).risk(truth, sigma) / risk).log10()
             torch.testing.assert_close(found["", sigma], expected, atol=0.01, rtol=0)
             assert expected.abs().max() > 0.5
 
@@ -258,7 +259,7 @@ def test_a_denoiser_whose_first_eigenvector_is_the_image_wins_by_far():
     found = table("sparsity[sym4]", on_images(Filters(units[:, :, None] * units[:, None]), clean.float()))["", 0.1]
     energy = clean.flatten(1).square().sum(1)
     least = 0.01 * energy / (energy + 0.01)
-    expected = 10 * (64 * OracleShrink("sym4").risk(Truth(clean), 0.1) / least).log10()
+    expected = 10 * (64 * construct(OracleShrink, "sym4").risk(Truth(clean), 0.1) / least).log10()
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
     assert found.min() > 3
 

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from constructing import construct
 
 from gahbench.contracts.truth import Truth
 from gahbench.evaluation.evaluation import Evaluation
@@ -42,14 +43,14 @@ def test_no_error_at_all_is_140_decibels():
 
 def test_uses_the_expected_error_where_it_is_known():
     assert Psnr().score(Evaluation(Identity(), CLEAN, [0.1])).value == pytest.approx([20.0] * 3, abs=1e-12)
-    oracle = OracleShrink()
+    oracle = construct(OracleShrink)
     expected = -10 * oracle.risk(Truth(CLEAN), 0.1).log10()
     assert Psnr().score(Evaluation(oracle, CLEAN, [0.1])).value == pytest.approx(expected.tolist())
 
 
 def test_agrees_with_scikit_image():
     metrics = pytest.importorskip("skimage.metrics")
-    evaluation = Evaluation(BayesShrink(), CLEAN, [0.2])
+    evaluation = Evaluation(construct(BayesShrink), CLEAN, [0.2])
     expected = [
         metrics.peak_signal_noise_ratio(clean.numpy(), denoised.numpy(), data_range=1)
         for clean, denoised in zip(CLEAN, evaluation.denoised(0.2), strict=True)

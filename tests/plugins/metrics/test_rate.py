@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 import torch
+from constructing import construct
 
+import gahbench
 from gahbench._util.errors import ParameterError
 from gahbench.evaluation.evaluation import Evaluation
-from gahbench.registry.registry import default_registry
 from gahbench_plugins.metrics.rate import Rate
 from gahbench_plugins.references.identity import Identity
 
@@ -30,40 +31,40 @@ class Bends:
 
 
 def test_the_slope_is_that_of_the_levels_in_the_window():
-    rate = Rate("pixel")
+    rate = construct(Rate, "pixel")
     assert rate.levels(CLEAN, SIGMAS) == sorted(SIGMAS[1:4])
     assert rate.score(Evaluation(Bends(), CLEAN.float(), SIGMAS)).value == pytest.approx([0.5])
     assert rate.score(Evaluation(Identity(), CLEAN.float(), SIGMAS)).value == pytest.approx([1])
 
 
 def test_the_window_can_be_chosen():
-    rate = Rate("pixel", fewest=5, most=2)
+    rate = construct(Rate, "pixel", fewest=5, most=2)
     assert rate.levels(CLEAN, SIGMAS) == sorted(SIGMAS[:5])
 
 
 def test_colour_is_counted_by_channel():
-    assert Rate("pixel").levels(CLEAN.expand(2, 3, SIZE, SIZE), SIGMAS) == sorted(SIGMAS[1:4])
+    assert construct(Rate, "pixel").levels(CLEAN.expand(2, 3, SIZE, SIZE), SIGMAS) == sorted(SIGMAS[1:4])
 
 
 def test_without_three_levels_there_is_no_rate():
-    assert Rate("pixel").levels(CLEAN, [SIGMAS[1], SIGMAS[-1]]) == [SIGMAS[1]]
+    assert construct(Rate, "pixel").levels(CLEAN, [SIGMAS[1], SIGMAS[-1]]) == [SIGMAS[1]]
     for few in ([SIGMAS[1], SIGMAS[-1]], SIGMAS[1:3]):
-        assert list(Rate("pixel").score(Evaluation(Identity(), CLEAN.float(), few)).value) == []
+        assert list(construct(Rate, "pixel").score(Evaluation(Identity(), CLEAN.float(), few)).value) == []
     with pytest.raises(ValueError, match="at least 3 different noise levels"):
-        Rate("pixel").check((1, SIZE, SIZE), [0.1])
+        construct(Rate, "pixel").check((1, SIZE, SIZE), [0.1])
     with pytest.raises(ValueError, match=r"where 32 to 32 coefficients .* too narrow"):
-        Rate("pixel").check((1, 32, 32), SIGMAS)
-    Rate("pixel", fewest=4).check((1, 32, 32), SIGMAS)
+        construct(Rate, "pixel").check((1, 32, 32), SIGMAS)
+    construct(Rate, "pixel", fewest=4).check((1, 32, 32), SIGMAS)
 
 
 @pytest.mark.parametrize("basis", ["bandlet", "pca", "wavelet[bior2.2]"])
 def test_the_window_is_counted_in_a_fixed_orthonormal_basis(basis):
     with pytest.raises(ParameterError, match="fixed orthonormal"):
-        default_registry().create("metric", f"rate[basis={basis}]")
+        gahbench.create("metric", f"rate[basis={basis}]")
 
 
 def test_an_oracle_on_the_power_law_has_slope_one_half():
-    oracle = default_registry().create("reference", "oracle-threshold[pixel]")
+    oracle = gahbench.create("reference", "oracle-threshold[pixel]")
     sigmas = np.geomspace(1 / 60, 1 / 34, 6).tolist()
-    (value,) = Rate("pixel").score(Evaluation(oracle, CLEAN.float(), sigmas)).value
+    (value,) = construct(Rate, "pixel").score(Evaluation(oracle, CLEAN.float(), sigmas)).value
     assert value == pytest.approx(0.5, abs=0.01)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from constructing import construct
 
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench_plugins.metrics.psnr import psnr_per_image
@@ -37,7 +38,7 @@ def test_identity_has_slope_one():
 
 
 def test_mean_of_slopes_is_the_slope_of_the_mean_curve():
-    evaluation = Evaluation(BayesShrink(), CLEAN, SIGMAS)
+    evaluation = Evaluation(construct(BayesShrink), CLEAN, SIGMAS)
     curve = [psnr_per_image(evaluation, sigma).mean().item() for sigma in SIGMAS]
     expected = np.polyfit(-20 * np.log10(SIGMAS), curve, 1)[0]
     assert np.mean(Slope().score(evaluation).value) == pytest.approx(expected)

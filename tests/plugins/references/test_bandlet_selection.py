@@ -1,9 +1,11 @@
 import pytest
 import torch
+from constructing import construct
 
+import gahbench
 from gahbench.contracts.training_data import TrainingData
 from gahbench.contracts.truth import Truth
-from gahbench.registry.registry import default_registry
+from gahbench.registry.registry import Registry
 from gahbench_plugins.bases.bandlet import Bandlet
 from gahbench_plugins.datasets.c_alpha import CAlpha
 from gahbench_plugins.references.bandlet_selection import BandletSelection
@@ -33,7 +35,7 @@ def test_beats_thresholding_of_the_wavelet_underneath():
     images = clean + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
     wavelet, bandlet = (
         -10 * (reference.denoise(images, sigma, BLIND) - clean).square().flatten(1).mean(1).log10()
-        for reference in (Threshold("sym4", k=3.25), BandletSelection("sym4"))
+        for reference in (construct(Threshold, "sym4", k=3.25), BandletSelection("sym4"))
     )
     gains = bandlet - wavelet
     assert gains.mean() > 0.4
@@ -41,9 +43,9 @@ def test_beats_thresholding_of_the_wavelet_underneath():
 
 
 def test_is_the_threshold_in_the_basis_of_that_name():
-    reference = default_registry().create("reference", "threshold[bandlet,k=3.25]")
+    reference = gahbench.create("reference", "threshold[bandlet,k=3.25]")
     assert torch.equal(reference.denoise(noisy(), SIGMA, BLIND), BandletSelection().denoise(noisy(), SIGMA, BLIND))
-    assert default_registry().configure("reference", "bandlet").label == "bandlet[sym5]"
+    assert Registry().configure("reference", "bandlet").label == "bandlet[sym5]"
 
 
 def test_every_image_and_channel_is_denoised_alone():

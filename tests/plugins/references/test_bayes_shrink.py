@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from constructing import construct
 
+import gahbench
 from gahbench.contracts.truth import Truth
-from gahbench.registry.registry import default_registry
 from gahbench_plugins.bases.pixel import Pixel
 from gahbench_plugins.datasets.c_alpha import CAlpha
 from gahbench_plugins.references.bayes_shrink import BayesShrink
@@ -20,7 +21,7 @@ def test_agrees_with_scikit_image_where_borders_do_not_matter(sigma):
     restoration = pytest.importorskip("skimage.restoration")
     # Haar on sides that are powers of two never looks beyond the border, so the boundary rules agree.
     images = noisy(sigma).double().clamp(0, 1)
-    ours = BayesShrink("wavelet[haar,levels=3]").denoise(images, sigma, Truth(CLEAN))
+    ours = construct(BayesShrink, "wavelet[haar,levels=3]").denoise(images, sigma, Truth(CLEAN))
     for image, denoised in zip(images[:, 0].numpy(), ours[:, 0].numpy(), strict=True):
         theirs = restoration.denoise_wavelet(
             image, sigma=sigma, wavelet="haar", mode="soft", wavelet_levels=3, method="BayesShrink", rescale_sigma=True
@@ -29,13 +30,13 @@ def test_agrees_with_scikit_image_where_borders_do_not_matter(sigma):
 
 
 def test_threshold_by_hand():
-    basis = default_registry().create("basis", "wavelet[haar,levels=1]")
+    basis = gahbench.create("basis", "wavelet[haar,levels=1]")
     coefficients = torch.zeros(1, 1, 4, 4, dtype=torch.float64)
     coefficients[..., :2, :2] = 0.3
     coefficients[..., :2, 2:] = torch.tensor([[1.0, -1.0], [0.5, 0.1]])
     coefficients[..., 2:, :2] = 0.05
     sigma = 0.2
-    reference = BayesShrink("wavelet[haar,levels=1]")
+    reference = construct(BayesShrink, "wavelet[haar,levels=1]")
     shrunk = basis.analysis(reference.denoise(basis.synthesis(coefficients), sigma, Truth(coefficients)))
     threshold = 0.04 / ((1 + 1 + 0.25 + 0.01) / 4 - 0.04) ** 0.5
     expected = torch.zeros_like(coefficients)
@@ -46,7 +47,7 @@ def test_threshold_by_hand():
 
 
 def test_does_not_look_at_the_clean_image():
-    reference = BayesShrink()
+    reference = construct(BayesShrink)
     first = reference.denoise(noisy(0.1), 0.1, Truth(CLEAN))
     assert torch.equal(first, reference.denoise(noisy(0.1), 0.1, Truth(torch.full_like(CLEAN, float("nan")))))
     assert reference.kind == "classical"
@@ -54,7 +55,7 @@ def test_does_not_look_at_the_clean_image():
 
 
 def test_batch_is_loop_and_channels_are_independent():
-    reference = BayesShrink("db2")
+    reference = construct(BayesShrink, "db2")
     images = noisy(0.1)
     together = reference.denoise(images, 0.1, Truth(CLEAN))
     apart = torch.cat([reference.denoise(image[None], 0.1, Truth(image[None])) for image in images])
@@ -66,24 +67,24 @@ def test_batch_is_loop_and_channels_are_independent():
 @pytest.mark.parametrize("basis", ["sym4", "dct", "haar"])
 def test_denoises_but_never_beats_the_oracle_in_the_same_basis(basis):
     sigma = 0.1
-    error = (BayesShrink(basis).denoise(noisy(sigma), sigma, Truth(CLEAN)) - CLEAN).square().mean()
-    oracle = default_registry().create("reference", f"oracle-shrink[{basis}]").risk(Truth(CLEAN), sigma).mean()
+    error = (construct(BayesShrink, basis).denoise(noisy(sigma), sigma, Truth(CLEAN)) - CLEAN).square().mean()
+    oracle = gahbench.create("reference", f"oracle-shrink[{basis}]").risk(Truth(CLEAN), sigma).mean()
     assert oracle < error < sigma**2 / 3
 
 
 def test_limits():
     for sigma in (0.0, 1e-6):
-        torch.testing.assert_close(BayesShrink().denoise(CLEAN, sigma, Truth(CLEAN)), CLEAN, atol=1e-4, rtol=0)
+        torch.testing.assert_close(construct(BayesShrink).denoise(CLEAN, sigma, Truth(CLEAN)), CLEAN, atol=1e-4, rtol=0)
     flat = torch.full((1, 1, 16, 16), 0.5)
     for sigma in (0.0, 0.1):
-        torch.testing.assert_close(BayesShrink().denoise(flat, sigma, Truth(flat)), flat)
+        torch.testing.assert_close(construct(BayesShrink).denoise(flat, sigma, Truth(flat)), flat)
 
 
 @pytest.mark.parametrize("name", ["wavelet[sym4,levels=2]", "dct", "pixel"])
 def test_is_its_definition_band_by_band(name):
     sigma = 0.1
     images = noisy(sigma).double().reshape(4, 2, 32, 32)
-    basis = default_registry().create("basis", name)
+    basis = gahbench.create("basis", name)
     labels = basis.bands((2, 32, 32))
     expected = basis.analysis(images).clone()
     for coefficients in expected.flatten(0, 1):
@@ -92,7 +93,7 @@ def test_is_its_definition_band_by_band(name):
             signal = max(float(values.square().mean()) - sigma**2, 0) ** 0.5
             threshold = sigma**2 / signal if signal > 0 else float("inf")
             coefficients[labels == band] = values.sign() * (values.abs() - threshold).clamp(min=0)
-    shrunk = basis.analysis(BayesShrink(name).denoise(images, sigma, Truth(CLEAN)))
+    shrunk = basis.analysis(construct(BayesShrink, name).denoise(images, sigma, Truth(CLEAN)))
     torch.testing.assert_close(shrunk, expected, atol=1e-10, rtol=0)
 
 
@@ -111,7 +112,7 @@ def test_frames_shrink_by_the_noise_of_each_coefficient():
         def synthesis(self, coefficients):
             return coefficients / self.noise_levels(coefficients.shape[1:]).to(coefficients)
 
-    reference = BayesShrink("pixel")
+    reference = construct(BayesShrink, "pixel")
     expected = reference.denoise(noisy(0.1), 0.1, Truth(CLEAN))
     reference.basis = Scaled()
     assert torch.equal(reference.denoise(noisy(0.1), 0.1, Truth(CLEAN)), expected)

@@ -1,10 +1,12 @@
 import pytest
 import torch
+from constructing import construct
 
+import gahbench
 from gahbench._util.errors import ParameterError
 from gahbench.contracts.training_data import TrainingData
 from gahbench.contracts.truth import Truth
-from gahbench.registry.registry import default_registry
+from gahbench.registry.registry import Registry
 from gahbench_plugins.datasets.c_alpha import CAlpha
 from gahbench_plugins.references.cycle_spin import CycleSpin
 from gahbench_plugins.references.threshold import Threshold
@@ -19,26 +21,26 @@ def noisy(seed=0):
 
 
 def test_identity_stays_the_identity():
-    torch.testing.assert_close(CycleSpin("identity").denoise(noisy(), SIGMA, BLIND), noisy())
+    torch.testing.assert_close(construct(CycleSpin, "identity").denoise(noisy(), SIGMA, BLIND), noisy())
 
 
 def test_one_shift_is_the_reference_itself():
     assert torch.equal(
-        CycleSpin("bayes-shrink", 1).denoise(noisy(), SIGMA, BLIND),
-        default_registry().create("reference", "bayes-shrink").denoise(noisy(), SIGMA, BLIND),
+        construct(CycleSpin, "bayes-shrink", 1).denoise(noisy(), SIGMA, BLIND),
+        gahbench.create("reference", "bayes-shrink").denoise(noisy(), SIGMA, BLIND),
     )
 
 
 @pytest.mark.parametrize(("levels", "shifts"), [(1, 2), (2, 4)])
 def test_all_shifts_of_a_wavelet_make_it_translation_invariant(levels, shifts):
-    spun = CycleSpin(f"bayes-shrink[wavelet[haar,levels={levels}]]", shifts)
+    spun = construct(CycleSpin, f"bayes-shrink[wavelet[haar,levels={levels}]]", shifts)
     images = noisy().double()[:2, :, :32, :48]
     denoised = spun.denoise(images, SIGMA, BLIND)
     for shift in ((1, 0), (0, 3), (5, 7)):
         shifted = spun.denoise(images.roll(shift, (-2, -1)), SIGMA, BLIND)
         torch.testing.assert_close(shifted, denoised.roll(shift, (-2, -1)), atol=1e-10, rtol=0)
     # Without them it is not.
-    fewer = CycleSpin(f"bayes-shrink[wavelet[haar,levels={levels}]]", shifts // 2)
+    fewer = construct(CycleSpin, f"bayes-shrink[wavelet[haar,levels={levels}]]", shifts // 2)
     changed = fewer.denoise(images.roll(1, -1), SIGMA, BLIND) - fewer.denoise(images, SIGMA, BLIND).roll(1, -1)
     assert changed.abs().max() > 1e-3
 
@@ -48,8 +50,8 @@ def psnr(denoised):
 
 
 def test_improves_thresholding():
-    plain = Threshold("sym4")
-    gain = psnr(CycleSpin("threshold[sym4]").denoise(noisy(), SIGMA, BLIND)) - psnr(
+    plain = construct(Threshold, "sym4")
+    gain = psnr(construct(CycleSpin, "threshold[sym4]").denoise(noisy(), SIGMA, BLIND)) - psnr(
         plain.denoise(noisy(), SIGMA, BLIND)
     )
     assert gain.mean() - 3 * gain.std() / len(gain) ** 0.5 > 0.5
@@ -59,14 +61,14 @@ def test_improves_thresholding():
 @pytest.mark.parametrize("rule", ["hard", "soft"])
 def test_all_shifts_are_thresholding_in_the_translation_invariant_frame(basis, shifts, rule):
     images = noisy()[:2].double()
-    spun = CycleSpin(f"threshold[wavelet[{basis}],rule={rule}]", shifts).denoise(images, SIGMA, BLIND)
-    frame = Threshold(f"wavelet-ti[{basis}]", rule).denoise(images, SIGMA, BLIND)
+    spun = construct(CycleSpin, f"threshold[wavelet[{basis}],rule={rule}]", shifts).denoise(images, SIGMA, BLIND)
+    frame = construct(Threshold, f"wavelet-ti[{basis}]", rule).denoise(images, SIGMA, BLIND)
     torch.testing.assert_close(spun, frame, atol=1e-9, rtol=0)
 
 
 def test_passes_on_what_is_asked_of_it():
     dataset = CAlpha(2.0, 32)
-    spun = CycleSpin("threshold[haar,k=null]", 2)
+    spun = construct(CycleSpin, "threshold[haar,k=null]", 2)
     assert spun.notes == ()
     spun.fit(TrainingData(dataset))
     spun.denoise(noisy(), SIGMA, BLIND)
@@ -81,21 +83,21 @@ def test_passes_on_what_is_asked_of_it():
 def test_what_knows_the_image_is_refused():
     for reference in ("oracle-shrink", "optimal", "lower-bound"):
         with pytest.raises(ValueError, match=f"'{reference}' is of kind"):
-            CycleSpin(reference)
+            construct(CycleSpin, reference)
 
 
 def test_shapes_and_shifts_are_checked():
-    CycleSpin(shifts=8).check_shape((1, 8, 32))
+    construct(CycleSpin, shifts=8).check_shape((1, 8, 32))
     with pytest.raises(ValueError, match="accepted are 1 to 8"):
-        CycleSpin(shifts=9).check_shape((1, 8, 32))
+        construct(CycleSpin, shifts=9).check_shape((1, 8, 32))
     with pytest.raises(ValueError, match="even"):
-        CycleSpin().check_shape((1, 25, 25))
+        construct(CycleSpin).check_shape((1, 25, 25))
     with pytest.raises(ValueError, match="shifts=0"):
-        CycleSpin(shifts=0)
+        construct(CycleSpin, shifts=0)
 
 
 def test_label_names_the_reference():
-    registry = default_registry()
+    registry = Registry()
     assert registry.configure("reference", "cycle-spin").label == "cycle-spin[threshold[sym4]]"
     label = registry.configure("reference", "cycle-spin[bayes-shrink[haar],shifts=4]").label
     assert label == "cycle-spin[bayes-shrink[haar],shifts=4]"

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from constructing import construct
 from given_images import GivenImages
 
 from gahbench._util.errors import DataError
@@ -27,7 +28,7 @@ def random(*shape, seed=0):
 
 @pytest.mark.parametrize("sigma", [0.05, 0.3, 2.0])
 def test_it_is_the_optimum_of_the_finite_dataset_of_its_images(sigma):
-    dataset = Finite("faces[size=8]", count=20)
+    dataset = construct(Finite, "faces[size=8]", count=20)
     reference = fitted(Faces(size=8), images=20)
     clean = dataset.images("test", 5)
     noisy = clean + noise(clean, sigma)

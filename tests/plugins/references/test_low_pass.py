@@ -3,9 +3,9 @@ import pytest
 import torch
 from scipy.fft import dctn, idctn
 
+import gahbench
 from gahbench._util.errors import ParameterError
 from gahbench.contracts.truth import Truth
-from gahbench.registry.registry import default_registry
 from gahbench_plugins.datasets.c_alpha import CAlpha
 from gahbench_plugins.references.low_pass import LowPass
 
@@ -68,4 +68,4 @@ def test_all_frequencies_are_the_image_and_the_lowest_is_its_mean():
 @pytest.mark.parametrize("share", [0, -0.1, 1.01])
 def test_other_shares_are_refused(share):
     with pytest.raises(ParameterError, match="share"):
-        default_registry().create("reference", f"low-pass[{share}]")
+        gahbench.create("reference", f"low-pass[{share}]")

@@ -1,10 +1,11 @@
 import pytest
 import torch
+from constructing import construct
 
 from gahbench._util.errors import ParameterError
 from gahbench.contracts.bases import Basis
 from gahbench.contracts.truth import Truth
-from gahbench.registry.registry import default_registry
+from gahbench.registry.registry import Registry
 from gahbench_plugins.datasets.c_alpha import CAlpha
 from gahbench_plugins.references.oracle import OracleShrink, OracleThreshold
 
@@ -30,7 +31,7 @@ def test_closed_form_risk_agrees_with_monte_carlo(oracle, basis, sigma):
 
 def test_closed_forms_on_a_known_image():
     clean = torch.tensor([[[[0.0, 0.1], [0.3, 1.0]]]])
-    threshold, shrink = OracleThreshold("pixel"), OracleShrink("pixel")
+    threshold, shrink = construct(OracleThreshold, "pixel"), construct(OracleShrink, "pixel")
     assert threshold.risk(Truth(clean), 0.2).item() == pytest.approx((0 + 0.01 + 0.04 + 0.04) / 4)
     terms = [0, 0.04 * 0.01 / 0.05, 0.04 * 0.09 / 0.13, 0.04 * 1 / 1.04]
     assert shrink.risk(Truth(clean), 0.2).item() == pytest.approx(sum(terms) / 4)
@@ -42,7 +43,10 @@ def test_closed_forms_on_a_known_image():
 
 @pytest.mark.parametrize("sigma", [1e-3, 0.02, 0.1, 1.0])
 def test_thresholding_is_within_a_factor_two_of_shrinkage(sigma):
-    threshold, shrink = OracleThreshold().risk(Truth(CLEAN), sigma), OracleShrink().risk(Truth(CLEAN), sigma)
+    threshold, shrink = (
+        construct(OracleThreshold).risk(Truth(CLEAN), sigma),
+        construct(OracleShrink).risk(Truth(CLEAN), sigma),
+    )
     assert (shrink <= threshold).all()
     assert (threshold <= 2 * shrink).all()
     assert (threshold <= sigma**2).all()
@@ -127,7 +131,7 @@ def test_a_basis_is_adapted_to_the_clean_images_in_batches_that_it_can_take(orac
 
 
 def test_basis_is_a_checked_parameter():
-    registry = default_registry()
+    registry = Registry()
     assert registry.configure("reference", "oracle-shrink").label == "oracle-shrink[sym4]"
     label = registry.configure("reference", "oracle-threshold[wavelet[db2,levels=2]]").label
     assert label == "oracle-threshold[wavelet[db2,levels=2]]"
@@ -140,7 +144,7 @@ def test_basis_is_a_checked_parameter():
 
 @pytest.mark.parametrize("text", ["oracle-shrink[true]", "oracle-shrink[basis=true]", "oracle-shrink['true']"])
 def test_the_basis_that_is_called_true(text):
-    registry = default_registry()
+    registry = Registry()
     configured = registry.configure("reference", text)
     assert configured.label == configured.text == "oracle-shrink[true]"
     assert configured.parameters == {"basis": "true"}

@@ -1,9 +1,10 @@
 import pytest
 import torch
+from constructing import construct
 
 from gahbench._util.errors import ParameterError
 from gahbench.contracts.truth import Truth
-from gahbench.registry.registry import default_registry
+from gahbench.registry.registry import Registry
 from gahbench_plugins.datasets.c_alpha import CAlpha
 from gahbench_plugins.references.oracle import OracleShrink, OracleThreshold
 from gahbench_plugins.references.oracle_best_basis import OracleBestBasis
@@ -22,7 +23,7 @@ CLEAN = torch.cat([SPIKES, WAVE, CAlpha(2.0, 16).images("test", 4)])
 @RULES
 @pytest.mark.parametrize("sigma", [0.02, 0.2])
 def test_every_image_has_its_best_basis(rule, oracle, sigma):
-    best = OracleBestBasis(("pixel", "dct", "sym4"), rule)
+    best = construct(OracleBestBasis, ("pixel", "dct", "sym4"), rule)
     single = torch.stack([oracle(basis).risk(Truth(CLEAN), sigma) for basis in ("pixel", "dct", "sym4")])
     torch.testing.assert_close(best.risk(Truth(CLEAN), sigma), single.amin(0))
     choice = best.choice(Truth(CLEAN), sigma)
@@ -33,7 +34,7 @@ def test_every_image_has_its_best_basis(rule, oracle, sigma):
 
 
 def test_closed_form_risk_agrees_with_monte_carlo():
-    best, draws, sigma = OracleBestBasis(("pixel", "sym4")), 1000, 0.1
+    best, draws, sigma = construct(OracleBestBasis, ("pixel", "sym4")), 1000, 0.1
     clean = CLEAN.double().repeat(draws, 1, 1, 1)
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     errors = (best.denoise(clean + sigma * noise, sigma, Truth(clean)) - clean).square().flatten(1).mean(1)
@@ -42,7 +43,7 @@ def test_closed_form_risk_agrees_with_monte_carlo():
 
 
 def test_bases_are_checked_one_by_one():
-    registry = default_registry()
+    registry = Registry()
     configured = registry.configure("reference", "oracle-best-basis[bases=[haar,'wavelet[db4,levels=2]']]")
     assert configured.label == "oracle-best-basis[bases=[haar,'wavelet[db4,levels=2]']]".replace("bases=", "bases=")
     assert [one.label for one in configured.nested["bases"]] == ["haar", "wavelet[db4,levels=2]"]
@@ -60,7 +61,7 @@ def test_bases_are_checked_one_by_one():
 
 
 def test_only_orthonormal_bases_have_an_expected_error_to_choose_by():
-    best = OracleBestBasis(("sym4", "wavelet[bior2.2]"))
+    best = construct(OracleBestBasis, ("sym4", "wavelet[bior2.2]"))
     with pytest.raises(ValueError, match=r"'wavelet\[bior2.2\]' is not orthonormal"):
         best.check_shape((1, 16, 16))
     with pytest.raises(ValueError, match="even"):

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+import gahbench
 from gahbench.contracts.training_data import TrainingData
 from gahbench.contracts.truth import Truth
-from gahbench.registry.registry import Registry, default_registry
+from gahbench.registry.registry import Registry
 
 SHAPE = (1, 16, 16)
 DATASET = "c-alpha[alpha=2,size=16]"
@@ -17,11 +18,11 @@ SIGMA = 0.1
 @pytest.mark.parametrize("rule", ["oracle-threshold", "oracle-shrink"])
 @pytest.mark.parametrize("name", [*NAMES, "bandlet[wavelet=null]", "bandlet[wavelet=haar,moments=1]", "dct-and-others"])
 def test_closed_form_is_the_mean_over_noise(name, rule):
-    dataset = default_registry().create("dataset", DATASET)
+    dataset = gahbench.create("dataset", DATASET)
     text = f"{rule}[{name}]"
     if name == "dct-and-others":
         text = f"oracle-best-basis[bases=[dct,haar,bandlet],rule={rule.removeprefix('oracle-')}]"
-    reference = default_registry().create("reference", text)
+    reference = gahbench.create("reference", text)
     reference.fit(TrainingData(dataset))
     clean = dataset.images("test", 1)
     truth = Truth(clean, dataset)
@@ -42,5 +43,5 @@ def test_closed_form_is_the_mean_over_noise(name, rule):
 
 
 def test_most_bases_are_orthonormal():
-    without = {name for name in NAMES if not default_registry().create("basis", name).is_orthonormal(SHAPE)}
+    without = {name for name in NAMES if not gahbench.create("basis", name).is_orthonormal(SHAPE)}
     assert without == {"wavelet-ti"}

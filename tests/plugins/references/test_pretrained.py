@@ -14,7 +14,7 @@ from gahbench._util.errors import GahbenchError, ParameterError, SuiteError
 from gahbench.contracts.truth import Truth
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
-from gahbench.registry.registry import Registry, set_default_registry
+from gahbench.registry.registry import Registry
 from gahbench.testing import check_plugin
 
 DATA = Path(os.environ.get("GAHBENCH_DATA", Path(__file__).parents[3] / ".." / "shared" / "data"))
@@ -218,7 +218,6 @@ def test_a_size_that_the_network_refuses_is_refused_by_the_plan(write_suite, bui
 
 def test_it_keeps_the_contract(affine, tmp_path):
     registry = Registry((affine,))
-    set_default_registry(registry)
     plugin = registry.get("reference", "pretrained")
     report = check_plugin(plugin, registry, architecture="mine", checkpoint=str(tmp_path / "w.pt"))
     assert report.passed, str(report)

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from constructing import construct
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -85,20 +86,22 @@ def test_every_band_channel_and_image_has_its_own_threshold():
                 values = expected[image, channel][labels == band]
                 threshold = float(sure_thresholds(values[None] / sigma)) * sigma
                 expected[image, channel][labels == band] = soft(values, threshold)
-    denoised = SureShrink("wavelet[haar,levels=2]").denoise(images, sigma, BLIND)
+    denoised = construct(SureShrink, "wavelet[haar,levels=2]").denoise(images, sigma, BLIND)
     torch.testing.assert_close(basis.analysis(denoised), expected)
 
 
 def test_dtype_and_limits():
     images = CLEAN + 0.1 * draw(*CLEAN.shape).float()
-    denoised = SureShrink().denoise(images, 0.1, BLIND)
+    denoised = construct(SureShrink).denoise(images, 0.1, BLIND)
     assert denoised.dtype == torch.float32
-    torch.testing.assert_close(denoised.double(), SureShrink().denoise(images.double(), 0.1, BLIND), atol=1e-4, rtol=0)
-    assert torch.equal(SureShrink().denoise(images, 0.0, BLIND), images)
-    torch.testing.assert_close(SureShrink().denoise(images, 1e-6, BLIND), images, atol=1e-4, rtol=0)
-    assert SureShrink().risk(Truth(CLEAN), 0.1) is None
+    torch.testing.assert_close(
+        denoised.double(), construct(SureShrink).denoise(images.double(), 0.1, BLIND), atol=1e-4, rtol=0
+    )
+    assert torch.equal(construct(SureShrink).denoise(images, 0.0, BLIND), images)
+    torch.testing.assert_close(construct(SureShrink).denoise(images, 1e-6, BLIND), images, atol=1e-4, rtol=0)
+    assert construct(SureShrink).risk(Truth(CLEAN), 0.1) is None
     pixel = torch.full((1, 1, 1, 1), 0.3)
-    assert torch.equal(SureShrink("pixel").denoise(pixel, 0.1, Truth(pixel)), pixel)
+    assert torch.equal(construct(SureShrink, "pixel").denoise(pixel, 0.1, Truth(pixel)), pixel)
 
 
 @pytest.mark.parametrize("sigma", [0.03, 0.1])
@@ -106,6 +109,6 @@ def test_beats_the_universal_threshold(sigma):
     images = CLEAN + sigma * draw(*CLEAN.shape).float()
     ours, universal = (
         (reference.denoise(images, sigma, BLIND) - CLEAN).square().flatten(1).mean(1)
-        for reference in (SureShrink(), VisuShrink())
+        for reference in (construct(SureShrink), construct(VisuShrink))
     )
     assert (ours < universal).all()

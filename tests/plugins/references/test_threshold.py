@@ -4,6 +4,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from constructing import construct
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
@@ -12,7 +13,7 @@ from gahbench._util.errors import DataError, ParameterError
 from gahbench.contracts.bases import Basis
 from gahbench.contracts.training_data import TrainingData
 from gahbench.contracts.truth import Truth
-from gahbench.registry.registry import default_registry
+from gahbench.registry.registry import Registry
 from gahbench_plugins.bases.pixel import Pixel
 from gahbench_plugins.bases.wavelet import Wavelet
 from gahbench_plugins.datasets.c_alpha import CAlpha
@@ -83,7 +84,7 @@ def test_soft_risk_of_nothing_is_small_and_positive():
 @NAMES
 @pytest.mark.parametrize(("basis", "sigma"), [("sym4", 0.1), ("haar", 0.02), ("dct", 0.3), ("pixel", 0.1)])
 def test_risk_agrees_with_monte_carlo(rule, basis, sigma):
-    reference = Threshold(basis, rule, 2.5)
+    reference = construct(Threshold, basis, rule, 2.5)
     clean, draws = CLEAN[:3].double(), 600
     copies = clean.repeat(draws, 1, 1, 1)
     denoised = reference.denoise(noisy(sigma, clean=copies), sigma, BLIND)
@@ -95,7 +96,7 @@ def test_risk_agrees_with_monte_carlo(rule, basis, sigma):
 
 @NAMES
 def test_risk_in_the_limits_of_the_noise(rule):
-    reference = Threshold("wavelet[sym4,levels=2]", rule)
+    reference = construct(Threshold, "wavelet[sym4,levels=2]", rule)
     assert reference.risk(Truth(CLEAN), 0.0).tolist() == [0] * 4
     generic = torch.randn(2, 1, 32, 32, generator=torch.Generator().manual_seed(1))
     # Without noise to speak of, all details exceed the threshold; an 16th of the coefficients is left alone.
@@ -110,7 +111,7 @@ def test_shrinks_the_details_and_nothing_else(rule):
     sigma, k = 0.1, 2.0
     images = noisy(sigma).double()
     before = basis.analysis(images)
-    after = basis.analysis(Threshold("wavelet[haar,levels=2]", rule, k).denoise(images, sigma, BLIND))
+    after = basis.analysis(construct(Threshold, "wavelet[haar,levels=2]", rule, k).denoise(images, sigma, BLIND))
     coarse = torch.zeros(32, 32, dtype=torch.bool)
     coarse[:8, :8] = True
     torch.testing.assert_close(after[..., coarse], before[..., coarse])
@@ -122,7 +123,7 @@ def test_shrinks_the_details_and_nothing_else(rule):
 
 @NAMES
 def test_dtype_batch_channels_and_no_noise(rule):
-    reference = Threshold("db2", rule)
+    reference = construct(Threshold, "db2", rule)
     images = noisy(0.1)
     together = reference.denoise(images, 0.1, BLIND)
     assert together.dtype == torch.float32
@@ -138,9 +139,9 @@ def test_dtype_batch_channels_and_no_noise(rule):
 
 def test_usual_thresholds_are_nearly_the_best_of_their_rule():
     for rule, usual, others in (("hard", 3.0, (2.0, 4.5)), ("soft", 1.5, (0.8, 2.8))):
-        best = Threshold(rule=rule, k=usual).risk(Truth(CLEAN), 0.05).mean()
+        best = construct(Threshold, rule=rule, k=usual).risk(Truth(CLEAN), 0.05).mean()
         for k in others:
-            assert best < Threshold(rule=rule, k=k).risk(Truth(CLEAN), 0.05).mean()
+            assert best < construct(Threshold, rule=rule, k=k).risk(Truth(CLEAN), 0.05).mean()
 
 
 class Doubled(Basis):
@@ -166,8 +167,8 @@ class Doubled(Basis):
 def test_frames_are_thresholded_by_their_noise_levels():
     images = noisy(0.1)
     for rule in ("hard", "soft"):
-        expected = Threshold("wavelet[haar,levels=1]", rule).denoise(images, 0.1, BLIND)
-        reference = Threshold("pixel", rule)
+        expected = construct(Threshold, "wavelet[haar,levels=1]", rule).denoise(images, 0.1, BLIND)
+        reference = construct(Threshold, "pixel", rule)
         reference.basis = Doubled()
         torch.testing.assert_close(reference.denoise(images, 0.1, BLIND), expected)
         assert reference.risk(Truth(CLEAN), 0.1) is None
@@ -191,11 +192,11 @@ class Adapted(Pixel):
 
 def test_adaptive_bases_are_adapted_to_the_noisy_images_in_batches():
     basis = Adapted()
-    reference = Threshold("pixel", "hard", 2.5)
+    reference = construct(Threshold, "pixel", "hard", 2.5)
     reference.basis = basis
     images = noisy(0.1)
     denoised = reference.denoise(images, 0.1, BLIND)
-    assert torch.equal(denoised, Threshold("pixel", "hard", 2.5).denoise(images, 0.1, BLIND))
+    assert torch.equal(denoised, construct(Threshold, "pixel", "hard", 2.5).denoise(images, 0.1, BLIND))
     assert basis.calls == [(3, 0.25, True), (1, 0.25, True)]
     assert reference.risk(Truth(CLEAN), 0.1) is None
     assert basis.calls == [(3, 0.25, True), (1, 0.25, True)]
@@ -204,40 +205,42 @@ def test_adaptive_bases_are_adapted_to_the_noisy_images_in_batches():
 def test_what_only_oracles_know_is_refused(monkeypatch):
     monkeypatch.setattr(Pixel, "oracle", True)
     with pytest.raises(ValueError, match=r"'pixel'.*only oracles know"):
-        Threshold("pixel")
+        construct(Threshold, "pixel")
 
 
 def test_parameters_are_checked():
-    assert Threshold().kind == "classical"
+    assert construct(Threshold).kind == "classical"
     with pytest.raises(ValueError, match=r"rule='firm'.*hard and soft"):
-        Threshold(rule="firm")
+        construct(Threshold, rule="firm")
     for k in (0.0, -1.0, math.inf, math.nan):
         with pytest.raises(ValueError, match="k="):
-            Threshold(k=k)
+            construct(Threshold, k=k)
     with pytest.raises(ValueError, match="even"):
-        Threshold().check_shape((1, 25, 25))
+        construct(Threshold).check_shape((1, 25, 25))
 
 
 def test_k_is_tuned_on_validation_images():
     dataset = CAlpha(2.0, 32)
-    reference = Threshold(k=None)
+    reference = construct(Threshold, k=None)
     with pytest.raises(DataError, match="call fit"):
         reference.denoise(noisy(0.1), 0.1, BLIND)
     reference.fit(TrainingData(dataset))
     denoised = reference.denoise(noisy(0.1), 0.1, BLIND)
     k = reference.value(0.1)
-    assert torch.equal(denoised, Threshold(k=k).denoise(noisy(0.1), 0.1, BLIND))
-    assert torch.equal(reference.risk(Truth(CLEAN), 0.1), Threshold(k=k).risk(Truth(CLEAN), 0.1))
+    assert torch.equal(denoised, construct(Threshold, k=k).denoise(noisy(0.1), 0.1, BLIND))
+    assert torch.equal(reference.risk(Truth(CLEAN), 0.1), construct(Threshold, k=k).risk(Truth(CLEAN), 0.1))
     # On the validation images the expected error is nearly the least there.
     validation = Truth(dataset.images("validation", 16))
-    least = min(Threshold(k=other).risk(validation, 0.1).mean() for other in torch.linspace(1, 6, 51).tolist())
+    least = min(
+        construct(Threshold, k=other).risk(validation, 0.1).mean() for other in torch.linspace(1, 6, 51).tolist()
+    )
     assert reference.risk(validation, 0.1).mean() < 1.05 * least
     assert reference.notes == (f"k tuned on 16 validation images: {k:.2g} at σ 0.1",)
-    assert Threshold().notes == ()
+    assert construct(Threshold).notes == ()
 
 
 def test_labels():
-    registry = default_registry()
+    registry = Registry()
     assert registry.configure("reference", "threshold").label == "threshold[sym4]"
     label = registry.configure("reference", "threshold[dct,soft,1.5]").label
     assert label == "threshold[dct,rule=soft,k=1.5]"

@@ -1,10 +1,11 @@
 import pytest
 import torch
+from constructing import construct
 
+import gahbench
 from gahbench._util.errors import ParameterError, PluginError
 from gahbench.contracts.truth import Truth
 from gahbench.networks.initialisation import build_network
-from gahbench.registry.registry import default_registry
 from gahbench_plugins.references.untrained import Untrained
 
 NETWORK = "bf-cnn[width=6,layers=4]"
@@ -21,10 +22,8 @@ def denoised(reference, noisy=None):
 
 @pytest.mark.parametrize("initialisation", ["own", "kaiming"])
 def test_it_is_the_network_that_training_starts_from(initialisation):
-    network = build_network(
-        lambda: default_registry().create("architecture", NETWORK, shape=(1, 8, 8)), 3, initialisation
-    ).eval()
-    reference, noisy = Untrained(NETWORK, seed=3, initialisation=initialisation), images()
+    network = build_network(lambda: gahbench.create("architecture", NETWORK, shape=(1, 8, 8)), 3, initialisation).eval()
+    reference, noisy = construct(Untrained, NETWORK, seed=3, initialisation=initialisation), images()
     with torch.no_grad():
         expected = network(noisy, torch.full((2,), 0.1))
     torch.testing.assert_close(denoised(reference), expected)
@@ -36,32 +35,32 @@ def test_it_is_the_network_that_training_starts_from(initialisation):
 
 
 def test_a_seed_is_always_the_same_network_and_another_seed_another():
-    first = denoised(Untrained(NETWORK))
+    first = denoised(construct(Untrained, NETWORK))
     torch.manual_seed(99)
-    assert torch.equal(denoised(Untrained(NETWORK)), first)
-    assert not torch.allclose(denoised(Untrained(NETWORK, seed=1)), first, atol=1e-4)
-    assert not torch.allclose(denoised(Untrained(NETWORK, initialisation="kaiming")), first, atol=1e-4)
+    assert torch.equal(denoised(construct(Untrained, NETWORK)), first)
+    assert not torch.allclose(denoised(construct(Untrained, NETWORK, seed=1)), first, atol=1e-4)
+    assert not torch.allclose(denoised(construct(Untrained, NETWORK, initialisation="kaiming")), first, atol=1e-4)
 
 
 def test_the_global_generator_is_left_as_it_was():
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    denoised(Untrained(NETWORK))
+    denoised(construct(Untrained, NETWORK))
     assert torch.equal(torch.rand(3), expected)
 
 
 def test_it_denoises_images_of_one_shape_after_another():
-    reference = Untrained("vit[width=8,depth=1,heads=2]")
+    reference = construct(Untrained, "vit[width=8,depth=1,heads=2]")
     for size in (8, 12, 8):
         noisy = images(size=size)
         found = denoised(reference, noisy)
-        torch.testing.assert_close(found, denoised(Untrained("vit[width=8,depth=1,heads=2]"), noisy))
+        torch.testing.assert_close(found, denoised(construct(Untrained, "vit[width=8,depth=1,heads=2]"), noisy))
         assert found.shape == noisy.shape
 
 
 def test_sizes_that_the_network_refuses_are_refused():
-    reference = Untrained("unet[width=2,levels=2]")
+    reference = construct(Untrained, "unet[width=2,levels=2]")
     reference.check_shape((1, 12, 8))
     with pytest.raises(ValueError, match="multiples of 4, not 10x8"):
         reference.check_shape((1, 10, 8))
@@ -77,11 +76,13 @@ def test_sizes_that_the_network_refuses_are_refused():
 )
 def test_other_parameters_are_refused(described, error, says):
     with pytest.raises(error, match=says):
-        default_registry().create("reference", described)
+        gahbench.create("reference", described)
 
 
 def test_it_knows_nothing_of_the_truth():
     noisy = images()
     unknown = Truth(torch.full_like(noisy, torch.nan))
-    assert torch.equal(Untrained(NETWORK).denoise(noisy, 0.1, unknown), denoised(Untrained(NETWORK), noisy))
-    assert Untrained(NETWORK).kind == "classical"
+    assert torch.equal(
+        construct(Untrained, NETWORK).denoise(noisy, 0.1, unknown), denoised(construct(Untrained, NETWORK), noisy)
+    )
+    assert construct(Untrained, NETWORK).kind == "classical"

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from constructing import construct
 
 from gahbench.contracts.truth import Truth
 from gahbench_plugins.datasets.c_alpha import CAlpha
@@ -22,8 +23,8 @@ def test_thresholds_at_the_universal_threshold_of_a_channel(rule, channels):
     clean = CLEAN.reshape(-1, channels, 32, 32)
     images = clean + 0.1 * noise(clean.shape)
     # Two levels of 32x32 leave 64 of 1024 coefficients to the coarse scale.
-    same = Threshold("wavelet[sym4,levels=2]", rule, math.sqrt(2 * math.log(960)))
-    reference = VisuShrink("wavelet[sym4,levels=2]", rule)
+    same = construct(Threshold, "wavelet[sym4,levels=2]", rule, math.sqrt(2 * math.log(960)))
+    reference = construct(VisuShrink, "wavelet[sym4,levels=2]", rule)
     assert torch.equal(reference.denoise(images, 0.1, Truth(clean)), same.denoise(images, 0.1, Truth(clean)))
     assert torch.equal(reference.risk(Truth(clean), 0.1), same.risk(Truth(clean), 0.1))
 
@@ -35,7 +36,7 @@ def test_agrees_with_scikit_image_where_borders_do_not_matter(rule):
     images = (CLEAN + sigma * noise(CLEAN.shape)).double().clamp(0, 1)
     # Theirs counts all pixels; ours the details. A sigma of their size makes the thresholds equal.
     details = math.sqrt(math.log(1024 - 16) / math.log(1024))
-    ours = VisuShrink("wavelet[haar,levels=3]", rule).denoise(images, sigma, Truth(CLEAN))
+    ours = construct(VisuShrink, "wavelet[haar,levels=3]", rule).denoise(images, sigma, Truth(CLEAN))
     for image, denoised in zip(images[:, 0].numpy(), ours[:, 0], strict=True):
         theirs = restoration.denoise_wavelet(
             image, sigma=sigma * details, wavelet="haar", mode=rule, wavelet_levels=3, method="VisuShrink"
@@ -47,7 +48,7 @@ def test_pure_noise_hardly_ever_exceeds_it():
     sigma = 0.1
     flat = torch.full((400, 1, 32, 32), 0.5)
     images = flat + sigma * noise(flat.shape)
-    details = VisuShrink("pixel").denoise(images - 0.5, sigma, Truth(flat))
+    details = construct(VisuShrink, "pixel").denoise(images - 0.5, sigma, Truth(flat))
     # P(max of d > t) is below d P(|z| > t) = 0.18 at d = 1024, and near 1 - exp(-0.18).
     share = float((details.flatten(1) != 0).any(1).double().mean())
     d = 1024
@@ -62,11 +63,11 @@ def test_keeps_the_oracle_inequality(sigma):
     generator = torch.Generator().manual_seed(0)
     sparse = torch.rand(4, 1, 32, 32, generator=generator) * (torch.rand(4, 1, 32, 32, generator=generator) < 0.05)
     for clean in (sparse, CLEAN):
-        risk = VisuShrink("pixel").risk(Truth(clean), sigma)
-        oracle = OracleThreshold("pixel").risk(Truth(clean), sigma)
+        risk = construct(VisuShrink, "pixel").risk(Truth(clean), sigma)
+        oracle = construct(OracleThreshold, "pixel").risk(Truth(clean), sigma)
         assert (risk <= (2 * math.log(d) + 1) * (sigma**2 / d + oracle)).all()
 
 
 def test_an_image_of_one_pixel_is_left_alone():
     pixel = torch.tensor([[[[0.3]]]])
-    assert torch.equal(VisuShrink("pixel").denoise(pixel, 0.1, Truth(pixel)), pixel)
+    assert torch.equal(construct(VisuShrink, "pixel").denoise(pixel, 0.1, Truth(pixel)), pixel)

@@ -1,0 +1,158 @@
+"""A plugin with all its parameters resolved."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gahbench._util.errors import ParameterError
+from gahbench._util.shapes import Shape
+from gahbench.contracts.architectures import ArchitectureFactory
+from gahbench.registry.built import record_spec
+from gahbench.registry.parameters import file_digest
+from gahbench.registry.plugin import Kind, Plugin
+from gahbench.registry.spec import format_value
+
+if TYPE_CHECKING:
+    from gahbench.registry.registry import Registry
+
+
+@dataclass(frozen=True)
+class Configured:
+    """A plugin with all its parameters resolved: what a suite's line means.
+
+    Parameters
+    ----------
+    plugin
+        The plugin.
+    parameters
+        All of its parameters but those that the dataset fills in; those that name plugins as specs.
+    label
+        Name and parameters that differ from the defaults, as tables show them.
+    nested
+        The plugins that its parameters name, by parameter: one, or several where the parameter is a list.
+    registry
+        Where its names were looked up.
+    """
+
+    plugin: Plugin
+    parameters: dict[str, Any]
+    label: str
+    nested: dict[str, Configured | tuple[Configured, ...]]
+    registry: Registry = field(compare=False, repr=False)
+
+    @property
+    def text(self) -> str:
+        """Name and parameters as :func:`gahbench.registry.spec.parse_spec` reads them: the label, with whole paths."""
+        return written(self.plugin, self.parameters, whole_paths=True)
+
+    @functools.cached_property
+    def identity(self) -> dict[str, Any]:
+        """What of the plugin decides an outcome, with the plugins that its parameters name: plain JSON.
+
+        Raises
+        ------
+        ParameterError
+            If a file that a parameter names cannot be read.
+        """
+        files = {parameter.name for parameter in self.plugin.parameters if parameter.is_file}
+
+        def key_fields(name: str, value: Any) -> Any:
+            return {"sha256": file_digest(value)} if name in files and value is not None else value
+
+        return {
+            "kind": self.kind,
+            "name": self.plugin.name,
+            "preset": self.plugin.preset,
+            "parameters": {
+                name: key_fields(name, value) for name, value in self.parameters.items() if name not in self.nested
+            },
+            "source": self.plugin.digest,
+            **({"fingerprint": self._fingerprint} if self._fingerprint is not None else {}),
+            "nested": {
+                name: [one.identity for one in inner] if isinstance(inner, tuple) else inner.identity
+                for name, inner in self.nested.items()
+            },
+        }
+
+    @functools.cached_property
+    def _fingerprint(self) -> str | None:
+        """The fingerprint of an architecture: what decides its outcome beyond its own source and parameters.
+
+        Its class may have a static method ``fingerprint`` of its parameters.
+        """
+        fingerprint = getattr(self.plugin.factory, "fingerprint", None) if self.kind == "architecture" else None
+        if not callable(fingerprint):
+            return None
+        try:
+            return str(fingerprint(**self.plugin.preset, **self.parameters))
+        except ValueError as error:
+            raise ParameterError(f"{self.plugin.where}: {error}") from error
+
+    @property
+    def kind(self) -> Kind:
+        """Kind of the plugin."""
+        return self.plugin.kind
+
+    @property
+    def where(self) -> str:
+        """How errors name it."""
+        return f"{self.kind} '{self.label}'"
+
+    def build(self, shape: Shape | None = None, channels: int | None = None) -> Any:
+        """Build the plugin, and before it those that its parameters name: new objects at every call.
+
+        Parameters
+        ----------
+        shape
+            Shape (C, H, W) of the images, for an architecture that asks for it.
+        channels
+            Their channels, where the shape is not known.
+
+        Raises
+        ------
+        ParameterError
+            If a constructor refuses the values, or asks for what is not known of the images.
+        """
+        given = dict(self.parameters)
+        for name, inner in self.nested.items():
+            given[name] = tuple(one._argument() for one in inner) if isinstance(inner, tuple) else inner._argument()
+        filled_in: dict[str, Any] = {} if channels is None else {"channels": channels}
+        if shape is not None:
+            filled_in = {"channels": shape[0], "shape": shape}
+        built = self.plugin.build(given, filled_in)
+        record_spec(built, self.text)
+        return built
+
+    def _argument(self) -> Any:
+        """Return what a constructor is handed that names this plugin."""
+        # An architecture is built for images, whose shape is not known yet.
+        return ArchitectureFactory(self.label, self.build) if self.kind == "architecture" else self.build()
+
+
+def written(plugin: Plugin, resolved: dict[str, Any], whole_paths: bool = False) -> str:
+    """Write a configured plugin canonically: what differs from the defaults, and what it always shows.
+
+    Parameters
+    ----------
+    resolved
+        Its parameters.
+    whole_paths
+        Whether paths are written with the folders that they go through.
+    """
+    shown = getattr(plugin.factory, "label_parameters", ())
+    parts = []
+    for place, parameter in enumerate(plugin.parameters):
+        value = resolved[parameter.name]
+        always = value is not None and (parameter.name in shown or parameter.required)
+        if always or value != parameter.default:
+            if (parameter.name == "path" or parameter.is_file) and value is not None and not whole_paths:
+                # The file's name says enough; the folders above it are one machine's.
+                value = Path(value).name
+            bare = place == 0 and isinstance(value, str)
+            # The one name of a plugin that YAML reads as something else is understood all the same.
+            text = value if parameter.names and value in ("true", "false") else format_value(value)
+            parts.append(text if bare else f"{parameter.name}={text}")
+    return f"{plugin.name}[{','.join(parts)}]" if parts else plugin.name

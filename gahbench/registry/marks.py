@@ -1,0 +1,67 @@
+"""Marks of parameters that are more than plain values: the names of plugins, and the paths of files."""
+
+from __future__ import annotations
+
+import types
+from dataclasses import dataclass
+from typing import Annotated, Any, Union, get_args, get_origin
+
+
+@dataclass(frozen=True)
+class Names:
+    """Marks a parameter that names a plugin of some kind.
+
+    In suites its value is a spec, such as ``wavelet[db4]``, whose own parameters are checked too. The constructor is
+    handed the object that was built from it, and of an architecture, which needs the shape of the images, a
+    :class:`gahbench.ArchitectureFactory`; the annotation is the class of that. A parameter annotated with a tuple,
+    ``tuple[Basis, ...]``, names several plugins, and one that admits ``None`` may name none.
+
+    Parameters
+    ----------
+    kind
+        ``basis``, ``dataset``, ``reference``, ``architecture``, ``metric`` or ``engine``.
+    default
+        The spec, or tuple of specs, where a suite gives none. The constructor's own default may be ``None`` alone.
+
+    Examples
+    --------
+    >>> from typing import Annotated
+    >>> import gahbench
+    >>> class Shrinks(gahbench.Reference):
+    ...     def __init__(self, basis: Annotated[gahbench.Basis, gahbench.Names("basis", default="sym4")]) -> None:
+    ...         self.basis = basis
+    """
+
+    kind: str
+    default: str | tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class File:
+    """Marks a text parameter that is the path of a file whose content decides the outcome.
+
+    Keys depend on the SHA-256 of what is in the file, and not on its name or place; labels show its name alone.
+    """
+
+
+def marks(annotation: Any) -> tuple[Any, ...]:
+    """Return the marks of an annotation, or of what it admits beside null."""
+    if get_origin(annotation) is Annotated:
+        return get_args(annotation)[1:]
+    if get_origin(annotation) in (Union, types.UnionType):
+        return tuple(mark for argument in get_args(annotation) for mark in marks(argument))
+    return ()
+
+
+def as_text(annotation: Any) -> Any:
+    """Return an annotation with text in place of every class: of a parameter that names plugins, as suites give it."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if annotation in (type(None), ...):
+        return annotation
+    if origin is Annotated:
+        return Annotated[(as_text(arguments[0]), *arguments[1:])]
+    if origin in (tuple, list):
+        return origin[tuple(map(as_text, arguments))]
+    if origin in (Union, types.UnionType):
+        return Union[tuple(map(as_text, arguments))]  # noqa: UP007
+    return str

@@ -1,0 +1,119 @@
+"""One registered plugin: its class, its parameters, and where it comes from."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from gahbench._util.errors import ParameterError, PluginError
+from gahbench.registry.behaviour import behaviour_digest
+from gahbench.registry.parameters import FILLED_IN, Parameter, constructor_parameters
+from gahbench.registry.source import lazy_summary, summary
+from gahbench.registry.spec import format_value
+
+Kind = Literal["architecture", "dataset", "reference", "basis", "metric", "engine"]
+
+#: Hook of each kind of plugin, in the order of listings.
+HOOKS: dict[Kind, str] = {
+    "architecture": "register_architectures",
+    "dataset": "register_datasets",
+    "reference": "register_references",
+    "basis": "register_bases",
+    "metric": "register_metrics",
+    "engine": "register_engines",
+}
+KINDS = tuple(HOOKS)
+#: What suites list together, as entrants, so that names must differ.
+ENTRANT_KINDS: tuple[Kind, ...] = ("architecture", "reference")
+BUILT_IN = "built-in"
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """One registered plugin."""
+
+    kind: Kind
+    name: str
+    target: Any
+    origin: str
+    preset: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def where(self) -> str:
+        """How errors name the plugin."""
+        return f"{self.kind} '{self.name}'"
+
+    @property
+    def is_built_in(self) -> bool:
+        """Whether the plugin comes with gahbench."""
+        return self.origin == BUILT_IN
+
+    @property
+    def summary(self) -> str:
+        """First line of the docstring, read without importing a lazy plugin."""
+        text = lazy_summary(self.target) if isinstance(self.target, str) else summary(self.target)
+        preset = ", ".join(f"{key}={format_value(value)}" for key, value in self.preset.items())
+        return f"{text} ({preset})" if preset else text
+
+    @functools.cached_property
+    def factory(self) -> Any:
+        """The class itself, imported if need be.
+
+        Raises
+        ------
+        PluginError
+            If the import fails.
+        """
+        if not isinstance(self.target, str):
+            return self.target
+        module, _, attribute = self.target.partition(":")
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise PluginError(f"{self.where} from {self.origin} cannot be imported: {reason}") from error
+
+    @functools.cached_property
+    def constructor(self) -> tuple[Parameter, ...]:
+        """All parameters of the constructor."""
+        return constructor_parameters(self.factory, self.where)
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The parameters that a suite may set."""
+        hidden = (*FILLED_IN, *self.preset)
+        return tuple(parameter for parameter in self.constructor if parameter.name not in hidden)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Digest of the behaviour of the plugin's code, with all that it uses."""
+        return behaviour_digest(self.factory)
+
+    def build(self, parameters: dict[str, Any], filled_in: dict[str, Any] | None = None) -> Any:
+        """Call the constructor.
+
+        Parameters
+        ----------
+        parameters
+            The plugin's own, as the constructor takes them: of those that name plugins, the objects.
+        filled_in
+            ``channels`` and ``shape`` of the images, for a constructor that asks for them.
+
+        Raises
+        ------
+        ParameterError
+            If the constructor refuses the values with a ``ValueError``, or asks for what is not known of the images.
+        """
+        given = {**self.preset, **parameters}
+        for parameter in self.constructor:
+            if parameter.name in FILLED_IN:
+                if parameter.name in (filled_in or {}):
+                    given[parameter.name] = (filled_in or {})[parameter.name]
+                elif parameter.required:
+                    raise ParameterError(f"{self.where}: '{parameter.name}' is required")
+        try:
+            return self.factory(**given)
+        except ValueError as error:
+            raise ParameterError(f"{self.where}: {error}") from error
