@@ -187,7 +187,7 @@ def adopt(folder: Source, *, plugins: Sequence[Source] = ()) -> Adoption:
     """
     from gahbench.runs.adoption import adopt
 
-    return adopt(Path(folder), _registry(plugins))
+    return adopt(Path(folder), open_registry(plugins))
 
 
 def check(file: Source) -> list[Report]:

@@ -31,7 +31,7 @@ def spec_of(built: object) -> str | None:
     Examples
     --------
     >>> import gahbench
-    >>> gahbench.spec_of(gahbench.create("basis", "wavelet", name="db4"))
+    >>> gahbench.spec_of(gahbench.create("basis", "wavelet[db4]"))
     'wavelet[db4]'
     """
     reference, spec = _SPECS.get(id(built), (None, None))

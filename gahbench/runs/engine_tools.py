@@ -65,10 +65,10 @@ class UnitRunner:
 def worker_command(job: Job, threads: int) -> list[str]:
     """Return the command line of a worker process, which does units of a job as it is sent them.
 
-    It reads JSON lines from its standard input: ``{"unit": unit.record()}``, or ``{"stop": true}`` to write a checkpoint
-    of the unit in flight and end. On its standard output it writes JSON lines with an ``event``: ``ready`` once, then of
-    each unit ``progress`` and ``note``, and at its end ``finished``, ``failed`` or ``stopped``; the other fields are the
-    ``details`` of :class:`gahbench.Event`. It ends when its standard input is closed.
+    It reads JSON lines from its standard input: ``{"unit": unit.record()}``, or ``{"stop": true}`` to write a
+    checkpoint of the unit in flight and end. On its standard output it writes JSON lines with an ``event``: ``ready``
+    once, then of each unit ``progress`` and ``note``, and at its end ``finished``, ``failed`` or ``stopped``; the other
+    fields are the ``details`` of :class:`gahbench.Event`. It ends when its standard input is closed.
 
     Parameters
     ----------

@@ -70,25 +70,27 @@ def test_what_cannot_be_drawn_is_said():
             resolution_figure(made(), windows)
 
 
-def test_windows_are_counted_in_the_test_images():
-    windows = rate_windows(made(names=[NAMES[0], "faces[path=gone.npz]"]))
+def test_windows_are_counted_in_the_test_images(builtin):
+    windows = rate_windows(made(names=[NAMES[0], "faces[path=gone.npz]"]), builtin)
     assert set(windows) <= {NAMES[0]}
-    chosen = rate_windows(made(), "rate[fewest=20,most=4]")
+    chosen = rate_windows(made(), builtin, "rate[fewest=20,most=4]")
     images = gahbench.create("dataset", NAMES[0]).images("test", 5)
     assert chosen[NAMES[0]] == gahbench.create("metric", "rate[fewest=20,most=4]").levels(images, SIGMAS)
     with pytest.raises(ParameterError, match="chooses no window"):
-        rate_windows(made(), "psnr")
+        rate_windows(made(), builtin, "psnr")
 
 
-def test_approximation_of_a_smooth_field_is_best_in_its_own_waves(tmp_path):
-    figure = draw_approximation(["gaussian-field[size=16]"], ["dct", "pixel"], images=4)
+def test_approximation_of_a_smooth_field_is_best_in_its_own_waves(builtin, tmp_path):
+    figure = draw_approximation(builtin, ["gaussian-field[size=16]"], ["dct", "pixel"], images=4)
     (ax,) = figure.axes
     found = lines(ax)
     at = {name: np.interp(50, *found[name].T) for name in ("dct", "pixel")}
     assert at["dct"] < 0.2 * at["pixel"]
     save_figure(figure, tmp_path / "sub" / "a.svg")
     first = (tmp_path / "sub" / "a.svg").read_bytes()
-    save_figure(draw_approximation(["gaussian-field[size=16]"], ["dct", "pixel"], images=4), tmp_path / "sub" / "a.svg")
+    save_figure(
+        draw_approximation(builtin, ["gaussian-field[size=16]"], ["dct", "pixel"], images=4), tmp_path / "sub" / "a.svg"
+    )
     assert (tmp_path / "sub" / "a.svg").read_bytes() == first
 
 
@@ -101,17 +103,17 @@ def test_approximation_of_a_smooth_field_is_best_in_its_own_waves(tmp_path):
         (["discs[size=16]"], ["sim4"], "did you mean 'sym4'"),
     ],
 )
-def test_approximation_in_an_unfit_basis_is_refused(names, bases, says):
+def test_approximation_in_an_unfit_basis_is_refused(builtin, names, bases, says):
     with pytest.raises(GahbenchError, match=says):
-        draw_approximation(names, bases, images=2)
+        draw_approximation(builtin, names, bases, images=2)
 
 
-def test_geometry_is_drawn_for_bandlets_alone():
-    assert draw_geometry("discs[size=32]", "bandlet[directions=4]", 0.05, noisy=True).axes
+def test_geometry_is_drawn_for_bandlets_alone(builtin):
+    assert draw_geometry(builtin, "discs[size=32]", "bandlet[directions=4]", 0.05, noisy=True).axes
     with pytest.raises(ParameterError, match="basis 'dct': has no geometry to draw"):
-        draw_geometry("discs[size=32]", "dct")
+        draw_geometry(builtin, "discs[size=32]", "dct")
     with pytest.raises(ParameterError, match="unknown split 'tests'"):
-        draw_geometry("discs[size=32]", split="tests")
+        draw_geometry(builtin, "discs[size=32]", split="tests")
 
 
 def test_the_commands_write_files(tmp_path):

@@ -35,7 +35,7 @@ class Reads(gahbench.Reference):
 class Asks(Reads):
     """Asks one that reads a file."""
 
-    def __init__(self, inner: Annotated[str, gahbench.Names("reference")]):
+    def __init__(self, inner: Annotated[gahbench.Reference, gahbench.Names("reference")]):
         self.inner = inner
 '''
 

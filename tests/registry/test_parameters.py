@@ -3,6 +3,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field
 
+from gahbench import Basis
 from gahbench._util.errors import ParameterError, PluginError
 from gahbench.registry.marks import Names
 from gahbench.registry.parameters import constructor_parameters, resolve
@@ -16,7 +17,9 @@ class Plugin:
         mode: Literal["a", "b"] = "a",
         sizes: tuple[int, ...] = (3, 5),
         levels: int | None = None,
-        basis: Annotated[str, Names("basis")] = "dct",
+        basis: Annotated[Basis | None, Names("basis", default="dct")] = None,
+        bases: Annotated[tuple[Basis, ...] | None, Names("basis", default=("dct", "haar")), Field(max_length=3)] = None,
+        other: Annotated[Basis, Names("basis")] | None = None,
     ): ...
 
 
@@ -31,6 +34,8 @@ def test_defaults_fill_in():
         "sizes": (3, 5),
         "levels": None,
         "basis": "dct",
+        "bases": ("dct", "haar"),
+        "other": None,
     }
 
 
@@ -53,6 +58,10 @@ def test_an_integer_is_a_float_and_a_list_a_tuple():
         ({"mode": "c"}, "accepted: 'a' or 'b'"),
         ({"sizes": 3}, "accepted: list of int"),
         ({"levels": "two"}, "accepted: int or null"),
+        ({"basis": 3}, "accepted: a basis or null"),
+        ({"bases": "dct"}, "accepted: list of plugins of kind basis or null"),
+        ({"bases": ["dct", "haar", "db2", "db4"]}, "at most 3 items"),
+        ({"other": ["dct"]}, "accepted: a basis or null"),
         ({"channels": 3}, "come from the dataset"),
     ],
 )
@@ -64,11 +73,47 @@ def test_what_is_not_accepted_is_named(given, says):
 
 
 def test_a_parameter_that_names_a_plugin_is_known():
-    assert [parameter.names for parameter in PARAMETERS if parameter.names] == ["basis"]
+    named = [parameter for parameter in PARAMETERS if parameter.names]
+    assert [(parameter.name, parameter.names) for parameter in named] == [
+        ("basis", "basis"),
+        ("bases", "basis"),
+        ("other", "basis"),
+    ]
+    assert [parameter.default for parameter in named] == ["dct", ("dct", "haar"), None]
+    assert not any(parameter.required for parameter in named)
+    assert resolve(PARAMETERS, {"basis": None, "bases": ["pixel"], "other": "dct"}, "x").items() >= {
+        ("basis", None),
+        ("bases", ("pixel",)),
+        ("other", "dct"),
+    }
+
+
+def test_a_parameter_that_names_a_plugin_may_be_required():
+    def factory(basis: Annotated[Basis, Names("basis")]): ...
+
+    (parameter,) = constructor_parameters(factory, "x")
+    assert parameter.required
+    with pytest.raises(ParameterError, match="'basis' \\(a basis\\) is required"):
+        resolve((parameter,), {}, "x")
+
+
+def test_marks_of_plugins_that_mislead_are_refused():
+    def text(basis: Annotated[str, Names("basis")]): ...
+
+    def default(basis: Annotated[Basis, Names("basis")] = "dct"): ...
+
+    def network(network: Annotated[str | None, Names("architecture")] = None): ...
+
+    with pytest.raises(PluginError, match=r"x: parameter 'basis' .* Annotated\[gahbench.Basis, "):
+        constructor_parameters(text, "x")
+    with pytest.raises(PluginError, match=r"Names\('basis', default="):
+        constructor_parameters(default, "x")
+    with pytest.raises(PluginError, match=r"Annotated\[gahbench.ArchitectureFactory, "):
+        constructor_parameters(network, "x")
 
 
 def test_sequences_are_told_from_grids():
-    assert [parameter.name for parameter in PARAMETERS if parameter.is_sequence] == ["sizes"]
+    assert [parameter.name for parameter in PARAMETERS if parameter.is_sequence] == ["sizes", "bases"]
 
 
 def test_a_required_parameter_is_asked_for():

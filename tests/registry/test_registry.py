@@ -66,13 +66,30 @@ def test_files_beside_a_plugin_can_be_imported(tmp_path):
     assert Registry((tmp_path,)).create("reference", "half").factor == 0.25
 
 
-def test_a_duplicate_is_refused_naming_both_origins(tmp_path):
-    file = write(tmp_path, "again.py", TWO_LINES.format(name="identity"))
-    with pytest.raises(PluginError) as error:
-        Registry((file,))
-    assert "'identity'" in str(error.value)
-    assert "built-in" in str(error.value)
-    assert str(file) in str(error.value)
+@pytest.mark.parametrize("name", ["identity", "unet"])
+def test_a_name_given_twice_costs_the_newcomer_that_plugin(tmp_path, name):
+    second = '    register("half-too", "gahbench_plugins.references.identity:Identity")\n'
+    text = TWO_LINES.format(name=name)
+    file = write(tmp_path, "again.py", text.replace("(register):\n", "(register):\n" + second))
+    registry = Registry((file,))
+    kind = "architecture" if name == "unet" else "reference"
+    assert registry.get(kind, name).is_built_in
+    assert registry.get("reference", "half-too").origin == str(file)
+    (problem,) = registry.problems
+    assert problem.origin == str(file)
+    for part in (f"reference '{name}' from {file}", f"{kind} '{name}' from built-in"):
+        assert part in problem.error
+    with pytest.raises(PluginError, match=r"again.py cannot be loaded:\n.*left out"):
+        gahbench.check(file)
+
+
+def test_a_plugin_error_while_a_file_is_loaded_disables_nothing_else(tmp_path):
+    write(tmp_path, "asks.py", "import gahbench\ngahbench.create('basis', 'unheard-of')\n")
+    write(tmp_path, "half4.py", TWO_LINES.format(name="half"))
+    registry = Registry((tmp_path,))
+    (problem,) = registry.problems
+    assert "unheard-of" in problem.error
+    assert "half" in registry.names("reference")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ CLEAN = CAlpha(2.0, 16).images("test", 4)
 @pytest.mark.parametrize("basis", ["sym4", "dct", "pixel"])
 @pytest.mark.parametrize("sigma", [0.03, 0.3])
 def test_closed_form_risk_agrees_with_monte_carlo(oracle, basis, sigma):
-    reference = oracle(basis)
+    reference = construct(oracle, basis)
     draws = 1500
     generator = torch.Generator().manual_seed(0)
     clean = CLEAN.double().repeat(draws, 1, 1, 1)
@@ -54,7 +54,7 @@ def test_thresholding_is_within_a_factor_two_of_shrinkage(sigma):
 
 @ORACLES
 def test_limits(oracle):
-    reference = oracle("sym4")
+    reference = construct(oracle, "sym4")
     for sigma in (0.0, 1e-9):
         torch.testing.assert_close(reference.denoise(CLEAN, sigma, Truth(CLEAN)), CLEAN, atol=1e-5, rtol=0)
     assert reference.risk(Truth(CLEAN), 0.0).tolist() == [0] * 4
@@ -71,7 +71,7 @@ def test_limits(oracle):
 def test_batch_is_loop_and_every_channel_counts(oracle):
     clean = torch.rand(3, 2, 16, 16, generator=torch.Generator().manual_seed(0))
     noisy = clean + 0.1 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
-    reference = oracle("db2")
+    reference = construct(oracle, "db2")
     together = reference.denoise(noisy, 0.1, Truth(clean))
     apart = [reference.denoise(noisy[i : i + 1], 0.1, Truth(clean[i : i + 1])) for i in range(3)]
     torch.testing.assert_close(together, torch.cat(apart))
@@ -82,14 +82,14 @@ def test_batch_is_loop_and_every_channel_counts(oracle):
 @ORACLES
 def test_shapes_are_checked(oracle):
     assert oracle.kind == "oracle"
-    oracle("sym4").check_shape((1, 24, 24))
+    construct(oracle, "sym4").check_shape((1, 24, 24))
     with pytest.raises(ValueError, match="even"):
-        oracle("sym4").check_shape((1, 25, 25))
+        construct(oracle, "sym4").check_shape((1, 25, 25))
 
 
 @ORACLES
 def test_without_orthonormality_noise_has_its_own_levels_and_no_closed_form(oracle):
-    reference = oracle("wavelet[bior2.2,levels=2]")
+    reference = construct(oracle, "wavelet[bior2.2,levels=2]")
     noisy = CLEAN + 0.1
     assert reference.risk(Truth(CLEAN), 0.1) is None
     clean = reference.basis.analysis(CLEAN)
@@ -124,7 +124,7 @@ class Turned(Basis):
 def test_a_basis_is_adapted_to_the_clean_images_in_batches_that_it_can_take(oracle):
     clean = torch.rand(7, 1, 4, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     noisy = clean + 0.2 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
-    turned, plain = oracle("pixel"), oracle("pixel")
+    turned, plain = construct(oracle, "pixel"), construct(oracle, "pixel")
     turned.basis = Turned()
     torch.testing.assert_close(turned.denoise(noisy, 0.2, Truth(clean)), plain.denoise(noisy, 0.2, Truth(clean)))
     torch.testing.assert_close(turned.risk(Truth(clean), 0.2), plain.risk(Truth(clean), 0.2))

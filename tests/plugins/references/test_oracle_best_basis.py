@@ -24,12 +24,14 @@ CLEAN = torch.cat([SPIKES, WAVE, CAlpha(2.0, 16).images("test", 4)])
 @pytest.mark.parametrize("sigma", [0.02, 0.2])
 def test_every_image_has_its_best_basis(rule, oracle, sigma):
     best = construct(OracleBestBasis, ("pixel", "dct", "sym4"), rule)
-    single = torch.stack([oracle(basis).risk(Truth(CLEAN), sigma) for basis in ("pixel", "dct", "sym4")])
+    single = torch.stack([construct(oracle, basis).risk(Truth(CLEAN), sigma) for basis in ("pixel", "dct", "sym4")])
     torch.testing.assert_close(best.risk(Truth(CLEAN), sigma), single.amin(0))
     choice = best.choice(Truth(CLEAN), sigma)
     assert choice[:2].tolist() == [0, 1]
     noisy = CLEAN + sigma
-    each = torch.stack([oracle(basis).denoise(noisy, sigma, Truth(CLEAN)) for basis in ("pixel", "dct", "sym4")])
+    each = torch.stack(
+        [construct(oracle, basis).denoise(noisy, sigma, Truth(CLEAN)) for basis in ("pixel", "dct", "sym4")]
+    )
     torch.testing.assert_close(best.denoise(noisy, sigma, Truth(CLEAN)), each[choice, torch.arange(len(CLEAN))])
 
 

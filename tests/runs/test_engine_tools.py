@@ -1,0 +1,86 @@
+"""What engines run units with."""
+
+import sys
+import threading
+
+import pytest
+
+import gahbench
+from gahbench.planning.plan import make_plan
+from gahbench.planning.suite import load_suite
+from gahbench.registry.registry import Registry
+from gahbench.store.store import Store
+from gahbench.testing import check_file
+
+ENGINE = """
+import threading
+import gahbench
+
+@gahbench.hookimpl
+def register_engines(register):
+    register("threads", Threads)
+
+class Threads(gahbench.Engine):
+    "One thread, which is not the main one."
+    def run(self, job):
+        thread = threading.Thread(target=self._run, args=(job,))
+        thread.start()
+        thread.join()
+    def _run(self, job):
+        runner, done = gahbench.UnitRunner(job), set()
+        for unit in job.units:
+            if job.stop.is_set():
+                return
+            if runner.run(unit) == "finished":
+                done.add(unit.key)
+"""
+
+
+@pytest.fixture
+def job(write_suite, tmp_path):
+    registry = Registry((tmp_path,))
+    plan = make_plan(load_suite(write_suite(), registry), registry)
+    events = []
+    return gahbench.Job(plan.units, Store(tmp_path / "out"), registry, events.append, threading.Event(), 1), events
+
+
+def test_a_unit_reports_its_start_its_progress_and_its_end(job):
+    job, events = job
+    runner = gahbench.UnitRunner(job)
+    fit = next(unit for unit in job.units if unit.kind == "fit")
+    assert runner.run(fit) == "finished"
+    kinds = [event.kind for event in events]
+    assert (kinds[0], kinds[-1]) == ("started", "finished")
+    assert set(kinds[1:-1]) <= {"progress", "note"}
+    assert "progress" in kinds
+    assert {event.unit for event in events} == {fit}
+    assert job.store.is_done(fit)
+
+
+def test_a_unit_that_is_stopped_is_still_to_be_done(job):
+    job, events = job
+    job.stop.set()
+    fit = next(unit for unit in job.units if unit.kind == "fit")
+    assert gahbench.UnitRunner(job).run(fit) == "stopped"
+    assert [event.kind for event in events] == ["started"]
+    assert not job.store.is_done(fit)
+
+
+def test_an_engine_can_be_written_with_what_is_public(tmp_path):
+    file = tmp_path / "threads.py"
+    file.write_text(ENGINE)
+    (report,) = check_file(file)
+    assert report.passed, str(report)
+
+
+def test_a_worker_is_started_with_the_plugin_files_its_threads_and_its_gpu(job, tmp_path, monkeypatch):
+    job, _ = job
+    command = gahbench.worker_command(job, 3)
+    assert command[0] == sys.executable
+    assert command[command.index("--threads") + 1] == "3"
+    assert command[command.index("--source") + 1] == str(tmp_path.resolve())
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    environment = gahbench.worker_environment(3, "GPU-1")
+    assert environment["OMP_NUM_THREADS"] == environment["MKL_NUM_THREADS"] == "3"
+    assert environment["CUDA_VISIBLE_DEVICES"] == "GPU-1"
+    assert "CUDA_VISIBLE_DEVICES" not in gahbench.worker_environment(3)
