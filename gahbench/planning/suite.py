@@ -15,7 +15,7 @@ from gahbench.contracts.datasets import Split
 from gahbench.planning.suite_files import find_suite
 from gahbench.planning.yaml_lines import Document, Location
 from gahbench.registry.configured import Configured
-from gahbench.registry.plugin import ENTRANT_KINDS, Kind
+from gahbench.registry.plugin import Kind
 from gahbench.registry.registry import Registry
 from gahbench.registry.spec import Spec, parse_spec
 from gahbench.sampling.settings import Sampling
@@ -192,7 +192,7 @@ def configure_entrant(registry: Registry, spec: Spec) -> Configured:
     Raises
     ------
     PluginError, ParameterError
-        If neither has that name (both lists are given), or a parameter is not accepted.
+        If neither has that name (both lists are given), both do, or a parameter is not accepted.
     """
     known = {kind: registry.names(kind) for kind in _kinds("entrants")}
     found = [kind for kind, names in known.items() if spec.name in names]
@@ -201,6 +201,8 @@ def configure_entrant(registry: Registry, spec: Spec) -> Configured:
         lists = "; ".join(f"{kind}s: {listing(group)}" for kind, group in known.items())
         broken = "".join(f"; note that {p.origin} failed to load: {p.error}" for p in registry.problems)
         raise PluginError(f"unknown entrant '{spec.name}'{suggestion(spec.name, names) or ';'} {lists}{broken}")
+    if len(found) > 1:
+        raise PluginError(f"'{spec.name}' is both an architecture and a reference; rename one of the plugins")
     if found[0] == "architecture" and "checkpoint" in spec.keywords:
         own = {parameter.name for parameter in registry.get("architecture", spec.name).parameters}
         if "checkpoint" not in own:
@@ -228,7 +230,11 @@ def _labelled(configured: Configured) -> Configured:
 
 
 def _kinds(field: str) -> tuple[Kind, ...]:
-    kinds: dict[str, tuple[Kind, ...]] = {"datasets": ("dataset",), "entrants": ENTRANT_KINDS, "metrics": ("metric",)}
+    kinds: dict[str, tuple[Kind, ...]] = {
+        "datasets": ("dataset",),
+        "entrants": ("architecture", "reference"),
+        "metrics": ("metric",),
+    }
     return kinds[field]
 
 

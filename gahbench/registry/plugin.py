@@ -25,8 +25,6 @@ HOOKS: dict[Kind, str] = {
     "engine": "register_engines",
 }
 KINDS = tuple(HOOKS)
-#: What suites list together, as entrants, so that names must differ.
-ENTRANT_KINDS: tuple[Kind, ...] = ("architecture", "reference")
 BUILT_IN = "built-in"
 
 

@@ -23,7 +23,7 @@ from gahbench.registry import hookspecs
 from gahbench.registry.configured import Configured, written
 from gahbench.registry.hookspecs import Register
 from gahbench.registry.parameters import resolve
-from gahbench.registry.plugin import BUILT_IN, ENTRANT_KINDS, HOOKS, KINDS, Kind, Plugin
+from gahbench.registry.plugin import BUILT_IN, HOOKS, KINDS, Kind, Plugin
 from gahbench.registry.plugin_files import load_file, plugin_files
 from gahbench.registry.spec import Spec, parse_spec
 
@@ -52,8 +52,7 @@ class Problem:
 class Registry:
     """All plugins that can be found.
 
-    Of plugins of one kind that share a name the first stays, and the others are listed in ``problems``. Architectures
-    and references count as one kind, as suites list both as entrants.
+    Of plugins of one kind that share a name the first stays, and the others are listed in ``problems``.
 
     Parameters
     ----------
@@ -170,17 +169,11 @@ class Registry:
             self.problems.append(Problem(origin, reason, traceback.format_exc()))
             return
         for plugin in found:
-            first = self._of_that_name(plugin)
-            if first is None:
-                self._plugins[plugin.kind, plugin.name] = plugin
-            else:
-                reason = f"{plugin.where} from {origin} is left out, since {first.where} from {first.origin} is there"
+            first = self._plugins.setdefault((plugin.kind, plugin.name), plugin)
+            if first is not plugin:
+                by = f"by {first.origin} and by {origin}"
+                reason = f"{plugin.where} is registered twice, {by}: the first is kept; rename the other"
                 self.problems.append(Problem(origin, reason))
-
-    def _of_that_name(self, plugin: Plugin) -> Plugin | None:
-        """Return the registered plugin whose name another would take."""
-        kinds = ENTRANT_KINDS if plugin.kind in ENTRANT_KINDS else (plugin.kind,)
-        return next((found for kind in kinds if (found := self._plugins.get((kind, plugin.name)))), None)
 
 
 def _by_name(plugin: Plugin, spec: Spec, keywords: dict[str, Any]) -> dict[str, Any]:
