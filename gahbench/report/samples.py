@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gahbench.sampling import Samples
 
 _ABREAST = 8
-_MOST = 64
+_MAX_SAMPLES = 64
 
 
 def sample_sheet(samples: Samples) -> Figure:
@@ -21,7 +21,7 @@ def sample_sheet(samples: Samples) -> Figure:
 
     Values outside [0, 1] are drawn as black or white, and as black if they are not finite.
     """
-    shown = min(len(samples), _MOST)
+    shown = min(len(samples), _MAX_SAMPLES)
     images = samples.images[:shown].nan_to_num(nan=0, posinf=0, neginf=0)
     cells = [
         Cell(picture(image), "" if status == "converged" else status)
