@@ -2,7 +2,7 @@
 
 - PSNR is the mean over seeds and images of the PSNR of each image of the test split; without a noise level
   behind it, it is the mean over noise levels too, and that is what ranks (:mod:`gahbench.board.ranks`).
-- Where a row stands for the optimum, others have their distance from it (:mod:`gahbench.board.optimality`).
+- Where the optimum is known, it is a row, and others have their distance from it (:mod:`gahbench.board.optimality`).
 - The slope is fitted to the PSNR over all noise levels of the suite; the optimal slope holds as sigma tends to 0.
 - Entrants whose PSNR is unknown at some noise level come after those, unranked, and those that failed come
   last.
@@ -72,7 +72,7 @@ def psnr_cube(results: Results, dataset: str) -> ScoreCube:
 
 
 def optimum_check(results: Results, dataset: str) -> OptimumCheck | None:
-    """Compare the denoisers of a dataset with its optimum; ``None`` if no row stands for it."""
+    """Compare the denoisers of a dataset with its optimum; ``None`` if no row is its optimum."""
     return check_optimum(psnr_cube(results, dataset), entrant_kinds(results))
 
 
@@ -173,7 +173,7 @@ def _beyond(check: OptimumCheck | None, entrant: str) -> str:
 def _other_means(results: Results, dataset: str, draws: int, seed: int) -> Iterator[Value]:
     """Yield the means over seeds and images of the other metrics, with intervals.
 
-    At every noise level, and over those at which anyone has a value; an entrant that lacks one of these has no mean
+    At every noise level, and over those at which any entrant has a value; an entrant that lacks one of these has no mean
     over all. Rows of the metric ``slope`` are left out: the board fits the same slopes to the PSNR, which every suite
     measures.
     """

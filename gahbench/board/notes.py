@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from gahbench.board.results import Results
     from gahbench.board.scorecube import ScoreCube
 
-#: The error of a unit that did not fail, but has not had its turn.
+#: The error of a unit that did not fail, but has not run.
 NOT_RUN = "not run yet"
 #: Of rows whose units were accepted from earlier code.
 ADOPTED = "measured with earlier code, adopted"

@@ -1,6 +1,6 @@
 """How far denoisers are from the best possible, and a check that none is beyond it.
 
-The optimum of a dataset stands on its board as a row: of kind ``optimal`` where it is exact, or of kind ``bound``,
+The optimum of a dataset is a row of its board: of kind ``optimal`` where it is exact, or of kind ``bound``,
 which no denoiser's expected error can be below. Optimality is a matter of the mean squared error over the
 distribution, so everything here compares means of squared errors, not means of the images' PSNR.
 
@@ -65,7 +65,7 @@ class OptimumCheck:
     Parameters
     ----------
     optimum
-        Label of the row that stands for it.
+        Label of the row that is the optimum.
     kind
         ``exact`` or ``bracket``.
     entrants
@@ -219,7 +219,7 @@ def squared_errors(cube: ScoreCube) -> Array:
 
 
 def _optimum(cube: ScoreCube, kinds: dict[str, str]) -> tuple[int, Literal["exact", "bracket"]] | None:
-    """Return which entrant stands for the optimum, if one does, and whether it is exact.
+    """Return which entrant is the optimum, if one is, and whether it is exact.
 
     Where several claim to, it is the one that gahbench comes with.
     """

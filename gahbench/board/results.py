@@ -99,7 +99,7 @@ class Results:
 
     @cached_property
     def optimum_checks(self) -> dict[str, OptimumCheck]:
-        """How entrants compare with the optimum, by dataset, where a row stands for it."""
+        """How entrants compare with the optimum, by dataset, where one of them is the optimum."""
         from gahbench.board.facts import dataset_names
         from gahbench.board.leaderboard import optimum_check
 

@@ -32,7 +32,7 @@ def with_half_width(estimate: Estimate, sign: bool = False, digits: int = 2) -> 
 def between(low: Estimate, high: Estimate, digits: int = 2) -> str:
     """Write a value of which only a bracket is known, by its two ends, such as ``0.80 to 1.31``.
 
-    Where there is no lower end, the other is the value itself, and stands with half the width of its interval.
+    Where there is no lower end, the other is the value itself, written with half the width of its interval.
     """
     if not (low.is_known and high.is_known):
         return with_half_width(high, digits=digits)

@@ -85,7 +85,7 @@ def contact_sheet(preview: Preview) -> Figure:
 def basis_sheet(preview: Preview, vectors: Vectors) -> Figure:
     """Draw the first vectors of one image's true basis, grey for 0, each stretched to its largest value.
 
-    Above a vector stands the standard deviation of its coefficient, where it is known: the best denoiser keeps those
+    Written above a vector is the standard deviation of its coefficient, where it is known: the best denoiser keeps those
     well above sigma.
     """
     cells = [Cell(picture(preview.clean[0]), "clean")]

@@ -144,7 +144,7 @@ def _curves(board: DatasetBoard, entries: Sequence[Entry], baseline: str | None,
     import seaborn
     from matplotlib.figure import Figure
 
-    # What is unknown of a denoiser that stands for the optimum is its own deficit.
+    # What is unknown of the denoiser that is the optimum is its own deficit.
     compared = [entry for entry in entries if board.estimate(entry.entrant, "deficit").is_known]
     panels = 1 + (baseline is not None) + bool(compared)
     labels = {entrant: folded(entrant, _LABEL) for entrant in styles}

@@ -90,7 +90,7 @@ def pairs_sheet(sets: Mapping[int | None, Arrays], caption: str, count: int = 8)
     """Draw samples of two denoisers from the same noise, and the training images most similar to each.
 
     As figure 2 of Kadkhodaie et al. 2024: for each number of training images a row of samples of A, below each the
-    closest image that A learned from, then those of B. Above a closest image stands its cosine with the sample, above a
+    closest image that A learned from, then those of B. Above a closest image is its cosine with the sample, above a
     sample of B its cosine with that of A, means removed.
 
     Parameters

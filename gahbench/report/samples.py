@@ -17,7 +17,7 @@ _MAX_SAMPLES = 64
 
 
 def sample_sheet(samples: Samples) -> Figure:
-    """Draw the first 64 samples; what became of those that did not converge stands above them.
+    """Draw the first 64 samples; above those that did not converge their status is written.
 
     Values outside [0, 1] are drawn as black or white, and as black if they are not finite.
     """
