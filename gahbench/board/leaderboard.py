@@ -173,8 +173,8 @@ def _beyond(check: OptimumCheck | None, entrant: str) -> str:
 def _other_means(results: Results, dataset: str, draws: int, seed: int) -> Iterator[Value]:
     """Yield the means over seeds and images of the other metrics, with intervals.
 
-    At every noise level, and over those at which any entrant has a value; an entrant that lacks one of these has no mean
-    over all. Rows of the metric ``slope`` are left out: the board fits the same slopes to the PSNR, which every suite
+    At every noise level, and over those at which any entrant has a value; one that lacks one of these has no mean over
+    all. Rows of the metric ``slope`` are left out: the board fits the same slopes to the PSNR, which every suite
     measures.
     """
     for metric, rows in _other_metrics(results, dataset):

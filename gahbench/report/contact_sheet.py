@@ -85,8 +85,8 @@ def contact_sheet(preview: Preview) -> Figure:
 def basis_sheet(preview: Preview, vectors: Vectors) -> Figure:
     """Draw the first vectors of one image's true basis, grey for 0, each stretched to its largest value.
 
-    Written above a vector is the standard deviation of its coefficient, where it is known: the best denoiser keeps those
-    well above sigma.
+    Above a vector is the standard deviation of its coefficient, where it is known: the best denoiser keeps those well
+    above sigma.
     """
     cells = [Cell(picture(preview.clean[0]), "clean")]
     for place, vector in enumerate(vectors.images):
