@@ -35,3 +35,9 @@ def count(value: float) -> str:
             scaled = value / unit
             return f"{scaled:.1f} {name}" if abs(scaled) < 9.95 else f"{scaled:.0f} {name}"
     return f"{value:.0f}"
+
+
+def level_name(sigma: float) -> str:
+    """Write a noise level: short, and no two levels alike."""
+    short = f"{sigma:g}"
+    return short if float(short) == sigma else repr(float(sigma))

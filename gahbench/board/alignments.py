@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gahbench._util.errors import ParameterError, ResultsError, listing, suggestion
+from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.scorecube import ScoreCube, score_cube
 from gahbench.board.statistics import bootstrap_means, interval, means
 
@@ -25,7 +25,6 @@ _Cubes = dict[str, dict[str, ScoreCube]]
 #: What the filters of the best denoiser that is known are called among the bases.
 TRUTH = "best denoiser"
 DEFAULT_BASIS = "graph-laplacian"
-_METRIC = re.compile(r"(?:alignment\[(?P<basis>.*)\]|(?P<truth>truth-alignment))(?:\.(?P<part>[a-z0-9-]+))?")
 
 
 @dataclass(frozen=True)
@@ -189,8 +188,10 @@ def parts_of(metric: str) -> tuple[str, str] | None:
     >>> parts_of("alignment[wavelet[db2,levels=3]].null")
     ('wavelet[db2,levels=3]', 'null')
     """
-    match = _METRIC.fullmatch(metric)
-    return match and (TRUTH if match["truth"] else match["basis"], match["part"] or "")
+    found = parse_metric_name(metric)
+    if found.label == "truth-alignment":
+        return TRUTH, found.part
+    return (found.parameters, found.part) if found.name == "alignment" and found.parameters else None
 
 
 def _by_dataset(results: Results, datasets: Sequence[str] | None) -> Iterator[tuple[str, _Cubes]]:

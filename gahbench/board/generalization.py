@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
 
 from gahbench._util.errors import ParameterError, ResultsError, listing, suggestion
 from gahbench.board.scorecube import score_cube
-from gahbench.board.statistics import bootstrap_means, interval, means
+from gahbench.board.statistics import Estimate, bootstrap_means, estimates, means
 from gahbench.planning.rows import base_label, number_of_images
 from gahbench.registry.spec import parse_spec
 
@@ -21,20 +17,10 @@ if TYPE_CHECKING:
 
     from gahbench.board.results import Results
 
-Array = NDArray[np.float64]
 
-
-@dataclass(frozen=True)
-class Point:
-    """A mean over images or samples, and over training seeds, with the ends of its 95 % interval, or NaN."""
-
-    value: float
-    low: float = math.nan
-    high: float = math.nan
-
-
-#: By number of training images, ascending; ``None``, last, for all of the split.
-Course = dict[int | None, dict[float, Point]]
+#: Means over images or samples, and over training seeds: by number of training images, ascending, ``None``, last, for
+#: all of the split, and by noise level, NaN for none.
+Course = dict[int | None, dict[float, Estimate]]
 
 
 def swept(
@@ -92,7 +78,7 @@ def course(results: Results, dataset: str, entrant: str, metric: str, split: str
     for label in sorted(labels, key=_number):
         rows = scores[scores["entrant"] == label]
         if not rows.empty:
-            found[number_of_images(label)] = _points(rows, label)
+            found[number_of_images(label)] = _estimates(rows, label)
     return found
 
 
@@ -104,31 +90,23 @@ def metrics_of(results: Results, dataset: str, entrant: str) -> list[str]:
     return sorted(map(str, rows["metric"].unique()))
 
 
-def compared_with(metric: str) -> tuple[str, str, str]:
-    """Return the name of a metric, the reference that it holds a denoiser against (or nothing), and its part."""
-    label, bracket, part = metric.rpartition("]")
-    if not bracket:
-        return metric, "", ""
+def compared_with(metric: str) -> str:
+    """Return the reference that a metric compares a denoiser with, by the metric's label; empty if there is none."""
     try:
-        spec = parse_spec(label + bracket)
+        spec = parse_spec(metric)
     except ParameterError:
-        return metric, "", ""
+        return ""
     to = spec.keywords.get("to", *spec.positional[:1])
-    return spec.name, "" if to is None else str(to), part
+    return "" if to is None else str(to)
 
 
-def _points(rows: pd.DataFrame, label: str) -> dict[float, Point]:
+def _estimates(rows: pd.DataFrame, label: str) -> dict[float, Estimate]:
     cube = score_cube(rows, [label])
     values = cube.values
     if values.shape[3] == 1:
         # One value for all images: what varies is the training.
         values = values.swapaxes(2, 3)
-    middle, draws = means(values)[0], bootstrap_means(values)[:, 0]
-    low, high = interval(draws)
-    return {
-        sigma: Point(float(value), float(least), float(most))
-        for sigma, value, least, most in zip(cube.sigmas, middle, low, high, strict=True)
-    }
+    return dict(zip(cube.sigmas, estimates(means(values)[0], bootstrap_means(values)[:, 0]), strict=True))
 
 
 def _number(label: str) -> float:

@@ -1,4 +1,4 @@
-"""What a reader of one row of the board must know: failures, missing seeds, what the row depends on, its own notes."""
+"""Notes on the rows of a board: failures, missing seeds, what the row depends on, the entrant's own remarks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from gahbench.board.results import Results
     from gahbench.board.scorecube import ScoreCube
 
-#: The error of a unit that did not fail, but has not had its turn.
+#: The error of a unit that did not fail, but has not run.
 NOT_RUN = "not run yet"
 #: Of rows whose units were accepted from earlier code.
 ADOPTED = "measured with earlier code, adopted"
@@ -42,8 +42,8 @@ def notes_of(results: Results, dataset: str, entrant: str, cube: ScoreCube) -> s
         parts.append("not scored")
     if (fits["budget"] == "seconds").any():
         parts.append(TIME_BUDGET)
-    told = results.notes
-    parts += told.loc[(told["dataset"] == dataset) & (told["entrant"] == entrant), "note"].tolist()
+    notes = results.notes
+    parts += notes.loc[(notes["dataset"] == dataset) & (notes["entrant"] == entrant), "note"].tolist()
     return "; ".join(parts)
 
 

@@ -1,33 +1,35 @@
 """How far denoisers are from the best possible, and a check that none is beyond it.
 
-The optimum of a dataset stands on its board as a row: of kind ``optimal`` where it is exact, or of kind ``bound``,
+The optimum of a dataset is a row of its board: of kind ``optimal`` where it is exact, or of kind ``bound``,
 which no denoiser's expected error can be below. Optimality is a matter of the mean squared error over the
 distribution, so everything here compares means of squared errors, not means of the images' PSNR.
 
 - **Deficit**: 10 log10 of the ratio of a denoiser's mean squared error to the optimal one, in dB. With a bound in place
-  of the optimum it is the most that the deficit can be; the least is that against the smallest error of all the trained
-  and classical denoisers of the board, since the optimum is no worse than any of them.
+  of the optimum it is the largest that the deficit can be; the smallest is that against the smallest error of all the
+  trained and classical denoisers of the board, since the optimum is no worse than any of them.
 - **KL bound**: the integral over sigma of [MSE - MSE*] sigma^-3, in nats per pixel and channel, which bounds how far
   the density that a denoiser models is from the true one (Kadkhodaie 2024, equation 5). It covers the noise levels of
-  the suite, from the least to the greatest, and nothing beyond; between them the integrand times sigma is taken as
+  the suite, from the lowest to the highest, and nothing beyond; between them the integrand times sigma is taken as
   linear in log sigma. The bracket gives its two ends likewise.
 - **Check**: no trained or classical entrant may have a smaller mean error than the optimum or the bound. One is
   reported where the logarithm of the ratio of the mean errors is negative by more than 3 standard errors (of the paired
   images, by the delta method), or what the t distribution of few images has in place of 3: then that entrant or the
-  optimum is wrong. Such an entrant is not the best of its board: the least deficits of others do not refer to it.
+  optimum is wrong. Such an entrant is not the best of its board: the lower ends of others' deficits do not refer to it.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gahbench.board.board import Value
 from gahbench.board.schemas import plain
-from gahbench.board.statistics import bootstrap_means, interval, means
+from gahbench.board.statistics import bootstrap_means, estimate, estimates, means
 
 if TYPE_CHECKING:
     from gahbench.board.scorecube import ScoreCube
@@ -63,7 +65,7 @@ class OptimumCheck:
     Parameters
     ----------
     optimum
-        Label of the row that stands for it.
+        Label of the row that is the optimum.
     kind
         ``exact`` or ``bracket``.
     entrants
@@ -88,37 +90,28 @@ class OptimumCheck:
         return {**asdict(self), "beyond": [found.record() for found in self.beyond]}
 
 
-def optimality_columns(
-    cube: ScoreCube,
-    kinds: dict[str, str],
-    check: OptimumCheck | None,
-    level_names: list[str],
-    draws: int,
-    seed: int,
-) -> dict[str, dict[str, float]]:
-    """Return the columns of the board that compare with the optimum, by entrant; empty where none is known.
+def optimality_values(
+    dataset: str, cube: ScoreCube, kinds: dict[str, str], check: OptimumCheck | None, draws: int, seed: int
+) -> Iterator[Value]:
+    """Yield the values of the board that compare with the optimum; none where it is not known.
+
+    These are ``deficit``, the mean over noise levels and at each, and ``kl``; for a bracket also their part ``min``.
 
     Parameters
     ----------
+    dataset
+        Its label.
     cube
-        PSNR of a dataset.
+        Its PSNR.
     kinds
         Kind of each entrant.
     check
         Of :func:`check_optimum`.
-    level_names
-        How columns call the noise levels, shape (S,).
     draws, seed
         Of the bootstrap.
-
-    Returns
-    -------
-    dict
-        ``deficit`` and ``kl``, for a bracket also ``deficit_min`` and ``kl_min``; each with ``_low`` and
-        ``_high``, deficits also for every noise level.
     """
     if check is None:
-        return {}
+        return
     best = cube.entrants.index(check.optimum)
     errors = squared_errors(cube)
     middle, drawn = means(errors), bootstrap_means(errors, draws, seed)
@@ -128,23 +121,21 @@ def optimality_columns(
         index for index, label in enumerate(cube.entrants) if kinds.get(label) in PRACTICAL_KINDS and label not in wrong
     ]
     if check.kind == "bracket" and practical:
-        least = np.asarray(practical)[np.nanargmin(np.nan_to_num(middle[practical], nan=np.inf), axis=0)]
+        smallest = np.asarray(practical)[np.nanargmin(np.nan_to_num(middle[practical], nan=np.inf), axis=0)]
         levels = np.arange(len(cube.sigmas))
-        ends["_min"] = (middle[least, levels], drawn[:, least, levels])
-    columns: dict[str, dict[str, float]] = {}
+        ends["min"] = (middle[smallest, levels], drawn[:, smallest, levels])
     for index, label in enumerate(cube.entrants):
         if index == best:
             continue
-        row = columns[label] = {}
-        for end, (at, draw) in ends.items():
+        for part, (at, draw) in ends.items():
             deficit, deficits = _decibels(middle[index] / at), _decibels(drawn[:, index] / draw)
-            row |= _interval(f"deficit{end}", deficit.mean(), deficits.mean(axis=1))
-            for place, name in enumerate(level_names):
-                row |= _interval(f"deficit{end}@{name}", deficit[place], deficits[:, place])
+            yield Value(dataset, label, "deficit", part, None, estimate(deficit.mean(), deficits.mean(axis=1)))
+            for sigma, found in zip(cube.sigmas, estimates(deficit, deficits), strict=True):
+                yield Value(dataset, label, "deficit", part, sigma, found)
             if len(cube.sigmas) > 1:
                 excess = kl_bound(cube.sigmas, middle[index] - at)
-                row |= _interval(f"kl{end}", excess, kl_bound(cube.sigmas, drawn[:, index] - draw))
-    return columns
+                divergence = estimate(excess, kl_bound(cube.sigmas, drawn[:, index] - draw))
+                yield Value(dataset, label, "kl", part, None, divergence)
 
 
 def check_optimum(cube: ScoreCube, kinds: dict[str, str]) -> OptimumCheck | None:
@@ -171,7 +162,7 @@ def check_optimum(cube: ScoreCube, kinds: dict[str, str]) -> OptimumCheck | None
         index for index, label in enumerate(cube.entrants) if index != best and kinds.get(label) in CHECKED_KINDS
     ]
     count = images.shape[-1]
-    least, optimal = _least(count), images[best].mean(axis=-1)
+    required, optimal = _required_errors(count), images[best].mean(axis=-1)
     beyond, there = [], np.zeros((len(compared), len(cube.sigmas)), dtype=bool)
     for row, index in enumerate(compared):
         mean = images[index].mean(axis=-1)
@@ -180,7 +171,7 @@ def check_optimum(cube: ScoreCube, kinds: dict[str, str]) -> OptimumCheck | None
             influence = images[index, place] / mean[place] - images[best, place] / optimal[place]
             error = influence.std(ddof=1) / np.sqrt(count)
             ratio = float(np.log(optimal[place] / mean[place]))
-            if ratio > least * error:
+            if ratio > required * error:
                 beyond.append(Beyond(cube.entrants[index], cube.sigmas[place], ratio / error if error else np.inf))
     return OptimumCheck(
         cube.entrants[best],
@@ -192,7 +183,7 @@ def check_optimum(cube: ScoreCube, kinds: dict[str, str]) -> OptimumCheck | None
     )
 
 
-def _least(images: int) -> float:
+def _required_errors(images: int) -> float:
     """Return how many standard errors count: 3, or as many as are as rare with few images."""
     from scipy.stats import norm, t
 
@@ -213,8 +204,8 @@ def kl_bound(sigmas: ArrayLike, excess: ArrayLike) -> Array:
     -------
     ndarray
         Nats per pixel and channel, shape (...): with the excess taken over the levels between the first and the last,
-        an upper bound on the divergence of a denoiser's model of the noisy images' density at the least noise level,
-        less that at the greatest (Kadkhodaie 2024, equation 5).
+        an upper bound on the divergence of a denoiser's model of the noisy images' density at the lowest noise level,
+        less that at the highest (Kadkhodaie 2024, equation 5).
     """
     levels = np.asarray(sigmas, dtype=np.float64)
     # In log sigma the integrand is excess / sigma^2, which varies far less than excess / sigma^3 in sigma.
@@ -228,7 +219,7 @@ def squared_errors(cube: ScoreCube) -> Array:
 
 
 def _optimum(cube: ScoreCube, kinds: dict[str, str]) -> tuple[int, Literal["exact", "bracket"]] | None:
-    """Return which entrant stands for the optimum, if one does, and whether it is exact.
+    """Return which entrant is the optimum, if one is, and whether it is exact.
 
     Where several claim to, it is the one that gahbench comes with.
     """
@@ -245,8 +236,3 @@ def _optimum(cube: ScoreCube, kinds: dict[str, str]) -> tuple[int, Literal["exac
 
 def _decibels(ratio: Array) -> Array:
     return np.asarray(10.0 * np.log10(ratio))
-
-
-def _interval(name: str, middle: float | Array, draws: Array) -> dict[str, float]:
-    low, high = interval(draws)
-    return {name: float(middle), f"{name}_low": float(low), f"{name}_high": float(high)}

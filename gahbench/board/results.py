@@ -17,6 +17,7 @@ from gahbench.board.schemas import SCHEMAS, empty, tidy
 if TYPE_CHECKING:
     import pandas as pd
 
+    from gahbench.board.board import Board
     from gahbench.board.optimality import OptimumCheck
 
 FORMAT = "gahbench-results"
@@ -48,8 +49,11 @@ class Results:
         dataset, optimum (exact, bracket, rate, none), slope (the optimal one; NaN if unknown), channels,
         height, width, fingerprint (SHA-256 of pixels from files; empty for others). Its order is kept.
     notes
-        What an entrant says of itself, a note a row: dataset, entrant, note (such as what was tuned, and on which
+        Remarks of an entrant on itself, a note a row: dataset, entrant, note (such as what was tuned, and on which
         images).
+    metrics
+        What figures call a metric or a part, a title a row, in the order of the suite: metric (as in the scores),
+        title, null (the part that holds what chance alone gives, as in the scores; empty if there is none).
     entrants
         Labels, in the order of the suite.
     baseline
@@ -69,6 +73,7 @@ class Results:
     entrants: list[str] = field(default_factory=list)
     baseline: str | None = None
     notes: pd.DataFrame = field(default_factory=lambda: empty("notes"))
+    metrics: pd.DataFrame = field(default_factory=lambda: empty("metrics"))
 
     def __post_init__(self) -> None:
         for name in SCHEMAS:
@@ -86,22 +91,26 @@ class Results:
             )
 
     @cached_property
-    def _board(self) -> pd.DataFrame:
-        from gahbench.board.leaderboard import leaderboard
+    def board(self) -> Board:
+        """The board: ranks and facts of each dataset and entrant, and all values with their intervals."""
+        from gahbench.board.leaderboard import make_board
 
-        return leaderboard(self)
+        return make_board(self)
 
     @cached_property
     def optimum_checks(self) -> dict[str, OptimumCheck]:
-        """How entrants compare with the optimum, by dataset, where a row stands for it."""
-        from gahbench.board.leaderboard import dataset_names, optimum_check
+        """How entrants compare with the optimum, by dataset, where one of them is the optimum."""
+        from gahbench.board.facts import dataset_names
+        from gahbench.board.leaderboard import optimum_check
 
         checks = {dataset: optimum_check(self, dataset) for dataset in dataset_names(self)}
         return {dataset: check for dataset, check in checks.items() if check is not None}
 
     def leaderboard(self) -> pd.DataFrame:
-        """Return the board (:func:`gahbench.board.leaderboard.leaderboard`)."""
-        return self._board.copy()
+        """Return the board as one wide table (:func:`gahbench.board.wide.wide_table`)."""
+        from gahbench.board.wide import wide_table
+
+        return wide_table(self.board)
 
     def parquet(self) -> bytes:
         """Return the tidy scores as a Parquet file; equal scores give equal bytes."""
@@ -131,8 +140,8 @@ def load_results(folder: str | os.PathLike[str]) -> Results:
         raise ResultsError(f"{path}: damaged, or not written together with {INDEX}; expected the file that it names")
     try:
         scores = pd.read_parquet(io.BytesIO(content), engine="pyarrow")
-        # Results from before there were notes have none.
-        records = {"notes": [], **index}
+        # Results that were written before there were these tables have none.
+        records = {"notes": [], "metrics": [], **index}
         tables = {
             name: pd.DataFrame.from_records(records[name]) if records[name] else empty(name)
             for name in SCHEMAS

@@ -58,7 +58,14 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "entrant": "text",
         "note": "text",
     },
+    "metrics": {
+        "metric": "text",
+        "title": "text",
+        "null": "text",
+    },
 }
+#: Tables whose order of rows means something.
+_ORDERED = ("datasets", "metrics")
 
 _DTYPES = {"count": "Int64", "number": "float64", "flag": "bool"}
 
@@ -73,8 +80,8 @@ def empty(name: str) -> pd.DataFrame:
 def tidy(table: pd.DataFrame, name: str) -> pd.DataFrame:
     """Return a table of results with canonical columns, types and order of rows.
 
-    Rows are sorted by all columns from left to right, but for ``datasets``, whose order means something.
-    Columns beyond the schema are kept, behind it.
+    Rows are sorted by all columns from left to right, but for ``datasets`` and ``metrics``, whose order means
+    something. Columns beyond the schema are kept, behind it.
 
     Raises
     ------
@@ -95,7 +102,7 @@ def tidy(table: pd.DataFrame, name: str) -> pd.DataFrame:
                 table[column] = table[column].astype(_DTYPES[kind])  # type: ignore[call-overload]
         except (ValueError, TypeError) as error:
             raise ResultsError(f"table {name}: column {column} holds something else than a {kind} ({error})") from error
-    if name != "datasets":
+    if name not in _ORDERED:
         table = table.sort_values(list(schema), kind="stable", na_position="first")
     return table.reset_index(drop=True)
 

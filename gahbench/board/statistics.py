@@ -24,6 +24,9 @@ Owen, *The pigeonhole bootstrap*, Annals of Applied Statistics 1(2), 2007.
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -33,6 +36,36 @@ DRAWS = 2000
 LEVEL = 0.95
 
 _IMAGES, _SEEDS = 0, 1  # one stream of random numbers for each axis
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with the ends of its 95 % interval; NaN where one is not known."""
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there is a value."""
+        return not math.isnan(self.value)
+
+
+#: Where nothing is known.
+UNKNOWN = Estimate(math.nan)
+
+
+def estimate(middle: ArrayLike, draws: ArrayLike) -> Estimate:
+    """Return a single value with the percentile interval of its draws (D,)."""
+    low, high = interval(draws)
+    return Estimate(float(np.asarray(middle)), float(low), float(high))
+
+
+def estimates(middle: ArrayLike, draws: ArrayLike) -> list[Estimate]:
+    """Return values (K,) with the percentile intervals of their draws (D, K)."""
+    columns = (np.asarray(middle, dtype=np.float64), *interval(draws))
+    return [Estimate(*map(float, row)) for row in zip(*columns, strict=True)]
 
 
 def means(values: ArrayLike) -> Array:

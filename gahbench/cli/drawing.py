@@ -87,7 +87,7 @@ def alignment(
     """Alignment with a basis against input PSNR, a curve for each entrant."""
     from gahbench import api
     from gahbench.board.alignments import courses
-    from gahbench.board.leaderboard import entrant_kinds
+    from gahbench.board.facts import entrant_kinds
     from gahbench.report.alignments import course_figure
 
     _prepare(out)

@@ -67,7 +67,7 @@ def print_tables(inspection: Inspection, console: Console) -> None:
     facts = _table("noisy\n(dB)", *(heading for heading, _ in _COLUMNS.values()))
     for level in inspection.levels:
         cells = [number(level.scores.get(name), digits) for name, (_, digits) in _COLUMNS.items()]
-        facts.add_row(names[level.sigma], number(input_psnr(level.sigma), 2), *cells)
+        facts.add_row(names[level.sigma], number(float(input_psnr(level.sigma)), 2), *cells)
     console.print(facts)
     bases = list(dict.fromkeys(name for level in inspection.levels for name in level.alignment))
     if bases:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from gahbench import api
 from gahbench._util.errors import ParameterError
-from gahbench.board.leaderboard import level_name
+from gahbench._util.readable import level_name
 from gahbench.contracts.datasets import Optimum
 from gahbench.evaluation.rates import input_psnr
 from gahbench.explore.preview import SIGMAS, Preview
@@ -163,7 +163,7 @@ def _levels(preview: Preview) -> Table:
     for name in ("σ", "noisy", *names, *(["effective samples"] if sampled else [])):
         table.add_column(name, justify="right")
     for level in preview.levels:
-        row = [level_name(level.sigma), number(input_psnr(level.sigma), 1)]
+        row = [level_name(level.sigma), number(float(input_psnr(level.sigma)), 1)]
         best = level.best
         if names:
             errors = (math.nan, math.nan) if best is None else (best.expected, best.measured)

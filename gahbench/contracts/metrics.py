@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from gahbench._util.shapes import Shape
@@ -20,6 +20,11 @@ class Metric(ABC):
     #: Unit of the values, as figures and tables print it.
     unit: ClassVar[str] = ""
     higher_is_better: ClassVar[bool] = True
+    #: How axes of figures call the value (``""``) and its parts, unit included, such as ``{"": "distance from {to}"}``,
+    #: where ``{to}`` stands for the value of a parameter. Figures of all metrics show what has a title.
+    titles: ClassVar[Mapping[str, str]] = {}
+    #: Parts that hold what chance alone gives, by the part that they are to be compared with (``""`` for the value).
+    nulls: ClassVar[Mapping[str, str]] = {}
     #: How many images it needs at least; a suite with fewer is refused.
     min_images: ClassVar[int] = 1
     #: What of an evaluation it needs beside images and the denoiser (:data:`gahbench.contracts.needs.Need`); an entrant

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from gahbench._util.errors import GahbenchError, ParameterError
 from gahbench._util.noise import evaluation_noise
+from gahbench._util.readable import level_name
 from gahbench.board.alignments import TRUTH
-from gahbench.board.leaderboard import level_name
 from gahbench.contracts.bases import Basis
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.metrics import Metric

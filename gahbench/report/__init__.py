@@ -1,1 +1,1 @@
-"""What people read: the board as tables, as nested JSON, and as figures."""
+"""What people read: the board as tables and as figures."""

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 from gahbench.evaluation.rates import input_psnr
 from gahbench.report.cells import folded
 from gahbench.report.eigenvectors import folded_caption
-from gahbench.report.figures import GREY, Styles, context, curve_with_band, legend_beside, looks
+from gahbench.report.figures import (
+    GREY,
+    Styles,
+    caption_above,
+    context,
+    curve_with_band,
+    grid_shape,
+    legend_beside,
+    looks,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,8 +51,7 @@ def ranking_figure(panels: Mapping[str, Mapping[str, Aligned]], caption: str = "
 
     names = list(dict.fromkeys(name for rows in panels.values() for name in rows))
     labels = {name: folded(name, _LABEL) for name in names}
-    blocks = math.ceil(len(panels) / _ABREAST)
-    abreast = math.ceil(len(panels) / blocks)
+    blocks, abreast = grid_shape(len(panels), _ABREAST)
     lines = max(sum(labels[name].count("\n") + 1 for name in rows) for rows in panels.values())
     widest = max(len(line) for label in labels.values() for line in label.split("\n"))
     with context():
@@ -64,8 +72,7 @@ def ranking_figure(panels: Mapping[str, Mapping[str, Aligned]], caption: str = "
             seaborn.despine(ax=ax)
         for ax in list(axes.flat)[len(panels) :]:
             ax.set_visible(False)
-        if caption:
-            drawing.suptitle(caption, x=0.005, ha="left", fontsize=9)
+        caption_above(drawing, caption)
         _legend_below(drawing, list(axes.flat)[: len(panels)])
     return drawing
 
@@ -89,8 +96,7 @@ def course_figure(
     import seaborn
     from matplotlib.figure import Figure
 
-    blocks = math.ceil(len(panels) / _ABREAST)
-    abreast = math.ceil(len(panels) / blocks)
+    blocks, abreast = grid_shape(len(panels), _ABREAST)
     # Crosses, since at a single noise level there is no line.
     null: dict[str, Any] = {"linestyle": ":", "linewidth": 0.9, "marker": "x", "markersize": 3.5}
     with context():

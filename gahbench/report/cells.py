@@ -4,63 +4,54 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from typing import Any
 
 from gahbench._util import readable
+from gahbench.board.statistics import Estimate
 
 DASH = "–"
 MINUS = "−"
 
 
-def missing(value: Any) -> bool:
-    """Return whether a cell of a DataFrame holds nothing."""
-    return value is None or str(value) in ("<NA>", "nan", "NaT", "")
-
-
-def number(value: Any, digits: int = 2, sign: bool = False) -> str:
-    """Write a number with a fixed count of decimals, never as ``-0.00``."""
-    if missing(value):
+def number(value: float | None, digits: int = 2, sign: bool = False) -> str:
+    """Write a number with a fixed count of decimals, never as ``-0.00``; ``None`` and NaN as a dash."""
+    if value is None or math.isnan(value):
         return DASH
     text = f"{value:{'+' if sign else ''}.{digits}f}"
     zero = float(text) == 0
     return text.lstrip("+-") if zero else text.replace("-", MINUS)
 
 
-def with_half_width(row: Mapping[Any, Any], name: str, sign: bool = False, digits: int = 2) -> str:
+def with_half_width(estimate: Estimate, sign: bool = False, digits: int = 2) -> str:
     """Write a value of the board with half the width of its interval, such as ``31.40 ±0.12``."""
-    value = number(row.get(name), digits, sign)
-    low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
-    if value == DASH or missing(low) or missing(high):
+    value = number(estimate.value, digits, sign)
+    if value == DASH or math.isnan(estimate.low) or math.isnan(estimate.high):
         return value
-    return f"{value} ±{(float(high or 0) - float(low or 0)) / 2:.{digits}f}"
+    return f"{value} ±{(estimate.high - estimate.low) / 2:.{digits}f}"
 
 
-def between(row: Mapping[Any, Any], name: str, digits: int = 2, level: str = "") -> str:
-    """Write a value of which only a bracket is known, its least and its most, such as ``0.80 to 1.31``.
+def between(low: Estimate, high: Estimate, digits: int = 2) -> str:
+    """Write a value of which only a bracket is known, by its two ends, such as ``0.80 to 1.31``.
 
-    Where the value itself is known, it stands with half the width of its interval. ``level`` ends the names of the
-    columns of one noise level.
+    Where there is no lower end, the other is the value itself, written with half the width of its interval.
     """
-    least, most = row.get(f"{name}_min{level}"), row.get(f"{name}{level}")
-    if missing(least) or missing(most):
-        return with_half_width(row, f"{name}{level}", digits=digits)
-    return f"{number(least, digits)} to {number(most, digits)}"
+    if not (low.is_known and high.is_known):
+        return with_half_width(high, digits=digits)
+    return f"{number(low.value, digits)} to {number(high.value, digits)}"
 
 
-def count(value: Any) -> str:
+def count(value: int | None) -> str:
     """Write how many, as :func:`gahbench._util.readable.count`."""
-    return DASH if missing(value) else readable.count(int(value))
+    return DASH if value is None else readable.count(value)
 
 
-def duration(value: Any) -> str:
+def duration(value: float) -> str:
     """Write seconds, as :func:`gahbench._util.readable.duration`."""
-    return DASH if missing(value) or not math.isfinite(float(value)) else readable.duration(float(value))
+    return readable.duration(value) if math.isfinite(value) else DASH
 
 
-def rank(value: Any, tied: bool) -> str:
+def rank(value: int | None, tied: bool) -> str:
     """Write a rank, with ``=`` behind one that is shared."""
-    return DASH if missing(value) else f"{int(value)}{'=' if tied else ''}"
+    return DASH if value is None else f"{value}{'=' if tied else ''}"
 
 
 def folded(label: str, width: int) -> str:

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gahbench._util.files import write_output
+from gahbench._util.readable import level_name
 from gahbench._util.shapes import Shape
-from gahbench.board.leaderboard import level_name
 from gahbench.evaluation.rates import MAX_PSNR, input_psnr
 from gahbench.report.cells import folded, number
 from gahbench.report.encoding import check_suffix, encode
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 # Lengths are in device pixels, of which an inch has so many.
 _DPI = 200
-_LEAST_SIDE = 240
-_MOST_SIDE = 512
+_MIN_SIDE = 240
+_MAX_SIDE = 512
 _GAP = 14
 _MARGIN = 24
 _FONT = 8.0  # points
@@ -62,7 +62,7 @@ def contact_sheet(preview: Preview) -> Figure:
     kind = preview.optimum.kind
     columns: list[tuple[str, Tensor]] = [("clean", preview.clean)]
     columns += [
-        (f"noisy\nσ = {level_name(level.sigma)} ({number(input_psnr(level.sigma), 1)} dB)", level.noisy)
+        (f"noisy\nσ = {level_name(level.sigma)} ({number(float(input_psnr(level.sigma)), 1)} dB)", level.noisy)
         for level in preview.levels
     ]
     for level in preview.levels:
@@ -85,8 +85,8 @@ def contact_sheet(preview: Preview) -> Figure:
 def basis_sheet(preview: Preview, vectors: Vectors) -> Figure:
     """Draw the first vectors of one image's true basis, grey for 0, each stretched to its largest value.
 
-    Above a vector stands the standard deviation of its coefficient, where it is known: the best denoiser keeps those
-    well above sigma.
+    Above a vector is the standard deviation of its coefficient, where it is known: the best denoiser keeps those well
+    above sigma.
     """
     cells = [Cell(picture(preview.clean[0]), "clean")]
     for place, vector in enumerate(vectors.images):
@@ -146,7 +146,7 @@ def lay_out(rows: Sequence[Sequence[Cell]], names: Sequence[str], captions: Sequ
 
     with context():
         height, width = rows[0][0].picture.shape[:2]
-        scale = max(1, math.ceil(_LEAST_SIDE / max(height, width)))
+        scale = max(1, math.ceil(_MIN_SIDE / max(height, width)))
         height, width = scale * height, scale * width
         # Pictures may be flatter than the name of their row.
         line = _GAP + max(height, math.ceil(_LINE))
@@ -174,7 +174,7 @@ def lay_out(rows: Sequence[Sequence[Cell]], names: Sequence[str], captions: Sequ
             for place, cell in enumerate(row):
                 x = left + place * pitch
                 extent = (x, x + width, top + height, top)
-                # A frame of one device pixel tells white from paper.
+                # A frame of one device pixel sets white apart from paper.
                 axes.add_patch(Rectangle((x - 1, top - 1), width + 2, height + 2, color="0.75", linewidth=0, zorder=1))
                 axes.imshow(_eight_bits(cell.picture), extent=extent, interpolation="nearest", aspect="auto", zorder=2)
                 axes.text(x, top - _GAP / 2, cell.title, va="bottom", **text)
@@ -202,7 +202,7 @@ def _text_width(text: str) -> int:
 
 def picture(image: Tensor) -> NDArray[np.float32]:
     """Return what is shown of an image (C, H, W): colours if it has three channels, else the mean of its channels."""
-    side = _MOST_SIDE
+    side = _MAX_SIDE
     top, left = (max(0, (length - side) // 2) for length in image.shape[1:])
     seen = image[:, top : top + side, left : left + side].float()
     return np.asarray((seen.permute(1, 2, 0) if len(seen) == 3 else seen.mean(0)).clamp(0, 1))
@@ -212,8 +212,8 @@ def remark(shape: Shape) -> str:
     """Return what pictures of images (C, H, W) leave out, if anything."""
     channels, height, width = shape
     left_out = "" if channels in (1, 3) else f", mean of {channels} channels"
-    if max(height, width) > _MOST_SIDE:
-        left_out += f", central {min(height, _MOST_SIDE)}×{min(width, _MOST_SIDE)} of {height}×{width} pixels"
+    if max(height, width) > _MAX_SIDE:
+        left_out += f", central {min(height, _MAX_SIDE)}×{min(width, _MAX_SIDE)} of {height}×{width} pixels"
     return left_out
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,19 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gahbench._util.errors import ParameterError, listing
-from gahbench.board.leaderboard import level_name
+from gahbench._util.readable import level_name
 from gahbench.report.cells import folded
 from gahbench.report.contact_sheet import decibels
-from gahbench.report.figures import GREY, context, legend_beside, looks
+from gahbench.report.figures import GREY, caption_above, context, grid_shape, legend_beside, looks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
     from torch import Tensor
 
 Array = NDArray[np.float64]
 
-#: Blue and red of equal lightness over white: told apart by the colour-blind too.
+#: Blue and red of equal lightness over white: the colour-blind can distinguish them too.
 DIVERGING = "RdBu_r"
 #: Ranks go on until an eigenvalue is below this: what the denoiser hardly keeps is shown once.
 SMALL = 0.1
@@ -31,12 +31,12 @@ LEARNED = "learned"
 _PANEL = 1.3  # inches
 _ABREAST = 8
 _LABEL = 28
-#: The least that a panel of coefficients shows, in units of the smallest variance of the noise.
+#: The smallest value that a panel of coefficients shows, in units of the smallest variance of the noise.
 _FLOOR = 1e-3
 
 
 def level_names(sigmas: Iterable[float]) -> dict[float, str]:
-    """Return noise levels in four digits, for titles and files; in all of theirs where four do not tell them apart."""
+    """Return noise levels in four digits, for titles and files; in all of theirs where two would be alike in four."""
     short = {sigma: f"{sigma:.4g}" for sigma in sigmas}
     clash = len(set(short.values())) < len(short)
     return {sigma: level_name(sigma) for sigma in short} if clash else short
@@ -102,11 +102,9 @@ def gallery_figure(
     chosen = geometric_ranks(eigenvalues) if ranks is None else list(ranks)
     if wrong := [rank for rank in chosen if not 1 <= rank <= len(eigenvalues)]:
         raise ParameterError(f"ranks {listing(map(str, wrong))}: accepted are 1 to {len(eigenvalues)}")
-    clean = next(iter(images.values()))
-    channels, height, width = clean.shape
+    channels, height, width = next(iter(images.values())).shape
     count = len(images) + len(chosen)
-    rows = math.ceil(count / _ABREAST)
-    abreast = math.ceil(count / rows)
+    rows, abreast = grid_shape(count, _ABREAST)
     with context():
         tall = _PANEL * height / width
         caption = folded_caption(caption, 14 * abreast)
@@ -116,26 +114,36 @@ def gallery_figure(
         flat = list(axes.flat)
         for ax in flat:
             ax.set(xticks=[], yticks=[])
-        for ax, (name, image) in zip(flat, images.items(), strict=False):
-            ax.imshow(_picture(image.clamp(0, 1)), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-            error = float((image.double() - clean.double()).square().mean())
-            ax.set_title(name if image is clean else f"{name}\n{decibels(error)}")
+        _show_images(flat, images)
         shown = None
         for ax, rank in zip(flat[len(images) :], chosen, strict=False):
-            vector = eigenvectors[rank - 1].double().cpu().reshape(channels, height, width)
-            vector = vector / vector.abs().max().clamp_min(1e-300)
-            colours = channels == 3
-            look: dict[str, Any] = {} if colours else {"cmap": DIVERGING, "vmin": -1, "vmax": 1}
-            shown = ax.imshow(_picture((vector + 1) / 2 if colours else vector), interpolation="nearest", **look)
+            shown = _show_eigenvector(ax, eigenvectors[rank - 1].reshape(channels, height, width))
             ax.set_title(f"$k={rank}$\n$\\lambda_k={float(eigenvalues[rank - 1]):.3f}$")
         for ax in flat[count:]:
             ax.set_visible(False)
         if shown is not None and channels != 3:
             bar = drawing.colorbar(shown, ax=axes[:, -1], shrink=0.8 if rows == 1 else 0.5, ticks=[-1, 0, 1])
             bar.set_label("$e_k$ / max $|e_k|$")
-        if caption:
-            drawing.suptitle(caption, x=0.005, ha="left", fontsize=9)
+        caption_above(drawing, caption)
     return drawing
+
+
+def _show_images(axes: Sequence[Axes], images: Mapping[str, Tensor]) -> None:
+    """Show images (C, H, W), clipped to [0, 1], with the PSNR of all but the first above them."""
+    clean = next(iter(images.values()))
+    for ax, (name, image) in zip(axes, images.items(), strict=False):
+        ax.imshow(_picture(image.clamp(0, 1)), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        error = float((image.double() - clean.double()).square().mean())
+        ax.set_title(name if image is clean else f"{name}\n{decibels(error)}")
+
+
+def _show_eigenvector(ax: Axes, vector: Tensor) -> AxesImage:
+    """Show an eigenvector (C, H, W), divided by its largest absolute value."""
+    vector = vector.double().cpu()
+    vector = vector / vector.abs().max().clamp_min(1e-300)
+    if len(vector) == 3:
+        return ax.imshow(_picture((vector + 1) / 2), interpolation="nearest")
+    return ax.imshow(_picture(vector), interpolation="nearest", cmap=DIVERGING, vmin=-1, vmax=1)
 
 
 def spectra_figure(spectra: Mapping[float, Tensor], caption: str = "") -> Figure:
@@ -217,8 +225,7 @@ def decay_figure(panels: Mapping[float, Mapping[str, Tensor]], caption: str = ""
             seaborn.despine(ax=ax)
         _cut(axes[0], panels)
         axes[0].set_ylabel("squared coefficient $c_{(k)}^2$ (grey scale$^2$)")
-        if caption:
-            drawing.suptitle(caption, x=0.005, ha="left", fontsize=9)
+        caption_above(drawing, caption)
         legend_beside(drawing, list(axes))
     return drawing
 

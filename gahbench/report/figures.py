@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gahbench.board.leaderboard import level_name, noise_levels
+from gahbench._util.readable import level_name
+from gahbench.board.board import DatasetBoard, Entry
+from gahbench.board.statistics import Estimate
 from gahbench.evaluation.rates import input_psnr
 from gahbench.report.cells import folded
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -26,7 +28,7 @@ _DASHES: dict[str, str] = {"oracle": "--", "optimal": ":", "bound": ":"}
 GREY = "0.45"
 _BEYOND = "0.94"
 _OPTIMA = ("optimal", "bound")
-_MOST_DEFICIT = 20.0  # dB: curves below are off the panel, and in the tables
+_MAX_DEFICIT = 20.0  # dB: curves below are off the panel, and in the tables
 _LABEL = 28  # characters in a line of the legend
 Styles = dict[str, dict[str, Any]]
 _STYLE: dict[str, Any] = {
@@ -47,13 +49,14 @@ _STYLE: dict[str, Any] = {
 }
 
 
-def rendered(board: pd.DataFrame, results: Results) -> Iterator[tuple[str, bytes]]:
+def rendered(results: Results) -> Iterator[tuple[str, bytes]]:
     """Yield the name and the content of every figure, PNG and SVG; equal boards give equal bytes."""
     from gahbench.report.encoding import encode
 
-    datasets = [str(name) for name in board["dataset"].unique()]
-    for dataset, stem in file_stems(datasets).items():
-        drawing = figure(board, dataset, results.entrants, results.baseline)
+    stems = file_stems([board.dataset for board in results.board.datasets])
+    for board in results.board.datasets:
+        stem = stems[board.dataset]
+        drawing = figure(board, results.entrants, results.baseline)
         if drawing is None:
             continue
         for suffix in (".png", ".svg"):
@@ -73,37 +76,39 @@ def file_stems(labels: list[str]) -> dict[str, str]:
     }
 
 
-def figure(board: pd.DataFrame, dataset: str, entrants: Sequence[str], baseline: str | None = None) -> Figure | None:
+def figure(board: DatasetBoard, entrants: Sequence[str], baseline: str | None = None) -> Figure | None:
     """Draw one dataset's figure; ``None`` if no entrant has a PSNR.
 
     On the left, output PSNR against input PSNR (dB), with the 95 % interval as a band, the identity (an
     output no better than its input) and, where it is known, a line of the optimal slope; on the right, if
     the baseline was scored, the paired gain over it, cut off where the losses would hide the gains; then,
-    where the optimum is known, the deficit from it (from a bound, the most that it can be), with what is
+    where the optimum is known, the deficit from it (from a bound, the largest that it can be), with what is
     beyond it in grey. Solid lines are denoisers that can be used, dashed ones oracles, dotted ones
     optimal or bounds. With a single noise level, the entrants are listed with their intervals instead.
 
     Parameters
     ----------
     board
-        Of :meth:`Results.leaderboard`.
+        Of one dataset.
     entrants
         All labels: an entrant looks the same in the figure of every dataset.
     baseline
         The entrant that the board's gains are against.
     """
-    rows = board[board["dataset"] == dataset]
-    sigmas = noise_levels(rows)
-    if not sigmas:
+    if not board.sigmas:
         return None
-    scored = rows[rows[[f"psnr@{level_name(sigma)}" for sigma in sigmas]].notna().any(axis=1)]
-    has_gains = scored["gain_over_baseline"].notna().any() and len(scored) > 1
+    scored = [
+        entry
+        for entry in board.entries
+        if any(board.estimate(entry.entrant, "psnr", sigma=sigma).is_known for sigma in board.sigmas)
+    ]
+    has_gains = board.is_known("gain_over_baseline") and len(scored) > 1
     gain_of = baseline if has_gains else None
     with context():
-        styles = looks(entrants, dict(zip(scored["entrant"], scored["kind"], strict=True)))
-        if len(sigmas) == 1:
-            return _dots(scored, dataset, sigmas[0], gain_of, styles)
-        return _curves(scored, dataset, sigmas, gain_of, styles)
+        styles = looks(entrants, {entry.entrant: entry.kind for entry in scored})
+        if len(board.sigmas) == 1:
+            return _dots(board, scored, gain_of, styles)
+        return _curves(board, scored, gain_of, styles)
 
 
 def context() -> Any:
@@ -134,15 +139,14 @@ def looks(entrants: Sequence[str], kinds: dict[str, str]) -> Styles:
     }
 
 
-def _curves(rows: pd.DataFrame, dataset: str, sigmas: list[float], baseline: str | None, styles: Styles) -> Figure:
+def _curves(board: DatasetBoard, entries: Sequence[Entry], baseline: str | None, styles: Styles) -> Figure:
     """Draw PSNR, and gain over the baseline, against input PSNR."""
     import seaborn
     from matplotlib.figure import Figure
 
-    optimum = rows[rows["kind"].isin(_OPTIMA)]
-    # What is unknown of a denoiser that stands for the optimum is its own deficit.
-    compared = rows[rows["deficit"].notna()]
-    panels = 1 + (baseline is not None) + (not compared.empty)
+    # What is unknown of the denoiser that is the optimum is its own deficit.
+    compared = [entry for entry in entries if board.estimate(entry.entrant, "deficit").is_known]
+    panels = 1 + (baseline is not None) + bool(compared)
     labels = {entrant: folded(entrant, _LABEL) for entrant in styles}
     lines = [line for label in labels.values() for line in label.split("\n")]
     # Inches, by the size of the legend's font: panels keep their size, whatever the labels.
@@ -150,24 +154,36 @@ def _curves(rows: pd.DataFrame, dataset: str, sigmas: list[float], baseline: str
     size = (3.6 * panels + legend, max(3.6, 0.185 * len(lines) + 0.4))
     drawing = Figure(figsize=size, layout="constrained")
     axes = drawing.subplots(1, panels, squeeze=False)[0]
-    _draw(axes[0], rows, "psnr", sigmas, styles, labels)
-    _reference_lines(axes[0], rows, sigmas)
+    _draw(axes[0], board, entries, "psnr", styles, labels)
+    _reference_lines(axes[0], board, entries)
     axes[0].set_ylabel("output PSNR (dB)")
-    axes[0].set_title(dataset, loc="left")
+    axes[0].set_title(board.dataset, loc="left")
     if baseline is not None:
         axes[1].axhline(0, color=GREY, linewidth=0.8, zorder=1)
-        _draw(axes[1], rows, "gain_over_baseline", sigmas, styles, labels)
+        _draw(axes[1], board, entries, "gain_over_baseline", styles, labels)
         axes[1].set_ylabel("gain (dB)")
         axes[1].set_title(f"gain over {folded(baseline, 34)}", loc="left")
         _cut_losses(axes[1])
-    if not compared.empty:
-        kind = str(optimum["kind"].iloc[0])
-        _deficits(axes[-1], compared, sigmas, styles, labels, kind)
+    if compared:
+        kind = next(entry.kind for entry in entries if entry.kind in _OPTIMA)
+        _deficits(axes[-1], board, compared, styles, labels, kind)
     for ax in axes:
         ax.set_xlabel("input PSNR (dB)")
         seaborn.despine(ax=ax)
     legend_beside(drawing, axes)
     return drawing
+
+
+def grid_shape(panels: int, abreast: int) -> tuple[int, int]:
+    """Return numbers of rows and columns for panels of which at most so many are side by side."""
+    rows = max(1, math.ceil(panels / abreast))
+    return rows, max(1, math.ceil(panels / rows))
+
+
+def caption_above(drawing: Figure, caption: str) -> None:
+    """Write a caption above all panels, if there is one."""
+    if caption:
+        drawing.suptitle(caption, x=0.005, ha="left", fontsize=9)
 
 
 def legend_beside(drawing: Figure, axes: Sequence[Axes]) -> None:
@@ -191,31 +207,39 @@ def curve_with_band(
         ax.fill_between(x, low, high, color=look["color"], alpha=0.15, linewidth=0, zorder=2)
 
 
-def _draw(ax: Axes, rows: pd.DataFrame, name: str, sigmas: list[float], styles: Styles, labels: dict[str, str]) -> None:
-    x = input_psnr(sigmas)
-    for index, row in enumerate(rows.to_dict("records")):
-        entrant = str(row["entrant"])
-        middle, low, high = (
-            np.array([row[f"{name}@{level_name(sigma)}{end}"] for sigma in sigmas], dtype=np.float64)
-            for end in ("", "_low", "_high")
-        )
+def bands(found: Sequence[Estimate]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the values and the lower and upper ends of estimates, each of shape (len(found),)."""
+    middle, low, high = (np.array([getattr(one, end) for one in found]) for end in ("value", "low", "high"))
+    return middle, low, high
+
+
+def _at_levels(board: DatasetBoard, entrant: str, quantity: str) -> list[Estimate]:
+    return [board.estimate(entrant, quantity, sigma=sigma) for sigma in board.sigmas]
+
+
+def _draw(
+    ax: Axes, board: DatasetBoard, entries: Sequence[Entry], quantity: str, styles: Styles, labels: dict[str, str]
+) -> None:
+    x = input_psnr(board.sigmas)
+    for index, entry in enumerate(entries):
+        curve = bands(_at_levels(board, entry.entrant, quantity))
         # The best on top, as in the legend.
-        order = 3 + 0.01 * (len(rows) - index)
-        curve_with_band(ax, x, (middle, low, high), labels[entrant], styles[entrant], order)
+        order = 3 + 0.01 * (len(entries) - index)
+        curve_with_band(ax, x, curve, labels[entry.entrant], styles[entry.entrant], order)
 
 
 def _deficits(
-    ax: Axes, rows: pd.DataFrame, sigmas: list[float], styles: Styles, labels: dict[str, str], kind: str
+    ax: Axes, board: DatasetBoard, entries: Sequence[Entry], styles: Styles, labels: dict[str, str], kind: str
 ) -> None:
     """Draw the deficits from the optimum, smallest on top; curves far below leave the frame."""
-    _draw(ax, rows, "deficit", sigmas, styles, labels)
-    values = rows[[f"deficit@{level_name(sigma)}" for sigma in sigmas]].to_numpy(dtype=np.float64)
-    least = min(0.0, float(np.nanmin(values)))
+    _draw(ax, board, entries, "deficit", styles, labels)
+    values = np.array([bands(_at_levels(board, entry.entrant, "deficit"))[0] for entry in entries])
+    lowest = min(0.0, float(np.nanmin(values)))
     # All may be beyond the optimum, or at it.
-    most = max(min(float(np.nanmax(values)), _MOST_DEFICIT), least + 1)
-    margin = 0.06 * (most - least)
-    ax.set_ylim(most + margin, least - margin)
-    ax.axhspan(least - margin, 0, color=_BEYOND, linewidth=0, zorder=0)
+    highest = max(min(float(np.nanmax(values)), _MAX_DEFICIT), lowest + 1)
+    margin = 0.06 * (highest - lowest)
+    ax.set_ylim(highest + margin, lowest - margin)
+    ax.axhspan(lowest - margin, 0, color=_BEYOND, linewidth=0, zorder=0)
     ax.axhline(0, color=GREY, linewidth=0.8, zorder=1)
     ax.set_ylabel("deficit (dB)")
     ax.set_title("deficit from the optimum" if kind == "optimal" else "deficit from the bound (at most)", loc="left")
@@ -224,28 +248,28 @@ def _deficits(
 def _cut_losses(ax: Axes) -> None:
     """Let curves far below the baseline leave the frame, and say so: the other panel has all of them."""
     values = np.concatenate([np.asarray(line.get_ydata(), dtype=np.float64) for line in ax.get_lines()])
-    least, most = float(np.nanmin(values)), float(np.nanmax(values))
-    floor = -max(4.0, 1.5 * most)
-    if least < floor - 1:
+    lowest, highest = float(np.nanmin(values)), float(np.nanmax(values))
+    floor = -max(4.0, 1.5 * highest)
+    if lowest < floor - 1:
         # The bands reach above the curves, and must stay whole.
-        top = max([most, *(float(band.get_datalim(ax.transData).y1) for band in ax.collections)])
+        top = max([highest, *(float(band.get_datalim(ax.transData).y1) for band in ax.collections)])
         ax.set_ylim(floor, top + 0.05 * (top - floor))
-        lowest = f"cut below; lowest: {least:.1f} dB".replace("-", "−")
-        # Losses are least at low noise, on the right: the left corner is free.
+        text = f"cut below; lowest: {lowest:.1f} dB".replace("-", "−")
+        # Losses are smallest at low noise, on the right: the left corner is free.
         corner: dict[str, Any] = {"transform": ax.transAxes, "ha": "left", "va": "bottom"}
-        ax.text(0.02, 0.02, lowest, fontsize=7, color=GREY, **corner)
+        ax.text(0.02, 0.02, text, fontsize=7, color=GREY, **corner)
 
 
-def _reference_lines(ax: Axes, rows: pd.DataFrame, sigmas: list[float]) -> None:
+def _reference_lines(ax: Axes, board: DatasetBoard, entries: Sequence[Entry]) -> None:
     """Draw the identity and, just above the best curve, a line of the optimal slope."""
-    x = input_psnr(sigmas)
+    x = input_psnr(board.sigmas)
     span = np.array([x.min(), x.max()])
     ax.plot(span, span, color="0.7", linewidth=0.8, zorder=1)
     _along(ax, float(span[0] + 0.3 * np.ptp(span)), 1.0, 0.0, "output = input", below=True)
-    slope = float(rows["optimal_slope"].iloc[0])
+    slope = entries[0].optimal_slope
     if np.isnan(slope):
         return
-    curves = rows[[f"psnr@{level_name(sigma)}" for sigma in sigmas]].to_numpy(dtype=np.float64)
+    curves = np.array([bands(_at_levels(board, entry.entrant, "psnr"))[0] for entry in entries])
     intercept = float(np.nanmax(curves - slope * x)) + 0.05 * float(np.ptp(x))
     ax.plot(span, intercept + slope * span, color=GREY, linewidth=1, zorder=1)
     _along(ax, float(span[0] + 0.4 * np.ptp(span)), slope, intercept, f"optimal slope {slope:.2f}")
@@ -270,31 +294,31 @@ def _along(ax: Axes, x: float, slope: float, intercept: float, text: str, below:
     )
 
 
-def _dots(rows: pd.DataFrame, dataset: str, sigma: float, baseline: str | None, styles: Styles) -> Figure:
+def _dots(board: DatasetBoard, entries: Sequence[Entry], baseline: str | None, styles: Styles) -> Figure:
     """List the entrants from best to worst, with PSNR, and gain over the baseline, at one noise level."""
     import seaborn
     from matplotlib.figure import Figure
 
     panels = 1 if baseline is None else 2
-    labels = [folded(str(entrant), _LABEL) for entrant in rows["entrant"]]
+    labels = [folded(entry.entrant, _LABEL) for entry in entries]
     lines = [line for label in labels for line in label.split("\n")]
     size = (2.9 * panels + 0.3 + 0.08 * max(map(len, lines)), 0.9 + 0.27 * max(len(lines), 3))
     drawing = Figure(figsize=size, layout="constrained")
     axes = drawing.subplots(1, panels, squeeze=False, sharey=True)[0]
     for ax, name in zip(axes, ("psnr", "gain_over_baseline"), strict=False):
-        for place, row in enumerate(rows.to_dict("records")):
-            style = styles[row["entrant"]]
-            ends = [row[f"{name}_low"], row[f"{name}_high"]]
-            ax.plot(ends, [place, place], color=style["color"], linewidth=1.3, zorder=2)
-            ax.plot(row[name], place, zorder=3, **style)
+        for place, entry in enumerate(entries):
+            style, found = styles[entry.entrant], board.estimate(entry.entrant, name)
+            ax.plot([found.low, found.high], [place, place], color=style["color"], linewidth=1.3, zorder=2)
+            ax.plot(found.value, place, zorder=3, **style)
         ax.grid(axis="x", visible=False)
         ax.margins(x=0.08)
         seaborn.despine(ax=ax)
+    (sigma,) = board.sigmas
     noisy = float(input_psnr(sigma))
     axes[0].set_yticks(range(len(labels)), labels)
     axes[0].set_ylim(len(labels) - 0.4, -0.6)
     axes[0].set_xlabel(f"PSNR (dB), noisy: {noisy:.2f}")
-    axes[0].set_title(f"{dataset}, σ = {level_name(sigma)}", loc="left")
+    axes[0].set_title(f"{board.dataset}, σ = {level_name(sigma)}", loc="left")
     if baseline is not None:
         axes[1].axvline(0, color=GREY, linewidth=0.8, zorder=1)
         axes[1].set_xlabel("gain (dB)")

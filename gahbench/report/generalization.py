@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gahbench._util.errors import ParameterError, listing, suggestion
-from gahbench.board.generalization import Course, Point, compared_with, course, metrics_of
-from gahbench.board.leaderboard import level_name
+from gahbench._util.readable import level_name
+from gahbench.board.generalization import Course, course, metrics_of
+from gahbench.board.metric_names import parse_metric_name
+from gahbench.board.statistics import Estimate
 from gahbench.evaluation.rates import input_psnr
 from gahbench.report.cells import folded
-from gahbench.report.figures import GREY, context, curve_with_band, legend_beside
+from gahbench.report.figures import GREY, bands, caption_above, context, curve_with_band, grid_shape, legend_beside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,41 +25,6 @@ if TYPE_CHECKING:
 
 _MARKERS = "osD^vPX<>"
 _ABREAST = 3
-#: How axes of transition figures are called: metric or part, and its unit.
-TITLES = {
-    "psnr": "test PSNR (dB)",
-    "generalization-gap": "train less test PSNR (dB)",
-    "model-variance": "model variance (dB)",
-    "model-variance.relative": "model variance over error (dB)",
-    "score-agreement": "cosine of scores",
-    "score-agreement.errors": "cosine of errors",
-    "pair-cosine": "cosine of paired samples",
-    "pair-cosine.own": "the same, mean image removed",
-    "closest-training": "cosine, closest training image",
-    "memorization": "memorized samples (share)",
-    "memorization.affine": "memorized in any light (share)",
-    "memorization.duplicate": "near-duplicates (share)",
-    "sample-diversity": "spread of samples (relative)",
-    "sample-diversity.vendi": "different samples (relative)",
-    "sample-quality": "power spectrum distance (dB)",
-    "sample-quality.patches": "patch distance (grey scale)",
-    "representation": "feature spread, train over generated",
-    "biased-generalization": "lead of agreement (octaves)",
-    "sampling": "converged samples (share)",
-}
-#: The same of metrics that hold a denoiser against a reference, which takes the place of {}.
-COMPARISONS = {
-    "distance": "distance from {}",
-    "distance.r2": "r² of scores, {}",
-    "sample-prediction": "r² of samples, {}",
-}
-#: Parts that are drawn as a dotted line in the panel of another: what chance alone gives.
-NULLS = {
-    "pair-cosine": "pair-cosine.null",
-    "closest-training": "closest-training.fresh",
-    "sample-quality": "sample-quality.null",
-    "sample-quality.patches": "sample-quality.patches-null",
-}
 
 
 def curves_figure(results: Results, pairs: Sequence[tuple[str, str]]) -> Figure:
@@ -113,10 +80,12 @@ def transitions_figure(results: Results, dataset: str, entrant: str, metrics: Se
     import seaborn
     from matplotlib.figure import Figure
 
+    titles, nulls = (
+        dict(zip(results.metrics["metric"], results.metrics[name], strict=True)) for name in ("title", "null")
+    )
     panels = {metric: course(results, dataset, entrant, metric) for metric in metrics}
     panels = {metric: found for metric, found in panels.items() if found}
-    blocks = max(1, math.ceil(len(panels) / _ABREAST))
-    abreast = max(1, math.ceil(len(panels) / blocks))
+    blocks, abreast = grid_shape(len(panels), _ABREAST)
     places = _places(_numbers(list(panels.values())))
     with context():
         sigmas = sorted({sigma for found in panels.values() for points in found.values() for sigma in points})
@@ -125,23 +94,24 @@ def transitions_figure(results: Results, dataset: str, entrant: str, metrics: Se
         axes = drawing.subplots(blocks, abreast, squeeze=False)
         for ax, (metric, found) in zip(axes.flat, panels.items(), strict=False):
             _transition(ax, found, places, styles)
-            chance = _null(metric)
-            null = course(results, dataset, entrant, chance) if chance else {}
+            null = course(results, dataset, entrant, nulls[metric]) if nulls.get(metric) else {}
             for values in _by_level(null, places).values():
                 numbers, points = zip(*values, strict=True)
                 ax.plot(numbers, [point.value for point in points], color=GREY, linestyle=":", label="chance")
-            ax.set_title(folded(_title(metric), 42), loc="left")
+            ax.set_title(folded(titles.get(metric, metric), 42), loc="left")
             ax.set_xlabel("training images N")
             seaborn.despine(ax=ax)
         for ax in list(axes.flat)[len(panels) :]:
             ax.set_visible(False)
-        drawing.suptitle(folded(f"{entrant}, {dataset}", 45 * abreast), x=0.005, ha="left", fontsize=9)
+        caption_above(drawing, folded(f"{entrant}, {dataset}", 45 * abreast))
         legend_beside(drawing, list(axes.flat)[: len(panels)])
     return drawing
 
 
 def transition_metrics(results: Results, dataset: str, entrant: str, chosen: Sequence[str] | None = None) -> list[str]:
     """Return the metrics that a figure of transitions shows: those chosen, or all that have a title and values.
+
+    In the order of the suite. Of results without titles, all metrics without their parts.
 
     Raises
     ------
@@ -156,23 +126,9 @@ def transition_metrics(results: Results, dataset: str, entrant: str, chosen: Seq
             )
     if chosen:
         return list(chosen)
-    others = [metric for metric in known if metric not in TITLES and _title(metric) != metric]
-    return [*(metric for metric in TITLES if metric in known), *others]
-
-
-def _title(metric: str) -> str:
-    """Return how the axis of a metric, or a part of one, is called; its own name if it has none."""
-    if metric in TITLES:
-        return TITLES[metric]
-    name, to, part = compared_with(metric)
-    title = COMPARISONS.get(name + part)
-    return title.format(to) if title and to else metric
-
-
-def _null(metric: str) -> str | None:
-    """Return the part that holds what chance alone gives, if there is one."""
-    name, _, part = compared_with(metric)
-    return f"{metric}.null" if name + part == "sample-prediction" else NULLS.get(metric)
+    if results.metrics.empty:
+        return [metric for metric in known if not parse_metric_name(metric).part]
+    return [metric for metric in results.metrics["metric"] if metric in known]
 
 
 def number_label(number: int | None) -> str:
@@ -208,22 +164,20 @@ def _level_looks(sigmas: Sequence[float]) -> dict[float, dict[str, Any]]:
     }
 
 
-def _curve(ax: Axes, points: Mapping[float, Point], look: dict[str, Any], label: str) -> None:
+def _curve(ax: Axes, points: Mapping[float, Estimate], look: dict[str, Any], label: str) -> None:
     levels = sorted(points)
-    columns = [[getattr(points[sigma], name) for sigma in levels] for name in ("value", "low", "high")]
-    middle, low, high = (np.array(column) for column in columns)
-    curve_with_band(ax, np.asarray(input_psnr(levels)), (middle, low, high), label, look)
+    curve_with_band(ax, input_psnr(levels), bands([points[sigma] for sigma in levels]), label, look)
 
 
 def _places(numbers: Sequence[int | None]) -> dict[int | None, float]:
     """Return where numbers of images are on their axis: all of a split is a decade beyond the largest number."""
-    told = [number for number in numbers if number is not None]
-    return {number: number if number is not None else 10 * max(told, default=0.1) for number in numbers}
+    limited = [number for number in numbers if number is not None]
+    return {number: number if number is not None else 10 * max(limited, default=0.1) for number in numbers}
 
 
-def _by_level(found: Course, places: Mapping[int | None, float]) -> dict[float, list[tuple[float, Point]]]:
+def _by_level(found: Course, places: Mapping[int | None, float]) -> dict[float, list[tuple[float, Estimate]]]:
     """Return points by noise level (0 for none) and place on the axis of numbers of images."""
-    levels: dict[float, list[tuple[float, Point]]] = {}
+    levels: dict[float, list[tuple[float, Estimate]]] = {}
     for number, points in found.items():
         place = places[number]
         for sigma, point in points.items():
@@ -236,11 +190,9 @@ def _transition(
 ) -> None:
     for sigma, values in sorted(_by_level(found, places).items()):
         numbers, points = zip(*values, strict=True)
-        columns = [[getattr(point, name) for point in points] for name in ("value", "low", "high")]
-        middle, low, high = (np.array(column) for column in columns)
         look = styles.get(sigma, {"color": "black", "marker": "o"})
         label = f"σ = {level_name(sigma)}" if sigma else "samples"
-        curve_with_band(ax, np.array(numbers, dtype=np.float64), (middle, low, high), label, look)
+        curve_with_band(ax, np.array(numbers, dtype=np.float64), bands(points), label, look)
     ax.set_xscale("log")
     ax.set_xticks(list(places.values()), [_short(number) for number in places])
     ax.minorticks_off()

@@ -10,15 +10,14 @@ from pathlib import Path
 from gahbench._util.files import write_whole
 from gahbench.board.results import FORMAT, INDEX, SCORES, VERSION, Results, index_or_none
 from gahbench.board.schemas import SCHEMAS, to_records
-from gahbench.report.figures import rendered
-from gahbench.report.nested import to_json
+from gahbench.report import figures
 from gahbench.report.tables import markdown
 
 
 def publish(results: Results, folder: str | os.PathLike[str], digest: str) -> None:
     """Write the results, the board and the figures into a folder, each file whole or not at all.
 
-    ``scores.parquet``, ``leaderboard.csv``, ``.md`` and ``.json``, ``figures/``, and last
+    ``scores.parquet``, ``leaderboard.csv`` and ``.md``, ``figures/``, and last
     ``results.json``, which names the others and holds the digest: a folder whose writing was
     interrupted keeps its old digest. Equal results give equal files. Files of an earlier save that are
     not written any more are removed.
@@ -34,15 +33,13 @@ def publish(results: Results, folder: str | os.PathLike[str], digest: str) -> No
     """
     folder = Path(folder)
     before = index_or_none(folder)
-    board = results.leaderboard()
     scores = results.parquet()
     files = {
         SCORES: scores,
-        "leaderboard.csv": board.to_csv(index=False, lineterminator="\n").encode(),
-        "leaderboard.md": markdown(board, results).encode(),
-        "leaderboard.json": to_json(board, results).encode(),
+        "leaderboard.csv": results.leaderboard().to_csv(index=False, lineterminator="\n").encode(),
+        "leaderboard.md": markdown(results).encode(),
     }
-    files |= {f"figures/{name}": content for name, content in rendered(board, results)}
+    files |= {f"figures/{name}": content for name, content in figures.rendered(results)}
     for name, content in files.items():
         write_whole(folder / name, content)
     index = {

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gahbench._util.errors import ParameterError, ResultsError, listing
-from gahbench.board.leaderboard import entrant_kinds, psnr_cube
+from gahbench.board.facts import entrant_kinds
+from gahbench.board.leaderboard import psnr_cube
 from gahbench.board.statistics import bootstrap_means, interval, means
 from gahbench.evaluation.rates import fit_slope, input_psnr, local_slopes
 from gahbench.registry.spec import format_value, parse_spec
 from gahbench.report.cells import folded
-from gahbench.report.figures import GREY, context, curve_with_band, legend_beside, looks
+from gahbench.report.figures import GREY, Styles, context, curve_with_band, grid_shape, legend_beside, looks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +31,7 @@ Array = NDArray[np.float64]
 WAVELET_SLOPE = 0.5
 _WINDOW = "0.93"
 _LABEL = 34
-#: Most datasets side by side; more go below.
+#: So many datasets side by side at most; more go below.
 _ABREAST = 5
 
 
@@ -69,26 +70,17 @@ def rates_figure(
     with context():
         styles = looks(results.entrants, entrant_kinds(results))
         labels = {entrant: folded(entrant, _LABEL) for entrant in chosen}
-        blocks = math.ceil(len(cubes) / _ABREAST)
-        abreast = math.ceil(len(cubes) / blocks)
+        blocks, abreast = grid_shape(len(cubes), _ABREAST)
         drawing = Figure(figsize=(2.9 * abreast + 2.4, 5.4 * blocks), layout="constrained")
         axes = drawing.subplots(2 * blocks, abreast, squeeze=False)
         for place, (dataset, cube) in enumerate(cubes.items()):
             row, column = divmod(place, abreast)
             upper, lower = axes[2 * row : 2 * row + 2, column]
-            x = input_psnr(cube.sigmas)
-            middle, draws = means(cube.values), bootstrap_means(cube.values)
-            for entrant in (label for label in chosen if label in cube.entrants):
-                at = cube.entrants.index(entrant)
-                for ax, mean, drawn in (
-                    (upper, middle[at], draws[:, at]),
-                    (lower, local_slopes(x, middle[at]), local_slopes(x, draws[:, at])),
-                ):
-                    curve_with_band(ax, x, (mean, *interval(drawn)), labels[entrant], styles[entrant])
+            _rates(upper, lower, cube, labels, styles)
             if len(window := input_psnr(windows.get(dataset, ()))):
                 for ax in (upper, lower):
                     ax.axvspan(window.min(), window.max(), color=_WINDOW, linewidth=0, zorder=0)
-            _theory(upper, lower, x, slopes.get(dataset, math.nan))
+            _theory(upper, lower, input_psnr(cube.sigmas), slopes.get(dataset, math.nan))
             upper.set_title(folded(dataset, 36), loc="left")
             lower.set_xlabel("input PSNR (dB)")
             if column == 0:
@@ -101,6 +93,19 @@ def rates_figure(
             ax.set_visible(row // 2 * abreast + column < len(cubes))
         legend_beside(drawing, list(axes.flat))
     return drawing
+
+
+def _rates(upper: Axes, lower: Axes, cube: ScoreCube, labels: Mapping[str, str], styles: Styles) -> None:
+    """Draw the output PSNR of one dataset, and below it the local slopes: a curve for each entrant with a label."""
+    x = input_psnr(cube.sigmas)
+    middle, draws = means(cube.values), bootstrap_means(cube.values)
+    for entrant in (label for label in labels if label in cube.entrants):
+        at = cube.entrants.index(entrant)
+        for ax, mean, drawn in (
+            (upper, middle[at], draws[:, at]),
+            (lower, local_slopes(x, middle[at]), local_slopes(x, draws[:, at])),
+        ):
+            curve_with_band(ax, x, (mean, *interval(drawn)), labels[entrant], styles[entrant])
 
 
 def resolution_figure(

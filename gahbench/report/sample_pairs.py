@@ -71,8 +71,8 @@ def predicted_samples(
     """
     found: dict[tuple[str, str], dict[int | None, dict[str, Arrays]]] = {}
     for pair, number, one in _chosen(stored_arrays(folder, "sample-prediction", required=False), datasets, entrants):
-        _, reference, _ = compared_with(one.metric)
-        found.setdefault(pair, {}).setdefault(number, {}).setdefault(reference or "prediction", one.arrays)
+        reference = compared_with(one.metric) or "prediction"
+        found.setdefault(pair, {}).setdefault(number, {}).setdefault(reference, one.arrays)
     return found
 
 
@@ -86,11 +86,11 @@ def _chosen(
             yield (one.dataset, entrant), number_of_images(one.entrant), one
 
 
-def pairs_sheet(sets: Mapping[int | None, Arrays], caption: str, most: int = 8) -> Figure:
+def pairs_sheet(sets: Mapping[int | None, Arrays], caption: str, count: int = 8) -> Figure:
     """Draw samples of two denoisers from the same noise, and the training images most similar to each.
 
     As figure 2 of Kadkhodaie et al. 2024: for each number of training images a row of samples of A, below each the
-    closest image that A learned from, then those of B. Above a closest image stands its cosine with the sample, above a
+    closest image that A learned from, then those of B. Above a closest image is its cosine with the sample, above a
     sample of B its cosine with that of A, means removed.
 
     Parameters
@@ -99,18 +99,18 @@ def pairs_sheet(sets: Mapping[int | None, Arrays], caption: str, most: int = 8) 
         What the metric ``pair-cosine`` keeps, by number of training images.
     caption
         Written above all.
-    most
+    count
         How many pairs are drawn.
     """
     rows, names = [], []
     for number, arrays in sets.items():
         for name, images, cosines in _ROWS:
-            rows.append(_row(arrays[images][:most], None if cosines is None else arrays[cosines][:most]))
+            rows.append(_row(arrays[images][:count], None if cosines is None else arrays[cosines][:count]))
             names.append(f"{_title(number)}\n{name}" if name == "A" else name)
     return lay_out(rows, names, [caption, "above an image: cosine with the sample of A, or with its own sample"])
 
 
-def predictions_sheet(sets: Mapping[int | None, Mapping[str, Arrays]], caption: str, most: int = 8) -> Figure:
+def predictions_sheet(sets: Mapping[int | None, Mapping[str, Arrays]], caption: str, count: int = 8) -> Figure:
     """Draw samples above what references predict from the same noise, with r^2 above each prediction.
 
     Parameters
@@ -119,13 +119,13 @@ def predictions_sheet(sets: Mapping[int | None, Mapping[str, Arrays]], caption: 
         What the metric ``sample-prediction`` keeps, by number of training images and by reference.
     caption
         Written above all.
-    most
+    count
         How many samples are drawn.
     """
     rows, names = [], []
     for number, predictions in sets.items():
         # A reference may lack samples of which its own did not converge.
-        shared = functools.reduce(np.intersect1d, (arrays["places"] for arrays in predictions.values()))[:most]
+        shared = functools.reduce(np.intersect1d, (arrays["places"] for arrays in predictions.values()))[:count]
         # All have the same samples.
         rows.append(_row(_at(next(iter(predictions.values())), "samples", shared)))
         names.append(f"{_title(number)}\nsample")

@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from gahbench.sampling import Samples
 
 _ABREAST = 8
-_MOST = 64
+_MAX_SAMPLES = 64
 
 
 def sample_sheet(samples: Samples) -> Figure:
-    """Draw the first 64 samples; what became of those that did not converge stands above them.
+    """Draw the first 64 samples; above those that did not converge their status is written.
 
     Values outside [0, 1] are drawn as black or white, and as black if they are not finite.
     """
-    shown = min(len(samples), _MOST)
+    shown = min(len(samples), _MAX_SAMPLES)
     images = samples.images[:shown].nan_to_num(nan=0, posinf=0, neginf=0)
     cells = [
         Cell(picture(image), "" if status == "converged" else status)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gahbench.board.leaderboard import level_name, noise_levels, other_columns
+from gahbench._util.readable import level_name
+from gahbench.board.board import Board, DatasetBoard, Entry
+from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.optimality import STANDARD_ERRORS
 from gahbench.evaluation.rates import input_psnr
 from gahbench.report import cells
 
 if TYPE_CHECKING:
-    import pandas as pd
     from rich.console import Console
 
     from gahbench.board.results import Results
@@ -33,51 +36,45 @@ class Grid:
     texts: int
 
 
-def markdown(board: pd.DataFrame, results: Results) -> str:
-    """Return the board as Markdown that also reads well as plain text.
-
-    Parameters
-    ----------
-    board
-        Of :meth:`Results.leaderboard`.
-    """
-    blocks = [f"# {results.suite}", caption(board, results)]
-    for dataset, rows in board.groupby("dataset", sort=False):
-        blocks.append(f"## {dataset}")
-        if checked := optimum_line(str(dataset), results):
+def markdown(results: Results) -> str:
+    """Return the board as Markdown that also reads well as plain text."""
+    blocks = [f"# {results.suite}", caption(results.board, results.baseline)]
+    for board in results.board.datasets:
+        blocks.append(f"## {board.dataset}")
+        if checked := optimum_line(board.dataset, results):
             blocks.append(checked)
-        for grid in grids(rows, results):
+        for grid in grids(board):
             blocks += [f"**{grid.title}**", _aligned(grid)]
-        if notes := [f"- `{entrant}`: {note}" for entrant, note in notes_below(rows)]:
+        if notes := [f"- `{entrant}`: {note}" for entrant, note in notes_below(board)]:
             blocks.append("\n".join(notes))
     return "\n\n".join(blocks) + "\n"
 
 
 def print_board(results: Results, console: Console) -> None:
     """Print the board: in colour on a terminal, wrapping long names; as :func:`markdown` elsewhere."""
-    board = results.leaderboard()
     if not console.is_terminal:
         # print would wrap at a width that a file does not have.
-        console.out(markdown(board, results), end="", highlight=False)
+        console.out(markdown(results), end="", highlight=False)
         return
     from rich.text import Text
 
-    for dataset, rows in board.groupby("dataset", sort=False):
-        console.print(Text(f"\n{dataset}", style="bold"))
-        if checked := optimum_line(str(dataset), results):
+    for board in results.board.datasets:
+        console.print(Text(f"\n{board.dataset}", style="bold"))
+        if checked := optimum_line(board.dataset, results):
             console.print(Text(checked, style="dim"))
-        for grid in grids(rows, results):
+        for grid in grids(board):
             console.print(Text(f"\n{grid.title}", style="italic"))
-            console.print(_rich(grid, set(rows.loc[rows["rank"].isna(), "entrant"]), console.width))
-        noted = notes_below(rows)
+            unranked = {entry.entrant for entry in board.entries if entry.rank is None}
+            console.print(_rich(grid, unranked, console.width))
+        noted = notes_below(board)
         if noted:
             console.print()
         for entrant, note in noted:
-            console.print(Text.assemble((str(entrant), "bold"), f": {note}"))
-    console.print(Text("\n" + caption(board, results), style="dim"))
+            console.print(Text.assemble((entrant, "bold"), f": {note}"))
+    console.print(Text("\n" + caption(results.board, results.baseline), style="dim"))
 
 
-def caption(board: pd.DataFrame, results: Results) -> str:
+def caption(board: Board, baseline: str | None) -> str:
     """Return how to read the tables, wrapped."""
     lines = [
         "PSNR in dB on the test images, images in [0, 1]; σ is the standard deviation of the noise, so",
@@ -87,34 +84,36 @@ def caption(board: pd.DataFrame, results: Results) -> str:
         "from the best of their group share its rank (=). Oracles see the clean image and optimal denoisers",
         f"know the distribution: no rank ({cells.DASH}).",
     ]
-    if board["deficit"].notna().any():
+    if board.is_known("deficit"):
         lines.append(
             "Deficit: decibels between the mean squared error and the optimal one (± its interval); where only a bound "
             "is known, the least and the most that it can be: from the best denoiser of the board, and from the bound. "
             "KL: likewise the bound on the Kullback-Leibler divergence of the density that a denoiser models, "
             "integrated over the noise levels of the suite, in nats per pixel and channel."
         )
-    if results.baseline is not None:
-        lines.append(f"Gain: paired difference in PSNR from {results.baseline}.")
-    if board["slope"].notna().any():
+    if baseline is not None:
+        lines.append(f"Gain: paired difference in PSNR from {baseline}.")
+    if board.is_known("slope"):
         lines.append("Slope: output dB per input dB, fitted over all σ; the optimal one holds as σ tends to 0.")
     return textwrap.fill(" ".join(lines), 100, break_on_hyphens=False, break_long_words=False)
 
 
-def grids(rows: pd.DataFrame, results: Results) -> Iterator[Grid]:
+def grids(board: DatasetBoard) -> Iterator[Grid]:
     """Yield the tables of one dataset: the summary, PSNR by noise level, and the other metrics."""
-    records = rows.to_dict("records")
-    yield _summary(rows, records, results)
-    sigmas = noise_levels(rows)
-    scored = [row for row in records if not all(cells.missing(row[f"psnr@{level_name(s)}"]) for s in sigmas)]
+    yield _summary(board)
+    sigmas = board.sigmas
     if len(sigmas) > 1:
-        body = [[str(row["entrant"])] + [_psnr(row, sigma) for sigma in sigmas] for row in scored]
+        body = [
+            [entry.entrant, *(_with_half_width(board, entry, "psnr", sigma=sigma) for sigma in sigmas)]
+            for entry in board.entries
+            if any(board.estimate(entry.entrant, "psnr", sigma=sigma).is_known for sigma in sigmas)
+        ]
         # Under the values, not under their intervals.
         indent = " " * 6 if any("±" in cell for line in body for cell in line) else ""
-        body.append(["(noisy)"] + [cells.number(input_psnr(sigma)) + indent for sigma in sigmas])
+        body.append(["(noisy)"] + [cells.number(float(input_psnr(sigma))) + indent for sigma in sigmas])
         yield from _split("PSNR by noise level", ["entrant"] + [f"σ {level_name(s)}" for s in sigmas], body)
-    yield from _deficits(records, sigmas)
-    yield from _other_metrics(rows, records)
+    yield from _deficits(board)
+    yield from _other_metrics(board)
 
 
 def optimum_line(dataset: str, results: Results) -> str:
@@ -137,74 +136,84 @@ def optimum_line(dataset: str, results: Results) -> str:
     return f"`{check.optimum}` is {known}. Checked: {verdict}{missed}"
 
 
-def notes_below(rows: pd.DataFrame) -> list[tuple[str, str]]:
+def notes_below(board: DatasetBoard) -> list[tuple[str, str]]:
     """Return the entrants that have a note, with it, shortened."""
-    noted = rows[rows["note"] != ""]
     return [
-        (entrant, textwrap.shorten(note, _NOTE, placeholder=" …"))
-        for entrant, note in zip(noted["entrant"], noted["note"], strict=True)
+        (entry.entrant, textwrap.shorten(entry.note, _NOTE, placeholder=" …")) for entry in board.entries if entry.note
     ]
 
 
-def _summary(rows: pd.DataFrame, records: Sequence[dict[Any, Any]], results: Results) -> Grid:
+def _summary(board: DatasetBoard) -> Grid:
     """Rank, mean PSNR, gain, slope and cost; a column of which nothing is known is left out."""
-    shared = rows["tie_group"].value_counts()
+    entries, sigmas = board.entries, board.sigmas
+    shared = Counter(entry.tie_group for entry in entries)
     columns: list[tuple[str, list[str]]] = [
-        ("rank", [cells.rank(row["rank"], shared.get(row["tie_group"], 0) > 1) for row in records]),
-        ("entrant", [str(row["entrant"]) for row in records]),
-        ("kind", [str(row["kind"]) or cells.DASH for row in records]),
-        ("PSNR", [cells.with_half_width(row, "psnr") for row in records]),
-        ("gain", [cells.with_half_width(row, "gain_over_baseline", sign=True) for row in records]),
-        ("slope", [cells.number(row["slope"]) for row in records]),
-        ("params", [cells.count(row["parameters"]) for row in records]),
-        ("training", [cells.duration(row["train_seconds"]) for row in records]),
-        ("seeds", [cells.DASH if cells.missing(row["seeds"]) else str(row["seeds"]) for row in records]),
+        ("rank", [cells.rank(entry.rank, shared[entry.tie_group] > 1) for entry in entries]),
+        ("entrant", [entry.entrant for entry in entries]),
+        ("kind", [entry.kind or cells.DASH for entry in entries]),
+        ("PSNR", [_with_half_width(board, entry, "psnr") for entry in entries]),
+        ("gain", [_with_half_width(board, entry, "gain_over_baseline", sign=True) for entry in entries]),
+        ("slope", [cells.number(board.estimate(entry.entrant, "slope").value) for entry in entries]),
+        ("params", [cells.count(entry.parameters) for entry in entries]),
+        ("training", [cells.duration(entry.train_seconds) for entry in entries]),
+        ("seeds", [cells.DASH if entry.seeds is None else str(entry.seeds) for entry in entries]),
     ]
     always = ("rank", "entrant", "kind", "PSNR")
     kept = [(name, body) for name, body in columns if name in always or set(body) != {cells.DASH}]
-    sigmas = noise_levels(rows)
     title = f"Mean over σ = {', '.join(map(level_name, sigmas))}" if sigmas else "Nothing scored"
     if len(sigmas) == 1:
         title = f"At σ = {level_name(sigmas[0])}; the noisy images have {float(input_psnr(sigmas[0])):.2f} dB"
-    if not cells.missing(optimal := rows["optimal_slope"].iloc[0]):
+    if not math.isnan(optimal := entries[0].optimal_slope):
         title += f"; optimal slope {optimal:.2f}"
     return Grid(title, [name for name, _ in kept], [list(row) for row in zip(*(b for _, b in kept), strict=True)], 3)
 
 
-def _deficits(records: Sequence[dict[Any, Any]], sigmas: Sequence[float]) -> Iterator[Grid]:
-    """Yield the distances from the optimum of all that were compared with it, nearest first."""
-    compared = [row for row in records if not cells.missing(row["deficit"])]
+def _deficits(board: DatasetBoard) -> Iterator[Grid]:
+    """Yield the distances from the optimum of all that were compared with it, in the order of the board."""
+    compared = [entry.entrant for entry in board.entries if board.estimate(entry.entrant, "deficit").is_known]
     if not compared:
         return
-    names = [level_name(sigma) for sigma in sigmas]
-    columns = {"entrant": [str(row["entrant"]) for row in compared]}
-    if len(sigmas) > 1:
-        columns["KL (nats)"] = [cells.between(row, "kl", digits=3) for row in compared]
-        columns["mean"] = [cells.between(row, "deficit") for row in compared]
-    columns |= {f"σ {name}": [cells.between(row, "deficit", level=f"@{name}") for row in compared] for name in names}
+
+    def bracket(entrant: str, quantity: str, sigma: float | None = None, digits: int = 2) -> str:
+        low, high = (board.estimate(entrant, quantity, part, sigma) for part in ("min", ""))
+        return cells.between(low, high, digits)
+
+    columns = {"entrant": compared}
+    if len(board.sigmas) > 1:
+        columns["KL (nats)"] = [bracket(entrant, "kl", digits=3) for entrant in compared]
+        columns["mean"] = [bracket(entrant, "deficit") for entrant in compared]
+    for sigma in board.sigmas:
+        columns[f"σ {level_name(sigma)}"] = [bracket(entrant, "deficit", sigma) for entrant in compared]
     body = [list(row) for row in zip(*columns.values(), strict=True)]
     yield from _split("Deficit from the optimum in dB, and the KL bound", list(columns), body)
 
 
-def _psnr(row: dict[Any, Any], sigma: float) -> str:
-    return cells.with_half_width(row, f"psnr@{level_name(sigma)}")
+def _with_half_width(
+    board: DatasetBoard,
+    entry: Entry,
+    metric: str,
+    part: str = "",
+    sigma: float | None = None,
+    sign: bool = False,
+    digits: int = 2,
+) -> str:
+    return cells.with_half_width(board.estimate(entry.entrant, metric, part, sigma), sign, digits)
 
 
-def _other_metrics(rows: pd.DataFrame, records: Sequence[dict[Any, Any]]) -> Iterator[Grid]:
+def _other_metrics(board: DatasetBoard) -> Iterator[Grid]:
     """Yield the means over noise levels of every metric but the PSNR.
 
     A metric with parameters or parts has tables of its own: one for each part, with the parameters above the columns,
     or one for all parts, where there is but one choice of parameters.
     """
-    known = [name for name in other_columns(list(rows.columns)) if "@" not in name and rows[name].notna().any()]
     families: dict[str, dict[str, dict[str, str]]] = {}
-    for name in known:
-        family, variant, part = _taken_apart(name)
-        families.setdefault(family, {}).setdefault(part, {})[variant] = name
+    for metric, part in board.overall_metrics:
+        named = parse_metric_name(metric)
+        families.setdefault(named.name, {}).setdefault(part, {})[named.parameters] = metric
     plain = {family for family, parts in families.items() if set(parts) == {""} and len(parts[""]) == 1}
-    names = [name for family in plain for name in families[family][""].values()]
+    names = sorted(metric for family in plain for metric in families[family][""].values())
     yield from _means(
-        "Other metrics, means over noise levels, images and seeds", {name: name for name in sorted(names)}, records
+        board, "Other metrics, means over noise levels, images and seeds", {name: (name, "") for name in names}
     )
     for family, parts in families.items():
         variants = {variant for part in parts.values() for variant in part}
@@ -212,31 +221,20 @@ def _other_metrics(rows: pd.DataFrame, records: Sequence[dict[Any, Any]]) -> Ite
             continue
         if len(variants) == 1:
             (variant,) = variants
-            columns = {part or family: of[variant] for part, of in parts.items()}
-            yield from _means(f"{family}{f'[{variant}]' if variant else ''}, means over noise levels", columns, records)
+            one = {part or family: (of[variant], part) for part, of in parts.items()}
+            yield from _means(board, f"{family}{f'[{variant}]' if variant else ''}, means over noise levels", one)
             continue
         for part, of in parts.items():
-            columns = {variant or family: name for variant, name in of.items()}
-            yield from _means(f"{family}{f', {part}' if part else ''}: means over noise levels", columns, records)
+            columns = {variant or family: (metric, part) for variant, metric in of.items()}
+            yield from _means(board, f"{family}{f', {part}' if part else ''}: means over noise levels", columns)
 
 
-def _taken_apart(name: str) -> tuple[str, str, str]:
-    """Return the name of a metric, its parameters and its part: ``alignment[sym4].null`` has one of each."""
-    # Parameters may hold dots, parts and names of metrics do not.
-    head, bracket, rest = name.partition("[")
-    if not bracket:
-        family, _, part = name.partition(".")
-        return family, "", part
-    variant, _, part = rest.rpartition("]")
-    return head, variant, part.removeprefix(".")
-
-
-def _means(title: str, columns: dict[str, str], records: Sequence[dict[Any, Any]]) -> Iterator[Grid]:
-    """Yield a table of the means in some columns of the board, by their headings."""
-    scored = [row for row in records if not all(cells.missing(row[name]) for name in columns.values())]
+def _means(board: DatasetBoard, title: str, columns: dict[str, tuple[str, str]]) -> Iterator[Grid]:
+    """Yield a table of means over noise levels: metrics and parts, by their headings."""
     body = [
-        [str(row["entrant"]), *(cells.with_half_width(row, name, digits=3) for name in columns.values())]
-        for row in scored
+        [entry.entrant, *(_with_half_width(board, entry, *of, digits=3) for of in columns.values())]
+        for entry in board.entries
+        if any(board.estimate(entry.entrant, *of).is_known for of in columns.values())
     ]
     # Under the values, where others have intervals.
     for place in range(1, len(columns) + 1):

@@ -5,30 +5,34 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gahbench.board.metric_titles import metric_titles
 from gahbench.board.notes import ADOPTED, NOT_RUN
+from gahbench.board.schemas import SCHEMAS
 from gahbench.contracts.unit import Unit
-from gahbench.planning.plan import Plan
-from gahbench.planning.rows import rows
+from gahbench.planning.plan import DatasetFacts, Plan
+from gahbench.planning.rows import rows as suite_rows
 from gahbench.store.store import Store
 
 if TYPE_CHECKING:
     from gahbench.board.results import Results
 
 #: Raised when boards are written differently from the same units.
-BOARD_VERSION = 1
+BOARD_VERSION = 2
 
 
 def state_digest(plan: Plan, units: Iterable[Unit], store: Store) -> str:
-    """Return a digest of all that a board depends on: which units are done, and why others failed."""
+    """Return a digest of all that a board depends on, such as which units are done, and why others failed."""
     state = [(unit.folder, "done" if store.is_done(unit) else store.failure(unit)) for unit in units]
     facts = [
         BOARD_VERSION,
         plan.suite.name,
         plan.suite.baseline,
         [str(fact) for fact in plan.datasets],
+        metric_titles(plan.suite.metrics),
         sorted(state, key=str),
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
@@ -52,73 +56,91 @@ def collect(plan: Plan, units: Iterable[Unit], store: Store) -> Results:
 
     from gahbench.board.results import Results
 
-    scores: list[tuple[Any, ...]] = []
-    fits: list[dict[str, Any]] = []
-    failures: list[dict[str, Any]] = []
-    notes: dict[tuple[str, str, str], None] = {}
-    failed_fits: set[str] = set()
-    entrants = [row.label for row in rows(plan.suite)]
+    rows = _Rows(plan.suite.name, [row.label for row in suite_rows(plan.suite)])
+    # Fits first: what failed for want of a fit is not listed once more.
     for unit in sorted(units, key=lambda unit: unit.kind != "fit"):
-        if unit.entrant not in entrants:
-            entrants.append(unit.entrant)
-        who = {"dataset": unit.dataset, "entrant": unit.entrant, "seed": unit.seed}
-        if store.is_done(unit):
-            done = store.done(unit) or {}
-            if unit.kind == "fit":
-                if done.get("adopted"):
-                    notes[unit.dataset, unit.entrant, ADOPTED] = None
-                if unit.split != "B":
-                    # Partners are alike in all that the board tells.
-                    fits.append({**who, **{name: done[name] for name in _FIT_FACTS}})
-                continue
-            if done.get("adopted"):
-                notes[unit.dataset, unit.entrant, ADOPTED] = None
-            suite, kind = plan.suite.name, done["kind"]
-            if (unit.metric, unit.split) == _TELLS:
-                notes |= {(unit.dataset, unit.entrant, note): None for note in done.get("notes", ())}
-                if done.get("parameters") is not None:
-                    # It was trained elsewhere.
-                    fits.append({**who, "parameters": done["parameters"], "compiled": False})
-            scores += [
-                (suite, unit.dataset, unit.entrant, kind, unit.seed, unit.split, sigma, metric, image, value)
-                for sigma, image, value, part in store.read_scores(unit)
-                for metric in [f"{unit.metric}.{part}" if part else unit.metric]
-            ]
+        if not store.is_done(unit):
+            rows.add_unfinished(unit, store.failure(unit))
             continue
-        error = store.failure(unit)
-        if unit.kind == "fit" and error is not None:
-            failed_fits.add(unit.key)
-        if error is None and failed_fits.intersection(unit.needs):
-            continue
-        failures.append({**who, "stage": unit.kind, "metric": unit.metric, "error": error or NOT_RUN})
-    columns = ["suite", "dataset", "entrant", "kind", "seed", "split", "sigma", "metric", "image", "value"]
-    types = {"sigma": "float64", "value": "float64", "seed": "Int64", "image": "Int64"}
-    channels = [dict(zip(("channels", "height", "width"), fact.shape, strict=True)) for fact in plan.datasets]
+        done = store.done(unit) or {}
+        if done.get("adopted"):
+            rows.notes[unit.dataset, unit.entrant, ADOPTED] = None
+        if unit.kind == "fit":
+            rows.add_fit(unit, done)
+        else:
+            rows.add_scores(unit, done, store.read_scores(unit))
     return Results(
         suite=plan.suite.name,
-        scores=pd.DataFrame(scores, columns=columns).astype(types),
-        fits=pd.DataFrame(fits, columns=["dataset", "entrant", "seed", *_FIT_FACTS]).astype({"seed": "Int64"}),
-        failures=pd.DataFrame(failures, columns=["dataset", "entrant", "seed", "stage", "metric", "error"]).astype(
-            {"seed": "Int64"}
-        ),
-        datasets=pd.DataFrame(
-            [
-                {
-                    "dataset": fact.label,
-                    "optimum": fact.optimum,
-                    "slope": fact.slope,
-                    **size,
-                    "fingerprint": fact.fingerprint,
-                }
-                for fact, size in zip(plan.datasets, channels, strict=True)
-            ]
-        ).astype({"slope": "float64"}),
-        entrants=entrants,
+        scores=pd.DataFrame(rows.scores, columns=list(SCHEMAS["scores"])),
+        fits=pd.DataFrame(rows.fits, columns=list(SCHEMAS["fits"])),
+        failures=pd.DataFrame(rows.failures, columns=list(SCHEMAS["failures"])),
+        datasets=pd.DataFrame([_facts_of(dataset) for dataset in plan.datasets], columns=list(SCHEMAS["datasets"])),
+        entrants=rows.entrants,
         baseline=plan.suite.baseline,
-        notes=pd.DataFrame(list(notes), columns=["dataset", "entrant", "note"]),
+        notes=pd.DataFrame(list(rows.notes), columns=list(SCHEMAS["notes"])),
+        metrics=pd.DataFrame(metric_titles(plan.suite.metrics), columns=list(SCHEMAS["metrics"])),
     )
 
 
-#: The scores whose notes count: what an entrant says may depend on the noise levels it met, and here it meets all.
-_TELLS = ("psnr", "test")
+#: The scores whose notes count: a note may depend on the noise levels that an entrant was given, here all of them.
+_NOTED = ("psnr", "test")
 _FIT_FACTS = ("parameters", "train_seconds", "steps", "device", "precision", "compiled", "budget")
+
+
+@dataclass
+class _Rows:
+    """Rows of the tables of results, as units are read."""
+
+    suite: str
+    entrants: list[str]
+    scores: list[tuple[Any, ...]] = field(default_factory=list)
+    fits: list[dict[str, Any]] = field(default_factory=list)
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    #: Each once, in their order.
+    notes: dict[tuple[str, str, str], None] = field(default_factory=dict)
+    _failed_fits: set[str] = field(default_factory=set)
+
+    def add_fit(self, unit: Unit, done: dict[str, Any]) -> None:
+        """Add a trained network; of partners one, since all that boards show of them is the same."""
+        who = self._named(unit)
+        if unit.split != "B":
+            self.fits.append({**who, **{name: done[name] for name in _FIT_FACTS}})
+
+    def add_scores(
+        self, unit: Unit, done: dict[str, Any], values: Iterable[tuple[float | None, int | None, float, str]]
+    ) -> None:
+        """Add the values (noise level, image, value, part) of a metric, and what its entrant notes."""
+        who = self._named(unit)
+        if (unit.metric, unit.split) == _NOTED:
+            self.notes |= {(unit.dataset, unit.entrant, note): None for note in done.get("notes", ())}
+            if done.get("parameters") is not None:
+                # It was trained elsewhere.
+                self.fits.append({**who, "parameters": done["parameters"], "compiled": False})
+        head = (self.suite, unit.dataset, unit.entrant, done["kind"], unit.seed, unit.split)
+        for sigma, image, value, part in values:
+            self.scores.append((*head, sigma, f"{unit.metric}.{part}" if part else unit.metric, image, value))
+
+    def add_unfinished(self, unit: Unit, error: str | None) -> None:
+        """Add a unit that failed or has not run; not one that waits for a fit that failed."""
+        who = self._named(unit)
+        if unit.kind == "fit" and error is not None:
+            self._failed_fits.add(unit.key)
+        if error is not None or not self._failed_fits.intersection(unit.needs):
+            self.failures.append({**who, "stage": unit.kind, "metric": unit.metric, "error": error or NOT_RUN})
+
+    def _named(self, unit: Unit) -> dict[str, Any]:
+        """Return what names a unit in the tables; entrants that are not of the suite come behind those that are."""
+        if unit.entrant not in self.entrants:
+            self.entrants.append(unit.entrant)
+        return {"dataset": unit.dataset, "entrant": unit.entrant, "seed": unit.seed}
+
+
+def _facts_of(dataset: DatasetFacts) -> dict[str, Any]:
+    sizes = dict(zip(("channels", "height", "width"), dataset.shape, strict=True))
+    return {
+        "dataset": dataset.label,
+        "optimum": dataset.optimum,
+        "slope": dataset.slope,
+        **sizes,
+        "fingerprint": dataset.fingerprint,
+    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -34,6 +34,7 @@ class BiasedGeneralization(Metric):
     """
 
     unit = "octaves"
+    titles: ClassVar[dict[str, str]] = {"": "lead of agreement (octaves)"}
     needs = frozenset({"partner", "snapshots", "test"})
     higher_is_better = False
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from gahbench import Metric, Scores
 from gahbench.evaluation import Evaluation
 from gahbench.sampling import most_similar, nearest
@@ -20,6 +22,8 @@ class ClosestTraining(Metric):
     figures.
     """
 
+    titles: ClassVar[dict[str, str]] = {"": "cosine, closest training image"}
+    nulls: ClassVar[dict[str, str]] = {"": "fresh"}
     higher_is_better = False
     needs = frozenset({"samples", "test", "training"})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from torch import Tensor
 
@@ -34,6 +34,7 @@ class Distance(Metric):
     """
 
     unit = "grey scale"
+    titles: ClassVar[dict[str, str]] = {"": "distance from {to}", "r2": "r² of scores, {to}"}
     higher_is_better = False
     needs = frozenset({"training"})
     label_parameters = ("to",)

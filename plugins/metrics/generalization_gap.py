@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from gahbench import Metric, Scores
@@ -21,6 +23,7 @@ class GeneralizationGap(Metric):
     """
 
     unit = "dB"
+    titles: ClassVar[dict[str, str]] = {"": "train less test PSNR (dB)"}
     higher_is_better = False
     needs = frozenset({"test", "training"})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -29,6 +29,11 @@ class Memorization(Metric):
         Share of test images that would count as near-duplicates.
     """
 
+    titles: ClassVar[dict[str, str]] = {
+        "": "memorized samples (share)",
+        "affine": "memorized, up to brightness and contrast",
+        "duplicate": "near-duplicates (share)",
+    }
     higher_is_better = False
     needs = frozenset({"samples", "test", "training"})
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from gahbench import Metric, Scores
@@ -24,6 +26,7 @@ class ModelVariance(Metric):
     """
 
     unit = "dB"
+    titles: ClassVar[dict[str, str]] = {"": "model variance (dB)", "relative": "model variance over error (dB)"}
     higher_is_better = False
     needs = frozenset({"partner"})
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from gahbench import Metric, Scores
 from gahbench.evaluation import Evaluation
 from gahbench.sampling import most_similar, pair_cosines
@@ -20,6 +22,8 @@ class PairCosine(Metric):
     other's next one, from other noise. Samples of both and their most similar training images are kept for figures.
     """
 
+    titles: ClassVar[dict[str, str]] = {"": "cosine of paired samples", "own": "the same, mean image removed"}
+    nulls: ClassVar[dict[str, str]] = {"": "null"}
     needs = frozenset({"partner", "samples", "test", "training"})
 
     def score(self, evaluation: Evaluation) -> Scores:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -18,6 +20,7 @@ class Psnr(Metric):
     """
 
     unit = "dB"
+    titles: ClassVar[dict[str, str]] = {"": "test PSNR (dB)"}
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the PSNR of every image at every noise level."""

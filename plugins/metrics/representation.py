@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -28,6 +30,7 @@ class Representation(Metric):
         fewest pixels: the bottleneck of a UNet, the middle of a chain of convolutions.
     """
 
+    titles: ClassVar[dict[str, str]] = {"": "feature spread, train over generated"}
     needs = frozenset({"samples", "test", "training"})
     higher_is_better = False
 

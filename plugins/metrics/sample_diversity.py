@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 
 from gahbench import Metric, Scores
@@ -18,6 +20,7 @@ class SampleDiversity(Metric):
     test images; the mean test image is removed first.
     """
 
+    titles: ClassVar[dict[str, str]] = {"": "spread of samples (relative)", "vendi": "different samples (relative)"}
     needs = frozenset({"samples", "test"})
     min_images = 2
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -40,6 +40,8 @@ class SamplePrediction(Metric):
     """
 
     unit = "r²"
+    titles: ClassVar[dict[str, str]] = {"": "r² of samples, {to}"}
+    nulls: ClassVar[dict[str, str]] = {"": "null"}
     needs = frozenset({"samples", "test", "training"})
     label_parameters = ("to",)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 
 from gahbench import Metric, Scores
@@ -23,6 +25,8 @@ class SampleQuality(Metric):
     """
 
     unit = "dB"
+    titles: ClassVar[dict[str, str]] = {"": "power spectrum distance (dB)", "patches": "patch distance (grey scale)"}
+    nulls: ClassVar[dict[str, str]] = {"": "null", "patches": "patches-null"}
     higher_is_better = False
     needs = frozenset({"samples", "test"})
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from gahbench import Metric, Scores
 from gahbench.evaluation import Evaluation
 
@@ -14,6 +16,7 @@ class Sampled(Metric):
     Parts: ``steps``, how many it took; ``sigma``, the noise left before the last denoising, in units of the images.
     """
 
+    titles: ClassVar[dict[str, str]] = {"": "converged samples (share)"}
     needs = frozenset({"samples", "test"})
 
     def score(self, evaluation: Evaluation) -> Scores:

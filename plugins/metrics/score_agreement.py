@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -20,6 +22,7 @@ class ScoreAgreement(Metric):
     to remove: 0 for denoisers that fail each in its own way, 1 for the same function.
     """
 
+    titles: ClassVar[dict[str, str]] = {"": "cosine of scores", "errors": "cosine of errors"}
     needs = frozenset({"partner"})
 
     def score(self, evaluation: Evaluation) -> Scores:

@@ -19,7 +19,8 @@ class Slope(Metric):
 
     To hold against a dataset's optimal slope alpha/(alpha+1) (Kadkhodaie 2024, equation 13) choose small
     noise levels; the identity has slope 1, so a slope says nothing without the PSNR beside it. The fit is
-    linear in the output, so that the mean of the images' slopes is the slope of the mean curve.
+    linear in the output, so that the mean of the images' slopes is the slope of the mean curve, which every board
+    fits to the PSNR, whether or not a suite has this metric.
     """
 
     unit = "dB/dB"

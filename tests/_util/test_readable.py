@@ -1,6 +1,6 @@
 import pytest
 
-from gahbench._util.readable import count, duration
+from gahbench._util.readable import count, duration, level_name
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,10 @@ def test_durations(seconds, text):
 )
 def test_counts(value, text):
     assert count(value) == text
+
+
+def test_noise_levels_have_names_of_their_own():
+    close = (0.1234567, 0.12345671)
+    assert len({level_name(sigma) for sigma in close}) == 2
+    assert level_name(0.06) == "0.06"
+    assert all(float(level_name(sigma)) == sigma for sigma in close)

@@ -4,7 +4,6 @@ import pytest
 from fake_results import dataset, failure, fit, results, rows
 
 from gahbench._util.errors import ResultsError
-from gahbench.board.leaderboard import level_name
 
 SIGMAS = (0.1, 0.01)
 NOISY = np.array([[20.0], [40.0]])
@@ -232,13 +231,6 @@ def test_datasets_are_apart_and_in_their_order():
 def test_two_values_for_one_cell_are_refused():
     with pytest.raises(ResultsError, match="two rows of scores give psnr of 'a' on 'd'"):
         results(classical("a", psnr()) + classical("a", psnr())).leaderboard()
-
-
-def test_noise_levels_have_names_of_their_own():
-    close = (0.1234567, 0.12345671)
-    assert len({level_name(sigma) for sigma in close}) == 2
-    assert level_name(0.06) == "0.06"
-    assert all(float(level_name(sigma)) == sigma for sigma in close)
 
 
 def test_what_has_not_run_is_no_failure():

@@ -61,7 +61,7 @@ def test_equal_results_give_equal_files(tmp_path):
     first, second = contents(tmp_path / "a"), contents(tmp_path / "b")
     assert set(first) == set(second)
     assert [name for name in first if first[name] != second[name]] == []
-    assert {"scores.parquet", "leaderboard.csv", "leaderboard.md", "leaderboard.json", "results.json"} < set(first)
+    assert {"scores.parquet", "leaderboard.csv", "leaderboard.md", "results.json"} < set(first)
     assert "figures/c-alpha_alpha=2_size=32.svg" in first
 
 
@@ -89,7 +89,7 @@ def test_an_interrupted_save_keeps_the_old_digest_and_leaves_no_litter(tmp_path,
     publish(made(), tmp_path, "old")
     before = contents(tmp_path)
 
-    def interrupted(board, results):
+    def interrupted(results):
         yield "one.png", b"png"
         raise KeyboardInterrupt
 
@@ -212,9 +212,10 @@ def test_reading_a_board_imports_no_torch_and_draws_nothing(tmp_path):
     assert "## c-alpha[alpha=2,size=32]" in run.stderr
 
 
-def test_results_from_before_there_were_notes_have_none(tmp_path):
+@pytest.mark.parametrize("table", ["notes", "metrics"])
+def test_results_from_before_there_was_a_table_have_none(tmp_path, table):
     publish(made(), tmp_path, "digest")
     index = json.loads((tmp_path / "results.json").read_text())
-    del index["notes"]
+    del index[table]
     (tmp_path / "results.json").write_text(json.dumps(index))
-    assert load_results(tmp_path).notes.empty
+    assert getattr(load_results(tmp_path), table).empty

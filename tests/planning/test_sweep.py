@@ -320,57 +320,8 @@ def test_a_network_that_was_trained_on_a_stream_is_compared_with_no_images(write
     assert {name.partition(".")[0] for name in measured} == {"psnr", "sampling"}
 
 
-def test_results_without_a_sweep_say_so():
-    from fake_results import results
-    from fake_results import rows as fake_rows
-
-    fake = results(fake_rows("d", "e", "trained", [[20.0, 21.0]] * 6))
-    with pytest.raises(GahbenchError, match="a suite that lists train_images under 'training' has"):
-        swept(fake)
-
-
 def test_the_order_of_engines_waits_for_both_fits(write_suite, tmp_path):
     # In processes, where fits end in any order.
     file = write_suite((", train]", "]"), ("  - empirical-bayes\n", ""), text=SWEEP, name="sweep.yaml")
     outcome = gahbench.run(file, out=tmp_path / "out", workers=2)
     assert outcome.failed == 0
-
-
-def test_transitions_of_all_images_and_of_what_a_reference_predicts():
-    from fake_results import dataset, fit
-    from fake_results import results as fake
-    from fake_results import rows as fake_rows
-
-    from gahbench.report.generalization import transition_metrics, transitions_figure
-
-    values = {
-        "distance[cycle-spin[threshold[sym4]]]": 0.2, "distance[bm3d].r2": 0.9,
-        "sample-prediction[empirical-bayes,most=12]": 0.7, "sample-prediction[empirical-bayes,most=12].null": 0.1,
-    }  # fmt: skip
-    scores = [
-        row
-        for number in ("10", "100", "all")
-        for metric, value in values.items()
-        if not (metric.endswith("null") and number == "100")
-        for seed in (0, 1)
-        for row in fake_rows(
-            "faces", f"unet N={number}", "architecture", [[value] * 5], seed,
-            [float("nan")] if metric.startswith("sample") else [0.1], metric,
-        )
-    ]  # fmt: skip
-    fits = [fit("faces", f"unet N={number}", seed) for number in ("10", "100", "all") for seed in (0, 1)]
-    results = fake(scores, fits, datasets=[dataset("faces")])
-    chosen = transition_metrics(results, "faces", "unet")
-    assert sorted(chosen) == sorted(values)[:3]
-    chosen = list(values)[:3]
-    axes = [ax for ax in transitions_figure(results, "faces", "unet", chosen).axes if ax.get_visible()]
-    assert [ax.get_title("left") for ax in axes] == [
-        "distance from cycle-spin[threshold[sym4]]", "r² of scores, bm3d", "r² of samples, empirical-bayes"
-    ]  # fmt: skip
-    for ax in axes:
-        assert list(ax.get_lines()[0].get_xdata()) == [10, 100, 1000]
-        assert [label.get_text() for label in ax.get_xticklabels()] == ["10", "100", "all"]
-    chance = [line for line in axes[2].get_lines() if line.get_label() == "chance"]
-    # With no value at 100 images.
-    assert list(chance[0].get_xdata()) == [10, 1000]
-    assert list(chance[0].get_ydata()) == pytest.approx([0.1] * 2)

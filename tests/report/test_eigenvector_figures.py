@@ -12,6 +12,7 @@ from gahbench.board.alignments import Aligned, courses, parts_of, rankings
 from gahbench.evaluation.rates import input_psnr
 from gahbench.report.alignments import ranking_figure
 from gahbench.report.eigenvectors import decay_figure, gallery_figure, geometric_ranks, level_names, spectra_figure
+from gahbench.report.publish import publish
 
 SIGMAS = (0.1, 0.3)
 
@@ -161,7 +162,7 @@ def test_the_commands_draw_alignment(tmp_path):
 
     from gahbench.cli.app import app
 
-    made().save(tmp_path / "results", "digest")
+    publish(made(), tmp_path / "results", "digest")
     for arguments in (["alignment", "-b", "wavelet[db2,levels=3]", "-e", "net"], ["ranking", "-d", "d"]):
         out = tmp_path / f"{arguments[0]}.svg"
         call = ["draw", arguments[0], str(tmp_path / "results"), *arguments[1:], "--out", str(out)]

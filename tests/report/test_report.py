@@ -1,5 +1,4 @@
 import io
-import json
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -7,9 +6,9 @@ import pytest
 from fake_results import SIGMAS, dataset, failure, realistic, results, rows
 from rich.console import Console
 
+from gahbench.board.statistics import UNKNOWN, Estimate
 from gahbench.report import cells
 from gahbench.report.figures import figure, file_stems, rendered
-from gahbench.report.nested import to_json
 from gahbench.report.tables import markdown, print_board
 
 ENTRANTS = [
@@ -61,9 +60,15 @@ def test_signed_numbers(value, text):
 
 
 def test_half_widths():
-    row = {"psnr": 31.4, "psnr_low": 31.0, "psnr_high": 31.6, "slope": 0.5}
-    assert cells.with_half_width(row, "psnr") == "31.40 ±0.30"
-    assert cells.with_half_width(row, "slope") == "0.50"
+    assert cells.with_half_width(Estimate(31.4, 31.0, 31.6)) == "31.40 ±0.30"
+    assert cells.with_half_width(Estimate(0.5)) == "0.50"
+    assert cells.with_half_width(UNKNOWN) == "–"
+
+
+def test_brackets():
+    assert cells.between(Estimate(0.8, 0.7, 0.9), Estimate(1.306, 1.2, 1.4)) == "0.80 to 1.31"
+    assert cells.between(UNKNOWN, Estimate(1.306, 1.2, 1.4)) == "1.31 ±0.10"
+    assert cells.between(UNKNOWN, UNKNOWN) == "–"
 
 
 @pytest.mark.parametrize("width", [4, 9, 16, 100])
@@ -75,7 +80,7 @@ def test_folding_loses_nothing(width):
 
 def test_markdown_columns_line_up():
     one = made()
-    blocks = [block for block in markdown(one.leaderboard(), one).split("\n\n") if block.startswith("| ")]
+    blocks = [block for block in markdown(one).split("\n\n") if block.startswith("| ")]
     assert len(blocks) == 5
     for block in blocks:
         lines = block.split("\n")
@@ -85,7 +90,7 @@ def test_markdown_columns_line_up():
 
 def test_markdown_has_every_entrant_and_the_failure():
     one = made()
-    text = markdown(one.leaderboard(), one)
+    text = markdown(one)
     assert "optimal slope 0.67" in text
     assert "a\\|b" in text
     assert "- `gone`: fit failed: RuntimeError: [red]out of memory[/red]" in text
@@ -97,7 +102,7 @@ def test_markdown_has_every_entrant_and_the_failure():
 def test_ties_are_marked():
     values = np.full((6, 3), 30.0) + np.arange(3)
     one = results([row for label in ("a", "b") for row in rows("d", label, "classical", values)])
-    text = markdown(one.leaderboard(), one)
+    text = markdown(one)
     assert text.count("| 1=   |") == 2
 
 
@@ -119,7 +124,7 @@ def test_markup_in_names_and_errors_is_printed_as_it_is():
 
 def test_elsewhere_it_is_plain_markdown():
     one = made()
-    assert printed(one, width=40, terminal=False) == markdown(one.leaderboard(), one)
+    assert printed(one, width=40, terminal=False) == markdown(one)
 
 
 def test_many_metrics_make_several_tables():
@@ -127,28 +132,10 @@ def test_many_metrics_make_several_tables():
     for index in range(12):
         scores += rows("d", "a", "classical", np.full((6, 2), index), metric=f"measurement-{index}")
     one = results(scores)
-    text = markdown(one.leaderboard(), one)
+    text = markdown(one)
     assert max(map(len, text.split("\n"))) <= 120
     assert all(f"measurement-{index} |" in text for index in range(12))
     assert text.count("11.000") == 1
-
-
-def refuse(name):
-    raise AssertionError(f"{name} is not JSON")
-
-
-def test_json_is_the_board_at_full_precision():
-    one = made()
-    board = one.leaderboard()
-    document = json.loads(to_json(board, one), parse_constant=refuse)
-    entrants = document["datasets"][0]["entrants"]
-    assert [row["entrant"] for row in entrants] == board["entrant"].tolist()
-    assert [row["psnr"]["low"] for row in entrants[:-1]] == board["psnr_low"].tolist()[:-1]
-    assert [level["sigma"] for level in entrants[0]["noise_levels"]] == sorted(SIGMAS)
-    assert entrants[0]["noise_levels"][2]["psnr"]["value"] == board["psnr@0.06"].iloc[0]
-    assert entrants[-1]["psnr"] == {"value": None, "low": None, "high": None}
-    assert {level["sigma"] for level in entrants[0]["metrics"]["ssim"]} == {None, *SIGMAS}
-    assert document["datasets"][0]["optimal_slope"] == 2 / 3
 
 
 def test_file_names_are_safe_and_unique():
@@ -169,7 +156,7 @@ def curves(ax):
 def test_figure_shows_every_scored_entrant():
     one = made()
     board = one.leaderboard()
-    left, right, deficits = figure(board, NAME, one.entrants, BASELINE).axes
+    left, right, deficits = figure(one.board.of(NAME), one.entrants, BASELINE).axes
     drawn = curves(left)
     assert set(drawn) == {entrant[0] for entrant in ENTRANTS}
     row = board.set_index("entrant").loc["optimal"]
@@ -187,7 +174,7 @@ def test_figure_shows_every_scored_entrant():
 
 def test_the_line_of_the_optimal_slope_has_that_slope():
     one = made()
-    line = figure(one.leaderboard(), NAME, one.entrants).axes[0].get_lines()[-1]
+    line = figure(one.board.of(NAME), one.entrants).axes[0].get_lines()[-1]
     (x0, x1), (y0, y1) = line.get_xdata(), line.get_ydata()
     assert (y1 - y0) / (x1 - x0) == pytest.approx(2 / 3)
 
@@ -195,8 +182,8 @@ def test_the_line_of_the_optimal_slope_has_that_slope():
 def test_an_entrant_looks_alike_everywhere():
     one, fewer = made(), made(ENTRANTS[2:], baseline=None)
     looks = [
-        [(line.get_color(), line.get_marker()) for line in (curves(figure(board, NAME, one.entrants).axes[0])["a|b"],)]
-        for board in (one.leaderboard(), fewer.leaderboard())
+        [(line.get_color(), line.get_marker()) for line in (curves(figure(board, one.entrants).axes[0])["a|b"],)]
+        for board in (one.board.of(NAME), fewer.board.of(NAME))
     ]
     assert looks[0] == looks[1]
 
@@ -204,20 +191,20 @@ def test_an_entrant_looks_alike_everywhere():
 def test_fourteen_entrants_look_different():
     many = [(f"net[width={index}]", "trained", index / 10, 0.6, 1) for index in range(14)]
     one = made(many, baseline=None)
-    lines = curves(figure(one.leaderboard(), NAME, one.entrants).axes[0]).values()
+    lines = curves(figure(one.board.of(NAME), one.entrants).axes[0]).values()
     assert len({(line.get_color(), line.get_marker()) for line in lines}) == 14
 
 
 def test_a_single_noise_level_is_a_list():
     one = made(sigmas=(0.1,))
-    axes = figure(one.leaderboard(), NAME, one.entrants, BASELINE).axes
+    axes = figure(one.board.of(NAME), one.entrants, BASELINE).axes
     names = [label.get_text().replace("\n", "") for label in axes[0].get_yticklabels()]
     assert names == one.leaderboard()["entrant"].tolist()[:-1]
 
 
 def test_nothing_scored_is_no_figure():
     one = results([], failures=[failure("d", "gone", 0, "no")], datasets=[dataset("d")], entrants=["gone"])
-    assert list(rendered(one.leaderboard(), one)) == []
+    assert list(rendered(one)) == []
 
 
 def test_figures_are_reproducible_and_leave_pyplot_alone():
@@ -226,7 +213,7 @@ def test_figures_are_reproducible_and_leave_pyplot_alone():
 
     one = made()
     before = dict(matplotlib.rcParams)
-    first, second = (dict(rendered(one.leaderboard(), one)) for _ in range(2))
+    first, second = (dict(rendered(one)) for _ in range(2))
     assert first == second
     assert pyplot.get_fignums() == []
     assert dict(matplotlib.rcParams) == before
@@ -245,7 +232,7 @@ def test_metrics_with_parameters_and_parts_have_tables_of_their_own():
         for name in ("psnr", *names)
         for row in rows("d", entrant, "classical", values, sigmas=(0.1, 0.2), metric=name)
     ]
-    text = markdown(results(scores).leaderboard(), results(scores))
+    text = markdown(results(scores))
     heads = {
         "Other metrics, means over noise levels, images and seeds": ["entrant", "ssim"],
         "fit: means over noise levels": ["entrant", "a", "b,c=.5"],

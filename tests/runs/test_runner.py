@@ -29,7 +29,7 @@ def test_a_run_ends_in_a_board(write_suite, tmp_path):
     outcome = run(write_suite(), tmp_path / "out")
     assert (outcome.done, outcome.failed, outcome.waiting) == (7, 0, 0)
     names = {file.name for file in (tmp_path / "out").iterdir()}
-    assert {"leaderboard.csv", "leaderboard.md", "leaderboard.json", "scores.parquet", "environment.json"} <= names
+    assert {"leaderboard.csv", "leaderboard.md", "scores.parquet", "environment.json"} <= names
     assert len(list((tmp_path / "out" / "figures").glob("*.svg"))) == 1
     needed = {"suite", "dataset", "entrant", "kind", "seed", "split", "sigma", "metric", "image", "value"}
     assert needed <= set(outcome.scores.columns)

@@ -61,7 +61,7 @@ def affine_ratios(samples: Tensor, images: Tensor) -> Tensor:
 
     It is min |s - a x_1 - b| / min |s - a x_2 - b| over a >= 0 and b, that is, sin(s, x_1) / sin(s, x_2) with means
     removed, x_1 and x_2 the two training images of the greatest cosine. A bias-free network is homogeneous, f(cy) =
-    c f(y), so that what it memorizes is an image in any light.
+    c f(y), so that it memorizes an image up to brightness and contrast.
 
     With a single training image there is no second one, and nothing but the grey level is left: the sine is 1.
 

@@ -35,7 +35,7 @@ def test_copies_are_memorized_and_fresh_images_are_not():
     assert memorized_share(memorization_ratios(fresh, images)) == 0
 
 
-def test_relit_ratios_are_those_of_the_best_grey_level_and_contrast():
+def test_affine_ratios_are_those_of_the_best_grey_level_and_contrast():
     images, samples = random(6, 2, 3, 3), random(20, 2, 3, 3, seed=1)
 
     def distance(sample, image):

@@ -1,0 +1,51 @@
+"""What results hold of datasets and entrants beside scores: names, kinds, costs, optima."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gahbench.board.results import Results
+
+
+def dataset_names(results: Results) -> list[str]:
+    """Return the datasets of which anything is known, in the order of the results."""
+    tables = (results.datasets, results.scores, results.fits, results.failures)
+    return list(dict.fromkeys(str(name) for table in tables for name in table["dataset"].unique()))
+
+
+def entrant_kinds(results: Results) -> dict[str, str]:
+    """Return the kind of every entrant of which anything was trained or scored."""
+    rows = results.scores[["entrant", "kind"]].drop_duplicates()
+    kinds = dict.fromkeys(results.fits["entrant"], "trained")
+    failures = results.failures
+    kinds |= dict.fromkeys(failures.loc[failures["stage"] == "fit", "entrant"], "trained")
+    return kinds | dict(zip(rows["entrant"], rows["kind"], strict=True))
+
+
+def entrants_on(results: Results, dataset: str) -> set[str]:
+    """Return the entrants of which anything is known on a dataset."""
+    tables = (results.scores, results.fits, results.failures)
+    return {label for table in tables for label in table.loc[table["dataset"] == dataset, "entrant"].unique()}
+
+
+def is_fitted(results: Results, dataset: str, entrant: str) -> bool:
+    """Return whether an entrant was trained by the suite, or was to be; weights from elsewhere have no seed."""
+    tables = (results.fits, results.failures[results.failures["stage"] == "fit"])
+    return any(
+        table.loc[(table["dataset"] == dataset) & (table["entrant"] == entrant), "seed"].notna().any()
+        for table in tables
+    )
+
+
+def optimum_of(results: Results, dataset: str) -> tuple[str, float]:
+    """Return the kind of a dataset's optimum, and the optimal slope, NaN if it is not known."""
+    rows = results.datasets[results.datasets["dataset"] == dataset]
+    return ("none", math.nan) if rows.empty else (str(rows["optimum"].iloc[0]), float(rows["slope"].iloc[0]))
+
+
+def cost_of(results: Results, dataset: str, entrant: str) -> tuple[int | None, float]:
+    """Return the number of parameters and the mean seconds of training; ``None`` and NaN for what was not trained."""
+    rows = results.fits[(results.fits["dataset"] == dataset) & (results.fits["entrant"] == entrant)]
+    return (None, math.nan) if rows.empty else (int(rows["parameters"].iloc[0]), float(rows["train_seconds"].mean()))

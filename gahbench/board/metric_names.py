@@ -1,0 +1,48 @@
+"""Names of metrics in the table of scores: ``alignment[sym4].null`` is a name, its parameters and a part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class MetricName:
+    """The name of a metric in the table of scores, in parts.
+
+    Parameters
+    ----------
+    name
+        The plugin's.
+    parameters
+        What is written between the brackets of its label; empty if there are none.
+    part
+        Of several measurements that one metric makes; empty for the metric's own value.
+    """
+
+    name: str
+    parameters: str = ""
+    part: str = ""
+
+    @property
+    def label(self) -> str:
+        """The name with its parameters, without the part."""
+        return f"{self.name}[{self.parameters}]" if self.parameters else self.name
+
+
+def parse_metric_name(text: str) -> MetricName:
+    """Parse ``name``, ``name.part``, ``name[parameters]`` or ``name[parameters].part``.
+
+    Examples
+    --------
+    >>> parse_metric_name("alignment[wavelet[db2,levels=3]].null")
+    MetricName(name='alignment', parameters='wavelet[db2,levels=3]', part='null')
+    >>> parse_metric_name("spectrum.above-half").part
+    'above-half'
+    """
+    # Parameters may hold dots, parts and names of metrics do not.
+    name, bracket, rest = text.partition("[")
+    if not bracket:
+        name, _, part = text.partition(".")
+        return MetricName(name, part=part)
+    parameters, _, part = rest.rpartition("]")
+    return MetricName(name, parameters, part.removeprefix("."))

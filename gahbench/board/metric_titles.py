@@ -1,0 +1,48 @@
+"""What figures call metrics and their parts, recorded with results: to draw them no plugin is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gahbench.registry.registry import Configured
+
+
+def metric_titles(metrics: Iterable[Configured]) -> list[dict[str, str]]:
+    """Return the titles and nulls of metrics, as the table ``metrics`` of results holds them.
+
+    Parameters
+    ----------
+    metrics
+        Those of a suite.
+
+    Returns
+    -------
+    list
+        A row for every value and part that has a title: metric, title, null.
+    """
+    return [row for metric in metrics for row in _rows(metric)]
+
+
+def _rows(metric: Configured) -> list[dict[str, str]]:
+    titles, nulls = (getattr(metric.plugin.factory, name) for name in ("titles", "nulls"))
+    return [
+        {
+            "metric": _named(metric, part),
+            "title": _filled(title, metric),
+            "null": _named(metric, nulls[part]) if part in nulls else "",
+        }
+        for part, title in titles.items()
+    ]
+
+
+def _named(metric: Configured, part: str) -> str:
+    """Return what the table of scores calls a part."""
+    return f"{metric.label}.{part}" if part else metric.label
+
+
+def _filled(title: str, metric: Configured) -> str:
+    """Return a title with the parameters that it names filled in."""
+    for name, value in metric.parameters.items():
+        inner = metric.nested.get(name)
+        title = title.replace(f"{{{name}}}", inner.label if isinstance(inner, Configured) else str(value))
+    return title

@@ -1,0 +1,87 @@
+"""The board as one wide table for readers: a row for each dataset and entrant, a column for each value."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, astuple
+from typing import TYPE_CHECKING, Any
+
+from gahbench._util.readable import level_name
+from gahbench.board.board import OWN, Board, Value
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_HEAD = ("suite", "dataset", "rank", "tie_group", "entrant", "kind")
+_ENDS = ("", "_low", "_high")
+#: By quantity, in the order of the columns; there is no interval of a difference from a constant.
+_PSNR = (*(f"psnr{{level}}{end}" for end in _ENDS), "gain_over_noisy{level}")
+_GAIN = tuple(f"gain_over_baseline{{level}}{end}" for end in _ENDS)
+_DEFICIT = tuple(f"deficit{part}{{level}}{end}" for part in ("", "_min") for end in _ENDS)
+_KL = tuple(f"kl{part}{end}" for part in ("", "_min") for end in _ENDS)
+_SLOPE = tuple(f"slope{end}" for end in _ENDS)
+_FACTS = ("optimal_slope", "optimum", "parameters", "train_seconds", "seeds")
+_PER_LEVEL = (*_PSNR, *_GAIN, *_DEFICIT)
+_OVERALL = tuple(name.format(level="") for name in _PER_LEVEL)
+_OWN = (*_HEAD, *_OVERALL, *_KL, *_SLOPE, *_FACTS)
+#: A metric that has one of these names is called ``metric NAME`` on boards.
+RESERVED = frozenset({*_OWN, "note"})
+_COUNTS = ("rank", "tie_group", "parameters", "seeds")
+_TEXTS = ("suite", "dataset", "entrant", "kind", "optimum", "note")
+
+
+def wide_table(board: Board) -> pd.DataFrame:
+    """Return a board as one table.
+
+    Returns
+    -------
+    DataFrame
+        A row for each dataset and entrant of which anything is known, in the order of the board, with
+        columns ``suite, dataset, rank, tie_group, entrant, kind``; over all noise levels ``psnr`` (dB, with
+        ``psnr_low`` and ``psnr_high``, the 95 % interval), ``gain_over_noisy``, ``gain_over_baseline``
+        (paired; ``_low``, ``_high``); ``deficit`` from the optimum (dB) and the bound ``kl`` (nats per pixel
+        and channel), with ``_low``, ``_high``, and for a bracket ``deficit_min`` and ``kl_min``, the
+        other end; ``slope`` (dB per dB; ``_low``, ``_high``), ``optimal_slope``,
+        ``optimum``; ``parameters``, ``train_seconds`` (mean over seeds), ``seeds`` (how many count); for
+        every noise level such as 0.06 ``psnr@0.06``, ``psnr@0.06_low``, ``psnr@0.06_high``,
+        ``gain_over_noisy@0.06``, ``gain_over_baseline@0.06``, ``deficit@0.06``, ``deficit_min@0.06`` (each
+        with ``_low``, ``_high``); means of every other metric and of its parts, such as ``ssim@0.06``, and over all
+        noise levels ``ssim``, or ``rate`` where it has no noise level (each with ``_low``, ``_high``); ``note``. NaN
+        where unknown.
+    """
+    import pandas as pd
+
+    rows: dict[tuple[str, str], dict[str, Any]] = {
+        (entry.dataset, entry.entrant): {"suite": board.suite, **asdict(entry)} for entry in board.entries
+    }
+    for value in board.values:
+        if (row := rows.get((value.dataset, value.entrant))) is not None:
+            row |= dict(zip(_names(value), astuple(value.estimate), strict=True))
+    columns = _columns(board)
+    table = pd.DataFrame(list(rows.values()), columns=pd.Index(columns))
+    kinds = dict.fromkeys(columns, "float64") | dict.fromkeys(_COUNTS, "Int64")
+    table = table.astype({name: kind for name, kind in kinds.items() if name not in _TEXTS})
+    return table.astype(dict.fromkeys(_TEXTS, "str"))
+
+
+def _stem(value: Value) -> str:
+    """Return the beginning of the names of a value's columns."""
+    return f"{value.metric}{'_' if value.metric in OWN else '.'}{value.part}" if value.part else value.metric
+
+
+def _names(value: Value) -> list[str]:
+    """Return the columns of a value and the ends of its interval."""
+    level = "" if value.sigma is None else f"@{level_name(value.sigma)}"
+    return [f"{_stem(value)}{level}{end}" for end in _ENDS]
+
+
+def _columns(board: Board) -> list[str]:
+    """Return the columns in an order that depends on the content of the results alone."""
+    levels = sorted({value.sigma for value in board.values if value.metric == "psnr" and value.sigma is not None})
+    at_levels = [name.format(level=f"@{level_name(sigma)}") for sigma in levels for name in _PER_LEVEL]
+    others = {
+        (_stem(value), -1.0 if value.sigma is None else value.sigma, end): name
+        for value in board.values
+        if value.metric not in OWN
+        for end, name in zip(_ENDS, _names(value), strict=True)
+    }
+    return [*_OWN, *at_levels, *(others[key] for key in sorted(others)), "note"]
