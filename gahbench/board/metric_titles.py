@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gahbench.registry.registry import Configured
+from gahbench.registry.configured import Configured
 
 
 def metric_titles(metrics: Iterable[Configured]) -> list[dict[str, str]]:

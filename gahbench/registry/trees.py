@@ -14,13 +14,16 @@ from gahbench.registry.syntax import FUNCTION, SCOPE, Import, local_names
 Definition = tuple[str, str]
 #: The decorator of methods that count only for those who need them.
 NEEDED = "needed"
+#: The base class of metrics, and what of their classes is for those alone who show the values.
+METRIC = "Metric"
+SHOWN = ("unit", "higher_is_better", "titles", "nulls", "label_parameters")
 #: Mark the scopes of classes, whose names their methods do not see, and of those that make fields of annotations.
 _CLASS, _FIELDS = "<class>", "<fields>"
 _FIELD_CLASSES = ("NamedTuple", "TypedDict", "BaseModel")
 _LEFT_OUT = frozenset({"ctx", "type_comment", "type_params", "kind", "returns", "annotation", "simple", "lineno"})
 
 
-class Names(Protocol):
+class Lookup(Protocol):
     """What finds the meaning of a name."""
 
     def statements(self, definition: Definition) -> list[ast.stmt]:
@@ -48,7 +51,7 @@ class Tree:
     uses: tuple[Definition, ...]
 
     @classmethod
-    def of(cls, definition: Definition, names: Names, needs: frozenset[str]) -> Tree:
+    def of(cls, definition: Definition, names: Lookup, needs: frozenset[str]) -> Tree:
         """Read a definition."""
         writer = _Writer(definition[0], names, needs)
         text = "\n".join(writer.write(statement) for statement in names.statements(definition))
@@ -58,7 +61,7 @@ class Tree:
 class _Writer:
     """Writes syntax trees, with names replaced by what they stand for."""
 
-    def __init__(self, module: str, names: Names, needs: frozenset[str]) -> None:
+    def __init__(self, module: str, names: Lookup, needs: frozenset[str]) -> None:
         self._module, self._names, self._needs = module, names, needs
         #: Names of the scopes that enclose a node, innermost last, with the import that binds each, if one does.
         self._scopes: list[dict[str, Import | None]] = []
@@ -115,6 +118,8 @@ class _Writer:
     def _body(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> list[ast.stmt]:
         """Return the statements of a function or class that count; one that has none passes."""
         kept = [one for one in node.body if not _is_docstring(one) and not self._is_left_out(one)]
+        if isinstance(node, ast.ClassDef) and METRIC in _names_of(node.bases):
+            kept = [one for one in kept if not _is_shown(one)]
         if not (isinstance(node, ast.ClassDef) and _has_fields(node)):
             kept = [one for one in kept if not (isinstance(one, ast.AnnAssign) and one.value is None)]
         return kept or [ast.Pass()]
@@ -175,8 +180,18 @@ def _dotted(node: ast.expr) -> tuple[str, ...] | None:
 
 def _has_fields(node: ast.ClassDef) -> bool:
     """Return whether annotations of a class make fields, as those of dataclasses do."""
-    bases = (path[-1] for base in node.bases if (path := _dotted(base)) is not None)
-    return bool(node.decorator_list) or any(base in _FIELD_CLASSES for base in bases)
+    return bool(node.decorator_list) or any(base in _FIELD_CLASSES for base in _names_of(node.bases))
+
+
+def _names_of(bases: list[ast.expr]) -> list[str]:
+    """Return the last parts of the names of base classes."""
+    return [path[-1] for base in bases if (path := _dotted(base)) is not None]
+
+
+def _is_shown(statement: ast.stmt) -> bool:
+    """Return whether a statement of a metric's class says how its values are shown, and no more."""
+    targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+    return all(isinstance(target, ast.Name) and target.id in SHOWN for target in targets)
 
 
 def _is_docstring(statement: ast.stmt) -> bool:

@@ -162,6 +162,37 @@ def test_what_changes_behaviour_changes_the_digest(digest, change):
     assert digest(*OTHER[change]) != digest()
 
 
+def test_how_a_metric_is_shown_does_not_count(tmp_path):
+    text = textwrap.dedent(
+        """
+        import gahbench
+
+        @gahbench.hookimpl
+        def register_metrics(register):
+            register("shown", Shown)
+
+        class Shown(gahbench.Metric):
+            unit = "dB"
+            higher_is_better = True
+            min_images = 2
+
+            def score(self, evaluation):
+                return gahbench.Scores([])
+        """
+    )
+
+    def digest(*change):
+        file = tmp_path / "shown.py"
+        file.write_text(text.replace(*change) if change else text)
+        return behaviour_digest(Registry((file,)).get("metric", "shown").factory)
+
+    assert digest('unit = "dB"', 'unit = "octaves"\n    titles = {"": "so"}') == digest()
+    assert digest("higher_is_better = True", "higher_is_better: bool = False") == digest()
+    assert digest("min_images = 2", "min_images = 3") != digest()
+    # Of another class such names may mean anything.
+    assert digest("(gahbench.Metric)", "") != digest("(gahbench.Metric):\n    unit = 'dB'", ":\n    unit = 'm'")
+
+
 def test_no_two_changes_have_one_digest(digest):
     found = [digest(), *(digest(*change) for change in OTHER.values())]
     assert len(set(found)) == len(found)

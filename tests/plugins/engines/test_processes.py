@@ -122,7 +122,7 @@ def test_a_run_that_is_cut_off_resumes(long_suite, tmp_path, how):
 
 def test_a_plugin_that_changes_during_a_run_fails_its_units(write_suite, write_plugin, tmp_path):
     """The first unit of the plugin edits it and dies; the worker that comes next must not take the new for the old."""
-    body = "if self.training:\n    open(__file__, 'a').write('# more\\n')\n    os._exit(3)\nreturn noisy"
+    body = "if self.training:\n    open(__file__, 'a').write('torch.ones(1)\\n')\n    os._exit(3)\nreturn noisy"
     plugin = write_plugin("edits", body)
     file = write_suite(("baseline:", "seeds: [0, 1]\nbaseline:"))
     outcome = gahbench.run(file, tmp_path / "out", entrants=["edits"], plugins=[plugin], workers=1)
