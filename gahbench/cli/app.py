@@ -100,7 +100,7 @@ def plan(
     from gahbench import api
     from gahbench.cli.planned import print_plan
 
-    planned = api.plan_suite(suite, entrants=entrant or (), plugins=plugins_dir or ())
+    planned = api.plan_suite(suite, out, entrants=entrant or (), plugins=plugins_dir or ())
     print_plan(planned, api.results_folder(planned.suite, out), Console())
 
 
