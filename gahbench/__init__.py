@@ -44,6 +44,7 @@ from gahbench.registry.marks import File, Names
 from gahbench.registry.parameters import file_digest
 
 if TYPE_CHECKING:
+    from gahbench._util.core_yaml import dump_flow, load_scalar
     from gahbench._util.noise import BLOCK, derive_seed, generator, in_blocks
     from gahbench._util.readable import duration
     from gahbench._util.resources import cpu_count, gpu_names
@@ -57,12 +58,12 @@ if TYPE_CHECKING:
     from gahbench.contracts.unit import Unit
     from gahbench.registry.behaviour import behaviour_digest
     from gahbench.registry.registry import Registry
-    from gahbench.registry.spec import load_scalar
     from gahbench.runs.engine_tools import UnitRunner, worker_command, worker_environment
 
 __version__ = "0.1.0"
 
 _MODULES = {
+    "_util.core_yaml": ["dump_flow", "load_scalar"],
     "_util.noise": ["BLOCK", "derive_seed", "generator", "in_blocks"],
     "_util.readable": ["duration"],
     "_util.resources": ["cpu_count", "gpu_names"],
@@ -76,7 +77,6 @@ _MODULES = {
     "contracts.unit": ["Unit"],
     "registry.registry": ["Registry"],
     "registry.behaviour": ["behaviour_digest"],
-    "registry.spec": ["load_scalar"],
     "runs.engine_tools": ["UnitRunner", "worker_command", "worker_environment"],
 }
 __getattr__ = lazy_names(__name__, {name: f"gahbench.{module}" for module, names in _MODULES.items() for name in names})
@@ -125,6 +125,7 @@ __all__ = [
     "create",
     "derive_seed",
     "differentiated",
+    "dump_flow",
     "duration",
     "file_digest",
     "generator",
