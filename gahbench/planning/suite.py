@@ -21,7 +21,7 @@ from gahbench.registry.spec import Spec, parse_spec
 from gahbench.sampling.settings import Sampling
 from gahbench.training.recipe import Training
 
-_FROZEN = ConfigDict(extra="forbid", frozen=True, strict=True)
+_FROZEN = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 #: A list with at least one value.

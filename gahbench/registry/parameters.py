@@ -12,6 +12,7 @@ import functools
 import hashlib
 import inspect
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -90,6 +91,8 @@ class Parameter:
         try:
             # JSON mode is strict about types (no "3" for 3) yet takes a list for a tuple, as YAML writes it.
             accepted = pydantic.TypeAdapter(self.annotation).validate_json(json.dumps(value), strict=True)
+            if not is_finite(accepted):
+                raise ParameterError(f"{self.name}={value!r}: not a finite number (accepted: {self.type_name})")
         except pydantic.ValidationError as error:
             reason = error.errors()[0]["msg"]
             reason = reason[0].lower() + reason[1:]
@@ -107,7 +110,8 @@ def constructor_parameters(target: Any, where: str) -> tuple[Parameter, ...]:
     Raises
     ------
     PluginError
-        If a parameter has no type annotation, or takes ``*args``.
+        If a parameter has no type annotation, takes ``*args``, or has a default that is infinite or NaN, for which
+        there is no JSON.
     """
     inherited = (None, "torch.nn.modules.module")
     if inspect.isclass(target) and getattr(target.__init__, "__module__", None) in inherited:
@@ -125,6 +129,11 @@ def constructor_parameters(target: Any, where: str) -> tuple[Parameter, ...]:
             raise PluginError(f"{where}: '{item}' hides its parameters; name each with its type")
         if name not in hints:
             raise PluginError(f"{where}: parameter '{name}' needs a type annotation, such as '{name}: int'")
+        if not is_finite(item.default):
+            raise PluginError(
+                f"{where}: the default {name}={item.default} is not finite; accepted are finite numbers, and None for "
+                "what has no bound"
+            )
         names = next((mark for mark in marks(hints[name]) if isinstance(mark, Names)), None)
         if names is None:
             parameters.append(Parameter(name, hints[name], item.default))
@@ -186,6 +195,15 @@ def resolve(parameters: tuple[Parameter, ...], given: dict[str, Any], where: str
         else:
             resolved[parameter.name] = parameter.settled_default
     return resolved
+
+
+def is_finite(value: Any) -> bool:
+    """Return whether a value has no number in it that is infinite or NaN."""
+    if isinstance(value, dict):
+        return all(map(is_finite, value.values()))
+    if isinstance(value, list | tuple | set | frozenset):
+        return all(map(is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def file_digest(path: str) -> str:

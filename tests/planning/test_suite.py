@@ -39,6 +39,13 @@ def test_a_recipe_fills_in_what_a_suite_leaves_out(write_suite, builtin):
     assert (training.steps, training.epochs) == (12, None)
 
 
+def test_numbers_are_those_of_yaml_1_2(write_suite, builtin):
+    file = write_suite(("width: 2", "width: 010"), ("steps: 12", "steps: 0x10"), ("name: tiny", "name: 2024-01-01"))
+    suite = load_suite(file, builtin)
+    assert (suite.entrants[0].label, suite.training.steps) == ("unet[width=10,levels=1]", 16)
+    assert suite.name == "2024-01-01"
+
+
 LINES = TINY.splitlines()
 AT = {text: 1 + next(place for place, line in enumerate(LINES) if text in line) for text in ("discs", "unet", "haar}")}
 AT |= {
@@ -70,6 +77,16 @@ AT |= {
         ("scoring:", "scorings:", AT["sco"], "scoring"),
         ("metrics: [psnr, slope]", "metrics: [psnr, slop]", AT["sco"], "unknown metric 'slop'; did you mean 'slope'"),
         ("metrics: [psnr, slope]", "metrics: [slope]", AT["sco"], "must have psnr"),
+        ("steps: 12", "steps: 12, learning_rate: .inf", AT["tra"], "training.learning_rate: expected a finite number"),
+        ("steps: 12", "steps: 12, learning_rate: .nan", AT["tra"], "training.learning_rate: expected a finite number"),
+        ("steps: 12", "steps: 12, clip: .inf", AT["tra"], "training.clip: expected a finite number (got inf)"),
+        ("sigmas: [0.1, 0.3]", "sigmas: [0.1, .nan]", AT["sco"], "scoring.sigmas.1: expected a finite number"),
+        ("sigmas: [0.1, 0.3]", "sampling: {mean: .inf}, sigmas: [0.1]", AT["sco"], "scoring.sampling.mean: expected a"),
+        ("- identity", "- gaussian-blur: {width: .inf}", AT["unet"] + 1, "width=inf: not a finite number"),
+        ("- identity", "- gaussian-blur[width=.inf]", AT["unet"] + 1, "width=inf: not a finite number"),
+        ("width: 2", "width: 1_0", AT["unet"], "width='1_0'"),
+        ("width: 2", "width: 12:30", AT["unet"], "width='12:30'"),
+        ("steps: 12", "steps: 12, halves: on", AT["tra"], "training.halves: expected true or false (got 'on')"),
         ("baseline:", "seeds: [0, 0]\nbaseline:", AT["base"], "seeds: repeats a value"),
         ("name: tiny", "name: t i", 2, "name: letters, digits"),
         ("datasets:\n  - discs: {size: 16}", "datasets: discs", 3, "datasets: expected a list (got 'discs')"),
