@@ -44,6 +44,12 @@ def _ranks(metrics: tuple[Entry, ...]) -> tuple[Entry, ...]:
     return metrics
 
 
+def _has_test(splits: tuple[Split, ...]) -> tuple[Split, ...]:
+    if "test" not in splits:
+        raise ValueError(f"must have test, which the board shows and ranks by; accepted: {['test', *splits]}")
+    return splits
+
+
 def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     if len(set(map(repr, values))) < len(values):
         raise ValueError("repeats a value")
@@ -60,7 +66,7 @@ class Scoring(BaseModel):
     images
         Images of each split that are scored.
     splits
-        ``test``, and others for comparison; the board shows ``test``.
+        ``test``, which the board ranks by, and others for comparison.
     metrics
         Metrics, by name and parameters.
     noise_seed
@@ -73,7 +79,7 @@ class Scoring(BaseModel):
 
     sigmas: Annotated[tuple[Annotated[float, Field(gt=0, le=100)], ...], _SOME, AfterValidator(_distinct)]
     images: Annotated[int, Field(ge=1)] = 100
-    splits: Annotated[tuple[Split, ...], _SOME, AfterValidator(_distinct)] = ("test",)
+    splits: Annotated[tuple[Split, ...], _SOME, AfterValidator(_distinct), AfterValidator(_has_test)] = ("test",)
     metrics: Annotated[tuple[Entry, ...], _SOME, AfterValidator(_distinct), AfterValidator(_ranks)] = ("psnr",)
     noise_seed: int = 0
     sampling: Annotated[Sampling, Field(default_factory=Sampling)]

@@ -74,6 +74,8 @@ AT |= {
         ("sigmas: [0.1, 0.3]", "sigmas: [0.0]", AT["sco"], "greater than 0"),
         ("sigmas: [0.1, 0.3]", "sigmas: []", AT["sco"], "at least one value"),
         ("sigmas: [0.1, 0.3]", "sigmas: [0.1, 0.1]", AT["sco"], "repeats a value"),
+        ("images: 3", "images: 3, splits: [validation]", AT["sco"], "scoring.splits: must have test, which the board"),
+        ("images: 3", "images: 3, splits: [train]", AT["sco"], "accepted: ['test', 'train'] (got ['train'])"),
         ("scoring:", "scorings:", AT["sco"], "scoring"),
         ("metrics: [psnr, slope]", "metrics: [psnr, slop]", AT["sco"], "unknown metric 'slop'; did you mean 'slope'"),
         ("metrics: [psnr, slope]", "metrics: [slope]", AT["sco"], "must have psnr"),
