@@ -32,7 +32,7 @@ from gahbench._util.shapes import Shape, image_shape
 from gahbench.contracts.architectures import ArchitectureFactory
 from gahbench.contracts.bases import Basis
 from gahbench.contracts.datasets import Card, Dataset, Optimum, Split
-from gahbench.contracts.denoisers import Denoiser, DenoiserKind, batch_size
+from gahbench.contracts.denoisers import SEES_CLEAN, Denoiser, DenoiserKind, batch_size
 from gahbench.contracts.engines import Engine
 from gahbench.contracts.metrics import Metric
 from gahbench.contracts.references import Reference
@@ -83,6 +83,7 @@ __getattr__ = lazy_names(__name__, {name: f"gahbench.{module}" for module, names
 
 __all__ = [
     "BLOCK",
+    "SEES_CLEAN",
     "ArchitectureFactory",
     "Basis",
     "BasisError",

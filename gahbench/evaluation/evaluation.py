@@ -13,7 +13,7 @@ from torch import Tensor
 from gahbench._util.noise import derive_seed, evaluation_noise
 from gahbench._util.shapes import Shape, image_shape
 from gahbench.contracts.datasets import Dataset, Split
-from gahbench.contracts.denoisers import Denoiser, batch_size
+from gahbench.contracts.denoisers import Denoiser, batch_size, checked_kind, shown
 from gahbench.contracts.needs import Need, needed
 from gahbench.contracts.training_data import TrainingData
 from gahbench.contracts.truth import Truth
@@ -72,6 +72,9 @@ class Evaluation:
     _denoised: dict[float, Tensor] = field(default_factory=dict, repr=False)
     _risks: dict[float, Tensor | None] = field(default_factory=dict, repr=False)
     _local: LocalFilters | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        checked_kind(self.denoiser.kind)
 
     def noisy(self, sigma: float, draw: int = 0) -> Tensor:
         """Return the noisy images at a noise level, shape (N, C, H, W); other draws have fresh noise."""
@@ -169,9 +172,7 @@ class Evaluation:
 
     def _told(self) -> Truth:
         """Return what the denoiser is told of the truth, which is no more than its kind may use."""
-        kind = self.denoiser.kind
-        clean = self.clean if kind in ("oracle", "bound") else torch.full_like(self.clean, torch.nan)
-        return Truth(clean, None if kind in ("classical", "trained") else self.dataset, self.split)
+        return shown(self.denoiser.kind, self.truth)
 
     @property
     def shape(self) -> Shape:
