@@ -1,7 +1,11 @@
+import math
+
 import numpy as np
 import pytest
 import torch
 from constructing import construct
+from hypothesis import given
+from hypothesis import strategies as st
 from known_filters import Filters, create, evaluation, on_images, table
 from scipy.stats import spearmanr
 
@@ -10,6 +14,7 @@ from gahbench.contracts.truth import Truth
 from gahbench_plugins.bases.dct import DCT
 from gahbench_plugins.bases.graph_laplacian import graph_laplacian
 from gahbench_plugins.datasets.c_alpha import CAlpha
+from gahbench_plugins.metrics.harmonic_order import rank_correlation
 from gahbench_plugins.references.oracle import OracleShrink
 
 METRICS = ["capture", "harmonic-order", "contour-anisotropy", "leakage", "sparsity", "learned-decay"]
@@ -140,6 +145,15 @@ def test_it_is_spearmans_correlation_with_the_energies_on_the_graph(channels):
         expected = commutator / (2 * np.linalg.norm(symmetric) * np.linalg.norm(whole))
         assert parts["commutation", 0.1][place].item() == pytest.approx(expected, abs=1e-6)
         assert expected > 0.01
+
+
+@given(st.lists(st.integers(0, 5), min_size=3, max_size=12))
+def test_equal_energies_share_their_ranks(energies):
+    found = rank_correlation(torch.tensor(energies, dtype=torch.float64))
+    if len(set(energies)) == 1:
+        assert math.isnan(found)
+    else:
+        assert found == pytest.approx(spearmanr(np.arange(len(energies)), energies).statistic, abs=1e-12)
 
 
 def test_of_fewer_than_three_eigenvectors_there_is_no_order():
