@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from gahbench._util.errors import GahbenchError, ParameterError
-from gahbench._util.noise import evaluation_noise
 from gahbench.board.alignments import TRUTH
 from gahbench.board.leaderboard import level_name
 from gahbench.contracts.bases import Basis
@@ -24,7 +23,6 @@ from gahbench.contracts.training_data import TrainingData
 from gahbench.evaluation.alignment import MIN_IMAGES
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.explore.inspected_images import Images, of_dataset, of_file
-from gahbench.jacobian import DenseMaps, LinearMaps
 from gahbench.planning.entrants import untrained_here
 from gahbench.registry.configured import Configured
 from gahbench.registry.registry import Registry
@@ -245,51 +243,6 @@ def _bases(registry: Registry, asked: Sequence[str], images: Images) -> tuple[di
     return found, notes
 
 
-@dataclass
-class _Group(Evaluation):
-    """All images, under the noise of their places in the split, in one draw: a second one takes as long."""
-
-    start: int = 0
-
-    def noisy(self, sigma: float, draw: int = 0) -> Tensor:
-        noise = evaluation_noise(self.start + len(self.clean), self.shape, sigma, self.noise_seed, self.split)
-        return self.clean + noise[self.start :]
-
-    def jacobian(self, sigma: float, draw: int = 0) -> LinearMaps | None:
-        return None if draw else super().jacobian(sigma)
-
-
-@dataclass
-class _One(Evaluation):
-    """One image of a group, for which nothing is computed again."""
-
-    group: _Group | None = None
-    place: int = 0
-
-    @property
-    def _own(self) -> tuple[_Group, slice]:
-        assert self.group is not None
-        return self.group, slice(self.place, self.place + 1)
-
-    def noisy(self, sigma: float, draw: int = 0) -> Tensor:
-        group, own = self._own
-        return group.noisy(sigma, draw)[own]
-
-    def denoised(self, sigma: float) -> Tensor:
-        group, own = self._own
-        return group.denoised(sigma)[own]
-
-    def risk(self, sigma: float) -> Tensor | None:
-        group, own = self._own
-        risk = group.risk(sigma)
-        return None if risk is None else risk[own]
-
-    def jacobian(self, sigma: float, draw: int = 0) -> LinearMaps | None:
-        group, own = self._own
-        matrices = group.local.matrices(sigma, draw)
-        return None if matrices is None else DenseMaps(matrices[own], self.shape)
-
-
 def _level(
     reference: Reference,
     configured: Configured,
@@ -299,10 +252,10 @@ def _level(
     registry: Registry,
     notes: list[str],
 ) -> Level:
-    # An evaluation for each noise level, so that the matrices of one at a time are held.
-    group = _Group(reference, images.clean, [sigma], dataset=images.dataset, start=images.start)
-    place = images.place
-    one = _One(reference, images.clean[place : place + 1], [sigma], dataset=images.dataset, group=group, place=place)
+    # An evaluation for each noise level, so that the matrices of one at a time are held, and only those: fresh noise
+    # would take as long again.
+    group = Evaluation(reference, images.clean, [sigma], dataset=images.dataset, start=images.start, redraws=False)
+    one = group.only(images.place)
     try:
         pairs = one.local.eigenpairs(sigma)
         if pairs is None:
@@ -323,10 +276,10 @@ def _level(
     except (ValueError, GahbenchError) as error:
         raise ParameterError(f"{configured.where} on {images.label}, sigma={level_name(sigma)}: {error}") from error
     values, vectors = (found[0].cpu() for found in pairs)
-    clean = images.clean[place]
+    clean = images.clean[images.place]
     coefficients = {LEARNED: vectors @ clean.double().flatten()}
     for label, basis in bases.items():
-        found = _coefficients(basis, group, place, sigma)
+        found = _coefficients(basis, one, sigma)
         if found is None:
             notes.append(f"decay without {label}: it is not orthonormal on images of this size")
         else:
@@ -343,12 +296,11 @@ def _level(
     )
 
 
-def _coefficients(basis: Basis, group: _Group, place: int, sigma: float) -> Tensor | None:
+def _coefficients(basis: Basis, one: Evaluation, sigma: float) -> Tensor | None:
     """Return the clean image's coefficients, shape (d,), float64, if the basis is orthonormal."""
-    if not basis.is_orthonormal(group.shape):
+    if not basis.is_orthonormal(one.shape):
         return None
-    whole = group.truth.double()
-    truth = replace(whole, clean=whole.clean[place : place + 1], start=place)
+    truth = one.truth.double()
     return basis.adapt_to(truth, sigma).analysis(truth.clean).flatten()
 
 
