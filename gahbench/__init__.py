@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gahbench._util.deprecation import GahbenchDeprecationWarning
 from gahbench._util.errors import (
     BasisError,
     DataError,
@@ -95,6 +96,7 @@ __all__ = [
     "Engine",
     "Event",
     "File",
+    "GahbenchDeprecationWarning",
     "GahbenchError",
     "Job",
     "Metric",
