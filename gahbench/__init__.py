@@ -41,7 +41,7 @@ from gahbench.contracts.scoring import Scores
 from gahbench.contracts.truth import Truth
 from gahbench.registry.built import spec_of
 from gahbench.registry.hookspecs import Register, hookimpl
-from gahbench.registry.marks import File, Names
+from gahbench.registry.marks import File, Names, OldName
 from gahbench.registry.parameters import file_digest
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ __all__ = [
     "Job",
     "Metric",
     "Names",
+    "OldName",
     "Optimum",
     "OptimumError",
     "ParameterError",

@@ -290,7 +290,7 @@ def inspect(
     sigmas
         Noise levels, up to 8, in units where an image lies in [0, 1].
     bases
-        Bases to compare with; by default graph-laplacian, bandlet, sym4, dct and, where it is known, true.
+        Bases to compare with; by default graph-laplacian, bandlet, sym4, dct and, where it is known, true-basis.
     checkpoint
         Trained weights, the same as the parameter ``checkpoint`` of an architecture.
     others

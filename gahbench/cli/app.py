@@ -194,7 +194,7 @@ def inspect(
         typer.Option(
             "--basis",
             "-b",
-            help="A basis to compare with. May be repeated. [default: graph-laplacian, bandlet, sym4, dct, and true]",
+            help="A basis to compare with. May be repeated. [default: graph-laplacian, bandlet, sym4, dct, true-basis]",
         ),
     ] = None,
     others: Annotated[

@@ -33,7 +33,7 @@ DATASET = "faces[size=24]"
 #: Images beside the one that is inspected, for alignment.
 OTHERS = 11
 #: Bases that it is compared with where none are named: those of these that exist there.
-BASES = ("graph-laplacian", "bandlet", "sym4", "dct", "true")
+BASES = ("graph-laplacian", "bandlet", "sym4", "dct", "true-basis")
 MAX_SIGMAS = 8
 MAX_OTHERS = 63
 #: The metrics that are measured on the image alone.

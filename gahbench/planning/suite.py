@@ -265,7 +265,8 @@ def _expand(document: Document, location: Location, entry: Entry, registry: Regi
         ((name, given),) = entry.items()
         given = given or {}
         plugin = next((registry.get(kind, name) for kind in _kinds(field) if name in registry.names(kind)), None)
-        known = {parameter.name: parameter for parameter in plugin.parameters} if plugin else {}
+        own = plugin.parameters if plugin else ()
+        known = {name: parameter for parameter in own for name in (parameter.name, *parameter.old_names)}
         axes = []
         for key, value in given.items():
             nested = known[key].is_sequence if key in known else False

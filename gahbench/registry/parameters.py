@@ -19,8 +19,10 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import pydantic
 
+from gahbench._util.deprecation import renamed
 from gahbench._util.errors import ParameterError, PluginError, listing, suggestion
-from gahbench.registry.marks import File, Names, as_text, marks
+from gahbench.registry.marks import File, Names, OldName, as_text, marks
+from gahbench.registry.old_names import plugin_name
 
 FILLED_IN = ("channels", "shape")
 
@@ -52,6 +54,11 @@ class Parameter:
     def names(self) -> str | None:
         """The kind of plugin that this parameter names, if it does."""
         return next((mark.kind for mark in marks(self.annotation) if isinstance(mark, Names)), None)
+
+    @property
+    def old_names(self) -> tuple[str, ...]:
+        """Names that it had before, by which it may still be given."""
+        return tuple(mark.name for mark in marks(self.annotation) if isinstance(mark, OldName))
 
     @property
     def is_file(self) -> bool:
@@ -177,6 +184,11 @@ def resolve(parameters: tuple[Parameter, ...], given: dict[str, Any], where: str
         Naming the plugin, the parameter, what is accepted and the nearest name.
     """
     names = [parameter.name for parameter in parameters]
+    old = {name: parameter.name for parameter in parameters for name in parameter.old_names}
+    try:
+        given = renamed(given, old, where)
+    except ValueError as error:
+        raise ParameterError(f"{where}: {error}") from error
     for name in given:
         if name not in names:
             extra = " ('channels' and 'shape' come from the dataset)" if name in FILLED_IN else ""
@@ -187,7 +199,7 @@ def resolve(parameters: tuple[Parameter, ...], given: dict[str, Any], where: str
     for parameter in parameters:
         if parameter.name in given:
             try:
-                resolved[parameter.name] = parameter.check(_as_name(parameter, given[parameter.name]))
+                resolved[parameter.name] = parameter.check(_current(parameter, given[parameter.name]))
             except ParameterError as error:
                 raise ParameterError(f"{where}: {error}") from error
         elif parameter.required:
@@ -195,6 +207,10 @@ def resolve(parameters: tuple[Parameter, ...], given: dict[str, Any], where: str
         else:
             resolved[parameter.name] = parameter.settled_default
     return resolved
+
+
+def _current(parameter: Parameter, value: Any) -> Any:
+    return value if parameter.names is None else plugin_name(parameter.names, value)
 
 
 def is_finite(value: Any) -> bool:
@@ -227,15 +243,6 @@ def _digest(file: Path, changed: int, size: int) -> str:
     """Return the SHA-256 of a file that changed last at some time; large files are not read for every unit."""
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def _as_name(parameter: Parameter, value: Any) -> Any:
-    """Return the name of a plugin as a text, where YAML has read ``true`` or ``false`` as something else."""
-    if parameter.names is None:
-        return value
-    if isinstance(value, list | tuple):
-        return [_as_name(parameter, item) for item in value]
-    return str(value).lower() if isinstance(value, bool) else value
 
 
 def _admits_sequence(annotation: Any) -> bool:

@@ -22,6 +22,7 @@ from gahbench._util.shapes import Shape
 from gahbench.registry import hookspecs
 from gahbench.registry.configured import Configured, written
 from gahbench.registry.hookspecs import Register
+from gahbench.registry.old_names import plugin_name
 from gahbench.registry.parameters import is_finite, resolve
 from gahbench.registry.plugin import BUILT_IN, ENTRANT_KINDS, HOOKS, KINDS, Kind, Plugin
 from gahbench.registry.plugin_files import load_file, plugin_files
@@ -117,7 +118,7 @@ class Registry:
         """
         if isinstance(spec, str):
             spec = parse_spec(spec)
-        plugin = self.get(kind, spec.name)
+        plugin = self.get(kind, plugin_name(kind, spec.name))
         resolved = resolve(plugin.parameters, _by_name(plugin, spec, keywords), plugin.where)
         nested: dict[str, Configured | tuple[Configured, ...]] = {}
         shown = dict(resolved)

@@ -106,7 +106,7 @@ def test_it_is_the_corrected_share_in_the_largest_coefficients():
 def test_an_oracle_is_captured_by_its_own_basis():
     found = table("capture[sym4]", evaluation("oracle-shrink[sym4]"))["", 0.1]
     assert found.min() > 0.99
-    assert table("capture[true]", evaluation("oracle-shrink[sym4]", "discs[size=16]")) == {}
+    assert table("capture[true-basis]", evaluation("oracle-shrink[sym4]", "discs[size=16]")) == {}
 
 
 # Harmonic order.
@@ -257,7 +257,7 @@ def test_an_oracle_gains_nothing_over_its_own_basis_and_the_ratio_of_risks_over_
     evaluated = evaluation("oracle-shrink[sym4]", sigmas=(0.05, 0.2))
     truth = Truth(evaluated.clean, evaluated.dataset)
     own = table("sparsity[sym4]", evaluated)
-    others = {basis: table(f"sparsity[{basis}]", evaluated) for basis in ("dct", "haar", "true")}
+    others = {basis: table(f"sparsity[{basis}]", evaluated) for basis in ("dct", "haar", "true-basis")}
     for sigma in (0.05, 0.2):
         assert own["", sigma].abs().max() < 0.01
         risk = construct(OracleShrink, "sym4").risk(truth, sigma)
