@@ -286,7 +286,7 @@ def test_samples_are_drawn_above_what_is_predicted(write_suite, tmp_path):
 
     networks = ("  - unet: {width: 2, levels: 1}\n", ""), ("  - gaussian-blur\n", ""), (", snapshots: 3", "")
     metrics = "psnr, model-variance, generalization-gap, biased-generalization, memorization, pair-cosine"
-    wanted = 'psnr, "sample-prediction[empirical-bayes,most=2]", "sample-prediction[wiener-linear]", pair-cosine'
+    wanted = 'psnr, "sample-prediction[empirical-bayes,max_samples=2]", "sample-prediction[wiener-linear]", pair-cosine'
     file = write_suite(*networks, (metrics, wanted), text=SWEEP)
     assert gahbench.run(file, out=tmp_path / "out", engine="inline").failed == 0
     sets = predicted_samples(tmp_path / "out", entrants=["empirical-bayes"])[
@@ -343,7 +343,8 @@ def test_transitions_of_all_images_and_of_what_a_reference_predicts():
 
     values = {
         "distance[cycle-spin[threshold[sym4]]]": 0.2, "distance[bm3d].r2": 0.9,
-        "sample-prediction[empirical-bayes,most=12]": 0.7, "sample-prediction[empirical-bayes,most=12].null": 0.1,
+        "sample-prediction[empirical-bayes,max_samples=12]": 0.7,
+        "sample-prediction[empirical-bayes,max_samples=12].null": 0.1,
     }  # fmt: skip
     scores = [
         row
