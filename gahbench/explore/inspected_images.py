@@ -16,6 +16,7 @@ from gahbench._util.errors import DataError, ParameterError
 from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import Dataset
 from gahbench.jacobian import LARGEST_EXACT
+from gahbench.registry.configured import Configured
 
 #: The side of the square that is cut from the centre of a file's image, unless another is asked for.
 SIDE = 40
@@ -46,6 +47,54 @@ class Images:
     start: int
     dataset: Dataset | None
     label: str
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The image to inspect: a test image of a dataset, or that of a file.
+
+    Parameters
+    ----------
+    dataset, index
+        Name of the dataset with its parameters, and number of the image.
+    file
+        The file of the image in its place.
+    size, colour
+        Of a file: side of the square in its centre, and whether colours are kept.
+    """
+
+    dataset: str
+    index: int = 0
+    file: str | Path | None = None
+    size: int | None = None
+    colour: bool = False
+
+
+def chosen_images(choice: Choice, family: Configured, others: int) -> Images:
+    """Return the image that is inspected, and others.
+
+    Parameters
+    ----------
+    family
+        The dataset of the choice.
+    others
+        How many others; fewer where there are no more.
+
+    Raises
+    ------
+    ParameterError
+        If what belongs to a file is given for a dataset, or the reverse, or images are too large.
+    DataError
+        If there is no such image.
+    """
+    if choice.file is None:
+        if choice.size is not None or choice.colour:
+            raise ParameterError("size and colour belong to an image file; a dataset has parameters of its own")
+        whole: Dataset = family.build()
+        return of_dataset(whole, family.label, choice.index, others)
+    if choice.index:
+        raise ParameterError(f"index={choice.index}: accepted for an image file: 0, since it holds one image")
+    return of_file(Path(choice.file).expanduser(), choice.size, choice.colour, others)
 
 
 def of_dataset(dataset: Dataset, label: str, index: int, others: int) -> Images:

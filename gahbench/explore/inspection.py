@@ -22,7 +22,7 @@ from gahbench.contracts.scoring import Scores
 from gahbench.contracts.training_data import TrainingData
 from gahbench.evaluation.alignment import MIN_IMAGES
 from gahbench.evaluation.evaluation import Evaluation
-from gahbench.explore.inspected_images import Images, of_dataset, of_file
+from gahbench.explore.inspected_images import Choice, Images, chosen_images
 from gahbench.planning.entrants import untrained_here
 from gahbench.registry.configured import Configured
 from gahbench.registry.registry import Registry
@@ -133,16 +133,11 @@ class Inspection:
 def make_inspection(
     entrant: str,
     registry: Registry,
-    *,
-    dataset: str = DATASET,
-    index: int = 0,
-    image: str | Path | None = None,
-    size: int | None = None,
-    colour: bool = False,
-    sigmas: Sequence[float] = SIGMAS,
-    bases: Sequence[str] = (),
-    checkpoint: str | Path | None = None,
-    others: int = OTHERS,
+    choice: Choice,
+    sigmas: Sequence[float],
+    bases: Sequence[str],
+    checkpoint: str | Path | None,
+    others: int,
 ) -> Inspection:
     """Inspect a denoiser; the arguments are those of :func:`gahbench.inspect`.
 
@@ -151,18 +146,10 @@ def make_inspection(
     GahbenchError
         If an argument is not accepted, or the denoiser has no Jacobian.
     """
-    levels = _checked(sigmas, index, others)
+    levels = _checked(sigmas, choice.index, others)
     configured = untrained_here(registry, entrant, checkpoint, "inspect")
-    family = registry.configure("dataset", dataset)
-    if image is None:
-        if size is not None or colour:
-            raise ParameterError("size and colour belong to an image file; a dataset has parameters of its own")
-        whole: Dataset = family.build()
-        images = of_dataset(whole, family.label, index, others)
-    elif index:
-        raise ParameterError(f"index={index}: accepted for an image file: 0, since it holds one image")
-    else:
-        images = of_file(Path(image).expanduser(), size, colour, others)
+    family = registry.configure("dataset", choice.dataset)
+    images = chosen_images(choice, family, others)
     reference = _ready(configured, family, images)
     wanted, notes = _bases(registry, bases, images)
     if others and len(images.clean) < MIN_IMAGES:
