@@ -77,6 +77,11 @@ CoreLoader.add_constructor(_TAG + "float", _real)
 def load_scalar(text: str) -> Any:
     """Read one YAML value by the core schema of YAML 1.2: ``1e-3`` is a number, ``010`` is ten, ``on`` is text.
 
+    Parameters
+    ----------
+    text
+        The value as it is written in YAML.
+
     Raises
     ------
     yaml.YAMLError
@@ -86,7 +91,19 @@ def load_scalar(text: str) -> Any:
 
 
 def dump_flow(value: Any) -> str:
-    """Write a plain value as YAML on one line, names sorted, as :func:`load_scalar` reads it: ``{a: 1, b: [x, y]}``."""
+    """Write a plain value as YAML on one line, as :func:`load_scalar` reads it.
+
+    Parameters
+    ----------
+    value
+        Of texts, numbers, truth values, ``None``, and lists and mappings of them; names of mappings are sorted.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> gahbench.dump_flow({"b": ["on", "1e-3"], "a": 1e-3})
+    "{a: 0.001, b: ['on', '1e-3']}"
+    """
     written: str = yaml.dump(
         value, Dumper=_CoreDumper, default_flow_style=True, sort_keys=True, allow_unicode=False, width=float("inf")
     )
