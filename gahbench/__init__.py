@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gahbench._util.deprecation import GahbenchDeprecationWarning
 from gahbench._util.errors import (
     BasisError,
     DataError,
@@ -32,7 +33,7 @@ from gahbench._util.shapes import Shape, image_shape
 from gahbench.contracts.architectures import ArchitectureFactory
 from gahbench.contracts.bases import Basis
 from gahbench.contracts.datasets import Card, Dataset, Optimum, Split
-from gahbench.contracts.denoisers import Denoiser, DenoiserKind, batch_size
+from gahbench.contracts.denoisers import SEES_CLEAN, Denoiser, DenoiserKind, batch_size
 from gahbench.contracts.engines import Engine
 from gahbench.contracts.metrics import Metric
 from gahbench.contracts.references import Reference
@@ -40,10 +41,11 @@ from gahbench.contracts.scoring import Scores
 from gahbench.contracts.truth import Truth
 from gahbench.registry.built import spec_of
 from gahbench.registry.hookspecs import Register, hookimpl
-from gahbench.registry.marks import File, Names
+from gahbench.registry.marks import File, Names, OldName
 from gahbench.registry.parameters import file_digest
 
 if TYPE_CHECKING:
+    from gahbench._util.core_yaml import dump_flow, load_scalar
     from gahbench._util.noise import BLOCK, derive_seed, generator, in_blocks
     from gahbench._util.readable import duration
     from gahbench._util.resources import cpu_count, gpu_names
@@ -57,12 +59,12 @@ if TYPE_CHECKING:
     from gahbench.contracts.unit import Unit
     from gahbench.registry.behaviour import behaviour_digest
     from gahbench.registry.registry import Registry
-    from gahbench.registry.spec import load_scalar
     from gahbench.runs.engine_tools import UnitRunner, worker_command, worker_environment
 
 __version__ = "0.1.0"
 
 _MODULES = {
+    "_util.core_yaml": ["dump_flow", "load_scalar"],
     "_util.noise": ["BLOCK", "derive_seed", "generator", "in_blocks"],
     "_util.readable": ["duration"],
     "_util.resources": ["cpu_count", "gpu_names"],
@@ -76,13 +78,13 @@ _MODULES = {
     "contracts.unit": ["Unit"],
     "registry.registry": ["Registry"],
     "registry.behaviour": ["behaviour_digest"],
-    "registry.spec": ["load_scalar"],
     "runs.engine_tools": ["UnitRunner", "worker_command", "worker_environment"],
 }
 __getattr__ = lazy_names(__name__, {name: f"gahbench.{module}" for module, names in _MODULES.items() for name in names})
 
 __all__ = [
     "BLOCK",
+    "SEES_CLEAN",
     "ArchitectureFactory",
     "Basis",
     "BasisError",
@@ -94,10 +96,12 @@ __all__ = [
     "Engine",
     "Event",
     "File",
+    "GahbenchDeprecationWarning",
     "GahbenchError",
     "Job",
     "Metric",
     "Names",
+    "OldName",
     "Optimum",
     "OptimumError",
     "ParameterError",
@@ -125,6 +129,7 @@ __all__ = [
     "create",
     "derive_seed",
     "differentiated",
+    "dump_flow",
     "duration",
     "file_digest",
     "generator",

@@ -271,33 +271,27 @@ def inspect(
 ) -> Inspection:
     """Take a denoiser's Jacobian at one image apart, to see which basis it shrinks in there.
 
-    All numbers are those of the metrics, under the noise that runs see, unless their suite names another seed; but
-    the mean over images that alignment removes is that over this image and the others.
+    All numbers are those of the metrics, under the noise of runs; alignment compares this image and the others.
 
     Parameters
     ----------
     entrant
-        A reference, or an architecture with a ``checkpoint``: ``unet[width=16,checkpoint=w.safetensors]``. References
-        are fitted to the dataset, also for an image from a file.
-    dataset, index
-        Test image number ``index`` of a dataset, by its name with parameters.
-    image
-        The image of a file in its place: of a format that PIL opens, or an array (.npy, .npz).
+        A reference, fitted to the dataset, or an architecture with weights: ``unet[checkpoint=w.safetensors]``.
+    dataset, index, image
+        Test image number ``index`` of a dataset, or in its place the image of a file: of a format that PIL opens, or an
+        array (.npy, .npz).
     size, colour
-        Of an image file: side in pixels of the square in its centre, by default 40 or the shorter side if that is less;
-        and whether three channels are kept, rather than their mean. An image may have up to 2304 values, as in 48x48
-        grey, since all eigenvectors are computed.
+        Of an image file: side in pixels of the square in its centre, by default 40 or less, up to 48 for grey; and
+        whether three channels are kept, rather than their mean.
     sigmas
         Noise levels, up to 8, in units where an image lies in [0, 1].
     bases
-        Bases to compare with; by default graph-laplacian, bandlet, sym4, dct and, where it is known, true.
-    checkpoint
-        Trained weights, the same as the parameter ``checkpoint`` of an architecture.
+        Bases to compare with; by default graph-laplacian, bandlet, sym4, dct and, where it is known, true-basis.
     others
-        How many other images alignment is computed with: the next test images, or other squares of the file. The time
-        that a network takes grows with it. 0, or 7 or more; at 0 there is no alignment.
-    plugins
-        Plugin files, or folders of them.
+        How many other images alignment is computed with, 7 or more: the next test images, or other squares of the
+        file. At 0 there is no alignment.
+    checkpoint, plugins
+        Trained weights, the same as the parameter ``checkpoint`` of an architecture; plugin files, or folders of them.
 
     Returns
     -------
@@ -316,21 +310,11 @@ def inspect(
     >>> [round(value) for value in found.levels[0].eigenvalues[:8].tolist()]
     [1, 1, 1, 1, 1, 1, 0, 0]
     """
+    from gahbench.explore.inspected_images import Choice
     from gahbench.explore.inspection import make_inspection
 
-    return make_inspection(
-        entrant,
-        open_registry(plugins),
-        dataset=dataset,
-        index=index,
-        image=image,
-        size=size,
-        colour=colour,
-        sigmas=sigmas,
-        bases=bases,
-        checkpoint=checkpoint,
-        others=others,
-    )
+    choice = Choice(dataset, index, image, size, colour)
+    return make_inspection(entrant, open_registry(plugins), choice, sigmas, bases, checkpoint, others)
 
 
 def sample(
@@ -390,16 +374,7 @@ def sample(
     """
     from gahbench.explore.sample import sample_entrant
 
-    return sample_entrant(
-        entrant,
-        open_registry(plugins),
-        settings,
-        dataset=dataset,
-        checkpoint=checkpoint,
-        batch=batch,
-        device=device,
-        progress=progress,
-    )
+    return sample_entrant(entrant, open_registry(plugins), settings, dataset, checkpoint, batch, device, progress)
 
 
 def open_registry(plugins: Sequence[Source] = ()) -> Registry:

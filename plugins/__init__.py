@@ -90,7 +90,7 @@ def register_bases(register: Register) -> None:
     register("graph-laplacian", "gahbench_plugins.bases.graph_laplacian:GraphLaplacian")
     register("patch-graph", "gahbench_plugins.bases.patch_graph:PatchGraph")
     register("pca", "gahbench_plugins.bases.pca:PCA")
-    register("true", "gahbench_plugins.bases.true:FamilyBasis")
+    register("true-basis", "gahbench_plugins.bases.true_basis:FamilyBasis")
 
 
 @hookimpl

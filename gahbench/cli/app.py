@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from gahbench.cli import drawing
+from gahbench.cli import drawing, inspect_options, sample_options
 
 if TYPE_CHECKING:
     from gahbench.planning.plan import Plan
@@ -100,7 +100,7 @@ def plan(
     from gahbench import api
     from gahbench.cli.planned import print_plan
 
-    planned = api.plan_suite(suite, entrants=entrant or (), plugins=plugins_dir or ())
+    planned = api.plan_suite(suite, out, entrants=entrant or (), plugins=plugins_dir or ())
     print_plan(planned, api.results_folder(planned.suite, out), Console())
 
 
@@ -163,46 +163,17 @@ def preview(
 
 @app.command()
 def inspect(
-    entrant: Annotated[
-        str, typer.Argument(help="A reference, or an architecture with weights: name[key=value,checkpoint=FILE].")
-    ],
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="Trained weights, the same as the parameter checkpoint of an architecture.")
-    ] = None,
-    dataset: Annotated[
-        str, typer.Option("--dataset", "-d", help="Where the image is from, and what references learn from.")
-    ] = "faces[size=24]",
-    index: Annotated[int, typer.Option(help="Which test image.")] = 0,
-    image: Annotated[
-        Path | None, typer.Option(help="An image file, .npy or .npz in place of the dataset's image.")
-    ] = None,
-    size: Annotated[
-        int | None,
-        typer.Option(help="Side of the square in the centre of the image file, up to 48. [default: 40, or its side]"),
-    ] = None,
-    colour: Annotated[
-        bool, typer.Option("--colour", help="Keep the image file's colours, for a network of them.")
-    ] = False,
-    sigma: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--sigma", "-s", help="Noise levels, such as 0.1 or 25/255. May be repeated. [default: 0.03,0.1,0.3]"
-        ),
-    ] = None,
-    basis: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--basis",
-            "-b",
-            help="A basis to compare with. May be repeated. [default: graph-laplacian, bandlet, sym4, dct, and true]",
-        ),
-    ] = None,
-    others: Annotated[
-        int, typer.Option(help="Other images that alignment is computed with, 7 or more; 0 leaves it out.")
-    ] = 11,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder of the figures. [default: inspect-ENTRANT]")
-    ] = None,
+    entrant: inspect_options.Entrant,
+    checkpoint: inspect_options.Checkpoint = None,
+    dataset: inspect_options.Dataset = "faces[size=24]",
+    index: inspect_options.Index = 0,
+    image: inspect_options.Image = None,
+    size: inspect_options.Size = None,
+    colour: inspect_options.Colour = False,
+    sigma: inspect_options.Sigma = None,
+    basis: inspect_options.Basis = None,
+    others: inspect_options.Others = 11,
+    out: inspect_options.Out = None,
     plugins_dir: PluginsOption = None,
 ) -> None:
     """Look at the basis that a denoiser learned: eigenvectors of its Jacobian at an image, and what they align with."""
@@ -227,48 +198,25 @@ def inspect(
 
 @app.command()
 def sample(
-    entrant: Annotated[
-        str,
-        typer.Argument(
-            help="A reference that sees no clean image, or an architecture with weights: name[checkpoint=FILE]."
-        ),
-    ],
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="Trained weights, the same as the parameter checkpoint of an architecture.")
-    ] = None,
-    dataset: Annotated[
-        str, typer.Option("--dataset", "-d", help="What references learn from, and what images are the size of.")
-    ] = "faces[size=24]",
-    count: Annotated[int, typer.Option("--count", "-n", help="Number of samples.")] = 16,
-    seed: Annotated[int, typer.Option(help="Names the noise: the same for every denoiser and count.")] = 0,
-    sampler: Annotated[
-        str, typer.Option(help="stochastic, or flow: the deterministic probability flow.")
-    ] = "stochastic",
-    mean: Annotated[float, typer.Option(help="Grey level that samples start around.")] = 0.5,
-    sigma_start: Annotated[
-        float | None, typer.Option(help="Noise level where sampling starts. [default: 1.0]", show_default=False)
-    ] = None,
-    sigma_end: Annotated[
-        float | None, typer.Option(help="Noise level where it ends. [default: 0.05]", show_default=False)
-    ] = None,
-    final_step: Annotated[bool, typer.Option(help="Denoise once at the end.")] = True,
-    step: Annotated[float, typer.Option(help="Stochastic: part of the residual that the first step takes.")] = 0.01,
-    beta: Annotated[float, typer.Option(help="Stochastic: 1 adds no noise, less adds more.")] = 0.1,
-    growth: Annotated[str, typer.Option(help="Stochastic: growing or constant steps.")] = "growing",
-    max_steps: Annotated[
-        int | None, typer.Option(help="Stochastic: steps at most. [default: ten times those of an ideal denoiser]")
-    ] = None,
-    levels: Annotated[
-        str, typer.Option(help="Flow: number of noise levels, or falling levels such as 1,0.5,0.2,0.05.")
-    ] = "50",
-    solver: Annotated[str, typer.Option(help="Flow: heun or euler.")] = "heun",
-    batch: Annotated[
-        int | None, typer.Option(help="Images denoised at a time. [default: as many as suit the memory]")
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU if there is one.")] = "auto",
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder of samples.png and .npz. [default: sample-ENTRANT]")
-    ] = None,
+    entrant: sample_options.Entrant,
+    checkpoint: sample_options.Checkpoint = None,
+    dataset: sample_options.Dataset = "faces[size=24]",
+    count: sample_options.Count = 16,
+    seed: sample_options.Seed = 0,
+    sampler: sample_options.Sampler = "stochastic",
+    mean: sample_options.Mean = 0.5,
+    sigma_start: sample_options.SigmaStart = None,
+    sigma_end: sample_options.SigmaEnd = None,
+    final_step: sample_options.FinalStep = True,
+    step: sample_options.Step = 0.01,
+    beta: sample_options.Beta = 0.1,
+    growth: sample_options.Growth = "growing",
+    max_steps: sample_options.MaxSteps = None,
+    levels: sample_options.Levels = "50",
+    solver: sample_options.Solver = "heun",
+    batch: sample_options.Batch = None,
+    device: sample_options.Device = "auto",
+    out: sample_options.Out = None,
     plugins_dir: PluginsOption = None,
 ) -> None:
     """Sample images from a denoiser: a sheet of them, the arrays, and what became of each.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
+from gahbench._util.errors import listing, suggestion
 from gahbench._util.shapes import Shape
 from gahbench.contracts.truth import Truth
 
@@ -15,8 +16,41 @@ if TYPE_CHECKING:
     from gahbench.jacobian import LinearMaps
 
 DenoiserKind = Literal["trained", "classical", "oracle", "optimal", "bound"]
+KINDS: tuple[DenoiserKind, ...] = get_args(DenoiserKind)
+#: Denoisers of these kinds see the clean image; of the others, none does.
+SEES_CLEAN: frozenset[DenoiserKind] = frozenset({"oracle", "bound"})
+#: Denoisers of these kinds see the dataset.
+SEES_DATASET: frozenset[DenoiserKind] = SEES_CLEAN | {"optimal"}
 #: Images are denoised in batches of about this many values, which bounds the memory of any network.
 BATCH_PIXELS = 1 << 17
+
+
+def checked_kind(kind: str) -> DenoiserKind:
+    """Return the kind of a denoiser.
+
+    Raises
+    ------
+    ValueError
+        If there is no such kind.
+    """
+    for known in KINDS:
+        if known == kind:
+            return known
+    raise ValueError(
+        f"kind={kind!r} of a denoiser is unknown{suggestion(str(kind), KINDS) or ';'} accepted: {listing(KINDS)}"
+    )
+
+
+def shown(kind: DenoiserKind, truth: Truth) -> Truth:
+    """Return as much of the truth as a denoiser of a kind may see: instead of a clean image that it may not, NaN.
+
+    Raises
+    ------
+    ValueError
+        If there is no such kind.
+    """
+    clean = truth.clean if checked_kind(kind) in SEES_CLEAN else truth.clean.new_full(truth.clean.shape, math.nan)
+    return replace(truth, clean=clean, dataset=truth.dataset if kind in SEES_DATASET else None)
 
 
 def batch_size(shape: Shape) -> int:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import Dataset
-from gahbench.contracts.denoisers import DenoiserKind, by_noise_level
+from gahbench.contracts.denoisers import DenoiserKind, by_noise_level, checked_kind
 from gahbench.contracts.needs import needed
 from gahbench.contracts.truth import Truth
 
@@ -32,6 +32,12 @@ class Reference(ABC):
     #: where a suite sweeps it, and a partner on the other half.
     fits_training_subset: ClassVar[bool] = False
     label_parameters: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        """Refuse a class whose ``kind`` is unknown, with a ``ValueError``."""
+        super().__init_subclass__(**keywords)
+        if isinstance(cls.kind, str):
+            checked_kind(cls.kind)
 
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ValueError``, saying what is accepted, for images (C, H, W) that it cannot denoise."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,11 +13,12 @@ from torch import Tensor
 from gahbench._util.noise import derive_seed, evaluation_noise
 from gahbench._util.shapes import Shape, image_shape
 from gahbench.contracts.datasets import Dataset, Split
-from gahbench.contracts.denoisers import Denoiser, batch_size
+from gahbench.contracts.denoisers import Denoiser, batch_size, checked_kind, shown
 from gahbench.contracts.needs import Need, needed
 from gahbench.contracts.training_data import TrainingData
 from gahbench.contracts.truth import Truth
 from gahbench.evaluation.local_filters import LocalFilters
+from gahbench.jacobian import DenseMaps
 from gahbench.sampling.settings import Sampling
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Evaluation:
     noise_seed, split
         Name the draw of the noise, which depends on nothing else but the noise level and the image.
     dataset
-        Where the images are from: the first of its split.
+        Where the images are from.
     learned_from
         The images that the denoiser learned from; those of the ``train`` split for one that learned from none; ``None``
         for one that learned from a stream, of which it saw no image twice.
@@ -54,6 +55,10 @@ class Evaluation:
         Where samples are drawn.
     granted
         What the metric that is measured needs, and so may use; ``None`` for everything.
+    start
+        The place of the first image in its split.
+    redraws
+        Whether Jacobians may be asked for under fresh noise, which takes as long again.
     """
 
     denoiser: Denoiser
@@ -68,18 +73,29 @@ class Evaluation:
     snapshots: Sequence[tuple[int, Callable[[], Denoiser]]] = ()
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     granted: frozenset[Need] | None = None
+    start: int = 0
+    redraws: bool = True
     _samples: Samples | None = field(default=None, repr=False)
     _denoised: dict[float, Tensor] = field(default_factory=dict, repr=False)
     _risks: dict[float, Tensor | None] = field(default_factory=dict, repr=False)
     _local: LocalFilters | None = field(default=None, repr=False)
+    #: What it is one image of, and which.
+    _whole: tuple[Evaluation, int] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        checked_kind(self.denoiser.kind)
 
     def noisy(self, sigma: float, draw: int = 0) -> Tensor:
         """Return the noisy images at a noise level, shape (N, C, H, W); other draws have fresh noise."""
         fresh = () if draw == 0 else (f"draw {draw}",)
-        return self.clean + evaluation_noise(len(self.clean), self.shape, sigma, self.noise_seed, self.split, *fresh)
+        end = self.start + len(self.clean)
+        return self.clean + evaluation_noise(end, self.shape, sigma, self.noise_seed, self.split, *fresh)[self.start :]
 
     def denoised(self, sigma: float) -> Tensor:
         """Return the denoised images at a noise level, shape (N, C, H, W), float32; computed once."""
+        if self._whole is not None:
+            whole, place = self._whole
+            return whole.denoised(sigma)[place : place + 1]
         if sigma not in self._denoised:
             noisy = self.noisy(sigma)
             size = batch_size(self.shape)
@@ -98,17 +114,21 @@ class Evaluation:
 
         Computed once for each noise level.
         """
+        if self._whole is not None:
+            whole, place = self._whole
+            risks = whole.risk(sigma)
+            return None if risks is None else risks[place : place + 1]
         if sigma not in self._risks:
             # The risk may know the clean images, and what denoises without knowing them must not learn from it.
             informed = copy.deepcopy(self.denoiser) if self.denoiser.kind == "classical" else self.denoiser
-            risks = []
+            found = []
             for truth in self.truth.batches(batch_size(self.shape)):
                 risk = informed.risk(truth, sigma)
                 if risk is not None and risk.shape != (len(truth),):
                     raise ValueError(f"risk returned shape {tuple(risk.shape)} for {len(truth)} images")
-                risks.append(risk)
-            known = [risk for risk in risks if risk is not None]
-            self._risks[sigma] = torch.cat(known) if len(known) == len(risks) else None
+                found.append(risk)
+            known = [risk for risk in found if risk is not None]
+            self._risks[sigma] = torch.cat(known) if len(known) == len(found) else None
         return self._risks[sigma]
 
     @property
@@ -143,10 +163,30 @@ class Evaluation:
         clean, split = self.learned_from.training(most), self.learned_from.split
         return Evaluation(self.denoiser, clean, self.sigmas, self.noise_seed, split, self.dataset, self.learned_from)
 
+    def only(self, place: int) -> Evaluation:
+        """Return one of the images alone; what is known of it is not computed again, and what is not, for all."""
+        return replace(
+            self,
+            clean=self.clean[place : place + 1],
+            start=self.start + place,
+            partner=self.partner and self.partner.only(place),
+            _denoised={},
+            _risks={},
+            _local=None,
+            _whole=(self, place),
+        )
+
     def along(self, denoiser: Denoiser) -> Evaluation:
         """Return another denoiser, such as a snapshot, on the same images under the same noise."""
         return Evaluation(
-            denoiser, self.clean, self.sigmas, self.noise_seed, self.split, self.dataset, self.learned_from
+            denoiser,
+            self.clean,
+            self.sigmas,
+            self.noise_seed,
+            self.split,
+            self.dataset,
+            self.learned_from,
+            start=self.start,
         )
 
     @property
@@ -160,18 +200,26 @@ class Evaluation:
     @needed("jacobian")
     def jacobian(self, sigma: float, draw: int = 0) -> LinearMaps | None:
         """Return the Jacobians of the denoiser at the noisy images, if it has any; see :attr:`local`."""
-        return self.denoiser.jacobian(self.noisy(sigma, draw), sigma, self._told())
+        if draw and not self.redraws:
+            return None
+        if self._whole is None:
+            return self.denoiser.jacobian(self.noisy(sigma, draw), sigma, self._told())
+        whole, place = self._whole
+        maps = whole.local.maps(sigma, draw)
+        if maps is None or not maps.is_small:
+            return None if maps is None else maps.only(place)
+        matrices = whole.local.matrices(sigma, draw)
+        assert matrices is not None
+        return DenseMaps(matrices[place : place + 1], self.shape)
 
     @property
     def truth(self) -> Truth:
         """What the noisy images are made from."""
-        return Truth(self.clean, self.dataset, self.split)
+        return Truth(self.clean, self.dataset, self.split, self.start)
 
     def _told(self) -> Truth:
         """Return what the denoiser is told of the truth, which is no more than its kind may use."""
-        kind = self.denoiser.kind
-        clean = self.clean if kind in ("oracle", "bound") else torch.full_like(self.clean, torch.nan)
-        return Truth(clean, None if kind in ("classical", "trained") else self.dataset, self.split)
+        return shown(self.denoiser.kind, self.truth)
 
     @property
     def shape(self) -> Shape:

@@ -130,7 +130,9 @@ def local_slopes(input_psnr: ArrayLike, output_psnr: ArrayLike) -> NDArray[np.fl
     return np.asarray(np.gradient(y, x, axis=-1))
 
 
-def rate_window(kept: ArrayLike, total: int, fewest: float = MIN_TERMS, most: float = MAX_TERMS) -> NDArray[np.bool_]:
+def rate_window(
+    kept: ArrayLike, total: int, min_terms: float = MIN_TERMS, max_terms: float = MAX_TERMS
+) -> NDArray[np.bool_]:
     """Return at which noise levels a slope may be read as a rate.
 
     Parameters
@@ -139,9 +141,9 @@ def rate_window(kept: ArrayLike, total: int, fewest: float = MIN_TERMS, most: fl
         How many coefficients of a channel exceed the noise, on average over images, at each noise level, shape (S,).
     total
         How many coefficients there are.
-    fewest
+    min_terms
         Levels at which fewer are kept are left out: the curve is then that of a few large coefficients.
-    most
+    max_terms
         Levels at which more than this times sqrt(total) are kept are left out: there the slope bends towards 1 on any
         image, since the resolution is at its end.
 
@@ -152,10 +154,12 @@ def rate_window(kept: ArrayLike, total: int, fewest: float = MIN_TERMS, most: fl
         other.
     """
     counts = np.asarray(kept, dtype=np.float64)
-    return np.asarray((counts >= fewest) & (counts <= most * np.sqrt(total)))
+    return np.asarray((counts >= min_terms) & (counts <= max_terms * np.sqrt(total)))
 
 
-def coefficient_decay(coefficients: ArrayLike, fewest: int = MIN_TERMS, most: float = MAX_TERMS) -> NDArray[np.float64]:
+def coefficient_decay(
+    coefficients: ArrayLike, min_terms: int = MIN_TERMS, max_terms: float = MAX_TERMS
+) -> NDArray[np.float64]:
     """Return the exponent of decay of sorted coefficients: alpha where c_(k)^2 falls as k^-(alpha+1).
 
     It is fitted by least squares of log c_(k)^2 against log k, at ranks that are equally spaced in log k, so that no
@@ -166,8 +170,8 @@ def coefficient_decay(coefficients: ArrayLike, fewest: int = MIN_TERMS, most: fl
     ----------
     coefficients
         Of images in an orthonormal basis, in any order, shape (..., d).
-    fewest, most
-        The ranks: from ``fewest`` to ``most`` times sqrt(d), the window of :func:`rate_window`.
+    min_terms, max_terms
+        The ranks: from ``min_terms`` to ``max_terms`` times sqrt(d), the window of :func:`rate_window`.
 
     Returns
     -------
@@ -181,7 +185,7 @@ def coefficient_decay(coefficients: ArrayLike, fewest: int = MIN_TERMS, most: fl
     """
     energy = np.sort(np.asarray(coefficients, dtype=np.float64) ** 2, axis=-1)[..., ::-1]
     size = energy.shape[-1]
-    first, last = fewest, min(size, int(most * size**0.5))
+    first, last = min_terms, min(size, int(max_terms * size**0.5))
     if last - first < 3:
         raise ValueError(
             f"{size} coefficients: a decay needs at least 4 ranks between {first} and {last}; accepted: larger images"

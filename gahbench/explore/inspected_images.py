@@ -14,9 +14,9 @@ from torch import Tensor
 
 from gahbench._util.errors import DataError, ParameterError
 from gahbench._util.shapes import Shape
-from gahbench.contracts.datasets import Dataset, Optimum, Split
-from gahbench.contracts.optima import Posterior, TrueBasis
-from gahbench.jacobian import LARGEST_EXACT, LinearMaps
+from gahbench.contracts.datasets import Dataset
+from gahbench.jacobian import LARGEST_EXACT
+from gahbench.registry.configured import Configured
 
 #: The side of the square that is cut from the centre of a file's image, unless another is asked for.
 SIDE = 40
@@ -37,7 +37,7 @@ class Images:
     start
         The place of the first of them in the test split.
     dataset
-        Where they are from, its test split beginning with them; ``None`` for a file.
+        Where they are from; ``None`` for a file.
     label
         What they are, for captions.
     """
@@ -49,67 +49,52 @@ class Images:
     label: str
 
 
-class Window(Dataset):
-    """A dataset whose test split begins at one of its later images.
+@dataclass(frozen=True)
+class Choice:
+    """The image to inspect: a test image of a dataset, or that of a file.
 
     Parameters
     ----------
-    whole
-        The dataset.
-    start
-        The image that becomes number 0.
+    dataset, index
+        Name of the dataset with its parameters, and number of the image.
+    file
+        The file of the image in its place.
+    size, colour
+        Of a file: side of the square in its centre, and whether colours are kept.
     """
 
-    def __init__(self, whole: Dataset, start: int) -> None:
-        self._whole = whole
-        self._start = start
+    dataset: str
+    index: int = 0
+    file: str | Path | None = None
+    size: int | None = None
+    colour: bool = False
 
-    def _moved(self, split: Split, start: int) -> int:
-        return start + (self._start if split == "test" else 0)
 
-    @property
-    def shape(self) -> Shape:
-        """Shape (C, H, W) of one image."""
-        return self._whole.shape
+def chosen_images(choice: Choice, family: Configured, others: int) -> Images:
+    """Return the image that is inspected, and others.
 
-    @property
-    def optimum(self) -> Optimum:
-        """What is known about the best possible denoiser."""
-        return self._whole.optimum
+    Parameters
+    ----------
+    family
+        The dataset of the choice.
+    others
+        How many others; fewer where there are no more.
 
-    @property
-    def has_true_basis(self) -> bool:
-        """Whether there is a true basis with energies."""
-        return self._whole.has_true_basis
-
-    def images(self, split: Split, count: int, start: int = 0) -> Tensor:
-        """Return images of a split, shape (count, C, H, W)."""
-        return self._whole.images(split, count, self._moved(split, start))
-
-    def available(self, split: Split) -> int | None:
-        """Return how many images a split holds; ``None`` where they never end."""
-        held = self._whole.available(split)
-        return None if held is None else held - self._moved(split, 0)
-
-    def posterior(self, noisy: Tensor, sigma: float) -> Posterior:
-        """Return mean and spread of the clean images given the noisy ones, shape (N, C, H, W)."""
-        return self._whole.posterior(noisy, sigma)
-
-    def lower_bound(self, split: Split, count: int, sigma: float, start: int = 0) -> Tensor:
-        """Return what no denoiser's mean squared error per pixel can be below, shape (count,)."""
-        return self._whole.lower_bound(split, count, sigma, self._moved(split, start))
-
-    def genie(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> Tensor:
-        """Return what the genie of the bound makes of noisy images (N, C, H, W)."""
-        return self._whole.genie(noisy, sigma, split, self._moved(split, start))
-
-    def true_basis(self, split: Split, count: int, start: int = 0) -> TrueBasis | None:
-        """Return the basis in which the best denoiser shrinks each image."""
-        return self._whole.true_basis(split, count, self._moved(split, start))
-
-    def optimal_filters(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> LinearMaps | None:
-        """Return the Jacobians of the best denoiser that is known, at noisy images (N, C, H, W)."""
-        return self._whole.optimal_filters(noisy, sigma, split, self._moved(split, start))
+    Raises
+    ------
+    ParameterError
+        If what belongs to a file is given for a dataset, or the reverse, or images are too large.
+    DataError
+        If there is no such image.
+    """
+    if choice.file is None:
+        if choice.size is not None or choice.colour:
+            raise ParameterError("size and colour belong to an image file; a dataset has parameters of its own")
+        whole: Dataset = family.build()
+        return of_dataset(whole, family.label, choice.index, others)
+    if choice.index:
+        raise ParameterError(f"index={choice.index}: accepted for an image file: 0, since it holds one image")
+    return of_file(Path(choice.file).expanduser(), choice.size, choice.colour, others)
 
 
 def of_dataset(dataset: Dataset, label: str, index: int, others: int) -> Images:
@@ -135,8 +120,7 @@ def of_dataset(dataset: Dataset, label: str, index: int, others: int) -> Images:
         raise DataError(f"{label}: test image {index} asked for, but the split holds {held}: 0 to {held - 1}")
     count = others + 1 if held is None else min(others + 1, held)
     start = index if held is None else min(index, held - count)
-    window = dataset if start == 0 else Window(dataset, start)
-    return Images(window.images("test", count), index - start, start, window, f"{label}, test image {index}")
+    return Images(dataset.images("test", count, start), index - start, start, dataset, f"{label}, test image {index}")
 
 
 def of_file(file: Path, size: int | None, colour: bool, others: int) -> Images:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from gahbench._util.errors import GahbenchError, ParameterError
-from gahbench._util.noise import evaluation_noise
 from gahbench._util.readable import level_name
 from gahbench.board.alignments import TRUTH
 from gahbench.contracts.bases import Basis
@@ -23,8 +22,7 @@ from gahbench.contracts.scoring import Scores
 from gahbench.contracts.training_data import TrainingData
 from gahbench.evaluation.alignment import MIN_IMAGES
 from gahbench.evaluation.evaluation import Evaluation
-from gahbench.explore.inspected_images import Images, of_dataset, of_file
-from gahbench.jacobian import DenseMaps, LinearMaps
+from gahbench.explore.inspected_images import Choice, Images, chosen_images
 from gahbench.planning.entrants import untrained_here
 from gahbench.registry.configured import Configured
 from gahbench.registry.registry import Registry
@@ -35,7 +33,7 @@ DATASET = "faces[size=24]"
 #: Images beside the one that is inspected, for alignment.
 OTHERS = 11
 #: Bases that it is compared with where none are named: those of these that exist there.
-BASES = ("graph-laplacian", "bandlet", "sym4", "dct", "true")
+BASES = ("graph-laplacian", "bandlet", "sym4", "dct", "true-basis")
 MAX_SIGMAS = 8
 MAX_OTHERS = 63
 #: The metrics that are measured on the image alone.
@@ -135,16 +133,11 @@ class Inspection:
 def make_inspection(
     entrant: str,
     registry: Registry,
-    *,
-    dataset: str = DATASET,
-    index: int = 0,
-    image: str | Path | None = None,
-    size: int | None = None,
-    colour: bool = False,
-    sigmas: Sequence[float] = SIGMAS,
-    bases: Sequence[str] = (),
-    checkpoint: str | Path | None = None,
-    others: int = OTHERS,
+    choice: Choice,
+    sigmas: Sequence[float],
+    bases: Sequence[str],
+    checkpoint: str | Path | None,
+    others: int,
 ) -> Inspection:
     """Inspect a denoiser; the arguments are those of :func:`gahbench.inspect`.
 
@@ -153,18 +146,10 @@ def make_inspection(
     GahbenchError
         If an argument is not accepted, or the denoiser has no Jacobian.
     """
-    levels = _checked(sigmas, index, others)
+    levels = _checked(sigmas, choice.index, others)
     configured = untrained_here(registry, entrant, checkpoint, "inspect")
-    family = registry.configure("dataset", dataset)
-    if image is None:
-        if size is not None or colour:
-            raise ParameterError("size and colour belong to an image file; a dataset has parameters of its own")
-        whole: Dataset = family.build()
-        images = of_dataset(whole, family.label, index, others)
-    elif index:
-        raise ParameterError(f"index={index}: accepted for an image file: 0, since it holds one image")
-    else:
-        images = of_file(Path(image).expanduser(), size, colour, others)
+    family = registry.configure("dataset", choice.dataset)
+    images = chosen_images(choice, family, others)
     reference = _ready(configured, family, images)
     wanted, notes = _bases(registry, bases, images)
     if others and len(images.clean) < MIN_IMAGES:
@@ -245,51 +230,6 @@ def _bases(registry: Registry, asked: Sequence[str], images: Images) -> tuple[di
     return found, notes
 
 
-@dataclass
-class _Group(Evaluation):
-    """All images, under the noise of their places in the split, in one draw: a second one takes as long."""
-
-    start: int = 0
-
-    def noisy(self, sigma: float, draw: int = 0) -> Tensor:
-        noise = evaluation_noise(self.start + len(self.clean), self.shape, sigma, self.noise_seed, self.split)
-        return self.clean + noise[self.start :]
-
-    def jacobian(self, sigma: float, draw: int = 0) -> LinearMaps | None:
-        return None if draw else super().jacobian(sigma)
-
-
-@dataclass
-class _One(Evaluation):
-    """One image of a group, for which nothing is computed again."""
-
-    group: _Group | None = None
-    place: int = 0
-
-    @property
-    def _own(self) -> tuple[_Group, slice]:
-        assert self.group is not None
-        return self.group, slice(self.place, self.place + 1)
-
-    def noisy(self, sigma: float, draw: int = 0) -> Tensor:
-        group, own = self._own
-        return group.noisy(sigma, draw)[own]
-
-    def denoised(self, sigma: float) -> Tensor:
-        group, own = self._own
-        return group.denoised(sigma)[own]
-
-    def risk(self, sigma: float) -> Tensor | None:
-        group, own = self._own
-        risk = group.risk(sigma)
-        return None if risk is None else risk[own]
-
-    def jacobian(self, sigma: float, draw: int = 0) -> LinearMaps | None:
-        group, own = self._own
-        matrices = group.local.matrices(sigma, draw)
-        return None if matrices is None else DenseMaps(matrices[own], self.shape)
-
-
 def _level(
     reference: Reference,
     configured: Configured,
@@ -299,10 +239,10 @@ def _level(
     registry: Registry,
     notes: list[str],
 ) -> Level:
-    # An evaluation for each noise level, so that the matrices of one at a time are held.
-    group = _Group(reference, images.clean, [sigma], dataset=images.dataset, start=images.start)
-    place = images.place
-    one = _One(reference, images.clean[place : place + 1], [sigma], dataset=images.dataset, group=group, place=place)
+    # An evaluation for each noise level, so that the matrices of one at a time are held, and only those: fresh noise
+    # would take as long again.
+    group = Evaluation(reference, images.clean, [sigma], dataset=images.dataset, start=images.start, redraws=False)
+    one = group.only(images.place)
     try:
         pairs = one.local.eigenpairs(sigma)
         if pairs is None:
@@ -323,10 +263,10 @@ def _level(
     except (ValueError, GahbenchError) as error:
         raise ParameterError(f"{configured.where} on {images.label}, sigma={level_name(sigma)}: {error}") from error
     values, vectors = (found[0].cpu() for found in pairs)
-    clean = images.clean[place]
+    clean = images.clean[images.place]
     coefficients = {LEARNED: vectors @ clean.double().flatten()}
     for label, basis in bases.items():
-        found = _coefficients(basis, group, place, sigma)
+        found = _coefficients(basis, one, sigma)
         if found is None:
             notes.append(f"decay without {label}: it is not orthonormal on images of this size")
         else:
@@ -343,12 +283,11 @@ def _level(
     )
 
 
-def _coefficients(basis: Basis, group: _Group, place: int, sigma: float) -> Tensor | None:
+def _coefficients(basis: Basis, one: Evaluation, sigma: float) -> Tensor | None:
     """Return the clean image's coefficients, shape (d,), float64, if the basis is orthonormal."""
-    if not basis.is_orthonormal(group.shape):
+    if not basis.is_orthonormal(one.shape):
         return None
-    whole = group.truth.double()
-    truth = replace(whole, clean=whole.clean[place : place + 1], start=place)
+    truth = one.truth.double()
     return basis.adapt_to(truth, sigma).analysis(truth.clean).flatten()
 
 

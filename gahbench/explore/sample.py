@@ -63,7 +63,6 @@ def sample_entrant(
     entrant: str,
     registry: Registry,
     settings: Mapping[str, Any],
-    *,
     dataset: str = DATASET,
     checkpoint: str | Path | None = None,
     batch: int | None = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -89,46 +89,57 @@ def top(
         chosen = slice(-count, None) if smallest else slice(0, count)
         exact = torch.zeros(len(maps), count).double()
         return Eigenpairs(values[:, chosen].cpu(), vectors[:, chosen].cpu(), exact, "full")
+    found = [_lanczos(maps.only(place), count, tolerance, smallest) for place in range(len(maps))]
+    return Eigenpairs(
+        torch.stack([one.values for one in found]),
+        torch.stack([_signed(one.vectors) for one in found]),
+        torch.stack([one.residuals for one in found]),
+        f"lanczos, {sum(one.products for one in found)} products",
+    )
+
+
+class _Found(NamedTuple):
+    """Eigenvalues (k,), sorted down, eigenvectors (k, d), residuals (k,), and the number of products that they took."""
+
+    values: Tensor
+    vectors: Tensor
+    residuals: Tensor
+    products: int
+
+
+def _lanczos(one: LinearMaps, count: int, tolerance: float, smallest: bool) -> _Found:
+    """Return the largest eigenvalues of the symmetric part of one map, or the smallest, by Lanczos' method."""
     from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
-    found = []
     products = 0
-    for place in range(len(maps)):
-        one = maps.only(place)
 
-        def multiply(vector: np.ndarray, one: LinearMaps = one) -> np.ndarray:
-            nonlocal products
-            products += 1
-            given = torch.as_tensor(np.ascontiguousarray(vector).reshape(1, 1, -1)).to(maps.like)
-            return np.asarray(one.symmetric_product(given)[0, 0].double().cpu().numpy())
+    def multiply(vector: np.ndarray) -> np.ndarray:
+        nonlocal products
+        products += 1
+        given = torch.as_tensor(np.ascontiguousarray(vector).reshape(1, 1, -1)).to(one.like)
+        return np.asarray(one.symmetric_product(given)[0, 0].double().cpu().numpy())
 
-        # A start that is always the same, and lies in no eigenspace.
-        start = np.random.default_rng(0).standard_normal(maps.size)
+    # A start that is always the same, and lies in no eigenspace.
+    start = np.random.default_rng(0).standard_normal(one.size)
 
-        def largest(multiply: Callable[[np.ndarray], np.ndarray], count: int, start: np.ndarray = start) -> Any:
-            operator: Any = LinearOperator((maps.size, maps.size), matvec=multiply, dtype=np.float64)
-            try:
-                return eigsh(operator, k=count, which="LA", v0=start, tol=tolerance, maxiter=RESTARTS)
-            except ArpackNoConvergence as error:
-                raise ValueError(f"Lanczos' method did not find {count} eigenvalues in {RESTARTS} restarts") from error
+    def largest(multiply: Callable[[np.ndarray], np.ndarray], count: int) -> Any:
+        operator: Any = LinearOperator((one.size, one.size), matvec=multiply, dtype=np.float64)
+        try:
+            return eigsh(operator, k=count, which="LA", v0=start, tol=tolerance, maxiter=RESTARTS)
+        except ArpackNoConvergence as error:
+            raise ValueError(f"Lanczos' method did not find {count} eigenvalues in {RESTARTS} restarts") from error
 
-        if smallest:
-            # The accuracy is relative to the eigenvalue that is found: small ones are found as the largest of the rest.
-            most = float(largest(multiply, 1)[0][0]) + tolerance
-            values, vectors = largest(lambda vector: most * vector - multiply(vector), count)  # noqa: B023
-            values = most - values
-        else:
-            values, vectors = largest(multiply, count)
-        order = np.argsort(values)[::-1]
-        pairs = torch.as_tensor(values[order].copy()), torch.as_tensor(vectors.T[order].copy())
-        images = one.symmetric_product(pairs[1][None].to(maps.like))[0].double().cpu()
-        found.append((*pairs, (images - pairs[0][:, None] * pairs[1]).norm(dim=1)))
-    return Eigenpairs(
-        torch.stack([values for values, _, _ in found]),
-        torch.stack([_signed(vectors) for _, vectors, _ in found]),
-        torch.stack([residuals for _, _, residuals in found]),
-        f"lanczos, {products} products",
-    )
+    if smallest:
+        # The accuracy is relative to the eigenvalue that is found: small ones are found as the largest of the rest.
+        bound = float(largest(multiply, 1)[0][0]) + tolerance
+        values, vectors = largest(lambda vector: bound * vector - multiply(vector), count)
+        values = bound - values
+    else:
+        values, vectors = largest(multiply, count)
+    order = np.argsort(values)[::-1]
+    sorted_values, rows = torch.as_tensor(values[order].copy()), torch.as_tensor(vectors.T[order].copy())
+    images = one.symmetric_product(rows[None].to(one.like))[0].double().cpu()
+    return _Found(sorted_values, rows, (images - sorted_values[:, None] * rows).norm(dim=1), products)
 
 
 def _signed(vectors: Tensor) -> Tensor:

@@ -128,10 +128,6 @@ def check_training(suite: Suite, configured: Configured, metric: Metric) -> None
         If it compares networks that learned from different images, follows them on their way, measures samples, or
         needs many images, and there are none.
     """
-    if "test" in metric.needs and "test" not in suite.scoring.splits:
-        raise ParameterError(
-            f"{configured.where}: it is measured on test images: splits={list(suite.scoring.splits)} lacks test"
-        )
     if "partner" in metric.needs and not suite.training.halves:
         raise ParameterError(
             f"{configured.where}: it compares networks that learned from different images: set 'halves: true' under "

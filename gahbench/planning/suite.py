@@ -21,7 +21,7 @@ from gahbench.registry.spec import Spec, parse_spec
 from gahbench.sampling.settings import Sampling
 from gahbench.training.recipe import Training
 
-_FROZEN = ConfigDict(extra="forbid", frozen=True, strict=True)
+_FROZEN = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 #: A list with at least one value.
@@ -44,6 +44,12 @@ def _ranks(metrics: tuple[Entry, ...]) -> tuple[Entry, ...]:
     return metrics
 
 
+def _has_test(splits: tuple[Split, ...]) -> tuple[Split, ...]:
+    if "test" not in splits:
+        raise ValueError(f"must have test, which the board shows and ranks by; accepted: {['test', *splits]}")
+    return splits
+
+
 def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     if len(set(map(repr, values))) < len(values):
         raise ValueError("repeats a value")
@@ -60,7 +66,7 @@ class Scoring(BaseModel):
     images
         Images of each split that are scored.
     splits
-        ``test``, and others for comparison; the board shows ``test``.
+        ``test``, which the board ranks by, and others for comparison.
     metrics
         Metrics, by name and parameters.
     noise_seed
@@ -73,7 +79,7 @@ class Scoring(BaseModel):
 
     sigmas: Annotated[tuple[Annotated[float, Field(gt=0, le=100)], ...], _SOME, AfterValidator(_distinct)]
     images: Annotated[int, Field(ge=1)] = 100
-    splits: Annotated[tuple[Split, ...], _SOME, AfterValidator(_distinct)] = ("test",)
+    splits: Annotated[tuple[Split, ...], _SOME, AfterValidator(_distinct), AfterValidator(_has_test)] = ("test",)
     metrics: Annotated[tuple[Entry, ...], _SOME, AfterValidator(_distinct), AfterValidator(_ranks)] = ("psnr",)
     noise_seed: int = 0
     sampling: Annotated[Sampling, Field(default_factory=Sampling)]
@@ -265,7 +271,8 @@ def _expand(document: Document, location: Location, entry: Entry, registry: Regi
         ((name, given),) = entry.items()
         given = given or {}
         plugin = next((registry.get(kind, name) for kind in _kinds(field) if name in registry.names(kind)), None)
-        known = {parameter.name: parameter for parameter in plugin.parameters} if plugin else {}
+        own = plugin.parameters if plugin else ()
+        known = {name: parameter for parameter in own for name in (parameter.name, *parameter.old_names)}
         axes = []
         for key, value in given.items():
             nested = known[key].is_sequence if key in known else False

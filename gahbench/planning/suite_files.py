@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from gahbench._util.core_yaml import load_scalar
 from gahbench._util.errors import SuiteError, listing, suggestion
 
 
@@ -19,7 +20,7 @@ def suite_files() -> dict[str, Path]:
 def suite_summary(file: Path) -> str:
     """Return the description of a suite in one line."""
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = load_scalar(file.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         return f"cannot be read: {error}"
     return " ".join(str(content.get("description", "")).split()) if isinstance(content, dict) else ""

@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
+from gahbench._util.core_yaml import CoreLoader
 from gahbench._util.errors import SuiteError, suggestion
-from gahbench.registry.spec import NumberLoader
 
 Location = tuple[str | int, ...]
 
@@ -22,6 +22,7 @@ _MESSAGES = {
     "int_type": "expected a whole number",
     "int_from_float": "expected a whole number",
     "float_type": "expected a number",
+    "finite_number": "expected a finite number",
     "bool_type": "expected true or false",
     "string_pattern_mismatch": "letters, digits, '.', '_' and '-' are accepted",
 }
@@ -48,7 +49,7 @@ class Document:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise SuiteError(f"{path}: cannot be read: {error}") from error
-        loader = NumberLoader(text)
+        loader = CoreLoader(text)
         self._lines: dict[Location, int] = {}
         try:
             node = loader.get_single_node()

@@ -152,7 +152,6 @@ def written(plugin: Plugin, resolved: dict[str, Any], whole_paths: bool = False)
                 # The file's name says enough; the folders above it are one machine's.
                 value = Path(value).name
             bare = place == 0 and isinstance(value, str)
-            # The one name of a plugin that YAML reads as something else is understood all the same.
-            text = value if parameter.names and value in ("true", "false") else format_value(value)
+            text = format_value(value)
             parts.append(text if bare else f"{parameter.name}={text}")
     return f"{plugin.name}[{','.join(parts)}]" if parts else plugin.name

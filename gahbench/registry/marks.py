@@ -1,4 +1,4 @@
-"""Marks of parameters that are more than plain values: the names of plugins, and the paths of files."""
+"""Marks of parameters: of those that name plugins, are paths of files, or had another name."""
 
 from __future__ import annotations
 
@@ -42,6 +42,27 @@ class File:
 
     Keys depend on the SHA-256 of what is in the file, and not on its name or place; labels show its name alone.
     """
+
+
+@dataclass(frozen=True)
+class OldName:
+    """Marks a parameter that had another name, by which suites may still give it: with a warning.
+
+    Parameters
+    ----------
+    name
+        The old name.
+
+    Examples
+    --------
+    >>> from typing import Annotated
+    >>> import gahbench
+    >>> class Decay:
+    ...     def __init__(self, min_terms: Annotated[int, gahbench.OldName("fewest")] = 8) -> None:
+    ...         self.min_terms = min_terms
+    """
+
+    name: str
 
 
 def marks(annotation: Any) -> tuple[Any, ...]:

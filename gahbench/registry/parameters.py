@@ -12,14 +12,17 @@ import functools
 import hashlib
 import inspect
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import pydantic
 
+from gahbench._util.deprecation import renamed
 from gahbench._util.errors import ParameterError, PluginError, listing, suggestion
-from gahbench.registry.marks import File, Names, as_text, marks
+from gahbench.registry.marks import File, Names, OldName, as_text, marks
+from gahbench.registry.old_names import plugin_name
 
 FILLED_IN = ("channels", "shape")
 
@@ -51,6 +54,11 @@ class Parameter:
     def names(self) -> str | None:
         """The kind of plugin that this parameter names, if it does."""
         return next((mark.kind for mark in marks(self.annotation) if isinstance(mark, Names)), None)
+
+    @property
+    def old_names(self) -> tuple[str, ...]:
+        """Names that it had before, by which it may still be given."""
+        return tuple(mark.name for mark in marks(self.annotation) if isinstance(mark, OldName))
 
     @property
     def is_file(self) -> bool:
@@ -90,6 +98,8 @@ class Parameter:
         try:
             # JSON mode is strict about types (no "3" for 3) yet takes a list for a tuple, as YAML writes it.
             accepted = pydantic.TypeAdapter(self.annotation).validate_json(json.dumps(value), strict=True)
+            if not is_finite(accepted):
+                raise ParameterError(f"{self.name}={value!r}: not a finite number (accepted: {self.type_name})")
         except pydantic.ValidationError as error:
             reason = error.errors()[0]["msg"]
             reason = reason[0].lower() + reason[1:]
@@ -107,7 +117,8 @@ def constructor_parameters(target: Any, where: str) -> tuple[Parameter, ...]:
     Raises
     ------
     PluginError
-        If a parameter has no type annotation, or takes ``*args``.
+        If a parameter has no type annotation, takes ``*args``, or has a default that is infinite or NaN, for which
+        there is no JSON.
     """
     inherited = (None, "torch.nn.modules.module")
     if inspect.isclass(target) and getattr(target.__init__, "__module__", None) in inherited:
@@ -125,6 +136,11 @@ def constructor_parameters(target: Any, where: str) -> tuple[Parameter, ...]:
             raise PluginError(f"{where}: '{item}' hides its parameters; name each with its type")
         if name not in hints:
             raise PluginError(f"{where}: parameter '{name}' needs a type annotation, such as '{name}: int'")
+        if not is_finite(item.default):
+            raise PluginError(
+                f"{where}: the default {name}={item.default} is not finite; accepted are finite numbers, and None for "
+                "what has no bound"
+            )
         names = next((mark for mark in marks(hints[name]) if isinstance(mark, Names)), None)
         if names is None:
             parameters.append(Parameter(name, hints[name], item.default))
@@ -168,6 +184,11 @@ def resolve(parameters: tuple[Parameter, ...], given: dict[str, Any], where: str
         Naming the plugin, the parameter, what is accepted and the nearest name.
     """
     names = [parameter.name for parameter in parameters]
+    old = {name: parameter.name for parameter in parameters for name in parameter.old_names}
+    try:
+        given = renamed(given, old, where)
+    except ValueError as error:
+        raise ParameterError(f"{where}: {error}") from error
     for name in given:
         if name not in names:
             extra = " ('channels' and 'shape' come from the dataset)" if name in FILLED_IN else ""
@@ -178,7 +199,7 @@ def resolve(parameters: tuple[Parameter, ...], given: dict[str, Any], where: str
     for parameter in parameters:
         if parameter.name in given:
             try:
-                resolved[parameter.name] = parameter.check(_as_name(parameter, given[parameter.name]))
+                resolved[parameter.name] = parameter.check(_current(parameter, given[parameter.name]))
             except ParameterError as error:
                 raise ParameterError(f"{where}: {error}") from error
         elif parameter.required:
@@ -186,6 +207,19 @@ def resolve(parameters: tuple[Parameter, ...], given: dict[str, Any], where: str
         else:
             resolved[parameter.name] = parameter.settled_default
     return resolved
+
+
+def _current(parameter: Parameter, value: Any) -> Any:
+    return value if parameter.names is None else plugin_name(parameter.names, value)
+
+
+def is_finite(value: Any) -> bool:
+    """Return whether a value has no number in it that is infinite or NaN."""
+    if isinstance(value, dict):
+        return all(map(is_finite, value.values()))
+    if isinstance(value, list | tuple | set | frozenset):
+        return all(map(is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def file_digest(path: str) -> str:
@@ -209,15 +243,6 @@ def _digest(file: Path, changed: int, size: int) -> str:
     """Return the SHA-256 of a file that changed last at some time; large files are not read for every unit."""
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def _as_name(parameter: Parameter, value: Any) -> Any:
-    """Return the name of a plugin as a text, where YAML has read ``true`` or ``false`` as something else."""
-    if parameter.names is None:
-        return value
-    if isinstance(value, list | tuple):
-        return [_as_name(parameter, item) for item in value]
-    return str(value).lower() if isinstance(value, bool) else value
 
 
 def _admits_sequence(annotation: Any) -> bool:

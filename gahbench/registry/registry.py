@@ -22,7 +22,8 @@ from gahbench._util.shapes import Shape
 from gahbench.registry import hookspecs
 from gahbench.registry.configured import Configured, written
 from gahbench.registry.hookspecs import Register
-from gahbench.registry.parameters import resolve
+from gahbench.registry.old_names import plugin_name
+from gahbench.registry.parameters import is_finite, resolve
 from gahbench.registry.plugin import BUILT_IN, HOOKS, KINDS, Kind, Plugin
 from gahbench.registry.plugin_files import load_file, plugin_files
 from gahbench.registry.spec import Spec, parse_spec
@@ -116,7 +117,7 @@ class Registry:
         """
         if isinstance(spec, str):
             spec = parse_spec(spec)
-        plugin = self.get(kind, spec.name)
+        plugin = self.get(kind, plugin_name(kind, spec.name))
         resolved = resolve(plugin.parameters, _by_name(plugin, spec, keywords), plugin.where)
         nested: dict[str, Configured | tuple[Configured, ...]] = {}
         shown = dict(resolved)
@@ -199,6 +200,8 @@ def _registrar(kind: Kind, origin: str, found: list[Plugin]) -> Register:
             return functools.partial(register, name, **preset)
         if not isinstance(target, str) and not callable(target):
             raise TypeError(f"register('{name}', ...) takes a class or 'module:Class', not {target!r}")
+        if not is_finite(preset):
+            raise ValueError(f"register('{name}', ...): accepted are finite values, not {preset}")
         parse_spec(name)
         found.append(Plugin(kind, name, target, origin, preset))
         return target

@@ -6,15 +6,18 @@ without a name goes to the parameter at its place in the constructor. Quotes kee
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
+from gahbench._util.core_yaml import load_scalar
 from gahbench._util.errors import ParameterError
 
 _QUOTES = ("'", '"')
+_BRACKETS = set("[]{}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -48,7 +51,7 @@ def parse_spec(text: str) -> Spec:
     keywords: dict[str, Any] = {}
     for part in _split(rest[:-1], text):
         key, equals, value = part.partition("=")
-        if equals and "[" not in key and not key.strip().startswith(_QUOTES):
+        if equals and not _BRACKETS & set(key) and not key.strip().startswith(_QUOTES):
             if key.strip() in keywords:
                 raise ParameterError(f"'{text}': '{key.strip()}' is given twice")
             keywords[key.strip()] = _value(value, text)
@@ -60,38 +63,57 @@ def parse_spec(text: str) -> Spec:
 
 
 def format_value(value: Any) -> str:
-    """Write a parameter's value as :func:`parse_spec` reads it."""
+    """Write a parameter's value as :func:`parse_spec` reads it: a plain value, a list, or a mapping of them."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple):
         return "[" + ",".join(_format_item(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{_format_key(name)}: {_format_item(item)}" for name, item in value.items()) + "}"
     if isinstance(value, str):
         return value if _is_plain(value) else _quoted(value)
-    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
+    if isinstance(value, float):
+        return _format_float(value)
+    return str(value)
+
+
+def _format_float(value: float) -> str:
+    if not math.isfinite(value):
+        return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
+    return f"{value:g}" if float(f"{value:g}") == value else str(value)
 
 
 def _format_item(value: Any) -> str:
-    """Write an item of a list, where brackets need quotes."""
-    return _quoted(value) if isinstance(value, str) and set("[]{}") & set(value) else format_value(value)
+    """Write an item of a list or mapping, where brackets need quotes."""
+    if not isinstance(value, str):
+        return format_value(value)
+    return value if not _BRACKETS & set(value) and _is_plain(value, "x[[{}]]", [value]) else _quoted(value)
+
+
+def _format_key(name: Any) -> str:
+    return _format_item(name) if not isinstance(name, str) or name.isidentifier() else _quoted(name)
 
 
 def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+    if text.isprintable():
+        return "'" + text.replace("'", "''") + "'"
+    # Only double quotes have escapes; by number, so that nothing in them ends the text.
+    return '"' + "".join(char if char.isprintable() and char not in '"\\' else _escape(char) for char in text) + '"'
 
 
-def _is_plain(text: str) -> bool:
-    """Return whether a text is read back as it is, without quotes."""
+def _escape(char: str) -> str:
+    code = ord(char)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _is_plain(text: str, place: str = "x[{}]", expected: Any = None) -> bool:
+    """Return whether a text is read back as it is, without quotes, at its place in a spec."""
     try:
-        return parse_spec(f"x[{text}]").positional == (text,)
+        return text.isprintable() and parse_spec(place.format(text)).positional == (expected or text,)
     except ParameterError:
         return False
-
-
-def load_scalar(text: str) -> Any:
-    """Read one YAML value, with numbers such as ``1e-3`` read as numbers."""
-    return yaml.load(text, Loader=NumberLoader)
 
 
 def _value(text: str, whole: str) -> Any:
@@ -102,16 +124,18 @@ def _value(text: str, whole: str) -> Any:
 
 
 def _split(text: str, whole: str) -> list[str]:
-    parts, depth, current, quote = [], 0, "", ""
+    parts, depth, current, quote, escaped = [], 0, "", "", False
     for char in text:
         # A quote opens where a value begins; two of them within stand for one, which opens and closes alike.
         if quote:
-            quote = "" if char == quote else quote
+            quote = "" if char == quote and not escaped else quote
+            escaped = char == "\\" and quote == '"' and not escaped
             current += char
             continue
-        if char in _QUOTES and (not current.strip() or current.rstrip()[-1] in "[=,'\""):
+        before = current.rstrip()[-1:]
+        if char in _QUOTES and (not before or before in "[{=,'\"" or (before == ":" and depth)):
             quote = char
-        depth += (char == "[") - (char == "]")
+        depth += (char in "[{") - (char in "]}")
         if depth < 0:
             raise ParameterError(f"'{whole}': a bracket is closed that was not opened")
         if char == "," and depth == 0:
@@ -127,14 +151,3 @@ def _split(text: str, whole: str) -> list[str]:
     if any(not part.strip() for part in parts):
         raise ParameterError(f"'{whole}': a parameter is empty")
     return parts
-
-
-class NumberLoader(yaml.SafeLoader):
-    """A safe loader that reads ``1e-3`` as a number, as YAML 1.2 does and PyYAML alone does not."""
-
-
-NumberLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
-    list("-+0123456789."),
-)

@@ -13,7 +13,7 @@ from gahbench._util.errors import ParameterError
 from gahbench._util.resources import keep_freed_blocks
 from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import Dataset
-from gahbench.contracts.denoisers import Denoiser, by_noise_level
+from gahbench.contracts.denoisers import SEES_CLEAN, Denoiser, by_noise_level, checked_kind, shown
 from gahbench.contracts.references import Reference
 from gahbench.contracts.truth import Truth
 from gahbench.networks.trained import Trained
@@ -74,8 +74,10 @@ def of_denoiser(
     ------
     ParameterError
         If it must see the clean image, which a sample does not have.
+    ValueError
+        If its kind is unknown.
     """
-    if denoiser.kind in ("oracle", "bound"):
+    if checked_kind(denoiser.kind) in SEES_CLEAN:
         raise ParameterError(
             f"its kind is '{denoiser.kind}': it sees the clean image, and a sample has none; accepted are denoisers of "
             "the kinds trained, classical and optimal"
@@ -86,12 +88,11 @@ def of_denoiser(
         network = denoiser.as_network(shape)
     if network is not None:
         return of_network(network, device)
-    told = dataset if denoiser.kind == "optimal" else None
     each = denoiser.denoise_each if isinstance(denoiser, Reference) else functools.partial(by_noise_level, denoiser)
 
     def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:
         images = noisy.cpu()
-        truth = Truth(torch.full_like(images, torch.nan), told)
+        truth = shown(denoiser.kind, Truth(images, dataset))
         return each(images, sigma.cpu(), truth).float().to(noisy.device)
 
     return denoise

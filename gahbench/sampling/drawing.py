@@ -60,14 +60,11 @@ def draw_samples(
 
     Raises
     ------
-    ParameterError
-        If an argument is not accepted.
-    ValueError
-        If denoised images have another shape than noisy ones.
+    ParameterError, ValueError
+        If an argument is not accepted; if denoised images have another shape than noisy ones.
 
     Examples
     --------
-    >>> import torch
     >>> from gahbench.sampling import Sampling, draw_samples
     >>> shrink = lambda noisy, sigma: 0.5 + (noisy - 0.5) / (1 + 100 * sigma.view(-1, 1, 1, 1) ** 2)
     >>> drawn = draw_samples(shrink, (1, 8, 8), Sampling(sampler="flow", count=4))
@@ -76,21 +73,20 @@ def draw_samples(
     """
     settings = Sampling() if settings is None else settings
     where = torch.device(device)
+    size = _batch_size(batch, first, shape, where)
+    report = progress or (lambda share, finished: None)
+    sampler = {"stochastic": stochastic, "flow": flow}[settings.sampler]
+    with torch.no_grad(), torch.random.fork_rng(devices=[] if where.type == "cpu" else [where]):
+        # For denoisers that draw random numbers of their own.
+        torch.manual_seed(derive_seed("noise", "samples", settings.seed, "denoiser", first))
+        return sampler(denoise, shape, settings, first=first, batch=size, device=where, progress=report)
+
+
+def _batch_size(batch: int | None, first: int, shape: Shape, where: torch.device) -> int:
+    """Return how many images are denoised at a time, having checked the numbers."""
     if batch is None:
         batch = max(1, (BATCH_PIXELS if where.type == "cpu" else BATCH_PIXELS_GPU) // math.prod(shape))
     for name, value, least in (("batch", batch, 1), ("first", first, 0)):
         if value < least:
             raise ParameterError(f"{name}={value}: accepted are {least}, {least + 1}, ...")
-    sampler = {"stochastic": stochastic, "flow": flow}[settings.sampler]
-    with torch.no_grad(), torch.random.fork_rng(devices=[] if where.type == "cpu" else [where]):
-        # For denoisers that draw random numbers of their own.
-        torch.manual_seed(derive_seed("noise", "samples", settings.seed, "denoiser", first))
-        return sampler(
-            denoise,
-            shape,
-            settings,
-            first=first,
-            batch=batch,
-            device=where,
-            progress=progress or (lambda share, finished: None),
-        )
+    return batch

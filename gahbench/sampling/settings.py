@@ -10,10 +10,13 @@ from typing import Annotated, Any, Literal, Self
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from gahbench._util.deprecation import renamed
 from gahbench._util.errors import ParameterError, listing, suggestion
 
 #: What only one of the samplers takes.
 _OWN = {"stochastic": ("step", "beta", "growth", "max_steps"), "flow": ("levels", "solver")}
+#: Settings that had another name, by which they may still be given.
+OLD_NAMES = {"most_steps": "max_steps"}
 #: How many times the steps of an ideal denoiser a sample may take, unless it is said.
 _PATIENCE = 10
 
@@ -77,6 +80,8 @@ class Sampling(BaseModel):
     @classmethod
     def _ends_of_levels(cls, given: Any) -> Any:
         """Take the noise levels where sampling starts and ends from a list of levels, if there is one."""
+        if isinstance(given, dict):
+            given = renamed(given, OLD_NAMES, "sampling")
         levels = given.get("levels") if isinstance(given, dict) else None
         if not isinstance(levels, list | tuple) or not levels:
             return given
@@ -155,7 +160,7 @@ def make_sampling(given: Mapping[str, Any]) -> Sampling:
     """
     names = tuple(Sampling.model_fields)
     for name in given:
-        if name not in names:
+        if name not in (*names, *OLD_NAMES):
             raise ParameterError(
                 f"unknown setting '{name}' of sampling{suggestion(name, names) or ';'} accepted: {listing(names)}"
             )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from gahbench._util.errors import GahbenchError
+from gahbench._util.errors import GahbenchError, listing
 from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import Dataset
-from gahbench.contracts.denoisers import by_noise_level
+from gahbench.contracts.denoisers import KINDS, SEES_CLEAN, SEES_DATASET, by_noise_level
 from gahbench.contracts.references import Reference
 from gahbench.contracts.training_data import TrainingData
 from gahbench.contracts.truth import Truth
@@ -36,19 +36,17 @@ def check_reference(configured: Configured) -> Iterator[Finding]:
     if not isinstance(reference, Reference):
         yield Finding("is a gahbench.Reference", False, f"it is a {type(reference).__name__}")
         return
+    if reference.kind not in KINDS:
+        yield Finding("its kind is one of the known", False, f"{reference.kind!r}; accepted: {listing(KINDS)}")
+        return
     samples = list(fitted_samples(configured))
     if not samples:
         yield Finding("is known on a dataset", None, f"not on {', '.join(FAMILIES)}: nothing to try it on")
         return
     for reference, truth in samples:
-        noisy = truth.clean + sample_noise(truth.clean, SIGMA)
-        denoised = reference.denoise(noisy, SIGMA, truth)
-        same = denoised.shape == noisy.shape
-        channels = truth.clean.shape[1]
-        yield Finding(f"returns the shape it got, {channels} channels", same, f"{tuple(denoised.shape)}")
-        if not same:
+        shape = yield from _shape(reference, truth)
+        if not shape:
             return
-        yield Finding("returns finite float32", denoised.dtype == torch.float32 and bool(denoised.isfinite().all()))
     reference, truth = samples[0]
     noisy = truth.clean + sample_noise(truth.clean, SIGMA)
     before, images = noisy.clone(), truth.clean.clone()
@@ -57,32 +55,9 @@ def check_reference(configured: Configured) -> Iterator[Finding]:
     yield Finding("leaves its arguments as they are", stay, "" if stay else "it writes into them; work on a copy")
     if not stay:
         return
-    yield Finding("is deterministic", torch.equal(denoised, reference.denoise(noisy, SIGMA, truth)))
     one = next(truth.batches(1))
-    twin, _ = next(fitted_samples(configured))
-    same = torch.allclose(twin.denoise(noisy[:1], SIGMA, one), denoised[:1], atol=1e-5)
-    yield Finding("another instance gives the same images", same)
-    yield attempt("returns finite values at every noise level", lambda: _not_finite(reference, one))
-    alone = [reference.denoise(noisy[i : i + 1], SIGMA, one) for i, one in enumerate(truth.batches(1))]
-    yield Finding("treats each image of a batch alone", torch.allclose(torch.cat(alone), denoised, atol=1e-5))
-    if type(reference).denoise_each is not Reference.denoise_each:
-        yield attempt(
-            "denoises different noise levels at once as one by one", lambda: _each_differs(reference, noisy, truth)
-        )
-    if reference.kind not in ("oracle", "bound"):
-        yield from _stays_away(configured, noisy, truth)
-        other = replace(truth, clean=truth.clean.flip(0), start=truth.start + 1)
-        blind = torch.equal(denoised, reference.denoise(noisy, SIGMA, other))
-        detail = "" if blind else "it looks at the clean image; its kind must be 'oracle'"
-        yield Finding("does not look at the clean image", blind, detail)
-    if reference.kind in ("classical", "trained"):
-        # What it was fitted to it knows from before.
-        blind = torch.equal(denoised, reference.denoise(noisy, SIGMA, replace(truth, dataset=None)))
-        yield Finding("does not look at the dataset", blind, "" if blind else "its kind must be 'optimal' or 'oracle'")
-    if reference.kind == "classical":
-        reference.risk(truth, SIGMA)
-        after = torch.equal(denoised, reference.denoise(noisy, SIGMA, truth))
-        yield Finding("does not learn from the clean image in its risk", after)
+    yield from _repeats(configured, reference, noisy, truth, denoised)
+    yield from _blind(configured, reference, noisy, truth, denoised)
     notes = reference.notes
     told = isinstance(notes, tuple) and all(isinstance(note, str) for note in notes)
     yield Finding("notes are a tuple of texts", told, "" if told else f"{notes!r}")
@@ -90,8 +65,8 @@ def check_reference(configured: Configured) -> Iterator[Finding]:
     if reference.kind == "bound":
         # Its closed form is expected over what its genie is not told, and not of this one image.
         yield _bounds(reference, truth)
-    elif (risk := reference.risk(first := next(truth.batches(1)), SIGMA)) is not None:
-        yield _risk(reference, first, float(risk[0]))
+    elif (risk := reference.risk(one, SIGMA)) is not None:
+        yield _risk(reference, one, float(risk[0]))
 
 
 def fitted_samples(configured: Configured) -> Iterator[tuple[Reference, Truth]]:
@@ -116,6 +91,55 @@ def fitted_samples(configured: Configured) -> Iterator[tuple[Reference, Truth]]:
         yield reference, Truth(dataset.images("test", COUNT), dataset)
     if refusal is not None and not accepted:
         raise refusal
+
+
+def _shape(reference: Reference, truth: Truth) -> Generator[Finding, None, bool]:
+    """Check shape and type of the denoised images; return whether the shape is right."""
+    noisy = truth.clean + sample_noise(truth.clean, SIGMA)
+    denoised = reference.denoise(noisy, SIGMA, truth)
+    same = denoised.shape == noisy.shape
+    yield Finding(f"returns the shape it got, {truth.clean.shape[1]} channels", same, f"{tuple(denoised.shape)}")
+    if same:
+        yield Finding("returns finite float32", denoised.dtype == torch.float32 and bool(denoised.isfinite().all()))
+    return same
+
+
+def _repeats(
+    configured: Configured, reference: Reference, noisy: Tensor, truth: Truth, denoised: Tensor
+) -> Iterator[Finding]:
+    """Check that neither repetition, instance, batch nor company changes what is denoised."""
+    yield Finding("is deterministic", torch.equal(denoised, reference.denoise(noisy, SIGMA, truth)))
+    one = next(truth.batches(1))
+    twin, _ = next(fitted_samples(configured))
+    same = torch.allclose(twin.denoise(noisy[:1], SIGMA, one), denoised[:1], atol=1e-5)
+    yield Finding("another instance gives the same images", same)
+    yield attempt("returns finite values at every noise level", lambda: _not_finite(reference, one))
+    alone = [reference.denoise(noisy[i : i + 1], SIGMA, one) for i, one in enumerate(truth.batches(1))]
+    yield Finding("treats each image of a batch alone", torch.allclose(torch.cat(alone), denoised, atol=1e-5))
+    if type(reference).denoise_each is not Reference.denoise_each:
+        yield attempt(
+            "denoises different noise levels at once as one by one", lambda: _each_differs(reference, noisy, truth)
+        )
+
+
+def _blind(
+    configured: Configured, reference: Reference, noisy: Tensor, truth: Truth, denoised: Tensor
+) -> Iterator[Finding]:
+    """Check that it looks at nothing that its kind may not see."""
+    if reference.kind not in SEES_CLEAN:
+        yield from _stays_away(configured, noisy, truth)
+        other = replace(truth, clean=truth.clean.flip(0), start=truth.start + 1)
+        blind = torch.equal(denoised, reference.denoise(noisy, SIGMA, other))
+        detail = "" if blind else "it looks at the clean image; its kind must be 'oracle'"
+        yield Finding("does not look at the clean image", blind, detail)
+    if reference.kind not in SEES_DATASET:
+        # What it was fitted to it knows from before.
+        blind = torch.equal(denoised, reference.denoise(noisy, SIGMA, replace(truth, dataset=None)))
+        yield Finding("does not look at the dataset", blind, "" if blind else "its kind must be 'optimal' or 'oracle'")
+    if reference.kind == "classical":
+        reference.risk(truth, SIGMA)
+        after = torch.equal(denoised, reference.denoise(noisy, SIGMA, truth))
+        yield Finding("does not learn from the clean image in its risk", after)
 
 
 def _not_finite(reference: Reference, truth: Truth) -> str | None:

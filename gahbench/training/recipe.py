@@ -98,7 +98,7 @@ class Training(BaseModel):
         How often, over the fit, the validation PSNR is measured for the history.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     recipe: Literal["kl", "paper"] = "kl"
     steps: Annotated[int, Field(ge=1)] | None = None

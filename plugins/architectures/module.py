@@ -14,7 +14,7 @@ import yaml
 from pydantic import BeforeValidator
 from torch import Tensor, nn
 
-from gahbench import listing, load_scalar, suggestion
+from gahbench import dump_flow, listing, load_scalar, suggestion
 
 from ._noise_level import with_noise_level
 
@@ -43,8 +43,7 @@ def as_text(arguments: Any) -> str:
             raise ValueError(f"'{arguments}' is not YAML; a mapping such as {{width: 32}} is accepted") from error
     if not isinstance(arguments, Mapping) or not all(isinstance(name, str) for name in arguments):
         raise ValueError("a mapping from names to values is accepted, such as {width: 32}")
-    written: str = yaml.safe_dump(dict(arguments), default_flow_style=True, sort_keys=True, width=float("inf"))
-    return written.strip()
+    return dump_flow(dict(arguments))
 
 
 class Module(nn.Module):

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import copy
 
-from gahbench import Reference
+from gahbench import SEES_CLEAN, Reference
 from gahbench.evaluation import Evaluation
 
 from .._names import name_of
 
-#: References of these kinds must see the clean image.
-_INFORMED = ("oracle", "bound")
-
 
 def check_uninformed(to: Reference) -> None:
     """Raise ``ValueError`` if a reference sees the clean image: it predicts nothing."""
-    if to.kind in _INFORMED:
+    if to.kind in SEES_CLEAN:
         raise ValueError(
             f"to='{name_of(to)}' is of kind '{to.kind}', which sees the clean image; accepted are references of "
             "the kinds classical, trained and optimal"

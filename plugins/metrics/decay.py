@@ -8,7 +8,7 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from gahbench import Basis, Metric, Scores, Shape, Truth
+from gahbench import Basis, Metric, OldName, Scores, Shape, Truth
 from gahbench.evaluation import MAX_TERMS, MIN_TERMS, Evaluation, coefficient_decay
 
 
@@ -22,23 +22,26 @@ class Decay(Metric):
 
     Parameters
     ----------
-    fewest, most
-        The ranks that are fitted: from ``fewest`` to ``most`` times the square root of the number of coefficients.
+    min_terms, max_terms
+        The ranks that are fitted: from ``min_terms`` to ``max_terms`` times the square root of the number of
+        coefficients.
     """
 
     def __init__(
-        self, fewest: Annotated[int, Field(ge=1)] = MIN_TERMS, most: Annotated[float, Field(gt=0)] = MAX_TERMS
+        self,
+        min_terms: Annotated[int, OldName("fewest"), Field(ge=1)] = MIN_TERMS,
+        max_terms: Annotated[float, OldName("most"), Field(gt=0)] = MAX_TERMS,
     ) -> None:
-        self.fewest = fewest
-        self.most = most
+        self.min_terms = min_terms
+        self.max_terms = max_terms
 
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
         """Raise ``ValueError`` for images with too few coefficients to fit."""
-        last = int(self.most * (shape[1] * shape[2]) ** 0.5)
-        if last < self.fewest + 3:
+        last = int(self.max_terms * (shape[1] * shape[2]) ** 0.5)
+        if last < self.min_terms + 3:
             raise ValueError(
-                f"decay fits ranks {self.fewest} to {last} on images {shape}, which are fewer than 4; accepted are "
-                "larger images, or another 'fewest' and 'most'"
+                f"decay fits ranks {self.min_terms} to {last} on images {shape}, which are fewer than 4; accepted are "
+                "larger images, or another 'min_terms' and 'max_terms'"
             )
 
     def score(self, evaluation: Evaluation) -> Scores:
@@ -62,5 +65,5 @@ class Decay(Metric):
         found = []
         for part in basis.parts(truth.double()):
             coefficients = basis.adapt_to(part, sigma).analysis(part.clean).flatten(2).cpu().numpy()
-            found.append(torch.as_tensor(coefficient_decay(coefficients, self.fewest, self.most)).mean(1))
+            found.append(torch.as_tensor(coefficient_decay(coefficients, self.min_terms, self.max_terms)).mean(1))
         return torch.cat(found)

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from torch import Tensor
 
-from gahbench import Metric, Names, Reference, Scores, Truth
+from gahbench import Metric, Names, Reference, Scores
 from gahbench.evaluation import Evaluation
 
 from ._learned_alike import check_uninformed, fitted_alike
@@ -48,11 +48,11 @@ class Distance(Metric):
         reference = fitted_alike(self.to, evaluation)
         if reference is None:
             return Scores([])
-        told = Truth(evaluation.clean * float("nan"), evaluation.dataset, evaluation.split)
+        other = evaluation.along(reference)
         values: dict[tuple[str, float], Tensor] = {}
         for sigma in evaluation.sigmas:
             noisy, denoised = evaluation.noisy(sigma), evaluation.denoised(sigma)
-            predicted = reference.denoise(noisy, sigma, told).cpu()
+            predicted = other.denoised(sigma).cpu()
             square = mean_square(denoised.double() - predicted)
             error = mean_square(denoised.double() - evaluation.clean)
             values["", sigma] = square.sqrt()

@@ -20,7 +20,8 @@ class HarmonicOrder(Metric):
 
     Spearman's correlation of k with e_k' L e_k, over the first K = round(trace) eigenvectors of the Jacobian's
     symmetric part, largest eigenvalue first; L is the graph Laplacian of the clean image. It is 1 where eigenvectors
-    are kept the less the faster they oscillate, and around 0 where there is no such order. Channels are added up.
+    are kept the less the faster they oscillate, and around 0 where there is no such order; where all oscillate alike,
+    there is no value. Channels are added up.
 
     Part: ``commutation``, |S L - L S| / (2 |S| |L|) (Frobenius norms), 0 where S, the symmetric part, has the
     eigenvectors of L.
@@ -56,21 +57,24 @@ class HarmonicOrder(Metric):
             energies = (split.flatten(1, 2) @ laplacian).view_as(split).mul(split).sum((2, 3))
             counts = (kept(eigenvalues) > 0).sum(1).tolist()
             values["", sigma] = torch.tensor(
-                [_order(energy[:count]) for energy, count in zip(energies.cpu(), counts, strict=True)]
+                [rank_correlation(energy[:count]) for energy, count in zip(energies.cpu(), counts, strict=True)]
             )
             symmetric = (vectors.mT * eigenvalues[:, None]) @ vectors
             values["commutation", sigma] = _commutation(symmetric, laplacian, channels).cpu()
         return Scores.parts(values)
 
 
-def _order(energies: Tensor) -> float:
-    """Return Spearman's correlation of energies with their places; NaN for fewer than three."""
-    count = len(energies)
-    if count < 3:
+def rank_correlation(energies: Tensor) -> float:
+    """Return Spearman's correlation of energies with their places; NaN for fewer than three, or if all are equal."""
+    if len(energies) < 3:
         return float("nan")
-    ranks = energies.argsort().argsort().double()
-    places = torch.arange(count, dtype=torch.float64)
-    return float(1 - 6 * (ranks - places).square().sum() / (count * (count**2 - 1)))
+    _, group, sizes = energies.unique(return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
+    # Equal ones share the mean of their ranks.
+    ranks = (sizes.cumsum(0).double() - (sizes - 1) / 2)[group]
+    places = torch.arange(len(energies), dtype=torch.float64)
+    one, other = ranks - ranks.mean(), places - places.mean()
+    scale = (one.square().sum() * other.square().sum()).sqrt()
+    return float((one * other).sum() / scale) if scale > 0 else float("nan")
 
 
 def _commutation(symmetric: Tensor, laplacian: Tensor, channels: int) -> Tensor:

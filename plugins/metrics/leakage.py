@@ -35,7 +35,8 @@ class Leakage(Metric):
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the leakage of every image at every noise level; none without a Jacobian or tangent spaces."""
         dataset = evaluation.dataset
-        known = None if dataset is None else dataset.true_basis(evaluation.split, len(evaluation.clean))
+        count, start = len(evaluation.clean), evaluation.start
+        known = None if dataset is None else dataset.true_basis(evaluation.split, count, start)
         if known is None or known.energies is not None:
             return Scores([])
         dimension = known.vectors.shape[2]

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import Metric, Scores, Shape
+from gahbench import Metric, OldName, Scores, Shape
 from gahbench.evaluation import Evaluation, coefficient_decay
 
 from ._eigenbasis import check_eigenvectors
@@ -25,24 +25,28 @@ class LearnedDecay(Metric):
 
     Parameters
     ----------
-    fewest, most
-        The ranks that are fitted: from ``fewest`` to ``most`` times the square root of the number of values.
+    min_terms, max_terms
+        The ranks that are fitted: from ``min_terms`` to ``max_terms`` times the square root of the number of values.
     """
 
     needs = frozenset({"jacobian"})
 
-    def __init__(self, fewest: Annotated[int, Field(ge=1)] = 8, most: Annotated[float, Field(gt=0)] = 2.0) -> None:
-        self.fewest = fewest
-        self.most = most
+    def __init__(
+        self,
+        min_terms: Annotated[int, OldName("fewest"), Field(ge=1)] = 8,
+        max_terms: Annotated[float, OldName("most"), Field(gt=0)] = 2.0,
+    ) -> None:
+        self.min_terms = min_terms
+        self.max_terms = max_terms
 
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
         """Raise ``ValueError`` for images of more than 2304 values, or too few to fit."""
         check_eigenvectors(shape, "learned-decay")
-        last = int(self.most * (shape[0] * shape[1] * shape[2]) ** 0.5)
-        if last < self.fewest + 3:
+        last = int(self.max_terms * (shape[0] * shape[1] * shape[2]) ** 0.5)
+        if last < self.min_terms + 3:
             raise ValueError(
-                f"learned-decay fits ranks {self.fewest} to {last} on images {shape}, which are fewer than 4; accepted "
-                "are larger images, or another 'fewest' and 'most'"
+                f"learned-decay fits ranks {self.min_terms} to {last} on images {shape}, which are fewer than 4; "
+                "accepted are larger images, or another 'min_terms' and 'max_terms'"
             )
 
     def score(self, evaluation: Evaluation) -> Scores:
@@ -52,5 +56,5 @@ class LearnedDecay(Metric):
             found = coefficients(evaluation, sigma)
             if found is None:
                 return Scores([])
-            values["", sigma] = torch.as_tensor(coefficient_decay(found.numpy(), self.fewest, self.most))
+            values["", sigma] = torch.as_tensor(coefficient_decay(found.numpy(), self.min_terms, self.max_terms))
         return Scores.parts(values)

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import Basis, Metric, Names, Scores, Shape
+from gahbench import Basis, Metric, Names, OldName, Scores, Shape
 from gahbench.evaluation import MAX_TERMS, MIN_LEVELS, MIN_TERMS, Evaluation, fit_slope, input_psnr, rate_window
 
 from .._names import name_of
@@ -23,17 +23,17 @@ PART = 1 << 22
 class Rate(Metric):
     """Slope of output PSNR against input PSNR over the noise levels at which it can be read as a rate.
 
-    These are the levels at which oracle thresholding keeps at least ``fewest`` of the d coefficients of a channel and
-    at most ``most`` times sqrt(d), on average over the images (:func:`gahbench.evaluation.rate_window`): they depend on
-    the images alone, and are the same for every entrant. Where a suite has fewer than three of them, there is no rate,
-    and no value: choose noise levels that are closer, stronger noise, or larger images. To hold against a dataset's
-    optimal slope alpha/(alpha+1) (Kadkhodaie 2024, equation 13).
+    These are the levels at which oracle thresholding keeps at least ``min_terms`` of the d coefficients of a channel
+    and at most ``max_terms`` times sqrt(d), on average over the images (:func:`gahbench.evaluation.rate_window`): they
+    depend on the images alone, and are the same for every entrant. Where a suite has fewer than three of them, there
+    is no rate, and no value: choose noise levels that are closer, stronger noise, or larger images. To hold against a
+    dataset's optimal slope alpha/(alpha+1) (Kadkhodaie 2024, equation 13).
 
     Parameters
     ----------
     basis
         A fixed orthonormal basis, in which the oracle counts.
-    fewest, most
+    min_terms, max_terms
         The window.
 
     Raises
@@ -47,23 +47,23 @@ class Rate(Metric):
     def __init__(
         self,
         basis: Annotated[Basis, Names("basis", default="sym4")],
-        fewest: Annotated[float, Field(ge=1)] = MIN_TERMS,
-        most: Annotated[float, Field(gt=0)] = MAX_TERMS,
+        min_terms: Annotated[float, OldName("fewest"), Field(ge=1)] = MIN_TERMS,
+        max_terms: Annotated[float, OldName("most"), Field(gt=0)] = MAX_TERMS,
     ) -> None:
         if basis.adaptive or not basis.orthonormal or type(basis).fit is not Basis.fit:
             raise ValueError(f"basis '{name_of(basis)}': accepted are fixed orthonormal bases, such as sym4 or dct")
         self.basis = basis
-        self.fewest = fewest
-        self.most = most
+        self.min_terms = min_terms
+        self.max_terms = max_terms
 
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
         """Raise ``ValueError`` for images too small for a window, or fewer than three noise levels."""
         self.basis.check_shape(shape)
-        last = self.most * (shape[1] * shape[2]) ** 0.5
-        if last < 1.5 * self.fewest:
+        last = self.max_terms * (shape[1] * shape[2]) ** 0.5
+        if last < 1.5 * self.min_terms:
             raise ValueError(
-                f"rate reads slopes where {self.fewest:g} to {last:.0f} coefficients of images {shape} are kept, which "
-                "is too narrow; accepted are larger images, or another 'fewest' and 'most'"
+                f"rate reads slopes where {self.min_terms:g} to {last:.0f} coefficients of images {shape} are kept, "
+                "which is too narrow; accepted are larger images, or another 'min_terms' and 'max_terms'"
             )
         if len(set(sigmas)) < MIN_LEVELS:
             raise ValueError(f"rate needs at least {MIN_LEVELS} different noise levels, not {sorted(set(sigmas))}")
@@ -84,5 +84,5 @@ class Rate(Metric):
             sizes = self.basis.analysis(part.double()).abs()
             counts += torch.stack([(sizes > sigma).sum() for sigma in ordered]).cpu()
         pixels = clean[0, 0].numel()
-        inside = rate_window((counts / (len(clean) * clean.shape[1])).numpy(), pixels, self.fewest, self.most)
+        inside = rate_window((counts / (len(clean) * clean.shape[1])).numpy(), pixels, self.min_terms, self.max_terms)
         return [ordered[place] for place in np.flatnonzero(inside)]

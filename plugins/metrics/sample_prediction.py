@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import Metric, Names, Reference, Scores
+from gahbench import Metric, Names, OldName, Reference, Scores
 from gahbench.evaluation import Evaluation
 from gahbench.sampling import draw_samples, of_denoiser, pair_cosines
 
@@ -35,7 +35,7 @@ class SamplePrediction(Metric):
     ----------
     to
         The reference.
-    most
+    max_samples
         How many samples are predicted at most, the first ones; ``null`` for all.
     """
 
@@ -48,11 +48,11 @@ class SamplePrediction(Metric):
     def __init__(
         self,
         to: Annotated[Reference, Names("reference", default="local-score")],
-        most: Annotated[int, Field(ge=2)] | None = None,
+        max_samples: Annotated[int, OldName("most"), Field(ge=2)] | None = None,
     ) -> None:
         check_uninformed(to)
         self.to = to
-        self.most = most
+        self.max_samples = max_samples
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return r^2 for every sample of which both converged, and the part."""
@@ -60,7 +60,7 @@ class SamplePrediction(Metric):
         if reference is None:
             return Scores([])
         drawn = evaluation.samples
-        count = min(len(drawn), self.most or len(drawn))
+        count = min(len(drawn), self.max_samples or len(drawn))
         denoise = of_denoiser(reference, evaluation.shape, evaluation.dataset, evaluation.device)
         settings = evaluation.sampling.model_copy(update={"count": count})
         predicted = draw_samples(denoise, evaluation.shape, settings, device=evaluation.device)

@@ -30,7 +30,7 @@ class TruthAlignment(Metric):
             if dataset is None or sketch is None:
                 continue
             try:
-                best = dataset.optimal_filters(evaluation.noisy(sigma), sigma, evaluation.split)
+                best = dataset.optimal_filters(evaluation.noisy(sigma), sigma, evaluation.split, evaluation.start)
                 filters = best and best.sketch(None if sketch.exact else sketch.rows.shape[1])
             except OptimumError:
                 # At one noise level it may be beyond reach, and known at the others.

@@ -57,6 +57,15 @@ def test_plan_shows_units_and_runs_nothing(call, write_suite, tmp_path):
     assert "to do: 0 of 7 units" in call("plan", write_suite(), "--out", tmp_path / "out")[1]
 
 
+def test_plan_looks_into_the_folder_it_is_given(call, write_suite, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    call("run", write_suite(), "--out", "elsewhere", "--engine", "inline")
+    asked = []
+    monkeypatch.setattr("gahbench.store.store.Store.has_fit", lambda store, key: asked.append(store.folder) or False)
+    call("plan", write_suite(), "--out", "elsewhere")
+    assert {folder.name for folder in asked} == {"elsewhere"}
+
+
 def test_plan_makes_no_estimate_for_references(call, tmp_path):
     file = tmp_path / "oracles.yaml"
     file.write_text(

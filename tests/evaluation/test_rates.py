@@ -83,7 +83,7 @@ def test_the_window_is_between_a_few_coefficients_and_the_side_of_the_image():
     total = 128 * 128
     kept = [MIN_TERMS - 1, MIN_TERMS, 100, MAX_TERMS * 128, MAX_TERMS * 128 + 1, total]
     assert rate_window(kept, total).tolist() == [False, True, True, True, False, False]
-    assert rate_window(kept, total, fewest=1, most=128).all()
+    assert rate_window(kept, total, min_terms=1, max_terms=128).all()
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 4.0])

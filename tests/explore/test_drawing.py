@@ -73,9 +73,9 @@ def test_what_cannot_be_drawn_is_said():
 def test_windows_are_counted_in_the_test_images(builtin):
     windows = rate_windows(made(names=[NAMES[0], "faces[path=gone.npz]"]), builtin)
     assert set(windows) <= {NAMES[0]}
-    chosen = rate_windows(made(), builtin, "rate[fewest=20,most=4]")
+    chosen = rate_windows(made(), builtin, "rate[min_terms=20,max_terms=4]")
     images = gahbench.create("dataset", NAMES[0]).images("test", 5)
-    assert chosen[NAMES[0]] == gahbench.create("metric", "rate[fewest=20,most=4]").levels(images, SIGMAS)
+    assert chosen[NAMES[0]] == gahbench.create("metric", "rate[min_terms=20,max_terms=4]").levels(images, SIGMAS)
     with pytest.raises(ParameterError, match="chooses no window"):
         rate_windows(made(), builtin, "psnr")
 
@@ -99,7 +99,7 @@ def test_approximation_of_a_smooth_field_is_best_in_its_own_waves(builtin, tmp_p
     [
         (["gaussian-field[size=15]"], ["sym4"], "basis 'sym4' on gaussian-field.*even"),
         (["gaussian-field[size=16]"], ["wavelet-ti"], "not orthonormal"),
-        (["discs[size=16]"], ["true"], "does not exist there"),
+        (["discs[size=16]"], ["true-basis"], "does not exist there"),
         (["discs[size=16]"], ["sim4"], "did you mean 'sym4'"),
     ],
 )
@@ -120,7 +120,7 @@ def test_the_commands_write_files(tmp_path):
     publish(made(), tmp_path / "results", "digest")
     for arguments in (
         ["rates", str(tmp_path / "results"), "-e", "better"],
-        ["resolution", str(tmp_path / "results"), "--rate", "rate[fewest=5,most=9]"],
+        ["resolution", str(tmp_path / "results"), "--rate", "rate[min_terms=5,max_terms=9]"],
         ["approximation", "discs[size=16]", "-b", "haar", "--images", "2"],
         ["geometry", "discs[size=16]", "--threshold", "0.05"],
     ):

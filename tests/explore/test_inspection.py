@@ -59,7 +59,7 @@ def test_numbers_are_those_of_the_metrics():
 
 @pytest.mark.parametrize("index", [0, 5])
 def test_what_is_known_of_an_image_is_that_of_its_place(index):
-    found = gahbench.inspect("lower-bound", dataset=SMALL, index=index, sigmas=[0.1], bases=["true"], others=7)
+    found = gahbench.inspect("lower-bound", dataset=SMALL, index=index, sigmas=[0.1], bases=["true-basis"], others=7)
     (level,) = found.levels
     np.testing.assert_allclose(level.alignment["best denoiser"][""], 1, atol=1e-4)
     registry = Registry()
@@ -67,7 +67,7 @@ def test_what_is_known_of_an_image_is_that_of_its_place(index):
     assert torch.equal(found.clean, dataset.images("test", 1, index)[0])
     vectors = dataset.true_basis("test", 1, index).vectors[0].double()
     own = (vectors.T @ found.clean.double().flatten()).abs()
-    np.testing.assert_allclose(level.coefficients["true"][: len(own)].abs(), own, atol=1e-5)
+    np.testing.assert_allclose(level.coefficients["true-basis"][: len(own)].abs(), own, atol=1e-5)
 
 
 def test_near_the_end_of_a_split_others_are_from_before():
@@ -159,7 +159,7 @@ def test_an_image_file_can_be_inspected(tmp_path):
     }
     for entrant, more, says in (
         ("lower-bound", {}, "its kind is 'bound', which only a dataset tells"),
-        ("low-pass", {"bases": ["true"]}, "basis 'true' on noise.png.*does not exist there"),
+        ("low-pass", {"bases": ["true-basis"]}, "basis 'true-basis' on noise.png.*does not exist there"),
         ("low-pass", {"index": 1}, "accepted for an image file: 0"),
         ("low-pass", {"size": 31}, "30x30 pixels: 1 to 30"),
     ):
@@ -236,7 +236,7 @@ BAD = {
     "size": (["low-pass", "--size", "8"], "belong to an image file"),
     "no file": (["low-pass", "--image", "gone.png"], "gone.png: cannot be read as an image: No such file"),
     "unknown basis": (["low-pass", "-d", "discs[size=8]", "-b", "sim4"], "did you mean 'sym4'"),
-    "no basis": (["low-pass", "-d", "discs[size=8]", "-b", "true"], "basis 'true' on discs[size=8]"),
+    "no basis": (["low-pass", "-d", "discs[size=8]", "-b", "true-basis"], "basis 'true-basis' on discs[size=8]"),
     "not known": (["lower-bound", "-d", "faces[size=8]"], "not known there; what is known of the optimum is 'none'"),
     "no Jacobian": (["tv", "-d", "discs[size=8]"], "has no Jacobian"),
 }

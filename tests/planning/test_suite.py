@@ -1,6 +1,7 @@
 import pytest
 from sample_files import TINY
 
+from gahbench._util.deprecation import GahbenchDeprecationWarning
 from gahbench._util.errors import GahbenchError, SuiteError
 from gahbench.planning.suite import load_suite
 
@@ -39,6 +40,35 @@ def test_a_recipe_fills_in_what_a_suite_leaves_out(write_suite, builtin):
     assert (training.steps, training.epochs) == (12, None)
 
 
+def test_a_suite_may_use_old_names(write_suite, builtin):
+    changes = (
+        ("basis: haar", "basis: [haar, true]"),
+        ("metrics: [psnr, slope]", "metrics: [psnr, {decay: {fewest: 3, most: [1.5, 2]}}], sampling: {most_steps: 7}"),
+    )
+    with pytest.warns(GahbenchDeprecationWarning) as warned:
+        suite = load_suite(write_suite(*changes), builtin)
+    assert [entrant.label for entrant in suite.entrants][-1] == "oracle-threshold[true-basis]"
+    assert [metric.label for metric in suite.metrics][1:] == [
+        "decay[min_terms=3,max_terms=1.5]",
+        "decay[min_terms=3,max_terms=2]",
+    ]
+    assert suite.scoring.sampling.max_steps == 7
+    texts = {str(warning.message) for warning in warned}
+    assert {text.partition(" is deprecated")[0] for text in texts} == {
+        "the basis 'true'",
+        "metric 'decay': 'fewest'",
+        "metric 'decay': 'most'",
+        "sampling: 'most_steps'",
+    }
+
+
+def test_numbers_are_those_of_yaml_1_2(write_suite, builtin):
+    file = write_suite(("width: 2", "width: 010"), ("steps: 12", "steps: 0x10"), ("name: tiny", "name: 2024-01-01"))
+    suite = load_suite(file, builtin)
+    assert (suite.entrants[0].label, suite.training.steps) == ("unet[width=10,levels=1]", 16)
+    assert suite.name == "2024-01-01"
+
+
 LINES = TINY.splitlines()
 AT = {text: 1 + next(place for place, line in enumerate(LINES) if text in line) for text in ("discs", "unet", "haar}")}
 AT |= {
@@ -67,9 +97,24 @@ AT |= {
         ("sigmas: [0.1, 0.3]", "sigmas: [0.0]", AT["sco"], "greater than 0"),
         ("sigmas: [0.1, 0.3]", "sigmas: []", AT["sco"], "at least one value"),
         ("sigmas: [0.1, 0.3]", "sigmas: [0.1, 0.1]", AT["sco"], "repeats a value"),
+        ("images: 3", "images: 3, splits: [validation]", AT["sco"], "scoring.splits: must have test, which the board"),
+        ("images: 3", "images: 3, splits: [train]", AT["sco"], "accepted: ['test', 'train'] (got ['train'])"),
+        ("[psnr, slope]", "[psnr, {decay: {most: 0}}]", AT["sco"], "max_terms=0: input should be greater than 0"),
+        ("[psnr, slope]", "[psnr, {decay: {most: 1, max_terms: 1}}]", AT["sco"], "'max_terms' is given twice, once by"),
+        ("images: 3", "images: 3, sampling: {most_steps: 7, max_steps: 7}", AT["sco"], "'max_steps' is given twice"),
         ("scoring:", "scorings:", AT["sco"], "scoring"),
         ("metrics: [psnr, slope]", "metrics: [psnr, slop]", AT["sco"], "unknown metric 'slop'; did you mean 'slope'"),
         ("metrics: [psnr, slope]", "metrics: [slope]", AT["sco"], "must have psnr"),
+        ("steps: 12", "steps: 12, learning_rate: .inf", AT["tra"], "training.learning_rate: expected a finite number"),
+        ("steps: 12", "steps: 12, learning_rate: .nan", AT["tra"], "training.learning_rate: expected a finite number"),
+        ("steps: 12", "steps: 12, clip: .inf", AT["tra"], "training.clip: expected a finite number (got inf)"),
+        ("sigmas: [0.1, 0.3]", "sigmas: [0.1, .nan]", AT["sco"], "scoring.sigmas.1: expected a finite number"),
+        ("sigmas: [0.1, 0.3]", "sampling: {mean: .inf}, sigmas: [0.1]", AT["sco"], "scoring.sampling.mean: expected a"),
+        ("- identity", "- gaussian-blur: {width: .inf}", AT["unet"] + 1, "width=inf: not a finite number"),
+        ("- identity", "- gaussian-blur[width=.inf]", AT["unet"] + 1, "width=inf: not a finite number"),
+        ("width: 2", "width: 1_0", AT["unet"], "width='1_0'"),
+        ("width: 2", "width: 12:30", AT["unet"], "width='12:30'"),
+        ("steps: 12", "steps: 12, halves: on", AT["tra"], "training.halves: expected true or false (got 'on')"),
         ("baseline:", "seeds: [0, 0]\nbaseline:", AT["base"], "seeds: repeats a value"),
         ("name: tiny", "name: t i", 2, "name: letters, digits"),
         ("datasets:\n  - discs: {size: 16}", "datasets: discs", 3, "datasets: expected a list (got 'discs')"),
@@ -82,6 +127,7 @@ AT |= {
         ("name: tiny", "name: [tiny", 3, "not valid YAML"),
     ],
 )
+@pytest.mark.filterwarnings("ignore::gahbench.GahbenchDeprecationWarning")
 def test_an_error_names_the_file_the_line_and_what_is_accepted(write_suite, builtin, old, new, line, says):
     file = write_suite((old, new))
     with pytest.raises(SuiteError) as error:

@@ -1,3 +1,5 @@
+import math
+import re
 from typing import Annotated, Literal
 
 import pytest
@@ -62,6 +64,10 @@ def test_an_integer_is_a_float_and_a_list_a_tuple():
         ({"bases": "dct"}, "accepted: list of plugins of kind basis or null"),
         ({"bases": ["dct", "haar", "db2", "db4"]}, "at most 3 items"),
         ({"other": ["dct"]}, "accepted: a basis or null"),
+        ({"rate": math.inf}, "rate=inf: not a finite number (accepted: float)"),
+        ({"rate": -math.nan}, "rate=nan: not a finite number"),
+        ({"rate": 10**400}, "rate=1000"),
+        ({"sizes": [3, math.inf]}, "sizes=[3, inf]"),
         ({"channels": 3}, "come from the dataset"),
     ],
 )
@@ -130,5 +136,11 @@ def test_types_must_be_there():
 
     with pytest.raises(PluginError, match="'width' needs a type annotation"):
         constructor_parameters(untyped, "x")
+    for bound in (math.inf, math.nan, (1.0, -math.inf)):
+
+        def endless(width: int = 3, bound: object = bound): ...
+
+        with pytest.raises(PluginError, match=re.escape(f"x: the default bound={bound} is not finite")):
+            constructor_parameters(endless, "x")
     with pytest.raises(PluginError, match="hides its parameters"):
         constructor_parameters(hidden, "x")

@@ -57,6 +57,24 @@ def test_an_entry_point_is_a_door(tmp_path, monkeypatch):
     assert Registry().get("reference", "half").origin == "package 'half-package'"
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("float = 0.5", "float = float('inf')", "reference 'half': the default factor=inf is not finite"),
+        (
+            '@register("half")',
+            '@register("half", factor=float("nan"))',
+            "accepted are finite values, not {'factor': nan}",
+        ),
+    ],
+)
+def test_values_that_are_not_finite_are_refused_by_name(tmp_path, old, new, says):
+    file = write(tmp_path, "half.py", TWO_LINES.format(name="half").replace(old, new))
+    with pytest.raises(PluginError) as error:
+        Registry((file,)).configure("reference", "half")
+    assert says in str(error.value)
+
+
 def test_files_beside_a_plugin_can_be_imported(tmp_path):
     write(tmp_path, "_half_helper.py", "FACTOR = 0.25\n")
     text = TWO_LINES.format(name="half").replace(

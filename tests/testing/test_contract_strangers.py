@@ -114,11 +114,6 @@ def test_a_strangers_file_passes_and_gets_its_row(tmp_path, write_suite, text, e
     assert fact in told["citation"]
 
 
-def registered():
-    return "module" in gahbench.Registry().names("architecture")
-
-
-@pytest.mark.skipif(not registered(), reason="the plugin 'module' is not registered")
 def test_a_strangers_module_passes_and_gets_its_row(tmp_path, write_suite, monkeypatch):
     (tmp_path / "somebodys_nets.py").write_text(FOREIGN)
     monkeypatch.syspath_prepend(tmp_path)

@@ -11,14 +11,14 @@ from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
 from gahbench_plugins.metrics.alignment import Alignment
 
-BASES = ["sym4", "haar", "dct", "block-dct[4]", "pixel", "true", "graph-laplacian"]
+BASES = ["sym4", "haar", "dct", "block-dct[4]", "pixel", "true-basis", "graph-laplacian"]
 
 
 def scores_by_basis(evaluated):
     return {basis: table(f"alignment[{basis}]", evaluated)["", 0.1] for basis in BASES}
 
 
-@pytest.mark.parametrize("own", ["sym4", "dct", "block-dct[4]", "true"])
+@pytest.mark.parametrize("own", ["sym4", "dct", "block-dct[4]", "true-basis"])
 def test_an_oracle_that_shrinks_in_a_basis_scores_1_in_it_and_less_in_all_others(own):
     evaluated = evaluation(f"oracle-shrink[{own}]")
     found = scores_by_basis(evaluated)
@@ -59,7 +59,7 @@ def test_colours_are_smoothed_along_one_graph():
 @pytest.mark.parametrize("name", ["low-pass", "gaussian-blur", "wiener-linear", "identity"])
 def test_filters_that_ignore_the_image_score_0(name):
     evaluated = evaluation(name)
-    for basis in ("graph-laplacian", "sym4", "true"):
+    for basis in ("graph-laplacian", "sym4", "true-basis"):
         parts = table(f"alignment[{basis}]", evaluated)
         assert len(parts) == 4
         assert all(values.tolist() == [0] * 8 for values in parts.values())
@@ -90,9 +90,9 @@ def test_a_filter_that_follows_the_noise_has_a_lower_ceiling():
 
 def test_entrants_without_a_jacobian_and_bases_that_are_unknown_have_no_value():
     assert table("alignment", evaluation("tv")) == {}
-    assert table("alignment[true]", evaluation("heat-kernel", "discs[size=8]")) == {}
+    assert table("alignment[true-basis]", evaluation("heat-kernel", "discs[size=8]")) == {}
     # Nor for a filter that would score 0 with any basis.
-    assert table("alignment[true]", evaluation("gaussian-blur", "discs[size=8]")) == {}
+    assert table("alignment[true-basis]", evaluation("gaussian-blur", "discs[size=8]")) == {}
 
 
 def test_there_is_no_value_where_the_basis_is_one_filter_for_all_images():

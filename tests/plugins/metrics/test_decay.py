@@ -35,7 +35,7 @@ def test_entrants_without_a_basis_have_none():
 def test_small_or_empty_images_are_refused():
     with pytest.raises(ValueError, match="ranks 32 to 32 on images"):
         Decay().check((1, 32, 32), [0.1])
-    Decay(fewest=8).check((1, 32, 32), [0.1])
+    Decay(min_terms=8).check((1, 32, 32), [0.1])
     reference = gahbench.create("reference", "oracle-threshold[pixel]")
     # One of the two images has fewer coefficients than ranks, but for rounding.
     sparse = images(1.0)

@@ -1,7 +1,11 @@
+import math
+
 import numpy as np
 import pytest
 import torch
 from constructing import construct
+from hypothesis import given
+from hypothesis import strategies as st
 from known_filters import Filters, create, evaluation, on_images, table
 from scipy.stats import spearmanr
 
@@ -10,6 +14,7 @@ from gahbench.contracts.truth import Truth
 from gahbench_plugins.bases.dct import DCT
 from gahbench_plugins.bases.graph_laplacian import graph_laplacian
 from gahbench_plugins.datasets.c_alpha import CAlpha
+from gahbench_plugins.metrics.harmonic_order import rank_correlation
 from gahbench_plugins.references.oracle import OracleShrink
 
 METRICS = ["capture", "harmonic-order", "contour-anisotropy", "leakage", "sparsity", "learned-decay"]
@@ -101,7 +106,7 @@ def test_it_is_the_corrected_share_in_the_largest_coefficients():
 def test_an_oracle_is_captured_by_its_own_basis():
     found = table("capture[sym4]", evaluation("oracle-shrink[sym4]"))["", 0.1]
     assert found.min() > 0.99
-    assert table("capture[true]", evaluation("oracle-shrink[sym4]", "discs[size=16]")) == {}
+    assert table("capture[true-basis]", evaluation("oracle-shrink[sym4]", "discs[size=16]")) == {}
 
 
 # Harmonic order.
@@ -140,6 +145,15 @@ def test_it_is_spearmans_correlation_with_the_energies_on_the_graph(channels):
         expected = commutator / (2 * np.linalg.norm(symmetric) * np.linalg.norm(whole))
         assert parts["commutation", 0.1][place].item() == pytest.approx(expected, abs=1e-6)
         assert expected > 0.01
+
+
+@given(st.lists(st.integers(0, 5), min_size=3, max_size=12))
+def test_equal_energies_share_their_ranks(energies):
+    found = rank_correlation(torch.tensor(energies, dtype=torch.float64))
+    if len(set(energies)) == 1:
+        assert math.isnan(found)
+    else:
+        assert found == pytest.approx(spearmanr(np.arange(len(energies)), energies).statistic, abs=1e-12)
 
 
 def test_of_fewer_than_three_eigenvectors_there_is_no_order():
@@ -243,7 +257,7 @@ def test_an_oracle_gains_nothing_over_its_own_basis_and_the_ratio_of_risks_over_
     evaluated = evaluation("oracle-shrink[sym4]", sigmas=(0.05, 0.2))
     truth = Truth(evaluated.clean, evaluated.dataset)
     own = table("sparsity[sym4]", evaluated)
-    others = {basis: table(f"sparsity[{basis}]", evaluated) for basis in ("dct", "haar", "true")}
+    others = {basis: table(f"sparsity[{basis}]", evaluated) for basis in ("dct", "haar", "true-basis")}
     for sigma in (0.05, 0.2):
         assert own["", sigma].abs().max() < 0.01
         risk = construct(OracleShrink, "sym4").risk(truth, sigma)

@@ -129,6 +129,33 @@ def test_the_reference_learns_from_what_the_denoiser_learned_from():
     assert min(table("distance[empirical-bayes]", evaluation(third, learned=others))["", 0.5]) > 0.1
 
 
+def test_the_reference_is_asked_as_denoisers_are(monkeypatch):
+    class Random(Filters):
+        """Subtracts one random number, always anew, from all images of a call."""
+
+        def denoise(self, noisy, sigma, truth):
+            assert truth.clean.isnan().all()
+            return noisy - torch.rand(())
+
+    class Flat(Filters):
+        def denoise(self, noisy, sigma, truth):
+            return noisy.mean((1, 2, 3), keepdim=True)
+
+    reference = Random(EYE[None])
+    learned = TrainingData(GivenImages(images(5, seed=1)))
+    monkeypatch.setattr("gahbench_plugins.metrics.distance.fitted_alike", lambda *given: reference)
+    # Under the same seeds the numbers that it draws are those that are drawn where it is an entrant.
+    values = table("distance[empirical-bayes]", evaluation(Random(EYE[None]), learned=learned))
+    assert values["", 0.5] == pytest.approx([0.0] * 6, abs=1e-6)
+    # Images are given to it in the batches that entrants are given.
+    monkeypatch.setattr("gahbench.contracts.denoisers.BATCH_PIXELS", 64)
+    apart = table("distance[empirical-bayes]", evaluation(scaled(1.0), learned=learned))["", 0.5]
+    assert len({round(float(value), 4) for value in apart}) == 6
+    reference = Flat(EYE[None])
+    with pytest.raises(ValueError, match=r"returned shape \(1, 1, 1, 1\) for images of \(1, 1, 8, 8\)"):
+        table("distance[empirical-bayes]", evaluation(scaled(1.0), learned=learned))
+
+
 def test_no_distance_from_what_sees_the_clean_image():
     with pytest.raises(
         ParameterError, match=r"to='oracle-shrink\[sym4\]' is of kind 'oracle'.*classical, trained and optimal"

@@ -38,7 +38,7 @@ def test_the_slope_is_that_of_the_levels_in_the_window():
 
 
 def test_the_window_can_be_chosen():
-    rate = construct(Rate, "pixel", fewest=5, most=2)
+    rate = construct(Rate, "pixel", min_terms=5, max_terms=2)
     assert rate.levels(CLEAN, SIGMAS) == sorted(SIGMAS[:5])
 
 
@@ -54,7 +54,7 @@ def test_without_three_levels_there_is_no_rate():
         construct(Rate, "pixel").check((1, SIZE, SIZE), [0.1])
     with pytest.raises(ValueError, match=r"where 32 to 32 coefficients .* too narrow"):
         construct(Rate, "pixel").check((1, 32, 32), SIGMAS)
-    construct(Rate, "pixel", fewest=4).check((1, 32, 32), SIGMAS)
+    construct(Rate, "pixel", min_terms=4).check((1, 32, 32), SIGMAS)
 
 
 @pytest.mark.parametrize("basis", ["bandlet", "pca", "wavelet[bior2.2]"])

@@ -193,7 +193,7 @@ def test_samples_of_what_memorizes_are_those_that_memory_predicts(to):
     # The next sample is the same image once in six times.
     assert sum(found["null"]) / 10 < 0.7
     assert torch.allclose(scores.arrays["samples"], scores.arrays["predicted"], atol=1e-2)
-    fewer, _ = values(f"sample-prediction[{to},most=4]", evaluated)
+    fewer, _ = values(f"sample-prediction[{to},max_samples=4]", evaluated)
     assert fewer[""] == found[""][:4]
     # Images that it did not learn from predict nothing of its samples.
     evaluated.learned_from = TrainingData(GivenImages(images(6, 2)))

@@ -7,7 +7,7 @@ from gahbench._util.errors import BasisError
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.optima import TrueBasis
 from gahbench.contracts.truth import Truth
-from gahbench_plugins.bases.true import FamilyBasis
+from gahbench_plugins.bases.true_basis import FamilyBasis
 from gahbench_plugins.bases.wavelet import Wavelet
 from gahbench_plugins.datasets.c_alpha import CAlpha
 from gahbench_plugins.references.oracle import OracleShrink
@@ -59,7 +59,7 @@ def test_oracle_shrinkage_errs_less_than_in_a_wavelet_basis():
         true = oracle_risk(FamilyBasis(), truth, sigma)
         assert true.mean() < 0.6 * oracle_risk(Wavelet("sym4"), truth, sigma).mean()
         assert true.mean() < truth.dataset.lower_bound("test", 8, sigma, 5).mean()
-        torch.testing.assert_close(construct(OracleShrink, "true").risk(truth, sigma), true)
+        torch.testing.assert_close(construct(OracleShrink, "true-basis").risk(truth, sigma), true)
 
 
 class Incomplete(Dataset):

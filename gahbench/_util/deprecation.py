@@ -1,0 +1,131 @@
+"""How public names are renamed or removed without breaking who uses them.
+
+The policy, once a first version is released, for what ``gahbench`` and its packages ``evaluation``, ``jacobian``,
+``networks``, ``sampling`` and ``testing`` export:
+
+1. A name that is renamed or removed works for one more minor release, with a warning that says what to use instead.
+2. It goes in the minor release after that; the changelog has an entry for each of the two.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+Target = TypeVar("Target", bound=Callable[..., Any])
+
+
+class GahbenchDeprecationWarning(FutureWarning):
+    """A public name of gahbench is used that will be removed; the message says what to use instead.
+
+    A ``FutureWarning``, since Python hides a ``DeprecationWarning`` from those who run somebody else's plugin.
+    """
+
+
+def warn_deprecated(name: str, since: str, use_instead: str, stacklevel: int = 2) -> None:
+    """Warn that a name, a parameter or a value is deprecated.
+
+    Parameters
+    ----------
+    name
+        What is deprecated, as the user wrote it.
+    since
+        The version that deprecated it.
+    use_instead
+        What to use in its place.
+    stacklevel
+        Whose line the warning shows: 1 is the caller of this function, 2 the caller of that, and so on.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     warn_deprecated("the parameter 'trial'", since="0.2", use_instead="'dry_run'")
+    >>> print(caught[0].message)
+    the parameter 'trial' is deprecated since gahbench 0.2 and will be removed; use 'dry_run' instead
+    """
+    text = f"{name} is deprecated since gahbench {since} and will be removed; use {use_instead} instead"
+    warnings.warn(text, GahbenchDeprecationWarning, stacklevel=stacklevel + 1)
+
+
+def deprecated(since: str, use_instead: str) -> Callable[[Target], Target]:
+    """Mark a function or a class as deprecated: whoever calls it is warned, and its docstring says so.
+
+    Parameters
+    ----------
+    since
+        The version that deprecated it.
+    use_instead
+        What to use in its place.
+
+    Returns
+    -------
+    callable
+        The decorator. It returns the function wrapped, and the class itself, with its constructor wrapped.
+
+    Examples
+    --------
+    >>> @deprecated(since="0.2", use_instead="gahbench.create")
+    ... def make(kind, name):
+    ...     return (kind, name)
+    >>> import warnings
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     make("basis", "dct")
+    ('basis', 'dct')
+    >>> print(caught[0].message)
+    make is deprecated since gahbench 0.2 and will be removed; use gahbench.create instead
+    """
+
+    def mark(target: Target) -> Target:
+        called = target.__init__ if inspect.isclass(target) else target
+
+        @functools.wraps(called)
+        def warning(*arguments: Any, **keywords: Any) -> Any:
+            warn_deprecated(target.__name__, since, use_instead)
+            return called(*arguments, **keywords)
+
+        first, _, rest = (inspect.getdoc(target) or "Deprecated.").partition("\n\n")
+        note = f".. deprecated:: {since}\n    Use {use_instead} instead."
+        marked: Any = warning
+        if inspect.isclass(target):
+            target.__init__ = warning  # type: ignore[method-assign]
+            marked = target
+        marked.__doc__ = "\n\n".join(part for part in (first, note, rest) if part)
+        return marked  # type: ignore[no-any-return]
+
+    return mark
+
+
+def renamed(given: Mapping[str, Any], names: Mapping[str, str], where: str, since: str = "0.1") -> dict[str, Any]:
+    """Return values by the names of today, with a warning for each that was given by an old one.
+
+    Parameters
+    ----------
+    given
+        Values by name.
+    names
+        The names of today, by old name.
+    where
+        What has them, for the warning.
+    since
+        The version that renamed them.
+
+    Raises
+    ------
+    ValueError
+        If a value is given by two of its names.
+    """
+    found: dict[str, Any] = {}
+    for name, value in given.items():
+        new = names.get(name, name)
+        if new != name:
+            if new in given or new in found:
+                raise ValueError(f"'{new}' is given twice, once by its old name '{name}'")
+            warn_deprecated(f"{where}: '{name}'", since, f"'{new}'", stacklevel=3)
+        found[new] = value
+    return found

@@ -1,0 +1,88 @@
+import math
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gahbench._util.core_yaml import dump_flow, load_scalar
+
+
+@pytest.mark.parametrize("text", ["1e-3", "1.5E-3", "-2e4", ".5e1"])
+def test_exponents_without_a_point_are_numbers(text):
+    assert load_scalar(text) == float(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    # YAML 1.2.2, section 10.3.2.
+    [
+        ("010", 10),
+        ("-0010", -10),
+        ("0o17", 15),
+        ("0x1F", 31),
+        ("+1", 1),
+        ("5.", 5.0),
+        (".5", 0.5),
+        (".inf", math.inf),
+        ("-.INF", -math.inf),
+        ("true", True),
+        ("FALSE", False),
+        ("null", None),
+        ("~", None),
+        ("", None),
+    ],
+)
+def test_plain_scalars_are_those_of_the_core_schema(text, value):
+    assert load_scalar(text) == value
+    assert type(load_scalar(text)) is type(value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "12:30",
+        "190:20:30.15",
+        "on",
+        "Off",
+        "yes",
+        "n",
+        "NO",
+        "1_000",
+        "0b11",
+        "2024-01-01",
+        "<<",
+        "=",
+        "tRUE",
+        "1e",
+        "+",
+    ],
+)
+def test_what_only_yaml_1_1_reads_otherwise_is_text(text):
+    assert load_scalar(text) == text
+
+
+def test_a_tag_that_does_not_fit_is_an_error_of_yaml():
+    with pytest.raises(yaml.YAMLError, match="'1x0' is not a number"):
+        load_scalar("!!int 1x0")
+
+
+plain = st.recursive(
+    st.one_of(
+        st.integers(),
+        st.floats(allow_nan=False),
+        st.booleans(),
+        st.none(),
+        st.text(max_size=8),
+        st.sampled_from(["010", "1e-3", "0o17", "12:30", "on", "~", ".inf", "1_0", "x\n", "=", "<<"]),
+    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(plain)
+def test_what_is_written_on_one_line_is_read_back(value):
+    text = dump_flow(value)
+    assert "\n" not in text
+    assert load_scalar(text) == value

@@ -1,0 +1,87 @@
+"""Evaluations of some of the images of a split, and of one of them."""
+
+import pytest
+import torch
+
+import gahbench
+from gahbench.contracts.training_data import TrainingData
+from gahbench.evaluation import Evaluation
+
+DATASET = gahbench.create("dataset", "c-alpha[size=12]")
+SIGMA = 0.1
+
+
+class Counting:
+    """Half of everything, with a risk and a Jacobian, and a count of how often each is asked for."""
+
+    kind = "oracle"
+
+    def __init__(self):
+        self.asked = []
+
+    def denoise(self, noisy, sigma, truth):
+        self.asked.append("denoise")
+        return 0.5 * noisy + 0.01 * truth.start
+
+    def risk(self, truth, sigma):
+        self.asked.append("risk")
+        return truth.clean.square().flatten(1).mean(1)
+
+    def jacobian(self, noisy, sigma, truth):
+        self.asked.append("jacobian")
+        matrices = 0.5 * torch.eye(144) + noisy.mean((1, 2, 3)).view(-1, 1, 1)
+        from gahbench.jacobian import DenseMaps
+
+        return DenseMaps(matrices, (1, 12, 12))
+
+
+def evaluation(denoiser, start, count, **options):
+    return Evaluation(denoiser, DATASET.images("test", count, start), [SIGMA], dataset=DATASET, start=start, **options)
+
+
+def lower_bound():
+    reference = gahbench.create("reference", "lower-bound")
+    reference.fit(TrainingData(DATASET))
+    return reference
+
+
+def test_later_images_are_seen_as_among_all():
+    whole, later = evaluation(lower_bound(), 0, 9), evaluation(lower_bound(), 2, 7)
+    for draw in (0, 1):
+        assert torch.equal(later.noisy(SIGMA, draw), whole.noisy(SIGMA, draw)[2:])
+    assert (later.truth.start, later.truth.split) == (2, "test")
+    torch.testing.assert_close(later.denoised(SIGMA), whole.denoised(SIGMA)[2:])
+    torch.testing.assert_close(later.risk(SIGMA), whole.risk(SIGMA)[2:])
+    along = later.along(lower_bound())
+    assert torch.equal(along.noisy(SIGMA), later.noisy(SIGMA))
+
+
+def test_the_best_denoiser_is_that_of_these_images():
+    # It is the genie of each image, whose filters are aligned with themselves alone.
+    scores = gahbench.create("metric", "truth-alignment").score(evaluation(lower_bound(), 2, 9))
+    own = [value for value, part in zip(scores.value, scores.part, strict=True) if part == ""]
+    assert own == pytest.approx([1.0] * 9, abs=1e-3)
+
+
+def test_one_image_has_the_values_that_it_has_among_the_others():
+    denoiser = Counting()
+    whole = evaluation(denoiser, 3, 5)
+    matrices = whole.local.matrices(SIGMA)
+    for place in range(5):
+        one = whole.only(place)
+        assert one.truth.start == 3 + place
+        assert torch.equal(one.clean[0], whole.clean[place])
+        assert torch.equal(one.noisy(SIGMA)[0], whole.noisy(SIGMA)[place])
+        assert torch.equal(one.denoised(SIGMA)[0], whole.denoised(SIGMA)[place])
+        assert torch.equal(one.risk(SIGMA)[0], whole.risk(SIGMA)[place])
+        assert torch.equal(one.local.matrices(SIGMA)[0], matrices[place])
+    # Nothing was computed twice.
+    assert sorted(denoiser.asked) == ["denoise", "jacobian", "risk"]
+
+
+def test_without_redraws_there_are_no_jacobians_under_fresh_noise():
+    whole = evaluation(Counting(), 0, 2, redraws=False)
+    assert whole.jacobian(SIGMA) is not None
+    assert whole.jacobian(SIGMA, 1) is None
+    assert whole.only(1).local.matrices(SIGMA, 1) is None
+    assert evaluation(Counting(), 0, 2).jacobian(SIGMA, 1) is not None
