@@ -5,12 +5,28 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from gahbench import api
 
+if TYPE_CHECKING:
+    from gahbench.planning.plan import Plan
+
 _SHOWN = 12
+
+
+def warn_of_superseded(plan: Plan, folder: Path, console: Console) -> None:
+    """Say, before they are done again, that units were done with other code or settings."""
+    from gahbench.runs.adoption import superseded
+
+    if count := superseded(plan, folder):
+        text = (
+            f"{count} finished units in {folder} were done with other code or settings, and are to be done again; "
+            f"'gahbench adopt {folder}' accepts those in which nothing but code differs"
+        )
+        console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def print_adoption(folder: Path, plugins: Sequence[Path], console: Console) -> bool:

@@ -12,7 +12,6 @@ from rich.console import Console
 from gahbench.cli import drawing, inspect_options, sample_options
 
 if TYPE_CHECKING:
-    from gahbench.planning.plan import Plan
     from gahbench.runs.runner import Outcome
 
 app = typer.Typer(
@@ -73,6 +72,7 @@ def run(
     Exit status: 0 all units done, 1 some failed, 2 bad input, 130 interrupted.
     """
     from gahbench import api
+    from gahbench.cli.adopting import warn_of_superseded
     from gahbench.runs.collect import count_done
     from gahbench.runs.progress import ProgressReport
     from gahbench.runs.runner import run_plan
@@ -81,7 +81,7 @@ def run(
     registry = api.open_registry(plugins_dir or ())
     planned = api.plan_with(registry, suite, out, entrant or ())
     folder = api.results_folder(planned.suite, out)
-    _warn_of_superseded(planned, folder, console)
+    warn_of_superseded(planned, folder, console)
     with ProgressReport(planned, count_done(planned, folder), console) as report:
         outcome = run_plan(planned, folder, registry, engine, workers, report)
     if outcome.done:
@@ -98,10 +98,13 @@ def plan(
 ) -> None:
     """Show the units of a suite, what is done already, and an estimate of the work; run nothing."""
     from gahbench import api
+    from gahbench.cli.adopting import warn_of_superseded
     from gahbench.cli.planned import print_plan
 
     planned = api.plan_suite(suite, out, entrants=entrant or (), plugins=plugins_dir or ())
-    print_plan(planned, api.results_folder(planned.suite, out), Console())
+    folder = api.results_folder(planned.suite, out)
+    print_plan(planned, folder, Console())
+    warn_of_superseded(planned, folder, Console())
 
 
 @app.command("list")
@@ -323,18 +326,6 @@ def _print_board(folder: Path) -> None:
     from gahbench.report.tables import print_board
 
     print_board(load_results(folder), console)
-
-
-def _warn_of_superseded(planned: Plan, folder: Path, console: Console) -> None:
-    """Say, before they are done again, that units were done with other code or settings."""
-    from gahbench.runs.adoption import superseded
-
-    if count := superseded(planned, folder):
-        text = (
-            f"{count} finished units in {folder} were done with other code or settings, and are done again; "
-            f"'gahbench adopt {folder}' accepts those in which nothing but code differs"
-        )
-        console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def _conclude(outcome: Outcome, console: Console) -> None:

@@ -140,19 +140,7 @@ def score_unit(
     fit, partner
         Keys of the fits of the entrant and its partner.
     """
-    column: dict[str, Any] = {
-        "code": computed_by(SCORE, frozenset(measure.needs)),
-        "dataset": at.document,
-        "metric": metric.identity,
-        "split": request.split,
-        "images": request.images,
-        "sigmas": request.sigmas,
-        "noise_seed": request.noise_seed,
-    }
-    if request.shown != request.split:
-        column["shown"] = request.shown
-    if "samples" in measure.needs:
-        column["sampling"] = request.sampling
+    column = _column(at, metric, measure, request)
     document = {**column, "entrant": fit if fit is not None else entrant.identity}
     # What a network learned from is in the key of its fit.
     fits_subset = fit is None and bool(getattr(entrant.plugin.factory, "fits_training_subset", False))
@@ -187,6 +175,24 @@ def score_unit(
         partner=partner if "partner" in measure.needs else None,
         document=document,
     )
+
+
+def _column(at: PlannedDataset, metric: Configured, measure: Metric, request: Request) -> dict[str, Any]:
+    """Return what decides a score but the entrant: scores of one column may be compared."""
+    column: dict[str, Any] = {
+        "code": computed_by(SCORE, frozenset(measure.needs)),
+        "dataset": at.document,
+        "metric": metric.identity,
+        "split": request.split,
+        "images": request.images,
+        "sigmas": request.sigmas,
+        "noise_seed": request.noise_seed,
+    }
+    if request.shown != request.split:
+        column["shown"] = request.shown
+    if "samples" in measure.needs:
+        column["sampling"] = request.sampling
+    return column
 
 
 def _without_paths(identity: dict[str, Any]) -> dict[str, Any]:

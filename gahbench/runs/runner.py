@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import signal
 import threading
 import types
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gahbench.contracts.engines import Engine
 from gahbench.contracts.jobs import Event, Job
 from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan
@@ -110,29 +112,16 @@ def run_plan(
     from gahbench.board.results import load_results, saved_digest
     from gahbench.report.publish import publish
 
-    runner = registry.create("engine", engine)
-    home = Folder(folder)
+    runner: Engine = registry.create("engine", engine)
+    home, stop = Folder(folder), threading.Event()
     with home.lock():
         replanner = Replanner(registry)
         extra, left_out, outdated = home.open(plan, lambda unit: current_key(unit, replanner) in (None, unit.key))
         store = Store(folder)
-        # Units of one key are one: files of equal content, say, under two names.
-        todo = list({unit.key: unit for unit in plan.units if not store.is_done(unit)}.values())
-        for unit in todo:
-            store.forget_failure(unit)
-        stop = threading.Event()
-        if todo:
-            job = Job(
-                units=todo,
-                store=store,
-                registry=registry,
-                report=lambda event: _tell(event, registry, report),
-                stop=stop,
-                planned_fits=_own_fits(plan),
-                workers=workers,
-            )
+        if todo := _to_do(plan, store):
+            notify = functools.partial(_notify, registry=registry, report=report)
             with _stop_on_signals(stop):
-                runner.run(job)
+                runner.run(Job(todo, store, registry, notify, stop, _own_fits(plan), workers))
         units = [*plan.units, *extra]
         digest = state_digest(plan, units, store)
         if saved_digest(folder) != digest:
@@ -140,17 +129,25 @@ def run_plan(
             publish(collect(plan, units, store), folder, digest)
             write_environment(folder, registry)
     states = [_state(unit, store) for unit in plan.units]
-    waiting = states.count("waiting")
     return Outcome(
         folder=folder,
         done=states.count("done"),
         failed=states.count("failed"),
-        waiting=waiting,
+        waiting=states.count("waiting"),
         stopped=stop.is_set(),
         left_out=left_out,
         outdated=outdated,
         _load=lambda: load_results(folder),
     )
+
+
+def _to_do(plan: Plan, store: Store) -> list[Unit]:
+    """Return the units that are not done, without the records of their failures."""
+    # Units of one key are one: files of equal content, say, under two names.
+    todo = list({unit.key: unit for unit in plan.units if not store.is_done(unit)}.values())
+    for unit in todo:
+        store.forget_failure(unit)
+    return todo
 
 
 def _own_fits(plan: Plan) -> int:
@@ -166,7 +163,7 @@ def _state(unit: Unit, store: Store) -> str:
     return "failed" if blocked or store.failure(unit) is not None else "waiting"
 
 
-def _tell(event: Event, registry: Registry, report: Report) -> None:
+def _notify(event: Event, registry: Registry, report: Report) -> None:
     """Report an event, and call the lifecycle hooks of plugins."""
     report(event)
     hook = registry.manager.hook

@@ -17,7 +17,7 @@ from gahbench.networks.initialisation import build_network
 from gahbench.training.batches import training_count
 from gahbench.training.hardware import choose, has_bfloat16, multiply_adds, nominal_rate
 from gahbench.training.recipe import Training
-from gahbench.training.trainer import Progress, Trainer
+from gahbench.training.trainer import Fitted, Progress, Trainer
 
 WEIGHTS = "weights.safetensors"
 HISTORY = "history.csv"
@@ -88,19 +88,8 @@ def fit(
     fitted = trainer.fit()
     save_weights(folder / WEIGHTS, fitted.network)
     _write_history(folder / HISTORY, fitted.history)
-    facts = {
-        "steps": fitted.steps,
-        "train_seconds": fitted.seconds,
-        "budget": training.budget,
-        "parameters": sum(parameter.numel() for parameter in fitted.network.parameters()),
-        "device": device_name(device),
-        "threads": torch.get_num_threads(),
-        "precision": fitted.acceleration.precision,
-        "compiled": fitted.acceleration.compiled,
-        "notes": list(fitted.acceleration.notes),
-    }
     snapshots = training.snapshot_steps(fitted.steps)
-    return Fit(facts, (WEIGHTS, HISTORY, *map(snapshot_file, snapshots)))
+    return Fit(_facts(fitted, training, device), (WEIGHTS, HISTORY, *map(snapshot_file, snapshots)))
 
 
 def snapshot_file(step: int | str) -> str:
@@ -127,6 +116,20 @@ def validation_sigmas(training: Training) -> tuple[float, ...]:
 def device_name(device: torch.device) -> str:
     """Return the name of a device: the GPU's own, or ``cpu``."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def _facts(fitted: Fitted, training: Training, device: torch.device) -> dict[str, Any]:
+    return {
+        "steps": fitted.steps,
+        "train_seconds": fitted.seconds,
+        "budget": training.budget,
+        "parameters": sum(parameter.numel() for parameter in fitted.network.parameters()),
+        "device": device_name(device),
+        "threads": torch.get_num_threads(),
+        "precision": fitted.acceleration.precision,
+        "compiled": fitted.acceleration.compiled,
+        "notes": list(fitted.acceleration.notes),
+    }
 
 
 def _planned_work(build: Callable[[], nn.Module], dataset: Dataset, training: Training, device: torch.device) -> float:
