@@ -109,7 +109,7 @@ def plan(
 
 @app.command("list")
 def list_(
-    kind: Annotated[str | None, typer.Argument(help="Only one kind: architecture, dataset, ..., suite.")] = None,
+    kind: Annotated[str | None, typer.Argument(help="Only one kind: architectures, datasets, ..., suites.")] = None,
     plugins_dir: PluginsOption = None,
 ) -> None:
     """List the plugins and suites that can be used, and plugins that failed to load."""

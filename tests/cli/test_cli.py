@@ -121,6 +121,7 @@ BAD = {
     "unclosed entrant": (lambda tmp: ["run", "quick", "--entrant", "unet[width=16"], "not closed"),
     "unknown engine": (lambda tmp: ["run", "quick", "--out", str(tmp / "o"), "--engine", "slrum"], "unknown engine"),
     "unknown kind": (lambda tmp: ["list", "archtecture"], "did you mean 'architecture'"),
+    "unknown plural": (lambda tmp: ["list", "metrcs"], "did you mean 'metrics'"),
     "unknown name": (lambda tmp: ["describe", "unett"], "did you mean 'unet'"),
     "unreadable shape": (lambda tmp: ["describe", "unet", "--shape", "64x64"], "such as 3,80,80"),
     "no results": (lambda tmp: ["leaderboard", str(tmp)], "results"),
@@ -158,6 +159,34 @@ def test_list_shows_plugins_suites_and_what_failed_to_load(call, tmp_path):
     assert {"unet", "c-alpha", "oracle-threshold", "wavelet", "psnr", "processes", "quick"} <= set(words)
     assert "ZeroDivisionError" in printed
     assert "broken.py" in printed.replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    ("plural", "singular", "holds", "holds_not"),
+    [
+        ("architectures", "architecture", "unet", "discs"),
+        ("datasets", "dataset", "discs", "unet"),
+        ("references", "reference", "oracle-threshold", "wavelet"),
+        ("bases", "basis", "wavelet", "psnr"),
+        ("metrics", "metric", "psnr", "processes"),
+        ("engines", "engine", "processes", "psnr"),
+        ("suites", "suite", "quick", "processes"),
+    ],
+)
+def test_list_takes_plurals_and_singulars(call, plural, singular, holds, holds_not):
+    status, printed, _ = call("list", plural)
+    assert status == 0
+    names = [line.split()[0] for line in printed.splitlines() if line.startswith("  ") and line[2] != " "]
+    assert holds in names
+    assert holds_not not in names
+    assert printed.startswith(plural)
+    assert call("list", singular)[1] == printed
+
+
+def test_list_of_an_unknown_kind_names_what_is_accepted(call):
+    _, _, told = call("list", "networks")
+    for name in ("architectures", "datasets", "references", "bases", "metrics", "engines", "suites"):
+        assert name in told
 
 
 def test_describe_shows_parameters_and_what_is_measured(call):
