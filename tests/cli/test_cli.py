@@ -239,21 +239,6 @@ def test_a_dataset_that_raises_ends_in_status_2(call, write_suite, tmp_path, fau
     assert says in told
 
 
-def test_a_new_plugin_runs_as_it_is(call, write_suite, tmp_path):
-    status, printed, _ = call("new", "architecture", "my-denoiser", "--folder", tmp_path / "new")
-    file = tmp_path / "new" / "my_denoiser.py"
-    assert status == 0
-    assert str(file) in printed.replace("\n", "")
-    status, printed, _ = call("check", file)
-    assert status == 0, printed
-    assert "1 of 1 plugins passed" in printed
-    arguments = ("--engine", "inline", "--plugins-dir", file.parent, "--entrant", "my-denoiser[width=4]")
-    status, printed, _ = call("run", write_suite(), "--out", tmp_path / "out", *arguments)
-    assert status == 0
-    assert "my-denoiser[width=4" in printed
-    assert call("new", "architecture", "my-denoiser", "--folder", tmp_path / "new")[0] == 2
-
-
 def test_check_of_a_broken_plugin_ends_in_status_1(call, write_plugin):
     status, printed, _ = call("check", write_plugin("broken", "return noisy[:, :, 1:]"))
     assert status == 1
