@@ -1,18 +1,23 @@
 """What the documents say holds."""
 
 import re
+import shlex
 import warnings
 from pathlib import Path
 
 import pytest
 import yaml
+from typer.main import get_command
 
 import gahbench
 from gahbench.board.generalization import course
 from gahbench.board.leaderboard import optimum_check
 from gahbench.board.results import load_results
+from gahbench.cli.app import app
 from gahbench.planning.rows import base_label, rows
+from gahbench.planning.rows import rows
 from gahbench.planning.suite import configure_entrant, load_suite
+from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_files import suite_files
 from gahbench.registry import hookspecs
 from gahbench.registry.plugin import KINDS
@@ -77,6 +82,52 @@ def test_the_plugin_in_the_guide_keeps_the_contract(tmp_path, file):
     path.write_text(code)
     (report,) = check_file(path)
     assert report.passed, str(report)
+
+
+PYTHON = [
+    (str(file.relative_to(ROOT)), place)
+    for file in (ROOT / "README.md", *sorted((ROOT / "plugins").glob("*/README.md")), *(ROOT / "results").rglob("*.md"))
+    for place, code in enumerate(blocks(file, "python"))
+    if "hookimpl" not in code
+]
+
+
+@pytest.mark.parametrize(("file", "place"), PYTHON)
+def test_the_python_in_the_documents_runs(write_suite, tmp_path, monkeypatch, file, place):
+    code = blocks(file, "python")[place]
+    # The suite is one of seconds rather than minutes.
+    code = code.replace('gahbench.run("quick", out="runs/quick")', "gahbench.run(suite, out=out, engine='inline')")
+    monkeypatch.chdir(ROOT)
+    exec(compile(code, file, "exec"), {"suite": write_suite(), "out": tmp_path / "out"})
+
+
+def commands():
+    """Return the gahbench commands of all documents: on lines of their own, or in code in a sentence or a table."""
+    files = [file for file in ROOT.rglob("*.md") if file.relative_to(ROOT).parts[0] not in (".venv", "build")]
+    found = set()
+    for file in files:
+        text = file.read_text(encoding="utf-8").replace("\\\n", " ")
+        text = re.sub(r"```python.*?```", "", text, flags=re.DOTALL)
+        found |= {
+            line.split("#")[0].strip() for line in re.findall(r"^(?: {4})?(gahbench .*)$", text, flags=re.MULTILINE)
+        }
+        found |= {" ".join(code.split()) for code in re.findall(r"`(gahbench [^`]+)`", text)}
+    return sorted(found)
+
+
+@pytest.mark.parametrize("line", commands())
+def test_the_commands_in_the_documents_are_accepted(line):
+    # In tables brackets are for what may be left out.
+    words = [word for word in shlex.split(line) if not re.fullmatch(r"\[[A-Z]+\]", word)][1:]
+    parser = get_command(app)
+    while hasattr(parser, "commands"):
+        assert words, line
+        name = words.pop(0)
+        assert name in parser.commands, line
+        parser = parser.commands[name]
+    words = ["architecture" if word in ("NOUN", "KIND") else word for word in words]
+    if words or not parser.params[0].required:
+        parser.make_context(line, words)
 
 
 def test_the_suite_in_the_guide_loads(tmp_path, builtin):
