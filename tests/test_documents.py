@@ -84,6 +84,26 @@ def test_the_plugin_in_the_guide_keeps_the_contract(tmp_path, file):
     assert report.passed, str(report)
 
 
+ROOMS = (".github", "gahbench", "plugins", "results", "suites", "tests")
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(file for room in ROOMS for file in (ROOT / room).rglob("*.md"))])
+
+
+def anchors(file):
+    """Return the anchors of the headings of a document, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: str(file.relative_to(ROOT)))
+def test_links_between_documents_lead_somewhere(file):
+    for link in re.findall(r"\]\(<?([^)>]+)", file.read_text(encoding="utf-8")):
+        if not re.match(r"https?:|mailto:", link):
+            path, _, anchor = link.partition("#")
+            target = (file.parent / path) if path else file
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
+
+
 PYTHON = [
     (str(file.relative_to(ROOT)), place)
     for file in (ROOT / "README.md", *sorted((ROOT / "plugins").glob("*/README.md")), *(ROOT / "results").rglob("*.md"))
@@ -103,9 +123,8 @@ def test_the_python_in_the_documents_runs(write_suite, tmp_path, monkeypatch, fi
 
 def commands():
     """Return the gahbench commands of all documents: on lines of their own, or in code in a sentence or a table."""
-    files = [file for file in ROOT.rglob("*.md") if file.relative_to(ROOT).parts[0] not in (".venv", "build")]
     found = set()
-    for file in files:
+    for file in DOCUMENTS:
         text = file.read_text(encoding="utf-8").replace("\\\n", " ")
         text = re.sub(r"```python.*?```", "", text, flags=re.DOTALL)
         found |= {
@@ -171,8 +190,6 @@ def test_the_published_board_loads_and_is_the_readmes():
     rows = [line for line in readme.splitlines() if line.startswith("| ") and "trained" in line]
     assert len(rows) == 6
     assert all(row in written.splitlines() for row in rows)
-    for link in re.findall(r"\]\(<?([^)#>]+)", readme):
-        assert (ROOT / link).exists(), link
 
 
 def of_today(label, registry):
