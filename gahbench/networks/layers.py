@@ -15,7 +15,17 @@ _LISTED = 30
 
 
 class Layer(NamedTuple):
-    """A module of a network that puts out features of shape (N, C, H, W)."""
+    """A module of a network that puts out features of shape (N, C, H, W).
+
+    Parameters
+    ----------
+    name
+        As ``network.named_modules()`` has it.
+    channels
+        Number of channels C of its output.
+    pixels
+        Number of pixels H * W of its output.
+    """
 
     name: str
     channels: int

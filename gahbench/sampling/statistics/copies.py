@@ -143,7 +143,7 @@ def near_duplicate_share(distances: Tensor, fresh: Tensor, quantile: float = 0.0
 
     The threshold is a quantile of the distances of fresh images, so that of samples that are as fresh as these about
     that share counts, by definition. Images with fewer details are nearer to everything: blurred samples may count
-    although they copy nothing, which :func:`memorization_ratios` tells apart.
+    although they copy nothing, which :func:`memorization_ratios` distinguishes.
 
     Parameters
     ----------
