@@ -122,6 +122,13 @@ def public():
     return [(package, name) for package in PACKAGES for name in importlib.import_module(package).__all__]
 
 
+def described(text, heading="Parameters"):
+    """Return the names that a section of a numpydoc docstring describes."""
+    found = re.search(rf"{heading}\n-+\n(.*?)(\n\n\w+\n-+\n|\Z)", text, flags=re.DOTALL)
+    lines = [line for line in (found[1].splitlines() if found else []) if line and not line.startswith(" ")]
+    return {part.strip(" *") for line in lines for part in line.split(" : ")[0].split(",")}
+
+
 @pytest.mark.parametrize(("package", "name"), public())
 def test_every_public_name_can_be_imported_and_is_documented(package, name):
     item = getattr(importlib.import_module(package), name)
@@ -132,10 +139,7 @@ def test_every_public_name_can_be_imported_and_is_documented(package, name):
     assert text
     assert text.splitlines()[0].endswith(".")
     if inspect.isroutine(item):
-        parameters = set(inspect.signature(item).parameters)
-        described = re.search(r"Parameters\n-+\n(.*?)(\n\n\w+\n-+\n|\Z)", text, flags=re.DOTALL)
-        named = set()
-        for line in described[1].splitlines() if described else []:
-            if line and not line.startswith(" "):
-                named |= {part.strip(" *") for part in line.split(" : ")[0].split(",")}
-        assert parameters == named
+        assert described(text) == set(inspect.signature(item).parameters)
+    elif is_dataclass(item):
+        # What is kept inside, and what a plugin has no use for, begins with an underscore.
+        assert described(text) == {field.name for field in fields(item) if not field.name.startswith("_")}
