@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from gahbench.registry.registry import KINDS
+from gahbench.registry.plugin import KINDS
 
 
 @pytest.fixture
