@@ -15,9 +15,7 @@ from gahbench.board.leaderboard import optimum_check
 from gahbench.board.results import load_results
 from gahbench.cli.app import app
 from gahbench.planning.rows import base_label, rows
-from gahbench.planning.rows import rows
 from gahbench.planning.suite import configure_entrant, load_suite
-from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_files import suite_files
 from gahbench.registry import hookspecs
 from gahbench.registry.plugin import KINDS
