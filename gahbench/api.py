@@ -152,6 +152,11 @@ def run(
 def load_results(folder: Source) -> Results:
     """Return the results in a folder: tidy ``scores``, ``fits``, ``failures``, and the ``leaderboard()``.
 
+    Parameters
+    ----------
+    folder
+        A results folder.
+
     Raises
     ------
     ResultsError
@@ -192,6 +197,16 @@ def adopt(folder: Source, *, plugins: Sequence[Source] = ()) -> Adoption:
 
 def check(file: Source) -> list[Report]:
     """Put every plugin of a file through the contract checks of :mod:`gahbench.testing`.
+
+    Parameters
+    ----------
+    file
+        A plugin file, or a folder of them.
+
+    Returns
+    -------
+    list of Report
+        One for each plugin; ``report.passed`` and ``report.failed`` say what came out, ``print(report)`` all of it.
 
     Raises
     ------

@@ -1,16 +1,19 @@
 """What the documents say holds."""
 
 import re
+import shlex
 import warnings
 from pathlib import Path
 
 import pytest
 import yaml
+from typer.main import get_command
 
 import gahbench
 from gahbench.board.generalization import course
 from gahbench.board.leaderboard import optimum_check
 from gahbench.board.results import load_results
+from gahbench.cli.app import app
 from gahbench.planning.rows import base_label, rows
 from gahbench.planning.suite import configure_entrant, load_suite
 from gahbench.planning.suite_files import suite_files
@@ -67,7 +70,7 @@ def test_every_basis_and_reference_is_in_its_rooms_guide(kind):
         assert {plugin.name: plugin.factory.kind for plugin in plugins} == rows
 
 
-GUIDES = ["README.md", *(f"plugins/{room}README.md" for room in ("", "datasets/", "bases/", "references/"))]
+GUIDES = ["README.md", "plugins/datasets/README.md", "plugins/bases/README.md"]
 
 
 @pytest.mark.parametrize("file", GUIDES)
@@ -77,6 +80,71 @@ def test_the_plugin_in_the_guide_keeps_the_contract(tmp_path, file):
     path.write_text(code)
     (report,) = check_file(path)
     assert report.passed, str(report)
+
+
+ROOMS = (".github", "gahbench", "plugins", "results", "suites", "tests")
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(file for room in ROOMS for file in (ROOT / room).rglob("*.md"))])
+
+
+def anchors(file):
+    """Return the anchors of the headings of a document, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: str(file.relative_to(ROOT)))
+def test_links_between_documents_lead_somewhere(file):
+    for link in re.findall(r"\]\(<?([^)>]+)", file.read_text(encoding="utf-8")):
+        if not re.match(r"https?:|mailto:", link):
+            path, _, anchor = link.partition("#")
+            target = (file.parent / path) if path else file
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
+
+
+PYTHON = [
+    (str(file.relative_to(ROOT)), place)
+    for file in (ROOT / "README.md", *sorted((ROOT / "plugins").glob("*/README.md")), *(ROOT / "results").rglob("*.md"))
+    for place, code in enumerate(blocks(file, "python"))
+    if "hookimpl" not in code
+]
+
+
+@pytest.mark.parametrize(("file", "place"), PYTHON)
+def test_the_python_in_the_documents_runs(write_suite, tmp_path, monkeypatch, file, place):
+    code = blocks(file, "python")[place]
+    # The suite is one of seconds rather than minutes.
+    code = code.replace('gahbench.run("quick", out="runs/quick")', "gahbench.run(suite, out=out, engine='inline')")
+    monkeypatch.chdir(ROOT)
+    exec(compile(code, file, "exec"), {"suite": write_suite(), "out": tmp_path / "out"})
+
+
+def commands():
+    """Return the gahbench commands of all documents: on lines of their own, or in code in a sentence or a table."""
+    found = set()
+    for file in DOCUMENTS:
+        text = file.read_text(encoding="utf-8").replace("\\\n", " ")
+        text = re.sub(r"```python.*?```", "", text, flags=re.DOTALL)
+        found |= {
+            line.split("#")[0].strip() for line in re.findall(r"^(?: {4})?(gahbench .*)$", text, flags=re.MULTILINE)
+        }
+        found |= {" ".join(code.split()) for code in re.findall(r"`(gahbench [^`]+)`", text)}
+    return sorted(found)
+
+
+@pytest.mark.parametrize("line", commands())
+def test_the_commands_in_the_documents_are_accepted(line):
+    # In tables brackets are for what may be left out.
+    words = [word for word in shlex.split(line) if not re.fullmatch(r"\[[A-Z]+\]", word)][1:]
+    parser = get_command(app)
+    while hasattr(parser, "commands"):
+        assert words, line
+        name = words.pop(0)
+        assert name in parser.commands, line
+        parser = parser.commands[name]
+    words = ["architecture" if word in ("NOUN", "KIND") else word for word in words]
+    if words or not parser.params[0].required:
+        parser.make_context(line, words)
 
 
 def test_the_suite_in_the_guide_loads(tmp_path, builtin):
@@ -120,8 +188,6 @@ def test_the_published_board_loads_and_is_the_readmes():
     rows = [line for line in readme.splitlines() if line.startswith("| ") and "trained" in line]
     assert len(rows) == 6
     assert all(row in written.splitlines() for row in rows)
-    for link in re.findall(r"\]\(<?([^)#>]+)", readme):
-        assert (ROOT / link).exists(), link
 
 
 def of_today(label, registry):

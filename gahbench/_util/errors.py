@@ -39,11 +39,35 @@ class ResultsError(GahbenchError):
 
 
 def suggestion(wrong: str, accepted: Iterable[str]) -> str:
-    """Return ``; did you mean 'x'?`` for the nearest accepted name, or an empty string."""
+    """Return ``; did you mean 'x'?`` for the nearest accepted name, or an empty string.
+
+    Parameters
+    ----------
+    wrong
+        What was given.
+    accepted
+        The names that are accepted.
+
+    Examples
+    --------
+    >>> suggestion("unett", ["unet", "vit"])
+    "; did you mean 'unet'?"
+    """
     near = difflib.get_close_matches(wrong, list(accepted), n=1, cutoff=0.5)
     return f"; did you mean '{near[0]}'?" if near else ""
 
 
 def listing(names: Iterable[str]) -> str:
-    """Return the names as one comma-separated line, or ``none``."""
+    """Return names as one comma-separated line, or ``none`` if there are none.
+
+    Parameters
+    ----------
+    names
+        The names.
+
+    Examples
+    --------
+    >>> listing(["dct", "sym4"])
+    'dct, sym4'
+    """
     return ", ".join(names) or "none"

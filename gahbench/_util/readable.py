@@ -8,7 +8,18 @@ _THOUSANDS = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def duration(seconds: float) -> str:
-    """Write seconds as ``8.3 s``, ``42 s``, ``1 min 12 s``, ``2 h 05 min``, ``3 d 04 h``."""
+    """Return seconds as ``8.3 s``, ``42 s``, ``1 min 12 s``, ``2 h 05 min``, ``3 d 04 h``.
+
+    Parameters
+    ----------
+    seconds
+        How many; ``unknown`` if they are not finite.
+
+    Examples
+    --------
+    >>> duration(72.4)
+    '1 min 12 s'
+    """
     if not math.isfinite(seconds):
         return "unknown"
     if seconds < 9.95:

@@ -12,6 +12,12 @@ Shape = tuple[int, int, int]
 
 
 def image_shape(images: Tensor) -> Shape:
-    """Return the shape (C, H, W) of one of the images (N, C, H, W)."""
+    """Return the shape (C, H, W) of one image.
+
+    Parameters
+    ----------
+    images
+        Shape (N, C, H, W).
+    """
     channels, height, width = images.shape[1:]
     return (channels, height, width)

@@ -42,9 +42,14 @@ OutOption = Annotated[
 
 
 class NewKind(StrEnum):
-    """Kinds of plugin that have a template."""
+    """Kinds of plugin, all of which have a template."""
 
     architecture = "architecture"
+    dataset = "dataset"
+    reference = "reference"
+    basis = "basis"
+    metric = "metric"
+    engine = "engine"
 
 
 @app.callback(invoke_without_command=True)
@@ -109,7 +114,7 @@ def plan(
 
 @app.command("list")
 def list_(
-    kind: Annotated[str | None, typer.Argument(help="Only one kind: architecture, dataset, ..., suite.")] = None,
+    kind: Annotated[str | None, typer.Argument(help="Only one kind: architectures, datasets, ..., suites.")] = None,
     plugins_dir: PluginsOption = None,
 ) -> None:
     """List the plugins and suites that can be used, and plugins that failed to load."""
@@ -307,12 +312,12 @@ def new(
     folder: Annotated[Path, typer.Option("--folder", help="Where to write it.")] = Path(),
 ) -> None:
     """Write a commented one-file plugin that runs as it is."""
-    from gahbench.registry.scaffold import write_plugin
+    from gahbench.registry.scaffold import next_commands, write_plugin
 
     file = write_plugin(kind.value, name, folder)
     typer.echo(f"wrote {file}; now try")
-    typer.echo(f"  gahbench check {file}")
-    typer.echo(f"  gahbench run quick --plugins-dir {file} --entrant {name}")
+    for command in next_commands(kind.value, name, file):
+        typer.echo(f"  {command}")
 
 
 def _print_board(folder: Path) -> None:

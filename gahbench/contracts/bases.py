@@ -32,7 +32,7 @@ class Basis(ABC):
     orthonormal: bool = True
     #: Whether every image has a basis of its own: then what :meth:`adapt` returns is used in its place.
     adaptive: ClassVar[bool] = False
-    #: Whether it is made from what only an oracle knows, so that no practical denoiser can use it.
+    #: Whether it is made from what only an oracle sees, so that no practical denoiser can use it.
     oracle: ClassVar[bool] = False
     label_parameters: ClassVar[tuple[str, ...]] = ()
 
@@ -79,7 +79,7 @@ class Basis(ABC):
         return truth.batches(self.max_batch(shape) or max(1, CACHED // math.prod(shape)))
 
     def adapt_to(self, truth: Truth, threshold: float) -> Basis:
-        """Return the basis that an oracle uses: adapted to the clean images, unless it knows better."""
+        """Return the basis that an oracle uses: by default adapted to the clean images."""
         return self.adapt(truth.clean, threshold)
 
     def check_filters(self, shape: Shape) -> None:

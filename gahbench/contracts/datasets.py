@@ -57,7 +57,15 @@ class Optimum:
 
 @dataclass(frozen=True)
 class Card:
-    """Where images come from, and what one may do with them, a sentence each."""
+    """Where images come from, and what one may do with them.
+
+    Parameters
+    ----------
+    origin
+        Where they come from, in a sentence.
+    licence
+        What one may do with them, in a sentence.
+    """
 
     origin: str = "not stated"
     licence: str = "not stated"
@@ -129,13 +137,13 @@ class Dataset(ABC):
     def lower_bound(self, split: Split, count: int, sigma: float, start: int = 0) -> Tensor:
         """Return what no denoiser's expected error can be below; only where the optimum is a ``bracket``.
 
-        It is the expected error of a genie that is told part of what an image was drawn from.
+        It is the expected error of a genie: a denoiser that sees part of what an image was drawn from.
 
         Returns
         -------
         Tensor
             Mean squared error per pixel, shape (count,), float64, for images ``start`` to ``start + count`` of a split:
-            expected over the noise and over what the genie is not told.
+            expected over the noise and over what the genie does not see.
 
         Raises
         ------
@@ -145,7 +153,7 @@ class Dataset(ABC):
         raise OptimumError(f"{type(self).__name__}: no lower bound is known; its optimum is '{self.optimum.kind}'")
 
     def genie(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> Tensor:
-        """Return what the genie of :meth:`lower_bound` makes of the noisy images ``start`` and on of a split.
+        """Return the noisy images ``start`` and on of a split, denoised by the genie of :meth:`lower_bound`.
 
         Parameters
         ----------
@@ -163,7 +171,7 @@ class Dataset(ABC):
 
     @property
     def has_true_basis(self) -> bool:
-        """Whether :meth:`true_basis` gives a basis with energies, told without computing it; not so for tangents."""
+        """Whether :meth:`true_basis` gives a basis with energies, found without computing it; tangents have none."""
         return False
 
     def true_basis(self, split: Split, count: int, start: int = 0) -> TrueBasis | None:

@@ -54,7 +54,18 @@ def shown(kind: DenoiserKind, truth: Truth) -> Truth:
 
 
 def batch_size(shape: Shape) -> int:
-    """Return how many images (C, H, W) are denoised at a time."""
+    """Return how many images are denoised at a time, which bounds the memory of any network.
+
+    Parameters
+    ----------
+    shape
+        Shape (C, H, W) of one image.
+
+    Examples
+    --------
+    >>> batch_size((1, 64, 64))
+    32
+    """
     return max(1, BATCH_PIXELS // math.prod(shape))
 
 

@@ -1,4 +1,4 @@
-"""What the best denoiser of a dataset is, where mathematics tells."""
+"""What the best denoiser of a dataset is, where it is known."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TrueBasis:
     Parameters
     ----------
     vectors
-        Orthonormal columns, shape (N, d, k) or (1, d, k) where all images share them, most important first.
+        Orthonormal columns, shape (N, d, k) or (1, d, k) where all images share them, in falling order of energy.
     energies
         Variance of the coefficient of each vector, shape (N, k) or (1, k): the best denoiser multiplies it by
         energy / (energy + sigma^2). ``None`` where the vectors span a tangent space, which is kept whole as sigma

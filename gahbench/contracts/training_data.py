@@ -38,9 +38,9 @@ class TrainingData:
             limit = count if which == split else None
             return min((number for number in (held, limit) if number is not None), default=None)
 
-        def images(which: Split, most: int) -> Tensor:
+        def images(which: Split, max_images: int) -> Tensor:
             held = available(which)
-            found = most if held is None else min(most, held)
+            found = max_images if held is None else min(max_images, held)
             if found == 0:
                 raise DataError(f"{name}: no {which} images to learn from; at least 1 is needed")
             return dataset.images(which, found)
@@ -66,25 +66,25 @@ class TrainingData:
         """Shape (C, H, W) of one image."""
         return self._shape
 
-    def training(self, most: int) -> Tensor:
-        """Return the first ``most`` training images, or all if there are fewer: shape (N, C, H, W).
+    def training(self, max_images: int) -> Tensor:
+        """Return the first ``max_images`` training images, or all if there are fewer: shape (N, C, H, W).
 
         Raises
         ------
         DataError
             If there are none.
         """
-        return self._images(self._split, most)
+        return self._images(self._split, max_images)
 
-    def validation(self, most: int) -> Tensor:
-        """Return the first ``most`` validation images, or all if there are fewer: shape (N, C, H, W).
+    def validation(self, max_images: int) -> Tensor:
+        """Return the first ``max_images`` validation images, or all if there are fewer: shape (N, C, H, W).
 
         Raises
         ------
         DataError
             If there are none.
         """
-        return self._images("validation", most)
+        return self._images("validation", max_images)
 
     def noise(self, count: int, sigma: float) -> Tensor:
         """Return noise of standard deviation ``sigma`` for ``count`` images, always the same: (count, C, H, W)."""

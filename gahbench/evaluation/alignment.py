@@ -60,6 +60,15 @@ def align(one: Sketch, other: Sketch) -> Alignment | None:
     ------
     ValueError
         If there are fewer than 2 images, or different numbers of them.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gahbench.jacobian import Sketch
+    >>> filters = Sketch(torch.rand(8, 5, 5, generator=torch.Generator().manual_seed(0)), exact=True)
+    >>> found = align(filters, filters)
+    >>> found.own.min().round(decimals=6), found.retrieved.mean()
+    (tensor(1., dtype=torch.float64), tensor(1., dtype=torch.float64))
     """
     count = len(one.rows)
     if count < 2 or len(other.rows) != count:
@@ -93,13 +102,38 @@ def align(one: Sketch, other: Sketch) -> Alignment | None:
 
 
 def unchanging(count: int) -> Alignment:
-    """Return what filters score that are the same for all of N images: 0, by definition."""
+    """Return what filters score that are the same for all images: 0, by definition.
+
+    Parameters
+    ----------
+    count
+        Number of images N.
+
+    Examples
+    --------
+    >>> unchanging(3).own
+    tensor([0., 0., 0.], dtype=torch.float64)
+    """
     zeros = torch.zeros(count, dtype=torch.float64)
     return Alignment(zeros, zeros, zeros, zeros)
 
 
 def changes(sketch: Sketch) -> bool:
-    """Return whether any filter has a part that is its image's own, beyond rounding."""
+    """Return whether any filter has a part that is its image's own, beyond rounding.
+
+    Parameters
+    ----------
+    sketch
+        The filters of N images: their symmetric parts, whole or on random vectors.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gahbench.jacobian import Sketch
+    >>> same = torch.eye(4).expand(3, 4, 4)
+    >>> changes(Sketch(same, exact=True)), changes(Sketch(same * torch.rand(3, 1, 1), exact=True))
+    (False, True)
+    """
     return bool(_changes(sketch).any())
 
 

@@ -68,6 +68,14 @@ def approximate(basis: Basis, truth: Truth, thresholds: Sequence[float]) -> Appr
     ------
     ValueError
         If the basis is not orthonormal on these images, or a threshold is not greater than 0.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> images = gahbench.create("dataset", "discs", size=16).images("test", 4)
+    >>> found = approximate(gahbench.create("basis", "haar"), gahbench.Truth(images), [0.1, 0.5])
+    >>> found.terms.shape, bool((found.terms[0] <= found.terms[1]).all())
+    ((2, 4), True)
     """
     shape = image_shape(truth.clean)
     if not basis.is_orthonormal(shape):

@@ -152,6 +152,11 @@ def rate_window(
     ndarray
         Shape (S,), bool; as the number of coefficients above the noise falls with the noise, the levels follow each
         other.
+
+    Examples
+    --------
+    >>> rate_window([4, 40, 60, 500], total=64 * 64).tolist()
+    [False, True, True, False]
     """
     counts = np.asarray(kept, dtype=np.float64)
     return np.asarray((counts >= min_terms) & (counts <= max_terms * np.sqrt(total)))
@@ -182,6 +187,12 @@ def coefficient_decay(
     ------
     ValueError
         If fewer than 4 ranks are in the range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> round(float(coefficient_decay(np.arange(1, 64 * 64 + 1) ** -1.5)), 6)
+    2.0
     """
     energy = np.sort(np.asarray(coefficients, dtype=np.float64) ** 2, axis=-1)[..., ::-1]
     size = energy.shape[-1]

@@ -46,7 +46,25 @@ class Eigenpairs:
 
 
 def full(matrices: Tensor) -> tuple[Tensor, Tensor]:
-    """Return all eigenvalues (N, d), sorted down, and eigenvectors (N, d, d), as rows, of symmetric parts, float64."""
+    """Return all eigenvalues and eigenvectors of the symmetric parts of matrices.
+
+    Parameters
+    ----------
+    matrices
+        Shape (N, d, d).
+
+    Returns
+    -------
+    tuple of Tensor
+        Eigenvalues, shape (N, d), sorted down, and orthonormal eigenvectors, as rows, shape (N, d, d); both float64.
+
+    Examples
+    --------
+    >>> import torch
+    >>> values, vectors = full(torch.diag(torch.tensor([1.0, 3.0, 2.0]))[None])
+    >>> values
+    tensor([[3., 2., 1.]], dtype=torch.float64)
+    """
     values, vectors = [], []
     # One at a time: as fast as a batch, and an image has the same vectors in every batch.
     for matrix in matrices:
@@ -66,6 +84,8 @@ def top(
 
     Parameters
     ----------
+    maps
+        N linear maps of images of d values.
     count
         How many, from 1 to d.
     tolerance

@@ -55,7 +55,7 @@ class LinearMaps(ABC):
 
     @property
     def method(self) -> str:
-        """How products are found, for those who want to know."""
+        """How products are found, in words."""
         return "products"
 
     @property

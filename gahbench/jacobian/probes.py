@@ -90,7 +90,23 @@ class Sketch:
 
 
 def probes_for(size: int, probes: int, seed: int, like: Tensor) -> Tensor:
-    """Return random signs, shape (1, P, d), always the same for the same arguments.
+    """Return random signs, always the same for the same arguments.
+
+    Parameters
+    ----------
+    size
+        Number d of values of an image.
+    probes
+        How many vectors P.
+    seed
+        Names the draw.
+    like
+        Any tensor of the dtype and on the device that they should have.
+
+    Returns
+    -------
+    Tensor
+        Values -1 and 1, shape (1, P, d): vectors for all images alike, as :meth:`LinearMaps.matvec` takes them.
 
     Raises
     ------

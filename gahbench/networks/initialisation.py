@@ -20,6 +20,8 @@ def initialise(network: nn.Module, initialisation: Initialisation) -> None:
 
     Parameters
     ----------
+    network
+        Its weights are written over.
     initialisation
         ``kaiming``, or ``own`` for the architecture's.
     """
@@ -47,6 +49,13 @@ def build_network(
         ``kaiming`` draws the weights of convolutions and linear layers anew; ``own`` keeps the architecture's.
     stream
         Names weights that differ from those of the seed alone, such as those of a partner with its own initialisation.
+
+    Examples
+    --------
+    >>> import torch
+    >>> one, same, other = (build_network(lambda: torch.nn.Conv2d(1, 4, 3), seed) for seed in (0, 0, 1))
+    >>> torch.equal(one.weight, same.weight), torch.equal(one.weight, other.weight)
+    (True, False)
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed("initialisation", seed, *(() if stream is None else (stream,))))

@@ -15,7 +15,17 @@ _LISTED = 30
 
 
 class Layer(NamedTuple):
-    """A module of a network that puts out features of shape (N, C, H, W)."""
+    """A module of a network that puts out features of shape (N, C, H, W).
+
+    Parameters
+    ----------
+    name
+        As ``network.named_modules()`` has it.
+    channels
+        Number of channels C of its output.
+    pixels
+        Number of pixels H * W of its output.
+    """
 
     name: str
     channels: int
@@ -31,6 +41,15 @@ def feature_layers(network: nn.Module, noisy: Tensor, sigma: Tensor) -> list[Lay
         Its ``forward(noisy, sigma)`` is called once.
     noisy, sigma
         Shapes (N, C, H, W) and (N,).
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> import torch
+    >>> network = gahbench.create("architecture", "dncnn", width=4, layers=4).eval()
+    >>> layers = feature_layers(network, torch.rand(1, 1, 8, 8), torch.ones(1))
+    >>> layers[0].channels, layers[0].pixels
+    (4, 64)
     """
     found: list[Layer] = []
     hooks = []
@@ -81,6 +100,8 @@ def layer_output(network: nn.Module, layer: str, noisy: Tensor, sigma: Tensor) -
         Its ``forward(noisy, sigma)`` is called once, without gradients.
     layer
         Name of the module, as ``network.named_modules()`` has it.
+    noisy, sigma
+        Shapes (N, C, H, W) and (N,).
 
     Raises
     ------

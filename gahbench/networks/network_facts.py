@@ -1,4 +1,4 @@
-"""What can be told of any network by calling it: whether it is homogeneous, blind, and open to torch.func."""
+"""What can be measured of any network by calling it: whether it is homogeneous, blind, and open to torch.func."""
 
 from __future__ import annotations
 

@@ -24,6 +24,15 @@ class Trained:
         Its ``forward(noisy, sigma)`` returns the denoised images.
     device
         Where it computes; what it returns is on the CPU.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> import torch
+    >>> denoiser = Trained(gahbench.create("architecture", "dncnn", width=4, layers=4))
+    >>> noisy = torch.rand(2, 1, 8, 8)
+    >>> denoiser.denoise(noisy, 0.1, gahbench.Truth(noisy)).shape
+    torch.Size([2, 1, 8, 8])
     """
 
     kind: DenoiserKind = "trained"

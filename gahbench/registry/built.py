@@ -23,6 +23,11 @@ def spec_of(built: object) -> str | None:
 
     Together with the object's class it says what the object computes, so it can be part of the key of a cache.
 
+    Parameters
+    ----------
+    built
+        What a parameter that names a plugin was handed, or :func:`gahbench.create` returned.
+
     Returns
     -------
     str or None

@@ -223,7 +223,12 @@ def is_finite(value: Any) -> bool:
 
 
 def file_digest(path: str) -> str:
-    """Return the SHA-256 of the content of a file.
+    """Return the SHA-256 of the content of a file, in hexadecimal.
+
+    Parameters
+    ----------
+    path
+        Where it is; ``~`` is the home folder.
 
     Raises
     ------

@@ -1,25 +1,43 @@
-"""``gahbench new``: a plugin file to start from."""
+"""``gahbench new``: a plugin file of any noun to start from, and the commands to try on it."""
 
 from __future__ import annotations
 
 import importlib.resources
 import re
+import shlex
 from pathlib import Path
 
 from gahbench._util.errors import ParameterError, PluginError
-from gahbench.registry.plugin import KINDS
+from gahbench.registry.plugin import KINDS, Kind
 from gahbench.registry.registry import Registry
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
-def write_plugin(kind: str, name: str, folder: Path) -> Path:
+#: What to try on a new plugin once it has passed the checks, by kind.
+_TRY: dict[Kind, str] = {
+    "architecture": 'gahbench run quick --plugins-dir {file} --entrant "{name}[width=16]"',
+    "dataset": "gahbench preview {name} --plugins-dir {file}",
+    "reference": "gahbench run quick --plugins-dir {file} --entrant {name}",
+    "basis": 'gahbench run quick --plugins-dir {file} --entrant "oracle-threshold[{name}]"',
+    "metric": "gahbench describe {name} --plugins-dir {file}",
+    "engine": "gahbench run quick --plugins-dir {file} --engine {name}",
+}
+
+
+def next_commands(kind: Kind, name: str, file: Path) -> tuple[str, str]:
+    """Return the two commands to try on a new plugin file, as a shell takes them: its checks, and its first use."""
+    path = shlex.quote(str(file))
+    return f"gahbench check {path}", _TRY[kind].format(name=name, file=path)
+
+
+def write_plugin(kind: Kind, name: str, folder: Path) -> Path:
     """Write a one-file plugin that runs as it is.
 
     Parameters
     ----------
     kind
-        What it brings; there must be a template of it.
+        What it brings.
     name
         Lower-case words joined by hyphens; the file has underscores for them.
     folder
@@ -50,5 +68,7 @@ def write_plugin(kind: str, name: str, folder: Path) -> Path:
     text = template.read_text(encoding="utf-8")
     class_name = "".join(word.capitalize() for word in name.split("-"))
     folder.mkdir(parents=True, exist_ok=True)
-    file.write_text(text.replace("PLUGIN_NAME", name).replace("CLASS_NAME", class_name), encoding="utf-8")
+    for mark, value in (("PLUGIN_NAME", name), ("CLASS_NAME", class_name), ("THIS_FILE", file.name)):
+        text = text.replace(mark, value)
+    file.write_text(text, encoding="utf-8")
     return file

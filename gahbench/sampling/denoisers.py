@@ -34,7 +34,9 @@ def of_network(network: nn.Module, device: torch.device | str = "cpu", precision
     Parameters
     ----------
     network
-        Its ``forward(noisy, sigma)`` returns the denoised images; a blind one makes nothing of sigma.
+        Its ``forward(noisy, sigma)`` returns the denoised images; a blind one ignores sigma.
+    device
+        Where it computes.
     precision
         ``bfloat16`` runs it under autocast, which is two to three times as fast where the hardware computes in it. The
         residuals of a network that subtracts what it computes then have a relative error of some 2^-8.
@@ -68,7 +70,9 @@ def of_denoiser(
     shape
         Shape (C, H, W) of the images.
     dataset
-        What an ``optimal`` reference is told of.
+        What an ``optimal`` reference may use.
+    device
+        Where a network computes.
 
     Raises
     ------

@@ -30,7 +30,7 @@ def flow(
     denoiser (Song et al. 2021, equation 13; Karras et al. 2022, equation 1 with sigma(t) = t). Heun's method corrects
     each Euler step by the slope where it leads (Karras et al. 2022, algorithm 1). Denoising at the end is the Euler
     step to 0. A blind denoiser goes by the noise that it sees, which the flow keeps near sigma only as far as the
-    denoiser is good: the final sigma tells.
+    denoiser is good, which the final sigma shows.
 
     The flow forgets nothing. What its start, which is noise alone, lacks of the images is missing in the end: of the
     variance of ``gaussian-field[size=32]``, the best denoiser draws 28 % from sigma_start = 1, and 96 % from 10.

@@ -27,6 +27,12 @@ def starting_noise(count: int, shape: Shape, seed: int = 0, first: int = 0) -> T
     -------
     Tensor
         Float32 of shape (count, C, H, W), of standard deviation 1, on the CPU; sample k has the same in every draw.
+
+    Examples
+    --------
+    >>> import torch
+    >>> torch.equal(starting_noise(8, (1, 4, 4))[5:], starting_noise(3, (1, 4, 4), first=5))
+    True
     """
     if count == 0:
         return torch.empty(0, *shape)

@@ -153,10 +153,20 @@ class Sampling(BaseModel):
 def make_sampling(given: Mapping[str, Any]) -> Sampling:
     """Return checked settings.
 
+    Parameters
+    ----------
+    given
+        Fields of :class:`Sampling` by name; those that are left out have their defaults.
+
     Raises
     ------
     ParameterError
         If a name is unknown, or a value is not accepted.
+
+    Examples
+    --------
+    >>> make_sampling({"sampler": "flow", "count": 4}).schedule()[0]
+    1.0
     """
     names = tuple(Sampling.model_fields)
     for name in given:

@@ -2,11 +2,11 @@
 
 Each noun has a function that yields one :class:`Finding` for each check::
 
-    from gahbench.testing import check_plugin
+    from gahbench.testing import check_file
 
     def test_my_plugin():
-        report = check_plugin(registry.get("architecture", "two-layer"))
-        assert report.passed, report
+        (report,) = check_file("two_layer.py")
+        assert report.passed, str(report)
 """
 
 from __future__ import annotations
@@ -43,6 +43,11 @@ def check_configured(configured: Configured) -> Report:
     """Put a plugin, with these parameters, through the checks of its noun.
 
     An exception ends the checks and is itself a finding.
+
+    Parameters
+    ----------
+    configured
+        The plugin with its parameters, as :meth:`gahbench.Registry.configure` returns it.
     """
     report = Report(configured.kind, configured.label, configured.plugin.origin)
     try:
@@ -54,7 +59,17 @@ def check_configured(configured: Configured) -> Report:
 
 
 def check_plugin(plugin: Plugin, registry: Registry, **parameters: Any) -> Report:
-    """Put a registered plugin through the checks of its noun, by default with its default parameters."""
+    """Put a registered plugin through the checks of its noun, by default with its default parameters.
+
+    Parameters
+    ----------
+    plugin
+        As :meth:`gahbench.Registry.get` returns it.
+    registry
+        Where it is registered.
+    **parameters
+        Parameters other than its defaults.
+    """
     try:
         configured = registry.configure(plugin.kind, plugin.name, **parameters)
     except Exception as error:
@@ -65,6 +80,16 @@ def check_plugin(plugin: Plugin, registry: Registry, **parameters: Any) -> Repor
 
 def check_file(file: Path) -> list[Report]:
     """Put every plugin of a file, or of a folder of files, through the checks.
+
+    Parameters
+    ----------
+    file
+        A plugin file, or a folder of them.
+
+    Returns
+    -------
+    list of Report
+        One for each plugin.
 
     Raises
     ------

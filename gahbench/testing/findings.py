@@ -43,7 +43,15 @@ def attempt(check: str, fault: Callable[[], str | None]) -> Finding:
 
 @dataclass
 class Report:
-    """All findings about one plugin."""
+    """All findings about one plugin.
+
+    Parameters
+    ----------
+    kind, label, origin
+        What it is, with its parameters, and where it comes from.
+    findings
+        One for each check.
+    """
 
     kind: str
     label: str

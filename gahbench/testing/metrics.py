@@ -71,7 +71,7 @@ class _Ordered(Evaluation):
 
 
 def check_metric(configured: Configured) -> Iterator[Finding]:
-    """Check the layout of a metric's scores, that they repeat, and that they tell a good denoiser from a bad one."""
+    """Check the layout of a metric's scores, that they repeat, and that a good denoiser is not worse than a bad one."""
     metric = configured.build()
     if not isinstance(metric, Metric):
         yield Finding("is a gahbench.Metric", False, f"it is a {type(metric).__name__}")
@@ -124,7 +124,7 @@ def _on_families(metric: Metric, registry: Registry) -> Finding:
             # Of a dataset of its own, which remembers nothing.
             repeats = found == values(registry.create("dataset", family))
             return Finding("is deterministic where it has a value", repeats, f"{len(found)} values on {family}")
-    return Finding("has a value on a family that knows its optimum", None, f"none on {', '.join(FAMILIES)}")
+    return Finding("has a value on a family whose optimum is known", None, f"none on {', '.join(FAMILIES)}")
 
 
 def _accepted(metric: Metric) -> Shape:

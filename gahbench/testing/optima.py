@@ -1,4 +1,4 @@
-"""What a dataset that knows the best possible denoiser must tell of it.
+"""What a dataset must state of the best possible denoiser.
 
 That it is right is for the family's own tests; here is checked that it is there, sound, and about as large as it must
 be.
@@ -97,7 +97,7 @@ def _check_filters(dataset: Dataset, noisy: Tensor) -> Iterator[Finding]:
         return
     maps = dataset.optimal_filters(noisy, SIGMA, "test")
     if maps is None:
-        yield Finding("knows no optimal filters", None, "no truth alignment on it")
+        yield Finding("has no optimal filters", None, "the metric truth-alignment has no value on it")
         return
     shapes = len(maps) == len(noisy) and maps.shape == tuple(noisy.shape[1:])
     yield Finding("optimal filters are one for each image", shapes, f"{len(maps)} of images {maps.shape}")

@@ -121,6 +121,7 @@ BAD = {
     "unclosed entrant": (lambda tmp: ["run", "quick", "--entrant", "unet[width=16"], "not closed"),
     "unknown engine": (lambda tmp: ["run", "quick", "--out", str(tmp / "o"), "--engine", "slrum"], "unknown engine"),
     "unknown kind": (lambda tmp: ["list", "archtecture"], "did you mean 'architecture'"),
+    "unknown plural": (lambda tmp: ["list", "metrcs"], "did you mean 'metrics'"),
     "unknown name": (lambda tmp: ["describe", "unett"], "did you mean 'unet'"),
     "unreadable shape": (lambda tmp: ["describe", "unet", "--shape", "64x64"], "such as 3,80,80"),
     "no results": (lambda tmp: ["leaderboard", str(tmp)], "results"),
@@ -158,6 +159,34 @@ def test_list_shows_plugins_suites_and_what_failed_to_load(call, tmp_path):
     assert {"unet", "c-alpha", "oracle-threshold", "wavelet", "psnr", "processes", "quick"} <= set(words)
     assert "ZeroDivisionError" in printed
     assert "broken.py" in printed.replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    ("plural", "singular", "holds", "holds_not"),
+    [
+        ("architectures", "architecture", "unet", "discs"),
+        ("datasets", "dataset", "discs", "unet"),
+        ("references", "reference", "oracle-threshold", "wavelet"),
+        ("bases", "basis", "wavelet", "psnr"),
+        ("metrics", "metric", "psnr", "processes"),
+        ("engines", "engine", "processes", "psnr"),
+        ("suites", "suite", "quick", "processes"),
+    ],
+)
+def test_list_takes_plurals_and_singulars(call, plural, singular, holds, holds_not):
+    status, printed, _ = call("list", plural)
+    assert status == 0
+    names = [line.split()[0] for line in printed.splitlines() if line.startswith("  ") and line[2] != " "]
+    assert holds in names
+    assert holds_not not in names
+    assert printed.startswith(plural)
+    assert call("list", singular)[1] == printed
+
+
+def test_list_of_an_unknown_kind_names_what_is_accepted(call):
+    _, _, told = call("list", "networks")
+    for name in ("architectures", "datasets", "references", "bases", "metrics", "engines", "suites"):
+        assert name in told
 
 
 def test_describe_shows_parameters_and_what_is_measured(call):
@@ -208,21 +237,6 @@ def test_a_dataset_that_raises_ends_in_status_2(call, write_suite, tmp_path, fau
     assert status == 2
     assert "dataset 'faulty' cannot be used" in told
     assert says in told
-
-
-def test_a_new_plugin_runs_as_it_is(call, write_suite, tmp_path):
-    status, printed, _ = call("new", "architecture", "my-denoiser", "--folder", tmp_path / "new")
-    file = tmp_path / "new" / "my_denoiser.py"
-    assert status == 0
-    assert str(file) in printed.replace("\n", "")
-    status, printed, _ = call("check", file)
-    assert status == 0, printed
-    assert "1 of 1 plugins passed" in printed
-    arguments = ("--engine", "inline", "--plugins-dir", file.parent, "--entrant", "my-denoiser[width=4]")
-    status, printed, _ = call("run", write_suite(), "--out", tmp_path / "out", *arguments)
-    assert status == 0
-    assert "my-denoiser[width=4" in printed
-    assert call("new", "architecture", "my-denoiser", "--folder", tmp_path / "new")[0] == 2
 
 
 def test_check_of_a_broken_plugin_ends_in_status_1(call, write_plugin):

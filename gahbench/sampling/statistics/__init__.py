@@ -1,9 +1,9 @@
-"""What can be told of samples of a learned density: whether they are copies, and how they differ from real images.
+"""Statistics of samples of a learned density: whether they are copies, and how they differ from real images.
 
 All are functions of images of shape (N, C, H, W), on any device, in any units that samples and real images share; all
 compute in float64::
 
-    from gahbench.sample_statistics import memorization_ratios, pair_cosines
+    from gahbench.sampling import memorization_ratios, pair_cosines
 
     pair_cosines(samples_of_one, samples_of_the_other).median()
     (memorization_ratios(samples, training) < 1 / 3).double().mean()

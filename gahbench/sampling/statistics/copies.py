@@ -40,6 +40,13 @@ def memorization_ratios(samples: Tensor, images: Tensor, found: Neighbours | Non
     ------
     ValueError
         If there is no training image, shapes differ, or what was found are not two for each sample.
+
+    Examples
+    --------
+    >>> import torch
+    >>> training = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    >>> bool(memorization_ratios(training[:1] + 0.001, training) < MEMORIZED)
+    True
     """
     count = 1 if len(images) < 2 else 2
     found = nearest(samples, images, count) if found is None else found
@@ -89,7 +96,21 @@ def affine_ratios(samples: Tensor, images: Tensor) -> Tensor:
 
 
 def memorized_share(ratios: Tensor, threshold: float = MEMORIZED) -> float:
-    """Return the share of samples whose ratio, shape (N,), is below a threshold, by default a third."""
+    """Return the share of samples whose ratio is below a threshold.
+
+    Parameters
+    ----------
+    ratios
+        Of :func:`memorization_ratios` or :func:`affine_ratios`, shape (N,).
+    threshold
+        By default a third.
+
+    Examples
+    --------
+    >>> import torch
+    >>> memorized_share(torch.tensor([0.1, 0.2, 0.9, 1.0]))
+    0.5
+    """
     return float((ratios < threshold).double().mean())
 
 
@@ -97,6 +118,11 @@ def fresh_distances(images: Tensor) -> Tensor:
     """Return the distance of each training image to the nearest of the others, shape (M,), float64.
 
     So far is a fresh image from the training images, were they one fewer. Repeated images are at distance 0.
+
+    Parameters
+    ----------
+    images
+        Shape (M, C, H, W), two at least.
 
     Raises
     ------
@@ -117,7 +143,7 @@ def near_duplicate_share(distances: Tensor, fresh: Tensor, quantile: float = 0.0
 
     The threshold is a quantile of the distances of fresh images, so that of samples that are as fresh as these about
     that share counts, by definition. Images with fewer details are nearer to everything: blurred samples may count
-    although they copy nothing, which :func:`memorization_ratios` tells apart.
+    although they copy nothing, which :func:`memorization_ratios` distinguishes.
 
     Parameters
     ----------

@@ -33,6 +33,13 @@ def pair_cosines(first: Tensor, second: Tensor, centred: bool = True, origin: Te
     ------
     ValueError
         If the shapes differ.
+
+    Examples
+    --------
+    >>> import torch
+    >>> images = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    >>> pair_cosines(images, 2 * images + 1).round(decimals=6)
+    tensor([1., 1., 1.], dtype=torch.float64)
     """
     if first.shape != second.shape:
         raise ValueError(f"pairs need the same shape: {tuple(first.shape)} is not {tuple(second.shape)}")

@@ -55,6 +55,12 @@ def vendi_score(images: Tensor, centred: bool = True, origin: Tensor | None = No
     ------
     ValueError
         If there are none, or one has no direction: is constant, or equal to the origin.
+
+    Examples
+    --------
+    >>> import torch
+    >>> round(vendi_score(torch.eye(4), centred=False), 6), round(vendi_score(torch.eye(4)[[0, 0, 0, 0]]), 6)
+    (4.0, 1.0)
     """
     vectors = unit_vectors(images, centred, origin)
     if not len(vectors) or not bool((vectors != 0).any(1).all()):

@@ -57,6 +57,14 @@ def nearest(queries: Tensor, images: Tensor, count: int = 1, memory: int = MEMOR
     ------
     ValueError
         If there is no image, ``count`` is less than 1, or shapes differ.
+
+    Examples
+    --------
+    >>> import torch
+    >>> images = torch.arange(4.0).reshape(4, 1, 1, 1)
+    >>> found = nearest(torch.full((1, 1, 1, 1), 2.25), images, count=2)
+    >>> found.indices.tolist(), found.values.tolist()
+    ([[2, 3]], [[0.25, 0.75]])
     """
     _check(queries, images, count)
     if not len(queries):

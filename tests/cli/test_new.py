@@ -1,0 +1,76 @@
+"""``gahbench new``: what it writes passes the checks, and what it says to try works."""
+
+import re
+import shlex
+
+import pytest
+
+from gahbench.registry.plugin import KINDS
+
+
+@pytest.fixture
+def written(command, tmp_path):
+    """Write a new plugin of a kind in a folder whose name has a space; return its file and the commands to try."""
+
+    def write(kind):
+        folder = tmp_path / "my plugins"
+        status, printed, told = command("new")(kind, f"my-{kind}", "--folder", folder)
+        assert status == 0, told
+        assert printed.startswith("wrote ")
+        return folder / f"my_{kind}.py", [shlex.split(line) for line in printed.splitlines() if line.startswith("  ")]
+
+    return write
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_plugin_passes_the_checks_by_the_first_command(written, command, kind):
+    file, (check, _) = written(kind)
+    assert check == ["gahbench", "check", str(file)]
+    status, printed, told = command("check")(*check[2:])
+    assert status == 0, printed + told
+    assert f"{kind} my-{kind} ({file})" in printed
+    assert "1 of 1 plugins passed" in printed
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_plugin_works_by_the_second_command(written, command, write_suite, tmp_path, kind):
+    _, (_, (program, name, *arguments)) = written(kind)
+    assert program == "gahbench"
+    if name == "run":
+        # The suite is one of seconds rather than minutes.
+        assert arguments[0] == "quick"
+        arguments = [write_suite(), *arguments[1:], "--out", tmp_path / "out"]
+        if "--engine" not in arguments:
+            arguments += ["--engine", "inline"]
+    status, printed, told = command(name)(*arguments)
+    assert status == 0, printed + told
+    # An engine leaves no mark on the board that it prints.
+    assert ("oracle-threshold[haar]" if kind == "engine" else f"my-{kind}") in printed
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_plugin_is_commented_and_has_no_gaps(written, kind):
+    file, (_, second) = written(kind)
+    text = file.read_text(encoding="utf-8")
+    assert not re.search(r"PLUGIN_NAME|CLASS_NAME|THIS_FILE|TODO", text)
+    assert text.count("\n    # ") >= 4
+    # The commands to try are in the file as well.
+    assert f"gahbench check {file.name}" in text
+    assert f"gahbench {second[1]} " in text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_plugin_never_writes_over_a_file(written, command, kind):
+    file, _ = written(kind)
+    file.write_text("mine")
+    status, _, told = command("new")(kind, f"my-{kind}", "--folder", file.parent)
+    assert status == 2
+    assert "exists" in told
+    assert file.read_text() == "mine"
+
+
+def test_an_unknown_noun_is_refused_with_those_that_there_are(command):
+    status, _, told = command("new")("network", "my-network")
+    assert status == 2
+    for kind in KINDS:
+        assert kind in told
