@@ -8,7 +8,8 @@ from torch import nn
 from gahbench._util.errors import ParameterError
 from gahbench.registry.parameters import constructor_parameters, resolve
 from gahbench.registry.spec import format_value, parse_spec
-from gahbench_plugins.architectures.module import Module, as_text
+from gahbench_plugins.architectures._arguments import as_text
+from gahbench_plugins.architectures.module import Module
 
 SOURCE = '''
 import torch
@@ -203,11 +204,13 @@ def test_the_fingerprint_is_that_of_the_foreign_source(folder, factory, tmp_path
     def now(name="Halves"):
         return Module.fingerprint(factory=factory(name), arguments="{}")
 
-    first = now()
-    assert now("Told") == first
+    first, told = now(), now("Told")
+    assert told != first
     (folder / "helping.py").write_text("FACTOR = 0.25\n")
     second = now()
     assert second != first
+    # Which it does not use.
+    assert now("Told") == told
     (folder / "unrelated.py").write_text("x = 1\n")
     assert now() == second
     one, other = (archive(tmp_path / f"{name}.pt", nn.Conv2d(1, 1, 1)) for name in ("one", "other"))
