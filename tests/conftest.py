@@ -8,6 +8,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # ruff: isort: split
+import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,16 @@ import pytest
 from sample_files import PLUGIN, TINY
 
 from gahbench.cli import main
+from gahbench.planning import dry_run
 from gahbench.registry.registry import Registry
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test that needs packages of extras which are not installed."""
+    for mark in item.iter_markers("extras"):
+        missing = [package for package in mark.args if importlib.util.find_spec(package) is None]
+        if missing:
+            pytest.skip(f"needs {missing[0]}, of an extra of gahbench")
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +38,15 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 @pytest.fixture(scope="session")
 def builtin() -> Registry:
     return Registry()
+
+
+@pytest.fixture
+def dry_runs_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dry runs of plugin files happen in this process, as those of built-in plugins do: another takes seconds to start.
+
+    Not for tests of dry runs, or of plugins that take their process along.
+    """
+    monkeypatch.setattr(dry_run, "_in_another_process", lambda cases, registry: [dry_run._try(*case) for case in cases])
 
 
 @pytest.fixture
