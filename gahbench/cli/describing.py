@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -89,7 +90,8 @@ def _print(plugin: Plugin, configured: Configured | None, console: Console) -> N
     for parameter in plugin.parameters:
         default = "required" if parameter.required else format_value(parameter.default)
         here = format_value(configured.parameters[parameter.name]) if configured else ""
-        table.add_row(parameter.name, parameter.type_name, default, here)
+        # A list is written in brackets, which would be taken for markup.
+        table.add_row(parameter.name, *map(escape, (parameter.type_name, default, here)))
     if plugin.parameters:
         console.print(table)
 

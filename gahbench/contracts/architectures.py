@@ -41,3 +41,7 @@ class ArchitectureFactory:
 
     label: str
     build: Callable[[Shape], nn.Module]
+
+    def __deepcopy__(self, memo: object) -> ArchitectureFactory:
+        """Return itself: it never changes, and a copy of a reference need not copy all that networks are built from."""
+        return self

@@ -200,6 +200,13 @@ def test_describe_shows_parameters_and_what_is_measured(call):
     assert call("describe", "quick")[1].startswith("#")
 
 
+def test_describe_shows_defaults_that_name_plugins(call):
+    (row,) = [line for line in call("describe", "oracle-best-basis")[1].splitlines() if line.startswith("bases  ")]
+    assert row.split()[-2:] == ["[sym4,dct]"] * 2
+    (row,) = [line for line in call("describe", "heat-kernel")[1].splitlines() if line.startswith("basis  ")]
+    assert row.split()[-4:] == ["a", "basis", "graph-laplacian", "graph-laplacian"]
+
+
 def test_describe_does_not_crash_on_a_strangers_plugin(call, write_plugin):
     status, printed, _ = call("describe", "unlucky", "-p", write_plugin("unlucky", "raise RuntimeError('[no] luck')"))
     assert status == 0

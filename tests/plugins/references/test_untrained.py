@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from constructing import construct
@@ -57,6 +59,11 @@ def test_it_denoises_images_of_one_shape_after_another():
         found = denoised(reference, noisy)
         torch.testing.assert_close(found, denoised(construct(Untrained, "vit[width=8,depth=1,heads=2]"), noisy))
         assert found.shape == noisy.shape
+
+
+def test_a_copy_is_the_same_network():
+    reference, noisy = gahbench.create("reference", f"untrained[{NETWORK}]"), images()
+    assert torch.equal(denoised(copy.deepcopy(reference), noisy), denoised(reference, noisy))
 
 
 def test_sizes_that_the_network_refuses_are_refused():
