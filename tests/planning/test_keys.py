@@ -185,3 +185,50 @@ def test_which_keys_change_under_which_edits(tmp_path):
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found == TABLE
+
+
+#: The edits that a row of the table in the guide for contributors stands for.
+DOCUMENTED = {
+    "docstring, comment, formatting or annotation, anywhere": ("docstring", "comment", "formatting", "annotation"),
+    "module moved, import renamed": ("modules moved", "import of"),
+    "constant in the architecture or its helper": ("constant in the plugin", "constant in its helper"),
+    "constant in the dataset": ("constant in the dataset",),
+    "constant in the seeds": ("constant in the seeds",),
+    "constant in the noise of evaluation": ("constant in the evaluation noise",),
+    "constant in the trainer, its batches, the initialisation": (
+        "constant in the trainer",
+        "constant in the batches",
+        "constant in the initialisation",
+    ),
+    "constant in the evaluation": ("constant in the evaluation",),
+    "constant in alignment": ("constant in the alignment",),
+    "constant in the Jacobians": ("constant in the Jacobian",),
+    "constant in the sampler": ("constant in the sampler",),
+    "constant in planning, store, board, report, command line": (
+        "constant in the planning",
+        "constant in the store",
+        "constant in the board",
+        "constant in the report",
+        "constant in the command line",
+    ),
+}
+
+
+def test_the_guide_for_contributors_has_the_table():
+    lines = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8").splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
+    start = next(place for place, row in enumerate(cells) if row[0] == "edit")
+    rows = {row[0]: row[1:] for row in cells[start + 2 :] if len(row) == 5}
+    # The metric's own constants are of one column each.
+    assert rows.pop("constant in the metric") == ["", "its own", "its own", "its own"]
+    assert list(rows) == list(DOCUMENTED)
+    seen = set()
+    for name, marks in rows.items():
+        edits = {edit for edit in TABLE if edit.startswith(DOCUMENTED[name])}
+        if name == "constant in the evaluation":
+            edits.discard("constant in the evaluation noise")
+        seen |= edits
+        for edit in edits:
+            changed = [row in TABLE[edit] for row in [*FITS, *OF_MINE]]
+            assert changed == [bool(mark) for mark in marks], (name, edit)
+    assert seen == set(TABLE) - {"constant in the metric psnr"}
