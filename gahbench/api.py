@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gahbench.registry.plugin import Kind
-from gahbench.registry.registry import Registry
+from gahbench.registry.registry import Registry, open_registry
 
 if TYPE_CHECKING:
     from gahbench.board.results import Results
@@ -170,8 +169,8 @@ def load_results(folder: Source) -> Results:
 def adopt(folder: Source, *, plugins: Sequence[Source] = ()) -> Adoption:
     """Accept the finished units of a results folder that differ from today's in nothing but code.
 
-    Keys depend on the code that decides an outcome, gahbench's own included, so that a change of it has units done
-    again. Where a change does not matter, this accepts them instead: they record it, and the board says so.
+    A change of the code that decides an outcome has units done again. Where it does not matter, this accepts them
+    instead: they record it, and the board says so.
 
     Parameters
     ----------
@@ -390,14 +389,3 @@ def sample(
     from gahbench.explore.sample import sample_entrant
 
     return sample_entrant(entrant, open_registry(plugins), settings, dataset, checkpoint, batch, device, progress)
-
-
-def open_registry(plugins: Sequence[Source] = ()) -> Registry:
-    """Return a registry of what is installed and of these plugin files, or folders of them."""
-    # Files may have changed since they were last loaded.
-    return Registry(tuple(Path(source) for source in plugins)) if plugins else _installed()
-
-
-@functools.cache
-def _installed() -> Registry:
-    return Registry()

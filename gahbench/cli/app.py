@@ -78,12 +78,13 @@ def run(
     """
     from gahbench import api
     from gahbench.cli.adopting import warn_of_superseded
+    from gahbench.registry.registry import open_registry
     from gahbench.runs.collect import count_done
     from gahbench.runs.progress import ProgressReport
     from gahbench.runs.runner import run_plan
 
     console = Console(stderr=True)
-    registry = api.open_registry(plugins_dir or ())
+    registry = open_registry(plugins_dir or ())
     planned = api.plan_with(registry, suite, out, entrant or ())
     folder = api.results_folder(planned.suite, out)
     warn_of_superseded(planned, folder, console)

@@ -258,11 +258,11 @@ def _draw_rates(
 
 def _prepare(out: Path, plugins_dir: list[Path] | None = None) -> Registry:
     """Check the name of the figure and load the plugins: what takes long comes after what may be mistyped."""
-    from gahbench import api
+    from gahbench.registry.registry import open_registry
     from gahbench.report.encoding import check_suffix
 
     check_suffix(out)
-    return api.open_registry(plugins_dir or ())
+    return open_registry(plugins_dir or ())
 
 
 def _save(figure: Figure, out: Path) -> None:

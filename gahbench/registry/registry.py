@@ -10,7 +10,7 @@ import functools
 import importlib
 import importlib.metadata
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -207,3 +207,14 @@ def _registrar(kind: Kind, origin: str, found: list[Plugin]) -> Register:
         return target
 
     return register
+
+
+def open_registry(plugins: Sequence[str | Path] = ()) -> Registry:
+    """Return a registry of what is installed and of these plugin files, or folders of them."""
+    # Files may have changed since they were last loaded.
+    return Registry(tuple(Path(source) for source in plugins)) if plugins else _installed()
+
+
+@functools.cache
+def _installed() -> Registry:
+    return Registry()
