@@ -8,6 +8,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # ruff: isort: split
+import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,14 @@ from sample_files import PLUGIN, TINY
 
 from gahbench.cli import main
 from gahbench.registry.registry import Registry
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test that needs packages of extras which are not installed."""
+    for mark in item.iter_markers("extras"):
+        missing = [package for package in mark.args if importlib.util.find_spec(package) is None]
+        if missing:
+            pytest.skip(f"needs {missing[0]}, of an extra of gahbench")
 
 
 @pytest.fixture(autouse=True)

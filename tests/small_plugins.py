@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import gahbench
 SMALL: dict[str, dict[str, Any]] = {
     "bf-cnn": {"width": 8, "layers": 6},
     "bf-cnn-rf": {"width": 8, "layers": 6},
+    "deepinv": {"model": "DnCNN", "arguments": "{depth: 4, nf: 8}"},
     "dit": {"width": 32, "depth": 2},
     "dncnn": {"width": 8, "layers": 6},
     "drunet": {"width": 8, "blocks": 1},
@@ -33,15 +35,25 @@ SMALL: dict[str, dict[str, Any]] = {
     "unet-conditional": {"width": 8},
     "vit": {"width": 32, "depth": 2},
 }
-#: Packages of extras, without which a plugin says which extra it needs.
+#: Plugins that need packages of extras which the extra ``test`` does not install.
 NEEDS = {
-    "curvelet": "curvelets",
-    **dict.fromkeys(("bm3d", "drunet", "gs-drunet", "ncsnpp", "restormer", "scunet", "swinir"), "deepinv"),
+    "bm3d": ("deepinv", "ptwt"),
+    **dict.fromkeys(("deepinv", "drunet", "gs-drunet", "ncsnpp", "restormer", "scunet", "swinir"), ("deepinv",)),
 }
 
 
+def marked(names: Iterable[str]) -> list[Any]:
+    """Return names of plugins as parameters of a test, marked with the packages that they need."""
+    return [pytest.param(name, marks=extras(name)) for name in names]
+
+
+def extras(name: str) -> list[pytest.MarkDecorator]:
+    """Return the mark of a plugin's test, if it needs packages of extras."""
+    return [pytest.mark.extras(*NEEDS[name])] if name in NEEDS else []
+
+
 def small(name: str, folder: Path) -> dict[str, Any]:
-    """Return parameters of a plugin; skip the test where it needs a package that is not installed.
+    """Return parameters of a plugin.
 
     Parameters
     ----------
@@ -50,8 +62,6 @@ def small(name: str, folder: Path) -> dict[str, Any]:
     folder
         Where a file that it needs may be written.
     """
-    if name in NEEDS:
-        pytest.importorskip(NEEDS[name])
     if name != "pretrained":
         return SMALL.get(name, {})
     file = folder / "weights.pt"

@@ -72,13 +72,13 @@ def keep_variance(network: nn.Module) -> None:
             nn.init.zeros_(layer.bias)
 
 
-def convolution(inputs: int, outputs: int, *, bias: bool, norm: bool = True) -> list[nn.Module]:
-    """Return a 3x3 convolution, its normalisation if any, and ReLU.
+def convolution(inputs: int, outputs: int, *, bias: bool, norm: bool = True, side: int = 3) -> list[nn.Module]:
+    """Return a convolution with a kernel of an odd side, its normalisation if any, and ReLU.
 
     With ``bias`` the normalisation is ordinary batch normalisation, as in the networks that bias-free ones are
     compared with (claim M1 of the same paper).
     """
-    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias and not norm)]
+    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, side, padding=side // 2, bias=bias and not norm)]
     if norm:
         layers.append(nn.BatchNorm2d(outputs) if bias else BiasFreeNorm(outputs))
     layers.append(nn.ReLU(inplace=True))

@@ -1,4 +1,4 @@
-"""A chain of 3x3 convolutions, the form of DnCNN."""
+"""Chains of convolutions that estimate the noise, the form of DnCNN."""
 
 from __future__ import annotations
 
@@ -13,23 +13,70 @@ class Chain(nn.Module):
 
     The layers estimate the noise, which ``forward`` subtracts. Its architectures differ in what they start from; their
     constructors say so.
+
+    Parameters
+    ----------
+    inputs, width
+        Channels of the images that the layers get, without the map; and of the hidden layers.
+    layers
+        Number of convolutions.
+    bias, norm
+        As of :func:`._bias_free.convolution`.
+    blind
+        Whether the layers get no map of the noise level.
+    spacing, first_relu
+        As of :func:`chain`.
     """
 
-    def __init__(self, channels: int, width: int, layers: int, *, bias: bool, norm: bool, blind: bool) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        width: int,
+        layers: int,
+        *,
+        bias: bool,
+        norm: bool,
+        blind: bool,
+        spacing: int = 1,
+        first_relu: bool = True,
+    ) -> None:
         super().__init__()
         self.blind = blind
-        self.layers = chain(channels + (not blind), width, channels, layers, bias=bias, norm=norm)
+        self.layers = chain(
+            inputs + (not blind),
+            width,
+            inputs,
+            layers,
+            bias=bias,
+            norm=norm,
+            spacing=spacing,
+            first_relu=first_relu,
+        )
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """Denoise images of shape (N, C, H, W) with noise levels of shape (N,)."""
-        residual: Tensor = self.layers(noisy if self.blind else with_noise_level(noisy, sigma))
-        return noisy - residual
+        return noisy - self.noise(noisy, sigma)
+
+    def noise(self, noisy: Tensor, sigma: Tensor) -> Tensor:
+        """Return the layers' estimate of the noise, of the shape of ``noisy``."""
+        estimate: Tensor = self.layers(noisy if self.blind else with_noise_level(noisy, sigma))
+        return estimate
 
 
-def chain(inputs: int, width: int, outputs: int, layers: int, *, bias: bool, norm: bool) -> nn.Sequential:
+def chain(
+    inputs: int,
+    width: int,
+    outputs: int,
+    layers: int,
+    *,
+    bias: bool,
+    norm: bool,
+    spacing: int = 1,
+    first_relu: bool = True,
+) -> nn.Sequential:
     """Return convolution, ReLU; (convolution, normalisation, ReLU) x (layers - 2); convolution.
 
-    The receptive field is 2 layers + 1. The result is the noise, near 0 before training.
+    The receptive field is 2 (2 + (layers - 2) // spacing) + 1. The result is the noise, near 0 before training.
 
     Parameters
     ----------
@@ -38,11 +85,15 @@ def chain(inputs: int, width: int, outputs: int, layers: int, *, bias: bool, nor
     layers
         Number of convolutions, at least 2.
     bias, norm
-        As of :func:`.bias_free.convolution`.
+        As of :func:`._bias_free.convolution`.
+    spacing
+        Of the hidden convolutions, counted from 1, every so many has a 3x3 kernel, and the others 1x1.
+    first_relu
+        Whether a ReLU follows the first convolution.
     """
-    modules = convolution(inputs, width, bias=bias, norm=False)
-    for _ in range(layers - 2):
-        modules += convolution(width, width, bias=bias, norm=norm)
+    modules = convolution(inputs, width, bias=bias, norm=False)[: 2 if first_relu else 1]
+    for number in range(1, layers - 1):
+        modules += convolution(width, width, bias=bias, norm=norm, side=1 if number % spacing else 3)
     modules.append(residual_output(width, outputs, bias=bias))
     network = nn.Sequential(*modules)
     if not norm:

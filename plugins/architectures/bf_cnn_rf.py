@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import Field
-from torch import Tensor, nn
 
-from ._bias_free import BiasFreeNorm, residual_output
+from ._chain import Chain
 
 
-class BFCNNRF(nn.Module):
+class BFCNNRF(Chain):
     """Blind bias-free CNN with a receptive field of choice of Kadkhodaie, Guth, Simoncelli & Mallat, ICLR 2024.
 
     As ``bf-cnn``, but there is no ReLU after the first convolution, and some kernels may be 1x1: the networks BF_CNN
@@ -39,16 +38,4 @@ class BFCNNRF(nn.Module):
         layers: Annotated[int, Field(ge=2)] = 21,
         spacing: Annotated[int, Field(ge=1)] = 1,
     ) -> None:
-        super().__init__()
-        chain: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1, bias=False)]
-        for number in range(1, layers - 1):
-            side = 1 if number % spacing else 3
-            convolution = nn.Conv2d(width, width, side, padding=side // 2, bias=False)
-            chain += [convolution, BiasFreeNorm(width), nn.ReLU(inplace=True)]
-        chain.append(residual_output(width, channels, bias=False))
-        self.layers = nn.Sequential(*chain)
-
-    def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
-        """Denoise images of shape (N, C, H, W); blind, so ``sigma`` is not used."""
-        residual: Tensor = self.layers(noisy)
-        return noisy - residual
+        super().__init__(channels, width, layers, bias=False, norm=True, blind=True, spacing=spacing, first_relu=False)

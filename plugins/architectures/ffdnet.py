@@ -5,20 +5,19 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from ._chain import chain
-from ._noise_level import with_noise_level
+from ._chain import Chain
 from ._sides import padded
 
 
-class FFDNet(nn.Module):
+class FFDNet(Chain):
     """FFDNet of Zhang, Zuo & Zhang, IEEE Transactions on Image Processing 2018.
 
     Each 2x2 cell of pixels becomes the channels of one position (pixel-unshuffle), a map of the noise level is a
     further channel, and a chain of 3x3 convolutions with batch normalisation and ReLU works at half the resolution,
-    with a receptive field of 4 layers + 2. With the defaults, those published for grey images: told the noise level,
+    with a receptive field of 4 layers + 2. With the defaults, those published for grey images: given the noise level,
     0.486 M parameters and 62 pixels. Published for colour: width=96, layers=12, 0.853 M parameters and 50 pixels. Any
     image size: an odd side is extended by a copy of its last pixels, which is cut off again.
 
@@ -53,13 +52,10 @@ class FFDNet(nn.Module):
         norm: bool = True,
         blind: bool = False,
     ) -> None:
-        super().__init__()
-        self.blind = blind
-        self.layers = chain(4 * channels + (not blind), width, 4 * channels, layers, bias=bias, norm=norm)
+        super().__init__(4 * channels, width, layers, bias=bias, norm=norm, blind=blind)
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """Denoise images of shape (N, C, H, W) with noise levels of shape (N,)."""
         height, width = noisy.shape[-2:]
         cells = functional.pixel_unshuffle(padded(noisy, 2), 2)
-        residual = functional.pixel_shuffle(self.layers(cells if self.blind else with_noise_level(cells, sigma)), 2)
-        return noisy - residual[..., :height, :width]
+        return noisy - functional.pixel_shuffle(self.noise(cells, sigma), 2)[..., :height, :width]

@@ -5,17 +5,16 @@ from __future__ import annotations
 import importlib
 import inspect
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-import yaml
 from pydantic import BeforeValidator
 from torch import Tensor, nn
 
-from gahbench import dump_flow, listing, load_scalar, suggestion
+from gahbench import listing, suggestion
 
+from ._arguments import as_mapping, as_text
 from ._noise_level import with_noise_level
 
 #: Endings of TorchScript archives.
@@ -26,24 +25,6 @@ LEVEL_NAMES = ("sigma", "sigmas", "std", "noise_level", "noise_std")
 FILLED_IN = ("channels", "shape")
 #: How many other names an error tells of.
 SHOWN = 10
-
-
-def as_text(arguments: Any) -> str:
-    """Return arguments as one text, the same for a mapping and for a text that says it: ``{depth: 2, width: 32}``.
-
-    Raises
-    ------
-    ValueError
-        If it is not a mapping from names to plain values.
-    """
-    if isinstance(arguments, str):
-        try:
-            arguments = load_scalar(arguments)
-        except yaml.YAMLError as error:
-            raise ValueError(f"'{arguments}' is not YAML; a mapping such as {{width: 32}} is accepted") from error
-    if not isinstance(arguments, Mapping) or not all(isinstance(name, str) for name in arguments):
-        raise ValueError("a mapping from names to values is accepted, such as {width: 32}")
-    return dump_flow(dict(arguments))
 
 
 class Module(nn.Module):
@@ -87,7 +68,7 @@ class Module(nn.Module):
     ) -> None:
         super().__init__()
         self.factory, self.output, self.scale = factory, output, scale
-        given = load_scalar(as_text(arguments))
+        given = as_mapping(arguments)
         if _is_archive(factory):
             if given:
                 raise ValueError(f"factory={factory}: an archive takes no arguments, not {arguments}")

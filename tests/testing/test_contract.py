@@ -1,7 +1,7 @@
 """Every registered plugin keeps the contract, and broken ones are told what is wrong."""
 
 import pytest
-from small_plugins import small
+from small_plugins import extras, small
 
 import gahbench
 from gahbench._util.errors import PluginError
@@ -12,7 +12,9 @@ from gahbench.testing import check_file, check_plugin
 BUILT_IN = [(kind, name) for kind in KINDS for name in Registry().names(kind)]
 
 
-@pytest.mark.parametrize(("kind", "name"), BUILT_IN, ids=[f"{kind}-{name}" for kind, name in BUILT_IN])
+@pytest.mark.parametrize(
+    ("kind", "name"), [pytest.param(*plugin, marks=extras(plugin[1]), id="-".join(plugin)) for plugin in BUILT_IN]
+)
 def test_every_plugin_keeps_the_contract(builtin, tmp_path, kind, name):
     report = check_plugin(builtin.get(kind, name), builtin, **small(name, tmp_path))
     assert report.passed, str(report)

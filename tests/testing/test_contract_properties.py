@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from small_plugins import small
+from small_plugins import marked, small
 
 from gahbench._util.errors import GahbenchError
 from gahbench.contracts.training_data import TrainingData
@@ -23,7 +23,7 @@ levels = st.floats(1e-3, 2.0)
 quick = settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-@pytest.mark.parametrize("name", Registry().names("architecture"))
+@pytest.mark.parametrize("name", marked(Registry().names("architecture")))
 @quick
 @given(st.integers(1, 3), st.integers(4, 40), st.integers(4, 40), st.lists(levels, min_size=1, max_size=3))
 def test_an_architecture_denoises_or_says_what_it_accepts(builtin, tmp_path, name, channels, height, width, sigmas):

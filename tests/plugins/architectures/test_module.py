@@ -8,7 +8,8 @@ from torch import nn
 from gahbench._util.errors import ParameterError
 from gahbench.registry.parameters import constructor_parameters, resolve
 from gahbench.registry.spec import format_value, parse_spec
-from gahbench_plugins.architectures.module import Module, as_text
+from gahbench_plugins.architectures._arguments import as_text
+from gahbench_plugins.architectures.module import Module
 
 SOURCE = '''
 import torch

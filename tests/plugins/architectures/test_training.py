@@ -1,9 +1,7 @@
 """Every architecture trains through the runner, at toy size, and improves on the noisy images."""
 
-import importlib.util
-
 import pytest
-from small_plugins import NEEDS, SMALL
+from small_plugins import SMALL, marked
 
 import gahbench
 from gahbench.registry.registry import Registry
@@ -22,10 +20,8 @@ scoring: {sigmas: [0.5], images: 8}
 """
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", marked(NAMES))
 def test_it_trains_through_the_runner_and_improves_on_the_noisy_images(write_suite, tmp_path, name):
-    if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:
-        pytest.skip(f"needs {NEEDS[name]}")
     given = ",".join(f"{key}={format_value(value)}" for key, value in SMALL.get(name, {}).items())
     entrant = f"{name}[{given}]" if given else name
     outcome = gahbench.run(write_suite(text=SUITE), tmp_path / "out", engine="inline", entrants=[entrant])

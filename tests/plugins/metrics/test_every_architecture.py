@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from small_plugins import small
+from small_plugins import marked, small
 
 import gahbench
 from gahbench.evaluation.evaluation import Evaluation
@@ -19,7 +19,7 @@ METRICS = (
 IMAGES, SIGMA = 8, 0.1
 
 
-@pytest.mark.parametrize("name", Registry().names("architecture"))
+@pytest.mark.parametrize("name", marked(Registry().names("architecture")))
 def test_metrics_of_the_basis_have_values_on_every_architecture(tmp_path, name):
     dataset = gahbench.create("dataset", "c-alpha", alpha=2.0, size=16)
     configured = Registry().configure("architecture", name, **small(name, tmp_path))

@@ -11,17 +11,14 @@ from gahbench_plugins.references.gaussian_blur import GaussianBlur
 CLEAN = Discs(32).images("test", 4)
 
 
-@pytest.fixture
-def installed():
-    pytest.importorskip("deepinv", reason="needs the extra bm3d")
-    pytest.importorskip("ptwt", reason="needs the extra bm3d")
+installed = pytest.mark.extras("deepinv", "ptwt")
 
 
 def noisy(clean, sigma):
     return clean + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.usefixtures("installed")
+@installed
 @pytest.mark.parametrize("sigma", [0.03, 0.1])
 def test_denoises_better_than_any_blur(sigma):
     images = noisy(CLEAN, sigma)
@@ -32,7 +29,7 @@ def test_denoises_better_than_any_blur(sigma):
         assert error < 0.8 * (blurred - CLEAN).square().mean()
 
 
-@pytest.mark.usefixtures("installed")
+@installed
 def test_colours_are_denoised_together():
     """Three channels of one grey image under independent noise: their mean has a third of the variance."""
     clean, sigma = CLEAN.expand(-1, 3, -1, -1), 0.1
@@ -45,7 +42,7 @@ def test_colours_are_denoised_together():
     assert (found.mean(1, keepdim=True) - grey).square().mean() < 1e-5 * sigma**2
 
 
-@pytest.mark.usefixtures("installed")
+@installed
 def test_limits_batches_and_dtypes():
     flat = torch.full((1, 1, 8, 8), 0.3, dtype=torch.float64)
     found = BM3D().denoise(flat, 0.1, Truth(flat))
@@ -66,7 +63,7 @@ def test_without_the_extra_it_names_it(monkeypatch, missing):
         BM3D()
 
 
-@pytest.mark.usefixtures("installed")
+@installed
 def test_small_images_are_refused():
     BM3D().check_shape((1, 8, 8))
     with pytest.raises(ValueError, match="at least 8, not 7x9"):

@@ -9,13 +9,8 @@ from torch.func import functional_call, vjp, vmap
 from torch.nn import functional
 
 from gahbench._util.errors import ParameterError
-from gahbench_plugins.architectures._through_deepinv import load
-from gahbench_plugins.architectures.drunet import DRUNet
-from gahbench_plugins.architectures.gs_drunet import GSDRUNet
-from gahbench_plugins.architectures.ncsnpp import NCSNpp
-from gahbench_plugins.architectures.restormer import Restormer
-from gahbench_plugins.architectures.scunet import SCUNet
-from gahbench_plugins.architectures.swinir import SwinIR
+from gahbench_plugins.architectures._deepinv import load
+from gahbench_plugins.architectures.deepinv import DRUNet, GSDRUNet, NCSNpp, Restormer, SCUNet, SwinIR
 
 TINY = {
     DRUNet: {"width": 4, "blocks": 1},
@@ -25,12 +20,10 @@ TINY = {
     SCUNet: {"blocks": 1},
     NCSNpp: {"multipliers": (1, 1), "blocks": 1, "attention": 1},
 }
-TOLD = (DRUNet, GSDRUNet, NCSNpp)
+USE_SIGMA = (DRUNet, GSDRUNet, NCSNpp)
 
 
-@pytest.fixture
-def installed():
-    pytest.importorskip("deepinv", reason="needs the extra deepinv")
+installed = pytest.mark.extras("deepinv")
 
 
 def build(network, shape=(1, 32, 32)):
@@ -47,7 +40,7 @@ def relative(found, expected):
     return float((found - expected).detach().norm() / expected.detach().norm())
 
 
-@pytest.mark.usefixtures("installed")
+@installed
 @pytest.mark.parametrize(
     ("network", "channels", "millions"),
     [(DRUNet, 1, 32.64), (SwinIR, 1, 11.49), (SCUNet, 3, 17.94), (Restormer, 3, 26.13)],
@@ -57,24 +50,24 @@ def test_published_sizes(network, channels, millions):
     assert count(network, channels) / 1e6 == pytest.approx(millions, rel=1e-3)
 
 
-@pytest.mark.usefixtures("installed")
+@installed
 @pytest.mark.parametrize("network", TINY)
-def test_the_image_is_what_deepinv_makes_of_it(network):
+def test_the_image_is_that_of_deepinv(network):
     """It is called as deepinv documents it: images in [0, 1], sigma in the same units, the image returned."""
     ours, sigma = build(network), torch.tensor([0.1, 0.3])
     noisy = images(2, (1, 32, 32))
     assert relative(ours(noisy, sigma), ours.network(noisy, sigma)) < 1e-5
 
 
-@pytest.mark.usefixtures("installed")
+@installed
 @pytest.mark.parametrize("network", TINY)
-def test_only_those_that_are_told_use_sigma(network):
+def test_some_use_sigma_and_the_others_are_blind(network):
     ours, noisy = build(network), images(1, (1, 32, 32))
     moved = relative(ours(noisy, torch.tensor([0.5])), ours(noisy, torch.tensor([0.1])))
-    assert (moved > 1e-4) == (network in TOLD)
+    assert (moved > 1e-4) == (network in USE_SIGMA)
 
 
-@pytest.mark.usefixtures("installed")
+@installed
 @pytest.mark.parametrize("network", [DRUNet, GSDRUNet, Restormer])
 def test_other_sizes_are_continued_by_their_border_in_training_and_evaluation(network):
     ours, noisy, sigma = build(network), images(1, (1, 35, 66)), torch.tensor([0.2])
@@ -84,7 +77,7 @@ def test_other_sizes_are_continued_by_their_border_in_training_and_evaluation(ne
     assert relative(ours.train()(noisy, sigma), expected) < 1e-5
 
 
-@pytest.mark.usefixtures("installed")
+@installed
 @pytest.mark.parametrize("network", TINY)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_jacobian_products_through_torch_func_are_those_of_autograd(network, channels):
@@ -99,7 +92,7 @@ def test_jacobian_products_through_torch_func_are_those_of_autograd(network, cha
     assert relative(found[1], expected) < 1e-4
 
 
-@pytest.mark.usefixtures("installed")
+@installed
 def test_the_jacobian_of_a_gradient_step_is_symmetric():
     noisy, sigma = images(1, (1, 32, 32)).double(), torch.tensor([0.1]).double()
     left, right = torch.randn(2, *noisy.shape, generator=torch.Generator().manual_seed(0)).double()
@@ -114,19 +107,19 @@ def test_the_jacobian_of_a_gradient_step_is_symmetric():
     assert asymmetry(build(DRUNet)) > 1e-3
 
 
-@pytest.mark.usefixtures("installed")
+@installed
 def test_drunet_is_homogeneous_in_image_and_sigma():
     ours, noisy, sigma = build(DRUNet), images(1, (1, 32, 32)), torch.tensor([0.1])
     assert relative(ours(3 * noisy, 3 * sigma), 3 * ours(noisy, sigma)) < 1e-5
 
 
-@pytest.mark.usefixtures("installed")
+@installed
 def test_without_noise_ncsnpp_leaves_the_image_as_it_is():
     noisy = images(1, (1, 16, 16))
     assert (build(NCSNpp)(noisy, torch.zeros(1)) - noisy).abs().max() < 1e-3
 
 
-@pytest.mark.usefixtures("installed")
+@installed
 def test_sizes_that_do_not_fit_are_refused_with_those_that_do():
     with pytest.raises(ValueError, match="at least window=8, not 6x32"):
         build(SwinIR)(torch.zeros(1, 1, 6, 32), torch.ones(1))
@@ -138,7 +131,7 @@ def test_sizes_that_do_not_fit_are_refused_with_those_that_do():
         NCSNpp(1, multipliers=(1, 1), attention=2)
 
 
-@pytest.mark.usefixtures("installed")
+@installed
 def test_local_weights_are_loaded_whatever_they_are_nested_under(tmp_path):
     given = build(DRUNet)
     state = {name: tensor.clone() for name, tensor in given.network.state_dict().items()}
@@ -152,7 +145,7 @@ def test_local_weights_are_loaded_whatever_they_are_nested_under(tmp_path):
             DRUNet(1, **TINY[DRUNet], weights=str(tmp_path / file))
 
 
-@pytest.mark.usefixtures("installed")
+@installed
 def test_weights_of_another_network_are_refused_with_what_differs(tmp_path):
     file = str(tmp_path / "weights.safetensors")
     save_file(build(DRUNet).network.state_dict(), file)
@@ -165,13 +158,13 @@ def test_weights_of_another_network_are_refused_with_what_differs(tmp_path):
         DRUNet(1, width=4, blocks=1, weights=str(tmp_path / "none.pth"))
 
 
-def test_names_that_are_left_over_are_told_too(tmp_path):
+def test_an_error_names_left_over_weights_too(tmp_path):
     save_file({"weight": torch.zeros(1, 1), "gain": torch.zeros(1)}, tmp_path / "weights.safetensors")
     with pytest.raises(ValueError, match="1 missing: bias; 1 not known: gain"):
         load(nn.Linear(1, 1), tmp_path / "weights.safetensors")
 
 
-@pytest.mark.usefixtures("installed")
+@installed
 @pytest.mark.parametrize("network", TINY)
 def test_nothing_is_downloaded(network, monkeypatch):
     def download(*arguments, **options):

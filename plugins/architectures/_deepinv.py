@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
-import contextlib
+import inspect
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gahbench import listing
 
 from ..references._checkpoints.reading import read_state, without_prefixes
+from ._sides import padded
 
-#: Those that read numbers from tensors while they are built, which the meta device has none of.
-READ_NUMBERS = ("SwinIR", "SCUNet")
-#: How many differing names an error tells of.
+#: How many differing names an error gives.
 SHOWN = 3
+#: Parameters that are set here: nothing is downloaded, and torch decides on the device.
+SET = {"pretrained": None, "device": None}
+
+
+class Through(nn.Module):
+    """A denoiser of deepinv, called with images in [0, 1] and sigma in the same units.
+
+    Images are continued by their border pixels until their sides are multiples of ``multiple``, at least ``least``.
+    """
+
+    network: Any
+    multiple = 1
+    least = 1
+
+    def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
+        """Denoise images of shape (N, C, H, W) whose noise has standard deviations ``sigma``, shape (N,)."""
+        denoised: Tensor = self.network(padded(noisy, self.multiple, self.least), sigma)
+        return denoised[..., : noisy.shape[-2], : noisy.shape[-1]]
 
 
 def build(model: str, weights: str | None, **arguments: Any) -> Any:
@@ -26,11 +44,11 @@ def build(model: str, weights: str | None, **arguments: Any) -> Any:
     Parameters
     ----------
     model
-        Name of the class in ``deepinv.models``.
+        Name of the class, or of the function, in ``deepinv.models``.
     weights
         A safetensors or torch file of the published state dict; ``None`` for random weights.
     arguments
-        What its constructor is called with.
+        What it is called with.
 
     Raises
     ------
@@ -39,18 +57,42 @@ def build(model: str, weights: str | None, **arguments: Any) -> Any:
     ParameterError
         If the file cannot be read.
     """
+    network = built(getattr(models(), model), arguments)
+    if weights is not None:
+        load(network, Path(weights))
+    return network
+
+
+def models() -> Any:
+    """Return the module ``deepinv.models``.
+
+    Raises
+    ------
+    ValueError
+        If the extra ``deepinv`` is not installed.
+    """
     try:
         from deepinv import models
     except ImportError as error:
         raise ValueError(f"needs further packages: pip install 'gahbench[deepinv]' ({error})") from error
+    return models
+
+
+def built(factory: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+    """Return what a factory builds on torch's default device, without a download."""
+    known = inspect.signature(factory).parameters
+    arguments = {**arguments, **{name: value for name, value in SET.items() if name in known}}
     device = torch.empty(0).device
-    on_cpu = torch.device("cpu") if device.type == "meta" and model in READ_NUMBERS else contextlib.nullcontext()
-    with warnings.catch_warnings(), on_cpu:
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.meshgrid")
-        network = getattr(models, model)(pretrained=None, **arguments).to(device)
-    if weights is not None:
-        load(network, Path(weights))
-    return network
+        try:
+            return factory(**arguments).to(device)
+        except RuntimeError:
+            if device.type != "meta":
+                raise
+        # Some read numbers from tensors while they are built, and the meta device has none.
+        with torch.device("cpu"):
+            return factory(**arguments).to(device)
 
 
 def load(network: nn.Module, path: Path) -> None:

@@ -1,0 +1,40 @@
+"""Keyword arguments of foreign constructors, as one parameter of a plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from gahbench import dump_flow, load_scalar
+
+
+def as_text(arguments: Any) -> str:
+    """Return arguments as one text, the same for a mapping and for a text that says it: ``{depth: 2, width: 32}``.
+
+    Raises
+    ------
+    ValueError
+        If it is not a mapping from names to plain values.
+    """
+    if isinstance(arguments, str):
+        try:
+            arguments = load_scalar(arguments)
+        except yaml.YAMLError as error:
+            raise ValueError(f"'{arguments}' is not YAML; a mapping such as {{width: 32}} is accepted") from error
+    if not isinstance(arguments, Mapping) or not all(isinstance(name, str) for name in arguments):
+        raise ValueError("a mapping from names to values is accepted, such as {width: 32}")
+    return dump_flow(dict(arguments))
+
+
+def as_mapping(arguments: str) -> dict[str, Any]:
+    """Return the arguments that a text of :func:`as_text` says.
+
+    Raises
+    ------
+    ValueError
+        If it is not a mapping from names to plain values.
+    """
+    found: dict[str, Any] = load_scalar(as_text(arguments))
+    return found
