@@ -53,15 +53,17 @@ def test_a_row_says_why_it_is_empty(folder, name):
 
 
 def command(home, out):
-    return [sys.executable, "-m", "gahbench", "run", str(home / "long.yaml"), "--out", str(home / out)]
+    return [sys.executable, "-m", "gahbench", "run", str(home / "long.yaml"), "--out", str(out)]
 
 
-@pytest.fixture
-def long_suite(write_suite, monkeypatch):
-    monkeypatch.setenv("GAHBENCH_CHECKPOINT_SECONDS", "0.2")
-    return write_suite(
-        ("steps: 12", "steps: 1500"), ("width: 2, levels: 1", "width: [2, 3], levels: 1"), name="long.yaml"
-    )
+@pytest.fixture(scope="module")
+def long_run(tmp_path_factory):
+    """A folder with a suite whose fits take seconds, ``long.yaml``, and an uninterrupted run of it, ``whole``."""
+    home = tmp_path_factory.mktemp("long")
+    text = TINY.replace("steps: 12", "steps: 1500").replace("width: 2, levels: 1", "width: [2, 3], levels: 1")
+    (home / "long.yaml").write_text(text)
+    assert subprocess.run(command(home, home / "whole"), capture_output=True, timeout=240).returncode == 0
+    return home
 
 
 def wait_for(condition, seconds=90):
@@ -88,10 +90,11 @@ def board(folder):
 
 
 @pytest.mark.parametrize("how", ["kill the main process", "interrupt", "kill a worker"])
-def test_a_run_that_is_cut_off_resumes(long_suite, tmp_path, how):
+def test_a_run_that_is_cut_off_resumes(long_run, tmp_path, monkeypatch, how):
     """The board equals an uninterrupted run's to the last digit, and what was finished is not touched again."""
+    monkeypatch.setenv("GAHBENCH_CHECKPOINT_SECONDS", "0.2")
     out = tmp_path / "cut"
-    process = subprocess.Popen(command(tmp_path, "cut"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command(long_run, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_for(lambda: list(out.glob("units/fit-*.partial/checkpoint.pt")))
     children = workers(process.pid)
     assert children
@@ -111,11 +114,10 @@ def test_a_run_that_is_cut_off_resumes(long_suite, tmp_path, how):
         if unit.suffix != ".partial"
         for file in unit.iterdir()
     }
-    assert subprocess.run(command(tmp_path, "cut"), capture_output=True, timeout=240).returncode == 0
+    assert subprocess.run(command(long_run, out), capture_output=True, timeout=240).returncode == 0
     assert all(file.stat().st_mtime_ns == time for file, time in before.items())
-    assert subprocess.run(command(tmp_path, "whole"), capture_output=True, timeout=240).returncode == 0
-    assert board(out).equals(board(tmp_path / "whole"))
-    plan = gahbench.plan_suite(tmp_path / "long.yaml")
+    assert board(out).equals(board(long_run / "whole"))
+    plan = gahbench.plan_suite(long_run / "long.yaml")
     assert all(map(Store(out).is_done, plan.units))
     assert not list(out.glob("units/*.partial"))
 

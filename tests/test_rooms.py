@@ -1,0 +1,76 @@
+"""The rooms of gahbench: their imports point down, and their files and functions are small."""
+
+import ast
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+#: Folders of the packages, by the names under which they are imported.
+PACKAGES = {"gahbench": ROOT / "gahbench", "gahbench_plugins": ROOT / "plugins"}
+FILES = sorted(file for folder in PACKAGES.values() for file in folder.rglob("*.py"))
+FILE_LINES, FUNCTION_LINES = 400, 60
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    """Return a folder with a copy of the packages and of the configuration of lint-imports."""
+    folder = tmp_path_factory.mktemp("tree")
+    for name, source in PACKAGES.items():
+        shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    return folder
+
+
+def lint_imports(folder):
+    """Return the exit status of lint-imports in a folder, whose packages come before installed ones, and its output."""
+    program = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([program, "--no-cache"], cwd=folder, capture_output=True, text=True, timeout=120)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_imports_point_down(tree):
+    status, output = lint_imports(tree)
+    assert status == 0, output
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "broken"),
+    [
+        ("gahbench/_util/shapes.py", "from gahbench.planning.plan import Plan", "Imports between the rooms"),
+        ("gahbench_plugins/bases/pixel.py", "from gahbench.store.store import Store", "Built-in plugins import"),
+    ],
+)
+def test_an_import_that_points_up_is_found(tree, file, line, broken):
+    path = tree / file
+    text = path.read_text(encoding="utf-8")
+    # After the docstring and the imports, so that the module itself stays valid.
+    path.write_text(f"{text}\n{line}\n", encoding="utf-8")
+    try:
+        status, output = lint_imports(tree)
+    finally:
+        path.write_text(text, encoding="utf-8")
+    assert status == 1, output
+    assert f"{broken}" in output
+    module, imported = file.removesuffix(".py").replace("/", "."), line.split()[1]
+    assert f"{module} -> {imported}" in output
+
+
+def functions(file):
+    """Return the names and the numbers of lines of a file's functions, docstrings included."""
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name, node.end_lineno - node.lineno + 1
+
+
+def test_files_are_short():
+    lengths = {str(file.relative_to(ROOT)): len(file.read_text(encoding="utf-8").splitlines()) for file in FILES}
+    assert {name: lines for name, lines in lengths.items() if lines > FILE_LINES} == {}
+
+
+def test_functions_are_short():
+    lengths = {f"{file.relative_to(ROOT)}: {name}": lines for file in FILES for name, lines in functions(file)}
+    assert {name: lines for name, lines in lengths.items() if lines > FUNCTION_LINES} == {}
