@@ -186,8 +186,12 @@ class AutogradMaps(LinearMaps):
         """Return the bytes of the features that a backward pass of one image needs; 0 once that is known."""
         if self._together is not None:
             return 0
-        with _differentiating(), _features() as features:
-            self._call(self._images[place : place + 1].clone().requires_grad_(), place)
+        try:
+            with _differentiating(), _features() as features:
+                self._call(self._images[place : place + 1].clone().requires_grad_(), place)
+        except RuntimeError:
+            # Within torch.func, which a forward pass may use, nothing can be counted: as if they took all memory.
+            return self._memory
         return features.bytes
 
     def _step(self, features: int) -> int:
