@@ -17,6 +17,7 @@ import pytest
 from sample_files import PLUGIN, TINY
 
 from gahbench.cli import main
+from gahbench.planning import dry_run
 from gahbench.registry.registry import Registry
 
 
@@ -37,6 +38,15 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 @pytest.fixture(scope="session")
 def builtin() -> Registry:
     return Registry()
+
+
+@pytest.fixture
+def dry_runs_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dry runs of plugin files happen in this process, as those of built-in plugins do: another takes seconds to start.
+
+    Not for tests of dry runs, or of plugins that take their process along.
+    """
+    monkeypatch.setattr(dry_run, "_in_another_process", lambda cases, registry: [dry_run._try(*case) for case in cases])
 
 
 @pytest.fixture

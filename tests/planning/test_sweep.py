@@ -18,6 +18,8 @@ from gahbench.planning.rows import base_label, number_of_images, rows
 from gahbench.planning.suite import load_suite
 from gahbench.training.recipe import Training
 
+pytestmark = pytest.mark.usefixtures("dry_runs_here")
+
 SWEEP = """\
 name: sweep
 datasets:

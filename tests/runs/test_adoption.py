@@ -9,6 +9,8 @@ import gahbench
 from gahbench._util.errors import ResultsError
 from gahbench.store.store import Store
 
+pytestmark = pytest.mark.usefixtures("dry_runs_here")
+
 REFERENCE = '''"""A reference."""
 import gahbench
 

@@ -12,6 +12,8 @@ from gahbench.runs.runner import run_plan
 from gahbench.store.folder import Folder
 from gahbench.store.store import Store
 
+pytestmark = pytest.mark.usefixtures("dry_runs_here")
+
 
 def run(suite, out, **options):
     return gahbench.run(suite, out, engine="inline", **options)

@@ -4,6 +4,8 @@ import pytest
 
 import gahbench
 
+pytestmark = pytest.mark.usefixtures("dry_runs_here")
+
 RESIDUAL = '''
 import gahbench
 from torch import nn
