@@ -5,14 +5,8 @@ Each noun has a function that yields one :class:`Finding` for each check::
     from gahbench.testing import check_file
 
     def test_my_plugin():
-<<<<<<< HEAD
         (report,) = check_file("two_layer.py")
         assert report.passed, str(report)
-=======
-        registry = gahbench.Registry((Path("two_layer.py"),))
-        report = check_plugin(registry.get("architecture", "two-layer"), registry)
-        assert report.passed, report
->>>>>>> 5d81a3b (registry: passed along, never global; constructors are handed the plugins that they name)
 """
 
 from __future__ import annotations
