@@ -13,8 +13,8 @@ from gahbench.board.schemas import empty
 from gahbench.report.generalization import transition_metrics, transitions_figure
 
 VALUES = {
-    "sample-prediction[empirical-bayes,most=12]": 0.7,
-    "sample-prediction[empirical-bayes,most=12].null": 0.1,
+    "sample-prediction[empirical-bayes,max_samples=12]": 0.7,
+    "sample-prediction[empirical-bayes,max_samples=12].null": 0.1,
     "distance[cycle-spin[threshold[sym4]]]": 0.2,
     "distance[bm3d].r2": 0.9,
 }
@@ -61,7 +61,7 @@ def test_titles_are_those_of_the_metrics_in_the_order_of_the_suite(sweep):
 def test_results_without_titles_show_metrics_by_their_names(sweep):
     old = dataclasses.replace(sweep, metrics=empty("metrics"))
     shown = transition_metrics(old, "faces", "unet")
-    assert shown == ["distance[cycle-spin[threshold[sym4]]]", "sample-prediction[empirical-bayes,most=12]"]
+    assert shown == ["distance[cycle-spin[threshold[sym4]]]", "sample-prediction[empirical-bayes,max_samples=12]"]
     axes = panels(old, shown)
     assert [ax.get_title("left") for ax in axes] == shown
     assert not [line for ax in axes for line in ax.get_lines() if line.get_label() == "chance"]
