@@ -149,3 +149,23 @@ def test_intervals_over_seeds_and_images_cover_the_truth():
 def test_few_images_cover_less_as_documented():
     samples = np.random.default_rng(7).normal(size=(2000, 1, 8))
     assert 0.86 < coverage(samples, 0.0) < 0.93
+
+
+def test_a_draw_is_there_just_where_the_resampling_holds_a_value_that_is():
+    """Also where one value in a hundred is there: its weight in a draw may be as small as 1/(R N)."""
+    values = np.full((5, 20), np.nan)
+    values[3, 11] = 7.0
+    over_seeds, over_images = resampling_weights(5, 3000, axis=1), resampling_weights(20, 3000, axis=0)
+    found = bootstrap_means(values, draws=3000)
+    held = (over_seeds[:, 3] > 0) & (over_images[:, 11] > 0)
+    assert 0 < held.sum() < 3000
+    np.testing.assert_array_equal(np.isnan(found), ~held)
+    np.testing.assert_allclose(found[held], 7.0)
+
+
+@pytest.mark.parametrize("level", [0.2, 0.5, 0.9])
+def test_the_ends_of_an_interval_are_the_quantiles_beyond_which_equal_tails_lie(level):
+    draws = np.random.default_rng(5).permutation(1001).astype(np.float64)
+    low, high = interval(draws, level)
+    assert float(low) == pytest.approx(500 - 500 * level)
+    assert float(high) == pytest.approx(500 + 500 * level)
