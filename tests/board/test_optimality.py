@@ -180,7 +180,7 @@ def test_few_images_do_not_raise_false_alarms(images):
     assert flagged <= 4
 
 
-def test_what_is_not_compared_is_told():
+def test_what_is_not_compared_is_reported():
     best = errors()
     one = board_of([("optimal", "optimal", best[:, :1]), ("net", "trained", 0.1 * best[:, :1])])
     assert optimum_check(one, NAME).missed == 3

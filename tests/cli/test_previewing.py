@@ -29,10 +29,10 @@ def families(tmp_path):
 
 def test_the_defaults_are_the_same_everywhere():
     assert inspect.signature(gahbench.preview).parameters["sigmas"].default == SIGMAS
-    told = CliRunner().invoke(app, ["preview", "--help"]).output
+    shown = CliRunner().invoke(app, ["preview", "--help"]).output
     # The help is in boxes, its lines broken anywhere.
-    assert f"[default:{','.join(map(str, SIGMAS))}]" in re.sub(r"[\s│]", "", told)
-    assert f"[default:{COUNT}," in re.sub(r"[\s│]", "", told)
+    assert f"[default:{','.join(map(str, SIGMAS))}]" in re.sub(r"[\s│]", "", shown)
+    assert f"[default:{COUNT}," in re.sub(r"[\s│]", "", shown)
 
 
 def card(preview, width=200):
@@ -92,7 +92,7 @@ def test_the_card_of_a_bracket_gives_the_bound(families):
     assert "at most" in text
     assert "no denoiser beats a genie" in text
     assert facts(families.preview("genied[spread=0.2]", [0.2]))[1]["0.2"][:2] == ["14.0", "17.0"]
-    assert facts(families.preview("told-all", [0.2]))[1]["0.2"] == ["14.0", ">", "140", ">", "140"]
+    assert facts(families.preview("noiseless-genie", [0.2]))[1]["0.2"] == ["14.0", ">", "140", ">", "140"]
 
 
 def test_the_card_tells_of_samples_and_of_trouble(families):
@@ -162,10 +162,10 @@ BAD = {
 def test_bad_input_ends_in_status_2_and_leaves_no_file(call, families, case):
     arguments, says = BAD[case]
     families.write("def posterior(self, noisy, sigma): raise RuntimeError('no luck')")
-    status, _, told = call(*arguments, "-p", families.file)
-    assert status == 2, told
-    assert says in told
-    assert "Traceback" not in told
+    status, _, stderr = call(*arguments, "-p", families.file)
+    assert status == 2, stderr
+    assert says in stderr
+    assert "Traceback" not in stderr
     assert list(Path().iterdir()) == []
 
 

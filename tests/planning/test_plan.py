@@ -140,7 +140,7 @@ def test_a_plugin_that_crashes_does_not_take_the_plan_along(write_suite, write_p
     assert "crashes" in {unit.entrant for unit in plan.fits}
 
 
-def test_a_strangers_network_may_refuse_a_size(write_suite, write_plugin):
+def test_a_third_party_network_may_refuse_a_size(write_suite, write_plugin):
     body = (
         "if noisy.shape[-1] % 32: raise ValueError('sides must be multiples of 32')\nreturn noisy - self.noise(noisy)"
     )

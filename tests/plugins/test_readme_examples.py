@@ -66,8 +66,8 @@ def test_all_six_run_in_one_suite_by_the_command_of_the_guide(folder, command, t
     (line,) = re.findall(r"`gahbench run (mine\.yaml [^`]*)`", GUIDE)
     out = tmp_path / "out"
     arguments = line.replace("mine.yaml", str(suite)).replace("FOLDER", str(folder)).split()
-    status, printed, told = command("run")(*arguments, "--out", out)
-    assert status == 0, told
+    status, printed, stderr = command("run")(*arguments, "--out", out)
+    assert status == 0, stderr
     results = load_results(out)
     assert results.failures.empty
     content = yaml.safe_load(text)

@@ -118,7 +118,7 @@ def test_marks_of_plugins_that_mislead_are_refused():
         constructor_parameters(network, "x")
 
 
-def test_sequences_are_told_from_grids():
+def test_sequences_are_distinguished_from_grids():
     assert [parameter.name for parameter in PARAMETERS if parameter.is_sequence] == ["sizes", "bases"]
 
 

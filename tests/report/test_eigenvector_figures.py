@@ -168,8 +168,8 @@ def test_the_commands_draw_alignment(tmp_path):
         call = ["draw", arguments[0], str(tmp_path / "results"), *arguments[1:], "--out", str(out)]
         written = []
         for _ in range(2):
-            told = CliRunner().invoke(app, call, catch_exceptions=False)
-            assert told.stdout == f"wrote {out}\n"
+            result = CliRunner().invoke(app, call, catch_exceptions=False)
+            assert result.stdout == f"wrote {out}\n"
             written.append(out.read_bytes())
         assert written[0] == written[1]
 

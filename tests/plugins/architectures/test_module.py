@@ -62,7 +62,7 @@ NOISY, SIGMA = images(2, (1, 8, 8)), torch.tensor([0.1, 0.5])
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A package of a stranger's, importable."""
+    """A third-party package, importable."""
     package = tmp_path / f"foreign_{tmp_path.name}"
     package.mkdir()
     (package / "__init__.py").write_text("")
@@ -181,7 +181,7 @@ class Shifted(nn.Module):
 
 
 def test_an_archive_that_takes_sigma_gets_it(tmp_path):
-    path = archive(tmp_path / "told.ts", Shifted())
+    path = archive(tmp_path / "conditional.ts", Shifted())
     assert torch.equal(call(path), NOISY + SIGMA.view(-1, 1, 1, 1))
 
 
