@@ -223,7 +223,7 @@ def test_a_published_board_is_of_the_suite_that_ships(builtin, name):
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_nobody_on_a_published_board_is_beyond_the_optimum(name):
+def test_no_entrant_of_a_published_board_is_beyond_the_optimum(name):
     results = load_results(ROOT / "results" / name)
     checks = [optimum_check(results, dataset) for dataset in results.datasets["dataset"]]
     stand_for_it = results.scores["kind"].isin(("optimal", "bound")).any()

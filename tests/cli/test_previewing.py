@@ -49,7 +49,7 @@ def facts(preview):
     }
 
 
-def test_the_card_says_what_is_known(families):
+def test_the_card_shows_the_facts_of_a_dataset(families):
     preview = families.preview("white[spread=0.2]", [0.1, 0.2], split="train")
     known, table = facts(preview)
     assert card(preview).splitlines()[0] == f"dataset white[spread=0.2]  ({families.file})"
@@ -82,7 +82,7 @@ def test_the_card_of_files_says_where_they_are_from(families):
     assert table["0.1"] == ["20.0"]
 
 
-def test_the_card_tells_when_splits_share_images(families):
+def test_the_card_shows_when_splits_share_images(families):
     shared = facts(families.preview("mine", body="splits_overlap = True"))[0]
     assert shared["images"] == "endless in every split; splits share images"
 
@@ -95,7 +95,7 @@ def test_the_card_of_a_bracket_gives_the_bound(families):
     assert facts(families.preview("noiseless-genie", [0.2]))[1]["0.2"] == ["14.0", ">", "140", ">", "140"]
 
 
-def test_the_card_tells_of_samples_and_of_trouble(families):
+def test_the_card_shows_samples_and_problems(families):
     preview = families.preview("mine", [0.05, 0.2], body=HARD_AT_LOW_NOISE)
     text = card(preview)
     assert "σ = 0.05: the optimum cannot be computed: too few effective samples" in text

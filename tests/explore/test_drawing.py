@@ -60,7 +60,7 @@ def test_resolution_shows_the_slope_in_the_window_at_each_size():
     assert ax.get_title(loc="left") == "c-alpha[alpha=2]"
 
 
-def test_what_cannot_be_drawn_is_said():
+def test_what_cannot_be_drawn_is_reported():
     with pytest.raises(ParameterError, match="entrants nobody are not in the results; accepted: wavelets, better"):
         rates_figure(made(), {}, ["nobody"])
     with pytest.raises(ResultsError, match="at least two noise levels"):

@@ -78,7 +78,7 @@ def test_what_is_not_accepted_is_named(given, says):
     assert str(error.value).startswith("architecture 'x': ")
 
 
-def test_a_parameter_that_names_a_plugin_is_known():
+def test_a_parameter_that_names_a_plugin_is_recognised():
     named = [parameter for parameter in PARAMETERS if parameter.names]
     assert [(parameter.name, parameter.names) for parameter in named] == [
         ("basis", "basis"),

@@ -145,7 +145,7 @@ def test_courses_are_means_at_each_level():
     assert (course.low < course.value).all()
 
 
-def test_what_is_not_in_the_results_is_said():
+def test_what_is_not_in_the_results_is_reported():
     with pytest.raises(ParameterError, match=r"basis 'dct'.*accepted: graph-laplacian, wavelet"):
         courses(made(), "dct")
     with pytest.raises(ParameterError, match="datasets f are not in the results; accepted: d, e"):

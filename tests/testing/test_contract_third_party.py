@@ -69,7 +69,7 @@ from torch import nn
 
 
 class Net(nn.Module):
-    """Somebody's network, who never heard of gahbench; its result is the noise, in units of 0 to 255."""
+    """A network written without gahbench in mind; its result is the noise, in units of 0 to 255."""
 
     def __init__(self, width=8, in_channels=1):
         super().__init__()

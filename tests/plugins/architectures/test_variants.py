@@ -58,7 +58,7 @@ def test_a_network_is_homogeneous_if_and_only_if_it_has_no_bias(factory, channel
 
 
 @each("factory", WITH_BOTH, ids=name)
-def test_a_bias_free_network_that_knows_the_level_is_homogeneous_in_image_and_level_together(factory):
+def test_a_bias_free_network_that_uses_sigma_is_homogeneous_in_image_and_sigma_together(factory):
     noisy = images(2, (1, 16, 16))
     network = build(factory, (1, 16, 16), **SMALL[factory], bias=False, blind=False)
     expected = 3 * run(network, noisy, 0.2, 0.4)

@@ -205,7 +205,7 @@ def test_direction_is_that_of_ridges(angle):
 def test_direction_is_that_of_an_edge_in_every_subband(angle):
     edge = (across(angle, 64, 64) > 0).double()
     squares = [square for square in Bandlet().geometry(edge[None], 0.05).squares if square.angle is not None]
-    # Away from the borders, where a periodic transform sees a jump; smaller squares know fewer directions.
+    # Away from the borders, where a periodic transform sees a jump; smaller squares have fewer directions.
     finest = [s for s in squares if s.scale == 2 and s.side == 8 and min(s.top, s.left) > 0 and max(s.top, s.left) < 24]
     assert {square.orientation for square in finest} >= {"horizontal", "vertical"}
     assert max(apart(square.angle, angle) for square in finest) < 180 / 16

@@ -198,7 +198,7 @@ def test_where_no_best_denoiser_is_known_there_are_none(name):
 
 
 @pytest.mark.parametrize(("reference", "name"), [("optimal", "discs[size=12]"), ("lower-bound", "c-alpha[size=12]")])
-def test_references_that_know_the_optimum_have_them_for_jacobians(reference, name):
+def test_references_that_use_the_optimum_have_them_for_jacobians(reference, name):
     dataset = create(name)
     noisy = noisy_images(dataset, 0.1, 2, 7)
     truth = Truth(dataset.images("test", 2, 7), dataset, "test", 7)

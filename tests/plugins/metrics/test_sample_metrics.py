@@ -122,8 +122,8 @@ def test_diversity_of_fresh_images_and_of_one():
     assert one["vendi"][0] < 0.05
 
 
-def test_quality_tells_blurred_samples_from_fresh_ones():
-    # Larger images, so that there are frequencies to tell apart; of Gaussian fields, which are rough.
+def test_quality_separates_blurred_samples_from_fresh_ones():
+    # Larger images, so that there are enough frequencies; of Gaussian fields, which are rough.
     dataset = gahbench.create("dataset", "gaussian-field", size=16)
     clean = dataset.images("test", 100)
     fresh = dataset.images("train", 100)
