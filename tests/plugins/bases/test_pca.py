@@ -11,8 +11,8 @@ from gahbench_plugins.datasets.c_alpha import CAlpha
 from gahbench_plugins.datasets.gaussian_field import GaussianField
 
 
-def fitted(images, most=4096):
-    basis = PCA(most)
+def fitted(images, max_images=4096):
+    basis = PCA(max_images)
     basis.fit(TrainingData(GivenImages(images)))
     return basis
 
