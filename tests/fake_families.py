@@ -15,7 +15,7 @@ import gahbench
 def register_datasets(register):
     register("white", White)
     register("genied", Genied)
-    register("told-all", ToldAll)
+    register("noiseless-genie", NoiselessGenie)
     register("files", Files)
     register("mine", Mine)
 
@@ -69,7 +69,7 @@ class Genied(White):
     def true_basis(self, split, count, start=0):
         return None
 
-class ToldAll(Genied):
+class NoiselessGenie(Genied):
     def lower_bound(self, split, count, sigma, start=0):
         return torch.zeros(count, dtype=torch.float64)
 

@@ -1,4 +1,4 @@
-"""Results of a suite that nobody ran, with known structure."""
+"""Made-up results of a suite, with known structure."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """What the documents say holds."""
 
+import ast
 import re
 import shlex
 import warnings
@@ -116,7 +117,17 @@ def test_the_python_in_the_documents_runs(write_suite, tmp_path, monkeypatch, fi
     # The suite is one of seconds rather than minutes.
     code = code.replace('gahbench.run("quick", out="runs/quick")', "gahbench.run(suite, out=out, engine='inline')")
     monkeypatch.chdir(ROOT)
-    exec(compile(code, file, "exec"), {"suite": write_suite(), "out": tmp_path / "out"})
+    names = {"suite": write_suite(), "out": tmp_path / "out"}
+    for statement in ast.parse(code).body:
+        text = ast.unparse(statement)
+        if not isinstance(statement, ast.Expr):
+            exec(text, names)
+            continue
+        # An expression on a line of its own stands there for its value.
+        value = eval(text, names)
+        assert value is not None, text
+        shape = re.search(r"# shape (\([\d, ]+\))", code.splitlines()[statement.end_lineno - 1])
+        assert shape is None or tuple(value.shape) == ast.literal_eval(shape[1]), text
 
 
 def commands():
@@ -212,7 +223,7 @@ def test_a_published_board_is_of_the_suite_that_ships(builtin, name):
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_nobody_on_a_published_board_is_beyond_the_optimum(name):
+def test_no_entrant_of_a_published_board_is_beyond_the_optimum(name):
     results = load_results(ROOT / "results" / name)
     checks = [optimum_check(results, dataset) for dataset in results.datasets["dataset"]]
     stand_for_it = results.scores["kind"].isin(("optimal", "bound")).any()

@@ -1,4 +1,4 @@
-"""What the processes of a run ask of the system."""
+"""Memory that the processes of a run keep, and give back."""
 
 import json
 import os
@@ -34,7 +34,7 @@ print(json.dumps({"pages": 4 * SIZE // resource.getpagesize(), **found}))
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are not told")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="freed blocks are kept by options of glibc")
 def test_freed_blocks_come_back_without_new_pages():
     # In a process of its own: it cannot be undone.
     # Under glibc's first threshold, which it would raise by itself, no freed block is kept.

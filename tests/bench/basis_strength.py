@@ -63,8 +63,8 @@ def table(evaluation: Evaluation, sigma: float, bases: Sequence[str]) -> None:
     assert found is not None
     assert trace is not None
     traces, truth = trace.value, evaluation.truth
-    least, most = float(traces.min()), float(traces.max())
-    print(f"\nσ = {sigma:.3g}, traces from {least:.0f} to {most:.0f}\n")
+    low, high = float(traces.min()), float(traces.max())
+    print(f"\nσ = {sigma:.3g}, traces from {low:.0f} to {high:.0f}\n")
     print("| basis | alignment | matched | another | shape | another's shape |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
     for name in bases:

@@ -161,8 +161,8 @@ def published(folder: Path, count: int, size: int, alpha: float) -> Callable[[],
 
 def peak() -> int:
     """Return the most memory that this process has held, in bytes."""
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else 1024 * most
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def main() -> None:
         print(
             f"{sigma:7g} {wall / len(clean):8.3f} {processor / len(clean):12.3f} "
             f"{least * importance.DRAWS:15.0f} or more ({least:4.0%}) "
-            f"{_told(errors):>20} {_told(traces):>20} "
+            f"{_mean_and_error(errors):>20} {_mean_and_error(traces):>20} "
             f"{(errors - traces).mean() / _standard_error(errors - traces):6.1f}",
             flush=True,
         )
@@ -56,7 +56,7 @@ def _standard_error(values: torch.Tensor) -> float:
     return float(values.std() / len(values) ** 0.5)
 
 
-def _told(values: torch.Tensor) -> str:
+def _mean_and_error(values: torch.Tensor) -> str:
     return f"{values.mean():.3f} +- {_standard_error(values):.3f}"
 
 

@@ -13,41 +13,32 @@ from __future__ import annotations
 
 import argparse
 import copy
-import functools
-import json
 import os
 import statistics
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from published_trainer import Published, copy_weights, disagreement
 from torch import nn
+from training_common import CPU, SEED, aligned, spread, timed, unet
+from training_overhead import print_overhead
 
 import gahbench
 from gahbench._util.resources import cpu_count
 from gahbench.contracts.datasets import Dataset
-from gahbench.networks.initialisation import build_network
 from gahbench.registry.registry import Registry
 from gahbench.runs.environment import environment
-from gahbench.runs.worker import progress_message, validation_sigmas
-from gahbench.training import trainer as trainer_module
 from gahbench.training.hardware import choose, multiply_adds
 from gahbench.training.recipe import Training
-from gahbench.training.trainer import Progress, Trainer
+from gahbench.training.trainer import Trainer
 
-CPU = torch.device("cpu")
 TOLERANCE = 1e-4
-SEED = 0
 #: Steps before anything is timed: kernels are chosen, the optimiser makes its state, the compiler compiles.
 WARM_UP = 3
-TARGET_PERCENT = 3.0
 
 
 class Peak:
@@ -146,9 +137,9 @@ def print_throughput(options: argparse.Namespace) -> None:
                     row.name,
                     row.precision,
                     f"{rate:.1f}",
-                    _range(rates, ".1f"),
+                    spread(rates, ".1f"),
                     f"{statistics.median(row.ratios):.2f}" if row.ratios else "1.00",
-                    _range(row.ratios, ".2f") if row.ratios else "",
+                    spread(row.ratios, ".2f") if row.ratios else "",
                     f"{100 * rate * work / peak.best[row.precision]:.1f} %",
                     str(steps),
                     "" if row.compile_seconds is None else f"{row.compile_seconds:.1f}",
@@ -222,8 +213,8 @@ def compare(
             first.seconds.append(after)
             row.ratios.append((before + after) / 2 / seconds)
             before = after
-        told = ", ".join(f"{row.name} {row.precision} {row.ratios[-1]:.2f}" for row in rows[1:])
-        print(f"width {width}, round {number + 1} of {options.rounds}: ratios {told}", file=sys.stderr, flush=True)
+        ratios = ", ".join(f"{row.name} {row.precision} {row.ratios[-1]:.2f}" for row in rows[1:])
+        print(f"width {width}, round {number + 1} of {options.rounds}: ratios {ratios}", file=sys.stderr, flush=True)
     return steps, rows
 
 
@@ -271,156 +262,6 @@ def prepare(
         print(f"compiling failed: {'; '.join(trainer.acceleration.notes)}", file=sys.stderr)
     added = sum(warm_up) - WARM_UP * min(warm_up)
     return Row(name, trainer.acceleration.precision, leg, added if compiled else None)
-
-
-def print_overhead(options: argparse.Namespace, scratch: Path) -> None:
-    """Print what ``Trainer.fit`` takes on top of its optimiser steps."""
-    steps = options.overhead_steps
-    fits, bares, inside, validations, writes = [], [], [], [], []
-    overhead_trainer(options, None, lambda progress: None).step(0, 0.0)
-    for number in range(options.rounds + 1):
-        trainer = overhead_trainer(options, scratch / f"{number}.pt", _report_to(os.devnull))
-        validation, inner = _clock(trainer, "_validate"), _clock(trainer, "step")
-        bare = overhead_trainer(options, None, lambda progress: None)
-        # Whichever comes second does so in every other round.
-        legs: dict[str, Callable[[], object]] = {"fit": trainer.fit, "bare": functools.partial(_bare_loop, bare, steps)}
-        order = ("fit", "bare") if number % 2 else ("bare", "fit")
-        seconds = {name: timed(legs[name]) for name in order}
-        if number == 0:
-            continue
-        fit = seconds["fit"] - sum(validation)
-        fits.append(fit)
-        bares.append(seconds["bare"])
-        inside.append(100 * (fit - sum(inner)) / sum(inner))
-        validations.append(sum(validation))
-        writes.append(timed(trainer._checkpoint))
-    against = [100 * (fit / bare - 1) for fit, bare in zip(fits, bares, strict=True)]
-    write = statistics.median(writes)
-    # The next checkpoint is due so long after the last one began.
-    saving = 100 * write / max(trainer_module.CHECKPOINT_SECONDS - write, 1e-9)
-    total = statistics.median(inside) + saving
-
-    print("\nRunner overhead")
-    print(
-        f"Width {options.overhead_width}, 32x32, batch 64, {trainer.acceleration.precision}, {steps} steps a leg, "
-        f"{options.rounds} rounds; medians (min to max); "
-        f"a step takes {1e3 * statistics.median(bares) / steps:.1f} ms.\n"
-    )
-    lines = [["part", "per cent of the steps", ""]]
-    lines.append(["(a) inside the fit", f"{statistics.median(inside):.2f} %", _range(inside, ".2f")])
-    rate = f"{1e3 * write:.0f} ms every {trainer_module.CHECKPOINT_SECONDS:.0f} s"
-    lines.append(["(b) checkpoints", f"{saving:.2f} %", rate])
-    lines.append(
-        [f"(a) + (b), target <= {TARGET_PERCENT:g} %", f"{total:.2f} %", "met" if total <= TARGET_PERCENT else "missed"]
-    )
-    lines.append(["(c) fit against bare loop", f"{statistics.median(against):+.2f} %", _range(against, "+.2f")])
-    print(aligned(lines))
-    print(
-        "\n(a) The time of one fit() outside of step(), by the fit's own clock: looking for a checkpoint, the loop,\n"
-        "    a report every half second written as a line of JSON, asking whether to stop.\n"
-        "(b) The time to write a checkpoint to the temporary folder, at the rate at which a fit writes them; these\n"
-        "    fits are too short for one.\n"
-        "(c) fit(), less its validation, against a loop that calls step() only, each on a new trainer: (a), and what\n"
-        "    fit() might do to the speed of a step. As noisy as the machine.\n"
-        "Not included: validation (one takes "
-        f"{1e3 * statistics.median(validations):.0f} ms; a fit has ten by default), building the network and\n"
-        "the trainer, and writing the weights."
-    )
-
-
-def overhead_trainer(
-    options: argparse.Namespace, checkpoint: Path | None, report: Callable[[Progress], None]
-) -> Trainer:
-    """Return a new trainer, made as a worker makes it."""
-    training = Training.model_validate(
-        {
-            "recipe": "paper",
-            "steps": options.overhead_steps,
-            "batch_size": 64,
-            "train_images": 64 * 16,
-            "compile": "never",
-            "validations": 1,
-        }
-    )
-    network = build_network(functools.partial(unet, options.overhead_width), training, SEED)
-    trainer = Trainer(
-        network,
-        gahbench.create("dataset", "discs", size=32),
-        training,
-        SEED,
-        choose(training, 0.0, CPU, torch.get_num_threads()),
-        validation_sigmas(training),
-        CPU,
-        checkpoint,
-        report,
-        threading.Event().is_set,
-    )
-    # The order of the first epoch is drawn here: it belongs to thousands of steps, not to those of a leg.
-    trainer.images.batch(0)
-    return trainer
-
-
-def unet(width: int) -> nn.Module:
-    """Return our UNet of 3 levels for images of one channel."""
-    network: nn.Module = gahbench.create("architecture", "unet", channels=1, width=width, levels=3)
-    return network
-
-
-def timed(call: Callable[[], object]) -> float:
-    """Return the seconds that a call takes."""
-    started = time.perf_counter()
-    call()
-    return time.perf_counter() - started
-
-
-def aligned(lines: list[list[str]]) -> str:
-    """Return rows of cells as text in columns, the first row as a heading."""
-    widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
-    # Words to the left, numbers to the right.
-    left = [all(not line[place][:1].isdigit() for line in lines[1:]) for place in range(len(lines[0]))]
-    texts = [
-        "  ".join(
-            cell.ljust(width) if flush else cell.rjust(width)
-            for cell, width, flush in zip(line, widths, left, strict=True)
-        ).rstrip()
-        for line in lines
-    ]
-    return "\n".join([texts[0], "-" * max(map(len, texts)), *texts[1:]])
-
-
-def _range(values: Sequence[float], form: str) -> str:
-    return f"({min(values):{form}} to {max(values):{form}})"
-
-
-def _bare_loop(trainer: Trainer, steps: int) -> None:
-    trainer.network.train()
-    for step in range(steps):
-        trainer.step(step, step / steps)
-
-
-def _clock(trainer: Trainer, name: str) -> list[float]:
-    """Time every call of a method of a trainer; return the list that the seconds go to."""
-    method = getattr(trainer, name)
-    seconds: list[float] = []
-
-    def call(*arguments: Any) -> Any:
-        started = time.perf_counter()
-        result = method(*arguments)
-        seconds.append(time.perf_counter() - started)
-        return result
-
-    setattr(trainer, name, call)
-    return seconds
-
-
-def _report_to(file: str) -> Callable[[Progress], None]:
-    """Return a report that writes what a worker sends."""
-
-    def report(progress: Progress) -> None:
-        with Path(file).open("w", encoding="utf-8") as out:
-            out.write(json.dumps({"event": "progress", **progress_message(progress)}, default=str) + "\n")
-
-    return report
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -97,7 +97,7 @@ def test_ties_are_against_the_first_of_the_group():
     assert without_a["rank"].tolist() == [1, 1]
 
 
-def test_pairing_tells_apart_what_overlapping_intervals_do_not():
+def test_pairing_separates_entrants_whose_intervals_overlap():
     board = board_of(classical("a", psnr()), classical("b", psnr(gain=-0.1)))
     assert board.loc["b", "psnr_high"] > board.loc["a", "psnr_low"]
     assert board["rank"].tolist() == [1, 2]
@@ -240,7 +240,7 @@ def test_what_has_not_run_is_no_failure():
     assert board.loc["net", "note"] == "fit not run yet"
 
 
-def test_one_error_of_several_metrics_is_said_once():
+def test_one_error_of_several_metrics_is_reported_once():
     broken = [failure("d", "a", None, "ValueError: no", "score", metric) for metric in ("ssim", "alignment")]
     board = board_of(classical("a", psnr()), failures=broken)
     assert board.loc["a", "note"] == "score alignment, ssim failed: ValueError: no"

@@ -75,7 +75,7 @@ def test_a_bracket_has_two_ends():
     assert "`lower-bound` is a bound that no denoiser's expected error is below" in text
 
 
-def test_without_a_row_for_the_optimum_nothing_is_said():
+def test_without_a_row_for_the_optimum_nothing_is_reported():
     made = board_of([("net", "trained", errors(2.0))])
     assert made.leaderboard()["deficit"].isna().all()
     assert optimum_check(made, NAME) is None
@@ -180,7 +180,7 @@ def test_few_images_do_not_raise_false_alarms(images):
     assert flagged <= 4
 
 
-def test_what_is_not_compared_is_told():
+def test_what_is_not_compared_is_reported():
     best = errors()
     one = board_of([("optimal", "optimal", best[:, :1]), ("net", "trained", 0.1 * best[:, :1])])
     assert optimum_check(one, NAME).missed == 3

@@ -39,10 +39,10 @@ def test_every_command_has_help(command):
 
 def test_run_prints_a_board_that_leaderboard_prints_again(call, write_suite, tmp_path):
     out = tmp_path / "out"
-    status, printed, told = call("run", write_suite(), "--out", out, "--engine", "inline")
+    status, printed, stderr = call("run", write_suite(), "--out", out, "--engine", "inline")
     assert status == 0
     assert "oracle-threshold[haar]" in printed
-    assert "fit unet[width=2,levels=1] on discs[size=16]: done" in told
+    assert "fit unet[width=2,levels=1] on discs[size=16]: done" in stderr
     status, again, _ = call("leaderboard", out)
     assert (status, again) == (0, printed)
 
@@ -79,10 +79,10 @@ def test_plan_makes_no_estimate_for_references(call, tmp_path):
 def test_a_failed_unit_makes_the_exit_status_1(call, write_suite, write_plugin, tmp_path):
     plugin = write_plugin("unlucky", "raise RuntimeError('no luck')")
     arguments = ("--out", tmp_path / "out", "--engine", "inline", "--plugins-dir", plugin, "--entrant", "unlucky")
-    status, printed, told = call("run", write_suite(), *arguments)
+    status, printed, stderr = call("run", write_suite(), *arguments)
     assert status == 1
     assert "RuntimeError: no luck" in printed
-    assert "3 units failed" in told
+    assert "3 units failed" in stderr
 
 
 def bad_image(folder: Path) -> Path:
@@ -137,18 +137,18 @@ def test_bad_input_ends_in_status_2_and_a_message_that_helps(call, write_suite, 
     arguments = make(tmp_path)
     if isinstance(arguments[0], tuple):
         arguments = ["run", write_suite(*arguments), "--out", tmp_path / "out", "--engine", "inline"]
-    status, _, told = call(*arguments)
-    assert status == 2, told
-    assert says in told
-    assert "Traceback" not in told
+    status, _, stderr = call(*arguments)
+    assert status == 2, stderr
+    assert says in stderr
+    assert "Traceback" not in stderr
 
 
 def test_a_folder_of_another_suite_ends_in_status_2(call, write_suite, tmp_path):
     call("run", write_suite(), "--out", tmp_path / "out", "--engine", "inline")
     other = write_suite(("name: tiny", "name: other"))
-    status, _, told = call("run", other, "--out", tmp_path / "out", "--engine", "inline")
+    status, _, stderr = call("run", other, "--out", tmp_path / "out", "--engine", "inline")
     assert status == 2
-    assert "holds results of the suite 'tiny'" in told
+    assert "holds results of the suite 'tiny'" in stderr
 
 
 def test_list_shows_plugins_suites_and_what_failed_to_load(call, tmp_path):
@@ -184,9 +184,9 @@ def test_list_takes_plurals_and_singulars(call, plural, singular, holds, holds_n
 
 
 def test_list_of_an_unknown_kind_names_what_is_accepted(call):
-    _, _, told = call("list", "networks")
+    _, _, stderr = call("list", "networks")
     for name in ("architectures", "datasets", "references", "bases", "metrics", "engines", "suites"):
-        assert name in told
+        assert name in stderr
 
 
 def test_describe_shows_parameters_and_what_is_measured(call):
@@ -207,7 +207,7 @@ def test_describe_shows_defaults_that_name_plugins(call):
     assert row.split()[-4:] == ["a", "basis", "graph-laplacian", "graph-laplacian"]
 
 
-def test_describe_does_not_crash_on_a_strangers_plugin(call, write_plugin):
+def test_describe_does_not_crash_on_a_third_party_plugin(call, write_plugin):
     status, printed, _ = call("describe", "unlucky", "-p", write_plugin("unlucky", "raise RuntimeError('[no] luck')"))
     assert status == 0
     assert "unknown, and all about it: RuntimeError: [no] luck" in printed.replace("\n", " ")
@@ -240,10 +240,10 @@ def test_a_dataset_that_raises_ends_in_status_2(call, write_suite, tmp_path, fau
         "class Faulty(gahbench.Dataset):\n    shape = (1, 8, 8)\n"
         f"    {fault}\n    def images(self, split, count, start=0): ...\n"
     )
-    status, _, told = call("run", write_suite(("discs: {size: 16}", "faulty")), "-o", tmp_path / "out", "-p", file)
+    status, _, stderr = call("run", write_suite(("discs: {size: 16}", "faulty")), "-o", tmp_path / "out", "-p", file)
     assert status == 2
-    assert "dataset 'faulty' cannot be used" in told
-    assert says in told
+    assert "dataset 'faulty' cannot be used" in stderr
+    assert says in stderr
 
 
 def test_check_of_a_broken_plugin_ends_in_status_1(call, write_plugin):

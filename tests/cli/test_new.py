@@ -14,8 +14,8 @@ def written(command, tmp_path):
 
     def write(kind):
         folder = tmp_path / "my plugins"
-        status, printed, told = command("new")(kind, f"my-{kind}", "--folder", folder)
-        assert status == 0, told
+        status, printed, stderr = command("new")(kind, f"my-{kind}", "--folder", folder)
+        assert status == 0, stderr
         assert printed.startswith("wrote ")
         return folder / f"my_{kind}.py", [shlex.split(line) for line in printed.splitlines() if line.startswith("  ")]
 
@@ -26,8 +26,8 @@ def written(command, tmp_path):
 def test_a_new_plugin_passes_the_checks_by_the_first_command(written, command, kind):
     file, (check, _) = written(kind)
     assert check == ["gahbench", "check", str(file)]
-    status, printed, told = command("check")(*check[2:])
-    assert status == 0, printed + told
+    status, printed, stderr = command("check")(*check[2:])
+    assert status == 0, printed + stderr
     assert f"{kind} my-{kind} ({file})" in printed
     assert "1 of 1 plugins passed" in printed
 
@@ -42,8 +42,8 @@ def test_a_new_plugin_works_by_the_second_command(written, command, write_suite,
         arguments = [write_suite(), *arguments[1:], "--out", tmp_path / "out"]
         if "--engine" not in arguments:
             arguments += ["--engine", "inline"]
-    status, printed, told = command(name)(*arguments)
-    assert status == 0, printed + told
+    status, printed, stderr = command(name)(*arguments)
+    assert status == 0, printed + stderr
     # An engine leaves no mark on the board that it prints.
     assert ("oracle-threshold[haar]" if kind == "engine" else f"my-{kind}") in printed
 
@@ -63,14 +63,14 @@ def test_a_new_plugin_is_commented_and_has_no_gaps(written, kind):
 def test_a_new_plugin_never_writes_over_a_file(written, command, kind):
     file, _ = written(kind)
     file.write_text("mine")
-    status, _, told = command("new")(kind, f"my-{kind}", "--folder", file.parent)
+    status, _, stderr = command("new")(kind, f"my-{kind}", "--folder", file.parent)
     assert status == 2
-    assert "exists" in told
+    assert "exists" in stderr
     assert file.read_text() == "mine"
 
 
 def test_an_unknown_noun_is_refused_with_those_that_there_are(command):
-    status, _, told = command("new")("network", "my-network")
+    status, _, stderr = command("new")("network", "my-network")
     assert status == 2
     for kind in KINDS:
-        assert kind in told
+        assert kind in stderr

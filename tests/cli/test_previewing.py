@@ -29,10 +29,10 @@ def families(tmp_path):
 
 def test_the_defaults_are_the_same_everywhere():
     assert inspect.signature(gahbench.preview).parameters["sigmas"].default == SIGMAS
-    told = CliRunner().invoke(app, ["preview", "--help"]).output
+    shown = CliRunner().invoke(app, ["preview", "--help"]).output
     # The help is in boxes, its lines broken anywhere.
-    assert f"[default:{','.join(map(str, SIGMAS))}]" in re.sub(r"[\s│]", "", told)
-    assert f"[default:{COUNT}," in re.sub(r"[\s│]", "", told)
+    assert f"[default:{','.join(map(str, SIGMAS))}]" in re.sub(r"[\s│]", "", shown)
+    assert f"[default:{COUNT}," in re.sub(r"[\s│]", "", shown)
 
 
 def card(preview, width=200):
@@ -49,7 +49,7 @@ def facts(preview):
     }
 
 
-def test_the_card_says_what_is_known(families):
+def test_the_card_shows_the_facts_of_a_dataset(families):
     preview = families.preview("white[spread=0.2]", [0.1, 0.2], split="train")
     known, table = facts(preview)
     assert card(preview).splitlines()[0] == f"dataset white[spread=0.2]  ({families.file})"
@@ -82,7 +82,7 @@ def test_the_card_of_files_says_where_they_are_from(families):
     assert table["0.1"] == ["20.0"]
 
 
-def test_the_card_tells_when_splits_share_images(families):
+def test_the_card_shows_when_splits_share_images(families):
     shared = facts(families.preview("mine", body="splits_overlap = True"))[0]
     assert shared["images"] == "endless in every split; splits share images"
 
@@ -92,10 +92,10 @@ def test_the_card_of_a_bracket_gives_the_bound(families):
     assert "at most" in text
     assert "no denoiser beats a genie" in text
     assert facts(families.preview("genied[spread=0.2]", [0.2]))[1]["0.2"][:2] == ["14.0", "17.0"]
-    assert facts(families.preview("told-all", [0.2]))[1]["0.2"] == ["14.0", ">", "140", ">", "140"]
+    assert facts(families.preview("noiseless-genie", [0.2]))[1]["0.2"] == ["14.0", ">", "140", ">", "140"]
 
 
-def test_the_card_tells_of_samples_and_of_trouble(families):
+def test_the_card_shows_samples_and_problems(families):
     preview = families.preview("mine", [0.05, 0.2], body=HARD_AT_LOW_NOISE)
     text = card(preview)
     assert "σ = 0.05: the optimum cannot be computed: too few effective samples" in text
@@ -162,10 +162,10 @@ BAD = {
 def test_bad_input_ends_in_status_2_and_leaves_no_file(call, families, case):
     arguments, says = BAD[case]
     families.write("def posterior(self, noisy, sigma): raise RuntimeError('no luck')")
-    status, _, told = call(*arguments, "-p", families.file)
-    assert status == 2, told
-    assert says in told
-    assert "Traceback" not in told
+    status, _, stderr = call(*arguments, "-p", families.file)
+    assert status == 2, stderr
+    assert says in stderr
+    assert "Traceback" not in stderr
     assert list(Path().iterdir()) == []
 
 

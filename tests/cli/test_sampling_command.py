@@ -42,8 +42,8 @@ def call(command):
 
 
 def test_the_command_prints_a_table_and_writes_a_sheet_and_the_arrays(call):
-    status, printed, told = call("optimal", "-d", FINITE, "-n", 5, "--seed", 3, "--out", "here")
-    assert status == 0, told
+    status, printed, stderr = call("optimal", "-d", FINITE, "-n", 5, "--seed", 3, "--out", "here")
+    assert status == 0, stderr
     lines = printed.splitlines()
     assert lines[0] == f"optimal for {FINITE}: stochastic sampler, seed 3"
     assert re.fullmatch(r" +5 +\d+ +\d+\.\d +\d+ +(0\.0[345]\d\d +){3}converged", lines[2])
@@ -59,8 +59,8 @@ def test_the_command_prints_a_table_and_writes_a_sheet_and_the_arrays(call):
 
 def test_the_flow_has_its_own_settings(call):
     arguments = ("optimal", "-d", FINITE, "-n", 2, "--sampler", "flow", "--levels", "4,1,0.1", "--solver", "euler")
-    status, printed, told = call(*arguments)
-    assert status == 0, told
+    status, printed, stderr = call(*arguments)
+    assert status == 0, stderr
     with np.load("sample-optimal/samples.npz") as saved:
         settings = Sampling.model_validate_json(str(saved["settings"]))
     assert (settings.sampler, settings.levels, settings.solver) == ("flow", (4.0, 1.0, 0.1), "euler")
@@ -68,19 +68,19 @@ def test_the_flow_has_its_own_settings(call):
     assert printed.splitlines()[2].split()[:4] == ["2", "2", "2.0", "2"]
 
 
-def test_all_diverged_is_a_failure_and_some_are_told(call, tmp_path):
+def test_all_diverged_is_a_failure_and_some_are_reported(call, tmp_path):
     file = tmp_path / "broken.py"
     file.write_text(BROKEN)
-    status, printed, told = call("explodes", "-d", "discs[size=8]", "-p", file, "-n", 3)
-    assert status == 1, told
+    status, printed, stderr = call("explodes", "-d", "discs[size=8]", "-p", file, "-n", 3)
+    assert status == 1, stderr
     assert "all samples diverged: the residual was not finite, or over 4 a pixel (root mean square)" in printed
     assert Path("sample-explodes/samples.npz").is_file()
-    status, printed, told = call("identity", "-d", "discs[size=8]", "-n", 3)
+    status, printed, stderr = call("identity", "-d", "discs[size=8]", "-n", 3)
     # It sees no noise.
     assert (status, printed.splitlines()[2].split()[:2]) == (0, ["3", "0"])
     weak = ("explodes[factor=0.9]", "-d", "discs[size=8]", "-p", file, "-n", 3, "--max-steps", 4, "--mean", 0)
-    status, printed, told = call(*weak)
-    assert status == 0, told
+    status, printed, stderr = call(*weak)
+    assert status == 0, stderr
     assert "3 of 3 samples were out of steps, after 4: the noise that the denoiser sees did not fall to 0.05" in printed
 
 
@@ -120,10 +120,10 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_ends_in_status_2_and_leaves_no_file(call, case):
     arguments, says = BAD[case]
-    status, _, told = call(*arguments)
-    assert status == 2, told
-    assert says in told
-    assert "Traceback" not in told
+    status, _, stderr = call(*arguments)
+    assert status == 2, stderr
+    assert says in stderr
+    assert "Traceback" not in stderr
     assert list(Path().iterdir()) == []
 
 
@@ -147,7 +147,7 @@ def test_the_defaults_are_the_same_everywhere(monkeypatch):
         "try:\n    main()\nfinally:\n    print('torch' in sys.modules, 'matplotlib' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    told = re.sub(r"[\s│]", "", done.stdout)
+    text = re.sub(r"[\s│]", "", done.stdout)
     fields = Sampling.model_fields
     shown = (
         "count",
@@ -163,6 +163,6 @@ def test_the_defaults_are_the_same_everywhere(monkeypatch):
         "solver",
     )
     for value in (DATASET, *(fields[name].default for name in shown)):
-        assert f"[default:{value}]" in told
+        assert f"[default:{value}]" in text
     # Nothing of it takes long.
     assert done.stdout.split()[-2:] == ["False", "False"]

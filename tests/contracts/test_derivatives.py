@@ -78,7 +78,7 @@ def test_soft_thresholding_keeps_the_same_but_is_not_homogeneous():
     assert ((soft @ noisy.flatten(1)[..., None]).view_as(noisy) - denoised).norm() > 0.01 * denoised.norm()
 
 
-def test_each_image_is_told_of_its_own_truth():
+def test_each_image_gets_its_own_truth():
     clean = CAlpha(2.0, 8).images("test", 4).double()
     truth = Truth(clean, None, "test", 10)
     places = []

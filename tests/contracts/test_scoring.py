@@ -75,7 +75,7 @@ def test_noise_is_the_same_for_the_first_images_and_differs_by_level_and_split()
     assert abs(float(many.noisy(0.3).std()) - 0.3) < 4 * 0.3 / (2 * 1600) ** 0.5
 
 
-TOLD = {
+ALLOWED = {
     "trained": (False, False),
     "classical": (False, False),
     "oracle": (True, True),
@@ -84,22 +84,22 @@ TOLD = {
 }
 
 
-@pytest.mark.parametrize("kind", TOLD)
-def test_a_denoiser_is_told_no_more_than_its_kind_may_use(kind):
-    sees, knows = TOLD[kind]
-    told = []
+@pytest.mark.parametrize("kind", ALLOWED)
+def test_a_denoiser_is_given_no_more_than_its_kind_may_use(kind):
+    sees_clean, sees_dataset = ALLOWED[kind]
+    given = []
 
     class Curious:
         def denoise(self, noisy, sigma, truth):
-            told.append(truth)
+            given.append(truth)
             return noisy
 
     Curious.kind = kind
     clean = torch.rand(2, 1, 8, 8)
     Evaluation(Curious(), clean, [0.1], dataset=gahbench.create("dataset", "discs[size=8]")).denoised(0.1)
-    assert torch.equal(told[0].clean, clean) == sees
-    assert told[0].clean.isnan().all() != sees
-    assert (told[0].dataset is not None) == knows
+    assert torch.equal(given[0].clean, clean) == sees_clean
+    assert given[0].clean.isnan().all() != sees_clean
+    assert (given[0].dataset is not None) == sees_dataset
 
 
 def test_a_classical_denoiser_learns_nothing_from_its_own_risk():

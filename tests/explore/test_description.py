@@ -1,4 +1,4 @@
-"""What ``describe`` tells of plugins: true of those that are known, and never a crash."""
+"""The facts that ``describe`` lists: right for plugins whose facts are known, and never a crash."""
 
 import pytest
 
@@ -6,13 +6,13 @@ from gahbench.explore.description import facts
 from gahbench.registry.registry import Registry
 
 
-def told(spec, kind="architecture", sources=(), shape=None):
+def described(spec, kind="architecture", sources=(), shape=None):
     registry = Registry(tuple(sources))
     return {fact.name: fact.value for fact in facts(registry.configure(kind, spec), registry, shape)}
 
 
 def test_a_network_that_is_known():
-    found = told("bf-cnn[width=4,layers=5]")
+    found = described("bf-cnn[width=4,layers=5]")
     # 5 convolutions of 3x3 between 1, 4, 4, 4, 4 and 1 channels, and 3 gains for each of 4.
     assert found["parameters"].startswith("516 (516) to train")
     # 9 multiplications for each weight at each of 64x64 pixels: (4 + 3 * 16 + 4) * 9 * 4096 = 2.06 M.
@@ -22,33 +22,33 @@ def test_a_network_that_is_known():
     assert found["blind"].startswith("yes")
     assert found["torch.func"].startswith("differentiable")
     assert "ICLR 2020" in found["citation"]
-    assert told("bf-cnn[width=4,layers=5,bias=true]")["homogeneity"].startswith("not homogeneous")
+    assert described("bf-cnn[width=4,layers=5,bias=true]")["homogeneity"].startswith("not homogeneous")
 
 
 def test_the_shape_decides_the_work():
-    assert told("bf-cnn[width=4,layers=5]", shape=(1, 128, 64))["multiply-adds"].startswith("4.1 M")
-    assert told("bf-cnn[width=4,layers=5]", shape=(3, 64, 64))["parameters"].startswith("660 ")
-    refused = told("unet[width=2,levels=2]", shape=(1, 30, 30))
+    assert described("bf-cnn[width=4,layers=5]", shape=(1, 128, 64))["multiply-adds"].startswith("4.1 M")
+    assert described("bf-cnn[width=4,layers=5]", shape=(3, 64, 64))["parameters"].startswith("660 ")
+    refused = described("unet[width=2,levels=2]", shape=(1, 30, 30))
     assert refused["images"].startswith("of 1x32x32, since 1x30x30 is refused")
     assert "multiples of 4" in refused["images"]
 
 
-def test_references_tell_what_they_know_and_where_they_are_known():
-    optimal = told("optimal", "reference")
+def test_references_show_what_they_use_and_which_datasets_they_support():
+    optimal = described("optimal", "reference")
     assert optimal["kind"].startswith("optimal")
     assert "discs" in optimal["known on"].split(";")[0]
     assert "not on c-alpha" in optimal["known on"]
-    oracle = told("oracle-shrink", "reference")
+    oracle = described("oracle-shrink", "reference")
     assert (oracle["known on"], oracle["closed-form risk"]) == ("every dataset", "yes")
-    assert told("tv", "reference")["closed-form risk"].startswith("no")
-    assert told("identity", "reference")["learns"] == "nothing"
+    assert described("tv", "reference")["closed-form risk"].startswith("no")
+    assert described("identity", "reference")["learns"] == "nothing"
 
 
 def test_other_kinds_have_a_citation():
-    assert told("wavelet", "basis") == {"citation": told("sym4", "basis")["citation"]}
+    assert described("wavelet", "basis") == {"citation": described("sym4", "basis")["citation"]}
 
 
-STRANGERS = {
+FAULTY = {
     "raises": ("raise RuntimeError('no luck')", "network", "RuntimeError: no luck"),
     "exits": ("raise SystemExit(3)", "network", "SystemExit: 3"),
     "returns a pair": ("return noisy, sigma", "homogeneity", "unknown"),
@@ -61,10 +61,10 @@ STRANGERS = {
 }
 
 
-@pytest.mark.parametrize("fault", STRANGERS)
-def test_a_strangers_fault_is_told_and_harms_nothing(write_plugin, fault):
-    body, name, reason = STRANGERS[fault]
-    found = told("mine", sources=[write_plugin("mine", body)])
+@pytest.mark.parametrize("fault", FAULTY)
+def test_a_fault_of_a_third_party_plugin_is_reported_and_harms_nothing(write_plugin, fault):
+    body, name, reason = FAULTY[fault]
+    found = described("mine", sources=[write_plugin("mine", body)])
     assert reason in found[name]
     assert found["citation"] == "none in its docstring"
 
@@ -78,7 +78,7 @@ def test_a_constructor_that_fails(tmp_path):
         "    def __init__(self): raise RuntimeError('no luck')\n"
     )
     for kind, name in (("architecture", "network"), ("reference", "reference")):
-        found = told("mine", kind, [file])
+        found = described("mine", kind, [file])
         assert found == {name: "unknown, and all about it: RuntimeError: no luck", "citation": "After Wiener 1949."}
 
 
@@ -91,6 +91,6 @@ def test_what_is_too_large_is_not_built(tmp_path):
         "    def __init__(self):\n        super().__init__()\n        self.map = nn.Linear(64, 10**9)\n"
         "    def forward(self, noisy, sigma):\n        return noisy + self.map(noisy)[..., :64]\n"
     )
-    found = told("mine", sources=[file])
+    found = described("mine", sources=[file])
     assert found["parameters"].startswith("65 G")
     assert "too many to build here" in found["receptive field"]

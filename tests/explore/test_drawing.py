@@ -60,7 +60,7 @@ def test_resolution_shows_the_slope_in_the_window_at_each_size():
     assert ax.get_title(loc="left") == "c-alpha[alpha=2]"
 
 
-def test_what_cannot_be_drawn_is_said():
+def test_what_cannot_be_drawn_is_reported():
     with pytest.raises(ParameterError, match="entrants nobody are not in the results; accepted: wavelets, better"):
         rates_figure(made(), {}, ["nobody"])
     with pytest.raises(ResultsError, match="at least two noise levels"):
@@ -125,10 +125,10 @@ def test_the_commands_write_files(tmp_path):
         ["geometry", "discs[size=16]", "--threshold", "0.05"],
     ):
         out = tmp_path / f"{arguments[0]}.png"
-        told = CliRunner().invoke(app, ["draw", *arguments, "--out", str(out)], catch_exceptions=False)
-        assert told.exit_code == 0
-        assert told.stdout == f"wrote {out}\n"
-        assert ("no window of rates" in told.stderr) == (arguments[0] == "rates")
+        result = CliRunner().invoke(app, ["draw", *arguments, "--out", str(out)], catch_exceptions=False)
+        assert result.exit_code == 0
+        assert result.stdout == f"wrote {out}\n"
+        assert ("no window of rates" in result.stderr) == (arguments[0] == "rates")
         assert out.read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ParameterError, match=r"accepted: \.png"):
         CliRunner().invoke(app, ["draw", "geometry", "discs", "--out", "x.gif"], catch_exceptions=False)

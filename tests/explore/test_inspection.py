@@ -207,8 +207,8 @@ def test_the_command_prints_tables_and_writes_figures(call):
         "-b",
         "graph-laplacian[hr=0.2]",
     )
-    status, printed, told = call(*arguments)
-    assert status == 0, told
+    status, printed, stderr = call(*arguments)
+    assert status == 0, stderr
     lines = [line.split() for line in printed.splitlines()]
     assert lines[0] == ["low-pass[share=0.25]", "on", "discs[size=8],", "test", "image", "0"]
     (facts,) = [line for line in lines if line[:2] == ["0.2", "13.98"]]
@@ -245,10 +245,10 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_ends_in_status_2_and_leaves_no_file(call, case):
     arguments, says = BAD[case]
-    status, _, told = call(*arguments)
-    assert status == 2, told
-    assert says in told
-    assert "Traceback" not in told
+    status, _, stderr = call(*arguments)
+    assert status == 2, stderr
+    assert says in stderr
+    assert "Traceback" not in stderr
     assert list(Path().iterdir()) == []
 
 
@@ -267,8 +267,8 @@ def test_the_defaults_are_the_same_everywhere(monkeypatch):
         "try:\n    main()\nfinally:\n    print('torch' in sys.modules, 'matplotlib' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    told = re.sub(r"[\s│]", "", done.stdout)
+    text = re.sub(r"[\s│]", "", done.stdout)
     for value in (f"[default:{','.join(map(str, SIGMAS))}]", f"[default:{DATASET}]", f"[default:{OTHERS}]"):
-        assert value in told
+        assert value in text
     # Nothing of it takes long.
     assert done.stdout.split()[-2:] == ["False", "False"]

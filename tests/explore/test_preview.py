@@ -57,8 +57,8 @@ def test_the_best_error_is_that_of_the_closed_form(families, name, sigma):
     assert abs(level.best.measured / truth - 1) < 4 * (2 / 7680) ** 0.5
 
 
-def test_the_genie_is_told_which_images_it_sees(families):
-    (level,) = families.preview("told-all", [0.3], count=3, split="train", start=7).levels
+def test_the_genie_is_given_the_place_of_its_images(families):
+    (level,) = families.preview("noiseless-genie", [0.3], count=3, split="train", start=7).levels
     assert level.best.measured == 0
     assert level.best.expected == 0
 
@@ -193,7 +193,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_faulty_dataset_is_told_its_fault(families, fault):
+def test_the_fault_of_a_dataset_is_reported(families, fault):
     body, says = FAULTS[fault]
     with pytest.raises(PluginError, match=r"dataset 'mine' cannot be previewed: ") as raised:
         families.preview("mine", body=body)

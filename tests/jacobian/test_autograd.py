@@ -185,7 +185,7 @@ def scale(repeatable):
     return 1 if repeatable else torch.tensor([1.0, 2.0], dtype=torch.float64)[:, None, None]
 
 
-def test_functions_that_know_which_image_is_which_are_asked_for_each_alone():
+def test_functions_that_depend_on_the_index_of_an_image_are_evaluated_one_image_at_a_time():
     matrices, noisy = random(4, 6, 6), random(4, 1, 2, 3, seed=1)
     asked = []
 

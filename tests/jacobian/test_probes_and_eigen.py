@@ -72,7 +72,7 @@ def test_standard_errors_are_honest(what):
     assert 0.7 < scores.var() < 1.4
 
 
-def test_one_probe_tells_nothing_of_its_error():
+def test_one_probe_has_no_standard_error():
     estimate = maps().trace(probes=1)
     assert estimate.error.isinf().all()
     assert "from 1 random probes" in str(estimate)

@@ -1,4 +1,4 @@
-"""What is told of a network is true of networks that are known."""
+"""The facts of a network, checked on networks whose facts are known."""
 
 import pytest
 import torch

@@ -140,7 +140,7 @@ def test_a_plugin_that_crashes_does_not_take_the_plan_along(write_suite, write_p
     assert "crashes" in {unit.entrant for unit in plan.fits}
 
 
-def test_a_strangers_network_may_refuse_a_size(write_suite, write_plugin):
+def test_a_third_party_network_may_refuse_a_size(write_suite, write_plugin):
     body = (
         "if noisy.shape[-1] % 32: raise ValueError('sides must be multiples of 32')\nreturn noisy - self.noise(noisy)"
     )
@@ -173,14 +173,14 @@ def test_a_set_without_training_images_cannot_be_trained_on(write_suite, builtin
         make_plan(load_suite(write_suite(), builtin), builtin)
 
 
-def test_a_reference_has_units_only_where_it_is_known(write_suite, builtin):
+def test_a_reference_has_units_only_on_datasets_that_it_supports(write_suite, builtin):
     file = write_suite(("  - identity\n", "  - optimal\n"), ("datasets:\n", "datasets:\n  - faces: {size: 24}\n"))
     plan = make_plan(load_suite(file, builtin), builtin)
     assert plan.unknown == (("faces[size=24]", "optimal"),)
     assert {unit.dataset for unit in plan.units if unit.entrant == "optimal"} == {"discs[size=16]"}
 
 
-def test_a_reference_known_nowhere_is_an_error(write_suite, builtin):
+def test_a_reference_that_supports_no_dataset_is_an_error(write_suite, builtin):
     file = write_suite(("  - identity\n", "  - lower-bound\n"))
     with pytest.raises(ParameterError, match=r"'lower-bound': not known on any dataset .* discs\[size=16\]: exact"):
         make_plan(load_suite(file, builtin), builtin)

@@ -105,7 +105,7 @@ def test_every_run_checks_that_no_trained_network_is_beyond_the_optimum(tmp_path
 
 @pytest.mark.parametrize("family", ["gaussian-field[size=16]", "discs[size=16]", "sinusoids[size=16]"])
 def test_a_little_more_knowledge_would_be_found(family):
-    """An error 3 % below the optimum in every image is beyond it: the comparison has the power to tell."""
+    """An error 3 % below the optimum in every image is beyond it: the comparison has the power to detect it."""
     _, _, posteriors = optimum(family)
 
     class Better:

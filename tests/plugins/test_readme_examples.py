@@ -66,8 +66,8 @@ def test_all_six_run_in_one_suite_by_the_command_of_the_guide(folder, command, t
     (line,) = re.findall(r"`gahbench run (mine\.yaml [^`]*)`", GUIDE)
     out = tmp_path / "out"
     arguments = line.replace("mine.yaml", str(suite)).replace("FOLDER", str(folder)).split()
-    status, printed, told = command("run")(*arguments, "--out", out)
-    assert status == 0, told
+    status, printed, stderr = command("run")(*arguments, "--out", out)
+    assert status == 0, stderr
     results = load_results(out)
     assert results.failures.empty
     content = yaml.safe_load(text)
@@ -75,7 +75,7 @@ def test_all_six_run_in_one_suite_by_the_command_of_the_guide(folder, command, t
     assert {"psnr", "noise-left", "noise-left.edges"} <= set(results.scores["metric"])
     for part in ("ramps", "two-layer", "diagonal-wiener[walsh]", "oracle-threshold[walsh]", "noise-left"):
         assert part in printed
-    # On this family the best denoiser is known, and nobody's error is below it.
+    # On this family the best denoiser is known, and no error is below it.
     board = results.leaderboard().set_index("entrant")
     assert board["psnr"].idxmax() == "optimal"
 

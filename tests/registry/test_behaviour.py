@@ -198,7 +198,7 @@ def test_no_two_changes_have_one_digest(digest):
     assert len(set(found)) == len(found)
 
 
-def test_definitions_of_equal_text_are_told_apart_by_what_they_use(tmp_path):
+def test_definitions_of_equal_text_differ_by_what_they_use(tmp_path):
     """Two helpers of one text, each with a constant of its own: the class uses one or the other."""
     (tmp_path / "_a.py").write_text("X = 1\n\n\ndef f():\n    return X\n")
     (tmp_path / "_b.py").write_text("X = 2\n\n\ndef f():\n    return X\n")

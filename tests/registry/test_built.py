@@ -1,4 +1,4 @@
-"""What a constructor is handed that names plugins, and what is remembered of what was built."""
+"""The plugins that a constructor names are handed to it built, and the specs of what was built are kept."""
 
 import gc
 

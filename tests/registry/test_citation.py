@@ -1,4 +1,4 @@
-"""Whom a plugin follows is found in its docstring, by the convention of plugins/README.md."""
+"""The work that a plugin follows is found in its docstring, by the convention of plugins/README.md."""
 
 import pytest
 

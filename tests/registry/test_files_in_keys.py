@@ -1,4 +1,4 @@
-"""A parameter that is a file: its content decides, and neither its name nor its place."""
+"""A parameter that is a file: its content decides its key, and neither its name nor its path."""
 
 import os
 from typing import Annotated

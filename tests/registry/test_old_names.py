@@ -48,7 +48,7 @@ def test_a_parameter_is_given_by_its_old_name(given, resolved, old):
         ({"fewst": 3}, "x: unknown parameter 'fewst'; accepted: min_terms, max_samples"),
     ],
 )
-def test_what_is_wrong_is_said_by_the_name_of_today(given, says):
+def test_errors_use_the_name_of_today(given, says):
     with pytest.raises(ParameterError) as error:
         resolve(PARAMETERS, given, "x")
     assert says in str(error.value)

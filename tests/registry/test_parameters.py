@@ -78,7 +78,7 @@ def test_what_is_not_accepted_is_named(given, says):
     assert str(error.value).startswith("architecture 'x': ")
 
 
-def test_a_parameter_that_names_a_plugin_is_known():
+def test_a_parameter_that_names_a_plugin_is_recognised():
     named = [parameter for parameter in PARAMETERS if parameter.names]
     assert [(parameter.name, parameter.names) for parameter in named] == [
         ("basis", "basis"),
@@ -118,7 +118,7 @@ def test_marks_of_plugins_that_mislead_are_refused():
         constructor_parameters(network, "x")
 
 
-def test_sequences_are_told_from_grids():
+def test_sequences_are_distinguished_from_grids():
     assert [parameter.name for parameter in PARAMETERS if parameter.is_sequence] == ["sizes", "bases"]
 
 

@@ -174,7 +174,7 @@ def test_helpers_of_one_name_in_two_folders_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(("text", "says"), [("def (:\n", "SyntaxError"), ("1 / 0\n", "ZeroDivisionError")])
-def test_a_lazy_plugin_that_cannot_be_imported_is_listed_and_told(tmp_path, monkeypatch, text, says):
+def test_a_lazy_plugin_that_cannot_be_imported_is_listed_with_its_error(tmp_path, monkeypatch, text, says):
     write(tmp_path, f"lazy_{says}.py", text)
     monkeypatch.syspath_prepend(str(tmp_path))
     hook = "import gahbench\n@gahbench.hookimpl\ndef register_metrics(register):\n"

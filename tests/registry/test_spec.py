@@ -39,7 +39,7 @@ def test_nested_specs_and_lists_stay_whole():
         ('unet[a="x\\"]', "a quote is not closed"),
     ],
 )
-def test_what_is_wrong_is_said(text, reason):
+def test_errors_are_reported(text, reason):
     with pytest.raises(ParameterError, match=reason):
         parse_spec(text)
 

@@ -69,7 +69,7 @@ def test_the_titles_say_what_is_in_a_column(families):
         assert title in texts
     assert "white[spread=0.2]\ntest images 3 to 4" in texts
     assert "genie\nσ = 0.2 (≤ 17.0 dB)" in words(contact_sheet(families.preview("genied[spread=0.2]", [0.2])))
-    assert "genie\nσ = 0.2 (> 140 dB)" in words(contact_sheet(families.preview("told-all", [0.2])))
+    assert "genie\nσ = 0.2 (> 140 dB)" in words(contact_sheet(families.preview("noiseless-genie", [0.2])))
     assert "optimal" not in words(contact_sheet(families.preview("files", [0.2])))
     assert "mean of 2 channels" in words(contact_sheet(families.preview("white[depth=2]", [0.2])))
 

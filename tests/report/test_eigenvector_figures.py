@@ -145,7 +145,7 @@ def test_courses_are_means_at_each_level():
     assert (course.low < course.value).all()
 
 
-def test_what_is_not_in_the_results_is_said():
+def test_what_is_not_in_the_results_is_reported():
     with pytest.raises(ParameterError, match=r"basis 'dct'.*accepted: graph-laplacian, wavelet"):
         courses(made(), "dct")
     with pytest.raises(ParameterError, match="datasets f are not in the results; accepted: d, e"):
@@ -168,8 +168,8 @@ def test_the_commands_draw_alignment(tmp_path):
         call = ["draw", arguments[0], str(tmp_path / "results"), *arguments[1:], "--out", str(out)]
         written = []
         for _ in range(2):
-            told = CliRunner().invoke(app, call, catch_exceptions=False)
-            assert told.stdout == f"wrote {out}\n"
+            result = CliRunner().invoke(app, call, catch_exceptions=False)
+            assert result.stdout == f"wrote {out}\n"
             written.append(out.read_bytes())
         assert written[0] == written[1]
 

@@ -1,4 +1,4 @@
-"""Units of earlier code: left out of the board, said, and adopted on request."""
+"""Units of earlier code: left out of the board, reported, and adopted on request."""
 
 import json
 import shutil
@@ -71,7 +71,7 @@ def test_a_docstring_measures_nothing_anew_and_a_constant_does(references, fade,
     assert len(units(out) - before) == 2
 
 
-def test_rows_of_a_plugins_earlier_code_are_left_out_and_said(references, fade, tmp_path):
+def test_rows_of_a_plugins_earlier_code_are_left_out_and_reported(references, fade, tmp_path):
     out = tmp_path / "out"
     plugins = [fade()]
     assert "fade[weight=0.25]" in rows(run(references, out, "fade[weight=0.25]", plugins=plugins))

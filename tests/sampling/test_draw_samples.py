@@ -1,4 +1,4 @@
-"""What holds of samples from any denoiser: seeds, batches, what the denoiser is told, and what becomes of a sample."""
+"""What holds of samples from any denoiser: seeds, batches, the noise level it is given, and the status of a sample."""
 
 import math
 import subprocess
@@ -109,24 +109,24 @@ def test_steps_are_those_of_the_formula():
     settings = Sampling(count=1, seed=6, step=0.1, beta=0.3)
     drawn = draw_samples(shrinking, SHAPE, settings)
     noise = InjectedNoise(6, 0)
-    y, told, number = 0.5 + starting_noise(1, SHAPE, 6).double(), 1.0, 0
+    y, sigma, number = 0.5 + starting_noise(1, SHAPE, 6).double(), 1.0, 0
     while True:
-        residual = (0.5 + (y - 0.5) * 0.04 / (0.04 + told**2)) - y
-        told = float(residual.square().mean().sqrt())
-        if told <= 0.05:
+        residual = (0.5 + (y - 0.5) * 0.04 / (0.04 + sigma**2)) - y
+        sigma = float(residual.square().mean().sqrt())
+        if sigma <= 0.05:
             break
         number += 1
         h = 0.1 * number / (1 + 0.1 * (number - 1))
         z = torch.empty(1, *SHAPE)
         noise.fill(z)
-        y = y + h * residual + math.sqrt((1 - 0.3 * h) ** 2 - (1 - h) ** 2) * told * z.double()
+        y = y + h * residual + math.sqrt((1 - 0.3 * h) ** 2 - (1 - h) ** 2) * sigma * z.double()
     assert drawn.steps.tolist() == [number]
     torch.testing.assert_close(drawn.images.double(), y + residual, rtol=0, atol=1e-5)
-    assert float(drawn.sigma[0]) == pytest.approx(told, rel=1e-4)
+    assert float(drawn.sigma[0]) == pytest.approx(sigma, rel=1e-4)
 
 
 @pytest.mark.parametrize("growth", ["growing", "constant"])
-def test_a_denoiser_that_knows_the_noise_takes_the_ideal_steps(growth):
+def test_a_denoiser_that_measures_the_noise_exactly_takes_the_ideal_steps(growth):
     settings = Sampling(count=8, growth=growth, step=0.05)
     drawn = draw_samples(known_noise, (1, 48, 48), settings)
     # The noise of an image is only about what it should be.
@@ -150,23 +150,23 @@ def test_images_that_are_done_leave_the_batch_and_others_take_their_places():
     assert set(sizes[: sizes.index(7)]) == {8}
 
 
-def test_a_network_is_told_the_noise_of_each_image():
-    told = []
+def test_a_network_gets_the_noise_level_of_each_image():
+    levels = []
 
     def denoise(noisy, sigma):
-        told.append(sigma.clone())
+        levels.append(sigma.clone())
         residual = shrinking(noisy, sigma) - noisy
         last = residual.flatten(1).square().mean(1).sqrt()
-        told.append(last)
+        levels.append(last)
         return noisy + residual
 
     draw_samples(denoise, SHAPE, Sampling(count=3, max_steps=5))
-    assert told[0].tolist() == [1, 1, 1]
-    for measured, next_told in zip(told[1:-1:2], told[2::2], strict=True):
-        torch.testing.assert_close(next_told, measured)
-    told.clear()
+    assert levels[0].tolist() == [1, 1, 1]
+    for measured, next_level in zip(levels[1:-1:2], levels[2::2], strict=True):
+        torch.testing.assert_close(next_level, measured)
+    levels.clear()
     draw_samples(denoise, SHAPE, Sampling(sampler="flow", count=3, levels=(1.0, 0.5, 0.25), solver="euler"))
-    assert [one.tolist() for one in told[::2]] == [[1.0] * 3, [0.5] * 3, [0.25] * 3]
+    assert [one.tolist() for one in levels[::2]] == [[1.0] * 3, [0.5] * 3, [0.25] * 3]
 
 
 @SAMPLERS
@@ -191,7 +191,7 @@ def test_another_denoiser_is_called_once_for_all_images_of_one_noise_level():
     class Shrink(gahbench.Reference):
         def denoise(self, noisy, sigma, truth):
             calls.append(len(noisy))
-            # It is told nothing of a clean image, and not the dataset.
+            # It gets neither a clean image nor the dataset.
             assert bool(truth.clean.isnan().all())
             assert truth.clean.shape == noisy.shape
             assert truth.dataset is None
@@ -270,17 +270,17 @@ def test_a_noise_that_does_not_fall_is_out_of_steps():
 
 @SAMPLERS
 def test_progress_rises_to_the_whole(sampler):
-    told = []
+    reports = []
     draw_samples(
         shrinking,
         SHAPE,
         Sampling(sampler=sampler, count=7, sigma_end=0.1),
         batch=3,
-        progress=lambda share, finished: told.append((share, finished)),
+        progress=lambda share, finished: reports.append((share, finished)),
     )
-    assert told == sorted(told)
-    assert told[-1] == (pytest.approx(1), 7)
-    assert 0 < told[0][0] < 0.1
+    assert reports == sorted(reports)
+    assert reports[-1] == (pytest.approx(1), 7)
+    assert 0 < reports[0][0] < 0.1
 
 
 def test_wrong_shapes_and_arguments_are_refused():

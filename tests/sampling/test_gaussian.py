@@ -1,4 +1,4 @@
-"""On Gaussian fields, whose best denoiser is linear, what a sampler draws can be told in closed form."""
+"""On Gaussian fields, whose best denoiser is linear, the distribution of samples has a closed form."""
 
 import math
 
@@ -92,18 +92,18 @@ def wiener(noisy, sigma):
 def stochastic_spectrum(settings):
     """Return the variance of each coefficient that the stochastic sampler draws, in many dimensions.
 
-    With s told from the step before, y <- (1 - h s^2 / (e + s^2)) y + gamma z for each coefficient, all variances
-    known. In many dimensions |f(y) - y|^2 / d is its mean, which then is what the next step is told.
+    With s the noise level measured at the step before, y <- (1 - h s^2 / (e + s^2)) y + gamma z for each coefficient,
+    all variances known. In many dimensions |f(y) - y|^2 / d is its mean, which is the s^2 of the next step.
     """
-    variance, told = torch.full_like(LARGE, settings.sigma_start**2), settings.sigma_start
+    variance, level = torch.full_like(LARGE, settings.sigma_start**2), settings.sigma_start
     for number in range(1, settings.step_limit() + 1):
-        kept = told**2 / (LARGE + told**2)
+        kept = level**2 / (LARGE + level**2)
         sigma = math.sqrt(float((kept.square() * variance).mean()))
         if sigma <= settings.sigma_end:
             return (1 - kept).square() * variance
         h = settings.step_size(number)
         gamma = ((1 - settings.beta * h) ** 2 - (1 - h) ** 2) * sigma**2
-        variance, told = (1 - h * kept).square() * variance + gamma, sigma
+        variance, level = (1 - h * kept).square() * variance + gamma, sigma
     raise AssertionError("it does not converge")
 
 

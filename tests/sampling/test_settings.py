@@ -96,8 +96,8 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_what_makes_no_sense_is_refused(case):
     given, says = BAD[case]
-    with pytest.raises(ParameterError) as told:
+    with pytest.raises(ParameterError) as error:
         make_sampling(given)
-    assert says in str(told.value)
+    assert says in str(error.value)
     with pytest.raises(ValidationError):
         Sampling(**given)

@@ -1,4 +1,4 @@
-"""Every registered plugin keeps the contract, and broken ones are told what is wrong."""
+"""Every registered plugin keeps the contract, and the faults of broken ones are reported."""
 
 import pytest
 from small_plugins import extras, small
@@ -74,7 +74,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("fault", BROKEN)
-def test_a_broken_architecture_is_told_its_fault(write_plugin, fault):
+def test_the_fault_of_an_architecture_is_reported(write_plugin, fault):
     body, names = BROKEN[fault]
     (report,) = check_file(write_plugin("broken", body))
     assert any(names in check for check in report.failed), str(report)
@@ -83,12 +83,12 @@ def test_a_broken_architecture_is_told_its_fault(write_plugin, fault):
 def test_a_sound_architecture_passes_and_its_homogeneity_is_reported(write_plugin):
     (report,) = check_file(write_plugin("sound", "return noisy - 0.1 * self.noise(noisy)"))
     assert report.passed, str(report)
-    told = {finding.check: finding.detail for finding in report.findings if finding.passed is None}
-    assert told["homogeneity"].startswith("homogeneous")
-    assert told["blind"] == "yes"
+    details = {finding.check: finding.detail for finding in report.findings if finding.passed is None}
+    assert details["homogeneity"].startswith("homogeneous")
+    assert details["blind"] == "yes"
 
 
-def test_what_is_not_demanded_is_told(write_plugin):
+def test_what_is_not_required_is_reported(write_plugin):
     body = "if 3 in noisy.shape[1:2] or noisy.shape[2] % 4: raise ValueError('grey images with sides 4, 8, ...')\n"
     body += "if torch.is_autocast_enabled('cpu'): raise RuntimeError('no autocast')\n"
     body += "if noisy.is_meta or noisy.detach().numpy().ndim != 4: raise RuntimeError('needs numbers')\n"
@@ -96,14 +96,14 @@ def test_what_is_not_demanded_is_told(write_plugin):
         write_plugin("particular", body + "return noisy - sigma.view(-1, 1, 1, 1) * self.noise(noisy)")
     )
     assert report.passed, str(report)
-    told = {finding.check: finding.detail for finding in report.findings}
-    assert "grey images" in told["refuses images of 3 channels"]
-    assert "no autocast" in told["does not work in bfloat16"]
-    assert "needs numbers" in told["cannot be planned"]
-    assert "say why in its docstring" in told["not differentiable by torch.func"]
-    assert told["blind"].startswith("no")
-    assert "takes 32x64" in told["denoises other sizes, or refuses them with a ValueError"]
-    assert "refuses 33x35" in told["denoises other sizes, or refuses them with a ValueError"]
+    details = {finding.check: finding.detail for finding in report.findings}
+    assert "grey images" in details["refuses images of 3 channels"]
+    assert "no autocast" in details["does not work in bfloat16"]
+    assert "needs numbers" in details["cannot be planned"]
+    assert "say why in its docstring" in details["not differentiable by torch.func"]
+    assert details["blind"].startswith("no")
+    assert "takes 32x64" in details["denoises other sizes, or refuses them with a ValueError"]
+    assert "refuses 33x35" in details["denoises other sizes, or refuses them with a ValueError"]
 
 
 def test_a_file_that_registers_nothing_is_an_error(tmp_path):

@@ -1,4 +1,4 @@
-"""Broken references, bases, metrics, datasets and engines are told what is wrong."""
+"""The checks report what is wrong with broken references, bases, metrics, datasets and engines."""
 
 import pytest
 
@@ -88,7 +88,7 @@ REFERENCES = {
 
 
 @pytest.mark.parametrize("fault", REFERENCES)
-def test_a_reference_is_told_its_fault(check, fault):
+def test_the_fault_of_a_reference_is_reported(check, fault):
     body, names = REFERENCES[fault]
     report = check("reference", "gahbench.Reference", body)
     assert fails(report, names), str(report)
@@ -148,7 +148,7 @@ BASES = {
 
 
 @pytest.mark.parametrize("fault", BASES)
-def test_a_basis_is_told_its_fault(check, fault):
+def test_the_fault_of_a_basis_is_reported(check, fault):
     body, names = BASES[fault]
     report = check("basis", "gahbench.Basis", body)
     assert fails(report, names), str(report)
@@ -183,7 +183,7 @@ METRICS = {
 
 
 @pytest.mark.parametrize("fault", METRICS)
-def test_a_metric_is_told_its_fault(check, fault):
+def test_the_fault_of_a_metric_is_reported(check, fault):
     body, names = METRICS[fault]
     report = check("metric", "gahbench.Metric", body)
     assert fails(report, names), str(report)
@@ -235,7 +235,7 @@ DATASETS = {
 
 
 @pytest.mark.parametrize("fault", DATASETS)
-def test_a_dataset_is_told_its_fault(check, fault):
+def test_the_fault_of_a_dataset_is_reported(check, fault):
     body, names = DATASETS[fault]
     report = check("dataset", "gahbench.Dataset", body)
     assert fails(report, names), str(report)
@@ -245,7 +245,7 @@ INLINE = "from gahbench_plugins.engines.inline import Inline"
 ENGINES = {
     "sound": ("pass", "Inline", ""),
     "does nothing": ("def run(self, job): pass", "gahbench.Engine", "finishes units in the store"),
-    "tells nobody": (
+    "reports nothing": (
         "def run(self, job):\n    job.report = lambda event: None\n    super().run(job)",
         "Inline",
         "reports every start and end",
@@ -260,7 +260,7 @@ ENGINES = {
 
 
 @pytest.mark.parametrize("fault", ENGINES)
-def test_an_engine_is_told_its_fault(check, fault):
+def test_the_fault_of_an_engine_is_reported(check, fault):
     body, base, names = ENGINES[fault]
     report = check("engine", base, body, before=INLINE)
     assert fails(report, names), str(report)
@@ -276,7 +276,7 @@ def test_an_engine_is_told_its_fault(check, fault):
         ("engine", "Engine"),
     ],
 )
-def test_a_class_of_another_kind_is_told_what_it_must_be(check, kind, name):
+def test_a_class_of_another_kind_is_reported_with_what_it_must_be(check, kind, name):
     report = check(kind, "object", "pass")
     assert report.failed == [f"is a gahbench.{name}"]
 

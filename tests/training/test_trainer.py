@@ -170,7 +170,7 @@ def test_a_loss_that_is_no_number_ends_the_fit(monkeypatch):
         trainer.fit()
 
 
-def test_a_network_that_returns_another_shape_is_told():
+def test_a_network_that_returns_another_shape_is_refused():
     trainer = make()
     trainer.network.forward = lambda noisy, sigma: noisy[:, :, :1]
     with pytest.raises(ValueError, match="returned shape"):

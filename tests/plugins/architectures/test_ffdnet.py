@@ -48,8 +48,8 @@ def test_the_map_of_the_noise_level_is_at_half_the_resolution():
     state = network.state_dict()
     noisy = images(1, (1, 6, 6))
     cells = torch.stack([noisy[0, 0, row::2, column::2] for row in (0, 1) for column in (0, 1)])[None]
-    told = torch.cat([cells, torch.full((1, 1, 3, 3), 0.3)], dim=1)
-    hidden = functional.conv2d(told, state["layers.0.weight"], state["layers.0.bias"], padding=1).relu()
+    conditioned = torch.cat([cells, torch.full((1, 1, 3, 3), 0.3)], dim=1)
+    hidden = functional.conv2d(conditioned, state["layers.0.weight"], state["layers.0.bias"], padding=1).relu()
     noise = functional.conv2d(hidden, state["layers.2.weight"], state["layers.2.bias"], padding=1)
     with torch.no_grad():
         found = (noisy - network(noisy, torch.tensor([0.3])))[0, 0]

@@ -27,7 +27,7 @@ class Halves(nn.Module):
         assert images.shape[1] == self.channels
         return self.factor * images
 
-class Told(nn.Module):
+class Conditional(nn.Module):
     def forward(self, images, noise_level=None):
         return images if noise_level is None else images + noise_level.view(-1, 1, 1, 1)
 
@@ -62,7 +62,7 @@ NOISY, SIGMA = images(2, (1, 8, 8)), torch.tensor([0.1, 0.5])
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A package of a stranger's, importable."""
+    """A third-party package, importable."""
     package = tmp_path / f"foreign_{tmp_path.name}"
     package.mkdir()
     (package / "__init__.py").write_text("")
@@ -99,14 +99,16 @@ def test_a_residual_is_subtracted_and_the_scale_undone(factory):
     assert torch.allclose(call(factory("Halves"), output="residual", arguments="{factor: 0.25}"), 0.75 * NOISY)
     assert torch.allclose(call(factory("Halves"), scale=255), NOISY / 2)
     level = SIGMA.view(-1, 1, 1, 1)
-    assert torch.allclose(call(factory("Told"), scale=255), NOISY + level)
-    assert torch.allclose(call(factory("Told"), scale=255, output="residual"), -level.expand_as(NOISY), atol=1e-6)
+    assert torch.allclose(call(factory("Conditional"), scale=255), NOISY + level)
+    assert torch.allclose(
+        call(factory("Conditional"), scale=255, output="residual"), -level.expand_as(NOISY), atol=1e-6
+    )
 
 
 def test_sigma_is_passed_where_forward_takes_it(factory):
     level = SIGMA.view(-1, 1, 1, 1)
     for sigma, expected in {"auto": NOISY + level, "argument": NOISY + level, "none": NOISY}.items():
-        assert torch.equal(call(factory("Told"), sigma=sigma), expected)
+        assert torch.equal(call(factory("Conditional"), sigma=sigma), expected)
     assert torch.equal(call(factory("Flag")), NOISY)
     assert torch.equal(call(factory("Map"), sigma="channel"), NOISY + level)
 
@@ -147,12 +149,12 @@ def test_arguments_that_are_no_mapping_are_refused(arguments):
         ("Small", {}, r"returned shape \(2, 1, 8, 7\) for images of shape \(2, 1, 8, 8\)"),
     ],
 )
-def test_what_is_wrong_with_a_factory_is_said(factory, name, parameters, message):
+def test_what_is_wrong_with_a_factory_is_reported(factory, name, parameters, message):
     with pytest.raises(ValueError, match=message):
         call(factory(name), **parameters)
 
 
-def test_what_was_tried_is_said(folder):
+def test_what_was_tried_is_reported(folder):
     with pytest.raises(ValueError, match=r"importing 'no_such_package.nets' failed: ModuleNotFoundError.*PYTHONPATH"):
         call("no_such_package.nets:Net")
     (folder / "broken.py").write_text("1 / 0\n")
@@ -181,7 +183,7 @@ class Shifted(nn.Module):
 
 
 def test_an_archive_that_takes_sigma_gets_it(tmp_path):
-    path = archive(tmp_path / "told.ts", Shifted())
+    path = archive(tmp_path / "conditional.ts", Shifted())
     assert torch.equal(call(path), NOISY + SIGMA.view(-1, 1, 1, 1))
 
 
@@ -204,12 +206,12 @@ def test_the_fingerprint_is_that_of_the_foreign_source(folder, factory, tmp_path
     def now(name="Halves"):
         return Module.fingerprint(factory=factory(name), arguments="{}")
 
-    first, other = now(), now("Told")
+    first, other = now(), now("Conditional")
     (folder / "helping.py").write_text("FACTOR = 0.25\n")
     second = now()
     assert second != first
     # A network of the same file that does not use it.
-    assert now("Told") == other
+    assert now("Conditional") == other
     (folder / "unrelated.py").write_text("x = 1\n")
     assert now() == second
     one, other = (archive(tmp_path / f"{name}.pt", nn.Conv2d(1, 1, 1)) for name in ("one", "other"))

@@ -18,7 +18,7 @@ def test_the_map_has_the_type_of_the_images():
     assert with_noise_level(torch.rand(1, 1, 2, 2).bfloat16(), torch.tensor([0.5])).dtype == torch.bfloat16
 
 
-def test_the_embedding_tells_levels_apart_by_their_ratio():
+def test_the_embedding_distinguishes_levels_by_their_ratio():
     torch.manual_seed(0)
     embedding = NoiseEmbedding(16)
     # What goes into the layers: features of equal norm, whose products depend on the ratio of the levels alone.

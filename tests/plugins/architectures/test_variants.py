@@ -27,7 +27,7 @@ SMALL = {
 WITH_BLIND = [factory for factory in SMALL if factory is not Linear]
 WITH_BIAS = [factory for factory in SMALL if factory not in (NAFNet, UNetConditional)]
 WITH_NORM = [UNet, BFCNN, DnCNN, FFDNet, UNetConditional]
-#: Those with a bias that are told of the noise level by a further input, in proportion to it.
+#: Those with a bias that get the noise level as a further input, in proportion to it.
 WITH_BOTH = [factory for factory in WITH_BIAS if factory is not Linear]
 
 each = pytest.mark.parametrize
@@ -58,7 +58,7 @@ def test_a_network_is_homogeneous_if_and_only_if_it_has_no_bias(factory, channel
 
 
 @each("factory", WITH_BOTH, ids=name)
-def test_a_bias_free_network_that_knows_the_level_is_homogeneous_in_image_and_level_together(factory):
+def test_a_bias_free_network_that_uses_sigma_is_homogeneous_in_image_and_sigma_together(factory):
     noisy = images(2, (1, 16, 16))
     network = build(factory, (1, 16, 16), **SMALL[factory], bias=False, blind=False)
     expected = 3 * run(network, noisy, 0.2, 0.4)
@@ -148,7 +148,7 @@ def test_images_of_another_shape_than_built_for_are_refused(factory):
 
 
 @each("factory", SMALL, ids=name)
-def test_sizes_and_work_can_be_told_without_numbers(factory):
+def test_sizes_can_be_had_on_the_meta_device(factory):
     with torch.device("meta"):
         network = untrained(factory, (3, 16, 16))
         denoised = network(torch.zeros(2, 3, 16, 16), torch.ones(2))

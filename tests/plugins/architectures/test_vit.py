@@ -22,7 +22,7 @@ def test_patches_that_are_kept_as_they_are_give_the_image_back():
     assert torch.equal(patches.images(patches.tokens(given)), given)
 
 
-def test_every_place_is_told_from_the_others():
+def test_every_position_has_an_embedding_of_its_own():
     for positions in ("sincos", "learned"):
         places = Patches("vit", (1, 16, 24), patch=4, width=16, positions=positions).places[0]
         distances = torch.cdist(places, places) + 10 * torch.eye(len(places))

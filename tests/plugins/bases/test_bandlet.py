@@ -111,7 +111,7 @@ def all_partitions(top, left, side, smallest):
 @pytest.mark.parametrize("price", [0.0, 0.4])
 @pytest.mark.parametrize("moments", [1, 2])
 def test_nothing_in_the_dictionary_is_better(price, moments):
-    threshold, most = 0.1, 8
+    threshold, directions = 0.1, 8
     picture = ((across(37, 8, 8) - 0.8).sign() + 0.5 * (across(100, 8, 8) + 1.5).sign()).float() / 4
     picture = picture.double() + 0.05 * images(8, 8)
     best = {}
@@ -119,7 +119,8 @@ def test_nothing_in_the_dictionary_is_better(price, moments):
     for side in (2, 4, 8):
         matrix = alpert_matrix(side**2, moments)
         # As in the plugin, one direction for each of 8 equal arcs; a square of 2 by 2 has only four.
-        degrees = [22.5, 67.5, 112.5, 157.5] if side == 2 else [180 / most * (number + 0.5) for number in range(most)]
+        count = 4 if side == 2 else directions
+        degrees = [180 / count * (number + 0.5) for number in range(count)]
         angles[side] = degrees
         for top, left in itertools.product(range(0, 8, side), repeat=2):
             block = picture[top : top + side, left : left + side].flatten()
@@ -135,7 +136,7 @@ def test_nothing_in_the_dictionary_is_better(price, moments):
     ]
     assert len(totals) == 17
 
-    basis = Bandlet(None, smallest=2, largest=8, directions=most, moments=moments, price=price)
+    basis = Bandlet(None, smallest=2, largest=8, directions=directions, moments=moments, price=price)
     adapted = basis.adapt(picture[None, None], threshold, noisy=price > 0)
     squares = adapted.geometry().squares
     chosen = float(thresholded(adapted.analysis(picture[None, None]), threshold))
@@ -205,7 +206,7 @@ def test_direction_is_that_of_ridges(angle):
 def test_direction_is_that_of_an_edge_in_every_subband(angle):
     edge = (across(angle, 64, 64) > 0).double()
     squares = [square for square in Bandlet().geometry(edge[None], 0.05).squares if square.angle is not None]
-    # Away from the borders, where a periodic transform sees a jump; smaller squares know fewer directions.
+    # Away from the borders, where a periodic transform sees a jump; smaller squares have fewer directions.
     finest = [s for s in squares if s.scale == 2 and s.side == 8 and min(s.top, s.left) > 0 and max(s.top, s.left) < 24]
     assert {square.orientation for square in finest} >= {"horizontal", "vertical"}
     assert max(apart(square.angle, angle) for square in finest) < 180 / 16

@@ -11,8 +11,8 @@ from gahbench_plugins.datasets.c_alpha import CAlpha
 from gahbench_plugins.datasets.gaussian_field import GaussianField
 
 
-def fitted(images, most=4096):
-    basis = PCA(most)
+def fitted(images, max_images=4096):
+    basis = PCA(max_images)
     basis.fit(TrainingData(GivenImages(images)))
     return basis
 
@@ -44,7 +44,7 @@ def test_finds_the_waves_of_a_stationary_field():
     stacked = torch.stack([wave / wave.norm() for wave in waves])[:, None]
     captured = basis.analysis(stacked).flatten(1).square()
     assert captured[0, 0] > 0.999
-    # The next energies are an eighth; 4096 images tell them apart well.
+    # The next energies are an eighth; 4096 images separate them well.
     assert (captured[:, :5].sum(1) > 0.99).all()
 
 

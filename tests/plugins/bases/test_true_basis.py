@@ -44,7 +44,7 @@ def test_gaussian_families_have_one_basis_in_which_coefficients_have_the_energie
     basis = FamilyBasis().adapt_to(Truth(dataset.images("test", 4), dataset), 0.1)
     centred = dataset.images("train", count).double() - dataset.mean
     found = basis.analysis(centred).flatten(1)
-    # Variances over 2000 images have a standard error of 3 %; far under the largest one float32 pixels tell no more.
+    # Variances over 2000 images have a standard error of 3 %; far under the largest one float32 pixels are too coarse.
     ratios = found.square().mean(0) / dataset.energies
     known = dataset.energies > 1e-7 * dataset.energies[0]
     assert known.sum() > 40
@@ -53,7 +53,7 @@ def test_gaussian_families_have_one_basis_in_which_coefficients_have_the_energie
 
 
 def test_oracle_shrinkage_errs_less_than_in_a_wavelet_basis():
-    """Contours are what wavelets miss; and an oracle that also knows the coefficients errs less than the genie."""
+    """Contours are what wavelets miss; and an oracle that also uses the coefficients errs less than the genie."""
     truth = truth_of("c-alpha[size=20]", count=8)
     for sigma in (0.02, 0.1):
         true = oracle_risk(FamilyBasis(), truth, sigma)
@@ -90,12 +90,12 @@ def test_few_vectors_are_completed():
         FamilyBasis().adapt_to(Truth(dataset.images("test", 1), Incomplete(None)), 0.1)
 
 
-def test_it_is_for_oracles_on_families_that_know_it(monkeypatch):
+def test_it_is_for_oracles_on_families_that_have_one(monkeypatch):
     basis = FamilyBasis()
     assert basis.oracle
     assert basis.adaptive
     truth = truth_of("discs[size=8]")
-    # To know whether it exists costs nothing.
+    # Whether it exists is found without computing it.
     monkeypatch.setattr(CAlpha, "true_basis", lambda *_: pytest.fail("computed"))
     assert basis.supports(CAlpha(2.0, 256))
     assert not basis.supports(truth.dataset)

@@ -1,4 +1,4 @@
-"""The genie of C^alpha images, who is told the contours."""
+"""The genie of C^alpha images, which is given the contours."""
 
 import pytest
 import torch
@@ -57,7 +57,7 @@ def test_the_bound_is_the_error_of_the_filter_by_monte_carlo(size, alpha):
 
 
 def test_no_other_filter_makes_less_error():
-    """The best linear filter that does not know the contour, and no filter at all."""
+    """The best linear filter that is not given the contour, and no filter at all."""
     dataset, count = CAlpha(2.0, 16), 256
     sample = dataset.images("train", 4096).double().flatten(1) - 0.5
     covariance = sample.T @ sample / len(sample)
@@ -92,7 +92,7 @@ def test_the_bound_rises_with_the_noise_between_its_limits(alpha):
 
 
 def test_contours_and_backgrounds_are_rough_separately():
-    """Rougher backgrounds are harder; a rougher contour is told, and harder only for what it cuts off."""
+    """Rougher backgrounds are harder; a rougher contour is given to the genie, and harder only for what it cuts off."""
     count, sigma = 8, 4 / 255
     smooth, rough = (CAlpha(4.0, 16, background_alpha=alpha) for alpha in (4.0, 1.0))
     assert torch.equal(smooth._masks("test", count, 0), rough._masks("test", count, 0))

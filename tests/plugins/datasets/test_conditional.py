@@ -111,7 +111,7 @@ def test_filter_is_the_dense_one(alpha, monkeypatch):
             assert (result - expected).square().mean().sqrt() <= 1.01e-5 * sigma
 
 
-def test_filter_of_nothing_is_nothing_and_failure_is_told(monkeypatch):
+def test_filter_of_nothing_is_nothing_and_failure_is_an_error(monkeypatch):
     drawn, mask = images_of(1.0, 12), mask_of(1.0, 12)
     assert torch.equal(drawn.wiener(mask[None], torch.zeros(1, 144).double(), 0.1), torch.zeros(1, 144).double())
     monkeypatch.setattr(conditional, "STEPS", 2)

@@ -65,7 +65,7 @@ def test_it_is_the_weighted_average_whatever_the_chunks(count, pixels, log_sigma
     torch.testing.assert_close(found.trace, trace, atol=1e-15, rtol=1e-6)
 
 
-def test_near_points_are_told_apart_at_little_noise():
+def test_near_points_are_resolved_at_little_noise():
     """Images that differ by 2 sigma in a few pixels, at sigma = 1e-3: their distances are from 2 to 8 sigma."""
     sigma, pixels = 1e-3, 1600
     base = cloud(1, pixels)

@@ -95,7 +95,7 @@ def test_realised_error_is_the_trace(sigma):
     posterior = dataset.posterior(clean.double() + noise(clean.double(), sigma), sigma)
     realised = (posterior.mean - clean).square().flatten(1).sum(1)
     assert realised.mean().item() == pytest.approx(posterior.trace[0].item(), abs=4 * realised.std().item() / 2048**0.5)
-    # The error bar is small enough to tell: below 1 %.
+    # The error bar is small enough for the comparison: below 1 %.
     assert realised.std() / 2048**0.5 < 0.01 * realised.mean()
 
 

@@ -113,7 +113,7 @@ def test_that_of_c_alpha_images_is_the_wiener_filter_given_the_contour(contour, 
     found = filters(dataset, noisy, sigma, start)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
     assert (found[0] - found[1]).norm() > 0.05 * found[0].norm()
-    # The genie is affine: differences of what it makes of images are products with the filter.
+    # The genie is affine: differences of its estimates are products with the filter.
     changed = noisy + random(*noisy.shape, seed=2)
     difference = (dataset.genie(changed, sigma, "test", start) - dataset.genie(noisy, sigma, "test", start)).flatten(1)
     product = (found @ (changed - noisy).flatten(1)[..., None])[..., 0]
@@ -198,7 +198,7 @@ def test_where_no_best_denoiser_is_known_there_are_none(name):
 
 
 @pytest.mark.parametrize(("reference", "name"), [("optimal", "discs[size=12]"), ("lower-bound", "c-alpha[size=12]")])
-def test_references_that_know_the_optimum_have_them_for_jacobians(reference, name):
+def test_references_that_use_the_optimum_have_them_for_jacobians(reference, name):
     dataset = create(name)
     noisy = noisy_images(dataset, 0.1, 2, 7)
     truth = Truth(dataset.images("test", 2, 7), dataset, "test", 7)

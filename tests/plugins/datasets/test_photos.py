@@ -15,7 +15,7 @@ DATA = Path(os.environ.get("GAHBENCH_DATA", Path(__file__).parents[3] / ".." / "
 
 
 def ramps(count, height=40, width=56):
-    """Photographs that tell where a pixel is: number, row and column in the three channels."""
+    """Photographs whose values encode where a pixel is: number, row and column in the three channels."""
     rows, columns = np.mgrid[:height, :width]
     return np.stack([np.stack([np.full_like(rows, 20 * place), rows, columns], -1) for place in range(count)]).astype(
         np.uint8

@@ -71,7 +71,7 @@ def test_there_are_test_images_alone(file):
         whole.images("test", 2, start=1)
 
 
-def test_sizes_that_do_not_fit_are_told_with_those_that_there_are(file):
+def test_sizes_that_do_not_fit_are_refused_with_those_that_there_are(file):
     path, _ = file((12, 16), (16, 12), (20, 20))
     with pytest.raises(DataError, match=r"different sizes; give the height and width.*12x16 \(2\), 20x20 \(1\)"):
         _ = Whole(path).shape

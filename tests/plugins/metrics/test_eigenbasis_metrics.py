@@ -183,7 +183,7 @@ def test_it_is_0_for_what_oscillates_across_the_contour_alone_and_1_along_it():
     assert turned["", 0.1].tolist() == pytest.approx([1] * 2, abs=1e-6)
 
 
-def test_it_is_a_half_for_what_does_not_know_of_contours():
+def test_it_is_a_half_for_denoisers_that_ignore_contours():
     """But for what differences are at borders, which are one-sided there."""
     found = table("contour-anisotropy", evaluation("identity", count=24))["", 0.1]
     assert found.mean().item() == pytest.approx(0.5, abs=0.06)
@@ -192,7 +192,7 @@ def test_it_is_a_half_for_what_does_not_know_of_contours():
     assert found.mean().item() == pytest.approx(0.5, abs=0.06)
 
 
-def test_the_genie_knows_of_contours_more_than_the_best_linear_filter():
+def test_the_genie_follows_contours_more_than_the_best_linear_filter():
     genie, linear = (
         table("contour-anisotropy", evaluation(name))["", 0.1] for name in ("lower-bound", "wiener-linear")
     )

@@ -64,7 +64,7 @@ def test_copies_are_memorized_and_fresh_images_are_not():
     assert torch.equal(scores.arrays["closest"][:3], learned[:3])
 
 
-def test_a_copy_in_other_light_is_the_same_image_without_its_mean():
+def test_a_copy_of_other_brightness_and_contrast_is_the_same_image_without_its_mean():
     learned = images(30, 1)
     closest, _ = values("closest-training", evaluation(samples(0.5 * learned[:2] + 0.3), learned))
     assert closest[""] == pytest.approx([1, 1])
@@ -77,9 +77,9 @@ def test_a_copy_in_other_light_is_the_same_image_without_its_mean():
 def test_what_diverged_is_counted_and_measured_no_further():
     learned = images(5, 1)
     drawn = samples(torch.cat([learned[:2], torch.full((1, *SHAPE), torch.nan)]), diverged=(2,))
-    told, _ = values("sampling", evaluation(drawn, learned))
-    assert told[""] == [1, 1, 0]
-    assert told["steps"] == [3, 3, 3]
+    counts, _ = values("sampling", evaluation(drawn, learned))
+    assert counts[""] == [1, 1, 0]
+    assert counts["steps"] == [3, 3, 3]
     found, scores = values("memorization", evaluation(drawn, learned))
     assert found[""] == [1, 1]
     assert max(scores.image) == 1
@@ -122,8 +122,8 @@ def test_diversity_of_fresh_images_and_of_one():
     assert one["vendi"][0] < 0.05
 
 
-def test_quality_tells_blurred_samples_from_fresh_ones():
-    # Larger images, so that there are frequencies to tell apart; of Gaussian fields, which are rough.
+def test_quality_separates_blurred_samples_from_fresh_ones():
+    # Larger images, so that there are enough frequencies; of Gaussian fields, which are rough.
     dataset = gahbench.create("dataset", "gaussian-field", size=16)
     clean = dataset.images("test", 100)
     fresh = dataset.images("train", 100)

@@ -111,7 +111,7 @@ def test_entrants_without_a_jacobian_have_no_values():
     assert table("spectrum", evaluation("tv", "c-alpha[size=8]")) == {}
 
 
-def test_jacobians_that_are_not_finite_are_told_of():
+def test_jacobians_that_are_not_finite_are_refused():
     matrices = torch.eye(SIZE).repeat(3, 1, 1)
     matrices[1, 2, 3] = torch.nan
     with pytest.raises(ValueError, match=r"not finite, at sigma=0\.1"):

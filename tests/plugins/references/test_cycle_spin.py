@@ -80,7 +80,7 @@ def test_passes_on_what_is_asked_of_it():
     assert spun.risk(Truth(CLEAN), SIGMA) is None
 
 
-def test_what_knows_the_image_is_refused():
+def test_what_sees_the_clean_image_is_refused():
     for reference in ("oracle-shrink", "optimal", "lower-bound"):
         with pytest.raises(ValueError, match=f"reference '{reference}.*' is of kind"):
             construct(CycleSpin, reference)

@@ -50,7 +50,7 @@ def test_its_jacobian_is_its_derivative():
     torch.testing.assert_close(found, expected.view(24, 24), atol=1e-9, rtol=1e-7)
 
 
-def test_nobody_errs_less_on_the_training_images():
+def test_no_denoiser_errs_less_on_the_training_images():
     members, sigma = Faces(size=8).images("train", 30), 0.3
     noisy = members.repeat(50, 1, 1, 1)
     clean = noisy.clone()

@@ -74,7 +74,7 @@ def test_without_a_dataset_there_is_no_optimum():
             reference.denoise(clean, 0.1, Truth(clean))
 
 
-def test_a_dataset_that_does_not_know_says_so():
+def test_optima_that_a_dataset_does_not_state_are_errors():
     class Unknown(Known):
         posterior, lower_bound, genie = Dataset.posterior, Dataset.lower_bound, Dataset.genie
 

@@ -197,7 +197,7 @@ def test_what_does_not_fit_is_refused_before_anything_runs(write_suite, builtin,
         (("layers: 3", "layers: 0"), "layers=0"),
     ],
 )
-def test_what_is_not_accepted_is_told_with_its_line(write_suite, builtin, file, change, says):
+def test_what_is_not_accepted_is_reported_with_its_line(write_suite, builtin, file, change, says):
     with pytest.raises(SuiteError, match=says) as error:
         plan(write_suite, builtin, file, SUITE.replace(*change))
     assert "tiny.yaml:6: " in str(error.value)

@@ -202,7 +202,7 @@ def test_adaptive_bases_are_adapted_to_the_noisy_images_in_batches():
     assert basis.calls == [(3, 0.25, True), (1, 0.25, True)]
 
 
-def test_what_only_oracles_know_is_refused(monkeypatch):
+def test_what_only_oracles_may_use_is_refused(monkeypatch):
     monkeypatch.setattr(Pixel, "oracle", True)
     with pytest.raises(ValueError, match=r"'pixel'.*only oracles know"):
         construct(Threshold, "pixel")

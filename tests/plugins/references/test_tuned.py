@@ -68,7 +68,7 @@ def test_fitted_anew_it_forgets():
     assert reference.value(0.2) > 5 * before
 
 
-def test_the_end_of_the_range_is_told():
+def test_a_value_at_the_end_of_the_range_is_noted():
     reference = fitted()
     assert reference.value(10.0) == 50
     assert "50 at σ 10 (the end of its range)" in reference.notes[0]

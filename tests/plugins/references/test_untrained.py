@@ -86,7 +86,7 @@ def test_other_parameters_are_refused(described, error, says):
         gahbench.create("reference", described)
 
 
-def test_it_knows_nothing_of_the_truth():
+def test_it_does_not_use_the_truth():
     noisy = images()
     unknown = Truth(torch.full_like(noisy, torch.nan))
     assert torch.equal(

@@ -163,7 +163,7 @@ def test_a_cache_that_cannot_be_written_is_named(folder, tmp_path, monkeypatch):
         Faces(str(folder)).shape  # noqa: B018
 
 
-def test_long_decoding_tells_how_far_it_is(folder, monkeypatch, capsys):
+def test_long_decoding_reports_its_progress(folder, monkeypatch, capsys):
     monkeypatch.setattr(files, "CHUNK", 2)
     clock = iter(range(0, 1000, 7))
     monkeypatch.setattr(waiting.time, "monotonic", lambda: float(next(clock)))
@@ -172,6 +172,6 @@ def test_long_decoding_tells_how_far_it_is(folder, monkeypatch, capsys):
     assert capsys.readouterr().err.splitlines() == ["decoding f: 4 of 6 images, 7.0 s left"]
 
 
-def test_short_decoding_tells_nothing(folder, capsys):
+def test_short_decoding_reports_nothing(folder, capsys):
     Faces(str(folder)).shape  # noqa: B018
     assert capsys.readouterr().err == ""

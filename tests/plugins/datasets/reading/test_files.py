@@ -162,7 +162,7 @@ def test_other_files_hidden_and_deeper_ones_are_left_out(tmp_path):
     assert open_encoded(tmp_path / "f.zip").names == WALKED
 
 
-def refused(path, *words, **parameters):
+def assert_refused(path, *words, **parameters):
     with pytest.raises(DataError) as caught:
         read(path, **parameters)
     for word in (path.name, *words):
@@ -198,11 +198,11 @@ def test_bad_image_files_are_named(tmp_path, case):
     content, says = BAD_FILES[case]
     folder = make_folder(tmp_path)
     (folder / "d" / "bad.png").write_bytes(content)
-    refused(folder, "d/bad.png", says)
+    assert_refused(folder, "d/bad.png", says)
     with zipfile.ZipFile(make_zip(tmp_path), "a") as archive:
         archive.writestr("d/bad.png", content)
-    refused(tmp_path / "f.zip", "d/bad.png", says)
-    refused(make_parquet(tmp_path, [encode(PIXELS[0]), content]), "row 1", says)
+    assert_refused(tmp_path / "f.zip", "d/bad.png", says)
+    assert_refused(make_parquet(tmp_path, [encode(PIXELS[0]), content]), "row 1", says)
 
 
 def test_palettes_cmyk_transparency_and_bits_are_handled():
@@ -234,23 +234,23 @@ def test_images_are_turned_upright():
 def test_mixed_sizes_need_a_size(tmp_path):
     folder = make_folder(tmp_path)
     (folder / "d" / "big.png").write_bytes(encode(RNG.integers(0, 256, (30, 20, 3), dtype=np.uint8)))
-    refused(folder, "b.png is 12x12 but d/big.png 30x20; give a size")
+    assert_refused(folder, "b.png is 12x12 but d/big.png 30x20; give a size")
     assert read(folder, 12).stored.shape == (7, 3, 12, 12)
-    refused(folder, "b.png", "images of 12x12 pixels; size=16 accepts at least", size=16)
+    assert_refused(folder, "b.png", "images of 12x12 pixels; size=16 accepts at least", size=16)
 
 
 def test_empty_sources(tmp_path):
     (tmp_path / "none").mkdir()
-    refused(tmp_path / "none", "no images", "accepted: .bmp")
+    assert_refused(tmp_path / "none", "no images", "accepted: .bmp")
     zipfile.ZipFile(tmp_path / "f.zip", "w").close()
-    refused(tmp_path / "f.zip", "no images")
+    assert_refused(tmp_path / "f.zip", "no images")
     pq.write_table(pa.table({"image": pa.array([], pa.binary())}), tmp_path / "f.parquet")
-    refused(tmp_path / "f.parquet", "no images")
+    assert_refused(tmp_path / "f.parquet", "no images")
     np.save(tmp_path / "f.npy", PIXELS[:0])
-    refused(tmp_path / "f.npy", "0 images")
-    refused(tmp_path / "missing", "no such file or folder", "accepted")
+    assert_refused(tmp_path / "f.npy", "0 images")
+    assert_refused(tmp_path / "missing", "no such file or folder", "accepted")
     (tmp_path / "a.txt").write_text("")
-    refused(tmp_path / "a.txt", "accepted: a folder of images, or a file .zip")
+    assert_refused(tmp_path / "a.txt", "accepted: a folder of images, or a file .zip")
 
 
 def zip_with(path, name, mode=0o644, content=b""):
@@ -264,36 +264,36 @@ def zip_with(path, name, mode=0o644, content=b""):
 
 @pytest.mark.parametrize("name", ["../a.png", "a/../../b.png", "/etc/b.png", "C:/b.png", "..\\b.png"])
 def test_archives_that_reach_outside_are_refused(tmp_path, name):
-    refused(zip_with(tmp_path / "f.zip", name), name, "lies outside of the archive; accepted: plain files")
+    assert_refused(zip_with(tmp_path / "f.zip", name), name, "lies outside of the archive; accepted: plain files")
 
 
 def test_links_encryption_and_bombs_in_archives_are_refused(tmp_path, monkeypatch):
     path = zip_with(tmp_path / "f.zip", "link.png", stat.S_IFLNK | 0o777, b"/etc/passwd")
-    refused(path, "link.png", "is a link")
+    assert_refused(path, "link.png", "is a link")
     content = bytearray(zip_with(path, "b.png").read_bytes())
     for signature, flags in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
         content[content.rindex(signature) + flags] |= 1
     path.write_bytes(content)
-    refused(path, "b.png", "is encrypted")
+    assert_refused(path, "b.png", "is encrypted")
     monkeypatch.setattr(zips, "LARGEST", 2000)
-    refused(zip_with(path, "b.png", content=bytes(2001)), "b.png", "too large")
+    assert_refused(zip_with(path, "b.png", content=bytes(2001)), "b.png", "too large")
 
 
 def test_damaged_archives_and_tables(tmp_path):
     content = bytearray(make_zip(tmp_path).read_bytes())
     (tmp_path / "f.zip").write_bytes(content[:200])
-    refused(tmp_path / "f.zip", "cannot be read as a zip archive")
+    assert_refused(tmp_path / "f.zip", "cannot be read as a zip archive")
     start = content.index(b"IDAT")
     content[start + 9] ^= 0xFF
     (tmp_path / "f.zip").write_bytes(content)
-    refused(tmp_path / "f.zip", "cannot be read: Bad CRC-32")
+    assert_refused(tmp_path / "f.zip", "cannot be read: Bad CRC-32")
     table = make_parquet(tmp_path).read_bytes()
     (tmp_path / "f.parquet").write_bytes(table[:-30])
-    refused(tmp_path / "f.parquet", "cannot be read as a Parquet table")
+    assert_refused(tmp_path / "f.parquet", "cannot be read as a Parquet table")
     pq.write_table(pa.table({"label": [1], "text": ["a"]}), tmp_path / "f.parquet")
-    refused(tmp_path / "f.parquet", "no column of images; it holds label, text")
+    assert_refused(tmp_path / "f.parquet", "no column of images; it holds label, text")
     absent = [{"bytes": encode(PIXELS[0]), "path": None}, {"bytes": None, "path": "elsewhere.png"}]
-    refused(make_parquet(tmp_path, absent), "row 1 holds no bytes")
+    assert_refused(make_parquet(tmp_path, absent), "row 1 holds no bytes")
 
 
 class Opened:
@@ -305,15 +305,15 @@ class Opened:
 
 def test_files_that_hold_pickles_are_refused_and_not_run(tmp_path):
     np.save(tmp_path / "a.npy", np.array([Opened()], dtype=object), allow_pickle=True)
-    refused(tmp_path / "a.npy", "accepted: an .npy file of one plain array")
+    assert_refused(tmp_path / "a.npy", "accepted: an .npy file of one plain array")
     (tmp_path / "b.npy").write_bytes(pickle.dumps(Opened()))
-    refused(tmp_path / "b.npy", "accepted")
+    assert_refused(tmp_path / "b.npy", "accepted")
     np.savez(tmp_path / "a.npz", images=np.array([Opened()], dtype=object))
-    refused(tmp_path / "a.npz", "accepted")
+    assert_refused(tmp_path / "a.npz", "accepted")
     torch.save({"images": Opened()}, tmp_path / "a.pt")
-    refused(tmp_path / "a.pt", "without running what is in it", "accepted")
+    assert_refused(tmp_path / "a.pt", "without running what is in it", "accepted")
     (tmp_path / "b.pt").write_bytes(pickle.dumps(Opened()))
-    refused(tmp_path / "b.pt", "without running what is in it", "accepted")
+    assert_refused(tmp_path / "b.pt", "without running what is in it", "accepted")
 
 
 def test_other_contents_of_pt_files_are_refused(tmp_path):
@@ -326,8 +326,8 @@ def test_other_contents_of_pt_files_are_refused(tmp_path):
         (torch.zeros(3, 8), "(3, 8); accepted"),
     ):
         torch.save(content, tmp_path / "a.pt")
-        refused(tmp_path / "a.pt", says, "accepted")
+        assert_refused(tmp_path / "a.pt", says, "accepted")
     (tmp_path / "a.pt").write_bytes(b"")
-    refused(tmp_path / "a.pt", "accepted")
+    assert_refused(tmp_path / "a.pt", "accepted")
     torch.save(torch.from_numpy(PIXELS), tmp_path / "a.pt")
     assert read(tmp_path / "a.pt").stored.shape == (6, 3, 12, 12)

@@ -69,7 +69,7 @@ def test_learning_makes_weights_more_equal():
     assert efficiency[-1] > 0.75
 
 
-def test_components_that_nothing_speaks_for_stay():
+def test_components_without_samples_stay():
     proposal = mixture()
     points = proposal.means[:, :1].expand(-1, 100, -1) + 0.01 * torch.randn(
         2, 100, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64

@@ -42,7 +42,7 @@ def images(channels, height=17, width=20):
     return torch.rand(2, channels, height, width, generator=torch.Generator().manual_seed(1))
 
 
-def agree(found, expected, noisy):
+def assert_agree(found, expected, noisy):
     residual = (expected - noisy).norm()
     assert residual > 0.05 * noisy.norm()
     assert (found - expected).norm() < 1e-5 * residual
@@ -74,7 +74,7 @@ def test_mohan_dncnn_without_bias(draw, channels, architecture):
         features = features.relu()
     expected = noisy - functional.conv2d(features, state["last_layer.weight"], padding=1)
     found = ours(architecture, state, noisy, width=WIDTH, layers=13, bias=False, expect="mohan-dncnn")
-    agree(found, expected, noisy)
+    assert_agree(found, expected, noisy)
 
 
 def biased_chain(draw, channels, epsilon, noisy, layers, norm=True):
@@ -109,7 +109,9 @@ def test_mohan_dncnn_with_bias(draw):
     names += [f"{kind}_list.{number}" for number in range(4) for kind in ("hidden_layer", "bn_layer")]
     names += ["last_layer"]
     state = {f"{name}.{key}": value for name, layer in zip(names, layers, strict=True) for key, value in layer.items()}
-    agree(ours("dncnn", state, noisy, width=WIDTH, layers=6, bias=True, expect="mohan-dncnn"), noisy - estimate, noisy)
+    assert_agree(
+        ours("dncnn", state, noisy, width=WIDTH, layers=6, bias=True, expect="mohan-dncnn"), noisy - estimate, noisy
+    )
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -124,7 +126,7 @@ def test_kair_dncnn(draw, channels, norm, prefix):
         # A ReLU follows, unless a normalisation does.
         place += 1 if number + 1 < len(layers) and "running_var" in layers[number + 1] else 2
     found = ours("dncnn", state, noisy, width=WIDTH, layers=5, norm=norm, expect="kair")
-    agree(found, noisy - estimate, noisy)
+    assert_agree(found, noisy - estimate, noisy)
 
 
 def test_kair_ffdnet_estimates_the_image(draw):
@@ -142,7 +144,7 @@ def test_kair_ffdnet_estimates_the_image(draw):
     state = {f"model.{2 * place}.weight": kernel for place, kernel in enumerate(kernels)}
     state |= {f"model.{2 * place}.bias": bias for place, bias in enumerate(biases)}
     found = ours("ffdnet", state, noisy, width=WIDTH, layers=3, norm=False, expect="kair")
-    agree(noisy - found, image, noisy)
+    assert_agree(noisy - found, image, noisy)
 
 
 @pytest.mark.parametrize("spacing", [1, 2, 20])
@@ -160,7 +162,7 @@ def test_kadkhodaie_cnn(draw, spacing):
     state["conv_layers.20.weight"] = weights(1, WIDTH, 3)
     expected = noisy - functional.conv2d(features, state["conv_layers.20.weight"], padding=1)
     found = ours("bf-cnn-rf", state, noisy, width=WIDTH, spacing=spacing, expect="kadkhodaie-cnn")
-    agree(found, expected, noisy)
+    assert_agree(found, expected, noisy)
 
 
 def test_kadkhodaie_unet(draw):
@@ -193,7 +195,7 @@ def test_kadkhodaie_unet(draw):
     features = torch.cat([up(0, features), first], dim=1)
     features = layer("decoder.0", 3, layer("decoder.0", 0, features, WIDTH), 1, norm=False, relu=False)
     found = ours("unet", state, noisy, width=WIDTH, levels=2, expect="kadkhodaie-unet")
-    agree(found, noisy - features, noisy)
+    assert_agree(found, noisy - features, noisy)
 
 
 def test_own_weights_are_taken_as_they_are_with_and_without_prefixes():
@@ -231,14 +233,14 @@ def test_mismatches_name_the_map_and_the_first_differences():
     assert "layers.0.weight has shape (4, 1, 3, 3), and (6, 1, 3, 3) in the network" in says
     assert says.endswith("and 8 more")
 
-    other = {**weights_of("bf-cnn", **small), "stranger.weight": torch.zeros(3)}
+    other = {**weights_of("bf-cnn", **small), "other.weight": torch.zeros(3)}
     del other["layers.0.weight"]
     says = refused("bf-cnn", other, **small)
     assert "it lacks layers.0.weight (4, 1, 3, 3)" in says
-    assert "the network has no stranger.weight (3,)" in says
+    assert "the network has no other.weight (3,)" in says
 
 
-def test_mismatches_of_chains_are_told_as_such(draw):
+def test_mismatches_of_chains_are_reported_by_convolution(draw):
     _, weights, _ = draw
     kair = {f"model.{2 * place}.weight": weights(4, 4, 3) for place in range(3)}
     says = refused("dncnn", kair, width=4, layers=4, norm=False)

@@ -38,7 +38,7 @@ def test_state_dicts_are_found_where_programs_keep_them(tmp_path, content, zippe
     assert same(read_state(tmp_path / "x.pt"))
 
 
-def test_safetensors_are_told_by_their_content(tmp_path):
+def test_safetensors_are_recognised_by_their_content(tmp_path):
     save_file(STATE, tmp_path / "x.bin")
     assert same(read_state(tmp_path / "x.bin"))
 
@@ -97,7 +97,7 @@ def test_a_whole_module_is_refused_by_the_name_of_its_class(tmp_path):
         (torch.zeros(3), "its Tensor"),
     ],
 )
-def test_what_holds_no_weights_is_told_with_what_it_holds(tmp_path, content, says):
+def test_a_file_without_weights_is_refused_with_what_it_holds(tmp_path, content, says):
     torch.save(content, tmp_path / "x.pt")
     with pytest.raises(ParameterError, match=rf"no weights found in {says}.*accepted"):
         read_state(tmp_path / "x.pt")

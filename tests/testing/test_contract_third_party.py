@@ -1,4 +1,4 @@
-"""Plugins of strangers, written from plugins/README.md alone, pass the checks and get their rows."""
+"""Third-party plugins, written from plugins/README.md alone, pass the checks and get their rows."""
 
 import pytest
 
@@ -69,7 +69,7 @@ from torch import nn
 
 
 class Net(nn.Module):
-    """Somebody's network, who never heard of gahbench; its result is the noise, in units of 0 to 255."""
+    """A network written without gahbench in mind; its result is the noise, in units of 0 to 255."""
 
     def __init__(self, width=8, in_channels=1):
         super().__init__()
@@ -99,10 +99,10 @@ def board(suite, tmp_path, entrants, plugins=()):
         (CONDITIONED, "conditioned[width=4]", "6 pixels", "no", "none in its docstring"),
     ],
 )
-def test_a_strangers_file_passes_and_gets_its_row(tmp_path, write_suite, text, entrant, field, blind, fact):
+def test_a_third_party_file_passes_and_gets_its_row(tmp_path, write_suite, text, entrant, field, blind, fact):
     from gahbench.explore.description import facts
 
-    file = tmp_path / "stranger.py"
+    file = tmp_path / "third_party.py"
     file.write_text(text)
     (report,) = gahbench.check(file)
     assert report.passed, str(report)
@@ -110,13 +110,13 @@ def test_a_strangers_file_passes_and_gets_its_row(tmp_path, write_suite, text, e
     (row,) = rows[rows["entrant"] == entrant].to_dict("records")
     assert row["kind"] == "trained"
     registry = gahbench.Registry((file,))
-    told = {fact.name: fact.value for fact in facts(registry.configure("architecture", entrant), registry)}
-    assert told["receptive field"] == field
-    assert told["blind"].startswith(blind)
-    assert fact in told["citation"]
+    described = {fact.name: fact.value for fact in facts(registry.configure("architecture", entrant), registry)}
+    assert described["receptive field"] == field
+    assert described["blind"].startswith(blind)
+    assert fact in described["citation"]
 
 
-def test_a_strangers_module_passes_and_gets_its_row(tmp_path, write_suite, monkeypatch):
+def test_a_third_party_module_passes_and_gets_its_row(tmp_path, write_suite, monkeypatch):
     (tmp_path / "somebodys_nets.py").write_text(FOREIGN)
     monkeypatch.syspath_prepend(tmp_path)
     entrant = "module[somebodys_nets:make,arguments='{width: 4}',output=residual,scale=255]"

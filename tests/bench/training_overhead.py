@@ -1,0 +1,147 @@
+"""What the runner adds to a training step: the second section of ``training_throughput.py``."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import os
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from training_common import CPU, SEED, aligned, spread, timed, unet
+
+import gahbench
+from gahbench.networks.initialisation import build_network
+from gahbench.runs.worker import progress_message
+from gahbench.training import trainer as trainer_module
+from gahbench.training.fitting import validation_sigmas
+from gahbench.training.hardware import choose
+from gahbench.training.recipe import Training
+from gahbench.training.trainer import Progress, Trainer
+
+TARGET_PERCENT = 3.0
+
+
+def print_overhead(options: argparse.Namespace, scratch: Path) -> None:
+    """Print what ``Trainer.fit`` takes on top of its optimiser steps."""
+    steps = options.overhead_steps
+    fits, bares, inside, validations, writes = [], [], [], [], []
+    overhead_trainer(options, None, lambda progress: None).step(0, 0.0)
+    for number in range(options.rounds + 1):
+        trainer = overhead_trainer(options, scratch / f"{number}.pt", _report_to(os.devnull))
+        validation, inner = _clock(trainer, "_validate"), _clock(trainer, "step")
+        bare = overhead_trainer(options, None, lambda progress: None)
+        # Whichever comes second does so in every other round.
+        legs: dict[str, Callable[[], object]] = {"fit": trainer.fit, "bare": functools.partial(_bare_loop, bare, steps)}
+        order = ("fit", "bare") if number % 2 else ("bare", "fit")
+        seconds = {name: timed(legs[name]) for name in order}
+        if number == 0:
+            continue
+        fit = seconds["fit"] - sum(validation)
+        fits.append(fit)
+        bares.append(seconds["bare"])
+        inside.append(100 * (fit - sum(inner)) / sum(inner))
+        validations.append(sum(validation))
+        writes.append(timed(trainer._checkpoint))
+    against = [100 * (fit / bare - 1) for fit, bare in zip(fits, bares, strict=True)]
+    write = statistics.median(writes)
+    # The next checkpoint is due so long after the last one began.
+    saving = 100 * write / max(trainer_module.CHECKPOINT_SECONDS - write, 1e-9)
+    total = statistics.median(inside) + saving
+
+    print("\nRunner overhead")
+    print(
+        f"Width {options.overhead_width}, 32x32, batch 64, {trainer.acceleration.precision}, {steps} steps a leg, "
+        f"{options.rounds} rounds; medians (min to max); "
+        f"a step takes {1e3 * statistics.median(bares) / steps:.1f} ms.\n"
+    )
+    lines = [["part", "per cent of the steps", ""]]
+    lines.append(["(a) inside the fit", f"{statistics.median(inside):.2f} %", spread(inside, ".2f")])
+    rate = f"{1e3 * write:.0f} ms every {trainer_module.CHECKPOINT_SECONDS:.0f} s"
+    lines.append(["(b) checkpoints", f"{saving:.2f} %", rate])
+    lines.append(
+        [f"(a) + (b), target <= {TARGET_PERCENT:g} %", f"{total:.2f} %", "met" if total <= TARGET_PERCENT else "missed"]
+    )
+    lines.append(["(c) fit against bare loop", f"{statistics.median(against):+.2f} %", spread(against, "+.2f")])
+    print(aligned(lines))
+    print(
+        "\n(a) The time of one fit() outside of step(), by the fit's own clock: looking for a checkpoint, the loop,\n"
+        "    a report every half second written as a line of JSON, asking whether to stop.\n"
+        "(b) The time to write a checkpoint to the temporary folder, at the rate at which a fit writes them; these\n"
+        "    fits are too short for one.\n"
+        "(c) fit(), less its validation, against a loop that calls step() only, each on a new trainer: (a), and what\n"
+        "    fit() might do to the speed of a step. As noisy as the machine.\n"
+        "Not included: validation (one takes "
+        f"{1e3 * statistics.median(validations):.0f} ms; a fit has ten by default), building the network and\n"
+        "the trainer, and writing the weights."
+    )
+
+
+def overhead_trainer(
+    options: argparse.Namespace, checkpoint: Path | None, report: Callable[[Progress], None]
+) -> Trainer:
+    """Return a new trainer, made as a worker makes it."""
+    training = Training.model_validate(
+        {
+            "recipe": "paper",
+            "steps": options.overhead_steps,
+            "batch_size": 64,
+            "train_images": 64 * 16,
+            "compile": "never",
+            "validations": 1,
+        }
+    )
+    build = functools.partial(unet, options.overhead_width)
+    network = build_network(build, SEED, training.initialisation, training.weights_stream)
+    trainer = Trainer(
+        network,
+        gahbench.create("dataset", "discs", size=32),
+        training,
+        SEED,
+        choose(training, 0.0, CPU, torch.get_num_threads()),
+        validation_sigmas(training),
+        CPU,
+        checkpoint,
+        report=report,
+        should_stop=threading.Event().is_set,
+    )
+    # The order of the first epoch is drawn here: it belongs to thousands of steps, not to those of a leg.
+    trainer.images.batch(0)
+    return trainer
+
+
+def _bare_loop(trainer: Trainer, steps: int) -> None:
+    trainer.network.train()
+    for step in range(steps):
+        trainer.step(step, step / steps)
+
+
+def _clock(trainer: Trainer, name: str) -> list[float]:
+    """Time every call of a method of a trainer; return the list that the seconds go to."""
+    method = getattr(trainer, name)
+    seconds: list[float] = []
+
+    def call(*arguments: Any) -> Any:
+        started = time.perf_counter()
+        result = method(*arguments)
+        seconds.append(time.perf_counter() - started)
+        return result
+
+    setattr(trainer, name, call)
+    return seconds
+
+
+def _report_to(file: str) -> Callable[[Progress], None]:
+    """Return a report that writes what a worker sends."""
+
+    def report(progress: Progress) -> None:
+        with Path(file).open("w", encoding="utf-8") as out:
+            out.write(json.dumps({"event": "progress", **progress_message(progress)}, default=str) + "\n")
+
+    return report
