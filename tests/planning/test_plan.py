@@ -182,7 +182,7 @@ def test_a_reference_has_units_only_where_it_is_known(write_suite, builtin):
 
 def test_a_reference_known_nowhere_is_an_error(write_suite, builtin):
     file = write_suite(("  - identity\n", "  - lower-bound\n"))
-    with pytest.raises(ParameterError, match=r"'lower-bound': not known on any dataset .* discs\[size=16\]: exact"):
+    with pytest.raises(ParameterError, match=r"'lower-bound': not defined on any dataset .* discs\[size=16\]: exact"):
         make_plan(load_suite(file, builtin), builtin)
 
 
