@@ -36,10 +36,10 @@ def test_the_shape_decides_the_work():
 def test_references_tell_what_they_know_and_where_they_are_known():
     optimal = told("optimal", "reference")
     assert optimal["kind"].startswith("optimal")
-    assert "discs" in optimal["known on"].split(";")[0]
-    assert "not on c-alpha" in optimal["known on"]
+    assert "discs" in optimal["defined on"].split(";")[0]
+    assert "not on c-alpha" in optimal["defined on"]
     oracle = told("oracle-shrink", "reference")
-    assert (oracle["known on"], oracle["closed-form risk"]) == ("every dataset", "yes")
+    assert (oracle["defined on"], oracle["closed-form risk"]) == ("every dataset", "yes")
     assert told("tv", "reference")["closed-form risk"].startswith("no")
     assert told("identity", "reference")["learns"] == "nothing"
 
