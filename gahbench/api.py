@@ -112,7 +112,7 @@ def run(
     workers: int | None = None,
     report: Callable[[Event], None] = lambda event: None,
 ) -> Outcome:
-    """Run a suite; what is done already in the results folder is not done again.
+    """Run a suite; finished units in the results folder are not run again.
 
     Parameters
     ----------
@@ -167,10 +167,10 @@ def load_results(folder: Source) -> Results:
 
 
 def adopt(folder: Source, *, plugins: Sequence[Source] = ()) -> Adoption:
-    """Accept the finished units of a results folder that differ from today's in nothing but code.
+    """Accept the finished units of a results folder that differ from today's only in code.
 
     A change of the code that decides an outcome has units done again. Where it does not matter, this accepts them
-    instead: they record it, and the board says so.
+    instead: they record it, and the board notes it.
 
     Parameters
     ----------
@@ -205,7 +205,7 @@ def check(file: Source) -> list[Report]:
     Returns
     -------
     list of Report
-        One for each plugin; ``report.passed`` and ``report.failed`` say what came out, ``print(report)`` all of it.
+        One for each plugin; ``report.passed`` and ``report.failed`` are the outcome, ``print(report)`` prints all.
 
     Raises
     ------
@@ -227,7 +227,7 @@ def preview(
     true_basis: bool = False,
     plugins: Sequence[Source] = (),
 ) -> Preview:
-    """Look at a dataset: a few of its images, clean, noisy and optimally denoised, and what is known of them.
+    """Preview a dataset: a few of its images, clean, noisy and optimally denoised, and their optimum.
 
     Parameters
     ----------
@@ -241,7 +241,7 @@ def preview(
         Which images: number ``start`` and on of ``train``, ``validation``, ``test``, ``A`` or ``B``.
     true_basis
         Insist on the basis in which the best denoiser shrinks the first of these images; for large images that may
-        take minutes and much memory. By default it is asked for only where images are small.
+        take minutes and much memory. By default it is computed only where images are small.
     plugins
         Plugin files, or folders of them.
 
@@ -283,7 +283,7 @@ def inspect(
     others: int = 11,
     plugins: Sequence[Source] = (),
 ) -> Inspection:
-    """Take a denoiser's Jacobian at one image apart, to see which basis it shrinks in there.
+    """Decompose a denoiser's Jacobian at one image, to see which basis it shrinks in there.
 
     All numbers are those of the metrics, under the noise of runs; alignment compares this image and the others.
 
@@ -354,7 +354,7 @@ def sample(
         level at a time, as all that are no networks do, is called image by image by the stochastic sampler, and if it
         learns anew at every noise level, as tuned references do, is better sampled by the flow.
     dataset
-        What references learn from, and what images are the size of.
+        The dataset that references learn from, and whose image size samples have.
     checkpoint
         Trained weights, the same as the parameter ``checkpoint`` of an architecture.
     batch

@@ -1,4 +1,4 @@
-"""The built-in plugins; they enter by the same hooks as everyone else's, and are imported only when used."""
+"""The built-in plugins; they use the same hooks as all others, and are imported only when used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How errors name an object that a plugin was handed."""
+"""Names of plugin objects in errors."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Leaves: what every room may use, and which uses none."""
+"""Leaves: helpers of all rooms, which import none."""

@@ -1,4 +1,4 @@
-"""YAML read by the core schema of YAML 1.2, where PyYAML alone follows YAML 1.1.
+"""YAML read by the core schema of YAML 1.2; PyYAML alone follows YAML 1.1.
 
 So ``010`` is 10 rather than 8, ``1e-3`` is a number, and ``12:30``, ``on``, ``1_000`` and ``2024-01-01`` are texts.
 """
@@ -14,7 +14,7 @@ import yaml
 _N = TypeVar("_N", int, float)
 
 _TAG = "tag:yaml.org,2002:"
-#: What plain scalars are, in order, and the characters that they begin with (YAML 1.2.2, section 10.3.2).
+#: Types of plain scalars, in order, and the characters that they begin with (YAML 1.2.2, section 10.3.2).
 _CORE = (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),

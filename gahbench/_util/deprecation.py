@@ -1,9 +1,9 @@
-"""How public names are renamed or removed without breaking who uses them.
+"""Renaming and removal of public names with a warning first.
 
 The policy, once a first version is released, for what ``gahbench`` and its packages ``evaluation``, ``jacobian``,
 ``networks``, ``sampling`` and ``testing`` export:
 
-1. A name that is renamed or removed works for one more minor release, with a warning that says what to use instead.
+1. A name that is renamed or removed works for one more minor release, with a warning that names the replacement.
 2. It goes in the minor release after that; the changelog has an entry for each of the two.
 """
 
@@ -21,7 +21,7 @@ Target = TypeVar("Target", bound=Callable[..., Any])
 class GahbenchDeprecationWarning(FutureWarning):
     """A public name of gahbench is used that will be removed; the message says what to use instead.
 
-    A ``FutureWarning``, since Python hides a ``DeprecationWarning`` from those who run somebody else's plugin.
+    A ``FutureWarning``, since Python hides a ``DeprecationWarning`` from users of a plugin.
     """
 
 
@@ -31,11 +31,11 @@ def warn_deprecated(name: str, since: str, use_instead: str, stacklevel: int = 2
     Parameters
     ----------
     name
-        What is deprecated, as the user wrote it.
+        The deprecated name, as the user wrote it.
     since
         The version that deprecated it.
     use_instead
-        What to use in its place.
+        The replacement.
     stacklevel
         Whose line the warning shows: 1 is the caller of this function, 2 the caller of that, and so on.
 
@@ -53,14 +53,14 @@ def warn_deprecated(name: str, since: str, use_instead: str, stacklevel: int = 2
 
 
 def deprecated(since: str, use_instead: str) -> Callable[[Target], Target]:
-    """Mark a function or a class as deprecated: whoever calls it is warned, and its docstring says so.
+    """Mark a function or a class as deprecated, by a warning on calls and a line in its docstring.
 
     Parameters
     ----------
     since
         The version that deprecated it.
     use_instead
-        What to use in its place.
+        The replacement.
 
     Returns
     -------
@@ -102,7 +102,7 @@ def deprecated(since: str, use_instead: str) -> Callable[[Target], Target]:
 
 
 def renamed(given: Mapping[str, Any], names: Mapping[str, str], where: str, since: str = "0.1") -> dict[str, Any]:
-    """Return values by the names of today, with a warning for each that was given by an old one.
+    """Return values by their current names, with a warning for each that was given by an old one.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def renamed(given: Mapping[str, Any], names: Mapping[str, str], where: str, sinc
     names
         The names of today, by old name.
     where
-        What has them, for the warning.
+        The name of their owner, for the warning.
     since
         The version that renamed them.
 

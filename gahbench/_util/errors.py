@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class GahbenchError(Exception):
-    """Base of every error that gahbench raises for bad input: says what, where, and what is accepted."""
+    """Base of every error that gahbench raises for bad input: names the fault, its place, and accepted values."""
 
 
 class PluginError(GahbenchError):
@@ -27,11 +27,11 @@ class DataError(GahbenchError):
 
 
 class OptimumError(GahbenchError):
-    """What is asked of a dataset's optimum is not known, or cannot be computed accurately enough."""
+    """A property of a dataset's optimum is unknown, or cannot be computed accurately enough."""
 
 
 class BasisError(GahbenchError):
-    """A basis is used before it was fitted to a dataset or adapted to images, or by what may not know it."""
+    """A basis is used before it was fitted to a dataset or adapted to images, or by a denoiser that may not use it."""
 
 
 class ResultsError(GahbenchError):
@@ -44,7 +44,7 @@ def suggestion(wrong: str, accepted: Iterable[str]) -> str:
     Parameters
     ----------
     wrong
-        What was given.
+        The given name.
     accepted
         The names that are accepted.
 

@@ -12,7 +12,7 @@ from gahbench._util.errors import ParameterError
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file under another name, then rename it: nobody ever reads half of it."""
+    """Write a file under another name, then rename it, so that readers never see a part of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
     temporary = Path(name)
@@ -41,7 +41,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_output(content: bytes, file: Path) -> None:
-    """Write a file that a user asked for; its folder is made if need be.
+    """Write a file that a user requested, and make its folder if there is none.
 
     Raises
     ------

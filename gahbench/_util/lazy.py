@@ -1,4 +1,4 @@
-"""Names of a package that are imported when first used, since what they need takes long to import."""
+"""Names of a package that are imported on first use, since their imports take long."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def derive_seed(axis: Axis, *parts: int | float | str) -> int:
     axis
         ``data``, ``noise``, ``initialisation`` or ``batches``: a change along one leaves the others as they were.
     parts
-        What else names the draw, in order; 1 and 1.0 are different parts.
+        Further names of the draw, in order; 1 and 1.0 are different parts.
 
     Examples
     --------
@@ -71,7 +71,7 @@ def evaluation_noise(count: int, shape: tuple[int, int, int], sigma: float, *par
     sigma
         Noise level; other levels have independent noise.
     parts
-        What else names the draw: the noise seed and the split.
+        Further names of the draw: the noise seed and the split.
 
     Returns
     -------
@@ -90,7 +90,7 @@ def evaluation_noise(count: int, shape: tuple[int, int, int], sigma: float, *par
 def in_blocks(draw: Callable[[int], Tensor], count: int, start: int = 0) -> Tensor:
     """Return items ``start`` to ``start + count``, at least one, of a series that is drawn in whole blocks of 64.
 
-    Whole blocks even at the ends: how many are asked for must not change how they are computed.
+    Whole blocks even at the ends: the number of items must not change how each is computed.
 
     Parameters
     ----------

@@ -26,7 +26,7 @@ def cpu_count() -> int:
 
 
 def python_environment() -> dict[str, str]:
-    """Return environment variables with which another Python process imports just what this one would."""
+    """Return environment variables with which another Python process imports the same modules as this one."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
 
 
@@ -41,9 +41,9 @@ def gpu_names() -> list[str]:
 
 
 def release_memory() -> None:
-    """Give freed memory back to the system, where the C library can: it keeps gaps between what is still held.
+    """Return freed memory to the system, where the C library supports it.
 
-    Between units that leave gigabytes of matrices behind, it halves what a worker holds.
+    Between units that leave gigabytes of matrices behind, it halves the memory of a worker.
     """
     import ctypes
 
@@ -52,11 +52,11 @@ def release_memory() -> None:
 
 
 def keep_freed_blocks() -> None:
-    """Keep freed blocks of up to 32 MiB for whoever allocates next, where the C library can be told: 64 MiB a thread.
+    """Have the C library, if it is glibc, keep freed blocks of up to 32 MiB for reuse: 64 MiB a thread.
 
     By default it may return them to the system after every layer of a network and get them back as pages that have to
     be cleared: a fifth of the time of a small network. It holds for all of the process, until it ends;
-    :func:`release_memory` still returns what the main thread has freed.
+    :func:`release_memory` still returns memory that the main thread has freed.
     """
     import ctypes
 

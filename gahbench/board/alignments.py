@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 #: By basis and part.
 _Cubes = dict[str, dict[str, ScoreCube]]
 
-#: What the filters of the best denoiser that is known are called among the bases.
+#: The name of the filters of the best denoiser among the bases.
 TRUTH = "best denoiser"
 DEFAULT_BASIS = "graph-laplacian"
 
@@ -40,7 +40,7 @@ class Aligned:
     retrieval
         Share of images whose own filter is the most alike; NaN likewise.
     single
-        That of one image in particular, which is then what is ranked by.
+        That of one image, by which bases are then ranked.
     """
 
     value: float
@@ -53,7 +53,7 @@ class Aligned:
 
     @property
     def ranked(self) -> float:
-        """What it is ranked by."""
+        """The value that it is ranked by."""
         return self.value if math.isnan(self.single) else self.single
 
 
@@ -242,6 +242,6 @@ def _chosen(asked: Sequence[str] | None, held: Sequence[str], what: str) -> list
 
 def _nothing(results: Results) -> str:
     return (
-        f"results of suite '{results.suite}' hold no alignment of what was asked for; a suite measures it with the "
+        f"results of suite '{results.suite}' hold none of those alignments; a suite measures alignment with the "
         "metrics alignment[BASIS] and truth-alignment, of entrants that have a Jacobian"
     )

@@ -25,11 +25,11 @@ class Entry:
     optimum, optimal_slope
         Those of the dataset; NaN if the slope is not known.
     parameters, train_seconds
-        Number of parameters and the mean over seeds of the time of training; ``None`` and NaN for what was not trained.
+        Number of parameters and the mean over seeds of the time of training; ``None`` and NaN if not trained.
     seeds
         How many training seeds count; ``None`` where there are none.
     note
-        What went wrong, and what the row depends on; empty if there is nothing to say.
+        Failures, and dependence of the row on the machine; empty if there are none.
     """
 
     dataset: str
@@ -54,12 +54,12 @@ class Value:
     dataset, entrant
         Labels.
     metric
-        The label of a metric, or what the board computes from the PSNR: ``gain_over_noisy``, ``gain_over_baseline``,
-        ``deficit``, ``kl``, ``slope``.
+        The label of a metric, or of a value that the board computes from the PSNR: ``gain_over_noisy``,
+        ``gain_over_baseline``, ``deficit``, ``kl``, ``slope``.
     part
         Of the metric; of ``deficit`` and ``kl``, ``min`` for the lower end of a bracket; else empty.
     sigma
-        The noise level; ``None`` for the mean over them, and for what belongs to none.
+        The noise level; ``None`` for the mean over them, and for values without one.
     estimate
         Mean over seeds and images, and its interval.
     """
@@ -74,7 +74,7 @@ class Value:
 
 @dataclass(frozen=True, eq=False)
 class DatasetBoard:
-    """What a board says of one dataset.
+    """The board of one dataset.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ class DatasetBoard:
         )
 
 
-#: What the board ranks by and computes from it; all else are means of metrics.
+#: Values that the board ranks by or computes; all others are means of metrics.
 OWN = ("psnr", "gain_over_noisy", "gain_over_baseline", "deficit", "kl", "slope")
 
 
@@ -164,7 +164,7 @@ class Board:
         return [DatasetBoard(name, rows, values.get(name, [])) for name, rows in entries.items()]
 
     def of(self, dataset: str) -> DatasetBoard:
-        """Return the board of one dataset; without entries if there is nothing of it."""
+        """Return the board of one dataset; without entries if it has no results."""
         return next((board for board in self.datasets if board.dataset == dataset), DatasetBoard(dataset, [], []))
 
     def is_known(self, metric: str) -> bool:

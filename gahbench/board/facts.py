@@ -1,4 +1,4 @@
-"""What results hold of datasets and entrants beside scores: names, kinds, costs, optima."""
+"""Facts about datasets and entrants in results, beside scores: names, kinds, costs, optima."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
 
 def dataset_names(results: Results) -> list[str]:
-    """Return the datasets of which anything is known, in the order of the results."""
+    """Return the datasets that have results, in the order of the results."""
     tables = (results.datasets, results.scores, results.fits, results.failures)
     return list(dict.fromkeys(str(name) for table in tables for name in table["dataset"].unique()))
 
 
 def entrant_kinds(results: Results) -> dict[str, str]:
-    """Return the kind of every entrant of which anything was trained or scored."""
+    """Return the kind of every entrant that was trained or scored."""
     rows = results.scores[["entrant", "kind"]].drop_duplicates()
     kinds = dict.fromkeys(results.fits["entrant"], "trained")
     failures = results.failures
@@ -25,7 +25,7 @@ def entrant_kinds(results: Results) -> dict[str, str]:
 
 
 def entrants_on(results: Results, dataset: str) -> set[str]:
-    """Return the entrants of which anything is known on a dataset."""
+    """Return the entrants that have results on a dataset."""
     tables = (results.scores, results.fits, results.failures)
     return {label for table in tables for label in table.loc[table["dataset"] == dataset, "entrant"].unique()}
 
@@ -46,6 +46,6 @@ def optimum_of(results: Results, dataset: str) -> tuple[str, float]:
 
 
 def cost_of(results: Results, dataset: str, entrant: str) -> tuple[int | None, float]:
-    """Return the number of parameters and the mean seconds of training; ``None`` and NaN for what was not trained."""
+    """Return the number of parameters and the mean seconds of training; ``None`` and NaN if not trained."""
     rows = results.fits[(results.fits["dataset"] == dataset) & (results.fits["entrant"] == entrant)]
     return (None, math.nan) if rows.empty else (int(rows["parameters"].iloc[0]), float(rows["train_seconds"].mean()))

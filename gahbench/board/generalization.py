@@ -1,4 +1,4 @@
-"""What changes with the number of training images, out of the tidy table of scores, for figures."""
+"""Scores by number of training images, out of the tidy table, for figures."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ Course = dict[int | None, dict[float, Estimate]]
 def swept(
     results: Results, datasets: Sequence[str] | None = None, entrants: Sequence[str] | None = None
 ) -> list[tuple[str, str]]:
-    """Return the datasets and entrants of which there is a row for each of several numbers of training images.
+    """Return the datasets and entrants that have rows for several numbers of training images.
 
     Raises
     ------
     ParameterError
-        If one that is asked for is not there.
+        If a requested one is missing.
     ResultsError
         If there is none at all.
     """
@@ -104,7 +104,7 @@ def _estimates(rows: pd.DataFrame, label: str) -> dict[float, Estimate]:
     cube = score_cube(rows, [label])
     values = cube.values
     if values.shape[3] == 1:
-        # One value for all images: what varies is the training.
+        # One value for all images: only the training varies.
         values = values.swapaxes(2, 3)
     return dict(zip(cube.sigmas, estimates(means(values)[0], bootstrap_means(values)[:, 0]), strict=True))
 

@@ -1,7 +1,7 @@
-"""From results to the board: intervals, gains, ranks and what went wrong, for each dataset and entrant.
+"""From results to the board: intervals, gains, ranks and failures, for each dataset and entrant.
 
 - PSNR is the mean over seeds and images of the PSNR of each image of the test split; without a noise level
-  behind it, it is the mean over noise levels too, and that is what ranks (:mod:`gahbench.board.ranks`).
+  behind it, it is the mean over noise levels too, which ranks (:mod:`gahbench.board.ranks`).
 - Where the optimum is known, it is a row, and others have their distance from it (:mod:`gahbench.board.optimality`).
 - The slope is fitted to the PSNR over all noise levels of the suite; the optimal slope holds as sigma tends to 0.
 - Entrants whose PSNR is unknown at some noise level come after those, unranked, and those that failed come
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def make_board(results: Results, draws: int = DRAWS, seed: int = 0) -> Board:
-    """Return the board of a suite's results, of all datasets and entrants of which anything is known.
+    """Return the board of a suite's results, with all datasets and entrants that have results.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ class _Measured:
 
 
 def _at(place: int | None, levels: NDArray[np.float64], draws: NDArray[np.float64]) -> Estimate:
-    """Return what is known at one of S noise levels, or the mean over all: of values (S,) with draws (D, S)."""
+    """Return the estimate at one of S noise levels, or the mean over all, of values (S,) with draws (D, S)."""
     return estimate(levels.mean(), draws.mean(axis=1)) if place is None else estimate(levels[place], draws[:, place])
 
 
@@ -162,7 +162,7 @@ def _entries(
 
 
 def _beyond(check: OptimumCheck | None, entrant: str) -> str:
-    """Return the part of a note that says where an entrant is better than can be."""
+    """Return the part of a note that says where an entrant is better than the optimum."""
     places = [found for found in check.beyond if found.entrant == entrant] if check else []
     if check is None or not places:
         return ""
@@ -181,7 +181,7 @@ def _other_means(results: Results, dataset: str, draws: int, seed: int) -> Itera
         cube = score_cube(rows, results.entrants)
         middle, drawn = means(cube.values), bootstrap_means(cube.values, draws, seed)
         named = parse_metric_name(metric)
-        # A metric must not be taken for what the board itself computes.
+        # A metric must not be confused with the board's own values.
         label = f"metric {named.label}" if named.label in RESERVED else named.label
         columns = {
             None if np.isnan(sigma) else sigma: (middle[:, at], drawn[:, :, at]) for at, sigma in enumerate(cube.sigmas)

@@ -14,7 +14,7 @@ class MetricName:
     name
         The plugin's.
     parameters
-        What is written between the brackets of its label; empty if there are none.
+        The text between the brackets of its label; empty if there are none.
     part
         Of several measurements that one metric makes; empty for the metric's own value.
     """

@@ -1,4 +1,4 @@
-"""What figures call metrics and their parts, recorded with results: to draw them no plugin is needed."""
+"""Titles of metrics and their parts, recorded with results, so that figures need no plugins."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _rows(metric: Configured) -> list[dict[str, str]]:
 
 
 def _named(metric: Configured, part: str) -> str:
-    """Return what the table of scores calls a part."""
+    """Return the name of a part in the table of scores."""
     return f"{metric.label}.{part}" if part else metric.label
 
 

@@ -62,7 +62,7 @@ def _failures(failures: pd.DataFrame, tried: int) -> list[str]:
     for (stage, error), named in metrics.items():
         those = sorted(seeds.get((stage, error), ()))
         if stage == "score" and error == NOT_RUN and those and seeds.get(("fit", NOT_RUN), set()) >= set(those):
-            continue  # what is not trained cannot be scored: once is enough
+            continue  # its scores fail as well: one note is enough
         which = f"seed{'s' if len(those) > 1 else ''} {', '.join(map(str, those))}: "
         what = " ".join([stage, *([", ".join(named)] if named else [])])
         verb = "" if error == NOT_RUN else "failed: "

@@ -1,4 +1,4 @@
-"""How far denoisers are from the best possible, and a check that none is beyond it.
+"""Distances of denoisers from the optimum, and a check that none is better.
 
 The optimum of a dataset is a row of its board: of kind ``optimal`` where it is exact, or of kind ``bound``,
 which no denoiser's expected error can be below. Optimality is a matter of the mean squared error over the
@@ -13,7 +13,7 @@ distribution, so everything here compares means of squared errors, not means of 
   linear in log sigma. The bracket gives its two ends likewise.
 - **Check**: no trained or classical entrant may have a smaller mean error than the optimum or the bound. One is
   reported where the logarithm of the ratio of the mean errors is negative by more than 3 standard errors (of the paired
-  images, by the delta method), or what the t distribution of few images has in place of 3: then that entrant or the
+  images, by the delta method; with few images by a quantile of the t distribution): then that entrant or the
   optimum is wrong. Such an entrant is not the best of its board: the lower ends of others' deficits do not refer to it.
 """
 
@@ -47,7 +47,7 @@ STANDARD_ERRORS = 3.0
 
 @dataclass(frozen=True)
 class Beyond:
-    """An entrant with a smaller error than can be: at a noise level, by so many standard errors."""
+    """An entrant with a smaller error than the optimum at a noise level, by a number of standard errors."""
 
     entrant: str
     sigma: float
@@ -60,7 +60,7 @@ class Beyond:
 
 @dataclass(frozen=True)
 class OptimumCheck:
-    """What was compared with a dataset's optimum.
+    """The comparison of entrants with a dataset's optimum.
 
     Parameters
     ----------

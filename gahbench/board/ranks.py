@@ -1,6 +1,6 @@
 """Order, ranks and ties of entrants by their PSNR.
 
-- Only what could be used in practice has a rank: kinds ``trained`` and ``classical``. Oracles, which see the clean
+- Only denoisers for practice have a rank: kinds ``trained`` and ``classical``. Oracles, which see the clean
   image, optimal denoisers, which are computed from the distribution, and bounds, stand in place, by PSNR, without one.
 - Ties: going down the ranked entrants, the first opens a tie group. The next one joins it unless the 95 % interval of
   its paired difference from the *first of the group* lies wholly above 0; then it opens the next group. A group shares

@@ -27,7 +27,7 @@ INDEX, SCORES = "results.json", "scores.parquet"
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """What a suite measured.
+    """The results of a suite.
 
     The tables are checked and brought to a canonical order of rows and columns, and to canonical types, so
     that equal results are equal tables whatever order units ran in.
@@ -49,11 +49,11 @@ class Results:
         dataset, optimum (exact, bracket, rate, none), slope (the optimal one; NaN if unknown), channels,
         height, width, fingerprint (SHA-256 of pixels from files; empty for others). Its order is kept.
     notes
-        Remarks of an entrant on itself, a note a row: dataset, entrant, note (such as what was tuned, and on which
+        Notes of entrants, one a row: dataset, entrant, note (such as tuned values, and on which
         images).
     metrics
-        What figures call a metric or a part, a title a row, in the order of the suite: metric (as in the scores),
-        title, null (the part that holds what chance alone gives, as in the scores; empty if there is none).
+        Titles of metrics and parts in figures, one a row, in the order of the suite: metric (as in the scores),
+        title, null (the part that holds the value by chance alone, as in the scores; empty if there is none).
     entrants
         Labels, in the order of the suite.
     baseline
@@ -99,7 +99,7 @@ class Results:
 
     @cached_property
     def optimum_checks(self) -> dict[str, OptimumCheck]:
-        """How entrants compare with the optimum, by dataset, where one of them is the optimum."""
+        """Comparisons with the optimum, by dataset, where one of the entrants is the optimum."""
         from gahbench.board.facts import dataset_names
         from gahbench.board.leaderboard import optimum_check
 
@@ -166,7 +166,7 @@ def saved_digest(folder: str | os.PathLike[str]) -> str | None:
 
 
 def saved_beyond_optimum(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Return the denoisers of a folder's board that are better than can be (:mod:`gahbench.board.optimality`)."""
+    """Return the denoisers of a folder's board that are better than the optimum (:mod:`gahbench.board.optimality`)."""
     index = index_or_none(Path(folder))
     return list(index.get("beyond_optimum", [])) if index else []
 

@@ -33,7 +33,7 @@ class ScoreCube:
     scored
         Likewise, those of which there is a row, whether or not it counts.
     problems
-        By entrant: what of its scores does not count, and why.
+        By entrant: the scores that do not count, and why.
     """
 
     values: NDArray[np.float64]
@@ -55,7 +55,7 @@ def score_cube(scores: pd.DataFrame, entrants: Sequence[str]) -> ScoreCube:
     Parameters
     ----------
     scores
-        Rows of the tidy table. A missing seed or image is a seed or image of its own.
+        Rows of the tidy table. A missing seed or image counts as one seed or image.
     entrants
         The entrants to lay out, in order; those without a row are left out.
 
@@ -100,7 +100,7 @@ def _settled(
     problems: dict[str, list[str]] = {}
     lost: NDArray[np.bool_] = np.asarray((there & ~np.isfinite(values)).any(axis=(2, 3)))
     partial: NDArray[np.bool_] = np.asarray(there.any(axis=3) & ~there.all(axis=3))
-    # What belongs to no noise level may be a sample, and of those that did not converge there are no values.
+    # A value without a noise level may be of a sample; samples that did not converge have none.
     partial[:, np.isnan(sigmas)] = False
     values[partial] = np.nan
     values[lost] = np.nan

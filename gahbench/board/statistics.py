@@ -6,7 +6,7 @@ and are shared by all entrants: the difference of two entrants' draws is a draw 
 in which the difficulty of an image cancels.
 
 Images and seeds are crossed (each seed denoises every image), and both are resampled, independently of each
-other: the pigeonhole bootstrap (Owen 2007). What its intervals cannot do:
+other: the pigeonhole bootstrap (Owen 2007). Limits of its intervals:
 
 - With one seed only images are resampled. The interval then says how far these trained weights would score
   otherwise on other images, and nothing about another training run.
@@ -88,7 +88,7 @@ def bootstrap_means(values: ArrayLike, draws: int = DRAWS, seed: int = 0) -> Arr
     values
         Shape (..., R, N), such as (E, R, N): entrants, training seeds, images. An entrant that is not
         trained has the same values for every seed. NaN marks a missing value, such as those of a failed
-        seed: it is left out and the weights of what is present are scaled up to sum to 1.
+        seed: it is left out and the weights of the others are scaled up to sum to 1.
     draws
         How many resamplings.
     seed

@@ -75,7 +75,7 @@ def _names(value: Value) -> list[str]:
 
 
 def _columns(board: Board) -> list[str]:
-    """Return the columns in an order that depends on the content of the results alone."""
+    """Return the columns in an order that depends only on the content of the results."""
     levels = sorted({value.sigma for value in board.values if value.metric == "psnr" and value.sigma is not None})
     at_levels = [name.format(level=f"@{level_name(sigma)}") for sigma in levels for name in _PER_LEVEL]
     others = {

@@ -1,4 +1,4 @@
-"""How an adoption is shown."""
+"""Printing the outcome of an adoption."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def warn_of_superseded(plan: Plan, folder: Path, console: Console) -> None:
 
 
 def print_adoption(folder: Path, plugins: Sequence[Path], console: Console) -> bool:
-    """Adopt the units of a results folder, and print what was accepted and what was not.
+    """Adopt the units of a results folder, and print which were accepted and which were not.
 
     Returns
     -------

@@ -69,7 +69,7 @@ def run(
     out: OutOption = None,
     entrant: EntrantOption = None,
     plugins_dir: PluginsOption = None,
-    engine: Annotated[str, typer.Option(help="Where units run: processes, inline, or a plugin's.")] = "processes",
+    engine: Annotated[str, typer.Option(help="Engine for units: processes, inline, or a plugin's.")] = "processes",
     workers: Annotated[int | None, typer.Option(min=1, help="Number of workers. [default: the engine chooses]")] = None,
 ) -> None:
     """Run a suite and print its leaderboard. What is done already is not done again.
@@ -102,7 +102,7 @@ def plan(
     entrant: EntrantOption = None,
     plugins_dir: PluginsOption = None,
 ) -> None:
-    """Show the units of a suite, what is done already, and an estimate of the work; run nothing."""
+    """Show the units of a suite, which are finished, and an estimate of the work; run nothing."""
     from gahbench import api
     from gahbench.cli.adopting import warn_of_superseded
     from gahbench.cli.planned import print_plan
@@ -133,10 +133,10 @@ def describe(
         typer.Option(help="channels,height,width: images to count a network's multiply-adds for. [default: 1,64,64]"),
     ] = None,
 ) -> None:
-    """Describe a plugin: what it is, its parameters, where it comes from, and what can be measured of it.
+    """Describe a plugin: its summary, parameters, origin, and measured facts.
 
     Of a network: parameters, multiply-adds, receptive field, whether it is homogeneous, blind, differentiable; of a
-    reference: what it knows, where it is known. Facts that cannot be measured are said to be unknown, with the reason.
+    reference: what it uses, where it is defined. Facts that cannot be measured are listed as unknown, with the reason.
     """
     from gahbench.cli.describing import print_description
 
@@ -162,7 +162,7 @@ def preview(
     ] = False,
     plugins_dir: PluginsOption = None,
 ) -> None:
-    """Look at a dataset: a contact sheet of images under noise, and a card of what is known."""
+    """Preview a dataset: a contact sheet of images under noise, and a card of its properties."""
     from gahbench.cli.previewing import print_preview
 
     print_preview(
@@ -185,7 +185,7 @@ def inspect(
     out: inspect_options.Out = None,
     plugins_dir: PluginsOption = None,
 ) -> None:
-    """Look at the basis that a denoiser learned: eigenvectors of its Jacobian at an image, and what they align with."""
+    """Inspect the basis that a denoiser learned: eigenvectors of its Jacobian at an image, and their alignment."""
     from gahbench.cli.inspecting import print_inspection
 
     print_inspection(
@@ -228,7 +228,7 @@ def sample(
     out: sample_options.Out = None,
     plugins_dir: PluginsOption = None,
 ) -> None:
-    """Sample images from a denoiser: a sheet of them, the arrays, and what became of each.
+    """Sample images from a denoiser: a sheet of them, the arrays, and the status of each.
 
     Exit status: 0 samples were written, 1 all of them diverged, 2 bad input.
     """
@@ -277,7 +277,7 @@ def adopt(
     folder: Annotated[Path, typer.Argument(help="A results folder with its units.")],
     plugins_dir: PluginsOption = None,
 ) -> None:
-    """Accept finished units of earlier code, where nothing but code differs; the board says so.
+    """Accept finished units of earlier code, where only code differs; the board notes it.
 
     Exit status: 0 all finished units are of today's code or adopted, 1 some are not.
     """
@@ -308,9 +308,9 @@ def check(
 
 @app.command()
 def new(
-    kind: Annotated[NewKind, typer.Argument(help="What to write.")],
+    kind: Annotated[NewKind, typer.Argument(help="Kind of the plugin.")],
     name: Annotated[str, typer.Argument(help="Name of the plugin, such as my-denoiser.")],
-    folder: Annotated[Path, typer.Option("--folder", help="Where to write it.")] = Path(),
+    folder: Annotated[Path, typer.Option("--folder", help="Folder to write it to.")] = Path(),
 ) -> None:
     """Write a commented one-file plugin that runs as it is."""
     from gahbench.registry.scaffold import next_commands, write_plugin
@@ -326,7 +326,7 @@ def _print_board(folder: Path) -> None:
 
     console = Console()
     if not console.is_terminal and saved_digest(folder) is not None:
-        # Just what would be printed was written with the results: no need to make it again.
+        # The same text was written with the results: no need to render it again.
         typer.echo((folder / "leaderboard.md").read_text(encoding="utf-8"), nl=False)
         return
     from gahbench.report.tables import print_board
@@ -335,27 +335,27 @@ def _print_board(folder: Path) -> None:
 
 
 def _conclude(outcome: Outcome, console: Console) -> None:
-    """Say where the board is, and end with the exit status that the outcome deserves."""
+    """Print where the board is, and exit with the status of the outcome."""
     from gahbench.board.results import saved_beyond_optimum
 
-    def tell(text: str, style: str | None = None) -> None:
+    def report(text: str, style: str | None = None) -> None:
         # Labels have brackets, and paths are for copying: neither marked up nor broken.
         console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
-    tell(f"board, scores and figures: {outcome.folder}")
+    report(f"board, scores and figures: {outcome.folder}")
     beyond = saved_beyond_optimum(outcome.folder)
     if beyond:
         places = ", ".join(dict.fromkeys(f"{one['entrant']} on {one['dataset']}" for one in beyond))
-        tell(f"beyond the optimum, which cannot be: {places}; that entrant or the optimum is wrong", "red")
+        report(f"better than the optimum, which is impossible: {places}; that entrant or the optimum is wrong", "red")
     if outcome.left_out:
         names = ", ".join(outcome.left_out)
-        tell(f"not shown, since measured otherwise before: {names}; add them again with --entrant", "yellow")
+        report(f"not shown, since measured otherwise before: {names}; add them again with --entrant", "yellow")
     if outcome.outdated:
         names = ", ".join(outcome.outdated)
-        tell(f"not shown, since measured with earlier code: {names}; add them again with --entrant", "yellow")
+        report(f"not shown, since measured with earlier code: {names}; add them again with --entrant", "yellow")
     if outcome.stopped:
-        tell(f"stopped with {outcome.waiting} units to do; the same command goes on from here", "yellow")
+        report(f"stopped with {outcome.waiting} units to do; the same command goes on from here", "yellow")
         raise typer.Exit(130)
     if outcome.failed:
-        tell(f"{outcome.failed} units failed; tracebacks are in {outcome.folder / 'failures'}", "red")
+        report(f"{outcome.failed} units failed; tracebacks are in {outcome.folder / 'failures'}", "red")
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""How one plugin is described."""
+"""Printing the description of one plugin."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from gahbench.registry.plugin import KINDS, Kind, Plugin
 from gahbench.registry.registry import Registry
 from gahbench.registry.spec import Spec, format_value, parse_spec
 
-#: What must stay as it is: lists, tables, examples and directives.
+#: Left unchanged: lists, tables, examples and directives.
 _KEPT = re.compile(r"\s*([-*|]\s|>>>|\.\.\s|\[\[)")
 _UNDERLINE = re.compile(r"[-=~]{3,}")
 _WHOLE: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
 
 
 def print_description(text: str, sources: tuple[Path, ...], shape: str | None, console: Console) -> None:
-    """Print what a plugin is, its parameters with their defaults, what is measured of it; or a suite's file.
+    """Print the summary of a plugin, its parameters with defaults and measured facts; or a suite's file.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def print_description(text: str, sources: tuple[Path, ...], shape: str | None, c
         plugin = registry.get(kind, spec.name)
         required = [parameter.name for parameter in plugin.parameters if parameter.required]
         bare = not spec.positional and not spec.keywords
-        # Whoever asks what the parameters are need not give them.
+        # Required parameters need not be given to be described.
         configured = None if required and bare else _configure(registry, kind, spec)
         # With a checkpoint an architecture becomes another plugin, which holds it.
         _print(configured.plugin if configured else plugin, configured, console)
@@ -115,7 +115,7 @@ def _shape(text: str) -> Shape:
 
 
 def reflowed(doc: str, width: int) -> str:
-    """Return a docstring with the lines of its paragraphs broken anew, for a terminal of so many columns.
+    """Return a docstring with its paragraphs wrapped for a terminal of a given width.
 
     Headings, lists, tables and examples keep their lines.
     """

@@ -24,15 +24,13 @@ app = typer.Typer(
 FolderArgument = Annotated[Path, typer.Argument(help="A results folder.")]
 EntrantsOption = Annotated[
     list[str] | None,
-    typer.Option("--entrant", "-e", help="Only this entrant, as the board calls it. May be repeated."),
+    typer.Option("--entrant", "-e", help="Only this entrant, by its label on the board. May be repeated."),
 ]
 DatasetsOption = Annotated[
     list[str] | None,
-    typer.Option("--dataset", "-d", help="Only this dataset, as the board calls it. May be repeated."),
+    typer.Option("--dataset", "-d", help="Only this dataset, by its label on the board. May be repeated."),
 ]
-RateOption = Annotated[
-    str, typer.Option(help="How the window is chosen in which a slope is a rate: rate, with parameters.")
-]
+RateOption = Annotated[str, typer.Option(help="The window in which a slope is a rate: rate, with parameters.")]
 PluginsOption = Annotated[
     list[Path] | None,
     typer.Option("--plugins-dir", "-p", help="A plugin file, or a folder of them. May be repeated."),
@@ -68,7 +66,7 @@ def resolution(
     rate: RateOption = "rate",
     plugins_dir: PluginsOption = None,
 ) -> None:
-    """Slopes against the size of the images, for datasets that differ in size alone."""
+    """Slopes against the size of the images, for datasets that differ only in size."""
     from gahbench.report.rates import resolution_figure
 
     _draw_rates(resolution_figure, folder, out, entrant, rate, plugins_dir)
@@ -81,7 +79,7 @@ def alignment(
     dataset: DatasetsOption = None,
     entrant: EntrantsOption = None,
     basis: Annotated[
-        str, typer.Option("--basis", "-b", help="The basis, as its metric names it, or 'best denoiser'.")
+        str, typer.Option("--basis", "-b", help="The basis, as in its metric, or 'best denoiser'.")
     ] = "graph-laplacian",
 ) -> None:
     """Alignment with a basis against input PSNR, a curve for each entrant."""
@@ -111,7 +109,7 @@ def ranking(
     _prepare(out)
     found = rankings(api.load_results(folder), dataset, entrant)
     datasets = list(dict.fromkeys(name for name, _ in found))
-    # What all panels have in common is said once.
+    # Labels common to all panels are shown once.
     one = len(datasets) == 1
     panels = {label if one else f"{label} on {name}": rows for (name, label), rows in found.items()}
     _save(ranking_figure(panels, f"{datasets[0]}, mean over noise levels" if one else "mean over noise levels"), out)
@@ -165,11 +163,11 @@ def samples(
     out: Annotated[Path, _out("samples.png")] = Path("samples.png"),
     dataset: DatasetsOption = None,
     entrant: EntrantsOption = None,
-    count: Annotated[int, typer.Option(min=1, max=32, help="How many pairs of samples are drawn.")] = 8,
+    count: Annotated[int, typer.Option(min=1, max=32, help="Number of pairs of samples.")] = 8,
 ) -> None:
     """Draw samples of partners beside their closest training images, how the cosines are distributed, and predictions.
 
-    What references predict of the samples is drawn where the suite has the metric sample-prediction.
+    Predictions of references are drawn where the suite has the metric sample-prediction.
     """
     from gahbench.report.sample_pairs import (
         cosines_figure,
@@ -191,7 +189,7 @@ def samples(
 
 
 def _numbered(out: Path, place: int) -> Path:
-    """Return the file of one of several figures: the first has the name that was asked for."""
+    """Return the file of one of several figures: the first has the given name."""
     return out if place == 0 else out.with_stem(f"{out.stem}-{place + 1}")
 
 
@@ -201,7 +199,7 @@ def approximation(
     basis: Annotated[
         list[str] | None, typer.Option("--basis", "-b", help="An orthonormal basis. May be repeated. [default: sym4]")
     ] = None,
-    images: Annotated[int, typer.Option(min=1, help="How many images are averaged over.")] = 16,
+    images: Annotated[int, typer.Option(min=1, help="Number of images to average over.")] = 16,
     out: Annotated[Path, _out("approximation.png")] = Path("approximation.png"),
     plugins_dir: PluginsOption = None,
 ) -> None:
@@ -219,7 +217,7 @@ def geometry(
         str, typer.Option("--basis", "-b", help="A bandlet basis, optionally with parameters.")
     ] = "bandlet",
     threshold: Annotated[float, typer.Option(min=0, help="Coefficients below it are killed.")] = 0.1,
-    index: Annotated[int, typer.Option(min=0, help="Which test image.")] = 0,
+    index: Annotated[int, typer.Option(min=0, help="Number of the test image.")] = 0,
     noisy: Annotated[
         bool, typer.Option("--noisy", help="Adapt to it under noise of a third of the threshold.")
     ] = False,
@@ -241,7 +239,7 @@ def _draw_rates(
     rate: str,
     plugins_dir: list[Path] | None,
 ) -> None:
-    """Draw results with the windows of their datasets, and say which have none."""
+    """Draw results with the windows of their datasets, and print which have none."""
     from gahbench import api
     from gahbench.evaluation.rates import MIN_LEVELS
     from gahbench.explore.drawing import rate_windows
@@ -257,7 +255,7 @@ def _draw_rates(
 
 
 def _prepare(out: Path, plugins_dir: list[Path] | None = None) -> Registry:
-    """Check the name of the figure and load the plugins: what takes long comes after what may be mistyped."""
+    """Check the name of the figure, then load the plugins, which takes long."""
     from gahbench.registry.registry import open_registry
     from gahbench.report.encoding import check_suffix
 

@@ -14,9 +14,9 @@ Checkpoint = Annotated[
     Path | None, typer.Option(help="Trained weights, the same as the parameter checkpoint of an architecture.")
 ]
 Dataset = Annotated[
-    str, typer.Option("--dataset", "-d", help="Where the image is from, and what references learn from.")
+    str, typer.Option("--dataset", "-d", help="Dataset of the image, and of the training images of references.")
 ]
-Index = Annotated[int, typer.Option(help="Which test image.")]
+Index = Annotated[int, typer.Option(help="Number of the test image.")]
 Image = Annotated[Path | None, typer.Option(help="An image file, .npy or .npz in place of the dataset's image.")]
 Size = Annotated[
     int | None,

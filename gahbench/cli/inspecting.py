@@ -1,4 +1,4 @@
-"""How an inspection is printed, and where its figures go."""
+"""Printing an inspection, and writing its figures."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _COLUMNS = {
 
 
 def print_inspection(entrant: str, sigmas: Sequence[str], out: Path | None, console: Console, **arguments: Any) -> None:
-    """Inspect a denoiser, print what was found, and write the figures.
+    """Inspect a denoiser, print the results, and write the figures.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How plugins and suites are listed."""
+"""Printing lists of plugins and suites."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from gahbench.planning.suite_files import suite_files, suite_summary
 from gahbench.registry.plugin import KINDS, Kind
 from gahbench.registry.registry import Registry
 
-#: What is listed, by its plural, which is its heading.
+#: Kinds to list, by plural, which is the heading.
 PLURALS = {**{"bases" if kind == "basis" else f"{kind}s": kind for kind in KINDS}, "suites": "suite"}
 
 
 def print_list(kind: str | None, sources: tuple[Path, ...], console: Console) -> None:
-    """Print plugins by kind with their summaries, suites, and what failed to load.
+    """Print plugins by kind with their summaries, suites, and plugins that failed to load.
 
     Parameters
     ----------

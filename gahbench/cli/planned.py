@@ -1,4 +1,4 @@
-"""How a plan is shown."""
+"""Printing a plan."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _COLUMNS = ("parameters", "seeds", "fits done", "scores done", "multiply-adds")
 
 
 def print_plan(plan: Plan, folder: Path, console: Console) -> None:
-    """Print the fits and scores of a plan, which are done, and what is left to do.
+    """Print the fits and scores of a plan, finished and unfinished.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""How a dataset is previewed: its card on the terminal, and sheets of images in files."""
+"""Printing the card of a dataset, and writing sheets of its images."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from gahbench.report.contact_sheet import decibels
 from gahbench.report.encoding import check_suffix
 from gahbench.report.figures import file_stems
 
-#: What each kind of optimum means, and what its denoiser is called in the table of noise levels.
+#: The meaning of each kind of optimum, and the name of its denoiser in the table of noise levels.
 _MEANING = {
     "exact": "exact: the posterior mean, which no denoiser beats, can be computed",
-    "bracket": "bracket: no denoiser beats a genie that is told part of what an image was drawn from",
+    "bracket": "bracket: no denoiser beats a genie that sees part of the parameters of an image",
     "rate": "rate: only how fast the error falls with the noise",
-    "none": "none: nothing is known of the best denoiser",
+    "none": "none: the best denoiser is unknown",
 }
 _COLUMNS = {"exact": ("optimal", "under this noise"), "bracket": ("at most", "genie under this noise")}
 
@@ -44,7 +44,7 @@ def print_preview(
     sources: tuple[Path, ...],
     console: Console,
 ) -> None:
-    """Print the card of a dataset and write its contact sheet, and a sheet of its true basis if that is asked for.
+    """Print the card of a dataset and write its contact sheet, and on request a sheet of its true basis.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def print_preview(
     """
     levels = parse_sigmas(sigmas) or SIGMAS
     if out is not None:
-        # What takes long comes after what may be mistyped.
+        # Loading takes long, so arguments are checked first.
         check_suffix(out)
     preview = api.preview(name, levels, count=count, split=split, start=start, true_basis=true_basis, plugins=sources)
     print_card(preview, console)
@@ -91,7 +91,7 @@ def _number(text: str) -> float:
 
 
 def print_card(preview: Preview, console: Console) -> None:
-    """Print what is known of a dataset, and the PSNR that can be reached on the previewed images."""
+    """Print the properties of a dataset, and the PSNR that can be reached on the previewed images."""
     plugin = preview.configured.plugin
     heading = f"{plugin.kind} {preview.configured.label}  ({plugin.origin})"
     console.print(heading, style="bold", markup=False, highlight=False)
@@ -152,7 +152,7 @@ def _basis(preview: Preview) -> str:
     if preview.vectors is not None:
         kind = "spanning the tangent space" if preview.vectors.energies is None else "with the variance of each"
         return f"known: {preview.vectors.count} {'vector' if preview.vectors.count == 1 else 'vectors'} {kind}"
-    return "not known" if preview.basis_asked else "not asked for, since it may take long; --true-basis asks"
+    return "not known" if preview.basis_asked else "not computed, since it may take long; --true-basis computes it"
 
 
 def _levels(preview: Preview) -> Table:

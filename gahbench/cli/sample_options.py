@@ -17,10 +17,10 @@ Checkpoint = Annotated[
     Path | None, typer.Option(help="Trained weights, the same as the parameter checkpoint of an architecture.")
 ]
 Dataset = Annotated[
-    str, typer.Option("--dataset", "-d", help="What references learn from, and what images are the size of.")
+    str, typer.Option("--dataset", "-d", help="Dataset that references learn from, and whose image size samples have.")
 ]
 Count = Annotated[int, typer.Option("--count", "-n", help="Number of samples.")]
-Seed = Annotated[int, typer.Option(help="Names the noise: the same for every denoiser and count.")]
+Seed = Annotated[int, typer.Option(help="Seed of the noise, which is the same for every denoiser and count.")]
 Sampler = Annotated[str, typer.Option(help="stochastic, or flow: the deterministic probability flow.")]
 Mean = Annotated[float, typer.Option(help="Grey level that samples start around.")]
 SigmaStart = Annotated[
@@ -32,7 +32,7 @@ Step = Annotated[float, typer.Option(help="Stochastic: part of the residual that
 Beta = Annotated[float, typer.Option(help="Stochastic: 1 adds no noise, less adds more.")]
 Growth = Annotated[str, typer.Option(help="Stochastic: growing or constant steps.")]
 MaxSteps = Annotated[
-    int | None, typer.Option(help="Stochastic: steps at most. [default: ten times those of an ideal denoiser]")
+    int | None, typer.Option(help="Stochastic: maximum of steps. [default: ten times those of an ideal denoiser]")
 ]
 Levels = Annotated[str, typer.Option(help="Flow: number of noise levels, or falling levels such as 1,0.5,0.2,0.05.")]
 Solver = Annotated[str, typer.Option(help="Flow: heun or euler.")]

@@ -1,4 +1,4 @@
-"""How samples are drawn on the command line: how far it is, what became of them, and where they go."""
+"""Sampling on the command line: its progress, the status of samples, and the files written."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def print_samples(
     entrant: str, levels: str, settings: Mapping[str, Any], out: Path | None, console: Console, **arguments: Any
 ) -> bool:
-    """Sample a denoiser, write the files, and print what became of the samples.
+    """Sample a denoiser, write the files, and print the status of the samples.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def parse_levels(text: str) -> int | list[float]:
 
 
 def _print(samples: EntrantSamples, console: Console) -> None:
-    """Print a row for each status that a sample has, and what is to be said of those that did not converge."""
+    """Print a row for each status of samples, and notes on those that did not converge."""
     from gahbench.sampling.samples import STATUSES
 
     heading = f"{' '.join(samples.source.split())}: {samples.settings.sampler} sampler, seed {samples.settings.seed}"

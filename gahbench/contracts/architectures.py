@@ -29,7 +29,7 @@ class Architecture(Protocol):
 class ArchitectureFactory:
     """An architecture with its parameters, to be built for images of some shape.
 
-    It is what a constructor is handed whose parameter names an architecture.
+    A constructor gets it for a parameter that names an architecture.
 
     Parameters
     ----------

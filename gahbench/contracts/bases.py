@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gahbench.contracts.training_data import TrainingData
     from gahbench.jacobian import LinearMaps
 
-#: Oracles and figures work on about so many values at once, which stay in a processor's cache: thrice as fast.
+#: Values that oracles and figures work on at once, so that they stay in a processor's cache: thrice as fast.
 CACHED = 1 << 18
 
 
@@ -30,14 +30,14 @@ class Basis(ABC):
 
     #: Whether analysis is an orthonormal change of basis, so that coefficients carry white noise to white noise.
     orthonormal: bool = True
-    #: Whether every image has a basis of its own: then what :meth:`adapt` returns is used in its place.
+    #: Whether every image has a basis of its own: then the result of :meth:`adapt` is used in its place.
     adaptive: ClassVar[bool] = False
-    #: Whether it is made from what only an oracle sees, so that no practical denoiser can use it.
+    #: Whether it depends on the clean image, so that only oracles can use it.
     oracle: ClassVar[bool] = False
     label_parameters: ClassVar[tuple[str, ...]] = ()
 
     def check_shape(self, shape: Shape) -> None:
-        """Raise ``ValueError``, saying what is accepted, for images (C, H, W) that it cannot analyse."""
+        """Raise ``ValueError``, naming accepted ones, for images (C, H, W) that it cannot analyse."""
 
     def supports(self, dataset: Dataset) -> bool:
         """Return whether it exists on this dataset."""
@@ -52,7 +52,7 @@ class Basis(ABC):
         return None
 
     def notes(self, shape: Shape) -> tuple[str, ...]:
-        """Return what the board must say of rows in this basis on images (C, H, W)."""
+        """Return notes for the board on rows in this basis on images (C, H, W)."""
         return ()
 
     def fit(self, examples: TrainingData) -> None:
@@ -64,7 +64,7 @@ class Basis(ABC):
         Parameters
         ----------
         images
-            Shape (N, C, H, W). What is returned analyses N images, the i-th in the basis of the i-th.
+            Shape (N, C, H, W). The result analyses N images, the i-th in the basis of the i-th.
         threshold
             Coefficients below it, in absolute value, will be killed: a best basis has the least sum of
             min(c^2, threshold^2).
@@ -74,7 +74,7 @@ class Basis(ABC):
         return self
 
     def parts(self, truth: Truth) -> Iterator[Truth]:
-        """Yield the truth of as many images at a time as it can be adapted to, or as are quick."""
+        """Yield the truth in parts, of as many images as it can be adapted to at once."""
         shape = image_shape(truth.clean)
         return truth.batches(self.max_batch(shape) or max(1, CACHED // math.prod(shape)))
 
@@ -83,7 +83,7 @@ class Basis(ABC):
         return self.adapt(truth.clean, threshold)
 
     def check_filters(self, shape: Shape) -> None:
-        """Raise ``ValueError``, saying what is accepted, for images (C, H, W) of which it has no :meth:`filters`."""
+        """Raise ``ValueError``, naming accepted ones, for images (C, H, W) of which it has no :meth:`filters`."""
         self.check_shape(shape)
 
     def filters(self, truth: Truth, sigma: float, traces: Tensor) -> LinearMaps:
@@ -95,7 +95,7 @@ class Basis(ABC):
         Parameters
         ----------
         truth
-            What the images were made from.
+            The truth of the images.
         sigma
             Standard deviation of the noise, greater than 0.
         traces

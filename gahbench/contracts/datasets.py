@@ -1,4 +1,4 @@
-"""Datasets: image families, their splits, and what is known of the best possible denoiser on them."""
+"""Datasets: image families, their splits, and the best possible denoiser on them."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ class Optimum:
 
 @dataclass(frozen=True)
 class Card:
-    """Where images come from, and what one may do with them.
+    """The source and licence of images.
 
     Parameters
     ----------
     origin
         Where they come from, in a sentence.
     licence
-        What one may do with them, in a sentence.
+        The permitted use, in a sentence.
     """
 
     origin: str = "not stated"
@@ -135,15 +135,15 @@ class Dataset(ABC):
         raise OptimumError(f"{type(self).__name__}: no posterior is known; its optimum is '{self.optimum.kind}'")
 
     def lower_bound(self, split: Split, count: int, sigma: float, start: int = 0) -> Tensor:
-        """Return what no denoiser's expected error can be below; only where the optimum is a ``bracket``.
+        """Return lower bounds on the expected error of any denoiser; only where the optimum is a ``bracket``.
 
-        It is the expected error of a genie: a denoiser that sees part of what an image was drawn from.
+        It is the expected error of a genie: a denoiser that sees part of an image's parameters.
 
         Returns
         -------
         Tensor
             Mean squared error per pixel, shape (count,), float64, for images ``start`` to ``start + count`` of a split:
-            expected over the noise and over what the genie does not see.
+            expected over the noise and the parameters that the genie does not see.
 
         Raises
         ------
@@ -179,7 +179,7 @@ class Dataset(ABC):
         return None
 
     def optimal_filters(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> LinearMaps | None:
-        """Return the Jacobians of the best denoiser that is known; ``None`` where they are not.
+        """Return the Jacobians of the best denoiser; ``None`` where they are unknown.
 
         That is the posterior mean, whose Jacobian is the posterior covariance over sigma^2 (Kadkhodaie 2024, equation
         9), or the genie of :meth:`lower_bound`. They are symmetric.

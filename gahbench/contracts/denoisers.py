@@ -42,7 +42,7 @@ def checked_kind(kind: str) -> DenoiserKind:
 
 
 def shown(kind: DenoiserKind, truth: Truth) -> Truth:
-    """Return as much of the truth as a denoiser of a kind may see: instead of a clean image that it may not, NaN.
+    """Return the truth that a denoiser of a kind may see: clean images that it may not see are NaN.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def shown(kind: DenoiserKind, truth: Truth) -> Truth:
 
 
 def batch_size(shape: Shape) -> int:
-    """Return how many images are denoised at a time, which bounds the memory of any network.
+    """Return the number of images denoised at a time, which bounds the memory of any network.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def batch_size(shape: Shape) -> int:
 
 
 class Denoiser(Protocol):
-    """What a metric measures: a trained network or a reference, seen alike."""
+    """A trained network or a reference, behind one interface for metrics."""
 
     kind: DenoiserKind
 
@@ -83,7 +83,7 @@ class Denoiser(Protocol):
         ...
 
     def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> LinearMaps | None:
-        """Return the Jacobians at the noisy images, ``None`` where it has none or they cannot be had."""
+        """Return the Jacobians at the noisy images, ``None`` where it has none or they cannot be computed."""
         ...
 
 
@@ -92,6 +92,6 @@ def by_noise_level(denoiser: Denoiser, noisy: Tensor, sigmas: Tensor, truth: Tru
     denoised = noisy.clone()
     for sigma in sorted(set(sigmas.tolist())):
         places = (sigmas == sigma).nonzero()[:, 0]
-        told = replace(truth, clean=truth.clean[places.to(truth.clean.device)])
-        denoised[places] = denoiser.denoise(noisy[places], sigma, told).to(denoised)
+        part = replace(truth, clean=truth.clean[places.to(truth.clean.device)])
+        denoised[places] = denoiser.denoise(noisy[places], sigma, part).to(denoised)
     return denoised

@@ -27,7 +27,7 @@ Denoise = Callable[[Tensor, float, Truth], Tensor]
 def differentiated(denoise: Denoise, noisy: Tensor, sigma: float, truth: Truth) -> AutogradMaps | None:
     """Return the derivatives of a denoiser at noisy images, if its code can be differentiated.
 
-    What automatic differentiation gives is compared, at the first image, with central differences along the image
+    The result of automatic differentiation is compared, at the first image, with central differences along the image
     itself and in three random directions: code that leaves torch for a part of what depends on the image, such as a
     threshold, has derivatives that lack that part. Of the three the middle one decides, since a denoiser may jump, as
     thresholding does.
@@ -41,7 +41,7 @@ def differentiated(denoise: Denoise, noisy: Tensor, sigma: float, truth: Truth) 
     sigma
         Standard deviation of the noise.
     truth
-        What the images were made from.
+        The truth of the images.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def differentiated(denoise: Denoise, noisy: Tensor, sigma: float, truth: Truth) 
 
     maps = AutogradMaps(forward, noisy, repeatable=False)
     with torch.no_grad():
-        # What is wrong with the denoiser itself is no matter of its derivatives.
+        # Errors of the denoiser itself are not about its derivatives.
         forward(noisy[:1], 0)
     try:
         return maps if _is_derivative(maps, forward, noisy[:1], sigma) else None
@@ -69,10 +69,10 @@ def differentiated(denoise: Denoise, noisy: Tensor, sigma: float, truth: Truth) 
 def _is_derivative(maps: AutogradMaps, forward: Callable[[Tensor, int], Tensor], image: Tensor, sigma: float) -> bool:
     """Compare derivatives with differences; a step that meets a jump may be followed by a smaller one that does not."""
     draw = generator("noise", "differences")
-    # The first is the image itself: what depends on all of it, such as a threshold, changes along it.
+    # The first is the image itself: functions of all of it, such as a threshold, change along it.
     along = torch.cat([image, torch.randn(DIRECTIONS, *image.shape[1:], generator=draw).to(image)])
     along *= image[0].numel() ** 0.5 / along.flatten(1).norm(dim=1).clamp_min(1e-12)[:, None, None, None]
-    # The transposed product is what Jacobians are made of: u'J v for several u tells how long J v is, and how far off.
+    # Jacobians are built from the transposed product: u'J v for several u estimates the length of J v, and its error.
     across = torch.randn(WITNESSES, image.numel(), generator=draw).to(image)
     found = maps.only(0).rmatvec(across[None])[0].double() @ along.flatten(1).double().mT
     for step in (STEP * sigma, SMALLER_STEP * sigma):

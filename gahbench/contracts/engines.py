@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Engine(ABC):
-    """Where work units run."""
+    """A way to run work units."""
 
     label_parameters: ClassVar[tuple[str, ...]] = ()
 

@@ -1,4 +1,4 @@
-"""What an engine gets: units to run, where to keep them, and whom to tell."""
+"""Jobs of engines: units to run, where to store them, and a callback for events."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Event:
     Parameters
     ----------
     kind
-        ``started``, ``progress``, ``finished``, ``failed``, or ``note`` (something worth telling).
+        ``started``, ``progress``, ``finished``, ``failed``, or ``note`` (a message for the user).
     unit
         The unit.
     details

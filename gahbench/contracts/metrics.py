@@ -21,19 +21,19 @@ class Metric(ABC):
     unit: ClassVar[str] = ""
     higher_is_better: ClassVar[bool] = True
     #: How axes of figures call the value (``""``) and its parts, unit included, such as ``{"": "distance from {to}"}``,
-    #: where ``{to}`` stands for the value of a parameter. Figures of all metrics show what has a title.
+    #: where ``{to}`` stands for the value of a parameter. Figures of all metrics show those with a title.
     titles: ClassVar[Mapping[str, str]] = {}
-    #: Parts that hold what chance alone gives, by the part that they are to be compared with (``""`` for the value).
+    #: Parts that hold the value by chance alone, by the part to compare them with (``""`` for the value).
     nulls: ClassVar[Mapping[str, str]] = {}
     #: How many images it needs at least; a suite with fewer is refused.
     min_images: ClassVar[int] = 1
-    #: What of an evaluation it needs beside images and the denoiser (:data:`gahbench.contracts.needs.Need`); an entrant
+    #: Its needs beside images and the denoiser (:data:`gahbench.contracts.needs.Need`); an entrant
     #: without it is not measured.
     needs: ClassVar[frozenset[Need]] = frozenset()
     label_parameters: ClassVar[tuple[str, ...]] = ()
 
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
-        """Raise ``ValueError``, saying what is accepted, for images (C, H, W) or noise levels it cannot measure at."""
+        """Raise ``ValueError``, naming accepted ones, for images (C, H, W) or noise levels it cannot measure at."""
 
     @abstractmethod
     def score(self, evaluation: Evaluation) -> Scores:

@@ -1,4 +1,4 @@
-"""What a metric may need of an evaluation, and the methods that are for those alone who need it."""
+"""Needs of metrics, and the methods of an evaluation that require them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 def needed(need: Need) -> Callable[[_Method], _Method]:
-    """Mark a method whose code decides the outcome of those metrics alone that need something.
+    """Mark a method whose code decides the outcome only of metrics with a need.
 
     Digests of behaviour leave the method out of the keys of other metrics, so it is refused to them: where its object
     has a set ``granted`` and the need is not in it.

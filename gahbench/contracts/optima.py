@@ -1,4 +1,4 @@
-"""What the best denoiser of a dataset is, where it is known."""
+"""Properties of the best denoiser of a dataset."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Posterior:
         Effective sample size behind each, as a share in (0, 1] of the samples drawn, shape (N,); ``None`` where no
         sampling was needed.
     covariance
-        Posterior covariances, shape (N, d, d), float64, where they were asked for.
+        Posterior covariances, shape (N, d, d), float64, if requested.
     """
 
     mean: Tensor

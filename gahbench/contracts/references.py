@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 class Reference(ABC):
     """A denoiser that is not trained here.
 
-    Its ``kind`` says what it may know of the truth: ``classical`` and ``trained`` nothing (a ``trained`` one brings
-    weights along), ``optimal`` the dataset, ``oracle`` and ``bound`` all: an oracle shows what could be done, a bound
-    what others cannot do. Whatever its kind, it may learn from training and validation images (:meth:`fit`).
+    Its ``kind`` says what it may use of the truth: ``classical`` and ``trained`` nothing (a ``trained`` one brings
+    weights along), ``optimal`` the dataset, ``oracle`` and ``bound`` all: an oracle is an upper limit of practice, a
+    bound of all denoisers. References of all kinds may learn from training and validation images (:meth:`fit`).
     """
 
     kind: DenoiserKind = "classical"
@@ -40,7 +40,7 @@ class Reference(ABC):
             checked_kind(cls.kind)
 
     def check_shape(self, shape: Shape) -> None:
-        """Raise ``ValueError``, saying what is accepted, for images (C, H, W) that it cannot denoise."""
+        """Raise ``ValueError``, naming accepted ones, for images (C, H, W) that it cannot denoise."""
 
     def supports(self, dataset: Dataset) -> bool:
         """Return whether it exists on this dataset; where it does not, a suite leaves its row out."""
@@ -49,27 +49,27 @@ class Reference(ABC):
     def fit(self, examples: TrainingData) -> None:
         """Learn from training and validation images of the dataset, before anything is denoised.
 
-        It is called once. What depends on the noise level may be learned later, when :meth:`denoise` first meets it.
+        It is called once. Numbers for a noise level may be learned later, when :meth:`denoise` first gets that level.
         """
 
     def move(self, device: torch.device) -> None:
         """Compute on a device, if it can; images come from the CPU and go there. By default it stays on the CPU."""
 
     def as_network(self, shape: Shape) -> nn.Module | None:
-        """Return the network that it is on images (C, H, W), its ``forward(noisy, sigma)`` that of an architecture.
+        """Return the reference as a network on images (C, H, W), with the ``forward(noisy, sigma)`` of an architecture.
 
-        By default ``None``, as for all that is no network. A sampler tells a network the noise level of each image.
+        By default ``None``: the reference is no network. A sampler passes a network the noise level of each image.
         """
         return None
 
     @property
     def num_parameters(self) -> int | None:
-        """Number of trained numbers, for the board; asked for after scoring."""
+        """Number of trained numbers, for the board; read after scoring."""
         return None
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the board must say of its row, such as what was tuned on which images; asked for after scoring."""
+        """Notes for its row of the board, such as what was tuned on which images; read after scoring."""
         return ()
 
     @abstractmethod
@@ -83,11 +83,11 @@ class Reference(ABC):
         sigma
             Standard deviation of the noise.
         truth
-            What the images were made from: only as much as the ``kind`` allows may be used.
+            The truth of the images, with only the parts that the ``kind`` allows.
         """
 
     def denoise_each(self, noisy: Tensor, sigmas: Tensor, truth: Truth) -> Tensor:
-        """Return the denoised images, each of a noise level of its own, as samplers have them.
+        """Return the denoised images, each of its own noise level, for samplers.
 
         By default those of one noise level are denoised together, others apart. A reference that can take them all at
         once may do so: it is many times faster then.
@@ -109,9 +109,9 @@ class Reference(ABC):
 
     @needed("jacobian")
     def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> LinearMaps | None:
-        """Return the Jacobians of :meth:`denoise` at the noisy images; ``None`` where they cannot be had.
+        """Return the Jacobians of :meth:`denoise` at the noisy images; ``None`` where they cannot be computed.
 
-        By default by automatic differentiation of :meth:`denoise`, if its code can be differentiated: what it gives is
+        By default by automatic differentiation of :meth:`denoise`, if its code can be differentiated: the result is
         compared with differences, so that code which leaves torch on the way has no Jacobian rather than a wrong one.
         """
         from gahbench.contracts.derivatives import differentiated

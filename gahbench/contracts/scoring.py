@@ -1,4 +1,4 @@
-"""Scores as a metric returns them, and what is checked before they are kept."""
+"""Scores as a metric returns them, and checks before they are stored."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Scores:
         table of scores calls ``trace`` of metric ``spectrum`` ``spectrum.trace``, and the empty part, which is the
         headline, by the metric's name alone. ``None`` where all are the headline.
     arrays
-        What figures need beside the values, such as samples, by name; kept with the unit, in no table.
+        Data for figures beside the values, such as samples, by name; kept with the unit, in no table.
     """
 
     value: Sequence[float]
@@ -92,12 +92,12 @@ def checked(scores: Scores, sigmas: Sequence[float], images: int) -> Scores:
     scores
         As a metric returned them; values may be numpy's or torch's.
     sigmas, images
-        Noise levels that were asked for, and how many images, or samples, there are.
+        Noise levels of the evaluation, and the number of images or samples.
 
     Raises
     ------
     ValueError
-        If columns differ in length, a value is not finite, a noise level or an image is not among those asked for, or
+        If columns differ in length, a value is not finite, a noise level or an image is not of the evaluation, or
         two values belong to the same noise level and image.
     TypeError
         If it is no :class:`Scores`, or holds no numbers.
@@ -115,7 +115,7 @@ def checked(scores: Scores, sigmas: Sequence[float], images: int) -> Scores:
     if wrong:
         raise ValueError(f"{wrong} of {len(value)} values are not finite numbers (NaN or infinite)")
     if sigma is not None and (other := set(sigma) - set(map(float, sigmas))):
-        raise ValueError(f"the metric returned noise levels that were not asked for: {sorted(other)}")
+        raise ValueError(f"the metric returned noise levels that are not of the evaluation: {sorted(other)}")
     if image is not None and any(not 0 <= place < images for place in image):
         raise ValueError(f"the metric returned images outside 0 to {images - 1}")
     if part is not None and (wrong_names := sorted({name for name in part if not re.fullmatch(r"[a-z0-9-]*", name)})):

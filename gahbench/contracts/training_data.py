@@ -1,4 +1,4 @@
-"""What a reference or a basis may learn from: images of a dataset, never those that it is scored on."""
+"""Images that a reference or a basis may learn from, never those that it is scored on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import Dataset, Split
 
 TrainingSplit = Literal["train", "A", "B"]
-#: What noise for learning is seeded by; the noise of scores is named by the suite's own number.
+#: The seed of noise for learning; that of scores is the suite's `noise_seed`.
 _NOISE = "examples"
 
 
@@ -26,7 +26,7 @@ class TrainingData:
     split
         The split of the training images: ``train``, or one of its halves.
     count
-        There are no more than the first so many training images; ``None`` for all of the split.
+        The maximum of training images, the first ones; ``None`` for all of the split.
     """
 
     def __init__(self, dataset: Dataset, split: TrainingSplit = "train", count: int | None = None) -> None:
@@ -48,7 +48,7 @@ class TrainingData:
         self._split = split
         self._count = available(split)
 
-        # What it is given to, which may be anyone's plugin, holds no dataset.
+        # Plugins that receive it must not hold a dataset.
         self._images = images
 
     @property
@@ -58,7 +58,7 @@ class TrainingData:
 
     @property
     def count(self) -> int | None:
-        """How many training images there are; ``None`` for an endless stream."""
+        """The number of training images; ``None`` for an endless stream."""
         return self._count
 
     @property

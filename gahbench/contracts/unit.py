@@ -1,4 +1,4 @@
-"""A unit of work: what it is, and the key of all that decides its outcome."""
+"""A unit of work, with the key of all that decides its outcome."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Unit:
     seed
         Training seed; ``None`` for a reference.
     split, metric
-        What a score unit measures; of a fit, the half that it learns from.
+        The split that a score unit measures; of a fit, the half that it learns from.
     requires
         Key of the fit that a score unit needs.
     column
@@ -34,11 +34,11 @@ class Unit:
     work
         Planned multiply-adds, about; infinite for a budget of seconds.
     payload
-        What a worker needs to do it: plain JSON.
+        The data for a worker to run it: plain JSON.
     partner
         Key of the fit on the other half, which a score unit needs too.
     document
-        All that decides the outcome, as plain JSON: what the key is the hash of. ``None`` for units of earlier results,
+        All that decides the outcome, as plain JSON, whose hash is the key. ``None`` for units of earlier results,
         which did not record it.
     """
 
@@ -81,6 +81,6 @@ class Unit:
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> Unit:
-        """Return the unit of a record; what else the record holds is left aside."""
+        """Return the unit of a record; further fields are ignored."""
         names = {field.name for field in fields(cls)}
         return cls(work=0.0, **{name: value for name, value in record.items() if name in names - {"work"}})

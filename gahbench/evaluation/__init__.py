@@ -1,4 +1,4 @@
-"""What metrics get and share: the evaluation of a denoiser, its local filters, alignment, rates.
+"""The evaluation of a denoiser, its local filters, alignment, rates: used by several metrics.
 
 ``Metric.score`` is handed an :class:`Evaluation`; the rest is for metrics that measure alike.
 

@@ -1,4 +1,4 @@
-"""How alike two sets of filters are in what changes from image to image."""
+"""Alignment of two sets of filters in the part that changes from image to image."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Alignment:
     Parameters
     ----------
     own
-        Cosine of what is an image's own in its two filters, shape (N,), float64, from -1 to 1.
+        Cosine of the two filters of each image, without their means over images, shape (N,), float64, from -1 to 1.
     null
         The same with the second filter of another image, the mean over the others: -own / (n - 1) where all are of one
-        size, since what is left after removing the mean adds up to zero.
+        size, since the filters without their mean add up to zero.
     retrieved
         1 where of all second filters an image's own is the most alike, else 0.
     error
@@ -40,7 +40,7 @@ class Alignment:
 
 
 def align(one: Sketch, other: Sketch) -> Alignment | None:
-    """Compare filters S_i and W_i, i = 1 to n, in what is an image's own.
+    """Compare filters S_i and W_i, i = 1 to n, in the part that changes from image to image.
 
     With S~_i = S_i - mean_{j != i} S_j, and W~_i likewise, the score of an image is <S~_i, W~_i> / (|S~_i| |W~_i|): the
     alignment of Cortes, Mohri & Rostamizadeh 2012, and of Kornblith et al. 2019, between two families of filters rather
@@ -102,7 +102,7 @@ def align(one: Sketch, other: Sketch) -> Alignment | None:
 
 
 def unchanging(count: int) -> Alignment:
-    """Return what filters score that are the same for all images: 0, by definition.
+    """Return the score of filters that are the same for all images: 0, by definition.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def unchanging(count: int) -> Alignment:
 
 
 def changes(sketch: Sketch) -> bool:
-    """Return whether any filter has a part that is its image's own, beyond rounding.
+    """Return whether any filter has a part of its own image, beyond rounding.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def _squares(sketch: Sketch) -> Tensor:
 
 
 def _changes(sketch: Sketch) -> Tensor:
-    """Return whether each filter has a part that is the image's own, beyond rounding, shape (N,)."""
+    """Return whether each filter has a part of its own image, beyond rounding, shape (N,)."""
     whole, rest = (
         torch.linalg.vector_norm(rows.flatten(1), dim=1, dtype=torch.float64)
         for rows in (sketch.rows, sketch.centred().rows)

@@ -26,7 +26,7 @@ class Approximation:
     terms
         How many coefficients are kept, shape (T, N).
     errors
-        Mean squared error per pixel of the approximation, shape (T, N): the energy of what is left out.
+        Mean squared error per pixel of the approximation, shape (T, N): the energy of the other coefficients.
     """
 
     thresholds: Array
@@ -60,7 +60,7 @@ def approximate(basis: Basis, truth: Truth, thresholds: Sequence[float]) -> Appr
     basis
         Orthonormal on these images, and fitted if it is to be fitted.
     truth
-        The clean images, and what they are from.
+        The clean images, and their origin.
     thresholds
         Greater than 0.
 

@@ -1,4 +1,4 @@
-"""What a metric gets to see: a denoiser, clean images, and the same noise for everyone."""
+"""The evaluation that a metric receives: a denoiser, clean images, and noise that is the same for all entrants."""
 
 from __future__ import annotations
 
@@ -50,15 +50,15 @@ class Evaluation:
     sampling
         How :attr:`samples` are drawn.
     snapshots
-        Networks along the training, the last being the trained one: steps taken, and what loads it.
+        Networks along the training, the last being the trained one: steps taken, and a function that loads it.
     device
         Where samples are drawn.
     granted
-        What the metric that is measured needs, and so may use; ``None`` for everything.
+        The needs of the metric, which it may use; ``None`` for all.
     start
         The place of the first image in its split.
     redraws
-        Whether Jacobians may be asked for under fresh noise, which takes as long again.
+        Whether Jacobians under fresh noise are allowed, which doubles the time.
     """
 
     denoiser: Denoiser
@@ -79,7 +79,7 @@ class Evaluation:
     _denoised: dict[float, Tensor] = field(default_factory=dict, repr=False)
     _risks: dict[float, Tensor | None] = field(default_factory=dict, repr=False)
     _local: LocalFilters | None = field(default=None, repr=False)
-    #: What it is one image of, and which.
+    #: The evaluation that it is one image of, and the place of the image.
     _whole: tuple[Evaluation, int] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -104,7 +104,7 @@ class Evaluation:
                 torch.manual_seed(derive_seed("noise", self.noise_seed, self.split, float(sigma), "denoiser"))
                 batches = [
                     self._checked(self.denoiser.denoise(batch, sigma, truth), batch)
-                    for batch, truth in zip(torch.split(noisy, size), self._told().batches(size), strict=True)
+                    for batch, truth in zip(torch.split(noisy, size), self._visible().batches(size), strict=True)
                 ]
             self._denoised[sigma] = torch.cat(batches).float()
         return self._denoised[sigma]
@@ -119,7 +119,7 @@ class Evaluation:
             risks = whole.risk(sigma)
             return None if risks is None else risks[place : place + 1]
         if sigma not in self._risks:
-            # The risk may know the clean images, and what denoises without knowing them must not learn from it.
+            # The risk may use the clean images, which a classical denoiser must not remember.
             informed = copy.deepcopy(self.denoiser) if self.denoiser.kind == "classical" else self.denoiser
             found = []
             for truth in self.truth.batches(batch_size(self.shape)):
@@ -148,23 +148,23 @@ class Evaluation:
             self._samples = draw_samples(denoise, self.shape, self.sampling, device=self.device)
         return self._samples
 
-    def on_training(self, most: int) -> Evaluation:
-        """Return the denoiser on the first images that it learned from, at most so many, under noise of their own.
+    def on_training(self, max_images: int) -> Evaluation:
+        """Return the evaluation on the first images that the denoiser learned from, under noise of their own.
 
         Raises
         ------
         DataError
             If there are none.
         ValueError
-            If it is not known what it learned from.
+            If its training images are unknown.
         """
         if self.learned_from is None:
             raise ValueError("it is not known which images the denoiser learned from: give the evaluation learned_from")
-        clean, split = self.learned_from.training(most), self.learned_from.split
+        clean, split = self.learned_from.training(max_images), self.learned_from.split
         return Evaluation(self.denoiser, clean, self.sigmas, self.noise_seed, split, self.dataset, self.learned_from)
 
     def only(self, place: int) -> Evaluation:
-        """Return one of the images alone; what is known of it is not computed again, and what is not, for all."""
+        """Return the evaluation of one image; results are shared with that of all images."""
         return replace(
             self,
             clean=self.clean[place : place + 1],
@@ -203,7 +203,7 @@ class Evaluation:
         if draw and not self.redraws:
             return None
         if self._whole is None:
-            return self.denoiser.jacobian(self.noisy(sigma, draw), sigma, self._told())
+            return self.denoiser.jacobian(self.noisy(sigma, draw), sigma, self._visible())
         whole, place = self._whole
         maps = whole.local.maps(sigma, draw)
         if maps is None or not maps.is_small:
@@ -217,8 +217,8 @@ class Evaluation:
         """What the noisy images are made from."""
         return Truth(self.clean, self.dataset, self.split, self.start)
 
-    def _told(self) -> Truth:
-        """Return what the denoiser is told of the truth, which is no more than its kind may use."""
+    def _visible(self) -> Truth:
+        """Return the part of the truth that the denoiser's kind may use."""
         return shown(self.denoiser.kind, self.truth)
 
     @property

@@ -20,7 +20,7 @@ MEMORY = 1 << 30
 
 
 class LocalFilters:
-    """Jacobians J of a denoiser at noisy images, and what follows from them, at each noise level and draw of noise.
+    """Jacobians J of a denoiser at noisy images, with traces and eigenpairs, at each noise level and draw of noise.
 
     Where images are small (:data:`gahbench.jacobian.LARGEST_EXACT`), all of J is found once, and everything is exact;
     where they are not, there are products, and sketches on random vectors. Everything is ``None`` for a denoiser that
@@ -107,7 +107,7 @@ class LocalFilters:
             if not all(tensor.isfinite().all() for tensor in kept):
                 raise ValueError(f"the Jacobian has values that are not finite, at sigma={sigma:g}")
             self._kept[key] = kept
-            # Those that were asked for longest ago go first.
+            # The least recently used are dropped first.
             while len(self._kept) > 1 and sum(map(_bytes, self._kept.values())) > MEMORY:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)

@@ -22,7 +22,7 @@ from gahbench.sampling.settings import Sampling
 
 @dataclass(frozen=True)
 class Subject:
-    """What is measured, before it is fitted.
+    """A denoiser to be measured, before it is fitted.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class Subject:
     learned_from
         Split and number of the images that it learns from, or learned from; ``None`` for a number is all of them.
     snapshots
-        Networks along the training: steps taken, and what returns each.
+        Networks along the training: steps taken, and a function that returns each.
     """
 
     build: Callable[[], Reference | nn.Module]
@@ -84,7 +84,7 @@ class Measurement:
         Raises
         ------
         ValueError, TypeError
-            If the scores are not what a metric may return.
+            If the scores are not valid.
         Exception
             Whatever the metric or the denoiser raises.
         """
@@ -116,7 +116,7 @@ class Measurement:
         if not isinstance(built, Reference):
             return Trained(built, self._device)
         built.move(self._device)
-        # Others learn from all training images, whatever the networks learn from.
+        # Others learn from all training images, also where networks do not.
         built.fit(self._training_data(subject.learned_from if built.fits_training_subset else None))
         return built
 

@@ -17,11 +17,11 @@ from numpy.typing import ArrayLike, NDArray
 #: PSNR above which only the rounding of float32 images is seen (relative errors of 6e-8, or 144 dB).
 MAX_PSNR = 140
 
-#: The window of a rate: noise levels at which an oracle keeps at least so many coefficients ...
+#: The window of a rate: noise levels at which an oracle keeps at least this number of coefficients ...
 MIN_TERMS = 32
-#: ... and at most so many times the square root of the number of all.
+#: ... and at most this number times the square root of the number of all.
 MAX_TERMS = 1.0
-#: A rate needs so many noise levels in its window: two make a line of any two points.
+#: Noise levels needed in the window of a rate: through two points there is always a line.
 MIN_LEVELS = 3
 
 
@@ -133,7 +133,7 @@ def local_slopes(input_psnr: ArrayLike, output_psnr: ArrayLike) -> NDArray[np.fl
 def rate_window(
     kept: ArrayLike, total: int, min_terms: float = MIN_TERMS, max_terms: float = MAX_TERMS
 ) -> NDArray[np.bool_]:
-    """Return at which noise levels a slope may be read as a rate.
+    """Return the noise levels at which a slope is a valid estimate of the rate.
 
     Parameters
     ----------

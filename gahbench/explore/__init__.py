@@ -1,1 +1,1 @@
-"""Looks at datasets and denoisers that train nothing."""
+"""Inspection of datasets and denoisers without training."""

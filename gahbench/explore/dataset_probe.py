@@ -1,4 +1,4 @@
-"""What a dataset answers when asked what is known of it: a stranger's may raise anything, or return anything."""
+"""Checked access to a dataset and its optimum: a plugin's dataset may raise any error, or return anything."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gahbench.registry.configured import Configured
 #: Statistics of pixels are over at most this many images, and about this many pixels.
 SAMPLE = 256
 SAMPLE_PIXELS = 1 << 24
-#: Pixels up to which the true basis is asked for unasked: a dense one takes a second there, minutes soon after.
+#: Pixels up to which the true basis is computed by default: a dense one takes a second there, minutes soon after.
 BASIS_PIXELS = 1024
 #: How many vectors of the true basis are kept.
 VECTORS = 15
@@ -51,7 +51,7 @@ class Pixels:
 
 @dataclass(frozen=True, eq=False)
 class Best:
-    """What the best denoiser, or the genie of a bound, makes of the noisy images of a preview.
+    """The images of a preview, denoised by the best denoiser or by the genie of a bound.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ class Vectors:
 
 
 class DatasetProbe:
-    """A dataset whose answers are checked as they come.
+    """A dataset whose results are checked on every call.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ class DatasetProbe:
     Raises
     ------
     PluginError
-        Here and from every question, if the dataset raises an error that is not gahbench's own, or answers what
+        Here and from every method, if the dataset raises an error that is not gahbench's own, or returns what
         its contract does not allow.
     """
 
@@ -143,7 +143,7 @@ class DatasetProbe:
         return card
 
     def optimum(self) -> Optimum:
-        """Return what the dataset says is known of the best denoiser."""
+        """Return the dataset's statement of its optimum."""
         with self._asking("optimum"):
             optimum = self.dataset.optimum
         if not isinstance(optimum, Optimum) or optimum.kind not in _KINDS:
@@ -171,7 +171,7 @@ class DatasetProbe:
         return Pixels(len(sample), float(sample.mean()), float(std), float(outside))
 
     def best(self, clean: Tensor, noisy: Tensor, sigma: float, split: Split, start: int) -> Best | None:
-        """Return what the best denoiser or a genie makes of noisy images; ``None`` where neither is known.
+        """Return noisy images denoised by the best denoiser or a genie; ``None`` where neither is known.
 
         Raises
         ------

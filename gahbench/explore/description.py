@@ -1,7 +1,6 @@
-"""What ``gahbench describe`` tells of an entrant: facts that are measured on the spot, in seconds.
+"""Facts that ``gahbench describe`` measures of an entrant, in seconds.
 
-A plugin may be a stranger's, and anything may go wrong in it: a fact that cannot be measured is told as unknown, with
-the reason.
+Any plugin may fail: a fact that cannot be measured is reported as unknown, with the reason.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from gahbench.registry.registry import Registry
 from gahbench.testing.references import fitted_samples
 from gahbench.training.hardware import multiply_adds
 
-#: The shape of images for which multiply-adds are counted, unless another is asked for.
+#: The shape of images for which multiply-adds are counted, unless another is given.
 SHAPE: Shape = (1, 64, 64)
 #: Sides that are tried where that is refused.
 OTHER_SIDES = (32, 80, 96, 128, 224, 256)
@@ -43,18 +42,18 @@ SMALL: Shape = (1, 32, 32)
 #: Larger networks are not built, for memory.
 MAX_PARAMETERS = 200_000_000
 
-_KNOWS = {
-    "trained": "trained: it knows what it was trained on",
-    "classical": "classical: it knows nothing of the clean image or the dataset",
-    "optimal": "optimal: it knows the dataset",
-    "oracle": "oracle: it knows the clean image",
-    "bound": "bound: what no denoiser can beat",
+_SEES = {
+    "trained": "trained: it uses what it was trained on",
+    "classical": "classical: it uses neither the clean image nor the dataset",
+    "optimal": "optimal: it uses the dataset",
+    "oracle": "oracle: it uses the clean image",
+    "bound": "bound: a limit that no denoiser can beat",
 }
 
 
 @dataclass(frozen=True)
 class Fact:
-    """One thing that is known of a plugin, or why it is not."""
+    """A measured fact about a plugin, or why it could not be measured."""
 
     name: str
     value: str
@@ -112,9 +111,9 @@ def _reference(configured: Configured, registry: Registry, shape: Shape | None) 
     except (Exception, SystemExit) as error:
         yield Fact("reference", f"unknown, and all about it: {one_line(error)}")
         return
-    yield Fact("kind", _or_why(lambda: _KNOWS.get(reference.kind, str(reference.kind))))
+    yield Fact("kind", _or_why(lambda: _SEES.get(reference.kind, str(reference.kind))))
     yield Fact("learns", _learns(reference))
-    yield Fact("known on", _or_why(lambda: _known_on(reference, registry)))
+    yield Fact("defined on", _or_why(lambda: _defined_on(reference, registry)))
     yield Fact("closed-form risk", _or_why(lambda: _closed_form(configured)))
     for inner in configured.nested.values():
         if isinstance(inner, Configured) and inner.kind == "architecture":
@@ -127,7 +126,7 @@ def _learns(reference: Reference) -> str:
     return "nothing" if type(reference).fit is Reference.fit else "from training and validation images, if at all"
 
 
-def _known_on(reference: Reference, registry: Registry) -> str:
+def _defined_on(reference: Reference, registry: Registry) -> str:
     known, unknown, untried = list[str](), list[str](), list[str]()
     for plugin in registry.plugins("dataset"):
         try:
@@ -151,7 +150,7 @@ def _closed_form(configured: Configured) -> str:
 
 
 def _accepted(configured: Configured, shape: Shape) -> tuple[Shape | None, str]:
-    """Return the first shape that the network takes, and why it refuses the one that was asked for, if it does."""
+    """Return the first shape that the network accepts, and why it refuses the requested one, if it does."""
     refusal = ""
     for one in (shape, *((shape[0], side, side) for side in OTHER_SIDES)):
         try:
@@ -167,11 +166,11 @@ def _accepted(configured: Configured, shape: Shape) -> tuple[Shape | None, str]:
 
 
 def _take(configured: Configured, shape: Shape) -> None:
-    """Raise what the network raises for an image of this shape."""
+    """Call the network on an image of this shape, and raise its error, if any."""
     try:
         _work(configured, shape)
     except (NotImplementedError, RuntimeError):
-        # Not every operation knows the meta device.
+        # Not every operation supports the meta device.
         with torch.no_grad():
             _built(configured, shape).eval()(torch.zeros(1, *shape), torch.ones(1))
 

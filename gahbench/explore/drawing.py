@@ -1,4 +1,4 @@
-"""Figures beyond a board's own: rates, approximation, and what a basis adapts to."""
+"""Figures beyond a board's own: rates, approximation, and the geometry of bandlets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ THRESHOLDS = tuple(2.0 ** (place / 2) for place in range(-18, 9))
 
 
 def rate_windows(results: Results, registry: Registry, rate: str = "rate") -> dict[str, list[float]]:
-    """Return the noise levels of the results at which slopes can be read as rates, by dataset.
+    """Return the noise levels of the results at which slopes are valid estimates of rates, by dataset.
 
     Parameters
     ----------

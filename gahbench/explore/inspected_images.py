@@ -18,7 +18,7 @@ from gahbench.contracts.datasets import Dataset
 from gahbench.jacobian import LARGEST_EXACT
 from gahbench.registry.configured import Configured
 
-#: The side of the square that is cut from the centre of a file's image, unless another is asked for.
+#: The side of the square that is cut from the centre of a file's image, unless another is given.
 SIDE = 40
 #: Suffixes of array files; all others are for PIL.
 ARRAYS = (".npy", ".npz")
@@ -33,13 +33,13 @@ class Images:
     clean
         Shape (N, C, H, W), float32, in units where an image lies in [0, 1].
     place
-        Which of them is meant; the others are what its filter is compared with.
+        The place of the inspected one; its filter is compared with those of the others.
     start
         The place of the first of them in the test split.
     dataset
         Where they are from; ``None`` for a file.
     label
-        What they are, for captions.
+        Their description, for captions.
     """
 
     clean: Tensor
@@ -71,7 +71,7 @@ class Choice:
 
 
 def chosen_images(choice: Choice, family: Configured, others: int) -> Images:
-    """Return the image that is inspected, and others.
+    """Return the inspected image, and others.
 
     Parameters
     ----------
@@ -83,13 +83,13 @@ def chosen_images(choice: Choice, family: Configured, others: int) -> Images:
     Raises
     ------
     ParameterError
-        If what belongs to a file is given for a dataset, or the reverse, or images are too large.
+        If an option of files is given for a dataset, or the reverse, or images are too large.
     DataError
         If there is no such image.
     """
     if choice.file is None:
         if choice.size is not None or choice.colour:
-            raise ParameterError("size and colour belong to an image file; a dataset has parameters of its own")
+            raise ParameterError("size and colour belong to an image file; a dataset has its own parameters")
         whole: Dataset = family.build()
         return of_dataset(whole, family.label, choice.index, others)
     if choice.index:
@@ -117,14 +117,14 @@ def of_dataset(dataset: Dataset, label: str, index: int, others: int) -> Images:
     check_size(dataset.shape, label)
     held = dataset.available("test")
     if held is not None and index >= held:
-        raise DataError(f"{label}: test image {index} asked for, but the split holds {held}: 0 to {held - 1}")
+        raise DataError(f"{label}: test image {index} requested, but the split holds {held}: 0 to {held - 1}")
     count = others + 1 if held is None else min(others + 1, held)
     start = index if held is None else min(index, held - count)
     return Images(dataset.images("test", count, start), index - start, start, dataset, f"{label}, test image {index}")
 
 
 def of_file(file: Path, size: int | None, colour: bool, others: int) -> Images:
-    """Return the centre of a file's image, and other squares spread over it that overlap neither it nor each other.
+    """Return the centre of a file's image, and other squares of it, none overlapping.
 
     Parameters
     ----------

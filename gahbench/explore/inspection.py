@@ -1,4 +1,4 @@
-"""What basis a denoiser learned: its Jacobian at one image, taken apart."""
+"""The basis that a denoiser learned: its Jacobian at one image, decomposed."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Level:
     eigenvalues, eigenvectors
         Of the symmetric part of the Jacobian: shape (d,), sorted down, and (d, d), as rows; float64.
     scores
-        What metrics say of this image, by their names in the table of scores: ``psnr`` (dB), ``spectrum.trace``,
+        Values of metrics of this image, by their names in the table of scores: ``psnr`` (dB), ``spectrum.trace``,
         ``self-consistency.ratio``, ...; those without a value are absent.
     alignment
         By basis, values of the parts of ``alignment`` by name, ``""`` for the headline, each of shape (N,) for the N
@@ -74,7 +74,7 @@ class Level:
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """What basis a denoiser learned, at one image and several noise levels.
+    """The basis that a denoiser learned, at one image and several noise levels.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ class Inspection:
     place
         Which of the images of the alignments is this one.
     notes
-        What was left out, and why.
+        Notes on omitted parts, with reasons.
     """
 
     entrant: str
@@ -193,12 +193,10 @@ def _ready(configured: Configured, family: Configured, images: Images) -> Refere
         raise ParameterError(f"{where}: {error}") from error
     if images.dataset is None and reference.kind in ("optimal", "bound"):
         raise ParameterError(
-            f"{where}: its kind is '{reference.kind}', which only a dataset tells; accepted: an image of one"
+            f"{where}: its kind is '{reference.kind}', which needs a dataset; accepted: an image of one"
         )
     if images.dataset is not None and not reference.supports(images.dataset):
-        raise ParameterError(
-            f"{where}: not known there; what is known of the optimum is '{images.dataset.optimum.kind}'"
-        )
+        raise ParameterError(f"{where}: not defined there; the kind of the optimum is '{images.dataset.optimum.kind}'")
     # A dataset is read for a file's image only if something is learned from it.
     if images.dataset is not None or type(reference).fit is not Reference.fit:
         reference.fit(TrainingData(images.dataset or cast(Dataset, family.build())))
@@ -206,7 +204,7 @@ def _ready(configured: Configured, family: Configured, images: Images) -> Refere
 
 
 def _bases(registry: Registry, asked: Sequence[str], images: Images) -> tuple[dict[str, Basis], list[str]]:
-    """Return the bases to compare with, by label, and notes on those that were not asked for and do not exist here."""
+    """Return the bases to compare with, by label, and notes on default ones that do not exist here."""
     found: dict[str, Basis] = {}
     notes: list[str] = []
     channels, height, width = images.clean.shape[1:]

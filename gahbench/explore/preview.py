@@ -1,4 +1,4 @@
-"""A preview of a dataset: a few of its images under noise, and what is known of them."""
+"""A preview of a dataset: a few of its images under noise, and their optimum."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COUNT = 4
 #: Most images and noise levels of one preview: a picture of them all must fit in memory.
 MAX_IMAGES = 32
 MAX_SIGMAS = 8
-#: The noise of an image takes that of all before it in its split; so many numbers fit in memory.
+#: The noise of an image takes that of all before it in its split: the largest number of values in memory.
 MAX_NOISE = 1 << 27
 
 
@@ -49,7 +49,7 @@ class Level:
 
 @dataclass(frozen=True, eq=False)
 class Preview:
-    """A few images of a dataset under noise, and what is known of the dataset.
+    """A few images of a dataset under noise, and the dataset's properties.
 
     Parameters
     ----------
@@ -68,9 +68,9 @@ class Preview:
     levels
         The images at every noise level.
     vectors
-        Vectors of the true basis; ``None`` where it is not known or was not asked for.
+        Vectors of the true basis; ``None`` where it is unknown or was not requested.
     basis_asked
-        Whether the true basis was asked for.
+        Whether the true basis was requested.
     """
 
     configured: Configured
@@ -111,7 +111,7 @@ class Preview:
         Raises
         ------
         OptimumError
-            If no true basis is known, or it was not asked for.
+            If no true basis is known, or it was not requested.
         """
         from gahbench.report.contact_sheet import basis_sheet, write_figure
 
@@ -134,7 +134,7 @@ def make_preview(
     start: int = 0,
     true_basis: bool = False,
 ) -> Preview:
-    """Draw a few images of a dataset, put noise on them, and ask the dataset what is known.
+    """Preview a few images of a dataset under noise, with its optimum.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def make_preview(
     split, start
         Which images: number ``start`` and on of a split.
     true_basis
-        Insist on the true basis. Otherwise it is asked for only where images are small.
+        Require the true basis. Otherwise it is computed only where images are small.
 
     Raises
     ------
@@ -215,7 +215,7 @@ def _check_count(
         raise DataError(f"{configured.where}: the {split} split holds no images; splits that do: {listing(others)}")
     if start + (count or 1) > held:
         raise DataError(
-            f"{configured.where}: {count or 1} {split} images asked for from number {start} on, "
+            f"{configured.where}: {count or 1} {split} images requested from number {start} on, "
             f"but the split holds {held}"
         )
     return min(COUNT, held - start) if count is None else count

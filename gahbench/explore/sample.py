@@ -81,17 +81,17 @@ def sample_entrant(
     configured = untrained_here(registry, entrant, checkpoint, "sample")
     family = registry.configure("dataset", dataset)
     reference: Reference = configured.build()
-    told = f"{configured.where} on {family.label}"
+    where_on = f"{configured.where} on {family.label}"
     of: Dataset = family.build()
     try:
         reference.check_shape(of.shape)
         if not reference.supports(of):
-            raise ParameterError(f"not known there; what is known of the optimum is '{of.optimum.kind}'")
+            raise ParameterError(f"not defined there; the kind of the optimum is '{of.optimum.kind}'")
         denoise = of_denoiser(reference, of.shape, of, where)
     except (ValueError, ParameterError) as error:
-        raise ParameterError(f"{told}: {error}") from error
+        raise ParameterError(f"{where_on}: {error}") from error
     reference.fit(TrainingData(of))
-    # What is no network takes its images on the CPU.
+    # References that are no networks take images on the CPU.
     where = where if reference.as_network(of.shape) is not None else torch.device("cpu")
     drawn = draw_samples(denoise, of.shape, sampling, batch=batch, device=where, progress=progress)
     source = f"{configured.label}\nfor {family.label}"

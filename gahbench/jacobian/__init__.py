@@ -1,4 +1,4 @@
-"""Jacobians of denoisers, and what follows from their products with vectors.
+"""Jacobians of denoisers, and estimates from their products with vectors.
 
 Usable alone, on any ``nn.Module`` with ``forward(noisy, sigma)``::
 

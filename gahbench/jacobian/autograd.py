@@ -42,7 +42,7 @@ class AutogradMaps(LinearMaps):
     images
         Where it is differentiated, shape (N, C, H, W).
     repeatable
-        Whether an image may be repeated in a batch: false for functions that know which image is which.
+        Whether an image may be repeated in a batch: false for functions that depend on its place in the batch.
     memory
         Bytes that features and gradients of products together may take, about: how many products are taken at once
         follows from the features that one backward pass needs.
@@ -183,7 +183,7 @@ class AutogradMaps(LinearMaps):
         return torch.cat(found)[:, None].detach()
 
     def _features_of(self, place: int) -> int:
-        """Return the bytes of the features that a backward pass of one image needs; 0 once that is known."""
+        """Return the bytes of the features that a backward pass of one image needs; 0 once measured."""
         if self._together is not None:
             return 0
         try:
@@ -195,12 +195,12 @@ class AutogradMaps(LinearMaps):
         return features.bytes
 
     def _step(self, features: int) -> int:
-        """Return how many products are taken at once, given the bytes of the features of one image."""
+        """Return the number of products taken at once, given the bytes of the features of one image."""
         if self._together is None:
             gpu = self._images.device.type == "cuda"
-            most = (TOGETHER_GPU if gpu else TOGETHER) // self.size
-            # Gradients of all features, at worst, with as much again for what convolutions need meanwhile.
-            self._together = max(1, min(most, self._memory // max(1, 2 * features)))
+            limit = (TOGETHER_GPU if gpu else TOGETHER) // self.size
+            # Gradients of all features, at worst, and as much again for workspace of convolutions.
+            self._together = max(1, min(limit, self._memory // max(1, 2 * features)))
         return self._together
 
 
@@ -220,7 +220,7 @@ class Jacobian(AutogradMaps):
     sigma
         Noise level, or one for each image, shape (N,).
     memory
-        Bytes that the features and gradients of products taken at once may need, about. What is returned comes on top:
+        Bytes that the features and gradients of products taken at once may need, about. Results come on top:
         4 N d^2 bytes for all matrices in float32, d = C * H * W.
 
     Raises
@@ -265,7 +265,7 @@ class Jacobian(AutogradMaps):
 def _channels_last(network: nn.Module) -> dict[str, Tensor] | None:
     """Return the weights with kernels laid out as convolutions on a processor like them; ``None`` for compiled code.
 
-    They are laid out once for all Jacobians of a network, as long as nobody changes them.
+    They are laid out once for all Jacobians of a network, until they change.
     """
     if isinstance(network, torch.jit.ScriptModule):
         return None
@@ -285,12 +285,12 @@ def _channels_last(network: nn.Module) -> dict[str, Tensor] | None:
     return kept[1]
 
 
-#: Weights of networks, with what tells whether they are still the network's.
+#: Weights of networks, with what shows whether they are still the network's.
 _laid_out: WeakKeyDictionary[nn.Module, tuple[object, dict[str, Tensor]]] = WeakKeyDictionary()
 
 
 class _Features:
-    """Counts the bytes of what autograd keeps for the backward pass."""
+    """Counts the bytes that autograd keeps for the backward pass."""
 
     def __init__(self) -> None:
         self.bytes = 0
@@ -314,7 +314,7 @@ def _features() -> Iterator[_Features]:
 
 @contextlib.contextmanager
 def _differentiating() -> Iterator[None]:
-    """Differentiate, whatever the caller's mode, without hints that something could be faster."""
+    """Differentiate in any mode of the caller, without torch's performance warnings."""
     with warnings.catch_warnings(), torch.inference_mode(False), torch.enable_grad():
         warnings.simplefilter("ignore")
         yield

@@ -93,8 +93,8 @@ def top(
     smallest
         Return the smallest ones instead, smallest last.
     method
-        ``lanczos``, ``full``, or ``auto`` for what is faster: ``full`` where more than a hundredth of all pairs are
-        asked for, or more than a fifth if an image has more than 2304 values.
+        ``lanczos``, ``full``, or ``auto`` for the faster one: ``full`` where more than a hundredth of all pairs are
+        requested, or more than a fifth if an image has more than 2304 values.
 
     Raises
     ------

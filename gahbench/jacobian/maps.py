@@ -1,4 +1,4 @@
-"""Linear maps of images, one for each of N images: what a Jacobian is, and what it is compared with."""
+"""Linear maps of images, one for each of N images: Jacobians, and filters to compare with."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gahbench.jacobian.eigen import Eigenpairs, Method
     from gahbench.jacobian.probes import Estimate, Sketch
 
-#: Up to so many values an image, as in 48x48 grey, matrices are written down and results are exact; beyond it they are
+#: Values of an image, as in 48x48 grey, up to which matrices are formed and results are exact; beyond it they are
 #: estimated from random probes.
 LARGEST_EXACT = 2304
 
@@ -24,7 +24,7 @@ LARGEST_EXACT = 2304
 class LinearMaps(ABC):
     """N linear maps of images of d = C * H * W values, the i-th of which belongs to the i-th image.
 
-    They are known by their products with vectors; a matrix is made only where one is asked for, or where it is small
+    They are given by their products with vectors; a matrix is made only on request, or where it is small
     enough (d up to 2304) for traces and products to be exact. Vectors are images laid out in a row, shape (N, P, d): P
     of them for each of the N maps.
 

@@ -14,7 +14,7 @@ from gahbench.jacobian.maps import LinearMaps
 PROBES = 64
 #: Rows of matrices that are multiplied in float64 at a time.
 TOGETHER = 64
-#: Probes are left out in at most so many groups for the jackknife.
+#: Maximum of groups of probes that the jackknife leaves out.
 GROUPS = 16
 
 
@@ -82,7 +82,7 @@ class Sketch:
         if left.shape[1:] != right.shape[1:] or self.exact != other.exact:
             raise ValueError(f"sketches of shapes {tuple(left.shape)} and {tuple(right.shape)} are on other vectors")
         count = left.shape[1]
-        # Some vectors at a time, so that what is in float64 stays small.
+        # Some vectors at a time, so that float64 copies stay small.
         pieces = -(-count // TOGETHER) if self.exact else min(GROUPS, count)
         cut = (left.tensor_split(pieces, 1), right.tensor_split(pieces, 1))
         groups = [first.flatten(1).double() @ second.flatten(1).double().mT for first, second in zip(*cut, strict=True)]
@@ -126,7 +126,7 @@ def sketch(maps: LinearMaps, probes: int | None = None, seed: int = 0) -> Sketch
     Parameters
     ----------
     probes
-        Take so many random vectors, whatever the size.
+        Number of random vectors, for any size.
     seed
         Of the random vectors: sketches to be compared must share it, and the number.
     """
@@ -143,7 +143,7 @@ def trace(maps: LinearMaps, probes: int | None = None, seed: int = 0) -> Estimat
     Parameters
     ----------
     probes
-        Estimate it from so many random vectors, whatever the size.
+        Number of random vectors to estimate it from, for any size.
     """
     if probes is None and maps.is_small:
         return _exact(maps.matrices().diagonal(dim1=1, dim2=2).double().sum(1))
@@ -157,7 +157,7 @@ def frobenius_product(one: LinearMaps, other: LinearMaps, probes: int | None = N
     Parameters
     ----------
     probes
-        Estimate it from so many random vectors, whatever the size.
+        Number of random vectors to estimate it from, for any size.
     """
     left, right = sketch(one, probes, seed), sketch(other, probes, seed)
     each = (left.rows * right.rows.to(left.rows)).double().sum(2)

@@ -1,4 +1,4 @@
-"""A module as a denoiser, and what can be measured of it."""
+"""A module as a denoiser, and facts measured of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a layer of a network puts out."""
+"""Outputs of a network's layers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gahbench._util.errors import ParameterError, listing, suggestion
 
-#: Names are listed in an error up to so many.
+#: Maximum of names that an error lists.
 _LISTED = 30
 
 
@@ -72,7 +72,7 @@ def feature_layers(network: nn.Module, noisy: Tensor, sigma: Tensor) -> list[Lay
 
 
 def middle_layer(layers: Sequence[tuple[str, int]]) -> str:
-    """Return the middle one of the layers with the fewest pixels: the bottleneck of a UNet, the middle of a chain.
+    """Return the middle one of the layers with the smallest pixels: the bottleneck of a UNet, the middle of a chain.
 
     Parameters
     ----------
@@ -86,13 +86,13 @@ def middle_layer(layers: Sequence[tuple[str, int]]) -> str:
     """
     if not layers:
         raise ParameterError("no layer of the network puts out features of shape (N, C, H, W); name one with 'layer'")
-    fewest = min(pixels for _, pixels in layers)
-    names = [name for name, pixels in layers if pixels == fewest]
+    smallest = min(pixels for _, pixels in layers)
+    names = [name for name, pixels in layers if pixels == smallest]
     return names[len(names) // 2]
 
 
 def layer_output(network: nn.Module, layer: str, noisy: Tensor, sigma: Tensor) -> Tensor:
-    """Return what a module of a network puts out; where it is called more than once, the last time.
+    """Return the output of a module of a network; of the last call, if there are several.
 
     Parameters
     ----------

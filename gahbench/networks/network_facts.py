@@ -1,4 +1,4 @@
-"""What can be measured of any network by calling it: whether it is homogeneous, blind, and open to torch.func."""
+"""Facts about any network, measured by calling it: whether it is homogeneous, blind, and works with torch.func."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gahbench._util.shapes import Shape
 
 #: Below it a network counts as homogeneous: the rest is rounding.
 HOMOGENEOUS = 1e-3
-#: Standard deviation of what is added to gains and constants.
+#: Standard deviation of the perturbation of gains and constants.
 SPREAD = 0.2
 #: Passes in training mode that move running averages from where they start.
 PASSES = 3
@@ -24,10 +24,10 @@ PASSES = 3
 def with_random_weights(network: nn.Module, shape: Shape) -> nn.Module:
     """Give a network random weights of ordinary size, and return it in evaluation.
 
-    As they are initialised, networks hide what they are: last layers start at or near zero, and constants and running
+    At initialisation networks hide their properties: last layers start at or near zero, and constants and running
     means are zero, so that a network with biases looks homogeneous. Matrices and kernels are drawn as Kaiming et al.
     2015 do, vectors (gains, constants) are moved by 0.2 at random, and a few passes in training mode move running
-    averages. What is frozen stays.
+    averages. Frozen parameters stay.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def with_random_weights(network: nn.Module, shape: Shape) -> nn.Module:
                 else:
                     parameter.add_(SPREAD * torch.randn_like(parameter))
         network.train()
-        # What it cannot do in training is not asked here.
+        # Errors in training mode are not checked here.
         with contextlib.suppress(Exception):
             for _ in range(PASSES):
                 network(torch.rand(2, *shape), torch.rand(2))
@@ -88,7 +88,7 @@ def is_blind(network: nn.Module, noisy: Tensor) -> bool:
 def torch_func_obstacle(network: nn.Module, noisy: Tensor, sigma: Tensor) -> str | None:
     """Return why ``torch.func`` cannot differentiate a network, or ``None`` where it can.
 
-    Tried is what Jacobians are made of: ``vjp`` under ``vmap``, of ``functional_call``, in evaluation; the result must
+    It tries the operations of Jacobians: ``vjp`` under ``vmap``, of ``functional_call``, in evaluation; the result must
     agree with that of ``torch.autograd.grad``.
 
     Parameters

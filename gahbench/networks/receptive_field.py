@@ -14,24 +14,24 @@ from gahbench._util.shapes import Shape
 
 #: Sides of the images that it is measured on: powers of two, so that their middle lies on the grid of any pooling.
 SIDES = (64, 128, 256)
-#: Pixels are tried so far from the middle, on either side: all that a pooling by up to 16 tells apart.
+#: Pixels are tried so far from the middle, on either side: the positions that a pooling by up to 16 distinguishes.
 PLACES = 8
 #: Networks with fewer parameters are measured on several images: where a rectifier is closed in one, it may be open in
 #: another. Wide ones have others beside it.
 NARROW = 100_000
-#: A larger image is not tried where it would take longer than about so many seconds.
+#: Seconds, about, beyond which a larger image is not tried.
 SECONDS = 20.0
 
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """What was measured.
+    """A measured receptive field.
 
     Parameters
     ----------
     on_grid
-        Height and width, in pixels, of what the middle pixel depends on. The middle lies on the grid of every pooling,
-        which is where published figures of networks with pooling hold.
+        Height and width, in pixels, of the area that the middle pixel depends on. The middle lies on the grid of every
+        pooling, which is where published figures of networks with pooling hold.
     largest
         Height and width at the pixel, of those near the middle, where they are largest; ``on_grid`` without pooling.
     side
@@ -67,7 +67,7 @@ def receptive_field(
     ----------
     build
         Returns the network for images (C, H, W), in evaluation; raises ``ValueError`` for a shape it cannot take.
-        Weights that are 0 hide what they multiply.
+        Weights that are 0 hide dependences.
     channels
         Channels of the images.
     sides
@@ -109,7 +109,7 @@ def dependence(noisy: Tensor, denoised: Tensor, row: int, column: int) -> tuple[
     noisy
         Shape (N, C, H, W), with ``requires_grad``.
     denoised
-        What a network made of it, of the same shape. Of the N images the box is the common one.
+        The network's result, of the same shape. Of the N images the box is the common one.
     row, column
         The pixel.
 
@@ -148,17 +148,17 @@ def _on(network: nn.Module, channels: int, side: int, until: float) -> Receptive
             tall, wide = _size(box)
             largest = (max(largest[0], tall), max(largest[1], wide))
         if height == width:
-            # What was seen of rows on one side of the middle holds for columns, and on the other side.
+            # By symmetry the result for rows on one side of the middle holds for columns, and on the other side.
             largest = (max(largest), max(largest))
     return ReceptiveField((height, width), largest, side, not inside)
 
 
 def _moves_along(network: nn.Module, noisy: Tensor, denoised: Tensor) -> bool:
-    """Return whether an image that is moved by one pixel has the same result, moved, at the middle."""
+    """Return whether the result at the middle of an image moved by one pixel is the same, moved."""
     middle = noisy.shape[-1] // 2
     with torch.no_grad():
         moved = noisy.roll((1, 1), (2, 3))
-        # What is taken away from the noisy image, which itself moves along and may be far larger.
+        # The part subtracted from the noisy image, which itself moves along and may be far larger.
         after = network(moved, torch.full((len(noisy),), 0.1)) - moved
         before = denoised - noisy
     difference = after[:, :, middle + 1, middle + 1] - before[:, :, middle, middle]

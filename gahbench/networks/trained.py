@@ -23,7 +23,7 @@ class Trained:
     network
         Its ``forward(noisy, sigma)`` returns the denoised images.
     device
-        Where it computes; what it returns is on the CPU.
+        Where it computes; results are on the CPU.
 
     Examples
     --------

@@ -1,1 +1,1 @@
-"""From suite files to units of work; nothing is run."""
+"""From suite files to units of work, without running them."""

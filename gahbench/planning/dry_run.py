@@ -1,8 +1,8 @@
 """A dry run of architectures before a run: shapes, sizes and work, without numbers.
 
-An architecture is built and called on torch's meta device. That runs a plugin's code, which may be a stranger's and may
-crash, so those that are not built in are tried in a process of their own; what goes wrong there, but for a size that is
-refused, is left to the unit itself to tell.
+An architecture is built and called on torch's meta device. That runs a plugin's code, which may crash, so
+architectures that are not built in run in a process of their own. Errors there, except for a refused size, are left to
+the unit itself to report.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gahbench.registry.configured import Configured
 from gahbench.registry.registry import Registry
 from gahbench.registry.spec import Spec
 
-#: Sides that are tried to tell a network that refuses a size from one that refuses everything.
+#: Sides that are tried to distinguish a network that refuses a size from one that refuses everything.
 OTHER_SIDES = (64, 96, 128, 256)
 #: A dry run takes milliseconds; one that takes so long is given up.
 TIMEOUT_SECONDS = 60.0
@@ -28,7 +28,7 @@ TIMEOUT_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class DryRun:
-    """What a dry run found.
+    """The result of a dry run.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def _try(configured: Configured, shape: Shape) -> DryRun:
     except ValueError as error:
         refusal = str(error)
     except Exception:
-        # Not every operation knows the meta device; the unit itself will tell what is wrong, if anything is.
+        # Not every operation supports the meta device; the unit itself reports an error, if there is one.
         return DryRun(count)
     for side in OTHER_SIDES:
         other = (shape[0], side, side)
@@ -120,7 +120,7 @@ def _one_process(cases: Sequence[tuple[Configured, Shape]], registry: Registry) 
     return [DryRun(**json.loads(line)) for line in marked]
 
 
-#: Marks our lines among what plugins may print.
+#: Marks gahbench's lines in the output, to which plugins may print.
 _MARK = "gahbench-dry-run "
 
 

@@ -21,7 +21,7 @@ def untrained_here(registry: Registry, text: str, checkpoint: str | Path | None,
     checkpoint
         Trained weights, the same as the parameter ``checkpoint`` of an architecture.
     verb
-        What is to be done with it, for the error.
+        The purpose, for the error.
 
     Raises
     ------

@@ -13,7 +13,7 @@ from gahbench.registry.spec import Spec
 
 
 def described(configured: Configured) -> dict[str, Any]:
-    """Return what a worker needs to build a plugin, and to see that it is still the one that was planned."""
+    """Return the data for a worker to build a plugin, and to check that it is the planned one."""
     return {
         "name": configured.plugin.name,
         "parameters": configured.parameters,

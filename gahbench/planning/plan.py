@@ -23,7 +23,7 @@ from gahbench.training.recipe import Training
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """What the board says of a dataset."""
+    """Facts about a dataset for the board."""
 
     label: str
     optimum: str
@@ -41,7 +41,7 @@ class Plan:
     units: tuple[Unit, ...]
     datasets: tuple[DatasetFacts, ...]
     parameters: dict[tuple[str, str], int]
-    #: Labels of the datasets and the references that are not known on them, and have no row there.
+    #: Labels of datasets and the references that are not defined on them, and have no row there.
     unknown: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -51,7 +51,7 @@ class Plan:
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """What rows of one board must share; noise levels, metrics, entrants and datasets may grow."""
+        """The settings that rows of one board must share; noise levels, metrics, entrants and datasets may grow."""
         scoring = self.suite.scoring
         return {
             "training": self.suite.training.key_fields(),
@@ -160,7 +160,7 @@ def _request(suite: Suite, row: Row, split: Split) -> Request:
 
 
 def _build(configured: Configured) -> Dataset:
-    """Build a dataset and have it tell all that a plan needs to know; a stranger's may raise anything."""
+    """Build a dataset and read all that a plan needs; a plugin may raise any error."""
     try:
         dataset: Dataset = configured.build()
         _ = dataset.shape, dataset.optimum.slope, dataset.fingerprint(), [dataset.available(split) for split in SPLITS]
@@ -195,12 +195,12 @@ def _check_counts(suite: Suite, configured: Configured, dataset: Dataset) -> Non
 
 
 def _unknown(suite: Suite, built: list[tuple[Configured, Dataset]]) -> set[tuple[str, str]]:
-    """Return the labels of datasets and references that are not known on them.
+    """Return the labels of datasets and references that are not defined on them.
 
     Raises
     ------
     ParameterError
-        If a reference is known on no dataset of the suite.
+        If a reference is defined on no dataset of the suite.
     """
     unknown: set[tuple[str, str]] = set()
     for entrant in suite.entrants:
@@ -217,7 +217,7 @@ def _unknown(suite: Suite, built: list[tuple[Configured, Dataset]]) -> set[tuple
                 for configured, dataset in built
             )
             raise ParameterError(
-                f"{entrant.where}: not known on any dataset of the suite; what is known of their optimum is {kinds}"
+                f"{entrant.where}: not defined on any dataset of the suite; the kinds of their optima are {kinds}"
             )
         unknown |= found
     return unknown
@@ -230,7 +230,7 @@ def _check_entrants(
     trusted: set[tuple[str, str]],
     unknown: set[tuple[str, str]],
 ) -> dict[tuple[str, str], DryRun]:
-    """Return what is known of each entrant on each dataset, by their labels, having checked that they fit together."""
+    """Return the facts of each entrant on each dataset, by their labels, having checked that they fit together."""
     found = {(configured.label, entrant.label): DryRun() for configured, _ in built for entrant in suite.entrants}
     pairs = [(entrant, configured, dataset.shape) for configured, dataset in built for entrant in suite.entrants]
     networks = [

@@ -1,4 +1,4 @@
-"""Units of earlier runs as they would be planned now, and in what the two differ."""
+"""Units of earlier runs as they would be planned now, and the differences."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Replanner:
         GahbenchError
             If a plugin is not there any more, or does not accept the parameters.
         KeyError, TypeError, ValueError
-            If the payload is not what a plan writes.
+            If the payload is not as a plan writes it.
         """
         payload, known = unit.payload, keys or {}
         at = self._dataset(payload["dataset"])
@@ -97,7 +97,7 @@ def is_code(path: tuple[str, ...]) -> bool:
 
 
 def names_files(document: Any) -> bool:
-    """Return whether a document depends on what is in files: pixels, or weights."""
+    """Return whether a document depends on the content of files: pixels, or weights."""
     if isinstance(document, Mapping):
         return any((name in ("fingerprint", "sha256") and value is not None) or names_files(value)
                    for name, value in document.items())  # fmt: skip

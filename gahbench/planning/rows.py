@@ -22,7 +22,7 @@ SAMPLED_KINDS = ("optimal", "trained")
 
 @dataclass(frozen=True)
 class Row:
-    """An entrant, and what it learns from.
+    """An entrant, and its training images.
 
     Parameters
     ----------
@@ -40,20 +40,20 @@ class Row:
 
     @property
     def label(self) -> str:
-        """What the board calls it."""
+        """Its name on the board."""
         if self.training is None or not self.is_swept:
             return self.entrant.label
         return f"{self.entrant.label}{_NUMBER}{self.training.train_images}"
 
     @property
     def trainings(self) -> tuple[Training, ...]:
-        """How it is trained, and its partner."""
+        """Its training, and its partner's."""
         return tuple(one for one in (self.training, self.training and self.training.partner) if one is not None)
 
     def learned_from(self, partner: bool = False) -> dict[str, Any] | None:
         """Return split and number (``None``: all) of the images it learns from; ``None`` if it has no such partner.
 
-        What learns from nothing in particular is compared with the images of the ``train`` split.
+        Entrants that learn from no images are compared with those of the ``train`` split.
         """
         if self.training is None:
             return None if partner else {"split": "train", "count": None}

@@ -57,7 +57,7 @@ def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 class Scoring(BaseModel):
-    """How entrants are scored.
+    """The scoring of entrants.
 
     Parameters
     ----------
@@ -93,15 +93,15 @@ class SuiteFile(BaseModel):
     name
         Name of the suite.
     description
-        A sentence or two for those who meet it in ``gahbench list``.
+        A sentence or two, for ``gahbench list``.
     datasets, entrants
         Plugins, each ``name``, ``name[key=value]`` or ``name: {key: value}``; a list of values is a grid.
     baseline
         The entrant that others' gains are measured from.
     training
-        How architectures are trained.
+        The training of architectures.
     scoring
-        How entrants are scored.
+        The scoring of entrants.
     seeds
         One fit for each; names initialisation, order of images and training noise.
     """

@@ -1,4 +1,4 @@
-"""Units with their documents: what decides an outcome, as plain JSON, whose hash is the key.
+"""Units with their documents: all that decides an outcome, as plain JSON, whose hash is the key.
 
 A document holds no order, place, time, or number of workers, and of code only digests of behaviour, under the names
 ``source`` (of a plugin) and ``code`` (of the function that does the unit).
@@ -20,7 +20,7 @@ from gahbench.registry.behaviour import computed_by
 from gahbench.registry.configured import Configured
 from gahbench.training.recipe import Training
 
-#: What does a unit of each kind.
+#: The function that computes a unit of each kind.
 FIT = "gahbench.training.fitting:fit"
 SCORE = "gahbench.evaluation.measurement:Measurement"
 #: The names under which documents hold digests of code.
@@ -44,14 +44,14 @@ class PlannedDataset:
 
     @functools.cached_property
     def document(self) -> dict[str, Any]:
-        """What of it decides an outcome; where files lie does not matter once it is known what is in them."""
+        """The part that decides an outcome: contents of files, not their paths."""
         identity, fingerprint = self.configured.identity, self.dataset.fingerprint()
         return {**(identity if fingerprint is None else _without_paths(identity)), "fingerprint": fingerprint}
 
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """What of a suite's scoring decides a score.
+    """The part of a suite's scoring that decides a score.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def score_unit(
     """
     column = _column(at, metric, measure, request)
     document = {**column, "entrant": fit if fit is not None else entrant.identity}
-    # What a network learned from is in the key of its fit.
+    # The training images of a network are in the key of its fit.
     fits_subset = fit is None and bool(getattr(entrant.plugin.factory, "fits_training_subset", False))
     if fits_subset or measure.needs & {"training", "partner"}:
         document["learned_from"] = request.learned_from
@@ -178,7 +178,7 @@ def score_unit(
 
 
 def _column(at: PlannedDataset, metric: Configured, measure: Metric, request: Request) -> dict[str, Any]:
-    """Return what decides a score but the entrant: scores of one column may be compared."""
+    """Return all that decides a score except the entrant: scores of one column are comparable."""
     column: dict[str, Any] = {
         "code": computed_by(SCORE, frozenset(measure.needs)),
         "dataset": at.document,
@@ -196,7 +196,7 @@ def _column(at: PlannedDataset, metric: Configured, measure: Metric, request: Re
 
 
 def _without_paths(identity: dict[str, Any]) -> dict[str, Any]:
-    """Leave out where files lie."""
+    """Leave out the paths of files."""
     parameters = {name: value for name, value in identity["parameters"].items() if name != "path"}
     nested = {
         name: [_without_paths(one) for one in inner] if isinstance(inner, list) else _without_paths(inner)

@@ -85,7 +85,7 @@ class Document:
         accepted
             Called with the location of an unknown field; returns the accepted names there.
         """
-        # A misspelt field is also a missing one: tell of the misspelling.
+        # A misspelt field is also a missing one: report the misspelling.
         first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
         location = self._known(tuple(first["loc"]))
         name = ".".join(map(str, location)) or "suite"
@@ -103,7 +103,7 @@ class Document:
         return self.error(location, f"{name}: {message[0].lower()}{message[1:]}{given}")
 
     def _known(self, location: Location) -> Location:
-        """Cut off what pydantic adds for the alternatives of a type, and fields that are not there."""
+        """Cut off pydantic's suffixes for alternatives of a type, and missing fields."""
         while location not in self._lines and location:
             location = location[:-1]
         return location

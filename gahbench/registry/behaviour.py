@@ -1,11 +1,11 @@
-"""Digests of behaviour: of the code that decides an outcome, and of nothing else.
+"""Digests of behaviour: of the code that decides an outcome.
 
 The digest of a definition is that of its syntax tree, and of those of all definitions that it uses, directly or not, in
 its own package or folder, in the built-in plugins, and in the rooms of gahbench that compute. Docstrings, comments,
 annotations, layout, and where a definition lies do not count; nor does how an import is called. What is imported from
 elsewhere counts by its name alone: other versions of a library have the same digest.
 
-What is found by name while the program runs cannot be followed: ``getattr(module, name)``, ``importlib``, or a plugin
+Names found while the program runs cannot be followed: ``getattr(module, name)``, ``importlib``, or a plugin
 that is created by its name rather than named by a parameter.
 """
 
@@ -38,7 +38,7 @@ COMPUTING = (
     "gahbench.evaluation",
     "gahbench.training",
 )
-#: What engines are handed decides where units run, and not what comes of them.
+#: Arguments of engines decide where units run, and not their outcome.
 NOT_COMPUTING = ("gahbench.contracts.engines", "gahbench.contracts.jobs", "gahbench.contracts.unit")
 
 
@@ -103,7 +103,7 @@ def _digest(sources: Sources, start: Syntax, roots: list[str], needs: frozenset[
         waiting += tree.uses
     labels = {definition: tree.digest for definition, tree in known.items()}
     distinct = len(set(labels.values()))
-    # Each round tells apart definitions of equal syntax by what they use, until no more are told apart.
+    # Each round separates definitions of equal syntax by what they use, until no more are separated.
     for _ in known:
         labels = {
             definition: _hash([tree.digest, *(labels[used] for used in tree.uses)])
@@ -120,7 +120,7 @@ def _hash(parts: Iterable[str]) -> str:
 
 
 class Resolver:
-    """Finds what names of modules stand for, through re-exports.
+    """Resolves names of modules, through re-exports.
 
     Parameters
     ----------
@@ -153,14 +153,14 @@ class Resolver:
         return own if module.partition(".")[0] == "gahbench" else [*own, *syntax.effects]
 
     def resolve(self, module: str, path: tuple[str, ...]) -> tuple[list[Definition], str, int]:
-        """Return what a dotted name in a module stands for.
+        """Return the definition that a dotted name in a module refers to.
 
         Returns
         -------
         definitions
             Those that it stands for, which count; all of a module that is used as a value.
         name
-            What to call it, wherever it lies and however it was imported.
+            Its canonical name, independent of place and import.
         parts
             How many parts of the path are used up; 0 where the name is none of the module.
         """
@@ -182,7 +182,7 @@ class Resolver:
         return [], home, used
 
     def bindings(self, module: str, node: ast.Import | ast.ImportFrom) -> dict[str, Import]:
-        """Return what an import in a module binds, by name."""
+        """Return the names that an import in a module binds, with their origins."""
         syntax = self.syntax(module)
         return imported(node, module, syntax is not None and syntax.is_package)[0]
 
@@ -219,5 +219,5 @@ def _within(module: str) -> Any:
 
 
 def _outside(module: str, name: str) -> str:
-    """Return the name of what is not followed: of gahbench without its module, which may move."""
+    """Return the name of a definition that is not followed: without its module if of gahbench, since it may move."""
     return f"gahbench:{name}" if module.partition(".")[0] == "gahbench" else f"{module}.{name}"

@@ -21,12 +21,12 @@ def record_spec(built: object, spec: str) -> None:
 def spec_of(built: object) -> str | None:
     """Return the spec that gahbench built an object from: its plugin's name, and the parameters that differ.
 
-    Together with the object's class it says what the object computes, so it can be part of the key of a cache.
+    Together with the object's class it determines the results, so it can be part of the key of a cache.
 
     Parameters
     ----------
     built
-        What a parameter that names a plugin was handed, or :func:`gahbench.create` returned.
+        An object from a parameter that names a plugin, or from :func:`gahbench.create`.
 
     Returns
     -------

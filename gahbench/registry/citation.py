@@ -1,4 +1,4 @@
-"""Where a plugin's docstring says whom it follows."""
+"""The citation in a plugin's docstring."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _YEAR = re.compile(r"\b(?:19\d\d|20[0-3]\d)[a-z]?\b")
 
 
 def citation(target: Any) -> str | None:
-    """Return whom a class says that it follows: from its docstring, which must be its own.
+    """Return the citation in a class's own docstring.
 
     It is the section ``References`` of numpydoc, or else the first sentence that holds a year; ``None`` where there is
     neither.

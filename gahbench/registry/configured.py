@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Configured:
-    """A plugin with all its parameters resolved: what a suite's line means.
+    """A plugin with all its parameters resolved.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class Configured:
 
     @functools.cached_property
     def identity(self) -> dict[str, Any]:
-        """What of the plugin decides an outcome, with the plugins that its parameters name: plain JSON.
+        """All that decides an outcome, of the plugin and of the plugins that its parameters name: plain JSON.
 
         Raises
         ------
@@ -79,7 +79,7 @@ class Configured:
 
     @functools.cached_property
     def _fingerprint(self) -> str | None:
-        """The fingerprint of an architecture: what decides its outcome beyond its own source and parameters.
+        """The fingerprint of an architecture: all that decides its outcome beyond its own source and parameters.
 
         Its class may have a static method ``fingerprint`` of its parameters.
         """
@@ -98,7 +98,7 @@ class Configured:
 
     @property
     def where(self) -> str:
-        """How errors name it."""
+        """Its name in errors."""
         return f"{self.kind} '{self.label}'"
 
     def build(self, shape: Shape | None = None, channels: int | None = None) -> Any:
@@ -114,7 +114,7 @@ class Configured:
         Raises
         ------
         ParameterError
-            If a constructor refuses the values, or asks for what is not known of the images.
+            If a constructor refuses the values, or requires unknown facts of the images.
         """
         given = dict(self.parameters)
         for name, inner in self.nested.items():
@@ -127,13 +127,13 @@ class Configured:
         return built
 
     def _argument(self) -> Any:
-        """Return what a constructor is handed that names this plugin."""
+        """Return the object passed to a constructor whose parameter names this plugin."""
         # An architecture is built for images, whose shape is not known yet.
         return ArchitectureFactory(self.label, self.build) if self.kind == "architecture" else self.build()
 
 
 def written(plugin: Plugin, resolved: dict[str, Any], whole_paths: bool = False) -> str:
-    """Write a configured plugin canonically: what differs from the defaults, and what it always shows.
+    """Write a configured plugin canonically: parameters that differ from the defaults, and those always shown.
 
     Parameters
     ----------

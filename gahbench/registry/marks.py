@@ -40,7 +40,7 @@ class Names:
 class File:
     """Marks a text parameter that is the path of a file whose content decides the outcome.
 
-    Keys depend on the SHA-256 of what is in the file, and not on its name or place; labels show its name alone.
+    Keys depend on the SHA-256 of the file's content, and not on its name or place; labels show only its name.
     """
 
 
@@ -66,7 +66,7 @@ class OldName:
 
 
 def marks(annotation: Any) -> tuple[Any, ...]:
-    """Return the marks of an annotation, or of what it admits beside null."""
+    """Return the marks of an annotation, or of its alternatives to null."""
     if get_origin(annotation) is Annotated:
         return get_args(annotation)[1:]
     if get_origin(annotation) in (Union, types.UnionType):

@@ -11,7 +11,7 @@ PLUGINS = {("basis", "true"): "true-basis"}
 
 
 def plugin_name(kind: str, given: Any) -> Any:
-    """Return the name of today of a plugin, given the name of a plugin, or a list of them; anything else as it is."""
+    """Return the current name of a plugin, given its name, or a list of names; anything else unchanged."""
     if isinstance(given, list | tuple):
         return [plugin_name(kind, one) for one in given]
     old = str(given).lower() if isinstance(given, bool) else given

@@ -122,7 +122,7 @@ def constructor_parameters(target: Any, where: str) -> tuple[Parameter, ...]:
     """
     inherited = (None, "torch.nn.modules.module")
     if inspect.isclass(target) and getattr(target.__init__, "__module__", None) in inherited:
-        # It has no constructor of its own.
+        # It has no own constructor.
         return ()
     signature = inspect.signature(target)
     function = target.__init__ if inspect.isclass(target) else target
@@ -150,7 +150,7 @@ def constructor_parameters(target: Any, where: str) -> tuple[Parameter, ...]:
 
 
 def _of_plugins(name: str, annotation: Any, default: Any, names: Names, where: str) -> Parameter:
-    """Return a parameter that names plugins, given the annotation of what the constructor is handed: their objects."""
+    """Return a parameter that names plugins, given the constructor's annotation, which is of their objects."""
     if not (default is None or default is inspect.Parameter.empty):
         raise PluginError(
             f"{where}: parameter '{name}' is handed an object, so its default is a spec in its mark: "
@@ -176,12 +176,12 @@ def resolve(parameters: tuple[Parameter, ...], given: dict[str, Any], where: str
     given
         Values by name.
     where
-        What to name in errors, such as ``architecture 'unet'``.
+        Its name in errors, such as ``architecture 'unet'``.
 
     Raises
     ------
     ParameterError
-        Naming the plugin, the parameter, what is accepted and the nearest name.
+        Naming the plugin, the parameter, accepted values and the nearest name.
     """
     names = [parameter.name for parameter in parameters]
     old = {name: parameter.name for parameter in parameters for name in parameter.old_names}

@@ -1,4 +1,4 @@
-"""One registered plugin: its class, its parameters, and where it comes from."""
+"""One registered plugin: its class, its parameters, and its origin."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Plugin:
 
     @property
     def where(self) -> str:
-        """How errors name the plugin."""
+        """Its name in errors."""
         return f"{self.kind} '{self.name}'"
 
     @property
@@ -102,7 +102,7 @@ class Plugin:
         Raises
         ------
         ParameterError
-            If the constructor refuses the values with a ``ValueError``, or asks for what is not known of the images.
+            If the constructor refuses the values with a ``ValueError``, or requires unknown facts of the images.
         """
         given = {**self.preset, **parameters}
         for parameter in self.constructor:

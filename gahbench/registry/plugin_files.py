@@ -27,7 +27,7 @@ def plugin_files(source: Path) -> list[Path]:
 
 
 def _make_room(helpers: dict[str, Path]) -> None:
-    """Have the files beside a plugin imported afresh; refuse those whose name another folder's file has taken."""
+    """Import the files beside a plugin afresh; refuse those whose name is in use by a file of another folder."""
     for name, file in helpers.items():
         loaded = sys.modules.get(name)
         origin = getattr(loaded, "__file__", None)
@@ -44,12 +44,12 @@ class _FileLoader(importlib.machinery.SourceFileLoader):
         return self.source_to_code(self.get_data(self.path), self.path)
 
 
-#: Where a module made from a plugin file keeps the digest of what it was made from.
+#: The attribute of a module made from a plugin file that holds the digest of the file.
 _CONTENT = "__gahbench_content__"
 
 
 def load_file(file: Path) -> types.ModuleType:
-    """Import one plugin file under a name of its own; files beside it can be imported as usual.
+    """Import one plugin file under a unique name; files beside it can be imported as usual.
 
     A file that is loaded already is imported again only if it, or one beside it that it imports, has changed since.
 

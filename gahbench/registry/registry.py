@@ -40,7 +40,7 @@ class Problem:
     origin
         Where it is from.
     error
-        What is wrong, in one line.
+        The error, in one line.
     traceback
         Where it was raised; empty where the registry itself refused the plugin.
     """
@@ -95,7 +95,7 @@ class Registry:
         Raises
         ------
         PluginError
-            If there is none of that name; says which there are, and which failed to load.
+            If there is none of that name; lists those there are, and those that failed to load.
         """
         if kind not in HOOKS:
             raise PluginError(f"unknown kind '{kind}'{suggestion(str(kind), KINDS) or ';'} accepted: {listing(KINDS)}")
@@ -210,7 +210,7 @@ def _registrar(kind: Kind, origin: str, found: list[Plugin]) -> Register:
 
 
 def open_registry(plugins: Sequence[str | Path] = ()) -> Registry:
-    """Return a registry of what is installed and of these plugin files, or folders of them."""
+    """Return a registry of the installed plugins and of these plugin files, or folders of them."""
     # Files may have changed since they were last loaded.
     return Registry(tuple(Path(source) for source in plugins)) if plugins else _installed()
 

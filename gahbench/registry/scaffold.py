@@ -14,7 +14,7 @@ from gahbench.registry.registry import Registry
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
-#: What to try on a new plugin once it has passed the checks, by kind.
+#: Commands to try on a new plugin once it has passed the checks, by kind.
 _TRY: dict[Kind, str] = {
     "architecture": 'gahbench run quick --plugins-dir {file} --entrant "{name}[width=16]"',
     "dataset": "gahbench preview {name} --plugins-dir {file}",

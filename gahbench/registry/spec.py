@@ -1,4 +1,4 @@
-"""One line of text that names a plugin and its parameters, such as ``unet[width=16,levels=2]``.
+"""Specs: a plugin and its parameters in one line of text, such as ``unet[width=16,levels=2]``.
 
 Values are YAML scalars or flow sequences, and may nest: ``oracle-threshold[basis=wavelet[sym4,levels=3]]``. A value
 without a name goes to the parameter at its place in the constructor. Quotes keep commas and brackets together.

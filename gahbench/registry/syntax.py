@@ -1,4 +1,4 @@
-"""A module's syntax: what it defines, what it imports, and definitions without what does not matter to behaviour."""
+"""A module's syntax: its definitions, reduced to their behaviour, and its imports."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Syntax:
     definitions
         By name, the statements that bind it or change it in place, in their order.
     imports
-        By name, where it comes from; those for type checkers alone included, as they say what a lazy package exports.
+        By name, the origin; with those for type checkers only, which name the exports of a lazy package.
     stars
         Modules of which all names are imported.
     effects
@@ -64,7 +64,7 @@ def _read(name: str, is_package: bool, content: bytes, _digest: bytes) -> Syntax
 
 
 def syntax_of(tree: ast.Module, name: str, is_package: bool = False) -> Syntax:
-    """Sort the statements of a module by what they bind."""
+    """Sort the statements of a module by the names that they bind."""
     definitions: dict[str, list[ast.stmt]] = {}
     imports: dict[str, Import] = {}
     stars: list[str] = []
@@ -87,7 +87,7 @@ def syntax_of(tree: ast.Module, name: str, is_package: bool = False) -> Syntax:
 def imported(
     node: ast.Import | ast.ImportFrom, name: str, is_package: bool = False
 ) -> tuple[dict[str, Import], list[str]]:
-    """Return what an import binds, by name, and the modules of which it takes all names."""
+    """Return the names that an import binds, and the modules of which it takes all names."""
     if isinstance(node, ast.Import):
         whole = {alias.asname: (alias.name, None) for alias in node.names if alias.asname}
         return {**{alias.name.partition(".")[0]: (alias.name.partition(".")[0], None) for alias in node.names

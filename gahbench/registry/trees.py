@@ -1,4 +1,4 @@
-"""The syntax tree of a definition as text: what stays of it where only behaviour counts, and what it uses."""
+"""The syntax tree of a definition as text, reduced to its behaviour, and the names that it uses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gahbench.registry.syntax import FUNCTION, SCOPE, Import, local_names
 Definition = tuple[str, str]
 #: The decorator of methods that count only for those who need them.
 NEEDED = "needed"
-#: The base class of metrics, and what of their classes is for those alone who show the values.
+#: The base class of metrics, and the attributes of their classes that only describe how values are shown.
 METRIC = "Metric"
 SHOWN = ("unit", "higher_is_better", "titles", "nulls", "label_parameters")
 #: Mark the scopes of classes, whose names their methods do not see, and of those that make fields of annotations.
@@ -24,18 +24,18 @@ _LEFT_OUT = frozenset({"ctx", "type_comment", "type_params", "kind", "returns", 
 
 
 class Lookup(Protocol):
-    """What finds the meaning of a name."""
+    """Resolves names to definitions."""
 
     def statements(self, definition: Definition) -> list[ast.stmt]:
         """Return the statements of a definition."""
         ...
 
     def resolve(self, module: str, path: tuple[str, ...]) -> tuple[list[Definition], str, int]:
-        """Return the definitions that a dotted name stands for, what to call it, and how many parts are used up."""
+        """Return the definitions that a dotted name refers to, its canonical name, and the number of parts used."""
         ...
 
     def bindings(self, module: str, node: ast.Import | ast.ImportFrom) -> dict[str, Import]:
-        """Return what an import in a module binds, by name."""
+        """Return the names that an import in a module binds, with their origins."""
         ...
 
     def imported(self, origin: Import) -> tuple[str, str | None] | None:
@@ -59,7 +59,7 @@ class Tree:
 
 
 class _Writer:
-    """Writes syntax trees, with names replaced by what they stand for."""
+    """Writes syntax trees, with names replaced by their definitions."""
 
     def __init__(self, module: str, names: Lookup, needs: frozenset[str]) -> None:
         self._module, self._names, self._needs = module, names, needs
@@ -95,7 +95,7 @@ class _Writer:
         return repr(value)
 
     def _scope(self, node: ast.AST) -> str:
-        """Write what has names of its own; its decorators, defaults and bases belong to what encloses it."""
+        """Write a node with a scope of its own; its decorators, defaults and bases belong to the enclosing scope."""
         outer = {"decorator_list", "bases", "keywords"}
         enclosing = [(name, value) for name, value in _fields(node) if name in outer]
         text = self._plain(node, iter(enclosing))
@@ -125,7 +125,7 @@ class _Writer:
         return kept or [ast.Pass()]
 
     def _is_left_out(self, statement: ast.stmt) -> bool:
-        """Return whether a method is for those alone who need something that nobody here needs."""
+        """Return whether a method is for a need that is not among those here."""
         if not isinstance(statement, FUNCTION):
             return False
         marks = (one for one in statement.decorator_list if isinstance(one, ast.Call))
@@ -170,7 +170,7 @@ def _fields(node: ast.AST) -> Iterator[tuple[str, object]]:
 
 
 def _dotted(node: ast.expr) -> tuple[str, ...] | None:
-    """Return the parts of a dotted name; ``None`` for what is none."""
+    """Return the parts of a dotted name; ``None`` for other expressions."""
     parts: list[str] = []
     while isinstance(node, ast.Attribute):
         parts.append(node.attr)
@@ -189,7 +189,7 @@ def _names_of(bases: list[ast.expr]) -> list[str]:
 
 
 def _is_shown(statement: ast.stmt) -> bool:
-    """Return whether a statement of a metric's class says how its values are shown, and no more."""
+    """Return whether a statement of a metric's class only describes how its values are shown."""
     targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
     return all(isinstance(target, ast.Name) and target.id in SHOWN for target in targets)
 

@@ -1,1 +1,1 @@
-"""What people read: the board as tables and as figures."""
+"""The board as tables and as figures."""

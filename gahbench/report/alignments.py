@@ -91,7 +91,7 @@ def course_figure(
     order, kinds
         All labels, and the kind of each, as :func:`gahbench.report.figures.looks` takes them.
     what
-        What alignment is with.
+        The basis of the alignment.
     """
     import seaborn
     from matplotlib.figure import Figure

@@ -59,7 +59,7 @@ def approximation_figure(panels: Mapping[str, Mapping[str, Approximation]], slop
             ax.set_xlabel("terms per image")
             ax.set_title(folded(dataset, 36), loc="left")
             seaborn.despine(ax=ax)
-        # Lines of theory must not stretch the axis beyond what was measured.
+        # Lines of theory must not stretch the axis beyond the data.
         found = [curve.mean_errors[curve.shown] for curves in panels.values() for curve in curves.values()]
         measured = np.concatenate([*found, [np.nan]])
         if np.isfinite(measured).any():

@@ -1,4 +1,4 @@
-"""How a number looks in a table: few digits, a unit, a dash where it is unknown."""
+"""Formatting of numbers in tables: few digits, a unit, a dash where unknown."""
 
 from __future__ import annotations
 

@@ -130,16 +130,16 @@ def lay_out(rows: Sequence[Sequence[Cell]], names: Sequence[str], captions: Sequ
     """Lay out pictures of one size in rows.
 
     All is placed by hand on one pair of axes over the whole figure: so every pixel of an image is as large as every
-    other, and columns are as wide as what is written above them.
+    other, and columns are as wide as the text above them.
 
     Parameters
     ----------
     rows
         The pictures, all of one height and width.
     names
-        What is written before each row.
+        Text before each row.
     captions
-        What is written above all, a line or more each.
+        Texts above all, a line or more each.
     """
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
@@ -201,7 +201,7 @@ def _text_width(text: str) -> int:
 
 
 def picture(image: Tensor) -> NDArray[np.float32]:
-    """Return what is shown of an image (C, H, W): colours if it has three channels, else the mean of its channels."""
+    """Return an image (C, H, W) as it is shown: colours if it has three channels, else the mean of its channels."""
     side = _MAX_SIDE
     top, left = (max(0, (length - side) // 2) for length in image.shape[1:])
     seen = image[:, top : top + side, left : left + side].float()
@@ -209,7 +209,7 @@ def picture(image: Tensor) -> NDArray[np.float32]:
 
 
 def remark(shape: Shape) -> str:
-    """Return what pictures of images (C, H, W) leave out, if anything."""
+    """Return a note on what pictures of images (C, H, W) leave out, if anything."""
     channels, height, width = shape
     left_out = "" if channels in (1, 3) else f", mean of {channels} channels"
     if max(height, width) > _MAX_SIDE:

@@ -1,4 +1,4 @@
-"""What basis a denoiser learned, as figures: eigenvectors of its Jacobian, eigenvalues, coefficients of the image."""
+"""Figures of a learned basis: eigenvectors of the Jacobian, eigenvalues, coefficients of the image."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ Array = NDArray[np.float64]
 
 #: Blue and red of equal lightness over white: the colour-blind can distinguish them too.
 DIVERGING = "RdBu_r"
-#: Ranks go on until an eigenvalue is below this: what the denoiser hardly keeps is shown once.
+#: Ranks go on until an eigenvalue is below this: one vector that the denoiser hardly keeps is shown.
 SMALL = 0.1
-#: What the coefficients in the denoiser's own eigenvectors are called.
+#: The name of the coefficients in the denoiser's own eigenvectors.
 LEARNED = "learned"
 _PANEL = 1.3  # inches
 _ABREAST = 8
@@ -187,7 +187,7 @@ def decay_figure(panels: Mapping[float, Mapping[str, Tensor]], caption: str = ""
     """Draw the sorted squared coefficients of a clean image against rank, log-log, a panel for each noise level.
 
     The learned basis is that of the noisy image at this noise level, as are bases that depend on a threshold. What lies
-    above the line at sigma^2 is what an oracle would keep.
+    above the line at sigma^2 an oracle would keep.
 
     Parameters
     ----------
@@ -209,7 +209,7 @@ def decay_figure(panels: Mapping[float, Mapping[str, Tensor]], caption: str = ""
             for place, (name, found) in enumerate(panels[sigma].items()):
                 energy = np.sort(found.double().cpu().numpy().ravel() ** 2)[::-1]
                 look = styles[name] | ({"linewidth": 2.0} if name == LEARNED else {})
-                # What is zero but for rounding has no place on a logarithmic axis.
+                # Values that are zero but for rounding have no place on a logarithmic axis.
                 energy = np.where(energy > 1e-12 * energy[0], energy, np.nan)
                 ranks = np.arange(1, len(energy) + 1)
                 order = 4 - 0.01 * place
@@ -231,7 +231,7 @@ def decay_figure(panels: Mapping[float, Mapping[str, Tensor]], caption: str = ""
 
 
 def _cut(ax: Axes, panels: Mapping[float, Mapping[str, Tensor]]) -> None:
-    """Leave out coefficients far below all noise: they decide nothing, and there are decades of them."""
+    """Leave out coefficients far below all noise, which would fill decades of the axis."""
     largest = max(float(found.abs().max()) ** 2 for bases in panels.values() for found in bases.values())
     floor = _FLOOR * min(panels) ** 2
     if largest > floor:
@@ -244,11 +244,11 @@ def _ranks_axis(ax: Axes) -> None:
 
 
 def _marks(count: int) -> list[int]:
-    """Return the places of markers on a curve of so many ranks: equally spaced in the logarithm."""
+    """Return the places of markers on a curve, equally spaced in the logarithm of the rank."""
     return sorted({round(place) - 1 for place in np.geomspace(1, count, num=9).tolist()})
 
 
 def _picture(image: Tensor) -> Array:
-    """Return what is drawn of an image (C, H, W): (H, W, 3) if it has three channels, else their mean (H, W)."""
+    """Return an image (C, H, W) as it is drawn: (H, W, 3) if it has three channels, else their mean (H, W)."""
     values = image.detach().double().cpu()
     return np.asarray((values.movedim(0, -1) if len(values) == 3 else values.mean(0)).numpy())

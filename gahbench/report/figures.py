@@ -64,7 +64,7 @@ def rendered(results: Results) -> Iterator[tuple[str, bytes]]:
 
 
 def file_stems(labels: list[str]) -> dict[str, str]:
-    """Return a file name, without suffix, for each label: safe, and unique whatever the case."""
+    """Return a file name, without suffix, for each label: safe, and unique regardless of case."""
     stems: dict[str, str] = {}
     for label in labels:
         stem = re.sub(r"[^A-Za-z0-9.=+-]+", "_", label).strip("_.")[:100] or "dataset"
@@ -144,7 +144,7 @@ def _curves(board: DatasetBoard, entries: Sequence[Entry], baseline: str | None,
     import seaborn
     from matplotlib.figure import Figure
 
-    # What is unknown of the denoiser that is the optimum is its own deficit.
+    # The optimum itself has no deficit.
     compared = [entry for entry in entries if board.estimate(entry.entrant, "deficit").is_known]
     panels = 1 + (baseline is not None) + bool(compared)
     labels = {entrant: folded(entrant, _LABEL) for entrant in styles}
@@ -175,7 +175,7 @@ def _curves(board: DatasetBoard, entries: Sequence[Entry], baseline: str | None,
 
 
 def grid_shape(panels: int, abreast: int) -> tuple[int, int]:
-    """Return numbers of rows and columns for panels of which at most so many are side by side."""
+    """Return the numbers of rows and columns of panels, given the maximum of columns."""
     rows = max(1, math.ceil(panels / abreast))
     return rows, max(1, math.ceil(panels / rows))
 
@@ -246,7 +246,7 @@ def _deficits(
 
 
 def _cut_losses(ax: Axes) -> None:
-    """Let curves far below the baseline leave the frame, and say so: the other panel has all of them."""
+    """Let curves far below the baseline leave the frame, with a note: the other panel has all of them."""
     values = np.concatenate([np.asarray(line.get_ydata(), dtype=np.float64) for line in ax.get_lines()])
     lowest, highest = float(np.nanmin(values)), float(np.nanmax(values))
     floor = -max(4.0, 1.5 * highest)

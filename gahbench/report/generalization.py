@@ -1,4 +1,4 @@
-"""Generalization as figures: PSNR on training and test images, and what changes with their number."""
+"""Generalization as figures: PSNR on training and test images, and metrics by their number."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def curves_figure(results: Results, pairs: Sequence[tuple[str, str]]) -> Figure:
 def transitions_figure(results: Results, dataset: str, entrant: str, metrics: Sequence[str]) -> Figure:
     """Draw metrics against the number of training images, a panel for each, a curve for each noise level.
 
-    Dotted grey lines are what chance alone gives, where a metric says so: pairs of samples from different noise, test
+    Dotted grey lines are values by chance alone, where a metric has them: pairs of samples from different noise, test
     images in the place of samples. All of a split is a decade to the right of the largest number. Bands are 95 %
     bootstrap intervals over images or samples, and training seeds.
 

@@ -20,7 +20,7 @@ _DIRECTION = "#d55e00"
 
 
 class Square(Protocol):
-    """A square of a subband; what it covers of the image is in pixels."""
+    """A square of a subband; its area in the image is in pixels."""
 
     @property
     def scale(self) -> int:
@@ -28,7 +28,7 @@ class Square(Protocol):
 
     @property
     def orientation(self) -> str | None:
-        """What structures the subband holds, if there are subbands."""
+        """The orientation of structures in the subband, if there are subbands."""
 
     @property
     def pixels(self) -> tuple[int, int, int]:

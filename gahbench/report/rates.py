@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-#: What wavelets cannot exceed on images with edges, however regular.
+#: The limit of wavelets on images with edges, however regular.
 WAVELET_SLOPE = 0.5
 _WINDOW = "0.93"
 _LABEL = 34

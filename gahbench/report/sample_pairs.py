@@ -1,4 +1,4 @@
-"""Samples beside those of a partner, their closest training images, and what references predict of them."""
+"""Samples beside those of a partner, their closest training images, and the predictions of references."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Arrays = Mapping[str, "NDArray[Any]"]
 def paired_samples(
     folder: str | Path, datasets: Sequence[str] | None = None, entrants: Sequence[str] | None = None
 ) -> dict[tuple[str, str], dict[int | None, Arrays]]:
-    """Return what the metric ``pair-cosine`` kept, by dataset and entrant, and by number of training images.
+    """Return the arrays of the metric ``pair-cosine``, by dataset and entrant, and by number of training images.
 
     Of several training seeds, the first.
 
@@ -58,14 +58,16 @@ def paired_samples(
     for pair, number, one in _chosen(stored_arrays(folder, "pair-cosine"), datasets, entrants):
         found.setdefault(pair, {}).setdefault(number, one.arrays)
     if not found:
-        raise ResultsError(f"{folder}: no samples of what was asked for; without --dataset and --entrant all are drawn")
+        raise ResultsError(
+            f"{folder}: no samples of that dataset and entrant; without --dataset and --entrant all are drawn"
+        )
     return found
 
 
 def predicted_samples(
     folder: str | Path, datasets: Sequence[str] | None = None, entrants: Sequence[str] | None = None
 ) -> dict[tuple[str, str], dict[int | None, dict[str, Arrays]]]:
-    """Return what the metric ``sample-prediction`` kept, as :func:`paired_samples` does, and by reference.
+    """Return the arrays of the metric ``sample-prediction``, as :func:`paired_samples` does, and by reference.
 
     Nothing where the suite does not have the metric.
     """
@@ -79,7 +81,7 @@ def predicted_samples(
 def _chosen(
     stored: Sequence[StoredArrays], datasets: Sequence[str] | None, entrants: Sequence[str] | None
 ) -> Iterator[tuple[tuple[str, str], int | None, StoredArrays]]:
-    """Yield what belongs to the datasets and entrants, by default all, with both and the number of training images."""
+    """Yield the arrays of the datasets and entrants, by default all, with both and the number of training images."""
     for one in stored:
         entrant = base_label(one.entrant)
         if (not datasets or one.dataset in datasets) and (not entrants or entrant in entrants):
@@ -96,7 +98,7 @@ def pairs_sheet(sets: Mapping[int | None, Arrays], caption: str, count: int = 8)
     Parameters
     ----------
     sets
-        What the metric ``pair-cosine`` keeps, by number of training images.
+        Arrays of the metric ``pair-cosine``, by number of training images.
     caption
         Written above all.
     count
@@ -111,12 +113,12 @@ def pairs_sheet(sets: Mapping[int | None, Arrays], caption: str, count: int = 8)
 
 
 def predictions_sheet(sets: Mapping[int | None, Mapping[str, Arrays]], caption: str, count: int = 8) -> Figure:
-    """Draw samples above what references predict from the same noise, with r^2 above each prediction.
+    """Draw samples above the predictions of references from the same noise, with r^2 above each.
 
     Parameters
     ----------
     sets
-        What the metric ``sample-prediction`` keeps, by number of training images and by reference.
+        Arrays of the metric ``sample-prediction``, by number of training images and by reference.
     caption
         Written above all.
     count
@@ -132,7 +134,7 @@ def predictions_sheet(sets: Mapping[int | None, Mapping[str, Arrays]], caption: 
         for reference, arrays in predictions.items():
             rows.append(_row(_at(arrays, "predicted", shared), _at(arrays, "r2", shared)))
             names.append(folded(reference, 18))
-    return lay_out(rows, names, [caption, "above an image: r² of the sample and of what is predicted from its noise"])
+    return lay_out(rows, names, [caption, "above an image: r² of the sample and the prediction from its noise"])
 
 
 def cosines_figure(sets: Mapping[int | None, Arrays], caption: str) -> Figure:
@@ -144,7 +146,7 @@ def cosines_figure(sets: Mapping[int | None, Arrays], caption: str) -> Figure:
     Parameters
     ----------
     sets
-        What the metric ``pair-cosine`` keeps, by number of training images.
+        Arrays of the metric ``pair-cosine``, by number of training images.
     caption
         Written above all.
     """
@@ -176,12 +178,12 @@ def cosines_figure(sets: Mapping[int | None, Arrays], caption: str) -> Figure:
 
 
 def _title(number: int | None) -> str:
-    """Return how a number of images is called, nothing where it is all of them or no sweep."""
+    """Return the label of a number of images, empty where it is all of them or no sweep."""
     return "" if number is None else number_label(number)
 
 
 def _at(arrays: Arrays, name: str, places: NDArray[Any]) -> NDArray[Any]:
-    """Return what belongs to the samples at some places."""
+    """Return the arrays of the samples at some places."""
     return arrays[name][np.searchsorted(arrays["places"], places)]
 
 

@@ -80,14 +80,14 @@ def caption(board: Board, baseline: str | None) -> str:
         "PSNR in dB on the test images, images in [0, 1]; σ is the standard deviation of the noise, so",
         "that noisy images have −20·log10 σ dB. Values are means over images and training seeds, and over",
         "noise levels unless one is named; ± is half the width of the 95 % bootstrap interval over images",
-        "(and seeds, if several). Ranked by mean PSNR. Entrants that the paired interval does not tell apart",
+        "(and seeds, if several). Ranked by mean PSNR. Entrants that the paired interval does not separate",
         "from the best of their group share its rank (=). Oracles see the clean image and optimal denoisers",
-        f"know the distribution: no rank ({cells.DASH}).",
+        f"use the distribution: no rank ({cells.DASH}).",
     ]
     if board.is_known("deficit"):
         lines.append(
             "Deficit: decibels between the mean squared error and the optimal one (± its interval); where only a bound "
-            "is known, the least and the most that it can be: from the best denoiser of the board, and from the bound. "
+            "is known, its lower and upper limit: from the best denoiser of the board, and from the bound. "
             "KL: likewise the bound on the Kullback-Leibler divergence of the density that a denoiser models, "
             "integrated over the noise levels of the suite, in nats per pixel and channel."
         )
@@ -117,7 +117,7 @@ def grids(board: DatasetBoard) -> Iterator[Grid]:
 
 
 def optimum_line(dataset: str, results: Results) -> str:
-    """Return what is known of a dataset's optimum and whether all denoisers keep to it; empty where nothing is."""
+    """Return a line on a dataset's optimum and whether any denoiser is better; empty if the optimum is unknown."""
     check = results.optimum_checks.get(dataset)
     if check is None:
         return ""
@@ -144,7 +144,7 @@ def notes_below(board: DatasetBoard) -> list[tuple[str, str]]:
 
 
 def _summary(board: DatasetBoard) -> Grid:
-    """Rank, mean PSNR, gain, slope and cost; a column of which nothing is known is left out."""
+    """Rank, mean PSNR, gain, slope and cost; columns without values are left out."""
     entries, sigmas = board.entries, board.sigmas
     shared = Counter(entry.tie_group for entry in entries)
     columns: list[tuple[str, list[str]]] = [
@@ -282,7 +282,7 @@ def _aligned(grid: Grid) -> str:
 
 
 def _rich(grid: Grid, unranked: set[str], width: int) -> Any:
-    """Return a table for a terminal of so many columns: long entrants wrap, numbers never do."""
+    """Return a table for a terminal of a given width: long entrants wrap, numbers do not."""
     from rich import box
     from rich.table import Table
     from rich.text import Text

@@ -1,1 +1,1 @@
-"""From a plan to results: the runner, its workers, and what they report."""
+"""From a plan to results: the runner, its workers, and their reports."""

@@ -1,4 +1,4 @@
-"""Finished units of earlier code, accepted as those of today's: on request, and on the record."""
+"""Finished units of earlier code, accepted as those of today's: on request, and recorded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gahbench.registry.registry import Registry
 from gahbench.store.folder import PLAN, Folder
 from gahbench.store.store import Store
 
-#: What a document that was not recorded is said to differ in.
+#: The name of the difference from a document that was not recorded.
 NOT_RECORDED = "which code it was done with is not recorded"
 
 
@@ -34,7 +34,7 @@ class Adopted:
     former
         Its key before.
     differs
-        In what code: places in the document, such as ``metric.source``.
+        The code in which it differs: places in the document, such as ``metric.source``.
     """
 
     unit: Unit
@@ -44,7 +44,7 @@ class Adopted:
 
 @dataclass
 class Adoption:
-    """What came of adopting the units of a results folder.
+    """The outcome of adopting the units of a results folder.
 
     Parameters
     ----------
@@ -62,11 +62,11 @@ class Adoption:
 
 
 def adopt(folder: Path, registry: Registry) -> Adoption:
-    """Accept the finished units of a results folder that differ from today's in nothing but code.
+    """Accept the finished units of a results folder that differ from today's only in code.
 
-    They get today's keys, and record that they were adopted, from which key, and in what code they differ; the board
-    says so. Folders from before units recorded their documents are read too; what depends on the content of files
-    cannot be compared in them.
+    They get today's keys, and record their adoption, their earlier key, and the code in which they differ; the board
+    notes it. Folders from before units recorded their documents are read too; units that depend on the content of
+    files cannot be compared in them.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def _name(unit: Unit) -> tuple[object, ...]:
 
 
 def current_key(unit: Unit, replanner: Replanner) -> str | None:
-    """Return the key that a unit of an earlier run would have now; ``None`` where that cannot be said."""
+    """Return the key that a unit of an earlier run would have now; ``None`` where it cannot be determined."""
     try:
         return replanner.replanned(unit).key
     except Exception:
@@ -150,12 +150,12 @@ def _unit(folder: Path) -> Unit | None:
 
 
 def _differs(unit: Unit, now: Unit, keys: dict[str, str]) -> tuple[str, ...]:
-    """Return in what code two units differ.
+    """Return the code in which two units differ.
 
     Raises
     ------
     ResultsError
-        If they differ in more, or it cannot be said.
+        If they differ in more, or cannot be compared.
     """
     if unit.document is None:
         if now.key != unit.key and names_files(now.document):

@@ -57,7 +57,7 @@ def collect(plan: Plan, units: Iterable[Unit], store: Store) -> Results:
     from gahbench.board.results import Results
 
     rows = _Rows(plan.suite.name, [row.label for row in suite_rows(plan.suite)])
-    # Fits first: what failed for want of a fit is not listed once more.
+    # Fits first: units that failed for lack of a fit are not listed again.
     for unit in sorted(units, key=lambda unit: unit.kind != "fit"):
         if not store.is_done(unit):
             rows.add_unfinished(unit, store.failure(unit))
@@ -102,34 +102,34 @@ class _Rows:
 
     def add_fit(self, unit: Unit, done: dict[str, Any]) -> None:
         """Add a trained network; of partners one, since all that boards show of them is the same."""
-        who = self._named(unit)
+        names = self._named(unit)
         if unit.split != "B":
-            self.fits.append({**who, **{name: done[name] for name in _FIT_FACTS}})
+            self.fits.append({**names, **{name: done[name] for name in _FIT_FACTS}})
 
     def add_scores(
         self, unit: Unit, done: dict[str, Any], values: Iterable[tuple[float | None, int | None, float, str]]
     ) -> None:
-        """Add the values (noise level, image, value, part) of a metric, and what its entrant notes."""
-        who = self._named(unit)
+        """Add the values (noise level, image, value, part) of a metric, and the notes of its entrant."""
+        names = self._named(unit)
         if (unit.metric, unit.split) == _NOTED:
             self.notes |= {(unit.dataset, unit.entrant, note): None for note in done.get("notes", ())}
             if done.get("parameters") is not None:
                 # It was trained elsewhere.
-                self.fits.append({**who, "parameters": done["parameters"], "compiled": False})
+                self.fits.append({**names, "parameters": done["parameters"], "compiled": False})
         head = (self.suite, unit.dataset, unit.entrant, done["kind"], unit.seed, unit.split)
         for sigma, image, value, part in values:
             self.scores.append((*head, sigma, f"{unit.metric}.{part}" if part else unit.metric, image, value))
 
     def add_unfinished(self, unit: Unit, error: str | None) -> None:
         """Add a unit that failed or has not run; not one that waits for a fit that failed."""
-        who = self._named(unit)
+        names = self._named(unit)
         if unit.kind == "fit" and error is not None:
             self._failed_fits.add(unit.key)
         if error is not None or not self._failed_fits.intersection(unit.needs):
-            self.failures.append({**who, "stage": unit.kind, "metric": unit.metric, "error": error or NOT_RUN})
+            self.failures.append({**names, "stage": unit.kind, "metric": unit.metric, "error": error or NOT_RUN})
 
     def _named(self, unit: Unit) -> dict[str, Any]:
-        """Return what names a unit in the tables; entrants that are not of the suite come behind those that are."""
+        """Return the columns that identify a unit in the tables; entrants of the suite come first."""
         if unit.entrant not in self.entrants:
             self.entrants.append(unit.entrant)
         return {"dataset": unit.dataset, "entrant": unit.entrant, "seed": unit.seed}

@@ -1,4 +1,4 @@
-"""What engines run units with: in this process, or in worker processes that they start."""
+"""Running units for engines: in this process, or in worker processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gahbench.training.trainer import Progress
 class UnitRunner:
     """Runs units of a job in this process, one after the other.
 
-    What the next unit may need, such as the dataset, is kept.
+    Objects that the next unit may need, such as the dataset, are kept.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class UnitRunner:
 
 
 def worker_command(job: Job, threads: int) -> list[str]:
-    """Return the command line of a worker process, which does units of a job as it is sent them.
+    """Return the command line of a worker process, which runs units of a job as they are sent.
 
     It reads JSON lines from its standard input: ``{"unit": unit.record()}``, or ``{"stop": true}`` to write a
     checkpoint of the unit in flight and end. On its standard output it writes JSON lines with an ``event``: ``ready``

@@ -1,4 +1,4 @@
-"""The environment that results came from."""
+"""The environment of results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gahbench.registry.registry import Registry
 
 
 def environment(registry: Registry) -> dict[str, Any]:
-    """Return versions, processor, GPUs and plugin packages, as plain JSON; nothing that names a machine or a person."""
+    """Return versions, processor, GPUs and plugin packages, as plain JSON, without names of machines or persons."""
     import torch
 
     names = ["gahbench"]

@@ -25,7 +25,7 @@ _REQUEST = ("split", "images", "sigmas", "noise_seed", "sampling")
 
 
 class Measurements:
-    """Makes what score units measure from their payloads and the networks in the store.
+    """Builds the measurements of score units from their payloads and the networks in the store.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class Measurements:
         return self._dataset(json.dumps(described, sort_keys=True))
 
     def of(self, unit: Unit) -> Measurement:
-        """Return what a score unit measures: one measurement serves all metrics of an entrant."""
+        """Return the measurement of a score unit; all metrics of an entrant share it."""
         payload = unit.payload
         same = (unit.requires, {name: value for name, value in payload.items() if name != "metric"})
         if self._last is None or self._last[0] != same:

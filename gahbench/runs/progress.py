@@ -1,4 +1,4 @@
-"""What a run tells while it goes on: a live table on a terminal, plain lines elsewhere."""
+"""Progress of a run: a live table on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ LINE_SECONDS = 20.0
 
 
 class ProgressReport:
-    """Tells of a run on a console; used as a context, and called with every event.
+    """Reports the progress of a run on a console; used as a context, and called with every event.
 
     Parameters
     ----------
     plan
-        What is run.
+        The plan that is run.
     done
         How many of its units are done already.
     console
-        Where to tell it.
+        The console to print on.
     """
 
     def __init__(self, plan: Plan, done: int, console: Console) -> None:
@@ -39,7 +39,7 @@ class ProgressReport:
         self.console = console
         self.running: dict[str, tuple[Unit, dict[str, Any]]] = {}
         self.started = time.monotonic()
-        self.told: dict[str, float] = {}
+        self.reported: dict[str, float] = {}
         self.live = Live(get_renderable=self._render, console=console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> Self:
@@ -54,17 +54,17 @@ class ProgressReport:
             self.live.stop()
 
     def __call__(self, event: Event) -> None:
-        """Take note of an event, and tell of it."""
+        """Record an event, and report it."""
         unit, now = event.unit, time.monotonic()
         if event.kind == "started":
             self.running[unit.key] = (unit, {})
-            self.told.setdefault(unit.key, now)
+            self.reported.setdefault(unit.key, now)
             if unit.kind == "fit":
                 self._line(unit, "started")
         elif event.kind == "progress":
             self.running[unit.key] = (unit, event.details)
-            if now - self.told.get(unit.key, now) > LINE_SECONDS and not self.console.is_terminal:
-                self.told[unit.key] = now
+            if now - self.reported.get(unit.key, now) > LINE_SECONDS and not self.console.is_terminal:
+                self.reported[unit.key] = now
                 self._line(unit, ", ".join(_facts(event.details)))
         elif event.kind == "note":
             self._line(unit, event.details["text"], "yellow")

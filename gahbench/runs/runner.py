@@ -1,4 +1,4 @@
-"""From a plan to a results folder: run what is not done, then write the board."""
+"""From a plan to a results folder: run unfinished units, then write the board."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Report = Callable[[Event], None]
 
 @dataclass
 class Outcome:
-    """How a run ended.
+    """The outcome of a run.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class Outcome:
         Whether the run was stopped before its end.
     left_out
         Entrants that an earlier run had added and that this board does not show, since they were measured otherwise:
-        at other noise levels, say. Adding them again measures what is missing.
+        at other noise levels, say. Adding them again measures the missing scores.
     outdated
         Such entrants that this board does not show since they were measured with earlier code of their plugin, or of
         gahbench.
@@ -66,7 +66,7 @@ class Outcome:
 
     @property
     def results(self) -> Results:
-        """The results, read from the folder when first asked for."""
+        """The results, read from the folder on first use."""
         return self._load()
 
     @property
@@ -87,7 +87,7 @@ def run_plan(
     workers: int | None = None,
     report: Report = lambda event: None,
 ) -> Outcome:
-    """Run what of a plan is not done yet, and write the board.
+    """Run the unfinished units of a plan, and write the board.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ from typing import Any
 
 
 def main() -> None:
-    """Run units until told to stop."""
+    """Run units until a message to stop."""
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--folder", type=Path, required=True)
     arguments.add_argument("--threads", type=int, required=True)

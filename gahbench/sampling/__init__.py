@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     )
     from gahbench.sampling.statistics.cosines import pair_cosines
     from gahbench.sampling.statistics.diversity import relative_spread, vendi_score
-    from gahbench.sampling.statistics.neighbours import Neighbours, most_similar, nearest
+    from gahbench.sampling.statistics.neighbours import Neighbours, nearest, nearest_by_cosine
     from gahbench.sampling.statistics.patches import patch_distance
     from gahbench.sampling.statistics.spectra import radial_spectrum, spectrum_distance
 
@@ -51,7 +51,7 @@ _MODULES = {
     ],
     "statistics.cosines": ["pair_cosines"],
     "statistics.diversity": ["relative_spread", "vendi_score"],
-    "statistics.neighbours": ["Neighbours", "most_similar", "nearest"],
+    "statistics.neighbours": ["Neighbours", "nearest_by_cosine", "nearest"],
     "statistics.patches": ["patch_distance"],
     "statistics.spectra": ["radial_spectrum", "spectrum_distance"],
 }
@@ -71,9 +71,9 @@ __all__ = [
     "make_sampling",
     "memorization_ratios",
     "memorized_share",
-    "most_similar",
     "near_duplicate_share",
     "nearest",
+    "nearest_by_cosine",
     "of_denoiser",
     "of_network",
     "pair_cosines",

@@ -1,4 +1,4 @@
-"""Denoisers as samplers call them: noisy images, each with a noise level of its own."""
+"""Denoisers as samplers call them: with a noise level for each image."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Precision = Literal["float32", "bfloat16"]
 def of_network(network: nn.Module, device: torch.device | str = "cpu", precision: Precision = "float32") -> Denoise:
     """Return a network as samplers call it: moved to a device, channels last, in evaluation mode.
 
-    On a processor the C library is told to keep freed memory for the next layer, as in
+    On a processor the C library keeps freed memory for the next layer, as in
     :func:`gahbench._util.resources.keep_freed_blocks`.
 
     Parameters
@@ -59,7 +59,7 @@ def of_denoiser(
 ) -> Denoise:
     """Return a denoiser as samplers call it.
 
-    A network is told the noise level of each image of a batch. Another denoiser takes one noise level a call: images
+    A network receives the noise level of each image of a batch. Another denoiser takes one noise level a call: images
     with the same one are denoised together, others apart, unless it is a reference that can do better
     (:meth:`Reference.denoise_each`).
 
@@ -70,7 +70,7 @@ def of_denoiser(
     shape
         Shape (C, H, W) of the images.
     dataset
-        What an ``optimal`` reference may use.
+        The dataset, for an ``optimal`` reference.
     device
         Where a network computes.
 

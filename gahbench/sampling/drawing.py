@@ -56,7 +56,7 @@ def draw_samples(
     Returns
     -------
     Samples
-        The images, and what became of each: one that diverged, or was out of steps, is among them and says so.
+        The images, and the status of each: images that diverged, or ran out of steps, are included.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def _batch_size(batch: int | None, first: int, shape: Shape, where: torch.device
     """Return how many images are denoised at a time, having checked the numbers."""
     if batch is None:
         batch = max(1, (BATCH_PIXELS if where.type == "cpu" else BATCH_PIXELS_GPU) // math.prod(shape))
-    for name, value, least in (("batch", batch, 1), ("first", first, 0)):
-        if value < least:
-            raise ParameterError(f"{name}={value}: accepted are {least}, {least + 1}, ...")
+    for name, value, lower in (("batch", batch, 1), ("first", first, 0)):
+        if value < lower:
+            raise ParameterError(f"{name}={value}: accepted are {lower}, {lower + 1}, ...")
     return batch

@@ -32,7 +32,7 @@ def flow(
     step to 0. A blind denoiser goes by the noise that it sees, which the flow keeps near sigma only as far as the
     denoiser is good, which the final sigma shows.
 
-    The flow forgets nothing. What its start, which is noise alone, lacks of the images is missing in the end: of the
+    The flow is invertible. Parts of the images that its start, pure noise, lacks are missing in the end: of the
     variance of ``gaussian-field[size=32]``, the best denoiser draws 28 % from sigma_start = 1, and 96 % from 10.
     """
     done = Gathered(settings, shape, first)
@@ -90,11 +90,11 @@ class _Course:
         return residual, spread.cpu()
 
     def _sound(self, sigma: Tensor) -> Tensor:
-        """Return which residuals are within bounds; written so that what is not a number is not."""
+        """Return which residuals are within bounds; NaN is not."""
         return sigma <= self._settings.bound
 
     def _drop(self, sound: Tensor, number: int, sigma: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-        """End the images that have diverged, and return what belongs to those that are left."""
+        """End the images that have diverged, and return the data of the others."""
         if sound.all():
             return others
         self._end((~sound).nonzero()[:, 0].tolist(), self.images, number, sigma, "diverged")

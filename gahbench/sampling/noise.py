@@ -1,4 +1,4 @@
-"""The noise of samples: each has its own, whatever else is sampled with it."""
+"""The noise of samples, which depends only on the number of the sample."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What sampling gives: images, and what became of each."""
+"""Results of sampling: images, and the status of each."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Samples:
     first
         Number of the first sample.
     source
-        What they are samples of, for captions.
+        The denoiser that they are from, for captions.
     """
 
     images: Tensor
@@ -85,7 +85,7 @@ class Samples:
 
 
 class Gathered:
-    """Samples as they finish, in whatever order.
+    """Samples as they finish, in any order.
 
     Parameters
     ----------

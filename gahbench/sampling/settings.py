@@ -1,4 +1,4 @@
-"""How images are sampled from a denoiser: which sampler, from which noise, in which steps."""
+"""Settings of sampling: the sampler, its noise levels and its steps."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from gahbench._util.deprecation import renamed
 from gahbench._util.errors import ParameterError, listing, suggestion
 
-#: What only one of the samplers takes.
+#: Settings of only one of the samplers.
 _OWN = {"stochastic": ("step", "beta", "growth", "max_steps"), "flow": ("levels", "solver")}
 #: Settings that had another name, by which they may still be given.
 OLD_NAMES = {"most_steps": "max_steps"}
-#: How many times the steps of an ideal denoiser a sample may take, unless it is said.
+#: How many times the steps of an ideal denoiser a sample may take, by default.
 _PATIENCE = 10
 
 Positive = Annotated[float, Field(gt=0)]
@@ -25,7 +25,7 @@ Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class Sampling(BaseModel):
-    """How images are sampled. Both samplers start from y = mean + sigma_start z, z white, and end at sigma_end.
+    """Settings of sampling. Both samplers start from y = mean + sigma_start z, z white, and end at sigma_end.
 
     Parameters
     ----------
@@ -36,14 +36,14 @@ class Sampling(BaseModel):
     count
         Number of samples.
     seed
-        Names all noise: sample k starts from the same noise, and is given the same, whatever the count.
+        Seed of all noise: sample k starts from the same noise, and gets the same, for any count.
     mean
         Grey level that samples start around: 1/2, in the middle of [0, 1], as in the paper; the published code of
-        Kadkhodaie et al. 2024 has 0 unless it is told otherwise.
+        Kadkhodaie et al. 2024 has 0 by default.
     sigma_start, sigma_end
         Noise levels where sampling starts and ends, in units where an image lies in [0, 1].
     final_step
-        Whether what is left of the noise is removed at the end, by denoising once.
+        Whether the remaining noise is removed at the end, by denoising once.
     step
         Of ``stochastic``: h, the part of the residual that the first step takes, in (0, 1].
     beta
@@ -52,7 +52,7 @@ class Sampling(BaseModel):
         Of ``stochastic``: ``growing``, step t takes h t / (1 + h (t - 1)), which tends to 1, as in the published code;
         ``constant``, every step takes h, some thirty times as many of them at the default h and beta.
     max_steps
-        Of ``stochastic``: after so many a sample is out of steps; null for ten times what an ideal denoiser takes.
+        Of ``stochastic``: maximum of steps of a sample; null for ten times the steps of an ideal denoiser.
     levels
         Of ``flow``: number of noise levels, geometrically spaced; or the levels themselves, falling, which then are
         where sampling starts and ends.
@@ -85,7 +85,7 @@ class Sampling(BaseModel):
         levels = given.get("levels") if isinstance(given, dict) else None
         if not isinstance(levels, list | tuple) or not levels:
             return given
-        # What is wrong with the levels is told with the other fields.
+        # Errors in the levels are reported with the other fields.
         ends = {"sigma_start": levels[0], "sigma_end": levels[-1]}
         for name, value in ends.items():
             if name in given and given[name] != value:
@@ -114,7 +114,7 @@ class Sampling(BaseModel):
         """The root mean square of a residual beyond which a sample has diverged: 2 (sigma_start + 1).
 
         Noise accounts for about sigma_start, and the rest, the difference between two images in [0, 1], for no more
-        than 1: it is twice what there is to change.
+        than 1: it is twice the remaining change.
         """
         return 2 * (self.sigma_start + 1)
 

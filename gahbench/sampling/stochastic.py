@@ -34,11 +34,11 @@ def stochastic(
     An image is done when sigma_t is at or below ``sigma_end``, and its place in the batch goes to the next one. The
     denoising at the end is y + s with the residual that is known by then, so that n steps take n + 1 calls.
 
-    Steps are not infinitely small, and what they draw has less contrast than the density: of the variance of
+    Steps are not infinitely small, and samples have less contrast than the density: of the variance of
     ``gaussian-field[size=32]``, sampled by its best denoiser, growing steps of .01 draw 74 %, constant ones 91 %, and
     those at beta = .01 all of it, in 89, 2,600 and 12,000 steps.
 
-    The denoiser is told sigma_start at first, and then the sigma_t of the step before. A blind one does not need it.
+    The denoiser is passed sigma_start at first, and then the sigma_t of the step before. A blind one does not need it.
 
     Parameters
     ----------
@@ -55,11 +55,11 @@ def stochastic(
     pool = _Pool(settings, shape, first, device)
     limit, furthest = settings.step_limit(), 0.0
     while pool.fill(batch):
-        residual, spread = residuals(denoise, pool.images, pool.told)
+        residual, spread = residuals(denoise, pool.images, pool.levels)
         # Drawn while a GPU is still at work on the residual; those that end here do not need it.
         noise = injected(pool.sources, pool.images)
         sigma = spread.cpu()
-        # Written so that what is not a number has diverged.
+        # Written so that NaN has diverged.
         diverged, converged = ~(sigma <= settings.bound), sigma <= settings.sigma_end
         ended = diverged | converged | (pool.steps >= limit)
         if ended.any():
@@ -80,7 +80,7 @@ def _status(diverged: bool, converged: bool) -> Status:
 
 
 def _share(sigma: Tensor, settings: Sampling) -> float:
-    """Return how far images at these noise levels are on their way, a whole one counting 1."""
+    """Return the progress of images at these noise levels, summed, each in [0, 1]."""
     whole = math.log(settings.sigma_start / settings.sigma_end)
     return float(((settings.sigma_start / sigma).log() / whole).clamp(0, 1).sum())
 
@@ -102,20 +102,20 @@ class _Pool:
         self.places: list[int] = []
         self.sources: list[InjectedNoise] = []
         self.images = torch.empty(0, *shape, device=device)
-        #: What the denoiser is told, shape (N,).
-        self.told = torch.empty(0, device=device)
+        #: Noise levels passed to the denoiser, shape (N,).
+        self.levels = torch.empty(0, device=device)
         #: Steps that each image has taken, shape (N,), on the CPU.
         self.steps = torch.empty(0, dtype=torch.int64)
 
-    def fill(self, most: int) -> int:
+    def fill(self, batch: int) -> int:
         """Begin new images while there are some and places for them; return how many are under way."""
         settings = self._settings
-        count = min(most - len(self.places), settings.count - self._begun)
+        count = min(batch - len(self.places), settings.count - self._begun)
         if count > 0:
             number = self._first + self._begun
             white = starting_noise(count, self._shape, settings.seed, number).to(self._device)
             self.images = torch.cat([self.images, settings.mean + settings.sigma_start * white])
-            self.told = torch.cat([self.told, self.told.new_full((count,), settings.sigma_start)])
+            self.levels = torch.cat([self.levels, self.levels.new_full((count,), settings.sigma_start)])
             self.steps = torch.cat([self.steps, self.steps.new_zeros(count)])
             self.sources += [InjectedNoise(settings.seed, number + place) for place in range(count)]
             self.places += range(self._begun, self._begun + count)
@@ -143,7 +143,7 @@ class _Pool:
         h = torch.tensor(sizes, dtype=torch.float64)
         gamma = ((1 - self._settings.beta * h).square() - (1 - h).square()).clamp(min=0).sqrt() * sigma
         self.images = self.images + self._each(h) * residual + self._each(gamma) * noise
-        self.told = sigma.to(self.told)
+        self.levels = sigma.to(self.levels)
 
     def _each(self, values: Tensor) -> Tensor:
         """Return a value for each image, to multiply images by."""

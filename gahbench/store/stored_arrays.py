@@ -1,4 +1,4 @@
-"""What metrics keep for figures beside their values, read from the units of a results folder."""
+"""Arrays that metrics store for figures, read from the units of a results folder."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class StoredArrays:
 
 
 def stored_arrays(folder: str | Path, metric: str, *, required: bool = True) -> list[StoredArrays]:
-    """Return the arrays that a metric kept, in the order of the plan.
+    """Return the arrays that a metric stored, in the order of the plan.
 
     Parameters
     ----------

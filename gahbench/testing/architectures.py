@@ -1,4 +1,4 @@
-"""What an architecture must do."""
+"""Contract checks of architectures."""
 
 from __future__ import annotations
 
@@ -114,13 +114,13 @@ def _image_not_residual(denoised: Tensor, clean: Tensor, noise: Tensor) -> Findi
 
 
 def _facts(network: nn.Module, noisy: Tensor, sigma: Tensor) -> Iterator[Finding]:
-    """Report what is neither right nor wrong, of a network whose weights are random."""
+    """Report facts that are not judged, of a network with random weights."""
     yield Finding("homogeneity", None, homogeneity(homogeneity_residual(network, noisy, sigma)))
     yield Finding("blind", None, "yes" if is_blind(network, noisy) else "no: the result depends on sigma")
 
 
 def _differentiable(configured: Configured, network: nn.Module, noisy: Tensor, sigma: Tensor) -> Finding:
-    """Try Jacobians by torch.func; who cannot be differentiated so says why in its docstring."""
+    """Try Jacobians by torch.func; if they fail, the docstring must say why."""
     name = f"is differentiable by torch.func, {noisy.shape[1]} channel{'s' * (noisy.shape[1] > 1)}"
     obstacle = torch_func_obstacle(network, noisy, sigma)
     if obstacle is None:
@@ -131,7 +131,7 @@ def _differentiable(configured: Configured, network: nn.Module, noisy: Tensor, s
 
 
 def _on_meta(configured: Configured, shape: Shape) -> Finding:
-    """Tell whether it works without numbers: `gahbench plan` counts its work and tries sizes so."""
+    """Check that it runs on the meta device, where `gahbench plan` counts its work and tries sizes."""
     try:
         with torch.device("meta"), torch.no_grad():
             configured.build(shape).eval()(torch.zeros(1, *shape), torch.ones(1))

@@ -1,4 +1,4 @@
-"""What a basis must do."""
+"""Contract checks of bases."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from gahbench.testing.samples import SampleDataset, sample_images, sample_noise
 SIZES: tuple[Shape, ...] = ((1, 32, 32), (3, 32, 64))
 #: For bases that are made from images: they may take the cube of the number of pixels.
 SMALL_SIZES: tuple[Shape, ...] = ((1, 16, 32), (3, 16, 16))
-#: What adaptive bases are adapted for.
+#: The threshold that adaptive bases are adapted for.
 THRESHOLD = 0.05
 COUNT = 3
 DRAWS = 400
-#: Where bases that know more than the images are tried, if they exist there: the families are small.
+#: Small families on which bases that use more than the images are tried, if they exist there.
 FAMILIES = ("gaussian-field[size=16]", "c-alpha[size=16]")
 
 
@@ -36,14 +36,14 @@ def check_basis(configured: Configured) -> Iterator[Finding]:
         return
     truths = list(_samples(configured))
     if not truths:
-        yield Finding("exists on a dataset", None, f"not on {', '.join(FAMILIES)}: nothing to try it on")
+        yield Finding("exists on a dataset", None, f"not on {', '.join(FAMILIES)}: no images to try it on")
         return
     for basis, truth in truths:
         yield from _check(basis, truth)
 
 
 def _samples(configured: Configured) -> Iterator[tuple[Basis, Truth]]:
-    """Yield bases, fitted, with images to try them on: those of families where it knows more than the images."""
+    """Yield bases, fitted, with images to try them on: of families, if the basis uses more than the images."""
     if configured.build().oracle:
         families: list[Dataset] = [configured.registry.create("dataset", family) for family in FAMILIES]
         for dataset in families:
@@ -137,7 +137,7 @@ def _orthonormal(basis: Basis, images: Tensor, coefficients: Tensor) -> Iterator
 
 
 def _filters(basis: Basis, truth: Truth) -> Finding:
-    """Check that filters in it are linear maps, one for each image, that keep what is clean better than noise."""
+    """Check that filters in it are linear maps, one for each image, that keep clean images better than noise."""
     size = truth.clean[0].numel()
     maps = basis.filters(truth, THRESHOLD, torch.full((len(truth),), size / 8).double())
     clean, noise = (images.flatten(1)[:, None] for images in (truth.clean, sample_noise(truth.clean, 1.0, draw=5)))

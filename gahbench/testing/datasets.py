@@ -1,4 +1,4 @@
-"""What a dataset must do."""
+"""Contract checks of datasets."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from gahbench.testing.findings import Finding
 from gahbench.testing.optima import check_optimum
 
 COUNT = 6
-#: Of splits that end so many images are looked at for one that others share.
+#: Images of finite splits that are searched for ones shared with other splits.
 MANY = 4096
 
 
 def check_dataset(configured: Configured) -> Iterator[Finding]:
-    """Check shapes, types, determinism, prefixes, splits and what is stated of the optimum of a dataset."""
+    """Check shapes, types, determinism, prefixes, splits and the stated optimum of a dataset."""
     dataset = configured.build()
     if not isinstance(dataset, Dataset):
         yield Finding("is a gahbench.Dataset", False, f"it is a {type(dataset).__name__}")
@@ -51,7 +51,7 @@ def check_dataset(configured: Configured) -> Iterator[Finding]:
         kept = dataset.images(split, count).equal(images)
         first[split] = images
         detail = "" if kept else "writing into what it returned changes what it returns next; return a copy"
-        yield Finding(f"{split}: images cannot be spoilt by who gets them", kept, detail)
+        yield Finding(f"{split}: writing into returned images does not change later ones", kept, detail)
         if not kept:
             return
         half = count // 2
@@ -63,8 +63,8 @@ def check_dataset(configured: Configured) -> Iterator[Finding]:
         if available is not None:
             yield _refusal(dataset, split, available)
     fingerprint = dataset.fingerprint()
-    told = fingerprint is None or isinstance(fingerprint, str)
-    again = told and configured.build().fingerprint() == fingerprint
+    typed = fingerprint is None or isinstance(fingerprint, str)
+    again = typed and configured.build().fingerprint() == fingerprint
     yield Finding("its fingerprint is a text, always the same, or None", again, "" if again else f"{fingerprint!r}")
     if dataset.splits_overlap:
         yield Finding("splits share images, as the dataset says", None)

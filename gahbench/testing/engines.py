@@ -1,4 +1,4 @@
-"""What an engine must do."""
+"""Contract checks of engines."""
 
 from __future__ import annotations
 
@@ -52,5 +52,5 @@ def check_engine(configured: Configured) -> Iterator[Finding]:
         engine.run(Job(plan.units, untouched, registry, events.append, stopped, 1))
         left = [not untouched.is_done(unit) for unit in plan.units]
         yield Finding(
-            "does not begin once it is told to stop", all(left), f"{len(left) - sum(left)} of {len(left)} done"
+            "does not begin a unit after a request to stop", all(left), f"{len(left) - sum(left)} of {len(left)} done"
         )

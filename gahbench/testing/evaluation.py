@@ -1,4 +1,4 @@
-"""What must not change the result of an architecture in evaluation."""
+"""Contract checks of architectures in evaluation: what must not change their results."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gahbench.testing.samples import sample_images, sample_noise
 
 #: Noise levels of one batch, over the range of the recipes.
 LEVELS = (0.01, 0.1, 0.3, 1.0)
-#: How far a size may lie from one that is accepted.
+#: Maximum distance of a size from an accepted one.
 ODD = (1, 3)
 
 
@@ -42,7 +42,7 @@ def check_evaluation(network: nn.Module, noisy: Tensor, sigma: Tensor) -> Iterat
             return what and f"an image's result depends on the others in its batch: {what}"
 
         def at_its_own_level() -> str | None:
-            # The same noisy image at every level, so that nothing else tells the results apart.
+            # The same noisy image at every level, so that the results differ by nothing else.
             levels = torch.tensor(LEVELS)
             together = network(noisy[:1].expand(len(levels), -1, -1, -1).contiguous(), levels)
             if not together.isfinite().all():
@@ -89,7 +89,7 @@ def check_layout(network: nn.Module, noisy: Tensor, sigma: Tensor, denoised: Ten
     noisy, sigma
         Shapes (N, C, H, W) and (N,).
     denoised
-        What it gives where they are stored as usual.
+        Its result where they are stored as usual.
     """
 
     def fault() -> str | None:
@@ -117,10 +117,10 @@ def check_sizes(network: nn.Module, shape: Shape) -> Finding:
                     got = tuple(network(images, torch.full((2,), 0.1)).shape)
             except (ValueError, GahbenchError) as error:
                 if not str(error).strip():
-                    return f"refuses {name} without a word; say which sizes are accepted"
+                    return f"refuses {name} without a message; name the accepted sizes"
                 refused.append(name)
             except Exception as error:
-                return f"{name}: raise ValueError, and say which sizes are accepted, rather than {one_line(error)}"
+                return f"{name}: raise ValueError, and name the accepted sizes, rather than {one_line(error)}"
             else:
                 if got != tuple(images.shape):
                     return f"returned {got} for images of {tuple(images.shape)}"
@@ -130,8 +130,8 @@ def check_sizes(network: nn.Module, shape: Shape) -> Finding:
     finding = attempt("denoises other sizes, or refuses them with a ValueError", fault)
     if not finding.passed:
         return finding
-    told = [f"takes {', '.join(taken)}"] * bool(taken) + [f"refuses {', '.join(refused)}"] * bool(refused)
-    return Finding(finding.check, True, "; ".join(told))
+    parts = [f"takes {', '.join(taken)}"] * bool(taken) + [f"refuses {', '.join(refused)}"] * bool(refused)
+    return Finding(finding.check, True, "; ".join(parts))
 
 
 def check_state(configured: Configured, network: nn.Module, noisy: Tensor, sigma: Tensor) -> Finding:
@@ -153,7 +153,7 @@ def check_state(configured: Configured, network: nn.Module, noisy: Tensor, sigma
 
 
 def check_precision(network: nn.Module, noisy: Tensor, sigma: Tensor) -> Finding:
-    """Tell whether a network works under bfloat16 autocast, in which some hardware trains."""
+    """Check whether a network works under bfloat16 autocast, in which some hardware trains."""
     try:
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             sound = bool(network(noisy, sigma).isfinite().all())
@@ -165,7 +165,7 @@ def check_precision(network: nn.Module, noisy: Tensor, sigma: Tensor) -> Finding
 
 
 def noisy_images(count: int, shape: Shape, sigma: float) -> tuple[Tensor, Tensor]:
-    """Return clean images and what noise of standard deviation ``sigma`` makes of them, each (count, C, H, W)."""
+    """Return clean images, and the same with noise of standard deviation ``sigma``, each (count, C, H, W)."""
     clean = sample_images(count, shape)
     return clean, clean + sample_noise(clean, sigma)
 

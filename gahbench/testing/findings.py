@@ -1,4 +1,4 @@
-"""What checks find."""
+"""Findings of checks."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Finding:
     Parameters
     ----------
     check
-        What was checked, as a statement that should hold.
+        The checked statement, which should hold.
     passed
-        Whether it does; ``None`` for a fact that is reported and judged by nobody.
+        Whether it does; ``None`` for a fact that is reported, not judged.
     detail
-        The measured values, or what is wrong and what would be accepted.
+        The measured values, or the fault and accepted values.
     """
 
     check: str
@@ -33,7 +33,7 @@ class Finding:
 
 
 def attempt(check: str, fault: Callable[[], str | None]) -> Finding:
-    """Return what a check finds: it passed where ``fault`` returns ``None``, and raises nothing."""
+    """Return the finding of a check: passed if ``fault`` returns ``None`` and raises nothing."""
     try:
         found = fault()
     except Exception as error:
@@ -48,7 +48,7 @@ class Report:
     Parameters
     ----------
     kind, label, origin
-        What it is, with its parameters, and where it comes from.
+        The plugin, with its parameters, and its origin.
     findings
         One for each check.
     """

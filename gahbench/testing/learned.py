@@ -1,4 +1,4 @@
-"""What a metric must do that asks what a denoiser learned from, for its partner, samples or snapshots."""
+"""Contract checks of metrics that need training images, a partner, samples or snapshots."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SAMPLING = Sampling(count=5, step=0.5, beta=1.0)
 
 
 class _Smooth(nn.Module):
-    """Leaves a share of what differs from the mean of a neighbourhood."""
+    """Keeps a share of the difference from the mean of a neighbourhood."""
 
     def __init__(self, share: float) -> None:
         super().__init__()

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from gahbench.testing.findings import Finding
 from gahbench.testing.samples import sample_images, sample_noise
 
-#: The trial training ends after so many steps, or seconds.
-TRIAL_STEPS, TRIAL_SECONDS = 150, 5.0
+#: Maximum steps and seconds of the test training.
+MAX_STEPS, MAX_SECONDS = 150, 5.0
 #: Fewer steps show nothing.
 MIN_STEPS = 50
 SIGMA = 0.5
@@ -41,7 +41,7 @@ def check_learning(network: nn.Module, shape: tuple[int, int, int]) -> Finding:
     optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=2e-3)
     network.train()
     started, losses = time.monotonic(), list[float]()
-    while len(losses) < TRIAL_STEPS and time.monotonic() - started < TRIAL_SECONDS:
+    while len(losses) < MAX_STEPS and time.monotonic() - started < MAX_SECONDS:
         noisy = clean + sample_noise(clean, SIGMA, draw=len(losses) + 1)
         loss = (network(noisy, levels) - clean).square().mean()
         optimizer.zero_grad()
@@ -52,8 +52,6 @@ def check_learning(network: nn.Module, shape: tuple[int, int, int]) -> Finding:
     recent = sum(losses[-5:]) / len(losses[-5:])
     passed = recent < 0.9 * SIGMA**2
     if not passed and len(losses) < MIN_STEPS:
-        return Finding(
-            "too slow to be trained here", None, f"{len(losses)} steps in {TRIAL_SECONDS:g} s; try it smaller"
-        )
+        return Finding("too slow to be trained here", None, f"{len(losses)} steps in {MAX_SECONDS:g} s; try it smaller")
     detail = f"mean squared error {recent:.3f} after {len(losses)} steps; the noisy image has {SIGMA**2:.3f}"
     return Finding("learns to denoise", passed, detail)

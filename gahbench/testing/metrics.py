@@ -1,4 +1,4 @@
-"""What a metric must do."""
+"""Contract checks of metrics."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class _Ordered(Evaluation):
     order: Sequence[int] = ()
 
     def is_whole(self) -> bool:
-        """Return whether its images, clean and denoised, are what they were."""
+        """Return whether its images, clean and denoised, are unchanged."""
         again = _Ordered(self.denoiser, self._given, self.sigmas, order=self.order)
         return self.clean.equal(again.clean) and all(
             again.denoised(sigma).equal(denoised) for sigma, denoised in self._denoised.items()
@@ -96,7 +96,7 @@ def check_metric(configured: Configured) -> Iterator[Finding]:
         return
     yield Finding("returns scores that can be kept", True, f"{len(values)} values")
     if not values:
-        yield Finding("has a value for every denoiser", None, "none for images of which nothing is known")
+        yield Finding("has a value for every denoiser", None, "none for images without a known optimum")
         yield _on_families(metric, configured.registry)
         return
     yield Finding("is deterministic", values == list(score(0.9).value))
@@ -108,11 +108,11 @@ def check_metric(configured: Configured) -> Iterator[Finding]:
         yield Finding("is not worse for a better denoiser", better, f"{good:.4g} against {bad:.4g}")
     detail = "it writes into them, and other metrics would measure that; work on a copy" if any(spoilt) else ""
     yield Finding("leaves the images as they are", not any(spoilt), detail)
-    yield attempt("measures each image alike, whatever its place", lambda: _depends_on_place(score, count))
+    yield attempt("measures each image alike at any place", lambda: _depends_on_place(score, count))
 
 
 def _on_families(metric: Metric, registry: Registry) -> Finding:
-    """Try a metric that asks the dataset on families that know their best denoiser, twice."""
+    """Try a metric that uses the dataset on families whose best denoiser is known, twice."""
 
     def values(dataset: Dataset) -> list[float]:
         count = max(COUNT, metric.min_images)
@@ -121,7 +121,7 @@ def _on_families(metric: Metric, registry: Registry) -> Finding:
 
     for family in FAMILIES:
         if found := values(registry.create("dataset", family)):
-            # Of a dataset of its own, which remembers nothing.
+            # Of a new dataset, without a cache.
             repeats = found == values(registry.create("dataset", family))
             return Finding("is deterministic where it has a value", repeats, f"{len(found)} values on {family}")
     return Finding("has a value on a family whose optimum is known", None, f"none on {', '.join(FAMILIES)}")
@@ -146,7 +146,7 @@ def _headline(scores: Scores) -> float | None:
 
 
 def _depends_on_place(score: Callable[[float, Sequence[int]], Scores], count: int) -> str | None:
-    """Return what changes when the images come in another order, each with its noise."""
+    """Return the change of values when the images come in another order, each with its noise."""
     # 2, 0, 4, 1, 3 for five images.
     order = [2, 0, 4, 1, 3, *range(count - 1, 4, -1)]
     before, after = _by_place(score(0.5, range(count))), _by_place(score(0.5, order))

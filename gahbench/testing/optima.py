@@ -1,4 +1,4 @@
-"""What a dataset must state of the best possible denoiser.
+"""Contract checks of a dataset's optimum.
 
 That it is right is for the family's own tests; here is checked that it is there, sound, and about as large as it must
 be.
@@ -24,7 +24,7 @@ FACTOR = 20.0
 
 
 def check_optimum(dataset: Dataset, clean: Tensor) -> Iterator[Finding]:
-    """Check what a dataset states of its optimum on its first test images, shape (N, C, H, W)."""
+    """Check the stated optimum of a dataset on its first test images, shape (N, C, H, W)."""
     optimum = dataset.optimum
     known = isinstance(optimum, Optimum) and optimum.kind in get_args(OptimumKind)
     slope = known and (optimum.slope is None or 0 <= optimum.slope <= 1)
@@ -116,8 +116,8 @@ def _check_filters(dataset: Dataset, noisy: Tensor) -> Iterator[Finding]:
 
 def _check_basis(dataset: Dataset, clean: Tensor) -> Iterator[Finding]:
     basis: TrueBasis | None = dataset.true_basis("test", len(clean))
-    told = dataset.has_true_basis == (basis is not None and basis.energies is not None)
-    yield Finding("has_true_basis says whether there is one with energies", told)
+    consistent = dataset.has_true_basis == (basis is not None and basis.energies is not None)
+    yield Finding("has_true_basis says whether there is one with energies", consistent)
     if basis is None:
         return
     vectors, energies = basis.vectors, basis.energies

@@ -1,4 +1,4 @@
-"""What a reference must do."""
+"""Contract checks of references."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SIGMA = 0.1
 LEVELS = (0.01, 1.0)
 COUNT = 4
 DRAWS = 200
-#: Where references that know more than images are tried, if they are known there.
+#: Families on which references that use more than images are tried, if they are defined there.
 FAMILIES = ("discs[size=16]", "c-alpha[size=16]")
 
 
@@ -37,11 +37,11 @@ def check_reference(configured: Configured) -> Iterator[Finding]:
         yield Finding("is a gahbench.Reference", False, f"it is a {type(reference).__name__}")
         return
     if reference.kind not in KINDS:
-        yield Finding("its kind is one of the known", False, f"{reference.kind!r}; accepted: {listing(KINDS)}")
+        yield Finding("its kind is accepted", False, f"{reference.kind!r}; accepted: {listing(KINDS)}")
         return
     samples = list(fitted_samples(configured))
     if not samples:
-        yield Finding("is known on a dataset", None, f"not on {', '.join(FAMILIES)}: nothing to try it on")
+        yield Finding("is defined on a dataset", None, f"not on {', '.join(FAMILIES)}: no images to try it on")
         return
     for reference, truth in samples:
         shape = yield from _shape(reference, truth)
@@ -59,18 +59,18 @@ def check_reference(configured: Configured) -> Iterator[Finding]:
     yield from _repeats(configured, reference, noisy, truth, denoised)
     yield from _blind(configured, reference, noisy, truth, denoised)
     notes = reference.notes
-    told = isinstance(notes, tuple) and all(isinstance(note, str) for note in notes)
-    yield Finding("notes are a tuple of texts", told, "" if told else f"{notes!r}")
+    texts = isinstance(notes, tuple) and all(isinstance(note, str) for note in notes)
+    yield Finding("notes are a tuple of texts", texts, "" if texts else f"{notes!r}")
     yield from _jacobian(reference, noisy[:1], one)
     if reference.kind == "bound":
-        # Its closed form is expected over what its genie is not told, and not of this one image.
+        # Its closed form is an expectation over what its genie does not see, and not for this image.
         yield _bounds(reference, truth)
     elif (risk := reference.risk(one, SIGMA)) is not None:
         yield _risk(reference, one, float(risk[0]))
 
 
 def fitted_samples(configured: Configured) -> Iterator[tuple[Reference, Truth]]:
-    """Yield references, fitted, with images to try them on: grey and colour ones, or those of a family they know."""
+    """Yield references, fitted, with images to try them on: grey and colour ones, or of families that support them."""
     datasets: list[Dataset] = [SampleDataset(shape) for shape in SHAPES]
     if configured.build().kind in ("optimal", "bound") or not configured.build().supports(datasets[0]):
         datasets = [configured.registry.create("dataset", family) for family in FAMILIES]
@@ -107,7 +107,7 @@ def _shape(reference: Reference, truth: Truth) -> Generator[Finding, None, bool]
 def _repeats(
     configured: Configured, reference: Reference, noisy: Tensor, truth: Truth, denoised: Tensor
 ) -> Iterator[Finding]:
-    """Check that neither repetition, instance, batch nor company changes what is denoised."""
+    """Check that repetition, instance, batch size and other images do not change the result."""
     yield Finding("is deterministic", torch.equal(denoised, reference.denoise(noisy, SIGMA, truth)))
     one = next(truth.batches(1))
     twin, _ = next(fitted_samples(configured))
@@ -125,7 +125,7 @@ def _repeats(
 def _blind(
     configured: Configured, reference: Reference, noisy: Tensor, truth: Truth, denoised: Tensor
 ) -> Iterator[Finding]:
-    """Check that it looks at nothing that its kind may not see."""
+    """Check that it uses nothing that its kind may not see."""
     if reference.kind not in SEES_CLEAN:
         yield from _stays_away(configured, noisy, truth)
         other = replace(truth, clean=truth.clean.flip(0), start=truth.start + 1)
@@ -133,7 +133,7 @@ def _blind(
         detail = "" if blind else "it looks at the clean image; its kind must be 'oracle'"
         yield Finding("does not look at the clean image", blind, detail)
     if reference.kind not in SEES_DATASET:
-        # What it was fitted to it knows from before.
+        # It may remember what it was fitted to.
         blind = torch.equal(denoised, reference.denoise(noisy, SIGMA, replace(truth, dataset=None)))
         yield Finding("does not look at the dataset", blind, "" if blind else "its kind must be 'optimal' or 'oracle'")
     if reference.kind == "classical":
@@ -186,7 +186,7 @@ def _jacobian(reference: Reference, noisy: Tensor, truth: Truth) -> Iterator[Fin
             ends = [reference.denoise(noisy + sign * step * one, SIGMA, truth).double() for sign in (1, -1)]
             difference = ((ends[0] - ends[1]) / (2 * step)).flatten()
             errors.append(float((found - difference).norm() / difference.norm().clamp_min(1e-12)))
-        # The least: thresholding jumps, which a difference may see and a derivative does not. What is wrong is so along
+        # The minimum: thresholding jumps, which affect differences but not derivatives. A wrong Jacobian is off along
         # any direction.
         off = min(errors)
         yield Finding("its Jacobian is its derivative", off < 0.1, f"off by {off:.1e}")

@@ -1,4 +1,4 @@
-"""Who asks a dataset for the images that denoisers are scored on."""
+"""Recording of requests for the images that denoisers are scored on."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any, Self
 
 from gahbench.contracts.datasets import Dataset
 
-#: What tells of particular images of a split, and the place of the split among the arguments.
-_TELLING = {"images": 0, "lower_bound": 0, "genie": 2, "true_basis": 0}
+#: Methods about particular images of a split, and the place of the split among the arguments.
+_OF_IMAGES = {"images": 0, "lower_bound": 0, "genie": 2, "true_basis": 0}
 
 
 class Watched:
-    """Watches a dataset while it is a context manager: ``asked`` holds what it was asked about its test images.
+    """Watches a dataset while it is a context manager: ``asked`` holds the calls about its test images.
 
-    What a dataset asks of itself, as in its posterior, is not counted.
+    Calls of a dataset to itself, as in its posterior, are not counted.
 
     Parameters
     ----------
@@ -29,22 +29,22 @@ class Watched:
         self._inside = False
 
     def __enter__(self) -> Self:
-        for name in ("posterior", *_TELLING):
+        for name in ("posterior", *_OF_IMAGES):
             # On the instance, which hides the method of its class.
-            setattr(self.dataset, name, self._told(name, getattr(self.dataset, name)))
+            setattr(self.dataset, name, self._recorded(name, getattr(self.dataset, name)))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for name in ("posterior", *_TELLING):
+        for name in ("posterior", *_OF_IMAGES):
             delattr(self.dataset, name)
 
-    def _told(self, name: str, method: Any) -> Any:
+    def _recorded(self, name: str, method: Any) -> Any:
         @functools.wraps(method)
         def call(*arguments: Any, **keywords: Any) -> Any:
-            if not self._inside and name in _TELLING:
-                place = _TELLING[name]
+            if not self._inside and name in _OF_IMAGES:
+                place = _OF_IMAGES[name]
                 split = keywords.get("split", arguments[place] if len(arguments) > place else None)
                 if split == "test":
                     self.asked.add(f"{name} of test images")

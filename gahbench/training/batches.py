@@ -1,4 +1,4 @@
-"""Batches as a function of the step alone: a fit that resumes sees what it would have seen."""
+"""Batches as a function of the step only, so that a resumed fit gets the same ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gahbench._util.noise import generator
 from gahbench.contracts.datasets import Dataset
 from gahbench.training.recipe import Training, tiled
 
-#: Each seed streams a stretch of its own of an endless split, so many images long.
+#: Length in images of the part of an endless split that each seed streams.
 STRETCH = 1 << 32
 
 

@@ -1,4 +1,4 @@
-"""A fit unit: a network trained from a seed, and what is kept of it."""
+"""A fit unit: a network trained from a seed, and its files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHECKPOINT = "checkpoint.pt"
 
 @dataclass(frozen=True)
 class Fit:
-    """What came of a fit.
+    """The outcome of a fit.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def fit(
 
 
 def snapshot_file(step: int | str) -> str:
-    """Return the name of the file of the weights after so many steps."""
+    """Return the name of the file of the weights after a number of steps."""
     return f"snapshot-{step}.safetensors"
 
 
@@ -136,7 +136,7 @@ def _planned_work(build: Callable[[], nn.Module], dataset: Dataset, training: Tr
     """Return the multiply-adds of a fit; 0 where they cannot be counted, so that compiling is not worth it."""
     steps = training.total_steps(training_count(dataset, training))
     if steps is None:
-        # A time budget: what matters is how long it runs, whatever it gets done.
+        # A time budget: only the duration matters.
         rate = nominal_rate(device, has_bfloat16(device), torch.get_num_threads())
         return (training.seconds or 0.0) * rate
     try:

@@ -1,4 +1,4 @@
-"""What the hardware is good at: precision, and whether compiling pays."""
+"""Use of the hardware: precision, and whether compiling pays."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COMPILE_FROM_SECONDS = 180.0
 
 @dataclass(frozen=True)
 class Acceleration:
-    """How a fit uses the hardware, and why not otherwise."""
+    """The use of the hardware by a fit, with reasons."""
 
     bfloat16: bool
     compiled: bool
@@ -75,7 +75,7 @@ def choose(training: Training, work: float, device: torch.device, threads: int) 
     able = has_bfloat16(device)
     bfloat16 = training.precision == "bfloat16" or (training.precision == "auto" and able)
     if training.precision == "bfloat16" and not able:
-        notes.append("bfloat16 was asked for; this hardware emulates it, slowly")
+        notes.append("bfloat16 was requested; this hardware emulates it, slowly")
     long = work / nominal_rate(device, bfloat16, threads) > COMPILE_FROM_SECONDS
     compiled = training.compile == "always" or (training.compile == "auto" and long)
     missing = compiler_missing(device) if compiled else None

@@ -1,4 +1,4 @@
-"""How a network is trained: two published recipes, and what a suite may change in them."""
+"""Recipes of training: two published ones, and the fields that a suite may change."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 Count = Annotated[int, Field(ge=1)] | Literal["all"]
-#: Fields that fits before them lacked: where they say nothing, keys are what they were.
+#: Later fields: at their defaults, keys are as before them.
 ADDED = ("halves", "same_initialisation", "snapshots", "split")
 
 
 class Training(BaseModel):
-    """How a network is trained. Whatever a suite leaves out comes from the recipe.
+    """The training of a network. Fields that a suite leaves out come from the recipe.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ class Training(BaseModel):
     clip
         Bound on the norm of the gradient; null for none.
     ema
-        Decay of a running average of the weights, which is then what is kept; null for none.
+        Decay of a running average of the weights, which is then stored; null for none.
     noise
         ``log-uniform`` in [sigma_min, sigma_max], or ``quadratic``: the square of a uniform variable, scaled to it.
     weighting
@@ -156,7 +156,7 @@ class Training(BaseModel):
         if self.snapshots == 1:
             raise ValueError("snapshots=1 would be the trained network alone; accepted are 0, 2, 3, ...")
         if self.snapshots and self.budget == "seconds":
-            raise ValueError("snapshots are kept at steps, which a budget of seconds does not know beforehand")
+            raise ValueError("snapshots are kept at steps, which are not known beforehand for a budget of seconds")
         if self.sigma_min >= self.sigma_max:
             raise ValueError(f"sigma_min={self.sigma_min:g} must be below sigma_max={self.sigma_max:g}")
         if self.sigma_min == 0 and (self.noise == "log-uniform" or self.weighting == "inverse-variance"):
@@ -181,7 +181,7 @@ class Training(BaseModel):
         return self.model_copy(update={"split": "B"}) if self.halves else None
 
     def key_fields(self) -> dict[str, Any]:
-        """Return the fields that decide what comes of a fit, as plain JSON."""
+        """Return the fields that decide the outcome of a fit, as plain JSON."""
         fields = self.model_dump(mode="json", exclude=set(WATCHING))
         defaults = {name: type(self).model_fields[name].default for name in ADDED}
         if self.split != "B" and not self.halves:
@@ -191,7 +191,7 @@ class Training(BaseModel):
 
     @property
     def weights_stream(self) -> str | None:
-        """What names the initial weights beside the seed: the half, for a partner with weights of its own."""
+        """The stream of initial weights: the half of the data, for a partner with weights of its own."""
         return None if self.same_initialisation or self.split != "B" else "B"
 
     def snapshot_steps(self, steps: int) -> tuple[int, ...]:

@@ -32,7 +32,7 @@ REPORT_SECONDS = 0.5
 
 
 class Stopped(Exception):
-    """The fit was asked to stop; its checkpoint holds what it had done."""
+    """The fit was asked to stop; its checkpoint holds its progress."""
 
 
 class Diverged(Exception):
@@ -41,7 +41,7 @@ class Diverged(Exception):
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a fit has come."""
+    """The progress of a fit."""
 
     step: int
     steps: int | None
@@ -54,7 +54,7 @@ class Progress:
 
 @dataclass
 class Fitted:
-    """A trained network and how it came about."""
+    """A trained network and the history of its training."""
 
     network: nn.Module
     steps: int
@@ -65,7 +65,7 @@ class Fitted:
 
 @dataclass
 class Trainer:
-    """Trains one network; all that is random depends on ``seed`` and the step alone.
+    """Trains one network; all random numbers depend only on ``seed`` and the step.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ class Trainer:
     device
         Where to train.
     checkpoint_path
-        Where to keep what is needed to resume; ``None`` for nowhere.
+        Folder of the checkpoint; ``None`` for none.
     keep_snapshot
         Called with the steps taken and the network, wherever the recipe has a snapshot.
     report
@@ -196,7 +196,7 @@ class Trainer:
 
     @contextlib.contextmanager
     def _own_randomness(self, step: int) -> Iterator[None]:
-        """Seed what a network draws of its own, as in dropout, by the step: the order of units must not matter."""
+        """Seed the network's own random numbers, as in dropout, by the step: the order of units must not matter."""
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(derive_seed("batches", self.seed, "network", step))

@@ -11,7 +11,7 @@ from gahbench import dump_flow, load_scalar
 
 
 def as_text(arguments: Any) -> str:
-    """Return arguments as one text, the same for a mapping and for a text that says it: ``{depth: 2, width: 32}``.
+    """Return arguments as one text, the same for a mapping and for its text: ``{depth: 2, width: 32}``.
 
     Raises
     ------
@@ -29,7 +29,7 @@ def as_text(arguments: Any) -> str:
 
 
 def as_mapping(arguments: str) -> dict[str, Any]:
-    """Return the arguments that a text of :func:`as_text` says.
+    """Return the arguments in a text of :func:`as_text`.
 
     Raises
     ------

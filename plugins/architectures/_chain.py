@@ -87,7 +87,7 @@ def chain(
     bias, norm
         As of :func:`._bias_free.convolution`.
     spacing
-        Of the hidden convolutions, counted from 1, every so many has a 3x3 kernel, and the others 1x1.
+        Period of the hidden convolutions, counted from 1, with a 3x3 kernel; the others have 1x1.
     first_relu
         Whether a ReLU follows the first convolution.
     """

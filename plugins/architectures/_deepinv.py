@@ -1,4 +1,4 @@
-"""What the denoisers of deepinv share: building them without a download, and local weights."""
+"""Common parts of the denoisers of deepinv: building them without a download, and local weights."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Through(nn.Module):
 
     network: Any
     multiple = 1
-    least = 1
+    min_side = 1
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """Denoise images of shape (N, C, H, W) whose noise has standard deviations ``sigma``, shape (N,)."""
-        denoised: Tensor = self.network(padded(noisy, self.multiple, self.least), sigma)
+        denoised: Tensor = self.network(padded(noisy, self.multiple, self.min_side), sigma)
         return denoised[..., : noisy.shape[-2], : noisy.shape[-1]]
 
 
@@ -48,7 +48,7 @@ def build(model: str, weights: str | None, **arguments: Any) -> Any:
     weights
         A safetensors or torch file of the published state dict; ``None`` for random weights.
     arguments
-        What it is called with.
+        Its arguments.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def models() -> Any:
 
 
 def built(factory: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-    """Return what a factory builds on torch's default device, without a download."""
+    """Return the network that a factory builds on torch's default device, without a download."""
     known = inspect.signature(factory).parameters
     arguments = {**arguments, **{name: value for name, value in SET.items() if name in known}}
     device = torch.empty(0).device

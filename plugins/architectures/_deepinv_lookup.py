@@ -15,7 +15,7 @@ from ._deepinv import SET, built, models
 CHANNELS = ("in_channels", "out_channels", "in_nc", "in_chans", "img_channels", "channels")
 #: Beginnings of the names of parameters that say how published weights are read.
 HIDDEN = ("pretrained", "_")
-#: What ``forward`` calls the standard deviation of the noise: ``t`` is DiffUNet's, which takes it for one by default.
+#: Names of the standard deviation of the noise in ``forward``: ``t`` is DiffUNet's, which takes it for one by default.
 LEVEL_NAMES = ("sigma", "t")
 #: Denoisers that have no weights to train, and wrappers of other denoisers.
 NOT_TRAINED = (
@@ -37,7 +37,7 @@ def denoiser(model: str, given: dict[str, Any], channels: int, shape: tuple[int,
     model
         Name of its class in ``deepinv.models``.
     given
-        Arguments of its constructor, but for the channels of the images and what is set here.
+        Arguments of its constructor, but for the channels of the images and those set here.
     channels
         Channels of the images.
     shape
@@ -75,7 +75,7 @@ def denoisers() -> list[str]:
 
 
 def _refusal(model: str) -> str:
-    """Return why a name in ``deepinv.models`` is that of no trainable denoiser; an empty text if it is."""
+    """Return why a name in ``deepinv.models`` names no trainable denoiser; an empty text if it does."""
     found = getattr(models(), model, None)
     if model.startswith("_") or found is None:
         return "deepinv.models has none of this name"
@@ -83,7 +83,7 @@ def _refusal(model: str) -> str:
     if not inspect.isclass(found) or not issubclass(found, base) or found is base:
         return "not the class of a denoiser in deepinv.models"
     if model in NOT_TRAINED or any(not _is_plain(item) for item in _arguments(found).values()):
-        return "without weights of its own to train"
+        return "without weights to train"
     if not _takes_level(found):
         return "its forward takes no (image, sigma)"
     return ""

@@ -1,4 +1,4 @@
-"""How a network that is not blind is told the noise level."""
+"""Inputs of the noise level for networks that are not blind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOWEST = 1e-4
 def with_noise_level(images: Tensor, sigma: Tensor) -> Tensor:
     """Append a constant map of the noise level as a further channel (Zhang, Zuo & Zhang, TIP 2018, section III-B).
 
-    Homogeneous in images and noise level together, so that a bias-free network that is told sigma still has
+    Homogeneous in images and noise level together, so that a bias-free network with sigma as an input still has
     f(2y, 2 sigma) = 2 f(y, sigma).
 
     Parameters
@@ -35,7 +35,7 @@ def with_noise_level(images: Tensor, sigma: Tensor) -> Tensor:
 
 
 class NoiseEmbedding(nn.Module):
-    """A vector that says the noise level: Fourier features of log sigma and two linear layers with SiLU.
+    """Embedding of the noise level: Fourier features of log sigma and two linear layers with SiLU.
 
     Ho, Jain & Abbeel, NeurIPS 2020, embed the time of the diffusion so; Song et al., ICLR 2021, log sigma.
 

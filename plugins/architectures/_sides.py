@@ -37,15 +37,15 @@ def need_shape(images: Tensor, shape: tuple[int, int, int], network: str) -> Non
         raise ValueError(f"{network} was built for images of {wanted} (channels, height, width) alone, not {got}")
 
 
-def padded(images: Tensor, multiple: int, least: int = 1) -> Tensor:
+def padded(images: Tensor, multiple: int, min_side: int = 1) -> Tensor:
     """Continue images (N, C, H, W) by their border pixels, below and to the right.
 
-    Both sides become the next multiple that is at least ``least``.
+    Both sides become the next multiple that is at least ``min_side``.
     """
-    extra = [next_multiple(max(side, least), multiple) - side for side in images.shape[-2:]]
+    extra = [next_multiple(max(side, min_side), multiple) - side for side in images.shape[-2:]]
     return functional.pad(images, (0, extra[1], 0, extra[0]), mode="replicate") if any(extra) else images
 
 
 def next_multiple(side: int, multiple: int) -> int:
-    """Return the least multiple that is not below a side."""
+    """Return the smallest multiple that is not below a side."""
     return -(-side // multiple) * multiple

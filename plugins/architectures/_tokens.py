@@ -1,4 +1,4 @@
-"""Images as grids of tokens, and attention among them: what transformers share."""
+"""Common parts of transformers: images as grids of tokens, and attention among them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Patches(nn.Module):
     width
         Numbers in a token.
     positions
-        What is added to tell where a token is: ``sincos``, a fixed table of sines and cosines, or ``learned``.
+        The encoding of positions that is added: ``sincos``, a fixed table of sines and cosines, or ``learned``.
     maps
         Further channels that are cut along with the image, such as a map of the noise level.
     """
@@ -162,7 +162,7 @@ def _from_windows(windows: Tensor, grid: Grid, side: int) -> Tensor:
 
 
 def _mask(grid: Grid, window: int, shift: Grid) -> Tensor:
-    """Return what keeps tokens apart that a roll has brought together: shape (windows, L, L), 0 or minus infinity."""
+    """Return the attention mask of tokens that a roll brought together: shape (windows, L, L), 0 or minus infinity."""
     regions = torch.zeros(grid, dtype=torch.long)
     for axis in (0, 1):
         if shift[axis]:

@@ -25,7 +25,7 @@ class BFCNNRF(Chain):
     layers
         Number of convolutions.
     spacing
-        Of the hidden convolutions, counted from 1, every so many has a 3x3 kernel, and the others 1x1. The first and
+        Period of the hidden convolutions, counted from 1, with a 3x3 kernel; the others have 1x1. The first and
         the last convolution always have 3x3: the receptive field is 2 (2 + (layers - 2) // spacing) + 1.
     """
 

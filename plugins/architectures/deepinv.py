@@ -25,7 +25,7 @@ class Deepinv(Through):
 
     ``deepinv[DnCNN,arguments='{depth: 17, bias: false}']``. It is called as deepinv documents it: images in [0, 1],
     sigma in the same units, the image returned ("DeepInverse: a Python package for solving imaging inverse problems
-    with deep learning"). The documentation of its class says whom it follows, which sizes of images it takes, and
+    with deep learning"). The documentation of its class has the citation, the accepted sizes of images, and
     whether it uses sigma. Weights are random: published ones are a file, the ``checkpoint`` of any architecture, and
     nothing is downloaded. For GSDRUNet, which is no class, there is ``gs-drunet``.
 
@@ -76,7 +76,7 @@ class DRUNet(Through):
     """
 
     label_parameters = ("width",)
-    multiple, least = 8, 32
+    multiple, min_side = 8, 32
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ class GSDRUNet(Through):
     """
 
     label_parameters = ("width",)
-    multiple, least = 8, 32
+    multiple, min_side = 8, 32
 
     def __init__(
         self,
@@ -127,10 +127,10 @@ class GSDRUNet(Through):
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """Denoise images of shape (N, C, H, W) whose noise has standard deviations ``sigma``, shape (N,)."""
-        images = padded(noisy, self.multiple, self.least)
+        images = padded(noisy, self.multiple, self.min_side)
         found: Any = torch.func.vjp(lambda moved: self.network.student_grad(moved, sigma), images)
         estimate, pull_back = found
-        # What deepinv's own forward computes; through torch.func it can be trained, and differentiated again.
+        # As deepinv's own forward; through torch.func it can be trained, and differentiated again.
         (pulled,) = pull_back(images - estimate)
         denoised: Tensor = estimate + pulled
         return denoised[..., : noisy.shape[-2], : noisy.shape[-1]]

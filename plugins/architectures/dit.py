@@ -14,7 +14,7 @@ from ._tokens import Grid, Patches, TokenAttention, check_windows
 
 
 class DiT(nn.Module):
-    """Diffusion transformer told of the noise level by adaptive normalisation, after Peebles & Xie, ICCV 2023.
+    """Diffusion transformer conditioned on the noise level by adaptive normalisation, after Peebles & Xie, ICCV 2023.
 
     A vision transformer in which an embedding of log sigma shifts and scales every normalised layer and gates what is
     added to its input; the gates start at 0, so that blocks start as the identity (adaLN-Zero). The network estimates

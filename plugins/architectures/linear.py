@@ -16,7 +16,7 @@ GAIN_SPEED = 10.0
 
 
 class Linear(nn.Module):
-    """One linear map of the whole image, trained: what a denoiser can do that does not adapt to the image.
+    """One linear map of the whole image, trained: a denoiser that does not adapt to the image.
 
     Every linear map of the d = C H W numbers of an image can be learned. What it learns for one noise level is the
     filter of Wiener, 1949, with the second moments of the training images (see the reference ``wiener-linear``); for

@@ -19,7 +19,7 @@ TINY = 1e-20
 class MLP(nn.Module):
     """Multilayer perceptron on the whole image: every layer joins every number to every other, with ReLU between.
 
-    It knows nothing of neighbourhoods or translations: what remains of a denoiser without convolutions. Burger, Schuler
+    It has no notion of neighbourhoods or translations: a denoiser without convolutions. Burger, Schuler
     & Harmeling, CVPR 2012, denoised patches so (with tanh).
 
     The last hidden layer h gives an image and the share of the noisy one that is added to it:

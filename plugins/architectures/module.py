@@ -21,9 +21,9 @@ from ._noise_level import with_noise_level
 ARCHIVES = (".pt", ".pth", ".ts")
 #: Names under which a second argument of ``forward`` is taken for the noise level.
 LEVEL_NAMES = ("sigma", "sigmas", "std", "noise_level", "noise_std")
-#: What the dataset fills in, for a factory that has parameters of these names.
+#: Parameters of a factory that the dataset fills in.
 FILLED_IN = ("channels", "shape")
-#: How many other names an error tells of.
+#: The number of other names that an error lists.
 SHOWN = 10
 
 
@@ -34,7 +34,7 @@ class Module(nn.Module):
     ``channels`` and ``shape`` of the images where it has parameters of these names. An archive's code runs, but nothing
     in it is unpickled. Receptive field, homogeneity, and the sizes that are accepted are the network's own.
 
-    Keys know the name and the arguments, and :meth:`fingerprint` the source.
+    Keys depend on the name and the arguments, and through :meth:`fingerprint` on the source.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def _from_archive(path: Path) -> Any:
 
 
 def _find(factory: str) -> Any:
-    """Import what ``package.mod:name`` names."""
+    """Import the object named ``package.mod:name``."""
     where, colon, name = factory.partition(":")
     if not (where and colon and name):
         raise ValueError(
@@ -171,7 +171,7 @@ def _find(factory: str) -> Any:
 
 
 def _call(factory: str, target: Any, given: dict[str, Any], known: dict[str, Any]) -> nn.Module:
-    """Call a factory with what it was given and what it asks for."""
+    """Call a factory with the given arguments and those that it requires."""
     if isinstance(target, nn.Module) or not callable(target):
         kind = "a network already built" if isinstance(target, nn.Module) else f"a {type(target).__name__}"
         raise ValueError(f"factory={factory}: this is {kind}; a class, or a function that builds anew, is accepted")

@@ -105,7 +105,7 @@ class TimmUNet(nn.Module):
         if self.only is not None:
             need_shape(noisy, self.only, "timm-unet with this backbone")
         height, width = noisy.shape[-2:]
-        inputs = padded((noisy - self.mean) / self.deviation, self.multiple, least=STRIDE)
+        inputs = padded((noisy - self.mean) / self.deviation, self.multiple, min_side=STRIDE)
         if not self.blind:
             inputs = with_noise_level(inputs, sigma)
         levels = self.encoder(inputs)

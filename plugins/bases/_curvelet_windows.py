@@ -27,7 +27,7 @@ class Fan:
     sources
         Shape (windows, h w): which frequency of the image, flattened, goes to each frequency of a curvelet's grid.
     values
-        What it is multiplied by, in the same shape; 0 outside of the window.
+        The window to multiply by, in the same shape; 0 outside of the window.
     size
         Size (h, w) of a curvelet's grid.
     deviations

@@ -29,7 +29,7 @@ class GraphBasis(Basis):
     is transformed in it. Where eigenvalues are equal, as on flat or symmetric images, any vectors of their eigenspaces
     will do: they are those that LAPACK finds, always the same for the same image.
 
-    It is the graph of what it is adapted to: adapted to noisy images it joins pixels whose noise is alike.
+    It is the graph of the images that it is adapted to: adapted to noisy images it joins pixels whose noise is alike.
     """
 
     adaptive: ClassVar[bool] = True
@@ -57,7 +57,7 @@ class GraphBasis(Basis):
     def adapt(self, images: Tensor, threshold: float, noisy: bool = False) -> Basis:
         """Return the eigenvectors of the graph of each image; see :meth:`gahbench.Basis.adapt`.
 
-        The threshold plays no part: asked again for the images that it was last adapted to, it returns what it found.
+        The threshold plays no part: the result for the images of the last call is cached.
 
         Raises
         ------

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gahbench import Basis, BasisError, Shape
 
-#: Most values of what a matrix transforms: the matrix of 4096 takes 128 MiB in float64.
+#: Maximum of values that a matrix transforms: the matrix of 4096 takes 128 MiB in float64.
 LARGEST = 4096
 #: Bytes that the matrices of images adapted to at once may take.
 MEMORY = 2**30
@@ -79,7 +79,7 @@ def check_values(shape: Shape, what: str) -> None:
     Parameters
     ----------
     what
-        Begins the message: who needs which matrix.
+        The beginning of the message: the plugin and its matrix.
 
     Raises
     ------

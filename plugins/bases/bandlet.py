@@ -53,7 +53,7 @@ class Bandlet(Basis):
     smallest, largest
         Sides of the smallest and the largest squares, in samples: powers of 2.
     directions
-        At most so many in a square, equally spread; ``null`` for all distinct orderings: 4, 16, 72, 288 and 1164
+        Maximum in a square, equally spread; ``null`` for all distinct orderings: 4, 16, 72, 288 and 1164
         for sides 2, 4, 8, 16 and 32.
     moments
         Vanishing moments of the Alpert transform, at most ``smallest``^2. 1 is Haar, as good or better by up to .4 dB
@@ -266,7 +266,7 @@ class _Settings:
 
 @dataclass(frozen=True, eq=False)
 class _Frame:
-    """All that does not depend on an image, but on its size."""
+    """Precomputed data that depend only on the size of an image."""
 
     wavelet: Wavelet | None
     size: tuple[int, int]

@@ -26,7 +26,7 @@ class Curvelet(Basis):
     A curvelet that is not of the coarse scale is complex: its real and imaginary parts are coefficients of their own.
     That makes 4 H W coefficients a channel, at any number of scales and wedges. They are laid out as one vector (the
     coarse scale, then from coarse to fine the package's two fans of directions, of each the real parts of all wedges
-    before the imaginary ones) in the shape (4, H, W), which tells the size of the images.
+    before the imaginary ones) in the shape (4, H, W), which determines the size of the images.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class Curvelet(Basis):
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ValueError`` for images (C, H, W) whose sides the sampling of the curvelets does not divide."""
         height, width = shape[-2:]
-        # The package centres its windows by a quarter of each side; curvelets are at most so many pixels apart.
+        # A quarter of each side, by which the package centres windows; and the largest distance of curvelets in pixels.
         multiple = math.lcm(4, (self.wedges // 3) << (self.scales - 1))
         if height % multiple or width % multiple:
             raise ValueError(

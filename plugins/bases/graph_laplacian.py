@@ -81,7 +81,7 @@ def _offsets(radius: float, height: int, width: int) -> Iterator[tuple[int, int]
     """Yield each step (down, right) of at most the radius, and one only of a step and its opposite."""
     reach = math.floor(radius)
     for down in range(min(reach, height - 1) + 1):
-        most = min(reach, width - 1)
-        for right in range(-most, most + 1):
+        span = min(reach, width - 1)
+        for right in range(-span, span + 1):
             if 0 < down**2 + right**2 <= radius**2 and (down > 0 or right > 0):
                 yield down, right

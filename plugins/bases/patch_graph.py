@@ -75,8 +75,8 @@ class PatchGraph(GraphBasis):
         apart, far = steps.square().sum(0), steps.amax(0)
         # Distances of pixels decide where those of patches do not.
         ranked = (distances + 1e-9 * apart).masked_fill_((far > self.window) | (far == 0), torch.inf)
-        least = ranked.topk(min(self.nearest, height * width - 1), dim=-1, largest=False)
-        joined = torch.zeros_like(distances, dtype=torch.bool).scatter_(-1, least.indices, least.values.isfinite())
+        nearest = ranked.topk(min(self.nearest, height * width - 1), dim=-1, largest=False)
+        joined = torch.zeros_like(distances, dtype=torch.bool).scatter_(-1, nearest.indices, nearest.values.isfinite())
         joined |= joined.mT.clone() | (apart == 1)
         return degrees_minus(torch.exp(-distances.square() / (2 * self.h**2)).mul_(joined))
 

@@ -13,7 +13,7 @@ from ._matrices import Matrices, check_values, completed, max_matrices
 
 
 class FamilyBasis(Basis):
-    """The basis in which the best denoiser of the dataset shrinks: known to oracles, and where mathematics tells.
+    """The basis in which the best denoiser of the dataset shrinks: for oracles, where a formula is known.
 
     On Gaussian families it is the eigenvectors of the covariance, the same for all images; on ``c-alpha`` the
     eigenvectors of an image's covariance given its contour, the true geometry-adaptive harmonic basis. Most energy
@@ -32,7 +32,7 @@ class FamilyBasis(Basis):
         check_values(shape, "the true basis is a matrix")
 
     def supports(self, dataset: Dataset) -> bool:
-        """Return whether the dataset knows the basis in which its best denoiser shrinks."""
+        """Return whether the dataset provides the basis in which its best denoiser shrinks."""
         return dataset.has_true_basis
 
     def max_batch(self, shape: Shape) -> int:
@@ -42,19 +42,19 @@ class FamilyBasis(Basis):
     def adapt(self, images: Tensor, threshold: float, noisy: bool = False) -> Basis:
         """Raise ``BasisError``: it does not follow from the images."""
         raise BasisError(
-            "the true basis belongs to what images were drawn from, which only an oracle knows: call adapt_to(truth, "
+            "the true basis depends on the parameters of the images, which only an oracle has: call adapt_to(truth, "
             "threshold), with a gahbench.Truth that names its 'dataset'"
         )
 
     def adapt_to(self, truth: Truth, threshold: float) -> Basis:
         """Return the basis of each image of the truth's dataset; the threshold plays no part.
 
-        Asked again for the images that it was last adapted to, it returns what it found.
+        The result for the images of the last call is cached.
 
         Raises
         ------
         BasisError
-            If the truth names no dataset, or the dataset does not know its basis.
+            If the truth names no dataset, or the dataset does not provide its basis.
         ValueError
             If the images are too large.
         """
@@ -62,7 +62,7 @@ class FamilyBasis(Basis):
         if dataset is None:
             raise BasisError("the true basis is that of a dataset; pass a gahbench.Truth that names its 'dataset'")
         if not dataset.has_true_basis:
-            raise BasisError(f"{type(dataset).__name__} does not know the basis in which its best denoiser shrinks")
+            raise BasisError(f"{type(dataset).__name__} does not provide the basis in which its best denoiser shrinks")
         self.check_shape(dataset.shape)
         asked = (dataset, truth.split, len(truth), truth.start)
         if self._last is not None and self._last[:4] == asked:

@@ -23,7 +23,7 @@ ACCEPTED = "haar, db1 to db38, sym2 to sym20, coif1 to coif17"
 SMALLEST_APPROXIMATION = 4
 
 
-#: An approximation whose shorter side has so many pixels is no coarse scale: it holds much of the noise.
+#: An approximation whose shorter side has this number of pixels is no coarse scale: it holds much of the noise.
 COARSE = 16
 
 
@@ -135,7 +135,7 @@ class Wavelet(Basis):
         return labels
 
     def _sizes(self, height: int, width: int) -> list[tuple[int, int]]:
-        """Return the sizes of what is halved, level by level."""
+        """Return the sizes that are halved, level by level."""
         if self.levels is not None:
             multiple = 2**self.levels
             if height % multiple or width % multiple:
@@ -177,7 +177,7 @@ def biorthogonal_names() -> tuple[str, ...]:
 
 
 def check_orthogonal(name: str) -> None:
-    """Raise ``ValueError``, saying what is accepted, for what is not the name of an orthogonal wavelet."""
+    """Raise ``ValueError`` for a text that is not the name of an orthogonal wavelet."""
     if name not in accepted_names():
         raise ValueError(
             f"'{name}' is not an orthogonal wavelet{suggestion(name, accepted_names()) or ';'} accepted: {ACCEPTED}"
@@ -225,7 +225,7 @@ def wavelet_inverse(
 def _composite_norms(name: str, sizes: tuple[int, ...]) -> tuple[Tensor, ...]:
     """Return, level by level, the norms of the rows that compute all coefficients of the level from the signal.
 
-    Sizes are those of what is halved, each half of the one before; the norms of a level have its size.
+    Sizes are those before each halving; the norms of a level have its size.
     """
     approximation = torch.eye(sizes[0], dtype=torch.float64)
     norms = []

@@ -1,4 +1,4 @@
-"""C^alpha images as the published code makes them: what its random numbers become."""
+"""C^alpha images as the published code makes them, from given random numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The best denoiser that is told the contour: two Gaussian regions, given the mask between them."""
+"""The best denoiser given the contour: two Gaussian regions and the mask between them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gahbench import OptimumError
 from ._leading import Leading
 from ._stationary import StationaryField
 
-#: Most pixels for which all eigenvalues are found whatever the noise, and for which they are found at all.
+#: Maximum of pixels for which all eigenvalues are found at any noise level, and for which they are found at all.
 SMALL = 1600
 LARGE = 4096
 #: Most eigenvalues of the field that are resolved, by bounds and by the preconditioner of the filter.
@@ -41,9 +41,9 @@ class ConditionalGaussian:
         K_x = M K M + (1 - M) K (1 - M) + v (m m' + (1 - m) (1 - m)'),
 
     M = diag(m), K the covariance of the field of a background, v the variance of its constant. So the Wiener
-    filter K_x (K_x + sigma^2)^-1 is the best denoiser of all that are told m, its error sigma^2 tr[K_x (K_x +
-    sigma^2)^-1] bounds the expected squared error of all that are not, and the eigenvectors of K_x are the basis in
-    which it shrinks. Everything is float64; a mask has values in [0, 1].
+    filter K_x (K_x + sigma^2)^-1 is the best denoiser given m, its error sigma^2 tr[K_x (K_x + sigma^2)^-1] bounds
+    the expected squared error of all denoisers without m, and the eigenvectors of K_x are the basis in which it
+    shrinks. Everything is float64; a mask has values in [0, 1].
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ class ConditionalGaussian:
         """
         leading = self._leading(self._rank(RESOLVED * sigma**2))
         energies, turns = torch.linalg.eigh(leading.gram(mask))
-        # What is left out of A makes the lower bound lower, and is given back to the upper one.
+        # The omitted part of A makes the lower bound lower, and is added to the upper one.
         kept = energies > 1e-6 * sigma**2
         left_out = float(energies[~kept].clamp(min=0).sum())
         energies, turns = energies[kept], turns[:, kept]
@@ -202,13 +202,13 @@ class ConditionalGaussian:
             found.append((whole - some).clamp(min=0))
         return torch.cat(found)
 
-    def _count(self, least: float) -> int:
-        """Return how many eigenvalues of K are above ``least``."""
-        return int((self._spectrum[0] > least).sum())
+    def _count(self, lower: float) -> int:
+        """Return how many eigenvalues of K are above ``lower``."""
+        return int((self._spectrum[0] > lower).sum())
 
-    def _rank(self, least: float) -> int:
-        """Return how many eigenvalues of K are resolved so that those above ``least`` are, if they can be."""
-        return min(self._count(least), self._spectrum[1].shape[1])
+    def _rank(self, lower: float) -> int:
+        """Return the number of eigenvalues of K to resolve so that those above ``lower`` are, if they can be."""
+        return min(self._count(lower), self._spectrum[1].shape[1])
 
     @functools.cached_property
     def _spectrum(self) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""How much of each pixel lies on one side of a curve."""
+"""The part of each pixel on one side of a curve."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def coverage(rows: Tensor, columns: Tensor, size: int) -> Tensor:
     Tensor
         Shape (N, size, size), values in [0, 1].
     """
-    # What a path does above or below the image covers nothing, and left of it all columns.
+    # Parts of a path above or below the image cover nothing, those left of it all columns.
     middles = ((columns[:, 1:] + columns[:, :-1]) / 2).clamp(0, size)
     rows = rows.clamp(0, size).expand(len(middles), -1)
     lefts = middles.floor()
@@ -35,7 +35,7 @@ def coverage(rows: Tensor, columns: Tensor, size: int) -> Tensor:
     ends = rows[:, :-1], rows[:, 1:]
     first = torch.minimum(*ends).floor()
     last = torch.maximum(*ends).floor()
-    # What a step covers of the row it is in goes to the pixel it crosses and, as an increment, to the next: a sum along
+    # The part that a step covers of its row goes to the pixel it crosses and, as an increment, to the next: a sum along
     # the row then covers all pixels to the right. The row and columns past the image take what has no place in it.
     increments = rows.new_zeros(len(rows), (size + 1) * (size + 2))
     for offset in range(int((last - first).max()) + 1):

@@ -51,7 +51,7 @@ class Gaussian(Generated):
         images
             Shape (N, C, H, W), float64.
         weight
-            What to multiply coefficients by, elementwise in their energies.
+            The factors of coefficients, elementwise in their energies.
         """
 
     def draw(self, generator: torch.Generator, count: int) -> Tensor:
@@ -61,7 +61,7 @@ class Gaussian(Generated):
         return (self.mean + self.weighted(white, torch.sqrt)).float()
 
     def posterior(self, noisy: Tensor, sigma: float) -> Posterior:
-        """Return what the Wiener filter makes of noisy images (N, C, H, W), float64, and its expected error."""
+        """Return noisy images (N, C, H, W) after the Wiener filter, float64, and its expected error."""
 
         def wiener(energies: Tensor) -> Tensor:
             return energies / (energies + sigma**2)
@@ -74,7 +74,7 @@ class Gaussian(Generated):
         """Return the Wiener filter K (K + sigma^2)^-1, the same for all images."""
 
         def filtered(vectors: Tensor, places: Sequence[int]) -> Tensor:
-            # The same vectors for all images, as when matrices are asked for, are filtered once.
+            # The same vectors for all images, as for matrices, are filtered once.
             same = vectors.stride(0) == 0
             images = (vectors[:1] if same else vectors).reshape(-1, *self.shape)
             found = self.weighted(images, lambda energies: energies / (energies + sigma**2))

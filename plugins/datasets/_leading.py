@@ -1,4 +1,4 @@
-"""The leading part of the covariance of two regions: what few eigenvectors of a background make of it."""
+"""The leading part of the covariance of two regions, from few eigenvectors of a background."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 class Leading:
     """The matrix A = M K_r M + (1 - M) K_r (1 - M) + v (m m' + (1 - m) (1 - m)') = F F' of masks m, M = diag(m).
 
-    K_r = W W' is what r eigenvectors make of the covariance of a background, and F = [M W, (1 - M) W, v^(1/2) m,
+    K_r = W W' is the covariance of a background from r eigenvectors, and F = [M W, (1 - M) W, v^(1/2) m,
     v^(1/2) (1 - m)] has 2 r + 2 columns. F is never formed.
 
     Parameters

@@ -15,12 +15,12 @@ class StationaryField:
     Its covariance matrix K, between d = size^2 pixels, is never formed but by :meth:`matrix`: products are taken in
     the Fourier domain of the periodic grid, and its eigenvectors are found among images that are even or odd under
     the two reflections of the square, which K leaves alone: four problems of d / 4 unknowns, two of them each other's
-    transpose where the amplitude does not tell rows from columns.
+    transpose where the amplitude is symmetric in rows and columns.
 
     Parameters
     ----------
     amplitude
-        What filters white noise of variance 1 to the field, in ``rfft2`` layout of the periodic grid, shape
+        The filter from white noise of variance 1 to the field, in ``rfft2`` layout of the periodic grid, shape
         (2 size, size + 1); it depends on a frequency through the moduli of its parts alone, and is the same with
         rows and columns swapped.
     """
@@ -67,20 +67,20 @@ class StationaryField:
         spectrum = torch.view_as_real(self._spectrum(images)).square().sum(-1)
         return (spectrum * weights).sum((-2, -1)) / (2 * self.size) ** 2
 
-    def decomposition(self, most: int) -> tuple[Tensor, Tensor]:
-        """Return all eigenvalues of K, largest first, shape (d,), and the first ``most`` eigenvectors, (d, most)."""
+    def decomposition(self, count: int) -> tuple[Tensor, Tensor]:
+        """Return all eigenvalues of K, largest first, shape (d,), and the first ``count`` eigenvectors, (d, count)."""
         values, leading, vectors = [], [], []
         for row, column in ((1, 1), (1, -1), (-1, -1)):
             found, parts = torch.linalg.eigh(self._block(row, column))
             rows, columns = _reflected(self.size, row), _reflected(self.size, column)
             # No block holds more than ``most`` of the largest.
-            quadrants = parts[:, -most:].T.reshape(-1, rows.shape[1], columns.shape[1])
+            quadrants = parts[:, -count:].T.reshape(-1, rows.shape[1], columns.shape[1])
             images = rows @ quadrants @ columns.T
             for whole in [images] if row == column else [images, images.mT]:
                 values.append(found)
-                leading.append(found[-most:])
+                leading.append(found[-count:])
                 vectors.append(whole.reshape(-1, self.pixels))
-        chosen = torch.cat(leading).sort(descending=True).indices[:most]
+        chosen = torch.cat(leading).sort(descending=True).indices[:count]
         # Rounding errors may leave the least ones negative.
         everything = torch.cat(values).clamp(min=0).sort(descending=True).values
         return everything, torch.cat(vectors)[chosen].T.contiguous()

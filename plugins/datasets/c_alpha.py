@@ -57,9 +57,9 @@ class CAlpha(Generated):
     around a centre uniform in [.35, .65]^2, with radius .25 exp(g(angle)), g Gaussian of standard deviation
     .25, so that contours take every direction.
 
-    Its optimum is known between bounds. A genie that is told the contour faces a Gaussian image, and filters it as
-    Wiener: what error it is left with, no denoiser can do better than, and the eigenvectors of the image's covariance
-    are the true geometry-adaptive harmonic basis (see ``conditional.py``). Its slope tends to that of the
+    Its optimum is known between bounds. Given the contour an image is Gaussian, and the Wiener filter the best
+    denoiser: its error bounds that of any denoiser, and the eigenvectors of the image's covariance are the true
+    geometry-adaptive harmonic basis (see ``_conditional.py``). Its slope tends to that of the
     backgrounds, which is the optimal one unless the contour is rougher than they are; from sigma = 1/255 to 64/255 it
     is .54, .72 and .86 for alpha = 1, 2 and 4 at 64x64 pixels, where the limits are .50, .67 and .80. The bound of an
     image at a noise level takes at most seconds at 64x64 pixels; at 128x128 it takes most of a minute once, and then
@@ -141,7 +141,7 @@ class CAlpha(Generated):
         return first.mul_(masks).add_(second.mul_(1 - masks)).unsqueeze(1)
 
     def lower_bound(self, split: Split, count: int, sigma: float, start: int = 0) -> Tensor:
-        """Return the expected error of the genie that is told the contours; see :meth:`gahbench.Dataset.lower_bound`.
+        """Return the expected error of the genie, which sees the contours; see :meth:`gahbench.Dataset.lower_bound`.
 
         From all eigenvalues for up to 1600 pixels, and for up to 4096 where the noise is weak; otherwise the lower end
         of bounds on it, which is within .2 % of it unless more than 2047 eigenvalues of a background exceed .1
@@ -162,7 +162,7 @@ class CAlpha(Generated):
         return torch.tensor(errors, dtype=torch.float64) / self._conditional.field.pixels
 
     def genie(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> Tensor:
-        """Return the Wiener filter of images whose contours are told; see :meth:`gahbench.Dataset.genie`.
+        """Return images filtered by the Wiener filter given their contours; see :meth:`gahbench.Dataset.genie`.
 
         Raises
         ------
@@ -179,7 +179,7 @@ class CAlpha(Generated):
         return 0.5 + torch.cat(found).reshape(noisy.shape).to(noisy)
 
     def optimal_filters(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> LinearMaps | None:
-        """Return the Wiener filters K_x (K_x + sigma^2)^-1 of images whose contours are told.
+        """Return the Wiener filters K_x (K_x + sigma^2)^-1 of images given their contours.
 
         ``None`` for the paper's construction, whose images are not Gaussian given the contour.
         """
@@ -302,7 +302,7 @@ def _background_amplitude(size: int, alpha: float) -> Tensor:
     return FIELD_STD * unit_variance(power_law(domain, alpha + 1, constant=0), domain)
 
 
-# What follows from size and regularity alone is shared by all datasets of a process: it takes half a minute at 128x128.
+# Computed from size and regularity, shared by all datasets of a process: it takes half a minute at 128x128.
 @functools.lru_cache(maxsize=2)
 def _conditional(size: int, alpha: float) -> ConditionalGaussian:
     return ConditionalGaussian(StationaryField(_background_amplitude(size, alpha)), MEAN_STD**2)

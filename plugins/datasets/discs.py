@@ -55,8 +55,8 @@ class Discs(Manifold):
 
     def place(self, uniform: Tensor) -> Tensor:
         """Return (row, column, radius) in pixels made of uniform numbers; both (N, 3)."""
-        least = max(SMALLEST_RADIUS * self.size, RADIUS_FLOOR)
-        radius = least + (LARGEST_RADIUS * self.size - least) * uniform[:, 2:]
+        lower = max(SMALLEST_RADIUS * self.size, RADIUS_FLOOR)
+        radius = lower + (LARGEST_RADIUS * self.size - lower) * uniform[:, 2:]
         reach = radius + MARGIN
         centre = reach + (self.size - 2 * reach) * uniform[:, :2]
         return torch.cat([centre, radius], dim=1)

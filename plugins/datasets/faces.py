@@ -21,7 +21,7 @@ from ._reading.files import Images, from_array, from_encoded, open_encoded
 from ._reading.preprocess import Colour, Preprocessing
 from ._reading.repeats import without_repeats
 
-#: Up to so many images near repeats are looked for anew each time.
+#: Number of images up to which near repeats are searched for each time.
 QUICK = 2048
 
 Source = Literal["lfw-subset", "lfw", "olivetti", "celeba"]
@@ -121,7 +121,7 @@ class Faces(Dataset):
         places = self._splits[split]
         if start + count > len(places):
             raise DataError(
-                f"{self._where}: {start + count} {split} images asked for, but the split holds {len(places)} "
+                f"{self._where}: {start + count} {split} images requested, but the split holds {len(places)} "
                 f"of {sum(len(self._splits[name]) for name in ('train', 'validation', 'test'))}; "
                 f"ask for at most {len(places)}, or change 'test'"
             )

@@ -29,7 +29,7 @@ class Finite(Generated):
 
     Every split is an endless series of draws from the same N images, with replacement. So here, and on purpose, splits
     share images, and a test image is never new: only its noise is. The posterior mean is the average of the N images
-    weighted by softmax(-|y - x_i|^2 / 2 sigma^2), which is what a denoiser that memorized its training set outputs.
+    weighted by softmax(-|y - x_i|^2 / 2 sigma^2), the output of a denoiser that memorized its training set.
     There is no rate: once sigma is small against the distances between images, the error falls faster than any power
     of it.
 
@@ -143,7 +143,7 @@ def _spread(points: Tensor, noisy: Tensor, sigma: float) -> Tensor:
     distances = torch.cat([(some.to(noisy) - noisy).square().sum(1) for some in pieces])
     weights = torch.softmax(-distances / (2 * sigma**2), dim=0)
     chosen = (weights > COUNTS).nonzero()[:, 0]
-    # The others weigh less than rounding; what they weigh is given to those that are left.
+    # The others weigh less than rounding; their weight is given to the rest.
     weights, members = weights[chosen] / weights[chosen].sum(), points[chosen.to(points.device)].to(noisy)
     return weights.sqrt()[:, None] * (members - weights @ members) / sigma
 
@@ -182,7 +182,7 @@ def empirical_bayes(points: Tensor, noisy: Tensor, sigma: float | Tensor) -> Pos
 
 def _posterior(points: Tensor, centre: Tensor, noisy: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
     centred = noisy - centre
-    # Half the squared distances, less what all points share.
+    # Half the squared distances, less the part common to all points.
     distances = torch.cat([some.square().sum(1) / 2 - centred @ some.mT for some in _pieces(points, centre)], dim=1)
     weights = torch.softmax(-distances / variance, dim=1)
     likeliest = weights.argmax(1, keepdim=True)

@@ -17,7 +17,7 @@ from gahbench import BLOCK, Card, DataError, Dataset, Shape, Split, generator, i
 from ._reading.fetched import skimage_file
 from ._reading.photographs import Photographs, joined, read_photographs
 from ._reading.preprocess import Colour
-from ._reading.splits import TEST_MOST, TEST_SHARE, consecutive
+from ._reading.splits import TEST_MAX, TEST_SHARE, consecutive
 
 #: Photographs that scikit-image installs with its code, in CC0 or the public domain by their documentation: what each
 #: is for, and whether it is in colour. Its others are drawings, scans, micrographs, or of unstated licence.
@@ -117,7 +117,7 @@ class Photos(Dataset):
             tiles = self._tiles[split]
             if start + count > len(tiles):
                 raise DataError(
-                    f"{self._where}: {start + count} {split} patches asked for, but the split holds {len(tiles)} of "
+                    f"{self._where}: {start + count} {split} patches requested, but the split holds {len(tiles)} of "
                     f"{self.size}x{self.size} pixels; ask for at most {len(tiles)}, or for smaller patches"
                 )
             which, rows, columns = tiles[start : start + count].unbind(1)
@@ -168,7 +168,7 @@ class Photos(Dataset):
             }
             return parts | {"train": torch.cat([parts["A"], parts["B"]])}
         total = len(self._all.names)
-        test = self.test if self.test is not None else min(max(2, round(TEST_SHARE * total)), TEST_MOST)
+        test = self.test if self.test is not None else min(max(2, round(TEST_SHARE * total)), TEST_MAX)
         cut = consecutive(np.arange(total), test, self._where)
         train = torch.from_numpy(cut["train"])
         if len(train) < 2:

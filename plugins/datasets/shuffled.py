@@ -17,9 +17,9 @@ from gahbench.jacobian import FunctionMaps, LinearMaps
 class Shuffled(Dataset):
     """Images of another dataset with their pixels permuted: the same permutation for all images and channels.
 
-    White noise does not notice a permutation, so that all that is known of the best denoiser stays as it was, permuted;
-    but neighbours are neighbours no more, and nothing harmonic is left to be found. How much worse a network does here
-    than on the plain images tells of its inductive bias (Kadkhodaie 2024, on faces).
+    White noise is invariant under permutations, so that the best denoiser is that of the plain images, permuted; but
+    neighbours are no longer adjacent, and there are no harmonics to find. How much worse a network does here than on
+    the plain images is a measure of its inductive bias (Kadkhodaie 2024, on faces).
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Shuffled(Dataset):
 
     @property
     def optimum(self) -> Optimum:
-        """What is known of the plain images holds for the shuffled ones."""
+        """The optimum of the plain images, which holds for the shuffled ones."""
         return self.dataset.optimum
 
     @property
@@ -90,7 +90,7 @@ class Shuffled(Dataset):
         Raises
         ------
         OptimumError
-            If it is not known of the plain images, or cannot be computed accurately.
+            If it is unknown for the plain images, or cannot be computed accurately.
         """
         found = self.dataset.posterior(self.inverse(noisy), sigma)
         return replace(found, mean=self.shuffle(found.mean))
@@ -101,17 +101,17 @@ class Shuffled(Dataset):
         Raises
         ------
         OptimumError
-            If none is known of the plain images.
+            If none is known for the plain images.
         """
         return self.dataset.lower_bound(split, count, sigma, start)
 
     def genie(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> Tensor:
-        """Return, shuffled, what the genie makes of the noisy images put in order.
+        """Return the images denoised by the genie of the plain images, shuffled again.
 
         Raises
         ------
         OptimumError
-            If none is known of the plain images.
+            If none is known for the plain images.
         """
         return self.shuffle(self.dataset.genie(self.inverse(noisy), sigma, split, start))
 

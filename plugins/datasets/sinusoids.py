@@ -42,7 +42,7 @@ class Sinusoids(Manifold):
     Raises
     ------
     ValueError
-        If both cycles are 0, or one is half the size or more: pixels would not tell the phase.
+        If both cycles are 0, or one is half the size or more: pixels would not determine the phase.
     """
 
     nonlinear = 1

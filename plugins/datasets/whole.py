@@ -88,7 +88,7 @@ class Whole(Dataset):
         """
         if start + count > self.available(split):
             raise DataError(
-                f"{self._where}: {start + count} {split} images asked for, but the split holds {self.available(split)}"
+                f"{self._where}: {start + count} {split} images requested, but the split holds {self.available(split)}"
                 + ("" if split == "test" else "; whole photographs are for testing only")
             )
         chosen = self._places[start : start + count]

@@ -1,1 +1,1 @@
-"""Where work units run."""
+"""Engines, which run work units."""

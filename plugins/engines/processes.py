@@ -88,7 +88,7 @@ class _Worker:
             pass  # Its end of output, which _listen reports, says the same.
 
     def close(self) -> None:
-        """Let go of a process that has ended."""
+        """Release a process that has ended."""
         self.process.wait()
         assert self.process.stdin is not None
         with contextlib.suppress(OSError):
@@ -182,7 +182,7 @@ class _Run:
         self._handle(worker, message)
 
     def _next(self, worker: _Worker) -> Unit | None:
-        """Choose a unit: the longest fit first, then scores of what the worker has at hand."""
+        """Choose a unit: the longest fit first, then scores that use what the worker has in memory."""
         if self.fits:
             return self.fits.pop(0)
         if not self.scores:

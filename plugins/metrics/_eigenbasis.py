@@ -1,4 +1,4 @@
-"""What metrics of the eigenvectors of Jacobians share."""
+"""Common parts of metrics of the eigenvectors of Jacobians."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""References that learn from the images that a denoiser learned from, for metrics that hold it against them."""
+"""References fitted to the training images of a denoiser, for metrics that compare the two."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def check_uninformed(to: Reference) -> None:
 
 
 def fitted_alike(to: Reference, evaluation: Evaluation) -> Reference | None:
-    """Return a reference that has learned what the denoiser learned from; ``None`` where that is not known.
+    """Return a reference fitted to the training images of the denoiser; ``None`` where they are unknown.
 
     It is a copy: the one that is given stays unfitted, for the next evaluation.
 

@@ -1,4 +1,4 @@
-"""What metrics of samples share."""
+"""Common parts of metrics of samples."""
 
 from __future__ import annotations
 

@@ -12,18 +12,18 @@ from gahbench import Basis, Dataset, TrainingData, spec_of
 from gahbench.evaluation import Evaluation
 from gahbench.jacobian import Sketch
 
-#: Bases that are kept of a dataset, each of which may hold what it was adapted to last.
+#: Cached bases of a dataset, each of which may hold the images that it was adapted to last.
 BASES = 12
 #: Bytes of filters, in float32, that are kept of a dataset.
 MEMORY = 3 << 27
 
 
-#: What a basis computes: its class, and the spec that it was built from.
+#: The identity of a basis: its class, and the spec that it was built from.
 _Key = tuple[type[Basis], str]
 
 
 class _Kept:
-    """What is kept of one dataset: bases by what they compute, and filters by all that decides them."""
+    """Cached bases and filters of one dataset, by all that decides them."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = weakref.ref(dataset)
@@ -43,7 +43,7 @@ def _of(dataset: Dataset) -> _Kept:
 
 
 def _key(basis: Basis) -> _Key | None:
-    """Return what a basis computes; ``None`` for one that was constructed directly, of which it is not known."""
+    """Return the identity of a basis; ``None`` for one that was constructed directly."""
     spec = spec_of(basis)
     return None if spec is None else (type(basis), spec)
 
@@ -54,7 +54,7 @@ def basis_on(basis: Basis, dataset: Dataset | None) -> Basis | None:
     Parameters
     ----------
     basis
-        It stays as it is, unfitted: what is fitted is a copy, which is kept.
+        It stays unfitted: a copy is fitted and cached.
     dataset
         Where it is fitted; if there is none, it is not.
     """

@@ -1,4 +1,4 @@
-"""What a denoiser gains from adapting its filter to the image."""
+"""The gain of a denoiser from adapting its filter to the image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gahbench import Metric, Scores
 from gahbench.evaluation import MAX_PSNR, Evaluation
 from gahbench.jacobian import DenseMaps, LinearMaps
 
-#: Where all of the Jacobians are not at hand, filters are taken from so many other images.
+#: Number of other images whose filters are used where not all Jacobians are available.
 OTHERS = 3
 
 

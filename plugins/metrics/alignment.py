@@ -1,4 +1,4 @@
-"""Which basis a denoiser shrinks in: the alignment of its filters with those that shrink in a basis."""
+"""Alignment of a denoiser's filters with those that shrink in a basis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much of what a denoiser keeps lies in the leading vectors of a basis."""
+"""The part of a denoiser's leading eigenvectors that lies in the leading vectors of a basis."""
 
 from __future__ import annotations
 

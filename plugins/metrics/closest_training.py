@@ -1,4 +1,4 @@
-"""How near samples are to images that the denoiser learned from."""
+"""Similarity of samples to training images of the denoiser."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from gahbench import Metric, Scores
 from gahbench.evaluation import Evaluation
-from gahbench.sampling import most_similar, nearest
+from gahbench.sampling import nearest, nearest_by_cosine
 
 from ._sampled import converged, placed, training_images
 
@@ -33,13 +33,13 @@ class ClosestTraining(Metric):
         if not len(places) or evaluation.learned_from is None:
             return Scores([])
         samples, images = evaluation.samples.images[places], training_images(evaluation)
-        found = most_similar(samples, images)
+        found = nearest_by_cosine(samples, images)
         fresh = evaluation.clean[:count]
         values = {
             "": placed(found.values[:, 0], places, count),
-            "raw": placed(most_similar(samples, images, centred=False).values[:, 0], places, count),
+            "raw": placed(nearest_by_cosine(samples, images, centred=False).values[:, 0], places, count),
             "distance": placed(nearest(samples, images).values[:, 0] / samples[0].numel() ** 0.5, places, count),
-            "fresh": most_similar(fresh, images).values[:, 0],
+            "fresh": nearest_by_cosine(fresh, images).values[:, 0],
         }
         arrays = {"samples": samples, "closest": images[found.indices[:, 0]], "cosine": found.values[:, 0]}
         return Scores.of_samples(values, arrays)

@@ -23,7 +23,7 @@ class ContourAnisotropy(Metric):
     smoothed by a Gaussian) is least; pixels count by the difference of its two eigenvalues, which is large at
     contours alone. Of the first K = round(trace) eigenvectors e_k of the Jacobian's symmetric part, each counted by its
     eigenvalue, it is the energy of the derivative along that direction over that of the gradient: 1/2 for vectors that
-    do not know of contours, less for those that oscillate along them less than across.
+    are independent of contours, less for those that oscillate along them less than across.
 
     Parameters
     ----------

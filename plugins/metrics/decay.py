@@ -1,4 +1,4 @@
-"""How fast sorted coefficients fall."""
+"""The rate at which sorted coefficients fall."""
 
 from __future__ import annotations
 

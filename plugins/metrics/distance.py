@@ -1,4 +1,4 @@
-"""How far a denoiser is from a reference that learned from the same images."""
+"""The distance of a denoiser from a reference that learned from the same images."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Distance(Metric):
     """Root mean square distance of the denoiser from a reference, |f(y) - g(y)| / sqrt(d), on the same noisy images.
 
     The reference learns from the images that the denoiser learned from, as many as its own parameters allow.
-    ``empirical-bayes`` is what perfect memorization would make of the noisy image, ``wiener-linear`` the best linear
-    denoiser of the training set, ``local-score`` what a convolutional network can make of them (Kamb & Ganguli 2024).
+    ``empirical-bayes`` is perfect memorization, ``wiener-linear`` the best linear denoiser of the training set,
+    ``local-score`` the best denoiser with the constraints of a convolutional network (Kamb & Ganguli 2024).
     Small distances on training images are a sign of memorization, and on test images of generalization in the way of
     the reference.
 

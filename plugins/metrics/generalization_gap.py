@@ -1,4 +1,4 @@
-"""How much better a denoiser is on the images that it learned from."""
+"""The gain in PSNR of a denoiser on the images that it learned from."""
 
 from __future__ import annotations
 

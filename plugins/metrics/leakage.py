@@ -1,4 +1,4 @@
-"""What a denoiser keeps beyond the tangent space of a manifold."""
+"""Energy that a denoiser keeps beyond the tangent space of a manifold."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Leakage(Metric):
 
     Parts: ``extra``, how many eigenvalues above 1/2 there are beyond m (fewer: negative); ``angle`` and
     ``largest-angle``, in degrees, the mean and the largest principal angle between the first m eigenvectors and the
-    tangent space. There are values where a dataset knows its tangent spaces.
+    tangent space. There are values for datasets that provide tangent spaces.
     """
 
     needs = frozenset({"jacobian"})

@@ -1,4 +1,4 @@
-"""How fast an image's coefficients fall in the basis that a denoiser learned."""
+"""The rate at which coefficients fall in the basis that a denoiser learned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much a denoiser depends on which images it learned from."""
+"""Variance of a denoiser over training sets."""
 
 from __future__ import annotations
 

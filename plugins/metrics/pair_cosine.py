@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from gahbench import Metric, Scores
 from gahbench.evaluation import Evaluation
-from gahbench.sampling import most_similar, pair_cosines
+from gahbench.sampling import nearest_by_cosine, pair_cosines
 
 from ._sampled import placed, training_images
 
@@ -46,8 +46,8 @@ class PairCosine(Metric):
         }
         if len(places) > 1:
             parts["null"] = pair_cosines(one, other.roll(-1, 0))
-        closest = most_similar(one, seen)
-        others_closest = most_similar(other, others_seen)
+        closest = nearest_by_cosine(one, seen)
+        others_closest = nearest_by_cosine(other, others_seen)
         arrays = {
             "samples": one,
             "partner_samples": other,

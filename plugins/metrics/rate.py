@@ -16,7 +16,7 @@ from gahbench.evaluation import MAX_TERMS, MIN_LEVELS, MIN_TERMS, Evaluation, fi
 from .._names import name_of
 from .psnr import psnr_per_image
 
-#: Coefficients are counted in batches of about so many values.
+#: Values, about, of a batch in which coefficients are counted.
 PART = 1 << 22
 
 

@@ -13,7 +13,7 @@ from gahbench.networks import Trained, feature_layers, layer_output, middle_laye
 
 
 class Representation(Metric):
-    """How much more the features of a middle layer differ from channel to channel on training images than on samples.
+    """Excess spread of a middle layer's features over channels on training images, compared with samples.
 
     At the lowest noise level of the suite, features are pooled over space by their maximum; what counts is their
     standard deviation over channels, the mean over images (arXiv 2512.20963). A network that has memorized an image

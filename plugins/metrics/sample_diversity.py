@@ -1,4 +1,4 @@
-"""How much samples differ among each other."""
+"""Diversity of samples."""
 
 from __future__ import annotations
 

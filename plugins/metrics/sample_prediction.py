@@ -1,4 +1,4 @@
-"""How much of its samples a reference predicts."""
+"""The share of a denoiser's samples that a reference predicts."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class SamplePrediction(Metric):
     grey level and another contrast. The reference learns from the images that the denoiser learned from, the first of
     them if its own parameters allow no more, and is sampled in the same way.
 
-    With ``local-score`` it says how much of what a network creates are training patches put together. Kamb & Ganguli,
+    With ``local-score`` it measures how much of a network's samples is training patches put together. Kamb & Ganguli,
     ICML 2025 (arXiv 2412.20292), report medians of .94 to .96 for their best machine and networks of convolutions
     alone, as r^2; the evaluation script that they published takes medians of the correlation itself. With
-    ``empirical-bayes`` it says how much is the training image that this very noise leads to.
+    ``empirical-bayes`` it measures the share of the training image that the same noise leads to.
 
     Part: ``null``, the same of another sample of the reference, from other noise: what is alike in all samples. Samples
-    and what was predicted are kept for figures.
+    and predictions are stored for figures.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How samples differ from real images, without any network that would have to be downloaded."""
+"""Statistical differences between samples and real images, without pretrained networks."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from gahbench.evaluation import Evaluation
 class Sampled(Metric):
     """Share of samples for which the sampler converged: the noise fell as far as asked, in the steps that it had.
 
-    What did not converge, and what diverged, takes no part in other metrics of samples.
+    Samples that did not converge, or diverged, take no part in other metrics of samples.
 
     Parts: ``steps``, how many it took; ``sigma``, the noise left before the last denoising, in units of the images.
     """

@@ -1,4 +1,4 @@
-"""How alike the scores of two denoisers are that learned from different images."""
+"""Agreement of the scores of two denoisers that learned from different images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a denoiser's error is what its own Jacobian says."""
+"""The error of a denoiser compared with the estimate from its own Jacobian."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class SelfConsistency(Metric):
     """Squared error over sigma^2 tr J, J the denoiser's Jacobian: 1 on average for an optimal denoiser.
 
     Of an optimal denoiser sigma^2 tr J is the expected squared error (Kadkhodaie 2024, equations 9 and 10), on average
-    over images and noise, so that no clean image would be needed to know it. Above 1 a denoiser errs more than it owns
-    to; a ratio of 1 alone proves nothing, so there is no headline.
+    over images and noise, so that it could be estimated without clean images. Above 1 the error is larger than the
+    Jacobian's estimate; a ratio of 1 alone proves nothing, so there is no headline.
 
     Parts: ``ratio``, the squared error over sigma^2 tr J; ``realised``, the squared error, and ``sure``, Stein's
     unbiased estimate of it without the clean image, 2 sigma^2 tr J + |y - f(y)|^2 - sigma^2 d (equation 7): both per

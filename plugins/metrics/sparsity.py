@@ -1,4 +1,4 @@
-"""How sparse an image is in the basis that a denoiser learned."""
+"""Sparsity of an image in the basis that a denoiser learned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a denoiser is locally: the spectrum of its Jacobian."""
+"""The spectrum of a denoiser's Jacobian."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Spectrum(Metric):
     2020). Eigenvalues are those of the symmetric part. Nothing is clipped: real networks have some above 1 and below 0.
 
     Parts: ``trace``, the effective dimension; ``above-half``, how many eigenvalues are above 1/2; ``largest`` and
-    ``smallest`` eigenvalue; ``negative``, what the negative ones add up to, as a share of the positive; ``asymmetry``,
+    ``smallest`` eigenvalue; ``negative``, the sum of the negative ones as a share of the positive; ``asymmetry``,
     |J - J'| / |J| (Frobenius norms), 0 for a symmetric one; ``homogeneity``, |J y - f(y)| / |f(y)|, 0 for a
     bias-free network, whose denoised image is J y (equation 6). There is no headline: these are facts, not ranks.
     On images of more than 2304 values traces are estimated from random vectors, the extreme eigenvalues are found by
-    Lanczos' method, and what needs all eigenvalues is left out.
+    Lanczos' method, and parts that need all eigenvalues are left out.
     """
 
     needs = frozenset({"jacobian"})

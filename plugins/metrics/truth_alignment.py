@@ -1,4 +1,4 @@
-"""How near a denoiser's filters are to those of the best denoiser."""
+"""Alignment of a denoiser's filters with those of the best denoiser."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ PAIRS_GPU = 1 << 24
 ROWS = 1024
 #: Logarithm of weights that do not count: smaller ones would be denormal numbers, which processors are slow at.
 NEGLIGIBLE = -80.0
-#: How far rounding may put off the logarithm of a weight, at worst, in float32: what needs more is done in float64.
+#: How far rounding may put off the logarithm of a weight, at worst, in float32: beyond it float64 is used.
 ROUNDING = 1e-3
 
 
@@ -79,7 +79,7 @@ def alone(span: Span) -> list[Span]:
 
 @dataclass(frozen=True)
 class Patches:
-    """How patches are cut out of images, and which of them are compared with which.
+    """The patches of images, and which of them are compared.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class Patches:
         Whether noisy patches are compared with training patches from everywhere in an image, as long as they end at
         borders alike, or only with those from the same position.
     boundary
-        What is beyond the border.
+        The continuation beyond the border.
     """
 
     side: int
@@ -122,9 +122,9 @@ class Patches:
         windows = region.unfold(2, rows.size, 1).unfold(3, columns.size, 1).permute(0, 2, 3, 1, 4, 5)
         row = columns.count * images.shape[1] * rows.size * columns.size
         together = max(1, PATCHES // (row * rows.count))
-        most = rows.count if together > 1 else max(1, PATCHES // row)
-        for image, line in itertools.product(range(0, len(images), together), range(0, rows.count, most)):
-            which, lines = slice(image, image + together), slice(line, min(line + most, rows.count))
+        height = rows.count if together > 1 else max(1, PATCHES // row)
+        for image, line in itertools.product(range(0, len(images), together), range(0, rows.count, height)):
+            which, lines = slice(image, image + together), slice(line, min(line + height, rows.count))
             patches = windows[which, lines].flatten(3)
             if self.equivariant:
                 yield which, lines, patches.flatten(0, 2)[None]
@@ -245,7 +245,7 @@ def local_derivatives(training: Tensor, noisy: Tensor, sigma: float, patches: Pa
     -------
     tuple of Tensor, Tensor
         Places (2, K), the numbers of the value of the result and of that of the noisy image, and derivatives (N, K),
-        float64. What is not among them is zero.
+        float64. Others are zero.
     """
     shape = image_shape(noisy)
     origin = training.mean().double()

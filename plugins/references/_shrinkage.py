@@ -1,4 +1,4 @@
-"""What references that shrink coefficients in a basis share."""
+"""Base of references that shrink coefficients in a basis."""
 
 from __future__ import annotations
 
@@ -35,5 +35,5 @@ class Shrinkage(Reference):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the basis must say."""
+        """The notes of the basis."""
         return self._notes

@@ -27,7 +27,7 @@ class SingleThreshold(Thresholding):
     Raises
     ------
     ValueError
-        If there is no such rule, or only oracles know the basis.
+        If there is no such rule, or the basis is for oracles only.
     """
 
     def __init__(self, basis: Basis, rule: Rule) -> None:
@@ -68,7 +68,7 @@ class SingleThreshold(Thresholding):
         labels = self.basis.bands(shape).to(coefficients.device).expand(shape)
         risk = hard_risk if self.rule == "hard" else soft_risk
         risks = risk(coefficients / sigma, self.multiple(_details(labels), sigma))
-        # What is left alone keeps its noise.
+        # Coefficients that are not thresholded keep their noise.
         return sigma**2 * torch.where(labels == 0, 1, risks).flatten(1).mean(1)
 
     def _adapted_for(self, shape: Shape, sigma: float) -> float:

@@ -1,4 +1,4 @@
-"""What practical references that shrink coefficients share: they see nothing but the noisy images."""
+"""Base of practical references that shrink coefficients: they use only the noisy images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gahbench import Basis, Shape, Truth, image_shape
 from .._names import name_of
 from ._shrinkage import Shrinkage
 
-#: What adaptive bases are adapted for where there is no single threshold, in units of the noise.
+#: The threshold that adaptive bases are adapted for where there is no single one, in units of the noise.
 USUAL = 3.0
 
 
@@ -31,14 +31,14 @@ class Thresholding(Shrinkage):
     Raises
     ------
     ValueError
-        If only oracles know the basis.
+        If the basis is for oracles only.
     """
 
     def __init__(self, basis: Basis) -> None:
         super().__init__(basis)
         if self.basis.oracle:
             raise ValueError(
-                f"basis '{name_of(basis)}' is made from what only oracles know; "
+                f"basis '{name_of(basis)}' is for oracles only; "
                 "accepted: bases made from the noisy image, from training images or from none"
             )
 
@@ -63,7 +63,7 @@ class Thresholding(Shrinkage):
         coefficients
             Shape (N, C, ...), each with noise of standard deviation ``sigma``.
         labels
-            The band of each coefficient, shape (C, ...). What becomes of band 0 does not matter: it is left alone.
+            The band of each coefficient, shape (C, ...). Band 0 is left unchanged.
         sigma
             Greater than 0.
         """

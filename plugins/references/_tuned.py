@@ -30,7 +30,7 @@ class Tuned(Reference):
         Most validation images to tune on.
     """
 
-    #: What the number is called in notes and errors.
+    #: The name of the number in notes and errors.
     number: ClassVar[str]
     #: Values it must stay within; where the best of them is an end, a note says so.
     limits: ClassVar[tuple[float, float]]
@@ -39,7 +39,7 @@ class Tuned(Reference):
 
     def __init__(self, value: float | None, images: int) -> None:
         self._given = value
-        self._most = images
+        self._max_images = images
         self._examples: TrainingData | None = None
         self._count = 0
         self._chosen: dict[float, float] = {}
@@ -59,7 +59,7 @@ class Tuned(Reference):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was tuned."""
+        """The tuned values."""
         return self.tuned()
 
     def tuned(self) -> tuple[str, ...]:
@@ -103,7 +103,7 @@ class Tuned(Reference):
                 f"{self.number} is tuned on validation images: call fit(examples) first, or give it a value"
             )
         try:
-            clean = self._examples.validation(self._most)
+            clean = self._examples.validation(self._max_images)
         except DataError as reason:
             raise DataError(f"{reason}, or give '{self.number}' a value") from reason
         size = batch_size(image_shape(clean))

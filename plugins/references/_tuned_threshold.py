@@ -30,7 +30,7 @@ class TunedThreshold(SingleThreshold, Tuned):
     Raises
     ------
     ValueError
-        If there is no such rule, k is not a positive number, or only oracles know the basis.
+        If there is no such rule, k is not a positive number, or the basis is for oracles only.
     """
 
     number = "k"
@@ -51,7 +51,7 @@ class TunedThreshold(SingleThreshold, Tuned):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the basis must say, and what was tuned."""
+        """The notes of the basis, and the tuned values."""
         return self._notes + self.tuned()
 
     def multiple(self, details: int, sigma: float) -> float:
@@ -66,8 +66,8 @@ class TunedThreshold(SingleThreshold, Tuned):
 
     def filtered(self, noisy: Tensor, sigma: float, value: float) -> Tensor:
         """Return the images denoised with another k, shape (N, C, H, W)."""
-        return TunedThreshold(self.basis, self.rule, value, self._most).denoise(noisy, sigma, Truth(noisy))
+        return TunedThreshold(self.basis, self.rule, value, self._max_images).denoise(noisy, sigma, Truth(noisy))
 
     def guess(self, sigma: float) -> float:
-        """Return what is usual: 3 for hard and 1.5 for soft thresholding."""
+        """Return the usual k: 3 for hard and 1.5 for soft thresholding."""
         return 3.0 if self.rule == "hard" else 1.5

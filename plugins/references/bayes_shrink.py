@@ -23,7 +23,7 @@ class BayesShrink(Thresholding):
     Parameters
     ----------
     basis
-        Any basis but those that only oracles know. In a frame or a biorthogonal basis coefficients are divided
+        Any basis but those for oracles only. In a frame or a biorthogonal basis coefficients are divided
         by their noise levels first, a heuristic, since their noise is not independent. An adaptive basis is adapted
         to the noisy image for a threshold of 3 sigma, and has then fitted some of the noise.
     """

@@ -23,7 +23,7 @@ class CycleSpin(Reference):
     Parameters
     ----------
     reference
-        A reference of kind ``classical``. What it tunes is tuned without shifts. One whose boundaries are not periodic
+        A reference of kind ``classical``. Its numbers are tuned without shifts. One whose boundaries are not periodic
         sees an edge where opposite sides of the image meet.
     shifts
         Shifts along each axis: it denoises every image shifts^2 times.
@@ -46,7 +46,7 @@ class CycleSpin(Reference):
         if reference.kind != "classical":
             raise ValueError(
                 f"reference '{name_of(reference)}' is of kind '{reference.kind}'; accepted: those of kind 'classical', "
-                "since what knows the image cannot be shifted with it"
+                "since what depends on the clean image cannot be shifted with it"
             )
         self.reference = reference
         self.shifts = shifts
@@ -70,7 +70,7 @@ class CycleSpin(Reference):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What must be said of the reference."""
+        """The notes of the reference."""
         return self.reference.notes
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:

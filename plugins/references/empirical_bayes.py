@@ -1,4 +1,4 @@
-"""What a denoiser that memorizes its training images does."""
+"""The denoiser that memorizes its training images."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class EmpiricalBayes(Reference):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """How many images it memorized."""
+        """The number of images it memorized."""
         if self._members is None:
             return ()
         count = len(self._members)
@@ -74,7 +74,7 @@ class EmpiricalBayes(Reference):
         return noisy if sigma == 0 else self._means(members, noisy, sigma)
 
     def denoise_each(self, noisy: Tensor, sigmas: Tensor, truth: Truth) -> Tensor:
-        """Return the denoised images, each of a noise level of its own, all at once."""
+        """Return the denoised images, each of its own noise level, all at once."""
         if not (sigmas > 0).all():
             return super().denoise_each(noisy, sigmas, truth)
         return self._means(self._fitted(image_shape(noisy)), noisy, sigmas.to(self.device))

@@ -1,4 +1,4 @@
-"""What a denoiser does that knows the training images only patch by patch."""
+"""The best denoiser that compares images with the training images only patch by patch."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class LocalScore(Reference):
     value is sum_p w_p c_p, an average of the centres c_p of training patches p, w = softmax(-|y - p|^2 / 2 sigma^2), y
     the noisy patch around the pixel, with all channels. ``equivariant`` (ELS), where the function has to be the same at
     all pixels, the patches come from everywhere in the training images; otherwise (LS) from the position of the pixel.
-    They are what a convolutional network with so small a receptive field would converge to, and combine patches of
+    They are the limit of a convolutional network with such a small receptive field, and combine patches of
     training images into new images. With patches that hold the whole image, the machine that is not equivariant is
     ``empirical-bayes``.
 
-    Borders are those of a network that pads with zeros. Noise tells apart what is beyond the border, where there is
-    none, so that the network knows where the border is: patches are compared where they are inside the image, and
+    Borders are those of a network that pads with zeros. Beyond the border there is no
+    noise, so that the network can detect the border: patches are compared where they are inside the image, and
     those of pixels near a border with those training patches alone that it cuts off alike. Pixels at equal distance
     from a border share patches, so in corners only the same position is left. ``periodic`` images go on at the other
     end: then shifts of the noisy image are shifts of the result, exactly, and training patches wrap around too.
@@ -53,7 +53,7 @@ class LocalScore(Reference):
     equivariant
         Whether patches come from all positions.
     boundary
-        What is beyond the border.
+        The continuation beyond the border.
     images
         Most training images to learn from.
     validation
@@ -215,7 +215,7 @@ def candidates(shape: Shape, boundary: Boundary) -> list[int]:
     They are 1 + 2k for k = 0, 1, 2, 3, 4, 6, 8, 12, 16, ..., up to the least that has the whole image in each patch, or
     in periodic images to the greatest that meets nothing twice.
     """
-    least, most = min(shape[1:]), max(shape[1:])
-    largest = (least - 1) // 2 * 2 + 1 if boundary == "periodic" else 2 * most - 1
+    shorter, longer = min(shape[1:]), max(shape[1:])
+    largest = (shorter - 1) // 2 * 2 + 1 if boundary == "periodic" else 2 * longer - 1
     halves = [0, 1, *(2**octave * step // 2 for octave in range(1, 16) for step in (2, 3))]
     return [*(side for side in (1 + 2 * half for half in halves) if side < largest), largest]

@@ -1,4 +1,4 @@
-"""The best that any denoiser can do on a dataset, where mathematics tells."""
+"""The optimum of a dataset: its best denoiser, and lower bounds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Optimal(Reference):
     """The posterior mean: no denoiser has a smaller expected squared error on the dataset.
 
     Known where a dataset's optimum is ``exact``; a suite leaves its row out elsewhere. Its error is that under the
-    same noise as everyone's, which makes differences from it paired.
+    same noise as all others, which makes differences from it paired.
     """
 
     kind: DenoiserKind = "optimal"
@@ -32,22 +32,22 @@ class Optimal(Reference):
         return _dataset(truth).posterior(noisy, sigma).mean.to(noisy.dtype)
 
     def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> LinearMaps | None:
-        """Return the posterior covariances over sigma^2, where the dataset knows them."""
+        """Return the posterior covariances over sigma^2, where the dataset provides them."""
         return _dataset(truth).optimal_filters(noisy, sigma, truth.split, truth.start)
 
 
 class LowerBound(Reference):
-    """A bound that no denoiser's expected squared error can be below: that of a genie that is told more.
+    """A lower bound on any denoiser's expected squared error: that of a genie that sees more.
 
     Known where a dataset's optimum is a ``bracket``; a suite leaves its row out elsewhere. The bound of an image is
-    expected over the noise and over all that the genie is not told; what it returns as denoised is what the genie
-    makes of the noisy image.
+    expected over the noise and over all that the genie does not see; what it returns as denoised is the image as
+    the genie denoises it.
     """
 
     kind: DenoiserKind = "bound"
 
     def supports(self, dataset: Dataset) -> bool:
-        """Return whether the dataset knows a lower bound."""
+        """Return whether the dataset provides a lower bound."""
         return dataset.optimum.kind == "bracket"
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
@@ -56,7 +56,7 @@ class LowerBound(Reference):
         Raises
         ------
         OptimumError
-            If the dataset knows no bound.
+            If the dataset provides no bound.
         """
         return _dataset(truth).genie(noisy, sigma, truth.split, truth.start).to(noisy.dtype)
 

@@ -42,15 +42,15 @@ class Pretrained(Reference):
     architecture
         The network, with the parameters that it was trained with.
     checkpoint
-        The file. What is in it decides, not where it lies.
+        The file. Its content decides, not its path.
     keys
-        How its keys and layers are to be read. ``auto``: as the keys tell. ``same``: as the architecture's own.
+        How its keys and layers are to be read. ``auto``: found from the keys. ``same``: as the architecture's own.
         ``kadkhodaie-unet`` and ``kadkhodaie-cnn``: UNet, and BF_CNN or BF_CNN_RF, of Kadkhodaie et al. 2024
         (``unet``, ``bf-cnn-rf`` here). ``mohan-dncnn``: DnCNN of Mohan et al. 2020 (``dncnn[bias=false]`` if it is
         bias-free; their UNet is ``mohan-unet``). ``kair``: DnCNN of Zhang et al. 2017, and FDnCNN and FFDNet of Zhang,
         Zuo & Zhang 2018, of their repository KAIR (``dncnn``, ``ffdnet``).
     output
-        What the architecture's ``forward`` returns with these weights: the denoised ``image``, or the noise, the
+        The output of the architecture's ``forward`` with these weights: the denoised ``image``, or the noise, the
         ``residual``, which is then subtracted. Networks here that estimate the noise subtract it themselves, so that
         weights that were trained to estimate the image make them return the noise: FDnCNN and FFDNet of KAIR.
     scale
@@ -100,7 +100,7 @@ class Pretrained(Reference):
         except ValueError:
             raise
         except Exception:
-            # Not every operation knows the meta device; the unit itself will tell what is wrong, if anything is.
+            # Not every operation supports the meta device; the unit itself reports an error, if there is one.
             return
 
     def move(self, device: torch.device) -> None:
@@ -159,7 +159,7 @@ class Pretrained(Reference):
         return Jacobian(self.as_network(image_shape(noisy)), noisy.to(self.device), sigma)
 
     def _through(self, network: nn.Module, noisy: Tensor, sigma: Tensor) -> Tensor:
-        """Return what the network makes of noisy images, in our units: the denoised images."""
+        """Return noisy images denoised by the network, in units of gahbench."""
         found: Tensor = network(noisy * self.scale, sigma * self.scale) / self.scale
         image = noisy - found if self.output == "residual" else found
         return image.clamp(0, 1) if self.clip else image

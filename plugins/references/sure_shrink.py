@@ -30,7 +30,7 @@ class SureShrink(Thresholding):
     Parameters
     ----------
     basis
-        Any basis but those that only oracles know.
+        Any basis but those for oracles only.
     hybrid
         Whether sparse subbands get the universal threshold, as published. On photographs, whose finest subbands are
         called sparse though edges are in them, the minimum of the estimate alone is often better.

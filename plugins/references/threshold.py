@@ -21,7 +21,7 @@ class Threshold(TunedThreshold):
     Parameters
     ----------
     basis
-        Any basis but those that only oracles know. An adaptive one is adapted to the noisy image for the same
+        Any basis but those for oracles only. An adaptive one is adapted to the noisy image for the same
         threshold, at a charge for the choice.
     rule
         ``hard`` keeps or kills; ``soft`` also brings what it keeps nearer to 0 by the threshold.

@@ -16,13 +16,13 @@ class VisuShrink(SingleThreshold):
 
     d is the number of coefficients of one channel that are not of the coarse scale; in a redundant frame it counts all
     its detail coefficients, which are more than the pixels. With the soft rule its expected squared error is at most
-    2 log d + 1 times the sum of sigma^2 and the error of an oracle that knows which coefficients exceed the noise
+    2 log d + 1 times the sum of sigma^2 and the error of an oracle that sees which coefficients exceed the noise
     (Donoho & Johnstone 1994, theorem 1). It leaves smooth images, with a larger error than smaller thresholds have.
 
     Parameters
     ----------
     basis
-        Any basis but those that only oracles know; an adaptive one is adapted to the noisy image, d being its number of
+        Any basis but those for oracles only; an adaptive one is adapted to the noisy image, d being its number of
         pixels then.
     rule
         ``soft``, as in the paper's name for it, or ``hard``.

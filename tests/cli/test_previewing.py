@@ -76,7 +76,7 @@ def test_the_card_of_files_says_where_they_are_from(families):
     assert known["images"] == "train 6, validation 0, test 3, A 3, B 3"
     assert known["fingerprint"] == "c0ffee" + "0" * 58
     assert known["pixels"].startswith("mean 1.000, standard deviation 1.000, 50 % outside [0, 1], over 3 images")
-    assert known["optimum"].startswith("none: nothing is known")
+    assert known["optimum"].startswith("none: the best denoiser is unknown")
     assert "dB per dB" not in known["optimum"]
     assert known["true basis"] == "not known"
     assert table["0.1"] == ["20.0"]
@@ -150,7 +150,7 @@ BAD = {
     "out of range": (["discs[size=2]"], "size=2"),
     "sigma of zero": (["white", "-s", "0.1,0"], "sigma=0: accepted: finite noise levels greater than 0"),
     "sigma in words": (["white", "-s", "loud"], "--sigma loud: accepted"),
-    "too many images": (["files", "--count", "4"], "4 test images asked for from number 0 on, but the split holds 3"),
+    "too many images": (["files", "--count", "4"], "4 test images requested from number 0 on, but the split holds 3"),
     "unknown suffix": (["white", "-o", "sheet.jpg"], "accepted: .png, .svg, .pdf"),
     "no suffix": (["white", "-o", "sheet"], "unknown suffix ''"),
     "no basis": (["genied", "--true-basis"], "no true basis is known"),

@@ -105,7 +105,7 @@ BAD = {
     "unknown": (["optimall"], "did you mean 'optimal'"),
     "untrained": (["unet"], "has no weights: give a checkpoint"),
     "oracle": (["oracle-shrink", "-d", "discs[size=8]"], "on discs[size=8]: its kind is 'oracle': it sees the clean"),
-    "not known": (["optimal", "-d", "c-alpha[size=8]"], "not known there; what is known of the optimum is 'bracket'"),
+    "not known": (["optimal", "-d", "c-alpha[size=8]"], "not defined there; the kind of the optimum is 'bracket'"),
     "step": (["optimal", "-d", FINITE, "--step", "0"], "step=0.0: input should be greater than 0"),
     "sampler": (["optimal", "-d", FINITE, "--sampler", "flo"], "sampler='flo': input should be 'stochastic' or 'flow'"),
     "of the other": (["optimal", "-d", FINITE, "--levels", "7"], "levels belongs to the flow sampler"),

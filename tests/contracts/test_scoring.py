@@ -24,7 +24,7 @@ def test_numbers_of_numpy_and_torch_become_plain():
         (Scores([1.0, 2.0], [0.1]), "2 values but 1 of 'sigma'"),
         (Scores([1.0, float("nan")], None, [0, 1]), "1 of 2 values are not finite"),
         (Scores([float("inf")]), "not finite"),
-        (Scores([1.0], [0.2]), r"not asked for: \[0.2\]"),
+        (Scores([1.0], [0.2]), r"not of the evaluation: \[0.2\]"),
         (Scores([1.0], None, [3]), "images outside 0 to 2"),
         (Scores([1.0, 2.0], [0.1, 0.1]), "two values for the same noise level"),
         (Scores([1.0, 2.0], [0.1, 0.1], [1, 1]), "two values for the same noise level"),

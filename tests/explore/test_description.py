@@ -36,10 +36,10 @@ def test_the_shape_decides_the_work():
 def test_references_show_what_they_use_and_which_datasets_they_support():
     optimal = described("optimal", "reference")
     assert optimal["kind"].startswith("optimal")
-    assert "discs" in optimal["known on"].split(";")[0]
-    assert "not on c-alpha" in optimal["known on"]
+    assert "discs" in optimal["defined on"].split(";")[0]
+    assert "not on c-alpha" in optimal["defined on"]
     oracle = described("oracle-shrink", "reference")
-    assert (oracle["known on"], oracle["closed-form risk"]) == ("every dataset", "yes")
+    assert (oracle["defined on"], oracle["closed-form risk"]) == ("every dataset", "yes")
     assert described("tv", "reference")["closed-form risk"].startswith("no")
     assert described("identity", "reference")["learns"] == "nothing"
 

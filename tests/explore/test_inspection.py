@@ -73,7 +73,7 @@ def test_what_is_known_of_an_image_is_that_of_its_place(index):
 def test_near_the_end_of_a_split_others_are_from_before():
     found = gahbench.inspect("low-pass", dataset="faces[size=8]", index=22, sigmas=[0.1], bases=["dct"])
     assert found.place == 10
-    with pytest.raises(DataError, match="test image 24 asked for, but the split holds 24: 0 to 23"):
+    with pytest.raises(DataError, match="test image 24 requested, but the split holds 24: 0 to 23"):
         gahbench.inspect("low-pass", dataset="faces[size=8]", index=24)
 
 
@@ -158,7 +158,7 @@ def test_an_image_file_can_be_inspected(tmp_path):
         "bandlet[sym5]",
     }
     for entrant, more, says in (
-        ("lower-bound", {}, "its kind is 'bound', which only a dataset tells"),
+        ("lower-bound", {}, "its kind is 'bound', which needs a dataset"),
         ("low-pass", {"bases": ["true-basis"]}, "basis 'true-basis' on noise.png.*does not exist there"),
         ("low-pass", {"index": 1}, "accepted for an image file: 0"),
         ("low-pass", {"size": 31}, "30x30 pixels: 1 to 30"),
@@ -237,7 +237,7 @@ BAD = {
     "no file": (["low-pass", "--image", "gone.png"], "gone.png: cannot be read as an image: No such file"),
     "unknown basis": (["low-pass", "-d", "discs[size=8]", "-b", "sim4"], "did you mean 'sym4'"),
     "no basis": (["low-pass", "-d", "discs[size=8]", "-b", "true-basis"], "basis 'true-basis' on discs[size=8]"),
-    "not known": (["lower-bound", "-d", "faces[size=8]"], "not known there; what is known of the optimum is 'none'"),
+    "not known": (["lower-bound", "-d", "faces[size=8]"], "not defined there; the kind of the optimum is 'none'"),
     "no Jacobian": (["tv", "-d", "discs[size=8]"], "has no Jacobian"),
 }
 

@@ -134,7 +134,7 @@ REFUSED = {
     "too many": (
         {"count": 3, "start": 1},
         DataError,
-        "3 test images asked for from number 1 on, but the split holds 3",
+        "3 test images requested from number 1 on, but the split holds 3",
     ),
     "start at the end": ({"start": 3}, DataError, "the split holds 3"),
     "empty split": ({"split": "validation"}, DataError, "holds no images; splits that do: train, test, A, B"),

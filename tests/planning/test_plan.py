@@ -182,7 +182,7 @@ def test_a_reference_has_units_only_on_datasets_that_it_supports(write_suite, bu
 
 def test_a_reference_that_supports_no_dataset_is_an_error(write_suite, builtin):
     file = write_suite(("  - identity\n", "  - lower-bound\n"))
-    with pytest.raises(ParameterError, match=r"'lower-bound': not known on any dataset .* discs\[size=16\]: exact"):
+    with pytest.raises(ParameterError, match=r"'lower-bound': not defined on any dataset .* discs\[size=16\]: exact"):
         make_plan(load_suite(file, builtin), builtin)
 
 

@@ -164,10 +164,10 @@ METRICS = {
     "noise levels of its own": (SCORE + f"grid({ERRORS}, [0.5, 0.6, 0.7])", "scores that can be kept"),
     "random": (SCORE + f"grid({ERRORS} + torch.rand(()), e.sigmas)", "is deterministic"),
     "the wrong way round": (SCORE.replace("False", "True") + f"grid({ERRORS}, e.sigmas)", "not worse for a better"),
-    "weighs places": (SCORE + f"grid({ERRORS} * torch.arange(5), e.sigmas)", "whatever its place"),
+    "weighs places": (SCORE + f"grid({ERRORS} * torch.arange(5), e.sigmas)", "at any place"),
     "against the first image": (
         SCORE + "grid(torch.stack([(e.denoised(s) - e.clean[:1]).abs().mean((1, 2, 3)) for s in e.sigmas]), e.sigmas)",
-        "whatever its place",
+        "at any place",
     ),
     "against the mean over images": (SCORE + f"grid({ERRORS} - {ERRORS}.mean(1, keepdim=True), e.sigmas)", ""),
     "writes into the clean images": (
@@ -220,7 +220,7 @@ DATASETS = {
     "gives more than it holds": (images("every[start:]", ENDS), "is a DataError"),
     "lets its images be spoilt": (
         images("self.kept_images(split, every)[start : start + count]", CACHED),
-        "cannot be spoilt",
+        "does not change later ones",
     ),
     "copies what it keeps": (
         images("self.kept_images(split, every)[start : start + count].clone()", CACHED),
@@ -255,7 +255,11 @@ ENGINES = {
         "Inline",
         "records a failure",
     ),
-    "cannot be stopped": ("def run(self, job):\n    job.stop.clear()\n    super().run(job)", "Inline", "told to stop"),
+    "cannot be stopped": (
+        "def run(self, job):\n    job.stop.clear()\n    super().run(job)",
+        "Inline",
+        "after a request to stop",
+    ),
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gahbench.sampling.statistics.neighbours import Neighbours, most_similar, nearest
+from gahbench.sampling.statistics.neighbours import Neighbours, nearest, nearest_by_cosine
 
 #: Below this ratio a sample counts as memorized (Yoon et al. 2023; Gu et al. 2023).
 MEMORIZED = 1 / 3
@@ -39,7 +39,7 @@ def memorization_ratios(samples: Tensor, images: Tensor, found: Neighbours | Non
     Raises
     ------
     ValueError
-        If there is no training image, shapes differ, or what was found are not two for each sample.
+        If there is no training image, shapes differ, or there are not two neighbours for each sample.
 
     Examples
     --------
@@ -89,7 +89,7 @@ def affine_ratios(samples: Tensor, images: Tensor) -> Tensor:
     ValueError
         If there is no training image, or shapes differ.
     """
-    cosines = most_similar(samples, images, 2).values.clamp(min=0)
+    cosines = nearest_by_cosine(samples, images, 2).values.clamp(min=0)
     sines = (1 - cosines.square()).sqrt()
     first, second = sines[:, 0], sines[:, 1] if len(images) > 1 else torch.ones_like(sines[:, 0])
     return torch.where(first == 0, 0.0, first / second)

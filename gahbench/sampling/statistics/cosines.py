@@ -1,4 +1,4 @@
-"""How alike two series of images are, pair by pair."""
+"""Cosines of two series of images, pair by pair."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def pair_cosines(first: Tensor, second: Tensor, centred: bool = True, origin: Te
     """Return the cosine of the i-th image of one series with the i-th of another.
 
     Of samples that two networks drew from the same noise, after training on images none of which they share, it is
-    near 1 if both learned the same density (Kadkhodaie 2024, figure 2). Which mean is removed decides what counts as
+    near 1 if both learned the same density (Kadkhodaie 2024, figure 2). The removed mean decides what counts as
     alike: none, and all bright images are; each image's own (``centred``), and all faces are; that of the training
     images (``origin``), and only what sets an image apart from the others counts.
 

@@ -1,4 +1,4 @@
-"""How much samples differ among each other."""
+"""Diversity of samples."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def relative_spread(samples: Tensor, images: Tensor) -> float:
 
 
 def vendi_score(images: Tensor, centred: bool = True, origin: Tensor | None = None) -> float:
-    """Return the Vendi score: how many different images there are, in effect.
+    """Return the Vendi score: the effective number of different images.
 
     exp(-sum_i l_i log l_i), l_i the eigenvalues of K / N, K the cosines of all pairs (Friedman & Dieng, *The Vendi
     score*, TMLR 2023, definition 3.1). N if all are orthogonal, 1 if all are the same. It grows with N: compare only
@@ -48,7 +48,7 @@ def vendi_score(images: Tensor, centred: bool = True, origin: Tensor | None = No
     images
         Shape (N, ...); takes N^3 operations, or N d^2 where that is less.
     centred, origin
-        What is subtracted first (:mod:`gahbench.sampling.statistics.neighbours`). Without an origin
+        An image that is subtracted first (:mod:`gahbench.sampling.statistics.neighbours`). Without an origin
         images of one family are all alike.
 
     Raises

@@ -11,7 +11,7 @@ from torch import Tensor
 
 #: Bytes that a search may take beyond the images and its results.
 MEMORY = 1 << 28
-#: Images beyond those asked for whose distances are computed again, since rounding may have put them out of order.
+#: Images beyond the requested ones whose distances are computed again, since rounding may have put them out of order.
 SPARE = 4
 
 
@@ -46,7 +46,7 @@ def nearest(queries: Tensor, images: Tensor, count: int = 1, memory: int = MEMOR
     count
         How many for each query; no more than M are returned.
     memory
-        Bytes of working memory, about; at least what one query and a hundred images need.
+        Bytes of working memory, about; at least those of one query and a hundred images.
 
     Returns
     -------
@@ -88,7 +88,7 @@ def nearest(queries: Tensor, images: Tensor, count: int = 1, memory: int = MEMOR
     return Neighbours(candidates.gather(1, order)[:, :count], values[:, :count])
 
 
-def most_similar(
+def nearest_by_cosine(
     queries: Tensor,
     images: Tensor,
     count: int = 1,
@@ -107,7 +107,7 @@ def most_similar(
     count
         How many for each query; no more than M are returned.
     centred, origin
-        What is subtracted first.
+        An image that is subtracted first.
     memory
         Bytes of working memory, about.
 
@@ -158,7 +158,7 @@ def unit_vectors(images: Tensor, centred: bool = True, origin: Tensor | None = N
     if centred:
         vectors = vectors - vectors.mean(1, keepdim=True)
     lengths = vectors.norm(dim=1, keepdim=True)
-    # What rounding leaves of a constant image is no direction.
+    # Rounding errors of a constant image are no direction.
     flat = lengths <= 1e-12 * math.sqrt(vectors.shape[1]) * scale
     return torch.where(flat, 0.0, vectors / lengths.where(~flat, 1.0))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-#: Images transformed at a time have about so many values.
+#: Values, about, of images transformed at a time.
 VALUES = 1 << 21
 
 

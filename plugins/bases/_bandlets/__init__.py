@@ -1,1 +1,1 @@
-"""What bandlets are made of: directions, Alpert transforms, dyadic squares, and the geometry that is chosen."""
+"""Parts of bandlets: directions, Alpert transforms, dyadic squares, and the chosen geometry."""

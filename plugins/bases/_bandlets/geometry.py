@@ -19,8 +19,8 @@ class Square:
     scale
         Pixels of the image to a sample of the subband: 2, 4, ... for wavelets, finest first; 1 without wavelets.
     orientation
-        What structures the subband holds: ``horizontal`` ones, which change from row to row, ``vertical`` ones, or
-        ``diagonal`` ones; ``None`` without wavelets.
+        The orientation of structures in the subband: ``horizontal`` ones, which change from row to row, ``vertical``
+        ones, or ``diagonal`` ones; ``None`` without wavelets.
     top, left, side
         Its first row, first column and side, in samples of the subband.
     angle

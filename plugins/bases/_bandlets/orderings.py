@@ -32,7 +32,7 @@ class Orderings:
 
 
 @functools.lru_cache(maxsize=16)
-def orderings(side: int, most: int | None = None) -> Orderings:
+def orderings(side: int, max_directions: int | None = None) -> Orderings:
     """Return the distinct orderings of a square of ``side`` samples a side, by their coordinate across a direction.
 
     Two samples swap places only where the direction passes that of the line through them. The directions of
@@ -46,14 +46,14 @@ def orderings(side: int, most: int | None = None) -> Orderings:
     ----------
     side
         At least 2.
-    most
-        At most so many: those of the directions at the middles of ``most`` equal arcs. ``None`` for all.
+    max_directions
+        The maximum number: those at the middles of ``max_directions`` equal arcs. ``None`` for all.
     """
     lines = _lines(side)
     bounds = [math.atan2(up, right) for right, up in lines] + [math.pi]
     arcs = list(range(len(lines)))
-    if most is not None and most < len(lines):
-        middles = (np.arange(most) + 0.5) * (math.pi / most)
+    if max_directions is not None and max_directions < len(lines):
+        middles = (np.arange(max_directions) + 0.5) * (math.pi / max_directions)
         arcs = sorted(set((np.searchsorted(bounds, middles, side="right") - 1).tolist()))
     return Orderings(
         angles=tuple(math.degrees((bounds[arc] + bounds[arc + 1]) / 2) for arc in arcs),

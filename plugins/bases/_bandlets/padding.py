@@ -1,4 +1,4 @@
-"""What becomes of white noise when an image is padded before a wavelet transform."""
+"""White noise in the wavelet coefficients of padded images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..wavelet import COARSE, wavelet_matrix
 
 
 def padded_size(height: int, width: int, levels: int | None, deepest: int = 4, smallest: int = 4) -> tuple[int, int]:
-    """Return the size to which images are padded: the least that can be halved ``levels`` times.
+    """Return the size to which images are padded: the smallest that can be halved ``levels`` times.
 
     Without ``levels``, sides stay as they are if halving them as often as they are even leaves less than
     :data:`COARSE`; otherwise they are padded so that they can be halved ``deepest`` times, or less often where the
@@ -29,7 +29,7 @@ def padded_size(height: int, width: int, levels: int | None, deepest: int = 4, s
 
 
 def padded_noise(wavelet: str, levels: int, size: tuple[int, int], padded: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Return what the wavelet coefficients of padded images make of white noise.
+    """Return the statistics of white noise in the wavelet coefficients of padded images.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def padded_noise(wavelet: str, levels: int, size: tuple[int, int], padded: tuple
 
 
 def _axis(wavelet: str, levels: int, size: int, padded: int) -> list[tuple[Tensor, Tensor]]:
-    """Return deviations, and what is untouched, along one side: approximation and details at each level."""
+    """Return deviations, and a mask of untouched samples, along one side: approximation and details at each level."""
     padding = torch.zeros(padded, size, dtype=torch.float64)
     padding[torch.arange(padded), torch.arange(padded).clamp(max=size - 1)] = 1
     approximation = torch.eye(padded, dtype=torch.float64)

@@ -15,14 +15,14 @@ from .squares import Squares
 
 #: Numbers that are transformed at once: few enough for memory, whatever the batch, and for a processor's cache.
 TOGETHER = 1 << 20
-#: Costs are compared in steps of threshold^2 over this number: what ties in exact arithmetic is decided by the order of
+#: Costs are compared in steps of threshold^2 over this number: ties in exact arithmetic are decided by the order of
 #: the choices, and not by rounding.
 STEPS = 1024
 
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """What is chosen for all squares of one side.
+    """The choices for all squares of one side.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gahbench import DataError, listing
 
-#: Keys of the images, and of who is on them, in an .npz or .pt file.
+#: Keys of the images, and of their persons, in an .npz or .pt file.
 KEY = "images"
 PEOPLE = "identity"
 #: Images at a time, so that a large file never is in memory as a whole.
@@ -25,7 +25,7 @@ CHUNK = 256
 
 
 class Arrays(NamedTuple):
-    """Images as a file holds them, not yet checked, and who is on each, shape (N,), if known."""
+    """Images as a file holds them, not yet checked, and the person on each, shape (N,), if known."""
 
     images: NDArray[Any]
     identity: NDArray[np.int64] | None
@@ -37,7 +37,7 @@ def read_arrays(path: Path) -> Arrays:
     Raises
     ------
     DataError
-        If the file cannot be read or holds pickled objects, or what it says of people is not accepted.
+        If the file cannot be read or holds pickled objects, or its list of persons is not accepted.
     """
     found = _read(path)
     if KEY not in found:
@@ -140,7 +140,7 @@ def _read_pt(path: Path) -> dict[str, NDArray[Any]]:
             found = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, EOFError, ValueError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path}: cannot be read without running what is in it: {reason}; {accepted}") from error
+        raise DataError(f"{path}: cannot be read without running its content: {reason}; {accepted}") from error
     if isinstance(found, Tensor):
         found = {KEY: found}
     if not isinstance(found, dict):

@@ -13,7 +13,7 @@ from typing import Any
 
 from gahbench import DataError
 
-#: Changes when what is kept, or how it comes about, does.
+#: Changes with the stored values, or their computation.
 VERSION = 1
 #: Written last into a folder of the cache.
 FACTS = "facts.json"
@@ -35,7 +35,7 @@ def cached(kind: str, decides: Any, make: Callable[[Path], dict[str, Any]]) -> t
     Parameters
     ----------
     kind
-        What it holds, part of its name.
+        Its content, part of its name.
     decides
         All that its content depends on, as plain JSON.
     make

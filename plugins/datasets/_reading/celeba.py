@@ -1,4 +1,4 @@
-"""The lists that come with CelebA: which images are for training, and who is on them."""
+"""The lists that come with CelebA: the images for training, and their persons."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def missing(path: Path) -> DataError:
         f"{path}: no CelebA there; expected, as torchvision has it,\n"
         f"  celeba/{IMAGES}/000001.jpg ... 202599.jpg\n"
         f"  celeba/{PARTITION[0]} (optional: the published splits)\n"
-        f"  celeba/{IDENTITY[0]} (optional: who is on the images)\n"
+        f"  celeba/{IDENTITY[0]} (optional: the persons on the images)\n"
         f"or, as Kaggle has it, {IMAGES}/{IMAGES}/*.jpg with {PARTITION[1]}. "
         f"CelebA is {LICENCE} and is not downloaded for you: {HOME}"
     )

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from gahbench import DataError
 
-#: Formats that are decoded here; some others that PIL knows would start programs of their own.
+#: Formats that are decoded here; some others of PIL would start other programs.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")
 SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2")
@@ -34,7 +34,7 @@ def decode(content: bytes, where: str) -> NDArray[np.uint8]:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.mode not in EIGHT_BIT_MODES:
                 raise DataError(f"{where}: an image of mode {image.mode}; accepted: 8 bits a channel")
-            # PIL reads 16-bit colour PNG as if it had 8; only the raw mode tells.
+            # PIL reads 16-bit colour PNG as if it had 8; only the raw mode shows it.
             if any(";16" in str(tile[3]) for tile in image.tile):
                 raise DataError(f"{where}: an image of 16 bits a channel; accepted: 8 bits a channel")
             upright = ImageOps.exif_transpose(image)

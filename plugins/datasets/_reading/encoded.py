@@ -1,4 +1,4 @@
-"""Image files by the thousand, and those of a folder."""
+"""Sources of many image files, and folders of them."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ class Encoded(ABC):
 
     @abstractmethod
     def stamp(self) -> list[Any]:
-        """Return what changes when a file does, as plain JSON."""
+        """Return facts that change when a file does, as plain JSON."""
 
     def text(self, name: str) -> str | None:
         """Return a text file of that name beside the images, or between the path and them; ``None`` if none is."""
         return None
 
     def identity(self) -> NDArray[np.int64] | None:
-        """Return who is on each image, where the source itself knows."""
+        """Return the person on each image, if the source has them."""
         return None
 
 

@@ -42,7 +42,7 @@ CARDS = {
 
 
 class Fetched(NamedTuple):
-    """Images and who is on them, each of shape (N, ...)."""
+    """Images and the persons on them, each of shape (N, ...)."""
 
     images: NDArray[Any]
     identity: NDArray[np.int64]

@@ -169,7 +169,7 @@ def _decode_all(encoded: Encoded, preprocessing: Preprocessing, folder: Path) ->
                 place += len(same)
             waiting(place)
     if stored is not None:
-        # Before the folder gets its name: what is there after a power cut is whole.
+        # Before the folder gets its name: after a power cut a folder of that name is complete.
         stored.flush()
         pooled.flush()
     return {"digest": digest.hexdigest(), "images": total}

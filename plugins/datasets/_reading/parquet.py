@@ -19,7 +19,7 @@ class Parquet(Encoded):
     """The images of a Parquet table as the Hugging Face hub keeps them: a column of bytes, or of ``{bytes, path}``.
 
     The column is the one named ``image``, or else the first of such a type. An integer column ``identity`` or
-    ``celeb_id`` says who is on the images.
+    ``celeb_id`` has the person on each image.
     """
 
     def __init__(self, path: Path) -> None:
@@ -56,7 +56,7 @@ class Parquet(Encoded):
         return stamp_of(self.path)
 
     def identity(self) -> NDArray[np.int64] | None:
-        """Return who is on each image, where a column says so."""
+        """Return the person on each image, if there is such a column."""
         if self._people is None:
             return None
         column = self._table.read(columns=[self._people]).column(0)

@@ -83,7 +83,7 @@ def read_photographs(path: Path, colour: Colour) -> Photographs:
     Raises
     ------
     DataError
-        If the path, or what it holds, is not accepted.
+        If the path, or its content, is not accepted.
     """
     encoded = open_encoded(path)
     if encoded is None:

@@ -33,7 +33,7 @@ class Window(NamedTuple):
 
 
 #: For sources of CelebA's height and width, whole (Kadkhodaie 2024) or halved: the window of the faces, and the size
-#: to give it unless told otherwise.
+#: to give it by default.
 PRESETS: dict[tuple[int, int], tuple[Window, int]] = {
     (218, 178): (Window(29, 189, 9, 169), 80),
     (109, 89): (Window(14, 94, 4, 84), 80),
@@ -61,7 +61,7 @@ class Preprocessing:
     colour
         ``mean``: the unweighted mean of the channels; ``luma``: .299 R + .587 G + .114 B; ``rgb``: 3 channels.
     window
-        What to crop the source to beforehand.
+        The window that the source is cropped to first.
     """
 
     size: int | None = None
@@ -70,7 +70,7 @@ class Preprocessing:
 
     @property
     def description(self) -> dict[str, Any]:
-        """What decides the outcome, as plain JSON."""
+        """The settings that decide the outcome, as plain JSON."""
         return asdict(self)
 
     def __call__(self, images: NDArray[Any], where: str) -> NDArray[Any]:

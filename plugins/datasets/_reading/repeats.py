@@ -27,7 +27,7 @@ def without_repeats(pooled: Tensor, what: str = "images") -> Tensor:
     pooled
         Images of P pixels, shape (N, P), float32.
     what
-        How to name them to someone who waits.
+        Their name in progress messages.
 
     Returns
     -------

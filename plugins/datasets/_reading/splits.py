@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from gahbench import DataError, Split, generator
 
-# Of all images, the share that is for testing unless told otherwise, and at most how many.
+# The share of all images that is for testing by default, and its maximum.
 TEST_SHARE = 0.24
-TEST_MOST = 1024
+TEST_MAX = 1024
 
 Places = NDArray[np.int64]
 
@@ -33,7 +33,7 @@ def consecutive(places: Places, test: int | None, where: str) -> dict[Split, Pla
         If there are fewer images than that.
     """
     total = len(places)
-    count = max(1, min(round(TEST_SHARE * total), TEST_MOST)) if test is None else test
+    count = max(1, min(round(TEST_SHARE * total), TEST_MAX)) if test is None else test
     validation = count // 2
     if count + validation > total:
         raise DataError(

@@ -1,4 +1,4 @@
-"""What a long preparation of images tells while it goes on."""
+"""Progress of a long preparation of images."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import time
 
 from gahbench import duration
 
-#: Seconds between two lines; what takes less is not told of.
+#: Seconds between two lines; shorter jobs print none.
 LINE_SECONDS = 10.0
 
 
 class Waiting:
-    """Tell on standard error how far a job is, a line every ten seconds.
+    """Reports the progress of a job on standard error, a line every ten seconds.
 
     Parameters
     ----------
@@ -24,13 +24,13 @@ class Waiting:
 
     def __init__(self, what: str, total: int) -> None:
         self.what, self.total = what, total
-        self.started = self.told = time.monotonic()
+        self.started = self.reported = time.monotonic()
 
     def __call__(self, done: int) -> None:
-        """Take note that so many images are done."""
+        """Record that so many images are done."""
         now = time.monotonic()
-        if now - self.told < LINE_SECONDS or not done:
+        if now - self.reported < LINE_SECONDS or not done:
             return
-        self.told = now
+        self.reported = now
         left = (now - self.started) * (self.total - done) / done
         print(f"{self.what}: {done} of {self.total} images, {duration(left)} left", file=sys.stderr, flush=True)

@@ -20,7 +20,7 @@ DOUBLINGS = 3
 WANTED = 800.0
 #: With fewer effective samples a posterior is refused: independent ones add 1 % to the squared error of the mean.
 REFUSED = 100.0
-#: Weights cannot tell of a mode that was never found; but then the noisy image is too far from what was. A squared
+#: Weights do not show a mode that was never found; but then the noisy image is too far from what was. A squared
 #: distance is refused from so many standard deviations above its expectation, those of a chi-squared variable.
 MISFIT = 10.0
 #: Images that are searched for together, and pixels of images that are sampled together.
@@ -33,7 +33,7 @@ def posterior(family: Family, noisy: Tensor, sigma: float, covariance: bool = Fa
 
     Parameters are taken in coordinates whose prior is standard normal, so that a posterior never leaves its support
     and is hardly ever wider than 1. A search of the prior and climbs from the likeliest points give a mixture of
-    Student distributions; it learns from what it draws; and a last draw is weighed. The random numbers are fixed and
+    Student distributions; it is fitted to its draws; and a last draw is weighted. The random numbers are fixed and
     the same for all images. A family without non-linear parameters needs no sampling: its posterior is exact.
 
     Parameters
@@ -41,7 +41,7 @@ def posterior(family: Family, noisy: Tensor, sigma: float, covariance: bool = Fa
     family
         The manifold.
     noisy
-        Shape (N, d), float64, less what is added to every image of the family.
+        Shape (N, d), float64, less the constant image of the family.
     sigma
         Standard deviation of the noise, greater than 0.
     covariance
@@ -114,10 +114,10 @@ def _weighed(target: Target, mixture: Mixture, name: str, draws: int, covariance
 
 def _check_weights(ess: Tensor, sigma: float, draws: int) -> None:
     """Raise ``OptimumError`` if one of the effective sample sizes is too small."""
-    least = float(ess.min())
-    if not least >= REFUSED:
+    lowest = float(ess.min())
+    if not lowest >= REFUSED:
         raise OptimumError(
-            f"sigma={sigma:g}: the posterior of an image rests on {least:.3g} effective samples of {draws}, accepted "
+            f"sigma={sigma:g}: the posterior of an image rests on {lowest:.3g} effective samples of {draws}, accepted "
             f"are at least {REFUSED:g}; leave this noise level out, or give the family parameters that the image "
             "depends on more evenly"
         )
@@ -129,6 +129,6 @@ def _check_distances(residuals: Tensor, sigma: float) -> None:
     if not farthest <= pixels + MISFIT * (2 * pixels) ** 0.5:
         raise OptimumError(
             f"sigma={sigma:g}: the nearest images found are {(farthest / pixels) ** 0.5:.3g} sigma per pixel from a "
-            "noisy one, accepted is what noise explains, about 1; give images of this family with noise of this sigma, "
+            "noisy one, accepted are about 1, as for noise; give images of this family with noise of this sigma, "
             "or leave the noise level out: with parameters that matter so finely the posterior cannot be searched"
         )

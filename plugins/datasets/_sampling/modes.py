@@ -1,4 +1,4 @@
-"""Where the posterior of a manifold's parameters has its mass: a search of the prior, and climbs to modes."""
+"""Modes of the posterior of a manifold's parameters: a search of the prior, then ascent."""
 
 from __future__ import annotations
 
@@ -147,5 +147,5 @@ def _covariance(places: Tensor, shares: Tensor) -> Tensor:
 
 
 def _bandwidth(points: int, dimension: int) -> float:
-    """Return the share of their covariance that smooths so many points best (Silverman's rule)."""
+    """Return the share of their covariance that smooths a number of points best (Silverman's rule)."""
     return float((4 / (points * (dimension + 2))) ** (2 / (dimension + 4)))

@@ -12,9 +12,9 @@ from gahbench import derive_seed
 
 #: Degrees of freedom: heavy tails keep importance weights bounded where a component is too narrow.
 FREEDOM = 6
-#: Share of the standard normal prior in every mixture: what no component foresees is still drawn now and then.
+#: Share of the standard normal prior in every mixture: regions that no component covers are still drawn sometimes.
 DEFENCE = 0.05
-#: Points that speak for a component are weighed against its old shape, worth so many points per dimension.
+#: Weight of a component's old shape against new points, in points per dimension.
 PRIOR_POINTS = 2
 
 

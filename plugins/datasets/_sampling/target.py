@@ -1,4 +1,4 @@
-"""The posterior density of a manifold's parameters, and what weighted points of it say of the image."""
+"""The posterior density of a manifold's parameters, and estimates of the image from weighted points."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ELEMENTS = 2**19
 
 
 class Family(Protocol):
-    """What sampling needs of a manifold: its images in parts p, of which an image is c_1 p_1 + ... + c_L p_L."""
+    """A manifold for sampling: parts p of its images, of which an image is c_1 p_1 + ... + c_L p_L."""
 
     nonlinear: int
     intensities: int
@@ -28,7 +28,7 @@ class Family(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """What weighted points say of each image.
+    """Estimates for each image from weighted points.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class Estimate:
     shares
         Weights that sum to 1, shape (N, K).
     covariance
-        Posterior covariances, shape (N, d, d), if asked for.
+        Posterior covariances, shape (N, d, d), if requested.
     """
 
     mean: Tensor

@@ -43,7 +43,7 @@ class Link:
 
 @dataclass
 class _Place:
-    """Where a link goes: the modules of a network, with their names."""
+    """The target of a link: modules of a network, with their names."""
 
     name: str
     convolution: nn.Conv2d

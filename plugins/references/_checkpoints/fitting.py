@@ -30,7 +30,7 @@ def fitted(state: State, network: nn.Module, keys: Keys) -> tuple[State, str]:
         May be on the meta device.
     keys
         ``same``: keys are the network's own, but for prefixes of theirs, or a first part that all of the network's
-        share; the name of a key map; or ``auto``: told by the keys.
+        share; the name of a key map; or ``auto``: found from the keys.
 
     Raises
     ------

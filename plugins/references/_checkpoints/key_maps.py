@@ -1,4 +1,4 @@
-"""How published code names and keeps weights, and what they are called in the architectures here."""
+"""Maps from the weights of published code to the architectures here."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def kadkhodaie_cnn(state: State, network: nn.Module) -> State:
     return written(links, network)
 
 
-#: What the parts of the published UNet, and of its normalisation, are called here.
+#: Names here of the parts of the published UNet, and of its normalisation.
 _PARTS = {"mid_block": "middle"}
 _NORM = {"running_sd": "running_deviation", "gammas": "gain"}
 
@@ -109,7 +109,7 @@ def mohan_dncnn(state: State, network: nn.Module) -> State:
 def kair(state: State, network: nn.Module) -> State:
     """Convert DnCNN, FDnCNN and FFDNet of KAIR, with their batch normalisations or with those merged.
 
-    The last two estimate the image, and ``dncnn`` and ``ffdnet`` here subtract what their layers give.
+    The last two estimate the image, and ``dncnn`` and ``ffdnet`` here subtract the output of their layers.
     """
     links: list[Link] = []
     for number in _numbered(state, r"(\d+)\.weight"):
@@ -133,7 +133,7 @@ def _all(pattern: str) -> Callable[[Set[str]], bool]:
     return lambda names: all(re.fullmatch(pattern, name) for name in names)
 
 
-#: In the order in which they are tried; each knows its names from those of all others.
+#: In the order in which they are tried; each recognizes its names among those of all others.
 KEY_MAPS = (
     KeyMap("kadkhodaie-cnn", _all(r"conv_layers\.\d+\.weight|BN_layers\.\d+\.(gammas|running_sd)"), kadkhodaie_cnn),
     KeyMap("kadkhodaie-unet", lambda names: "mid_block.0.weight" in names, kadkhodaie_unet),

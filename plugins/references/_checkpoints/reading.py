@@ -28,7 +28,7 @@ WRAPPERS = (
     "network",
     "net",
 )
-#: What wrappers such as DataParallel and torch.compile put before every name.
+#: Prefixes of wrappers such as DataParallel and torch.compile.
 PREFIXES = ("module.", "_orig_mod.", "model.")
 #: Depth of nesting that is searched.
 DEPTH = 4
@@ -50,7 +50,7 @@ def read_state(path: Path) -> State:
     Raises
     ------
     ParameterError
-        If there is no such file, or no state dict in it; says what was found, and what is accepted.
+        If there is no such file, or no state dict in it; names its content, and what is accepted.
     """
     if not path.is_file():
         raise ParameterError(f"{path}: no such file; {_ACCEPTED}")
@@ -70,7 +70,7 @@ def without_prefixes(state: State) -> Iterator[State]:
 
 
 def _is_safetensors(path: Path) -> bool:
-    """Tell by the content: eight bytes of length, and then a JSON object."""
+    """Recognize safetensors by the content: eight bytes of length, and then a JSON object."""
     with path.open("rb") as file:
         return file.read(9)[8:] == b"{"
 
@@ -94,13 +94,13 @@ def _unpickled(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, EOFError, ValueError, RuntimeError, KeyError, IndexError, pickle.UnpicklingError) as error:
         raise ParameterError(
-            f"{path}: cannot be read without running what is in it: {_reason(error)}; {_ACCEPTED}; "
+            f"{path}: cannot be read without running its content: {_reason(error)}; {_ACCEPTED}; "
             "save its state_dict() alone"
         ) from error
 
 
 def _reason(error: Exception) -> str:
-    """Return the part of torch's long messages that says what is wrong."""
+    """Return the part of torch's long messages that names the error."""
     text = str(error)
     if named := re.search(r"GLOBAL (\S+)", text):
         return f"it holds {named[1]}"

@@ -61,8 +61,8 @@ def test_the_accepted_names_are_all_that_the_package_has():
         ("DnCN", "deepinv.models has none of this name; did you mean 'DnCNN'"),
         ("MoDL", "not the class of a denoiser in deepinv.models"),
         ("GSDRUNet", "not the class of a denoiser in deepinv.models"),
-        ("MedianFilter", "without weights of its own to train"),
-        ("EquivariantDenoiser", "without weights of its own to train"),
+        ("MedianFilter", "without weights to train"),
+        ("EquivariantDenoiser", "without weights to train"),
         ("MPRNet", r"its forward takes no \(image, sigma\)"),
     ],
 )

@@ -326,7 +326,7 @@ def test_every_source_has_a_card(tmp_path):
 
 
 def test_too_many_images_asked_for():
-    with pytest.raises(DataError, match="25 test images asked for, but the split holds 24 of 100"):
+    with pytest.raises(DataError, match="25 test images requested, but the split holds 24 of 100"):
         Faces().images("test", 20, start=5)
 
 

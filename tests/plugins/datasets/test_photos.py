@@ -72,7 +72,7 @@ def test_tiles_for_testing_cover_each_pixel_once(ten):
     assert found == {(photo, 16 * row, 16 * column) for photo in (8, 9) for row in range(2) for column in range(3)}
     # In random order: the first patches are not all from one photograph.
     assert len(set(places(photos, "test", 6)[0].tolist())) == 2
-    with pytest.raises(DataError, match="13 test patches asked for, but the split holds 12 of 16x16"):
+    with pytest.raises(DataError, match="13 test patches requested, but the split holds 12 of 16x16"):
         photos.images("test", 8, start=5)
 
 

@@ -64,10 +64,10 @@ def test_there_are_test_images_alone(file):
     assert [whole.available(split) for split in ("train", "validation", "A", "B", "test")] == [0, 0, 0, 0, 2]
     assert whole.images("train", 0).shape == (0, 1, 12, 16)
     with pytest.raises(
-        DataError, match="1 train images asked for, but the split holds 0; whole photographs are for testing only"
+        DataError, match="1 train images requested, but the split holds 0; whole photographs are for testing only"
     ):
         whole.images("train", 1)
-    with pytest.raises(DataError, match="3 test images asked for, but the split holds 2"):
+    with pytest.raises(DataError, match="3 test images requested, but the split holds 2"):
         whole.images("test", 2, start=1)
 
 

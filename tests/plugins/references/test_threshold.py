@@ -204,7 +204,7 @@ def test_adaptive_bases_are_adapted_to_the_noisy_images_in_batches():
 
 def test_what_only_oracles_may_use_is_refused(monkeypatch):
     monkeypatch.setattr(Pixel, "oracle", True)
-    with pytest.raises(ValueError, match=r"'pixel'.*only oracles know"):
+    with pytest.raises(ValueError, match=r"'pixel'.*for oracles only"):
         construct(Threshold, "pixel")
 
 

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gahbench.sampling.statistics.neighbours import most_similar, nearest, unit_vectors
+from gahbench.sampling.statistics.neighbours import nearest, nearest_by_cosine, unit_vectors
 
 
 def random(*shape, seed=0):
@@ -53,10 +53,10 @@ def test_nearest_against_all_distances_whatever_the_memory(queries, images, coun
     memory=st.sampled_from([1, 1 << 28]),
     seed=st.integers(0, 10**6),
 )
-def test_most_similar_against_all_cosines(images, count, centred, shifted, memory, seed):
+def test_nearest_by_cosine_against_all_cosines(images, count, centred, shifted, memory, seed):
     some, others = random(4, 1, 3, 3, seed=seed), random(images, 1, 3, 3, seed=seed + 1)
     origin = random(1, 3, 3, seed=seed + 2) if shifted else None
-    found = most_similar(some, others, count, centred, origin, memory)
+    found = nearest_by_cosine(some, others, count, centred, origin, memory)
     expected = cosines(some, others, centred, 0.0 if origin is None else origin)
     torch.testing.assert_close(found.values, expected.sort(1, descending=True).values[:, :count])
     torch.testing.assert_close(expected.gather(1, found.indices), found.values)
@@ -95,11 +95,11 @@ def test_copies_are_all_found():
 def test_means_that_are_removed():
     images = random(6, 3, 4, 5)
     brighter = 0.3 * images + 0.6
-    assert (most_similar(brighter, images).values > 1 - 1e-6).all()
-    assert most_similar(brighter, images).indices[:, 0].tolist() == list(range(6))
-    assert (most_similar(brighter, images, centred=False).values < 1 - 1e-3).all()
+    assert (nearest_by_cosine(brighter, images).values > 1 - 1e-6).all()
+    assert nearest_by_cosine(brighter, images).indices[:, 0].tolist() == list(range(6))
+    assert (nearest_by_cosine(brighter, images, centred=False).values < 1 - 1e-3).all()
     origin = images.mean(0)
-    across = most_similar(origin - 0.2 * (images - origin), images, origin=origin, centred=False, count=6)
+    across = nearest_by_cosine(origin - 0.2 * (images - origin), images, origin=origin, centred=False, count=6)
     torch.testing.assert_close(across.values[:, -1], -torch.ones(6).double())
 
 
@@ -118,7 +118,7 @@ def test_unit_vectors():
 
 def test_errors_say_what_is_accepted():
     images = random(3, 1, 2, 2)
-    for search in (nearest, most_similar):
+    for search in (nearest, nearest_by_cosine):
         with pytest.raises(ValueError, match="at least 1"):
             search(images, images[:0])
         with pytest.raises(ValueError, match="count=0: accepted are 1"):

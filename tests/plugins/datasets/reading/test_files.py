@@ -311,9 +311,9 @@ def test_files_that_hold_pickles_are_refused_and_not_run(tmp_path):
     np.savez(tmp_path / "a.npz", images=np.array([Opened()], dtype=object))
     assert_refused(tmp_path / "a.npz", "accepted")
     torch.save({"images": Opened()}, tmp_path / "a.pt")
-    assert_refused(tmp_path / "a.pt", "without running what is in it", "accepted")
+    assert_refused(tmp_path / "a.pt", "without running its content", "accepted")
     (tmp_path / "b.pt").write_bytes(pickle.dumps(Opened()))
-    assert_refused(tmp_path / "b.pt", "without running what is in it", "accepted")
+    assert_refused(tmp_path / "b.pt", "without running its content", "accepted")
 
 
 def test_other_contents_of_pt_files_are_refused(tmp_path):

@@ -70,7 +70,7 @@ def test_nothing_is_run_that_is_in_a_file(tmp_path, plain):
     else:
         torch.save({"state_dict": STATE, **content}, tmp_path / "x.pt")
     with pytest.raises(
-        ParameterError, match=r"without running what is in it: it holds posix.mkdir; accepted: safetensors"
+        ParameterError, match=r"without running its content: it holds posix.mkdir; accepted: safetensors"
     ):
         read_state(tmp_path / "x.pt")
     assert not (tmp_path / "made").exists()
