@@ -16,7 +16,6 @@ import functools
 import hashlib
 import importlib.util
 import inspect
-import json
 import sys
 import textwrap
 from collections.abc import Iterable
@@ -25,7 +24,7 @@ from typing import Any
 
 from gahbench.registry.source import Sources, sources_of
 from gahbench.registry.syntax import Import, Syntax, imported, syntax_of
-from gahbench.registry.trees import Definition, Tree
+from gahbench.registry.trees import EFFECTS, Definition, Tree, decorator
 
 #: The rooms of gahbench, and modules of others, whose code decides outcomes. Those that plan, store and show do not.
 COMPUTING = (
@@ -48,7 +47,7 @@ def behaviour_digest(target: Any, needs: Iterable[str] = ()) -> str:
     Parameters
     ----------
     target
-        The class or function. One that is made while the program runs has the digest of its whole module.
+        The class or function. The digest of one that is made by a function is that of its whole module.
     needs
         Methods that are marked by :func:`gahbench.contracts.needs.needed` count only if what they are marked by is
         among these.
@@ -58,9 +57,6 @@ def behaviour_digest(target: Any, needs: Iterable[str] = ()) -> str:
     str
         SHA-256, 64 hexadecimal digits.
     """
-    if isinstance(target, functools.partial):
-        given = json.dumps([target.args, target.keywords], sort_keys=True, default=repr)
-        return hashlib.sha256((behaviour_digest(target.func, needs) + given).encode()).hexdigest()
     module = sys.modules[target.__module__]
     name = target.__qualname__.partition(".")[0]
     file = getattr(module, "__file__", None)
@@ -72,7 +68,9 @@ def behaviour_digest(target: Any, needs: Iterable[str] = ()) -> str:
     syntax = sources.syntax(module.__name__)
     if syntax is None:
         return hashlib.sha256(Path(file).read_bytes()).hexdigest()
-    roots = [name] if name in syntax.definitions else list(syntax.definitions)
+    # A class made by a function depends on its call, which may be anywhere in the module.
+    is_made = "<locals>" in target.__qualname__ or name not in syntax.definitions
+    roots = list(syntax.definitions) if is_made else [name]
     return _digest(sources, syntax, roots, frozenset(needs))
 
 
@@ -100,7 +98,7 @@ def _digest(sources: Sources, start: Syntax, roots: list[str], needs: frozenset[
         if definition in known:
             continue
         tree = known[definition] = Tree.of(definition, resolver, needs)
-        waiting += tree.uses
+        waiting += [*tree.uses, *resolver.effects(definition)]
     labels = {definition: tree.digest for definition, tree in known.items()}
     distinct = len(set(labels.values()))
     # Each round separates definitions of equal syntax by what they use, until no more are separated.
@@ -145,34 +143,63 @@ class Resolver:
         return any(map(_within(module), COMPUTING)) and not any(map(_within(module), NOT_COMPUTING))
 
     def statements(self, definition: Definition) -> list[ast.stmt]:
-        """Return the statements of a definition, and of a plugin's module those that bind nothing."""
+        """Return the statements of a definition, or of the effects of a module when it is imported."""
         module, name = definition
         syntax = self.syntax(module)
         assert syntax is not None
-        own = syntax.definitions[name]
-        return own if module.partition(".")[0] == "gahbench" else [*own, *syntax.effects]
+        if name != EFFECTS:
+            return syntax.definitions[name]
+        return [*syntax.effects, *(one for one in syntax.decorated if self._is_entered(module, one))]
+
+    def effects(self, definition: Definition) -> list[Definition]:
+        """Return the effects that come with a definition: of a plugin's module, and of those that it imports."""
+        module, name = definition
+        syntax = self.syntax(module)
+        if module.partition(".")[0] == "gahbench" or syntax is None:
+            return []
+        if name != EFFECTS:
+            return [(module, EFFECTS)]
+        origins = [origin for several in syntax.imports.values() for origin in several]
+        modules = [base if attribute is None else f"{base}.{attribute}" for base, attribute in origins]
+        others = dict.fromkeys([*modules, *(base for base, _ in origins), *syntax.stars])
+        own = (other for other in others if other.partition(".")[0] != "gahbench")
+        return [(other, EFFECTS) for other in own if other != module and self.syntax(other) is not None]
+
+    def _is_entered(self, module: str, statement: ast.stmt) -> bool:
+        """Return whether a decorator of a plugin's own, such as one that fills a table, is called on a definition."""
+        paths = map(decorator, getattr(statement, "decorator_list", []))
+        return any(
+            home.partition(".")[0] != "gahbench" for path in paths if path for home, _ in self.resolve(module, path)[0]
+        )
 
     def resolve(self, module: str, path: tuple[str, ...]) -> tuple[list[Definition], str, int]:
-        """Return the definition that a dotted name in a module refers to.
+        """Return the definitions that a dotted name in a module refers to.
 
         Returns
         -------
         definitions
-            Those that it stands for, which count; all of a module that is used as a value.
+            Those that count: more than one where the name is bound in more than one way, and all of a module that is
+            used as a value.
         name
             Its canonical name, independent of place and import.
         parts
             How many parts of the path are used up; 0 where the name is none of the module.
         """
-        place = self._find(module, path[0], set())
-        if place is None:
+        places = self._places(module, path[0], set())
+        if not places:
             return [], path[0], 0
+        found = [self._resolved(place, path) for place in places]
+        definitions = list(dict.fromkeys(one for several, _, _ in found for one in several))
+        return definitions, *found[0][1:]
+
+    def _resolved(self, place: tuple[str, str | None], path: tuple[str, ...]) -> tuple[list[Definition], str, int]:
+        """Follow a dotted name from the place of its first part."""
         used = 1
         while place[1] is None and used < len(path):
-            inner = self._find(place[0], path[used], set())
-            if inner is None:
+            inner = self._places(place[0], path[used], set())
+            if not inner:
                 break
-            place, used = inner, used + 1
+            place, used = inner[0], used + 1
         home, name = place
         if name is not None:
             return ([(home, name)], name, used) if self.follows(home) else ([], _outside(home, name), used)
@@ -186,32 +213,33 @@ class Resolver:
         syntax = self.syntax(module)
         return imported(node, module, syntax is not None and syntax.is_package)[0]
 
-    def _find(self, module: str, name: str, seen: set[tuple[str, str]]) -> tuple[str, str | None] | None:
-        """Return the module and name of a definition, or a module; ``None`` where a module has no such name."""
+    def _places(self, module: str, name: str, seen: set[tuple[str, str]]) -> list[tuple[str, str | None]]:
+        """Return the module and name of each definition of a name, or a module; none where there is no such name."""
         syntax = self.syntax(module)
         if syntax is None:
-            # Of a library: by its dotted name.
-            return module, name
-        if name in syntax.definitions:
-            return module, name
+            # A folder without __init__.py, or a library, whose names count as they are.
+            inner = f"{module}.{name}"
+            return [(inner, None) if self._sources.file(inner) is not None else (module, name)]
         if (module, name) in seen:
-            return None
+            return []
         seen.add((module, name))
-        if name in syntax.imports:
-            return self.imported(syntax.imports[name], seen)
-        for star in syntax.stars:
-            if self.syntax(star) is not None and (found := self._find(star, name, seen)) is not None:
-                return found
-        if syntax.is_package and self.syntax(f"{module}.{name}") is not None:
-            return f"{module}.{name}", None
-        return None
+        found: list[tuple[str, str | None]] = [(module, name)] if name in syntax.definitions else []
+        for origin in syntax.imports.get(name, ()):
+            found += self._imported(origin, seen)
+        for star in () if found else syntax.stars:
+            if self.syntax(star) is not None:
+                found += self._places(star, name, seen)
+        if not found and syntax.is_package and self.syntax(f"{module}.{name}") is not None:
+            found.append((f"{module}.{name}", None))
+        return found
 
-    def imported(self, origin: Import, seen: set[tuple[str, str]] | None = None) -> tuple[str, str | None] | None:
-        """Return the module and name of what an import binds, or a module."""
+    def imported(self, origin: Import) -> tuple[str, str | None] | None:
+        """Return the module and name that an import binds, or a module."""
+        return next(iter(self._imported(origin, set())), None)
+
+    def _imported(self, origin: Import, seen: set[tuple[str, str]]) -> list[tuple[str, str | None]]:
         module, name = origin
-        if name is None:
-            return module, None
-        return self._find(module, name, set() if seen is None else seen)
+        return [(module, None)] if name is None else self._places(module, name, seen)
 
 
 def _within(module: str) -> Any:

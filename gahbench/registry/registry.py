@@ -198,8 +198,10 @@ def _registrar(kind: Kind, origin: str, found: list[Plugin]) -> Register:
     def register(name: str, target: Any = None, /, **preset: Any) -> Any:
         if target is None:
             return functools.partial(register, name, **preset)
-        if not isinstance(target, str) and not callable(target):
-            raise TypeError(f"register('{name}', ...) takes a class or 'module:Class', not {target!r}")
+        if isinstance(target, functools.partial) or not (isinstance(target, str) or callable(target)):
+            raise TypeError(
+                f"register('{name}', ...) takes a class or 'module:Class', and keywords as preset parameters, not {target!r}"
+            )
         if not is_finite(preset):
             raise ValueError(f"register('{name}', ...): accepted are finite values, not {preset}")
         parse_spec(name)

@@ -41,9 +41,15 @@ class Syntax:
     name: str
     is_package: bool
     definitions: Mapping[str, list[ast.stmt]]
-    imports: Mapping[str, Import]
+    imports: Mapping[str, tuple[Import, ...]]
     stars: tuple[str, ...]
     effects: tuple[ast.stmt, ...] = field(default=())
+
+    @property
+    def decorated(self) -> list[ast.stmt]:
+        """Definitions with decorators, which may have been entered into a table."""
+        found = (one for statements in self.definitions.values() for one in statements)
+        return [one for one in found if isinstance(one, _DEFINITION) and one.decorator_list]
 
 
 def read_syntax(name: str, file: Path) -> Syntax:
@@ -66,20 +72,23 @@ def _read(name: str, is_package: bool, content: bytes, _digest: bytes) -> Syntax
 def syntax_of(tree: ast.Module, name: str, is_package: bool = False) -> Syntax:
     """Sort the statements of a module by the names that they bind."""
     definitions: dict[str, list[ast.stmt]] = {}
-    imports: dict[str, Import] = {}
+    imports: dict[str, tuple[Import, ...]] = {}
     stars: list[str] = []
     effects: list[ast.stmt] = []
     for statement in tree.body:
         for inner in _imports_in(statement):
             found, star = imported(inner, name, is_package)
-            imports |= found
+            for one, origin in found.items():
+                imports[one] = (*imports.get(one, ()), origin)
             stars += star
         if isinstance(statement, ast.Import | ast.ImportFrom) or _is_for_type_checkers(statement):
             continue
-        if bound := _bound(statement):
-            for one in bound:
-                definitions.setdefault(one, []).append(statement)
-        elif not _is_text(statement):
+        bound = _bound(statement)
+        for one in bound:
+            definitions.setdefault(one, []).append(statement)
+        # A loop or a branch may change what it does not bind.
+        is_effect = isinstance(statement, _COMPOUND) or not bound
+        if is_effect and not _is_text(statement) and not _is_script(statement):
             effects.append(statement)
     return Syntax(name, is_package, definitions, imports, tuple(stars), tuple(effects))
 
@@ -164,7 +173,8 @@ def _bound(statement: ast.stmt) -> list[str]:
     if isinstance(statement, _DEFINITION):
         return [statement.name]
     if isinstance(statement, ast.Assign):
-        return [name for target in statement.targets for name in _bases(target)]
+        within = [node.target.id for node in ast.walk(statement) if isinstance(node, ast.NamedExpr)]
+        return [*(name for target in statement.targets for name in _bases(target)), *within]
     if isinstance(statement, ast.AugAssign | ast.AnnAssign):
         return _bases(statement.target)
     if isinstance(statement, _COMPOUND):
@@ -190,6 +200,11 @@ def _is_for_type_checkers(statement: ast.stmt) -> bool:
     test = statement.test
     name = test.id if isinstance(test, ast.Name) else test.attr if isinstance(test, ast.Attribute) else ""
     return name == "TYPE_CHECKING"
+
+
+def _is_script(statement: ast.stmt) -> bool:
+    """Return whether a statement is what a module does when it is run as a script."""
+    return isinstance(statement, ast.If) and ast.unparse(statement.test).startswith("__name__ ==")
 
 
 def _is_text(statement: ast.stmt) -> bool:

@@ -13,13 +13,31 @@ from gahbench.registry.syntax import FUNCTION, SCOPE, Import, local_names
 #: The module and the name of a definition.
 Definition = tuple[str, str]
 #: The decorator of methods that count only for those who need them.
-NEEDED = "needed"
+NEEDED: Definition = ("gahbench.contracts.needs", "needed")
+#: What stands for the statements of a module that bind nothing, and for those that enter a definition into a table.
+EFFECTS = "<effects>"
 #: The base class of metrics, and the attributes of their classes that only describe how values are shown.
-METRIC = "Metric"
+METRIC: Definition = ("gahbench.contracts.metrics", "Metric")
 SHOWN = ("unit", "higher_is_better", "titles", "nulls", "label_parameters")
 #: Mark the scopes of classes, whose names their methods do not see, and of those that make fields of annotations.
 _CLASS, _FIELDS = "<class>", "<fields>"
-_FIELD_CLASSES = ("NamedTuple", "TypedDict", "BaseModel")
+_CAST: Definition = ("typing", "cast")
+#: Base classes whose annotations make no fields.
+_FIELDLESS = frozenset(
+    {
+        "ABC",
+        "Basis",
+        "Dataset",
+        "Engine",
+        "Exception",
+        "Metric",
+        "Module",
+        "Protocol",
+        "Reference",
+        "ValueError",
+        "object",
+    }
+)
 _LEFT_OUT = frozenset({"ctx", "type_comment", "type_params", "kind", "returns", "annotation", "simple", "lineno"})
 
 
@@ -73,7 +91,7 @@ class _Writer:
             return self._name(path)
         if isinstance(node, ast.AnnAssign):
             return self._annotated(node)
-        if isinstance(node, ast.Call) and _is_cast(node):
+        if isinstance(node, ast.Call) and len(node.args) == 2 and self._names_it(node.func, _CAST):
             return self.write(node.args[1])
         if isinstance(node, ast.Constant):
             return f"{type(node.value).__name__}:{node.value!r}"
@@ -118,8 +136,9 @@ class _Writer:
     def _body(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> list[ast.stmt]:
         """Return the statements of a function or class that count; one that has none passes."""
         kept = [one for one in node.body if not _is_docstring(one) and not self._is_left_out(one)]
-        if isinstance(node, ast.ClassDef) and METRIC in _names_of(node.bases):
-            kept = [one for one in kept if not _is_shown(one)]
+        if isinstance(node, ast.ClassDef) and any(self._names_it(base, METRIC) for base in node.bases):
+            used = {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)}
+            kept = [one for one in kept if not _is_shown(one, used)]
         if not (isinstance(node, ast.ClassDef) and _has_fields(node)):
             kept = [one for one in kept if not (isinstance(one, ast.AnnAssign) and one.value is None)]
         return kept or [ast.Pass()]
@@ -128,13 +147,13 @@ class _Writer:
         """Return whether a method is for a need that is not among those here."""
         if not isinstance(statement, FUNCTION):
             return False
-        marks = (one for one in statement.decorator_list if isinstance(one, ast.Call))
         return any(
-            isinstance(mark.func, ast.Name)
-            and mark.func.id == NEEDED
+            isinstance(mark, ast.Call)
+            and self._names_it(mark.func, NEEDED)
+            and len(mark.args) == 1
             and isinstance(mark.args[0], ast.Constant)
             and mark.args[0].value not in self._needs
-            for mark in marks
+            for mark in statement.decorator_list
         )
 
     def _annotated(self, node: ast.AnnAssign) -> str:
@@ -142,24 +161,44 @@ class _Writer:
         target = self.write(node.target)
         if self._scopes and _FIELDS in self._scopes[-1]:
             kind = "class" if "ClassVar" in ast.unparse(node.annotation) else "field"
-            return f"{kind}({target},{self.write(node.value) if node.value else ''})"
+            # Such as the bounds of a value, or what validates it.
+            calls = [one for one in ast.walk(node.annotation) if isinstance(one, ast.Call)]
+            return (
+                f"{kind}({target},{self.write(node.value) if node.value else ''}{self._value(calls) if calls else ''})"
+            )
         return f"Assign(targets=[{target}],value={self.write(node.value)})" if node.value else ""
 
     def _name(self, path: tuple[str, ...]) -> str:
+        definitions, text = self._meaning(path)
+        self.uses += definitions
+        return text
+
+    def _names_it(self, node: ast.expr, what: Definition) -> bool:
+        """Return whether an expression is the name of a definition of gahbench or of a library."""
+        path = _dotted(node)
+        if path is None:
+            return False
+        definitions, text = self._meaning(path)
+        return what in definitions or (not definitions and text == f"<{'.'.join(what)}>")
+
+    def _meaning(self, path: tuple[str, ...]) -> tuple[list[Definition], str]:
+        """Return the definitions that a dotted name refers to here, and how it is written."""
         head, module, rest = path[0], self._module, path
         for depth, scope in enumerate(reversed(self._scopes)):
             if head in scope and not (depth and _CLASS in scope):
                 origin = scope[head]
                 found = None if origin is None else self._names.imported(origin)
                 if found is None or (found[1] is None and len(path) == 1):
-                    return ".".join(path)
+                    return [], ".".join(path)
                 module, rest = found[0], (*([found[1]] if found[1] is not None else []), *path[1:])
                 break
         definitions, name, used = self._names.resolve(module, rest)
-        if used == 0:
-            return ".".join(path)
-        self.uses += definitions
-        return f"<{'.'.join((name, *rest[used:]))}>"
+        return definitions, f"<{'.'.join((name, *rest[used:]))}>" if used else ".".join(path)
+
+
+def decorator(node: ast.expr) -> tuple[str, ...] | None:
+    """Return the dotted name of a decorator, called or not; ``None`` where it is none."""
+    return _dotted(node.func if isinstance(node, ast.Call) else node)
 
 
 def _fields(node: ast.AST) -> Iterator[tuple[str, object]]:
@@ -180,7 +219,7 @@ def _dotted(node: ast.expr) -> tuple[str, ...] | None:
 
 def _has_fields(node: ast.ClassDef) -> bool:
     """Return whether annotations of a class make fields, as those of dataclasses do."""
-    return bool(node.decorator_list) or any(base in _FIELD_CLASSES for base in _names_of(node.bases))
+    return bool(node.decorator_list) or any(base not in _FIELDLESS for base in _names_of(node.bases))
 
 
 def _names_of(bases: list[ast.expr]) -> list[str]:
@@ -188,16 +227,11 @@ def _names_of(bases: list[ast.expr]) -> list[str]:
     return [path[-1] for base in bases if (path := _dotted(base)) is not None]
 
 
-def _is_shown(statement: ast.stmt) -> bool:
+def _is_shown(statement: ast.stmt, used: set[str]) -> bool:
     """Return whether a statement of a metric's class only describes how its values are shown."""
     targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
-    return all(isinstance(target, ast.Name) and target.id in SHOWN for target in targets)
+    return all(isinstance(target, ast.Name) and target.id in SHOWN and target.id not in used for target in targets)
 
 
 def _is_docstring(statement: ast.stmt) -> bool:
     return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
-
-
-def _is_cast(node: ast.Call) -> bool:
-    path = _dotted(node.func)
-    return path is not None and path[-1] == "cast" and path[0] in ("cast", "typing") and len(node.args) == 2

@@ -1,6 +1,5 @@
 """Digests of behaviour: what of a plugin's code counts."""
 
-import functools
 import sys
 import textwrap
 
@@ -233,11 +232,151 @@ def test_recursion_and_circles_end(tmp_path):
     assert behaviour_digest(loaded.a) == behaviour_digest(loaded.a)
 
 
-def test_a_partial_counts_what_it_holds():
-    def digest(**given):
-        return behaviour_digest(functools.partial(pytest.approx, **given))
+#: By name: files beside ``plugin.py``, whose text follows, and an edit of one of them that changes behaviour.
+FOLLOWED = {
+    "a function that a decorator enters into a table": (
+        {"_table.py": "TABLE = []\n\n\ndef add(f):\n    TABLE.append(f)\n    return f\n"},
+        "from _table import TABLE, add\n\n\n@add\ndef blur(x):\n    return x / 2\n",
+        "TABLE[0](noisy)",
+        ("plugin.py", "x / 2", "x / 3"),
+    ),
+    "an overload": (
+        {},
+        "import functools\n\n\n@functools.singledispatch\ndef f(x):\n    return x\n\n\n"
+        "@f.register\ndef _(x: int):\n    return x / 2\n",
+        "f(noisy)",
+        ("plugin.py", "x / 2", "x / 3"),
+    ),
+    "a table that another module fills when it is imported": (
+        {"_table.py": "TABLE = []\n", "_setup.py": "from _table import TABLE\n\nTABLE.append(2)\n"},
+        "import _setup\nfrom _table import TABLE\n",
+        "noisy * TABLE[0]",
+        ("_setup.py", "append(2)", "append(3)"),
+    ),
+    "a table that a loop fills": (
+        {},
+        "TABLE = []\nfor k in (1, 2):\n    TABLE.append(k)\n",
+        "noisy * TABLE[0]",
+        ("plugin.py", "(1, 2)", "(2, 1)"),
+    ),
+    "the first of two imports": (
+        {"_fast.py": "def f(x):\n    return x / 2\n", "_slow.py": "def f(x):\n    return x / 2\n"},
+        "try:\n    from _fast import f\nexcept ImportError:\n    from _slow import f\n",
+        "f(noisy)",
+        ("_fast.py", "x / 2", "x / 3"),
+    ),
+    "an import with a definition to fall back on": (
+        {"_fast.py": "def f(x):\n    return x / 2\n"},
+        "try:\n    from _fast import f\nexcept ImportError:\n\n    def f(x):\n        return x\n",
+        "f(noisy)",
+        ("_fast.py", "x / 2", "x / 3"),
+    ),
+    "a folder without __init__": (
+        {"helpers_of_it/tools.py": "def f(x):\n    return x / 2\n"},
+        "from helpers_of_it import tools\n",
+        "tools.f(noisy)",
+        ("helpers_of_it/tools.py", "x / 2", "x / 3"),
+    ),
+    "a function called cast": (
+        {},
+        "def cast(factor, x):\n    return factor * x\n",
+        "cast(2, noisy)",
+        ("plugin.py", "cast(2, noisy)", "cast(3, noisy)"),
+    ),
+    "a decorator called needed": (
+        {},
+        "def needed(name='a'):\n    return lambda f: f\n\n\n"
+        "class Helper:\n    @needed('a')\n    def f(self, x):\n        return x / 2\n",
+        "Helper().f(noisy)",
+        ("plugin.py", "x / 2", "x / 3"),
+    ),
+    "a value within an assignment": (
+        {},
+        "A = (B := 3)\n",
+        "noisy * B",
+        ("plugin.py", "(B := 3)", "(B := 4)"),
+    ),
+    "a validated field": (
+        {},
+        "from typing import Annotated\nfrom pydantic import BaseModel, Field\n\n\n"
+        "class Base(BaseModel):\n    pass\n\n\nclass Facts(Base):\n    one: Annotated[int, Field(le=3)] = 2\n",
+        "noisy * Facts().one",
+        ("plugin.py", "le=3", "le=4"),
+    ),
+}
 
-    assert digest(rel=1) == digest(rel=1) != digest(rel=2)
+
+@pytest.mark.parametrize("name", FOLLOWED)
+def test_code_that_is_reached_in_other_ways_counts(name, tmp_path, monkeypatch):
+    helpers, text, result, (file, old, new) = FOLLOWED[name]
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    plugin = (
+        f"import gahbench\n{text}\n\n@gahbench.hookimpl\ndef register_references(register):\n"
+        '    register("it", It)\n\n\nclass It(gahbench.Reference):\n'
+        f"    def denoise(self, noisy, sigma, truth):\n        return {result}\n"
+    )
+
+    def digest(*change):
+        for place, content in {**helpers, "plugin.py": plugin}.items():
+            (tmp_path / place).parent.mkdir(exist_ok=True)
+            if change and place == file:
+                assert old in content
+                content = content.replace(*change)
+            (tmp_path / place).write_text(content)
+        try:
+            registry = Registry((tmp_path / "plugin.py",))
+            assert not registry.problems
+            return behaviour_digest(registry.get("reference", "it").factory)
+        finally:
+            for place in helpers:
+                sys.modules.pop(place.removesuffix(".py").replace("/", "."), None)
+            sys.modules.pop("helpers_of_it", None)
+
+    assert digest(old, new) != digest()
+    assert digest() == digest()
+
+
+def test_a_class_that_a_function_makes_counts_with_its_call(tmp_path):
+    text = (
+        "import gahbench\n\n\ndef make(factor):\n    class Made(gahbench.Reference):\n"
+        "        def denoise(self, noisy, sigma, truth):\n            return factor * noisy\n\n    return Made\n\n\n"
+        '@gahbench.hookimpl\ndef register_references(register):\n    register("made", make(0.5))\n'
+    )
+
+    def digest(body):
+        (tmp_path / "made.py").write_text(body)
+        return behaviour_digest(Registry((tmp_path / "made.py",)).get("reference", "made").factory)
+
+    assert digest(text) == digest(text) != digest(text.replace("0.5", "0.9"))
+
+
+def test_what_a_metric_computes_with_counts_though_it_is_shown_too(tmp_path):
+    text = (
+        "import gahbench\n\n\n@gahbench.hookimpl\ndef register_metrics(register):\n"
+        '    register("shown", Shown)\n\n\nclass Shown(gahbench.Metric):\n    titles = {"a": "A"}\n\n'
+        "    def score(self, evaluation):\n        return gahbench.Scores([1.0 for part in self.titles])\n"
+    )
+
+    def digest(body):
+        (tmp_path / "shown.py").write_text(body)
+        return behaviour_digest(Registry((tmp_path / "shown.py",)).get("metric", "shown").factory)
+
+    assert digest(text) != digest(text.replace('"a": "A"', '"a": "A", "b": "B"'))
+    assert digest(text.replace("self.titles", "(1, 2)")) == digest(
+        text.replace("self.titles", "(1, 2)").replace('"A"', '"B"')
+    )
+
+
+def test_what_a_plugin_does_as_a_script_does_not_count(digest):
+    script = ("half.py", "UNUSED = 3\n", 'UNUSED = 3\n\nif __name__ == "__main__":\n    print(UNUSED)\n')
+    assert digest(script) == digest()
+
+
+def test_a_partial_cannot_be_registered(tmp_path):
+    text = "import functools\nimport gahbench\n\n\n@gahbench.hookimpl\ndef register_references(register):\n"
+    (tmp_path / "part.py").write_text(text + '    register("part", functools.partial(dict, a=1))\n')
+    (problem,) = Registry((tmp_path / "part.py",)).problems
+    assert "takes a class or 'module:Class', and keywords as preset parameters" in problem.error
 
 
 def test_methods_for_what_is_needed_count_for_those_who_need_it():
