@@ -109,7 +109,7 @@ def test_it_is_for_oracles_on_families_that_have_one(monkeypatch):
             ask()
     with pytest.raises(BasisError, match="dataset"):
         basis.adapt_to(Truth(truth.clean), 0.1)
-    with pytest.raises(BasisError, match="Discs does not know"):
+    with pytest.raises(BasisError, match="Discs does not provide"):
         basis.adapt_to(truth, 0.1)
     with pytest.raises(ValueError, match="up to 4096"):
         basis.adapt_to(Truth(torch.zeros(1, 1, 65, 65), CAlpha(2.0, 65)), 0.1)
