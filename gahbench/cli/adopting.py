@@ -17,14 +17,15 @@ if TYPE_CHECKING:
 _SHOWN = 12
 
 
-def warn_of_superseded(plan: Plan, folder: Path, console: Console) -> None:
+def warn_of_superseded(plan: Plan, folder: Path, plugins: Sequence[Path], console: Console) -> None:
     """Say, before they are done again, that units were done with other code or settings."""
     from gahbench.runs.adoption import superseded
 
     if count := superseded(plan, folder):
+        command = " ".join(["gahbench adopt", str(folder), *(f"-p {plugin}" for plugin in plugins)])
         text = (
-            f"{count} finished units in {folder} were done with other code or settings, and are to be done again; "
-            f"'gahbench adopt {folder}' accepts those in which nothing but code differs"
+            f"{count} units in {folder} were done with other code or settings, and are to be done again; "
+            f"'{command}' accepts those in which nothing but code differs"
         )
         console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
@@ -35,7 +36,7 @@ def print_adoption(folder: Path, plugins: Sequence[Path], console: Console) -> b
     Returns
     -------
     bool
-        Whether all finished units are now of today's code.
+        Whether no unit was left because more than its code differs.
     """
 
     def say(text: str) -> None:
@@ -43,6 +44,8 @@ def print_adoption(folder: Path, plugins: Sequence[Path], console: Console) -> b
 
     found = api.adopt(folder, plugins=plugins)
     say(f"{len(found.adopted)} units adopted, {found.current} of today's code already, {len(found.refused)} left")
+    if found.superseded:
+        say(f"{found.superseded} units of earlier code were done again later, and stay as they are")
     for place, count in Counter(place for one in found.adopted for place in one.differs).most_common():
         say(f"  differs in {place}: {count} units")
     for label, why in found.refused[:_SHOWN]:

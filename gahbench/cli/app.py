@@ -78,6 +78,7 @@ def run(
     """
     from gahbench import api
     from gahbench.cli.adopting import warn_of_superseded
+    from gahbench.cli.listing import warn_of_problems
     from gahbench.registry.registry import open_registry
     from gahbench.runs.collect import count_done
     from gahbench.runs.progress import ProgressReport
@@ -85,9 +86,10 @@ def run(
 
     console = Console(stderr=True)
     registry = open_registry(plugins_dir or ())
+    warn_of_problems(registry, console)
     planned = api.plan_with(registry, suite, out, entrant or ())
     folder = api.results_folder(planned.suite, out)
-    warn_of_superseded(planned, folder, console)
+    warn_of_superseded(planned, folder, plugins_dir or (), console)
     with ProgressReport(planned, count_done(planned, folder), console) as report:
         outcome = run_plan(planned, folder, registry, engine, workers, report)
     if outcome.done:
@@ -105,12 +107,16 @@ def plan(
     """Show the units of a suite, which are finished, and an estimate of the work; run nothing."""
     from gahbench import api
     from gahbench.cli.adopting import warn_of_superseded
+    from gahbench.cli.listing import warn_of_problems
     from gahbench.cli.planned import print_plan
+    from gahbench.registry.registry import open_registry
 
-    planned = api.plan_suite(suite, out, entrants=entrant or (), plugins=plugins_dir or ())
+    registry = open_registry(plugins_dir or ())
+    warn_of_problems(registry, Console(stderr=True))
+    planned = api.plan_with(registry, suite, out, entrant or ())
     folder = api.results_folder(planned.suite, out)
     print_plan(planned, folder, Console())
-    warn_of_superseded(planned, folder, Console())
+    warn_of_superseded(planned, folder, plugins_dir or (), Console())
 
 
 @app.command("list")
@@ -279,7 +285,7 @@ def adopt(
 ) -> None:
     """Accept finished units of earlier code, where only code differs; the board notes it.
 
-    Exit status: 0 all finished units are of today's code or adopted, 1 some are not.
+    Exit status: 0 no unit was left, 1 some were, since more than their code differs or they cannot be compared.
     """
     from gahbench.cli.adopting import print_adoption
 

@@ -51,6 +51,11 @@ def print_list(kind: str | None, sources: tuple[Path, ...], console: Console) ->
             for entry, summary in _entries(name, registry):
                 table.add_row(f"  {entry}", escape(summary))
     console.print(table)
+    warn_of_problems(registry, console)
+
+
+def warn_of_problems(registry: Registry, console: Console) -> None:
+    """Say which plugins failed to load, and why."""
     for problem in registry.problems:
         console.print(f"[red]failed to load[/red] {escape(problem.origin)}: {escape(problem.error)}", soft_wrap=True)
 

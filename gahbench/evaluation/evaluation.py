@@ -161,7 +161,8 @@ class Evaluation:
         if self.learned_from is None:
             raise ValueError("it is not known which images the denoiser learned from: give the evaluation learned_from")
         clean, split = self.learned_from.training(max_images), self.learned_from.split
-        return Evaluation(self.denoiser, clean, self.sigmas, self.noise_seed, split, self.dataset, self.learned_from)
+        other = Evaluation(self.denoiser, clean, self.sigmas, self.noise_seed, split, self.dataset, self.learned_from)
+        return replace(other, granted=self.granted)
 
     def only(self, place: int) -> Evaluation:
         """Return the evaluation of one image; results are shared with that of all images."""
@@ -187,6 +188,7 @@ class Evaluation:
             self.dataset,
             self.learned_from,
             start=self.start,
+            granted=self.granted,
         )
 
     @property

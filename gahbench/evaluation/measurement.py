@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from torch import nn
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.denoisers import Denoiser
 from gahbench.contracts.metrics import Metric
+from gahbench.contracts.needs import Need
 from gahbench.contracts.references import Reference
 from gahbench.contracts.scoring import Scores, checked
 from gahbench.contracts.training_data import TrainingData
@@ -97,11 +99,11 @@ class Measurement:
             if evaluation.partner is not None and self._other is not None:
                 evaluation.partner.snapshots = self._snapshots(self._other)
         count = evaluation.sampling.count if "samples" in metric.needs else len(evaluation.clean)
-        evaluation.granted = frozenset(metric.needs)
-        try:
-            return checked(metric.score(evaluation), evaluation.sigmas, count)
-        finally:
-            evaluation.granted = None
+        view = _granting(evaluation, frozenset(metric.needs))
+        scores = checked(metric.score(view), evaluation.sigmas, count)
+        # What one metric computed is not computed again for the next.
+        evaluation._samples, evaluation._local = view._samples, view._local
+        return scores
 
     def _along(self, subject: Subject) -> Evaluation:
         """Return the partner on the same noisy images."""
@@ -133,3 +135,14 @@ class Measurement:
             return lambda: Trained(build(), self._device)
 
         return [(step, load(build)) for step, build in subject.snapshots]
+
+
+def _granting(evaluation: Evaluation, needs: frozenset[Need]) -> Evaluation:
+    """Return an evaluation as a metric with these needs may see it: the rest is missing, or refused."""
+    view = copy.copy(evaluation)
+    view.granted = needs
+    view.partner = evaluation.partner if "partner" in needs else None
+    view.snapshots = evaluation.snapshots if "snapshots" in needs else ()
+    view.learned_from = evaluation.learned_from if needs & {"training", "partner"} else None
+    view.sampling = evaluation.sampling if "samples" in needs else Sampling()
+    return view

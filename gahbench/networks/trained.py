@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from gahbench.jacobian import Jacobian
 
 
+def use_float32(device: torch.device) -> None:
+    """Have convolutions on a GPU compute in float32: by default they round to ten bits there."""
+    if device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False
+
+
 class Trained:
     """A network as a denoiser: in evaluation mode, in float32, blind to the clean image.
 
@@ -39,6 +45,7 @@ class Trained:
 
     def __init__(self, network: nn.Module, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
+        use_float32(self.device)
         self.network = network.to(self.device).eval()
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:

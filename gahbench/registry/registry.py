@@ -199,9 +199,8 @@ def _registrar(kind: Kind, origin: str, found: list[Plugin]) -> Register:
         if target is None:
             return functools.partial(register, name, **preset)
         if isinstance(target, functools.partial) or not (isinstance(target, str) or callable(target)):
-            raise TypeError(
-                f"register('{name}', ...) takes a class or 'module:Class', and keywords as preset parameters, not {target!r}"
-            )
+            accepted = "a class or 'module:Class', and keywords as preset parameters"
+            raise TypeError(f"register('{name}', ...) takes {accepted}, not {target!r}")
         if not is_finite(preset):
             raise ValueError(f"register('{name}', ...): accepted are finite values, not {preset}")
         parse_spec(name)

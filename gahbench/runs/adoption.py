@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -52,12 +52,15 @@ class Adoption:
         Units that were accepted.
     current
         How many units were done with today's code.
+    superseded
+        How many were done with earlier code, and again with later code: they stay as they are.
     refused
         Labels of the others, and why: more than code differs, or it cannot be compared.
     """
 
     adopted: list[Adopted] = field(default_factory=list)
     current: int = 0
+    superseded: int = 0
     refused: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -83,43 +86,94 @@ def adopt(folder: Path, registry: Registry) -> Adoption:
     home = Folder(folder)
     if home.recorded() is None:
         raise ResultsError(f"{folder}: no {PLAN}; expected a results folder")
-    found, keys, columns = Adoption(), dict[str, str](), dict[str, str]()
     with home.lock():
-        store, replanner = Store(folder), Replanner(registry)
+        store = Store(folder)
         units = list(_finished(store))
         if not units:
             raise ResultsError(f"{folder}: holds no finished units; expected the folder as the run left it")
+        adopter = _Adopter(store, registry, units)
+        for kind in ("fit", "score"):
+            adopter.adopt([unit for unit in units if unit.kind == kind])
+        _rewrite_plan(home, adopter.keys, adopter.columns)
+    return adopter.found
+
+
+class _Adopter:
+    """Adopts the units of a store, fits before scores.
+
+    Parameters
+    ----------
+    units
+        All finished units.
+    """
+
+    def __init__(self, store: Store, registry: Registry, units: list[Unit]) -> None:
+        self.found = Adoption()
+        self._store, self._replanner = store, Replanner(registry)
+        #: Keys of fits, and columns of scores, by those that they were adopted from: also by an adoption cut off.
+        self.keys = {former: unit.key for unit in units for former in _formers(store, unit)}
+        self.columns: dict[str, str] = {}
+        self._fits: set[str] = set()
+
+    def adopt(self, units: list[Unit]) -> None:
+        """Adopt units of one kind: of several that become the same unit, the newest."""
+        groups: dict[str, list[tuple[Unit, Unit, tuple[str, ...]]]] = {}
         for unit in units:
             try:
-                store.verify(store.path(unit))
-                now = replanner.replanned(unit, keys)
-                differs = _differs(unit, now, keys)
+                self._store.verify(self._store.path(unit))
+                now = self._replanner.replanned(unit, {key: self._mapped(key) for key in unit.needs})
+                differs = _differs(unit, now, self._mapped)
             except (GahbenchError, KeyError, TypeError, ValueError) as error:
-                found.refused.append((unit.label, str(error) or type(error).__name__))
+                self.found.refused.append((unit.label, str(error) or type(error).__name__))
                 continue
-            if now.key == unit.key:
-                found.current += 1
-                continue
-            keys[unit.key] = now.key
-            if unit.column is not None and now.column is not None:
-                columns[unit.column] = now.column
-            _move(store, unit, now, differs)
-            found.adopted.append(Adopted(now, unit.key, differs))
-        _rewrite_plan(home, keys, columns)
-    return found
+            if not self._fits.issuperset(now.needs):
+                # The score of a network that was trained anew since, or whose fit is not accepted.
+                self.found.superseded += 1
+            else:
+                groups.setdefault(now.key, []).append((unit, now, differs))
+        for several in groups.values():
+            self._settle(several)
+
+    def _settle(self, several: list[tuple[Unit, Unit, tuple[str, ...]]]) -> None:
+        """Adopt the newest of units that become the same, unless one is of today's code already."""
+        unit, now, differs = max(several, key=lambda one: (one[0].key == one[1].key, self._time(one[0])))
+        if now.kind == "fit":
+            self._fits.add(now.key)
+        self.found.superseded += len(several) - 1
+        if now.key == unit.key:
+            self.found.current += 1
+            return
+        self.keys[unit.key] = now.key
+        if unit.column is not None and now.column is not None:
+            self.columns[unit.column] = now.column
+        _move(self._store, unit, now, differs)
+        self.found.adopted.append(Adopted(now, unit.key, differs))
+
+    def _mapped(self, key: str) -> str:
+        seen = {key}
+        while (after := self.keys.get(key)) is not None and after not in seen:
+            key = after
+            seen.add(key)
+        return key
+
+    def _time(self, unit: Unit) -> int:
+        return (self._store.path(unit) / "done.json").stat().st_mtime_ns
+
+
+def _formers(store: Store, unit: Unit) -> list[str]:
+    """Return the keys that a unit was adopted from."""
+    done = store.done(unit) or {}
+    return [str(one["from"]) for one in done.get("adopted", ())]
 
 
 def superseded(plan: Plan, folder: Path) -> int:
-    """Return how many finished units of a folder have other keys than units of the plan that they are named like.
-
-    These units of the plan are not done, and are done by other code, or with other settings.
-    """
+    """Return how many units of a plan are not done in a folder, but were done there with other code or settings."""
     store = Store(folder)
     todo = {_name(unit) for unit in plan.units if not store.is_done(unit)}
     planned = {unit.key for unit in plan.units}
     if not todo or not store.units.is_dir():
         return 0
-    return sum(_name(unit) in todo for unit in _finished(store) if unit.key not in planned)
+    return len(todo & {_name(unit) for unit in _finished(store) if unit.key not in planned})
 
 
 def _name(unit: Unit) -> tuple[object, ...]:
@@ -149,7 +203,7 @@ def _unit(folder: Path) -> Unit | None:
         return None
 
 
-def _differs(unit: Unit, now: Unit, keys: dict[str, str]) -> tuple[str, ...]:
+def _differs(unit: Unit, now: Unit, mapped: Callable[[str], str]) -> tuple[str, ...]:
     """Return the code in which two units differ.
 
     Raises
@@ -164,7 +218,7 @@ def _differs(unit: Unit, now: Unit, keys: dict[str, str]) -> tuple[str, ...]:
     old: dict[str, Any] = dict(unit.document)
     for name in ("entrant", "partner"):
         if isinstance(old.get(name), str):
-            old[name] = keys.get(old[name], old[name])
+            old[name] = mapped(old[name])
     places = list(differences(old, now.document))
     others = [".".join(place) for place in places if not is_code(place)]
     if others:
@@ -175,9 +229,6 @@ def _differs(unit: Unit, now: Unit, keys: dict[str, str]) -> tuple[str, ...]:
 def _move(store: Store, unit: Unit, now: Unit, differs: tuple[str, ...]) -> None:
     """Give a finished unit its new key: written beside the old one, renamed, and the old one dropped last."""
     before, after = store.path(unit), store.path(now)
-    if store.is_done(now):
-        shutil.rmtree(before)  # It was done anew already.
-        return
     copy = after.with_name(f".{after.name}.adopting")
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(before, copy)

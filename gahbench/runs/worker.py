@@ -11,10 +11,13 @@ from typing import Any
 
 import torch
 
+from gahbench._util.errors import PluginError
 from gahbench._util.resources import release_memory
 from gahbench.contracts.metrics import Metric
 from gahbench.contracts.references import Reference
 from gahbench.contracts.unit import Unit
+from gahbench.planning.units import FIT, SCORE
+from gahbench.registry.behaviour import computed_by
 from gahbench.registry.registry import Registry
 from gahbench.runs.factory import Factory
 from gahbench.runs.measurements import Measurements
@@ -55,9 +58,6 @@ class Worker:
         self.progress = progress
         self.note = note
         self.should_stop = should_stop
-        if self.device.type == "cuda":
-            # By default convolutions round to ten bits there, and scores are in float32.
-            torch.backends.cudnn.allow_tf32 = False
         self._factory = Factory(registry)
         self._measurements = Measurements(self._factory, store, self.device)
 
@@ -82,6 +82,7 @@ class Worker:
 
     def _fit(self, unit: Unit) -> None:
         payload = unit.payload
+        _check_code(unit, FIT)
         dataset = self._measurements.dataset(payload["dataset"])
         done = fit(
             functools.partial(self._factory.build, "architecture", payload["entrant"], dataset.shape),
@@ -100,6 +101,7 @@ class Worker:
     def _score(self, unit: Unit) -> None:
         started = time.monotonic()
         metric: Metric = self._factory.build("metric", unit.payload["metric"])
+        _check_code(unit, SCORE, frozenset(metric.needs))
         measurement = self._measurements.of(unit)
         self.store.write_scores(unit, measurement.score(metric))
         denoiser = measurement.evaluation.denoiser
@@ -107,6 +109,18 @@ class Worker:
         if isinstance(denoiser, Reference):
             facts |= {"notes": list(denoiser.notes), "parameters": denoiser.num_parameters}
         self.store.finish(unit, facts, keep=(SCORES, ARRAYS))
+
+
+def _check_code(unit: Unit, function: str, needs: frozenset[str] = frozenset()) -> None:
+    """Refuse a unit that was planned with other code of gahbench: its key would not be that of its outcome.
+
+    Raises
+    ------
+    PluginError
+        If the code has changed since.
+    """
+    if unit.document is not None and unit.document["code"] != computed_by(function, needs):
+        raise PluginError("the code of gahbench has changed since this run was planned; run again")
 
 
 def do_and_record(worker: Worker, unit: Unit) -> dict[str, Any]:

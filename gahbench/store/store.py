@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -207,9 +208,12 @@ class Store:
             If the file is not what was written.
         """
         path = self.path(unit) / SCORES
+        facts = (self.done(unit) or {}).get("files", {}).get(SCORES, {})
         try:
-            with path.open(newline="", encoding="utf-8") as file:
-                rows = list(csv.reader(file))
+            content = path.read_bytes()
+            if hashlib.sha256(content).hexdigest() != facts.get("sha256"):
+                raise ValueError("its checksum is not the recorded one")
+            rows = list(csv.reader(io.StringIO(content.decode("utf-8"), newline="")))
             # Scores from before there were parts lack the last column.
             if tuple(rows[0]) not in (_COLUMNS, _COLUMNS[:-1]):
                 raise ValueError(f"columns {rows[0]}")

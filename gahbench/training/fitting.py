@@ -14,6 +14,7 @@ from torch import nn
 
 from gahbench.contracts.datasets import Dataset
 from gahbench.networks.initialisation import build_network
+from gahbench.networks.trained import use_float32
 from gahbench.training.batches import training_count
 from gahbench.training.hardware import choose, has_bfloat16, multiply_adds, nominal_rate
 from gahbench.training.recipe import Training
@@ -70,6 +71,7 @@ def fit(
     Exception
         Whatever the network or the dataset raises.
     """
+    use_float32(device)
     network = build_network(build, seed, training.initialisation, training.weights_stream)
     work = _planned_work(build, dataset, training, device)
     trainer = Trainer(

@@ -7,6 +7,7 @@ import pytest
 
 import gahbench
 from gahbench._util.errors import ResultsError
+from gahbench.runs import adoption
 from gahbench.store.store import Store
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here")
@@ -98,8 +99,8 @@ def test_the_command_says_what_is_left_out_and_what_is_done_again(references, fa
     status, _, errors = call(*arguments, "-e", "fade")
     assert status == 0
     assert "not shown, since measured with earlier code: fade[weight=0.25]" in errors
-    assert "2 finished units" in errors
-    assert f"gahbench adopt {out}" in errors
+    assert f"2 units in {out} were done with other code or settings" in errors
+    assert f"'gahbench adopt {out} -p {file}' accepts" in errors
 
 
 def test_units_of_earlier_code_are_adopted_on_the_record(references, fade, tmp_path):
@@ -146,6 +147,72 @@ def test_networks_are_adopted_with_their_scores(write_suite, write_plugin, tmp_p
     outcome = run(suite, out, "mine", plugins=[file])
     assert (outcome.failed, units(out)) == (0, after)
     assert "mine" in rows(outcome)
+
+
+def test_of_several_versions_the_newest_is_adopted_whole_and_the_others_stay(write_suite, write_plugin, tmp_path):
+    """Scores follow the network that they are of, and no version is lost."""
+    suite, out = write_suite(), tmp_path / "out"
+    bodies = [f"return {scale} * noisy + 0 * self.noise(noisy)" for scale in (0.25, 0.5, 0.75)]
+    for body in bodies:
+        last = run(suite, out, "mine", plugins=[write_plugin("mine", body)])
+    scores = last.scores
+    before = units(out)
+    file = write_plugin("mine", "return noisy * 0.75 + 0 * self.noise(noisy)")
+    found = gahbench.adopt(out, plugins=[file])
+    assert sorted(one.unit.kind for one in found.adopted) == ["fit", "score", "score"]
+    assert (found.superseded, found.refused) == (6, [])
+    assert len(units(out)) == len(before)
+    again = run(suite, out, "mine", plugins=[file])
+    assert again.scores.equals(scores)
+    assert len(units(out)) == len(before)
+    # Back to the first version: it is there.
+    run(suite, out, "mine", plugins=[write_plugin("mine", bodies[0])])
+    assert len(units(out)) == len(before)
+
+
+def test_nothing_is_adopted_where_all_is_done_with_the_code_of_today(references, fade, tmp_path):
+    out = tmp_path / "out"
+    for changed in (False, True):
+        change = ("self.weight * noisy", "self.weight * noisy / 2") if changed else ("", "")
+        run(references, out, "fade", plugins=[fade(*change)])
+    before = units(out)
+    found = gahbench.adopt(out, plugins=[tmp_path / "fade.py"])
+    assert (len(found.adopted), found.superseded) == (0, 2)
+    assert units(out) == before
+
+
+def test_an_adoption_that_was_cut_off_goes_on(write_suite, write_plugin, tmp_path, monkeypatch):
+    suite, out = write_suite(), tmp_path / "out"
+    run(suite, out, "mine", plugins=[write_plugin("mine", "return noisy - self.noise(noisy)")])
+    file = write_plugin("mine", "return -self.noise(noisy) + noisy")
+    move = adoption._move
+    moved = []
+
+    def interrupted(*arguments):
+        if moved:
+            raise KeyboardInterrupt
+        moved.append(move(*arguments))
+
+    monkeypatch.setattr(adoption, "_move", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        gahbench.adopt(out, plugins=[file])
+    monkeypatch.undo()
+    found = gahbench.adopt(out, plugins=[file])
+    assert sorted(one.unit.kind for one in found.adopted) == ["score", "score"]
+    assert found.refused == []
+    done = units(out)
+    assert run(suite, out, "mine", plugins=[file]).failed == 0
+    assert units(out) == done
+
+
+def test_damaged_scores_of_the_same_size_do_not_reach_the_board(references, tmp_path):
+    out = tmp_path / "out"
+    run(references, out)
+    file = next(path for path in sorted((out / "units").glob("*/scores.csv")) if ",1," in path.read_text())
+    file.write_text(file.read_text().replace(",1,", ",2,", 1))
+    (out / "results.json").unlink()
+    with pytest.raises(ResultsError, match=r"scores.csv: cannot be read \(its checksum"):
+        run(references, out)
 
 
 def test_what_differs_in_more_than_code_is_not_adopted(references, tmp_path):

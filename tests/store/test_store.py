@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import pytest
@@ -43,7 +44,11 @@ def test_values_come_back_exactly(tmp_path):
 def test_scores_from_before_there_were_parts_are_read(tmp_path):
     store = Store(tmp_path)
     finished(store)
-    (store.path(unit()) / "scores.csv").write_text("sigma,image,value\n0.1,0,2.5\n")
+    content = b"sigma,image,value\n0.1,0,2.5\n"
+    (store.path(unit()) / "scores.csv").write_bytes(content)
+    done = json.loads((store.path(unit()) / "done.json").read_bytes())
+    done["files"]["scores.csv"] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    (store.path(unit()) / "done.json").write_text(json.dumps(done))
     assert store.read_scores(unit()) == [(0.1, 0, 2.5, "")]
 
 
