@@ -1,7 +1,9 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
-from gahbench.board.statistics import bootstrap_means, interval, means, resampling_weights
+from gahbench.board.statistics import Estimate, bootstrap_means, interval, means, resampling_weights
 
 
 def gaussian(*shape, seed=0):
@@ -110,7 +112,7 @@ def test_interval_holds_its_share_of_the_draws():
     np.testing.assert_allclose(high, [1.645, 10 + 3 * 1.645], atol=0.12)
 
 
-@pytest.mark.parametrize("level", [0, 1, 95])
+@pytest.mark.parametrize("level", [-0.5, 0, 1, 95])
 def test_level_out_of_range(level):
     with pytest.raises(ValueError, match="between 0 and 1"):
         interval(np.zeros((3, 1)), level)
@@ -169,3 +171,29 @@ def test_the_ends_of_an_interval_are_the_quantiles_beyond_which_equal_tails_lie(
     low, high = interval(draws, level)
     assert float(low) == pytest.approx(500 - 500 * level)
     assert float(high) == pytest.approx(500 + 500 * level)
+
+
+def test_two_images_have_an_interval_and_one_value_a_mean():
+    low, high = interval(bootstrap_means(np.array([[[1.0, 3.0]]])))
+    np.testing.assert_allclose((low, high), [[1.0], [3.0]])
+    alone = np.full((2, 3), np.nan)
+    alone[1, 2] = 4.5
+    assert float(means(alone)) == 4.5
+
+
+def test_no_entrants_have_no_means():
+    assert means(np.zeros((0, 2, 3))).shape == (0,)
+    assert bootstrap_means(np.zeros((0, 2, 3)), draws=5).shape == (5, 0)
+
+
+def test_an_estimate_is_known_unless_it_is_nan():
+    assert Estimate(0.0, -1.0, 1.0).is_known
+    assert not Estimate(np.nan).is_known
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Estimate(0.0).value = 1.0
+
+
+def test_the_stream_of_random_numbers_is_that_of_images_unless_another_is_named():
+    np.testing.assert_array_equal(resampling_weights(6, 50), resampling_weights(6, 50, axis=0))
+    assert not np.array_equal(resampling_weights(6, 50), resampling_weights(6, 50, axis=1))
+    assert not np.array_equal(resampling_weights(6, 50), resampling_weights(6, 50, seed=1))

@@ -89,6 +89,12 @@ def test_what_is_measured_and_on_what_decides_a_score(builtin, change, same_colu
     assert (changed.column == before.column) == same_column
 
 
+def test_the_work_of_a_score_is_its_images_at_all_noise_levels(builtin):
+    assert score(builtin).work == REQUEST.images * len(REQUEST.sigmas) == 48
+    assert score(builtin).entrant_kind == "reference"
+    assert score(builtin, entrant="unet", seed=0, fit="one").entrant_kind == "architecture"
+
+
 def test_fits_and_partners_decide_scores(builtin):
     def key(metric, fit="one", partner="other"):
         return score(builtin, metric=metric, entrant="unet", seed=0, fit=fit, partner=partner).key
