@@ -277,6 +277,52 @@ FOLLOWED = {
         "tools.f(noisy)",
         ("helpers_of_it/tools.py", "x / 2", "x / 3"),
     ),
+    "a module that is passed on": (
+        {"_tools.py": "def f(x):\n    return x / 2\n"},
+        "import _tools\n",
+        "vars(_tools)['f'](noisy)",
+        ("_tools.py", "x / 2", "x / 3"),
+    ),
+    "all names of a module": (
+        {"_tools.py": "from _more import *\n", "_more.py": "def f(x):\n    return x / 2\n"},
+        "from _tools import *\n",
+        "f(noisy)",
+        ("_more.py", "x / 2", "x / 3"),
+    ),
+    "a module of a package": (
+        {
+            "_pack/__init__.py": "",
+            "_pack/deep.py": "def f(x):\n    from .deeper import g\n\n    return g(x)\n",
+            "_pack/deeper.py": "def g(x):\n    return x / 2\n",
+        },
+        "from _pack import deep\n",
+        "deep.f(noisy)",
+        ("_pack/deeper.py", "x / 2", "x / 3"),
+    ),
+    "what a package hands on": (
+        {"_pack/__init__.py": "from ._deep import f\n", "_pack/_deep.py": "def f(x):\n    return x / 2\n"},
+        "import _pack\n",
+        "_pack.f(noisy)",
+        ("_pack/_deep.py", "x / 2", "x / 3"),
+    ),
+    "a relative import in a function of a package": (
+        {
+            "_pack/__init__.py": "def f(x):\n    from . import _deep\n\n    return _deep.g(x)\n",
+            "_pack/_deep.py": "def g(x):\n    return x / 2\n",
+        },
+        "from _pack import f\n",
+        "f(noisy)",
+        ("_pack/_deep.py", "x / 2", "x / 3"),
+    ),
+    "a table that a module of a package fills": (
+        {
+            "_pack/__init__.py": "TABLE = []\n",
+            "_pack/setup.py": "from . import TABLE\n\nTABLE.append(2)\n",
+        },
+        "from _pack import TABLE, setup\n",
+        "noisy * TABLE[0]",
+        ("_pack/setup.py", "append(2)", "append(3)"),
+    ),
     "a function called cast": (
         {},
         "def cast(factor, x):\n    return factor * x\n",
@@ -329,11 +375,32 @@ def test_code_that_is_reached_in_other_ways_counts(name, tmp_path, monkeypatch):
             return behaviour_digest(registry.get("reference", "it").factory)
         finally:
             for place in helpers:
-                sys.modules.pop(place.removesuffix(".py").replace("/", "."), None)
+                sys.modules.pop(place.removesuffix(".py").removesuffix("/__init__").replace("/", "."), None)
             sys.modules.pop("helpers_of_it", None)
 
     assert digest(old, new) != digest()
     assert digest() == digest()
+
+
+def test_what_is_of_no_consequence_in_a_helper_does_not_count(tmp_path, monkeypatch):
+    """Of a module that is imported, other definitions, and other modules of its package."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "_pack2").mkdir()
+    files = {
+        "_pack2/__init__.py": "A = 1\n",
+        "_pack2/used.py": "B = 1\n\n\ndef f(x):\n    return x\n",
+        "_pack2/other.py": "C = 1\nTABLE = []\nTABLE.append(1)\n",
+        "plain.py": "import gahbench\nfrom _pack2 import used\n\n\n@gahbench.hookimpl\n"
+        'def register_references(register):\n    register("plain", Plain)\n\n\nclass Plain(gahbench.Reference):\n'
+        "    def denoise(self, noisy, sigma, truth):\n        return used.f(noisy)\n",
+    }
+
+    def digest(changed=None):
+        for name, text in files.items():
+            (tmp_path / name).write_text(text.replace("= 1", "= 2").replace("(1)", "(2)") if name == changed else text)
+        return behaviour_digest(Registry((tmp_path / "plain.py",)).get("reference", "plain").factory)
+
+    assert {digest(name) for name in files} == {digest()}
 
 
 def test_a_class_that_a_function_makes_counts_with_its_call(tmp_path):
