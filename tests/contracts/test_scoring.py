@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -135,3 +137,59 @@ def test_risks_are_computed_once_and_in_batches_that_memory_can_take():
     for _ in range(2):
         torch.testing.assert_close(evaluation.risk(0.1), clean.mean((1, 2, 3)))
     assert calls == [2, 2, 1]
+
+
+def test_a_grid_has_a_value_for_every_noise_level_and_image():
+    scores = Scores.grid(torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), [0.1, 0.2])
+    assert scores.value == [1, 2, 3, 4, 5, 6]
+    assert scores.sigma == [0.1, 0.1, 0.1, 0.2, 0.2, 0.2]
+    assert scores.image == [0, 1, 2, 0, 1, 2]
+    assert scores.part is None
+
+
+def test_values_of_images_are_of_no_noise_level():
+    scores = Scores.per_image(torch.tensor([1.0, 2.0]))
+    assert (scores.value, scores.image, scores.sigma) == ([1, 2], [0, 1], None)
+
+
+def test_parts_are_laid_out_with_their_levels_and_images():
+    scores = Scores.parts({("", 0.1): torch.tensor([1.0, torch.nan]), ("trace", 0.2): torch.tensor([3.0, 4.0])})
+    rows = list(zip(scores.value, scores.sigma, scores.image, scores.part, strict=True))
+    assert rows == [(1, 0.1, 0, ""), (3, 0.2, 0, "trace"), (4, 0.2, 1, "trace")]
+    assert list(Scores.parts({("", 0.1): torch.tensor([torch.nan])}).value) == []
+
+
+def test_values_of_samples_are_of_each_or_of_all_together():
+    each = Scores.of_samples({"": torch.tensor([1.0, torch.inf, 3.0]), "b": torch.tensor([4.0, 5.0, torch.nan])})
+    assert list(zip(each.value, each.image, each.part, strict=True)) == [
+        (1, 0, ""),
+        (3, 2, ""),
+        (4, 0, "b"),
+        (5, 1, "b"),
+    ]
+    assert each.sigma is None
+    whole = Scores.of_samples({"": torch.tensor(2.0), "b": torch.tensor(3.0)}, {"kept": torch.zeros(2)})
+    assert (list(whole.value), whole.image, list(whole.part)) == ([2, 3], None, ["", "b"])
+    assert list(whole.arrays) == ["kept"]
+    assert list(Scores.of_samples({"": torch.tensor([torch.nan])}).value) == []
+    with pytest.raises(ValueError, match="do not mix"):
+        Scores.of_samples({"": torch.tensor(2.0), "b": torch.tensor([3.0])})
+
+
+@pytest.mark.parametrize("image", [-1, 3, 4])
+def test_images_beyond_those_that_there_are_are_refused(image):
+    with pytest.raises(ValueError, match="images outside 0 to 2"):
+        checked(Scores([1.0], [0.1], [image]), [0.1], 3)
+    assert checked(Scores([1.0, 2.0], [0.1, 0.1], [0, 2]), [0.1], 3).image == [0, 2]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_columns_of_another_length_are_refused(count):
+    for columns in ([[0.1] * count, None, None], [None, list(range(count)), None], [None, None, ["a"] * count]):
+        with pytest.raises(ValueError, match=f"2 values but {count} of"):
+            checked(Scores([1.0, 2.0], *columns), [0.1], 3)
+
+
+def test_scores_are_not_changed_in_place():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Scores([1.0]).value = [2.0]
