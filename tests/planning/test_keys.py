@@ -104,6 +104,19 @@ def test_fits_and_partners_decide_scores(builtin):
     assert key("pair-cosine") != key("pair-cosine", partner="another")
 
 
+def test_units_name_the_partner_and_the_images_shown_where_they_count(builtin):
+    def unit(metric, **changes):
+        request = dataclasses.replace(REQUEST, **changes)
+        return score(builtin, request, metric, entrant="unet", seed=0, fit="one", partner="other")
+
+    assert (unit("psnr").partner, unit("pair-cosine").partner) == (None, "other")
+    assert unit("psnr").needs == ("one",)
+    assert "shown" not in unit("psnr").document
+    shown = [unit("psnr", shown=split) for split in ("train", "A", "B")]
+    assert [one.document.get("shown") for one in shown] == [None, "A", "B"]
+    assert len({one.key for one in shown}) == len({one.column for one in shown}) == 3
+
+
 @pytest.mark.parametrize(
     "change",
     [
