@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -169,11 +169,9 @@ def _formers(store: Store, unit: Unit) -> list[str]:
 def superseded(plan: Plan, folder: Path) -> int:
     """Return how many units of a plan are not done in a folder, but were done there with other code or settings."""
     store = Store(folder)
-    todo = {_name(unit) for unit in plan.units if not store.is_done(unit)}
-    planned = {unit.key for unit in plan.units}
-    if not todo or not store.units.is_dir():
-        return 0
-    return len(todo & {_name(unit) for unit in _finished(store) if unit.key not in planned})
+    # Mostly there are none, and the units of the plan need not be looked at.
+    others = {_name(unit) for unit in _finished(store, but={unit.folder for unit in plan.units})}
+    return len(others & {_name(unit) for unit in plan.units if not store.is_done(unit)}) if others else 0
 
 
 def _name(unit: Unit) -> tuple[object, ...]:
@@ -188,11 +186,12 @@ def current_key(unit: Unit, replanner: Replanner) -> str | None:
         return None  # Its plugin is not there, or not what it was.
 
 
-def _finished(store: Store) -> Iterator[Unit]:
-    """Yield the finished units of a folder, fits first."""
+def _finished(store: Store, but: Set[str] = frozenset()) -> Iterator[Unit]:
+    """Yield the finished units of a store, fits first, but for those in folders of some names."""
     for kind in ("fit", "score"):
         for folder in sorted(store.units.glob(f"{kind}-*")):
-            if (folder / "done.json").is_file() and (unit := _unit(folder)) is not None:
+            is_other = folder.name not in but and folder.suffix != ".partial"
+            if is_other and (folder / "done.json").is_file() and (unit := _unit(folder)) is not None:
                 yield unit
 
 

@@ -49,9 +49,9 @@ class Measurements:
     def of(self, unit: Unit) -> Measurement:
         """Return the measurement of a score unit; all metrics of an entrant share it."""
         payload = unit.payload
+        dataset = self.dataset(payload["dataset"])
         same = (unit.requires, {name: value for name, value in payload.items() if name != "metric"})
         if self._last is None or self._last[0] != same:
-            dataset = self.dataset(payload["dataset"])
             measurement = Measurement(
                 dataset,
                 self._subject(unit, dataset, unit.requires, payload["learned_from"]),
@@ -61,7 +61,6 @@ class Measurements:
             self._last = (same, measurement)
         measurement = self._last[1]
         if unit.partner is not None or payload["partner_learned_from"] is not None:
-            dataset = self.dataset(payload["dataset"])
             # The key of a partner is known to the units of metrics that need one.
             measurement.partner = functools.partial(
                 self._subject, unit, dataset, unit.partner, payload["partner_learned_from"]

@@ -1,0 +1,157 @@
+"""Code that a plugin reaches by tables, fallbacks, packages and the like counts in its digest."""
+
+import sys
+
+import pytest
+
+from gahbench.registry.behaviour import behaviour_digest
+from gahbench.registry.registry import Registry
+
+#: By name: files beside ``plugin.py``, whose text follows, and an edit of one of them that changes behaviour.
+FOLLOWED = {
+    "a function that a decorator enters into a table": (
+        {"_table.py": "TABLE = []\n\n\ndef add(f):\n    TABLE.append(f)\n    return f\n"},
+        "from _table import TABLE, add\n\n\n@add\ndef blur(x):\n    return x / 2\n",
+        "TABLE[0](noisy)",
+        ("plugin.py", "x / 2", "x / 3"),
+    ),
+    "an overload": (
+        {},
+        "import functools\n\n\n@functools.singledispatch\ndef f(x):\n    return x\n\n\n"
+        "@f.register\ndef _(x: int):\n    return x / 2\n",
+        "f(noisy)",
+        ("plugin.py", "x / 2", "x / 3"),
+    ),
+    "a table that another module fills when it is imported": (
+        {"_table.py": "TABLE = []\n", "_setup.py": "from _table import TABLE\n\nTABLE.append(2)\n"},
+        "import _setup\nfrom _table import TABLE\n",
+        "noisy * TABLE[0]",
+        ("_setup.py", "append(2)", "append(3)"),
+    ),
+    "a table that a loop fills": (
+        {},
+        "TABLE = []\nfor k in (1, 2):\n    TABLE.append(k)\n",
+        "noisy * TABLE[0]",
+        ("plugin.py", "(1, 2)", "(2, 1)"),
+    ),
+    "the first of two imports": (
+        {"_fast.py": "def f(x):\n    return x / 2\n", "_slow.py": "def f(x):\n    return x / 2\n"},
+        "try:\n    from _fast import f\nexcept ImportError:\n    from _slow import f\n",
+        "f(noisy)",
+        ("_fast.py", "x / 2", "x / 3"),
+    ),
+    "an import with a definition to fall back on": (
+        {"_fast.py": "def f(x):\n    return x / 2\n"},
+        "try:\n    from _fast import f\nexcept ImportError:\n\n    def f(x):\n        return x\n",
+        "f(noisy)",
+        ("_fast.py", "x / 2", "x / 3"),
+    ),
+    "a folder without __init__": (
+        {"helpers_of_it/tools.py": "def f(x):\n    return x / 2\n"},
+        "from helpers_of_it import tools\n",
+        "tools.f(noisy)",
+        ("helpers_of_it/tools.py", "x / 2", "x / 3"),
+    ),
+    "a module that is passed on": (
+        {"_tools.py": "def f(x):\n    return x / 2\n"},
+        "import _tools\n",
+        "vars(_tools)['f'](noisy)",
+        ("_tools.py", "x / 2", "x / 3"),
+    ),
+    "all names of a module": (
+        {"_tools.py": "from _more import *\n", "_more.py": "def f(x):\n    return x / 2\n"},
+        "from _tools import *\n",
+        "f(noisy)",
+        ("_more.py", "x / 2", "x / 3"),
+    ),
+    "a module of a package": (
+        {
+            "_pack/__init__.py": "",
+            "_pack/deep.py": "def f(x):\n    from .deeper import g\n\n    return g(x)\n",
+            "_pack/deeper.py": "def g(x):\n    return x / 2\n",
+        },
+        "from _pack import deep\n",
+        "deep.f(noisy)",
+        ("_pack/deeper.py", "x / 2", "x / 3"),
+    ),
+    "what a package hands on": (
+        {"_pack/__init__.py": "from ._deep import f\n", "_pack/_deep.py": "def f(x):\n    return x / 2\n"},
+        "import _pack\n",
+        "_pack.f(noisy)",
+        ("_pack/_deep.py", "x / 2", "x / 3"),
+    ),
+    "a relative import in a function of a package": (
+        {
+            "_pack/__init__.py": "def f(x):\n    from . import _deep\n\n    return _deep.g(x)\n",
+            "_pack/_deep.py": "def g(x):\n    return x / 2\n",
+        },
+        "from _pack import f\n",
+        "f(noisy)",
+        ("_pack/_deep.py", "x / 2", "x / 3"),
+    ),
+    "a table that a module of a package fills": (
+        {
+            "_pack/__init__.py": "TABLE = []\n",
+            "_pack/setup.py": "from . import TABLE\n\nTABLE.append(2)\n",
+        },
+        "from _pack import TABLE, setup\n",
+        "noisy * TABLE[0]",
+        ("_pack/setup.py", "append(2)", "append(3)"),
+    ),
+    "a function called cast": (
+        {},
+        "def cast(factor, x):\n    return factor * x\n",
+        "cast(2, noisy)",
+        ("plugin.py", "cast(2, noisy)", "cast(3, noisy)"),
+    ),
+    "a decorator called needed": (
+        {},
+        "def needed(name='a'):\n    return lambda f: f\n\n\n"
+        "class Helper:\n    @needed('a')\n    def f(self, x):\n        return x / 2\n",
+        "Helper().f(noisy)",
+        ("plugin.py", "x / 2", "x / 3"),
+    ),
+    "a value within an assignment": (
+        {},
+        "A = (B := 3)\n",
+        "noisy * B",
+        ("plugin.py", "(B := 3)", "(B := 4)"),
+    ),
+    "a validated field": (
+        {},
+        "from typing import Annotated\nfrom pydantic import BaseModel, Field\n\n\n"
+        "class Base(BaseModel):\n    pass\n\n\nclass Facts(Base):\n    one: Annotated[int, Field(le=3)] = 2\n",
+        "noisy * Facts().one",
+        ("plugin.py", "le=3", "le=4"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FOLLOWED)
+def test_code_that_is_reached_in_other_ways_counts(name, tmp_path, monkeypatch):
+    helpers, text, result, (file, old, new) = FOLLOWED[name]
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    plugin = (
+        f"import gahbench\n{text}\n\n@gahbench.hookimpl\ndef register_references(register):\n"
+        '    register("it", It)\n\n\nclass It(gahbench.Reference):\n'
+        f"    def denoise(self, noisy, sigma, truth):\n        return {result}\n"
+    )
+
+    def digest(*change):
+        for place, content in {**helpers, "plugin.py": plugin}.items():
+            (tmp_path / place).parent.mkdir(exist_ok=True)
+            if change and place == file:
+                assert old in content
+                content = content.replace(*change)
+            (tmp_path / place).write_text(content)
+        try:
+            registry = Registry((tmp_path / "plugin.py",))
+            assert not registry.problems
+            return behaviour_digest(registry.get("reference", "it").factory)
+        finally:
+            for place in helpers:
+                sys.modules.pop(place.removesuffix(".py").removesuffix("/__init__").replace("/", "."), None)
+            sys.modules.pop("helpers_of_it", None)
+
+    assert digest(old, new) != digest()
+    assert digest() == digest()
