@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,14 @@ from gahbench._util.errors import ParameterError
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file under another name, then rename it, so that readers never see a part of it."""
+    """Write a file under a name of its own, flush it to disk, and rename it: readers never see a part of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name[:80]}.{uuid.uuid4().hex}.tmp")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(content)
-        # mkstemp lets only the owner read; a published file follows the umask.
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -30,14 +27,27 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON to a temporary name, flush it to disk, and rename it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=1, default=str)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    """Write JSON as :func:`write_whole` does."""
+    write_whole(path, (json.dumps(content, indent=1, default=str) + "\n").encode())
+
+
+def names_in(folder: Path) -> list[str]:
+    """Return the names in a folder, but for hidden ones; none if there is no folder."""
+    try:
+        return [name for name in os.listdir(folder) if not name.startswith(".")]  # noqa: PTH208, paths are slower
+    except FileNotFoundError:
+        return []
+
+
+def flush(path: Path) -> None:
+    """Have the system write a file, or the entries of a folder, to disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass  # Some file systems cannot; a rename is still atomic.
+    finally:
+        os.close(handle)
 
 
 def write_output(content: bytes, file: Path) -> None:

@@ -5,24 +5,48 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 #: Parameters of ``mallopt`` in glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 #: Where there is no such function, or as on Windows no library without a name.
-_NOT_TOLD = (OSError, AttributeError, TypeError)
+_NOT_FOUND = (OSError, AttributeError, TypeError)
 
 
 def cpu_count() -> int:
-    """Return how many processors this process may use: its affinity, and the quota of its control group."""
+    """Return how many processors this process may use: by its affinity, control groups and Slurm task."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = min([count, *(max(1, int(quota)) for quota in _cpu_quotas())])
+    # Where Slurm does not confine tasks, it still says what this one was given.
+    given = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE")
+    return min(count, max(1, int(given))) if given and given.isdecimal() and "SLURM_JOB_ID" in os.environ else count
+
+
+def _cpu_quotas(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> Iterator[float]:
+    """Yield the processors that control groups, of either version, grant to this process: its own and all above."""
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        if quota != "max":
-            count = min(count, max(1, int(quota) // int(period)))
-    except (OSError, ValueError):
-        pass  # No control group limits us.
-    return count
+        lines = own.read_text().splitlines()
+    except OSError:
+        return  # Not a system with control groups.
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        top = root if not controllers else root / "cpu"
+        path = top / group.lstrip("/")
+        for folder in (path, *path.parents):
+            try:
+                if controllers:
+                    quota, period = ((folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+                else:
+                    quota, period = (folder / "cpu.max").read_text().split()
+                if float(quota) > 0:
+                    yield float(quota) / float(period)
+            except (OSError, ValueError):
+                pass  # No limit, or no such file at the top.
+            if folder == top:
+                break
 
 
 def python_environment() -> dict[str, str]:
@@ -32,6 +56,10 @@ def python_environment() -> dict[str, str]:
 
 def gpu_names() -> list[str]:
     """Return the GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them."""
+    # Importing torch takes seconds, and mostly there is none.
+    devices = (*Path("/dev").glob("nvidia[0-9]*"), *Path("/dev").glob("kfd"), *Path("/dev").glob("dxg"))
+    if sys.platform == "linux" and not devices:
+        return []
     import torch
 
     count = torch.cuda.device_count()
@@ -47,7 +75,7 @@ def release_memory() -> None:
     """
     import ctypes
 
-    with contextlib.suppress(*_NOT_TOLD):
+    with contextlib.suppress(*_NOT_FOUND):
         ctypes.CDLL(None).malloc_trim(0)
 
 
@@ -60,7 +88,7 @@ def keep_freed_blocks() -> None:
     """
     import ctypes
 
-    with contextlib.suppress(*_NOT_TOLD):
+    with contextlib.suppress(*_NOT_FOUND):
         library = ctypes.CDLL(None)
         for parameter, value in ((_TRIM_THRESHOLD, 64 << 20), (_MMAP_THRESHOLD, 32 << 20)):
             library.mallopt(parameter, value)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gahbench.registry.registry import Registry
     from gahbench.store.store import Store
 
-EventKind = Literal["started", "progress", "finished", "failed", "note"]
+EventKind = Literal["started", "progress", "finished", "failed", "stopped", "note"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Event:
     Parameters
     ----------
     kind
-        ``started``, ``progress``, ``finished``, ``failed``, or ``note`` (a message for the user).
+        ``started``, ``progress``, ``finished``, ``failed``, ``stopped`` (it is still to be done: by another process, or
+        later), or ``note`` (a message for the user).
     unit
         The unit.
     details
@@ -43,7 +44,8 @@ class Job:
     Parameters
     ----------
     units
-        Those to run, each after the units whose keys it ``needs`` (which are among them, or done already).
+        Those to run, each after the units whose keys it ``needs`` (which are among them, or done already). Others may
+        be working on them at the same time: who has claimed one does it.
     store
         Where finished units are.
     registry
@@ -52,11 +54,14 @@ class Job:
         To be called with every event, from one thread.
     stop
         Set when the run is to end: units in flight write a checkpoint and stop.
-    planned_fits
-        Fits of the suite, done or not, but for entrants that were added to it: threads are shared out by it, so that a
-        run that resumes computes with as many threads as the one that was cut off, and rounds alike.
+    threads
+        Threads of each worker, which the plan fixes: rounding depends on them.
     workers
         How many to use; ``None`` for as many as make sense.
+    device
+        Where networks compute: ``cpu``, ``cuda``, or ``auto`` for GPUs if there are any.
+    planned_here
+        Whether the units were planned with the code that runs here; otherwise a unit of other code is left to others.
     """
 
     units: Sequence[Unit]
@@ -64,5 +69,7 @@ class Job:
     registry: Registry
     report: Callable[[Event], None]
     stop: threading.Event
-    planned_fits: int
+    threads: int
     workers: int | None = None
+    device: str = "auto"
+    planned_here: bool = True

@@ -80,7 +80,7 @@ class Unit:
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "work"}
 
     @classmethod
-    def of_record(cls, record: Mapping[str, Any]) -> Unit:
+    def of_record(cls, record: Mapping[str, Any], work: float = 0.0) -> Unit:
         """Return the unit of a record; further fields are ignored."""
         names = {field.name for field in fields(cls)}
-        return cls(work=0.0, **{name: value for name, value in record.items() if name in names - {"work"}})
+        return cls(work=work, **{name: value for name, value in record.items() if name in names - {"work"}})

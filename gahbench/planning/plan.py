@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gahbench._util.errors import DataError, GahbenchError, ParameterError, PluginError
+from gahbench._util.resources import cpu_count
 from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import SPLITS, Dataset, Split
 from gahbench.contracts.metrics import Metric
 from gahbench.contracts.references import Reference
 from gahbench.contracts.unit import Unit
 from gahbench.planning.dry_run import DryRun, dry_runs
+from gahbench.planning.metric_titles import metric_titles
 from gahbench.planning.rows import Row, base_label, check_training, rows
 from gahbench.planning.suite import Suite
 from gahbench.planning.units import PlannedDataset, Request, fit_unit, score_unit
@@ -32,6 +34,12 @@ class DatasetFacts:
     #: SHA-256 of the pixels that come from files; empty where none do.
     fingerprint: str = ""
 
+    def record(self) -> dict[str, Any]:
+        """Return the facts as a row of the table ``datasets`` of results."""
+        sizes = dict(zip(("channels", "height", "width"), self.shape, strict=True))
+        facts = {"dataset": self.label, "optimum": self.optimum, "slope": self.slope}
+        return {**facts, **sizes, "fingerprint": self.fingerprint}
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -50,16 +58,24 @@ class Plan:
         return tuple(unit for unit in self.units if unit.kind == "fit")
 
     @property
-    def protocol(self) -> dict[str, Any]:
-        """The settings that rows of one board must share; noise levels, metrics, entrants and datasets may grow."""
-        scoring = self.suite.scoring
+    def board(self) -> dict[str, Any]:
+        """Facts for the board, as plain JSON: baseline, entrants in their order, datasets, and titles of metrics."""
         return {
-            "training": self.suite.training.key_fields(),
-            "seeds": list(self.suite.seeds),
-            "images": scoring.images,
-            "splits": list(scoring.splits),
-            "noise_seed": scoring.noise_seed,
+            "baseline": self.suite.baseline,
+            "entrants": [row.label for row in rows(self.suite)],
+            "datasets": [facts.record() for facts in self.datasets],
+            "metrics": metric_titles(self.suite.metrics),
         }
+
+    @property
+    def suggested_threads(self) -> int:
+        """Threads for each of as many workers as this machine has processors for, and the suite has fits.
+
+        Entrants that are added must not change how the others round.
+        """
+        own = sum(base_label(unit.entrant) not in self.suite.added for unit in self.fits)
+        cores = cpu_count()
+        return max(1, cores // min(cores, own or len(self.fits) or len(self.units) or 1))
 
 
 def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] = lambda key: False) -> Plan:

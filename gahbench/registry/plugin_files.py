@@ -26,6 +26,11 @@ def plugin_files(source: Path) -> list[Path]:
     return sorted(files + packages)
 
 
+def module_name(file: Path) -> str:
+    """Return the name of the module that a plugin file is imported as, unless another file has taken it."""
+    return f"{FILE_PREFIX}{file.parent.name if file.name == '__init__.py' else file.stem}"
+
+
 def _make_room(helpers: dict[str, Path]) -> None:
     """Import the files beside a plugin afresh; refuse those whose name is in use by a file of another folder."""
     for name, file in helpers.items():
@@ -60,8 +65,7 @@ def load_file(file: Path) -> types.ModuleType:
     Exception
         Whatever the file raises.
     """
-    folder, stem = (file.parent.parent, file.parent.name) if file.name == "__init__.py" else (file.parent, file.stem)
-    name = f"{FILE_PREFIX}{stem}"
+    folder, name = file.parent.parent if file.name == "__init__.py" else file.parent, module_name(file)
     files = source_files(name, file)
     content = files_digest(files.values())
     helpers = {other: place for other, place in files.items() if place != file}

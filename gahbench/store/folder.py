@@ -1,21 +1,47 @@
-"""The results folder of one suite: whose it is, what is planned in it, and that one run at a time uses it."""
+"""The results folder of one suite: whose it is, what is planned in it, and one process at a time that writes tables."""
 
 from __future__ import annotations
 
 import contextlib
-import json
+import errno
+import time
+import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from gahbench._util.errors import ResultsError
-from gahbench._util.files import write_json
+from gahbench._util.keys import canonical
 from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan
 from gahbench.planning.rows import base_label
+from gahbench.registry.registry import Registry
+from gahbench.store.code_files import code_files, copy_plugins
+from gahbench.store.plan_file import RecordedPlan, RecordedUnit, read_plan, write_plan
 from gahbench.store.store import Store
 
-PLAN = "plan.json"
+#: How long to wait for another process that writes tables.
+LOCK_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A folder with a plan.
+
+    Parameters
+    ----------
+    plan
+        As the folder records it.
+    left_out
+        Labels of entrants that earlier runs had added, and that were measured otherwise than this plan does, so that
+        they cannot stand beside others.
+    outdated
+        Labels of such entrants that were measured with earlier code than today's.
+    """
+
+    plan: RecordedPlan
+    left_out: tuple[str, ...]
+    outdated: tuple[str, ...]
 
 
 class Folder:
@@ -31,47 +57,55 @@ class Folder:
         self.path = path
 
     def open(
-        self, plan: Plan, is_current: Callable[[Unit], bool] = lambda unit: True
-    ) -> tuple[list[Unit], tuple[str, ...], tuple[str, ...]]:
-        """Take the folder for a plan.
+        self,
+        plan: Plan,
+        registry: Registry,
+        threads: int | None = None,
+        is_current: Callable[[Unit], bool] = lambda unit: True,
+    ) -> Opened:
+        """Record a plan in the folder; units of other plans stay there.
 
         Parameters
         ----------
+        registry
+            Its plugin files are copied into the folder.
+        threads
+            Threads of each worker; ``None`` for those that the folder records, or that suit this machine.
         is_current
             Whether a unit of an entrant that was added has the key that it would have now.
-
-        Returns
-        -------
-        units
-            Those of entrants that earlier runs had added to it.
-        left_out
-            Labels of such entrants that were measured otherwise than this plan does, and so cannot stand beside others.
-        outdated
-            Labels of such entrants that were measured with earlier code than today's.
 
         Raises
         ------
         ResultsError
-            If the folder belongs to another suite or protocol; says in what they differ.
+            If the folder belongs to another suite.
         """
         recorded = self.check(plan)
-        added = self._added_before(plan, recorded["units"] if recorded else [])
+        added = self._added_before(plan, recorded) if recorded else []
         outdated = tuple(dict.fromkeys(unit.entrant for unit in added if not is_current(unit)))
         extra = _comparable(plan, [unit for unit in added if unit.entrant not in outdated])
-        content = {
-            "suite": plan.suite.name,
-            "protocol": plan.protocol,
-            "units": [
-                *(_recorded(unit, base_label(unit.entrant) in plan.suite.added) for unit in plan.units),
-                *(_recorded(unit, True) for unit in added),
-            ],
-        }
-        if content != recorded:
-            write_json(self.path / PLAN, content)
+        shown = {unit.folder for unit in extra}
+        # The work of units whose networks are done is not counted again.
+        work = {one.unit.folder: one.unit.work for one in recorded.units} if recorded else {}
+        units = [unit if unit.work else replace(unit, work=work.get(unit.folder, 0.0)) for unit in plan.units]
+        if threads is None:
+            threads = recorded.threads if recorded and recorded.threads else plan.suggested_threads
+        opened = RecordedPlan(
+            plan.suite.name,
+            (
+                *(RecordedUnit(unit, base_label(unit.entrant) in plan.suite.added) for unit in units),
+                *(RecordedUnit(unit, True, unit.folder in shown) for unit in added),
+            ),
+            plan.board,
+            threads,
+            copy_plugins(registry, self.path),
+            code_files(registry),
+        )
+        write_plan(self.path, opened)
         others = {*outdated, *(unit.entrant for unit in extra)}
-        return extra, tuple(dict.fromkeys(unit.entrant for unit in added if unit.entrant not in others)), outdated
+        left_out = tuple(dict.fromkeys(unit.entrant for unit in added if unit.entrant not in others))
+        return Opened(opened, left_out, outdated)
 
-    def check(self, plan: Plan) -> dict[str, Any] | None:
+    def check(self, plan: Plan) -> RecordedPlan | None:
         """Return what the folder records, having checked that a plan may use it.
 
         Raises
@@ -79,44 +113,27 @@ class Folder:
         ResultsError
             As :meth:`open`.
         """
-        recorded = self.recorded()
-        if recorded is not None:
-            self._check(plan, recorded)
+        recorded = read_plan(self.path)
+        if recorded is not None and recorded.suite != plan.suite.name:
+            raise ResultsError(
+                f"{self.path}: holds results of the suite '{recorded.suite}', not '{plan.suite.name}'; give another "
+                f"folder with --out, and '--reuse {self.path}' to take what is done there"
+            )
         return recorded
 
-    def recorded(self) -> dict[str, Any] | None:
-        """Return the plan that the folder records; ``None`` for a folder that is new.
-
-        Raises
-        ------
-        ResultsError
-            If the record cannot be read, or the folder holds other things.
-        """
-        file = self.path / PLAN
-        try:
-            content = json.loads(file.read_bytes())
-        except FileNotFoundError:
-            if self.path.is_dir() and (
-                others := [child.name for child in self.path.iterdir() if not child.name.startswith(".")]
-            ):
-                raise ResultsError(
-                    f"{self.path}: not a results folder (it holds {others[0]} but no {PLAN}); give a new or empty one"
-                ) from None
-            return None
-        except (OSError, ValueError) as error:
-            raise ResultsError(f"{file}: cannot be read ({error}); give another results folder") from error
-        if not isinstance(content, dict) or not {"suite", "protocol", "units"} <= set(content):
-            raise ResultsError(f"{file}: not the plan of a gahbench suite; give another results folder")
-        return content
-
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Keep other runs out of the folder while this one uses it.
+    def lock(self, seconds: float = LOCK_SECONDS) -> Iterator[None]:
+        """Let one process at a time record plans and write tables; workers need no lock.
+
+        Parameters
+        ----------
+        seconds
+            How long to wait for another.
 
         Raises
         ------
         ResultsError
-            If another run is using it, or it cannot be written.
+            If another still writes, or the folder cannot be written.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -129,60 +146,56 @@ class Folder:
             except ImportError:
                 yield  # A system without file locks.
                 return
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise ResultsError(
-                    f"{self.path}: another run is using this results folder; wait for it or give another one"
-                ) from error
+            deadline = time.monotonic() + seconds
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError as error:
+                    if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                        warnings.warn(
+                            f"{self.path}: this file system has no locks ({error.strerror}); see that no two runs plan "
+                            "or collect tables here at the same time",
+                            stacklevel=3,
+                        )
+                        break
+                    if time.monotonic() > deadline:
+                        raise ResultsError(
+                            f"{self.path}: another run has been writing its plan or tables for {seconds:.0f} s; wait "
+                            "for it, or end it"
+                        ) from error
+                    time.sleep(0.1)
+                else:
+                    break
             yield
 
-    def _check(self, plan: Plan, recorded: dict[str, Any]) -> None:
-        advice = f"give another folder with --out, or delete {self.path}"
-        if recorded["suite"] != plan.suite.name:
-            raise ResultsError(
-                f"{self.path}: holds results of the suite '{recorded['suite']}', not '{plan.suite.name}'; {advice}"
-            )
-        differences = list(_differences(recorded["protocol"], json.loads(json.dumps(plan.protocol, default=str))))
-        if differences:
-            raise ResultsError(
-                f"{self.path}: holds results of another protocol of '{plan.suite.name}': "
-                f"{'; '.join(differences)}; {advice}"
-            )
-
-    def _added_before(self, plan: Plan, recorded: list[dict[str, Any]]) -> list[Unit]:
+    def _added_before(self, plan: Plan, recorded: RecordedPlan) -> list[Unit]:
         """Return the finished units on record of entrants that were added, and are not in this plan."""
         current = {entrant.label for entrant in plan.suite.entrants}
-        store = Store(self.path)
-        units = [
-            Unit.of_record(record)
-            for record in recorded
-            if record["added"] and base_label(record["entrant"]) not in current
-        ]
-        return [unit for unit in units if store.is_done(unit)]
-
-
-def _recorded(unit: Unit, added: bool) -> dict[str, Any]:
-    """Return the record of a planned unit; its document is with the unit itself once it is done."""
-    record = {name: value for name, value in unit.record().items() if name != "document"}
-    return {**record, "added": added}
+        units = [one.unit for one in recorded.units if one.is_added and base_label(one.unit.entrant) not in current]
+        whole = Store(self.path).whole(units)
+        return [unit for unit in units if unit.folder in whole]
 
 
 def _comparable(plan: Plan, added: list[Unit]) -> list[Unit]:
-    """Return the scores that were measured as this plan measures, and the fits behind them."""
+    """Return the scores that were measured as this plan measures, of networks trained as it trains, and their fits."""
     columns = {(unit.dataset, unit.split, unit.metric, unit.column) for unit in plan.units}
+    trainings = {_training(unit) for unit in plan.fits}
+    fits = {
+        unit.key: unit
+        for unit in added
+        if unit.kind == "fit" and (not trainings or _training(unit) in trainings or unit.document is None)
+    }
     scores = [
         unit
         for unit in added
-        if unit.kind == "score" and (unit.dataset, unit.split, unit.metric, unit.column) in columns
+        if unit.kind == "score"
+        and (unit.dataset, unit.split, unit.metric, unit.column) in columns
+        and fits.keys() >= set(unit.needs)
     ]
     needed = {key for unit in scores for key in unit.needs}
-    return [*(unit for unit in added if unit.kind == "fit" and unit.key in needed), *scores]
+    return [*(unit for key, unit in fits.items() if key in needed), *scores]
 
 
-def _differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        for name in sorted({*old, *new}):
-            yield from _differences(old.get(name), new.get(name), f"{where}.{name}" if where else name)
-    elif old != new:
-        yield f"{where} was {json.dumps(old)}, now {json.dumps(new)}"
+def _training(unit: Unit) -> str:
+    """Return what decides how a network is trained, as text."""
+    return canonical((unit.document or {}).get("training"))

@@ -1,33 +1,30 @@
 """The store: one folder for each finished unit, written whole or not at all.
 
-A unit works in ``units/<unit>.partial`` (where its checkpoint may wait for the next run) and is renamed to
-``units/<unit>`` once ``done.json``, written last, holds a checksum of every file. A failure is recorded under
-``failures/`` and tried again on the next run.
+A unit works in an attempt (:mod:`gahbench.store.attempts`), which becomes ``units/<unit>`` by one rename. What is
+finished is listed, never looked up by its name: network file systems remember for a while that a name was not there. A
+failure is recorded under ``failures/`` and tried again on the next run.
 """
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import hashlib
-import io
 import json
-import os
 import shutil
+import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gahbench._util.errors import ResultsError
-from gahbench._util.files import write_json
-from gahbench.contracts.scoring import Scores
+from gahbench._util.files import names_in, write_json
 from gahbench.contracts.unit import Unit
+from gahbench.store.attempts import PARTIAL, Attempt, attempts_at
+from gahbench.store.score_files import SCORES, read_arrays, read_scores
+from gahbench.training.file_names import CHECKPOINT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-SCORES = "scores.csv"
-ARRAYS = "arrays.npz"
-_COLUMNS = ("sigma", "image", "value", "part")
 
 
 class Store:
@@ -43,77 +40,77 @@ class Store:
         self.folder = folder
         self.units = folder / "units"
         self.failures = folder / "failures"
+        self.claims = folder / "claims"
+
+    def finished(self) -> set[str]:
+        """Return the folder names of finished units."""
+        return {name for name in names_in(self.units) if PARTIAL not in name}
+
+    def failed(self) -> set[str]:
+        """Return the folder names of failed units."""
+        return {name.removesuffix(".json") for name in names_in(self.failures) if name.endswith(".json")}
 
     def path(self, unit: Unit) -> Path:
         """Return the folder of a finished unit."""
         return self.units / unit.folder
 
-    def partial(self, unit: Unit) -> Path:
-        """Return the folder in which a unit works."""
-        return self.units / f"{unit.folder}.partial"
+    def fit_folder(self, key: str) -> Path:
+        """Return the folder of the fit of a key."""
+        return self.units / f"fit-{key}"
 
     def is_done(self, unit: Unit) -> bool:
         """Whether a unit has finished and its files are all there, with the sizes they had."""
-        done = self.done(unit)
-        if done is None:
-            return False
-        for name, facts in done["files"].items():
-            try:
-                if (self.path(unit) / name).stat().st_size != facts["bytes"]:
-                    return False
-            except OSError:
-                return False
-        return True
+        return bool(self.whole([unit]))
+
+    def whole(self, units: Iterable[Unit]) -> set[str]:
+        """Return the folder names of those units that are done, as of :meth:`is_done`."""
+        finished = self.finished()
+        return {unit.folder for unit in units if unit.folder in finished and self._has_files(unit)}
 
     def done(self, unit: Unit) -> dict[str, Any] | None:
-        """Return what ``done.json`` of a unit says; ``None`` if it is missing or damaged."""
+        """Return what ``done.json`` of a finished unit says; ``None`` if it is missing or damaged."""
         try:
             content = json.loads((self.path(unit) / "done.json").read_bytes())
         except (OSError, ValueError):
             return None
         return content if isinstance(content, dict) and "files" in content else None
 
-    def has_fit(self, key: str) -> bool:
-        """Whether the fit of a key is done."""
-        return (self.fit_folder(key) / "done.json").is_file()
+    def begin(self, unit: Unit) -> Attempt:
+        """Begin an attempt at a unit."""
+        return Attempt(self.units, unit, self._failure_path(unit))
 
-    def fit_folder(self, key: str) -> Path:
-        """Return the folder of the fit of a key."""
-        return self.units / f"fit-{key}"
+    def progress(self, name: str) -> float:
+        """Return when attempts at a unit last wrote a checkpoint, by the file server's clock; 0 if they never did."""
+        times = [0.0]
+        for attempt in attempts_at(self.units, name) if self.units.is_dir() else ():
+            with contextlib.suppress(OSError):
+                times.append((attempt / CHECKPOINT).stat().st_mtime)
+        return max(times)
 
-    def begin(self, unit: Unit) -> Path:
-        """Return the folder in which a unit may work, with whatever an earlier attempt left there."""
-        partial = self.partial(unit)
-        partial.mkdir(parents=True, exist_ok=True)
-        return partial
+    def set_aside(self, units: Iterable[Unit]) -> list[Unit]:
+        """Move finished units whose files are not all there to ``damaged/``, so that they are done again.
 
-    def finish(self, unit: Unit, facts: dict[str, Any], keep: Iterable[str]) -> None:
-        """Make a unit finished.
-
-        Parameters
-        ----------
-        unit
-            The unit, whose files lie in :meth:`partial`.
-        facts
-            What else to record: plain JSON.
-        keep
-            Names of the files to keep; all others are dropped.
+        Returns
+        -------
+        list
+            Those that were moved.
         """
-        partial, keep = self.partial(unit), set(keep)
-        for file in partial.iterdir():
-            if file.name not in keep:
-                shutil.rmtree(file) if file.is_dir() else file.unlink()
-        write_json(partial / "unit.json", unit.record())
-        files = {}
-        for file in sorted(partial.iterdir()):
-            data = file.read_bytes()
-            files[file.name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-            _flush(file)
-        write_json(partial / "done.json", {**facts, "files": files})
-        shutil.rmtree(self.path(unit), ignore_errors=True)
-        partial.rename(self.path(unit))
-        _flush(self.units)
-        self._failure_path(unit).unlink(missing_ok=True)
+        finished, moved = self.finished(), []
+        for unit in {unit.folder: unit for unit in units}.values():
+            if unit.folder in finished and not self._has_files(unit):
+                place = self.folder / "damaged" / f"{unit.folder}-{uuid.uuid4().hex[:8]}"
+                place.parent.mkdir(exist_ok=True)
+                self.path(unit).rename(place)
+                moved.append(unit)
+        return moved
+
+    def sweep(self) -> None:
+        """Remove what is left of attempts at units that have finished."""
+        names = names_in(self.units)
+        finished = {name for name in names if PARTIAL not in name}
+        for name in names:
+            if PARTIAL in name and name.partition(PARTIAL)[0] in finished:
+                shutil.rmtree(self.units / name, ignore_errors=True)
 
     def fail(self, unit: Unit, error: str, details: str) -> None:
         """Record that a unit failed, and why.
@@ -127,15 +124,20 @@ class Store:
         details
             The traceback, or what else is known.
         """
-        self.failures.mkdir(parents=True, exist_ok=True)
         write_json(self._failure_path(unit), {**unit.record(), "error": error, "traceback": details})
 
     def failure(self, unit: Unit) -> str | None:
         """Return why a unit failed, in one line; ``None`` if it did not."""
-        try:
-            content = json.loads(self._failure_path(unit).read_bytes())
-        except (OSError, ValueError):
+        if unit.folder not in self.failed():
             return None
+        return self.failure_of(unit.folder)
+
+    def failure_of(self, name: str) -> str:
+        """Return why a unit whose failure is listed failed, in one line."""
+        try:
+            content = json.loads((self.failures / f"{name}.json").read_bytes())
+        except (OSError, ValueError):
+            return "unknown"
         return str(content.get("error", "unknown"))
 
     def forget_failure(self, unit: Unit) -> None:
@@ -158,28 +160,6 @@ class Store:
         except (OSError, ValueError, KeyError) as error:
             raise ResultsError(f"{folder}: cannot be read ({error}); delete it and run again") from error
 
-    def write_scores(self, unit: Unit, scores: Scores) -> None:
-        """Write a score unit's values, exactly, and its arrays."""
-        count = len(scores.value)
-        with (self.partial(unit) / SCORES).open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(_COLUMNS)
-            writer.writerows(
-                zip(
-                    map(repr, scores.sigma) if scores.sigma is not None else [""] * count,
-                    scores.image if scores.image is not None else [""] * count,
-                    map(repr, scores.value),
-                    scores.part if scores.part is not None else [""] * count,
-                    strict=True,
-                )
-            )
-
-        if scores.arrays:
-            import numpy as np
-
-            arrays: dict[str, Any] = {name: array.detach().cpu().numpy() for name, array in scores.arrays.items()}
-            np.savez_compressed(self.partial(unit) / ARRAYS, **arrays)
-
     def read_arrays(self, unit: Unit) -> dict[str, NDArray[Any]]:
         """Return the arrays of a finished score unit, none where it has none.
 
@@ -188,16 +168,7 @@ class Store:
         ResultsError
             If the file is not what was written.
         """
-        import numpy as np
-
-        path = self.path(unit) / ARRAYS
-        if not path.is_file():
-            return {}
-        try:
-            with np.load(path) as file:
-                return dict(file)
-        except (OSError, ValueError) as error:
-            raise ResultsError(f"{path}: cannot be read ({error}); delete its folder and run again") from error
+        return read_arrays(self.path(unit))
 
     def read_scores(self, unit: Unit) -> list[tuple[float | None, int | None, float, str]]:
         """Return the (sigma, image, value, part) of a finished score unit.
@@ -207,33 +178,17 @@ class Store:
         ResultsError
             If the file is not what was written.
         """
-        path = self.path(unit) / SCORES
         facts = (self.done(unit) or {}).get("files", {}).get(SCORES, {})
+        return read_scores(self.path(unit), facts.get("sha256"))
+
+    def _has_files(self, unit: Unit) -> bool:
+        done = self.done(unit)
         try:
-            content = path.read_bytes()
-            if hashlib.sha256(content).hexdigest() != facts.get("sha256"):
-                raise ValueError("its checksum is not the recorded one")
-            rows = list(csv.reader(io.StringIO(content.decode("utf-8"), newline="")))
-            # Scores from before there were parts lack the last column.
-            if tuple(rows[0]) not in (_COLUMNS, _COLUMNS[:-1]):
-                raise ValueError(f"columns {rows[0]}")
-            return [
-                (float(sigma) if sigma else None, int(image) if image else None, float(value), "".join(part))
-                for sigma, image, value, *part in rows[1:]
-            ]
-        except (OSError, ValueError, IndexError) as error:
-            raise ResultsError(f"{path}: cannot be read ({error}); delete its folder and run again") from error
+            return done is not None and all(
+                (self.path(unit) / name).stat().st_size == facts["bytes"] for name, facts in done["files"].items()
+            )
+        except OSError:
+            return False
 
     def _failure_path(self, unit: Unit) -> Path:
         return self.failures / f"{unit.folder}.json"
-
-
-def _flush(path: Path) -> None:
-    """Have the system write a file or a folder's entries to disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError:
-        pass  # Some file systems cannot; the rename is still atomic.
-    finally:
-        os.close(handle)

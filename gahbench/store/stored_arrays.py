@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gahbench._util.errors import ResultsError
-from gahbench.contracts.unit import Unit
-from gahbench.store.folder import PLAN, Folder
+from gahbench.store.plan_file import recorded_plan
 from gahbench.store.store import Store
 
 if TYPE_CHECKING:
@@ -54,23 +53,20 @@ def stored_arrays(folder: str | Path, metric: str, *, required: bool = True) -> 
         If the folder has none: the suite does not have the metric, or the units are not there any more.
     """
     path = Path(folder)
-    recorded = Folder(path).recorded()
-    if recorded is None:
-        raise ResultsError(f"{path}: no {PLAN}; expected a results folder")
+    plan = recorded_plan(path)
     store = Store(path)
     units = [
-        Unit.of_record(record)
-        for record in recorded["units"]
-        if record["kind"] == "score" and str(record["metric"]).partition("[")[0] == metric
+        one.unit for one in plan.units if one.unit.kind == "score" and str(one.unit.metric).partition("[")[0] == metric
     ]
     if not units:
         if not required:
             return []
-        raise ResultsError(f"{path}: the suite '{recorded['suite']}' does not measure {metric}, which keeps samples")
+        raise ResultsError(f"{path}: the suite '{plan.suite}' does not measure {metric}, which keeps samples")
+    whole = store.whole(units)
     found = [
         StoredArrays(unit.dataset, unit.entrant, str(unit.metric), unit.seed, arrays)
         for unit in units
-        if store.is_done(unit) and (arrays := store.read_arrays(unit))
+        if unit.folder in whole and (arrays := store.read_arrays(unit))
     ]
     if not found:
         raise ResultsError(

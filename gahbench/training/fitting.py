@@ -16,13 +16,10 @@ from gahbench.contracts.datasets import Dataset
 from gahbench.networks.initialisation import build_network
 from gahbench.networks.trained import use_float32
 from gahbench.training.batches import training_count
+from gahbench.training.file_names import CHECKPOINT, HISTORY, WEIGHTS, snapshot_file
 from gahbench.training.hardware import choose, has_bfloat16, multiply_adds, nominal_rate
 from gahbench.training.recipe import Training
 from gahbench.training.trainer import Fitted, Progress, Trainer
-
-WEIGHTS = "weights.safetensors"
-HISTORY = "history.csv"
-CHECKPOINT = "checkpoint.pt"
 
 
 @dataclass(frozen=True)
@@ -92,11 +89,6 @@ def fit(
     _write_history(folder / HISTORY, fitted.history)
     snapshots = training.snapshot_steps(fitted.steps)
     return Fit(_facts(fitted, training, device), (WEIGHTS, HISTORY, *map(snapshot_file, snapshots)))
-
-
-def snapshot_file(step: int | str) -> str:
-    """Return the name of the file of the weights after a number of steps."""
-    return f"snapshot-{step}.safetensors"
 
 
 def save_weights(path: Path, network: nn.Module) -> None:

@@ -33,6 +33,11 @@ class Acceleration:
         return "bfloat16" if self.bfloat16 else "float32"
 
 
+def chosen_device(name: str) -> torch.device:
+    """Return a device by its name: ``cpu``, ``cuda``, ``cuda:1``, or ``auto`` for a GPU if there is one."""
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+
+
 def has_bfloat16(device: torch.device) -> bool:
     """Whether the device computes in bfloat16, rather than emulate it."""
     if device.type == "cuda":

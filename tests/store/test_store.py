@@ -6,6 +6,7 @@ import pytest
 from gahbench._util.errors import ResultsError
 from gahbench.contracts.scoring import Scores
 from gahbench.contracts.unit import Unit
+from gahbench.store.score_files import write_scores
 from gahbench.store.store import Store
 
 
@@ -14,20 +15,21 @@ def unit(key="k1"):
 
 
 def finished(store, scores=None):
-    store.begin(unit())
-    store.write_scores(unit(), scores or Scores([1.0, 2.0], [0.1, 0.1], [0, 1]))
-    store.finish(unit(), {"kind": "classical"}, keep=("scores.csv",))
+    attempt = store.begin(unit())
+    write_scores(attempt.folder, scores or Scores([1.0, 2.0], [0.1, 0.1], [0, 1]))
+    return attempt.finish({"kind": "classical"}, keep=("scores.csv",))
 
 
 def test_a_unit_is_done_only_when_it_is_finished(tmp_path):
     store = Store(tmp_path)
     assert not store.is_done(unit())
-    store.begin(unit())
-    store.write_scores(unit(), Scores([1.0]))
+    attempt = store.begin(unit())
+    write_scores(attempt.folder, Scores([1.0]))
     assert not store.is_done(unit())
-    finished(store)
+    assert finished(store)
     assert store.is_done(unit())
-    assert not store.partial(unit()).exists()
+    store.sweep()
+    assert {file.name for file in store.units.iterdir()} == {unit().folder}
 
 
 def test_values_come_back_exactly(tmp_path):
@@ -35,8 +37,10 @@ def test_values_come_back_exactly(tmp_path):
     values = [0.1 + 0.2, 1e-300, -5.0, 1 / 3]
     finished(store, Scores(values, [0.1, 0.1, 0.3, 0.3], [0, 1, 0, 1]))
     assert [value for _, _, value, _ in store.read_scores(unit())] == values
+    store = Store(tmp_path / "single")
     finished(store, Scores([0.5]))
     assert store.read_scores(unit()) == [(None, None, 0.5, "")]
+    store = Store(tmp_path / "parts")
     finished(store, Scores([0.5, 0.7], None, [0, 0], ["", "null"]))
     assert store.read_scores(unit()) == [(None, 0, 0.5, ""), (None, 0, 0.7, "null")]
 
@@ -63,8 +67,11 @@ def test_a_damaged_unit_is_not_done(tmp_path, damage):
     else:
         (store.path(unit()) / "done.json").write_text("{")
     assert not store.is_done(unit())
-    finished(store)
+    assert store.set_aside([unit(), unit()]) == [unit()]
+    assert len(list((tmp_path / "damaged").iterdir())) == 1
+    assert finished(store)
     assert store.is_done(unit())
+    assert store.set_aside([unit()]) == []
 
 
 def test_checksums_find_a_change_of_equal_size(tmp_path):
@@ -80,8 +87,10 @@ def test_checksums_find_a_change_of_equal_size(tmp_path):
 
 def test_only_what_is_named_is_kept(tmp_path):
     store = Store(tmp_path)
-    (store.begin(unit()) / "checkpoint.pt").write_text("x")
-    finished(store)
+    attempt = store.begin(unit())
+    (attempt.folder / "more.txt").write_text("x")
+    write_scores(attempt.folder, Scores([1.0]))
+    attempt.finish({}, keep=("scores.csv",))
     names = {file.name for file in store.path(unit()).iterdir()}
     assert names == {"scores.csv", "unit.json", "done.json"}
 

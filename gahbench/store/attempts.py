@@ -1,0 +1,132 @@
+"""Attempts at a unit: each works in a folder of its own, and the first that is whole becomes the unit."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from gahbench._util.files import flush, names_in, write_json
+from gahbench.contracts.unit import Unit
+from gahbench.store.holder import own_name
+
+#: In the name of an attempt, between the name of its unit and that of who works on it.
+PARTIAL = ".partial"
+
+
+class Attempt:
+    """One attempt at a unit, in ``units/UNIT.partial-HOST-PID-NUMBER``.
+
+    A fit goes on from the newest checkpoint that an earlier attempt, of anyone, left.
+
+    Parameters
+    ----------
+    units
+        The folder of finished units.
+    unit
+        The unit.
+    failure
+        The file of its failure, which its success removes.
+    """
+
+    def __init__(self, units: Path, unit: Unit, failure: Path) -> None:
+        self.unit = unit
+        self._failure = failure
+        self.folder = units / f"{unit.folder}{PARTIAL}-{own_name()}"
+        self._final = units / unit.folder
+        self.folder.mkdir(parents=True)
+        # Scores leave nothing to go on from.
+        self._earlier = list(attempts_at(units, unit.folder, but=self.folder)) if unit.kind == "fit" else []
+        if found := max(self._earlier, key=_newest, default=None):
+            _link_files(found, self.folder)
+
+    def finish(self, facts: dict[str, Any], keep: Iterable[str]) -> bool:
+        """Make the unit finished.
+
+        ``done.json``, written last, holds a checksum of every file; then the folder is renamed.
+
+        Parameters
+        ----------
+        facts
+            Further facts to record: plain JSON.
+        keep
+            Names of the files to keep; all others are dropped.
+
+        Returns
+        -------
+        bool
+            Whether this attempt was the first to be whole; otherwise it is dropped.
+        """
+        keep = set(keep)
+        for file in self.folder.iterdir():
+            if file.name not in keep:
+                shutil.rmtree(file) if file.is_dir() else file.unlink()
+        write_json(self.folder / "unit.json", self.unit.record())
+        files = {}
+        for file in sorted(self.folder.iterdir()):
+            data = file.read_bytes()
+            files[file.name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            flush(file)
+        write_json(self.folder / "done.json", {**facts, "files": files})
+        is_first = publish(self.folder, self._final)
+        self._failure.unlink(missing_ok=True)
+        for earlier in self._earlier:
+            shutil.rmtree(earlier, ignore_errors=True)
+        return is_first
+
+    def drop(self) -> None:
+        """Remove the attempt."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def publish(attempt: Path, final: Path) -> bool:
+    """Rename a whole attempt to its unit; drop it, and return ``False``, if another was first.
+
+    A rename never replaces a folder that holds files.
+    """
+    try:
+        attempt.rename(final)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        shutil.rmtree(attempt, ignore_errors=True)
+        return False
+    flush(final.parent)
+    return True
+
+
+def attempts_at(units: Path, name: str, but: Path | None = None) -> Iterable[Path]:
+    """Yield the folders of attempts at a unit, but for one."""
+    for entry in names_in(units):
+        if entry.startswith(f"{name}{PARTIAL}") and (but is None or entry != but.name):
+            yield units / entry
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Link a file that is never written in place, or copy it where the file system has no links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _newest(folder: Path) -> float:
+    """Return when the newest file of an attempt was written; 0 for one without files."""
+    try:
+        return max((file.stat().st_mtime for file in folder.iterdir()), default=0.0)
+    except OSError:
+        return 0.0  # It has just been removed.
+
+
+def _link_files(source: Path, target: Path) -> None:
+    """Take over the files of an earlier attempt, but for those that were being written."""
+    try:
+        for file in source.iterdir():
+            if not file.name.startswith(".") and not file.name.endswith(".tmp"):
+                link_or_copy(file, target / file.name)
+    except OSError:
+        pass  # It has just been removed: the fit begins anew.

@@ -1,0 +1,233 @@
+"""Claims: who is working on a unit, on any machine that sees the folder.
+
+A claim is a file made by ``os.link``, which succeeds for one of many. Who has it keeps it alive by its time; one that
+has not been kept alive for a while is taken over by a rename, which again succeeds for one. Ages are measured by the
+clock of the file server, so that the clocks of machines need not agree.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+import time
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gahbench._util.files import names_in
+from gahbench.store.holder import has_ended, own_record
+
+#: Seconds after which a claim that was not kept alive is lost.
+LEASE = float(os.environ.get("GAHBENCH_LEASE_SECONDS", "300"))
+#: How often a unit may be lost, with whoever did it, until that is its failure.
+MAX_LOSSES = 3
+#: Claims are kept alive this many times in a lease.
+_BEATS = 10
+
+
+@dataclass
+class Claim:
+    """A claim of this process.
+
+    Parameters
+    ----------
+    name
+        Folder name of the unit.
+    losses
+        How often the unit was lost before, without getting on.
+    progress
+        When earlier attempts last got on, by the file server's clock; 0 if they never did.
+    token
+        Tells it from other claims of the unit.
+    is_lost
+        Whether another has taken it over.
+    """
+
+    name: str
+    losses: int
+    progress: float
+    token: str
+    is_lost: bool = False
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A claim of anyone.
+
+    Parameters
+    ----------
+    name
+        Folder name of the unit.
+    record
+        Who has it: host, pid, job; ``losses``, and ``since`` in seconds of the file server's clock.
+    age
+        Seconds since it was last kept alive.
+    is_stale
+        Whether it may be taken over.
+    """
+
+    name: str
+    record: dict[str, Any]
+    age: float
+    is_stale: bool
+
+
+class Claims:
+    """The claims in a results folder.
+
+    Parameters
+    ----------
+    folder
+        The folder of claims.
+    lease
+        Seconds after which a claim is lost.
+    """
+
+    def __init__(self, folder: Path, lease: float = LEASE) -> None:
+        self.folder, self.lease = folder, lease
+        self._held: dict[str, Claim] = {}
+        self._lock = threading.Lock()
+        self._beating: threading.Thread | None = None
+        self._closed = threading.Event()
+        self._clock: tuple[float, float] | None = None
+
+    def names(self) -> set[str]:
+        """Return the names of the units that are claimed, listed."""
+        return set(names_in(self.folder))
+
+    def seen(self, name: str) -> Seen | None:
+        """Return the claim of a unit; ``None`` if there is none any more."""
+        file = self.folder / name
+        try:
+            # A file that is opened shows its present state, on network file systems too.
+            with file.open("rb") as handle:
+                touched, content = os.fstat(handle.fileno()).st_mtime, handle.read()
+        except OSError:
+            return None
+        record = _parsed(content)
+        age = self.now() - touched
+        is_stale = age > self.lease or bool(record.get("lost")) or has_ended(record)
+        return Seen(name, record, age, is_stale)
+
+    def take(self, name: str, losses: int = 0, progress: float = 0.0) -> Claim | None:
+        """Claim a unit that nobody has; ``None`` if somebody was faster.
+
+        Parameters
+        ----------
+        losses, progress
+            As of :class:`Claim`.
+        """
+        claim = Claim(name, losses, progress, uuid.uuid4().hex)
+        temporary = self._written(claim)
+        try:
+            os.link(temporary, self.folder / name)
+        except FileExistsError:
+            # A server may have done it, and answered twice.
+            if not self._is_own(claim):
+                return None
+        except OSError:
+            if not self._made(name, temporary.read_bytes()):
+                return None
+        finally:
+            temporary.unlink(missing_ok=True)
+        with self._lock:
+            self._held[name] = claim
+            if self._beating is None:
+                self._beating = threading.Thread(target=self._keep_alive, daemon=True)
+                self._beating.start()
+        return claim
+
+    def clear(self, seen: Seen) -> bool:
+        """Remove a stale claim; ``False`` if somebody was faster."""
+        file, aside = self.folder / seen.name, self.folder / f".stale-{uuid.uuid4().hex}"
+        try:
+            file.rename(aside)
+        except OSError:
+            return False
+        is_same = _parsed(aside.read_bytes()).get("token") == seen.record.get("token")
+        if not is_same:
+            # Somebody cleared it meanwhile, and this is the next claim, which is alive.
+            with contextlib.suppress(OSError):
+                os.link(aside, file)
+        aside.unlink(missing_ok=True)
+        return is_same
+
+    def release(self, claim: Claim) -> None:
+        """Give up a claim, if it is still this process's."""
+        with self._lock:
+            self._held.pop(claim.name, None)
+        if self._is_own(claim):
+            (self.folder / claim.name).unlink(missing_ok=True)
+
+    def lose(self, claim: Claim, why: str) -> None:
+        """Record that the unit was lost with whoever did it: the claim may be taken over at once."""
+        with self._lock:
+            self._held.pop(claim.name, None)
+        if self._is_own(claim):
+            self._written(claim, lost=why).replace(self.folder / claim.name)
+
+    def close(self) -> None:
+        """Release all that is held, and stop keeping claims alive."""
+        self._closed.set()
+        for claim in list(self._held.values()):
+            self.release(claim)
+
+    def now(self) -> float:
+        """Return the time by the file server's clock, in seconds."""
+        if self._clock is None or time.monotonic() - self._clock[0] > self.lease / _BEATS:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file = self.folder / f".{uuid.uuid4().hex}"
+            with file.open("x") as handle:
+                handle.write("?")
+            self._clock = (time.monotonic(), file.stat().st_mtime)
+            file.unlink(missing_ok=True)
+        return self._clock[1] + time.monotonic() - self._clock[0]
+
+    def _written(self, claim: Claim, **more: Any) -> Path:
+        """Write a claim under a name of its own."""
+        content = {**own_record(), "since": self.now(), "losses": claim.losses, "progress": claim.progress, **more}
+        temporary = self.folder / f".{uuid.uuid4().hex}"
+        temporary.write_text(json.dumps({**content, "token": claim.token}), encoding="utf-8")
+        return temporary
+
+    def _made(self, name: str, content: bytes) -> bool:
+        """Make a claim where the file system has no links."""
+        try:
+            with (self.folder / name).open("xb") as file:
+                file.write(content)
+        except FileExistsError:
+            return False
+        return True
+
+    def _is_own(self, claim: Claim) -> bool:
+        try:
+            content = (self.folder / claim.name).read_bytes()
+        except FileNotFoundError:
+            return False
+        return _parsed(content).get("token") == claim.token
+
+    def _keep_alive(self) -> None:
+        while not self._closed.wait(self.lease / _BEATS):
+            with self._lock:
+                held: Iterable[Claim] = list(self._held.values())
+            for claim in held:
+                try:
+                    if self._is_own(claim):
+                        os.utime(self.folder / claim.name)
+                    else:
+                        claim.is_lost = True
+                except OSError:
+                    continue  # The file server may be back at the next beat.
+
+
+def _parsed(content: bytes) -> dict[str, Any]:
+    """Return the record of a claim; an empty one, which will grow old, if it is damaged."""
+    try:
+        record = json.loads(content)
+    except ValueError:
+        return {}
+    return record if isinstance(record, dict) else {}

@@ -1,0 +1,81 @@
+"""The code that planned: its digests, and copies of plugin files for workers on other machines."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from gahbench.registry.plugin_files import module_name
+from gahbench.registry.registry import Registry
+from gahbench.registry.source import BUILT_INS, source_files
+
+PLUGINS = "plugins"
+#: A package of plugins may bring files of data, up to this many bytes.
+MAX_BYTES = 200_000_000
+
+
+def code_files(registry: Registry) -> dict[str, str]:
+    """Return the SHA-256 of the files of gahbench, built-in plugins, and plugin files of a registry, by name."""
+    files = {
+        f"{name}/{file.relative_to(root).as_posix()}": file
+        for name in ("gahbench", BUILT_INS)
+        for root in importlib.import_module(name).__path__
+        for file in sorted(Path(root).rglob("*.py"))
+    }
+    for folder, members in _by_folder(registry).items():
+        files |= {f"{PLUGINS}/{member.relative_to(folder).as_posix()}": member for member in members}
+    return {name: _digest(file) for name, file in files.items()}
+
+
+def changed_files(planned: Mapping[str, str], registry: Registry) -> list[str]:
+    """Return the names of the files of code that differ from those that planned."""
+    own = code_files(registry)
+    return sorted(name for name in {*planned, *own} if planned.get(name) != own.get(name))
+
+
+def copy_plugins(registry: Registry, folder: Path) -> tuple[str, ...]:
+    """Copy the plugin files of a registry, and files beside them that they import, into a results folder.
+
+    Files of one folder stay beside each other. Of a package everything is copied, its data too.
+
+    Returns
+    -------
+    tuple of str
+        The plugin files there, relative to the results folder.
+    """
+    copied: list[str] = []
+    for home, members in _by_folder(registry).items():
+        content = "".join(f"{member.relative_to(home)} {_digest(member)}\n" for member in sorted(members))
+        target = Path(PLUGINS) / hashlib.sha256(content.encode()).hexdigest()[:8]
+        for member in members:
+            copy = folder / target / member.relative_to(home)
+            if not copy.is_file() or _digest(copy) != _digest(member):
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(member, copy)
+        for file in registry.files:
+            if file in members:
+                source = file.parent if file.name == "__init__.py" else file
+                copied.append((target / source.relative_to(home)).as_posix())
+    return tuple(copied)
+
+
+def _by_folder(registry: Registry) -> dict[Path, set[Path]]:
+    """Return the files that each plugin file is made of, by the folder that they lie in."""
+    found: dict[Path, set[Path]] = {}
+    for file in registry.files:
+        is_package = file.name == "__init__.py"
+        home = file.parent.parent if is_package else file.parent
+        members = found.setdefault(home, set())
+        if is_package:
+            data = [one for one in file.parent.rglob("*") if one.is_file() and "__pycache__" not in one.parts]
+            size = sum(one.stat().st_size for one in data)
+            members |= {one for one in data if size <= MAX_BYTES or one.suffix == ".py"}
+        members |= {one for one in source_files(module_name(file), file).values() if one.is_relative_to(home)}
+    return found
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()

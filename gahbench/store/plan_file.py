@@ -1,0 +1,168 @@
+"""The plan that a results folder records: its units, and what their board shows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gahbench._util.errors import ResultsError
+from gahbench._util.files import write_whole
+from gahbench._util.keys import canonical
+from gahbench.contracts.unit import Unit
+
+PLAN = "plan.json"
+#: The fields of a unit whose values many units share.
+_SHARED = ("payload", "document")
+
+
+@dataclass(frozen=True)
+class RecordedUnit:
+    """A unit in the plan of a folder.
+
+    Parameters
+    ----------
+    unit
+        The unit.
+    is_added
+        Whether its entrant is not in the suite's file, but was added to it.
+    is_shown
+        Whether the board shows it: entrants that were added earlier, and measured otherwise, stay in the folder only.
+    """
+
+    unit: Unit
+    is_added: bool = False
+    is_shown: bool = True
+
+
+@dataclass(frozen=True)
+class RecordedPlan:
+    """The plan of a results folder.
+
+    Parameters
+    ----------
+    suite
+        Name of the suite.
+    units
+        Its units, fits first, and those of entrants that earlier runs added.
+    board
+        Facts for the board, as :attr:`gahbench.planning.plan.Plan.board` gives them. Empty in folders of before they
+        were recorded.
+    threads
+        Threads of each worker; ``None`` where they were not recorded.
+    plugins
+        Plugin files that the units need, relative to the folder.
+    code
+        SHA-256 of the files of the code that planned, by name.
+    """
+
+    suite: str
+    units: tuple[RecordedUnit, ...]
+    board: Mapping[str, Any] = field(default_factory=dict)
+    threads: int | None = None
+    plugins: tuple[str, ...] = ()
+    code: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def shown(self) -> list[Unit]:
+        """The units that the board shows."""
+        return [recorded.unit for recorded in self.units if recorded.is_shown]
+
+
+def write_plan(folder: Path, plan: RecordedPlan) -> None:
+    """Write the plan of a folder, unless it is there already: a unit a line, and values that units share once."""
+    values: dict[str, int] = {}
+    texts: list[str] = []
+
+    def place(value: Any) -> int:
+        text = canonical(value)
+        if text not in values:
+            values[text] = len(texts)
+            texts.append(text)
+        return values[text]
+
+    lines = []
+    for recorded in plan.units:
+        record = recorded.unit.record()
+        for name in _SHARED:
+            record[name] = record[name] and {key: place(value) for key, value in record[name].items()}
+        work = recorded.unit.work
+        record |= {"work": work if work < float("inf") else None}
+        record |= {"added": recorded.is_added, "shown": recorded.is_shown}
+        lines.append(json.dumps(record))
+    head: dict[str, Any] = {"suite": plan.suite, "threads": plan.threads, "plugins": list(plan.plugins)}
+    head |= {"board": plan.board, "code": plan.code}
+    parts = [f'"{name}": {json.dumps(value)}' for name, value in head.items()]
+    parts += [f'"values": [\n{_lines(texts)}\n]', f'"units": [\n{_lines(lines)}\n]']
+    content = ("{\n" + ",\n".join(parts) + "\n}\n").encode()
+    file = folder / PLAN
+    if not file.is_file() or file.read_bytes() != content:
+        write_whole(file, content)
+
+
+def read_plan(folder: Path) -> RecordedPlan | None:
+    """Return the plan of a folder; ``None`` for one that is new or empty.
+
+    Raises
+    ------
+    ResultsError
+        If it cannot be read, or the folder holds other things.
+    """
+    file = folder / PLAN
+    try:
+        content = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        if folder.is_dir() and (others := [child.name for child in folder.iterdir() if not child.name.startswith(".")]):
+            raise ResultsError(
+                f"{folder}: not a results folder (it holds {others[0]} but no {PLAN}); give a new or empty one"
+            ) from None
+        return None
+    except (OSError, ValueError) as error:
+        raise ResultsError(f"{file}: cannot be read ({error}); give another results folder") from error
+    try:
+        return _parsed(content)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise ResultsError(f"{file}: not the plan of a gahbench suite; give another results folder") from error
+
+
+def recorded_plan(folder: Path) -> RecordedPlan:
+    """Return the plan of a results folder.
+
+    Raises
+    ------
+    ResultsError
+        If it has none, or it cannot be read.
+    """
+    plan = read_plan(folder)
+    if plan is None:
+        raise ResultsError(f"{folder}: no {PLAN}; expected a results folder")
+    return plan
+
+
+def _parsed(content: dict[str, Any]) -> RecordedPlan:
+    values = content.get("values")
+    units = []
+    for record in content["units"]:
+        # Folders of before values were shared hold them in place.
+        shared = {
+            name: {key: values[place] for key, place in record[name].items()}
+            for name in _SHARED
+            if values is not None and record.get(name) is not None
+        }
+        work = record.get("work", 0.0)
+        unit = Unit.of_record({**record, **shared}, float("inf") if work is None else work)
+        units.append(RecordedUnit(unit, bool(record["added"]), bool(record.get("shown", True))))
+    return RecordedPlan(
+        str(content["suite"]),
+        tuple(units),
+        content.get("board", {}),
+        content.get("threads"),
+        tuple(content.get("plugins", ())),
+        content.get("code", {}),
+    )
+
+
+def _lines(items: Iterable[str]) -> str:
+    return ",\n".join(items)
