@@ -59,12 +59,13 @@ class Plan:
 
     @property
     def board(self) -> dict[str, Any]:
-        """Facts for the board, as plain JSON: baseline, entrants in their order, datasets, and titles of metrics."""
+        """Facts for the board, as plain JSON: baseline, entrants in their order, datasets, facts of metrics."""
         return {
             "baseline": self.suite.baseline,
             "entrants": [row.label for row in rows(self.suite)],
             "datasets": [facts.record() for facts in self.datasets],
             "metrics": metric_titles(self.suite.metrics),
+            "needs": {metric.label: sorted(metric.build().needs) for metric in self.suite.metrics},
         }
 
     @property
