@@ -49,7 +49,20 @@ if TYPE_CHECKING:
     from gahbench._util.noise import BLOCK, derive_seed, generator, in_blocks
     from gahbench._util.readable import duration
     from gahbench._util.resources import cpu_count, gpu_names
-    from gahbench.api import adopt, check, create, inspect, load_results, plan_suite, preview, run, sample
+    from gahbench.api import (
+        adopt,
+        check,
+        collect,
+        create,
+        inspect,
+        load_results,
+        plan_suite,
+        preview,
+        run,
+        sample,
+        status,
+        work,
+    )
     from gahbench.board.results import Results
     from gahbench.contracts.derivatives import differentiated
     from gahbench.contracts.jobs import Event, Job
@@ -59,7 +72,9 @@ if TYPE_CHECKING:
     from gahbench.contracts.unit import Unit
     from gahbench.registry.behaviour import behaviour_digest
     from gahbench.registry.registry import Registry
-    from gahbench.runs.engine_tools import UnitRunner, worker_command, worker_environment
+    from gahbench.runs.engine_tools import UnitRunner, work_command
+    from gahbench.runs.supervisor import supervise
+    from gahbench.runs.watch import Watch
 
 __version__ = "0.1.0"
 
@@ -68,7 +83,9 @@ _MODULES = {
     "_util.noise": ["BLOCK", "derive_seed", "generator", "in_blocks"],
     "_util.readable": ["duration"],
     "_util.resources": ["cpu_count", "gpu_names"],
-    "api": ["adopt", "check", "create", "inspect", "load_results", "plan_suite", "preview", "run", "sample"],
+    "api.folders": ["adopt", "collect", "load_results", "status", "work"],
+    "api.looks": ["check", "create", "inspect", "preview", "sample"],
+    "api.running": ["plan_suite", "run"],
     "board.results": ["Results"],
     "contracts.derivatives": ["differentiated"],
     "contracts.jobs": ["Event", "Job"],
@@ -78,7 +95,9 @@ _MODULES = {
     "contracts.unit": ["Unit"],
     "registry.registry": ["Registry"],
     "registry.behaviour": ["behaviour_digest"],
-    "runs.engine_tools": ["UnitRunner", "worker_command", "worker_environment"],
+    "runs.engine_tools": ["UnitRunner", "work_command"],
+    "runs.supervisor": ["supervise"],
+    "runs.watch": ["Watch"],
 }
 __getattr__ = lazy_names(__name__, {name: f"gahbench.{module}" for module, names in _MODULES.items() for name in names})
 
@@ -121,10 +140,12 @@ __all__ = [
     "Truth",
     "Unit",
     "UnitRunner",
+    "Watch",
     "adopt",
     "batch_size",
     "behaviour_digest",
     "check",
+    "collect",
     "cpu_count",
     "create",
     "derive_seed",
@@ -148,7 +169,9 @@ __all__ = [
     "run",
     "sample",
     "spec_of",
+    "status",
     "suggestion",
-    "worker_command",
-    "worker_environment",
+    "supervise",
+    "work",
+    "work_command",
 ]

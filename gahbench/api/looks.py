@@ -1,4 +1,4 @@
-"""The Python interface; the command line is a thin layer over it."""
+"""Plugins by themselves: built, checked, previewed, inspected, sampled."""
 
 from __future__ import annotations
 
@@ -7,18 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gahbench.registry.plugin import Kind
-from gahbench.registry.registry import Registry, open_registry
+from gahbench.registry.registry import open_registry
 
 if TYPE_CHECKING:
-    from gahbench.board.results import Results
-    from gahbench.contracts.jobs import Event
     from gahbench.explore.inspection import Inspection
     from gahbench.explore.preview import Preview
     from gahbench.explore.sample import EntrantSamples
-    from gahbench.planning.plan import Plan
-    from gahbench.planning.suite import Suite
-    from gahbench.runs.adoption import Adoption
-    from gahbench.runs.runner import Outcome
     from gahbench.testing import Report
 
 Source = str | Path
@@ -61,137 +55,6 @@ def create(
     (4, 1, 32, 32)
     """
     return open_registry(plugins).configure(kind, name, **parameters).build(shape, channels)
-
-
-def plan_suite(
-    suite: Source, out: Source | None = None, *, entrants: Sequence[str] = (), plugins: Sequence[Source] = ()
-) -> Plan:
-    """Return the units of a suite, checked, without running any.
-
-    Parameters
-    ----------
-    suite
-        Path of a suite, or the name of one that gahbench ships.
-    out
-        Results folder, as for :func:`run`; networks whose fits are done there are not tried out again.
-    entrants
-        Further entrants, each ``name[key=value]``.
-    plugins
-        Plugin files, or folders of them.
-
-    Raises
-    ------
-    GahbenchError
-        If the suite, a plugin or a parameter is not accepted.
-    """
-    return plan_with(open_registry(plugins), suite, out, entrants)
-
-
-def plan_with(registry: Registry, suite: Source, out: Source | None = None, entrants: Sequence[str] = ()) -> Plan:
-    """Return the plan of :func:`plan_suite`, with the plugins of a registry."""
-    from gahbench.planning.plan import make_plan
-    from gahbench.planning.suite import load_suite
-    from gahbench.store.store import Store
-
-    loaded = load_suite(suite, registry, tuple(entrants))
-    return make_plan(loaded, registry, Store(results_folder(loaded, out)).has_fit)
-
-
-def results_folder(suite: Suite, out: Source | None = None) -> Path:
-    """Return the results folder of a suite: the one that is given, or ``runs/`` and its name."""
-    return Path(out) if out is not None else Path("runs") / suite.name
-
-
-def run(
-    suite: Source,
-    out: Source | None = None,
-    *,
-    entrants: Sequence[str] = (),
-    plugins: Sequence[Source] = (),
-    engine: str = "processes",
-    workers: int | None = None,
-    report: Callable[[Event], None] = lambda event: None,
-) -> Outcome:
-    """Run a suite; finished units in the results folder are not run again.
-
-    Parameters
-    ----------
-    suite
-        Path of a suite, or the name of one that gahbench ships.
-    out
-        Results folder; by default ``runs/`` and the name of the suite.
-    entrants
-        Further entrants, each ``name[key=value]``.
-    plugins
-        Plugin files, or folders of them.
-    engine
-        Where units run: ``processes``, ``inline``, or a plugin's.
-    workers
-        Number of workers; the engine chooses by default.
-    report
-        Called with every event.
-
-    Returns
-    -------
-    Outcome
-        Its ``results`` hold the tidy ``scores`` and make the ``leaderboard()``.
-
-    Raises
-    ------
-    GahbenchError
-        If something in the suite is not accepted, or the folder belongs to something else.
-    """
-    from gahbench.runs.runner import run_plan
-
-    registry = open_registry(plugins)
-    planned = plan_with(registry, suite, out, entrants)
-    return run_plan(planned, results_folder(planned.suite, out), registry, engine, workers, report)
-
-
-def load_results(folder: Source) -> Results:
-    """Return the results in a folder: tidy ``scores``, ``fits``, ``failures``, and the ``leaderboard()``.
-
-    Parameters
-    ----------
-    folder
-        A results folder.
-
-    Raises
-    ------
-    ResultsError
-        If the folder holds none, or they cannot be read.
-    """
-    from gahbench.board.results import load_results
-
-    return load_results(Path(folder))
-
-
-def adopt(folder: Source, *, plugins: Sequence[Source] = ()) -> Adoption:
-    """Accept the finished units of a results folder that differ from today's only in code.
-
-    A change of the code that decides an outcome has units done again. Where it does not matter, this accepts them
-    instead: they record it, and the board notes it.
-
-    Parameters
-    ----------
-    folder
-        A results folder with its units.
-    plugins
-        Plugin files, or folders of them, that its suite used.
-
-    Returns
-    -------
-    Adoption
-        The units that were ``adopted``, and those that were ``refused``, with the reason.
-
-    Raises
-    ------
-    ResultsError
-        If it is no results folder, has no units, or another run is using it.
-    """
-    from gahbench.runs.adoption import adopt
-
-    return adopt(Path(folder), open_registry(plugins))
 
 
 def check(file: Source) -> list[Report]:

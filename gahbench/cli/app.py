@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from gahbench.cli import drawing, inspect_options, sample_options
+from gahbench.cli import drawing, folder_commands, inspect_options, sample_options
 
 if TYPE_CHECKING:
     from gahbench.runs.runner import Outcome
@@ -35,6 +35,12 @@ PluginsOption = Annotated[
 EntrantOption = Annotated[
     list[str] | None,
     typer.Option("--entrant", "-e", help="A further entrant: name[key=value,...]. May be repeated."),
+]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Threads of each worker; rounding depends on them. [default: as recorded, or by the fits]"
+    ),
 ]
 OutOption = Annotated[
     Path | None, typer.Option("--out", "-o", help="Results folder. [default: runs/ and the suite's name]")
@@ -69,8 +75,12 @@ def run(
     out: OutOption = None,
     entrant: EntrantOption = None,
     plugins_dir: PluginsOption = None,
-    engine: Annotated[str, typer.Option(help="Engine for units: processes, inline, or a plugin's.")] = "processes",
+    engine: Annotated[
+        str, typer.Option(help="Engine for units: processes, inline, slurm[...], dask[...], ...")
+    ] = "processes",
     workers: Annotated[int | None, typer.Option(min=1, help="Number of workers. [default: the engine chooses]")] = None,
+    threads: ThreadsOption = None,
+    device: folder_commands.Device = "auto",
 ) -> None:
     """Run a suite and print its leaderboard. What is done already is not done again.
 
@@ -80,9 +90,9 @@ def run(
     from gahbench.cli.adopting import warn_of_superseded
     from gahbench.cli.listing import warn_of_problems
     from gahbench.registry.registry import open_registry
-    from gahbench.runs.collect import count_done
     from gahbench.runs.progress import ProgressReport
     from gahbench.runs.runner import run_plan
+    from gahbench.store.store import Store
 
     console = Console(stderr=True)
     registry = open_registry(plugins_dir or ())
@@ -90,10 +100,12 @@ def run(
     planned = api.plan_with(registry, suite, out, entrant or ())
     folder = api.results_folder(planned.suite, out)
     warn_of_superseded(planned, folder, plugins_dir or (), console)
-    with ProgressReport(planned, count_done(planned, folder), console) as report:
-        outcome = run_plan(planned, folder, registry, engine, workers, report)
+    finished = Store(folder).finished()
+    done = sum(unit.folder in finished for unit in planned.units)
+    with ProgressReport(planned, done, console) as report:
+        outcome = run_plan(planned, folder, registry, engine, workers, report, threads, device)
     if outcome.done:
-        _print_board(folder)
+        folder_commands.print_board(folder)
     _conclude(outcome, console)
 
 
@@ -103,8 +115,12 @@ def plan(
     out: OutOption = None,
     entrant: EntrantOption = None,
     plugins_dir: PluginsOption = None,
+    threads: ThreadsOption = None,
 ) -> None:
-    """Show the units of a suite, which are finished, and an estimate of the work; run nothing."""
+    """Show the units of a suite, which are finished, and an estimate of the work; run nothing.
+
+    With ``--out``, also write the plan into that folder, which any number of 'gahbench work' then finish.
+    """
     from gahbench import api
     from gahbench.cli.adopting import warn_of_superseded
     from gahbench.cli.listing import warn_of_problems
@@ -117,6 +133,9 @@ def plan(
     folder = api.results_folder(planned.suite, out)
     print_plan(planned, folder, Console())
     warn_of_superseded(planned, folder, plugins_dir or (), Console())
+    if out is not None:
+        api.write_plan(planned, folder, registry, threads)
+        typer.echo(f"planned; 'gahbench work {folder}' does it, on any machine that sees this folder")
 
 
 @app.command("list")
@@ -270,27 +289,14 @@ def sample(
         raise typer.Exit(1)
 
 
-@app.command()
-def leaderboard(
-    folder: Annotated[Path, typer.Argument(help="A results folder.")],
-) -> None:
-    """Print the leaderboard of a results folder."""
-    _print_board(folder)
-
-
-@app.command()
-def adopt(
-    folder: Annotated[Path, typer.Argument(help="A results folder with its units.")],
-    plugins_dir: PluginsOption = None,
-) -> None:
-    """Accept finished units of earlier code, where only code differs; the board notes it.
-
-    Exit status: 0 no unit was left, 1 some were, since more than their code differs or they cannot be compared.
-    """
-    from gahbench.cli.adopting import print_adoption
-
-    if not print_adoption(folder, plugins_dir or (), Console()):
-        raise typer.Exit(1)
+for command in (
+    folder_commands.work,
+    folder_commands.status,
+    folder_commands.collect,
+    folder_commands.leaderboard,
+    folder_commands.adopt,
+):
+    app.command()(command)
 
 
 @app.command()
@@ -325,19 +331,6 @@ def new(
     typer.echo(f"wrote {file}; now try")
     for command in next_commands(kind.value, name, file):
         typer.echo(f"  {command}")
-
-
-def _print_board(folder: Path) -> None:
-    from gahbench.board.results import load_results, saved_digest
-
-    console = Console()
-    if not console.is_terminal and saved_digest(folder) is not None:
-        # The same text was written with the results: no need to render it again.
-        typer.echo((folder / "leaderboard.md").read_text(encoding="utf-8"), nl=False)
-        return
-    from gahbench.report.tables import print_board
-
-    print_board(load_results(folder), console)
 
 
 def _conclude(outcome: Outcome, console: Console) -> None:

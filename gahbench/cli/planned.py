@@ -32,7 +32,7 @@ def print_plan(plan: Plan, folder: Path, console: Console) -> None:
 
 
 def _lines(plan: Plan, store: Store) -> Iterator[str]:
-    all_rows = list(rows(plan.suite))
+    all_rows, done = list(rows(plan.suite)), store.whole(plan.units)
     width = 2 + max(len(row.label) for row in all_rows)
     yield f"suite {plan.suite.name}: {len(plan.units)} units"
     for dataset in plan.datasets:
@@ -44,22 +44,22 @@ def _lines(plan: Plan, store: Store) -> Iterator[str]:
                 yield f"  {row.label:<{width - 2}}  not known here: the optimum is '{dataset.optimum}'"
                 continue
             units = [unit for unit in plan.units if (unit.dataset, unit.entrant) == (dataset.label, row.label)]
-            cells = _cells(units, plan.parameters[dataset.label, row.entrant.label], store)
+            cells = _cells(units, plan.parameters[dataset.label, row.entrant.label], done)
             yield f"  {row.label:<{width - 2}}" + "".join(f"  {cell:>13}" for cell in cells)
-    left = [unit for unit in plan.units if not store.is_done(unit)]
+    left = [unit for unit in plan.units if unit.folder not in done]
     yield ""
     yield f"to do: {len(left)} of {len(plan.units)} units; {_estimate(left, plan)}"
 
 
-def _cells(units: list[Unit], parameters: int, store: Store) -> list[str]:
+def _cells(units: list[Unit], parameters: int, done: set[str]) -> list[str]:
     fits = [unit for unit in units if unit.kind == "fit"]
     scores = [unit for unit in units if unit.kind == "score"]
     work = sum(unit.work for unit in units)
     return [
         count(parameters) if parameters else "–",
         str(len({unit.seed for unit in fits}) or "–"),
-        f"{sum(map(store.is_done, fits))} of {len(fits)}" if fits else "–",
-        f"{sum(map(store.is_done, scores))} of {len(scores)}",
+        f"{sum(unit.folder in done for unit in fits)} of {len(fits)}" if fits else "–",
+        f"{sum(unit.folder in done for unit in scores)} of {len(scores)}",
         count(work) if work else "–",
     ]
 

@@ -16,7 +16,10 @@ from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan
 from gahbench.planning.replan import Replanner, differences, is_code, names_files
 from gahbench.registry.registry import Registry
-from gahbench.store.folder import PLAN, Folder
+from gahbench.store.attempts import PARTIAL, publish
+from gahbench.store.folder import Folder
+from gahbench.store.holder import own_name
+from gahbench.store.plan_file import recorded_plan, write_plan
 from gahbench.store.store import Store
 
 #: The name of the difference from a document that was not recorded.
@@ -83,10 +86,8 @@ def adopt(folder: Path, registry: Registry) -> Adoption:
     ResultsError
         If it is no results folder, has no units, or another run is using it.
     """
-    home = Folder(folder)
-    if home.recorded() is None:
-        raise ResultsError(f"{folder}: no {PLAN}; expected a results folder")
-    with home.lock():
+    recorded_plan(folder)
+    with Folder(folder).lock():
         store = Store(folder)
         units = list(_finished(store))
         if not units:
@@ -94,7 +95,7 @@ def adopt(folder: Path, registry: Registry) -> Adoption:
         adopter = _Adopter(store, registry, units)
         for kind in ("fit", "score"):
             adopter.adopt([unit for unit in units if unit.kind == kind])
-        _rewrite_plan(home, adopter.keys, adopter.columns)
+        _rewrite_plan(folder, adopter.keys, adopter.columns)
     return adopter.found
 
 
@@ -169,9 +170,10 @@ def _formers(store: Store, unit: Unit) -> list[str]:
 def superseded(plan: Plan, folder: Path) -> int:
     """Return how many units of a plan are not done in a folder, but were done there with other code or settings."""
     store = Store(folder)
+    finished = store.finished()
     # Mostly there are none, and the units of the plan need not be looked at.
     others = {_name(unit) for unit in _finished(store, but={unit.folder for unit in plan.units})}
-    return len(others & {_name(unit) for unit in plan.units if not store.is_done(unit)}) if others else 0
+    return len(others & {_name(unit) for unit in plan.units if unit.folder not in finished})
 
 
 def _name(unit: Unit) -> tuple[object, ...]:
@@ -188,10 +190,10 @@ def current_key(unit: Unit, replanner: Replanner) -> str | None:
 
 def _finished(store: Store, but: Set[str] = frozenset()) -> Iterator[Unit]:
     """Yield the finished units of a store, fits first, but for those in folders of some names."""
+    names = sorted(store.finished() - but)
     for kind in ("fit", "score"):
-        for folder in sorted(store.units.glob(f"{kind}-*")):
-            is_other = folder.name not in but and folder.suffix != ".partial"
-            if is_other and (folder / "done.json").is_file() and (unit := _unit(folder)) is not None:
+        for folder in (store.units / name for name in names if name.startswith(f"{kind}-")):
+            if (folder / "done.json").is_file() and (unit := _unit(folder)) is not None:
                 yield unit
 
 
@@ -228,8 +230,7 @@ def _differs(unit: Unit, now: Unit, mapped: Callable[[str], str]) -> tuple[str, 
 def _move(store: Store, unit: Unit, now: Unit, differs: tuple[str, ...]) -> None:
     """Give a finished unit its new key: written beside the old one, renamed, and the old one dropped last."""
     before, after = store.path(unit), store.path(now)
-    copy = after.with_name(f".{after.name}.adopting")
-    shutil.rmtree(copy, ignore_errors=True)
+    copy = after.with_name(f"{after.name}{PARTIAL}-{own_name()}")
     shutil.copytree(before, copy)
     done = json.loads((copy / "done.json").read_bytes())
     history = [*done.get("adopted", []), {"from": unit.key, "differs": list(differs)}]
@@ -237,18 +238,19 @@ def _move(store: Store, unit: Unit, now: Unit, differs: tuple[str, ...]) -> None
     content = (copy / "unit.json").read_bytes()
     done["files"]["unit.json"] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     write_json(copy / "done.json", {**done, "adopted": history})
-    shutil.rmtree(after, ignore_errors=True)
-    copy.rename(after)
+    publish(copy, after)
     shutil.rmtree(before)
 
 
-def _rewrite_plan(home: Folder, keys: dict[str, str], columns: dict[str, str]) -> None:
+def _rewrite_plan(folder: Path, keys: dict[str, str], columns: dict[str, str]) -> None:
     """Let the recorded plan name the units that were adopted by their new keys."""
-    recorded = home.recorded()
-    if recorded is None or not keys:
+    if not keys:
         return
-    for record in recorded["units"]:
-        for name in ("key", "requires", "partner"):
-            record[name] = keys.get(record.get(name), record.get(name))
-        record["column"] = columns.get(record.get("column"), record.get("column"))
-    write_json(home.path / PLAN, recorded)
+
+    def mapped(unit: Unit) -> Unit:
+        names = ("key", "requires", "partner")
+        after = {name: keys.get(value, value) for name in names if (value := getattr(unit, name))}
+        return replace(unit, column=columns.get(unit.column or "", unit.column), **after)
+
+    plan = recorded_plan(folder)
+    write_plan(folder, replace(plan, units=tuple(replace(one, unit=mapped(one.unit)) for one in plan.units)))

@@ -4,47 +4,69 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gahbench.board.metric_titles import metric_titles
 from gahbench.board.notes import ADOPTED, NOT_RUN
 from gahbench.board.schemas import SCHEMAS
 from gahbench.contracts.unit import Unit
-from gahbench.planning.plan import DatasetFacts, Plan
-from gahbench.planning.rows import rows as suite_rows
+from gahbench.registry.registry import Registry
+from gahbench.runs.environment import write_environment
+from gahbench.store.folder import Folder
+from gahbench.store.plan_file import RecordedPlan, recorded_plan
 from gahbench.store.store import Store
 
 if TYPE_CHECKING:
     from gahbench.board.results import Results
 
 #: Raised when boards are written differently from the same units.
-BOARD_VERSION = 2
+BOARD_VERSION = 3
 
 
-def state_digest(plan: Plan, units: Iterable[Unit], store: Store) -> str:
-    """Return a digest of all that a board depends on, such as which units are done, and why others failed."""
-    state = [(unit.folder, "done" if store.is_done(unit) else store.failure(unit)) for unit in units]
-    facts = [
-        BOARD_VERSION,
-        plan.suite.name,
-        plan.suite.baseline,
-        [str(fact) for fact in plan.datasets],
-        metric_titles(plan.suite.metrics),
-        sorted(state, key=str),
-    ]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+def collect(folder: Path, registry: Registry) -> RecordedPlan:
+    """Write the tables, board and figures of a results folder from its finished and failed units.
+
+    Where nothing is new, the files stay as they are.
+
+    Parameters
+    ----------
+    registry
+        Named in the record of the environment.
+
+    Returns
+    -------
+    RecordedPlan
+        The plan of the folder.
+
+    Raises
+    ------
+    ResultsError
+        If it is no results folder, or a finished unit cannot be read.
+    """
+    from gahbench.board.results import saved_digest
+    from gahbench.report.publish import publish
+
+    with Folder(folder).lock():
+        plan, store = recorded_plan(folder), Store(folder)
+        states = states_of(plan, store)
+        digest = _digest(plan, states)
+        if saved_digest(folder) != digest:
+            publish(read_results(plan, store, states), folder, digest)
+            write_environment(folder, registry)
+        store.sweep()
+    return plan
 
 
-def count_done(plan: Plan, folder: Path) -> int:
-    """Return how many units of a plan are done in a results folder."""
-    store = Store(folder)
-    return sum(map(store.is_done, plan.units))
+def states_of(plan: RecordedPlan, store: Store) -> dict[str, str]:
+    """Return the states of the units that a board shows, by folder name: ``done``, or why it failed, or nothing."""
+    whole, failed = store.whole(plan.shown), store.failed()
+    names = dict.fromkeys(unit.folder for unit in plan.shown)
+    return {name: "done" if name in whole else store.failure_of(name) if name in failed else "" for name in names}
 
 
-def collect(plan: Plan, units: Iterable[Unit], store: Store) -> Results:
+def read_results(plan: RecordedPlan, store: Store, states: Mapping[str, str]) -> Results:
     """Read finished and failed units into :class:`gahbench.board.results.Results`.
 
     Raises
@@ -56,11 +78,12 @@ def collect(plan: Plan, units: Iterable[Unit], store: Store) -> Results:
 
     from gahbench.board.results import Results
 
-    rows = _Rows(plan.suite.name, [row.label for row in suite_rows(plan.suite)])
+    rows = _Rows(plan.suite, list(plan.board["entrants"]))
     # Fits first: units that failed for lack of a fit are not listed again.
-    for unit in sorted(units, key=lambda unit: unit.kind != "fit"):
-        if not store.is_done(unit):
-            rows.add_unfinished(unit, store.failure(unit))
+    for unit in sorted(plan.shown, key=lambda unit: unit.kind != "fit"):
+        state = states[unit.folder]
+        if state != "done":
+            rows.add_unfinished(unit, state or None)
             continue
         done = store.done(unit) or {}
         if done.get("adopted"):
@@ -70,16 +93,22 @@ def collect(plan: Plan, units: Iterable[Unit], store: Store) -> Results:
         else:
             rows.add_scores(unit, done, store.read_scores(unit))
     return Results(
-        suite=plan.suite.name,
+        suite=plan.suite,
         scores=pd.DataFrame(rows.scores, columns=list(SCHEMAS["scores"])),
         fits=pd.DataFrame(rows.fits, columns=list(SCHEMAS["fits"])),
         failures=pd.DataFrame(rows.failures, columns=list(SCHEMAS["failures"])),
-        datasets=pd.DataFrame([_facts_of(dataset) for dataset in plan.datasets], columns=list(SCHEMAS["datasets"])),
+        datasets=pd.DataFrame(plan.board["datasets"], columns=list(SCHEMAS["datasets"])),
         entrants=rows.entrants,
-        baseline=plan.suite.baseline,
+        baseline=plan.board["baseline"],
         notes=pd.DataFrame(list(rows.notes), columns=list(SCHEMAS["notes"])),
-        metrics=pd.DataFrame(metric_titles(plan.suite.metrics), columns=list(SCHEMAS["metrics"])),
+        metrics=pd.DataFrame(plan.board["metrics"], columns=list(SCHEMAS["metrics"])),
     )
+
+
+def _digest(plan: RecordedPlan, states: Mapping[str, str]) -> str:
+    """Return a digest of all that a board depends on, such as which units are done, and why others failed."""
+    facts = [BOARD_VERSION, plan.suite, plan.board, sorted(states.items())]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 #: The scores whose notes count: a note may depend on the noise levels that an entrant was given, here all of them.
@@ -133,14 +162,3 @@ class _Rows:
         if unit.entrant not in self.entrants:
             self.entrants.append(unit.entrant)
         return {"dataset": unit.dataset, "entrant": unit.entrant, "seed": unit.seed}
-
-
-def _facts_of(dataset: DatasetFacts) -> dict[str, Any]:
-    sizes = dict(zip(("channels", "height", "width"), dataset.shape, strict=True))
-    return {
-        "dataset": dataset.label,
-        "optimum": dataset.optimum,
-        "slope": dataset.slope,
-        **sizes,
-        "fingerprint": dataset.fingerprint,
-    }

@@ -1,15 +1,15 @@
-"""Running units for engines: in this process, or in worker processes."""
+"""What engines run units with: in this process, in worker processes here, or by a command that runs anywhere."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Literal
 
-from gahbench._util.resources import python_environment
 from gahbench.contracts.jobs import Event, Job
 from gahbench.contracts.unit import Unit
-from gahbench.runs.worker import Worker, do_and_record, progress_message
+from gahbench.runs.queue import Queue
+from gahbench.runs.worker import Worker, do_unit, progress_message
+from gahbench.training.hardware import chosen_device
 from gahbench.training.trainer import Progress
 
 
@@ -27,30 +27,65 @@ class UnitRunner:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._unit: Unit | None = None
+        self._queue = Queue(job.units, job.store)
         self._worker = Worker(
-            job.registry, job.store, progress=self._progress, note=self._note, should_stop=job.stop.is_set
+            job.registry,
+            job.store,
+            chosen_device(job.device),
+            progress=self._progress,
+            note=self._note,
+            should_stop=job.stop.is_set,
         )
 
-    def run(self, unit: Unit) -> Literal["finished", "failed", "stopped"]:
+    def next(self) -> Unit | None:
+        """Claim a unit whose ``needs`` are done, to :meth:`run` it.
+
+        Returns
+        -------
+        Unit or None
+            ``None`` if there is none now: all are done or failed, or other processes do what is left.
+        """
+        return self._queue.take(self._unit)
+
+    @property
+    def left(self) -> int:
+        """How many units of the job are neither done nor failed, here or elsewhere."""
+        self._queue.refresh()
+        return self._queue.left
+
+    def run(self, unit: Unit) -> Literal["finished", "failed", "stopped", "elsewhere"]:
         """Run a unit whose ``needs`` are done, and report its events to the job.
 
         Returns
         -------
         str
             How it ended. A failure is recorded in the store; ``stopped`` means that the job was to end meanwhile, so
-            that the unit has written a checkpoint and is still to be done.
+            that the unit has written a checkpoint and is still to be done; ``elsewhere`` that another process does it,
+            or has done it, and nothing was run.
 
         Raises
         ------
         KeyboardInterrupt
             If Ctrl-C was pressed a second time.
         """
+        if not self._queue.claim(unit):
+            return "elsewhere"
         self._unit = unit
         self._job.report(Event("started", unit))
-        message = do_and_record(self._worker, unit)
+        try:
+            message = do_unit(self._worker, unit)
+        except KeyboardInterrupt:
+            self._queue.release(unit)
+            raise
         ended: Literal["finished", "failed", "stopped"] = message.pop("event")
-        if ended != "stopped":
-            self._job.report(Event(ended, unit, message))
+        message.pop("code_changed", None)
+        if ended == "failed" and self._queue.is_own(unit):
+            self._job.store.fail(unit, message["error"], message["traceback"])
+        if ended == "stopped":
+            self._queue.release(unit)
+        else:
+            self._queue.finish(unit)
+        self._job.report(Event(ended, unit, message))
         return ended
 
     def _progress(self, progress: Progress) -> None:
@@ -62,43 +97,17 @@ class UnitRunner:
         self._job.report(Event("note", self._unit, {"text": text}))
 
 
-def worker_command(job: Job, threads: int) -> list[str]:
-    """Return the command line of a worker process, which runs units of a job as they are sent.
+def work_command(job: Job) -> list[str]:
+    """Return the command that does the units of a job, on any machine that sees its folder at the same path.
 
-    It reads JSON lines from its standard input: ``{"unit": unit.record()}``, or ``{"stop": true}`` to write a
-    checkpoint of the unit in flight and end. On its standard output it writes JSON lines with an ``event``: ``ready``
-    once, then of each unit ``progress`` and ``note``, and at its end ``finished``, ``failed`` or ``stopped``; the other
-    fields are the ``details`` of :class:`gahbench.Event`. It ends when its standard input is closed.
+    It is ``gahbench work FOLDER``: any number of them share the units out. It ends when nothing is left. SIGTERM,
+    SIGINT and SIGUSR2 have it write checkpoints and end.
 
     Parameters
     ----------
     job
         The job.
-    threads
-        How many threads the worker may compute with.
     """
-    command = [sys.executable, "-P", "-m", "gahbench.runs.worker_process"]
-    command += ["--folder", str(job.store.folder), "--threads", str(threads)]
-    for source in job.registry.sources:
-        command += ["--source", str(source)]
+    command = [sys.executable, "-P", "-m", "gahbench", "work", str(job.store.folder.resolve())]
+    command += ["--device", job.device]
     return command
-
-
-def worker_environment(threads: int, gpu: str | None = None) -> dict[str, str]:
-    """Return the environment variables of a worker process: those of this process, and how it shares the machine.
-
-    Parameters
-    ----------
-    threads
-        As of :func:`worker_command`.
-    gpu
-        The one GPU that it may use, of :func:`gahbench.gpu_names`; ``None`` leaves that open.
-    """
-    environment = python_environment()
-    environment["OMP_NUM_THREADS"] = environment["MKL_NUM_THREADS"] = str(threads)
-    cache = Path(environment.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "gahbench" / "compiled"
-    environment.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
-    environment.setdefault("TORCHINDUCTOR_FX_GRAPH_CACHE", "1")
-    if gpu is not None:
-        environment["CUDA_VISIBLE_DEVICES"] = gpu
-    return environment

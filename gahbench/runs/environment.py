@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from packaging.requirements import Requirement
 
 from gahbench._util.files import write_json
 from gahbench._util.resources import cpu_count
 from gahbench.registry.registry import Registry
+
+if TYPE_CHECKING:
+    import torch
 
 
 def environment(registry: Registry) -> dict[str, Any]:
@@ -38,6 +41,20 @@ def environment(registry: Registry) -> dict[str, Any]:
         "gpus": [torch.cuda.get_device_name(place) for place in range(torch.cuda.device_count())],
         "packages": versions,
         "plugin_problems": [problem.error for problem in registry.problems],
+    }
+
+
+def unit_environment(device: torch.device) -> dict[str, Any]:
+    """Return what the rounding of a unit may depend on beside its key: threads, device, versions, processor."""
+    import torch
+
+    versions = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "scipy")}
+    return {
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "processor": _processor(),
+        "python": platform.python_version(),
+        "versions": versions,
     }
 
 

@@ -13,6 +13,10 @@ from gahbench.registry.plugin import Kind
 from gahbench.registry.registry import Registry
 
 
+class CodeChangedError(PluginError):
+    """The code here is not that which planned a unit."""
+
+
 class Factory:
     """Builds plugins from payloads.
 
@@ -30,10 +34,10 @@ class Factory:
 
         Raises
         ------
-        PluginError
-            If its code has changed since the unit was planned.
+        CodeChangedError
+            If its code is not that which the unit was planned with.
         """
         configured = configured_as(self.registry, kind, described)
         if key_of(configured.identity) != described["identity"]:
-            raise PluginError(f"{configured.where}: its code has changed since this run was planned; run again")
+            raise CodeChangedError(f"{configured.where}: its code has changed since this run was planned; run again")
         return configured.build(shape)

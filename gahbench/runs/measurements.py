@@ -17,7 +17,7 @@ from gahbench.contracts.unit import Unit
 from gahbench.evaluation.measurement import Measurement, Subject
 from gahbench.runs.factory import Factory
 from gahbench.store.store import Store
-from gahbench.training.fitting import WEIGHTS, snapshot_file
+from gahbench.training.file_names import WEIGHTS, snapshot_file
 
 #: Datasets that are kept.
 DATASETS = 4

@@ -76,7 +76,7 @@ class ProgressReport:
                 seconds = event.details["seconds"]
                 if unit.kind == "fit" or seconds > LINE_SECONDS or self.done + self.failed == self.total:
                     self._line(unit, f"done in {duration(seconds)}")
-            else:
+            elif event.kind == "failed":
                 self.failed += 1
                 self._line(unit, f"failed: {event.details['error']}", "red")
 

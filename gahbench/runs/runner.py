@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import signal
 import threading
-import types
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,12 +14,13 @@ from gahbench.contracts.jobs import Event, Job
 from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan
 from gahbench.planning.replan import Replanner
-from gahbench.planning.rows import base_label
 from gahbench.registry.registry import Registry
 from gahbench.runs.adoption import current_key
-from gahbench.runs.collect import collect, state_digest
-from gahbench.runs.environment import write_environment
-from gahbench.store.folder import Folder
+from gahbench.runs.collect import collect
+from gahbench.runs.hooks import notify
+from gahbench.runs.signals import stop_on_signals
+from gahbench.runs.work import count_states
+from gahbench.store.folder import Folder, Opened
 from gahbench.store.store import Store
 
 if TYPE_CHECKING:
@@ -79,6 +76,33 @@ class Outcome:
         return self.results.leaderboard()
 
 
+def open_folder(plan: Plan, folder: Path, registry: Registry, threads: int | None = None) -> tuple[Opened, list[Unit]]:
+    """Record a plan in a results folder, and return with it the units that are to be done.
+
+    Failures are forgotten, so that they are tried again; damaged units are set aside.
+
+    Parameters
+    ----------
+    threads
+        Threads of each worker; ``None`` for those that the folder records, or that suit this machine.
+
+    Raises
+    ------
+    ResultsError
+        If the folder belongs to another suite.
+    """
+    home, store, replanner = Folder(folder), Store(folder), Replanner(registry)
+    with home.lock():
+        opened = home.open(plan, registry, threads, lambda unit: current_key(unit, replanner) in (None, unit.key))
+        store.set_aside(plan.units)
+        finished = store.finished()
+        # Units of one key are one: files of equal content, say, under two names.
+        todo = list({unit.key: unit for unit in plan.units if unit.folder not in finished}.values())
+        for unit in todo:
+            store.forget_failure(unit)
+    return opened, todo
+
+
 def run_plan(
     plan: Plan,
     folder: Path,
@@ -86,6 +110,8 @@ def run_plan(
     engine: str = "processes",
     workers: int | None = None,
     report: Report = lambda event: None,
+    threads: int | None = None,
+    device: str = "auto",
 ) -> Outcome:
     """Run the unfinished units of a plan, and write the board.
 
@@ -94,7 +120,7 @@ def run_plan(
     plan
         The plan.
     folder
-        The results folder, new or of the same suite and protocol.
+        The results folder, new or of the same suite. Others may work in it at the same time.
     registry
         Where the engine, and in this process plugins, are looked up.
     engine
@@ -103,99 +129,34 @@ def run_plan(
         Number of workers; ``None`` leaves it to the engine.
     report
         Called with every event.
+    threads
+        As of :func:`open_folder`.
+    device
+        ``cpu``, ``cuda`` or ``auto``.
 
     Raises
     ------
     ResultsError
-        If the folder belongs to another suite or protocol, or another run is using it.
+        If the folder belongs to another suite.
     """
-    from gahbench.board.results import load_results, saved_digest
-    from gahbench.report.publish import publish
+    from gahbench.board.results import load_results
 
     runner: Engine = registry.create("engine", engine)
-    home, stop = Folder(folder), threading.Event()
-    with home.lock():
-        replanner = Replanner(registry)
-        extra, left_out, outdated = home.open(plan, lambda unit: current_key(unit, replanner) in (None, unit.key))
-        store = Store(folder)
-        if todo := _to_do(plan, store):
-            notify = functools.partial(_notify, registry=registry, report=report)
-            with _stop_on_signals(stop):
-                runner.run(Job(todo, store, registry, notify, stop, _own_fits(plan), workers))
-        units = [*plan.units, *extra]
-        digest = state_digest(plan, units, store)
-        if saved_digest(folder) != digest:
-            # Where nothing is new, the files stay as they are.
-            publish(collect(plan, units, store), folder, digest)
-            write_environment(folder, registry)
-    states = [_state(unit, store) for unit in plan.units]
+    opened, todo = open_folder(plan, folder, registry, threads)
+    store, stop = Store(folder), threading.Event()
+    if todo:
+        reported = functools.partial(notify, registry, report)
+        with stop_on_signals(stop):
+            runner.run(Job(todo, store, registry, reported, stop, opened.plan.threads or 1, workers, device))
+    collect(folder, registry)
+    done, failed, waiting = count_states(plan.units, store)
     return Outcome(
         folder=folder,
-        done=states.count("done"),
-        failed=states.count("failed"),
-        waiting=states.count("waiting"),
+        done=done,
+        failed=failed,
+        waiting=waiting,
         stopped=stop.is_set(),
-        left_out=left_out,
-        outdated=outdated,
+        left_out=opened.left_out,
+        outdated=opened.outdated,
         _load=lambda: load_results(folder),
     )
-
-
-def _to_do(plan: Plan, store: Store) -> list[Unit]:
-    """Return the units that are not done, without the records of their failures."""
-    # Units of one key are one: files of equal content, say, under two names.
-    todo = list({unit.key: unit for unit in plan.units if not store.is_done(unit)}.values())
-    for unit in todo:
-        store.forget_failure(unit)
-    return todo
-
-
-def _own_fits(plan: Plan) -> int:
-    """Return how many fits the suite's file has: entrants that are added must not change how the others round."""
-    own = sum(base_label(unit.entrant) not in plan.suite.added for unit in plan.fits)
-    return own or len(plan.fits) or len(plan.units)
-
-
-def _state(unit: Unit, store: Store) -> str:
-    if store.is_done(unit):
-        return "done"
-    blocked = any((store.failures / f"fit-{key}.json").is_file() for key in unit.needs)
-    return "failed" if blocked or store.failure(unit) is not None else "waiting"
-
-
-def _notify(event: Event, registry: Registry, report: Report) -> None:
-    """Report an event, and call the lifecycle hooks of plugins."""
-    report(event)
-    hook = registry.manager.hook
-    try:
-        if event.kind == "started":
-            hook.unit_started(unit=event.unit)
-        elif event.kind == "finished":
-            hook.unit_finished(unit=event.unit, seconds=event.details["seconds"])
-        elif event.kind == "failed":
-            hook.unit_failed(unit=event.unit, error=event.details["error"])
-    except Exception as error:
-        # A plugin that only watches must not cost a run of days.
-        warnings.warn(
-            f"a plugin's hook for a unit that {event.kind} raised {type(error).__name__}: {error}", stacklevel=2
-        )
-
-
-@contextlib.contextmanager
-def _stop_on_signals(stop: threading.Event) -> Iterator[None]:
-    """Let the first Ctrl-C or termination ask units to stop, and a second one interrupt at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handle(number: int, frame: types.FrameType | None) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import time
 import traceback
 from collections.abc import Callable
@@ -11,7 +12,6 @@ from typing import Any
 
 import torch
 
-from gahbench._util.errors import PluginError
 from gahbench._util.resources import release_memory
 from gahbench.contracts.metrics import Metric
 from gahbench.contracts.references import Reference
@@ -19,9 +19,13 @@ from gahbench.contracts.unit import Unit
 from gahbench.planning.units import FIT, SCORE
 from gahbench.registry.behaviour import computed_by
 from gahbench.registry.registry import Registry
-from gahbench.runs.factory import Factory
+from gahbench.runs.environment import unit_environment
+from gahbench.runs.factory import CodeChangedError, Factory
 from gahbench.runs.measurements import Measurements
-from gahbench.store.store import ARRAYS, SCORES, Store
+from gahbench.store.attempts import Attempt
+from gahbench.store.score_files import ARRAYS, SCORES, write_scores
+from gahbench.store.store import Store
+from gahbench.training.file_names import WEIGHTS
 from gahbench.training.fitting import fit
 from gahbench.training.recipe import Training
 from gahbench.training.trainer import Progress, Stopped
@@ -58,6 +62,7 @@ class Worker:
         self.progress = progress
         self.note = note
         self.should_stop = should_stop
+        self._environment = unit_environment(self.device)
         self._factory = Factory(registry)
         self._measurements = Measurements(self._factory, store, self.device)
 
@@ -72,15 +77,21 @@ class Worker:
             Whatever goes wrong; the caller records it.
         """
         started = time.monotonic()
-        self.store.begin(unit)
-        if unit.kind == "fit":
-            self._fit(unit)
-        else:
-            self._score(unit)
+        attempt = self.store.begin(unit)
+        try:
+            if unit.kind == "fit":
+                self._fit(unit, attempt)
+            else:
+                self._score(unit, attempt)
+        except BaseException:
+            # The next attempt at a fit goes on from its checkpoint.
+            if unit.kind == "score":
+                attempt.drop()
+            raise
         release_memory()
         return time.monotonic() - started
 
-    def _fit(self, unit: Unit) -> None:
+    def _fit(self, unit: Unit, attempt: Attempt) -> None:
         payload = unit.payload
         _check_code(unit, FIT)
         dataset = self._measurements.dataset(payload["dataset"])
@@ -89,26 +100,32 @@ class Worker:
             dataset,
             Training.model_validate(payload["training"]),
             payload["seed"],
-            self.store.partial(unit),
+            attempt.folder,
             self.device,
             self.progress,
             self.should_stop,
         )
         for text in done.facts["notes"]:
             self.note(text)
-        self.store.finish(unit, done.facts, keep=done.files)
+        attempt.finish({**done.facts, "environment": self._environment}, keep=done.files)
 
-    def _score(self, unit: Unit) -> None:
+    def _score(self, unit: Unit, attempt: Attempt) -> None:
         started = time.monotonic()
         metric: Metric = self._factory.build("metric", unit.payload["metric"])
         _check_code(unit, SCORE, frozenset(metric.needs))
         measurement = self._measurements.of(unit)
-        self.store.write_scores(unit, measurement.score(metric))
+        write_scores(attempt.folder, measurement.score(metric))
         denoiser = measurement.evaluation.denoiser
         facts: dict[str, Any] = {"kind": denoiser.kind, "seconds": time.monotonic() - started, "notes": []}
         if isinstance(denoiser, Reference):
             facts |= {"notes": list(denoiser.notes), "parameters": denoiser.num_parameters}
-        self.store.finish(unit, facts, keep=(SCORES, ARRAYS))
+        facts |= {"networks": {key: self._checksum(key) for key in unit.needs}, "environment": self._environment}
+        attempt.finish(facts, keep=(SCORES, ARRAYS))
+
+    def _checksum(self, fit: str) -> str:
+        """Return the checksum of the weights of a fit: networks of one key may differ by rounding."""
+        done = json.loads((self.store.fit_folder(fit) / "done.json").read_bytes())
+        return str(done["files"][WEIGHTS]["sha256"])
 
 
 def _check_code(unit: Unit, function: str, needs: frozenset[str] = frozenset()) -> None:
@@ -116,15 +133,15 @@ def _check_code(unit: Unit, function: str, needs: frozenset[str] = frozenset()) 
 
     Raises
     ------
-    PluginError
+    CodeChangedError
         If the code has changed since.
     """
     if unit.document is not None and unit.document["code"] != computed_by(function, needs):
-        raise PluginError("the code of gahbench has changed since this run was planned; run again")
+        raise CodeChangedError("the code of gahbench has changed since this run was planned; run again")
 
 
-def do_and_record(worker: Worker, unit: Unit) -> dict[str, Any]:
-    """Do a unit; return what to report: its seconds, that it stopped, or why it failed (which is recorded too)."""
+def do_unit(worker: Worker, unit: Unit) -> dict[str, Any]:
+    """Do a unit; return what to report: its seconds, that it stopped, or why it failed."""
     try:
         return {"event": "finished", "seconds": worker.do(unit)}
     except Stopped:
@@ -132,9 +149,11 @@ def do_and_record(worker: Worker, unit: Unit) -> dict[str, Any]:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        reason, details = explain(error), traceback.format_exc()
-        worker.store.fail(unit, reason, details)
-        return {"event": "failed", "error": reason, "traceback": details}
+        if unit.folder in worker.store.finished():
+            # Another process was faster, and has removed what was left of other attempts.
+            return {"event": "finished", "seconds": 0.0}
+        details = {"error": explain(error), "traceback": traceback.format_exc()}
+        return {"event": "failed", "code_changed": isinstance(error, CodeChangedError), **details}
 
 
 def explain(error: BaseException) -> str:

@@ -13,8 +13,12 @@ import os
 import queue
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
+
+#: How long a process may go on once the one that started it is gone.
+LAST_SECONDS = 20.0
 
 
 def main() -> None:
@@ -22,6 +26,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--folder", type=Path, required=True)
     arguments.add_argument("--threads", type=int, required=True)
+    arguments.add_argument("--device", default="auto")
     arguments.add_argument("--source", type=Path, action="append", default=[])
     options = arguments.parse_args()
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -47,14 +52,16 @@ def main() -> None:
     from gahbench._util.resources import keep_freed_blocks
     from gahbench.contracts.unit import Unit
     from gahbench.registry.registry import Registry
-    from gahbench.runs.worker import Worker, do_and_record, progress_message
+    from gahbench.runs.worker import Worker, do_unit, progress_message
     from gahbench.store.store import Store
+    from gahbench.training.hardware import chosen_device
 
     torch.set_num_threads(options.threads)
     keep_freed_blocks()
     worker = Worker(
         Registry(tuple(options.source)),
         Store(options.folder),
+        chosen_device(options.device),
         progress=lambda progress: send({"event": "progress", **progress_message(progress)}),
         note=lambda text: send({"event": "note", "text": text}),
         should_stop=stop.is_set,
@@ -63,7 +70,7 @@ def main() -> None:
     while not stop.is_set():
         message = inbox.get()
         if "unit" in message:
-            send(do_and_record(worker, Unit.of_record(message["unit"])))
+            send(do_unit(worker, Unit.of_record(message["unit"])))
 
 
 def _listen(inbox: queue.Queue[dict[str, Any]], stop: threading.Event) -> None:
@@ -72,7 +79,10 @@ def _listen(inbox: queue.Queue[dict[str, Any]], stop: threading.Event) -> None:
         if message.get("stop"):
             stop.set()
         inbox.put(message)
-    # Whoever started this process is gone, and may come back to the same unit at any moment.
+    # Who started this process is gone: a fit writes its checkpoint, and whatever takes longer is cut off.
+    stop.set()
+    inbox.put({})
+    time.sleep(LAST_SECONDS)
     os._exit(0)
 
 

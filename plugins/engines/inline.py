@@ -13,17 +13,13 @@ class Inline(Engine):
         from gahbench import UnitRunner
 
         runner = UnitRunner(job)
-        failed: set[str] = set()
-        for unit in job.units:
-            if job.stop.is_set():
-                return
-            if failed.intersection(unit.needs):
-                failed.add(unit.key)
+        while not job.stop.is_set() and runner.left:
+            unit = runner.next()
+            if unit is None:
+                # Another process does what is left.
+                job.stop.wait(1.0)
                 continue
             try:
-                ended = runner.run(unit)
+                runner.run(unit)
             except KeyboardInterrupt:
                 job.stop.set()
-                return
-            if ended == "failed":
-                failed.add(unit.key)

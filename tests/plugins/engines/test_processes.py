@@ -95,23 +95,24 @@ def test_a_run_that_is_cut_off_resumes(long_run, tmp_path, monkeypatch, how):
     monkeypatch.setenv("GAHBENCH_CHECKPOINT_SECONDS", "0.2")
     out = tmp_path / "cut"
     process = subprocess.Popen(command(long_run, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for(lambda: list(out.glob("units/fit-*.partial/checkpoint.pt")))
+    wait_for(lambda: list(out.glob("units/fit-*.partial-*/checkpoint.pt")))
     children = workers(process.pid)
     assert children
     if how == "kill a worker":
         os.kill(children[0], signal.SIGKILL)
-        assert process.wait(timeout=240) == 1
+        # One loss is no failure: the unit is done again, from its checkpoint.
+        assert process.wait(timeout=240) == 0
     else:
         process.send_signal(signal.SIGINT if how == "interrupt" else signal.SIGKILL)
         status = process.wait(timeout=60)
         assert status == (130 if how == "interrupt" else -signal.SIGKILL)
-        assert list(out.glob("units/fit-*.partial/checkpoint.pt"))
+        assert list(out.glob("units/fit-*.partial-*/checkpoint.pt"))
     # No worker outlives the process that started it.
     wait_for(lambda: not any(map(alive, children)), 30)
     before = {
         file: file.stat().st_mtime_ns
         for unit in out.glob("units/*")
-        if unit.suffix != ".partial"
+        if ".partial" not in unit.name
         for file in unit.iterdir()
     }
     assert subprocess.run(command(long_run, out), capture_output=True, timeout=240).returncode == 0
@@ -119,7 +120,7 @@ def test_a_run_that_is_cut_off_resumes(long_run, tmp_path, monkeypatch, how):
     assert board(out).equals(board(long_run / "whole"))
     plan = gahbench.plan_suite(long_run / "long.yaml")
     assert all(map(Store(out).is_done, plan.units))
-    assert not list(out.glob("units/*.partial"))
+    assert not list(out.glob("units/*.partial*"))
 
 
 def test_a_plugin_that_changes_during_a_run_fails_its_units(write_suite, write_plugin, tmp_path):

@@ -1,0 +1,163 @@
+"""Results folders: working in them, and what is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gahbench.registry.registry import Registry, open_registry
+
+if TYPE_CHECKING:
+    from gahbench.board.results import Results
+    from gahbench.contracts.jobs import Event
+    from gahbench.planning.plan import Plan
+    from gahbench.runs.adoption import Adoption
+    from gahbench.runs.status import Status
+    from gahbench.runs.work import Worked
+
+Source = str | Path
+
+
+def write_plan(plan: Plan, folder: Source, registry: Registry, threads: int | None = None) -> None:
+    """Record a plan in a results folder, which any number of :func:`work` then finish.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    folder
+        The results folder.
+    registry
+        With its plugin files, which are copied into the folder.
+    threads
+        Threads of each worker; by default those that the folder records, or that suit this machine.
+    """
+    from gahbench.runs.runner import open_folder
+
+    open_folder(plan, Path(folder), registry, threads)
+
+
+def work(
+    folder: Source,
+    *,
+    workers: int | None = None,
+    workers_per_gpu: int = 1,
+    device: str = "auto",
+    retry: bool = False,
+    report: Callable[[Event], None] = lambda event: None,
+) -> Worked:
+    """Do the units that are left in a planned folder, beside any number of others, until none is left anywhere.
+
+    Parameters
+    ----------
+    folder
+        A results folder with a plan.
+    workers
+        Number of worker processes; by default ``workers_per_gpu`` to a GPU or, on CPU, one to each share of the plan's
+        threads.
+    workers_per_gpu
+        How many share a GPU.
+    device
+        ``cpu``, ``cuda``, or ``auto`` for GPUs if there are any.
+    retry
+        Whether units that have failed are tried again.
+    report
+        Called with every event.
+
+    Returns
+    -------
+    Worked
+        How many units are ``done``, ``failed`` and ``left``.
+
+    Raises
+    ------
+    ResultsError
+        If it is no results folder, or was planned with other code; names the files that differ.
+    """
+    from gahbench.runs.work import work
+
+    return work(Path(folder), workers, workers_per_gpu, device, retry, report)
+
+
+def status(folder: Source) -> Status:
+    """Return what is done in a results folder, what runs where, what failed, and the time left.
+
+    Parameters
+    ----------
+    folder
+        A results folder.
+
+    Raises
+    ------
+    ResultsError
+        If it is no results folder.
+    """
+    from gahbench.runs.status import status
+
+    return status(Path(folder))
+
+
+def collect(folder: Source) -> Results:
+    """Write the tables, board and figures of a results folder from what is done in it so far, and return the results.
+
+    Parameters
+    ----------
+    folder
+        A results folder with its units.
+
+    Raises
+    ------
+    ResultsError
+        If it is no results folder, or a finished unit cannot be read.
+    """
+    from gahbench.runs.collect import collect
+
+    collect(Path(folder), open_registry())
+    return load_results(folder)
+
+
+def load_results(folder: Source) -> Results:
+    """Return the results in a folder: tidy ``scores``, ``fits``, ``failures``, and the ``leaderboard()``.
+
+    Parameters
+    ----------
+    folder
+        A results folder.
+
+    Raises
+    ------
+    ResultsError
+        If the folder holds none, or they cannot be read.
+    """
+    from gahbench.board.results import load_results
+
+    return load_results(Path(folder))
+
+
+def adopt(folder: Source, *, plugins: Sequence[Source] = ()) -> Adoption:
+    """Accept the finished units of a results folder that differ from today's only in code.
+
+    A change of the code that decides an outcome has units done again. Where it does not matter, this accepts them
+    instead: they record it, and the board notes it.
+
+    Parameters
+    ----------
+    folder
+        A results folder with its units.
+    plugins
+        Plugin files, or folders of them, that its suite used.
+
+    Returns
+    -------
+    Adoption
+        The units that were ``adopted``, and those that were ``refused``, with the reason.
+
+    Raises
+    ------
+    ResultsError
+        If it is no results folder, has no units, or another run is using it.
+    """
+    from gahbench.runs.adoption import adopt
+
+    return adopt(Path(folder), open_registry(plugins))

@@ -1,0 +1,111 @@
+"""Planning and running suites."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gahbench.registry.registry import Registry, open_registry
+
+if TYPE_CHECKING:
+    from gahbench.contracts.jobs import Event
+    from gahbench.planning.plan import Plan
+    from gahbench.planning.suite import Suite
+    from gahbench.runs.runner import Outcome
+
+Source = str | Path
+
+
+def plan_suite(
+    suite: Source, out: Source | None = None, *, entrants: Sequence[str] = (), plugins: Sequence[Source] = ()
+) -> Plan:
+    """Return the units of a suite, checked, without running any.
+
+    Parameters
+    ----------
+    suite
+        Path of a suite, or the name of one that gahbench ships.
+    out
+        Results folder, as for :func:`run`; networks whose fits are done there are not tried out again.
+    entrants
+        Further entrants, each ``name[key=value]``.
+    plugins
+        Plugin files, or folders of them.
+
+    Raises
+    ------
+    GahbenchError
+        If the suite, a plugin or a parameter is not accepted.
+    """
+    return plan_with(open_registry(plugins), suite, out, entrants)
+
+
+def plan_with(registry: Registry, suite: Source, out: Source | None = None, entrants: Sequence[str] = ()) -> Plan:
+    """Return the plan of :func:`plan_suite`, with the plugins of a registry."""
+    from gahbench.planning.plan import make_plan
+    from gahbench.planning.suite import load_suite
+    from gahbench.store.store import Store
+
+    loaded = load_suite(suite, registry, tuple(entrants))
+    finished = Store(results_folder(loaded, out)).finished()
+    return make_plan(loaded, registry, lambda key: f"fit-{key}" in finished)
+
+
+def results_folder(suite: Suite, out: Source | None = None) -> Path:
+    """Return the results folder of a suite: the one that is given, or ``runs/`` and its name."""
+    return Path(out) if out is not None else Path("runs") / suite.name
+
+
+def run(
+    suite: Source,
+    out: Source | None = None,
+    *,
+    entrants: Sequence[str] = (),
+    plugins: Sequence[Source] = (),
+    engine: str = "processes",
+    workers: int | None = None,
+    threads: int | None = None,
+    device: str = "auto",
+    report: Callable[[Event], None] = lambda event: None,
+) -> Outcome:
+    """Run a suite; finished units in the results folder are not run again.
+
+    Parameters
+    ----------
+    suite
+        Path of a suite, or the name of one that gahbench ships.
+    out
+        Results folder; by default ``runs/`` and the name of the suite.
+    entrants
+        Further entrants, each ``name[key=value]``.
+    plugins
+        Plugin files, or folders of them.
+    engine
+        Where units run: ``processes``, ``inline``, or a plugin's.
+    workers
+        Number of workers; the engine chooses by default.
+    threads
+        Threads of each worker, which rounding depends on; by default those that the folder records, or that suit this
+        machine.
+    device
+        ``cpu``, ``cuda``, or ``auto`` for GPUs if there are any.
+    report
+        Called with every event.
+
+    Returns
+    -------
+    Outcome
+        Its ``results`` hold the tidy ``scores`` and make the ``leaderboard()``.
+
+    Raises
+    ------
+    GahbenchError
+        If something in the suite is not accepted, or the folder belongs to something else.
+    """
+    from gahbench.runs.runner import run_plan
+
+    registry = open_registry(plugins)
+    planned = plan_with(registry, suite, out, entrants)
+    folder = results_folder(planned.suite, out)
+    return run_plan(planned, folder, registry, engine, workers, report, threads, device)

@@ -1,0 +1,113 @@
+"""Commands about results folders: ``work status collect leaderboard adopt``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from gahbench.runs.work import Worked
+
+Planned = Annotated[Path, typer.Argument(help="A results folder with a plan: by 'gahbench plan --out', or of a run.")]
+Device = Annotated[str, typer.Option(help="Where networks compute: cpu, cuda, or auto for GPUs if there are any.")]
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option("--plugins-dir", "-p", help="A plugin file, or a folder of them. May be repeated."),
+]
+
+
+def work(
+    folder: Planned,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes. [default: one to a GPU or to the plan's threads]")
+    ] = None,
+    workers_per_gpu: Annotated[int, typer.Option(min=1, help="Worker processes that share a GPU.")] = 1,
+    device: Device = "auto",
+    retry: Annotated[bool, typer.Option("--retry", help="Try units again that have failed.")] = False,
+) -> None:
+    """Do what is left in a planned folder, beside any number of others, on any machines that see it.
+
+    Ends when nothing is left. SIGTERM, SIGINT and SIGUSR2 have it write checkpoints and end; no unit fails by that.
+
+    Exit status: 0 all units done, 1 some failed, 2 bad input or other code, 130 ended with units left.
+    """
+    from gahbench import api
+    from gahbench.cli.working import WorkReport
+
+    outcome = api.work(
+        folder,
+        workers=workers,
+        workers_per_gpu=workers_per_gpu,
+        device=device,
+        retry=retry,
+        report=WorkReport(Console(stderr=True)),
+    )
+    _conclude_work(folder, outcome)
+
+
+def status(
+    folder: Planned,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Print anew every two seconds, until nothing is left.")
+    ] = False,
+) -> None:
+    """Show what is done in a results folder, what runs where and since when, what failed and why, and the time left."""
+    from gahbench.cli.working import print_status
+
+    print_status(folder, watch, Console())
+
+
+def collect(folder: Planned) -> None:
+    """Write the board of a results folder from what is done in it so far, and print it."""
+    from gahbench import api
+
+    api.collect(folder)
+    print_board(folder)
+
+
+def leaderboard(
+    folder: Annotated[Path, typer.Argument(help="A results folder.")],
+) -> None:
+    """Print the leaderboard of a results folder."""
+    print_board(folder)
+
+
+def adopt(
+    folder: Annotated[Path, typer.Argument(help="A results folder with its units.")],
+    plugins_dir: Plugins = None,
+) -> None:
+    """Accept finished units of earlier code, where only code differs; the board notes it.
+
+    Exit status: 0 no unit was left, 1 some were, since more than their code differs or they cannot be compared.
+    """
+    from gahbench.cli.adopting import print_adoption
+
+    if not print_adoption(folder, plugins_dir or (), Console()):
+        raise typer.Exit(1)
+
+
+def print_board(folder: Path) -> None:
+    """Print the board of a results folder."""
+    from gahbench.board.results import load_results, saved_digest
+
+    console = Console()
+    if not console.is_terminal and saved_digest(folder) is not None:
+        # The same text was written with the results: no need to render it again.
+        typer.echo((folder / "leaderboard.md").read_text(encoding="utf-8"), nl=False)
+        return
+    from gahbench.report.tables import print_board
+
+    print_board(load_results(folder), console)
+
+
+def _conclude_work(folder: Path, outcome: Worked) -> None:
+    """Print the state of a folder after working in it, and exit with its status."""
+    typer.echo(f"{outcome.done} done, {outcome.failed} failed, {outcome.left} left in {folder}", err=True)
+    if outcome.left:
+        raise typer.Exit(130)
+    typer.echo(f"'gahbench collect {folder}' writes the board", err=True)
+    if outcome.failed:
+        raise typer.Exit(1)

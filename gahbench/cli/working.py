@@ -1,0 +1,87 @@
+"""Printing of ``work`` and ``status``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from gahbench._util.readable import duration
+
+if TYPE_CHECKING:
+    from gahbench.contracts.jobs import Event
+    from gahbench.runs.status import Status
+
+#: Failures that are printed with their reason.
+_SHOWN = 20
+
+
+class WorkReport:
+    """Prints a line for each unit that begins, ends or fails, as a log of a job wants it.
+
+    Parameters
+    ----------
+    console
+        The console to print on.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def __call__(self, event: Event) -> None:
+        """Print an event."""
+        if event.kind != "progress":
+            line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {event.unit.label}: {_said(event)}"
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _said(event: Event) -> str:
+    if event.kind == "finished":
+        return f"done in {duration(event.details['seconds'])}"
+    if event.kind == "failed":
+        return f"failed: {event.details['error']}"
+    return str(event.details["text"]) if event.kind == "note" else event.kind
+
+
+def print_status(folder: Path, watch: bool, console: Console) -> None:
+    """Print the state of a results folder, once or until nothing is left."""
+    from gahbench.runs.status import status
+    from gahbench.runs.status import watch as watched
+
+    for found in watched(folder) if watch else (status(folder),):
+        if watch and console.is_terminal:
+            console.clear()
+        for line in _lines(found):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _lines(found: Status) -> Iterator[str]:
+    total = found.done + found.failed + found.blocked + found.waiting
+    active = [one for one in found.running if not one.is_lost]
+    lost = [one for one in found.running if one.is_lost]
+    yield f"suite {found.suite}: {found.done} of {total} units done, {len(active)} running, {found.failed} failed"
+    if found.blocked:
+        yield f"{found.blocked} units wait for one that failed"
+    if found.waiting and found.remaining is not None:
+        workers = f"{len(active)} workers" if len(active) > 1 else "one worker"
+        yield f"about {duration(found.remaining)} left with {workers}, by the time that units took so far"
+    for title, units in (("running", active), ("lost, to be taken over", lost)):
+        if not units:
+            continue
+        yield ""
+        yield title
+        for one in units:
+            job = f", job {one.job}" if one.job else ""
+            losses = f", lost {one.losses} times before" if one.losses else ""
+            where = f"{one.host}, process {one.process}{job}"
+            yield f"  {one.unit.label}: since {duration(one.seconds)} on {where}{losses}"
+    if found.failures:
+        yield ""
+        yield "failed"
+        for label, why in found.failures[:_SHOWN]:
+            yield f"  {label}: {why}"
+        if len(found.failures) > _SHOWN:
+            yield f"  and {len(found.failures) - _SHOWN} more"

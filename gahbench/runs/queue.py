@@ -1,0 +1,204 @@
+"""The store as a queue: which units are left, and claims of those that this process is to do."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from gahbench.contracts.unit import Unit
+from gahbench.store.claims import LEASE, MAX_LOSSES, Claim, Claims
+from gahbench.store.store import Store
+
+#: Seconds for which a listing of the store is taken as it is.
+_FRESH = 1.0
+
+
+class Queue:
+    """The units that are left of some, as the store is listed; any number of processes share them.
+
+    Parameters
+    ----------
+    units
+        Units, each after those that it needs.
+    store
+        Where they are done.
+    lease
+        Seconds after which a claim that is not kept alive may be taken over.
+    """
+
+    def __init__(self, units: Iterable[Unit], store: Store, lease: float = LEASE) -> None:
+        self.store = store
+        self.claims = Claims(store.claims, lease)
+        #: By folder name: units of one key are one.
+        self._units = {unit.folder: unit for unit in units}
+        self._open = dict(self._units)
+        self._own: dict[str, Claim] = {}
+        self._ready: list[Unit] = []
+        self._claimed: set[str] = set()
+        self._listed_at = self._checked_at = float("-inf")
+
+    def refresh(self) -> tuple[set[str], set[str]]:
+        """List the store; return the folder names of finished and of failed units."""
+        finished, failed = self.store.finished(), self.store.failed()
+        self._listed_at = time.monotonic()
+        self._open = {
+            name: unit
+            for name, unit in self._open.items()
+            if name not in finished and name not in failed and not _is_blocked(unit, failed)
+        }
+        self._claimed = self.claims.names()
+        fits = {name.removeprefix("fit-") for name in finished}
+        self._ready = [unit for unit in self._open.values() if all(key in fits for key in unit.needs)]
+        # The longest fits first; scores of equal work in an order of this process's own.
+        random.shuffle(self._ready)
+        self._ready.sort(key=lambda unit: (unit.kind != "fit", -unit.work if unit.kind == "fit" else 0.0))
+        return finished, failed
+
+    @property
+    def left(self) -> int:
+        """How many units are neither finished nor failed, as last listed: here, with others, or with nobody."""
+        return len(self._open)
+
+    def take(self, last: Unit | None = None) -> Unit | None:
+        """Claim a unit whose needs are done; ``None`` if there is none now.
+
+        Parameters
+        ----------
+        last
+            The unit that was done before: scores that use what it had in memory come first.
+        """
+        age = time.monotonic() - self._listed_at
+        if age > _FRESH or (not self._ready and age > _FRESH / 4):
+            self.refresh()
+        for unit in self._in_order(last):
+            if unit.folder not in self._claimed and self._claim(unit, 0, 0.0):
+                return unit
+        return self._take_over()
+
+    def claim(self, unit: Unit) -> bool:
+        """Claim one unit, unless another process has it, or it has ended."""
+        return self.is_own(unit) or self._claim(unit, 0, 0.0) or self._claim_again(unit)
+
+    def finish(self, unit: Unit) -> None:
+        """Give up the claim of a unit that has finished or failed."""
+        self._open.pop(unit.folder, None)
+        self.release(unit)
+        if unit.kind == "fit":
+            self._listed_at = float("-inf")  # Others waited for it.
+
+    def release(self, unit: Unit) -> None:
+        """Give up the claim of a unit, which may still be to be done."""
+        if (claim := self._own.pop(unit.folder, None)) is not None:
+            self.claims.release(claim)
+
+    def lose(self, unit: Unit, why: str, details: str) -> bool:
+        """Record that the process that did a unit died; of as many as are accepted, the last is its failure.
+
+        Returns
+        -------
+        bool
+            Whether the unit has failed.
+        """
+        claim = self._own.pop(unit.folder, None)
+        if claim is None or claim.is_lost:
+            return False
+        losses = self._losses(unit.folder, {"losses": claim.losses, "progress": claim.progress})
+        if losses >= MAX_LOSSES:
+            self.store.fail(unit, _lost_text(losses, why), details)
+            self.claims.release(claim)
+            self._open.pop(unit.folder, None)
+            return True
+        self.claims.lose(claim, why)
+        self._claimed.discard(unit.folder)
+        self._checked_at = float("-inf")
+        return False
+
+    def is_own(self, unit: Unit) -> bool:
+        """Whether the claim of a unit is this process's, and was not taken over."""
+        claim = self._own.get(unit.folder)
+        return claim is not None and not claim.is_lost
+
+    def close(self) -> None:
+        """Release all claims."""
+        self.claims.close()
+
+    def _in_order(self, last: Unit | None) -> Iterator[Unit]:
+        """Yield the units that are ready: fits, scores like the last, scores that nobody is near, others."""
+        ready = self._ready
+        if last is None:
+            yield from ready
+            return
+        group = group_of(last)
+        near = {group_of(self._units[name]) for name in self._claimed if name in self._units}
+        yield from (unit for unit in ready if unit.kind == "fit")
+        scores = [unit for unit in ready if unit.kind == "score"]
+        yield from (unit for unit in scores if group_of(unit) == group)
+        yield from (unit for unit in scores if group_of(unit) not in near)
+        yield from scores
+
+    def _claim(self, unit: Unit, losses: int, progress: float) -> bool:
+        """Claim a unit, unless another has it, or has ended it since the store was listed."""
+        claim = self.claims.take(unit.folder, losses, progress)
+        if claim is None:
+            self._claimed.add(unit.folder)
+            return False
+        self._ready = [other for other in self._ready if other is not unit]
+        self._claimed.add(unit.folder)
+        # Who had it may have finished it between our listing and the claim.
+        if unit.folder in self.store.finished() or unit.folder in self.store.failed():
+            self.claims.release(claim)
+            self._open.pop(unit.folder, None)
+            return False
+        self._own[unit.folder] = claim
+        return True
+
+    def _take_over(self) -> Unit | None:
+        """Take over a unit from a process that has died or lost touch."""
+        # Reading all claims is slow, and only of use now and then.
+        if time.monotonic() - self._checked_at < min(self.claims.lease / 10, 5.0):
+            return None
+        self._checked_at = time.monotonic()
+        claimed = [unit for unit in self._ready if unit.folder in self._claimed and unit.folder not in self._own]
+        return next((unit for unit in claimed if self._claim_again(unit)), None)
+
+    def _claim_again(self, unit: Unit) -> bool:
+        """Claim a unit whose claim by another is stale; after too many losses it has failed."""
+        name = unit.folder
+        seen = self.claims.seen(name)
+        if seen is None:
+            self._claimed.discard(name)
+            return self._claim(unit, 0, 0.0)
+        if not seen.is_stale:
+            return False
+        losses = self._losses(name, seen.record)
+        if not self.claims.clear(seen):
+            return False
+        if losses < MAX_LOSSES:
+            return self._claim(unit, losses, self.store.progress(name))
+        why = str(seen.record.get("lost") or f"nothing was heard of it for {seen.age:.0f} s")
+        where = f"host {seen.record.get('host')}, process {seen.record.get('pid')}"
+        self.store.fail(unit, _lost_text(losses, why), where)
+        self._open.pop(name, None)
+        return False
+
+    def _losses(self, name: str, record: dict[str, Any]) -> int:
+        """Return how often a unit was lost without getting on, this time included."""
+        # A fit that has got on since it was claimed does not kill whatever does it.
+        if name.startswith("fit-") and self.store.progress(name) > float(record.get("progress", 0.0)):
+            return 1
+        return int(record.get("losses", 0)) + 1
+
+
+def group_of(unit: Unit) -> tuple[Any, ...]:
+    """Return what the scores of one evaluation, and the fit before them, have in common."""
+    return (unit.dataset, unit.entrant, unit.seed)
+
+
+def _is_blocked(unit: Unit, failed: set[str]) -> bool:
+    return any(f"fit-{key}" in failed for key in unit.needs)
+
+
+def _lost_text(losses: int, why: str) -> str:
+    return f"lost {losses} times, with whatever did it; the last time: {why}"

@@ -1,0 +1,176 @@
+"""The state of a results folder while others work in it, without torch: from listings alone."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gahbench.contracts.unit import Unit
+from gahbench.store.claims import LEASE, Claims, Seen
+from gahbench.store.plan_file import recorded_plan
+from gahbench.store.store import Store
+
+#: Finished units of a kind whose times are read.
+_SAMPLE = 20
+
+
+@dataclass(frozen=True)
+class Running:
+    """A unit that a process has claimed.
+
+    Parameters
+    ----------
+    unit
+        The unit.
+    host, process, job
+        Where; the Slurm job, if it is one.
+    seconds
+        Since it was claimed.
+    losses
+        How often it was lost before.
+    is_lost
+        Whether nothing was heard of it for so long, or its process has ended, that another may take it over.
+    """
+
+    unit: Unit
+    host: str
+    process: int | None
+    job: str | None
+    seconds: float
+    losses: int
+    is_lost: bool
+
+
+@dataclass(frozen=True)
+class Status:
+    """The state of a results folder.
+
+    Parameters
+    ----------
+    suite
+        Name of the suite.
+    done, failed, blocked, waiting
+        Numbers of units: finished, failed, waiting for one that failed, and to be done.
+    running
+        Units that are being done; they are among those to be done.
+    failures
+        Labels of failed units, and why.
+    remaining
+        Seconds until all is done, about, with as many workers as run now, or one; ``None`` where no unit has finished.
+    """
+
+    suite: str
+    done: int
+    failed: int
+    blocked: int
+    waiting: int
+    running: tuple[Running, ...]
+    failures: tuple[tuple[str, str], ...]
+    remaining: float | None
+
+
+def status(folder: Path, lease: float = LEASE) -> Status:
+    """Return the state of a results folder.
+
+    Parameters
+    ----------
+    lease
+        Seconds after which a claim that is not kept alive is lost.
+
+    Raises
+    ------
+    ResultsError
+        If it is no results folder.
+    """
+    plan, store = recorded_plan(folder), Store(folder)
+    units = {unit.folder: unit for unit in plan.shown}
+    finished, failed = store.finished(), store.failed()
+    blocked = {
+        name
+        for name, unit in units.items()
+        if name not in finished and name not in failed and any(f"fit-{key}" in failed for key in unit.needs)
+    }
+    waiting = [unit for name, unit in units.items() if name not in finished | failed | blocked]
+    claims = Claims(store.claims, lease)
+    seen = [found for unit in waiting if unit.folder in claims.names() and (found := claims.seen(unit.folder))]
+    running = tuple(_running(units[one.name], one, claims.now()) for one in seen)
+    active = sum(not one.is_lost for one in running)
+    seconds = _seconds_left(waiting, [unit for name, unit in units.items() if name in finished], store)
+    return Status(
+        plan.suite,
+        sum(name in finished for name in units),
+        sum(name in failed and name not in finished for name in units),
+        len(blocked),
+        len(waiting),
+        running,
+        tuple((units[name].label, store.failure_of(name)) for name in sorted(failed & units.keys() - finished)),
+        None if seconds is None else seconds / max(1, active),
+    )
+
+
+def _running(unit: Unit, seen: Seen, now: float) -> Running:
+    record = seen.record
+    return Running(
+        unit,
+        str(record.get("host", "unknown")),
+        record.get("pid"),
+        record.get("job"),
+        max(0.0, now - float(record.get("since", now))),
+        int(record.get("losses", 0)),
+        seen.is_stale,
+    )
+
+
+def _seconds_left(waiting: list[Unit], done: list[Unit], store: Store) -> float | None:
+    """Return the seconds that one worker needs for some units, by those that units like them took.
+
+    Units are alike by kind, and by entrant (fits) or metric (scores); of others, the median of all counts.
+    """
+    if not done:
+        return None if waiting else 0.0
+    groups: dict[Any, list[Unit]] = defaultdict(list)
+    for unit in done:
+        groups[_alike(unit)].append(unit)
+    known = {group: found for group, units in groups.items() if (found := _median(_times(units, store))) is not None}
+    usual = {
+        kind: _median(seconds for (other, *_), seconds in known.items() if other == kind) for kind in ("fit", "score")
+    }
+    total = 0.0
+    for unit in waiting:
+        found = known.get(_alike(unit), usual[unit.kind])
+        total += found if found is not None else max((one for one in usual.values() if one is not None), default=0.0)
+    return total
+
+
+def _alike(unit: Unit) -> tuple[Any, ...]:
+    return (unit.kind, unit.dataset, unit.entrant if unit.kind == "fit" else unit.metric)
+
+
+def _times(units: Iterable[Unit], store: Store) -> Iterable[float]:
+    for unit in list(units)[:_SAMPLE]:
+        try:
+            done = json.loads((store.path(unit) / "done.json").read_bytes())
+            yield float(done["train_seconds"] if unit.kind == "fit" else done["seconds"])
+        except (OSError, ValueError, KeyError):
+            continue
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    found = [value for value in values if value is not None]
+    return statistics.median(found) if found else None
+
+
+def watch(folder: Path, seconds: float = 2.0) -> Iterable[Status]:
+    """Yield the state of a results folder every few seconds, until nothing is left."""
+    while True:
+        found = status(folder)
+        yield found
+        if not found.waiting:
+            return
+        time.sleep(seconds)

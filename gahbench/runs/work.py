@@ -1,0 +1,135 @@
+"""The loop of ``gahbench work``: doing what is left in a planned folder, beside any number of others."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gahbench._util.errors import ResultsError, listing
+from gahbench.contracts.jobs import Event, Job
+from gahbench.contracts.unit import Unit
+from gahbench.planning.units import FIT, SCORE
+from gahbench.registry.behaviour import computed_by
+from gahbench.registry.registry import Registry
+from gahbench.runs.factory import CodeChangedError
+from gahbench.runs.hooks import notify
+from gahbench.runs.signals import stop_on_signals
+from gahbench.runs.supervisor import supervise
+from gahbench.store.code_files import changed_files
+from gahbench.store.plan_file import RecordedPlan, recorded_plan
+from gahbench.store.store import Store
+
+
+@dataclass(frozen=True)
+class Worked:
+    """The state of a folder after working in it.
+
+    Parameters
+    ----------
+    done, failed, left
+        Numbers of units that are finished, that failed or could not start since what they need failed, and that are
+        still to be done.
+    stopped
+        Whether work ended since it was asked to.
+    """
+
+    done: int
+    failed: int
+    left: int
+    stopped: bool
+
+
+def work(
+    folder: Path,
+    workers: int | None = None,
+    workers_per_gpu: int = 1,
+    device: str = "auto",
+    retry: bool = False,
+    report: Callable[[Event], None] = lambda event: None,
+) -> Worked:
+    """Do the units that are left in a planned folder, until none is left anywhere.
+
+    Parameters
+    ----------
+    folder
+        A folder with a plan, by ``gahbench plan --out`` or a run.
+    workers, workers_per_gpu
+        As of :func:`gahbench.supervise`.
+    device
+        ``cpu``, ``cuda`` or ``auto``.
+    retry
+        Whether units that have failed are tried again.
+    report
+        Called with every event.
+
+    Raises
+    ------
+    ResultsError
+        If it is no results folder, or was planned with other code; names the files that differ.
+    """
+    plan, store, stop = recorded_plan(folder), Store(folder), threading.Event()
+    registry = Registry(tuple(folder / file for file in plan.plugins))
+    units = plan.shown
+    check_code(plan, registry)
+    if retry:
+        for unit in units:
+            store.forget_failure(unit)
+    job = Job(
+        units,
+        store,
+        registry,
+        functools.partial(notify, registry, report),
+        stop,
+        plan.threads or 1,
+        workers,
+        device,
+        planned_here=False,
+    )
+    with stop_on_signals(stop):
+        try:
+            supervise(job, workers, workers_per_gpu)
+        except CodeChangedError as error:
+            raise ResultsError(f"{folder}: {error}: {differing(plan, registry)}") from error
+    done, failed, left = count_states(units, store)
+    return Worked(done, failed, left, stop.is_set())
+
+
+def count_states(units: Sequence[Unit], store: Store) -> tuple[int, int, int]:
+    """Return how many of some units are finished, failed (or need one that is), and left."""
+    finished, failures = store.finished(), store.failed()
+    done = sum(unit.folder in finished for unit in units)
+    failed = sum(
+        unit.folder not in finished and (unit.folder in failures or any(f"fit-{key}" in failures for key in unit.needs))
+        for unit in units
+    )
+    return done, failed, len(units) - done - failed
+
+
+def check_code(plan: RecordedPlan, registry: Registry) -> None:
+    """Refuse a folder that was planned with other code of gahbench than there is here.
+
+    Code that decides no outcome may differ. Plugins are checked by the workers, unit by unit.
+
+    Raises
+    ------
+    ResultsError
+        Naming the files that differ.
+    """
+    planned = {(unit.kind, unit.metric, (unit.document or {}).get("code")) for unit in plan.shown}
+    needs = {metric: frozenset(names) for metric, names in plan.board.get("needs", {}).items()}
+    for kind, metric, digest in planned:
+        if digest is None or (kind == "score" and metric not in needs):
+            continue
+        if digest != (computed_by(FIT) if metric is None else computed_by(SCORE, needs[metric])):
+            raise ResultsError(f"the code of gahbench here is not that which planned: {differing(plan, registry)}")
+
+
+def differing(plan: RecordedPlan, registry: Registry) -> str:
+    """Return the files in which the code here differs from that which planned, in words."""
+    changed = changed_files(plan.code, registry)
+    if not changed:
+        return "the same files, in another version of Python or with other packages"
+    return f"{listing(changed)} differ; install the version that planned, or plan again with this one"
