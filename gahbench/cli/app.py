@@ -142,7 +142,8 @@ def describe(
     """Describe a plugin: its summary, parameters, origin, and measured facts.
 
     Of a network: parameters, multiply-adds, receptive field, whether it is homogeneous, blind, differentiable; of a
-    reference: what it uses, where it is defined. Facts that cannot be measured are listed as unknown, with the reason.
+    reference: what it uses, where it is defined; of a metric: unit, direction, needs. Facts that cannot be measured are
+    listed as unknown, with the reason.
     """
     from gahbench.cli.describing import print_description
 

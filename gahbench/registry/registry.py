@@ -9,9 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.metadata
-import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,28 +24,10 @@ from gahbench.registry.old_names import plugin_name
 from gahbench.registry.parameters import is_finite, resolve
 from gahbench.registry.plugin import BUILT_IN, HOOKS, KINDS, Kind, Plugin
 from gahbench.registry.plugin_files import load_file, plugin_files
+from gahbench.registry.problems import Problem
 from gahbench.registry.spec import Spec, parse_spec
 
 ENTRY_POINT_GROUP = "gahbench"
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A plugin that could not be loaded or registered: it is listed with its error and breaks nothing else.
-
-    Parameters
-    ----------
-    origin
-        Where it is from.
-    error
-        The error, in one line.
-    traceback
-        Where it was raised; empty where the registry itself refused the plugin.
-    """
-
-    origin: str
-    error: str
-    traceback: str = ""
 
 
 class Registry:
@@ -113,7 +93,7 @@ class Registry:
     @property
     def missing(self) -> str:
         """Reasons why a plugin may be missing, for errors: files that failed to load, or that were not given."""
-        reasons = [f"note that {problem.origin} failed to load: {problem.error}" for problem in self.problems]
+        reasons = [f"note that {problem.place} failed to load: {problem.error}" for problem in self.problems]
         if not self.sources:
             reasons.append("a plugin in a file of yours is found by --plugins-dir FILE_OR_FOLDER")
         return "".join(f"; {reason}" for reason in reasons)
@@ -220,8 +200,7 @@ class Registry:
         except (Exception, SystemExit) as error:
             if module is not None and self.manager.is_registered(module):
                 self.manager.unregister(module)
-            reason = f"{type(error).__name__}: {error}"
-            self.problems.append(Problem(origin, reason, traceback.format_exc()))
+            self.problems.append(Problem.of(origin, error))
             return
         for plugin in found:
             first = self._plugins.setdefault((plugin.kind, plugin.name), plugin)
