@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gahbench._util.errors import GahbenchError, listing
+from gahbench._util.readable import counted
 from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.denoisers import KINDS, SEES_CLEAN, SEES_DATASET, by_noise_level
@@ -100,7 +101,9 @@ def _shape(reference: Reference, truth: Truth) -> Generator[Finding, None, bool]
     noisy = truth.clean + sample_noise(truth.clean, SIGMA)
     denoised = reference.denoise(noisy, SIGMA, truth)
     same = denoised.shape == noisy.shape
-    yield Finding(f"returns the shape it got, {truth.clean.shape[1]} channels", same, f"{tuple(denoised.shape)}")
+    yield Finding(
+        f"returns the shape it got, {counted(truth.clean.shape[1], 'channel')}", same, f"{tuple(denoised.shape)}"
+    )
     if same:
         yield Finding("returns finite float32", denoised.dtype == torch.float32 and bool(denoised.isfinite().all()))
     return same
