@@ -48,6 +48,11 @@ def count(value: float) -> str:
     return f"{value:.0f}"
 
 
+def counted(number: int, noun: str) -> str:
+    """Write a number of things: ``1 unit``, ``3 units``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def level_name(sigma: float) -> str:
     """Write a noise level: short, and no two levels alike."""
     short = f"{sigma:g}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from gahbench import api
+from gahbench._util.readable import counted
 
 if TYPE_CHECKING:
     from gahbench.planning.plan import Plan
@@ -24,7 +25,8 @@ def warn_of_superseded(plan: Plan, folder: Path, plugins: Sequence[Path], consol
     if count := superseded(plan, folder):
         command = " ".join(["gahbench adopt", str(folder), *(f"-p {plugin}" for plugin in plugins)])
         text = (
-            f"{count} units in {folder} were done with other code or settings, and are to be done again; "
+            f"{counted(count, 'unit')} in {folder} {'was' if count == 1 else 'were'} done with other code or settings, "
+            "to be done again; "
             f"'{command}' accepts those in which nothing but code differs"
         )
         console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
@@ -43,11 +45,12 @@ def print_adoption(folder: Path, plugins: Sequence[Path], console: Console) -> b
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     found = api.adopt(folder, plugins=plugins)
-    say(f"{len(found.adopted)} units adopted, {found.current} of today's code already, {len(found.refused)} left")
+    adopted = counted(len(found.adopted), "unit")
+    say(f"{adopted} adopted, {found.current} of today's code already, {len(found.refused)} left")
     if found.superseded:
         say(f"{found.superseded} units of earlier code were done again later, and stay as they are")
     for place, count in Counter(place for one in found.adopted for place in one.differs).most_common():
-        say(f"  differs in {place}: {count} units")
+        say(f"  differs in {place}: {counted(count, 'unit')}")
     for label, why in found.refused[:_SHOWN]:
         say(f"  left: {label}: {why}")
     if len(found.refused) > _SHOWN:

@@ -161,7 +161,8 @@ def describe(
     """Describe a plugin: its summary, parameters, origin, and measured facts.
 
     Of a network: parameters, multiply-adds, receptive field, whether it is homogeneous, blind, differentiable; of a
-    reference: what it uses, where it is defined. Facts that cannot be measured are listed as unknown, with the reason.
+    reference: what it uses, where it is defined; of a metric: unit, direction, needs. Facts that cannot be measured are
+    listed as unknown, with the reason.
     """
     from gahbench.cli.describing import print_description
 
@@ -335,6 +336,7 @@ def new(
 
 def _conclude(outcome: Outcome, console: Console) -> None:
     """Print where the board is, and exit with the status of the outcome."""
+    from gahbench._util.readable import counted
     from gahbench.board.results import saved_beyond_optimum
 
     def report(text: str, style: str | None = None) -> None:
@@ -353,8 +355,8 @@ def _conclude(outcome: Outcome, console: Console) -> None:
         names = ", ".join(outcome.outdated)
         report(f"not shown, since measured with earlier code: {names}; add them again with --entrant", "yellow")
     if outcome.stopped:
-        report(f"stopped with {outcome.waiting} units to do; the same command goes on from here", "yellow")
+        report(f"stopped with {counted(outcome.waiting, 'unit')} to do; the same command goes on from here", "yellow")
         raise typer.Exit(130)
     if outcome.failed:
-        report(f"{outcome.failed} units failed; tracebacks are in {outcome.folder / 'failures'}", "red")
+        report(f"{counted(outcome.failed, 'unit')} failed; tracebacks are in {outcome.folder / 'failures'}", "red")
         raise typer.Exit(1)

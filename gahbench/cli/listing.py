@@ -57,7 +57,7 @@ def print_list(kind: str | None, sources: tuple[Path, ...], console: Console) ->
 def warn_of_problems(registry: Registry, console: Console) -> None:
     """Say which plugins failed to load, and why."""
     for problem in registry.problems:
-        console.print(f"[red]failed to load[/red] {escape(problem.origin)}: {escape(problem.error)}", soft_wrap=True)
+        console.print(f"[red]failed to load[/red] {escape(problem.place)}: {escape(problem.error)}", soft_wrap=True)
 
 
 def _entries(name: str, registry: Registry) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from gahbench._util.readable import count, duration
+from gahbench._util.readable import count, counted, duration
 from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan
 from gahbench.planning.rows import rows
@@ -34,7 +34,7 @@ def print_plan(plan: Plan, folder: Path, console: Console) -> None:
 def _lines(plan: Plan, store: Store) -> Iterator[str]:
     all_rows, done = list(rows(plan.suite)), store.whole(plan.units)
     width = 2 + max(len(row.label) for row in all_rows)
-    yield f"suite {plan.suite.name}: {len(plan.units)} units"
+    yield f"suite {plan.suite.name}: {counted(len(plan.units), 'unit')}"
     for dataset in plan.datasets:
         yield ""
         yield dataset.label

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 class Metric(ABC):
     """A measurement of a denoiser on images at noise levels."""
 
-    #: Unit of the values, as figures and tables print it.
+    #: Unit of the values, such as ``dB``; empty for plain numbers.
     unit: ClassVar[str] = ""
-    higher_is_better: ClassVar[bool] = True
+    #: The direction in which values are better; ``None`` where neither is.
+    higher_is_better: ClassVar[bool | None] = True
     #: How axes of figures call the value (``""``) and its parts, unit included, such as ``{"": "distance from {to}"}``,
     #: where ``{to}`` stands for the value of a parameter. Figures of all metrics show those with a title.
     titles: ClassVar[Mapping[str, str]] = {}

@@ -15,6 +15,7 @@ from gahbench._util.errors import GahbenchError
 from gahbench._util.readable import count
 from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import Dataset
+from gahbench.contracts.metrics import Metric
 from gahbench.contracts.references import Reference
 from gahbench.networks.initialisation import build_network
 from gahbench.networks.network_facts import (
@@ -60,7 +61,7 @@ class Fact:
 
 
 def facts(configured: Configured, registry: Registry, shape: Shape | None = None) -> Iterator[Fact]:
-    """Yield the facts about a plugin: of every kind its citation, of networks and references more.
+    """Yield the facts about a plugin: of every kind its citation, of networks, references and metrics more.
 
     Parameters
     ----------
@@ -75,6 +76,8 @@ def facts(configured: Configured, registry: Registry, shape: Shape | None = None
         yield from _architecture(configured, shape)
     if configured.kind == "reference":
         yield from _reference(configured, registry, shape)
+    if configured.kind == "metric":
+        yield from _metric(configured)
     yield Fact("citation", _or_why(lambda: _citation(configured)))
 
 
@@ -120,6 +123,19 @@ def _reference(configured: Configured, registry: Registry, shape: Shape | None) 
             yield Fact("network", inner.label)
             yield from _architecture(inner, shape)
             yield Fact("citation of the network", _or_why(lambda inner=inner: _citation(inner)))  # type: ignore[misc]
+
+
+def _metric(configured: Configured) -> Iterator[Fact]:
+    try:
+        metric: Metric = configured.build()
+    except (Exception, SystemExit) as error:
+        yield Fact("metric", f"unknown, and all about it: {one_line(error)}")
+        return
+    yield Fact("unit", metric.unit or "none")
+    directions = {True: "higher is better", False: "lower is better", None: "neither higher nor lower is better"}
+    yield Fact("direction", directions[metric.higher_is_better])
+    images = f"{metric.min_images} images or more" if metric.min_images > 1 else "images"
+    yield Fact("needs", ", ".join([images, *sorted(metric.needs)]))
 
 
 def _learns(reference: Reference) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gahbench._util.errors import DataError, GahbenchError, ParameterError, PluginError
+from gahbench._util.errors import DataError, GahbenchError, ParameterError, PluginError, SuiteError
 from gahbench._util.resources import cpu_count
 from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import SPLITS, Dataset, Split
@@ -99,7 +99,7 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
         suite, both, and what would be accepted.
     """
     try:
-        built = [(configured, _build(configured)) for configured in suite.datasets]
+        built = [(configured, _build(suite, configured)) for configured in suite.datasets]
         for configured, dataset in built:
             _check_counts(suite, configured, dataset)
         unknown = _unknown(suite, built)
@@ -114,6 +114,8 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
         trusted -= {(dataset, entrant) for dataset, entrant, done in fits if not done}
         found_runs = _check_entrants(suite, built, registry, trusted, unknown)
         _check_metrics(suite, built)
+    except SuiteError:
+        raise
     except GahbenchError as error:
         raise type(error)(f"{suite.path}: {error}") from error
     facts = tuple(
@@ -137,7 +139,7 @@ def _sized(unit: Unit, dry_run: DryRun) -> Unit:
 
 def _units(suite: Suite, at: PlannedDataset) -> Iterator[Unit]:
     """Yield the units of one dataset; the ``work`` of fits still counts forward passes."""
-    metrics = [(metric, metric.build()) for metric in suite.metrics]
+    metrics = [(metric, suite.build(metric)) for metric in suite.metrics]
     for row in rows(suite):
         for seed in suite.seeds if row.entrant.kind == "architecture" else (None,):
             fits = [_fit_unit(at, row, training, seed) for training in row.trainings if seed is not None]
@@ -176,10 +178,10 @@ def _request(suite: Suite, row: Row, split: Split) -> Request:
     )
 
 
-def _build(configured: Configured) -> Dataset:
+def _build(suite: Suite, configured: Configured) -> Dataset:
     """Build a dataset and read all that a plan needs; a plugin may raise any error."""
     try:
-        dataset: Dataset = configured.build()
+        dataset: Dataset = suite.build(configured)
         _ = dataset.shape, dataset.optimum.slope, dataset.fingerprint(), [dataset.available(split) for split in SPLITS]
     except GahbenchError:
         raise
@@ -263,7 +265,9 @@ def _check_entrants(
     for entrant, configured, shape in pairs:
         if entrant.kind == "reference" and (configured.label, entrant.label) not in unknown:
             try:
-                entrant.build().check_shape(shape)
+                suite.build(entrant).check_shape(shape)
+            except SuiteError:
+                raise
             except (ValueError, ParameterError) as error:
                 raise ParameterError(f"{entrant.where} on {configured.label}: {error}") from error
             except Exception:

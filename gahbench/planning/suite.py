@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from gahbench._util.errors import GahbenchError, ParameterError, PluginError, SuiteError, listing, suggestion
 from gahbench.contracts.datasets import Split
+from gahbench.planning.grids import Grid
 from gahbench.planning.suite_files import find_suite
 from gahbench.planning.yaml_lines import Document, Location
 from gahbench.registry.configured import Configured
@@ -95,7 +95,8 @@ class SuiteFile(BaseModel):
     description
         A sentence or two, for ``gahbench list``.
     datasets, entrants
-        Plugins, each ``name``, ``name[key=value]`` or ``name: {key: value}``; a list of values is a grid.
+        Plugins, each ``name``, ``name[key=value]`` or ``name: {key: value}``; a list of values is a grid. So are the
+        plugins that a parameter names.
     baseline
         The entrant that others' gains are measured from.
     training
@@ -120,7 +121,10 @@ class SuiteFile(BaseModel):
 
 @dataclass(frozen=True)
 class Suite:
-    """A suite with every plugin and parameter resolved; ``added`` labels entrants that are not in its file."""
+    """A suite with every plugin and parameter resolved.
+
+    ``added`` labels entrants that are not in its file; ``lines`` has the lines of plugins in it, by their ``where``.
+    """
 
     name: str
     description: str
@@ -133,6 +137,21 @@ class Suite:
     seeds: tuple[int, ...]
     path: Path
     added: tuple[str, ...] = ()
+    lines: dict[str, int] = field(default_factory=dict)
+
+    def build(self, configured: Configured) -> Any:
+        """Build one of its plugins.
+
+        Raises
+        ------
+        SuiteError
+            If the constructor refuses the parameters; names file and line.
+        """
+        try:
+            return configured.build()
+        except ParameterError as error:
+            line = self.lines.get(configured.where)
+            raise SuiteError(f"{self.path}{'' if line is None else f':{line}'}: {error}") from error
 
 
 def load_suite(name: str | Path, registry: Registry, extra_entrants: tuple[str, ...] = ()) -> Suite:
@@ -161,7 +180,8 @@ def load_suite(name: str | Path, registry: Registry, extra_entrants: tuple[str, 
         parsed = SuiteFile.model_validate(document.content)
     except pydantic.ValidationError as error:
         raise document.validation_error(error, _accepted) from error
-    own = _unique(_expand_all(document, ("entrants",), parsed.entrants, registry))
+    lines: dict[str, int] = {}
+    own = _unique(_expand_all(document, ("entrants",), parsed.entrants, registry, lines))
     entrants = _unique([*own, *(configure_entrant(registry, parse_spec(text)) for text in extra_entrants)])
     baseline = parsed.baseline
     if baseline is not None:
@@ -177,15 +197,16 @@ def load_suite(name: str | Path, registry: Registry, extra_entrants: tuple[str, 
     return Suite(
         name=parsed.name,
         description=" ".join(parsed.description.split()),
-        datasets=_unique(_expand_all(document, ("datasets",), parsed.datasets, registry)),
+        datasets=_unique(_expand_all(document, ("datasets",), parsed.datasets, registry, lines)),
         entrants=entrants,
-        metrics=_unique(_expand_all(document, ("scoring", "metrics"), parsed.scoring.metrics, registry)),
+        metrics=_unique(_expand_all(document, ("scoring", "metrics"), parsed.scoring.metrics, registry, lines)),
         baseline=baseline,
         training=parsed.training,
         scoring=parsed.scoring,
         seeds=parsed.seeds,
         path=document.path,
         added=tuple(entrant.label for entrant in entrants if entrant not in own),
+        lines=lines,
     )
 
 
@@ -205,8 +226,9 @@ def configure_entrant(registry: Registry, spec: Spec) -> Configured:
     if not found:
         names = [name for group in known.values() for name in group]
         lists = "; ".join(f"{kind}s: {listing(group)}" for kind, group in known.items())
-        broken = "".join(f"; note that {p.origin} failed to load: {p.error}" for p in registry.problems)
-        raise PluginError(f"unknown entrant '{spec.name}'{suggestion(spec.name, names) or ';'} {lists}{broken}")
+        raise PluginError(
+            f"unknown entrant '{spec.name}'{suggestion(spec.name, names) or ';'} {lists}{registry.missing}"
+        )
     if len(found) > 1:
         raise PluginError(f"'{spec.name}' is both an architecture and a reference; rename one of the plugins")
     if found[0] == "architecture" and "checkpoint" in spec.keywords:
@@ -245,14 +267,16 @@ def _kinds(field: str) -> tuple[Kind, ...]:
 
 
 def _expand_all(
-    document: Document, location: Location, entries: tuple[Entry, ...], registry: Registry
+    document: Document, location: Location, entries: tuple[Entry, ...], registry: Registry, lines: dict[str, int]
 ) -> list[Configured]:
-    field = str(location[-1])
-    return [
-        configured
-        for place, entry in enumerate(entries)
-        for configured in _expand(document, (*location, place), entry, registry, field)
-    ]
+    """Resolve all entries of a field, and note the line of each."""
+    found = []
+    for place, entry in enumerate(entries):
+        expanded = _expand(document, (*location, place), entry, registry, str(location[-1]))
+        found += expanded
+        for configured in expanded:
+            lines.setdefault(configured.where, document.line((*location, place)))
+    return found
 
 
 def _expand(document: Document, location: Location, entry: Entry, registry: Registry, field: str) -> list[Configured]:
@@ -263,35 +287,28 @@ def _expand(document: Document, location: Location, entry: Entry, registry: Regi
             return configure_entrant(registry, spec)
         return registry.configure(_kinds(field)[0], spec)
 
-    if isinstance(entry, dict) and len(entry) != 1:
-        raise document.error(location, f"expected one plugin in an entry, not {len(entry)}: {listing(entry)}")
-    try:
-        if isinstance(entry, str):
+    if isinstance(entry, str):
+        try:
             return [configure(parse_spec(entry))]
-        ((name, given),) = entry.items()
-        given = given or {}
-        plugin = next((registry.get(kind, name) for kind in _kinds(field) if name in registry.names(kind)), None)
-        own = plugin.parameters if plugin else ()
-        known = {name: parameter for parameter in own for name in (parameter.name, *parameter.old_names)}
-        axes = []
-        for key, value in given.items():
-            nested = known[key].is_sequence if key in known else False
-            is_grid = isinstance(value, list) and (not nested or (bool(value) and isinstance(value[0], list)))
-            if is_grid and not value:
-                raise document.error((*location, name, key), f"{key}: an empty list of values")
-            axes.append(value if is_grid else [value])
+        except GahbenchError as error:
+            raise document.error(location, str(error)) from error
+    if len(entry) != 1:
+        raise document.error(location, f"expected one plugin in an entry, not {len(entry)}: {listing(entry)}")
+    ((name, given),) = entry.items()
+    grid, inside, given = Grid(document, registry), (*location, name), given or {}
+    try:
+        plugin = next(filter(None, (registry.find(kind, name) for kind in _kinds(field))), None)
+        specs = list(grid.specs(inside, name, given, plugin))
     except SuiteError:
         raise
     except GahbenchError as error:
         raise document.error(location, str(error)) from error
     found = []
-    for values in itertools.product(*axes):
+    for spec in specs:
         try:
-            found.append(configure(Spec(name, (), dict(zip(given, values, strict=True)))))
+            found.append(configure(spec))
         except GahbenchError as error:
-            wrong = next((key for key in given if f"'{key}'" in str(error) or f"{key}=" in str(error)), None)
-            where = (*location, name, wrong) if wrong else location
-            raise document.error(where, str(error)) from error
+            raise grid.error(inside, given, error) from error
     return found
 
 

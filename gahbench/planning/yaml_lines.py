@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,8 @@ class Document:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line = mark.line + 1 if mark else 1
-            raise SuiteError(f"{path}:{line}: not valid YAML: {error.problem or error.context}") from error
+            reason = f"{error.problem or error.context}{_unquoted(text, mark)}"
+            raise SuiteError(f"{path}:{line}: not valid YAML: {reason}") from error
         except yaml.YAMLError as error:
             raise SuiteError(f"{path}: not valid YAML: {error}") from error
         finally:
@@ -128,3 +130,10 @@ class Document:
         elif isinstance(node, yaml.SequenceNode):
             for place, value in enumerate(node.value):
                 self._visit(value, (*location, place), above)
+
+
+def _unquoted(text: str, mark: yaml.Mark | None) -> str:
+    """Return a hint where a bracket follows a name without quotes, as in ``{basis: wavelet[db4]}``."""
+    line = text.splitlines()[mark.line] if mark is not None and mark.line < len(text.splitlines()) else ""
+    name = re.search(r"[\w.-]+$", line[: mark.column]) if mark is not None and line[mark.column :][:1] == "[" else None
+    return f'; inside {{}} and [], texts with brackets need quotes: "{name[0]}[...]"' if name else ""

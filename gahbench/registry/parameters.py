@@ -25,6 +25,15 @@ from gahbench.registry.marks import File, Names, OldName, as_text, marks
 from gahbench.registry.old_names import plugin_name
 
 FILLED_IN = ("channels", "shape")
+#: Plugins of each kind, by name alone and with parameters, for errors.
+_EXAMPLES = {
+    "architecture": ("unet", "unet[width=16,levels=2]"),
+    "dataset": ("discs", "c-alpha[alpha=2]"),
+    "reference": ("bayes-shrink", "threshold[sym4]"),
+    "basis": ("haar", "wavelet[db4,levels=3]"),
+    "metric": ("psnr", "decay[min_terms=8]"),
+    "engine": ("inline", "processes[workers=1]"),
+}
 
 
 @dataclass(frozen=True)
@@ -76,6 +85,18 @@ class Parameter:
         return _type_name(self.annotation)
 
     @property
+    def accepted(self) -> str:
+        """The accepted type in words, with examples where it is a plugin."""
+        given = _EXAMPLES.get(self.names or "")
+        if given is None:
+            return self.type_name
+        plain, full = given
+        mapping = f"{{{full.partition('[')[0]}: {{...}}}}"
+        if self.is_sequence:
+            return f'{self.type_name}, such as ["{plain}", "{full}", {mapping}]'
+        return f'{self.type_name}, such as "{plain}" or "{full}", or {mapping}'
+
+    @property
     def settled_default(self) -> Any:
         """The default in the type that it would have if it were given: 1.0 for ``width: float = 1``.
 
@@ -99,15 +120,15 @@ class Parameter:
             # JSON mode is strict about types (no "3" for 3) yet takes a list for a tuple, as YAML writes it.
             accepted = pydantic.TypeAdapter(self.annotation).validate_json(json.dumps(value), strict=True)
             if not is_finite(accepted):
-                raise ParameterError(f"{self.name}={value!r}: not a finite number (accepted: {self.type_name})")
+                raise ParameterError(f"{self.name}={value!r}: not a finite number (accepted: {self.accepted})")
         except pydantic.ValidationError as error:
             reason = error.errors()[0]["msg"]
             reason = reason[0].lower() + reason[1:]
-            raise ParameterError(f"{self.name}={value!r}: {reason} (accepted: {self.type_name})") from error
+            raise ParameterError(f"{self.name}={value!r}: {reason} (accepted: {self.accepted})") from error
         except TypeError as error:
-            raise ParameterError(f"{self.name}={value!r}: not a plain value (accepted: {self.type_name})") from error
+            raise ParameterError(f"{self.name}={value!r}: not a plain value (accepted: {self.accepted})") from error
         if self.is_file and isinstance(accepted, str) and not Path(accepted).expanduser().is_file():
-            raise ParameterError(f"{self.name}={value!r}: no such file in {Path.cwd()} (accepted: {self.type_name})")
+            raise ParameterError(f"{self.name}={value!r}: no such file in {Path.cwd()} (accepted: {self.accepted})")
         return accepted
 
 

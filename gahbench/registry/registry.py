@@ -9,9 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.metadata
-import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,28 +24,10 @@ from gahbench.registry.old_names import plugin_name
 from gahbench.registry.parameters import is_finite, resolve
 from gahbench.registry.plugin import BUILT_IN, HOOKS, KINDS, Kind, Plugin
 from gahbench.registry.plugin_files import load_file, plugin_files
+from gahbench.registry.problems import Problem
 from gahbench.registry.spec import Spec, parse_spec
 
 ENTRY_POINT_GROUP = "gahbench"
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A plugin that could not be loaded or registered: it is listed with its error and breaks nothing else.
-
-    Parameters
-    ----------
-    origin
-        Where it is from.
-    error
-        The error, in one line.
-    traceback
-        Where it was raised; empty where the registry itself refused the plugin.
-    """
-
-    origin: str
-    error: str
-    traceback: str = ""
 
 
 class Registry:
@@ -89,6 +69,10 @@ class Registry:
         """Return the plugins of one kind, sorted by name."""
         return [self._plugins[kind, name] for name in self.names(kind)]
 
+    def find(self, kind: Kind, name: str) -> Plugin | None:
+        """Return one plugin, or ``None`` if there is none of that name."""
+        return self._plugins.get((kind, name))
+
     def get(self, kind: Kind, name: str) -> Plugin:
         """Return one plugin.
 
@@ -102,13 +86,22 @@ class Registry:
         if (kind, name) in self._plugins:
             return self._plugins[kind, name]
         names = self.names(kind)
-        broken = "".join(f"; note that {p.origin} failed to load: {p.error}" for p in self.problems)
         raise PluginError(
-            f"unknown {kind} '{name}'{suggestion(name, names) or ';'} registered: {listing(names)}{broken}"
+            f"unknown {kind} '{name}'{suggestion(name, names) or ';'} registered: {listing(names)}{self.missing}"
         )
+
+    @property
+    def missing(self) -> str:
+        """Reasons why a plugin may be missing, for errors: files that failed to load, or that were not given."""
+        reasons = [f"note that {problem.place} failed to load: {problem.error}" for problem in self.problems]
+        if not self.sources:
+            reasons.append("a plugin in a file of yours is found by --plugins-dir FILE_OR_FOLDER")
+        return "".join(f"; {reason}" for reason in reasons)
 
     def configure(self, kind: Kind, spec: Spec | str, **keywords: Any) -> Configured:
         """Resolve a plugin's name and parameters into a :class:`Configured`.
+
+        A parameter that names a plugin may be a text, ``wavelet[levels=3]``, or ``{"wavelet": {"levels": 3}}``.
 
         Raises
         ------
@@ -118,7 +111,8 @@ class Registry:
         if isinstance(spec, str):
             spec = parse_spec(spec)
         plugin = self.get(kind, plugin_name(kind, spec.name))
-        resolved = resolve(plugin.parameters, _by_name(plugin, spec, keywords), plugin.where)
+        given = self._as_texts(plugin, _by_name(plugin, spec, keywords))
+        resolved = resolve(plugin.parameters, given, plugin.where)
         nested: dict[str, Configured | tuple[Configured, ...]] = {}
         shown = dict(resolved)
         for parameter in plugin.parameters:
@@ -136,6 +130,46 @@ class Registry:
                 resolved[parameter.name] = tuple(one.text for one in several)
                 shown[parameter.name] = tuple(one.label for one in several)
         return Configured(plugin, resolved, written(plugin, shown), nested, self)
+
+    def named(self, kind: Kind, given: dict[Any, Any]) -> tuple[str, dict[str, Any]]:
+        """Return name and parameters of a plugin that is named by a mapping, ``{name: {parameter: value}}``.
+
+        Raises
+        ------
+        ParameterError
+            If the mapping has another form.
+        """
+        form = "{name: {parameter: value}}"
+        if len(given) != 1:
+            names = listing(map(str, given))
+            raise ParameterError(f"expected one {kind} in a mapping, not {len(given)}: {names}; accepted: {form}")
+        ((key, parameters),) = given.items()
+        if not isinstance(parameters, dict | None):
+            raise ParameterError(f"{key}: expected parameters with values, not {parameters!r}; accepted: {form}")
+        return str(plugin_name(kind, key)), {str(name): value for name, value in (parameters or {}).items()}
+
+    def _as_texts(self, plugin: Plugin, given: dict[str, Any]) -> dict[str, Any]:
+        """Return given values with a text in place of every mapping that names a plugin."""
+        kinds = {
+            name: parameter.names
+            for parameter in plugin.parameters
+            if parameter.names is not None
+            for name in (parameter.name, *parameter.old_names)
+        }
+
+        def text(name: str, value: Any) -> Any:
+            if isinstance(value, list | tuple):
+                return [text(name, one) for one in value]
+            if not isinstance(value, dict):
+                return value
+            kind = cast(Kind, kinds[name])
+            try:
+                inner, parameters = self.named(kind, value)
+                return self.configure(kind, Spec(inner, (), parameters)).text
+            except (ParameterError, PluginError) as error:
+                raise type(error)(f"{plugin.where}: {name}: {error}") from error
+
+        return {name: text(name, value) if name in kinds else value for name, value in given.items()}
 
     def _nested(self, kind: Kind, value: str, where: str) -> Configured:
         """Resolve the value of a parameter that names a plugin."""
@@ -166,8 +200,7 @@ class Registry:
         except (Exception, SystemExit) as error:
             if module is not None and self.manager.is_registered(module):
                 self.manager.unregister(module)
-            reason = f"{type(error).__name__}: {error}"
-            self.problems.append(Problem(origin, reason, traceback.format_exc()))
+            self.problems.append(Problem.of(origin, error))
             return
         for plugin in found:
             first = self._plugins.setdefault((plugin.kind, plugin.name), plugin)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gahbench._util.errors import GahbenchError
+from gahbench._util.readable import counted
 from gahbench._util.shapes import Shape
 from gahbench.networks.initialisation import build_network
 from gahbench.networks.network_facts import (
@@ -44,7 +45,7 @@ def check_architecture(configured: Configured) -> Iterator[Finding]:
     for channels in (1, 3):
         shape = (channels, size, size)
         clean, noisy = noisy_images(COUNT, shape, SIGMA)
-        name = f"denoises images of {channels} channel{'s' * (channels > 1)}"
+        name = f"denoises images of {counted(channels, 'channel')}"
         try:
             network = _build(configured, shape).eval()
             with torch.no_grad():
@@ -101,7 +102,7 @@ def _build(configured: Configured, shape: Shape) -> nn.Module:
 def _shape(denoised: Tensor, noisy: Tensor) -> Finding:
     wanted, got = tuple(noisy.shape), tuple(denoised.shape)
     detail = f"{wanted}" if wanted == got else f"returned {got} for images of {wanted}"
-    return Finding(f"returns the shape it got, {wanted[1]} channel{'s' * (wanted[1] > 1)}", wanted == got, detail)
+    return Finding(f"returns the shape it got, {counted(wanted[1], 'channel')}", wanted == got, detail)
 
 
 def _image_not_residual(denoised: Tensor, clean: Tensor, noise: Tensor) -> Finding:
@@ -121,7 +122,7 @@ def _facts(network: nn.Module, noisy: Tensor, sigma: Tensor) -> Iterator[Finding
 
 def _differentiable(configured: Configured, network: nn.Module, noisy: Tensor, sigma: Tensor) -> Finding:
     """Try Jacobians by torch.func; if they fail, the docstring must say why."""
-    name = f"is differentiable by torch.func, {noisy.shape[1]} channel{'s' * (noisy.shape[1] > 1)}"
+    name = f"is differentiable by torch.func, {counted(noisy.shape[1], 'channel')}"
     obstacle = torch_func_obstacle(network, noisy, sigma)
     if obstacle is None:
         return Finding(name, True)

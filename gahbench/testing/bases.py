@@ -79,11 +79,14 @@ def _check(basis: Basis, truth: Truth) -> Iterator[Finding]:
     yield Finding("coefficients have the images' batch and channels", same, f"{tuple(coefficients.shape)}")
     back = adapted.synthesis(coefficients)
     error = float((back - images).abs().max()) if back.shape == images.shape else float("inf")
-    yield Finding(f"reconstructs images of {shape}", error < 1e-8, f"largest error {error:.1e}")
+    yield Finding(f"reconstructs images of {shape}", error < 1e-8, f"largest error {error:.1e}; accepted: below 1e-8")
     single = adapted.analysis(images.float())
     close = float((single - coefficients).abs().max())
+    alike = single.dtype == torch.float32 and close < 1e-4
     yield Finding(
-        "computes in float32 alike", single.dtype == torch.float32 and close < 1e-4, f"differs by {close:.1e}"
+        "computes in float32 alike",
+        alike,
+        f"{str(single.dtype).removeprefix('torch.')}, differs by {close:.1e}; accepted: below 1e-4",
     )
     alone = [basis.adapt_to(one, THRESHOLD).analysis(one.clean) for one in truth.batches(1)]
     agrees = torch.allclose(torch.cat(alone), coefficients, atol=1e-8)
@@ -122,14 +125,15 @@ def _on_gpu(basis: Basis, truth: Truth, coefficients: Tensor) -> Finding:
     error = float((adapted.synthesis(found) - there.clean).abs().max())
     # Eigenvectors of a graph may come with other signs.
     differs = float((found.cpu().abs() - coefficients.abs()).abs().max())
-    return Finding("computes alike on the GPU", max(error, differs) < 1e-6, f"{error:.1e}, {differs:.1e}")
+    detail = f"{error:.1e}, {differs:.1e}; accepted: below 1e-6"
+    return Finding("computes alike on the GPU", max(error, differs) < 1e-6, detail)
 
 
 def _orthonormal(basis: Basis, images: Tensor, coefficients: Tensor) -> Iterator[Finding]:
     same = coefficients.shape == images.shape
     yield Finding("has as many coefficients as pixels, in their shape", same, f"{tuple(coefficients.shape)}")
     energy = float((coefficients.square().sum() / images.square().sum() - 1).abs())
-    yield Finding("keeps the energy", energy < 1e-8, f"relative difference {energy:.1e}")
+    yield Finding("keeps the energy", energy < 1e-8, f"relative difference {energy:.1e}; accepted: below 1e-8")
     other = sample_noise(coefficients, 1.0, draw=1)
     left = float((coefficients * other).sum())
     right = float((images * basis.synthesis(other)).sum())
@@ -155,7 +159,9 @@ def _noise_levels(basis: Basis, truth: Truth, levels: Tensor) -> Finding:
     ratio = power / levels.square().expand(power.shape).clamp(min=1e-30)
     worst = float((ratio - 1).abs().max())
     # A variance from 400 draws has a relative standard error of sqrt(2 / 400) = 0.07; the largest of many is 5 off.
-    return Finding("noise levels are those of noise", worst < 6 * (2 / DRAWS) ** 0.5, f"ratio off by {worst:.2f}")
+    limit = 6 * (2 / DRAWS) ** 0.5
+    detail = f"variances of {DRAWS} draws differ from theirs by up to {worst:.0%}; accepted: below {limit:.0%}"
+    return Finding("noise levels are those of noise", worst < limit, detail)
 
 
 def _fits(one: Tensor, coefficients: Tensor) -> bool:

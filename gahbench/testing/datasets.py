@@ -43,7 +43,7 @@ def check_dataset(configured: Configured) -> Iterator[Finding]:
             return
         yield Finding(f"{split}: values are finite", bool(images.isfinite().all()))
         outside = float(((images < 0) | (images > 1)).float().mean())
-        yield Finding(f"{split}: values lie in [0, 1]", outside < 0.05, f"{outside:.2%} outside")
+        yield Finding(f"{split}: values lie in [0, 1]", outside < 0.05, f"{outside:.2%} outside; accepted: below 5%")
         again = configured.build().images(split, count)
         yield Finding(f"{split}: another instance gives the same images", torch.equal(again, images))
         images = images.clone()

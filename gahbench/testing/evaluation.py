@@ -10,6 +10,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from gahbench._util.errors import GahbenchError
+from gahbench._util.readable import counted
 from gahbench._util.shapes import Shape, image_shape
 from gahbench.networks.network_facts import one_line
 from gahbench.registry.configured import Configured
@@ -98,8 +99,7 @@ def check_layout(network: nn.Module, noisy: Tensor, sigma: Tensor, denoised: Ten
         with torch.no_grad():
             return _differ(network(noisy.contiguous(memory_format=last), sigma), denoised)
 
-    channels = noisy.shape[1]
-    return attempt(f"is the same for tensors with channels last, {channels} channel{'s' * (channels > 1)}", fault)
+    return attempt(f"is the same for tensors with channels last, {counted(noisy.shape[1], 'channel')}", fault)
 
 
 def check_sizes(network: nn.Module, shape: Shape) -> Finding:

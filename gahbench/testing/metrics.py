@@ -25,6 +25,8 @@ from gahbench.testing.samples import sample_images
 
 SIGMAS = (0.1, 0.6, 0.7, 0.8)
 COUNT = 5
+#: Shares of the noise that a good and a bad denoiser leave.
+SHARES = (0.1, 0.9)
 #: Sides of images that are tried until one is accepted: small ones, for metrics that need all of a Jacobian.
 SIZES = (16, 64)
 #: Where metrics are tried that have no value for those.
@@ -90,7 +92,7 @@ def check_metric(configured: Configured) -> Iterator[Finding]:
         return scores
 
     try:
-        values = list(score(0.9).value)
+        values = list(score(SHARES[1]).value)
     except (TypeError, ValueError) as error:
         yield Finding("returns scores that can be kept", False, str(error))
         return
@@ -99,16 +101,26 @@ def check_metric(configured: Configured) -> Iterator[Finding]:
         yield Finding("has a value for every denoiser", None, "none for images without a known optimum")
         yield _on_families(metric, configured.registry)
         return
-    yield Finding("is deterministic", values == list(score(0.9).value))
-    good, bad = _headline(score(0.1)), _headline(score(0.9))
-    if good is None or bad is None:
-        yield Finding("has no headline", None, "its parts are facts, not ranks")
-    else:
-        better = good >= bad - 1e-6 if metric.higher_is_better else good <= bad + 1e-6
-        yield Finding("is not worse for a better denoiser", better, f"{good:.4g} against {bad:.4g}")
+    yield Finding("is deterministic", values == list(score(SHARES[1]).value))
+    yield _direction(metric, _headline(score(SHARES[0])), _headline(score(SHARES[1])))
     detail = "it writes into them, and other metrics would measure that; work on a copy" if any(spoilt) else ""
     yield Finding("leaves the images as they are", not any(spoilt), detail)
     yield attempt("measures each image alike at any place", lambda: _depends_on_place(score, count))
+
+
+def _direction(metric: Metric, good: float | None, bad: float | None) -> Finding:
+    """Compare the headlines of a good and a bad denoiser."""
+    if good is None or bad is None:
+        return Finding("has no headline", None, "its parts are facts, not ranks")
+    if metric.higher_is_better is None:
+        return Finding("has no direction", None, "it says that neither higher nor lower is better")
+    name = "is not worse for a better denoiser"
+    left = " and ".join(f"{share:.0%}" for share in SHARES)
+    if abs(good - bad) <= 1e-6:
+        detail = f"undecided: {good:.4g} for both denoisers, which leave {left} of the noise in every pixel"
+        return Finding(name, None, detail)
+    better = good > bad if metric.higher_is_better else good < bad
+    return Finding(name, better, f"{good:.4g} against {bad:.4g}, where {left} of the noise are left")
 
 
 def _on_families(metric: Metric, registry: Registry) -> Finding:

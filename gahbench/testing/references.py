@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gahbench._util.errors import GahbenchError, listing
+from gahbench._util.readable import counted
 from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.denoisers import KINDS, SEES_CLEAN, SEES_DATASET, by_noise_level
@@ -26,6 +27,8 @@ SIGMA = 0.1
 LEVELS = (0.01, 1.0)
 COUNT = 4
 DRAWS = 200
+#: Accepted relative difference of a Jacobian from differences of denoised images.
+TOLERANCE = 0.1
 #: Families on which references that use more than images are tried, if they are defined there.
 FAMILIES = ("discs[size=16]", "c-alpha[size=16]")
 
@@ -98,7 +101,9 @@ def _shape(reference: Reference, truth: Truth) -> Generator[Finding, None, bool]
     noisy = truth.clean + sample_noise(truth.clean, SIGMA)
     denoised = reference.denoise(noisy, SIGMA, truth)
     same = denoised.shape == noisy.shape
-    yield Finding(f"returns the shape it got, {truth.clean.shape[1]} channels", same, f"{tuple(denoised.shape)}")
+    yield Finding(
+        f"returns the shape it got, {counted(truth.clean.shape[1], 'channel')}", same, f"{tuple(denoised.shape)}"
+    )
     if same:
         yield Finding("returns finite float32", denoised.dtype == torch.float32 and bool(denoised.isfinite().all()))
     return same
@@ -189,7 +194,8 @@ def _jacobian(reference: Reference, noisy: Tensor, truth: Truth) -> Iterator[Fin
         # The minimum: thresholding jumps, which affect differences but not derivatives. A wrong Jacobian is off along
         # any direction.
         off = min(errors)
-        yield Finding("its Jacobian is its derivative", off < 0.1, f"off by {off:.1e}")
+        detail = f"off by {off:.1e}; accepted: below {TOLERANCE:g}"
+        yield Finding("its Jacobian is its derivative", off < TOLERANCE, detail)
 
 
 def _bounds(reference: Reference, truth: Truth) -> Finding:
@@ -205,4 +211,5 @@ def _risk(reference: Reference, truth: Truth, risk: float) -> Finding:
     errors = (reference.denoise(noisy, SIGMA, replace(truth, clean=copies)) - copies).square().mean(dim=(1, 2, 3))
     mean, error = float(errors.mean()), float(errors.std() / DRAWS**0.5)
     passed = abs(mean - risk) < 4 * error + 1e-9
-    return Finding("closed-form risk agrees with Monte Carlo", passed, f"{risk:.3e}, {mean:.3e} ± {error:.0e}")
+    detail = f"{risk:.3e}, {mean:.3e} ± {error:.0e}; accepted: 4 standard errors"
+    return Finding("closed-form risk agrees with Monte Carlo", passed, detail)

@@ -1,6 +1,6 @@
 import pytest
 
-from gahbench._util.readable import count, duration, level_name
+from gahbench._util.readable import count, counted, duration, level_name
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,7 @@ def test_noise_levels_have_names_of_their_own():
     assert len({level_name(sigma) for sigma in close}) == 2
     assert level_name(0.06) == "0.06"
     assert all(float(level_name(sigma)) == sigma for sigma in close)
+
+
+def test_numbers_of_things():
+    assert [counted(number, "unit") for number in (0, 1, 2)] == ["0 units", "1 unit", "2 units"]

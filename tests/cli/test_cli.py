@@ -85,6 +85,19 @@ def test_a_failed_unit_makes_the_exit_status_1(call, write_suite, write_plugin, 
     assert "3 units failed" in stderr
 
 
+def test_one_unit_that_failed_is_one_unit(call, tmp_path):
+    plugin, suite = tmp_path / "unlucky.py", tmp_path / "one.yaml"
+    plugin.write_text(
+        "import gahbench\n@gahbench.hookimpl\ndef register_references(register): register('unlucky', Unlucky)\n"
+        "class Unlucky(gahbench.Reference):\n    def denoise(self, noisy, sigma, truth): raise RuntimeError\n"
+    )
+    suite.write_text(
+        "name: one\ndatasets: ['discs[size=16]']\nentrants: [unlucky]\nscoring: {sigmas: [0.1], images: 2}\n"
+    )
+    status, _, stderr = call("run", suite, "--out", tmp_path / "out", "--engine", "inline", "--plugins-dir", plugin)
+    assert (status, "1 unit failed; tracebacks are in" in stderr) == (1, True)
+
+
 def bad_image(folder: Path) -> Path:
     folder.mkdir()
     (folder / "face.png").write_bytes(b"not an image")

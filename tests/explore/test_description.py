@@ -44,6 +44,25 @@ def test_references_show_what_they_use_and_which_datasets_they_support():
     assert described("identity", "reference")["learns"] == "nothing"
 
 
+def test_metrics_show_unit_direction_and_needs(tmp_path):
+    alignment = described("alignment", "metric")
+    assert (alignment["unit"], alignment["direction"]) == ("none", "higher is better")
+    assert alignment["needs"] == "8 images or more, jacobian"
+    psnr = described("psnr", "metric")
+    assert (psnr["unit"], psnr["needs"]) == ("dB", "images")
+    assert described("distance", "metric")["direction"] == "lower is better"
+    file = tmp_path / "undirected.py"
+    file.write_text(
+        "import gahbench\n@gahbench.hookimpl\ndef register_metrics(register): register('undirected', Undirected)\n"
+        "class Undirected(gahbench.Metric):\n    higher_is_better = None\n    def score(self, evaluation): ...\n"
+    )
+    assert described("undirected", "metric", (file,))["direction"] == "neither higher nor lower is better"
+
+
+def test_a_metric_that_cannot_be_built_is_described_by_its_error():
+    assert "accepted are fixed orthonormal bases" in described("rate[basis=patch-graph]", "metric")["metric"]
+
+
 def test_other_kinds_have_a_citation():
     assert described("wavelet", "basis") == {"citation": described("sym4", "basis")["citation"]}
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gahbench import Basis, Dataset, Engine, Job, Metric, Reference, Scores, TrainingData, Truth
+from gahbench import Basis, Dataset, Engine, Job, Metric, Reference, Registry, Scores, TrainingData, Truth
 from gahbench.board.results import load_results
 from gahbench.evaluation import Evaluation, LocalFilters
-from gahbench.testing import check_file
+from gahbench.testing import check_file, check_plugin
 
 GUIDE = (Path(__file__).parents[2] / "plugins" / "README.md").read_text(encoding="utf-8")
 NOUNS = ("architecture", "dataset", "reference", "basis", "metric", "engine")
@@ -72,12 +72,37 @@ def test_all_six_run_in_one_suite_by_the_command_of_the_guide(folder, command, t
     assert results.failures.empty
     content = yaml.safe_load(text)
     assert len(set(results.scores["entrant"])) == len(content["entrants"])
-    assert {"psnr", "noise-left", "noise-left.edges"} <= set(results.scores["metric"])
-    for part in ("ramps", "two-layer", "diagonal-wiener[walsh]", "oracle-threshold[walsh]", "noise-left"):
+    assert {"psnr", "noise-left[edges=0.2]", "noise-left[edges=0.2].edges"} <= set(results.scores["metric"])
+    bases = ("diagonal-wiener[walsh,images=128]", "diagonal-wiener[wavelet[db4,levels=2]]", "oracle-threshold[walsh]")
+    for part in ("ramps", "two-layer", *bases, "noise-left[edges=0.2]"):
         assert part in printed
     # On this family the best denoiser is known, and no error is below it.
     board = results.leaderboard().set_index("entrant")
     assert board["psnr"].idxmax() == "optimal"
+
+
+def test_optimal_has_a_jacobian_on_the_dataset_of_the_guide(folder):
+    (report,) = check_file(folder / "ramps.py")
+    assert "traces of optimal filters are those of the posterior" in {finding.check for finding in report.findings}
+
+
+@pytest.mark.parametrize("basis", ["walsh", "pca", "graph-laplacian", "patch-graph"])
+def test_a_metric_fits_a_basis_as_the_guide_says(tmp_path, folder, basis):
+    (snippet,) = re.findall(r"\n((?: {4}.*\n)*.*gahbench\.TrainingData\(evaluation.*\n(?: {4}.*\n)*)", GUIDE)
+    body = re.sub("^    ", "        ", snippet, flags=re.MULTILINE).replace("threshold", "0.1")
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "import copy\nfrom typing import Annotated\nimport gahbench\n\n\n@gahbench.hookimpl\n"
+        "def register_metrics(register):\n    register('energy', Energy)\n\n\nclass Energy(gahbench.Metric):\n"
+        f"    def __init__(self, basis: Annotated[gahbench.Basis, gahbench.Names('basis', default='{basis}')]):\n"
+        "        self.basis = basis\n\n    def score(self, evaluation):\n"
+        f"{body}        coefficients = adapted.analysis(evaluation.clean).flatten(1)\n"
+        "        return gahbench.Scores.per_image(coefficients.square().sum(1))\n"
+    )
+    registry = Registry((file, folder))
+    report = check_plugin(registry.get("metric", "energy"), registry)
+    assert report.passed, str(report)
+    assert "is deterministic where it has a value" in {finding.check for finding in report.findings}, str(report)
 
 
 CONTRACTS = {

@@ -8,7 +8,8 @@ from pydantic import Field
 from gahbench import Basis
 from gahbench._util.errors import ParameterError, PluginError
 from gahbench.registry.marks import Names
-from gahbench.registry.parameters import constructor_parameters, resolve
+from gahbench.registry.parameters import Parameter, constructor_parameters, resolve
+from gahbench.registry.plugin import KINDS
 
 
 class Plugin:
@@ -144,3 +145,35 @@ def test_types_must_be_there():
             constructor_parameters(endless, "x")
     with pytest.raises(PluginError, match="hides its parameters"):
         constructor_parameters(hidden, "x")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_examples_of_plugins_are_accepted(builtin, kind):
+    parameter = Parameter("other", Annotated[str, Names(kind)])
+    (plain, full), mapping = re.findall(r'"(.+?)"', parameter.accepted), re.search(r"{(.*): {...}}", parameter.accepted)
+    for text in (plain, full):
+        assert builtin.configure(kind, text).label
+    assert mapping is not None
+    assert builtin.find(kind, mapping[1]) is not None
+
+
+def test_a_plugin_is_named_by_a_mapping(builtin):
+    given = {"threshold": {"basis": {"wavelet": {"name": "db4", "levels": 2}}}}
+    configured = builtin.configure("reference", "cycle-spin", reference=given, shifts=2)
+    assert configured.label == "cycle-spin[threshold[wavelet[db4,levels=2]],shifts=2]"
+    several = ["haar", {"wavelet": {"levels": 2}}]
+    assert "wavelet[sym4,levels=2]" in builtin.configure("reference", "oracle-best-basis", bases=several).label
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"wavelet": {"level": 2}}, "reference 'threshold': basis: basis 'wavelet': unknown parameter 'level'"),
+        ({"wavlet": None}, "reference 'threshold': basis: unknown basis 'wavlet'"),
+        ({"haar": None, "dct": None}, "basis: expected one basis in a mapping, not 2: haar, dct"),
+        ({"haar": [1]}, r"basis: haar: expected parameters with values, not \[1\]"),
+    ],
+)
+def test_a_mapping_that_names_no_plugin_is_refused(builtin, given, says):
+    with pytest.raises((ParameterError, PluginError), match=says):
+        builtin.configure("reference", "threshold", basis=given)

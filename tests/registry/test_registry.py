@@ -95,7 +95,7 @@ def test_a_name_given_twice_costs_the_newcomer_that_plugin(tmp_path):
     assert problem.origin == str(file)
     for part in ("reference 'identity'", str(file), "built-in"):
         assert part in problem.error
-    with pytest.raises(PluginError, match=r"again.py cannot be loaded:\n.*registered twice"):
+    with pytest.raises(PluginError, match=r"again.py: cannot be loaded: .*registered twice"):
         gahbench.check(file)
 
 
@@ -109,26 +109,45 @@ def test_a_plugin_error_while_a_file_is_loaded_disables_nothing_else(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "says", "line"),
     [
-        ("import no_such_package\n", "ModuleNotFoundError"),
-        ("1 / 0\n", "ZeroDivisionError"),
-        ("def (:\n", "SyntaxError"),
-        ("raise SystemExit(3)\n", "SystemExit"),
-        ("import gahbench\n@gahbench.hookimpl\ndef register_architecture(register): ...\n", "register_architecture"),
-        ("import gahbench\n@gahbench.hookimpl\ndef register_metrics(register): register('m', 3)\n", "TypeError"),
+        ("import no_such_package\n", "ModuleNotFoundError", 1),
+        ("\n1 / 0\n", "ZeroDivisionError", 2),
+        ("x = 1\ndef (:\n", "SyntaxError", 2),
+        ("raise SystemExit(3)\n", "SystemExit", 1),
+        (
+            "import gahbench\n@gahbench.hookimpl\ndef register_architecture(register): ...\n",
+            "register_architecture",
+            None,
+        ),
+        ("import gahbench\n@gahbench.hookimpl\ndef register_metrics(register): register('m', 3)\n", "TypeError", 3),
+        ("raise ValueError('one\\ntwo')\n", "ValueError: one two", 1),
     ],
 )
-def test_a_broken_plugin_is_recorded_and_harms_nothing(tmp_path, text, says):
+def test_a_broken_plugin_is_recorded_and_harms_nothing(tmp_path, text, says, line):
     broken = write(tmp_path, "broken.py", text)
     write(tmp_path, "good.py", TWO_LINES.format(name="half"))
     registry = Registry((tmp_path,))
     (problem,) = registry.problems
     assert problem.origin == str(broken)
     assert says in problem.error
+    assert "\n" not in problem.error
+    assert (problem.line, "raised at" in problem.error) == (line, False)
     assert "half" in registry.names("reference")
     with pytest.raises(PluginError, match="failed to load"):
         registry.get("reference", "missing")
+
+
+def test_an_error_in_a_file_beside_a_plugin_names_both(tmp_path):
+    broken = write(tmp_path, "broken.py", "import math\nfrom _helps import x\n")
+    helper = write(tmp_path, "_helps.py", "\n\nx = y\n")
+    (problem,) = Registry((broken,)).problems
+    assert problem.place == f"{broken}:2"
+    assert problem.error == f"NameError: name 'y' is not defined (raised at {helper}:3)"
+    helper.write_text("def (:\n")
+    (problem,) = Registry((broken,)).problems
+    assert problem.place == f"{broken}:2"
+    assert problem.error == "SyntaxError: invalid syntax (_helps.py, line 1)"
 
 
 def test_a_missing_source_is_an_error(tmp_path):

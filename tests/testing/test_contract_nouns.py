@@ -189,6 +189,25 @@ def test_the_fault_of_a_metric_is_reported(check, fault):
     assert fails(report, names), str(report)
 
 
+UNDECIDED = {
+    "the same for both": (
+        SCORE + f"grid(1 + 0 * {ERRORS}, e.sigmas)",
+        "is not worse",
+        "undecided: 1 for both denoisers",
+    ),
+    "no direction": (SCORE.replace("False", "None") + f"grid({ERRORS}, e.sigmas)", "has no direction", "neither"),
+}
+
+
+@pytest.mark.parametrize("case", UNDECIDED)
+def test_a_comparison_that_decides_nothing_is_not_passed(check, case):
+    body, names, detail = UNDECIDED[case]
+    report = check("metric", "gahbench.Metric", body)
+    (found,) = [finding for finding in report.findings if names in finding.check]
+    assert (found.passed, report.passed) == (None, True), str(report)
+    assert detail in found.detail
+
+
 def images(text, more=""):
     return f"shape = (1, 8, 8)\n{more}def images(self, split, count, start=0):\n    {DRAW}    return {text}"
 

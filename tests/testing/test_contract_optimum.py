@@ -111,3 +111,13 @@ def test_the_fault_of_an_optimum_is_reported(check, fault):
     body, names = BROKEN[fault]
     report, failed = check(body)
     assert any(names in finding for finding in failed), str(report)
+
+
+@pytest.mark.parametrize(
+    ("body", "best"), [("pass", "optimal"), (BRACKET.format(bound=BOUND, genie=GENIE), "lower-bound")]
+)
+def test_an_optimum_without_filters_says_what_has_no_jacobian(check, body, best):
+    report, _ = check(f"{body}\ndef optimal_filters(self, noisy, sigma, split, start=0): return None\n")
+    (found,) = [finding for finding in report.findings if finding.check == "has no optimal filters"]
+    assert found.passed is None
+    assert found.detail.startswith(f"{best} has no Jacobian on it, and no value in metrics that need one; ")

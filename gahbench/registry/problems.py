@@ -1,0 +1,49 @@
+"""Plugins that could not be loaded."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Errors raised here are about a call in the plugin's own file.
+_GAHBENCH = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A plugin that could not be loaded or registered: it is listed with its error and breaks nothing else.
+
+    Parameters
+    ----------
+    origin
+        Where it is from.
+    error
+        What is wrong, in one line.
+    line
+        The line of its file that was being run; ``None`` where there is none, or the registry refused the plugin.
+    """
+
+    origin: str
+    error: str
+    line: int | None = None
+
+    @classmethod
+    def of(cls, origin: str, error: BaseException) -> Problem:
+        """Return the problem that an exception made, with the line of the file, and of another that raised it."""
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        if isinstance(error, SyntaxError) and error.filename == origin:
+            return cls(origin, f"SyntaxError: {error.msg}", error.lineno)
+        frames = traceback.extract_tb(error.__traceback__)
+        line = next((frame.lineno for frame in reversed(frames) if frame.filename == origin), None)
+        last = frames[-1] if frames else None
+        if line is not None and last is not None and last.filename != origin:
+            # A file beside it, or a library; a syntax error names its place itself.
+            outside = _GAHBENCH not in Path(last.filename).parents and not isinstance(error, SyntaxError)
+            reason += f" (raised at {last.filename}:{last.lineno})" if outside else ""
+        return cls(origin, reason, line)
+
+    @property
+    def place(self) -> str:
+        """Its origin, with the line."""
+        return self.origin if self.line is None else f"{self.origin}:{self.line}"
