@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from gahbench.registry.behaviour import behaviour_digest
     from gahbench.registry.registry import Registry
     from gahbench.runs.engine_tools import UnitRunner, worker_command, worker_environment
+    from gahbench.runs.preparation import prepare
 
 __version__ = "0.1.0"
 
@@ -79,6 +80,7 @@ _MODULES = {
     "registry.registry": ["Registry"],
     "registry.behaviour": ["behaviour_digest"],
     "runs.engine_tools": ["UnitRunner", "worker_command", "worker_environment"],
+    "runs.preparation": ["prepare"],
 }
 __getattr__ = lazy_names(__name__, {name: f"gahbench.{module}" for module, names in _MODULES.items() for name in names})
 
@@ -144,6 +146,7 @@ __all__ = [
     "oracle_denoise",
     "oracle_weights",
     "plan_suite",
+    "prepare",
     "preview",
     "run",
     "sample",
