@@ -67,13 +67,13 @@ DOWNLOADS = {
         "Labeled Faces in the Wild, 230 MB",
         "https://ndownloader.figshare.com/files/5976015",
         "lfw_home/lfw_funneled",
-        "the folder of that name in the archive",
+        "the folder of that name that the archive unpacks to",
     ),
     "olivetti": Download(
         "the Olivetti faces, 4 MB",
         "https://ndownloader.figshare.com/files/5976027",
         "olivetti_py3.pkz",
-        "the file of that name of a machine where they were fetched",
+        "a copy from a machine where it was fetched",
     ),
 }
 
@@ -195,6 +195,6 @@ def _fetch(source: str, fetch: Any) -> Any:
         card, download = CARDS[source], DOWNLOADS[source]
         place = Path(_scikit_learn(source).get_data_home()) / download.place
         raise DataError(
-            f"source={source} cannot be fetched by scikit-learn: {error}; it is at {download.address}; by hand: make "
-            f"{place} {download.by_hand}; {card.origin}; {card.licence}"
+            f"source={source} cannot be fetched by scikit-learn: {error}; it is at {download.address}; by hand: put "
+            f"{download.by_hand} at {place}; {card.origin}; {card.licence}"
         ) from error
