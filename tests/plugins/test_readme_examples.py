@@ -11,6 +11,7 @@ import yaml
 
 from gahbench import Basis, Dataset, Engine, Job, Metric, Reference, Scores, TrainingData, Truth
 from gahbench.board.results import load_results
+from gahbench.contracts.preparation import Preparable
 from gahbench.evaluation import Evaluation, LocalFilters
 from gahbench.testing import check_file
 
@@ -81,10 +82,10 @@ def test_all_six_run_in_one_suite_by_the_command_of_the_guide(folder, command, t
 
 
 CONTRACTS = {
-    "dataset": (Dataset,),
-    "reference": (Reference,),
-    "basis": (Basis,),
-    "metric": (Metric, Evaluation, LocalFilters, Scores),
+    "dataset": (Dataset, Preparable),
+    "reference": (Reference, Preparable),
+    "basis": (Basis, Preparable),
+    "metric": (Metric, Preparable, Evaluation, LocalFilters, Scores),
     "engine": (Engine, Job),
 }
 
