@@ -67,7 +67,7 @@ DOWNLOADS = {
         "Labeled Faces in the Wild, 230 MB",
         "https://ndownloader.figshare.com/files/5976015",
         "lfw_home/lfw_funneled",
-        "the folder of that name that the archive unpacks to",
+        "the folder that the archive unpacks to",
     ),
     "olivetti": Download(
         "the Olivetti faces, 4 MB",
