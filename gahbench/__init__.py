@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from gahbench.registry.behaviour import behaviour_digest
     from gahbench.registry.registry import Registry
     from gahbench.runs.engine_tools import UnitRunner, work_command
+    from gahbench.runs.preparation import prepare
     from gahbench.runs.supervisor import supervise
     from gahbench.runs.watch import Watch
 
@@ -96,6 +97,7 @@ _MODULES = {
     "registry.registry": ["Registry"],
     "registry.behaviour": ["behaviour_digest"],
     "runs.engine_tools": ["UnitRunner", "work_command"],
+    "runs.preparation": ["prepare"],
     "runs.supervisor": ["supervise"],
     "runs.watch": ["Watch"],
 }
@@ -165,6 +167,7 @@ __all__ = [
     "oracle_denoise",
     "oracle_weights",
     "plan_suite",
+    "prepare",
     "preview",
     "run",
     "sample",

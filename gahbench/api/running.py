@@ -36,9 +36,13 @@ def plan_suite(
     Raises
     ------
     GahbenchError
-        If the suite, a plugin or a parameter is not accepted.
+        If the suite, a plugin or a parameter is not accepted, or images must be prepared before (:func:`prepare`).
     """
-    return plan_with(open_registry(plugins), suite, out, entrants)
+    from gahbench.runs.preparation import find_missing
+
+    registry = open_registry(plugins)
+    find_missing(registry, suite, entrants).require_datasets()
+    return plan_with(registry, suite, out, entrants)
 
 
 def plan_with(registry: Registry, suite: Source, out: Source | None = None, entrants: Sequence[str] = ()) -> Plan:

@@ -1,4 +1,4 @@
-"""The commands ``run plan list describe preview inspect sample draw leaderboard check new``."""
+"""The commands ``run plan prepare list describe preview inspect sample draw leaderboard check new``."""
 
 from __future__ import annotations
 
@@ -125,17 +125,38 @@ def plan(
     from gahbench.cli.adopting import warn_of_superseded
     from gahbench.cli.listing import warn_of_problems
     from gahbench.cli.planned import print_plan
+    from gahbench.cli.preparing import print_missing
     from gahbench.registry.registry import open_registry
+    from gahbench.runs.preparation import find_missing
 
     registry = open_registry(plugins_dir or ())
     warn_of_problems(registry, Console(stderr=True))
+    missing = find_missing(registry, suite, entrant or ())
+    missing.require_datasets()
     planned = api.plan_with(registry, suite, out, entrant or ())
     folder = api.results_folder(planned.suite, out)
     print_plan(planned, folder, Console())
+    print_missing(missing, suite, entrant or (), plugins_dir or (), Console())
     warn_of_superseded(planned, folder, plugins_dir or (), Console())
     if out is not None:
         api.write_plan(planned, folder, registry, threads)
         typer.echo(f"planned; 'gahbench work {folder}' does it, on any machine that sees this folder")
+
+
+@app.command()
+def prepare(
+    suite: SuiteArgument = "quick",
+    entrant: EntrantOption = None,
+    plugins_dir: PluginsOption = None,
+) -> None:
+    """Get what a suite needs from elsewhere: downloads, and images that take long to decode; run nothing.
+
+    Exit status: 0 all is here, 1 something could not be had, 2 bad input.
+    """
+    from gahbench.cli.preparing import print_preparation
+
+    if not print_preparation(suite, entrant or (), plugins_dir or (), Console()):
+        raise typer.Exit(1)
 
 
 @app.command("list")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from gahbench._util.shapes import Shape, image_shape
 from gahbench.contracts.datasets import Dataset
+from gahbench.contracts.preparation import Preparable
 from gahbench.contracts.truth import Truth
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 CACHED = 1 << 18
 
 
-class Basis(ABC):
+class Basis(Preparable, ABC):
     """Analysis and synthesis of a batch of images.
 
     A basis may be fixed, fitted to the training images of a dataset (:meth:`fit`), or adapted to images

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from gahbench._util.errors import OptimumError, ParameterError, listing, suggestion
 from gahbench._util.shapes import Shape
+from gahbench.contracts.preparation import Preparable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,7 +72,7 @@ class Card:
     licence: str = "not stated"
 
 
-class Dataset(ABC):
+class Dataset(Preparable, ABC):
     """An image family with its parameters.
 
     The images are deterministic and prefix-stable: the first k of n are the k. A family whose optimum is ``exact``

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 from gahbench._util.shapes import Shape
 from gahbench.contracts.needs import Need
+from gahbench.contracts.preparation import Preparable
 from gahbench.contracts.scoring import Scores
 
 if TYPE_CHECKING:
     from gahbench.evaluation.evaluation import Evaluation
 
 
-class Metric(ABC):
+class Metric(Preparable, ABC):
     """A measurement of a denoiser on images at noise levels."""
 
     #: Unit of the values, such as ``dB``; empty for plain numbers.

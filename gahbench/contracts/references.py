@@ -9,6 +9,7 @@ from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.denoisers import DenoiserKind, by_noise_level, checked_kind
 from gahbench.contracts.needs import needed
+from gahbench.contracts.preparation import Preparable
 from gahbench.contracts.truth import Truth
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from gahbench.jacobian import LinearMaps
 
 
-class Reference(ABC):
+class Reference(Preparable, ABC):
     """A denoiser that is not trained here.
 
     Its ``kind`` says what it may use of the truth: ``classical`` and ``trained`` nothing (a ``trained`` one brings

@@ -25,6 +25,7 @@ from gahbench.testing.datasets import check_dataset
 from gahbench.testing.engines import check_engine
 from gahbench.testing.findings import Finding, Report
 from gahbench.testing.metrics import check_metric
+from gahbench.testing.preparation import check_preparation
 from gahbench.testing.references import check_reference
 
 __all__ = ["Finding", "Report", "check_configured", "check_file", "check_plugin"]
@@ -51,8 +52,10 @@ def check_configured(configured: Configured) -> Report:
     """
     report = Report(configured.kind, configured.label, configured.plugin.origin)
     try:
-        for finding in _CHECKS[configured.kind](configured):
-            report.findings.append(finding)
+        for check in (check_preparation, _CHECKS[configured.kind]):
+            # One by one, so that an exception leaves those before it.
+            for finding in check(configured):
+                report.findings.append(finding)
     except Exception as error:
         report.findings.append(Finding("runs", False, f"{type(error).__name__}: {error}"))
     return report

@@ -16,6 +16,7 @@ from torch.nn import functional
 from ._bias_free import convolution, residual_output
 from ._noise_level import with_noise_level
 from ._sides import need_shape, next_multiple, padded
+from ._timm_weights import weights
 
 #: The stride of most backbones as a whole. Smaller images leave some of them nothing to look at; and those of one image
 #: size cut features into windows, which fit whole when sides are multiples of it.
@@ -94,6 +95,46 @@ class TimmUNet(nn.Module):
         self.stem = nn.Sequential(*convolution(channels if blind else channels + 1, width, bias=True))
         self.output = residual_output(width, channels, bias=True)
 
+    @staticmethod
+    def missing(backbone: str, pretrained: bool, **others: Any) -> tuple[str, ...]:
+        """Return the weights that are to be downloaded, in words; nothing is downloaded.
+
+        Parameters
+        ----------
+        backbone, pretrained
+            The parameters of the plugin.
+        others
+            Its other parameters, which decide nothing here.
+
+        Raises
+        ------
+        ValueError
+            If timm has no such weights.
+        """
+        if not pretrained:
+            return ()
+        where = weights(_known(backbone))
+        return () if where.here else (f"weights of {backbone}, from {where.address} into {where.place}",)
+
+    @staticmethod
+    def prepare(backbone: str, pretrained: bool, **others: Any) -> None:
+        """Download the weights, if they are to be.
+
+        Parameters
+        ----------
+        backbone, pretrained
+            The parameters of the plugin.
+        others
+            Its other parameters, which decide nothing here.
+
+        Raises
+        ------
+        ValueError
+            If they cannot be downloaded.
+        """
+        if pretrained and not weights(_known(backbone)).here:
+            _encoder(backbone, True, None, {})
+
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """Denoise images of shape (N, C, H, W); ``sigma`` of shape (N,) is used only if not ``blind``.
 
@@ -154,8 +195,10 @@ def _encoder(backbone: str, pretrained: bool, levels: int | None, options: dict[
             available = len(create().feature_info.reduction())
             raise ValueError(f"levels={levels}: backbone '{backbone}' has {available}") from None
     except OSError as error:
+        where = weights(_known(backbone))
         raise ValueError(
-            f"backbone='{backbone}': its weights are not in the cache and cannot be downloaded: {error}"
+            f"backbone='{backbone}': its weights are not in the cache and cannot be downloaded from {where.address}: "
+            f"{error}; by hand: copy {where.place} from a machine where they were downloaded"
         ) from error
     except (RuntimeError, TypeError, AssertionError) as error:
         size = "x".join(map(str, options.get("img_size", ())))

@@ -15,9 +15,9 @@ from gahbench import Card, DataError, Dataset, Shape, Split
 
 from ._reading import celeba, fetched, splits
 from ._reading.arrays import read_arrays
-from ._reading.cache import cached
-from ._reading.encoded import Encoded
-from ._reading.files import Images, from_array, from_encoded, open_encoded
+from ._reading.cache import cache_folder, cached, cached_facts
+from ._reading.encoded import LONG, Encoded
+from ._reading.files import Images, decoded_digest, from_array, from_encoded, open_encoded
 from ._reading.preprocess import Colour, Preprocessing
 from ._reading.repeats import without_repeats
 
@@ -131,6 +131,31 @@ class Faces(Dataset):
         """Return how many images a split holds."""
         return len(self._splits[split])
 
+    def missing(self) -> tuple[str, ...]:
+        """Return what is not fetched yet, or takes long and is not in the cache yet: decoding, or near repeats."""
+        if self.source in fetched.DOWNLOADS and (absent := fetched.missing(self.source)):
+            return absent
+        encoded = self._opened()
+        if encoded is None or encoded.size() <= LONG:
+            return ()
+        digest = decoded_digest(encoded, self._preprocessing)
+        what = f"{len(encoded.names):,} images of {encoded.path}"
+        if digest is None:
+            return (f"{what}, decoded into {cache_folder()}",)
+        if self.near_repeats == "keep" or len(encoded.names) <= QUICK or cached_facts(*self._repeats(digest)):
+            return ()
+        return (f"near repeats among {what}, found and written into {cache_folder()}",)
+
+    def prepare(self) -> None:
+        """Fetch and decode the images, and look for near repeats.
+
+        Raises
+        ------
+        DataError
+            If they cannot be fetched or read.
+        """
+        _ = self._splits
+
     def fingerprint(self) -> str:
         """Return the SHA-256 of the decoded pixels, before any crop or resize, and of the lists that sort them."""
         lists = [labels for labels in (self._all.partition, self._all.identity) if labels is not None]
@@ -147,20 +172,28 @@ class Faces(Dataset):
 
     @functools.cached_property
     def _all(self) -> Images:
-        preprocessing = Preprocessing(self.size, self.colour)
+        if (encoded := self._opened()) is not None:
+            return from_encoded(encoded, self._preprocessing)
         if self.source == "lfw-subset":
-            return from_array(fetched.embedded(), preprocessing, self._where)
+            return from_array(fetched.embedded(), self._preprocessing, self._where)
         if self.source == "olivetti":
             faces = fetched.olivetti()
-            return from_array(faces.images, preprocessing, self._where, faces.identity)
+            return from_array(faces.images, self._preprocessing, self._where, faces.identity)
+        found = read_arrays(Path(str(self.path)).expanduser())
+        return from_array(found.images, self._preprocessing, self._where, found.identity)
+
+    @property
+    def _preprocessing(self) -> Preprocessing:
+        return Preprocessing(self.size, self.colour, fetched.LFW_WINDOW if self.source == "lfw" else None)
+
+    def _opened(self) -> Encoded | None:
+        """Return the image files, fetched if need be; ``None`` where images are in an array."""
+        if self.source in ("lfw-subset", "olivetti"):
+            return None
         if self.source == "lfw":
-            return from_encoded(fetched.labeled_faces(), Preprocessing(self.size, self.colour, fetched.LFW_WINDOW))
+            return fetched.labeled_faces()
         path = Path(str(self.path)).expanduser()
-        encoded = self._celeba(path) if self.source == "celeba" else open_encoded(path)
-        if encoded is None:
-            found = read_arrays(path)
-            return from_array(found.images, preprocessing, self._where, found.identity)
-        return from_encoded(encoded, preprocessing)
+        return self._celeba(path) if self.source == "celeba" else open_encoded(path)
 
     @staticmethod
     def _celeba(path: Path) -> Encoded:
@@ -197,6 +230,10 @@ class Faces(Dataset):
             np.save(folder / "places.npy", places.numpy())
             return {"places": len(places)}
 
-        folder, _ = cached("repeats", [self._all.digest, self.source], find)
+        folder, _ = cached(*self._repeats(self._all.digest), find)
         found: splits.Places = np.load(folder / "places.npy", allow_pickle=False)
         return found
+
+    def _repeats(self, digest: str) -> tuple[str, list[str | None]]:
+        """Return kind and content of the near repeats in the cache."""
+        return "repeats", [digest, self.source]

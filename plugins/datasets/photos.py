@@ -15,7 +15,7 @@ from torch import Tensor
 from gahbench import BLOCK, Card, DataError, Dataset, Shape, Split, generator, in_blocks, listing
 
 from ._reading.fetched import skimage_file
-from ._reading.photographs import Photographs, joined, read_photographs
+from ._reading.photographs import Photographs, joined, read_photographs, undecoded
 from ._reading.preprocess import Colour
 from ._reading.splits import TEST_MAX, TEST_SHARE, consecutive
 
@@ -98,6 +98,20 @@ class Photos(Dataset):
             names = listing(Path(name).stem for name in self._embedded)
             return Card(f"patches of photographs embedded in scikit-image: {names}", "CC0 or public domain")
         return Card(f"patches of photographs of one's own, from {Path(self.path).name}", "as their owners say")
+
+    def missing(self) -> tuple[str, ...]:
+        """Return the photographs that take long to decode and are not in the cache yet, in words."""
+        return undecoded(Path(self.path).expanduser(), self.colour) if self.path is not None else ()
+
+    def prepare(self) -> None:
+        """Decode the photographs into the cache.
+
+        Raises
+        ------
+        DataError
+            If they cannot be read.
+        """
+        _ = self._all
 
     def available(self, split: Split) -> int | None:
         """Return how many patches a split holds; ``None`` for training."""

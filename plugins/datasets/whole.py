@@ -16,7 +16,7 @@ from torch import Tensor
 from gahbench import Card, DataError, Dataset, Shape, Split, listing
 
 from ._reading.fetched import skimage_file
-from ._reading.photographs import Photographs, joined, read_photographs
+from ._reading.photographs import Photographs, joined, read_photographs, undecoded
 from ._reading.preprocess import Colour
 
 #: The embedded photograph, which photos has for testing too.
@@ -73,6 +73,20 @@ class Whole(Dataset):
         if self.path is None:
             return Card(f"a photograph embedded in scikit-image: {Path(EMBEDDED).stem}", "CC0 or public domain")
         return Card(f"whole photographs of one's own, from {Path(self.path).name}", "as their owners say")
+
+    def missing(self) -> tuple[str, ...]:
+        """Return the photographs that take long to decode and are not in the cache yet, in words."""
+        return undecoded(Path(self.path).expanduser(), self.colour) if self.path is not None else ()
+
+    def prepare(self) -> None:
+        """Decode the photographs into the cache.
+
+        Raises
+        ------
+        DataError
+            If they cannot be read.
+        """
+        _ = self._all
 
     def available(self, split: Split) -> int:
         """Return how many photographs a split holds: none but for testing."""

@@ -30,7 +30,7 @@ def call(monkeypatch, capsys):
     return lambda *arguments: gahbench(*arguments, monkeypatch=monkeypatch, capsys=capsys)
 
 
-@pytest.mark.parametrize("command", ["run", "plan", "list", "describe", "leaderboard", "check", "new"])
+@pytest.mark.parametrize("command", ["run", "plan", "prepare", "list", "describe", "leaderboard", "check", "new"])
 def test_every_command_has_help(command):
     done = CliRunner().invoke(app, [command, "--help"])
     assert done.exit_code == 0

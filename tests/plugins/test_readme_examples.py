@@ -11,6 +11,7 @@ import yaml
 
 from gahbench import Basis, Dataset, Engine, Job, Metric, Reference, Registry, Scores, TrainingData, Truth
 from gahbench.board.results import load_results
+from gahbench.contracts.preparation import Preparable
 from gahbench.evaluation import Evaluation, LocalFilters
 from gahbench.testing import check_file, check_plugin
 
@@ -106,10 +107,10 @@ def test_a_metric_fits_a_basis_as_the_guide_says(tmp_path, folder, basis):
 
 
 CONTRACTS = {
-    "dataset": (Dataset,),
-    "reference": (Reference,),
-    "basis": (Basis,),
-    "metric": (Metric, Evaluation, LocalFilters, Scores),
+    "dataset": (Dataset, Preparable),
+    "reference": (Reference, Preparable),
+    "basis": (Basis, Preparable),
+    "metric": (Metric, Preparable, Evaluation, LocalFilters, Scores),
     "engine": (Engine, Job),
 }
 

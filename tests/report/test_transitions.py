@@ -8,8 +8,8 @@ from fake_results import dataset, fit, results, rows
 
 from gahbench._util.errors import GahbenchError
 from gahbench.board.generalization import swept
-from gahbench.planning.metric_titles import metric_titles
 from gahbench.board.schemas import empty
+from gahbench.planning.metric_titles import metric_titles
 from gahbench.report.generalization import transition_metrics, transitions_figure
 
 VALUES = {

@@ -46,8 +46,7 @@ def cached(kind: str, decides: Any, make: Callable[[Path], dict[str, Any]]) -> t
     DataError
         If the cache cannot be written.
     """
-    text = json.dumps([VERSION, decides], sort_keys=True)
-    folder = cache_folder() / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+    folder = _folder(kind, decides)
     if (found := _facts(folder)) is not None:
         return folder, found
     try:
@@ -67,6 +66,22 @@ def cached(kind: str, decides: Any, make: Callable[[Path], dict[str, Any]]) -> t
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return folder, facts
+
+
+def cached_facts(kind: str, decides: Any) -> dict[str, Any] | None:
+    """Return the facts of a folder of the cache, as :func:`cached` does; ``None`` if it is not there.
+
+    Raises
+    ------
+    DataError
+        If they are damaged.
+    """
+    return _facts(_folder(kind, decides))
+
+
+def _folder(kind: str, decides: Any) -> Path:
+    text = json.dumps([VERSION, decides], sort_keys=True)
+    return cache_folder() / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
 
 def _facts(folder: Path) -> dict[str, Any] | None:

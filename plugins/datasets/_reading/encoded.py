@@ -17,6 +17,8 @@ from .decode import SUFFIXES
 
 #: How deep below a folder its images may lie.
 DEPTH = 2
+#: Image files of more bytes than this take long to decode: more than ten seconds on one core.
+LONG = 1 << 26
 #: Name of the folder that CelebA's images come in; its lists lie beside it.
 CELEBA = "img_align_celeba"
 
@@ -48,6 +50,10 @@ class Encoded(ABC):
     @abstractmethod
     def stamp(self) -> list[Any]:
         """Return facts that change when a file does, as plain JSON."""
+
+    def size(self) -> int:
+        """Return the size of the files in bytes."""
+        return self.path.stat().st_size
 
     def text(self, name: str) -> str | None:
         """Return a text file of that name beside the images, or between the path and them; ``None`` if none is."""
@@ -89,6 +95,10 @@ class Folder(Encoded):
     def stamp(self) -> list[Any]:
         """Return names, sizes and times of change."""
         return [[name, *self._stats[name]] for name in self.names]
+
+    def size(self) -> int:
+        """Return the size of the images in bytes."""
+        return sum(self._stats[name][0] for name in self.names)
 
     def text(self, name: str) -> str | None:
         """Return a text file of that name, which may lie beside the folder where that is CelebA's of the images."""

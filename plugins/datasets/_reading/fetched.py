@@ -41,6 +41,43 @@ CARDS = {
 }
 
 
+class Download(NamedTuple):
+    """What scikit-learn downloads.
+
+    Parameters
+    ----------
+    what
+        What it is.
+    address
+        Where it is from.
+    place
+        Where in scikit-learn's folder it is kept.
+    by_hand
+        What may be put there where there is no network.
+    """
+
+    what: str
+    address: str
+    place: str
+    by_hand: str
+
+
+DOWNLOADS = {
+    "lfw": Download(
+        "Labeled Faces in the Wild, 230 MB",
+        "https://ndownloader.figshare.com/files/5976015",
+        "lfw_home/lfw_funneled",
+        "the folder that the archive unpacks to",
+    ),
+    "olivetti": Download(
+        "the Olivetti faces, 4 MB",
+        "https://ndownloader.figshare.com/files/5976027",
+        "olivetti_py3.pkz",
+        "a copy from a machine where it was fetched",
+    ),
+}
+
+
 class Fetched(NamedTuple):
     """Images and the persons on them, each of shape (N, ...)."""
 
@@ -100,7 +137,7 @@ def labeled_faces() -> LabeledFaces:
         If scikit-learn is not installed, or cannot fetch them.
     """
     datasets = _scikit_learn("lfw")
-    folder = Path(datasets.get_data_home()) / "lfw_home" / "lfw_funneled"
+    folder = Path(datasets.get_data_home()) / DOWNLOADS["lfw"].place
     if not folder.is_dir():
         # Asking for people with many images alone keeps it from decoding all of them, which is done here.
         _fetch("lfw", lambda: datasets.fetch_lfw_people(min_faces_per_person=500))
@@ -120,6 +157,27 @@ def olivetti() -> Fetched:
     return Fetched(np.asarray(found.images), np.asarray(found.target, dtype=np.int64))
 
 
+def missing(source: str) -> tuple[str, ...]:
+    """Return what scikit-learn has to fetch for a source, in words; nothing is fetched.
+
+    Raises
+    ------
+    DataError
+        If scikit-learn is not installed.
+    """
+    datasets = _scikit_learn(source)
+    home = Path(datasets.get_data_home())
+    if source == "lfw":
+        here = (home / DOWNLOADS["lfw"].place).is_dir()
+    else:
+        try:
+            datasets.fetch_olivetti_faces(download_if_missing=False)
+            here = True
+        except OSError:
+            here = False
+    return () if here else (f"{DOWNLOADS[source].what}, fetched by scikit-learn into {home}",)
+
+
 def _scikit_learn(source: str) -> Any:
     try:
         return importlib.import_module("sklearn.datasets")
@@ -134,7 +192,9 @@ def _fetch(source: str, fetch: Any) -> Any:
     try:
         return fetch()
     except (OSError, RuntimeError, ValueError) as error:
-        card = CARDS[source]
+        card, download = CARDS[source], DOWNLOADS[source]
+        place = Path(_scikit_learn(source).get_data_home()) / download.place
         raise DataError(
-            f"source={source} cannot be fetched by scikit-learn: {error}; {card.origin}; {card.licence}"
+            f"source={source} cannot be fetched by scikit-learn: {error}; it is at {download.address}; by hand: put "
+            f"{download.by_hand} at {place}; {card.origin}; {card.licence}"
         ) from error

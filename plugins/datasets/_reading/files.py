@@ -19,12 +19,14 @@ from torch import Tensor
 from gahbench import DataError, cpu_count
 
 from . import arrays, celeba
-from .cache import cached
+from .cache import cached, cached_facts
 from .decode import decode
 from .encoded import Encoded, Folder
 from .preprocess import Preprocessing, grey_levels
 from .waiting import Waiting
 
+#: Name in the cache.
+KIND = "images"
 #: Images decoded at a time.
 CHUNK = 256
 ARRAY_SUFFIXES = (".npz", ".npy", ".pt")
@@ -124,8 +126,8 @@ def from_encoded(encoded: Encoded, preprocessing: Preprocessing) -> Images:
     DataError
         If a file cannot be decoded, or images come out at different sizes; names the files.
     """
-    decides = [str(encoded.path.resolve()), encoded.stamp(), preprocessing.description]
-    folder, facts = cached("images", decides, functools.partial(_decode_all, encoded, preprocessing))
+    decides = _decides(encoded, preprocessing)
+    folder, facts = cached(KIND, decides, functools.partial(_decode_all, encoded, preprocessing))
     try:
         stored = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
         pooled = np.load(folder / "pooled.npy", mmap_mode="r", allow_pickle=False)
@@ -139,6 +141,16 @@ def from_encoded(encoded: Encoded, preprocessing: Preprocessing) -> Images:
         celeba.identity(encoded) if people is None else people,
         celeba.partition(encoded),
     )
+
+
+def decoded_digest(encoded: Encoded, preprocessing: Preprocessing) -> str | None:
+    """Return the digest of the pixels of image files that were decoded before; ``None`` for others."""
+    facts = cached_facts(KIND, _decides(encoded, preprocessing))
+    return None if facts is None else str(facts["digest"])
+
+
+def _decides(encoded: Encoded, preprocessing: Preprocessing) -> list[Any]:
+    return [str(encoded.path.resolve()), encoded.stamp(), preprocessing.description]
 
 
 def _decode_all(encoded: Encoded, preprocessing: Preprocessing, folder: Path) -> dict[str, Any]:

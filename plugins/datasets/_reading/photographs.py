@@ -17,13 +17,15 @@ from torch import Tensor
 from gahbench import DataError, cpu_count
 
 from . import arrays
-from .cache import cached
+from .cache import cache_folder, cached, cached_facts
 from .decode import decode
-from .encoded import Encoded
+from .encoded import LONG, Encoded
 from .files import open_encoded
 from .preprocess import Colour, in_colour
 from .waiting import Waiting
 
+#: Name in the cache.
+KIND = "photographs"
 #: Photographs decoded at a time.
 CHUNK = 32
 #: Name of the file of all pixels.
@@ -88,8 +90,7 @@ def read_photographs(path: Path, colour: Colour) -> Photographs:
     encoded = open_encoded(path)
     if encoded is None:
         return joined(arrays.read_named(path), colour, str(path))
-    decides = [str(encoded.path.resolve()), encoded.stamp(), colour]
-    folder, facts = cached("photographs", decides, functools.partial(_decode_all, encoded, colour))
+    folder, facts = cached(KIND, _decides(encoded, colour), functools.partial(_decode_all, encoded, colour))
     shapes = torch.tensor(facts["shapes"])
     channels = 3 if colour == "rgb" else 1
     try:
@@ -98,6 +99,24 @@ def read_photographs(path: Path, colour: Colour) -> Photographs:
     except (OSError, ValueError) as error:
         raise DataError(f"{folder}: damaged ({error}); remove it, and it is made anew") from error
     return Photographs(pixels, shapes, tuple(encoded.names), facts["digest"])
+
+
+def undecoded(path: Path, colour: Colour) -> tuple[str, ...]:
+    """Return the photographs that take long to decode and are not in the cache yet, in words.
+
+    Raises
+    ------
+    DataError
+        If the path is not accepted.
+    """
+    encoded = open_encoded(path)
+    if encoded is None or encoded.size() <= LONG or cached_facts(KIND, _decides(encoded, colour)) is not None:
+        return ()
+    return (f"{len(encoded.names):,} photographs of {path}, decoded into {cache_folder()}",)
+
+
+def _decides(encoded: Encoded, colour: Colour) -> list[Any]:
+    return [str(encoded.path.resolve()), encoded.stamp(), colour]
 
 
 def joined(named: dict[str, NDArray[Any]], colour: Colour, where: str) -> Photographs:

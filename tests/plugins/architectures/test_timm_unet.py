@@ -1,6 +1,9 @@
+import re
+
 import pytest
 import torch
 from given_networks import build, images, untrained
+from safetensors.torch import save
 from torch.func import functional_call, vjp, vmap
 from torch.nn import functional
 
@@ -126,7 +129,78 @@ def test_weights_are_downloaded_only_if_asked_for(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     TimmUNet(1, backbone="resnet10t", **TINY)
-    with pytest.raises(ValueError, match="not in the cache and cannot be downloaded"):
+    by_hand = re.escape(str(tmp_path / "models--timm--resnet10t.c3_in1k"))
+    address = "https://huggingface.co/timm/resnet10t.c3_in1k"
+    with pytest.raises(ValueError, match=f"cannot be downloaded from {address}: .*; by hand: copy {by_hand} from"):
         TimmUNet(1, backbone="resnet10t", pretrained=True, **TINY)
     with torch.device("meta"):
         TimmUNet(1, backbone="resnet10t", pretrained=True, **TINY)
+
+
+@pytest.fixture
+def caches(monkeypatch, tmp_path):
+    """Empty caches of the Hugging Face hub and of torch, and no network."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "torch"))
+    return tmp_path
+
+
+def cached_on_the_hub(folder, repository, file, content=b""):
+    """Put a file into the cache of the hub, as it lays it out."""
+    place = folder / "hub" / f"models--timm--{repository}"
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "main").write_text("0" * 40)
+    (place / "snapshots" / ("0" * 40)).mkdir(parents=True)
+    (place / "snapshots" / ("0" * 40) / file).write_bytes(content)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin"])
+def test_weights_of_the_hub_are_missing_until_they_are_in_its_cache(caches, file):
+    (text,) = TimmUNet.missing("resnet10t", pretrained=True)
+    assert text == (
+        "weights of resnet10t, from https://huggingface.co/timm/resnet10t.c3_in1k into "
+        f"{caches / 'hub' / 'models--timm--resnet10t.c3_in1k'}"
+    )
+    assert TimmUNet.missing("resnet10t", pretrained=False) == ()
+    assert not (caches / "hub").exists()
+    cached_on_the_hub(caches, "resnet10t.c3_in1k", file)
+    assert TimmUNet.missing("resnet10t", pretrained=True) == ()
+    # Other weights of the same network are another file.
+    with pytest.raises(ValueError, match=r"no such weights; its tags are c3_in1k"):
+        TimmUNet.missing("resnet10t.other", pretrained=True)
+
+
+def test_weights_of_other_addresses_are_looked_for_in_the_cache_of_torch(caches):
+    (text,) = TimmUNet.missing("legacy_seresnet18", pretrained=True)
+    file = caches / "torch" / "checkpoints" / "seresnet18-4bb0ce65.pth"
+    assert text.endswith(f"v0.1-weights/seresnet18-4bb0ce65.pth into {file}")
+    file.parent.mkdir(parents=True)
+    file.touch()
+    assert TimmUNet.missing("legacy_seresnet18", pretrained=True) == ()
+
+
+def test_weights_are_prepared_where_a_network_finds_them(caches, monkeypatch):
+    """The download is a file that is written into the cache, from which the network is then built offline."""
+    network = timm_unet.create_model("resnet10t")
+    asked = []
+
+    def create(name, pretrained, **options):
+        asked.append((name, pretrained))
+        cached_on_the_hub(caches, "resnet10t.c3_in1k", "model.safetensors", save(network.state_dict()))
+
+    original = timm_unet.create_model
+    monkeypatch.setattr(timm_unet, "create_model", create)
+    parameters = {"backbone": "resnet10t", "pretrained": True, **TINY, "blind": True}
+    TimmUNet.prepare(**parameters)
+    TimmUNet.prepare(**parameters)
+    TimmUNet.prepare(**{**parameters, "pretrained": False})
+    assert asked == [("resnet10t", True)]
+    monkeypatch.setattr(timm_unet, "create_model", original)
+    built = TimmUNet(3, **parameters)
+    assert torch.equal(built.encoder.conv1[0].weight, network.conv1[0].weight)
+
+
+def test_weights_that_cannot_be_downloaded_are_an_error_of_preparing(caches):
+    with pytest.raises(ValueError, match="cannot be downloaded from https://huggingface"):
+        TimmUNet.prepare("resnet10t", pretrained=True)

@@ -1,4 +1,5 @@
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from gahbench._util.errors import DataError, ParameterError
 from gahbench.contracts.datasets import SPLITS
 from gahbench.registry.registry import Registry
 from gahbench_plugins.datasets._reading import fetched
+from gahbench_plugins.datasets._reading.cache import cache_folder
 from gahbench_plugins.datasets.faces import Faces
 
 DATA = Path(os.environ.get("GAHBENCH_DATA", Path(__file__).parents[3] / ".." / "shared" / "data"))
@@ -249,7 +251,10 @@ class ScikitLearn:
             person.mkdir(parents=True, exist_ok=True)
             Image.fromarray(RNG.integers(0, 256, (250, 250, 3), dtype=np.uint8)).save(person / f"{place:04d}.png")
 
-    def fetch_olivetti_faces(self):
+    def fetch_olivetti_faces(self, download_if_missing=True):
+        if not download_if_missing and not self.fetched:
+            raise OSError("not here")
+        self.fetched += 1
         random = np.random.default_rng(0)
         images = random.uniform(size=(40, 64, 64)).astype(np.float32)
         return type("Bunch", (), {"images": images, "target": np.repeat(np.arange(4), 10)})
@@ -295,6 +300,35 @@ def test_olivetti_keeps_people_together(scikit_learn):
     assert sorted([faces.available("A"), faces.available("B")]) == [10, 15]
 
 
+@pytest.mark.parametrize(
+    ("source", "what"), [("lfw", "Labeled Faces in the Wild, 230 MB"), ("olivetti", "the Olivetti faces, 4 MB")]
+)
+def test_what_scikit_learn_has_to_fetch_is_missing_until_it_is_prepared(scikit_learn, source, what):
+    faces = Faces(source=source)
+    assert faces.missing() == (f"{what}, fetched by scikit-learn into {scikit_learn.home}",)
+    assert scikit_learn.fetched == 0
+    assert not scikit_learn.home.exists()
+    faces.prepare()
+    assert scikit_learn.fetched == 1
+    assert faces.missing() == Faces(source=source, size=32).missing() == ()
+
+
+def test_lfw_takes_long_to_decode_once_it_is_fetched(scikit_learn, monkeypatch):
+    monkeypatch.setattr("gahbench_plugins.datasets.faces.LONG", 1000)
+    scikit_learn.fetch_lfw_people()
+    folder = scikit_learn.home / "lfw_home" / "lfw_funneled"
+    assert Faces(source="lfw").missing() == (f"60 images of {folder}, decoded into {cache_folder()}",)
+    Faces(source="lfw").prepare()
+    assert Faces(source="lfw").missing() == ()
+    # The cache has them at their own size alone.
+    assert Faces(source="lfw", size=32).missing() != ()
+
+
+def test_embedded_faces_are_never_missing():
+    assert Faces().missing() == ()
+    Faces().prepare()
+
+
 def test_missing_scikit_learn_and_failed_downloads_are_explained(scikit_learn, monkeypatch):
     def offline(**options):
         raise OSError("no route")
@@ -303,6 +337,11 @@ def test_missing_scikit_learn_and_failed_downloads_are_explained(scikit_learn, m
     for source, address in (("lfw", "http://vis-www.cs.umass.edu/lfw/"), ("olivetti", "AT&T Laboratories Cambridge")):
         with pytest.raises(DataError, match=f"source={source} cannot be fetched by scikit-learn: no route.*{address}"):
             Faces(source=source).shape  # noqa: B018
+        by_hand = re.escape(str(scikit_learn.home / fetched.DOWNLOADS[source].place))
+        with pytest.raises(
+            DataError, match=rf"https://ndownloader\.figshare\.com/files/\d+; by hand: .* at {by_hand};"
+        ):
+            Faces(source=source).prepare()
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     for source in ("lfw", "olivetti"):
         with pytest.raises(DataError, match=r"not installed; pip install 'gahbench\[faces\]'"):

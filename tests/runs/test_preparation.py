@@ -1,0 +1,354 @@
+"""What a suite misses on this machine, and getting it; downloads are files that are copied, never a network."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import gahbench
+from gahbench import DataError, SuiteError
+from gahbench.registry.registry import Registry
+from gahbench.runs.preparation import find_missing
+from gahbench_plugins.datasets._reading import encoded, files
+
+#: Plugins whose files "far" are elsewhere until they are prepared.
+PLUGINS = """
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import gahbench
+import torch
+from torch import nn
+
+FAR, HERE = Path("FOLDER/far"), Path("FOLDER/here")
+
+
+class Downloads:
+    def missing(self):
+        return () if (HERE / self.file).is_file() else (f"the file {self.file}",)
+
+    def prepare(self):
+        with (HERE / "log").open("a") as log:
+            log.write(f"{self.file}\\n")
+        if self.missing():
+            get(self.file)
+
+
+def get(file):
+    if not FAR.is_dir():
+        raise gahbench.DataError(f"far/{file} cannot be reached; put it into {HERE}")
+    shutil.copy(FAR / file, HERE / file)
+
+
+class Set(Downloads, gahbench.Dataset):
+    "Images of a file."
+    file = "images.npy"
+
+    def __init__(self, name: str = "images.npy"):
+        self.file = name
+
+    shape = (1, 8, 8)
+
+    def available(self, split):
+        (HERE / self.file).read_text()
+        return 8
+
+    def images(self, split, count, start=0):
+        return torch.zeros(self.available(split), 1, 8, 8)[start:start + count]
+
+    def fingerprint(self):
+        return (HERE / self.file).read_text()
+
+
+class Around(gahbench.Dataset):
+    "Another dataset, which its constructor reads."
+
+    def __init__(self, inner: Annotated[gahbench.Dataset, gahbench.Names("dataset", default="set")]):
+        self.inner, self.count = inner, inner.available("train")
+
+    shape = (1, 8, 8)
+
+    def images(self, split, count, start=0):
+        return self.inner.images(split, count, start)
+
+    def available(self, split):
+        return self.count
+
+    def fingerprint(self):
+        return self.inner.fingerprint()
+
+
+class Tables(Downloads, gahbench.Basis):
+    "Pixels, with a table."
+    file = "table"
+
+    def analysis(self, images):
+        return images
+
+    synthesis = analysis
+
+
+class Sharpness(Downloads, gahbench.Metric):
+    "A metric that needs a network."
+    file = "inception"
+
+    def score(self, evaluation):
+        return gahbench.Scores([])
+
+
+class Weighted(nn.Module):
+    "A network that brings weights."
+
+    def __init__(self, channels: int, weights: bool = True):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+        if weights and not self.scale.is_meta:
+            (HERE / "weights").read_text()
+
+    @staticmethod
+    def missing(weights, **others):
+        return ("weights of the network",) if weights and not (HERE / "weights").is_file() else ()
+
+    @classmethod
+    def prepare(cls, weights, **others):
+        if cls.missing(weights):
+            get("weights")
+
+    def forward(self, noisy, sigma):
+        return noisy * self.scale
+
+
+class Trunk(nn.Module):
+    "A network with methods of these names for other purposes."
+
+    def __init__(self, channels: int):
+        super().__init__()
+
+    def missing(self, tokens): raise AssertionError
+    def prepare(self, tokens): raise AssertionError
+    def forward(self, noisy, sigma): return noisy
+
+
+@gahbench.hookimpl
+def register_datasets(register):
+    register("set", Set)
+    register("around", Around)
+
+
+@gahbench.hookimpl
+def register_bases(register):
+    register("tables", Tables)
+
+
+@gahbench.hookimpl
+def register_metrics(register):
+    register("sharpness", Sharpness)
+
+
+@gahbench.hookimpl
+def register_architectures(register):
+    register("weighted", Weighted)
+    register("trunk", Trunk)
+"""
+SUITE = """
+name: far
+datasets: {datasets}
+entrants: {entrants}
+scoring: {{sigmas: [0.1], images: 2, metrics: {metrics}}}
+"""
+FILES = ("images.npy", "other.npy", "table", "inception", "weights")
+
+
+@pytest.fixture
+def far(tmp_path):
+    """Write the plugins and a suite; everything that they miss is in the folder far."""
+    for folder in ("far", "here"):
+        (tmp_path / folder).mkdir()
+    for name in FILES:
+        (tmp_path / "far" / name).write_text(name)
+    (tmp_path / "far.py").write_text(PLUGINS.replace("FOLDER", str(tmp_path)))
+
+    class Far:
+        here, folder, plugins = tmp_path / "here", tmp_path / "far", [tmp_path / "far.py"]
+
+        def suite(self, datasets="[set]", entrants="[identity]", metrics="[psnr]"):
+            file = tmp_path / "suite.yaml"
+            file.write_text(SUITE.format(datasets=datasets, entrants=entrants, metrics=metrics))
+            return file
+
+        def missing(self, suite, entrants=()):
+            return find_missing(Registry(tuple(self.plugins)), suite, entrants)
+
+        def prepare(self, suite, **options):
+            return gahbench.prepare(suite, plugins=self.plugins, **options)
+
+        def plan(self, suite):
+            return gahbench.plan_suite(suite, tmp_path / "out", plugins=self.plugins)
+
+    return Far()
+
+
+def all_nouns(far):
+    return far.suite(
+        entrants='[weighted, "oracle-threshold[tables]", "threshold[tables]"]', metrics="[psnr, sharpness]"
+    )
+
+
+def test_everything_of_a_suite_is_prepared_once(far):
+    suite = all_nouns(far)
+    reported = []
+    found = far.prepare(suite, report=reported.append)
+    assert {one.plugin: one.got for one in found} == {
+        "dataset 'set'": ("the file images.npy",),
+        "architecture 'weighted'": ("weights of the network",),
+        "basis 'tables'": ("the file table",),
+        "metric 'sharpness'": ("the file inception",),
+    }
+    assert len(found) == 4
+    assert tuple(reported) == found
+    assert all(one.error is None for one in found)
+    again = far.prepare(suite)
+    assert [one.got for one in again] == [(), (), (), ()]
+    # Even where nothing is missing each is asked, but once.
+    log = (far.here / "log").read_text().split()
+    assert sorted(log) == sorted(2 * ["images.npy", "table", "inception"])
+
+
+def test_what_is_missing_is_said_without_getting_it(far):
+    suite = all_nouns(far)
+    missing = far.missing(suite)
+    assert dict(missing.things) == {
+        "dataset 'set'": "the file images.npy",
+        "architecture 'weighted'": "weights of the network",
+        "basis 'tables'": "the file table",
+        "metric 'sharpness'": "the file inception",
+    }
+    assert missing.datasets == ("set",)
+    assert list(far.here.iterdir()) == []
+    far.prepare(suite)
+    assert far.missing(suite).things == ()
+
+
+def test_an_entrant_that_is_added_counts_too(far):
+    suite = far.suite(datasets="['discs[size=8]']")
+    assert far.missing(suite).things == ()
+    assert [plugin for plugin, _ in far.missing(suite, ["weighted"]).things] == ["architecture 'weighted'"]
+    assert far.missing(suite, ["weighted[weights=false]"]).things == ()
+    assert [one.plugin for one in far.prepare(suite, entrants=["weighted"])] == ["architecture 'weighted'"]
+
+
+def test_a_suite_is_planned_once_its_images_are_here(far, dry_runs_here):
+    suite = far.suite(datasets="[around, 'discs[size=8]']", entrants="[weighted]")
+    with pytest.raises(DataError, match=r"(?s)suite\.yaml: the units of around cannot be planned.*images\.npy"):
+        far.plan(suite)
+    (far.here / "images.npy").write_text("images")
+    # Weights do not hinder: networks are tried without numbers.
+    assert len(far.plan(suite).units) == 4
+
+
+def test_a_dataset_that_reads_another_is_not_built_before_that_is_here(far):
+    suite = far.suite(datasets="[around, set]")
+    assert far.missing(suite).things == (("dataset 'set'", "the file images.npy"),)
+    assert far.missing(suite).datasets == ("around", "set")
+    assert [one.plugin for one in far.prepare(suite)] == ["dataset 'set'"]
+    assert [dataset.label for dataset in far.plan(suite).datasets] == ["around", "set"]
+
+
+def test_what_cannot_be_had_is_said_and_the_rest_is_prepared(far):
+    (far.folder / "images.npy").unlink()
+    suite = far.suite(datasets="[around, 'set[name=other.npy]']", metrics="[psnr, sharpness]")
+    failed, *others = far.prepare(suite)
+    assert failed.plugin == "dataset 'set'"
+    assert failed.error.startswith("FileNotFoundError: ")
+    assert [one.error for one in others] == [None, None]
+    far.folder.rename(far.here.parent / "gone")
+    failed, *others = far.prepare(suite)
+    assert failed.error == f"far/images.npy cannot be reached; put it into {far.here}"
+    assert [one.error for one in others] == [None, None]
+
+
+def test_something_that_is_still_missing_afterwards_is_an_error(far):
+    far.plugins[0].write_text(far.plugins[0].read_text().replace("shutil.copy(FAR / file, HERE / file)", "pass"))
+    (failed,) = far.prepare(far.suite())
+    assert (failed.got, failed.error) == ((), "still missing: the file images.npy")
+
+
+def test_methods_of_a_network_are_its_own(far):
+    suite = far.suite(datasets="['discs[size=8]']", entrants="[trunk]")
+    assert far.prepare(suite) == ()
+    assert far.missing(suite).things == ()
+
+
+def test_words_must_be_texts(far):
+    text = far.plugins[0].read_text()
+    far.plugins[0].write_text(text.replace('(f"the file {self.file}",)', 'f"the file {self.file}"'))
+    (failed,) = far.prepare(far.suite())
+    assert failed.error == "dataset 'set': missing() returned 'the file images.npy'; accepted: a tuple of texts"
+
+
+def test_a_suite_of_generated_images_needs_nothing(far):
+    assert far.prepare(far.suite(datasets="['discs[size=8]']")) == ()
+
+
+def test_a_bad_suite_is_refused(far):
+    with pytest.raises(SuiteError, match="unknown"):
+        far.prepare(far.suite(datasets="[discz]"))
+
+
+class TestImagesOfOnesOwn:
+    """Image files are decoded once, into the cache."""
+
+    @pytest.fixture
+    def folder(self, tmp_path, monkeypatch):
+        """Write images whose decoding counts as long."""
+        for module in ("faces", "_reading.photographs"):
+            monkeypatch.setattr(f"gahbench_plugins.datasets.{module}.LONG", 100)
+        (tmp_path / "f").mkdir()
+        for place, image in enumerate(np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)):
+            Image.fromarray(image).save(tmp_path / "f" / f"{place}.png")
+        return tmp_path / "f"
+
+    @pytest.mark.parametrize("name", ["faces", "photos", "whole"])
+    def test_a_plan_decodes_none_where_that_is_long(self, far, folder, monkeypatch, name):
+        extra = "" if name == "whole" else ",size=8"
+        suite = far.suite(datasets=f"['{name}[path={folder}{extra}]']", metrics="[psnr]").rename(folder / "suite.yaml")
+        suite.write_text(suite.read_text().replace("images: 2", "images: 1"))
+        (thing,) = far.missing(suite).things
+        what = "images" if name == "faces" else "photographs"
+        assert thing[1].startswith(f"6 {what} of {folder}, decoded into ")
+        with pytest.raises(DataError, match="cannot be planned"):
+            far.plan(suite)
+        (prepared,) = far.prepare(suite)
+        assert (prepared.got, prepared.error) == ((thing[1],), None)
+
+        def decode(content, name):
+            raise AssertionError("decoded")
+
+        for module in ("files", "photographs"):
+            monkeypatch.setattr(f"gahbench_plugins.datasets._reading.{module}.decode", decode)
+        assert far.missing(suite).things == ()
+        assert len(far.plan(suite).units) == 1
+        assert far.prepare(suite)[0].got == ()
+
+    def test_near_repeats_of_many_images_are_looked_for_too(self, far, folder, monkeypatch):
+        monkeypatch.setattr("gahbench_plugins.datasets.faces.QUICK", 3)
+        suite = far.suite(datasets=f"['faces[path={folder}]']")
+        faces = gahbench.create("dataset", f"faces[path={folder}]")
+        assert faces.shape == (1, 16, 16)
+        assert faces.missing()[0].startswith(f"near repeats among 6 images of {folder}")
+        assert gahbench.create("dataset", f"faces[path={folder},near_repeats=keep]").missing() == ()
+        assert far.prepare(suite)[0].error is None
+        assert faces.missing() == ()
+
+    def test_a_folder_that_is_not_there_is_an_error(self, far, folder):
+        suite = far.suite(datasets=f"['faces[path={folder / 'none'}]']")
+        assert far.missing(suite).things == ()
+        (failed,) = far.prepare(suite)
+        assert "no such file or folder" in failed.error
+
+    def test_few_images_are_no_matter(self, far, folder, monkeypatch):
+        for module in ("faces", "_reading.photographs"):
+            monkeypatch.setattr(f"gahbench_plugins.datasets.{module}.LONG", encoded.LONG)
+        for name in ("faces", "photos", "whole"):
+            assert gahbench.create("dataset", f"{name}[path={folder}]").missing() == ()
+        assert files.open_encoded(folder).size() == sum(file.stat().st_size for file in folder.iterdir())
