@@ -55,7 +55,7 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env=_environment(job.threads, gpu),
+                env=environment(job.threads, gpu),
                 # Ctrl-C must reach the supervisor alone, which then lets workers write their checkpoints.
                 start_new_session=True,
             )
@@ -111,14 +111,14 @@ class Child:
         inbox.put((self, None))
 
 
-def _environment(threads: int, gpu: str | None) -> dict[str, str]:
+def environment(threads: int, gpu: str | None) -> dict[str, str]:
     """Return the environment variables of a worker process: those of this one, and how it shares the machine."""
-    environment = python_environment()
-    environment["OMP_NUM_THREADS"] = environment["MKL_NUM_THREADS"] = str(threads)
-    cache = Path(environment.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "gahbench" / "compiled"
-    environment.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
-    environment.setdefault("TORCHINDUCTOR_FX_GRAPH_CACHE", "1")
-    environment.setdefault("PYTHONFAULTHANDLER", "1")
+    variables = python_environment()
+    variables["OMP_NUM_THREADS"] = variables["MKL_NUM_THREADS"] = str(threads)
+    cache = Path(variables.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "gahbench" / "compiled"
+    variables.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
+    variables.setdefault("TORCHINDUCTOR_FX_GRAPH_CACHE", "1")
+    variables.setdefault("PYTHONFAULTHANDLER", "1")
     if gpu is not None:
-        environment["CUDA_VISIBLE_DEVICES"] = gpu
-    return environment
+        variables["CUDA_VISIBLE_DEVICES"] = gpu
+    return variables

@@ -117,16 +117,20 @@ def link_or_copy(source: Path, target: Path) -> None:
 def _newest(folder: Path) -> float:
     """Return when the newest file of an attempt was written; 0 for one without files."""
     try:
-        return max((file.stat().st_mtime for file in folder.iterdir()), default=0.0)
+        return max((file.stat().st_mtime for file in _written(folder)), default=0.0)
     except OSError:
         return 0.0  # It has just been removed.
 
 
 def _link_files(source: Path, target: Path) -> None:
-    """Take over the files of an earlier attempt, but for those that were being written."""
+    """Take over the files of an earlier attempt."""
     try:
-        for file in source.iterdir():
-            if not file.name.startswith(".") and not file.name.endswith(".tmp"):
-                link_or_copy(file, target / file.name)
+        for file in _written(source):
+            link_or_copy(file, target / file.name)
     except OSError:
         pass  # It has just been removed: the fit begins anew.
+
+
+def _written(folder: Path) -> list[Path]:
+    """Return the files of an attempt, but for those that were being written."""
+    return [file for file in folder.iterdir() if not file.name.startswith(".") and file.suffix != ".tmp"]

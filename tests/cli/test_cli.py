@@ -47,23 +47,41 @@ def test_run_prints_a_board_that_leaderboard_prints_again(call, write_suite, tmp
     assert (status, again) == (0, printed)
 
 
-def test_plan_shows_units_and_runs_nothing(call, write_suite, tmp_path):
-    status, printed, _ = call("plan", write_suite(), "--out", tmp_path / "out")
+def test_plan_shows_units_and_runs_nothing(call, write_suite, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, printed, _ = call("plan", write_suite())
     assert status == 0
     assert "to do: 7 of 7 units" in printed
     assert "0 of 1" in printed
-    assert not (tmp_path / "out").exists()
-    call("run", write_suite(), "--out", tmp_path / "out", "--engine", "inline")
-    assert "to do: 0 of 7 units" in call("plan", write_suite(), "--out", tmp_path / "out")[1]
+    assert not (tmp_path / "runs").exists()
+    call("run", write_suite(), "--engine", "inline")
+    assert "to do: 0 of 7 units" in call("plan", write_suite())[1]
 
 
 def test_plan_looks_into_the_folder_it_is_given(call, write_suite, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     call("run", write_suite(), "--out", "elsewhere", "--engine", "inline")
-    asked = []
-    monkeypatch.setattr("gahbench.store.store.Store.has_fit", lambda store, key: asked.append(store.folder) or False)
-    call("plan", write_suite(), "--out", "elsewhere")
-    assert {folder.name for folder in asked} == {"elsewhere"}
+    monkeypatch.setattr("gahbench.planning.plan.dry_runs", lambda networks, registry: pytest.fail() if networks else [])
+    assert "to do: 0 of 7 units" in call("plan", write_suite(), "--out", "elsewhere")[1]
+
+
+def test_plan_writes_the_folder_that_work_finishes(call, write_suite, tmp_path):
+    out = tmp_path / "out"
+    assert "gahbench work" in call("plan", write_suite(), "--out", out, "--threads", 1)[1]
+    assert "0 of 7 units done" in call("status", out)[1]
+    status, _, stderr = call("work", out, "--workers", 1)
+    assert (status, "7 done, 0 failed, 0 left" in stderr) == (0, True)
+    assert "7 of 7 units done" in call("status", out)[1]
+    status, printed, _ = call("collect", out)
+    assert (status, "oracle-threshold[haar]" in printed) == (0, True)
+    assert call("leaderboard", out)[1] == printed
+
+
+@pytest.mark.parametrize("command", ["work", "status", "collect"])
+def test_commands_of_folders_refuse_others(call, tmp_path, command):
+    status, _, stderr = call(command, tmp_path / "none")
+    assert status == 2
+    assert "expected a results folder" in stderr
 
 
 def test_plan_makes_no_estimate_for_references(call, tmp_path):

@@ -9,6 +9,8 @@ import gahbench
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
 from gahbench.registry.registry import Registry
+from gahbench.runs.child import environment
+from gahbench.runs.queue import Queue
 from gahbench.store.store import Store
 from gahbench.testing import check_file
 
@@ -62,7 +64,7 @@ def test_a_unit_that_is_stopped_is_still_to_be_done(job):
     job.stop.set()
     fit = next(unit for unit in job.units if unit.kind == "fit")
     assert gahbench.UnitRunner(job).run(fit) == "stopped"
-    assert [event.kind for event in events] == ["started"]
+    assert [event.kind for event in events] == ["started", "stopped"]
     assert not job.store.is_done(fit)
 
 
@@ -73,14 +75,41 @@ def test_an_engine_can_be_written_with_what_is_public(tmp_path):
     assert report.passed, str(report)
 
 
-def test_a_worker_is_started_with_the_plugin_files_its_threads_and_its_gpu(job, tmp_path, monkeypatch):
+def test_a_unit_that_another_process_does_is_not_run(job):
+    job, events = job
+    fit = next(unit for unit in job.units if unit.kind == "fit")
+    other = Queue(job.units, job.store)
+    assert other.claim(fit)
+    assert gahbench.UnitRunner(job).run(fit) == "elsewhere"
+    assert events == []
+    other.release(fit)
+    assert gahbench.UnitRunner(job).run(fit) == "finished"
+    assert gahbench.UnitRunner(job).run(fit) == "elsewhere"
+
+
+def test_units_come_when_what_they_need_is_done(job):
     job, _ = job
-    command = gahbench.worker_command(job, 3)
+    runner, done = gahbench.UnitRunner(job), []
+    while runner.left:
+        unit = runner.next()
+        assert set(unit.needs) <= {other.key for other in done}
+        assert runner.run(unit) == "finished"
+        done.append(unit)
+    assert {unit.folder for unit in done} == job.store.whole(job.units) == {unit.folder for unit in job.units}
+    assert runner.next() is None
+
+
+def test_the_command_of_engines_names_the_folder_and_the_device(job):
+    job, _ = job
+    job.device = "cpu"
+    command = gahbench.work_command(job)
     assert command[0] == sys.executable
-    assert command[command.index("--threads") + 1] == "3"
-    assert command[command.index("--source") + 1] == str(tmp_path.resolve())
+    assert command[-4:] == ["work", str(job.store.folder.resolve()), "--device", "cpu"]
+
+
+def test_a_worker_gets_its_threads_and_its_gpu(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    environment = gahbench.worker_environment(3, "GPU-1")
-    assert environment["OMP_NUM_THREADS"] == environment["MKL_NUM_THREADS"] == "3"
-    assert environment["CUDA_VISIBLE_DEVICES"] == "GPU-1"
-    assert "CUDA_VISIBLE_DEVICES" not in gahbench.worker_environment(3)
+    variables = environment(3, "GPU-1")
+    assert variables["OMP_NUM_THREADS"] == variables["MKL_NUM_THREADS"] == "3"
+    assert variables["CUDA_VISIBLE_DEVICES"] == "GPU-1"
+    assert "CUDA_VISIBLE_DEVICES" not in environment(3, None)

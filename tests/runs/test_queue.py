@@ -1,0 +1,127 @@
+"""The store as a queue: what is left, and losses."""
+
+import time
+
+import pytest
+
+from gahbench.contracts.unit import Unit
+from gahbench.runs.queue import Queue
+from gahbench.store.claims import MAX_LOSSES, Claims
+from gahbench.store.store import Store
+
+
+def fit(key, work=1.0):
+    return Unit("fit", key, "d", f"e-{key}", "architecture", 0, None, None, None, None, work, {})
+
+
+def score(key, needs=None, entrant="e"):
+    return Unit("score", key, "d", entrant, "reference", None, "test", "psnr", needs, None, 0.0, {})
+
+
+def finish(store, unit):
+    store.begin(unit).finish({}, keep=())
+
+
+def taken(queue, last=None):
+    """Take what there is, listing the store anew."""
+    queue.refresh()
+    return queue.take(last)
+
+
+def test_units_come_once_the_longest_fits_first_and_scores_after_their_fit(tmp_path):
+    store = Store(tmp_path)
+    units = [fit("short", 1.0), fit("long", 5.0), score("s", "long")]
+    queue, other = Queue(units, store), Queue(units, store)
+    first = taken(queue)
+    assert (first.key, taken(other).key) == ("long", "short")
+    assert (taken(queue), taken(other)) == (None, None)
+    assert queue.left == 3
+    finish(store, first)
+    queue.finish(first)
+    assert taken(other).key == "s"
+    assert other.left == 2
+
+
+def test_a_unit_finished_between_the_listing_and_the_claim_is_not_done_again(tmp_path):
+    store = Store(tmp_path)
+    queue = Queue([score("a"), score("b")], store)
+    queue.refresh()
+    finish(store, score("a"))
+    finish(store, score("b"))
+    assert queue.take() is None
+    assert queue.claims.names() == set()
+
+
+def test_scores_of_the_network_in_memory_come_first_and_others_keep_away(tmp_path):
+    store = Store(tmp_path)
+    units = [score(f"{entrant}{number}", entrant=entrant) for entrant in "abc" for number in range(3)]
+    one, two = Queue(units, store), Queue(units, store)
+    first = taken(one)
+    assert taken(one, first).entrant == first.entrant
+    other = taken(two)
+    while other.entrant == first.entrant:
+        other = taken(two, score("none", entrant="none"))
+    assert taken(two, other).entrant == other.entrant
+
+
+def test_a_unit_whose_fit_failed_is_not_left(tmp_path):
+    store = Store(tmp_path)
+    queue = Queue([fit("a"), score("s", "a")], store)
+    store.fail(fit("a"), "no luck", "")
+    assert (taken(queue), queue.left) == (None, 0)
+
+
+def test_a_unit_that_kills_whatever_does_it_fails_at_the_last_loss(tmp_path):
+    store = Store(tmp_path)
+    for loss in range(1, MAX_LOSSES + 1):
+        queue = Queue([fit("poison")], store)
+        unit = taken(queue)
+        assert queue.lose(unit, "ended by SIGKILL", "the log") == (loss == MAX_LOSSES)
+    assert f"lost {MAX_LOSSES} times" in store.failure(unit)
+    assert "ended by SIGKILL" in store.failure(unit)
+    assert store.claims.is_dir()
+    assert Claims(store.claims).names() == set()
+
+
+def test_a_fit_that_gets_on_between_losses_never_fails(tmp_path):
+    store = Store(tmp_path)
+    for loss in range(1, 2 * MAX_LOSSES):
+        queue = Queue([fit("long")], store)
+        unit = taken(queue)
+        (store.begin(unit).folder / "new").write_text(str(loss))
+        attempt = store.begin(unit).folder
+        (attempt / "new").write_text(str(loss))
+        (attempt / "new").replace(attempt / "checkpoint.pt")
+        time.sleep(0.02)
+        assert not queue.lose(unit, "preempted", "")
+    assert store.failed() == set()
+
+
+def test_a_unit_is_taken_over_from_a_process_that_fell_silent(tmp_path):
+    store = Store(tmp_path)
+    one, two = Queue([fit("a")], store, lease=0.4), Queue([fit("a")], store, lease=0.4)
+    unit = taken(one)
+    one.claims._closed.set()
+    assert taken(two) is None
+    time.sleep(0.6)
+    assert taken(two) == unit
+    assert two.claims.seen(unit.folder).record["losses"] == 1
+    assert not one.lose(unit, "x", "") or pytest.fail("it is no longer the first one's")
+
+
+def test_a_released_unit_starts_without_losses(tmp_path):
+    store = Store(tmp_path)
+    one = Queue([fit("a")], store)
+    one.lose(taken(one), "x", "")
+    two = Queue([fit("a")], store)
+    unit = taken(two)
+    assert two.claims.seen(unit.folder).record["losses"] == 1
+    two.release(unit)
+    three = Queue([fit("a")], store)
+    assert three.claims.seen(taken(three).folder).record["losses"] == 0
+
+
+def test_units_of_one_key_are_one(tmp_path):
+    queue = Queue([score("a"), score("a")], Store(tmp_path))
+    assert taken(queue) is not None
+    assert (taken(queue), queue.left) == (None, 1)

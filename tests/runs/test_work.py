@@ -1,0 +1,209 @@
+"""`work`: any number of processes finish a planned folder; losing any of them loses nothing."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from sample_files import PLUGIN, TINY
+
+import gahbench
+from gahbench import api
+from gahbench._util.errors import ResultsError
+from gahbench.registry.registry import open_registry
+from gahbench.store.plan_file import recorded_plan
+from gahbench.store.store import Store
+
+LONG = TINY.replace("steps: 12", "steps: 1500").replace("width: 2, levels: 1", "width: [2, 3], levels: 1")
+
+
+def plan(suite, folder, plugins=(), entrants=(), threads=1):
+    registry = open_registry(plugins)
+    api.write_plan(api.plan_with(registry, suite, folder, entrants), folder, registry, threads)
+
+
+def start(folder, *options, **variables):
+    return subprocess.Popen(
+        [sys.executable, "-m", "gahbench", "work", str(folder), *options],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "GAHBENCH_CHECKPOINT_SECONDS": "0.2", **variables},
+    )
+
+
+def wait_for(condition, seconds=90):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
+
+
+def board(folder):
+    return gahbench.collect(folder).leaderboard().drop(columns="train_seconds")
+
+
+def times(folder):
+    return {
+        file: file.stat().st_mtime_ns
+        for unit in (folder / "units").iterdir()
+        if ".partial" not in unit.name
+        for file in unit.iterdir()
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A folder with ``long.yaml``, and a run of it by one process, ``whole``."""
+    home = tmp_path_factory.mktemp("work")
+    (home / "long.yaml").write_text(LONG)
+    plan(home / "long.yaml", home / "whole")
+    assert gahbench.work(home / "whole", workers=1).left == 0
+    return home
+
+
+def test_processes_share_the_units_and_give_the_board_of_one(whole, tmp_path):
+    out = tmp_path / "out"
+    plan(whole / "long.yaml", out)
+    processes = [start(out, "--workers", "1") for _ in range(2)]
+    logs = [process.communicate(timeout=240)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    finished = re.findall(r"\d\d:\d\d:\d\d (.*): done in", "\n".join(logs))
+    units = recorded_plan(out).shown
+    # Each of them once, and by both.
+    assert sorted(finished) == sorted(unit.label for unit in units)
+    assert all(": done in" in log for log in logs)
+    assert board(out).equals(board(whole / "whole"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2, signal.SIGINT])
+def test_a_signal_has_it_write_a_checkpoint_and_end_and_no_unit_fails(whole, tmp_path, number):
+    out = tmp_path / "out"
+    plan(whole / "long.yaml", out)
+    process = start(out, "--workers", "1")
+    wait_for(lambda: list(out.glob("units/fit-*.partial-*/checkpoint.pt")))
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    store = Store(out)
+    assert store.failed() == set()
+    assert list(store.claims.glob("[!.]*")) == []
+    assert list(out.glob("units/fit-*.partial-*/checkpoint.pt"))
+    before = times(out)
+    assert gahbench.work(out, workers=1).left == 0
+    assert {file: times(out)[file] for file in before} == before
+    assert board(out).equals(board(whole / "whole"))
+    assert not list(out.glob("units/*.partial*"))
+
+
+def test_what_a_killed_process_did_is_taken_over_by_another(whole, tmp_path):
+    out = tmp_path / "out"
+    plan(whole / "long.yaml", out)
+    one = start(out, "--workers", "1")
+    wait_for(lambda: list(out.glob("units/fit-*.partial-*/checkpoint.pt")))
+    two = start(out, "--workers", "1")
+    one.kill()
+    one.communicate()
+    two.communicate(timeout=240)
+    assert two.returncode == 0
+    assert board(out).equals(board(whole / "whole"))
+
+
+def test_plugin_files_travel_in_the_folder(tmp_path):
+    home = tmp_path / "mine"
+    (home / "pack").mkdir(parents=True)
+    (home / "tiny.yaml").write_text(TINY)
+    (home / "helper.py").write_text("def again(x):\n    return x\n")
+    body = "        from helper import again\n        return again(noisy - self.noise(noisy))"
+    (home / "one.py").write_text(PLUGIN.format(name="one", body=body))
+    (home / "pack" / "__init__.py").write_text(
+        PLUGIN.format(name="packed", body="        return noisy * float(open(FILE).read()) - self.noise(noisy)")
+        + '\nFILE = __file__.replace("__init__.py", "factor.txt")\n'
+    )
+    (home / "pack" / "factor.txt").write_text("1.0")
+    plan(home / "tiny.yaml", tmp_path / "out", [home / "one.py", home / "pack"], ["one", "packed"])
+    shutil.rmtree(home)
+    outcome = gahbench.work(tmp_path / "out", workers=1)
+    assert (outcome.done, outcome.failed, outcome.left) == (13, 0, 0)
+    assert {"one", "packed"} <= set(board(tmp_path / "out")["entrant"])
+
+
+def test_other_code_of_a_plugin_is_refused_and_fails_nothing(write_suite, write_plugin, tmp_path):
+    out, plugin = tmp_path / "out", write_plugin("mine", "return noisy - self.noise(noisy)")
+    plan(write_suite(), out, [plugin], ["mine"])
+    (copy,) = out.glob("plugins/*/mine.py")
+    copy.write_text(copy.read_text().replace("noisy - self", "noisy + self"))
+    with pytest.raises(ResultsError, match=r"mine.*plugins/mine\.py differ"):
+        gahbench.work(out, workers=1)
+    store = Store(out)
+    assert store.failed() == set()
+    assert store.claims.is_dir()
+    assert list(store.claims.glob("[!.]*")) == []
+
+
+def test_other_code_of_gahbench_is_refused_with_the_names_of_the_files(write_suite, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    plan(write_suite(), out)
+    text = (out / "plan.json").read_text()
+    (unit, *_) = recorded_plan(out).shown
+    file = "gahbench/training/trainer.py"
+    planned = recorded_plan(out).code[file]
+    (out / "plan.json").write_text(text.replace(unit.document["code"], "0" * 64).replace(planned, "1" * 64))
+    with pytest.raises(ResultsError, match=r"gahbench here is not that which planned: .*gahbench/training/trainer\.py"):
+        gahbench.work(out)
+
+
+def test_a_unit_that_kills_whatever_does_it_fails_with_the_reason(write_suite, write_plugin, tmp_path):
+    out = tmp_path / "out"
+    # Planning tries networks on the meta device.
+    body = "import signal\nif noisy.device.type == 'meta':\n    return noisy\nos.kill(os.getppid(), signal.SIGKILL)"
+    plugin = write_plugin("poison", body + "\nos._exit(1)")
+    plan(write_suite(), out, [plugin], ["poison"])
+    for _ in range(6):
+        process = start(out, "--workers", "1")
+        process.communicate(timeout=120)
+        if process.returncode != -signal.SIGKILL:
+            break
+    assert process.returncode == 1
+    found = gahbench.status(out)
+    assert (found.done, found.failed, found.blocked, found.waiting) == (7, 1, 2, 0)
+    ((label, why),) = found.failures
+    assert "poison" in label
+    assert "lost 3 times" in why
+    # As a run, work tries it again on request only.
+    assert gahbench.work(out, workers=1).failed == 3
+
+
+def test_status_shows_what_runs_where_and_what_is_lost(whole, tmp_path):
+    out = tmp_path / "out"
+    plan(whole / "long.yaml", out)
+    assert (gahbench.status(out).waiting, gahbench.status(out).remaining) == (10, None)
+    process = start(out, "--workers", "1")
+    wait_for(lambda: gahbench.status(out).running)
+    (running,) = gahbench.status(out).running
+    assert (running.unit.kind, running.process, running.is_lost) == ("fit", process.pid, False)
+    process.kill()
+    process.communicate()
+    (lost,) = gahbench.status(out).running
+    assert lost.is_lost
+    gahbench.work(out, workers=1)
+    found = gahbench.status(out)
+    assert (found.done, found.waiting, found.remaining, found.running) == (10, 0, 0.0, ())
+
+
+def test_a_file_system_without_locks_says_so(tmp_path, monkeypatch):
+    import errno
+    import fcntl
+
+    from gahbench.store.folder import Folder
+
+    def refuse(*arguments):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.warns(UserWarning, match="this file system has no locks"), Folder(Path(tmp_path)).lock():
+        pass

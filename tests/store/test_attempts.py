@@ -1,0 +1,91 @@
+"""Attempts: the first that is whole is the unit, and nobody removes it."""
+
+import os
+
+import pytest
+
+from gahbench.contracts.scoring import Scores
+from gahbench.contracts.unit import Unit
+from gahbench.store.attempts import publish
+from gahbench.store.score_files import write_scores
+from gahbench.store.store import Store
+
+
+def unit(kind="fit"):
+    metric = "psnr" if kind == "score" else None
+    return Unit(kind, "k1", "d", "e", "architecture", 0, None, metric, None, None, 0.0, {})
+
+
+def write_checkpoint(attempt, text):
+    """Write a checkpoint as fits do: under another name, then renamed."""
+    file = attempt.folder / "other"
+    file.write_text(text)
+    file.replace(attempt.folder / "checkpoint.pt")
+
+
+def test_of_two_whole_attempts_the_first_is_the_unit(tmp_path):
+    store = Store(tmp_path)
+    first, second = store.begin(unit("score")), store.begin(unit("score"))
+    write_scores(first.folder, Scores([1.0]))
+    write_scores(second.folder, Scores([2.0]))
+    assert first.finish({"kind": "x"}, keep=("scores.csv",))
+    assert not second.finish({"kind": "x"}, keep=("scores.csv",))
+    assert store.read_scores(unit("score")) == [(None, None, 1.0, "")]
+    assert [file.name for file in store.units.iterdir()] == [unit("score").folder]
+
+
+def test_a_fit_goes_on_from_the_newest_checkpoint_of_anyone(tmp_path):
+    store = Store(tmp_path)
+    for number, when in ((1, 100.0), (3, 300.0), (2, 200.0)):
+        attempt = store.begin(unit())
+        write_checkpoint(attempt, str(number))
+        os.utime(attempt.folder / "checkpoint.pt", (when, when))
+    # Not one that its writer was cut off in.
+    (attempt.folder / ".checkpoint.pt.x.tmp").write_text("half")
+    last = store.begin(unit())
+    assert {file.name: file.read_text() for file in last.folder.iterdir()} == {"checkpoint.pt": "3"}
+    assert store.progress(unit().folder) == 300.0
+    last.finish({}, keep=())
+    assert [file.name for file in store.units.iterdir()] == [unit().folder]
+
+
+def test_an_old_writer_does_not_change_what_was_taken_over(tmp_path):
+    store = Store(tmp_path)
+    old = store.begin(unit())
+    (old.folder / "checkpoint.pt").write_text("1")
+    new = store.begin(unit())
+    write_checkpoint(old, "2")
+    assert (new.folder / "checkpoint.pt").read_text() == "1"
+
+
+def test_checkpoints_are_copied_where_there_are_no_links(tmp_path, monkeypatch):
+    def refuse(*names):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    store = Store(tmp_path)
+    (store.begin(unit()).folder / "checkpoint.pt").write_text("1")
+    assert (store.begin(unit()).folder / "checkpoint.pt").read_text() == "1"
+
+
+def test_a_failure_goes_when_another_attempt_succeeds(tmp_path):
+    store = Store(tmp_path)
+    attempt = store.begin(unit())
+    store.fail(unit(), "no luck", "")
+    assert store.failed() == {unit().folder}
+    attempt.finish({}, keep=())
+    assert store.failed() == set()
+
+
+def test_other_errors_of_a_rename_are_not_taken_for_a_second_attempt(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        publish(tmp_path / "none", tmp_path / "final")
+
+
+def test_what_is_left_of_finished_units_alone_is_swept(tmp_path):
+    store = Store(tmp_path)
+    late, other = store.begin(unit()), store.begin(unit("score"))
+    store.begin(unit()).finish({}, keep=())
+    late.folder.mkdir(exist_ok=True)
+    store.sweep()
+    assert sorted(file.name for file in store.units.iterdir()) == sorted([unit().folder, other.folder.name])
