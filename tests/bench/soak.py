@@ -1,0 +1,187 @@
+"""Random kills of whatever works in a results folder: nothing may be lost, done twice with effect, or differ.
+
+    python tests/bench/soak.py [--kills 1000] [--races 1000] [--work 1 4] [--seed 0]
+
+For each number of concurrent `work` processes, folders of a small suite are finished again and again while processes
+are killed with SIGKILL at random: `work` itself, or one of its workers. Of every folder it is checked that all units
+are done, that no finished file was written again, and that the board equals that of an undisturbed run to the last
+digit. A race has two processes finish the same unit at the same moment.
+"""
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from multiprocessing import get_context
+from pathlib import Path
+
+import pandas as pd
+
+import gahbench
+from gahbench import api
+from gahbench.contracts.scoring import Scores
+from gahbench.contracts.unit import Unit
+from gahbench.registry.registry import open_registry
+from gahbench.store.plan_file import recorded_plan
+from gahbench.store.score_files import write_scores
+from gahbench.store.store import Store
+
+SUITE = """
+name: soak
+datasets: [{discs: {size: 16}}]
+entrants:
+  - unet: {width: [2, 3], levels: 1}
+  - bf-cnn: {width: 2, layers: 3}
+  - identity
+  - oracle-threshold: {basis: [haar, dct]}
+training: {steps: 400, batch_size: 4, compile: never, validations: 2, validation_images: 2}
+scoring: {sigmas: [0.1, 0.3], images: 3, metrics: [psnr, slope, ssim]}
+seeds: [0, 1]
+"""
+
+
+def main() -> None:
+    """Kill, check, and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=1000)
+    parser.add_argument("--races", type=int, default=1000)
+    parser.add_argument("--work", type=int, nargs="+", default=[1, 4])
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    random.seed(options.seed)
+    with tempfile.TemporaryDirectory() as name:
+        home = Path(name)
+        races(home / "race", options.races)
+        (home / "soak.yaml").write_text(SUITE)
+        plan(home / "soak.yaml", home / "whole")
+        gahbench.work(home / "whole", workers=1)
+        expected = board(home / "whole")
+        for count in options.work:
+            kills = folders = 0
+            started = time.monotonic()
+            while kills < options.kills // len(options.work):
+                folder = home / f"soak-{count}-{folders}"
+                plan(home / "soak.yaml", folder)
+                kills += disturbed(folder, count)
+                folders += 1
+                check(folder, expected)
+                print(f"{count} work: {kills} kills, {folders} folders, {time.monotonic() - started:.0f} s", flush=True)
+
+
+def plan(suite: Path, folder: Path) -> None:
+    """Plan a suite in a folder, for one thread a worker."""
+    registry = open_registry()
+    api.write_plan(api.plan_with(registry, suite, folder), folder, registry, threads=1)
+
+
+def disturbed(folder: Path, count: int) -> int:
+    """Finish a folder with some concurrent processes, killing at random; return how many were killed."""
+    store, kills, seen = Store(folder), 0, {}
+    units = recorded_plan(folder).shown
+    processes = [start(folder) for _ in range(count)]
+    while len(store.finished()) < len({unit.folder for unit in units}):
+        time.sleep(random.uniform(0.2, 10.0 / count))
+        seen = unchanged(store, seen)
+        place = random.randrange(count)
+        victim = processes[place]
+        workers = children(victim.pid)
+        if workers and random.random() < 0.5:
+            os.kill(random.choice(workers), signal.SIGKILL)
+            kills += 1
+        elif victim.poll() is None:
+            victim.kill()
+            victim.wait()
+            kills += 1
+        if processes[place].poll() is not None:
+            # As a run does, a unit that failed by many losses is tried again.
+            processes[place] = start(folder)
+    for process in processes:
+        process.wait(timeout=120)
+    unchanged(store, seen)
+    return kills
+
+
+def start(folder: Path) -> subprocess.Popen[bytes]:
+    """Start a `work` process."""
+    command = [sys.executable, "-m", "gahbench", "work", str(folder), "--workers", "1", "--retry"]
+    quick = {"GAHBENCH_CHECKPOINT_SECONDS": "0.1"}
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, **quick})
+
+
+def children(pid: int) -> list[int]:
+    """Return the worker processes of a process."""
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True)
+    return [int(line) for line in found.stdout.split()]
+
+
+def unchanged(store: Store, seen: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+    """Check that finished units are those that they were; return all there are."""
+    now = {name: _stamp(store.units / name) for name in store.finished()}
+    changed = [name for name, stamp in seen.items() if now.get(name) != stamp]
+    if changed:
+        raise SystemExit(f"finished units were written again: {changed}")
+    return now
+
+
+def _stamp(folder: Path) -> tuple[int, int]:
+    facts = (folder / "done.json").stat()
+    return facts.st_ino, facts.st_mtime_ns
+
+
+def check(folder: Path, expected: pd.DataFrame) -> None:
+    """Check that all is done, whole, and as it was without disturbance."""
+    store, units = Store(folder), recorded_plan(folder).shown
+    lost = [unit.label for unit in units if unit.folder not in store.whole(units)]
+    if lost:
+        raise SystemExit(f"{folder}: lost: {lost}")
+    for unit in units:
+        store.verify(store.path(unit))
+    if not board(folder).equals(expected):
+        raise SystemExit(f"{folder}: its board differs")
+    if list(store.units.glob("*.partial*")) or list(store.claims.glob("[!.]*")):
+        raise SystemExit(f"{folder}: attempts or claims are left")
+
+
+def board(folder: Path) -> pd.DataFrame:
+    """Return the board, but for the times of training."""
+    return gahbench.collect(folder).leaderboard().drop(columns="train_seconds")
+
+
+def races(folder: Path, count: int) -> None:
+    """Let two processes finish the same units at the same moments."""
+    context = get_context("fork")
+    barrier = context.Barrier(2)
+    processes = [context.Process(target=_racer, args=(folder, barrier, count)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    store, units = Store(folder), [_unit(number) for number in range(count)]
+    whole = store.whole(units)
+    for unit in units:
+        store.verify(store.path(unit))
+    print(
+        f"races: {count}, units not done or damaged: {count - len(whole)}, attempts left: "
+        f"{len(list(store.units.glob('*.partial*')))}, errors: {sum(process.exitcode != 0 for process in processes)}"
+    )
+
+
+def _unit(number: int) -> Unit:
+    return Unit("score", f"{number:020x}", "d", "e", "reference", None, "test", "psnr", None, "c", 0.0, {})
+
+
+def _racer(folder: Path, barrier, count: int) -> None:  # type: ignore[no-untyped-def]
+    store = Store(folder)
+    for number in range(count):
+        attempt = store.begin(_unit(number))
+        write_scores(attempt.folder, Scores([float(os.getpid())] * 50))
+        barrier.wait()
+        attempt.finish({"kind": "classical"}, keep=("scores.csv",))
+
+
+if __name__ == "__main__":
+    main()

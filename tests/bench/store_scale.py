@@ -1,0 +1,125 @@
+"""Many processes on one results folder: units a second, and the times of `plan`, an idle run, `status` and `work`.
+
+    python tests/bench/store_scale.py [--units 10000] [--loops 64] [--work 8]
+
+Loops claim and finish trivial units without torch; `work` processes do real scores of tiny images. All of it runs on
+this machine, one part after the other.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from multiprocessing import get_context
+from pathlib import Path
+
+from gahbench.contracts.unit import Unit
+from gahbench.runs.queue import Queue
+from gahbench.runs.status import status
+from gahbench.store.plan_file import RecordedPlan, RecordedUnit, recorded_plan, write_plan
+from gahbench.store.store import Store
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--units", type=int, default=10_000)
+    parser.add_argument("--loops", type=int, default=64)
+    parser.add_argument("--work", type=int, default=8)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        if options.loops:
+            claim_loops(Path(name) / "loops", options.units, options.loops)
+        if options.work:
+            real_work(Path(name), options.units, options.work)
+
+
+def claim_loops(folder: Path, count: int, loops: int) -> None:
+    """Let many loops share trivial units."""
+    units = [
+        Unit("score", f"{number:020x}", "d", f"e{number % 100}", "reference", None, "test", "psnr", None, "c", 0.0, {})
+        for number in range(count)
+    ]
+    folder.mkdir()
+    write_plan(folder, RecordedPlan("scale", tuple(map(RecordedUnit, units))))
+    context = get_context("fork")
+    ready, done = context.Barrier(loops + 1), context.Queue()
+    processes = [context.Process(target=_loop, args=(folder, ready, done)) for _ in range(loops)]
+    for process in processes:
+        process.start()
+    ready.wait()
+    started = time.monotonic()
+    time.sleep(2.0)
+    looked = time.monotonic()
+    found = status(folder)
+    looked = time.monotonic() - looked
+    each = [done.get() for _ in processes]
+    seconds = time.monotonic() - started
+    for process in processes:
+        process.join()
+    print(f"{loops} loops, {count} units: {seconds:.1f} s, {count / seconds:.0f} units/s")
+    print(f"  finished by somebody {sum(one for one, _ in each)}, done in vain {sum(vain for _, vain in each)}")
+    print(f"  status meanwhile, with {found.done} done: {looked:.2f} s")
+    assert len(Store(folder).whole(units)) == count
+
+
+def _loop(folder: Path, ready, done) -> None:  # type: ignore[no-untyped-def]
+    store, finished, vain = Store(folder), 0, 0
+    queue = Queue(recorded_plan(folder).shown, store)
+    ready.wait()
+    queue.refresh()
+    while queue.left:
+        unit = queue.take()
+        if unit is None:
+            time.sleep(0.2)
+            queue.refresh()
+            continue
+        if store.begin(unit).finish({"seconds": 0.0}, keep=()):
+            finished += 1
+        else:
+            vain += 1
+        queue.finish(unit)
+    queue.close()
+    done.put((finished, vain))
+
+
+def real_work(home: Path, count: int, processes: int) -> None:
+    """Plan a suite of references on tiny images, have `work` processes do it, and run it again."""
+    entrants = count // 40
+    kept = ", ".join(f"{(number + 1) / (entrants + 1):.6f}" for number in range(entrants))
+    sizes = ", ".join(str(8 + size) for size in range(20))
+    (home / "scale.yaml").write_text(
+        f"name: scale\ndatasets:\n  - discs: {{size: [{sizes}]}}\nentrants:\n  - low-pass: {{kept: [{kept}]}}\n"
+        "scoring: {sigmas: [0.1, 0.2], images: 1, metrics: [psnr, slope]}\n"
+    )
+    folder = home / "work"
+    plan = timed("plan --out", ["plan", str(home / "scale.yaml"), "--out", str(folder), "--threads", "1"])
+    print("  " + next(line for line in plan.splitlines() if "to do" in line))
+    started = time.monotonic()
+    command = [sys.executable, "-m", "gahbench", "work", str(folder), "--workers", "1"]
+    running = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(processes)]
+    time.sleep(20)
+    timed("status, while they run", ["status", str(folder)])
+    for process in running:
+        process.wait()
+    seconds = time.monotonic() - started
+    units = recorded_plan(folder).shown
+    print(f"{processes} work processes: {seconds:.0f} s, {len(units) / seconds:.0f} units/s, their start included")
+    assert len(Store(folder).whole(units)) == len(units)
+    timed("status, all done", ["status", str(folder)])
+    timed("collect", ["collect", str(folder)])
+    timed("plan again", ["plan", str(home / "scale.yaml"), "--out", str(folder)])
+    timed("idle run", ["run", str(home / "scale.yaml"), "--out", str(folder)])
+
+
+def timed(title: str, command: list[str]) -> str:
+    """Run a command of gahbench, print its seconds, and return what it printed."""
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-m", "gahbench", *command], capture_output=True, text=True, check=True)
+    print(f"{title}: {time.monotonic() - started:.1f} s")
+    return done.stdout
+
+
+if __name__ == "__main__":
+    main()
