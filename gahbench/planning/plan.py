@@ -68,15 +68,18 @@ class Plan:
             "needs": {metric.label: sorted(metric.build().needs) for metric in self.suite.metrics},
         }
 
-    @property
-    def suggested_threads(self) -> int:
-        """Threads for each of as many workers as this machine has processors for, and the suite has fits.
+    def suggested_threads(self, workers: int | None = None) -> int:
+        """Return the threads of each worker that suit this machine.
 
-        Entrants that are added must not change how the others round.
+        Parameters
+        ----------
+        workers
+            How many share its processors; ``None`` for one to a fit of the suite. Entrants that are added must not
+            change how the others round.
         """
         own = sum(base_label(unit.entrant) not in self.suite.added for unit in self.fits)
         cores = cpu_count()
-        return max(1, cores // min(cores, own or len(self.fits) or len(self.units) or 1))
+        return max(1, cores // min(cores, workers or own or len(self.fits) or len(self.units) or 1))
 
 
 def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] = lambda key: False) -> Plan:

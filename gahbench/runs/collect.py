@@ -78,7 +78,7 @@ def read_results(plan: RecordedPlan, store: Store, states: Mapping[str, str]) ->
 
     from gahbench.board.results import Results
 
-    rows = _Rows(plan.suite, list(plan.board["entrants"]))
+    rows = _Rows(plan.suite, list(plan.facts["entrants"]))
     # Fits first: units that failed for lack of a fit are not listed again.
     for unit in sorted(plan.shown, key=lambda unit: unit.kind != "fit"):
         state = states[unit.folder]
@@ -97,17 +97,17 @@ def read_results(plan: RecordedPlan, store: Store, states: Mapping[str, str]) ->
         scores=pd.DataFrame(rows.scores, columns=list(SCHEMAS["scores"])),
         fits=pd.DataFrame(rows.fits, columns=list(SCHEMAS["fits"])),
         failures=pd.DataFrame(rows.failures, columns=list(SCHEMAS["failures"])),
-        datasets=pd.DataFrame(plan.board["datasets"], columns=list(SCHEMAS["datasets"])),
+        datasets=pd.DataFrame(plan.facts["datasets"], columns=list(SCHEMAS["datasets"])),
         entrants=rows.entrants,
-        baseline=plan.board["baseline"],
+        baseline=plan.facts["baseline"],
         notes=pd.DataFrame(list(rows.notes), columns=list(SCHEMAS["notes"])),
-        metrics=pd.DataFrame(plan.board["metrics"], columns=list(SCHEMAS["metrics"])),
+        metrics=pd.DataFrame(plan.facts["metrics"], columns=list(SCHEMAS["metrics"])),
     )
 
 
 def _digest(plan: RecordedPlan, states: Mapping[str, str]) -> str:
     """Return a digest of all that a board depends on, such as which units are done, and why others failed."""
-    facts = [BOARD_VERSION, plan.suite, plan.board, sorted(states.items())]
+    facts = [BOARD_VERSION, plan.suite, dict(plan.facts), sorted(states.items())]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 

@@ -76,15 +76,17 @@ class Outcome:
         return self.results.leaderboard()
 
 
-def open_folder(plan: Plan, folder: Path, registry: Registry, threads: int | None = None) -> tuple[Opened, list[Unit]]:
+def open_folder(
+    plan: Plan, folder: Path, registry: Registry, threads: int | None = None, workers: int | None = None
+) -> tuple[Opened, list[Unit]]:
     """Record a plan in a results folder, and return with it the units that are to be done.
 
     Failures are forgotten, so that they are tried again; damaged units are set aside.
 
     Parameters
     ----------
-    threads
-        Threads of each worker; ``None`` for those that the folder records, or that suit this machine.
+    threads, workers
+        As of :meth:`gahbench.store.folder.Folder.open`.
 
     Raises
     ------
@@ -93,7 +95,9 @@ def open_folder(plan: Plan, folder: Path, registry: Registry, threads: int | Non
     """
     home, store, replanner = Folder(folder), Store(folder), Replanner(registry)
     with home.lock():
-        opened = home.open(plan, registry, threads, lambda unit: current_key(unit, replanner) in (None, unit.key))
+        opened = home.open(
+            plan, registry, threads, workers, lambda unit: current_key(unit, replanner) in (None, unit.key)
+        )
         store.set_aside(plan.units)
         finished = store.finished()
         # Units of one key are one: files of equal content, say, under two names.
@@ -142,7 +146,9 @@ def run_plan(
     from gahbench.board.results import load_results
 
     runner: Engine = registry.create("engine", engine)
-    opened, todo = open_folder(plan, folder, registry, threads)
+    # Workers of other engines do not share this machine's processors.
+    here = workers if engine.partition("[")[0] == "processes" else None
+    opened, todo = open_folder(plan, folder, registry, threads, here)
     store, stop = Store(folder), threading.Event()
     if todo:
         reported = functools.partial(notify, registry, report)

@@ -98,7 +98,8 @@ def status(folder: Path, lease: float = LEASE) -> Status:
     }
     waiting = [unit for name, unit in units.items() if name not in finished | failed | blocked]
     claims = Claims(store.claims, lease)
-    seen = [found for unit in waiting if unit.folder in claims.names() and (found := claims.seen(unit.folder))]
+    claimed = claims.names() & {unit.folder for unit in waiting}
+    seen = [found for name in sorted(claimed) if (found := claims.seen(name)) is not None]
     running = tuple(_running(units[one.name], one, claims.now()) for one in seen)
     active = sum(not one.is_lost for one in running)
     seconds = _seconds_left(waiting, [unit for name, unit in units.items() if name in finished], store)

@@ -119,7 +119,7 @@ def check_code(plan: RecordedPlan, registry: Registry) -> None:
         Naming the files that differ.
     """
     planned = {(unit.kind, unit.metric, (unit.document or {}).get("code")) for unit in plan.shown}
-    needs = {metric: frozenset(names) for metric, names in plan.board.get("needs", {}).items()}
+    needs = {metric: frozenset(names) for metric, names in plan.facts["needs"].items()}
     for kind, metric, digest in planned:
         if digest is None or (kind == "score" and metric not in needs):
             continue

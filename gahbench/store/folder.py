@@ -61,6 +61,7 @@ class Folder:
         plan: Plan,
         registry: Registry,
         threads: int | None = None,
+        workers: int | None = None,
         is_current: Callable[[Unit], bool] = lambda unit: True,
     ) -> Opened:
         """Record a plan in the folder; units of other plans stay there.
@@ -71,6 +72,8 @@ class Folder:
             Its plugin files are copied into the folder.
         threads
             Threads of each worker; ``None`` for those that the folder records, or that suit this machine.
+        workers
+            Number of workers among which this machine's processors are shared out; ``None`` for one to a fit.
         is_current
             Whether a unit of an entrant that was added has the key that it would have now.
 
@@ -88,7 +91,7 @@ class Folder:
         work = {one.unit.folder: one.unit.work for one in recorded.units} if recorded else {}
         units = [unit if unit.work else replace(unit, work=work.get(unit.folder, 0.0)) for unit in plan.units]
         if threads is None:
-            threads = recorded.threads if recorded and recorded.threads else plan.suggested_threads
+            threads = recorded.threads if recorded and recorded.threads else plan.suggested_threads(workers)
         opened = RecordedPlan(
             plan.suite.name,
             (

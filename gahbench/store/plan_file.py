@@ -66,6 +66,22 @@ class RecordedPlan:
     code: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def facts(self) -> Mapping[str, Any]:
+        """The facts for the board.
+
+        Raises
+        ------
+        ResultsError
+            If the folder is from before they were recorded.
+        """
+        if not self.board:
+            raise ResultsError(
+                f"the plan of '{self.suite}' is of an earlier version, without the facts of its board; 'gahbench run' "
+                "or 'gahbench plan --out' with its suite records them"
+            )
+        return self.board
+
+    @property
     def shown(self) -> list[Unit]:
         """The units that the board shows."""
         return [recorded.unit for recorded in self.units if recorded.is_shown]

@@ -113,6 +113,25 @@ def test_what_a_killed_process_did_is_taken_over_by_another(whole, tmp_path):
     assert board(out).equals(board(whole / "whole"))
 
 
+def test_a_process_that_fell_silent_loses_its_unit_and_drops_what_it_did(whole, tmp_path):
+    """As one whose machine is out of reach: two copies run, and the first that is whole counts."""
+    out, lease = tmp_path / "out", {"GAHBENCH_LEASE_SECONDS": "2"}
+    plan(whole / "long.yaml", out)
+    one = start(out, "--workers", "1", **lease)
+    wait_for(lambda: list(out.glob("units/fit-*.partial-*/checkpoint.pt")))
+    # The worker goes on, unseen.
+    one.send_signal(signal.SIGSTOP)
+    two = start(out, "--workers", "1", **lease)
+    log = two.communicate(timeout=240)[1]
+    assert (two.returncode, log.count("failed:")) == (0, 0)
+    before = times(out)
+    one.send_signal(signal.SIGCONT)
+    one.communicate(timeout=60)
+    assert one.returncode == 0
+    assert times(out) == before
+    assert board(out).equals(board(whole / "whole"))
+
+
 def test_plugin_files_travel_in_the_folder(tmp_path):
     home = tmp_path / "mine"
     (home / "pack").mkdir(parents=True)
