@@ -68,6 +68,13 @@ def gpu_names() -> list[str]:
     return names[:count]
 
 
+def gpu_memory() -> int:
+    """Return the memory of the first GPU, in bytes."""
+    import torch
+
+    return int(torch.cuda.get_device_properties(0).total_memory)
+
+
 def release_memory() -> None:
     """Return freed memory to the system, where the C library supports it.
 

@@ -42,7 +42,7 @@ def work(
     folder: Source,
     *,
     workers: int | None = None,
-    workers_per_gpu: int = 1,
+    workers_per_gpu: int | None = None,
     device: str = "auto",
     retry: bool = False,
     report: Callable[[Event], None] = lambda event: None,
@@ -57,7 +57,7 @@ def work(
         Number of worker processes; by default ``workers_per_gpu`` to a GPU or, on CPU, one to each share of the plan's
         threads.
     workers_per_gpu
-        How many share a GPU.
+        How many share a GPU; by default as suits its memory and the size of the networks.
     device
         ``cpu``, ``cuda``, or ``auto`` for GPUs if there are any.
     retry

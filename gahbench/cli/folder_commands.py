@@ -24,7 +24,10 @@ def work(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Worker processes. [default: one to a GPU or to the plan's threads]")
     ] = None,
-    workers_per_gpu: Annotated[int, typer.Option(min=1, help="Worker processes that share a GPU.")] = 1,
+    workers_per_gpu: Annotated[
+        int | None,
+        typer.Option(min=1, help="Worker processes that share a GPU. [default: by memory and networks]"),
+    ] = None,
     device: Device = "auto",
     retry: Annotated[bool, typer.Option("--retry", help="Try units again that have failed.")] = False,
 ) -> None:

@@ -7,9 +7,10 @@ import time
 from typing import Any
 
 from gahbench._util.errors import GahbenchError
-from gahbench._util.resources import cpu_count, gpu_names
+from gahbench._util.resources import cpu_count, gpu_memory, gpu_names
 from gahbench.contracts.jobs import Event, Job
 from gahbench.contracts.unit import Unit
+from gahbench.runs import gpu_share
 from gahbench.runs.child import Child
 from gahbench.runs.factory import CodeChangedError
 from gahbench.runs.queue import Queue
@@ -22,7 +23,7 @@ START_ATTEMPTS = 2
 WAIT_SECONDS = 1.0
 
 
-def supervise(job: Job, workers: int | None = None, workers_per_gpu: int = 1) -> None:
+def supervise(job: Job, workers: int | None = None, workers_per_gpu: int | None = None) -> None:
     """Do the units of a job in worker processes until all are done or failed, here or elsewhere, or the job is stopped.
 
     Parameters
@@ -33,7 +34,8 @@ def supervise(job: Job, workers: int | None = None, workers_per_gpu: int = 1) ->
         Number of workers; ``None`` for ``workers_per_gpu`` to a GPU or, on CPU, one to each share of ``job.threads``
         processors.
     workers_per_gpu
-        How many workers share a GPU: small networks cannot fill one.
+        How many workers share a GPU; ``None`` for as many as its memory has room for and the networks cannot fill it
+        without.
 
     Raises
     ------
@@ -43,7 +45,9 @@ def supervise(job: Job, workers: int | None = None, workers_per_gpu: int = 1) ->
     gpus = gpu_names() if job.device != "cpu" else []
     if job.device.startswith("cuda") and not gpus:
         raise GahbenchError(f"device '{job.device}' was requested, and this machine has no GPU that torch can use")
-    places: list[str | None] = [gpu for gpu in gpus for _ in range(workers_per_gpu)]
+    if gpus and workers_per_gpu is None:
+        workers_per_gpu = gpu_share.workers_per_gpu(job.units, gpu_memory(), cpu_count() // len(gpus))
+    places: list[str | None] = [gpu for gpu in gpus for _ in range(workers_per_gpu or 1)]
     count = workers or len(places) or max(1, cpu_count() // job.threads)
     _Supervisor(job, [places[place % len(places)] if places else None for place in range(count)]).run()
 

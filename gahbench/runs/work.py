@@ -45,7 +45,7 @@ class Worked:
 def work(
     folder: Path,
     workers: int | None = None,
-    workers_per_gpu: int = 1,
+    workers_per_gpu: int | None = None,
     device: str = "auto",
     retry: bool = False,
     report: Callable[[Event], None] = lambda event: None,

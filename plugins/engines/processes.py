@@ -17,13 +17,14 @@ class Processes(Engine):
     workers
         Number of workers; null for ``workers_per_gpu`` to a GPU or, on CPU, one to each share of the plan's threads.
     workers_per_gpu
-        How many workers share a GPU: one small network cannot fill it.
+        How many workers share a GPU, which one small network cannot fill; null for as many as suit its memory and the
+        size of the networks.
     """
 
     def __init__(
         self,
         workers: Annotated[int, Field(ge=1)] | None = None,
-        workers_per_gpu: Annotated[int, Field(ge=1)] = 1,
+        workers_per_gpu: Annotated[int, Field(ge=1)] | None = None,
     ) -> None:
         self.workers = workers
         self.workers_per_gpu = workers_per_gpu
