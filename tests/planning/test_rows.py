@@ -18,9 +18,9 @@ def recipe(**given):
     return one
 
 
-def row(builtin, entrant="unet", training=None, is_swept=False):
+def row(builtin, entrant="unet", **fields):
     kind = "architecture" if entrant in builtin.names("architecture") else "reference"
-    return Row(builtin.configure(kind, entrant), training, is_swept)
+    return Row(builtin.configure(kind, entrant), **fields)
 
 
 def metric(*needs, min_images=1):
@@ -113,7 +113,7 @@ def test_in_a_sweep_or_with_halves_the_training_images_are_those_learned_from(
     ],
 )
 def test_a_metric_measures_the_rows_that_have_what_it_needs(builtin, entrant, training, needs, measured):
-    it = row(builtin, entrant, None if training is None else recipe(**training))
+    it = row(builtin, entrant, training=None if training is None else recipe(**training))
     assert it.is_measured_by(metric(*needs), "test", SimpleNamespace(images=4)) == measured
 
 
