@@ -243,6 +243,24 @@ FOLLOWED = {
         "len(fields(Helper.Facts)) * noisy",
         ("plugin.py", "one: int = 2", "one = 2"),
     ),
+    "a constant of the name of an attribute of the class": (
+        {},
+        "A = 2\n\n\nclass Helper:\n    A = 5\n\n    def f(self, x):\n        return A * x\n",
+        "Helper().f(noisy)",
+        ("plugin.py", "A = 2", "A = 3"),
+    ),
+    "an argument of a library's function of two arguments": (
+        {},
+        "import math\n",
+        "noisy * math.ldexp(2, 1)",
+        ("plugin.py", "(2, 1)", "(3, 1)"),
+    ),
+    "an argument of a library's function whose name comes after that of cast": (
+        {},
+        "import zlib\n",
+        "noisy * zlib.crc32(b'', 1)",
+        ("plugin.py", "b''", "b'0'"),
+    ),
 }
 #: In the same way, edits that do not change behaviour.
 NOT_FOLLOWED = {
@@ -288,6 +306,18 @@ NOT_FOLLOWED = {
         "class Helper:\n    pass\n",
         "noisy if Helper else noisy",
         ("plugin.py", "    pass\n", "    'It does nothing.'\n"),
+    ),
+    "a constant of the name of a variable of an enclosing function": (
+        {},
+        "A = 2\n\n\ndef f(x):\n    A = 5\n\n    def g():\n        return A * x\n\n    return g()\n",
+        "f(noisy)",
+        ("plugin.py", "A = 2", "A = 3"),
+    ),
+    "a constant of the name of an attribute that the class uses": (
+        {},
+        "A = 2\n\n\nclass Helper:\n    A = 5\n    B = 2 * A\n",
+        "Helper.B * noisy",
+        ("plugin.py", "A = 2", "A = 3"),
     ),
 }
 
