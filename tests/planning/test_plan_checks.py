@@ -177,6 +177,7 @@ def trains(given):
 
 
 SPLITS = ("images: 3", "images: 3, splits: [test, train]")
+VALIDATION = ("images: 3", "images: 3, splits: [test, validation]")
 
 
 @pytest.mark.parametrize(
@@ -194,6 +195,8 @@ SPLITS = ("images: 3", "images: 3, splits: [test, train]")
         # In a sweep, and with halves, rows are scored on the images that they learned from.
         ({"train": 2}, [SPLITS, trains("train_images: [1, 2]")], (), None),
         ({"train": 1}, [SPLITS, trains("train_images: [1, 2]")], (), "train_images=2 asked of the train split"),
+        ({"test": 2}, [trains("train_images: [1, 2]")], (), "images=3 asked of the test split"),
+        ({"validation": 2}, [VALIDATION, trains("train_images: [1, 2]")], (), "images=3 asked of the validation split"),
         ({"train": 0, "A": 2, "B": 2}, [SPLITS, trains("train_images: 2, halves: true")], (), None),
         ({"A": 2, "B": 1}, [trains("train_images: 2, halves: true")], (), "train_images=2 asked of the B split"),
         ({"A": 1, "B": 2}, [trains("train_images: 2, halves: true")], (), "train_images=2 asked of the A split"),
@@ -215,7 +218,11 @@ def test_datasets_hold_the_images_that_are_asked_for(with_images, counts, change
 def test_units_say_what_a_row_and_its_partner_learn_from(plan_with):
     plan = plan_with("unet[width=2,levels=1]", changes=[trains("train_images: 2, halves: true")])
     for unit in plan.units:
-        if unit.kind == "score":
+        if unit.kind == "fit":
+            # A network does not depend on its partner.
+            assert unit.payload["training"]["halves"] is False
+            assert "halves" not in unit.document["training"]
+        else:
             assert unit.payload["learned_from"] == {"split": "A", "count": 2}
             assert unit.payload["partner_learned_from"] == {"split": "B", "count": 2}
 

@@ -261,6 +261,12 @@ FOLLOWED = {
         "noisy * zlib.crc32(b'', 1)",
         ("plugin.py", "b''", "b'0'"),
     ),
+    "which of two modules of one text is passed on": (
+        {"_a.py": "A = 1\n", "_b.py": "A = 1\n"},
+        "import _a\nimport _b\n",
+        "noisy * len(repr(_a))",
+        ("plugin.py", "repr(_a)", "repr(_b)"),
+    ),
 }
 #: In the same way, edits that do not change behaviour.
 NOT_FOLLOWED = {
