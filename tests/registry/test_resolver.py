@@ -52,6 +52,12 @@ def test_modules_that_compute_count(resolver, module, counts):
     ("path", "definitions", "name", "parts"),
     [
         ("Evaluation.draws", [("gahbench.evaluation.evaluation", "Evaluation")], "Evaluation", 1),
+        (
+            "gahbench_plugins.metrics.capture.Capture.score",
+            [("gahbench_plugins.metrics.capture", "Capture")],
+            "Capture",
+            4,
+        ),
         # What gahbench holds and does not count may move.
         ("make_plan", [], "gahbench:make_plan", 1),
         ("math.pi", [], "math.pi", 2),
