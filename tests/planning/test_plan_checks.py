@@ -227,16 +227,6 @@ def test_units_say_what_a_row_and_its_partner_learn_from(plan_with):
             assert unit.payload["partner_learned_from"] == {"split": "B", "count": 2}
 
 
-def test_rows_of_one_board_share_all_that_a_plan_calls_its_protocol(plan_with):
-    protocol = plan_with().protocol
-    for change in (trains("warmup: 3"), ("training:", "seeds: [0, 1]\ntraining:"), ("images: 3", "images: 4"), SPLITS,
-                   ("images: 3", "images: 3, noise_seed: 1")):  # fmt: skip
-        assert plan_with(changes=[change]).protocol != protocol
-    for change in (TWO_SIZES, ("0.3", "0.4"), ("[psnr, slope]", "[psnr]")):
-        assert plan_with(changes=[change]).protocol == protocol
-    assert plan_with("identity").protocol == protocol
-
-
 def test_metrics_that_compare_images_ask_for_as_many_as_they_need(plan_with, builtin, monkeypatch):
     monkeypatch.setattr(builtin.get("metric", "slope").factory, "min_images", 3)
     assert plan_with().units

@@ -262,10 +262,10 @@ FOLLOWED = {
         ("plugin.py", "b''", "b'0'"),
     ),
     "which of two modules of one text is passed on": (
-        {"_a.py": "A = 1\n", "_b.py": "A = 1\n"},
-        "import _a\nimport _b\n",
-        "noisy * len(repr(_a))",
-        ("plugin.py", "repr(_a)", "repr(_b)"),
+        {"_one.py": "A = 1\n", "_other.py": "A = 1\n"},
+        "import _one\nimport _other\n",
+        "noisy * len(repr(_one))",
+        ("plugin.py", "repr(_one)", "repr(_other)"),
     ),
 }
 #: In the same way, edits that do not change behaviour.
