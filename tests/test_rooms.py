@@ -1,6 +1,9 @@
 """The rooms of gahbench: their imports point down, and their files and functions are small."""
 
 import ast
+import dataclasses
+import importlib
+import pkgutil
 import shutil
 import subprocess
 import sys
@@ -74,3 +77,14 @@ def test_files_are_short():
 def test_functions_are_short():
     lengths = {f"{file.relative_to(ROOT)}: {name}": lines for file in FILES for name, lines in functions(file)}
     assert {name: lines for name, lines in lengths.items() if lines > FUNCTION_LINES} == {}
+
+
+@pytest.mark.parametrize("room", ["planning", "registry"])
+def test_data_of_plans_and_plugins_cannot_be_changed(room):
+    # Keys and digests of them are kept.
+    folder = PACKAGES["gahbench"] / room
+    modules = [importlib.import_module(f"gahbench.{room}.{info.name}") for info in pkgutil.iter_modules([str(folder)])]
+    found = {value for module in modules for value in vars(module).values() if isinstance(value, type)}
+    own = [value for value in found if dataclasses.is_dataclass(value) and value.__module__.startswith("gahbench")]
+    assert own
+    assert [value.__qualname__ for value in own if not value.__dataclass_params__.frozen] == []

@@ -27,7 +27,7 @@ SCORE = "gahbench.evaluation.measurement:Measurement"
 CODE = ("code", "source")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class PlannedDataset:
     """A dataset with its parameters, built.
 
@@ -49,7 +49,7 @@ class PlannedDataset:
         return {**(identity if fingerprint is None else _without_paths(identity)), "fingerprint": fingerprint}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Request:
     """The part of a suite's scoring that decides a score.
 

@@ -18,7 +18,7 @@ import importlib.util
 import inspect
 import sys
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from gahbench.registry.source import Sources, sources_of
 from gahbench.registry.syntax import Import, Syntax, imported, syntax_of
 from gahbench.registry.trees import EFFECTS, Definition, Tree, decorator
 
+#: A module, and a name that it defines; ``None`` for the module itself.
+Place = tuple[str, str | None]
 #: The rooms of gahbench, and modules of others, whose code decides outcomes. Those that plan, store and show do not.
 COMPUTING = (
     "gahbench._util.noise",
@@ -63,7 +65,7 @@ def behaviour_digest(target: Any, needs: Iterable[str] = ()) -> str:
     if not file:
         # Defined in a notebook or at a prompt: the class alone is all there is to read.
         tree = ast.parse(textwrap.dedent(inspect.getsource(target)))
-        return _digest(Sources({}), syntax_of(tree, module.__name__), [name], frozenset(needs))
+        return _digest(Sources({}), syntax_of(tree, module.__name__, False), [name], frozenset(needs))
     sources = sources_of(module.__name__, Path(file))
     syntax = sources.syntax(module.__name__)
     if syntax is None:
@@ -74,7 +76,7 @@ def behaviour_digest(target: Any, needs: Iterable[str] = ()) -> str:
     return _digest(sources, syntax, roots, frozenset(needs))
 
 
-@functools.lru_cache(maxsize=64)
+@functools.cache
 def computed_by(function: str, needs: frozenset[str] = frozenset()) -> str:
     """Return the digest of the behaviour of a function of gahbench, ``module:function``, which is not imported."""
     module, _, name = function.partition(":")
@@ -136,11 +138,10 @@ class Resolver:
         """Return a module's syntax; ``None`` for one that cannot be read."""
         return self._start if module == self._start.name else self._sources.syntax(module)
 
-    def follows(self, module: str) -> bool:
-        """Return whether the definitions of a module count."""
-        if module.partition(".")[0] != "gahbench":
-            return self.syntax(module) is not None
-        return any(map(_within(module), COMPUTING)) and not any(map(_within(module), NOT_COMPUTING))
+    def followed(self, module: str) -> Syntax | None:
+        """Return the syntax of a module whose definitions count; ``None`` for others."""
+        computes = _within(module, *COMPUTING) and not _within(module, *NOT_COMPUTING)
+        return self.syntax(module) if computes or not _within(module, "gahbench") else None
 
     def statements(self, definition: Definition) -> list[ast.stmt]:
         """Return the statements of a definition, or of the effects of a module when it is imported."""
@@ -155,22 +156,21 @@ class Resolver:
         """Return the effects that come with a definition: of a plugin's module, and of those that it imports."""
         module, name = definition
         syntax = self.syntax(module)
-        if module.partition(".")[0] == "gahbench" or syntax is None:
+        if syntax is None or _within(module, "gahbench"):
             return []
         if name != EFFECTS:
             return [(module, EFFECTS)]
         origins = [origin for several in syntax.imports.values() for origin in several]
         modules = [base if attribute is None else f"{base}.{attribute}" for base, attribute in origins]
         others = dict.fromkeys([*modules, *(base for base, _ in origins), *syntax.stars])
-        own = (other for other in others if other.partition(".")[0] != "gahbench")
-        return [(other, EFFECTS) for other in own if other != module and self.syntax(other) is not None]
+        own = (other for other in others if not _within(other, "gahbench"))
+        return [(other, EFFECTS) for other in own if self.syntax(other) is not None]
 
     def _is_entered(self, module: str, statement: ast.stmt) -> bool:
         """Return whether a decorator of a plugin's own, such as one that fills a table, is called on a definition."""
         paths = map(decorator, getattr(statement, "decorator_list", []))
-        return any(
-            home.partition(".")[0] != "gahbench" for path in paths if path for home, _ in self.resolve(module, path)[0]
-        )
+        homes = (home for path in paths if path for home, _ in self.resolve(module, path)[0])
+        return not all(_within(home, "gahbench") for home in homes)
 
     def resolve(self, module: str, path: tuple[str, ...]) -> tuple[list[Definition], str, int]:
         """Return the definitions that a dotted name in a module refers to.
@@ -185,35 +185,41 @@ class Resolver:
         parts
             How many parts of the path are used up; 0 where the name is none of the module.
         """
-        places = self._places(module, path[0], set())
-        if not places:
-            return [], path[0], 0
-        found = [self._resolved(place, path) for place in places]
-        definitions = list(dict.fromkeys(one for several, _, _ in found for one in several))
-        return definitions, *found[0][1:]
+        return self._combined(self._places(module, path[0], set()), path)
 
-    def _resolved(self, place: tuple[str, str | None], path: tuple[str, ...]) -> tuple[list[Definition], str, int]:
-        """Follow a dotted name from the place of its first part."""
-        used = 1
-        while place[1] is None and used < len(path):
-            inner = self._places(place[0], path[used], set())
-            if not inner:
-                break
-            place, used = inner[0], used + 1
+    def resolve_import(self, origin: Import, path: tuple[str, ...]) -> tuple[list[Definition], str, int]:
+        """Return the same for a dotted name whose first part an import binds."""
+        return self._combined(self._imported(origin, set()), path)
+
+    def _combined(self, places: list[Place], path: tuple[str, ...]) -> tuple[list[Definition], str, int]:
+        """Follow a dotted name from all places of its first part."""
+        found = [one for place in places for one in self._resolved(place, path, 1)]
+        definitions = dict.fromkeys(one for several, _, _ in found for one in several)
+        names = dict.fromkeys(name for _, name, _ in found)
+        return list(definitions), "|".join(names), min((used for _, _, used in found), default=0)
+
+    def _resolved(self, place: Place, path: tuple[str, ...], used: int) -> Iterator[tuple[list[Definition], str, int]]:
+        """Follow a dotted name, of which parts are used up, from a place."""
         home, name = place
+        inner = self._places(home, path[used], set()) if name is None and used < len(path) else []
+        for one in inner:
+            yield from self._resolved(one, path, used + 1)
+        if inner:
+            return
+        syntax = self.followed(home)
         if name is not None:
-            return ([(home, name)], name, used) if self.follows(home) else ([], _outside(home, name), used)
-        syntax = self.syntax(home)
-        if used == len(path) and syntax is not None and home != "gahbench" and self.follows(home):
-            return [(home, one) for one in syntax.definitions], home.rpartition(".")[2], used
-        return [], home, used
+            yield ([], _outside(home, name), used) if syntax is None else ([(home, name)], name, used)
+        elif syntax is not None and used == len(path):
+            yield [(home, one) for one in syntax.definitions], home.rpartition(".")[2], used
+        else:
+            yield [], home, used
 
     def bindings(self, module: str, node: ast.Import | ast.ImportFrom) -> dict[str, Import]:
         """Return the names that an import in a module binds, with their origins."""
         syntax = self.syntax(module)
         return imported(node, module, syntax is not None and syntax.is_package)[0]
 
-    def _places(self, module: str, name: str, seen: set[tuple[str, str]]) -> list[tuple[str, str | None]]:
+    def _places(self, module: str, name: str, seen: set[tuple[str, str]]) -> list[Place]:
         """Return the module and name of each definition of a name, or a module; none where there is no such name."""
         syntax = self.syntax(module)
         if syntax is None:
@@ -223,7 +229,7 @@ class Resolver:
         if (module, name) in seen:
             return []
         seen.add((module, name))
-        found: list[tuple[str, str | None]] = [(module, name)] if name in syntax.definitions else []
+        found: list[Place] = [(module, name)] if name in syntax.definitions else []
         for origin in syntax.imports.get(name, ()):
             found += self._imported(origin, seen)
         for star in () if found else syntax.stars:
@@ -233,19 +239,16 @@ class Resolver:
             found.append((f"{module}.{name}", None))
         return found
 
-    def imported(self, origin: Import) -> tuple[str, str | None] | None:
-        """Return the module and name that an import binds, or a module."""
-        return next(iter(self._imported(origin, set())), None)
-
-    def _imported(self, origin: Import, seen: set[tuple[str, str]]) -> list[tuple[str, str | None]]:
+    def _imported(self, origin: Import, seen: set[tuple[str, str]]) -> list[Place]:
         module, name = origin
         return [(module, None)] if name is None else self._places(module, name, seen)
 
 
-def _within(module: str) -> Any:
-    return lambda room: module == room or module.startswith(f"{room}.")
+def _within(module: str, *rooms: str) -> bool:
+    """Return whether a module is one of those named, or lies in one."""
+    return any(module == room or module.startswith(f"{room}.") for room in rooms)
 
 
 def _outside(module: str, name: str) -> str:
     """Return the name of a definition that is not followed: without its module if of gahbench, since it may move."""
-    return f"gahbench:{name}" if module.partition(".")[0] == "gahbench" else f"{module}.{name}"
+    return f"gahbench:{name}" if _within(module, "gahbench") else f"{module}.{name}"

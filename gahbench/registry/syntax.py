@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import functools
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,16 +59,15 @@ def read_syntax(name: str, file: Path) -> Syntax:
     OSError, SyntaxError, ValueError
         If it cannot be read.
     """
-    content = file.read_bytes()
-    return _read(name, file.name == "__init__.py", content, hashlib.sha256(content).digest())
+    return _read(name, file.name == "__init__.py", file.read_bytes())
 
 
 @functools.lru_cache(maxsize=1024)
-def _read(name: str, is_package: bool, content: bytes, _digest: bytes) -> Syntax:
+def _read(name: str, is_package: bool, content: bytes) -> Syntax:
     return syntax_of(ast.parse(content), name, is_package)
 
 
-def syntax_of(tree: ast.Module, name: str, is_package: bool = False) -> Syntax:
+def syntax_of(tree: ast.Module, name: str, is_package: bool) -> Syntax:
     """Sort the statements of a module by the names that they bind."""
     definitions: dict[str, list[ast.stmt]] = {}
     imports: dict[str, tuple[Import, ...]] = {}
@@ -93,9 +91,7 @@ def syntax_of(tree: ast.Module, name: str, is_package: bool = False) -> Syntax:
     return Syntax(name, is_package, definitions, imports, tuple(stars), tuple(effects))
 
 
-def imported(
-    node: ast.Import | ast.ImportFrom, name: str, is_package: bool = False
-) -> tuple[dict[str, Import], list[str]]:
+def imported(node: ast.Import | ast.ImportFrom, name: str, is_package: bool) -> tuple[dict[str, Import], list[str]]:
     """Return the names that an import binds, and the modules of which it takes all names."""
     if isinstance(node, ast.Import):
         whole = {alias.asname: (alias.name, None) for alias in node.names if alias.asname}

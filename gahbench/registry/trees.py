@@ -56,8 +56,8 @@ class Lookup(Protocol):
         """Return the names that an import in a module binds, with their origins."""
         ...
 
-    def imported(self, origin: Import) -> tuple[str, str | None] | None:
-        """Return the module and name of what an import binds."""
+    def resolve_import(self, origin: Import, path: tuple[str, ...]) -> tuple[list[Definition], str, int]:
+        """Return the same for a dotted name whose first part an import binds."""
         ...
 
 
@@ -147,14 +147,9 @@ class _Writer:
         """Return whether a method is for a need that is not among those here."""
         if not isinstance(statement, FUNCTION):
             return False
-        return any(
-            isinstance(mark, ast.Call)
-            and self._names_it(mark.func, NEEDED)
-            and len(mark.args) == 1
-            and isinstance(mark.args[0], ast.Constant)
-            and mark.args[0].value not in self._needs
-            for mark in statement.decorator_list
-        )
+        marks = [mark for mark in statement.decorator_list if isinstance(mark, ast.Call)]
+        needs = [need for mark in marks if self._names_it(mark.func, NEEDED) for need in mark.args]
+        return any(isinstance(need, ast.Constant) and need.value not in self._needs for need in needs)
 
     def _annotated(self, node: ast.AnnAssign) -> str:
         """Write an assignment without its annotation; of a dataclass it makes a field, unless it is of the class."""
@@ -183,17 +178,15 @@ class _Writer:
 
     def _meaning(self, path: tuple[str, ...]) -> tuple[list[Definition], str]:
         """Return the definitions that a dotted name refers to here, and how it is written."""
-        head, module, rest = path[0], self._module, path
+        definitions, name, used = self._resolved(path)
+        return definitions, f"<{'.'.join((name, *path[used:]))}>" if used else ".".join(path)
+
+    def _resolved(self, path: tuple[str, ...]) -> tuple[list[Definition], str, int]:
         for depth, scope in enumerate(reversed(self._scopes)):
-            if head in scope and not (depth and _CLASS in scope):
-                origin = scope[head]
-                found = None if origin is None else self._names.imported(origin)
-                if found is None or (found[1] is None and len(path) == 1):
-                    return [], ".".join(path)
-                module, rest = found[0], (*([found[1]] if found[1] is not None else []), *path[1:])
-                break
-        definitions, name, used = self._names.resolve(module, rest)
-        return definitions, f"<{'.'.join((name, *rest[used:]))}>" if used else ".".join(path)
+            if path[0] in scope and not (depth and _CLASS in scope):
+                origin = scope[path[0]]
+                return ([], "", 0) if origin is None else self._names.resolve_import(origin, path)
+        return self._names.resolve(self._module, path)
 
 
 def decorator(node: ast.expr) -> tuple[str, ...] | None:

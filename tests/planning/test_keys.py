@@ -15,6 +15,7 @@ from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
 from gahbench.planning.units import FIT, SCORE, PlannedDataset, Request, fit_unit, score_unit
 from gahbench.registry.behaviour import computed_by
+from gahbench.registry.registry import Registry
 from gahbench.training.recipe import Training
 
 ROOT = Path(__file__).parents[2]
@@ -112,9 +113,27 @@ def test_units_name_the_partner_and_the_images_shown_where_they_count(builtin):
     assert (unit("psnr").partner, unit("pair-cosine").partner) == (None, "other")
     assert unit("psnr").needs == ("one",)
     assert "shown" not in unit("psnr").document
-    shown = [unit("psnr", shown=split) for split in ("train", "A", "B")]
+    # Equal to the split and not the same object, as after reading a file.
+    shown = [unit("psnr", shown=split) for split in ("".join("train"), "A", "B")]
     assert [one.document.get("shown") for one in shown] == [None, "A", "B"]
     assert len({one.key for one in shown}) == len({one.column for one in shown}) == 3
+    assert unit("psnr", split="A", shown="train").document["shown"] == "train"
+
+
+def test_of_a_dataset_from_files_all_parameters_but_the_path_are_in_keys(builtin):
+    # Whichever names come before and after "path".
+    configured = builtin.configure("dataset", "faces[size=24]")
+    document = PlannedDataset(configured, configured.build()).document
+    assert set(document["parameters"]) == {parameter.name for parameter in configured.plugin.parameters} - {"path"}
+    assert "colour" < "path" < "size"
+
+
+def test_a_reference_that_does_not_say_so_learns_from_no_training_images(tmp_path):
+    (tmp_path / "bare.py").write_text(
+        "import gahbench\n\n\n@gahbench.hookimpl\ndef register_references(register):\n"
+        '    register("bare", Bare)\n\n\nclass Bare:\n    """It derives from nothing."""\n'
+    )
+    assert "learned_from" not in score(Registry((tmp_path / "bare.py",)), entrant="bare").document
 
 
 @pytest.mark.parametrize(

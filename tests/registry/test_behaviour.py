@@ -103,6 +103,7 @@ SAME = {
     "annotations": [("half.py", "factor: float = 0.5) -> None", "factor: 'int' = 0.5)")],
     "a new annotation": [("_helper.py", "FACTOR = 0.25", "FACTOR: float = 0.25")],
     "no annotation of a variable": [("half.py", "total: float = sum", "total = sum")],
+    "an annotation of a class": [("half.py", 'kind = "classical"', 'kind = "classical"\n    note: str')],
     "a cast": [("half.py", "cast(float, self.factor)", "self.factor")],
     "an import under another name": [
         ("half.py", "import torch.nn.functional as F", "import torch.nn.functional as functional"),
@@ -140,6 +141,7 @@ OTHER = {
     "a change in place": [("half.py", 'TABLE["b"] = 2', 'TABLE["b"] = 3')],
     "a fallback": [("half.py", "LIMIT = 4", "LIMIT = 5")],
     "a field of a dataclass": [("half.py", "one: int = 1", "one: int = 2")],
+    "a field without a default": [("half.py", "one: int = 1", "zero: int\n    one: int = 1")],
     "a field that is of the class": [("half.py", "one: int = 1", "one: ClassVar[int] = 1")],
     "a function of a library": [("half.py", "F.relu", "F.silu")],
     "a class attribute": [("half.py", 'kind = "classical"', 'kind = "oracle"')],
@@ -147,6 +149,8 @@ OTHER = {
     "a decorator": [("_helper.py", "def _own", "@staticmethod\ndef _own")],
     "a call when it is imported": [("half.py", "UNUSED = 3", "math.sqrt(2)")],
     "another type of number": [("_helper.py", "(1, 2)", "(1.0, 2)")],
+    "an order of parameters": [("_helper.py", "scaled(images, weight)", "scaled(weight, images)")],
+    "a method's name": [("half.py", "def denoise", "def denoised")],
     "an order": [("half.py", "+ LIMIT + Facts().one", "+ Facts().one + LIMIT")],
 }
 
@@ -303,3 +307,54 @@ def test_methods_for_what_is_needed_count_for_those_who_need_it():
     assert computed_by(score, frozenset(("test", "training"))) == plain
     with pytest.raises(AttributeError, match="there is no gahbench"):
         computed_by("gahbench.evaluation.measurement:Nothing")
+
+
+STABLE = """
+import functools
+import json as JSON
+from dataclasses import dataclass
+
+try:
+    from bisect import insort as insert
+except ImportError:
+    from math import fsum as insert
+
+SCALE = {"a": (1, 2.5), **{}}
+
+
+@dataclass(frozen=True)
+class Facts:
+    one: int
+    two: "float" = 2
+
+    @property
+    def total(self) -> float:
+        rest: int = sum(k for k in range(self.one) if k % 2)
+        return rest + self.two
+
+
+@functools.cache
+def f(x, /, y=1, *args, z=None, **more):
+    with open(x) as file:
+        more[y] = [line.strip() for line in file]
+    match args:
+        case [Facts(one=k), *_]:
+            return g(lambda m: m @ k)
+        case _:
+            return f"{x!r:>3}" if z else JSON
+
+
+def g(h):
+    return f(h, Facts(1).total, SCALE["a"][0], insert)
+"""
+
+
+def test_digests_are_those_of_earlier_results(tmp_path):
+    """Under all versions of Python. A change of these digests has all that was ever computed computed anew."""
+    (tmp_path / "stable.py").write_text(STABLE)
+    loaded = load_file(tmp_path / "stable.py")
+    assert {name: behaviour_digest(getattr(loaded, name))[:16] for name in ("Facts", "f", "g")} == {
+        "Facts": "f9ef2462fed8c082",
+        "f": "c10947ee334dac55",
+        "g": "53cc956cc4aec288",
+    }

@@ -1,0 +1,245 @@
+"""What a plan refuses, leaves out, and tries."""
+
+import math
+
+import pytest
+
+from gahbench._util.errors import DataError, ParameterError, PluginError
+from gahbench.planning import dry_run
+from gahbench.planning.plan import make_plan
+from gahbench.planning.suite import load_suite
+from gahbench.registry.registry import Registry
+
+PLUGINS = '''"""References and a dataset that refuse, or fail."""
+import gahbench
+
+
+@gahbench.hookimpl
+def register_references(register):
+    register("unsure", Unsure)
+    register("clumsy", Clumsy)
+    register("picky", Picky)
+    register("elsewhere", Elsewhere)
+
+
+@gahbench.hookimpl
+def register_datasets(register):
+    register("broken", Broken)
+
+
+class Unsure(gahbench.Reference):
+    """It cannot say where it exists."""
+
+    def supports(self, dataset):
+        raise RuntimeError("unsure")
+
+    def denoise(self, noisy, sigma, truth):
+        return noisy
+
+
+class Clumsy(Unsure):
+    """It cannot say what it takes."""
+
+    def supports(self, dataset):
+        return True
+
+    def check_shape(self, shape):
+        raise RuntimeError("clumsy")
+
+
+class Picky(Clumsy):
+    """It takes no images of 16 pixels."""
+
+    def check_shape(self, shape):
+        if shape[-1] == 16:
+            raise ValueError("16 is too few")
+
+
+class Elsewhere(Picky):
+    """And does not exist for them."""
+
+    def supports(self, dataset):
+        return dataset.shape[-1] != 16
+
+
+class Broken:
+    """A dataset of nothing."""
+
+    def __init__(self, error: str = "KeyError"):
+        self.error = error
+
+    @property
+    def shape(self):
+        raise {"KeyError": KeyError, "DataError": gahbench.DataError}[self.error]("no shape")
+'''
+ENTRANTS = "  - unet: {width: 2, levels: 1}\n  - identity\n  - oracle-threshold: {basis: haar}\n"
+NO_BASELINE = ("baseline: oracle-threshold[haar]\n", "")
+
+
+@pytest.fixture
+def plan_with(write_suite, tmp_path):
+    (tmp_path / "failing.py").write_text(PLUGINS)
+    registry = Registry((tmp_path / "failing.py",))
+
+    def plan(*entrants, changes=(), **keywords):
+        listed = (ENTRANTS, "".join(f"  - {entrant}\n" for entrant in entrants)) if entrants else ("", "")
+        return make_plan(load_suite(write_suite(listed, NO_BASELINE, *changes), registry), registry, **keywords)
+
+    return plan
+
+
+TWO_SIZES = ("  - discs: {size: 16}\n", "  - discs: {size: [16, 32]}\n")
+
+
+def test_a_reference_is_asked_about_the_images_only_where_it_exists(plan_with):
+    plan = plan_with("elsewhere", "identity", changes=[TWO_SIZES])
+    assert plan.unknown == (("discs[size=16]", "elsewhere"),)
+    assert {unit.dataset for unit in plan.units if unit.entrant == "elsewhere"} == {"discs[size=32]"}
+    with pytest.raises(ParameterError, match=r"'elsewhere': not defined on any dataset .* discs\[size=16\]: "):
+        plan_with("elsewhere")
+
+
+def test_a_reference_that_refuses_images_is_an_error(plan_with):
+    with pytest.raises(ParameterError, match=r"'picky' on discs\[size=16\]: 16 is too few"):
+        plan_with("picky", changes=[TWO_SIZES])
+
+
+def test_what_is_wrong_is_found_after_a_broken_reference_too(plan_with):
+    plan = plan_with("unet[width=2,levels=1]", "unsure", "clumsy", "elsewhere", changes=[TWO_SIZES])
+    assert plan.unknown == (("discs[size=16]", "elsewhere"),)
+    assert {unit.entrant for unit in plan.units} >= {"unsure", "clumsy"}
+    for broken in ("unsure", "clumsy"):
+        with pytest.raises(ParameterError, match="'picky' on"):
+            plan_with(broken, "picky")
+
+
+def test_the_error_of_a_reference_without_datasets_says_what_they_are(plan_with):
+    with pytest.raises(ParameterError, match=r"'lower-bound': .* are discs\[size=16\]: exact, no true basis$"):
+        plan_with("lower-bound")
+    with pytest.raises(ParameterError, match=r"16\]: exact, no true basis, gaussian-field\[.*\]: exact$"):
+        plan_with("elsewhere", changes=[("discs: {size: 16}", "discs: {size: 16}\n  - gaussian-field: {size: 16}")])
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "says"),
+    [("KeyError", PluginError, "dataset 'broken' cannot be used: KeyError: 'no shape'"),
+     ("DataError", DataError, r"tiny\.yaml: no shape$")],
+)  # fmt: skip
+def test_a_dataset_that_fails_is_an_error(plan_with, error, kind, says):
+    with pytest.raises(kind, match=says):
+        plan_with(changes=[("discs: {size: 16}", f"broken: {{error: {error}}}")])
+
+
+def test_fits_come_first_and_scores_in_the_order_of_the_suite(plan_with):
+    plan = plan_with(changes=[TWO_SIZES])
+    order = [(unit.kind, unit.dataset, unit.entrant, unit.metric) for unit in plan.units]
+    sizes, entrants = ("discs[size=16]", "discs[size=32]"), [entrant.label for entrant in plan.suite.entrants]
+    fits = [("fit", size, entrants[0], None) for size in sizes]
+    assert order == fits + [
+        ("score", size, entrant, metric) for size in sizes for entrant in entrants for metric in ("psnr", "slope")
+    ]
+    assert [unit.kind for unit in plan.fits] == ["fit"] * 2
+    assert [(facts.label, facts.fingerprint) for facts in plan.datasets] == [(size, "") for size in sizes]
+
+
+def test_a_network_is_tried_out_unless_all_of_its_fits_are_done(plan_with, monkeypatch):
+    tried, try_ = [], dry_run._try
+    monkeypatch.setattr(dry_run, "_try", lambda entrant, shape: tried.append(shape) or try_(entrant, shape))
+    seeds = ("training:", "seeds: [0, 1]\ntraining:")
+    fits = {(unit.dataset, unit.seed): unit for unit in plan_with(changes=[TWO_SIZES, seeds]).fits}
+    assert tried == [(1, 16, 16), (1, 32, 32)]
+    for done, left in (([0], [16, 32]), ([1], [16, 32]), ([0, 1], [32])):
+        tried.clear()
+        keys = {fits["discs[size=16]", seed].key for seed in done}
+        plan = plan_with(changes=[TWO_SIZES, seeds], is_done=keys.__contains__)
+        assert tried == [(1, size, size) for size in left]
+        assert all((unit.work > 0) == (int(unit.dataset[11:13]) in left) for unit in plan.fits)
+
+
+def test_a_time_budget_has_no_planned_work_whether_or_not_it_is_done(plan_with):
+    budget = ("steps: 12", "seconds: 3, allow_time_budget: true")
+    assert [unit.work for unit in plan_with(changes=[budget], is_done=lambda key: True).fits] == [math.inf]
+
+
+@pytest.fixture
+def with_images(plan_with, builtin, monkeypatch):
+    def plan(counts, changes=(), entrants=()):
+        monkeypatch.setattr(
+            type(builtin.create("dataset", "discs")), "available", lambda self, split: counts.get(split, None)
+        )
+        return plan_with(*entrants, changes=changes)
+
+    return plan
+
+
+def trains(given):
+    return ("steps: 12", f"steps: 12, {given}")
+
+
+SPLITS = ("images: 3", "images: 3, splits: [test, train]")
+VALIDATION = ("images: 3", "images: 3, splits: [test, validation]")
+
+
+@pytest.mark.parametrize(
+    ("counts", "changes", "entrants", "says"),
+    [
+        ({"test": 3, "train": 1}, [], (), None),
+        ({"test": 2}, [], (), "images=3 asked of the test split, which holds 2 images"),
+        ({"train": 3}, [SPLITS], (), None),
+        ({"train": 2}, [SPLITS], (), "images=3 asked of the train split, which holds 2 images"),
+        # The larger of two demands.
+        ({"train": 2}, [SPLITS, trains("train_images: 5")], (), "train_images=5 asked of the train split"),
+        ({"train": 1}, [SPLITS, trains("train_images: 2")], (), " images=3 asked of the train split"),
+        ({"train": 4}, [trains("train_images: 4")], (), None),
+        ({"train": 3}, [trains("train_images: 4")], (), "train_images=4 asked of the train split"),
+        # In a sweep, and with halves, rows are scored on the images that they learned from.
+        ({"train": 2}, [SPLITS, trains("train_images: [1, 2]")], (), None),
+        ({"train": 1}, [SPLITS, trains("train_images: [1, 2]")], (), "train_images=2 asked of the train split"),
+        ({"test": 2}, [trains("train_images: [1, 2]")], (), "images=3 asked of the test split"),
+        ({"validation": 2}, [VALIDATION, trains("train_images: [1, 2]")], (), "images=3 asked of the validation split"),
+        ({"train": 0, "A": 2, "B": 2}, [SPLITS, trains("train_images: 2, halves: true")], (), None),
+        ({"A": 2, "B": 1}, [trains("train_images: 2, halves: true")], (), "train_images=2 asked of the B split"),
+        ({"A": 1, "B": 2}, [trains("train_images: 2, halves: true")], (), "train_images=2 asked of the A split"),
+        ({"A": 1, "B": 0}, [trains("halves: true")], (), "train_images=1 asked of the B split"),
+        # References learn from training images in a sweep, or with halves.
+        ({"train": 0}, [trains("train_images: 4")], ("identity",), None),
+        ({"train": 3}, [trains("train_images: [1, 4]")], ("identity",), "train_images=4 asked of the train split"),
+        ({"A": 0}, [trains("halves: true")], ("identity",), "train_images=1 asked of the A split"),
+    ],
+)
+def test_datasets_hold_the_images_that_are_asked_for(with_images, counts, changes, entrants, says):
+    if says is None:
+        assert with_images(counts, changes, entrants).units
+        return
+    with pytest.raises(DataError, match=says):
+        with_images(counts, changes, entrants)
+
+
+def test_units_say_what_a_row_and_its_partner_learn_from(plan_with):
+    plan = plan_with("unet[width=2,levels=1]", changes=[trains("train_images: 2, halves: true")])
+    for unit in plan.units:
+        if unit.kind == "fit":
+            # A network does not depend on its partner.
+            assert unit.payload["training"]["halves"] is False
+            assert "halves" not in unit.document["training"]
+        else:
+            assert unit.payload["learned_from"] == {"split": "A", "count": 2}
+            assert unit.payload["partner_learned_from"] == {"split": "B", "count": 2}
+
+
+def test_metrics_that_compare_images_ask_for_as_many_as_they_need(plan_with, builtin, monkeypatch):
+    monkeypatch.setattr(builtin.get("metric", "slope").factory, "min_images", 3)
+    assert plan_with().units
+    with pytest.raises(ParameterError, match=r"metric 'slope.*': images=2, accepted are 3 or more"):
+        plan_with(changes=[("images: 3", "images: 2")])
+
+
+def test_metrics_that_cannot_measure_a_dataset_are_refused(plan_with, builtin, monkeypatch):
+    def check(self, shape, sigmas):
+        if shape[-1] != 16:
+            raise ValueError(f"{shape} at {list(sigmas)}")
+
+    monkeypatch.setattr(builtin.get("metric", "slope").factory, "check", check)
+    assert plan_with().units
+    with pytest.raises(ParameterError, match=r"slope.* on discs\[size=32\]: \(1, 32, 32\) at \[0.1, 0.3\]"):
+        plan_with(changes=[TWO_SIZES])

@@ -1,0 +1,160 @@
+"""Rows of a board: their labels, what they learn from, the images that they are scored on, and by which metrics."""
+
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gahbench._util.errors import ParameterError
+from gahbench.planning.rows import Row, base_label, check_training, number_of_images, rows
+from gahbench.planning.suite import load_suite
+from gahbench.registry.registry import Registry
+from gahbench.training.recipe import Training
+
+
+def recipe(**given):
+    (one,) = Training.model_validate({"steps": 5, **given}).sets
+    return one
+
+
+def row(builtin, entrant="unet", **fields):
+    kind = "architecture" if entrant in builtin.names("architecture") else "reference"
+    return Row(builtin.configure(kind, entrant), **fields)
+
+
+def metric(*needs, min_images=1):
+    return SimpleNamespace(needs=frozenset(needs), min_images=min_images)
+
+
+def test_a_row_of_a_sweep_is_labelled_by_its_number_of_images(builtin):
+    assert row(builtin).label == "unet[width=64]"
+    assert row(builtin, training=recipe(train_images=3)).label == "unet[width=64]"
+    assert row(builtin, training=recipe(train_images=3), is_swept=True).label == "unet[width=64] N=3"
+    assert row(builtin, training=recipe(), is_swept=True).label == "unet[width=64] N=all"
+    assert row(builtin, is_swept=True).label == "unet[width=64]"
+
+
+@given(st.text(st.characters(exclude_categories=["C", "Z"], include_characters=" ")), st.integers(1, 10**6))
+def test_labels_of_rows_are_taken_apart(label, count):
+    assert base_label(f"{label} N={count}") == label
+    assert number_of_images(f"{label} N={count}") == count
+    assert base_label(f"{label} N=all") == label
+    assert number_of_images(f"{label} N=all") is None
+    # A parameter may hold anything.
+    bracketed = f"net['{label} N={count}']"
+    assert (base_label(bracketed), number_of_images(bracketed)) == (bracketed, None)
+    assert number_of_images(str(count)) is None
+
+
+HALVES = {"halves": True, "train_images": 3}
+
+
+@pytest.mark.parametrize(
+    ("training", "own", "partner"),
+    [
+        (None, {"split": "train", "count": None}, None),
+        ({}, {"split": "train", "count": None}, None),
+        ({"train_images": 3}, {"split": "train", "count": 3}, None),
+        ({"train_images": 3, "split": "B"}, {"split": "B", "count": 3}, None),
+        (HALVES, {"split": "A", "count": 3}, {"split": "B", "count": 3}),
+        ({"halves": True}, {"split": "A", "count": None}, {"split": "B", "count": None}),
+    ],
+)
+def test_a_row_learns_from_images_of_its_training_and_its_partner_from_others(builtin, training, own, partner):
+    it = row(builtin, training=None if training is None else recipe(**training))
+    assert it.learned_from() == own
+    assert it.learned_from(partner=True) == partner
+    splits = [] if training is None else [own["split"]]
+    assert [one.split for one in it.trainings] == splits + ([] if partner is None else ["B"])
+
+
+@pytest.mark.parametrize(
+    ("training", "is_swept", "split", "images", "shown"),
+    [
+        (None, False, "train", 4, ("train", 4)),
+        # Alone, a network is scored on as many images of the training split as the suite says.
+        ({"train_images": 3}, False, "train", 4, ("train", 4)),
+        ({"train_images": 3}, True, "train", 4, ("train", 3)),
+        ({"train_images": 3}, True, "train", 2, ("train", 2)),
+        ({"train_images": "all"}, True, "train", 4, ("train", 4)),
+        ({"train_images": 3, "split": "A"}, False, "train", 4, ("A", 3)),
+        ({"train_images": 3, "split": "A"}, True, "train", 4, ("A", 3)),
+        (HALVES, False, "train", 4, ("A", 3)),
+        (HALVES, True, "test", 4, ("test", 4)),
+        (HALVES, True, "validation", 4, ("validation", 4)),
+    ],
+)
+def test_in_a_sweep_or_with_halves_the_training_images_are_those_learned_from(
+    builtin, training, is_swept, split, images, shown
+):
+    it = row(builtin, training=None if training is None else recipe(**training), is_swept=is_swept)
+    assert it.shown(split, images) == shown
+
+
+@pytest.mark.parametrize(
+    ("entrant", "training", "needs", "measured"),
+    [
+        ("unet", {}, ["partner"], False),
+        ("unet", HALVES, ["partner"], True),
+        ("empirical-bayes", HALVES, ["partner"], True),
+        ("gaussian-blur", None, ["partner"], False),
+        ("unet", {}, ["samples"], True),
+        ("empirical-bayes", HALVES, ["samples"], True),
+        ("optimal", None, ["samples"], True),
+        ("gaussian-blur", None, ["samples"], False),
+        ("oracle-shrink", None, ["samples"], False),
+        ("unet", {"snapshots": 2}, ["snapshots"], True),
+        ("unet", {}, ["snapshots"], False),
+        ("empirical-bayes", {"snapshots": 2}, ["snapshots"], False),
+        ("unet", None, ["snapshots"], False),
+        ("gaussian-blur", None, ["training", "jacobian"], True),
+        ("unet", {"snapshots": 2}, ["snapshots", "partner"], False),
+    ],
+)
+def test_a_metric_measures_the_rows_that_have_what_it_needs(builtin, entrant, training, needs, measured):
+    it = row(builtin, entrant, training=None if training is None else recipe(**training))
+    assert it.is_measured_by(metric(*needs), "test", SimpleNamespace(images=4)) == measured
+
+
+def test_a_metric_that_no_split_decides_measures_the_test_split_alone(builtin):
+    splits = ["train", "validation", "A", "test"]
+    found = [row(builtin).is_measured_by(metric("test"), split, SimpleNamespace(images=4)) for split in splits]
+    assert found == [False, False, False, True]
+    assert row(builtin).is_measured_by(metric(), "train", SimpleNamespace(images=4))
+
+
+@pytest.mark.parametrize(("split", "min_images", "measured"), [("train", 3, True), ("train", 4, False),
+                         ("test", 4, True), ("test", 5, False)])  # fmt: skip
+def test_a_metric_measures_rows_of_enough_images(builtin, split, min_images, measured):
+    it = row(builtin, training=recipe(train_images=3), is_swept=True)
+    assert it.is_measured_by(metric(min_images=min_images), split, SimpleNamespace(images=4)) == measured
+
+
+def test_a_reference_that_does_not_say_so_has_one_row_and_no_density(write_suite, tmp_path):
+    (tmp_path / "bare.py").write_text(
+        "import gahbench\n\n\n@gahbench.hookimpl\ndef register_references(register):\n"
+        '    register("bare", Bare)\n\n\nclass Bare:\n    """It derives from nothing."""\n'
+    )
+    registry = Registry((tmp_path / "bare.py",))
+    sweep = ("steps: 12", "steps: 12, train_images: [1, 3]")
+    suite = load_suite(write_suite(sweep, ("  - identity\n", "  - bare\n")), registry)
+    (bare,) = [one for one in rows(suite) if one.entrant.label == "bare"]
+    assert bare.label == "bare"
+    assert not bare.is_measured_by(metric("samples"), "test", suite.scoring)
+
+
+@pytest.mark.parametrize(
+    ("needs", "min_images", "says"),
+    [
+        (["partner"], 1, "set 'halves: true'"),
+        (["snapshots"], 1, "set 'snapshots'"),
+        ([], 4, "it compares 4 images or more, and no entrant is scored on so many"),
+        (["samples"], 4, "it measures samples"),
+    ],
+)
+def test_a_metric_that_measures_no_row_is_refused(builtin, write_suite, needs, min_images, says):
+    suite = load_suite(write_suite(), builtin)
+    with pytest.raises(ParameterError, match=f"metric 'psnr': .*{says}"):
+        check_training(suite, suite.metrics[0], metric(*needs, min_images=min_images))
+    assert check_training(suite, suite.metrics[0], metric("samples", min_images=3)) is None
