@@ -379,5 +379,7 @@ def _conclude(outcome: Outcome, console: Console) -> None:
         report(f"stopped with {counted(outcome.waiting, 'unit')} to do; the same command goes on from here", "yellow")
         raise typer.Exit(130)
     if outcome.failed:
-        report(f"{counted(outcome.failed, 'unit')} failed; tracebacks are in {outcome.folder / 'failures'}", "red")
+        blocked = f"; {counted(outcome.blocked, 'unit')} could not start without" if outcome.blocked else ""
+        failed = counted(outcome.failed - outcome.blocked, "unit")
+        report(f"{failed} failed; tracebacks are in {outcome.folder / 'failures'}{blocked}", "red")
         raise typer.Exit(1)

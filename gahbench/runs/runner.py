@@ -42,6 +42,8 @@ class Outcome:
     done, failed, waiting
         Numbers of units of the plan that are finished, that failed (or could not start since their fit failed), and
         that are still to be done because the run was stopped.
+    blocked
+        How many of those that failed could not start since their fit failed.
     stopped
         Whether the run was stopped before its end.
     left_out
@@ -55,6 +57,7 @@ class Outcome:
     folder: Path
     done: int
     failed: int
+    blocked: int
     waiting: int
     stopped: bool
     left_out: tuple[str, ...]
@@ -155,12 +158,13 @@ def run_plan(
         with stop_on_signals(stop):
             runner.run(Job(todo, store, registry, reported, stop, opened.plan.threads or 1, workers, device))
     collect(folder, registry)
-    done, failed, waiting = count_states(plan.units, store)
+    counts = count_states(plan.units, store)
     return Outcome(
         folder=folder,
-        done=done,
-        failed=failed,
-        waiting=waiting,
+        done=counts.done,
+        failed=counts.failed + counts.blocked,
+        blocked=counts.blocked,
+        waiting=counts.left,
         stopped=stop.is_set(),
         left_out=opened.left_out,
         outdated=opened.outdated,

@@ -93,19 +93,29 @@ def work(
             supervise(job, workers, workers_per_gpu)
         except CodeChangedError as error:
             raise ResultsError(f"{folder}: {error}: {differing(plan, registry)}") from error
-    done, failed, left = count_states(units, store)
-    return Worked(done, failed, left, stop.is_set())
+    counts = count_states(units, store)
+    return Worked(counts.done, counts.failed + counts.blocked, counts.left, stop.is_set())
 
 
-def count_states(units: Sequence[Unit], store: Store) -> tuple[int, int, int]:
-    """Return how many of some units are finished, failed (or need one that is), and left."""
+@dataclass(frozen=True)
+class Counts:
+    """How many of some units are finished, have failed, need one that has, and are left."""
+
+    done: int
+    failed: int
+    blocked: int
+    left: int
+
+
+def count_states(units: Sequence[Unit], store: Store) -> Counts:
+    """Count units by their state."""
     finished, failures = store.finished(), store.failed()
-    done = sum(unit.folder in finished for unit in units)
-    failed = sum(
-        unit.folder not in finished and (unit.folder in failures or any(f"fit-{key}" in failures for key in unit.needs))
-        for unit in units
+    others = [unit for unit in units if unit.folder not in finished]
+    failed = sum(unit.folder in failures for unit in others)
+    blocked = sum(
+        unit.folder not in failures and any(f"fit-{key}" in failures for key in unit.needs) for unit in others
     )
-    return done, failed, len(units) - done - failed
+    return Counts(len(units) - len(others), failed, blocked, len(others) - failed - blocked)
 
 
 def check_code(plan: RecordedPlan, registry: Registry) -> None:
