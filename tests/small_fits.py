@@ -19,12 +19,18 @@ CPU = torch.device("cpu")
 
 
 def make(
-    checkpoint=None, acceleration=PLAIN, seed=0, architecture="unet[width=4,levels=1]", device=CPU, size=16, **given
+    checkpoint=None,
+    acceleration=PLAIN,
+    seed=0,
+    architecture="unet[width=4,levels=1]",
+    device=CPU,
+    network=None,
+    **given,
 ):
-    """Return a trainer of 30 steps on discs."""
+    """Return a trainer of 30 steps on discs; ``network`` replaces the architecture."""
     training = Training.model_validate({"steps": 30, "batch_size": 4, "compile": "never", "validations": 3, **given})
-    dataset = gahbench.create("dataset", "discs", size=size)
-    build = functools.partial(gahbench.create, "architecture", architecture)
+    dataset = gahbench.create("dataset", "discs", size=16)
+    build = functools.partial(gahbench.create, "architecture", architecture) if network is None else network
     network = build_network(build, seed, training.initialisation, training.weights_stream)
     return Trainer(network, dataset, training, seed, acceleration, (0.1, 0.3), device, checkpoint)
 
@@ -60,16 +66,13 @@ class Dropout(nn.Module):
         return noisy - nn.functional.dropout(self.layer(noisy), 0.5, self.training)
 
 
-def dropout_weight(disturb, device=CPU, steps=3):
-    """Return the weight after a few steps with dropout, after so many other draws before each."""
-    trainer = make(device=device)
-    torch.manual_seed(0)
-    trainer.network = Dropout().to(device)
-    trainer.optimizer = torch.optim.SGD(trainer.network.parameters(), lr=0.1)
-    for step in range(steps):
+def dropout_weight(disturb, device=CPU):
+    """Return the weights after a few steps with dropout, after so many other draws before each."""
+    trainer = make(device=device, network=Dropout)
+    for step in range(3):
         torch.rand(disturb, device=device)
         trainer.step(step, step / 30)
-    return trainer.network.layer.weight.detach()
+    return weights_of(trainer.network)
 
 
 def ahead_threads():

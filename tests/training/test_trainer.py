@@ -78,14 +78,8 @@ class Drawing(nn.Module):
         return self.scale * noisy
 
 
-def with_network(trainer, network):
-    trainer.network = network
-    trainer.optimizer = torch.optim.SGD(network.parameters(), lr=1e-3)
-    return trainer
-
-
 def test_a_network_draws_from_the_generator_of_its_step_and_seed():
-    trainer = with_network(make(seed=3), Drawing())
+    trainer = make(seed=3, network=Drawing)
     for step in (0, 4):
         trainer.step(step, step / 30)
     for step, drawn in zip((0, 4), trainer.network.drawn, strict=True):
@@ -95,7 +89,7 @@ def test_a_network_draws_from_the_generator_of_its_step_and_seed():
 def test_a_fit_leaves_the_default_generator_as_it_was():
     def left(steps):
         before = torch.random.get_rng_state()
-        trainer = with_network(make(), Drawing())
+        trainer = make(network=Drawing)
         trainer.should_stop = StopAfter(steps)
         if steps <= 30:
             with pytest.raises(Stopped):
