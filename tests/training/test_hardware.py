@@ -74,6 +74,14 @@ def test_an_error_of_the_network_itself_stays_one(monkeypatch, acceleration):
         trainer.fit()
 
 
+def test_an_error_that_compiling_did_not_cause_is_not_blamed_on_it():
+    error = torch._dynamo.exc.TorchDynamoException("of a network that compiles itself")
+    assert PLAIN.after(error) is None
+    assert Acceleration(True, True).after(RuntimeError("of the network")) is None
+    noted = Acceleration(True, True, ("earlier",), graphs=True).after(error)
+    assert noted == Acceleration(True, False, ("earlier", f"not compiled: {error}"))
+
+
 def test_only_compiled_fits_on_gpus_use_cuda_graphs(monkeypatch):
     monkeypatch.setattr("gahbench.training.hardware.compiler_missing", lambda device: None)
     monkeypatch.setattr("gahbench.training.hardware.has_bfloat16", lambda device: True)
