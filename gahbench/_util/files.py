@@ -11,10 +11,15 @@ from typing import Any
 from gahbench._util.errors import ParameterError
 
 
+def temporary_name(path: Path) -> Path:
+    """Return a hidden name beside a path that no other process has, on this machine or on another."""
+    return path.with_name(f".{path.name[:80]}.{os.getpid()}-{uuid.uuid4().hex}.tmp")
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file under a name of its own, flush it to disk, and rename it: readers never see a part of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name[:80]}.{uuid.uuid4().hex}.tmp")
+    temporary = temporary_name(path)
     try:
         with temporary.open("xb") as file:
             file.write(content)

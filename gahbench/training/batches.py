@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from gahbench._util.noise import generator
 from gahbench.contracts.datasets import Dataset
+from gahbench.training.ahead import Ahead
 from gahbench.training.recipe import Training, tiled
 
 #: Length in images of the part of an endless split that each seed streams.
@@ -37,6 +41,9 @@ class TrainingImages:
         self.seed = seed
         self.device = device
         self.count = training_count(dataset, training)
+        #: Whether a stream is to be drawn in a thread. On a CPU the fit computes on the same cores: it gains nothing.
+        self.threaded = device.type == "cuda"
+        self._ahead: Ahead[Tensor] | None = None
         self._images: Tensor | None = None
         self._order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.long))
         if self.count is not None:
@@ -44,23 +51,47 @@ class TrainingImages:
             self._epoch = tiled(self.count, training.epoch_images)
 
     def batch(self, step: int) -> Tensor:
-        """Return the clean images of a step, shape (B, C, H, W)."""
-        start = step * self.batch_size
+        """Return the clean images of a step, shape (B, C, H, W), without waiting for a GPU."""
         if self._images is None:
-            return self.dataset.images(self.split, self.batch_size, start=self.seed * STRETCH + start).to(self.device)
+            drawn = self._drawn(step) if self._ahead is None else self._ahead.take(step)
+            return drawn.to(self.device, non_blocking=True)
+        start = step * self.batch_size
         parts, position = [], start
         while position < start + self.batch_size:
             epoch, offset = divmod(position, self._epoch)
             stop = min(self._epoch, offset + start + self.batch_size - position)
             parts.append(self._shuffled(epoch)[offset:stop])
             position += stop - offset
-        return self._images[torch.cat(parts).to(self.device)]
+        return self._images[torch.cat(parts)]
+
+    @contextlib.contextmanager
+    def ahead(self, step: int) -> Iterator[None]:
+        """Within this context, batches are taken in order from ``step`` on, and a thread draws those of a stream."""
+        if self._images is not None or not self.threaded:
+            yield
+            return
+        with Ahead(self._drawn, step) as self._ahead:
+            try:
+                yield
+            finally:
+                self._ahead = None
+
+    def _drawn(self, step: int) -> Tensor:
+        """Return the images of a step of a stream, on the CPU."""
+        start = self.seed * STRETCH + step * self.batch_size
+        return self._copyable(self.dataset.images(self.split, self.batch_size, start=start))
 
     def _shuffled(self, epoch: int) -> Tensor:
+        """Return which image comes at each place of an epoch, on the device."""
         if self._order[0] != epoch:
             order = torch.randperm(self._epoch, generator=generator("batches", self.seed, "order", epoch))
-            self._order = (epoch, order % (self.count or 1))
+            order = self._copyable(order % (self.count or 1)).to(self.device, non_blocking=True)
+            self._order = (epoch, order)
         return self._order[1]
+
+    def _copyable(self, tensor: Tensor) -> Tensor:
+        """Return a tensor in memory that a GPU copies from by itself, where that is needed."""
+        return tensor.pin_memory() if self.device.type == "cuda" else tensor
 
 
 def training_count(dataset: Dataset, training: Training) -> int | None:

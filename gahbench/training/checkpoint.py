@@ -1,4 +1,4 @@
-"""Checkpoints within a fit, written so that a cut leaves the last whole one."""
+"""Checkpoints within a fit: when, and written so that a cut leaves the last whole one."""
 
 from __future__ import annotations
 
@@ -8,15 +8,70 @@ from typing import Any
 
 import torch
 
+from gahbench._util.files import temporary_name
+
+#: The share of a fit's time that writing its checkpoints may take.
+SHARE = 0.02
+#: Seconds from one checkpoint to the next: at least, and at most as far as the share allows.
+MIN_PAUSE = float(os.environ.get("GAHBENCH_CHECKPOINT_SECONDS", "5"))
+MAX_PAUSE = 300.0
+
+
+class Pace:
+    """When the next checkpoint is due, by how long the earlier ones took to write.
+
+    Parameters
+    ----------
+    now
+        The time at which the fit starts, in seconds on any clock.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._started = now
+        self._written = 0.0
+        self._due = now + MIN_PAUSE
+
+    def due(self, now: float) -> bool:
+        """Whether it is time for a checkpoint."""
+        return now >= self._due
+
+    def wrote(self, began: float, ended: float) -> None:
+        """Note when a checkpoint was begun and when it was written."""
+        self._written += ended - began
+        self._due = ended + pause(ended - began, self._written, ended - self._started)
+
+
+def pause(write: float, written: float, elapsed: float) -> float:
+    """Return for how many seconds not to write another checkpoint.
+
+    Such that writing takes at most ``SHARE`` from this checkpoint to the next; but at most ``MAX_PAUSE`` if it takes no
+    more than ``SHARE`` of all the fit: one write that was slow by chance must not keep a long fit from the next.
+
+    Parameters
+    ----------
+    write
+        How long the last one took to write.
+    written
+        How long all of them took.
+    elapsed
+        How long the fit runs.
+    """
+    affordable = written / SHARE - elapsed
+    return max(MIN_PAUSE, min(write / SHARE, MAX_PAUSE), affordable)
+
 
 def write(path: Path, state: dict[str, Any]) -> None:
     """Write a checkpoint: to a temporary name, flushed to disk, then renamed."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    temporary = temporary_name(path)
+    try:
+        with temporary.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def read(path: Path) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from gahbench._util.files import temporary_name
 from gahbench.contracts.datasets import Dataset
 from gahbench.networks.initialisation import build_network
 from gahbench.networks.trained import use_float32
@@ -96,9 +97,13 @@ def save_weights(path: Path, network: nn.Module) -> None:
     from safetensors.torch import save_file
 
     state = {name: value.detach().cpu().clone().contiguous() for name, value in network.state_dict().items()}
-    temporary = path.with_name(f".{path.name}.tmp")
-    save_file(state, temporary)
-    temporary.replace(path)
+    temporary = temporary_name(path)
+    try:
+        save_file(state, temporary)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def validation_sigmas(training: Training) -> tuple[float, ...]:

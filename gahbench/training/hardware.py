@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,16 +21,38 @@ COMPILE_FROM_SECONDS = 180.0
 
 @dataclass(frozen=True)
 class Acceleration:
-    """The use of the hardware by a fit, with reasons."""
+    """The use of the hardware by a fit, with reasons.
+
+    Parameters
+    ----------
+    bfloat16
+        Whether networks compute in bfloat16, rather than float32.
+    compiled
+        Whether networks are compiled.
+    notes
+        Why something that was requested, or would pay, is not done.
+    graphs
+        Whether a compiled network is launched as CUDA graphs: its hundreds of kernels at once.
+    """
 
     bfloat16: bool
     compiled: bool
     notes: tuple[str, ...] = ()
+    graphs: bool = False
 
     @property
     def precision(self) -> str:
         """Name of the training precision."""
         return "bfloat16" if self.bfloat16 else "float32"
+
+    def after(self, error: RuntimeError) -> Acceleration | None:
+        """Return what to try after an error in a network: less, with a note, or ``None`` if it was not to blame."""
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if self.compiled and isinstance(error, torch._dynamo.exc.TorchDynamoException):
+            return replace(self, compiled=False, graphs=False, notes=(*self.notes, f"not compiled: {reason}"))
+        if self.graphs:
+            return replace(self, graphs=False, notes=(*self.notes, f"no CUDA graphs: {reason}"))
+        return None
 
 
 def chosen_device(name: str) -> torch.device:
@@ -41,7 +63,8 @@ def chosen_device(name: str) -> torch.device:
 def has_bfloat16(device: torch.device) -> bool:
     """Whether the device computes in bfloat16, rather than emulate it."""
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        with torch.cuda.device(device):
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     return any(getattr(torch.cpu, check, lambda: False)() for check in checks)
 
@@ -86,7 +109,8 @@ def choose(training: Training, work: float, device: torch.device, threads: int) 
     missing = compiler_missing(device) if compiled else None
     if missing:
         notes.append(f"not compiled: {missing}")
-    return Acceleration(bfloat16, compiled and not missing, tuple(notes))
+    compiled = compiled and not missing
+    return Acceleration(bfloat16, compiled, tuple(notes), graphs=compiled and device.type == "cuda")
 
 
 def multiply_adds(network: nn.Module, shape: tuple[int, int, int]) -> float:

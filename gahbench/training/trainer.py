@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from gahbench._util.noise import derive_seed, evaluation_noise
 from gahbench._util.shapes import image_shape
@@ -22,12 +19,13 @@ from gahbench.contracts.denoisers import batch_size
 from gahbench.contracts.truth import Truth
 from gahbench.networks.trained import Trained
 from gahbench.training import checkpoint
+from gahbench.training.average import RunningAverage
 from gahbench.training.batches import TrainingImages, training_noise
 from gahbench.training.hardware import Acceleration
+from gahbench.training.randomness import reseed, restored
 from gahbench.training.recipe import Training
 
-#: Seconds between checkpoints and between reports of progress.
-CHECKPOINT_SECONDS = float(os.environ.get("GAHBENCH_CHECKPOINT_SECONDS", "20"))
+#: Seconds between reports of progress, each of which waits for the device.
 REPORT_SECONDS = 0.5
 
 
@@ -116,20 +114,17 @@ class Trainer:
         self.optimizer = optimizer(
             parameters, lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
         )
-        self.average = (
-            AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(training.ema), use_buffers=True)  # type: ignore[no-untyped-call]
-            if training.ema
-            else None
-        )
-        self._compiled: Callable[..., Any] | None = torch.compile(self.network) if self.acceleration.compiled else None
+        self.average = RunningAverage(self.network, training.ema) if training.ema else None
+        self._compile()
         self._step = 0
         self._seconds = 0.0
         self._history: list[dict[str, float]] = []
+        self._watched: Tensor | None = None
 
     @property
     def kept(self) -> nn.Module:
         """The network that is kept: the running average where there is one."""
-        return self.average.module if self.average is not None else self.network
+        return self.average.network if self.average is not None else self.network
 
     def fit(self) -> Fitted:
         """Train until the budget is spent, from the checkpoint if there is one.
@@ -142,7 +137,17 @@ class Trainer:
             If the loss is no longer finite.
         """
         self._resume()
-        started = last_checkpoint = last_report = time.monotonic()
+        # Now: later the dataset may be busy in a thread.
+        self._watched = self._validation_images()
+        with restored(self.device), self.images.ahead(self._step):
+            self._train()
+        self.network.eval()
+        self.kept.eval()
+        return Fitted(self.kept, self._step, self._seconds, self.acceleration, self._history)
+
+    def _train(self) -> None:
+        started = last_report = time.monotonic()
+        pace = checkpoint.Pace(started)
         seconds_before, steps_before = self._seconds, self._step
         self.network.train()
         while (fraction := self._fraction()) < 1.0:
@@ -155,65 +160,70 @@ class Trainer:
             if self._step in self._snapshots:
                 self.keep_snapshot(self._step, self.kept)
             if now - last_report > REPORT_SECONDS or self._fraction() >= 1.0:
-                last_report = now
-                self._report(loss, (self._step - steps_before) / max(now - started, 1e-9))
+                value = self._finite(loss)
+                # Only now has a GPU caught up.
+                last_report = time.monotonic()
+                self._report(value, (self._step - steps_before) / max(last_report - started, 1e-9))
             stop = self.should_stop()
-            if stop or now - last_checkpoint > CHECKPOINT_SECONDS:
-                last_checkpoint = now
+            if stop or pace.due(now):
+                began = time.monotonic()
                 self._checkpoint()
+                pace.wrote(began, time.monotonic())
             if stop:
                 raise Stopped
-        self.network.eval()
-        self.kept.eval()
-        return Fitted(self.kept, self._step, self._seconds, self.acceleration, self._history)
 
     def step(self, step: int, fraction: float) -> Tensor:
-        """Take one optimiser step and return its loss, still on the device.
+        """Take one optimiser step and return its loss, still on the device, for which nothing here waits.
 
-        The loss is the mean over the batch of the mean squared error per pixel, over sigma^2 where so weighted.
+        The loss is the mean over the batch of the mean squared error per pixel, over sigma^2 where so weighted. What
+        the network itself draws, as in dropout, depends on the step alone: the default generators are left seeded by
+        it, until :meth:`fit` ends.
         """
         training = self.training
         clean = self.images.batch(step)
         sigma, noise = training_noise(training, clean.shape, self.seed, step, self.device)
         noisy = (clean + noise).contiguous(memory_format=torch.channels_last)
-        with (
-            self._own_randomness(step),
-            torch.autocast(self.device.type, torch.bfloat16, enabled=self.acceleration.bfloat16),
-        ):
-            denoised = self._call(noisy, sigma)
-        errors = (denoised.float() - clean).square().mean(dim=(1, 2, 3))
-        loss = (errors / sigma.square() if training.weighting == "inverse-variance" else errors).mean()
+        loss = self._differentiated(step, clean, noisy, sigma)
         for group in self.optimizer.param_groups:
             group["lr"] = training.rate(step, fraction)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
         if training.clip is not None:
             nn.utils.clip_grad_norm_(self.network.parameters(), training.clip)
         self.optimizer.step()
         if self.average is not None:
-            self.average.update_parameters(self.network)
+            self.average.update(self.network)
+        return loss
+
+    def _differentiated(self, step: int, clean: Tensor, noisy: Tensor, sigma: Tensor) -> Tensor:
+        """Return the loss of a step, and leave its gradient with the parameters."""
+        try:
+            return self._differentiate(step, clean, noisy, sigma)
+        except RuntimeError as error:
+            # The compiler or its CUDA graphs may have failed, not the network: go on without, and say so.
+            less = self.acceleration.after(error)
+            if less is None:
+                raise
+            self.acceleration = less
+        self._compile()
+        return self._differentiated(step, clean, noisy, sigma)
+
+    def _differentiate(self, step: int, clean: Tensor, noisy: Tensor, sigma: Tensor) -> Tensor:
+        # Before the forward pass: CUDA graphs write the next gradients where the last ones are.
+        self.optimizer.zero_grad(set_to_none=True)
+        network = self.network if self._compiled is None else self._compiled
+        if self.acceleration.graphs:
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+        reseed(self.device, derive_seed("batches", self.seed, "network", step))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.acceleration.bfloat16):
+            denoised = self._forward(network, noisy, sigma)
+        errors = (denoised.float() - clean).square().mean(dim=(1, 2, 3))
+        weighted = errors / sigma.square() if self.training.weighting == "inverse-variance" else errors
+        loss = weighted.mean()
+        loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
-    @contextlib.contextmanager
-    def _own_randomness(self, step: int) -> Iterator[None]:
-        """Seed the network's own random numbers, as in dropout, by the step: the order of units must not matter."""
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(derive_seed("batches", self.seed, "network", step))
-            yield
-
-    def _call(self, noisy: Tensor, sigma: Tensor) -> Tensor:
-        if self._compiled is None:
-            return self._forward(self.network, noisy, sigma)
-        try:
-            return self._forward(self._compiled, noisy, sigma)
-        except torch._dynamo.exc.TorchDynamoException as error:
-            # The compiler failed, not the network: go on without it, and say so.
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            notes = (*self.acceleration.notes, f"not compiled: {reason}")
-            self.acceleration = Acceleration(self.acceleration.bfloat16, False, notes)
-            self._compiled = None
-            return self._forward(self.network, noisy, sigma)
+    def _compile(self) -> None:
+        mode = "reduce-overhead" if self.acceleration.graphs else None
+        self._compiled = torch.compile(self.network, mode=mode) if self.acceleration.compiled else None
 
     @staticmethod
     def _forward(network: Callable[..., Any], noisy: Tensor, sigma: Tensor) -> Tensor:
@@ -238,14 +248,15 @@ class Trainer:
             raise Diverged(f"the loss is {value} after {self._step} steps; try a lower learning_rate or clip")
         return value
 
-    def _validate(self, loss: Tensor) -> None:
-        value = self._finite(loss)
+    def _validation_images(self) -> Tensor | None:
         available = self.dataset.available("validation")
         wanted = self.training.validation_images
         count = wanted if available is None else min(wanted, available)
-        row: dict[str, float] = {"step": self._step, "seconds": self._seconds, "loss": value}
-        if count:
-            clean = self.dataset.images("validation", count)
+        return self.dataset.images("validation", count) if count else None
+
+    def _validate(self, loss: Tensor) -> None:
+        row: dict[str, float] = {"step": self._step, "seconds": self._seconds, "loss": self._finite(loss)}
+        if (clean := self._watched) is not None:
             for sigma in self.sigmas:
                 errors = (self._denoised(clean, sigma) - clean).square().mean(dim=(1, 2, 3))
                 row[f"psnr@{sigma:g}"] = float(-10 * errors.log10().mean())
@@ -257,14 +268,11 @@ class Trainer:
         shape = image_shape(clean)
         noisy = clean + evaluation_noise(len(clean), shape, sigma, 0, "validation")
         trained, truth = Trained(self.kept, self.device), Truth(clean, self.dataset, "validation")
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(derive_seed("noise", 0, "validation", float(sigma), "denoiser"))
-            return torch.cat([trained.denoise(batch, sigma, truth) for batch in torch.split(noisy, batch_size(shape))])
+        reseed(self.device, derive_seed("noise", 0, "validation", float(sigma), "denoiser"))
+        return torch.cat([trained.denoise(batch, sigma, truth) for batch in torch.split(noisy, batch_size(shape))])
 
-    def _report(self, loss: Tensor, steps_per_second: float) -> None:
+    def _report(self, loss: float, steps_per_second: float) -> None:
         fraction = min(self._fraction(), 1.0)
-        value = self._finite(loss)
         recent = (
             [number for name, number in self._history[-1].items() if name.startswith("psnr@")] if self._history else []
         )
@@ -277,7 +285,7 @@ class Trainer:
                 step=self._step,
                 steps=self.steps,
                 fraction=fraction,
-                loss=value,
+                loss=loss,
                 psnr=sum(recent) / len(recent) if recent else None,
                 images_per_second=steps_per_second * self.training.batch_size,
                 remaining_seconds=remaining,

@@ -9,6 +9,7 @@ ends with an error unless both give the same matrix. Without ``--published`` onl
 from __future__ import annotations
 
 import argparse
+import functools
 import resource
 import sys
 import time
@@ -19,6 +20,7 @@ from typing import Any
 import torch
 from published_code import module, trained
 from torch import nn
+from training_common import device_text, synchronise
 
 import gahbench
 from gahbench._util.resources import cpu_count
@@ -43,35 +45,39 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--large", type=int, default=80, help="side of the images of the alignment")
     parser.add_argument("--images", type=int, default=8, help="of the alignment")
     parser.add_argument("--probes", type=int, default=64, help="of the alignment")
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     parser.add_argument("--threads", type=int, default=cpu_count(), help="threads of torch")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     dataset: Dataset = gahbench.create("dataset", "c-alpha", alpha=2.0, size=options.size)
-    network = trained(options.published, options.width, options.levels, dataset, options.steps)
-    noisy = dataset.images("test", 1) + SIGMA * torch.randn(1, *dataset.shape)
+    network = trained(options.published, options.width, options.levels, dataset, options.steps, str(options.device))
+    noisy = (dataset.images("test", 1) + SIGMA * torch.randn(1, *dataset.shape)).to(options.device)
     print(
         f"UNet, {options.width} channels, {options.levels} levels, {options.size}x{options.size}, "
-        f"{options.threads} threads"
+        f"{device_text(options.device)}"
     )
 
-    ours, matrix = timed(lambda: Jacobian(network, noisy, SIGMA).matrices()[0])
-    print(f"full Jacobian, ours                {ours:8.2f} s, peak memory {peak():.2f} GiB")
-    exact = torch.linalg.eigvalsh((matrix + matrix.mT).double() / 2).flip(0)[: options.pairs]
+    clock = functools.partial(timed, device=options.device)
+    # The first call of a kind also chooses kernels, and on a GPU loads them.
+    Jacobian(network, noisy, SIGMA).matrices()
+    ours, matrix = clock(lambda: Jacobian(network, noisy, SIGMA).matrices()[0])
+    print(f"full Jacobian, ours                {ours:8.2f} s, peak memory {peak(options.device):.2f} GiB")
+    exact = torch.linalg.eigvalsh((matrix + matrix.mT).double() / 2).flip(0)[: options.pairs].cpu()
     times = []
     for method in ("auto", "lanczos"):
         jacobian = Jacobian(network, noisy, SIGMA)
-        seconds, pairs = timed(lambda how=method, maps=jacobian: maps.top(options.pairs, method=how))
+        seconds, pairs = clock(lambda how=method, maps=jacobian: maps.top(options.pairs, method=how))
         off = float((pairs.values[0] - exact).abs().max())
         print(f"top {options.pairs} eigenpairs, ours            {seconds:8.2f} s, {pairs.method}, off by {off:.1e}")
         times.append(seconds)
     top = min(times)
     if options.published is not None:
         published: Any = module(options.published, "linear_approx")
-        whole, theirs = timed(lambda: published.calc_jacobian(noisy.clone(), network))
+        whole, theirs = clock(lambda: published.calc_jacobian(noisy.clone(), network))
         if not torch.allclose(theirs, matrix, atol=1e-4):
             sys.exit(f"error: the two matrices differ by {float((theirs - matrix).abs().max()):.1e}")
-        decomposition, _ = timed(lambda: torch.linalg.svd(theirs))
+        decomposition, _ = clock(lambda: torch.linalg.svd(theirs))
         print(f"full Jacobian, published           {whole:8.2f} s: {whole / ours:.1f} times ours")
         both = (whole + decomposition) / top
         print(f"  and its singular vectors         {decomposition:8.2f} s: {both:.1f} times our top")
@@ -83,7 +89,7 @@ def large(network: nn.Module, options: argparse.Namespace) -> None:
     """Time the alignment of images whose matrices are not written down."""
     dataset: Dataset = gahbench.create("dataset", "c-alpha", alpha=2.0, size=options.large)
     clean = dataset.images("test", options.images)
-    noisy = clean + SIGMA * torch.randn_like(clean)
+    noisy = (clean + SIGMA * torch.randn_like(clean)).to(options.device)
     basis: Basis = gahbench.create("basis", "graph-laplacian")
 
     def measure() -> Any:
@@ -92,24 +98,28 @@ def large(network: nn.Module, options: argparse.Namespace) -> None:
         filters = basis.filters(Truth(clean, dataset), SIGMA, jacobian.trace(options.probes).value)
         return align(sketch, filters.sketch(options.probes))
 
-    seconds, found = timed(measure)
+    seconds, found = timed(measure, options.device)
     print(
         f"alignment at {options.large}x{options.large}, {options.probes} random vectors, "
         f"{seconds / options.images:.2f} s an image: {float(found.own.mean()):.3f}, "
         f"standard error of one image at most {float(found.error.max()):.3f}, "
-        f"peak memory {peak():.2f} GiB"
+        f"peak memory {peak(options.device):.2f} GiB"
     )
 
 
-def timed(run: Callable[[], Any]) -> tuple[float, Any]:
+def timed(run: Callable[[], Any], device: torch.device) -> tuple[float, Any]:
     """Return the seconds that a call takes, and its result."""
+    synchronise(device)
     started = time.perf_counter()
     found = run()
+    synchronise(device)
     return time.perf_counter() - started, found
 
 
-def peak() -> float:
-    """Return the most memory that this process has held so far, in GiB."""
+def peak(device: torch.device) -> float:
+    """Return the most memory that this process has held so far, on a GPU that of tensors there, in GiB."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 

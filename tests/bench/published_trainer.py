@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
+from training_common import CPU
 
 #: The parts of their UNet and of ours, which register them in another order.
 PARTS = {"encoder": "encoder", "mid_block": "middle", "upsample": "upsample", "decoder": "decoder"}
@@ -50,8 +51,8 @@ class Published:
             sys.path.pop(0)
             sys.dont_write_bytecode = keep
 
-    def fit(self, width: int, channels: int, seed: int) -> PublishedFit:
-        """Return a fit with a new network, initialised as theirs are."""
+    def fit(self, width: int, channels: int, seed: int, device: torch.device = CPU) -> PublishedFit:
+        """Return a fit with a new network on a device, initialised as theirs are."""
         options = argparse.Namespace(
             num_kernels=width,
             num_channels=channels,
@@ -69,12 +70,12 @@ class Published:
             noise_level_range=[0, 255],
             quadratic_noise=True,
             lr=1e-3,
-            device=torch.device("cpu"),
+            device=device,
         )
         torch.manual_seed(seed)
         network = self.network.UNet(options)
         network.apply(self.trainer.weights_init_kaiming)
-        return PublishedFit(self.trainer.train_epoch, network, options)
+        return PublishedFit(self.trainer.train_epoch, network.to(device), options)
 
 
 class PublishedFit:

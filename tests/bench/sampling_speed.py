@@ -26,6 +26,7 @@ from typing import Any
 import torch
 from published_code import Denoiser, module, trained
 from torch import Tensor, nn
+from training_common import device_text, synchronise
 
 import gahbench
 from gahbench._util.resources import cpu_count
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.manual_seed(0)
     dataset: Dataset = gahbench.create("dataset", "c-alpha", alpha=2.0, size=options.size)
     network = trained(options.published, options.width, options.levels, dataset, options.training, options.device)
-    where = torch.cuda.get_device_name() if options.device == "cuda" else f"{options.threads} threads"
+    where = device_text(torch.device(options.device))
     print(f"UNet, {options.width} channels, {options.levels} levels, {options.size}x{options.size}, {where}")
     sides: dict[str, Callable[[Sampling], Any]] = {
         "our UNet": lambda settings: ours(same, options, dataset.shape, settings),
@@ -149,8 +150,7 @@ def timed(run: Callable[[], Any], device: str) -> tuple[float, Any]:
     """Return the seconds that a call takes, and its result."""
     started = time.perf_counter()
     found = run()
-    if device == "cuda":
-        torch.cuda.synchronize()
+    synchronise(torch.device(device))
     return time.perf_counter() - started, found
 
 

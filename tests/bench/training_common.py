@@ -1,4 +1,4 @@
-"""What the two sections of ``training_throughput.py`` share: the network, the clock, tables as text."""
+"""What benches of training share: the network, the clock, tables as text."""
 
 from __future__ import annotations
 
@@ -20,11 +20,24 @@ def unet(width: int) -> nn.Module:
     return network
 
 
-def timed(call: Callable[[], object]) -> float:
-    """Return the seconds that a call takes."""
+def timed(call: Callable[[], object], device: torch.device = CPU) -> float:
+    """Return the seconds that a call takes, until the device has done all of it."""
+    synchronise(device)
     started = time.perf_counter()
     call()
+    synchronise(device)
     return time.perf_counter() - started
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait for a device."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def device_text(device: torch.device) -> str:
+    """Return the name of a device, and on a CPU the number of threads."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
 
 
 def aligned(lines: list[list[str]]) -> str:

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from training_common import CPU, SEED, aligned, spread, timed, unet
+from training_common import SEED, aligned, device_text, spread, timed, unet
 
 import gahbench
 from gahbench.networks.initialisation import build_network
 from gahbench.runs.worker import progress_message
-from gahbench.training import trainer as trainer_module
+from gahbench.training import checkpoint
 from gahbench.training.fitting import validation_sigmas
 from gahbench.training.hardware import choose
 from gahbench.training.recipe import Training
@@ -40,7 +40,7 @@ def print_overhead(options: argparse.Namespace, scratch: Path) -> None:
         # Whichever comes second does so in every other round.
         legs: dict[str, Callable[[], object]] = {"fit": trainer.fit, "bare": functools.partial(_bare_loop, bare, steps)}
         order = ("fit", "bare") if number % 2 else ("bare", "fit")
-        seconds = {name: timed(legs[name]) for name in order}
+        seconds = {name: timed(legs[name], options.device) for name in order}
         if number == 0:
             continue
         fit = seconds["fit"] - sum(validation)
@@ -51,19 +51,19 @@ def print_overhead(options: argparse.Namespace, scratch: Path) -> None:
         writes.append(timed(trainer._checkpoint))
     against = [100 * (fit / bare - 1) for fit, bare in zip(fits, bares, strict=True)]
     write = statistics.median(writes)
-    # The next checkpoint is due so long after the last one began.
-    saving = 100 * write / max(trainer_module.CHECKPOINT_SECONDS - write, 1e-9)
+    pause = checkpoint.pause(write, write, checkpoint.MAX_PAUSE)
+    saving = 100 * write / pause
     total = statistics.median(inside) + saving
 
     print("\nRunner overhead")
     print(
-        f"Width {options.overhead_width}, 32x32, batch 64, {trainer.acceleration.precision}, {steps} steps a leg, "
-        f"{options.rounds} rounds; medians (min to max); "
+        f"{device_text(options.device)}, width {options.overhead_width}, 32x32, batch 64, "
+        f"{trainer.acceleration.precision}, {steps} steps a leg, {options.rounds} rounds; medians (min to max); "
         f"a step takes {1e3 * statistics.median(bares) / steps:.1f} ms.\n"
     )
     lines = [["part", "per cent of the steps", ""]]
     lines.append(["(a) inside the fit", f"{statistics.median(inside):.2f} %", spread(inside, ".2f")])
-    rate = f"{1e3 * write:.0f} ms every {trainer_module.CHECKPOINT_SECONDS:.0f} s"
+    rate = f"{1e3 * write:.0f} ms, then {pause:.0f} s without"
     lines.append(["(b) checkpoints", f"{saving:.2f} %", rate])
     lines.append(
         [f"(a) + (b), target <= {TARGET_PERCENT:g} %", f"{total:.2f} %", "met" if total <= TARGET_PERCENT else "missed"]
@@ -104,9 +104,9 @@ def overhead_trainer(
         gahbench.create("dataset", "discs", size=32),
         training,
         SEED,
-        choose(training, 0.0, CPU, torch.get_num_threads()),
+        choose(training, 0.0, options.device, torch.get_num_threads()),
         validation_sigmas(training),
-        CPU,
+        options.device,
         checkpoint,
         report=report,
         should_stop=threading.Event().is_set,

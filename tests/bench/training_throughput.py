@@ -1,8 +1,8 @@
 """Training throughput against the published trainer, and what the runner adds to a training step.
 
 Not a test: run it as ``python tests/bench/training_throughput.py --published DIR`` on an otherwise idle machine, DIR
-being a folder with the code of Kadkhodaie et al. 2024 (``network.py``, ``trainer.py`` and what they import). It
-computes on the CPU.
+being a folder with the code of Kadkhodaie et al. 2024 (``network.py``, ``trainer.py`` and what they import). Without
+it, our trainer is timed alone, against itself in float32.
 
 Both sides train the same network from the same weights on the same images in memory, with the published recipe: Adam,
 squared error, noise levels whose square roots are uniform. It ends with an error, before anything is timed, unless the
@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 from published_trainer import Published, copy_weights, disagreement
 from torch import nn
-from training_common import CPU, SEED, aligned, spread, timed, unet
+from training_common import SEED, aligned, device_text, spread, timed, unet
 from training_overhead import print_overhead
 
 import gahbench
@@ -38,23 +38,26 @@ from gahbench.training.trainer import Trainer
 
 TOLERANCE = 1e-4
 #: Steps before anything is timed: kernels are chosen, the optimiser makes its state, the compiler compiles.
-WARM_UP = 3
+WARM_UP = 5
+#: Images of a leg at most: a GPU would need more memory for them than there is.
+MOST_IMAGES = 20_000
 
 
 class Peak:
-    """The fastest matrix multiplications seen, in multiply-adds a second by precision."""
+    """The fastest matrix multiplications seen on a device, in multiply-adds a second by precision."""
 
-    def __init__(self, side: int = 2048) -> None:
-        self.side = side
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.side = 8192 if device.type == "cuda" else 2048
         self.best = {"float32": 0.0, "bfloat16": 0.0}
 
     def measure(self, repeats: int = 4) -> None:
         """Multiply a few times; the first is not timed."""
         for name in self.best:
-            left, right = torch.randn(2, self.side, self.side).to(getattr(torch, name))
+            left, right = torch.randn(2, self.side, self.side, device=self.device).to(getattr(torch, name))
             torch.matmul(left, right)
             for _ in range(repeats):
-                seconds = timed(lambda: torch.matmul(left, right))  # noqa: B023
+                seconds = timed(lambda: torch.matmul(left, right), self.device)  # noqa: B023
                 self.best[name] = max(self.best[name], self.side**3 / seconds)
 
 
@@ -86,11 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.size % 8:
         parser.error("--size must be a multiple of 8: the network halves it three times")
-    if options.published is None and options.only != "overhead":
-        parser.error("--published is needed; without the published code there is --only overhead")
     torch.set_num_threads(options.threads or cpu_count())
     processor = environment(Registry())["processor"]
-    print(f"processor {processor}; torch {torch.__version__}; {torch.get_num_threads()} threads", flush=True)
+    print(f"processor {processor}; torch {torch.__version__}; {device_text(options.device)}", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         if options.only != "overhead":
             # An empty cache, or the compile seconds would depend on what ran before.
@@ -102,17 +103,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def print_throughput(options: argparse.Namespace) -> None:
     """Print the table of images a second."""
-    published = Published(options.published)
+    published = None if options.published is None else Published(options.published)
     dataset = gahbench.create("dataset", "discs", size=options.size)
-    for width in options.widths:
+    for width in options.widths if published is not None else ():
         verify(published, width, dataset)
-    peak = Peak()
+    peak = Peak(options.device)
     tables = [(width, *compare(published, width, dataset, peak, options)) for width in options.widths]
 
     print("\nTraining throughput")
     shape = f"3 levels, {options.size}x{options.size}, batch {options.batch}"
     print(f"{shape}, {options.rounds} rounds; medians (min to max).")
-    print("Ratio: each leg of ours against the mean of the published legs just before and after it.")
+    print("Ratio: each leg against the mean of the legs of the width's first row just before and after it.")
     print("Published: train_epoch over a DataLoader. Ours: Trainer.step. Both with drawing batches and noise.")
     print(
         f"Matrix-multiply peak, {peak.side}x{peak.side}, best of the run: "
@@ -176,25 +177,32 @@ def verify(published: Published, width: int, dataset: Dataset) -> None:
 
 
 def compare(
-    published: Published, width: int, dataset: Dataset, peak: Peak, options: argparse.Namespace
+    published: Published | None, width: int, dataset: Dataset, peak: Peak, options: argparse.Namespace
 ) -> tuple[int, list[Row]]:
     """Time the trainers in turn: published, ours, published, ours, ..., published.
 
     Returns
     -------
     steps, rows
-        Optimiser steps in a leg, and the published row followed by ours.
+        Optimiser steps in a leg, and the published row, or without one ours in float32, followed by the others.
     """
-    batch = options.batch
-    theirs = published.fit(width, dataset.shape[0], SEED)
+    batch, device = options.batch, options.device
     initial = unet(width)
-    copy_weights(theirs.network, initial)
-    warm = dataset.images("train", batch)
-    pace = min(timed(lambda: theirs.epoch(warm, batch)) for _ in range(WARM_UP))
-    steps = max(2, round(options.leg_seconds / pace))
-    images = dataset.images("train", steps * batch)
-    first = Row("published", "float32", lambda: theirs.epoch(images, batch))
-    rows = [first]
+    if published is None:
+        trial = prepare(initial, dataset, "ours, eager", "float32", "never", 2, options)
+        pace = timed(trial.run, device) / 2
+    else:
+        theirs = published.fit(width, dataset.shape[0], SEED, device)
+        copy_weights(theirs.network, initial)
+        warm = dataset.images("train", batch)
+        pace = min(timed(lambda: theirs.epoch(warm, batch), device) for _ in range(WARM_UP))
+    steps = max(2, min(round(options.leg_seconds / pace), MOST_IMAGES // batch))
+    if published is None:
+        rows = [prepare(initial, dataset, "ours, eager", "float32", "never", steps, options)]
+    else:
+        images = dataset.images("train", steps * batch)
+        rows = [Row("published", "float32", lambda: theirs.epoch(images, batch))]
+    first = rows[0]
     kinds = [("ours, eager", "auto", "never"), ("ours, eager", "float32", "never")]
     if options.compile:
         kinds.append(("ours, compiled", "auto", "always"))
@@ -203,12 +211,12 @@ def compare(
         # Without bfloat16 units, auto is float32.
         if all((row.name, row.precision) != (other.name, other.precision) for other in rows):
             rows.append(row)
-    before = timed(first.run)
+    before = timed(first.run, device)
     first.seconds.append(before)
     for number in range(options.rounds):
         peak.measure()
         for row in rows[1:]:
-            seconds, after = timed(row.run), timed(first.run)
+            seconds, after = timed(row.run, device), timed(first.run, device)
             row.seconds.append(seconds)
             first.seconds.append(after)
             row.ratios.append((before + after) / 2 / seconds)
@@ -242,7 +250,8 @@ def prepare(
             "validations": 1,
         }
     )
-    trainer = Trainer(network, dataset, training, SEED, choose(training, 0.0, CPU, torch.get_num_threads()), device=CPU)
+    chosen = choose(training, 0.0, options.device, torch.get_num_threads())
+    trainer = Trainer(network, dataset, training, SEED, chosen, device=options.device)
     network.train()
     position = 0
 
@@ -255,21 +264,25 @@ def prepare(
         if not loss.isfinite():
             raise SystemExit(f"error: {name} {trainer.acceleration.precision}: the loss is {loss.item()}")
 
-    warm_up = [timed(lambda: leg(1)) for _ in range(WARM_UP)]
+    warm_up = [timed(lambda: leg(1), options.device) for _ in range(WARM_UP)]
     compiled = trainer.acceleration.compiled
     if compiling == "always" and not compiled:
         name = "ours, not compiled"
-        print(f"compiling failed: {'; '.join(trainer.acceleration.notes)}", file=sys.stderr)
+    if trainer.acceleration.graphs:
+        name = "ours, compiled, CUDA graphs"
+    for note in trainer.acceleration.notes:
+        print(f"{name}: {note}", file=sys.stderr)
     added = sum(warm_up) - WARM_UP * min(warm_up)
     return Row(name, trainer.acceleration.precision, leg, added if compiled else None)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description="Training throughput against the published trainer, and the overhead of the runner (CPU only).",
+        description="Training throughput against the published trainer, and the overhead of the runner.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--published", type=Path, metavar="DIR", help="folder with the published .py files")
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"), help="where both train")
     parser.add_argument("--widths", type=_positive, nargs="+", default=[16, 32, 64], help="channels, finest level")
     parser.add_argument("--size", type=_positive, default=40, help="side of the images, a multiple of 8")
     parser.add_argument("--batch", type=_positive, default=64, help="images in a batch")

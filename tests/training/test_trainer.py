@@ -1,46 +1,21 @@
 import functools
+import threading
+import time
 
 import pytest
 import torch
+from small_fits import StopAfter, ahead_threads, dropout_weight, make, weights, weights_of
 from torch import nn
 
 import gahbench
+from gahbench._util.noise import generator
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.networks.initialisation import build_network
 from gahbench.networks.trained import Trained
 from gahbench.training import trainer as trainer_module
 from gahbench.training.checkpoint import read
-from gahbench.training.hardware import Acceleration, choose, compiler_missing, multiply_adds, nominal_rate
-from gahbench.training.recipe import Training
-from gahbench.training.trainer import Diverged, Stopped, Trainer
-
-PLAIN = Acceleration(bfloat16=False, compiled=False)
-CPU = torch.device("cpu")
-
-
-def make(checkpoint=None, acceleration=PLAIN, seed=0, architecture="unet[width=4,levels=1]", **given):
-    training = Training.model_validate({"steps": 30, "batch_size": 4, "compile": "never", "validations": 3, **given})
-    dataset = gahbench.create("dataset", "discs", size=16)
-    build = functools.partial(gahbench.create, "architecture", architecture)
-    network = build_network(build, seed, training.initialisation, training.weights_stream)
-    return Trainer(network, dataset, training, seed, acceleration, (0.1, 0.3), CPU, checkpoint)
-
-
-def weights(fitted):
-    return weights_of(fitted.network)
-
-
-def weights_of(network):
-    return torch.cat([value.flatten() for value in network.state_dict().values()])
-
-
-class StopAfter:
-    def __init__(self, steps):
-        self.left = steps
-
-    def __call__(self):
-        self.left -= 1
-        return self.left <= 0
+from gahbench.training.hardware import Acceleration
+from gahbench.training.trainer import Diverged, Stopped
 
 
 @pytest.mark.parametrize("given", [{}, {"ema": 0.9}, {"recipe": "paper", "optimizer": "adamw", "weight_decay": 0.1}])
@@ -86,27 +61,123 @@ def test_a_damaged_checkpoint_costs_time_only(tmp_path):
     assert read(path) is None
 
 
-class Dropout(nn.Module):
+def test_what_a_network_draws_depends_on_the_step_alone():
+    assert torch.equal(dropout_weight(0), dropout_weight(5))
+
+
+class Drawing(nn.Module):
+    """Draws from the default generator, and keeps what it drew."""
+
     def __init__(self):
         super().__init__()
-        self.layer = nn.Conv2d(1, 1, 3, padding=1)
+        self.scale = nn.Parameter(torch.ones(()))
+        self.drawn = []
 
     def forward(self, noisy, sigma):
-        return noisy - nn.functional.dropout(self.layer(noisy), 0.5, self.training)
+        self.drawn.append(torch.rand(3))
+        return self.scale * noisy
 
 
-def test_what_a_network_draws_depends_on_the_step_alone():
-    def weight(disturb):
-        trainer = make()
-        torch.manual_seed(0)
-        trainer.network = Dropout()
-        trainer.optimizer = torch.optim.SGD(trainer.network.parameters(), lr=0.1)
-        for step in range(3):
-            torch.rand(disturb)
-            trainer.step(step, step / 30)
-        return trainer.network.layer.weight.detach()
+def test_a_network_draws_from_the_generator_of_its_step_and_seed():
+    trainer = make(seed=3, network=Drawing)
+    for step in (0, 4):
+        trainer.step(step, step / 30)
+    for step, drawn in zip((0, 4), trainer.network.drawn, strict=True):
+        assert torch.equal(drawn, torch.rand(3, generator=generator("batches", 3, "network", step)))
 
-    assert torch.equal(weight(0), weight(5))
+
+def test_a_fit_leaves_the_default_generator_as_it_was():
+    def left(steps):
+        before = torch.random.get_rng_state()
+        trainer = make(network=Drawing)
+        trainer.should_stop = StopAfter(steps)
+        if steps <= 30:
+            with pytest.raises(Stopped):
+                trainer.fit()
+        else:
+            trainer.fit()
+        assert len(trainer.network.drawn) >= min(steps, 30)
+        return torch.equal(torch.random.get_rng_state(), before)
+
+    assert left(31)
+    assert left(5)
+
+
+def test_images_made_ahead_change_nothing(tmp_path):
+    def trainer(threaded, checkpoint=None):
+        made = make(checkpoint, batch_size=5)
+        made.images.threaded = threaded
+        return made
+
+    path = tmp_path / "checkpoint.pt"
+    cut = trainer(True, path)
+    cut.should_stop = StopAfter(7)
+    with pytest.raises(Stopped):
+        cut.fit()
+    whole, resumed = weights(trainer(False).fit()), weights(trainer(True, path).fit())
+    assert torch.equal(resumed, whole)
+    assert torch.equal(weights(trainer(True).fit()), whole)
+    assert not ahead_threads()
+
+
+def test_an_error_of_images_made_ahead_ends_the_fit(monkeypatch):
+    trainer = make()
+    trainer.images.threaded = True
+    images = trainer.dataset.images
+
+    def fail_later(split, count, start=0):
+        if split == "train" and start >= 4 * trainer.images.batch_size:
+            raise OSError("no more images")
+        return images(split, count, start)
+
+    monkeypatch.setattr(trainer.dataset, "images", fail_later)
+    with pytest.raises(OSError, match="no more images"):
+        trainer.fit()
+    assert trainer._step == 4
+    assert not ahead_threads()
+
+
+def test_a_dataset_is_never_asked_from_two_threads(monkeypatch):
+    """While images are made ahead, none are drawn for validation."""
+    trainer = make(validations=10)
+    trainer.images.threaded = True
+    images, calls = trainer.dataset.images, []
+
+    def noted(split, count, start=0):
+        calls.append((split, threading.current_thread() is threading.main_thread()))
+        return images(split, count, start)
+
+    monkeypatch.setattr(trainer.dataset, "images", noted)
+    assert len(trainer.fit().history) == 10
+    assert calls[0] == ("validation", True)
+    assert set(calls[1:]) == {("train", False)}
+
+
+def test_checkpoints_are_written_when_they_are_due(monkeypatch, tmp_path):
+    class Every7th:
+        def __init__(self, now):
+            self.asked, self.spans = 0, []
+            paces.append(self)
+
+        def due(self, now):
+            self.asked += 1
+            return self.asked % 7 == 0
+
+        def wrote(self, began, ended):
+            self.spans.append((began, ended))
+
+    def write(path, state):
+        steps.append(state["step"])
+        time.sleep(0.01)
+
+    paces, steps = [], []
+    monkeypatch.setattr(trainer_module.checkpoint, "Pace", Every7th)
+    monkeypatch.setattr(trainer_module.checkpoint, "write", write)
+    make(tmp_path / "checkpoint.pt").fit()
+    assert steps == [7, 14, 21, 28]
+    (pace,) = paces
+    assert len(pace.spans) == 4
+    assert all(ended - began >= 0.01 for began, ended in pace.spans)
 
 
 def test_seeds_decide_everything():
@@ -211,55 +282,6 @@ def test_bfloat16_loses_no_psnr():
     error = float(lost.std() / 6**0.5)
     assert error < 0.2, (full, half)
     assert float(lost.mean()) < 0.1 + 2 * error, (full, half)
-
-
-def test_long_fits_are_compiled_and_short_ones_are_not(monkeypatch):
-    training = Training.model_validate({"precision": "float32"})
-    minute = 60 * nominal_rate(CPU, False, 1)
-    monkeypatch.setattr("gahbench.training.hardware.compiler_missing", lambda device: None)
-    assert not choose(training, minute, CPU, 1).compiled
-    assert choose(training, 60 * minute, CPU, 1).compiled
-    # The same work on more threads is a shorter fit.
-    assert not choose(training, 10 * minute, CPU, 8).compiled
-    never = Training.model_validate({"compile": "never"})
-    assert not choose(never, 1e30, CPU, 1).compiled
-
-
-def test_without_a_compiler_there_is_a_note(monkeypatch):
-    monkeypatch.setenv("PATH", "")
-    monkeypatch.delenv("CXX", raising=False)
-    chosen = choose(Training.model_validate({"compile": "always"}), 0.0, CPU, 1)
-    assert not chosen.compiled
-    assert "no C++ compiler" in chosen.notes[0]
-
-
-def test_a_compiler_that_fails_is_done_without(monkeypatch):
-    def broken(network):
-        def call(noisy, sigma):
-            raise torch._dynamo.exc.TorchDynamoException("cannot\nbe compiled")
-
-        return call
-
-    monkeypatch.setattr(torch, "compile", broken)
-    fitted = make(acceleration=Acceleration(False, compiled=True), steps=3).fit()
-    assert not fitted.acceleration.compiled
-    assert "not compiled: cannot" in fitted.acceleration.notes[0]
-    assert fitted.steps == 3
-
-
-@pytest.mark.skipif(compiler_missing(CPU) is not None, reason="no compiler here")
-def test_a_compiled_step_is_the_eager_step():
-    losses = []
-    for compiled in (False, True):
-        trainer = make(acceleration=Acceleration(False, compiled), architecture="bf-cnn[width=4,layers=3]")
-        losses.append([float(trainer.step(step, step / 30)) for step in range(4)])
-    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
-
-
-def test_multiply_adds_are_counted():
-    with torch.device("meta"):
-        network = gahbench.create("architecture", "bf-cnn[width=4,layers=3]")
-    assert multiply_adds(network.eval(), (1, 10, 12)) == 9 * (4 + 16 + 4) * 120
 
 
 def test_building_leaves_the_global_generator_alone():

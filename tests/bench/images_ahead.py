@@ -1,0 +1,89 @@
+"""Whether a thread that makes training images ahead pays: fits with and without it, in turn.
+
+Not a test: run it as ``python tests/bench/images_ahead.py`` on an otherwise idle machine. On a CPU, the thread computes
+on the cores that the fit computes on; a GPU leaves them idle. Both fits must end with the same weights, or it ends with
+an error. Drawing alone is timed too: it is what the thread can gain at most.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import statistics
+import sys
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from training_common import SEED, aligned, spread, timed, unet
+
+import gahbench
+from gahbench._util.resources import cpu_count
+from gahbench.networks.initialisation import build_network
+from gahbench.training.hardware import choose
+from gahbench.training.recipe import Training
+from gahbench.training.trainer import Trainer
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--datasets", nargs="+", default=["discs[size=40]", "c-alpha[alpha=2,size=40]"])
+    parser.add_argument("--width", type=int, default=16)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=30, help="of a fit")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=cpu_count(), help="threads of torch")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    print(
+        f"torch {torch.__version__}, {options.device}, {options.threads} threads; "
+        f"UNet, {options.width} channels, 3 levels"
+    )
+    print(f"batch {options.batch}, {options.steps} steps; ms a step, medians of {options.rounds} rounds (min to max)\n")
+    lines = [["images", "drawing", "", "in the step", "", "ahead", "", "ahead is faster by", ""]]
+    lines += [measured(name, options) for name in options.datasets]
+    print(aligned(lines))
+
+
+def measured(name: str, options: argparse.Namespace) -> list[str]:
+    """Return the row of a dataset."""
+    times: dict[str, list[float]] = {"drawing": [], "in the step": [], "ahead": []}
+    for number in range(options.rounds + 1):
+        weights = []
+        drawing = timed(functools.partial(_draw, trainer(name, options), options.steps))
+        seconds = {"drawing": drawing}
+        # Whichever comes second does so in every other round.
+        for threaded in (True, False) if number % 2 else (False, True):
+            fit = trainer(name, options)
+            fit.images.threaded = threaded
+            seconds["ahead" if threaded else "in the step"] = timed(fit.fit)
+            weights.append(torch.cat([value.flatten() for value in fit.network.state_dict().values()]))
+        if not torch.equal(*weights):
+            sys.exit(f"error: {name}: images made ahead lead to other weights")
+        # The first round is a warm-up.
+        for place in times if number else ():
+            times[place].append(1e3 * seconds[place] / options.steps)
+    ratios = [100 * (plain / ahead - 1) for plain, ahead in zip(times["in the step"], times["ahead"], strict=True)]
+    cells = [cell for each in times.values() for cell in (f"{statistics.median(each):.1f}", spread(each, ".1f"))]
+    return [name, *cells, f"{statistics.median(ratios):+.1f} %", spread(ratios, "+.1f")]
+
+
+def trainer(name: str, options: argparse.Namespace) -> Trainer:
+    """Return a new trainer on a stream of images, validating at its end only."""
+    device = torch.device(options.device)
+    training = Training.model_validate(
+        {"steps": options.steps, "batch_size": options.batch, "compile": "never", "validations": 1}
+    )
+    network = build_network(functools.partial(unet, options.width), SEED)
+    chosen = choose(training, 0.0, device, options.threads)
+    return Trainer(network, gahbench.create("dataset", name), training, SEED, chosen, device=device)
+
+
+def _draw(fit: Trainer, steps: int) -> Tensor:
+    return torch.stack([fit.images.batch(step).mean() for step in range(steps)])
+
+
+if __name__ == "__main__":
+    main()

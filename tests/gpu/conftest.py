@@ -1,0 +1,22 @@
+"""Tests that need a GPU; without one they are skipped."""
+
+import os
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _cudnn(gpu, monkeypatch):
+    """Have convolutions add in the same order every time, and in float32."""
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
+@pytest.fixture
+def gpu():
+    """Return the device. GAHBENCH_TEST_DEVICE=cpu tries the tests themselves where there is no GPU."""
+    device = torch.device(os.environ.get("GAHBENCH_TEST_DEVICE", "cuda:0"))
+    if device.type == "cuda" and not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    return device

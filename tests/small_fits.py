@@ -1,0 +1,80 @@
+"""Fits of seconds, for tests of training on any device."""
+
+from __future__ import annotations
+
+import functools
+import threading
+
+import torch
+from torch import nn
+
+import gahbench
+from gahbench.networks.initialisation import build_network
+from gahbench.training.hardware import Acceleration
+from gahbench.training.recipe import Training
+from gahbench.training.trainer import Trainer
+
+PLAIN = Acceleration(bfloat16=False, compiled=False)
+CPU = torch.device("cpu")
+
+
+def make(
+    checkpoint=None,
+    acceleration=PLAIN,
+    seed=0,
+    architecture="unet[width=4,levels=1]",
+    device=CPU,
+    network=None,
+    **given,
+):
+    """Return a trainer of 30 steps on discs; ``network`` replaces the architecture."""
+    training = Training.model_validate({"steps": 30, "batch_size": 4, "compile": "never", "validations": 3, **given})
+    dataset = gahbench.create("dataset", "discs", size=16)
+    build = functools.partial(gahbench.create, "architecture", architecture) if network is None else network
+    network = build_network(build, seed, training.initialisation, training.weights_stream)
+    return Trainer(network, dataset, training, seed, acceleration, (0.1, 0.3), device, checkpoint)
+
+
+def weights(fitted):
+    """Return the weights of what a fit returned, as one vector."""
+    return weights_of(fitted.network)
+
+
+def weights_of(network):
+    return torch.cat([value.flatten() for value in network.state_dict().values()])
+
+
+class StopAfter:
+    """Asks to stop after some steps."""
+
+    def __init__(self, steps):
+        self.left = steps
+
+    def __call__(self):
+        self.left -= 1
+        return self.left <= 0
+
+
+class Dropout(nn.Module):
+    """A convolution whose output is dropped half of the time."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(1, 1, 3, padding=1)
+
+    def forward(self, noisy, sigma):
+        return noisy - nn.functional.dropout(self.layer(noisy), 0.5, self.training)
+
+
+def dropout_weight(disturb, device=CPU):
+    """Return the weights after a few steps with dropout, after so many other draws before each."""
+    trainer = make(device=device, network=Dropout)
+    for step in range(3):
+        torch.rand(disturb, device=device)
+        trainer.step(step, step / 30)
+    return weights_of(trainer.network)
+
+
+def ahead_threads():
+    """Return the threads that make images ahead."""
+    return [thread for thread in threading.enumerate() if thread.name == "gahbench-ahead"]
