@@ -100,7 +100,8 @@ def test_a_failed_unit_makes_the_exit_status_1(call, write_suite, write_plugin, 
     status, printed, stderr = call("run", write_suite(), *arguments)
     assert status == 1
     assert "RuntimeError: no luck" in printed
-    assert "3 units failed" in stderr
+    assert "1 unit failed; tracebacks are in" in stderr
+    assert "; 2 units could not start without" in stderr
 
 
 def test_one_unit_that_failed_is_one_unit(call, tmp_path):
