@@ -98,7 +98,7 @@ def check_metric(configured: Configured) -> Iterator[Finding]:
         return
     yield Finding("returns scores that can be kept", True, f"{len(values)} values")
     if not values:
-        yield Finding("has a value for every denoiser", None, "none for images without a known optimum")
+        yield Finding("has a value for every denoiser", None, "none for images of no dataset")
         yield _on_families(metric, configured.registry)
         return
     yield Finding("is deterministic", values == list(score(SHARES[1]).value))
