@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from gahbench.api.folders import adopt, collect, load_results, status, work, write_plan
+from gahbench.api.folders import adopt, collect, load_results, merge, remove, status, weights, work, write_plan
 from gahbench.api.looks import check, create, inspect, preview, sample
-from gahbench.api.running import plan_suite, plan_with, results_folder, run
+from gahbench.api.running import begin, plan_suite, plan_with, results_folder, run
 
 __all__ = [
     "adopt",
+    "begin",
     "check",
     "collect",
     "create",
     "inspect",
     "load_results",
+    "merge",
     "plan_suite",
     "plan_with",
     "preview",
+    "remove",
     "results_folder",
     "run",
     "sample",
     "status",
+    "weights",
     "work",
     "write_plan",
 ]

@@ -13,13 +13,19 @@ if TYPE_CHECKING:
     from gahbench.contracts.jobs import Event
     from gahbench.planning.plan import Plan
     from gahbench.runs.adoption import Adoption
+    from gahbench.runs.merge import Merged
+    from gahbench.runs.removal import Removed
+    from gahbench.runs.reuse import Reused
     from gahbench.runs.status import Status
     from gahbench.runs.work import Worked
+    from gahbench.store.stored_weights import StoredWeights
 
 Source = str | Path
 
 
-def write_plan(plan: Plan, folder: Source, registry: Registry, threads: int | None = None) -> None:
+def write_plan(
+    plan: Plan, folder: Source, registry: Registry, threads: int | None = None, reuse: Sequence[Source] = ()
+) -> Reused | None:
     """Record a plan in a results folder, which any number of :func:`work` then finish.
 
     Parameters
@@ -32,10 +38,19 @@ def write_plan(plan: Plan, folder: Source, registry: Registry, threads: int | No
         With its plugin files, which are copied into the folder.
     threads
         Threads of each worker; by default those that the folder records, or that suit this machine.
+    reuse
+        Other results folders, of any suite, whose finished units of equal keys are taken.
+
+    Returns
+    -------
+    Reused or None
+        The units that were taken; ``None`` where no folders are named.
     """
+    from gahbench.runs.reuse import reuse as reuse_units
     from gahbench.runs.runner import open_folder
 
     open_folder(plan, Path(folder), registry, threads)
+    return reuse_units(plan, Path(folder), [Path(source) for source in reuse]) if reuse else None
 
 
 def work(
@@ -161,3 +176,76 @@ def adopt(folder: Source, *, plugins: Sequence[Source] = ()) -> Adoption:
     from gahbench.runs.adoption import adopt
 
     return adopt(Path(folder), open_registry(plugins))
+
+
+def merge(folders: Sequence[Source], out: Source) -> Merged:
+    """Make one results folder of several, with the board of all: units of equal keys once, linked or copied.
+
+    Parameters
+    ----------
+    folders
+        Results folders of one suite. Where they differ, the first that holds a unit counts.
+    out
+        The folder of all: new or empty, or with results of the suite, which then come first.
+
+    Returns
+    -------
+    Merged
+        How many units came from each, and all in which they differ.
+
+    Raises
+    ------
+    ResultsError
+        If there are fewer than two, one of them is no results folder or of another suite, or they have different
+        baselines or facts of a dataset.
+    """
+    from gahbench.runs.merge import merge
+
+    return merge([Path(folder) for folder in folders], Path(out), open_registry())
+
+
+def remove(folder: Source, entrants: Sequence[str]) -> Removed:
+    """Remove entrants from a results folder: rows, units, failures, attempts; units that others need stay.
+
+    The board is written anew. An entrant of the suite's file is planned again by the next run of the suite.
+
+    Parameters
+    ----------
+    folder
+        A results folder.
+    entrants
+        Their labels; the label of a row of a sweep, ``unet[width=16] N=100``, names that row alone.
+
+    Raises
+    ------
+    ResultsError
+        If there is no such entrant, it is the baseline, no other would be left, or a process is doing one of its
+        units.
+    """
+    from gahbench.runs.removal import remove
+
+    return remove(Path(folder), entrants, open_registry())
+
+
+def weights(folder: Source, entrant: str) -> list[StoredWeights]:
+    """Return where the weights, histories and snapshots of the finished fits of an entrant are.
+
+    Parameters
+    ----------
+    folder
+        A results folder with its units.
+    entrant
+        Its label; the label of a row of a sweep, ``unet[width=16] N=100``, names that row alone.
+
+    Raises
+    ------
+    ResultsError
+        If it is no results folder, or has no such entrant that is trained.
+    """
+    from gahbench.runs.named_entrants import named_rows
+    from gahbench.store.plan_file import recorded_plan
+    from gahbench.store.stored_weights import stored_weights
+
+    plan = recorded_plan(Path(folder))
+    trained = (one.unit.entrant for one in plan.units if one.unit.kind == "fit")
+    return stored_weights(Path(folder), plan, named_rows([entrant], trained, f"{folder}, entrants that are trained"))

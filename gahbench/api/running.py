@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,26 @@ if TYPE_CHECKING:
     from gahbench.contracts.jobs import Event
     from gahbench.planning.plan import Plan
     from gahbench.planning.suite import Suite
+    from gahbench.runs.reuse import Reused
     from gahbench.runs.runner import Outcome
 
 Source = str | Path
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What was done to a results folder before its run.
+
+    Parameters
+    ----------
+    reused
+        The units that were taken from other folders; ``None`` where none were named.
+    replaced
+        How many finished units were moved away, to be done anew.
+    """
+
+    reused: Reused | None
+    replaced: int
 
 
 def plan_suite(
@@ -67,6 +85,8 @@ def run(
     *,
     entrants: Sequence[str] = (),
     plugins: Sequence[Source] = (),
+    reuse: Sequence[Source] = (),
+    again: Sequence[str] = (),
     engine: str = "processes",
     workers: int | None = None,
     threads: int | None = None,
@@ -85,6 +105,10 @@ def run(
         Further entrants, each ``name[key=value]``.
     plugins
         Plugin files, or folders of them.
+    reuse
+        Other results folders, of any suite, whose finished units of equal keys are taken before anything is done.
+    again
+        Labels of entrants whose units are done anew; what was done of them is moved to ``replaced/`` in the folder.
     engine
         Where units run: ``processes``, ``inline``, or a plugin's.
     workers
@@ -112,4 +136,25 @@ def run(
     registry = open_registry(plugins)
     planned = plan_with(registry, suite, out, entrants)
     folder = results_folder(planned.suite, out)
-    return run_plan(planned, folder, registry, engine, workers, report, threads, device)
+    begun = begin(planned, folder, registry, threads, reuse, again)
+    outcome = run_plan(planned, folder, registry, engine, workers, report, threads, device)
+    return replace(outcome, reused=begun.reused)
+
+
+def begin(
+    plan: Plan,
+    folder: Path,
+    registry: Registry,
+    threads: int | None = None,
+    reuse: Sequence[Source] = (),
+    again: Sequence[str] = (),
+) -> Begun:
+    """Take what other folders hold of a plan, and move away what is to be done anew, as :func:`run` does first."""
+    from gahbench.runs.again import put_back
+    from gahbench.runs.reuse import reuse as reuse_units
+    from gahbench.runs.runner import open_folder
+
+    if reuse or again:
+        open_folder(plan, folder, registry, threads)
+    reused = reuse_units(plan, folder, [Path(source) for source in reuse]) if reuse else None
+    return Begun(reused, put_back(plan, folder, again) if again else 0)

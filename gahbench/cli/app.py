@@ -1,18 +1,15 @@
-"""The commands ``run plan prepare list describe preview inspect sample draw leaderboard check new``."""
+"""The commands ``run plan prepare list describe preview inspect sample draw check new``, and those about folders."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from gahbench.cli import drawing, folder_commands, inspect_options, sample_options
-
-if TYPE_CHECKING:
-    from gahbench.runs.runner import Outcome
 
 app = typer.Typer(
     help="How good is an image denoiser really, and why: train, score, and rank denoisers against optimal rates, "
@@ -81,6 +78,8 @@ def run(
     workers: Annotated[int | None, typer.Option(min=1, help="Number of workers. [default: the engine chooses]")] = None,
     threads: ThreadsOption = None,
     device: folder_commands.Device = "auto",
+    reuse: folder_commands.Reuse = None,
+    again: folder_commands.Again = None,
 ) -> None:
     """Run a suite and print its leaderboard. What is done already is not done again.
 
@@ -88,6 +87,8 @@ def run(
     """
     from gahbench import api
     from gahbench.cli.adopting import warn_of_superseded
+    from gahbench.cli.concluding import conclude
+    from gahbench.cli.growing import begin
     from gahbench.cli.listing import warn_of_problems
     from gahbench.registry.registry import open_registry
     from gahbench.runs.progress import ProgressReport
@@ -100,13 +101,14 @@ def run(
     planned = api.plan_with(registry, suite, out, entrant or ())
     folder = api.results_folder(planned.suite, out)
     warn_of_superseded(planned, folder, plugins_dir or (), console)
+    begin(planned, folder, registry, threads, reuse or (), again or (), console)
     finished = Store(folder).finished()
     done = sum(unit.folder in finished for unit in planned.units)
     with ProgressReport(planned, done, console) as report:
         outcome = run_plan(planned, folder, registry, engine, workers, report, threads, device)
     if outcome.done:
         folder_commands.print_board(folder)
-    _conclude(outcome, console)
+    conclude(outcome, console)
 
 
 @app.command()
@@ -116,6 +118,7 @@ def plan(
     entrant: EntrantOption = None,
     plugins_dir: PluginsOption = None,
     threads: ThreadsOption = None,
+    reuse: folder_commands.Reuse = None,
 ) -> None:
     """Show the units of a suite, which are finished, and an estimate of the work; run nothing.
 
@@ -123,6 +126,7 @@ def plan(
     """
     from gahbench import api
     from gahbench.cli.adopting import warn_of_superseded
+    from gahbench.cli.growing import print_reused
     from gahbench.cli.listing import warn_of_problems
     from gahbench.cli.planned import print_plan
     from gahbench.cli.preparing import print_missing
@@ -135,11 +139,15 @@ def plan(
     missing.require_datasets()
     planned = api.plan_with(registry, suite, out, entrant or ())
     folder = api.results_folder(planned.suite, out)
+    if reuse and out is None:
+        raise typer.BadParameter("give the results folder too: --out", param_hint="--reuse")
+    reused = None if out is None else api.write_plan(planned, folder, registry, threads, reuse or ())
+    if reused is not None:
+        print_reused(reused, Console())
     print_plan(planned, folder, Console())
     print_missing(missing, suite, entrant or (), plugins_dir or (), Console())
     warn_of_superseded(planned, folder, plugins_dir or (), Console())
     if out is not None:
-        api.write_plan(planned, folder, registry, threads)
         typer.echo(f"planned; 'gahbench work {folder}' does it, on any machine that sees this folder")
 
 
@@ -317,6 +325,9 @@ for command in (
     folder_commands.collect,
     folder_commands.leaderboard,
     folder_commands.adopt,
+    folder_commands.merge,
+    folder_commands.remove,
+    folder_commands.weights,
 ):
     app.command()(command)
 
@@ -353,33 +364,3 @@ def new(
     typer.echo(f"wrote {file}; now try")
     for command in next_commands(kind.value, name, file):
         typer.echo(f"  {command}")
-
-
-def _conclude(outcome: Outcome, console: Console) -> None:
-    """Print where the board is, and exit with the status of the outcome."""
-    from gahbench._util.readable import counted
-    from gahbench.board.results import saved_beyond_optimum
-
-    def report(text: str, style: str | None = None) -> None:
-        # Labels have brackets, and paths are for copying: neither marked up nor broken.
-        console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
-
-    report(f"board, scores and figures: {outcome.folder}")
-    beyond = saved_beyond_optimum(outcome.folder)
-    if beyond:
-        places = ", ".join(dict.fromkeys(f"{one['entrant']} on {one['dataset']}" for one in beyond))
-        report(f"better than the optimum, which is impossible: {places}; that entrant or the optimum is wrong", "red")
-    if outcome.left_out:
-        names = ", ".join(outcome.left_out)
-        report(f"not shown, since measured otherwise before: {names}; add them again with --entrant", "yellow")
-    if outcome.outdated:
-        names = ", ".join(outcome.outdated)
-        report(f"not shown, since measured with earlier code: {names}; add them again with --entrant", "yellow")
-    if outcome.stopped:
-        report(f"stopped with {counted(outcome.waiting, 'unit')} to do; the same command goes on from here", "yellow")
-        raise typer.Exit(130)
-    if outcome.failed:
-        blocked = f"; {counted(outcome.blocked, 'unit')} could not start without" if outcome.blocked else ""
-        failed = counted(outcome.failed - outcome.blocked, "unit")
-        report(f"{failed} failed; tracebacks are in {outcome.folder / 'failures'}{blocked}", "red")
-        raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""Commands about results folders: ``work status collect leaderboard adopt``."""
+"""Commands about results folders: ``work status collect leaderboard adopt merge remove weights``."""
 
 from __future__ import annotations
 
@@ -16,6 +16,17 @@ Device = Annotated[str, typer.Option(help="Where networks compute: cpu, cuda, or
 Plugins = Annotated[
     list[Path] | None,
     typer.Option("--plugins-dir", "-p", help="A plugin file, or a folder of them. May be repeated."),
+]
+Labels = typer.Option("--entrant", "-e", help="An entrant as the board labels it. May be repeated.")
+Reuse = Annotated[
+    list[Path] | None,
+    typer.Option(help="Another results folder, whose finished units of equal keys are taken first. Repeatable."),
+]
+Again = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="An entrant, as the board labels it, to be done anew; what is done moves to replaced/. Repeatable."
+    ),
 ]
 
 
@@ -90,6 +101,50 @@ def adopt(
 
     if not print_adoption(folder, plugins_dir or (), Console()):
         raise typer.Exit(1)
+
+
+def merge(
+    folders: Annotated[list[Path], typer.Argument(help="Results folders of one suite, with their units.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="The folder of all: new, or with results of the suite, which come first."),
+    ],
+) -> None:
+    """Make one results folder of several, and print its board: units of equal keys once, linked or copied.
+
+    Where the folders differ the first that holds a unit counts, and the differences are printed. Different baselines,
+    or datasets of one label with different images, are refused.
+    """
+    from gahbench import api
+    from gahbench.cli.growing import print_merged
+
+    print_merged(api.merge(folders, out), Console(stderr=True))
+    print_board(out)
+
+
+def remove(folder: Planned, entrant: Annotated[list[str], Labels]) -> None:
+    """Remove entrants from a results folder: rows, units, failures and attempts; units that others need stay.
+
+    A row of a sweep may be named with its number of images, 'unet[width=16] N=100'. The board is written anew. An
+    entrant of the suite's file comes back with the next run of the suite.
+    """
+    from gahbench import api
+    from gahbench.cli.growing import print_removed
+
+    print_removed(api.remove(folder, entrant), Console(stderr=True))
+    print_board(folder)
+
+
+def weights(
+    folder: Planned,
+    entrant: Annotated[str, typer.Option("--entrant", "-e", help="An entrant as the board labels it.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the snapshots.")] = False,
+) -> None:
+    """Print where the finished networks of an entrant are: dataset, seed, weights and history, separated by tabs."""
+    from gahbench import api
+    from gahbench.cli.growing import print_weights
+
+    print_weights(api.weights(folder, entrant), as_json)
 
 
 def print_board(folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,7 @@ def adopt(folder: Path, registry: Registry) -> Adoption:
     recorded_plan(folder)
     with Folder(folder).lock():
         store = Store(folder)
-        units = list(_finished(store))
+        units = list(store.recorded())
         if not units:
             raise ResultsError(f"{folder}: holds no finished units; expected the folder as the run left it")
         adopter = _Adopter(store, registry, units)
@@ -172,7 +172,7 @@ def superseded(plan: Plan, folder: Path) -> int:
     store = Store(folder)
     finished = store.finished()
     # Mostly there are none, and the units of the plan need not be looked at.
-    others = {_name(unit) for unit in _finished(store, but={unit.folder for unit in plan.units})}
+    others = {_name(unit) for unit in store.recorded(but={unit.folder for unit in plan.units})}
     return len(others & {_name(unit) for unit in plan.units if unit.folder not in finished})
 
 
@@ -186,22 +186,6 @@ def current_key(unit: Unit, replanner: Replanner) -> str | None:
         return replanner.replanned(unit).key
     except Exception:
         return None  # Its plugin is not there, or not what it was.
-
-
-def _finished(store: Store, but: Set[str] = frozenset()) -> Iterator[Unit]:
-    """Yield the finished units of a store, fits first, but for those in folders of some names."""
-    names = sorted(store.finished() - but)
-    for kind in ("fit", "score"):
-        for folder in (store.units / name for name in names if name.startswith(f"{kind}-")):
-            if (folder / "done.json").is_file() and (unit := _unit(folder)) is not None:
-                yield unit
-
-
-def _unit(folder: Path) -> Unit | None:
-    try:
-        return Unit.of_record(json.loads((folder / "unit.json").read_bytes()))
-    except (OSError, ValueError, TypeError):
-        return None
 
 
 def _differs(unit: Unit, now: Unit, mapped: Callable[[str], str]) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ def collect(folder: Path, registry: Registry) -> RecordedPlan:
     with Folder(folder).lock():
         plan, store = recorded_plan(folder), Store(folder)
         states = states_of(plan, store)
-        digest = _digest(plan, states)
+        digest = _digest(plan, states, store.put_aside())
         if saved_digest(folder) != digest:
             publish(read_results(plan, store, states), folder, digest)
             write_environment(folder, registry)
@@ -105,9 +105,9 @@ def read_results(plan: RecordedPlan, store: Store, states: Mapping[str, str]) ->
     )
 
 
-def _digest(plan: RecordedPlan, states: Mapping[str, str]) -> str:
-    """Return a digest of all that a board depends on, such as which units are done, and why others failed."""
-    facts = [BOARD_VERSION, plan.suite, dict(plan.facts), sorted(states.items())]
+def _digest(plan: RecordedPlan, states: Mapping[str, str], replaced: list[str]) -> str:
+    """Return a digest of all that a board depends on: which units are done or were done anew, why others failed."""
+    facts = [BOARD_VERSION, plan.suite, dict(plan.facts), sorted(states.items()), *([replaced] if replaced else [])]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from gahbench.board.results import Results
+    from gahbench.runs.reuse import Reused
 
 Report = Callable[[Event], None]
 
@@ -52,6 +53,8 @@ class Outcome:
     outdated
         Such entrants that this board does not show since they were measured with earlier code of their plugin, or of
         gahbench.
+    reused
+        The units that were taken from other results folders first; ``None`` where none were named.
     """
 
     folder: Path
@@ -63,6 +66,7 @@ class Outcome:
     left_out: tuple[str, ...]
     outdated: tuple[str, ...]
     _load: Callable[[], Results] = field(repr=False)
+    reused: Reused | None = None
 
     @property
     def results(self) -> Results:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,9 @@ from gahbench.training.file_names import CHECKPOINT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+#: Folders of units that were moved away: their files were not all there, or they were to be done anew.
+DAMAGED, REPLACED = "damaged", "replaced"
 
 
 class Store:
@@ -69,8 +72,12 @@ class Store:
 
     def done(self, unit: Unit) -> dict[str, Any] | None:
         """Return what ``done.json`` of a finished unit says; ``None`` if it is missing or damaged."""
+        return self.done_at(self.path(unit))
+
+    def done_at(self, folder: Path) -> dict[str, Any] | None:
+        """Return what ``done.json`` in the folder of a finished unit says, as :meth:`done`."""
         try:
-            content = json.loads((self.path(unit) / "done.json").read_bytes())
+            content = json.loads((folder / "done.json").read_bytes())
         except (OSError, ValueError):
             return None
         return content if isinstance(content, dict) and "files" in content else None
@@ -95,14 +102,39 @@ class Store:
         list
             Those that were moved.
         """
-        finished, moved = self.finished(), []
-        for unit in {unit.folder: unit for unit in units}.values():
-            if unit.folder in finished and not self._has_files(unit):
-                place = self.folder / "damaged" / f"{unit.folder}-{uuid.uuid4().hex[:8]}"
-                place.parent.mkdir(exist_ok=True)
-                self.path(unit).rename(place)
-                moved.append(unit)
+        finished = self.finished()
+        lacking = {unit.folder: unit for unit in units if unit.folder in finished and not self._has_files(unit)}
+        self.put_away(lacking, DAMAGED)
+        return list(lacking.values())
+
+    def put_away(self, names: Iterable[str], room: str) -> int:
+        """Move folders of units or attempts into another folder of the results, each under a name of its own.
+
+        Returns
+        -------
+        int
+            How many there were.
+        """
+        moved = 0
+        for name in names:
+            place = self.folder / room / f"{name}-{uuid.uuid4().hex[:8]}"
+            place.parent.mkdir(exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                (self.units / name).rename(place)
+                moved += 1
         return moved
+
+    def put_aside(self) -> list[str]:
+        """Return the names of all that was moved away, since it was damaged or replaced."""
+        return sorted(name for room in (DAMAGED, REPLACED) for name in names_in(self.folder / room))
+
+    def recorded(self, but: Set[str] = frozenset()) -> Iterator[Unit]:
+        """Yield finished units as they recorded themselves, fits first, but for those in folders of some names."""
+        names = sorted(self.finished() - but)
+        for kind in ("fit", "score"):
+            for folder in (self.units / name for name in names if name.startswith(f"{kind}-")):
+                if (folder / "done.json").is_file() and (unit := _unit(folder)) is not None:
+                    yield unit
 
     def sweep(self) -> None:
         """Remove what is left of attempts at units that have finished."""
@@ -192,3 +224,10 @@ class Store:
 
     def _failure_path(self, unit: Unit) -> Path:
         return self.failures / f"{unit.folder}.json"
+
+
+def _unit(folder: Path) -> Unit | None:
+    try:
+        return Unit.of_record(json.loads((folder / "unit.json").read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None

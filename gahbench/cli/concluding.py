@@ -1,0 +1,42 @@
+"""The end of ``run``: where the board is, and what it does not show."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+
+from gahbench._util.readable import counted
+from gahbench.board.results import saved_beyond_optimum
+
+if TYPE_CHECKING:
+    from gahbench.runs.runner import Outcome
+
+
+def conclude(outcome: Outcome, console: Console) -> None:
+    """Print where the board is, and exit with the status of the outcome."""
+
+    def report(text: str, style: str | None = None) -> None:
+        # Labels have brackets, and paths are for copying: neither marked up nor broken.
+        console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+    report(f"board, scores and figures: {outcome.folder}")
+    beyond = saved_beyond_optimum(outcome.folder)
+    if beyond:
+        places = ", ".join(dict.fromkeys(f"{one['entrant']} on {one['dataset']}" for one in beyond))
+        report(f"better than the optimum, which is impossible: {places}; that entrant or the optimum is wrong", "red")
+    if outcome.left_out:
+        names = ", ".join(outcome.left_out)
+        report(f"not shown, since measured otherwise before: {names}; add them again with --entrant", "yellow")
+    if outcome.outdated:
+        names = ", ".join(outcome.outdated)
+        report(f"not shown, since measured with earlier code: {names}; add them again with --entrant", "yellow")
+    if outcome.stopped:
+        report(f"stopped with {counted(outcome.waiting, 'unit')} to do; the same command goes on from here", "yellow")
+        raise typer.Exit(130)
+    if outcome.failed:
+        blocked = f"; {counted(outcome.blocked, 'unit')} could not start without" if outcome.blocked else ""
+        failed = counted(outcome.failed - outcome.blocked, "unit")
+        report(f"{failed} failed; tracebacks are in {outcome.folder / 'failures'}{blocked}", "red")
+        raise typer.Exit(1)

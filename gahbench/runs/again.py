@@ -1,0 +1,49 @@
+"""Units of an entrant that are to be done anew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from gahbench._util.files import names_in
+from gahbench.planning.plan import Plan
+from gahbench.runs.named_entrants import named_rows, refuse_claimed
+from gahbench.store.attempts import PARTIAL
+from gahbench.store.folder import Folder
+from gahbench.store.store import REPLACED, Store
+
+
+def put_back(plan: Plan, folder: Path, entrants: Sequence[str]) -> int:
+    """Move what is done of some entrants into ``replaced/``, so that a run does it anew.
+
+    Attempts, with their checkpoints, are moved too, and scores of any entrant that measured the networks.
+
+    Parameters
+    ----------
+    folder
+        The results folder, with the plan.
+    entrants
+        Their labels; the label of a row of a sweep names that row alone.
+
+    Returns
+    -------
+    int
+        How many finished units were moved.
+
+    Raises
+    ------
+    ResultsError
+        If the plan has no such entrant, or a process is doing one of the units.
+    """
+    store = Store(folder)
+    rows = named_rows(entrants, (unit.entrant for unit in plan.units), f"suite '{plan.suite.name}'")
+    with Folder(folder).lock():
+        own = {unit.folder: unit for unit in plan.units if unit.entrant in rows}
+        fits = {unit.key for unit in own.values() if unit.kind == "fit"}
+        others = (*plan.units, *store.recorded()) if fits else ()
+        own |= {unit.folder: unit for unit in others if fits.intersection(unit.needs)}
+        refuse_claimed(own.values(), store)
+        # Scores before the networks that they measured.
+        listed = sorted(names_in(store.units), reverse=True)
+        store.put_away((name for name in listed if PARTIAL in name and name.partition(PARTIAL)[0] in own), REPLACED)
+        return store.put_away((name for name in listed if name in own), REPLACED)

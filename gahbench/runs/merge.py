@@ -1,0 +1,173 @@
+"""Several results folders of one suite as one, with the board of all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gahbench._util.errors import ResultsError
+from gahbench._util.files import write_json
+from gahbench.contracts.unit import Unit
+from gahbench.registry.registry import Registry
+from gahbench.runs.collect import collect
+from gahbench.runs.merged_plan import merge_plans
+from gahbench.store.code_files import PLUGINS
+from gahbench.store.folder import Folder
+from gahbench.store.plan_file import RecordedPlan, read_plan, recorded_plan, write_plan
+from gahbench.store.score_files import ARRAYS, SCORES
+from gahbench.store.store import Store
+from gahbench.store.taking import Taker
+from gahbench.training.file_names import WEIGHTS
+
+
+@dataclass
+class Merged:
+    """The outcome of merging results folders.
+
+    Parameters
+    ----------
+    folder
+        The folder of all.
+    taken
+        How many units came from each folder.
+    failures
+        How many units failed, and are done in none.
+    other_weights
+        Fits that are done in several folders with different weights, as networks of one key may differ by rounding
+        from machine to machine. Those of the first of these folders are kept.
+    other_network
+        Scores that were left, since they measured such weights as were not kept; they are to be done.
+    differing
+        Scores of which several folders have different values. Those of the first are kept.
+    damaged
+        Folders of units whose files are not what was written; they were left.
+    not_shown
+        Labels of entrants with units that the board does not show, since an earlier folder measures or trains
+        otherwise.
+    notes
+        Other differences, of which the first folder's side is kept.
+    """
+
+    folder: Path
+    taken: dict[Path, int] = field(default_factory=dict)
+    failures: int = 0
+    other_weights: list[Unit] = field(default_factory=list)
+    other_network: list[Unit] = field(default_factory=list)
+    differing: list[Unit] = field(default_factory=list)
+    damaged: list[Path] = field(default_factory=list)
+    not_shown: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def merge(folders: Sequence[Path], out: Path, registry: Registry) -> Merged:
+    """Make one results folder of several: their plans united, their units linked or copied, their boards one.
+
+    Parameters
+    ----------
+    folders
+        Results folders of one suite. Where they differ, the first that holds a unit counts.
+    out
+        The folder of all: new or empty, or with results of the suite, which then come first.
+    registry
+        Named in the record of the environment.
+
+    Raises
+    ------
+    ResultsError
+        If there are fewer than two, one of them is no results folder or of another suite, or they have different
+        baselines or facts of a dataset.
+    """
+    listed = {path.resolve(): path for path in ([out, *folders] if read_plan(out) is not None else folders)}
+    if len(listed) < 2:
+        raise ResultsError(f"merging into {out} takes two results folders or more; there are {len(listed)}")
+    plans = [(path, recorded_plan(path)) for path in listed.values()]
+    plan = merge_plans(plans)
+    found = Merged(out, not_shown=plan.not_shown, notes=plan.notes)
+    with Folder(out).lock():
+        for path in listed.values():
+            if path.resolve() != out.resolve() and (path / PLUGINS).is_dir():
+                shutil.copytree(path / PLUGINS, out / PLUGINS, dirs_exist_ok=True)
+        write_plan(out, plan.plan)
+        _Merger(Store(out), [Store(path) for path in listed.values()], found).merge(plan.plan)
+    collect(out, registry)
+    return found
+
+
+class _Merger:
+    """Brings the units of several stores into one.
+
+    Parameters
+    ----------
+    target
+        The store that they go to.
+    sources
+        Those that they come from; it may be one of them.
+    found
+        The outcome.
+    """
+
+    def __init__(self, target: Store, sources: Sequence[Store], found: Merged) -> None:
+        self._target, self._found = target, found
+        self._sources = [source for source in sources if source.folder.resolve() != target.folder.resolve()]
+        self._taker = Taker(target)
+
+    def merge(self, plan: RecordedPlan) -> None:
+        """Take units, and failures of those that are done nowhere."""
+        finished = self._target.finished()
+        held: dict[str, tuple[Unit, list[Store]]] = {}
+        for source in self._sources:
+            self._found.taken[source.folder] = 0
+            for unit in source.recorded():
+                held.setdefault(unit.folder, (unit, []))[1].append(source)
+        for kind in ("fit", "score"):
+            for unit, sources in (one for one in held.values() if one[0].kind == kind):
+                self._unite(unit, sources, unit.folder in finished)
+        finished = self._target.finished()
+        self._take_failures(one.unit for one in plan.units if one.unit.folder not in finished)
+
+    def _unite(self, unit: Unit, sources: Sequence[Store], is_here: bool) -> None:
+        """Take a unit from the first store that has it undamaged, and compare it with that of the others."""
+        is_fit = unit.kind == "fit"
+        was_other = False
+        for source in sources:
+            if is_here:
+                done = source.done(unit)
+                # Scores of other networks differ for that reason.
+                if done is not None and self._taker.fits(source, unit, done) and self._differs(unit, source):
+                    (self._found.other_weights if is_fit else self._found.differing).append(unit)
+                    return
+                continue
+            ending = self._taker.take(source, unit)
+            if ending == "taken":
+                is_here = True
+                self._found.taken[source.folder] += 1
+            elif ending == "damaged":
+                self._found.damaged.append(source.path(unit))
+            else:
+                was_other = True
+        if was_other and not is_here:
+            self._found.other_network.append(unit)
+
+    def _differs(self, unit: Unit, source: Store) -> bool:
+        names = (WEIGHTS,) if unit.kind == "fit" else (SCORES, ARRAYS)
+        here, there = ((store.done(unit) or {}).get("files", {}) for store in (self._target, source))
+        return any(here.get(name) != there.get(name) for name in names)
+
+    def _take_failures(self, units: Iterable[Unit]) -> None:
+        failed = [(source, source.failed()) for source in self._sources]
+        here = self._target.failed()
+        for unit in units:
+            if unit.folder in here:
+                self._found.failures += 1
+                continue
+            for source in (source for source, names in failed if unit.folder in names):
+                file = f"{unit.folder}.json"
+                try:
+                    write_json(self._target.failures / file, json.loads((source.failures / file).read_bytes()))
+                except (OSError, ValueError):
+                    continue
+                self._found.failures += 1
+                break

@@ -1,0 +1,115 @@
+"""Entrants taken out of a results folder."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gahbench._util.errors import ResultsError, listing
+from gahbench._util.files import names_in
+from gahbench.contracts.unit import Unit
+from gahbench.registry.registry import Registry
+from gahbench.runs.collect import collect
+from gahbench.runs.named_entrants import named_rows, refuse_claimed
+from gahbench.store.attempts import PARTIAL
+from gahbench.store.folder import Folder
+from gahbench.store.plan_file import RecordedPlan, recorded_plan, write_plan
+from gahbench.store.store import DAMAGED, REPLACED, Store
+
+
+@dataclass(frozen=True)
+class Removed:
+    """The outcome of removing entrants.
+
+    Parameters
+    ----------
+    rows
+        Labels of the rows that were removed.
+    units
+        How many finished units were removed.
+    kept
+        How many of theirs stay, since other entrants need them.
+    """
+
+    rows: tuple[str, ...]
+    units: int
+    kept: int
+
+
+def remove(folder: Path, entrants: Sequence[str], registry: Registry) -> Removed:
+    """Remove entrants from a results folder: their rows from its plan, their units, failures and attempts.
+
+    Units that other entrants need stay. The board is written anew. An entrant of the suite's file is planned again by
+    the next run of the suite.
+
+    Parameters
+    ----------
+    folder
+        A results folder.
+    entrants
+        Their labels; the label of a row of a sweep names that row alone.
+    registry
+        Named in the record of the environment.
+
+    Raises
+    ------
+    ResultsError
+        If there is no such entrant, it is the baseline, no other would be left, or a process is doing one of the
+        units.
+    """
+    with Folder(folder).lock():
+        plan, store = recorded_plan(folder), Store(folder)
+        recorded = list(store.recorded())
+        units = [*(one.unit for one in plan.units), *recorded]
+        rows = named_rows(entrants, (unit.entrant for unit in units), str(folder))
+        left = _without(plan, rows, folder)
+        needed = {one.unit.folder for one in left.units}
+        needed |= {
+            f"fit-{key}" for unit in (*recorded, *(one.unit for one in left.units)) for key in _needs(unit, rows)
+        }
+        own = {unit.folder: unit for unit in units if unit.entrant in rows}
+        gone = {name: unit for name, unit in own.items() if name not in needed}
+        refuse_claimed(gone.values(), store)
+        write_plan(folder, left)
+        finished = store.finished()
+        for unit in gone.values():
+            store.forget_failure(unit)
+            (store.claims / unit.folder).unlink(missing_ok=True)
+        _remove(store, gone)
+    collect(folder, registry)
+    count = len(finished & gone.keys())
+    return Removed(tuple(sorted(rows)), count, len(finished & own.keys()) - count)
+
+
+def _needs(unit: Unit, rows: set[str]) -> tuple[str, ...]:
+    return () if unit.entrant in rows else unit.needs
+
+
+def _without(plan: RecordedPlan, rows: set[str], folder: Path) -> RecordedPlan:
+    """Return a plan without some rows."""
+    baseline = plan.board.get("baseline")
+    if baseline in rows:
+        raise ResultsError(
+            f"{folder}: '{baseline}' is the baseline, from which gains are measured; it cannot be removed"
+        )
+    units = tuple(one for one in plan.units if one.unit.entrant not in rows)
+    if not units:
+        raise ResultsError(f"{folder}: no entrant would be left besides {listing(sorted(rows))}; delete the folder")
+    if not plan.board:
+        return replace(plan, units=units)
+    entrants = [label for label in plan.board["entrants"] if label not in rows]
+    return replace(plan, units=units, board={**plan.board, "entrants": entrants})
+
+
+def _remove(store: Store, gone: dict[str, Unit]) -> None:
+    """Delete the folders of units: finished, attempts, and those that were moved away. Scores before their fits."""
+    for name in sorted(names_in(store.units), reverse=True):
+        if name.partition(PARTIAL)[0] in gone:
+            shutil.rmtree(store.units / name, ignore_errors=True)
+    for room in (DAMAGED, REPLACED):
+        for name in names_in(store.folder / room):
+            # KIND-KEY-NUMBER, or an attempt.
+            if "-".join(name.partition(PARTIAL)[0].split("-")[:2]) in gone:
+                shutil.rmtree(store.folder / room / name, ignore_errors=True)

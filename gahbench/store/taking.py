@@ -1,0 +1,87 @@
+"""Finished units taken from another results folder: verified, linked or copied, and never beside another network."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from pathlib import Path
+from typing import Any, Literal
+
+from gahbench._util.errors import ResultsError
+from gahbench._util.files import flush
+from gahbench.contracts.unit import Unit
+from gahbench.store.attempts import PARTIAL, link_or_copy, publish
+from gahbench.store.holder import own_name
+from gahbench.store.store import Store
+from gahbench.training.file_names import WEIGHTS
+
+#: How taking a unit ends: it is there now, its files are not what was written, or it measured a network of other
+#: weights than that which is here.
+Ending = Literal["taken", "damaged", "other network"]
+
+
+class Taker:
+    """Takes finished units from other results folders.
+
+    Parameters
+    ----------
+    target
+        The store that they go to.
+    """
+
+    def __init__(self, target: Store) -> None:
+        self._target = target
+        # Finished fits stay as they are.
+        self._held = functools.cache(self._weights_held)
+
+    def take(self, source: Store, unit: Unit) -> Ending:
+        """Link or copy a finished unit, unless it is damaged, or measured another network.
+
+        Networks of one key may differ by rounding, from machine to machine. Fits are to be taken before their scores.
+
+        Parameters
+        ----------
+        source
+            A store that holds it.
+        unit
+            The unit.
+        """
+        done = source.done(unit)
+        if done is None or any(Path(name).name != name for name in done["files"]):
+            return "damaged"
+        if not self.fits(source, unit, done):
+            return "other network"
+        attempt = self._target.units / f"{unit.folder}{PARTIAL}-{own_name()}"
+        attempt.mkdir(parents=True)
+        try:
+            for name in (*done["files"], "done.json"):
+                link_or_copy(source.path(unit) / name, attempt / name)
+                flush(attempt / name)
+            self._target.verify(attempt)
+        except (OSError, ResultsError):
+            shutil.rmtree(attempt, ignore_errors=True)
+            return "damaged"
+        except BaseException:
+            shutil.rmtree(attempt, ignore_errors=True)
+            raise
+        publish(attempt, self._target.path(unit))
+        self._target.forget_failure(unit)
+        return "taken"
+
+    def fits(self, source: Store, unit: Unit, done: dict[str, Any]) -> bool:
+        """Whether a score measured the networks that are here; true of other units."""
+        networks = done.get("networks", {})
+        # Scores of before this was recorded measured the networks beside them.
+        return all(
+            (held := self._held(key)) is not None and held == (networks.get(key) or weights_checksum(source, key))
+            for key in unit.needs
+        )
+
+    def _weights_held(self, key: str) -> str | None:
+        return weights_checksum(self._target, key)
+
+
+def weights_checksum(store: Store, key: str) -> str | None:
+    """Return the SHA-256 of the weights of a finished fit; ``None`` if it is not there."""
+    done = store.done_at(store.fit_folder(key))
+    return None if done is None else done["files"].get(WEIGHTS, {}).get("sha256")
