@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from gahbench.runs.named_entrants import named_rows, refuse_claimed
 from gahbench.store.attempts import PARTIAL
 from gahbench.store.folder import Folder
 from gahbench.store.plan_file import RecordedPlan, recorded_plan, write_plan
-from gahbench.store.store import DAMAGED, REPLACED, Store
+from gahbench.store.store import DAMAGED, REPLACED, Store, recorded_unit
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def remove(folder: Path, entrants: Sequence[str], registry: Registry) -> Removed
         for unit in gone.values():
             store.forget_failure(unit)
             (store.claims / unit.folder).unlink(missing_ok=True)
-        _remove(store, gone)
+        _remove(store, gone.keys(), rows)
     collect(folder, registry)
     count = len(finished & gone.keys())
     return Removed(tuple(sorted(rows)), count, len(finished & own.keys()) - count)
@@ -103,13 +103,15 @@ def _without(plan: RecordedPlan, rows: set[str], folder: Path) -> RecordedPlan:
     return replace(plan, units=units, board={**plan.board, "entrants": entrants})
 
 
-def _remove(store: Store, gone: dict[str, Unit]) -> None:
-    """Delete the folders of units: finished, attempts, and those that were moved away. Scores before their fits."""
+def _remove(store: Store, gone: Set[str], rows: Set[str]) -> None:
+    """Delete folders of units: finished, attempts, and those that were moved away. Scores before their fits."""
     for name in sorted(names_in(store.units), reverse=True):
         if name.partition(PARTIAL)[0] in gone:
             shutil.rmtree(store.units / name, ignore_errors=True)
-    for room in (DAMAGED, REPLACED):
-        for name in names_in(store.folder / room):
-            # KIND-KEY-NUMBER, or an attempt.
-            if "-".join(name.partition(PARTIAL)[0].split("-")[:2]) in gone:
-                shutil.rmtree(store.folder / room / name, ignore_errors=True)
+    for folder in (
+        store.folder / room / name for room in (DAMAGED, REPLACED) for name in names_in(store.folder / room)
+    ):
+        unit = recorded_unit(folder)
+        # Attempts record nothing: KIND-KEY.partial...
+        if folder.name.partition(PARTIAL)[0] in gone if unit is None else unit.entrant in rows:
+            shutil.rmtree(folder, ignore_errors=True)

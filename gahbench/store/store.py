@@ -133,7 +133,7 @@ class Store:
         names = sorted(self.finished() - but)
         for kind in ("fit", "score"):
             for folder in (self.units / name for name in names if name.startswith(f"{kind}-")):
-                if (folder / "done.json").is_file() and (unit := _unit(folder)) is not None:
+                if (folder / "done.json").is_file() and (unit := recorded_unit(folder)) is not None:
                     yield unit
 
     def sweep(self) -> None:
@@ -226,7 +226,8 @@ class Store:
         return self.failures / f"{unit.folder}.json"
 
 
-def _unit(folder: Path) -> Unit | None:
+def recorded_unit(folder: Path) -> Unit | None:
+    """Return the unit whose folder this is, as it recorded itself; ``None`` if it cannot be read."""
     try:
         return Unit.of_record(json.loads((folder / "unit.json").read_bytes()))
     except (OSError, ValueError, TypeError):

@@ -1,0 +1,164 @@
+"""Entrants removed from a results folder, and the files of its networks."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+import gahbench
+from gahbench._util.errors import ResultsError
+from gahbench.store.claims import Claims
+from gahbench.store.plan_file import recorded_plan
+from gahbench.store.store import Store
+
+pytestmark = pytest.mark.usefixtures("dry_runs_here")
+
+UNET = "unet[width=2,levels=1]"
+
+
+def run(suite, out, **options):
+    return gahbench.run(suite, out, engine="inline", **options)
+
+
+def board(results):
+    return results.leaderboard().drop(columns="train_seconds")
+
+
+def files(folder):
+    return [file for file in sorted(folder.rglob("*")) if "claims" not in file.parts]
+
+
+def test_an_entrant_leaves_with_all_that_is_its_own(write_suite, tmp_path):
+    out = tmp_path / "out"
+    run(write_suite(("sigmas: [0.1, 0.3]", "sigmas: [0.1, 0.2]")), out)
+    run(write_suite(), out)
+    run(write_suite(), out, again=[UNET])
+    store = Store(out)
+    (fit,) = [unit for unit in store.recorded() if unit.kind == "fit"]
+    store.begin(fit)
+    store.fail(fit, "no", "")
+    found = gahbench.remove(out, [UNET])
+    assert (found.rows, found.units, found.kept) == ((UNET,), 3, 0)
+    assert not any(fit.key in str(path) for path in out.rglob("*"))
+    assert list((out / "replaced").iterdir()) == []
+    assert {unit.entrant for unit in store.recorded()} == {"identity", "oracle-threshold[haar]"}
+    assert UNET not in (out / "plan.json").read_text()
+    without = run(write_suite(("  - unet: {width: 2, levels: 1}\n", "")), tmp_path / "without")
+    assert board(gahbench.load_results(out)).equals(board(without))
+    # What is in the suite's file is planned again by its next run.
+    assert UNET in set(run(write_suite(), out).leaderboard()["entrant"])
+
+
+def test_units_that_another_entrant_needs_stay(write_suite, tmp_path):
+    """The same weights under two names are measured once."""
+    out = tmp_path / "out"
+    run(write_suite(), out)
+    (trained,) = gahbench.weights(out, UNET)
+    names = [f"unet[width=2,levels=1,checkpoint={tmp_path}/{name}.safetensors]" for name in ("one", "two")]
+    for name in ("one", "two"):
+        shutil.copy(trained.weights, tmp_path / f"{name}.safetensors")
+    before = run(write_suite(), out, entrants=names).leaderboard()["entrant"]
+    one, two = (next(label for label in before if name in label) for name in ("one", "two"))
+    found = gahbench.remove(out, [one])
+    assert (found.units, found.kept) == (0, 2)
+    after = gahbench.load_results(out).leaderboard().set_index("entrant")
+    assert one not in after.index
+    assert after.loc[two, "psnr"] == after.loc[UNET, "psnr"]
+    assert gahbench.remove(out, [two]).units == 2
+
+
+def test_the_row_of_a_sweep_may_leave_alone_and_an_entrant_leaves_with_all(write_suite, tmp_path):
+    out = tmp_path / "out"
+    run(write_suite(("training: {", "training: {train_images: [2, 4], ")), out)
+    assert gahbench.remove(out, [f"{UNET} N=2"]).rows == (f"{UNET} N=2",)
+    assert f"{UNET} N=4" in set(gahbench.load_results(out).leaderboard()["entrant"])
+    assert gahbench.remove(out, [UNET, "identity"]).rows == ("identity", f"{UNET} N=4")
+    assert set(gahbench.load_results(out).leaderboard()["entrant"]) == {"oracle-threshold[haar]"}
+
+
+def test_an_added_entrant_does_not_come_back(write_suite, tmp_path):
+    out = tmp_path / "out"
+    run(write_suite(), out, entrants=["visu-shrink"])
+    gahbench.remove(out, ["visu-shrink[sym4]"])
+    assert "visu-shrink[sym4]" not in set(run(write_suite(), out).leaderboard()["entrant"])
+
+
+def test_what_cannot_be_removed_is_refused(write_suite, tmp_path):
+    out = tmp_path / "out"
+    run(write_suite(), out)
+    before = files(out)
+    for names, text in (
+        (["identitty"], r"no entrant 'identitty'; did you mean 'identity'\?; accepted are unet\["),
+        (["oracle-threshold[haar]"], "is the baseline"),
+    ):
+        with pytest.raises(ResultsError, match=text):
+            gahbench.remove(out, names)
+    claims = Claims(out / "claims")
+    (score,) = [unit for unit in Store(out).recorded() if (unit.entrant, unit.metric) == ("identity", "psnr")]
+    claims.take(score.folder)
+    with pytest.raises(ResultsError, match=r"'score identity on discs\[size=16\] psnr on test' is being done on"):
+        gahbench.remove(out, ["identity"])
+    claims.close()
+    assert files(out) == before
+    out = tmp_path / "one"
+    run(write_suite(("  - unet: {width: 2, levels: 1}\n", ""), ("  - oracle-threshold: {basis: haar}\n", ""),
+                    ("baseline: oracle-threshold[haar]\n", "")), out)  # fmt: skip
+    with pytest.raises(ResultsError, match="no entrant would be left"):
+        gahbench.remove(out, ["identity"])
+
+
+def test_the_files_of_networks_are_found(write_suite, tmp_path):
+    out = tmp_path / "out"
+    suite = write_suite(("training: {", "seeds: [0, 3]\ntraining: {snapshots: 3, "))
+    run(suite, out)
+    found = gahbench.weights(out, UNET)
+    assert [(one.dataset, one.entrant, one.seed, one.split) for one in found] == [
+        ("discs[size=16]", UNET, seed, None) for seed in (0, 3)
+    ]
+    for one in found:
+        assert one.weights.is_file()
+        assert one.history.read_text().startswith("step")
+        assert list(one.snapshots) == sorted(one.snapshots)
+        assert all(path.is_file() for path in one.snapshots.values())
+    with pytest.raises(ResultsError, match=r"entrants that are trained: no entrant 'identity'; accepted are unet"):
+        gahbench.weights(out, "identity")
+    # A network that is not trained yet has none.
+    (out / "units" / found[0].weights.parent.name / "done.json").unlink()
+    assert [one.seed for one in gahbench.weights(out, UNET)] == [3]
+
+
+def test_the_commands_print_what_they_did_and_the_board(write_suite, command, tmp_path):
+    suite, first, out = write_suite(), tmp_path / "first", tmp_path / "out"
+    run(suite, first)
+    status, printed, errors = command("plan")(suite, "--out", out, "--reuse", first)
+    assert status == 0, errors
+    assert "7 units taken from other folders, 1 fit among them" in printed
+    assert "to do: 0 of 7 units" in printed
+    status, printed, errors = command("run")(suite, "--out", out, "--engine", "inline", "--again", "identity")
+    assert status == 0, errors
+    assert f"2 units moved to {out}/replaced, to be done anew" in errors
+    status, printed, errors = command("merge")(first, out, "--out", tmp_path / "all")
+    assert status == 0, errors
+    assert f"{first}: 7 units taken" in errors
+    assert "identity" in printed
+    status, printed, errors = command("remove")(tmp_path / "all", "-e", "identity")
+    assert status == 0, errors
+    assert "removed identity: 2 units" in errors
+    assert "identity" not in printed
+    status, printed, _ = command("weights")(out, "--entrant", UNET)
+    dataset, seed, weights, history = printed.strip().split("\t")
+    assert (status, dataset, seed) == (0, "discs[size=16]", "0")
+    assert weights.endswith("weights.safetensors")
+    assert history.endswith("history.csv")
+    (one,) = json.loads(command("weights")(out, "-e", UNET, "--json")[1])
+    assert (one["weights"], one["seed"], one["snapshots"]) == (weights, 0, {})
+    assert command("plan")(suite, "--reuse", first)[0] == 2
+
+
+def test_weights_are_found_without_torch(write_suite, tmp_path):
+    run(write_suite(), tmp_path / "out")
+    code = f"import sys, gahbench; print(len(gahbench.weights('out', {UNET!r})), 'torch' in sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert ended.stdout.split() == ["1", "False"], ended.stderr

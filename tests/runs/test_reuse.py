@@ -1,0 +1,153 @@
+"""Units of other results folders, taken instead of being done again; and units that are done again on request."""
+
+import json
+
+import pytest
+from other_machine import measure_otherwise, train_otherwise
+
+import gahbench
+from gahbench._util.errors import ResultsError
+from gahbench.store.claims import Claims
+from gahbench.store.store import Store
+
+pytestmark = pytest.mark.usefixtures("dry_runs_here")
+
+UNET = "unet[width=2,levels=1]"
+OTHER_LEVELS = ("sigmas: [0.1, 0.3]", "sigmas: [0.1, 0.2]")
+
+
+def run(suite, out, **options):
+    events = []
+    outcome = gahbench.run(suite, out, engine="inline", report=events.append, **options)
+    return outcome, [event.unit for event in events if event.kind == "finished"]
+
+
+def board(outcome):
+    return outcome.leaderboard().drop(columns="train_seconds")
+
+
+def of(folder, **facts):
+    """Return the finished units of a folder that have these facts."""
+    units = Store(folder).recorded()
+    return [unit for unit in units if all(getattr(unit, name) == value for name, value in facts.items())]
+
+
+def test_what_another_folder_holds_is_not_done_again(write_suite, tmp_path):
+    first, _ = run(write_suite(), tmp_path / "first")
+    grown = write_suite(("name: tiny", "name: other"), ("entrants:\n", "entrants:\n  - bayes-shrink\n"))
+    outcome, done = run(grown, tmp_path / "out", reuse=[tmp_path / "first"])
+    assert {unit.entrant for unit in done} == {"bayes-shrink[sym4]"}
+    assert len(outcome.reused.taken) == 7
+    assert outcome.reused.damaged == outcome.reused.other_network == []
+    both = board(outcome).set_index("entrant")["psnr"], board(first).set_index("entrant")["psnr"]
+    assert both[0][both[1].index].equals(both[1])
+    # What was taken stays when the other folder goes.
+    for file in (tmp_path / "first" / "units").rglob("*.*"):
+        file.unlink()
+    assert run(grown, tmp_path / "out")[1] == []
+
+
+def test_adopted_units_keep_their_record(write_suite, tmp_path):
+    run(write_suite(), tmp_path / "first")
+    history = [{"from": "earlier", "differs": ["metric.source"]}]
+    for file in (tmp_path / "first" / "units").glob("score-*/done.json"):
+        file.write_text(json.dumps({**json.loads(file.read_bytes()), "adopted": history}))
+    outcome, _ = run(write_suite(), tmp_path / "out", reuse=[tmp_path / "first"])
+    assert all("adopted" in note for note in outcome.leaderboard()["note"])
+
+
+def test_damaged_units_are_left_and_the_next_folder_is_tried(write_suite, tmp_path):
+    for name in ("first", "second"):
+        run(write_suite(), tmp_path / name)
+    (fit,) = of(tmp_path / "first", kind="fit")
+    weights = Store(tmp_path / "first").path(fit) / "weights.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    outcome, done = run(write_suite(), tmp_path / "one", reuse=[tmp_path / "first"])
+    assert outcome.reused.damaged == [weights.parent]
+    # Whether the scores measured what is trained now was not certain.
+    assert {unit.entrant for unit in done} == {UNET}
+    assert {unit.entrant for unit in outcome.reused.other_network} == {UNET}
+    outcome, done = run(write_suite(), tmp_path / "two", reuse=[tmp_path / "first", tmp_path / "second"])
+    assert outcome.reused.damaged == [weights.parent]
+    assert done == []
+
+
+def test_scores_of_other_weights_are_left(write_suite, tmp_path):
+    first, _ = run(write_suite(), tmp_path / "first")
+    train_otherwise(tmp_path / "first")
+    # This folder has a network of the same key, and no scores of it.
+    run(write_suite(OTHER_LEVELS), tmp_path / "out")
+    outcome, done = run(write_suite(), tmp_path / "out", reuse=[tmp_path / "first"])
+    assert {(unit.kind, unit.entrant) for unit in done} == {("score", UNET)}
+    assert len(outcome.reused.other_network) == len(done) == 2
+    assert len(outcome.reused.taken) == 4
+    assert board(outcome).equals(board(first))
+
+
+def test_a_network_is_taken_with_the_scores_that_measured_it(write_suite, tmp_path):
+    run(write_suite(), tmp_path / "first")
+    run(write_suite(), tmp_path / "second")
+    train_otherwise(tmp_path / "second")
+    _, done = run(write_suite(), tmp_path / "out", reuse=[tmp_path / "second", tmp_path / "first"])
+    assert done == []
+    scores = {unit.key: unit for unit in of(tmp_path / "out", kind="score", entrant=UNET)}
+    for key, unit in scores.items():
+        assert Store(tmp_path / "out").read_scores(unit) == Store(tmp_path / "second").read_scores(unit), key
+        assert Store(tmp_path / "out").read_scores(unit) != Store(tmp_path / "first").read_scores(unit), key
+
+
+@pytest.mark.parametrize(("source", "text"), [("out", "is the results folder itself"), ("none", "holds no units")])
+def test_folders_that_hold_nothing_for_it_are_refused(write_suite, tmp_path, source, text):
+    run(write_suite(), tmp_path / "out")
+    with pytest.raises(ResultsError, match=text):
+        run(write_suite(), tmp_path / "out", reuse=[tmp_path / source])
+
+
+def test_an_entrant_is_done_again_and_its_board_is_new(write_suite, tmp_path):
+    out = tmp_path / "out"
+    first = board(run(write_suite(), out)[0])
+    train_otherwise(out)
+    (changed,) = of(out, entrant="identity", metric="psnr")
+    measure_otherwise(Store(out).path(changed))
+    (out / "results.json").unlink()
+    other, done = run(write_suite(), out)
+    assert done == []
+    assert not board(other).equals(first)
+    outcome, done = run(write_suite(), out, again=[UNET])
+    assert sorted((unit.kind, unit.entrant) for unit in done) == [("fit", UNET), *[("score", UNET)] * 2]
+    assert len(list((out / "replaced").iterdir())) == 3
+    before, after = (one.set_index("entrant") for one in (first, board(outcome)))
+    assert after.loc[UNET].equals(before.loc[UNET])
+    assert after.loc["identity", "psnr"] != before.loc["identity", "psnr"]
+    # Once is enough.
+    assert run(write_suite(), out)[1] == []
+
+
+def test_scores_of_replaced_networks_go_too_and_no_checkpoint_is_gone_on_from(write_suite, tmp_path):
+    out = tmp_path / "out"
+    run(write_suite(), out)
+    (fit,) = of(out, kind="fit")
+    attempt = Store(out).begin(fit)
+    (attempt.folder / "checkpoint.pt").write_bytes(b"rubbish")
+    # The scores that the suite asks for now, and others that are there of the same network.
+    _, done = run(write_suite(OTHER_LEVELS), out, again=[UNET])
+    assert {unit.metric for unit in done if unit.entrant == UNET} == {None, "psnr", "slope"}
+    assert {tuple(unit.payload["sigmas"]) for unit in of(out, kind="score", entrant=UNET)} == {(0.1, 0.2)}
+    _, done = run(write_suite(), out)
+    assert {(unit.entrant, unit.metric) for unit in done} == {(UNET, "psnr"), (UNET, "slope")}
+
+
+def test_again_names_an_entrant_that_nobody_is_at(write_suite, tmp_path):
+    out = tmp_path / "out"
+    run(write_suite(), out)
+    with pytest.raises(ResultsError, match=r"no entrant 'identitty'; did you mean 'identity'\?; accepted are unet\["):
+        run(write_suite(), out, again=["identitty"])
+    claims = Claims(out / "claims")
+    (fit,) = of(out, kind="fit")
+    claims.take(fit.folder)
+    with pytest.raises(ResultsError, match="is being done on"):
+        run(write_suite(), out, again=[UNET])
+    claims.close()
+    assert len(run(write_suite(), out, again=[UNET])[1]) == 3
