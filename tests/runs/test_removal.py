@@ -10,7 +10,6 @@ import pytest
 import gahbench
 from gahbench._util.errors import ResultsError
 from gahbench.store.claims import Claims
-from gahbench.store.plan_file import recorded_plan
 from gahbench.store.store import Store
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here")
