@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gahbench.store.stored_weights import StoredWeights
 
 _SHOWN = 12
-_OTHER_NETWORK = "measured networks of other weights than those that are here"
+_OTHER_WEIGHTS = "since the weights here are not those that were measured"
 
 
 def begin(
@@ -50,7 +50,7 @@ def print_reused(found: Reused, console: Console) -> None:
     """Print how many units were taken from other folders, and which were left."""
     fits = sum(unit.kind == "fit" for unit in found.taken)
     _say(console, f"{counted(len(found.taken), 'unit')} taken from other folders, {counted(fits, 'fit')} among them")
-    _say_several(console, f"not taken, since they {_OTHER_NETWORK}", _labels(found.other_network))
+    _say_several(console, f"not taken, {_OTHER_WEIGHTS}", _labels(found.other_weights))
     _say_several(console, "not taken, since damaged", map(str, found.damaged))
 
 
@@ -63,7 +63,7 @@ def print_merged(found: Merged, console: Console) -> None:
     if found.failures:
         _say(console, f"{counted(found.failures, 'unit')} failed, and done in no folder", "yellow")
     _say_several(console, "fits with other weights in another folder; the first is kept", _labels(found.other_weights))
-    _say_several(console, f"scores not taken, since they {_OTHER_NETWORK}", _labels(found.other_network))
+    _say_several(console, f"scores not taken, {_OTHER_WEIGHTS}", _labels(found.other_network))
     _say_several(console, "scores with other values in another folder; the first is kept", _labels(found.differing))
     _say_several(console, "not taken, since damaged", map(str, found.damaged))
     if found.not_shown:

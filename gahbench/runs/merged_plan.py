@@ -105,7 +105,7 @@ def _check(plans: Sequence[tuple[Path, RecordedPlan]]) -> None:
                 )
         for row in plan.board["datasets"]:
             where, before = known.setdefault(row["dataset"], (path, row))
-            differing = [name for name in {**before, **row} if before.get(name) != row.get(name)]
+            differing = [name for name in {**before, **row} if repr(before.get(name)) != repr(row.get(name))]
             if differing:
                 facts = listing(f"{name} {row.get(name)} and {before.get(name)}" for name in differing)
                 raise ResultsError(

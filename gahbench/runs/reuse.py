@@ -24,14 +24,14 @@ class Reused:
         They are done in this folder now.
     damaged
         Folders of units whose files are not what was written; they were left.
-    other_network
-        Scores that were left, since they measured networks of other weights than those of this folder: networks of one
-        key may differ by rounding, from machine to machine.
+    other_weights
+        Scores that were left, since they measured other weights than the network of this folder has, and networks that
+        are not those which scores here measured: weights of one key may differ by rounding, from machine to machine.
     """
 
     taken: list[Unit] = field(default_factory=list)
     damaged: list[Path] = field(default_factory=list)
-    other_network: list[Unit] = field(default_factory=list)
+    other_weights: list[Unit] = field(default_factory=list)
 
 
 def reuse(plan: Plan, folder: Path, sources: Sequence[Path]) -> Reused:
@@ -69,8 +69,8 @@ def _take(unit: Unit, stores: list[Store], taker: Taker, found: Reused) -> None:
             return
         if ending == "damaged":
             found.damaged.append(store.path(unit))
-    if ending == "other network":
-        found.other_network.append(unit)
+    if ending == "other weights":
+        found.other_weights.append(unit)
 
 
 def _source(source: Path, folder: Path) -> Store:

@@ -15,9 +15,9 @@ from gahbench.store.holder import own_name
 from gahbench.store.store import Store
 from gahbench.training.file_names import WEIGHTS
 
-#: How taking a unit ends: it is there now, its files are not what was written, or it measured a network of other
-#: weights than that which is here.
-Ending = Literal["taken", "damaged", "other network"]
+#: How taking a unit ends: it is there now, its files are not what was written, or a network and its score would not
+#: belong together.
+Ending = Literal["taken", "damaged", "other weights"]
 
 
 class Taker:
@@ -35,7 +35,7 @@ class Taker:
         self._held = functools.cache(self._weights_held)
 
     def take(self, source: Store, unit: Unit) -> Ending:
-        """Link or copy a finished unit, unless it is damaged, or measured another network.
+        """Link or copy a finished unit, unless it is damaged, or there are other weights than scores measured.
 
         Networks of one key may differ by rounding, from machine to machine. Fits are to be taken before their scores.
 
@@ -50,7 +50,7 @@ class Taker:
         if done is None or any(Path(name).name != name for name in done["files"]):
             return "damaged"
         if not self.fits(source, unit, done):
-            return "other network"
+            return "other weights"
         attempt = self._target.units / f"{unit.folder}{PARTIAL}-{own_name()}"
         attempt.mkdir(parents=True)
         try:
@@ -69,13 +69,23 @@ class Taker:
         return "taken"
 
     def fits(self, source: Store, unit: Unit, done: dict[str, Any]) -> bool:
-        """Whether a score measured the networks that are here; true of other units."""
+        """Whether a score measured the networks that are here, or a network is that which scores here measured."""
+        if unit.kind == "fit":
+            return self._measured.get(unit.key) in (None, done["files"].get(WEIGHTS, {}).get("sha256"))
         networks = done.get("networks", {})
         # Scores of before this was recorded measured the networks beside them.
         return all(
             (held := self._held(key)) is not None and held == (networks.get(key) or weights_checksum(source, key))
             for key in unit.needs
         )
+
+    @functools.cached_property
+    def _measured(self) -> dict[str, str]:
+        """Checksums of the weights that scores here measured before any were taken, by the keys of the fits."""
+        done = (
+            self._target.done(unit) or {} for unit in self._target.recorded() if unit.kind == "score" and unit.needs
+        )
+        return {key: digest for one in done for key, digest in one.get("networks", {}).items()}
 
     def _weights_held(self, key: str) -> str | None:
         return weights_checksum(self._target, key)

@@ -41,11 +41,13 @@ def folder(write_suite, tmp_path):
     return made
 
 
-def test_folders_that_share_half_their_units_give_the_board_of_the_whole(folder, tmp_path):
-    whole = folder("whole", seeds(0, 1, 2))
-    first, second = folder("first", seeds(0, 1)), folder("second", seeds(1, 2))
+@pytest.mark.parametrize("training", ["{", "{halves: true, train_images: [3, 5], "])
+def test_folders_that_share_half_their_units_give_the_board_of_the_whole(folder, tmp_path, training):
+    changes = (("training: {", f"training: {training}"),)
+    whole = folder("whole", *changes, seeds(0, 1, 2))
+    first, second = folder("first", *changes, seeds(0, 1)), folder("second", *changes, seeds(1, 2))
     found = gahbench.merge([first, second], tmp_path / "out")
-    assert list(found.taken.values()) == [10, 3]
+    assert sum(found.taken.values()) == len(Store(whole).finished())
     assert found.failures == 0
     lists = (found.other_weights, found.other_network, found.differing, found.damaged, found.not_shown, found.notes)
     assert not any(lists)
@@ -133,6 +135,20 @@ def test_what_an_earlier_folder_measures_or_trains_otherwise_is_in_the_folder_an
     }
     assert board(gahbench.load_results(tmp_path / "out")).equals(board(gahbench.load_results(first)))
     assert Store(tmp_path / "out").finished() == set().union(*(Store(one).finished() for one in (first, images, steps)))
+
+
+def test_of_two_versions_of_a_plugin_the_first_is_kept(folder, write_plugin, tmp_path):
+    plugin = write_plugin("mine", "return noisy - self.noise(noisy)")
+    first = folder("first", entrants=["mine"], plugins=[plugin])
+    plugin = write_plugin("mine", "return noisy - self.noise(noisy) / 2")
+    second = folder("second", entrants=["mine"], plugins=[plugin])
+    found = gahbench.merge([first, second], tmp_path / "out")
+    (note,) = found.notes
+    assert "another version of the plugin file mine.py" in note
+    assert found.not_shown == ("mine",)
+    assert recorded_plan(tmp_path / "out").plugins == recorded_plan(first).plugins
+    assert board(gahbench.load_results(tmp_path / "out")).equals(board(gahbench.load_results(first)))
+    assert gahbench.work(tmp_path / "out").left == 0
 
 
 def test_a_folder_with_results_comes_first_and_merging_again_takes_what_is_new(folder, tmp_path):

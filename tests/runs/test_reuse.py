@@ -38,7 +38,7 @@ def test_what_another_folder_holds_is_not_done_again(write_suite, tmp_path):
     outcome, done = run(grown, tmp_path / "out", reuse=[tmp_path / "first"])
     assert {unit.entrant for unit in done} == {"bayes-shrink[sym4]"}
     assert len(outcome.reused.taken) == 7
-    assert outcome.reused.damaged == outcome.reused.other_network == []
+    assert outcome.reused.damaged == outcome.reused.other_weights == []
     both = board(outcome).set_index("entrant")["psnr"], board(first).set_index("entrant")["psnr"]
     assert both[0][both[1].index].equals(both[1])
     # What was taken stays when the other folder goes.
@@ -68,7 +68,7 @@ def test_damaged_units_are_left_and_the_next_folder_is_tried(write_suite, tmp_pa
     assert outcome.reused.damaged == [weights.parent]
     # Whether the scores measured what is trained now was not certain.
     assert {unit.entrant for unit in done} == {UNET}
-    assert {unit.entrant for unit in outcome.reused.other_network} == {UNET}
+    assert {unit.entrant for unit in outcome.reused.other_weights} == {UNET}
     outcome, done = run(write_suite(), tmp_path / "two", reuse=[tmp_path / "first", tmp_path / "second"])
     assert outcome.reused.damaged == [weights.parent]
     assert done == []
@@ -81,7 +81,7 @@ def test_scores_of_other_weights_are_left(write_suite, tmp_path):
     run(write_suite(OTHER_LEVELS), tmp_path / "out")
     outcome, done = run(write_suite(), tmp_path / "out", reuse=[tmp_path / "first"])
     assert {(unit.kind, unit.entrant) for unit in done} == {("score", UNET)}
-    assert len(outcome.reused.other_network) == len(done) == 2
+    assert len(outcome.reused.other_weights) == len(done) == 2
     assert len(outcome.reused.taken) == 4
     assert board(outcome).equals(board(first))
 
@@ -96,6 +96,16 @@ def test_a_network_is_taken_with_the_scores_that_measured_it(write_suite, tmp_pa
     for key, unit in scores.items():
         assert Store(tmp_path / "out").read_scores(unit) == Store(tmp_path / "second").read_scores(unit), key
         assert Store(tmp_path / "out").read_scores(unit) != Store(tmp_path / "first").read_scores(unit), key
+
+
+def test_a_network_that_scores_here_did_not_measure_is_left(write_suite, tmp_path):
+    for name in ("first", "out"):
+        run(write_suite(), tmp_path / name)
+    train_otherwise(tmp_path / "first")
+    (fit,) = of(tmp_path / "out", kind="fit")
+    (Store(tmp_path / "out").path(fit) / "weights.safetensors").write_bytes(b"")
+    outcome, done = run(write_suite(), tmp_path / "out", reuse=[tmp_path / "first"])
+    assert outcome.reused.other_weights == done == [fit]
 
 
 @pytest.mark.parametrize(("source", "text"), [("out", "is the results folder itself"), ("none", "holds no units")])
