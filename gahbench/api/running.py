@@ -131,12 +131,12 @@ def run(
     GahbenchError
         If something in the suite is not accepted, or the folder belongs to something else.
     """
-    from gahbench.runs.runner import run_plan
+    from gahbench.runs.runner import run_plan, workers_here
 
     registry = open_registry(plugins)
     planned = plan_with(registry, suite, out, entrants)
     folder = results_folder(planned.suite, out)
-    begun = begin(planned, folder, registry, threads, reuse, again)
+    begun = begin(planned, folder, registry, threads, workers_here(engine, workers), reuse, again)
     outcome = run_plan(planned, folder, registry, engine, workers, report, threads, device)
     return replace(outcome, reused=begun.reused)
 
@@ -146,15 +146,22 @@ def begin(
     folder: Path,
     registry: Registry,
     threads: int | None = None,
+    workers: int | None = None,
     reuse: Sequence[Source] = (),
     again: Sequence[str] = (),
 ) -> Begun:
-    """Take what other folders hold of a plan, and move away what is to be done anew, as :func:`run` does first."""
+    """Take what other folders hold of a plan, and move away what is to be done anew, as :func:`run` does first.
+
+    Parameters
+    ----------
+    threads, workers
+        As of :func:`gahbench.runs.runner.open_folder`.
+    """
     from gahbench.runs.again import put_back
     from gahbench.runs.reuse import reuse as reuse_units
     from gahbench.runs.runner import open_folder
 
     if reuse or again:
-        open_folder(plan, folder, registry, threads)
+        open_folder(plan, folder, registry, threads, workers)
     reused = reuse_units(plan, folder, [Path(source) for source in reuse]) if reuse else None
     return Begun(reused, put_back(plan, folder, again) if again else 0)

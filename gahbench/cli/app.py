@@ -92,7 +92,7 @@ def run(
     from gahbench.cli.listing import warn_of_problems
     from gahbench.registry.registry import open_registry
     from gahbench.runs.progress import ProgressReport
-    from gahbench.runs.runner import run_plan
+    from gahbench.runs.runner import run_plan, workers_here
     from gahbench.store.store import Store
 
     console = Console(stderr=True)
@@ -101,7 +101,7 @@ def run(
     planned = api.plan_with(registry, suite, out, entrant or ())
     folder = api.results_folder(planned.suite, out)
     warn_of_superseded(planned, folder, plugins_dir or (), console)
-    begin(planned, folder, registry, threads, reuse or (), again or (), console)
+    begin(planned, folder, registry, threads, workers_here(engine, workers), reuse or (), again or (), console)
     finished = Store(folder).finished()
     done = sum(unit.folder in finished for unit in planned.units)
     with ProgressReport(planned, done, console) as report:

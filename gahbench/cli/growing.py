@@ -32,6 +32,7 @@ def begin(
     folder: Path,
     registry: Registry,
     threads: int | None,
+    workers: int | None,
     reuse: Sequence[Path],
     again: Sequence[str],
     console: Console,
@@ -39,7 +40,7 @@ def begin(
     """Take what other folders hold of a plan, move away what is to be done anew, and print both."""
     from gahbench import api
 
-    begun = api.begin(plan, folder, registry, threads, reuse, again)
+    begun = api.begin(plan, folder, registry, threads, workers, reuse, again)
     if begun.reused is not None:
         print_reused(begun.reused, console)
     if again:

@@ -94,7 +94,10 @@ def _check(plans: Sequence[tuple[Path, RecordedPlan]]) -> None:
     known: dict[str, tuple[Path, Mapping[str, Any]]] = {}
     for path, plan in plans:
         if not plan.board:
-            raise ResultsError(f"{path}: planned by an earlier gahbench; run its suite there once, then merge")
+            raise ResultsError(
+                f"{path}: planned by an earlier version, without the facts of its board; 'gahbench run' or "
+                "'gahbench plan --out' with its suite records them"
+            )
         for what, own, before in (
             ("suite", plan.suite, one.suite),
             ("baseline", plan.board["baseline"], one.board["baseline"]),

@@ -114,6 +114,14 @@ def open_folder(
     return opened, todo
 
 
+def workers_here(engine: str, workers: int | None) -> int | None:
+    """Return the number of workers among which this machine's processors are shared out, as far as it was given.
+
+    Workers of other engines than ``processes`` do not share them.
+    """
+    return workers if engine.partition("[")[0] == "processes" else None
+
+
 def run_plan(
     plan: Plan,
     folder: Path,
@@ -153,9 +161,7 @@ def run_plan(
     from gahbench.board.results import load_results
 
     runner: Engine = registry.create("engine", engine)
-    # Workers of other engines do not share this machine's processors.
-    here = workers if engine.partition("[")[0] == "processes" else None
-    opened, todo = open_folder(plan, folder, registry, threads, here)
+    opened, todo = open_folder(plan, folder, registry, threads, workers_here(engine, workers))
     store, stop = Store(folder), threading.Event()
     if todo:
         reported = functools.partial(notify, registry, report)
