@@ -137,12 +137,15 @@ class Store:
                     yield unit
 
     def sweep(self) -> None:
-        """Remove what is left of attempts at units that have finished."""
+        """Remove what is left of attempts at units that have finished, and of claims of them."""
         names = names_in(self.units)
         finished = {name for name in names if PARTIAL not in name}
         for name in names:
             if PARTIAL in name and name.partition(PARTIAL)[0] in finished:
                 shutil.rmtree(self.units / name, ignore_errors=True)
+        for name in finished.intersection(names_in(self.claims)):
+            # Whoever had it died between finishing and giving it up.
+            (self.claims / name).unlink(missing_ok=True)
 
     def fail(self, unit: Unit, error: str, details: str) -> None:
         """Record that a unit failed, and why.

@@ -7,6 +7,7 @@ import pytest
 from gahbench.contracts.scoring import Scores
 from gahbench.contracts.unit import Unit
 from gahbench.store.attempts import publish
+from gahbench.store.claims import Claims
 from gahbench.store.score_files import write_scores
 from gahbench.store.store import Store
 
@@ -87,5 +88,9 @@ def test_what_is_left_of_finished_units_alone_is_swept(tmp_path):
     late, other = store.begin(unit()), store.begin(unit("score"))
     store.begin(unit()).finish({}, keep=())
     late.folder.mkdir(exist_ok=True)
+    claims = Claims(store.claims)
+    assert claims.take(unit().folder)
+    assert claims.take(unit("score").folder)
     store.sweep()
+    assert claims.names() == {unit("score").folder}
     assert sorted(file.name for file in store.units.iterdir()) == sorted([unit().folder, other.folder.name])
