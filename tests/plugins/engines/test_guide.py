@@ -8,7 +8,9 @@ import pytest
 import yaml
 from typer.main import get_command
 
+import gahbench
 from gahbench.cli.app import app
+from gahbench_plugins.engines import dask
 
 GUIDE = (Path(__file__).parents[3] / "plugins" / "engines" / "README.md").read_text(encoding="utf-8")
 
@@ -55,3 +57,9 @@ def test_the_script_for_ray_runs_work():
     options = {option for parameter in get_command(app).commands["work"].params for option in parameter.opts}
     assert "work" in strings
     assert {text for text in strings if str(text).startswith("--")} <= options
+
+
+def test_without_the_extra_dask_names_it(monkeypatch):
+    monkeypatch.setattr(dask.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(gahbench.GahbenchError, match=r"pip install 'gahbench\[dask\]'"):
+        dask.Dask("tcp://127.0.0.1:8786")
