@@ -134,3 +134,5 @@ def register_engines(register: Register) -> None:
     """Register the built-in engines."""
     register("processes", "gahbench_plugins.engines.processes:Processes")
     register("inline", "gahbench_plugins.engines.inline:Inline")
+    register("slurm", "gahbench_plugins.engines.slurm:Slurm")
+    register("dask", "gahbench_plugins.engines.dask:Dask")

@@ -10,10 +10,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # ruff: isort: split
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import dask_cluster
 import pytest
+import slurm_cluster
 from sample_files import PLUGIN, TINY
 
 from gahbench.cli import main
@@ -101,3 +103,24 @@ def command(
         return run
 
     return named
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[slurm_cluster.Cluster]:
+    """A Slurm cluster, as the one that Slurm's commands of this process and its children use.
+
+    Each test has its own: a controller that was killed does not always recover its nodes, and another cluster starts
+    in a second.
+    """
+    if reason := slurm_cluster.why_not():
+        pytest.skip(reason)
+    with slurm_cluster.cluster() as one:
+        monkeypatch.setenv("SLURM_CONF", str(one.configuration))
+        yield one
+
+
+@pytest.fixture(name="dask_cluster")
+def _dask_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dask_cluster.Cluster]:
+    """A Dask cluster of two workers."""
+    with dask_cluster.cluster(tmp_path_factory.mktemp("dask")) as one:
+        yield one

@@ -38,6 +38,7 @@ SMALL: dict[str, dict[str, Any]] = {
 #: Plugins that need packages of extras which the extra ``test`` does not install.
 NEEDS = {
     "bm3d": ("deepinv", "ptwt"),
+    "dask": ("distributed",),
     **dict.fromkeys(("deepinv", "drunet", "gs-drunet", "ncsnpp", "restormer", "scunet", "swinir"), ("deepinv",)),
 }
 

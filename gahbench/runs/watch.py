@@ -35,6 +35,10 @@ class Watch:
             if name not in self._units:
                 continue
             self._ended.add(name)
+            if name not in self._started:
+                # It was claimed and ended since the last listing.
+                self._started.add(name)
+                self._job.report(Event("started", self._units[name]))
             if name in finished:
                 self._job.report(Event("finished", self._units[name], {"seconds": self._seconds(name)}))
             else:

@@ -11,6 +11,7 @@ import faulthandler
 import json
 import os
 import queue
+import signal
 import sys
 import threading
 import time
@@ -32,6 +33,10 @@ def main() -> None:
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     faulthandler.enable()
+    for name in ("SIGINT", "SIGTERM", "SIGUSR2"):
+        # Schedulers send them to all processes of a job; who started this one gets them, too, and asks it to stop.
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda number, frame: None)
     lock = threading.Lock()
 
     def send(message: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from gahbench.contracts.jobs import Event, Job
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
 from gahbench.registry.configured import Configured
+from gahbench.store.folder import Folder
 from gahbench.store.store import Store
 from gahbench.testing.findings import Finding
 
@@ -37,8 +38,10 @@ def check_engine(configured: Configured) -> Iterator[Finding]:
         file.write_text(_SUITE, encoding="utf-8")
         plan = make_plan(load_suite(file, registry), registry)
         broken = dataclasses.replace(plan.units[-1], key="broken", payload={})
+        units = (*plan.units, broken)
         store, events = Store(Path(folder) / "results"), list[Event]()
-        units = [*plan.units, broken]
+        # Workers elsewhere find the units in the folder.
+        Folder(store.folder).open(dataclasses.replace(plan, units=units), registry, threads=1)
         engine.run(Job(units, store, registry, events.append, threading.Event(), 1))
         whole = store.whole(plan.units)
         done = [unit.folder in whole for unit in plan.units]

@@ -100,6 +100,24 @@ def test_a_signal_has_it_write_a_checkpoint_and_end_and_no_unit_fails(whole, tmp
     assert not list(out.glob("units/*.partial*"))
 
 
+def test_a_signal_to_all_processes_of_a_job_is_no_loss(whole, tmp_path):
+    """Schedulers that confine jobs in control groups end every process in them, workers too, in any order."""
+    out = tmp_path / "out"
+    plan(whole / "long.yaml", out)
+    process = start(out, "--workers", "1")
+    wait_for(lambda: list(out.glob("units/fit-*.partial-*/checkpoint.pt")))
+    children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True)
+    for pid in map(int, children.stdout.split()):
+        os.kill(pid, signal.SIGTERM)
+    # Time enough to be noticed, if it died.
+    time.sleep(1)
+    process.terminate()
+    log = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "SIGTERM" not in log
+    assert list(Store(out).claims.glob("[!.]*")) == []
+
+
 def test_what_a_killed_process_did_is_taken_over_by_another(whole, tmp_path):
     out = tmp_path / "out"
     plan(whole / "long.yaml", out)

@@ -15,8 +15,13 @@ BUILT_IN = [(kind, name) for kind in KINDS for name in Registry().names(kind)]
 @pytest.mark.parametrize(
     ("kind", "name"), [pytest.param(*plugin, marks=extras(plugin[1]), id="-".join(plugin)) for plugin in BUILT_IN]
 )
-def test_every_plugin_keeps_the_contract(builtin, tmp_path, kind, name):
-    report = check_plugin(builtin.get(kind, name), builtin, **small(name, tmp_path))
+def test_every_plugin_keeps_the_contract(request, builtin, tmp_path, kind, name):
+    parameters = small(name, tmp_path)
+    if name == "slurm":
+        request.getfixturevalue("cluster")
+    elif name == "dask":
+        parameters = {"scheduler": request.getfixturevalue("dask_cluster").address}
+    report = check_plugin(builtin.get(kind, name), builtin, **parameters)
     assert report.passed, str(report)
     assert len(report.findings) >= 3
     closed = [finding for finding in report.findings if finding.check.startswith("not differentiable by torch.func")]

@@ -1,0 +1,214 @@
+"""The engine for clusters of Dask."""
+
+from __future__ import annotations
+
+import importlib.util
+import queue
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from gahbench import Engine, Event, GahbenchError, Job, Watch, work_command
+
+from . import _dask_task
+
+#: Seconds between two looks at the cluster and the results folder.
+POLL_SECONDS = 2.0
+#: Seconds that the scheduler may take to answer.
+PATIENCE_SECONDS = 30.0
+#: Seconds that tasks may take to write checkpoints when the run is stopped.
+GRACE_SECONDS = 60.0
+#: A task that ended sooner than this, without a unit done, has died rather than worked.
+SHORT_SECONDS = 300.0
+#: So many such tasks in a row, of each worker, are enough; the wait before the next begins here and grows fourfold.
+SHORT_TASKS, FIRST_WAIT_SECONDS = 3, 5.0
+
+
+class Dask(Engine):
+    """Runs units on a cluster of Dask: ``gahbench work`` on the results folder, once on each of its workers.
+
+    The workers must see the folder under the same path, and have gahbench installed. Workers that join later get work,
+    too, and those that are lost are replaced by others.
+
+    Parameters
+    ----------
+    scheduler
+        Address of the scheduler: ``tcp://host:8786``.
+    workers
+        Number of workers to use at most; null for all.
+    """
+
+    def __init__(
+        self, scheduler: Annotated[str, Field(min_length=1)], workers: Annotated[int, Field(ge=1)] | None = None
+    ) -> None:
+        if importlib.util.find_spec("distributed") is None:
+            raise GahbenchError("the engine 'dask' needs the package distributed: pip install 'gahbench[dask]'")
+        self.scheduler, self.workers = scheduler, workers
+
+    def run(self, job: Job) -> None:
+        """Keep a task on each worker until no unit is left, all that is left has failed, or the job is stopped.
+
+        Raises
+        ------
+        GahbenchError
+            If the scheduler cannot be reached at first, or tasks die without any unit done.
+        """
+        if not job.stop.is_set():
+            _Following(job, self.scheduler, job.workers or self.workers).run()
+
+
+class _Following:
+    """Tasks for one results folder.
+
+    What Dask says decides where another task is due, and nothing else: what is done is read from the folder.
+    """
+
+    def __init__(self, job: Job, scheduler: str, limit: int | None) -> None:
+        self.job, self.scheduler, self.limit = job, scheduler, limit
+        self.token = uuid.uuid4().hex
+        self.folder = Path(job.store.folder).resolve()
+        (self.folder / "logs").mkdir(parents=True, exist_ok=True)
+        self.watch = Watch(job)
+        self.left = self.watch.update()
+        self.client: Any = None
+        #: By address of a worker: the future of its task, when it began, and how much was left then.
+        self.tasks: dict[str, tuple[Any, float, int]] = {}
+        self.not_before: dict[str, float] = {}
+        self.dead_tasks = 0
+        self.noted = ""
+
+    def run(self) -> None:
+        """Submit and follow until nothing is left, or the job is stopped."""
+        if not self.left:
+            return
+        self._connect()
+        try:
+            while self.left and not self.job.stop.is_set():
+                self._turn()
+                self.job.stop.wait(POLL_SECONDS)
+                self.left = self.watch.update()
+        except KeyboardInterrupt:
+            self.job.stop.set()
+        finally:
+            if self.left:
+                self._stop()
+            self._disconnect()
+
+    def _connect(self) -> None:
+        from distributed import Client
+
+        answers: queue.Queue[Any] = queue.Queue()
+
+        def connect() -> None:
+            try:
+                answers.put(Client(self.scheduler, timeout=PATIENCE_SECONDS, set_as_default=False))
+            except Exception as error:
+                answers.put(error)
+
+        # A scheduler that is reached and does not answer keeps a client for ever, whatever its timeout.
+        threading.Thread(target=connect, daemon=True).start()
+        try:
+            answer = answers.get(timeout=PATIENCE_SECONDS + 1)
+        except queue.Empty:
+            answer = TimeoutError(f"it is silent for {PATIENCE_SECONDS:.0f} s")
+        if isinstance(answer, Exception):
+            raise GahbenchError(f"no scheduler of Dask answers at {self.scheduler}: {answer}") from answer
+        self.client = answer
+
+    def _disconnect(self) -> None:
+        if self.client is not None:
+            self.client.close(timeout=5)
+            self.client = None
+
+    def _turn(self) -> None:
+        """Look at the cluster once, and give a task to each worker without one."""
+        try:
+            if self.client is None or self.client.status not in ("running", "connecting"):
+                self._disconnect()
+                self._connect()
+            workers = self.client.nthreads(callback_timeout=PATIENCE_SECONDS)
+        except Exception as error:
+            # Whatever it is, it says nothing about units.
+            self._note_change(
+                f"{error or type(error).__name__}; following the results folder until the scheduler answers"
+            )
+            return
+        for address, (future, begun, left_before) in list(self.tasks.items()):
+            if address not in workers:
+                # Nobody knows whether its process lives on. It does no harm if it does.
+                del self.tasks[address]
+            elif future.status != "pending":
+                del self.tasks[address]
+                self._assess(address, future, begun, left_before, len(workers))
+        now = time.monotonic()
+        idle = [one for one in workers if one not in self.tasks and now >= self.not_before.get(one, now)]
+        for address in idle[: max(0, (self.limit or len(workers)) - len(self.tasks))]:
+            self.tasks[address] = (self._submit(address), now, self.left)
+        self._note_change(f"{len(self.tasks)} of {len(workers)} workers are at work")
+
+    def _submit(self, address: str) -> Any:
+        return self.client.submit(
+            _dask_task.run_work,
+            # This Python is where it is on this machine.
+            work_command(self.job)[1:],
+            self.job.threads,
+            self.folder / "logs",
+            self.token,
+            key=f"gahbench-{uuid.uuid4().hex}",
+            pure=False,
+            workers=[address],
+        )
+
+    def _assess(self, address: str, future: Any, begun: float, left_before: int, workers: int) -> None:
+        """Decide when a worker gets its next task, now that its last one has ended with units left."""
+        if self.left < left_before or time.monotonic() - begun > SHORT_SECONDS:
+            self.dead_tasks = 0
+            return
+        self.dead_tasks += 1
+        rounds = self.dead_tasks / min(workers, self.limit or workers)
+        if rounds >= SHORT_TASKS:
+            raise GahbenchError(
+                f"{self.dead_tasks} tasks in a row ended without any unit done, with {self.left} left; the last one, "
+                f"on {address}, {_ending(future)}"
+            )
+        self.not_before[address] = time.monotonic() + FIRST_WAIT_SECONDS * 4 ** int(rounds)
+
+    def _stop(self) -> None:
+        """Have the tasks write checkpoints and end."""
+        try:
+            if self.client is None:
+                raise GahbenchError("the scheduler is away")
+            # A worker that does not answer keeps the others from nothing.
+            self.client.run(
+                _dask_task.stop, self.token, workers=list(self.tasks), on_error="ignore", callback_timeout=10
+            )
+        except Exception as error:
+            self._note_change(
+                f"{error or type(error).__name__}; tasks may be left, which end when nothing is left to do"
+            )
+        deadline = time.monotonic() + GRACE_SECONDS
+        while any(future.status == "pending" for future, _, _ in self.tasks.values()) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        self.left = self.watch.update()
+
+    def _note_change(self, text: str) -> None:
+        if text != self.noted:
+            self.noted = text
+            self.job.report(Event("note", self.job.units[0], {"text": f"dask: {text}"}))
+
+
+def _ending(future: Any) -> str:
+    """Return how a task ended."""
+    if future.status != "finished":
+        error = future.exception(timeout=5) if future.status == "error" else None
+        return f"ended with {type(error).__name__}: {error}" if error else f"was {future.status}"
+    status, log = future.result(timeout=5)
+    try:
+        written = Path(log).read_text(errors="replace")[-2000:].strip()
+    except OSError as error:
+        written = str(error)
+    return f"ended with status {status}; the end of {log}:\n{written}"

@@ -1,0 +1,180 @@
+"""A suite is finished on a cluster whatever is lost on the way, with the numbers of a run on one machine."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from slurm_cluster import wait_for
+
+import gahbench
+
+#: Trains for as long as is good for the test, whatever else the machine does.
+SLOW = """if self.training:
+    import time
+    time.sleep(float(os.environ["SECONDS_A_STEP"]))
+return noisy - self.noise(noisy)"""
+#: Takes along the worker that trains it, and the one that supervises that.
+POISON = """if self.training:
+    import signal, time
+    time.sleep(1.0)
+    os.kill(os.getppid(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
+return noisy - self.noise(noisy)"""
+
+
+@pytest.fixture
+def prepare(tmp_path, monkeypatch, write_suite, write_plugin):
+    """Write a suite with some slow fits, and plugins."""
+    monkeypatch.setenv("GAHBENCH_LEASE_SECONDS", "6")
+    monkeypatch.setenv("GAHBENCH_CHECKPOINT_SECONDS", "0.5")
+    monkeypatch.setenv("SECONDS_A_STEP", "1.0")
+    write_plugin("slow", SLOW)
+    write_plugin("poison", POISON)
+
+    def write(fits):
+        entrants = "".join(f"  - slow: {{width: {width}}}\n" for width in range(2, 2 + fits))
+        write_suite(("steps: 12", "steps: 20"), ("entrants:\n", "entrants:\n" + entrants))
+        return tmp_path
+
+    return write
+
+
+def command(home, out, *more):
+    plugins = ["--plugins-dir", str(home / "plugins")]
+    suite = [str(home / "tiny.yaml"), "--out", str(home / out), "--threads", "1"]
+    return [sys.executable, "-m", "gahbench", "run", *suite, *plugins, *more]
+
+
+@contextlib.contextmanager
+def running(home, engine):
+    """Run the suite in one process, then on an engine with the poison; the context begins with that at work."""
+    out, log = home / "cut", home / "cut.log"
+    alone = command(home, "whole", "--engine", "inline")
+    subprocess.run(alone, env={**os.environ, "SECONDS_A_STEP": "0"}, check=True, capture_output=True, timeout=240)
+    with log.open("w") as written:
+        cut = command(home, "cut", "--engine", engine, "--entrant", "poison")
+        run = subprocess.Popen(cut, stdout=written, stderr=written)
+    try:
+        wait_for(lambda: list(out.glob("units/fit-*.partial-*/checkpoint.pt")), 180, log.read_text)
+        yield
+        assert run.poll() is None, log.read_text()
+        assert run.wait(timeout=240) == 1, log.read_text()
+    finally:
+        run.kill()
+        run.wait()
+
+
+def check(home):
+    """Every unit is done once, all but the poison and what needs it, with the numbers of the run on one machine."""
+    out, whole = home / "cut", home / "whole"
+    failures = {file.stem: json.loads(file.read_text())["error"] for file in out.glob("failures/*.json")}
+    ((poison, why),) = failures.items()
+    assert "lost 3 times, with whatever did it" in why
+    finished = {folder.name for folder in out.glob("units/*") if not folder.name.startswith(poison)}
+    assert {folder.name for folder in whole.glob("units/*")} == finished
+    assert not list(out.glob("claims/*"))
+    boards = [gahbench.load_results(folder).leaderboard().drop(columns="train_seconds") for folder in (out, whole)]
+    is_poison = boards[0]["entrant"] == "poison"
+    assert "lost 3 times" in boards[0].loc[is_poison, "note"].item()
+    assert boards[0][~is_poison].reset_index(drop=True).equals(boards[1].reset_index(drop=True))
+
+
+class Chaos:
+    """What goes wrong in a cluster of Slurm."""
+
+    def __init__(self, cluster):
+        self.cluster = cluster
+
+    def running(self):
+        """Return the running tasks with their nodes."""
+        lines = self.cluster.run("squeue", "-h", "-r", "-p", "low", "-t", "running", "-o", "%i %N", check=False)
+        return [line.split() for line in lines.splitlines()]
+
+    def of_node(self, name):
+        """Return the processes of a node."""
+        found = []
+        for pid in self.cluster.processes():
+            with contextlib.suppress(OSError):
+                if f"SLURMD_NODENAME={name}".encode() in Path(f"/proc/{pid}/environ").read_bytes():
+                    found.append(pid)
+        return found
+
+    def kill(self, *words):
+        """End one process of a job at once."""
+        wait_for(lambda: self.cluster.processes(*words))
+        os.kill(self.cluster.processes(*words)[0], signal.SIGKILL)
+
+    def warn(self, logs):
+        """Send a task the signal that comes before its time limit."""
+        task = self.running()[-1][0]
+        self.cluster.run("scancel", "--batch", "--signal=USR2", task)
+        wait_for(lambda: f"task {task} ends with status 130 time" in (logs / f"slurm-{task}.log").read_text())
+
+    def cancel(self):
+        """Cancel a task."""
+        wait_for(self.running)
+        self.cluster.run("scancel", self.running()[0][0])
+
+    def lose_controller(self):
+        """Kill the controller, and start another that goes on from its saved state."""
+        self.cluster.kill("slurmctld")
+        time.sleep(2)
+        self.cluster.start_controller()
+        wait_for(self.cluster.states)
+
+    def lose_touch(self, node):
+        """Kill a node's daemon, whose work lives on while the controller gives it up."""
+        self.cluster.kill(node)
+        wait_for(lambda: self.cluster.states().get(node, "").startswith("down"))
+        self.cluster.start_node(node)
+
+    def lose_node(self, node):
+        """Kill all of a node, and start it again."""
+        self.cluster.kill(node)
+        for pid in self.of_node(node):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.cluster.start_node(node)
+
+    def preempt(self):
+        """Submit a job that takes both nodes from the others."""
+        options = ["--partition=high", "--nodes=2", "--exclusive", "--output=/dev/null"]
+        job = self.cluster.run("sbatch", "--parsable", *options, "--wrap=sleep 3")
+        wait_for(lambda: self.cluster.jobs().get(job) in ("RUNNING", "COMPLETED"))
+
+
+def test_slurm_loses_nothing_and_does_nothing_otherwise(prepare, cluster):
+    home, chaos = prepare(8), Chaos(cluster)
+    with running(home, "slurm[partition=low,workers=4,time=30]"):
+        chaos.warn(home / "cut" / "logs")
+        chaos.kill("gahbench work")
+        chaos.kill("worker_process")
+        chaos.cancel()
+        chaos.lose_controller()
+        chaos.lose_touch("n1")
+        chaos.lose_node("n2")
+        chaos.preempt()
+    check(home)
+
+
+@pytest.mark.extras("distributed")
+def test_dask_loses_nothing_and_does_nothing_otherwise(prepare, dask_cluster):
+    home = prepare(6)
+    with running(home, f"dask[scheduler={dask_cluster.address}]"):
+        (worker,) = dask_cluster.children("w0")
+        os.kill(worker, signal.SIGKILL)
+        dask_cluster.kill("w1")
+        dask_cluster.start_worker("w2")
+        wait_for(lambda: len(list(home.glob("cut/logs/dask-*.log"))) == 4)
+        frozen = dask_cluster.freeze("w2")
+        # The scheduler gives it up, and so does the folder; then it wakes.
+        time.sleep(8)
+        for pid in frozen:
+            os.kill(pid, signal.SIGCONT)
+    check(home)

@@ -1,0 +1,214 @@
+"""A real Slurm cluster of two nodes on loopback, for tests: munged, slurmctld and two slurmd in a folder of its own.
+
+Debian: ``apt-get install --no-install-recommends slurmctld slurmd slurm-client munge``, and root to run it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+#: A node may serve two jobs of one processor at once.
+NODES = ("n1", "n2")
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol", "sinfo")
+#: Where daemons are that are not on a user's path.
+SBIN = ("/usr/sbin", "/sbin", "/usr/local/sbin")
+
+CONFIGURATION = """\
+ClusterName=test
+SlurmctldHost=localhost(127.0.0.1)
+SlurmctldPort={controller}
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={home}/munge.socket,cred_expire=5
+CredType=cred/munge
+StateSaveLocation={home}/state
+SlurmdSpoolDir={home}/spool.%n
+SlurmctldPidFile={home}/slurmctld.pid
+SlurmdPidFile={home}/slurmd.%n.pid
+SlurmctldLogFile={home}/slurmctld.log
+SlurmdLogFile={home}/slurmd.%n.log
+ProctrackType=proctrack/pgid
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+SlurmdParameters=config_overrides
+ReturnToService=2
+SlurmdTimeout=15
+KillWait=3
+MessageTimeout=3
+JobRequeue=1
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0
+MailProg=/bin/true
+NodeName=n1 NodeHostname=localhost NodeAddr=127.0.0.1 Port={n1} CPUs=2 RealMemory=4000
+NodeName=n2 NodeHostname=localhost NodeAddr=127.0.0.1 Port={n2} CPUs=2 RealMemory=4000
+PartitionName=low Nodes=ALL Default=YES MaxTime=INFINITE PriorityTier=1 PreemptMode=REQUEUE GraceTime=0
+PartitionName=high Nodes=ALL MaxTime=INFINITE PriorityTier=10 PreemptMode=OFF
+"""
+
+
+def why_not() -> str | None:
+    """Return why no cluster can be started here, or ``None`` if one can."""
+    missing = [name for name in PROGRAMS if _program(name) is None]
+    if missing:
+        return f"needs Slurm: {', '.join(missing)} not found"
+    return None if os.geteuid() == 0 else "a Slurm cluster for tests needs root"
+
+
+def _program(name: str) -> str | None:
+    return shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), *SBIN]))
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+class Cluster:
+    """A cluster in a fresh folder, since job numbers begin anew.
+
+    Parameters
+    ----------
+    home
+        An empty folder with a short path: those of sockets end at 108 characters.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.configuration = home / "slurm.conf"
+        controller, *nodes = _free_ports(1 + len(NODES))
+        ports = {"controller": controller, **dict(zip(NODES, nodes, strict=True))}
+        self.configuration.write_text(CONFIGURATION.format(home=home, **ports))
+        self.environment = {**os.environ, "SLURM_CONF": str(self.configuration)}
+        self.daemons: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self) -> None:
+        """Start all daemons, and return when both nodes are idle."""
+        for folder in ("state", *(f"spool.{name}" for name in NODES)):
+            (self.home / folder).mkdir()
+        key = self.home / "munge.key"
+        key.write_bytes(secrets.token_bytes(1024))
+        key.chmod(0o400)
+        files = {"socket": "socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
+        options = [f"--{option}={self.home}/munge.{suffix}" for option, suffix in files.items()]
+        self._start("munged", "--foreground", "--force", f"--key-file={key}", *options)
+        wait_for((self.home / "munge.socket").exists, 10)
+        self.start_controller("-c")
+        for name in NODES:
+            self.start_node(name)
+        self.wait_until_idle()
+
+    def wait_until_idle(self, seconds: float = 60) -> None:
+        """Wait until both nodes can take jobs."""
+        wait_for(
+            lambda: self.states() == dict.fromkeys(NODES, "idle"), seconds, lambda: f"{self.states()}\n{self.logs()}"
+        )
+
+    def states(self) -> dict[str, str]:
+        """Return the state of each node; an empty dictionary while the controller does not answer."""
+        lines = self.run("sinfo", "-h", "-N", "-p", "low", "-o", "%N %T", check=False).splitlines()
+        return dict(line.split() for line in lines)
+
+    def start_controller(self, *options: str) -> None:
+        """Start the controller; it goes on from its saved state but for the option ``-c``."""
+        self._start("slurmctld", "-D", "-i", *options)
+
+    def start_node(self, name: str, *before: str) -> None:
+        """Start a node; ``before`` may be ``taskset -c 1``, say."""
+        self._start(name, *before, _program("slurmd") or "slurmd", "-D", "-N", name)
+
+    def kill(self, daemon: str) -> None:
+        """End a daemon (``slurmctld``, ``n1``, ``n2``) at once; what it started lives on."""
+        process = self.daemons.pop(daemon)
+        process.kill()
+        process.wait()
+
+    def run(self, *command: str, check: bool = True) -> str:
+        """Run a command such as ``squeue``, and return what it prints."""
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60)
+        if check and done.returncode:
+            raise AssertionError(f"{' '.join(command)}: {done.stderr}\n{self.logs()}")
+        return done.stdout.strip()
+
+    def jobs(self) -> dict[str, str]:
+        """Return the state of each task of arrays, and job, also of those that ended a short while ago."""
+        lines = self.run("squeue", "-h", "-r", "-t", "all", "-o", "%i %T").splitlines()
+        return dict(line.split() for line in lines)
+
+    def stop(self) -> None:
+        """End everything that runs here, jobs too."""
+        for process in self.daemons.values():
+            process.kill()
+            process.wait()
+        self.daemons.clear()
+        # Jobs outlive the daemons.
+        for pid in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def processes(self, *words: str) -> list[int]:
+        """Return processes of jobs, and what supervises them, whose command lines have all the words."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                environment = (folder / "environ").read_bytes().split(b"\0")
+                command = (folder / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
+                files = [file.readlink() for file in (folder / "fd").iterdir()] if "slurmstepd" in command else []
+            except OSError:
+                continue
+            # Jobs, and no other processes, have our configuration and a number in their environment.
+            mine = f"SLURM_CONF={self.configuration}".encode() in environment
+            job = mine and any(item.startswith(b"SLURM_JOB_ID=") for item in environment)
+            ours = job or any(file.is_relative_to(self.home) for file in files)
+            if ours and all(word in command for word in words):
+                found.append(int(folder.name))
+        return found
+
+    def logs(self) -> str:
+        """Return the ends of the daemons' logs."""
+        return "\n".join(f"{log.name}:\n{log.read_text()[-1500:]}" for log in sorted(self.home.glob("*.log")))
+
+    def _start(self, name: str, *command: str) -> None:
+        program = _program(command[0] if name in NODES else name) or name
+        arguments = [program, *(command[1:] if name in NODES else command)]
+        with (self.home / f"{name}.out").open("ab") as out:
+            streams = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": out}
+            self.daemons[name] = subprocess.Popen(arguments, env=self.environment, start_new_session=True, **streams)
+
+
+def wait_for(condition, seconds=60.0, explain=lambda: ""):
+    """Wait until something holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"waited too long: {explain()}")
+        time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def cluster() -> Iterator[Cluster]:
+    """Run a cluster in a folder that goes with it."""
+    with tempfile.TemporaryDirectory(prefix="slurm-", dir="/tmp", ignore_cleanup_errors=True) as home:
+        one = Cluster(Path(home))
+        try:
+            one.start()
+            yield one
+        finally:
+            one.stop()

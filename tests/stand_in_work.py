@@ -1,0 +1,110 @@
+"""A stand-in for ``gahbench work`` that takes no time to start, and a folder of units for it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+#: Takes files of todo/, each for as many seconds as it says, until none is left; puts one back when it is asked to end,
+#: and takes over those that nobody has touched for two seconds.
+STAND_IN = """
+import os, pathlib, signal, sys, time
+folder = pathlib.Path(sys.argv[1])
+limit = int(sys.argv[2]) if sys.argv[2:] and sys.argv[2].isdecimal() else 1000
+ending = False
+def end(number, frame):
+    # A cancelled job gets one signal from Slurm, and one from its shell.
+    global ending
+    ending = True
+for number in (signal.SIGTERM, signal.SIGUSR2):
+    signal.signal(number, end)
+print("up", os.environ.get("SLURM_CPUS_PER_TASK"), os.environ.get("FROM_SETUP"), flush=True)
+def take():
+    for file in sorted((folder / "running").iterdir()):
+        try:
+            if time.time() - file.stat().st_mtime > 2:
+                file.rename(folder / "todo" / file.name)
+        except FileNotFoundError:
+            continue
+    for file in sorted((folder / "todo").iterdir()):
+        try:
+            file.touch()
+            return file.rename(folder / "running" / file.name)
+        except FileNotFoundError:
+            continue
+while limit and not ending and len(list((folder / "done").iterdir())) < TOTAL:
+    mine = take()
+    if mine is None:
+        time.sleep(0.2)
+        continue
+    limit -= 1
+    until = time.time() + float(mine.read_text())
+    while time.time() < until and not ending:
+        time.sleep(0.05)
+        mine.touch()
+    mine.rename(folder / ("todo" if ending else "done") / mine.name)
+    print("put back" if ending else "done", mine.name, flush=True)
+sys.exit(130 if ending else 0)
+"""
+
+
+class Folder:
+    """A folder with units that are files, and a job on it."""
+
+    def __init__(self, home, module, monkeypatch, seconds, *arguments):
+        self.path = home
+        for name in ("todo", "running", "done"):
+            (home / name).mkdir(parents=True)
+        for place, duration in enumerate(seconds):
+            (home / "todo" / str(place)).write_text(str(duration))
+        self.total = len(seconds)
+        self.script = home / "stand_in.py"
+        self.script.write_text(STAND_IN.replace("TOTAL", str(self.total)))
+        self.events: list[Any] = []
+        units = [SimpleNamespace(kind="fit", key=str(place)) for place in range(self.total)]
+        self.job = SimpleNamespace(
+            units=units,
+            store=SimpleNamespace(folder=home),
+            report=self.events.append,
+            stop=threading.Event(),
+            workers=None,
+            threads=1,
+        )
+        self.command = [sys.executable, "-u", str(self.script), str(home), *arguments]
+        monkeypatch.setattr(module, "work_command", lambda job: self.command)
+        monkeypatch.setattr(module, "Watch", lambda job: SimpleNamespace(update=self.left))
+        monkeypatch.setattr(module, "POLL_SECONDS", 0.3)
+        monkeypatch.setattr(module, "FIRST_WAIT_SECONDS", 0.5)
+        self.error = None
+
+    def left(self):
+        return self.total - len(self.names("done"))
+
+    def names(self, state):
+        return sorted(file.name for file in (self.path / state).iterdir())
+
+    def notes(self):
+        return "\n".join(event.details["text"] for event in self.events)
+
+    def logs(self):
+        return "\n".join(file.read_text() for file in sorted(self.path.glob("logs/*.log")))
+
+    def start(self, engine):
+        """Run an engine in a thread."""
+
+        def run():
+            try:
+                engine.run(self.job)
+            except BaseException as error:
+                self.error = error
+
+        self.thread = threading.Thread(target=run)
+        self.thread.start()
+
+    def join(self, seconds=60):
+        self.thread.join(seconds)
+        assert not self.thread.is_alive(), f"{self.notes()}\n{self.logs()}"
+        if self.error is not None:
+            raise self.error
