@@ -21,7 +21,8 @@ def conclude(outcome: Outcome, console: Console) -> None:
         # Labels have brackets, and paths are for copying: neither marked up nor broken.
         console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
-    report(f"board, scores and figures: {outcome.folder}")
+    if outcome.done:
+        report(f"board, scores and figures: {outcome.folder}")
     beyond = saved_beyond_optimum(outcome.folder)
     if beyond:
         places = ", ".join(dict.fromkeys(f"{one['entrant']} on {one['dataset']}" for one in beyond))
@@ -35,6 +36,10 @@ def conclude(outcome: Outcome, console: Console) -> None:
     if outcome.stopped:
         report(f"stopped with {counted(outcome.waiting, 'unit')} to do; the same command goes on from here", "yellow")
         raise typer.Exit(130)
+    if outcome.waiting:
+        # They were left to others.
+        left = counted(outcome.waiting, "unit")
+        report(f"{left} to do: 'gahbench status {outcome.folder}' shows them, 'gahbench collect' then writes the board")
     if outcome.failed:
         blocked = f"; {counted(outcome.blocked, 'unit')} could not start without" if outcome.blocked else ""
         failed = counted(outcome.failed - outcome.blocked, "unit")

@@ -34,7 +34,8 @@ class WorkReport:
     def __call__(self, event: Event) -> None:
         """Print an event."""
         if event.kind != "progress":
-            line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {event.unit.label}: {_said(event)}"
+            label = f"{event.unit.label}: " if event.unit is not None else ""
+            line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {label}{_said(event)}"
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -26,14 +26,14 @@ class Event:
         ``started``, ``progress``, ``finished``, ``failed``, ``stopped`` (it is still to be done: by another process, or
         later), or ``note`` (a message for the user).
     unit
-        The unit.
+        The unit; ``None`` for a note about all of the run.
     details
         For ``progress``: the fields of :class:`gahbench.training.trainer.Progress`; for ``finished``: ``seconds``; for
         ``failed``: ``error`` and ``traceback``; for ``note``: ``text``.
     """
 
     kind: EventKind
-    unit: Unit
+    unit: Unit | None
     details: dict[str, Any] = field(default_factory=dict)
 
 

@@ -12,6 +12,8 @@ from gahbench.registry.registry import Registry
 def notify(registry: Registry, report: Callable[[Event], None], event: Event) -> None:
     """Report an event, and call the lifecycle hooks of plugins."""
     report(event)
+    if event.unit is None:
+        return
     hook = registry.manager.hook
     try:
         if event.kind == "started":

@@ -56,6 +56,9 @@ class ProgressReport:
     def __call__(self, event: Event) -> None:
         """Record an event, and report it."""
         unit, now = event.unit, time.monotonic()
+        if unit is None:
+            self._print(str(event.details["text"]), "yellow")
+            return
         if event.kind == "started":
             self.running[unit.key] = (unit, {})
             self.reported.setdefault(unit.key, now)
@@ -82,7 +85,10 @@ class ProgressReport:
 
     def _line(self, unit: Unit, text: str, style: str = "") -> None:
         place = f"[{self.done + self.failed:>{len(str(self.total))}}/{self.total}]"
-        line = Text(f"{place} {unit.label}: {text}", style=style)
+        self._print(f"{place} {unit.label}: {text}", style)
+
+    def _print(self, text: str, style: str) -> None:
+        line = Text(text, style=style)
         (self.live.console if self.console.is_terminal else self.console).print(line, soft_wrap=True, highlight=False)
 
     def _render(self) -> RenderableType:

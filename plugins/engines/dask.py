@@ -198,7 +198,7 @@ class _Following:
     def _note_change(self, text: str) -> None:
         if text != self.noted:
             self.noted = text
-            self.job.report(Event("note", self.job.units[0], {"text": f"dask: {text}"}))
+            self.job.report(Event("note", None, {"text": f"dask: {text}"}))
 
 
 def _ending(future: Any) -> str:

@@ -304,7 +304,7 @@ class _Following:
             self._note(text)
 
     def _note(self, text: str) -> None:
-        self.job.report(Event("note", self.job.units[0], {"text": f"slurm: {text}"}))
+        self.job.report(Event("note", None, {"text": f"slurm: {text}"}))
 
 
 def _counts(tasks: list[Task]) -> str:

@@ -1,0 +1,37 @@
+"""Lines of progress where there is no terminal."""
+
+import io
+
+from rich.console import Console
+
+from gahbench.contracts.jobs import Event
+from gahbench.contracts.unit import Unit
+from gahbench.runs.progress import ProgressReport
+
+FIT = Unit("fit", "k", "d", "e", "architecture", 0, None, None, None, None, 1.0, {})
+
+
+class _Plan:
+    units = (FIT,)
+
+
+def lines(*events):
+    file = io.StringIO()
+    with ProgressReport(_Plan(), 0, Console(file=file, width=200)) as report:
+        for event in events:
+            report(event)
+    return file.getvalue().splitlines()
+
+
+def test_a_unit_is_reported_from_its_start_to_its_end():
+    found = lines(Event("started", FIT), Event("note", FIT, {"text": "slow"}), Event("finished", FIT, {"seconds": 2.0}))
+    assert found == ["[0/1] fit e on d: started", "[0/1] fit e on d: slow", "[1/1] fit e on d: done in 2.0 s"]
+
+
+def test_a_unit_that_stopped_is_neither_done_nor_failed():
+    found = lines(Event("started", FIT), Event("stopped", FIT), Event("failed", FIT, {"error": "no luck"}))
+    assert found == ["[0/1] fit e on d: started", "[1/1] fit e on d: failed: no luck"]
+
+
+def test_a_note_about_the_run_names_no_unit():
+    assert lines(Event("note", None, {"text": "slurm: 4 running"})) == ["slurm: 4 running"]
