@@ -119,6 +119,7 @@ class Worker:
         facts: dict[str, Any] = {"kind": denoiser.kind, "seconds": time.monotonic() - started, "notes": []}
         if isinstance(denoiser, Reference):
             facts |= {"notes": list(denoiser.notes), "parameters": denoiser.num_parameters}
+        facts["precision"] = "float32"
         facts |= {"networks": {key: self._checksum(key) for key in unit.needs}, "environment": self._environment}
         attempt.finish(facts, keep=(SCORES, ARRAYS))
 

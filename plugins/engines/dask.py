@@ -139,7 +139,7 @@ class _Following:
             return
         for address, (future, begun, left_before) in list(self.tasks.items()):
             if address not in workers:
-                # Nobody knows whether its process lives on. It does no harm if it does.
+                # Its process may live on, which does no harm.
                 del self.tasks[address]
             elif future.status != "pending":
                 del self.tasks[address]
