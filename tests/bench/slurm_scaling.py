@@ -1,4 +1,4 @@
-"""How much faster two nodes of one core each finish a suite than one: on a Slurm cluster started here, each slurmd pinned.
+"""How much faster two nodes of one core each finish a suite than one: on a Slurm cluster here, each slurmd pinned.
 
     python tests/bench/slurm_scaling.py [--fits 8] [--steps 150]
 
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def finish(home: Path, tasks: int) -> float:
-    """Finish the suite with some tasks, one a node; return the seconds from its first unit's begin to its last's end."""
+    """Finish the suite with some tasks, one a node; return the seconds from its first begin to its last end."""
     folder = home / f"out-{tasks}-{time.monotonic_ns()}"
     began = time.time()
     # Both processors of a node, of which the task has one core: no two tasks share a node.
