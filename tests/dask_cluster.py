@@ -53,7 +53,7 @@ class Cluster:
     def children(self, name: str) -> list[int]:
         """Return the worker processes of a nanny."""
         found = subprocess.run(
-            ["ps", "-o", "pid=,args=", "--ppid", str(self.processes[name].pid)], capture_output=True, text=True
+            ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(self.processes[name].pid)], capture_output=True, text=True
         ).stdout
         return [int(line.split()[0]) for line in found.splitlines() if "resource_tracker" not in line]
 
