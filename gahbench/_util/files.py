@@ -8,7 +8,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from gahbench._util.errors import ParameterError
+from gahbench._util.errors import ParameterError, ResultsError
 
 
 def temporary_name(path: Path) -> Path:
@@ -42,6 +42,8 @@ def names_in(folder: Path) -> list[str]:
         return [name for name in os.listdir(folder) if not name.startswith(".")]  # noqa: PTH208, paths are slower
     except FileNotFoundError:
         return []
+    except NotADirectoryError as error:
+        raise ResultsError(f"{folder}: is a file; expected a folder") from error
 
 
 def flush(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import queue
 import signal
 import subprocess
@@ -77,8 +78,7 @@ class Child:
 
     def kill(self) -> None:
         """End the process if it runs, and release it; a log without a word is removed."""
-        if self.process.poll() is None:
-            self.process.kill()
+        self._kill_group()
         self.process.wait()
         assert self.process.stdin is not None
         with contextlib.suppress(OSError):
@@ -86,6 +86,11 @@ class Child:
         with contextlib.suppress(OSError):
             if not self.log.stat().st_size:
                 self.log.unlink()
+
+    def end_helpers(self) -> None:
+        """End what a plugin may have started, if the worker has ended: it would keep its output open."""
+        if self.process.poll() is not None:
+            self._kill_group()
 
     def death(self) -> tuple[str, str]:
         """Return how the worker ended, in a line, and the end of what it wrote."""
@@ -99,6 +104,11 @@ class Child:
             hint = " (the system does that when memory runs out)" if name == "SIGKILL" else ""
             return f"the worker process was ended by {name}{hint}", written
         return f"the worker process exited with status {status}", written
+
+    def _kill_group(self) -> None:
+        # The worker leads a session of its own.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
 
     def _listen(self, inbox: queue.Queue[Any]) -> None:
         assert self.process.stdout is not None

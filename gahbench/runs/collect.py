@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gahbench._util.errors import ResultsError
 from gahbench.board.notes import ADOPTED, NOT_RUN
 from gahbench.board.schemas import SCHEMAS
 from gahbench.contracts.unit import Unit
@@ -48,6 +49,9 @@ def collect(folder: Path, registry: Registry) -> RecordedPlan:
     from gahbench.board.results import saved_digest
     from gahbench.report.publish import publish
 
+    recorded_plan(folder)
+    if saved_digest(folder) is not None and not (folder / "units").is_dir():
+        raise ResultsError(f"{folder}: a published board without its units; 'gahbench leaderboard' prints it")
     with Folder(folder).lock():
         plan, store = recorded_plan(folder), Store(folder)
         states = states_of(plan, store)

@@ -71,19 +71,20 @@ class UnitRunner:
         if not self._queue.claim(unit):
             return "elsewhere"
         self._unit = unit
-        self._job.report(Event("started", unit))
         try:
-            message = do_unit(self._worker, unit)
-        except KeyboardInterrupt:
+            return self._do(unit)
+        finally:
+            # Whatever happens, nobody waits for this process.
             self._queue.release(unit)
-            raise
+
+    def _do(self, unit: Unit) -> Literal["finished", "failed", "stopped"]:
+        self._job.report(Event("started", unit))
+        message = do_unit(self._worker, unit)
         ended: Literal["finished", "failed", "stopped"] = message.pop("event")
         message.pop("code_changed", None)
         if ended == "failed" and self._queue.is_own(unit):
             self._job.store.fail(unit, message["error"], message["traceback"])
-        if ended == "stopped":
-            self._queue.release(unit)
-        else:
+        if ended != "stopped":
             self._queue.finish(unit)
         self._job.report(Event(ended, unit, message))
         return ended

@@ -46,11 +46,18 @@ class Measurements:
         """Return the dataset of a payload, kept for the next unit."""
         return self._dataset(json.dumps(described, sort_keys=True))
 
-    def of(self, unit: Unit) -> Measurement:
-        """Return the measurement of a score unit; all metrics of an entrant share it."""
+    def of(self, unit: Unit, networks: Mapping[str, str | None]) -> Measurement:
+        """Return the measurement of a score unit; all metrics of an entrant share it.
+
+        Parameters
+        ----------
+        networks
+            Checksums of the networks that it needs, which may have been replaced since the last unit.
+        """
         payload = unit.payload
         dataset = self.dataset(payload["dataset"])
-        same = (unit.requires, {name: value for name, value in payload.items() if name != "metric"})
+        network = networks.get(unit.requires or "")
+        same = (unit.requires, network, {name: value for name, value in payload.items() if name != "metric"})
         if self._last is None or self._last[0] != same:
             measurement = Measurement(
                 dataset,

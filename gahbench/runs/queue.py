@@ -41,11 +41,13 @@ class Queue:
 
     def refresh(self) -> tuple[set[str], set[str]]:
         """List the store; return the folder names of finished and of failed units."""
-        finished, failed = self.store.finished(), self.store.failed()
+        finished = self.store.finished()
+        failed = self.store.failed() - finished
         self._listed_at = time.monotonic()
+        # All of them anew: what was finished may have been moved away since.
         self._open = {
             name: unit
-            for name, unit in self._open.items()
+            for name, unit in self._units.items()
             if name not in finished and name not in failed and not _is_blocked(unit, failed)
         }
         self._claimed = self.claims.names()
@@ -147,9 +149,11 @@ class Queue:
         self._ready = [other for other in self._ready if other is not unit]
         self._claimed.add(unit.folder)
         # Who had it may have finished it between our listing and the claim.
-        if unit.folder in self.store.finished() or unit.folder in self.store.failed():
+        finished = self.store.finished()
+        has_ended = unit.folder in finished or unit.folder in self.store.failed()
+        if has_ended or not all(f"fit-{key}" in finished for key in unit.needs):
             self.claims.release(claim)
-            self._open.pop(unit.folder, None)
+            self._listed_at = float("-inf")
             return False
         self._own[unit.folder] = claim
         return True
@@ -180,7 +184,7 @@ class Queue:
         why = str(seen.record.get("lost") or f"nothing was heard of it for {seen.age:.0f} s")
         where = f"host {seen.record.get('host')}, process {seen.record.get('pid')}"
         self.store.fail(unit, _lost_text(losses, why), where)
-        self._open.pop(name, None)
+        self._listed_at = float("-inf")
         return False
 
     def _losses(self, name: str, record: dict[str, Any]) -> int:

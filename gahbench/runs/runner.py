@@ -109,8 +109,10 @@ def open_folder(
         finished = store.finished()
         # Units of one key are one: files of equal content, say, under two names.
         todo = list({unit.key: unit for unit in plan.units if unit.folder not in finished}.values())
-        for unit in todo:
-            store.forget_failure(unit)
+        failed = store.failed()
+        for unit in plan.units:
+            if unit.folder in failed:
+                store.forget_failure(unit)
     return opened, todo
 
 

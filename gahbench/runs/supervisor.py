@@ -21,6 +21,8 @@ GRACE_SECONDS = 20.0
 START_ATTEMPTS = 2
 #: Seconds between two looks at a store in which others do what is left.
 WAIT_SECONDS = 1.0
+#: Seconds until a store that could not be read is read again.
+TROUBLE_SECONDS = 5.0
 
 
 def supervise(job: Job, workers: int | None = None, workers_per_gpu: int | None = None) -> None:
@@ -64,6 +66,7 @@ class _Supervisor:
         self.children: list[Child] = []
         self.failed_starts = 0
         self.waited_until = 0.0
+        self.trouble = ""
 
     def run(self) -> None:
         """Do all units; on the way out no worker is left."""
@@ -71,12 +74,18 @@ class _Supervisor:
             self.queue.refresh()
             if not self.queue.left:
                 return
-            self.children = [self._start(place) for place in range(len(self.gpus))]
+            for place in range(len(self.gpus)):
+                self.children.append(self._start(place))
             while self.queue.left and not self.job.stop.is_set():
                 try:
                     self._turn()
+                    self.trouble = ""
                 except KeyboardInterrupt:
                     self.job.stop.set()
+                except OSError as error:
+                    # The file server may be back in a moment.
+                    self._note(f"{error}; trying again")
+                    self.job.stop.wait(TROUBLE_SECONDS)
             if self.job.stop.is_set():
                 self._stop()
         finally:
@@ -85,11 +94,21 @@ class _Supervisor:
             self.queue.close()
 
     def _start(self, place: int) -> Child:
-        return Child(place, self.job, self.gpus[place], self.inbox)
+        try:
+            return Child(place, self.job, self.gpus[place], self.inbox)
+        except OSError as error:
+            raise GahbenchError(f"worker processes cannot start in {self.job.store.folder}: {error}") from error
+
+    def _note(self, text: str) -> None:
+        """Say what is wrong, once."""
+        if text != self.trouble:
+            self.trouble = text
+            self.job.report(Event("note", None, {"text": text}))
 
     def _turn(self) -> None:
         """Give work to idle workers, then wait a moment for news."""
         for child in self.children:
+            child.end_helpers()
             if child.unit is not None and not self.queue.is_own(child.unit):
                 self._drop(child)
             elif child.is_ready and child.unit is None and time.monotonic() >= self.waited_until:

@@ -26,7 +26,10 @@ class Watch:
 
     def update(self) -> int:
         """List the store, report what has changed since, and return how many units are left to do."""
-        finished, failed = self._queue.refresh()
+        try:
+            finished, failed = self._queue.refresh()
+        except OSError:
+            return self._queue.left  # The file server may be back in a moment.
         for name in sorted(self._queue.claims.names() - self._started):
             if name in self._units:
                 self._started.add(name)

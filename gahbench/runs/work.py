@@ -109,7 +109,8 @@ class Counts:
 
 def count_states(units: Sequence[Unit], store: Store) -> Counts:
     """Count units by their state."""
-    finished, failures = store.finished(), store.failed()
+    finished = store.finished()
+    failures = store.failed() - finished
     others = [unit for unit in units if unit.folder not in finished]
     failed = sum(unit.folder in failures for unit in others)
     blocked = sum(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import time
 import traceback
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from typing import Any
 
 import torch
 
+from gahbench._util.errors import ResultsError
 from gahbench._util.resources import release_memory
 from gahbench.contracts.metrics import Metric
 from gahbench.contracts.references import Reference
@@ -25,7 +25,6 @@ from gahbench.runs.measurements import Measurements
 from gahbench.store.attempts import Attempt
 from gahbench.store.score_files import ARRAYS, SCORES, write_scores
 from gahbench.store.store import Store
-from gahbench.training.file_names import WEIGHTS
 from gahbench.training.fitting import fit
 from gahbench.training.recipe import Training
 from gahbench.training.trainer import Progress, Stopped
@@ -113,20 +112,22 @@ class Worker:
         started = time.monotonic()
         metric: Metric = self._factory.build("metric", unit.payload["metric"])
         _check_code(unit, SCORE, frozenset(metric.needs))
-        measurement = self._measurements.of(unit)
+        networks = self._checksums(unit)
+        measurement = self._measurements.of(unit, networks)
         write_scores(attempt.folder, measurement.score(metric))
         denoiser = measurement.evaluation.denoiser
         facts: dict[str, Any] = {"kind": denoiser.kind, "seconds": time.monotonic() - started, "notes": []}
         if isinstance(denoiser, Reference):
             facts |= {"notes": list(denoiser.notes), "parameters": denoiser.num_parameters}
         facts["precision"] = "float32"
-        facts |= {"networks": {key: self._checksum(key) for key in unit.needs}, "environment": self._environment}
+        facts |= {"networks": networks, "environment": self._environment}
+        if self._checksums(unit) != networks:
+            raise ResultsError(f"{unit.label}: its network was replaced meanwhile; run again")
         attempt.finish(facts, keep=(SCORES, ARRAYS))
 
-    def _checksum(self, fit: str) -> str:
-        """Return the checksum of the weights of a fit: networks of one key may differ by rounding."""
-        done = json.loads((self.store.fit_folder(fit) / "done.json").read_bytes())
-        return str(done["files"][WEIGHTS]["sha256"])
+    def _checksums(self, unit: Unit) -> dict[str, str | None]:
+        """Return the checksums of the networks that a unit needs: those of one key may differ by rounding."""
+        return {key: self.store.weights_checksum(key) for key in unit.needs}
 
 
 def _check_code(unit: Unit, function: str, needs: frozenset[str] = frozenset()) -> None:

@@ -80,7 +80,10 @@ def main() -> None:
 
 def _listen(inbox: queue.Queue[dict[str, Any]], stop: threading.Event) -> None:
     for line in sys.stdin:
-        message = json.loads(line)
+        try:
+            message = json.loads(line)
+        except ValueError:
+            continue  # Cut off by the death of whoever wrote it.
         if message.get("stop"):
             stop.set()
         inbox.put(message)

@@ -13,6 +13,7 @@ from typing import Any
 from gahbench._util.files import flush, names_in, write_json
 from gahbench.contracts.unit import Unit
 from gahbench.store.holder import own_name
+from gahbench.training.file_names import CHECKPOINT, snapshot_file
 
 #: In the name of an attempt, between the name of its unit and that of who works on it.
 PARTIAL = ".partial"
@@ -43,6 +44,10 @@ class Attempt:
         self._earlier = list(attempts_at(units, unit.folder, but=self.folder)) if unit.kind == "fit" else []
         if found := max(self._earlier, key=_newest, default=None):
             _link_files(found, self.folder)
+            # The newest stays until the unit is finished: its writer may still be at it.
+            for earlier in self._earlier:
+                if earlier != found:
+                    shutil.rmtree(earlier, ignore_errors=True)
 
     def finish(self, facts: dict[str, Any], keep: Iterable[str]) -> bool:
         """Make the unit finished.
@@ -62,12 +67,12 @@ class Attempt:
             Whether this attempt was the first to be whole; otherwise it is dropped.
         """
         keep = set(keep)
-        for file in self.folder.iterdir():
+        for file in _visible(self.folder):
             if file.name not in keep:
                 shutil.rmtree(file) if file.is_dir() else file.unlink()
         write_json(self.folder / "unit.json", self.unit.record())
         files = {}
-        for file in sorted(self.folder.iterdir()):
+        for file in sorted(_visible(self.folder)):
             data = file.read_bytes()
             files[file.name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
             flush(file)
@@ -115,22 +120,23 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def _newest(folder: Path) -> float:
-    """Return when the newest file of an attempt was written; 0 for one without files."""
+    """Return when an attempt wrote its checkpoint; 0 for one without."""
     try:
-        return max((file.stat().st_mtime for file in _written(folder)), default=0.0)
+        return (folder / CHECKPOINT).stat().st_mtime
     except OSError:
-        return 0.0  # It has just been removed.
+        return 0.0
 
 
 def _link_files(source: Path, target: Path) -> None:
-    """Take over the files of an earlier attempt."""
+    """Take over the checkpoint and the snapshots of an earlier attempt: files that are never written in place."""
     try:
-        for file in _written(source):
-            link_or_copy(file, target / file.name)
+        for file in [source / CHECKPOINT, *source.glob(snapshot_file("*"))]:
+            if file.is_file():
+                link_or_copy(file, target / file.name)
     except OSError:
         pass  # It has just been removed: the fit begins anew.
 
 
-def _written(folder: Path) -> list[Path]:
-    """Return the files of an attempt, but for those that were being written."""
-    return [file for file in folder.iterdir() if not file.name.startswith(".") and file.suffix != ".tmp"]
+def _visible(folder: Path) -> list[Path]:
+    """Return the files of an attempt, but for those that a network file system keeps of open ones it has removed."""
+    return [file for file in folder.iterdir() if not file.name.startswith(".nfs")]

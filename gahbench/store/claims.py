@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from gahbench._util.files import names_in
+from gahbench._util.seconds import environment_seconds
 from gahbench.store.holder import has_ended, own_record
 
 #: Seconds after which a claim that was not kept alive is lost.
-LEASE = float(os.environ.get("GAHBENCH_LEASE_SECONDS", "300"))
+LEASE = environment_seconds("GAHBENCH_LEASE_SECONDS", 300.0)
 #: How often a unit may be lost, with whoever did it, until that is its failure.
 MAX_LOSSES = 3
 #: Claims are kept alive this many times in a lease.
@@ -110,7 +111,8 @@ class Claims:
             return None
         record = _parsed(content)
         age = self.now() - touched
-        is_stale = age > self.lease or bool(record.get("lost")) or has_ended(record)
+        # Processes may differ in how often they keep their claims alive.
+        is_stale = age > float(record.get("lease", self.lease)) or bool(record.get("lost")) or has_ended(record)
         return Seen(name, record, age, is_stale)
 
     def take(self, name: str, losses: int = 0, progress: float = 0.0) -> Claim | None:
@@ -170,6 +172,15 @@ class Claims:
         if self._is_own(claim):
             self._written(claim, lost=why).replace(self.folder / claim.name)
 
+    def sweep(self, finished: Iterable[str]) -> None:
+        """Remove claims of finished units, whose holders died before they gave them up, and files half written."""
+        for name in self.names().intersection(finished):
+            (self.folder / name).unlink(missing_ok=True)
+        for file in self.folder.glob(".*"):
+            with contextlib.suppress(OSError):
+                if self.now() - file.stat().st_mtime > self.lease:
+                    file.unlink()
+
     def close(self) -> None:
         """Release all that is held, and stop keeping claims alive."""
         self._closed.set()
@@ -179,17 +190,22 @@ class Claims:
     def now(self) -> float:
         """Return the time by the file server's clock, in seconds."""
         if self._clock is None or time.monotonic() - self._clock[0] > self.lease / _BEATS:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            file = self.folder / f".{uuid.uuid4().hex}"
-            with file.open("x") as handle:
-                handle.write("?")
-            self._clock = (time.monotonic(), file.stat().st_mtime)
-            file.unlink(missing_ok=True)
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                file = self.folder / f".{uuid.uuid4().hex}"
+                with file.open("x") as handle:
+                    handle.write("?")
+                self._clock = (time.monotonic(), file.stat().st_mtime)
+                file.unlink(missing_ok=True)
+            except OSError:
+                # Who only looks need not write: this machine's clock is the next best.
+                self._clock = (time.monotonic(), time.time())
         return self._clock[1] + time.monotonic() - self._clock[0]
 
     def _written(self, claim: Claim, **more: Any) -> Path:
         """Write a claim under a name of its own."""
-        content = {**own_record(), "since": self.now(), "losses": claim.losses, "progress": claim.progress, **more}
+        content = {**own_record(), "since": self.now(), "lease": self.lease}
+        content |= {"losses": claim.losses, "progress": claim.progress, **more}
         temporary = self.folder / f".{uuid.uuid4().hex}"
         temporary.write_text(json.dumps({**content, "token": claim.token}), encoding="utf-8")
         return temporary
@@ -213,7 +229,11 @@ class Claims:
     def _keep_alive(self) -> None:
         while not self._closed.wait(self.lease / _BEATS):
             with self._lock:
-                held: Iterable[Claim] = list(self._held.values())
+                held = list(self._held.values())
+                if not held:
+                    # The next claim starts it anew.
+                    self._beating = None
+                    return
             for claim in held:
                 try:
                     if self._is_own(claim):

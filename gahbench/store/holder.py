@@ -25,6 +25,7 @@ def own_record() -> dict[str, Any]:
         "pid": os.getpid(),
         "born": _born(os.getpid()),
         "machine": _machine(),
+        "user": _user(),
         "job": os.environ.get("SLURM_JOB_ID"),
     }
 
@@ -34,6 +35,8 @@ def has_ended(record: Mapping[str, Any]) -> bool:
     machine, pid = record.get("machine"), record.get("pid")
     if machine is None or machine != _machine() or not isinstance(pid, int):
         return False
+    if _user() not in (0, record.get("user")):
+        return False  # Some systems hide the processes of other users.
     born = _born(pid)
     return born is None or born != record.get("born")
 
@@ -45,6 +48,10 @@ def _machine() -> str | None:
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
         return None
+
+
+def _user() -> int | None:
+    return os.getuid() if hasattr(os, "getuid") else None
 
 
 def _born(pid: int) -> str | None:

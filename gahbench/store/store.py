@@ -8,8 +8,10 @@ failure is recorded under ``failures/`` and tried again on the next run.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
+import os
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Set
@@ -20,8 +22,9 @@ from gahbench._util.errors import ResultsError
 from gahbench._util.files import names_in, write_json
 from gahbench.contracts.unit import Unit
 from gahbench.store.attempts import PARTIAL, Attempt, attempts_at
+from gahbench.store.claims import Claims
 from gahbench.store.score_files import SCORES, read_arrays, read_scores
-from gahbench.training.file_names import CHECKPOINT
+from gahbench.training.file_names import CHECKPOINT, WEIGHTS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,14 +64,22 @@ class Store:
         """Return the folder of the fit of a key."""
         return self.units / f"fit-{key}"
 
+    def weights_checksum(self, fit: str) -> str | None:
+        """Return the SHA-256 of the weights of a finished fit, by its key; ``None`` if it is not there."""
+        done = self.done_at(self.fit_folder(fit))
+        return None if done is None else done["files"].get(WEIGHTS, {}).get("sha256")
+
     def is_done(self, unit: Unit) -> bool:
-        """Whether a unit has finished and its files are all there, with the sizes they had."""
+        """Whether a unit has finished, its files are all there, with the sizes they had, and its network is that here.
+
+        Networks of one key may differ by rounding: a score counts beside the weights that it measured.
+        """
         return bool(self.whole([unit]))
 
     def whole(self, units: Iterable[Unit]) -> set[str]:
         """Return the folder names of those units that are done, as of :meth:`is_done`."""
-        finished = self.finished()
-        return {unit.folder for unit in units if unit.folder in finished and self._has_files(unit)}
+        finished, weights = self.finished(), _Weights(self)
+        return {unit.folder for unit in units if unit.folder in finished and self._is_whole(unit, weights)}
 
     def done(self, unit: Unit) -> dict[str, Any] | None:
         """Return what ``done.json`` of a finished unit says; ``None`` if it is missing or damaged."""
@@ -78,8 +89,10 @@ class Store:
         """Return what ``done.json`` in the folder of a finished unit says, as :meth:`done`."""
         try:
             content = json.loads((folder / "done.json").read_bytes())
-        except (OSError, ValueError):
+        except (FileNotFoundError, NotADirectoryError, ValueError):
             return None
+        except OSError as error:
+            raise ResultsError(f"{folder}: cannot be read ({error}); expected a finished unit") from error
         return content if isinstance(content, dict) and "files" in content else None
 
     def begin(self, unit: Unit) -> Attempt:
@@ -95,15 +108,20 @@ class Store:
         return max(times)
 
     def set_aside(self, units: Iterable[Unit]) -> list[Unit]:
-        """Move finished units whose files are not all there to ``damaged/``, so that they are done again.
+        """Move finished units that are not whole to ``damaged/``, so that they are done again.
+
+        The scores of a network that is moved go along: the next one may differ by rounding.
 
         Returns
         -------
         list
             Those that were moved.
         """
-        finished = self.finished()
-        lacking = {unit.folder: unit for unit in units if unit.folder in finished and not self._has_files(unit)}
+        finished, own = self.finished(), {unit.folder: unit for unit in units}
+        there = {name: unit for name, unit in own.items() if name in finished}
+        whole = self.whole(there.values())
+        fits = {unit.key for name, unit in there.items() if unit.kind == "fit" and name not in whole}
+        lacking = {name: unit for name, unit in there.items() if name not in whole or not fits.isdisjoint(unit.needs)}
         self.put_away(lacking, DAMAGED)
         return list(lacking.values())
 
@@ -143,12 +161,10 @@ class Store:
         for name in names:
             if PARTIAL in name and name.partition(PARTIAL)[0] in finished:
                 shutil.rmtree(self.units / name, ignore_errors=True)
-        for name in finished.intersection(names_in(self.claims)):
-            # Whoever had it died between finishing and giving it up.
-            (self.claims / name).unlink(missing_ok=True)
+        Claims(self.claims).sweep(finished)
 
     def fail(self, unit: Unit, error: str, details: str) -> None:
-        """Record that a unit failed, and why.
+        """Record that a unit failed, and why; not of one that somebody has finished.
 
         Parameters
         ----------
@@ -159,7 +175,8 @@ class Store:
         details
             The traceback, or what else is known.
         """
-        write_json(self._failure_path(unit), {**unit.record(), "error": error, "traceback": details})
+        if unit.folder not in self.finished():
+            write_json(self._failure_path(unit), {**unit.record(), "error": error, "traceback": details})
 
     def failure(self, unit: Unit) -> str | None:
         """Return why a unit failed, in one line; ``None`` if it did not."""
@@ -173,7 +190,7 @@ class Store:
             content = json.loads((self.failures / f"{name}.json").read_bytes())
         except (OSError, ValueError):
             return "unknown"
-        return str(content.get("error", "unknown"))
+        return str(content.get("error", "unknown")) if isinstance(content, dict) else "unknown"
 
     def forget_failure(self, unit: Unit) -> None:
         """Drop the record of a failure, before the unit is tried again."""
@@ -216,17 +233,40 @@ class Store:
         facts = (self.done(unit) or {}).get("files", {}).get(SCORES, {})
         return read_scores(self.path(unit), facts.get("sha256"))
 
-    def _has_files(self, unit: Unit) -> bool:
+    def _is_whole(self, unit: Unit, weights: _Weights) -> bool:
         done = self.done(unit)
-        try:
-            return done is not None and all(
-                (self.path(unit) / name).stat().st_size == facts["bytes"] for name, facts in done["files"].items()
-            )
-        except OSError:
+        if done is None or not all(weights.agree(key, done) for key in unit.needs):
             return False
+        try:
+            return all(_size(self.path(unit) / name) == facts["bytes"] for name, facts in done["files"].items())
+        except OSError as error:
+            # Not a reason to train a network anew.
+            raise ResultsError(f"{self.path(unit)}: cannot be read ({error}); expected a finished unit") from error
 
     def _failure_path(self, unit: Unit) -> Path:
         return self.failures / f"{unit.folder}.json"
+
+
+class _Weights:
+    """The checksums of the weights of finished fits, each read once."""
+
+    def __init__(self, store: Store) -> None:
+        self._checksum = functools.cache(store.weights_checksum)
+
+    def agree(self, fit: str, done: dict[str, Any]) -> bool:
+        """Whether a score measured the network that is here; of earlier scores, and without a network, that is open."""
+        measured, held = done.get("networks", {}).get(fit), self._checksum(fit)
+        return measured is None or held is None or measured == held
+
+
+def _size(file: Path) -> int | None:
+    """Return the size of a file; ``None`` if it is not there."""
+    try:
+        # A file that is opened shows its present state, on network file systems too.
+        with file.open("rb") as handle:
+            return os.fstat(handle.fileno()).st_size
+    except FileNotFoundError:
+        return None
 
 
 def recorded_unit(folder: Path) -> Unit | None:

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 
 from gahbench._util.files import temporary_name
+from gahbench._util.seconds import environment_seconds
 
 #: The share of a fit's time that writing its checkpoints may take.
 SHARE = 0.02
 #: Seconds from one checkpoint to the next: at least, and at most as far as the share allows.
-MIN_PAUSE = float(os.environ.get("GAHBENCH_CHECKPOINT_SECONDS", "5"))
+MIN_PAUSE = environment_seconds("GAHBENCH_CHECKPOINT_SECONDS", 5.0)
 MAX_PAUSE = 300.0
 
 

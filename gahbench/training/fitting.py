@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gahbench._util.files import temporary_name
+from gahbench._util.files import temporary_name, write_whole
 from gahbench.contracts.datasets import Dataset
 from gahbench.networks.initialisation import build_network
 from gahbench.networks.trained import use_float32
@@ -148,9 +148,8 @@ def _planned_work(build: Callable[[], nn.Module], dataset: Dataset, training: Tr
 
 def _write_history(path: Path, history: list[dict[str, float]]) -> None:
     names = list(dict.fromkeys(name for row in history for name in row))
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(history)
-        file.flush()
-        os.fsync(file.fileno())
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    write_whole(path, text.getvalue().encode())

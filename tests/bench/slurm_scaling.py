@@ -1,6 +1,6 @@
 """How much faster two nodes of one core each finish a suite than one: on a Slurm cluster here, each slurmd pinned.
 
-    python tests/bench/slurm_scaling.py [--fits 8] [--steps 150]
+    python tests/bench/slurm_scaling.py [--fits 8] [--steps 500]
 
 Needs two idle cores, root, and Debian's slurmctld slurmd slurm-client munge. Times are from the beginning of the first
 unit to the end of the last; the start of workers before is printed apart.
@@ -36,7 +36,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fits", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--steps", type=int, default=500)
     options = parser.parse_args()
     if missing := why_not():
         raise SystemExit(missing)

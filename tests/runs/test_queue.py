@@ -1,5 +1,6 @@
 """The store as a queue: what is left, and losses."""
 
+import shutil
 import time
 
 import pytest
@@ -107,6 +108,30 @@ def test_a_unit_is_taken_over_from_a_process_that_fell_silent(tmp_path):
     assert taken(two) == unit
     assert two.claims.seen(unit.folder).record["losses"] == 1
     assert not one.lose(unit, "x", "") or pytest.fail("it is no longer the first one's")
+
+
+def test_a_fit_that_was_moved_away_is_to_be_done_again(tmp_path):
+    store = Store(tmp_path)
+    units = [fit("a"), score("s", "a")]
+    queue = Queue(units, store)
+    finish(store, units[0])
+    queue.refresh()
+    assert queue.left == 1
+    shutil.move(store.path(units[0]), tmp_path / "elsewhere")
+    # Its score was seen to be ready.
+    assert queue.take() is None or pytest.fail("its network is not there")
+    assert taken(queue).key == "a"
+    assert queue.left == 2
+
+
+def test_a_failure_of_what_somebody_finished_blocks_nothing(tmp_path):
+    store = Store(tmp_path)
+    store.fail(fit("a"), "lost", "")
+    (store.failures / "fit-a.json").rename(tmp_path / "kept.json")
+    finish(store, fit("a"))
+    (tmp_path / "kept.json").rename(store.failures / "fit-a.json")
+    queue = Queue([fit("a"), score("s", "a")], store)
+    assert taken(queue).key == "s"
 
 
 def test_a_released_unit_starts_without_losses(tmp_path):

@@ -244,3 +244,35 @@ def test_a_file_system_without_locks_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", refuse)
     with pytest.warns(UserWarning, match="this file system has no locks"), Folder(Path(tmp_path)).lock():
         pass
+
+
+def test_a_published_board_without_its_units_is_not_written_over(write_suite, tmp_path):
+    out = tmp_path / "out"
+    gahbench.run(write_suite(), out, engine="inline")
+    shutil.rmtree(out / "units")
+    before = (out / "leaderboard.md").read_bytes()
+    with pytest.raises(ResultsError, match="without its units"):
+        gahbench.collect(out)
+    assert (out / "leaderboard.md").read_bytes() == before
+    with pytest.raises(ResultsError, match="expected a results folder"):
+        gahbench.collect(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_worker_ends_when_whoever_started_it_dies_in_the_middle_of_a_message(tmp_path):
+    (tmp_path / "units").mkdir()
+    command = [sys.executable, "-P", "-m", "gahbench.runs.worker_process", "--folder", str(tmp_path), "--threads", "1"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert "ready" in process.stdout.readline()
+    process.stdin.write('{"unit": {"kind": "fit", "ke')
+    process.stdin.close()
+    assert process.wait(timeout=30) == 0
+    process.stdout.close()
+
+
+@pytest.mark.parametrize("text", ["5m", "0", "-1", "nan"])
+def test_bad_seconds_in_the_environment_are_refused(tmp_path, text):
+    (tmp_path / "plan.json").write_text("{}")
+    process = start(tmp_path, GAHBENCH_LEASE_SECONDS=text)
+    assert "expected a number of seconds above 0" in process.communicate(timeout=60)[1]
+    assert process.returncode == 2

@@ -50,6 +50,27 @@ def test_a_fit_goes_on_from_the_newest_checkpoint_of_anyone(tmp_path):
     assert [file.name for file in store.units.iterdir()] == [unit().folder]
 
 
+def test_what_an_earlier_attempt_had_finished_is_not_written_into(tmp_path):
+    """Files of a finished unit may be links of an attempt: written in place, they would change with it."""
+    store = Store(tmp_path)
+    first = store.begin(unit())
+    (first.folder / "history.csv").write_text("first")
+    (first.folder / "snapshot-5.safetensors").write_text("weights")
+    write_checkpoint(first, "1")
+    second = store.begin(unit())
+    assert {file.name for file in second.folder.iterdir()} == {"checkpoint.pt", "snapshot-5.safetensors"}
+    first.finish({}, keep=("history.csv",))
+    (second.folder / "history.csv").write_text("another")
+    store.verify(store.path(unit()))
+
+
+def test_earlier_attempts_do_not_pile_up(tmp_path):
+    store = Store(tmp_path)
+    for number in range(5):
+        write_checkpoint(store.begin(unit()), str(number))
+    assert len(list(store.units.iterdir())) <= 2
+
+
 def test_an_old_writer_does_not_change_what_was_taken_over(tmp_path):
     store = Store(tmp_path)
     old = store.begin(unit())

@@ -76,6 +76,33 @@ def test_a_claim_of_a_process_that_has_ended_is_stale_at_once(tmp_path):
     assert Claims(tmp_path).seen("fit-a").is_stale
 
 
+def test_processes_may_differ_in_how_often_they_keep_claims_alive(tmp_path):
+    Claims(tmp_path, lease=300.0).take("fit-a")
+    old = time.time() - 100
+    os.utime(tmp_path / "fit-a", (old, old))
+    assert not Claims(tmp_path, lease=10.0).seen("fit-a").is_stale
+
+
+def test_processes_of_other_users_may_be_hidden(tmp_path, monkeypatch):
+    done = subprocess.run([sys.executable, "-c", DEAD], capture_output=True, text=True, check=True)
+    record = json.loads(done.stdout)
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    assert not has_ended(record)
+    assert has_ended({**record, "user": 12345})
+
+
+def test_what_was_left_in_the_folder_is_swept_when_it_is_old(tmp_path):
+    claims = Claims(tmp_path)
+    claims.take("fit-a")
+    claims.take("fit-b")
+    for name in (".new", ".old"):
+        (tmp_path / name).touch()
+    old = time.time() - 1000
+    os.utime(tmp_path / ".old", (old, old))
+    claims.sweep(["fit-a", "fit-c"])
+    assert {file.name for file in tmp_path.iterdir()} == {".new", "fit-b"}
+
+
 def test_a_unit_lost_with_its_worker_may_be_taken_at_once(tmp_path):
     one, two = Claims(tmp_path), Claims(tmp_path)
     one.lose(one.take("fit-a", losses=1), "it crashed")

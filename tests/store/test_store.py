@@ -1,5 +1,6 @@
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 
@@ -111,3 +112,66 @@ def test_foreign_scores_are_refused(tmp_path):
     (store.path(unit()) / "scores.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ResultsError, match=r"scores\.csv"):
         store.read_scores(unit())
+
+
+def score_of(weights, key="s1"):
+    """Return a score unit of the fit k0, and finish it as if it had measured some weights."""
+    return Unit("score", key, "d", "e", "architecture", 0, "test", "psnr", "k0", "c", 0.0, {}), {"k0": weights}
+
+
+def finish_fit(store, content):
+    fit = Unit("fit", "k0", "d", "e", "architecture", 0, None, None, None, None, 0.0, {})
+    attempt = store.begin(fit)
+    (attempt.folder / "weights.safetensors").write_bytes(content)
+    attempt.finish({}, keep=("weights.safetensors",))
+    return fit, hashlib.sha256(content).hexdigest()
+
+
+def finish_score(store, score, networks):
+    attempt = store.begin(score)
+    write_scores(attempt.folder, Scores([1.0]))
+    attempt.finish({"kind": "trained", "networks": networks}, keep=("scores.csv",))
+
+
+def test_a_score_counts_beside_the_network_that_it_measured_alone(tmp_path):
+    store = Store(tmp_path)
+    fit, digest = finish_fit(store, b"one")
+    (one, measured), (other, another) = score_of(digest, "s1"), score_of("0" * 64, "s2")
+    finish_score(store, one, measured)
+    finish_score(store, other, another)
+    assert store.whole([fit, one, other]) == {fit.folder, one.folder}
+    assert store.set_aside([fit, one, other]) == [other]
+    # A network that is damaged takes its scores along: the next one may differ by rounding.
+    (store.path(fit) / "weights.safetensors").write_bytes(b"")
+    assert {unit.folder for unit in store.set_aside([fit, one])} == {fit.folder, one.folder}
+
+
+def test_a_file_that_cannot_be_read_is_no_reason_to_do_a_unit_again(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    finished(store)
+    real = Path.open
+
+    def refuse(path, *arguments, **options):
+        if path.name == "scores.csv":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(ResultsError, match="Permission denied"):
+        store.set_aside([unit()])
+    monkeypatch.undo()
+    assert store.is_done(unit())
+
+
+def test_a_finished_unit_does_not_fail(tmp_path):
+    store = Store(tmp_path)
+    finished(store)
+    store.fail(unit(), "lost", "")
+    assert store.failed() == set()
+    (store.failures).mkdir(exist_ok=True)
+    (store.failures / "fit-odd.json").write_text("[1]")
+    assert store.failure_of("fit-odd") == "unknown"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "units").touch()
+    with pytest.raises(ResultsError, match="is a file"):
+        Store(tmp_path / "other").finished()
