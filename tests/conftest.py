@@ -18,6 +18,7 @@ import pytest
 import slurm_cluster
 from sample_files import PLUGIN, TINY
 
+from gahbench._util.resources import cpu_count
 from gahbench.cli import main
 from gahbench.planning import dry_run
 from gahbench.registry.registry import Registry
@@ -124,3 +125,8 @@ def _dask_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dask_clu
     """A Dask cluster of two workers."""
     with dask_cluster.cluster(tmp_path_factory.mktemp("dask")) as one:
         yield one
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Run one process more than there are processors: tests of clusters and killed workers mostly wait."""
+    return cpu_count() + 1

@@ -107,7 +107,7 @@ def test_a_network_that_scores_here_did_not_measure_is_left(write_suite, tmp_pat
     # By hand: a run would set the scores aside with it.
     shutil.rmtree(Store(tmp_path / "out").path(fit))
     outcome, done = run(write_suite(), tmp_path / "out", reuse=[tmp_path / "first"])
-    assert outcome.reused.other_weights == done == [fit]
+    assert [unit.key for unit in outcome.reused.other_weights] == [unit.key for unit in done] == [fit.key]
 
 
 @pytest.mark.parametrize(("source", "text"), [("out", "is the results folder itself"), ("none", "holds no units")])
