@@ -8,7 +8,7 @@ from gahbench._util.errors import GahbenchError
 
 
 def main() -> None:
-    """Run the command line; bad input ends in one message and exit status 2."""
+    """Run the command line; bad input ends in one message and exit status 2, a file system that fails in 74."""
     from gahbench.cli.app import app
 
     try:
@@ -16,6 +16,10 @@ def main() -> None:
     except GahbenchError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        # Not a failure of units: schedulers may try again.
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(74)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

@@ -146,8 +146,12 @@ class _Following:
                 self._assess(address, future, begun, left_before, len(workers))
         now = time.monotonic()
         idle = [one for one in workers if one not in self.tasks and now >= self.not_before.get(one, now)]
-        for address in idle[: max(0, (self.limit or len(workers)) - len(self.tasks))]:
-            self.tasks[address] = (self._submit(address), now, self.left)
+        try:
+            for address in idle[: max(0, (self.limit or len(workers)) - len(self.tasks))]:
+                self.tasks[address] = (self._submit(address), now, self.left)
+        except Exception as error:
+            self._note_change(f"{error or type(error).__name__}; trying again")
+            return
         self._note_change(f"{len(self.tasks)} of {len(workers)} workers are at work")
 
     def _submit(self, address: str) -> Any:

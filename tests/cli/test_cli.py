@@ -324,3 +324,13 @@ def test_a_described_docstring_fits_the_terminal():
     ]
     assert max(map(len, reflowed(doc, 24).splitlines())) <= 24
     assert reflowed(doc, 24).split() == doc.split()
+
+
+def test_a_file_system_that_fails_is_no_failure_of_units(call, write_suite, tmp_path, monkeypatch):
+    def refuse(*arguments, **options):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("gahbench.api.status", refuse)
+    monkeypatch.setattr("gahbench.runs.status.status", refuse)
+    status, _, stderr = call("status", tmp_path)
+    assert (status, stderr.strip()) == (74, "error: [Errno 5] Input/output error")
