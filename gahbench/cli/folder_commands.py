@@ -46,7 +46,7 @@ def work(
 
     Ends when nothing is left. SIGTERM, SIGINT and SIGUSR2 have it write checkpoints and end; no unit fails by that.
 
-    Exit status: 0 all units done, 1 some failed, 2 bad input or other code, 74 the folder could not be used, 130 ended with
+    Exit status: 0 all units done, 1 some failed, 2 bad input or other code, 74 the file system failed, 130 ended with
     units left.
     """
     from gahbench import api
