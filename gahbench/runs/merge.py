@@ -136,7 +136,8 @@ class _Merger:
             if is_here:
                 done = source.done(unit)
                 # Scores of other networks differ for that reason.
-                if done is not None and self._taker.fits(source, unit, done) and self._differs(unit, source):
+                is_like = done is not None and (is_fit or self._taker.fits(source, unit, done))
+                if is_like and self._differs(unit, source):
                     (self._found.other_weights if is_fit else self._found.differing).append(unit)
                     return
                 continue

@@ -92,6 +92,14 @@ def test_networks_of_one_key_with_other_weights_keep_their_own_scores(folder, tm
     assert psnr == pytest.approx(before.loc[UNET, "psnr"], abs=1e-12)
 
 
+def test_other_weights_are_named_in_a_folder_that_has_scores_too(folder):
+    first, second = folder("first"), folder("second")
+    train_otherwise(second)
+    found = gahbench.merge([second], first)
+    assert [unit.kind for unit in found.other_weights] == ["fit"]
+    assert (found.other_network, found.differing) == ([], [])
+
+
 def test_scores_that_differ_are_named_and_the_first_is_kept(folder, tmp_path):
     first, second = folder("first"), folder("second")
     (unit,) = [unit for unit in Store(second).recorded() if (unit.entrant, unit.metric) == ("identity", "psnr")]
