@@ -16,6 +16,7 @@ from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan
 from gahbench.planning.replan import Replanner, differences, is_code, names_files
 from gahbench.registry.registry import Registry
+from gahbench.runs.holding import hold
 from gahbench.store.attempts import PARTIAL, publish
 from gahbench.store.folder import Folder
 from gahbench.store.holder import own_name
@@ -84,7 +85,7 @@ def adopt(folder: Path, registry: Registry) -> Adoption:
     Raises
     ------
     ResultsError
-        If it is no results folder, has no units, or another run is using it.
+        If it is no results folder, has no units, or a process is doing one of them.
     """
     recorded_plan(folder)
     with Folder(folder).lock():
@@ -92,10 +93,13 @@ def adopt(folder: Path, registry: Registry) -> Adoption:
         units = list(store.recorded())
         if not units:
             raise ResultsError(f"{folder}: holds no finished units; expected the folder as the run left it")
-        adopter = _Adopter(store, registry, units)
-        for kind in ("fit", "score"):
-            adopter.adopt([unit for unit in units if unit.kind == kind])
-        _rewrite_plan(folder, adopter.keys, adopter.columns)
+        # Networks are moved, which scores that are to be done need.
+        with hold([*units, *(one.unit for one in recorded_plan(folder).units)], store):
+            units = list(store.recorded())
+            adopter = _Adopter(store, registry, units)
+            for kind in ("fit", "score"):
+                adopter.adopt([unit for unit in units if unit.kind == kind])
+            _rewrite_plan(folder, adopter.keys, adopter.columns)
     return adopter.found
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from gahbench._util.files import names_in
 from gahbench.planning.plan import Plan
-from gahbench.runs.named_entrants import named_rows, refuse_claimed
+from gahbench.runs.holding import hold
+from gahbench.runs.named_entrants import named_rows
 from gahbench.store.attempts import PARTIAL
 from gahbench.store.folder import Folder
 from gahbench.store.store import REPLACED, Store
@@ -42,8 +43,9 @@ def put_back(plan: Plan, folder: Path, entrants: Sequence[str]) -> int:
         fits = {unit.key for unit in own.values() if unit.kind == "fit"}
         others = (*plan.units, *store.recorded()) if fits else ()
         own |= {unit.folder: unit for unit in others if fits.intersection(unit.needs)}
-        refuse_claimed(own.values(), store)
-        # Scores before the networks that they measured.
-        listed = sorted(names_in(store.units), reverse=True)
-        store.put_away((name for name in listed if PARTIAL in name and name.partition(PARTIAL)[0] in own), REPLACED)
-        return store.put_away((name for name in listed if name in own), REPLACED)
+        with hold(own.values(), store):
+            # Scores before the networks that they measured.
+            listed = sorted(names_in(store.units), reverse=True)
+            attempts = (name for name in listed if PARTIAL in name and name.partition(PARTIAL)[0] in own)
+            store.put_away(attempts, REPLACED)
+            return store.put_away((name for name in listed if name in own), REPLACED)

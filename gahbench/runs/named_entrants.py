@@ -1,14 +1,11 @@
-"""Entrants of a results folder, named by their labels, and their units: to be removed, or done anew."""
+"""Entrants of a results folder, named by their labels: to be removed, or done anew."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from gahbench._util.errors import ResultsError, listing, suggestion
-from gahbench.contracts.unit import Unit
 from gahbench.planning.rows import base_label
-from gahbench.store.claims import Claims
-from gahbench.store.store import Store
 
 
 def named_rows(names: Iterable[str], labels: Iterable[str], where: str) -> set[str]:
@@ -38,21 +35,3 @@ def named_rows(names: Iterable[str], labels: Iterable[str], where: str) -> set[s
             )
         found |= own
     return found
-
-
-def refuse_claimed(units: Iterable[Unit], store: Store) -> None:
-    """Refuse to touch units that a process is doing.
-
-    Raises
-    ------
-    ResultsError
-        Naming a unit and the process.
-    """
-    claims = Claims(store.claims)
-    names = claims.names()
-    for unit in units:
-        if unit.folder in names and (seen := claims.seen(unit.folder)) is not None and not seen.is_stale:
-            host, process = seen.record.get("host"), seen.record.get("pid")
-            raise ResultsError(
-                f"{store.folder}: '{unit.label}' is being done on {host}, process {process}; wait for it, or end it"
-            )

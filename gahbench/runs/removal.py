@@ -12,7 +12,8 @@ from gahbench._util.files import names_in
 from gahbench.contracts.unit import Unit
 from gahbench.registry.registry import Registry
 from gahbench.runs.collect import collect
-from gahbench.runs.named_entrants import named_rows, refuse_claimed
+from gahbench.runs.holding import hold
+from gahbench.runs.named_entrants import named_rows
 from gahbench.store.attempts import PARTIAL
 from gahbench.store.folder import Folder
 from gahbench.store.plan_file import RecordedPlan, recorded_plan, write_plan
@@ -71,13 +72,12 @@ def remove(folder: Path, entrants: Sequence[str], registry: Registry) -> Removed
         }
         own = {unit.folder: unit for unit in units if unit.entrant in rows}
         gone = {name: unit for name, unit in own.items() if name not in needed}
-        refuse_claimed(gone.values(), store)
-        write_plan(folder, left)
-        finished = store.finished()
-        for unit in gone.values():
-            store.forget_failure(unit)
-            (store.claims / unit.folder).unlink(missing_ok=True)
-        _remove(store, gone.keys(), rows)
+        with hold(gone.values(), store):
+            write_plan(folder, left)
+            finished = store.finished()
+            for unit in gone.values():
+                store.forget_failure(unit)
+            _remove(store, gone.keys(), rows)
     collect(folder, registry)
     count = len(finished & gone.keys())
     return Removed(tuple(sorted(rows)), count, len(finished & own.keys()) - count)
