@@ -57,9 +57,10 @@ def remove(folder: Path, entrants: Sequence[str], registry: Registry) -> Removed
     Raises
     ------
     ResultsError
-        If there is no such entrant, it is the baseline, no other would be left, or a process is doing one of the
-        units.
+        If it is no results folder with units, or is of an earlier version; there is no such entrant, it is the
+        baseline, or no other would be left; or a process is doing one of the units.
     """
+    _check(folder)
     with Folder(folder).lock():
         plan, store = recorded_plan(folder), Store(folder)
         recorded = list(store.recorded())
@@ -83,13 +84,20 @@ def remove(folder: Path, entrants: Sequence[str], registry: Registry) -> Removed
     return Removed(tuple(sorted(rows)), count, len(finished & own.keys()) - count)
 
 
+def _check(folder: Path) -> None:
+    """Refuse folders from which nothing can be removed, before anything is written."""
+    _ = recorded_plan(folder).facts
+    if not Store(folder).units.is_dir():
+        raise ResultsError(f"{folder}: holds no units; expected a results folder as its run left it")
+
+
 def _needs(unit: Unit, rows: set[str]) -> tuple[str, ...]:
     return () if unit.entrant in rows else unit.needs
 
 
 def _without(plan: RecordedPlan, rows: set[str], folder: Path) -> RecordedPlan:
     """Return a plan without some rows."""
-    baseline = plan.board.get("baseline")
+    baseline = plan.facts["baseline"]
     if baseline in rows:
         raise ResultsError(
             f"{folder}: '{baseline}' is the baseline, from which gains are measured; it cannot be removed"
@@ -97,8 +105,6 @@ def _without(plan: RecordedPlan, rows: set[str], folder: Path) -> RecordedPlan:
     units = tuple(one for one in plan.units if one.unit.entrant not in rows)
     if not units:
         raise ResultsError(f"{folder}: no entrant would be left besides {listing(sorted(rows))}; delete the folder")
-    if not plan.board:
-        return replace(plan, units=units)
     entrants = [label for label in plan.board["entrants"] if label not in rows]
     return replace(plan, units=units, board={**plan.board, "entrants": entrants})
 

@@ -4,12 +4,14 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 import gahbench
 from gahbench._util.errors import ResultsError
 from gahbench.store.claims import Claims
+from gahbench.store.plan_file import recorded_plan, write_plan
 from gahbench.store.store import Store
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here")
@@ -27,6 +29,12 @@ def board(results):
 
 def files(folder):
     return [file for file in sorted(folder.rglob("*")) if "claims" not in file.parts]
+
+
+def contents(folder):
+    return {
+        path: path.read_bytes() if path.is_file() else None for path in [folder, *folder.rglob("*")] if path.exists()
+    }
 
 
 def test_an_entrant_leaves_with_all_that_is_its_own(write_suite, tmp_path):
@@ -106,6 +114,25 @@ def test_what_cannot_be_removed_is_refused(write_suite, tmp_path):
                     ("baseline: oracle-threshold[haar]\n", "")), out)  # fmt: skip
     with pytest.raises(ResultsError, match="no entrant would be left"):
         gahbench.remove(out, ["identity"])
+
+
+def test_folders_of_an_earlier_version_or_without_units_stay_as_they_are(write_suite, tmp_path):
+    out = tmp_path / "out"
+    run(write_suite(), out)
+    published = tmp_path / "published"
+    shutil.copytree(out, published, ignore=shutil.ignore_patterns("units", "claims", ".lock"))
+    plan = recorded_plan(out)
+    write_plan(out, replace(plan, board={}))
+    for folder, text in (
+        (out, "is of an earlier version"),
+        (published, "holds no units"),
+        (tmp_path / "typo", r"no plan\.json"),
+        (tmp_path, "not a results folder"),
+    ):
+        before = contents(folder)
+        with pytest.raises(ResultsError, match=text):
+            gahbench.remove(folder, ["identity"])
+        assert contents(folder) == before
 
 
 def test_the_files_of_networks_are_found(write_suite, tmp_path):
