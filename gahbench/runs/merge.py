@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from gahbench._util.errors import ResultsError
-from gahbench._util.files import write_json
+from gahbench._util.files import write_json, write_whole
 from gahbench.contracts.unit import Unit
 from gahbench.registry.registry import Registry
 from gahbench.runs.collect import collect
-from gahbench.runs.merged_plan import merge_plans
+from gahbench.runs.merged_plan import MergedPlan, merge_plans
 from gahbench.store.code_files import PLUGINS
 from gahbench.store.folder import Folder
 from gahbench.store.plan_file import RecordedPlan, read_plan, recorded_plan, write_plan
@@ -80,20 +79,35 @@ def merge(folders: Sequence[Path], out: Path, registry: Registry) -> Merged:
         If there are fewer than two, one of them is no results folder or of another suite, or they have different
         baselines or facts of a dataset.
     """
+    # What is refused leaves no trace.
+    _united(folders, out)
+    with Folder(out).lock():
+        # Another run may have planned in it while this one waited.
+        listed, plan = _united(folders, out)
+        found = Merged(out, not_shown=plan.not_shown, notes=plan.notes)
+        for path in listed:
+            if path.resolve() != out.resolve():
+                _copy_plugins(path / PLUGINS, out / PLUGINS)
+        write_plan(out, plan.plan)
+        _Merger(Store(out), [Store(path) for path in listed], found).merge(plan.plan)
+    collect(out, registry)
+    return found
+
+
+def _united(folders: Sequence[Path], out: Path) -> tuple[list[Path], MergedPlan]:
+    """Return the folders to merge, each once, that of all first if it has results; and their plan."""
     listed = {path.resolve(): path for path in ([out, *folders] if read_plan(out) is not None else folders)}
     if len(listed) < 2:
         raise ResultsError(f"merging into {out} takes two results folders or more; there are {len(listed)}")
-    plans = [(path, recorded_plan(path)) for path in listed.values()]
-    plan = merge_plans(plans)
-    found = Merged(out, not_shown=plan.not_shown, notes=plan.notes)
-    with Folder(out).lock():
-        for path in listed.values():
-            if path.resolve() != out.resolve() and (path / PLUGINS).is_dir():
-                shutil.copytree(path / PLUGINS, out / PLUGINS, dirs_exist_ok=True)
-        write_plan(out, plan.plan)
-        _Merger(Store(out), [Store(path) for path in listed.values()], found).merge(plan.plan)
-    collect(out, registry)
-    return found
+    return list(listed.values()), merge_plans([(path, recorded_plan(path)) for path in listed.values()])
+
+
+def _copy_plugins(source: Path, target: Path) -> None:
+    """Copy plugin files that are not there yet; those that are there may be in use."""
+    for file in (one for one in source.rglob("*") if one.is_file() and "__pycache__" not in one.parts):
+        copy, content = target / file.relative_to(source), file.read_bytes()
+        if not copy.is_file() or copy.read_bytes() != content:
+            write_whole(copy, content)
 
 
 class _Merger:

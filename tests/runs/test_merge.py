@@ -9,6 +9,7 @@ from other_machine import measure_otherwise, train_otherwise
 import gahbench
 from gahbench._util.errors import ResultsError
 from gahbench.runs.merged_plan import united
+from gahbench.store.folder import Folder
 from gahbench.store.plan_file import recorded_plan
 from gahbench.store.store import Store
 
@@ -164,6 +165,39 @@ def test_a_folder_with_results_comes_first_and_merging_again_takes_what_is_new(f
     gahbench.merge([second], first)
     assert set(gahbench.load_results(first).fits["seed"]) == {0, 1}
     assert list(gahbench.merge([first, second], first).taken.values()) == [0]
+
+
+def test_what_was_planned_in_the_folder_while_merging_waited_stays(folder, write_suite, tmp_path, monkeypatch):
+    first, second = folder("first"), folder("second", seeds(1))
+    grown = write_suite(("  - identity\n", "  - identity\n  - visu-shrink\n"))
+    lock = Folder.lock
+
+    def lock_after_another(self):
+        monkeypatch.setattr(Folder, "lock", lock)
+        run(grown, first)
+        return lock(self)
+
+    monkeypatch.setattr(Folder, "lock", lock_after_another)
+    gahbench.merge([second], first)
+    assert "visu-shrink[sym4]" in {one.unit.entrant for one in recorded_plan(first).units}
+    assert set(gahbench.load_results(first).fits["seed"]) == {0, 1}
+
+
+def test_plugin_files_that_are_there_are_left_and_others_appear_whole(folder, write_plugin, tmp_path):
+    plugin = write_plugin("mine", "return noisy - self.noise(noisy)")
+    options = {"entrants": ["mine"], "plugins": [plugin]}
+    first, second = folder("first", seeds(0), **options), folder("second", seeds(1), **options)
+    (file,) = first.glob("plugins/*/mine.py")
+    before = file.stat()
+    gahbench.merge([second], first)
+    assert (file.stat().st_ino, file.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    content = file.read_bytes()
+    # One that differs is replaced, not written into: a worker may have it open.
+    file.write_bytes(content[:-1])
+    with file.open("rb") as opened:
+        gahbench.merge([second], first)
+        assert opened.read() == content[:-1]
+    assert file.read_bytes() == content
 
 
 def test_an_entrant_is_added_where_it_is_in_no_suite(folder, tmp_path):
