@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import uuid
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,22 @@ def write_whole(path: Path, content: bytes) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write JSON as :func:`write_whole` does."""
     write_whole(path, (json.dumps(content, indent=1, default=str) + "\n").encode())
+
+
+def delete_folder(folder: Path) -> None:
+    """Delete a folder, renamed first: one that is deleted in part does not stand under its name.
+
+    Raises
+    ------
+    OSError
+        If it is there and cannot be renamed.
+    """
+    aside = temporary_name(folder)
+    try:
+        folder.rename(aside)
+    except FileNotFoundError:
+        return
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def names_in(folder: Path) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gahbench._util.errors import GahbenchError, ResultsError
-from gahbench._util.files import write_json
+from gahbench._util.files import delete_folder, write_json
 from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan
 from gahbench.planning.replan import Replanner, differences, is_code, names_files
@@ -227,7 +227,7 @@ def _move(store: Store, unit: Unit, now: Unit, differs: tuple[str, ...]) -> None
     done["files"]["unit.json"] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     write_json(copy / "done.json", {**done, "adopted": history})
     publish(copy, after)
-    shutil.rmtree(before)
+    delete_folder(before)
 
 
 def _rewrite_plan(folder: Path, keys: dict[str, str], columns: dict[str, str]) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gahbench._util.errors import ResultsError, listing
-from gahbench._util.files import names_in
+from gahbench._util.files import delete_folder, names_in
 from gahbench.contracts.unit import Unit
 from gahbench.registry.registry import Registry
 from gahbench.runs.collect import collect
@@ -110,14 +109,27 @@ def _without(plan: RecordedPlan, rows: set[str], folder: Path) -> RecordedPlan:
 
 
 def _remove(store: Store, gone: Set[str], rows: Set[str]) -> None:
-    """Delete folders of units: finished, attempts, and those that were moved away. Scores before their fits."""
+    """Delete folders of units: finished, attempts, and those that were moved away. Scores before their fits.
+
+    Raises
+    ------
+    ResultsError
+        If one of them cannot be moved.
+    """
+    try:
+        _delete(store, gone, rows)
+    except OSError as error:
+        raise ResultsError(f"{store.folder}: not all could be removed: {error}") from error
+
+
+def _delete(store: Store, gone: Set[str], rows: Set[str]) -> None:
     for name in sorted(names_in(store.units), reverse=True):
         if name.partition(PARTIAL)[0] in gone:
-            shutil.rmtree(store.units / name, ignore_errors=True)
+            delete_folder(store.units / name)
     for folder in (
         store.folder / room / name for room in (DAMAGED, REPLACED) for name in names_in(store.folder / room)
     ):
         unit = recorded_unit(folder)
         # Attempts record nothing: KIND-KEY.partial...
         if folder.name.partition(PARTIAL)[0] in gone if unit is None else unit.entrant in rows:
-            shutil.rmtree(folder, ignore_errors=True)
+            delete_folder(folder)
