@@ -151,7 +151,7 @@ class _Adopter:
         self.keys[unit.key] = now.key
         if unit.column is not None and now.column is not None:
             self.columns[unit.column] = now.column
-        _move(self._store, unit, now, differs)
+        _move(self._store, unit, now, differs, self._mapped)
         self.found.adopted.append(Adopted(now, unit.key, differs))
 
     def _mapped(self, key: str) -> str:
@@ -215,8 +215,11 @@ def _differs(unit: Unit, now: Unit, mapped: Callable[[str], str]) -> tuple[str, 
     return tuple(".".join(place) for place in places)
 
 
-def _move(store: Store, unit: Unit, now: Unit, differs: tuple[str, ...]) -> None:
-    """Give a finished unit its new key: written beside the old one, renamed, and the old one dropped last."""
+def _move(store: Store, unit: Unit, now: Unit, differs: tuple[str, ...], mapped: Callable[[str], str]) -> None:
+    """Give a finished unit its new key: written beside the old one, renamed, and the old one dropped last.
+
+    A score keeps the checksums of the networks that it measured, by their new keys.
+    """
     before, after = store.path(unit), store.path(now)
     copy = after.with_name(f"{after.name}{PARTIAL}-{own_name()}")
     shutil.copytree(before, copy)
@@ -225,6 +228,8 @@ def _move(store: Store, unit: Unit, now: Unit, differs: tuple[str, ...]) -> None
     write_json(copy / "unit.json", {**replace(now, work=0.0).record(), "adopted": history})
     content = (copy / "unit.json").read_bytes()
     done["files"]["unit.json"] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    if "networks" in done:
+        done["networks"] = {mapped(key): digest for key, digest in done["networks"].items()}
     write_json(copy / "done.json", {**done, "adopted": history})
     publish(copy, after)
     delete_folder(before)

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from other_machine import train_otherwise
 
 import gahbench
 from gahbench._util.errors import ResultsError
@@ -147,6 +148,28 @@ def test_networks_are_adopted_with_their_scores(write_suite, write_plugin, tmp_p
     outcome = run(suite, out, "mine", plugins=[file])
     assert (outcome.failed, units(out)) == (0, after)
     assert "mine" in rows(outcome)
+
+
+def test_adopted_scores_keep_the_weights_that_they_measured(write_suite, write_plugin, tmp_path):
+    """A network with other weights is not put beside them."""
+    suite = write_suite()
+    file = write_plugin("mine", "return noisy - self.noise(noisy)")
+    for name in ("out", "other"):
+        run(suite, tmp_path / name, "mine", plugins=[file])
+    write_plugin("mine", "return -self.noise(noisy) + noisy")
+    for name in ("out", "other"):
+        gahbench.adopt(tmp_path / name, plugins=[file])
+    store = Store(tmp_path / "out")
+    (fit,) = [unit for unit in store.recorded() if (unit.kind, unit.entrant) == ("fit", "mine")]
+    weights = store.done(fit)["files"]["weights.safetensors"]["sha256"]
+    scores = [unit for unit in store.recorded() if (unit.kind, unit.entrant) == ("score", "mine")]
+    assert [store.done(unit)["networks"] for unit in scores] == [{fit.key: weights}] * 2
+    train_otherwise(tmp_path / "other")
+    shutil.rmtree(store.path(fit))
+    outcome = gahbench.run(
+        suite, tmp_path / "out", entrants=["mine"], plugins=[file], engine="inline", reuse=[tmp_path / "other"]
+    )
+    assert [unit.key for unit in outcome.reused.other_weights] == [fit.key]
 
 
 def test_of_several_versions_the_newest_is_adopted_whole_and_the_others_stay(write_suite, write_plugin, tmp_path):
