@@ -45,6 +45,11 @@ class Taker:
             A store that holds it.
         unit
             The unit.
+
+        Raises
+        ------
+        ResultsError
+            If it cannot be written here.
         """
         done = source.done(unit)
         if done is None or any(Path(name).name != name for name in done["files"]):
@@ -52,19 +57,22 @@ class Taker:
         if not self.fits(source, unit, done):
             return "other weights"
         attempt = self._target.units / f"{unit.folder}{PARTIAL}-{own_name()}"
-        attempt.mkdir(parents=True)
         try:
+            attempt.mkdir(parents=True)
             for name in (*done["files"], "done.json"):
                 link_or_copy(source.path(unit) / name, attempt / name)
                 flush(attempt / name)
             self._target.verify(attempt)
-        except (OSError, ResultsError):
+            publish(attempt, self._target.path(unit))
+        except (OSError, ResultsError) as error:
             shutil.rmtree(attempt, ignore_errors=True)
-            return "damaged"
+            # Copying fails by what is read, or by what is written.
+            if not _is_whole(source, unit):
+                return "damaged"
+            raise ResultsError(f"{self._target.folder}: '{unit.label}' cannot be written here: {error}") from error
         except BaseException:
             shutil.rmtree(attempt, ignore_errors=True)
             raise
-        publish(attempt, self._target.path(unit))
         self._target.forget_failure(unit)
         return "taken"
 
@@ -89,6 +97,15 @@ class Taker:
 
     def _weights_held(self, key: str) -> str | None:
         return weights_checksum(self._target, key)
+
+
+def _is_whole(store: Store, unit: Unit) -> bool:
+    """Whether the files of a finished unit are what was written."""
+    try:
+        store.verify(store.path(unit))
+    except ResultsError:
+        return False
+    return True
 
 
 def weights_checksum(store: Store, key: str) -> str | None:

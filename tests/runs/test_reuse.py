@@ -75,6 +75,19 @@ def test_damaged_units_are_left_and_the_next_folder_is_tried(write_suite, tmp_pa
     assert done == []
 
 
+def test_a_folder_that_cannot_be_written_is_not_a_damaged_source(write_suite, tmp_path, monkeypatch):
+    run(write_suite(), tmp_path / "first")
+
+    def full(source, target):
+        raise OSError(28, "No space left on device", str(target))
+
+    monkeypatch.setattr("gahbench.store.taking.link_or_copy", full)
+    with pytest.raises(ResultsError, match=r"out: '.*' cannot be written here: .*No space left on device"):
+        run(write_suite(), tmp_path / "out", reuse=[tmp_path / "first"])
+    assert Store(tmp_path / "out").finished() == set()
+    assert list((tmp_path / "out" / "units").iterdir()) == []
+
+
 def test_scores_of_other_weights_are_left(write_suite, tmp_path):
     first, _ = run(write_suite(), tmp_path / "first")
     train_otherwise(tmp_path / "first")
