@@ -61,6 +61,10 @@ def print_status(folder: Path, watch: bool, console: Console) -> None:
 
 def _lines(found: Status) -> Iterator[str]:
     total = found.done + found.failed + found.blocked + found.waiting
+    if found.is_board_alone:
+        where = "which are not in this folder; 'gahbench leaderboard' prints it"
+        yield f"suite {found.suite}: a board of {total} units, {where}"
+        return
     active = [one for one in found.running if not one.is_lost]
     lost = [one for one in found.running if one.is_lost]
     yield f"suite {found.suite}: {found.done} of {total} units done, {len(active)} running, {found.failed} failed"

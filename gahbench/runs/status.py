@@ -63,6 +63,8 @@ class Status:
         Labels of failed units, and why.
     remaining
         Seconds until all is done, about, with as many workers as run now, or one; ``None`` where no unit has finished.
+    is_board_alone
+        Whether the folder holds results whose units are elsewhere, as a published board does.
     """
 
     suite: str
@@ -73,6 +75,7 @@ class Status:
     running: tuple[Running, ...]
     failures: tuple[tuple[str, str], ...]
     remaining: float | None
+    is_board_alone: bool = False
 
 
 def status(folder: Path, lease: float = LEASE) -> Status:
@@ -112,6 +115,7 @@ def status(folder: Path, lease: float = LEASE) -> Status:
         running,
         tuple((units[name].label, store.failure_of(name)) for name in sorted(failed & units.keys() - finished)),
         None if seconds is None else seconds / max(1, active),
+        not store.units.is_dir() and (folder / "results.json").is_file(),
     )
 
 
@@ -172,6 +176,6 @@ def watch(folder: Path, seconds: float = 2.0) -> Iterable[Status]:
     while True:
         found = status(folder)
         yield found
-        if not found.waiting:
+        if not found.waiting or found.is_board_alone:
             return
         time.sleep(seconds)
