@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from gahbench.contracts.jobs import check_device
+
 if TYPE_CHECKING:
     from gahbench.runs.work import Worked
 
 Planned = Annotated[Path, typer.Argument(help="A results folder with a plan: by 'gahbench plan --out', or of a run.")]
-Device = Annotated[str, typer.Option(help="Where networks compute: cpu, cuda, or auto for GPUs if there are any.")]
+Device = Annotated[
+    str,
+    typer.Option(callback=check_device, help="Where networks compute: cpu, cuda, or auto for GPUs if there are any."),
+]
 Plugins = Annotated[
     list[Path] | None,
     typer.Option("--plugins-dir", "-p", help="A plugin file, or a folder of them. May be repeated."),
@@ -33,7 +38,8 @@ Again = Annotated[
 def work(
     folder: Planned,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes. [default: one to a GPU or to the plan's threads]")
+        int | None,
+        typer.Option(min=1, help="Worker processes. [default: by --workers-per-gpu, or one to the plan's threads]"),
     ] = None,
     workers_per_gpu: Annotated[
         int | None,

@@ -7,12 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from gahbench._util.errors import ParameterError, listing
 from gahbench.contracts.unit import Unit
 
 if TYPE_CHECKING:
     from gahbench.registry.registry import Registry
     from gahbench.store.store import Store
 
+#: Where networks may compute.
+DEVICES = ("auto", "cpu", "cuda")
 EventKind = Literal["started", "progress", "finished", "failed", "stopped", "note"]
 
 
@@ -62,6 +65,11 @@ class Job:
         Where networks compute: ``cpu``, ``cuda``, or ``auto`` for GPUs if there are any.
     planned_here
         Whether the units were planned with the code that runs here; otherwise a unit of other code is left to others.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such device.
     """
 
     units: Sequence[Unit]
@@ -73,3 +81,19 @@ class Job:
     workers: int | None = None
     device: str = "auto"
     planned_here: bool = True
+
+    def __post_init__(self) -> None:
+        check_device(self.device)
+
+
+def check_device(name: str) -> str:
+    """Return the name of a device.
+
+    Raises
+    ------
+    ParameterError
+        If it is not accepted.
+    """
+    if name not in DEVICES:
+        raise ParameterError(f"device '{name}' is not accepted; accepted are {listing(DEVICES)}")
+    return name

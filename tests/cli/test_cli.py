@@ -84,6 +84,14 @@ def test_commands_of_folders_refuse_others(call, tmp_path, command):
     assert "expected a results folder" in stderr
 
 
+@pytest.mark.parametrize("command", ["work", "run"])
+def test_devices_that_are_not_there_are_refused_before_anything_is_written(call, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    status, _, stderr = call(command, "quick", "--device", "gpu")
+    assert (status, list(tmp_path.iterdir())) == (2, [])
+    assert "device 'gpu' is not accepted; accepted are auto, cpu, cuda" in stderr
+
+
 def test_plan_makes_no_estimate_for_references(call, tmp_path):
     file = tmp_path / "oracles.yaml"
     file.write_text(

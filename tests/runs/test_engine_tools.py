@@ -6,6 +6,8 @@ import threading
 import pytest
 
 import gahbench
+from gahbench._util.errors import ParameterError
+from gahbench.contracts.jobs import Job
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
 from gahbench.registry.registry import Registry
@@ -113,3 +115,9 @@ def test_a_worker_gets_its_threads_and_its_gpu(monkeypatch):
     assert variables["OMP_NUM_THREADS"] == variables["MKL_NUM_THREADS"] == "3"
     assert variables["CUDA_VISIBLE_DEVICES"] == "GPU-1"
     assert "CUDA_VISIBLE_DEVICES" not in environment(3, None)
+
+
+def test_jobs_refuse_other_devices(tmp_path):
+    arguments = ((), Store(tmp_path), Registry(), lambda event: None, threading.Event(), 1)
+    with pytest.raises(ParameterError, match=r"device 'foo' is not accepted; accepted are auto, cpu, cuda"):
+        Job(*arguments, device="foo")
