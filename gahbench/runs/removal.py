@@ -109,20 +109,7 @@ def _without(plan: RecordedPlan, rows: set[str], folder: Path) -> RecordedPlan:
 
 
 def _remove(store: Store, gone: Set[str], rows: Set[str]) -> None:
-    """Delete folders of units: finished, attempts, and those that were moved away. Scores before their fits.
-
-    Raises
-    ------
-    ResultsError
-        If one of them cannot be moved.
-    """
-    try:
-        _delete(store, gone, rows)
-    except OSError as error:
-        raise ResultsError(f"{store.folder}: not all could be removed: {error}") from error
-
-
-def _delete(store: Store, gone: Set[str], rows: Set[str]) -> None:
+    """Delete folders of units: finished, attempts, and those that were moved away. Scores before their fits."""
     for name in sorted(names_in(store.units), reverse=True):
         if name.partition(PARTIAL)[0] in gone:
             delete_folder(store.units / name)

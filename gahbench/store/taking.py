@@ -48,8 +48,10 @@ class Taker:
 
         Raises
         ------
-        ResultsError
+        OSError
             If it cannot be written here.
+        ResultsError
+            If what was written here is not what was read.
         """
         done = source.done(unit)
         if done is None or any(Path(name).name != name for name in done["files"]):
@@ -64,12 +66,12 @@ class Taker:
                 flush(attempt / name)
             self._target.verify(attempt)
             publish(attempt, self._target.path(unit))
-        except (OSError, ResultsError) as error:
+        except (OSError, ResultsError):
             shutil.rmtree(attempt, ignore_errors=True)
             # Copying fails by what is read, or by what is written.
             if not _is_whole(source, unit):
                 return "damaged"
-            raise ResultsError(f"{self._target.folder}: '{unit.label}' cannot be written here: {error}") from error
+            raise
         except BaseException:
             shutil.rmtree(attempt, ignore_errors=True)
             raise

@@ -85,18 +85,6 @@ def test_what_can_be_deleted_in_part_only_is_not_listed_as_finished(write_suite,
     assert len(Store(out).finished()) == 4
 
 
-def test_what_cannot_be_moved_is_an_error(write_suite, tmp_path, monkeypatch):
-    out = tmp_path / "out"
-    run(write_suite(), out)
-
-    def refuse(folder):
-        raise PermissionError(13, "Permission denied", str(folder))
-
-    monkeypatch.setattr("gahbench.runs.removal.delete_folder", refuse)
-    with pytest.raises(ResultsError, match=r"not all could be removed: .*Permission denied"):
-        gahbench.remove(out, [UNET])
-
-
 def test_the_row_of_a_sweep_may_leave_alone_and_an_entrant_leaves_with_all(write_suite, tmp_path):
     out = tmp_path / "out"
     run(write_suite(("training: {", "training: {train_images: [2, 4], ")), out)
