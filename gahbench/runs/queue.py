@@ -177,13 +177,13 @@ class Queue:
         if not seen.is_stale:
             return False
         losses = self._losses(name, seen.record)
-        if not self.claims.clear(seen):
-            return False
         if losses < MAX_LOSSES:
-            return self._claim(unit, losses, self.store.progress(name))
+            return self.claims.clear(seen) and self._claim(unit, losses, self.store.progress(name))
         why = str(seen.record.get("lost") or f"nothing was heard of it for {seen.age:.0f} s")
         where = f"host {seen.record.get('host')}, process {seen.record.get('pid')}"
+        # Before it can be claimed: nobody is to try it once more.
         self.store.fail(unit, _lost_text(losses, why), where)
+        self.claims.clear(seen)
         self._listed_at = float("-inf")
         return False
 

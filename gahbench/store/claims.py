@@ -172,10 +172,16 @@ class Claims:
         if self._is_own(claim):
             self._written(claim, lost=why).replace(self.folder / claim.name)
 
-    def sweep(self, finished: Iterable[str]) -> None:
-        """Remove claims of finished units, whose holders died before they gave them up, and files half written."""
+    def sweep(self, finished: Iterable[str], failed: Iterable[str] = ()) -> None:
+        """Remove claims of units that have ended, whose holders died before they gave them up, and files half written.
+
+        Those of failed units only if they are stale: they may be tried again.
+        """
         for name in self.names().intersection(finished):
             (self.folder / name).unlink(missing_ok=True)
+        for name in self.names().intersection(failed):
+            if (seen := self.seen(name)) is not None and seen.is_stale:
+                self.clear(seen)
         for file in self.folder.glob(".*"):
             with contextlib.suppress(OSError):
                 if self.now() - file.stat().st_mtime > self.lease:

@@ -161,7 +161,7 @@ class Store:
         for name in names:
             if PARTIAL in name and name.partition(PARTIAL)[0] in finished:
                 shutil.rmtree(self.units / name, ignore_errors=True)
-        Claims(self.claims).sweep(finished)
+        Claims(self.claims).sweep(finished, self.failed())
 
     def fail(self, unit: Unit, error: str, details: str) -> None:
         """Record that a unit failed, and why; not of one that somebody has finished.

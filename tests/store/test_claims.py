@@ -103,6 +103,14 @@ def test_what_was_left_in_the_folder_is_swept_when_it_is_old(tmp_path):
     assert {file.name for file in tmp_path.iterdir()} == {".new", "fit-b"}
 
 
+def test_claims_of_failed_units_are_swept_once_they_are_stale(tmp_path):
+    claims = Claims(tmp_path)
+    claims.take("fit-tried-again")
+    claims.lose(claims.take("fit-a"), "it crashed")
+    claims.sweep([], ["fit-a", "fit-tried-again"])
+    assert claims.names() == {"fit-tried-again"}
+
+
 def test_a_unit_lost_with_its_worker_may_be_taken_at_once(tmp_path):
     one, two = Claims(tmp_path), Claims(tmp_path)
     one.lose(one.take("fit-a", losses=1), "it crashed")
