@@ -127,6 +127,14 @@ def _dask_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dask_clu
         yield one
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that start a cluster."""
+    for item in items:
+        if {"cluster", "dask_cluster"}.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("cluster")
+
+
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Run one process more than there are processors: tests of clusters and killed workers mostly wait."""
     return cpu_count() + 1
