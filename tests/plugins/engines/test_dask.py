@@ -94,11 +94,14 @@ def test_a_frozen_machine_is_not_waited_for(dask_cluster, make):
 
 
 def test_a_worker_that_joins_gets_work(dask_cluster, make):
-    folder = make((1.0,) * 9)
+    # More than are done before the worker is up, however slow that is.
+    folder = make((1.0,) * 200)
     folder.start(dask.Dask(dask_cluster.address))
     wait_for(lambda: len(folder.names("running")) == 2)
     dask_cluster.start_worker("w2")
-    folder.join()
+    wait_for(lambda: len(folder.names("running")) == 3, 90)
+    folder.job.stop.set()
+    folder.join(60)
     assert starts(folder) == 3
 
 
