@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -61,6 +61,10 @@ class Unit:
     def needs(self) -> tuple[str, ...]:
         """Keys of the fits that must be done before."""
         return tuple(key for key in (self.requires, self.partner) if key is not None)
+
+    def is_blocked(self, failed: Set[str]) -> bool:
+        """Whether a fit that must be done before is among failed units, given by their folder names."""
+        return any(f"fit-{key}" in failed for key in self.needs)
 
     @property
     def label(self) -> str:

@@ -41,14 +41,13 @@ class Queue:
 
     def refresh(self) -> tuple[set[str], set[str]]:
         """List the store; return the folder names of finished and of failed units."""
-        finished = self.store.finished()
-        failed = self.store.failed() - finished
+        finished, failed = self.store.ended()
         self._listed_at = time.monotonic()
         # All of them anew: what was finished may have been moved away since.
         self._open = {
             name: unit
             for name, unit in self._units.items()
-            if name not in finished and name not in failed and not _is_blocked(unit, failed)
+            if name not in finished and name not in failed and not unit.is_blocked(failed)
         }
         self._claimed = self.claims.names()
         fits = {name.removeprefix("fit-") for name in finished}
@@ -198,10 +197,6 @@ class Queue:
 def group_of(unit: Unit) -> tuple[Any, ...]:
     """Return what the scores of one evaluation, and the fit before them, have in common."""
     return (unit.dataset, unit.entrant, unit.seed)
-
-
-def _is_blocked(unit: Unit, failed: set[str]) -> bool:
-    return any(f"fit-{key}" in failed for key in unit.needs)
 
 
 def _lost_text(losses: int, why: str) -> str:

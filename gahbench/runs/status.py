@@ -93,11 +93,9 @@ def status(folder: Path, lease: float = LEASE) -> Status:
     """
     plan, store = recorded_plan(folder), Store(folder)
     units = {unit.folder: unit for unit in plan.shown}
-    finished, failed = store.finished(), store.failed()
+    finished, failed = store.ended()
     blocked = {
-        name
-        for name, unit in units.items()
-        if name not in finished and name not in failed and any(f"fit-{key}" in failed for key in unit.needs)
+        name for name, unit in units.items() if name not in finished and name not in failed and unit.is_blocked(failed)
     }
     waiting = [unit for name, unit in units.items() if name not in finished | failed | blocked]
     claims = Claims(store.claims, lease)
@@ -109,11 +107,11 @@ def status(folder: Path, lease: float = LEASE) -> Status:
     return Status(
         plan.suite,
         sum(name in finished for name in units),
-        sum(name in failed and name not in finished for name in units),
+        len(failed & units.keys()),
         len(blocked),
         len(waiting),
         running,
-        tuple((units[name].label, store.failure_of(name)) for name in sorted(failed & units.keys() - finished)),
+        tuple((units[name].label, store.failure_of(name)) for name in sorted(failed & units.keys())),
         None if seconds is None else seconds / max(1, active),
         not store.units.is_dir() and (folder / "results.json").is_file(),
     )

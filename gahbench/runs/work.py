@@ -109,13 +109,10 @@ class Counts:
 
 def count_states(units: Sequence[Unit], store: Store) -> Counts:
     """Count units by their state."""
-    finished = store.finished()
-    failures = store.failed() - finished
+    finished, failures = store.ended()
     others = [unit for unit in units if unit.folder not in finished]
     failed = sum(unit.folder in failures for unit in others)
-    blocked = sum(
-        unit.folder not in failures and any(f"fit-{key}" in failures for key in unit.needs) for unit in others
-    )
+    blocked = sum(unit.folder not in failures and unit.is_blocked(failures) for unit in others)
     return Counts(len(units) - len(others), failed, blocked, len(others) - failed - blocked)
 
 

@@ -56,6 +56,11 @@ class Store:
         """Return the folder names of failed units."""
         return {name.removesuffix(".json") for name in names_in(self.failures) if name.endswith(".json")}
 
+    def ended(self) -> tuple[set[str], set[str]]:
+        """Return the folder names of finished and of failed units: what somebody has finished has not failed."""
+        finished = self.finished()
+        return finished, self.failed() - finished
+
     def path(self, unit: Unit) -> Path:
         """Return the folder of a finished unit."""
         return self.units / unit.folder

@@ -32,7 +32,7 @@ class Taker:
     def __init__(self, target: Store) -> None:
         self._target = target
         # Finished fits stay as they are.
-        self._held = functools.cache(self._weights_held)
+        self._held = functools.cache(target.weights_checksum)
 
     def take(self, source: Store, unit: Unit) -> Ending:
         """Link or copy a finished unit, unless it is damaged, or there are other weights than scores measured.
@@ -85,7 +85,7 @@ class Taker:
         networks = done.get("networks", {})
         # Scores of before this was recorded measured the networks beside them.
         return all(
-            (held := self._held(key)) is not None and held == (networks.get(key) or weights_checksum(source, key))
+            (held := self._held(key)) is not None and held == (networks.get(key) or source.weights_checksum(key))
             for key in unit.needs
         )
 
@@ -97,9 +97,6 @@ class Taker:
         )
         return {key: digest for one in done for key, digest in one.get("networks", {}).items()}
 
-    def _weights_held(self, key: str) -> str | None:
-        return weights_checksum(self._target, key)
-
 
 def _is_whole(store: Store, unit: Unit) -> bool:
     """Whether the files of a finished unit are what was written."""
@@ -108,9 +105,3 @@ def _is_whole(store: Store, unit: Unit) -> bool:
     except ResultsError:
         return False
     return True
-
-
-def weights_checksum(store: Store, key: str) -> str | None:
-    """Return the SHA-256 of the weights of a finished fit; ``None`` if it is not there."""
-    done = store.done_at(store.fit_folder(key))
-    return None if done is None else done["files"].get(WEIGHTS, {}).get("sha256")

@@ -45,3 +45,18 @@ def test_a_folder_that_cannot_be_written_shows_its_claims(write_suite, tmp_path,
     assert 0 <= running.seconds < 60
     monkeypatch.setattr(Path, "open", opened)
     claims.close()
+
+
+@pytest.mark.usefixtures("dry_runs_here")
+def test_a_failure_of_what_somebody_finished_blocks_nothing(write_suite, tmp_path):
+    out = tmp_path / "out"
+    gahbench.run(write_suite(), out, engine="inline")
+    store = Store(out)
+    units = list(store.recorded())
+    fit = next(unit for unit in units if unit.kind == "fit")
+    score = next(unit for unit in units if fit.key in unit.needs)
+    store.put_away([score.folder], "replaced")
+    store.failures.mkdir(exist_ok=True)
+    (store.failures / f"{fit.folder}.json").write_text('{"error": "lost"}')
+    found = gahbench.status(out)
+    assert (found.failed, found.blocked, found.waiting, found.failures) == (0, 0, 1, ())
