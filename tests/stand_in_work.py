@@ -30,7 +30,7 @@ def take():
             continue
     for file in sorted((folder / "todo").iterdir()):
         try:
-            file.touch()
+            os.utime(file)  # unlike touch, it makes no file where another process took this one
             return file.rename(folder / "running" / file.name)
         except FileNotFoundError:
             continue
@@ -40,11 +40,14 @@ while limit and not ending and len(list((folder / "done").iterdir())) < TOTAL:
         time.sleep(0.2)
         continue
     limit -= 1
-    until = time.time() + float(mine.read_text())
-    while time.time() < until and not ending:
-        time.sleep(0.05)
-        mine.touch()
-    mine.rename(folder / ("todo" if ending else "done") / mine.name)
+    try:
+        until = time.time() + float(mine.read_text())
+        while time.time() < until and not ending:
+            time.sleep(0.05)
+            os.utime(mine)
+        mine.rename(folder / ("todo" if ending else "done") / mine.name)
+    except FileNotFoundError:  # another process took it over
+        continue
     print("put back" if ending else "done", mine.name, flush=True)
 sys.exit(130 if ending else 0)
 """
