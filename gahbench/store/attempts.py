@@ -93,8 +93,15 @@ def publish(attempt: Path, final: Path) -> bool:
 
     A rename never replaces a folder that holds files.
     """
+    own = (attempt / "done.json").stat().st_ino
     try:
         attempt.rename(final)
+    except FileNotFoundError:
+        # A network file system that lost its answer is asked again, for what it has renamed already; or the unit is
+        # another's, who has removed this attempt.
+        if final.name not in names_in(final.parent):
+            raise
+        return (final / "done.json").stat().st_ino == own
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise

@@ -1,6 +1,8 @@
 """Attempts: the first that is whole is the unit, and nobody removes it."""
 
 import os
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -102,6 +104,41 @@ def test_a_failure_goes_when_another_attempt_succeeds(tmp_path):
 def test_other_errors_of_a_rename_are_not_taken_for_a_second_attempt(tmp_path):
     with pytest.raises(FileNotFoundError):
         publish(tmp_path / "none", tmp_path / "final")
+
+
+def whole(folder, text):
+    folder.mkdir()
+    (folder / "done.json").write_text(text)
+    return folder
+
+
+def test_a_rename_that_is_asked_for_twice_is_the_same_rename(tmp_path, monkeypatch):
+    """A network file system whose answer is lost is asked again, and finds nothing under the old name."""
+    attempt, final = whole(tmp_path / "unit.partial-1", "{}"), tmp_path / "unit"
+    rename = Path.rename
+
+    def twice(path, target):
+        rename(path, target)
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", twice)
+    assert publish(attempt, final)
+    assert (final / "done.json").read_text() == "{}"
+
+
+def test_an_attempt_that_the_first_has_removed_is_not_first(tmp_path, monkeypatch):
+    attempt, final = whole(tmp_path / "unit.partial-1", "{}"), tmp_path / "unit"
+
+    def gone(path, target):
+        shutil.rmtree(path)
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(Path, "rename", gone)
+    with pytest.raises(FileNotFoundError):
+        publish(attempt, final)
+    whole(attempt, "{}")
+    whole(final, "[]")
+    assert not publish(attempt, final)
 
 
 def test_what_is_left_of_finished_units_alone_is_swept(tmp_path):
