@@ -76,11 +76,19 @@ def write(path: Path, state: dict[str, Any]) -> None:
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """Read a checkpoint; ``None`` if there is none, or it cannot be read (the fit then starts afresh)."""
+    """Read a checkpoint; ``None`` if there is none, or it is damaged (the fit then starts afresh).
+
+    Raises
+    ------
+    OSError, MemoryError
+        If the system cannot read it now, or has no room for it: it may be whole.
+    """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         return None
+    except (OSError, MemoryError):
+        raise
     except Exception:
         # A damaged checkpoint costs time, never the run.
         path.unlink(missing_ok=True)

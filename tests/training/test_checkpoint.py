@@ -87,6 +87,21 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(tmp_path, monke
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
+@pytest.mark.parametrize("error", [OSError("input/output error"), MemoryError()])
+def test_a_checkpoint_that_cannot_be_read_now_stays(tmp_path, monkeypatch, error):
+    path = tmp_path / "checkpoint.pt"
+    checkpoint.write(path, {"step": 1})
+
+    def fail(*arguments, **options):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.torch, "load", fail)
+        with pytest.raises(type(error)):
+            checkpoint.read(path)
+    assert checkpoint.read(path) == {"step": 1}
+
+
 def test_weights_written_by_two_at_once_are_those_of_one(tmp_path, monkeypatch):
     """The second starts, and ends, while the first is about to rename: it must not take its file away."""
     import safetensors.torch
