@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +35,9 @@ def print_plan(plan: Plan, folder: Path, console: Console) -> None:
 def _lines(plan: Plan, store: Store) -> Iterator[str]:
     all_rows, done = list(rows(plan.suite)), store.whole(plan.units)
     width = 2 + max(len(row.label) for row in all_rows)
+    units_of: dict[tuple[str, str], list[Unit]] = defaultdict(list)
+    for unit in plan.units:
+        units_of[unit.dataset, unit.entrant].append(unit)
     yield f"suite {plan.suite.name}: {counted(len(plan.units), 'unit')}"
     for dataset in plan.datasets:
         yield ""
@@ -43,8 +47,7 @@ def _lines(plan: Plan, store: Store) -> Iterator[str]:
             if (dataset.label, row.entrant.label) in plan.unknown:
                 yield f"  {row.label:<{width - 2}}  not known here: the optimum is '{dataset.optimum}'"
                 continue
-            units = [unit for unit in plan.units if (unit.dataset, unit.entrant) == (dataset.label, row.label)]
-            cells = _cells(units, plan.parameters[dataset.label, row.entrant.label], done)
+            cells = _cells(units_of[dataset.label, row.label], plan.parameters[dataset.label, row.entrant.label], done)
             yield f"  {row.label:<{width - 2}}" + "".join(f"  {cell:>13}" for cell in cells)
     left = [unit for unit in plan.units if unit.folder not in done]
     yield ""

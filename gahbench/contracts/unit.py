@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
@@ -81,10 +82,15 @@ class Unit:
 
     def record(self) -> dict[str, Any]:
         """Return the unit as plain JSON, which :meth:`of_record` reads; its planned work is not part of it."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "work"}
+        return {name: getattr(self, name) for name in _names()}
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any], work: float = 0.0) -> Unit:
         """Return the unit of a record; further fields are ignored."""
-        names = {field.name for field in fields(cls)}
-        return cls(work=work, **{name: value for name, value in record.items() if name in names - {"work"}})
+        return cls(work=work, **{name: record[name] for name in _names() if name in record})
+
+
+@functools.cache
+def _names() -> tuple[str, ...]:
+    """Return the names of the fields of a recorded unit."""
+    return tuple(field.name for field in fields(Unit) if field.name != "work")

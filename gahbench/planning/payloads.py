@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gahbench._util.keys import key_of
 from gahbench.registry.configured import Configured
 from gahbench.registry.plugin import Kind
 from gahbench.registry.registry import Registry
@@ -17,7 +16,7 @@ def described(configured: Configured) -> dict[str, Any]:
     return {
         "name": configured.plugin.name,
         "parameters": configured.parameters,
-        "identity": key_of(configured.identity),
+        "identity": configured.identity_key,
     }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gahbench._util.errors import ParameterError
+from gahbench._util.keys import key_of
 from gahbench._util.shapes import Shape
 from gahbench.contracts.architectures import ArchitectureFactory
 from gahbench.registry.built import record_spec
@@ -76,6 +77,11 @@ class Configured:
                 for name, inner in self.nested.items()
             },
         }
+
+    @functools.cached_property
+    def identity_key(self) -> str:
+        """The key of :attr:`identity`."""
+        return key_of(self.identity)
 
     @functools.cached_property
     def _fingerprint(self) -> str | None:

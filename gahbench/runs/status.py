@@ -97,7 +97,8 @@ def status(folder: Path, lease: float = LEASE) -> Status:
     blocked = {
         name for name, unit in units.items() if name not in finished and name not in failed and unit.is_blocked(failed)
     }
-    waiting = [unit for name, unit in units.items() if name not in finished | failed | blocked]
+    ended = finished | failed | blocked
+    waiting = [unit for name, unit in units.items() if name not in ended]
     claims = Claims(store.claims, lease)
     claimed = claims.names() & {unit.folder for unit in waiting}
     seen = [found for name in sorted(claimed) if (found := claims.seen(name)) is not None]

@@ -90,7 +90,7 @@ def real_work(home: Path, count: int, processes: int) -> None:
     kept = ", ".join(f"{(number + 1) / (entrants + 1):.6f}" for number in range(entrants))
     sizes = ", ".join(str(8 + size) for size in range(20))
     (home / "scale.yaml").write_text(
-        f"name: scale\ndatasets:\n  - discs: {{size: [{sizes}]}}\nentrants:\n  - low-pass: {{kept: [{kept}]}}\n"
+        f"name: scale\ndatasets:\n  - discs: {{size: [{sizes}]}}\nentrants:\n  - low-pass: {{share: [{kept}]}}\n"
         "scoring: {sigmas: [0.1, 0.2], images: 1, metrics: [psnr, slope]}\n"
     )
     folder = home / "work"
