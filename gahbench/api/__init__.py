@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gahbench.api.folders import adopt, collect, load_results, merge, remove, status, weights, work, write_plan
 from gahbench.api.looks import check, create, inspect, preview, sample
-from gahbench.api.running import begin, plan_suite, plan_with, results_folder, run
+from gahbench.api.running import begin, plan_suite, request, run
 
 __all__ = [
     "adopt",
@@ -16,10 +16,9 @@ __all__ = [
     "load_results",
     "merge",
     "plan_suite",
-    "plan_with",
     "preview",
     "remove",
-    "results_folder",
+    "request",
     "run",
     "sample",
     "status",

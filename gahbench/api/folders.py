@@ -128,7 +128,7 @@ def collect(folder: Source) -> Results:
     """
     from gahbench.runs.collect import collect
 
-    collect(Path(folder), open_registry())
+    collect(Path(folder))
     return load_results(folder)
 
 
@@ -201,7 +201,7 @@ def merge(folders: Sequence[Source], out: Source) -> Merged:
     """
     from gahbench.runs.merge import merge
 
-    return merge([Path(folder) for folder in folders], Path(out), open_registry())
+    return merge([Path(folder) for folder in folders], Path(out))
 
 
 def remove(folder: Source, entrants: Sequence[str]) -> Removed:
@@ -224,7 +224,7 @@ def remove(folder: Source, entrants: Sequence[str]) -> Removed:
     """
     from gahbench.runs.removal import remove
 
-    return remove(Path(folder), entrants, open_registry())
+    return remove(Path(folder), entrants)
 
 
 def weights(folder: Source, entrant: str) -> list[StoredWeights]:

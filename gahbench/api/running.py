@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,27 +11,10 @@ from gahbench.registry.registry import Registry, open_registry
 if TYPE_CHECKING:
     from gahbench.contracts.jobs import Event
     from gahbench.planning.plan import Plan
-    from gahbench.planning.suite import Suite
-    from gahbench.runs.reuse import Reused
+    from gahbench.runs.opening import OpenedRun, RunRequest
     from gahbench.runs.runner import Outcome
 
 Source = str | Path
-
-
-@dataclass(frozen=True)
-class Begun:
-    """What was done to a results folder before its run.
-
-    Parameters
-    ----------
-    reused
-        The units that were taken from other folders; ``None`` where none were named.
-    replaced
-        How many finished units were moved away, to be done anew.
-    """
-
-    reused: Reused | None
-    replaced: int
 
 
 def plan_suite(
@@ -56,27 +38,12 @@ def plan_suite(
     GahbenchError
         If the suite, a plugin or a parameter is not accepted, or images must be prepared before (:func:`prepare`).
     """
+    from gahbench.runs.opening import plan_with
     from gahbench.runs.preparation import find_missing
 
     registry = open_registry(plugins)
     find_missing(registry, suite, entrants).require_datasets()
     return plan_with(registry, suite, out, entrants)
-
-
-def plan_with(registry: Registry, suite: Source, out: Source | None = None, entrants: Sequence[str] = ()) -> Plan:
-    """Return the plan of :func:`plan_suite`, with the plugins of a registry."""
-    from gahbench.planning.plan import make_plan
-    from gahbench.planning.suite import load_suite
-    from gahbench.store.store import Store
-
-    loaded = load_suite(suite, registry, tuple(entrants))
-    finished = Store(results_folder(loaded, out)).finished()
-    return make_plan(loaded, registry, lambda key: f"fit-{key}" in finished)
-
-
-def results_folder(suite: Suite, out: Source | None = None) -> Path:
-    """Return the results folder of a suite: the one that is given, or ``runs/`` and its name."""
-    return Path(out) if out is not None else Path("runs") / suite.name
 
 
 def run(
@@ -131,37 +98,58 @@ def run(
     GahbenchError
         If something in the suite is not accepted, or the folder belongs to something else.
     """
-    from gahbench.runs.runner import run_plan, workers_here
+    from gahbench.runs.runner import run_opened
 
-    registry = open_registry(plugins)
-    planned = plan_with(registry, suite, out, entrants)
-    folder = results_folder(planned.suite, out)
-    begun = begin(planned, folder, registry, threads, workers_here(engine, workers), reuse, again)
-    outcome = run_plan(planned, folder, registry, engine, workers, report, threads, device)
-    return replace(outcome, reused=begun.reused)
+    asked = request(suite, out, entrants, plugins, reuse, again, engine, workers, threads)
+    opened, registry = begin(asked, engine)
+    return run_opened(opened, registry, engine, workers, report, device)
 
 
-def begin(
-    plan: Plan,
-    folder: Path,
-    registry: Registry,
-    threads: int | None = None,
-    workers: int | None = None,
-    reuse: Sequence[Source] = (),
-    again: Sequence[str] = (),
-) -> Begun:
-    """Take what other folders hold of a plan, and move away what is to be done anew, as :func:`run` does first.
+def request(
+    suite: Source,
+    out: Source | None,
+    entrants: Sequence[str],
+    plugins: Sequence[Source],
+    reuse: Sequence[Source],
+    again: Sequence[str],
+    engine: str,
+    workers: int | None,
+    threads: int | None,
+) -> RunRequest:
+    """Return what :func:`run` is asked, in plain values."""
+    from gahbench.runs.opening import RunRequest
+    from gahbench.runs.runner import workers_here
 
-    Parameters
-    ----------
-    threads, workers
-        As of :func:`gahbench.runs.runner.open_folder`.
+    return RunRequest(
+        str(suite),
+        None if out is None else str(out),
+        tuple(entrants),
+        tuple(map(str, plugins)),
+        threads,
+        workers_here(engine, workers),
+        tuple(map(str, reuse)),
+        tuple(again),
+    )
+
+
+def begin(request: RunRequest, engine: str) -> tuple[OpenedRun, Registry]:
+    """Plan a run and record the plan, in a process of its own where there are plugins from outside.
+
+    The engine ``inline`` has them in this process anyway.
+
+    Returns
+    -------
+    OpenedRun
+        The run.
+    Registry
+        The plugins that are to run in this process.
     """
-    from gahbench.runs.again import put_back
-    from gahbench.runs.reuse import reuse as reuse_units
-    from gahbench.runs.runner import open_folder
+    from gahbench.runs.hooks import has_outside, main_registry
+    from gahbench.runs.opening import open_run
+    from gahbench.runs.opening_process import open_apart
 
-    if reuse or again:
-        open_folder(plan, folder, registry, threads, workers)
-    reused = reuse_units(plan, folder, [Path(source) for source in reuse]) if reuse else None
-    return Begun(reused, put_back(plan, folder, again) if again else 0)
+    sources = tuple(map(Path, request.sources))
+    if engine.partition("[")[0] == "inline" or not has_outside(sources):
+        registry = open_registry(sources)
+        return open_run(request, registry), registry
+    return open_apart(request), main_registry(sources, engine)

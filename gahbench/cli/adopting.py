@@ -5,24 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from gahbench import api
 from gahbench._util.readable import counted
 
-if TYPE_CHECKING:
-    from gahbench.planning.plan import Plan
-
 _SHOWN = 12
 
 
-def warn_of_superseded(plan: Plan, folder: Path, plugins: Sequence[Path], console: Console) -> None:
-    """Say, before they are done again, that units were done with other code or settings."""
-    from gahbench.runs.adoption import superseded
-
-    if count := superseded(plan, folder):
+def print_superseded(count: int, folder: Path, plugins: Sequence[Path], console: Console) -> None:
+    """Say, before they are done again, that some units were done with other code or settings."""
+    if count:
         command = " ".join(["gahbench adopt", str(folder), *(f"-p {plugin}" for plugin in plugins)])
         text = (
             f"{counted(count, 'unit')} in {folder} {'was' if count == 1 else 'were'} done with other code or settings, "

@@ -86,28 +86,27 @@ def run(
     Exit status: 0 all units done, 1 some failed, 2 bad input, 130 interrupted.
     """
     from gahbench import api
-    from gahbench.cli.adopting import warn_of_superseded
+    from gahbench.cli.adopting import print_superseded
     from gahbench.cli.concluding import conclude
-    from gahbench.cli.growing import begin
-    from gahbench.cli.listing import warn_of_problems
-    from gahbench.registry.registry import open_registry
+    from gahbench.cli.growing import print_begun
+    from gahbench.cli.listing import print_problems
     from gahbench.runs.progress import ProgressReport
-    from gahbench.runs.runner import run_plan, workers_here
-    from gahbench.store.store import Store
+    from gahbench.runs.runner import run_opened
 
     console = Console(stderr=True)
-    registry = open_registry(plugins_dir or ())
-    warn_of_problems(registry, console)
-    planned = api.plan_with(registry, suite, out, entrant or ())
-    folder = api.results_folder(planned.suite, out)
-    warn_of_superseded(planned, folder, plugins_dir or (), console)
-    begin(planned, folder, registry, threads, workers_here(engine, workers), reuse or (), again or (), console)
-    finished = Store(folder).finished()
-    done = sum(unit.folder in finished for unit in planned.units)
-    with ProgressReport(planned, done, console) as report:
-        outcome = run_plan(planned, folder, registry, engine, workers, report, threads, device)
+    request = api.request(
+        suite, out, entrant or (), plugins_dir or (), reuse or (), again or (), engine, workers, threads
+    )
+    opened, registry = api.begin(request, engine)
+    print_problems(opened.problems, console)
+    print_superseded(opened.superseded, opened.folder, plugins_dir or (), console)
+    print_begun(opened, again or (), console)
+    todo = {unit.folder for unit in opened.todo}
+    done = sum(unit.folder not in todo for unit in opened.units)
+    with ProgressReport(len(opened.units), done, console) as report:
+        outcome = run_opened(opened, registry, engine, workers, report, device)
     if outcome.done:
-        folder_commands.print_board(folder)
+        folder_commands.print_board(opened.folder)
     conclude(outcome, console)
 
 
@@ -125,20 +124,22 @@ def plan(
     With ``--out``, also write the plan into that folder, which any number of 'gahbench work' then finish.
     """
     from gahbench import api
-    from gahbench.cli.adopting import warn_of_superseded
+    from gahbench.cli.adopting import print_superseded
     from gahbench.cli.growing import print_reused
-    from gahbench.cli.listing import warn_of_problems
+    from gahbench.cli.listing import print_problems
     from gahbench.cli.planned import print_plan
     from gahbench.cli.preparing import print_missing
     from gahbench.registry.registry import open_registry
+    from gahbench.runs.adoption import superseded
+    from gahbench.runs.opening import plan_with, results_folder
     from gahbench.runs.preparation import find_missing
 
     registry = open_registry(plugins_dir or ())
-    warn_of_problems(registry, Console(stderr=True))
+    print_problems(registry.problems, Console(stderr=True))
     missing = find_missing(registry, suite, entrant or ())
     missing.require_datasets()
-    planned = api.plan_with(registry, suite, out, entrant or ())
-    folder = api.results_folder(planned.suite, out)
+    planned = plan_with(registry, suite, out, entrant or ())
+    folder = results_folder(planned.suite, out)
     if reuse and out is None:
         raise typer.BadParameter("give the results folder too: --out", param_hint="--reuse")
     reused = None if out is None else api.write_plan(planned, folder, registry, threads, reuse or ())
@@ -146,7 +147,7 @@ def plan(
         print_reused(reused, Console())
     print_plan(planned, folder, Console())
     print_missing(missing, suite, entrant or (), plugins_dir or (), Console())
-    warn_of_superseded(planned, folder, plugins_dir or (), Console())
+    print_superseded(superseded(planned, folder), folder, plugins_dir or (), Console())
     if out is not None:
         typer.echo(f"planned; 'gahbench work {folder}' does it, on any machine that sees this folder")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -16,9 +15,8 @@ from gahbench._util.readable import counted
 
 if TYPE_CHECKING:
     from gahbench.contracts.unit import Unit
-    from gahbench.planning.plan import Plan
-    from gahbench.registry.registry import Registry
     from gahbench.runs.merge import Merged
+    from gahbench.runs.opening import OpenedRun
     from gahbench.runs.removal import Removed
     from gahbench.runs.reuse import Reused
     from gahbench.store.stored_weights import StoredWeights
@@ -27,24 +25,12 @@ _SHOWN = 12
 _OTHER_WEIGHTS = "since the weights here are not those that were measured"
 
 
-def begin(
-    plan: Plan,
-    folder: Path,
-    registry: Registry,
-    threads: int | None,
-    workers: int | None,
-    reuse: Sequence[Path],
-    again: Sequence[str],
-    console: Console,
-) -> None:
-    """Take what other folders hold of a plan, move away what is to be done anew, and print both."""
-    from gahbench import api
-
-    begun = api.begin(plan, folder, registry, threads, workers, reuse, again)
-    if begun.reused is not None:
-        print_reused(begun.reused, console)
+def print_begun(opened: OpenedRun, again: Sequence[str], console: Console) -> None:
+    """Print what was taken from other folders, and how much was moved away, to be done anew."""
+    if opened.reused is not None:
+        print_reused(opened.reused, console)
     if again:
-        _say(console, f"{counted(begun.replaced, 'unit')} moved to {folder}/replaced, to be done anew")
+        _say(console, f"{counted(opened.replaced, 'unit')} moved to {opened.folder}/replaced, to be done anew")
 
 
 def print_reused(found: Reused, console: Console) -> None:

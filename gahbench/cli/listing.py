@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
 
@@ -12,6 +13,7 @@ from rich.table import Table
 from gahbench._util.errors import PluginError, listing, suggestion
 from gahbench.planning.suite_files import suite_files, suite_summary
 from gahbench.registry.plugin import KINDS, Kind
+from gahbench.registry.problems import Problem
 from gahbench.registry.registry import Registry
 
 #: Kinds to list, by plural, which is the heading.
@@ -51,12 +53,12 @@ def print_list(kind: str | None, sources: tuple[Path, ...], console: Console) ->
             for entry, summary in _entries(name, registry):
                 table.add_row(f"  {entry}", escape(summary))
     console.print(table)
-    warn_of_problems(registry, console)
+    print_problems(registry.problems, console)
 
 
-def warn_of_problems(registry: Registry, console: Console) -> None:
+def print_problems(problems: Iterable[Problem], console: Console) -> None:
     """Say which plugins failed to load, and why."""
-    for problem in registry.problems:
+    for problem in problems:
         console.print(f"[red]failed to load[/red] {escape(problem.place)}: {escape(problem.error)}", soft_wrap=True)
 
 

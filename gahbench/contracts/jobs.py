@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gahbench._util.errors import ParameterError, listing
@@ -52,7 +53,7 @@ class Job:
     store
         Where finished units are.
     registry
-        Where plugins are looked up.
+        Where plugins that run in this process are looked up.
     report
         To be called with every event, from one thread.
     stop
@@ -65,6 +66,8 @@ class Job:
         Where networks compute: ``cpu``, ``cuda``, or ``auto`` for GPUs if there are any.
     planned_here
         Whether the units were planned with the code that runs here; otherwise a unit of other code is left to others.
+    sources
+        Plugin files, or folders of them, for worker processes.
 
     Raises
     ------
@@ -81,6 +84,7 @@ class Job:
     workers: int | None = None
     device: str = "auto"
     planned_here: bool = True
+    sources: Sequence[Path] = ()
 
     def __post_init__(self) -> None:
         check_device(self.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import Any, Literal
 
 from gahbench._util.errors import ParameterError, PluginError
 from gahbench.registry.behaviour import behaviour_digest
+from gahbench.registry.construction import watch
 from gahbench.registry.parameters import FILLED_IN, Parameter, constructor_parameters
 from gahbench.registry.source import lazy_summary, summary
 from gahbench.registry.spec import format_value
@@ -68,7 +70,8 @@ class Plugin:
             return self.target
         module, _, attribute = self.target.partition(":")
         try:
-            return getattr(importlib.import_module(module), attribute)
+            with self._watched():
+                return getattr(importlib.import_module(module), attribute)
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             raise PluginError(f"{self.where} from {self.origin} cannot be imported: {reason}") from error
@@ -111,7 +114,13 @@ class Plugin:
                     given[parameter.name] = (filled_in or {})[parameter.name]
                 elif parameter.required:
                     raise ParameterError(f"{self.where}: '{parameter.name}' is required")
+        factory = self.factory
         try:
-            return self.factory(**given)
+            with self._watched():
+                return factory(**given)
         except ValueError as error:
             raise ParameterError(f"{self.where}: {error}") from error
+
+    def _watched(self) -> contextlib.AbstractContextManager[None]:
+        """While the plugin's own code is imported or builds: what comes with gahbench needs no watch."""
+        return contextlib.nullcontext() if self.is_built_in else watch(self.where)

@@ -6,10 +6,11 @@ the group ``gahbench``, and files or folders of files given by the user.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.metadata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ from gahbench._util.errors import ParameterError, PluginError, listing, suggesti
 from gahbench._util.shapes import Shape
 from gahbench.registry import hookspecs
 from gahbench.registry.configured import Configured, written
+from gahbench.registry.construction import watch
 from gahbench.registry.hookspecs import Register
 from gahbench.registry.old_names import plugin_name
 from gahbench.registry.parameters import is_finite, resolve
@@ -39,6 +41,8 @@ class Registry:
     ----------
     sources
         Plugin files, or folders whose files (and packages) are plugins.
+    packages
+        Names of the installed packages whose plugins are loaded; ``None`` for all.
 
     Raises
     ------
@@ -46,7 +50,7 @@ class Registry:
         If a source does not exist.
     """
 
-    def __init__(self, sources: tuple[Path, ...] = ()) -> None:
+    def __init__(self, sources: tuple[Path, ...] = (), packages: Collection[str] | None = None) -> None:
         self.sources = tuple(Path(source).resolve() for source in sources)
         self.problems: list[Problem] = []
         self.manager = pluggy.PluginManager("gahbench")
@@ -55,7 +59,8 @@ class Registry:
         self._add_module(BUILT_IN, lambda: importlib.import_module("gahbench_plugins"))
         for entry in sorted(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)):
             package = entry.dist.name if entry.dist else entry.value
-            self._add_module(f"package '{package}'", entry.load)
+            if packages is None or package in packages:
+                self._add_module(f"package '{package}'", entry.load)
         #: The plugin files that the sources hold.
         self.files = [file for source in self.sources for file in plugin_files(source)]
         for file in self.files:
@@ -186,7 +191,8 @@ class Registry:
         """Register one plugin module with all that its hooks register, or record why it failed."""
         module: Any = None
         try:
-            module = load()
+            with contextlib.nullcontext() if origin == BUILT_IN else watch(origin):
+                module = load()
             if self.manager.is_registered(module):
                 return
             self.manager.register(module)

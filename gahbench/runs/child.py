@@ -47,7 +47,7 @@ class Child:
         self.log = logs / f"worker-{own_name()}.log"
         command = [sys.executable, "-P", "-m", "gahbench.runs.worker_process"]
         command += ["--folder", str(job.store.folder), "--threads", str(job.threads), "--device", job.device]
-        for source in job.registry.sources:
+        for source in job.sources:
             command += ["--source", str(source)]
         with self.log.open("w", encoding="utf-8") as log:
             self.process = subprocess.Popen(

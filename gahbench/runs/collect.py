@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from gahbench._util.errors import ResultsError
 from gahbench.board.notes import ADOPTED, NOT_RUN
 from gahbench.board.schemas import SCHEMAS
 from gahbench.contracts.unit import Unit
-from gahbench.registry.registry import Registry
+from gahbench.registry.problems import Problem
 from gahbench.runs.environment import write_environment
 from gahbench.store.folder import Folder
 from gahbench.store.plan_file import RecordedPlan, recorded_plan
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 BOARD_VERSION = 3
 
 
-def collect(folder: Path, registry: Registry) -> RecordedPlan:
+def collect(folder: Path, problems: Sequence[Problem] = ()) -> RecordedPlan:
     """Write the tables, board and figures of a results folder from its finished and failed units.
 
     Where nothing is new, the files stay as they are.
 
     Parameters
     ----------
-    registry
-        Named in the record of the environment.
+    problems
+        Plugins that could not be loaded, for the record of the environment.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def collect(folder: Path, registry: Registry) -> RecordedPlan:
         digest = _digest(plan, states, store.put_aside())
         if saved_digest(folder) != digest:
             publish(read_results(plan, store, states), folder, digest)
-            write_environment(folder, registry)
+            write_environment(folder, problems)
         store.sweep()
     return plan
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,13 @@ from packaging.requirements import Requirement
 
 from gahbench._util.files import write_json
 from gahbench._util.resources import cpu_count
-from gahbench.registry.registry import Registry
+from gahbench.registry.problems import Problem
 
 if TYPE_CHECKING:
     import torch
 
 
-def environment(registry: Registry) -> dict[str, Any]:
+def environment(problems: Sequence[Problem] = ()) -> dict[str, Any]:
     """Return versions, processor, GPUs and plugin packages, as plain JSON, without names of machines or persons."""
     import torch
 
@@ -40,7 +41,7 @@ def environment(registry: Registry) -> dict[str, Any]:
         "processors": cpu_count(),
         "gpus": [torch.cuda.get_device_name(place) for place in range(torch.cuda.device_count())],
         "packages": versions,
-        "plugin_problems": [problem.error for problem in registry.problems],
+        "plugin_problems": [problem.error for problem in problems],
     }
 
 
@@ -58,9 +59,9 @@ def unit_environment(device: torch.device) -> dict[str, Any]:
     }
 
 
-def write_environment(folder: Path, registry: Registry) -> None:
+def write_environment(folder: Path, problems: Sequence[Problem] = ()) -> None:
     """Write ``environment.json`` into a results folder."""
-    write_json(folder / "environment.json", environment(registry))
+    write_json(folder / "environment.json", environment(problems))
 
 
 def _processor() -> str:

@@ -1,12 +1,18 @@
-"""The lifecycle hooks of plugins."""
+"""The lifecycle hooks of plugins, and which plugins are loaded to have them called."""
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from gahbench.contracts.jobs import Event
-from gahbench.registry.registry import Registry
+from gahbench.registry.plugin_files import plugin_files
+from gahbench.registry.registry import ENTRY_POINT_GROUP, Registry
+
+_LIFECYCLE: tuple[str, ...] = ("unit_started", "unit_finished", "unit_failed")
 
 
 def notify(registry: Registry, report: Callable[[Event], None], event: Event) -> None:
@@ -27,3 +33,60 @@ def notify(registry: Registry, report: Callable[[Event], None], event: Event) ->
         warnings.warn(
             f"a plugin's hook for a unit that {event.kind} raised {type(error).__name__}: {error}", stacklevel=2
         )
+
+
+def main_registry(sources: Sequence[Path], engine: str) -> Registry:
+    """Return a registry for the process that starts workers and writes the board.
+
+    Of plugins from outside it holds those alone that are to run there: in files and packages whose text names a
+    lifecycle hook, or that has the hook for engines where the engine is not built in.
+
+    Parameters
+    ----------
+    sources
+        Plugin files, or folders of them.
+    engine
+        The engine, with its parameters.
+    """
+    built_in = Registry(packages=())
+    hooks = _LIFECYCLE
+    if built_in.find("engine", engine.partition("[")[0]) is None:
+        hooks += ("register_engines",)
+    files = tuple(file for source in sources for file in plugin_files(source) if _names_any(hooks, file))
+    packages = {
+        entry.dist.name if entry.dist else entry.value
+        for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
+        if (file := _origin(entry.module)) is not None and _names_any(hooks, file)
+    }
+    return Registry(files, packages) if files or packages else built_in
+
+
+def has_outside(sources: Sequence[Path]) -> bool:
+    """Whether there are plugins that do not come with gahbench: files that are given, or installed packages."""
+    return bool(sources or importlib.metadata.entry_points(group=ENTRY_POINT_GROUP))
+
+
+def _origin(module: str) -> Path | None:
+    """Return the file of a module without importing it, nor the package that it is in."""
+    top = module.partition(".")[0]
+    try:
+        found = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    if found is None or found.origin is None or not found.has_location:
+        return None
+    # The package's own file stands for all of it: see _names_any.
+    return Path(found.origin)
+
+
+def _names_any(hooks: Sequence[str], file: Path) -> bool:
+    """Whether the text of a plugin file, or of any file of a package, names one of some hooks."""
+    files = file.parent.rglob("*.py") if file.name == "__init__.py" else (file,)
+    for one in files:
+        try:
+            text = one.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue  # Loading it, where that is needed, says what is wrong.
+        if any(hook in text for hook in hooks):
+            return True
+    return False

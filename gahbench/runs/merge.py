@@ -10,7 +10,6 @@ from pathlib import Path
 from gahbench._util.errors import ResultsError
 from gahbench._util.files import write_json, write_whole
 from gahbench.contracts.unit import Unit
-from gahbench.registry.registry import Registry
 from gahbench.runs.collect import collect
 from gahbench.runs.merged_plan import MergedPlan, merge_plans
 from gahbench.store.code_files import PLUGINS
@@ -61,7 +60,7 @@ class Merged:
     notes: tuple[str, ...] = ()
 
 
-def merge(folders: Sequence[Path], out: Path, registry: Registry) -> Merged:
+def merge(folders: Sequence[Path], out: Path) -> Merged:
     """Make one results folder of several: their plans united, their units linked or copied, their boards one.
 
     Parameters
@@ -70,8 +69,6 @@ def merge(folders: Sequence[Path], out: Path, registry: Registry) -> Merged:
         Results folders of one suite. Where they differ, the first that holds a unit counts.
     out
         The folder of all: new or empty, or with results of the suite, which then come first.
-    registry
-        Named in the record of the environment.
 
     Raises
     ------
@@ -90,7 +87,7 @@ def merge(folders: Sequence[Path], out: Path, registry: Registry) -> Merged:
                 _copy_plugins(path / PLUGINS, out / PLUGINS)
         write_plan(out, plan.plan)
         _Merger(Store(out), [Store(path) for path in listed], found).merge(plan.plan)
-    collect(out, registry)
+    collect(out)
     return found
 
 

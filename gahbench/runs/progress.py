@@ -15,7 +15,6 @@ from rich.text import Text
 from gahbench._util.readable import count, duration
 from gahbench.contracts.jobs import Event
 from gahbench.contracts.unit import Unit
-from gahbench.planning.plan import Plan
 
 #: Seconds between two lines about the same fit where there is no terminal.
 LINE_SECONDS = 20.0
@@ -26,16 +25,16 @@ class ProgressReport:
 
     Parameters
     ----------
-    plan
-        The plan that is run.
+    total
+        How many units the plan has.
     done
-        How many of its units are done already.
+        How many of them are done already.
     console
         The console to print on.
     """
 
-    def __init__(self, plan: Plan, done: int, console: Console) -> None:
-        self.total, self.done, self.failed = len(plan.units), done, 0
+    def __init__(self, total: int, done: int, console: Console) -> None:
+        self.total, self.done, self.failed = total, done, 0
         self.console = console
         self.running: dict[str, tuple[Unit, dict[str, Any]]] = {}
         self.started = time.monotonic()

@@ -9,7 +9,6 @@ from pathlib import Path
 from gahbench._util.errors import ResultsError, listing
 from gahbench._util.files import delete_folder, names_in
 from gahbench.contracts.unit import Unit
-from gahbench.registry.registry import Registry
 from gahbench.runs.collect import collect
 from gahbench.runs.holding import hold
 from gahbench.runs.named_entrants import named_rows
@@ -38,7 +37,7 @@ class Removed:
     kept: int
 
 
-def remove(folder: Path, entrants: Sequence[str], registry: Registry) -> Removed:
+def remove(folder: Path, entrants: Sequence[str]) -> Removed:
     """Remove entrants from a results folder: their rows from its plan, their units, failures and attempts.
 
     Units that other entrants need stay. The board is written anew. An entrant of the suite's file is planned again by
@@ -50,8 +49,6 @@ def remove(folder: Path, entrants: Sequence[str], registry: Registry) -> Removed
         A results folder.
     entrants
         Their labels; the label of a row of a sweep names that row alone.
-    registry
-        Named in the record of the environment.
 
     Raises
     ------
@@ -78,7 +75,7 @@ def remove(folder: Path, entrants: Sequence[str], registry: Registry) -> Removed
             for unit in gone.values():
                 store.forget_failure(unit)
             _remove(store, gone.keys(), rows)
-    collect(folder, registry)
+    collect(folder)
     count = len(finished & gone.keys())
     return Removed(tuple(sorted(rows)), count, len(finished & own.keys()) - count)
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from gahbench.board.results import Results
+    from gahbench.runs.opening import OpenedRun
     from gahbench.runs.reuse import Reused
 
 Report = Callable[[Event], None]
@@ -124,53 +125,43 @@ def workers_here(engine: str, workers: int | None) -> int | None:
     return workers if engine.partition("[")[0] == "processes" else None
 
 
-def run_plan(
-    plan: Plan,
-    folder: Path,
+def run_opened(
+    opened: OpenedRun,
     registry: Registry,
     engine: str = "processes",
     workers: int | None = None,
     report: Report = lambda event: None,
-    threads: int | None = None,
     device: str = "auto",
 ) -> Outcome:
-    """Run the unfinished units of a plan, and write the board.
+    """Run the unfinished units of a run whose plan is recorded, and write the board.
 
     Parameters
     ----------
-    plan
-        The plan.
-    folder
-        The results folder, new or of the same suite. Others may work in it at the same time.
+    opened
+        The run; others may work in its folder at the same time.
     registry
-        Where the engine, and in this process plugins, are looked up.
+        Where the engine, and plugins that run in this process, are looked up.
     engine
         Engine with its parameters.
     workers
         Number of workers; ``None`` leaves it to the engine.
     report
         Called with every event.
-    threads
-        As of :func:`open_folder`.
     device
         ``cpu``, ``cuda`` or ``auto``.
-
-    Raises
-    ------
-    ResultsError
-        If the folder belongs to another suite.
     """
     from gahbench.board.results import load_results
 
+    folder = opened.folder
     runner: Engine = registry.create("engine", engine)
-    opened, todo = open_folder(plan, folder, registry, threads, workers_here(engine, workers))
     store, stop = Store(folder), threading.Event()
-    if todo:
+    if opened.todo:
         reported = functools.partial(notify, registry, report)
+        job = Job(opened.todo, store, registry, reported, stop, opened.threads, workers, device, sources=opened.sources)
         with stop_on_signals(stop):
-            runner.run(Job(todo, store, registry, reported, stop, opened.plan.threads or 1, workers, device))
-    collect(folder, registry)
-    counts = count_states(plan.units, store)
+            runner.run(job)
+    collect(folder, opened.problems)
+    counts = count_states(opened.units, store)
     return Outcome(
         folder=folder,
         done=counts.done,
@@ -181,4 +172,5 @@ def run_plan(
         left_out=opened.left_out,
         outdated=opened.outdated,
         _load=lambda: load_results(folder),
+        reused=opened.reused,
     )

@@ -13,9 +13,9 @@ from gahbench.contracts.jobs import Event, Job
 from gahbench.contracts.unit import Unit
 from gahbench.planning.units import FIT, SCORE
 from gahbench.registry.behaviour import computed_by
-from gahbench.registry.registry import Registry
+from gahbench.registry.plugin_files import plugin_files
 from gahbench.runs.factory import CodeChangedError
-from gahbench.runs.hooks import notify
+from gahbench.runs.hooks import main_registry, notify
 from gahbench.runs.signals import stop_on_signals
 from gahbench.runs.supervisor import supervise
 from gahbench.store.code_files import changed_files
@@ -71,9 +71,10 @@ def work(
         If it is no results folder, or was planned with other code; names the files that differ.
     """
     plan, store, stop = recorded_plan(folder), Store(folder), threading.Event()
-    registry = Registry(tuple(folder / file for file in plan.plugins))
+    sources = [folder / file for file in plan.plugins]
+    registry = main_registry(sources, "processes")
     units = plan.shown
-    check_code(plan, registry)
+    check_code(plan, sources)
     if retry:
         for unit in units:
             store.forget_failure(unit)
@@ -87,12 +88,13 @@ def work(
         workers,
         device,
         planned_here=False,
+        sources=sources,
     )
     with stop_on_signals(stop):
         try:
             supervise(job, workers, workers_per_gpu)
         except CodeChangedError as error:
-            raise ResultsError(f"{folder}: {error}: {differing(plan, registry)}") from error
+            raise ResultsError(f"{folder}: {error}: {differing(plan, sources)}") from error
     counts = count_states(units, store)
     return Worked(counts.done, counts.failed + counts.blocked, counts.left, stop.is_set())
 
@@ -116,7 +118,7 @@ def count_states(units: Sequence[Unit], store: Store) -> Counts:
     return Counts(len(units) - len(others), failed, blocked, len(others) - failed - blocked)
 
 
-def check_code(plan: RecordedPlan, registry: Registry) -> None:
+def check_code(plan: RecordedPlan, sources: Sequence[Path]) -> None:
     """Refuse a folder that was planned with other code of gahbench than there is here.
 
     Code that decides no outcome may differ. Plugins are checked by the workers, unit by unit.
@@ -132,12 +134,12 @@ def check_code(plan: RecordedPlan, registry: Registry) -> None:
         if digest is None or (kind == "score" and metric not in needs):
             continue
         if digest != (computed_by(FIT) if metric is None else computed_by(SCORE, needs[metric])):
-            raise ResultsError(f"the code of gahbench here is not that which planned: {differing(plan, registry)}")
+            raise ResultsError(f"the code of gahbench here is not that which planned: {differing(plan, sources)}")
 
 
-def differing(plan: RecordedPlan, registry: Registry) -> str:
+def differing(plan: RecordedPlan, sources: Sequence[Path]) -> str:
     """Return the files in which the code here differs from that which planned, in words."""
-    changed = changed_files(plan.code, registry)
+    changed = changed_files(plan.code, [file for source in sources for file in plugin_files(source)])
     if not changed:
         return "the same files, in another version of Python or with other packages"
     return f"{listing(changed)} differ; install the version that planned, or plan again with this one"

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import importlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gahbench.registry.plugin_files import module_name
-from gahbench.registry.registry import Registry
 from gahbench.registry.source import BUILT_INS, source_files
 
 PLUGINS = "plugins"
@@ -17,27 +16,27 @@ PLUGINS = "plugins"
 MAX_BYTES = 200_000_000
 
 
-def code_files(registry: Registry) -> dict[str, str]:
-    """Return the SHA-256 of the files of gahbench, built-in plugins, and plugin files of a registry, by name."""
+def code_files(plugins: Sequence[Path]) -> dict[str, str]:
+    """Return the SHA-256 of the files of gahbench, of built-in plugins, and of plugin files, by name."""
     files = {
         f"{name}/{file.relative_to(root).as_posix()}": file
         for name in ("gahbench", BUILT_INS)
         for root in importlib.import_module(name).__path__
         for file in sorted(Path(root).rglob("*.py"))
     }
-    for folder, members in _by_folder(registry).items():
+    for folder, members in _by_folder(plugins).items():
         files |= {f"{PLUGINS}/{member.relative_to(folder).as_posix()}": member for member in members}
     return {name: _digest(file) for name, file in files.items()}
 
 
-def changed_files(planned: Mapping[str, str], registry: Registry) -> list[str]:
+def changed_files(planned: Mapping[str, str], plugins: Sequence[Path]) -> list[str]:
     """Return the names of the files of code that differ from those that planned."""
-    own = code_files(registry)
+    own = code_files(plugins)
     return sorted(name for name in {*planned, *own} if planned.get(name) != own.get(name))
 
 
-def copy_plugins(registry: Registry, folder: Path) -> tuple[str, ...]:
-    """Copy the plugin files of a registry, and files beside them that they import, into a results folder.
+def copy_plugins(plugins: Sequence[Path], folder: Path) -> tuple[str, ...]:
+    """Copy plugin files, and files beside them that they import, into a results folder.
 
     Files of one folder stay beside each other. Of a package everything is copied, its data too.
 
@@ -47,7 +46,7 @@ def copy_plugins(registry: Registry, folder: Path) -> tuple[str, ...]:
         The plugin files there, relative to the results folder.
     """
     copied: list[str] = []
-    for home, members in _by_folder(registry).items():
+    for home, members in _by_folder(plugins).items():
         content = "".join(f"{member.relative_to(home)} {_digest(member)}\n" for member in sorted(members))
         target = Path(PLUGINS) / hashlib.sha256(content.encode()).hexdigest()[:8]
         for member in members:
@@ -55,17 +54,17 @@ def copy_plugins(registry: Registry, folder: Path) -> tuple[str, ...]:
             if not copy.is_file() or _digest(copy) != _digest(member):
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(member, copy)
-        for file in registry.files:
+        for file in plugins:
             if file in members:
                 source = file.parent if file.name == "__init__.py" else file
                 copied.append((target / source.relative_to(home)).as_posix())
     return tuple(copied)
 
 
-def _by_folder(registry: Registry) -> dict[Path, set[Path]]:
+def _by_folder(plugins: Sequence[Path]) -> dict[Path, set[Path]]:
     """Return the files that each plugin file is made of, by the folder that they lie in."""
     found: dict[Path, set[Path]] = {}
-    for file in registry.files:
+    for file in plugins:
         is_package = file.name == "__init__.py"
         home = file.parent.parent if is_package else file.parent
         members = found.setdefault(home, set())

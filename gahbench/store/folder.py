@@ -100,8 +100,8 @@ class Folder:
             ),
             plan.board,
             threads,
-            copy_plugins(registry, self.path),
-            code_files(registry),
+            copy_plugins(registry.files, self.path),
+            code_files(registry.files),
         )
         write_plan(self.path, opened)
         others = {*outdated, *(unit.entrant for unit in extra)}

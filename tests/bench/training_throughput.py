@@ -30,7 +30,6 @@ from training_overhead import print_overhead
 import gahbench
 from gahbench._util.resources import cpu_count
 from gahbench.contracts.datasets import Dataset
-from gahbench.registry.registry import Registry
 from gahbench.runs.environment import environment
 from gahbench.training.hardware import choose, multiply_adds
 from gahbench.training.recipe import Training
@@ -90,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.size % 8:
         parser.error("--size must be a multiple of 8: the network halves it three times")
     torch.set_num_threads(options.threads or cpu_count())
-    processor = environment(Registry())["processor"]
+    processor = environment()["processor"]
     print(f"processor {processor}; torch {torch.__version__}; {device_text(options.device)}", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         if options.only != "overhead":

@@ -8,9 +8,9 @@ import pytest
 import gahbench
 from gahbench._util.errors import ResultsError
 from gahbench.registry.registry import Registry
-from gahbench.runs.runner import run_plan
+from gahbench.runs.opening import RunRequest, open_run
+from gahbench.runs.runner import run_opened
 from gahbench.store.folder import Folder
-from gahbench.store.store import Store
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here")
 
@@ -283,8 +283,8 @@ def test_weights_are_safetensors_that_load(write_suite, tmp_path):
 
 def test_a_stopped_run_goes_on(write_suite, tmp_path):
     out = tmp_path / "out"
-    plan = gahbench.plan_suite(write_suite())
     registry = Registry()
+    request = RunRequest(str(write_suite()), str(out))
     finished = []
 
     class Stop(Exception):
@@ -297,10 +297,10 @@ def test_a_stopped_run_goes_on(write_suite, tmp_path):
             raise Stop
 
     with pytest.raises(Stop):
-        run_plan(plan, out, registry, "inline", report=report)
-    store = Store(out)
-    assert sum(map(store.is_done, plan.units)) == 3
-    outcome = run_plan(plan, out, registry, "inline")
+        run_opened(open_run(request, registry), registry, "inline", report=report)
+    opened = open_run(request, registry)
+    assert len(opened.units) - len(opened.todo) == 3
+    outcome = run_opened(opened, registry, "inline")
     assert outcome.done == 7
     assert board(outcome).equals(board(run(write_suite(), tmp_path / "whole")))
 

@@ -1,0 +1,209 @@
+"""The beginning of a run: a suite is planned, and the plan recorded in its folder.
+
+Planning builds plugins. Where some are from outside, it is done in a process of its own
+(:mod:`gahbench.runs.opening_process`): one that changes torch's settings, crashes or hangs does so there, not where
+units are started and the board is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from gahbench._util.errors import ResultsError
+from gahbench.contracts.unit import Unit
+from gahbench.planning.plan import Plan, make_plan
+from gahbench.planning.suite import Suite, load_suite
+from gahbench.registry.problems import Problem
+from gahbench.registry.registry import Registry
+from gahbench.runs.adoption import superseded
+from gahbench.runs.again import put_back
+from gahbench.runs.reuse import Reused, reuse
+from gahbench.runs.runner import open_folder
+from gahbench.store.plan_file import recorded_plan
+from gahbench.store.store import Store
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What is to be run, in plain values.
+
+    Parameters
+    ----------
+    suite
+        Path of a suite, or the name of one that gahbench ships.
+    out
+        Results folder; by default ``runs/`` and the name of the suite.
+    entrants
+        Further entrants.
+    sources
+        Plugin files, or folders of them.
+    threads, workers
+        As of :func:`gahbench.runs.runner.open_folder`.
+    reuse
+        Other results folders, whose finished units are taken.
+    again
+        Labels of entrants whose units are done anew.
+    """
+
+    suite: str
+    out: str | None = None
+    entrants: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    threads: int | None = None
+    workers: int | None = None
+    reuse: tuple[str, ...] = ()
+    again: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class OpenedRun:
+    """A run whose plan is recorded in its folder.
+
+    Parameters
+    ----------
+    folder
+        The results folder.
+    units
+        All units of the plan, fits first.
+    todo
+        Those that are to be done, each key once.
+    threads
+        Threads of each worker.
+    left_out, outdated
+        As of :class:`gahbench.store.folder.Opened`.
+    superseded
+        How many units were done with other code or settings, to be done again.
+    problems
+        Plugins that could not be loaded.
+    reused
+        The units that were taken from other folders; ``None`` where none were named.
+    replaced
+        How many finished units were moved away, to be done anew.
+    sources
+        Plugin files, or folders of them.
+    """
+
+    folder: Path
+    units: tuple[Unit, ...]
+    todo: tuple[Unit, ...]
+    threads: int
+    left_out: tuple[str, ...] = ()
+    outdated: tuple[str, ...] = ()
+    superseded: int = 0
+    problems: tuple[Problem, ...] = ()
+    reused: Reused | None = None
+    replaced: int = 0
+    sources: tuple[Path, ...] = ()
+
+    def record(self) -> dict[str, Any]:
+        """Return all of it as plain JSON, for a process that reads the units from the folder's plan."""
+        reused = self.reused and {
+            "taken": [unit.folder for unit in self.reused.taken],
+            "damaged": [str(path) for path in self.reused.damaged],
+            "other_weights": [unit.folder for unit in self.reused.other_weights],
+        }
+        return {
+            "folder": str(self.folder),
+            "units": [unit.folder for unit in self.units],
+            "todo": [unit.folder for unit in self.todo],
+            "threads": self.threads,
+            "left_out": self.left_out,
+            "outdated": self.outdated,
+            "superseded": self.superseded,
+            "problems": [asdict(problem) for problem in self.problems],
+            "reused": reused,
+            "replaced": self.replaced,
+            "sources": [str(source) for source in self.sources],
+        }
+
+    @classmethod
+    def of_record(cls, record: dict[str, Any]) -> OpenedRun:
+        """Return the run of a record.
+
+        Raises
+        ------
+        ResultsError
+            If its plan is not in its folder.
+        """
+        folder = Path(record["folder"])
+        planned = {one.unit.folder: one.unit for one in recorded_plan(folder).units}
+
+        def units(names: Sequence[str]) -> tuple[Unit, ...]:
+            if lost := [name for name in names if name not in planned]:
+                raise ResultsError(f"{folder}: its plan was replaced while it was made ({lost[0]} is not in it)")
+            return tuple(planned[name] for name in names)
+
+        reused = record["reused"] and Reused(
+            list(units(record["reused"]["taken"])),
+            [Path(path) for path in record["reused"]["damaged"]],
+            list(units(record["reused"]["other_weights"])),
+        )
+        return cls(
+            folder,
+            units(record["units"]),
+            units(record["todo"]),
+            int(record["threads"]),
+            tuple(record["left_out"]),
+            tuple(record["outdated"]),
+            int(record["superseded"]),
+            tuple(Problem(**problem) for problem in record["problems"]),
+            reused,
+            int(record["replaced"]),
+            tuple(map(Path, record["sources"])),
+        )
+
+
+def open_run(request: RunRequest, registry: Registry) -> OpenedRun:
+    """Plan a suite in this process, and record the plan in its folder.
+
+    Parameters
+    ----------
+    request
+        What is to be run.
+    registry
+        Where plugins are looked up.
+
+    Raises
+    ------
+    GahbenchError
+        If something in the suite is not accepted, or the folder belongs to something else.
+    """
+    plan = plan_with(registry, request.suite, request.out, request.entrants)
+    folder = results_folder(plan.suite, request.out)
+    again = superseded(plan, folder)
+    reused, replaced = None, 0
+    if request.reuse or request.again:
+        open_folder(plan, folder, registry, request.threads, request.workers)
+        reused = reuse(plan, folder, [Path(source) for source in request.reuse]) if request.reuse else None
+        replaced = put_back(plan, folder, request.again) if request.again else 0
+    opened, todo = open_folder(plan, folder, registry, request.threads, request.workers)
+    return OpenedRun(
+        folder,
+        plan.units,
+        tuple(todo),
+        opened.plan.threads or 1,
+        opened.left_out,
+        opened.outdated,
+        again,
+        tuple(registry.problems),
+        reused,
+        replaced,
+        registry.sources,
+    )
+
+
+def plan_with(
+    registry: Registry, suite: str | Path, out: str | Path | None = None, entrants: Sequence[str] = ()
+) -> Plan:
+    """Return the plan of a suite with the plugins of a registry; networks done in its folder are not tried out."""
+    loaded = load_suite(suite, registry, tuple(entrants))
+    finished = Store(results_folder(loaded, out)).finished()
+    return make_plan(loaded, registry, lambda key: f"fit-{key}" in finished)
+
+
+def results_folder(suite: Suite, out: str | Path | None = None) -> Path:
+    """Return the results folder of a suite: the one that is given, or ``runs/`` and its name."""
+    return Path(out) if out is not None else Path("runs") / suite.name

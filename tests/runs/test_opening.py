@@ -1,0 +1,138 @@
+"""The beginning of a run: in this process, and in one of its own where plugins are from outside."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import gahbench
+from gahbench.registry.registry import Registry
+from gahbench.runs.hooks import main_registry
+from gahbench.runs.opening import OpenedRun, RunRequest, open_run
+from gahbench.runs.opening_process import open_apart
+
+HEAD = """
+import os, time
+import torch
+import gahbench
+from torch import nn
+"""
+#: A network and a reference, and a place for what goes wrong when the file is imported or the reference is built.
+PLUGIN = (
+    HEAD
+    + """
+{at_import}
+
+@gahbench.hookimpl
+def register_architectures(register):
+    register("thin", Thin)
+
+@gahbench.hookimpl
+def register_references(register):
+    register("half", Half)
+
+class Thin(nn.Module):
+    def __init__(self, channels: int):
+        super().__init__()
+        self.layer = nn.Conv2d(channels, channels, 3, padding=1)
+    def forward(self, noisy, sigma):
+        return noisy - self.layer(noisy)
+
+class Half(gahbench.Reference):
+    kind = "classical"
+    def __init__(self):
+        {at_init}
+    def denoise(self, noisy, sigma, truth):
+        return noisy / 2
+"""
+)
+
+
+@pytest.fixture
+def request_for(write_suite, tmp_path):
+    """Return a function that writes a plugin file and returns the request to run it."""
+
+    def make(at_import="", at_init="pass", entrants=("thin", "half")):
+        file = tmp_path / "outside.py"
+        file.write_text(PLUGIN.format(at_import=at_import, at_init=at_init))
+        return RunRequest(str(write_suite()), str(tmp_path / "out"), tuple(entrants), (str(file),))
+
+    return make
+
+
+def test_a_plan_made_apart_is_that_made_here(request_for, tmp_path):
+    request = request_for()
+    apart = open_apart(request)
+    here = open_run(request, Registry((tmp_path / "outside.py",)))
+    assert apart == here
+    assert {unit.entrant for unit in apart.units} >= {"thin", "half"}
+    assert "gahbench_plugin_outside" in sys.modules  # By the second alone: see below.
+
+
+def test_what_a_plugin_does_when_it_is_imported_stays_in_the_process_that_plans(request_for):
+    request = request_for("torch.set_default_dtype(torch.float64); os.environ['MOVED'] = 'yes'; os.chdir('/')")
+    code = (
+        "import os, sys, torch; from gahbench.runs.opening_process import open_apart;"
+        "from gahbench.runs.opening import RunRequest;"
+        f"open_apart({request!r});"
+        "print(torch.get_default_dtype(), 'MOVED' in os.environ, 'gahbench_plugin_outside' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["torch.float32", "False", "False"]
+
+
+@pytest.mark.parametrize(
+    ("at_import", "says"),
+    [
+        ("os._exit(0)", r"outside\.py ended the process that plans, with exit status 0"),
+        ("os.abort()", r"outside\.py ended the process that plans, by SIGABRT"),
+        ("time.sleep(1000)", r"outside\.py did not end within 2 s"),
+        ("raise ValueError('no luck')", r"unknown entrant 'thin'(.|\n)*no luck"),
+        ("os.write(int(__import__('sys').argv[-1]), b'{\"opened\": 1}\\n'); os._exit(0)", r"exit status 0"),
+    ],
+)
+def test_a_plugin_that_ends_the_process_is_named(request_for, at_import, says):
+    with pytest.raises(gahbench.GahbenchError, match=says):
+        open_apart(request_for(at_import), seconds=2.0 if "sleep" in at_import else 60.0)
+
+
+def test_a_reference_that_cannot_be_built_costs_its_own_row(request_for):
+    opened = open_apart(request_for(at_init="os._exit(3)"))
+    assert {unit.entrant for unit in opened.units} >= {"thin", "half"}
+
+
+def test_what_a_process_leaves_behind_ends_with_it(request_for, tmp_path):
+    mark = tmp_path / "child"
+    open_apart(request_for(f"if os.fork() == 0: open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(1000)"))
+    stat = Path("/proc", mark.read_text(), "stat")
+    deadline = time.monotonic() + 20
+    while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_errors_keep_their_kind(request_for):
+    with pytest.raises(gahbench.GahbenchError, match="unknown entrant 'thick'") as raised:
+        open_apart(request_for(entrants=("thick",)))
+    with pytest.raises(type(raised.value)):
+        open_run(request_for(entrants=("thick",)), Registry())
+
+
+def test_a_record_names_only_units_of_the_plan(request_for):
+    record = open_apart(request_for()).record()
+    with pytest.raises(gahbench.GahbenchError, match="its plan was replaced"):
+        OpenedRun.of_record({**record, "todo": ["fit-0"]})
+
+
+def test_only_plugins_with_hooks_are_loaded_where_the_run_is(tmp_path):
+    quiet, watcher = tmp_path / "quiet.py", tmp_path / "watcher.py"
+    quiet.write_text(PLUGIN.format(at_import="", at_init="pass"))
+    watcher.write_text("import gahbench\n@gahbench.hookimpl\ndef unit_finished(unit, seconds):\n    pass\n")
+    assert main_registry([quiet, watcher], "processes").files == [watcher.resolve()]
+    assert main_registry([tmp_path], "processes").files == [watcher.resolve()]
+    engine = tmp_path / "engine.py"
+    engine.write_text("import gahbench\n@gahbench.hookimpl\ndef register_engines(register):\n    pass\n")
+    assert main_registry([engine], "processes").files == []
+    assert main_registry([engine], "own[workers=2]").files == [engine.resolve()]
