@@ -18,6 +18,7 @@ def described(configured: Configured) -> dict[str, Any]:
         "name": configured.plugin.name,
         "parameters": configured.parameters,
         "identity": key_of(configured.identity),
+        "origins": list(configured.origins),
     }
 
 

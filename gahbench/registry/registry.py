@@ -9,13 +9,14 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.metadata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import pluggy
 
 from gahbench._util.errors import ParameterError, PluginError, listing, suggestion
+from gahbench._util.origins import package_origin
 from gahbench._util.shapes import Shape
 from gahbench.registry import hookspecs
 from gahbench.registry.configured import Configured, written
@@ -39,6 +40,8 @@ class Registry:
     ----------
     sources
         Plugin files, or folders whose files (and packages) are plugins.
+    packages
+        Names of the installed packages whose plugins are loaded; ``None`` for all.
 
     Raises
     ------
@@ -46,7 +49,7 @@ class Registry:
         If a source does not exist.
     """
 
-    def __init__(self, sources: tuple[Path, ...] = ()) -> None:
+    def __init__(self, sources: tuple[Path, ...] = (), packages: Collection[str] | None = None) -> None:
         self.sources = tuple(Path(source).resolve() for source in sources)
         self.problems: list[Problem] = []
         self.manager = pluggy.PluginManager("gahbench")
@@ -55,7 +58,8 @@ class Registry:
         self._add_module(BUILT_IN, lambda: importlib.import_module("gahbench_plugins"))
         for entry in sorted(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)):
             package = entry.dist.name if entry.dist else entry.value
-            self._add_module(f"package '{package}'", entry.load)
+            if packages is None or package in packages:
+                self._add_module(package_origin(package), entry.load)
         #: The plugin files that the sources hold.
         self.files = [file for source in self.sources for file in plugin_files(source)]
         for file in self.files:

@@ -168,7 +168,19 @@ def run_plan(
     if todo:
         reported = functools.partial(notify, registry, report)
         with stop_on_signals(stop):
-            runner.run(Job(todo, store, registry, reported, stop, opened.plan.threads or 1, workers, device))
+            runner.run(
+                Job(
+                    todo,
+                    store,
+                    registry,
+                    reported,
+                    stop,
+                    opened.plan.threads or 1,
+                    workers,
+                    device,
+                    limits=opened.plan.limits,
+                )
+            )
     collect(folder, registry)
     counts = count_states(plan.units, store)
     return Outcome(

@@ -87,6 +87,7 @@ def work(
         workers,
         device,
         planned_here=False,
+        limits=plan.limits,
     )
     with stop_on_signals(stop):
         try:
@@ -109,8 +110,8 @@ class Counts:
 
 def count_states(units: Sequence[Unit], store: Store) -> Counts:
     """Count units by their state."""
-    finished, failures = store.ended()
-    others = [unit for unit in units if unit.folder not in finished]
+    whole, failures = store.whole(units), store.failed()
+    others = [unit for unit in units if unit.folder not in whole]
     failed = sum(unit.folder in failures for unit in others)
     blocked = sum(unit.folder not in failures and unit.is_blocked(failures) for unit in others)
     return Counts(len(units) - len(others), failed, blocked, len(others) - failed - blocked)
