@@ -135,7 +135,7 @@ def request(
 def begin(request: RunRequest, engine: str) -> tuple[OpenedRun, Registry]:
     """Plan a run and record the plan, in a process of its own where there are plugins from outside.
 
-    The engine ``inline`` has them in this process anyway.
+    With ``inline[trusted=true]`` they are to run in this process anyway.
 
     Returns
     -------
@@ -144,12 +144,12 @@ def begin(request: RunRequest, engine: str) -> tuple[OpenedRun, Registry]:
     Registry
         The plugins that are to run in this process.
     """
-    from gahbench.runs.hooks import has_outside, main_registry
+    from gahbench.runs.hooks import has_outside, main_registry, trusts_plugins
     from gahbench.runs.opening import open_run
     from gahbench.runs.opening_process import open_apart
 
     sources = tuple(map(Path, request.sources))
-    if engine.partition("[")[0] == "inline" or not has_outside(sources):
+    if not has_outside(sources) or trusts_plugins(engine):
         registry = open_registry(sources)
         return open_run(request, registry), registry
     return open_apart(request), main_registry(sources, engine)

@@ -83,7 +83,7 @@ def run(
 ) -> None:
     """Run a suite and print its leaderboard. What is done already is not done again.
 
-    Exit status: 0 all units done, 1 some failed, 2 bad input, 130 interrupted.
+    Exit status: 0 all units done, 1 some failed, 2 bad input, 130 interrupted, or units are left to others.
     """
     from gahbench import api
     from gahbench.cli.adopting import print_superseded

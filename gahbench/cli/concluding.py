@@ -45,3 +45,5 @@ def conclude(outcome: Outcome, console: Console) -> None:
         failed = counted(outcome.failed - outcome.blocked, "unit")
         report(f"{failed} failed; tracebacks are in {outcome.folder / 'failures'}{blocked}", "red")
         raise typer.Exit(1)
+    if outcome.waiting:
+        raise typer.Exit(130)

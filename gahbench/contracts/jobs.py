@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gahbench._util.errors import ParameterError, listing
+from gahbench._util.origins import origin_name
+from gahbench.contracts.limits import Limits
 from gahbench.contracts.unit import Unit
 
 if TYPE_CHECKING:
@@ -66,8 +68,10 @@ class Job:
         Where networks compute: ``cpu``, ``cuda``, or ``auto`` for GPUs if there are any.
     planned_here
         Whether the units were planned with the code that runs here; otherwise a unit of other code is left to others.
-    sources
-        Plugin files, or folders of them, for worker processes.
+    files
+        Plugin files, for worker processes.
+    limits
+        Seconds that units may take in worker processes.
 
     Raises
     ------
@@ -84,7 +88,13 @@ class Job:
     workers: int | None = None
     device: str = "auto"
     planned_here: bool = True
-    sources: Sequence[Path] = ()
+    files: Sequence[Path] = ()
+    limits: Limits = field(default_factory=Limits)
+
+    @property
+    def outside(self) -> tuple[str, ...]:
+        """The names of the plugin files and packages outside gahbench that its units use, sorted."""
+        return tuple(sorted({origin_name(origin) for unit in self.units for origin in unit.origins or ()}))
 
     def __post_init__(self) -> None:
         check_device(self.device)

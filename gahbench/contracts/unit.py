@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
@@ -79,6 +80,30 @@ class Unit:
     def folder(self) -> str:
         """Name of the unit's folder in the store."""
         return f"{self.kind}-{self.key}"
+
+    @functools.cached_property
+    def origins(self) -> frozenset[str] | None:
+        """The files and packages outside gahbench that its plugins come from; ``None`` if that is not on record."""
+        found: set[str] = set()
+        for described in self._described.values():
+            if "origins" not in described:
+                return None
+            found.update(described["origins"])
+        return frozenset(found)
+
+    @functools.cached_property
+    def outsiders(self) -> str:
+        """Its entrant, dataset and metric, as far as they come from outside gahbench, as text: empty for none.
+
+        Units in which it is the same may be done by one process; others are not to be within reach of these plugins.
+        """
+        own = {name: one for name, one in self._described.items() if one.get("origins")}
+        return json.dumps(own, sort_keys=True, default=str) if own else ""
+
+    @property
+    def _described(self) -> dict[str, Any]:
+        found = {name: self.payload.get(name) for name in ("dataset", "entrant", "metric")}
+        return {name: one for name, one in found.items() if isinstance(one, dict)}
 
     def record(self) -> dict[str, Any]:
         """Return the unit as plain JSON, which :meth:`of_record` reads; its planned work is not part of it."""

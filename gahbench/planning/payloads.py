@@ -17,6 +17,7 @@ def described(configured: Configured) -> dict[str, Any]:
         "name": configured.plugin.name,
         "parameters": configured.parameters,
         "identity": configured.identity_key,
+        "origins": list(configured.origins),
     }
 
 

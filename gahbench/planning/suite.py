@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from gahbench._util.errors import GahbenchError, ParameterError, PluginError, SuiteError, listing, suggestion
 from gahbench.contracts.datasets import Split
+from gahbench.contracts.limits import Limits
 from gahbench.planning.grids import Grid
 from gahbench.planning.suite_files import find_suite
 from gahbench.planning.yaml_lines import Document, Location
@@ -105,6 +106,8 @@ class SuiteFile(BaseModel):
         The scoring of entrants.
     seeds
         One fit for each; names initialisation, order of images and training noise.
+    limits
+        Seconds that units may take.
     """
 
     model_config = _FROZEN
@@ -117,6 +120,7 @@ class SuiteFile(BaseModel):
     training: Annotated[Training, Field(default_factory=lambda: Training.model_validate({}))]
     scoring: Scoring
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], _SOME, AfterValidator(_distinct)] = (0,)
+    limits: Annotated[Limits, Field(default_factory=Limits)]
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,7 @@ class Suite:
     seeds: tuple[int, ...]
     path: Path
     added: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
     lines: dict[str, int] = field(default_factory=dict)
 
     def build(self, configured: Configured) -> Any:
@@ -206,6 +211,7 @@ def load_suite(name: str | Path, registry: Registry, extra_entrants: tuple[str, 
         seeds=parsed.seeds,
         path=document.path,
         added=tuple(entrant.label for entrant in entrants if entrant not in own),
+        limits=parsed.limits,
         lines=lines,
     )
 
@@ -327,7 +333,7 @@ def _unique(found: list[Configured]) -> tuple[Configured, ...]:
 
 def _accepted(location: Location) -> list[str]:
     """Return the accepted fields at a location of a suite file."""
-    models: dict[str, type[BaseModel]] = {"training": Training, "scoring": Scoring}
+    models: dict[str, type[BaseModel]] = {"training": Training, "scoring": Scoring, "limits": Limits}
     if tuple(location[:2]) == ("scoring", "sampling"):
         return list(Sampling.model_fields)
     model = models.get(str(location[0]) if location else "", SuiteFile)

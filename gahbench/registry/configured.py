@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gahbench._util.errors import ParameterError
 from gahbench._util.keys import key_of
+from gahbench._util.origins import portable_origin
 from gahbench._util.shapes import Shape
 from gahbench.contracts.architectures import ArchitectureFactory
 from gahbench.registry.built import record_spec
@@ -82,6 +83,16 @@ class Configured:
     def identity_key(self) -> str:
         """The key of :attr:`identity`."""
         return key_of(self.identity)
+
+    @functools.cached_property
+    def origins(self) -> tuple[str, ...]:
+        """The files and packages outside gahbench that it and the plugins that its parameters name come from.
+
+        Files are given by their name and a digest of their content: workers may have copies of them elsewhere.
+        """
+        several = (inner if isinstance(inner, tuple) else (inner,) for inner in self.nested.values())
+        nested = {origin for inner in several for one in inner for origin in one.origins}
+        return tuple(sorted(nested if self.plugin.is_built_in else {*nested, portable_origin(self.plugin.origin)}))
 
     @functools.cached_property
     def _fingerprint(self) -> str | None:

@@ -17,6 +17,7 @@ from typing import Any, cast
 import pluggy
 
 from gahbench._util.errors import ParameterError, PluginError, listing, suggestion
+from gahbench._util.origins import package_origin
 from gahbench._util.shapes import Shape
 from gahbench.registry import hookspecs
 from gahbench.registry.configured import Configured, written
@@ -60,7 +61,7 @@ class Registry:
         for entry in sorted(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)):
             package = entry.dist.name if entry.dist else entry.value
             if packages is None or package in packages:
-                self._add_module(f"package '{package}'", entry.load)
+                self._add_module(package_origin(package), entry.load)
         #: The plugin files that the sources hold.
         self.files = [file for source in self.sources for file in plugin_files(source)]
         for file in self.files:

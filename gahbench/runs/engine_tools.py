@@ -8,7 +8,7 @@ from typing import Literal
 from gahbench.contracts.jobs import Event, Job
 from gahbench.contracts.unit import Unit
 from gahbench.runs.queue import Queue
-from gahbench.runs.worker import Worker, do_unit, progress_message
+from gahbench.runs.worker import NOT_HELD, Worker, do_unit, progress_message
 from gahbench.training.hardware import chosen_device
 from gahbench.training.trainer import Progress
 
@@ -79,7 +79,9 @@ class UnitRunner:
 
     def _do(self, unit: Unit) -> Literal["finished", "failed", "stopped"]:
         self._job.report(Event("started", unit))
-        message = do_unit(self._worker, unit)
+        message = do_unit(self._worker.do, unit, self._job.store, self._job.stop.is_set)
+        if message["event"] == "finished" and not self._job.store.is_done(unit):
+            message = {"event": "failed", "error": NOT_HELD, "traceback": ""}
         ended: Literal["finished", "failed", "stopped"] = message.pop("event")
         message.pop("code_changed", None)
         if ended == "failed" and self._queue.is_own(unit):

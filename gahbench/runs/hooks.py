@@ -61,6 +61,14 @@ def main_registry(sources: Sequence[Path], engine: str) -> Registry:
     return Registry(files, packages) if files or packages else built_in
 
 
+def trusts_plugins(engine: str) -> bool:
+    """Whether an engine that comes with gahbench is to run plugins from outside in this process."""
+    built_in = Registry(packages=())
+    if built_in.find("engine", engine.partition("[")[0]) is None:
+        return False
+    return bool(built_in.configure("engine", engine).parameters.get("trusted"))
+
+
 def has_outside(sources: Sequence[Path]) -> bool:
     """Whether there are plugins that do not come with gahbench: files that are given, or installed packages."""
     return bool(sources or importlib.metadata.entry_points(group=ENTRY_POINT_GROUP))

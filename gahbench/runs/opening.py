@@ -8,11 +8,12 @@ units are started and the board is written.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gahbench._util.errors import ResultsError
+from gahbench.contracts.limits import Limits
 from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan, make_plan
 from gahbench.planning.suite import Suite, load_suite
@@ -82,8 +83,10 @@ class OpenedRun:
         The units that were taken from other folders; ``None`` where none were named.
     replaced
         How many finished units were moved away, to be done anew.
-    sources
-        Plugin files, or folders of them.
+    files
+        Plugin files.
+    limits
+        Seconds that units may take.
     """
 
     folder: Path
@@ -96,7 +99,8 @@ class OpenedRun:
     problems: tuple[Problem, ...] = ()
     reused: Reused | None = None
     replaced: int = 0
-    sources: tuple[Path, ...] = ()
+    files: tuple[Path, ...] = ()
+    limits: Limits = field(default_factory=Limits)
 
     def record(self) -> dict[str, Any]:
         """Return all of it as plain JSON, for a process that reads the units from the folder's plan."""
@@ -116,7 +120,8 @@ class OpenedRun:
             "problems": [asdict(problem) for problem in self.problems],
             "reused": reused,
             "replaced": self.replaced,
-            "sources": [str(source) for source in self.sources],
+            "files": [str(file) for file in self.files],
+            "limits": self.limits.model_dump(mode="json"),
         }
 
     @classmethod
@@ -152,7 +157,8 @@ class OpenedRun:
             tuple(Problem(**problem) for problem in record["problems"]),
             reused,
             int(record["replaced"]),
-            tuple(map(Path, record["sources"])),
+            tuple(map(Path, record["files"])),
+            Limits.model_validate(record["limits"]),
         )
 
 
@@ -191,7 +197,8 @@ def open_run(request: RunRequest, registry: Registry) -> OpenedRun:
         tuple(registry.problems),
         reused,
         replaced,
-        registry.sources,
+        tuple(registry.files),
+        plan.suite.limits,
     )
 
 

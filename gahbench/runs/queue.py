@@ -8,11 +8,14 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from gahbench.contracts.unit import Unit
+from gahbench.runs.isolation import isolation_key
 from gahbench.store.claims import LEASE, MAX_LOSSES, Claim, Claims
 from gahbench.store.store import Store
 
 #: Seconds for which a listing of the store is taken as it is.
 _FRESH = 1.0
+#: A fit of at least this share of the work of the longest may come before it, if it needs no other process.
+_ABOUT_AS_LONG = 0.5
 
 
 class Queue:
@@ -68,7 +71,8 @@ class Queue:
         Parameters
         ----------
         last
-            The unit that was done before: scores that use what it had in memory come first.
+            The unit that was done before: units that its process may do come first, and of these the scores that use
+            what it had in memory.
         """
         age = time.monotonic() - self._listed_at
         if age > _FRESH or (not self._ready and age > _FRESH / 4):
@@ -126,18 +130,27 @@ class Queue:
         self.claims.close()
 
     def _in_order(self, last: Unit | None) -> Iterator[Unit]:
-        """Yield the units that are ready: fits, scores like the last, scores that nobody is near, others."""
+        """Yield the units that are ready: fits, scores like the last, scores that nobody is near, others.
+
+        Those that may be done by the process that did the last come first.
+        """
         ready = self._ready
         if last is None:
             yield from ready
             return
-        group = group_of(last)
+        group, key = group_of(last), isolation_key(last)
         near = {group_of(self._units[name]) for name in self._claimed if name in self._units}
-        yield from (unit for unit in ready if unit.kind == "fit")
+        fits = [unit for unit in ready if unit.kind == "fit"]
+        # Another process costs seconds, a long fit that begins last may cost hours.
+        long = max((unit.work for unit in fits), default=0.0) * _ABOUT_AS_LONG
+        yield from (unit for unit in fits if unit.work >= long and isolation_key(unit) == key)
+        yield from fits
         scores = [unit for unit in ready if unit.kind == "score"]
-        yield from (unit for unit in scores if group_of(unit) == group)
-        yield from (unit for unit in scores if group_of(unit) not in near)
-        yield from scores
+        own = [unit for unit in scores if isolation_key(unit) == key]
+        yield from (unit for unit in own if group_of(unit) == group)
+        for some in (own, scores):
+            yield from (unit for unit in some if group_of(unit) not in near)
+            yield from some
 
     def _claim(self, unit: Unit, losses: int, progress: float) -> bool:
         """Claim a unit, unless another has it, or has ended it since the store was listed."""

@@ -157,7 +157,18 @@ def run_opened(
     store, stop = Store(folder), threading.Event()
     if opened.todo:
         reported = functools.partial(notify, registry, report)
-        job = Job(opened.todo, store, registry, reported, stop, opened.threads, workers, device, sources=opened.sources)
+        job = Job(
+            opened.todo,
+            store,
+            registry,
+            reported,
+            stop,
+            opened.threads,
+            workers,
+            device,
+            files=opened.files,
+            limits=opened.limits,
+        )
         with stop_on_signals(stop):
             runner.run(job)
     collect(folder, opened.problems)

@@ -6,14 +6,18 @@ import queue
 import time
 from typing import Any
 
-from gahbench._util.errors import GahbenchError
+from gahbench._util.errors import GahbenchError, ResultsError, listing
 from gahbench._util.resources import cpu_count, gpu_memory, gpu_names
 from gahbench.contracts.jobs import Event, Job
 from gahbench.contracts.unit import Unit
 from gahbench.runs import gpu_share
 from gahbench.runs.child import Child
 from gahbench.runs.factory import CodeChangedError
+from gahbench.runs.isolation import Isolation, isolation_key
+from gahbench.runs.protocol import ENDS, seconds_of
 from gahbench.runs.queue import Queue
+from gahbench.runs.watchdog import AwakeClock, Verdict
+from gahbench.runs.worker import NOT_HELD
 
 #: How long a unit in flight may take to write its checkpoint when the run is stopped.
 GRACE_SECONDS = 20.0
@@ -60,6 +64,8 @@ class _Supervisor:
     def __init__(self, job: Job, gpus: list[str | None]) -> None:
         self.job = job
         self.queue = Queue(job.units, job.store)
+        self.isolation = Isolation(job.files)
+        self.clock = AwakeClock()
         # Not more workers than units.
         self.gpus = gpus[: max(1, len(job.units))]
         self.inbox: queue.Queue[Any] = queue.Queue()
@@ -95,7 +101,7 @@ class _Supervisor:
 
     def _start(self, place: int) -> Child:
         try:
-            return Child(place, self.job, self.gpus[place], self.inbox)
+            return Child(place, self.job, self.gpus[place], self.inbox, self.clock.now)
         except OSError as error:
             raise GahbenchError(f"worker processes cannot start in {self.job.store.folder}: {error}") from error
 
@@ -106,19 +112,21 @@ class _Supervisor:
             self.job.report(Event("note", None, {"text": text}))
 
     def _turn(self) -> None:
-        """Give work to idle workers, then wait a moment for news."""
-        for child in self.children:
-            child.end_helpers()
+        """Give work to idle workers, end those that hang, then wait a moment for news."""
+        now = self.clock.tick()
+        for child in list(self.children):
+            child.flush()
             if child.unit is not None and not self.queue.is_own(child.unit):
                 self._drop(child)
+            elif (verdict := child.watchdog.verdict(now)) is not None:
+                self._end(child, verdict)
             elif child.is_ready and child.unit is None and time.monotonic() >= self.waited_until:
                 unit = self.queue.take(child.last)
                 if unit is None:
                     # Others are doing what is left, or what is left waits for it.
                     self.waited_until = time.monotonic() + WAIT_SECONDS / 4
-                    break
-                child.give(unit)
-                self.job.report(Event("started", unit))
+                else:
+                    self._give(child, unit)
         try:
             child, message = self.inbox.get(timeout=0.2)
         except queue.Empty:
@@ -127,44 +135,109 @@ class _Supervisor:
             return
         self._handle(child, message)
 
+    def _give(self, child: Child, unit: Unit) -> None:
+        """Give a unit to a worker, or to a new one in its place if it may not do it."""
+        key = isolation_key(unit)
+        if child.key not in (None, key):
+            child = self._replace(child)
+        child.give(unit, key, self.isolation.code(unit), self.clock.now)
+        self.job.report(Event("started", unit))
+
     def _handle(self, child: Child, message: dict[str, Any] | None) -> None:
         if child not in self.children:
             return  # It was given up.
         if message is None:
             self._bury(child)
             return
-        event, unit = message.pop("event"), child.unit
+        event, unit = message.pop("event", None), child.unit
+        if event is None:
+            self.job.report(
+                Event("note", unit, {"text": "something else was written to the pipe of its worker process"})
+            )
+            return
+        child.watchdog.heard = self.clock.now
         if event == "ready":
             child.is_ready = True
             self.failed_starts = 0
-        elif unit is None:
+            child.watchdog.began = None if unit is None else self.clock.now
+        elif unit is None or not child.is_ready:
             return
-        elif event in ("progress", "note"):
-            self.job.report(Event(event, unit, message))
+        elif event == "alive":
+            if message["ended"] == unit.folder:
+                # It said so before, and something else in the pipe has spoilt the message.
+                self._ended(child, unit, "finished", {"seconds": 0.0, "moved": []})
+        elif event == "constructing":
+            what = message["what"]
+            child.watchdog.constructing = None if what is None else (what, self.clock.now)
+        elif event in ENDS:
+            if message.pop("unit") == unit.folder:
+                self._ended(child, unit, event, message)
         else:
-            child.unit = None
-            if message.pop("code_changed", False) and not self.job.planned_here:
-                # Others may have the right code.
-                raise CodeChangedError(message["error"].partition(": ")[2])
-            if event == "failed" and self.queue.is_own(unit):
-                self.job.store.fail(unit, message["error"], message["traceback"])
-            if event == "stopped":
-                self.queue.release(unit)
-            else:
-                self.queue.finish(unit)
-                self.waited_until = 0.0
             self.job.report(Event(event, unit, message))
+
+    def _ended(self, child: Child, unit: Unit, event: str, message: dict[str, Any]) -> None:
+        """Record the end of a unit as far as it is true: the store says what has finished."""
+        if event == "finished" and not self._is_done(unit):
+            event, message = "failed", {**message, "error": NOT_HELD, "traceback": child.written()}
+        elif event == "stopped" and not self.job.stop.is_set():
+            error = "its worker said that it had stopped, and was not asked to"
+            event, message = "failed", {**message, "error": error, "traceback": child.written()}
+        child.take_back()
+        if message.pop("code_changed", False) and not self.job.planned_here:
+            # Others may have the right code.
+            raise CodeChangedError(message["error"].partition(": ")[2])
+        moved = message.pop("moved")
+        if event == "failed":
+            self._fail(unit, message["error"], message["traceback"])
+        elif event == "stopped":
+            self.queue.release(unit)
+            self.job.report(Event("stopped", unit))
+        else:
+            self._finished(unit)
+            self.job.report(Event("finished", unit, {"seconds": seconds_of(message["seconds"])}))
+        if moved:
+            text = f"it left its process otherwise than it found it ({listing(map(str, moved))}), which is replaced"
+            self.job.report(Event("note", unit, {"text": text}))
+            self._replace(child)
+
+    def _is_done(self, unit: Unit) -> bool:
+        try:
+            return self.job.store.is_done(unit)
+        except ResultsError as error:
+            # The file server may be back in a moment; the worker then says again that it does nothing.
+            raise OSError(str(error)) from error
+
+    def _finished(self, unit: Unit) -> None:
+        self.queue.finish(unit)
+        self.waited_until = 0.0
+
+    def _fail(self, unit: Unit, error: str, details: str) -> None:
+        if self.queue.is_own(unit):
+            self.job.store.fail(unit, error, details)
+        self._finished(unit)
+        self.job.report(Event("failed", unit, {"error": error, "traceback": details}))
 
     def _bury(self, child: Child) -> None:
         """Record that what a dead worker was doing is lost, and replace the worker."""
-        error, written = child.death()
+        self._end(child, Verdict("lost", child.death()))
+
+    def _end(self, child: Child, verdict: Verdict) -> None:
+        """End a worker that hangs or is dead, record why its unit has failed or is lost, and replace the worker."""
+        unit = child.unit
         child.kill()
-        if child.unit is not None:
-            self._lost(child.unit, error, written)
-        elif not child.is_ready:
+        written = child.written()
+        if not child.is_ready:
             self.failed_starts += 1
             if self.failed_starts >= START_ATTEMPTS:
-                raise GahbenchError(f"worker processes cannot start: {error}\n{written}")
+                raise GahbenchError(f"worker processes cannot start: {verdict.why}\n{written}")
+            if unit is not None:
+                # It was not to blame.
+                self.queue.release(unit)
+                self.job.report(Event("stopped", unit))
+        elif unit is not None and verdict.how == "failed":
+            self._fail(unit, verdict.why, written)
+        elif unit is not None:
+            self._lost(unit, verdict.why, written)
         self._replace(child)
 
     def _lost(self, unit: Unit, error: str, written: str) -> None:
@@ -185,21 +258,28 @@ class _Supervisor:
         self.job.report(Event("stopped", unit))
         self._replace(child)
 
-    def _replace(self, child: Child) -> None:
-        place = self.children.index(child)
-        self.children[place] = self._start(child.place)
+    def _replace(self, child: Child) -> Child:
+        """Start a new worker in place of one, unless nothing is left to do; return the one that is there now."""
+        child.kill()
+        child.take_back()
+        if self.queue.left and not self.job.stop.is_set():
+            place = self.children.index(child)
+            child = self.children[place] = self._start(child.place)
+        return child
 
     def _stop(self) -> None:
         """Let units in flight write their checkpoints; what takes too long is cut off."""
         for child in self.children:
             child.send({"stop": True})
         deadline = time.monotonic() + GRACE_SECONDS
-        while any(child.unit for child in self.children) and (left := deadline - time.monotonic()) > 0:
+        while any(child.unit for child in self.children) and time.monotonic() < deadline:
+            for child in self.children:
+                child.flush()
             try:
-                child, message = self.inbox.get(timeout=left)
+                child, message = self.inbox.get(timeout=0.2)
             except queue.Empty:
-                return
+                continue
             if message is None:
-                child.unit = None
+                child.take_back()
             else:
                 self._handle(child, message)

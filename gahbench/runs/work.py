@@ -71,10 +71,10 @@ def work(
         If it is no results folder, or was planned with other code; names the files that differ.
     """
     plan, store, stop = recorded_plan(folder), Store(folder), threading.Event()
-    sources = [folder / file for file in plan.plugins]
-    registry = main_registry(sources, "processes")
+    files = [file for name in plan.plugins for file in plugin_files(folder / name)]
+    registry = main_registry(files, "processes")
     units = plan.shown
-    check_code(plan, sources)
+    check_code(plan, files)
     if retry:
         for unit in units:
             store.forget_failure(unit)
@@ -88,13 +88,14 @@ def work(
         workers,
         device,
         planned_here=False,
-        sources=sources,
+        files=files,
+        limits=plan.limits,
     )
     with stop_on_signals(stop):
         try:
             supervise(job, workers, workers_per_gpu)
         except CodeChangedError as error:
-            raise ResultsError(f"{folder}: {error}: {differing(plan, sources)}") from error
+            raise ResultsError(f"{folder}: {error}: {differing(plan, files)}") from error
     counts = count_states(units, store)
     return Worked(counts.done, counts.failed + counts.blocked, counts.left, stop.is_set())
 
@@ -111,14 +112,14 @@ class Counts:
 
 def count_states(units: Sequence[Unit], store: Store) -> Counts:
     """Count units by their state."""
-    finished, failures = store.ended()
-    others = [unit for unit in units if unit.folder not in finished]
+    whole, failures = store.whole(units), store.failed()
+    others = [unit for unit in units if unit.folder not in whole]
     failed = sum(unit.folder in failures for unit in others)
     blocked = sum(unit.folder not in failures and unit.is_blocked(failures) for unit in others)
     return Counts(len(units) - len(others), failed, blocked, len(others) - failed - blocked)
 
 
-def check_code(plan: RecordedPlan, sources: Sequence[Path]) -> None:
+def check_code(plan: RecordedPlan, files: Sequence[Path]) -> None:
     """Refuse a folder that was planned with other code of gahbench than there is here.
 
     Code that decides no outcome may differ. Plugins are checked by the workers, unit by unit.
@@ -134,12 +135,12 @@ def check_code(plan: RecordedPlan, sources: Sequence[Path]) -> None:
         if digest is None or (kind == "score" and metric not in needs):
             continue
         if digest != (computed_by(FIT) if metric is None else computed_by(SCORE, needs[metric])):
-            raise ResultsError(f"the code of gahbench here is not that which planned: {differing(plan, sources)}")
+            raise ResultsError(f"the code of gahbench here is not that which planned: {differing(plan, files)}")
 
 
-def differing(plan: RecordedPlan, sources: Sequence[Path]) -> str:
+def differing(plan: RecordedPlan, files: Sequence[Path]) -> str:
     """Return the files in which the code here differs from that which planned, in words."""
-    changed = changed_files(plan.code, [file for source in sources for file in plugin_files(source)])
+    changed = changed_files(plan.code, files)
     if not changed:
         return "the same files, in another version of Python or with other packages"
     return f"{listing(changed)} differ; install the version that planned, or plan again with this one"

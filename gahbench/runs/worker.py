@@ -22,12 +22,16 @@ from gahbench.registry.registry import Registry
 from gahbench.runs.environment import unit_environment
 from gahbench.runs.factory import CodeChangedError, Factory
 from gahbench.runs.measurements import Measurements
+from gahbench.runs.protocol import MAX_TRACEBACK, bounded, one_line
 from gahbench.store.attempts import Attempt
 from gahbench.store.score_files import ARRAYS, SCORES, write_scores
 from gahbench.store.store import Store
 from gahbench.training.fitting import fit
 from gahbench.training.recipe import Training
 from gahbench.training.trainer import Progress, Stopped
+
+#: Why a unit has failed that was said to have finished.
+NOT_HELD = "its worker said that it had finished, and the store does not hold it whole"
 
 
 class Worker:
@@ -45,6 +49,8 @@ class Worker:
         Called with the progress of a fit, and with what should be said.
     should_stop
         Asked after every step of a fit.
+    constructing
+        As of :class:`gahbench.runs.factory.Factory`.
     """
 
     def __init__(
@@ -55,6 +61,7 @@ class Worker:
         progress: Callable[[Progress], None] = lambda progress: None,
         note: Callable[[str], None] = lambda text: None,
         should_stop: Callable[[], bool] = lambda: False,
+        constructing: Callable[[str | None], None] = lambda what: None,
     ) -> None:
         self.store = store
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -62,7 +69,7 @@ class Worker:
         self.note = note
         self.should_stop = should_stop
         self._environment = unit_environment(self.device)
-        self._factory = Factory(registry)
+        self._factory = Factory(registry, constructing)
         self._measurements = Measurements(self._factory, store, self.device)
 
     def do(self, unit: Unit) -> float:
@@ -142,29 +149,60 @@ def _check_code(unit: Unit, function: str, needs: frozenset[str] = frozenset()) 
         raise CodeChangedError("the code of gahbench has changed since this run was planned; run again")
 
 
-def do_unit(worker: Worker, unit: Unit) -> dict[str, Any]:
-    """Do a unit; return what to report: its seconds, that it stopped, or why it failed."""
+def do_unit(
+    do: Callable[[Unit], float], unit: Unit, store: Store, should_stop: Callable[[], bool], interruptible: bool = True
+) -> dict[str, Any]:
+    """Do a unit; return what to report: its seconds, that it stopped, or why it failed.
+
+    Parameters
+    ----------
+    do
+        Does it; returns the seconds it took.
+    should_stop
+        Whether it was asked to stop: otherwise a plugin pretends so.
+    interruptible
+        Whether Ctrl-C reaches this process, so that ``KeyboardInterrupt`` is none of a plugin's.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If interruptible.
+    """
     try:
-        return {"event": "finished", "seconds": worker.do(unit)}
-    except Stopped:
-        return {"event": "stopped"}
-    except KeyboardInterrupt:
-        raise
+        return {"event": "finished", "seconds": do(unit)}
     except BaseException as error:
-        if unit.folder in worker.store.finished():
+        if isinstance(error, KeyboardInterrupt) and interruptible:
+            raise
+        if isinstance(error, Stopped) and should_stop():
+            return {"event": "stopped"}
+        if unit.folder in store.finished():
             # Another process was faster, and has removed what was left of other attempts.
             return {"event": "finished", "seconds": 0.0}
-        details = {"error": explain(error), "traceback": traceback.format_exc()}
+        details = {"error": explain(error), "traceback": bounded(_traceback(error), MAX_TRACEBACK)}
         return {"event": "failed", "code_changed": isinstance(error, CodeChangedError), **details}
 
 
 def explain(error: BaseException) -> str:
-    """Return an error in one line; running out of memory is called that."""
-    text = " ".join(str(error).split())
+    """Return an error in one line, cut where it is long; running out of memory is called that."""
+    name = str(type(error).__name__)
+    try:
+        text = one_line(str(error))
+    except BaseException as other:
+        return one_line(f"{name}, whose text cannot be had: {type(other).__name__}")
     allocation = isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)
     if isinstance(error, MemoryError) or allocation:
         return f"out of memory: {text}" if text else "out of memory"
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    if isinstance(error, Stopped):
+        return "Stopped: raised without a request to stop"
+    return f"{name}: {text}" if text else name
+
+
+def _traceback(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(error))
+    except BaseException:
+        # An error of a plugin's own, which cannot be printed.
+        return "".join(traceback.format_tb(error.__traceback__))
 
 
 def progress_message(progress: Progress) -> dict[str, Any]:

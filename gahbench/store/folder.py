@@ -102,6 +102,7 @@ class Folder:
             threads,
             copy_plugins(registry.files, self.path),
             code_files(registry.files),
+            plan.suite.limits,
         )
         write_plan(self.path, opened)
         others = {*outdated, *(unit.entrant for unit in extra)}

@@ -11,6 +11,7 @@ from typing import Any
 from gahbench._util.errors import ResultsError
 from gahbench._util.files import write_whole
 from gahbench._util.keys import canonical
+from gahbench.contracts.limits import Limits
 from gahbench.contracts.unit import Unit
 
 PLAN = "plan.json"
@@ -56,6 +57,8 @@ class RecordedPlan:
         Plugin files that the units need, relative to the folder.
     code
         SHA-256 of the files of the code that planned, by name.
+    limits
+        Seconds that units may take.
     """
 
     suite: str
@@ -64,6 +67,7 @@ class RecordedPlan:
     threads: int | None = None
     plugins: tuple[str, ...] = ()
     code: Mapping[str, str] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -109,7 +113,7 @@ def write_plan(folder: Path, plan: RecordedPlan) -> None:
         record |= {"added": recorded.is_added, "shown": recorded.is_shown}
         lines.append(json.dumps(record))
     head: dict[str, Any] = {"suite": plan.suite, "threads": plan.threads, "plugins": list(plan.plugins)}
-    head |= {"board": plan.board, "code": plan.code}
+    head |= {"limits": plan.limits.model_dump(), "board": plan.board, "code": plan.code}
     parts = [f'"{name}": {json.dumps(value)}' for name, value in head.items()]
     parts += [f'"values": [\n{_lines(texts)}\n]', f'"units": [\n{_lines(lines)}\n]']
     content = ("{\n" + ",\n".join(parts) + "\n}\n").encode()
@@ -139,7 +143,7 @@ def read_plan(folder: Path) -> RecordedPlan | None:
         raise ResultsError(f"{file}: cannot be read ({error}); give another results folder") from error
     try:
         return _parsed(content)
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise ResultsError(f"{file}: not the plan of a gahbench suite; give another results folder") from error
 
 
@@ -177,6 +181,7 @@ def _parsed(content: dict[str, Any]) -> RecordedPlan:
         content.get("threads"),
         tuple(content.get("plugins", ())),
         content.get("code", {}),
+        Limits.model_validate(content.get("limits", {})),
     )
 
 

@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
-from gahbench import Engine, Job
+from gahbench import Engine, Job, PluginError, listing
 
 
 class Inline(Engine):
-    """Runs units one after the other in this process: for debuggers and notebooks."""
+    """Runs units one after the other in this process: for debuggers and notebooks.
+
+    Parameters
+    ----------
+    trusted
+        Whether plugins from outside gahbench may run: in one process each can change what all others compute.
+    """
+
+    def __init__(self, trusted: bool = False) -> None:
+        self.trusted = trusted
 
     def run(self, job: Job) -> None:
-        """Run the units of a job; a unit that exits or crashes takes this process along."""
+        """Run the units of a job; a unit that exits or crashes takes this process along.
+
+        Raises
+        ------
+        PluginError
+            If plugins of its units are from outside gahbench, and not trusted.
+        """
         from gahbench import UnitRunner
 
+        if job.outside and not self.trusted:
+            raise PluginError(
+                f"engine 'inline': {listing(job.outside)} would run in this process, where a plugin can change what "
+                "all others compute; for your own, use --engine \"inline[trusted=true]\"; the engine 'processes' "
+                "keeps plugins apart"
+            )
         runner = UnitRunner(job)
         while not job.stop.is_set() and runner.left:
             unit = runner.next()

@@ -104,7 +104,16 @@ def test_plan_makes_no_estimate_for_references(call, tmp_path):
 
 def test_a_failed_unit_makes_the_exit_status_1(call, write_suite, write_plugin, tmp_path):
     plugin = write_plugin("unlucky", "raise RuntimeError('no luck')")
-    arguments = ("--out", tmp_path / "out", "--engine", "inline", "--plugins-dir", plugin, "--entrant", "unlucky")
+    arguments = (
+        "--out",
+        tmp_path / "out",
+        "--engine",
+        "inline[trusted=true]",
+        "--plugins-dir",
+        plugin,
+        "--entrant",
+        "unlucky",
+    )
     status, printed, stderr = call("run", write_suite(), *arguments)
     assert status == 1
     assert "RuntimeError: no luck" in printed
@@ -121,7 +130,9 @@ def test_one_unit_that_failed_is_one_unit(call, tmp_path):
     suite.write_text(
         "name: one\ndatasets: ['discs[size=16]']\nentrants: [unlucky]\nscoring: {sigmas: [0.1], images: 2}\n"
     )
-    status, _, stderr = call("run", suite, "--out", tmp_path / "out", "--engine", "inline", "--plugins-dir", plugin)
+    status, _, stderr = call(
+        "run", suite, "--out", tmp_path / "out", "--engine", "inline[trusted=true]", "--plugins-dir", plugin
+    )
     assert (status, "1 unit failed; tracebacks are in" in stderr) == (1, True)
 
 

@@ -72,7 +72,7 @@ def folder(tmp_path: Path) -> Path:
     return files
 
 
-@pytest.mark.parametrize("engine", ["inline", "processes"])
+@pytest.mark.parametrize("engine", ["inline[trusted=true]", "processes"])
 def test_a_constructor_that_calls_create_leaves_the_others_their_plugins(folder, tmp_path, engine):
     suite = tmp_path / "mixed.yaml"
     suite.write_text(SUITE)

@@ -47,7 +47,7 @@ def fade(tmp_path):
 
 
 def run(suite, out, *entrants, plugins=()):
-    return gahbench.run(suite, out, entrants=entrants, plugins=plugins, engine="inline")
+    return gahbench.run(suite, out, entrants=entrants, plugins=plugins, engine="inline[trusted=true]")
 
 
 def rows(outcome):
@@ -94,7 +94,7 @@ def test_the_command_says_what_is_left_out_and_what_is_done_again(references, fa
     out = tmp_path / "out"
     call = command("run")
     file = fade()
-    arguments = (references, "--out", out, "-p", file, "--engine", "inline")
+    arguments = (references, "--out", out, "-p", file, "--engine", "inline[trusted=true]")
     assert call(*arguments, "-e", "fade[weight=0.25]", "-e", "fade")[0] == 0
     fade("self.weight * noisy", "self.weight * noisy / 2")
     status, _, errors = call(*arguments, "-e", "fade")
@@ -167,7 +167,12 @@ def test_adopted_scores_keep_the_weights_that_they_measured(write_suite, write_p
     train_otherwise(tmp_path / "other")
     shutil.rmtree(store.path(fit))
     outcome = gahbench.run(
-        suite, tmp_path / "out", entrants=["mine"], plugins=[file], engine="inline", reuse=[tmp_path / "other"]
+        suite,
+        tmp_path / "out",
+        entrants=["mine"],
+        plugins=[file],
+        engine="inline[trusted=true]",
+        reuse=[tmp_path / "other"],
     )
     assert [unit.key for unit in outcome.reused.other_weights] == [fit.key]
 

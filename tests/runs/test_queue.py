@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -150,3 +151,23 @@ def test_units_of_one_key_are_one(tmp_path):
     queue = Queue([score("a"), score("a")], Store(tmp_path))
     assert taken(queue) is not None
     assert (taken(queue), queue.left) == (None, 1)
+
+
+def _from(unit, *origins):
+    return replace(unit, payload={"entrant": {"name": unit.entrant, "origins": list(origins)}})
+
+
+@pytest.mark.parametrize(("work", "first"), [(5.0, "mine"), (4.0, "long")])
+def test_fits_that_the_process_may_do_come_first_unless_a_far_longer_one_waits(tmp_path, work, first):
+    mine, long = _from(fit("mine", work), "mine.py 12"), _from(fit("long", 9.0))
+    assert taken(Queue([long, mine], Store(tmp_path)), last=mine).key == first
+
+
+def test_scores_that_the_process_may_do_come_first(tmp_path):
+    mine = _from(score("mine", entrant="x"), "mine.py 12")
+    units = [*(_from(score(f"{number}", entrant=f"{number}")) for number in range(4)), mine]
+    own, other = Queue(units, Store(tmp_path)), Queue(units, Store(tmp_path))
+    assert taken(own, last=replace(mine, key="before")).key == "mine"
+    own.release(mine)
+    keys = [taken(other, last=units[0]).key for _ in units]
+    assert keys[-1] == "mine"

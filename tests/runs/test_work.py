@@ -261,13 +261,19 @@ def test_a_published_board_without_its_units_is_not_written_over(write_suite, tm
 
 def test_a_worker_ends_when_whoever_started_it_dies_in_the_middle_of_a_message(tmp_path):
     (tmp_path / "units").mkdir()
+    given, commands = os.pipe()
+    reports, written = os.pipe()
     command = [sys.executable, "-P", "-m", "gahbench.runs.worker_process", "--folder", str(tmp_path), "--threads", "1"]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert "ready" in process.stdout.readline()
-    process.stdin.write('{"unit": {"kind": "fit", "ke')
-    process.stdin.close()
-    assert process.wait(timeout=30) == 0
-    process.stdout.close()
+    command += ["--commands", str(given), "--reports", str(written)]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(given, written))
+    os.close(given)
+    os.close(written)
+    os.write(commands, b'{"secret": "s"}\n')
+    with os.fdopen(reports) as lines:
+        assert any('"ready"' in line for line in lines)
+        os.write(commands, b'{"unit": {"kind": "fit", "ke')
+        os.close(commands)
+        assert process.wait(timeout=30) == 0
 
 
 @pytest.mark.parametrize("text", ["5m", "0", "-1", "nan"])

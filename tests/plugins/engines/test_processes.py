@@ -139,5 +139,7 @@ def test_tied_weights_are_kept(write_suite, write_plugin, tmp_path):
     plugin = write_plugin("tied", "return noisy - self.noise(noisy)")
     text = plugin.read_text().replace("    def noise", "        self.twin = self.first\n\n    def noise")
     plugin.write_text(text)
-    outcome = gahbench.run(write_suite(), tmp_path / "out", entrants=["tied"], plugins=[plugin], engine="inline")
+    outcome = gahbench.run(
+        write_suite(), tmp_path / "out", entrants=["tied"], plugins=[plugin], engine="inline[trusted=true]"
+    )
     assert (outcome.done, outcome.failed) == (10, 0)

@@ -1,0 +1,1 @@
+"""Attacks on gahbench: what strangers may bring, and that it harms nobody else's numbers."""

@@ -1,0 +1,192 @@
+"""Plugin files that misbehave, and a suite in which they stand beside honest entrants."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from .misbehaving import Kind
+
+#: Honest entrants, by their labels: references, a built-in network, and a plugin of another file.
+HONEST = (
+    "identity",
+    "gaussian-blur",
+    "bayes-shrink[haar]",
+    "oracle-threshold[haar]",
+    "unet[width=2,levels=1]",
+    "honest",
+)
+SUITE = """
+name: attack
+datasets: [{datasets}]
+entrants: [{entrants}]
+baseline: oracle-threshold[haar]
+training: {{steps: 12, batch_size: 4, compile: never, validations: 1, validation_images: 2}}
+scoring: {{sigmas: [0.1, 0.3], images: 3, metrics: [{metrics}]}}
+limits: {{unit: {unit}, construction: {construction}}}
+"""
+_HEAD = '''"""{name}."""
+import gc, os, signal, subprocess, sys, threading, time
+import numpy as np
+import torch
+from torch import nn
+import gahbench
+
+#: Only workers are attacked; what planning does with plugins is another matter.
+WORKER = "GAHBENCH_WORKER" in os.environ
+
+
+class Mute(Exception):
+    def __str__(self):
+        raise RuntimeError
+
+
+class Leaves(Exception):
+    def __str__(self):
+        raise SystemExit(0)
+
+
+class Endless(Exception):
+    def __str__(self):
+        while True:
+            pass
+
+
+class Lazy(torch.Tensor):
+    @classmethod
+    def __torch_function__(cls, function, types, arguments=(), keywords=None):
+        raise RuntimeError("lazy")
+
+
+def act(self=None, noisy=None, sigma=None):
+{code}
+
+
+def at(when):
+    return WORKER and when == "{when}"
+
+
+if at("import"):
+    act()
+'''
+_BODIES = {
+    "architecture": '''
+@gahbench.hookimpl
+def register_architectures(register):
+    register("{name}", Plugin)
+
+
+class Plugin(nn.Module):
+    """One convolution."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.noise = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.calls = 0
+        if at("constructor"):
+            act(self)
+
+    def forward(self, noisy, sigma):
+        y = noisy - self.noise(noisy)
+        self.calls += self.training
+        if (at("training") and self.calls == 3) or (at("evaluation") and not self.training):
+            act(self, noisy, sigma)
+        return {output} if at("output") else y
+''',
+    "reference": '''
+@gahbench.hookimpl
+def register_references(register):
+    register("{name}", Plugin)
+
+
+class Plugin(gahbench.Reference):
+    """Nothing."""
+
+    def __init__(self):
+        if at("constructor"):
+            act(self)
+
+    def denoise(self, noisy, sigma, truth):
+        if at("evaluation"):
+            act(self, noisy, sigma)
+        return {output} if at("output") else noisy
+''',
+    "metric": '''
+@gahbench.hookimpl
+def register_metrics(register):
+    register("{name}", Plugin)
+
+
+class Plugin(gahbench.Metric):
+    """The error."""
+
+    def score(self, evaluation):
+        if at("evaluation"):
+            act(self)
+        return gahbench.Scores.parts(
+            {{
+                ("", sigma): (evaluation.denoised(sigma) - evaluation.clean).square().mean((1, 2, 3))
+                for sigma in evaluation.sigmas
+            }}
+        )
+''',
+    "dataset": '''
+@gahbench.hookimpl
+def register_datasets(register):
+    register("{name}", Plugin)
+
+
+class Plugin(gahbench.Dataset):
+    """Grey."""
+
+    @property
+    def shape(self):
+        return (1, 16, 16)
+
+    @property
+    def card(self):
+        return gahbench.Card("made here", "CC0-1.0")
+
+    def images(self, split, count, start=0):
+        if at("evaluation"):
+            act(self)
+        images = torch.full((count, 1, 16, 16), 0.5)
+        return {output} if at("output") else images
+''',
+}
+
+
+def label(kind: Kind) -> str:
+    """Return the name of the plugin of a kind."""
+    return f"evil-{kind.name}"
+
+
+def write_plugin(kind: Kind, folder: Path, name: str) -> None:
+    """Write the plugin file of a kind."""
+    is_output = kind.when == "output"
+    usual = {"architecture": "y", "reference": "noisy", "dataset": "images", "metric": ""}[kind.noun]
+    values = {"name": name, "when": kind.when, "output": kind.code if is_output else usual}
+    code = textwrap.indent("pass" if is_output else kind.code.strip("\n"), "    ")
+    text = _HEAD.format(code=code, **values) + _BODIES[kind.noun].format(**values)
+    (folder / f"{name.replace('-', '_')}.py").write_text(text, encoding="utf-8")
+
+
+def write_suite(kinds: Sequence[Kind], folder: Path, unit: float, construction: float) -> Path:
+    """Write the plugin files of kinds, an honest one, and the suite of all."""
+    plugins = folder / "plugins"
+    plugins.mkdir(parents=True)
+    write_plugin(Kind("honest", "pass"), plugins, "honest")
+    for kind in kinds:
+        write_plugin(kind, plugins, label(kind))
+    named = {noun: [label(kind) for kind in kinds if kind.noun == noun] for noun in _BODIES}
+    text = SUITE.format(
+        datasets=", ".join(["'discs[size=16]'", *named["dataset"]]),
+        entrants=", ".join(f"'{name}'" for name in (*HONEST, *named["architecture"], *named["reference"])),
+        metrics=", ".join(["psnr", *named["metric"]]),
+        unit=unit,
+        construction=construction,
+    )
+    file = folder / "attack.yaml"
+    file.write_text(text, encoding="utf-8")
+    return file

@@ -1,0 +1,154 @@
+"""Runs plugins that misbehave beside honest entrants: ``python -m tests.attack.plugins``.
+
+The scores of honest entrants must be those of a run without the others, to the last bit; the reason must be on the
+board; the exit status must be that of what the store holds; no process may be left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from uuid import uuid4
+
+import pandas as pd
+
+import gahbench
+
+from .misbehaving import KINDS, Kind
+from .plugin_files import HONEST, label, write_suite
+
+#: By this environment variable all processes of a run are found.
+_MARK = "GAHBENCH_ATTACK"
+
+
+def run(
+    kinds: Sequence[Kind], folder: Path, unit: float, construction: float, seconds: float
+) -> tuple[int | None, str]:
+    """Run kinds beside the honest entrants; return the exit status, ``None`` for none in time, and what was written."""
+    suite = write_suite(kinds, folder, unit, construction)
+    mark = uuid4().hex
+    command = [sys.executable, "-m", "gahbench", "run", str(suite), "--out", str(folder / "out"), "--workers", "2"]
+    command += ["--threads", "1", "--plugins-dir", str(folder / "plugins")]
+    variables = {**os.environ, _MARK: mark, "GAHBENCH_CACHE": str(folder / "cache"), "GAHBENCH_SILENT_SECONDS": "20"}
+    with (folder / "errors.txt").open("wb") as errors:
+        process = subprocess.Popen(command, env=variables, cwd=folder, stdout=subprocess.DEVNULL, stderr=errors)
+        try:
+            status: int | None = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            status = None
+            process.kill()
+            process.wait()
+    left = _left(mark)
+    text = (folder / "errors.txt").read_text(encoding="utf-8", errors="replace")
+    if left:
+        raise AssertionError(f"{len(left)} processes are left: {left}")
+    return status, text
+
+
+def problems(
+    kinds: Sequence[Kind], folder: Path, clean: pd.DataFrame, status: int | None, errors: str
+) -> dict[str, str]:
+    """Return what is not as it should be after a run: for each kind, or under ``""`` for all."""
+    found: dict[str, str] = {}
+    if status is None:
+        return {"": "not done in time"}
+    try:
+        results = gahbench.load_results(folder / "out")
+    except gahbench.GahbenchError as error:
+        return {"": f"no board, status {status}: {error}; {errors[-500:]}"}
+    if not honest_scores(folder).equals(clean):
+        found[""] = "the scores of honest entrants differ"
+    expected = 1 if len(results.failures) else 0
+    if status != expected:
+        found[""] = f"exit status {status} with {len(results.failures)} failures; {errors[-500:]}"
+    for kind in kinds:
+        column = {"metric": "metric", "dataset": "dataset"}.get(kind.noun, "entrant")
+        reasons = results.failures.loc[results.failures[column] == label(kind), "error"].tolist()
+        if kind.fails is not None and not any(kind.fails in str(reason) for reason in reasons):
+            found[kind.name] = f"'{kind.fails}' is not among the reasons: {[str(one)[:200] for one in reasons]}"
+        if "Traceback" in errors:
+            found[""] = f"a traceback: {errors[-800:]}"
+    return found
+
+
+def honest_scores(folder: Path) -> pd.DataFrame:
+    """Return the scores of the honest entrants, by the built-in metric, on the built-in dataset."""
+    scores = pd.read_parquet(folder / "out" / "scores.parquet")
+    own = scores["entrant"].isin(HONEST) & (scores["metric"] == "psnr") & (scores["dataset"] == "discs[size=16]")
+    order = ["entrant", "sigma", "image"]
+    return scores[own].sort_values(order).reset_index(drop=True)
+
+
+def attack(
+    groups: Sequence[Sequence[Kind]],
+    folder: Path,
+    unit: float = 60.0,
+    construction: float = 20.0,
+    seconds: float = 1800.0,
+) -> dict[str, str]:
+    """Run groups of kinds, each group in one run; return what is wrong, by kind."""
+    (folder / "clean").mkdir(parents=True)
+    status, errors = run((), folder / "clean", 600.0, 60.0, seconds)
+    assert status == 0, errors
+    clean = honest_scores(folder / "clean")
+    assert set(clean["entrant"]) == set(HONEST)
+    wrong: dict[str, str] = {}
+    for place, kinds in enumerate(groups):
+        own = folder / str(place)
+        own.mkdir()
+        began = time.monotonic()
+        try:
+            found = problems(kinds, own, clean, *run(kinds, own, unit, construction, seconds))
+        except AssertionError as error:
+            found = {"": str(error)}
+        for kind in kinds:
+            reason = found.get(kind.name) or found.get("")
+            if reason is not None:
+                wrong[kind.name] = reason
+            print(f"{kind.name}: {reason or 'holds'} ({time.monotonic() - began:.0f} s)", flush=True)
+    return wrong
+
+
+def _left(mark: str) -> list[str]:
+    """Return the commands of processes that bear a mark, once they have had a moment to end."""
+    found: list[str] = []
+    for _ in range(20):
+        found = []
+        for file in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                if f"{_MARK}={mark}".encode() in file.read_bytes().split(b"\0"):
+                    found.append((file.parent / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:100])
+            except OSError:
+                continue
+        if not found:
+            break
+        time.sleep(0.1)
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run kinds of misbehaviour; return 0 if all hold."""
+    parser = argparse.ArgumentParser(prog="python -m tests.attack.plugins", description=__doc__)
+    parser.add_argument("names", nargs="*", help="kinds; by default all")
+    parser.add_argument("--together", type=int, default=1, help="kinds in one run")
+    parser.add_argument("--unit", type=float, default=60.0, help="seconds that a unit may take")
+    parser.add_argument("--construction", type=float, default=20.0, help="seconds that a construction may take")
+    parser.add_argument("--folder", type=Path, help="where results are left; by default nowhere")
+    options = parser.parse_args(arguments)
+    kinds = [KINDS[name] for name in options.names or KINDS]
+    groups = [kinds[first : first + options.together] for first in range(0, len(kinds), options.together)]
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as temporary:
+        wrong = attack(groups, options.folder or Path(temporary) / "attack", options.unit, options.construction)
+    print(f"{len(kinds) - len(wrong)} of {len(kinds)} hold; {time.monotonic() - began:.0f} s")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""Which code from outside gahbench a unit needs, and which units may share a process."""
+
+import importlib.metadata
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+
+import gahbench
+from gahbench.registry.registry import Registry
+from gahbench.runs.isolation import UNKNOWN, Isolation, isolation_key
+from gahbench.store.plan_file import RecordedPlan, RecordedUnit, read_plan, write_plan
+
+pytestmark = pytest.mark.usefixtures("dry_runs_here")
+
+REFERENCE = """
+import gahbench
+@gahbench.hookimpl
+def register_references(register):
+    register("half", Half)
+class Half(gahbench.Reference):
+    "Halves the image."
+    def denoise(self, noisy, sigma, truth):
+        return noisy / 2
+"""
+METRIC = """
+import gahbench
+@gahbench.hookimpl
+def register_metrics(register):
+    register("peak", Peak)
+class Peak(gahbench.Metric):
+    "The largest error."
+    def score(self, evaluation):
+        values = {("", sigma): (evaluation.denoised(sigma) - evaluation.clean).abs().amax((1, 2, 3))
+                  for sigma in evaluation.sigmas}
+        return gahbench.Scores.parts(values)
+"""
+
+
+@pytest.fixture
+def planned(tmp_path, write_suite, write_plugin):
+    """A plan with an outside architecture, reference and metric, and the folder of their files."""
+    folder = write_plugin("mine", "return noisy - self.noise(noisy)").parent
+    (folder / "half.py").write_text(REFERENCE)
+    (folder / "peak.py").write_text(METRIC)
+    suite = write_suite(("metrics: [psnr, slope]", "metrics: [psnr, peak, 'distance[to=half]']"))
+    return gahbench.plan_suite(suite, entrants=["mine", "cycle-spin[half,shifts=1]"], plugins=[folder]), folder
+
+
+def named(plan, entrant, metric):
+    """Return the names of the files that a score names."""
+    (unit,) = [unit for unit in plan.units if (unit.entrant, unit.metric) == (entrant, metric)]
+    return unit, sorted(origin.split()[0] for origin in unit.origins)
+
+
+def test_units_name_the_files_of_their_plugins_and_of_those_that_these_name(planned):
+    plan, _ = planned
+    assert named(plan, "identity", "psnr")[1] == []
+    assert named(plan, "mine", "psnr")[1] == ["mine.py"]
+    assert named(plan, "identity", "peak")[1] == ["peak.py"]
+    assert named(plan, "mine", "peak")[1] == ["mine.py", "peak.py"]
+    assert named(plan, "cycle-spin[half,shifts=1]", "psnr")[1] == ["half.py"]
+    assert named(plan, "identity", "distance[to=half]")[1] == ["half.py"]
+    assert [unit.origins for unit in plan.units if unit.kind == "fit" and unit.entrant != "mine"] == [frozenset()]
+
+
+def test_units_share_a_process_if_their_outside_plugins_are_the_same(planned):
+    plan, _ = planned
+
+    def key(entrant, metric):
+        return isolation_key(named(plan, entrant, metric)[0])
+
+    assert key("identity", "psnr") == key("oracle-threshold[haar]", "psnr") == ""
+    assert key("identity", "peak") == key("oracle-threshold[haar]", "peak") != ""
+    (fit,) = [unit for unit in plan.units if unit.kind == "fit" and unit.entrant == "mine"]
+    assert isolation_key(fit) == key("mine", "psnr")
+    others = {key("identity", "peak"), key("mine", "psnr"), key("mine", "peak"), key("identity", "distance[to=half]")}
+    assert len(others) == 4
+
+
+def test_the_code_of_a_unit_is_found_where_its_files_were_copied_to(planned, tmp_path):
+    plan, folder = planned
+    unit, _ = named(plan, "mine", "peak")
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(folder, elsewhere)
+    (elsewhere / "other").mkdir()
+    # Another file of the same name is none of this unit's.
+    (elsewhere / "other" / "mine.py").write_text("1 / 0")
+    isolation = Isolation(Registry((elsewhere, elsewhere / "other")))
+    code = isolation.code(unit)
+    assert [file.name for file in code.files] == ["mine.py", "peak.py"]
+    assert code.files[0].parent == elsewhere
+    assert code.packages == ()
+    # One that was edited is found, to be refused by its unit.
+    (elsewhere / "other" / "mine.py").unlink()
+    (elsewhere / "mine.py").write_text((elsewhere / "mine.py").read_text() + "# edited\n")
+    assert [file.name for file in Isolation(Registry((elsewhere,))).code(unit).files] == ["mine.py", "peak.py"]
+
+
+def test_folders_of_before_origins_were_recorded_have_all_plugins(planned, tmp_path):
+    plan, folder = planned
+    write_plan(tmp_path, RecordedPlan("tiny", tuple(map(RecordedUnit, plan.units)), plan.board))
+    text = (tmp_path / "plan.json").read_text()
+    content = json.loads(text)
+    for value in content["values"]:
+        if isinstance(value, dict):
+            value.pop("origins", None)
+    del content["limits"]
+    (tmp_path / "plan.json").write_text(json.dumps(content))
+    recorded = read_plan(tmp_path)
+    units = [one.unit for one in recorded.units]
+    assert {isolation_key(unit) for unit in units} == {UNKNOWN}
+    code = Isolation(Registry((folder,))).code(units[0])
+    assert sorted(file.name for file in code.files) == ["half.py", "mine.py", "peak.py"]
+    assert code.packages is None
+    assert recorded.limits.unit is None
+
+
+def test_where_code_comes_from_is_no_part_of_a_key(planned, write_suite, tmp_path):
+    plan, folder = planned
+    moved = tmp_path / "moved"
+    shutil.copytree(folder, moved)
+    (moved / "mine.py").write_text((moved / "mine.py").read_text() + "# edited\n")
+    suite = write_suite(
+        ("metrics: [psnr, slope]", "metrics: [psnr, peak, 'distance[to=half]']"),
+        ("baseline:", "limits: {unit: 7}\nbaseline:"),
+    )
+    again = gahbench.plan_suite(suite, entrants=["mine", "cycle-spin[half,shifts=1]"], plugins=[moved])
+    assert [unit.key for unit in again.units] == [unit.key for unit in plan.units]
+    assert again.suite.limits.unit == 7
+
+
+def test_installed_packages_are_loaded_by_name(monkeypatch):
+    loaded = []
+
+    class Entry:
+        def __init__(self, name):
+            self.value, self.dist = name, type("Distribution", (), {"name": name})
+
+        def __lt__(self, other):
+            return self.value < other.value
+
+        def load(self):
+            loaded.append(self.value)
+            return type("Module", (), {})
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [Entry("one"), Entry("two")])
+    Registry(packages=())
+    assert loaded == []
+    Registry(packages=("two",))
+    assert loaded == ["two"]
+    Registry()
+    assert loaded == ["two", "one", "two"]
+
+
+def test_a_unit_with_a_strange_payload_harms_nobody(planned):
+    unit = planned[0].units[0]
+    assert isolation_key(replace(unit, payload={"dataset": 3})) == ""
