@@ -151,5 +151,9 @@ def begin(request: RunRequest, engine: str) -> tuple[OpenedRun, Registry]:
     sources = tuple(map(Path, request.sources))
     if not has_outside(sources) or trusts_plugins(engine):
         registry = open_registry(sources)
+        registry.configure("engine", engine)
         return open_run(request, registry), registry
-    return open_apart(request), main_registry(sources, engine)
+    registry = main_registry(sources, engine)
+    # What is wrong here is said before anything is done.
+    registry.configure("engine", engine)
+    return open_apart(request), registry
