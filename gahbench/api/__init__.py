@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from gahbench.api.folders import adopt, collect, load_results, merge, remove, status, weights, work, write_plan
+from gahbench.api.folders import adopt, collect, load_results, merge, remove, status, verify, weights, work, write_plan
 from gahbench.api.looks import check, create, inspect, preview, sample
-from gahbench.api.running import begin, plan_suite, plan_with, results_folder, run
+from gahbench.api.running import begin, plan_suite, plan_with, plans_of_run, results_folder, run
 
 __all__ = [
     "adopt",
@@ -17,12 +17,14 @@ __all__ = [
     "merge",
     "plan_suite",
     "plan_with",
+    "plans_of_run",
     "preview",
     "remove",
     "results_folder",
     "run",
     "sample",
     "status",
+    "verify",
     "weights",
     "work",
     "write_plan",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,15 +63,46 @@ def plan_suite(
     return plan_with(registry, suite, out, entrants)
 
 
-def plan_with(registry: Registry, suite: Source, out: Source | None = None, entrants: Sequence[str] = ()) -> Plan:
-    """Return the plan of :func:`plan_suite`, with the plugins of a registry."""
+def plan_with(
+    registry: Registry,
+    suite: Source,
+    out: Source | None = None,
+    entrants: Sequence[str] = (),
+    secret_noise: bool = False,
+) -> Plan:
+    """Return the plan of :func:`plan_suite`, with the plugins of a registry.
+
+    In a folder of secret noise, or a new one that is to have it, it is that of the fits alone until the noise is drawn.
+    """
     from gahbench.planning.plan import make_plan
     from gahbench.planning.suite import load_suite
+    from gahbench.runs.secret_noise import secret_noise_of, with_secret_noise, without_scores
     from gahbench.store.store import Store
 
     loaded = load_suite(suite, registry, tuple(entrants))
-    finished = Store(results_folder(loaded, out)).finished()
-    return make_plan(loaded, registry, lambda key: f"fit-{key}" in finished)
+    folder = results_folder(loaded, out)
+    noise, finished = secret_noise_of(folder, secret_noise), Store(folder).finished()
+    planned = make_plan(with_secret_noise(loaded, noise), registry, lambda key: f"fit-{key}" in finished)
+    if noise is not None and noise["seed"] is None:
+        return without_scores(planned)
+    return replace(planned, secret_noise=noise)
+
+
+def plans_of_run(
+    registry: Registry,
+    suite: Source,
+    out: Source | None = None,
+    entrants: Sequence[str] = (),
+    secret_noise: bool = False,
+) -> Iterator[Plan]:
+    """Yield the plan of a run, and once it is done, where the noise was secret until then, that of its scores."""
+    planned = plan_with(registry, suite, out, entrants, secret_noise)
+    yield planned
+    if planned.secret_noise is not None and planned.secret_noise["seed"] is None:
+        from gahbench.runs.secret_noise import draw_secret_noise
+
+        if draw_secret_noise(results_folder(planned.suite, out)):
+            yield plan_with(registry, suite, out, entrants)
 
 
 def results_folder(suite: Suite, out: Source | None = None) -> Path:
@@ -91,6 +122,7 @@ def run(
     workers: int | None = None,
     threads: int | None = None,
     device: str = "auto",
+    secret_noise: bool = False,
     report: Callable[[Event], None] = lambda event: None,
 ) -> Outcome:
     """Run a suite; finished units in the results folder are not run again.
@@ -118,6 +150,9 @@ def run(
         machine.
     device
         ``cpu``, ``cuda``, or ``auto`` for GPUs if there are any.
+    secret_noise
+        Whether the seed of the noise is drawn when all fits have ended, so that no plugin can know it, and recorded in
+        the folder, whose later runs keep it. What is added later is marked.
     report
         Called with every event.
 
@@ -134,11 +169,15 @@ def run(
     from gahbench.runs.runner import run_plan, workers_here
 
     registry = open_registry(plugins)
-    planned = plan_with(registry, suite, out, entrants)
-    folder = results_folder(planned.suite, out)
-    begun = begin(planned, folder, registry, threads, workers_here(engine, workers), reuse, again)
-    outcome = run_plan(planned, folder, registry, engine, workers, report, threads, device)
-    return replace(outcome, reused=begun.reused)
+    reused: Reused | None = None
+    for planned in plans_of_run(registry, suite, out, entrants, secret_noise):
+        folder = results_folder(planned.suite, out)
+        begun = begin(planned, folder, registry, threads, workers_here(engine, workers), reuse, again)
+        reused, reuse, again = reused or begun.reused, (), ()
+        outcome = replace(run_plan(planned, folder, registry, engine, workers, report, threads, device), reused=reused)
+        if outcome.stopped or outcome.waiting:
+            break
+    return outcome
 
 
 def begin(

@@ -80,6 +80,10 @@ def run(
     device: folder_commands.Device = "auto",
     reuse: folder_commands.Reuse = None,
     again: folder_commands.Again = None,
+    secret_noise: Annotated[
+        bool,
+        typer.Option("--secret-noise", help="Draw the seed of the noise when all fits have ended, and record it."),
+    ] = False,
 ) -> None:
     """Run a suite and print its leaderboard. What is done already is not done again.
 
@@ -98,14 +102,18 @@ def run(
     console = Console(stderr=True)
     registry = open_registry(plugins_dir or ())
     warn_of_problems(registry, console)
-    planned = api.plan_with(registry, suite, out, entrant or ())
-    folder = api.results_folder(planned.suite, out)
-    warn_of_superseded(planned, folder, plugins_dir or (), console)
-    begin(planned, folder, registry, threads, workers_here(engine, workers), reuse or (), again or (), console)
-    finished = Store(folder).finished()
-    done = sum(unit.folder in finished for unit in planned.units)
-    with ProgressReport(planned, done, console) as report:
-        outcome = run_plan(planned, folder, registry, engine, workers, report, threads, device)
+    for planned in api.plans_of_run(registry, suite, out, entrant or (), secret_noise):
+        folder = api.results_folder(planned.suite, out)
+        warn_of_superseded(planned, folder, plugins_dir or (), console)
+        begin(planned, folder, registry, threads, workers_here(engine, workers), reuse or (), again or (), console)
+        # Once.
+        reuse = again = None
+        finished = Store(folder).finished()
+        done = sum(unit.folder in finished for unit in planned.units)
+        with ProgressReport(planned, done, console) as report:
+            outcome = run_plan(planned, folder, registry, engine, workers, report, threads, device)
+        if outcome.stopped or outcome.waiting:
+            break
     if outcome.done:
         folder_commands.print_board(folder)
     conclude(outcome, console)
@@ -328,6 +336,7 @@ for command in (
     folder_commands.merge,
     folder_commands.remove,
     folder_commands.weights,
+    folder_commands.verify,
 ):
     app.command()(command)
 

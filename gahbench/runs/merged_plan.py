@@ -71,7 +71,13 @@ def merge_plans(plans: Sequence[tuple[Path, RecordedPlan]]) -> MergedPlan:
     ]
     code = {name: digest for _, plan in reversed(plans) for name, digest in plan.code.items()}
     merged = RecordedPlan(
-        first.suite, tuple(_sorted(units, board, [plan for _, plan in plans])), board, threads, plugins, code
+        first.suite,
+        tuple(_sorted(units, board, [plan for _, plan in plans])),
+        board,
+        threads,
+        plugins,
+        code,
+        first.secret_noise,
     )
     return MergedPlan(merged, tuple(shown.left_out), tuple(notes))
 

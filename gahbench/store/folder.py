@@ -102,6 +102,7 @@ class Folder:
             threads,
             copy_plugins(registry, self.path),
             code_files(registry),
+            recorded.secret_noise if recorded and plan.secret_noise is None else plan.secret_noise,
         )
         write_plan(self.path, opened)
         others = {*outdated, *(unit.entrant for unit in extra)}
