@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -166,11 +166,28 @@ def run(
     GahbenchError
         If something in the suite is not accepted, or the folder belongs to something else.
     """
+    registry = open_registry(plugins)
+    plans = plans_of_run(registry, suite, out, entrants, secret_noise)
+    return _run(registry, plans, out, reuse, again, engine, workers, threads, device, report)
+
+
+def _run(
+    registry: Registry,
+    plans: Iterable[Plan],
+    out: Source | None,
+    reuse: Sequence[Source],
+    again: Sequence[str],
+    engine: str,
+    workers: int | None,
+    threads: int | None,
+    device: str,
+    report: Callable[[Event], None],
+) -> Outcome:
+    """Run the plans of a run, one after the other."""
     from gahbench.runs.runner import run_plan, workers_here
 
-    registry = open_registry(plugins)
     reused: Reused | None = None
-    for planned in plans_of_run(registry, suite, out, entrants, secret_noise):
+    for planned in plans:
         folder = results_folder(planned.suite, out)
         begun = begin(planned, folder, registry, threads, workers_here(engine, workers), reuse, again)
         reused, reuse, again = reused or begun.reused, (), ()

@@ -42,7 +42,7 @@ FRESH_FACTOR, FRESH_SHARE = 4.0, 0.1
 #: Below this, by so many standard errors, a response is too small, on at least so many images.
 RESPONSE, STANDARD_ERRORS, MIN_IMAGES = 0.5, 3.0, 4
 #: By what images are multiplied for less contrast, and how many times the error may be of a denoiser in doubt.
-CONTRAST, DOUBT_FACTOR = 0.8, 3.0
+CONTRAST, DOUBT_FACTOR = 0.7, 3.0
 #: Dimensions of which an image's noise is left, below which an error is too small.
 DIMENSIONS = 0.5
 #: How far the noise of an evaluation may be off its level, in standard deviations.
