@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from gahbench.api.folders import adopt, collect, load_results, merge, remove, status, weights, work, write_plan
+from gahbench.api.folders import adopt, collect, load_results, merge, remove, status, verify, weights, work, write_plan
 from gahbench.api.looks import check, create, inspect, preview, sample
-from gahbench.api.running import begin, plan_suite, request, run
+from gahbench.api.running import openings, plan_suite, request, run
 
 __all__ = [
     "adopt",
-    "begin",
     "check",
     "collect",
     "create",
     "inspect",
     "load_results",
     "merge",
+    "openings",
     "plan_suite",
     "preview",
     "remove",
@@ -22,6 +22,7 @@ __all__ = [
     "run",
     "sample",
     "status",
+    "verify",
     "weights",
     "work",
     "write_plan",

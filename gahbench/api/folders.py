@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gahbench.runs.removal import Removed
     from gahbench.runs.reuse import Reused
     from gahbench.runs.status import Status
+    from gahbench.runs.verification import Verification
     from gahbench.runs.work import Worked
     from gahbench.store.stored_weights import StoredWeights
 
@@ -225,6 +226,52 @@ def remove(folder: Source, entrants: Sequence[str]) -> Removed:
     from gahbench.runs.removal import remove
 
     return remove(Path(folder), entrants)
+
+
+def verify(
+    folder: Source,
+    *,
+    units: int = 10,
+    seed: int | None = None,
+    workers: int | None = None,
+    device: str | None = None,
+    plugins: Sequence[Source] = (),
+    report: Callable[[Event], None] = lambda event: None,
+) -> Verification:
+    """Check the files of a results folder against their checksums, and compute a sample of its scores again.
+
+    Nothing in the folder is changed. Plugins of the folder are code, and run here.
+
+    Parameters
+    ----------
+    folder
+        A results folder with its units.
+    units
+        How many scores are computed again, from the stored weights.
+    seed
+        Of their choice; by default another one each time.
+    workers
+        Number of worker processes.
+    device
+        ``cpu``, ``cuda`` or ``auto``; by default the kind of device that each score was computed on.
+    plugins
+        Plugin files, in place of those that the folder holds.
+    report
+        Called with every event.
+
+    Returns
+    -------
+    Verification
+        Whether all ``repeats``, and what was ``damaged`` and ``rescored``.
+
+    Raises
+    ------
+    ResultsError
+        If it is no results folder, or has no finished score.
+    """
+    from gahbench.runs.verification import verify
+
+    return verify(Path(folder), units, seed, workers, device, [Path(file) for file in plugins], report)
 
 
 def weights(folder: Source, entrant: str) -> list[StoredWeights]:

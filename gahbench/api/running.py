@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from gahbench.contracts.jobs import Event
     from gahbench.planning.plan import Plan
     from gahbench.runs.opening import OpenedRun, RunRequest
+    from gahbench.runs.reuse import Reused
     from gahbench.runs.runner import Outcome
 
 Source = str | Path
@@ -58,6 +60,7 @@ def run(
     workers: int | None = None,
     threads: int | None = None,
     device: str = "auto",
+    secret_noise: bool = False,
     report: Callable[[Event], None] = lambda event: None,
 ) -> Outcome:
     """Run a suite; finished units in the results folder are not run again.
@@ -85,6 +88,9 @@ def run(
         machine.
     device
         ``cpu``, ``cuda``, or ``auto`` for GPUs if there are any.
+    secret_noise
+        Whether the seed of the noise is drawn when all fits have ended, so that no plugin can know it, and recorded in
+        the folder, whose later runs keep it. What is added later is marked.
     report
         Called with every event.
 
@@ -100,9 +106,12 @@ def run(
     """
     from gahbench.runs.runner import run_opened
 
-    asked = request(suite, out, entrants, plugins, reuse, again, engine, workers, threads)
-    opened, registry = begin(asked, engine)
-    return run_opened(opened, registry, engine, workers, report, device)
+    asked = request(suite, out, entrants, plugins, reuse, again, engine, workers, threads, secret_noise)
+    reused: Reused | None = None
+    for opened, registry in openings(asked, engine):
+        reused = reused or opened.reused
+        outcome = replace(run_opened(opened, registry, engine, workers, report, device), reused=reused)
+    return outcome
 
 
 def request(
@@ -115,6 +124,7 @@ def request(
     engine: str,
     workers: int | None,
     threads: int | None,
+    secret_noise: bool = False,
 ) -> RunRequest:
     """Return what :func:`run` is asked, in plain values."""
     from gahbench.runs.opening import RunRequest
@@ -129,21 +139,30 @@ def request(
         workers_here(engine, workers),
         tuple(map(str, reuse)),
         tuple(again),
+        secret_noise,
     )
 
 
-def begin(request: RunRequest, engine: str) -> tuple[OpenedRun, Registry]:
-    """Plan a run and record the plan, in a process of its own where there are plugins from outside.
+def openings(request: RunRequest, engine: str) -> Iterator[tuple[OpenedRun, Registry]]:
+    """Plan a run and record the plan; where the noise is secret, again once all fits have ended.
 
-    With ``inline[trusted=true]`` they are to run in this process anyway.
-
-    Returns
-    -------
+    Yields
+    ------
     OpenedRun
-        The run.
+        The run, or with secret noise its first part and then its second. It is to be done before the next.
     Registry
         The plugins that are to run in this process.
     """
+    from gahbench.runs.secret_noise import draw_secret_noise
+
+    opened, registry = _opened(request, engine)
+    yield opened, registry
+    if opened.awaits_noise and draw_secret_noise(opened.folder):
+        yield _opened(replace(request, reuse=(), again=()), engine)
+
+
+def _opened(request: RunRequest, engine: str) -> tuple[OpenedRun, Registry]:
+    """Plan in a process of its own where there are plugins from outside, unless they are to run in this one anyway."""
     from gahbench.runs.hooks import has_outside, main_registry, trusts_plugins
     from gahbench.runs.opening import open_run
     from gahbench.runs.opening_process import open_apart

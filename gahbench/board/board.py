@@ -29,7 +29,9 @@ class Entry:
     seeds
         How many training seeds count; ``None`` where there are none.
     note
-        Failures, and dependence of the row on the machine; empty if there are none.
+        Failures, and dependence of the row on the machine; empty if there are none. Marks come first.
+    marks
+        Why its scores are in doubt; empty for almost all.
     """
 
     dataset: str
@@ -43,6 +45,7 @@ class Entry:
     train_seconds: float = math.nan
     seeds: int | None = None
     note: str = ""
+    marks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

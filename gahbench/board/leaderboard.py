@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from gahbench._util.readable import level_name
 from gahbench.board.board import Board, Entry, Value
 from gahbench.board.facts import cost_of, dataset_names, entrant_kinds, entrants_on, is_fitted, optimum_of
 from gahbench.board.metric_names import parse_metric_name
-from gahbench.board.notes import notes_of
+from gahbench.board.notes import marks_of, notes_of
 from gahbench.board.optimality import PRACTICAL_KINDS, OptimumCheck, check_optimum, optimality_values
 from gahbench.board.ranks import sorted_by_psnr, tie_groups
 from gahbench.board.scorecube import ScoreCube, score_cube
@@ -146,6 +145,8 @@ def _entries(
         rank, group = groups.get(label, (None, None))
         parameters, seconds = cost_of(results, dataset, label)
         counted = len(cube.seeds.get(label, []))
+        marks = marks_of(results, dataset, label, check)
+        note = notes_of(results, dataset, label, cube)
         yield Entry(
             dataset,
             label,
@@ -157,17 +158,9 @@ def _entries(
             parameters,
             seconds,
             counted if counted or is_fitted(results, dataset, label) else None,
-            "; ".join(filter(None, [notes_of(results, dataset, label, cube), _beyond(check, label)])),
+            "; ".join(filter(None, [*(f"marked: {mark}" for mark in marks), note])),
+            marks,
         )
-
-
-def _beyond(check: OptimumCheck | None, entrant: str) -> str:
-    """Return the part of a note that says where an entrant is better than the optimum."""
-    places = [found for found in check.beyond if found.entrant == entrant] if check else []
-    if check is None or not places:
-        return ""
-    levels = ", ".join(f"{level_name(found.sigma)} ({found.standard_errors:.1f})" for found in places)
-    return f"beats {check.optimum}, which cannot be, at σ = {levels} (by so many standard errors)"
 
 
 def _other_means(results: Results, dataset: str, draws: int, seed: int) -> Iterator[Value]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from numbers import Integral
 from typing import TYPE_CHECKING
 
+from gahbench._util.readable import level_name
+
 if TYPE_CHECKING:
     import pandas as pd
 
+    from gahbench.board.optimality import OptimumCheck
     from gahbench.board.results import Results
     from gahbench.board.scorecube import ScoreCube
 
@@ -45,6 +48,23 @@ def notes_of(results: Results, dataset: str, entrant: str, cube: ScoreCube) -> s
     notes = results.notes
     parts += notes.loc[(notes["dataset"] == dataset) & (notes["entrant"] == entrant), "note"].tolist()
     return "; ".join(parts)
+
+
+def marks_of(results: Results, dataset: str, entrant: str, check: OptimumCheck | None) -> tuple[str, ...]:
+    """Return why the scores of an entrant on a dataset are in doubt.
+
+    Parameters
+    ----------
+    check
+        The comparison with the optimum, where it is known.
+    """
+    marks = results.marks
+    found = marks.loc[(marks["dataset"] == dataset) & (marks["entrant"] == entrant), "mark"].tolist()
+    places = [one for one in check.beyond if one.entrant == entrant] if check else []
+    if check is not None and places:
+        levels = ", ".join(f"{level_name(one.sigma)} ({one.standard_errors:.1f})" for one in places)
+        found.append(f"beats {check.optimum}, which cannot be, at σ = {levels} (by so many standard errors)")
+    return tuple(found)
 
 
 def _failures(failures: pd.DataFrame, tried: int) -> list[str]:

@@ -51,6 +51,9 @@ class Results:
     notes
         Notes of entrants, one a row: dataset, entrant, note (such as tuned values, and on which
         images).
+    marks
+        Why the scores of entrants are in doubt, one reason a row: dataset, entrant, mark. Those of entrants that are
+        beyond the optimum are not among them (:attr:`optimum_checks`).
     metrics
         Titles of metrics and parts in figures, one a row, in the order of the suite: metric (as in the scores),
         title, null (the part that holds the value by chance alone, as in the scores; empty if there is none).
@@ -74,13 +77,14 @@ class Results:
     baseline: str | None = None
     notes: pd.DataFrame = field(default_factory=lambda: empty("notes"))
     metrics: pd.DataFrame = field(default_factory=lambda: empty("metrics"))
+    marks: pd.DataFrame = field(default_factory=lambda: empty("marks"))
 
     def __post_init__(self) -> None:
         for name in SCHEMAS:
             object.__setattr__(self, name, tidy(getattr(self, name), name))
         named = {
             label
-            for table in (self.scores, self.fits, self.failures, self.notes)
+            for table in (self.scores, self.fits, self.failures, self.notes, self.marks)
             for label in table["entrant"].unique()
         }
         if self.baseline is not None:
@@ -141,7 +145,7 @@ def load_results(folder: str | os.PathLike[str]) -> Results:
     try:
         scores = pd.read_parquet(io.BytesIO(content), engine="pyarrow")
         # Results that were written before there were these tables have none.
-        records = {"notes": [], "metrics": [], **index}
+        records = {"notes": [], "metrics": [], "marks": [], **index}
         tables = {
             name: pd.DataFrame.from_records(records[name]) if records[name] else empty(name)
             for name in SCHEMAS
@@ -169,6 +173,12 @@ def saved_beyond_optimum(folder: str | os.PathLike[str]) -> list[dict[str, Any]]
     """Return the denoisers of a folder's board that are better than the optimum (:mod:`gahbench.board.optimality`)."""
     index = index_or_none(Path(folder))
     return list(index.get("beyond_optimum", [])) if index else []
+
+
+def saved_marks(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Return why scores on a folder's board are in doubt: records with ``dataset``, ``entrant`` and ``mark``."""
+    index = index_or_none(Path(folder))
+    return list(index.get("marks", [])) if index else []
 
 
 def _index(folder: Path) -> dict[str, Any]:

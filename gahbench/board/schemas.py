@@ -58,6 +58,11 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "entrant": "text",
         "note": "text",
     },
+    "marks": {
+        "dataset": "text",
+        "entrant": "text",
+        "mark": "text",
+    },
     "metrics": {
         "metric": "text",
         "title": "text",

@@ -80,6 +80,10 @@ def run(
     device: folder_commands.Device = "auto",
     reuse: folder_commands.Reuse = None,
     again: folder_commands.Again = None,
+    secret_noise: Annotated[
+        bool,
+        typer.Option("--secret-noise", help="Draw the seed of the noise when all fits have ended, and record it."),
+    ] = False,
 ) -> None:
     """Run a suite and print its leaderboard. What is done already is not done again.
 
@@ -95,16 +99,17 @@ def run(
 
     console = Console(stderr=True)
     request = api.request(
-        suite, out, entrant or (), plugins_dir or (), reuse or (), again or (), engine, workers, threads
+        suite, out, entrant or (), plugins_dir or (), reuse or (), again or (), engine, workers, threads, secret_noise
     )
-    opened, registry = api.begin(request, engine)
-    print_problems(opened.problems, console)
-    print_superseded(opened.superseded, opened.folder, plugins_dir or (), console)
-    print_begun(opened, again or (), console)
-    todo = {unit.folder for unit in opened.todo}
-    done = sum(unit.folder not in todo for unit in opened.units)
-    with ProgressReport(len(opened.units), done, console) as report:
-        outcome = run_opened(opened, registry, engine, workers, report, device)
+    for place, (opened, registry) in enumerate(api.openings(request, engine)):
+        if not place:
+            print_problems(opened.problems, console)
+            print_begun(opened, again or (), console)
+        print_superseded(opened.superseded, opened.folder, plugins_dir or (), console)
+        todo = {unit.folder for unit in opened.todo}
+        done = sum(unit.folder not in todo for unit in opened.units)
+        with ProgressReport(len(opened.units), done, console) as report:
+            outcome = run_opened(opened, registry, engine, workers, report, device)
     if outcome.done:
         folder_commands.print_board(opened.folder)
     conclude(outcome, console)
@@ -329,6 +334,7 @@ for command in (
     folder_commands.merge,
     folder_commands.remove,
     folder_commands.weights,
+    folder_commands.verify,
 ):
     app.command()(command)
 

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from gahbench._util.readable import counted
-from gahbench.board.results import saved_beyond_optimum
+from gahbench.board.results import saved_beyond_optimum, saved_marks
 
 if TYPE_CHECKING:
     from gahbench.runs.runner import Outcome
@@ -27,6 +27,8 @@ def conclude(outcome: Outcome, console: Console) -> None:
     if beyond:
         places = ", ".join(dict.fromkeys(f"{one['entrant']} on {one['dataset']}" for one in beyond))
         report(f"better than the optimum, which is impossible: {places}; that entrant or the optimum is wrong", "red")
+    for one in saved_marks(outcome.folder):
+        report(f"marked: {one['entrant']} on {one['dataset']}: {one['mark']}", "red")
     if outcome.left_out:
         names = ", ".join(outcome.left_out)
         report(f"not shown, since measured otherwise before: {names}; add them again with --entrant", "yellow")

@@ -1,4 +1,4 @@
-"""Commands about results folders: ``work status collect leaderboard adopt merge remove weights``."""
+"""Commands about results folders: ``work status collect leaderboard adopt merge remove weights verify``."""
 
 from __future__ import annotations
 
@@ -152,6 +152,41 @@ def weights(
     from gahbench.cli.growing import print_weights
 
     print_weights(api.weights(folder, entrant), as_json)
+
+
+def verify(
+    folder: Planned,
+    units: Annotated[int, typer.Option(min=1, help="How many scores are computed again.")] = 10,
+    seed: Annotated[int | None, typer.Option(help="Of their choice. [default: another one each time]")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes. [default: by the threads]")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda or auto. [default: the kind that each score was computed on]")
+    ] = None,
+    plugins_dir: Plugins = None,
+) -> None:
+    """Check the files of a results folder, and compute a sample of its scores again from the stored weights.
+
+    They must be equal to the last bit in the same environment, and within a thousandth of their mean size elsewhere.
+    Nothing in the folder is changed. Its plugins are code, and run here.
+
+    Exit status: 0 all repeat, 1 some do not, or could not be computed here, 2 bad input, 130 interrupted.
+    """
+    from gahbench import api
+    from gahbench.cli.verifying import print_verification
+    from gahbench.cli.working import WorkReport
+
+    found = api.verify(
+        folder,
+        units=units,
+        seed=seed,
+        workers=workers,
+        device=device if device is None else check_device(device),
+        plugins=plugins_dir or (),
+        report=WorkReport(Console(stderr=True)),
+    )
+    print_verification(found, Console())
+    if not found.repeats:
+        raise typer.Exit(130 if found.stopped else 1)
 
 
 def print_board(folder: Path) -> None:

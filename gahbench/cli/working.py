@@ -68,6 +68,8 @@ def _lines(found: Status) -> Iterator[str]:
     active = [one for one in found.running if not one.is_lost]
     lost = [one for one in found.running if one.is_lost]
     yield f"suite {found.suite}: {found.done} of {total} units done, {len(active)} running, {found.failed} failed"
+    if found.noise:
+        yield found.noise
     if found.blocked:
         yield f"{found.blocked} units wait for one that failed"
     if found.waiting and found.remaining is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -51,6 +51,8 @@ class Plan:
     parameters: dict[tuple[str, str], int]
     #: Labels of datasets and the references that are not defined on them, and have no row there.
     unknown: tuple[tuple[str, str], ...] = ()
+    #: As of :class:`gahbench.store.plan_file.RecordedPlan`.
+    secret_noise: Mapping[str, Any] | None = None
 
     @property
     def fits(self) -> tuple[Unit, ...]:

@@ -49,9 +49,9 @@ def duration(value: float) -> str:
     return readable.duration(value) if math.isfinite(value) else DASH
 
 
-def rank(value: int | None, tied: bool) -> str:
-    """Write a rank, with ``=`` behind one that is shared."""
-    return DASH if value is None else f"{value}{'=' if tied else ''}"
+def rank(value: int | None, tied: bool, marked: bool = False) -> str:
+    """Write a rank, with ``=`` behind one that is shared, and ``!`` behind that of a marked entrant."""
+    return (DASH if value is None else f"{value}{'=' if tied else ''}") + ("!" if marked else "")
 
 
 def folded(label: str, width: int) -> str:

@@ -95,6 +95,10 @@ def caption(board: Board, baseline: str | None) -> str:
         lines.append(f"Gain: paired difference in PSNR from {baseline}.")
     if board.is_known("slope"):
         lines.append("Slope: output dB per input dB, fitted over all σ; the optimal one holds as σ tends to 0.")
+    if any(entry.marks for entry in board.entries):
+        lines.append(
+            "Entrants with an exclamation mark at their rank are marked: their scores are in doubt, as said below."
+        )
     return textwrap.fill(" ".join(lines), 100, break_on_hyphens=False, break_long_words=False)
 
 
@@ -148,7 +152,7 @@ def _summary(board: DatasetBoard) -> Grid:
     entries, sigmas = board.entries, board.sigmas
     shared = Counter(entry.tie_group for entry in entries)
     columns: list[tuple[str, list[str]]] = [
-        ("rank", [cells.rank(entry.rank, shared[entry.tie_group] > 1) for entry in entries]),
+        ("rank", [cells.rank(entry.rank, shared[entry.tie_group] > 1, bool(entry.marks)) for entry in entries]),
         ("entrant", [entry.entrant for entry in entries]),
         ("kind", [entry.kind or cells.DASH for entry in entries]),
         ("PSNR", [_with_half_width(board, entry, "psnr") for entry in entries]),

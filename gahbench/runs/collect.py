@@ -15,6 +15,7 @@ from gahbench.board.schemas import SCHEMAS
 from gahbench.contracts.unit import Unit
 from gahbench.registry.problems import Problem
 from gahbench.runs.environment import write_environment
+from gahbench.runs.secret_noise import late_mark
 from gahbench.store.folder import Folder
 from gahbench.store.plan_file import RecordedPlan, recorded_plan
 from gahbench.store.store import Store
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from gahbench.board.results import Results
 
 #: Raised when boards are written differently from the same units.
-BOARD_VERSION = 3
+BOARD_VERSION = 4
 
 
 def collect(folder: Path, problems: Sequence[Problem] = ()) -> RecordedPlan:
@@ -96,6 +97,8 @@ def read_results(plan: RecordedPlan, store: Store, states: Mapping[str, str]) ->
             rows.add_fit(unit, done)
         else:
             rows.add_scores(unit, done, store.read_scores(unit))
+            if mark := late_mark(plan, unit, done):
+                rows.marks[unit.dataset, unit.entrant, mark] = None
     return Results(
         suite=plan.suite,
         scores=pd.DataFrame(rows.scores, columns=list(SCHEMAS["scores"])),
@@ -106,12 +109,14 @@ def read_results(plan: RecordedPlan, store: Store, states: Mapping[str, str]) ->
         baseline=plan.facts["baseline"],
         notes=pd.DataFrame(list(rows.notes), columns=list(SCHEMAS["notes"])),
         metrics=pd.DataFrame(plan.facts["metrics"], columns=list(SCHEMAS["metrics"])),
+        marks=pd.DataFrame(list(rows.marks), columns=list(SCHEMAS["marks"])),
     )
 
 
 def _digest(plan: RecordedPlan, states: Mapping[str, str], replaced: list[str]) -> str:
     """Return a digest of all that a board depends on: which units are done or were done anew, why others failed."""
     facts = [BOARD_VERSION, plan.suite, dict(plan.facts), sorted(states.items()), *([replaced] if replaced else [])]
+    facts += [dict(plan.secret_noise)] if plan.secret_noise else []
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
@@ -131,6 +136,7 @@ class _Rows:
     failures: list[dict[str, Any]] = field(default_factory=list)
     #: Each once, in their order.
     notes: dict[tuple[str, str, str], None] = field(default_factory=dict)
+    marks: dict[tuple[str, str, str], None] = field(default_factory=dict)
     _failed_fits: set[str] = field(default_factory=set)
 
     def add_fit(self, unit: Unit, done: dict[str, Any]) -> None:
@@ -146,6 +152,7 @@ class _Rows:
         names = self._named(unit)
         if (unit.metric, unit.split) == _NOTED:
             self.notes |= {(unit.dataset, unit.entrant, note): None for note in done.get("notes", ())}
+            self.marks |= {(unit.dataset, unit.entrant, mark): None for mark in done.get("marks", ())}
             if done.get("parameters") is not None:
                 # It was trained elsewhere.
                 self.fits.append({**names, "parameters": done["parameters"], "compiled": False})

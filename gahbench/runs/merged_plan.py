@@ -78,6 +78,7 @@ def merge_plans(plans: Sequence[tuple[Path, RecordedPlan]]) -> MergedPlan:
         plugins,
         code,
         first.limits,
+        first.secret_noise,
     )
     return MergedPlan(merged, tuple(shown.left_out), tuple(notes))
 

@@ -8,7 +8,7 @@ units are started and the board is written.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from gahbench.runs.adoption import superseded
 from gahbench.runs.again import put_back
 from gahbench.runs.reuse import Reused, reuse
 from gahbench.runs.runner import open_folder
+from gahbench.runs.secret_noise import secret_noise_of, with_secret_noise, without_scores
 from gahbench.store.plan_file import recorded_plan
 from gahbench.store.store import Store
 
@@ -47,6 +48,8 @@ class RunRequest:
         Other results folders, whose finished units are taken.
     again
         Labels of entrants whose units are done anew.
+    secret_noise
+        Whether the seed of the noise of scores is drawn when all fits have ended.
     """
 
     suite: str
@@ -57,6 +60,7 @@ class RunRequest:
     workers: int | None = None
     reuse: tuple[str, ...] = ()
     again: tuple[str, ...] = ()
+    secret_noise: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,8 @@ class OpenedRun:
         Plugin files.
     limits
         Seconds that units may take.
+    awaits_noise
+        Whether these are the fits alone: scores are planned when the seed of their noise is drawn.
     """
 
     folder: Path
@@ -101,6 +107,7 @@ class OpenedRun:
     replaced: int = 0
     files: tuple[Path, ...] = ()
     limits: Limits = field(default_factory=Limits)
+    awaits_noise: bool = False
 
     def record(self) -> dict[str, Any]:
         """Return all of it as plain JSON, for a process that reads the units from the folder's plan."""
@@ -122,6 +129,7 @@ class OpenedRun:
             "replaced": self.replaced,
             "files": [str(file) for file in self.files],
             "limits": self.limits.model_dump(mode="json"),
+            "awaits_noise": self.awaits_noise,
         }
 
     @classmethod
@@ -159,6 +167,7 @@ class OpenedRun:
             int(record["replaced"]),
             tuple(map(Path, record["files"])),
             Limits.model_validate(record["limits"]),
+            bool(record["awaits_noise"]),
         )
 
 
@@ -177,7 +186,7 @@ def open_run(request: RunRequest, registry: Registry) -> OpenedRun:
     GahbenchError
         If something in the suite is not accepted, or the folder belongs to something else.
     """
-    plan = plan_with(registry, request.suite, request.out, request.entrants)
+    plan = plan_with(registry, request.suite, request.out, request.entrants, request.secret_noise)
     folder = results_folder(plan.suite, request.out)
     again = superseded(plan, folder)
     reused, replaced = None, 0
@@ -199,16 +208,28 @@ def open_run(request: RunRequest, registry: Registry) -> OpenedRun:
         replaced,
         tuple(registry.files),
         plan.suite.limits,
+        plan.secret_noise is not None and plan.secret_noise["seed"] is None,
     )
 
 
 def plan_with(
-    registry: Registry, suite: str | Path, out: str | Path | None = None, entrants: Sequence[str] = ()
+    registry: Registry,
+    suite: str | Path,
+    out: str | Path | None = None,
+    entrants: Sequence[str] = (),
+    secret_noise: bool = False,
 ) -> Plan:
-    """Return the plan of a suite with the plugins of a registry; networks done in its folder are not tried out."""
+    """Return the plan of a suite with the plugins of a registry; networks done in its folder are not tried out.
+
+    In a folder of secret noise, or a new one that is to have it, it is that of the fits alone until the noise is drawn.
+    """
     loaded = load_suite(suite, registry, tuple(entrants))
-    finished = Store(results_folder(loaded, out)).finished()
-    return make_plan(loaded, registry, lambda key: f"fit-{key}" in finished)
+    folder = results_folder(loaded, out)
+    noise, finished = secret_noise_of(folder, secret_noise), Store(folder).finished()
+    plan = make_plan(with_secret_noise(loaded, noise), registry, lambda key: f"fit-{key}" in finished)
+    if noise is not None and noise["seed"] is None:
+        return without_scores(plan)
+    return replace(plan, secret_noise=noise)
 
 
 def results_folder(suite: Suite, out: str | Path | None = None) -> Path:

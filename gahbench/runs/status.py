@@ -13,7 +13,7 @@ from typing import Any
 
 from gahbench.contracts.unit import Unit
 from gahbench.store.claims import LEASE, Claims, Seen
-from gahbench.store.plan_file import recorded_plan
+from gahbench.store.plan_file import RecordedPlan, recorded_plan
 from gahbench.store.store import Store
 
 #: Finished units of a kind whose times are read.
@@ -65,6 +65,8 @@ class Status:
         Seconds until all is done, about, with as many workers as run now, or one; ``None`` where no unit has finished.
     is_board_alone
         Whether the folder holds results whose units are elsewhere, as a published board does.
+    noise
+        Of secret noise, when it was drawn, or that it will be; empty where the noise is that of the suite.
     """
 
     suite: str
@@ -76,6 +78,7 @@ class Status:
     failures: tuple[tuple[str, str], ...]
     remaining: float | None
     is_board_alone: bool = False
+    noise: str = ""
 
 
 def status(folder: Path, lease: float = LEASE) -> Status:
@@ -115,7 +118,17 @@ def status(folder: Path, lease: float = LEASE) -> Status:
         tuple((units[name].label, store.failure_of(name)) for name in sorted(failed & units.keys())),
         None if seconds is None else seconds / max(1, active),
         not store.units.is_dir() and (folder / "results.json").is_file(),
+        _noise(plan),
     )
+
+
+def _noise(plan: RecordedPlan) -> str:
+    if plan.secret_noise is None:
+        return ""
+    drawn = plan.secret_noise.get("drawn")
+    if drawn is not None:
+        return f"secret noise, drawn {drawn}, when all fits had ended"
+    return "secret noise, to be drawn when all fits have ended: 'gahbench run' then plans the scores"
 
 
 def _running(unit: Unit, seen: Seen, now: float) -> Running:

@@ -16,6 +16,9 @@ from gahbench._util.resources import release_memory
 from gahbench.contracts.metrics import Metric
 from gahbench.contracts.references import Reference
 from gahbench.contracts.unit import Unit
+from gahbench.evaluation.audit import audit
+from gahbench.evaluation.claimed_risk import check_claimed_risk
+from gahbench.evaluation.measurement import Measurement
 from gahbench.planning.units import FIT, SCORE
 from gahbench.registry.behaviour import computed_by
 from gahbench.registry.registry import Registry
@@ -32,6 +35,8 @@ from gahbench.training.trainer import Progress, Stopped
 
 #: Why a unit has failed that was said to have finished.
 NOT_HELD = "its worker said that it had finished, and the store does not hold it whole"
+#: The score unit of an entrant, by metric and split, beside which the entrant is checked.
+AUDITED = ("psnr", "test")
 
 
 class Worker:
@@ -71,6 +76,8 @@ class Worker:
         self._environment = unit_environment(self.device)
         self._factory = Factory(registry, constructing)
         self._measurements = Measurements(self._factory, store, self.device)
+        #: The last measurement whose claimed risks were found to be right.
+        self._believed: Measurement | None = None
 
     def do(self, unit: Unit) -> float:
         """Do a unit and finish it in the store; return the seconds it took.
@@ -122,10 +129,14 @@ class Worker:
         networks = self._checksums(unit)
         measurement = self._measurements.of(unit, networks)
         write_scores(attempt.folder, measurement.score(metric))
+        if self._believed is not measurement and check_claimed_risk(measurement.evaluation):
+            self._believed = measurement
         denoiser = measurement.evaluation.denoiser
         facts: dict[str, Any] = {"kind": denoiser.kind, "seconds": time.monotonic() - started, "notes": []}
         if isinstance(denoiser, Reference):
             facts |= {"notes": list(denoiser.notes), "parameters": denoiser.num_parameters}
+        if (unit.payload["metric"]["name"], unit.split) == AUDITED:
+            facts |= _audited(measurement)
         facts["precision"] = "float32"
         facts |= {"networks": networks, "environment": self._environment}
         if self._checksums(unit) != networks:
@@ -135,6 +146,15 @@ class Worker:
     def _checksums(self, unit: Unit) -> dict[str, str | None]:
         """Return the checksums of the networks that a unit needs: those of one key may differ by rounding."""
         return {key: self.store.weights_checksum(key) for key in unit.needs}
+
+
+def _audited(measurement: Measurement) -> dict[str, Any]:
+    """Return what the checks of a denoiser found; one that cannot be repeated is marked, and keeps its scores."""
+    try:
+        found = audit(measurement.evaluation)
+    except Exception as error:
+        return {"marks": [f"could not be denoised again for the checks: {explain(error)}"]}
+    return {"marks": list(found.marks), "audit": found.facts}
 
 
 def _check_code(unit: Unit, function: str, needs: frozenset[str] = frozenset()) -> None:

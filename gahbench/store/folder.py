@@ -103,6 +103,7 @@ class Folder:
             copy_plugins(registry.files, self.path),
             code_files(registry.files),
             plan.suite.limits,
+            recorded.secret_noise if recorded and plan.secret_noise is None else plan.secret_noise,
         )
         write_plan(self.path, opened)
         others = {*outdated, *(unit.entrant for unit in extra)}

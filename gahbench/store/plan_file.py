@@ -59,6 +59,9 @@ class RecordedPlan:
         SHA-256 of the files of the code that planned, by name.
     limits
         Seconds that units may take.
+    secret_noise
+        Where the seed of the noise is drawn when all fits have ended (:mod:`gahbench.runs.secret_noise`): ``seed``,
+        which is ``None`` before, when it was ``drawn``, and the ``fits`` and ``references`` that there were then.
     """
 
     suite: str
@@ -68,6 +71,7 @@ class RecordedPlan:
     plugins: tuple[str, ...] = ()
     code: Mapping[str, str] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
+    secret_noise: Mapping[str, Any] | None = None
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -114,6 +118,8 @@ def write_plan(folder: Path, plan: RecordedPlan) -> None:
         lines.append(json.dumps(record))
     head: dict[str, Any] = {"suite": plan.suite, "threads": plan.threads, "plugins": list(plan.plugins)}
     head |= {"limits": plan.limits.model_dump(), "board": plan.board, "code": plan.code}
+    if plan.secret_noise is not None:
+        head["secret_noise"] = dict(plan.secret_noise)
     parts = [f'"{name}": {json.dumps(value)}' for name, value in head.items()]
     parts += [f'"values": [\n{_lines(texts)}\n]', f'"units": [\n{_lines(lines)}\n]']
     content = ("{\n" + ",\n".join(parts) + "\n}\n").encode()
@@ -182,6 +188,7 @@ def _parsed(content: dict[str, Any]) -> RecordedPlan:
         tuple(content.get("plugins", ())),
         content.get("code", {}),
         Limits.model_validate(content.get("limits", {})),
+        content.get("secret_noise"),
     )
 
 

@@ -1,0 +1,55 @@
+"""Cheats are named, or SECURITY.md lists them as out of reach."""
+
+import json
+
+import cheating_plugins
+import cheats
+import pytest
+import torch
+
+import gahbench
+from gahbench.evaluation import evaluation as evaluations
+from gahbench.evaluation.audit import audit
+from gahbench.evaluation.claimed_risk import check_claimed_risk
+from gahbench.evaluation.measurement import Measurement, Subject
+
+REQUEST = {"split": "test", "images": 24, "sigmas": [0.05, 0.1, 0.2, 0.4], "noise_seed": 0}
+
+
+def found_of(cheat, monkeypatch):
+    """Score a cheat in this process as a worker does; return how it is named, and the marks."""
+    monkeypatch.setattr(evaluations, "evaluation_noise", evaluations.evaluation_noise)
+    dataset = gahbench.create("dataset", "discs", size=16)
+    measurement = Measurement(dataset, Subject(cheat), REQUEST, torch.device("cpu"))
+    try:
+        measurement.score(gahbench.create("metric", "psnr"))
+        check_claimed_risk(measurement.evaluation)
+    except ValueError as error:
+        return "failed", (str(error),)
+    marks = audit(measurement.evaluation).marks
+    return ("marked" if marks else "out of reach"), marks
+
+
+def test_security_lists_every_cheat_once():
+    assert sorted(cheats.documented()) == sorted(cheat.name for cheat in cheating_plugins.CHEATS)
+
+
+@pytest.mark.parametrize("cheat", cheating_plugins.CHEATS, ids=lambda cheat: cheat.name)
+def test_a_cheat_is_named_as_security_says(cheat, monkeypatch):
+    if cheat is cheating_plugins.BelievesAll:
+        pytest.skip("replaces the check in its process, which is that of the tests here")
+    found, marks = found_of(cheat, monkeypatch)
+    assert found == cheats.documented()[cheat.name], marks
+
+
+def test_a_cheat_is_marked_on_the_board_and_honest_rows_are_not(tmp_path):
+    name = "cheat-patient"
+    assert cheats.outcome(name, tmp_path) == ("marked", [])
+    folder = tmp_path / name
+    index = json.loads((folder / "results.json").read_text())
+    assert {(one["dataset"], one["entrant"]) for one in index["marks"]} == {("discs[size=16]", name)}
+    (row,) = [line for line in (folder / "leaderboard.md").read_text().splitlines() if line.startswith("| 1!")]
+    assert name in row
+    assert f"- `{name}`: marked: knows more than the noisy image" in (folder / "leaderboard.md").read_text()
+    board = gahbench.load_results(folder).leaderboard().set_index("entrant")
+    assert board.loc[name, "note"].startswith("marked: ")

@@ -1,0 +1,157 @@
+"""Checks of denoisers beside their scores: honest ones are not marked, and what is marked is."""
+
+import math
+
+import pytest
+import torch
+
+import gahbench
+from gahbench import Reference
+from gahbench.evaluation import Evaluation
+from gahbench.evaluation.audit import FRESH_FACTOR, audit
+from gahbench.evaluation.claimed_risk import check_claimed_risk
+
+SIGMAS = [0.05, 0.2, 0.6]
+
+
+class Given(Reference):
+    """A denoiser given as a function."""
+
+    def __init__(self, function, kind="classical", risk=None):
+        self.function, self.kind, self.given = function, kind, risk
+
+    def denoise(self, noisy, sigma, truth):
+        return self.function(noisy, sigma)
+
+    def risk(self, truth, sigma):
+        return None if self.given is None else self.given(truth, sigma)
+
+
+def evaluation_of(denoiser, dataset="discs[size=16]", images=24):
+    dataset = gahbench.create("dataset", dataset)
+    denoiser.fit(gahbench.TrainingData(dataset))
+    return Evaluation(denoiser, dataset.images("test", images), SIGMAS, dataset=dataset)
+
+
+HONEST = [
+    "identity",
+    "gaussian-blur",
+    "gaussian-blur[width=3]",
+    "gaussian-blur[width=0.3]",
+    "low-pass[share=0.02]",
+    "visu-shrink",
+    "bayes-shrink",
+    "bandlet",
+    "wiener-linear[images=8]",
+    "empirical-bayes[images=1]",
+    "empirical-bayes[images=64]",
+    "oracle-threshold",
+]
+
+
+@pytest.mark.parametrize("dataset", ["discs[size=16]", "gaussian-field[size=16]", "rays[image=discs[size=16]]"])
+@pytest.mark.parametrize("name", HONEST)
+def test_honest_denoisers_are_not_marked(name, dataset):
+    found = audit(evaluation_of(gahbench.create("reference", name), dataset))
+    assert found.marks == ()
+    assert found.facts["difference"] < 1e-5
+
+
+def test_a_memory_of_the_density_is_not_marked_where_test_images_are_training_images():
+    evaluation = evaluation_of(gahbench.create("reference", "empirical-bayes"), "finite[discs[size=16],count=8]")
+    assert audit(evaluation).marks == ()
+
+
+def test_the_response_of_a_linear_denoiser_is_by_steins_identity():
+    evaluation = evaluation_of(Given(lambda noisy, sigma: 0.8 * noisy), images=64)
+    for level in audit(evaluation).facts["levels"]:
+        bias = float((0.2 * evaluation.clean).square().mean())
+        expected = 0.8 * level["sigma"] ** 2 / (0.64 * level["sigma"] ** 2 + bias)
+        assert level["response"] == pytest.approx(expected, abs=5 * level["response_error"] + 0.01)
+
+
+def test_a_constant_is_in_no_doubt():
+    """Its error does not respond at all, and is not below that of the mean image."""
+    evaluation = evaluation_of(Given(lambda noisy, sigma: torch.zeros_like(noisy)))
+    found = audit(evaluation)
+    assert found.marks == ()
+    for level in found.facts["levels"]:
+        assert abs(level["response"]) < 5 * level["response_error"]
+        assert level["contrast"] is None
+
+
+def test_output_that_depends_on_the_other_images_is_marked():
+    evaluation = evaluation_of(Given(lambda noisy, sigma: noisy - 0.2 * (noisy - noisy.mean(0))))
+    (mark,) = audit(evaluation).marks
+    assert mark.startswith(
+        "not deterministic: the same noisy images, denoised again one by one in another order, differ"
+    )
+
+
+@pytest.mark.parametrize(("size", "is_marked"), [(1e-5, False), (3e-3, False), (3e-2, True)])
+def test_rounding_is_not_taken_for_chance(size, is_marked):
+    generator = torch.Generator().manual_seed(0)
+
+    def rounded(noisy, sigma):
+        return noisy + size * sigma * torch.randn(noisy.shape, generator=generator)
+
+    assert bool(audit(evaluation_of(Given(rounded))).marks) is is_marked
+
+
+def test_one_image_that_a_threshold_decides_otherwise_is_no_mark():
+    calls = iter(range(1000))
+
+    def decides(noisy, sigma):
+        # At the middle level the second of the images that are denoised one by one is another.
+        return noisy + (sigma if len(noisy) == 1 and next(calls) == 1 else 0.0)
+
+    assert audit(evaluation_of(Given(decides))).marks == ()
+
+
+def test_images_without_number_are_marked():
+    evaluation = evaluation_of(Given(lambda noisy, sigma: noisy if len(noisy) > 1 else noisy * math.nan))
+    assert any("not deterministic" in mark for mark in audit(evaluation).marks)
+
+
+def test_known_noise_is_found_out_under_fresh_noise():
+    def subtracts(noisy, sigma):
+        return noisy - evaluation.noisy(sigma)[: len(noisy)] + evaluation.clean[: len(noisy)]
+
+    evaluation = evaluation_of(Given(subtracts))
+    assert any("knows more than the noisy image" in mark for mark in audit(evaluation).marks)
+    assert FRESH_FACTOR > 1
+
+
+def blur_risk(truth, sigma):
+    return torch.full((len(truth),), 0.64 * sigma**2) + (0.2 * truth.clean).square().flatten(1).mean(1)
+
+
+@pytest.mark.parametrize(
+    ("share", "is_believed"), [(1.0, True), (1.02, True), (0.5, False), (0.9, False), (1e-4, False), (3.0, False)]
+)
+def test_a_claimed_risk_must_be_the_expected_error(share, is_believed):
+    evaluation = evaluation_of(
+        Given(lambda noisy, sigma: 0.8 * noisy, risk=lambda truth, sigma: share * blur_risk(truth, sigma))
+    )
+    for sigma in SIGMAS:
+        evaluation.risk(sigma)
+    if is_believed:
+        assert check_claimed_risk(evaluation)
+    else:
+        with pytest.raises(ValueError, match="expected error that its 'risk' claims is wrong: at σ = "):
+            check_claimed_risk(evaluation)
+
+
+def test_a_claim_that_is_wrong_at_one_level_alone_is_found():
+    def risk(truth, sigma):
+        return blur_risk(truth, sigma) * (0.7 if sigma == SIGMAS[1] else 1.0)
+
+    evaluation = evaluation_of(Given(lambda noisy, sigma: 0.8 * noisy, risk=risk))
+    for sigma in SIGMAS:
+        evaluation.risk(sigma)
+    with pytest.raises(ValueError, match=r"at σ = 0\.2 it claims"):
+        check_claimed_risk(evaluation)
+
+
+def test_nothing_is_claimed_where_no_risk_was_used():
+    assert not check_claimed_risk(evaluation_of(Given(lambda noisy, sigma: noisy, risk=blur_risk)))

@@ -1,0 +1,92 @@
+"""The noise of scores is drawn when all fits have ended, recorded, and kept."""
+
+import json
+
+import pytest
+
+import gahbench
+from gahbench._util.errors import ResultsError
+from gahbench.api import plan_with
+from gahbench.registry.registry import Registry
+from gahbench.runs.secret_noise import draw_secret_noise
+from gahbench.store.plan_file import recorded_plan
+from gahbench.store.store import Store
+
+SUITE = """
+name: secret
+datasets: [{discs: {size: 12}}]
+entrants: [{linear: {}}, identity]
+training: {steps: 3, batch_size: 2, compile: never, validations: 1}
+scoring: {sigmas: [0.1, 0.3], images: 6, metrics: [psnr]}
+"""
+
+
+@pytest.fixture
+def suite(tmp_path):
+    file = tmp_path / "secret.yaml"
+    file.write_text(SUITE)
+    return file
+
+
+def noise_seeds(folder):
+    return {one.unit.payload["noise_seed"] for one in recorded_plan(folder).units if one.unit.kind == "score"}
+
+
+def test_scores_are_planned_under_noise_that_is_drawn_after_the_fits(suite, tmp_path):
+    out, seen = tmp_path / "out", []
+
+    def report(event):
+        if event.kind == "started":
+            noise = recorded_plan(out).secret_noise
+            seen.append((event.unit.kind, noise["seed"] is None))
+
+    outcome = gahbench.run(suite, out, engine="inline", secret_noise=True, report=report)
+    # At the fit there is no seed anywhere; at the scores it is on record.
+    assert seen == [("fit", True), ("score", False), ("score", False)]
+    assert (outcome.done, outcome.failed) == (3, 0)
+    seed = recorded_plan(out).secret_noise["seed"]
+    assert noise_seeds(out) == {seed}
+    assert seed != 0
+    assert outcome.results.marks.empty
+    assert gahbench.status(out).noise.startswith("secret noise, drawn 2")
+    other = gahbench.run(suite, tmp_path / "other", engine="inline", secret_noise=True)
+    assert recorded_plan(other.folder).secret_noise["seed"] != seed
+
+
+def test_later_runs_keep_the_noise_and_mark_what_is_added(suite, tmp_path):
+    out = tmp_path / "out"
+    gahbench.run(suite, out, engine="inline", secret_noise=True)
+    seed, units = recorded_plan(out).secret_noise["seed"], Store(out).finished()
+    again = gahbench.run(suite, out, engine="inline")
+    assert Store(out).finished() == units
+    assert noise_seeds(again.folder) == {seed}
+    added = ["linear[bias=false]", "visu-shrink"]
+    outcome = gahbench.run(suite, out, engine="inline", entrants=added, secret_noise=True)
+    assert noise_seeds(out) == {seed}
+    assert {one.entrant for one in outcome.results.board.entries if one.marks} == {
+        "linear[bias=false]",
+        "visu-shrink[sym4]",
+    }
+    assert all("the noise was drawn and known" in mark for mark in outcome.results.marks["mark"])
+
+
+def test_a_run_that_is_ended_before_the_fits_goes_on_with_secret_noise(suite, tmp_path):
+    out = tmp_path / "out"
+    gahbench.api.write_plan(plan_with(Registry(), suite, out, (), True), out, Registry())
+    assert not draw_secret_noise(out)
+    assert [one.unit.kind for one in recorded_plan(out).units] == ["fit"]
+    assert gahbench.status(out).noise.startswith("secret noise, to be drawn")
+    # Without being asked again.
+    outcome = gahbench.run(suite, out, engine="inline")
+    assert (outcome.done, outcome.failed) == (3, 0)
+    assert noise_seeds(out) == {recorded_plan(out).secret_noise["seed"]}
+
+
+def test_networks_of_another_folder_are_taken_and_scores_are_not(suite, tmp_path):
+    gahbench.run(suite, tmp_path / "known", engine="inline")
+    with pytest.raises(ResultsError, match="planned with noise that is known; for secret noise give another folder"):
+        gahbench.run(suite, tmp_path / "known", engine="inline", secret_noise=True)
+    outcome = gahbench.run(suite, tmp_path / "out", engine="inline", secret_noise=True, reuse=[tmp_path / "known"])
+    assert [unit.kind for unit in outcome.reused.taken] == ["fit"]
+    assert outcome.results.marks.empty
+    assert json.loads((tmp_path / "out" / "plan.json").read_text())["secret_noise"]["fits"]

@@ -1,0 +1,122 @@
+"""A sample of scores is computed again, and files are compared with their checksums."""
+
+import hashlib
+import json
+
+import pytest
+
+import gahbench
+from gahbench._util.errors import ResultsError
+from gahbench.runs.verification import TOLERANCE, compare
+
+SUITE = """
+name: verified
+datasets: [{discs: {size: 12}}]
+entrants: [{linear: {}}, identity, visu-shrink]
+training: {steps: 3, batch_size: 2, compile: never, validations: 1}
+scoring: {sigmas: [0.1, 0.3], images: 6, metrics: [psnr]}
+"""
+PLUGIN = """
+import gahbench
+
+@gahbench.hookimpl
+def register_references(register):
+    register("half", Half)
+
+class Half(gahbench.Reference):
+    def denoise(self, noisy, sigma, truth):
+        return noisy / 2
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    suite = tmp_path / "verified.yaml"
+    suite.write_text(SUITE)
+    gahbench.run(suite, tmp_path / "out", threads=1, workers=1)
+    return tmp_path / "out"
+
+
+def score_of(folder, entrant):
+    for unit in (folder / "units").glob("score-*"):
+        if json.loads((unit / "unit.json").read_text())["entrant"].startswith(entrant):
+            return unit
+    raise AssertionError(entrant)
+
+
+def edit_score(unit, old, new):
+    """Edit the scores of a unit, and its checksum."""
+    file, done = unit / "scores.csv", json.loads((unit / "done.json").read_text())
+    text = file.read_text().replace(old, new)
+    file.write_text(text)
+    done["files"]["scores.csv"] = {"bytes": len(text), "sha256": hashlib.sha256(text.encode()).hexdigest()}
+    (unit / "done.json").write_text(json.dumps(done))
+
+
+def test_scores_repeat_and_an_edited_one_does_not(folder, command):
+    verify = command("verify")
+    before = sorted(file.name for file in (folder / "units").iterdir())
+    status, printed, _ = verify(folder, "--workers", 1)
+    assert status == 0, printed
+    assert [line.split()[0] for line in printed.splitlines()] == ["equal"] * 3 + ["3"]
+    assert "3 of 3 scores repeat; the files of 4 of 4 units are as they were written" in printed
+    assert sorted(file.name for file in (folder / "units").iterdir()) == before
+
+    unit = score_of(folder, "identity")
+    value = (unit / "scores.csv").read_text().splitlines()[1].split(",")[2]
+    edit_score(unit, value, repr(float(value) + 5))
+    status, printed, _ = verify(folder, "--workers", 1)
+    assert status == 1
+    assert "different  score identity on discs[size=12] psnr on test: by up to 5, in the same environment" in printed
+    assert "2 of 3 scores repeat; the files of 4 of 4 units" in printed
+
+
+def test_damaged_files_are_named_and_not_computed_again(folder):
+    unit = score_of(folder, "identity")
+    (unit / "scores.csv").write_text((unit / "scores.csv").read_text().replace("1", "2"))
+    found = gahbench.verify(folder, units=1, seed=0, workers=1)
+    (text,) = found.damaged
+    assert "scores.csv: damaged" in text
+    assert not found.repeats
+    assert (found.checked, [one.repeats for one in found.rescored]) == (4, [True])
+
+
+def test_a_missing_plugin_is_said(tmp_path):
+    suite, plugin = tmp_path / "verified.yaml", tmp_path / "half.py"
+    suite.write_text(SUITE)
+    plugin.write_text(PLUGIN)
+    out = tmp_path / "out"
+    gahbench.run(suite, out, threads=1, workers=1, entrants=["half"], plugins=[plugin])
+    plan = json.loads((out / "plan.json").read_text())
+    (copied,) = plan["plugins"]
+    assert gahbench.verify(out, units=9, workers=1).repeats
+    (out / copied).write_text("")
+    found = gahbench.verify(out, units=9, workers=1)
+    (failed,) = [one for one in found.rescored if not one.repeats]
+    assert (failed.ending, failed.unit.entrant) == ("failed", "half")
+    assert "half" in failed.detail
+
+
+def test_a_published_board_has_nothing_to_verify(folder):
+    for unit in (folder / "units").glob("score-*"):
+        for file in unit.iterdir():
+            file.unlink()
+        unit.rmdir()
+    with pytest.raises(ResultsError, match="has no finished score; expected a results folder with its units"):
+        gahbench.verify(folder)
+
+
+ROWS = [(0.1, image, 20.0 + image, part) for part in ("", "other") for image in range(4)]
+
+
+def changed(by, part=None):
+    return [(sigma, image, value + by * (part in (None, name)), name) for sigma, image, value, name in ROWS]
+
+
+def test_equal_environments_give_equal_bits_and_others_equal_numbers():
+    assert compare(ROWS, ROWS, True)[0] == compare(ROWS, ROWS, False)[0] == "equal"
+    assert compare(ROWS, changed(1e-9), True)[0] == "different"
+    assert compare(ROWS, changed(0.9 * TOLERANCE * 21.5), False)[0] == "close"
+    # Each part is compared for itself.
+    assert compare(ROWS, changed(1.1 * TOLERANCE * 21.5, "other"), False)[0] == "different"
+    assert compare(ROWS, ROWS[1:], False)[0] == "different"
