@@ -30,7 +30,7 @@ entrants:
   - identity
   - oracle-threshold: {basis: haar}
 baseline: oracle-threshold[haar]
-training: {steps: 3, batch_size: 2, compile: never, validations: 1, validation_images: 2, snapshots: [1]}
+training: {steps: 3, batch_size: 2, compile: never, validations: 1, validation_images: 2, snapshots: 2}
 scoring: {sigmas: [0.1, 0.3], images: 3, metrics: [psnr, slope]}
 """
 #: Errors of a file system that end a command with status 74.

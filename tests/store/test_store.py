@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -148,14 +149,14 @@ def test_a_score_counts_beside_the_network_that_it_measured_alone(tmp_path):
 def test_a_file_that_cannot_be_read_is_no_reason_to_do_a_unit_again(tmp_path, monkeypatch):
     store = Store(tmp_path)
     finished(store)
-    real = Path.open
+    real = os.open
 
     def refuse(path, *arguments, **options):
-        if path.name == "scores.csv":
+        if Path(path).name == "scores.csv":
             raise PermissionError(13, "Permission denied", str(path))
         return real(path, *arguments, **options)
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(ResultsError, match="Permission denied"):
         store.set_aside([unit()])
     monkeypatch.undo()
