@@ -46,7 +46,7 @@ def whole() -> Path:
     home = Path(tempfile.mkdtemp(prefix="attacked-"))
     (home / "attacked.yaml").write_text(SUITE, encoding="utf-8")
     with _small_figures():
-        gahbench.run(home / "attacked.yaml", home / "out", engine="inline", entrants=["low-pass[kept=0.1]"])
+        gahbench.run(home / "attacked.yaml", home / "out", engine="inline", entrants=["low-pass[share=0.1]"])
     return home
 
 
@@ -89,7 +89,7 @@ def attempt(case: Sequence[Damage], scratch: Path) -> None:
             for one in gahbench.weights(out, "unet[width=2,levels=1]"):
                 assert forged or one.weights.read_bytes() in _weights()
         with _refusals():
-            outcome = gahbench.run(home / "attacked.yaml", out, engine="inline", entrants=["low-pass[kept=0.1]"])
+            outcome = gahbench.run(home / "attacked.yaml", out, engine="inline", entrants=["low-pass[share=0.1]"])
             _check(outcome.results, forged)
             if not outcome.failed and not outcome.waiting and not forged:
                 pd.testing.assert_frame_equal(
