@@ -79,7 +79,7 @@ class Finished:
     folder
         The folder.
     unit
-        The unit, as it recorded itself.
+        The unit.
     done
         What ``done.json`` says.
     checksum
@@ -166,11 +166,14 @@ def open_finished(folder: Path, unit: Unit | None = None) -> Finished:
     done, checksum = read_done(folder)
     content = _read(folder, UNIT, done["files"].get(UNIT))
     try:
-        found = unit_of(parse_json(content))
-        expected = folder.name if unit is None else unit.folder
+        record = parse_json(content)
+        if unit is None or not isinstance(record, dict):
+            found, expected = unit_of(record), folder.name
+        else:
+            found, expected = unit, f"{record.get('kind')}-{record.get('key')}"
         if found.folder != expected:
-            raise ValueError(f"is of the unit {found.folder}, expected {expected}")
-        if found.document is not None and key_of(found.document) != found.key:
+            raise ValueError(f"is of another unit than {found.folder}")
+        if record.get("document") is not None and key_of(record["document"]) != found.key:
             raise ValueError("the hash of its document is not its key")
         wrong = wrong_field(dict(done), _FIT if found.kind == "fit" else _SCORE)
         if wrong is not None:
