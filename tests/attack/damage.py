@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 
 from gahbench._util.sealed import sealed
 
+#: What may stand in the place of a file or folder.
+STAND_INS = ("fifo", "folder", "socket", "device", "link to itself", "dangling link", "link to another", "link outside")
 #: What happens to a file, or a folder.
 KINDS = (
-    *("truncate", "flip", "insert", "empty", "delete", "rename", "swap", "copy", "chmod"),
-    *("fifo", "folder", "socket", "device", "link to itself", "dangling link", "link to another", "link outside"),
-    *("json value", "json key", "forged value", "forged key", "text", "file name", "litter"),
+    *("truncate", "flip", "insert", "empty", "delete", "rename", "swap", "copy", "chmod", *STAND_INS),
+    *(3 * ("json value", "json key", "forged value", "forged key")),
+    *("text", "text", "file name", "litter", "litter"),
 )
 #: Checksums agree after these: they tell of no damage, and values may differ.
 FORGED = ("forged value", "forged key")
@@ -98,7 +100,7 @@ def inflict(damage: Damage, home: Path) -> None:
         _move(damage, target, other)
     elif target.is_file() and not target.is_symlink():
         _overwrite(damage, target)
-    elif damage.kind in _STAND_INS:
+    elif damage.kind in STAND_INS:
         _stand_in(damage, target, other, home)
 
 
@@ -142,12 +144,9 @@ def _overwrite(damage: Damage, target: Path) -> None:
     target.write_bytes(content)
 
 
-_STAND_INS = KINDS[9:16]
-
-
 def _stand_in(damage: Damage, target: Path, other: Path, home: Path) -> None:
     """Put something else in the place of a file or folder."""
-    if damage.kind not in _STAND_INS:
+    if damage.kind not in STAND_INS:
         return
     _remove(target)
     if damage.kind == "fifo":

@@ -41,8 +41,6 @@ def test_an_attempt_notices_what_was_not_written(tmp_path, monkeypatch):
         if entry.name == "scores.csv" and '"identity"' in (entry.parent / "unit.json").read_text()
     )
     flipped = Damage("text", identity, 0, 0.0, b"sigma,image,value,part\n0.1,0,99.0,\n")
-    board = Damage(
-        "delete", next(place for place, one in enumerate(entries) if one.name == "results.json"), 0, 0.0, None
-    )
+    index = next(place for place, entry in enumerate(entries) if entry.name == "results.json")
     with pytest.raises(AssertionError):
-        attempt([board, flipped], tmp_path)
+        attempt([flipped, Damage("delete", index, 0, 0.0, None)], tmp_path)
