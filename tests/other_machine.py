@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
+
+from finished_units import forge_done
 
 
 def rewrite(file: Path, content: bytes) -> str:
     """Replace a file of a finished unit and its recorded checksum; return the checksum."""
-    digest = hashlib.sha256(content).hexdigest()
-    done = json.loads((file.parent / "done.json").read_bytes())
-    done["files"][file.name] = {"bytes": len(content), "sha256": digest}
-    # New files: others may be links to the old ones.
+    # A new file: others may be links to the old one.
     file.unlink()
     file.write_bytes(content)
-    (file.parent / "done.json").unlink()
-    (file.parent / "done.json").write_text(json.dumps(done))
-    return digest
+    return forge_done(file.parent, file.name)
 
 
 def train_otherwise(folder: Path) -> None:
@@ -28,11 +24,9 @@ def train_otherwise(folder: Path) -> None:
         content[-1] ^= 1
         digest = rewrite(file, bytes(content))
         for done_file in (folder / "units").glob("score-*/done.json"):
-            done = json.loads(done_file.read_bytes())
-            if fit.name.removeprefix("fit-") in done["networks"]:
-                done["networks"][fit.name.removeprefix("fit-")] = digest
-                done_file.unlink()
-                done_file.write_text(json.dumps(done))
+            networks = json.loads(done_file.read_bytes())["networks"]
+            if fit.name.removeprefix("fit-") in networks:
+                forge_done(done_file.parent, networks={**networks, fit.name.removeprefix("fit-"): digest})
                 measure_otherwise(done_file.parent)
 
 

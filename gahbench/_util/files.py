@@ -1,10 +1,13 @@
-"""Files written whole or not at all."""
+"""Files written whole or not at all, and read only if they are files."""
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import shutil
+import stat
 import uuid
 from pathlib import Path
 from typing import Any
@@ -35,6 +38,55 @@ def write_whole(path: Path, content: bytes) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write JSON as :func:`write_whole` does."""
     write_whole(path, (json.dumps(content, indent=1, default=str) + "\n").encode())
+
+
+def open_regular(path: Path, follow: bool = True) -> io.BufferedReader:
+    """Open a file for reading; never wait for one that is none, as a FIFO would have it.
+
+    Parameters
+    ----------
+    path
+        The file.
+    follow
+        Whether it may be a symbolic link to one.
+
+    Raises
+    ------
+    OSError
+        If it cannot be opened; ``EINVAL`` for a folder, a FIFO, a device or a socket, ``ELOOP`` for a link that is not
+        followed.
+    """
+    flags = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
+    handle = os.open(path, flags if follow else flags | getattr(os, "O_NOFOLLOW", 0))
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def read_regular(path: Path, follow: bool = True) -> bytes:
+    """Return the content of a file, as :func:`open_regular` opens it."""
+    with open_regular(path, follow) as file:
+        return file.read()
+
+
+def delete_entry(path: Path) -> None:
+    """Delete what stands under a name, if anything: a file, a link, or a folder with all in it.
+
+    Raises
+    ------
+    OSError
+        If it is there and cannot be deleted.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        if not path.is_dir() or path.is_symlink():
+            raise
+        delete_folder(path)
 
 
 def delete_folder(folder: Path) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gahbench._util.checks import is_digest, is_inside, is_text, record_of
 from gahbench._util.errors import ResultsError, listing
+from gahbench._util.files import open_regular, read_regular
+from gahbench._util.sealed import parse_json, parse_sealed
 from gahbench.board.schemas import SCHEMAS, empty, tidy
 
 if TYPE_CHECKING:
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 
 FORMAT = "gahbench-results"
 VERSION = 1
-INDEX, SCORES = "results.json", "scores.parquet"
+INDEX, SCORES, BOARD = "results.json", "scores.parquet", "leaderboard.md"
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +140,7 @@ def load_results(folder: str | os.PathLike[str]) -> Results:
     index = _index(folder)
     path = folder / SCORES
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
     except OSError as error:
         raise ResultsError(f"{path}: cannot be read ({error.strerror}); expected the tidy table of scores") from error
     if hashlib.sha256(content).hexdigest() != index.get("scores_sha256"):
@@ -154,25 +157,55 @@ def load_results(folder: str | os.PathLike[str]) -> Results:
         return Results(index["suite"], scores, **tables, entrants=index["entrants"], baseline=index["baseline"])
     except KeyError as error:
         raise ResultsError(f"{folder / INDEX}: {error} is missing; expected what gahbench {VERSION} writes") from error
-    except (ValueError, TypeError, AttributeError, OSError) as error:
-        raise ResultsError(f"{folder}: cannot be read as results of gahbench: {error}") from error
     except ResultsError as error:
         raise ResultsError(f"{folder}: {error}") from error
+    except Exception as error:
+        # Whatever libraries make of tables that are none.
+        raise ResultsError(f"{folder}: cannot be read as results of gahbench: {error}") from error
 
 
 def saved_digest(folder: str | os.PathLike[str]) -> str | None:
-    """Return the digest of the results in a folder; ``None`` if there are none or a file is gone."""
+    """Return the digest of the results in a folder; ``None`` if there are none, or a file is not as it was written."""
     folder = Path(folder)
     index = index_or_none(folder)
-    if index is None or not isinstance(index.get("digest"), str):
+    if index is None or not is_text(index.get("digest")):
         return None
-    return str(index["digest"]) if all((folder / name).is_file() for name in index.get("files", [])) else None
+    files = saved_files(index)
+    return str(index["digest"]) if all(_is_saved(folder / name, files[name]) for name in files) else None
+
+
+def saved_board(folder: str | os.PathLike[str]) -> str | None:
+    """Return the board that was written with the results; ``None`` if it is not known to be as it was written."""
+    index = index_or_none(Path(folder))
+    digest = None if index is None else saved_files(index).get(BOARD)
+    path = Path(folder) / BOARD
+    return path.read_text(encoding="utf-8") if digest is not None and _is_saved(path, digest) else None
+
+
+def saved_files(index: Mapping[str, Any]) -> dict[str, str | None]:
+    """Return the files that were written with results, and their checksums, which earlier results do not have."""
+    files = index.get("files")
+    if isinstance(files, list) and all(map(is_inside, files)):
+        return dict.fromkeys(files)
+    is_listed = isinstance(files, dict) and all(map(is_inside, files)) and all(map(is_digest, files.values()))
+    return dict(files) if isinstance(files, dict) and is_listed else {}
 
 
 def saved_beyond_optimum(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """Return the denoisers of a folder's board that are better than the optimum (:mod:`gahbench.board.optimality`)."""
-    index = index_or_none(Path(folder))
-    return list(index.get("beyond_optimum", [])) if index else []
+    index = index_or_none(Path(folder)) or {}
+    found = index.get("beyond_optimum")
+    is_record = record_of(dataset=is_text, entrant=is_text)
+    return [one for one in found if is_record(one)] if isinstance(found, list) else []
+
+
+def _is_saved(path: Path, digest: str | None) -> bool:
+    """Whether a file is there, and as it was written, as far as that was recorded."""
+    try:
+        with open_regular(path) as file:
+            return digest is None or hashlib.file_digest(file, "sha256").hexdigest() == digest
+    except OSError:
+        return False
 
 
 def saved_marks(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -183,18 +216,23 @@ def saved_marks(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
 def _index(folder: Path) -> dict[str, Any]:
     path = folder / INDEX
+    expected = "expected the file that gahbench writes"
     try:
-        index = json.loads(path.read_bytes())
+        content = read_regular(path)
+        index = parse_json(content)
     except OSError as error:
         what = "a folder of results, written by gahbench"
         raise ResultsError(f"{path}: cannot be read ({error.strerror}); expected {what}") from error
     except ValueError as error:
-        raise ResultsError(f"{path}: not valid JSON ({error}); expected the file that gahbench writes") from error
+        raise ResultsError(f"{path}: not valid JSON ({error}); {expected}") from error
     if not isinstance(index, dict) or index.get("format") != FORMAT:
         raise ResultsError(f'{path}: not of gahbench; expected "format": "{FORMAT}"')
     if index.get("version") != VERSION:
         raise ResultsError(f"{path}: version {index.get('version')}; this gahbench reads version {VERSION}")
-    return index
+    try:
+        return parse_sealed(content)
+    except ValueError as error:
+        raise ResultsError(f"{path}: damaged, {error}; {expected}") from error
 
 
 def index_or_none(folder: Path) -> dict[str, Any] | None:

@@ -105,7 +105,7 @@ def tidy(table: pd.DataFrame, name: str) -> pd.DataFrame:
                 table[column] = table[column].astype("Float64").to_numpy(dtype="float64", na_value=math.nan)
             else:
                 table[column] = table[column].astype(_DTYPES[kind])  # type: ignore[call-overload]
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             raise ResultsError(f"table {name}: column {column} holds something else than a {kind} ({error})") from error
     if name not in _ORDERED:
         table = table.sort_values(list(schema), kind="stable", na_position="first")

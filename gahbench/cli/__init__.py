@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import warnings
+from typing import TextIO
 
 from gahbench._util.errors import GahbenchError
 
@@ -11,6 +13,10 @@ def main() -> None:
     """Run the command line; bad input ends in one message and exit status 2, a file system that fails in 74."""
     from gahbench.cli.app import app
 
+    warnings.showwarning = _show_warning
+    if hasattr(sys.stdout, "reconfigure"):
+        # Names of folders need not be UTF-8.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except GahbenchError as error:
@@ -23,3 +29,15 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print a warning as a line, without the code that gave it."""
+    print(f"warning: {message}", file=sys.stderr)

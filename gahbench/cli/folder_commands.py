@@ -92,8 +92,14 @@ def collect(folder: Planned) -> None:
 def leaderboard(
     folder: Annotated[Path, typer.Argument(help="A results folder.")],
 ) -> None:
-    """Print the leaderboard of a results folder."""
+    """Print the leaderboard of a results folder.
+
+    The files of the board are compared with their checksums. 'gahbench collect' compares the units too, and writes the
+    board anew if they differ; a published board comes without its units, so that its values cannot be compared.
+    """
     print_board(folder)
+    if not (folder / "units").is_dir():
+        typer.echo("the units are not in this folder: these values cannot be compared with them", err=True)
 
 
 def adopt(
@@ -191,12 +197,12 @@ def verify(
 
 def print_board(folder: Path) -> None:
     """Print the board of a results folder."""
-    from gahbench.board.results import load_results, saved_digest
+    from gahbench.board.results import load_results, saved_board
 
     console = Console()
-    if not console.is_terminal and saved_digest(folder) is not None:
+    if not console.is_terminal and (text := saved_board(folder)) is not None:
         # The same text was written with the results: no need to render it again.
-        typer.echo((folder / "leaderboard.md").read_text(encoding="utf-8"), nl=False)
+        typer.echo(text, nl=False)
         return
     from gahbench.report.tables import print_board
 

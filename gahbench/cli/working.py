@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from gahbench._util.readable import duration
+from gahbench._util.readable import counted, duration
 
 if TYPE_CHECKING:
     from gahbench.contracts.jobs import Event
@@ -70,6 +70,8 @@ def _lines(found: Status) -> Iterator[str]:
     yield f"suite {found.suite}: {found.done} of {total} units done, {len(active)} running, {found.failed} failed"
     if found.noise:
         yield found.noise
+    if found.damaged:
+        yield f"{counted(found.damaged, 'unit')} moved to damaged/ before, not as they were written"
     if found.blocked:
         yield f"{found.blocked} units wait for one that failed"
     if found.waiting and found.remaining is not None:

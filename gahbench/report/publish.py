@@ -7,8 +7,9 @@ import json
 import os
 from pathlib import Path
 
-from gahbench._util.files import write_whole
-from gahbench.board.results import FORMAT, INDEX, SCORES, VERSION, Results, index_or_none
+from gahbench._util.files import delete_entry, write_whole
+from gahbench._util.sealed import sealed
+from gahbench.board.results import BOARD, FORMAT, INDEX, SCORES, VERSION, Results, index_or_none, saved_files
 from gahbench.board.schemas import SCHEMAS, to_records
 from gahbench.report import figures
 from gahbench.report.tables import markdown
@@ -18,7 +19,7 @@ def publish(results: Results, folder: str | os.PathLike[str], digest: str) -> No
     """Write the results, the board and the figures into a folder, each file whole or not at all.
 
     ``scores.parquet``, ``leaderboard.csv`` and ``.md``, ``figures/``, and last
-    ``results.json``, which names the others and holds the digest: a folder whose writing was
+    ``results.json``, which names the others with their checksums and holds the digest: a folder whose writing was
     interrupted keeps its old digest. Equal results give equal files. Files of an earlier save that are
     not written any more are removed.
 
@@ -37,7 +38,7 @@ def publish(results: Results, folder: str | os.PathLike[str], digest: str) -> No
     files = {
         SCORES: scores,
         "leaderboard.csv": results.leaderboard().to_csv(index=False, lineterminator="\n").encode(),
-        "leaderboard.md": markdown(results).encode(),
+        BOARD: markdown(results).encode(),
     }
     files |= {f"figures/{name}": content for name, content in figures.rendered(results)}
     for name, content in files.items():
@@ -55,13 +56,11 @@ def publish(results: Results, folder: str | os.PathLike[str], digest: str) -> No
             for found in check.beyond
         ],
         "scores_sha256": hashlib.sha256(scores).hexdigest(),
-        "files": sorted(files),
+        "files": {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)},
         **{name: to_records(getattr(results, name)) for name in SCHEMAS if name != "scores"},
     }
-    write_whole(
-        folder / INDEX,
-        (json.dumps(index, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode(),
-    )
-    for name in before.get("files", []) if before else []:
-        if name not in files and name.startswith("figures/") and ".." not in name:
-            (folder / name).unlink(missing_ok=True)
+    text = json.dumps(index, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_whole(folder / INDEX, sealed(text.encode()))
+    for name in saved_files(before) if before else ():
+        if name not in files and name.startswith("figures/"):
+            delete_entry(folder / name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -12,12 +11,14 @@ from typing import Any
 
 from gahbench._util.errors import GahbenchError, ResultsError
 from gahbench._util.files import delete_folder, write_json
+from gahbench._util.sealed import write_sealed
 from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan
 from gahbench.planning.replan import Replanner, differences, is_code, names_files
 from gahbench.registry.registry import Registry
 from gahbench.runs.holding import hold
 from gahbench.store.attempts import PARTIAL, publish
+from gahbench.store.finished import DONE, UNIT, open_finished
 from gahbench.store.folder import Folder
 from gahbench.store.holder import own_name
 from gahbench.store.plan_file import recorded_plan, write_plan
@@ -125,7 +126,7 @@ class _Adopter:
         groups: dict[str, list[tuple[Unit, Unit, tuple[str, ...]]]] = {}
         for unit in units:
             try:
-                self._store.verify(self._store.path(unit))
+                self._store.verify(self._store.path(unit), unit)
                 now = self._replanner.replanned(unit, {key: self._mapped(key) for key in unit.needs})
                 differs = _differs(unit, now, self._mapped)
             except (GahbenchError, KeyError, TypeError, ValueError) as error:
@@ -162,7 +163,7 @@ class _Adopter:
         return key
 
     def _time(self, unit: Unit) -> int:
-        return (self._store.path(unit) / "done.json").stat().st_mtime_ns
+        return (self._store.path(unit) / DONE).stat().st_mtime_ns
 
 
 def _formers(store: Store, unit: Unit) -> list[str]:
@@ -222,15 +223,19 @@ def _move(store: Store, unit: Unit, now: Unit, differs: tuple[str, ...], mapped:
     """
     before, after = store.path(unit), store.path(now)
     copy = after.with_name(f"{after.name}{PARTIAL}-{own_name()}")
-    shutil.copytree(before, copy)
-    done = json.loads((copy / "done.json").read_bytes())
+    finished = open_finished(before, unit)
+    copy.mkdir()
+    for name in finished.names:
+        shutil.copy2(before / name, copy / name)
+    done = dict(finished.done)
     history = [*done.get("adopted", []), {"from": unit.key, "differs": list(differs)}]
-    write_json(copy / "unit.json", {**replace(now, work=0.0).record(), "adopted": history})
-    content = (copy / "unit.json").read_bytes()
-    done["files"]["unit.json"] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    write_json(copy / UNIT, {**replace(now, work=0.0).record(), "adopted": history})
+    content = (copy / UNIT).read_bytes()
+    facts = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    done["files"] = {**done["files"], UNIT: facts}
     if "networks" in done:
         done["networks"] = {mapped(key): digest for key, digest in done["networks"].items()}
-    write_json(copy / "done.json", {**done, "adopted": history})
+    write_sealed(copy / DONE, {**done, "adopted": history})
     publish(copy, after)
     delete_folder(before)
 

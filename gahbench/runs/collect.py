@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +17,8 @@ from gahbench.contracts.unit import Unit
 from gahbench.registry.problems import Problem
 from gahbench.runs.environment import write_environment
 from gahbench.runs.secret_noise import late_mark
-from gahbench.store.folder import Folder
+from gahbench.store.examined import Examined, warn_of_damage
+from gahbench.store.folder import Folder, UnwritableError
 from gahbench.store.plan_file import RecordedPlan, recorded_plan
 from gahbench.store.store import Store
 
@@ -27,10 +29,27 @@ if TYPE_CHECKING:
 BOARD_VERSION = 4
 
 
-def collect(folder: Path, problems: Sequence[Problem] = ()) -> RecordedPlan:
+@dataclass(frozen=True)
+class Collected:
+    """What a board was made of.
+
+    Parameters
+    ----------
+    plan
+        The plan of the folder.
+    damaged
+        Folder names of finished units that are not as they were written: they are not on the board, and not done.
+    """
+
+    plan: RecordedPlan
+    damaged: frozenset[str]
+
+
+def collect(folder: Path, problems: Sequence[Problem] = ()) -> Collected:
     """Write the tables, board and figures of a results folder from its finished and failed units.
 
-    Where nothing is new, the files stay as they are.
+    Units count that are as they were written, by their checksums; of others it warns. Where nothing is new, the files
+    stay as they are, and the folder need not be writable.
 
     Parameters
     ----------
@@ -39,39 +58,63 @@ def collect(folder: Path, problems: Sequence[Problem] = ()) -> RecordedPlan:
 
     Returns
     -------
-    RecordedPlan
-        The plan of the folder.
+    Collected
+        The plan of the folder, and the units that are damaged.
 
     Raises
     ------
     ResultsError
-        If it is no results folder, or a finished unit cannot be read.
+        If it is no results folder, a finished unit cannot be read, or something is new and the folder is not writable.
     """
     from gahbench.board.results import saved_digest
-    from gahbench.report.publish import publish
 
     recorded_plan(folder)
     if saved_digest(folder) is not None and not (folder / "units").is_dir():
         raise ResultsError(f"{folder}: a published board without its units; 'gahbench leaderboard' prints it")
-    with Folder(folder).lock():
-        plan, store = recorded_plan(folder), Store(folder)
-        states = states_of(plan, store)
-        digest = _digest(plan, states, store.put_aside())
-        if saved_digest(folder) != digest:
-            publish(read_results(plan, store, states), folder, digest)
-            write_environment(folder, problems)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(Folder(folder).lock())
+            refusal = None
+        except UnwritableError as error:
+            refusal = error
+        return _collect(folder, problems, refusal)
+
+
+def _collect(folder: Path, problems: Sequence[Problem], refusal: UnwritableError | None) -> Collected:
+    """Write the tables if something is new; raise the refusal of a folder that cannot be written if it has to be."""
+    from gahbench.board.results import saved_digest
+    from gahbench.report.publish import publish
+
+    plan, store = recorded_plan(folder), Store(folder)
+    examined = store.examined(plan.shown, keep=True)
+    warn_of_damage(examined.damaged.values(), f"and not on the board; 'gahbench run' in {folder} does it again")
+    states = _states(plan, store, examined)
+    digest = _digest(plan, states, examined, store.put_aside())
+    if saved_digest(folder) != digest:
+        if refusal is not None:
+            raise refusal
+        publish(_read_results(plan, examined, states), folder, digest)
+        write_environment(folder, problems)
+    if refusal is None:
         store.sweep()
-    return plan
+    return Collected(plan, frozenset(examined.damaged))
 
 
-def states_of(plan: RecordedPlan, store: Store) -> dict[str, str]:
+def _states(plan: RecordedPlan, store: Store, examined: Examined) -> dict[str, str]:
     """Return the states of the units that a board shows, by folder name: ``done``, or why it failed, or nothing."""
-    whole, failed = store.whole(plan.shown), store.failed()
-    names = dict.fromkeys(unit.folder for unit in plan.shown)
-    return {name: "done" if name in whole else store.failure_of(name) if name in failed else "" for name in names}
+    failed = store.failed()
+
+    def state(name: str) -> str:
+        if name in examined.whole:
+            return "done"
+        if name in examined.damaged:
+            return "its files are damaged, to be done again"
+        return store.failure_of(name) if name in failed else ""
+
+    return {name: state(name) for name in dict.fromkeys(unit.folder for unit in plan.shown)}
 
 
-def read_results(plan: RecordedPlan, store: Store, states: Mapping[str, str]) -> Results:
+def _read_results(plan: RecordedPlan, examined: Examined, states: Mapping[str, str]) -> Results:
     """Read finished and failed units into :class:`gahbench.board.results.Results`.
 
     Raises
@@ -90,13 +133,13 @@ def read_results(plan: RecordedPlan, store: Store, states: Mapping[str, str]) ->
         if state != "done":
             rows.add_unfinished(unit, state or None)
             continue
-        done = store.done(unit) or {}
+        done = examined.whole[unit.folder].done
         if done.get("adopted"):
             rows.notes[unit.dataset, unit.entrant, ADOPTED] = None
         if unit.kind == "fit":
             rows.add_fit(unit, done)
         else:
-            rows.add_scores(unit, done, store.read_scores(unit))
+            rows.add_scores(unit, done, examined.scores(unit.folder))
             if mark := late_mark(plan, unit, done):
                 rows.marks[unit.dataset, unit.entrant, mark] = None
     return Results(
@@ -113,9 +156,10 @@ def read_results(plan: RecordedPlan, store: Store, states: Mapping[str, str]) ->
     )
 
 
-def _digest(plan: RecordedPlan, states: Mapping[str, str], replaced: list[str]) -> str:
-    """Return a digest of all that a board depends on: which units are done or were done anew, why others failed."""
-    facts = [BOARD_VERSION, plan.suite, dict(plan.facts), sorted(states.items()), *([replaced] if replaced else [])]
+def _digest(plan: RecordedPlan, states: Mapping[str, str], examined: Examined, replaced: list[str]) -> str:
+    """Return a digest of all that a board depends on: the units that are done, by checksums, and why others failed."""
+    checksums = sorted((name, finished.checksum) for name, finished in examined.whole.items())
+    facts = [BOARD_VERSION, plan.suite, dict(plan.facts), sorted(states.items()), checksums, replaced]
     facts += [dict(plan.secret_noise)] if plan.secret_noise else []
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
@@ -139,14 +183,14 @@ class _Rows:
     marks: dict[tuple[str, str, str], None] = field(default_factory=dict)
     _failed_fits: set[str] = field(default_factory=set)
 
-    def add_fit(self, unit: Unit, done: dict[str, Any]) -> None:
+    def add_fit(self, unit: Unit, done: Mapping[str, Any]) -> None:
         """Add a trained network; of partners one, since all that boards show of them is the same."""
         names = self._named(unit)
         if unit.split != "B":
             self.fits.append({**names, **{name: done[name] for name in _FIT_FACTS}})
 
     def add_scores(
-        self, unit: Unit, done: dict[str, Any], values: Iterable[tuple[float | None, int | None, float, str]]
+        self, unit: Unit, done: Mapping[str, Any], values: Iterable[tuple[float | None, int | None, float, str]]
     ) -> None:
         """Add the values (noise level, image, value, part) of a metric, and the notes of its entrant."""
         names = self._named(unit)

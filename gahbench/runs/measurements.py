@@ -5,19 +5,20 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from gahbench._util.errors import ResultsError
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.references import Reference
 from gahbench.contracts.unit import Unit
 from gahbench.evaluation.measurement import Measurement, Subject
 from gahbench.runs.factory import Factory
+from gahbench.store.finished import DamagedError, Finished, open_finished
 from gahbench.store.store import Store
-from gahbench.training.file_names import WEIGHTS, snapshot_file
+from gahbench.training.file_names import WEIGHTS
 
 #: Datasets that are kept.
 DATASETS = 4
@@ -85,20 +86,25 @@ class Measurements:
                 return built
 
             return Subject(reference, learned_from)
-        folder = self._store.fit_folder(fit)
+        finished = open_finished(self._store.fit_folder(fit))
 
         def network(file: str) -> Callable[[], nn.Module]:
-            return lambda: self._network(entrant, dataset, folder, file)
+            return lambda: self._network(entrant, dataset, finished, file)
 
-        steps = sorted(int(file.stem.partition("-")[2]) for file in folder.glob(snapshot_file("*")))
-        return Subject(network(WEIGHTS), learned_from, [(step, network(snapshot_file(step))) for step in steps])
+        return Subject(
+            network(WEIGHTS), learned_from, [(step, network(file)) for step, file in finished.snapshots.items()]
+        )
 
-    def _network(self, entrant: Mapping[str, Any], dataset: Dataset, folder: Path, file: str) -> nn.Module:
-        from safetensors.torch import load_file
+    def _network(self, entrant: Mapping[str, Any], dataset: Dataset, fit: Finished, file: str) -> nn.Module:
+        from safetensors.torch import load
 
-        self._store.verify(folder)
+        try:
+            # The bytes that are hashed are those that are loaded.
+            weights = load(fit.read(file))
+        except DamagedError as error:
+            raise ResultsError(f"{error}; run again: its network is fitted anew") from error
         network: nn.Module = self._factory.build("architecture", entrant, dataset.shape)
-        network.load_state_dict(load_file(folder / file))
+        network.load_state_dict(weights)
         return network
 
     def _build_dataset(self, described: str) -> Dataset:

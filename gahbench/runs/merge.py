@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -176,10 +175,9 @@ class _Merger:
                 self._found.failures += 1
                 continue
             for source in (source for source, names in failed if unit.folder in names):
-                file = f"{unit.folder}.json"
-                try:
-                    write_json(self._target.failures / file, json.loads((source.failures / file).read_bytes()))
-                except (OSError, ValueError):
+                record = source.failure_record(unit.folder)
+                if not record:
                     continue
+                write_json(self._target.failures / f"{unit.folder}.json", record)
                 self._found.failures += 1
                 break

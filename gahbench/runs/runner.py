@@ -20,8 +20,9 @@ from gahbench.runs.collect import collect
 from gahbench.runs.hooks import notify
 from gahbench.runs.signals import stop_on_signals
 from gahbench.runs.work import count_states
+from gahbench.store.examined import warn_of_damage
 from gahbench.store.folder import Folder, Opened
-from gahbench.store.store import Store
+from gahbench.store.store import DAMAGED, Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,7 +90,7 @@ def open_folder(
 ) -> tuple[Opened, list[Unit]]:
     """Record a plan in a results folder, and return with it the units that are to be done.
 
-    Failures are forgotten, so that they are tried again; damaged units are set aside.
+    Failures are forgotten, so that they are tried again; damaged units are set aside, with a warning.
 
     Parameters
     ----------
@@ -106,7 +107,7 @@ def open_folder(
         opened = home.open(
             plan, registry, threads, workers, lambda unit: current_key(unit, replanner) in (None, unit.key)
         )
-        store.set_aside(plan.units)
+        damaged = store.set_aside(plan.units)
         finished = store.finished()
         # Units of one key are one: files of equal content, say, under two names.
         todo = list({unit.key: unit for unit in plan.units if unit.folder not in finished}.values())
@@ -114,6 +115,7 @@ def open_folder(
         for unit in plan.units:
             if unit.folder in failed:
                 store.forget_failure(unit)
+    warn_of_damage(damaged.values(), f"moved to {folder / DAMAGED}, to be done again")
     return opened, todo
 
 
@@ -171,8 +173,8 @@ def run_opened(
         )
         with stop_on_signals(stop):
             runner.run(job)
-    collect(folder, opened.problems)
-    counts = count_states(opened.units, store)
+    collected = collect(folder, opened.problems)
+    counts = count_states(opened.units, store, collected.damaged)
     return Outcome(
         folder=folder,
         done=counts.done,

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gahbench._util.checks import is_number
+from gahbench._util.errors import ResultsError
+from gahbench._util.files import names_in
 from gahbench.contracts.unit import Unit
 from gahbench.store.claims import LEASE, Claims, Seen
 from gahbench.store.plan_file import RecordedPlan, recorded_plan
-from gahbench.store.store import Store
+from gahbench.store.store import DAMAGED, Store
 
 #: Finished units of a kind whose times are read.
 _SAMPLE = 20
@@ -67,6 +69,8 @@ class Status:
         Whether the folder holds results whose units are elsewhere, as a published board does.
     noise
         Of secret noise, when it was drawn, or that it will be; empty where the noise is that of the suite.
+    damaged
+        How many units were not as they were written, and were moved to ``damaged/``, so far.
     """
 
     suite: str
@@ -79,10 +83,11 @@ class Status:
     remaining: float | None
     is_board_alone: bool = False
     noise: str = ""
+    damaged: int = 0
 
 
 def status(folder: Path, lease: float = LEASE) -> Status:
-    """Return the state of a results folder.
+    """Return the state of a results folder, by its listings: checksums are left to runs and ``collect``.
 
     Parameters
     ----------
@@ -119,6 +124,7 @@ def status(folder: Path, lease: float = LEASE) -> Status:
         None if seconds is None else seconds / max(1, active),
         not store.units.is_dir() and (folder / "results.json").is_file(),
         _noise(plan),
+        len(names_in(folder / DAMAGED)),
     )
 
 
@@ -138,8 +144,8 @@ def _running(unit: Unit, seen: Seen, now: float) -> Running:
         str(record.get("host", "unknown")),
         record.get("pid"),
         record.get("job"),
-        max(0.0, now - float(record.get("since", now))),
-        int(record.get("losses", 0)),
+        max(0.0, now - record.get("since", now)),
+        record.get("losses", 0),
         seen.is_stale,
     )
 
@@ -172,10 +178,17 @@ def _alike(unit: Unit) -> tuple[Any, ...]:
 def _times(units: Iterable[Unit], store: Store) -> Iterable[float]:
     for unit in list(units)[:_SAMPLE]:
         try:
-            done = json.loads((store.path(unit) / "done.json").read_bytes())
-            yield float(done["train_seconds"] if unit.kind == "fit" else done["seconds"])
-        except (OSError, ValueError, KeyError):
+            seconds = seconds_of(store.done(unit))
+        except ResultsError:
             continue
+        if seconds is not None:
+            yield seconds
+
+
+def seconds_of(done: Mapping[str, Any] | None) -> float | None:
+    """Return how long a finished unit took, by what it recorded; ``None`` if it did not."""
+    recorded = () if done is None else (done.get("train_seconds"), done.get("seconds"))
+    return next((float(seconds) for seconds in recorded if seconds is not None and is_number(seconds)), None)
 
 
 def _median(values: Iterable[float | None]) -> float | None:

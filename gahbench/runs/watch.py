@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
+from gahbench._util.errors import ResultsError
 from gahbench.contracts.jobs import Event, Job
 from gahbench.runs.queue import Queue
+from gahbench.runs.status import seconds_of
 
 
 class Watch:
@@ -52,7 +52,6 @@ class Watch:
     def _seconds(self, name: str) -> float:
         """Return how long a unit took, as it recorded; 0 if it did not."""
         try:
-            done = json.loads((self._job.store.units / name / "done.json").read_bytes())
-        except (OSError, ValueError):
+            return seconds_of(self._job.store.done_at(self._job.store.units / name)) or 0.0
+        except ResultsError:
             return 0.0
-        return float(done.get("train_seconds") or done.get("seconds") or 0.0)

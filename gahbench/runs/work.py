@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,10 +110,17 @@ class Counts:
     left: int
 
 
-def count_states(units: Sequence[Unit], store: Store) -> Counts:
-    """Count units by their state."""
-    whole, failures = store.whole(units), store.failed()
-    others = [unit for unit in units if unit.folder not in whole]
+def count_states(units: Sequence[Unit], store: Store, damaged: Set[str] = frozenset()) -> Counts:
+    """Count units by their state.
+
+    Parameters
+    ----------
+    damaged
+        Folder names of finished units that are not as they were written: they count as failed.
+    """
+    finished, failures = store.ended()
+    finished, failures = finished - damaged, failures | damaged
+    others = [unit for unit in units if unit.folder not in finished]
     failed = sum(unit.folder in failures for unit in others)
     blocked = sum(unit.folder not in failures and unit.is_blocked(failures) for unit in others)
     return Counts(len(units) - len(others), failed, blocked, len(others) - failed - blocked)

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from gahbench._util.files import flush, names_in, write_json
+from gahbench._util.sealed import write_sealed
 from gahbench.contracts.unit import Unit
+from gahbench.store.finished import DONE, UNIT
 from gahbench.store.holder import own_name
 from gahbench.training.file_names import CHECKPOINT, snapshot_file
 
@@ -52,7 +54,7 @@ class Attempt:
     def finish(self, facts: dict[str, Any], keep: Iterable[str]) -> bool:
         """Make the unit finished.
 
-        ``done.json``, written last, holds a checksum of every file; then the folder is renamed.
+        ``done.json``, written last, holds a checksum of every file, and of itself; then the folder is renamed.
 
         Parameters
         ----------
@@ -70,13 +72,13 @@ class Attempt:
         for file in _visible(self.folder):
             if file.name not in keep:
                 shutil.rmtree(file) if file.is_dir() else file.unlink()
-        write_json(self.folder / "unit.json", self.unit.record())
+        write_json(self.folder / UNIT, self.unit.record())
         files = {}
         for file in sorted(_visible(self.folder)):
             data = file.read_bytes()
             files[file.name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
             flush(file)
-        write_json(self.folder / "done.json", {**facts, "files": files})
+        write_sealed(self.folder / DONE, {**facts, "files": files})
         is_first = publish(self.folder, self._final)
         self._failure.unlink(missing_ok=True)
         for earlier in self._earlier:

@@ -8,6 +8,7 @@ clock of the file server, so that the clocks of machines need not agree.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import threading
@@ -18,12 +19,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gahbench._util.files import names_in
+from gahbench._util.checks import Check, is_count, is_number, is_text
+from gahbench._util.files import delete_entry, names_in, open_regular, read_regular
+from gahbench._util.sealed import parse_json
 from gahbench._util.seconds import environment_seconds
 from gahbench.store.holder import has_ended, own_record
 
 #: Seconds after which a claim that was not kept alive is lost.
 LEASE = environment_seconds("GAHBENCH_LEASE_SECONDS", 300.0)
+#: No claim is alive for longer than this, whatever it says, in seconds.
+_LONGEST = 7 * 86400.0
+#: What stands under the name of a claim is no file.
+_NOT_A_FILE = (errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENXIO)
 #: How often a unit may be lost, with whoever did it, until that is its failure.
 MAX_LOSSES = 3
 #: Claims are kept alive this many times in a lease.
@@ -105,14 +112,15 @@ class Claims:
         file = self.folder / name
         try:
             # A file that is opened shows its present state, on network file systems too.
-            with file.open("rb") as handle:
+            with open_regular(file, follow=False) as handle:
                 touched, content = os.fstat(handle.fileno()).st_mtime, handle.read()
-        except OSError:
-            return None
+        except OSError as error:
+            # What is no file is nobody's claim.
+            return Seen(name, {}, 0.0, True) if error.errno in _NOT_A_FILE else None
         record = _parsed(content)
         age = self.now() - touched
         # Processes may differ in how often they keep their claims alive.
-        is_stale = age > float(record.get("lease", self.lease)) or bool(record.get("lost")) or has_ended(record)
+        is_stale = age > record.get("lease", self.lease) or bool(record.get("lost")) or has_ended(record)
         return Seen(name, record, age, is_stale)
 
     def take(self, name: str, losses: int = 0, progress: float = 0.0) -> Claim | None:
@@ -150,12 +158,13 @@ class Claims:
             file.rename(aside)
         except OSError:
             return False
-        is_same = _parsed(aside.read_bytes()).get("token") == seen.record.get("token")
+        is_same = self._token(aside) == seen.record.get("token")
         if not is_same:
             # Somebody cleared it meanwhile, and this is the next claim, which is alive.
             with contextlib.suppress(OSError):
                 os.link(aside, file)
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            delete_entry(aside)
         return is_same
 
     def release(self, claim: Claim) -> None:
@@ -178,7 +187,7 @@ class Claims:
         Those of failed units only if they are stale: they may be tried again.
         """
         for name in self.names().intersection(finished):
-            (self.folder / name).unlink(missing_ok=True)
+            delete_entry(self.folder / name)
         for name in self.names().intersection(failed):
             if (seen := self.seen(name)) is not None and seen.is_stale:
                 self.clear(seen)
@@ -226,11 +235,16 @@ class Claims:
         return True
 
     def _is_own(self, claim: Claim) -> bool:
+        return self._token(self.folder / claim.name) == claim.token
+
+    def _token(self, file: Path) -> str | None:
+        """Return the token of a claim; ``None`` if there is none."""
         try:
-            content = (self.folder / claim.name).read_bytes()
-        except FileNotFoundError:
-            return False
-        return _parsed(content).get("token") == claim.token
+            return _parsed(read_regular(file, follow=False)).get("token")
+        except OSError as error:
+            if error.errno in _NOT_A_FILE or isinstance(error, FileNotFoundError):
+                return None
+            raise
 
     def _keep_alive(self) -> None:
         while not self._closed.wait(self.lease / _BEATS):
@@ -250,10 +264,20 @@ class Claims:
                     continue  # The file server may be back at the next beat.
 
 
+_FIELDS: dict[str, Check] = {
+    **dict.fromkeys(("host", "born", "machine", "job", "token", "lost"), is_text),
+    **dict.fromkeys(("pid", "user", "losses"), is_count),
+    **dict.fromkeys(("since", "progress"), is_number),
+    "lease": lambda value: is_number(value) and 0 < value <= _LONGEST,
+}
+
+
 def _parsed(content: bytes) -> dict[str, Any]:
-    """Return the record of a claim; an empty one, which will grow old, if it is damaged."""
+    """Return the record of a claim, without fields that are damaged; an empty one will grow old."""
     try:
-        record = json.loads(content)
+        record = parse_json(content)
     except ValueError:
         return {}
-    return record if isinstance(record, dict) else {}
+    if not isinstance(record, dict):
+        return {}
+    return {name: value for name, value in record.items() if name in _FIELDS and _FIELDS[name](value)}

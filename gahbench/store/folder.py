@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
+import stat
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 from gahbench._util.errors import ResultsError
 from gahbench._util.keys import canonical
@@ -22,6 +25,10 @@ from gahbench.store.store import Store
 
 #: How long to wait for another process that writes tables.
 LOCK_SECONDS = 600.0
+
+
+class UnwritableError(ResultsError):
+    """A results folder cannot be written."""
 
 
 @dataclass(frozen=True)
@@ -138,13 +145,16 @@ class Folder:
         Raises
         ------
         ResultsError
-            If another still writes, or the folder cannot be written.
+            If another still writes.
+        UnwritableError
+            If the folder cannot be written.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            file = (self.path / ".lock").open("w")
+            file = _opened_lock(self.path / ".lock")
         except OSError as error:
-            raise ResultsError(f"{self.path}: cannot be used as a results folder: {error}") from error
+            reason = f"cannot be written as a results folder: {error}"
+            raise UnwritableError(f"{self.path}: {reason}") from error
         with file:
             try:
                 import fcntl
@@ -179,6 +189,16 @@ class Folder:
         units = [one.unit for one in recorded.units if one.is_added and base_label(one.unit.entrant) not in current]
         whole = Store(self.path).whole(units)
         return [unit for unit in units if unit.folder in whole]
+
+
+def _opened_lock(path: Path) -> BinaryIO:
+    """Open a lock file, and no FIFO, which would wait for another process, or link to another file."""
+    flags = os.O_RDWR | os.O_CREAT | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_NOFOLLOW"))
+    handle = os.open(path, flags, 0o666)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return os.fdopen(handle, "r+b")
 
 
 def _comparable(plan: Plan, added: list[Unit]) -> list[Unit]:

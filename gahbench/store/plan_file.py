@@ -8,11 +8,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gahbench._util.checks import (
+    is_count,
+    is_inside,
+    is_number,
+    is_object,
+    is_text,
+    list_of,
+    object_of,
+    optional,
+    record_of,
+    wrong_field,
+)
 from gahbench._util.errors import ResultsError
-from gahbench._util.files import write_whole
+from gahbench._util.files import read_regular, write_whole
 from gahbench._util.keys import canonical
+from gahbench._util.sealed import parse_sealed, sealed
 from gahbench.contracts.limits import Limits
 from gahbench.contracts.unit import Unit
+from gahbench.store.unit_record import unit_of
 
 PLAN = "plan.json"
 #: The fields of a unit whose values many units share.
@@ -122,7 +136,7 @@ def write_plan(folder: Path, plan: RecordedPlan) -> None:
         head["secret_noise"] = dict(plan.secret_noise)
     parts = [f'"{name}": {json.dumps(value)}' for name, value in head.items()]
     parts += [f'"values": [\n{_lines(texts)}\n]', f'"units": [\n{_lines(lines)}\n]']
-    content = ("{\n" + ",\n".join(parts) + "\n}\n").encode()
+    content = sealed(("{\n" + ",\n".join(parts) + "\n}\n").encode())
     file = folder / PLAN
     if not file.is_file() or file.read_bytes() != content:
         write_whole(file, content)
@@ -137,20 +151,23 @@ def read_plan(folder: Path) -> RecordedPlan | None:
         If it cannot be read, or the folder holds other things.
     """
     file = folder / PLAN
+    other = f"give another results folder; '--reuse {folder}' takes what is done in this one"
     try:
-        content = json.loads(file.read_bytes())
+        content = parse_sealed(read_regular(file))
     except FileNotFoundError:
         if folder.is_dir() and (others := [child.name for child in folder.iterdir() if not child.name.startswith(".")]):
             raise ResultsError(
                 f"{folder}: not a results folder (it holds {others[0]} but no {PLAN}); give a new or empty one"
             ) from None
         return None
-    except (OSError, ValueError) as error:
-        raise ResultsError(f"{file}: cannot be read ({error}); give another results folder") from error
+    except OSError as error:
+        raise ResultsError(f"{file}: cannot be read ({error.strerror or error}); {other}") from error
+    except ValueError as error:
+        raise ResultsError(f"{file}: cannot be read ({error}); {other}") from error
     try:
         return _parsed(content)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise ResultsError(f"{file}: not the plan of a gahbench suite; give another results folder") from error
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        raise ResultsError(f"{file}: not the plan of a gahbench suite ({error}); {other}") from error
 
 
 def recorded_plan(folder: Path) -> RecordedPlan:
@@ -168,6 +185,10 @@ def recorded_plan(folder: Path) -> RecordedPlan:
 
 
 def _parsed(content: dict[str, Any]) -> RecordedPlan:
+    head: dict[str, Any] = {"suite": None, "board": {}, "threads": None, "plugins": [], "code": {}}
+    head |= {"limits": {}, "secret_noise": None} | content
+    if wrong := wrong_field(head, _HEAD) or (head["board"] and wrong_field(head["board"], _BOARD)):
+        raise ValueError(f"the field '{wrong}' is missing, or not what it can be")
     values = content.get("values")
     units = []
     for record in content["units"]:
@@ -178,18 +199,40 @@ def _parsed(content: dict[str, Any]) -> RecordedPlan:
             if values is not None and record.get(name) is not None
         }
         work = record.get("work", 0.0)
-        unit = Unit.of_record({**record, **shared}, float("inf") if work is None else work)
+        if work is not None and not is_number(work):
+            raise ValueError("the work of a unit is no number")
+        unit = unit_of({**record, **shared}, float("inf") if work is None else work)
         units.append(RecordedUnit(unit, bool(record["added"]), bool(record.get("shown", True))))
     return RecordedPlan(
-        str(content["suite"]),
+        head["suite"],
         tuple(units),
-        content.get("board", {}),
-        content.get("threads"),
-        tuple(content.get("plugins", ())),
-        content.get("code", {}),
-        Limits.model_validate(content.get("limits", {})),
-        content.get("secret_noise"),
+        head["board"],
+        head["threads"],
+        tuple(head["plugins"]),
+        head["code"],
+        Limits.model_validate(head["limits"]),
+        head["secret_noise"],
     )
+
+
+_DATASET = {"dataset": is_text, "optimum": is_text, "slope": optional(is_number), "fingerprint": is_text}
+_DATASET |= {"channels": is_count, "height": is_count, "width": is_count}
+_BOARD = {
+    "baseline": optional(is_text),
+    "entrants": list_of(is_text),
+    "datasets": list_of(record_of(**_DATASET)),
+    "metrics": list_of(record_of(metric=is_text, title=is_text, null=is_text)),
+    "needs": object_of(list_of(is_text)),
+}
+_HEAD = {
+    "suite": is_text,
+    "board": is_object,
+    "threads": optional(lambda value: is_count(value) and 0 < value < 2**16),
+    "plugins": list_of(is_inside),
+    "code": object_of(is_text),
+    "limits": is_object,
+    "secret_noise": optional(record_of(seed=optional(is_count), references=list_of(is_text))),
+}
 
 
 def _lines(items: Iterable[str]) -> str:

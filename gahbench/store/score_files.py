@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
+import zipfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gahbench._util.errors import ResultsError
+from gahbench._util.errors import listing
 from gahbench.contracts.scoring import Scores
 
 if TYPE_CHECKING:
@@ -42,51 +43,39 @@ def write_scores(folder: Path, scores: Scores) -> None:
         np.savez_compressed(folder / ARRAYS, **arrays)
 
 
-def read_scores(folder: Path, checksum: str | None) -> list[tuple[float | None, int | None, float, str]]:
-    """Return the (sigma, image, value, part) in the folder of a finished unit.
-
-    Parameters
-    ----------
-    checksum
-        The SHA-256 that was recorded.
+def parsed_scores(content: bytes) -> list[tuple[float | None, int | None, float, str]]:
+    """Return the (sigma, image, value, part) in the file of a finished unit.
 
     Raises
     ------
-    ResultsError
-        If the file is not what was written.
+    ValueError
+        If it is no table of scores.
     """
-    path = folder / SCORES
+    rows = list(csv.reader(io.StringIO(content.decode("utf-8"), newline="")))
+    # Scores from before there were parts lack the last column.
+    if not rows or tuple(rows[0]) not in (_COLUMNS, _COLUMNS[:-1]):
+        raise ValueError(f"columns {rows[:1]}, expected {listing(_COLUMNS)}")
     try:
-        content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest() != checksum:
-            raise ValueError("its checksum is not the recorded one")
-        rows = list(csv.reader(io.StringIO(content.decode("utf-8"), newline="")))
-        # Scores from before there were parts lack the last column.
-        if tuple(rows[0]) not in (_COLUMNS, _COLUMNS[:-1]):
-            raise ValueError(f"columns {rows[0]}")
         return [
             (float(sigma) if sigma else None, int(image) if image else None, float(value), "".join(part))
             for sigma, image, value, *part in rows[1:]
         ]
-    except (OSError, ValueError, IndexError) as error:
-        raise ResultsError(f"{path}: cannot be read ({error}); delete its folder and run again") from error
+    except csv.Error as error:
+        raise ValueError(str(error)) from error
 
 
-def read_arrays(folder: Path) -> dict[str, NDArray[Any]]:
-    """Return the arrays in the folder of a finished unit, none where it has none.
+def parsed_arrays(content: bytes) -> dict[str, NDArray[Any]]:
+    """Return the arrays in the file of a finished unit.
 
     Raises
     ------
-    ResultsError
-        If the file is not what was written.
+    ValueError
+        If it is no file of arrays.
     """
     import numpy as np
 
-    path = folder / ARRAYS
-    if not path.is_file():
-        return {}
     try:
-        with np.load(path) as file:
+        with np.load(io.BytesIO(content)) as file:
             return dict(file)
-    except (OSError, ValueError) as error:
-        raise ResultsError(f"{path}: cannot be read ({error}); delete its folder and run again") from error
+    except (OSError, EOFError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(str(error)) from error

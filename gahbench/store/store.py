@@ -8,22 +8,21 @@ failure is recorded under ``failures/`` and tried again on the next run.
 from __future__ import annotations
 
 import contextlib
-import functools
-import hashlib
-import json
-import os
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gahbench._util.errors import ResultsError
-from gahbench._util.files import names_in, write_json
+from gahbench._util.files import delete_entry, names_in, read_regular, write_json
+from gahbench._util.sealed import parse_json
 from gahbench.contracts.unit import Unit
 from gahbench.store.attempts import PARTIAL, Attempt, attempts_at
 from gahbench.store.claims import Claims
-from gahbench.store.score_files import SCORES, read_arrays, read_scores
+from gahbench.store.examined import Examined, examine
+from gahbench.store.finished import DONE, UNIT, DamagedError, Finished, is_network, open_finished, read_done
+from gahbench.store.score_files import ARRAYS, parsed_arrays
+from gahbench.store.unit_record import unit_of
 from gahbench.training.file_names import CHECKPOINT, WEIGHTS
 
 if TYPE_CHECKING:
@@ -75,16 +74,31 @@ class Store:
         return None if done is None else done["files"].get(WEIGHTS, {}).get("sha256")
 
     def is_done(self, unit: Unit) -> bool:
-        """Whether a unit has finished, its files are all there, with the sizes they had, and its network is that here.
-
-        Networks of one key may differ by rounding: a score counts beside the weights that it measured.
-        """
+        """Whether a unit has finished, is as it was written, and its network is that here (:meth:`examined`)."""
         return bool(self.whole([unit]))
 
     def whole(self, units: Iterable[Unit]) -> set[str]:
         """Return the folder names of those units that are done, as of :meth:`is_done`."""
-        finished, weights = self.finished(), _Weights(self)
-        return {unit.folder for unit in units if unit.folder in finished and self._is_whole(unit, weights)}
+        return set(self.examined(units).whole)
+
+    def examined(self, units: Iterable[Unit], *, thorough: bool = False, keep: bool = False) -> Examined:
+        """Return which units are done, and what is wrong with finished ones that are not as they were written.
+
+        Networks of one key may differ by rounding: a score counts beside the weights that it measured.
+
+        Parameters
+        ----------
+        thorough, keep
+            As of :func:`gahbench.store.examined.examine`.
+
+        Raises
+        ------
+        ResultsError
+            If a file cannot be read, which is no reason to do its unit again.
+        """
+        finished = self.finished()
+        there = (unit for unit in units if unit.folder in finished)
+        return examine(there, self.path, self.weights_checksum, thorough=thorough, keep=keep)
 
     def done(self, unit: Unit) -> dict[str, Any] | None:
         """Return what ``done.json`` of a finished unit says; ``None`` if it is missing or damaged."""
@@ -93,12 +107,9 @@ class Store:
     def done_at(self, folder: Path) -> dict[str, Any] | None:
         """Return what ``done.json`` in the folder of a finished unit says, as :meth:`done`."""
         try:
-            content = json.loads((folder / "done.json").read_bytes())
-        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return read_done(folder)[0]
+        except DamagedError:
             return None
-        except OSError as error:
-            raise ResultsError(f"{folder}: cannot be read ({error}); expected a finished unit") from error
-        return content if isinstance(content, dict) and "files" in content else None
 
     def begin(self, unit: Unit) -> Attempt:
         """Begin an attempt at a unit."""
@@ -112,23 +123,34 @@ class Store:
                 times.append((attempt / CHECKPOINT).stat().st_mtime)
         return max(times)
 
-    def set_aside(self, units: Iterable[Unit]) -> list[Unit]:
-        """Move finished units that are not whole to ``damaged/``, so that they are done again.
+    def set_aside(self, units: Iterable[Unit]) -> dict[Unit, str]:
+        """Move finished units that are not as they were written to ``damaged/``, so that they are done again.
 
-        The scores of a network that is moved go along: the next one may differ by rounding.
+        All their files are hashed; the weights of those networks alone that units to be done will measure. The scores
+        of a network that is moved go along: the next one may differ by rounding.
 
         Returns
         -------
-        list
-            Those that were moved.
+        dict
+            Those that were moved, and what was wrong with them.
         """
-        finished, own = self.finished(), {unit.folder: unit for unit in units}
-        there = {name: unit for name, unit in own.items() if name in finished}
-        whole = self.whole(there.values())
-        fits = {unit.key for name, unit in there.items() if unit.kind == "fit" and name not in whole}
-        lacking = {name: unit for name, unit in there.items() if name not in whole or not fits.isdisjoint(unit.needs)}
-        self.put_away(lacking, DAMAGED)
-        return list(lacking.values())
+        own = {unit.folder: unit for unit in units}
+        found = self.examined(own.values(), thorough=True)
+        wrong = dict(found.damaged)
+        measured = {key for name, unit in own.items() if name not in found.whole for key in unit.needs}
+        for finished in (found.whole.get(f"fit-{key}") for key in measured):
+            if finished is not None:
+                try:
+                    for name in filter(is_network, finished.names):
+                        finished.check(name)
+                except DamagedError as error:
+                    wrong[finished.unit.folder] = str(error)
+        fits = {f"fit-{key}" for unit in own.values() for key in unit.needs}.intersection(wrong)
+        for name in found.whole:
+            if any(f"fit-{key}" in fits for key in own[name].needs):
+                wrong.setdefault(name, "measured a network that is done again")
+        self.put_away(wrong, DAMAGED)
+        return {own[name]: why for name, why in wrong.items()}
 
     def put_away(self, names: Iterable[str], room: str) -> int:
         """Move folders of units or attempts into another folder of the results, each under a name of its own.
@@ -156,7 +178,7 @@ class Store:
         names = sorted(self.finished() - but)
         for kind in ("fit", "score"):
             for folder in (self.units / name for name in names if name.startswith(f"{kind}-")):
-                if (folder / "done.json").is_file() and (unit := recorded_unit(folder)) is not None:
+                if (folder / DONE).is_file() and (unit := recorded_unit(folder)) and unit.folder == folder.name:
                     yield unit
 
     def sweep(self) -> None:
@@ -191,92 +213,82 @@ class Store:
 
     def failure_of(self, name: str) -> str:
         """Return why a unit whose failure is listed failed, in one line."""
+        error = self.failure_record(name).get("error")
+        # JSON may hold halves of characters.
+        text = error.encode(errors="replace").decode() if isinstance(error, str) else ""
+        return " ".join(text.split()) or "unknown"
+
+    def failure_record(self, name: str) -> dict[str, Any]:
+        """Return what is recorded of a failure that is listed; nothing if it cannot be read."""
         try:
-            content = json.loads((self.failures / f"{name}.json").read_bytes())
+            content = parse_json(read_regular(self.failures / f"{name}.json", follow=False))
         except (OSError, ValueError):
-            return "unknown"
-        return str(content.get("error", "unknown")) if isinstance(content, dict) else "unknown"
+            return {}
+        return content if isinstance(content, dict) else {}
 
     def forget_failure(self, unit: Unit) -> None:
         """Drop the record of a failure, before the unit is tried again."""
-        self._failure_path(unit).unlink(missing_ok=True)
+        delete_entry(self._failure_path(unit))
 
-    def verify(self, folder: Path) -> None:
-        """Check the checksums of the folder of a finished unit.
+    def verify(self, folder: Path, unit: Unit | None = None) -> Finished:
+        """Check all files of the folder of a finished unit, weights too.
+
+        Parameters
+        ----------
+        unit
+            As of :func:`gahbench.store.finished.open_finished`.
 
         Raises
         ------
+        DamagedError
+            If it is not what was written; names the file.
         ResultsError
-            Naming the file that differs or cannot be read.
+            If it cannot be read.
         """
-        try:
-            files = json.loads((folder / "done.json").read_bytes())["files"]
-            for name, facts in files.items():
-                if hashlib.sha256((folder / name).read_bytes()).hexdigest() != facts["sha256"]:
-                    raise ResultsError(f"{folder / name}: damaged; delete its folder and run again")
-        except (OSError, ValueError, KeyError) as error:
-            raise ResultsError(f"{folder}: cannot be read ({error}); delete it and run again") from error
+        finished = open_finished(folder, unit)
+        for name in finished.names:
+            finished.check(name)
+        return finished
 
     def read_arrays(self, unit: Unit) -> dict[str, NDArray[Any]]:
         """Return the arrays of a finished score unit, none where it has none.
 
         Raises
         ------
+        DamagedError
+            If it is not what was written.
         ResultsError
-            If the file is not what was written.
+            If it cannot be read.
         """
-        return read_arrays(self.path(unit))
+        finished = open_finished(self.path(unit), unit)
+        if ARRAYS not in finished.names:
+            return {}
+        try:
+            return parsed_arrays(finished.read(ARRAYS))
+        except ValueError as error:
+            raise DamagedError(
+                f"{finished.folder / ARRAYS}: holds no arrays ({error}); delete its folder and run again"
+            ) from error
 
     def read_scores(self, unit: Unit) -> list[tuple[float | None, int | None, float, str]]:
         """Return the (sigma, image, value, part) of a finished score unit.
 
         Raises
         ------
+        DamagedError
+            If it is not what was written.
         ResultsError
-            If the file is not what was written.
+            If it cannot be read.
         """
-        facts = (self.done(unit) or {}).get("files", {}).get(SCORES, {})
-        return read_scores(self.path(unit), facts.get("sha256"))
-
-    def _is_whole(self, unit: Unit, weights: _Weights) -> bool:
-        done = self.done(unit)
-        if done is None or not all(weights.agree(key, done) for key in unit.needs):
-            return False
-        try:
-            return all(_size(self.path(unit) / name) == facts["bytes"] for name, facts in done["files"].items())
-        except OSError as error:
-            # Not a reason to train a network anew.
-            raise ResultsError(f"{self.path(unit)}: cannot be read ({error}); expected a finished unit") from error
+        return Examined({unit.folder: open_finished(self.path(unit), unit)}).scores(unit.folder)
 
     def _failure_path(self, unit: Unit) -> Path:
         return self.failures / f"{unit.folder}.json"
 
 
-class _Weights:
-    """The checksums of the weights of finished fits, each read once."""
-
-    def __init__(self, store: Store) -> None:
-        self._checksum = functools.cache(store.weights_checksum)
-
-    def agree(self, fit: str, done: dict[str, Any]) -> bool:
-        """Whether a score measured the network that is here; of earlier scores, and without a network, that is open."""
-        measured, held = done.get("networks", {}).get(fit), self._checksum(fit)
-        return measured is None or held is None or measured == held
-
-
-def _size(file: Path) -> int | None:
-    """Return the size of a file; ``None`` if it is not there."""
-    try:
-        # A file that is opened shows its present state, on network file systems too.
-        with file.open("rb") as handle:
-            return os.fstat(handle.fileno()).st_size
-    except FileNotFoundError:
-        return None
-
-
 def recorded_unit(folder: Path) -> Unit | None:
     """Return the unit whose folder this is, as it recorded itself; ``None`` if it cannot be read."""
     try:
-        return Unit.of_record(json.loads((folder / "unit.json").read_bytes()))
-    except (OSError, ValueError, TypeError):
+        return unit_of(parse_json(read_regular(folder / UNIT, follow=False)))
+    except (OSError, ValueError):
         return None

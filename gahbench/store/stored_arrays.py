@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gahbench._util.errors import ResultsError
+from gahbench.store.examined import warn_of_damage
+from gahbench.store.finished import DamagedError
 from gahbench.store.plan_file import recorded_plan
 from gahbench.store.store import Store
 
@@ -62,12 +64,17 @@ def stored_arrays(folder: str | Path, metric: str, *, required: bool = True) -> 
         if not required:
             return []
         raise ResultsError(f"{path}: the suite '{plan.suite}' does not measure {metric}, which keeps samples")
-    whole = store.whole(units)
-    found = [
-        StoredArrays(unit.dataset, unit.entrant, str(unit.metric), unit.seed, arrays)
-        for unit in units
-        if unit.folder in whole and (arrays := store.read_arrays(unit))
-    ]
+    examined = store.examined(units)
+    damaged, found = list(examined.damaged.values()), []
+    for unit in (one for one in units if one.folder in examined.whole):
+        try:
+            arrays = store.read_arrays(unit)
+        except DamagedError as error:
+            damaged.append(str(error))
+            continue
+        if arrays:
+            found.append(StoredArrays(unit.dataset, unit.entrant, str(unit.metric), unit.seed, arrays))
+    warn_of_damage(damaged, "left out here, and to be done again by 'gahbench run'")
     if not found:
         raise ResultsError(
             f"{path}: the units of {metric} are not there, or have no samples; expected the folder as the run left it"

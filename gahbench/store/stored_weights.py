@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gahbench.contracts.unit import Unit
+from gahbench.store.examined import warn_of_damage
+from gahbench.store.finished import DamagedError, Finished
 from gahbench.store.plan_file import RecordedPlan
 from gahbench.store.store import Store
-from gahbench.training.file_names import HISTORY, WEIGHTS, snapshot_file
+from gahbench.training.file_names import HISTORY, WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -41,16 +43,24 @@ class StoredWeights:
 
 
 def stored_weights(folder: Path, plan: RecordedPlan, rows: set[str]) -> list[StoredWeights]:
-    """Return the files of the finished fits of some rows, in the order of the plan."""
+    """Return the files of the finished fits of some rows, in the order of the plan, having compared their checksums.
+
+    Fits that are damaged are left out, with a warning.
+    """
     store = Store(folder)
-    units = [one.unit for one in plan.units if one.unit.kind == "fit" and one.unit.entrant in rows]
-    whole = store.whole(units)
-    return [_files(unit, store.path(unit)) for unit in units if unit.folder in whole]
+    finished, damaged, found = store.finished(), [], []
+    for unit in (one.unit for one in plan.units if one.unit.kind == "fit" and one.unit.entrant in rows):
+        if unit.folder in finished:
+            try:
+                found.append(_files(unit, store.verify(store.path(unit), unit)))
+            except DamagedError as error:
+                damaged.append(str(error))
+    warn_of_damage(damaged, "left out here, and to be done again by 'gahbench run'")
+    return found
 
 
-def _files(unit: Unit, home: Path) -> StoredWeights:
-    head, tail = snapshot_file("*").split("*")
-    steps = sorted(int(path.name[len(head) : -len(tail)]) for path in home.glob(f"{head}*{tail}"))
+def _files(unit: Unit, fit: Finished) -> StoredWeights:
+    home = fit.folder
     return StoredWeights(
         unit.dataset,
         unit.entrant,
@@ -58,5 +68,5 @@ def _files(unit: Unit, home: Path) -> StoredWeights:
         unit.split,
         home / WEIGHTS,
         home / HISTORY,
-        {step: home / snapshot_file(step) for step in steps},
+        {step: home / name for step, name in fit.snapshots.items()},
     )

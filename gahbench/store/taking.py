@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import shutil
-from pathlib import Path
 from typing import Any, Literal
 
 from gahbench._util.errors import ResultsError
 from gahbench._util.files import flush
 from gahbench.contracts.unit import Unit
 from gahbench.store.attempts import PARTIAL, link_or_copy, publish
+from gahbench.store.finished import DONE
 from gahbench.store.holder import own_name
 from gahbench.store.store import Store
 from gahbench.training.file_names import WEIGHTS
@@ -54,17 +54,17 @@ class Taker:
             If what was written here is not what was read.
         """
         done = source.done(unit)
-        if done is None or any(Path(name).name != name for name in done["files"]):
+        if done is None:
             return "damaged"
         if not self.fits(source, unit, done):
             return "other weights"
         attempt = self._target.units / f"{unit.folder}{PARTIAL}-{own_name()}"
         try:
             attempt.mkdir(parents=True)
-            for name in (*done["files"], "done.json"):
+            for name in (*done["files"], DONE):
                 link_or_copy(source.path(unit) / name, attempt / name)
                 flush(attempt / name)
-            self._target.verify(attempt)
+            self._target.verify(attempt, unit)
             publish(attempt, self._target.path(unit))
         except (OSError, ResultsError):
             shutil.rmtree(attempt, ignore_errors=True)
@@ -101,7 +101,7 @@ class Taker:
 def _is_whole(store: Store, unit: Unit) -> bool:
     """Whether the files of a finished unit are what was written."""
     try:
-        store.verify(store.path(unit))
+        store.verify(store.path(unit), unit)
     except ResultsError:
         return False
     return True

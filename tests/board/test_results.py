@@ -152,13 +152,18 @@ def damaged(tmp_path, what):
             index.write_text('{"name": "app"}')
         case "newer":
             index.write_text(json.dumps(document | {"version": 99}))
+        case "changed":
+            document["datasets"][0]["slope"] = 0.5
+            index.write_text(json.dumps(document, indent=1))
+        # As another program might have written it.
         case "key gone":
-            document.pop("fits")
+            del document["fits"], document["checksum"]
             index.write_text(json.dumps(document))
         case "column gone":
-            document["datasets"][0].pop("slope")
+            del document["datasets"][0]["slope"], document["checksum"]
             index.write_text(json.dumps(document))
         case "not records":
+            del document["checksum"]
             index.write_text(json.dumps(document | {"fits": 3}))
 
 
@@ -171,6 +176,7 @@ def damaged(tmp_path, what):
         ("scores cut", "scores.parquet: damaged"),
         ("foreign", "results.json: not of gahbench"),
         ("newer", "results.json: version 99"),
+        ("changed", "results.json: damaged, its checksum"),
         ("key gone", "results.json: 'fits' is missing"),
         ("column gone", "datasets lacks the columns slope"),
         ("not records", "cannot be read as results"),
@@ -216,6 +222,6 @@ def test_reading_a_board_imports_no_torch_and_draws_nothing(tmp_path):
 def test_results_from_before_there_was_a_table_have_none(tmp_path, table):
     publish(made(), tmp_path, "digest")
     index = json.loads((tmp_path / "results.json").read_text())
-    del index[table]
+    del index[table], index["checksum"]
     (tmp_path / "results.json").write_text(json.dumps(index))
     assert getattr(load_results(tmp_path), table).empty

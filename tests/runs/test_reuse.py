@@ -1,9 +1,9 @@
 """Units of other results folders, taken instead of being done again; and units that are done again on request."""
 
-import json
 import shutil
 
 import pytest
+from finished_units import forge_done
 from other_machine import measure_otherwise, train_otherwise
 
 import gahbench
@@ -51,8 +51,8 @@ def test_what_another_folder_holds_is_not_done_again(write_suite, tmp_path):
 def test_adopted_units_keep_their_record(write_suite, tmp_path):
     run(write_suite(), tmp_path / "first")
     history = [{"from": "earlier", "differs": ["metric.source"]}]
-    for file in (tmp_path / "first" / "units").glob("score-*/done.json"):
-        file.write_text(json.dumps({**json.loads(file.read_bytes()), "adopted": history}))
+    for folder in (tmp_path / "first" / "units").glob("score-*"):
+        forge_done(folder, adopted=history)
     outcome, _ = run(write_suite(), tmp_path / "out", reuse=[tmp_path / "first"])
     assert all("adopted" in note for note in outcome.leaderboard()["note"])
 

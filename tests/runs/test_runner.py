@@ -119,16 +119,42 @@ def test_files_of_equal_content_are_done_once(write_suite, tmp_path):
     assert (rows["faces[one.npz]"] == rows["faces[two.npz]"]).all()
 
 
-def test_damaged_weights_are_not_scored(write_suite, tmp_path):
+def test_damaged_weights_are_not_scored_but_fitted_again(write_suite, tmp_path):
     out = tmp_path / "out"
-    run(write_suite(), out)
+    before = run(write_suite(), out)
     (weights,) = (out / "units").glob("fit-*/weights.safetensors")
-    data = bytearray(weights.read_bytes())
-    data[-1] ^= 1
-    weights.write_bytes(data)
-    outcome = run(write_suite(("metrics: [psnr, slope]", "metrics: [psnr, slope, ssim]")), out)
+    content = weights.read_bytes()
+    flip(weights)
+    # Nobody loads them: what was measured of them before stands.
+    assert board(run(write_suite(), out)).equals(board(before))
+    events = []
+    with pytest.warns(UserWarning, match=r"3 finished units were damaged, moved to .*damaged, to be done again: .*"):
+        outcome = run(
+            write_suite(("metrics: [psnr, slope]", "metrics: [psnr, slope, ssim]")), out, report=events.append
+        )
+    done = [event.unit.metric for event in events if event.kind == "finished" and event.unit.seed == 0]
+    assert done == [None, "psnr", "slope", "ssim"]
+    assert outcome.failed == 0
+    assert weights.read_bytes() == content
+
+    # They are damaged while a run goes on: what would measure them fails, and the next run trains again.
+    def damage(event):
+        if event.kind == "started" and event.unit.metric == "capture":
+            flip(weights)
+
+    suite = write_suite(("metrics: [psnr, slope]", "metrics: [psnr, slope, capture]"))
+    outcome = run(suite, out, report=damage)
     assert outcome.failed == 1
-    assert "damaged" in outcome.results.failures["error"].iloc[0]
+    assert "damaged, its checksum is not the recorded one; run again" in outcome.results.failures["error"].iloc[0]
+    with pytest.warns(UserWarning, match="3 finished units were damaged|4 finished units were damaged"):
+        assert run(suite, out).failed == 0
+
+
+def flip(file):
+    """Change one bit of a file."""
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
 
 
 def test_another_noise_level_scores_and_does_not_train(write_suite, tmp_path):

@@ -185,11 +185,13 @@ def test_other_code_of_a_plugin_is_refused_and_fails_nothing(write_suite, write_
 def test_other_code_of_gahbench_is_refused_with_the_names_of_the_files(write_suite, tmp_path, monkeypatch):
     out = tmp_path / "out"
     plan(write_suite(), out)
-    text = (out / "plan.json").read_text()
     (unit, *_) = recorded_plan(out).shown
     file = "gahbench/training/trainer.py"
     planned = recorded_plan(out).code[file]
-    (out / "plan.json").write_text(text.replace(unit.document["code"], "0" * 64).replace(planned, "1" * 64))
+    head, _, text = (out / "plan.json").read_text().partition('"suite"')
+    text = text.replace(unit.document["code"], "0" * 64).replace(planned, "1" * 64)
+    assert head.startswith('{\n"checksum": ')
+    (out / "plan.json").write_text('{"suite"' + text)
     with pytest.raises(ResultsError, match=r"gahbench here is not that which planned: .*gahbench/training/trainer\.py"):
         gahbench.work(out)
 

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from finished_units import FIT_FACTS
 
 from gahbench.contracts.scoring import Scores
 from gahbench.contracts.unit import Unit
@@ -31,8 +32,8 @@ def test_of_two_whole_attempts_the_first_is_the_unit(tmp_path):
     first, second = store.begin(unit("score")), store.begin(unit("score"))
     write_scores(first.folder, Scores([1.0]))
     write_scores(second.folder, Scores([2.0]))
-    assert first.finish({"kind": "x"}, keep=("scores.csv",))
-    assert not second.finish({"kind": "x"}, keep=("scores.csv",))
+    assert first.finish({"kind": "classical"}, keep=("scores.csv",))
+    assert not second.finish({"kind": "classical"}, keep=("scores.csv",))
     assert store.read_scores(unit("score")) == [(None, None, 1.0, "")]
     assert [file.name for file in store.units.iterdir()] == [unit("score").folder]
 
@@ -57,11 +58,12 @@ def test_what_an_earlier_attempt_had_finished_is_not_written_into(tmp_path):
     store = Store(tmp_path)
     first = store.begin(unit())
     (first.folder / "history.csv").write_text("first")
+    (first.folder / "weights.safetensors").write_text("trained")
     (first.folder / "snapshot-5.safetensors").write_text("weights")
     write_checkpoint(first, "1")
     second = store.begin(unit())
     assert {file.name for file in second.folder.iterdir()} == {"checkpoint.pt", "snapshot-5.safetensors"}
-    first.finish({}, keep=("history.csv",))
+    first.finish(FIT_FACTS, keep=("weights.safetensors", "history.csv"))
     (second.folder / "history.csv").write_text("another")
     store.verify(store.path(unit()))
 

@@ -1,0 +1,68 @@
+"""JSON files that hold a checksum of themselves, so that damage is noticed.
+
+The first line after the opening brace is ``"checksum"``: the SHA-256 of all that follows it. Files of before there was
+one are read without.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from gahbench._util.files import write_whole
+
+_HEAD = re.compile(rb'\s*\{\s*"checksum": "([0-9a-f]{64})",\r?\n')
+
+
+def parse_json(content: bytes) -> Any:
+    """Return what JSON holds.
+
+    Raises
+    ------
+    ValueError
+        If it is not JSON, not UTF-8, or nested more deeply than can be read.
+    """
+    try:
+        return json.loads(content.decode("utf-8"))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def parse_sealed(content: bytes) -> dict[str, Any]:
+    """Return the object that a sealed file holds, without its checksum.
+
+    Raises
+    ------
+    ValueError
+        If it is no JSON object, or its checksum is not that of its content.
+    """
+    found = parse_json(content)
+    if not isinstance(found, dict):
+        raise ValueError(f"holds a {type(found).__name__}, expected an object")
+    if "checksum" in found:
+        head = _HEAD.match(content)
+        # Version control may change how lines end.
+        if head is None or _digest(content[head.end() :].replace(b"\r\n", b"\n")) != head[1].decode():
+            raise ValueError("its checksum is not that of its content")
+        del found["checksum"]
+    return found
+
+
+def sealed(content: bytes) -> bytes:
+    """Return a JSON object with its checksum; the object begins with a brace and the end of a line."""
+    rest = content.removeprefix(b"{\n")
+    if len(rest) == len(content):
+        raise ValueError("expected a JSON object of several lines")
+    return b'{\n"checksum": "%s",\n%s' % (_digest(rest).encode(), rest)
+
+
+def write_sealed(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON with its checksum, whole or not at all."""
+    write_whole(path, sealed((json.dumps(content, indent=1, default=str) + "\n").encode()))
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
