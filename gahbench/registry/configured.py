@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gahbench._util.errors import ParameterError
 from gahbench._util.keys import key_of
-from gahbench._util.origins import portable_origin
+from gahbench._util.origins import package_origin, portable_origin
 from gahbench._util.shapes import Shape
 from gahbench.contracts.architectures import ArchitectureFactory
 from gahbench.registry.built import record_spec
@@ -91,8 +91,13 @@ class Configured:
         Files are given by their name and a digest of their content: workers may have copies of them elsewhere.
         """
         several = (inner if isinstance(inner, tuple) else (inner,) for inner in self.nested.values())
-        nested = {origin for inner in several for one in inner for origin in one.origins}
-        return tuple(sorted(nested if self.plugin.is_built_in else {*nested, portable_origin(self.plugin.origin)}))
+        found = {origin for inner in several for one in inner for origin in one.origins}
+        if not self.plugin.is_built_in:
+            found.add(portable_origin(self.plugin.origin))
+        elif self._fingerprint is not None:
+            # It runs code that its parameters name.
+            found.add(package_origin(self.label))
+        return tuple(sorted(found))
 
     @functools.cached_property
     def _fingerprint(self) -> str | None:

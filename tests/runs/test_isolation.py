@@ -61,7 +61,7 @@ def test_units_name_the_files_of_their_plugins_and_of_those_that_these_name(plan
     assert named(plan, "identity", "peak")[1] == ["peak.py"]
     assert named(plan, "mine", "peak")[1] == ["mine.py", "peak.py"]
     assert named(plan, "cycle-spin[half,shifts=1]", "psnr")[1] == ["half.py"]
-    assert named(plan, "identity", "distance[to=half]")[1] == ["half.py"]
+    assert named(plan, "identity", "distance[half]")[1] == ["half.py"]
     assert [unit.origins for unit in plan.units if unit.kind == "fit" and unit.entrant != "mine"] == [frozenset()]
 
 
@@ -75,7 +75,7 @@ def test_units_share_a_process_if_their_outside_plugins_are_the_same(planned):
     assert key("identity", "peak") == key("oracle-threshold[haar]", "peak") != ""
     (fit,) = [unit for unit in plan.units if unit.kind == "fit" and unit.entrant == "mine"]
     assert isolation_key(fit) == key("mine", "psnr")
-    others = {key("identity", "peak"), key("mine", "psnr"), key("mine", "peak"), key("identity", "distance[to=half]")}
+    others = {key("identity", "peak"), key("mine", "psnr"), key("mine", "peak"), key("identity", "distance[half]")}
     assert len(others) == 4
 
 
@@ -152,6 +152,13 @@ def test_installed_packages_are_loaded_by_name(monkeypatch):
     assert loaded == ["two"]
     Registry()
     assert loaded == ["two", "one", "two"]
+
+
+def test_code_that_a_parameter_names_is_from_outside(write_suite):
+    entrant = "module[gahbench_plugins.architectures.bf_cnn:BFCNN,arguments='{width: 4, layers: 2}']"
+    plan = gahbench.plan_suite(write_suite(), entrants=[entrant])
+    keys = {unit.entrant: isolation_key(unit) for unit in plan.units}
+    assert [name for name, key in keys.items() if key] == [name for name in keys if name.startswith("module")] != []
 
 
 def test_a_unit_with_a_strange_payload_harms_nobody(planned):
