@@ -42,13 +42,15 @@ _FORMS: dict[str, dict[str, tuple[type, ...]]] = {
     "stopped": {"unit": _TEXT, "moved": (list,)},
     "failed": {"unit": _TEXT, "error": _TEXT, "traceback": _TEXT, "code_changed": (bool,), "moved": (list,)},
 }
+#: Whatever a plugin puts in its place later.
+_dumps = json.dumps
 #: The events that end a unit.
 ENDS = ("finished", "stopped", "failed")
 
 
 def encode(message: Mapping[str, Any]) -> bytes:
     """Return a message as bytes; it begins a line, whatever a plugin may have written before."""
-    return f"\n{json.dumps(message, default=str)}\n".encode()
+    return f"\n{_dumps(message, default=str)}\n".encode()
 
 
 def decode(line: bytes, secret: str, process: int) -> dict[str, Any] | None:

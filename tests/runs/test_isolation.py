@@ -87,7 +87,7 @@ def test_the_code_of_a_unit_is_found_where_its_files_were_copied_to(planned, tmp
     (elsewhere / "other").mkdir()
     # Another file of the same name is none of this unit's.
     (elsewhere / "other" / "mine.py").write_text("1 / 0")
-    isolation = Isolation(Registry((elsewhere, elsewhere / "other")))
+    isolation = Isolation(Registry((elsewhere, elsewhere / "other")).files)
     code = isolation.code(unit)
     assert [file.name for file in code.files] == ["mine.py", "peak.py"]
     assert code.files[0].parent == elsewhere
@@ -95,7 +95,7 @@ def test_the_code_of_a_unit_is_found_where_its_files_were_copied_to(planned, tmp
     # One that was edited is found, to be refused by its unit.
     (elsewhere / "other" / "mine.py").unlink()
     (elsewhere / "mine.py").write_text((elsewhere / "mine.py").read_text() + "# edited\n")
-    assert [file.name for file in Isolation(Registry((elsewhere,))).code(unit).files] == ["mine.py", "peak.py"]
+    assert [file.name for file in Isolation(Registry((elsewhere,)).files).code(unit).files] == ["mine.py", "peak.py"]
 
 
 def test_folders_of_before_origins_were_recorded_have_all_plugins(planned, tmp_path):
@@ -106,12 +106,13 @@ def test_folders_of_before_origins_were_recorded_have_all_plugins(planned, tmp_p
     for value in content["values"]:
         if isinstance(value, dict):
             value.pop("origins", None)
-    del content["limits"]
+    for name in ("limits", "checksum"):
+        content.pop(name, None)
     (tmp_path / "plan.json").write_text(json.dumps(content))
     recorded = read_plan(tmp_path)
     units = [one.unit for one in recorded.units]
     assert {isolation_key(unit) for unit in units} == {UNKNOWN}
-    code = Isolation(Registry((folder,))).code(units[0])
+    code = Isolation(Registry((folder,)).files).code(units[0])
     assert sorted(file.name for file in code.files) == ["half.py", "mine.py", "peak.py"]
     assert code.packages is None
     assert recorded.limits.unit is None

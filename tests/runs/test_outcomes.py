@@ -148,10 +148,10 @@ def test_a_worker_that_was_asked_to_stop_leaves_its_unit_to_be_done(supervised):
     assert [event.kind for event in events] == ["stopped"]
 
 
-def test_the_end_of_a_unit_is_known_though_its_message_was_spoilt(supervised):
+def test_the_end_of_a_unit_is_known_though_its_message_was_spoilt(supervised, monkeypatch):
     supervisor, child, events = supervised
     unit = child.unit
-    supervisor.job.store.begin(unit).finish({}, keep=())
+    monkeypatch.setattr(Store, "is_done", lambda store, one: one is unit)
     supervisor._handle(child, {"event": "alive", "ended": "another"})
     assert child.unit is unit
     supervisor._handle(child, {"event": "alive", "ended": unit.folder})
@@ -168,7 +168,7 @@ def test_other_things_in_the_pipe_of_a_worker_are_noted(supervised):
 def test_a_worker_whose_state_has_moved_is_replaced_and_a_note_says_which(supervised, monkeypatch):
     supervisor, child, events = supervised
     unit = child.unit
-    supervisor.job.store.begin(unit).finish({}, keep=())
+    monkeypatch.setattr(Store, "is_done", lambda store, one: one is unit)
     monkeypatch.setattr(supervisor, "_start", lambda place: "another")
     supervisor._handle(child, finished(unit, moved=["default dtype"]))
     assert supervisor.children == ["another"]
