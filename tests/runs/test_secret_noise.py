@@ -6,8 +6,8 @@ import pytest
 
 import gahbench
 from gahbench._util.errors import ResultsError
-from gahbench.api import plan_with
 from gahbench.registry.registry import Registry
+from gahbench.runs.opening import plan_with
 from gahbench.runs.secret_noise import draw_secret_noise
 from gahbench.store.plan_file import recorded_plan
 from gahbench.store.store import Store
