@@ -252,6 +252,6 @@ def _level_marks(levels: Sequence[_Level]) -> list[str]:
 
 def _required(images: int) -> float:
     """Return how many standard errors count: 3, or as many as are as rare with few images."""
-    from scipy.stats import norm, t
+    from scipy.special import ndtr, stdtrit
 
-    return float(t.isf(norm.sf(STANDARD_ERRORS), images - 1))
+    return -float(stdtrit(images - 1, ndtr(-STANDARD_ERRORS)))

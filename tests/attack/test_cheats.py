@@ -2,8 +2,6 @@
 
 import json
 
-import cheating_plugins
-import cheats
 import pytest
 import torch
 
@@ -13,7 +11,9 @@ from gahbench.evaluation.audit import audit
 from gahbench.evaluation.claimed_risk import check_claimed_risk
 from gahbench.evaluation.measurement import Measurement, Subject
 
-REQUEST = {"split": "test", "images": 24, "sigmas": [0.05, 0.1, 0.2, 0.4], "noise_seed": 0}
+from . import cheating_plugins, cheats
+
+REQUEST = {"split": "test", "images": 24, "sigmas": [0.02, 0.1, 0.2, 0.4], "noise_seed": 0}
 
 
 def found_of(cheat, monkeypatch):

@@ -6,8 +6,8 @@ import pytest
 
 import gahbench
 from gahbench._util.errors import ResultsError
-from gahbench.api import plan_with
 from gahbench.registry.registry import Registry
+from gahbench.runs.opening import plan_with
 from gahbench.runs.secret_noise import draw_secret_noise
 from gahbench.store.plan_file import recorded_plan
 from gahbench.store.store import Store
@@ -60,11 +60,11 @@ def test_later_runs_keep_the_noise_and_mark_what_is_added(suite, tmp_path):
     again = gahbench.run(suite, out, engine="inline")
     assert Store(out).finished() == units
     assert noise_seeds(again.folder) == {seed}
-    added = ["linear[bias=false]", "visu-shrink"]
+    added = ["linear[bias=true]", "visu-shrink"]
     outcome = gahbench.run(suite, out, engine="inline", entrants=added, secret_noise=True)
     assert noise_seeds(out) == {seed}
     assert {one.entrant for one in outcome.results.board.entries if one.marks} == {
-        "linear[bias=false]",
+        "linear[bias=true]",
         "visu-shrink[sym4]",
     }
     assert all("the noise was drawn and known" in mark for mark in outcome.results.marks["mark"])
