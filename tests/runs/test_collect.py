@@ -5,7 +5,6 @@ from other_machine import measure_otherwise
 from sample_files import TINY
 
 import gahbench
-from gahbench.registry.registry import Registry
 from gahbench.runs.collect import collect
 from gahbench.store.store import Store
 
@@ -94,7 +93,7 @@ def test_what_is_damaged_is_returned(out):
     folder = folder_of(out, "identity")
     (folder / "unit.json").write_text("{}")
     with pytest.warns(UserWarning, match=r"unit\.json: damaged"):
-        assert collect(out, Registry()).damaged == {folder.name}
+        assert collect(out).damaged == {folder.name}
 
 
 def test_a_board_without_its_units_says_so(out, command):
