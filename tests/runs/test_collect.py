@@ -1,5 +1,7 @@
 """A board is made of units that are as they were written, and written anew when one of them is not what it was."""
 
+import shutil
+
 import pytest
 from other_machine import measure_otherwise
 from sample_files import TINY
@@ -11,17 +13,23 @@ from gahbench.store.store import Store
 pytestmark = pytest.mark.usefixtures("dry_runs_here")
 
 
-@pytest.fixture
-def suite(tmp_path):
-    file = tmp_path / "tiny.yaml"
-    file.write_text(TINY.replace("  - unet: {width: 2, levels: 1}\n", ""))
-    return file
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    home = tmp_path_factory.mktemp("whole")
+    (home / "tiny.yaml").write_text(TINY.replace("  - unet: {width: 2, levels: 1}\n", ""))
+    gahbench.run(home / "tiny.yaml", home / "out", engine="inline")
+    return home
 
 
 @pytest.fixture
-def out(suite, tmp_path):
-    gahbench.run(suite, tmp_path / "out", engine="inline")
-    return tmp_path / "out"
+def suite(whole, tmp_path):
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "tiny.yaml"
+
+
+@pytest.fixture
+def out(suite):
+    return suite.parent / "out"
 
 
 def folder_of(out, entrant, metric="psnr"):
