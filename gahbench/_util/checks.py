@@ -26,6 +26,11 @@ def is_text(value: Any) -> bool:
     return True
 
 
+def as_text(value: Any) -> str:
+    """Return anything as text that :func:`is_text` accepts."""
+    return str(value).encode(errors="replace").decode()
+
+
 def is_count(value: Any) -> bool:
     """Whether a value is a whole number of things, or a seed."""
     return type(value) is int and 0 <= value <= _LARGEST

@@ -48,9 +48,9 @@ def write_plan(
         The units that were taken; ``None`` where no folders are named.
     """
     from gahbench.runs.reuse import reuse as reuse_units
-    from gahbench.runs.runner import open_folder
+    from gahbench.runs.runner import open_folder, warn_of_moved
 
-    open_folder(plan, Path(folder), registry, threads)
+    warn_of_moved(open_folder(plan, Path(folder), registry, threads)[0].damaged, Path(folder))
     return reuse_units(plan, Path(folder), [Path(source) for source in reuse]) if reuse else None
 
 

@@ -178,8 +178,11 @@ def saved_board(folder: str | os.PathLike[str]) -> str | None:
     """Return the board that was written with the results; ``None`` if it is not known to be as it was written."""
     index = index_or_none(Path(folder))
     digest = None if index is None else saved_files(index).get(BOARD)
-    path = Path(folder) / BOARD
-    return path.read_text(encoding="utf-8") if digest is not None and _is_saved(path, digest) else None
+    try:
+        content = read_regular(Path(folder) / BOARD)
+    except OSError:
+        return None
+    return content.decode() if hashlib.sha256(content).hexdigest() == digest else None
 
 
 def saved_files(index: Mapping[str, Any]) -> dict[str, str | None]:

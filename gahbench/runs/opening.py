@@ -93,6 +93,8 @@ class OpenedRun:
         Seconds that units may take.
     awaits_noise
         Whether these are the fits alone: scores are planned when the seed of their noise is drawn.
+    damaged
+        As of :class:`gahbench.store.folder.Opened`.
     """
 
     folder: Path
@@ -108,6 +110,7 @@ class OpenedRun:
     files: tuple[Path, ...] = ()
     limits: Limits = field(default_factory=Limits)
     awaits_noise: bool = False
+    damaged: tuple[str, ...] = ()
 
     def record(self) -> dict[str, Any]:
         """Return all of it as plain JSON, for a process that reads the units from the folder's plan."""
@@ -130,6 +133,7 @@ class OpenedRun:
             "files": [str(file) for file in self.files],
             "limits": self.limits.model_dump(mode="json"),
             "awaits_noise": self.awaits_noise,
+            "damaged": self.damaged,
         }
 
     @classmethod
@@ -168,6 +172,7 @@ class OpenedRun:
             tuple(map(Path, record["files"])),
             Limits.model_validate(record["limits"]),
             bool(record["awaits_noise"]),
+            tuple(record["damaged"]),
         )
 
 
@@ -190,8 +195,9 @@ def open_run(request: RunRequest, registry: Registry) -> OpenedRun:
     folder = results_folder(plan.suite, request.out)
     again = superseded(plan, folder)
     reused, replaced = None, 0
+    damaged: tuple[str, ...] = ()
     if request.reuse or request.again:
-        open_folder(plan, folder, registry, request.threads, request.workers)
+        damaged = open_folder(plan, folder, registry, request.threads, request.workers)[0].damaged
         reused = reuse(plan, folder, [Path(source) for source in request.reuse]) if request.reuse else None
         replaced = put_back(plan, folder, request.again) if request.again else 0
     opened, todo = open_folder(plan, folder, registry, request.threads, request.workers)
@@ -209,6 +215,7 @@ def open_run(request: RunRequest, registry: Registry) -> OpenedRun:
         tuple(registry.files),
         plan.suite.limits,
         plan.secret_noise is not None and plan.secret_noise["seed"] is None,
+        (*damaged, *opened.damaged),
     )
 
 

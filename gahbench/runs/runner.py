@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,7 +90,7 @@ def open_folder(
 ) -> tuple[Opened, list[Unit]]:
     """Record a plan in a results folder, and return with it the units that are to be done.
 
-    Failures are forgotten, so that they are tried again; damaged units are set aside, with a warning.
+    Failures are forgotten, so that they are tried again; damaged units are set aside, and named.
 
     Parameters
     ----------
@@ -115,8 +115,12 @@ def open_folder(
         for unit in plan.units:
             if unit.folder in failed:
                 store.forget_failure(unit)
-    warn_of_damage(damaged.values(), f"moved to {folder / DAMAGED}, to be done again")
-    return opened, todo
+    return replace(opened, damaged=tuple(damaged.values())), todo
+
+
+def warn_of_moved(reasons: Iterable[str], folder: Path) -> None:
+    """Warn of units that were not as they were written, and were moved away."""
+    warn_of_damage(reasons, f"moved to {folder / DAMAGED}, to be done again")
 
 
 def workers_here(engine: str, workers: int | None) -> int | None:
@@ -155,6 +159,7 @@ def run_opened(
     from gahbench.board.results import load_results
 
     folder = opened.folder
+    warn_of_moved(opened.damaged, folder)
     runner: Engine = registry.create("engine", engine)
     store, stop = Store(folder), threading.Event()
     if opened.todo:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from gahbench._util.checks import as_text
 from gahbench._util.errors import ResultsError
 from gahbench._util.resources import release_memory
 from gahbench.contracts.metrics import Metric
@@ -134,7 +135,9 @@ class Worker:
         denoiser = measurement.evaluation.denoiser
         facts: dict[str, Any] = {"kind": denoiser.kind, "seconds": time.monotonic() - started, "notes": []}
         if isinstance(denoiser, Reference):
-            facts |= {"notes": list(denoiser.notes), "parameters": denoiser.num_parameters}
+            # As a plugin has it, and as the store accepts it.
+            count = denoiser.num_parameters
+            facts |= {"notes": list(map(as_text, denoiser.notes)), "parameters": None if count is None else int(count)}
         if (unit.payload["metric"]["name"], unit.split) == AUDITED:
             facts |= _audited(measurement)
         facts["precision"] = "float32"
@@ -153,8 +156,8 @@ def _audited(measurement: Measurement) -> dict[str, Any]:
     try:
         found = audit(measurement.evaluation)
     except Exception as error:
-        return {"marks": [f"could not be denoised again for the checks: {explain(error)}"]}
-    return {"marks": list(found.marks), "audit": found.facts}
+        return {"marks": [as_text(f"could not be denoised again for the checks: {explain(error)}")]}
+    return {"marks": list(map(as_text, found.marks)), "audit": found.facts}
 
 
 def _check_code(unit: Unit, function: str, needs: frozenset[str] = frozenset()) -> None:

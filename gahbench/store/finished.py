@@ -59,6 +59,7 @@ _FIT: dict[str, Check] = {
 _SCORE: dict[str, Check] = {"kind": one_of(*KINDS)}
 _OPTIONAL = {
     "notes": list_of(is_text),
+    "marks": list_of(is_text),
     "parameters": optional(is_count),
     "seconds": is_number,
     "networks": object_of(optional(is_digest)),

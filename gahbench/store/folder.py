@@ -44,11 +44,14 @@ class Opened:
         they cannot stand beside others.
     outdated
         Labels of such entrants that were measured with earlier code than today's.
+    damaged
+        What was wrong with the units that were moved to ``damaged/``, since they were not as they were written.
     """
 
     plan: RecordedPlan
     left_out: tuple[str, ...]
     outdated: tuple[str, ...]
+    damaged: tuple[str, ...] = ()
 
 
 class Folder:

@@ -189,6 +189,8 @@ def _parsed(content: dict[str, Any]) -> RecordedPlan:
     head |= {"limits": {}, "secret_noise": None} | content
     if wrong := wrong_field(head, _HEAD) or (head["board"] and wrong_field(head["board"], _BOARD)):
         raise ValueError(f"the field '{wrong}' is missing, or not what it can be")
+    if not isinstance(content.get("units"), list):
+        raise ValueError("it has no list of units")
     values = content.get("values")
     units = []
     for record in content["units"]:

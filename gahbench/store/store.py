@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gahbench._util.checks import as_text
 from gahbench._util.files import delete_entry, names_in, read_regular, write_json
 from gahbench._util.sealed import parse_json
 from gahbench.contracts.unit import Unit
@@ -214,9 +215,7 @@ class Store:
     def failure_of(self, name: str) -> str:
         """Return why a unit whose failure is listed failed, in one line."""
         error = self.failure_record(name).get("error")
-        # JSON may hold halves of characters.
-        text = error.encode(errors="replace").decode() if isinstance(error, str) else ""
-        return " ".join(text.split()) or "unknown"
+        return " ".join(as_text(error).split()) if isinstance(error, str) and error.strip() else "unknown"
 
     def failure_record(self, name: str) -> dict[str, Any]:
         """Return what is recorded of a failure that is listed; nothing if it cannot be read."""

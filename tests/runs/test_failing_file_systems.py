@@ -41,10 +41,17 @@ def read_only(folder):
         yield
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    home = tmp_path_factory.mktemp("whole")
+    (home / "tiny.yaml").write_text(SUITE)
+    gahbench.run(home / "tiny.yaml", home / "out", engine="inline")
+    return home
+
+
 @pytest.fixture
-def finished(tmp_path):
-    (tmp_path / "tiny.yaml").write_text(SUITE)
-    gahbench.run(tmp_path / "tiny.yaml", tmp_path / "out", engine="inline")
+def finished(whole, tmp_path):
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     return tmp_path / "out"
 
 

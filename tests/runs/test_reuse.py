@@ -136,7 +136,6 @@ def test_an_entrant_is_done_again_and_its_board_is_new(write_suite, tmp_path):
     train_otherwise(out)
     (changed,) = of(out, entrant="identity", metric="psnr")
     measure_otherwise(Store(out).path(changed))
-    (out / "results.json").unlink()
     other, done = run(write_suite(), out)
     assert done == []
     assert not board(other).equals(first)

@@ -172,3 +172,38 @@ def test_of_processes_that_claim_at_once_one_gets_each_unit(tmp_path, processes)
 def test_names_of_attempts_differ():
     assert len({own_name() for _ in range(1000)}) == 1000
     assert all("/" not in name and name for name in [own_name()])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "", "[]", "{", "null", "[" * 100_000, '{"lease": "x"}', '{"lease": 1e300}', '{"lease": -1}', '{"lease": NaN}',
+        '{"since": {}, "losses": [], "progress": "y", "pid": 1e9, "host": 3, "token": []}',
+        '{"losses": 1e400, "pid": -5, "lost": {"a": 1}, "machine": [1]}', '{"host": "\\ud800", "token": null}',
+    ],
+)  # fmt: skip
+def test_claims_of_any_content_grow_old(tmp_path, content):
+    claims = Claims(tmp_path, lease=60.0)
+    (tmp_path / "u").write_text(content)
+    seen = claims.seen("u")
+    assert (seen.record, seen.is_stale) == ({}, False)
+    assert claims.take("u") is None
+    os.utime(tmp_path / "u", (0, 0))
+    assert claims.seen("u").is_stale
+    assert claims.clear(claims.seen("u"))
+    assert claims.take("u") is not None
+    claims.close()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda file: file.symlink_to(file)], ids=str)
+def test_what_is_no_file_is_nobodys_claim(tmp_path, make):
+    claims = Claims(tmp_path)
+    make(tmp_path / "u")
+    assert claims.take("u") is None
+    assert claims.seen("u").is_stale
+    assert claims.clear(claims.seen("u"))
+    assert claims.take("u") is not None
+    claims.close()
+    make(tmp_path / "v")
+    claims.sweep(["v"])
+    assert claims.names() == set()
