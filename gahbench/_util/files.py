@@ -1,15 +1,97 @@
-"""Files written whole or not at all."""
+"""Files read only if they are regular ones, and written whole or not at all."""
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import shutil
+import stat
 import uuid
 from pathlib import Path
 from typing import Any
 
 from gahbench._util.errors import ParameterError, ResultsError
+
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def open_regular(path: str | Path) -> io.BufferedReader:
+    """Open a regular file, or a link to one, for reading its bytes.
+
+    Opening anything else may wait without end, as a FIFO does, or never come to an end, as ``/dev/zero`` does.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    io.BufferedReader
+        The open file; close it, or use it in a ``with`` statement.
+
+    Raises
+    ------
+    OSError
+        If it is not there, may not be read, or is a folder, FIFO, socket or device; ``strerror`` says which.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> gahbench.open_regular("/dev/null")
+    Traceback (most recent call last):
+        ...
+    OSError: [Errno 22] is a device; expected a regular file: '/dev/null'
+    """
+    try:
+        # Before it is opened: opening a device may already change it.
+        _refuse_special(Path(path).stat(), path)
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except ValueError as error:
+        raise OSError(errno.EINVAL, f"is no path of a file: {error}", str(path)) from error
+    try:
+        _refuse_special(os.fstat(handle), path)
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def read_regular(path: str | Path, max_bytes: int) -> bytes:
+    """Return the content of a regular file of at most so many bytes.
+
+    Raises
+    ------
+    OSError
+        As :func:`open_regular` does, or if it is larger.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > max_bytes:
+            raise OSError(errno.EFBIG, f"has {size:,} bytes; accepted: up to {max_bytes:,}", str(path))
+        # It may grow while it is read.
+        return file.read(max_bytes)
+
+
+def check_regular(path: str | Path) -> None:
+    """Raise what :func:`open_regular` would, for a library that opens files by name."""
+    open_regular(path).close()
+
+
+def _refuse_special(status: os.stat_result, path: str | Path) -> None:
+    if stat.S_ISREG(status.st_mode):
+        return
+    kind = next((name for is_one, name in _KINDS if is_one(status.st_mode)), "no file")
+    number = errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.EINVAL
+    raise OSError(number, f"is {kind}; expected a regular file", str(path))
 
 
 def temporary_name(path: Path) -> Path:

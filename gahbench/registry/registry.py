@@ -56,9 +56,10 @@ class Registry:
         for entry in sorted(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)):
             package = entry.dist.name if entry.dist else entry.value
             self._add_module(f"package '{package}'", entry.load)
+        files = [file for source in self.sources for file in plugin_files(source)]
         #: The plugin files that the sources hold.
-        self.files = [file for source in self.sources for file in plugin_files(source)]
-        for file in self.files:
+        self.files = [file for file in files if file.is_file()]
+        for file in files:
             self._add_module(str(file), functools.partial(load_file, file))
 
     def names(self, kind: Kind) -> list[str]:
