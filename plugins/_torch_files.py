@@ -85,6 +85,8 @@ def _check_records(file: BinaryIO, size: int) -> None:
     """Refuse zip files of which a record is compressed, as torch never writes them, or in which records overlap."""
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
+        if any(entry.filename.endswith("/constants.pkl") for entry in entries):
+            raise ValueError("it is a TorchScript program")
         packed = next((entry for entry in entries if entry.compress_type != zipfile.ZIP_STORED), None)
         if packed is not None:
             raise ValueError(f"its record {brief(packed.filename)} is compressed, and torch compresses none")
@@ -99,6 +101,4 @@ def _reason(error: Exception) -> str:
         return f"it holds {brief(named[1])}"
     if "WeightsUnpickler error" in text:
         return "it is a pickle of another kind"
-    if "TorchScript" in text:
-        return "it is a TorchScript program"
     return brief(error if isinstance(error, OSError) else text.partition("\n")[0] or type(error).__name__)

@@ -77,8 +77,8 @@ def read_regular(path: str | Path, max_bytes: int) -> bytes:
         size = os.fstat(file.fileno()).st_size
         if size > max_bytes:
             raise OSError(errno.EFBIG, f"has {size:,} bytes; accepted: up to {max_bytes:,}", str(path))
-        # It may grow while it is read.
-        return file.read(max_bytes)
+        # Not to its end: it may grow while it is read.
+        return file.read(size)
 
 
 def check_regular(path: str | Path) -> None:

@@ -98,7 +98,11 @@ def chosen_images(choice: Choice, family: Configured, others: int) -> Images:
         return of_dataset(whole, family.label, choice.index, others)
     if choice.index:
         raise ParameterError(f"index={choice.index}: accepted for an image file: 0, since it holds one image")
-    return of_file(Path(choice.file).expanduser(), choice.size, choice.colour, others)
+    try:
+        file = Path(choice.file).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"{brief(choice.file)}: {brief(error)}") from error
+    return of_file(file, choice.size, choice.colour, others)
 
 
 def of_dataset(dataset: Dataset, label: str, index: int, others: int) -> Images:

@@ -268,12 +268,12 @@ def file_digest(path: str) -> str:
     ParameterError
         If it cannot be read.
     """
-    file = Path(path).expanduser()
     try:
+        file = Path(path).expanduser()
         facts = file.stat()
         return _digest(file, facts.st_mtime_ns, facts.st_size)
-    except (OSError, ValueError) as error:
-        raise ParameterError(f"{file}: cannot be read: {error}") from error
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ParameterError(f"{brief(path)}: cannot be read: {brief(error)}") from error
 
 
 @functools.lru_cache(maxsize=64)

@@ -60,6 +60,20 @@ class Images:
         return grey_levels(self.stored[places])
 
 
+def source_path(path: str) -> Path:
+    """Return the path of images as a user gave it, with ``~`` for the home folder.
+
+    Raises
+    ------
+    DataError
+        If there is no such home folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"{brief(path)}: {brief(error)}; {ACCEPTED}") from error
+
+
 def open_encoded(path: Path, below: str | None = None) -> Encoded | None:
     """Return the image files of a folder, zip archive or Parquet table; ``None`` for an array file.
 
