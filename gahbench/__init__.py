@@ -45,9 +45,12 @@ from gahbench.registry.marks import File, Names, OldName
 from gahbench.registry.parameters import file_digest
 
 if TYPE_CHECKING:
+    from gahbench._util.array_files import load_arrays
     from gahbench._util.core_yaml import dump_flow, load_scalar
+    from gahbench._util.files import open_regular, read_regular
+    from gahbench._util.image_files import check_pixels, open_image
     from gahbench._util.noise import BLOCK, derive_seed, generator, in_blocks
-    from gahbench._util.readable import duration
+    from gahbench._util.readable import brief, duration
     from gahbench._util.resources import cpu_count, gpu_names
     from gahbench.api import (
         adopt,
@@ -84,9 +87,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULES = {
+    "_util.array_files": ["load_arrays"],
     "_util.core_yaml": ["dump_flow", "load_scalar"],
+    "_util.files": ["open_regular", "read_regular"],
+    "_util.image_files": ["check_pixels", "open_image"],
     "_util.noise": ["BLOCK", "derive_seed", "generator", "in_blocks"],
-    "_util.readable": ["duration"],
+    "_util.readable": ["brief", "duration"],
     "_util.resources": ["cpu_count", "gpu_names"],
     "api.folders": ["adopt", "collect", "load_results", "merge", "remove", "status", "verify", "weights", "work"],
     "api.looks": ["check", "create", "inspect", "preview", "sample"],
@@ -150,7 +156,9 @@ __all__ = [
     "adopt",
     "batch_size",
     "behaviour_digest",
+    "brief",
     "check",
+    "check_pixels",
     "collect",
     "cpu_count",
     "create",
@@ -166,14 +174,18 @@ __all__ = [
     "in_blocks",
     "inspect",
     "listing",
+    "load_arrays",
     "load_results",
     "load_scalar",
     "merge",
+    "open_image",
+    "open_regular",
     "oracle_denoise",
     "oracle_weights",
     "plan_suite",
     "prepare",
     "preview",
+    "read_regular",
     "remove",
     "run",
     "sample",

@@ -14,6 +14,90 @@ from typing import Any
 
 from gahbench._util.errors import ParameterError, ResultsError
 
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISLNK, "a link"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def open_regular(path: str | Path, follow: bool = True) -> io.BufferedReader:
+    """Open a regular file, or a link to one, for reading its bytes.
+
+    Opening anything else may wait without end, as a FIFO does, or never come to an end, as ``/dev/zero`` does.
+
+    Parameters
+    ----------
+    path
+        The file.
+    follow
+        Whether it may be a symbolic link to one.
+
+    Returns
+    -------
+    io.BufferedReader
+        The open file; close it, or use it in a ``with`` statement.
+
+    Raises
+    ------
+    OSError
+        If it is not there, may not be read, or is a folder, FIFO, socket or device, or a link that is not followed;
+        ``strerror`` says which.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> gahbench.open_regular("/dev/null")
+    Traceback (most recent call last):
+        ...
+    OSError: [Errno 22] is a device; expected a regular file: '/dev/null'
+    """
+    try:
+        # Before it is opened: opening a device may already change it.
+        _refuse_special(Path(path).stat(follow_symlinks=follow), path)
+        flags = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
+        handle = os.open(path, flags if follow else flags | getattr(os, "O_NOFOLLOW", 0))
+    except ValueError as error:
+        raise OSError(errno.EINVAL, f"is no path of a file: {error}", str(path)) from error
+    try:
+        _refuse_special(os.fstat(handle), path)
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def read_regular(path: str | Path, max_bytes: int | None = None, follow: bool = True) -> bytes:
+    """Return the content of a regular file, of at most so many bytes where a number is given.
+
+    Raises
+    ------
+    OSError
+        As :func:`open_regular` does, or if it is larger.
+    """
+    with open_regular(path, follow) as file:
+        size = os.fstat(file.fileno()).st_size
+        if max_bytes is not None and size > max_bytes:
+            raise OSError(errno.EFBIG, f"has {size:,} bytes; accepted: up to {max_bytes:,}", str(path))
+        # Not to its end: it may grow while it is read.
+        return file.read(size)
+
+
+def check_regular(path: str | Path) -> None:
+    """Raise what :func:`open_regular` would, for a library that opens files by name."""
+    open_regular(path).close()
+
+
+def _refuse_special(status: os.stat_result, path: str | Path) -> None:
+    if stat.S_ISREG(status.st_mode):
+        return
+    kind = next((name for is_one, name in _KINDS if is_one(status.st_mode)), "no file")
+    number = {"a folder": errno.EISDIR, "a link": errno.ELOOP}.get(kind, errno.EINVAL)
+    raise OSError(number, f"is {kind}; expected a regular file", str(path))
+
 
 def temporary_name(path: Path) -> Path:
     """Return a hidden name beside a path that no other process has, on this machine or on another."""
@@ -38,39 +122,6 @@ def write_whole(path: Path, content: bytes) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write JSON as :func:`write_whole` does."""
     write_whole(path, (json.dumps(content, indent=1, default=str) + "\n").encode())
-
-
-def open_regular(path: Path, follow: bool = True) -> io.BufferedReader:
-    """Open a file for reading; never wait for one that is none, as a FIFO would have it.
-
-    Parameters
-    ----------
-    path
-        The file.
-    follow
-        Whether it may be a symbolic link to one.
-
-    Raises
-    ------
-    OSError
-        If it cannot be opened; ``EINVAL`` for a folder, a FIFO, a device or a socket, ``ELOOP`` for a link that is not
-        followed.
-    """
-    flags = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
-    handle = os.open(path, flags if follow else flags | getattr(os, "O_NOFOLLOW", 0))
-    try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
-        return os.fdopen(handle, "rb")
-    except BaseException:
-        os.close(handle)
-        raise
-
-
-def read_regular(path: Path, follow: bool = True) -> bytes:
-    """Return the content of a file, as :func:`open_regular` opens it."""
-    with open_regular(path, follow) as file:
-        return file.read()
 
 
 def delete_entry(path: Path) -> None:

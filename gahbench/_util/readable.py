@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Numbers and foreign texts as people read them."""
 
 from __future__ import annotations
 
@@ -57,3 +57,28 @@ def level_name(sigma: float) -> str:
     """Write a noise level: short, and no two levels alike."""
     short = f"{sigma:g}"
     return short if float(short) == sigma else repr(float(sigma))
+
+
+def brief(text: object, longest: int = 200) -> str:
+    r"""Return a foreign text, such as a library's message or a name in a file, in one short line that can be printed.
+
+    Parameters
+    ----------
+    text
+        A text, or anything else, of which the text is taken; of an error that of the system where there is one, and its
+        type where there is none.
+    longest
+        The most characters; more are cut out of the middle.
+
+    Examples
+    --------
+    >>> brief("two\nlines")
+    'two lines'
+    >>> brief("x" * 50, longest=11)
+    'xxxxx…xxxxx'
+    """
+    whole = (getattr(text, "strerror", None) or str(text)) if isinstance(text, OSError) else str(text)
+    words = " ".join(whole[: 1 << 16].split()) or type(text).__name__
+    shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in words)
+    half = (longest - 1) // 2
+    return shown if len(shown) <= longest else f"{shown[:half]}…{shown[-half:]}"

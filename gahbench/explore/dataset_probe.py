@@ -240,6 +240,8 @@ class DatasetProbe:
     def _checked(self, what: str, found: object, shape: tuple[int, ...]) -> Tensor:
         if not isinstance(found, Tensor):
             raise self._fault(f"{what} must be a tensor, not {type(found).__name__}")
+        if found.is_nested or found.layout != torch.strided or found.is_meta or found.is_quantized:
+            raise self._fault(f"{what} must be an ordinary tensor, not a nested, sparse, meta or quantized one")
         if tuple(found.shape) != shape:
             raise self._fault(f"{what} must have shape {shape}, not {tuple(found.shape)}")
         if not bool(found.isfinite().all()):

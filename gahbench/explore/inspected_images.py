@@ -12,7 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gahbench._util.errors import DataError, ParameterError
+from gahbench._util.array_files import load_arrays
+from gahbench._util.errors import DataError, ParameterError, listing
+from gahbench._util.files import read_regular
+from gahbench._util.image_files import MAX_BYTES, check_pixels, open_image
+from gahbench._util.readable import brief
 from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import Dataset
 from gahbench.jacobian import LARGEST_EXACT
@@ -94,7 +98,11 @@ def chosen_images(choice: Choice, family: Configured, others: int) -> Images:
         return of_dataset(whole, family.label, choice.index, others)
     if choice.index:
         raise ParameterError(f"index={choice.index}: accepted for an image file: 0, since it holds one image")
-    return of_file(Path(choice.file).expanduser(), choice.size, choice.colour, others)
+    try:
+        file = Path(choice.file).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"{brief(choice.file)}: {brief(error)}") from error
+    return of_file(file, choice.size, choice.colour, others)
 
 
 def of_dataset(dataset: Dataset, label: str, index: int, others: int) -> Images:
@@ -142,8 +150,8 @@ def of_file(file: Path, size: int | None, colour: bool, others: int) -> Images:
     ParameterError
         If the image is smaller than the squares, or these are too large.
     """
-    image = read_image(file, colour)
-    channels, height, width = image.shape
+    values = _values(file)
+    channels, (height, width) = 3 if colour else 1, values.shape[:2]
     side = min(height, width, SIDE) if size is None else size
     if not 1 <= side <= min(height, width):
         raise ParameterError(f"size={side}: accepted for {file}, {height}x{width} pixels: 1 to {min(height, width)}")
@@ -155,7 +163,9 @@ def of_file(file: Path, size: int | None, colour: bool, others: int) -> Images:
     )
     free = [(row, column) for row in rows for column in columns if (row, column) != middle]
     chosen = [free[int((place + 0.5) * len(free) / others)] for place in range(others)] if len(free) > others else free
-    squares = [image[:, row : row + side, column : column + side] for row, column in [middle, *chosen]]
+    squares = [
+        _as_image(values[row : row + side, column : column + side], colour, file) for row, column in [middle, *chosen]
+    ]
     return Images(torch.stack(squares), 0, 0, None, f"{file.name}, central {side}×{side} of {height}×{width} pixels")
 
 
@@ -192,6 +202,11 @@ def read_image(file: Path, colour: bool) -> Tensor:
     DataError
         If it cannot be read, or holds something else.
     """
+    return _as_image(_values(file), colour, file)
+
+
+def _values(file: Path) -> NDArray[Any]:
+    """Return the image of a file, shape (H, W, C), as it is held there."""
     values = _array(file) if file.suffix.lower() in ARRAYS else _picture(file)
     if values.ndim == 3 and values.shape[2] not in (1, 3, 4) and values.shape[0] in (1, 3, 4):
         values = np.moveaxis(values, 0, 2)
@@ -202,6 +217,15 @@ def read_image(file: Path, colour: bool) -> Tensor:
             f"{file}: an array of shape {values.shape}; accepted: one image, of shape (H, W), (H, W, C) or (C, H, W), "
             "with C = 1, 3 or 4"
         )
+    check_pixels(values.shape[0], values.shape[1], str(file))
+    # Written so that NaN is refused.
+    if np.issubdtype(values.dtype, np.floating) and not (values.min() >= 0 and values.max() <= 1):
+        raise DataError(f"{file}: values from {values.min():g} to {values.max():g}; accepted: from 0 to 1")
+    return values
+
+
+def _as_image(values: NDArray[Any], colour: bool, file: Path) -> Tensor:
+    """Return an image, or a part of one, as :func:`read_image` does."""
     scaled = _scaled(values[:, :, :3], file)
     if not colour:
         scaled = scaled.mean(2, keepdims=True)
@@ -214,58 +238,38 @@ def _scaled(values: NDArray[Any], file: Path) -> NDArray[np.float64]:
     """Return values in units where an image lies in [0, 1]."""
     if values.dtype in (np.uint8, np.uint16):
         return np.asarray(values / float(np.iinfo(values.dtype).max))
-    if values.dtype == np.bool_:
+    if values.dtype == np.bool_ or np.issubdtype(values.dtype, np.floating):
         return values.astype(np.float64)
-    if np.issubdtype(values.dtype, np.floating):
-        numbers = values.astype(np.float64)
-        # Written so that NaN is refused.
-        if numbers.min() >= 0 and numbers.max() <= 1:
-            return numbers
-        raise DataError(f"{file}: values from {numbers.min():g} to {numbers.max():g}; accepted: from 0 to 1")
     raise DataError(
         f"{file}: values of type {values.dtype}; accepted: uint8, uint16, bool, or floating point in [0, 1]"
     )
 
 
 def _array(file: Path) -> NDArray[Any]:
-    try:
-        loaded = np.load(file, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded:
-            name = loaded.files[0] if len(loaded.files) == 1 else "images"
-            if name not in loaded.files:
-                raise DataError(f"{file}: arrays {', '.join(loaded.files)}; accepted: one array, or one named images")
-            return np.asarray(loaded[name])
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{file}: cannot be read as an array: {_reason(error)}") from error
+    found = load_arrays(file, ["images"])
+    if len(found) != 1:
+        names = listing(map(brief, found))
+        raise DataError(f"{file}: arrays {names}; accepted: one array, or one named images")
+    return next(iter(found.values()))
 
 
 def _picture(file: Path) -> NDArray[Any]:
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
     try:
-        with Image.open(file) as opened:
-            image = ImageOps.exif_transpose(opened)
-            # Transparency would cost the palette a warning.
-            image.info.pop("transparency", None)
-            if image.mode.startswith("I"):
-                # 16 bits, which PIL may hold in 32.
-                deep = np.asarray(image)
-                if deep.min() < 0 or deep.max() > 65535:
-                    raise DataError(
-                        f"{file}: values from {deep.min()} to {deep.max()}; accepted: 8 or 16 bits a channel"
-                    )
-                return deep.astype(np.uint16)
-            if image.mode in ("1", "L", "LA", "F"):
-                return np.asarray(image.convert("F" if image.mode == "F" else "L"))
-            return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{file}: cannot be read as an image: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    """Say why in a line, without the addresses of objects in memory."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return "not of a known format" if "cannot identify" in str(error) else " ".join(str(error).split())
+        content = read_regular(file, MAX_BYTES)
+    except OSError as error:
+        raise DataError(f"{brief(file)}: cannot be read as an image: {brief(error)}") from error
+    with open_image(content, str(file)) as image:
+        ImageOps.exif_transpose(image, in_place=True)
+        # Transparency would cost the palette a warning.
+        image.info.pop("transparency", None)
+        if image.mode.startswith("I"):
+            # 16 bits, which PIL may hold in 32.
+            deep = np.asarray(image)
+            if deep.min() < 0 or deep.max() > 65535:
+                raise DataError(f"{file}: values from {deep.min()} to {deep.max()}; accepted: 8 or 16 bits a channel")
+            return deep.astype(np.uint16)
+        if image.mode in ("1", "L", "LA", "F"):
+            return np.asarray(image.convert("F" if image.mode == "F" else "L"))
+        return np.asarray(image.convert("RGB"))

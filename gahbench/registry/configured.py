@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gahbench._util.errors import ParameterError
+from gahbench._util.errors import GahbenchError, ParameterError, PluginError
 from gahbench._util.keys import key_of
 from gahbench._util.origins import package_origin, portable_origin
+from gahbench._util.readable import brief
 from gahbench._util.shapes import Shape
 from gahbench.contracts.architectures import ArchitectureFactory
 from gahbench.registry.built import record_spec
+from gahbench.registry.checked_images import with_checked_images
 from gahbench.registry.parameters import file_digest
 from gahbench.registry.plugin import Kind, Plugin
 from gahbench.registry.spec import format_value
@@ -56,8 +59,8 @@ class Configured:
 
         Raises
         ------
-        ParameterError
-            If a file that a parameter names cannot be read.
+        ParameterError, PluginError
+            If a file that decides it cannot be read, or its fingerprint is not accepted.
         """
         files = {parameter.name for parameter in self.plugin.parameters if parameter.is_file}
 
@@ -74,7 +77,9 @@ class Configured:
             "source": self.plugin.digest,
             **({"fingerprint": self._fingerprint} if self._fingerprint is not None else {}),
             "nested": {
-                name: [one.identity for one in inner] if isinstance(inner, tuple) else inner.identity
+                name: [self._identity_of(one) for one in inner]
+                if isinstance(inner, tuple)
+                else self._identity_of(inner)
                 for name, inner in self.nested.items()
             },
         }
@@ -94,24 +99,48 @@ class Configured:
         found = {origin for inner in several for one in inner for origin in one.origins}
         if not self.plugin.is_built_in:
             found.add(portable_origin(self.plugin.origin))
-        elif self._fingerprint is not None:
+        elif self.kind == "architecture" and self._fingerprint is not None:
             # It runs code that its parameters name.
             found.add(package_origin(self.label))
         return tuple(sorted(found))
 
     @functools.cached_property
     def _fingerprint(self) -> str | None:
-        """The fingerprint of an architecture: all that decides its outcome beyond its own source and parameters.
+        """All that decides its outcome beyond its own source and parameters, if its class says what.
 
-        Its class may have a static method ``fingerprint`` of its parameters.
+        Of an architecture, which is built for images alone, it is a static method of the parameters; of a dataset it
+        is part of the dataset's document, and of those of other plugins that its parameters name.
         """
-        fingerprint = getattr(self.plugin.factory, "fingerprint", None) if self.kind == "architecture" else None
-        if not callable(fingerprint):
+        factory = self.plugin.factory
+        if self.kind in ("dataset", "engine") or not callable(getattr(factory, "fingerprint", None)):
             return None
+        if self.kind == "architecture":
+            return self._checked_fingerprint(lambda: factory.fingerprint(**self.plugin.preset, **self.parameters))
+        return self._checked_fingerprint(lambda: self.build().fingerprint())
+
+    def _checked_fingerprint(self, call: Callable[[], Any]) -> str | None:
         try:
-            return str(fingerprint(**self.plugin.preset, **self.parameters))
-        except ValueError as error:
-            raise ParameterError(f"{self.plugin.where}: {error}") from error
+            found = call()
+        except (ValueError, OSError) as error:
+            raise ParameterError(f"{self.plugin.where}: {brief(error)}") from error
+        except GahbenchError:
+            raise
+        except Exception as error:
+            raise PluginError(f"{self.where}: its fingerprint: {type(error).__name__}: {brief(error)}") from error
+        if not isinstance(found, str | None):
+            raise PluginError(f"{self.where}: its fingerprint is a {type(found).__name__}; accepted: a text, or None")
+        return found
+
+    def _identity_of(self, nested: Configured) -> dict[str, Any]:
+        """Return the identity of a plugin that a parameter names: of a dataset, with the images that it reads.
+
+        A dataset answers itself for one that it is made of.
+        """
+        found = nested.identity
+        if nested.kind != "dataset" or self.kind == "dataset":
+            return found
+        fingerprint = nested._checked_fingerprint(lambda: nested.build().fingerprint())
+        return found if fingerprint is None else {**found, "fingerprint": fingerprint}
 
     @property
     def kind(self) -> Kind:
@@ -145,6 +174,8 @@ class Configured:
         if shape is not None:
             filled_in = {"channels": shape[0], "shape": shape}
         built = self.plugin.build(given, filled_in)
+        if self.kind == "dataset":
+            built = with_checked_images(built, self.where)
         record_spec(built, self.text)
         return built
 

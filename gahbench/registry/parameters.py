@@ -21,6 +21,8 @@ import pydantic
 
 from gahbench._util.deprecation import renamed
 from gahbench._util.errors import ParameterError, PluginError, listing, suggestion
+from gahbench._util.files import check_regular, open_regular
+from gahbench._util.readable import brief
 from gahbench.registry.marks import File, Names, OldName, as_text, marks
 from gahbench.registry.old_names import plugin_name
 
@@ -127,9 +129,19 @@ class Parameter:
             raise ParameterError(f"{self.name}={value!r}: {reason} (accepted: {self.accepted})") from error
         except TypeError as error:
             raise ParameterError(f"{self.name}={value!r}: not a plain value (accepted: {self.accepted})") from error
-        if self.is_file and isinstance(accepted, str) and not Path(accepted).expanduser().is_file():
-            raise ParameterError(f"{self.name}={value!r}: no such file in {Path.cwd()} (accepted: {self.accepted})")
+        if self.is_file and isinstance(accepted, str):
+            self._check_file(accepted)
         return accepted
+
+    def _check_file(self, path: str) -> None:
+        try:
+            check_regular(Path(path).expanduser())
+            return
+        except (FileNotFoundError, NotADirectoryError):
+            reason = f"no such file in {Path.cwd()}"
+        except (OSError, RuntimeError) as error:
+            reason = brief(error)
+        raise ParameterError(f"{self.name}={brief(path)!r}: {reason} (accepted: {self.accepted})")
 
 
 def constructor_parameters(target: Any, where: str) -> tuple[Parameter, ...]:
@@ -256,18 +268,18 @@ def file_digest(path: str) -> str:
     ParameterError
         If it cannot be read.
     """
-    file = Path(path).expanduser()
     try:
+        file = Path(path).expanduser()
         facts = file.stat()
         return _digest(file, facts.st_mtime_ns, facts.st_size)
-    except OSError as error:
-        raise ParameterError(f"{file}: cannot be read: {error}") from error
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ParameterError(f"{brief(path)}: cannot be read: {brief(error)}") from error
 
 
 @functools.lru_cache(maxsize=64)
 def _digest(file: Path, changed: int, size: int) -> str:
     """Return the SHA-256 of a file that changed last at some time; large files are not read for every unit."""
-    with file.open("rb") as content:
+    with open_regular(file) as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 

@@ -10,6 +10,7 @@ import types
 from pathlib import Path
 
 from gahbench._util.errors import PluginError
+from gahbench._util.files import check_regular
 from gahbench.registry.source import FILE_PREFIX, files_digest, source_files
 
 
@@ -18,7 +19,8 @@ def plugin_files(source: Path) -> list[Path]:
     if source.is_file():
         return [source]
     if not source.is_dir():
-        raise PluginError(f"{source}: no such plugin file or folder")
+        kind = "is neither a file nor a folder" if source.exists() else "no such plugin file or folder"
+        raise PluginError(f"{source}: {kind}")
     if (source / "__init__.py").is_file():
         return [source / "__init__.py"]
     packages = [child / "__init__.py" for child in source.iterdir() if (child / "__init__.py").is_file()]
@@ -62,9 +64,12 @@ def load_file(file: Path) -> types.ModuleType:
     ------
     ImportError
         If another plugin's folder has a file of the same name as one that this plugin imports.
+    OSError
+        If it is no regular file.
     Exception
         Whatever the file raises.
     """
+    check_regular(file)
     folder, name = file.parent.parent if file.name == "__init__.py" else file.parent, module_name(file)
     files = source_files(name, file)
     content = files_digest(files.values())

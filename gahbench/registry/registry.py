@@ -62,9 +62,10 @@ class Registry:
             package = entry.dist.name if entry.dist else entry.value
             if packages is None or package in packages:
                 self._add_module(package_origin(package), entry.load)
+        files = [file for source in self.sources for file in plugin_files(source)]
         #: The plugin files that the sources hold.
-        self.files = [file for source in self.sources for file in plugin_files(source)]
-        for file in self.files:
+        self.files = [file for file in files if file.is_file()]
+        for file in files:
             self._add_module(str(file), functools.partial(load_file, file))
 
     def names(self, kind: Kind) -> list[str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import torch
 
 from gahbench._util.errors import DataError
 from gahbench.contracts.datasets import SPLITS, Dataset, Split
+from gahbench.registry.checked_images import unchecked
 from gahbench.registry.configured import Configured
 from gahbench.testing.findings import Finding
 from gahbench.testing.optima import check_optimum
@@ -24,42 +25,17 @@ def check_dataset(configured: Configured) -> Iterator[Finding]:
     if not isinstance(dataset, Dataset):
         yield Finding("is a gahbench.Dataset", False, f"it is a {type(dataset).__name__}")
         return
-    first = {}
+    first: dict[Split, torch.Tensor] = {}
     for split in SPLITS:
         available = dataset.available(split)
         count = COUNT if available is None else min(COUNT, available)
         if count == 0:
             yield Finding(f"{split} split", None, "holds no images")
             continue
-        images = first[split] = dataset.images(split, count)
-        wanted, got = (count, *dataset.shape), tuple(images.shape)
-        yield Finding(f"{split}: images have the shape it states", wanted == got, f"{got}, stated {wanted}")
-        yield Finding(
-            f"{split}: images are float32 on the CPU",
-            images.dtype == torch.float32 and images.device.type == "cpu",
-            str(images.dtype),
-        )
-        if wanted != got:
+        images = yield from _check_images(configured, dataset, split, count)
+        if images is None:
             return
-        yield Finding(f"{split}: values are finite", bool(images.isfinite().all()))
-        outside = float(((images < 0) | (images > 1)).float().mean())
-        yield Finding(f"{split}: values lie in [0, 1]", outside < 0.05, f"{outside:.2%} outside; accepted: below 5%")
-        again = configured.build().images(split, count)
-        yield Finding(f"{split}: another instance gives the same images", torch.equal(again, images))
-        images = images.clone()
-        first[split].zero_()
-        kept = dataset.images(split, count).equal(images)
         first[split] = images
-        detail = "" if kept else "writing into what it returned changes what it returns next; return a copy"
-        yield Finding(f"{split}: writing into returned images does not change later ones", kept, detail)
-        if not kept:
-            return
-        half = count // 2
-        yield Finding(
-            f"{split}: the first k of n images are the k", torch.equal(dataset.images(split, half), images[:half])
-        )
-        rest = dataset.images(split, count - half, start=half)
-        yield Finding(f"{split}: start skips images", torch.equal(rest, images[half:]))
         if available is not None:
             yield _refusal(dataset, split, available)
     fingerprint = dataset.fingerprint()
@@ -78,16 +54,62 @@ def check_dataset(configured: Configured) -> Iterator[Finding]:
         yield from check_optimum(dataset, first["test"])
 
 
+def _check_images(
+    configured: Configured, dataset: Dataset, split: Split, count: int
+) -> Generator[Finding, None, torch.Tensor | None]:
+    """Check the images of a split and return them; ``None`` if they are such that other checks make no sense."""
+    ask = unchecked(dataset)
+    images = ask(split, count)
+    kind = _kind(images)
+    yield Finding(f"{split}: images are an ordinary tensor", kind is None, kind or "")
+    if kind is not None:
+        return None
+    wanted, got = (count, *dataset.shape), tuple(images.shape)
+    yield Finding(f"{split}: images have the shape it states", wanted == got, f"{got}, stated {wanted}")
+    plain = images.dtype == torch.float32 and images.device.type == "cpu"
+    yield Finding(f"{split}: images are float32 on the CPU", plain, str(images.dtype))
+    if wanted != got or not plain:
+        return None
+    finite = bool(images.isfinite().all())
+    yield Finding(f"{split}: values are finite", finite)
+    outside = float(((images < 0) | (images > 1)).float().mean())
+    yield Finding(f"{split}: values lie in [0, 1]", outside < 0.05, f"{outside:.2%} outside; accepted: below 5%")
+    again = unchecked(configured.build())(split, count)
+    yield Finding(f"{split}: another instance gives the same images", torch.equal(again, images))
+    kept = images.clone()
+    images.zero_()
+    unspoilt = ask(split, count).equal(kept)
+    detail = "" if unspoilt else "writing into what it returned changes what it returns next; return a copy"
+    yield Finding(f"{split}: writing into returned images does not change later ones", unspoilt, detail)
+    if not unspoilt:
+        return None
+    half = count // 2
+    stable = torch.equal(ask(split, half), kept[:half])
+    yield Finding(f"{split}: the first k of n images are the k", stable)
+    rest = ask(split, count - half, start=half)
+    yield Finding(f"{split}: start skips images", torch.equal(rest, kept[half:]))
+    return kept if finite and stable else None
+
+
+def _kind(images: object) -> str | None:
+    """Return what images are, if that is no tensor of plain numbers in memory."""
+    if not isinstance(images, torch.Tensor):
+        return f"they are a {type(images).__name__}"
+    if images.is_nested or images.layout != torch.strided or images.is_meta or images.is_quantized:
+        return "they are a nested, sparse, meta or quantized tensor"
+    return "they require a gradient; return images.detach()" if images.requires_grad else None
+
+
 def _held(dataset: Dataset, split: Split) -> set[bytes]:
     """Return the images of a split, or the first of them, each as its bytes."""
     available = dataset.available(split)
-    images = dataset.images(split, COUNT if available is None else min(MANY, available))
+    images = unchecked(dataset)(split, COUNT if available is None else min(MANY, available))
     return {image.numpy().tobytes() for image in images}
 
 
 def _refusal(dataset: Dataset, split: str, available: int) -> Finding:
     try:
-        dataset.images(split, available + 1)  # type: ignore[arg-type]
+        unchecked(dataset)(split, available + 1)
     except DataError as error:
         return Finding(f"{split}: more images than there are is a DataError", True, str(error))
     return Finding(

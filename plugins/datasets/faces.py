@@ -17,7 +17,7 @@ from ._reading import celeba, fetched, splits
 from ._reading.arrays import read_arrays
 from ._reading.cache import cache_folder, cached, cached_facts
 from ._reading.encoded import LONG, Encoded
-from ._reading.files import Images, decoded_digest, from_array, from_encoded, open_encoded
+from ._reading.files import Images, decoded_digest, from_array, from_encoded, open_encoded, source_path
 from ._reading.preprocess import Colour, Preprocessing
 from ._reading.repeats import without_repeats
 
@@ -179,7 +179,7 @@ class Faces(Dataset):
         if self.source == "olivetti":
             faces = fetched.olivetti()
             return from_array(faces.images, self._preprocessing, self._where, faces.identity)
-        found = read_arrays(Path(str(self.path)).expanduser())
+        found = read_arrays(source_path(str(self.path)))
         return from_array(found.images, self._preprocessing, self._where, found.identity)
 
     @property
@@ -192,7 +192,7 @@ class Faces(Dataset):
             return None
         if self.source == "lfw":
             return fetched.labeled_faces()
-        path = Path(str(self.path)).expanduser()
+        path = source_path(str(self.path))
         return self._celeba(path) if self.source == "celeba" else open_encoded(path)
 
     @staticmethod

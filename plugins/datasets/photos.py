@@ -15,6 +15,7 @@ from torch import Tensor
 from gahbench import BLOCK, Card, DataError, Dataset, Shape, Split, generator, in_blocks, listing
 
 from ._reading.fetched import skimage_file
+from ._reading.files import source_path
 from ._reading.photographs import Photographs, joined, read_photographs, undecoded
 from ._reading.preprocess import Colour
 from ._reading.splits import TEST_MAX, TEST_SHARE, consecutive
@@ -101,7 +102,7 @@ class Photos(Dataset):
 
     def missing(self) -> tuple[str, ...]:
         """Return the photographs that take long to decode and are not in the cache yet, in words."""
-        return undecoded(Path(self.path).expanduser(), self.colour) if self.path is not None else ()
+        return undecoded(source_path(self.path), self.colour) if self.path is not None else ()
 
     def prepare(self) -> None:
         """Decode the photographs into the cache.
@@ -150,7 +151,7 @@ class Photos(Dataset):
     @functools.cached_property
     def _all(self) -> Photographs:
         if self.path is not None:
-            found = read_photographs(Path(self.path).expanduser(), self.colour)
+            found = read_photographs(source_path(self.path), self.colour)
         else:
             named = {}
             for name in self._embedded:

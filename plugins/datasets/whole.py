@@ -16,6 +16,7 @@ from torch import Tensor
 from gahbench import Card, DataError, Dataset, Shape, Split, listing
 
 from ._reading.fetched import skimage_file
+from ._reading.files import source_path
 from ._reading.photographs import Photographs, joined, read_photographs, undecoded
 from ._reading.preprocess import Colour
 
@@ -76,7 +77,7 @@ class Whole(Dataset):
 
     def missing(self) -> tuple[str, ...]:
         """Return the photographs that take long to decode and are not in the cache yet, in words."""
-        return undecoded(Path(self.path).expanduser(), self.colour) if self.path is not None else ()
+        return undecoded(source_path(self.path), self.colour) if self.path is not None else ()
 
     def prepare(self) -> None:
         """Decode the photographs into the cache.
@@ -119,7 +120,7 @@ class Whole(Dataset):
     @functools.cached_property
     def _all(self) -> Photographs:
         if self.path is not None:
-            return read_photographs(Path(self.path).expanduser(), self.colour)
+            return read_photographs(source_path(self.path), self.colour)
         with Image.open(skimage_file(EMBEDDED)) as image:
             return joined({EMBEDDED: np.asarray(image)}, self.colour, self._where)
 

@@ -22,7 +22,7 @@ def test_only_files_are_read_and_nobody_waits(tmp_path, monkeypatch, kind):
     else:
         with socket.socket(socket.AF_UNIX) as one:
             one.bind("x")
-    with pytest.raises(OSError, match=r"not a regular file|No such device"):
+    with pytest.raises(OSError, match="expected a regular file"):
         read_regular(file)
     delete_entry(file)
     assert not os.path.lexists(file)
@@ -32,7 +32,7 @@ def test_links_are_followed_unless_they_are_not_to_be(tmp_path):
     (tmp_path / "a").write_text("x")
     (tmp_path / "b").symlink_to("a")
     assert read_regular(tmp_path / "b") == b"x"
-    with pytest.raises(OSError, match="symbolic links"):
+    with pytest.raises(OSError, match="is a link"):
         read_regular(tmp_path / "b", follow=False)
     delete_entry(tmp_path / "b")
     assert (tmp_path / "a").exists()

@@ -138,7 +138,7 @@ def test_other_arrays_are_refused(tmp_path, values, says):
 
 def test_a_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / "a.png").write_text("no image")
-    with pytest.raises(DataError, match=r"a\.png: cannot be read as an image: not of a known format"):
+    with pytest.raises(DataError, match=r"a\.png: cannot be read as an image: not an image of a known format"):
         read_image(tmp_path / "a.png", False)
     with pytest.raises(DataError, match="No such file"):
         read_image(tmp_path / "b.npy", False)

@@ -71,8 +71,11 @@ def test_labels_show_the_name_of_the_file_alone(registry, tmp_path):
 def test_a_file_must_be_there(registry, tmp_path):
     with pytest.raises(ParameterError, match=r"file='gone.bin': no such file in .* \(accepted: path of a file\)"):
         registry.configure("reference", "reads[gone.bin]")
-    with pytest.raises(ParameterError, match="no such file"):
+    with pytest.raises(ParameterError, match="is a folder; expected a regular file"):
         registry.configure("reference", f"reads[{tmp_path}]")
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(ParameterError, match=r"fifo': is a FIFO; expected a regular file \(accepted: path of a file\)"):
+        registry.configure("reference", f"reads[{tmp_path / 'fifo'}]")
     (tmp_path / "a.bin").write_text("x")
     configured = registry.configure("reference", f"reads[{tmp_path / 'a.bin'}]")
     (tmp_path / "a.bin").unlink()

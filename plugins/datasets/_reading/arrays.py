@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
-import warnings
-import zipfile
-import zlib
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gahbench import DataError, listing
+from gahbench import DataError, brief, check_pixels, listing, load_arrays
+
+from ..._torch_files import fault, load_torch
 
 #: Keys of the images, and of their persons, in an .npz or .pt file.
 KEY = "images"
 PEOPLE = "identity"
-#: Images at a time, so that a large file never is in memory as a whole.
+#: Images at a time, and pixels of them, so that a large file never is in memory as a whole.
 CHUNK = 256
+CHUNK_PIXELS = 1 << 23
 
 
 class Arrays(NamedTuple):
@@ -68,19 +67,31 @@ def read_named(path: Path) -> dict[str, NDArray[Any]]:
     return {f"image {number}": image for number, image in enumerate(found[KEY])}
 
 
+def parts(count: int, shape: tuple[int, ...]) -> list[slice]:
+    """Divide images of a shape into parts that are small enough to work on."""
+    length = max(1, min(CHUNK, CHUNK_PIXELS // max(1, math.prod(shape))))
+    return [slice(first, first + length) for first in range(0, count, length)]
+
+
 def checked(array: NDArray[Any], where: str) -> NDArray[Any]:
-    """Return images as (N, C, H, W), having checked that there are any, and their type and range."""
+    """Return images as (N, C, H, W), having checked that there are any, and their size, type and range."""
+    images = _channels_first(array, where)
+    check_pixels(images.shape[2], images.shape[3], where)
     if array.dtype != np.uint8:
         if array.dtype.kind != "f":
             raise DataError(f"{where}: pixels of type {array.dtype}; accepted: uint8 in 0-255 or floating point in 0-1")
-        for first in range(0, len(array) if array.ndim else 0, CHUNK):
-            part = array[first : first + CHUNK]
+        for part in parts(len(array), array.shape[1:]):
+            values = array[part]
             # Not a number fails this comparison too.
-            if part.size and not (part.min() >= 0 and part.max() <= 1):
+            if not (values.min() >= 0 and values.max() <= 1):
                 raise DataError(
-                    f"{where}: pixels from {part.min():g} to {part.max():g}; "
+                    f"{where}: pixels from {values.min():g} to {values.max():g}; "
                     "accepted: floating point in 0-1, or uint8 in 0-255"
                 )
+    return images
+
+
+def _channels_first(array: NDArray[Any], where: str) -> NDArray[Any]:
     if array.ndim and not len(array):
         raise DataError(f"{where}: holds 0 images; accepted: at least one")
     if array.ndim == 3:
@@ -102,51 +113,29 @@ def update(digest: hashlib._Hash, array: NDArray[Any]) -> None:
     """
     order = array.dtype.newbyteorder("<")
     digest.update(f"{order.str}{array.shape}".encode())
-    for first in range(0, len(array), CHUNK):
-        digest.update(np.ascontiguousarray(array[first : first + CHUNK], dtype=order).tobytes())
+    for part in parts(len(array), array.shape[1:]):
+        digest.update(np.ascontiguousarray(array[part], dtype=order).tobytes())
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
-    return {".npz": _read_npz, ".npy": _read_npy, ".pt": _read_pt}[path.suffix.lower()](path)
-
-
-def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise ValueError("it holds a single array")
-        with archive:
-            wanted = [name for name in archive.files if name in (KEY, PEOPLE)]
-            return {name: np.asarray(archive[name]) for name in (wanted if KEY in wanted else archive.files)}
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(
-            f"{path}: cannot be read: {error}; accepted: an .npz file with plain arrays of images under '{KEY}'"
-        ) from error
-
-
-def _read_npy(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        return {KEY: np.load(path, mmap_mode="r", allow_pickle=False)}
-    except (OSError, EOFError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read: {error}; accepted: an .npy file of one plain array") from error
+    return _read_pt(path) if path.suffix.lower() == ".pt" else load_arrays(path, (KEY, PEOPLE))
 
 
 def _read_pt(path: Path) -> dict[str, NDArray[Any]]:
     accepted = f"accepted: a .pt file with one tensor, or a dictionary of tensors with the images under '{KEY}'"
     try:
-        with warnings.catch_warnings():
-            # Of pickles of another kind, which are refused anyway.
-            warnings.simplefilter("ignore")
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, ValueError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path}: cannot be read without running its content: {reason}; {accepted}") from error
+        found = load_torch(path)
+    except ValueError as error:
+        raise DataError(f"{path}: cannot be read without running its content: {error}; {accepted}") from error
     if isinstance(found, Tensor):
         found = {KEY: found}
     if not isinstance(found, dict):
         raise DataError(f"{path}: it holds a {type(found).__name__}; {accepted}")
-    tensors = {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
+    tensors = {brief(name): value for name, value in found.items() if isinstance(value, Tensor)}
+    for name, tensor in tensors.items():
+        if (why := fault(tensor)) is not None:
+            raise DataError(f"{path}: '{name}' {why}; {accepted}")
     try:
         return {name: value.detach().numpy() for name, value in tensors.items()}
     except (TypeError, RuntimeError) as error:
-        raise DataError(f"{path}: {error}; {accepted}") from error
+        raise DataError(f"{path}: {brief(error)}; {accepted}") from error

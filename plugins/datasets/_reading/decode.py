@@ -1,22 +1,31 @@
-"""One image file, decoded."""
+"""Image files, decoded: few at a time, as memory allows."""
 
 from __future__ import annotations
 
-import io
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from gahbench import DataError
+from gahbench import DataError, brief, cpu_count, open_image
 
-#: Formats that are decoded here; some others of PIL would start other programs.
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")
+if TYPE_CHECKING:
+    from .encoded import Encoded
+
 SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2")
 )
 #: PIL's modes of 8 bits a channel, which convert to RGB without loss of range.
 EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV")
+#: Pixels of the images that are decoded at a time, or are waiting for those before them: at most some 300 MB, if one
+#: image alone is not larger.
+IN_FLIGHT = 1 << 25
+#: Pixels that are copied out of PIL at a time.
+STRIP = 1 << 20
 
 
 def decode(content: bytes, where: str) -> NDArray[np.uint8]:
@@ -28,23 +37,58 @@ def decode(content: bytes, where: str) -> NDArray[np.uint8]:
     Raises
     ------
     DataError
-        If it cannot be read, or has more than 8 bits a channel; names the file, ``where``.
+        If it cannot be read, has more pixels than an image file may have, or more than 8 bits a channel; names the
+        file, ``where``.
     """
-    try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            if image.mode not in EIGHT_BIT_MODES:
-                raise DataError(f"{where}: an image of mode {image.mode}; accepted: 8 bits a channel")
-            # PIL reads 16-bit colour PNG as if it had 8; only the raw mode shows it.
-            if any(";16" in str(tile[3]) for tile in image.tile):
-                raise DataError(f"{where}: an image of 16 bits a channel; accepted: 8 bits a channel")
-            upright = ImageOps.exif_transpose(image)
-            # Transparency would cost the palette a warning.
-            upright.info.pop("transparency", None)
-            return np.asarray(upright.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{where}: cannot be read as an image: {_reason(error)}") from error
+    with open_image(content, where) as image:
+        if image.mode not in EIGHT_BIT_MODES:
+            raise DataError(f"{where}: an image of mode {image.mode}; accepted: 8 bits a channel")
+        # PIL reads 16-bit colour PNG as if it had 8; only the raw mode shows it.
+        if any(";16" in str(tile[3]) for tile in image.tile):
+            raise DataError(f"{where}: an image of 16 bits a channel; accepted: 8 bits a channel")
+        ImageOps.exif_transpose(image, in_place=True)
+        # Transparency would cost the palette a warning.
+        image.info.pop("transparency", None)
+        return _pixels(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def _reason(error: Exception) -> str:
-    """Say why without PIL's address of an object in memory."""
-    return "not an image of a known format" if "cannot identify" in str(error) else str(error)
+def decoded(encoded: Encoded) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Yield the name, as errors give it, and the pixels (H, W, 3) of each image of a source, in order.
+
+    They are read one by one, and decoded in as many threads as there are processors, as far as the memory for
+    ``IN_FLIGHT`` pixels goes.
+
+    Raises
+    ------
+    DataError
+        As :func:`decode` does.
+    """
+    threads = cpu_count()
+    waiting: deque[tuple[str, int, Future[NDArray[np.uint8]]]] = deque()
+    in_flight = 0
+    with ThreadPoolExecutor(threads) as pool:
+        for place, name in enumerate(encoded.names):
+            where = f"{encoded.path}: {brief(name)}"
+            (content,) = encoded.contents(place, place + 1)
+            with open_image(content, where) as image:
+                pixels = image.width * image.height
+            while waiting and (in_flight + pixels > IN_FLIGHT or len(waiting) > 2 * threads):
+                first, size, future = waiting.popleft()
+                in_flight -= size
+                yield first, future.result()
+            waiting.append((where, pixels, pool.submit(decode, content, where)))
+            in_flight += pixels
+        while waiting:
+            first, _, future = waiting.popleft()
+            yield first, future.result()
+
+
+def _pixels(image: Image.Image) -> NDArray[np.uint8]:
+    """Copy the pixels of an RGB image, shape (H, W, 3), strip by strip: PIL makes two copies of what it hands over."""
+    width, height = image.size
+    found = np.empty((height, width, 3), dtype=np.uint8)
+    rows = max(1, STRIP // width)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        found[top:bottom] = np.asarray(image.crop((0, top, width, bottom)))
+    return found

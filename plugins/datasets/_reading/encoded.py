@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gahbench import DataError, listing
+from gahbench import DataError, brief, listing, read_regular
 
 from .decode import SUFFIXES
 
@@ -19,6 +19,8 @@ from .decode import SUFFIXES
 DEPTH = 2
 #: Image files of more bytes than this take long to decode: more than ten seconds on one core.
 LONG = 1 << 26
+#: The most bytes of one file: an image of as many pixels as are accepted needs no more.
+LARGEST = 1 << 28
 #: Name of the folder that CelebA's images come in; its lists lie beside it.
 CELEBA = "img_align_celeba"
 
@@ -88,9 +90,9 @@ class Folder(Encoded):
     def contents(self, first: int, last: int) -> list[bytes]:
         """Return the bytes of files ``first`` to ``last``."""
         try:
-            return [(self.path / name).read_bytes() for name in self.names[first:last]]
+            return [read_regular(self.path / name, LARGEST) for name in self.names[first:last]]
         except OSError as error:
-            raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from error
+            raise DataError(f"{error.filename}: cannot be read: {brief(error)}") from error
 
     def stamp(self) -> list[Any]:
         """Return names, sizes and times of change."""
@@ -107,7 +109,10 @@ class Folder(Encoded):
         while found is None and folder.name == CELEBA:
             folder = folder.parent
             found = folder / name if (folder / name).is_file() else None
-        return found.read_text(encoding="utf-8", errors="replace") if found else None
+        try:
+            return read_regular(found, LARGEST).decode("utf-8", errors="replace") if found else None
+        except OSError as error:
+            raise DataError(f"{found}: cannot be read: {brief(error)}") from error
 
 
 def images_among(files: list[str], below: str | None) -> list[str]:
@@ -127,9 +132,14 @@ def _walk(folder: Path, prefix: str, depth: int) -> Iterator[tuple[str, os.stat_
     try:
         with os.scandir(folder / prefix) as scan:
             children = sorted((child for child in scan if not child.name.startswith(".")), key=lambda entry: entry.name)
-        yield from ((prefix + child.name, child.stat()) for child in children if child.is_file())
+        for child in children:
+            if child.is_file():
+                yield prefix + child.name, child.stat()
+            elif not child.is_dir() and PurePosixPath(child.name).suffix.lower() in SUFFIXES:
+                # Without it the others would be another dataset.
+                raise DataError(f"{child.path}: has the name of an image, and is no file; accepted: regular files")
     except OSError as error:
-        raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from error
+        raise DataError(f"{error.filename}: cannot be read: {brief(error)}") from error
     if depth:
         for child in children:
             if child.is_dir():

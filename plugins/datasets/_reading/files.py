@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import itertools
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+import stat
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,19 +15,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gahbench import DataError, cpu_count
+from gahbench import DataError, brief, open_regular
 
 from . import arrays, celeba
 from .cache import cached, cached_facts
-from .decode import decode
+from .decode import decoded
 from .encoded import Encoded, Folder
 from .preprocess import Preprocessing, grey_levels
 from .waiting import Waiting
 
 #: Name in the cache.
 KIND = "images"
-#: Images decoded at a time.
-CHUNK = 256
 ARRAY_SUFFIXES = (".npz", ".npy", ".pt")
 ACCEPTED = "accepted: a folder of images, or a file .zip, .parquet, .npz, .npy or .pt"
 
@@ -63,6 +60,20 @@ class Images:
         return grey_levels(self.stored[places])
 
 
+def source_path(path: str) -> Path:
+    """Return the path of images as a user gave it, with ``~`` for the home folder.
+
+    Raises
+    ------
+    DataError
+        If there is no such home folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"{brief(path)}: {brief(error)}; {ACCEPTED}") from error
+
+
 def open_encoded(path: Path, below: str | None = None) -> Encoded | None:
     """Return the image files of a folder, zip archive or Parquet table; ``None`` for an array file.
 
@@ -78,10 +89,14 @@ def open_encoded(path: Path, below: str | None = None) -> Encoded | None:
     DataError
         If there is nothing at that path, or it cannot be read.
     """
-    if path.is_dir():
-        return Folder(path, below)
-    if not path.exists():
-        raise DataError(f"{path}: no such file or folder; {ACCEPTED}")
+    try:
+        if stat.S_ISDIR(path.stat().st_mode):
+            return Folder(path, below)
+        open_regular(path).close()
+    except FileNotFoundError as error:
+        raise DataError(f"{brief(path)}: no such file or folder; {ACCEPTED}") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{brief(path)}: cannot be read: {brief(error)}; {ACCEPTED}") from error
     if path.suffix.lower() == ".zip":
         from .zips import Zip
 
@@ -102,18 +117,17 @@ def from_array(
     images = arrays.checked(array, where)
     digest = hashlib.sha256()
     arrays.update(digest, array)
-    parts = range(0, len(images), CHUNK)
-    stored = preprocessing(images[:CHUNK], where)
+    parts = arrays.parts(len(images), images.shape[1:])
+    stored = preprocessing(images[parts[0]], where)
     if np.may_share_memory(stored, images):
         stored = preprocessing(images, where)
     else:
         stored = np.empty((len(images), *stored.shape[1:]), dtype=stored.dtype)
-        for start in parts:
-            stored[start : start + CHUNK] = preprocessing(images[start : start + CHUNK], where)
+        for part in parts:
+            stored[part] = preprocessing(images[part], where)
 
     def pooled() -> Tensor:
-        small = [preprocessing.pooled(images[start : start + CHUNK]) for start in parts]
-        return torch.from_numpy(np.concatenate(small))
+        return torch.from_numpy(np.concatenate([preprocessing.pooled(images[part]) for part in parts]))
 
     return Images(stored, pooled, digest.hexdigest(), identity)
 
@@ -158,33 +172,40 @@ def _decode_all(encoded: Encoded, preprocessing: Preprocessing, folder: Path) ->
     digest, total = hashlib.sha256(), len(encoded.names)
     waiting = Waiting(f"decoding {encoded.path.name}", total)
     stored: np.memmap[Any, np.dtype[Any]] | None = None
-    with ThreadPoolExecutor(cpu_count()) as pool:
-        for start in range(0, total, CHUNK):
-            names = [f"{encoded.path}: {name}" for name in encoded.names[start : start + CHUNK]]
-            decoded = list(pool.map(decode, encoded.contents(start, start + len(names)), names))
-            place = start
-            # Images of one size at a time; most sources have only one.
-            for _, run in itertools.groupby(range(len(names)), key=lambda index: decoded[index].shape):
-                same = list(run)
-                batch = np.stack([decoded[index] for index in same])
-                for image in batch:
-                    arrays.update(digest, image)
-                channels_first = batch.transpose(0, 3, 1, 2)
-                images = preprocessing(channels_first, names[same[0]])
-                small = preprocessing.pooled(channels_first)
-                if stored is None:
-                    stored = _new_file(folder / "images.npy", (total, *images.shape[1:]), np.uint8)
-                    pooled = _new_file(folder / "pooled.npy", (total, small.shape[1]), np.float32)
-                if images.shape[1:] != stored.shape[1:]:
-                    raise DataError(_unequal(encoded, place, images.shape, stored.shape))
-                stored[place : place + len(same)], pooled[place : place + len(same)] = images, small
-                place += len(same)
-            waiting(place)
+    for place, where, batch in _batches(encoded):
+        for image in batch:
+            arrays.update(digest, image)
+        channels_first = batch.transpose(0, 3, 1, 2)
+        images = preprocessing(channels_first, where)
+        small = preprocessing.pooled(channels_first)
+        if stored is None:
+            stored = _new_file(folder / "images.npy", (total, *images.shape[1:]), np.uint8)
+            pooled = _new_file(folder / "pooled.npy", (total, small.shape[1]), np.float32)
+        if images.shape[1:] != stored.shape[1:]:
+            raise DataError(_unequal(encoded, place, images.shape, stored.shape))
+        end = place + len(batch)
+        stored[place:end], pooled[place:end] = images, small
+        waiting(end)
     if stored is not None:
         # Before the folder gets its name: after a power cut a folder of that name is complete.
         stored.flush()
         pooled.flush()
     return {"digest": digest.hexdigest(), "images": total}
+
+
+def _batches(encoded: Encoded) -> Iterator[tuple[int, str, NDArray[np.uint8]]]:
+    """Yield the place and name of the first of consecutive images of one size, and their pixels, (N, H, W, 3)."""
+    found: list[NDArray[np.uint8]] = []
+    start, first = 0, ""
+    for place, (where, image) in enumerate(decoded(encoded)):
+        if found and (image.shape != found[0].shape or len(arrays.parts(len(found) + 1, image.shape)) > 1):
+            yield start, first, np.stack(found)
+            found = []
+        if not found:
+            start, first = place, where
+        found.append(image)
+    if found:
+        yield start, first, np.stack(found)
 
 
 def _new_file(path: Path, shape: tuple[int, ...], kind: type[np.generic]) -> np.memmap[Any, np.dtype[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,14 @@ import pyarrow
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from gahbench import DataError, listing
+from gahbench import DataError, brief, listing
 
-from .encoded import Encoded, stamp_of
+from .encoded import LARGEST, Encoded, stamp_of
+
+#: Rows that are read at a time.
+ROWS = 16
+#: The most rows of a table.
+MAX_ROWS = 1 << 22
 
 
 class Parquet(Encoded):
@@ -25,21 +31,23 @@ class Parquet(Encoded):
     def __init__(self, path: Path) -> None:
         try:
             self._table = pyarrow.parquet.ParquetFile(path)
-        except (OSError, pyarrow.ArrowException) as error:
-            raise DataError(f"{path}: cannot be read as a Parquet table: {error}") from error
-        schema = self._table.schema_arrow
+            schema, rows = self._table.schema_arrow, self._table.metadata.num_rows
+        except Exception as error:
+            # Damaged tables make it raise all kinds.
+            raise DataError(f"{path}: cannot be read as a Parquet table: {brief(error)}") from error
         found = sorted((field.name for field in schema if _holds_images(field.type)), key=lambda name: name != "image")
         if not found:
             raise DataError(
-                f"{path}: no column of images; it holds {listing(schema.names)}; "
+                f"{path}: no column of images; it holds {listing(map(brief, schema.names))}; "
                 "accepted: a column of bytes, or of structures with a field 'bytes'"
             )
+        if rows > MAX_ROWS:
+            raise DataError(f"{path}: it states {rows:,} rows; accepted: up to {MAX_ROWS:,}")
         self._column = found[0]
         self._people = next((name for name in ("identity", "celeb_id") if name in schema.names), None)
-        groups = [self._table.metadata.row_group(place).num_rows for place in range(self._table.num_row_groups)]
-        self._starts = np.concatenate([[0], np.cumsum(groups, dtype=np.int64)])
-        self._group: tuple[int, list[bytes | None]] = (-1, [])
-        super().__init__(path, [f"row {row}" for row in range(int(self._starts[-1]))])
+        self._next = 0
+        self._rows: Iterator[bytes | None] = self._read()
+        super().__init__(path, [f"row {row}" for row in range(rows)])
 
     def contents(self, first: int, last: int) -> list[bytes]:
         """Return the bytes of rows ``first`` to ``last``."""
@@ -48,6 +56,8 @@ class Parquet(Encoded):
             content = self._row(row)
             if content is None:
                 raise DataError(f"{self.path}: row {row} holds no bytes; accepted: images within the table")
+            if len(content) > LARGEST:
+                raise DataError(f"{self.path}: row {row} has {len(content):,} bytes; accepted: up to {LARGEST:,}")
             found.append(content)
         return found
 
@@ -59,21 +69,32 @@ class Parquet(Encoded):
         """Return the person on each image, if there is such a column."""
         if self._people is None:
             return None
-        column = self._table.read(columns=[self._people]).column(0)
+        try:
+            column = self._table.read(columns=[self._people]).column(0)
+        except Exception as error:
+            raise DataError(f"{self.path}: {self._people} cannot be read: {brief(error)}") from error
         if not pyarrow.types.is_integer(column.type) or column.null_count:
             return None
         return np.asarray(column.to_numpy(), dtype=np.int64)
 
     def _row(self, row: int) -> bytes | None:
-        group = int(np.searchsorted(self._starts, row, side="right")) - 1
-        if self._group[0] != group:
-            try:
-                column = self._table.read_row_group(group, columns=[self._column]).column(0).combine_chunks()
-            except (OSError, pyarrow.ArrowException) as error:
-                raise DataError(f"{self.path}: row {row} cannot be read: {error}") from error
+        if row < self._next:
+            self._next, self._rows = 0, self._read()
+        try:
+            while self._next <= row:
+                content = next(self._rows)
+                self._next += 1
+        except Exception as error:
+            raise DataError(f"{self.path}: row {row} cannot be read: {brief(error)}") from error
+        return content
+
+    def _read(self) -> Iterator[bytes | None]:
+        """Read the rows one after the other, a few at a time: groups of rows may be larger than the memory."""
+        for batch in self._table.iter_batches(batch_size=ROWS, columns=[self._column], use_threads=False):
+            column = batch.column(0)
             content = column.field("bytes") if pyarrow.types.is_struct(column.type) else column
-            self._group = (group, content.to_pylist())
-        return self._group[1][row - int(self._starts[group])]
+            for value in content:
+                yield value.as_py()
 
 
 def _holds_images(kind: pyarrow.DataType) -> bool:

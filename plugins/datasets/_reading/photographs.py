@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gahbench import DataError, cpu_count
+from gahbench import DataError, brief, check_pixels
 
 from . import arrays
 from .cache import cache_folder, cached, cached_facts
-from .decode import decode
+from .decode import decoded
 from .encoded import LONG, Encoded
 from .files import open_encoded
 from .preprocess import Colour, in_colour
@@ -26,8 +25,6 @@ from .waiting import Waiting
 
 #: Name in the cache.
 KIND = "photographs"
-#: Photographs decoded at a time.
-CHUNK = 32
 #: Name of the file of all pixels.
 PIXELS = "pixels.bin"
 
@@ -129,7 +126,7 @@ def joined(named: dict[str, NDArray[Any]], colour: Colour, where: str) -> Photog
     """
     if not named:
         raise DataError(f"{where}: no photographs; accepted: arrays (H, W) or (H, W, C) with C 1 or 3, uint8")
-    digest, parts, shapes = hashlib.sha256(), list[NDArray[np.uint8]](), list[tuple[int, ...]]()
+    digest, shapes = hashlib.sha256(), list[tuple[int, ...]]()
     for name, photograph in named.items():
         if (
             photograph.dtype != np.uint8
@@ -137,13 +134,21 @@ def joined(named: dict[str, NDArray[Any]], colour: Colour, where: str) -> Photog
             or photograph.shape[2:] not in ((), (1,), (3,))
         ):
             raise DataError(
-                f"{where}: {name} of shape {photograph.shape} and type {photograph.dtype}; "
+                f"{where}: {brief(name)} of shape {photograph.shape} and type {photograph.dtype}; "
                 "accepted: photographs (H, W) or (H, W, C) with C 1 or 3, uint8"
             )
+        height, width = photograph.shape[:2]
+        check_pixels(height, width, f"{where}: {brief(name)}")
+        shapes.append((height, width))
+    channels = 3 if colour == "rgb" else 1
+    pixels = np.empty((sum(height * width for height, width in shapes), channels), dtype=np.uint8)
+    start = 0
+    for name, photograph in named.items():
         arrays.update(digest, photograph)
-        parts.append(_pixels(photograph, colour, f"{where}: {name}"))
-        shapes.append(photograph.shape[:2])
-    return Photographs(np.concatenate(parts), torch.tensor(shapes), tuple(named), digest.hexdigest())
+        found = _pixels(photograph, colour, f"{where}: {brief(name)}")
+        pixels[start : start + len(found)] = found
+        start += len(found)
+    return Photographs(pixels, torch.tensor(shapes), tuple(named), digest.hexdigest())
 
 
 def _pixels(photograph: NDArray[np.uint8], colour: Colour, where: str) -> NDArray[np.uint8]:
@@ -157,13 +162,10 @@ def _decode_all(encoded: Encoded, colour: Colour, folder: Path) -> dict[str, Any
     """Decode every file into one of all pixels, and return their sizes and the digest of the pixels."""
     total, digest, shapes = len(encoded.names), hashlib.sha256(), list[tuple[int, ...]]()
     waiting = Waiting(f"decoding {encoded.path.name}", total)
-    with ThreadPoolExecutor(cpu_count()) as pool, (folder / PIXELS).open("wb") as file:
-        for first in range(0, total, CHUNK):
-            names = [f"{encoded.path}: {name}" for name in encoded.names[first : first + CHUNK]]
-            decoded = pool.map(decode, encoded.contents(first, first + len(names)), names)
-            for photograph, name in zip(decoded, names, strict=True):
-                arrays.update(digest, photograph)
-                shapes.append(photograph.shape[:2])
-                file.write(_pixels(photograph, colour, name).data)
-            waiting(first + len(names))
+    with (folder / PIXELS).open("wb") as file:
+        for name, photograph in decoded(encoded):
+            arrays.update(digest, photograph)
+            shapes.append(photograph.shape[:2])
+            file.write(_pixels(photograph, colour, name).data)
+            waiting(len(shapes))
     return {"digest": digest.hexdigest(), "shapes": shapes}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -19,6 +20,8 @@ Colour = Literal["mean", "luma", "rgb"]
 CROP_ONLY = 0.9
 #: Side of the images that near repeats are looked for in.
 POOLED = 20
+#: Pixels that are in floating point at a time, where images are not to stay so.
+STRIP = 1 << 21
 #: ITU-R 601-2, as in JPEG.
 LUMA = (0.299, 0.587, 0.114)
 
@@ -104,8 +107,12 @@ class Preprocessing:
             images = _centre(images, size if crops else side)
         if crops:
             return in_colour(images, self.colour, where)
-        levels = _mixed(images, self.colour, where)
-        resized = functional.interpolate(levels, size, mode="bicubic", antialias=True).clamp(0, 1)
+        together = len(images) if images[0].size <= STRIP else 1
+        levels = (
+            _levels(images[first : first + together], self.colour, where) for first in range(0, len(images), together)
+        )
+        parts = [functional.interpolate(level, size, mode="bicubic", antialias=True).clamp(0, 1) for level in levels]
+        resized = torch.cat(parts)
         return _rounded(resized) if images.dtype == np.uint8 else resized.numpy()
 
     def pooled(self, images: NDArray[Any]) -> NDArray[np.float32]:
@@ -113,8 +120,7 @@ class Preprocessing:
 
         So which images are near repeats of which does not depend on the size that a benchmark asks for.
         """
-        grey = grey_levels(self._windowed(images, "")[0]).mean(1, keepdim=True)
-        small: Tensor = functional.adaptive_avg_pool2d(grey, POOLED)
+        small: Tensor = functional.adaptive_avg_pool2d(_levels(self._windowed(images, "")[0], "mean", ""), POOLED)
         return small.flatten(1).numpy()
 
     def _windowed(self, images: NDArray[Any], where: str) -> tuple[NDArray[Any], int | None]:
@@ -146,8 +152,30 @@ def in_colour(images: NDArray[Any], colour: Colour, where: str) -> NDArray[Any]:
     """
     if images.shape[1] == (3 if colour == "rgb" else 1):
         return images  # Not a copy: a large file stays on the disk.
-    levels = _mixed(images, colour, where)
-    return _rounded(levels) if images.dtype == np.uint8 else levels.numpy()
+    if images.dtype != np.uint8:
+        return _levels(images, colour, where).numpy()
+    return _by_rows(images, colour, where, np.uint8, _rounded)
+
+
+def _levels(images: NDArray[Any], colour: Colour, where: str) -> Tensor:
+    """Return images with the channels that a colour asks for, as float32 in [0, 1]."""
+    return torch.from_numpy(_by_rows(images, colour, where, np.float32, Tensor.numpy))
+
+
+def _by_rows(
+    images: NDArray[Any],
+    colour: Colour,
+    where: str,
+    dtype: type[np.generic],
+    finish: Callable[[Tensor], NDArray[Any]],
+) -> NDArray[Any]:
+    """Mix the channels of a few rows at a time, so that a large image is never in floating point with all of them."""
+    count, _, height, width = images.shape
+    found = np.empty((count, 3 if colour == "rgb" else 1, height, width), dtype=dtype)
+    rows = max(1, STRIP // (count * width))
+    for top in range(0, height, rows):
+        found[:, :, top : top + rows] = finish(_mixed(images[:, :, top : top + rows], colour, where))
+    return found
 
 
 def _mixed(images: NDArray[Any], colour: Colour, where: str) -> Tensor:

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import stat
 import zipfile
-import zlib
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from gahbench import DataError
+from gahbench import DataError, brief
 
-from .encoded import DEPTH, Encoded, images_among, stamp_of
-
-#: No image file of an archive is larger, in bytes: a small archive must not fill the memory.
-LARGEST = 1 << 28
+from .encoded import DEPTH, LARGEST, Encoded, images_among, stamp_of
 
 
 class Zip(Encoded):
@@ -35,8 +31,9 @@ class Zip(Encoded):
     def __init__(self, path: Path, below: str | None = None) -> None:
         try:
             self._archive = zipfile.ZipFile(path)
-        except (OSError, zipfile.BadZipFile) as error:
-            raise DataError(f"{path}: cannot be read as a zip archive: {error}") from error
+        except Exception as error:
+            # Damaged archives make it raise all kinds.
+            raise DataError(f"{path}: cannot be read as a zip archive: {brief(error)}") from error
         entries = [entry for entry in self._archive.infolist() if not entry.is_dir()]
         for entry in entries:
             _check_entry(path, entry)
@@ -61,8 +58,8 @@ class Zip(Encoded):
     def _read(self, name: str) -> bytes:
         try:
             return self._archive.read(name)
-        except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-            raise DataError(f"{self.path}: {name} cannot be read: {error}") from error
+        except Exception as error:
+            raise DataError(f"{self.path}: {brief(name)} cannot be read: {brief(error)}") from error
 
 
 def _walking_order(file: str) -> list[tuple[bool, str]]:
@@ -90,4 +87,4 @@ def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:
         else None
     )
     if why:
-        raise DataError(f"{path}: its entry '{entry.filename}' {why}; accepted: plain files within the archive")
+        raise DataError(f"{path}: its entry '{brief(entry.filename)}' {why}; accepted: plain files within the archive")

@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import nn
 
-from gahbench import ParameterError, listing
+from gahbench import ParameterError, brief, listing
 
 from .key_maps import KEY_MAPS, KeyMap
 from .reading import State, without_prefixes
@@ -49,7 +49,14 @@ def fitted(state: State, network: nn.Module, keys: Keys) -> tuple[State, str]:
     except ParameterError as error:
         raise ParameterError(f"with its keys read as '{name}', {error}") from error
     except KeyError as error:
-        raise ParameterError(f"with its keys read as '{name}', it lacks {error}; it has {_some(found)}") from error
+        raise ParameterError(
+            f"with its keys read as '{name}', it lacks {brief(error)}; it has {_some(found)}"
+        ) from error
+    except (ValueError, IndexError, RuntimeError) as error:
+        # Names or shapes such as the published code has none.
+        raise ParameterError(
+            f"with its keys read as '{name}', they cannot be converted: {brief(error)}; it has {_some(found)}"
+        ) from error
     if differences := _differences(converted, target):
         raise ParameterError(f"with its keys read as '{name}', {'; '.join(differences)}")
     counters = {name: tensor for name, tensor in network.state_dict().items() if name.endswith(_COUNTER)}
@@ -84,17 +91,36 @@ def _differences(found: State, target: State) -> list[str]:
     lacking = {name: tensor for name, tensor in target.items() if name not in found}
     extra = {name: tensor for name, tensor in found.items() if name not in target}
     other = [
-        f"{name} has shape {tuple(tensor.shape)}, and {tuple(target[name].shape)} in the network"
+        f"{brief(name)} has shape {tuple(tensor.shape)}, and {tuple(target[name].shape)} in the network"
         for name, tensor in found.items()
         if name in target and tensor.shape != target[name].shape
     ]
     said = [f"it lacks {_some(lacking)}"] if lacking else []
     said += [f"the network has no {_some(extra)}"] if extra else []
-    return said + ([listing(other[:SHOWN]) + _more(len(other))] if other else [])
+    said += [listing(other[:SHOWN]) + _more(len(other))] if other else []
+    return said or _unusable(found, target)
+
+
+def _unusable(found: State, target: State) -> list[str]:
+    """Return which weights are no numbers that the network could have, though their names and shapes fit."""
+    kinds = [
+        f"{brief(name)} holds {str(tensor.dtype).removeprefix('torch.')}, and the network "
+        f"{str(target[name].dtype).removeprefix('torch.')}"
+        for name, tensor in found.items()
+        if tensor.is_floating_point() != target[name].is_floating_point()
+    ]
+    wild = [
+        f"{brief(name)} holds numbers that are infinite or NaN"
+        for name, tensor in found.items()
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all())
+    ]
+    return [listing(some[:SHOWN]) + _more(len(some)) for some in (kinds, wild) if some]
 
 
 def _some(state: State) -> str:
-    return listing(f"{name} {tuple(tensor.shape)}" for name, tensor in list(state.items())[:SHOWN]) + _more(len(state))
+    return listing(f"{brief(name)} {tuple(tensor.shape)}" for name, tensor in list(state.items())[:SHOWN]) + _more(
+        len(state)
+    )
 
 
 def _more(count: int) -> str:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from gahbench import ParameterError
+
 from .chains import Batch, BiasFree, Link, written
 from .reading import State
 
@@ -72,9 +74,11 @@ def kadkhodaie_unet(state: State, network: nn.Module) -> State:
         part, *rest = name.split(".")
         if part in ("decoder", "upsample"):
             rest[0] = str(levels - 1 - int(rest[0]))
-        if rest[-1] in _NORM:
+        if rest and rest[-1] in _NORM:
             rest[-1], tensor = _NORM[rest[-1]], tensor.flatten()
         found[".".join([_PARTS.get(part, part), *rest])] = tensor
+    if len(found) < len(state):
+        raise ParameterError("two of its weights get the same name")
     return found
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import pickle
-import re
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from gahbench import ParameterError, listing
+from gahbench import ParameterError, brief, listing
+
+from ..._torch_files import check_weights_file, fault, load_torch
 
 State = dict[str, Tensor]
 
@@ -52,61 +50,63 @@ def read_state(path: Path) -> State:
     ParameterError
         If there is no such file, or no state dict in it; names its content, and what is accepted.
     """
-    if not path.is_file():
-        raise ParameterError(f"{path}: no such file; {_ACCEPTED}")
+    try:
+        check_weights_file(path)
+    except FileNotFoundError as error:
+        raise ParameterError(f"{path}: no such file; {_ACCEPTED}") from error
+    except Exception as error:
+        raise ParameterError(f"{path}: cannot be read: {brief(error)}; {_ACCEPTED}") from error
     content = _safetensors(path) if _is_safetensors(path) else _unpickled(path)
-    state = _find(content, DEPTH)
+    try:
+        state = _find(content, DEPTH)
+    except ParameterError as error:
+        raise ParameterError(f"{path}: {error}; {_ACCEPTED}") from error
     if state is None:
         raise ParameterError(f"{path}: no weights found in {_described(content)}; {_ACCEPTED}")
-    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    for name, tensor in state.items():
+        if (why := fault(tensor)) is not None:
+            raise ParameterError(f"{path}: {brief(name)} {why}; accepted: plain tensors of real numbers")
+    try:
+        return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    except RuntimeError as error:
+        raise ParameterError(f"{path}: numbers of a type that does not convert to float32: {brief(error)}") from error
 
 
 def without_prefixes(state: State) -> Iterator[State]:
     """Yield a state dict as it is, and then with one after the other of the prefixes that all of its names share."""
     yield state
-    while state and (prefix := next((some for some in PREFIXES if all(name.startswith(some) for name in state)), None)):
+    for _ in range(len(PREFIXES) if state else 0):
+        prefix = next((some for some in PREFIXES if all(name.startswith(some) for name in state)), None)
+        if prefix is None:
+            return
         state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
         yield state
 
 
 def _is_safetensors(path: Path) -> bool:
-    """Recognize safetensors by the content: eight bytes of length, and then a JSON object."""
+    """Recognize safetensors by the content: eight bytes of length, and then a JSON object; or else by the name."""
     with path.open("rb") as file:
-        return file.read(9)[8:] == b"{"
+        return file.read(9)[8:] == b"{" or path.suffix.lower() == ".safetensors"
 
 
 def _safetensors(path: Path) -> State:
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         state: State = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ParameterError(f"{path}: cannot be read as safetensors: {error}; {_ACCEPTED}") from error
+    except Exception as error:
+        # Damaged files make it raise all kinds.
+        raise ParameterError(f"{path}: cannot be read as safetensors: {brief(error)}; {_ACCEPTED}") from error
     return state
 
 
 def _unpickled(path: Path) -> Any:
     try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
-            # Of old formats, and of pickles of another kind, which are refused anyway.
-            warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, ValueError, RuntimeError, KeyError, IndexError, pickle.UnpicklingError) as error:
+        return load_torch(path, [argparse.Namespace])
+    except ValueError as error:
         raise ParameterError(
-            f"{path}: cannot be read without running its content: {_reason(error)}; {_ACCEPTED}; "
-            "save its state_dict() alone"
+            f"{path}: cannot be read without running its content: {error}; {_ACCEPTED}; save its state_dict() alone"
         ) from error
-
-
-def _reason(error: Exception) -> str:
-    """Return the part of torch's long messages that names the error."""
-    text = str(error)
-    if named := re.search(r"GLOBAL (\S+)", text):
-        return f"it holds {named[1]}"
-    if "WeightsUnpickler error" in text:
-        return "it is a pickle of another kind"
-    return text.partition("\n")[0] or type(error).__name__
 
 
 def _find(content: Any, depth: int) -> State | None:
@@ -117,7 +117,11 @@ def _find(content: Any, depth: int) -> State | None:
         for key in WRAPPERS:
             if key in content and (found := _find(content[key], depth - 1)) is not None:
                 return found
-        return {str(key): value for key, value in content.items() if isinstance(value, Tensor)} or None
+        named = [(str(key), value) for key, value in content.items() if isinstance(value, Tensor)]
+        state = dict(named)
+        if len(state) < len(named):
+            raise ParameterError("two of its weights have the same name")
+        return state or None
     if isinstance(content, list | tuple):
         return next((found for item in content if (found := _find(item, depth - 1)) is not None), None)
     return None
@@ -125,7 +129,7 @@ def _find(content: Any, depth: int) -> State | None:
 
 def _described(content: Any) -> str:
     if isinstance(content, Mapping):
-        kinds = [f"{key} ({type(value).__name__})" for key, value in content.items()]
+        kinds = [f"{brief(key)} ({type(value).__name__})" for key, value in content.items()]
         more = f" and {len(kinds) - SHOWN} more" if len(kinds) > SHOWN else ""
         return f"its keys {listing(kinds[:SHOWN])}{more}"
     return f"its {type(content).__name__}"

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gahbench._util.errors import DataError
-from gahbench_plugins.datasets._reading import files, waiting
+from gahbench_plugins.datasets._reading import arrays, waiting
 from gahbench_plugins.datasets._reading.cache import cache_folder, cached
 from gahbench_plugins.datasets.faces import Faces
 from gahbench_plugins.datasets.photos import Photos
@@ -16,11 +16,11 @@ from gahbench_plugins.datasets.photos import Photos
 NAMES = [f"{place}.png" for place in range(6)]
 
 
-def forbid(monkeypatch, where="gahbench_plugins.datasets._reading.files.decode"):
+def forbid(monkeypatch):
     def decode(content, name):
         raise AssertionError(f"decoded {name}")
 
-    monkeypatch.setattr(where, decode)
+    monkeypatch.setattr("gahbench_plugins.datasets._reading.decode.decode", decode)
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_a_changed_file_is_decoded_again(folder, monkeypatch, change):
 def test_photographs_are_kept_too(folder, monkeypatch):
     first = Photos(str(folder), size=8, colour="rgb")
     images = first.images("train", 5)
-    forbid(monkeypatch, "gahbench_plugins.datasets._reading.photographs.decode")
+    forbid(monkeypatch)
     again = Photos(str(folder), size=8, colour="rgb", seed=0)
     assert torch.equal(again.images("train", 5), images)
     assert again.fingerprint() == first.fingerprint()
@@ -164,7 +164,7 @@ def test_a_cache_that_cannot_be_written_is_named(folder, tmp_path, monkeypatch):
 
 
 def test_long_decoding_reports_its_progress(folder, monkeypatch, capsys):
-    monkeypatch.setattr(files, "CHUNK", 2)
+    monkeypatch.setattr(arrays, "CHUNK", 2)
     clock = iter(range(0, 1000, 7))
     monkeypatch.setattr(waiting.time, "monotonic", lambda: float(next(clock)))
     Faces(str(folder)).shape  # noqa: B018

@@ -1,4 +1,5 @@
 import io
+import os
 import pickle
 import stat
 import struct
@@ -13,7 +14,8 @@ import torch
 from PIL import Image
 
 from gahbench._util.errors import DataError
-from gahbench_plugins.datasets._reading import zips
+from gahbench_plugins.datasets._reading import arrays, encoded, parquet, preprocess, zips
+from gahbench_plugins.datasets._reading import decode as decoding
 from gahbench_plugins.datasets._reading.arrays import read_arrays
 from gahbench_plugins.datasets._reading.decode import decode
 from gahbench_plugins.datasets._reading.files import from_array, from_encoded, open_encoded
@@ -33,11 +35,11 @@ def encode(image, kind="PNG", **options):
 
 
 def read(path, size=None, colour="rgb"):
-    encoded = open_encoded(path)
-    if encoded is None:
+    images = open_encoded(path)
+    if images is None:
         found = read_arrays(path)
         return from_array(found.images, Preprocessing(size, colour), str(path), found.identity)
-    return from_encoded(encoded, Preprocessing(size, colour))
+    return from_encoded(images, Preprocessing(size, colour))
 
 
 def all_rows(images):
@@ -331,3 +333,95 @@ def test_other_contents_of_pt_files_are_refused(tmp_path):
     assert_refused(tmp_path / "a.pt", "accepted")
     torch.save(torch.from_numpy(PIXELS), tmp_path / "a.pt")
     assert read(tmp_path / "a.pt").stored.shape == (6, 3, 12, 12)
+
+
+def test_few_images_are_decoded_ahead_of_those_that_are_used(tmp_path, monkeypatch):
+    folder = make_folder(tmp_path)
+    waiting = []
+    real = decoding.decode
+
+    def decode(content, where):
+        waiting.append(where)
+        return real(content, where)
+
+    monkeypatch.setattr(decoding, "decode", decode)
+    monkeypatch.setattr(decoding, "cpu_count", lambda: 8)
+    monkeypatch.setattr(decoding, "IN_FLIGHT", 2 * 12 * 12)
+    most = 0
+    for used, (where, image) in enumerate(decoding.decoded(open_encoded(folder))):
+        assert (where, image.shape) == (f"{folder}: {WALKED[used]}", (12, 12, 3))
+        most = max(most, len(waiting) - used)
+    assert 1 <= most <= 3
+
+
+def test_large_images_are_worked_on_in_parts(tmp_path, monkeypatch):
+    whole = all_rows(read(make_folder(tmp_path), 9, "luma"))
+    monkeypatch.setattr(preprocess, "STRIP", 12)
+    monkeypatch.setattr(arrays, "CHUNK_PIXELS", 12 * 12)
+    monkeypatch.setattr(decoding, "STRIP", 12)
+    monkeypatch.setenv("GAHBENCH_CACHE", str(tmp_path / "other"))
+    assert torch.equal(all_rows(read(tmp_path / "f", 9, "luma")), whole)
+    np.save(tmp_path / "a.npy", PIXELS[[NAMES.index(name) for name in WALKED]])
+    assert torch.equal(all_rows(read(tmp_path / "a.npy", 9, "luma")), whole)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".pt", ".zip", ".parquet", ".png", ""])
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path, suffix):
+    os.mkfifo(tmp_path / f"f{suffix}")
+    assert_refused(tmp_path / f"f{suffix}", "is a FIFO; expected a regular file; accepted: a folder of images")
+    (tmp_path / f"d{suffix}").symlink_to("/dev/zero")
+    assert_refused(tmp_path / f"d{suffix}", "is a device; expected a regular file")
+
+
+def test_a_folder_with_an_image_that_is_none_is_refused(tmp_path):
+    folder = make_folder(tmp_path)
+    os.mkfifo(folder / "notes")
+    assert len(open_encoded(folder).names) == 6
+    os.mkfifo(folder / "a" / "y.png")
+    assert_refused(folder, "a/y.png: has the name of an image, and is no file")
+    (folder / "a" / "y.png").unlink()
+    (folder / "a" / "y.png").symlink_to("gone")
+    assert_refused(folder, "a/y.png: has the name of an image, and is no file")
+
+
+def test_files_of_too_many_bytes_are_refused(tmp_path, monkeypatch):
+    folder = make_folder(tmp_path)
+    monkeypatch.setattr(encoded, "LARGEST", 100)
+    assert_refused(folder, "b.png: cannot be read: has", "accepted: up to 100")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    ("tensor", "says"),
+    [
+        (torch.zeros(1).expand(10**5, 10**5), "claims 10,000,000,000 numbers, of which 1 are in the file"),
+        (torch.rand(6, 12, 12).to_sparse(), "is sparse"),
+        (torch.empty(6, 12, 12, device="meta"), "is without numbers, on the meta device"),
+        (torch.rand(6, 12, 12) * 1j, "is complex"),
+        (torch.zeros(6, 0, 12), "an image of 0x12 pixels; accepted: at least 1x1"),
+        (torch.full((6, 12, 12), torch.nan), "pixels from nan to nan"),
+    ],
+)
+def test_tensors_that_are_no_pixels_are_refused(tmp_path, tensor, says):
+    torch.save({"images": tensor}, tmp_path / "a.pt")
+    assert_refused(tmp_path / "a.pt", says)
+
+
+def test_compressed_torch_files_are_refused(tmp_path):
+    torch.save(torch.rand(6, 12, 12), tmp_path / "a.pt")
+    with zipfile.ZipFile(tmp_path / "a.pt") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(tmp_path / "b.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    assert_refused(tmp_path / "b.pt", "is compressed, and torch compresses none")
+
+
+def test_tables_are_read_a_few_rows_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, "ROWS", 1)
+    table = open_encoded(make_parquet(tmp_path))
+    contents = table.contents(0, 6)
+    assert contents == [encode(PIXELS[NAMES.index(name)]) for name in WALKED]
+    assert table.contents(2, 4) == contents[2:4]
+    monkeypatch.setattr(parquet, "MAX_ROWS", 5)
+    assert_refused(tmp_path / "f.parquet", "it states 6 rows; accepted: up to 5")

@@ -256,3 +256,46 @@ def test_a_map_that_is_asked_for_must_apply():
     assert says.startswith("its keys are not those of 'mohan-dncnn': layers.0.weight (4, 1, 3, 3)")
     says = refused("bf-cnn", {"first_layer.weight": torch.zeros(4, 1, 3, 3)}, width=4, layers=3)
     assert "it lacks 'last_layer.weight'; it has first_layer.weight (4, 1, 3, 3)" in says
+
+
+def wrong(change):
+    state = gahbench.create("architecture", "dncnn", channels=1, width=2, layers=3, bias=True).state_dict()
+    return {**state, **change({name: tensor for name, tensor in state.items() if name.endswith("weight")})}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda some: {name: tensor.long() for name, tensor in some.items()}, "holds int64, and the network float32"),
+        (
+            lambda some: {name: tensor * torch.nan for name, tensor in some.items()},
+            "holds numbers that are infinite or",
+        ),
+        (lambda some: {next(iter(some)): next(iter(some.values())) / 0}, "holds numbers that are infinite or NaN"),
+        (lambda some: {"x\n" * 500: torch.zeros(1)}, "the network has no x x x"),
+    ],
+)
+def test_weights_that_are_no_numbers_are_refused_by_name(change, says):
+    network = gahbench.create("architecture", "dncnn", channels=1, width=2, layers=3, bias=True)
+    with pytest.raises(ParameterError, match=says) as caught:
+        fitted(wrong(change), network, "auto")
+    assert len(str(caught.value)) < 1000
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("keys", "names"),
+    [
+        ("kadkhodaie-unet", ["mid_block.0.weight", "middle.0.weight"]),
+        ("kadkhodaie-unet", ["mid_block.0.weight", "decoder.x.weight"]),
+        ("kadkhodaie-unet", ["mid_block.0.weight", "decoder"]),
+        ("kair", ["9" * 5000 + ".weight"]),
+        ("kair", ["0.weight", "2.weight", "2.running_var"]),
+        ("mohan-dncnn", ["first_layer.weight"]),
+    ],
+)
+def test_names_such_as_no_published_code_has_are_refused(keys, names):
+    network = gahbench.create("architecture", "unet", channels=1, width=2, levels=1)
+    with pytest.raises(ParameterError, match=keys) as caught:
+        fitted({name: torch.zeros(1, 1, 3, 3) for name in names}, network, keys)
+    assert len(str(caught.value)) < 2000

@@ -1,12 +1,14 @@
 import argparse
 import os
 import pickle
+import zipfile
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from gahbench._util.errors import ParameterError
+from gahbench_plugins import _torch_files
 from gahbench_plugins.references._checkpoints.reading import read_state, without_prefixes
 
 STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "b.count": torch.tensor(3)}
@@ -121,3 +123,73 @@ def test_prefixes_that_all_names_share_are_dropped_one_by_one():
     names = [set(state) for state in without_prefixes({"module._orig_mod.a": torch.zeros(1), "module._orig_mod.b": 0})]
     assert names == [{"module._orig_mod.a", "module._orig_mod.b"}, {"_orig_mod.a", "_orig_mod.b"}, {"a", "b"}]
     assert len(list(without_prefixes({"module.a": torch.zeros(1), "b": torch.zeros(1)}))) == 1
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    ("tensor", "says"),
+    [
+        (lambda: torch.zeros(1).expand(10**6, 10**6), "claims 1,000,000,000,000 numbers, of which 1 are in the file"),
+        (lambda: torch.zeros(4).as_strided((3, 9), (0, 0)), "claims 27 numbers, of which 4 are in the file"),
+        (lambda: torch.eye(3).to_sparse(), "is sparse"),
+        (lambda: torch.quantize_per_tensor(torch.eye(3), 0.1, 0, torch.quint8), "is quantized"),
+        (lambda: torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)]), "is nested"),
+        (lambda: torch.empty(3, device="meta"), "is without numbers, on the meta device"),
+        (lambda: torch.eye(3) * 1j, "is complex"),
+    ],
+)
+def test_tensors_that_are_no_weights_are_refused_by_name(tmp_path, tensor, says):
+    torch.save({"state_dict": {**STATE, "odd": tensor()}}, tmp_path / "x.pt")
+    with pytest.raises(ParameterError, match=rf"x\.pt: odd {says}; accepted: plain tensors of real numbers"):
+        read_state(tmp_path / "x.pt")
+
+
+def test_names_that_become_the_same_are_refused(tmp_path):
+    torch.save({1: torch.zeros(2), "1": torch.ones(2)}, tmp_path / "x.pt")
+    with pytest.raises(ParameterError, match=r"x\.pt: two of its weights have the same name"):
+        read_state(tmp_path / "x.pt")
+
+
+def test_programs_and_compressed_files_are_refused(tmp_path):
+    traced = torch.jit.trace(torch.nn.Conv2d(1, 1, 3), torch.zeros(1, 1, 8, 8))
+    torch.jit.save(traced, tmp_path / "x.pt")
+    with pytest.raises(ParameterError, match="cannot be read: it is a TorchScript program; accepted"):
+        read_state(tmp_path / "x.pt")
+    torch.save(STATE, tmp_path / "a.pt")
+    with zipfile.ZipFile(tmp_path / "a.pt") as archive, zipfile.ZipFile(tmp_path / "b.pt", "w", 8) as packed:
+        for name in archive.namelist():
+            packed.writestr(name, archive.read(name))
+    with pytest.raises(ParameterError, match="is compressed, and torch compresses none"):
+        read_state(tmp_path / "b.pt")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{",
+        (2**63).to_bytes(8, "little") + b"{}",
+        (10**9).to_bytes(8, "little") + b"{}",
+        (75).to_bytes(8, "little") + b'{"a":{"dtype":"F32","shape":[1000000,1000000],"data_offsets":[0,4000000]}} ',
+        (66).to_bytes(8, "little") + b'{"a":{"dtype":"F32","shape":[-2,-2],"data_offsets":[0,16]}}       ' + bytes(16),
+    ],
+)
+def test_headers_that_promise_what_is_not_there_are_an_error(tmp_path, content):
+    (tmp_path / "x.safetensors").write_bytes(content)
+    with pytest.raises(ParameterError, match=r"x\.safetensors: cannot be read as safetensors: .*; accepted") as caught:
+        read_state(tmp_path / "x.safetensors")
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "x.pt")
+    with pytest.raises(ParameterError, match=r"x\.pt: cannot be read: is a FIFO; expected a regular file"):
+        read_state(tmp_path / "x.pt")
+    torch.save(STATE, tmp_path / "a.pt")
+    monkeypatch.setattr(_torch_files, "MAX_BYTES", 100)
+    with pytest.raises(ParameterError, match=r"a\.pt: cannot be read: it has .* bytes, and up to 100 are read"):
+        read_state(tmp_path / "a.pt")
+
+
+def test_long_chains_of_prefixes_end():
+    (*_, last) = without_prefixes({"module." * 10_000 + "a": torch.zeros(1)})
+    assert list(last) == ["module." * 9_997 + "a"]

@@ -1,0 +1,63 @@
+"""Only regular files are opened, and none for longer than it takes."""
+
+import os
+import socket
+
+import pytest
+
+import gahbench
+from gahbench._util.files import check_regular
+
+
+def make(kind, path):
+    if kind == "FIFO":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        with socket.socket(socket.AF_UNIX) as one:
+            one.bind(str(path))
+
+
+@pytest.fixture
+def near(tmp_path, monkeypatch):
+    """A folder whose files have paths that are short enough for a socket."""
+    monkeypatch.chdir(tmp_path)
+    return type(tmp_path)()
+
+
+@pytest.mark.parametrize("kind", ["FIFO", "folder", "device", "socket"])
+def test_what_is_no_regular_file_is_refused_by_its_kind(near, kind):
+    make(kind, near / "x")
+    with pytest.raises(OSError, match=rf"is a {kind}; expected a regular file: 'x'"):
+        gahbench.open_regular(near / "x")
+    with pytest.raises(OSError, match=rf"is a {kind}"):
+        check_regular("x")
+
+
+def test_regular_files_and_links_to_them_are_read(tmp_path):
+    (tmp_path / "a").write_bytes(b"content")
+    (tmp_path / "b").symlink_to("a")
+    with gahbench.open_regular(tmp_path / "b") as file:
+        assert file.read() == b"content"
+    assert gahbench.read_regular(str(tmp_path / "a"), 7) == b"content"
+    with pytest.raises(OSError, match="has 7 bytes; accepted: up to 6"):
+        gahbench.read_regular(tmp_path / "a", 6)
+
+
+def test_paths_of_nothing_are_errors_of_the_system(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        gahbench.open_regular(tmp_path / "gone")
+    with pytest.raises(OSError, match="null byte"):
+        gahbench.open_regular("a\0b")
+    with pytest.raises(OSError, match="too long"):
+        gahbench.open_regular("x" * 10_000)
+
+
+def test_foreign_texts_become_one_short_line():
+    assert gahbench.brief("two\nlines\tand \x1b[2J") == "two lines and \\x1b[2J"
+    assert gahbench.brief(FileNotFoundError(2, "No such file", "x")) == "No such file"
+    assert gahbench.brief(ValueError()) == "ValueError"
+    assert len(gahbench.brief("x" * 10_000)) <= 200
