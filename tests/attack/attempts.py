@@ -1,23 +1,22 @@
-"""One attempt in a process of its own, and what came of it."""
+"""Attempts in processes of their own, and what came of them."""
 
 from __future__ import annotations
 
 import faulthandler
+import multiprocessing
 import os
-import pickle
 import re
 import resource
-import select
 import shutil
 import signal
 import socket
 import sys
 import tempfile
-import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -65,59 +64,80 @@ class Result:
 
 
 def tried(
-    attempt: Callable[[Any, Path], None], case: Any, time_limit: float, memory_limit: int, before: int | None = None
-) -> Result:
-    """Try a case in a forked process, which is killed when its time is over, with all that it started.
+    attempt: Callable[[Any, Path], None],
+    cases: Sequence[Any],
+    time_limit: float,
+    memory_limit: int,
+    before: int | None = None,
+) -> Iterator[Result]:
+    """Try cases in turn in a forked process, and after one that hangs or ends it the others in another.
+
+    A process is killed when the time of a case is over, with all that it started.
 
     Parameters
     ----------
     before
         Bytes that such a process holds before it does anything; ``None`` if they are not known yet.
     """
+    tried_so_far = 0
+    while tried_so_far < len(cases):
+        for result in _process(attempt, cases[tried_so_far:], time_limit, memory_limit, before):
+            tried_so_far += 1
+            yield result
+
+
+def _process(
+    attempt: Callable[[Any, Path], None], cases: Sequence[Any], time_limit: float, memory_limit: int, before: int | None
+) -> list[Result]:
+    """Return the results of the first cases, up to one at which the process had to end."""
+    reader, writer = multiprocessing.Pipe(duplex=False)
+    scratch = Path(tempfile.mkdtemp(prefix="attack-"))
+    faults: list[tuple[str, str, str] | None] = []
     with tempfile.TemporaryFile() as log:
-        scratch = Path(tempfile.mkdtemp(prefix="attack-"))
-        reader, writer = os.pipe()
         process = os.fork()
         if process == 0:
-            os.close(reader)
-            _child(attempt, case, scratch, writer, log, time_limit, memory_limit)
-        os.close(writer)
+            _child(attempt, cases, scratch, writer, log, time_limit, memory_limit)
+        writer.close()
+        in_time = True
         try:
-            report, in_time = _read(reader, time_limit)
+            while len(faults) < len(cases) and (in_time := reader.poll(time_limit)):
+                report = reader.recv()
+                faults.append(report and ("error", *report))
+        except EOFError:
+            pass
         finally:
             status, peak = _end(process)
-            os.close(reader)
+            reader.close()
             _delete(scratch)
         log.seek(0)
-        said = log.read(MOST_TEXT).decode(errors="replace")
-    found = _fault(report, in_time, status, said)
-    if found is None and before is not None and peak - before > memory_limit:
-        found = ("memory", "memory", f"{peak - before} bytes, {memory_limit} are allowed")
-    return Result(peak, found and Finding(*found, case=repr(case)))
+        said = log.read()[-MOST_TEXT:].decode(errors="replace")
+    if len(faults) < len(cases):
+        faults.append(_end_of_process(in_time, status, said))
+    if faults[-1] is None and before is not None and peak - before > memory_limit:
+        faults[-1] = ("memory", "memory", f"{peak - before} bytes, {memory_limit} are allowed")
+    pairs = zip(cases, faults, strict=False)
+    return [Result(peak, fault and Finding(*fault, case=repr(case))) for case, fault in pairs]
 
 
-def _fault(report: bytes, in_time: bool, status: int, log: str) -> tuple[str, str, str] | None:
-    """Return kind, place and text of what went wrong in a process, if anything did."""
+def _end_of_process(in_time: bool, status: int, log: str) -> tuple[str, str, str]:
+    """Return kind, place and text of a fault that ended a process."""
+    last = log.rpartition("Timeout (")[2]
     if not in_time:
-        return "hang", f"hang in {_last_own(log)}", log
-    if report:
-        return "error", *pickle.loads(report)
-    if status:
-        end = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-        return "end", f"process ended by {end} in {_last_own(log)}", log
-    return None
+        return "hang", f"hang in {_last_own(last)}", log
+    end = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+    return "end", f"process ended by {end} in {_last_own(log)}", log
 
 
 def _child(
     attempt: Callable[[Any, Path], None],
-    case: Any,
+    cases: Sequence[Any],
     scratch: Path,
-    writer: int,
+    writer: Connection,
     log: BinaryIO,
     time_limit: float,
     memory_limit: int,
 ) -> None:
-    """Try the case, write a report if it raises, and end the process."""
+    """Try the cases, report each, and end the process."""
     try:
         # Whatever it starts is killed with it.
         os.setsid()
@@ -126,22 +146,33 @@ def _child(
         for source, target in ((nowhere, 0), (log.fileno(), 1), (log.fileno(), 2)):
             os.dup2(source, target)
         sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
-        os.chdir(scratch)
-        os.environ["GAHBENCH_CACHE"] = str(scratch / "cache")
         socket.socket.connect = _no_network  # type: ignore[method-assign, assignment]
         warnings.simplefilter("ignore")
         faulthandler.enable(log)
-        faulthandler.dump_traceback_later(0.9 * time_limit, file=log)
         _bound_memory(memory_limit)
+        for place, case in enumerate(cases):
+            faulthandler.dump_traceback_later(0.9 * time_limit, file=log)
+            writer.send(_report(attempt, case, scratch / str(place)))
+    finally:
+        os._exit(0)
+
+
+def _report(attempt: Callable[[Any, Path], None], case: Any, scratch: Path) -> tuple[str, str] | None:
+    """Try a case in an empty folder; return place and text of what it raises, if it does."""
+    scratch.mkdir()
+    os.chdir(scratch)
+    os.environ["GAHBENCH_CACHE"] = str(scratch / "cache")
+    try:
         attempt(case, scratch)
     except BaseException as error:
         # Memory for the report, if there was none for the case.
-        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        bounds = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, bounds[1]))
         text = "".join(traceback.format_exception(error))
-        with os.fdopen(writer, "wb") as out:
-            out.write(pickle.dumps((_place(error), text[-MOST_TEXT // 2 :])))
-    finally:
-        os._exit(0)
+        place = _place(error)
+        resource.setrlimit(resource.RLIMIT_AS, bounds)
+        return place, text[-MOST_TEXT // 2 :]
+    return None
 
 
 def _no_network(*arguments: Any) -> None:
@@ -155,17 +186,6 @@ def _bound_memory(limit: int) -> None:
         return
     has = int(statm.read_text(encoding="ascii").split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (has + limit, resource.RLIM_INFINITY))
-
-
-def _read(reader: int, time_limit: float) -> tuple[bytes, bool]:
-    """Return what a process reports, and whether it ended in time."""
-    found, deadline = b"", time.monotonic() + time_limit
-    while select.select([reader], [], [], max(0.0, deadline - time.monotonic()))[0]:
-        part = os.read(reader, MOST_TEXT)
-        if not part:
-            return found, True
-        found += part
-    return found, False
 
 
 def _end(process: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Campaigns: cases drawn by hypothesis, each tried in a process of its own with bounds on time and memory.
+"""Campaigns: cases drawn by hypothesis, tried in forked processes with bounds on time and memory.
 
 A module of this folder describes its campaign at its foot::
 
@@ -37,6 +37,8 @@ from .attempts import Finding, Result, tried
 #: Characters of an error that is still one line to read.
 LONGEST_ERROR = 4000
 GIB = 2**30
+#: Cases that a process tries in turn: to fork takes as long as many a case.
+BATCH = 20
 
 
 class UnreadableError(AssertionError):
@@ -169,7 +171,7 @@ def run(
     gc.collect()
     gc.freeze()
     started = time.monotonic()
-    before = tried(lambda case, scratch: None, None, time_limit, memory_limit).peak
+    before = next(tried(lambda case, scratch: None, [None], time_limit, memory_limit)).peak
     outcome = Outcome(campaign.name, before=before, peak=before)
     limits = (time_limit, memory_limit, before)
     context = multiprocessing.get_context("fork")
@@ -210,9 +212,14 @@ def _results(pipes: list[Connection]) -> Iterator[Result]:
 def _draw(campaign: Campaign, count: int, name: str, limits: tuple[float, int, int], sender: Connection) -> None:
     """Draw cases and try each; the exit status of this process says whether all were drawn."""
     signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
-    time_limit, memory_limit, before = limits
+    waiting: list[Any] = []
     if not count:
         return
+
+    def send() -> None:
+        for result in tried(campaign.attempt, waiting, *limits):
+            sender.send(result)
+        waiting.clear()
 
     @seed(name)
     @settings(
@@ -224,6 +231,9 @@ def _draw(campaign: Campaign, count: int, name: str, limits: tuple[float, int, i
     )
     @given(campaign.strategy)
     def each(case: Any) -> None:
-        sender.send(tried(campaign.attempt, case, time_limit, memory_limit, before))
+        waiting.append(case)
+        if len(waiting) == BATCH:
+            send()
 
     each()
+    send()

@@ -20,6 +20,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
+import smoke
 
 import gahbench
 from gahbench import api
@@ -51,12 +52,13 @@ def main() -> None:
     parser.add_argument("--races", type=int, default=1000)
     parser.add_argument("--work", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    parser.add_argument("--steps", type=int, default=400, help="of a fit")
+    options = smoke.parse(parser, "--kills 1 --races 10 --work 1 --steps 5")
     random.seed(options.seed)
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
         races(home / "race", options.races)
-        (home / "soak.yaml").write_text(SUITE)
+        (home / "soak.yaml").write_text(SUITE.replace("steps: 400", f"steps: {options.steps}"))
         plan(home / "soak.yaml", home / "whole")
         gahbench.work(home / "whole", workers=1)
         expected = board(home / "whole")

@@ -14,6 +14,8 @@ import time
 from multiprocessing import get_context
 from pathlib import Path
 
+import smoke
+
 from gahbench.contracts.unit import Unit
 from gahbench.runs.queue import Queue
 from gahbench.runs.status import status
@@ -27,12 +29,13 @@ def main() -> None:
     parser.add_argument("--units", type=int, default=10_000)
     parser.add_argument("--loops", type=int, default=64)
     parser.add_argument("--work", type=int, default=8)
-    options = parser.parse_args()
+    parser.add_argument("--look", type=float, default=20.0, help="seconds before a look at those who work")
+    options = smoke.parse(parser, "--units 40 --loops 2 --work 1 --look 1")
     with tempfile.TemporaryDirectory() as name:
         if options.loops:
             claim_loops(Path(name) / "loops", options.units, options.loops)
         if options.work:
-            real_work(Path(name), options.units, options.work)
+            real_work(Path(name), options.units, options.work, options.look)
 
 
 def claim_loops(folder: Path, count: int, loops: int) -> None:
@@ -84,13 +87,13 @@ def _loop(folder: Path, ready, done) -> None:  # type: ignore[no-untyped-def]
     done.put((finished, vain))
 
 
-def real_work(home: Path, count: int, processes: int) -> None:
+def real_work(home: Path, count: int, processes: int, look: float) -> None:
     """Plan a suite of references on tiny images, have `work` processes do it, and run it again."""
     entrants = count // 40
-    kept = ", ".join(f"{(number + 1) / (entrants + 1):.6f}" for number in range(entrants))
+    shares = ", ".join(f"{(number + 1) / (entrants + 1):.6f}" for number in range(entrants))
     sizes = ", ".join(str(8 + size) for size in range(20))
     (home / "scale.yaml").write_text(
-        f"name: scale\ndatasets:\n  - discs: {{size: [{sizes}]}}\nentrants:\n  - low-pass: {{share: [{kept}]}}\n"
+        f"name: scale\ndatasets:\n  - discs: {{size: [{sizes}]}}\nentrants:\n  - low-pass: {{share: [{shares}]}}\n"
         "scoring: {sigmas: [0.1, 0.2], images: 1, metrics: [psnr, slope]}\n"
     )
     folder = home / "work"
@@ -99,7 +102,7 @@ def real_work(home: Path, count: int, processes: int) -> None:
     started = time.monotonic()
     command = [sys.executable, "-m", "gahbench", "work", str(folder), "--workers", "1"]
     running = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(processes)]
-    time.sleep(20)
+    time.sleep(look)
     timed("status, while they run", ["status", str(folder)])
     for process in running:
         process.wait()
