@@ -9,6 +9,7 @@ import argparse
 import importlib
 import importlib.util
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"no attack {', '.join(unknown)}; accepted: {', '.join(present)}")
     import torch
 
+    # A request to end is one to show what was found.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     torch.set_num_threads(1)
     wanted = options.names or present
     found = campaigns([name for name in wanted if name in COUNTS], options)
@@ -68,9 +71,11 @@ def campaigns(names: Sequence[str], options: argparse.Namespace) -> bool:
         outcomes.append(outcome)
         if options.keep is not None:
             keep(outcome, options.keep)
+        if not outcome.is_complete:
+            break
     if outcomes:
         print_table(outcomes)
-    return any(outcome.findings for outcome in outcomes)
+    return any(outcome.findings or not outcome.is_complete for outcome in outcomes)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ import contextlib
 import gc
 import multiprocessing
 import multiprocessing.connection
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -110,6 +109,8 @@ class Outcome:
         Bytes of memory that a process holds before its case, and the most that one held at any time.
     findings
         One of each place, with their numbers.
+    is_complete
+        Whether all cases were tried, without an interruption.
     """
 
     name: str
@@ -118,6 +119,7 @@ class Outcome:
     before: int = 0
     peak: int = 0
     findings: dict[str, Finding] = field(default_factory=dict)
+    is_complete: bool = False
 
     def add(self, result: Result) -> bool:
         """Count a result; return whether its finding is a new one."""
@@ -187,13 +189,17 @@ def run(
         for result in _results(pipes):
             if outcome.add(result) and result.finding is not None:
                 notice(result.finding)
+        outcome.is_complete = True
+    except KeyboardInterrupt:
+        pass  # What was found until then is shown.
     finally:
         for drawer in drawers:
-            drawer.terminate()
+            if not outcome.is_complete:
+                drawer.terminate()
             drawer.join()
         gc.unfreeze()
-    broken = [drawer.exitcode for drawer in drawers if drawer.exitcode not in (0, -signal.SIGTERM)]
-    if broken:
+    broken = [drawer.exitcode for drawer in drawers if drawer.exitcode]
+    if broken and outcome.is_complete:
         raise RuntimeError(f"{campaign.name}: a process that draws cases ended with status {broken[0]}")
     outcome.seconds = time.monotonic() - started
     return outcome
@@ -211,7 +217,8 @@ def _results(pipes: list[Connection]) -> Iterator[Result]:
 
 def _draw(campaign: Campaign, count: int, name: str, limits: tuple[float, int, int], sender: Connection) -> None:
     """Draw cases and try each; the exit status of this process says whether all were drawn."""
-    signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     waiting: list[Any] = []
     if not count:
         return
@@ -235,5 +242,6 @@ def _draw(campaign: Campaign, count: int, name: str, limits: tuple[float, int, i
         if len(waiting) == BATCH:
             send()
 
-    each()
-    send()
+    with contextlib.suppress(KeyboardInterrupt):
+        each()
+        send()

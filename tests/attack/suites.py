@@ -18,7 +18,7 @@ from gahbench.registry.registry import open_registry
 from gahbench.report.figures import file_stems
 
 from .harness import Campaign, accepted
-from .hostile import FRAGMENTS, fragments, mutated, scalars, texts, values
+from .hostile import FRAGMENTS, REAL, WHOLE, fragments, mutated, scalars, texts, values
 from .specs import likely, load_everything
 
 TINY = """\
@@ -92,6 +92,8 @@ CIRCULAR = ("&a [*a]", "&a {b: *a}", "&a [&b [*a, *b]]", "&a {*a : 1}", "&a [*b,
 def tampered(draw: st.DrawFn) -> str:
     """Draw a suite as data with some values exchanged, written as YAML."""
     content = copy.deepcopy(draw(st.sampled_from(CONTENTS)))
+    if draw(st.integers(0, 3)):
+        _make_small(draw, content)
     for _ in range(draw(st.integers(1, 3))):
         _exchange(draw, content)
     for field, kinds in (("datasets", ["dataset"]), ("entrants", ["architecture", "reference"])):
@@ -99,6 +101,14 @@ def tampered(draw: st.DrawFn) -> str:
             name, given = draw(likely(draw(st.sampled_from(kinds))))
             content[field] = [*content[field][:2], draw(st.sampled_from(({name: given}, {name: [given]}, name)))]
     return yaml.dump(content, sort_keys=False, default_flow_style=draw(st.booleans()), allow_unicode=True)
+
+
+def _make_small(draw: st.DrawFn, content: dict[str, Any]) -> None:
+    """Leave one dataset, an entrant and two metrics, so that the suite is planned; mostly that of one or two units."""
+    content.pop("baseline", None)
+    content["datasets"] = [draw(st.sampled_from(content["datasets"]))]
+    content["entrants"] = [draw(st.sampled_from(content["entrants"]))]
+    content["scoring"]["metrics"] = ["psnr", draw(st.sampled_from(content["scoring"].get("metrics", ["slope"])))]
 
 
 def _exchange(draw: st.DrawFn, content: Any) -> None:
@@ -111,6 +121,10 @@ def _exchange(draw: st.DrawFn, content: Any) -> None:
         if isinstance(content[place], dict | list) and content[place] and draw(st.integers(0, 3)):
             content = content[place]
             continue
+        if isinstance(content[place], int | float) and draw(st.integers(0, 4)):
+            # Of the right kind, and absurd.
+            content[place] = draw(st.sampled_from(WHOLE if isinstance(content[place], int) else REAL))
+            return
         change = draw(st.sampled_from(("value", "scalar", "grid", "name", "drop")))
         if change == "grid":
             content[place] = list(range(1, draw(st.sampled_from((3, 100, 3000)))))

@@ -24,6 +24,8 @@ def print_table(outcomes: Sequence[Outcome]) -> None:
         sizes = f"{one.peak / MIB:9.0f} {one.before / MIB:13.0f}"
         print(f"{one.name:12} {one.cases:7} {one.errors:7} {one.hangs:7} {sizes} {one.seconds:8.0f}")
     for one in outcomes:
+        if not one.is_complete:
+            print(f"{one.name}: interrupted")
         for finding in sorted(one.findings.values(), key=lambda finding: -finding.count):
             print(f"{one.name}: {finding.count} times {finding.place}")
     sys.stdout.flush()
