@@ -24,6 +24,7 @@ import smoke
 
 import gahbench
 from gahbench import api
+from gahbench._util.keys import key_of
 from gahbench.contracts.scoring import Scores
 from gahbench.contracts.unit import Unit
 from gahbench.registry.registry import open_registry
@@ -167,6 +168,8 @@ def races(folder: Path, count: int) -> None:
         process.join()
     store, units = Store(folder), [_unit(number) for number in range(count)]
     whole = store.whole(units)
+    if len(whole) < count:
+        raise SystemExit(f"races: {count - len(whole)} units of {count} are not done, or damaged")
     for unit in units:
         store.verify(store.path(unit))
     print(
@@ -176,7 +179,9 @@ def races(folder: Path, count: int) -> None:
 
 
 def _unit(number: int) -> Unit:
-    return Unit("score", f"{number:020x}", "d", "e", "reference", None, "test", "psnr", None, "c", 0.0, {})
+    document = {"number": number}
+    key = key_of(document)
+    return Unit("score", key, "d", "e", "reference", None, "test", "psnr", None, "c", 0.0, {}, document=document)
 
 
 def _racer(folder: Path, barrier, count: int) -> None:  # type: ignore[no-untyped-def]
