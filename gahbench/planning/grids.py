@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
@@ -12,6 +13,9 @@ from gahbench.registry.parameters import Parameter
 from gahbench.registry.plugin import Kind, Plugin
 from gahbench.registry.registry import Registry
 from gahbench.registry.spec import Spec
+
+#: Bound of the configurations that a field of a suite stands for.
+MAX_CONFIGURATIONS = 10_000
 
 
 class Grid:
@@ -43,12 +47,12 @@ class Grid:
         Raises
         ------
         SuiteError
-            If a list is empty, or a plugin that a parameter names is not accepted.
+            If a list is empty, a plugin that a parameter names is not accepted, or there are too many combinations.
         """
         own = plugin.parameters if plugin else ()
         known = {name: parameter for parameter in own for name in (parameter.name, *parameter.old_names)}
         axes = [self._values((*location, key), known.get(key), value) for key, value in given.items()]
-        for values in itertools.product(*axes):
+        for values in self._combinations(location, axes):
             yield Spec(name, (), dict(zip(given, values, strict=True)))
 
     def error(self, location: Location, given: Iterable[str], error: GahbenchError) -> SuiteError:
@@ -69,11 +73,17 @@ class Grid:
             return self._named(location, kind, value)
         return [found for place, one in enumerate(value) for found in self._named((*location, place), kind, one)]
 
+    def _combinations(self, location: Location, axes: list[list[Any]]) -> Iterator[tuple[Any, ...]]:
+        count = math.prod(map(len, axes))
+        if count > MAX_CONFIGURATIONS:
+            raise too_many(self._document, location, count)
+        return itertools.product(*axes)
+
     def _named(self, location: Location, kind: Kind, value: Any) -> list[Any]:
         """Return the texts that name a plugin, or lists of them, given as texts or as mappings."""
         if isinstance(value, list):
             items = [self._named((*location, place), kind, one) for place, one in enumerate(value)]
-            return [list(combination) for combination in itertools.product(*items)]
+            return [list(combination) for combination in self._combinations(location, items)]
         if not isinstance(value, dict):
             return [value]
         try:
@@ -89,6 +99,11 @@ class Grid:
             except GahbenchError as error:
                 raise self.error(inside, given, error) from error
         return found
+
+
+def too_many(document: Document, location: Location, count: int) -> SuiteError:
+    """Return the error about a field that stands for too many configurations."""
+    return document.error(location, f"{count} combinations of values; accepted are {MAX_CONFIGURATIONS} or fewer")
 
 
 def _parameter(location: Location) -> str:

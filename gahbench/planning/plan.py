@@ -22,6 +22,9 @@ from gahbench.registry.configured import Configured
 from gahbench.registry.registry import Registry
 from gahbench.training.recipe import Training
 
+#: Bound of the units of a plan.
+MAX_UNITS = 1_000_000
+
 
 @dataclass(frozen=True)
 class DatasetFacts:
@@ -100,9 +103,10 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
     Raises
     ------
     GahbenchError
-        If a dataset holds too few images, or an entrant cannot take the images of a dataset; the message names the
-        suite, both, and what would be accepted.
+        If there are too many units, a dataset holds too few images, or an entrant cannot take the images of a dataset;
+        the message names the suite, both, and what would be accepted.
     """
+    _check_size(suite)
     try:
         built = [(configured, _build(suite, configured)) for configured in suite.datasets]
         for configured, dataset in built:
@@ -134,6 +138,18 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
     units.sort(key=lambda unit: unit.kind != "fit")
     sized = (_sized(unit, found_runs[unit.dataset, base_label(unit.entrant)]) for unit in units)
     return Plan(suite, tuple(sized), facts, parameters, tuple(sorted(unknown)))
+
+
+def _check_size(suite: Suite) -> None:
+    """Refuse a suite of absurdly many units before one is made: of rows times seeds, splits and metrics."""
+    training, scores = suite.training, len(suite.scoring.splits) * len(suite.metrics)
+    learners = sum(entrant.kind == "architecture" for entrant in suite.entrants)
+    fits = learners * len(suite.seeds) * (1 + training.halves)
+    measured = (learners * len(suite.seeds) + len(suite.entrants) - learners) * scores
+    sets = len(training.train_images) if isinstance(training.train_images, tuple) else 1
+    count = len(suite.datasets) * sets * (fits + measured)
+    if count > MAX_UNITS:
+        raise SuiteError(f"{suite.path}: stands for {count} units; accepted are {MAX_UNITS} or fewer")
 
 
 def _sized(unit: Unit, dry_run: DryRun) -> Unit:

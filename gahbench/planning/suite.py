@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from gahbench._util.errors import GahbenchError, ParameterError, PluginError, SuiteError, listing, suggestion
 from gahbench.contracts.datasets import Split
 from gahbench.contracts.limits import Limits
-from gahbench.planning.grids import Grid
+from gahbench.planning.grids import MAX_CONFIGURATIONS, Grid, too_many
 from gahbench.planning.suite_files import find_suite
 from gahbench.planning.yaml_lines import Document, Location
 from gahbench.registry.configured import Configured
@@ -24,6 +24,8 @@ from gahbench.training.recipe import Training
 
 _FROZEN = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+#: Characters of a suite's name, which is that of a folder.
+MAX_NAME = 100
 
 #: A list with at least one value.
 _SOME = Field(min_length=1, strict=False)
@@ -112,7 +114,7 @@ class SuiteFile(BaseModel):
 
     model_config = _FROZEN
 
-    name: Annotated[str, Field(pattern=_NAME)]
+    name: Annotated[str, Field(pattern=_NAME, max_length=MAX_NAME)]
     description: str = ""
     datasets: Annotated[tuple[Entry, ...], _SOME]
     entrants: Annotated[tuple[Entry, ...], _SOME]
@@ -280,6 +282,8 @@ def _expand_all(
     for place, entry in enumerate(entries):
         expanded = _expand(document, (*location, place), entry, registry, str(location[-1]))
         found += expanded
+        if len(found) > MAX_CONFIGURATIONS:
+            raise too_many(document, (*location, place), len(found))
         for configured in expanded:
             lines.setdefault(configured.where, document.line((*location, place)))
     return found

@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from gahbench._util.core_yaml import load_scalar
-from gahbench._util.errors import SuiteError, listing, suggestion
+from gahbench._util.errors import SuiteError, listing, shown, suggestion
 
 
 def suite_files() -> dict[str, Path]:
@@ -35,12 +35,15 @@ def find_suite(name: str | Path) -> Path:
         If there is none.
     """
     path = Path(name)
-    if path.is_file():
-        return path
+    try:
+        if path.is_file():
+            return path
+    except (OSError, ValueError):
+        pass  # No file has such a name.
     shipped = suite_files()
     if str(name) in shipped:
         return shipped[str(name)]
     raise SuiteError(
-        f"no suite '{name}': neither a file nor one that gahbench ships"
+        f"no suite {shown(str(name))}: neither a file nor one that gahbench ships"
         f"{suggestion(str(name), shipped) or ';'} shipped: {listing(shipped)}"
     )

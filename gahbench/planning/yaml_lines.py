@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from gahbench._util.core_yaml import CoreLoader
-from gahbench._util.errors import SuiteError, suggestion
+from gahbench._util.core_yaml import MAX_CHARACTERS, CoreLoader
+from gahbench._util.errors import SuiteError, shown, suggestion
 
 Location = tuple[str | int, ...]
 
@@ -46,24 +46,29 @@ class Document:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SuiteError(f"{path}: cannot be read: {error}") from error
-        loader = CoreLoader(text)
         self._lines: dict[Location, int] = {}
+        text = _read(path)
         try:
-            node = loader.get_single_node()
-            if node is not None:
-                self._visit(node, ())
-            self.content: Any = loader.construct_document(node) if node is not None else None
+            self.content: Any = self._load(CoreLoader(text))
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line = mark.line + 1 if mark else 1
             reason = f"{error.problem or error.context}{_unquoted(text, mark)}"
             raise SuiteError(f"{path}:{line}: not valid YAML: {reason}") from error
+        except yaml.reader.ReaderError as error:
+            line = text.count("\n", 0, error.position) + 1
+            reason = f"the character U+{ord(text[error.position]):04X} is not accepted"
+            raise SuiteError(f"{path}:{line}: not valid YAML: {reason}") from error
         except yaml.YAMLError as error:
             raise SuiteError(f"{path}: not valid YAML: {error}") from error
+
+    def _load(self, loader: CoreLoader) -> Any:
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            self._visit(node, ())
+            return loader.construct_document(node)
         finally:
             loader.dispose()
 
@@ -101,7 +106,7 @@ class Document:
         message = _MESSAGES.get(first["type"], first["msg"].removeprefix("Value error, "))
         if location and len(location) == 2 and location[0] in _PLUGINS:
             message = "expected a plugin's name, or name: {parameter: value}"
-        given = "" if isinstance(first["input"], dict | tuple) else f" (got {first['input']!r})"
+        given = "" if isinstance(first["input"], dict | tuple) else f" (got {shown(first['input'])})"
         return self.error(location, f"{name}: {message[0].lower()}{message[1:]}{given}")
 
     def _known(self, location: Location) -> Location:
@@ -110,11 +115,8 @@ class Document:
             location = location[:-1]
         return location
 
-    def _visit(self, node: yaml.Node, location: Location, above: tuple[yaml.Node, ...] = ()) -> None:
+    def _visit(self, node: yaml.Node, location: Location) -> None:
         self._lines.setdefault(location, node.start_mark.line + 1)
-        if node in above:
-            raise SuiteError(f"{self.path}:{node.start_mark.line + 1}: a value refers to itself")
-        above = (*above, node)
         if isinstance(node, yaml.MappingNode):
             seen = set()
             for key, value in node.value:
@@ -126,10 +128,34 @@ class Document:
                     raise SuiteError(f"{self.path}:{key.start_mark.line + 1}: '{key.value}' is given twice")
                 seen.add(key.value)
                 self._lines[(*location, key.value)] = key.start_mark.line + 1
-                self._visit(value, (*location, key.value), above)
+                self._visit(value, (*location, key.value))
         elif isinstance(node, yaml.SequenceNode):
             for place, value in enumerate(node.value):
-                self._visit(value, (*location, place), above)
+                self._visit(value, (*location, place))
+
+
+def _read(path: Path) -> str:
+    """Return the text of a file.
+
+    Raises
+    ------
+    SuiteError
+        If it cannot be read, is too long, or is not UTF-8.
+    """
+    # A character has up to four bytes.
+    most = 4 * MAX_CHARACTERS
+    try:
+        with path.open("rb") as file:
+            content = file.read(most + 1)
+    except (OSError, ValueError) as error:
+        raise SuiteError(f"{path}: cannot be read: {error}") from error
+    if len(content) > most:
+        raise SuiteError(f"{path}: more than {most} bytes; a suite has {MAX_CHARACTERS} characters at most")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise SuiteError(f"{path}:{line}: not UTF-8: the byte {content[error.start]:#04x}") from error
 
 
 def _unquoted(text: str, mark: yaml.Mark | None) -> str:

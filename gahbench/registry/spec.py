@@ -13,12 +13,14 @@ from typing import Any
 
 import yaml
 
-from gahbench._util.core_yaml import load_scalar
-from gahbench._util.errors import ParameterError
+from gahbench._util.core_yaml import MAX_DEPTH, load_scalar
+from gahbench._util.errors import ParameterError, shown
 
 _QUOTES = ("'", '"')
 _BRACKETS = set("[]{}")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+#: Bound of the characters of a spec: each level of nesting may double its quotes.
+MAX_SPEC = 20_000
 
 
 @dataclass(frozen=True)
@@ -36,13 +38,15 @@ def parse_spec(text: str) -> Spec:
     Raises
     ------
     ParameterError
-        If brackets do not match, a name is missing, or a positional value follows a named one.
+        If brackets do not match, a name is missing, a positional value follows a named one, or the text is too long.
     """
     text = text.strip()
+    if len(text) > MAX_SPEC:
+        raise ParameterError(f"{shown(text)}: {len(text)} characters; accepted are {MAX_SPEC} or fewer")
     name, bracket, rest = text.partition("[")
     name = name.strip()
     if not _NAME.fullmatch(name):
-        raise ParameterError(f"'{text}': expected a name, optionally followed by [key=value,...]")
+        raise ParameterError(f"'{text}': expected a name of 100 characters at most, then nothing or [key=value,...]")
     if not bracket:
         return Spec(name)
     if not rest.endswith("]"):
@@ -136,6 +140,8 @@ def _split(text: str, whole: str) -> list[str]:
         if char in _QUOTES and (not before or before in "[{=,'\"" or (before == ":" and depth)):
             quote = char
         depth += (char in "[{") - (char in "]}")
+        if depth > MAX_DEPTH:
+            raise ParameterError(f"'{whole}': more than {MAX_DEPTH} brackets within each other")
         if depth < 0:
             raise ParameterError(f"'{whole}': a bracket is closed that was not opened")
         if char == "," and depth == 0:

@@ -103,7 +103,7 @@ def check_file(file: Path) -> list[Report]:
     origins = {str(source) for source in registry.files}
     problems = [problem for problem in registry.problems if problem.origin in origins]
     if problems:
-        raise PluginError("\n".join(f"{problem.place}: cannot be loaded: {problem.error}" for problem in problems))
+        raise PluginError("; ".join(f"{problem.place}: cannot be loaded: {problem.error}" for problem in problems))
     found = [plugin for kind in KINDS for plugin in registry.plugins(kind) if plugin.origin in origins]
     if not found:
         hooks = [

@@ -1,23 +1,69 @@
-"""What a campaign is: cases, and what is tried with each."""
+"""Campaigns: cases drawn by hypothesis, tried in forked processes with bounds on time and memory.
+
+A module of this folder describes its campaign at its foot::
+
+    def attempt(case: bytes, scratch: Path) -> None:
+        file = scratch / "image.png"
+        file.write_bytes(case)
+        with accepted():
+            read(file)
+
+
+    CAMPAIGN = Campaign("images", st.binary(), attempt)
+"""
 
 from __future__ import annotations
 
 import contextlib
+import gc
+import multiprocessing
+import multiprocessing.connection
+import signal
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.strategies import SearchStrategy
 
 from gahbench._util.errors import GahbenchError
 
+from .attempts import Finding, Result, tried
+
+#: Characters of an error that is still one line to read.
+LONGEST_ERROR = 4000
+GIB = 2**30
+#: Cases that a process tries in turn: to fork takes as long as many a case.
+BATCH = 20
+
+
+class UnreadableError(AssertionError):
+    """A case was refused, but by a text that is empty, of several lines, too long, or not to be printed."""
+
 
 @contextlib.contextmanager
 def accepted() -> Iterator[None]:
-    """Let a case be refused by a :class:`GahbenchError`."""
-    with contextlib.suppress(GahbenchError):
+    """Let a case be refused by a :class:`GahbenchError` whose text is one line that can be printed and read.
+
+    Raises
+    ------
+    UnreadableError
+        If the text is no such line.
+    """
+    try:
         yield
+    except GahbenchError as error:
+        text = str(error)
+        unprintable = sorted({char for char in text if not char.isprintable()})
+        if not text.strip():
+            raise UnreadableError(f"a {type(error).__name__} without a text") from error
+        if unprintable:
+            raise UnreadableError(f"characters {unprintable[:10]} in the text {text[:500]!r}") from error
+        if len(text) >= LONGEST_ERROR:
+            raise UnreadableError(f"{len(text)} characters: {text[:500]!r}") from error
 
 
 def nothing() -> None:
@@ -35,12 +81,167 @@ class Campaign:
     strategy
         Draws a case.
     attempt
-        Called with a case and an empty folder of its own; returns if all is well, or raises.
+        Called with a case and an empty folder of its own, which is also the working directory; returns if all is well.
+        Refusals are caught by :func:`accepted`; any other exception is a finding.
     prepare
-        Called once before the first case.
+        Called once before the first case, in the process that others are forked from: for imports that take long.
     """
 
     name: str
     strategy: SearchStrategy[Any]
     attempt: Callable[[Any, Path], None]
     prepare: Callable[[], None] = nothing
+
+
+@dataclass
+class Outcome:
+    """What came of a campaign.
+
+    Parameters
+    ----------
+    name
+        Of the campaign.
+    cases
+        How many were tried.
+    seconds
+        How long it took.
+    before, peak
+        Bytes of memory that a process holds before its case, and the most that one held at any time.
+    findings
+        One of each place, with their numbers.
+    is_complete
+        Whether all cases were tried, without an interruption.
+    """
+
+    name: str
+    cases: int = 0
+    seconds: float = 0.0
+    before: int = 0
+    peak: int = 0
+    findings: dict[str, Finding] = field(default_factory=dict)
+    is_complete: bool = False
+
+    def add(self, result: Result) -> bool:
+        """Count a result; return whether its finding is a new one."""
+        self.cases += 1
+        self.peak = max(self.peak, result.peak)
+        if result.finding is None:
+            return False
+        known = self.findings.setdefault(result.finding.place, result.finding)
+        known.count += known is not result.finding
+        return known is result.finding
+
+    @property
+    def hangs(self) -> int:
+        """How many cases did not end in time."""
+        return sum(one.count for one in self.findings.values() if one.kind == "hang")
+
+    @property
+    def errors(self) -> int:
+        """How many cases ended otherwise than they should."""
+        return sum(one.count for one in self.findings.values() if one.kind != "hang")
+
+
+def run(
+    campaign: Campaign,
+    count: int,
+    number: int = 0,
+    processes: int = 1,
+    time_limit: float = 10.0,
+    memory_limit: int = GIB,
+    notice: Callable[[Finding], None] = lambda finding: None,
+) -> Outcome:
+    """Try cases.
+
+    Parameters
+    ----------
+    count
+        How many, shared out among the processes.
+    number
+        Seed; the same cases are drawn for the same seed, count and processes.
+    processes
+        How many draw cases side by side.
+    time_limit
+        Seconds after which a case hangs; its process is killed.
+    memory_limit
+        Bytes that a process may take beyond those that it begins with.
+    notice
+        Called with the first finding of each place, as it is found.
+    """
+    campaign.prepare()
+    # Forked processes then leave these pages alone.
+    gc.collect()
+    gc.freeze()
+    started = time.monotonic()
+    before = next(tried(lambda case, scratch: None, [None], time_limit, memory_limit)).peak
+    outcome = Outcome(campaign.name, before=before, peak=before)
+    limits = (time_limit, memory_limit, before)
+    context = multiprocessing.get_context("fork")
+    drawers, pipes = [], []
+    for place in range(processes):
+        receiver, sender = context.Pipe(duplex=False)
+        share = count // processes + (place < count % processes)
+        drawers.append(context.Process(target=_draw, args=(campaign, share, f"{number}-{place}", limits, sender)))
+        drawers[-1].start()
+        sender.close()
+        pipes.append(receiver)
+    try:
+        for result in _results(pipes):
+            if outcome.add(result) and result.finding is not None:
+                notice(result.finding)
+        outcome.is_complete = True
+    except KeyboardInterrupt:
+        pass  # What was found until then is shown.
+    finally:
+        for drawer in drawers:
+            if not outcome.is_complete:
+                drawer.terminate()
+            drawer.join()
+        gc.unfreeze()
+    broken = [drawer.exitcode for drawer in drawers if drawer.exitcode]
+    if broken and outcome.is_complete:
+        raise RuntimeError(f"{campaign.name}: a process that draws cases ended with status {broken[0]}")
+    outcome.seconds = time.monotonic() - started
+    return outcome
+
+
+def _results(pipes: list[Connection]) -> Iterator[Result]:
+    """Yield results as they come, until every process has ended."""
+    while pipes:
+        for pipe in multiprocessing.connection.wait(pipes):
+            try:
+                yield pipe.recv()  # type: ignore[union-attr]
+            except EOFError:
+                pipes.remove(pipe)  # type: ignore[arg-type]
+
+
+def _draw(campaign: Campaign, count: int, name: str, limits: tuple[float, int, int], sender: Connection) -> None:
+    """Draw cases and try each; the exit status of this process says whether all were drawn."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    waiting: list[Any] = []
+    if not count:
+        return
+
+    def send() -> None:
+        for result in tried(campaign.attempt, waiting, *limits):
+            sender.send(result)
+        waiting.clear()
+
+    @seed(name)
+    @settings(
+        max_examples=count,
+        database=None,
+        phases=[Phase.generate],
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(campaign.strategy)
+    def each(case: Any) -> None:
+        waiting.append(case)
+        if len(waiting) == BATCH:
+            send()
+
+    with contextlib.suppress(KeyboardInterrupt):
+        each()
+        send()

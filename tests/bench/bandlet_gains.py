@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+import smoke
 import torch
 from torch import Tensor
 
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--oracle-sigma", type=float, default=8 / 255)
     parser.add_argument("--sigma", type=float, default=0.1, help="of the practical denoisers")
     parser.add_argument("--threads", type=int, default=cpu_count(), help="threads of torch")
-    options = parser.parse_args(arguments)
+    options = smoke.parse(parser, "--size 16 --images 2 --threads 1", arguments)
     torch.set_num_threads(options.threads)
     for construction in ("paper", "exact"):
         dataset: Dataset = gahbench.create(

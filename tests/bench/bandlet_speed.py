@@ -10,6 +10,7 @@ import resource
 import time
 from collections.abc import Sequence
 
+import smoke
 import torch
 from torch import Tensor
 
@@ -24,12 +25,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="Speed of bandlets, for each noise level.")
     parser.add_argument("--bases", nargs="+", default=["sym4", "bandlet", "bandlet[wavelet=null]"])
+    parser.add_argument("--batches", nargs="+", default=["64x64", "1x512", "16x512"], help="images and their sides")
     parser.add_argument("--repeats", type=int, default=3, help="runs, of which the quickest counts")
     parser.add_argument("--threads", type=int, default=cpu_count(), help="threads of torch")
-    options = parser.parse_args(arguments)
+    options = smoke.parse(parser, "--batches 2x16 --repeats 1 --threads 1", arguments)
     torch.set_num_threads(options.threads)
     print(f"float32, sigma {SIGMA:.3f}, {options.threads} threads, c-alpha[alpha=4,construction=paper]")
-    for count, size in ((64, 64), (1, 512), (16, 512)):
+    for count, size in (map(int, batch.split("x")) for batch in options.batches):
         images = gahbench.create("dataset", "c-alpha", alpha=4, size=size, construction="paper").images("test", count)
         for name in options.bases:
             basis = gahbench.create("basis", name)

@@ -16,6 +16,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 
+import smoke
 import torch
 
 import gahbench
@@ -47,7 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--basis", nargs="+", default=BASES)
     parser.add_argument("--images", type=int, default=10)
     parser.add_argument("--threads", type=int, default=cpu_count(), help="threads of torch")
-    options = parser.parse_args(arguments)
+    options = smoke.parse(
+        parser,
+        "untrained[linear] discs[size=8] --sigma 0.1 --basis graph-laplacian haar --images 6 --threads 1",
+        arguments,
+    )
     torch.set_num_threads(options.threads)
     dataset: Dataset = gahbench.create("dataset", options.dataset)
     reference: Reference = configure_entrant(Registry(), parse_spec(options.entrant)).build()

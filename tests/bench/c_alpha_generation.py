@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import smoke
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--images", type=int, default=512, help="images in a round, a multiple of 64")
     parser.add_argument("--stream", type=int, default=100_000, help="images in the stream")
     parser.add_argument("--threads", type=int, default=cpu_count(), help="threads of torch")
-    options = parser.parse_args(arguments)
+    options = smoke.parse(parser, "--size 16 --images 64 --rounds 1 --stream 640 --threads 1", arguments)
     torch.set_num_threads(options.threads)
     print(
         f"torch {torch.__version__}, {options.threads} threads, alpha {options.alpha:g}, {options.size}x{options.size}"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+import smoke
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -64,7 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--every", type=int, default=1, help="measure on every n-th image only")
     parser.add_argument("--validation", type=int, default=16, help="training images to tune on")
     parser.add_argument("--plugins", type=Path, nargs="*", default=[], help="files of further references")
-    options = parser.parse_args(arguments)
+    options = smoke.parse(
+        parser, lambda: f"gaussian-blur --images {smoke.images()} --tune {smoke.images()} --validation 2", arguments
+    )
     photographs = Photographs(torch.stack(read(options.tune)), options.validation)
     clean = read(options.images)[:: options.every]
     print(f"{options.images.name}: {len(clean)} images; PSNR in dB at sigma = {options.sigmas} of 255")

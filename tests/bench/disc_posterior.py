@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import time
 
+import smoke
 import torch
 
 from gahbench._util.noise import evaluation_noise
@@ -25,7 +26,7 @@ SIGMAS = (0.003, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 
 def main() -> None:
     """Run the benchmark."""
-    options = _parser().parse_args()
+    options = smoke.parse(_parser(), "--images 2 --size 16 --sigmas 0.3 --threads 1")
     if options.threads:
         torch.set_num_threads(options.threads)
     dataset = Discs(options.size)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
+import smoke
 import torch
 
 import gahbench
@@ -33,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--images", type=int, default=8)
     parser.add_argument("--contour", choices=("line", "closed"), default="line")
     parser.add_argument("--threads", type=int, default=cpu_count(), help="threads of torch")
-    options = parser.parse_args(arguments)
+    options = smoke.parse(
+        parser, lambda: f"--out {smoke.folder()} --alphas 2 --size 16 --images 2 --threads 1", arguments
+    )
     torch.set_num_threads(options.threads)
     print(f"{options.size}x{options.size}, contour {options.contour}, {options.images} images, sigma 1/255 to 64/255")
     inputs = -20 * np.log10(SIGMAS)

@@ -29,6 +29,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import smoke
+
 BENCHES = Path(__file__).resolve().parent
 TESTS = BENCHES.parent / "gpu"
 
@@ -76,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--small", action="store_true", help="sizes of seconds, to try the command itself")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, metavar="SECTION", help=str(SECTIONS))
-    options = parser.parse_args(arguments)
+    options = smoke.parse(parser, "--device cpu --small --only overhead", arguments)
     with tempfile.TemporaryDirectory() as scratch:
         environment = environment_of(options, Path(scratch))
         print_machine(options, environment)

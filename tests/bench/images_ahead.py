@@ -13,6 +13,7 @@ import statistics
 import sys
 from collections.abc import Sequence
 
+import smoke
 import torch
 from torch import Tensor
 from training_common import SEED, aligned, spread, timed, unet
@@ -35,7 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=30, help="of a fit")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=cpu_count(), help="threads of torch")
-    options = parser.parse_args(arguments)
+    options = smoke.parse(
+        parser, "--width 4 --batch 4 --steps 3 --rounds 1 --datasets discs[size=16] --threads 1", arguments
+    )
     torch.set_num_threads(options.threads)
     print(
         f"torch {torch.__version__}, {options.device}, {options.threads} threads; "

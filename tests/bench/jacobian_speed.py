@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import smoke
 import torch
 from published_code import module, trained
 from torch import nn
@@ -47,7 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--probes", type=int, default=64, help="of the alignment")
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     parser.add_argument("--threads", type=int, default=cpu_count(), help="threads of torch")
-    options = parser.parse_args(arguments)
+    options = smoke.parse(
+        parser,
+        "--width 4 --levels 1 --size 8 --steps 2 --pairs 4 --large 16 --images 2 --probes 8 --threads 1",
+        arguments,
+    )
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     dataset: Dataset = gahbench.create("dataset", "c-alpha", alpha=2.0, size=options.size)
@@ -99,10 +104,13 @@ def large(network: nn.Module, options: argparse.Namespace) -> None:
         return align(sketch, filters.sketch(options.probes))
 
     seconds, found = timed(measure, options.device)
+    value = "undefined"
+    if found is not None:
+        worst = float(found.error.max())
+        value = f"{float(found.own.mean()):.3f}, standard error of one image at most {worst:.3f}"
     print(
         f"alignment at {options.large}x{options.large}, {options.probes} random vectors, "
-        f"{seconds / options.images:.2f} s an image: {float(found.own.mean()):.3f}, "
-        f"standard error of one image at most {float(found.error.max()):.3f}, "
+        f"{seconds / options.images:.2f} s an image: {value}, "
         f"peak memory {peak(options.device):.2f} GiB"
     )
 

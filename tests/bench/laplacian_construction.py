@@ -11,6 +11,7 @@ import argparse
 import itertools
 from collections.abc import Iterator, Sequence
 
+import smoke
 import torch
 
 import gahbench
@@ -41,15 +42,17 @@ def constructions() -> Iterator[str]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print, best first."""
     parser = argparse.ArgumentParser(description="Alignment of the best filter with graphs.")
+    parser.add_argument("--families", nargs="+", default=FAMILIES)
+    parser.add_argument("--sigmas", type=float, nargs="+", default=SIGMAS)
     parser.add_argument("--images", type=int, default=16)
     parser.add_argument("--threads", type=int, default=cpu_count(), help="threads of torch")
-    options = parser.parse_args(arguments)
+    options = smoke.parse(parser, "--families c-alpha[alpha=2,size=8] --sigmas 0.1 --images 2 --threads 1", arguments)
     torch.set_num_threads(options.threads)
     found: dict[str, list[float]] = {}
-    for family in FAMILIES:
+    for family in options.families:
         dataset: Dataset = gahbench.create("dataset", family)
         truth = Truth(dataset.images("test", options.images), dataset)
-        best = {sigma: dataset.optimal_filters(truth.clean, sigma, "test") for sigma in SIGMAS}
+        best = {sigma: dataset.optimal_filters(truth.clean, sigma, "test") for sigma in options.sigmas}
         for described in constructions():
             basis: Basis = gahbench.create("basis", described)
             for maps in best.values():
@@ -58,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 scores = align(maps.sketch(), filters.sketch())
                 assert scores is not None
                 found.setdefault(described, []).append(float(scores.own.mean()))
-    columns = [f"{family}, {sigma:g}" for family in FAMILIES for sigma in SIGMAS]
+    columns = [f"{family}, {sigma:g}" for family in options.families for sigma in options.sigmas]
     print("| graph | mean | least |", " | ".join(columns), "|")
     print("| --- | ---: | ---: |" + " ---: |" * len(columns))
     for described, values in sorted(found.items(), key=lambda item: -sum(item[1])):

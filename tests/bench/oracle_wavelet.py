@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pywt
+import smoke
 import torch
 from torch import Tensor
 
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--sigma", type=float, default=0.1)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=cpu_count(), help="threads of torch")
-    options = parser.parse_args(arguments)
+    options = smoke.parse(parser, "--images 4 --size 16 --levels 2 --rounds 1 --threads 1", arguments)
     torch.set_num_threads(options.threads)
     clean = gahbench.create("dataset", "c-alpha", size=options.size).images("test", options.images)
     oracle = gahbench.create("reference", f"oracle-threshold[wavelet[{options.name},levels={options.levels}]]")

@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import smoke
 import torch
 from published_code import Denoiser, module, trained
 from torch import Tensor, nn
@@ -51,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, help="images denoised at a time")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=cpu_count(), help="threads of torch")
-    options = parser.parse_args(arguments)
+    options = smoke.parse(
+        parser, "--width 4 --levels 1 --size 8 --training 2 --count 2 --alone 1 --rounds 1 --threads 1", arguments
+    )
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     dataset: Dataset = gahbench.create("dataset", "c-alpha", alpha=2.0, size=options.size)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import smoke
 from slurm_cluster import NODES, Cluster, why_not
 
 import gahbench
@@ -37,8 +38,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fits", type=int, default=8)
     parser.add_argument("--steps", type=int, default=500)
-    options = parser.parse_args()
-    if missing := why_not():
+    parser.add_argument("--rounds", type=int, default=2)
+    options = smoke.parse(parser, "--fits 2 --steps 5 --rounds 1")
+    if (missing := why_not()) and options.smoke:
+        print(f"skipped: {missing}")
+        return
+    if missing:
         raise SystemExit(missing)
     with tempfile.TemporaryDirectory(prefix="gs") as name:
         home = Path(name)
@@ -52,7 +57,7 @@ def main() -> None:
                 cluster.kill(node)
                 cluster.start_node(node, "taskset", "-c", str(place))
             cluster.wait_until_idle()
-            times = {tasks: finish(home, tasks) for tasks in (1, 2, 1, 2)}
+            times = {tasks: finish(home, tasks) for tasks in (1, 2) * options.rounds}
         finally:
             cluster.stop()
     print(f"two nodes are {times[1] / times[2]:.2f} times as fast as one")

@@ -20,9 +20,11 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
+import smoke
 
 import gahbench
 from gahbench import api
+from gahbench._util.keys import key_of
 from gahbench.contracts.scoring import Scores
 from gahbench.contracts.unit import Unit
 from gahbench.registry.registry import open_registry
@@ -51,12 +53,13 @@ def main() -> None:
     parser.add_argument("--races", type=int, default=1000)
     parser.add_argument("--work", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    parser.add_argument("--steps", type=int, default=400, help="of a fit")
+    options = smoke.parse(parser, "--kills 1 --races 10 --work 1 --steps 5")
     random.seed(options.seed)
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
         races(home / "race", options.races)
-        (home / "soak.yaml").write_text(SUITE)
+        (home / "soak.yaml").write_text(SUITE.replace("steps: 400", f"steps: {options.steps}"))
         plan(home / "soak.yaml", home / "whole")
         gahbench.work(home / "whole", workers=1)
         expected = board(home / "whole")
@@ -165,6 +168,8 @@ def races(folder: Path, count: int) -> None:
         process.join()
     store, units = Store(folder), [_unit(number) for number in range(count)]
     whole = store.whole(units)
+    if len(whole) < count:
+        raise SystemExit(f"races: {count - len(whole)} units of {count} are not done, or damaged")
     for unit in units:
         store.verify(store.path(unit))
     print(
@@ -174,7 +179,9 @@ def races(folder: Path, count: int) -> None:
 
 
 def _unit(number: int) -> Unit:
-    return Unit("score", f"{number:020x}", "d", "e", "reference", None, "test", "psnr", None, "c", 0.0, {})
+    document = {"number": number}
+    key = key_of(document)
+    return Unit("score", key, "d", "e", "reference", None, "test", "psnr", None, "c", 0.0, {}, document=document)
 
 
 def _racer(folder: Path, barrier, count: int) -> None:  # type: ignore[no-untyped-def]

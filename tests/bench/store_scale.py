@@ -14,10 +14,15 @@ import time
 from multiprocessing import get_context
 from pathlib import Path
 
+import smoke
+
+from gahbench._util.keys import key_of
+from gahbench.contracts.scoring import Scores
 from gahbench.contracts.unit import Unit
 from gahbench.runs.queue import Queue
 from gahbench.runs.status import status
 from gahbench.store.plan_file import RecordedPlan, RecordedUnit, recorded_plan, write_plan
+from gahbench.store.score_files import write_scores
 from gahbench.store.store import Store
 
 
@@ -27,20 +32,18 @@ def main() -> None:
     parser.add_argument("--units", type=int, default=10_000)
     parser.add_argument("--loops", type=int, default=64)
     parser.add_argument("--work", type=int, default=8)
-    options = parser.parse_args()
+    parser.add_argument("--look", type=float, default=20.0, help="seconds before a look at those who work")
+    options = smoke.parse(parser, "--units 40 --loops 2 --work 1 --look 1")
     with tempfile.TemporaryDirectory() as name:
         if options.loops:
             claim_loops(Path(name) / "loops", options.units, options.loops)
         if options.work:
-            real_work(Path(name), options.units, options.work)
+            real_work(Path(name), options.units, options.work, options.look)
 
 
 def claim_loops(folder: Path, count: int, loops: int) -> None:
     """Let many loops share trivial units."""
-    units = [
-        Unit("score", f"{number:020x}", "d", f"e{number % 100}", "reference", None, "test", "psnr", None, "c", 0.0, {})
-        for number in range(count)
-    ]
+    units = [trivial(number) for number in range(count)]
     folder.mkdir()
     write_plan(folder, RecordedPlan("scale", tuple(map(RecordedUnit, units))))
     context = get_context("fork")
@@ -64,6 +67,15 @@ def claim_loops(folder: Path, count: int, loops: int) -> None:
     assert len(Store(folder).whole(units)) == count
 
 
+def trivial(number: int) -> Unit:
+    """Return a unit that names nothing, whose key is that of its document, as a store checks."""
+    document = {"number": number}
+    place = "d", f"e{number % 100}"
+    return Unit(
+        "score", key_of(document), *place, "reference", None, "test", "psnr", None, "c", 0.0, {}, document=document
+    )
+
+
 def _loop(folder: Path, ready, done) -> None:  # type: ignore[no-untyped-def]
     store, finished, vain = Store(folder), 0, 0
     queue = Queue(recorded_plan(folder).shown, store)
@@ -75,7 +87,9 @@ def _loop(folder: Path, ready, done) -> None:  # type: ignore[no-untyped-def]
             time.sleep(0.2)
             queue.refresh()
             continue
-        if store.begin(unit).finish({"seconds": 0.0}, keep=()):
+        attempt = store.begin(unit)
+        write_scores(attempt.folder, Scores([0.0]))
+        if attempt.finish({"kind": "classical", "seconds": 0.0}, keep=("scores.csv",)):
             finished += 1
         else:
             vain += 1
@@ -84,13 +98,13 @@ def _loop(folder: Path, ready, done) -> None:  # type: ignore[no-untyped-def]
     done.put((finished, vain))
 
 
-def real_work(home: Path, count: int, processes: int) -> None:
+def real_work(home: Path, count: int, processes: int, look: float) -> None:
     """Plan a suite of references on tiny images, have `work` processes do it, and run it again."""
     entrants = count // 40
-    kept = ", ".join(f"{(number + 1) / (entrants + 1):.6f}" for number in range(entrants))
+    shares = ", ".join(f"{(number + 1) / (entrants + 1):.6f}" for number in range(entrants))
     sizes = ", ".join(str(8 + size) for size in range(20))
     (home / "scale.yaml").write_text(
-        f"name: scale\ndatasets:\n  - discs: {{size: [{sizes}]}}\nentrants:\n  - low-pass: {{share: [{kept}]}}\n"
+        f"name: scale\ndatasets:\n  - discs: {{size: [{sizes}]}}\nentrants:\n  - low-pass: {{share: [{shares}]}}\n"
         "scoring: {sigmas: [0.1, 0.2], images: 1, metrics: [psnr, slope]}\n"
     )
     folder = home / "work"
@@ -99,7 +113,7 @@ def real_work(home: Path, count: int, processes: int) -> None:
     started = time.monotonic()
     command = [sys.executable, "-m", "gahbench", "work", str(folder), "--workers", "1"]
     running = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(processes)]
-    time.sleep(20)
+    time.sleep(look)
     timed("status, while they run", ["status", str(folder)])
     for process in running:
         process.wait()

@@ -100,14 +100,14 @@ def overhead_trainer(
     build = functools.partial(unet, options.overhead_width)
     network = build_network(build, SEED, training.initialisation, training.weights_stream)
     trainer = Trainer(
-        network,
-        gahbench.create("dataset", "discs", size=32),
-        training,
-        SEED,
-        choose(training, 0.0, options.device, torch.get_num_threads()),
-        validation_sigmas(training),
-        options.device,
-        checkpoint,
+        network=network,
+        dataset=gahbench.create("dataset", "discs", size=32),
+        training=training,
+        seed=SEED,
+        acceleration=choose(training, 0.0, options.device, torch.get_num_threads()),
+        sigmas=validation_sigmas(training),
+        device=options.device,
+        checkpoint_path=checkpoint,
         report=report,
         should_stop=threading.Event().is_set,
     )

@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import smoke
 import torch
 from published_trainer import Published, copy_weights, disagreement
 from torch import nn
@@ -40,14 +41,18 @@ TOLERANCE = 1e-4
 WARM_UP = 5
 #: Images of a leg at most: a GPU would need more memory for them than there is.
 MOST_IMAGES = 20_000
+SMOKE = (
+    "--widths 4 --size 8 --batch 4 --rounds 1 --leg-seconds 0.05 --peak-side 64 --overhead-width 4 --overhead-steps 3 "
+    "--threads 1"
+)
 
 
 class Peak:
     """The fastest matrix multiplications seen on a device, in multiply-adds a second by precision."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, side: int | None) -> None:
         self.device = device
-        self.side = 8192 if device.type == "cuda" else 2048
+        self.side = side or (8192 if device.type == "cuda" else 2048)
         self.best = {"float32": 0.0, "bfloat16": 0.0}
 
     def measure(self, repeats: int = 4) -> None:
@@ -85,7 +90,7 @@ class Row:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options = smoke.parse(parser, SMOKE, arguments)
     if options.size % 8:
         parser.error("--size must be a multiple of 8: the network halves it three times")
     torch.set_num_threads(options.threads or cpu_count())
@@ -106,7 +111,7 @@ def print_throughput(options: argparse.Namespace) -> None:
     dataset = gahbench.create("dataset", "discs", size=options.size)
     for width in options.widths if published is not None else ():
         verify(published, width, dataset)
-    peak = Peak(options.device)
+    peak = Peak(options.device, options.peak_side)
     tables = [(width, *compare(published, width, dataset, peak, options)) for width in options.widths]
 
     print("\nTraining throughput")
@@ -291,6 +296,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--compile", action="store_true", help="time our trainer with torch.compile too")
     parser.add_argument("--overhead-width", type=_positive, default=16, help="width for the runner overhead")
     parser.add_argument("--overhead-steps", type=_positive, default=60, help="steps of a leg of the runner overhead")
+    parser.add_argument("--peak-side", type=_positive, help="of the matrices that are multiplied for the peak")
     parser.add_argument("--only", choices=("throughput", "overhead"), help="leave out the other section")
     return parser
 

@@ -1,8 +1,12 @@
+import resource
+import time
+
 import pytest
 from sample_files import TINY
 
 from gahbench._util.deprecation import GahbenchDeprecationWarning
 from gahbench._util.errors import GahbenchError, SuiteError
+from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
 
 
@@ -125,6 +129,32 @@ AT |= {
         ("name: tiny", "name: &a [*a]", 2, "refers to itself"),
         ("name: tiny", "name: tiny\nname: other", 3, "'name' is given twice"),
         ("name: tiny", "name: [tiny", 3, "not valid YAML"),
+        ("name: tiny", f"name: {101 * 'a'}", 2, "name: string should have at most 100 characters"),
+        ("name: tiny", "name: tiny/../..", 2, "name: letters, digits"),
+        ("name: tiny", '"na\\n": tiny', 2, "unknown field 'na\\n'"),
+        (
+            "name: tiny",
+            "name: !!python/object/apply:os.getcwd []",
+            2,
+            "the tag '!!python/object/apply:os.getcwd' is not",
+        ),
+        ("name: tiny", "name: !!timestamp 2024-13-45", 2, "the tag '!!timestamp' is not accepted"),
+        ("name: tiny", "name: !!bool maybe", 2, "'maybe' is neither true nor false"),
+        ("name: tiny", 'name: "\\ud800"', 2, "the character U+D800 is not accepted"),
+        ("name: tiny", 'name: "a\\0"', 2, "the character U+0000 is not accepted"),
+        ("name: tiny", "name: a\0b", 2, "the character U+0000 is not accepted"),
+        ("steps: 12", f"steps: {10**400}", AT["tra"], "an integer of more than 64 bits"),
+        ("steps: 12", f"steps: {5000 * '9'}", AT["tra"], "is not a number"),
+        ("name: tiny", "name: " + 41 * "[" + 41 * "]", 2, "more than 40 levels of lists and mappings"),
+        ("name: tiny", "name: " + 100_000 * "[", 2, "more than 40 levels of lists and mappings"),
+        ("name: tiny", f"name: [{50_001 * 'x,'}]", 2, "more than 50000 values"),
+        ("width: 2", f"width: {[*range(1, 10_002)]}", AT["unet"], "10001 combinations of values; accepted are 10000"),
+        (
+            "levels: 1",
+            f"levels: {[*range(9000)]}, bias: {[*range(9000)]}",
+            AT["unet"],
+            "81000000 combinations of values",
+        ),
     ],
 )
 @pytest.mark.filterwarnings("ignore::gahbench.GahbenchDeprecationWarning")
@@ -134,6 +164,58 @@ def test_an_error_names_the_file_the_line_and_what_is_accepted(write_suite, buil
         load_suite(file, builtin)
     assert says in str(error.value)
     assert str(error.value).startswith(f"{file}:{line}: "), error.value
+
+
+@pytest.mark.parametrize("form", ["[{}]", "{{{}}}"])
+def test_aliases_that_stand_for_many_values_are_refused_at_once(write_suite, builtin, form):
+    lines = ["a0: &a0 x"]
+    for level in range(1, 40):
+        inner = [f"*a{level - 1}", f"*a{level - 1}"]
+        text = ", ".join(inner if form == "[{}]" else [f"{name}: {one}" for name, one in zip("bc", inner, strict=True)])
+        lines.append(f"a{level}: &a{level} {form.format(text)}")
+    started, peak = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(SuiteError, match=r":1[0-9]: not valid YAML: more than 50000 values, each as often as aliases"):
+        load_suite(write_suite(text="\n".join(lines)), builtin)
+    assert time.process_time() - started < 1
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 100_000
+
+
+def test_aliases_do_not_nest_deeper_than_what_is_written_out(write_suite, builtin):
+    chain = [f"a{level}: &a{level} [*a{level - 1}]" for level in range(1, 60)]
+    with pytest.raises(SuiteError, match=r"tiny.yaml:41: not valid YAML: more than 40 levels of lists and mappings"):
+        load_suite(write_suite(text="\n".join(["a0: &a0 x", *chain])), builtin)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"name: tiny\nname: \xff", r"suite.yaml:2: not UTF-8: the byte 0xff"),
+        ("name: tiny".encode("utf-16"), r"suite.yaml:1: not UTF-8: the byte 0xff"),
+        (b"# " + 200_000 * b"x", "200002 characters; accepted are 200000 or fewer"),
+        (b"# " + 800_000 * b"x", "more than 800000 bytes"),
+    ],
+)
+def test_a_file_that_is_no_suite_is_refused_before_it_is_parsed(tmp_path, builtin, content, says):
+    file = tmp_path / "suite.yaml"
+    file.write_bytes(content)
+    with pytest.raises(SuiteError, match=says):
+        load_suite(file, builtin)
+
+
+def test_a_suite_of_absurdly_many_units_is_refused_before_one_is_made(write_suite, builtin):
+    seeds = f"seeds: {[*range(5000)]}\nbaseline:"
+    file = write_suite(("width: 2", f"width: {[*range(1, 101)]}"), ("baseline:", seeds))
+    started = time.process_time()
+    with pytest.raises(SuiteError, match=r"tiny.yaml: stands for 1500004 units; accepted are 1000000 or fewer"):
+        make_plan(load_suite(file, builtin), builtin)
+    assert time.process_time() - started < 5
+
+
+@pytest.mark.parametrize("name", [10_000 * "a", "a\0b", "a\nb", 300 * "a/"])
+def test_a_name_that_no_file_has_is_no_suite(builtin, name):
+    with pytest.raises(SuiteError, match="no suite ") as error:
+        load_suite(name, builtin)
+    assert str(error.value).isprintable()
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "just text"])

@@ -121,7 +121,7 @@ def test_a_file_that_registers_nothing_is_an_error(tmp_path):
         gahbench.check(file)
     assert str(error.value) == f"{file}:2: cannot be loaded: ZeroDivisionError: division by zero"
     (tmp_path / "other.py").write_text("import no_such_package\n")
-    with pytest.raises(PluginError, match=r"empty.py:2: .*\n.*other.py:1: .*ModuleNotFoundError"):
+    with pytest.raises(PluginError, match=r"empty.py:2: .*; .*other.py:1: .*ModuleNotFoundError"):
         gahbench.check(tmp_path)
 
 

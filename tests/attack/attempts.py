@@ -1,0 +1,231 @@
+"""Attempts in processes of their own, and what came of them."""
+
+from __future__ import annotations
+
+import faulthandler
+import multiprocessing
+import os
+import re
+import resource
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import gahbench
+import gahbench_plugins
+
+#: Folders of the code that is attacked.
+OWN = tuple(str(Path(str(package.__file__)).parent) + os.sep for package in (gahbench, gahbench_plugins))
+#: Bytes of a report or a log that are read.
+MOST_TEXT = 100_000
+KIB = 1024
+
+
+@dataclass
+class Finding:
+    """A case that did not end as it should.
+
+    Parameters
+    ----------
+    kind
+        ``error``, an exception; ``hang``; ``end``, of the process; or ``memory``.
+    place
+        The last line of gahbench that took part, with the kind of fault: one finding for each is kept.
+    text
+        Traceback.
+    case
+        The case as Python writes it.
+    count
+        How many cases ended so.
+    """
+
+    kind: str
+    place: str
+    text: str
+    case: str
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a case: the most bytes that its process held, and a finding, if it is one."""
+
+    peak: int
+    finding: Finding | None = None
+
+
+def tried(
+    attempt: Callable[[Any, Path], None],
+    cases: Sequence[Any],
+    time_limit: float,
+    memory_limit: int,
+    before: int | None = None,
+) -> Iterator[Result]:
+    """Try cases in turn in a forked process, and after one that hangs or ends it the others in another.
+
+    A process is killed when the time of a case is over, with all that it started.
+
+    Parameters
+    ----------
+    before
+        Bytes that such a process holds before it does anything; ``None`` if they are not known yet.
+    """
+    tried_so_far = 0
+    while tried_so_far < len(cases):
+        for result in _process(attempt, cases[tried_so_far:], time_limit, memory_limit, before):
+            tried_so_far += 1
+            yield result
+
+
+def _process(
+    attempt: Callable[[Any, Path], None], cases: Sequence[Any], time_limit: float, memory_limit: int, before: int | None
+) -> list[Result]:
+    """Return the results of the first cases, up to one at which the process had to end."""
+    reader, writer = multiprocessing.Pipe(duplex=False)
+    scratch = Path(tempfile.mkdtemp(prefix="attack-"))
+    faults: list[tuple[str, str, str] | None] = []
+    with tempfile.TemporaryFile() as log:
+        process = os.fork()
+        if process == 0:
+            _child(attempt, cases, scratch, writer, log, time_limit, memory_limit)
+        writer.close()
+        in_time = True
+        try:
+            while len(faults) < len(cases) and (in_time := reader.poll(time_limit)):
+                report = reader.recv()
+                faults.append(report and ("error", *report))
+        except EOFError:
+            pass
+        finally:
+            status, peak = _end(process)
+            reader.close()
+            _delete(scratch)
+        log.seek(0)
+        said = log.read()[-MOST_TEXT:].decode(errors="replace")
+    if len(faults) < len(cases):
+        faults.append(_end_of_process(in_time, status, said))
+    if faults[-1] is None and before is not None and peak - before > memory_limit:
+        faults[-1] = ("memory", "memory", f"{peak - before} bytes, {memory_limit} are allowed")
+    pairs = zip(cases, faults, strict=False)
+    return [Result(peak, fault and Finding(*fault, case=repr(case))) for case, fault in pairs]
+
+
+def _end_of_process(in_time: bool, status: int, log: str) -> tuple[str, str, str]:
+    """Return kind, place and text of a fault that ended a process."""
+    last = log.rpartition("Timeout (")[2]
+    if not in_time:
+        return "hang", f"hang in {_last_own(last)}", log
+    end = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+    return "end", f"process ended by {end} in {_last_own(log)}", log
+
+
+def _child(
+    attempt: Callable[[Any, Path], None],
+    cases: Sequence[Any],
+    scratch: Path,
+    writer: Connection,
+    log: BinaryIO,
+    time_limit: float,
+    memory_limit: int,
+) -> None:
+    """Try the cases, report each, and end the process."""
+    try:
+        # Whatever it starts is killed with it.
+        os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        nowhere = os.open(os.devnull, os.O_RDONLY)
+        for source, target in ((nowhere, 0), (log.fileno(), 1), (log.fileno(), 2)):
+            os.dup2(source, target)
+        sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
+        socket.socket.connect = _no_network  # type: ignore[method-assign, assignment]
+        warnings.simplefilter("ignore")
+        faulthandler.enable(log)
+        _bound_memory(memory_limit)
+        for place, case in enumerate(cases):
+            faulthandler.dump_traceback_later(0.9 * time_limit, file=log)
+            writer.send(_report(attempt, case, scratch / str(place)))
+    finally:
+        os._exit(0)
+
+
+def _report(attempt: Callable[[Any, Path], None], case: Any, scratch: Path) -> tuple[str, str] | None:
+    """Try a case in an empty folder; return place and text of what it raises, if it does."""
+    scratch.mkdir()
+    os.chdir(scratch)
+    os.environ["GAHBENCH_CACHE"] = str(scratch / "cache")
+    try:
+        attempt(case, scratch)
+    except BaseException as error:
+        # Memory for the report, if there was none for the case.
+        bounds = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, bounds[1]))
+        text = "".join(traceback.format_exception(error))
+        place = _place(error)
+        resource.setrlimit(resource.RLIMIT_AS, bounds)
+        return place, text[-MOST_TEXT // 2 :]
+    return None
+
+
+def _no_network(*arguments: Any) -> None:
+    raise OSError("an attempt may not use the network")
+
+
+def _bound_memory(limit: int) -> None:
+    """Bound the address space, to what this process has and a limit."""
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        return
+    has = int(statm.read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (has + limit, resource.RLIM_INFINITY))
+
+
+def _end(process: int) -> tuple[int, int]:
+    """Kill a process and its group; return its status and the most bytes that it held."""
+    for kill in (os.killpg, os.kill):
+        try:
+            kill(process, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            continue
+    _, status, usage = os.wait4(process, 0)
+    return status, usage.ru_maxrss * (1 if sys.platform == "darwin" else KIB)
+
+
+def _delete(folder: Path) -> None:
+    """Delete a folder in which a case may have taken permissions away."""
+    for parent, _, _ in os.walk(folder):
+        os.chmod(parent, 0o700)  # noqa: PTH101
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _place(error: BaseException) -> str:
+    """Return the type of an error and the last line of gahbench in its traceback."""
+    shown = error
+    if type(error).__name__ == "UnreadableError" and error.__cause__ is not None:
+        shown = error.__cause__
+    frames = traceback.extract_tb(shown.__traceback__)
+    own = [frame for frame in frames if frame.filename.startswith(OWN)] or list(frames)
+    where = f"{_short(own[-1].filename)}:{own[-1].lineno} in {own[-1].name}" if own else "nowhere"
+    return f"{type(error).__name__} in {where}"
+
+
+def _last_own(log: str) -> str:
+    """Return the innermost line of gahbench in what faulthandler wrote, which begins with the innermost."""
+    frames = re.findall(r'^  File "(.+)", line (\d+) in (.+)$', log, re.MULTILINE)
+    own = [frame for frame in frames if frame[0].startswith(OWN)] or frames
+    return f"{_short(own[0][0])} in {own[0][2]}" if own else "an unknown place"
+
+
+def _short(file: str) -> str:
+    for folder in OWN:
+        if file.startswith(folder):
+            return f"{Path(folder).name}/{file.removeprefix(folder)}"
+    return Path(file).name

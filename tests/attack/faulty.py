@@ -1,0 +1,51 @@
+"""Campaigns with known faults, for tests of the harness."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from hypothesis import strategies as st
+
+from gahbench._util.errors import GahbenchError, ParameterError
+
+from .harness import Campaign, accepted
+
+#: Text of a refusal, by what is wrong with it.
+REFUSALS = {"empty": " ", "two lines": "one\ntwo", "long": "x" * 4000, "surrogate": "\ud800"}
+
+
+class _RawError(GahbenchError):
+    """An error that does not care how it is printed."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def attempt(case: str, scratch: Path) -> None:
+    """Do what a case says."""
+    assert Path.cwd() == scratch
+    assert not any(scratch.iterdir())
+    (scratch / case.replace(" ", "-")).touch()
+    if case == "raises":
+        raise RuntimeError("a fault")
+    if case == "exits":
+        raise SystemExit(0)
+    if case == "hangs":
+        time.sleep(60)
+    if case == "dies":
+        os.abort()
+    if case == "eats memory":
+        held = [bytearray(2**24) for _ in range(64)]
+        time.sleep(len(held))
+    with accepted():
+        if case == "is refused":
+            raise ParameterError("a line that says why")
+        if case in REFUSALS:
+            raise _RawError(REFUSALS[case])
+
+
+def campaign(case: str) -> Campaign:
+    """Return a campaign of one kind of case, beside cases without a fault."""
+    return Campaign("faulty", st.sampled_from((case, "is well", "is refused")), attempt)

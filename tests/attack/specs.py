@@ -1,0 +1,95 @@
+"""Specs of plugins of all kinds: texts, and names with values, as payloads of units have them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from hypothesis import strategies as st
+
+from gahbench._util.keys import canonical
+from gahbench.planning.suite import configure_entrant
+from gahbench.registry.plugin import KINDS, Kind, Plugin
+from gahbench.registry.registry import open_registry
+from gahbench.registry.spec import Spec, format_value, parse_spec
+
+from .harness import Campaign, accepted
+from .hostile import fragments, mutated, scalars, texts, values
+
+#: A kind, and a spec: its text, or name, values without a name, and named values.
+Case = tuple[Kind, str | tuple[str, list[Any], dict[str, Any]]]
+
+
+def registry() -> Any:
+    """Return the registry of installed plugins, which is read once."""
+    return open_registry()
+
+
+def load_everything() -> None:
+    """Import every plugin, which attempts then need not do."""
+    for kind in KINDS:
+        for plugin in registry().plugins(kind):
+            _ = plugin.parameters, plugin.digest
+
+
+def attempt(case: Case, scratch: Path) -> None:
+    """Configure a plugin; of what is accepted, text and parameters must stand for the same, and have a key."""
+    kind, given = case
+    with accepted():
+        spec = parse_spec(given) if isinstance(given, str) else Spec(*given)
+        configured = registry().configure(kind, spec)
+        if kind in ("architecture", "reference"):
+            configured = configure_entrant(registry(), spec)
+        again = registry().configure(configured.kind, configured.text)
+        assert (again.text, again.parameters) == (configured.text, configured.parameters)
+        assert configured.label.isprintable(), configured.label
+        json.loads(canonical(configured.identity))
+
+
+@st.composite
+def likely(draw: st.DrawFn, kind: Kind, depth: int = 3) -> tuple[str, dict[str, Any]]:
+    """Draw the name of a plugin with some of its parameters, most with values that may be right."""
+    plugin: Plugin = registry().get(kind, draw(st.sampled_from(registry().names(kind))))
+    given = {}
+    for parameter in plugin.parameters:
+        if draw(st.integers(0, 2)) and not parameter.required:
+            continue
+        choices = [scalars, values, st.lists(scalars, max_size=3)]
+        if not parameter.required:
+            choices += 2 * [st.just(parameter.settled_default)]
+        if parameter.names is not None and depth:
+            inner = likely(parameter.names, depth - 1)
+            choices += 3 * [inner.map(lambda found: _text(*found)), inner.map(lambda found: {found[0]: found[1]})]
+        given[parameter.name] = draw(st.one_of(choices))
+    return plugin.name, given
+
+
+def _text(name: str, given: dict[str, Any]) -> str:
+    """Return a spec as text; only plain names of parameters have one."""
+    return f"{name}[{','.join(f'{key}={format_value(value)}' for key, value in given.items())}]"
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """Draw a kind of plugin, and a spec of it."""
+    kind = draw(st.sampled_from(KINDS))
+    name, given = draw(likely(kind))
+    form = draw(st.sampled_from(("text", "text", "mutated", "mutated", "values", "deep", "any")))
+    if form == "text":
+        return kind, _text(name, given)
+    if form == "mutated":
+        return kind, draw(mutated(_text(name, given)))
+    if form == "deep":
+        times = draw(st.sampled_from((2, 5, 39, 41, 300, 3000)))
+        opened = draw(st.sampled_from((f"{name}[", "[", "{a: ", "x['", 'x["', "oracle-threshold[basis=")))
+        closed = draw(st.sampled_from(("]", "}", "']", '"]', "")))
+        return kind, f"{name}[" + opened * times + draw(fragments) + closed * times + "]"
+    if form == "any":
+        return kind, draw(texts)
+    positional = draw(st.lists(values, max_size=3))
+    others = draw(st.dictionaries(texts, values, max_size=2))
+    return kind, (draw(st.just(name) | texts), positional, {**given, **others} if draw(st.booleans()) else given)
+
+
+CAMPAIGN = Campaign("specs", cases(), attempt, prepare=load_everything)

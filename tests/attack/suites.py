@@ -1,0 +1,215 @@
+"""Suite files: shipped ones that were tampered with, and what YAML can do beside."""
+
+from __future__ import annotations
+
+import copy
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hypothesis import strategies as st
+
+from gahbench._util.keys import canonical
+from gahbench.planning.plan import make_plan
+from gahbench.planning.suite import Suite, load_suite
+from gahbench.planning.suite_files import suite_files
+from gahbench.registry.registry import open_registry
+from gahbench.report.figures import file_stems
+
+from .harness import Campaign, accepted
+from .hostile import FRAGMENTS, REAL, WHOLE, fragments, mutated, scalars, texts, values
+from .specs import likely, load_everything
+
+TINY = """\
+name: tiny
+description: Small.
+datasets:
+  - discs: {size: 16}
+entrants:
+  - unet: {width: 2, levels: 1}
+  - identity
+  - oracle-threshold: {basis: [haar, "wavelet[db2,levels=2]"]}
+baseline: oracle-threshold[haar]
+seeds: [0, 1]
+training: {steps: 12, batch_size: 4, compile: never, validations: 2, validation_images: 2}
+scoring:
+  sigmas: [0.1, 0.3]
+  images: 3
+  splits: [test]
+  metrics: [psnr, slope]
+  sampling: {count: 4}
+"""
+SHIPPED = [TINY, *(file.read_text(encoding="utf-8") for file in suite_files().values())]
+CONTENTS = [yaml.safe_load(text) for text in SHIPPED]
+#: Plans of so many units are made.
+MOST_UNITS = 60
+
+
+def attempt(case: bytes, scratch: Path) -> None:
+    """Load a suite, and plan it if it is small; names that become those of files must be fit for that."""
+    file = scratch / "suite.yaml"
+    file.write_bytes(case)
+    registry = open_registry()
+    with accepted():
+        suite = load_suite(file, registry)
+        assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", suite.name), suite.name
+        labels = [one.label for one in (*suite.datasets, *suite.entrants, *suite.metrics)]
+        assert all(label.isprintable() for label in labels), labels
+        for stem in file_stems([one.label for one in suite.datasets]).values():
+            assert re.fullmatch(r"[A-Za-z0-9.=+_-]{1,120}", stem), stem
+        if _size(suite) <= MOST_UNITS:
+            plan = make_plan(suite, registry)
+            canonical([[unit.document, unit.payload] for unit in plan.units])
+            canonical(plan.board)
+
+
+def _size(suite: Suite) -> int:
+    """Return about how many units a suite has."""
+    measured = len(suite.scoring.splits) * len(suite.metrics)
+    return len(suite.datasets) * len(suite.entrants) * len(suite.seeds) * len(suite.training.sets) * (1 + measured)
+
+
+def bomb(levels: int, width: int, form: str) -> str:
+    """Return lists or mappings that hold one another by aliases, so that they stand for width^levels values."""
+    lines = [f"a0: &a0 [{', '.join(['x'] * width)}]"]
+    for level in range(1, levels):
+        inner = [f"*a{level - 1}"] * width
+        items = [f"k{place}: {one}" for place, one in enumerate(inner)]
+        text = {
+            "list": f"[{', '.join(inner)}]",
+            "mapping": f"{{{', '.join(items)}}}",
+            "merge": f"{{!!merge <<: [{', '.join(inner)}]}}",
+        }[form]
+        lines.append(f"a{level}: &a{level} {text}")
+    return "\n".join(lines) + "\n"
+
+
+CIRCULAR = ("&a [*a]", "&a {b: *a}", "&a [&b [*a, *b]]", "&a {*a : 1}", "&a [*b, &b [*a]]", "{&a b: *a}", "*nowhere")
+
+
+@st.composite
+def tampered(draw: st.DrawFn) -> str:
+    """Draw a suite as data with some values exchanged, written as YAML."""
+    content = copy.deepcopy(draw(st.sampled_from(CONTENTS)))
+    if draw(st.integers(0, 3)):
+        _make_small(draw, content)
+    for _ in range(draw(st.integers(1, 3))):
+        _exchange(draw, content)
+    for field, kinds in (("datasets", ["dataset"]), ("entrants", ["architecture", "reference"])):
+        if draw(st.booleans()) and isinstance(content.get(field), list):
+            name, given = draw(likely(draw(st.sampled_from(kinds))))
+            content[field] = [*content[field][:2], draw(st.sampled_from(({name: given}, {name: [given]}, name)))]
+    return yaml.dump(content, sort_keys=False, default_flow_style=draw(st.booleans()), allow_unicode=True)
+
+
+def _make_small(draw: st.DrawFn, content: dict[str, Any]) -> None:
+    """Leave one dataset, an entrant and two metrics, so that the suite is planned; mostly that of one or two units."""
+    content.pop("baseline", None)
+    content["datasets"] = [draw(st.sampled_from(content["datasets"]))]
+    content["entrants"] = [draw(st.sampled_from(content["entrants"]))]
+    content["scoring"]["metrics"] = ["psnr", draw(st.sampled_from(content["scoring"].get("metrics", ["slope"])))]
+
+
+def _exchange(draw: st.DrawFn, content: Any) -> None:
+    """Exchange one value somewhere in a nested list or mapping, or make it a grid."""
+    while True:
+        places = list(content) if isinstance(content, dict) else list(range(len(content)))
+        if not places:
+            return
+        place = draw(st.sampled_from(places))
+        if isinstance(content[place], dict | list) and content[place] and draw(st.integers(0, 3)):
+            content = content[place]
+            continue
+        if isinstance(content[place], int | float) and draw(st.integers(0, 4)):
+            # Of the right kind, and absurd.
+            content[place] = draw(st.sampled_from(WHOLE if isinstance(content[place], int) else REAL))
+            return
+        change = draw(st.sampled_from(("value", "scalar", "grid", "name", "drop")))
+        if change == "grid":
+            content[place] = list(range(1, draw(st.sampled_from((3, 100, 3000)))))
+        elif change == "name" and isinstance(content, dict):
+            content[draw(texts)] = content.pop(place)
+        elif change == "drop":
+            del content[place]
+        else:
+            content[place] = draw(values if change == "value" else scalars)
+        return
+
+
+@st.composite
+def crafted(draw: st.DrawFn) -> str:
+    """Draw a suite with an alias bomb, a circle, a tag, a grid or depth at some place."""
+    text = draw(st.sampled_from(SHIPPED))
+    what = draw(st.sampled_from(("bomb", "value", "grid", "deep", "names", "keys")))
+    if what == "bomb":
+        sizes = draw(st.sampled_from(((2, 3), (6, 10), (9, 9), (30, 2), (3, 100), (60, 3))))
+        start = bomb(*sizes, draw(st.sampled_from(("list", "mapping", "merge"))))
+        last = f"*a{sizes[0] - 1}"
+        return start + _with_value(draw, text, last) if draw(st.booleans()) else text + start
+    if what == "value":
+        circular = draw(st.sampled_from(CIRCULAR))
+        return _with_value(draw, text, draw(st.sampled_from((circular, draw(fragments), draw(texts)))))
+    if what == "deep":
+        times = draw(st.sampled_from((39, 41, 500, 5000, 90_000)))
+        opened, closed = draw(st.sampled_from((("[", "]"), ("{a: ", "}"), ("- ", ""), ("? ", ""), ("- a: ", ""))))
+        return _with_value(draw, text, opened * times + "x" + closed * draw(st.sampled_from((times, 0))))
+    if what == "names":
+        return re.sub(r"^name: .*$", lambda found: f"name: {draw(texts)}", text, count=1, flags=re.MULTILINE)
+    if what == "keys":
+        line = draw(st.sampled_from(text.splitlines()))
+        return text.replace(line, f"{line}\n{line}", 1)
+    axes = draw(st.integers(1, 4))
+    names = ("width", "levels", "bias", "norm")[:axes]
+    numbers = str(list(range(1, draw(st.sampled_from((3, 30, 1000))))))
+    return text.replace("entrants:\n", f"entrants:\n  - unet: {{{', '.join(f'{n}: {numbers}' for n in names)}}}\n", 1)
+
+
+def _with_value(draw: st.DrawFn, text: str, value: str) -> str:
+    """Return a text of YAML with the value of some field exchanged."""
+    found = list(re.finditer(r"(?<=: )[^\s,{}\[\]]+|(?<=- )\S+$", text, re.MULTILINE))
+    place = draw(st.sampled_from(found))
+    return text[: place.start()] + value + text[place.end() :]
+
+
+@st.composite
+def encoded(draw: st.DrawFn) -> bytes:
+    """Draw bytes that are hardly a text."""
+    text = draw(st.sampled_from(SHIPPED)).encode()
+    return draw(
+        st.one_of(
+            st.binary(max_size=200),
+            st.sampled_from(("utf-16", "utf-32", "utf-8-sig", "utf-7")).map(text.decode().encode),
+            st.sampled_from((b"", b"\0", b"\xff", b"\xed\xa0\x80", b"\x1f\x8b\x08\0", b"\x89PNG\r\n")).map(
+                lambda part: text[:50] + part + text[50:]
+            ),
+            st.sampled_from((60_000, 190_000, 300_000, 3_000_000)).map(lambda count: text + b"# " + b"x" * count),
+            st.sampled_from((60_000, 190_000, 300_000)).map(lambda count: text.replace(b"Small.", b"[x," * count)),
+            st.just(text.replace(b"\n", b"\r\n")),
+            st.just(text.replace(b"\n", b"\r")),
+        )
+    )
+
+
+@st.composite
+def lines(draw: st.DrawFn) -> str:
+    """Draw lines of shipped suites and fragments in any order."""
+    own = [line for text in SHIPPED for line in text.splitlines()]
+    found = draw(st.lists(st.sampled_from(own) | st.sampled_from(FRAGMENTS), max_size=30))
+    return "\n".join(found)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", errors="surrogatepass")
+
+
+CASES = st.one_of(
+    tampered().map(_bytes),
+    tampered().map(_bytes),
+    st.sampled_from(SHIPPED).flatmap(mutated).map(_bytes),
+    crafted().map(_bytes),
+    lines().map(_bytes),
+    encoded(),
+)
+
+CAMPAIGN = Campaign("suites", CASES, attempt, prepare=load_everything)

@@ -1,0 +1,77 @@
+"""The harness finds the faults that it looks for, and nothing else."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+#: Run in a process of its own: processes of pytest have threads, which do not survive a fork.
+SCRIPT = """
+import dataclasses, json, sys
+from tests.attack.faulty import campaign
+from tests.attack.harness import run
+
+found = {}
+for case in sys.argv[1:]:
+    outcome = run(campaign(case), 12, 0, 2, time_limit=1.5, memory_limit=2**28)
+    kinds = [[one.kind, one.place, one.count] for one in outcome.findings.values()]
+    found[case] = [outcome.cases, outcome.hangs, outcome.errors, outcome.peak - outcome.before, kinds]
+print(json.dumps(found))
+"""
+CASES = ("is well", "raises", "exits", "hangs", "dies", "eats memory", "empty", "two lines", "long", "surrogate")
+
+
+@pytest.fixture(scope="module")
+def found():
+    done = subprocess.run([sys.executable, "-c", SCRIPT, *CASES], cwd=ROOT, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_what_is_well_or_refused_in_a_line_is_no_finding(found):
+    cases, hangs, errors, _, kinds = found["is well"]
+    assert (hangs, errors, kinds) == (0, 0, [])
+    # Each of two processes draws each of three cases.
+    assert cases == 6
+
+
+@pytest.mark.parametrize(
+    ("case", "kind", "place"),
+    [
+        ("raises", "error", "RuntimeError in "),
+        ("exits", "error", "SystemExit in "),
+        ("hangs", "hang", "hang in "),
+        ("dies", "end", "process ended by SIGABRT"),
+        ("eats memory", "error", "MemoryError in "),
+        ("empty", "error", "UnreadableError in "),
+        ("two lines", "error", "UnreadableError in "),
+        ("long", "error", "UnreadableError in "),
+        ("surrogate", "error", "UnreadableError in "),
+    ],
+)
+def test_a_fault_is_found_once_for_each_place_and_the_other_cases_are_tried(found, case, kind, place):
+    cases, hangs, errors, grown, kinds = found[case]
+    assert cases == 6
+    assert (hangs, errors) == ((2, 0) if kind == "hang" else (0, 2))
+    ((kind_found, place_found, count),) = kinds
+    assert kind_found == kind
+    assert place_found.startswith(place)
+    assert count == 2
+    assert grown < 2**28
+
+
+def test_a_campaign_with_findings_ends_with_an_error(tmp_path):
+    code = (
+        "import sys; from tests.attack import __main__ as main, faulty, specs; "
+        "specs.CAMPAIGN = faulty.campaign('raises'); "
+        "sys.exit(main.main(['specs', '--count', '9', '--processes', '1', '--keep', sys.argv[1]]))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 1, done.stderr
+    assert "1 times RuntimeError in " in done.stdout
+    (file,) = tmp_path.iterdir()
+    assert "case = 'raises'" in file.read_text()
