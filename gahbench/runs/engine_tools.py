@@ -7,6 +7,7 @@ from typing import Literal
 
 from gahbench.contracts.jobs import Event, Job
 from gahbench.contracts.unit import Unit
+from gahbench.registry.registry import Registry
 from gahbench.runs.queue import Queue
 from gahbench.runs.worker import NOT_HELD, Worker, do_unit, progress_message
 from gahbench.training.hardware import chosen_device
@@ -21,7 +22,7 @@ class UnitRunner:
     Parameters
     ----------
     job
-        The job: plugins are looked up in its registry, and finished units go to its store.
+        The job: its plugin files are loaded into this process if its units use any, and finished units go to its store.
     """
 
     def __init__(self, job: Job) -> None:
@@ -29,7 +30,8 @@ class UnitRunner:
         self._unit: Unit | None = None
         self._queue = Queue(job.units, job.store)
         self._worker = Worker(
-            job.registry,
+            # That of the job has only what the leader of a run needs.
+            Registry(tuple(job.files)) if job.outside and job.files else job.registry,
             job.store,
             chosen_device(job.device),
             progress=self._progress,
