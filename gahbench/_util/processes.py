@@ -43,6 +43,14 @@ def process_facts(pid: int) -> ProcessFacts | None:
     return ProcessFacts(int(fields[1]), fields[0].decode(), int(fields[11]) + int(fields[12]))
 
 
+def signal_name(number: int) -> str:
+    """Return the name of a signal; some have none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
 def end_tree(pid: int, mark: str) -> None:
     """End a process that leads a group, and all that it has started: those that have left its group, too.
 

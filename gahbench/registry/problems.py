@@ -6,6 +6,8 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
+from gahbench._util.error_text import error_text
+
 #: Errors raised here are about a call in the plugin's own file.
 _GAHBENCH = Path(__file__).parents[1]
 
@@ -31,7 +33,7 @@ class Problem:
     @classmethod
     def of(cls, origin: str, error: BaseException) -> Problem:
         """Return the problem that an exception made, with the line of the file, and of another that raised it."""
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = error_text(error)
         if isinstance(error, SyntaxError) and error.filename == origin:
             return cls(origin, f"SyntaxError: {error.msg}", error.lineno)
         frames = traceback.extract_tb(error.__traceback__)

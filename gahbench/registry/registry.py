@@ -205,7 +205,9 @@ class Registry:
             for kind, hook in HOOKS.items():
                 caller = self.manager.subset_hook_caller(hook, others)
                 caller(register=_registrar(kind, origin, found))
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                raise
             if module is not None and self.manager.is_registered(module):
                 self.manager.unregister(module)
             self.problems.append(Problem.of(origin, error))

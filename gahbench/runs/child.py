@@ -8,7 +8,6 @@ import os
 import queue
 import secrets
 import select
-import signal
 import subprocess
 import sys
 import threading
@@ -17,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gahbench._util.processes import end_tree
+from gahbench._util.processes import end_tree, signal_name
 from gahbench._util.resources import python_environment
 from gahbench.contracts.jobs import Job
 from gahbench.contracts.unit import Unit
@@ -131,7 +130,9 @@ class Child:
         except subprocess.TimeoutExpired:
             return "the worker process closed the pipe of its reports"
         if status < 0:
-            return f"the worker process was ended by {_signal_name(-status)}"
+            name = signal_name(-status)
+            hint = " (the system does that when memory runs out)" if name == "SIGKILL" else ""
+            return f"the worker process was ended by {name}{hint}"
         closed = ", since the pipe of its reports was closed in it" if status == REPORTS_CLOSED else ""
         return f"the worker process exited with status {status}{closed}"
 
@@ -196,14 +197,6 @@ class Child:
                 yield from lines
                 # Nothing that a worker says is so long.
                 rest = rest[:MAX_LINE]
-
-
-def _signal_name(number: int) -> str:
-    try:
-        name = signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"  # One of those without a name.
-    return f"{name} (the system does that when memory runs out)" if name == "SIGKILL" else name
 
 
 def environment(threads: int, gpu: str | None) -> dict[str, str]:

@@ -11,7 +11,6 @@ import json
 import os
 import queue
 import secrets
-import signal
 import subprocess
 import sys
 import threading
@@ -22,6 +21,7 @@ from typing import Any
 
 from gahbench._util import errors
 from gahbench._util.errors import GahbenchError, PluginError
+from gahbench._util.processes import end_tree, signal_name
 from gahbench._util.resources import python_environment
 from gahbench.registry.construction import watch
 from gahbench.registry.registry import open_registry
@@ -29,6 +29,8 @@ from gahbench.runs.opening import OpenedRun, RunRequest, open_run
 
 #: How long it may take to import a plugin, or to build one.
 CONSTRUCTION_SECONDS = 60.0
+#: The environment variable by which all that the process starts is found.
+_MARK = "GAHBENCH_OPENING"
 
 
 def open_apart(request: RunRequest, seconds: float = CONSTRUCTION_SECONDS) -> OpenedRun:
@@ -70,7 +72,7 @@ def _followed(process: _Process, seconds: float) -> dict[str, Any]:
         except queue.Empty:
             status = process.popen.poll()
             if status is not None and process.messages.empty():
-                how = f"by {signal.Signals(-status).name}" if status < 0 else f"with exit status {status}"
+                how = f"by {signal_name(-status)}" if status < 0 else f"with exit status {status}"
                 return {"broken": (doing, f"ended the process that plans, {how}")}
             if time.monotonic() > deadline:
                 return {"broken": (doing, f"did not end within {seconds:g} s")}
@@ -86,7 +88,7 @@ class _Process:
 
     def __init__(self, request: RunRequest, broken: dict[str, str]) -> None:
         self.messages: queue.Queue[dict[str, Any]] = queue.Queue()
-        self._word = secrets.token_hex(16)
+        self._word, self._mark = secrets.token_hex(16), secrets.token_hex(8)
         (request_end, to_it), (from_it, answer_end) = os.pipe(), os.pipe()
         try:
             self.popen = subprocess.Popen(
@@ -94,7 +96,7 @@ class _Process:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=(request_end, answer_end),
-                env=python_environment(),
+                env={**python_environment(), _MARK: self._mark},
                 # Ctrl-C reaches this process alone, which then ends that one and whatever it started.
                 start_new_session=True,
             )
@@ -113,8 +115,7 @@ class _Process:
         return self
 
     def __exit__(self, *error: object) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.popen.pid, signal.SIGKILL)
+        end_tree(self.popen.pid, f"{_MARK}={self._mark}")
         self.popen.wait()
 
     def _listen(self, descriptor: int) -> None:

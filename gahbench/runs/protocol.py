@@ -14,8 +14,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-#: Characters of an error and of a traceback that are kept.
-MAX_ERROR, MAX_TRACEBACK = 2000, 20_000
+#: Characters of a traceback that are kept.
+MAX_TRACEBACK = 20_000
 #: Seconds between two signs of life of a worker.
 BEAT_SECONDS = 2.0
 #: The exit status of a worker whose pipe of reports was closed in it.
@@ -65,19 +65,6 @@ def decode(line: bytes, secret: str, process: int) -> dict[str, Any] | None:
     if form is None or form.keys() != message.keys() - {"event"}:
         return None
     return message if all(isinstance(message[name], types) for name, types in form.items()) else None
-
-
-def one_line(text: str, limit: int = MAX_ERROR) -> str:
-    """Return text in one line that any file can hold, cut where it is too long."""
-    # Texts of many megabytes are not split as a whole.
-    return bounded(" ".join(text[: 4 * limit].split()), limit)
-
-
-def bounded(text: str, limit: int) -> str:
-    """Return text that any file can hold: the beginning and the end of one that is too long."""
-    if len(text) > limit:
-        text = f"{text[: limit // 2]} [...] {text[-limit // 2 :]}"
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def seconds_of(value: float) -> float:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from gahbench._util.checks import as_text
+from gahbench._util.error_text import bounded, error_text
 from gahbench._util.errors import ResultsError
 from gahbench._util.resources import release_memory
 from gahbench.contracts.metrics import Metric
@@ -26,7 +27,7 @@ from gahbench.registry.registry import Registry
 from gahbench.runs.environment import unit_environment
 from gahbench.runs.factory import CodeChangedError, Factory
 from gahbench.runs.measurements import Measurements
-from gahbench.runs.protocol import MAX_TRACEBACK, bounded, one_line
+from gahbench.runs.protocol import MAX_TRACEBACK
 from gahbench.store.attempts import Attempt
 from gahbench.store.score_files import ARRAYS, SCORES, write_scores
 from gahbench.store.store import Store
@@ -207,17 +208,14 @@ def do_unit(
 
 def explain(error: BaseException) -> str:
     """Return an error in one line, cut where it is long; running out of memory is called that."""
-    name = str(type(error).__name__)
-    try:
-        text = one_line(str(error))
-    except BaseException as other:
-        return one_line(f"{name}, whose text cannot be had: {type(other).__name__}")
-    allocation = isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)
-    if isinstance(error, MemoryError) or allocation:
-        return f"out of memory: {text}" if text else "out of memory"
     if isinstance(error, Stopped):
         return "Stopped: raised without a request to stop"
-    return f"{name}: {text}" if text else name
+    text = error_text(error)
+    allocation = isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)
+    if isinstance(error, MemoryError) or allocation:
+        _, _, rest = text.partition(": ")
+        return f"out of memory: {rest}" if rest else "out of memory"
+    return text
 
 
 def _traceback(error: BaseException) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Noun = Literal["architecture", "reference", "dataset", "metric"]
-When = Literal["import", "constructor", "training", "evaluation", "output"]
+When = Literal["planning", "import", "constructor", "training", "evaluation", "output"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class Kind:
         Statements that do it, with ``noisy``, ``sigma`` and ``self`` where there are any; for ``output`` an expression
         of them that is returned.
     fails
-        A part of the reason that must be on the board; ``None`` if its row may have numbers, whatever they are.
+        A part of the reason that must be on the board; ``None`` if its row may have numbers, whatever they are. Of
+        what is done as the file is imported for planning: of the error with which the run is refused.
     when
         In which place of the plugin.
     noun
@@ -227,5 +228,23 @@ DATASETS = [
     Kind("state-of-dataset", "torch.set_default_dtype(torch.float64)", None, "evaluation", "dataset"),
     Kind("exit-in-dataset", "os._exit(3)", "exited with status 3", "evaluation", "dataset"),
 ]
+#: What is done as the file is imported for planning; each alone in a run, which is refused.
+PLANNING = [
+    Kind("planning-exit", "os._exit(0)", "ended the process that plans", "planning"),
+    Kind("planning-segfault", "import ctypes; ctypes.string_at(0)", "ended the process that plans", "planning"),
+    Kind("planning-signal-without-name", "os.kill(os.getpid(), 40)", "by signal 40", "planning"),
+    Kind("planning-sleep", "time.sleep(1e6)", "did not end within", "planning"),
+    Kind("planning-system-exit", "raise SystemExit('no')", "failed to load: SystemExit: no", "planning"),
+    Kind("planning-base-exception", "raise BaseException('boo')", "failed to load: BaseException: boo", "planning"),
+    Kind(
+        "planning-answer-everywhere", _everywhere(r"b'x {\"opened\": {}}\n'", "os._exit(0)"), "that plans", "planning"
+    ),
+    Kind("planning-child", "subprocess.Popen(['sleep', '1000'], start_new_session=True)", None, "planning"),
+    Kind("planning-state", "torch.set_default_dtype(torch.float64); os.chdir('/')", None, "planning"),
+    Kind("planning-patch", "torch.randn = None; torch.Tensor.mean = None", None, "planning"),
+]
 
-KINDS = {kind.name: kind for kind in [*DEATHS, *HANGS, *DESCRIPTORS, *ERRORS, *PROCESSES, *STATE, *OUTPUTS, *DATASETS]}
+KINDS = {
+    kind.name: kind
+    for kind in [*DEATHS, *HANGS, *DESCRIPTORS, *ERRORS, *PROCESSES, *STATE, *OUTPUTS, *DATASETS, *PLANNING]
+}

@@ -33,7 +33,7 @@ import torch
 from torch import nn
 import gahbench
 
-#: Only workers are attacked; what planning does with plugins is another matter.
+#: Planning is attacked by kinds of its own.
 WORKER = "GAHBENCH_WORKER" in os.environ
 
 
@@ -64,10 +64,10 @@ def act(self=None, noisy=None, sigma=None):
 
 
 def at(when):
-    return WORKER and when == "{when}"
+    return when == "{when}" and WORKER == (when != "planning")
 
 
-if at("import"):
+if at("import") or at("planning"):
     act()
 '''
 _BODIES = {

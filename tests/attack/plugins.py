@@ -58,6 +58,9 @@ def problems(
     found: dict[str, str] = {}
     if status is None:
         return {"": "not done in time"}
+    if any(kind.when == "planning" and kind.fails is not None for kind in kinds):
+        is_clear = status in (1, 2) and "Traceback" not in errors and all(str(kind.fails) in errors for kind in kinds)
+        return {} if is_clear else {"": f"status {status}: {errors[-500:]}"}
     try:
         results = gahbench.load_results(folder / "out")
     except gahbench.GahbenchError as error:
@@ -142,7 +145,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, help="where results are left; by default nowhere")
     options = parser.parse_args(arguments)
     kinds = [KINDS[name] for name in options.names or KINDS]
-    groups = [kinds[first : first + options.together] for first in range(0, len(kinds), options.together)]
+    # A run that is refused as it is planned is refused for all.
+    many, alone = ([kind for kind in kinds if (kind.when == "planning") is own] for own in (False, True))
+    groups = [many[first : first + options.together] for first in range(0, len(many), options.together)]
+    groups += [[kind] for kind in alone]
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
         wrong = attack(groups, options.folder or Path(temporary) / "attack", options.unit, options.construction)

@@ -255,3 +255,19 @@ def test_a_default_that_is_written_out_is_the_same_plugin(tmp_path):
     assert json.dumps(plain.identity) == json.dumps(again.identity)
     assert plain.label == again.label == "whole"
     assert plain.parameters == {"width": 1.0, "sizes": (1.0, 2.0), "name": None}
+
+
+@pytest.mark.parametrize(
+    ("raised", "reason"),
+    [
+        ("BaseException('boo')", "BaseException: boo"),
+        ("GeneratorExit", "GeneratorExit"),
+        ("Mute", "Mute, whose text cannot be had: RuntimeError"),
+    ],
+)
+def test_whatever_a_file_raises_costs_it_its_plugins_alone(tmp_path, raised, reason):
+    mute = "class Mute(Exception):\n    def __str__(self):\n        raise RuntimeError\n"
+    (tmp_path / "odd.py").write_text(f"{mute}raise {raised}\n")
+    registry = Registry((tmp_path,))
+    assert [problem.error for problem in registry.problems] == [reason]
+    assert "unet" in registry.names("architecture")

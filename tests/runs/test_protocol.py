@@ -5,7 +5,8 @@ import os
 
 import pytest
 
-from gahbench.runs.protocol import bounded, decode, encode, high_descriptor, one_line, seconds_of
+from gahbench._util.error_text import bounded, one_line
+from gahbench.runs.protocol import decode, encode, high_descriptor, seconds_of
 
 PROOF = {"secret": "s", "process": 7}
 FINISHED = {"event": "finished", "unit": "fit-1", "seconds": 1.5, "moved": []}
