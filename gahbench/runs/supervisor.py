@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import queue
 import time
 from typing import Any
@@ -25,6 +26,8 @@ GRACE_SECONDS = 20.0
 START_ATTEMPTS = 2
 #: Seconds between two looks at a store in which others do what is left.
 WAIT_SECONDS = 1.0
+#: Errors of a file system that will not pass by waiting: it is full, or cannot be written.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 #: Seconds until a store that could not be read is read again.
 TROUBLE_SECONDS = 5.0
 
@@ -89,6 +92,8 @@ class _Supervisor:
                 except KeyboardInterrupt:
                     self.job.stop.set()
                 except OSError as error:
+                    if error.errno in FULL:
+                        raise
                     # The file server may be back in a moment.
                     self._note(f"{error}; trying again")
                     self.job.stop.wait(TROUBLE_SECONDS)

@@ -222,7 +222,12 @@ class Claims:
         content = {**own_record(), "since": self.now(), "lease": self.lease}
         content |= {"losses": claim.losses, "progress": claim.progress, **more}
         temporary = self.folder / f".{uuid.uuid4().hex}"
-        temporary.write_text(json.dumps({**content, "token": claim.token}), encoding="utf-8")
+        try:
+            temporary.write_text(json.dumps({**content, "token": claim.token}), encoding="utf-8")
+        except OSError:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
         return temporary
 
     def _made(self, name: str, content: bytes) -> bool:
