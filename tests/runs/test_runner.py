@@ -364,3 +364,26 @@ def test_references_learn_from_examples_and_their_notes_are_on_the_board(write_s
     )
     assert scores["value"].tolist() == pytest.approx(psnr.tolist() * len(levels))
     assert gahbench.load_results(tmp_path / "out").notes.to_dict("records") == outcome.results.notes.to_dict("records")
+
+
+def test_a_dataset_that_gives_something_else_than_images_fails_its_units_in_a_line(write_suite, tmp_path):
+    file = tmp_path / "late.py"
+    file.write_text(
+        "import gahbench, torch\n"
+        "@gahbench.hookimpl\n"
+        "def register_datasets(register):\n"
+        "    register('late', Late)\n"
+        "class Late(gahbench.Dataset):\n"
+        "    shape = (1, 16, 16)\n"
+        "    def images(self, split, count, start=0):\n"
+        "        found = torch.full((count, 1, 16, 16), 0.5)\n"
+        "        found[2:] = torch.nan\n"
+        "        return found\n"
+    )
+    suite = write_suite(("  - discs: {size: 16}", "  - late"), ("  - unet: {width: 2, levels: 1}\n", ""))
+    outcome = run(suite, tmp_path / "out", plugins=[file])
+    assert (outcome.done, outcome.failed) == (0, 4)
+    failures = [json.loads(one.read_text()) for one in (tmp_path / "out" / "failures").glob("*.json")]
+    says = "dataset 'late': 3 images of the split 'test': it gave 256 values that are infinite or NaN"
+    assert failures
+    assert all(says in failure["error"] for failure in failures)

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from gahbench import DataError
+from gahbench import DataError, brief
 
 from .encoded import CELEBA, Encoded
 
@@ -66,17 +66,21 @@ def _listed(encoded: Encoded, names: tuple[str, ...], accepted: set[str] | None)
             # The first line of a CSV file names its columns.
             if fields == [""] or (number == 1 and len(fields) == 2 and not fields[1].isdecimal()):
                 continue
-            if len(fields) != 2 or not fields[1].isdecimal() or (accepted and fields[1] not in accepted):
+            if (
+                len(fields) != 2
+                or not re.fullmatch(r"[0-9]{1,18}", fields[1])
+                or (accepted and fields[1] not in accepted)
+            ):
                 kinds = f"one of {', '.join(sorted(accepted))}" if accepted else "a number"
                 raise DataError(
-                    f"{encoded.path}: {name}, line {number}: '{line}'; accepted: an image's name and {kinds}"
+                    f"{encoded.path}: {name}, line {number}: '{brief(line)}'; accepted: an image's name and {kinds}"
                 )
             values[fields[0]] = int(fields[1])
         try:
             found = [values[PurePosixPath(image).name] for image in encoded.names]
         except KeyError as error:
             raise DataError(
-                f"{encoded.path}: {name} does not list {error.args[0]}; accepted: a list with every image"
+                f"{encoded.path}: {name} does not list {brief(error.args[0])}; accepted: a list with every image"
             ) from error
         return np.array(found, dtype=np.int64)
     return None

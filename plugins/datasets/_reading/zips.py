@@ -34,7 +34,7 @@ class Zip(Encoded):
         except Exception as error:
             # Damaged archives make it raise all kinds.
             raise DataError(f"{path}: cannot be read as a zip archive: {brief(error)}") from error
-        entries = [entry for entry in self._archive.infolist() if not entry.is_dir()]
+        entries = [entry for entry in self._archive.infolist() if not (entry.filename and entry.is_dir())]
         for entry in entries:
             _check_entry(path, entry)
         files = (entry.filename for entry in entries)

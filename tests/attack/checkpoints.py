@@ -1,0 +1,267 @@
+"""Checkpoints: hostile files of weights, given to every command that loads a published network."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import struct
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from hypothesis import strategies as st
+
+import gahbench
+from gahbench.registry.registry import open_registry
+from gahbench.registry.spec import Spec
+
+from .array_files import KINDS, Hostile, pt, recompressed, tensors
+from .harness import Campaign, accepted
+from .hostile import texts
+from .image_bytes import DAMAGES, damaged
+from .images import SPECIAL, make_special
+
+#: Small networks, with what their convolutions are called.
+NETWORKS = {
+    "dncnn[layers=3,width=2,bias=false]": None,
+    "bf-cnn[layers=3,width=2]": None,
+    "bf-cnn-rf[layers=3,width=2]": None,
+    "unet[width=2,levels=1]": None,
+    "linear": None,
+}
+#: Names that published programs give their weights, so that every key map is tried.
+PUBLISHED = (
+    "0.weight", "0.bias", "2.weight", "2.running_var", "4.weight", "01.weight", "١.weight", "9" * 5000 + ".weight",
+    "conv_layers.0.weight", "conv_layers.1.weight", "BN_layers.0.gammas", "BN_layers.0.running_sd",
+    "mid_block.0.weight", "encoder.0.0.weight", "decoder", "decoder.x.weight", "decoder.0.0.weight",
+    "upsample", "middle.0.weight",
+    "first_layer.weight", "first_layer.bias", "last_layer.weight", "hidden_layer_list.0.weight",
+    "bn_layer_list.0.weight",
+    "bn_layer_list.0.running_var", "bn_layer_list.0.running_mean", "bn_layer_list.0.bias", "num_batches_tracked",
+)  # fmt: skip
+WRAPPERS = ("params_ema", "ema", "state_dict", "model", "net", "0")
+SHAPES = ((), (0,), (1,), (2,), (2, 1, 3, 3), (2, 2, 3, 3), (1, 2, 3, 3), (1, 1, 1, 1, 1), (10**4, 10**4), (2, 0, 3, 3))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A file of weights, and how it is loaded.
+
+    Parameters
+    ----------
+    suffix, content
+        Of the file; a kind of special file in place of the content.
+    architecture
+        That it is loaded into.
+    reader
+        ``denoise``, ``sample``, ``inspect`` or ``describe``.
+    parameters
+        Of ``pretrained``.
+    """
+
+    suffix: str
+    content: bytes | str
+    architecture: str
+    reader: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+def attempt(case: Case, scratch: Path) -> None:
+    """Load weights as commands and Python do; nothing that is in a file may run."""
+    path = scratch / f"weights{case.suffix}"
+    if isinstance(case.content, bytes):
+        path.write_bytes(case.content)
+    else:
+        make_special(case.content, path)
+    with accepted():
+        _load(case, path)
+    assert not (scratch / Hostile.marker).exists(), "a payload ran"
+
+
+def _load(case: Case, path: Path) -> None:
+    parameters = {"architecture": case.architecture, "checkpoint": str(path), **case.parameters}
+    if case.reader == "sample":
+        spec = (
+            f"{case.architecture[:-1]},checkpoint={path}]" if "[" in case.architecture else f"linear[checkpoint={path}]"
+        )
+        drawn = gahbench.sample(spec, dataset="discs[size=8]", count=1, max_steps=1, device="cpu")
+        assert drawn.images.shape == (1, 1, 8, 8)
+        return
+    if case.reader == "inspect":
+        found = gahbench.inspect(
+            case.architecture, dataset="discs[size=8]", sigmas=[0.1], bases=["dct"], checkpoint=path, others=0
+        )
+        assert found.levels[0].eigenvalues.shape == (64,)
+        return
+    configured = open_registry().configure("reference", Spec("pretrained", (), parameters))
+    assert len(configured.identity["parameters"]["checkpoint"]["sha256"]) == 64
+    reference = configured.build()
+    reference.check_shape((1, 8, 8))
+    noisy = torch.zeros(1, 1, 8, 8)
+    denoised = reference.denoise(noisy, 0.1, gahbench.Truth(noisy))
+    assert denoised.shape == noisy.shape
+    assert denoised.isfinite().all(), "weights that are not numbers were accepted"
+
+
+def state(architecture: str) -> dict[str, torch.Tensor]:
+    """Return weights that fit."""
+    network = open_registry().configure("architecture", architecture).build((1, 8, 8))
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+def safetensors(header: Any, data: bytes, length: int | None = None) -> bytes:
+    """Return a file of any header, which may state any length of it."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", (len(text) if length is None else length) % 2**64) + text + data
+
+
+def safetensors_of(tensors_by_name: dict[Any, torch.Tensor]) -> bytes:
+    """Return a safetensors file of tensors, without the checks of the library."""
+    header: dict[str, Any] = {}
+    data = b""
+    for name, tensor in tensors_by_name.items():
+        content = tensor.detach().float().contiguous().numpy().tobytes()
+        place = [len(data), len(data) + len(content)]
+        header[str(name)] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": place}
+        data += content
+    return safetensors(header, data)
+
+
+@st.composite
+def states(draw: st.DrawFn, architecture: str) -> Any:
+    """Draw a state dict, mostly one that fits but for something, perhaps within others."""
+    found: dict[Any, Any] = dict(state(architecture)) if draw(st.integers(0, 3)) else {}
+    others = tensors(draw(st.integers(0, 100)))
+    for _ in range(draw(st.integers(0, 3))):
+        name = draw(st.sampled_from([*found, *PUBLISHED, 0, "0"]) | texts)
+        what = draw(st.sampled_from(("drop", "kind", "shape", "value", "prefix", "dtype")))
+        known = found.get(name)
+        if what == "drop":
+            found.pop(name, None)
+        elif what == "kind":
+            found[name] = others[draw(st.sampled_from(KINDS))]
+        elif what == "shape":
+            shape = draw(st.sampled_from(SHAPES))
+            found[name] = torch.zeros(()).expand(shape) if draw(st.booleans()) else torch.zeros(shape[:1])
+        elif what == "prefix":
+            prefix = draw(st.sampled_from(("module.", "model.", "_orig_mod.", "module." * 40)))
+            found = {f"{prefix}{one}": tensor for one, tensor in found.items()}
+        elif isinstance(known, torch.Tensor) and what == "value":
+            found[name] = torch.full_like(known, draw(st.sampled_from((float("nan"), float("inf"), 1e38, -1.0))))
+        elif isinstance(known, torch.Tensor):
+            kinds = (
+                torch.float16,
+                torch.bfloat16,
+                torch.float64,
+                torch.int64,
+                torch.bool,
+                torch.complex64,
+                torch.float8_e5m2,
+            )
+            found[name] = known.to(draw(st.sampled_from(kinds)))
+    whole: Any = found
+    for _ in range(draw(st.sampled_from((0, 0, 1, 2, 6)))):
+        whole = [whole] if draw(st.integers(0, 3)) == 0 else {draw(st.sampled_from(WRAPPERS)): whole, "epoch": 3}
+    return whole
+
+
+def _headers(number: int) -> dict[str, bytes]:
+    """Return safetensors files that state what they do not hold."""
+    one = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
+    return {
+        "one byte": b"{",
+        "eight bytes": bytes(8),
+        "brace": bytes(8) + b"{",
+        "huge": safetensors({}, b"", 2**63),
+        "large": safetensors({}, b"", 10**9),
+        "terabytes": safetensors({"a": {**one, "shape": [10**6, 10**6], "data_offsets": [0, 4 * 10**12]}}, b""),
+        "overflow": safetensors({"a": {**one, "shape": [2**40, 2**40], "data_offsets": [0, 16]}}, bytes(16)),
+        "negative": safetensors({"a": {**one, "shape": [-2, -2]}}, bytes(16)),
+        "overlapping": safetensors({"a": one, "b": one}, bytes(16)),
+        "twice": safetensors(
+            b'{"a":' + json.dumps(one).encode() + b',"a":' + json.dumps(one).encode() + b"}", bytes(16)
+        ),
+        "deep": safetensors(b'{"a":' * 20_000, b""),
+        "types": safetensors({"a": {**one, "dtype": ("F99", "C64", "I8", "F8_E4M3", "BOOL")[number % 5]}}, bytes(16)),
+        "empty": safetensors({}, b""),
+        "metadata": safetensors({"__metadata__": {"x": "y" * 10**6}}, b""),
+        "long name": safetensors({"a\n" * 10_000: one}, bytes(16)),
+    }
+
+
+def _pickles(number: int) -> dict[str, bytes]:
+    """Return pickles of other kinds than torch writes."""
+    return {
+        "payload": pickle.dumps(Hostile()),
+        "old payload": pickle.dumps({"state_dict": Hostile()}, protocol=0),
+        "payload in a list": pickle.dumps([torch.zeros(2), Hostile()], protocol=2),
+        "system": b"cos\nsystem\n(S'mkdir ran'\ntR.",
+        "eval": b'c__builtin__\neval\n(S\'__import__("os").mkdir("ran")\'\ntR.',
+        "large array": b"\x80\x02c__builtin__\nbytearray\n\x8a\x05\0\0\0\0\x10\x85R.",
+        "deep": b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b".",
+        "memo": b"\x80\x02]q\0h\0a.",
+        "stop": b".",
+        "ops": b"\x80\x02" + bytes([number % 256]) * 50 + b".",
+        "tar": b"\0" * 257 + b"ustar" + bytes(700),
+    }
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """Draw a file of weights and a network."""
+    architecture = draw(st.sampled_from(sorted(NETWORKS)))
+    number = draw(st.integers(0, 1000))
+    suffix = draw(st.sampled_from((".pt", ".pth", ".safetensors", ".bin", "")))
+    parameters: dict[str, Any] = {}
+    if draw(st.booleans()):
+        names = ("auto", "same", "kadkhodaie-cnn", "kadkhodaie-unet", "mohan-dncnn", "kair")
+        parameters["keys"] = draw(st.sampled_from(names))
+    reader = draw(st.sampled_from(("denoise", "denoise", "denoise", "sample", "inspect")))
+    what = draw(
+        st.sampled_from(("state",) * 7 + ("safetensors", "header", "header", "pickle", "pickle", "script", "special"))
+    )
+    if what == "special":
+        return Case(suffix, draw(st.sampled_from(SPECIAL)), architecture, reader, parameters)
+    if what == "header":
+        headers = _headers(number)
+        content = headers[draw(st.sampled_from(sorted(headers)))]
+    elif what == "pickle":
+        pickles = _pickles(number)
+        content = pickles[draw(st.sampled_from(sorted(pickles)))]
+    elif what == "script":
+        content = script()
+    elif what == "safetensors":
+        found = draw(states(architecture))
+        plain = (
+            {name: one for name, one in found.items() if isinstance(one, torch.Tensor)}
+            if isinstance(found, dict)
+            else {}
+        )
+        try:
+            content = safetensors_of(plain)
+        except Exception:
+            content = b""
+    else:
+        content = pt(draw(states(architecture)), draw(st.booleans()))
+        content = recompressed(content) if draw(st.integers(0, 9)) == 0 else content
+    return Case(suffix, damaged(content, draw(st.sampled_from(DAMAGES)), number), architecture, reader, parameters)
+
+
+def script() -> bytes:
+    """Return a TorchScript program, which torch would run."""
+    buffer = io.BytesIO()
+    torch.jit.save(torch.jit.trace(torch.nn.Conv2d(1, 1, 3), torch.zeros(1, 1, 8, 8)), buffer)
+    return buffer.getvalue()
+
+
+def load_everything() -> None:
+    """Import what loading weights imports, once."""
+    with tempfile.TemporaryDirectory() as folder:
+        for reader in ("denoise", "sample", "inspect"):
+            attempt(Case(".pt", pt(state("linear"), True), "linear", reader), Path(folder))
+
+
+CAMPAIGN = Campaign("checkpoints", cases(), attempt, prepare=load_everything)

@@ -1,0 +1,224 @@
+"""Images from files: hostile files, folders and archives, given to every reader of images."""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+from hypothesis import strategies as st
+
+from gahbench._util.errors import DataError
+from gahbench.contracts.datasets import SPLITS, Dataset
+from gahbench.explore.inspected_images import of_file
+from gahbench.explore.preview import make_preview
+from gahbench.registry.registry import open_registry
+from gahbench.registry.spec import Spec
+
+from .array_files import Hostile, array_files
+from .harness import Campaign, accepted
+from .hostile import texts
+from .image_bytes import DAMAGES, damaged, picture, pictures
+
+#: Images of more pixels are not previewed: the noise of 64 such is drawn.
+PREVIEWED = 1 << 14
+#: What else than a file may be found under a name.
+SPECIAL = ("fifo", "socket", "folder", "broken link", "link", "loop", "device", "zero", "missing", "forbidden")
+LISTS = ("list_eval_partition.txt", "list_eval_partition.csv", "identity_CelebA.txt")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A folder or file of images, and how it is read.
+
+    Parameters
+    ----------
+    kind
+        ``folder``, ``zip``, ``parquet``, ``file``, ``special``, or ``text`` for a path that may be none.
+    files
+        Names and contents; of ``special`` the kind of thing and its suffix.
+    reader
+        Name of a dataset, ``inspect`` or ``preview``.
+    parameters
+        Of the reader.
+    damage
+        What is done to the archive or table, and a number for it.
+    """
+
+    kind: str
+    files: list[tuple[str, bytes]]
+    reader: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+    damage: tuple[str, int] = ("none", 0)
+
+
+def attempt(case: Case, scratch: Path) -> None:
+    """Read images as commands and Python do; nothing that is in a file may run."""
+    path = _written(case, scratch)
+    with accepted():
+        if case.reader == "inspect":
+            image = of_file(Path(path), case.parameters.get("size"), case.parameters.get("colour") == "rgb", 7)
+            assert image.clean.isfinite().all()
+        else:
+            _read(case, path)
+    assert not (scratch / Hostile.marker).exists(), "a payload ran"
+
+
+def _read(case: Case, path: str) -> None:
+    name = "faces" if case.reader == "preview" else case.reader
+    configured = open_registry().configure("dataset", Spec(name, (), {"path": path, **case.parameters}))
+    if case.reader == "preview":
+        dataset: Dataset = configured.build()
+        if dataset.shape[1] * dataset.shape[2] <= PREVIEWED:
+            make_preview(configured, (0.1,), None, "train")
+        return
+    dataset = configured.build()
+    dataset.missing()
+    dataset.prepare()
+    assert len(str(dataset.fingerprint())) == 64
+    for split in SPLITS:
+        held = dataset.available(split)
+        count = 2 if held is None else min(2, held)
+        images = dataset.images(split, count)
+        assert images.shape == (count, *dataset.shape)
+        assert images.isfinite().all()
+        assert count == 0 or (images.min() >= 0 and images.max() <= 1)
+        if held is not None:
+            try:
+                dataset.images(split, held + 1)
+            except DataError:
+                continue
+            raise AssertionError("more images than there are")
+
+
+def _written(case: Case, scratch: Path) -> str:
+    """Write the files of a case and return the path to read."""
+    if case.kind == "text":
+        return case.files[0][0]
+    if case.kind == "special":
+        kind, suffix = case.files[0][0].split(",")
+        return str(make_special(kind, scratch / f"images{suffix}"))
+    if case.kind == "file":
+        suffix, content = case.files[0]
+        return str(_file(scratch / f"images{suffix}", content))
+    if case.kind == "folder":
+        folder = scratch / "folder"
+        folder.mkdir()
+        for name, content in case.files:
+            if name.partition(",")[0] in SPECIAL:
+                make_special(name.partition(",")[0], folder / f"special{name.partition(',')[2]}")
+            elif (file := _inside(folder, name)) is not None:
+                _file(file, content)
+        return str(folder)
+    buffer = io.BytesIO()
+    if case.kind == "zip":
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in case.files:
+                archive.writestr(zipfile.ZipInfo(name[:1000].encode("utf-8", "replace").decode()), content)
+    else:
+        column = [content if number % 5 < 4 else None for number, (_, content) in enumerate(case.files)]
+        names = pyarrow.array(range(len(column)), pyarrow.int64())
+        table = pyarrow.table({"image": pyarrow.array(column, pyarrow.binary()), "identity": names})
+        pyarrow.parquet.write_table(table, buffer, row_group_size=3)
+    return str(_file(scratch / f"images.{case.kind}", damaged(buffer.getvalue(), *case.damage)))
+
+
+def _inside(folder: Path, name: str) -> Path | None:
+    """Return the path of a name in a folder; ``None`` for one that no file can have."""
+    safe = "/".join([part for part in name.replace("\0", "").split("/") if part not in ("", ".", "..")][:6])
+    try:
+        file = folder / safe
+        os.fsencode(file)
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError):
+        return None
+    return file if safe and len(os.fsencode(file.name)) < 250 and not file.exists() else None
+
+
+def _file(file: Path, content: bytes) -> Path:
+    file.write_bytes(content)
+    return file
+
+
+def make_special(kind: str, path: Path) -> Path:
+    """Make something that is no regular file, or one that cannot be read, and return its path."""
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "socket":
+        # A path of a socket is short, and that of a scratch folder need not be.
+        with socket.socket(socket.AF_UNIX) as one:
+            one.bind(path.name)
+            if Path(path.name).resolve() != path.resolve():
+                Path(path.name).rename(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "broken link":
+        path.symlink_to("nowhere")
+    elif kind == "link":
+        _file(path.with_name("target"), picture("PNG", "RGB", 24, 24, 0))
+        path.symlink_to("target")
+    elif kind == "loop":
+        path.symlink_to(path.name)
+    elif kind == "forbidden":
+        _file(path, b"").chmod(0)
+    elif kind != "missing":
+        path.symlink_to("/dev/null" if kind == "device" else "/dev/zero")
+    return path
+
+
+def _good(number: int) -> list[tuple[str, bytes]]:
+    """Return images that nothing is wrong with, so that a folder is read to its end."""
+    return [(f"{place}.png", picture("PNG", "RGB", 24, 24, number + place)) for place in range(8)]
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """Draw files of images, most of them with something wrong, and a reader."""
+    reader = draw(st.sampled_from(("faces", "photos", "whole", "inspect", "preview")))
+    parameters: dict[str, Any] = {}
+    if draw(st.booleans()):
+        parameters["colour"] = draw(st.sampled_from(("mean", "luma", "rgb")))
+    if reader in ("faces", "photos", "preview", "inspect"):
+        parameters["size"] = draw(st.sampled_from((8, 8, 12, 22, 24, 40)))
+    if reader in ("faces", "preview") and draw(st.booleans()):
+        parameters["test"] = draw(st.sampled_from((1, 2, 100)))
+    suffixes = st.sampled_from((".png", ".jpg", ".npy", ".npz", ".pt", ".zip", ".parquet", ".txt", ""))
+    single = ("file", "file", "special", "text")
+    several = ("folder", "folder", "zip", "zip", "parquet")
+    kind = draw(st.sampled_from(single if reader == "inspect" else single + several))
+    if kind == "text":
+        return Case(kind, [(draw(texts), b"")], reader, parameters)
+    if kind == "special":
+        return Case(kind, [(f"{draw(st.sampled_from(SPECIAL))},{draw(suffixes)}", b"")], reader, parameters)
+    if kind == "file":
+        suffix, content = draw(st.one_of(array_files(), pictures()))
+        suffix = suffix if draw(st.integers(0, 5)) else draw(suffixes)
+        return Case(kind, [(suffix, content)], reader, parameters)
+    files = _good(draw(st.integers(0, 100))) if draw(st.integers(0, 5)) else []
+    for place in range(draw(st.integers(0, 3))):
+        suffix, content = draw(pictures())
+        name = draw(st.sampled_from((f"x{place}", f"a/x{place}", f"a/b/c/x{place}", f"../x{place}", "0")) | texts)
+        files.append((name + (suffix if draw(st.integers(0, 5)) else ".png"), content))
+    if draw(st.integers(0, 5)) == 0:
+        files.append((f"{draw(st.sampled_from(SPECIAL))},{draw(suffixes)}", b""))
+    if draw(st.integers(0, 5)) == 0:
+        lines = [f"{name} {place % 4}" for place, (name, _) in enumerate(files)]
+        text = "\n".join([*lines, draw(texts)]).encode("utf-8", "replace")
+        files.append((draw(st.sampled_from(LISTS)), text))
+    return Case(kind, files, reader, parameters, (draw(st.sampled_from(DAMAGES)), draw(st.integers(0, 1000))))
+
+
+def load_everything() -> None:
+    """Import what readers of images import."""
+    registry = open_registry()
+    for name in ("faces", "photos", "whole"):
+        registry.configure("dataset", name)
+
+
+CAMPAIGN = Campaign("images", cases(), attempt, prepare=load_everything)
