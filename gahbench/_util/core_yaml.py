@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from gahbench._util.errors import shortened
+from gahbench._util.readable import brief
 
 _N = TypeVar("_N", int, float)
 
@@ -127,7 +127,7 @@ _CoreDumper.add_representer(str, _text)
 def _truth(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> bool:
     text = str(loader.construct_scalar(node))
     if text.lower() not in ("true", "false"):
-        raise _error(f"'{shortened(text, 100)}' is neither true nor false", node.start_mark)
+        raise _error(f"{brief(repr(text), 100)} is neither true nor false", node.start_mark)
     return text.lower() == "true"
 
 
@@ -136,7 +136,7 @@ def _integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
     base = {"0o": 8, "0x": 16}.get(text[:2], 10)
     found = _number(node, text, lambda: int(text, base))
     if found not in INTEGERS:
-        raise _error(f"an integer of more than 64 bits: {shortened(text, 100)}", node.start_mark)
+        raise _error(f"an integer of more than 64 bits: {brief(text, 100)}", node.start_mark)
     return found
 
 
@@ -150,7 +150,7 @@ def _number(node: yaml.ScalarNode, text: str, read: Callable[[], _N]) -> _N:
     try:
         return read()
     except ValueError as error:
-        raise _error(f"'{shortened(text, 100)}' is not a number", node.start_mark) from error
+        raise _error(f"{brief(repr(text), 100)} is not a number", node.start_mark) from error
 
 
 def _unknown(loader: yaml.SafeLoader, node: yaml.Node) -> Any:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import Any
 
-#: Characters of a message, and of a value in it: what is given may be of any size.
-LONGEST_MESSAGE, LONGEST_VALUE = 3000, 200
+#: Characters of a message: what is given, and shown in it, may be of any size.
+LONGEST_MESSAGE = 3000
 
 
 class GahbenchError(Exception):
@@ -20,9 +19,9 @@ class GahbenchError(Exception):
     _has_lines = True
 
     def __str__(self) -> str:
-        text = printable(shortened(super().__str__(), LONGEST_MESSAGE))
+        text = _printable(_shortened(super().__str__()))
         # Escapes make a text longer.
-        return shortened(text if self._has_lines else text.replace("\n", "\\n"), LONGEST_MESSAGE)
+        return _shortened(text if self._has_lines else text.replace("\n", "\\n"))
 
 
 class _OneLineError(GahbenchError):
@@ -59,54 +58,15 @@ class ResultsError(GahbenchError):
     """A results folder is unreadable, in use, or belongs to something else."""
 
 
-def printable(text: str) -> str:
-    r"""Return a text with escapes for characters that cannot be printed, except line breaks.
-
-    Parameters
-    ----------
-    text
-        Any text.
-
-    Examples
-    --------
-    >>> print(printable("bell \x07"))
-    bell \x07
-    """
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
+def _printable(text: str) -> str:
+    """Return a text with escapes for characters that cannot be printed, except line breaks."""
+    return "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text)
 
 
-def shortened(text: str, longest: int) -> str:
-    """Return a text without its middle if it is long.
-
-    Parameters
-    ----------
-    text
-        Any text.
-    longest
-        How many characters it may have.
-
-    Examples
-    --------
-    >>> shortened("abcdefghijklmnopqrstuvwxyz", 11)
-    'abcdef … yz'
-    """
-    if len(text) <= longest:
-        return text
-    end = (longest - 3) // 3
-    return f"{text[: longest - 3 - end]} … {text[len(text) - end :]}"
-
-
-def shown(value: Any) -> str:
-    """Return a given value as errors show it: as Python writes it, cut if it is long.
-
-    Parameters
-    ----------
-    value
-        Any value.
-    """
-    return shortened(repr(value), LONGEST_VALUE)
+def _shortened(text: str) -> str:
+    """Return a text without its middle if it is long; what is accepted mostly stands at the end."""
+    end = LONGEST_MESSAGE // 3
+    return text if len(text) <= LONGEST_MESSAGE else f"{text[: 2 * end - 3]} … {text[-end:]}"
 
 
 def suggestion(wrong: str, accepted: Iterable[str]) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 import yaml
 
 from gahbench._util.core_yaml import load_scalar
-from gahbench._util.errors import SuiteError, listing, shown, suggestion
+from gahbench._util.errors import SuiteError, listing, suggestion
+from gahbench._util.readable import brief
 
 
 def suite_files() -> dict[str, Path]:
@@ -44,6 +45,6 @@ def find_suite(name: str | Path) -> Path:
     if str(name) in shipped:
         return shipped[str(name)]
     raise SuiteError(
-        f"no suite {shown(str(name))}: neither a file nor one that gahbench ships"
+        f"no suite {brief(repr(str(name)))}: neither a file nor one that gahbench ships"
         f"{suggestion(str(name), shipped) or ';'} shipped: {listing(shipped)}"
     )

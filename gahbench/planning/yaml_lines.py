@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 
 from gahbench._util.core_yaml import MAX_CHARACTERS, CoreLoader
-from gahbench._util.errors import SuiteError, shown, suggestion
+from gahbench._util.errors import SuiteError, suggestion
+from gahbench._util.readable import brief
 
 Location = tuple[str | int, ...]
 
@@ -106,7 +107,7 @@ class Document:
         message = _MESSAGES.get(first["type"], first["msg"].removeprefix("Value error, "))
         if location and len(location) == 2 and location[0] in _PLUGINS:
             message = "expected a plugin's name, or name: {parameter: value}"
-        given = "" if isinstance(first["input"], dict | tuple) else f" (got {shown(first['input'])})"
+        given = "" if isinstance(first["input"], dict | tuple) else f" (got {brief(repr(first['input']))})"
         return self.error(location, f"{name}: {message[0].lower()}{message[1:]}{given}")
 
     def _known(self, location: Location) -> Location:

@@ -20,7 +20,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import pydantic
 
 from gahbench._util.deprecation import renamed
-from gahbench._util.errors import ParameterError, PluginError, listing, shown, suggestion
+from gahbench._util.errors import ParameterError, PluginError, listing, suggestion
 from gahbench._util.files import check_regular, open_regular
 from gahbench._util.readable import brief
 from gahbench.registry.marks import File, Names, OldName, as_text, marks
@@ -122,14 +122,16 @@ class Parameter:
             # JSON mode is strict about types (no "3" for 3) yet takes a list for a tuple, as YAML writes it.
             accepted = pydantic.TypeAdapter(self.annotation).validate_json(json.dumps(value), strict=True)
             if not is_finite(accepted):
-                raise ParameterError(f"{self.name}={shown(value)}: not a finite number (accepted: {self.accepted})")
+                raise ParameterError(
+                    f"{self.name}={brief(repr(value))}: not a finite number (accepted: {self.accepted})"
+                )
         except pydantic.ValidationError as error:
             reason = error.errors()[0]["msg"]
             reason = reason[0].lower() + reason[1:]
-            raise ParameterError(f"{self.name}={shown(value)}: {reason} (accepted: {self.accepted})") from error
+            raise ParameterError(f"{self.name}={brief(repr(value))}: {reason} (accepted: {self.accepted})") from error
         except TypeError as error:
             raise ParameterError(
-                f"{self.name}={shown(value)}: not a plain value (accepted: {self.accepted})"
+                f"{self.name}={brief(repr(value))}: not a plain value (accepted: {self.accepted})"
             ) from error
         if self.is_file and isinstance(accepted, str):
             self._check_file(accepted)

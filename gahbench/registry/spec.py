@@ -14,7 +14,8 @@ from typing import Any
 import yaml
 
 from gahbench._util.core_yaml import MAX_DEPTH, load_scalar
-from gahbench._util.errors import ParameterError, shown
+from gahbench._util.errors import ParameterError
+from gahbench._util.readable import brief
 
 _QUOTES = ("'", '"')
 _BRACKETS = set("[]{}")
@@ -42,7 +43,7 @@ def parse_spec(text: str) -> Spec:
     """
     text = text.strip()
     if len(text) > MAX_SPEC:
-        raise ParameterError(f"{shown(text)}: {len(text)} characters; accepted are {MAX_SPEC} or fewer")
+        raise ParameterError(f"{brief(repr(text))}: {len(text)} characters; accepted are {MAX_SPEC} or fewer")
     name, bracket, rest = text.partition("[")
     name = name.strip()
     if not _NAME.fullmatch(name):

@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--loops", type=int, default=64)
     parser.add_argument("--work", type=int, default=8)
     parser.add_argument("--look", type=float, default=20.0, help="seconds before a look at those who work")
-    options = smoke.parse(parser, "--units 40 --loops 2 --work 1 --look 1")
+    options = smoke.parse(parser, "--units 4 --loops 2 --work 1 --look 1")
     with tempfile.TemporaryDirectory() as name:
         if options.loops:
             claim_loops(Path(name) / "loops", options.units, options.loops)
@@ -100,9 +100,10 @@ def _loop(folder: Path, ready, done) -> None:  # type: ignore[no-untyped-def]
 
 def real_work(home: Path, count: int, processes: int, look: float) -> None:
     """Plan a suite of references on tiny images, have `work` processes do it, and run it again."""
-    entrants = count // 40
+    datasets = min(20, count // 2)
+    entrants = count // (2 * datasets)
     shares = ", ".join(f"{(number + 1) / (entrants + 1):.6f}" for number in range(entrants))
-    sizes = ", ".join(str(8 + size) for size in range(20))
+    sizes = ", ".join(str(8 + size) for size in range(datasets))
     (home / "scale.yaml").write_text(
         f"name: scale\ndatasets:\n  - discs: {{size: [{sizes}]}}\nentrants:\n  - low-pass: {{share: [{shares}]}}\n"
         "scoring: {sigmas: [0.1, 0.2], images: 1, metrics: [psnr, slope]}\n"
