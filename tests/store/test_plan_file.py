@@ -124,7 +124,9 @@ def test_other_texts_are_refused(tmp_path, text):
         read_plan(tmp_path)
 
 
-@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda file: file.symlink_to(file)], ids=["FIFO", "folder", "loop"])
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, os.mkdir, lambda file: file.symlink_to(file)], ids=["FIFO", "folder", "loop"]
+)
 def test_nobody_waits_for_what_is_no_file(tmp_path, make):
     make(tmp_path / "plan.json")
     with pytest.raises(ResultsError, match=r"plan\.json: cannot be read"):
