@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from gahbench.contracts.jobs import Event
     from gahbench.planning.plan import Plan
     from gahbench.runs.opening import OpenedRun, RunRequest
-    from gahbench.runs.reuse import Reused
     from gahbench.runs.runner import Outcome
 
 Source = str | Path
@@ -89,8 +88,7 @@ def run(
     device
         ``cpu``, ``cuda``, or ``auto`` for GPUs if there are any.
     secret_noise
-        Whether the seed of the noise is drawn when all fits have ended, so that no plugin can know it, and recorded in
-        the folder, whose later runs keep it. What is added later is marked.
+        Whether the seed of the noise is drawn when all fits have ended, and kept; what is added later is marked.
     report
         Called with every event.
 
@@ -107,10 +105,8 @@ def run(
     from gahbench.runs.runner import run_opened
 
     asked = request(suite, out, entrants, plugins, reuse, again, engine, workers, threads, secret_noise)
-    reused: Reused | None = None
     for opened, registry in openings(asked, engine):
-        reused = reused or opened.reused
-        outcome = replace(run_opened(opened, registry, engine, workers, report, device), reused=reused)
+        outcome = run_opened(opened, registry, engine, workers, report, device)
     return outcome
 
 
@@ -158,7 +154,8 @@ def openings(request: RunRequest, engine: str) -> Iterator[tuple[OpenedRun, Regi
     opened, registry = _opened(request, engine)
     yield opened, registry
     if opened.awaits_noise and draw_secret_noise(opened.folder):
-        yield _opened(replace(request, reuse=(), again=()), engine)
+        scores, registry = _opened(replace(request, reuse=(), again=()), engine)
+        yield replace(scores, reused=opened.reused), registry
 
 
 def _opened(request: RunRequest, engine: str) -> tuple[OpenedRun, Registry]:

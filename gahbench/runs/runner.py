@@ -164,20 +164,9 @@ def run_opened(
     store, stop = Store(folder), threading.Event()
     if opened.todo:
         reported = functools.partial(notify, registry, report)
-        job = Job(
-            opened.todo,
-            store,
-            registry,
-            reported,
-            stop,
-            opened.threads,
-            workers,
-            device,
-            files=opened.files,
-            limits=opened.limits,
-        )
+        job = Job(opened.todo, store, registry, reported, stop, opened.threads, workers, device)
         with stop_on_signals(stop):
-            runner.run(job)
+            runner.run(replace(job, files=opened.files, limits=opened.limits))
     collected = collect(folder, opened.problems)
     counts = count_states(opened.units, store, collected.damaged)
     return Outcome(

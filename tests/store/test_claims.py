@@ -195,7 +195,9 @@ def test_claims_of_any_content_grow_old(tmp_path, content):
     claims.close()
 
 
-@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda file: file.symlink_to(file)], ids=str)
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, os.mkdir, lambda file: file.symlink_to(file)], ids=["FIFO", "folder", "loop"]
+)
 def test_what_is_no_file_is_nobodys_claim(tmp_path, make):
     claims = Claims(tmp_path)
     make(tmp_path / "u")
