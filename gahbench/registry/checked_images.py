@@ -1,4 +1,4 @@
-"""Datasets whose images are checked whenever they are asked for: a plugin may return anything."""
+"""Datasets from outside, whose images are checked whenever they are asked for: a plugin may return anything."""
 
 from __future__ import annotations
 

@@ -174,7 +174,8 @@ class Configured:
         if shape is not None:
             filled_in = {"channels": shape[0], "shape": shape}
         built = self.plugin.build(given, filled_in)
-        if self.kind == "dataset":
+        # Those that come with gahbench pass the contract checks.
+        if self.kind == "dataset" and not self.plugin.is_built_in:
             built = with_checked_images(built, self.where)
         record_spec(built, self.text)
         return built
