@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,8 @@ class UnitProcess:
             finally:
                 if named:
                     self._constructing(None)
+            # The folders of plugin files are on it now.
+            self._before["sys.path"] = list(sys.path)
             self._loaded, self._worker = code, self._made(registry)
         return self._worker
 
