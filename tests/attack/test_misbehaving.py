@@ -6,12 +6,10 @@ from .plugins import attack
 #: Those that are quick, and each of another kind.
 FEW = (
     "raise-stopped",
-    "raise-surrogate",
     "sleep-in-constructor",
     "finished-everywhere",
     "garbage-without-an-end",
     "child-of-another-session",
-    "default-dtype",
     "patch-randn",
 )
 
