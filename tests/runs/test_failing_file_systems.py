@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from sample_files import TINY
@@ -157,11 +156,10 @@ def test_tables_that_do_not_fit_leave_the_units_and_no_litter(finished, monkeypa
 
 def test_a_path_that_is_too_long_is_named(tmp_path, command):
     (tmp_path / "tiny.yaml").write_text(SUITE)
-    for folder in (tmp_path / ("x" * 300), Path("/".join([str(tmp_path)] + ["y" * 200] * 30))):
-        for name in ("status", "collect", "leaderboard"):
-            status, _, errors = command(name)(folder)
-            assert (status, "File name too long" in errors) == (2, True)
-        status, _, errors = command("run")(tmp_path / "tiny.yaml", "--out", folder)
+    folder = tmp_path / ("x" * 300)
+    commands = [(name, folder) for name in ("status", "collect", "leaderboard")]
+    for name, *arguments in (*commands, ("run", tmp_path / "tiny.yaml", "--out", folder)):
+        status, _, errors = command(name)(*arguments)
         assert status in (2, 74)
         assert errors.startswith("error: ")
         assert "File name too long" in errors
