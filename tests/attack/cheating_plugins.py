@@ -87,7 +87,7 @@ class TestImages(Cheat):
 
     name = "cheat-test-images"
 
-    def __init__(self, dataset: str = "discs[size=16]"):
+    def __init__(self, dataset: str = "c-alpha[alpha=2,size=16]"):
         self.images = gahbench.create("dataset", dataset).images("test", 24)
 
     def denoise(self, noisy, sigma, truth):

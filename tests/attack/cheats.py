@@ -16,7 +16,7 @@ SECURITY = Path(__file__).parents[2] / ".github" / "SECURITY.md"
 HONEST = ("identity", "visu-shrink", "gaussian-blur", "threshold", "oracle-threshold")
 SUITE = """
 name: cheats
-datasets: [{discs: {size: 16}}]
+datasets: [{c-alpha: {alpha: 2, size: 16}}]
 entrants: [identity, visu-shrink, gaussian-blur, threshold, {oracle-threshold: {basis: haar}}]
 scoring: {sigmas: [0.02, 0.1, 0.2, 0.4], images: 24, metrics: [psnr]}
 """

@@ -19,7 +19,7 @@ REQUEST = {"split": "test", "images": 24, "sigmas": [0.02, 0.1, 0.2, 0.4], "nois
 def found_of(cheat, monkeypatch):
     """Score a cheat in this process as a worker does; return how it is named, and the marks."""
     monkeypatch.setattr(evaluations, "evaluation_noise", evaluations.evaluation_noise)
-    dataset = gahbench.create("dataset", "discs", size=16)
+    dataset = gahbench.create("dataset", "c-alpha", size=16)
     measurement = Measurement(dataset, Subject(cheat), REQUEST, torch.device("cpu"))
     try:
         measurement.score(gahbench.create("metric", "psnr"))
@@ -47,7 +47,7 @@ def test_a_cheat_is_marked_on_the_board_and_honest_rows_are_not(tmp_path):
     assert cheats.outcome(name, tmp_path) == ("marked", [])
     folder = tmp_path / name
     index = json.loads((folder / "results.json").read_text())
-    assert {(one["dataset"], one["entrant"]) for one in index["marks"]} == {("discs[size=16]", name)}
+    assert {(one["dataset"], one["entrant"]) for one in index["marks"]} == {("c-alpha[alpha=2,size=16]", name)}
     (row,) = [line for line in (folder / "leaderboard.md").read_text().splitlines() if line.startswith("| 1!")]
     assert name in row
     assert f"- `{name}`: marked: knows more than the noisy image" in (folder / "leaderboard.md").read_text()

@@ -62,6 +62,17 @@ def test_a_memory_of_the_density_is_not_marked_where_test_images_are_training_im
     assert audit(evaluation).marks == ()
 
 
+def test_a_memory_of_very_many_images_of_few_dimensions_is_not_marked():
+    """Its error does not respond to the noise, and grows with less contrast, but is above that of the optimum."""
+    evaluation = evaluation_of(gahbench.create("reference", "empirical-bayes[images=1000]"), "sinusoids[size=16]")
+    evaluation.sigmas = [0.02]
+    found = audit(evaluation)
+    assert found.marks == ()
+    (level,) = found.facts["levels"]
+    assert level["contrast"] > 10 * level["mse"]
+    assert level["of_optimal"] > 2
+
+
 def test_the_response_of_a_linear_denoiser_is_by_steins_identity():
     evaluation = evaluation_of(Given(lambda noisy, sigma: 0.8 * noisy), images=64)
     for level in audit(evaluation).facts["levels"]:
