@@ -13,7 +13,7 @@ from gahbench.evaluation.measurement import Measurement, Subject
 
 from . import cheating_plugins, cheats
 
-REQUEST = {"split": "test", "images": 24, "sigmas": [0.02, 0.1, 0.2, 0.4], "noise_seed": 0}
+REQUEST = {"split": "test", "images": 24, "sigmas": [0.005, 0.1, 0.2, 0.4], "noise_seed": 0}
 
 
 def found_of(cheat, monkeypatch):
