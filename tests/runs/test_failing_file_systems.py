@@ -22,6 +22,7 @@ SCRIPT = """
 import contextlib, io, json, subprocess, sys
 from pathlib import Path
 from gahbench.cli import main
+from gahbench.store.store import Store
 
 def run(arguments):
     sys.argv, out, err, status = ["gahbench", *arguments], io.StringIO(), io.StringIO(), 0
