@@ -41,7 +41,7 @@ class Missing:
             If they are not: the content of images is part of every key.
         """
         if self.datasets:
-            things = "".join(f"\n  missing here: {plugin}: {what}" for plugin, what in self.things)
+            things = "".join(f"; missing here: {plugin}: {what}" for plugin, what in self.things)
             raise DataError(
                 f"{self.suite}: the units of {listing(self.datasets)} cannot be planned before the images are here, as "
                 f"their content is part of every key; 'gahbench prepare' gets what is missing{things}"

@@ -41,7 +41,7 @@ def test_a_new_plugin_works_by_the_second_command(written, command, write_suite,
         assert arguments[0] == "quick"
         arguments = [write_suite(), *arguments[1:], "--out", tmp_path / "out"]
         if "--engine" not in arguments:
-            arguments += ["--engine", "inline"]
+            arguments += ["--engine", "inline[trusted=true]"]
     status, printed, stderr = command(name)(*arguments)
     assert status == 0, printed + stderr
     # An engine leaves no mark on the board that it prints.

@@ -79,7 +79,7 @@ def test_a_download_is_had_once_and_then_planned(command, write, scikit_learn):
     assert (status, printed) == (2, "")
     assert f"error: {suite}: the units of shuffled[" in errors
     assert "cannot be planned before the images are here" in errors
-    assert errors.endswith(f"\n  missing here: {dataset}: {what}\n")
+    assert errors.endswith(f"; missing here: {dataset}: {what}\n")
     assert not scikit_learn.home.exists()
 
     status, printed, _ = command("prepare")(suite)
