@@ -83,8 +83,7 @@ def run(
     workers
         Number of workers; the engine chooses by default.
     threads
-        Threads of each worker, which rounding depends on; by default those that the folder records, or that suit this
-        machine.
+        Threads of each worker, which rounding depends on; by default as recorded, or as suits this machine.
     device
         ``cpu``, ``cuda``, or ``auto`` for GPUs if there are any.
     secret_noise

@@ -13,6 +13,7 @@ from sample_files import TINY
 import gahbench
 from gahbench import api
 from gahbench.registry.registry import open_registry
+from gahbench.runs.opening import plan_with
 from gahbench.store.plan_file import recorded_plan
 
 #: Seconds for which a mount remembers what it saw.
@@ -40,7 +41,7 @@ def test_units_are_done_once_through_mounts_that_remember(mounts, tmp_path):
     suite.write_text(TINY.replace("width: 2, levels: 1", "width: [2, 3], levels: 1").replace("steps: 12", "steps: 600"))
     registry = open_registry()
     out = mounts[0] / "out"
-    api.write_plan(api.plan_with(registry, suite, out), out, registry, threads=1)
+    api.write_plan(plan_with(registry, suite, out), out, registry, threads=1)
     started = time.monotonic()
     processes = [
         subprocess.Popen(

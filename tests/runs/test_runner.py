@@ -133,13 +133,13 @@ def test_damaged_weights_are_not_scored_but_fitted_again(write_suite, tmp_path):
             write_suite(("metrics: [psnr, slope]", "metrics: [psnr, slope, ssim]")), out, report=events.append
         )
     done = [event.unit.metric for event in events if event.kind == "finished" and event.unit.seed == 0]
-    assert done == [None, "psnr", "slope", "ssim"]
+    assert (done[0], sorted(done[1:])) == (None, ["psnr", "slope", "ssim"])
     assert outcome.failed == 0
     assert weights.read_bytes() == content
 
     # They are damaged while a run goes on: what would measure them fails, and the next run trains again.
     def damage(event):
-        if event.kind == "started" and event.unit.metric == "capture":
+        if event.kind == "started" and event.unit.metric.startswith("capture") and event.unit.requires:
             flip(weights)
 
     suite = write_suite(("metrics: [psnr, slope]", "metrics: [psnr, slope, capture]"))

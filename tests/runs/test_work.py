@@ -16,6 +16,7 @@ import gahbench
 from gahbench import api
 from gahbench._util.errors import ResultsError
 from gahbench.registry.registry import open_registry
+from gahbench.runs.opening import plan_with
 from gahbench.store.plan_file import recorded_plan
 from gahbench.store.store import Store
 
@@ -24,7 +25,7 @@ LONG = TINY.replace("steps: 12", "steps: 1500").replace("width: 2, levels: 1", "
 
 def plan(suite, folder, plugins=(), entrants=(), threads=1):
     registry = open_registry(plugins)
-    api.write_plan(api.plan_with(registry, suite, folder, entrants), folder, registry, threads)
+    api.write_plan(plan_with(registry, suite, folder, entrants), folder, registry, threads)
 
 
 def start(folder, *options, **variables):
