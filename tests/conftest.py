@@ -129,10 +129,12 @@ def _dask_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dask_clu
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that start a cluster."""
+    """Mark the tests that start a cluster, and attacks."""
     for item in items:
         if {"cluster", "dask_cluster"}.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("cluster")
+        if item.path.parent.name == "attack":
+            item.add_marker("attack")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

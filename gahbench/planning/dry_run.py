@@ -7,9 +7,13 @@ the unit itself to report.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -104,18 +108,26 @@ def _one_process(cases: Sequence[tuple[Configured, Shape]], registry: Registry) 
         "sources": [str(source) for source in registry.sources],
         "cases": [[case.plugin.name, case.parameters, shape] for case, shape in cases],
     }
-    try:
-        done = subprocess.run(
+    # A file, not a pipe: what a plugin has started would keep a pipe open.
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
             [sys.executable, "-P", "-m", "gahbench.planning.dry_run"],
-            input=json.dumps(message, default=str),
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_SECONDS,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.DEVNULL,
             env=python_environment(),
+            start_new_session=True,
         )
-        written = done.stdout
-    except subprocess.TimeoutExpired as error:
-        written = error.stdout.decode() if isinstance(error.stdout, bytes) else error.stdout or ""
+        try:
+            process.communicate(json.dumps(message, default=str).encode(), timeout=TIMEOUT_SECONDS)
+        except subprocess.TimeoutExpired:
+            pass  # It is given up.
+        finally:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        output.seek(0)
+        written = output.read().decode(errors="replace")
     marked = [line.removeprefix(_MARK) for line in written.splitlines() if line.startswith(_MARK)]
     return [DryRun(**json.loads(line)) for line in marked]
 
