@@ -71,7 +71,16 @@ def open_regular(path: str | Path, follow: bool = True) -> io.BufferedReader:
 
 
 def read_regular(path: str | Path, max_bytes: int | None = None, follow: bool = True) -> bytes:
-    """Return the content of a regular file, of at most so many bytes where a number is given.
+    """Return the content of a regular file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    max_bytes
+        How large it may be; ``None`` for any size.
+    follow
+        Whether it may be a symbolic link to one.
 
     Raises
     ------

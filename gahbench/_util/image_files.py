@@ -62,6 +62,13 @@ def open_image(content: bytes, where: str) -> Iterator[ImageFile]:
 def check_pixels(height: int, width: int, where: str) -> None:
     """Refuse the declared size of an image if it has no pixels or too many.
 
+    Parameters
+    ----------
+    height, width
+        The size, in pixels.
+    where
+        How errors name the image.
+
     Raises
     ------
     DataError
