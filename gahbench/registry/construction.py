@@ -9,7 +9,7 @@ from gahbench._util.errors import PluginError
 
 
 class _Watch:
-    """Who is told of imports and constructors of plugins from outside.
+    """Reports imports and constructor calls of plugins from outside.
 
     Parameters
     ----------
