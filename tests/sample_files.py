@@ -39,3 +39,17 @@ class Network(nn.Module):
     def forward(self, noisy, sigma):
 {body}
 '''
+
+#: A plugin file with a reference.
+HALF = """
+import gahbench
+
+@gahbench.hookimpl
+def register_references(register):
+    register("half", Half)
+
+class Half(gahbench.Reference):
+    "Halves the image."
+    def denoise(self, noisy, sigma, truth):
+        return noisy / 2
+"""

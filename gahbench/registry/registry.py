@@ -58,8 +58,7 @@ class Registry:
         self.manager.add_hookspecs(hookspecs)
         self._plugins: dict[tuple[Kind, str], Plugin] = {}
         self._add_module(BUILT_IN, lambda: importlib.import_module("gahbench_plugins"))
-        for entry in sorted(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)):
-            package = entry.dist.name if entry.dist else entry.value
+        for package, entry in plugin_packages():
             if packages is None or package in packages:
                 self._add_module(package_origin(package), entry.load)
         files = [file for source in self.sources for file in plugin_files(source)]
@@ -251,6 +250,12 @@ def _registrar(kind: Kind, origin: str, found: list[Plugin]) -> Register:
         return target
 
     return register
+
+
+def plugin_packages() -> list[tuple[str, importlib.metadata.EntryPoint]]:
+    """Return the names of the installed packages that bring plugins, with their entry points."""
+    entries = sorted(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP))
+    return [(entry.dist.name if entry.dist else entry.value, entry) for entry in entries]
 
 
 def open_registry(plugins: Sequence[str | Path] = ()) -> Registry:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import warnings
 from collections.abc import Callable, Sequence
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from gahbench.contracts.jobs import Event
 from gahbench.registry.plugin_files import plugin_files
-from gahbench.registry.registry import ENTRY_POINT_GROUP, Registry
+from gahbench.registry.registry import Registry, plugin_packages
 
 _LIFECYCLE: tuple[str, ...] = ("unit_started", "unit_finished", "unit_failed")
 
@@ -54,8 +53,8 @@ def main_registry(sources: Sequence[Path], engine: str) -> Registry:
         hooks += ("register_engines",)
     files = tuple(file for source in sources for file in plugin_files(source) if _names_any(hooks, file))
     packages = {
-        entry.dist.name if entry.dist else entry.value
-        for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
+        package
+        for package, entry in plugin_packages()
         if (file := _origin(entry.module)) is not None and _names_any(hooks, file)
     }
     return Registry(files, packages) if files or packages else built_in
@@ -71,7 +70,7 @@ def trusts_plugins(engine: str) -> bool:
 
 def has_outside(sources: Sequence[Path]) -> bool:
     """Whether there are plugins that do not come with gahbench: files that are given, or installed packages."""
-    return bool(sources or importlib.metadata.entry_points(group=ENTRY_POINT_GROUP))
+    return bool(sources or plugin_packages())
 
 
 def _origin(module: str) -> Path | None:

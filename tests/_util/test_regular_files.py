@@ -6,7 +6,7 @@ import socket
 import pytest
 
 import gahbench
-from gahbench._util.files import check_regular
+from gahbench._util.files import check_regular, delete_entry, read_regular
 
 
 def make(kind, path):
@@ -45,6 +45,27 @@ def test_regular_files_and_links_to_them_are_read(tmp_path):
     assert gahbench.read_regular(str(tmp_path / "a"), 7) == b"content"
     with pytest.raises(OSError, match="has 7 bytes; accepted: up to 6"):
         gahbench.read_regular(tmp_path / "a", 6)
+
+
+@pytest.mark.parametrize("kind", ["FIFO", "folder", "device", "socket"])
+def test_only_files_are_read_and_any_entry_is_deleted(near, kind):
+    file = near / "x"
+    make(kind, file)
+    with pytest.raises(OSError, match="expected a regular file"):
+        read_regular(file)
+    delete_entry(file)
+    assert not os.path.lexists(file)
+
+
+def test_links_are_followed_unless_they_are_not_to_be(tmp_path):
+    (tmp_path / "a").write_text("x")
+    (tmp_path / "b").symlink_to("a")
+    assert read_regular(tmp_path / "b") == b"x"
+    with pytest.raises(OSError, match="is a link"):
+        read_regular(tmp_path / "b", follow=False)
+    delete_entry(tmp_path / "b")
+    assert (tmp_path / "a").exists()
+    delete_entry(tmp_path / "b")
 
 
 def test_paths_of_nothing_are_errors_of_the_system(tmp_path):

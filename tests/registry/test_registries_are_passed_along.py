@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from sample_files import HALF
 
 import gahbench
 from gahbench.registry.registry import Registry
@@ -42,18 +43,6 @@ class Through(gahbench.Reference):
         self.basis = gahbench.create("basis", "sym4")
     def denoise(self, noisy, sigma, truth):
         return self.basis.synthesis(self.basis.analysis(noisy))
-"""
-HALF = """
-import gahbench
-
-@gahbench.hookimpl
-def register_references(register):
-    register("half", Half)
-
-class Half(gahbench.Reference):
-    "Halves the image."
-    def denoise(self, noisy, sigma, truth):
-        return noisy / 2
 """
 SUITE = """
 name: mixed

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
+from sample_files import HALF
 
 import gahbench
 from gahbench.registry.registry import Registry
@@ -14,16 +15,6 @@ from gahbench.store.plan_file import RecordedPlan, RecordedUnit, read_plan, writ
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here")
 
-REFERENCE = """
-import gahbench
-@gahbench.hookimpl
-def register_references(register):
-    register("half", Half)
-class Half(gahbench.Reference):
-    "Halves the image."
-    def denoise(self, noisy, sigma, truth):
-        return noisy / 2
-"""
 METRIC = """
 import gahbench
 @gahbench.hookimpl
@@ -42,7 +33,7 @@ class Peak(gahbench.Metric):
 def planned(tmp_path, write_suite, write_plugin):
     """A plan with an outside architecture, reference and metric, and the folder of their files."""
     folder = write_plugin("mine", "return noisy - self.noise(noisy)").parent
-    (folder / "half.py").write_text(REFERENCE)
+    (folder / "half.py").write_text(HALF)
     (folder / "peak.py").write_text(METRIC)
     suite = write_suite(("metrics: [psnr, slope]", "metrics: [psnr, peak, 'distance[to=half]']"))
     return gahbench.plan_suite(suite, entrants=["mine", "cycle-spin[half,shifts=1]"], plugins=[folder]), folder
