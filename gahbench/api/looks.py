@@ -143,12 +143,13 @@ def inspect(
     sigmas: Sequence[float] = (0.03, 0.1, 0.3),
     bases: Sequence[str] = (),
     checkpoint: Source | None = None,
-    others: int = 11,
+    others: int = 23,
     plugins: Sequence[Source] = (),
 ) -> Inspection:
     """Decompose a denoiser's Jacobian at one image, to see which basis it shrinks in there.
 
-    All numbers are those of the metrics, under the noise of runs; alignment compares this image and the others.
+    All numbers are those of the metrics, under the noise of runs; direction and alignment compare this image and the
+    others.
 
     Parameters
     ----------
@@ -165,8 +166,8 @@ def inspect(
     bases
         Bases to compare with; by default graph-laplacian, bandlet, sym4, dct and, where it is known, true-basis.
     others
-        How many other images alignment is computed with, 7 or more: the next test images, or other squares of the
-        file. At 0 there is no alignment.
+        How many other images direction and alignment are computed with, 23 or more: the next test images, or other
+        squares of the file. At 0 there are none.
     checkpoint, plugins
         Trained weights, the same as the parameter ``checkpoint`` of an architecture; plugin files, or folders of them.
 

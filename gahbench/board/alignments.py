@@ -1,11 +1,11 @@
-"""Alignment out of the tidy table of scores, for figures."""
+"""Direction and alignment out of the tidy table of scores, for figures."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from gahbench._util.errors import ParameterError, ResultsError, listing, suggestion
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.scorecube import ScoreCube, score_cube
-from gahbench.board.statistics import bootstrap_means, interval, means
+from gahbench.board.statistics import UNKNOWN, Estimate, bootstrap_means, estimate, interval, means
+from gahbench.registry.spec import parse_spec
 
 if TYPE_CHECKING:
     from gahbench.board.results import Results
@@ -22,44 +23,54 @@ Array = NDArray[np.float64]
 #: By basis and part.
 _Cubes = dict[str, dict[str, ScoreCube]]
 
+#: The two metrics that compare filters with those in a basis.
+Measure = Literal["direction", "alignment"]
+MEASURES: tuple[Measure, ...] = get_args(Measure)
+
 #: The name of the filters of the best denoiser among the bases.
 TRUTH = "best denoiser"
+#: The metric that compares with them.
+TRUTH_ALIGNMENT = "truth-alignment"
 DEFAULT_BASIS = "graph-laplacian"
 
 
 @dataclass(frozen=True)
 class Aligned:
-    """Alignment of a denoiser with one basis.
+    """How far a denoiser and filters in one basis adapt alike.
 
     Parameters
     ----------
-    value, low, high
-        The mean over images, and the ends of its interval; NaN where there is none.
-    null, ceiling
-        Means of the parts of the metric; NaN where they were not measured.
+    direction, alignment
+        Means over images of the metrics ``direction`` and ``alignment``.
+    ceiling
+        What a basis that depends on the clean image alone can reach: the mean square root of the ceiling of the metric
+        that ranks; NaN where it was not measured.
     retrieval
-        Share of images whose own filter is the most alike; NaN likewise.
+        Share of images whose filter agrees the most with the geometry of their own image; NaN likewise.
     single
-        That of one image, by which bases are then ranked.
+        The value of one image, by which bases are then ranked.
     """
 
-    value: float
-    low: float = math.nan
-    high: float = math.nan
-    null: float = math.nan
+    direction: Estimate = UNKNOWN
+    alignment: Estimate = UNKNOWN
     ceiling: float = math.nan
     retrieval: float = math.nan
     single: float = math.nan
 
     @property
+    def headline(self) -> Estimate:
+        """The direction, or where it is not known, as for large images, the alignment."""
+        return self.direction if self.direction.is_known else self.alignment
+
+    @property
     def ranked(self) -> float:
         """The value that it is ranked by."""
-        return self.value if math.isnan(self.single) else self.single
+        return self.headline.value if math.isnan(self.single) else self.single
 
 
 @dataclass(frozen=True, eq=False)
 class Course:
-    """Alignment at noise levels.
+    """Direction, or alignment, at noise levels.
 
     Parameters
     ----------
@@ -67,44 +78,43 @@ class Course:
         Noise levels, shape (S,).
     value, low, high
         Means and the ends of their intervals, shape (S,).
-    null
-        Means with the filter of another image, shape (S,).
+    ceiling
+        What a basis that depends on the clean image alone can reach, shape (S,); NaN where it was not measured.
     """
 
     sigmas: Sequence[float]
     value: Array
     low: Array
     high: Array
-    null: Array
+    ceiling: Array
 
 
 def rankings(
     results: Results, datasets: Sequence[str] | None = None, entrants: Sequence[str] | None = None
 ) -> dict[tuple[str, str], dict[str, Aligned]]:
-    """Return the alignment with every basis, by dataset and entrant, the mean over noise levels.
+    """Return direction and alignment with every basis, by dataset and entrant, the means over noise levels.
 
-    The noise levels are those at which an entrant's alignment with each of the bases is known, so that bases are
+    The noise levels are those at which an entrant's value with each of the bases is known, so that bases are
     compared at the same ones. Intervals are 95 % bootstrap intervals over images, and over seeds if there are several.
 
     Parameters
     ----------
     datasets, entrants
-        Which; all that have any alignment by default.
+        Which; all that have any by default.
 
     Raises
     ------
     ParameterError
         If a dataset or an entrant is not in the results.
     ResultsError
-        If none of them has any alignment.
+        If none of them has any.
     """
     found: dict[tuple[str, str], dict[str, Aligned]] = {}
     for dataset, cubes in _by_dataset(results, datasets):
         for entrant in _chosen(entrants, results.entrants, "entrant"):
-            known = {basis: values for basis in cubes if (values := _values(cubes, basis, "", entrant))}
-            common = set.intersection(*map(set, known.values())) if known else set()
-            if common:
-                found[dataset, entrant] = {basis: _aligned(cubes, basis, entrant, sorted(common)) for basis in known}
+            rows = _aligned(cubes, entrant)
+            if rows:
+                found[dataset, entrant] = rows
     if not found:
         raise ResultsError(_nothing(results))
     return found
@@ -115,8 +125,9 @@ def courses(
     basis: str = DEFAULT_BASIS,
     datasets: Sequence[str] | None = None,
     entrants: Sequence[str] | None = None,
+    metric: Measure = "direction",
 ) -> dict[str, dict[str, Course]]:
-    """Return the alignment with one basis at every noise level, by dataset and entrant.
+    """Return direction or alignment with one basis at every noise level, by dataset and entrant.
 
     Parameters
     ----------
@@ -124,43 +135,51 @@ def courses(
         As the metric's label names it; ``best denoiser`` for the metric ``truth-alignment``.
     datasets, entrants
         Which; all that have it by default.
+    metric
+        Which of the two.
 
     Raises
     ------
     ParameterError
         If a dataset, an entrant or the basis is not in the results.
     ResultsError
-        If there is no alignment at all.
+        If there is none at all.
     """
-    tables = dict(_by_dataset(results, datasets))
-    held = list(dict.fromkeys(name for cubes in tables.values() for name in cubes))
+    tables = [(dataset, cubes.get(metric, {})) for dataset, cubes in _by_dataset(results, datasets)]
+    held = list(dict.fromkeys(name for _, cubes in tables for name in cubes))
     if not held:
         raise ResultsError(_nothing(results))
     if basis not in held:
         raise ParameterError(
-            f"basis '{basis}': the results hold no alignment with it{suggestion(basis, held) or ';'} "
+            f"basis '{basis}': the results hold no {metric} with it{suggestion(basis, held) or ';'} "
             f"accepted: {listing(held)}"
         )
     found: dict[str, dict[str, Course]] = {}
-    for dataset, cubes in tables.items():
+    for dataset, cubes in tables:
         for entrant in _chosen(entrants, results.entrants, "entrant"):
             known = _values(cubes, basis, "", entrant)
             if not known:
                 continue
             values = np.stack(list(known.values()))
-            null = _values(cubes, basis, "null", entrant)
-            beside = np.array([means(null[sigma]) if sigma in null else np.nan for sigma in known])
+            ceilings = _values(cubes, basis, "ceiling", entrant)
+            ceiling = np.array([_reachable(ceilings[sigma]) if sigma in ceilings else np.nan for sigma in known])
             ends = interval(bootstrap_means(values))
-            found.setdefault(dataset, {})[entrant] = Course(tuple(known), means(values), *ends, beside)
+            found.setdefault(dataset, {})[entrant] = Course(tuple(known), means(values), *ends, ceiling)
     if not found:
         raise ResultsError(_nothing(results))
     return found
 
 
 def margin(
-    results: Results, dataset: str, entrant: str, basis: str, other: str, sigma: float | None = None
+    results: Results,
+    dataset: str,
+    entrant: str,
+    basis: str,
+    other: str,
+    sigma: float | None = None,
+    metric: Measure = "direction",
 ) -> tuple[float, float, float] | None:
-    """Return by how much an entrant is more aligned with one basis than with another, and the ends of the interval.
+    """Return by how much an entrant agrees more with one basis than with another, and the ends of the interval.
 
     The difference is paired: it is taken image by image, at one noise level or in the mean over those at which both are
     known. ``None`` where they are not.
@@ -169,8 +188,10 @@ def margin(
     ----------
     basis, other
         As the metric's label names them; ``best denoiser`` for the metric ``truth-alignment``.
+    metric
+        In direction or in alignment.
     """
-    cubes = dict(_by_dataset(results, [dataset]))[dataset]
+    cubes = dict(_by_dataset(results, [dataset]))[dataset].get(metric, {})
     known = [_values(cubes, name, "", entrant) for name in (basis, other)]
     sigmas = sorted(set(known[0]) & set(known[1]) & ({sigma} if sigma is not None else set(known[0])))
     if not sigmas:
@@ -180,30 +201,45 @@ def margin(
     return float(means(values)), float(low), float(high)
 
 
-def parts_of(metric: str) -> tuple[str, str] | None:
-    """Return the basis and the part of a name in the table of scores; ``None`` if it is no alignment's.
+def parts_of(metric: str) -> tuple[Measure, str, str] | None:
+    """Return what a name in the table of scores measures, with which basis, and the part; ``None`` for other names.
 
     Examples
     --------
-    >>> parts_of("alignment[wavelet[db2,levels=3]].null")
-    ('wavelet[db2,levels=3]', 'null')
+    >>> parts_of("alignment[wavelet[db2,levels=3]].share")
+    ('alignment', 'wavelet[db2,levels=3]', 'share')
+    >>> parts_of("direction[graph-laplacian,given=wavelet-ti[haar]]")
+    ('direction', 'graph-laplacian', '')
+    >>> parts_of("truth-alignment.direction")
+    ('direction', 'best denoiser', '')
     """
     found = parse_metric_name(metric)
-    if found.label == "truth-alignment":
-        return TRUTH, found.part
-    return (found.parameters, found.part) if found.name == "alignment" and found.parameters else None
+    if found.label == TRUTH_ALIGNMENT:
+        return ("direction", TRUTH, "") if found.part == "direction" else ("alignment", TRUTH, found.part)
+    for measure in MEASURES:
+        if found.name == measure and found.parameters:
+            # The basis comes first; what else there is, such as another basis given, comes with its name.
+            return measure, str(parse_spec(found.label).positional[0]), found.part
+    return None
 
 
-def _by_dataset(results: Results, datasets: Sequence[str] | None) -> Iterator[tuple[str, _Cubes]]:
-    """Yield the scores of each dataset by basis and part."""
+def _by_dataset(results: Results, datasets: Sequence[str] | None) -> Iterator[tuple[str, dict[str, _Cubes]]]:
+    """Yield the scores of each dataset by metric, basis and part."""
     table = results.scores[results.scores["split"] == "test"]
     for dataset in _chosen(datasets, list(map(str, results.datasets["dataset"])), "dataset"):
         rows = table[table["dataset"] == dataset]
-        cubes: _Cubes = {}
+        cubes: dict[str, _Cubes] = {}
         for metric, scores in rows.groupby("metric", sort=False):
             if (named := parts_of(str(metric))) is not None:
-                cubes.setdefault(named[0], {})[named[1]] = score_cube(scores, results.entrants)
-        yield dataset, {basis: parts for basis, parts in cubes.items() if "" in parts}
+                measure, basis, part = named
+                cubes.setdefault(measure, {}).setdefault(basis, {})[part] = score_cube(scores, results.entrants)
+        yield (
+            dataset,
+            {
+                measure: {basis: parts for basis, parts in bases.items() if "" in parts}
+                for measure, bases in cubes.items()
+            },
+        )
 
 
 def _values(cubes: _Cubes, basis: str, part: str, entrant: str) -> dict[float, Array]:
@@ -215,18 +251,36 @@ def _values(cubes: _Cubes, basis: str, part: str, entrant: str) -> dict[float, A
     return {sigma: values for sigma, values in found if np.isfinite(values).all(axis=-1).any()}
 
 
-def _aligned(cubes: _Cubes, basis: str, entrant: str, sigmas: Sequence[float]) -> Aligned:
-    """Return the means over noise levels."""
-    values = _over_levels(_values(cubes, basis, "", entrant), sigmas)
-    assert values is not None
-    low, high = interval(bootstrap_means(values))
+def _aligned(cubes: dict[str, _Cubes], entrant: str) -> dict[str, Aligned]:
+    """Return the means over noise levels by basis."""
+    found: dict[str, Aligned] = {}
+    for measure, bases in cubes.items():
+        known = {basis: values for basis in bases if (values := _values(bases, basis, "", entrant))}
+        common = sorted(set.intersection(*map(set, known.values()))) if known else []
+        if not common:
+            continue
+        for basis in known:
+            row = found.get(basis, Aligned())
+            together = _over_levels(known[basis], common)
+            assert together is not None
+            value = estimate(means(together), bootstrap_means(together))
+            ceilings = _values(bases, basis, "ceiling", entrant)
+            if set(common) <= set(ceilings) and (measure == "direction" or not row.direction.is_known):
+                # That of the metric that ranks.
+                row = replace(row, ceiling=float(np.mean([_reachable(ceilings[sigma]) for sigma in common])))
+            if measure == "direction":
+                row = replace(row, direction=value)
+            else:
+                retrieval = _over_levels(_values(bases, basis, "retrieval", entrant), common)
+                share = math.nan if retrieval is None else float(means(retrieval))
+                row = replace(row, alignment=value, retrieval=share)
+            found[basis] = row
+    return found
 
-    def mean_of(part: str) -> float:
-        found = _over_levels(_values(cubes, basis, part, entrant), sigmas)
-        return math.nan if found is None else float(means(found))
 
-    parts = (mean_of(part) for part in ("null", "ceiling", "retrieval"))
-    return Aligned(float(means(values)), float(low), float(high), *parts)
+def _reachable(ceiling: Array) -> float:
+    """Return the mean square root of agreements with fresh noise, those below 0 as 0."""
+    return float(means(np.sqrt(np.clip(ceiling, 0, None))))
 
 
 def _over_levels(values: dict[float, Array], sigmas: Sequence[float]) -> Array | None:
@@ -242,6 +296,6 @@ def _chosen(asked: Sequence[str] | None, held: Sequence[str], what: str) -> list
 
 def _nothing(results: Results) -> str:
     return (
-        f"results of suite '{results.suite}' hold none of those alignments; a suite measures alignment with the "
-        "metrics alignment[BASIS] and truth-alignment, of entrants that have a Jacobian"
+        f"results of suite '{results.suite}' hold neither direction nor alignment of those; a suite measures them with "
+        "the metrics direction[BASIS], alignment[BASIS] and truth-alignment, of entrants that have a Jacobian"
     )

@@ -242,11 +242,11 @@ def inspect(
     colour: inspect_options.Colour = False,
     sigma: inspect_options.Sigma = None,
     basis: inspect_options.Basis = None,
-    others: inspect_options.Others = 11,
+    others: inspect_options.Others = 23,
     out: inspect_options.Out = None,
     plugins_dir: PluginsOption = None,
 ) -> None:
-    """Inspect the basis that a denoiser learned: eigenvectors of its Jacobian at an image, and their alignment."""
+    """Inspect the basis that a denoiser learned: eigenvectors of its Jacobian at an image, and bases it agrees with."""
     from gahbench.cli.inspecting import print_inspection
 
     print_inspection(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ from rich.console import Console
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from gahbench.board.alignments import Measure
     from gahbench.board.results import Results
     from gahbench.registry.registry import Registry
 
@@ -20,6 +22,14 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
+
+
+class Compared(StrEnum):
+    """What of filters is compared with a basis."""
+
+    DIRECTION = "direction"
+    ALIGNMENT = "alignment"
+
 
 FolderArgument = Annotated[Path, typer.Argument(help="A results folder.")]
 EntrantsOption = Annotated[
@@ -81,8 +91,9 @@ def alignment(
     basis: Annotated[
         str, typer.Option("--basis", "-b", help="The basis, as in its metric, or 'best denoiser'.")
     ] = "graph-laplacian",
+    metric: Annotated[Compared, typer.Option(help="What is compared with the basis.")] = Compared.DIRECTION,
 ) -> None:
-    """Alignment with a basis against input PSNR, a curve for each entrant."""
+    """Direction or alignment with a basis against input PSNR, a curve for each entrant."""
     from gahbench import api
     from gahbench.board.alignments import courses
     from gahbench.board.facts import entrant_kinds
@@ -90,8 +101,9 @@ def alignment(
 
     _prepare(out)
     results = api.load_results(folder)
-    panels = courses(results, basis, dataset, entrant)
-    _save(course_figure(panels, results.entrants, entrant_kinds(results), basis), out)
+    measure: Measure = "direction" if metric is Compared.DIRECTION else "alignment"
+    panels = courses(results, basis, dataset, entrant, measure)
+    _save(course_figure(panels, results.entrants, entrant_kinds(results), basis, measure), out)
 
 
 @app.command()
@@ -101,7 +113,7 @@ def ranking(
     dataset: DatasetsOption = None,
     entrant: EntrantsOption = None,
 ) -> None:
-    """Bases ranked by alignment, the mean over noise levels, a panel for each entrant."""
+    """Bases ranked by direction, the mean over noise levels, with alignment beside, a panel for each entrant."""
     from gahbench import api
     from gahbench.board.alignments import rankings
     from gahbench.report.alignments import ranking_figure

@@ -35,5 +35,8 @@ Basis = Annotated[
         help="A basis to compare with. May be repeated. [default: graph-laplacian, bandlet, sym4, dct, true-basis]",
     ),
 ]
-Others = Annotated[int, typer.Option(help="Other images that alignment is computed with, 7 or more; 0 leaves it out.")]
+Others = Annotated[
+    int,
+    typer.Option(help="Other images that direction and alignment are computed with, 23 or more; 0 leaves them out."),
+]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the figures. [default: inspect-ENTRANT]")]

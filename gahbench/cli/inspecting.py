@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gahbench import api
+from gahbench.board.alignments import MEASURES, Measure
 from gahbench.cli.previewing import parse_sigmas
 from gahbench.evaluation.rates import input_psnr
 from gahbench.explore.inspection import SIGMAS
@@ -19,6 +19,8 @@ from gahbench.report.eigenvectors import level_names
 from gahbench.report.figures import file_stems
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from gahbench.explore.inspection import Inspection, Level
 
 #: Columns by the name of a score: heading and decimals.
@@ -60,7 +62,7 @@ def print_inspection(entrant: str, sigmas: Sequence[str], out: Path | None, cons
 
 
 def print_tables(inspection: Inspection, console: Console) -> None:
-    """Print the facts at each noise level, and the alignment with each basis."""
+    """Print the facts at each noise level, and direction and alignment with each basis."""
     text = f"{inspection.entrant} on {inspection.image}"
     console.print(text, style="bold", markup=False, highlight=False, soft_wrap=True)
     names = level_names(level.sigma for level in inspection.levels)
@@ -69,23 +71,26 @@ def print_tables(inspection: Inspection, console: Console) -> None:
         cells = [number(level.scores.get(name), digits) for name, (_, digits) in _COLUMNS.items()]
         facts.add_row(names[level.sigma], number(float(input_psnr(level.sigma)), 2), *cells)
     console.print(facts)
-    bases = list(dict.fromkeys(name for level in inspection.levels for name in level.alignment))
-    if bases:
-        compared = len(next(iter(inspection.levels[0].alignment.values()), {"": ()})[""])
-        text = f"alignment of this image's filter, of {compared}, with each basis"
+    for measure in MEASURES:
+        parts = [parts for level in inspection.levels for parts in _headlines(level, measure).values()]
+        if not parts:
+            continue
+        text = f"{measure} of this image's filter, of {len(parts[0])}, with each basis"
         console.print(text, style="italic", highlight=False)
+        bases = list(dict.fromkeys(name for level in inspection.levels for name in _headlines(level, measure)))
         table = _table(*bases)
         for level in inspection.levels:
-            table.add_row(names[level.sigma], *(_own(level, name, inspection.place) for name in bases))
+            found = _headlines(level, measure)
+            cells = [number(float(found[name][inspection.place]), 3) if name in found else DASH for name in bases]
+            table.add_row(names[level.sigma], *cells)
         console.print(table)
     for note in inspection.notes:
         console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
-def _own(level: Level, basis: str, place: int) -> str:
-    parts = level.alignment.get(basis)
-    value = math.nan if parts is None else float(parts[""][place])
-    return DASH if math.isnan(value) else number(value, 3)
+def _headlines(level: Level, measure: Measure) -> dict[str, Tensor]:
+    """Return the values of all images by basis, of those bases that have any."""
+    return {name: parts[""] for name, found in level.compared.items() if "" in (parts := found.get(measure, {}))}
 
 
 def _table(*names: str) -> Table:

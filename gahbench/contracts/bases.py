@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from gahbench.contracts.training_data import TrainingData
-    from gahbench.jacobian import LinearMaps
+    from gahbench.jacobian import FilterFamily
 
 #: Values that oracles and figures work on at once, so that they stay in a processor's cache: thrice as fast.
 CACHED = 1 << 18
@@ -87,11 +87,12 @@ class Basis(Preparable, ABC):
         """Raise ``ValueError``, naming accepted ones, for images (C, H, W) of which it has no :meth:`filters`."""
         self.check_shape(shape)
 
-    def filters(self, truth: Truth, sigma: float, traces: Tensor) -> LinearMaps:
-        """Return the linear denoiser of each image that shrinks in this basis, as an oracle would.
+    def filters(self, truth: Truth, sigma: float) -> FilterFamily:
+        """Return the linear denoisers of each image that shrink in this basis, at any strength.
 
-        By default oracle shrinkage: weights c_k^2 / (c_k^2 + sigma^2), c_k the clean coefficients (Kadkhodaie 2024,
-        equation 12), in a frame with the noise level of each. A basis may have a filter that is more its own.
+        By default those of an oracle: weights c_k^2 / (c_k^2 + nu^2 level_k^2), c_k the clean coefficients and level_k
+        the noise levels (Kadkhodaie 2024, equation 12), with nu such that the trace is the one asked for. A basis may
+        have filters that are more its own.
 
         Parameters
         ----------
@@ -99,9 +100,6 @@ class Basis(Preparable, ABC):
             The truth of the images.
         sigma
             Standard deviation of the noise, greater than 0.
-        traces
-            Traces that filters should have, shape (N,), if they have a strength to choose: those of what they are
-            compared with.
         """
         from gahbench.contracts.shrinkage import oracle_filters
 

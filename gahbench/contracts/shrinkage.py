@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from gahbench._util.shapes import image_shape
+from gahbench._util.shapes import Shape, image_shape
 from gahbench.contracts.bases import Basis
 from gahbench.contracts.truth import Truth
 
 if TYPE_CHECKING:
-    from gahbench.jacobian import LinearMaps
+    from gahbench.jacobian import FilterFamily, LinearMaps
+
+#: Added to clean coefficients, in units of sigma, so that filters of every trace exist.
+_FLOOR = 1e-3
+#: Rows of a matrix that are found at once.
+_TOGETHER = 256
+#: In float32 the rows of A and the columns of A' differ by no more.
+_ROUNDING = 1e-5
 
 
 def oracle_weights(clean: Tensor, levels: Tensor) -> Tensor:
@@ -64,14 +74,103 @@ def oracle_denoise(
     return torch.cat(denoised)
 
 
-def oracle_filters(basis: Basis, truth: Truth, sigma: float) -> LinearMaps:
-    """Return the linear denoisers of :func:`oracle_denoise` with its default weights, one for each image."""
-    from dataclasses import replace
+def oracle_filters(basis: Basis, truth: Truth, sigma: float) -> FilterFamily:
+    """Return the linear denoisers that shrink in a basis as oracles do, at any strength, for each image.
 
-    from gahbench.jacobian import AutogradMaps
+    The weights of clean coefficients c_k are a_k^2 / (a_k^2 + nu^2 level_k^2), a_k^2 = c_k^2 + (sigma / 1000)^2, as for
+    noise of a standard deviation nu that is chosen so that the trace is the one asked for: any between 0 and the number
+    of values of an image. A basis that is adapted to images is adapted to the clean ones, at sigma.
 
-    def forward(images: Tensor, first: int) -> Tensor:
-        one = replace(truth, clean=truth.clean[first : first + len(images)], start=truth.start + first)
-        return oracle_denoise(basis, images, sigma, one)
+    Parameters
+    ----------
+    basis
+        The basis.
+    truth
+        The clean images.
+    sigma
+        Standard deviation of the noise, greater than 0.
+    """
+    from gahbench.jacobian import LARGEST_EXACT, AutogradMaps, DiagonalFamily
 
-    return AutogradMaps(forward, truth.clean, repeatable=False)
+    shape = image_shape(truth.clean)
+    parts = list(basis.parts(truth))
+    adapted = [basis.adapt_to(part, sigma) for part in parts]
+    clean = [one.analysis(part.clean) for one, part in zip(adapted, parts, strict=True)]
+    layout = clean[0].shape[1:]
+    levels = adapted[0].noise_levels(shape).double().expand(layout).flatten().to(truth.clean.device)
+    energy = torch.cat(clean).flatten(1).double().square() + (_FLOOR * sigma) ** 2
+    values = levels.square() / energy
+
+    if truth.clean[0].numel() > LARGEST_EXACT:
+
+        def maps(weights: Tensor) -> LinearMaps:
+            def forward(images: Tensor, first: int) -> Tensor:
+                one = replace(truth, clean=truth.clean[first : first + len(images)], start=truth.start + first)
+                alone = basis.adapt_to(one, sigma)
+                kept = weights[first : first + len(images)].to(images).reshape(-1, *layout)
+                return alone.synthesis(alone.analysis(images) * kept)
+
+            return AutogradMaps(forward, truth.clean, repeatable=False)
+
+        # In a Parseval frame the trace of a coefficient's part is its power of white noise.
+        return DiagonalFamily(values, levels.square(), shape, None, maps)
+
+    if basis.adaptive:
+        pairs = [_atoms(one, coefficients, shape) for one, coefficients in zip(adapted, clean, strict=True)]
+        same = all(first is second for first, second in pairs)
+        analysis = torch.cat([first for first, _ in pairs])
+        synthesis = analysis if same else torch.cat([second for _, second in pairs])
+    else:
+        analysis, synthesis = _atoms_of_all(basis, clean[0][:1], shape)
+    return DiagonalFamily(values, (analysis * synthesis).double().sum(-1), shape, (analysis, synthesis))
+
+
+def _atoms(basis: Basis, coefficients: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
+    """Return rows of the analysis A and columns of the synthesis Y, (N, K, d) each, one tensor twice if Y is A'.
+
+    Parameters
+    ----------
+    basis
+        Adapted to N images.
+    coefficients
+        Of N images.
+    """
+    analysis = _rows(basis.analysis, coefficients.new_zeros(len(coefficients), *shape))
+    if basis.is_orthonormal(shape):
+        return analysis, analysis
+    synthesis = _rows(basis.synthesis, torch.zeros_like(coefficients)).mT.contiguous()
+    return analysis, analysis if torch.allclose(analysis, synthesis, atol=_ROUNDING) else synthesis
+
+
+def _atoms_of_all(basis: Basis, coefficients: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
+    """Return the same for a basis that all images share, (1, K, d): it takes any number of images at once."""
+    size, count = math.prod(shape), coefficients.numel()
+    units = torch.eye(size, dtype=coefficients.dtype, device=coefficients.device)
+    analysis = torch.cat(
+        [basis.analysis(some.reshape(-1, *shape)).flatten(1) for some in torch.split(units, _TOGETHER)]
+    ).mT
+    analysis = analysis.contiguous()[None]
+    if basis.is_orthonormal(shape):
+        return analysis, analysis
+    units = torch.eye(count, dtype=coefficients.dtype, device=coefficients.device)
+    layout = coefficients.shape[1:]
+    synthesis = torch.cat(
+        [basis.synthesis(some.reshape(-1, *layout)).flatten(1) for some in torch.split(units, _TOGETHER)]
+    )[None]
+    return analysis, analysis if torch.allclose(analysis, synthesis, atol=_ROUNDING) else synthesis
+
+
+def _rows(function: Callable[[Tensor], Tensor], example: Tensor) -> Tensor:
+    """Return the matrices, shape (N, K, d), of a linear function of N images, which treats each of them alone."""
+    with torch.inference_mode(False), torch.enable_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # That an operation is not batched, which is slow only.
+        given = example.clone().requires_grad_()
+        value = function(given)
+        size = value[0].numel()
+        found = []
+        for units in torch.split(torch.eye(size, dtype=value.dtype, device=value.device), _TOGETHER):
+            # Each unit vector for all of the batch at once.
+            cotangents = units.reshape(-1, 1, *value.shape[1:]).expand(-1, *value.shape)
+            grads = torch.autograd.grad(value, given, cotangents, retain_graph=True, is_grads_batched=True)[0]
+            found.append(grads.flatten(2))
+    return torch.cat(found).transpose(0, 1).contiguous().detach()

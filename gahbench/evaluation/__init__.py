@@ -23,9 +23,19 @@ from typing import TYPE_CHECKING
 from gahbench._util.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from gahbench.evaluation.alignment import MIN_IMAGES, Alignment, align, changes, unchanging
+    from gahbench.evaluation.alignment import (
+        MIN_IMAGES,
+        Adaptation,
+        Alignment,
+        adaptation,
+        align,
+        changes,
+        partial_cosine,
+    )
     from gahbench.evaluation.approximation import Approximation, approximate
+    from gahbench.evaluation.direction import directional
     from gahbench.evaluation.evaluation import Evaluation
+    from gahbench.evaluation.exchange import exchange_significance, retrieved
     from gahbench.evaluation.local_filters import LocalFilters
     from gahbench.evaluation.rates import (
         MAX_PSNR,
@@ -38,11 +48,14 @@ if TYPE_CHECKING:
         local_slopes,
         rate_window,
     )
+    from gahbench.evaluation.strength import StrengthRemoval, remove_strength
 
 _MODULES = {
-    "alignment": ["Alignment", "MIN_IMAGES", "align", "changes", "unchanging"],
+    "alignment": ["Adaptation", "Alignment", "MIN_IMAGES", "adaptation", "align", "changes", "partial_cosine"],
     "approximation": ["Approximation", "approximate"],
+    "direction": ["directional"],
     "evaluation": ["Evaluation"],
+    "exchange": ["exchange_significance", "retrieved"],
     "local_filters": ["LocalFilters"],
     "rates": [
         "MIN_TERMS",
@@ -55,6 +68,7 @@ _MODULES = {
         "local_slopes",
         "rate_window",
     ],
+    "strength": ["StrengthRemoval", "remove_strength"],
 }
 __getattr__ = lazy_names(
     __name__, {name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names}
@@ -66,17 +80,24 @@ __all__ = [
     "MIN_IMAGES",
     "MIN_LEVELS",
     "MIN_TERMS",
+    "Adaptation",
     "Alignment",
     "Approximation",
     "Evaluation",
     "LocalFilters",
+    "StrengthRemoval",
+    "adaptation",
     "align",
     "approximate",
     "changes",
     "coefficient_decay",
+    "directional",
+    "exchange_significance",
     "fit_slope",
     "input_psnr",
     "local_slopes",
+    "partial_cosine",
     "rate_window",
-    "unchanging",
+    "remove_strength",
+    "retrieved",
 ]

@@ -1,4 +1,4 @@
-"""Alignment of two sets of filters in the part that changes from image to image."""
+"""Alignment of families of filters in what changes from image to image, beyond strength."""
 
 from __future__ import annotations
 
@@ -7,119 +7,97 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gahbench._util.shapes import Shape
+from gahbench.evaluation.direction import directional
+from gahbench.evaluation.strength import StrengthRemoval
 from gahbench.jacobian.probes import Sketch
 
 #: A filter whose part that changes with the image is smaller than this, relative to itself, does not change: the rest
 #: is rounding.
 UNCHANGING = 1e-4
-#: With fewer images there is hardly anything to retrieve, and no mean to remove.
-MIN_IMAGES = 8
+#: A family of which strength explains all but less than this share of the change has no residual to speak of.
+MIN_SHARE = 0.02
+#: A residual of which less than this share is directional has no direction to speak of.
+MIN_DIRECTIONAL = 0.02
+#: With fewer images the regression on strength takes much of what there is.
+MIN_IMAGES = 24
+#: Partial cosines are 0 where sqrt(1 - cosine^2) of either with the third is smaller: it explains all there is.
+MIN_FACTOR = 0.01
 
 
 @dataclass(frozen=True, eq=False)
-class Alignment:
-    """Scores of N images.
+class Adaptation:
+    """What filters of M images do beyond their strength and their mean: the residuals HS, or their directional part.
 
     Parameters
     ----------
-    own
-        Cosine of the two filters of each image, without their means over images, shape (N,), float64, from -1 to 1.
-    null
-        The same with the second filter of another image, the mean over the others: -own / (n - 1) where all are of one
-        size, since the filters without their mean add up to zero.
-    retrieved
-        1 where of all second filters an image's own is the most alike, else 0.
-    error
-        Standard errors of ``own`` from the random vectors; 0 where it is exact.
+    sketch
+        The residuals, on M images.
+    share
+        How much of the squared norm they are: of what changes with the image (U), or, for the directional part, of HS.
+    adapts
+        Whether there is any to speak of. Where there is none, cosines are 0 by definition.
     """
 
-    own: Tensor
-    null: Tensor
-    retrieved: Tensor
-    error: Tensor
+    sketch: Sketch
+    share: float
+    adapts: bool
+
+    def __len__(self) -> int:
+        return len(self.sketch.rows)
+
+    def directional(self, shape: Shape) -> Adaptation:
+        """Return its part that is not isotropic about each pixel; see :func:`directional`.
+
+        Parameters
+        ----------
+        shape
+            Shape (C, H, W) of the images.
+
+        Raises
+        ------
+        ValueError
+            If it is on random vectors.
+        """
+        if not self.sketch.exact:
+            raise ValueError("the directional part of a filter follows from all of it, not from random vectors")
+        rest = Sketch(directional(self.sketch.rows, shape), exact=True)
+        whole = float(squares(self.sketch).sum())
+        share = float(squares(rest).sum()) / whole if whole > 0 else 0.0
+        return Adaptation(rest, share, self.adapts and share >= MIN_DIRECTIONAL)
 
 
-def align(one: Sketch, other: Sketch) -> Alignment | None:
-    """Compare filters S_i and W_i, i = 1 to n, in the part that changes from image to image.
-
-    With S~_i = S_i - mean_{j != i} S_j, and W~_i likewise, the score of an image is <S~_i, W~_i> / (|S~_i| |W~_i|): the
-    alignment of Cortes, Mohri & Rostamizadeh 2012, and of Kornblith et al. 2019, between two families of filters rather
-    than two kernels. An S_i that does not depend on the image scores 0.
+def adaptation(sketch: Sketch, remove: StrengthRemoval) -> Adaptation:
+    """Return what filters do beyond their strength and their mean.
 
     Parameters
     ----------
-    one, other
-        The filters, sketched on the same vectors.
-
-    Returns
-    -------
-    Alignment or None
-        ``None`` where the other filters do not depend on the image: there is nothing to be aligned with.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than 2 images, or different numbers of them.
+    sketch
+        The filters of N images: their symmetric parts, whole or on random vectors.
+    remove
+        Takes out the strength.
 
     Examples
     --------
     >>> import torch
     >>> from gahbench.jacobian import Sketch
-    >>> filters = Sketch(torch.rand(8, 5, 5, generator=torch.Generator().manual_seed(0)), exact=True)
-    >>> found = align(filters, filters)
-    >>> found.own.min().round(decimals=6), found.retrieved.mean()
-    (tensor(1., dtype=torch.float64), tensor(1., dtype=torch.float64))
+    >>> from gahbench.evaluation import remove_strength
+    >>> traces = torch.linspace(1, 4, 30)
+    >>> stronger = Sketch(torch.eye(5) * traces[:, None, None] / 5, exact=True)
+    >>> adaptation(stronger, remove_strength(traces)).adapts
+    False
     """
-    count = len(one.rows)
-    if count < 2 or len(other.rows) != count:
-        raise ValueError(f"alignment compares 2 or more pairs of filters, not {count} with {len(other.rows)}")
-    if not _changes(other).any():
-        return None
-    left, right = one.centred(), other.centred()
-    products, own_left, own_right = (table.cpu() for table in (left.products(right), _squares(left), _squares(right)))
-    changes = _changes(one)[:, None] & _changes(other)
-
-    def cosines(cross: Tensor, first: Tensor, second: Tensor) -> Tensor:
-        lengths = (first[:, None] * second).clamp_min(1e-300).sqrt()
-        return torch.where(changes, cross / lengths, 0.0)
-
-    table = cosines(products.sum(0), own_left.sum(0), own_right.sum(0))
-    own = table.diagonal()
-    null = (table.sum(1) - own) / (count - 1)
-    retrieved = (table.argmax(1) == torch.arange(count)) & changes.any(1)
-    error = torch.zeros_like(own)
-    groups = len(products)
-    if groups > 1:
-        # Leave out one group of random vectors after the other.
-        others = torch.stack(
-            [
-                cosines(*(part.sum(0) - part[left_out] for part in (products, own_left, own_right))).diagonal()
-                for left_out in range(groups)
-            ]
-        )
-        error = ((groups - 1) * others.var(0, correction=0)).sqrt()
-    return Alignment(own, null, retrieved.double(), error)
-
-
-def unchanging(count: int) -> Alignment:
-    """Return the score of filters that are the same for all images: 0, by definition.
-
-    Parameters
-    ----------
-    count
-        Number of images N.
-
-    Examples
-    --------
-    >>> unchanging(3).own
-    tensor([0., 0., 0.], dtype=torch.float64)
-    """
-    zeros = torch.zeros(count, dtype=torch.float64)
-    return Alignment(zeros, zeros, zeros, zeros)
+    kept = Sketch(sketch.rows[remove.places.to(sketch.rows.device)], sketch.exact)
+    rest = Sketch(remove(sketch.rows), sketch.exact)
+    if not changes(kept):
+        return Adaptation(rest, 0.0, False)
+    centred = Sketch(kept.rows - kept.rows.mean(0, keepdim=True), kept.exact)
+    share = float(squares(rest).sum() / squares(centred).sum())
+    return Adaptation(rest, share, share >= MIN_SHARE)
 
 
 def changes(sketch: Sketch) -> bool:
-    """Return whether any filter has a part of its own image, beyond rounding.
+    """Return whether filters change from image to image, beyond rounding: |S - mean S| >= 1e-4 |S|, over all images.
 
     Parameters
     ----------
@@ -134,20 +112,103 @@ def changes(sketch: Sketch) -> bool:
     >>> changes(Sketch(same, exact=True)), changes(Sketch(same * torch.rand(3, 1, 1), exact=True))
     (False, True)
     """
-    return bool(_changes(sketch).any())
+    if len(sketch.rows) < 2:
+        return False
+    centred = Sketch(sketch.rows - sketch.rows.mean(0, keepdim=True), sketch.exact)
+    return bool(squares(centred).sum() > UNCHANGING**2 * squares(sketch).sum())
 
 
-def _squares(sketch: Sketch) -> Tensor:
-    """Return |S_i|^2 from each group of vectors, shape (G, N)."""
-    return sketch.products(sketch).diagonal(dim1=1, dim2=2)
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """Scores of M images.
+
+    Parameters
+    ----------
+    own
+        Cosine of the two residuals of each image, shape (M,), float64, from -1 to 1.
+    error
+        Standard errors of ``own`` from the random vectors; 0 where it is exact.
+    """
+
+    own: Tensor
+    error: Tensor
 
 
-def _changes(sketch: Sketch) -> Tensor:
-    """Return whether each filter has a part of its own image, beyond rounding, shape (N,)."""
-    whole, rest = (
-        torch.linalg.vector_norm(rows.flatten(1), dim=1, dtype=torch.float64)
-        for rows in (sketch.rows, sketch.centred().rows)
-    )
-    changes: Tensor = rest > UNCHANGING * whole
-    # Filters of a network may be on a GPU, and those that they are compared with are not.
-    return changes.cpu()
+def align(one: Adaptation, other: Adaptation) -> Alignment:
+    """Return the cosine of the residuals of two families of filters, image by image.
+
+    It is the alignment of Cortes, Mohri & Rostamizadeh 2012, and of Kornblith et al. 2019, between two families of
+    filters rather than two kernels, from which strength has been taken out as well as the mean. A family that does not
+    adapt scores 0.
+
+    Parameters
+    ----------
+    one, other
+        On the same images, sketched on the same vectors.
+
+    Raises
+    ------
+    ValueError
+        If there are different numbers of images.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gahbench.jacobian import Sketch
+    >>> from gahbench.evaluation import remove_strength
+    >>> filters = torch.rand(30, 5, 5, generator=torch.Generator().manual_seed(0))
+    >>> remove = remove_strength(filters.diagonal(dim1=1, dim2=2).sum(1))
+    >>> rest = adaptation(Sketch(filters, exact=True), remove)
+    >>> align(rest, rest).own.min().round(decimals=6)
+    tensor(1., dtype=torch.float64)
+    """
+    if len(one) != len(other):
+        raise ValueError(f"alignment compares pairs of filters, not {len(one)} with {len(other)}")
+    if not (one.adapts and other.adapts):
+        zeros = torch.zeros(len(one), dtype=torch.float64)
+        return Alignment(zeros, zeros)
+    products, left, right = _products(one.sketch, other.sketch), squares(one.sketch), squares(other.sketch)
+    own = _cosine(products.sum(0), left.sum(0), right.sum(0))
+    error = torch.zeros_like(own)
+    groups = len(products)
+    if groups > 1:
+        # Leave out one group of random vectors after the other.
+        others = torch.stack(
+            [_cosine(*(part.sum(0) - part[left_out] for part in (products, left, right))) for left_out in range(groups)]
+        )
+        error = ((groups - 1) * others.var(0, correction=0)).sqrt()
+    return Alignment(own, error)
+
+
+def partial_cosine(one: Tensor, other: Tensor, third: Tensor) -> Tensor:
+    """Return the cosine c_SW of two residuals given a third, V: (c_SW - c_SV c_WV) / sqrt((1 - c_SV^2)(1 - c_WV^2)).
+
+    Parameters
+    ----------
+    one
+        c_SW, shape (M,).
+    other, third
+        c_SV and c_WV, shape (M,).
+
+    Returns
+    -------
+    Tensor
+        Shape (M,); 0 where V explains all of S or of W.
+    """
+    left, right = ((1 - cosine.square()).clamp_min(0).sqrt() for cosine in (other, third))
+    found = (one - other * third) / (left * right).clamp_min(MIN_FACTOR**2)
+    return torch.where((left >= MIN_FACTOR) & (right >= MIN_FACTOR), found, 0.0)
+
+
+def squares(sketch: Sketch) -> Tensor:
+    """Return |S_i|^2 from each group of vectors, shape (G, M), float64; their sum over G is it."""
+    return _products(sketch, sketch)
+
+
+def _products(one: Sketch, other: Sketch) -> Tensor:
+    """Return <S_i, W_i> from each group of vectors, shape (G, M), float64."""
+    return one.own_products(other).cpu()
+
+
+def _cosine(product: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    return torch.where((left > 0) & (right > 0), product / (left * right).clamp_min(1e-300).sqrt(), 0.0)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from gahbench.evaluation.alignment import Adaptation, adaptation
+from gahbench.evaluation.strength import StrengthRemoval
 from gahbench.jacobian import DenseMaps, Estimate, LinearMaps, Sketch
 from gahbench.jacobian.eigen import full
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Bytes of matrices and eigenvectors that are kept for the next metric.
 MEMORY = 1 << 30
+#: How many families of residuals are kept: those of the images and of fresh noise, and their directional parts.
+_ADAPTATIONS = 4
 
 
 class LocalFilters:
@@ -38,6 +42,7 @@ class LocalFilters:
         self._maps: dict[tuple[float, int], LinearMaps | None] = {}
         self._kept: OrderedDict[tuple[str, float, int], tuple[Tensor, ...]] = OrderedDict()
         self._traces: dict[float, Estimate] = {}
+        self._adaptations: OrderedDict[tuple[object, ...], Adaptation] = OrderedDict()
 
     def maps(self, sigma: float, draw: int = 0) -> LinearMaps | None:
         """Return the Jacobians at the images under a draw of noise."""
@@ -96,6 +101,31 @@ class LocalFilters:
         if sigma not in self._traces:
             self._traces[sigma] = maps.trace()
         return self._traces[sigma]
+
+    def adaptation(self, sigma: float, remove: StrengthRemoval, draw: int = 0, directional: bool = False) -> Adaptation:
+        """Return what the filters do beyond their strength and their mean, or the directional part of it.
+
+        The latest are kept, as metrics of several bases ask for the same.
+
+        Raises
+        ------
+        ValueError
+            If there is no Jacobian, or the directional part is asked for of images too large for matrices.
+        """
+        key = (sigma, draw, directional, remove.matrix.numpy().tobytes(), remove.places.numpy().tobytes())
+        if key not in self._adaptations:
+            if directional:
+                found = self.adaptation(sigma, remove, draw).directional(self._evaluation.shape)
+            else:
+                sketch = self.sketch(sigma, draw)
+                if sketch is None:
+                    raise ValueError("the denoiser has no Jacobian")
+                found = adaptation(sketch, remove)
+            while len(self._adaptations) >= _ADAPTATIONS:
+                self._adaptations.popitem(last=False)
+            self._adaptations[key] = found
+        self._adaptations.move_to_end(key)
+        return self._adaptations[key]
 
     def _once(
         self, name: str, sigma: float, draw: int, find: Callable[[], Tensor | tuple[Tensor, ...]]

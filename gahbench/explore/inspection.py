@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gahbench._util.errors import GahbenchError, ParameterError
 from gahbench._util.readable import level_name
-from gahbench.board.alignments import TRUTH
+from gahbench.board.alignments import MEASURES, TRUTH_ALIGNMENT, Measure, parts_of
 from gahbench.contracts.bases import Basis
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.metrics import Metric
@@ -31,7 +31,7 @@ from gahbench.report.eigenvectors import LEARNED
 SIGMAS = (0.03, 0.1, 0.3)
 DATASET = "faces[size=24]"
 #: Images beside the one that is inspected, for alignment.
-OTHERS = 11
+OTHERS = 23
 #: Bases that it is compared with where none are named: those of these that exist there.
 BASES = ("graph-laplacian", "bandlet", "sym4", "dct", "true-basis")
 MAX_SIGMAS = 8
@@ -55,9 +55,10 @@ class Level:
     scores
         Values of metrics of this image, by their names in the table of scores: ``psnr`` (dB), ``spectrum.trace``,
         ``self-consistency.ratio``, ...; those without a value are absent.
-    alignment
-        By basis, values of the parts of ``alignment`` by name, ``""`` for the headline, each of shape (N,) for the N
-        images that were compared; NaN where an image has none. Empty where there were too few images.
+    compared
+        By basis, values of the parts of ``direction`` and of ``alignment`` by metric and name of the part, ``""`` for
+        the headline, each of shape (N,) for the N images that were compared; NaN where an image has none. Empty where
+        there were too few images.
     coefficients
         Of the clean image, shape (d,), by orthonormal basis, the first of which is ``learned``.
     """
@@ -68,7 +69,7 @@ class Level:
     eigenvalues: Tensor
     eigenvectors: Tensor
     scores: Mapping[str, float]
-    alignment: Mapping[str, Mapping[str, Tensor]]
+    compared: Mapping[str, Mapping[Measure, Mapping[str, Tensor]]]
     coefficients: Mapping[str, Tensor]
 
 
@@ -85,7 +86,7 @@ class Inspection:
     levels
         The denoiser at every noise level.
     place
-        Which of the images of the alignments is this one.
+        Which of the images that were compared is this one.
     notes
         Notes on omitted parts, with reasons.
     """
@@ -154,8 +155,8 @@ def make_inspection(
     wanted, notes = _bases(registry, bases, images)
     if others and len(images.clean) < MIN_IMAGES:
         notes.append(
-            f"no alignment: it compares at least {MIN_IMAGES} images, and there are {len(images.clean)} of "
-            f"{images.label}"
+            f"no direction or alignment: they compare at least {MIN_IMAGES} images, and there are "
+            f"{len(images.clean)} of {images.label}"
         )
     measured = [_level(reference, configured, images, sigma, wanted, registry, notes) for sigma in levels]
     return Inspection(
@@ -178,7 +179,7 @@ def _checked(sigmas: Sequence[float], index: int, others: int) -> tuple[float, .
     if index < 0:
         raise ParameterError(f"index={index}: accepted: 0 or more")
     if others and not MIN_IMAGES - 1 <= others <= MAX_OTHERS:
-        raise ParameterError(f"others={others}: accepted: {MIN_IMAGES - 1} to {MAX_OTHERS}, or 0 for no alignment")
+        raise ParameterError(f"others={others}: accepted: {MIN_IMAGES - 1} to {MAX_OTHERS}, or 0 for no comparison")
     return levels
 
 
@@ -250,21 +251,29 @@ def _level(
             metric: Metric = registry.create("metric", name)
             parts = _parts(metric.score(one), 1)
             scores |= {f"{name}.{part}" if part else name: float(value[0]) for part, value in parts.items()}
-        alignment = {}
+        compared: dict[str, dict[Measure, dict[str, Tensor]]] = {}
         if len(images.clean) >= MIN_IMAGES:
-            for label, metric_name in [
-                *((basis, f"alignment[{basis}]") for basis in bases),
-                (TRUTH, "truth-alignment"),
-            ]:
-                measure: Metric = registry.create("metric", metric_name)
-                alignment[label] = _parts(measure.score(group), len(images.clean))
+            names = [f"{measure}[{basis}]" for basis in bases for measure in MEASURES]
+            for metric_name in [*names, TRUTH_ALIGNMENT]:
+                measured: Metric = registry.create("metric", metric_name)
+                for part, value in _parts(measured.score(group), len(images.clean)).items():
+                    known = parts_of(f"{metric_name}.{part}" if part else metric_name)
+                    assert known is not None
+                    measure, basis, name = known
+                    compared.setdefault(basis, {}).setdefault(measure, {})[name] = value
+            short = [basis for basis in bases if not _has_value(compared.get(basis, {}))]
+            if short:
+                notes.append(
+                    f"σ = {level_name(sigma)}: no direction or alignment with {', '.join(short)}: its filters are the "
+                    f"same for all images, or fewer than {MIN_IMAGES} images have a strength that they can match"
+                )
     except (ValueError, GahbenchError) as error:
         raise ParameterError(f"{configured.where} on {images.label}, sigma={level_name(sigma)}: {error}") from error
     values, vectors = (found[0].cpu() for found in pairs)
     clean = images.clean[images.place]
     coefficients = {LEARNED: vectors @ clean.double().flatten()}
-    for label, basis in bases.items():
-        found = _coefficients(basis, one, sigma)
+    for label, known_basis in bases.items():
+        found = _coefficients(known_basis, one, sigma)
         if found is None:
             notes.append(f"decay without {label}: it is not orthonormal on images of this size")
         else:
@@ -276,9 +285,13 @@ def _level(
         values,
         vectors,
         scores,
-        {label: parts for label, parts in alignment.items() if parts},
+        {basis: measures for basis, measures in compared.items() if _has_value(measures)},
         coefficients,
     )
+
+
+def _has_value(measures: Mapping[Measure, Mapping[str, Tensor]]) -> bool:
+    return any("" in parts for parts in measures.values())
 
 
 def _coefficients(basis: Basis, one: Evaluation, sigma: float) -> Tensor | None:

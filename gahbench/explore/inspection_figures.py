@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from gahbench.board.alignments import Aligned, Course
-from gahbench.board.statistics import bootstrap_means, interval, means
+from gahbench.board.alignments import MEASURES, Aligned, Course, Measure
+from gahbench.board.statistics import UNKNOWN, Estimate, bootstrap_means, estimate, means
 from gahbench.report.alignments import course_figure, ranking_figure
 from gahbench.report.eigenvectors import decay_figure, gallery_figure, level_names, spectra_figure
 
@@ -40,37 +40,54 @@ def figures(inspection: Inspection, ranks: Sequence[int] | None = None) -> Itera
     yield "spectra", spectra_figure({level.sigma: level.eigenvalues for level in inspection.levels}, caption)
     yield "decay", decay_figure({level.sigma: level.coefficients for level in inspection.levels}, caption)
     ascending = sorted(inspection.levels, key=lambda level: level.sigma)
-    aligned = {level.sigma: level.alignment for level in ascending if level.alignment}
-    if not aligned:
+    compared = {level.sigma: level.compared for level in ascending if level.compared}
+    if not compared:
         return
     place = inspection.place
     panels = {
-        f"σ = {names[sigma]}": {name: _aligned(parts, place) for name, parts in bases.items()}
-        for sigma, bases in aligned.items()
+        f"σ = {names[sigma]}": {name: _aligned(measures, place) for name, measures in bases.items()}
+        for sigma, bases in compared.items()
     }
     yield "ranking", ranking_figure(panels, caption)
-    kinds = dict.fromkeys((name for bases in aligned.values() for name in bases), "classical")
-    curves = {name: _course({s: bases[name] for s, bases in aligned.items() if name in bases}, place) for name in kinds}
-    yield "alignment", course_figure({caption: curves}, list(kinds), kinds, "each basis")
+    kinds = dict.fromkeys((name for bases in compared.values() for name in bases), "classical")
+    for measure in MEASURES:
+        curves = {name: curve for name in kinds if (curve := _course(compared, name, measure, place)) is not None}
+        if curves:
+            yield measure, course_figure({caption: curves}, list(kinds), kinds, "each basis", measure)
 
 
-def _aligned(parts: Mapping[str, Tensor], place: int) -> Aligned:
-    """Return the alignment of one image, and beside it the mean over all."""
-    values = parts[""].numpy()[None]
-    low, high = interval(bootstrap_means(values))
+def _aligned(measures: Mapping[Measure, Mapping[str, Tensor]], place: int) -> Aligned:
+    """Return the means over images, and the value of one by which bases are ranked."""
+    direction, alignment = (measures.get(measure, {}) for measure in MEASURES)
+    headline = direction if "" in direction else alignment
     return Aligned(
-        float(means(values)),
-        float(low),
-        float(high),
-        null=float(parts["null"][place]) if "null" in parts else math.nan,
-        retrieval=float(means(parts["retrieval"].numpy()[None])) if "retrieval" in parts else math.nan,
-        single=float(parts[""][place]),
+        _estimate(direction),
+        _estimate(alignment),
+        retrieval=float(means(alignment["retrieval"].numpy()[None])) if "retrieval" in alignment else math.nan,
+        single=float(headline[""][place]),
     )
 
 
-def _course(levels: Mapping[float, Mapping[str, Tensor]], place: int) -> Course:
-    """Return the alignment of one image with a basis; there is no interval."""
-    own = np.array([float(parts[""][place]) for parts in levels.values()])
-    null = np.array([float(parts["null"][place]) if "null" in parts else math.nan for parts in levels.values()])
-    nothing = np.full(len(own), np.nan)
-    return Course(tuple(levels), own, nothing, nothing, null)
+def _estimate(parts: Mapping[str, Tensor]) -> Estimate:
+    if "" not in parts:
+        return UNKNOWN
+    row = parts[""].numpy()[None]
+    return estimate(means(row), bootstrap_means(row))
+
+
+def _course(
+    levels: Mapping[float, Mapping[str, Mapping[Measure, Mapping[str, Tensor]]]],
+    basis: str,
+    measure: Measure,
+    place: int,
+) -> Course | None:
+    """Return the value of one image with a basis at every noise level that has one; there is no interval."""
+    found = {
+        sigma: float(parts[""][place])
+        for sigma, bases in levels.items()
+        if "" in (parts := bases.get(basis, {}).get(measure, {}))
+    }
+    if not found:
+        return None
+    nothing = np.full(len(found), np.nan)
+    return Course(tuple(found), np.array(list(found.values())), nothing, nothing, nothing)

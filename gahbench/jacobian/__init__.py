@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from gahbench.jacobian.autograd import AutogradMaps, Jacobian
 from gahbench.jacobian.eigen import Eigenpairs, full, top
+from gahbench.jacobian.families import DiagonalFamily, FilterFamily
 from gahbench.jacobian.maps import LARGEST_EXACT, DenseMaps, FunctionMaps, LinearMaps
 from gahbench.jacobian.probes import Estimate, Sketch, probes_for
 from gahbench.jacobian.sparse import SparseMaps
@@ -22,8 +23,10 @@ __all__ = [
     "LARGEST_EXACT",
     "AutogradMaps",
     "DenseMaps",
+    "DiagonalFamily",
     "Eigenpairs",
     "Estimate",
+    "FilterFamily",
     "FunctionMaps",
     "Jacobian",
     "LinearMaps",

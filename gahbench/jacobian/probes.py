@@ -61,15 +61,8 @@ class Sketch:
     rows: Tensor
     exact: bool
 
-    def centred(self) -> Sketch:
-        """Return S_i less the mean over the images.
-
-        It is (n - 1) / n times S_i less the mean of the *other* images, so that cosines are those of either.
-        """
-        return Sketch(self.rows - self.rows.mean(0, keepdim=True), self.exact)
-
-    def products(self, other: Sketch) -> Tensor:
-        """Return <S_i, W_j> from each of G groups of vectors, shape (G, N, M), float64; their sum over G is it.
+    def own_products(self, other: Sketch) -> Tensor:
+        """Return <S_i, W_i> from each of G groups of vectors, shape (G, N), float64; their sum over G is it.
 
         Where it is exact there is one group.
 
@@ -79,13 +72,13 @@ class Sketch:
             If the two are not sketched on the same number of vectors.
         """
         left, right = self.rows, other.rows.to(self.rows)
-        if left.shape[1:] != right.shape[1:] or self.exact != other.exact:
+        if left.shape != right.shape or self.exact != other.exact:
             raise ValueError(f"sketches of shapes {tuple(left.shape)} and {tuple(right.shape)} are on other vectors")
         count = left.shape[1]
         # Some vectors at a time, so that float64 copies stay small.
         pieces = -(-count // TOGETHER) if self.exact else min(GROUPS, count)
         cut = (left.tensor_split(pieces, 1), right.tensor_split(pieces, 1))
-        groups = [first.flatten(1).double() @ second.flatten(1).double().mT for first, second in zip(*cut, strict=True)]
+        groups = [(first.double() * second.double()).sum((1, 2)) for first, second in zip(*cut, strict=True)]
         return torch.stack(groups).sum(0, keepdim=True) if self.exact else torch.stack(groups) / count
 
 

@@ -1,10 +1,12 @@
-"""Alignment as figures: bases ranked by it, and its course with the noise level."""
+"""Direction and alignment as figures: bases ranked by them, and their course with the noise level."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from gahbench.evaluation.rates import input_psnr
 from gahbench.report.cells import folded
@@ -24,20 +26,29 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from gahbench.board.alignments import Aligned, Course
+    from gahbench.board.alignments import Aligned, Course, Measure
 
 _ABREAST = 3
 _LABEL = 28
-_NULL = "with another image's filter (null)"
-_CEILING = "with itself under fresh noise (ceiling)"
+#: Square root of the agreement with itself under fresh noise: what a basis that sees no noise can reach.
+_CEILING = "ceiling: what a basis can reach"
+_CIRCLE: dict[str, Any] = {
+    "marker": "o",
+    "markersize": 5,
+    "markerfacecolor": "white",
+    "markeredgecolor": "0.15",
+    "linestyle": "none",
+}
+_DIAMOND: dict[str, Any] = {**_CIRCLE, "marker": "D", "markersize": 4.5, "markerfacecolor": "0.15"}
 
 
 def ranking_figure(panels: Mapping[str, Mapping[str, Aligned]], caption: str = "") -> Figure:
-    """Draw bases from the most to the least aligned, a panel for each denoiser or noise level.
+    """Draw bases from the one that a denoiser agrees with most in direction, a panel for each denoiser or noise level.
 
-    Dots are means with their 95 % intervals; where one image is meant in particular, it has the coloured marker, and
-    the mean is grey. Crosses are the null, the dashed line is the ceiling. On the right is the share of images whose
-    own filter is the most alike of all. A basis looks the same in every panel.
+    Bars are means of the direction with their 95 % intervals, or of the alignment where no direction was measured;
+    circles beside them are the alignment. Where one image is meant in particular, a diamond is its value, by which
+    bases are ranked. The dashed line is the ceiling. On the right is the share of images whose filter agrees the most
+    with the geometry of their own image. A basis has the same colour in every panel.
 
     Parameters
     ----------
@@ -66,7 +77,7 @@ def ranking_figure(panels: Mapping[str, Mapping[str, Aligned]], caption: str = "
         for ax, (title, rows) in zip(axes.flat, panels.items(), strict=False):
             _ranks(ax, rows, styles, labels)
             ax.set_title(folded(title, int(15 * wide)), loc="left")
-            ax.set_xlabel("alignment (cosine)")
+            ax.set_xlabel(_scale(rows))
             ax.tick_params(labelbottom=True)
             ax.margins(x=0.06)
             seaborn.despine(ax=ax)
@@ -78,11 +89,15 @@ def ranking_figure(panels: Mapping[str, Mapping[str, Aligned]], caption: str = "
 
 
 def course_figure(
-    panels: Mapping[str, Mapping[str, Course]], order: Sequence[str], kinds: Mapping[str, str], what: str
+    panels: Mapping[str, Mapping[str, Course]],
+    order: Sequence[str],
+    kinds: Mapping[str, str],
+    what: str,
+    metric: Measure = "direction",
 ) -> Figure:
-    """Draw alignment against input PSNR, a panel for each dataset and a curve with its band for each label.
+    """Draw direction, or alignment, against input PSNR, a panel for each dataset and a curve for each label.
 
-    Dotted lines are the null, alignment with the filter of another image.
+    Dotted lines are the ceiling of each.
 
     Parameters
     ----------
@@ -91,20 +106,22 @@ def course_figure(
     order, kinds
         All labels, and the kind of each, as :func:`gahbench.report.figures.looks` takes them.
     what
-        The basis of the alignment.
+        The basis.
+    metric
+        Which of the two it is.
     """
     import seaborn
     from matplotlib.figure import Figure
 
     blocks, abreast = grid_shape(len(panels), _ABREAST)
     # Crosses, since at a single noise level there is no line.
-    null: dict[str, Any] = {"linestyle": ":", "linewidth": 0.9, "marker": "x", "markersize": 3.5}
+    dotted: dict[str, Any] = {"linestyle": ":", "linewidth": 0.9, "marker": "x", "markersize": 3.5}
     with context():
         styles = looks(order, dict(kinds))
         shown = dict.fromkeys(label for curves in panels.values() for label in curves)
         names = {label: folded(label, _LABEL) for label in shown}
         lines = sum(name.count("\n") + 1 for name in names.values()) + 1
-        widest = max(len(line) for name in (*names.values(), folded(_NULL, _LABEL)) for line in name.split("\n"))
+        widest = max(len(line) for name in (*names.values(), folded(_CEILING, _LABEL)) for line in name.split("\n"))
         size = (3.3 * abreast + 0.65 + 0.07 * widest, max(3.3 * blocks, 0.185 * lines + 0.4))
         drawing = Figure(figsize=size, layout="constrained")
         axes = drawing.subplots(blocks, abreast, squeeze=False, sharey=True)
@@ -113,9 +130,10 @@ def course_figure(
             for label, curve in curves.items():
                 x = input_psnr(curve.sigmas)
                 curve_with_band(ax, x, (curve.value, curve.low, curve.high), names[label], styles[label])
-                ax.plot(x, curve.null, color=styles[label]["color"], zorder=2, **null)
+                ax.plot(x, curve.ceiling, color=styles[label]["color"], zorder=2, **dotted)
             ax.axhline(0, color=GREY, linewidth=0.6, zorder=1)
-            ax.plot([], [], color=GREY, label=_broken(_NULL), **null)
+            if any(np.isfinite(curve.ceiling).any() for curve in curves.values()):
+                ax.plot([], [], color=GREY, label=_broken(_CEILING), **dotted)
             ax.set_title(folded_caption(title, 38), loc="left")
             ax.set_xlabel("input PSNR (dB)")
             ax.tick_params(labelleft=True)
@@ -123,13 +141,13 @@ def course_figure(
         for ax in flat[len(panels) :]:
             ax.set_visible(False)
         for row in axes:
-            row[0].set_ylabel(f"alignment with\n{folded(what, 40)} (cosine)")
+            row[0].set_ylabel(f"{metric} with\n{folded(what, 40)} (cosine)")
         legend_beside(drawing, flat[: len(panels)])
     return drawing
 
 
 def _ranks(ax: Axes, rows: Mapping[str, Aligned], styles: Styles, labels: Mapping[str, str]) -> None:
-    """List the bases of one panel from the most aligned down."""
+    """List the bases of one panel from the best down."""
     ordered = sorted(rows, key=lambda name: -rows[name].ranked)
     ceilings = [row.ceiling for row in rows.values() if not math.isnan(row.ceiling)]
     ax.axvline(0, color=GREY, linewidth=0.6, zorder=1)
@@ -139,14 +157,12 @@ def _ranks(ax: Axes, rows: Mapping[str, Aligned], styles: Styles, labels: Mappin
         ax.axvline(mean, color=GREY, linewidth=0.9, linestyle="--", zorder=1, label=_CEILING)
     for place, name in enumerate(ordered):
         row = rows[name]
-        mark = {"marker": styles[name]["marker"], "linestyle": "none"}
-        one = not math.isnan(row.single)
-        colour = GREY if one else styles[name]["color"]
-        ax.plot([row.low, row.high], [place, place], color=colour, linewidth=1.3, zorder=2)
-        if one:
-            ax.plot(row.value, place, marker="|", markersize=8, linestyle="none", color=GREY, zorder=2)
-        ax.plot(row.ranked, place, color=styles[name]["color"], markersize=6, zorder=4, **mark)
-        ax.plot(row.null, place, marker="x", color=GREY, markersize=4.5, linestyle="none", zorder=3)
+        ax.barh(place, row.headline.value, height=0.55, color=styles[name]["color"], alpha=0.75, zorder=2)
+        ax.plot([row.headline.low, row.headline.high], [place, place], color="0.15", linewidth=1.2, zorder=3)
+        if row.direction.is_known:
+            ax.plot(row.alignment.value, place, zorder=4, **_CIRCLE)
+        if not math.isnan(row.single):
+            ax.plot(row.single, place, zorder=5, **_DIAMOND)
         if not math.isnan(row.retrieval):
             beside: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "ha": "left", "va": "center"}
             ax.text(1.02, place, f"{100 * row.retrieval:.0f} %", fontsize=7.5, color=GREY, **beside)
@@ -156,16 +172,18 @@ def _ranks(ax: Axes, rows: Mapping[str, Aligned], styles: Styles, labels: Mappin
     ax.set_yticks(range(len(ordered)), [labels[name] for name in ordered])
     ax.set_ylim(len(ordered) - 0.4, -1.1)
     ax.grid(axis="y", visible=False)
-    singles = any(not math.isnan(row.single) for row in rows.values())
     ax.plot(
-        [], [], marker="o", linestyle="none" if singles else "-", color="0.2", label="this image" if singles else _MEAN
+        [], [], linestyle="-", color="0.15", linewidth=1.2, label=f"{_scale(rows)}, mean over images, 95 % interval"
     )
-    if singles:
-        ax.plot([], [], marker="|", markersize=8, linestyle="-", color=GREY, label=_MEAN)
-    ax.plot([], [], marker="x", markersize=4.5, linestyle="none", color=GREY, label=_NULL)
+    if any(row.direction.is_known and row.alignment.is_known for row in rows.values()):
+        ax.plot([], [], label="alignment, mean over images", **_CIRCLE)
+    if any(not math.isnan(row.single) for row in rows.values()):
+        ax.plot([], [], label="this image", **_DIAMOND)
 
 
-_MEAN = "mean over images, 95 % interval"
+def _scale(rows: Mapping[str, Aligned]) -> str:
+    """Return what the bars of a panel are."""
+    return "direction (cosine)" if any(row.direction.is_known for row in rows.values()) else "alignment (cosine)"
 
 
 def _legend_below(drawing: Figure, axes: Sequence[Axes]) -> None:

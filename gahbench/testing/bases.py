@@ -141,13 +141,23 @@ def _orthonormal(basis: Basis, images: Tensor, coefficients: Tensor) -> Iterator
 
 
 def _filters(basis: Basis, truth: Truth) -> Finding:
-    """Check that filters in it are linear maps, one for each image, that keep clean images better than noise."""
-    size = truth.clean[0].numel()
-    maps = basis.filters(truth, THRESHOLD, torch.full((len(truth),), size / 8).double())
+    """Check that filters in it are linear maps of the trace asked for, that keep clean images better than noise."""
+    traces = torch.full((len(truth),), truth.clean[0].numel() / 8).double()
+    family = basis.filters(truth, THRESHOLD)
+    maps = family.at(traces)
+    # Those of large images are found from the noise levels, which are checked by themselves.
+    found = maps.trace().value if maps.is_small else traces
+    if not family.reaches(traces).all() or (found - traces).abs().max() > 0.01 * traces.max():
+        detail = f"traces {found.tolist()} where {traces.tolist()} were asked for; accepted: within 1 %"
+        return Finding("filters in it have the trace asked for", False, detail)
     clean, noise = (images.flatten(1)[:, None] for images in (truth.clean, sample_noise(truth.clean, 1.0, draw=5)))
     kept = [float(maps.matvec(one).double().norm() / one.norm()) for one in (clean, noise)]
     sound = len(maps) == len(truth) and 0 <= kept[1] < kept[0] < 1.5
-    return Finding("filters in it keep images better than noise", sound, f"{kept[0]:.2f} against {kept[1]:.2f}")
+    return Finding(
+        "filters in it have the trace asked for, and keep images better than noise",
+        sound,
+        f"{kept[0]:.2f} against {kept[1]:.2f}",
+    )
 
 
 def _noise_levels(basis: Basis, truth: Truth, levels: Tensor) -> Finding:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gahbench import Basis, BasisError, Shape, Truth, image_shape
-from gahbench.jacobian import LinearMaps
+from gahbench.jacobian import FilterFamily
 
 from .._names import name_of
 from ._matrices import LARGEST, Matrices, max_matrices
@@ -104,14 +104,14 @@ class GraphBasis(Basis):
                 f"{shape[1]}x{shape[2]}"
             )
 
-    def filters(self, truth: Truth, sigma: float, traces: Tensor) -> LinearMaps:
-        """Return the Tikhonov filter (1 + mu L)^-1 of each clean image, mu such that its trace is the one given.
+    def filters(self, truth: Truth, sigma: float) -> FilterFamily:
+        """Return the Tikhonov filters (1 + mu L)^-1 of each clean image, mu such that the trace is the one asked for.
 
         Eigenvectors of L have no order but their eigenvalues', which say how fast they oscillate: the filter is
         low-pass on the graph. Each channel is filtered alone. For images too large for matrices, systems are solved by
         sparse factorisation, and mu is found from estimated traces.
         """
-        return tikhonov_filters(self.laplacian, self.spectrum, truth.clean, traces)
+        return tikhonov_filters(self.laplacian, self.spectrum, truth.clean)
 
     def analysis(self, images: Tensor) -> Tensor:
         """Raise ``BasisError``: it is adapted to images first."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,13 +10,15 @@ import torch
 from torch import Tensor
 
 from gahbench import image_shape
-from gahbench.jacobian import LARGEST_EXACT, DenseMaps, FunctionMaps, LinearMaps, probes_for
+from gahbench.jacobian import LARGEST_EXACT, DiagonalFamily, FilterFamily, FunctionMaps, LinearMaps, probes_for
 
 from ._matrices import Matrices
 
 #: Bisections of the logarithm of mu, over this range.
 STEPS = 60
 RANGE = (1e-8, 1e8)
+#: Weights and eigenvalues that are smaller than this share of the largest are taken for 0.
+APART = 1e-12
 #: For images too large for eigenvalues: random vectors and bisections that find mu.
 PROBES = 16
 COARSE_STEPS = 20
@@ -25,9 +28,8 @@ def tikhonov_filters(
     laplacian: Callable[[Tensor], Tensor],
     spectrum: Callable[[Tensor], tuple[Matrices, Tensor]],
     images: Tensor,
-    traces: Tensor,
-) -> LinearMaps:
-    """Return (1 + mu_i L_i)^-1 for the graph of each image, with given traces.
+) -> FilterFamily:
+    """Return (1 + mu L_i)^-1 for the graph of each image, at any trace.
 
     Parameters
     ----------
@@ -35,20 +37,18 @@ def tikhonov_filters(
         Return, of each image, L and its eigenvectors and eigenvalues, as the methods of
         :class:`gahbench_plugins.bases._graph.GraphBasis`; one or the other is called, as the images are large or small.
     images
-        Shape (N, C, H, W).
-    traces
-        Shape (N,), summed over the channels; where none has that trace (it is between the number of connected regions
-        and that of pixels, in each channel) the filter is the nearest.
+        Shape (N, C, H, W). Each channel is filtered alone: traces are from C times the number of connected regions to
+        the number of values.
     """
     shape = image_shape(images)
     if images[0].numel() > LARGEST_EXACT:
-        return _sparse(laplacian, images, traces)
+        return _SparseTikhonov(laplacian, images)
     vectors, values = spectrum(images)
-    strengths = strength(values, traces.to(values) / shape[0])
-    weights = damping(strengths[:, None] * values)
-    columns = vectors.vectors
-    matrices = (columns * weights[:, None]) @ columns.mT
-    return DenseMaps(_of_all_channels(matrices, shape[0]).float(), shape)
+    atoms = of_all_channels(vectors.vectors.mT.to(images), shape[0])
+    # Regions that hardly touch are apart: eigenvalues so small are rounding.
+    values = torch.where(values > APART * values.amax(1, keepdim=True), values, 0.0)
+    gains = torch.ones((), dtype=torch.float64, device=values.device)
+    return DiagonalFamily(values.repeat(1, shape[0]), gains, shape, (atoms, atoms))
 
 
 def damping(products: Tensor) -> Tensor:
@@ -69,40 +69,74 @@ def strength(values: Tensor, traces: Tensor, kernel: Callable[[Tensor], Tensor] 
     return ((low + high) / 2).exp()
 
 
-def _of_all_channels(matrices: Tensor, channels: int) -> Tensor:
+def of_all_channels(matrices: Tensor, channels: int) -> Tensor:
     """Return matrices on images of which each channel has the same, shape (N, C d, C d)."""
     if channels == 1:
-        return matrices
+        return matrices.contiguous()
     eye = torch.eye(channels, dtype=matrices.dtype, device=matrices.device)
-    return torch.stack([torch.kron(eye, matrix) for matrix in matrices])
+    return torch.stack([torch.kron(eye, matrix.contiguous()) for matrix in matrices])
 
 
-def _sparse(laplacian: Callable[[Tensor], Tensor], images: Tensor, traces: Tensor) -> LinearMaps:
-    from scipy.sparse import csc_array, eye_array
-    from scipy.sparse.linalg import splu
+class _SparseTikhonov(FilterFamily):
+    """Filters on graphs of images too large for eigenvectors: systems are solved by sparse factorisation.
 
-    shape = image_shape(images)
-    pixels = shape[1] * shape[2]
-    probes = probes_for(pixels, PROBES, 1, torch.empty(0, dtype=torch.float64))[0].mT.numpy()
-    solvers = []
-    for image, trace in zip(images, (traces / shape[0]).tolist(), strict=True):
-        matrix = csc_array(laplacian(image[None])[0].cpu().numpy())
+    The strength is found from traces that are estimated from random vectors.
 
-        def factor(mu: float, matrix: Any = matrix) -> Any:
-            return splu((eye_array(pixels, format="csc") + mu * matrix).tocsc())
+    Parameters
+    ----------
+    laplacian
+        Returns L of images, shape (N, H * W, H * W).
+    images
+        Shape (N, C, H, W).
+    """
 
-        low, high = (torch.tensor(end, dtype=torch.float64).log().item() for end in RANGE)
-        for _ in range(COARSE_STEPS):
-            middle = (low + high) / 2
-            found = float((probes * factor(torch.tensor(middle).exp().item()).solve(probes)).sum() / PROBES)
-            low, high = (middle, high) if found > trace else (low, middle)
-        solvers.append(factor(torch.tensor((low + high) / 2).exp().item()))
+    def __init__(self, laplacian: Callable[[Tensor], Tensor], images: Tensor) -> None:
+        from scipy.sparse import csc_array
 
-    def filtered(vectors: Tensor, places: Sequence[int]) -> Tensor:
-        found = []
-        for place, own in zip(places, vectors, strict=True):
-            columns = own.reshape(-1, pixels).double().cpu().numpy().T
-            found.append(torch.as_tensor(solvers[place].solve(columns).T.copy()).reshape(own.shape))
-        return torch.stack(found).to(vectors)
+        super().__init__(len(images), image_shape(images))
+        self._images = images
+        self._matrices = [csc_array(laplacian(image[None])[0].cpu().numpy()) for image in images]
 
-    return FunctionMaps(filtered, len(images), shape, images)
+    @property
+    def bytes(self) -> int:
+        """Memory that it holds."""
+        return sum(int(matrix.data.nbytes + matrix.indices.nbytes) for matrix in self._matrices)
+
+    def reaches(self, traces: Tensor) -> Tensor:
+        """Return whether each image has a filter of its trace: from its connected regions to its values."""
+        from scipy.sparse.csgraph import connected_components
+
+        channels, height, width = self.shape
+        joined = [abs(matrix) > APART * abs(matrix).max() for matrix in self._matrices]
+        regions = [connected_components(matrix, directed=False)[0] for matrix in joined]
+        low = channels * torch.tensor(regions, dtype=torch.float64)
+        return ((traces.cpu() > low) & (traces.cpu() < channels * height * width)).to(traces.device)
+
+    def at(self, traces: Tensor) -> LinearMaps:
+        """Return the filter of each image that has its trace, about, or the nearest that there is."""
+        from scipy.sparse import eye_array
+        from scipy.sparse.linalg import splu
+
+        pixels = self.shape[1] * self.shape[2]
+        probes = probes_for(pixels, PROBES, 1, torch.empty(0, dtype=torch.float64))[0].mT.numpy()
+        solvers = []
+        for matrix, trace in zip(self._matrices, (traces / self.shape[0]).tolist(), strict=True):
+
+            def factor(mu: float, matrix: Any = matrix) -> Any:
+                return splu((eye_array(pixels, format="csc") + mu * matrix).tocsc())
+
+            low, high = (math.log(end) for end in RANGE)
+            for _ in range(COARSE_STEPS):
+                middle = (low + high) / 2
+                found = float((probes * factor(math.exp(middle)).solve(probes)).sum() / PROBES)
+                low, high = (middle, high) if found > trace else (low, middle)
+            solvers.append(factor(math.exp((low + high) / 2)))
+
+        def filtered(vectors: Tensor, places: Sequence[int]) -> Tensor:
+            found = []
+            for place, own in zip(places, vectors, strict=True):
+                columns = own.reshape(-1, pixels).double().cpu().numpy().T
+                found.append(torch.as_tensor(solvers[place].solve(columns).T.copy()).reshape(own.shape))
+            return torch.stack(found).to(vectors)
+
+        return FunctionMaps(filtered, self.count, self.shape, self._images)

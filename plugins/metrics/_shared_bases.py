@@ -6,15 +6,13 @@ import copy
 import weakref
 from collections import OrderedDict
 
-from torch import Tensor
-
 from gahbench import Basis, Dataset, TrainingData, spec_of
 from gahbench.evaluation import Evaluation
-from gahbench.jacobian import Sketch
+from gahbench.jacobian import FilterFamily
 
 #: Cached bases of a dataset, each of which may hold the images that it was adapted to last.
 BASES = 12
-#: Bytes of filters, in float32, that are kept of a dataset.
+#: Bytes of filters that are kept of a dataset.
 MEMORY = 3 << 27
 
 
@@ -28,7 +26,7 @@ class _Kept:
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = weakref.ref(dataset)
         self.bases: OrderedDict[_Key, Basis | None] = OrderedDict()
-        self.filters: OrderedDict[tuple[object, ...], Sketch] = OrderedDict()
+        self.filters: OrderedDict[tuple[object, ...], FilterFamily] = OrderedDict()
 
 
 #: Of one dataset only: units come dataset by dataset.
@@ -80,41 +78,26 @@ def _fitted(basis: Basis, dataset: Dataset) -> Basis | None:
     return fitted
 
 
-def filters_on(basis: Basis, evaluation: Evaluation, sigma: float, traces: Tensor, like: Sketch) -> Sketch | None:
+def filters_on(basis: Basis, evaluation: Evaluation, sigma: float) -> FilterFamily | None:
     """Return the filters of :meth:`gahbench.Basis.filters` on an evaluation's images; ``None`` where there are none.
 
     Parameters
     ----------
     basis
         The basis, unfitted.
-    traces
-        Shape (N,).
-    like
-        They are sketched as this is.
     """
     dataset = evaluation.dataset
     fitted = basis_on(basis, dataset)
     if fitted is None:
         return None
-    probes = None if like.exact else like.rows.shape[1]
-
-    def found() -> Sketch:
-        return fitted.filters(evaluation.truth, sigma, traces).sketch(probes)
-
     decided_by = _key(basis)
-    # A basis with filters of its own may choose them by the traces.
-    if dataset is None or decided_by is None or type(basis).filters is not Basis.filters:
-        return found()
+    if dataset is None or decided_by is None:
+        return fitted.filters(evaluation.truth, sigma)
     filters = _of(dataset).filters
-    key = (decided_by, evaluation.split, evaluation.clean.numpy().tobytes(), sigma, probes)
+    key = (decided_by, evaluation.split, evaluation.clean.numpy().tobytes(), sigma)
     if key not in filters:
-        exact = found()
-        filters[key] = Sketch(exact.rows.float(), exact.exact)
-        while len(filters) > 1 and sum(map(_bytes, filters.values())) > MEMORY:
+        filters[key] = fitted.filters(evaluation.truth, sigma)
+        while len(filters) > 1 and sum(family.bytes for family in filters.values()) > MEMORY:
             filters.popitem(last=False)
     filters.move_to_end(key)
     return filters[key]
-
-
-def _bytes(sketch: Sketch) -> int:
-    return sketch.rows.numel() * sketch.rows.element_size()

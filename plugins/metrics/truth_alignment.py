@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from gahbench import Metric, OptimumError, Scores
-from gahbench.evaluation import MIN_IMAGES, Evaluation, align
+from gahbench.evaluation import MIN_IMAGES, Evaluation, adaptation, align, changes, remove_strength
+from gahbench.jacobian import Sketch
 
 
 class TruthAlignment(Metric):
@@ -13,9 +15,11 @@ class TruthAlignment(Metric):
 
     The best filter is the Jacobian of the posterior mean, Cov[x|y] / sigma^2 (Kadkhodaie 2024, equation 9), where the
     optimum is exact, and that of the genie where it is a bracket: on ``c-alpha`` the Wiener filter given the contour.
-    On other families, and on Gaussian ones, whose best filter is the same for all images, there is no value.
+    Its strength is its own, so it is not matched; the regression on the strength of the denoiser takes strength out of
+    both. On other families, and on Gaussian ones, whose best filter is the same for all images, there is no value.
 
-    Parts: ``null``, ``retrieval`` and ``error`` as in ``alignment``.
+    Parts: ``direction``, the same of the directional parts, as in ``direction``, for images of up to 2304 values;
+    ``share``, ``left-out`` and ``error`` as in ``alignment``.
     """
 
     needs = frozenset({"jacobian"})
@@ -23,22 +27,45 @@ class TruthAlignment(Metric):
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the alignment of every image at every noise level, and its parts."""
-        dataset = evaluation.dataset
         values: dict[tuple[str, float], Tensor] = {}
         for sigma in evaluation.sigmas:
-            sketch = evaluation.local.sketch(sigma)
-            if dataset is None or sketch is None:
-                continue
-            try:
-                best = dataset.optimal_filters(evaluation.noisy(sigma), sigma, evaluation.split, evaluation.start)
-                filters = best and best.sketch(None if sketch.exact else sketch.rows.shape[1])
-            except OptimumError:
-                # At one noise level it may be beyond reach, and known at the others.
-                continue
-            found = align(sketch, filters) if filters else None
-            if found is None:
-                continue
-            values |= {("", sigma): found.own, ("null", sigma): found.null, ("retrieval", sigma): found.retrieved}
-            if not sketch.exact:
-                values["error", sigma] = found.error
+            values |= {(part, sigma): value for part, value in _at(evaluation, sigma).items()}
         return Scores.parts(values)
+
+
+def _at(evaluation: Evaluation, sigma: float) -> dict[str, Tensor]:
+    dataset = evaluation.dataset
+    sketch, trace = evaluation.local.sketch(sigma), evaluation.local.trace(sigma)
+    if dataset is None or sketch is None or trace is None:
+        return {}
+    try:
+        best = dataset.optimal_filters(evaluation.noisy(sigma), sigma, evaluation.split, evaluation.start)
+        filters = best and best.sketch(None if sketch.exact else sketch.rows.shape[1])
+    except OptimumError:
+        # At one noise level it may be beyond reach, and known at the others.
+        return {}
+    if not filters:
+        return {}
+    best_filters = Sketch(filters.rows.cpu(), filters.exact)
+    if not changes(best_filters):
+        return {}
+    # The same filter for all images scores 0 whatever its strength is.
+    remove = remove_strength(trace.value if changes(sketch) else torch.ones_like(trace.value))
+    count = len(sketch.rows)
+    left_out = torch.ones(count, dtype=torch.float64)
+    left_out[remove.places] = 0
+    values = {"left-out": left_out}
+    truth = adaptation(best_filters, remove)
+    if len(remove) < MIN_IMAGES:
+        return values
+    denoiser = adaptation(sketch, remove)
+    found = align(denoiser, truth)
+    parts: dict[str, Tensor | float] = {"": found.own, "share": denoiser.share}
+    if sketch.exact:
+        parts["direction"] = align(*(one.directional(evaluation.shape) for one in (denoiser, truth))).own
+    else:
+        parts["error"] = found.error
+    for part, value in parts.items():
+        values[part] = torch.full((count,), torch.nan, dtype=torch.float64)
+        values[part][remove.places] = torch.as_tensor(value, dtype=torch.float64)
+    return values

@@ -1,6 +1,7 @@
-"""By how much a denoiser is more aligned with graph harmonics than with every other basis, with paired intervals.
+"""By how much a denoiser agrees more with graph harmonics than with every other basis, with paired intervals.
 
-Not a test: run it as ``python tests/bench/basis_margins.py FOLDER`` on a results folder with the metric ``alignment``.
+Not a test: run it as ``python tests/bench/basis_margins.py FOLDER`` on a results folder with the metrics ``direction``
+and ``alignment``.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print a table for each dataset and entrant."""
     parser = argparse.ArgumentParser(description="Margins of graph harmonics over other bases.")
     parser.add_argument("folder")
+    parser.add_argument("--metric", choices=["direction", "alignment"], default="direction")
     parser.add_argument("--dataset", action="append", help="only this; may be repeated")
     parser.add_argument("--entrant", action="append", help="only this; may be repeated")
     parser.add_argument("--basis", action="append", help="only against this; may be repeated")
@@ -31,13 +33,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     results = gahbench.load_results(options.folder)
     sigmas = sorted(results.scores["sigma"].dropna().unique().tolist())
     for (dataset, entrant), bases in rankings(results, options.dataset, options.entrant).items():
-        print(f"\n{dataset}, {entrant}: alignment with {FIRST} less that with others, in the mean and at each sigma\n")
+        title = f"{options.metric} with {FIRST} less that with others, in the mean and at each sigma"
+        print(f"\n{dataset}, {entrant}: {title}\n")
         print("| basis | mean |", " | ".join(f"{sigma:.3g}" for sigma in sigmas), "|")
         print("| --- |", " | ".join(["---:"] * (1 + len(sigmas))), "|")
         for basis in bases:
             if basis == FIRST or basis not in (options.basis or bases):
                 continue
-            found = [margin(results, dataset, entrant, FIRST, basis, sigma) for sigma in (None, *sigmas)]
+            found = [
+                margin(results, dataset, entrant, FIRST, basis, sigma, options.metric) for sigma in (None, *sigmas)
+            ]
             cells = ["–" if one is None else f"{one[0]:+.2f} [{one[1]:+.2f}, {one[2]:+.2f}]" for one in found]
             print(f"| {basis} |", " | ".join(cells), "|")
 

@@ -28,7 +28,7 @@ from gahbench._util.resources import cpu_count
 from gahbench.contracts.bases import Basis
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.truth import Truth
-from gahbench.evaluation.alignment import align
+from gahbench.evaluation import adaptation, align, remove_strength
 from gahbench.jacobian import Jacobian
 
 SIGMA = 0.1
@@ -100,14 +100,13 @@ def large(network: nn.Module, options: argparse.Namespace) -> None:
     def measure() -> Any:
         jacobian = Jacobian(network, noisy, SIGMA)
         sketch = jacobian.sketch(options.probes)
-        filters = basis.filters(Truth(clean, dataset), SIGMA, jacobian.trace(options.probes).value)
-        return align(sketch, filters.sketch(options.probes))
+        traces = jacobian.trace(options.probes).value
+        family = basis.filters(Truth(clean, dataset), SIGMA)
+        remove = remove_strength(traces, family.reaches(traces))
+        return align(*(adaptation(one, remove) for one in (sketch, family.at(traces).sketch(options.probes))))
 
     seconds, found = timed(measure, options.device)
-    value = "undefined"
-    if found is not None:
-        worst = float(found.error.max())
-        value = f"{float(found.own.mean()):.3f}, standard error of one image at most {worst:.3f}"
+    value = f"{float(found.own.mean()):.3f}, standard error of one image at most {float(found.error.max()):.3f}"
     print(
         f"alignment at {options.large}x{options.large}, {options.probes} random vectors, "
         f"{seconds / options.images:.2f} s an image: {value}, "

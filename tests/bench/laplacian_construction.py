@@ -19,7 +19,7 @@ from gahbench._util.resources import cpu_count
 from gahbench.contracts.bases import Basis
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.truth import Truth
-from gahbench.evaluation.alignment import align
+from gahbench.evaluation import adaptation, align, remove_strength
 
 FAMILIES = (
     "c-alpha[alpha=1,size=24]",
@@ -41,12 +41,12 @@ def constructions() -> Iterator[str]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print, best first."""
-    parser = argparse.ArgumentParser(description="Alignment of the best filter with graphs.")
+    parser = argparse.ArgumentParser(description="Direction of the best filter, with graphs.")
     parser.add_argument("--families", nargs="+", default=FAMILIES)
     parser.add_argument("--sigmas", type=float, nargs="+", default=SIGMAS)
-    parser.add_argument("--images", type=int, default=16)
+    parser.add_argument("--images", type=int, default=32)
     parser.add_argument("--threads", type=int, default=cpu_count(), help="threads of torch")
-    options = smoke.parse(parser, "--families c-alpha[alpha=2,size=8] --sigmas 0.1 --images 2 --threads 1", arguments)
+    options = smoke.parse(parser, "--families c-alpha[alpha=2,size=8] --sigmas 0.1 --images 8 --threads 1", arguments)
     torch.set_num_threads(options.threads)
     found: dict[str, list[float]] = {}
     for family in options.families:
@@ -57,10 +57,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             basis: Basis = gahbench.create("basis", described)
             for maps in best.values():
                 assert maps is not None
-                filters = basis.filters(truth, 0.0, maps.trace().value)
-                scores = align(maps.sketch(), filters.sketch())
-                assert scores is not None
-                found.setdefault(described, []).append(float(scores.own.mean()))
+                traces = maps.trace().value
+                family = basis.filters(truth, 0.0)
+                remove = remove_strength(traces, family.reaches(traces))
+                both = (adaptation(one.sketch(), remove) for one in (maps, family.at(traces)))
+                ours, graph = (one.directional(dataset.shape) for one in both)
+                found.setdefault(described, []).append(float(align(ours, graph).own.mean()))
     columns = [f"{family}, {sigma:g}" for family in options.families for sigma in options.sigmas]
     print("| graph | mean | least |", " | ".join(columns), "|")
     print("| --- | ---: | ---: |" + " ---: |" * len(columns))

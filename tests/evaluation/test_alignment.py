@@ -1,13 +1,15 @@
+"""Alignment of families of filters, by hand and by its invariances."""
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gahbench.evaluation.alignment import align
+from gahbench.evaluation import adaptation, align, changes, partial_cosine, remove_strength
 from gahbench.jacobian import DenseMaps, Sketch
 
-SHAPE, SIZE, COUNT = (1, 4, 5), 20, 9
+SHAPE, SIZE, COUNT = (1, 4, 5), 20, 26
 
 
 def random(*shape, seed=0):
@@ -19,126 +21,169 @@ def filters(seed=0, count=COUNT):
     return (matrices + matrices.mT) / 2
 
 
+def traces(seed=0):
+    order = torch.randperm(COUNT, generator=torch.Generator().manual_seed(seed))
+    return torch.linspace(1, 9, COUNT, dtype=torch.float64)[order]
+
+
 def exact(matrices):
     return Sketch(matrices, exact=True)
 
 
-def by_hand(ones, others):
-    """SCIENCE.md, section 5: the mean of the other images is removed, cosines of all pairs."""
-    ones, others = ones.numpy(), others.numpy()
-    count = len(ones)
+def aligned(ones, others, strengths):
+    remove = remove_strength(strengths)
+    return align(adaptation(exact(ones), remove), adaptation(exact(others), remove))
 
-    def less_the_others(matrices):
-        return [matrices[i] - np.mean([matrices[j] for j in range(count) if j != i], axis=0) for i in range(count)]
 
-    def cosine(one, other):
-        return np.sum(one * other) / (np.linalg.norm(one) * np.linalg.norm(other))
+def by_hand(ones, others, strengths):
+    """SCIENCE.md, section 5: residuals of a cubic in the log-trace, entry by entry, and their cosines."""
+    logarithms = np.log(strengths.numpy())
 
-    return np.array([[cosine(s, w) for w in less_the_others(others)] for s in less_the_others(ones)])
+    def residuals(matrices):
+        flat = matrices.flatten(1).numpy()
+        return np.stack([row - np.polyval(np.polyfit(logarithms, row, 3), logarithms) for row in flat.T], axis=1)
+
+    one, other = residuals(ones), residuals(others)
+    return (one * other).sum(1) / (np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1))
 
 
 @settings(deadline=None, max_examples=15)
-@given(count=st.integers(2, 10), seed=st.integers(0, 99), shared=st.floats(0, 1))
-def test_it_is_the_cosine_of_what_is_left_without_the_mean_of_the_others(count, seed, shared):
-    ones = filters(seed, count)
-    others = shared * ones + filters(seed + 1000, count)
-    found, table = align(exact(ones), exact(others)), by_hand(ones, others)
-    own = table.diagonal()
-    np.testing.assert_allclose(found.own, own, atol=1e-12)
-    np.testing.assert_allclose(found.null, (table.sum(1) - own) / (count - 1), atol=1e-12)
-    assert found.retrieved.tolist() == (table.argmax(1) == np.arange(count)).tolist()
-    assert found.error.tolist() == [0] * count
+@given(seed=st.integers(0, 99), shared=st.floats(0, 1))
+def test_it_is_the_cosine_of_what_a_cubic_in_the_strength_leaves(seed, shared):
+    ones = filters(seed)
+    others = shared * ones + filters(seed + 1000)
+    found = aligned(ones, others, traces(seed))
+    np.testing.assert_allclose(found.own, by_hand(ones, others, traces(seed)), atol=1e-9)
+    assert found.own.dtype == torch.float64
+    assert found.error.tolist() == [0] * COUNT
 
 
 def test_filters_are_aligned_with_themselves():
-    found = align(exact(filters()), exact(filters()))
-    assert found.own.tolist() == pytest.approx([1] * COUNT)
-    assert found.retrieved.tolist() == [1] * COUNT
-    assert found.own.dtype == torch.float64
-    opposite = align(exact(filters()), exact(-filters()))
-    assert opposite.own.tolist() == pytest.approx([-1] * COUNT)
-    assert opposite.retrieved.tolist() == [0] * COUNT
+    assert aligned(filters(), filters(), traces()).own.tolist() == pytest.approx([1] * COUNT)
+    assert aligned(filters(), -filters(), traces()).own.tolist() == pytest.approx([-1] * COUNT)
 
 
 @settings(deadline=None, max_examples=15)
-@given(scale=st.floats(1e-3, 1e3), common=st.floats(-3, 3), seed=st.integers(0, 99))
-def test_neither_scale_nor_what_all_images_share_nor_an_orthogonal_change_of_basis_matters(scale, common, seed):
+@given(scale=st.floats(1e-3, 1e3), common=st.floats(-1, 1), seed=st.integers(0, 99))
+def test_neither_scale_nor_what_images_share_nor_what_strength_decides_nor_the_basis_of_pixels_matters(
+    scale, common, seed
+):
+    strengths = traces(seed)
     ones, others = filters(seed), filters(seed) + 2 * filters(seed + 500)
-    expected = align(exact(ones), exact(others))
+    expected = aligned(ones, others, strengths)
     turn = torch.linalg.qr(random(SIZE, SIZE, seed=seed))[0]
-    shared = common * filters(seed + 900, 1)
+    logarithms = strengths.log()[:, None, None]
+    of_strength = sum(common * filters(seed + 900 + power, 1) * logarithms**power / 3**power for power in range(4))
     for changed_ones, changed_others in (
         (scale * ones, others / scale),
-        (ones + shared, others - 2 * shared),
+        (ones + of_strength, others - 2 * of_strength),
         (turn @ ones @ turn.mT, turn @ others @ turn.mT),
     ):
-        found = align(exact(changed_ones), exact(changed_others))
-        torch.testing.assert_close(found.own, expected.own)
-        torch.testing.assert_close(found.null, expected.null)
-        assert torch.equal(found.retrieved, expected.retrieved)
+        torch.testing.assert_close(aligned(changed_ones, changed_others, strengths).own, expected.own)
+    assert aligned(ones, others, scale * strengths).own.tolist() == pytest.approx(expected.own.tolist(), abs=1e-9)
 
 
-def test_the_null_is_minus_the_score_over_the_others_where_all_change_as_much():
-    # Corners of a regular simplex, turned: what is left of each has one length.
-    corners = torch.zeros(COUNT, SIZE, SIZE, dtype=torch.float64)
-    corners[range(COUNT), range(COUNT), range(COUNT)] = 1
-    turn = torch.linalg.qr(random(SIZE, SIZE))[0]
-    found = align(exact(filters()), exact(turn @ corners @ turn.mT))
-    torch.testing.assert_close(found.null, -found.own / (COUNT - 1))
-    assert found.own.abs().max() > 0.01
-
-
-def test_unlike_filters_score_about_nothing_and_are_retrieved_by_chance():
-    scores = [align(exact(filters(seed)), exact(filters(seed + 100))) for seed in range(40)]
-    own = torch.cat([found.own for found in scores])
+def test_unlike_filters_score_about_nothing():
+    own = torch.cat([aligned(filters(seed), filters(seed + 100), traces(seed)).own for seed in range(40)])
     # A cosine in 210 dimensions has a standard deviation of about 1 / sqrt(210).
     assert own.mean().abs() < 5 * 210**-0.5 / len(own) ** 0.5
     assert 0.8 < own.std() * 210**0.5 < 1.2
-    retrieved = torch.cat([found.retrieved for found in scores]).mean()
-    assert abs(retrieved - 1 / COUNT) < 4 * (COUNT * len(own)) ** -0.5
 
 
 @pytest.mark.parametrize("rounding", [0, 1e-9])
 def test_filters_that_ignore_the_image_score_nothing(rounding):
     same = filters(3, 1) + rounding * filters(4)
-    found = align(exact(same), exact(filters()))
-    assert found.own.tolist() == found.null.tolist() == found.retrieved.tolist() == [0] * COUNT
+    assert not changes(exact(same))
+    found = aligned(same, filters(), traces())
+    assert found.own.tolist() == [0] * COUNT
 
 
-def test_there_is_nothing_to_be_aligned_with_where_the_others_do_not_change():
-    same = filters(3, 1).expand(COUNT, -1, -1)
-    assert align(exact(filters()), exact(same)) is None
-    assert align(exact(same), exact(same)) is None
+@pytest.mark.parametrize(("rest", "adapts"), [(0.0, False), (0.05, False), (0.5, True)])
+def test_filters_that_depend_on_the_image_by_their_strength_alone_score_nothing(rest, adapts):
+    strengths = traces()
+    blind = filters(3, 1) + filters(4, 1) * strengths.log()[:, None, None]
+    found = adaptation(exact(blind + rest * filters(5)), remove_strength(strengths))
+    assert found.adapts == adapts
+    assert (found.share < 0.02) != adapts
+    assert (aligned(blind + rest * filters(5), filters(5), strengths).own.abs().sum() > 0) == adapts
+
+
+def test_the_share_is_that_of_the_change_that_strength_does_not_explain():
+    strengths = traces()
+    found = adaptation(exact(filters()), remove_strength(strengths))
+    # Three of 25 degrees of freedom go to the cubic.
+    assert found.share == pytest.approx(22 / 25, abs=0.03)
+    centred = filters() - filters().mean(0)
+    assert found.share == pytest.approx(float(found.sketch.rows.square().sum() / centred.square().sum()))
+
+
+def test_isotropic_residuals_have_no_direction():
+    side = 4
+    places = torch.arange(side)
+    rows, columns = torch.meshgrid(places, places, indexing="ij")
+    where = torch.stack([rows.flatten(), columns.flatten()], 1).double()
+    near = torch.cdist(where, where)
+    widths = random(COUNT, side**2).exp()[:, :, None]
+    kernels = torch.exp(-near / widths)
+    blurs = kernels + kernels.mT
+    rest = adaptation(exact(blurs), remove_strength(blurs.diagonal(dim1=1, dim2=2).sum(1)))
+    assert not rest.directional((1, side, side)).adapts
+    random_rest = adaptation(exact(filters()), remove_strength(traces())).directional(SHAPE)
+    assert random_rest.adapts
+    assert 0.2 < random_rest.share < 1
+    with pytest.raises(ValueError, match="random vectors"):
+        adaptation(DenseMaps(filters(), SHAPE).sketch(8), remove_strength(traces())).directional(SHAPE)
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 99))
+def test_a_partial_cosine_is_that_of_what_a_third_does_not_explain(seed):
+    one, other, third = random(3, 5, seed=seed)
+
+    def cosine(left, right):
+        return (left @ right / (left.norm() * right.norm()))[None]
+
+    def rest(vector):
+        return vector - third * (vector @ third) / (third @ third)
+
+    found = partial_cosine(cosine(one, other), cosine(one, third), cosine(other, third))
+    torch.testing.assert_close(found, cosine(rest(one), rest(other)), atol=1e-6, rtol=0)
+
+
+def test_where_the_third_explains_all_the_partial_cosine_is_0():
+    one = torch.tensor([0.7, 0.7, 0.7])
+    assert partial_cosine(one, torch.tensor([1.0, 0.7, 0.99999]), torch.tensor([0.7, 1.0, 0.7])).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.5, 5.0])
+def test_random_vectors_give_the_same_within_errors_of_the_right_size(shared):
+    ones, remove = filters(1), remove_strength(traces())
+    others = shared * ones + filters(2)
+    expected = aligned(ones, others, traces()).own
+    scores, errors, shares = [], [], []
+    for seed in range(30):
+        left, right = (adaptation(DenseMaps(each, SHAPE).sketch(256, seed), remove) for each in (ones, others))
+        found = align(left, right)
+        scores.append(found.own)
+        errors.append(found.error)
+        shares.append(left.share)
+    values, estimated = torch.stack(scores), torch.stack(errors).mean()
+    assert (values.mean(0) - expected).abs().mean() < 0.02
+    assert 0.6 < float(values.std(0).mean() / estimated) < 1.6
+    assert np.mean(shares) == pytest.approx(adaptation(exact(ones), remove).share, abs=0.01)
+
+
+def test_unpaired_images_are_refused():
+    remove = remove_strength(traces())
+    with pytest.raises(ValueError, match=f"not {COUNT} with {COUNT - 1}"):
+        align(adaptation(exact(filters()), remove), adaptation(exact(filters()), remove_strength(traces()[1:])))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_filters_on_a_gpu_are_aligned_with_those_that_are_not():
+    remove = remove_strength(traces())
     ones, others = exact(filters()), exact(filters(1))
     there = Sketch(ones.rows.cuda(), exact=True)
-    torch.testing.assert_close(align(there, others).own, align(ones, others).own, atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize("closeness", [0.0, 0.5, 5.0])
-def test_random_vectors_give_the_same_within_errors_of_the_right_size(closeness):
-    ones = filters()
-    others = closeness * ones + filters(1)
-    expected = align(exact(ones), exact(others)).own
-    found = [
-        align(DenseMaps(ones, SHAPE).sketch(64, seed), DenseMaps(others, SHAPE).sketch(64, seed)) for seed in range(60)
-    ]
-    differences = torch.stack([one.own - expected for one in found])
-    errors = torch.stack([one.error for one in found])
-    assert (errors > 0).all()
-    scores = differences / errors
-    # Of 540 scores some are beyond 4, as the error is estimated from 16 groups: Student's t has longer tails.
-    assert (scores.abs() > 4).double().mean() < 0.01
-    assert 0.75 < (differences.square().mean() / errors.square().mean()).sqrt() < 1.3
-    # Ratios of estimates are biased, but far less than they vary.
-    assert differences.mean().abs() < 0.5 * errors.mean()
-
-
-def test_too_few_or_unpaired_images_are_refused():
-    with pytest.raises(ValueError, match="2 or more pairs of filters, not 1 with 1"):
-        align(exact(filters(count=1)), exact(filters(count=1)))
-    with pytest.raises(ValueError, match="not 9 with 8"):
-        align(exact(filters()), exact(filters(count=8)))
+    expected = align(adaptation(ones, remove), adaptation(others, remove)).own
+    found = align(adaptation(there, remove), adaptation(others, remove)).own
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)

@@ -47,7 +47,7 @@ def test_references_show_what_they_use_and_which_datasets_they_support():
 def test_metrics_show_unit_direction_and_needs(tmp_path):
     alignment = described("alignment", "metric")
     assert (alignment["unit"], alignment["direction"]) == ("none", "higher is better")
-    assert alignment["needs"] == "8 images or more, jacobian"
+    assert alignment["needs"] == "24 images or more, jacobian"
     psnr = described("psnr", "metric")
     assert (psnr["unit"], psnr["needs"]) == ("dB", "images")
     assert described("distance", "metric")["direction"] == "lower is better"

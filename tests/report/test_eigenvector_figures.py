@@ -9,6 +9,7 @@ from fake_results import dataset, results, rows
 
 from gahbench._util.errors import ParameterError, ResultsError
 from gahbench.board.alignments import Aligned, courses, parts_of, rankings
+from gahbench.board.statistics import Estimate
 from gahbench.evaluation.rates import input_psnr
 from gahbench.report.alignments import ranking_figure
 from gahbench.report.eigenvectors import decay_figure, gallery_figure, geometric_ranks, level_names, spectra_figure
@@ -78,23 +79,33 @@ def test_bases_are_ranked_in_each_panel():
     figure = ranking_figure(
         {
             "a": {
-                "dct": Aligned(0.2, 0.1, 0.3, -0.1),
-                "sym4": Aligned(0.4, 0.3, 0.5, -0.2, ceiling=0.7, retrieval=0.5),
+                "dct": Aligned(Estimate(0.2, 0.1, 0.3), Estimate(0.6)),
+                "sym4": Aligned(Estimate(0.4, 0.3, 0.5), Estimate(0.5), ceiling=0.7, retrieval=0.5),
             },
-            "b": {"dct": Aligned(0.2, 0.1, 0.3, single=0.9), "sym4": Aligned(0.4, 0.3, 0.5, single=0.1)},
+            "b": {
+                "dct": Aligned(Estimate(0.2, 0.1, 0.3), single=0.9),
+                "sym4": Aligned(Estimate(0.4, 0.3, 0.5), single=0.1),
+            },
+            "large": {"dct": Aligned(alignment=Estimate(0.6, 0.5, 0.7))},
         }
     )
-    first, second = figure.axes
+    first, second, large = figure.axes
     assert [label.get_text() for label in first.get_yticklabels()] == ["sym4", "dct"]
     assert [label.get_text() for label in second.get_yticklabels()] == ["dct", "sym4"]
-    assert first.get_xlabel() == "alignment (cosine)"
-    points = {tuple(map(float, line.get_xydata()[0])) for line in first.get_lines() if len(line.get_xdata()) == 1}
-    assert {(0.4, 0.0), (0.2, 1.0), (-0.2, 0.0), (-0.1, 1.0)} <= points
+    assert [ax.get_xlabel() for ax in figure.axes] == ["direction (cosine)", "direction (cosine)", "alignment (cosine)"]
+    bars = [(bar.get_width(), bar.get_y() + bar.get_height() / 2) for bar in first.patches]
+    np.testing.assert_allclose(bars, [(0.4, 0), (0.2, 1)])
+    assert points(first) >= {(0.5, 0.0), (0.6, 1.0)}
     assert any(list(line.get_xdata()) == [0.7, 0.7] for line in first.get_lines())
     assert [text.get_text() for text in first.texts] == ["50 %", "retrieved"]
-    assert {(0.9, 0.0), (0.1, 1.0)} <= {
-        tuple(map(float, line.get_xydata()[0])) for line in second.get_lines() if len(line.get_xdata()) == 1
-    }
+    assert points(second) >= {(0.9, 0.0), (0.1, 1.0)}
+    # Where there is no direction, it is the alignment that is drawn.
+    assert [bar.get_width() for bar in large.patches] == [0.6]
+    assert points(large) == set()
+
+
+def points(ax):
+    return {tuple(map(float, line.get_xydata()[0])) for line in ax.get_lines() if len(line.get_xdata()) == 1}
 
 
 def made():
@@ -102,9 +113,16 @@ def made():
     for entrant, strength in (("net", 0.4), ("oracle", 0.8)):
         for basis, share in (("graph-laplacian", 1.0), ("wavelet[db2,levels=3]", 0.5)):
             values = strength * share * np.array([[1.0] * 9, [0.5] * 9]) + 0.01 * np.arange(-4, 5)
-            for part, found in (("", values), (".null", -values / 8), (".retrieval", np.ones((2, 9)))):
-                scores += rows("d", entrant, "oracle", found, sigmas=SIGMAS, metric=f"alignment[{basis}]{part}")
-    scores += rows("d", "net", "oracle", np.full((1, 9), 0.3), sigmas=(0.1,), metric="truth-alignment")
+            for metric, part, found in (
+                ("direction", "", values),
+                ("direction", ".ceiling", np.full((2, 9), 0.25)),
+                ("alignment", "", values + 0.1),
+                ("alignment", ".retrieval", np.ones((2, 9))),
+            ):
+                scores += rows("d", entrant, "oracle", found, sigmas=SIGMAS, metric=f"{metric}[{basis}]{part}")
+    for part, value in (("", 0.3), (".direction", 0.2)):
+        found = np.full((1, 9), value)
+        scores += rows("d", "net", "oracle", found, sigmas=(0.1,), metric=f"truth-alignment{part}")
     scores += rows("e", "net", "oracle", np.full((2, 9), 20.0), sigmas=SIGMAS)
     return results(scores, datasets=[dataset("d"), dataset("e")])
 
@@ -112,9 +130,11 @@ def made():
 @pytest.mark.parametrize(
     ("metric", "found"),
     [
-        ("alignment[dct]", ("dct", "")),
-        ("alignment[wavelet[db2,levels=3]].null", ("wavelet[db2,levels=3]", "null")),
-        ("truth-alignment.retrieval", ("best denoiser", "retrieval")),
+        ("alignment[dct]", ("alignment", "dct", "")),
+        ("direction[wavelet[db2,levels=3]].ceiling", ("direction", "wavelet[db2,levels=3]", "ceiling")),
+        ("direction[dct,given=wavelet-ti[haar]].given", ("direction", "dct", "given")),
+        ("truth-alignment.share", ("alignment", "best denoiser", "share")),
+        ("truth-alignment.direction", ("direction", "best denoiser", "")),
         ("psnr", None),
         ("spectrum.trace", None),
     ],
@@ -127,21 +147,24 @@ def test_rankings_are_means_over_the_levels_that_all_bases_have():
     found = rankings(made())
     assert set(found) == {("d", "net"), ("d", "oracle")}
     oracle = found["d", "oracle"]["graph-laplacian"]
-    assert oracle.value == pytest.approx(0.6)
-    assert oracle.low < 0.6 < oracle.high
-    assert oracle.null == pytest.approx(-0.075)
-    assert oracle.retrieval == 1
-    assert math.isnan(oracle.ceiling)
+    assert oracle.headline == oracle.direction
+    assert oracle.direction.value == pytest.approx(0.6)
+    assert oracle.direction.low < 0.6 < oracle.direction.high
+    assert oracle.alignment.value == pytest.approx(0.7)
+    assert (oracle.retrieval, oracle.ceiling) == (1, 0.5)
     # Its truth alignment is known at .1 alone.
-    assert found["d", "net"]["graph-laplacian"].value == pytest.approx(0.4)
-    assert found["d", "net"]["best denoiser"].value == pytest.approx(0.3)
+    net = found["d", "net"]
+    assert net["graph-laplacian"].direction.value == pytest.approx(0.4)
+    assert (net["best denoiser"].direction.value, net["best denoiser"].alignment.value) == pytest.approx((0.2, 0.3))
+    assert math.isnan(net["best denoiser"].ceiling)
 
 
-def test_courses_are_means_at_each_level():
-    course = courses(made(), "wavelet[db2,levels=3]")["d"]["net"]
+@pytest.mark.parametrize(("metric", "more"), [("direction", 0.0), ("alignment", 0.1)])
+def test_courses_are_means_at_each_level(metric, more):
+    course = courses(made(), "wavelet[db2,levels=3]", metric=metric)["d"]["net"]
     assert course.sigmas == SIGMAS
-    np.testing.assert_allclose(course.value, [0.2, 0.1])
-    np.testing.assert_allclose(course.null, [-0.025, -0.0125])
+    np.testing.assert_allclose(course.value, np.array([0.2, 0.1]) + more)
+    np.testing.assert_allclose(course.ceiling, [0.5, 0.5] if metric == "direction" else [np.nan] * 2)
     assert (course.low < course.value).all()
 
 
@@ -153,7 +176,7 @@ def test_what_is_not_in_the_results_is_reported():
     with pytest.raises(ParameterError, match="entrants nobody are not in the results; accepted: net, oracle"):
         courses(made(), entrants=["nobody"])
     for draw in (rankings, lambda found, sets: courses(found, datasets=sets)):
-        with pytest.raises(ResultsError, match=r"metrics alignment\[BASIS\]"):
+        with pytest.raises(ResultsError, match=r"metrics direction\[BASIS\]"):
             draw(made(), ["e"])
 
 
@@ -163,7 +186,10 @@ def test_the_commands_draw_alignment(tmp_path):
     from gahbench.cli.app import app
 
     publish(made(), tmp_path / "results", "digest")
-    for arguments in (["alignment", "-b", "wavelet[db2,levels=3]", "-e", "net"], ["ranking", "-d", "d"]):
+    for arguments in (
+        ["alignment", "-b", "wavelet[db2,levels=3]", "-e", "net", "--metric", "alignment"],
+        ["ranking", "-d", "d"],
+    ):
         out = tmp_path / f"{arguments[0]}.svg"
         call = ["draw", arguments[0], str(tmp_path / "results"), *arguments[1:], "--out", str(out)]
         written = []
@@ -181,7 +207,7 @@ def test_alignment_is_drawn_against_input_psnr():
     (ax,) = course_figure(found, ["net", "oracle"], {"net": "trained", "oracle": "oracle"}, "graph-laplacian").axes
     np.testing.assert_allclose(lines(ax)["net"], np.stack([input_psnr(SIGMAS), [0.4, 0.2]], 1))
     assert ax.get_xlabel() == "input PSNR (dB)"
-    assert ax.get_ylabel() == "alignment with\ngraph-laplacian (cosine)"
+    assert ax.get_ylabel() == "direction with\ngraph-laplacian (cosine)"
 
 
 def test_levels_are_written_short_unless_they_look_alike():

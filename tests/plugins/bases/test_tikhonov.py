@@ -22,11 +22,11 @@ def traces_of(maps):
 
 
 def filters_of(basis, images, traces):
-    return tikhonov_filters(basis.laplacian, basis.spectrum, images, traces)
+    return tikhonov_filters(basis.laplacian, basis.spectrum, images).at(traces)
 
 
 def sparse_filters_of(basis, images, traces):
-    return tikhonov._sparse(basis.laplacian, images, traces)
+    return tikhonov._SparseTikhonov(basis.laplacian, images).at(traces)
 
 
 def by_hand(laplacian, trace):
@@ -45,7 +45,7 @@ def test_filters_solve_the_equations_of_the_graph_and_have_the_traces():
     assert isinstance(found, DenseMaps)
     torch.testing.assert_close(traces_of(found), traces, atol=1e-4, rtol=0)
     for matrix, laplacian, trace in zip(found.matrices(), graph_laplacian(clean), traces.tolist(), strict=True):
-        torch.testing.assert_close(matrix.double(), by_hand(laplacian, trace), atol=1e-6, rtol=0)
+        torch.testing.assert_close(matrix.double(), by_hand(laplacian, trace), atol=5e-6, rtol=0)
 
 
 @settings(deadline=None, max_examples=20)
@@ -84,13 +84,13 @@ def test_colours_have_one_filter_each_of_a_third_of_the_trace(sparse):
     for one in range(3):
         for other in range(3):
             block = blocks[:, one, :, other]
-            torch.testing.assert_close(block, blocks[:, 0, :, 0] * (one == other), atol=1e-6, rtol=0)
+            torch.testing.assert_close(block, blocks[:, 0, :, 0] * (one == other), atol=5e-6, rtol=0)
     found = blocks[:, 0, :, 0].double()
     expected = torch.stack([by_hand(*given) for given in zip(graph_laplacian(clean), [8.0, 20.0], strict=True)])
     if sparse:
         assert (found - expected).norm() < 0.1 * expected.norm()
     else:
-        torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+        torch.testing.assert_close(found, expected, atol=5e-6, rtol=0)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.4, 0.8])
@@ -116,13 +116,28 @@ def test_sparse_filters_are_inverses_of_the_graph_at_one_strength():
         torch.testing.assert_close(matrix, matrix.mT, atol=1e-6, rtol=0)
 
 
+def test_which_traces_a_graph_reaches_does_not_depend_on_the_way():
+    clean = torch.full((2, 1, 9, 9), 0.5) + 0.1 * images(2, 9)
+    # Two regions, whose weights of exp(-50) do not join them.
+    clean[1] = (torch.arange(81).reshape(9, 9) >= 45).float()
+    basis = GraphLaplacian()
+    families = (
+        tikhonov_filters(basis.laplacian, basis.spectrum, clean),
+        tikhonov._SparseTikhonov(basis.laplacian, clean),
+    )
+    for trace in (-1.0, 0.5, 1.5, 2.5, 40.0, 80.5, 81.5):
+        asked = torch.full((2,), trace, dtype=torch.float64)
+        for family in families:
+            assert family.reaches(asked).tolist() == [1 < trace < 81, 2 < trace < 81]
+
+
 def test_large_images_take_the_sparse_way(monkeypatch):
     clean, traces = images(2, 9), torch.full((2,), 30.0, dtype=torch.float64)
-    exact = GraphLaplacian().filters(Truth(clean), 0.1, traces)
+    exact = GraphLaplacian().filters(Truth(clean), 0.1).at(traces)
     monkeypatch.setattr(tikhonov, "LARGEST_EXACT", 80)
     basis = GraphLaplacian()
     monkeypatch.setattr(basis, "spectrum", lambda images: pytest.fail("eigenvectors were computed"))
-    found = basis.filters(Truth(clean), 0.1, traces)
+    found = basis.filters(Truth(clean), 0.1).at(traces)
     assert isinstance(found, FunctionMaps)
     vectors = torch.randn(1, 200, 81, generator=torch.Generator().manual_seed(0))
     difference = (found.matvec(vectors) - exact.matvec(vectors)).norm()
@@ -132,7 +147,7 @@ def test_large_images_take_the_sparse_way(monkeypatch):
 def test_patches_have_filters_too():
     clean, traces = images(2), torch.full((2,), 12.0, dtype=torch.float64)
     basis = gahbench.create("basis", "patch-graph")
-    found = basis.filters(Truth(clean), 0.1, traces)
+    found = basis.filters(Truth(clean), 0.1).at(traces)
     torch.testing.assert_close(traces_of(found), traces, atol=1e-4, rtol=0)
     laplacian = basis.laplacian(clean)
     product = found.matrices().double() @ laplacian

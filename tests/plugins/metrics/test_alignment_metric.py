@@ -1,3 +1,5 @@
+"""Direction and alignment: answers that are known, and what they may not be fooled by."""
+
 import pytest
 import torch
 from constructing import construct
@@ -5,127 +7,236 @@ from known_filters import Filters, create, evaluation, on_images, table
 
 from gahbench._util.errors import ParameterError
 from gahbench.contracts.truth import Truth
-from gahbench.evaluation.alignment import align
-from gahbench.jacobian import Sketch
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
 from gahbench_plugins.metrics.alignment import Alignment
+from gahbench_plugins.metrics.direction import Direction
 
-BASES = ["sym4", "haar", "dct", "block-dct[4]", "pixel", "true-basis", "graph-laplacian"]
-
-
-def scores_by_basis(evaluated):
-    return {basis: table(f"alignment[{basis}]", evaluated)["", 0.1] for basis in BASES}
+COUNT, DATASET = 28, "c-alpha[size=12]"
+BASES = ["sym4", "haar", "wavelet-ti[haar]", "dct", "block-dct[4]", "pixel", "graph-laplacian", "iso-local"]
 
 
-@pytest.mark.parametrize("own", ["sym4", "dct", "block-dct[4]", "true-basis"])
-def test_an_oracle_that_shrinks_in_a_basis_scores_1_in_it_and_less_in_all_others(own):
-    evaluated = evaluation(f"oracle-shrink[{own}]")
-    found = scores_by_basis(evaluated)
-    assert found[own].tolist() == pytest.approx([1] * 8, abs=1e-5)
-    others = {basis: float(scores.mean()) for basis, scores in found.items() if basis != own}
-    # Haar wavelets and cosines of blocks share the means of blocks.
-    assert max(others.values()) < 0.8, others
-    parts = table(f"alignment[{own}]", evaluated)
-    assert set(parts) == {("", 0.1), ("null", 0.1), ("retrieval", 0.1), ("ceiling", 0.1)}
-    assert parts["retrieval", 0.1].tolist() == [1] * 8
-    # The filter does not depend on the noise.
-    assert parts["ceiling", 0.1].tolist() == pytest.approx([1] * 8, abs=1e-5)
-    assert parts["null", 0.1].mean() < 0
+@pytest.fixture(scope="module")
+def clean():
+    return create("dataset", DATASET).images("test", COUNT)
 
 
-def test_smoothing_along_the_graph_has_a_gah_alignment_of_1():
-    for sigma in (0.05, 0.2):
-        parts = table("alignment", evaluation("heat-kernel[kernel=tikhonov,kept=0.2]", sigmas=(sigma,)))
-        assert parts["", sigma].tolist() == pytest.approx([1] * 8, abs=1e-4)
-        assert parts["retrieval", sigma].tolist() == [1] * 8
+@pytest.fixture(scope="module")
+def strengths():
+    """Traces that a network might have: several-fold different."""
+    return torch.linspace(8, 60, COUNT, dtype=torch.float64)[
+        torch.randperm(COUNT, generator=torch.Generator().manual_seed(3))
+    ]
 
 
-def test_heat_on_the_graph_has_a_high_gah_alignment_and_less_with_all_other_bases():
-    found = {
-        basis: float(scores.mean()) for basis, scores in scores_by_basis(evaluation("heat-kernel[kept=0.1]")).items()
-    }
-    own = found.pop("graph-laplacian")
-    assert own > 0.7
-    assert max(found.values()) < own - 0.2, found
+def filters(basis, clean, traces):
+    return create("basis", basis).filters(Truth(clean), 0.1).at(traces).matrices()
 
 
-def test_colours_are_smoothed_along_one_graph():
-    clean = torch.rand(8, 3, 6, 5, generator=torch.Generator().manual_seed(0))
-    parts = table("alignment", on_images("heat-kernel[kernel=tikhonov,kept=0.2]", clean))
-    assert parts["", 0.1].tolist() == pytest.approx([1] * 8, abs=1e-4)
+def scores(matrices, basis="graph-laplacian", metric="direction", dataset=DATASET):
+    """Return the means of the parts of a metric for given filters of the test images."""
+    found = table(f"{metric}[{basis}]", evaluation(Filters(matrices), dataset, count=COUNT))
+    return {part: float(value.mean()) for (part, _), value in found.items()}
 
 
+def low_pass(traces, height=12):
+    """Image-blind: the grid's own harmonics, with weights that the trace alone decides."""
+    everywhere = torch.full((len(traces), 1, height, height), 0.5)
+    return create("basis", "graph-laplacian").filters(Truth(everywhere), 0.1).at(traces).matrices()
+
+
+@pytest.mark.parametrize("metric", ["direction", "alignment"])
+@pytest.mark.parametrize("own", ["graph-laplacian", "sym4", "wavelet-ti[haar]", "dct"])
+def test_filters_that_shrink_in_a_basis_score_1_in_it_and_less_in_all_others(own, metric, clean, strengths):
+    matrices = filters(own, clean, strengths)
+    found = {basis: scores(matrices, basis, metric)[""] for basis in BASES}
+    assert found.pop(own) == pytest.approx(1, abs=1e-3)
+    assert max(found.values()) < 0.9, found
+
+
+@pytest.mark.parametrize("metric", ["direction", "alignment"])
+@pytest.mark.parametrize("factor", [2.0, 0.5])
+def test_twice_or_half_the_strength_is_the_same_geometry(metric, factor, clean, strengths):
+    stronger = filters("graph-laplacian", clean, factor * strengths)
+    # Compared with the graph's own filters of that strength.
+    assert scores(stronger, metric=metric)[""] == pytest.approx(1, abs=1e-3)
+
+
+def test_half_of_a_filter_is_nearly_as_aligned(clean, strengths):
+    matrices = filters("graph-laplacian", clean, strengths)
+    for metric in ("direction", "alignment"):
+        # On images of 24 pixels it is within .05.
+        assert scores(matrices / 2, metric=metric)[""] == pytest.approx(1, abs=0.07)
+
+
+@pytest.mark.parametrize("metric", ["direction", "alignment"])
 @pytest.mark.parametrize("name", ["low-pass", "gaussian-blur", "wiener-linear", "identity"])
-def test_filters_that_ignore_the_image_score_0(name):
-    evaluated = evaluation(name)
-    for basis in ("graph-laplacian", "sym4", "true-basis"):
-        parts = table(f"alignment[{basis}]", evaluated)
-        assert len(parts) == 4
-        assert all(values.tolist() == [0] * 8 for values in parts.values())
+def test_filters_that_ignore_the_image_score_0(metric, name):
+    evaluated = evaluation(name, DATASET, count=COUNT)
+    for basis in ("graph-laplacian", "sym4"):
+        assert table(f"{metric}[{basis}]", evaluated)["", 0.1].tolist() == [0] * COUNT
+
+
+@pytest.mark.parametrize("basis", ["graph-laplacian", "wavelet-ti[haar]", "haar", "dct"])
+def test_a_blind_low_pass_that_takes_the_strength_of_each_image_scores_0(basis, strengths):
+    matrices = low_pass(strengths)
+    found = scores(matrices, basis, "alignment")
+    assert found["share"] < 0.02
+    assert found[""] == 0
+    assert scores(matrices, basis)[""] == 0
+
+
+@pytest.mark.parametrize("window", [3, 5, 9])
+@pytest.mark.parametrize("basis", ["graph-laplacian", "wavelet-ti[haar]", "haar"])
+def test_isotropic_blurs_whose_width_follows_the_image_have_no_direction(window, basis, clean, strengths):
+    blur = construct_blur(window).matrices(clean, strengths).float()
+    found = scores(blur, basis)
+    assert found["directional-share"] < 0.002
+    assert found[""] == 0
+    # What alignment alone would have made of it.
+    assert scores(blur, "graph-laplacian", "alignment")[""] > 0.2
+
+
+def construct_blur(window):
+    from gahbench_plugins.references.local_blur import LocalBlur
+
+    return construct(LocalBlur, window=window)
+
+
+@pytest.mark.parametrize("metric", ["direction", "alignment"])
+def test_the_geometry_of_another_image_scores_nothing(metric, clean, strengths):
+    others = filters("graph-laplacian", clean.roll(1, 0), strengths)
+    found = scores(others, metric=metric)
+    assert abs(found[""]) < 0.1
+    if metric == "alignment":
+        assert found["exchange"] > 0.01
+        assert found["retrieval"] < 0.3
+
+
+def test_the_own_geometry_is_retrieved_and_significant(clean, strengths):
+    found = scores(filters("graph-laplacian", clean, strengths), metric="alignment")
+    # Regressed on strength, a filter is not quite the one that is retrieved: images of little geometry are confused.
+    assert found["retrieval"] > 0.8
+    assert found["exchange"] == pytest.approx(1e-4)
+    # Any two geometries agree in part.
+    noisy = filters("graph-laplacian", clean, strengths) + 0.02 * torch.randn(
+        COUNT, 144, 144, generator=torch.Generator().manual_seed(0)
+    )
+    assert scores(noisy, metric="alignment")["exchange"] < 0.01
 
 
 @pytest.mark.parametrize("initialisation", ["own", "kaiming"])
 def test_an_untrained_network_scores_about_0(initialisation):
-    evaluated = evaluation(f"untrained[bf-cnn[width=8,layers=6],initialisation={initialisation}]")
-    for basis in ("graph-laplacian", "sym4"):
-        own = table(f"alignment[{basis}]", evaluated)["", 0.1]
-        assert len(own) == 8
-        assert own.mean().abs() < 0.1
+    evaluated = evaluation(f"untrained[bf-cnn[width=8,layers=6],initialisation={initialisation}]", DATASET, count=COUNT)
+    for metric in ("direction", "alignment"):
+        own = table(metric, evaluated)["", 0.1]
+        assert len(own) == COUNT
+        assert own.mean().abs() < 0.05
+
+
+@pytest.mark.parametrize("metric", ["direction", "alignment"])
+def test_what_one_basis_explains_that_another_does_not(metric, clean, strengths):
+    graph, wavelets = (filters(basis, clean, strengths) for basis in ("graph-laplacian", "wavelet-ti[haar]"))
+    given = "graph-laplacian,given=wavelet-ti[haar]"
+    reverse = "wavelet-ti[haar],given=graph-laplacian"
+    # Each explains itself, also beyond the other; and the other explains nothing beyond it.
+    assert scores(graph, given, metric)["given"] > 0.99
+    assert scores(wavelets, given, metric)["given"] == pytest.approx(0, abs=1e-6)
+    assert scores(wavelets, reverse, metric)["given"] > 0.99
+    assert scores(graph, reverse, metric)["given"] == pytest.approx(0, abs=1e-6)
+
+
+def test_colours_are_smoothed_along_one_graph():
+    clean = 0.2 * torch.rand(COUNT, 3, 5, 4, generator=torch.Generator().manual_seed(0))
+    for metric in ("direction", "alignment"):
+        parts = table(metric, on_images("heat-kernel[kernel=tikhonov,kept=0.2]", clean))
+        assert parts["", 0.1].tolist() == pytest.approx([1] * COUNT, abs=1e-3)
 
 
 def test_a_filter_that_follows_the_noise_has_a_lower_ceiling():
-    matrices = torch.randn(8, 64, 64, generator=torch.Generator().manual_seed(0))
+    matrices = 0.3 * torch.eye(64) + 0.1 * torch.randn(COUNT, 64, 64, generator=torch.Generator().manual_seed(0))
 
     class Noisy(Filters):
         def jacobian(self, noisy, sigma, truth):
-            self.matrices = matrices + noisy.flatten(1)[:, None] * 40
+            self.matrices = matrices * (1 + 3 * (noisy - self.clean).flatten(1)[:, None])
             return super().jacobian(noisy, sigma, truth)
 
-    found = table("alignment[pixel]", evaluation(Noisy(matrices), "c-alpha[size=8]"))["ceiling", 0.1]
-    steady = table("alignment[pixel]", evaluation(Filters(matrices), "c-alpha[size=8]"))["ceiling", 0.1]
-    assert steady.tolist() == pytest.approx([1] * 8)
-    assert ((found > 0) & (found < 0.95)).all()
+    Noisy.clean = create("dataset", "c-alpha[size=8]").images("test", COUNT)
+    for metric in ("direction[haar]", "alignment[haar]"):
+        found = table(metric, evaluation(Noisy(matrices), "c-alpha[size=8]", count=COUNT))["ceiling", 0.1]
+        steady = table(metric, evaluation(Filters(matrices), "c-alpha[size=8]", count=COUNT))["ceiling", 0.1]
+        assert steady.tolist() == pytest.approx([1] * len(steady))
+        assert 0 < found.mean() < 0.97
+
+
+def test_images_whose_strength_the_basis_cannot_match_are_left_out(clean, strengths):
+    matrices = filters("graph-laplacian", clean, strengths)
+    matrices[0] *= -1
+    found = table("alignment", evaluation(Filters(matrices), DATASET, count=COUNT))
+    assert found["left-out", 0.1].tolist() == [1] + [0] * (COUNT - 1)
+    assert len(found["", 0.1]) == COUNT - 1
+    assert found["", 0.1].tolist() == pytest.approx([1] * (COUNT - 1), abs=1e-3)
+    # With fewer than 24 others there is no value, and how many were left out is the reason.
+    matrices[1:5] *= -1
+    found = table("alignment", evaluation(Filters(matrices), DATASET, count=COUNT))
+    assert set(found) == {("left-out", 0.1)}
+    assert found["left-out", 0.1].sum() == 5
 
 
 def test_entrants_without_a_jacobian_and_bases_that_are_unknown_have_no_value():
-    assert table("alignment", evaluation("tv")) == {}
-    assert table("alignment[true-basis]", evaluation("heat-kernel", "discs[size=8]")) == {}
+    assert table("alignment", evaluation("tv", DATASET, count=COUNT)) == {}
+    assert table("direction[true-basis]", evaluation("heat-kernel", "discs[size=8]", count=COUNT)) == {}
     # Nor for a filter that would score 0 with any basis.
-    assert table("alignment[true-basis]", evaluation("gaussian-blur", "discs[size=8]")) == {}
+    assert table("alignment[true-basis]", evaluation("gaussian-blur", "discs[size=8]", count=COUNT)) == {}
 
 
 def test_there_is_no_value_where_the_basis_is_one_filter_for_all_images():
-    clean = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0)).expand(8, -1, -1, -1)
-    matrices = torch.randn(8, 64, 64, generator=torch.Generator().manual_seed(1))
-    assert table("alignment[sym4]", on_images(Filters(matrices), clean)) == {}
+    clean = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0)).expand(COUNT, -1, -1, -1)
+    matrices = torch.eye(64) + 0.1 * torch.randn(COUNT, 64, 64, generator=torch.Generator().manual_seed(1))
+    scaled = matrices / matrices.diagonal(dim1=1, dim2=2).sum(1)[:, None, None] * 30
+    assert table("alignment[sym4]", on_images(Filters(scaled), clean)) == {}
 
 
 @pytest.mark.parametrize(("reference", "basis"), [("oracle-shrink[haar]", "sym4"), ("lower-bound", "graph-laplacian")])
 def test_on_large_images_it_is_an_estimate_with_its_error(monkeypatch, reference, basis):
-    exact = table(f"alignment[{basis}]", evaluation(reference, "c-alpha[size=12]"))
-    for module in ("gahbench.jacobian.maps", "gahbench_plugins.bases._tikhonov", "gahbench_plugins.datasets.c_alpha"):
+    exact = table(f"alignment[{basis}]", evaluation(reference, DATASET, count=COUNT))
+    for module in (
+        "gahbench.jacobian",
+        "gahbench.jacobian.maps",
+        "gahbench_plugins.bases._tikhonov",
+        "gahbench_plugins.datasets.c_alpha",
+    ):
         monkeypatch.setattr(f"{module}.LARGEST_EXACT", 100)
-    found = table(f"alignment[{basis}]", evaluation(reference, "c-alpha[size=12]"))
+    found = table(f"alignment[{basis}]", evaluation(reference, DATASET, count=COUNT))
     assert ("error", 0.1) not in exact
+    assert not {("exchange", 0.1), ("retrieval", 0.1)} & set(found)
     error = found["error", 0.1]
     assert (error > 0).all()
-    assert (error < 0.15).all()
-    # Graphs have a strength that is an estimate too.
-    slack = 0.03 if basis == "graph-laplacian" else 1e-6
-    assert ((found["", 0.1] - exact["", 0.1]).abs() < 4 * error + slack).all()
+    assert (error < 0.3).all()
+    # Graphs have a strength that is an estimate too, and so is which of them have one.
+    slack = 0.05 if basis == "graph-laplacian" else 0.02
+    assert abs(found["", 0.1].mean() - exact["", 0.1].mean()) < slack
+    if basis == "sym4":
+        assert ((found["", 0.1] - exact["", 0.1]).abs() < 4 * error + slack).all()
 
 
-def test_images_whose_graph_is_too_large_are_refused():
+def test_images_that_are_too_large_are_refused():
     construct(Alignment).check((1, 100, 100), [0.1])
     construct(Alignment, "sym4").check((1, 128, 128), [0.1])
+    construct(Direction).check((1, 48, 48), [0.1])
     with pytest.raises(ValueError, match="up to 10000 pixels, as in 100x100, not for 101x100"):
         construct(Alignment).check((3, 101, 100), [0.1])
     with pytest.raises(ValueError, match="7x9"):
         create("metric", "alignment[sym4]").check((1, 7, 9), [0.1])
+    with pytest.raises(ValueError, match="7x9"):
+        create("metric", "alignment[dct,given=sym4]").check((1, 7, 9), [0.1])
+    with pytest.raises(ValueError, match=r"up to 2304 values .* not of 1x49x48"):
+        construct(Direction).check((1, 49, 48), [0.1])
 
 
-@pytest.mark.parametrize(("metric", "fewest"), [("alignment", 8), ("truth-alignment", 8), ("adaptation", 2)])
+@pytest.mark.parametrize(
+    ("metric", "fewest"), [("direction", 24), ("alignment", 24), ("truth-alignment", 24), ("adaptation", 2)]
+)
 def test_suites_with_too_few_images_are_refused(write_suite, builtin, metric, fewest):
     changes = ("metrics: [psnr, slope]", f"metrics: [psnr, {metric}]")
     network = ("  - unet: {width: 2, levels: 1}\n", "")
@@ -134,17 +245,3 @@ def test_suites_with_too_few_images_are_refused(write_suite, builtin, metric, fe
         make_plan(load_suite(file, builtin), builtin)
     file = write_suite(changes, network, ("images: 3", f"images: {fewest}"))
     assert len(make_plan(load_suite(file, builtin), builtin).units) == 4
-
-
-def test_a_denoiser_that_only_varies_its_strength_does_not_align_with_graphs():
-    """Matched in trace to each image's own, graphs of any images would seem to be its basis."""
-    dataset = create("dataset", "c-alpha[size=16]")
-    clean = dataset.images("test", 12)
-    basis = create("basis", "graph-laplacian")
-    traces = torch.linspace(20, 200, 12).double()
-    # Of every image the graph of the next.
-    matrices = basis.filters(Truth(clean.roll(1, 0)), 0.1, traces).matrices()
-    found = table("alignment", evaluation(Filters(matrices), count=12))["", 0.1]
-    matched = align(Sketch(matrices, exact=True), basis.filters(Truth(clean), 0.1, traces).sketch())
-    assert matched.own.mean() > 0.5
-    assert found.mean().abs() < 0.1

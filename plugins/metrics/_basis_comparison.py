@@ -1,0 +1,67 @@
+"""What metrics that compare a denoiser's filters with those in a basis share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+from torch import Tensor
+
+from gahbench import Basis, Metric, Names, Scores, Shape
+from gahbench.evaluation import MIN_IMAGES, Evaluation
+
+from ._compared_filters import ComparedFilters, compare
+
+
+class BasisComparison(Metric):
+    """Base of metrics that compare the filters of a denoiser with those of equal strength in a basis.
+
+    Parameters
+    ----------
+    basis
+        The basis.
+    given
+        Another basis, for the part ``given``.
+    """
+
+    needs = frozenset({"jacobian"})
+    label_parameters = ("basis",)
+    min_images = MIN_IMAGES
+
+    def __init__(
+        self,
+        basis: Annotated[Basis, Names("basis", default="graph-laplacian")],
+        given: Annotated[Basis, Names("basis")] | None = None,
+    ) -> None:
+        self.basis = basis
+        self.given = given
+
+    @property
+    def bases(self) -> tuple[Basis, ...]:
+        """The bases that filters are compared in."""
+        return (self.basis,) if self.given is None else (self.basis, self.given)
+
+    def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
+        """Raise ``ValueError`` for images of which a basis has no filters."""
+        for basis in self.bases:
+            basis.check_filters(shape)
+
+    def score(self, evaluation: Evaluation) -> Scores:
+        """Return the value of every image at every noise level, and its parts."""
+        values: dict[tuple[str, float], Tensor] = {}
+        for sigma in evaluation.sigmas:
+            compared = compare(evaluation, sigma, *self.bases)
+            if compared is None:
+                continue
+            if not compared.has_enough_images:
+                values["left-out", sigma] = compared.left_out
+            elif compared.bases[0].adapts:
+                values["left-out", sigma] = compared.left_out
+                found = self.compared(evaluation, sigma, compared)
+                values |= {(part, sigma): compared.on_all(value) for part, value in found.items()}
+        return Scores.parts(values)
+
+    @abstractmethod
+    def compared(self, evaluation: Evaluation, sigma: float, filters: ComparedFilters) -> Mapping[str, Tensor | float]:
+        """Return the value, as part ``""``, and parts, of the images that are compared, shape (M,), or one for all."""

@@ -1,0 +1,107 @@
+"""A blur that is wide where an image is flat, and alike in all directions."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from gahbench import DenoiserKind, Reference, Shape, Truth, image_shape
+from gahbench.jacobian import DenseMaps
+
+from ..bases._local_variance import Window, local_variance
+from ..bases._matrices import check_values
+
+#: Bisections of the logarithm of the width, over this range of squared pixels.
+_STEPS = 50
+_LOG_RANGE = (-25.0, 25.0)
+#: The squared width of a kernel, in pixels.
+_WIDTHS = (1e-4, 400.0)
+
+
+class LocalBlur(Reference):
+    """A Gaussian blur whose width follows the variance of the clean image about each pixel: an oracle without geometry.
+
+    The kernel of pixel p is exp(-|p - q|^2 / (2 h_p^2)), scaled to sum to 1, with h_p^2 = h^2 / (v_p + floor^2)^power,
+    v_p the variance in the window about p; the filter is the symmetric part of the matrix of all kernels, for each
+    channel alone. It adapts to the image and is isotropic at every pixel: high in ``alignment`` with graphs, and 0 in
+    ``direction``.
+
+    Parameters
+    ----------
+    kept
+        Trace of the filter as a share of the number of pixels, which h follows from.
+    window
+        Side of the square window, in pixels, odd.
+    floor
+        Standard deviation below which differences in variance do not matter, in units of the grey scale.
+    power
+        How fast the width falls with the variance.
+    """
+
+    kind: DenoiserKind = "oracle"
+
+    def __init__(
+        self,
+        kept: Annotated[float, Field(gt=0, lt=1)] = 0.1,
+        window: Window = 5,
+        floor: Annotated[float, Field(gt=0)] = 0.03,
+        power: Annotated[float, Field(gt=0)] = 0.5,
+    ) -> None:
+        self.kept = kept
+        self.window = window
+        self.floor = floor
+        self.power = power
+
+    def check_shape(self, shape: Shape) -> None:
+        """Raise ``ValueError`` for images (C, H, W) of too many pixels for a matrix."""
+        check_values((1, *shape[1:]), "local-blur is a matrix")
+
+    def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
+        """Return the blurred images, shape (N, C, H, W)."""
+        filters = self.matrices(truth.clean).to(noisy)
+        return (noisy.flatten(2) @ filters).reshape(noisy.shape)
+
+    def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> DenseMaps:
+        """Return the blur of each image."""
+        shape = image_shape(noisy)
+        filters = self.matrices(truth.clean).to(noisy)
+        eye = torch.eye(shape[0], dtype=filters.dtype, device=filters.device)
+        return DenseMaps(torch.stack([torch.kron(eye, one) for one in filters]), shape)
+
+    def matrices(self, clean: Tensor, traces: Tensor | None = None) -> Tensor:
+        """Return the blur of each image, symmetric, shape (N, H * W, H * W), float64.
+
+        Parameters
+        ----------
+        clean
+            Shape (N, C, H, W).
+        traces
+            Their traces, shape (N,), of one channel; by default ``kept`` times the number of pixels.
+        """
+        height, width = clean.shape[-2:]
+        rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        places = torch.stack([rows.flatten(), columns.flatten()], 1).double().to(clean.device)
+        distances = torch.cdist(places, places).square()
+        falls = (local_variance(clean, self.window) + self.floor**2).flatten(1) ** self.power
+        asked = falls.new_full((len(clean),), self.kept * height * width) if traces is None else traces.to(falls)
+        return torch.stack([_blur(distances, fall, trace) for fall, trace in zip(falls, asked, strict=True)])
+
+
+def _blur(distances: Tensor, falls: Tensor, trace: Tensor) -> Tensor:
+    """Return the filter of one image, shape (d, d)."""
+    low, high = (torch.full_like(trace, end) for end in _LOG_RANGE)
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        excess = _kernels(distances, falls, middle).diagonal().sum() > trace
+        low, high = torch.where(excess, middle, low), torch.where(excess, high, middle)
+    found = _kernels(distances, falls, (low + high) / 2)
+    return (found + found.mT) / 2
+
+
+def _kernels(distances: Tensor, falls: Tensor, logarithm: Tensor) -> Tensor:
+    widths = (logarithm.exp() / falls).clamp(*_WIDTHS)
+    kernels = torch.exp(-distances / (2 * widths[:, None]))
+    return kernels / kernels.sum(1, keepdim=True)

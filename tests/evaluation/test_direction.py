@@ -1,0 +1,108 @@
+"""The directional part of filters."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gahbench.evaluation import directional
+
+SHAPES = [(1, 5, 5), (1, 4, 6), (2, 3, 4)]
+
+
+def random(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def symmetric(count, size, seed=0):
+    matrices = random(count, size, size, seed=seed)
+    return matrices + matrices.mT
+
+
+def pixels(shape):
+    channels, height, width = shape
+    return [(c, y, x) for c in range(channels) for y in range(height) for x in range(width)]
+
+
+def isotropic(shape, seed=0):
+    """A + A', A(p, q) any function of p, the channel of q, and the two absolute offsets in any order."""
+    places = pixels(shape)
+    draw = torch.Generator().manual_seed(seed)
+    kernel: dict[object, float] = {}
+    found = torch.zeros(len(places), len(places), dtype=torch.float64)
+    for row, (_, y, x) in enumerate(places):
+        for column, (other, v, u) in enumerate(places):
+            key = (row, other, *sorted((abs(v - y), abs(u - x))))
+            if key not in kernel:
+                kernel[key] = float(torch.randn((), generator=draw))
+            found[row, column] = kernel[key]
+    return found + found.mT
+
+
+def by_least_squares(filters, shape):
+    """The projection on the complement of all A + A', from a basis of them."""
+    places = pixels(shape)
+    size = len(places)
+    sets: dict[object, torch.Tensor] = {}
+    for row, (_, y, x) in enumerate(places):
+        for column, (other, v, u) in enumerate(places):
+            key = (row, other, *sorted((abs(v - y), abs(u - x))))
+            one = sets.setdefault(key, torch.zeros(size, size, dtype=torch.float64))
+            one[row, column] += 1
+            one[column, row] += 1
+    basis = torch.stack([one.flatten() for one in sets.values()], 1)
+    left, values, _ = torch.linalg.svd(basis, full_matrices=False)
+    span = left[:, values > 1e-9 * values[0]]
+    flat = filters.flatten(1).mT
+    return (flat - span @ (span.mT @ flat)).mT.reshape(filters.shape)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_it_is_the_orthogonal_projection(shape):
+    filters = symmetric(3, len(pixels(shape)))
+    expected = by_least_squares(filters, shape)
+    found = directional(filters, shape, steps=100)
+    torch.testing.assert_close(found, expected, atol=1e-8, rtol=0)
+    # The usual steps come near.
+    assert (directional(filters, shape) - expected).norm() < 5e-3 * expected.norm()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_nothing_is_left_of_kernels_that_are_isotropic_at_each_pixel(shape):
+    filters = torch.stack([isotropic(shape, seed) for seed in range(2)])
+    assert directional(filters, shape).norm() < 5e-3 * filters.norm()
+    assert directional(filters, shape, steps=100).norm() < 1e-9 * filters.norm()
+
+
+@settings(deadline=None, max_examples=10)
+@given(seed=st.integers(0, 99), scale=st.floats(-9, 9))
+def test_it_is_linear_symmetric_and_blind_to_what_is_isotropic(seed, scale):
+    shape = (1, 4, 5)
+    one, other = symmetric(1, 20, seed), symmetric(1, 20, seed + 100)
+    found = directional(one + scale * other, shape)
+    torch.testing.assert_close(
+        found, directional(one, shape) + scale * directional(other, shape), atol=1e-4 * (1 + abs(scale)), rtol=0
+    )
+    torch.testing.assert_close(found, found.mT)
+    moved = directional(one + scale * isotropic(shape, seed)[None], shape, steps=60)
+    torch.testing.assert_close(moved, directional(one, shape, steps=60), atol=1e-6 * (1 + abs(scale)), rtol=0)
+
+
+def test_turning_and_mirroring_images_turns_the_result():
+    side = 5
+    filters = symmetric(1, side * side)
+    places = torch.arange(side * side).reshape(side, side)
+    for order in (places.flip(0), places.flip(1), places.mT, places.rot90()):
+        turn = order.flatten()
+        turned = directional(filters[:, turn][:, :, turn], (1, side, side))
+        torch.testing.assert_close(
+            turned, directional(filters, (1, side, side))[:, turn][:, :, turn], atol=1e-6, rtol=0
+        )
+
+
+def test_smoothing_along_one_direction_is_directional():
+    side = 6
+    places = torch.arange(side * side)
+    rows, columns = places // side, places % side
+    along = ((rows[:, None] == rows) & ((columns[:, None] - columns).abs() <= 1)).double()[None] / 3
+    assert directional(along, (1, side, side)).norm() > 0.4 * along.norm()

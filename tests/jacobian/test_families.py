@@ -1,0 +1,145 @@
+"""Filters that shrink in the bases of images, at any strength."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import brentq
+
+import gahbench
+from gahbench.contracts.truth import Truth
+from gahbench.jacobian import DenseMaps, DiagonalFamily
+from gahbench.jacobian.families import matching_strength
+
+SHAPE = (1, 4, 4)
+
+
+def draw(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def random(*shape, seed=0):
+    return torch.randn(*shape, generator=draw(seed), dtype=torch.float64)
+
+
+def family(kind, count=5, size=16, seed=0):
+    """Filters in one orthonormal basis, in one frame with duals, or in a basis or a frame of each image."""
+    alike, is_frame = kind.startswith("one"), kind.endswith("frame")
+    number = 1 if alike else count
+    if is_frame:
+        analysis = random(number, size + 3, size, seed=seed)
+        synthesis = torch.linalg.pinv(analysis).mT.contiguous()
+    else:
+        analysis = synthesis = torch.linalg.qr(random(number, size, size, seed=seed)).Q
+    values = random(count, analysis.shape[1], seed=seed + 1).exp()
+    return DiagonalFamily(values, (analysis * synthesis).sum(-1), SHAPE, (analysis, synthesis))
+
+
+KINDS = ["one basis", "one frame", "own bases", "own frame"]
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 99), share=st.floats(0.001, 0.999), spread=st.floats(0.1, 12))
+def test_strengths_give_the_traces(seed, share, spread):
+    values = (spread * random(3, 20, seed=seed)).exp()
+    gains = random(20, seed=seed + 1).abs() + 0.1
+    traces = share * gains.sum() * torch.ones(3, dtype=torch.float64)
+    found = matching_strength(values, gains, traces)
+    torch.testing.assert_close((gains / (1 + found[:, None] * values)).sum(1), traces, rtol=1e-9, atol=0)
+
+    def excess(logarithm):
+        return float((gains / (1 + torch.tensor(logarithm).double().exp() * values[0])).sum() - traces[0])
+
+    assert float(found[0].log()) == pytest.approx(brentq(excess, -60, 60), abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_filters_have_the_traces_asked_for(kind):
+    traces = torch.linspace(0.5, 15, 5, dtype=torch.float64)
+    found = family(kind)
+    assert found.reaches(traces).all()
+    torch.testing.assert_close(found.at(traces).trace().value, traces, rtol=1e-8, atol=0)
+
+
+def test_traces_beyond_reach_are_said_to_be():
+    values = torch.ones(5, 16, dtype=torch.float64)
+    values[:, 0] = 0  # A constant that is never damped.
+    eye = torch.eye(16, dtype=torch.float64)[None]
+    found = DiagonalFamily(values, torch.ones((), dtype=torch.float64), SHAPE, (eye, eye))
+    traces = torch.tensor([-1.0, 0.5, 1.5, 15.5, 17.0])
+    assert found.reaches(traces).tolist() == [False, False, True, True, False]
+    torch.testing.assert_close(found.at(traces).trace().value, traces.double().clamp(1, 16), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_exchanged_geometries_are_those_of_all_filters_written_down(kind):
+    found, count = family(kind), 4
+    places, traces = torch.tensor([0, 1, 2, 4]), torch.tensor([2.0, 5.0, 9.0, 12.0])
+    rests = random(count, 16, 16, seed=7)
+    rests = rests + rests.mT
+    expected = torch.zeros(count, count, dtype=torch.float64)
+    for i in range(count):
+        every = found.at(traces[i].expand(5)).matrices()[places]
+        every = (every + every.mT) / 2
+        for j in range(count):
+            rest = every[j] - every.mean(0)
+            expected[i, j] = (rests[i] * rest).sum() / rest.norm()
+    torch.testing.assert_close(found.exchanged(rests, traces, places), expected, atol=1e-8, rtol=1e-6)
+
+
+def test_where_all_images_have_one_filter_nothing_agrees():
+    eye = torch.eye(16, dtype=torch.float64)[None]
+    found = DiagonalFamily(torch.ones(3, 16).double(), torch.ones(()).double(), SHAPE, (eye, eye))
+    table = found.exchanged(random(3, 16, 16), torch.full((3,), 4.0), torch.arange(3))
+    assert table.tolist() == [[0.0] * 3] * 3
+
+
+def test_a_family_is_either_small_or_not():
+    with pytest.raises(ValueError, match="either"):
+        DiagonalFamily(torch.ones(1, 16), torch.ones(()), SHAPE, None)
+
+
+@pytest.mark.parametrize(
+    "name", ["haar", "wavelet-ti[haar]", "bandlet[haar]", "block-dct[3]", "graph-laplacian", "iso-local"]
+)
+@pytest.mark.parametrize("shape", [(1, 8, 8), (2, 6, 9)])
+def test_filters_in_bases_of_images_have_the_traces_asked_for(name, shape):
+    basis = gahbench.create("basis", name)
+    try:
+        basis.check_shape(shape)
+    except ValueError:
+        pytest.skip("the basis does not take images of this shape")
+    clean = torch.rand(3, *shape, generator=draw())
+    size = clean[0].numel()
+    traces = torch.tensor([0.1, 0.4, 0.9], dtype=torch.float64) * size
+    found = basis.filters(Truth(clean), 0.1)
+    assert found.reaches(traces).all()
+    maps = found.at(traces)
+    assert isinstance(maps, DenseMaps)
+    torch.testing.assert_close(maps.trace().value, traces, rtol=1e-5, atol=0)
+    torch.testing.assert_close(maps.matrices(), maps.matrices().mT, atol=2e-5, rtol=0)
+
+
+def test_oracle_filters_at_the_strength_of_sigma_are_those_of_oracle_shrinkage():
+    clean, sigma = torch.rand(3, 1, 8, 8, generator=draw()), 0.2
+    oracle = gahbench.create("reference", "oracle-shrink[haar]")
+    own = oracle.jacobian(clean, sigma, Truth(clean))
+    found = gahbench.create("basis", "haar").filters(Truth(clean), sigma).at(own.trace().value)
+    # But for the floor of the coefficients, a thousandth of sigma.
+    torch.testing.assert_close(found.matrices(), own.matrices(), atol=1e-4, rtol=0)
+
+
+def test_large_images_are_filtered_by_products(monkeypatch):
+    clean = torch.rand(2, 1, 8, 8, generator=draw())
+    traces = torch.tensor([9.0, 30.0], dtype=torch.float64)
+    for name in ("haar", "bandlet[haar]", "wavelet-ti[haar]"):
+        basis = gahbench.create("basis", name)
+        exact = basis.filters(Truth(clean), 0.1).at(traces)
+        with monkeypatch.context() as patch:
+            patch.setattr("gahbench.jacobian.LARGEST_EXACT", 60)
+            found = basis.filters(Truth(clean), 0.1)
+            assert found.exchanged(random(2, 64, 64), traces, torch.arange(2)) is None
+            maps = found.at(traces)
+        assert not isinstance(maps, DenseMaps)
+        vectors = torch.randn(1, 5, 64, generator=draw())
+        torch.testing.assert_close(maps.matvec(vectors), exact.matvec(vectors), atol=1e-4, rtol=0)
