@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gahbench._util.errors import ParameterError, ResultsError, listing, suggestion
 from gahbench.board.metric_names import parse_metric_name
-from gahbench.board.scorecube import ScoreCube, score_cube
+from gahbench.board.scorecube import ScoreCube, leaves_images_out, score_cube
 from gahbench.board.statistics import UNKNOWN, Estimate, bootstrap_means, estimate, interval, means
 from gahbench.registry.spec import parse_spec
 
@@ -229,10 +229,12 @@ def _by_dataset(results: Results, datasets: Sequence[str] | None) -> Iterator[tu
     for dataset in _chosen(datasets, list(map(str, results.datasets["dataset"])), "dataset"):
         rows = table[table["dataset"] == dataset]
         cubes: dict[str, _Cubes] = {}
+        names = set(rows["metric"].unique())
         for metric, scores in rows.groupby("metric", sort=False):
             if (named := parts_of(str(metric))) is not None:
                 measure, basis, part = named
-                cubes.setdefault(measure, {}).setdefault(basis, {})[part] = score_cube(scores, results.entrants)
+                cube = score_cube(scores, results.entrants, leaves_images_out(str(metric), names))
+                cubes.setdefault(measure, {}).setdefault(basis, {})[part] = cube
         yield (
             dataset,
             {
@@ -243,12 +245,12 @@ def _by_dataset(results: Results, datasets: Sequence[str] | None) -> Iterator[tu
 
 
 def _values(cubes: _Cubes, basis: str, part: str, entrant: str) -> dict[float, Array]:
-    """Return the values (R, N) of an entrant by noise level, where every image has one."""
+    """Return the values (R, N) of an entrant by noise level, where there are any; NaN for images that are left out."""
     cube = cubes.get(basis, {}).get(part)
     if cube is None or entrant not in cube.entrants:
         return {}
     found = zip(cube.sigmas, cube.values[cube.entrants.index(entrant)], strict=True)
-    return {sigma: values for sigma, values in found if np.isfinite(values).all(axis=-1).any()}
+    return {sigma: values for sigma, values in found if np.isfinite(values).any()}
 
 
 def _aligned(cubes: dict[str, _Cubes], entrant: str) -> dict[str, Aligned]:

@@ -23,7 +23,7 @@ from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.notes import marks_of, notes_of
 from gahbench.board.optimality import PRACTICAL_KINDS, OptimumCheck, check_optimum, optimality_values
 from gahbench.board.ranks import sorted_by_psnr, tie_groups
-from gahbench.board.scorecube import ScoreCube, score_cube
+from gahbench.board.scorecube import ScoreCube, leaves_images_out, score_cube
 from gahbench.board.statistics import DRAWS, Estimate, bootstrap_means, estimate, estimates, means
 from gahbench.board.wide import RESERVED
 from gahbench.evaluation.rates import fit_slope, input_psnr
@@ -170,8 +170,9 @@ def _other_means(results: Results, dataset: str, draws: int, seed: int) -> Itera
     all. Rows of the metric ``slope`` are left out: the board fits the same slopes to the PSNR, which every suite
     measures.
     """
-    for metric, rows in _other_metrics(results, dataset):
-        cube = score_cube(rows, results.entrants)
+    tables = dict(_other_metrics(results, dataset))
+    for metric, rows in tables.items():
+        cube = score_cube(rows, results.entrants, leaves_images_out(metric, tables))
         middle, drawn = means(cube.values), bootstrap_means(cube.values, draws, seed)
         named = parse_metric_name(metric)
         # A metric must not be confused with the board's own values.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gahbench._util.errors import ResultsError
+from gahbench.board.metric_names import parse_metric_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +45,7 @@ class ScoreCube:
     problems: dict[str, list[str]] = field(default_factory=dict)
 
 
-def score_cube(scores: pd.DataFrame, entrants: Sequence[str]) -> ScoreCube:
+def score_cube(scores: pd.DataFrame, entrants: Sequence[str], leaves_out: bool = False) -> ScoreCube:
     """Lay out the rows of one dataset, split and metric.
 
     A mean over some of the images is not comparable, so a seed that lacks images that others have does not count at
@@ -58,6 +59,9 @@ def score_cube(scores: pd.DataFrame, entrants: Sequence[str]) -> ScoreCube:
         Rows of the tidy table. A missing seed or image counts as one seed or image.
     entrants
         The entrants to lay out, in order; those without a row are left out.
+    leaves_out
+        Whether the metric leaves images out and says so (:func:`leaves_images_out`): values count as far as they are
+        there, and NaN marks the others.
 
     Raises
     ------
@@ -86,7 +90,25 @@ def score_cube(scores: pd.DataFrame, entrants: Sequence[str]) -> ScoreCube:
         )
     values = np.full(shape, np.nan)
     values.ravel()[cell] = rows["value"].to_numpy(dtype=np.float64)
-    return _settled(values, count > 0, labels, sigmas.tolist(), names.tolist())
+    return _settled(values, count > 0, labels, sigmas.tolist(), names.tolist(), leaves_out)
+
+
+def leaves_images_out(metric: str, names: Collection[str]) -> bool:
+    """Return whether a metric says of each image whether it was left out, by its part ``left-out``.
+
+    Parameters
+    ----------
+    metric
+        Its name in the table of scores, or that of one of its parts.
+    names
+        Names in that table.
+
+    Examples
+    --------
+    >>> leaves_images_out("alignment[dct].share", {"alignment[dct]", "alignment[dct].left-out"})
+    True
+    """
+    return f"{parse_metric_name(metric).label}.left-out" in names
 
 
 def _settled(
@@ -95,13 +117,15 @@ def _settled(
     labels: list[str],
     sigmas: list[float],
     names: list[int],
+    leaves_out: bool,
 ) -> ScoreCube:
     """Apply the rules on missing and non-finite values, and repeat those of entrants without seeds."""
     problems: dict[str, list[str]] = {}
     lost: NDArray[np.bool_] = np.asarray((there & ~np.isfinite(values)).any(axis=(2, 3)))
     partial: NDArray[np.bool_] = np.asarray(there.any(axis=3) & ~there.all(axis=3))
     # A value without a noise level may be of a sample; samples that did not converge have none.
-    partial[:, np.isnan(sigmas)] = False
+    may_lack = np.isnan(sigmas) | leaves_out
+    partial[:, may_lack] = False
     values[partial] = np.nan
     values[lost] = np.nan
     for index, label in enumerate(labels):
@@ -110,7 +134,7 @@ def _settled(
             found.append(f"images are missing at {_levels(sigmas, partial[index].any(axis=1))}")
         if found:
             problems[label] = found
-    whole = np.asarray((np.isfinite(values) | (np.isnan(sigmas)[:, None, None] & ~there)).all(axis=3))
+    whole = np.asarray((np.isfinite(values) | (may_lack[:, None, None] & ~there)).all(axis=3))
     whole &= np.isfinite(values).any(axis=3)
     counts: NDArray[np.bool_] = np.asarray(whole.any(axis=1))
 

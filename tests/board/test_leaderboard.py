@@ -182,6 +182,36 @@ def test_a_seed_without_all_images_does_not_count():
     assert "images are missing" in board.loc["net", "note"]
 
 
+def test_images_that_a_metric_leaves_out_and_says_so_are_no_loss():
+    values = psnr()
+    images = values.shape[-1]
+    out = (np.arange(images) == 2).astype(float)
+
+    def scored(metric, label, found, left=()):
+        return [
+            row for row in classical(label, np.tile(found, (len(values), 1)), metric=metric) if row["image"] not in left
+        ]
+
+    score = np.arange(images) / images
+    table = results(
+        [row for label in ("a", "b") for row in classical(label, values)]
+        + scored("alignment[dct]", "a", score, left=[2])
+        + scored("alignment[dct]", "b", score)
+        + scored("alignment[dct].left-out", "a", out)
+        + scored("alignment[dct].left-out", "b", 0 * out)
+        + scored("other", "a", score, left=[2])
+        + scored("other", "b", score),
+        entrants=["a", "b"],
+    )
+    board = table.board.of("d")
+    assert board.estimate("a", "alignment[dct]").value == pytest.approx(np.delete(score, 2).mean())
+    assert board.estimate("a", "alignment[dct]").low < np.delete(score, 2).mean()
+    assert board.estimate("b", "alignment[dct]").value == pytest.approx(score.mean())
+    assert board.estimate("a", "alignment[dct]", "left-out").value == pytest.approx(1 / images)
+    # A metric that says nothing has lost an image.
+    assert not board.estimate("a", "other").is_known
+
+
 def test_failed_entrants_are_listed_last_with_the_reason():
     board = results(
         classical("a", psnr()) + trained("net", psnr(gain=1), 0),
