@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 #: Bytes of matrices and eigenvectors that are kept for the next metric.
 MEMORY = 1 << 30
-#: How many families of residuals are kept: those of the images and of fresh noise, and their directional parts.
-_ADAPTATIONS = 4
+#: How many families of residuals are kept, as many as metrics of one entrant ask for: those of the images and of fresh
+#: noise, with their directional parts, at a few noise levels.
+_ADAPTATIONS = 16
 
 
 class LocalFilters:

@@ -6,12 +6,14 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
+import torch
 from torch import Tensor
 
 from gahbench import Basis, Metric, Names, Scores, Shape
-from gahbench.evaluation import MIN_IMAGES, Evaluation
+from gahbench.evaluation import MIN_IMAGES, Evaluation, changes
 
 from ._compared_filters import ComparedFilters, compare
+from ._shared_bases import basis_on
 
 
 class BasisComparison(Metric):
@@ -50,7 +52,14 @@ class BasisComparison(Metric):
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the value of every image at every noise level, and its parts."""
         values: dict[tuple[str, float], Tensor] = {}
+        if any(basis_on(basis, evaluation.dataset) is None for basis in self.bases):
+            return Scores([])
         for sigma in evaluation.sigmas:
+            sketch = evaluation.local.sketch(sigma)
+            if sketch is not None and not changes(sketch):
+                # Neither its strength nor the basis matters.
+                values |= {(part, sigma): torch.zeros(len(sketch.rows)) for part in ("", "left-out")}
+                continue
             compared = compare(evaluation, sigma, *self.bases)
             if compared is None:
                 continue

@@ -14,7 +14,6 @@ from gahbench.evaluation import (
     Evaluation,
     StrengthRemoval,
     adaptation,
-    changes,
     exchange_significance,
     remove_strength,
     retrieved,
@@ -85,13 +84,8 @@ def compare(evaluation: Evaluation, sigma: float, *bases: Basis) -> ComparedFilt
     if len(known) < len(families):
         return None
     traces = trace.value.cpu()
-    if changes(sketch):
-        reached = torch.stack([family.reaches(traces) for family in known]).all(0)
-        remove = remove_strength(traces, reached)
-    else:
-        # The same filter for all images scores 0 whatever its strength is, also if no basis has it.
-        traces = torch.full_like(traces, sketch.rows.shape[2] / 4)
-        remove = remove_strength(traces)
+    reached = torch.stack([family.reaches(traces) for family in known]).all(0)
+    remove = remove_strength(traces, reached)
     probes = None if sketch.exact else sketch.rows.shape[1]
     of_bases = tuple(_basis(family, traces, probes, remove) for family in known)
     return ComparedFilters(remove, evaluation.local.adaptation(sigma, remove), of_bases, traces, known)

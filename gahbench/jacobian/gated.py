@@ -1,0 +1,135 @@
+"""Jacobians of networks of rectifiers: gates found once in float32, then products with many vectors in bfloat16.
+
+Where its only nonlinearities are rectifiers, a network at an image is an affine map once it is known which of them are
+open. So the forward pass runs once in float32, to find the gates, and the map is applied to all unit vectors with the
+gates held. Rounding then falls on products only: a network that runs in bfloat16 as a whole opens other gates, and its
+Jacobian is wrong by several hundredths.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+#: The rectifiers of torch, as functions and methods.
+RECTIFIERS = frozenset(
+    {
+        torch.relu,
+        torch.relu_,
+        functional.relu,
+        functional.relu_,
+        torch.Tensor.relu,
+        torch.Tensor.relu_,
+    }
+)
+#: Unit vectors that are sent through the network at once.
+TOGETHER = 32
+#: On a GPU more are.
+TOGETHER_GPU = 512
+
+
+class _Recording(TorchFunctionMode):
+    """Rectifies, and keeps which values were positive."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gates: list[Tensor] = []
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func not in RECTIFIERS:
+            return func(*args, **(kwargs or {}))
+        self.gates.append(args[0] > 0)
+        return args[0] * self.gates[-1]
+
+
+class _Applying(TorchFunctionMode):
+    """Multiplies by recorded gates where a rectifier is called."""
+
+    def __init__(self, gates: list[Tensor]) -> None:
+        super().__init__()
+        self._gates = iter(gates)
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func not in RECTIFIERS:
+            return func(*args, **(kwargs or {}))
+        return args[0] * next(self._gates)
+
+
+def gated_matrix(
+    network: nn.Module, noisy: Tensor, sigma: Tensor, dtype: torch.dtype = torch.bfloat16
+) -> Tensor | None:
+    """Return the Jacobian of a network of rectifiers at an image, from products in a given precision.
+
+    Parameters
+    ----------
+    network
+        In evaluation, on the device of the image, in float32. It is not changed.
+    noisy, sigma
+        One image, shape (1, C, H, W), and its noise level, shape (1,).
+    dtype
+        Of the products.
+
+    Returns
+    -------
+    Tensor or None
+        J[p, q], how value p of the denoised image changes with value q of the noisy one, shape (d, d), float32. It is
+        wrong if the network has other nonlinearities: compare some products with those of
+        :class:`gahbench.jacobian.Jacobian`. ``None`` if the network has no rectifier, or cannot be run so.
+    """
+    shape, size = noisy.shape[1:], noisy.numel()
+    with torch.no_grad(), _Recording() as recorded:
+        network(noisy, sigma)
+    if not recorded.gates:
+        return None
+    rounded = _rounded(network, dtype)
+    gates = [gate.to(dtype) for gate in recorded.gates]
+    step = TOGETHER_GPU if noisy.device.type == "cuda" else TOGETHER
+
+    def through(vectors: Tensor) -> Tensor:
+        images = vectors.reshape(-1, *shape).to(dtype).contiguous(memory_format=torch.channels_last)
+        with _Applying(gates):
+            found: Tensor = rounded(images, sigma.to(dtype).expand(len(images)))
+        return found.flatten(1)
+
+    try:
+        with torch.no_grad():
+            # Biases are the same for all vectors.
+            constant = through(torch.zeros(1, size, device=noisy.device))
+            columns = [
+                (through(units) - constant).float()
+                for units in torch.split(torch.eye(size, dtype=dtype, device=noisy.device), step)
+            ]
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, TypeError, StopIteration):
+        # It converts to float32 on the way, or calls its rectifiers otherwise.
+        return None
+    return torch.cat(columns).mT.contiguous()
+
+
+def _rounded(network: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Return a copy of a network in another precision, made once until the network changes."""
+    tensors = [*network.parameters(), *network.buffers()]
+    state = (dtype, *((tensor.data_ptr(), tensor._version) for tensor in tensors))
+    kept = _copies.get(network)
+    if kept is None or kept[0] != state:
+        made = copy.deepcopy(network).to(dtype)
+        for parameter in made.parameters():
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        kept = _copies[network] = (state, made)
+    return kept[1]
+
+
+_copies: WeakKeyDictionary[nn.Module, tuple[object, nn.Module]] = WeakKeyDictionary()
