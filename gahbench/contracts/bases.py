@@ -113,6 +113,17 @@ class Basis(Preparable, ABC):
     def synthesis(self, coefficients: Tensor) -> Tensor:
         """Return the images (N, C, H, W) whose analysis the coefficients are."""
 
+    def atoms(self, shape: Shape) -> Tensor | None:
+        """Return the matrices of the analysis, of an orthonormal basis that holds them.
+
+        Returns
+        -------
+        Tensor or None
+            Shape (N, d, d) for a basis of N images (C, H, W) of d values, (1, d, d) for all: coefficients in their order
+            are the products with the flat image. ``None`` where they are not at hand: they are found from the analysis.
+        """
+        return None
+
     def noise_levels(self, shape: Shape) -> Tensor:
         """Return the standard deviation of each coefficient of white noise of standard deviation 1.
 

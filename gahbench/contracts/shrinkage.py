@@ -135,6 +135,10 @@ def _atoms(basis: Basis, coefficients: Tensor, shape: Shape) -> tuple[Tensor, Te
     coefficients
         Of N images.
     """
+    held = basis.atoms(shape)
+    if held is not None:
+        held = held.to(coefficients)
+        return held, held
     analysis = _rows(basis.analysis, coefficients.new_zeros(len(coefficients), *shape))
     if basis.is_orthonormal(shape):
         return analysis, analysis
@@ -144,6 +148,10 @@ def _atoms(basis: Basis, coefficients: Tensor, shape: Shape) -> tuple[Tensor, Te
 
 def _atoms_of_all(basis: Basis, coefficients: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
     """Return the same for a basis that all images share, (1, K, d): it takes any number of images at once."""
+    held = basis.atoms(shape)
+    if held is not None:
+        held = held.to(coefficients)
+        return held, held
     size, count = math.prod(shape), coefficients.numel()
     units = torch.eye(size, dtype=coefficients.dtype, device=coefficients.device)
     analysis = torch.cat(

@@ -52,6 +52,14 @@ class Matrices(Basis):
         size = self.vectors.shape[1]
         return octaves(size).reshape(-1, *shape[1:])
 
+    def atoms(self, shape: Shape) -> Tensor:
+        """Return the transposed matrices, on images of several channels a block for each, shape (N, d, d)."""
+        channels = math.prod(shape) // self.vectors.shape[1]
+        if channels == 1:
+            return self.vectors.mT.contiguous()
+        eye = torch.eye(channels, dtype=self.vectors.dtype, device=self.vectors.device)
+        return torch.stack([torch.kron(eye, vectors.mT.contiguous()) for vectors in self.vectors])
+
     def _product(self, images: Tensor, transposed: bool) -> Tensor:
         count, size, _ = self.vectors.shape
         if count not in (1, len(images)) or images[0].numel() % size:

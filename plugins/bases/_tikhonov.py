@@ -44,7 +44,7 @@ def tikhonov_filters(
     if images[0].numel() > LARGEST_EXACT:
         return _SparseTikhonov(laplacian, images)
     vectors, values = spectrum(images)
-    atoms = of_all_channels(vectors.vectors.mT.to(images), shape[0])
+    atoms = vectors.atoms(shape).to(images)
     # Regions that hardly touch are apart: eigenvalues so small are rounding.
     values = torch.where(values > APART * values.amax(1, keepdim=True), values, 0.0)
     gains = torch.ones((), dtype=torch.float64, device=values.device)
@@ -67,14 +67,6 @@ def strength(values: Tensor, traces: Tensor, kernel: Callable[[Tensor], Tensor] 
         excess = kernel(middle.exp()[:, None] * values).sum(1) > traces
         low, high = torch.where(excess, middle, low), torch.where(excess, high, middle)
     return ((low + high) / 2).exp()
-
-
-def of_all_channels(matrices: Tensor, channels: int) -> Tensor:
-    """Return matrices on images of which each channel has the same, shape (N, C d, C d)."""
-    if channels == 1:
-        return matrices.contiguous()
-    eye = torch.eye(channels, dtype=matrices.dtype, device=matrices.device)
-    return torch.stack([torch.kron(eye, matrix.contiguous()) for matrix in matrices])
 
 
 class _SparseTikhonov(FilterFamily):

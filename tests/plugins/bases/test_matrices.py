@@ -54,3 +54,12 @@ def test_memory_bounds_how_many():
     assert max_matrices(64) > max_matrices(1024) > max_matrices(4096) >= 1
     assert max_matrices(4096) * 4096**2 * 12 <= 2**30
     assert max_matrices(10**6) == 1
+
+
+@pytest.mark.parametrize(("count", "size"), [(3, 12), (1, 12), (3, 24), (1, 24)])
+def test_its_matrices_are_those_of_the_analysis(count, size):
+    basis, images = Matrices(turns(count, size)), random(3, 2, 3, 4, seed=1)
+    atoms = basis.atoms((2, 3, 4))
+    assert atoms.shape == (count, 24, 24)
+    expected = basis.analysis(images).flatten(1)
+    torch.testing.assert_close((atoms @ images.flatten(1)[..., None])[..., 0], expected)
