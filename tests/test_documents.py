@@ -283,25 +283,28 @@ def test_the_figures_of_the_zoo_in_the_documents_are_those_of_the_board():
         assert cells == [with_half_width(family.estimate(entrant, "psnr")) for family in board.datasets]
 
 
-def test_the_alignments_in_the_documents_are_those_of_the_board():
+def test_directions_and_alignments_in_the_documents_are_those_of_the_board():
     board = load_results(ROOT / "results" / "basis").board
     text = (ROOT / "results" / "basis" / "README.md").read_text(encoding="utf-8")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    families = ("c-alpha[alpha=2,size=24]", "discs[size=24]", "faces[size=24]", "shuffled[faces[size=24]]")
+    faces = "faces[size=24,test=28]"
+    families = ("c-alpha[alpha=2,size=24]", "discs[size=24]", faces, f"shuffled[{faces}]")
 
     def cells(entrant, metric, where):
         return [with_half_width(board.of(family).estimate(entrant, metric)) for family in where]
 
-    known, discs = (
-        part.split("\n\n")[0] for part in (text.split("mean over σ:\n\n")[1], text.split("on `discs`:\n\n")[1])
-    )
-    rows = [line for line in known.splitlines() if line.startswith("| `")]
-    assert len(rows) == 14
-    for row in rows:
-        entrant, *found = [cell.strip().strip("`") for cell in row.strip("| ").split(" | ")]
-        assert found == cells(entrant, "alignment[graph-laplacian]", families)
-    assert sum(row in readme.splitlines() for row in rows) == 4
-    rows = [line for line in discs.splitlines() if line.startswith("| `")]
+    def rows_after(heading):
+        table = text.split(f"{heading}:\n\n")[1].split("\n\n")[0]
+        return [line for line in table.splitlines() if line.startswith("| `")]
+
+    for metric in ("direction", "alignment"):
+        rows = rows_after(f"{metric.capitalize()} with `graph-laplacian`, mean over σ")
+        assert len(rows) == 13
+        for row in rows:
+            entrant, *found = [cell.strip().strip("`") for cell in row.strip("| ").split(" | ")]
+            assert found == cells(entrant, f"{metric}[graph-laplacian,given=wavelet-ti[haar]]", families)
+        assert sum(row in readme.splitlines() for row in rows) == (5 if metric == "direction" else 0)
+    rows = rows_after("Eigenvalues above ½ on `discs`")
     assert len(rows) == 3
     for row in rows:
         entrant, *found = [cell.strip().strip("`") for cell in row.strip("| ").split(" | ")]

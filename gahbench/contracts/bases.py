@@ -119,8 +119,8 @@ class Basis(Preparable, ABC):
         Returns
         -------
         Tensor or None
-            Shape (N, d, d) for a basis of N images (C, H, W) of d values, (1, d, d) for all: coefficients in their order
-            are the products with the flat image. ``None`` where they are not at hand: they are found from the analysis.
+            Shape (N, d, d) for a basis of N images (C, H, W) of d values, (1, d, d) for all: the coefficients, in their
+            order, are products with the flat image. ``None`` where they are not at hand, and follow from the analysis.
         """
         return None
 
