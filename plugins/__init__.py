@@ -111,6 +111,7 @@ def register_metrics(register: Register) -> None:
     register("adaptation", "gahbench_plugins.metrics.adaptation:Adaptation")
     register("spectrum", "gahbench_plugins.metrics.spectrum:Spectrum")
     register("self-consistency", "gahbench_plugins.metrics.self_consistency:SelfConsistency")
+    register("local-dimension", "gahbench_plugins.metrics.local_dimension:LocalDimension")
     register("capture", "gahbench_plugins.metrics.capture:Capture")
     register("harmonic-order", "gahbench_plugins.metrics.harmonic_order:HarmonicOrder")
     register("contour-anisotropy", "gahbench_plugins.metrics.contour_anisotropy:ContourAnisotropy")

@@ -308,7 +308,7 @@ def test_directions_and_alignments_in_the_documents_are_those_of_the_board():
     assert len(rows) == 3
     for row in rows:
         entrant, *found = [cell.strip().strip("`") for cell in row.strip("| ").split(" | ")]
-        levels = [board.of("discs[size=24]").estimate(entrant, "spectrum", "above-half", s) for s in (0.03, 0.1, 0.3)]
+        levels = [board.of("discs[size=24]").estimate(entrant, "spectrum", "above-half", s) for s in (0.05, 0.2)]
         counts = [with_half_width(level) for level in levels]
         assert found == counts
 
