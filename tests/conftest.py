@@ -8,7 +8,9 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # ruff: isort: split
+import fcntl
 import importlib.util
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,8 +18,9 @@ from pathlib import Path
 import dask_cluster
 import pytest
 import slurm_cluster
-from sample_files import PLUGIN, TINY
+from sample_files import LONG, PLUGIN, TINY
 
+import gahbench
 from gahbench._util.resources import cpu_count
 from gahbench.cli import main
 from gahbench.planning import dry_run
@@ -41,6 +44,45 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 @pytest.fixture(scope="session")
 def builtin() -> Registry:
     return Registry()
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Return a function that returns a folder of a name, filled by the given function: by the first that asks for it.
+
+    It is the same folder for all processes of pytest-xdist: the others wait until it is filled.
+    """
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+
+    def folder(name: str, fill: Callable[[Path], None]) -> Path:
+        home = base / "once" / name
+        home.mkdir(parents=True, exist_ok=True)
+        with (base / "once" / f"{name}.lock").open("a+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            lock.seek(0)
+            if not lock.read():
+                # Of one that failed to fill it.
+                shutil.rmtree(home)
+                home.mkdir()
+                fill(home)
+                lock.write("filled")
+        return home
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def long_run(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+    """A folder with a suite whose fits take seconds, ``long.yaml``, and an uninterrupted run of it, ``whole``."""
+
+    def fill(home: Path) -> None:
+        (home / "long.yaml").write_text(LONG, encoding="utf-8")
+        outcome = gahbench.run(home / "long.yaml", home / "whole", threads=1, workers=1)
+        assert (outcome.done, outcome.failed) == (10, 0)
+
+    return made_once("long", fill)
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ entrants:
   - identity
   - optimal
   - lower-bound
-training: {steps: 150, batch_size: 32, sigma_min: 0.02, learning_rate: 5.0e-3, compile: never, validations: 1}
+training: {steps: 150, batch_size: 16, sigma_min: 0.02, learning_rate: 5.0e-3, compile: never, validations: 1}
 scoring: {sigmas: [0.03, 0.1, 0.3], images: 64, metrics: [psnr]}
 """
 

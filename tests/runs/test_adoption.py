@@ -13,7 +13,7 @@ from gahbench._util.keys import key_of
 from gahbench.runs import adoption
 from gahbench.store.store import Store
 
-pytestmark = pytest.mark.usefixtures("dry_runs_here")
+pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
 
 REFERENCE = '''"""A reference."""
 import gahbench

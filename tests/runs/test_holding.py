@@ -9,7 +9,7 @@ from gahbench.runs.holding import hold
 from gahbench.store.claims import Claims
 from gahbench.store.store import Store
 
-pytestmark = pytest.mark.usefixtures("dry_runs_here")
+pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
 
 UNET = "unet[width=2,levels=1]"
 

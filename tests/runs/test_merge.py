@@ -13,7 +13,7 @@ from gahbench.store.folder import Folder
 from gahbench.store.plan_file import recorded_plan
 from gahbench.store.store import Store
 
-pytestmark = pytest.mark.usefixtures("dry_runs_here")
+pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
 
 UNET = "unet[width=2,levels=1]"
 IMAGES = "scoring: {sigmas"

@@ -62,7 +62,7 @@ def request_for(write_suite, tmp_path):
     return make
 
 
-def test_a_plan_made_apart_is_that_made_here(request_for, tmp_path):
+def test_a_plan_made_apart_is_that_made_here(dry_runs_here, request_for, tmp_path):
     request = request_for()
     apart = open_apart(request)
     here = open_run(request, Registry((tmp_path / "outside.py",)))
@@ -72,7 +72,8 @@ def test_a_plan_made_apart_is_that_made_here(request_for, tmp_path):
 
 
 def test_what_a_plugin_does_when_it_is_imported_stays_in_the_process_that_plans(request_for):
-    request = request_for("torch.set_default_dtype(torch.float64); os.environ['MOVED'] = 'yes'; os.chdir('/')")
+    at_import = "torch.set_default_dtype(torch.float64); os.environ['MOVED'] = 'yes'; os.chdir('/')"
+    request = request_for(at_import, entrants=("half",))
     code = (
         "import os, sys, torch; from gahbench.runs.opening_process import open_apart;"
         "from gahbench.runs.opening import RunRequest;"
@@ -120,8 +121,8 @@ def test_errors_keep_their_kind(request_for):
         open_run(request_for(entrants=("thick",)), Registry())
 
 
-def test_a_record_names_only_units_of_the_plan(request_for):
-    record = open_apart(request_for()).record()
+def test_a_record_names_only_units_of_the_plan(dry_runs_here, request_for, tmp_path):
+    record = open_run(request_for(), Registry((tmp_path / "outside.py",))).record()
     with pytest.raises(gahbench.GahbenchError, match="its plan was replaced"):
         OpenedRun.of_record({**record, "todo": ["fit-0"]})
 

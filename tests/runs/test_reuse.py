@@ -11,7 +11,7 @@ from gahbench._util.errors import ResultsError
 from gahbench.store.claims import Claims
 from gahbench.store.store import Store
 
-pytestmark = pytest.mark.usefixtures("dry_runs_here")
+pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
 
 UNET = "unet[width=2,levels=1]"
 OTHER_LEVELS = ("sigmas: [0.1, 0.3]", "sigmas: [0.1, 0.2]")

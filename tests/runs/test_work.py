@@ -20,8 +20,6 @@ from gahbench.runs.opening import plan_with
 from gahbench.store.plan_file import recorded_plan
 from gahbench.store.store import Store
 
-LONG = TINY.replace("steps: 12", "steps: 1500").replace("width: 2, levels: 1", "width: [2, 3], levels: 1")
-
 
 def plan(suite, folder, plugins=(), entrants=(), threads=1):
     registry = open_registry(plugins)
@@ -33,7 +31,7 @@ def start(folder, *options, **variables):
         [sys.executable, "-m", "gahbench", "work", str(folder), *options],
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "GAHBENCH_CHECKPOINT_SECONDS": "0.2", **variables},
+        env={**os.environ, "GAHBENCH_CHECKPOINT_SECONDS": "0.02", **variables},
     )
 
 
@@ -57,19 +55,9 @@ def times(folder):
     }
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """A folder with ``long.yaml``, and a run of it by one process, ``whole``."""
-    home = tmp_path_factory.mktemp("work")
-    (home / "long.yaml").write_text(LONG)
-    plan(home / "long.yaml", home / "whole")
-    assert gahbench.work(home / "whole", workers=1).left == 0
-    return home
-
-
-def test_processes_share_the_units_and_give_the_board_of_one(whole, tmp_path):
+def test_processes_share_the_units_and_give_the_board_of_one(long_run, tmp_path):
     out = tmp_path / "out"
-    plan(whole / "long.yaml", out)
+    plan(long_run / "long.yaml", out)
     processes = [start(out, "--workers", "1") for _ in range(2)]
     logs = [process.communicate(timeout=240)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
@@ -78,13 +66,13 @@ def test_processes_share_the_units_and_give_the_board_of_one(whole, tmp_path):
     # Each of them once, and by both.
     assert sorted(finished) == sorted(unit.label for unit in units)
     assert all(": done in" in log for log in logs)
-    assert board(out).equals(board(whole / "whole"))
+    assert board(out).equals(board(long_run / "whole"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2, signal.SIGINT])
-def test_a_signal_has_it_write_a_checkpoint_and_end_and_no_unit_fails(whole, tmp_path, number):
+def test_a_signal_has_it_write_a_checkpoint_and_end_and_no_unit_fails(long_run, tmp_path, number):
     out = tmp_path / "out"
-    plan(whole / "long.yaml", out)
+    plan(long_run / "long.yaml", out)
     process = start(out, "--workers", "1")
     wait_for(lambda: list(out.glob("units/fit-*.partial-*/checkpoint.pt")))
     process.send_signal(number)
@@ -97,14 +85,14 @@ def test_a_signal_has_it_write_a_checkpoint_and_end_and_no_unit_fails(whole, tmp
     before = times(out)
     assert gahbench.work(out, workers=1).left == 0
     assert {file: times(out)[file] for file in before} == before
-    assert board(out).equals(board(whole / "whole"))
+    assert board(out).equals(board(long_run / "whole"))
     assert not list(out.glob("units/*.partial*"))
 
 
-def test_a_signal_to_all_processes_of_a_job_is_no_loss(whole, tmp_path):
+def test_a_signal_to_all_processes_of_a_job_is_no_loss(long_run, tmp_path):
     """Schedulers that confine jobs in control groups end every process in them, workers too, in any order."""
     out = tmp_path / "out"
-    plan(whole / "long.yaml", out)
+    plan(long_run / "long.yaml", out)
     process = start(out, "--workers", "1")
     wait_for(lambda: list(out.glob("units/fit-*.partial-*/checkpoint.pt")))
     children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True)
@@ -119,9 +107,9 @@ def test_a_signal_to_all_processes_of_a_job_is_no_loss(whole, tmp_path):
     assert list(Store(out).claims.glob("[!.]*")) == []
 
 
-def test_what_a_killed_process_did_is_taken_over_by_another(whole, tmp_path):
+def test_what_a_killed_process_did_is_taken_over_by_another(long_run, tmp_path):
     out = tmp_path / "out"
-    plan(whole / "long.yaml", out)
+    plan(long_run / "long.yaml", out)
     one = start(out, "--workers", "1")
     wait_for(lambda: list(out.glob("units/fit-*.partial-*/checkpoint.pt")))
     two = start(out, "--workers", "1")
@@ -129,13 +117,13 @@ def test_what_a_killed_process_did_is_taken_over_by_another(whole, tmp_path):
     one.communicate()
     two.communicate(timeout=240)
     assert two.returncode == 0
-    assert board(out).equals(board(whole / "whole"))
+    assert board(out).equals(board(long_run / "whole"))
 
 
-def test_a_process_that_fell_silent_loses_its_unit_and_drops_what_it_did(whole, tmp_path):
+def test_a_process_that_fell_silent_loses_its_unit_and_drops_what_it_did(long_run, tmp_path):
     """As one whose machine is out of reach: two copies run, and the first that is whole counts."""
     out, lease = tmp_path / "out", {"GAHBENCH_LEASE_SECONDS": "2"}
-    plan(whole / "long.yaml", out)
+    plan(long_run / "long.yaml", out)
     one = start(out, "--workers", "1", **lease)
     wait_for(lambda: list(out.glob("units/fit-*.partial-*/checkpoint.pt")))
     # The worker goes on, unseen.
@@ -148,10 +136,10 @@ def test_a_process_that_fell_silent_loses_its_unit_and_drops_what_it_did(whole, 
     one.communicate(timeout=60)
     assert one.returncode == 0
     assert times(out) == before
-    assert board(out).equals(board(whole / "whole"))
+    assert board(out).equals(board(long_run / "whole"))
 
 
-def test_plugin_files_travel_in_the_folder(tmp_path):
+def test_plugin_files_travel_in_the_folder(dry_runs_here, tmp_path):
     home = tmp_path / "mine"
     (home / "pack").mkdir(parents=True)
     (home / "tiny.yaml").write_text(TINY)
@@ -170,7 +158,7 @@ def test_plugin_files_travel_in_the_folder(tmp_path):
     assert {"one", "packed"} <= set(board(tmp_path / "out")["entrant"])
 
 
-def test_other_code_of_a_plugin_is_refused_and_fails_nothing(write_suite, write_plugin, tmp_path):
+def test_other_code_of_a_plugin_is_refused_and_fails_nothing(dry_runs_here, write_suite, write_plugin, tmp_path):
     out, plugin = tmp_path / "out", write_plugin("mine", "return noisy - self.noise(noisy)")
     plan(write_suite(), out, [plugin], ["mine"])
     (copy,) = out.glob("plugins/*/mine.py")
@@ -197,7 +185,7 @@ def test_other_code_of_gahbench_is_refused_with_the_names_of_the_files(write_sui
         gahbench.work(out)
 
 
-def test_a_unit_that_kills_whatever_does_it_fails_with_the_reason(write_suite, write_plugin, tmp_path):
+def test_a_unit_that_kills_whatever_does_it_fails_with_the_reason(dry_runs_here, write_suite, write_plugin, tmp_path):
     out = tmp_path / "out"
     # Planning tries networks on the meta device.
     body = "import signal\nif noisy.device.type == 'meta':\n    return noisy\nos.kill(os.getppid(), signal.SIGKILL)"
@@ -218,9 +206,9 @@ def test_a_unit_that_kills_whatever_does_it_fails_with_the_reason(write_suite, w
     assert gahbench.work(out, workers=1).failed == 3
 
 
-def test_status_shows_what_runs_where_and_what_is_lost(whole, tmp_path):
+def test_status_shows_what_runs_where_and_what_is_lost(long_run, tmp_path):
     out = tmp_path / "out"
-    plan(whole / "long.yaml", out)
+    plan(long_run / "long.yaml", out)
     assert (gahbench.status(out).waiting, gahbench.status(out).remaining) == (10, None)
     process = start(out, "--workers", "1")
     wait_for(lambda: gahbench.status(out).running)

@@ -22,48 +22,36 @@ DEATHS = {
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A run in which units die in every way, beside entrants that live."""
-    home = tmp_path_factory.mktemp("deaths")
-    for name, (body, _) in DEATHS.items():
-        (home / f"{name}.py").write_text(PLUGIN.format(name=name, body="        " + body))
-    (home / "tiny.yaml").write_text(TINY)
-    entrants = [argument for name in DEATHS for argument in ("--entrant", name)]
-    command = [sys.executable, "-m", "gahbench", "run", "tiny.yaml", "--out", "out", "--plugins-dir", ".", *entrants]
-    done = subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=240)
-    return home, done
+def deaths(made_once):
+    """A run in which units die in every way, beside entrants that live; its folder, and files with what it printed."""
+
+    def fill(home):
+        for name, (body, _) in DEATHS.items():
+            (home / f"{name}.py").write_text(PLUGIN.format(name=name, body="        " + body))
+        (home / "tiny.yaml").write_text(TINY)
+        command = [sys.executable, "-m", "gahbench", "run", "tiny.yaml", "--out", "out", "--plugins-dir", "."]
+        command += [argument for name in DEATHS for argument in ("--entrant", name)]
+        done = subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=480)
+        for name in ("returncode", "stdout", "stderr"):
+            (home / name).write_text(str(getattr(done, name)))
+
+    return made_once("deaths", fill)
 
 
-def test_the_rest_finishes_and_the_exit_status_tells(folder):
-    home, done = folder
-    assert done.returncode == 1, done.stderr
-    board = gahbench.load_results(home / "out").leaderboard().set_index("entrant")
+def test_the_rest_finishes_and_the_exit_status_tells(deaths):
+    assert (deaths / "returncode").read_text() == "1", (deaths / "stderr").read_text()
+    board = gahbench.load_results(deaths / "out").leaderboard().set_index("entrant")
     alive = [name for name in board.index if name not in DEATHS]
     assert len(alive) == 3
     assert board.loc[alive, "psnr@0.1"].notna().all()
-    assert "unet" in done.stdout
+    assert "unet" in (deaths / "stdout").read_text()
 
 
 @pytest.mark.parametrize("name", DEATHS)
-def test_a_row_says_why_it_is_empty(folder, name):
-    home, done = folder
-    board = gahbench.load_results(home / "out").leaderboard().set_index("entrant")
+def test_a_row_says_why_it_is_empty(deaths, name):
+    board = gahbench.load_results(deaths / "out").leaderboard().set_index("entrant")
     assert DEATHS[name][1] in board.loc[name, "note"]
-    assert DEATHS[name][1] in done.stderr
-
-
-def command(home, out):
-    return [sys.executable, "-m", "gahbench", "run", str(home / "long.yaml"), "--out", str(out)]
-
-
-@pytest.fixture(scope="module")
-def long_run(tmp_path_factory):
-    """A folder with a suite whose fits take seconds, ``long.yaml``, and an uninterrupted run of it, ``whole``."""
-    home = tmp_path_factory.mktemp("long")
-    text = TINY.replace("steps: 12", "steps: 1500").replace("width: 2, levels: 1", "width: [2, 3], levels: 1")
-    (home / "long.yaml").write_text(text)
-    assert subprocess.run(command(home, home / "whole"), capture_output=True, timeout=240).returncode == 0
-    return home
+    assert DEATHS[name][1] in (deaths / "stderr").read_text()
 
 
 def wait_for(condition, seconds=90):
@@ -92,9 +80,10 @@ def board(folder):
 @pytest.mark.parametrize("how", ["kill the main process", "interrupt", "kill a worker"])
 def test_a_run_that_is_cut_off_resumes(long_run, tmp_path, monkeypatch, how):
     """The board equals an uninterrupted run's to the last digit, and what was finished is not touched again."""
-    monkeypatch.setenv("GAHBENCH_CHECKPOINT_SECONDS", "0.2")
+    monkeypatch.setenv("GAHBENCH_CHECKPOINT_SECONDS", "0.02")
     out = tmp_path / "cut"
-    process = subprocess.Popen(command(long_run, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "gahbench", "run", str(long_run / "long.yaml"), "--out", str(out)]
+    process = subprocess.Popen([*command, "--threads", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_for(lambda: list(out.glob("units/fit-*.partial-*/checkpoint.pt")))
     children = workers(process.pid)
     assert children
@@ -115,7 +104,8 @@ def test_a_run_that_is_cut_off_resumes(long_run, tmp_path, monkeypatch, how):
         if ".partial" not in unit.name
         for file in unit.iterdir()
     }
-    assert subprocess.run(command(long_run, out), capture_output=True, timeout=240).returncode == 0
+    outcome = gahbench.run(long_run / "long.yaml", out, threads=1)
+    assert (outcome.done, outcome.failed) == (10, 0)
     assert all(file.stat().st_mtime_ns == time for file, time in before.items())
     assert board(out).equals(board(long_run / "whole"))
     plan = gahbench.plan_suite(long_run / "long.yaml")
