@@ -299,7 +299,7 @@ def test_directions_and_alignments_in_the_documents_are_those_of_the_board():
 
     for metric in ("direction", "alignment"):
         rows = rows_after(f"{metric.capitalize()} with `graph-laplacian`, mean over σ")
-        assert len(rows) == 13
+        assert len(rows) == 10
         for row in rows:
             entrant, *found = [cell.strip().strip("`") for cell in row.strip("| ").split(" | ")]
             assert found == cells(entrant, f"{metric}[graph-laplacian,given=wavelet-ti[haar]]", families)

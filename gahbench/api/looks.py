@@ -148,8 +148,7 @@ def inspect(
 ) -> Inspection:
     """Decompose a denoiser's Jacobian at one image, to see which basis it shrinks in there.
 
-    All numbers are those of the metrics, under the noise of runs; direction and alignment compare this image and the
-    others.
+    All numbers are those of the metrics, under the noise of runs; direction and alignment compare all of the images.
 
     Parameters
     ----------
