@@ -147,8 +147,8 @@ def test_plugin_files_travel_in_the_folder(dry_runs_here, tmp_path):
     body = "        from helper import again\n        return again(noisy - self.noise(noisy))"
     (home / "one.py").write_text(PLUGIN.format(name="one", body=body))
     (home / "pack" / "__init__.py").write_text(
-        PLUGIN.format(name="packed", body="        return noisy * float(open(FILE).read()) - self.noise(noisy)")
-        + '\nFILE = __file__.replace("__init__.py", "factor.txt")\n'
+        PLUGIN.format(name="packed", body="        return noisy * float(Path(FILE).read_text()) - self.noise(noisy)")
+        + '\nfrom pathlib import Path\nFILE = Path(__file__).with_name("factor.txt")\n'
     )
     (home / "pack" / "factor.txt").write_text("1.0")
     plan(home / "tiny.yaml", tmp_path / "out", [home / "one.py", home / "pack"], ["one", "packed"])
