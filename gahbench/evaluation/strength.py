@@ -58,11 +58,12 @@ def remove_strength(traces: Tensor, usable: Tensor | None = None) -> StrengthRem
     Examples
     --------
     >>> import torch
-    >>> remove = remove_strength(torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, -1.0]))
-    >>> remove.places.tolist()
-    [0, 1, 2, 3, 4]
-    >>> remove(torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 9.0]).log().nan_to_num()[:, None]).abs().max() < 1e-6
-    tensor(True)
+    >>> traces = torch.cat([torch.tensor([-1.0]), torch.linspace(1, 9, 30)])
+    >>> remove = remove_strength(traces)
+    >>> remove.places[0], len(remove)  # The first has no strength.
+    (tensor(1), 30)
+    >>> bool(remove(traces.log().square()[:, None]).abs().max() < 1e-5)
+    True
     """
     traces = traces.double().cpu()
     kept = traces > 0
