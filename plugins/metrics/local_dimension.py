@@ -10,7 +10,7 @@ from torch import Tensor
 from gahbench import Metric, OptimumError, Scores
 from gahbench.evaluation import Evaluation
 
-#: A denoiser whose output changes by less, relative to the noise, when it is told twice the noise level, is blind.
+#: A denoiser whose output changes by less, relative to the noise, when it is given twice the noise level, is blind.
 BLIND = 1e-4
 
 
@@ -20,7 +20,7 @@ class LocalDimension(Metric):
     FLIPD (Kamkari et al. 2024), the change with the logarithm of sigma of the density of images with noise at x, from
     the score (f(x) - x) / sigma^2. Where images fill a manifold of dimension m it tends to m as sigma tends to 0, for
     the best denoiser: 5 on ``discs``. It depends on what a denoiser does at a noiseless image that it takes for a noisy
-    one: denoisers that do not depend on the noise level they are told have no value, and neither have oracles.
+    one: denoisers that do not depend on the noise level that they are given have no value, and neither have oracles.
     """
 
     needs = frozenset({"jacobian"})
@@ -33,22 +33,24 @@ class LocalDimension(Metric):
             return Scores([])
         values: dict[tuple[str, float], Tensor] = {}
         for sigma in evaluation.sigmas:
-            told = _Noiseless.of(evaluation, (sigma, 2 * sigma))
+            noiseless = _Noiseless.of(evaluation, (sigma, 2 * sigma))
             try:
-                moves = (told.denoised(sigma) - told.denoised(2 * sigma)).square().mean().sqrt() > BLIND * sigma
-                trace = told.local.trace(sigma) if moves else None
+                moves = (
+                    noiseless.denoised(sigma) - noiseless.denoised(2 * sigma)
+                ).square().mean().sqrt() > BLIND * sigma
+                trace = noiseless.local.trace(sigma) if moves else None
             except OptimumError:
                 # At one noise level it may be beyond reach, and known at the others.
                 continue
             if trace is None:
                 continue
-            distance = (told.denoised(sigma) - evaluation.clean).double().flatten(1).square().sum(1)
+            distance = (noiseless.denoised(sigma) - evaluation.clean).double().flatten(1).square().sum(1)
             values["", sigma] = trace.value.cpu() + distance / sigma**2
         return Scores.parts(values)
 
 
 class _Noiseless(Evaluation):
-    """An evaluation whose noisy images are the clean ones, whatever noise level a denoiser is told."""
+    """An evaluation whose noisy images are the clean ones, whatever noise level a denoiser is given."""
 
     @classmethod
     def of(cls, other: Evaluation, sigmas: tuple[float, ...]) -> _Noiseless:

@@ -40,7 +40,7 @@ def test_blind_denoisers_and_oracles_have_no_value():
     assert table("local-dimension", on_images(blind, torch.rand(3, 1, 8, 8))) == {}
 
 
-def test_networks_that_are_told_the_noise_level_have_values():
+def test_networks_that_depend_on_the_noise_level_have_values():
     network = create("reference", "untrained[ffdnet[width=4,layers=3],initialisation=kaiming]")
     dataset = create("dataset", "c-alpha[size=8]")
     found = table("local-dimension", Evaluation(network, dataset.images("test", 3), [0.1], dataset=dataset))
