@@ -6,7 +6,6 @@ import contextlib
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Literal
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from torch.nn import functional
 from gahbench._util.shapes import image_shape
 from gahbench.jacobian.gated import gated_matrix
 from gahbench.jacobian.maps import LinearMaps
+from gahbench.jacobian.prepared import Prepared
 from gahbench.jacobian.probes import probes_for
 
 #: Bytes that the features and gradients of one batch of products may take.
@@ -266,7 +266,9 @@ class Jacobian(AutogradMaps):
         if network.training:
             raise ValueError("the network is in training, where images depend on each other; call network.eval()")
         levels = levels.expand(len(noisy)) if levels.ndim == 0 else levels
-        state = _channels_last(network) if noisy.device.type == "cpu" else None
+        # Weights of compiled code cannot be replaced.
+        replaced = noisy.device.type == "cpu" and not isinstance(network, torch.jit.ScriptModule)
+        state = _laid_out.of(network) if replaced else None
         # Fused attention has neither a batched nor a forward derivative, the plain formula has both.
         from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -278,6 +280,10 @@ class Jacobian(AutogradMaps):
 
         super().__init__(forward, noisy, True, memory)
         self._network, self._levels, self._precision = network, levels, precision
+        exact = precision == "float32" or noisy.dtype != torch.float32
+        #: Unknown until matrices are found.
+        self._errors = torch.zeros(len(noisy), dtype=torch.float64) if exact else None
+        self._is_exact = exact
 
     def only(self, place: int) -> Jacobian:
         """Return the Jacobian at one of the images."""
@@ -288,18 +294,22 @@ class Jacobian(AutogradMaps):
 
     def matrices(self) -> Tensor:
         """Return the matrices, shape (N, d, d)."""
-        if self._precision == "float32" or self.like.dtype != torch.float32:
+        if self._is_exact:
             return super().matrices()
-        return torch.cat([self._fast(place)[0] for place in range(self.count)])
+        found, errors = zip(*map(self._fast, range(self.count)), strict=True)
+        self._errors = torch.stack(errors)
+        return torch.cat(found)
 
     def errors(self) -> Tensor:
         """Return by how much :meth:`matrices` differ from those in float32, relative in Frobenius norm, shape (N,).
 
-        It is estimated from products with 8 random vectors; 0 where they are those of float32.
+        It is estimated from products with 8 random vectors when the matrices are found; 0 where they are those of
+        float32.
         """
-        if self._precision == "float32" or self.like.dtype != torch.float32:
-            return torch.zeros(self.count, dtype=torch.float64)
-        return torch.stack([self._fast(place)[1] for place in range(self.count)])
+        if self._errors is None:
+            self.matrices()
+        assert self._errors is not None
+        return self._errors
 
     def _fast(self, place: int) -> tuple[Tensor, Tensor]:
         """Return the matrix of one image, shape (1, d, d), and its error."""
@@ -314,31 +324,16 @@ class Jacobian(AutogradMaps):
         return AutogradMaps.matrices(one), torch.zeros((), dtype=torch.float64)
 
 
-def _channels_last(network: nn.Module) -> dict[str, Tensor] | None:
-    """Return the weights with kernels laid out as convolutions on a processor like them; ``None`` for compiled code.
-
-    They are laid out once for all Jacobians of a network, until they change.
-    """
-    if isinstance(network, torch.jit.ScriptModule):
-        return None
-    tensors = [*network.named_parameters(), *network.named_buffers()]
-    state = tuple((tensor.data_ptr(), tensor._version) for _, tensor in tensors)
-    kept = _laid_out.get(network)
-    if kept is None or kept[0] != state:
-        kept = _laid_out[network] = (
-            state,
-            {
-                name: tensor.detach().contiguous(memory_format=torch.channels_last)
-                if tensor.ndim == 4
-                else tensor.detach()
-                for name, tensor in tensors
-            },
-        )
-    return kept[1]
+def _channels_last(network: nn.Module) -> dict[str, Tensor]:
+    """Return the weights with kernels laid out as convolutions on a processor like them."""
+    return {
+        name: tensor.detach().contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor.detach()
+        for name, tensor in (*network.named_parameters(), *network.named_buffers())
+    }
 
 
-#: Weights of networks, with what shows whether they are still the network's.
-_laid_out: WeakKeyDictionary[nn.Module, tuple[object, dict[str, Tensor]]] = WeakKeyDictionary()
+#: Weights of networks, laid out once for all Jacobians of each.
+_laid_out = Prepared(_channels_last)
 
 
 class _Features:

@@ -9,14 +9,15 @@ Jacobian is wrong by several hundredths.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+
+from gahbench.jacobian.prepared import Prepared
 
 #: The rectifiers of torch, as functions and methods.
 RECTIFIERS = frozenset(
@@ -35,35 +36,29 @@ TOGETHER = 32
 TOGETHER_GPU = 512
 
 
-class _Recording(TorchFunctionMode):
-    """Rectifies, and keeps which values were positive."""
+class _Gates(TorchFunctionMode):
+    """Multiplies by gates where a rectifier is called.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    gates
+        Of each rectifier in their order; by default they are found: which values are positive.
+    """
+
+    def __init__(self, gates: Sequence[Tensor] | None = None) -> None:
         super().__init__()
-        self.gates: list[Tensor] = []
+        self.found: list[Tensor] = []
+        self._given = None if gates is None else iter(gates)
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         if func not in RECTIFIERS:
             return func(*args, **(kwargs or {}))
-        self.gates.append(args[0] > 0)
-        return args[0] * self.gates[-1]
-
-
-class _Applying(TorchFunctionMode):
-    """Multiplies by recorded gates where a rectifier is called."""
-
-    def __init__(self, gates: list[Tensor]) -> None:
-        super().__init__()
-        self._gates = iter(gates)
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if func not in RECTIFIERS:
-            return func(*args, **(kwargs or {}))
-        return args[0] * next(self._gates)
+        if self._given is not None:
+            return args[0] * next(self._given)
+        self.found.append(args[0] > 0)
+        return args[0] * self.found[-1]
 
 
 def gated_matrix(
@@ -88,17 +83,17 @@ def gated_matrix(
         :class:`gahbench.jacobian.Jacobian`. ``None`` if the network has no rectifier, or cannot be run so.
     """
     shape, size = noisy.shape[1:], noisy.numel()
-    with torch.no_grad(), _Recording() as recorded:
+    with torch.no_grad(), _Gates() as rectifiers:
         network(noisy, sigma)
-    if not recorded.gates:
+    if not rectifiers.found:
         return None
-    rounded = _rounded(network, dtype)
-    gates = [gate.to(dtype) for gate in recorded.gates]
+    rounded = _copies.of(network, dtype)
+    gates = [gate.to(dtype) for gate in rectifiers.found]
     step = TOGETHER_GPU if noisy.device.type == "cuda" else TOGETHER
 
     def through(vectors: Tensor) -> Tensor:
         images = vectors.reshape(-1, *shape).to(dtype).contiguous(memory_format=torch.channels_last)
-        with _Applying(gates):
+        with _Gates(gates):
             found: Tensor = rounded(images, sigma.to(dtype).expand(len(images)))
         return found.flatten(1)
 
@@ -118,18 +113,13 @@ def gated_matrix(
     return torch.cat(columns).mT.contiguous()
 
 
-def _rounded(network: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Return a copy of a network in another precision, made once until the network changes."""
-    tensors = [*network.parameters(), *network.buffers()]
-    state = (dtype, *((tensor.data_ptr(), tensor._version) for tensor in tensors))
-    kept = _copies.get(network)
-    if kept is None or kept[0] != state:
-        made = copy.deepcopy(network).to(dtype)
-        for parameter in made.parameters():
-            if parameter.ndim == 4:
-                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-        kept = _copies[network] = (state, made)
-    return kept[1]
+def _in_precision(network: nn.Module, dtype: torch.dtype) -> nn.Module:
+    made = copy.deepcopy(network).to(dtype)
+    for parameter in made.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return made
 
 
-_copies: WeakKeyDictionary[nn.Module, tuple[object, nn.Module]] = WeakKeyDictionary()
+#: Copies of networks in another precision.
+_copies = Prepared(_in_precision)
