@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Added to clean coefficients, in units of sigma, so that filters of every trace exist.
 _FLOOR = 1e-3
+#: Of a linear function, and an example of what it takes.
+_Rows = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
 #: Rows of a matrix that are found at once.
 _TOGETHER = 256
 #: In float32 the rows of A and the columns of A' differ by no more.
@@ -116,56 +117,43 @@ def oracle_filters(basis: Basis, truth: Truth, sigma: float) -> FilterFamily:
         return DiagonalFamily(values, levels.square(), shape, None, maps)
 
     if basis.adaptive:
-        pairs = [_atoms(one, coefficients, shape) for one, coefficients in zip(adapted, clean, strict=True)]
-        same = all(first is second for first, second in pairs)
-        analysis = torch.cat([first for first, _ in pairs])
-        synthesis = analysis if same else torch.cat([second for _, second in pairs])
+        pairs = [_atoms(one, coefficients, shape, _rows) for one, coefficients in zip(adapted, clean, strict=True)]
     else:
-        analysis, synthesis = _atoms_of_all(basis, clean[0][:1], shape)
+        pairs = [_atoms(basis, clean[0][:1], shape, _rows_of_all)]
+    same = all(first is second for first, second in pairs)
+    analysis = torch.cat([first for first, _ in pairs])
+    synthesis = analysis if same else torch.cat([second for _, second in pairs])
     return DiagonalFamily(values, (analysis * synthesis).double().sum(-1), shape, (analysis, synthesis))
 
 
-def _atoms(basis: Basis, coefficients: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
+def _atoms(basis: Basis, coefficients: Tensor, shape: Shape, rows: _Rows) -> tuple[Tensor, Tensor]:
     """Return rows of the analysis A and columns of the synthesis Y, (N, K, d) each, one tensor twice if Y is A'.
 
     Parameters
     ----------
     basis
-        Adapted to N images.
+        Adapted to N images, or shared by all.
     coefficients
-        Of N images.
+        Of N images, or of one.
+    rows
+        How matrices of linear functions are found.
     """
     held = basis.atoms(shape)
     if held is not None:
         held = held.to(coefficients)
         return held, held
-    analysis = _rows(basis.analysis, coefficients.new_zeros(len(coefficients), *shape))
+    analysis = rows(basis.analysis, coefficients.new_zeros(len(coefficients), *shape))
     if basis.is_orthonormal(shape):
         return analysis, analysis
-    synthesis = _rows(basis.synthesis, torch.zeros_like(coefficients)).mT.contiguous()
+    synthesis = rows(basis.synthesis, torch.zeros_like(coefficients)).mT.contiguous()
     return analysis, analysis if torch.allclose(analysis, synthesis, atol=_ROUNDING) else synthesis
 
 
-def _atoms_of_all(basis: Basis, coefficients: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
-    """Return the same for a basis that all images share, (1, K, d): it takes any number of images at once."""
-    held = basis.atoms(shape)
-    if held is not None:
-        held = held.to(coefficients)
-        return held, held
-    size, count = math.prod(shape), coefficients.numel()
-    units = torch.eye(size, dtype=coefficients.dtype, device=coefficients.device)
-    analysis = torch.cat(
-        [basis.analysis(some.reshape(-1, *shape)).flatten(1) for some in torch.split(units, _TOGETHER)]
-    ).mT
-    analysis = analysis.contiguous()[None]
-    if basis.is_orthonormal(shape):
-        return analysis, analysis
-    units = torch.eye(count, dtype=coefficients.dtype, device=coefficients.device)
-    layout = coefficients.shape[1:]
-    synthesis = torch.cat(
-        [basis.synthesis(some.reshape(-1, *layout)).flatten(1) for some in torch.split(units, _TOGETHER)]
-    )[None]
-    return analysis, analysis if torch.allclose(analysis, synthesis, atol=_ROUNDING) else synthesis
+def _rows_of_all(function: Callable[[Tensor], Tensor], example: Tensor) -> Tensor:
+    """Return the matrix, shape (1, K, d), of a linear function that takes any number of images at once."""
+    units = torch.eye(example[0].numel(), dtype=example.dtype, device=example.device)
+    columns = [function(some.reshape(-1, *example.shape[1:])).flatten(1) for some in torch.split(units, _TOGETHER)]
+    return torch.cat(columns).mT.contiguous()[None]
 
 
 def _rows(function: Callable[[Tensor], Tensor], example: Tensor) -> Tensor:
