@@ -54,11 +54,7 @@ class Matrices(Basis):
 
     def atoms(self, shape: Shape) -> Tensor:
         """Return the transposed matrices, on images of several channels a block for each, shape (N, d, d)."""
-        channels = math.prod(shape) // self.vectors.shape[1]
-        if channels == 1:
-            return self.vectors.mT.contiguous()
-        eye = torch.eye(channels, dtype=self.vectors.dtype, device=self.vectors.device)
-        return torch.stack([torch.kron(eye, vectors.mT.contiguous()) for vectors in self.vectors])
+        return of_all_channels(self.vectors.mT.contiguous(), math.prod(shape) // self.vectors.shape[1])
 
     def _product(self, images: Tensor, transposed: bool) -> Tensor:
         count, size, _ = self.vectors.shape
@@ -79,6 +75,14 @@ class Matrices(Basis):
         if key not in self._copies:
             self._copies[key] = self.vectors.to(images)
         return self._copies[key]
+
+
+def of_all_channels(matrices: Tensor, channels: int) -> Tensor:
+    """Return matrices on images of which each channel has the same, a block for each, (N, C d, C d), for (N, d, d)."""
+    if channels == 1:
+        return matrices
+    eye = torch.eye(channels, dtype=matrices.dtype, device=matrices.device)
+    return torch.stack([torch.kron(eye, matrix) for matrix in matrices])
 
 
 def check_values(shape: Shape, what: str) -> None:

@@ -15,6 +15,7 @@ from gahbench.jacobian import AutogradMaps
 
 from .._names import name_of
 from ..bases._graph import GraphBasis
+from ..bases._matrices import of_all_channels
 from ..bases.dct import DCT, frequency_order
 from ._eigenbasis import check_eigenvectors, kept
 from ._shared_bases import basis_on
@@ -98,8 +99,7 @@ def _leading(basis: Basis, truth: Truth, counts: Tensor, sigma: float) -> Tensor
             vectors[:, : max(1, round(count / channels))]
             for vectors, count in zip(columns, counts.tolist(), strict=True)
         ]
-        eye = torch.eye(channels, dtype=torch.float64)
-        return torch.stack([torch.kron(eye, vectors @ vectors.mT) for vectors in found])
+        return of_all_channels(torch.stack([vectors @ vectors.mT for vectors in found]), channels)
 
     def forward(images: Tensor, first: int) -> Tensor:
         one = replace(truth, clean=truth.clean[first : first + 1], start=truth.start + first)
@@ -124,9 +124,8 @@ def _lowest(clean: Tensor, counts: Tensor) -> Tensor:
     identity = torch.eye(height * width, dtype=torch.float64).reshape(-1, 1, height, width)
     vectors = DCT().synthesis(identity).flatten(1)
     order = frequency_order(height, width)
-    eye = torch.eye(channels, dtype=torch.float64)
     found = []
     for count in counts.tolist():
         lowest = vectors[order[: max(1, round(count / channels))]]
-        found.append(torch.kron(eye, lowest.mT @ lowest))
-    return torch.stack(found)
+        found.append(lowest.mT @ lowest)
+    return of_all_channels(torch.stack(found), channels)

@@ -12,6 +12,7 @@ from gahbench import Basis, Metric, Names, Scores, Shape
 from gahbench.evaluation import Evaluation
 
 from ..bases._graph import checked_graph_basis
+from ..bases._matrices import of_all_channels
 from ._eigenbasis import check_eigenvectors, kept
 
 
@@ -78,9 +79,7 @@ def rank_correlation(energies: Tensor) -> float:
 
 
 def _commutation(symmetric: Tensor, laplacian: Tensor, channels: int) -> Tensor:
-    if channels > 1:
-        eye = torch.eye(channels, dtype=laplacian.dtype, device=laplacian.device)
-        laplacian = torch.stack([torch.kron(eye, one) for one in laplacian])
+    laplacian = of_all_channels(laplacian, channels)
     product = symmetric @ laplacian
     # As both are symmetric, L S is the transpose of S L.
     norms: list[Tensor] = [matrix.flatten(1).norm(dim=1) for matrix in (product - product.mT, symmetric, laplacian)]

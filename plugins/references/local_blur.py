@@ -12,7 +12,7 @@ from gahbench import DenoiserKind, Reference, Shape, Truth, image_shape
 from gahbench.jacobian import DenseMaps
 
 from ..bases._local_variance import Window, local_variance
-from ..bases._matrices import check_values
+from ..bases._matrices import check_values, of_all_channels
 
 #: Bisections of the logarithm of the width, over this range of squared pixels.
 _STEPS = 50
@@ -68,8 +68,7 @@ class LocalBlur(Reference):
         """Return the blur of each image."""
         shape = image_shape(noisy)
         filters = self.matrices(truth.clean).to(noisy)
-        eye = torch.eye(shape[0], dtype=filters.dtype, device=filters.device)
-        return DenseMaps(torch.stack([torch.kron(eye, one) for one in filters]), shape)
+        return DenseMaps(of_all_channels(filters, shape[0]), shape)
 
     def matrices(self, clean: Tensor, traces: Tensor | None = None) -> Tensor:
         """Return the blur of each image, symmetric, shape (N, H * W, H * W), float64.
