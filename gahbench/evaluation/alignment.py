@@ -89,10 +89,8 @@ def adaptation(sketch: Sketch, remove: StrengthRemoval) -> Adaptation:
     """
     kept = Sketch(sketch.rows[remove.places.to(sketch.rows.device)], sketch.exact)
     rest = Sketch(remove(sketch.rows), sketch.exact)
-    if not changes(kept):
-        return Adaptation(rest, 0.0, False)
-    centred = Sketch(kept.rows - kept.rows.mean(0, keepdim=True), kept.exact)
-    share = float(squares(rest).sum() / squares(centred).sum())
+    change = _change(kept)
+    share = float(squares(rest).sum()) / change if change > 0 else 0.0
     return Adaptation(rest, share, share >= MIN_SHARE)
 
 
@@ -112,10 +110,16 @@ def changes(sketch: Sketch) -> bool:
     >>> changes(Sketch(same, exact=True)), changes(Sketch(same * torch.rand(3, 1, 1), exact=True))
     (False, True)
     """
+    return _change(sketch) > 0
+
+
+def _change(sketch: Sketch) -> float:
+    """Return sum_i |S_i - mean S|^2, and 0 where it is rounding."""
     if len(sketch.rows) < 2:
-        return False
+        return 0.0
     centred = Sketch(sketch.rows - sketch.rows.mean(0, keepdim=True), sketch.exact)
-    return bool(squares(centred).sum() > UNCHANGING**2 * squares(sketch).sum())
+    change = float(squares(centred).sum())
+    return change if change > UNCHANGING**2 * float(squares(sketch).sum()) else 0.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -42,6 +42,18 @@ class StrengthRemoval:
         found: Tensor = (self.matrix.to(kept) @ kept.flatten(1)).reshape(kept.shape)
         return found
 
+    def left_out(self, count: int) -> Tensor:
+        """Return 1 for the images of N that it is not made for, and 0 for the others, shape (N,), float64."""
+        found = torch.ones(count, dtype=torch.float64)
+        found[self.places] = 0
+        return found
+
+    def among(self, count: int, values: Tensor | float) -> Tensor:
+        """Return values of its images, shape (M,), or one for all, among N, NaN elsewhere, shape (N,), float64."""
+        found = torch.full((count,), torch.nan, dtype=torch.float64)
+        found[self.places] = torch.as_tensor(values, dtype=torch.float64)
+        return found
+
 
 def remove_strength(traces: Tensor, usable: Tensor | None = None) -> StrengthRemoval:
     """Return what takes the strength out of filters, given their traces.

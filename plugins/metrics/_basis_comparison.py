@@ -54,21 +54,22 @@ class BasisComparison(Metric):
         values: dict[tuple[str, float], Tensor] = {}
         if any(basis_on(basis, evaluation.dataset) is None for basis in self.bases):
             return Scores([])
+        count = len(evaluation.clean)
         for sigma in evaluation.sigmas:
             sketch = evaluation.local.sketch(sigma)
-            if sketch is not None and not changes(sketch):
+            if sketch is None:
+                continue
+            if not changes(sketch):
                 # Neither its strength nor the basis matters.
-                values |= {(part, sigma): torch.zeros(len(sketch.rows)) for part in ("", "left-out")}
+                values |= {(part, sigma): torch.zeros(count) for part in ("", "left-out")}
                 continue
-            compared = compare(evaluation, sigma, *self.bases)
-            if compared is None:
+            filters = compare(evaluation, sigma, *self.bases)
+            if filters.has_enough_images and not filters.bases[0].adapts:
                 continue
-            if not compared.has_enough_images:
-                values["left-out", sigma] = compared.left_out
-            elif compared.bases[0].adapts:
-                values["left-out", sigma] = compared.left_out
-                found = self.compared(evaluation, sigma, compared)
-                values |= {(part, sigma): compared.on_all(value) for part, value in found.items()}
+            values["left-out", sigma] = filters.remove.left_out(count)
+            if filters.has_enough_images:
+                found = self.compared(evaluation, sigma, filters)
+                values |= {(part, sigma): filters.remove.among(count, value) for part, value in found.items()}
         return Scores.parts(values)
 
     @abstractmethod

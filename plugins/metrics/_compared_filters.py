@@ -50,19 +50,6 @@ class ComparedFilters:
         """Whether so many images are left that there is a score."""
         return len(self.remove) >= MIN_IMAGES
 
-    @property
-    def left_out(self) -> Tensor:
-        """1 for images whose strength the basis cannot match, or that the regression on strength cannot judge, (N,)."""
-        found = torch.ones(len(self.traces), dtype=torch.float64)
-        found[self.remove.places] = 0
-        return found
-
-    def on_all(self, values: Tensor | float) -> Tensor:
-        """Return values of the images that are compared, shape (M,), or one for all, among all (N,), NaN elsewhere."""
-        found = torch.full((len(self.traces),), torch.nan, dtype=torch.float64)
-        found[self.remove.places] = torch.as_tensor(values, dtype=torch.float64)
-        return found
-
     def exchange(self) -> dict[str, Tensor | float]:
         """Return the parts ``retrieval`` and ``exchange``; none where images are too large or nothing adapts."""
         denoiser, places = self.denoiser, self.remove.places
@@ -74,21 +61,27 @@ class ComparedFilters:
         return {"retrieval": retrieved(table), "exchange": exchange_significance(table)}
 
 
-def compare(evaluation: Evaluation, sigma: float, *bases: Basis) -> ComparedFilters | None:
-    """Return the filters of the denoiser and of bases; ``None`` where either has none."""
+def compare(evaluation: Evaluation, sigma: float, *bases: Basis) -> ComparedFilters:
+    """Return the filters of the denoiser and of bases.
+
+    Parameters
+    ----------
+    evaluation
+        Of a denoiser that has a Jacobian.
+    bases
+        They exist on the dataset.
+    """
     sketch, trace = evaluation.local.sketch(sigma), evaluation.local.trace(sigma)
-    if sketch is None or trace is None:
-        return None
-    families = [filters_on(basis, evaluation, sigma) for basis in bases]
-    known = tuple(family for family in families if family is not None)
-    if len(known) < len(families):
-        return None
+    assert sketch is not None
+    assert trace is not None
+    families = tuple(family for basis in bases if (family := filters_on(basis, evaluation, sigma)) is not None)
+    assert len(families) == len(bases)
     traces = trace.value.cpu()
-    reached = torch.stack([family.reaches(traces) for family in known]).all(0)
+    reached = torch.stack([family.reaches(traces) for family in families]).all(0)
     remove = remove_strength(traces, reached)
     probes = None if sketch.exact else sketch.rows.shape[1]
-    of_bases = tuple(_basis(family, traces, probes, remove) for family in known)
-    return ComparedFilters(remove, evaluation.local.adaptation(sigma, remove), of_bases, traces, known)
+    of_bases = tuple(_basis(family, traces, probes, remove) for family in families)
+    return ComparedFilters(remove, evaluation.local.adaptation(sigma, remove), of_bases, traces, families)
 
 
 def _basis(family: FilterFamily, traces: Tensor, probes: int | None, remove: StrengthRemoval) -> Adaptation:

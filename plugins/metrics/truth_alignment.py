@@ -52,20 +52,14 @@ def _at(evaluation: Evaluation, sigma: float) -> dict[str, Tensor]:
     # The same filter for all images scores 0 whatever its strength is.
     remove = remove_strength(trace.value if changes(sketch) else torch.ones_like(trace.value))
     count = len(sketch.rows)
-    left_out = torch.ones(count, dtype=torch.float64)
-    left_out[remove.places] = 0
-    values = {"left-out": left_out}
-    truth = adaptation(best_filters, remove)
+    left_out = {"left-out": remove.left_out(count)}
     if len(remove) < MIN_IMAGES:
-        return values
-    denoiser = adaptation(sketch, remove)
+        return left_out
+    denoiser, truth = evaluation.local.adaptation(sigma, remove), adaptation(best_filters, remove)
     found = align(denoiser, truth)
     parts: dict[str, Tensor | float] = {"": found.own, "share": denoiser.share}
     if sketch.exact:
         parts["direction"] = align(*(one.directional(evaluation.shape) for one in (denoiser, truth))).own
     else:
         parts["error"] = found.error
-    for part, value in parts.items():
-        values[part] = torch.full((count,), torch.nan, dtype=torch.float64)
-        values[part][remove.places] = torch.as_tensor(value, dtype=torch.float64)
-    return values
+    return left_out | {part: remove.among(count, value) for part, value in parts.items()}

@@ -11,6 +11,7 @@ from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
 from gahbench_plugins.metrics.alignment import Alignment
 from gahbench_plugins.metrics.direction import Direction
+from gahbench_plugins.references.local_blur import LocalBlur
 
 COUNT, DATASET = 28, "c-alpha[size=12]"
 BASES = ["sym4", "haar", "wavelet-ti[haar]", "dct", "block-dct[4]", "pixel", "graph-laplacian", "iso-local"]
@@ -65,7 +66,7 @@ def test_twice_or_half_the_strength_is_the_same_geometry(metric, factor, clean, 
 def test_half_of_a_filter_is_nearly_as_aligned(clean, strengths):
     matrices = filters("graph-laplacian", clean, strengths)
     for metric in ("direction", "alignment"):
-        # On images of 24 pixels it is within .05.
+        # On 24x24 images, with traces from 30 to 120, it is .957 in direction and .950 in alignment.
         assert scores(matrices / 2, metric=metric)[""] == pytest.approx(1, abs=0.07)
 
 
@@ -89,18 +90,12 @@ def test_a_blind_low_pass_that_takes_the_strength_of_each_image_scores_0(basis, 
 @pytest.mark.parametrize("window", [3, 5, 9])
 @pytest.mark.parametrize("basis", ["graph-laplacian", "wavelet-ti[haar]", "haar"])
 def test_isotropic_blurs_whose_width_follows_the_image_have_no_direction(window, basis, clean, strengths):
-    blur = construct_blur(window).matrices(clean, strengths).float()
+    blur = construct(LocalBlur, window=window).matrices(clean, strengths).float()
     found = scores(blur, basis)
     assert found["directional-share"] < 0.002
     assert found[""] == 0
     # What alignment alone would have made of it.
     assert scores(blur, "graph-laplacian", "alignment")[""] > 0.2
-
-
-def construct_blur(window):
-    from gahbench_plugins.references.local_blur import LocalBlur
-
-    return construct(LocalBlur, window=window)
 
 
 @pytest.mark.parametrize("metric", ["direction", "alignment"])
