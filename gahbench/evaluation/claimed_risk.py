@@ -13,12 +13,10 @@ from gahbench.evaluation.audit import fresh_errors, secret_generator
 if TYPE_CHECKING:
     from gahbench.evaluation.evaluation import Evaluation
 
-#: Squared errors that are drawn at each noise level; and where these leave it open.
-DRAWS, MORE_DRAWS = 4, 64
-#: With few draws, a claim within so many standard errors and this share is believed.
-NEAR_ERRORS, NEAR_SHARE = 3.0, 0.02
-#: With many, an error that is above the claim by so many standard errors and this share refutes it; one that is below,
-#: by this share: rare large errors, which an expectation holds, may be missing among the draws.
+#: Squared errors that are drawn at each noise level.
+DRAWS = 64
+#: An error that is above the claim by so many standard errors and this share refutes it; one that is below, by this
+#: share: rare large errors, which an expectation holds, may be missing among the draws.
 STANDARD_ERRORS, ABOVE_SHARE, BELOW_SHARE = 5.0, 0.02, 0.25
 #: Claims below this share of sigma^2 count as that.
 LEAST_SHARE = 1e-6
@@ -44,29 +42,23 @@ def check_claimed_risk(evaluation: Evaluation) -> bool:
     generator = secret_generator()
     used = {sigma: risk for sigma, risk in evaluation._risks.items() if risk is not None}
     for sigma, risk in used.items():
-        for total in (DRAWS, MORE_DRAWS):
-            excess = _relative_excess(evaluation, sigma, risk, total, generator)
-            mean, error = float(excess.mean()), float(excess.std()) / len(excess) ** 0.5
-            if total == DRAWS and abs(mean) <= NEAR_ERRORS * error + NEAR_SHARE:
-                break
-        else:
-            if not -STANDARD_ERRORS * error - BELOW_SHARE <= mean <= STANDARD_ERRORS * error + ABOVE_SHARE:
-                claim = float(risk.double().mean())
-                raise ValueError(
-                    f"the expected error that its 'risk' claims is wrong: at σ = {sigma:g} it claims {claim:.3g} on "
-                    f"average, and {len(excess)} squared errors differ from their claims by {mean:+.2g} ± {error:.1g} "
-                    "of them; return the expected mean squared error per pixel of each image, or None"
-                )
+        excess = _relative_excess(evaluation, sigma, risk, generator)
+        mean, error = float(excess.mean()), float(excess.std()) / len(excess) ** 0.5
+        if not -STANDARD_ERRORS * error - BELOW_SHARE <= mean <= STANDARD_ERRORS * error + ABOVE_SHARE:
+            claim = float(risk.double().mean())
+            raise ValueError(
+                f"the expected error that its 'risk' claims is wrong: at σ = {sigma:g} it claims {claim:.3g} on "
+                f"average, and {len(excess)} squared errors differ from their claims by {mean:+.2g} ± {error:.1g} "
+                "of them; return the expected mean squared error per pixel of each image, or None"
+            )
     return bool(used)
 
 
-def _relative_excess(
-    evaluation: Evaluation, sigma: float, risk: Tensor, total: int, generator: torch.Generator
-) -> Tensor:
-    """Return by how much squared errors exceed their claims, in units of these, shape (about ``total``,)."""
-    count = min(total, len(risk), batch_size(evaluation.shape))
+def _relative_excess(evaluation: Evaluation, sigma: float, risk: Tensor, generator: torch.Generator) -> Tensor:
+    """Return by how much squared errors exceed their claims, in units of these, shape (about ``DRAWS``,)."""
+    count = min(DRAWS, len(risk), batch_size(evaluation.shape))
     found = []
-    for _ in range(-(-total // count)):
+    for _ in range(-(-DRAWS // count)):
         chosen, errors = fresh_errors(evaluation, sigma, count, generator)
         claims = risk[chosen].double()
         found.append((errors - claims) / claims.clamp(min=LEAST_SHARE * sigma**2))
