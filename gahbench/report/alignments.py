@@ -57,7 +57,6 @@ def ranking_figure(panels: Mapping[str, Mapping[str, Aligned]], caption: str = "
     caption
         Written above all.
     """
-    import seaborn
     from matplotlib.figure import Figure
 
     names = list(dict.fromkeys(name for rows in panels.values() for name in rows))
@@ -80,7 +79,6 @@ def ranking_figure(panels: Mapping[str, Mapping[str, Aligned]], caption: str = "
             ax.set_xlabel(_scale(rows))
             ax.tick_params(labelbottom=True)
             ax.margins(x=0.06)
-            seaborn.despine(ax=ax)
         for ax in list(axes.flat)[len(panels) :]:
             ax.set_visible(False)
         caption_above(drawing, caption)
@@ -110,7 +108,6 @@ def course_figure(
     metric
         Which of the two it is.
     """
-    import seaborn
     from matplotlib.figure import Figure
 
     blocks, abreast = grid_shape(len(panels), _ABREAST)
@@ -137,7 +134,6 @@ def course_figure(
             ax.set_title(folded_caption(title, 38), loc="left")
             ax.set_xlabel("input PSNR (dB)")
             ax.tick_params(labelleft=True)
-            seaborn.despine(ax=ax)
         for ax in flat[len(panels) :]:
             ax.set_visible(False)
         for row in axes:

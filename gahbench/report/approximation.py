@@ -37,7 +37,6 @@ def approximation_figure(panels: Mapping[str, Mapping[str, Approximation]], slop
     slopes
         Optimal slope of each dataset; NaN, or absent, where it is not known.
     """
-    import seaborn
     from matplotlib.figure import Figure
 
     names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
@@ -58,7 +57,6 @@ def approximation_figure(panels: Mapping[str, Mapping[str, Approximation]], slop
             ax.set_yscale("log")
             ax.set_xlabel("terms per image")
             ax.set_title(folded(dataset, 36), loc="left")
-            seaborn.despine(ax=ax)
         # Lines of theory must not stretch the axis beyond the data.
         found = [curve.mean_errors[curve.shown] for curves in panels.values() for curve in curves.values()]
         measured = np.concatenate([*found, [np.nan]])

@@ -114,6 +114,7 @@ def gallery_figure(
         flat = list(axes.flat)
         for ax in flat:
             ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_visible(True)
         _show_images(flat, images)
         shown = None
         for ax, rank in zip(flat[len(images) :], chosen, strict=False):
@@ -156,7 +157,6 @@ def spectra_figure(spectra: Mapping[float, Tensor], caption: str = "") -> Figure
     caption
         Title.
     """
-    import seaborn
     from matplotlib.figure import Figure
 
     names = {sigma: f"σ = {name}" for sigma, name in level_names(sorted(spectra)).items()}
@@ -178,7 +178,6 @@ def spectra_figure(spectra: Mapping[float, Tensor], caption: str = "") -> Figure
         ax.set_xlabel("rank $k$")
         ax.set_ylabel("eigenvalue $\\lambda_k$ (per unit of input)")
         ax.set_title(folded_caption(caption, 46), loc="left")
-        seaborn.despine(ax=ax)
         legend_beside(drawing, [ax])
     return drawing
 
@@ -196,7 +195,6 @@ def decay_figure(panels: Mapping[float, Mapping[str, Tensor]], caption: str = ""
     caption
         Title.
     """
-    import seaborn
     from matplotlib.figure import Figure
 
     names = list(dict.fromkeys(name for bases in panels.values() for name in bases))
@@ -222,7 +220,6 @@ def decay_figure(panels: Mapping[float, Mapping[str, Tensor]], caption: str = ""
             ax.set_yscale("log")
             ax.set_xlabel("rank of the coefficient")
             ax.set_title(f"σ = {level}", loc="left")
-            seaborn.despine(ax=ax)
         _cut(axes[0], panels)
         axes[0].set_ylabel("squared coefficient $c_{(k)}^2$ (grey scale$^2$)")
         caption_above(drawing, caption)

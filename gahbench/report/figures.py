@@ -31,7 +31,30 @@ _OPTIMA = ("optimal", "bound")
 _MAX_DEFICIT = 20.0  # dB: curves below are off the panel, and in the tables
 _LABEL = 28  # characters in a line of the legend
 Styles = dict[str, dict[str, Any]]
+#: Colours that the colour-blind tell apart: the "colorblind" palette of seaborn.
+PALETTE = (
+    "#0173b2",
+    "#de8f05",
+    "#029e73",
+    "#d55e00",
+    "#cc78bc",
+    "#ca9161",
+    "#fbafe4",
+    "#949494",
+    "#ece133",
+    "#56b4e9",
+)
 _STYLE: dict[str, Any] = {
+    "text.color": "0.15",
+    "axes.labelcolor": "0.15",
+    "xtick.color": "0.15",
+    "ytick.color": "0.15",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "font.sans-serif": ["Arial", "DejaVu Sans", "Liberation Sans", "Bitstream Vera Sans", "sans-serif"],
+    "lines.solid_capstyle": "round",
+    "patch.edgecolor": "white",
+    "patch.force_edgecolor": True,
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.labelsize": 9,
@@ -114,19 +137,17 @@ def figure(board: DatasetBoard, entrants: Sequence[str], baseline: str | None = 
 def context() -> Any:
     """Return a context with our look: style sheets and settings of the user's session play no part."""
     import matplotlib
-    import seaborn
 
-    style = {**matplotlib.rcParamsDefault, **seaborn.axes_style("ticks"), **_STYLE}
+    defaults: Any = matplotlib.rcParamsDefault
+    style: dict[str, Any] = {**defaults, **_STYLE}
     # A Figure draws through Agg and SVG, whatever shows the windows of the session.
-    return matplotlib.rc_context({key: style[key] for key in style if not key.startswith("backend")})
+    settings: Any = {key: style[key] for key in style if not key.startswith("backend")}
+    return matplotlib.rc_context(settings)
 
 
 def looks(entrants: Sequence[str], kinds: dict[str, str]) -> Styles:
     """Return how to draw each entrant: no two have both the same colour and the same marker."""
-    import seaborn
-
-    palette = seaborn.color_palette("colorblind")
-    colours = palette[:6] + palette[9:]  # without the grey of reference lines, and those too pale for lines
+    colours = PALETTE[:6] + PALETTE[9:]  # without the grey of reference lines, and those too pale for lines
     return {
         entrant: {
             "color": colours[index % len(colours)],
@@ -141,7 +162,6 @@ def looks(entrants: Sequence[str], kinds: dict[str, str]) -> Styles:
 
 def _curves(board: DatasetBoard, entries: Sequence[Entry], baseline: str | None, styles: Styles) -> Figure:
     """Draw PSNR, and gain over the baseline, against input PSNR."""
-    import seaborn
     from matplotlib.figure import Figure
 
     # The optimum itself has no deficit.
@@ -169,7 +189,6 @@ def _curves(board: DatasetBoard, entries: Sequence[Entry], baseline: str | None,
         _deficits(axes[-1], board, compared, styles, labels, kind)
     for ax in axes:
         ax.set_xlabel("input PSNR (dB)")
-        seaborn.despine(ax=ax)
     legend_beside(drawing, axes)
     return drawing
 
@@ -296,7 +315,6 @@ def _along(ax: Axes, x: float, slope: float, intercept: float, text: str, below:
 
 def _dots(board: DatasetBoard, entries: Sequence[Entry], baseline: str | None, styles: Styles) -> Figure:
     """List the entrants from best to worst, with PSNR, and gain over the baseline, at one noise level."""
-    import seaborn
     from matplotlib.figure import Figure
 
     panels = 1 if baseline is None else 2
@@ -312,7 +330,6 @@ def _dots(board: DatasetBoard, entries: Sequence[Entry], baseline: str | None, s
             ax.plot(found.value, place, zorder=3, **style)
         ax.grid(axis="x", visible=False)
         ax.margins(x=0.08)
-        seaborn.despine(ax=ax)
     (sigma,) = board.sigmas
     noisy = float(input_psnr(sigma))
     axes[0].set_yticks(range(len(labels)), labels)

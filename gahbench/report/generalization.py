@@ -15,7 +15,16 @@ from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.statistics import Estimate
 from gahbench.evaluation.rates import input_psnr
 from gahbench.report.cells import folded
-from gahbench.report.figures import GREY, bands, caption_above, context, curve_with_band, grid_shape, legend_beside
+from gahbench.report.figures import (
+    GREY,
+    PALETTE,
+    bands,
+    caption_above,
+    context,
+    curve_with_band,
+    grid_shape,
+    legend_beside,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +48,6 @@ def curves_figure(results: Results, pairs: Sequence[tuple[str, str]]) -> Figure:
     pairs
         Datasets and entrants, as :func:`gahbench.board.generalization.swept` gives them.
     """
-    import seaborn
     from matplotlib.figure import Figure
 
     rows = [(pair, [course(results, *pair, "psnr", split) for split in ("train", "test")]) for pair in pairs]
@@ -58,7 +66,6 @@ def curves_figure(results: Results, pairs: Sequence[tuple[str, str]]) -> Figure:
                     ax.plot(span, span, color=GREY, linewidth=0.8, zorder=1, label="output = input")
                 ax.set_title(f"{split} images", loc="left")
                 ax.set_xlabel("input PSNR (dB)")
-                seaborn.despine(ax=ax)
             line[0].set_ylabel("output PSNR (dB)")
             line[0].set_title(f"{folded(f'{entrant}, {dataset}', 60)}\ntraining images", loc="left")
         legend_beside(drawing, list(axes.flat))
@@ -77,7 +84,6 @@ def transitions_figure(results: Results, dataset: str, entrant: str, metrics: Se
     metrics
         Metrics, or ``metric.part``; those without values are left out.
     """
-    import seaborn
     from matplotlib.figure import Figure
 
     titles, nulls = (
@@ -100,7 +106,6 @@ def transitions_figure(results: Results, dataset: str, entrant: str, metrics: Se
                 ax.plot(numbers, [point.value for point in points], color=GREY, linestyle=":", label="chance")
             ax.set_title(folded(titles.get(metric, metric), 42), loc="left")
             ax.set_xlabel("training images N")
-            seaborn.despine(ax=ax)
         for ax in list(axes.flat)[len(panels) :]:
             ax.set_visible(False)
         caption_above(drawing, folded(f"{entrant}, {dataset}", 45 * abreast))
@@ -138,12 +143,12 @@ def number_label(number: int | None) -> str:
 
 def number_looks(numbers: Sequence[int | None]) -> dict[int | None, dict[str, Any]]:
     """Return how to draw each number of images: darker for more, and with a marker of its own."""
-    import seaborn
+    import matplotlib
 
-    # Without its palest end.
-    colours = seaborn.color_palette("viridis_r", len(numbers) + 1)[1:]
+    # Without the palest colours.
+    colours = matplotlib.colormaps["viridis_r"](np.linspace(0, 1, len(numbers) + 3)[2:-1])
     return {
-        number: {"color": colour, "marker": _MARKERS[place % len(_MARKERS)]}
+        number: {"color": tuple(colour), "marker": _MARKERS[place % len(_MARKERS)]}
         for place, (number, colour) in enumerate(zip(numbers, colours, strict=True))
     }
 
@@ -155,11 +160,8 @@ def _numbers(found: Sequence[Course]) -> list[int | None]:
 
 
 def _level_looks(sigmas: Sequence[float]) -> dict[float, dict[str, Any]]:
-    import seaborn
-
-    colours = seaborn.color_palette("colorblind")
     return {
-        sigma: {"color": colours[place % len(colours)], "marker": _MARKERS[place % len(_MARKERS)]}
+        sigma: {"color": PALETTE[place % len(PALETTE)], "marker": _MARKERS[place % len(_MARKERS)]}
         for place, sigma in enumerate(sigmas)
     }
 

@@ -86,6 +86,7 @@ def _show(ax: Axes, image: Tensor) -> None:
     shown = pixels.movedim(0, -1) if len(pixels) == 3 else pixels.mean(0)
     ax.imshow(shown.numpy(), cmap="gray", vmin=0, vmax=1, alpha=0.75, interpolation="nearest")
     ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(True)
 
 
 def _draw(ax: Axes, squares: Sequence[Square]) -> None:

@@ -59,7 +59,6 @@ def rates_figure(
     ParameterError
         If an entrant is not in the results.
     """
-    import seaborn
     from matplotlib.figure import Figure
 
     chosen = _chosen(results, entrants)
@@ -88,7 +87,6 @@ def rates_figure(
                 lower.set_ylabel("local slope (dB per dB)")
             lower.set_ylim(0, 1.1)
         for place, ax in enumerate(axes.flat):
-            seaborn.despine(ax=ax)
             row, column = divmod(place, abreast)
             ax.set_visible(row // 2 * abreast + column < len(cubes))
         legend_beside(drawing, list(axes.flat))
@@ -128,7 +126,6 @@ def resolution_figure(
     ParameterError
         If an entrant is not in the results.
     """
-    import seaborn
     from matplotlib.figure import Figure
 
     chosen = _chosen(results, entrants)
@@ -161,7 +158,6 @@ def resolution_figure(
             ax.minorticks_off()
             ax.set_xlabel("side of the images (pixels)")
             ax.set_title(folded(family, 40), loc="left")
-            seaborn.despine(ax=ax)
         axes[0].set_ylabel("slope in the window (dB per dB)")
         legend_beside(drawing, list(axes))
     return drawing

@@ -15,7 +15,7 @@ from gahbench.board.generalization import compared_with
 from gahbench.planning.rows import base_label, number_of_images
 from gahbench.report.cells import folded
 from gahbench.report.contact_sheet import Cell, lay_out, picture
-from gahbench.report.figures import context
+from gahbench.report.figures import PALETTE, context
 from gahbench.report.generalization import number_label
 from gahbench.store.stored_arrays import StoredArrays, stored_arrays
 
@@ -150,16 +150,14 @@ def cosines_figure(sets: Mapping[int | None, Arrays], caption: str) -> Figure:
     caption
         Written above all.
     """
-    import seaborn
     from matplotlib.figure import Figure
 
-    colours = seaborn.color_palette("colorblind")
     with context():
         drawing = Figure(figsize=(1.1 + 1.9 * len(sets), 2.6), layout="constrained")
         axes = drawing.subplots(1, len(sets), squeeze=False, sharey=True)[0]
         for ax, (number, arrays) in zip(axes, sets.items(), strict=True):
             closest = np.concatenate([arrays["closest_cosine"], arrays["partner_closest_cosine"]])
-            kinds = (("A and B", arrays["pair_cosine"], colours[0]), ("sample and closest", closest, colours[1]))
+            kinds = (("A and B", arrays["pair_cosine"], PALETTE[0]), ("sample and closest", closest, PALETTE[1]))
             for label, values, colour in kinds:
                 share = np.full(len(values), 1 / max(1, len(values)))
                 # Filled and outlined, so that where they overlap both are seen.
@@ -169,7 +167,6 @@ def cosines_figure(sets: Mapping[int | None, Arrays], caption: str) -> Figure:
             ax.set_title(_title(number), loc="left")
             ax.set_xlabel("cosine")
             ax.set_xlim(min(-0.1, float(min(values.min() for _, values, _ in kinds)) - 0.05), 1.03)
-            seaborn.despine(ax=ax)
         axes[0].set_ylabel("share")
         handles, labels = axes[0].get_legend_handles_labels()
         drawing.legend(handles, labels, loc="outside lower right", ncols=2, frameon=False)
