@@ -110,6 +110,8 @@ def register_metrics(register: Register) -> None:
     register("truth-alignment", "gahbench_plugins.metrics.truth_alignment:TruthAlignment")
     register("adaptation", "gahbench_plugins.metrics.adaptation:Adaptation")
     register("spectrum", "gahbench_plugins.metrics.spectrum:Spectrum")
+    register("optimum-distance", "gahbench_plugins.metrics.optimum_distance:OptimumDistance")
+    register("optimum-cross", "gahbench_plugins.metrics.optimum_distance:OptimumCross")
     register("self-consistency", "gahbench_plugins.metrics.self_consistency:SelfConsistency")
     register("local-dimension", "gahbench_plugins.metrics.local_dimension:LocalDimension")
     register("capture", "gahbench_plugins.metrics.capture:Capture")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gahbench._util.errors import ParameterError, ResultsError, listing, suggestion
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.scorecube import ScoreCube, leaves_images_out, score_cube
-from gahbench.board.statistics import UNKNOWN, Estimate, bootstrap_means, estimate, interval, means
+from gahbench.board.statistics import UNKNOWN, Estimate, estimate, interval, means
 from gahbench.registry.spec import parse_spec
 
 if TYPE_CHECKING:
@@ -160,10 +160,10 @@ def courses(
             known = _values(cubes, basis, "", entrant)
             if not known:
                 continue
-            values = np.stack(list(known.values()))
+            values, cube = np.stack(list(known.values())), cubes[basis][""]
             ceilings = _values(cubes, basis, "ceiling", entrant)
             ceiling = np.array([_reachable(ceilings[sigma]) if sigma in ceilings else np.nan for sigma in known])
-            ends = interval(bootstrap_means(values))
+            ends = interval(_draws(cube, entrant, list(known)))
             found.setdefault(dataset, {})[entrant] = Course(tuple(known), means(values), *ends, ceiling)
     if not found:
         raise ResultsError(_nothing(results))
@@ -196,9 +196,12 @@ def margin(
     sigmas = sorted(set(known[0]) & set(known[1]) & ({sigma} if sigma is not None else set(known[0])))
     if not sigmas:
         return None
-    values = np.mean([known[0][level] - known[1][level] for level in sigmas], axis=0)
-    low, high = interval(bootstrap_means(values))
-    return float(means(values)), float(low), float(high)
+    first = cubes[basis][""]
+    paired = replace(first, values=first.values - cubes[other][""].laid_like(first))
+    places = [first.sigmas.index(level) for level in sigmas]
+    middle = float(paired.means()[first.entrants.index(entrant), places].mean())
+    low, high = interval(_draws(paired, entrant, sigmas).mean(axis=1))
+    return middle, float(low), float(high)
 
 
 def parts_of(metric: str) -> tuple[Measure, str, str] | None:
@@ -253,6 +256,11 @@ def _values(cubes: _Cubes, basis: str, part: str, entrant: str) -> dict[float, A
     return {sigma: values for sigma, values in found if np.isfinite(values).any()}
 
 
+def _draws(cube: ScoreCube, entrant: str, sigmas: Sequence[float]) -> Array:
+    """Return draws of an entrant's means at noise levels, shape (D, S)."""
+    return cube.shared_draws[:, cube.entrants.index(entrant)][:, [cube.sigmas.index(sigma) for sigma in sigmas]]
+
+
 def _aligned(cubes: dict[str, _Cubes], entrant: str) -> dict[str, Aligned]:
     """Return the means over noise levels by basis."""
     found: dict[str, Aligned] = {}
@@ -265,7 +273,7 @@ def _aligned(cubes: dict[str, _Cubes], entrant: str) -> dict[str, Aligned]:
             row = found.get(basis, Aligned())
             together = _over_levels(known[basis], common)
             assert together is not None
-            value = estimate(means(together), bootstrap_means(together))
+            value = estimate(means(together), _draws(bases[basis][""], entrant, common).mean(axis=1))
             ceilings = _values(bases, basis, "ceiling", entrant)
             if set(common) <= set(ceilings) and (measure == "direction" or not row.direction.is_known):
                 # That of the metric that ranks.

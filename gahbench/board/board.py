@@ -20,8 +20,8 @@ class Entry:
         Labels.
     kind
         trained, classical, oracle, optimal or bound; empty where nothing of it was trained or scored.
-    rank, tie_group
-        ``None`` for those without a rank.
+    rank, rank_high
+        The ends of the interval of its rank, 1 the best; ``None`` for those without a rank.
     optimum, optimal_slope
         Those of the dataset; NaN if the slope is not known.
     parameters, train_seconds
@@ -38,7 +38,7 @@ class Entry:
     entrant: str
     kind: str
     rank: int | None
-    tie_group: int | None
+    rank_high: int | None
     optimum: str
     optimal_slope: float = math.nan
     parameters: int | None = None

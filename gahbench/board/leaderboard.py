@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,16 +21,23 @@ from gahbench.board.board import Board, Entry, Value
 from gahbench.board.facts import cost_of, dataset_names, entrant_kinds, entrants_on, is_fitted, optimum_of
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.notes import marks_of, notes_of
-from gahbench.board.optimality import PRACTICAL_KINDS, OptimumCheck, check_optimum, optimality_values
-from gahbench.board.ranks import sorted_by_psnr, tie_groups
-from gahbench.board.scorecube import ScoreCube, leaves_images_out, score_cube
-from gahbench.board.statistics import DRAWS, Estimate, bootstrap_means, estimate, estimates, means
+from gahbench.board.optimality import (
+    CROSS,
+    DISTANCE,
+    OPTIMAL_ERROR,
+    PRACTICAL_KINDS,
+    Distances,
+    OptimumCheck,
+    check_optimum,
+    optimality_values,
+)
+from gahbench.board.ranks import rank_intervals, sorted_by_psnr
+from gahbench.board.scorecube import ScoreCube, leaves_images_out, score_cube, spreads_of
+from gahbench.board.statistics import DRAWS, Estimate, estimate, estimates
 from gahbench.board.wide import RESERVED
 from gahbench.evaluation.rates import fit_slope, input_psnr
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from gahbench.board.results import Results
 
 
@@ -51,15 +58,17 @@ def make_board(results: Results, draws: int = DRAWS, seed: int = 0) -> Board:
     """
     entries: list[Entry] = []
     values: list[Value] = []
-    for dataset in dataset_names(results):
-        cube = psnr_cube(results, dataset)
-        check = check_optimum(cube, entrant_kinds(results))
-        measured = _Measured.of(dataset, cube, results.baseline, draws, seed) if cube.entrants else None
+    cubes = {dataset: psnr_cube(results, dataset) for dataset in dataset_names(results)}
+    spreads, others = spreads_of(cubes), _other_cubes(results)
+    for dataset, cube in cubes.items():
+        distances = Distances.of(cube, {name: found[dataset] for name, found in others.items() if dataset in found})
+        check = check_optimum(cube, entrant_kinds(results), distances)
+        measured = _Measured.of(dataset, cube, results.baseline, draws, seed, spreads) if cube.entrants else None
         entries += _entries(results, dataset, cube, check, measured)
         if measured is not None:
             values += measured.values()
-            values += optimality_values(dataset, cube, entrant_kinds(results), check, draws, seed)
-        values += _other_means(results, dataset, draws, seed)
+            values += optimality_values(dataset, cube, entrant_kinds(results), distances, check, draws, seed, spreads)
+    values += _other_means(others, draws, seed)
     return Board(results.suite, entries, values)
 
 
@@ -72,7 +81,11 @@ def psnr_cube(results: Results, dataset: str) -> ScoreCube:
 
 def optimum_check(results: Results, dataset: str) -> OptimumCheck | None:
     """Compare the denoisers of a dataset with its optimum; ``None`` if no row is its optimum."""
-    return check_optimum(psnr_cube(results, dataset), entrant_kinds(results))
+    cube, names = psnr_cube(results, dataset), (DISTANCE, OPTIMAL_ERROR, CROSS)
+    distances = Distances.of(
+        cube, {name: of[dataset] for name, of in _other_cubes(results, names).items() if dataset in of}
+    )
+    return check_optimum(cube, entrant_kinds(results), distances)
 
 
 @dataclass(frozen=True)
@@ -86,9 +99,17 @@ class _Measured:
     baseline: int | None
 
     @classmethod
-    def of(cls, dataset: str, cube: ScoreCube, baseline: str | None, draws: int, seed: int) -> _Measured:
+    def of(
+        cls,
+        dataset: str,
+        cube: ScoreCube,
+        baseline: str | None,
+        draws: int,
+        seed: int,
+        spreads: Mapping[str, float],
+    ) -> _Measured:
         at = cube.entrants.index(baseline) if baseline in cube.entrants else None
-        return cls(dataset, cube, means(cube.values), bootstrap_means(cube.values, draws, seed), at)
+        return cls(dataset, cube, cube.means(), cube.draws(draws, seed, spreads), at)
 
     @property
     def psnr(self) -> NDArray[np.float64]:
@@ -130,19 +151,21 @@ def _entries(
     """Yield the facts of every entrant of a dataset, in the order of the board."""
     kinds = entrant_kinds(results)
     order: list[str] = []
-    groups: dict[str, tuple[int, int]] = {}
+    ranks: dict[str, tuple[int, int]] = {}
     if measured is not None:
         order = sorted_by_psnr(cube.entrants, measured.psnr)
         at = {label: index for index, label in enumerate(cube.entrants)}
         ranked = [
             label for label in order if kinds.get(label) in PRACTICAL_KINDS and not np.isnan(measured.psnr[at[label]])
         ]
-        groups = tie_groups(ranked, lambda first, other: measured.difference(at[first], at[other]))
+        chosen = [at[label] for label in ranked]
+        ends = rank_intervals(measured.psnr[chosen], measured.draws[:, chosen].mean(axis=2))
+        ranks = {label: (int(low), int(high)) for label, low, high in zip(ranked, *ends, strict=True)}
     known = entrants_on(results, dataset)
     order += [label for label in results.entrants if label in known and label not in order]
     optimum, slope = optimum_of(results, dataset)
     for label in order:
-        rank, group = groups.get(label, (None, None))
+        rank, rank_high = ranks.get(label, (None, None))
         parameters, seconds = cost_of(results, dataset, label)
         counted = len(cube.seeds.get(label, []))
         marks = marks_of(results, dataset, label, check)
@@ -152,7 +175,7 @@ def _entries(
             label,
             kinds.get(label, ""),
             rank,
-            group,
+            rank_high,
             optimum,
             slope,
             parameters,
@@ -163,34 +186,40 @@ def _entries(
         )
 
 
-def _other_means(results: Results, dataset: str, draws: int, seed: int) -> Iterator[Value]:
+def _other_means(others: Mapping[str, Mapping[str, ScoreCube]], draws: int, seed: int) -> Iterator[Value]:
     """Yield the means over seeds and images of the other metrics, with intervals.
 
     At every noise level, and over those at which any entrant has a value; one that lacks one of these has no mean over
     all. Rows of the metric ``slope`` are left out: the board fits the same slopes to the PSNR, which every suite
-    measures.
+    measures. Those that carry the distance from the optimum are in deficits.
     """
-    tables = dict(_other_metrics(results, dataset))
-    for metric, rows in tables.items():
-        cube = score_cube(rows, results.entrants, leaves_images_out(metric, tables))
-        middle, drawn = means(cube.values), bootstrap_means(cube.values, draws, seed)
-        named = parse_metric_name(metric)
+    for metric, cubes in others.items():
+        if metric in (DISTANCE, OPTIMAL_ERROR, CROSS):
+            continue
+        named, spreads = parse_metric_name(metric), spreads_of(cubes)
         # A metric must not be confused with the board's own values.
         label = f"metric {named.label}" if named.label in RESERVED else named.label
-        columns = {
-            None if np.isnan(sigma) else sigma: (middle[:, at], drawn[:, :, at]) for at, sigma in enumerate(cube.sigmas)
-        }
-        if None not in columns:
-            columns = {None: (middle.mean(1), drawn.mean(2)), **columns}
-        for sigma, (mean, draw) in columns.items():
-            for entrant, found in zip(cube.entrants, estimates(mean, draw), strict=True):
-                yield Value(dataset, entrant, label, named.part, sigma, found)
+        for dataset, cube in cubes.items():
+            middle, drawn = cube.means(), cube.draws(draws, seed, spreads)
+            columns = {
+                None if np.isnan(sigma) else sigma: (middle[:, at], drawn[:, :, at])
+                for at, sigma in enumerate(cube.sigmas)
+            }
+            if None not in columns:
+                columns = {None: (middle.mean(1), drawn.mean(2)), **columns}
+            for sigma, (mean, draw) in columns.items():
+                for entrant, found in zip(cube.entrants, estimates(mean, draw), strict=True):
+                    yield Value(dataset, entrant, label, named.part, sigma, found)
 
 
-def _other_metrics(results: Results, dataset: str) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield the rows of test images of each metric that the board averages, by its name in the table of scores."""
+def _other_cubes(results: Results, only: Collection[str] | None = None) -> dict[str, dict[str, ScoreCube]]:
+    """Return the values of test images of each metric that the board averages, by name in the table and dataset."""
     scores = results.scores
-    scores = scores[(scores["dataset"] == dataset) & (scores["split"] == "test")]
-    scores = scores[~scores["metric"].isin(("psnr", "slope"))]
-    for metric in sorted(str(name) for name in scores["metric"].unique()):
-        yield metric, scores[scores["metric"] == metric]
+    scores = scores[(scores["split"] == "test") & ~scores["metric"].isin(("psnr", "slope"))]
+    found: dict[str, dict[str, ScoreCube]] = {}
+    for dataset, rows in scores.groupby("dataset", sort=False):
+        names = set(map(str, rows["metric"].unique()))
+        for metric, values in rows[rows["metric"].isin(names if only is None else only)].groupby("metric"):
+            cube = score_cube(values, results.entrants, leaves_images_out(str(metric), names))
+            found.setdefault(str(metric), {})[str(dataset)] = cube
+    return dict(sorted(found.items()))

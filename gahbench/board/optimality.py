@@ -1,27 +1,36 @@
-"""Distances of denoisers from the optimum, and a check that none is better.
+"""Distances of denoisers from the optimum, and a check that none is beyond it.
 
 The optimum of a dataset is a row of its board: of kind ``optimal`` where it is exact, or of kind ``bound``,
 which no denoiser's expected error can be below. Optimality is a matter of the mean squared error over the
 distribution, so everything here compares means of squared errors, not means of the images' PSNR.
 
-- **Deficit**: 10 log10 of the ratio of a denoiser's mean squared error to the optimal one, in dB. With a bound in place
-  of the optimum it is the largest that the deficit can be; the smallest is that against the smallest error of all the
-  trained and classical denoisers of the board, since the optimum is no worse than any of them.
-- **KL bound**: the integral over sigma of [MSE - MSE*] sigma^-3, in nats per pixel and channel, which bounds how far
+The metric ``optimum-distance`` gives the mean squared distance D of a denoiser from the best one, or from the genie of
+a bound, and the error MSE* of that in closed form. For what sees the noisy image alone, MSE = MSE* + D on average, by
+Pythagoras, and D is never negative. Where a suite does not measure it, and for oracles, which see the clean image, D is
+the difference of errors.
+
+- **Deficit**: 10 log10(1 + D / MSE*), in dB. With a bound in place of the optimum it is the largest that the deficit
+  can be; the smallest is that against the smallest error of all the trained and classical denoisers of the board, since
+  the optimum is no worse than any of them.
+- **KL bound**: the integral over sigma of D sigma^-3, in nats per pixel and channel, which bounds how far
   the density that a denoiser models is from the true one (Kadkhodaie 2024, equation 5). It covers the noise levels of
   the suite, from the lowest to the highest, and nothing beyond; between them the integrand times sigma is taken as
-  linear in log sigma. The bracket gives its two ends likewise.
-- **Check**: no trained or classical entrant may have a smaller mean error than the optimum or the bound. One is
-  reported where the logarithm of the ratio of the mean errors is negative by more than 3 standard errors (of the paired
-  images, by the delta method; with few images by a quantile of the t distribution): then that entrant or the
-  optimum is wrong. Such an entrant is not the best of its board: the lower ends of others' deficits do not refer to it.
+  linear in log sigma. With a genie in place of the optimum it bounds the divergence too, more loosely. The other end of
+  the bracket, against the best denoiser of the board, bounds nothing: the bound would be there were that one optimal.
+- **Check**: the metric ``optimum-cross`` has mean 0 for all that see the noisy image alone. Where it is above 0 by more
+  than 3 standard errors (over images; with few, by a quantile of the t distribution), the entrant is nearer to the
+  clean images than can be; where it is as far below, the optimum is not the best. Where a suite does not measure it, an
+  entrant is reported whose mean error is smaller than the optimum's by as much (of the logarithm of their ratio, by the
+  delta method): then that entrant or the optimum is wrong. Such an entrant is not the best of its board: the lower ends
+  of others' deficits do not refer to it.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -41,13 +50,53 @@ PRACTICAL_KINDS = ("trained", "classical")
 CHECKED_KINDS = (*PRACTICAL_KINDS, "optimal")
 #: A ratio of errors that is closer to 1 than this is 1.
 _ROUNDING = 1e-6
+#: Draws of errors are no smaller than this share of the mean.
+_LEAST = 1e-3
 #: An entrant beyond the optimum by more standard errors than this is reported.
 STANDARD_ERRORS = 3.0
 
 
+#: Metrics that compare each image with the optimum.
+DISTANCE, OPTIMAL_ERROR, CROSS = "optimum-distance", "optimum-distance.optimal-error", "optimum-cross"
+
+
+@dataclass(frozen=True, eq=False)
+class Distances:
+    """Distances from the optimum, on the axes of a dataset's PSNR, shape (E, S, R, N); NaN where not measured.
+
+    Parameters
+    ----------
+    distance
+        Mean squared distance from the optimum, per pixel.
+    optimal
+        Expected mean squared error of the optimum, the same for every entrant that has it.
+    cross
+        Inner product of the distance and the error of the optimum, per pixel.
+    """
+
+    distance: Array
+    optimal: Array
+    cross: Array
+
+    @classmethod
+    def of(cls, cube: ScoreCube, others: Mapping[str, ScoreCube]) -> Distances:
+        """Lay out those metrics that were measured.
+
+        Parameters
+        ----------
+        cube
+            PSNR of a dataset.
+        others
+            Cubes of its other metrics, by name.
+        """
+        laid = {name: others[name].laid_like(cube) for name in (DISTANCE, OPTIMAL_ERROR, CROSS) if name in others}
+        unknown = np.full(cube.values.shape, np.nan)
+        return cls(*(laid.get(name, unknown) for name in (DISTANCE, OPTIMAL_ERROR, CROSS)))
+
+
 @dataclass(frozen=True)
 class Beyond:
-    """An entrant with a smaller error than the optimum at a noise level, by a number of standard errors."""
+    """An entrant that is nearer to the clean images than the optimum allows, by a number of standard errors."""
 
     entrant: str
     sigma: float
@@ -76,6 +125,8 @@ class OptimumCheck:
         How many such pairs could not be: scores are missing on one side, or there is one image only.
     beyond
         Those that cannot be.
+    accused
+        Those whose distance shows that the optimum is not the best.
     """
 
     optimum: str
@@ -84,14 +135,23 @@ class OptimumCheck:
     comparisons: int
     missed: int
     beyond: tuple[Beyond, ...]
+    accused: tuple[Beyond, ...] = ()
 
     def record(self) -> dict[str, Any]:
         """Return it as JSON's types."""
-        return {**asdict(self), "beyond": [found.record() for found in self.beyond]}
+        lists = {"beyond": self.beyond, "accused": self.accused}
+        return {**asdict(self), **{name: [found.record() for found in those] for name, those in lists.items()}}
 
 
 def optimality_values(
-    dataset: str, cube: ScoreCube, kinds: dict[str, str], check: OptimumCheck | None, draws: int, seed: int
+    dataset: str,
+    cube: ScoreCube,
+    kinds: dict[str, str],
+    distances: Distances,
+    check: OptimumCheck | None,
+    draws: int,
+    seed: int,
+    spreads: Mapping[str, float],
 ) -> Iterator[Value]:
     """Yield the values of the board that compare with the optimum; none where it is not known.
 
@@ -105,16 +165,22 @@ def optimality_values(
         Its PSNR.
     kinds
         Kind of each entrant.
+    distances
+        From the optimum.
     check
         Of :func:`check_optimum`.
-    draws, seed
+    draws, seed, spreads
         Of the bootstrap.
     """
     if check is None:
         return
     best = cube.entrants.index(check.optimum)
-    errors = squared_errors(cube)
-    middle, drawn = means(errors), bootstrap_means(errors, draws, seed)
+    errors = squared_errors(cube, best, distances)
+    middle, drawn = means(errors), bootstrap_means(errors, draws, seed, cube.entrants, spreads)
+    # Errors are positive, and no smaller than the optimum's where they are that and a distance.
+    drawn = np.maximum(drawn, _LEAST * middle)
+    known = np.isfinite(means(distances.distance)) & np.isfinite(middle[best])
+    drawn = np.where(known, np.maximum(drawn, drawn[:, [best]]), drawn)
     ends = {"": (middle[best], drawn[:, best])}
     wrong = {found.entrant for found in check.beyond}
     practical = [
@@ -138,7 +204,7 @@ def optimality_values(
                 yield Value(dataset, label, "kl", part, None, divergence)
 
 
-def check_optimum(cube: ScoreCube, kinds: dict[str, str]) -> OptimumCheck | None:
+def check_optimum(cube: ScoreCube, kinds: dict[str, str], distances: Distances) -> OptimumCheck | None:
     """Compare every trained and classical entrant with the optimum; ``None`` where none is known.
 
     Other entrants that claim to be optimal are compared too.
@@ -149,38 +215,69 @@ def check_optimum(cube: ScoreCube, kinds: dict[str, str]) -> OptimumCheck | None
         PSNR of a dataset.
     kinds
         Kind of each entrant.
+    distances
+        From the optimum.
     """
     found = _optimum(cube, kinds)
     if found is None:
         return None
     best, kind = found
-    with warnings.catch_warnings():
-        # All seeds may be missing.
-        warnings.simplefilter("ignore", RuntimeWarning)
-        images = np.nanmean(squared_errors(cube), axis=2)
+    errors, crosses = _over_seeds(squared_errors(cube)), _over_seeds(distances.cross)
+    count = errors.shape[-1]
     compared = [
         index for index, label in enumerate(cube.entrants) if index != best and kinds.get(label) in CHECKED_KINDS
     ]
-    count = images.shape[-1]
-    required, optimal = _required_errors(count), images[best].mean(axis=-1)
-    beyond, there = [], np.zeros((len(compared), len(cube.sigmas)), dtype=bool)
-    for row, index in enumerate(compared):
-        mean = images[index].mean(axis=-1)
-        there[row] = np.isfinite(mean) & np.isfinite(optimal) & (count > 1)
-        for place in np.flatnonzero(there[row] & (mean < optimal * (1 - _ROUNDING))):
-            influence = images[index, place] / mean[place] - images[best, place] / optimal[place]
-            error = influence.std(ddof=1) / np.sqrt(count)
-            ratio = float(np.log(optimal[place] / mean[place]))
-            if ratio > required * error:
-                beyond.append(Beyond(cube.entrants[index], cube.sigmas[place], ratio / error if error else np.inf))
+    beyond: list[Beyond] = []
+    accused: list[Beyond] = []
+    done = np.zeros((len(compared), len(cube.sigmas)), dtype=bool)
+    for (row, index), (place, sigma) in product(enumerate(compared), enumerate(cube.sigmas)):
+        crossed = bool(np.isfinite(crosses[index, place]).all())
+        optimal = errors[best, place].mean()
+        if count < 2 or not np.isfinite(optimal + errors[index, place].mean()):
+            continue
+        done[row, place] = True
+        by = (
+            _by_cross(crosses[index, place], optimal)
+            if crossed
+            else _by_errors(errors[index, place], errors[best, place])
+        )
+        if abs(by) > _required_errors(count) and (by > 0 or crossed):
+            (beyond if by > 0 else accused).append(Beyond(cube.entrants[index], sigma, abs(by)))
     return OptimumCheck(
         cube.entrants[best],
         kind,
-        int(there.any(axis=1).sum()),
-        int(there.sum()),
-        int((~there).sum()),
+        int(done.any(axis=1).sum()),
+        int(done.sum()),
+        int((~done).sum()),
         tuple(beyond),
+        tuple(accused),
     )
+
+
+def _by_cross(cross: Array, optimal: float) -> float:
+    """Return the mean of inner products (N,) in standard errors; 0 where it is rounding."""
+    mean, error = float(cross.mean()), float(cross.std(ddof=1)) / np.sqrt(len(cross))
+    if abs(mean) <= _ROUNDING * optimal:
+        return 0.0
+    return mean / error if error else float(np.copysign(np.inf, mean))
+
+
+def _by_errors(own: Array, best: Array) -> float:
+    """Return by how many standard errors errors (N,) are smaller than the best ones."""
+    mean, optimal = own.mean(), best.mean()
+    if mean >= optimal * (1 - _ROUNDING):
+        return 0.0
+    error = float((own / mean - best / optimal).std(ddof=1)) / np.sqrt(len(own))
+    ratio = float(np.log(optimal / mean))
+    return ratio / error if error else np.inf
+
+
+def _over_seeds(values: Array) -> Array:
+    """Return means over the seeds that are there, shape (E, S, N)."""
+    with warnings.catch_warnings():
+        # All seeds may be missing.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return np.asarray(np.nanmean(values, axis=2))
 
 
 def _required_errors(images: int) -> float:
@@ -213,9 +310,28 @@ def kl_bound(sigmas: ArrayLike, excess: ArrayLike) -> Array:
     return np.asarray(((integrand[..., 1:] + integrand[..., :-1]) / 2) @ np.diff(np.log(levels)))
 
 
-def squared_errors(cube: ScoreCube) -> Array:
-    """Return mean squared errors per pixel, shape (E, S, R, N), from the PSNR of each image."""
-    return np.asarray(10.0 ** (-cube.values / 10))
+def squared_errors(cube: ScoreCube, best: int | None = None, distances: Distances | None = None) -> Array:
+    """Return mean squared errors per pixel, shape (E, S, R, N).
+
+    Parameters
+    ----------
+    cube
+        PSNR of a dataset.
+    best, distances
+        Which entrant is the optimum, and distances from it: where these are known an error is the optimal one and the
+        distance; elsewhere, and by default, it is that of the PSNR of each image.
+    """
+    errors = np.asarray(10.0 ** (-cube.values / 10))
+    if best is None or distances is None or not np.isfinite(distances.optimal).any():
+        return errors
+    # At a noise level all entrants with distances have the same optimum.
+    optimal = np.nanmax(
+        np.where(np.isfinite(distances.optimal), distances.optimal, -np.inf), axis=(0, 2), keepdims=True
+    )
+    known = np.isfinite(distances.distance) & np.isfinite(optimal)
+    errors = np.where(known, optimal + distances.distance, errors)
+    errors[best] = np.where(np.isfinite(optimal[0]), optimal[0], errors[best])
+    return errors
 
 
 def _optimum(cube: ScoreCube, kinds: dict[str, str]) -> tuple[int, Literal["exact", "bracket"]] | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from gahbench._util.errors import ResultsError
 from gahbench.board.metric_names import parse_metric_name
+from gahbench.board.statistics import DRAWS, bootstrap_means, means, seed_spreads
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +31,10 @@ class ScoreCube:
         The E labels.
     sigmas
         The S noise levels, ascending; NaN, last, for values that belong to none.
+    runs
+        The R training seeds; -1 for what has none.
+    images
+        The N places of images; -1 for what belongs to none.
     seeds
         For each entrant, the seeds that count at one noise level or more; empty for one without seeds.
     scored
@@ -40,9 +46,50 @@ class ScoreCube:
     values: NDArray[np.float64]
     entrants: list[str]
     sigmas: list[float]
+    runs: list[int]
+    images: list[int]
     seeds: dict[str, list[int]]
     scored: dict[str, list[int]]
     problems: dict[str, list[str]] = field(default_factory=dict)
+
+    def means(self) -> NDArray[np.float64]:
+        """Return the means over seeds and images, shape (E, S)."""
+        return means(self.values)
+
+    def draws(
+        self, count: int = DRAWS, seed: int = 0, spreads: Mapping[str, float] | None = None
+    ) -> NDArray[np.float64]:
+        """Return draws of the means, shape (D, E, S); parameters as those of :func:`bootstrap_means`."""
+        return bootstrap_means(self.values, count, seed, self.entrants, spreads)
+
+    @cached_property
+    def shared_draws(self) -> NDArray[np.float64]:
+        """Draws by default, made once."""
+        return self.draws()
+
+    def laid_like(self, other: ScoreCube) -> NDArray[np.float64]:
+        """Return the values on the axes of another cube, of another metric; NaN for what this one does not have."""
+        values = self.values
+        if self.runs == [-1]:
+            # Nothing was trained: the same for each run.
+            values = values.repeat(len(other.runs), axis=2)
+        found = np.full(other.values.shape, np.nan)
+        held: list[list[Any]] = [self.entrants, self.sigmas, self.runs, self.images]
+        asked: list[list[Any]] = [other.entrants, other.sigmas, other.runs, other.images]
+        if self.runs == [-1]:
+            held[2] = other.runs
+        shared = [sorted({*here} & {*there}) for here, there in zip(held, asked, strict=True)]
+        places = [
+            [[axis.index(name) for name in both] for axis, both in zip(axes, shared, strict=True)]
+            for axes in (asked, held)
+        ]
+        found[np.ix_(*places[0])] = values[np.ix_(*places[1])]
+        return found
+
+
+def spreads_of(cubes: Mapping[str, ScoreCube]) -> dict[str, float]:
+    """Return how far the runs of each entrant differ, over datasets: see :func:`seed_spreads`."""
+    return seed_spreads({name: (cube.values, cube.entrants) for name, cube in cubes.items() if cube.entrants})
 
 
 def score_cube(scores: pd.DataFrame, entrants: Sequence[str], leaves_out: bool = False) -> ScoreCube:
@@ -90,7 +137,7 @@ def score_cube(scores: pd.DataFrame, entrants: Sequence[str], leaves_out: bool =
         )
     values = np.full(shape, np.nan)
     values.ravel()[cell] = rows["value"].to_numpy(dtype=np.float64)
-    return _settled(values, count > 0, labels, sigmas.tolist(), names.tolist(), leaves_out)
+    return _settled(values, count > 0, labels, sigmas.tolist(), names.tolist(), images.tolist(), leaves_out)
 
 
 def leaves_images_out(metric: str, names: Collection[str]) -> bool:
@@ -117,6 +164,7 @@ def _settled(
     labels: list[str],
     sigmas: list[float],
     names: list[int],
+    images: list[int],
     leaves_out: bool,
 ) -> ScoreCube:
     """Apply the rules on missing and non-finite values, and repeat those of entrants without seeds."""
@@ -148,8 +196,8 @@ def _settled(
     if names and names[0] == -1 and len(names) > 1:
         without = there[:, :, 0, :].any(axis=(1, 2))
         values[without] = values[without][:, :, :1, :]
-        values = values[:, :, 1:, :]
-    return ScoreCube(values, labels, sigmas, seeds, scored, problems)
+        values, names = values[:, :, 1:, :], names[1:]
+    return ScoreCube(values, labels, sigmas, names, images, seeds, scored, problems)
 
 
 def _levels(sigmas: list[float], chosen: Iterable[Any]) -> str:

@@ -1,31 +1,35 @@
-"""Intervals by a paired bootstrap over test images and training seeds.
+"""Intervals over test images and training seeds.
 
-Every entrant of a dataset is measured on the same images under the same noise. So the resamplings of
-images, and those of seeds, are drawn once, from a fixed generator that depends on nothing but their number,
-and are shared by all entrants: the difference of two entrants' draws is a draw of their paired difference,
-in which the difficulty of an image cancels.
+Every entrant of a dataset is measured on the same images under the same noise. So the resamplings of images are drawn
+once, from a fixed generator that depends on nothing but their number, and are shared by all entrants: the difference of
+two entrants' draws is a draw of their paired difference, in which the difficulty of an image cancels.
 
-Images and seeds are crossed (each seed denoises every image), and both are resampled, independently of each
-other: the pigeonhole bootstrap (Owen 2007). Limits of its intervals:
+Training seeds are a random effect. Two or three seeds say little about how far runs of one entrant differ, so that
+their variance is pooled over the entrants of an array; an entrant whose own runs differ more than that has its own.
+A draw adds to an entrant's resampled mean a Gaussian effect whose variance is that of the mean over its seeds, s^2 / R.
 
-- With one seed only images are resampled. The interval then says how far these trained weights would score
-  otherwise on other images, and nothing about another training run.
-- Percentile intervals of few resampled units are too narrow: of Gaussian values, a 95 % interval covers
-  89 % with 8 images, 92 % with 16, 93 % with 30 and 94.6 % with 100. Where seeds alone matter it covers 75 %
-  with 3 seeds, 84 % with 5 and 90 % with 10.
-- They are too wide where seeds and images interact, by up to sqrt(3) where nothing but that varies.
+Variances that are estimated from few units are too small as often as too large. Each draw divides deviations by
+a sqrt(chi^2 / df), as a t statistic does, once for images and once for seeds. Limits of the intervals:
+
+- With one seed everywhere, an interval says how far these trained weights would score otherwise on other images, and
+  nothing about another training run.
+- Where one entrant alone has seeds there is nothing to pool: with two seeds its interval is that of one degree of
+  freedom, 12.7 standard errors each way.
+- Where images and seeds interact, the interaction counts on both sides; intervals are then too wide, by up to sqrt(2).
 - With one image there is nothing to resample: draws and intervals are NaN.
 
 References
 ----------
 Efron, Tibshirani, *An Introduction to the Bootstrap*, 1993, section 13.3 (percentile interval).
-Owen, *The pigeonhole bootstrap*, Annals of Applied Statistics 1(2), 2007.
+Satterthwaite, *An approximate distribution of estimates of variance components*, Biometrics 2(6), 1946.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -35,7 +39,7 @@ Array = NDArray[np.float64]
 DRAWS = 2000
 LEVEL = 0.95
 
-_IMAGES, _SEEDS = 0, 1  # one stream of random numbers for each axis
+_IMAGES, _SEEDS = 0, 1  # streams of random numbers
 
 
 @dataclass(frozen=True)
@@ -80,43 +84,155 @@ def means(values: ArrayLike) -> Array:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def bootstrap_means(values: ArrayLike, draws: int = DRAWS, seed: int = 0) -> Array:
-    """Return bootstrap draws of the means over seeds and images.
+def bootstrap_means(
+    values: ArrayLike,
+    draws: int = DRAWS,
+    seed: int = 0,
+    names: Sequence[str] | None = None,
+    spreads: Mapping[str, float] | None = None,
+) -> Array:
+    """Return draws of the means over seeds and images.
 
     Parameters
     ----------
     values
-        Shape (..., R, N), such as (E, R, N): entrants, training seeds, images. An entrant that is not
-        trained has the same values for every seed. NaN marks a missing value, such as those of a failed
-        seed: it is left out and the weights of the others are scaled up to sum to 1.
+        Shape (E, ..., R, N): entrants, such as noise levels, training seeds, images. An entrant that is not trained has
+        the same values for every seed. NaN marks a missing value, such as those of a failed seed, which is left out.
     draws
-        How many resamplings.
+        How many.
     seed
-        Of the generator. Arrays with equal R and N are resampled alike, so their draws are paired.
+        Of the generators. Arrays with equal N have their images resampled alike, so that their draws are paired.
+    names
+        Of the entrants, which tell whose seed effects are drawn: with them, draws do not depend on the order. Places
+        by default.
+    spreads
+        By name, how far the runs of entrants differ, of :func:`seed_spreads` over several datasets; that of this array
+        by default.
 
     Returns
     -------
     ndarray
-        Shape (draws, ...). NaN where a resampling holds no value that is present, and everywhere if N < 2.
+        Shape (draws, E, ...). NaN where a resampling holds no value that is present, and everywhere if N < 2.
     """
     array = _checked(values)
-    lead, (seeds, images) = array.shape[:-2], array.shape[-2:]
-    if images < 2:
+    if array.ndim < 3:
+        raise ValueError(f"expected values of shape (entrants, ..., seeds, images), not {array.shape}")
+    entrants, lead, images = array.shape[0], array.shape[:-2], array.shape[-1]
+    if images < 2 or 0 in lead:
         return np.full((draws, *lead), np.nan)
-    over_images = resampling_weights(images, draws, seed, _IMAGES)
-    over_seeds = resampling_weights(seeds, draws, seed, _SEEDS)
+    middle = means(array)
+    names = [str(place) for place in range(entrants)] if names is None else names
+    by_image = means(array.swapaxes(-1, -2)[..., None])
+    found: Array = middle + _image_deviations(by_image, draws, seed)
+    runs = _runs(array)
+    if runs is not None:
+        own = _relative_variances(runs)
+        factors = np.array(
+            [max(1.0, own[place] if spreads is None else spreads.get(name, 1.0)) for place, name in enumerate(names)]
+        )
+        found = found + _seed_effects(runs, np.sqrt(factors), draws, seed, names)
+    return found
 
-    def weighted(cells: Array) -> Array:
-        by_seed = (over_images @ cells.reshape(-1, images).T).reshape(draws, *lead, seeds)
-        return np.asarray(np.einsum("d...r,dr->d...", by_seed, over_seeds))
 
-    missing = np.isnan(array)
-    if not missing.any():
-        return weighted(array)
-    total, weight = weighted(np.where(missing, 0.0, array)), weighted((~missing).astype(np.float64))
-    # Weights are multiples of 1/(R N) or 0 but for rounding, hence the threshold.
-    present = weight > 0.5 / (seeds * images)
-    return np.where(present, total / np.where(present, weight, 1.0), np.nan)
+def seed_spreads(arrays: Mapping[str, tuple[ArrayLike, Sequence[str]]]) -> dict[str, float]:
+    """Return how far the runs of each entrant differ: its variance over seeds in units of that of all, over datasets.
+
+    Parameters
+    ----------
+    arrays
+        By dataset: values (E, ..., R, N), and the names of the E entrants.
+    """
+    ratios: dict[str, list[tuple[float, float]]] = {}
+    for values, names in arrays.values():
+        runs = _runs(_checked(values))
+        if runs is not None:
+            for name, ratio, freedom in zip(names, _relative_variances(runs), runs.freedom, strict=True):
+                if freedom > 0:
+                    ratios.setdefault(name, []).append((ratio, freedom))
+    return {
+        name: sum(ratio * freedom for ratio, freedom in found) / sum(freedom for _, freedom in found)
+        for name, found in ratios.items()
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class _Runs:
+    """How the means of training runs differ from the mean of their entrant.
+
+    Parameters
+    ----------
+    deviations
+        Shape (E, L, R), 0 where there is no run.
+    counts
+        How many runs there are, shape (E, L).
+    freedom
+        Degrees of freedom of each entrant, shape (E,); 0 for those that are not trained, or once.
+    """
+
+    deviations: Array
+    counts: Array
+    freedom: Array
+    trained: NDArray[np.bool_]
+    lead: tuple[int, ...]
+
+
+def _runs(array: Array) -> _Runs | None:
+    """Return the runs of values (E, ..., R, N); ``None`` if no entrant has several that differ."""
+    by_seed = means(array[..., None, :]).reshape(array.shape[0], -1, array.shape[-2])
+    there = ~np.isnan(by_seed)
+    counts = there.sum(axis=-1)
+    middle = np.where(there, by_seed, 0.0).sum(-1) / np.maximum(counts, 1)
+    deviations = np.where(there, by_seed - middle[..., None], 0.0)
+    size = np.abs(np.where(there, by_seed, 0.0)).max(axis=(1, 2))
+    differs = np.abs(deviations).max(axis=(1, 2)) > 1e-12 * size
+    freedom = np.where(differs, counts.max(axis=1) - 1, 0).astype(np.float64)
+    if not freedom.any():
+        return None
+    # One that has a single run, where others have several that differ, is trained too.
+    alone = (counts.max(axis=1) == 1) & (array.shape[-2] > 1)
+    return _Runs(deviations, counts.astype(np.float64), freedom, differs | alone, array.shape[1:-2])
+
+
+def _relative_variances(runs: _Runs) -> Array:
+    """Return the variance over seeds of each entrant in units of that pooled over entrants, shape (E,)."""
+    own = (runs.deviations**2).sum(axis=(1, 2))
+    return np.asarray(own / np.maximum(runs.freedom, 1) * runs.freedom.sum() / own.sum())
+
+
+def _image_deviations(by_image: Array, draws: int, seed: int) -> Array:
+    """Return deviations of resampled means of values (..., N), shape (draws, ...), as heavy-tailed as t statistics."""
+    lead, images = by_image.shape[:-1], by_image.shape[-1]
+    weights = resampling_weights(images, draws, seed)
+    there = ~np.isnan(by_image)
+    total = weights @ np.where(there, by_image, 0.0).reshape(-1, images).T
+    middle = means(by_image[..., None, :])
+    if not there.all():
+        weight = weights @ there.reshape(-1, images).T.astype(np.float64)
+        # Weights are multiples of 1/N or 0 but for rounding, hence the threshold.
+        present = weight > 0.5 / images
+        total = np.where(present, total / np.where(present, weight, 1.0), np.nan)
+    generator = np.random.default_rng([seed, _IMAGES, images, 1])
+    # Times sqrt(N / (N - 1)): a resampling has the variance that is divided by N.
+    tails = np.sqrt(images / generator.chisquare(images - 1, size=draws))
+    deviations = total.reshape(draws, *lead) - middle
+    return np.asarray(deviations * tails.reshape(draws, *(1 for _ in lead)))
+
+
+def _seed_effects(runs: _Runs, factors: Array, draws: int, seed: int, names: Sequence[str]) -> Array:
+    """Return effects of the choice of seeds, shape (draws, E, ...): 0 for entrants that are not trained."""
+    entrants, levels, _ = runs.deviations.shape
+    pooled = np.einsum("elr,emr->lm", runs.deviations, runs.deviations) / runs.freedom.sum()
+    eigenvalues, eigenvectors = np.linalg.eigh(pooled)
+    root = eigenvectors * np.sqrt(np.clip(eigenvalues, 0, None))
+    freedom = runs.freedom.sum()
+    tails = np.sqrt(freedom / np.random.default_rng([seed, _SEEDS]).chisquare(freedom, size=draws))
+    effects = np.zeros((draws, entrants, levels))
+    for place, name in enumerate(names):
+        if runs.trained[place]:
+            generator = np.random.default_rng([seed, _SEEDS, crc32(name.encode())])
+            normal = generator.standard_normal((draws, levels)) * tails[:, None]
+            effects[:, place] = factors[place] * (normal @ root.T) / np.sqrt(np.maximum(runs.counts[place], 1))
+    return effects.reshape(draws, entrants, *runs.lead)
 
 
 def interval(draws: ArrayLike, level: float = LEVEL) -> tuple[Array, Array]:
@@ -139,15 +255,9 @@ def interval(draws: ArrayLike, level: float = LEVEL) -> tuple[Array, Array]:
     return np.where(known, low, np.nan), np.where(known, high, np.nan)
 
 
-def resampling_weights(size: int, draws: int, seed: int = 0, axis: int = 0) -> Array:
-    """Return the weights (draws, size), rows summing to 1, of ``size`` units drawn with replacement.
-
-    Parameters
-    ----------
-    axis
-        Which stream of random numbers; different streams are independent.
-    """
-    generator = np.random.default_rng([seed, axis, size])
+def resampling_weights(size: int, draws: int, seed: int = 0) -> Array:
+    """Return the weights (draws, size), rows summing to 1, of ``size`` units drawn with replacement."""
+    generator = np.random.default_rng([seed, _IMAGES, size])
     counts = generator.multinomial(size, np.full(size, 1 / size), size=draws)
     return np.asarray(counts / size)
 

@@ -11,7 +11,7 @@ from gahbench.board.board import OWN, Board, Value
 if TYPE_CHECKING:
     import pandas as pd
 
-_HEAD = ("suite", "dataset", "rank", "tie_group", "entrant", "kind")
+_HEAD = ("suite", "dataset", "rank", "rank_high", "entrant", "kind")
 _ENDS = ("", "_low", "_high")
 #: By quantity, in the order of the columns; there is no interval of a difference from a constant.
 _PSNR = (*(f"psnr{{level}}{end}" for end in _ENDS), "gain_over_noisy{level}")
@@ -25,7 +25,7 @@ _OVERALL = tuple(name.format(level="") for name in _PER_LEVEL)
 _OWN = (*_HEAD, *_OVERALL, *_KL, *_SLOPE, *_FACTS)
 #: A metric that has one of these names is called ``metric NAME`` on boards.
 RESERVED = frozenset({*_OWN, "note"})
-_COUNTS = ("rank", "tie_group", "parameters", "seeds")
+_COUNTS = ("rank", "rank_high", "parameters", "seeds")
 _TEXTS = ("suite", "dataset", "entrant", "kind", "optimum", "note")
 
 
@@ -36,7 +36,7 @@ def wide_table(board: Board) -> pd.DataFrame:
     -------
     DataFrame
         A row for each dataset and entrant of which anything is known, in the order of the board, with
-        columns ``suite, dataset, rank, tie_group, entrant, kind``; over all noise levels ``psnr`` (dB, with
+        columns ``suite, dataset, rank, rank_high, entrant, kind``; over all noise levels ``psnr`` (dB, with
         ``psnr_low`` and ``psnr_high``, the 95 % interval), ``gain_over_noisy``, ``gain_over_baseline``
         (paired; ``_low``, ``_high``); ``deficit`` from the optimum (dB) and the bound ``kl`` (nats per pixel
         and channel), with ``_low``, ``_high``, and for a bracket ``deficit_min`` and ``kl_min``, the

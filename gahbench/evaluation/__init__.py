@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from gahbench.evaluation.evaluation import Evaluation
     from gahbench.evaluation.exchange import exchange_significance, retrieved
     from gahbench.evaluation.local_filters import LocalFilters
+    from gahbench.evaluation.optimum import OptimalImages
     from gahbench.evaluation.rates import (
         MAX_PSNR,
         MAX_TERMS,
@@ -57,6 +58,7 @@ _MODULES = {
     "evaluation": ["Evaluation"],
     "exchange": ["exchange_significance", "retrieved"],
     "local_filters": ["LocalFilters"],
+    "optimum": ["OptimalImages"],
     "rates": [
         "MIN_TERMS",
         "MIN_LEVELS",
@@ -85,6 +87,7 @@ __all__ = [
     "Approximation",
     "Evaluation",
     "LocalFilters",
+    "OptimalImages",
     "StrengthRemoval",
     "adaptation",
     "align",

@@ -18,6 +18,7 @@ from gahbench.contracts.needs import Need, needed
 from gahbench.contracts.training_data import TrainingData
 from gahbench.contracts.truth import Truth
 from gahbench.evaluation.local_filters import LocalFilters
+from gahbench.evaluation.optimum import OptimalImages, optimal_images
 from gahbench.jacobian import DenseMaps
 from gahbench.sampling.settings import Sampling
 
@@ -78,6 +79,7 @@ class Evaluation:
     _samples: Samples | None = field(default=None, repr=False)
     _denoised: dict[float, Tensor] = field(default_factory=dict, repr=False)
     _risks: dict[float, Tensor | None] = field(default_factory=dict, repr=False)
+    _optima: dict[float, OptimalImages | None] = field(default_factory=dict, repr=False)
     _local: LocalFilters | None = field(default=None, repr=False)
     #: The evaluation that it is one image of, and the place of the image.
     _whole: tuple[Evaluation, int] | None = field(default=None, repr=False)
@@ -131,6 +133,20 @@ class Evaluation:
             self._risks[sigma] = torch.cat(known) if len(known) == len(found) else None
         return self._risks[sigma]
 
+    def optimum(self, sigma: float) -> OptimalImages | None:
+        """Return what the dataset's best denoiser, or its genie, returns for the noisy images; computed once.
+
+        ``None`` where it is not known.
+
+        Raises
+        ------
+        OptimumError
+            If it is known, but cannot be computed accurately for one of these images.
+        """
+        if sigma not in self._optima:
+            self._optima[sigma] = optimal_images(self, sigma)
+        return self._optima[sigma]
+
     @property
     @needed("samples")
     def samples(self) -> Samples:
@@ -173,6 +189,7 @@ class Evaluation:
             partner=self.partner and self.partner.only(place),
             _denoised={},
             _risks={},
+            _optima={},
             _local=None,
             _whole=(self, place),
         )

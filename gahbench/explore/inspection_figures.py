@@ -71,8 +71,8 @@ def _aligned(measures: Mapping[Measure, Mapping[str, Tensor]], place: int) -> Al
 def _estimate(parts: Mapping[str, Tensor]) -> Estimate:
     if "" not in parts:
         return UNKNOWN
-    row = parts[""].numpy()[None]
-    return estimate(means(row), bootstrap_means(row))
+    row = parts[""].numpy()[None, None]
+    return estimate(means(row)[0], bootstrap_means(row)[:, 0])
 
 
 def _course(

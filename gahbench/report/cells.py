@@ -49,9 +49,10 @@ def duration(value: float) -> str:
     return readable.duration(value) if math.isfinite(value) else DASH
 
 
-def rank(value: int | None, tied: bool, marked: bool = False) -> str:
-    """Write a rank, with ``=`` behind one that is shared, and ``!`` behind that of a marked entrant."""
-    return (DASH if value is None else f"{value}{'=' if tied else ''}") + ("!" if marked else "")
+def rank(low: int | None, high: int | None, marked: bool = False) -> str:
+    """Write a rank with the end of its interval, such as ``1–3``, and ``!`` behind that of a marked entrant."""
+    text = DASH if low is None else str(low) if high in (None, low) else f"{low}–{high}"
+    return text + ("!" if marked else "")
 
 
 def folded(label: str, width: int) -> str:

@@ -112,9 +112,7 @@ def gallery_figure(
         drawing = Figure(figsize=(_PANEL * abreast + 0.9, (tall + 0.42) * rows + head + 0.1), layout="constrained")
         axes = drawing.subplots(rows, abreast, squeeze=False)
         flat = list(axes.flat)
-        for ax in flat:
-            ax.set(xticks=[], yticks=[])
-            ax.spines[:].set_visible(True)
+        _frame(flat)
         _show_images(flat, images)
         shown = None
         for ax, rank in zip(flat[len(images) :], chosen, strict=False):
@@ -127,6 +125,12 @@ def gallery_figure(
             bar.set_label("$e_k$ / max $|e_k|$")
         caption_above(drawing, caption)
     return drawing
+
+
+def _frame(axes: Sequence[Axes]) -> None:
+    for ax in axes:
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(True)
 
 
 def _show_images(axes: Sequence[Axes], images: Mapping[str, Tensor]) -> None:

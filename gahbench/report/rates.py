@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gahbench._util.errors import ParameterError, ResultsError, listing
 from gahbench.board.facts import entrant_kinds
 from gahbench.board.leaderboard import psnr_cube
-from gahbench.board.statistics import bootstrap_means, interval, means
+from gahbench.board.statistics import interval, means
 from gahbench.evaluation.rates import fit_slope, input_psnr, local_slopes
 from gahbench.registry.spec import format_value, parse_spec
 from gahbench.report.cells import folded
@@ -96,7 +96,7 @@ def rates_figure(
 def _rates(upper: Axes, lower: Axes, cube: ScoreCube, labels: Mapping[str, str], styles: Styles) -> None:
     """Draw the output PSNR of one dataset, and below it the local slopes: a curve for each entrant with a label."""
     x = input_psnr(cube.sigmas)
-    middle, draws = means(cube.values), bootstrap_means(cube.values)
+    middle, draws = cube.means(), cube.draws()
     for entrant in (label for label in labels if label in cube.entrants):
         at = cube.entrants.index(entrant)
         for ax, mean, drawn in (
@@ -188,7 +188,7 @@ def _slopes(
             continue
         at = cube.entrants.index(entrant)
         x, values = input_psnr(cube.sigmas)[inside], cube.values[at, inside]
-        low, high = interval(fit_slope(x, bootstrap_means(values)))
+        low, high = interval(fit_slope(x, cube.draws()[:, at, inside]))
         found[size] = (float(fit_slope(x, means(values))), float(low), float(high))
     return found
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -79,17 +78,19 @@ def caption(board: Board, baseline: str | None) -> str:
     lines = [
         "PSNR in dB on the test images, images in [0, 1]; σ is the standard deviation of the noise, so",
         "that noisy images have −20·log10 σ dB. Values are means over images and training seeds, and over",
-        "noise levels unless one is named; ± is half the width of the 95 % bootstrap interval over images",
-        "(and seeds, if several). Ranked by mean PSNR. Entrants that the paired interval does not separate",
-        "from the best of their group share its rank (=). Oracles see the clean image and optimal denoisers",
-        f"use the distribution: no rank ({cells.DASH}).",
+        "noise levels unless one is named; ± is half the width of the 95 % interval over images and seeds.",
+        _on_seeds(board),
+        "Ranked by mean PSNR: 1 + the number of entrants that are better, in paired differences, all pairs",
+        "compared at once at 95 %; 2–4 is the interval of a rank. Oracles see the clean image and optimal",
+        f"denoisers use the distribution: no rank ({cells.DASH}).",
     ]
     if board.is_known("deficit"):
         lines.append(
             "Deficit: decibels between the mean squared error and the optimal one (± its interval); where only a bound "
             "is known, its lower and upper limit: from the best denoiser of the board, and from the bound. "
             "KL: likewise the bound on the Kullback-Leibler divergence of the density that a denoiser models, "
-            "integrated over the noise levels of the suite, in nats per pixel and channel."
+            "integrated over the noise levels of the suite, in nats per pixel and channel; against a bound it is an "
+            "upper bound too, a looser one, and its lower limit bounds nothing."
         )
     if baseline is not None:
         lines.append(f"Gain: paired difference in PSNR from {baseline}.")
@@ -100,6 +101,16 @@ def caption(board: Board, baseline: str | None) -> str:
             "Entrants with an exclamation mark at their rank are marked: their scores are in doubt, as said below."
         )
     return textwrap.fill(" ".join(lines), 100, break_on_hyphens=False, break_long_words=False)
+
+
+def _on_seeds(board: Board) -> str:
+    """Return what the intervals cover, by the number of training seeds."""
+    seeds = {entry.seeds for entry in board.entries if entry.seeds is not None}
+    if not seeds:
+        return "Nothing is trained here."
+    if seeds == {1}:
+        return "Each network was trained once: intervals are of these weights, and say nothing about another training."
+    return "How far trainings differ is that of all entrants, or an entrant's own where its trainings differ more."
 
 
 def grids(board: DatasetBoard) -> Iterator[Grid]:
@@ -137,6 +148,9 @@ def optimum_line(dataset: str, results: Results) -> str:
         verdict = (
             f"of {compared}, these are beyond it by {STANDARD_ERRORS:g} standard errors, which cannot be: {names}."
         )
+    if check.accused:
+        names = ", ".join(dict.fromkeys(found.entrant for found in check.accused))
+        verdict += f" By the distances of {names} the optimum itself is not the best."
     return f"`{check.optimum}` is {known}. Checked: {verdict}{missed}"
 
 
@@ -150,9 +164,8 @@ def notes_below(board: DatasetBoard) -> list[tuple[str, str]]:
 def _summary(board: DatasetBoard) -> Grid:
     """Rank, mean PSNR, gain, slope and cost; columns without values are left out."""
     entries, sigmas = board.entries, board.sigmas
-    shared = Counter(entry.tie_group for entry in entries)
     columns: list[tuple[str, list[str]]] = [
-        ("rank", [cells.rank(entry.rank, shared[entry.tie_group] > 1, bool(entry.marks)) for entry in entries]),
+        ("rank", [cells.rank(entry.rank, entry.rank_high, bool(entry.marks)) for entry in entries]),
         ("entrant", [entry.entrant for entry in entries]),
         ("kind", [entry.kind or cells.DASH for entry in entries]),
         ("PSNR", [_with_half_width(board, entry, "psnr") for entry in entries]),

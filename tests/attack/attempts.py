@@ -153,6 +153,11 @@ def _child(
         for place, case in enumerate(cases):
             faulthandler.dump_traceback_later(0.9 * time_limit, file=log)
             writer.send(_report(attempt, case, scratch / str(place)))
+    except BaseException:
+        # Not of a case, but between two.
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
     finally:
         os._exit(0)
 

@@ -51,7 +51,7 @@ def test_facts_are_those_of_the_wide_table():
     facts = pd.DataFrame([vars(entry) for entry in one.board.entries])
     for name in ("dataset", "entrant", "kind", "optimum", "note"):
         assert facts[name].tolist() == wide[name].tolist()
-    for name in ("rank", "tie_group", "parameters", "seeds", "train_seconds", "optimal_slope"):
+    for name in ("rank", "rank_high", "parameters", "seeds", "train_seconds", "optimal_slope"):
         expected = wide[name].astype("Float64").to_numpy(dtype=float, na_value=math.nan)
         np.testing.assert_equal(facts[name].to_numpy(dtype=float), expected)
 

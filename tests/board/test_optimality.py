@@ -232,3 +232,60 @@ def test_infinitely_many_standard_errors_are_valid_json(tmp_path):
     publish(made, tmp_path, "digest")
     (first, *_) = saved_beyond_optimum(tmp_path)
     assert first == {"dataset": NAME, "entrant": "cheat", "sigma": 0.05, "standard_errors": None}
+
+
+def measured(distance, cross, optimal, psnr_errors, kind="exact", seeds=(None,)):
+    """Results of a network whose distance from the optimum, (S, N), was measured."""
+    label, own = ("optimal", "optimal") if kind == "exact" else ("lower-bound", "bound")
+    scores = rows(NAME, label, own, decibels(psnr_errors), None, SIGMAS)
+    for seed in seeds:
+        for metric, values in (
+            ("psnr", decibels(psnr_errors + distance)),
+            ("optimum-distance", distance),
+            ("optimum-distance.optimal-error", optimal),
+            ("optimum-cross", cross),
+        ):
+            scores += rows(NAME, "net", "trained", values, seed, SIGMAS, metric)
+    return results(scores, datasets=[dataset(NAME, optimum=kind)])
+
+
+def no_cross(scale=1.0, seed=7):
+    noise = np.random.default_rng(seed).normal(size=(len(SIGMAS), IMAGES))
+    return scale * (noise - noise.mean(axis=1, keepdims=True)) * np.square(SIGMAS)[:, None]
+
+
+@pytest.mark.parametrize("kind", ["exact", "bracket"])
+def test_deficits_are_of_distances_where_these_are_measured(kind):
+    optimal, distance = errors(), 0.3 * errors(seed=3)
+    # The realised errors of the optimum vary, which the deficit does not see.
+    made = measured(distance, no_cross(), optimal, errors(seed=9), kind)
+    board = made.leaderboard().set_index("entrant")
+    expected = 10 * np.log10(1 + distance.mean(axis=1) / optimal.mean(axis=1))
+    assert [board.loc["net", f"deficit@{sigma}"] for sigma in SIGMAS] == pytest.approx(expected.tolist())
+    assert board.loc["net", "kl"] == pytest.approx(float(kl_bound(SIGMAS, distance.mean(axis=1))))
+    assert not [name for name in board.columns if name.startswith("optimum-")]
+    if kind == "bracket":
+        assert board.loc["net", "deficit_min"] == pytest.approx(0)
+
+
+def test_deficits_of_distances_are_never_negative_nor_are_their_intervals():
+    # Far fewer images than a small distance needs, and seeds that differ.
+    distance = 1e-3 * errors(spread=2.0)
+    made = measured(distance, no_cross(), errors(), errors(seed=9), seeds=(0,))
+    more = measured(3 * distance, no_cross(), errors(), errors(seed=9), seeds=(1,))
+    merged = results([*made.scores.to_dict("records"), *[row for row in more.scores.to_dict("records")
+                      if row["entrant"] == "net"]], datasets=[dataset(NAME, optimum="exact")])  # fmt: skip
+    row = merged.leaderboard().set_index("entrant").loc["net"]
+    for sigma in SIGMAS:
+        assert 0 <= row[f"deficit@{sigma}_low"] <= row[f"deficit@{sigma}"] <= row[f"deficit@{sigma}_high"]
+
+
+def test_a_cross_term_names_the_entrant_or_accuses_the_optimum():
+    for shift, beyond, accused in ((0.0, 0, 0), (1.0, 3, 0), (-1.0, 0, 3)):
+        cross = no_cross() + shift * np.square(SIGMAS)[:, None]
+        made = measured(0.3 * errors(seed=3), cross, errors(), errors(seed=9))
+        check = optimum_check(made, NAME)
+        assert (len(check.beyond), len(check.accused)) == (beyond, accused)
+        text = markdown(made)
+        assert ("the optimum itself is not the best" in text) is bool(accused)
+        assert ("which cannot be: net" in text) is bool(beyond)
