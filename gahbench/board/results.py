@@ -6,7 +6,7 @@ import hashlib
 import io
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,6 +103,34 @@ class Results:
         from gahbench.board.leaderboard import make_board
 
         return make_board(self)
+
+    def over_datasets(self) -> pd.DataFrame:
+        """Return means over datasets as one table, a row for each entrant that was scored on all, the best first.
+
+        Returns
+        -------
+        DataFrame
+            ``rank``, ``rank_high``, ``entrant``, ``kind``, ``psnr``, ``gain_over_baseline`` (dB, each with ``_low`` and
+            ``_high``, the 95 % interval over datasets). Without rows where fewer than three datasets are scored.
+        """
+        import pandas as pd
+
+        from gahbench.board.over_datasets import over_datasets
+
+        rows = [
+            {
+                "rank": one.rank,
+                "rank_high": one.rank_high,
+                "entrant": one.entrant,
+                "kind": one.kind,
+                **dict(zip(("psnr", "psnr_low", "psnr_high"), astuple(one.psnr), strict=True)),
+                **dict(
+                    zip((f"gain_over_baseline{end}" for end in ("", "_low", "_high")), astuple(one.gain), strict=True)
+                ),
+            }
+            for one in over_datasets(self.board)
+        ]
+        return pd.DataFrame(rows).astype({name: "Int64" for name in ("rank", "rank_high") if rows})
 
     @cached_property
     def optimum_checks(self) -> dict[str, OptimumCheck]:

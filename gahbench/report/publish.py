@@ -14,11 +14,14 @@ from gahbench.board.schemas import SCHEMAS, to_records
 from gahbench.report import figures
 from gahbench.report.tables import markdown
 
+#: Means over datasets, where there are enough of them.
+OVERALL = "over_datasets.csv"
+
 
 def publish(results: Results, folder: str | os.PathLike[str], digest: str) -> None:
     """Write the results, the board and the figures into a folder, each file whole or not at all.
 
-    ``scores.parquet``, ``leaderboard.csv`` and ``.md``, ``figures/``, and last
+    ``scores.parquet``, ``leaderboard.csv`` and ``.md``, ``over_datasets.csv``, ``figures/``, and last
     ``results.json``, which names the others with their checksums and holds the digest: a folder whose writing was
     interrupted keeps its old digest. Equal results give equal files. Files of an earlier save that are
     not written any more are removed.
@@ -40,6 +43,9 @@ def publish(results: Results, folder: str | os.PathLike[str], digest: str) -> No
         "leaderboard.csv": results.leaderboard().to_csv(index=False, lineterminator="\n").encode(),
         BOARD: markdown(results).encode(),
     }
+    overall = results.over_datasets()
+    if not overall.empty:
+        files[OVERALL] = overall.to_csv(index=False, lineterminator="\n").encode()
     files |= {f"figures/{name}": content for name, content in figures.rendered(results)}
     for name, content in files.items():
         write_whole(folder / name, content)
@@ -62,5 +68,5 @@ def publish(results: Results, folder: str | os.PathLike[str], digest: str) -> No
     text = json.dumps(index, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     write_whole(folder / INDEX, sealed(text.encode()))
     for name in saved_files(before) if before else ():
-        if name not in files and name.startswith("figures/"):
+        if name not in files and (name == OVERALL or name.startswith("figures/")):
             delete_entry(folder / name)

@@ -12,6 +12,7 @@ from gahbench._util.readable import level_name
 from gahbench.board.board import Board, DatasetBoard, Entry
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.optimality import STANDARD_ERRORS
+from gahbench.board.over_datasets import over_datasets
 from gahbench.evaluation.rates import input_psnr
 from gahbench.report import cells
 
@@ -38,6 +39,8 @@ class Grid:
 def markdown(results: Results) -> str:
     """Return the board as Markdown that also reads well as plain text."""
     blocks = [f"# {results.suite}", caption(results.board, results.baseline)]
+    if overall := overall_grid(results.board):
+        blocks += ["## All datasets", f"**{overall.title}**", _aligned(overall)]
     for board in results.board.datasets:
         blocks.append(f"## {board.dataset}")
         if checked := optimum_line(board.dataset, results):
@@ -57,6 +60,10 @@ def print_board(results: Results, console: Console) -> None:
         return
     from rich.text import Text
 
+    if overall := overall_grid(results.board):
+        console.print(Text("\nAll datasets", style="bold"))
+        console.print(Text(f"\n{overall.title}", style="italic"))
+        console.print(_rich(overall, {row[1] for row in overall.rows if row[0] == cells.DASH}, console.width))
     for board in results.board.datasets:
         console.print(Text(f"\n{board.dataset}", style="bold"))
         if checked := optimum_line(board.dataset, results):
@@ -129,6 +136,24 @@ def grids(board: DatasetBoard) -> Iterator[Grid]:
         yield from _split("PSNR by noise level", ["entrant"] + [f"σ {level_name(s)}" for s in sigmas], body)
     yield from _deficits(board)
     yield from _other_metrics(board)
+
+
+def overall_grid(board: Board) -> Grid | None:
+    """Return the table of means over datasets; ``None`` where there are too few of them."""
+    rows = over_datasets(board)
+    if not rows:
+        return None
+    columns: list[tuple[str, list[str]]] = [
+        ("rank", [cells.rank(row.rank, row.rank_high) for row in rows]),
+        ("entrant", [row.entrant for row in rows]),
+        ("kind", [row.kind for row in rows]),
+        ("PSNR", [cells.with_half_width(row.psnr) for row in rows]),
+        ("gain", [cells.with_half_width(row.gain, sign=True) for row in rows]),
+    ]
+    kept = [(name, body) for name, body in columns if set(body) != {cells.DASH}]
+    scored = sum(one.is_known("psnr") for one in board.datasets)
+    title = f"Means over {scored} datasets, of what was scored on all; ± is over datasets"
+    return Grid(title, [name for name, _ in kept], [list(row) for row in zip(*(b for _, b in kept), strict=True)], 3)
 
 
 def optimum_line(dataset: str, results: Results) -> str:
