@@ -123,6 +123,7 @@ def register_metrics(register: Register) -> None:
     register("generalization-gap", "gahbench_plugins.metrics.generalization_gap:GeneralizationGap")
     register("model-variance", "gahbench_plugins.metrics.model_variance:ModelVariance")
     register("score-agreement", "gahbench_plugins.metrics.score_agreement:ScoreAgreement")
+    register("gaussian-share", "gahbench_plugins.metrics.gaussian_share:GaussianShare")
     register("distance", "gahbench_plugins.metrics.distance:Distance")
     register("biased-generalization", "gahbench_plugins.metrics.biased_generalization:BiasedGeneralization")
     register("sampling", "gahbench_plugins.metrics.sampling:Sampled")

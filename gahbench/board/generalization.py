@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gahbench._util.errors import ParameterError, ResultsError, listing, suggestion
+from gahbench.board.ratios import Ratio, joined, quotients, ratios_of
 from gahbench.board.scorecube import score_cube
 from gahbench.board.statistics import Estimate, bootstrap_means, estimates, means
 from gahbench.planning.rows import base_label, number_of_images
@@ -71,14 +72,16 @@ def course(results: Results, dataset: str, entrant: str, metric: str, split: str
     entrant
         Without the number of images.
     """
+    ratio = next((one for one in ratios_of(results) if one.metric == metric), None)
+    names = [metric] if ratio is None else [ratio.numerator, ratio.denominator]
     scores = results.scores
-    scores = scores[(scores["dataset"] == dataset) & (scores["metric"] == metric) & (scores["split"] == split)]
+    scores = scores[(scores["dataset"] == dataset) & scores["metric"].isin(names) & (scores["split"] == split)]
     labels = [label for label in results.entrants if base_label(label) == entrant and label != entrant]
     found: Course = {}
     for label in sorted(labels, key=_number):
         rows = scores[scores["entrant"] == label]
         if not rows.empty:
-            found[number_of_images(label)] = _estimates(rows, label)
+            found[number_of_images(label)] = _estimates(rows, label) if ratio is None else _ratios(rows, label, ratio)
     return found
 
 
@@ -87,7 +90,9 @@ def metrics_of(results: Results, dataset: str, entrant: str) -> list[str]:
     scores = results.scores
     labels = [label for label in results.entrants if base_label(label) == entrant and label != entrant]
     rows = scores[(scores["dataset"] == dataset) & (scores["split"] == "test") & scores["entrant"].isin(labels)]
-    return sorted(map(str, rows["metric"].unique()))
+    names = set(map(str, rows["metric"].unique()))
+    ratios = {one.metric for one in ratios_of(results) if {one.numerator, one.denominator} <= names}
+    return sorted(names | ratios)
 
 
 def compared_with(metric: str) -> str:
@@ -107,6 +112,15 @@ def _estimates(rows: pd.DataFrame, label: str) -> dict[float, Estimate]:
         # One value for all images: only the training varies.
         values = values.swapaxes(2, 3)
     return dict(zip(cube.sigmas, estimates(means(values)[0], bootstrap_means(values)[:, 0]), strict=True))
+
+
+def _ratios(rows: pd.DataFrame, label: str, ratio: Ratio) -> dict[float, Estimate]:
+    cubes = {name: score_cube(rows[rows["metric"] == name], [label]) for name in (ratio.numerator, ratio.denominator)}
+    cube = joined(ratio, {name: found for name, found in cubes.items() if found.entrants})
+    if cube is None:
+        return {}
+    middle, draws = quotients(cube, {})
+    return dict(zip(cube.sigmas[: middle.shape[1]], estimates(middle[0], draws[:, 0]), strict=True))
 
 
 def _number(label: str) -> float:

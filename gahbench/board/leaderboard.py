@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +32,7 @@ from gahbench.board.optimality import (
     optimality_values,
 )
 from gahbench.board.ranks import rank_intervals, sorted_by_psnr
+from gahbench.board.ratios import quotients, ratio_cubes
 from gahbench.board.scorecube import ScoreCube, leaves_images_out, score_cube, spreads_of
 from gahbench.board.statistics import DRAWS, Estimate, estimate, estimates
 from gahbench.board.wide import RESERVED
@@ -68,7 +69,7 @@ def make_board(results: Results, draws: int = DRAWS, seed: int = 0) -> Board:
         if measured is not None:
             values += measured.values()
             values += optimality_values(dataset, cube, entrant_kinds(results), distances, check, draws, seed, spreads)
-    values += _other_means(others, draws, seed)
+    values += _other_means(results, others, draws, seed)
     return Board(results.suite, entries, values)
 
 
@@ -186,8 +187,10 @@ def _entries(
         )
 
 
-def _other_means(others: Mapping[str, Mapping[str, ScoreCube]], draws: int, seed: int) -> Iterator[Value]:
-    """Yield the means over seeds and images of the other metrics, with intervals.
+def _other_means(
+    results: Results, others: Mapping[str, Mapping[str, ScoreCube]], draws: int, seed: int
+) -> Iterator[Value]:
+    """Yield the means over seeds and images of the other metrics, and ratios of such means, with intervals.
 
     At every noise level, and over those at which any entrant has a value; one that lacks one of these has no mean over
     all. Rows of the metric ``slope`` are left out: the board fits the same slopes to the PSNR, which every suite
@@ -196,20 +199,31 @@ def _other_means(others: Mapping[str, Mapping[str, ScoreCube]], draws: int, seed
     for metric, cubes in others.items():
         if metric in (DISTANCE, OPTIMAL_ERROR, CROSS):
             continue
-        named, spreads = parse_metric_name(metric), spreads_of(cubes)
-        # A metric must not be confused with the board's own values.
-        label = f"metric {named.label}" if named.label in RESERVED else named.label
+        spreads = spreads_of(cubes)
         for dataset, cube in cubes.items():
-            middle, drawn = cube.means(), cube.draws(draws, seed, spreads)
-            columns = {
-                None if np.isnan(sigma) else sigma: (middle[:, at], drawn[:, :, at])
-                for at, sigma in enumerate(cube.sigmas)
-            }
-            if None not in columns:
-                columns = {None: (middle.mean(1), drawn.mean(2)), **columns}
-            for sigma, (mean, draw) in columns.items():
-                for entrant, found in zip(cube.entrants, estimates(mean, draw), strict=True):
-                    yield Value(dataset, entrant, label, named.part, sigma, found)
+            yield from _values(dataset, metric, cube, cube.means(), cube.draws(draws, seed, spreads))
+    for ratio, cubes in ratio_cubes(results, others):
+        spreads = spreads_of(cubes)
+        for dataset, cube in cubes.items():
+            half = replace(cube, sigmas=cube.sigmas[: len(cube.sigmas) // 2])
+            yield from _values(dataset, ratio.metric, half, *quotients(cube, spreads, draws, seed))
+
+
+def _values(
+    dataset: str, metric: str, cube: ScoreCube, middle: NDArray[np.float64], drawn: NDArray[np.float64]
+) -> Iterator[Value]:
+    """Yield values (E, S) with draws (D, E, S), at each noise level and over all."""
+    named = parse_metric_name(metric)
+    # A metric must not be confused with the board's own values.
+    label = f"metric {named.label}" if named.label in RESERVED else named.label
+    columns = {
+        None if np.isnan(sigma) else sigma: (middle[:, at], drawn[:, :, at]) for at, sigma in enumerate(cube.sigmas)
+    }
+    if None not in columns:
+        columns = {None: (middle.mean(1), drawn.mean(2)), **columns}
+    for sigma, (mean, draw) in columns.items():
+        for entrant, found in zip(cube.entrants, estimates(mean, draw), strict=True):
+            yield Value(dataset, entrant, label, named.part, sigma, found)
 
 
 def _other_cubes(results: Results, only: Collection[str] | None = None) -> dict[str, dict[str, ScoreCube]]:

@@ -60,6 +60,8 @@ class Results:
     metrics
         Titles of metrics and parts in figures, one a row, in the order of the suite: metric (as in the scores),
         title, null (the part that holds the value by chance alone, as in the scores; empty if there is none).
+    ratios
+        Values that are ratios of the means of two others, one a row: metric, numerator, denominator (as in the scores).
     entrants
         Labels, in the order of the suite.
     baseline
@@ -81,6 +83,7 @@ class Results:
     notes: pd.DataFrame = field(default_factory=lambda: empty("notes"))
     metrics: pd.DataFrame = field(default_factory=lambda: empty("metrics"))
     marks: pd.DataFrame = field(default_factory=lambda: empty("marks"))
+    ratios: pd.DataFrame = field(default_factory=lambda: empty("ratios"))
 
     def __post_init__(self) -> None:
         for name in SCHEMAS:
@@ -176,7 +179,7 @@ def load_results(folder: str | os.PathLike[str]) -> Results:
     try:
         scores = pd.read_parquet(io.BytesIO(content), engine="pyarrow")
         # Results that were written before there were these tables have none.
-        records = {"notes": [], "metrics": [], "marks": [], **index}
+        records = {"notes": [], "metrics": [], "marks": [], "ratios": [], **index}
         tables = {
             name: pd.DataFrame.from_records(records[name]) if records[name] else empty(name)
             for name in SCHEMAS

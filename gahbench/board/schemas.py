@@ -68,9 +68,14 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "title": "text",
         "null": "text",
     },
+    "ratios": {
+        "metric": "text",
+        "numerator": "text",
+        "denominator": "text",
+    },
 }
 #: Tables whose order of rows means something.
-_ORDERED = ("datasets", "metrics")
+_ORDERED = ("datasets", "metrics", "ratios")
 
 _DTYPES = {"count": "Int64", "number": "float64", "flag": "bool"}
 
@@ -85,8 +90,8 @@ def empty(name: str) -> pd.DataFrame:
 def tidy(table: pd.DataFrame, name: str) -> pd.DataFrame:
     """Return a table of results with canonical columns, types and order of rows.
 
-    Rows are sorted by all columns from left to right, but for ``datasets`` and ``metrics``, whose order means
-    something. Columns beyond the schema are kept, behind it.
+    Rows are sorted by all columns from left to right, but for ``datasets``, ``metrics`` and ``ratios``, whose order
+    means something. Columns beyond the schema are kept, behind it.
 
     Raises
     ------

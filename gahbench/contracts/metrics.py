@@ -27,6 +27,9 @@ class Metric(Preparable, ABC):
     titles: ClassVar[Mapping[str, str]] = {}
     #: Parts that hold the value by chance alone, by the part to compare them with (``""`` for the value).
     nulls: ClassVar[Mapping[str, str]] = {}
+    #: Values that boards compute as the ratio of the means of two parts, with its interval: by name of the value
+    #: (``""`` for the headline), numerator and denominator. The mean of single images' ratios is another number.
+    ratios: ClassVar[Mapping[str, tuple[str, str]]] = {}
     #: How many images it needs at least; a suite with fewer is refused.
     min_images: ClassVar[int] = 1
     #: Its needs beside images and the denoiser (:data:`gahbench.contracts.needs.Need`); an entrant

@@ -249,7 +249,7 @@ def _level(
         scores: dict[str, float] = {}
         for name in _FACTS:
             metric: Metric = registry.create("metric", name)
-            parts = _parts(metric.score(one), 1)
+            parts = _with_ratios(metric, _parts(metric.score(one), 1))
             scores |= {f"{name}.{part}" if part else name: float(value[0]) for part, value in parts.items()}
         compared: dict[str, dict[Measure, dict[str, Tensor]]] = {}
         if len(images.clean) >= MIN_IMAGES:
@@ -300,6 +300,16 @@ def _coefficients(basis: Basis, one: Evaluation, sigma: float) -> Tensor | None:
         return None
     truth = one.truth.double()
     return basis.adapt_to(truth, sigma).analysis(truth.clean).flatten()
+
+
+def _with_ratios(metric: Metric, parts: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the parts of one image and those that boards compute as ratios."""
+    known = {part: pair for part, pair in metric.ratios.items() if set(pair) <= set(parts)}
+    return parts | {
+        part: parts[numerator] / parts[denominator]
+        for part, (numerator, denominator) in known.items()
+        if float(parts[denominator]) > 0
+    }
 
 
 def _parts(scores: Scores, count: int) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Titles of metrics and their parts, recorded with results, so that figures need no plugins."""
+"""Titles and ratios of metrics, recorded with results, so that boards and figures need no plugins."""
 
 from __future__ import annotations
 
@@ -32,6 +32,25 @@ def _rows(metric: Configured) -> list[dict[str, str]]:
             "null": _named(metric, nulls[part]) if part in nulls else "",
         }
         for part, title in titles.items()
+    ]
+
+
+def metric_ratios(metrics: Iterable[Configured]) -> list[dict[str, str]]:
+    """Return the values that are ratios of means, as the table ``ratios`` of results holds them.
+
+    Returns
+    -------
+    list
+        A row for each: metric, numerator, denominator, by their names in the table of scores.
+    """
+    return [
+        {
+            "metric": _named(metric, part),
+            "numerator": _named(metric, numerator),
+            "denominator": _named(metric, denominator),
+        }
+        for metric in metrics
+        for part, (numerator, denominator) in metric.plugin.factory.ratios.items()
     ]
 
 

@@ -14,7 +14,7 @@ from gahbench.contracts.metrics import Metric
 from gahbench.contracts.references import Reference
 from gahbench.contracts.unit import Unit
 from gahbench.planning.dry_run import DryRun, dry_runs
-from gahbench.planning.metric_titles import metric_titles
+from gahbench.planning.metric_titles import metric_ratios, metric_titles
 from gahbench.planning.rows import Row, base_label, check_training, rows
 from gahbench.planning.suite import Suite
 from gahbench.planning.units import PlannedDataset, Request, fit_unit, score_unit
@@ -70,6 +70,7 @@ class Plan:
             "entrants": [row.label for row in rows(self.suite)],
             "datasets": [facts.record() for facts in self.datasets],
             "metrics": metric_titles(self.suite.metrics),
+            "ratios": metric_ratios(self.suite.metrics),
             "needs": {metric.label: sorted(metric.build().needs) for metric in self.suite.metrics},
         }
 

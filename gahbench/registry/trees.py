@@ -18,7 +18,7 @@ NEEDED: Definition = ("gahbench.contracts.needs", "needed")
 EFFECTS = "<effects>"
 #: The base class of metrics, and the attributes of their classes that only describe how values are shown.
 METRIC: Definition = ("gahbench.contracts.metrics", "Metric")
-SHOWN = ("unit", "higher_is_better", "titles", "nulls", "label_parameters")
+SHOWN = ("unit", "higher_is_better", "titles", "nulls", "ratios", "label_parameters")
 #: Mark the scopes of classes, whose names their methods do not see, and of those that make fields of annotations.
 _CLASS, _FIELDS = "<class>", "<fields>"
 _CAST: Definition = ("typing", "cast")

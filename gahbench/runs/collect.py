@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gahbench.board.results import Results
 
 #: Raised when boards are written differently from the same units.
-BOARD_VERSION = 4
+BOARD_VERSION = 5
 
 
 @dataclass(frozen=True)
@@ -152,6 +152,7 @@ def _read_results(plan: RecordedPlan, examined: Examined, states: Mapping[str, s
         baseline=plan.facts["baseline"],
         notes=pd.DataFrame(list(rows.notes), columns=list(SCHEMAS["notes"])),
         metrics=pd.DataFrame(plan.facts["metrics"], columns=list(SCHEMAS["metrics"])),
+        ratios=pd.DataFrame(plan.facts.get("ratios", []), columns=list(SCHEMAS["ratios"])),
         marks=pd.DataFrame(list(rows.marks), columns=list(SCHEMAS["marks"])),
     )
 

@@ -60,6 +60,7 @@ def merge_plans(plans: Sequence[tuple[Path, RecordedPlan]]) -> MergedPlan:
         "entrants": entrants,
         "datasets": _united_rows((board["datasets"] for board in boards), "dataset"),
         "metrics": _united_rows((board["metrics"] for board in boards), "metric"),
+        "ratios": _united_rows((board.get("ratios", []) for board in boards), "metric"),
         "needs": {name: needs for board in reversed(boards) for name, needs in board["needs"].items()},
     }
     plugins, notes = _plugins(plans)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from torch import Tensor
 
 from gahbench import Metric, Scores
@@ -9,19 +12,22 @@ from gahbench.evaluation import Evaluation
 
 
 class SelfConsistency(Metric):
-    """Squared error over sigma^2 tr J, J the denoiser's Jacobian: 1 on average for an optimal denoiser.
+    """Squared error over sigma^2 tr J, J the denoiser's Jacobian: 1 for an optimal denoiser.
 
     Of an optimal denoiser sigma^2 tr J is the expected squared error (Kadkhodaie 2024, equations 9 and 10), on average
     over images and noise, so that it could be estimated without clean images. Above 1 the error is larger than the
     Jacobian's estimate; a ratio of 1 alone proves nothing, so there is no headline.
 
-    Parts: ``ratio``, the squared error over sigma^2 tr J; ``realised``, the squared error, and ``sure``, Stein's
-    unbiased estimate of it without the clean image, 2 sigma^2 tr J + |y - f(y)|^2 - sigma^2 d (equation 7): both per
-    pixel and in units of sigma^2, so that the noisy image has 1. Their means agree where the noise is white; those of
-    single images differ by about sqrt(2 / d).
+    Parts, per pixel and in units of sigma^2, so that the noisy image has 1: ``realised``, the squared error;
+    ``expected``, tr J; ``sure``, Stein's unbiased estimate of the error without the clean image, 2 sigma^2 tr J
+    + |y - f(y)|^2 - sigma^2 d (equation 7). Boards have their ``ratio``, the mean of the first over the mean of the
+    second. From ``sure`` the part of its chance is taken that is known here, (1 - 2 tr J / d) (|n|^2 / sigma^2 - d), n
+    the noise and tr J the mean over the other images, whose expectation is 0; with one image it stays. Where noise is
+    white the means of ``sure`` and ``realised`` agree.
     """
 
     needs = frozenset({"jacobian"})
+    ratios: ClassVar[Mapping[str, tuple[str, str]]] = {"ratio": ("realised", "expected")}
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the parts of every image at every noise level; none without a Jacobian."""
@@ -32,10 +38,18 @@ class SelfConsistency(Metric):
                 continue
             denoised = evaluation.denoised(sigma).double().flatten(1)
             clean, noisy = evaluation.clean.double().flatten(1), evaluation.noisy(sigma).double().flatten(1)
-            error, size = (denoised - clean).square().sum(1), clean.shape[1]
-            # Without a positive trace there is no ratio.
-            values["ratio", sigma] = (error / (sigma**2 * trace.value)).where(trace.value > 0, float("nan"))
-            values["realised", sigma] = error / (sigma**2 * size)
-            residual = (noisy - denoised).square().sum(1)
-            values["sure", sigma] = 2 * trace.value / size + residual / (sigma**2 * size) - 1
+            expected = trace.value.double().cpu() / clean.shape[1]
+            values["realised", sigma] = (denoised - clean).square().mean(1) / sigma**2
+            values["expected", sigma] = expected
+            residual = (noisy - denoised).square().mean(1) / sigma**2
+            chance = (noisy - clean).square().mean(1) / sigma**2 - 1
+            values["sure", sigma] = 2 * expected + residual - 1 - _factor(expected) * chance
         return Scores.parts(values)
+
+
+def _factor(expected: Tensor) -> Tensor:
+    """Return 1 - 2 tr J / d, of the mean over the other images, shape (N,); 0 where there are none."""
+    others = len(expected) - 1
+    if not others:
+        return expected.new_zeros(1)
+    return 1 - 2 * (expected.sum() - expected) / others

@@ -51,7 +51,8 @@ def test_numbers_are_those_of_the_metrics():
         scores = registry.create("metric", name).score(evaluation)
         parts = scores.part or [""] * len(scores.value)
         for part, sigma, image, value in zip(parts, scores.sigma, scores.image, scores.value, strict=True):
-            if image == 3:
+            # Stein's estimate refers to the other images.
+            if image == 3 and part != "sure":
                 level = found.levels[[0.1, 0.3].index(sigma)]
                 assert level.scores[f"{name}.{part}" if part else name] == pytest.approx(value, abs=1e-4)
     for measure in ("direction", "alignment"):
