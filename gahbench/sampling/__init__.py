@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     )
     from gahbench.sampling.statistics.cosines import pair_cosines
     from gahbench.sampling.statistics.diversity import relative_spread, vendi_score
+    from gahbench.sampling.statistics.membership import own_set, simultaneous_lower, without_shared
     from gahbench.sampling.statistics.neighbours import Neighbours, nearest, nearest_by_cosine
     from gahbench.sampling.statistics.patches import patch_distance
     from gahbench.sampling.statistics.spectra import radial_spectrum, spectrum_distance
@@ -51,6 +52,7 @@ _MODULES = {
     ],
     "statistics.cosines": ["pair_cosines"],
     "statistics.diversity": ["relative_spread", "vendi_score"],
+    "statistics.membership": ["own_set", "simultaneous_lower", "without_shared"],
     "statistics.neighbours": ["Neighbours", "nearest_by_cosine", "nearest"],
     "statistics.patches": ["patch_distance"],
     "statistics.spectra": ["radial_spectrum", "spectrum_distance"],
@@ -76,11 +78,14 @@ __all__ = [
     "nearest_by_cosine",
     "of_denoiser",
     "of_network",
+    "own_set",
     "pair_cosines",
     "patch_distance",
     "radial_spectrum",
     "relative_spread",
+    "simultaneous_lower",
     "spectrum_distance",
     "starting_noise",
     "vendi_score",
+    "without_shared",
 ]

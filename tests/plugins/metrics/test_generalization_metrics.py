@@ -10,6 +10,7 @@ from known_filters import Filters, create, table
 from gahbench._util.errors import ParameterError
 from gahbench.contracts.training_data import TrainingData
 from gahbench.evaluation.evaluation import Evaluation
+from gahbench.sampling import Samples, Sampling
 
 SIGMAS = (0.1, 0.5)
 EYE = torch.eye(64)
@@ -95,7 +96,9 @@ def test_scores_may_agree_where_errors_do_not():
     assert min(values["", 0.5]) > 0.99
 
 
-@pytest.mark.parametrize("name", ["model-variance", "score-agreement", "pair-cosine", "biased-generalization"])
+@pytest.mark.parametrize(
+    "name", ["model-variance", "score-agreement", "pair-cosine", "biased-generalization", "own-half"]
+)
 def test_without_a_partner_there_is_no_value(name):
     assert list(create("metric", name).score(evaluation(scaled(1.0))).value) == []
 
@@ -163,9 +166,10 @@ def test_no_distance_from_what_sees_the_clean_image():
         create("metric", "distance[oracle-shrink]")
 
 
-def course(losses, disagreements, steps=(1, 10, 100, 1000), within=2.0):
-    """Return the values where errors have given mean squares: f_A = x + e + g, f_B = x + e - g."""
-    clean = images(8)
+def course(losses, copies, steps=(1, 10, 100, 1000)):
+    """Return the values where the test losses are given, and which share of samples is copies, by snapshot."""
+    clean, halves = images(8), (images(20, 1), images(20, 2))
+    fresh = images(32, 3)
 
     class At(Filters):
         def __init__(self, error):
@@ -173,47 +177,51 @@ def course(losses, disagreements, steps=(1, 10, 100, 1000), within=2.0):
             self.error = error
 
         def denoise(self, noisy, sigma, truth):
-            return clean + sigma * self.error * self.pattern
+            return clean + sigma * self.error
 
-    pattern = torch.ones(1, 1, 8, 8)
-    pattern[..., ::2, :] = -1
+    def draw(share, half):
+        count = round(32 * share)
+        given = torch.cat([half.repeat(2, 1, 1, 1)[:count] + 1e-3, fresh[count:]])
+        ones = torch.ones(32)
+        return Samples(given, ones.long(), ones.double(), ("converged",) * 32, Sampling(count=32))
 
-    def make(loss, apart, sign):
-        # Mean square of (e + s g) is e^2 + g^2 over orthogonal patterns.
-        made = At(1.0)
-        made.pattern = math.sqrt(loss - apart / 4) + sign * math.sqrt(apart) / 2 * pattern
-        return made
+    def follow(half):
+        found = Evaluation(scaled(1.0), clean, list(SIGMAS), learned_from=TrainingData(GivenImages(half)))
 
-    found = Evaluation(scaled(1.0), clean, list(SIGMAS))
-    found.partner = found.along(scaled(1.0))
-    for one, sign in ((found, 1), (found.partner, -1)):
-        one.snapshots = [
-            (step, lambda loss=loss, apart=apart, sign=sign: make(loss, apart, sign))
-            for step, loss, apart in zip(steps, losses, disagreements, strict=True)
+        def load(loss, share):
+            made = At(math.sqrt(loss))
+            made.drawn = draw(share, half)
+            return made
+
+        found.snapshots = [
+            (step, lambda loss=loss, share=share: load(loss, share))
+            for step, loss, share in zip(steps, losses, copies, strict=True)
         ]
-    scores = create("metric", f"biased-generalization[within={within}]").score(found)
+        return found
+
+    found = follow(halves[0])
+    found.partner = follow(halves[1])
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Evaluation, "samples", property(lambda self: self.denoiser.drawn))
+        scores = create("metric", "biased-generalization").score(found)
     return dict(zip(scores.part, scores.value, strict=True)), scores.arrays
 
 
-def test_agreement_before_the_least_loss_is_biased_generalization():
-    values, arrays = course([1.0, 0.3, 0.25, 0.2], [0.4, 0.05, 0.1, 0.15])
-    assert values == {"": pytest.approx(math.log2(100)), "loss-step": 1000, "agreement-step": 10}
+def test_copies_before_the_least_loss_are_biased_generalization():
+    values, arrays = course([1.0, 0.3, 0.25, 0.2], [0.0, 0.8, 0.9, 1.0])
+    assert values == {"": pytest.approx(math.log2(100)), "loss-step": 1000, "onset-step": 10, "last": 1}
     assert arrays["loss"].tolist() == pytest.approx([1.0, 0.3, 0.25, 0.2], rel=1e-4)
-    assert arrays["disagreement"].tolist() == pytest.approx([0.4, 0.05, 0.1, 0.15], rel=1e-4)
+    # Fresh samples that both draw are nearest to one of the halves: once to the own, once to the other.
+    assert arrays["pi"].tolist() == pytest.approx([0.5, 0.5 + 13 / 32, 0.5 + 14.5 / 32, 1], abs=1e-6)
+    assert (arrays["pi_low"] <= arrays["pi"]).all()
     assert arrays["steps"].tolist() == [1, 10, 100, 1000]
 
 
-def test_networks_that_have_not_learned_yet_do_not_count():
-    # Partners that start from the same weights agree at first.
-    values, _ = course([1.0, 0.3, 0.25, 0.2], [0.0, 0.3, 0.2, 0.1])
-    assert values["agreement-step"] == 1000
-    assert values[""] == 0
-    values, _ = course([1.0, 0.42, 0.25, 0.2], [0.0, 0.05, 0.2, 0.1])
-    assert values["agreement-step"] == 1000
-    values, _ = course([1.0, 0.42, 0.25, 0.2], [0.0, 0.05, 0.2, 0.1], within=6.0)
-    assert values["agreement-step"] == 10
-    # Nor where no loss is twice the least.
-    values, _ = course([1.0, 0.9, 0.7, 0.6], [0.0, 0.05, 0.3, 0.2])
-    assert values["agreement-step"] == 1000
-    values, _ = course([0.5, 0.6, 0.7, 0.8], [0.1, 0.0, 0.0, 0.0])
-    assert values == {"": 0, "loss-step": 1, "agreement-step": 1}
+def test_copies_after_the_least_loss_are_overfitting():
+    assert course([1.0, 0.2, 0.25, 0.9], [0.0, 0.0, 0.8, 1.0])[0][""] == pytest.approx(-math.log2(10))
+
+
+def test_a_share_that_comes_back_to_chance_has_no_onset_before():
+    assert course([1.0, 0.3, 0.25, 0.2], [0.0, 0.9, 0.0, 0.9])[0]["onset-step"] == 1000
+    values, _ = course([1.0, 0.3, 0.25, 0.2], [0.0, 0.9, 0.9, 0.0])
+    assert values == {"loss-step": 1000, "last": 0.5}

@@ -217,3 +217,34 @@ def test_what_predicts_must_not_see_the_clean_image_and_must_have_learned():
         create("metric", "sample-prediction[oracle-shrink]")
     evaluated = Evaluation(Filters(EYE[None]), images(4, 9), [0.1])
     assert values("sample-prediction[empirical-bayes]", evaluated)[0] == {}
+
+
+def test_copies_of_the_own_half_are_nearest_to_it():
+    halves = images(20, 1), images(20, 2)
+    one, other = samples(halves[0][:8] + 1e-3), samples(halves[1][:8] + 1e-3)
+    found, _ = values("own-half", evaluation(one, halves[0], partner=other, others=halves[1]))
+    assert found[""] == [1.0] * 8
+    # As far below the middle as ranks of 8 samples and 20 fresh images allow.
+    assert sum(found["c-t"]) / 8 == pytest.approx(-0.5 * 8 * 20 / math.sqrt(8 * 20 * 29 / 12))
+    swapped, _ = values("own-half", evaluation(other, halves[0], partner=one, others=halves[1]))
+    assert swapped[""] == [0.0] * 8
+
+
+def test_of_fresh_samples_half_are_nearer_to_their_own():
+    totals, ranks = [], []
+    for seed in range(40):
+        halves = [images(20, 10 * seed + place) for place in range(2)]
+        drawn = [samples(images(16, 10 * seed + place)) for place in (3, 4)]
+        fresh = images(20, 10 * seed + 5)
+        found, _ = values("own-half", evaluation(drawn[0], halves[0], fresh, drawn[1], halves[1]))
+        totals.append(sum(found[""]) / 16)
+        ranks.append(sum(found["c-t"]) / 16)
+    totals, ranks = torch.tensor(totals), torch.tensor(ranks)
+    assert abs(float(totals.mean()) - 0.5) < 4 * float(totals.std()) / 40**0.5
+    assert abs(float(ranks.mean())) < 4 * float(ranks.std()) / 40**0.5
+    # Of one half a standard normal variable; the mean of two that share their fresh images varies less.
+    assert 0.5 < float(ranks.std()) < 1.1
+
+
+def test_without_halves_there_is_no_share():
+    assert values("own-half", evaluation(samples(images(4, 1)), images(5, 2)))[0] == {}
