@@ -71,8 +71,9 @@ def _estimate(left: list[Unit], plan: Plan) -> str:
     """Return a rough time for the units that are left: by their time budget, or at nominal rates of this hardware."""
     import torch
 
+    from gahbench._util.bfloat16 import has_bfloat16
     from gahbench._util.resources import cpu_count
-    from gahbench.training.hardware import has_bfloat16, nominal_rate
+    from gahbench.training.hardware import nominal_rate
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     places = torch.cuda.device_count() if device.type == "cuda" else cpu_count()

@@ -60,6 +60,8 @@ class Evaluation:
         The place of the first image in its split.
     redraws
         Whether Jacobians under fresh noise are allowed, which doubles the time.
+    jacobian_precision
+        ``float32``, or ``auto``: bfloat16 where the hardware has it and it is accurate, as :class:`LocalFilters` says.
     """
 
     denoiser: Denoiser
@@ -76,6 +78,7 @@ class Evaluation:
     granted: frozenset[Need] | None = None
     start: int = 0
     redraws: bool = True
+    jacobian_precision: str = "float32"
     _samples: Samples | None = field(default=None, repr=False)
     _denoised: dict[float, Tensor] = field(default_factory=dict, repr=False)
     _risks: dict[float, Tensor | None] = field(default_factory=dict, repr=False)
@@ -206,6 +209,7 @@ class Evaluation:
             self.learned_from,
             start=self.start,
             granted=self.granted,
+            jacobian_precision=self.jacobian_precision,
         )
 
     @property
@@ -215,6 +219,11 @@ class Evaluation:
         if self._local is None:
             self._local = LocalFilters(self)
         return self._local
+
+    @property
+    def jacobian_error(self) -> float:
+        """By how much Jacobians differ from those in float32 at most, relative in Frobenius norm."""
+        return 0.0 if self._local is None else self._local.error
 
     @needed("jacobian")
     def jacobian(self, sigma: float, draw: int = 0) -> LinearMaps | None:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from gahbench._util.bfloat16 import has_bfloat16
 from gahbench.evaluation.alignment import Adaptation, adaptation
 from gahbench.evaluation.strength import StrengthRemoval
-from gahbench.jacobian import DenseMaps, Estimate, LinearMaps, Sketch
+from gahbench.jacobian import DenseMaps, Estimate, Jacobian, LinearMaps, Sketch
 from gahbench.jacobian.eigen import full
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Bytes of matrices and eigenvectors that are kept for the next metric.
 MEMORY = 1 << 30
+#: Share of what filters do beyond their strength, up to which errors of matrices are allowed.
+MAX_OF_CHANGE = 0.05
 #: How many families of residuals are kept, as many as metrics of one entrant ask for: those of the images and of fresh
 #: noise, with their directional parts, at a few noise levels.
 _ADAPTATIONS = 16
@@ -30,6 +33,11 @@ class LocalFilters:
     Where images are small (:data:`gahbench.jacobian.LARGEST_EXACT`), all of J is found once, and everything is exact;
     where they are not, there are products, and sketches on random vectors. Everything is ``None`` for a denoiser that
     has no Jacobian.
+
+    Matrices of networks of rectifiers may be from products in bfloat16 (:class:`gahbench.jacobian.Jacobian`): where the
+    evaluation leaves the choice and the hardware has such units, and where they differ from those of float32 by no more
+    than 1 % and by no more than 5 % of what filters do beyond their strength and their mean. :attr:`error` says by how
+    much they do. Otherwise they are those of float32.
 
     Parameters
     ----------
@@ -44,6 +52,11 @@ class LocalFilters:
         self._kept: OrderedDict[tuple[str, float, int], tuple[Tensor, ...]] = OrderedDict()
         self._traces: dict[float, Estimate] = {}
         self._adaptations: OrderedDict[tuple[object, ...], Adaptation] = OrderedDict()
+        #: Norms of the errors of matrices, by noise level and draw; and where float32 is needed.
+        self._errors: dict[tuple[float, int], Tensor] = {}
+        self._in_float32: set[tuple[float, int]] = set()
+        #: The largest error of matrices so far, relative to their norm; 0 for those of float32.
+        self.error = 0.0
 
     def maps(self, sigma: float, draw: int = 0) -> LinearMaps | None:
         """Return the Jacobians at the images under a draw of noise."""
@@ -63,7 +76,7 @@ class LocalFilters:
         maps = self.maps(sigma, draw)
         if maps is None:
             return None
-        return self._once("matrices", sigma, draw, maps.matrices)[0]
+        return self._once("matrices", sigma, draw, lambda: self._found_matrices(maps, sigma, draw))[0]
 
     def eigenpairs(self, sigma: float) -> tuple[Tensor, Tensor] | None:
         """Return eigenvalues (N, d), sorted down, and eigenvectors (N, d, d), as rows, of the symmetric part of J."""
@@ -122,11 +135,37 @@ class LocalFilters:
                 if sketch is None:
                     raise ValueError("the denoiser has no Jacobian")
                 found = adaptation(sketch, remove)
+                if self._is_too_rough(found, sigma, draw):
+                    self._use_float32(sigma, draw)
+                    return self.adaptation(sigma, remove, draw)
             while len(self._adaptations) >= _ADAPTATIONS:
                 self._adaptations.popitem(last=False)
             self._adaptations[key] = found
         self._adaptations.move_to_end(key)
         return self._adaptations[key]
+
+    def _found_matrices(self, maps: LinearMaps, sigma: float, draw: int) -> Tensor:
+        allowed = self._evaluation.jacobian_precision == "auto" and (sigma, draw) not in self._in_float32
+        if not (allowed and isinstance(maps, Jacobian) and has_bfloat16(maps.like.device)):
+            return maps.matrices()
+        fast = maps.in_precision("bfloat16")
+        matrices, errors = fast.matrices(), fast.errors().cpu()
+        self._errors[sigma, draw] = errors * matrices.double().flatten(1).norm(dim=1).cpu()
+        self.error = max(self.error, float(errors.max()))
+        return matrices
+
+    def _is_too_rough(self, found: Adaptation, sigma: float, draw: int) -> bool:
+        """Return whether errors of matrices are more than 5 % of what filters do beyond their strength."""
+        errors = self._errors.get((sigma, draw))
+        if errors is None:
+            return False
+        return bool(errors.norm() > MAX_OF_CHANGE * found.sketch.rows.double().norm().cpu())
+
+    def _use_float32(self, sigma: float, draw: int) -> None:
+        self._in_float32.add((sigma, draw))
+        self._errors.pop((sigma, draw))
+        for name in ("matrices", "eigenpairs"):
+            self._kept.pop((name, sigma, draw), None)
 
     def _once(
         self, name: str, sigma: float, draw: int, find: Callable[[], Tensor | tuple[Tensor, ...]]

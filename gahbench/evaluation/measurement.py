@@ -51,7 +51,7 @@ class Measurement:
     subject
         The denoiser.
     request
-        ``split``, ``images`` (how many), ``sigmas``, ``noise_seed`` and ``sampling``: plain JSON.
+        Plain JSON: ``split``, ``images`` (how many), ``sigmas``, ``noise_seed``, ``sampling``, ``jacobian_precision``.
     device
         Where networks compute.
     """
@@ -78,6 +78,7 @@ class Measurement:
             self._learned(subject, denoiser),
             sampling=Sampling.model_validate(request.get("sampling", {})),
             device=device,
+            jacobian_precision=request.get("jacobian_precision", "auto"),
         )
 
     def score(self, metric: Metric) -> Scores:
@@ -111,6 +112,7 @@ class Measurement:
         other = self.evaluation.along(denoiser)
         other.learned_from = self._learned(subject, denoiser)
         other.sampling, other.device = self.evaluation.sampling, self.evaluation.device
+        other.jacobian_precision = self.evaluation.jacobian_precision
         return other
 
     def _denoiser(self, subject: Subject) -> Denoiser:

@@ -292,6 +292,10 @@ class Jacobian(AutogradMaps):
         found._has_forward_mode, found._together = self._has_forward_mode, self._together
         return found
 
+    def in_precision(self, precision: Literal["float32", "bfloat16"]) -> Jacobian:
+        """Return the same Jacobians, whose matrices are from products in a precision."""
+        return Jacobian(self._network, self._images, self._levels, self._memory, precision)
+
     def matrices(self) -> Tensor:
         """Return the matrices, shape (N, d, d)."""
         if self._is_exact:

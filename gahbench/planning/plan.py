@@ -195,6 +195,7 @@ def _request(suite: Suite, row: Row, split: Split) -> Request:
         list(scoring.sigmas),
         scoring.noise_seed,
         scoring.sampling.model_dump(mode="json"),
+        scoring.jacobian_precision,
         row.learned_from(),
         row.learned_from(partner=True),
     )

@@ -64,6 +64,7 @@ class Replanner:
             list(payload["sigmas"]),
             payload["noise_seed"],
             Sampling.model_validate(payload.get("sampling", {})).model_dump(mode="json"),
+            payload.get("jacobian_precision", "auto"),
             payload.get("learned_from"),
             payload.get("partner_learned_from"),
         )

@@ -61,6 +61,8 @@ class Request:
         The split and the number of the images that are scored: those that a row of a sweep learned from, for ``train``.
     sigmas, noise_seed, sampling
         As of the suite; plain JSON.
+    jacobian_precision
+        As of the suite.
     learned_from, partner_learned_from
         Split and number of images that the entrant, and its partner, learns from.
     """
@@ -71,6 +73,7 @@ class Request:
     sigmas: list[float]
     noise_seed: int
     sampling: dict[str, Any]
+    jacobian_precision: str
     learned_from: Mapping[str, Any] | None
     partner_learned_from: Mapping[str, Any] | None
 
@@ -171,6 +174,7 @@ def score_unit(
             "learned_from": request.learned_from,
             "partner_learned_from": request.partner_learned_from,
             "sampling": request.sampling,
+            "jacobian_precision": request.jacobian_precision,
         },
         partner=partner if "partner" in measure.needs else None,
         document=document,
@@ -192,6 +196,8 @@ def _column(at: PlannedDataset, metric: Configured, measure: Metric, request: Re
         column["shown"] = request.shown
     if "samples" in measure.needs:
         column["sampling"] = request.sampling
+    if "jacobian" in measure.needs and request.jacobian_precision != "auto":
+        column["jacobian_precision"] = request.jacobian_precision
     return column
 
 

@@ -22,7 +22,7 @@ from gahbench.training.file_names import WEIGHTS
 
 #: Datasets that are kept.
 DATASETS = 4
-_REQUEST = ("split", "images", "sigmas", "noise_seed", "sampling")
+_REQUEST = ("split", "images", "sigmas", "noise_seed", "sampling", "jacobian_precision")
 
 
 class Measurements:
@@ -63,7 +63,7 @@ class Measurements:
             measurement = Measurement(
                 dataset,
                 self._subject(unit, dataset, unit.requires, payload["learned_from"]),
-                {name: payload[name] for name in _REQUEST},
+                {name: payload[name] for name in _REQUEST if name in payload},
                 self._device,
             )
             self._last = (same, measurement)

@@ -142,6 +142,8 @@ class Worker:
         if (unit.payload["metric"]["name"], unit.split) == AUDITED:
             facts |= _audited(measurement)
         facts["precision"] = "float32"
+        if error := measurement.evaluation.jacobian_error:
+            facts["jacobian_error"] = error
         facts |= {"networks": networks, "environment": self._environment}
         if self._checksums(unit) != networks:
             raise ResultsError(f"{unit.label}: its network was replaced meanwhile; run again")

@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from gahbench._util.bfloat16 import has_bfloat16
 from gahbench._util.files import temporary_name, write_whole
 from gahbench.contracts.datasets import Dataset
 from gahbench.networks.initialisation import build_network
 from gahbench.networks.trained import use_float32
 from gahbench.training.batches import training_count
 from gahbench.training.file_names import CHECKPOINT, HISTORY, WEIGHTS, snapshot_file
-from gahbench.training.hardware import choose, has_bfloat16, multiply_adds, nominal_rate
+from gahbench.training.hardware import choose, multiply_adds, nominal_rate
 from gahbench.training.recipe import Training
 from gahbench.training.trainer import Fitted, Progress, Trainer
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from gahbench._util.bfloat16 import has_bfloat16
 from gahbench.training.recipe import Training
 
 #: Multiply-adds a second that an eager training step does, about: per CPU thread with and without bfloat16 units, and
@@ -58,15 +59,6 @@ class Acceleration:
 def chosen_device(name: str) -> torch.device:
     """Return a device by its name: ``cpu``, ``cuda``, ``cuda:1``, or ``auto`` for a GPU if there is one."""
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
-
-
-def has_bfloat16(device: torch.device) -> bool:
-    """Whether the device computes in bfloat16, rather than emulate it."""
-    if device.type == "cuda":
-        with torch.cuda.device(device):
-            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    return any(getattr(torch.cpu, check, lambda: False)() for check in checks)
 
 
 def compiler_missing(device: torch.device) -> str | None:

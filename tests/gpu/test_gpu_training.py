@@ -6,10 +6,11 @@ import torch
 from small_fits import PLAIN, Dropout, StopAfter, ahead_threads, dropout_weight, make, weights, weights_of
 
 import gahbench
+from gahbench._util.bfloat16 import has_bfloat16
 from gahbench.training import trainer as trainer_module
 from gahbench.training.batches import training_noise
 from gahbench.training.fitting import device_name, fit
-from gahbench.training.hardware import Acceleration, compiler_missing, has_bfloat16
+from gahbench.training.hardware import Acceleration, compiler_missing
 from gahbench.training.recipe import Training
 from gahbench.training.trainer import Stopped
 

@@ -26,6 +26,7 @@ REQUEST = Request(
     sigmas=[0.1, 0.2],
     noise_seed=0,
     sampling={"count": 4},
+    jacobian_precision="auto",
     learned_from={"split": "train", "count": None},
     partner_learned_from={"split": "B", "count": 5},
 )
@@ -37,12 +38,14 @@ OTHERS = {
     "sigmas": [0.1, 0.3],
     "noise_seed": 1,
     "sampling": {"count": 5},
+    "jacobian_precision": "float32",
     "learned_from": {"split": "A", "count": 10},
     "partner_learned_from": {"split": "B", "count": 6},
 }
 #: Fields that decide a score only where the metric needs them, or the reference learns from what they name.
 ONLY_FOR = {
     "sampling": {"sampling", "pair-cosine"},
+    "jacobian_precision": {"spectrum"},
     "learned_from": {"pair-cosine", "distance", "empirical-bayes"},
     "partner_learned_from": {"pair-cosine"},
 }
@@ -61,7 +64,7 @@ def score(builtin, request=REQUEST, metric="psnr", entrant="identity", dataset="
 @pytest.mark.parametrize(
     ("metric", "entrant"),
     [("psnr", "identity"), ("psnr", "empirical-bayes"), ("sampling", "identity"), ("pair-cosine", "identity"),
-     ("distance", "identity")],
+     ("distance", "identity"), ("spectrum", "identity")],
 )  # fmt: skip
 def test_every_field_of_a_request_decides_a_score(builtin, field, metric, entrant):
     before = score(builtin, metric=metric, entrant=entrant)

@@ -1,0 +1,81 @@
+"""Jacobians of an evaluation: in bfloat16 where they may be, and as accurate as is promised."""
+
+import pytest
+import torch
+
+import gahbench
+from gahbench.evaluation import Evaluation, remove_strength
+from gahbench.networks import Trained
+
+SIGMA = 0.2
+
+
+@pytest.fixture(autouse=True)
+def units(monkeypatch):
+    # Products in bfloat16 are emulated where there are no such units, with the same results.
+    monkeypatch.setattr("gahbench.evaluation.local_filters.has_bfloat16", lambda device: True)
+
+
+def evaluation(precision, count=30, network="bf-cnn"):
+    dataset = gahbench.create("dataset", "discs[size=12]")
+    torch.manual_seed(0)
+    parameters = {"width": 8, "layers": 4} if network == "bf-cnn" else {"width": 8, "depth": 1}
+    built = gahbench.create("architecture", network, shape=dataset.shape, **parameters)
+    # Untrained weights hardly change an image.
+    for parameter in built.parameters():
+        parameter.data.mul_(2.5)
+    return Evaluation(Trained(built), dataset.images("test", count), [SIGMA], jacobian_precision=precision)
+
+
+def test_matrices_are_near_those_of_float32_and_the_error_is_stated():
+    exact, fast = evaluation("float32"), evaluation("auto")
+    one, other = exact.local.matrices(SIGMA).double(), fast.local.matrices(SIGMA).double()
+    found = ((one - other).flatten(1).norm(dim=1) / one.flatten(1).norm(dim=1)).max()
+    assert 0 < float(found) <= 0.01
+    assert fast.jacobian_error == pytest.approx(float(found), rel=1.0)
+    assert exact.jacobian_error == 0
+
+
+def test_what_filters_do_beyond_their_strength_decides_too(monkeypatch):
+    fast = evaluation("auto")
+    remove = remove_strength(fast.local.trace(SIGMA).value)
+    rounded = fast.local.matrices(SIGMA)
+    fast.local.adaptation(SIGMA, remove)
+    kept = fast.local.matrices(SIGMA)
+    monkeypatch.setattr("gahbench.evaluation.local_filters.MAX_OF_CHANGE", 1e-9)
+    strict = evaluation("auto")
+    strict.local.adaptation(SIGMA, remove_strength(strict.local.trace(SIGMA).value))
+    exact = evaluation("float32").local.matrices(SIGMA)
+    assert torch.equal(strict.local.matrices(SIGMA), exact)
+    # Whichever was chosen before, it holds what the limit says.
+    change = (exact - exact.mean(0)).double().norm()
+    assert torch.equal(kept, rounded) or float((rounded - exact).double().norm()) > 0.01 * float(change)
+
+
+def test_networks_of_other_nonlinearities_are_done_in_float32():
+    one, other = evaluation("float32", 4, "vit"), evaluation("auto", 4, "vit")
+    assert torch.equal(one.local.matrices(SIGMA), other.local.matrices(SIGMA))
+    assert other.jacobian_error == 0
+
+
+def test_a_suite_may_ask_for_float32_which_is_another_score(tmp_path):
+    from gahbench.planning.plan import make_plan
+    from gahbench.planning.suite import load_suite
+    from gahbench.registry.registry import Registry
+
+    text = """
+name: precise
+datasets: [{discs: {size: 8}}]
+entrants: [{bf-cnn: {width: 4, layers: 3}}, identity]
+training: {steps: 1, batch_size: 2}
+scoring: {sigmas: [0.1], images: 4, metrics: [psnr, spectrum]%s}
+"""
+    keys = []
+    for more in ("", ", jacobian_precision: auto", ", jacobian_precision: float32"):
+        (tmp_path / "precise.yaml").write_text(text % more)
+        registry = Registry()
+        plan = make_plan(load_suite(tmp_path / "precise.yaml", registry), registry)
+        keys.append({(unit.entrant, unit.metric): unit.key for unit in plan.units})
+    assert keys[0] == keys[1]
+    # Only scores that have Jacobians are others.
+    assert {metric for (_, metric), key in keys[0].items() if key != keys[2][_, metric]} == {"spectrum"}
