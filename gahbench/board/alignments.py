@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gahbench._util.errors import ParameterError, ResultsError, listing, suggestion
+from gahbench.board.facts import sources_of
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.scorecube import ScoreCube, leaves_images_out, score_cube
 from gahbench.board.statistics import UNKNOWN, Estimate, estimate, interval, means
@@ -236,7 +237,8 @@ def _by_dataset(results: Results, datasets: Sequence[str] | None) -> Iterator[tu
         for metric, scores in rows.groupby("metric", sort=False):
             if (named := parts_of(str(metric))) is not None:
                 measure, basis, part = named
-                cube = score_cube(scores, results.entrants, leaves_images_out(str(metric), names))
+                leaves_out = leaves_images_out(str(metric), names)
+                cube = score_cube(scores, results.entrants, leaves_out, sources_of(results, dataset))
                 cubes.setdefault(measure, {}).setdefault(basis, {})[part] = cube
         yield (
             dataset,

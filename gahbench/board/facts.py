@@ -45,6 +45,13 @@ def optimum_of(results: Results, dataset: str) -> tuple[str, float]:
     return ("none", math.nan) if rows.empty else (str(rows["optimum"].iloc[0]), float(rows["slope"].iloc[0]))
 
 
+def sources_of(results: Results, dataset: str) -> list[int] | None:
+    """Return which source each test image of a dataset is from; ``None`` where each has its own."""
+    rows = results.datasets.loc[results.datasets["dataset"] == dataset, "sources"]
+    text = "" if rows.empty else str(rows.iloc[0])
+    return [int(number) for number in text.split()] or None
+
+
 def cost_of(results: Results, dataset: str, entrant: str) -> tuple[int | None, float]:
     """Return the number of parameters and the mean seconds of training; ``None`` and NaN if not trained."""
     rows = results.fits[(results.fits["dataset"] == dataset) & (results.fits["entrant"] == entrant)]

@@ -18,7 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gahbench.board.board import Board, Entry, Value
-from gahbench.board.facts import cost_of, dataset_names, entrant_kinds, entrants_on, is_fitted, optimum_of
+from gahbench.board.facts import (
+    cost_of,
+    dataset_names,
+    entrant_kinds,
+    entrants_on,
+    is_fitted,
+    optimum_of,
+    sources_of,
+)
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.notes import marks_of, notes_of
 from gahbench.board.optimality import (
@@ -77,7 +85,8 @@ def psnr_cube(results: Results, dataset: str) -> ScoreCube:
     """Return the PSNR of a dataset's test images as a dense array."""
     scores = results.scores
     chosen = (scores["dataset"] == dataset) & (scores["split"] == "test") & (scores["metric"] == "psnr")
-    return score_cube(scores[chosen & scores["sigma"].notna()], results.entrants)
+    rows = scores[chosen & scores["sigma"].notna()]
+    return score_cube(rows, results.entrants, sources=sources_of(results, dataset))
 
 
 def optimum_check(results: Results, dataset: str) -> OptimumCheck | None:
@@ -234,6 +243,7 @@ def _other_cubes(results: Results, only: Collection[str] | None = None) -> dict[
     for dataset, rows in scores.groupby("dataset", sort=False):
         names = set(map(str, rows["metric"].unique()))
         for metric, values in rows[rows["metric"].isin(names if only is None else only)].groupby("metric"):
-            cube = score_cube(values, results.entrants, leaves_images_out(str(metric), names))
+            leaves_out = leaves_images_out(str(metric), names)
+            cube = score_cube(values, results.entrants, leaves_out, sources_of(results, str(dataset)))
             found.setdefault(str(metric), {})[str(dataset)] = cube
     return dict(sorted(found.items()))

@@ -50,7 +50,8 @@ class Results:
         A failed unit a row: dataset, entrant, seed, stage (fit, score), metric, error (one line).
     datasets
         dataset, optimum (exact, bracket, rate, none), slope (the optimal one; NaN if unknown), channels,
-        height, width, fingerprint (SHA-256 of pixels from files; empty for others). Its order is kept.
+        height, width, fingerprint (SHA-256 of pixels from files; empty for others), sources (of test images, by numbers
+        with spaces between, where several are of one, such as patches of a photograph). Its order is kept.
     notes
         Notes of entrants, one a row: dataset, entrant, note (such as tuned values, and on which
         images).
@@ -180,6 +181,7 @@ def load_results(folder: str | os.PathLike[str]) -> Results:
         scores = pd.read_parquet(io.BytesIO(content), engine="pyarrow")
         # Results that were written before there were these tables have none.
         records = {"notes": [], "metrics": [], "marks": [], "ratios": [], **index}
+        records["datasets"] = [{"sources": "", **row} for row in records["datasets"]]
         tables = {
             name: pd.DataFrame.from_records(records[name]) if records[name] else empty(name)
             for name in SCHEMAS

@@ -52,6 +52,7 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "height": "count",
         "width": "count",
         "fingerprint": "text",
+        "sources": "text",
     },
     "notes": {
         "dataset": "text",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,8 @@ class ScoreCube:
         Likewise, those of which there is a row, whether or not it counts.
     problems
         By entrant: the scores that do not count, and why.
+    sources
+        Which source each image is from; ``None`` where each has its own.
     """
 
     values: NDArray[np.float64]
@@ -51,6 +53,7 @@ class ScoreCube:
     seeds: dict[str, list[int]]
     scored: dict[str, list[int]]
     problems: dict[str, list[str]] = field(default_factory=dict)
+    sources: tuple[int, ...] | None = None
 
     def means(self) -> NDArray[np.float64]:
         """Return the means over seeds and images, shape (E, S)."""
@@ -60,7 +63,7 @@ class ScoreCube:
         self, count: int = DRAWS, seed: int = 0, spreads: Mapping[str, float] | None = None
     ) -> NDArray[np.float64]:
         """Return draws of the means, shape (D, E, S); parameters as those of :func:`bootstrap_means`."""
-        return bootstrap_means(self.values, count, seed, self.entrants, spreads)
+        return bootstrap_means(self.values, count, seed, self.entrants, spreads, self.sources)
 
     @cached_property
     def shared_draws(self) -> NDArray[np.float64]:
@@ -92,7 +95,9 @@ def spreads_of(cubes: Mapping[str, ScoreCube]) -> dict[str, float]:
     return seed_spreads({name: (cube.values, cube.entrants) for name, cube in cubes.items() if cube.entrants})
 
 
-def score_cube(scores: pd.DataFrame, entrants: Sequence[str], leaves_out: bool = False) -> ScoreCube:
+def score_cube(
+    scores: pd.DataFrame, entrants: Sequence[str], leaves_out: bool = False, sources: Sequence[int] | None = None
+) -> ScoreCube:
     """Lay out the rows of one dataset, split and metric.
 
     A mean over some of the images is not comparable, so a seed that lacks images that others have does not count at
@@ -109,6 +114,8 @@ def score_cube(scores: pd.DataFrame, entrants: Sequence[str], leaves_out: bool =
     leaves_out
         Whether the metric leaves images out and says so (:func:`leaves_images_out`): values count as far as they are
         there, and NaN marks the others.
+    sources
+        Which source each image of the split is from. Values at no noise level may be of samples, and have none.
 
     Raises
     ------
@@ -137,7 +144,10 @@ def score_cube(scores: pd.DataFrame, entrants: Sequence[str], leaves_out: bool =
         )
     values = np.full(shape, np.nan)
     values.ravel()[cell] = rows["value"].to_numpy(dtype=np.float64)
-    return _settled(values, count > 0, labels, sigmas.tolist(), names.tolist(), images.tolist(), leaves_out)
+    cube = _settled(values, count > 0, labels, sigmas.tolist(), names.tolist(), images.tolist(), leaves_out)
+    if sources is None or np.isnan(sigmas).any() or not all(0 <= place < len(sources) for place in cube.images):
+        return cube
+    return replace(cube, sources=tuple(sources[place] for place in cube.images))
 
 
 def leaves_images_out(metric: str, names: Collection[str]) -> bool:

@@ -90,6 +90,7 @@ def bootstrap_means(
     seed: int = 0,
     names: Sequence[str] | None = None,
     spreads: Mapping[str, float] | None = None,
+    sources: Sequence[int] | None = None,
 ) -> Array:
     """Return draws of the means over seeds and images.
 
@@ -108,22 +109,26 @@ def bootstrap_means(
     spreads
         By name, how far the runs of entrants differ, of :func:`seed_spreads` over several datasets; that of this array
         by default.
+    sources
+        Which source each image is from, shape (N,): those of one are resampled together. Each has its own by default.
 
     Returns
     -------
     ndarray
-        Shape (draws, E, ...). NaN where a resampling holds no value that is present, and everywhere if N < 2.
+        Shape (draws, E, ...). NaN where a resampling holds no value that is present, and everywhere if there are fewer
+        than two images, or sources.
     """
     array = _checked(values)
     if array.ndim < 3:
         raise ValueError(f"expected values of shape (entrants, ..., seeds, images), not {array.shape}")
     entrants, lead, images = array.shape[0], array.shape[:-2], array.shape[-1]
-    if images < 2 or 0 in lead:
+    _, groups = np.unique(np.arange(images) if sources is None else np.asarray(sources), return_inverse=True)
+    if groups.max() < 1 or 0 in lead:
         return np.full((draws, *lead), np.nan)
     middle = means(array)
     names = [str(place) for place in range(entrants)] if names is None else names
     by_image = means(array.swapaxes(-1, -2)[..., None])
-    found: Array = middle + _image_deviations(by_image, draws, seed)
+    found: Array = middle + _image_deviations(by_image, groups, draws, seed)
     runs = _runs(array)
     if runs is not None:
         own = _relative_variances(runs)
@@ -199,22 +204,23 @@ def _relative_variances(runs: _Runs) -> Array:
     return np.asarray(own / np.maximum(runs.freedom, 1) * runs.freedom.sum() / own.sum())
 
 
-def _image_deviations(by_image: Array, draws: int, seed: int) -> Array:
-    """Return deviations of resampled means of values (..., N), shape (draws, ...), as heavy-tailed as t statistics."""
-    lead, images = by_image.shape[:-1], by_image.shape[-1]
-    weights = resampling_weights(images, draws, seed)
+def _image_deviations(by_image: Array, groups: NDArray[np.int64], draws: int, seed: int) -> Array:
+    """Return deviations of resampled means of values (..., N), shape (draws, ...), as heavy-tailed as t statistics.
+
+    Images of one of the groups, numbered from 0, shape (N,), are resampled together.
+    """
+    lead, images, units = by_image.shape[:-1], by_image.shape[-1], int(groups.max()) + 1
+    weights = resampling_weights(units, draws, seed)[:, groups]
     there = ~np.isnan(by_image)
     total = weights @ np.where(there, by_image, 0.0).reshape(-1, images).T
-    middle = means(by_image[..., None, :])
-    if not there.all():
-        weight = weights @ there.reshape(-1, images).T.astype(np.float64)
-        # Weights are multiples of 1/N or 0 but for rounding, hence the threshold.
-        present = weight > 0.5 / images
-        total = np.where(present, total / np.where(present, weight, 1.0), np.nan)
-    generator = np.random.default_rng([seed, _IMAGES, images, 1])
-    # Times sqrt(N / (N - 1)): a resampling has the variance that is divided by N.
-    tails = np.sqrt(images / generator.chisquare(images - 1, size=draws))
-    deviations = total.reshape(draws, *lead) - middle
+    weight = weights @ there.reshape(-1, images).T.astype(np.float64)
+    # Weights are multiples of 1 / units, or 0 but for rounding, hence the threshold.
+    present = weight > 0.5 / units
+    drawn = np.where(present, total / np.where(present, weight, 1.0), np.nan)
+    generator = np.random.default_rng([seed, _IMAGES, units, 1])
+    # Times sqrt(n / (n - 1)): a resampling has the variance that is divided by n.
+    tails = np.sqrt(units / generator.chisquare(units - 1, size=draws))
+    deviations = drawn.reshape(draws, *lead) - means(by_image[..., None, :])
     return np.asarray(deviations * tails.reshape(draws, *(1 for _ in lead)))
 
 

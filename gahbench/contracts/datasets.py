@@ -11,6 +11,8 @@ from gahbench._util.shapes import Shape
 from gahbench.contracts.preparation import Preparable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from gahbench.contracts.optima import Posterior, TrueBasis
@@ -198,6 +200,18 @@ class Dataset(Preparable, ABC):
         ------
         OptimumError
             If they are known, but cannot be computed accurately for one of these images.
+        """
+        return None
+
+    def sources(self, split: Split, count: int) -> Sequence[int] | None:
+        """Return which source each image is from, such as the photograph of a patch; ``None`` where each has its own.
+
+        Boards resample images of one source together, as they are alike.
+
+        Returns
+        -------
+        Sequence or None
+            A number for each of the first ``count`` images of a split.
         """
         return None
 

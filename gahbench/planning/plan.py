@@ -36,12 +36,14 @@ class DatasetFacts:
     shape: Shape
     #: SHA-256 of the pixels that come from files; empty where none do.
     fingerprint: str = ""
+    #: Which source each test image is from, by numbers with spaces between; empty where each has its own.
+    sources: str = ""
 
     def record(self) -> dict[str, Any]:
         """Return the facts as a row of the table ``datasets`` of results."""
         sizes = dict(zip(("channels", "height", "width"), self.shape, strict=True))
         facts = {"dataset": self.label, "optimum": self.optimum, "slope": self.slope}
-        return {**facts, **sizes, "fingerprint": self.fingerprint}
+        return {**facts, **sizes, "fingerprint": self.fingerprint, "sources": self.sources}
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,12 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
         raise type(error)(f"{suite.path}: {error}") from error
     facts = tuple(
         DatasetFacts(
-            configured.label, dataset.optimum.kind, dataset.optimum.slope, dataset.shape, dataset.fingerprint() or ""
+            configured.label,
+            dataset.optimum.kind,
+            dataset.optimum.slope,
+            dataset.shape,
+            dataset.fingerprint() or "",
+            _sources(dataset, suite.scoring.images),
         )
         for configured, dataset in built
     )
@@ -139,6 +146,12 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
     units.sort(key=lambda unit: unit.kind != "fit")
     sized = (_sized(unit, found_runs[unit.dataset, base_label(unit.entrant)]) for unit in units)
     return Plan(suite, tuple(sized), facts, parameters, tuple(sorted(unknown)))
+
+
+def _sources(dataset: Dataset, images: int) -> str:
+    """Return the sources of test images as text; empty where no two have the same."""
+    found = list(dataset.sources("test", images) or ())
+    return " ".join(map(str, found)) if len(set(found)) < len(found) else ""
 
 
 def _check_size(suite: Suite) -> None:

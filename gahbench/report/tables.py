@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gahbench._util.readable import level_name
 from gahbench.board.board import Board, DatasetBoard, Entry
+from gahbench.board.facts import sources_of
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.optimality import STANDARD_ERRORS
 from gahbench.board.over_datasets import over_datasets
@@ -43,6 +44,8 @@ def markdown(results: Results) -> str:
         blocks += ["## All datasets", f"**{overall.title}**", _aligned(overall)]
     for board in results.board.datasets:
         blocks.append(f"## {board.dataset}")
+        if sources := sources_line(board.dataset, results):
+            blocks.append(sources)
         if checked := optimum_line(board.dataset, results):
             blocks.append(checked)
         for grid in grids(board):
@@ -66,6 +69,8 @@ def print_board(results: Results, console: Console) -> None:
         console.print(_rich(overall, {row[1] for row in overall.rows if row[0] == cells.DASH}, console.width))
     for board in results.board.datasets:
         console.print(Text(f"\n{board.dataset}", style="bold"))
+        if sources := sources_line(board.dataset, results):
+            console.print(Text(sources, style="dim"))
         if checked := optimum_line(board.dataset, results):
             console.print(Text(checked, style="dim"))
         for grid in grids(board):
@@ -177,6 +182,14 @@ def optimum_line(dataset: str, results: Results) -> str:
         names = ", ".join(dict.fromkeys(found.entrant for found in check.accused))
         verdict += f" By the distances of {names} the optimum itself is not the best."
     return f"`{check.optimum}` is {known}. Checked: {verdict}{missed}"
+
+
+def sources_line(dataset: str, results: Results) -> str:
+    """Return a line on images that are from the same sources; empty where each has its own."""
+    sources = sources_of(results, dataset)
+    if sources is None:
+        return ""
+    return f"Intervals are over {len(set(sources))} sources, such as photographs, whose images are resampled together."
 
 
 def notes_below(board: DatasetBoard) -> list[tuple[str, str]]:

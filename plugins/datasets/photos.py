@@ -140,6 +140,10 @@ class Photos(Dataset):
             which, rows, columns = self._positions(split, count, start).unbind(1)
         return self._all.patches(which, rows, columns, self.size)
 
+    def sources(self, split: Split, count: int) -> list[int] | None:
+        """Return the photograph that each patch for validation or testing is from."""
+        return self._tiles[split][:count, 0].tolist() if split in HELD_OUT else None
+
     def fingerprint(self) -> str:
         """Return the SHA-256 of the pixels of the photographs, as the files hold them."""
         return self._all.digest

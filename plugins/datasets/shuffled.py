@@ -80,6 +80,10 @@ class Shuffled(Dataset):
         """Return how many images a split holds; ``None`` where the plain images never end."""
         return self.dataset.available(split)
 
+    def sources(self, split: Split, count: int) -> Sequence[int] | None:
+        """Return those of the plain images."""
+        return self.dataset.sources(split, count)
+
     def fingerprint(self) -> str | None:
         """Return that of the plain images."""
         return self.dataset.fingerprint()

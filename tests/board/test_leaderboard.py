@@ -4,6 +4,7 @@ import pytest
 from fake_results import dataset, failure, fit, results, rows
 
 from gahbench._util.errors import ResultsError
+from gahbench.report.tables import markdown
 
 SIGMAS = (0.1, 0.01)
 NOISY = np.array([[20.0], [40.0]])
@@ -305,3 +306,20 @@ def test_samples_that_did_not_converge_leave_the_others():
     assert board.loc["a", "memorization"] == pytest.approx(3 / 4)
     assert board.loc["b", "memorization"] == pytest.approx(2 / 3)
     assert board.loc["b", "memorization_low"] < board.loc["b", "memorization_high"]
+
+
+def test_patches_of_one_photograph_count_as_one():
+    values = np.repeat(psnr()[:, :4], 4, axis=1)
+    described = dataset("d") | {"sources": " ".join(str(place // 4) for place in range(16))}
+    scores = [*classical("a", values), *classical("b", values - 1)]
+    alone = results(scores, datasets=[dataset("d")])
+    together = results(scores, datasets=[described])
+    few = results([*classical("a", psnr()[:, :4]), *classical("b", psnr()[:, :4] - 1)], datasets=[dataset("d")])
+    widths = [
+        float(np.diff(one.leaderboard().loc[0, ["psnr_low", "psnr_high"]].to_numpy(float))[0])
+        for one in (alone, together, few)
+    ]
+    assert widths[1] == pytest.approx(widths[2])
+    assert widths[0] < 0.6 * widths[1]
+    assert "Intervals are over 4 sources" in markdown(together)
+    assert "sources" not in markdown(alone)

@@ -241,3 +241,30 @@ def test_an_estimate_is_known_unless_it_is_nan():
 def test_the_stream_of_random_numbers_is_that_of_the_seed():
     np.testing.assert_array_equal(resampling_weights(6, 50), resampling_weights(6, 50))
     assert not np.array_equal(resampling_weights(6, 50), resampling_weights(6, 50, seed=1))
+
+
+def test_images_of_one_source_are_resampled_together():
+    # 12 photographs of 5 patches that are all alike: as 12 images.
+    photographs = gaussian(1, 1, 12)
+    patches, sources = np.repeat(photographs, 5, axis=2), np.repeat(np.arange(12) + 7, 5)
+    np.testing.assert_allclose(bootstrap_means(patches, sources=sources), bootstrap_means(photographs))
+    order = np.random.default_rng(1).permutation(60)
+    np.testing.assert_allclose(
+        bootstrap_means(patches[..., order], sources=sources[order]), bootstrap_means(photographs)
+    )
+    assert width(bootstrap_means(patches)) < 0.6 * width(bootstrap_means(patches, sources=sources))
+
+
+def test_of_one_source_nothing_is_known():
+    assert np.isnan(bootstrap_means(gaussian(1, 1, 9), sources=[3] * 9)).all()
+
+
+def test_intervals_over_sources_cover_the_truth():
+    generator, count = np.random.default_rng(8), 400
+    sources = np.repeat(np.arange(10), 4)
+    held = 0
+    for _ in range(count):
+        sample = generator.normal(size=10)[sources] + generator.normal(size=40)
+        low, high = interval(bootstrap_means(sample[None, None], draws=600, sources=sources))
+        held += bool(low[0] <= 0 <= high[0])
+    assert abs(held / count - 0.95) < 4 * np.sqrt(0.95 * 0.05 / count)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+import gahbench
 from gahbench._util.errors import DataError, ParameterError
 from gahbench.contracts.datasets import SPLITS
 from gahbench.registry.registry import Registry
@@ -204,3 +205,17 @@ def test_local_photographs_one_array_each():
     held = {photo[:64, :64].tobytes() for photo in last}
     found = (255 * photos.images("test", photos.available("test"))).round().to(torch.uint8).numpy()
     assert held <= {tile.tobytes() for tile in found}
+
+
+def test_patches_are_said_to_be_of_their_photographs():
+    photos = gahbench.create("dataset", "photos", size=64)
+    sources = photos.sources("test", 20)
+    assert len(set(sources)) == 2
+    shuffled = gahbench.create("dataset", "shuffled[photos]")
+    assert shuffled.sources("test", 4) == gahbench.create("dataset", "photos").sources("test", 4)
+    # Patches of one photograph have more alike a mean than those of two.
+    means = photos.images("test", 20).mean((1, 2, 3))
+    first = torch.tensor([source == sources[0] for source in sources])
+    assert float(means.var()) > float((means[first].var() + means[~first].var()) / 2)
+    assert photos.sources("train", 4) is None
+    assert gahbench.create("dataset", "discs").sources("test", 4) is None
