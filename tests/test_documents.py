@@ -180,7 +180,13 @@ def test_every_field_of_the_training_is_documented():
 
 
 @pytest.mark.parametrize("name", suite_files())
-def test_every_suite_loads_and_is_documented(builtin, name):
+def test_every_suite_loads_and_is_documented(builtin, name, tmp_path, monkeypatch):
+    # Files of the user's, in a folder of the suite's name.
+    for path in re.findall(rf"\b{name}/[\w./-]+", suite_files()[name].read_text(encoding="utf-8")):
+        file = tmp_path / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    monkeypatch.chdir(tmp_path)
     assert load_suite(name, builtin).name == name
     assert f"`{name}`" in (ROOT / "suites" / "README.md").read_text(encoding="utf-8")
 
