@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gahbench._util.errors import ParameterError, ResultsError, listing, suggestion
 from gahbench.board.ratios import Ratio, joined, quotients, ratios_of
 from gahbench.board.scorecube import score_cube
-from gahbench.board.statistics import Estimate, bootstrap_means, estimates, means
+from gahbench.board.statistics import Estimate, estimates
 from gahbench.planning.rows import base_label, number_of_images
 from gahbench.registry.spec import parse_spec
 
@@ -77,12 +77,14 @@ def course(results: Results, dataset: str, entrant: str, metric: str, split: str
     scores = results.scores
     scores = scores[(scores["dataset"] == dataset) & scores["metric"].isin(names) & (scores["split"] == split)]
     labels = [label for label in results.entrants if base_label(label) == entrant and label != entrant]
+    labels = [label for label in sorted(labels, key=_number) if (scores["entrant"] == label).any()]
+    images = {label: frozenset(scores.loc[scores["entrant"] == label, "image"].dropna()) for label in labels}
     found: Course = {}
-    for label in sorted(labels, key=_number):
-        rows = scores[scores["entrant"] == label]
-        if not rows.empty:
-            found[number_of_images(label)] = _estimates(rows, label) if ratio is None else _ratios(rows, label, ratio)
-    return found
+    # How far trainings differ is pooled over those that are scored on the same images.
+    for same in dict.fromkeys(images.values()):
+        together = [label for label in labels if images[label] == same]
+        found |= dict(zip(map(number_of_images, together), _estimates(scores, together, ratio), strict=True))
+    return {number_of_images(label): found[number_of_images(label)] for label in labels}
 
 
 def metrics_of(results: Results, dataset: str, entrant: str) -> list[str]:
@@ -105,22 +107,23 @@ def compared_with(metric: str) -> str:
     return "" if to is None else str(to)
 
 
-def _estimates(rows: pd.DataFrame, label: str) -> dict[float, Estimate]:
-    cube = score_cube(rows, [label])
-    values = cube.values
-    if values.shape[3] == 1:
-        # One value for all images: only the training varies.
-        values = values.swapaxes(2, 3)
-    return dict(zip(cube.sigmas, estimates(means(values)[0], bootstrap_means(values)[:, 0]), strict=True))
-
-
-def _ratios(rows: pd.DataFrame, label: str, ratio: Ratio) -> dict[float, Estimate]:
-    cubes = {name: score_cube(rows[rows["metric"] == name], [label]) for name in (ratio.numerator, ratio.denominator)}
-    cube = joined(ratio, {name: found for name, found in cubes.items() if found.entrants})
-    if cube is None:
-        return {}
-    middle, draws = quotients(cube, {})
-    return dict(zip(cube.sigmas[: middle.shape[1]], estimates(middle[0], draws[:, 0]), strict=True))
+def _estimates(rows: pd.DataFrame, labels: Sequence[str], ratio: Ratio | None) -> list[dict[float, Estimate]]:
+    """Return the means of a metric, or of a ratio of two, by noise level, of each entrant."""
+    cubes = {str(name): score_cube(values, labels) for name, values in rows.groupby("metric")}
+    if ratio is None:
+        (cube,) = cubes.values()
+        middle, draws = cube.means(), cube.draws()
+    else:
+        both = joined(ratio, cubes)
+        if both is None:
+            return [{} for _ in labels]
+        cube = cubes[ratio.numerator]
+        middle, draws = quotients(both, {})
+    known = [
+        dict(zip(cube.sigmas, estimates(middle[at], draws[:, at]), strict=True)) for at in range(len(cube.entrants))
+    ]
+    found = dict(zip(cube.entrants, known, strict=True))
+    return [found.get(label, {}) for label in labels]
 
 
 def _number(label: str) -> float:

@@ -62,8 +62,15 @@ class ScoreCube:
     def draws(
         self, count: int = DRAWS, seed: int = 0, spreads: Mapping[str, float] | None = None
     ) -> NDArray[np.float64]:
-        """Return draws of the means, shape (D, E, S); parameters as those of :func:`bootstrap_means`."""
-        return bootstrap_means(self.values, count, seed, self.entrants, spreads, self.sources)
+        """Return draws of the means, shape (D, E, S); parameters as those of :func:`bootstrap_means`.
+
+        Where values belong to no image, only the training varies: with one seed the draws are NaN.
+        """
+        values = self.values
+        if self.images == [-1] and len(self.runs) > 1:
+            # Images that are alike do not vary.
+            values = values.repeat(2, axis=3)
+        return bootstrap_means(values, count, seed, self.entrants, spreads, self.sources)
 
     @cached_property
     def shared_draws(self) -> NDArray[np.float64]:

@@ -323,3 +323,23 @@ def test_patches_of_one_photograph_count_as_one():
     assert widths[0] < 0.6 * widths[1]
     assert "Intervals are over 4 sources" in markdown(together)
     assert "sources" not in markdown(alone)
+
+
+def test_a_value_of_a_whole_training_has_an_interval_over_trainings():
+    def whole(label, values):
+        return [
+            row | {"metric": "lead", "image": None}
+            for seed, value in enumerate(values)
+            for row in rows("d", label, "trained", [[value]], seed=seed, sigmas=(np.nan,), metric="lead")
+        ]
+
+    nets = {"a": [0.0, 1.0], "b": [2.0, 3.0], "c": [5.0, 4.0]}
+    scores = [row for label in nets for seed in (0, 1) for row in trained(label, psnr(), seed)]
+    board = board_of(scores, *(whole(label, values) for label, values in nets.items()))
+    # Pooled: three degrees of freedom.
+    half = 3.182 * np.sqrt(0.5 / 2)
+    for label, values in nets.items():
+        assert board.loc[label, "lead"] == pytest.approx(np.mean(values))
+        assert board.loc[label, "lead_high"] - board.loc[label, "lead_low"] == pytest.approx(2 * half, rel=0.2)
+    once = board_of(scores, *(whole(label, values[:1]) for label, values in nets.items()))
+    assert np.isnan(once.loc["a", "lead_low"])

@@ -2,12 +2,13 @@
 
 import dataclasses
 
+import numpy as np
 import pandas as pd
 import pytest
 from fake_results import dataset, fit, results, rows
 
 from gahbench._util.errors import GahbenchError
-from gahbench.board.generalization import swept
+from gahbench.board.generalization import course, swept
 from gahbench.board.schemas import empty
 from gahbench.planning.metric_titles import metric_titles
 from gahbench.report.generalization import transition_metrics, transitions_figure
@@ -71,3 +72,18 @@ def test_results_without_titles_show_metrics_by_their_names(sweep):
 def test_results_without_a_sweep_are_refused():
     with pytest.raises(GahbenchError, match="a suite that lists train_images under 'training' has"):
         swept(results(rows("d", "e", "trained", [[20.0, 21.0]] * 6)))
+
+
+def test_seeds_are_pooled_over_the_numbers_that_are_scored_on_the_same_images():
+    generator = np.random.default_rng(0)
+    scores = []
+    for number in (1, 10, 100, 1000):
+        for seed in (0, 1):
+            values = 20 + number / 100 + generator.normal() + np.zeros((1, 12))
+            scores += rows("d", f"net N={number}", "trained", values, seed, (0.1,))
+    found = course(results(scores, datasets=[dataset("d")]), "d", "net", "psnr")
+    widths = {number: points[0.1].high - points[0.1].low for number, points in found.items()}
+    assert list(widths) == [1, 10, 100, 1000]
+    # With one degree of freedom each they would be 12.7 standard errors each way, and differ by chance.
+    assert max(widths.values()) < 2 * 3.5 * 2 * np.sqrt(1 / 2)
+    assert min(widths.values()) > 0
