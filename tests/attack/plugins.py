@@ -7,12 +7,14 @@ board; the exit status must be that of what the store holds; no process may be l
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -27,17 +29,46 @@ from .plugin_files import HONEST, label, write_suite
 _MARK = "GAHBENCH_ATTACK"
 
 
+@contextlib.contextmanager
+def engine_of(name: str) -> Iterator[tuple[list[str], dict[str, str]]]:
+    """Yield options of a run by an engine, and variables of its processes: of a cluster that is there meanwhile."""
+    if name == "slurm":
+        with importlib.import_module("slurm_cluster").cluster() as one:
+            yield ["--engine", "slurm[partition=low,workers=2,time=30]"], {"SLURM_CONF": str(one.configuration)}
+    elif name == "dask":
+        with tempfile.TemporaryDirectory() as home, contextlib.ExitStack() as stack:
+            one = importlib.import_module("dask_cluster").Cluster(Path(home))
+            stack.callback(one.stop)
+            for worker in ("w1", "w2"):
+                one.start_worker(worker)
+            yield ["--engine", f"dask[scheduler={one.address}]"], {}
+    else:
+        yield ["--workers", "2"], {}
+
+
 def run(
-    kinds: Sequence[Kind], folder: Path, unit: float, construction: float, seconds: float
+    kinds: Sequence[Kind],
+    folder: Path,
+    unit: float,
+    construction: float,
+    seconds: float,
+    options: Sequence[str] = ("--workers", "2"),
+    variables: Mapping[str, str] | None = None,
 ) -> tuple[int | None, str]:
     """Run kinds beside the honest entrants; return the exit status, ``None`` for none in time, and what was written."""
     suite = write_suite(kinds, folder, unit, construction)
     mark = uuid4().hex
-    command = [sys.executable, "-m", "gahbench", "run", str(suite), "--out", str(folder / "out"), "--workers", "2"]
+    command = [sys.executable, "-m", "gahbench", "run", str(suite), "--out", str(folder / "out"), *options]
     command += ["--threads", "1", "--plugins-dir", str(folder / "plugins")]
-    variables = {**os.environ, _MARK: mark, "GAHBENCH_CACHE": str(folder / "cache"), "GAHBENCH_SILENT_SECONDS": "20"}
+    environment = {
+        **os.environ,
+        **(variables or {}),
+        _MARK: mark,
+        "GAHBENCH_CACHE": str(folder / "cache"),
+        "GAHBENCH_SILENT_SECONDS": "20",
+    }
     with (folder / "errors.txt").open("wb") as errors:
-        process = subprocess.Popen(command, env=variables, cwd=folder, stdout=subprocess.DEVNULL, stderr=errors)
+        process = subprocess.Popen(command, env=environment, cwd=folder, stdout=subprocess.DEVNULL, stderr=errors)
         try:
             status: int | None = process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -94,6 +125,7 @@ def attack(
     unit: float = 60.0,
     construction: float = 20.0,
     seconds: float = 1800.0,
+    engine: str = "processes",
 ) -> dict[str, str]:
     """Run groups of kinds, each group in one run; return what is wrong, by kind."""
     (folder / "clean").mkdir(parents=True)
@@ -101,13 +133,27 @@ def attack(
     assert status == 0, errors
     clean = honest_scores(folder / "clean")
     assert set(clean["entrant"]) == set(HONEST)
+    with engine_of(engine) as (options, variables):
+        return _attack(groups, folder, clean, unit, construction, seconds, options, variables)
+
+
+def _attack(
+    groups: Sequence[Sequence[Kind]],
+    folder: Path,
+    clean: pd.DataFrame,
+    unit: float,
+    construction: float,
+    seconds: float,
+    options: Sequence[str],
+    variables: Mapping[str, str],
+) -> dict[str, str]:
     wrong: dict[str, str] = {}
     for place, kinds in enumerate(groups):
         own = folder / str(place)
         own.mkdir()
         began = time.monotonic()
         try:
-            found = problems(kinds, own, clean, *run(kinds, own, unit, construction, seconds))
+            found = problems(kinds, own, clean, *run(kinds, own, unit, construction, seconds, options, variables))
         except AssertionError as error:
             found = {"": str(error)}
         for kind in kinds:
@@ -142,6 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--together", type=int, default=1, help="kinds in one run")
     parser.add_argument("--unit", type=float, default=60.0, help="seconds that a unit may take")
     parser.add_argument("--construction", type=float, default=20.0, help="seconds that a construction may take")
+    parser.add_argument("--engine", choices=("processes", "slurm", "dask"), default="processes", help="that runs them")
     parser.add_argument("--folder", type=Path, help="where results are left; by default nowhere")
     options = parser.parse_args(arguments)
     kinds = [KINDS[name] for name in options.names or KINDS]
@@ -151,7 +198,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     groups += [[kind] for kind in alone]
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
-        wrong = attack(groups, options.folder or Path(temporary) / "attack", options.unit, options.construction)
+        folder = options.folder or Path(temporary) / "attack"
+        # Clusters are those of the tests.
+        sys.path.insert(0, str(Path(__file__).parents[1]))
+        wrong = attack(groups, folder, options.unit, options.construction, engine=options.engine)
     print(f"{len(kinds) - len(wrong)} of {len(kinds)} hold; {time.monotonic() - began:.0f} s")
     return 1 if wrong else 0
 
