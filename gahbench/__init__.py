@@ -65,6 +65,7 @@ if TYPE_CHECKING:
         remove,
         run,
         sample,
+        score,
         status,
         verify,
         weights,
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     from gahbench.contracts.shrinkage import oracle_denoise, oracle_weights
     from gahbench.contracts.training_data import TrainingData
     from gahbench.contracts.unit import Unit
+    from gahbench.networks.conversions import as_denoiser
     from gahbench.registry.behaviour import behaviour_digest
     from gahbench.registry.registry import Registry
     from gahbench.runs.engine_tools import UnitRunner, work_command
@@ -95,7 +97,8 @@ _MODULES = {
     "_util.readable": ["brief", "duration"],
     "_util.resources": ["cpu_count", "gpu_names"],
     "api.folders": ["adopt", "collect", "load_results", "merge", "remove", "status", "verify", "weights", "work"],
-    "api.looks": ["check", "create", "inspect", "preview", "sample"],
+    "api.looks": ["check", "create", "inspect", "preview", "sample", "score"],
+    "networks.conversions": ["as_denoiser"],
     "api.running": ["plan_suite", "run"],
     "board.results": ["Results"],
     "contracts.derivatives": ["differentiated"],
@@ -154,6 +157,7 @@ __all__ = [
     "UnitRunner",
     "Watch",
     "adopt",
+    "as_denoiser",
     "batch_size",
     "behaviour_digest",
     "brief",
@@ -189,6 +193,7 @@ __all__ = [
     "remove",
     "run",
     "sample",
+    "score",
     "spec_of",
     "status",
     "suggestion",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gahbench.api.folders import adopt, collect, load_results, merge, remove, status, verify, weights, work, write_plan
-from gahbench.api.looks import check, create, inspect, preview, sample
+from gahbench.api.looks import check, create, inspect, preview, sample, score
 from gahbench.api.running import openings, plan_suite, request, run
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "request",
     "run",
     "sample",
+    "score",
     "status",
     "verify",
     "weights",

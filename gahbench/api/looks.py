@@ -10,6 +10,7 @@ from gahbench.registry.plugin import Kind
 from gahbench.registry.registry import open_registry
 
 if TYPE_CHECKING:
+    from gahbench.board.results import Results
     from gahbench.explore.inspection import Inspection
     from gahbench.explore.preview import Preview
     from gahbench.explore.sample import EntrantSamples
@@ -78,6 +79,60 @@ def check(file: Source) -> list[Report]:
     from gahbench.testing import check_file
 
     return check_file(Path(file))
+
+
+def score(
+    model: Callable[..., Any],
+    on: str | Path,
+    *,
+    sigmas: Sequence[float] | None = None,
+    images: int | None = None,
+    metrics: Sequence[str] | None = None,
+    name: str = "model",
+    device: str = "cpu",
+    plugins: Sequence[Source] = (),
+) -> Results:
+    """Score a model that is in memory beside the references of a suite, or on a dataset.
+
+    Parameters
+    ----------
+    model
+        A module or a function ``model(noisy, sigma)`` of images in [0, 1], shape (N, C, H, W), and noise levels (N,),
+        that returns the denoised images: others become one by :func:`gahbench.as_denoiser`. A module is put into
+        evaluation meanwhile, and moved to the device.
+    on
+        A suite, by name or path, whose references are scored on the same images under the same noise, and whose
+        architectures are left out; or a dataset, such as ``faces[size=24]``, with three references.
+    sigmas, images, metrics
+        Instead of those of the suite. Metrics that need to know what the model learned from are left out.
+    name
+        Of its row.
+    device
+        Where networks compute.
+    plugins
+        Plugin files, or folders of them.
+
+    Returns
+    -------
+    Results
+        ``results.leaderboard()`` is its board, in which the row is noted as not reproducible from a file.
+
+    Raises
+    ------
+    GahbenchError
+        If an argument is not accepted.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> results = gahbench.score(lambda noisy, sigma: noisy, "discs[size=16]", sigmas=[0.1], images=4)
+    >>> board = results.leaderboard().set_index("entrant")
+    >>> round(float(board.loc["model", "psnr"]))
+    20
+    """
+    from gahbench.explore.scored import score_model
+
+    return score_model(model, on, open_registry(plugins), sigmas, images, metrics, name, device)
 
 
 def preview(

@@ -273,9 +273,10 @@ def _aligned(cubes: dict[str, _Cubes], entrant: str) -> dict[str, Aligned]:
             continue
         for basis in known:
             row = found.get(basis, Aligned())
-            together = _over_levels(known[basis], common)
-            assert together is not None
-            value = estimate(means(together), _draws(bases[basis][""], entrant, common).mean(axis=1))
+            cube = bases[basis][""]
+            places = [cube.sigmas.index(sigma) for sigma in common]
+            middle = cube.means()[cube.entrants.index(entrant), places].mean()
+            value = estimate(middle, _draws(bases[basis][""], entrant, common).mean(axis=1))
             ceilings = _values(bases, basis, "ceiling", entrant)
             if set(common) <= set(ceilings) and (measure == "direction" or not row.direction.is_known):
                 # That of the metric that ranks.

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gahbench._util.errors import ParameterError, ResultsError, listing, suggestion
+from gahbench.board.facts import sources_of
 from gahbench.board.ratios import Ratio, joined, quotients, ratios_of
-from gahbench.board.scorecube import score_cube
+from gahbench.board.scorecube import leaves_images_out, score_cube
 from gahbench.board.statistics import Estimate, estimates
 from gahbench.planning.rows import base_label, number_of_images
 from gahbench.registry.spec import parse_spec
@@ -75,6 +76,7 @@ def course(results: Results, dataset: str, entrant: str, metric: str, split: str
     ratio = next((one for one in ratios_of(results) if one.metric == metric), None)
     names = [metric] if ratio is None else [ratio.numerator, ratio.denominator]
     scores = results.scores
+    every = set(map(str, scores["metric"].unique()))
     scores = scores[(scores["dataset"] == dataset) & scores["metric"].isin(names) & (scores["split"] == split)]
     labels = [label for label in results.entrants if base_label(label) == entrant and label != entrant]
     labels = [label for label in sorted(labels, key=_number) if (scores["entrant"] == label).any()]
@@ -83,7 +85,9 @@ def course(results: Results, dataset: str, entrant: str, metric: str, split: str
     # How far trainings differ is pooled over those that are scored on the same images.
     for same in dict.fromkeys(images.values()):
         together = [label for label in labels if images[label] == same]
-        found |= dict(zip(map(number_of_images, together), _estimates(scores, together, ratio), strict=True))
+        sources = sources_of(results, dataset) if split == "test" else None
+        values = _estimates(scores, together, ratio, leaves_images_out(metric, every), sources)
+        found |= dict(zip(map(number_of_images, together), values, strict=True))
     return {number_of_images(label): found[number_of_images(label)] for label in labels}
 
 
@@ -107,9 +111,11 @@ def compared_with(metric: str) -> str:
     return "" if to is None else str(to)
 
 
-def _estimates(rows: pd.DataFrame, labels: Sequence[str], ratio: Ratio | None) -> list[dict[float, Estimate]]:
+def _estimates(
+    rows: pd.DataFrame, labels: Sequence[str], ratio: Ratio | None, leaves_out: bool, sources: Sequence[int] | None
+) -> list[dict[float, Estimate]]:
     """Return the means of a metric, or of a ratio of two, by noise level, of each entrant."""
-    cubes = {str(name): score_cube(values, labels) for name, values in rows.groupby("metric")}
+    cubes = {str(name): score_cube(values, labels, leaves_out, sources) for name, values in rows.groupby("metric")}
     if ratio is None:
         (cube,) = cubes.values()
         middle, draws = cube.means(), cube.draws()

@@ -5,9 +5,9 @@ which no denoiser's expected error can be below. Optimality is a matter of the m
 distribution, so everything here compares means of squared errors, not means of the images' PSNR.
 
 The metric ``optimum-distance`` gives the mean squared distance D of a denoiser from the best one, or from the genie of
-a bound, and the error MSE* of that in closed form. For what sees the noisy image alone, MSE = MSE* + D on average, by
-Pythagoras, and D is never negative. Where a suite does not measure it, and for oracles, which see the clean image, D is
-the difference of errors.
+a bound, and the error MSE* of the best one in closed form. For what sees the noisy image alone, MSE = MSE* + D on
+average, by Pythagoras, and D is never negative. Where a suite does not measure it, and for oracles, which see the clean
+image, D is the difference of errors.
 
 - **Deficit**: 10 log10(1 + D / MSE*), in dB. With a bound in place of the optimum it is the largest that the deficit
   can be; the smallest is that against the smallest error of all the trained and classical denoisers of the board, since
@@ -18,8 +18,9 @@ the difference of errors.
   linear in log sigma. With a genie in place of the optimum it bounds the divergence too, more loosely. The other end of
   the bracket, against the best denoiser of the board, bounds nothing: the bound would be there were that one optimal.
 - **Check**: the metric ``optimum-cross`` has mean 0 for all that see the noisy image alone. Where it is above 0 by more
-  than 3 standard errors (over images; with few, by a quantile of the t distribution), the entrant is nearer to the
-  clean images than can be; where it is as far below, the optimum is not the best. Where a suite does not measure it, an
+  than 3 standard errors (over images; with few, by a quantile of the t distribution; more where there are many
+  comparisons), the entrant is nearer to the clean images than can be; where it is as far below, the optimum is not the
+  best. Where a suite does not measure it, an
   entrant is reported whose mean error is smaller than the optimum's by as much (of the logarithm of their ratio, by the
   delta method): then that entrant or the optimum is wrong. Such an entrant is not the best of its board: the lower ends
   of others' deficits do not refer to it.
@@ -28,7 +29,7 @@ the difference of errors.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any, Literal
@@ -124,9 +125,9 @@ class OptimumCheck:
     missed
         How many such pairs could not be: scores are missing on one side, or there is one image only.
     beyond
-        Those that cannot be.
+        Entrants that are nearer to the clean images than can be.
     accused
-        Those whose distance shows that the optimum is not the best.
+        Entrants whose errors show that the optimum is not the best denoiser.
     """
 
     optimum: str
@@ -176,7 +177,10 @@ def optimality_values(
         return
     best = cube.entrants.index(check.optimum)
     errors = squared_errors(cube, best, distances)
-    middle, drawn = means(errors), bootstrap_means(errors, draws, seed, cube.entrants, spreads)
+    middle, drawn = (
+        means(errors),
+        bootstrap_means(errors, draws, seed, cube.entrants, spreads, cube.sources, relative=True),
+    )
     # Errors are positive, and no smaller than the optimum's where they are that and a distance.
     drawn = np.maximum(drawn, _LEAST * middle)
     known = np.isfinite(means(distances.distance)) & np.isfinite(middle[best])
@@ -222,27 +226,30 @@ def check_optimum(cube: ScoreCube, kinds: dict[str, str], distances: Distances) 
     if found is None:
         return None
     best, kind = found
-    errors, crosses = _over_seeds(squared_errors(cube)), _over_seeds(distances.cross)
+    errors, crosses = (_by_source(_over_seeds(one), cube.sources) for one in (squared_errors(cube), distances.cross))
     count = errors.shape[-1]
     compared = [
         index for index, label in enumerate(cube.entrants) if index != best and kinds.get(label) in CHECKED_KINDS
     ]
+    finite: NDArray[np.bool_] = np.asarray(np.isfinite(errors.mean(axis=2)))
+    known: NDArray[np.bool_] = finite & finite[best] & (count > 1)
+    done = known[compared]
+    crossed: NDArray[np.bool_] = np.asarray(np.isfinite(crosses).all(axis=2))
+    # Of a product whose mean is 0 for all who are honest, the largest of many deviates by chance.
+    required = _required_errors(count), _required_errors(count, int((done & crossed[compared]).sum()))
     beyond: list[Beyond] = []
     accused: list[Beyond] = []
-    done = np.zeros((len(compared), len(cube.sigmas)), dtype=bool)
-    for (row, index), (place, sigma) in product(enumerate(compared), enumerate(cube.sigmas)):
-        crossed = bool(np.isfinite(crosses[index, place]).all())
-        optimal = errors[best, place].mean()
-        if count < 2 or not np.isfinite(optimal + errors[index, place].mean()):
+    for index, (place, sigma) in product(compared, enumerate(cube.sigmas)):
+        if not known[index, place]:
             continue
-        done[row, place] = True
-        by = (
-            _by_cross(crosses[index, place], optimal)
-            if crossed
-            else _by_errors(errors[index, place], errors[best, place])
-        )
-        if abs(by) > _required_errors(count) and (by > 0 or crossed):
-            (beyond if by > 0 else accused).append(Beyond(cube.entrants[index], sigma, abs(by)))
+        if crossed[index, place]:
+            by = _by_cross(crosses[index, place], float(errors[best, place].mean()))
+            if by < -required[1]:
+                accused.append(Beyond(cube.entrants[index], sigma, -by))
+        else:
+            by = _by_errors(errors[index, place], errors[best, place])
+        if by > required[int(crossed[index, place])]:
+            beyond.append(Beyond(cube.entrants[index], sigma, by))
     return OptimumCheck(
         cube.entrants[best],
         kind,
@@ -252,6 +259,14 @@ def check_optimum(cube: ScoreCube, kinds: dict[str, str], distances: Distances) 
         tuple(beyond),
         tuple(accused),
     )
+
+
+def _by_source(values: Array, sources: Sequence[int] | None) -> Array:
+    """Return means over the images of each source, shape (E, S, C), of values (E, S, N)."""
+    if sources is None:
+        return values
+    _, groups = np.unique(np.asarray(sources), return_inverse=True)
+    return np.stack([values[..., groups == group].mean(axis=-1) for group in range(groups.max() + 1)], axis=-1)
 
 
 def _by_cross(cross: Array, optimal: float) -> float:
@@ -280,11 +295,11 @@ def _over_seeds(values: Array) -> Array:
         return np.asarray(np.nanmean(values, axis=2))
 
 
-def _required_errors(images: int) -> float:
-    """Return how many standard errors count: 3, or as many as are as rare with few images."""
+def _required_errors(images: int, comparisons: int = 1) -> float:
+    """Return how many standard errors count: 3, or as many as are as rare with few images and many comparisons."""
     from scipy.stats import norm, t
 
-    return float(t.isf(norm.sf(STANDARD_ERRORS), images - 1)) if images > 1 else np.inf
+    return float(t.isf(norm.sf(STANDARD_ERRORS) / max(1, comparisons), images - 1)) if images > 1 else np.inf
 
 
 def kl_bound(sigmas: ArrayLike, excess: ArrayLike) -> Array:

@@ -41,18 +41,21 @@ def rank_intervals(
     psnr
         Means, shape (E,).
     draws
-        Paired draws of them, shape (D, E); where these are NaN, as with one image, means are compared as they are.
+        Paired draws of them, shape (D, E); where these are NaN, as with one image, nothing is known to be better.
     """
+    count = len(psnr)
     difference = psnr[:, None] - psnr[None, :]
-    needed = np.full(difference.shape, _TOLERANCE)
     deviations = draws - psnr
-    if len(psnr) > 1 and np.isfinite(deviations).all():
-        spread = np.stack([np.abs(deviations[:, [one]] - deviations).mean(axis=0) for one in range(len(psnr))])
+    known = np.isfinite(deviations).all(axis=0)
+    needed = np.full(difference.shape, np.inf)
+    if known.any():
+        chosen = deviations[:, known]
+        spread = np.stack([np.abs(chosen[:, [one]] - chosen).mean(axis=0) for one in range(chosen.shape[1])])
         varies = spread > _TOLERANCE
         largest = np.zeros(len(draws))
-        for one in range(len(psnr)):
-            scaled = np.abs(deviations[:, [one]] - deviations)[:, varies[one]] / spread[one, varies[one]]
+        for one in range(chosen.shape[1]):
+            scaled = np.abs(chosen[:, [one]] - chosen)[:, varies[one]] / spread[one, varies[one]]
             largest = np.maximum(largest, scaled.max(axis=1, initial=0.0))
-        needed += float(np.quantile(largest, LEVEL)) * spread * varies
+        needed[np.ix_(known, known)] = _TOLERANCE + float(np.quantile(largest, LEVEL)) * spread * varies
     better = difference > needed
-    return 1 + better.sum(axis=0), len(psnr) - better.sum(axis=1)
+    return 1 + better.sum(axis=0), count - better.sum(axis=1)

@@ -88,7 +88,10 @@ class ScoreCube:
         asked: list[list[Any]] = [other.entrants, other.sigmas, other.runs, other.images]
         if self.runs == [-1]:
             held[2] = other.runs
-        shared = [sorted({*here} & {*there}) for here, there in zip(held, asked, strict=True)]
+        for axes in (held, asked):
+            # NaN, for no noise level, is not equal to itself.
+            axes[1] = [None if np.isnan(sigma) else sigma for sigma in axes[1]]
+        shared = [[name for name in here if name in set(there)] for here, there in zip(held, asked, strict=True)]
         places = [
             [[axis.index(name) for name in both] for axis, both in zip(axes, shared, strict=True)]
             for axes in (asked, held)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -10,8 +11,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from gahbench._util.bfloat16 import has_bfloat16
-from gahbench.evaluation.alignment import Adaptation, adaptation
-from gahbench.evaluation.strength import StrengthRemoval
+from gahbench.evaluation.alignment import MIN_IMAGES, Adaptation, adaptation
+from gahbench.evaluation.strength import StrengthRemoval, remove_strength
 from gahbench.jacobian import DenseMaps, Estimate, Jacobian, LinearMaps, Sketch
 from gahbench.jacobian.eigen import full
 
@@ -36,8 +37,8 @@ class LocalFilters:
 
     Matrices of networks of rectifiers may be from products in bfloat16 (:class:`gahbench.jacobian.Jacobian`): where the
     evaluation leaves the choice and the hardware has such units, and where they differ from those of float32 by no more
-    than 1 % and by no more than 5 % of what filters do beyond their strength and their mean. :attr:`error` says by how
-    much they do. Otherwise they are those of float32.
+    than 1 % and by no more than 5 % of what the filters of all images do beyond their strength and their mean.
+    :attr:`error` says by how much they do. Otherwise they are those of float32, whichever metric asks first.
 
     Parameters
     ----------
@@ -52,9 +53,6 @@ class LocalFilters:
         self._kept: OrderedDict[tuple[str, float, int], tuple[Tensor, ...]] = OrderedDict()
         self._traces: dict[float, Estimate] = {}
         self._adaptations: OrderedDict[tuple[object, ...], Adaptation] = OrderedDict()
-        #: Norms of the errors of matrices, by noise level and draw; and where float32 is needed.
-        self._errors: dict[tuple[float, int], Tensor] = {}
-        self._in_float32: set[tuple[float, int]] = set()
         #: The largest error of matrices so far, relative to their norm; 0 for those of float32.
         self.error = 0.0
 
@@ -76,7 +74,7 @@ class LocalFilters:
         maps = self.maps(sigma, draw)
         if maps is None:
             return None
-        return self._once("matrices", sigma, draw, lambda: self._found_matrices(maps, sigma, draw))[0]
+        return self._once("matrices", sigma, draw, lambda: self._found_matrices(maps))[0]
 
     def eigenpairs(self, sigma: float) -> tuple[Tensor, Tensor] | None:
         """Return eigenvalues (N, d), sorted down, and eigenvectors (N, d, d), as rows, of the symmetric part of J."""
@@ -135,37 +133,23 @@ class LocalFilters:
                 if sketch is None:
                     raise ValueError("the denoiser has no Jacobian")
                 found = adaptation(sketch, remove)
-                if self._is_too_rough(found, sigma, draw):
-                    self._use_float32(sigma, draw)
-                    return self.adaptation(sigma, remove, draw)
             while len(self._adaptations) >= _ADAPTATIONS:
                 self._adaptations.popitem(last=False)
             self._adaptations[key] = found
         self._adaptations.move_to_end(key)
         return self._adaptations[key]
 
-    def _found_matrices(self, maps: LinearMaps, sigma: float, draw: int) -> Tensor:
-        allowed = self._evaluation.jacobian_precision == "auto" and (sigma, draw) not in self._in_float32
+    def _found_matrices(self, maps: LinearMaps) -> Tensor:
+        allowed = self._evaluation.jacobian_precision == "auto"
         if not (allowed and isinstance(maps, Jacobian) and has_bfloat16(maps.like.device)):
             return maps.matrices()
         fast = maps.in_precision("bfloat16")
         matrices, errors = fast.matrices(), fast.errors().cpu()
-        self._errors[sigma, draw] = errors * matrices.double().flatten(1).norm(dim=1).cpu()
+        norms = matrices.double().flatten(1).norm(dim=1).cpu()
+        if float((errors * norms).norm()) > MAX_OF_CHANGE * _change(matrices):
+            return maps.matrices()
         self.error = max(self.error, float(errors.max()))
         return matrices
-
-    def _is_too_rough(self, found: Adaptation, sigma: float, draw: int) -> bool:
-        """Return whether errors of matrices are more than 5 % of what filters do beyond their strength."""
-        errors = self._errors.get((sigma, draw))
-        if errors is None:
-            return False
-        return bool(errors.norm() > MAX_OF_CHANGE * found.sketch.rows.double().norm().cpu())
-
-    def _use_float32(self, sigma: float, draw: int) -> None:
-        self._in_float32.add((sigma, draw))
-        self._errors.pop((sigma, draw))
-        for name in ("matrices", "eigenpairs"):
-            self._kept.pop((name, sigma, draw), None)
 
     def _once(
         self, name: str, sigma: float, draw: int, find: Callable[[], Tensor | tuple[Tensor, ...]]
@@ -182,6 +166,17 @@ class LocalFilters:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)
         return self._kept[key]
+
+
+def _change(matrices: Tensor) -> float:
+    """Return the norm of what filters do beyond their strength and their mean; infinite for one image."""
+    if len(matrices) < 2:
+        return math.inf
+    symmetric = ((matrices + matrices.mT) / 2).cpu()
+    traces = symmetric.diagonal(dim1=1, dim2=2).sum(1)
+    if len(matrices) < MIN_IMAGES:
+        return float((symmetric - symmetric.mean(0)).double().norm())
+    return float(adaptation(Sketch(symmetric, exact=True), remove_strength(traces)).sketch.rows.double().norm())
 
 
 def _bytes(tensors: tuple[Tensor, ...]) -> int:

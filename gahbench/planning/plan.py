@@ -137,7 +137,7 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
             dataset.optimum.slope,
             dataset.shape,
             dataset.fingerprint() or "",
-            _sources(dataset, suite.scoring.images),
+            sources_text(dataset, suite.scoring.images),
         )
         for configured, dataset in built
     )
@@ -148,9 +148,26 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
     return Plan(suite, tuple(sized), facts, parameters, tuple(sorted(unknown)))
 
 
-def _sources(dataset: Dataset, images: int) -> str:
-    """Return the sources of test images as text; empty where no two have the same."""
-    found = list(dataset.sources("test", images) or ())
+def sources_text(dataset: Dataset, images: int) -> str:
+    """Return the sources of test images as text; empty where no two have the same.
+
+    Raises
+    ------
+    DataError
+        If they are not one whole number for each image.
+    """
+    given = dataset.sources("test", images)
+    if given is None:
+        return ""
+    try:
+        found = [int(number) for number in given]
+    except (TypeError, ValueError):
+        found = []
+    if len(found) != images:
+        raise DataError(
+            f"sources('test', {images}) of {type(dataset).__name__} returned {given!r:.100}; expected {images} whole "
+            "numbers, or None"
+        )
     return " ".join(map(str, found)) if len(set(found)) < len(found) else ""
 
 

@@ -117,9 +117,9 @@ def caption(board: Board, baseline: str | None) -> str:
 
 def _on_seeds(board: Board) -> str:
     """Return what the intervals cover, by the number of training seeds."""
-    seeds = {entry.seeds for entry in board.entries if entry.seeds is not None}
+    seeds = {entry.seeds for entry in board.entries if entry.seeds}
     if not seeds:
-        return "Nothing is trained here."
+        return "Nothing was trained by this suite."
     if seeds == {1}:
         return "Each network was trained once: intervals are of these weights, and say nothing about another training."
     return "How far trainings differ is that of all entrants, or an entrant's own where its trainings differ more."
@@ -180,7 +180,7 @@ def optimum_line(dataset: str, results: Results) -> str:
         )
     if check.accused:
         names = ", ".join(dict.fromkeys(found.entrant for found in check.accused))
-        verdict += f" By the distances of {names} the optimum itself is not the best."
+        verdict += f" The errors of {names} show that the optimum itself is not the best denoiser."
     return f"`{check.optimum}` is {known}. Checked: {verdict}{missed}"
 
 

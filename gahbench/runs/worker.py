@@ -142,7 +142,8 @@ class Worker:
         if (unit.payload["metric"]["name"], unit.split) == AUDITED:
             facts |= _audited(measurement)
         facts["precision"] = "float32"
-        if error := measurement.evaluation.jacobian_error:
+        if "jacobian" in metric.needs and (error := measurement.evaluation.jacobian_error):
+            # Of matrices in bfloat16, relative to those in float32.
             facts["jacobian_error"] = error
         facts |= {"networks": networks, "environment": self._environment}
         if self._checksums(unit) != networks:

@@ -25,9 +25,10 @@ class OwnHalf(Metric):
     threshold to choose and nothing to calibrate; 1 for copies. The share of one half alone is not 1/2: one half may be
     nearer to everything. Images that are in both halves are left out.
 
-    Parts: ``null``, 1/2; ``c-t``, whether samples are nearer to their own half than test images are, as the statistic
-    of Mann and Whitney in standard deviations, the mean over samples (Meehan, Chaudhuri, Dasgupta 2020, over all of
-    the space): about 0 for fresh images, below -3 for copies, above 3 for samples unlike any training image.
+    Parts: ``null``, 1/2; ``c-t``, whether samples are nearer to their own half than test images are: the statistic of
+    Mann and Whitney of the two sets of distances, in standard deviations (Meehan, Chaudhuri, Dasgupta 2020, without
+    cells). Its mean over samples is about 0 for fresh images, below -3 for copies, above 3 for samples unlike any
+    training image.
     """
 
     titles: ClassVar[Mapping[str, str]] = {

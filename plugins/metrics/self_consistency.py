@@ -21,9 +21,9 @@ class SelfConsistency(Metric):
     Parts, per pixel and in units of sigma^2, so that the noisy image has 1: ``realised``, the squared error;
     ``expected``, tr J; ``sure``, Stein's unbiased estimate of the error without the clean image, 2 sigma^2 tr J
     + |y - f(y)|^2 - sigma^2 d (equation 7). Boards have their ``ratio``, the mean of the first over the mean of the
-    second. From ``sure`` the part of its chance is taken that is known here, (1 - 2 tr J / d) (|n|^2 / sigma^2 - d), n
-    the noise and tr J the mean over the other images, whose expectation is 0; with one image it stays. Where noise is
-    white the means of ``sure`` and ``realised`` agree.
+    second. The known part of the noise of ``sure`` is subtracted, (1 - 2 tr J / d) (|n|^2 / sigma^2 - d), whose
+    expectation is 0: n is the noise, tr J the mean over the other images. With one image it stays. Where noise is white
+    the means of ``sure`` and ``realised`` agree.
     """
 
     needs = frozenset({"jacobian"})

@@ -110,11 +110,12 @@ def test_equals_tie_in_the_order_of_the_suite():
     assert board["rank"].tolist() == [1, 1, 1]
 
 
-def test_one_image_ranks_by_the_mean_alone():
+def test_of_one_image_no_rank_is_known():
     board = board_of(
         classical("a", psnr(images=1)), classical("b", psnr(images=1)), classical("c", psnr(images=1) - 0.01)
     )
-    assert board["rank"].tolist() == [1, 1, 3]
+    assert board["rank"].tolist() == [1, 1, 1]
+    assert board["rank_high"].tolist() == [3, 3, 3]
     assert board["psnr_low"].isna().all()
 
 

@@ -287,5 +287,5 @@ def test_a_cross_term_names_the_entrant_or_accuses_the_optimum():
         check = optimum_check(made, NAME)
         assert (len(check.beyond), len(check.accused)) == (beyond, accused)
         text = markdown(made)
-        assert ("the optimum itself is not the best" in text) is bool(accused)
+        assert ("the optimum itself is not the best denoiser" in text) is bool(accused)
         assert ("which cannot be: net" in text) is bool(beyond)

@@ -36,9 +36,9 @@ def test_one_that_is_not_apart_from_either_neighbour_has_the_ranks_of_both():
     assert (low, high) == ([1, 1, 2], [2, 3, 3])
 
 
-def test_one_image_is_compared_as_it_is():
+def test_of_one_image_no_rank_is_known():
     low, high = rank_intervals(np.array([1.0, 3.0, 3.0]), np.full((10, 3), np.nan))
-    assert (low.tolist(), high.tolist()) == ([3, 1, 1], [3, 2, 2])
+    assert (low.tolist(), high.tolist()) == ([1, 1, 1], [3, 3, 3])
 
 
 @given(st.integers(0, 1000), st.permutations(range(5)))

@@ -7,6 +7,9 @@ from torch import Tensor
 
 from gahbench.sampling.statistics.neighbours import nearest
 
+#: Of fewer values there is no interval.
+FEWEST = 6
+
 
 def own_set(samples: Tensor, own: Tensor, other: Tensor) -> Tensor:
     """Return whether the image nearest to each sample, of two sets, is in its own.
@@ -46,7 +49,7 @@ def simultaneous_lower(values: Tensor, level: float = 0.95, draws: int = 2000) -
     ----------
     values
         Shape (T, N), such as :func:`own_set` of N samples at T times; NaN where one is missing. A row with fewer than
-        two has the end NaN.
+        six has the end NaN.
     """
     values = values.double()
     there = ~values.isnan()
@@ -56,8 +59,13 @@ def simultaneous_lower(values: Tensor, level: float = 0.95, draws: int = 2000) -
         1, chosen, torch.ones(chosen.shape, dtype=torch.float64)
     )
     means = values.nanmean(1)
-    drawn = (weights @ values.nan_to_num().mT) / (weights @ there.double().mT).clamp_min(1.0)
-    known = there.sum(1) > 1
+    count = weights @ there.double().mT
+    # A resampling without any value of a row does not deviate.
+    drawn = torch.where(count > 0, (weights @ values.nan_to_num().mT) / count.clamp_min(1.0), means)
+    numbers = there.sum(1).double()
+    known = numbers >= FEWEST
+    # Times sqrt(n / (n - 1)): a resampling has the variance that is divided by n.
+    drawn = means + (drawn - means) * (numbers / (numbers - 1).clamp_min(1.0)).sqrt()
     errors = (drawn - means).square().mean(0).sqrt()
     varies = known & (errors > 0)
     if not varies.any():

@@ -1,0 +1,196 @@
+"""A model in memory, scored beside the references of a suite, without a results folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from gahbench._util.errors import ParameterError, SuiteError, listing
+from gahbench.board.results import Results
+from gahbench.board.schemas import SCHEMAS
+from gahbench.contracts.references import Reference
+from gahbench.evaluation.measurement import Measurement, Subject
+from gahbench.networks.conversions import Converted
+from gahbench.planning.metric_titles import metric_ratios, metric_titles
+from gahbench.planning.plan import DatasetFacts, sources_text
+from gahbench.planning.suite import load_suite
+from gahbench.registry.configured import Configured
+from gahbench.registry.registry import Registry
+from gahbench.sampling.settings import Sampling
+
+if TYPE_CHECKING:
+    from gahbench.contracts.datasets import Dataset
+
+#: What boards say of the row.
+NOTE = "a model in memory: not reproducible from a file"
+#: Needs that a model in memory cannot meet: nothing says what it learned from.
+UNMET = frozenset({"training", "partner", "snapshots"})
+#: What a dataset alone is scored with.
+SIGMAS, IMAGES, METRICS = (0.05, 0.1, 0.2, 0.4), 24, ("psnr", "ssim")
+BASELINE = "oracle-threshold[sym4]"
+REFERENCES = ("identity", "bayes-shrink[sym4]", BASELINE)
+
+
+def score_model(
+    model: Callable[..., Any],
+    on: str | Path,
+    registry: Registry,
+    sigmas: Sequence[float] | None = None,
+    images: int | None = None,
+    metrics: Sequence[str] | None = None,
+    name: str = "model",
+    device: str | torch.device = "cpu",
+) -> Results:
+    """Score a model; see :func:`gahbench.score`."""
+    datasets, references, asked, baseline, chosen, count, seed = _asked(on, registry, sigmas, images, metrics)
+    if name in (one.label for one in references):
+        raise ParameterError(f"name='{name}': a reference of that name is scored beside it; accepted: another name")
+    given = model if isinstance(model, nn.Module) else Converted(model)
+    was_training = given.training
+    given.eval()
+    scores: list[dict[str, Any]] = []
+    failures: list[dict[str, Any]] = []
+    facts: list[dict[str, Any]] = []
+    notes: list[dict[str, Any]] = []
+    try:
+        for configured in datasets:
+            dataset: Dataset = configured.build()
+            text = sources_text(dataset, count)
+            optimum = dataset.optimum
+            facts.append(
+                DatasetFacts(
+                    configured.label, optimum.kind, optimum.slope, dataset.shape, dataset.fingerprint() or "", text
+                ).record()
+            )
+            request = {
+                "split": "test",
+                "images": count,
+                "sigmas": list(chosen),
+                "noise_seed": seed,
+                "sampling": Sampling().model_dump(mode="json"),
+            }
+            notes.append({"dataset": configured.label, "entrant": name, "note": NOTE})
+            for label, subject in _subjects(given, name, references, dataset):
+                place = {"dataset": configured.label, "entrant": label}
+                for row in _rows(dataset, subject, request, asked, torch.device(device)):
+                    (failures if "error" in row else scores).append(place | row)
+    finally:
+        given.train(was_training)
+    return _results(on, scores, failures, facts, notes, [name, *(one.label for one in references)], baseline, asked)
+
+
+def _asked(
+    on: str | Path,
+    registry: Registry,
+    sigmas: Sequence[float] | None,
+    images: int | None,
+    metrics: Sequence[str] | None,
+) -> tuple[list[Configured], list[Configured], list[Configured], str | None, Sequence[float], int, int]:
+    """Return datasets, references, metrics, the baseline, noise levels, the number of images and the seed of noise."""
+    named = str(on).partition("[")[0]
+    if named in registry.names("dataset"):
+        datasets = [registry.configure("dataset", str(on))]
+        references = [registry.configure("reference", one) for one in REFERENCES]
+        chosen = [registry.configure("metric", one) for one in metrics or METRICS]
+        return datasets, references, _measurable(chosen), BASELINE, sigmas or SIGMAS, images or IMAGES, 0
+    try:
+        suite = load_suite(on, registry)
+    except SuiteError as error:
+        raise SuiteError(f"{error}; a dataset is accepted too: {listing(registry.names('dataset'))}") from error
+    references = [one for one in suite.entrants if one.kind == "reference"]
+    chosen = list(suite.metrics) if metrics is None else [registry.configure("metric", one) for one in metrics]
+    scoring = suite.scoring
+    baseline = suite.baseline if suite.baseline in [one.label for one in references] else None
+    return (
+        list(suite.datasets),
+        references,
+        _measurable(chosen),
+        baseline,
+        sigmas or scoring.sigmas,
+        images or scoring.images,
+        scoring.noise_seed,
+    )
+
+
+def _measurable(metrics: Sequence[Configured]) -> list[Configured]:
+    """Return the metrics that a model in memory can be measured by, the PSNR among them."""
+    found = [one for one in metrics if not frozenset(one.plugin.factory.needs) & UNMET]
+    if "psnr" not in [one.plugin.name for one in found]:
+        raise ParameterError("metrics must have psnr, which boards rank by")
+    return found
+
+
+def _subjects(
+    model: nn.Module, name: str, references: Sequence[Configured], dataset: Dataset
+) -> Iterator[tuple[str, Subject]]:
+    yield name, Subject(lambda: model)
+    for configured in references:
+        built: Reference = configured.build()
+        if built.supports(dataset):
+            yield configured.label, Subject(configured.build)
+
+
+def _rows(
+    dataset: Dataset,
+    subject: Subject,
+    request: Mapping[str, Any],
+    metrics: Sequence[Configured],
+    device: torch.device,
+) -> Iterator[dict[str, Any]]:
+    """Yield the scores of one denoiser, and what failed."""
+    try:
+        measurement = Measurement(dataset, subject, request, device)
+    except Exception as error:
+        yield _failure("", error)
+        return
+    kind = measurement.evaluation.denoiser.kind
+    for metric in metrics:
+        try:
+            found = measurement.score(metric.build())
+        except Exception as error:
+            yield _failure(metric.label, error)
+            continue
+        nothing = [None] * len(found.value)
+        columns = (found.value, found.sigma or nothing, found.image or nothing, found.part or [""] * len(found.value))
+        for value, sigma, image, part in zip(*columns, strict=True):
+            label = f"{metric.label}.{part}" if part else metric.label
+            yield {"kind": kind, "sigma": sigma, "image": image, "metric": label, "value": value}
+
+
+def _failure(metric: str, error: Exception) -> dict[str, Any]:
+    text = f"{type(error).__name__}: {error}".splitlines()[0]
+    return {"seed": None, "stage": "score", "metric": metric, "error": text}
+
+
+def _results(
+    on: str | Path,
+    scores: list[dict[str, Any]],
+    failures: list[dict[str, Any]],
+    facts: list[dict[str, Any]],
+    notes: list[dict[str, Any]],
+    entrants: list[str],
+    baseline: str | None,
+    metrics: Sequence[Configured],
+) -> Results:
+    import pandas as pd
+
+    def table(name: str, rows: list[dict[str, Any]]) -> pd.DataFrame:
+        return pd.DataFrame(rows, columns=pd.Index(list(SCHEMAS[name])))
+
+    suite = Path(on).stem if Path(on).suffix in (".yaml", ".yml") else str(on)
+    return Results(
+        suite=suite,
+        scores=table("scores", [{"suite": suite, "seed": None, "split": "test", **row} for row in scores]),
+        fits=table("fits", []),
+        failures=table("failures", failures),
+        datasets=table("datasets", facts),
+        notes=table("notes", notes),
+        metrics=table("metrics", metric_titles(metrics)),
+        ratios=table("ratios", metric_ratios(metrics)),
+        entrants=entrants,
+        baseline=baseline,
+    )

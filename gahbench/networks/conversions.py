@@ -1,0 +1,157 @@
+"""Models of other conventions as denoisers of images in [0, 1]: ranges, noise levels and what they return."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from gahbench._util.errors import ParameterError, listing
+
+SigmaInput = Literal["none", "level", "map", "timestep"]
+Output = Literal["image", "residual", "eps", "score", "v", "edm"]
+
+
+class Converted(nn.Module):
+    """A model as ``forward(noisy, sigma)``, for images in [0, 1] with noise of standard deviation sigma.
+
+    The model sees y' = a y + b, a and b such that [0, 1] becomes its range, with noise of sigma' = a sigma: twice as
+    much for images in [-1, 1].
+
+    Parameters
+    ----------
+    model
+        A module or function of noisy images (N, C, H, W), and of what ``sigma`` says. It returns a tensor, an array of
+        numpy, or an object with a tensor ``sample``, as models of diffusers do.
+    sigma
+        What the model is given beside the image: ``none``; ``level``, sigma', shape (N,); ``map``, nothing, but a
+        channel of sigma' behind those of the image; ``timestep``, the time t at which its diffusion has this noise,
+        shape (N,), and for the image sqrt(abar) y', abar = 1 / (1 + sigma'^2).
+    value_range
+        Ends of the model's range of grey values.
+    output
+        What it returns: ``image``; ``residual``, the noise y' - x'; ``eps``, that in units of sigma'; ``score``,
+        (x' - y') / sigma'^2; ``v``, sqrt(abar) eps - sqrt(1 - abar) x' (Salimans & Ho 2022); ``edm``, F of x' =
+        c_skip y' + c_out F(c_in y', log(sigma') / 4) (Karras et al. 2022, table 1).
+    alphas_cumprod
+        abar of each timestep, falling, shape (T,); needed for ``timestep``.
+    interpolate
+        Whether times between two steps are given as fractions; otherwise the nearest step, an integer, is.
+    sigma_data
+        Of ``edm``.
+
+    Raises
+    ------
+    ParameterError
+        If a parameter is not accepted.
+    """
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        sigma: SigmaInput = "level",
+        value_range: tuple[float, float] = (0.0, 1.0),
+        output: Output = "image",
+        alphas_cumprod: Tensor | None = None,
+        interpolate: bool = False,
+        sigma_data: float = 0.5,
+    ) -> None:
+        super().__init__()
+        for name, value, accepted in (("sigma", sigma, SigmaInput), ("output", output, Output)):
+            if value not in get_args(accepted):
+                raise ParameterError(f"{name}={value!r}: accepted are {listing(get_args(accepted))}")
+        if (sigma == "timestep") != (alphas_cumprod is not None):
+            raise ParameterError("alphas_cumprod goes with sigma='timestep': the cumulative product of each timestep")
+        low, high = map(float, value_range)
+        if not low < high:
+            raise ParameterError(f"value_range={value_range}: accepted are two numbers, the lower one first")
+        # A plain function is no submodule.
+        self.model = model
+        self.sigma, self.output, self.interpolate, self.sigma_data = sigma, output, interpolate, sigma_data
+        self.low, self.scale = low, high - low
+        products = torch.as_tensor(1.0 if alphas_cumprod is None else alphas_cumprod, dtype=torch.float64)
+        if alphas_cumprod is not None and not (products.ndim == 1 and bool((products.diff() < 0).all())):
+            raise ParameterError("alphas_cumprod: accepted are falling numbers, one for each timestep")
+        # Logarithm of the noise of each step, rising.
+        self.register_buffer("log_levels", ((1 - products) / products).clamp_min(1e-300).log() / 2, persistent=False)
+
+    def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
+        """Return the denoised images, shape (N, C, H, W), for noisy ones and their noise levels (N,)."""
+        level = (sigma * self.scale).to(noisy)
+        column = level.reshape(-1, *(1 for _ in noisy.shape[1:]))
+        given = noisy * self.scale + self.low
+        found = self._called(given, level, column)
+        return (self._image(given, found.to(given), column) - self.low) / self.scale
+
+    def _called(self, given: Tensor, level: Tensor, column: Tensor) -> Tensor:
+        found: Any
+        if self.output == "edm":
+            norm = (column.square() + self.sigma_data**2).sqrt()
+            found = self.model(given / norm, level.log() / 4)
+        elif self.sigma == "none":
+            found = self.model(given)
+        elif self.sigma == "map":
+            found = self.model(torch.cat([given, column.expand_as(given[:, :1])], 1))
+        elif self.sigma == "timestep":
+            found = self.model(given / (1 + column.square()).sqrt(), self._time(level))
+        else:
+            found = self.model(given, level)
+        return torch.as_tensor(getattr(found, "sample", found))
+
+    def _time(self, level: Tensor) -> Tensor:
+        levels: Tensor = self.get_buffer("log_levels")
+        asked = level.double().log().clamp(float(levels[0]), float(levels[-1]))
+        after = torch.searchsorted(levels, asked).clamp(1, len(levels) - 1)
+        below, above = levels[after - 1], levels[after]
+        time = (after - 1) + (asked - below) / (above - below)
+        return time.to(level) if self.interpolate else time.round().long()
+
+    def _image(self, given: Tensor, found: Tensor, sigma: Tensor) -> Tensor:
+        """Return the denoised images in the model's range."""
+        if self.output == "image":
+            return found
+        if self.output == "residual":
+            return given - found
+        if self.output == "eps":
+            return given - sigma * found
+        if self.output == "score":
+            return given + sigma.square() * found
+        if self.output == "edm":
+            total = sigma.square() + self.sigma_data**2
+            return self.sigma_data**2 / total * given + sigma * self.sigma_data / total.sqrt() * found
+        # x' = sqrt(abar) (sqrt(abar) y') - sqrt(1 - abar) v.
+        product = 1 / (1 + sigma.square())
+        return product * given - (1 - product).sqrt() * found
+
+
+def as_denoiser(
+    model: Callable[..., Any],
+    sigma: SigmaInput = "level",
+    value_range: tuple[float, float] = (0.0, 1.0),
+    output: Output = "image",
+    alphas_cumprod: Tensor | None = None,
+    interpolate: bool = False,
+    sigma_data: float = 0.5,
+) -> nn.Module:
+    """Return a model of another convention as a module ``forward(noisy, sigma)`` for images in [0, 1].
+
+    Parameters
+    ----------
+    model, sigma, value_range, output, alphas_cumprod, interpolate, sigma_data
+        As of :class:`Converted`.
+
+    Examples
+    --------
+    A network that estimates unit noise in images of [-1, 1] from images and timesteps, as of DDPM:
+
+    >>> import torch
+    >>> import gahbench
+    >>> products = torch.linspace(0.9999, 0.01, 1000)
+    >>> network = lambda images, times: torch.zeros_like(images)
+    >>> denoiser = gahbench.as_denoiser(network, "timestep", (-1, 1), "eps", products)
+    >>> denoiser(torch.full((1, 1, 2, 2), 0.25), torch.tensor([0.1])).flatten().tolist()
+    [0.25, 0.25, 0.25, 0.25]
+    """
+    return Converted(model, sigma, value_range, output, alphas_cumprod, interpolate, sigma_data).eval()
