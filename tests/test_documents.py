@@ -343,7 +343,7 @@ def test_the_course_of_generalization_in_the_documents_is_that_of_the_board():
             f"{point.value + 0.0:.{digits}f}" for point in points
         ]
         assert rows[name] in readme.splitlines()
-    predicted = "sample-prediction[local-score[equivariant=true,images=100],most=12]"
+    predicted = "sample-prediction[local-score[equivariant=true,images=100],max_samples=12]"
     line = next(line for line in text.splitlines() if line.startswith("| the network | `local-score` |"))
     found = course(results, "c-alpha[alpha=2,size=24]", "unet[width=24,norm=false]", predicted)
     assert [cell.split()[0] for cell in line.split("|")[3:-1]] == [
