@@ -50,6 +50,10 @@ def simultaneous_lower(values: Tensor, level: float = 0.95, draws: int = 2000) -
     values
         Shape (T, N), such as :func:`own_set` of N samples at T times; NaN where one is missing. A row with fewer than
         six has the end NaN.
+    level
+        Of the interval.
+    draws
+        Of the bootstrap.
     """
     values = values.double()
     there = ~values.isnan()
