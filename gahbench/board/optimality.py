@@ -176,15 +176,7 @@ def optimality_values(
     if check is None:
         return
     best = cube.entrants.index(check.optimum)
-    errors = squared_errors(cube, best, distances)
-    middle, drawn = (
-        means(errors),
-        bootstrap_means(errors, draws, seed, cube.entrants, spreads, cube.sources, relative=True),
-    )
-    # Errors are positive, and no smaller than the optimum's where they are that and a distance.
-    drawn = np.maximum(drawn, _LEAST * middle)
-    known = np.isfinite(means(distances.distance)) & np.isfinite(middle[best])
-    drawn = np.where(known, np.maximum(drawn, drawn[:, [best]]), drawn)
+    middle, drawn = _mean_errors(cube, best, distances, draws, seed, spreads)
     ends = {"": (middle[best], drawn[:, best])}
     wrong = {found.entrant for found in check.beyond}
     practical = [
@@ -206,6 +198,19 @@ def optimality_values(
                 excess = kl_bound(cube.sigmas, middle[index] - at)
                 divergence = estimate(excess, kl_bound(cube.sigmas, drawn[:, index] - draw))
                 yield Value(dataset, label, "kl", part, None, divergence)
+
+
+def _mean_errors(
+    cube: ScoreCube, best: int, distances: Distances, draws: int, seed: int, spreads: Mapping[str, float]
+) -> tuple[Array, Array]:
+    """Return mean errors, shape (E, S), and draws of them, (D, E, S), of entrants among which one is the optimum."""
+    errors = squared_errors(cube, best, distances)
+    middle = means(errors)
+    drawn = bootstrap_means(errors, draws, seed, cube.entrants, spreads, cube.sources, relative=True)
+    # Errors are positive, and no smaller than the optimum's where they are that and a distance.
+    drawn = np.maximum(drawn, _LEAST * middle)
+    known = np.isfinite(means(distances.distance)) & np.isfinite(middle[best])
+    return middle, np.where(known, np.maximum(drawn, drawn[:, [best]]), drawn)
 
 
 def check_optimum(cube: ScoreCube, kinds: dict[str, str], distances: Distances) -> OptimumCheck | None:

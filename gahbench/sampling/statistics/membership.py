@@ -79,7 +79,13 @@ def simultaneous_lower(values: Tensor, level: float = 0.95, draws: int = 2000) -
 
 
 def without_shared(own: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
-    """Return two sets of images, equally many, without those that are in both."""
+    """Return two sets of images, equally many, without those that are in both.
+
+    Parameters
+    ----------
+    own, other
+        Shapes (M, ...) and (N, ...).
+    """
     _, group = torch.unique(torch.cat([own, other]).flatten(1), dim=0, return_inverse=True)
     mine, others = group.split([len(own), len(other)])
     own, other = own[~torch.isin(mine, others)], other[~torch.isin(others, mine)]
