@@ -51,7 +51,11 @@ def optimal_images(evaluation: Evaluation, sigma: float) -> OptimalImages | None
     if dataset is None or dataset.optimum.kind not in ("exact", "bracket"):
         return None
     noisy = evaluation.noisy(sigma)
-    known = _KNOWN.setdefault(dataset, {})
+    try:
+        known = _KNOWN.setdefault(dataset, {})
+    except TypeError:
+        # A dataset that cannot be a key, such as a dataclass that compares by value.
+        known = {}
     request = (hashlib.sha256(noisy.numpy().tobytes()).digest(), sigma, evaluation.split, evaluation.start)
     if request not in known:
         found, start = [], evaluation.start

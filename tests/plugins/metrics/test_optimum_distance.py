@@ -81,3 +81,15 @@ def test_the_optimum_itself_is_at_distance_0():
     parts = table("optimum-distance", evaluation("optimal", "gaussian-field[size=12]", (0.1,)))
     assert parts["", 0.1].max() < 1e-12
     assert (parts["optimal-error", 0.1] > 0).all()
+
+
+def test_a_dataset_that_cannot_be_a_key_has_an_optimum_too():
+    found = evaluation("identity", "gaussian-field[size=8]")
+    expected = table("optimum-distance", found)["", 0.1]
+
+    class Unhashable(type(found.dataset)):
+        __hash__ = None
+
+    again = evaluation("identity", "gaussian-field[size=8]")
+    again.dataset.__class__ = Unhashable
+    torch.testing.assert_close(table("optimum-distance", again)["", 0.1], expected)
