@@ -6,7 +6,7 @@ from known_filters import Filters, evaluation, table
 
 from gahbench.contracts.references import Reference
 
-FAMILIES = ["gaussian-field[size=12]", "discs[size=12]", "rays[discs[size=8]]", "c-alpha[size=16]"]
+FAMILIES = ["gaussian-field[size=12]", "sinusoids[size=8]", "rays[discs[size=8]]", "c-alpha[size=16]"]
 
 
 def in_standard_errors(values):

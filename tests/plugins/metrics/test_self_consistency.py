@@ -14,9 +14,7 @@ def ratio(parts, sigma):
     return value, error_of_mean(realised - value * expected) / float(expected.mean())
 
 
-@pytest.mark.parametrize(
-    ("family", "sigma"), [("gaussian-field[size=12]", 0.03), ("gaussian-field[size=12]", 0.2), ("discs[size=8]", 0.1)]
-)
+@pytest.mark.parametrize(("family", "sigma"), [("gaussian-field[size=12]", 0.03), ("gaussian-field[size=12]", 0.2)])
 def test_it_is_1_for_the_best_denoiser(family, sigma):
     value, error = ratio(table("self-consistency", evaluation("optimal", family, (sigma,), count=200)), sigma)
     assert abs(value - 1) < 4 * error
