@@ -199,10 +199,8 @@ def margin(
         return None
     first = cubes[basis][""]
     paired = replace(first, values=first.values - cubes[other][""].laid_like(first))
-    places = [first.sigmas.index(level) for level in sigmas]
-    middle = float(paired.means()[first.entrants.index(entrant), places].mean())
-    low, high = interval(_draws(paired, entrant, sigmas).mean(axis=1))
-    return middle, float(low), float(high)
+    found = _estimate(paired, entrant, sigmas)
+    return found.value, found.low, found.high
 
 
 def parts_of(metric: str) -> tuple[Measure, str, str] | None:
@@ -263,6 +261,13 @@ def _draws(cube: ScoreCube, entrant: str, sigmas: Sequence[float]) -> Array:
     return cube.shared_draws[:, cube.entrants.index(entrant)][:, [cube.sigmas.index(sigma) for sigma in sigmas]]
 
 
+def _estimate(cube: ScoreCube, entrant: str, sigmas: Sequence[float]) -> Estimate:
+    """Return an entrant's mean over noise levels."""
+    places = [cube.sigmas.index(sigma) for sigma in sigmas]
+    middle = cube.means()[cube.entrants.index(entrant), places].mean()
+    return estimate(middle, _draws(cube, entrant, sigmas).mean(axis=1))
+
+
 def _aligned(cubes: dict[str, _Cubes], entrant: str) -> dict[str, Aligned]:
     """Return the means over noise levels by basis."""
     found: dict[str, Aligned] = {}
@@ -273,10 +278,7 @@ def _aligned(cubes: dict[str, _Cubes], entrant: str) -> dict[str, Aligned]:
             continue
         for basis in known:
             row = found.get(basis, Aligned())
-            cube = bases[basis][""]
-            places = [cube.sigmas.index(sigma) for sigma in common]
-            middle = cube.means()[cube.entrants.index(entrant), places].mean()
-            value = estimate(middle, _draws(bases[basis][""], entrant, common).mean(axis=1))
+            value = _estimate(bases[basis][""], entrant, common)
             ceilings = _values(bases, basis, "ceiling", entrant)
             if set(common) <= set(ceilings) and (measure == "direction" or not row.direction.is_known):
                 # That of the metric that ranks.

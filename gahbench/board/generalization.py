@@ -81,11 +81,11 @@ def course(results: Results, dataset: str, entrant: str, metric: str, split: str
     labels = [label for label in results.entrants if base_label(label) == entrant and label != entrant]
     labels = [label for label in sorted(labels, key=_number) if (scores["entrant"] == label).any()]
     images = {label: frozenset(scores.loc[scores["entrant"] == label, "image"].dropna()) for label in labels}
+    sources = sources_of(results, dataset) if split == "test" else None
     found: Course = {}
     # How far trainings differ is pooled over those that are scored on the same images.
     for same in dict.fromkeys(images.values()):
         together = [label for label in labels if images[label] == same]
-        sources = sources_of(results, dataset) if split == "test" else None
         values = _estimates(scores, together, ratio, leaves_images_out(metric, every), sources)
         found |= dict(zip(map(number_of_images, together), values, strict=True))
     return {number_of_images(label): found[number_of_images(label)] for label in labels}

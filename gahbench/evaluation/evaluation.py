@@ -82,7 +82,6 @@ class Evaluation:
     _samples: Samples | None = field(default=None, repr=False)
     _denoised: dict[float, Tensor] = field(default_factory=dict, repr=False)
     _risks: dict[float, Tensor | None] = field(default_factory=dict, repr=False)
-    _optima: dict[float, OptimalImages | None] = field(default_factory=dict, repr=False)
     _local: LocalFilters | None = field(default=None, repr=False)
     #: The evaluation that it is one image of, and the place of the image.
     _whole: tuple[Evaluation, int] | None = field(default=None, repr=False)
@@ -137,7 +136,7 @@ class Evaluation:
         return self._risks[sigma]
 
     def optimum(self, sigma: float) -> OptimalImages | None:
-        """Return what the dataset's best denoiser, or its genie, returns for the noisy images; computed once.
+        """Return what the dataset's best denoiser, or its genie, returns for the noisy images.
 
         ``None`` where it is not known.
 
@@ -146,9 +145,7 @@ class Evaluation:
         OptimumError
             If it is known, but cannot be computed accurately for one of these images.
         """
-        if sigma not in self._optima:
-            self._optima[sigma] = optimal_images(self, sigma)
-        return self._optima[sigma]
+        return optimal_images(self, sigma)
 
     @property
     @needed("samples")
@@ -192,7 +189,6 @@ class Evaluation:
             partner=self.partner and self.partner.only(place),
             _denoised={},
             _risks={},
-            _optima={},
             _local=None,
             _whole=(self, place),
         )
