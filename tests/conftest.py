@@ -95,6 +95,15 @@ def dry_runs_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def figures_not_rendered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are drawn, and their files hold no pictures: matplotlib takes most of the time of a small run for these.
+
+    For tests that look at no figure.
+    """
+    monkeypatch.setattr("gahbench.report.encoding.encode", lambda figure, suffix, **options: suffix.encode())
+
+
+@pytest.fixture
 def write_suite(tmp_path: Path) -> Callable[..., Path]:
     """Write the tiny suite with some of its lines replaced."""
 

@@ -14,7 +14,7 @@ scoring: {sigmas: [0.1, 0.3], images: 3, metrics: [psnr, slope]}
 """
 
 #: The same with fits of seconds, for those that are cut off in the middle.
-LONG = TINY.replace("steps: 12", "steps: 500").replace("width: 2, levels: 1", "width: [2, 3], levels: 1")
+LONG = TINY.replace("steps: 12", "steps: 250").replace("width: 2, levels: 1", "width: [2, 3], levels: 1")
 
 PLUGIN = '''"""A plugin for tests."""
 import os

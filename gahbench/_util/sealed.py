@@ -12,6 +12,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import from_json
+
 from gahbench._util.files import write_whole
 
 _HEAD = re.compile(rb'\s*\{\s*"checksum": "([0-9a-f]{64})",\r?\n')
@@ -25,10 +27,8 @@ def parse_json(content: bytes) -> Any:
     ValueError
         If it is not JSON, not UTF-8, or nested more deeply than can be read.
     """
-    try:
-        return json.loads(content.decode("utf-8"))
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
+    # Several times as fast as the json of Python, which matters in plans of ten thousand units.
+    return from_json(content)
 
 
 def parse_sealed(content: bytes) -> dict[str, Any]:

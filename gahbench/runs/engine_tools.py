@@ -8,8 +8,9 @@ from typing import Literal
 from gahbench.contracts.jobs import Event, Job
 from gahbench.contracts.unit import Unit
 from gahbench.registry.registry import Registry
+from gahbench.runs.protocol import NOT_HELD
 from gahbench.runs.queue import Queue
-from gahbench.runs.worker import NOT_HELD, Worker, do_unit, progress_message
+from gahbench.runs.worker import Worker, do_unit, progress_message
 from gahbench.training.hardware import chosen_device
 from gahbench.training.trainer import Progress
 

@@ -20,6 +20,8 @@ MAX_TRACEBACK = 20_000
 BEAT_SECONDS = 2.0
 #: The exit status of a worker whose pipe of reports was closed in it.
 REPORTS_CLOSED = 70
+#: Why a unit has failed that was said to have finished.
+NOT_HELD = "its worker said that it had finished, and the store does not hold it whole"
 #: Bytes of a line; a longer one is not a message.
 MAX_LINE = 1 << 20
 _NUMBER, _TEXT, _OPTIONAL_TEXT = (int, float), (str,), (str, type(None))

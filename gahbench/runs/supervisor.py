@@ -15,10 +15,9 @@ from gahbench.runs import gpu_share
 from gahbench.runs.child import Child
 from gahbench.runs.factory import CodeChangedError
 from gahbench.runs.isolation import Isolation, isolation_key
-from gahbench.runs.protocol import ENDS, seconds_of
+from gahbench.runs.protocol import ENDS, NOT_HELD, seconds_of
 from gahbench.runs.queue import Queue
 from gahbench.runs.watchdog import AwakeClock, Verdict
-from gahbench.runs.worker import NOT_HELD
 
 #: How long a unit in flight may take to write its checkpoint when the run is stopped.
 GRACE_SECONDS = 20.0

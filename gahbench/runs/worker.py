@@ -35,8 +35,6 @@ from gahbench.training.fitting import fit
 from gahbench.training.recipe import Training
 from gahbench.training.trainer import Progress, Stopped
 
-#: Why a unit has failed that was said to have finished.
-NOT_HELD = "its worker said that it had finished, and the store does not hold it whole"
 #: The score unit of an entrant, by metric and split, beside which the entrant is checked.
 AUDITED = ("psnr", "test")
 

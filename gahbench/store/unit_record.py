@@ -2,42 +2,85 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired
 
-from gahbench._util.checks import is_count, is_name, is_object, is_text, one_of, optional, wrong_field
-from gahbench.contracts.datasets import SPLITS
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+# Before Python 3.12, pydantic cannot read those of typing.
+from typing_extensions import TypedDict
+
+from gahbench._util.checks import MAX_COUNT, MAX_NUMBER, NAME
+from gahbench.contracts.datasets import Split
 from gahbench.contracts.unit import Unit
 
-_FIELDS = {
-    "kind": one_of("fit", "score"),
-    "key": is_name,
-    "dataset": is_text,
-    "entrant": is_text,
-    "entrant_kind": one_of("architecture", "reference"),
-    "seed": optional(is_count),
-    "split": one_of(None, *SPLITS),
-    "metric": optional(is_text),
-    "requires": optional(is_name),
-    "column": optional(is_name),
-    "payload": is_object,
-}
-#: Not in records of before they were.
-_LATER = {"partner": optional(is_name), "document": optional(is_object)}
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_Name = Annotated[str, Field(pattern=f"^{NAME}$")]
 
 
-def unit_of(record: Any, work: float = 0.0) -> Unit:
-    """Return the unit of a record.
+class Record(TypedDict):
+    """The fields of a unit, and in plans also the planned work, and what the board has to do with it."""
+
+    __pydantic_config__ = ConfigDict(strict=True)  # type: ignore[misc]
+
+    kind: Literal["fit", "score"]
+    key: _Name
+    dataset: str
+    entrant: str
+    entrant_kind: Literal["architecture", "reference"]
+    seed: Annotated[int, Field(ge=0, le=MAX_COUNT)] | None
+    split: Split | None
+    metric: str | None
+    requires: _Name | None
+    column: _Name | None
+    payload: dict[str, Any]
+    # Not in records of before they were.
+    partner: NotRequired[_Name | None]
+    document: NotRequired[dict[str, Any] | None]
+    # In plans only; a work of None is infinite.
+    work: NotRequired[Annotated[float, Field(gt=-MAX_NUMBER, lt=MAX_NUMBER)] | None]
+    added: NotRequired[bool]
+    shown: NotRequired[bool]
+
+
+@functools.cache
+def _adapter() -> TypeAdapter[list[Record]]:
+    return TypeAdapter(list[Record])
+
+
+def unit_records(records: Sequence[Any]) -> list[Record]:
+    """Return records of units, checked: in one go, as plans hold ten thousand.
+
+    Raises
+    ------
+    ValueError
+        If one is none; says which field.
+    """
+    try:
+        checked = _adapter().validate_python(records)
+    except ValidationError as error:
+        _, *path = error.errors(include_url=False, include_context=False, include_input=False)[0]["loc"]
+        if not path:
+            raise ValueError("a unit is no object") from error
+        raise _wrong(str(path[0])) from error
+    for record in checked:
+        if (record["kind"] == "score") != (record["metric"] is not None):
+            raise _wrong("metric")
+    return checked
+
+
+def unit_of(record: Any) -> Unit:
+    """Return the unit of a record, without its planned work.
 
     Raises
     ------
     ValueError
         If it is none; says which field.
     """
-    if not isinstance(record, dict):
-        raise ValueError(f"a unit is a {type(record).__name__}, expected an object")
-    wrong = wrong_field(record, _FIELDS) or wrong_field(dict.fromkeys(_LATER) | record, _LATER)
-    if wrong is None and (record["kind"] == "score") != (record["metric"] is not None):
-        wrong = "metric"
-    if wrong is not None:
-        raise ValueError(f"the field '{wrong}' of a unit is missing, or not what it can be")
-    return Unit.of_record(record, work)
+    return Unit.of_record(unit_records([record])[0])
+
+
+def _wrong(name: str) -> ValueError:
+    return ValueError(f"the field '{name}' of a unit is missing, or not what it can be")

@@ -13,6 +13,8 @@ from gahbench import ParameterError
 
 VARIANCE = 0.3
 
+pytestmark = pytest.mark.usefixtures("figures_not_rendered")
+
 
 def best(noisy, sigma):
     """The best denoiser of white images of mean 1/2 and a variance, in [0, 1]."""

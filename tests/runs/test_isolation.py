@@ -13,7 +13,7 @@ from gahbench.registry.registry import Registry
 from gahbench.runs.isolation import UNKNOWN, Isolation, isolation_key
 from gahbench.store.plan_file import RecordedPlan, RecordedUnit, read_plan, write_plan
 
-pytestmark = pytest.mark.usefixtures("dry_runs_here")
+pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
 
 METRIC = """
 import gahbench

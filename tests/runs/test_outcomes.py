@@ -10,8 +10,9 @@ from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
 from gahbench.registry.registry import Registry
 from gahbench.runs import engine_tools
+from gahbench.runs.protocol import NOT_HELD
 from gahbench.runs.supervisor import _Supervisor
-from gahbench.runs.worker import NOT_HELD, do_unit
+from gahbench.runs.worker import do_unit
 from gahbench.store.store import Store
 from gahbench.training.trainer import Stopped
 

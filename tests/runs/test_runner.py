@@ -12,7 +12,7 @@ from gahbench.runs.opening import RunRequest, open_run
 from gahbench.runs.runner import run_opened
 from gahbench.store.folder import Folder
 
-pytestmark = pytest.mark.usefixtures("dry_runs_here")
+pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
 
 
 def run(suite, out, **options):

@@ -7,7 +7,7 @@ import gahbench
 from gahbench.runs.unit_process import UnitProcess
 from gahbench.store.store import Store
 
-pytestmark = pytest.mark.usefixtures("dry_runs_here")
+pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
 
 
 def fit_of(plan, entrant):

@@ -31,6 +31,8 @@ class Half(gahbench.Reference):
         return noisy / 2
 """
 
+pytestmark = pytest.mark.usefixtures("figures_not_rendered")
+
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):

@@ -5,7 +5,7 @@ import pytest
 import gahbench
 from gahbench._util.errors import PluginError
 
-pytestmark = pytest.mark.usefixtures("dry_runs_here")
+pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
 
 
 def test_plugins_from_outside_are_refused_unless_they_are_trusted(write_suite, write_plugin, tmp_path):

@@ -12,6 +12,8 @@ from sample_files import PLUGIN, TINY
 import gahbench
 from gahbench.store.store import Store
 
+pytestmark = pytest.mark.usefixtures("figures_not_rendered")
+
 DEATHS = {
     "raises": ("raise ValueError('no luck')", "ValueError: no luck"),
     "exits": ("os._exit(3)", "exited with status 3"),
