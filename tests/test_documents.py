@@ -15,8 +15,10 @@ from gahbench.board.generalization import course
 from gahbench.board.leaderboard import optimum_check
 from gahbench.board.results import load_results
 from gahbench.cli.app import app
-from gahbench.planning.rows import base_label, rows
-from gahbench.planning.suite import configure_entrant, load_suite
+from gahbench.planning.row_labels import base_label
+from gahbench.planning.rows import rows
+from gahbench.planning.suite import load_suite
+from gahbench.planning.suite_entries import configure_entrant
 from gahbench.planning.suite_files import suite_files
 from gahbench.registry import hookspecs
 from gahbench.registry.plugin import KINDS
@@ -166,7 +168,7 @@ def test_the_suite_in_the_guide_loads(tmp_path, builtin):
     file.write_text(yaml.safe_dump(content, allow_unicode=True))
     suite = load_suite(file, builtin)
     assert len(suite.datasets) == 4
-    assert len(suite.entrants) == 7
+    assert len(suite.entrants) == 8
     assert suite.entrants[-1].label == "cycle-spin[threshold[wavelet[db4,levels=3]]]"
 
 

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gahbench.registry.registry import Registry, open_registry
 
 if TYPE_CHECKING:
     from gahbench.contracts.jobs import Event
     from gahbench.planning.plan import Plan
+    from gahbench.planning.suite_changes import SuiteChanges
     from gahbench.runs.opening import OpenedRun, RunRequest
     from gahbench.runs.runner import Outcome
 
 Source = str | Path
+Settings = Mapping[str, Any] | Sequence[str]
 
 
 def plan_suite(
-    suite: Source, out: Source | None = None, *, entrants: Sequence[str] = (), plugins: Sequence[Source] = ()
+    suite: Source,
+    out: Source | None = None,
+    *,
+    entrants: Sequence[str] = (),
+    settings: Settings = (),
+    datasets: Sequence[str] = (),
+    metrics: Sequence[str] = (),
+    only: Sequence[str] = (),
+    plugins: Sequence[Source] = (),
 ) -> Plan:
     """Return the units of a suite, checked, without running any.
 
@@ -29,22 +39,23 @@ def plan_suite(
         Path of a suite, or the name of one that gahbench ships.
     out
         Results folder, as for :func:`run`; networks whose fits are done there are not tried out again.
-    entrants
-        Further entrants, each ``name[key=value]``.
-    plugins
-        Plugin files, or folders of them.
+    entrants, settings, datasets, metrics, only, plugins
+        As of :func:`run`.
 
     Raises
     ------
     GahbenchError
         If the suite, a plugin or a parameter is not accepted, or images must be prepared before (:func:`prepare`).
     """
+    from gahbench.planning.suite_changes import SuiteChanges
+    from gahbench.planning.suite_plugins import plugin_sources
     from gahbench.runs.opening import plan_with
     from gahbench.runs.preparation import find_missing
 
-    registry = open_registry(plugins)
-    find_missing(registry, suite, entrants).require_datasets()
-    return plan_with(registry, suite, out, entrants)
+    registry = open_registry(plugin_sources(plugins, suite))
+    changes = SuiteChanges.of(entrants, settings, datasets, metrics, only)
+    find_missing(registry, suite, changes).require_datasets()
+    return plan_with(registry, suite, out, changes)
 
 
 def run(
@@ -52,6 +63,10 @@ def run(
     out: Source | None = None,
     *,
     entrants: Sequence[str] = (),
+    settings: Settings = (),
+    datasets: Sequence[str] = (),
+    metrics: Sequence[str] = (),
+    only: Sequence[str] = (),
     plugins: Sequence[Source] = (),
     reuse: Sequence[Source] = (),
     again: Sequence[str] = (),
@@ -66,30 +81,23 @@ def run(
 
     Parameters
     ----------
-    suite
-        Path of a suite, or the name of one that gahbench ships.
-    out
-        Results folder; by default ``runs/`` and the name of the suite.
+    suite, out
+        Path or name of a suite; the results folder, by default ``runs/`` and the name of the suite.
     entrants
         Further entrants, each ``name[key=value]``.
-    plugins
-        Plugin files, or folders of them.
-    reuse
-        Other results folders, of any suite, whose finished units of equal keys are taken before anything is done.
+    settings
+        Fields of the suite set otherwise: ``{"training.steps": 100}``, or texts ``training.steps=100``.
+    datasets, metrics, only
+        Labels, names or patterns (``unet*``) of the datasets, metrics and entrants to be run and shown; default all.
+    plugins, reuse
+        Plugin files, or folders of them; other results folders, of any suite, whose finished units are taken first.
     again
-        Labels of entrants whose units are done anew; what was done of them is moved to ``replaced/`` in the folder.
-    engine
-        Where units run: ``processes``, ``inline``, or a plugin's.
-    workers
-        Number of workers; the engine chooses by default.
-    threads
-        Threads of each worker, which rounding depends on; by default as recorded, or as suits this machine.
-    device
-        ``cpu``, ``cuda``, or ``auto`` for GPUs if there are any.
-    secret_noise
-        Whether the seed of the noise is drawn when all fits have ended, and kept; what is added later is marked.
-    report
-        Called with every event.
+        Labels of entrants whose units are done anew; what was done of them moves to ``replaced/`` in the folder.
+    engine, workers, threads, device
+        Where units run: ``processes``, ``inline``, or a plugin's; how many workers; threads of each, which rounding
+        depends on; ``cpu``, ``cuda``, or ``auto`` for GPUs if there are any.
+    secret_noise, report
+        Whether the seed of the noise is drawn when all fits have ended, and kept; called with every event.
 
     Returns
     -------
@@ -99,11 +107,13 @@ def run(
     Raises
     ------
     GahbenchError
-        If something in the suite is not accepted, or the folder belongs to something else.
+        If something is not accepted, or the folder belongs to something else.
     """
+    from gahbench.planning.suite_changes import SuiteChanges
     from gahbench.runs.runner import run_opened
 
-    asked = request(suite, out, entrants, plugins, reuse, again, engine, workers, threads, secret_noise)
+    changes = SuiteChanges.of(entrants, settings, datasets, metrics, only)
+    asked = request(suite, out, changes, plugins, reuse, again, engine, workers, threads, secret_noise)
     for opened, registry in openings(asked, engine):
         outcome = run_opened(opened, registry, engine, workers, report, device)
     return outcome
@@ -112,7 +122,7 @@ def run(
 def request(
     suite: Source,
     out: Source | None,
-    entrants: Sequence[str],
+    changes: SuiteChanges,
     plugins: Sequence[Source],
     reuse: Sequence[Source],
     again: Sequence[str],
@@ -122,14 +132,15 @@ def request(
     secret_noise: bool = False,
 ) -> RunRequest:
     """Return what :func:`run` is asked, in plain values."""
+    from gahbench.planning.suite_plugins import plugin_sources
     from gahbench.runs.opening import RunRequest
     from gahbench.runs.runner import workers_here
 
     return RunRequest(
         str(suite),
         None if out is None else str(out),
-        tuple(entrants),
-        tuple(map(str, plugins)),
+        changes,
+        tuple(map(str, plugin_sources(plugins, suite))),
         threads,
         workers_here(engine, workers),
         tuple(map(str, reuse)),

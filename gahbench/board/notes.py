@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 NOT_RUN = "not run yet"
 #: Of rows whose units were accepted from earlier code.
 ADOPTED = "measured with earlier code, adopted"
+#: Of rows that were trained otherwise than the suite says for all; followed by the fields, and the suite's in brackets.
+OWN_TRAINING = "trained otherwise: "
 TIME_BUDGET = "time budget: rows depend on the machine"
 
 

@@ -9,13 +9,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from gahbench.cli import drawing, folder_commands, inspect_options, sample_options
+from gahbench.cli import drawing, folder_commands, inspect_options, sample_options, suite_options
 
 app = typer.Typer(
     help="How good is an image denoiser really, and why: train, score, and rank denoisers against optimal rates, "
     "oracles and optimal denoisers.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     # Rich's own markup would swallow [key=value] and [default: ...].
     rich_markup_mode="markdown",
@@ -24,15 +24,6 @@ app = typer.Typer(
 
 app.add_typer(drawing.app, name="draw")
 
-SuiteArgument = Annotated[str, typer.Argument(help="Path of a suite, or the name of one that gahbench ships.")]
-PluginsOption = Annotated[
-    list[Path] | None,
-    typer.Option("--plugins-dir", "-p", help="A plugin file, or a folder of them. May be repeated."),
-]
-EntrantOption = Annotated[
-    list[str] | None,
-    typer.Option("--entrant", "-e", help="A further entrant: name[key=value,...]. May be repeated."),
-]
 ThreadsOption = Annotated[
     int | None,
     typer.Option(
@@ -68,10 +59,15 @@ def _version(
 
 @app.command()
 def run(
-    suite: SuiteArgument = "quick",
+    suite: suite_options.Suite = "quick",
     out: OutOption = None,
-    entrant: EntrantOption = None,
-    plugins_dir: PluginsOption = None,
+    entrant: suite_options.Entrant = None,
+    settings: suite_options.Set = None,
+    seed: suite_options.Seed = None,
+    dataset: suite_options.Dataset = None,
+    metric: suite_options.Metric = None,
+    only: suite_options.Only = None,
+    plugins_dir: suite_options.Plugins = None,
     engine: Annotated[
         str, typer.Option(help="Engine for units: processes, inline, slurm[...], dask[...], ...")
     ] = "processes",
@@ -98,8 +94,9 @@ def run(
     from gahbench.runs.runner import run_opened
 
     console = Console(stderr=True)
+    changes = suite_options.changes(entrant, settings, seed, dataset, metric, only)
     request = api.request(
-        suite, out, entrant or (), plugins_dir or (), reuse or (), again or (), engine, workers, threads, secret_noise
+        suite, out, changes, plugins_dir or (), reuse or (), again or (), engine, workers, threads, secret_noise
     )
     for place, (opened, registry) in enumerate(api.openings(request, engine)):
         if not place:
@@ -117,10 +114,15 @@ def run(
 
 @app.command()
 def plan(
-    suite: SuiteArgument = "quick",
+    suite: suite_options.Suite = "quick",
     out: OutOption = None,
-    entrant: EntrantOption = None,
-    plugins_dir: PluginsOption = None,
+    entrant: suite_options.Entrant = None,
+    settings: suite_options.Set = None,
+    seed: suite_options.Seed = None,
+    dataset: suite_options.Dataset = None,
+    metric: suite_options.Metric = None,
+    only: suite_options.Only = None,
+    plugins_dir: suite_options.Plugins = None,
     threads: ThreadsOption = None,
     reuse: folder_commands.Reuse = None,
 ) -> None:
@@ -134,16 +136,18 @@ def plan(
     from gahbench.cli.listing import print_problems
     from gahbench.cli.planned import print_plan
     from gahbench.cli.preparing import print_missing
+    from gahbench.planning.suite_plugins import plugin_sources
     from gahbench.registry.registry import open_registry
     from gahbench.runs.adoption import superseded
     from gahbench.runs.opening import plan_with, results_folder
     from gahbench.runs.preparation import find_missing
 
-    registry = open_registry(plugins_dir or ())
+    registry = open_registry(plugin_sources(plugins_dir or (), suite))
     print_problems(registry.problems, Console(stderr=True))
-    missing = find_missing(registry, suite, entrant or ())
+    changes = suite_options.changes(entrant, settings, seed, dataset, metric, only)
+    missing = find_missing(registry, suite, changes)
     missing.require_datasets()
-    planned = plan_with(registry, suite, out, entrant or ())
+    planned = plan_with(registry, suite, out, changes)
     folder = results_folder(planned.suite, out)
     if reuse and out is None:
         raise typer.BadParameter("give the results folder too: --out", param_hint="--reuse")
@@ -151,7 +155,7 @@ def plan(
     if reused is not None:
         print_reused(reused, Console())
     print_plan(planned, folder, Console())
-    print_missing(missing, suite, entrant or (), plugins_dir or (), Console())
+    print_missing(missing, suite, entrant or (), plugins_dir or (), settings or (), Console())
     print_superseded(superseded(planned, folder), folder, plugins_dir or (), Console())
     if out is not None:
         typer.echo(f"planned; 'gahbench work {folder}' does it, on any machine that sees this folder")
@@ -159,9 +163,10 @@ def plan(
 
 @app.command()
 def prepare(
-    suite: SuiteArgument = "quick",
-    entrant: EntrantOption = None,
-    plugins_dir: PluginsOption = None,
+    suite: suite_options.Suite = "quick",
+    entrant: suite_options.Entrant = None,
+    settings: suite_options.Set = None,
+    plugins_dir: suite_options.Plugins = None,
 ) -> None:
     """Get what a suite needs from elsewhere: downloads, and images that take long to decode; run nothing.
 
@@ -169,14 +174,14 @@ def prepare(
     """
     from gahbench.cli.preparing import print_preparation
 
-    if not print_preparation(suite, entrant or (), plugins_dir or (), Console()):
+    if not print_preparation(suite, entrant or (), plugins_dir or (), settings or (), Console()):
         raise typer.Exit(1)
 
 
 @app.command("list")
 def list_(
     kind: Annotated[str | None, typer.Argument(help="Only one kind: architectures, datasets, ..., suites.")] = None,
-    plugins_dir: PluginsOption = None,
+    plugins_dir: suite_options.Plugins = None,
 ) -> None:
     """List the plugins and suites that can be used, and plugins that failed to load."""
     from gahbench.cli.listing import print_list
@@ -187,7 +192,7 @@ def list_(
 @app.command()
 def describe(
     name: Annotated[str, typer.Argument(help="A plugin, optionally with parameters, or a suite.")],
-    plugins_dir: PluginsOption = None,
+    plugins_dir: suite_options.Plugins = None,
     shape: Annotated[
         str | None,
         typer.Option(help="channels,height,width: images to count a network's multiply-adds for. [default: 1,64,64]"),
@@ -221,7 +226,7 @@ def preview(
     true_basis: Annotated[
         bool, typer.Option("--true-basis", help="Also a sheet of the first image's true basis, if known.")
     ] = False,
-    plugins_dir: PluginsOption = None,
+    plugins_dir: suite_options.Plugins = None,
 ) -> None:
     """Preview a dataset: a contact sheet of images under noise, and a card of its properties."""
     from gahbench.cli.previewing import print_preview
@@ -244,7 +249,7 @@ def inspect(
     basis: inspect_options.Basis = None,
     others: inspect_options.Others = 23,
     out: inspect_options.Out = None,
-    plugins_dir: PluginsOption = None,
+    plugins_dir: suite_options.Plugins = None,
 ) -> None:
     """Inspect the basis that a denoiser learned: eigenvectors of its Jacobian at an image, and bases it agrees with."""
     from gahbench.cli.inspecting import print_inspection
@@ -287,7 +292,7 @@ def sample(
     batch: sample_options.Batch = None,
     device: sample_options.Device = "auto",
     out: sample_options.Out = None,
-    plugins_dir: PluginsOption = None,
+    plugins_dir: suite_options.Plugins = None,
 ) -> None:
     """Sample images from a denoiser: a sheet of them, the arrays, and the status of each.
 

@@ -72,7 +72,7 @@ def print_description(text: str, sources: tuple[Path, ...], shape: str | None, c
 
 
 def _configure(registry: Registry, kind: Kind, spec: Spec) -> Configured:
-    from gahbench.planning.suite import configure_entrant
+    from gahbench.planning.suite_entries import configure_entrant
 
     if kind == "architecture" and "checkpoint" in spec.keywords:
         return configure_entrant(registry, spec)

@@ -13,17 +13,23 @@ if TYPE_CHECKING:
 
 
 def print_missing(
-    missing: Missing, suite: str, entrants: Sequence[str], plugins: Sequence[Path], console: Console
+    missing: Missing,
+    suite: str,
+    entrants: Sequence[str],
+    plugins: Sequence[Path],
+    settings: Sequence[str],
+    console: Console,
 ) -> None:
     """Print a line for each thing that is missing, with the command that gets it."""
-    command = " ".join(
-        ["gahbench prepare", suite, *(f"-p {plugin}" for plugin in plugins), *(f'-e "{text}"' for text in entrants)]
-    )
+    options = [*(f"-p {plugin}" for plugin in plugins), *(f'-e "{text}"' for text in entrants)]
+    command = " ".join(["gahbench prepare", suite, *options, *(f'--set "{text}"' for text in settings)])
     for plugin, what in missing.things:
         _say(console, f"missing here: {plugin}: {what}; '{command}' gets it", "yellow")
 
 
-def print_preparation(suite: str, entrants: Sequence[str], plugins: Sequence[Path], console: Console) -> bool:
+def print_preparation(
+    suite: str, entrants: Sequence[str], plugins: Sequence[Path], settings: Sequence[str], console: Console
+) -> bool:
     """Get what a suite needs, and print of each plugin what came of it.
 
     Returns
@@ -33,7 +39,9 @@ def print_preparation(suite: str, entrants: Sequence[str], plugins: Sequence[Pat
     """
     from gahbench.runs.preparation import prepare
 
-    prepared = prepare(suite, entrants=entrants, plugins=plugins, report=lambda one: _print_one(one, console))
+    prepared = prepare(
+        suite, entrants=entrants, settings=settings, plugins=plugins, report=lambda one: _print_one(one, console)
+    )
     failed = sum(one.error is not None for one in prepared)
     if failed:
         _say(console, f"suite {suite}: {failed} of {len(prepared)} could not be had", "red")

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from gahbench import api
 from gahbench._util.errors import ParameterError
+from gahbench._util.fractions import as_number
 from gahbench._util.readable import level_name
 from gahbench.contracts.datasets import Optimum
 from gahbench.evaluation.rates import input_psnr
@@ -78,16 +79,11 @@ def parse_sigmas(texts: Sequence[str]) -> tuple[float, ...]:
     """
     parts = [part.strip() for text in texts for part in text.split(",")]
     try:
-        return tuple(_number(part) for part in parts)
-    except (ValueError, ZeroDivisionError) as error:
+        return tuple(float(as_number(part)) for part in parts)
+    except ValueError as error:
         raise ParameterError(
             f"--sigma {' '.join(texts)}: accepted: numbers greater than 0, such as 0.05,0.15 or 25/255"
         ) from error
-
-
-def _number(text: str) -> float:
-    above, slash, below = text.partition("/")
-    return float(above) / float(below) if slash else float(above)
 
 
 def print_card(preview: Preview, console: Console) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gahbench._util.errors import ParameterError
-from gahbench.planning.suite import configure_entrant
+from gahbench.planning.suite_entries import configure_entrant
 from gahbench.registry.configured import Configured
 from gahbench.registry.registry import Registry
 from gahbench.registry.spec import Spec, parse_spec

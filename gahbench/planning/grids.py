@@ -57,7 +57,11 @@ class Grid:
 
     def error(self, location: Location, given: Iterable[str], error: GahbenchError) -> SuiteError:
         """Return the error about one of the given parameters, with the line of that parameter."""
-        wrong = next((key for key in given if f"'{key}'" in str(error) or f"{key}=" in str(error)), None)
+        text = str(error)
+        # The first that is named: a suggestion may name another.
+        places = {key: [text.find(f"'{key}'"), text.find(f"{key}=")] for key in given}
+        named = {key: min(place for place in found if place >= 0) for key, found in places.items() if max(found) >= 0}
+        wrong = min(named, key=named.__getitem__, default=None)
         return self._document.error((*location, wrong) if wrong else location[:-1], str(error))
 
     def _values(self, location: Location, parameter: Parameter | None, value: Any) -> list[Any]:

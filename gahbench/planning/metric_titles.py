@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from gahbench.registry.configured import Configured
 
 
-def metric_titles(metrics: Iterable[Configured]) -> list[dict[str, str]]:
+def metric_titles(metrics: Iterable[Configured], labels: Mapping[str, str]) -> list[dict[str, str]]:
     """Return the titles and nulls of metrics, as the table ``metrics`` of results holds them.
 
     Parameters
     ----------
     metrics
         Those of a suite.
+    labels
+        The titles that a suite gives to some, by their names, in place of their own.
 
     Returns
     -------
     list
         A row for every value and part that has a title: metric, title, null.
     """
-    return [row for metric in metrics for row in _rows(metric)]
+    return [row for metric in metrics for row in _rows(metric, labels.get(metric.label))]
 
 
-def _rows(metric: Configured) -> list[dict[str, str]]:
+def _rows(metric: Configured, label: str | None) -> list[dict[str, str]]:
     titles, nulls = (getattr(metric.plugin.factory, name) for name in ("titles", "nulls"))
     return [
         {
             "metric": _named(metric, part),
-            "title": _filled(title, metric),
+            "title": label if label is not None and not part else _filled(title, metric),
             "null": _named(metric, nulls[part]) if part in nulls else "",
         }
-        for part, title in titles.items()
+        for part, title in ({"": label} | titles if label is not None else titles).items()
     ]
 
 

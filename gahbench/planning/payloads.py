@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from gahbench.registry.configured import Configured
@@ -18,6 +19,7 @@ def described(configured: Configured) -> dict[str, Any]:
         "parameters": configured.parameters,
         "identity": configured.identity_key,
         "origins": list(configured.origins),
+        "label": configured.label,
     }
 
 
@@ -29,4 +31,6 @@ def configured_as(registry: Registry, kind: Kind, description: Mapping[str, Any]
     PluginError, ParameterError
         If there is none, or it does not accept the parameters.
     """
-    return registry.configure(kind, Spec(description["name"], (), dict(description["parameters"])))
+    configured = registry.configure(kind, Spec(description["name"], (), dict(description["parameters"])))
+    # Those of earlier plans have none.
+    return replace(configured, label=description.get("label", configured.label))

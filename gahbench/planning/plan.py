@@ -15,11 +15,13 @@ from gahbench.contracts.references import Reference
 from gahbench.contracts.unit import Unit
 from gahbench.planning.dry_run import DryRun, dry_runs
 from gahbench.planning.metric_titles import metric_ratios, metric_titles
-from gahbench.planning.rows import Row, base_label, check_training, rows
+from gahbench.planning.row_labels import base_label
+from gahbench.planning.rows import Row, check_training, rows
 from gahbench.planning.suite import Suite
 from gahbench.planning.units import PlannedDataset, Request, fit_unit, score_unit
 from gahbench.registry.configured import Configured
 from gahbench.registry.registry import Registry
+from gahbench.registry.spec import format_value
 from gahbench.training.recipe import Training
 
 #: Bound of the units of a plan.
@@ -71,8 +73,9 @@ class Plan:
             "baseline": self.suite.baseline,
             "entrants": [row.label for row in rows(self.suite)],
             "datasets": [facts.record() for facts in self.datasets],
-            "metrics": metric_titles(self.suite.metrics),
+            "metrics": metric_titles(self.suite.metrics, self.suite.titles),
             "ratios": metric_ratios(self.suite.metrics),
+            "trainings": _own_trainings(self.suite),
             "needs": {metric.label: sorted(metric.build().needs) for metric in self.suite.metrics},
         }
 
@@ -181,6 +184,23 @@ def _check_size(suite: Suite) -> None:
     count = len(suite.datasets) * sets * (fits + measured)
     if count > MAX_UNITS:
         raise SuiteError(f"{suite.path}: stands for {count} units; accepted are {MAX_UNITS} or fewer")
+
+
+def _own_trainings(suite: Suite) -> dict[str, str]:
+    """Return how the training of rows differs from that of the suite, by their labels."""
+    found = {}
+    for row in rows(suite):
+        if row.entrant.label in suite.trainings and row.training is not None:
+            usual = suite.training.model_dump(mode="json")
+            own = suite.trainings[row.entrant.label].model_dump(mode="json")
+            texts = [
+                f"{name}={format_value(own[name])} ({format_value(usual[name])})"
+                for name in own
+                if own[name] != usual[name]
+            ]
+            if texts:
+                found[row.label] = ", ".join(texts)
+    return found
 
 
 def _sized(unit: Unit, dry_run: DryRun) -> Unit:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +9,12 @@ from typing import Any
 from gahbench._util.errors import ParameterError
 from gahbench.contracts.datasets import Split
 from gahbench.contracts.metrics import Metric
-from gahbench.planning.suite import Scoring, Suite
+from gahbench.planning.row_labels import row_label
+from gahbench.planning.suite import Suite
+from gahbench.planning.suite_fields import Scoring
 from gahbench.registry.configured import Configured
 from gahbench.training.recipe import Training
 
-#: Between an entrant's label and the number of images that it learned from.
-_NUMBER = " N="
 #: References of these kinds have a density to sample from: an oracle would have to see an image that is not there yet.
 SAMPLED_KINDS = ("optimal", "trained")
 
@@ -43,7 +42,7 @@ class Row:
         """Its name on the board."""
         if self.training is None or not self.is_swept:
             return self.entrant.label
-        return f"{self.entrant.label}{_NUMBER}{self.training.train_images}"
+        return row_label(self.entrant.label, str(self.training.train_images))
 
     @property
     def trainings(self) -> tuple[Training, ...]:
@@ -101,22 +100,10 @@ def rows(suite: Suite) -> Iterator[Row]:
         if entrant.kind == "architecture" or (
             (training.is_sweep or training.halves) and _fits_training_subset(entrant)
         ):
-            yield from (Row(entrant, one, training.is_sweep) for one in training.sets)
+            own = suite.trainings.get(entrant.label, training)
+            yield from (Row(entrant, one, training.is_sweep) for one in own.sets)
         else:
             yield Row(entrant)
-
-
-def base_label(label: str) -> str:
-    """Return the label of a row's entrant."""
-    # Parameters, which end in a bracket, may hold anything.
-    found = re.fullmatch(rf"(.*){_NUMBER}(?:\d+|all)", label)
-    return found[1] if found else label
-
-
-def number_of_images(label: str) -> int | None:
-    """Return the number of images that a row of a sweep learned from; ``None`` for all, and for other rows."""
-    number = label.removeprefix(base_label(label)).removeprefix(_NUMBER)
-    return int(number) if number.isdigit() else None
 
 
 def check_training(suite: Suite, configured: Configured, metric: Metric) -> None:

@@ -48,6 +48,7 @@ class Document:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lines: dict[Location, int] = {}
+        self._marks: dict[Location, str] = {}
         text = _read(path)
         try:
             self.content: Any = self._load(CoreLoader(text))
@@ -79,11 +80,21 @@ class Document:
             location = location[:-1]
         return self._lines.get(location, 1)
 
+    def mark(self, location: Location, place: str) -> None:
+        """Note that a part is not from the file but from elsewhere, which errors about it then name."""
+        for old in [one for one in self._lines if one[: len(location)] == location]:
+            del self._lines[old]
+        self._lines[location] = self.line(location)
+        self._marks[location] = place
+
     def error(self, location: Location, message: str) -> SuiteError:
-        """Return an error that names the file and the line."""
+        """Return an error that names the file and the line, or where else the part is from."""
+        for depth in range(len(location), 0, -1):
+            if location[:depth] in self._marks:
+                return SuiteError(f"{self._marks[location[:depth]]}: {message}")
         return SuiteError(f"{self.path}:{self.line(location)}: {message}")
 
-    def validation_error(self, error: Any, accepted: Any) -> SuiteError:
+    def validation_error(self, error: Any, accepted: Any, inside: Location = ()) -> SuiteError:
         """Return the first of pydantic's errors, in our words.
 
         Parameters
@@ -92,10 +103,12 @@ class Document:
             A ``pydantic.ValidationError``.
         accepted
             Called with the location of an unknown field; returns the accepted names there.
+        inside
+            Where what was validated stands in the file.
         """
         # A misspelt field is also a missing one: report the misspelling.
         first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
-        location = self._known(tuple(first["loc"]))
+        location = self._known((*inside, *first["loc"]))
         name = ".".join(map(str, location)) or "suite"
         if first["type"] == "extra_forbidden":
             names = accepted(location[:-1])

@@ -202,7 +202,7 @@ def written(plugin: Plugin, resolved: dict[str, Any], whole_paths: bool = False)
         value = resolved[parameter.name]
         always = value is not None and (parameter.name in shown or parameter.required)
         if always or value != parameter.default:
-            if (parameter.name == "path" or parameter.is_file) and value is not None and not whole_paths:
+            if parameter.is_path and value is not None and not whole_paths:
                 # The file's name says enough; the folders above it are one machine's.
                 value = Path(value).name
             bare = place == 0 and isinstance(value, str)

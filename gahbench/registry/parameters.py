@@ -22,9 +22,11 @@ import pydantic
 from gahbench._util.deprecation import renamed
 from gahbench._util.errors import ParameterError, PluginError, listing, suggestion
 from gahbench._util.files import check_regular, open_regular
+from gahbench._util.fractions import as_number
 from gahbench._util.readable import brief
 from gahbench.registry.marks import File, Names, OldName, as_text, marks
 from gahbench.registry.old_names import plugin_name
+from gahbench.registry.relative_paths import located
 
 FILLED_IN = ("channels", "shape")
 #: Plugins of each kind, by name alone and with parameters, for errors.
@@ -77,9 +79,14 @@ class Parameter:
         return any(isinstance(mark, File) for mark in marks(self.annotation))
 
     @property
+    def is_path(self) -> bool:
+        """Whether this parameter is the path of a file or folder, of which labels show the name alone."""
+        return self.name == "path" or self.is_file
+
+    @property
     def is_sequence(self) -> bool:
         """Whether a list is one value of this parameter, rather than a grid of values."""
-        return _admits_sequence(self.annotation)
+        return _admits(self.annotation, (list, tuple))
 
     @property
     def type_name(self) -> str:
@@ -118,6 +125,10 @@ class Parameter:
         ParameterError
             If the type is wrong or the value out of range.
         """
+        if isinstance(value, str) and self.is_path:
+            value = located(value)
+        elif _admits(self.annotation, (float,)):
+            value = [as_number(one) for one in value] if isinstance(value, list | tuple) else as_number(value)
         try:
             # JSON mode is strict about types (no "3" for 3) yet takes a list for a tuple, as YAML writes it.
             accepted = pydantic.TypeAdapter(self.annotation).validate_json(json.dumps(value), strict=True)
@@ -287,17 +298,18 @@ def _digest(file: Path, changed: int, size: int) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def _admits_sequence(annotation: Any) -> bool:
+def _admits(annotation: Any, types: tuple[type, ...]) -> bool:
+    """Whether a type, or one of its alternatives, is among some."""
     origin = get_origin(annotation)
-    if annotation in (list, tuple) or origin in (list, tuple):
+    if annotation in types or origin in types:
         return True
-    return any(_admits_sequence(argument) for argument in get_args(annotation) if origin is not None)
+    return any(_admits(argument, types) for argument in get_args(annotation) if origin is not None)
 
 
 def _type_name(annotation: Any) -> str:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        several = _admits_sequence(arguments[0])
+        several = _admits(arguments[0], (list, tuple))
         null = " or null" if type(None) in get_args(arguments[0]) else ""
         if any(isinstance(mark, File) for mark in arguments[1:]):
             return "path of a file" + null

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import importlib.machinery
 import importlib.util
+import os
 import sys
 import types
+from collections.abc import Sequence
 from pathlib import Path
 
 from gahbench._util.errors import PluginError
@@ -26,6 +28,18 @@ def plugin_files(source: Path) -> list[Path]:
     packages = [child / "__init__.py" for child in source.iterdir() if (child / "__init__.py").is_file()]
     files = [child for child in source.glob("*.py") if not child.name.startswith("_")]
     return sorted(files + packages)
+
+
+def with_own(sources: Sequence[str | Path]) -> tuple[Path, ...]:
+    """Return plugin files, or folders of them, and after those the ones that ``GAHBENCH_PLUGINS`` names, each once.
+
+    In the variable they are separated as in ``PATH``.
+    """
+    named = [part for part in os.environ.get("GAHBENCH_PLUGINS", "").split(os.pathsep) if part]
+    found: dict[Path, Path] = {}
+    for source in (*map(Path, sources), *(Path(part).expanduser() for part in named)):
+        found.setdefault(source.absolute(), source)
+    return tuple(found.values())
 
 
 def module_name(file: Path) -> str:

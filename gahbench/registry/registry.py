@@ -26,7 +26,7 @@ from gahbench.registry.hookspecs import Register
 from gahbench.registry.old_names import plugin_name
 from gahbench.registry.parameters import is_finite, resolve
 from gahbench.registry.plugin import BUILT_IN, HOOKS, KINDS, Kind, Plugin
-from gahbench.registry.plugin_files import load_file, plugin_files
+from gahbench.registry.plugin_files import load_file, plugin_files, with_own
 from gahbench.registry.problems import Problem
 from gahbench.registry.spec import Spec, parse_spec
 
@@ -259,9 +259,13 @@ def plugin_packages() -> list[tuple[str, importlib.metadata.EntryPoint]]:
 
 
 def open_registry(plugins: Sequence[str | Path] = ()) -> Registry:
-    """Return a registry of the installed plugins and of these plugin files, or folders of them."""
+    """Return a registry of the installed plugins, and of plugin files or folders of them: these, and the user's own.
+
+    The user's own are those that ``GAHBENCH_PLUGINS`` names.
+    """
+    sources = with_own(plugins)
     # Files may have changed since they were last loaded.
-    return Registry(tuple(Path(source) for source in plugins)) if plugins else _installed()
+    return Registry(sources) if sources else _installed()
 
 
 @functools.cache

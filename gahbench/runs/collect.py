@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gahbench._util.errors import ResultsError
-from gahbench.board.notes import ADOPTED, NOT_RUN
+from gahbench.board.notes import ADOPTED, NOT_RUN, OWN_TRAINING
 from gahbench.board.schemas import SCHEMAS
 from gahbench.contracts.unit import Unit
 from gahbench.registry.problems import Problem
@@ -134,6 +134,8 @@ def _read_results(plan: RecordedPlan, examined: Examined, states: Mapping[str, s
             rows.add_unfinished(unit, state or None)
             continue
         done = examined.whole[unit.folder].done
+        if (own := plan.facts.get("trainings", {}).get(unit.entrant)) is not None:
+            rows.notes[unit.dataset, unit.entrant, OWN_TRAINING + own] = None
         if done.get("adopted"):
             rows.notes[unit.dataset, unit.entrant, ADOPTED] = None
         if unit.kind == "fit":

@@ -10,7 +10,7 @@ from typing import Any
 from gahbench._util.errors import ResultsError, listing
 from gahbench._util.keys import canonical
 from gahbench.contracts.unit import Unit
-from gahbench.planning.rows import base_label
+from gahbench.planning.row_labels import base_label
 from gahbench.store.plan_file import RecordedPlan, RecordedUnit
 
 

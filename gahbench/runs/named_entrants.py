@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gahbench._util.errors import ResultsError, listing, suggestion
-from gahbench.planning.rows import base_label
+from gahbench.planning.row_labels import base_label
 
 
 def named_rows(names: Iterable[str], labels: Iterable[str], where: str) -> set[str]:

@@ -17,6 +17,7 @@ from gahbench.contracts.limits import Limits
 from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan, make_plan
 from gahbench.planning.suite import Suite, load_suite
+from gahbench.planning.suite_changes import SuiteChanges
 from gahbench.registry.problems import Problem
 from gahbench.registry.registry import Registry
 from gahbench.runs.adoption import superseded
@@ -38,8 +39,8 @@ class RunRequest:
         Path of a suite, or the name of one that gahbench ships.
     out
         Results folder; by default ``runs/`` and the name of the suite.
-    entrants
-        Further entrants.
+    changes
+        Changes to the suite that are not in its file.
     sources
         Plugin files, or folders of them.
     threads, workers
@@ -54,7 +55,7 @@ class RunRequest:
 
     suite: str
     out: str | None = None
-    entrants: tuple[str, ...] = ()
+    changes: SuiteChanges = field(default_factory=SuiteChanges)
     sources: tuple[str, ...] = ()
     threads: int | None = None
     workers: int | None = None
@@ -191,7 +192,7 @@ def open_run(request: RunRequest, registry: Registry) -> OpenedRun:
     GahbenchError
         If something in the suite is not accepted, or the folder belongs to something else.
     """
-    plan = plan_with(registry, request.suite, request.out, request.entrants, request.secret_noise)
+    plan = plan_with(registry, request.suite, request.out, request.changes, request.secret_noise)
     folder = results_folder(plan.suite, request.out)
     again = superseded(plan, folder)
     reused, replaced = None, 0
@@ -223,14 +224,14 @@ def plan_with(
     registry: Registry,
     suite: str | Path,
     out: str | Path | None = None,
-    entrants: Sequence[str] = (),
+    changes: SuiteChanges | Sequence[str] = (),
     secret_noise: bool = False,
 ) -> Plan:
     """Return the plan of a suite with the plugins of a registry; networks done in its folder are not tried out.
 
     In a folder of secret noise, or a new one that is to have it, it is that of the fits alone until the noise is drawn.
     """
-    loaded = load_suite(suite, registry, tuple(entrants))
+    loaded = load_suite(suite, registry, changes)
     folder = results_folder(loaded, out)
     noise, finished = secret_noise_of(folder, secret_noise), Store(folder).finished()
     plan = make_plan(with_secret_noise(loaded, noise), registry, lambda key: f"fit-{key}" in finished)

@@ -23,6 +23,7 @@ from gahbench._util import errors
 from gahbench._util.errors import GahbenchError, PluginError
 from gahbench._util.processes import end_tree, signal_name
 from gahbench._util.resources import python_environment
+from gahbench.planning.suite_changes import SuiteChanges
 from gahbench.registry.construction import watch
 from gahbench.registry.registry import open_registry
 from gahbench.runs.opening import OpenedRun, RunRequest, open_run
@@ -144,7 +145,7 @@ def main(descriptors: Sequence[str]) -> None:
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in message["request"].items()
     }
-    request = RunRequest(**values)
+    request = RunRequest(**values | {"changes": SuiteChanges.of_record(values["changes"])})
     try:
         found = open_run(request, open_registry(request.sources))
     except GahbenchError as error:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gahbench._util.errors import DataError, GahbenchError, listing
 from gahbench.planning.suite import Suite, load_suite
+from gahbench.planning.suite_changes import SuiteChanges
+from gahbench.planning.suite_plugins import plugin_sources
 from gahbench.registry.configured import Configured
 from gahbench.registry.preparation import preparation
 from gahbench.registry.registry import Registry, open_registry
@@ -71,6 +74,7 @@ def prepare(
     suite: str | Path,
     *,
     entrants: Sequence[str] = (),
+    settings: Mapping[str, Any] | Sequence[str] = (),
     plugins: Sequence[str | Path] = (),
     report: Callable[[Prepared], None] = lambda prepared: None,
 ) -> tuple[Prepared, ...]:
@@ -82,8 +86,8 @@ def prepare(
     ----------
     suite
         Path of a suite, or the name of one that gahbench ships.
-    entrants
-        Further entrants, each ``name[key=value]``.
+    entrants, settings
+        As of :func:`gahbench.run`.
     plugins
         Plugin files, or folders of them.
     report
@@ -106,9 +110,10 @@ def prepare(
     >>> [one.error for one in gahbench.prepare("quick")]
     [None]
     """
+    registry = open_registry(plugin_sources(plugins, suite))
     found: list[Prepared] = []
     failed: set[tuple[str, str]] = set()
-    for configured in _in_order(load_suite(suite, open_registry(plugins), tuple(entrants))):
+    for configured in _in_order(load_suite(suite, registry, SuiteChanges.of(entrants, settings))):
         if any(_name(inner) in failed for inner in _nested(configured)):
             failed.add(_name(configured))
             continue
@@ -122,7 +127,7 @@ def prepare(
     return tuple(found)
 
 
-def find_missing(registry: Registry, suite: str | Path, entrants: Sequence[str] = ()) -> Missing:
+def find_missing(registry: Registry, suite: str | Path, changes: SuiteChanges | Sequence[str] = ()) -> Missing:
     """Return what the plugins of a suite miss on this machine, without getting any of it.
 
     Plugins that cannot be built, or that fail, are left out: planning, or their units, say why.
@@ -132,7 +137,7 @@ def find_missing(registry: Registry, suite: str | Path, entrants: Sequence[str] 
     GahbenchError
         If the suite, a plugin or a parameter is not accepted.
     """
-    loaded = load_suite(suite, registry, tuple(entrants))
+    loaded = load_suite(suite, registry, changes)
     things: list[tuple[str, str]] = []
     unready: set[tuple[str, str]] = set()
     for configured in _in_order(loaded):

@@ -17,7 +17,7 @@ from gahbench._util.errors import ResultsError
 from gahbench._util.keys import canonical
 from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan
-from gahbench.planning.rows import base_label
+from gahbench.planning.row_labels import base_label
 from gahbench.registry.registry import Registry
 from gahbench.store.code_files import code_files, copy_plugins
 from gahbench.store.plan_file import RecordedPlan, RecordedUnit, read_plan, write_plan

@@ -208,7 +208,9 @@ def recorded_plan(folder: Path) -> RecordedPlan:
 def _parsed(content: dict[str, Any]) -> RecordedPlan:
     head: dict[str, Any] = {"suite": None, "board": {}, "threads": None, "plugins": [], "code": {}}
     head |= {"limits": {}, "secret_noise": None} | content
-    if wrong := wrong_field(head, _HEAD) or (head["board"] and wrong_field(head["board"], _BOARD)):
+    if wrong := wrong_field(head, _HEAD) or (
+        head["board"] and wrong_field({"trainings": {}} | head["board"], _BOARD | _LATER)
+    ):
         raise ValueError(f"the field '{wrong}' is missing, or not what it can be")
     if not isinstance(content.get("units"), list):
         raise ValueError("it has no list of units")
@@ -250,6 +252,8 @@ _BOARD = {
     "metrics": list_of(record_of(metric=is_text, title=is_text, null=is_text)),
     "needs": object_of(list_of(is_text)),
 }
+#: Not in plans of before they were.
+_LATER = {"trainings": object_of(is_text)}
 _HEAD = {
     "suite": is_text,
     "board": is_object,

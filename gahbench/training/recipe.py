@@ -44,7 +44,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 Count = Annotated[int, Field(ge=1)] | Literal["all"]
 #: Later fields: at their defaults, keys are as before them.
-ADDED = ("halves", "same_initialisation", "snapshots", "split")
+ADDED = ("loss", "halves", "same_initialisation", "snapshots", "split")
 
 
 class Training(BaseModel):
@@ -86,8 +86,10 @@ class Training(BaseModel):
         Decay of a running average of the weights, which is then stored; null for none.
     noise
         ``log-uniform`` in [sigma_min, sigma_max], or ``quadratic``: the square of a uniform variable, scaled to it.
+    loss
+        ``mse``, the mean squared error, whose minimiser is the posterior mean; ``mae``, the mean absolute error.
     weighting
-        ``inverse-variance`` divides the error by sigma^2; ``uniform`` does not.
+        ``inverse-variance`` divides residuals by sigma; ``uniform`` does not.
     initialisation
         ``kaiming`` draws the weights of convolutions and linear layers anew; ``own`` keeps the architecture's.
     precision
@@ -120,6 +122,7 @@ class Training(BaseModel):
     clip: Annotated[float, Field(gt=0)] | None
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     noise: Literal["log-uniform", "quadratic"]
+    loss: Literal["mse", "mae"] = "mse"
     weighting: Literal["inverse-variance", "uniform"]
     sigma_min: Annotated[float, Field(ge=0, lt=1)]
     sigma_max: Annotated[float, Field(gt=0, le=10)] = 1.0

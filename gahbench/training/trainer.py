@@ -175,7 +175,8 @@ class Trainer:
     def step(self, step: int, fraction: float) -> Tensor:
         """Take one optimiser step and return its loss, still on the device, for which nothing here waits.
 
-        The loss is the mean over the batch of the mean squared error per pixel, over sigma^2 where so weighted. What
+        The loss is the mean over the batch of the mean squared, or absolute, error per pixel, with residuals over sigma
+        where so weighted. What
         the network itself draws, as in dropout, depends on the step alone: the default generators are left seeded by
         it, until :meth:`fit` ends.
         """
@@ -215,8 +216,9 @@ class Trainer:
         reseed(self.device, derive_seed("batches", self.seed, "network", step))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.acceleration.bfloat16):
             denoised = self._forward(network, noisy, sigma)
-        errors = (denoised.float() - clean).square().mean(dim=(1, 2, 3))
-        weighted = errors / sigma.square() if self.training.weighting == "inverse-variance" else errors
+        residual, power = denoised.float() - clean, 1 if self.training.loss == "mae" else 2
+        errors = (residual.abs() if power == 1 else residual.square()).mean(dim=(1, 2, 3))
+        weighted = errors / sigma**power if self.training.weighting == "inverse-variance" else errors
         loss = weighted.mean()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()

@@ -17,7 +17,7 @@ from gahbench.evaluation.evaluation import Evaluation
 from gahbench.explore.inspected_images import of_file, read_image
 from gahbench.explore.inspection import BASES, DATASET, OTHERS, SIGMAS
 from gahbench.explore.inspection_figures import figures
-from gahbench.planning.suite import configure_entrant
+from gahbench.planning.suite_entries import configure_entrant
 from gahbench.registry.registry import Registry
 from gahbench.registry.spec import parse_spec
 

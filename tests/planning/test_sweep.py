@@ -14,7 +14,8 @@ from gahbench.board.results import load_results
 from gahbench.cli.app import app
 from gahbench.networks.initialisation import build_network
 from gahbench.planning.plan import make_plan
-from gahbench.planning.rows import base_label, number_of_images, rows
+from gahbench.planning.row_labels import base_label, number_of_images
+from gahbench.planning.rows import rows
 from gahbench.planning.suite import load_suite
 from gahbench.training.recipe import Training
 

@@ -1,0 +1,302 @@
+"""The entries of a suite: plugins with grids of parameters, labels, and for architectures their own training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pydantic
+
+from gahbench._util.errors import GahbenchError, ParameterError, PluginError, SuiteError, listing, suggestion
+from gahbench._util.readable import brief
+from gahbench.planning.grids import MAX_CONFIGURATIONS, Grid, too_many
+from gahbench.planning.row_labels import split_label
+from gahbench.planning.suite_fields import Entry
+from gahbench.planning.yaml_lines import Document, Location
+from gahbench.registry.configured import Configured
+from gahbench.registry.plugin import Kind, Plugin
+from gahbench.registry.registry import Registry
+from gahbench.registry.spec import Spec, format_value, parse_spec
+from gahbench.training.recipe import BUDGETS, Training
+
+#: The reference that an architecture with a ``checkpoint`` is short for.
+PRETRAINED = "pretrained"
+#: Parameters of an entry that are not the plugin's.
+LABEL, TRAINING = "label", "training"
+MAX_LABEL = 200
+#: Fields of the training that decide how many rows there are, and what they learn from, for the whole suite.
+OF_SUITE = ("train_images", "halves", "same_initialisation", "snapshots", "split")
+
+_KINDS: dict[str, tuple[Kind, ...]] = {
+    "datasets": ("dataset",),
+    "entrants": ("architecture", "reference"),
+    "metrics": ("metric",),
+}
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Resolves the entries of a suite's file.
+
+    Parameters
+    ----------
+    document
+        The file.
+    registry
+        Where plugins are looked up.
+    training
+        The fields of the suite's training, as its file has them.
+    """
+
+    document: Document
+    registry: Registry
+    training: Mapping[str, Any]
+    #: Lines of plugins, by their ``where``.
+    lines: dict[str, int] = field(default_factory=dict)
+    #: The training of entrants that have their own, by label.
+    trainings: dict[str, Training] = field(default_factory=dict)
+    #: The labels that metrics are given, by their names.
+    titles: dict[str, str] = field(default_factory=dict)
+
+    def resolve(self, location: Location, entries: tuple[Entry, ...]) -> tuple[Configured, ...]:
+        """Return the plugins of a field, each once.
+
+        Raises
+        ------
+        SuiteError
+            Naming the file and the line.
+        ParameterError
+            If two have one label.
+        """
+        found: list[Configured] = []
+        for place, entry in enumerate(entries):
+            expanded = self._expand((*location, place), entry, str(location[-1]))
+            found += expanded
+            if len(found) > MAX_CONFIGURATIONS:
+                raise too_many(self.document, (*location, place), len(found))
+            for configured in expanded:
+                self.lines.setdefault(configured.where, self.document.line((*location, place)))
+        return unique(found)
+
+    def _expand(self, location: Location, entry: Entry, of: str) -> list[Configured]:
+        """Resolve one entry, whose lists of values make a grid."""
+        if isinstance(entry, str):
+            try:
+                spec = parse_spec(entry)
+                plugin = self._plugin(spec.name, of)
+                label = _taken(spec, plugin)
+                return [self._finished(configure(self.registry, spec, of), label, None, of)]
+            except GahbenchError as error:
+                raise self.document.error(location, str(error)) from error
+        if len(entry) != 1:
+            raise self.document.error(location, f"expected one plugin in an entry, not {len(entry)}: {listing(entry)}")
+        ((name, given),) = entry.items()
+        grid, inside, given = Grid(self.document, self.registry), (*location, name), dict(given or {})
+        try:
+            plugin = self._plugin(name, of)
+            label = given.pop(LABEL) if LABEL in given and not _has(plugin, LABEL) else None
+            own = given.pop(TRAINING) if TRAINING in given and not _has(plugin, TRAINING) else None
+            specs = list(grid.specs(inside, name, given, plugin))
+        except SuiteError:
+            raise
+        except GahbenchError as error:
+            raise self.document.error(location, str(error)) from error
+        if label is not None and len(specs) > 1:
+            raise self.document.error((*inside, LABEL), f"one label, and its lists stand for {len(specs)} entries")
+        training = None if own is None else self._own_training(inside, plugin, own)
+        found = []
+        for spec in specs:
+            try:
+                found.append(self._finished(configure(self.registry, spec, of), label, training, of))
+            except GahbenchError as error:
+                raise grid.error(inside, given, error) from error
+        return found
+
+    def _plugin(self, name: str, of: str) -> Plugin | None:
+        return next(filter(None, (self.registry.find(kind, name) for kind in _KINDS[of])), None)
+
+    def _own_training(self, inside: Location, plugin: Plugin | None, given: Any) -> tuple[Training, dict[str, Any]]:
+        """Return the training of an entrant that has its own, and the fields that it gives."""
+        location = (*inside, TRAINING)
+        if plugin is not None and plugin.kind != "architecture":
+            raise self.document.error(location, f"{plugin.where} is not trained; accepted with an architecture")
+        accepted = [name for name in Training.model_fields if name not in OF_SUITE]
+        if not isinstance(given, dict):
+            raise self.document.error(location, f"expected fields with values; accepted: {', '.join(accepted)}")
+        for name in given:
+            if name not in accepted:
+                why = "is of the whole suite" if name in OF_SUITE else "unknown field"
+                near = (name not in OF_SUITE and suggestion(str(name), accepted)) or ";"
+                raise self.document.error(
+                    (*location, name), f"training.{name}: {why}{near} accepted: {listing(accepted)}"
+                )
+        budgets = BUDGETS if any(name in given for name in BUDGETS) else ()
+        rest = {name: value for name, value in self.training.items() if name not in budgets}
+        try:
+            return Training.model_validate({**rest, **given}), given
+        except pydantic.ValidationError as error:
+            raise self.document.validation_error(error, lambda place: accepted, location) from error
+
+    def _finished(
+        self, configured: Configured, label: Any, training: tuple[Training, dict[str, Any]] | None, of: str
+    ) -> Configured:
+        """Return a plugin under its label, with its training noted."""
+        if label is not None:
+            label = checked_label(label)
+        if of == "metrics":
+            if label is not None:
+                self.titles[configured.label] = label
+            return configured
+        if label is None and training is not None:
+            label = _with_training(configured.label, training[1])
+        if label is not None:
+            configured = replace(configured, label=label)
+        if training is not None:
+            known = self.trainings.setdefault(configured.label, training[0])
+            if known != training[0]:
+                raise ParameterError(f"label '{configured.label}': two entrants of different training have it")
+        return configured
+
+
+def configure(registry: Registry, spec: Spec, of: str = "entrants") -> Configured:
+    """Resolve a spec of a field of a suite.
+
+    Raises
+    ------
+    PluginError, ParameterError
+        If it is not accepted.
+    """
+    return configure_entrant(registry, spec) if of == "entrants" else registry.configure(_KINDS[of][0], spec)
+
+
+def configure_entrant(registry: Registry, spec: Spec) -> Configured:
+    """Resolve an entrant: an architecture, a reference, or an architecture with trained weights from a ``checkpoint``.
+
+    The last is short for the reference ``pretrained``: ``unet[width=16,checkpoint=w.pt,keys=same]`` is
+    ``pretrained[unet[width=16],checkpoint=w.pt,keys=same]``, and both have the short form as their label. Any may have
+    a ``label`` among its parameters, which is then its name on boards.
+
+    Raises
+    ------
+    PluginError, ParameterError
+        If neither has that name (both lists are given), both do, or a parameter is not accepted.
+    """
+    known = {kind: registry.names(kind) for kind in _KINDS["entrants"]}
+    found = [kind for kind, names in known.items() if spec.name in names]
+    if not found:
+        names = [name for group in known.values() for name in group]
+        lists = "; ".join(f"{kind}s: {listing(group)}" for kind, group in known.items())
+        raise PluginError(
+            f"unknown entrant '{spec.name}'{suggestion(spec.name, names) or ';'} {lists}{registry.missing}"
+        )
+    if len(found) > 1:
+        raise PluginError(f"'{spec.name}' is both an architecture and a reference; rename one of the plugins")
+    spec = replace(spec, keywords=dict(spec.keywords))
+    label = _taken(spec, registry.get(found[0], spec.name))
+    configured = _entrant(registry, spec, found[0])
+    return configured if label is None else replace(configured, label=checked_label(label))
+
+
+def _entrant(registry: Registry, spec: Spec, kind: Kind) -> Configured:
+    if kind == "architecture" and "checkpoint" in spec.keywords:
+        own = {parameter.name for parameter in registry.get("architecture", spec.name).parameters}
+        if "checkpoint" not in own:
+            return _short(registry.configure("reference", _pretrained(registry, spec, own)))
+    configured = registry.configure(kind, spec)
+    return _short(configured) if configured.plugin.name == PRETRAINED else configured
+
+
+def _pretrained(registry: Registry, spec: Spec, own: set[str]) -> Spec:
+    """Share out the parameters of an architecture with a checkpoint; those of the architecture come first."""
+    shared = {parameter.name for parameter in registry.get("reference", PRETRAINED).parameters} - own
+    theirs = {name: value for name, value in spec.keywords.items() if name not in shared}
+    network = registry.configure("architecture", Spec(spec.name, spec.positional, theirs))
+    rest = {name: value for name, value in spec.keywords.items() if name in shared}
+    return Spec(PRETRAINED, (), {"architecture": network.text, **rest})
+
+
+def _short(configured: Configured) -> Configured:
+    """Label an architecture with a checkpoint by its short form."""
+    inner = configured.nested["architecture"]
+    assert isinstance(inner, Configured)
+    rest = configured.label.removeprefix(f"{PRETRAINED}[{inner.label},")
+    head = f"{inner.label[:-1]}," if inner.label.endswith("]") else f"{inner.label}["
+    return replace(configured, label=head + rest)
+
+
+def _has(plugin: Plugin | None, name: str) -> bool:
+    """Whether a parameter of a plugin has one of the names that entries use otherwise: then it is the plugin's."""
+    return plugin is not None and any(parameter.name == name for parameter in plugin.parameters)
+
+
+def _taken(spec: Spec, plugin: Plugin | None) -> Any:
+    """Take the label out of the parameters of a spec."""
+    return None if _has(plugin, LABEL) else spec.keywords.pop(LABEL, None)
+
+
+def checked_label(label: Any) -> str:
+    """Return a label if it can be one.
+
+    Raises
+    ------
+    ParameterError
+        If it is no text, empty, too long, of several lines, or ends like a row of a sweep.
+    """
+    accepted = f"accepted: a text of one line, {MAX_LABEL} characters at most"
+    if not isinstance(label, str) or not label.strip() or len(label) > MAX_LABEL or not label.isprintable():
+        raise ParameterError(f"label={brief(repr(label))}: {accepted}")
+    if split_label(label.strip())[1] is not None:
+        raise ParameterError(f"label={label!r}: ends as rows of several numbers of training images do; {accepted}")
+    return label.strip()
+
+
+def _with_training(label: str, given: Mapping[str, Any]) -> str:
+    parts = ",".join(f"{TRAINING}.{name}={format_value(value)}" for name, value in given.items())
+    return f"{label[:-1]},{parts}]" if label.endswith("]") else f"{label}[{parts}]"
+
+
+def unique(found: list[Configured]) -> tuple[Configured, ...]:
+    """Drop repeats, and tell files of one name apart by the folders above them.
+
+    Raises
+    ------
+    ParameterError
+        If one label is given to two.
+    """
+    several: dict[str, dict[str, Configured]] = {}
+    for configured in found:
+        several.setdefault(configured.label, {}).setdefault(configured.text, configured)
+    for label, alike in several.items():
+        if len(alike) > 1:
+            for text, longer in _told_apart(list(alike.values())).items():
+                if longer == label:
+                    raise ParameterError(f"two entries have the label '{label}': {listing(alike)}; give another to one")
+                alike[text] = replace(alike[text], label=longer)
+    order = dict.fromkeys((configured.label, configured.text) for configured in found)
+    return tuple(several[label][text] for label, text in order)
+
+
+def _told_apart(alike: list[Configured]) -> dict[str, str]:
+    """Return labels with as much of the paths of their files as tells them apart, by the plugins' texts."""
+    paths = {one.text: _paths(one) for one in alike}
+    labels = {one.text: one.label for one in alike}
+    longest = max((len(path) for found in paths.values() for path in found), default=0)
+    for depth in range(2, longest + 1):
+        longer = {text: labels[text] for text in labels}
+        for text, found in paths.items():
+            for parts in found:
+                longer[text] = longer[text].replace(parts[-1], "/".join(parts[-depth:]), 1)
+        if len(set(longer.values())) == len(longer):
+            return longer
+    return labels
+
+
+def _paths(configured: Configured) -> list[tuple[str, ...]]:
+    """Return the parts of the paths among the parameters of a plugin, and of those that they name."""
+    values = [configured.parameters[one.name] for one in configured.plugin.parameters if one.is_path]
+    found = [tuple(str(value).split("/")) for value in values if value]
+    for inner in configured.nested.values():
+        for one in inner if isinstance(inner, tuple) else (inner,):
+            found += _paths(one)
+    return found

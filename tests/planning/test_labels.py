@@ -1,0 +1,151 @@
+"""Labels of entries, training of their own, and files of one name."""
+
+import pytest
+
+import gahbench
+from gahbench.planning.plan import make_plan
+from gahbench.planning.suite import load_suite
+
+UNET = "unet: {width: 2, levels: 1}"
+
+
+def keys(suite, registry):
+    return [unit.key for unit in make_plan(load_suite(suite, registry), registry).units]
+
+
+def test_labels_are_shown_and_in_no_key(write_suite, builtin, tmp_path):
+    plain = keys(write_suite(), builtin)
+    file = write_suite(
+        (UNET, "unet: {width: 2, levels: 1, label: Small net (ours)}"),
+        ("  - identity", '  - "identity[label=do nothing]"'),
+        ("discs: {size: 16}", "discs: {size: 16, label: discs}"),
+        ("[psnr, slope]", "[psnr, {slope: {label: decay of the error}}]"),
+        ("baseline: oracle-threshold[haar]", "baseline: do nothing"),
+    )
+    assert keys(file, builtin) == plain
+    outcome = gahbench.run(file, tmp_path / "out", engine="inline")
+    board = outcome.leaderboard()
+    assert set(board["entrant"]) == {"Small net (ours)", "do nothing", "oracle-threshold[haar]"}
+    assert set(board["dataset"]) == {"discs"}
+    assert board.set_index("entrant").loc["do nothing", "gain_over_baseline"] == 0
+    assert outcome.results.metrics.set_index("metric").loc["slope", "title"] == "decay of the error"
+    # The names of the tidy table stay.
+    assert set(outcome.scores["metric"]) == {"psnr", "slope"}
+    # Another label needs no other unit.
+    again = gahbench.run(
+        write_suite((UNET, "unet: {width: 2, levels: 1, label: N2}")), tmp_path / "out", engine="inline"
+    )
+    assert again.done == 7
+    assert "N2" in set(again.leaderboard()["entrant"])
+
+
+def test_a_parameter_of_that_name_stays_the_plugins(tmp_path, write_suite):
+    from gahbench.registry.registry import Registry
+
+    file = tmp_path / "marked.py"
+    file.write_text(
+        "import gahbench\n\n@gahbench.hookimpl\ndef register_references(register):\n    register('marked', Marked)\n\n"
+        "class Marked(gahbench.Reference):\n    'Does nothing.'\n\n    def __init__(self, label: str = 'x'):\n"
+        "        self.label = label\n\n    def denoise(self, noisy, sigma, truth):\n        return noisy\n"
+    )
+    suite = load_suite(write_suite(("  - identity", "  - marked: {label: y}")), Registry((file,)))
+    assert suite.entrants[1].label == "marked[y]"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (
+            UNET,
+            "unet: {width: [2, 3], levels: 1, label: one}",
+            r"tiny\.yaml:6: one label, and its lists stand for 2",
+        ),
+        (UNET, "unet: {width: 2, levels: 1, label: 3}", r"label=3: accepted: a text of one line"),
+        (UNET, "unet: {width: 2, levels: 1, label: ''}", r"accepted: a text of one line, 200 characters at most"),
+        (UNET, 'unet: {width: 2, levels: 1, label: "a\\nb"}', r"accepted: a text of one line"),
+        (UNET, "unet: {width: 2, levels: 1, label: net N=3}", r"ends as rows of several numbers of training images do"),
+        (UNET, "unet: {width: 2, levels: 1, label: identity}", r"two entries have the label 'identity'"),
+        ("  - identity", "  - identity\n  - identity: {label: other}", r"'identity' and 'other' are one reference"),
+        ("  - identity", "  - identity: {training: {steps: 3}}", r"reference 'identity' is not trained"),
+        (
+            UNET,
+            "unet: {width: 2, training: {train_images: 4}}",
+            r"training.train_images: is of the whole suite; ",
+        ),
+        (
+            UNET,
+            "unet: {width: 2, training: {stepz: 4}}",
+            r"tiny\.yaml:6: training.stepz: unknown field; did you",
+        ),
+        (UNET, "unet: {width: 2, training: {steps: 0}}", r"tiny\.yaml:6: entrants.0.unet.training.steps: "),
+        (UNET, "unet: {width: 2, training: 3}", r"expected fields with values; accepted: recipe, steps"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(write_suite, builtin, old, new, says):
+    with pytest.raises(gahbench.GahbenchError, match=says):
+        load_suite(write_suite((old, new)), builtin)
+
+
+def test_an_entrant_may_be_trained_otherwise_and_the_board_says_so(write_suite, builtin, tmp_path):
+    other = "unet: {width: 2, levels: 1, training: {learning_rate: 1.0e-3, steps: 6, loss: mae}}"
+    file = write_suite((UNET, f"{UNET}\n  - {other}"))
+    plain = make_plan(load_suite(write_suite(name="plain.yaml"), builtin), builtin).fits[0]
+    plan = make_plan(load_suite(file, builtin), builtin)
+    fits = {unit.entrant: unit for unit in plan.fits}
+    label = "unet[width=2,levels=1,training.learning_rate=0.001,training.steps=6,training.loss=mae]"
+    assert list(fits) == ["unet[width=2,levels=1]", label]
+    assert fits[label].payload["training"]["learning_rate"] == 1e-3
+    assert fits["unet[width=2,levels=1]"].key == plain.key
+    assert fits[label].work == pytest.approx(fits["unet[width=2,levels=1]"].work / 2)
+    board = gahbench.run(file, tmp_path / "out", engine="inline").leaderboard().set_index("entrant")
+    assert board.loc[label, "note"] == "trained otherwise: steps=6 (12), learning_rate=0.001 (0.002), loss=mae (mse)"
+    assert board.loc["unet[width=2,levels=1]", "note"] == ""
+    assert "trained otherwise" in (tmp_path / "out" / "leaderboard.md").read_text()
+
+
+def test_checkpoints_of_one_file_name_are_told_apart_by_their_folders(write_suite, builtin, tmp_path):
+    from safetensors.torch import save_file
+
+    network = gahbench.create("architecture", "dncnn", width=2, layers=3)
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        save_file(network.state_dict(), tmp_path / folder / "net.safetensors")
+    entry = "dncnn: {{width: 2, layers: 3, checkpoint: {}/net.safetensors}}"
+    # Relative to the suite's file.
+    file = write_suite(("  - identity", f"  - {entry.format('one')}\n  - {entry.format('two')}"))
+    labels = [entrant.label for entrant in load_suite(file, builtin).entrants]
+    assert labels[1:3] == [f"dncnn[width=2,layers=3,checkpoint={name}/net.safetensors]" for name in ("one", "two")]
+
+
+def test_paths_are_relative_to_the_suite_and_else_to_the_current_folder(write_suite, builtin, tmp_path, monkeypatch):
+    from PIL import Image
+
+    for folder in ("suite", "current"):
+        (tmp_path / folder / "pictures").mkdir(parents=True)
+        for number in range(20):
+            size = (24, 24) if folder == "suite" else (32, 32)
+            Image.new("L", size, number * 9).save(tmp_path / folder / "pictures" / f"{number:02}.png")
+    file = tmp_path / "suite" / "own.yaml"
+    file.write_text(write_suite(("discs: {size: 16}", "faces: {path: pictures, size: 16}")).read_text())
+    monkeypatch.chdir(tmp_path / "current")
+    (dataset,) = load_suite(file, builtin).datasets
+    assert dataset.parameters["path"] == str(tmp_path / "suite" / "pictures")
+    assert dataset.label == "faces[pictures,size=16]"
+    (tmp_path / "suite" / "pictures").rename(tmp_path / "suite" / "moved")
+    with pytest.warns(UserWarning, match=r"pictures: not in .*suite, the folder of the suite.*taken from"):
+        (dataset,) = load_suite(file, builtin).datasets
+    assert dataset.parameters["path"] == "pictures"
+
+
+def test_plugins_of_a_suite_and_of_the_environment_are_found(write_suite, write_plugin, monkeypatch, tmp_path):
+    write_plugin("mine", "return noisy - self.noise(noisy)")
+    other = write_plugin("yours", "return noisy - self.noise(noisy)", folder="elsewhere")
+    file = write_suite(("  - identity", "  - mine\n  - yours"), ("name: tiny", "name: tiny\nplugins: [plugins]"))
+    monkeypatch.setenv("GAHBENCH_PLUGINS", f"{other}:")
+    monkeypatch.chdir("/")
+    labels = {unit.entrant for unit in gahbench.plan_suite(file).units}
+    assert {"mine", "yours"} <= labels
+    assert gahbench.create("architecture", "yours") is not None
+    file.write_text(file.read_text().replace("plugins: [plugins]", "plugins: [absent]"))
+    with pytest.raises(gahbench.SuiteError, match=r"tiny\.yaml:3: plugins: no such file or folder: .*absent"):
+        gahbench.plan_suite(file)

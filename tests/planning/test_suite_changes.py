@@ -1,0 +1,132 @@
+"""Settings, seeds and filters that change a suite for one run."""
+
+import pytest
+
+import gahbench
+from gahbench.planning.suite import load_suite
+from gahbench.planning.suite_changes import SuiteChanges
+
+
+def loaded(file, registry, **changes):
+    return load_suite(file, registry, SuiteChanges.of(**changes))
+
+
+def test_a_setting_is_as_if_it_stood_in_the_file(write_suite, builtin):
+    settings = ["training.steps=7", "scoring.sigmas=[25/255, 0.3]", "entrants.unet.width=3", "seeds=[4, 5]"]
+    suite = loaded(write_suite(), builtin, settings=[*settings, "datasets.0.size=32", "description=another"])
+    assert suite.training.steps == 7
+    assert suite.scoring.sigmas == (25 / 255, 0.3)
+    assert suite.entrants[0].label == "unet[width=3,levels=1]"
+    assert suite.seeds == (4, 5)
+    assert suite.datasets[0].label == "discs[size=32]"
+    assert suite.description == "another"
+
+
+def test_a_setting_makes_what_the_file_leaves_out(write_suite, builtin):
+    suite = loaded(write_suite(), builtin, settings={"limits.unit": 60, "entrants.identity": "bayes-shrink"})
+    assert suite.limits.unit == 60
+    assert [entrant.plugin.name for entrant in suite.entrants] == ["unet", "bayes-shrink", "oracle-threshold"]
+    suite = loaded(write_suite(("  - identity\n", "  - bf-cnn\n")), builtin, settings=["entrants.bf-cnn.layers=3"])
+    assert suite.entrants[1].parameters["layers"] == 3
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("training.stepz=1", r"^--set training.stepz=1: unknown field 'training.stepz'; did you mean 'steps'"),
+        ("training.steps=many", r"^--set training.steps=many: training.steps: expected a whole number"),
+        ("scoring.sigmas=[0.1, -1]", r"^--set scoring.sigmas=\[0.1, -1\]: scoring.sigmas"),
+        ("entrants.unet.wdth=1", r"^--set entrants.unet.wdth=1: .*unknown parameter 'wdth'"),
+        (
+            "entrants.unett.width=1",
+            r"'unett' is not in the list; accepted: unet, identity, oracle-threshold, or a",
+        ),
+        ("entrants.9.width=1", r"'9' is not in the list"),
+        ("name.first=x", r"'first' is looked for in 'tiny', which has no fields"),
+        ("training", r"^--set training: expected FIELD=VALUE, such as training.steps=100"),
+        ("training..steps=1", r"expected FIELD=VALUE"),
+        ("training.steps=[1", r"'\[1' cannot be read"),
+    ],
+)
+def test_errors_name_the_setting(write_suite, builtin, setting, says):
+    with pytest.raises(gahbench.GahbenchError, match=says):
+        loaded(write_suite(), builtin, settings=[setting])
+
+
+def test_errors_elsewhere_still_name_the_line(write_suite, builtin):
+    with pytest.raises(gahbench.GahbenchError, match=r"tiny\.yaml:6: .*unknown parameter 'wide'"):
+        loaded(write_suite(("width: 2", "wide: 2")), builtin, settings=["training.steps=1"])
+
+
+def test_an_entry_that_is_there_twice_is_given_by_its_number(write_suite, builtin):
+    file = write_suite(("  - identity", "  - unet: {width: 3, levels: 1}"))
+    with pytest.raises(gahbench.GahbenchError, match="'unet' is there more than once: give its number, from 0"):
+        loaded(file, builtin, settings=["entrants.unet.width=5"])
+    assert loaded(file, builtin, settings=["entrants.1.width=5"]).entrants[1].parameters["width"] == 5
+
+
+def test_filters_leave_the_baseline_and_the_psnr(write_suite, builtin):
+    suite = loaded(write_suite(), builtin, only=["unet*"], metrics=["psnr"], datasets=["discs*"])
+    assert [one.label for one in suite.entrants] == ["unet[width=2,levels=1]", "oracle-threshold[haar]"]
+    assert [one.label for one in suite.metrics] == ["psnr"]
+    by_label = loaded(write_suite(), builtin, only=["unet[width=2,levels=1]"], metrics=["slope"])
+    assert len(by_label.entrants) == 2
+    assert [one.label for one in by_label.metrics] == ["psnr", "slope"]
+    # What is added on request is not filtered out.
+    assert len(loaded(write_suite(), builtin, only=["identity"], entrants=["wiener-linear"]).entrants) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"only": ["unet[*"]}, None),
+        ({"only": ["bf*"]}, r"--only bf\*: matches none of unet\[width=2,levels=1\], identity"),
+        ({"datasets": ["faces"]}, r"--dataset faces: matches none of discs\[size=16\]"),
+        ({"metrics": ["ssim"]}, r"--metric ssim: matches none of psnr, slope"),
+    ],
+)
+def test_a_filter_that_matches_nothing_says_what_there_is(write_suite, builtin, changes, says):
+    if says is None:
+        assert len(loaded(write_suite(), builtin, **changes).entrants) == 2
+        return
+    with pytest.raises(gahbench.GahbenchError, match=says):
+        loaded(write_suite(), builtin, **changes)
+
+
+def test_a_run_of_changes_shows_what_was_asked_for(write_suite, command, tmp_path):
+    out = tmp_path / "out"
+    run = command("run")
+    options = [
+        "--engine",
+        "inline",
+        "--set",
+        "training.steps=2",
+        "--seed",
+        3,
+        "--only",
+        "unet",
+        "-m",
+        "psnr",
+        "-o",
+        out,
+    ]
+    status, board, errors = run(write_suite(), *options)
+    assert status == 0, errors
+    assert "identity" not in board
+    results = gahbench.load_results(out)
+    assert set(results.scores["metric"]) == {"psnr"}
+    assert set(results.fits["seed"]) == {3}
+    assert set(results.fits["steps"]) == {2}
+    # The same folder grows to the whole suite.
+    whole = gahbench.run(write_suite(), out, engine="inline", settings={"training.steps": 2, "seeds": [3]})
+    assert whole.done == 7
+    assert set(whole.leaderboard()["entrant"]) == {"unet[width=2,levels=1]", "identity", "oracle-threshold[haar]"}
+
+
+def test_odd_noise_levels_are_said(write_suite, builtin):
+    with pytest.warns(UserWarning, match=r"tiny\.yaml: sigmas 25 are above 1.*25/255"):
+        loaded(
+            write_suite(), builtin, settings=["scoring.sigmas=[25, 0.1]", "training.sigma_max=10"], only=["identity"]
+        )
+    with pytest.warns(UserWarning, match=r"unet\[width=2,levels=1\] is scored at sigmas 0\.001, outside .* 0\.01, 1 "):
+        loaded(write_suite(), builtin, settings=["scoring.sigmas=[0.001, 0.1]"])
