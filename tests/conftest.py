@@ -58,13 +58,13 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callab
 
     def folder(name: str, fill: Callable[[Path], None]) -> Path:
         home = base / "once" / name
-        home.mkdir(parents=True, exist_ok=True)
+        home.parent.mkdir(exist_ok=True)
         with (base / "once" / f"{name}.lock").open("a+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             lock.seek(0)
             if not lock.read():
                 # Of one that failed to fill it.
-                shutil.rmtree(home)
+                shutil.rmtree(home, ignore_errors=True)
                 home.mkdir()
                 fill(home)
                 lock.write("filled")

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from gahbench.api.folders import adopt, collect, load_results, merge, remove, status, verify, weights, work, write_plan
+from gahbench.api.folders import (
+    adopt,
+    collect,
+    compare,
+    load_results,
+    merge,
+    remove,
+    status,
+    verify,
+    weights,
+    work,
+    write_plan,
+)
 from gahbench.api.looks import check, create, inspect, preview, sample, score
 from gahbench.api.running import openings, plan_suite, request, run
 
@@ -10,6 +22,7 @@ __all__ = [
     "adopt",
     "check",
     "collect",
+    "compare",
     "create",
     "inspect",
     "load_results",

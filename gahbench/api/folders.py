@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gahbench.contracts.jobs import Event
     from gahbench.planning.plan import Plan
     from gahbench.runs.adoption import Adoption
+    from gahbench.runs.comparison import Comparison
     from gahbench.runs.merge import Merged
     from gahbench.runs.removal import Removed
     from gahbench.runs.reuse import Reused
@@ -149,6 +150,29 @@ def load_results(folder: Source) -> Results:
     from gahbench.board.results import load_results
 
     return load_results(Path(folder))
+
+
+def compare(one: Source, other: Source) -> Comparison:
+    """Compare two results folders: paired differences in PSNR, and what differs in protocol, code and environment.
+
+    Parameters
+    ----------
+    one, other
+        Results folders.
+
+    Returns
+    -------
+    Comparison
+        Its ``table`` has a row for each dataset, entrant of both, and noise level.
+
+    Raises
+    ------
+    ResultsError
+        If they share no dataset, or one has other images or noise there.
+    """
+    from gahbench.runs.comparison import compare
+
+    return compare(Path(one), Path(other))
 
 
 def adopt(folder: Source, *, plugins: Sequence[Source] = ()) -> Adoption:

@@ -51,7 +51,8 @@ class Results:
     datasets
         dataset, optimum (exact, bracket, rate, none), slope (the optimal one; NaN if unknown), channels,
         height, width, fingerprint (SHA-256 of pixels from files; empty for others), sources (of test images, by numbers
-        with spaces between, where several are of one, such as patches of a photograph). Its order is kept.
+        with spaces between, where several are of one, such as patches of a photograph), protocol (a digest of the
+        dataset's parameters and of the seed of the noise: rows of equal ones can be compared). Its order is kept.
     notes
         Notes of entrants, one a row: dataset, entrant, note (such as tuned values, and on which
         images).
@@ -145,11 +146,45 @@ class Results:
         checks = {dataset: optimum_check(self, dataset) for dataset in dataset_names(self)}
         return {dataset: check for dataset, check in checks.items() if check is not None}
 
-    def leaderboard(self) -> pd.DataFrame:
-        """Return the board as one wide table (:func:`gahbench.board.wide.wide_table`)."""
-        from gahbench.board.wide import wide_table
+    def leaderboard(self, full: bool = False) -> pd.DataFrame:
+        """Return the board as one table, a row for each dataset and entrant.
 
-        return wide_table(self.board)
+        Parameters
+        ----------
+        full
+            Whether it has every value, each noise level and the ends of all intervals
+            (:func:`gahbench.board.wide.wide_table`), rather than what a summary shows.
+        """
+        from gahbench.board.wide import short_table, wide_table
+
+        return wide_table(self.board) if full else short_table(self.board)
+
+    def merged(self, other: Results, names: tuple[str, str] = ("one", "other")) -> Results:
+        """Return these results and others as one, where they share a dataset on the same images and noise.
+
+        Parameters
+        ----------
+        names
+            Of the two, which labels of entrants that are in both then have.
+
+        Raises
+        ------
+        ResultsError
+            If a dataset has other images or noise in the other (:func:`gahbench.board.combined.combined`).
+        """
+        from gahbench.board.combined import combined
+
+        return combined(dict(zip(names, (self, other), strict=True)))
+
+    def __repr__(self) -> str:
+        scored = f"{len(self.datasets)} datasets, {len(self.entrants)} entrants, {len(self.scores)} scores"
+        return f"Results('{self.suite}', {scored})"
+
+    def __str__(self) -> str:
+        return f"{self!r}\n{self.leaderboard().to_string(index=False, max_colwidth=60)}"
+
+    def _repr_html_(self) -> str:
+        return str(self.leaderboard().to_html(index=False))
 
     def parquet(self) -> bytes:
         """Return the tidy scores as a Parquet file; equal scores give equal bytes."""
@@ -181,7 +216,7 @@ def load_results(folder: str | os.PathLike[str]) -> Results:
         scores = pd.read_parquet(io.BytesIO(content), engine="pyarrow")
         # Results that were written before there were these tables have none.
         records = {"notes": [], "metrics": [], "marks": [], "ratios": [], **index}
-        records["datasets"] = [{"sources": "", **row} for row in records["datasets"]]
+        records["datasets"] = [{"sources": "", "protocol": "", **row} for row in records["datasets"]]
         tables = {
             name: pd.DataFrame.from_records(records[name]) if records[name] else empty(name)
             for name in SCHEMAS

@@ -53,6 +53,7 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "width": "count",
         "fingerprint": "text",
         "sources": "text",
+        "protocol": "text",
     },
     "notes": {
         "dataset": "text",

@@ -25,8 +25,19 @@ _OVERALL = tuple(name.format(level="") for name in _PER_LEVEL)
 _OWN = (*_HEAD, *_OVERALL, *_KL, *_SLOPE, *_FACTS)
 #: A metric that has one of these names is called ``metric NAME`` on boards.
 RESERVED = frozenset({*_OWN, "note"})
+#: Columns of a summary.
+SHORT = (
+    "dataset", "rank", "entrant", "kind", "psnr", "psnr_low", "psnr_high", "gain_over_baseline", "deficit", "slope",
+    "parameters", "seeds", "note",
+)  # fmt: skip
 _COUNTS = ("rank", "rank_high", "parameters", "seeds")
 _TEXTS = ("suite", "dataset", "entrant", "kind", "optimum", "note")
+
+
+def short_table(board: Board) -> pd.DataFrame:
+    """Return what a summary shows of a board: means over noise levels and facts, without columns that are empty."""
+    wide = wide_table(board)
+    return wide[[name for name in SHORT if wide[name].notna().any() and (wide[name] != "").any()]]
 
 
 def wide_table(board: Board) -> pd.DataFrame:
@@ -68,10 +79,14 @@ def _stem(value: Value) -> str:
     return f"{value.metric}{'_' if value.metric in OWN else '.'}{value.part}" if value.part else value.metric
 
 
+def column_name(value: Value) -> str:
+    """Return the column of a value."""
+    return f"{_stem(value)}{'' if value.sigma is None else f'@{level_name(value.sigma)}'}"
+
+
 def _names(value: Value) -> list[str]:
     """Return the columns of a value and the ends of its interval."""
-    level = "" if value.sigma is None else f"@{level_name(value.sigma)}"
-    return [f"{_stem(value)}{level}{end}" for end in _ENDS]
+    return [f"{column_name(value)}{end}" for end in _ENDS]
 
 
 def _columns(board: Board) -> list[str]:

@@ -1,26 +1,33 @@
-"""Commands about results folders: ``work status collect leaderboard adopt merge remove weights verify``."""
+"""Commands about results folders: ``work status collect leaderboard compare adopt merge remove weights verify``."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from gahbench.cli import suite_options
 from gahbench.contracts.jobs import check_device
 
 if TYPE_CHECKING:
     from gahbench.runs.work import Worked
 
+
+class Form(StrEnum):
+    """Forms of a table for elsewhere."""
+
+    markdown = "markdown"
+    csv = "csv"
+    latex = "latex"
+
+
 Planned = Annotated[Path, typer.Argument(help="A results folder with a plan: by 'gahbench plan --out', or of a run.")]
 Device = Annotated[
     str,
     typer.Option(callback=check_device, help="Where networks compute: cpu, cuda, or auto for GPUs if there are any."),
-]
-Plugins = Annotated[
-    list[Path] | None,
-    typer.Option("--plugins-dir", "-p", help="A plugin file, or a folder of them. May be repeated."),
 ]
 Labels = typer.Option("--entrant", "-e", help="An entrant as the board labels it. May be repeated.")
 Reuse = Annotated[
@@ -90,21 +97,60 @@ def collect(folder: Planned) -> None:
 
 
 def leaderboard(
-    folder: Annotated[Path, typer.Argument(help="A results folder.")],
+    folders: Annotated[list[Path], typer.Argument(help="A results folder, or several on one board.")],
+    entrant: Annotated[
+        list[str] | None, typer.Option("--entrant", "-e", help="Only entrants of this label, name or pattern.")
+    ] = None,
+    dataset: Annotated[
+        list[str] | None, typer.Option("--dataset", "-d", help="Only datasets of this label, name or pattern.")
+    ] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option("--metric", "-m", help="Only metrics of this name or pattern, and PSNR.")
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Columns, with commas between: psnr,psnr@0.1,ssim. [default: a summary]")
+    ] = None,
+    form: Annotated[
+        Form | None, typer.Option("--format", help="A table for elsewhere: markdown, csv or latex.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File for that table.")] = None,
 ) -> None:
-    """Print the leaderboard of a results folder.
+    """Print the leaderboard of a results folder, or of several that share images and noise.
 
     The files of the board are compared with their checksums. 'gahbench collect' compares the units too, and writes the
     board anew if they differ; a published board comes without its units, so that its values cannot be compared.
     """
+    if len(folders) > 1 or entrant or dataset or metric or columns or form or out:
+        from gahbench.cli.comparing import results_of, shown_columns, write_or_print
+        from gahbench.report.export import exported
+        from gahbench.report.tables import print_board as print_results
+
+        found = results_of(folders, entrant or (), dataset or (), metric or ())
+        if columns or form or out:
+            write_or_print(exported(found, form.value if form else "markdown", shown_columns(columns)), out)
+        else:
+            print_results(found, Console())
+        return
+    (folder,) = folders
     print_board(folder)
     if not (folder / "units").is_dir():
         typer.echo("the units are not in this folder: these values cannot be compared with them", err=True)
 
 
+def compare(
+    one: Annotated[Path, typer.Argument(help="A results folder.")],
+    other: Annotated[Path, typer.Argument(help="Another, whose differences from the first are printed.")],
+) -> None:
+    """Compare two results folders: paired differences in PSNR, and what differs in protocol, code and environment."""
+    from gahbench.cli.comparing import print_comparison
+    from gahbench.runs.comparison import compare as compare_folders
+
+    print_comparison(compare_folders(one, other), Console())
+
+
 def adopt(
     folder: Annotated[Path, typer.Argument(help="A results folder with its units.")],
-    plugins_dir: Plugins = None,
+    plugins_dir: suite_options.Plugins = None,
 ) -> None:
     """Accept finished units of earlier code, where only code differs; the board notes it.
 
@@ -168,7 +214,7 @@ def verify(
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda or auto. [default: the kind that each score was computed on]")
     ] = None,
-    plugins_dir: Plugins = None,
+    plugins_dir: suite_options.Plugins = None,
 ) -> None:
     """Check the files of a results folder, and compute a sample of its scores again from the stored weights.
 

@@ -189,7 +189,7 @@ def _results(
         failures=table("failures", failures),
         datasets=table("datasets", facts),
         notes=table("notes", notes),
-        metrics=table("metrics", metric_titles(metrics, {})),
+        metrics=table("metrics", metric_titles(metrics)),
         ratios=table("ratios", metric_ratios(metrics)),
         entrants=entrants,
         baseline=baseline,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from gahbench.registry.configured import Configured
 
 
-def metric_titles(metrics: Iterable[Configured], labels: Mapping[str, str]) -> list[dict[str, str]]:
+def metric_titles(metrics: Iterable[Configured], labels: Mapping[str, str] | None = None) -> list[dict[str, str]]:
     """Return the titles and nulls of metrics, as the table ``metrics`` of results holds them.
 
     Parameters
@@ -22,7 +22,7 @@ def metric_titles(metrics: Iterable[Configured], labels: Mapping[str, str]) -> l
     list
         A row for every value and part that has a title: metric, title, null.
     """
-    return [row for metric in metrics for row in _rows(metric, labels.get(metric.label))]
+    return [row for metric in metrics for row in _rows(metric, (labels or {}).get(metric.label))]
 
 
 def _rows(metric: Configured, label: str | None) -> list[dict[str, str]]:

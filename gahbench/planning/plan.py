@@ -18,7 +18,7 @@ from gahbench.planning.metric_titles import metric_ratios, metric_titles
 from gahbench.planning.row_labels import base_label
 from gahbench.planning.rows import Row, check_training, rows
 from gahbench.planning.suite import Suite
-from gahbench.planning.units import PlannedDataset, Request, fit_unit, score_unit
+from gahbench.planning.units import PlannedDataset, Request, fit_unit, protocol_key, score_unit
 from gahbench.registry.configured import Configured
 from gahbench.registry.registry import Registry
 from gahbench.registry.spec import format_value
@@ -40,12 +40,14 @@ class DatasetFacts:
     fingerprint: str = ""
     #: Which source each test image is from, by numbers with spaces between; empty where each has its own.
     sources: str = ""
+    #: Digest of the dataset's parameters and of the seed of the noise.
+    protocol: str = ""
 
     def record(self) -> dict[str, Any]:
         """Return the facts as a row of the table ``datasets`` of results."""
         sizes = dict(zip(("channels", "height", "width"), self.shape, strict=True))
         facts = {"dataset": self.label, "optimum": self.optimum, "slope": self.slope}
-        return {**facts, **sizes, "fingerprint": self.fingerprint, "sources": self.sources}
+        return {**facts, **sizes, "fingerprint": self.fingerprint, "sources": self.sources, "protocol": self.protocol}
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,7 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
             dataset.shape,
             dataset.fingerprint() or "",
             sources_text(dataset, suite.scoring.images),
+            protocol_key(PlannedDataset(configured, dataset), suite.scoring.noise_seed),
         )
         for configured, dataset in built
     )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 import yaml
 
 from gahbench._util.core_yaml import load_scalar
 from gahbench._util.errors import GahbenchError, ParameterError, listing
+from gahbench._util.patterns import matches
 from gahbench.planning.suite_fields import entry_name
 from gahbench.planning.yaml_lines import Document, Location
 from gahbench.registry.configured import Configured
@@ -143,13 +143,10 @@ def chosen(
     if not patterns:
         return found
     for pattern in patterns:
-        if not any(matches(one, pattern) for one in found):
+        if not any(_matches(one, pattern) for one in found):
             raise ParameterError(f"{option} {pattern}: matches none of {listing(one.label for one in found)}")
-    return tuple(one for one in found if one.label == keep or any(matches(one, pattern) for pattern in patterns))
+    return tuple(one for one in found if one.label == keep or any(_matches(one, pattern) for pattern in patterns))
 
 
-def matches(configured: Configured, pattern: str) -> bool:
-    """Whether a pattern matches the label or the name of a plugin; brackets in it mean themselves."""
-    # They are in labels, and would be sets of characters.
-    escaped = "".join(f"[{char}]" if char == "[" else char for char in pattern)
-    return any(name == pattern or fnmatchcase(name, escaped) for name in (configured.label, configured.plugin.name))
+def _matches(configured: Configured, pattern: str) -> bool:
+    return matches(configured.label, pattern, configured.plugin.name)

@@ -201,6 +201,17 @@ def _column(at: PlannedDataset, metric: Configured, measure: Metric, request: Re
     return column
 
 
+def protocol_key(at: PlannedDataset, noise_seed: int) -> str:
+    """Return a digest that is equal where images and noise are, as far as no code has changed."""
+    return key_of({"dataset": _without_code(at.document), "noise_seed": noise_seed})
+
+
+def _without_code(document: Any) -> Any:
+    if isinstance(document, Mapping):
+        return {name: _without_code(value) for name, value in document.items() if name not in CODE}
+    return [_without_code(one) for one in document] if isinstance(document, list | tuple) else document
+
+
 def _without_paths(identity: dict[str, Any]) -> dict[str, Any]:
     """Leave out the paths of files."""
     parameters = {name: value for name, value in identity["parameters"].items() if name != "path"}

@@ -40,7 +40,7 @@ def publish(results: Results, folder: str | os.PathLike[str], digest: str) -> No
     scores = results.parquet()
     files = {
         SCORES: scores,
-        "leaderboard.csv": results.leaderboard().to_csv(index=False, lineterminator="\n").encode(),
+        "leaderboard.csv": results.leaderboard(full=True).to_csv(index=False, lineterminator="\n").encode(),
         BOARD: markdown(results).encode(),
     }
     overall = results.over_datasets()

@@ -41,7 +41,7 @@ def markdown(results: Results) -> str:
     """Return the board as Markdown that also reads well as plain text."""
     blocks = [f"# {results.suite}", caption(results.board, results.baseline)]
     if overall := overall_grid(results.board):
-        blocks += ["## All datasets", f"**{overall.title}**", _aligned(overall)]
+        blocks += ["## All datasets", f"**{overall.title}**", aligned(overall)]
     for board in results.board.datasets:
         blocks.append(f"## {board.dataset}")
         if sources := sources_line(board.dataset, results):
@@ -49,7 +49,7 @@ def markdown(results: Results) -> str:
         if checked := optimum_line(board.dataset, results):
             blocks.append(checked)
         for grid in grids(board):
-            blocks += [f"**{grid.title}**", _aligned(grid)]
+            blocks += [f"**{grid.title}**", aligned(grid)]
         if notes := [f"- `{entrant}`: {note}" for entrant, note in notes_below(board)]:
             blocks.append("\n".join(notes))
     return "\n\n".join(blocks) + "\n"
@@ -319,7 +319,7 @@ def _split(title: str, head: list[str], body: list[list[str]]) -> Iterator[Grid]
         start = end
 
 
-def _aligned(grid: Grid) -> str:
+def aligned(grid: Grid) -> str:
     """Return a Markdown table whose columns line up in plain text."""
     table = [[cell.replace("|", "\\|") for cell in row] for row in [grid.head, *grid.rows]]
     widths = [max(3, *map(len, column)) for column in zip(*table, strict=True)]

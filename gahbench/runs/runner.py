@@ -80,9 +80,9 @@ class Outcome:
         """The tidy table of :class:`gahbench.board.results.Results`."""
         return self.results.scores
 
-    def leaderboard(self) -> pd.DataFrame:
-        """Return the board, a row for each dataset and entrant."""
-        return self.results.leaderboard()
+    def leaderboard(self, full: bool = False) -> pd.DataFrame:
+        """Return the board, a row for each dataset and entrant; ``full`` as of :meth:`gahbench.Results.leaderboard`."""
+        return self.results.leaderboard(full)
 
 
 def open_folder(

@@ -51,5 +51,5 @@ def test_a_cheat_is_marked_on_the_board_and_honest_rows_are_not(tmp_path):
     (row,) = [line for line in (folder / "leaderboard.md").read_text().splitlines() if line.startswith("| 1!")]
     assert name in row
     assert f"- `{name}`: marked: knows more than the noisy image" in (folder / "leaderboard.md").read_text()
-    board = gahbench.load_results(folder).leaderboard().set_index("entrant")
+    board = gahbench.load_results(folder).leaderboard(full=True).set_index("entrant")
     assert board.loc[name, "note"].startswith("marked: ")

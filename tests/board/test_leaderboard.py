@@ -26,7 +26,7 @@ def trained(label, values, seed):
 
 
 def board_of(*parts, **other):
-    return results([row for part in parts for row in part], **other).leaderboard().set_index("entrant")
+    return results([row for part in parts for row in part], **other).leaderboard(full=True).set_index("entrant")
 
 
 def test_means_and_gains_are_exact():
@@ -66,7 +66,7 @@ def test_slope_and_optimal_slope():
 
 
 def test_one_noise_level_has_no_slope():
-    board = results(rows("d", "a", "classical", [[30.0, 31.0]], sigmas=(0.1,))).leaderboard()
+    board = results(rows("d", "a", "classical", [[30.0, 31.0]], sigmas=(0.1,))).leaderboard(full=True)
     assert board["slope"].isna().all()
     assert board["psnr"].tolist() == pytest.approx([30.5])
 
@@ -105,7 +105,7 @@ def test_pairing_separates_entrants_whose_intervals_overlap():
 
 def test_equals_tie_in_the_order_of_the_suite():
     parts = [row for label in "zyx" for row in classical(label, psnr())]
-    board = results(parts, entrants=["y", "x", "z"]).leaderboard()
+    board = results(parts, entrants=["y", "x", "z"]).leaderboard(full=True)
     assert board["entrant"].tolist() == ["y", "x", "z"]
     assert board["rank"].tolist() == [1, 1, 1]
 
@@ -129,8 +129,8 @@ def test_the_order_of_rows_does_not_matter():
     shuffled = [parts[index] for index in np.random.default_rng(3).permutation(len(parts))]
     order = ["a", "net", "b"]
     pd.testing.assert_frame_equal(
-        results(parts, entrants=order, baseline="a").leaderboard(),
-        results(shuffled, entrants=order, baseline="a").leaderboard(),
+        results(parts, entrants=order, baseline="a").leaderboard(full=True),
+        results(shuffled, entrants=order, baseline="a").leaderboard(full=True),
         check_exact=True,
     )
 
@@ -219,7 +219,7 @@ def test_failed_entrants_are_listed_last_with_the_reason():
         fits=[fit("d", "net", 0)],
         failures=[failure("d", "gone", 0, "RuntimeError: out of memory"), failure("d", "net", 1, "Killed")],
         entrants=["gone", "net", "a"],
-    ).leaderboard()
+    ).leaderboard(full=True)
     assert board["entrant"].tolist() == ["net", "a", "gone"]
     gone = board.iloc[-1]
     assert gone["note"] == "fit failed: RuntimeError: out of memory"
@@ -230,7 +230,9 @@ def test_failed_entrants_are_listed_last_with_the_reason():
 
 
 def test_a_dataset_on_which_everything_failed():
-    board = results([], failures=[failure("d", "gone", None, "no", "score", "psnr")], entrants=["gone"]).leaderboard()
+    board = results([], failures=[failure("d", "gone", None, "no", "score", "psnr")], entrants=["gone"]).leaderboard(
+        full=True
+    )
     assert board["note"].tolist() == ["score psnr failed: no"]
 
 
@@ -250,7 +252,7 @@ def test_cost_columns():
 def test_datasets_are_apart_and_in_their_order():
     parts = rows("b", "x", "classical", psnr(gain=5), sigmas=SIGMAS)
     parts += rows("a", "x", "classical", psnr(images=3), sigmas=(0.5, 0.25))
-    board = results(parts, datasets=[dataset("b"), dataset("a")]).leaderboard()
+    board = results(parts, datasets=[dataset("b"), dataset("a")]).leaderboard(full=True)
     assert board["dataset"].tolist() == ["b", "a"]
     assert board["psnr@0.5"].isna().tolist() == [True, False]
     assert board["psnr"].notna().all()
@@ -261,7 +263,7 @@ def test_datasets_are_apart_and_in_their_order():
 
 def test_two_values_for_one_cell_are_refused():
     with pytest.raises(ResultsError, match="two rows of scores give psnr of 'a' on 'd'"):
-        results(classical("a", psnr()) + classical("a", psnr())).leaderboard()
+        results(classical("a", psnr()) + classical("a", psnr())).leaderboard(full=True)
 
 
 def test_what_has_not_run_is_no_failure():
@@ -317,7 +319,7 @@ def test_patches_of_one_photograph_count_as_one():
     together = results(scores, datasets=[described])
     few = results([*classical("a", psnr()[:, :4]), *classical("b", psnr()[:, :4] - 1)], datasets=[dataset("d")])
     widths = [
-        float(np.diff(one.leaderboard().loc[0, ["psnr_low", "psnr_high"]].to_numpy(float))[0])
+        float(np.diff(one.leaderboard(full=True).loc[0, ["psnr_low", "psnr_high"]].to_numpy(float))[0])
         for one in (alone, together, few)
     ]
     assert widths[1] == pytest.approx(widths[2])

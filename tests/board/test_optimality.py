@@ -41,7 +41,9 @@ def alarms(best, other):
 def test_deficit_is_the_ratio_of_mean_squared_errors_and_not_of_mean_psnr():
     best = errors()
     worse = best * np.where(np.arange(IMAGES) < IMAGES // 2, 1.0, 4.0)
-    board = board_of([("optimal", "optimal", best), ("net", "trained", worse)]).leaderboard().set_index("entrant")
+    board = (
+        board_of([("optimal", "optimal", best), ("net", "trained", worse)]).leaderboard(full=True).set_index("entrant")
+    )
     expected = 10 * np.log10(worse.mean(axis=1) / best.mean(axis=1))
     found = [board.loc["net", f"deficit@{sigma}"] for sigma in SIGMAS]
     np.testing.assert_allclose(found, expected)
@@ -55,7 +57,7 @@ def test_deficit_is_the_ratio_of_mean_squared_errors_and_not_of_mean_psnr():
 
 def test_difficulty_cancels_in_the_interval():
     made = board_of([("optimal", "optimal", errors()), ("net", "trained", errors(2.0))])
-    board = made.leaderboard().set_index("entrant")
+    board = made.leaderboard(full=True).set_index("entrant")
     assert board.loc["net", "deficit_low"] == pytest.approx(10 * np.log10(2))
     assert board.loc["net", "deficit_high"] == pytest.approx(10 * np.log10(2))
     assert board.loc["net", "psnr_high"] - board.loc["net", "psnr_low"] > 0.1
@@ -71,7 +73,7 @@ def test_a_bracket_has_two_ends():
         ],
         optimum="bracket",
     )
-    board = made.leaderboard().set_index("entrant")
+    board = made.leaderboard(full=True).set_index("entrant")
     decibel = {factor: 10 * np.log10(factor) for factor in (1.5, 2.0, 3.0)}
     assert board.loc["net", ["deficit_min", "deficit"]].tolist() == pytest.approx([0, decibel[1.5]])
     assert board.loc["classic", ["deficit_min", "deficit"]].tolist() == pytest.approx([decibel[2.0], decibel[3.0]])
@@ -86,7 +88,7 @@ def test_a_bracket_has_two_ends():
 
 def test_without_a_row_for_the_optimum_nothing_is_reported():
     made = board_of([("net", "trained", errors(2.0))])
-    assert made.leaderboard()["deficit"].isna().all()
+    assert made.leaderboard(full=True)["deficit"].isna().all()
     assert optimum_check(made, NAME) is None
     text = markdown(made)
     assert "Deficit" not in text
@@ -108,7 +110,7 @@ def test_a_denoiser_beyond_the_optimum_is_reported_and_one_within_chance_is_not(
     assert {found.entrant for found in check.beyond} == {"cheat"}
     assert (check.entrants, check.comparisons, check.missed, check.kind) == (3, 9, 0, "exact")
     assert all(found.standard_errors > 3 for found in check.beyond)
-    board = made.leaderboard().set_index("entrant")
+    board = made.leaderboard(full=True).set_index("entrant")
     assert "beats optimal, which cannot be, at σ = 0.05" in board.loc["cheat", "note"]
     assert board.drop("cheat")["note"].tolist() == [""] * 4
     assert "these are beyond it by 3 standard errors, which cannot be: cheat" in markdown(made)
@@ -160,7 +162,7 @@ def test_kl_bound_of_gaussians():
 
 def test_kl_needs_two_levels():
     one = board_of([("optimal", "optimal", errors()[:1]), ("net", "trained", errors(2.0)[:1])], sigmas=(0.05,))
-    board = one.leaderboard().set_index("entrant")
+    board = one.leaderboard(full=True).set_index("entrant")
     assert np.isnan(board.loc["net", "kl"])
     assert board.loc["net", "deficit"] == pytest.approx(10 * np.log10(2))
     assert "KL (nats)" not in markdown(one)
@@ -212,7 +214,7 @@ def test_an_entrant_beyond_the_bound_is_not_the_best_of_the_board():
         [("lower-bound", "bound", errors()), ("cheat", "trained", errors(0.01)), ("net", "trained", errors(2.0))],
         optimum="bracket",
     )
-    board = made.leaderboard().set_index("entrant")
+    board = made.leaderboard(full=True).set_index("entrant")
     assert board.loc["net", "deficit_min"] == pytest.approx(0)
     assert board.loc["net", "deficit"] == pytest.approx(10 * np.log10(2))
 
@@ -259,7 +261,7 @@ def test_deficits_are_of_distances_where_these_are_measured(kind):
     optimal, distance = errors(), 0.3 * errors(seed=3)
     # The realised errors of the optimum vary, which the deficit does not see.
     made = measured(distance, no_cross(), optimal, errors(seed=9), kind)
-    board = made.leaderboard().set_index("entrant")
+    board = made.leaderboard(full=True).set_index("entrant")
     expected = 10 * np.log10(1 + distance.mean(axis=1) / optimal.mean(axis=1))
     assert [board.loc["net", f"deficit@{sigma}"] for sigma in SIGMAS] == pytest.approx(expected.tolist())
     assert board.loc["net", "kl"] == pytest.approx(float(kl_bound(SIGMAS, distance.mean(axis=1))))
@@ -275,7 +277,7 @@ def test_deficits_of_distances_are_never_negative_nor_are_their_intervals():
     more = measured(3 * distance, no_cross(), errors(), errors(seed=9), seeds=(1,))
     merged = results([*made.scores.to_dict("records"), *[row for row in more.scores.to_dict("records")
                       if row["entrant"] == "net"]], datasets=[dataset(NAME, optimum="exact")])  # fmt: skip
-    row = merged.leaderboard().set_index("entrant").loc["net"]
+    row = merged.leaderboard(full=True).set_index("entrant").loc["net"]
     for sigma in SIGMAS:
         assert 0 <= row[f"deficit@{sigma}_low"] <= row[f"deficit@{sigma}"] <= row[f"deficit@{sigma}_high"]
 

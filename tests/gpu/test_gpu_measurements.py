@@ -55,6 +55,6 @@ def test_a_suite_runs_on_the_gpu(gpu, tmp_path, workers):
     suite = tmp_path / "tiny.yaml"
     suite.write_text(TINY, encoding="utf-8")
     run = gahbench.run(suite, out=tmp_path / "results", workers=workers)
-    board = run.leaderboard()
+    board = run.leaderboard(full=True)
     assert {"unet[width=2,levels=1]", "identity"} <= set(board["entrant"])
     assert board["psnr"].notna().all()

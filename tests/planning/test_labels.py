@@ -24,7 +24,7 @@ def test_labels_are_shown_and_in_no_key(write_suite, builtin, tmp_path):
     )
     assert keys(file, builtin) == plain
     outcome = gahbench.run(file, tmp_path / "out", engine="inline")
-    board = outcome.leaderboard()
+    board = outcome.leaderboard(full=True)
     assert set(board["entrant"]) == {"Small net (ours)", "do nothing", "oracle-threshold[haar]"}
     assert set(board["dataset"]) == {"discs"}
     assert board.set_index("entrant").loc["do nothing", "gain_over_baseline"] == 0
@@ -36,7 +36,7 @@ def test_labels_are_shown_and_in_no_key(write_suite, builtin, tmp_path):
         write_suite((UNET, "unet: {width: 2, levels: 1, label: N2}")), tmp_path / "out", engine="inline"
     )
     assert again.done == 7
-    assert "N2" in set(again.leaderboard()["entrant"])
+    assert "N2" in set(again.leaderboard(full=True)["entrant"])
 
 
 def test_a_parameter_of_that_name_stays_the_plugins(tmp_path, write_suite):
@@ -97,7 +97,7 @@ def test_an_entrant_may_be_trained_otherwise_and_the_board_says_so(write_suite, 
     assert fits[label].payload["training"]["learning_rate"] == 1e-3
     assert fits["unet[width=2,levels=1]"].key == plain.key
     assert fits[label].work == pytest.approx(fits["unet[width=2,levels=1]"].work / 2)
-    board = gahbench.run(file, tmp_path / "out", engine="inline").leaderboard().set_index("entrant")
+    board = gahbench.run(file, tmp_path / "out", engine="inline").leaderboard(full=True).set_index("entrant")
     assert board.loc[label, "note"] == "trained otherwise: steps=6 (12), learning_rate=0.001 (0.002), loss=mae (mse)"
     assert board.loc["unet[width=2,levels=1]", "note"] == ""
     assert "trained otherwise" in (tmp_path / "out" / "leaderboard.md").read_text()

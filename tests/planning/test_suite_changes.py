@@ -120,7 +120,11 @@ def test_a_run_of_changes_shows_what_was_asked_for(write_suite, command, tmp_pat
     # The same folder grows to the whole suite.
     whole = gahbench.run(write_suite(), out, engine="inline", settings={"training.steps": 2, "seeds": [3]})
     assert whole.done == 7
-    assert set(whole.leaderboard()["entrant"]) == {"unet[width=2,levels=1]", "identity", "oracle-threshold[haar]"}
+    assert set(whole.leaderboard(full=True)["entrant"]) == {
+        "unet[width=2,levels=1]",
+        "identity",
+        "oracle-threshold[haar]",
+    }
 
 
 def test_odd_noise_levels_are_said(write_suite, builtin):

@@ -112,7 +112,7 @@ def test_terminal_fits_its_width_and_shows_every_number(width):
     text = printed(one, width)
     assert max(map(len, text.split("\n"))) <= width
     assert "…" not in text
-    board = one.leaderboard().dropna(subset="psnr")
+    board = one.leaderboard(full=True).dropna(subset="psnr")
     for name in ("psnr", "psnr@0.01", "psnr@0.5"):
         for value in board[name]:
             assert f"{value:.2f} ±" in text
@@ -155,7 +155,7 @@ def curves(ax):
 
 def test_figure_shows_every_scored_entrant():
     one = made()
-    board = one.leaderboard()
+    board = one.leaderboard(full=True)
     left, right, deficits = figure(one.board.of(NAME), one.entrants, BASELINE).axes
     drawn = curves(left)
     assert set(drawn) == {entrant[0] for entrant in ENTRANTS}
@@ -199,7 +199,7 @@ def test_a_single_noise_level_is_a_list():
     one = made(sigmas=(0.1,))
     axes = figure(one.board.of(NAME), one.entrants, BASELINE).axes
     names = [label.get_text().replace("\n", "") for label in axes[0].get_yticklabels()]
-    assert names == one.leaderboard()["entrant"].tolist()[:-1]
+    assert names == one.leaderboard(full=True)["entrant"].tolist()[:-1]
 
 
 def test_nothing_scored_is_no_figure():

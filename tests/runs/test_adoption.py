@@ -53,7 +53,7 @@ def run(suite, out, *entrants, plugins=()):
 
 
 def rows(outcome):
-    return set(outcome.leaderboard()["entrant"])
+    return set(outcome.leaderboard(full=True)["entrant"])
 
 
 def units(folder):
@@ -128,7 +128,7 @@ def test_units_of_earlier_code_are_adopted_on_the_record(references, fade, tmp_p
     again = run(references, out, "fade", plugins=[file])
     assert units(out) == after
     assert again.scores.equals(scores)
-    board = again.leaderboard().set_index("entrant")["note"]
+    board = again.leaderboard(full=True).set_index("entrant")["note"]
     assert "measured with earlier code, adopted" in board["fade"]
     assert "adopted" not in board["identity"]
     # What is adopted is adopted again when the code changes again, and both are on record.

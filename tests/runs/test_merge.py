@@ -24,7 +24,7 @@ def run(suite, out, **options):
 
 
 def board(results):
-    return results.leaderboard().drop(columns="train_seconds")
+    return results.leaderboard(full=True).drop(columns="train_seconds")
 
 
 def seeds(*numbers):

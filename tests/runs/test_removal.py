@@ -24,7 +24,7 @@ def run(suite, out, **options):
 
 
 def board(results):
-    return results.leaderboard().drop(columns="train_seconds")
+    return results.leaderboard(full=True).drop(columns="train_seconds")
 
 
 def files(folder):
@@ -55,7 +55,7 @@ def test_an_entrant_leaves_with_all_that_is_its_own(write_suite, tmp_path):
     without = run(write_suite(("  - unet: {width: 2, levels: 1}\n", "")), tmp_path / "without")
     assert board(gahbench.load_results(out)).equals(board(without))
     # What is in the suite's file is planned again by its next run.
-    assert UNET in set(run(write_suite(), out).leaderboard()["entrant"])
+    assert UNET in set(run(write_suite(), out).leaderboard(full=True)["entrant"])
 
 
 def test_units_that_another_entrant_needs_stay(write_suite, tmp_path):
@@ -66,11 +66,11 @@ def test_units_that_another_entrant_needs_stay(write_suite, tmp_path):
     names = [f"unet[width=2,levels=1,checkpoint={tmp_path}/{name}.safetensors]" for name in ("one", "two")]
     for name in ("one", "two"):
         shutil.copy(trained.weights, tmp_path / f"{name}.safetensors")
-    before = run(write_suite(), out, entrants=names).leaderboard()["entrant"]
+    before = run(write_suite(), out, entrants=names).leaderboard(full=True)["entrant"]
     one, two = (next(label for label in before if name in label) for name in ("one", "two"))
     found = gahbench.remove(out, [one])
     assert (found.units, found.kept) == (0, 2)
-    after = gahbench.load_results(out).leaderboard().set_index("entrant")
+    after = gahbench.load_results(out).leaderboard(full=True).set_index("entrant")
     assert one not in after.index
     assert after.loc[two, "psnr"] == after.loc[UNET, "psnr"]
     assert gahbench.remove(out, [two]).units == 2
@@ -89,16 +89,16 @@ def test_the_row_of_a_sweep_may_leave_alone_and_an_entrant_leaves_with_all(write
     out = tmp_path / "out"
     run(write_suite(("training: {", "training: {train_images: [2, 4], ")), out)
     assert gahbench.remove(out, [f"{UNET} N=2"]).rows == (f"{UNET} N=2",)
-    assert f"{UNET} N=4" in set(gahbench.load_results(out).leaderboard()["entrant"])
+    assert f"{UNET} N=4" in set(gahbench.load_results(out).leaderboard(full=True)["entrant"])
     assert gahbench.remove(out, [UNET, "identity"]).rows == ("identity", f"{UNET} N=4")
-    assert set(gahbench.load_results(out).leaderboard()["entrant"]) == {"oracle-threshold[haar]"}
+    assert set(gahbench.load_results(out).leaderboard(full=True)["entrant"]) == {"oracle-threshold[haar]"}
 
 
 def test_an_added_entrant_does_not_come_back(write_suite, tmp_path):
     out = tmp_path / "out"
     run(write_suite(), out, entrants=["visu-shrink"])
     gahbench.remove(out, ["visu-shrink[sym4]"])
-    assert "visu-shrink[sym4]" not in set(run(write_suite(), out).leaderboard()["entrant"])
+    assert "visu-shrink[sym4]" not in set(run(write_suite(), out).leaderboard(full=True)["entrant"])
 
 
 def test_what_cannot_be_removed_is_refused(write_suite, tmp_path):

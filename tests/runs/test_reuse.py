@@ -24,7 +24,7 @@ def run(suite, out, **options):
 
 
 def board(outcome):
-    return outcome.leaderboard().drop(columns="train_seconds")
+    return outcome.leaderboard(full=True).drop(columns="train_seconds")
 
 
 def of(folder, **facts):
@@ -54,7 +54,7 @@ def test_adopted_units_keep_their_record(write_suite, tmp_path):
     for folder in (tmp_path / "first" / "units").glob("score-*"):
         forge_done(folder, adopted=history)
     outcome, _ = run(write_suite(), tmp_path / "out", reuse=[tmp_path / "first"])
-    assert all("adopted" in note for note in outcome.leaderboard()["note"])
+    assert all("adopted" in note for note in outcome.leaderboard(full=True)["note"])
 
 
 def test_damaged_units_are_left_and_the_next_folder_is_tried(write_suite, tmp_path):

@@ -24,7 +24,7 @@ def times(folder):
 
 
 def board(outcome):
-    return outcome.leaderboard().drop(columns="train_seconds")
+    return outcome.leaderboard(full=True).drop(columns="train_seconds")
 
 
 def test_a_run_ends_in_a_board(write_suite, tmp_path):
@@ -35,7 +35,7 @@ def test_a_run_ends_in_a_board(write_suite, tmp_path):
     assert len(list((tmp_path / "out" / "figures").glob("*.svg"))) == 1
     needed = {"suite", "dataset", "entrant", "kind", "seed", "split", "sigma", "metric", "image", "value"}
     assert needed <= set(outcome.scores.columns)
-    rows = outcome.leaderboard().set_index("entrant")
+    rows = outcome.leaderboard(full=True).set_index("entrant")
     assert set(rows.index) == {"unet[width=2,levels=1]", "identity", "oracle-threshold[haar]"}
     assert rows.loc["oracle-threshold[haar]", "gain_over_baseline"] == 0
     assert rows.loc["identity", "gain_over_noisy"] == pytest.approx(0, abs=0.5)
@@ -87,12 +87,12 @@ def test_an_added_entrant_computes_nothing_again_and_stays(write_suite, write_pl
     run(write_suite(), out)
     before = times(out)
     plugin = write_plugin("mine", "return noisy - self.noise(noisy)")
-    rows = run(write_suite(), out, entrants=["mine[width=3]"], plugins=[plugin]).leaderboard()
+    rows = run(write_suite(), out, entrants=["mine[width=3]"], plugins=[plugin]).leaderboard(full=True)
     assert "mine[width=3]" in set(rows["entrant"])
     after = times(out)
     assert {file: after[file] for file in before} == before
     # Without its plugin the row can still be shown, since its scores are there.
-    assert "mine[width=3]" in set(run(write_suite(), out).leaderboard()["entrant"])
+    assert "mine[width=3]" in set(run(write_suite(), out).leaderboard(full=True)["entrant"])
 
 
 def test_an_added_entrant_leaves_when_its_columns_are_no_longer_the_suites(write_suite, write_plugin, tmp_path):
@@ -100,11 +100,11 @@ def test_an_added_entrant_leaves_when_its_columns_are_no_longer_the_suites(write
     plugin = write_plugin("mine", "return noisy - self.noise(noisy)")
     run(write_suite(), out, entrants=["mine"], plugins=[plugin])
     outcome = run(write_suite(("sigmas: [0.1, 0.3]", "sigmas: [0.1, 0.2]")), out)
-    assert "mine" not in set(outcome.leaderboard()["entrant"])
+    assert "mine" not in set(outcome.leaderboard(full=True)["entrant"])
     assert outcome.left_out == ("mine",)
     # Nothing is lost: it is there again where it may be compared.
     outcome = run(write_suite(), out)
-    assert "mine" in set(outcome.leaderboard()["entrant"])
+    assert "mine" in set(outcome.leaderboard(full=True)["entrant"])
     assert outcome.left_out == ()
 
 
@@ -115,7 +115,7 @@ def test_files_of_equal_content_are_done_once(write_suite, tmp_path):
     file = write_suite(("discs: {size: 16}", f"faces: {{path: [{tmp_path}/one.npz, {tmp_path}/two.npz]}}"))
     outcome = run(file, tmp_path / "out")
     assert (outcome.done, outcome.failed) == (14, 0)
-    rows = outcome.leaderboard().set_index(["dataset", "entrant"])["psnr"].unstack("dataset")
+    rows = outcome.leaderboard(full=True).set_index(["dataset", "entrant"])["psnr"].unstack("dataset")
     assert (rows["faces[one.npz]"] == rows["faces[two.npz]"]).all()
 
 
@@ -161,7 +161,9 @@ def test_another_noise_level_scores_and_does_not_train(write_suite, tmp_path):
     out = tmp_path / "out"
     run(write_suite(), out)
     events = []
-    rows = run(write_suite(("sigmas: [0.1, 0.3]", "sigmas: [0.1, 0.2, 0.3]")), out, report=events.append).leaderboard()
+    rows = run(write_suite(("sigmas: [0.1, 0.3]", "sigmas: [0.1, 0.2, 0.3]")), out, report=events.append).leaderboard(
+        full=True
+    )
     assert {event.unit.kind for event in events} == {"score"}
     assert "psnr@0.2" in rows.columns
 
@@ -207,7 +209,7 @@ def test_an_added_entrant_that_was_trained_otherwise_leaves(write_suite, write_p
     run(write_suite(), out, entrants=["mine"], plugins=[plugin])
     outcome = run(write_suite(("steps: 12", "steps: 13")), out)
     assert outcome.left_out == ("mine",)
-    assert "mine" not in set(outcome.leaderboard()["entrant"])
+    assert "mine" not in set(outcome.leaderboard(full=True)["entrant"])
 
 
 def test_a_folder_of_other_things_is_refused(write_suite, tmp_path):
@@ -235,14 +237,14 @@ def test_a_unit_that_raises_costs_its_row_and_is_tried_again(write_suite, write_
     plugin = write_plugin("unlucky", body)
     outcome = run(write_suite(), out, entrants=["unlucky"], plugins=[plugin])
     assert (outcome.done, outcome.failed) == (7, 3)
-    row = outcome.leaderboard().set_index("entrant").loc["unlucky"]
+    row = outcome.leaderboard(full=True).set_index("entrant").loc["unlucky"]
     assert "RuntimeError: no luck" in row["note"]
     (failure,) = (out / "failures").iterdir()
     assert "Traceback" in json.loads(failure.read_text())["traceback"]
     flag.touch()
     outcome = run(write_suite(), out, entrants=["unlucky"], plugins=[plugin])
     assert (outcome.done, outcome.failed) == (10, 0)
-    assert "no luck" not in str(outcome.leaderboard()["note"].tolist())
+    assert "no luck" not in str(outcome.leaderboard(full=True)["note"].tolist())
     assert not list((out / "failures").iterdir())
 
 
@@ -250,7 +252,7 @@ def test_a_network_that_gives_nan_fails_its_scores(write_suite, write_plugin, tm
     plugin = write_plugin("nan", "out = noisy - self.noise(noisy)\nreturn out if self.training else out * float('nan')")
     outcome = run(write_suite(), tmp_path / "out", entrants=["nan"], plugins=[plugin])
     assert outcome.failed == 2
-    assert "NaN" in outcome.leaderboard().set_index("entrant").loc["nan", "note"]
+    assert "NaN" in outcome.leaderboard(full=True).set_index("entrant").loc["nan", "note"]
 
 
 def test_lifecycle_hooks_are_called(write_suite, write_plugin, tmp_path):
@@ -291,7 +293,7 @@ def test_the_api_shows_what_an_outcome_holds(write_suite, tmp_path):
     outcome = run(write_suite(), tmp_path / "out")
     loaded = gahbench.load_results(tmp_path / "out")
     assert loaded.scores.equals(outcome.scores)
-    assert loaded.leaderboard().equals(outcome.leaderboard())
+    assert loaded.leaderboard(full=True).equals(outcome.leaderboard(full=True))
     history = next((tmp_path / "out" / "units").glob("fit-*/history.csv")).read_text()
     assert history.startswith("step,seconds,loss,psnr@")
 
@@ -353,7 +355,7 @@ def test_references_learn_from_examples_and_their_notes_are_on_the_board(write_s
     outcome = run(suite, tmp_path / "out", plugins=[file], entrants=["mean"])
     assert outcome.failed == 0
     levels = sorted(outcome.scores["sigma"].dropna().unique().tolist())
-    rows = outcome.leaderboard().set_index("entrant")
+    rows = outcome.leaderboard(full=True).set_index("entrant")
     assert rows.loc["mean", "note"] == f"met {tuple(levels)}"
     assert rows.loc["identity", "note"] == ""
     dataset = gahbench.create("dataset", outcome.scores["dataset"].iloc[0])

@@ -45,7 +45,7 @@ def wait_for(condition, seconds=90):
 
 
 def board(folder):
-    return gahbench.collect(folder).leaderboard().drop(columns="train_seconds")
+    return gahbench.collect(folder).leaderboard(full=True).drop(columns="train_seconds")
 
 
 def times(folder):

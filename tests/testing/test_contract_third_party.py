@@ -91,7 +91,7 @@ def board(suite, tmp_path, entrants, plugins=()):
         suite, out=tmp_path / "out", engine="inline[trusted=true]", plugins=plugins, entrants=entrants
     )
     assert not outcome.failed
-    return outcome.results.leaderboard()
+    return outcome.results.leaderboard(full=True)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def test_a_suite_in_colour_runs_to_the_end(tmp_path):
     file.write_text(SUITE.replace("FACES", str(tmp_path / "faces.npz")))
     outcome = run(file, tmp_path / "out", engine="inline")
     assert outcome.failed == 0
-    board = outcome.leaderboard()
+    board = outcome.leaderboard(full=True)
     assert board["dataset"].value_counts().to_dict() == {
         "photos[size=16,colour=rgb]": 6,
         "faces[faces.npz,colour=rgb]": 6,

@@ -42,7 +42,7 @@ def deaths(made_once):
 
 def test_the_rest_finishes_and_the_exit_status_tells(deaths):
     assert (deaths / "returncode").read_text() == "1", (deaths / "stderr").read_text()
-    board = gahbench.load_results(deaths / "out").leaderboard().set_index("entrant")
+    board = gahbench.load_results(deaths / "out").leaderboard(full=True).set_index("entrant")
     alive = [name for name in board.index if name not in DEATHS]
     assert len(alive) == 3
     assert board.loc[alive, "psnr@0.1"].notna().all()
@@ -51,7 +51,7 @@ def test_the_rest_finishes_and_the_exit_status_tells(deaths):
 
 @pytest.mark.parametrize("name", DEATHS)
 def test_a_row_says_why_it_is_empty(deaths, name):
-    board = gahbench.load_results(deaths / "out").leaderboard().set_index("entrant")
+    board = gahbench.load_results(deaths / "out").leaderboard(full=True).set_index("entrant")
     assert DEATHS[name][1] in board.loc[name, "note"]
     assert DEATHS[name][1] in (deaths / "stderr").read_text()
 
@@ -76,7 +76,7 @@ def alive(pid):
 
 
 def board(folder):
-    return gahbench.load_results(folder).leaderboard().drop(columns="train_seconds")
+    return gahbench.load_results(folder).leaderboard(full=True).drop(columns="train_seconds")
 
 
 @pytest.mark.parametrize("how", ["kill the main process", "interrupt", "kill a worker"])

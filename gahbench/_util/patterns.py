@@ -1,0 +1,24 @@
+"""Patterns of labels, as a shell has them for files."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+
+def matches(label: str, pattern: str, name: str | None = None) -> bool:
+    """Whether a pattern matches a label, or the name in front of its brackets; brackets in it mean themselves.
+
+    Parameters
+    ----------
+    name
+        The name, where it is not in the label.
+
+    Examples
+    --------
+    >>> matches("unet[width=16]", "unet"), matches("unet[width=16]", "un*"), matches("unet[width=16]", "unet[width=16]")
+    (True, True, True)
+    """
+    # They are in labels, and would be sets of characters.
+    escaped = "".join(f"[{char}]" if char == "[" else char for char in pattern)
+    own = label.partition("[")[0] if name is None else name
+    return any(one == pattern or fnmatchcase(one, escaped) for one in (label, own))

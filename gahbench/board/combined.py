@@ -1,0 +1,162 @@
+"""Several results as one, where they are of the same images and noise."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from gahbench._util.errors import ResultsError, listing
+from gahbench._util.readable import level_name
+from gahbench.board.results import Results
+from gahbench.board.schemas import SCHEMAS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Facts of a dataset that must be equal.
+_FACTS = ("optimum", "channels", "height", "width", "fingerprint")
+#: Decibels by which scores of one reference may differ by rounding.
+TOLERANCE = 1e-3
+_PLACE = ["dataset", "entrant", "seed", "split", "sigma", "metric", "image"]
+
+
+def combined(parts: Mapping[str, Results]) -> Results:
+    """Return several results as one, each entrant once.
+
+    Of a dataset that is in several, the noise levels and images that all of them have are kept. References that score
+    alike are one; entrants of one label that do not, such as networks that were trained twice, get the name of their
+    part into their labels.
+
+    Parameters
+    ----------
+    parts
+        Results by name.
+
+    Raises
+    ------
+    ResultsError
+        If one dataset has other images or noise in another part.
+
+    Warns
+    -----
+    UserWarning
+        If noise levels or images are left out, or nothing shows that the noise is the same.
+    """
+    import pandas as pd
+
+    tables = {name: {table: getattr(one, table).copy() for table in SCHEMAS} for name, one in parts.items()}
+    shared = _shared(tables)
+    for dataset, names in shared.items():
+        _check_facts(dataset, {name: tables[name]["datasets"] for name in names})
+        _cut(dataset, {name: tables[name] for name in names})
+        _check_same(dataset, {name: tables[name] for name in names})
+    renamed = _renamed(tables)
+    for name, own in tables.items():
+        for table in own.values():
+            if "entrant" in table:
+                table["entrant"] = [f"{label} ({name})" if label in renamed else label for label in table["entrant"]]
+    joined = {table: pd.concat([own[table] for own in tables.values()], ignore_index=True) for table in SCHEMAS}
+    keys = {"scores": _PLACE, "datasets": ["dataset"], "metrics": ["metric"], "ratios": ["metric"]}
+    joined = {name: table.drop_duplicates(keys.get(name), ignore_index=True) for name, table in joined.items()}
+    entrants = [
+        f"{label} ({name})" if label in renamed else label for name, one in parts.items() for label in one.entrants
+    ]
+    baselines = {one.baseline for one in parts.values()}
+    baseline = baselines.pop() if len(baselines) == 1 and not baselines & renamed else None
+    return Results(" + ".join(parts), **joined, entrants=list(dict.fromkeys(entrants)), baseline=baseline)
+
+
+def _shared(tables: Mapping[str, Mapping[str, pd.DataFrame]]) -> dict[str, list[str]]:
+    """Return the datasets that are in several parts, and in which."""
+    found: dict[str, list[str]] = {}
+    for name, own in tables.items():
+        for dataset in own["datasets"]["dataset"]:
+            found.setdefault(str(dataset), []).append(name)
+    return {dataset: names for dataset, names in found.items() if len(names) > 1}
+
+
+def _check_facts(dataset: str, tables: Mapping[str, pd.DataFrame]) -> None:
+    rows = {name: table[table["dataset"] == dataset].iloc[0] for name, table in tables.items()}
+    for one, other in itertools.combinations(rows, 2):
+        if differing := [fact for fact in _FACTS if rows[one][fact] != rows[other][fact]]:
+            raise ResultsError(
+                f"{dataset}: {one} and {other} differ in {listing(differing)}; results of one dataset are expected to "
+                "be of the same images"
+            )
+        keys = [rows[name]["protocol"] for name in (one, other)]
+        if all(keys) and keys[0] != keys[1]:
+            raise ResultsError(
+                f"{dataset}: {one} and {other} were scored under other noise, or on other images; expected are equal "
+                "parameters of the dataset and an equal noise_seed"
+            )
+        if not all(keys):
+            warnings.warn(
+                f"{dataset}: the noise of {one if not keys[0] else other} is not on record; taken to be the same, as "
+                "far as the scores of references show it",
+                stacklevel=4,
+            )
+
+
+def _cut(dataset: str, parts: Mapping[str, dict[str, pd.DataFrame]]) -> None:
+    """Leave out the noise levels and images of a dataset that are not in all parts."""
+    levels, images = [], []
+    for own in parts.values():
+        rows = own["scores"]
+        rows = rows[(rows["dataset"] == dataset) & (rows["split"] == "test") & (rows["metric"] == "psnr")]
+        levels.append(set(rows["sigma"].dropna()))
+        images.append(set(rows["image"].dropna()))
+    common, places = set.intersection(*levels), set.intersection(*images)
+    if not common or not places:
+        raise ResultsError(f"{dataset}: {listing(parts)} have no noise level, or no image, in common")
+    if all(one == common for one in levels) and all(one == places for one in images):
+        return
+    shown = ", ".join(level_name(sigma) for sigma in sorted(common))
+    warnings.warn(
+        f"{dataset}: compared at σ = {shown} on {len(places)} images, which {listing(parts)} have in common",
+        stacklevel=4,
+    )
+    for own in parts.values():
+        rows = own["scores"]
+        # Values of no noise level, such as slopes, are of levels that are left out.
+        kept = rows["sigma"].isin(common) & (rows["image"].isna() | rows["image"].isin(places))
+        own["scores"] = rows[(rows["dataset"] != dataset) | kept]
+
+
+def _check_same(dataset: str, parts: Mapping[str, Mapping[str, pd.DataFrame]]) -> None:
+    """Refuse parts in which a reference that is not trained scores otherwise."""
+    rows = {name: _references(dataset, own["scores"]) for name, own in parts.items()}
+    for one, other in itertools.combinations(rows, 2):
+        both = rows[one].to_frame("one").join(rows[other].rename("other"), how="inner")
+        gaps = (both["one"] - both["other"]).abs().to_numpy()
+        if len(gaps) and gaps.max() > TOLERANCE:
+            row = both.reset_index().iloc[int(gaps.argmax())]
+            raise ResultsError(
+                f"{dataset}: '{row['entrant']}' has {row['one']:.3f} dB in {one} and {row['other']:.3f} dB in {other} "
+                f"(image {row['image']}, σ = {level_name(row['sigma'])}): not the same images and noise, or another "
+                "version of this reference"
+            )
+
+
+def _references(dataset: str, scores: pd.DataFrame) -> pd.Series[float]:
+    chosen = (scores["dataset"] == dataset) & (scores["split"] == "test") & (scores["metric"] == "psnr")
+    rows = scores[chosen & scores["seed"].isna() & scores["image"].notna()]
+    return rows.set_index(["entrant", "sigma", "image"])["value"]
+
+
+def _renamed(tables: Mapping[str, Mapping[str, pd.DataFrame]]) -> set[str]:
+    """Return the labels of entrants that are in several parts and were trained, or have no equal scores."""
+    found: set[str] = set()
+    for one, other in itertools.combinations(tables.values(), 2):
+        for label in set(one["scores"]["entrant"]) & set(other["scores"]["entrant"]):
+            rows = [table[table["entrant"] == label] for table in (one["scores"], other["scores"])]
+            if any(table["seed"].notna().any() for table in rows) and not _equal(*rows):
+                found.add(label)
+    return found
+
+
+def _equal(one: pd.DataFrame, other: pd.DataFrame) -> bool:
+    """Whether the scores of an entrant are the same ones."""
+    both = one.merge(other, on=_PLACE, suffixes=("_one", "_other"))
+    return bool(len(both) == max(len(one), len(other)) and (both["value_one"] - both["value_other"]).abs().max() == 0)

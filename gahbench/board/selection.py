@@ -1,0 +1,60 @@
+"""Results of some of the entrants, datasets and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from gahbench._util.errors import ResultsError, listing
+from gahbench._util.patterns import matches
+from gahbench.board.metric_names import parse_metric_name
+from gahbench.board.results import Results
+from gahbench.board.schemas import SCHEMAS
+
+
+def selected(
+    results: Results, entrants: Sequence[str] = (), datasets: Sequence[str] = (), metrics: Sequence[str] = ()
+) -> Results:
+    """Return results of the entrants, datasets and metrics that match one of some patterns; empty for all.
+
+    Ranks are among those that are left. PSNR, which ranks, and the baseline stay.
+
+    Parameters
+    ----------
+    entrants, datasets, metrics
+        Labels, names before the brackets, or patterns such as ``unet*``.
+
+    Raises
+    ------
+    ResultsError
+        If a pattern matches nothing; names what there is.
+    """
+    if not (entrants or datasets or metrics):
+        return results
+    labels = _chosen(results.entrants, entrants, "entrant")
+    if results.baseline is not None and results.baseline not in labels:
+        labels = [label for label in results.entrants if label in {*labels, results.baseline}]
+    names = _chosen(results.datasets["dataset"], datasets, "dataset")
+    known = {parse_metric_name(str(name)).label for name in results.scores["metric"].unique()}
+    kept = set(_chosen(sorted(known), metrics, "metric")) | {"psnr"}
+    tables = {}
+    for name in SCHEMAS:
+        table = getattr(results, name)
+        if "entrant" in table:
+            table = table[table["entrant"].isin(labels)]
+        if "dataset" in table:
+            table = table[table["dataset"].isin(names)]
+        if name in ("scores", "metrics", "ratios"):
+            table = table[table["metric"].map(lambda metric: parse_metric_name(str(metric)).label in kept).astype(bool)]
+        tables[name] = table
+    return replace(results, **tables, entrants=labels)
+
+
+def _chosen(names: Iterable[str], patterns: Sequence[str], kind: str) -> list[str]:
+    found = list(names)
+    if not patterns:
+        return found
+    for pattern in patterns:
+        if not any(matches(name, pattern) for name in found):
+            raise ResultsError(f"{kind} {pattern}: matches none of {listing(found)}")
+    return [name for name in found if any(matches(name, pattern) for pattern in patterns)]

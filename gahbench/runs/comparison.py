@@ -1,0 +1,202 @@
+"""Comparison of two results folders: paired differences, and what differs in protocol, code and environment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gahbench._util.errors import ResultsError
+from gahbench._util.files import read_regular
+from gahbench._util.readable import brief
+from gahbench.board.combined import combined
+from gahbench.board.facts import dataset_names
+from gahbench.board.leaderboard import psnr_cube
+from gahbench.board.results import Results, load_results
+from gahbench.board.statistics import Estimate, estimate
+from gahbench.contracts.unit import Unit
+from gahbench.planning.replan import differences, is_code
+from gahbench.store.plan_file import PLAN, recorded_plan
+from gahbench.store.short_names import short_names
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_ENVIRONMENT = "environment.json"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The PSNR of an entrant in two runs.
+
+    Parameters
+    ----------
+    dataset, entrant
+        Labels.
+    sigma
+        The noise level; ``None`` for the mean over all.
+    one, other
+        Means over images and seeds, dB.
+    difference
+        The other minus the one, with its interval over the same images and noise.
+    """
+
+    dataset: str
+    entrant: str
+    sigma: float | None
+    one: float
+    other: float
+    difference: Estimate
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs, compared entrant by entrant.
+
+    Parameters
+    ----------
+    names
+        Of the two.
+    rows
+        One for each dataset, entrant of both, and noise level, or all of them.
+    protocol, code, environment
+        What differs, in lines: in what was asked for, in the code that did it, in the machines.
+    only
+        Entrants that are in one of the two alone, in lines.
+    """
+
+    names: tuple[str, str]
+    rows: tuple[Difference, ...] = field(repr=False)
+    protocol: tuple[str, ...] = ()
+    code: tuple[str, ...] = ()
+    environment: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+
+    def table(self) -> pd.DataFrame:
+        """Return the rows as a table, with ``low`` and ``high``, the ends of the interval, and NaN for all levels."""
+        import pandas as pd
+
+        values = [
+            {
+                **vars(row),
+                **{"difference": row.difference.value, "low": row.difference.low, "high": row.difference.high},
+            }
+            for row in self.rows
+        ]
+        return pd.DataFrame(values)
+
+
+def compare(one: str | Path, other: str | Path) -> Comparison:
+    """Compare two results folders on the datasets that they share.
+
+    Parameters
+    ----------
+    one, other
+        Results folders.
+
+    Raises
+    ------
+    ResultsError
+        If they share no dataset, or one has other images or noise there.
+    """
+    folders = Path(one), Path(other)
+    names = tuple(short_names(folders))
+    assert len(names) == 2
+    results = [load_results(folder) for folder in folders]
+    sets = [set(one.datasets["dataset"]) for one in results]
+    if not sets[0] & sets[1]:
+        raise ResultsError(
+            f"{names[0]} has {', '.join(sorted(sets[0]))}, and {names[1]} {', '.join(sorted(sets[1]))}: no dataset in "
+            "common to compare on"
+        )
+    labels = [set(found.entrants) for found in results]
+    lines = tuple(
+        f"{label}: in {names[place]} alone" for place in (0, 1) for label in sorted(labels[place] - labels[1 - place])
+    )
+    protocol, code = _of_plans(folders, names)
+    return Comparison(
+        names, tuple(_paired(dict(zip(names, results, strict=True)))), protocol, code, _machines(folders), lines
+    )
+
+
+def _paired(parts: Mapping[str, Results]) -> Iterator[Difference]:
+    both = combined(parts)
+    held = [set(zip(one.scores["dataset"], one.scores["entrant"], strict=True)) for one in parts.values()]
+    first = next(iter(parts.values()))
+    for dataset in dataset_names(first):
+        labels = [label for label in first.entrants if all((dataset, label) in pairs for pairs in held)]
+        if not labels:
+            continue
+        cube = psnr_cube(both, dataset)
+        middle, draws, at = cube.means(), cube.draws(), {label: place for place, label in enumerate(cube.entrants)}
+        for label in labels:
+            # One that scores alike in both is there once.
+            places = [at.get(f"{label} ({name})", at.get(label)) for name in parts]
+            if any(place is None for place in places):
+                continue
+            for level in (None, *range(len(cube.sigmas))):
+                chosen = slice(None) if level is None else slice(level, level + 1)
+                one, other = (float(middle[place, chosen].mean()) for place in places)
+                drawn = (draws[:, places[1], chosen] - draws[:, places[0], chosen]).mean(axis=-1)
+                gap = estimate(other - one, drawn.reshape(len(draws)))
+                yield Difference(dataset, label, None if level is None else cube.sigmas[level], one, other, gap)
+
+
+def _of_plans(folders: tuple[Path, Path], names: tuple[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what differs between the documents of units of equal labels: what was asked for, and code."""
+    if lacking := [name for name, folder in zip(names, folders, strict=True) if not (folder / PLAN).is_file()]:
+        return (f"{' and '.join(lacking)}: without a plan, so that what was asked for cannot be compared",), ()
+    documents, seeds = [], []
+    for folder in folders:
+        units = sorted((one.unit for one in recorded_plan(folder).units), key=lambda unit: -1 * (unit.seed or 0))
+        # Of several seeds the first stands for all: they are named apart.
+        documents.append({_label(unit): unit.document for unit in units})
+        seeds.append(sorted({unit.seed for unit in units if unit.seed is not None}))
+    protocol: dict[str, list[str]] = {}
+    code: dict[str, list[str]] = {}
+    for label in documents[0].keys() & documents[1].keys():
+        old, new = documents[0][label], documents[1][label]
+        for path in differences(old, new):
+            # The entrant of a score is the key of its fit, whose own differences are listed.
+            if path != ("seed",) and (label[0] == "fit" or path != ("entrant",)):
+                values = "" if is_code(path) else f": {brief(_at(old, path), 60)} and {brief(_at(new, path), 60)}"
+                (code if is_code(path) else protocol).setdefault(f"{'.'.join(path)}{values}", []).append(
+                    " ".join(label)
+                )
+    differing = [f"seeds: {seeds[0]} and {seeds[1]}"] if seeds[0] != seeds[1] else []
+    return (*differing, *_lines(protocol)), tuple(_lines(code))
+
+
+def _label(unit: Unit) -> tuple[str, ...]:
+    named = (unit.kind, unit.dataset, unit.entrant, unit.split, unit.metric)
+    return tuple(part for part in named if part is not None)
+
+
+def _lines(found: Mapping[str, list[str]]) -> Iterator[str]:
+    for text, labels in sorted(found.items()):
+        more = f" and {len(labels) - 1} more" if len(labels) > 1 else ""
+        yield f"{text} (of {sorted(labels)[0]}{more})"
+
+
+def _at(document: Any, path: tuple[str, ...]) -> Any:
+    for name in path:
+        if isinstance(document, Mapping):
+            document = document.get(name)
+        elif isinstance(document, list | tuple) and name.isdigit():
+            document = document[int(name)]
+        else:
+            return None
+    return document
+
+
+def _machines(folders: tuple[Path, Path]) -> tuple[str, ...]:
+    found = []
+    for folder in folders:
+        try:
+            found.append(json.loads(read_regular(folder / _ENVIRONMENT)))
+        except (OSError, ValueError):
+            return (f"{folder}: no {_ENVIRONMENT} that could be read",)
+    old, new = found
+    return tuple(f"{'.'.join(path)}: {_at(old, path)} and {_at(new, path)}" for path in differences(old, new))

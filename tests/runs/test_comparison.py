@@ -1,0 +1,179 @@
+"""Two folders compared, several on one board, and tables for elsewhere."""
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import gahbench
+from gahbench._util.errors import ResultsError
+from gahbench.board.combined import combined
+from gahbench.board.selection import selected
+from gahbench.report.export import exported
+
+pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
+UNET = "unet[width=2,levels=1]"
+
+
+@pytest.fixture(scope="module")
+def runs(made_once):
+    """Two folders: the tiny suite, and one of another seed, more steps, and one entrant less and one more."""
+
+    def fill(home):
+        from sample_files import TINY
+
+        (home / "tiny.yaml").write_text(TINY.replace("images: 3", "images: 6"))
+        gahbench.run(home / "tiny.yaml", home / "one", engine="inline")
+        changed = {"training.steps": 200, "seeds": [1], "training.learning_rate": 5e-3}
+        gahbench.run(
+            home / "tiny.yaml", home / "two", engine="inline", settings=changed, entrants=["bayes-shrink[haar]"]
+        )
+
+    home = made_once("compared", fill)
+    return home / "one", home / "two"
+
+
+def test_differences_are_those_of_the_tidy_tables(runs):
+    found = gahbench.compare(*runs)
+    assert found.names == ("one", "two")
+    rows = {(row.entrant, row.sigma): row for row in found.rows}
+    assert {entrant for entrant, _ in rows} == {UNET, "identity", "oracle-threshold[haar]"}
+    scores = [gahbench.load_results(folder).scores for folder in runs]
+    for sigma in (0.1, 0.3):
+        one, other = (
+            table[(table["entrant"] == UNET) & (table["sigma"] == sigma) & (table["metric"] == "psnr")]
+            .set_index("image")["value"]
+            .sort_index()
+            for table in scores
+        )
+        row = rows[UNET, sigma]
+        assert row.one == pytest.approx(one.mean())
+        assert row.difference.value == pytest.approx((other - one).mean())
+        # Paired: far narrower than the spread of images allows to either alone.
+        error = (other - one).std() / len(one) ** 0.5
+        assert row.difference.high - row.difference.low == pytest.approx(2 * 2.57 * error, rel=0.5)
+    assert rows["identity", None].difference.value == 0
+    table = found.table()
+    assert set(table.columns) == {"dataset", "entrant", "sigma", "one", "other", "difference", "low", "high"}
+    assert found.only == ("bayes-shrink[haar]: in two alone",)
+    assert found.protocol[0] == "seeds: [0] and [1]"
+    assert any(line.startswith("training.steps: 12 and 200 (of fit") for line in found.protocol)
+    assert any(line.startswith("training.learning_rate: ") for line in found.protocol)
+    assert (found.code, found.environment) == ((), ())
+
+
+def test_the_commands_print_them(runs, command):
+    status, printed, errors = command("compare")(*runs)
+    assert status == 0, errors
+    assert "differences are two minus one" in " ".join(printed.split())
+    assert "seeds: [0] and [1]" in printed
+    status, printed, _ = command("leaderboard")(*runs)
+    assert status == 0
+    assert f"{UNET} (one)" in printed
+    assert f"{UNET} (two)" in printed
+    assert printed.count("| identity ") == 2  # summary and levels
+    status, printed, _ = command("leaderboard")(*runs, "-e", "unet*", "--format", "csv")
+    table = pd.read_csv(io.StringIO(printed))
+    assert set(table["entrant"]) == {f"{UNET} (one)", f"{UNET} (two)", "oracle-threshold[haar]"}
+    status, _, errors = command("compare")(runs[0], runs[0])
+    assert status == 2
+    assert "a folder is given twice" in errors
+
+
+def test_one_board_of_several_has_each_reference_once(runs):
+    one, two = map(gahbench.load_results, runs)
+    both = one.merged(two, ("A", "B"))
+    assert both.entrants == [f"{UNET} (A)", "identity", "oracle-threshold[haar]", f"{UNET} (B)", "bayes-shrink[haar]"]
+    assert both.baseline == "oracle-threshold[haar]"
+    board = both.leaderboard(full=True).set_index("entrant")
+    for label, own in (("A", one), ("B", two)):
+        before = own.leaderboard(full=True).set_index("entrant").loc[UNET]
+        assert board.loc[f"{UNET} ({label})", "psnr"] == pytest.approx(before["psnr"])
+        assert board.loc[f"{UNET} ({label})", "gain_over_baseline"] == pytest.approx(before["gain_over_baseline"])
+    # The same twice is once.
+    same = combined({"A": one, "B": one})
+    assert same.entrants == one.entrants
+    assert same.leaderboard(full=True).drop(columns="suite").equals(one.leaderboard(full=True).drop(columns="suite"))
+
+
+def test_other_images_or_noise_are_refused(runs, tmp_path):
+    suite = runs[0].parent / "tiny.yaml"
+    one = gahbench.load_results(runs[0])
+    noise = gahbench.run(
+        suite, tmp_path / "noise", engine="inline", settings={"scoring.noise_seed": 1}, only=["identity"]
+    )
+    with pytest.raises(ResultsError, match="A and B were scored under other noise, or on other images"):
+        one.merged(noise.results, ("A", "B"))
+    # Where the noise is not on record, references show it.
+    unknown = [gahbench.Results(**{**vars(r), "datasets": r.datasets.assign(protocol="")}) for r in (one, one)]
+    moved = unknown[1].scores.copy()
+    moved.loc[moved["entrant"] == "identity", "value"] += 0.01
+    other = gahbench.Results(**{**vars(unknown[1]), "scores": moved})
+    with (
+        pytest.warns(UserWarning, match="the noise of A is not on record"),
+        pytest.raises(ResultsError, match=r"'identity' has 20\.000 dB in A and 20\.010 dB in B"),
+    ):
+        unknown[0].merged(other, ("A", "B"))
+
+
+def test_levels_and_images_in_common_are_compared(runs, tmp_path):
+    suite = runs[0].parent / "tiny.yaml"
+    changed = {"scoring.sigmas": [0.1, 0.2], "scoring.images": 4}
+    other = gahbench.run(suite, tmp_path / "out", engine="inline", settings=changed).results
+    one = gahbench.load_results(runs[0])
+    with pytest.warns(UserWarning, match=r"compared at σ = 0\.1 on 4 images, which A, B have in common"):
+        both = one.merged(other, ("A", "B"))
+    rows = both.scores[both.scores["metric"] == "psnr"]
+    assert set(rows["sigma"]) == {0.1}
+    assert set(rows["image"]) == {0, 1, 2, 3}
+    # Of one seed, and of what decides a fit, nothing has changed: the network is one.
+    assert both.entrants == one.entrants
+
+
+def test_a_selection_ranks_among_what_is_left(runs):
+    results = gahbench.load_results(runs[1])
+    found = selected(results, entrants=["bayes-shrink"])
+    assert found.entrants == ["oracle-threshold[haar]", "bayes-shrink[haar]"]
+    assert found.leaderboard().set_index("entrant").loc["bayes-shrink[haar]", "rank"] == 1
+    assert set(selected(results, metrics=["slope"]).scores["metric"]) == {"psnr", "slope"}
+    assert set(selected(results, metrics=["psnr"]).scores["metric"]) == {"psnr"}
+    for chosen in ({"entrants": ["vit"]}, {"datasets": ["faces"]}, {"metrics": ["ssim"]}):
+        with pytest.raises(ResultsError, match="matches none of"):
+            selected(results, **chosen)
+
+
+def test_tables_for_elsewhere_have_the_values_of_the_board(runs):
+    results = gahbench.load_results(runs[0])
+    wide = results.leaderboard(full=True)
+    table = pd.read_csv(io.StringIO(exported(results, "csv", ["entrant", "psnr@0.1", "gain_over_baseline"])))
+    assert table.columns.tolist() == [
+        "dataset", "entrant", "psnr@0.1", "psnr@0.1_low", "psnr@0.1_high", "gain_over_baseline",
+        "gain_over_baseline_low", "gain_over_baseline_high",
+    ]  # fmt: skip
+    for name in table.columns[2:]:
+        assert np.allclose(table[name], wide[name])
+    text = exported(results, "latex", ["rank", "entrant", "psnr"])
+    assert text.count(r"\\") == 1 + len(wide)
+    assert r"\begin{tabular}{llr}" in text
+    assert f"{wide.set_index('entrant').loc[UNET, 'psnr']:.2f} $\\pm$" in text
+    assert "levels=1]" in exported(results, "markdown")
+    with pytest.raises(gahbench.ParameterError, match="no column 'psnrr'; did you mean 'psnr'"):
+        exported(results, "csv", ["psnrr"])
+
+
+def test_labels_are_escaped_for_latex():
+    from gahbench.report.export import latex
+    from gahbench.report.tables import Grid
+
+    text = latex(Grid("t", ["entrant"], [["50_% & {x} \\ ~^#$"]], 1))
+    assert r"50\_\% \& \{x\} \textbackslash{} \textasciitilde{}\textasciicircum{}\#\$ \\" in text
+
+
+def test_results_print_as_tables(runs):
+    results = gahbench.load_results(runs[0])
+    assert repr(results).startswith("Results('tiny', 1 datasets, 3 entrants, ")
+    assert UNET in str(results)
+    assert "<table" in results._repr_html_()
+    assert "psnr@0.1" not in results.leaderboard()
+    assert len(results.leaderboard().columns) < 14
