@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import sysconfig
+import traceback
+from pathlib import Path
+
+_LIBRARIES = (
+    Path(__file__).resolve().parents[1],
+    *(Path(sysconfig.get_path(name)) for name in ("purelib", "platlib", "stdlib", "platstdlib")),
+)
 #: Characters of an error that are kept.
 MAX_ERROR = 2000
 
@@ -27,3 +35,15 @@ def error_text(error: BaseException) -> str:
     except BaseException as other:
         return one_line(f"{name}, whose text cannot be had: {type(other).__name__}")
     return f"{name}: {text}" if text else name
+
+
+def error_with_place(error: BaseException) -> str:
+    """Return an error in one line, with the file and line of a plugin that raised it, or called what raised it.
+
+    That is the last place outside gahbench, installed packages and Python itself; without one there is none.
+    """
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        file = Path(frame.filename)
+        if file.is_file() and not any(folder in file.parents for folder in _LIBRARIES):
+            return f"{error_text(error)} ({frame.filename}:{frame.lineno})"
+    return error_text(error)

@@ -26,7 +26,7 @@ def entrant_kinds(results: Results) -> dict[str, str]:
 
 def entrants_on(results: Results, dataset: str) -> set[str]:
     """Return the entrants that have results on a dataset."""
-    tables = (results.scores, results.fits, results.failures)
+    tables = (results.scores, results.fits, results.failures, results.notes)
     return {label for table in tables for label in table.loc[table["dataset"] == dataset, "entrant"].unique()}
 
 

@@ -20,6 +20,8 @@ NOT_RUN = "not run yet"
 ADOPTED = "measured with earlier code, adopted"
 #: Of rows that were trained otherwise than the suite says for all; followed by the fields, and the suite's in brackets.
 OWN_TRAINING = "trained otherwise: "
+#: Of entrants that cannot take the images of a dataset; followed by why.
+REFUSED = "cannot take these images: "
 TIME_BUDGET = "time budget: rows depend on the machine"
 
 
@@ -43,12 +45,13 @@ def notes_of(results: Results, dataset: str, entrant: str, cube: ScoreCube) -> s
         parts.append(f"{len(counted)} of {len(tried)} seeds")
     parts += [f"PSNR: {problem}" for problem in cube.problems.get(entrant, [])]
     parts += _failures(failures, len(tried))
-    if failures.empty and entrant not in cube.entrants:
+    notes = results.notes
+    own = notes.loc[(notes["dataset"] == dataset) & (notes["entrant"] == entrant), "note"].tolist()
+    if failures.empty and entrant not in cube.entrants and not any(note.startswith(REFUSED) for note in own):
         parts.append("not scored")
     if (fits["budget"] == "seconds").any():
         parts.append(TIME_BUDGET)
-    notes = results.notes
-    parts += notes.loc[(notes["dataset"] == dataset) & (notes["entrant"] == entrant), "note"].tolist()
+    parts += own
     return "; ".join(parts)
 
 

@@ -43,8 +43,10 @@ def conclude(outcome: Outcome, console: Console) -> None:
         left = counted(outcome.waiting, "unit")
         report(f"{left} to do: 'gahbench status {outcome.folder}' shows them, 'gahbench collect' then writes the board")
     if outcome.failed:
-        blocked = f"; {counted(outcome.blocked, 'unit')} could not start without" if outcome.blocked else ""
-        failed = counted(outcome.failed - outcome.blocked, "unit")
+        scores = outcome.failed - outcome.blocked - outcome.failed_fits
+        kinds = [counted(number, kind) for number, kind in ((outcome.failed_fits, "fit"), (scores, "score")) if number]
+        blocked = f"; {counted(outcome.blocked, 'score')} could not start without" if outcome.blocked else ""
+        failed = " and ".join(kinds)
         report(f"{failed} failed; tracebacks are in {outcome.folder / 'failures'}{blocked}", "red")
         raise typer.Exit(1)
     if outcome.waiting:

@@ -44,11 +44,18 @@ def _lines(plan: Plan, store: Store) -> Iterator[str]:
         yield dataset.label
         yield " " * width + "".join(f"  {name:>13}" for name in _COLUMNS)
         for row in all_rows:
-            if (dataset.label, row.entrant.label) in plan.unknown:
+            pair = dataset.label, row.entrant.label
+            if pair in plan.pairs.undefined:
                 yield f"  {row.label:<{width - 2}}  not known here: the optimum is '{dataset.optimum}'"
                 continue
-            cells = _cells(units_of[dataset.label, row.label], plan.parameters[dataset.label, row.entrant.label], done)
+            if (why := plan.pairs.refused.get(pair)) is not None:
+                yield f"  {row.label:<{width - 2}}  cannot be here: {why}"
+                continue
+            found = plan.pairs.dry_runs[pair]
+            cells = _cells(units_of[dataset.label, row.label], found.parameters, done)
             yield f"  {row.label:<{width - 2}}" + "".join(f"  {cell:>13}" for cell in cells)
+            if found.error is not None:
+                yield f"    raises: {found.error}"
     left = [unit for unit in plan.units if unit.folder not in done]
     yield ""
     yield f"to do: {len(left)} of {len(plan.units)} units; {_estimate(left, plan)}"

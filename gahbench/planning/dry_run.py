@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from gahbench._util.error_text import error_with_place
 from gahbench._util.shapes import Shape
 from gahbench.registry.configured import Configured
 from gahbench.registry.registry import Registry
@@ -42,11 +43,14 @@ class DryRun:
         Multiply-adds of one image's forward pass; 0 if unknown.
     refusal
         Why the network cannot take images of this shape, in its own words; ``None`` if it can, or if it is not known.
+    error
+        What its constructor or its forward pass raised, and where; ``None`` for nothing.
     """
 
     parameters: int = 0
     work: float = 0.0
     refusal: str | None = None
+    error: str | None = None
 
 
 def dry_runs(cases: Sequence[tuple[Configured, Shape]], registry: Registry) -> list[DryRun]:
@@ -70,16 +74,16 @@ def _try(configured: Configured, shape: Shape) -> DryRun:
         network = build(shape)
     except ParameterError as error:
         return DryRun(refusal=str(error))
-    except Exception:
-        return DryRun()
+    except Exception as error:
+        return DryRun(error=error_with_place(error))
     count = sum(parameter.numel() for parameter in network.parameters())
     try:
         return DryRun(count, multiply_adds(network, shape))
     except ValueError as error:
         refusal = str(error)
     except Exception:
-        # Not every operation supports the meta device; the unit itself reports an error, if there is one.
-        return DryRun(count)
+        # Not every operation supports the meta device.
+        return DryRun(count, error=_raised_by(configured, shape))
     for side in OTHER_SIDES:
         other = (shape[0], side, side)
         try:
@@ -88,6 +92,20 @@ def _try(configured: Configured, shape: Shape) -> DryRun:
             continue
         return DryRun(count, refusal=refusal)
     return DryRun(count)
+
+
+def _raised_by(configured: Configured, shape: Shape) -> str | None:
+    """Return what a network raises for one image that is computed on, where that is quick; ``None`` for nothing."""
+    import torch
+
+    if torch.Size(shape).numel() > MAX_NUMBERS:
+        return None
+    try:
+        with torch.no_grad():
+            configured.build(shape).eval()(torch.zeros(1, *shape), torch.ones(1))
+    except Exception as error:
+        return error_with_place(error)
+    return None
 
 
 def _in_another_process(cases: Sequence[tuple[Configured, Shape]], registry: Registry) -> list[DryRun]:
@@ -132,6 +150,8 @@ def _one_process(cases: Sequence[tuple[Configured, Shape]], registry: Registry) 
     return [DryRun(**json.loads(line)) for line in marked]
 
 
+#: Images of so many numbers are computed on.
+MAX_NUMBERS = 3 * 256 * 256
 #: Marks gahbench's lines in the output, to which plugins may print.
 _MARK = "gahbench-dry-run "
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gahbench._util.errors import DataError, GahbenchError, ParameterError, PluginError, SuiteError
@@ -11,10 +11,10 @@ from gahbench._util.resources import cpu_count
 from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import SPLITS, Dataset, Split
 from gahbench.contracts.metrics import Metric
-from gahbench.contracts.references import Reference
 from gahbench.contracts.unit import Unit
-from gahbench.planning.dry_run import DryRun, dry_runs
+from gahbench.planning.dry_run import DryRun
 from gahbench.planning.metric_titles import metric_ratios, metric_titles
+from gahbench.planning.pairs import Pairs, checked_pairs, undefined_pairs
 from gahbench.planning.row_labels import base_label
 from gahbench.planning.rows import Row, check_training, rows
 from gahbench.planning.suite import Suite
@@ -57,9 +57,7 @@ class Plan:
     suite: Suite
     units: tuple[Unit, ...]
     datasets: tuple[DatasetFacts, ...]
-    parameters: dict[tuple[str, str], int]
-    #: Labels of datasets and the references that are not defined on them, and have no row there.
-    unknown: tuple[tuple[str, str], ...] = ()
+    pairs: Pairs = field(default_factory=Pairs)
     #: As of :class:`gahbench.store.plan_file.RecordedPlan`.
     secret_noise: Mapping[str, Any] | None = None
 
@@ -78,6 +76,7 @@ class Plan:
             "metrics": metric_titles(self.suite.metrics, self.suite.titles),
             "ratios": metric_ratios(self.suite.metrics),
             "trainings": _own_trainings(self.suite),
+            "refused": [[*pair, why] for pair, why in self.pairs.refused.items()],
             "needs": {metric.label: sorted(metric.build().needs) for metric in self.suite.metrics},
         }
 
@@ -119,17 +118,18 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
         built = [(configured, _build(suite, configured)) for configured in suite.datasets]
         for configured, dataset in built:
             _check_counts(suite, configured, dataset)
-        unknown = _unknown(suite, built)
+        undefined = undefined_pairs(suite, built)
         units = [
             unit
             for configured, dataset in built
             for unit in _units(suite, PlannedDataset(configured, dataset))
-            if (unit.dataset, base_label(unit.entrant)) not in unknown
+            if (unit.dataset, base_label(unit.entrant)) not in undefined
         ]
         fits = [(unit.dataset, base_label(unit.entrant), is_done(unit.key)) for unit in units if unit.kind == "fit"]
         trusted = {(dataset, entrant) for dataset, entrant, done in fits if done}
         trusted -= {(dataset, entrant) for dataset, entrant, done in fits if not done}
-        found_runs = _check_entrants(suite, built, registry, trusted, unknown)
+        pairs = checked_pairs(suite, built, registry, undefined, trusted)
+        units = [unit for unit in units if (unit.dataset, base_label(unit.entrant)) not in pairs.refused]
         _check_metrics(suite, built)
     except SuiteError:
         raise
@@ -147,11 +147,10 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
         )
         for configured, dataset in built
     )
-    parameters = {labels: dry_run.parameters for labels, dry_run in found_runs.items()}
     # The sort is stable: fits first.
     units.sort(key=lambda unit: unit.kind != "fit")
-    sized = (_sized(unit, found_runs[unit.dataset, base_label(unit.entrant)]) for unit in units)
-    return Plan(suite, tuple(sized), facts, parameters, tuple(sorted(unknown)))
+    sized = (_sized(unit, pairs.dry_runs[unit.dataset, base_label(unit.entrant)]) for unit in units)
+    return Plan(suite, tuple(sized), facts, pairs)
 
 
 def sources_text(dataset: Dataset, images: int) -> str:
@@ -287,68 +286,6 @@ def _check_counts(suite: Suite, configured: Configured, dataset: Dataset) -> Non
             raise DataError(
                 f"{configured.where}: {asked}={count} asked of the {split} split, which holds {available} images"
             )
-
-
-def _unknown(suite: Suite, built: list[tuple[Configured, Dataset]]) -> set[tuple[str, str]]:
-    """Return the labels of datasets and references that are not defined on them.
-
-    Raises
-    ------
-    ParameterError
-        If a reference is defined on no dataset of the suite.
-    """
-    unknown: set[tuple[str, str]] = set()
-    for entrant in suite.entrants:
-        if entrant.kind != "reference":
-            continue
-        try:
-            reference: Reference = entrant.build()
-            found = {(configured.label, entrant.label) for configured, set_ in built if not reference.supports(set_)}
-        except Exception:
-            continue  # A broken plugin costs its row, which will say why.
-        if len(found) == len({configured.label for configured, _ in built}):
-            kinds = ", ".join(
-                f"{configured.label}: {dataset.optimum.kind}{'' if dataset.has_true_basis else ', no true basis'}"
-                for configured, dataset in built
-            )
-            raise ParameterError(
-                f"{entrant.where}: not defined on any dataset of the suite; the kinds of their optima are {kinds}"
-            )
-        unknown |= found
-    return unknown
-
-
-def _check_entrants(
-    suite: Suite,
-    built: list[tuple[Configured, Dataset]],
-    registry: Registry,
-    trusted: set[tuple[str, str]],
-    unknown: set[tuple[str, str]],
-) -> dict[tuple[str, str], DryRun]:
-    """Return the facts of each entrant on each dataset, by their labels, having checked that they fit together."""
-    found = {(configured.label, entrant.label): DryRun() for configured, _ in built for entrant in suite.entrants}
-    pairs = [(entrant, configured, dataset.shape) for configured, dataset in built for entrant in suite.entrants]
-    networks = [
-        (entrant, configured, shape)
-        for entrant, configured, shape in pairs
-        if entrant.kind == "architecture" and (configured.label, entrant.label) not in trusted
-    ]
-    found_runs = dry_runs([(entrant, shape) for entrant, _, shape in networks], registry)
-    for (entrant, configured, _), dry_run in zip(networks, found_runs, strict=True):
-        if dry_run.refusal is not None:
-            raise ParameterError(f"{entrant.where} on {configured.label}: {dry_run.refusal}")
-        found[configured.label, entrant.label] = dry_run
-    for entrant, configured, shape in pairs:
-        if entrant.kind == "reference" and (configured.label, entrant.label) not in unknown:
-            try:
-                suite.build(entrant).check_shape(shape)
-            except SuiteError:
-                raise
-            except (ValueError, ParameterError) as error:
-                raise ParameterError(f"{entrant.where} on {configured.label}: {error}") from error
-            except Exception:
-                continue  # A broken plugin costs its row, which will say why.
-    return found
 
 
 def _check_metrics(suite: Suite, built: list[tuple[Configured, Dataset]]) -> None:

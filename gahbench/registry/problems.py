@@ -24,18 +24,21 @@ class Problem:
         What is wrong, in one line.
     line
         The line of its file that was being run; ``None`` where there is none, or the registry refused the plugin.
+    is_loaded
+        Whether its other plugins can be used: it was loaded, and one was refused.
     """
 
     origin: str
     error: str
     line: int | None = None
+    is_loaded: bool = True
 
     @classmethod
     def of(cls, origin: str, error: BaseException) -> Problem:
         """Return the problem that an exception made, with the line of the file, and of another that raised it."""
         reason = error_text(error)
         if isinstance(error, SyntaxError) and error.filename == origin:
-            return cls(origin, f"SyntaxError: {error.msg}", error.lineno)
+            return cls(origin, f"SyntaxError: {error.msg}", error.lineno, False)
         frames = traceback.extract_tb(error.__traceback__)
         line = next((frame.lineno for frame in reversed(frames) if frame.filename == origin), None)
         last = frames[-1] if frames else None
@@ -43,7 +46,7 @@ class Problem:
             # A file beside it, or a library; a syntax error names its place itself.
             outside = _GAHBENCH not in Path(last.filename).parents and not isinstance(error, SyntaxError)
             reason += f" (raised at {last.filename}:{last.lineno})" if outside else ""
-        return cls(origin, reason, line)
+        return cls(origin, reason, line, False)
 
     @property
     def place(self) -> str:

@@ -67,6 +67,18 @@ class Registry:
         for file in files:
             self._add_module(str(file), functools.partial(load_file, file))
 
+    def require_files(self) -> None:
+        """Refuse a plugin file that was given by its name, rather than by its folder, and could not be loaded.
+
+        Raises
+        ------
+        PluginError
+            Naming file, line and error.
+        """
+        for problem in self.problems:
+            if not problem.is_loaded and Path(problem.origin) in self.sources:
+                raise PluginError(f"{problem.place}: cannot be loaded: {problem.error}")
+
     def names(self, kind: Kind) -> list[str]:
         """Return the names of one kind, sorted."""
         return sorted(name for other, name in self._plugins if other == kind)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gahbench._util.errors import ResultsError
-from gahbench.board.notes import ADOPTED, NOT_RUN, OWN_TRAINING
+from gahbench.board.notes import ADOPTED, NOT_RUN, OWN_TRAINING, REFUSED
 from gahbench.board.schemas import SCHEMAS
 from gahbench.contracts.unit import Unit
 from gahbench.registry.problems import Problem
@@ -144,6 +144,8 @@ def _read_results(plan: RecordedPlan, examined: Examined, states: Mapping[str, s
             rows.add_scores(unit, done, examined.scores(unit.folder))
             if mark := late_mark(plan, unit, done):
                 rows.marks[unit.dataset, unit.entrant, mark] = None
+    for dataset, entrant, why in plan.facts.get("refused", ()):
+        rows.notes[dataset, entrant, REFUSED + why] = None
     return Results(
         suite=plan.suite,
         scores=pd.DataFrame(rows.scores, columns=list(SCHEMAS["scores"])),

@@ -231,6 +231,7 @@ def plan_with(
 
     In a folder of secret noise, or a new one that is to have it, it is that of the fits alone until the noise is drawn.
     """
+    registry.require_files()
     loaded = load_suite(suite, registry, changes)
     folder = results_folder(loaded, out)
     noise, finished = secret_noise_of(folder, secret_noise), Store(folder).finished()

@@ -45,8 +45,8 @@ class Outcome:
     done, failed, waiting
         Numbers of units of the plan that are finished, that failed (or could not start since their fit failed), and
         that are still to be done because the run was stopped.
-    blocked
-        How many of those that failed could not start since their fit failed.
+    blocked, failed_fits
+        How many of those that failed could not start since their fit failed, and how many are fits.
     stopped
         Whether the run was stopped before its end.
     left_out
@@ -69,6 +69,7 @@ class Outcome:
     outdated: tuple[str, ...]
     _load: Callable[[], Results] = field(repr=False)
     reused: Reused | None = None
+    failed_fits: int = 0
 
     @property
     def results(self) -> Results:
@@ -180,4 +181,5 @@ def run_opened(
         outdated=opened.outdated,
         _load=lambda: load_results(folder),
         reused=opened.reused,
+        failed_fits=counts.failed_fits,
     )

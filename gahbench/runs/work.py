@@ -102,12 +102,13 @@ def work(
 
 @dataclass(frozen=True)
 class Counts:
-    """How many of some units are finished, have failed, need one that has, and are left."""
+    """How many of some units are finished, have failed, need one that has, and are left; of those failed, the fits."""
 
     done: int
     failed: int
     blocked: int
     left: int
+    failed_fits: int
 
 
 def count_states(units: Sequence[Unit], store: Store, damaged: Set[str] = frozenset()) -> Counts:
@@ -121,9 +122,10 @@ def count_states(units: Sequence[Unit], store: Store, damaged: Set[str] = frozen
     finished, failures = store.ended()
     finished, failures = finished - damaged, failures | damaged
     others = [unit for unit in units if unit.folder not in finished]
+    fits = sum(unit.folder in failures and unit.kind == "fit" for unit in others)
     failed = sum(unit.folder in failures for unit in others)
     blocked = sum(unit.folder not in failures and unit.is_blocked(failures) for unit in others)
-    return Counts(len(units) - len(others), failed, blocked, len(others) - failed - blocked)
+    return Counts(len(units) - len(others), failed, blocked, len(others) - failed - blocked, fits)
 
 
 def check_code(plan: RecordedPlan, files: Sequence[Path]) -> None:

@@ -209,7 +209,7 @@ def _parsed(content: dict[str, Any]) -> RecordedPlan:
     head: dict[str, Any] = {"suite": None, "board": {}, "threads": None, "plugins": [], "code": {}}
     head |= {"limits": {}, "secret_noise": None} | content
     if wrong := wrong_field(head, _HEAD) or (
-        head["board"] and wrong_field({"trainings": {}} | head["board"], _BOARD | _LATER)
+        head["board"] and wrong_field({"trainings": {}, "refused": []} | head["board"], _BOARD | _LATER)
     ):
         raise ValueError(f"the field '{wrong}' is missing, or not what it can be")
     if not isinstance(content.get("units"), list):
@@ -253,7 +253,7 @@ _BOARD = {
     "needs": object_of(list_of(is_text)),
 }
 #: Not in plans of before they were.
-_LATER = {"trainings": object_of(is_text)}
+_LATER = {"trainings": object_of(is_text), "refused": list_of(list_of(is_text))}
 _HEAD = {
     "suite": is_text,
     "board": is_object,

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from gahbench._util.error_text import error_with_place
 from gahbench._util.errors import PluginError, listing
 from gahbench.registry.configured import Configured
 from gahbench.registry.plugin import KINDS, Kind, Plugin
@@ -57,7 +58,7 @@ def check_configured(configured: Configured) -> Report:
             for finding in check(configured):
                 report.findings.append(finding)
     except Exception as error:
-        report.findings.append(Finding("runs", False, f"{type(error).__name__}: {error}"))
+        report.findings.append(Finding("runs", False, error_with_place(error)))
     return report
 
 
@@ -76,7 +77,7 @@ def check_plugin(plugin: Plugin, registry: Registry, **parameters: Any) -> Repor
     try:
         configured = registry.configure(plugin.kind, plugin.name, **parameters)
     except Exception as error:
-        finding = Finding("can be configured with its defaults", False, f"{type(error).__name__}: {error}")
+        finding = Finding("can be configured with its defaults", False, error_with_place(error))
         return Report(plugin.kind, plugin.name, plugin.origin, [finding])
     return check_configured(configured)
 
@@ -99,6 +100,8 @@ def check_file(file: Path) -> list[Report]:
     PluginError
         If the file does not exist, cannot be loaded, or registers nothing.
     """
+    if file.is_file() and file.suffix != ".py":
+        raise PluginError(f"{file}: not a Python file; expected a plugin file that ends in .py, or a folder of them")
     registry = Registry((file,))
     origins = {str(source) for source in registry.files}
     problems = [problem for problem in registry.problems if problem.origin in origins]

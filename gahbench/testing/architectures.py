@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from gahbench._util.error_text import error_with_place
 from gahbench._util.errors import GahbenchError
 from gahbench._util.readable import counted
 from gahbench._util.shapes import Shape
@@ -54,7 +55,7 @@ def check_architecture(configured: Configured) -> Iterator[Finding]:
             yield Finding(f"refuses images of {channels} channels", None, str(error))
             continue
         except Exception as error:
-            yield Finding(name, False, one_line(error))
+            yield Finding(name, False, error_with_place(error))
             return
         if not isinstance(denoised, Tensor):
             yield Finding("returns one tensor", False, f"it returned a {type(denoised).__name__}")
@@ -63,7 +64,12 @@ def check_architecture(configured: Configured) -> Iterator[Finding]:
         if denoised.shape != noisy.shape:
             return
         yield Finding("returns float32 for float32", denoised.dtype == torch.float32, _type(denoised))
-        yield Finding("returns finite values", bool(denoised.isfinite().all()))
+        if not denoised.isfinite().all():
+            share = 1 - float(denoised.isfinite().double().mean())
+            text = f"{share:.0%} of the values are NaN or infinite, for untrained weights at sigma {SIGMA}"
+            yield Finding("returns finite values", False, text)
+            return
+        yield Finding("returns finite values", True)
         if channels == 1:
             yield _image_not_residual(denoised, clean, noisy - clean)
             yield from check_evaluation(network, noisy, levels)

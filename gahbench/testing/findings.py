@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gahbench.networks.network_facts import one_line
+from gahbench._util.error_text import error_with_place
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def attempt(check: str, fault: Callable[[], str | None]) -> Finding:
     try:
         found = fault()
     except Exception as error:
-        found = one_line(error)
+        found = error_with_place(error)
     return Finding(check, found is None, found or "")
 
 

@@ -80,6 +80,7 @@ class Pretrained(Reference):
         self.clip = clip
         self.device = torch.device("cpu")
         self._built: tuple[Shape, Trained, str] | None = None
+        self._returns_noise = False
 
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ParameterError`` if the weights do not fit, or ``ValueError`` if the network refuses the size.
@@ -133,7 +134,11 @@ class Pretrained(Reference):
             return ()
         digest = file_digest(str(self.checkpoint))
         keys = "" if self._built[2] == "same" else f", its keys read as {self._built[2]}"
-        return (f"weights from {self.checkpoint.name} (SHA-256 {digest[:8]}){keys}",)
+        notes = (f"weights from {self.checkpoint.name} (SHA-256 {digest[:8]}){keys}",)
+        if not self._returns_noise:
+            return notes
+        other = "residual" if self.output == "image" else "image"
+        return (f"returns what looks like the noise, not the image: output={other} may be meant", *notes)
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
         """Return the denoised images, shape (N, C, H, W).
@@ -146,7 +151,9 @@ class Pretrained(Reference):
         trained = self._trained(image_shape(noisy))
         with torch.no_grad():
             levels = torch.full((len(noisy),), sigma, device=self.device)
-            return self._through(trained.network, noisy.to(self.device), levels).float().cpu()
+            found = self._through(trained.network, noisy.to(self.device), levels).float().cpu()
+        self._returns_noise |= _is_noise(found, noisy, sigma)
+        return found
 
     def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> Jacobian:
         """Return the Jacobians at the noisy images, on the network's device.
@@ -181,6 +188,12 @@ class Pretrained(Reference):
         except ParameterError as error:
             name = self.checkpoint.name
             raise ParameterError(f"checkpoint {name} for {self.architecture.label}: {error}") from error
+
+
+def _is_noise(found: Tensor, noisy: Tensor, sigma: float) -> bool:
+    """Whether images look like noise of a level: without the mean of the noisy ones, and as strong as the noise."""
+    strength = float(found.flatten(1).std(dim=1).median()) / sigma
+    return abs(float(found.mean())) < 0.2 * abs(float(noisy.mean())) and 0.5 < strength < 1.5
 
 
 class _Called(nn.Module):

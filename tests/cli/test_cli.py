@@ -61,7 +61,9 @@ def test_plan_shows_units_and_runs_nothing(call, write_suite, tmp_path, monkeypa
 def test_plan_looks_into_the_folder_it_is_given(call, write_suite, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     call("run", write_suite(), "--out", "elsewhere", "--engine", "inline")
-    monkeypatch.setattr("gahbench.planning.plan.dry_runs", lambda networks, registry: networks and pytest.fail("tried"))
+    monkeypatch.setattr(
+        "gahbench.planning.pairs.dry_runs", lambda networks, registry: networks and pytest.fail("tried")
+    )
     assert "to do: 0 of 7 units" in call("plan", write_suite(), "--out", "elsewhere")[1]
 
 
@@ -117,8 +119,8 @@ def test_a_failed_unit_makes_the_exit_status_1(call, write_suite, write_plugin, 
     status, printed, stderr = call("run", write_suite(), *arguments)
     assert status == 1
     assert "RuntimeError: no luck" in printed
-    assert "1 unit failed; tracebacks are in" in stderr
-    assert "; 2 units could not start without" in stderr
+    assert "1 fit failed; tracebacks are in" in stderr
+    assert "; 2 scores could not start without" in stderr
 
 
 def test_one_unit_that_failed_is_one_unit(call, tmp_path):
@@ -133,7 +135,7 @@ def test_one_unit_that_failed_is_one_unit(call, tmp_path):
     status, _, stderr = call(
         "run", suite, "--out", tmp_path / "out", "--engine", "inline[trusted=true]", "--plugins-dir", plugin
     )
-    assert (status, "1 unit failed; tracebacks are in" in stderr) == (1, True)
+    assert (status, "1 score failed; tracebacks are in" in stderr) == (1, True)
 
 
 def bad_image(folder: Path) -> Path:

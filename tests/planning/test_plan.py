@@ -176,7 +176,7 @@ def test_a_set_without_training_images_cannot_be_trained_on(write_suite, builtin
 def test_a_reference_has_units_only_on_datasets_that_it_supports(write_suite, builtin):
     file = write_suite(("  - identity\n", "  - optimal\n"), ("datasets:\n", "datasets:\n  - faces: {size: 24}\n"))
     plan = make_plan(load_suite(file, builtin), builtin)
-    assert plan.unknown == (("faces[size=24]", "optimal"),)
+    assert plan.pairs.undefined == {("faces[size=24]", "optimal")}
     assert {unit.dataset for unit in plan.units if unit.entrant == "optimal"} == {"discs[size=16]"}
 
 

@@ -2,8 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 
+import gahbench
 from gahbench._util.errors import DataError, ParameterError, PluginError
 from gahbench.planning import dry_run
 from gahbench.planning.plan import make_plan
@@ -93,20 +95,27 @@ TWO_SIZES = ("  - discs: {size: 16}\n", "  - discs: {size: [16, 32]}\n")
 
 def test_a_reference_is_asked_about_the_images_only_where_it_exists(plan_with):
     plan = plan_with("elsewhere", "identity", changes=[TWO_SIZES])
-    assert plan.unknown == (("discs[size=16]", "elsewhere"),)
+    assert plan.pairs.undefined == {("discs[size=16]", "elsewhere")}
     assert {unit.dataset for unit in plan.units if unit.entrant == "elsewhere"} == {"discs[size=32]"}
     with pytest.raises(ParameterError, match=r"'elsewhere': not defined on any dataset .* discs\[size=16\]: "):
         plan_with("elsewhere")
 
 
-def test_a_reference_that_refuses_images_is_an_error(plan_with):
+def test_an_entrant_that_refuses_images_costs_its_row_there(plan_with):
+    plan = plan_with("picky", "identity", changes=[TWO_SIZES])
+    assert plan.pairs.refused == {("discs[size=16]", "picky"): "16 is too few"}
+    assert {unit.dataset for unit in plan.units if unit.entrant == "picky"} == {"discs[size=32]"}
+    assert plan.board["refused"] == [["discs[size=16]", "picky", "16 is too few"]]
+
+
+def test_an_entrant_that_refuses_all_images_is_an_error(plan_with):
     with pytest.raises(ParameterError, match=r"'picky' on discs\[size=16\]: 16 is too few"):
-        plan_with("picky", changes=[TWO_SIZES])
+        plan_with("picky")
 
 
 def test_what_is_wrong_is_found_after_a_broken_reference_too(plan_with):
     plan = plan_with("unet[width=2,levels=1]", "unsure", "clumsy", "elsewhere", changes=[TWO_SIZES])
-    assert plan.unknown == (("discs[size=16]", "elsewhere"),)
+    assert plan.pairs.undefined == {("discs[size=16]", "elsewhere")}
     assert {unit.entrant for unit in plan.units} >= {"unsure", "clumsy"}
     for broken in ("unsure", "clumsy"):
         with pytest.raises(ParameterError, match="'picky' on"):
@@ -243,3 +252,44 @@ def test_metrics_that_cannot_measure_a_dataset_are_refused(plan_with, builtin, m
     assert plan_with().units
     with pytest.raises(ParameterError, match=r"slope.* on discs\[size=32\]: \(1, 32, 32\) at \[0.1, 0.3\]"):
         plan_with(changes=[TWO_SIZES])
+
+
+RAISES = '''"""A network that raises in its forward pass."""
+import gahbench
+from torch import nn
+
+
+@gahbench.hookimpl
+def register_architectures(register):
+    register("raises", Raises)
+
+
+class Raises(nn.Module):
+    """It fails."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.layer = nn.Conv2d(channels, channels, 3)
+
+    def forward(self, noisy, sigma):
+        return self.layer(noisy) + undefined
+'''
+
+
+def test_a_plan_names_a_forward_pass_that_raises(write_suite, tmp_path, command):
+    (tmp_path / "raises.py").write_text(RAISES)
+    status, printed, _ = command("plan")(write_suite(), "-p", tmp_path / "raises.py", "-e", "raises")
+    assert status == 0
+    line = RAISES.splitlines().index("        return self.layer(noisy) + undefined") + 1
+    assert f"raises: NameError: name 'undefined' is not defined ({tmp_path}/raises.py:{line})" in printed
+
+
+def test_a_row_that_cannot_be_is_on_the_board_with_the_reason(write_suite, tmp_path):
+    file = write_suite(TWO_SIZES, ("unet: {width: 2, levels: 1}", "unet: {width: 2, levels: 5}"))
+    outcome = gahbench.run(file, tmp_path / "out", engine="inline", only=["unet", "identity"])
+    assert (outcome.failed, outcome.waiting) == (0, 0)
+    board = outcome.leaderboard(full=True).set_index(["dataset", "entrant"])
+    label = "unet[width=2,levels=5]"
+    assert board.loc[("discs[size=16]", label), "note"].startswith("cannot take these images: ")
+    assert np.isnan(board.loc[("discs[size=16]", label), "psnr"])
+    assert board.loc[("discs[size=32]", label), "psnr"] > 0

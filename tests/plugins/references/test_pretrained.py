@@ -134,14 +134,15 @@ def write_unet(file):
     return path
 
 
-def test_a_list_of_checkpoints_is_a_grid_and_equal_names_are_refused(write_suite, builtin, file, tmp_path):
+def test_a_list_of_checkpoints_is_a_grid(write_suite, builtin, file, tmp_path):
     (tmp_path / "other").mkdir()
     for path in (tmp_path / "v.safetensors", tmp_path / "other" / "w.safetensors"):
         path.write_bytes(file.read_bytes())
     planned = plan(write_suite, builtin, f"[{file}, {tmp_path / 'v.safetensors'}]")
     assert [entrant.label[-15:-1] for entrant in planned.suite.entrants[:2]] == ["=w.safetensors", "=v.safetensors"]
-    with pytest.raises(ParameterError, match=r"two files have this name.*; rename or link one"):
-        plan(write_suite, builtin, f"[{file}, {tmp_path / 'other' / 'w.safetensors'}]")
+    # Of one name, folders tell them apart.
+    planned = plan(write_suite, builtin, f"[{file}, {tmp_path / 'other' / 'w.safetensors'}]")
+    assert planned.suite.entrants[1].label.endswith("=other/w.safetensors]")
 
 
 def test_keys_follow_the_content_of_the_file(write_suite, builtin, file, tmp_path):
@@ -272,3 +273,47 @@ def test_claim_m1_on_pieces_of_photographs():
             found[bias, sigma] = float((-10 * error.log10()).mean())
     assert abs(found["false", 20 / 255] - found["true", 20 / 255]) < 0.5
     assert found["false", 100 / 255] > found["true", 100 / 255] + 7
+
+
+HIGH_PASS = '''"""Its forward pass returns what it takes for the noise, or with a weight of 0 the image."""
+import gahbench
+import torch
+from torch import nn
+
+
+@gahbench.hookimpl
+def register_architectures(register):
+    register("high-pass", HighPass)
+
+
+class HighPass(nn.Module):
+    """What a mean over neighbours leaves."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.share = nn.Parameter(torch.tensor([0.0]))
+
+    def forward(self, noisy, sigma):
+        mean = nn.functional.avg_pool2d(noisy, 5, stride=1, padding=2, count_include_pad=False)
+        return mean + self.share * (noisy - 2 * mean)
+'''
+
+
+@pytest.mark.parametrize(
+    ("share", "output", "other"),
+    [(1.0, "image", "residual"), (1.0, "residual", None), (0.0, "image", None), (0.0, "residual", "image")],
+)
+def test_weights_that_return_the_noise_are_said(tmp_path, share, output, other):
+    from safetensors.torch import save_file
+
+    (tmp_path / "high_pass.py").write_text(HIGH_PASS)
+    save_file({"share": torch.tensor([share])}, tmp_path / "weights.safetensors")
+    spec = f"pretrained[high-pass,checkpoint={tmp_path}/weights.safetensors,output={output}]"
+    reference = gahbench.create("reference", spec, plugins=[tmp_path / "high_pass.py"])
+    clean = gahbench.create("dataset", "faces", size=24).images("test", 8)
+    generator = torch.Generator().manual_seed(0)
+    for sigma in (0.1, 0.3):
+        noisy = clean + sigma * torch.randn(clean.shape, generator=generator)
+        reference.denoise(noisy, sigma, gahbench.Truth(clean))
+    said = f"returns what looks like the noise, not the image: output={other} may be meant"
+    assert (said in reference.notes) == (other is not None)

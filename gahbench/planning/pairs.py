@@ -1,0 +1,126 @@
+"""Pairs of datasets and entrants: which can be, why others cannot, and what a dry run finds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from gahbench._util.errors import ParameterError, SuiteError
+from gahbench.contracts.datasets import Dataset
+from gahbench.contracts.references import Reference
+from gahbench.planning.dry_run import DryRun, dry_runs
+from gahbench.planning.suite import Suite
+from gahbench.registry.configured import Configured
+from gahbench.registry.registry import Registry
+
+#: A dataset with its parameters, built.
+Built = tuple[Configured, Dataset]
+#: Labels of a dataset and an entrant.
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What is known of the pairs of a suite.
+
+    Parameters
+    ----------
+    undefined
+        Those whose reference is not defined on the dataset, such as optima where none is known: they have no row.
+    refused
+        Those whose entrant cannot take the images, and why: their row says so.
+    dry_runs
+        What was found of the others.
+    """
+
+    undefined: frozenset[Pair] = frozenset()
+    refused: dict[Pair, str] = field(default_factory=dict)
+    dry_runs: dict[Pair, DryRun] = field(default_factory=dict)
+
+    @property
+    def left_out(self) -> set[Pair]:
+        """Those that have no units."""
+        return {*self.undefined, *self.refused}
+
+
+def undefined_pairs(suite: Suite, built: Sequence[Built]) -> frozenset[Pair]:
+    """Return the pairs whose reference is not defined on the dataset.
+
+    Raises
+    ------
+    ParameterError
+        If a reference is defined on no dataset of the suite.
+    """
+    found: set[Pair] = set()
+    for entrant in suite.entrants:
+        if entrant.kind != "reference":
+            continue
+        try:
+            reference: Reference = entrant.build()
+            own = {(configured.label, entrant.label) for configured, set_ in built if not reference.supports(set_)}
+        except Exception:
+            continue  # A broken plugin costs its row, which will say why.
+        if len(own) == len({configured.label for configured, _ in built}):
+            kinds = ", ".join(
+                f"{configured.label}: {dataset.optimum.kind}{'' if dataset.has_true_basis else ', no true basis'}"
+                for configured, dataset in built
+            )
+            raise ParameterError(
+                f"{entrant.where}: not defined on any dataset of the suite; the kinds of their optima are {kinds}"
+            )
+        found |= own
+    return frozenset(found)
+
+
+def checked_pairs(
+    suite: Suite, built: Sequence[Built], registry: Registry, undefined: frozenset[Pair], done: set[Pair]
+) -> Pairs:
+    """Return what is found of pairs: by dry runs of networks, and by asking references.
+
+    Parameters
+    ----------
+    undefined
+        As of :func:`undefined_pairs`.
+    done
+        Pairs whose networks are trained already, and are not tried out again.
+
+    Raises
+    ------
+    ParameterError
+        If an entrant can take the images of no dataset on which it is defined.
+    """
+    refused: dict[Pair, str] = {}
+    found = {(configured.label, entrant.label): DryRun() for configured, _ in built for entrant in suite.entrants}
+    cases = [
+        ((configured.label, entrant.label), entrant, dataset)
+        for configured, dataset in built
+        for entrant in suite.entrants
+        if (configured.label, entrant.label) not in undefined
+    ]
+    networks = [case for case in cases if case[1].kind == "architecture" and case[0] not in done]
+    runs = dry_runs([(entrant, dataset.shape) for _, entrant, dataset in networks], registry)
+    for (pair, _, _), run in zip(networks, runs, strict=True):
+        found[pair] = run
+        if run.refusal is not None:
+            refused[pair] = run.refusal
+    for pair, entrant, dataset in cases:
+        if entrant.kind == "reference" and (why := _refusal(suite, entrant, dataset)) is not None:
+            refused[pair] = why
+    for entrant in suite.entrants:
+        own = [pair for pair, one, _ in cases if one is entrant]
+        if own and all(pair in refused for pair in own):
+            raise ParameterError(f"{entrant.where} on {own[0][0]}: {refused[own[0]]}")
+    return Pairs(undefined, refused, found)
+
+
+def _refusal(suite: Suite, entrant: Configured, dataset: Dataset) -> str | None:
+    """Return why a reference cannot take the images of a dataset; ``None`` if it can."""
+    try:
+        suite.build(entrant).check_shape(dataset.shape)
+    except SuiteError:
+        raise
+    except (ValueError, ParameterError) as error:
+        return str(error)
+    except Exception:
+        return None  # A broken plugin costs its row, which will say why.
+    return None
