@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from gahbench._util.readable import level_name
 from gahbench.board.board import Board, Entry, Value
 from gahbench.board.facts import (
     cost_of,
@@ -42,7 +43,7 @@ from gahbench.board.optimality import (
 from gahbench.board.ranks import rank_intervals, sorted_by_psnr
 from gahbench.board.ratios import quotients, ratio_cubes
 from gahbench.board.scorecube import ScoreCube, leaves_images_out, score_cube, spreads_of
-from gahbench.board.statistics import DRAWS, Estimate, estimate, estimates
+from gahbench.board.statistics import DRAWS, Estimate, estimate, estimates, interval
 from gahbench.board.wide import RESERVED
 from gahbench.evaluation.rates import fit_slope, input_psnr
 
@@ -98,6 +99,10 @@ def optimum_check(results: Results, dataset: str) -> OptimumCheck | None:
     return check_optimum(cube, entrant_kinds(results), distances)
 
 
+#: Decibels that a denoiser is worse than the noisy images at least to be named.
+LEAST = 0.01
+
+
 @dataclass(frozen=True)
 class _Measured:
     """PSNR of E entrants at S noise levels, with D bootstrap draws: (E, S) and (D, E, S)."""
@@ -145,6 +150,16 @@ class _Measured:
                 slope = estimate(fit_slope(noisy, levels), fit_slope(noisy, draws))
                 yield Value(self.dataset, label, "slope", "", None, slope)
 
+    def worse_than_noisy(self, label: str) -> list[float]:
+        """Return the noise levels at which the PSNR of an entrant is below that of the noisy images, beyond chance."""
+        if label not in self.cube.entrants:
+            return []
+        at = self.cube.entrants.index(label)
+        _, high = interval(self.draws[:, at])
+        noisy = input_psnr(self.cube.sigmas)
+        ends = np.where(np.isnan(high), self.levels[at], high)
+        return [sigma for sigma, end, level in zip(self.cube.sigmas, ends, noisy, strict=True) if end < level - LEAST]
+
     def difference(self, index: int, other: int, place: int | None = None) -> Estimate:
         """Return the paired difference of two entrants and its interval, at one level or over all."""
         return _at(place, self.levels[index] - self.levels[other], self.draws[:, index] - self.draws[:, other])
@@ -180,6 +195,9 @@ def _entries(
         counted = len(cube.seeds.get(label, []))
         marks = marks_of(results, dataset, label, check)
         note = notes_of(results, dataset, label, cube)
+        if measured is not None and (worse := measured.worse_than_noisy(label)):
+            levels = ", ".join(map(level_name, worse))
+            note = "; ".join(filter(None, [f"worse than the noisy images at σ = {levels}", note]))
         yield Entry(
             dataset,
             label,

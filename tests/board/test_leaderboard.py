@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from fake_results import SIGMAS as LEVELS
 from fake_results import dataset, failure, fit, results, rows
 
 from gahbench._util.errors import ResultsError
@@ -346,3 +347,19 @@ def test_a_value_of_a_whole_training_has_an_interval_over_trainings():
         assert board.loc[label, "lead_high"] - board.loc[label, "lead_low"] == pytest.approx(2 * half, rel=0.2)
     once = board_of(scores, *(whole(label, values[:1]) for label, values in nets.items()))
     assert np.isnan(once.loc["a", "lead_low"])
+
+
+def test_an_entrant_worse_than_the_noisy_images_is_noted_with_the_levels():
+    noisy = -20 * np.log10(np.array(LEVELS))[:, None]
+    spread = np.linspace(-0.3, 0.3, 12)[None]
+    offsets = np.where(np.array(LEVELS) <= 0.03, -1.0, 2.0)[:, None]
+    scores = [
+        *rows("d", "bad", "classical", noisy + offsets + spread),
+        # Below by less than images differ.
+        *rows("d", "unsure", "classical", noisy - 0.02 + spread),
+        *rows("d", "identity", "classical", noisy + 0 * spread),
+    ]
+    board = results(scores).leaderboard(full=True).set_index("entrant")
+    assert board.loc["bad", "note"] == "worse than the noisy images at σ = 0.01, 0.03"
+    assert board.loc["unsure", "note"] == ""
+    assert board.loc["identity", "note"] == ""
