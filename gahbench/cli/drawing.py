@@ -200,6 +200,43 @@ def samples(
             _save(predictions_sheet(predicted[pair], caption, count), file.with_stem(f"{file.stem}-predicted"))
 
 
+@app.command()
+def denoised(
+    folder: FolderArgument,
+    out: Annotated[Path, _out("denoised.png")] = Path("denoised.png"),
+    dataset: DatasetsOption = None,
+    entrant: EntrantsOption = None,
+    sigma: Annotated[
+        str | None, typer.Option("--sigma", "-s", help="Noise level. [default: one in the middle]")
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, max=3, help="Number of images.")] = 3,
+) -> None:
+    """Draw test images clean, noisy, denoised by each entrant, and the errors: a sheet for each dataset."""
+    from gahbench.cli.previewing import parse_sigmas
+    from gahbench.report.denoised_images import denoised_sheet, kept_images, middle_level
+
+    _prepare(out)
+    kept = kept_images(folder, dataset, entrant)
+    level = parse_sigmas([sigma])[0] if sigma is not None else middle_level(kept)
+    for place, of in enumerate(kept.values()):
+        _save(denoised_sheet(of, level, count), _numbered(out, place))
+
+
+@app.command()
+def training(
+    folder: FolderArgument,
+    out: Annotated[Path, _out("training.png")] = Path("training.png"),
+    dataset: DatasetsOption = None,
+    entrant: EntrantsOption = None,
+) -> None:
+    """Draw the loss and the validation PSNR of the trained networks against steps, a figure for each dataset."""
+    from gahbench.report.training_curves import histories, training_figure
+
+    _prepare(out)
+    for place, (name, fits) in enumerate(histories(folder, dataset, entrant).items()):
+        _save(training_figure(name, fits), _numbered(out, place))
+
+
 def _numbered(out: Path, place: int) -> Path:
     """Return the file of one of several figures: the first has the given name."""
     return out if place == 0 else out.with_stem(f"{out.stem}-{place + 1}")

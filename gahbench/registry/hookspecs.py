@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gahbench.board.results import Results
     from gahbench.contracts.unit import Unit
 
 hookspec = pluggy.HookspecMarker("gahbench")
@@ -51,8 +54,27 @@ def register_engines(register: Register) -> None:
 
 
 @hookspec
+def run_started(folder: Path, units: tuple[Unit, ...], todo: tuple[Unit, ...]) -> None:
+    """Learn, in the main process, that a run begins: its results folder, all its units, and those to be done."""
+
+
+@hookspec
+def run_finished(folder: Path, results: Results) -> None:
+    """Learn, in the main process, that a run has ended and its board is written, whatever failed."""
+
+
+@hookspec
 def unit_started(unit: Unit) -> None:
     """Learn, in the main process, that a unit started."""
+
+
+@hookspec
+def unit_progress(unit: Unit, progress: dict[str, Any]) -> None:
+    """Learn, in the main process, how far a fit is, about twice a second.
+
+    ``progress`` has ``step``, ``steps`` (``None`` for a budget of seconds), ``fraction`` in [0, 1], ``loss``, ``psnr``
+    (of the last validation, in dB, or ``None``), ``images_per_second`` and ``remaining_seconds``.
+    """
 
 
 @hookspec

@@ -6,12 +6,19 @@ import importlib.util
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gahbench.contracts.jobs import Event
+from gahbench.contracts.unit import Unit
 from gahbench.registry.plugin_files import plugin_files
 from gahbench.registry.registry import Registry, plugin_packages
 
-_LIFECYCLE: tuple[str, ...] = ("unit_started", "unit_finished", "unit_failed")
+if TYPE_CHECKING:
+    from gahbench.board.results import Results
+
+_LIFECYCLE: tuple[str, ...] = (
+    "run_started", "run_finished", "unit_started", "unit_progress", "unit_finished", "unit_failed",
+)  # fmt: skip
 
 
 def notify(registry: Registry, report: Callable[[Event], None], event: Event) -> None:
@@ -20,18 +27,35 @@ def notify(registry: Registry, report: Callable[[Event], None], event: Event) ->
     if event.unit is None:
         return
     hook = registry.manager.hook
+    if event.kind == "started":
+        _call(hook.unit_started, unit=event.unit)
+    elif event.kind == "progress":
+        _call(hook.unit_progress, unit=event.unit, progress=dict(event.details))
+    elif event.kind == "finished":
+        _call(hook.unit_finished, unit=event.unit, seconds=event.details["seconds"])
+    elif event.kind == "failed":
+        _call(hook.unit_failed, unit=event.unit, error=event.details["error"])
+
+
+def notify_started(registry: Registry, folder: Path, units: tuple[Unit, ...], todo: tuple[Unit, ...]) -> None:
+    """Call the hooks of plugins for the beginning of a run."""
+    _call(registry.manager.hook.run_started, folder=folder, units=units, todo=todo)
+
+
+def notify_finished(registry: Registry, folder: Path, load: Callable[[], Results]) -> None:
+    """Call the hooks of plugins for the end of a run, with its results, which are read only if there are any."""
+    hook = registry.manager.hook.run_finished
+    if hook.get_hookimpls():
+        _call(hook, folder=folder, results=load())
+
+
+def _call(hook: Callable[..., object], **arguments: object) -> None:
     try:
-        if event.kind == "started":
-            hook.unit_started(unit=event.unit)
-        elif event.kind == "finished":
-            hook.unit_finished(unit=event.unit, seconds=event.details["seconds"])
-        elif event.kind == "failed":
-            hook.unit_failed(unit=event.unit, error=event.details["error"])
+        hook(**arguments)
     except Exception as error:
         # A plugin that only watches must not cost a run of days.
-        warnings.warn(
-            f"a plugin's hook for a unit that {event.kind} raised {type(error).__name__}: {error}", stacklevel=2
-        )
+        name = getattr(hook, "name", "")
+        warnings.warn(f"a plugin's hook {name} raised {type(error).__name__}: {error}", stacklevel=3)
 
 
 def main_registry(sources: Sequence[Path], engine: str) -> Registry:

@@ -17,7 +17,7 @@ from gahbench.planning.replan import Replanner
 from gahbench.registry.registry import Registry
 from gahbench.runs.adoption import current_key
 from gahbench.runs.collect import collect
-from gahbench.runs.hooks import notify
+from gahbench.runs.hooks import notify, notify_finished, notify_started
 from gahbench.runs.signals import stop_on_signals
 from gahbench.runs.work import count_states
 from gahbench.store.examined import warn_of_damage
@@ -163,6 +163,7 @@ def run_opened(
     warn_of_moved(opened.damaged, folder)
     runner: Engine = registry.create("engine", engine)
     store, stop = Store(folder), threading.Event()
+    notify_started(registry, folder, opened.units, opened.todo)
     if opened.todo:
         reported = functools.partial(notify, registry, report)
         job = Job(opened.todo, store, registry, reported, stop, opened.threads, workers, device)
@@ -170,6 +171,7 @@ def run_opened(
             runner.run(replace(job, files=opened.files, limits=opened.limits))
     collected = collect(folder, opened.problems)
     counts = count_states(opened.units, store, collected.damaged)
+    notify_finished(registry, folder, lambda: load_results(folder))
     return Outcome(
         folder=folder,
         done=counts.done,

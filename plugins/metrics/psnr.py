@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -10,6 +11,9 @@ from torch import Tensor
 from gahbench import Metric, Scores
 from gahbench.evaluation import MAX_PSNR, Evaluation
 
+#: Images that are kept, and the side of what is kept of them.
+KEPT, SIDE = 3, 96
+
 
 class Psnr(Metric):
     """Peak signal-to-noise ratio, -10 log10 of the mean squared error per pixel, for images in [0, 1].
@@ -17,6 +21,8 @@ class Psnr(Metric):
     Where the expected error has a closed form (oracles, linear denoisers, thresholding at a fixed threshold), that is
     used rather than the error under one draw of the noise. Values above 140 dB are given as 140: images in float32 are
     not more accurate than that.
+
+    The first images are kept, for figures: clean, noisy and denoised, in 8 bits, and of large ones the centre.
     """
 
     unit = "dB"
@@ -25,7 +31,31 @@ class Psnr(Metric):
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the PSNR of every image at every noise level."""
         values = torch.stack([psnr_per_image(evaluation, sigma) for sigma in evaluation.sigmas])
-        return Scores.grid(values, evaluation.sigmas)
+        return replace(Scores.grid(values, evaluation.sigmas), arrays=kept_images(evaluation))
+
+
+def kept_images(evaluation: Evaluation) -> dict[str, Tensor] | None:
+    """Return images for figures: ``clean`` (K, C, H, W), ``noisy`` and ``denoised`` (S, K, C, H, W), ``sigmas`` (S,).
+
+    None of other splits, nor of bounds, which need not denoise.
+    """
+    if evaluation.split != "test" or evaluation.denoiser.kind == "bound":
+        return None
+    few = evaluation.first(KEPT)
+    noisy = torch.stack([_bytes(few.noisy(sigma)) for sigma in few.sigmas])
+    denoised = torch.stack([_bytes(few.denoised(sigma)) for sigma in few.sigmas])
+    return {
+        "clean": _bytes(few.clean),
+        "noisy": noisy,
+        "denoised": denoised,
+        "sigmas": torch.tensor(few.sigmas, dtype=torch.float64),
+    }
+
+
+def _bytes(images: Tensor) -> Tensor:
+    top, left = (max(0, (side - SIDE) // 2) for side in images.shape[-2:])
+    shown = images[..., top : top + SIDE, left : left + SIDE]
+    return shown.nan_to_num().clamp(0, 1).mul(255).round().to(torch.uint8)
 
 
 def psnr_per_image(evaluation: Evaluation, sigma: float) -> Tensor:

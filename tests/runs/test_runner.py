@@ -261,6 +261,10 @@ def test_lifecycle_hooks_are_called(write_suite, write_plugin, tmp_path):
     plugin.write_text(
         plugin.read_text() + f"\nLOG = {str(log)!r}\n"
         "def note(text):\n    with open(LOG, 'a') as file: file.write(text + '\\n')\n"
+        "@gahbench.hookimpl\ndef run_started(folder, units, todo): note(f'run {len(units)} {len(todo)}')\n"
+        "@gahbench.hookimpl\ndef run_finished(folder, results): note(f'end {folder.name} {len(results.fits)}')\n"
+        "@gahbench.hookimpl\ndef unit_progress(unit, progress):\n"
+        '    note(f\'progress {unit.entrant} {progress["step"]} of {progress["steps"]}\')\n'
         "@gahbench.hookimpl\ndef unit_started(unit): note('started ' + unit.entrant)\n"
         "@gahbench.hookimpl\ndef unit_finished(unit, seconds): note('finished ' + unit.entrant)\n"
         "@gahbench.hookimpl\ndef unit_failed(unit, error): note('failed ' + unit.entrant + ' ' + error)\n"
@@ -269,6 +273,8 @@ def test_lifecycle_hooks_are_called(write_suite, write_plugin, tmp_path):
     lines = log.read_text().splitlines()
     assert lines.count("started identity") == lines.count("finished identity") == 2
     assert "failed unlucky RuntimeError: no luck" in lines
+    assert (lines[0], lines[-1]) == ("run 10 10", "end out 1")
+    assert "progress unet[width=2,levels=1] 12 of 12" in lines
 
 
 def test_a_lifecycle_hook_that_raises_does_not_end_the_run(write_suite, write_plugin, tmp_path):

@@ -1,0 +1,89 @@
+"""Denoised images that runs keep, and curves of training."""
+
+import numpy as np
+import pytest
+
+import gahbench
+from gahbench._util.errors import ParameterError, ResultsError
+from gahbench._util.noise import evaluation_noise
+from gahbench.report.denoised_images import denoised_sheet, kept_images
+from gahbench.report.training_curves import histories, training_figure
+
+UNET = "unet[width=2,levels=1]"
+
+
+@pytest.fixture(scope="module")
+def folder(made_once):
+    def fill(home):
+        from sample_files import TINY
+
+        text = TINY.replace("discs: {size: 16}", "discs: {size: 16}\n  - faces: {size: 112, colour: mean}")
+        text = text.replace("  - identity\n", "  - identity\n  - lower-bound\n  - optimal\n")
+        (home / "kept.yaml").write_text(
+            text.replace("faces: {size: 112, colour: mean}", "c-alpha: {size: 112}").replace("images: 3", "images: 4")
+        )
+        gahbench.run(home / "kept.yaml", home / "out", engine="inline")
+
+    return made_once("kept", fill) / "out"
+
+
+def test_the_images_that_are_kept_are_those_that_were_scored(folder):
+    kept = kept_images(folder)
+    assert {dataset: [one.entrant for one in of] for dataset, of in kept.items()} == {
+        "discs[size=16]": [UNET, "identity", "optimal", "oracle-threshold[haar]"],
+        "c-alpha[alpha=2,size=112]": [UNET, "identity", "oracle-threshold[haar]"],
+    }
+    discs = gahbench.create("dataset", "discs", size=16)
+    clean = discs.images("test", 4)
+    for one in kept["discs[size=16]"]:
+        assert one.arrays["clean"].shape == (3, 1, 16, 16)
+        assert np.abs(one.arrays["clean"] / 255 - clean[:3].numpy()).max() < 0.51 / 255
+        for place, sigma in enumerate(one.arrays["sigmas"]):
+            noisy = clean + evaluation_noise(4, discs.shape, float(sigma), 0, "test")
+            assert np.abs(one.arrays["noisy"][place] / 255 - noisy[:3].clamp(0, 1).numpy()).max() < 0.51 / 255
+            if one.entrant == "optimal":
+                best = discs.posterior(noisy[:3], float(sigma)).mean.clamp(0, 1).numpy()
+                assert np.abs(one.arrays["denoised"][place] / 255 - best).max() < 0.51 / 255
+    # Of large images the centre.
+    large = gahbench.create("dataset", "c-alpha", size=112).images("test", 3)[..., 8:104, 8:104]
+    assert (
+        np.abs(kept["c-alpha[alpha=2,size=112]"][1].arrays["clean"] / 255 - large.clamp(0, 1).numpy()).max()
+        < 0.51 / 255
+    )
+
+
+def test_a_sheet_shows_their_psnr(folder):
+    kept = kept_images(folder, ["discs"], ["identity", "opt*"])["discs[size=16]"]
+    figure = denoised_sheet(kept, 0.1, count=2)
+    titles = [axes.get_title(loc="left") or axes.get_title() for axes in figure.axes]
+    clean, denoised = (kept[1].arrays[name] / 255 for name in ("clean", "denoised"))
+    expected = [-10 * np.log10(((denoised[0, image] - clean[image]) ** 2).mean()) for image in range(2)]
+    texts = " ".join(titles) + " ".join(text.get_text() for axes in figure.axes for text in axes.texts)
+    for value in expected:
+        assert f"{value:.1f} dB" in texts
+    with pytest.raises(ParameterError, match=r"no images at sigma 0\.2; accepted: 0\.1, 0\.3"):
+        denoised_sheet(kept, 0.2)
+    with pytest.raises(ResultsError, match="no images of that dataset and entrant"):
+        kept_images(folder, ["photos"])
+
+
+def test_curves_are_those_of_the_histories(folder):
+    found = histories(folder, ["discs"])
+    ((fit, history),) = found["discs[size=16]"]
+    assert fit.entrant == UNET
+    figure = training_figure("discs[size=16]", found["discs[size=16]"])
+    loss, psnr = figure.axes
+    assert loss.lines[0].get_ydata().tolist() == history["loss"].tolist()
+    levels = history[[name for name in history if name.startswith("psnr@")]]
+    assert np.allclose(psnr.lines[0].get_ydata(), levels.mean(axis=1))
+    with pytest.raises(ResultsError, match="no finished fits"):
+        histories(folder, entrants=["identity"])
+
+
+def test_the_commands_draw_them(folder, command):
+    for name in ("denoised", "training"):
+        status, _, errors = command("draw")(name, folder, "-o", f"{name}.png")
+        assert status == 0, errors
+        assert errors.count("wrote") + 1
+    status, _, errors = command("draw")("denoised", folder, "-s", "0.7")
+    assert (status, "accepted: 0.1, 0.3" in errors) == (2, True)
