@@ -73,6 +73,8 @@ def register_references(register: Register) -> None:
     register("bm3d", "gahbench_plugins.references.bm3d:BM3D")
     register("heat-kernel", "gahbench_plugins.references.heat_kernel:HeatKernel")
     register("low-pass", "gahbench_plugins.references.low_pass:LowPass")
+    register("torchscript", "gahbench_plugins.references.saved_model:TorchScript")
+    register("torch-export", "gahbench_plugins.references.saved_model:ExportedProgram")
     register("untrained", "gahbench_plugins.references.untrained:Untrained")
 
 

@@ -63,8 +63,22 @@ def small(name: str, folder: Path) -> dict[str, Any]:
     folder
         Where a file that it needs may be written.
     """
+    if name in ("torchscript", "torch-export"):
+        return _saved(name, folder / "model.pt")
     if name != "pretrained":
         return SMALL.get(name, {})
     file = folder / "weights.pt"
     torch.save(gahbench.create("architecture", "bf-cnn", width=4, layers=3).state_dict(), file)
     return {"architecture": "bf-cnn[width=4,layers=3]", "checkpoint": str(file)}
+
+
+def _saved(name: str, file: Path) -> dict[str, Any]:
+    """Save a network with its code, for images of any size, and return the parameters that name it."""
+    network = torch.nn.Conv2d(1, 1, 3, padding=1, bias=False).eval()
+    images = torch.rand(2, 1, 16, 16)
+    if name == "torchscript":
+        torch.jit.save(torch.jit.trace(network, images), file)
+    else:
+        axes = {0: torch.export.Dim("batch", max=4096), 2: torch.export.Dim("rows"), 3: torch.export.Dim("columns")}
+        torch.export.save(torch.export.export(network, (images,), dynamic_shapes=(axes,)), file)
+    return {"checkpoint": str(file), "sigma": "none"}

@@ -1,0 +1,93 @@
+"""Models that were saved with their code, as TorchScript or by torch.export."""
+
+import pytest
+import torch
+from torch import nn
+
+import gahbench
+from gahbench._util.errors import ParameterError
+
+
+class Smooth(nn.Module):
+    """A mean over neighbours, in the convention that a file is saved in."""
+
+    def __init__(self, sigma: str, output: str, scale: float, offset: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(0.5))
+        self.sigma, self.output, self.scale, self.offset = sigma, output, scale, offset
+
+    def denoised(self, images):
+        mean = nn.functional.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False)
+        return images + self.weight * (mean - images)
+
+    def forward(self, images, level=None):
+        noisy = images[:, :1]
+        found = self.denoised(noisy)
+        if self.output == "image":
+            return found
+        residual = noisy - found
+        if self.output == "residual":
+            return residual
+        if self.sigma == "map":
+            return residual / images[:, 1:]
+        return residual / level.reshape(-1, 1, 1, 1)
+
+
+def saved(path, kind, sigma, model):
+    images = torch.rand(3, 2 if sigma == "map" else 1, 16, 16)
+    given = (images, torch.rand(3)) if sigma == "level" else (images,)
+    if kind == "torchscript":
+        torch.jit.save(torch.jit.trace(model, given), path)
+    else:
+        batch = torch.export.Dim("batch", min=1, max=1000)
+        dynamic = tuple({0: batch} for _ in given)
+        torch.export.save(torch.export.export(model, given, dynamic_shapes=dynamic), path)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["torchscript", "torch-export"])
+@pytest.mark.parametrize(
+    ("sigma", "output", "range_"),
+    [("none", "image", "unit"), ("level", "eps", "symmetric"), ("map", "residual", "bytes"), ("map", "eps", "unit")],
+)
+def test_every_convention_is_the_same_denoiser(tmp_path, kind, sigma, output, range_):
+    ends = {"unit": (1.0, 0.0), "symmetric": (2.0, -1.0), "bytes": (255.0, 0.0)}
+    path = tmp_path / "model.pt2"
+    saved(path, kind, sigma, Smooth(sigma, output, *ends[range_]))
+    reference = gahbench.create("reference", kind, checkpoint=str(path), sigma=sigma, output=output, range=range_)
+    reference.check_shape((1, 16, 16))
+    noisy = torch.rand(5, 1, 16, 16)
+    expected = Smooth("none", "image", 1.0, 0.0).denoised(noisy)
+    found = reference.denoise(noisy, 0.1, gahbench.Truth(noisy))
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert reference.num_parameters == 1
+    assert "model.pt2" in reference.notes[0]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_row_of_a_board_with_its_jacobian(tmp_path, write_suite):
+    saved(tmp_path / "model.ts", "torchscript", "none", Smooth("none", "image", 1.0, 0.0))
+    file = write_suite(
+        ("  - identity", "  - torchscript: {checkpoint: model.ts, sigma: none}"),
+        ("[psnr, slope]", "[psnr, spectrum]"),
+    )
+    outcome = gahbench.run(file, tmp_path / "out", engine="inline", only=["torchscript"])
+    assert outcome.failed == 0
+    row = outcome.leaderboard(full=True).set_index("entrant").loc["torchscript[model.ts,sigma=none]"]
+    assert row["kind"] == "trained"
+    # Of 16x16 images: half of each pixel, and half of the mean of 9, 6 or 4.
+    assert row["spectrum.trace"] == pytest.approx(128 + 0.5 * (196 / 9 + 56 / 6 + 4 / 4), rel=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["torchscript", "torch-export"])
+def test_what_does_not_fit_says_what_may(tmp_path, kind):
+    (tmp_path / "text.pt").write_text("no model")
+    wrong = gahbench.create("reference", kind, checkpoint=str(tmp_path / "text.pt"))
+    with pytest.raises(ParameterError, match=r"text\.pt: not a (TorchScript archive|program of torch.export) that"):
+        wrong.check_shape((1, 16, 16))
+    saved(tmp_path / "model.pt2", kind, "none", Smooth("none", "image", 1.0, 0.0))
+    other = gahbench.create("reference", kind, checkpoint=str(tmp_path / "model.pt2"), sigma="level")
+    if kind == "torch-export":
+        with pytest.raises(ParameterError, match=r"does not take images and levels of 1x16x16: .*sigma=level may be"):
+            other.check_shape((1, 16, 16))
