@@ -41,6 +41,7 @@ def register_datasets(register: Register) -> None:
     register("gaussian-field", "gahbench_plugins.datasets.gaussian_field:GaussianField")
     register("gaussian-faces", "gahbench_plugins.datasets.gaussian_faces:GaussianFaces")
     register("faces", "gahbench_plugins.datasets.faces:Faces")
+    register("images", "gahbench_plugins.datasets.images:Images")
     register("photos", "gahbench_plugins.datasets.photos:Photos")
     register("whole", "gahbench_plugins.datasets.whole:Whole")
     register("shuffled", "gahbench_plugins.datasets.shuffled:Shuffled")

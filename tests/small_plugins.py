@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -63,6 +64,10 @@ def small(name: str, folder: Path) -> dict[str, Any]:
     folder
         Where a file that it needs may be written.
     """
+    if name == "images":
+        file = folder / "images.npz"
+        np.savez(file, images=gahbench.create("dataset", "faces").images("train", 64).mul(255).byte().numpy())
+        return {"path": str(file)}
     if name in ("torchscript", "torch-export"):
         return _saved(name, folder / "model.pt")
     if name != "pretrained":

@@ -193,12 +193,6 @@ class Evaluation:
             _whole=(self, place),
         )
 
-    def first(self, count: int) -> Evaluation:
-        """Return the evaluation of the first images alone."""
-        return replace(
-            self, clean=self.clean[:count], partner=None, _samples=None, _denoised={}, _risks={}, _local=None
-        )
-
     def along(self, denoiser: Denoiser) -> Evaluation:
         """Return another denoiser, such as a snapshot, on the same images under the same noise."""
         return Evaluation(

@@ -41,15 +41,19 @@ def kept_images(evaluation: Evaluation) -> dict[str, Tensor] | None:
     """
     if evaluation.split != "test" or evaluation.denoiser.kind == "bound":
         return None
-    few = evaluation.first(KEPT)
-    noisy = torch.stack([_bytes(few.noisy(sigma)) for sigma in few.sigmas])
-    denoised = torch.stack([_bytes(few.denoised(sigma)) for sigma in few.sigmas])
-    return {
-        "clean": _bytes(few.clean),
-        "noisy": noisy,
-        "denoised": denoised,
-        "sigmas": torch.tensor(few.sigmas, dtype=torch.float64),
-    }
+    noisy = torch.stack([_bytes(evaluation.noisy(sigma)[:KEPT]) for sigma in evaluation.sigmas])
+    denoised = torch.stack([_bytes(_denoised(evaluation, sigma)) for sigma in evaluation.sigmas])
+    sigmas = torch.tensor(evaluation.sigmas, dtype=torch.float64)
+    return {"clean": _bytes(evaluation.clean[:KEPT]), "noisy": noisy, "denoised": denoised, "sigmas": sigmas}
+
+
+def _denoised(evaluation: Evaluation, sigma: float) -> Tensor:
+    if evaluation.denoiser.kind not in ("oracle", "optimal") or evaluation.risk(sigma) is None:
+        return evaluation.denoised(sigma)[:KEPT]
+    # Nothing was denoised for the score; it sees the clean images anyway.
+    (first, *_) = evaluation.truth.batches(KEPT)
+    with torch.no_grad():
+        return evaluation.denoiser.denoise(evaluation.noisy(sigma)[:KEPT], sigma, first)
 
 
 def _bytes(images: Tensor) -> Tensor:
