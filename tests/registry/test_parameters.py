@@ -177,3 +177,14 @@ def test_a_plugin_is_named_by_a_mapping(builtin):
 def test_a_mapping_that_names_no_plugin_is_refused(builtin, given, says):
     with pytest.raises((ParameterError, PluginError), match=says):
         builtin.configure("reference", "threshold", basis=given)
+
+
+def test_numbers_may_be_fractions_and_texts_stay_texts():
+    number, text = Parameter("sigma", Annotated[float, Field(gt=0)] | None), Parameter("name", str)
+    numbers = Parameter("sigmas", tuple[float, ...])
+    assert number.check("25/255") == 25 / 255
+    assert numbers.check(["15/255", 0.5]) == (15 / 255, 0.5)
+    assert text.check("25/255") == "25/255"
+    for wrong in ("25/0", "a/b", "0.1"):
+        with pytest.raises(ParameterError, match="accepted: float"):
+            number.check(wrong)

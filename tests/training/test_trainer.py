@@ -1,4 +1,5 @@
 import functools
+import math
 import threading
 import time
 
@@ -225,8 +226,12 @@ def test_the_loss_is_the_mean_over_sigma_squared():
         def forward(self, noisy, sigma):
             return self.scale * noisy
 
-    for recipe, expected in (("kl", 1.0), ("paper", 1 / 5)):  # E u^4 = 1/5
-        trainer = make(recipe=recipe, batch_size=20_000, learning_rate=1e-9, steps=1)
+    # E u^4 = 1/5, E |z| = sqrt(2 / pi), E u^2 = 1/3
+    absolute = (2 / math.pi) ** 0.5
+    for recipe, loss, expected in (
+        ("kl", "mse", 1.0), ("paper", "mse", 1 / 5), ("kl", "mae", absolute), ("paper", "mae", absolute / 3),
+    ):  # fmt: skip
+        trainer = make(recipe=recipe, loss=loss, batch_size=20_000, learning_rate=1e-9, steps=1)
         trainer.network = Identity(1)
         trainer._compiled = None
         assert float(trainer.step(0, 0.0)) == pytest.approx(expected, rel=0.02)
