@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gahbench._util.errors import SuiteError
 from gahbench.registry.plugin import Kind
 from gahbench.registry.registry import open_registry
 
@@ -131,8 +133,13 @@ def score(
     20
     """
     from gahbench.explore.scored import score_model
+    from gahbench.planning.suite_plugins import plugin_sources
 
-    return score_model(model, on, open_registry(plugins), sigmas, images, metrics, name, device)
+    sources: Sequence[Source] = plugins
+    with contextlib.suppress(SuiteError):
+        # It may be a dataset.
+        sources = plugin_sources(plugins, on)
+    return score_model(model, on, open_registry(sources), sigmas, images, metrics, name, device)
 
 
 def preview(

@@ -11,6 +11,7 @@ from gahbench._util.errors import ResultsError, listing
 from gahbench._util.readable import level_name
 from gahbench.board.results import Results
 from gahbench.board.schemas import SCHEMAS
+from gahbench.planning.row_labels import row_label, split_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 _FACTS = ("optimum", "channels", "height", "width", "fingerprint")
 #: Decibels by which scores of one reference may differ by rounding.
 TOLERANCE = 1e-3
-_PLACE = ["dataset", "entrant", "seed", "split", "sigma", "metric", "image"]
+_PLACE = ["dataset", "seed", "split", "sigma", "metric", "image"]
 
 
 def combined(parts: Mapping[str, Results]) -> Results:
@@ -47,25 +48,31 @@ def combined(parts: Mapping[str, Results]) -> Results:
     import pandas as pd
 
     tables = {name: {table: getattr(one, table).copy() for table in SCHEMAS} for name, one in parts.items()}
-    shared = _shared(tables)
-    for dataset, names in shared.items():
-        _check_facts(dataset, {name: tables[name]["datasets"] for name in names})
+    for dataset, names in _shared(tables).items():
+        known = _check_facts(dataset, {name: tables[name]["datasets"] for name in names})
         _cut(dataset, {name: tables[name] for name in names})
-        _check_same(dataset, {name: tables[name] for name in names})
+        if not known:
+            _check_same(dataset, {name: tables[name] for name in names})
     renamed = _renamed(tables)
     for name, own in tables.items():
         for table in own.values():
             if "entrant" in table:
-                table["entrant"] = [f"{label} ({name})" if label in renamed else label for label in table["entrant"]]
+                table["entrant"] = [_named(label, name) if label in renamed else label for label in table["entrant"]]
     joined = {table: pd.concat([own[table] for own in tables.values()], ignore_index=True) for table in SCHEMAS}
-    keys = {"scores": _PLACE, "datasets": ["dataset"], "metrics": ["metric"], "ratios": ["metric"]}
+    keys = {"scores": ["entrant", *_PLACE], "datasets": ["dataset"], "metrics": ["metric"], "ratios": ["metric"]}
     joined = {name: table.drop_duplicates(keys.get(name), ignore_index=True) for name, table in joined.items()}
     entrants = [
-        f"{label} ({name})" if label in renamed else label for name, one in parts.items() for label in one.entrants
+        _named(label, name) if label in renamed else label for name, one in parts.items() for label in one.entrants
     ]
     baselines = {one.baseline for one in parts.values()}
     baseline = baselines.pop() if len(baselines) == 1 and not baselines & renamed else None
     return Results(" + ".join(parts), **joined, entrants=list(dict.fromkeys(entrants)), baseline=baseline)
+
+
+def _named(label: str, part: str) -> str:
+    """Return the label of an entrant of a part; rows of a sweep stay such rows."""
+    base, number = split_label(label)
+    return f"{base} ({part})" if number is None else row_label(f"{base} ({part})", number)
 
 
 def _shared(tables: Mapping[str, Mapping[str, pd.DataFrame]]) -> dict[str, list[str]]:
@@ -77,7 +84,8 @@ def _shared(tables: Mapping[str, Mapping[str, pd.DataFrame]]) -> dict[str, list[
     return {dataset: names for dataset, names in found.items() if len(names) > 1}
 
 
-def _check_facts(dataset: str, tables: Mapping[str, pd.DataFrame]) -> None:
+def _check_facts(dataset: str, tables: Mapping[str, pd.DataFrame]) -> bool:
+    """Refuse parts with other images or noise; return whether all are known to have the same."""
     rows = {name: table[table["dataset"] == dataset].iloc[0] for name, table in tables.items()}
     for one, other in itertools.combinations(rows, 2):
         if differing := [fact for fact in _FACTS if rows[one][fact] != rows[other][fact]]:
@@ -97,6 +105,7 @@ def _check_facts(dataset: str, tables: Mapping[str, pd.DataFrame]) -> None:
                 "far as the scores of references show it",
                 stacklevel=4,
             )
+    return all(row["protocol"] for row in rows.values())
 
 
 def _cut(dataset: str, parts: Mapping[str, dict[str, pd.DataFrame]]) -> None:
@@ -146,17 +155,19 @@ def _references(dataset: str, scores: pd.DataFrame) -> pd.Series[float]:
 
 
 def _renamed(tables: Mapping[str, Mapping[str, pd.DataFrame]]) -> set[str]:
-    """Return the labels of entrants that are in several parts and were trained, or have no equal scores."""
+    """Return the labels of entrants that are in several parts and do not score alike where both have scores."""
     found: set[str] = set()
     for one, other in itertools.combinations(tables.values(), 2):
-        for label in set(one["scores"]["entrant"]) & set(other["scores"]["entrant"]):
-            rows = [table[table["entrant"] == label] for table in (one["scores"], other["scores"])]
-            if any(table["seed"].notna().any() for table in rows) and not _equal(*rows):
-                found.add(label)
+        both = one["scores"].merge(other["scores"], on=["entrant", *_PLACE], suffixes=("_one", "_other"))
+        gaps = (both["value_one"] - both["value_other"]).abs()
+        differs = gaps > both["seed"].isna().map({True: TOLERANCE, False: 0.0})
+        found |= set(both.loc[differs, "entrant"])
+        # Of networks of other seeds no score is in both.
+        places = [set(map(tuple, part["fits"][["dataset", "entrant", "seed"]].to_numpy())) for part in (one, other)]
+        pairs = [{(dataset, entrant) for dataset, entrant, _ in of} for of in places]
+        found |= {
+            entrant
+            for dataset, entrant in pairs[0] & pairs[1]
+            if not any((d, e) == (dataset, entrant) for d, e, _ in places[0] & places[1])
+        }
     return found
-
-
-def _equal(one: pd.DataFrame, other: pd.DataFrame) -> bool:
-    """Whether the scores of an entrant are the same ones."""
-    both = one.merge(other, on=_PLACE, suffixes=("_one", "_other"))
-    return bool(len(both) == max(len(one), len(other)) and (both["value_one"] - both["value_other"]).abs().max() == 0)

@@ -174,6 +174,8 @@ class Results:
         """
         from gahbench.board.combined import combined
 
+        if names[0] == names[1]:
+            raise ResultsError(f"names={names}: expected two different names")
         return combined(dict(zip(names, (self, other), strict=True)))
 
     def __repr__(self) -> str:

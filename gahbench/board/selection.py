@@ -10,6 +10,7 @@ from gahbench._util.patterns import matches
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.results import Results
 from gahbench.board.schemas import SCHEMAS
+from gahbench.planning.row_labels import base_label
 
 
 def selected(
@@ -55,6 +56,11 @@ def _chosen(names: Iterable[str], patterns: Sequence[str], kind: str) -> list[st
     if not patterns:
         return found
     for pattern in patterns:
-        if not any(matches(name, pattern) for name in found):
+        if not any(is_chosen(name, [pattern]) for name in found):
             raise ResultsError(f"{kind} {pattern}: matches none of {listing(found)}")
-    return [name for name in found if any(matches(name, pattern) for pattern in patterns)]
+    return [name for name in found if is_chosen(name, patterns)]
+
+
+def is_chosen(label: str, patterns: Sequence[str] | None) -> bool:
+    """Whether a label matches one of some patterns, for rows of a sweep also without the number; any does without."""
+    return not patterns or any(matches(name, pattern) for name in (label, base_label(label)) for pattern in patterns)

@@ -18,7 +18,7 @@ from gahbench._util.shapes import Shape
 from gahbench.planning.suite_files import suite_files
 from gahbench.registry.configured import Configured
 from gahbench.registry.plugin import KINDS, Kind, Plugin
-from gahbench.registry.registry import Registry
+from gahbench.registry.registry import Registry, open_registry
 from gahbench.registry.spec import Spec, format_value, parse_spec
 
 #: Left unchanged: lists, tables, examples and directives.
@@ -44,7 +44,7 @@ def print_description(text: str, sources: tuple[Path, ...], shape: str | None, c
     PluginError, ParameterError
         If there is no such plugin or suite, or it does not accept a parameter; or if the shape cannot be read.
     """
-    registry = Registry(sources)
+    registry = open_registry(sources)
     images = None if shape is None else _shape(shape)
     spec = parse_spec(text)
     found = [kind for kind in KINDS if spec.name in registry.names(kind)]

@@ -217,9 +217,11 @@ def denoised(
 
     _prepare(out)
     kept = kept_images(folder, dataset, entrant)
-    level = parse_sigmas([sigma])[0] if sigma is not None else middle_level(kept)
+    levels = parse_sigmas([sigma]) if sigma is not None else (middle_level(kept),)
+    if len(levels) > 1:
+        raise typer.BadParameter("accepted: one noise level", param_hint="--sigma")
     for place, of in enumerate(kept.values()):
-        _save(denoised_sheet(of, level, count), _numbered(out, place))
+        _save(denoised_sheet(of, levels[0], count), _numbered(out, place))
 
 
 @app.command()

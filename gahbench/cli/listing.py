@@ -14,7 +14,7 @@ from gahbench._util.errors import PluginError, listing, suggestion
 from gahbench.planning.suite_files import suite_files, suite_summary
 from gahbench.registry.plugin import KINDS, Kind
 from gahbench.registry.problems import Problem
-from gahbench.registry.registry import Registry
+from gahbench.registry.registry import Registry, open_registry
 
 #: Kinds to list, by plural, which is the heading.
 PLURALS = {**{"bases" if kind == "basis" else f"{kind}s": kind for kind in KINDS}, "suites": "suite"}
@@ -43,7 +43,7 @@ def print_list(kind: str | None, sources: tuple[Path, ...], console: Console) ->
         raise PluginError(
             f"unknown kind '{kind}'{suggestion(str(kind), accepted) or ';'} accepted: {listing(accepted)}"
         )
-    registry = Registry(sources)
+    registry = open_registry(sources)
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column()

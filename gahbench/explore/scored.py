@@ -18,6 +18,7 @@ from gahbench.networks.conversions import Converted
 from gahbench.planning.metric_titles import metric_ratios, metric_titles
 from gahbench.planning.plan import DatasetFacts, sources_text
 from gahbench.planning.suite import load_suite
+from gahbench.planning.units import PlannedDataset, protocol_key
 from gahbench.registry.configured import Configured
 from gahbench.registry.registry import Registry
 from gahbench.sampling.settings import Sampling
@@ -63,7 +64,13 @@ def score_model(
             optimum = dataset.optimum
             facts.append(
                 DatasetFacts(
-                    configured.label, optimum.kind, optimum.slope, dataset.shape, dataset.fingerprint() or "", text
+                    configured.label,
+                    optimum.kind,
+                    optimum.slope,
+                    dataset.shape,
+                    dataset.fingerprint() or "",
+                    text,
+                    protocol_key(PlannedDataset(configured, dataset), seed),
                 ).record()
             )
             request = {

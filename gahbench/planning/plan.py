@@ -76,7 +76,12 @@ class Plan:
             "metrics": metric_titles(self.suite.metrics, self.suite.titles),
             "ratios": metric_ratios(self.suite.metrics),
             "trainings": _own_trainings(self.suite),
-            "refused": [[*pair, why] for pair, why in self.pairs.refused.items()],
+            "refused": [
+                [dataset, row.label, why]
+                for (dataset, entrant), why in self.pairs.refused.items()
+                for row in rows(self.suite)
+                if row.entrant.label == entrant
+            ],
             "needs": {metric.label: sorted(metric.build().needs) for metric in self.suite.metrics},
         }
 

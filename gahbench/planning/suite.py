@@ -14,7 +14,7 @@ from gahbench._util.errors import GahbenchError, ParameterError, SuiteError, lis
 from gahbench._util.readable import level_name
 from gahbench.contracts.limits import Limits
 from gahbench.planning.suite_changes import SuiteChanges, apply_settings, chosen
-from gahbench.planning.suite_entries import Entries, configure_entrant, unique
+from gahbench.planning.suite_entries import Entries, configure_entrant
 from gahbench.planning.suite_fields import Scoring, SuiteFile, accepted_fields
 from gahbench.planning.suite_files import find_suite, suite_files
 from gahbench.planning.yaml_lines import Document
@@ -95,16 +95,18 @@ def load_suite(name: str | Path, registry: Registry, changes: SuiteChanges | Seq
         datasets = entries.resolve(("datasets",), parsed.datasets)
         own = entries.resolve(("entrants",), parsed.entrants)
         metrics = entries.resolve(("scoring", "metrics"), parsed.scoring.metrics)
-    entrants = unique([*own, *(configure_entrant(registry, parse_spec(text)) for text in changes.entrants)])
-    added = tuple(entrant.label for entrant in entrants if entrant not in own)
+    extra = [configure_entrant(registry, parse_spec(text)) for text in changes.entrants]
+    entrants, asked, added = entries.with_further(own, extra)
     with relative_to(None if is_shipped else document.path.parent):
         baseline = _baseline(document, registry, entrants, parsed.baseline)
     suite = Suite(
         name=parsed.name,
         description=" ".join(parsed.description.split()),
         datasets=chosen(datasets, changes.datasets, "--dataset"),
-        entrants=chosen(entrants, [*changes.only, *(changes.only and added)], "--only", baseline),
-        metrics=chosen(metrics, changes.metrics and ["psnr", *changes.metrics], "--metric"),
+        entrants=chosen(entrants, changes.only, "--only", {baseline, *asked}),
+        metrics=chosen(
+            metrics, changes.metrics, "--metric", {one.label for one in metrics if one.plugin.name == "psnr"}
+        ),
         baseline=baseline,
         training=parsed.training,
         scoring=parsed.scoring,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import yaml
 from gahbench._util.core_yaml import load_scalar
 from gahbench._util.errors import GahbenchError, ParameterError, listing
 from gahbench._util.patterns import matches
+from gahbench._util.readable import brief
 from gahbench.planning.suite_fields import entry_name
 from gahbench.planning.yaml_lines import Document, Location
 from gahbench.registry.configured import Configured
@@ -52,8 +53,8 @@ class SuiteChanges:
     ) -> SuiteChanges:
         """Return changes; settings may be a mapping too, ``{"training.steps": 100}``."""
         if isinstance(settings, Mapping):
-            settings = [f"{name}={json.dumps(value)}" for name, value in settings.items()]
-        return cls(tuple(entrants), tuple(settings), tuple(datasets), tuple(metrics), tuple(only))
+            settings = [_setting(str(name), value) for name, value in settings.items()]
+        return cls(*map(_several, (entrants, settings, datasets, metrics, only)))
 
     def record(self) -> dict[str, Any]:
         """Return all of it as plain JSON."""
@@ -63,6 +64,18 @@ class SuiteChanges:
     def of_record(cls, record: dict[str, Any]) -> SuiteChanges:
         """Return the changes of a record."""
         return cls(**{name: tuple(value) for name, value in record.items()})
+
+
+def _several(texts: Iterable[str]) -> tuple[str, ...]:
+    # A single text is one, not its letters.
+    return (texts,) if isinstance(texts, str) else tuple(texts)
+
+
+def _setting(name: str, value: Any) -> str:
+    try:
+        return f"{name}={json.dumps(value, ensure_ascii=False)}"
+    except (TypeError, ValueError) as error:
+        raise GahbenchError(f"settings: '{name}' is set to a {type(value).__name__}: {error}") from error
 
 
 def apply_settings(document: Document, settings: Iterable[str]) -> None:
@@ -78,6 +91,8 @@ def apply_settings(document: Document, settings: Iterable[str]) -> None:
         names = [name.strip() for name in path.split(".")]
         if not equals or not all(names):
             raise GahbenchError(f"{SET} {text}: expected FIELD=VALUE, such as training.steps=100")
+        if names[0] == "plugins":
+            raise GahbenchError(f"{SET} {text}: plugins are found before settings; give --plugins-dir")
         try:
             found = load_scalar(value)
         except yaml.YAMLError as error:
@@ -89,31 +104,42 @@ def _set(document: Document, text: str, names: list[str], value: Any) -> None:
     where = f"{SET} {text}"
     holder: Any = document.content
     location: Location = ()
-    for name in names[:-1]:
-        place = _place(holder, name, where)
+    left = list(names)
+    while len(left) > 1:
+        place = _place(holder, left.pop(0), where)
         location = (*location, place)
         if isinstance(holder, list):
-            entry = holder[place]
-            if isinstance(entry, str) and "[" in entry:
-                raise GahbenchError(f"{where}: '{entry}' has its parameters in brackets; set the whole entry")
-            # The parameters of a plugin follow its name.
-            plugin = entry_name(entry)
-            holder[place] = {plugin: {}} if isinstance(entry, str) else entry
-            holder, place = holder[place], plugin
-            location = (*location, plugin)
-        if holder.get(place) is None:
+            holder[place] = _as_mapping(holder[place], where)
+            # The parameters of a plugin follow its name, which may be left out.
+            holder, (place, *_) = holder[place], holder[place]
+            location = (*location, place)
+            if left[0] == place and len(left) > 1:
+                del left[0]
+        # A copy: what is there may stand for several parts, by an alias.
+        child = holder.get(place)
+        holder[place] = list(child) if isinstance(child, list) else dict(child) if isinstance(child, dict) else child
+        if child is None:
             holder[place] = {}
         holder = holder[place]
-    place = _place(holder, names[-1], where)
+    place = _place(holder, left[0], where)
     holder[place] = value
     document.mark((*location, place), where)
+
+
+def _as_mapping(entry: Any, where: str) -> dict[str, Any]:
+    """Return an entry of a list of plugins as a mapping of its name to its parameters."""
+    if isinstance(entry, str) and "[" not in entry:
+        return {entry: {}}
+    if isinstance(entry, dict) and entry:
+        return dict(entry)
+    raise GahbenchError(f"{where}: the entry {brief(repr(entry), 60)} has no parameters by name; set the whole entry")
 
 
 def _place(holder: Any, name: str, where: str) -> Any:
     if isinstance(holder, dict):
         return name
     if not isinstance(holder, list):
-        raise GahbenchError(f"{where}: '{name}' is looked for in {holder!r}, which has no fields")
+        raise GahbenchError(f"{where}: '{name}' is looked for in {brief(repr(holder), 60)}, which has no fields")
     if name.isdigit() and int(name) < len(holder):
         return int(name)
     named = [entry_name(entry) if isinstance(entry, str | dict) else str(entry) for entry in holder]
@@ -124,7 +150,7 @@ def _place(holder: Any, name: str, where: str) -> Any:
 
 
 def chosen(
-    found: tuple[Configured, ...], patterns: Sequence[str], option: str, keep: str | None = None
+    found: tuple[Configured, ...], patterns: Sequence[str], option: str, keep: Collection[str | None] = ()
 ) -> tuple[Configured, ...]:
     """Return the plugins that match one of some patterns, by label or name; all without patterns.
 
@@ -133,7 +159,7 @@ def chosen(
     option
         The option that the patterns are of, for errors.
     keep
-        The label of one that stays in any case: the baseline.
+        Labels of those that stay in any case, such as the baseline.
 
     Raises
     ------
@@ -145,8 +171,9 @@ def chosen(
     for pattern in patterns:
         if not any(_matches(one, pattern) for one in found):
             raise ParameterError(f"{option} {pattern}: matches none of {listing(one.label for one in found)}")
-    return tuple(one for one in found if one.label == keep or any(_matches(one, pattern) for pattern in patterns))
+    return tuple(one for one in found if one.label in keep or any(_matches(one, pattern) for pattern in patterns))
 
 
 def _matches(configured: Configured, pattern: str) -> bool:
-    return matches(configured.label, pattern, configured.plugin.name)
+    # An architecture with a checkpoint is named by its label, and is a reference.
+    return matches(configured.label, pattern) or matches(configured.label, pattern, configured.plugin.name)

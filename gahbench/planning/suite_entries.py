@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -58,6 +58,7 @@ class Entries:
     trainings: dict[str, Training] = field(default_factory=dict)
     #: The labels that metrics are given, by their names.
     titles: dict[str, str] = field(default_factory=dict)
+    _trained: dict[tuple[str, str], Training | None] = field(default_factory=dict)
 
     def resolve(self, location: Location, entries: tuple[Entry, ...]) -> tuple[Configured, ...]:
         """Return the plugins of a field, each once.
@@ -66,8 +67,6 @@ class Entries:
         ------
         SuiteError
             Naming the file and the line.
-        ParameterError
-            If two have one label.
         """
         found: list[Configured] = []
         for place, entry in enumerate(entries):
@@ -77,7 +76,35 @@ class Entries:
                 raise too_many(self.document, (*location, place), len(found))
             for configured in expanded:
                 self.lines.setdefault(configured.where, self.document.line((*location, place)))
-        return unique(found)
+        try:
+            named = unique(found)
+        except ParameterError as error:
+            raise self.document.error(location, str(error)) from error
+        for key, training in self._trained.items():
+            if training is not None and key in named:
+                self.trainings[named[key].label] = training
+        return tuple(named.values())
+
+    def with_further(
+        self, own: tuple[Configured, ...], further: Sequence[Configured]
+    ) -> tuple[tuple[Configured, ...], tuple[str, ...], tuple[str, ...]]:
+        """Return the entrants of the file and further ones, the labels of those, and which of them are not in the file.
+
+        Raises
+        ------
+        ParameterError
+            If one label is given to two.
+        """
+        named = unique([*own, *further])
+        for one in own:
+            # Files of one name may be told apart now.
+            if (training := self.trainings.pop(one.label, None)) is not None:
+                self.trainings[named[_key(one)].label] = training
+        asked = tuple(named[_key(one)].label for one in further)
+        if taken := [label for label in asked if label in self.trainings]:
+            raise ParameterError(f"'{taken[0]}' is in the suite with a training of its own; give another label")
+        known = {named[_key(one)].label for one in own}
+        return tuple(named.values()), asked, tuple(label for label in asked if label not in known)
 
     def _expand(self, location: Location, entry: Entry, of: str) -> list[Configured]:
         """Resolve one entry, whose lists of values make a grid."""
@@ -96,7 +123,8 @@ class Entries:
         try:
             plugin = self._plugin(name, of)
             label = given.pop(LABEL) if LABEL in given and not _has(plugin, LABEL) else None
-            own = given.pop(TRAINING) if TRAINING in given and not _has(plugin, TRAINING) else None
+            # Without fields it is none.
+            own = (given.pop(TRAINING) or None) if TRAINING in given and not _has(plugin, TRAINING) else None
             specs = list(grid.specs(inside, name, given, plugin))
         except SuiteError:
             raise
@@ -152,9 +180,11 @@ class Entries:
             label = _with_training(configured.label, training[1])
         if label is not None:
             configured = replace(configured, label=label)
-        if training is not None:
-            known = self.trainings.setdefault(configured.label, training[0])
-            if known != training[0]:
+        if training is not None and configured.kind != "architecture":
+            raise ParameterError(f"{configured.where} is not trained; training is accepted with an architecture")
+        if of == "entrants":
+            own = None if training is None else training[0]
+            if self._trained.setdefault(_key(configured), own) != own:
                 raise ParameterError(f"label '{configured.label}': two entrants of different training have it")
         return configured
 
@@ -256,25 +286,35 @@ def _with_training(label: str, given: Mapping[str, Any]) -> str:
     return f"{label[:-1]},{parts}]" if label.endswith("]") else f"{label}[{parts}]"
 
 
-def unique(found: list[Configured]) -> tuple[Configured, ...]:
+def unique(found: Sequence[Configured]) -> dict[tuple[str, str], Configured]:
     """Drop repeats, and tell files of one name apart by the folders above them.
+
+    Returns
+    -------
+    dict
+        By the label and text that a plugin had: the plugin with the label that it has now, in the order given.
 
     Raises
     ------
     ParameterError
         If one label is given to two.
     """
-    several: dict[str, dict[str, Configured]] = {}
-    for configured in found:
-        several.setdefault(configured.label, {}).setdefault(configured.text, configured)
-    for label, alike in several.items():
+    named = {_key(one): one for one in reversed(found)}
+    by_label: dict[str, list[Configured]] = {}
+    for one in named.values():
+        by_label.setdefault(one.label, []).append(one)
+    for label, alike in by_label.items():
         if len(alike) > 1:
-            for text, longer in _told_apart(list(alike.values())).items():
-                if longer == label:
-                    raise ParameterError(f"two entries have the label '{label}': {listing(alike)}; give another to one")
-                alike[text] = replace(alike[text], label=longer)
-    order = dict.fromkeys((configured.label, configured.text) for configured in found)
-    return tuple(several[label][text] for label, text in order)
+            longer = _told_apart(alike)
+            if len(set(longer.values())) < len(alike) or label in longer.values():
+                texts = listing(one.text for one in alike)
+                raise ParameterError(f"two entries have the label '{label}': {texts}; give another to one")
+            named |= {_key(one): replace(one, label=longer[one.text]) for one in alike}
+    return {_key(one): named[_key(one)] for one in found}
+
+
+def _key(configured: Configured) -> tuple[str, str]:
+    return configured.label, configured.text
 
 
 def _told_apart(alike: list[Configured]) -> dict[str, str]:

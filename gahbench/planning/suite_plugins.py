@@ -33,10 +33,11 @@ def plugin_sources(given: Sequence[str | Path], suite: str | Path) -> tuple[Path
     for place, source in enumerate(named if isinstance(named, list) else ()):
         if not isinstance(source, str):
             continue  # Checking the suite says what is wrong.
-        path = document.path.parent / Path(source).expanduser()
+        path = document.path.parent / source
         try:
+            path = document.path.parent / Path(source).expanduser()
             exists = path.exists()
-        except (OSError, ValueError):
+        except (OSError, ValueError, RuntimeError):
             exists = False
         if not exists:
             raise document.error(("plugins", place), f"plugins: no such file or folder: {path}")

@@ -111,14 +111,17 @@ class Document:
         location = self._known((*inside, *first["loc"]))
         name = ".".join(map(str, location)) or "suite"
         if first["type"] == "extra_forbidden":
-            names = accepted(location[:-1])
-            near = suggestion(str(location[-1]), names) or ";"
-            return self.error(location, f"unknown field '{name}'{near} accepted: {', '.join(names)}")
+            # All of it: what a setting gave has no lines of its own.
+            whole = (*inside, *first["loc"])
+            names = accepted(whole[:-1])
+            near = suggestion(str(whole[-1]), names) or ";"
+            wrong = ".".join(map(str, whole))
+            return self.error(location, f"unknown field '{wrong}'{near} accepted: {', '.join(names)}")
         if first["type"] == "missing":
             missing = ".".join(map(str, first["loc"]))
             return self.error(location, f"the field '{missing}' is missing")
         message = _MESSAGES.get(first["type"], first["msg"].removeprefix("Value error, "))
-        if location and len(location) == 2 and location[0] in _PLUGINS:
+        if not inside and len(location) == 2 and location[0] in _PLUGINS:
             message = "expected a plugin's name, or name: {parameter: value}"
         given = "" if isinstance(first["input"], dict | tuple) else f" (got {brief(repr(first['input']))})"
         return self.error(location, f"{name}: {message[0].lower()}{message[1:]}{given}")

@@ -99,8 +99,10 @@ class Configured:
         found = {origin for inner in several for one in inner for origin in one.origins}
         if not self.plugin.is_built_in:
             found.add(portable_origin(self.plugin.origin))
-        elif self.kind == "architecture" and self._fingerprint is not None:
-            # It runs code that its parameters name.
+        elif getattr(self.plugin.factory, "brings_code", False) or (
+            self.kind == "architecture" and self._fingerprint is not None
+        ):
+            # It runs code that its parameters name, or that is in a file of theirs.
             found.add(package_origin(self.label))
         return tuple(sorted(found))
 

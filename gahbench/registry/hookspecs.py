@@ -55,7 +55,10 @@ def register_engines(register: Register) -> None:
 
 @hookspec
 def run_started(folder: Path, units: tuple[Unit, ...], todo: tuple[Unit, ...]) -> None:
-    """Learn, in the main process, that a run begins: its results folder, all its units, and those to be done."""
+    """Learn, in the main process, that a run begins: its results folder, all its units, and those to be done.
+
+    With secret noise there are two: that of the fits, and that of the scores.
+    """
 
 
 @hookspec

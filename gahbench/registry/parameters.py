@@ -26,7 +26,7 @@ from gahbench._util.fractions import as_number
 from gahbench._util.readable import brief
 from gahbench.registry.marks import File, Names, OldName, as_text, marks
 from gahbench.registry.old_names import plugin_name
-from gahbench.registry.relative_paths import located
+from gahbench.registry.relative_paths import located, relative_to
 
 FILLED_IN = ("channels", "shape")
 #: Plugins of each kind, by name alone and with parameters, for errors.
@@ -112,7 +112,9 @@ class Parameter:
         So a default that is written out is the same value, and has the same key.
         """
         try:
-            return self.check(self.default)
+            # A default is no path of the suite's.
+            with relative_to(None):
+                return self.check(self.default)
         except ParameterError:
             # Out of the range that others must keep to, or not a plain value: as the constructor has it.
             return self.default

@@ -23,7 +23,7 @@ def relative_to(folder: Path | None) -> Iterator[None]:
 
 
 def located(path: str) -> str:
-    """Return the path of a file or folder that a parameter names: absolute, if it was relative to a suite's file.
+    """Return the path of a file or folder that a parameter names, if it was relative to a suite's file from here.
 
     One that is not there, and is in the current folder, is taken from there with a warning.
     """
@@ -32,8 +32,7 @@ def located(path: str) -> str:
         return path
     with contextlib.suppress(OSError, ValueError):
         if os.path.lexists(folder / path):
-            # As it is written: links stay, and labels show the name.
-            return str((folder / path).absolute())
+            return str(folder / path)
         if os.path.lexists(path):
             warnings.warn(
                 f"{path}: not in {folder}, the folder of the suite, which paths in it are relative to; taken from the "

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gahbench._util.errors import ParameterError, ResultsError, listing
-from gahbench._util.patterns import matches
 from gahbench._util.readable import level_name
+from gahbench.board.selection import is_chosen
 from gahbench.report.cells import folded, number
 from gahbench.report.contact_sheet import Cell, lay_out
 from gahbench.store.stored_arrays import StoredArrays, stored_arrays
@@ -42,9 +42,7 @@ def kept_images(
     """
     found: dict[str, dict[str, StoredArrays]] = {}
     for one in stored_arrays(folder, "psnr"):
-        wanted = [any(matches(name, pattern) for pattern in patterns) if patterns else True
-                  for name, patterns in ((one.dataset, datasets), (one.entrant, entrants))]  # fmt: skip
-        if all(wanted):
+        if is_chosen(one.dataset, datasets) and is_chosen(one.entrant, entrants):
             found.setdefault(one.dataset, {}).setdefault(one.entrant, one)
     if not found:
         raise ResultsError(f"{folder}: no images of that dataset and entrant; without -d and -e all are drawn")
@@ -70,41 +68,46 @@ def denoised_sheet(kept: Sequence[StoredArrays], sigma: float, count: int = 3) -
     ParameterError
         If no image was kept at that level; names those there are.
     """
-    levels = kept[0].arrays["sigmas"].tolist()
-    place = next((at for at, level in enumerate(levels) if np.isclose(level, sigma)), None)
-    if place is None:
+    places = [_place(one, sigma) for one in kept]
+    if None in places:
+        levels = sorted(set.intersection(*(set(one.arrays["sigmas"].tolist()) for one in kept)))
         raise ParameterError(f"no images at sigma {level_name(sigma)}; accepted: {listing(map(level_name, levels))}")
+    count = min(count, *(len(one.arrays["clean"]) for one in kept))
     clean = _pictures(kept[0].arrays["clean"])[:count]
-    first = [
-        cell
-        for image, noisy in zip(clean, _pictures(kept[0].arrays["noisy"][place]), strict=False)
-        for cell in (Cell(image, "clean"), Cell(noisy, f"noisy, {number(_psnr(noisy, image), 1)} dB"))
+    noisy = _pictures(kept[0].arrays["noisy"][places[0]])
+    rows = [
+        [
+            cell
+            for image, found in zip(clean, noisy, strict=False)
+            for cell in (Cell(image, "clean"), Cell(found, "noisy"))
+        ]
     ]
-    rows, names = [first], [""]
-    for one in kept:
-        denoised = _pictures(one.arrays["denoised"][place])[:count]
+    for one, place in zip(kept, places, strict=True):
+        denoised, psnr = _pictures(one.arrays["denoised"][place])[:count], one.arrays["psnr"][place]
         rows.append(
-            [cell for image, found in zip(clean, denoised, strict=True) for cell in _cells(found, image, sigma)]
+            [
+                cell
+                for image, found, decibels in zip(clean, denoised, psnr, strict=False)
+                for cell in (Cell(found, f"{number(float(decibels), 1)} dB"), _error(found, image, sigma))
+            ]
         )
-        names.append(folded(one.entrant, 22))
-    note = f"errors: grey is 0, white or black {RANGE:g} σ; images as they were kept, in 8 bits"
+    names = ["", *(folded(one.entrant, 22) for one in kept)]
+    note = f"PSNR of whole images; of large ones the centre is shown; errors: grey 0, white or black {RANGE:g} σ"
     return lay_out(rows, names, [f"{kept[0].dataset}, σ = {level_name(sigma)}", note])
 
 
-def _cells(found: NDArray[np.float32], clean: NDArray[np.float32], sigma: float) -> list[Cell]:
-    error = np.clip(0.5 + (found - clean) / (2 * RANGE * sigma), 0, 1).astype(np.float32)
-    return [Cell(found, f"{number(_psnr(found, clean), 1)} dB"), Cell(error, "error")]
+def _place(one: StoredArrays, sigma: float) -> int | None:
+    return next((at for at, level in enumerate(one.arrays["sigmas"]) if np.isclose(level, sigma)), None)
 
 
-def _psnr(found: NDArray[np.float32], clean: NDArray[np.float32]) -> float:
-    error = float(np.square(found.astype(np.float64) - clean).mean())
-    return -10 * float(np.log10(max(error, 1e-14)))
+def _error(found: NDArray[np.float32], clean: NDArray[np.float32], sigma: float) -> Cell:
+    return Cell(np.clip(0.5 + (found - clean) / (2 * RANGE * sigma), 0, 1).astype(np.float32), "error")
 
 
 def _pictures(images: NDArray[Any]) -> NDArray[np.float32]:
-    """Return bytes (N, C, H, W) as pictures in [0, 1], (N, H, W) or (N, H, W, 3)."""
+    """Return bytes (N, C, H, W) as pictures in [0, 1], (N, H, W), or (N, H, W, 3) of three channels."""
     scaled: NDArray[np.float32] = (images / np.float32(255)).astype(np.float32)
-    return scaled[:, 0] if scaled.shape[1] == 1 else np.moveaxis(scaled, 1, -1)
+    return np.moveaxis(scaled, 1, -1) if scaled.shape[1] == 3 else scaled.mean(axis=1)
 
 
 def middle_level(kept: Mapping[str, Sequence[StoredArrays]]) -> float:

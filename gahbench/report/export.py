@@ -20,7 +20,7 @@ Form = Literal["markdown", "csv", "latex"]
 #: Columns by default, where they have values.
 COLUMNS = ("rank", "entrant", "kind", "psnr", "gain_over_baseline", "slope", "parameters")
 _TEXTS = ("entrant", "kind", "note", "optimum")
-_FACTS = ("seeds", "optimal_slope", *_TEXTS)
+_FACTS = ("seeds", *_TEXTS)
 _SIGNED = ("gain_over_baseline", "gain_over_noisy")
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -86,6 +86,8 @@ def _cell(entry: Entry, name: str, estimate: Estimate) -> str:
         return cells.count(entry.parameters)
     if name == "train_seconds":
         return cells.duration(entry.train_seconds)
+    if name == "optimal_slope":
+        return cells.number(entry.optimal_slope)
     if name in _FACTS:
         value: Any = getattr(entry, name)
         return cells.DASH if value is None else str(value)

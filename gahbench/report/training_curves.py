@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gahbench._util.errors import ResultsError
-from gahbench._util.patterns import matches
+from gahbench.board.selection import is_chosen
 from gahbench.report.figures import PALETTE, context
 from gahbench.store.plan_file import recorded_plan
 from gahbench.store.stored_weights import StoredWeights, stored_weights
@@ -40,10 +40,10 @@ def histories(
 
     plan = recorded_plan(Path(folder))
     trained = {one.unit.entrant for one in plan.units if one.unit.kind == "fit"}
-    chosen = {label for label in trained if not entrants or any(matches(label, pattern) for pattern in entrants)}
+    chosen = {label for label in trained if is_chosen(label, entrants)}
     found: dict[str, list[tuple[StoredWeights, pd.DataFrame]]] = {}
     for fit in stored_weights(Path(folder), plan, chosen):
-        if not datasets or any(matches(fit.dataset, pattern) for pattern in datasets):
+        if is_chosen(fit.dataset, datasets):
             found.setdefault(fit.dataset, []).append((fit, pd.read_csv(fit.history)))
     if not found:
         raise ResultsError(f"{folder}: no finished fits of that dataset and entrant; expected the folder of a run")
@@ -62,7 +62,7 @@ def training_figure(dataset: str, fits: Sequence[tuple[StoredWeights, pd.DataFra
         for fit, history in fits:
             colour = PALETTE[labels.index(fit.entrant) % len(PALETTE)]
             dash = _DASHES[seeds.index((fit.seed, fit.split)) % len(_DASHES)]
-            label = fit.entrant if (fit.seed, fit.split) == seeds[0] else None
+            label = fit.entrant if all(line.get_label() != fit.entrant for line in loss.lines) else None
             loss.plot(history["step"], history["loss"], dash, color=colour, marker=".", label=label)
             levels = history[[name for name in history if str(name).startswith("psnr@")]]
             psnr.plot(history["step"], levels.mean(axis=1), dash, color=colour, marker=".")

@@ -145,7 +145,8 @@ def _read_results(plan: RecordedPlan, examined: Examined, states: Mapping[str, s
             if mark := late_mark(plan, unit, done):
                 rows.marks[unit.dataset, unit.entrant, mark] = None
     for dataset, entrant, why in plan.facts.get("refused", ()):
-        rows.notes[dataset, entrant, REFUSED + why] = None
+        if entrant in rows.entrants:
+            rows.notes[dataset, entrant, REFUSED + why] = None
     return Results(
         suite=plan.suite,
         scores=pd.DataFrame(rows.scores, columns=list(SCHEMAS["scores"])),

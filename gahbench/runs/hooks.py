@@ -46,7 +46,7 @@ def notify_finished(registry: Registry, folder: Path, load: Callable[[], Results
     """Call the hooks of plugins for the end of a run, with its results, which are read only if there are any."""
     hook = registry.manager.hook.run_finished
     if hook.get_hookimpls():
-        _call(hook, folder=folder, results=load())
+        _call(lambda **given: hook(results=load(), **given), folder=folder)
 
 
 def _call(hook: Callable[..., object], **arguments: object) -> None:

@@ -61,6 +61,17 @@ def merge_plans(plans: Sequence[tuple[Path, RecordedPlan]]) -> MergedPlan:
         "datasets": _united_rows((board["datasets"] for board in boards), "dataset"),
         "metrics": _united_rows((board["metrics"] for board in boards), "metric"),
         "ratios": _united_rows((board.get("ratios", []) for board in boards), "metric"),
+        "trainings": {
+            label: own
+            for board in reversed(boards)
+            for label, own in board.get("trainings", {}).items()
+            if label in entrants
+        },
+        "refused": [
+            one
+            for one in united(tuple(one) for board in boards for one in board.get("refused", ()))
+            if one[1] in entrants
+        ],
         "needs": {name: needs for board in reversed(boards) for name, needs in board["needs"].items()},
     }
     plugins, notes = _plugins(plans)

@@ -101,8 +101,12 @@ def _without(plan: RecordedPlan, rows: set[str], folder: Path) -> RecordedPlan:
     units = tuple(one for one in plan.units if one.unit.entrant not in rows)
     if not units:
         raise ResultsError(f"{folder}: no entrant would be left besides {listing(sorted(rows))}; delete the folder")
-    entrants = [label for label in plan.board["entrants"] if label not in rows]
-    return replace(plan, units=units, board={**plan.board, "entrants": entrants})
+    kept = {
+        "entrants": [label for label in plan.board["entrants"] if label not in rows],
+        "refused": [one for one in plan.board.get("refused", ()) if one[1] not in rows],
+        "trainings": {label: own for label, own in plan.board.get("trainings", {}).items() if label not in rows},
+    }
+    return replace(plan, units=units, board={**plan.board, **kept})
 
 
 def _remove(store: Store, gone: Set[str], rows: Set[str]) -> None:

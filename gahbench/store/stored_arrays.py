@@ -57,13 +57,11 @@ def stored_arrays(folder: str | Path, metric: str, *, required: bool = True) -> 
     path = Path(folder)
     plan = recorded_plan(path)
     store = Store(path)
-    units = [
-        one.unit for one in plan.units if one.unit.kind == "score" and str(one.unit.metric).partition("[")[0] == metric
-    ]
+    units = [unit for unit in plan.shown if unit.kind == "score" and str(unit.metric).partition("[")[0] == metric]
     if not units:
         if not required:
             return []
-        raise ResultsError(f"{path}: the suite '{plan.suite}' does not measure {metric}, which keeps samples")
+        raise ResultsError(f"{path}: the suite '{plan.suite}' does not measure {metric}, which keeps images")
     examined = store.examined(units)
     damaged, found = list(examined.damaged.values()), []
     for unit in (one for one in units if one.folder in examined.whole):
@@ -77,6 +75,7 @@ def stored_arrays(folder: str | Path, metric: str, *, required: bool = True) -> 
     warn_of_damage(damaged, "left out here, and to be done again by 'gahbench run'")
     if not found:
         raise ResultsError(
-            f"{path}: the units of {metric} are not there, or have no samples; expected the folder as the run left it"
+            f"{path}: the units of {metric} are not there, or kept no images; expected the folder as the run left it. "
+            "Units of earlier versions may have kept none: 'gahbench run --again' does them anew"
         )
     return found

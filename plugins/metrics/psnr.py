@@ -31,7 +31,9 @@ class Psnr(Metric):
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the PSNR of every image at every noise level."""
         values = torch.stack([psnr_per_image(evaluation, sigma) for sigma in evaluation.sigmas])
-        return replace(Scores.grid(values, evaluation.sigmas), arrays=kept_images(evaluation))
+        kept = kept_images(evaluation)
+        arrays = None if kept is None else {**kept, "psnr": values[:, :KEPT]}
+        return replace(Scores.grid(values, evaluation.sigmas), arrays=arrays)
 
 
 def kept_images(evaluation: Evaluation) -> dict[str, Tensor] | None:

@@ -36,6 +36,8 @@ class TorchScript(Reference):
     """
 
     kind: DenoiserKind = "trained"
+    #: Its units do not share processes with those of others.
+    brings_code: ClassVar[bool] = True
     _what: ClassVar[str] = "a TorchScript archive"
 
     def __init__(

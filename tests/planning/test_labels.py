@@ -64,6 +64,16 @@ def test_a_parameter_of_that_name_stays_the_plugins(tmp_path, write_suite):
         (UNET, "unet: {width: 2, levels: 1, label: ''}", r"accepted: a text of one line, 200 characters at most"),
         (UNET, 'unet: {width: 2, levels: 1, label: "a\\nb"}', r"accepted: a text of one line"),
         (UNET, "unet: {width: 2, levels: 1, label: net N=3}", r"ends as rows of several numbers of training images do"),
+        (
+            UNET,
+            "unet: {width: 2, label: A, training: {steps: 3}}\n  - unet: {width: 2, label: A}",
+            r"label 'A': two entrants of different training have it",
+        ),
+        (
+            "  - identity",
+            "  - dncnn: {checkpoint: tiny.yaml, training: {steps: 3}}",
+            r"is not trained; training is accep",
+        ),
         (UNET, "unet: {width: 2, levels: 1, label: identity}", r"two entries have the label 'identity'"),
         ("  - identity", "  - identity\n  - identity: {label: other}", r"'identity' and 'other' are one reference"),
         ("  - identity", "  - identity: {training: {steps: 3}}", r"reference 'identity' is not trained"),
@@ -149,3 +159,18 @@ def test_plugins_of_a_suite_and_of_the_environment_are_found(write_suite, write_
     file.write_text(file.read_text().replace("plugins: [plugins]", "plugins: [absent]"))
     with pytest.raises(gahbench.SuiteError, match=r"tiny\.yaml:3: plugins: no such file or folder: .*absent"):
         gahbench.plan_suite(file)
+
+
+def test_no_training_of_its_own_is_none(write_suite, builtin):
+    suite = load_suite(write_suite((UNET, "unet: {width: 2, levels: 1, training: {}}")), builtin)
+    assert suite.entrants[0].label == "unet[width=2,levels=1]"
+    assert suite.trainings == {}
+
+
+def test_an_added_entrant_cannot_take_the_label_of_another_training(write_suite, builtin):
+    file = write_suite((UNET, 'unet: {width: 2, levels: 1, label: "unet[width=3]", training: {steps: 3}}'))
+    with pytest.raises(gahbench.GahbenchError, match=r"two entries have the label 'unet\[width=3\]'"):
+        load_suite(file, builtin, ("unet[width=3]",))
+    file = write_suite((UNET, 'unet: {width: 2, levels: 1, label: "unet[width=2,levels=1]", training: {steps: 3}}'))
+    with pytest.raises(gahbench.GahbenchError, match="is in the suite with a training of its own; give another label"):
+        load_suite(file, builtin, ("unet[width=2,levels=1]",))

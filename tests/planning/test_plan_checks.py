@@ -293,3 +293,16 @@ def test_a_row_that_cannot_be_is_on_the_board_with_the_reason(write_suite, tmp_p
     assert board.loc[("discs[size=16]", label), "note"].startswith("cannot take these images: ")
     assert np.isnan(board.loc[("discs[size=16]", label), "psnr"])
     assert board.loc[("discs[size=32]", label), "psnr"] > 0
+
+
+def test_rows_of_a_sweep_that_cannot_be_are_on_the_board_too(write_suite, tmp_path):
+    sweep = ("steps: 12", "steps: 2, train_images: [2, 3]")
+    file = write_suite(TWO_SIZES, sweep, ("unet: {width: 2, levels: 1}", "unet: {width: 2, levels: 5}"))
+    out = tmp_path / "out"
+    outcome = gahbench.run(file, out, engine="inline", only=["unet", "identity"])
+    board = outcome.leaderboard(full=True).set_index(["dataset", "entrant"])
+    for number in (2, 3):
+        note = board.loc[("discs[size=16]", f"unet[width=2,levels=5] N={number}"), "note"]
+        assert note.startswith("cannot take these images: ")
+    gahbench.remove(out, ["unet[width=2,levels=5]"])
+    assert set(gahbench.load_results(out).entrants) == {"identity", "oracle-threshold[haar]"}

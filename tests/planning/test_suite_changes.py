@@ -1,5 +1,7 @@
 """Settings, seeds and filters that change a suite for one run."""
 
+from pathlib import Path
+
 import pytest
 
 import gahbench
@@ -42,9 +44,13 @@ def test_a_setting_makes_what_the_file_leaves_out(write_suite, builtin):
             r"'unett' is not in the list; accepted: unet, identity, oracle-threshold, or a",
         ),
         ("entrants.9.width=1", r"'9' is not in the list"),
+        ("scoring.sigmas.0.x=1", r"the entry 0\.1 has no parameters by name"),
+        ("entrants.2.basis.name=1", r"'name' is looked for in 'haar', which has no fields"),
         ("name.first=x", r"'first' is looked for in 'tiny', which has no fields"),
         ("training", r"^--set training: expected FIELD=VALUE, such as training.steps=100"),
         ("training..steps=1", r"expected FIELD=VALUE"),
+        ("training={stepz: 5}", r"unknown field 'training.stepz'; did you mean 'steps'"),
+        ("plugins=[x.py]", r"plugins are found before settings; give --plugins-dir"),
         ("training.steps=[1", r"'\[1' cannot be read"),
     ],
 )
@@ -63,6 +69,16 @@ def test_an_entry_that_is_there_twice_is_given_by_its_number(write_suite, builti
     with pytest.raises(gahbench.GahbenchError, match="'unet' is there more than once: give its number, from 0"):
         loaded(file, builtin, settings=["entrants.unet.width=5"])
     assert loaded(file, builtin, settings=["entrants.1.width=5"]).entrants[1].parameters["width"] == 5
+    assert loaded(file, builtin, settings=["entrants.1.unet.width=5"]).entrants[1].parameters["width"] == 5
+
+
+def test_a_setting_changes_one_of_the_parts_that_an_alias_stands_for(write_suite, builtin):
+    file = write_suite(
+        ("  - unet: {width: 2, levels: 1}\n  - identity", "  - unet: &small {width: 2, levels: 1}\n  - bf-cnn: *small"),
+        ("unet: &small {width: 2, levels: 1}", "unet: &small {width: 2}"),
+    )
+    suite = loaded(file, builtin, settings=["entrants.unet.width=7"])
+    assert [entrant.parameters["width"] for entrant in suite.entrants[:2]] == [7, 2]
 
 
 def test_filters_leave_the_baseline_and_the_psnr(write_suite, builtin):
@@ -74,6 +90,13 @@ def test_filters_leave_the_baseline_and_the_psnr(write_suite, builtin):
     assert [one.label for one in by_label.metrics] == ["psnr", "slope"]
     # What is added on request is not filtered out.
     assert len(loaded(write_suite(), builtin, only=["identity"], entrants=["wiener-linear"]).entrants) == 3
+    # Nor does it let others in, or stay out because it is in the file.
+    labels = [
+        one.label for one in loaded(write_suite(), builtin, only=["identity"], entrants=["unet[width=3]"]).entrants
+    ]
+    assert labels == ["identity", "oracle-threshold[haar]", "unet[width=3]"]
+    again = loaded(write_suite(), builtin, only=["identity"], entrants=["unet[width=2,levels=1]"])
+    assert [one.label for one in again.entrants] == ["unet[width=2,levels=1]", "identity", "oracle-threshold[haar]"]
 
 
 @pytest.mark.parametrize(
@@ -134,3 +157,13 @@ def test_odd_noise_levels_are_said(write_suite, builtin):
         )
     with pytest.warns(UserWarning, match=r"unet\[width=2,levels=1\] is scored at sigmas 0\.001, outside .* 0\.01, 1 "):
         loaded(write_suite(), builtin, settings=["scoring.sigmas=[0.001, 0.1]"])
+
+
+def test_texts_and_values_of_python_are_taken_or_refused(write_suite, builtin):
+    assert SuiteChanges.of(only="unet", settings="training.steps=3") == SuiteChanges(
+        (), ("training.steps=3",), only=("unet",)
+    )
+    suite = loaded(write_suite(), builtin, settings={"entrants.identity.label": "nothing \U0001f680"})
+    assert suite.entrants[1].label == "nothing \U0001f680"
+    with pytest.raises(gahbench.GahbenchError, match=r"settings: 'datasets\.0\.path' is set to a PosixPath"):
+        SuiteChanges.of(settings={"datasets.0.path": Path("x")})

@@ -177,3 +177,37 @@ def test_results_print_as_tables(runs):
     assert "<table" in results._repr_html_()
     assert "psnr@0.1" not in results.leaderboard()
     assert len(results.leaderboard().columns) < 14
+
+
+def test_parts_that_share_no_dataset_or_only_some_metrics_keep_their_labels(runs, tmp_path):
+    suite = runs[0].parent / "tiny.yaml"
+    other = gahbench.run(suite, tmp_path / "other", engine="inline", settings={"datasets": ["gaussian-field[size=8]"]})
+    one = gahbench.load_results(runs[0])
+    both = one.merged(other.results, ("A", "B"))
+    assert both.entrants == one.entrants
+    assert set(both.datasets["dataset"]) == {"discs[size=16]", "gaussian-field[alpha=2,size=8]"}
+    assert one.merged(selected(one, metrics=["psnr"]), ("A", "B")).entrants == one.entrants
+    with pytest.raises(ResultsError, match="expected two different names"):
+        one.merged(one, ("A", "A"))
+
+
+def test_a_reference_of_other_code_is_two_rows_where_the_noise_is_known_to_be_the_same(runs):
+    one = gahbench.load_results(runs[0])
+    moved = one.scores.copy()
+    moved.loc[moved["entrant"] == "identity", "value"] += 0.5
+    both = one.merged(gahbench.Results(**{**vars(one), "scores": moved}), ("A", "B"))
+    assert {"identity (A)", "identity (B)"} <= set(both.entrants)
+
+
+def test_rows_of_a_sweep_stay_rows_of_a_sweep(runs, tmp_path):
+    suite = runs[0].parent / "tiny.yaml"
+    sweep = {"training.train_images": [2, 3], "training.steps": 3}
+    parts = [
+        gahbench.run(suite, tmp_path / name, engine="inline", settings={**sweep, "seeds": [seed]}).results
+        for seed, name in enumerate("AB")
+    ]
+    both = parts[0].merged(parts[1], ("A", "B"))
+    assert f"{UNET} (A) N=2" in both.entrants
+    assert selected(both, entrants=[f"{UNET} (A)"]).entrants == [
+        f"{UNET} (A) N=2", f"{UNET} (A) N=3", "oracle-threshold[haar]",
+    ]  # fmt: skip
