@@ -49,9 +49,14 @@ def rate_windows(results: Results, registry: Registry, rate: str = "rate") -> di
         raise ParameterError(f"metric '{rate}' chooses no window; accepted: rate, with parameters")
     windows = {}
     scores = results.scores[(results.scores["metric"] == "psnr") & (results.scores["split"] == "test")]
+    facts = results.datasets
+    columns = (facts[name] for name in ("dataset", "channels", "height", "width"))
+    shapes = {str(label): tuple(map(int, shape)) for label, *shape in zip(*columns, strict=True)}
     for label, rows in scores.groupby("dataset", sort=False):
         try:
             dataset: Dataset = registry.create("dataset", str(label))
+            if shapes.get(str(label), dataset.shape) != dataset.shape:
+                continue  # A label of the suite's that is the name of another dataset.
             clean = dataset.images("test", int(rows["image"].max()) + 1)
             inside = levels(clean, rows["sigma"].dropna().unique().tolist())
         except (GahbenchError, ValueError):
