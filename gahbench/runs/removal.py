@@ -63,11 +63,11 @@ def remove(folder: Path, entrants: Sequence[str]) -> Removed:
         units = [*(one.unit for one in plan.units), *recorded]
         rows = named_rows(entrants, (unit.entrant for unit in units), str(folder))
         left = _without(plan, rows, folder)
-        needed = {one.unit.folder for one in left.units}
-        needed |= {
-            f"fit-{key}" for unit in (*recorded, *(one.unit for one in left.units)) for key in _needs(unit, rows)
-        }
         own = {unit.folder: unit for unit in units if unit.entrant in rows}
+        # Of a unit that has another label now, the plan is right.
+        others = [*(unit for unit in recorded if unit.folder not in own), *(one.unit for one in left.units)]
+        needed = {one.unit.folder for one in left.units}
+        needed |= {f"fit-{key}" for unit in others for key in _needs(unit, rows)}
         gone = {name: unit for name, unit in own.items() if name not in needed}
         with hold(gone.values(), store):
             write_plan(folder, left)

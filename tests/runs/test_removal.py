@@ -58,6 +58,15 @@ def test_an_entrant_leaves_with_all_that_is_its_own(write_suite, tmp_path):
     assert UNET in set(run(write_suite(), out).leaderboard(full=True)["entrant"])
 
 
+def test_an_entrant_that_had_another_label_leaves_whole(write_suite, tmp_path):
+    out = tmp_path / "out"
+    for label in ("before", "now"):
+        run(write_suite(("levels: 1}", f"levels: 1, label: {label}}}")), out)
+    found = gahbench.remove(out, ["now"])
+    assert (found.rows, found.units, found.kept) == (("now",), 3, 0)
+    assert not list((out / "units").glob("fit-*"))
+
+
 def test_units_that_another_entrant_needs_stay(write_suite, tmp_path):
     """The same weights under two names are measured once."""
     out = tmp_path / "out"
