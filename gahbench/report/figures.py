@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from gahbench.board.results import Results
 
-_MARKERS = "osD^vPX<>pdhH*"
+# Not a multiple of the number of colours, nor it of theirs: pairs repeat after 91.
+_MARKERS = "osD^vPX<>pdh*"
 _DASHES: dict[str, str] = {"oracle": "--", "optimal": ":", "bound": ":"}
 GREY = "0.45"
 _BEYOND = "0.94"

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from gahbench.board.statistics import UNKNOWN, Estimate
 from gahbench.report import cells
-from gahbench.report.figures import figure, file_stems, rendered
+from gahbench.report.figures import figure, file_stems, looks, rendered
 from gahbench.report.tables import markdown, print_board
 
 ENTRANTS = [
@@ -245,3 +245,9 @@ def test_metrics_with_parameters_and_parts_have_tables_of_their_own():
         first = [cell.strip() for cell in table[2].strip("| ").split("|")]
         assert first == ["one", *[first[1]] * (len(head) - 1)]
         assert first[1].startswith("0.500 ±")
+
+
+def test_no_two_of_many_entrants_look_alike():
+    names = [f"entrant {number}" for number in range(24)]
+    found = looks(names, dict.fromkeys(names, "trained"))
+    assert len({(look["color"], look["marker"]) for look in found.values()}) == 24
