@@ -97,7 +97,7 @@ class Entries:
         """
         named = unique([*own, *further])
         for one in own:
-            # Files of one name may be told apart now.
+            # A file of the same name may have made its label longer.
             if (training := self.trainings.pop(one.label, None)) is not None:
                 self.trainings[named[_key(one)].label] = training
         asked = tuple(named[_key(one)].label for one in further)
@@ -287,7 +287,7 @@ def _with_training(label: str, given: Mapping[str, Any]) -> str:
 
 
 def unique(found: Sequence[Configured]) -> dict[tuple[str, str], Configured]:
-    """Drop repeats, and tell files of one name apart by the folders above them.
+    """Drop repeats, and distinguish files of one name by the folders above them.
 
     Returns
     -------
@@ -305,7 +305,7 @@ def unique(found: Sequence[Configured]) -> dict[tuple[str, str], Configured]:
         by_label.setdefault(one.label, []).append(one)
     for label, alike in by_label.items():
         if len(alike) > 1:
-            longer = _told_apart(alike)
+            longer = _distinguished(alike)
             if len(set(longer.values())) < len(alike) or label in longer.values():
                 texts = listing(one.text for one in alike)
                 raise ParameterError(f"two entries have the label '{label}': {texts}; give another to one")
@@ -317,8 +317,8 @@ def _key(configured: Configured) -> tuple[str, str]:
     return configured.label, configured.text
 
 
-def _told_apart(alike: list[Configured]) -> dict[str, str]:
-    """Return labels with as much of the paths of their files as tells them apart, by the plugins' texts."""
+def _distinguished(alike: list[Configured]) -> dict[str, str]:
+    """Return labels with as much of the paths of their files as distinguishes them, by the plugins' texts."""
     paths = {one.text: _paths(one) for one in alike}
     labels = {one.text: one.label for one in alike}
     longest = max((len(path) for found in paths.values() for path in found), default=0)

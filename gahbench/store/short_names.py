@@ -9,7 +9,7 @@ from gahbench._util.errors import ResultsError, listing
 
 
 def short_names(folders: Sequence[Path]) -> list[str]:
-    """Return names of folders: as much of their paths, from the end, as tells them apart.
+    """Return names of folders: as much of their paths, from the end, as distinguishes them.
 
     Raises
     ------

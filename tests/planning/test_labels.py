@@ -113,7 +113,7 @@ def test_an_entrant_may_be_trained_otherwise_and_the_board_says_so(write_suite, 
     assert "trained otherwise" in (tmp_path / "out" / "leaderboard.md").read_text()
 
 
-def test_checkpoints_of_one_file_name_are_told_apart_by_their_folders(write_suite, builtin, tmp_path):
+def test_checkpoints_of_one_file_name_are_distinguished_by_their_folders(write_suite, builtin, tmp_path):
     from safetensors.torch import save_file
 
     network = gahbench.create("architecture", "dncnn", width=2, layers=3)
