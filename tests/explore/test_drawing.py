@@ -29,7 +29,9 @@ def made(slopes=(("wavelets", 0.5), ("better", 0.7)), names=NAMES):
         for label, slope in slopes
         for row in rows(name, label, "oracle", curve(slope), sigmas=SIGMAS)
     ]
-    return results(scores, datasets=[dataset(name, 2 / 3) | {"height": 128 if "128" in name else 64} for name in names])
+    sides = {name: 128 if "128" in name else 64 for name in names}
+    shapes = [{"height": sides[name], "width": sides[name]} for name in names]
+    return results(scores, datasets=[dataset(name, 2 / 3) | shape for name, shape in zip(names, shapes, strict=True)])
 
 
 def lines(ax):
@@ -76,6 +78,10 @@ def test_windows_are_counted_in_the_test_images(builtin):
     chosen = rate_windows(made(), builtin, "rate[min_terms=20,max_terms=4]")
     images = gahbench.create("dataset", NAMES[0]).images("test", 5)
     assert chosen[NAMES[0]] == gahbench.create("metric", "rate[min_terms=20,max_terms=4]").levels(images, SIGMAS)
+    # A label of the suite's, of images of another size than those of the dataset that has it as its name.
+    labelled = made(names=[NAMES[0]])
+    labelled.datasets["height"] = 32
+    assert rate_windows(labelled, builtin) == {}
     with pytest.raises(ParameterError, match="chooses no window"):
         rate_windows(made(), builtin, "psnr")
 
