@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gahbench._util.errors import ResultsError, listing
 from gahbench._util.readable import level_name
@@ -57,19 +57,21 @@ def combined(parts: Mapping[str, Results]) -> Results:
     for name, own in tables.items():
         for table in own.values():
             if "entrant" in table:
-                table["entrant"] = [_named(label, name) if label in renamed else label for label in table["entrant"]]
+                table["entrant"] = [
+                    part_label(label, name) if label in renamed else label for label in table["entrant"]
+                ]
     joined = {table: pd.concat([own[table] for own in tables.values()], ignore_index=True) for table in SCHEMAS}
     keys = {"scores": ["entrant", *_PLACE], "datasets": ["dataset"], "metrics": ["metric"], "ratios": ["metric"]}
     joined = {name: table.drop_duplicates(keys.get(name), ignore_index=True) for name, table in joined.items()}
     entrants = [
-        _named(label, name) if label in renamed else label for name, one in parts.items() for label in one.entrants
+        part_label(label, name) if label in renamed else label for name, one in parts.items() for label in one.entrants
     ]
     baselines = {one.baseline for one in parts.values()}
     baseline = baselines.pop() if len(baselines) == 1 and not baselines & renamed else None
     return Results(" + ".join(parts), **joined, entrants=list(dict.fromkeys(entrants)), baseline=baseline)
 
 
-def _named(label: str, part: str) -> str:
+def part_label(label: str, part: str) -> str:
     """Return the label of an entrant of a part; rows of a sweep stay such rows."""
     base, number = split_label(label)
     return f"{base} ({part})" if number is None else row_label(f"{base} ({part})", number)
@@ -163,11 +165,8 @@ def _renamed(tables: Mapping[str, Mapping[str, pd.DataFrame]]) -> set[str]:
         differs = gaps > both["seed"].isna().map({True: TOLERANCE, False: 0.0})
         found |= set(both.loc[differs, "entrant"])
         # Of networks of other seeds no score is in both.
-        places = [set(map(tuple, part["fits"][["dataset", "entrant", "seed"]].to_numpy())) for part in (one, other)]
-        pairs = [{(dataset, entrant) for dataset, entrant, _ in of} for of in places]
-        found |= {
-            entrant
-            for dataset, entrant in pairs[0] & pairs[1]
-            if not any((d, e) == (dataset, entrant) for d, e, _ in places[0] & places[1])
-        }
+        seeds: list[dict[Any, Any]] = [
+            part["fits"].groupby(["dataset", "entrant"])["seed"].agg(set).to_dict() for part in (one, other)
+        ]
+        found |= {pair[1] for pair in seeds[0].keys() & seeds[1].keys() if not seeds[0][pair] & seeds[1][pair]}
     return found

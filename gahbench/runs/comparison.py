@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gahbench._util.errors import ResultsError
 from gahbench._util.files import read_regular
 from gahbench._util.readable import brief
-from gahbench.board.combined import combined
+from gahbench.board.combined import combined, part_label
 from gahbench.board.facts import dataset_names
 from gahbench.board.leaderboard import psnr_cube
 from gahbench.board.results import Results, load_results
@@ -79,10 +79,7 @@ class Comparison:
         import pandas as pd
 
         values = [
-            {
-                **vars(row),
-                **{"difference": row.difference.value, "low": row.difference.low, "high": row.difference.high},
-            }
+            {**vars(row), "difference": row.difference.value, "low": row.difference.low, "high": row.difference.high}
             for row in self.rows
         ]
         return pd.DataFrame(values)
@@ -133,7 +130,7 @@ def _paired(parts: Mapping[str, Results]) -> Iterator[Difference]:
         middle, draws, at = cube.means(), cube.draws(), {label: place for place, label in enumerate(cube.entrants)}
         for label in labels:
             # One that scores alike in both is there once.
-            places = [at.get(f"{label} ({name})", at.get(label)) for name in parts]
+            places = [at.get(part_label(label, name), at.get(label)) for name in parts]
             if any(place is None for place in places):
                 continue
             for level in (None, *range(len(cube.sigmas))):
@@ -150,7 +147,7 @@ def _of_plans(folders: tuple[Path, Path], names: tuple[str, str]) -> tuple[tuple
         return (f"{' and '.join(lacking)}: without a plan, so that what was asked for cannot be compared",), ()
     documents, seeds = [], []
     for folder in folders:
-        units = sorted((one.unit for one in recorded_plan(folder).units), key=lambda unit: -1 * (unit.seed or 0))
+        units = sorted((one.unit for one in recorded_plan(folder).units), key=lambda unit: unit.seed or 0, reverse=True)
         # Of several seeds the first stands for all: they are named apart.
         documents.append({_label(unit): unit.document for unit in units})
         seeds.append(sorted({unit.seed for unit in units if unit.seed is not None}))

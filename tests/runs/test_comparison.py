@@ -206,6 +206,8 @@ def test_rows_of_a_sweep_stay_rows_of_a_sweep(runs, tmp_path):
         gahbench.run(suite, tmp_path / name, engine="inline", settings={**sweep, "seeds": [seed]}).results
         for seed, name in enumerate("AB")
     ]
+    compared = {row.entrant for row in gahbench.compare(tmp_path / "A", tmp_path / "B").rows}
+    assert {f"{UNET} N=2", f"{UNET} N=3"} <= compared
     both = parts[0].merged(parts[1], ("A", "B"))
     assert f"{UNET} (A) N=2" in both.entrants
     assert selected(both, entrants=[f"{UNET} (A)"]).entrants == [
