@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pluggy
+
 from gahbench.contracts.jobs import Event
 from gahbench.contracts.unit import Unit
 from gahbench.registry.plugin_files import plugin_files
@@ -28,34 +30,34 @@ def notify(registry: Registry, report: Callable[[Event], None], event: Event) ->
         return
     hook = registry.manager.hook
     if event.kind == "started":
-        _call(hook.unit_started, unit=event.unit)
+        _call(hook.unit_started, lambda: {"unit": event.unit})
     elif event.kind == "progress":
-        _call(hook.unit_progress, unit=event.unit, progress=dict(event.details))
+        _call(hook.unit_progress, lambda: {"unit": event.unit, "progress": dict(event.details)})
     elif event.kind == "finished":
-        _call(hook.unit_finished, unit=event.unit, seconds=event.details["seconds"])
+        _call(hook.unit_finished, lambda: {"unit": event.unit, "seconds": event.details["seconds"]})
     elif event.kind == "failed":
-        _call(hook.unit_failed, unit=event.unit, error=event.details["error"])
+        _call(hook.unit_failed, lambda: {"unit": event.unit, "error": event.details["error"]})
 
 
 def notify_started(registry: Registry, folder: Path, units: tuple[Unit, ...], todo: tuple[Unit, ...]) -> None:
     """Call the hooks of plugins for the beginning of a run."""
-    _call(registry.manager.hook.run_started, folder=folder, units=units, todo=todo)
+    _call(registry.manager.hook.run_started, lambda: {"folder": folder, "units": units, "todo": todo})
 
 
 def notify_finished(registry: Registry, folder: Path, load: Callable[[], Results]) -> None:
     """Call the hooks of plugins for the end of a run, with its results, which are read only if there are any."""
     hook = registry.manager.hook.run_finished
     if hook.get_hookimpls():
-        _call(lambda **given: hook(results=load(), **given), folder=folder)
+        _call(hook, lambda: {"folder": folder, "results": load()})
 
 
-def _call(hook: Callable[..., object], **arguments: object) -> None:
+def _call(hook: pluggy.HookCaller, arguments: Callable[[], dict[str, object]]) -> None:
+    """Call a hook with arguments that are made only now, as they may fail too."""
     try:
-        hook(**arguments)
+        hook(**arguments())
     except Exception as error:
         # A plugin that only watches must not cost a run of days.
-        name = getattr(hook, "name", "")
-        warnings.warn(f"a plugin's hook {name} raised {type(error).__name__}: {error}", stacklevel=3)
+        warnings.warn(f"a plugin's hook {hook.name} raised {type(error).__name__}: {error}", stacklevel=3)
 
 
 def main_registry(sources: Sequence[Path], engine: str) -> Registry:
