@@ -5,13 +5,8 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 
 
-def matches(label: str, pattern: str, name: str | None = None) -> bool:
+def matches(label: str, pattern: str) -> bool:
     """Whether a pattern matches a label, or the name in front of its brackets; brackets in it mean themselves.
-
-    Parameters
-    ----------
-    name
-        The name, where it is not in the label.
 
     Examples
     --------
@@ -20,5 +15,4 @@ def matches(label: str, pattern: str, name: str | None = None) -> bool:
     """
     # They are in labels, and would be sets of characters.
     escaped = "".join(f"[{char}]" if char == "[" else char for char in pattern)
-    own = label.partition("[")[0] if name is None else name
-    return any(one == pattern or fnmatchcase(one, escaped) for one in (label, own))
+    return any(one == pattern or fnmatchcase(one, escaped) for one in (label, label.partition("[")[0]))

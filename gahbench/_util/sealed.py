@@ -27,7 +27,7 @@ def parse_json(content: bytes) -> Any:
     ValueError
         If it is not JSON, not UTF-8, or nested more deeply than can be read.
     """
-    # Several times as fast as the json of Python, which matters in plans of ten thousand units.
+    # Nearly twice as fast as the json of Python, which matters in plans of ten thousand units.
     return from_json(content)
 
 

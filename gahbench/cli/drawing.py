@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from gahbench.cli import suite_options
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -41,10 +43,6 @@ DatasetsOption = Annotated[
     typer.Option("--dataset", "-d", help="Only this dataset, by its label on the board. May be repeated."),
 ]
 RateOption = Annotated[str, typer.Option(help="The window in which a slope is a rate: rate, with parameters.")]
-PluginsOption = Annotated[
-    list[Path] | None,
-    typer.Option("--plugins-dir", "-p", help="A plugin file, or a folder of them. May be repeated."),
-]
 
 
 def _out(default: str) -> typer.models.OptionInfo:
@@ -60,7 +58,7 @@ def rates(
     out: Annotated[Path, _out("rates.png")] = Path("rates.png"),
     entrant: EntrantsOption = None,
     rate: RateOption = "rate",
-    plugins_dir: PluginsOption = None,
+    plugins_dir: suite_options.Plugins = None,
 ) -> None:
     """Output PSNR and local slopes against input PSNR, with the slopes of theory."""
     from gahbench.report.rates import rates_figure
@@ -74,7 +72,7 @@ def resolution(
     out: Annotated[Path, _out("resolution.png")] = Path("resolution.png"),
     entrant: EntrantsOption = None,
     rate: RateOption = "rate",
-    plugins_dir: PluginsOption = None,
+    plugins_dir: suite_options.Plugins = None,
 ) -> None:
     """Slopes against the size of the images, for datasets that differ only in size."""
     from gahbench.report.rates import resolution_figure
@@ -252,7 +250,7 @@ def approximation(
     ] = None,
     images: Annotated[int, typer.Option(min=1, help="Number of images to average over.")] = 16,
     out: Annotated[Path, _out("approximation.png")] = Path("approximation.png"),
-    plugins_dir: PluginsOption = None,
+    plugins_dir: suite_options.Plugins = None,
 ) -> None:
     """Error of nonlinear approximation against the number of terms."""
     from gahbench.explore.drawing import draw_approximation
@@ -273,7 +271,7 @@ def geometry(
         bool, typer.Option("--noisy", help="Adapt to it under noise of a third of the threshold.")
     ] = False,
     out: Annotated[Path, _out("geometry.png")] = Path("geometry.png"),
-    plugins_dir: PluginsOption = None,
+    plugins_dir: suite_options.Plugins = None,
 ) -> None:
     """Squares and directions of bandlets, over the image that they are adapted to."""
     from gahbench.explore.drawing import draw_geometry

@@ -101,12 +101,8 @@ def leaderboard(
     entrant: Annotated[
         list[str] | None, typer.Option("--entrant", "-e", help="Only entrants of this label, name or pattern.")
     ] = None,
-    dataset: Annotated[
-        list[str] | None, typer.Option("--dataset", "-d", help="Only datasets of this label, name or pattern.")
-    ] = None,
-    metric: Annotated[
-        list[str] | None, typer.Option("--metric", "-m", help="Only metrics of this name or pattern, and PSNR.")
-    ] = None,
+    dataset: suite_options.Dataset = None,
+    metric: suite_options.Metric = None,
     columns: Annotated[
         str | None, typer.Option(help="Columns, with commas between: psnr,psnr@0.1,ssim. [default: a summary]")
     ] = None,

@@ -91,13 +91,14 @@ def load_suite(name: str | Path, registry: Registry, changes: SuiteChanges | Seq
     entries = Entries(document, registry, document.content.get("training") or {})
     # Paths in a suite that comes with gahbench are its user's.
     is_shipped = document.path in suite_files().values()
-    with relative_to(None if is_shipped else document.path.parent):
+    folder = None if is_shipped else document.path.parent
+    with relative_to(folder):
         datasets = entries.resolve(("datasets",), parsed.datasets)
         own = entries.resolve(("entrants",), parsed.entrants)
         metrics = entries.resolve(("scoring", "metrics"), parsed.scoring.metrics)
     extra = [configure_entrant(registry, parse_spec(text)) for text in changes.entrants]
     entrants, asked, added = entries.with_further(own, extra)
-    with relative_to(None if is_shipped else document.path.parent):
+    with relative_to(folder):
         baseline = _baseline(document, registry, entrants, parsed.baseline)
     suite = Suite(
         name=parsed.name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -55,10 +55,6 @@ class SuiteChanges:
         if isinstance(settings, Mapping):
             settings = [_setting(str(name), value) for name, value in settings.items()]
         return cls(*map(_several, (entrants, settings, datasets, metrics, only)))
-
-    def record(self) -> dict[str, Any]:
-        """Return all of it as plain JSON."""
-        return asdict(self)
 
     @classmethod
     def of_record(cls, record: dict[str, Any]) -> SuiteChanges:
@@ -176,4 +172,4 @@ def chosen(
 
 def _matches(configured: Configured, pattern: str) -> bool:
     # An architecture with a checkpoint is named by its label, and is a reference.
-    return matches(configured.label, pattern) or matches(configured.label, pattern, configured.plugin.name)
+    return matches(configured.label, pattern) or matches(configured.plugin.name, pattern)

@@ -176,9 +176,8 @@ class Trainer:
         """Take one optimiser step and return its loss, still on the device, for which nothing here waits.
 
         The loss is the mean over the batch of the mean squared, or absolute, error per pixel, with residuals over sigma
-        where so weighted. What
-        the network itself draws, as in dropout, depends on the step alone: the default generators are left seeded by
-        it, until :meth:`fit` ends.
+        where so weighted. What the network itself draws, as in dropout, depends on the step alone: the default
+        generators are left seeded by it, until :meth:`fit` ends.
         """
         training = self.training
         clean = self.images.batch(step)

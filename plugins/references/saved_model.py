@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from gahbench import DenoiserKind, File, ParameterError, Reference, Shape, Truth, as_denoiser, file_digest
+from gahbench import DenoiserKind, File, ParameterError, Reference, Shape, Truth, as_denoiser, brief, file_digest
 from gahbench.jacobian import Jacobian
 
 #: Ends of the grey values of images, by name.
@@ -84,8 +84,10 @@ class TorchScript(Reference):
             try:
                 model = self._load()
             except Exception as error:
-                text = " ".join(str(error).split())[:200]
-                raise ParameterError(f"{self.checkpoint.name}: not {self._what} that torch can read: {text}") from error
+                reason = brief(error)
+                raise ParameterError(
+                    f"{self.checkpoint.name}: not {self._what} that torch can read: {reason}"
+                ) from error
             self._network = as_denoiser(model, self.sigma, RANGES[self.range], self.output).to(self.device)
         return self._network
 
