@@ -13,7 +13,7 @@ from sample_files import TINY
 import gahbench
 from gahbench._util.errors import ResultsError
 
-pytestmark = pytest.mark.usefixtures("dry_runs_here")
+pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("dry_runs_here")]
 SUITE = TINY.replace("  - unet: {width: 2, levels: 1}\n", "")
 
 

@@ -16,6 +16,8 @@ from gahbench.registry.registry import open_registry
 from gahbench.runs.opening import plan_with
 from gahbench.store.plan_file import recorded_plan
 
+pytestmark = pytest.mark.processes
+
 #: Seconds for which a mount remembers what it saw.
 CACHE = 20
 OPTIONS = f"negative_timeout={CACHE},entry_timeout={CACHE},attr_timeout={CACHE}"

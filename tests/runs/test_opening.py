@@ -14,6 +14,8 @@ from gahbench.runs.hooks import main_registry
 from gahbench.runs.opening import OpenedRun, RunRequest, open_run
 from gahbench.runs.opening_process import open_apart
 
+pytestmark = pytest.mark.processes
+
 HEAD = """
 import os, time
 import torch

@@ -20,7 +20,7 @@ from gahbench.runs.opening import plan_with
 from gahbench.store.plan_file import recorded_plan
 from gahbench.store.store import Store
 
-pytestmark = pytest.mark.usefixtures("figures_not_rendered")
+pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("figures_not_rendered")]
 
 
 def plan(suite, folder, plugins=(), entrants=(), threads=1):

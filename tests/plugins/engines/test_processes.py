@@ -12,7 +12,7 @@ from sample_files import PLUGIN, TINY
 import gahbench
 from gahbench.store.store import Store
 
-pytestmark = pytest.mark.usefixtures("figures_not_rendered")
+pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("figures_not_rendered")]
 
 DEATHS = {
     "raises": ("raise ValueError('no luck')", "ValueError: no luck"),
