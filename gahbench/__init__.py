@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from gahbench.api import (
         adopt,
         check,
+        cite,
         collect,
         compare,
         create,
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
         work,
     )
     from gahbench.board.results import Results
+    from gahbench.contracts.citation import Citation
     from gahbench.contracts.derivatives import differentiated
     from gahbench.contracts.jobs import Event, Job
     from gahbench.contracts.optima import Posterior, TrueBasis
@@ -109,10 +111,11 @@ _MODULES = {
         "weights",
         "work",
     ],
-    "api.looks": ["check", "create", "inspect", "preview", "sample", "score"],
+    "api.looks": ["check", "cite", "create", "inspect", "preview", "sample", "score"],
     "networks.conversions": ["as_denoiser"],
     "api.running": ["plan_suite", "run"],
     "board.results": ["Results"],
+    "contracts.citation": ["Citation"],
     "contracts.derivatives": ["differentiated"],
     "contracts.jobs": ["Event", "Job"],
     "contracts.optima": ["Posterior", "TrueBasis"],
@@ -135,6 +138,7 @@ __all__ = [
     "Basis",
     "BasisError",
     "Card",
+    "Citation",
     "DataError",
     "Dataset",
     "Denoiser",
@@ -175,6 +179,7 @@ __all__ = [
     "brief",
     "check",
     "check_pixels",
+    "cite",
     "collect",
     "compare",
     "cpu_count",

@@ -15,12 +15,13 @@ from gahbench.api.folders import (
     work,
     write_plan,
 )
-from gahbench.api.looks import check, create, inspect, preview, sample, score
+from gahbench.api.looks import check, cite, create, inspect, preview, sample, score
 from gahbench.api.running import openings, plan_suite, request, run
 
 __all__ = [
     "adopt",
     "check",
+    "cite",
     "collect",
     "compare",
     "create",

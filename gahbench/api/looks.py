@@ -256,6 +256,41 @@ def inspect(
     return make_inspection(entrant, open_registry(plugins), choice, sigmas, bases, checkpoint, others)
 
 
+def cite(*targets: Source, plugins: Sequence[Source] = ()) -> str:
+    """Return BibTeX of the works that plugins follow.
+
+    Parameters
+    ----------
+    *targets
+        Results folders, for all plugins on their boards; and plugins with or without parameters,
+        ``"oracle-threshold[sym4]"``, for these and those that their parameters name.
+    plugins
+        Plugin files, or folders of them.
+
+    Returns
+    -------
+    str
+        Each work once, sorted by key; before them gahbench itself, where there is a results folder. Empty where no
+        plugin has a ``citation``.
+
+    Raises
+    ------
+    PluginError, ParameterError
+        If there is no such folder and no such plugin, or it does not accept a parameter.
+    ResultsError
+        If a folder holds no results.
+
+    Examples
+    --------
+    >>> import gahbench
+    >>> print(gahbench.cite("psnr", "bf-cnn").splitlines()[0])
+    @inproceedings{mohan2020robust,
+    """
+    from gahbench.explore.bibliography import make_bibliography
+
+    return make_bibliography(targets, open_registry(plugins))
+
+
 def sample(
     entrant: str,
     *,

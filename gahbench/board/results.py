@@ -15,7 +15,8 @@ from gahbench._util.checks import is_digest, is_inside, is_text, record_of
 from gahbench._util.errors import ResultsError, listing
 from gahbench._util.files import open_regular, read_regular
 from gahbench._util.sealed import parse_json, parse_sealed
-from gahbench.board.schemas import SCHEMAS, empty, tidy
+from gahbench.board.schemas import SCHEMAS, empty, plain, tidy
+from gahbench.contracts.citation import Citation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,6 +65,9 @@ class Results:
         title, null (the part that holds the value by chance alone, as in the scores; empty if there is none).
     ratios
         Values that are ratios of the means of two others, one a row: metric, numerator, denominator (as in the scores).
+    citations
+        The works that plugins follow, one a row: entry (the label of the entrant, dataset or metric that uses the
+        plugin), plugin, and the fields of :class:`gahbench.Citation`.
     entrants
         Labels, in the order of the suite.
     baseline
@@ -86,6 +90,7 @@ class Results:
     metrics: pd.DataFrame = field(default_factory=lambda: empty("metrics"))
     marks: pd.DataFrame = field(default_factory=lambda: empty("marks"))
     ratios: pd.DataFrame = field(default_factory=lambda: empty("ratios"))
+    citations: pd.DataFrame = field(default_factory=lambda: empty("citations"))
 
     def __post_init__(self) -> None:
         for name in SCHEMAS:
@@ -108,6 +113,16 @@ class Results:
         from gahbench.board.leaderboard import make_board
 
         return make_board(self)
+
+    @cached_property
+    def works(self) -> dict[Citation, list[str]]:
+        """The works that plugins follow, in their order, each with the names of these plugins."""
+        found: dict[Citation, list[str]] = {}
+        for _, plugin, *fields in self.citations[list(SCHEMAS["citations"])].itertuples(index=False, name=None):
+            names = found.setdefault(Citation(*map(plain, fields)), [])
+            if plugin not in names:
+                names.append(plugin)
+        return found
 
     def over_datasets(self) -> pd.DataFrame:
         """Return means over datasets as one table, a row for each entrant that was scored on all, the best first.
@@ -217,7 +232,7 @@ def load_results(folder: str | os.PathLike[str]) -> Results:
     try:
         scores = pd.read_parquet(io.BytesIO(content), engine="pyarrow")
         # Results that were written before there were these tables have none.
-        records = {"notes": [], "metrics": [], "marks": [], "ratios": [], **index}
+        records = {"notes": [], "metrics": [], "marks": [], "ratios": [], "citations": [], **index}
         records["datasets"] = [{"sources": "", "protocol": "", **row} for row in records["datasets"]]
         tables = {
             name: pd.DataFrame.from_records(records[name]) if records[name] else empty(name)

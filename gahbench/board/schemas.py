@@ -75,9 +75,21 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "numerator": "text",
         "denominator": "text",
     },
+    "citations": {
+        "entry": "text",
+        "plugin": "text",
+        "authors": "text",
+        "title": "text",
+        "year": "count",
+        "journal": "text",
+        "conference": "text",
+        "publisher": "text",
+        "arxiv": "text",
+        "doi": "text",
+    },
 }
 #: Tables whose order of rows means something.
-_ORDERED = ("datasets", "metrics", "ratios")
+_ORDERED = ("datasets", "metrics", "ratios", "citations")
 
 _DTYPES = {"count": "Int64", "number": "float64", "flag": "bool"}
 
@@ -92,8 +104,8 @@ def empty(name: str) -> pd.DataFrame:
 def tidy(table: pd.DataFrame, name: str) -> pd.DataFrame:
     """Return a table of results with canonical columns, types and order of rows.
 
-    Rows are sorted by all columns from left to right, but for ``datasets``, ``metrics`` and ``ratios``, whose order
-    means something. Columns beyond the schema are kept, behind it.
+    Rows are sorted by all columns from left to right, but for ``datasets``, ``metrics``, ``ratios`` and
+    ``citations``, whose order means something. Columns beyond the schema are kept, behind it.
 
     Raises
     ------

@@ -47,6 +47,8 @@ def selected(
             table = table[table["dataset"].isin(names)]
         if name in ("scores", "metrics", "ratios"):
             table = table[table["metric"].map(lambda metric: parse_metric_name(str(metric)).label in kept).astype(bool)]
+        if "entry" in table:
+            table = table[table["entry"].isin({*map(base_label, labels), *names, *kept})]
         tables[name] = table
     return replace(results, **tables, entrants=labels)
 

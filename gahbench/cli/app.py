@@ -336,6 +336,7 @@ for command in (
     folder_commands.collect,
     folder_commands.leaderboard,
     folder_commands.compare,
+    folder_commands.cite,
     folder_commands.adopt,
     folder_commands.merge,
     folder_commands.remove,

@@ -1,4 +1,4 @@
-"""Commands about results folders: ``work status collect leaderboard compare adopt merge remove weights verify``."""
+"""Commands about results folders: ``work status collect leaderboard compare cite adopt merge`` and those that check."""
 
 from __future__ import annotations
 
@@ -142,6 +142,16 @@ def compare(
     from gahbench.runs.comparison import compare as compare_folders
 
     print_comparison(compare_folders(one, other), Console())
+
+
+def cite(
+    targets: Annotated[list[str], typer.Argument(help="Results folders, and plugins: bf-cnn, oracle-threshold[sym4].")],
+    plugins_dir: suite_options.Plugins = None,
+) -> None:
+    """Print BibTeX of the works that plugins follow: of those on the board of a results folder, or by their names."""
+    from gahbench import api
+
+    typer.echo(api.cite(*targets, plugins=tuple(plugins_dir or ())), nl=False)
 
 
 def adopt(

@@ -15,6 +15,7 @@ from gahbench.contracts.truth import Truth
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from gahbench.contracts.citation import Citations
     from gahbench.contracts.training_data import TrainingData
     from gahbench.jacobian import FilterFamily
 
@@ -36,6 +37,8 @@ class Basis(Preparable, ABC):
     #: Whether it depends on the clean image, so that only oracles can use it.
     oracle: ClassVar[bool] = False
     label_parameters: ClassVar[tuple[str, ...]] = ()
+    #: The works that it follows.
+    citation: ClassVar[Citations] = None
 
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ValueError``, naming accepted ones, for images (C, H, W) that it cannot analyse."""

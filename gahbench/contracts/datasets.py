@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from gahbench.contracts.citation import Citations
     from gahbench.contracts.optima import Posterior, TrueBasis
     from gahbench.jacobian import LinearMaps
 
@@ -83,6 +84,8 @@ class Dataset(Preparable, ABC):
 
     #: Parameters that the label of this dataset always shows, default or not.
     label_parameters: ClassVar[tuple[str, ...]] = ()
+    #: The works that it follows.
+    citation: ClassVar[Citations] = None
     #: Whether splits share images because the density is a finite set of them, which every split draws from.
     splits_overlap: bool = False
 

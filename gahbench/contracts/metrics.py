@@ -12,6 +12,7 @@ from gahbench.contracts.preparation import Preparable
 from gahbench.contracts.scoring import Scores
 
 if TYPE_CHECKING:
+    from gahbench.contracts.citation import Citations
     from gahbench.evaluation.evaluation import Evaluation
 
 
@@ -36,6 +37,8 @@ class Metric(Preparable, ABC):
     #: without it is not measured.
     needs: ClassVar[frozenset[Need]] = frozenset()
     label_parameters: ClassVar[tuple[str, ...]] = ()
+    #: The works that it follows.
+    citation: ClassVar[Citations] = None
 
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
         """Raise ``ValueError``, naming accepted ones, for images (C, H, W) or noise levels it cannot measure at."""

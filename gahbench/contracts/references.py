@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from gahbench.contracts.citation import Citations
     from gahbench.contracts.training_data import TrainingData
     from gahbench.jacobian import LinearMaps
 
@@ -33,6 +34,8 @@ class Reference(Preparable, ABC):
     #: where a suite sweeps it, and a partner on the other half.
     fits_training_subset: ClassVar[bool] = False
     label_parameters: ClassVar[tuple[str, ...]] = ()
+    #: The works that it follows.
+    citation: ClassVar[Citations] = None
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         """Refuse a class whose ``kind`` is unknown, with a ``ValueError``."""

@@ -28,7 +28,7 @@ from gahbench.networks.network_facts import (
     with_random_weights,
 )
 from gahbench.networks.receptive_field import receptive_field
-from gahbench.registry.citation import citation
+from gahbench.registry.citation import citations
 from gahbench.registry.configured import Configured
 from gahbench.registry.registry import Registry
 from gahbench.testing.references import fitted_samples
@@ -82,7 +82,7 @@ def facts(configured: Configured, registry: Registry, shape: Shape | None = None
 
 
 def _citation(configured: Configured) -> str:
-    return citation(configured.plugin.factory) or "none in its docstring"
+    return "; ".join(map(str, citations(configured.plugin))) or "none"
 
 
 def _architecture(configured: Configured, asked: Shape | None) -> Iterator[Fact]:

@@ -19,6 +19,7 @@ from gahbench.planning.metric_titles import metric_ratios, metric_titles
 from gahbench.planning.plan import DatasetFacts, sources_text
 from gahbench.planning.suite import load_suite
 from gahbench.planning.units import PlannedDataset, protocol_key
+from gahbench.registry.citation import citation_rows
 from gahbench.registry.configured import Configured
 from gahbench.registry.registry import Registry
 from gahbench.sampling.settings import Sampling
@@ -87,7 +88,9 @@ def score_model(
                     (failures if "error" in row else scores).append(place | row)
     finally:
         given.train(was_training)
-    return _results(on, scores, failures, facts, notes, [name, *(one.label for one in references)], baseline, asked)
+    entrants = [name, *(one.label for one in references)]
+    citations = citation_rows([*references, *datasets, *asked])
+    return _results(on, scores, failures, facts, notes, entrants, baseline, asked, citations)
 
 
 def _asked(
@@ -182,6 +185,7 @@ def _results(
     entrants: list[str],
     baseline: str | None,
     metrics: Sequence[Configured],
+    citations: list[dict[str, Any]],
 ) -> Results:
     import pandas as pd
 
@@ -198,6 +202,7 @@ def _results(
         notes=table("notes", notes),
         metrics=table("metrics", metric_titles(metrics)),
         ratios=table("ratios", metric_ratios(metrics)),
+        citations=table("citations", citations),
         entrants=entrants,
         baseline=baseline,
     )

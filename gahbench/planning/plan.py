@@ -19,6 +19,7 @@ from gahbench.planning.row_labels import base_label
 from gahbench.planning.rows import Row, check_training, rows
 from gahbench.planning.suite import Suite
 from gahbench.planning.units import PlannedDataset, Request, fit_unit, protocol_key, score_unit
+from gahbench.registry.citation import citation_rows
 from gahbench.registry.configured import Configured
 from gahbench.registry.registry import Registry
 from gahbench.registry.spec import format_value
@@ -75,6 +76,7 @@ class Plan:
             "datasets": [facts.record() for facts in self.datasets],
             "metrics": metric_titles(self.suite.metrics, self.suite.titles),
             "ratios": metric_ratios(self.suite.metrics),
+            "citations": citation_rows([*self.suite.entrants, *self.suite.datasets, *self.suite.metrics]),
             "trainings": _own_trainings(self.suite),
             "refused": [
                 [dataset, row.label, why]

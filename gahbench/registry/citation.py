@@ -1,45 +1,66 @@
-"""The citation in a plugin's docstring."""
+"""The works that a plugin follows."""
 
 from __future__ import annotations
 
-import inspect
-import itertools
-import re
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from typing import Any
 
-#: A heading of numpydoc, with the text below it, up to the next heading.
-_REFERENCES = re.compile(r"^References\n-{3,}\n(.*?)(?=^\S[^\n]*\n-{3,}$|\Z)", re.MULTILINE | re.DOTALL)
-_HEADING = re.compile(r"^\S[^\n]*\n-{3,}$", re.MULTILINE)
-#: The end of a sentence, which that of an initial ("K. Zhang") or of "et al." is not.
-_END = re.compile(r"(?<![A-Z])(?<!\bal)(?<!\be\.g)(?<!\bi\.e)\.(?=\s+[A-Z]|\s*$)")
-_YEAR = re.compile(r"\b(?:19\d\d|20[0-3]\d)[a-z]?\b")
+from gahbench._util.errors import PluginError
+from gahbench.contracts.citation import Citation
+from gahbench.registry.configured import Configured
+from gahbench.registry.plugin import Plugin
 
 
-def citation(target: Any) -> str | None:
-    """Return the citation in a class's own docstring.
+def citations(plugin: Plugin) -> tuple[Citation, ...]:
+    """Return the works that a plugin's class has as ``citation``; none where it has no such attribute.
 
-    It is the section ``References`` of numpydoc, or else the first sentence that holds a year; ``None`` where there is
-    neither.
+    Raises
+    ------
+    PluginError
+        If that is neither a :class:`gahbench.Citation`, nor a tuple of them, nor ``None``.
     """
-    text = target.__dict__.get("__doc__") if inspect.isclass(target) else getattr(target, "__doc__", None)
-    if not text:
-        return None
-    text = inspect.cleandoc(text)
-    section = _REFERENCES.search(text)
-    if section:
-        return _joined(section[1]) or None
-    heading = _HEADING.search(text)
-    for paragraph in re.split(r"\n\s*\n", text[: heading.start()] if heading else text):
-        for sentence in _sentences(_joined(paragraph)):
-            if _YEAR.search(sentence):
-                return sentence
-    return None
+    found = getattr(plugin.factory, "citation", None)
+    several = found if isinstance(found, tuple) else () if found is None else (found,)
+    for one in several:
+        if not isinstance(one, Citation):
+            raise PluginError(
+                f"{plugin.where}: its citation is of type {type(one).__name__}; accepted: a gahbench.Citation, a tuple "
+                "of them, or None"
+            )
+    return several
 
 
-def _sentences(text: str) -> list[str]:
-    places = [0, *(found.end() for found in _END.finditer(text)), len(text)]
-    return [text[first:last].strip() for first, last in itertools.pairwise(places)]
+def with_nested(configured: Configured) -> Iterator[Configured]:
+    """Yield a plugin, and those that its parameters name, and theirs."""
+    yield configured
+    for inner in configured.nested.values():
+        for one in inner if isinstance(inner, tuple) else (inner,):
+            yield from with_nested(one)
 
 
-def _joined(text: str) -> str:
-    return " ".join(text.split())
+def citation_rows(entries: Iterable[Configured]) -> list[dict[str, Any]]:
+    """Return the works that plugins follow, as the table ``citations`` of results holds them.
+
+    Parameters
+    ----------
+    entries
+        Entrants, datasets and metrics.
+
+    Returns
+    -------
+    list
+        A row for each work of each plugin of an entry: its label, the plugin's name, and the fields of the citation.
+
+    Raises
+    ------
+    PluginError
+        As of :func:`citations`.
+    """
+    rows = [
+        {"entry": entry.label, "plugin": one.plugin.name, **asdict(work)}
+        for entry in entries
+        for one in with_nested(entry)
+        for work in citations(one.plugin)
+    ]
+    return list({tuple(row.values()): row for row in rows}.values())

@@ -68,16 +68,18 @@ def _read(name: str, is_package: bool, content: bytes) -> Syntax:
 
 
 def syntax_of(tree: ast.Module, name: str, is_package: bool) -> Syntax:
-    """Sort the statements of a module by the names that they bind."""
+    """Sort the statements of a module by the names that they bind; citations of plugins are left out of them."""
     definitions: dict[str, list[ast.stmt]] = {}
     imports: dict[str, tuple[Import, ...]] = {}
     stars: list[str] = []
     effects: list[ast.stmt] = []
+    cited = _leave_out_citations(tree)
     for statement in tree.body:
         for inner in _imports_in(statement):
             found, star = imported(inner, name, is_package)
             for one, origin in found.items():
-                imports[one] = (*imports.get(one, ()), origin)
+                if one not in cited:
+                    imports[one] = (*imports.get(one, ()), origin)
             stars += star
         if isinstance(statement, ast.Import | ast.ImportFrom) or _is_for_type_checkers(statement):
             continue
@@ -150,6 +152,29 @@ def local_names(scope: ast.AST) -> Iterator[tuple[str, ast.AST | None]]:
         elif not isinstance(node, ast.Lambda | _COMPREHENSION):
             waiting += ast.iter_child_nodes(node)
     yield from ((name, node) for name, node in found if name not in outside)
+
+
+def _leave_out_citations(tree: ast.Module) -> set[str]:
+    """Take the citations out of classes that do not use them; return the names that are used there and nowhere else."""
+    taken: list[ast.stmt] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and not any(
+            isinstance(one, ast.Attribute) and one.attr == "citation" for one in ast.walk(node)
+        ):
+            taken += [one for one in node.body if _is_citation(one)]
+            node.body = [one for one in node.body if not _is_citation(one)]
+    cited = {one.id for statement in taken for one in ast.walk(statement) if isinstance(one, ast.Name)}
+    return cited - {one.id for one in ast.walk(tree) if isinstance(one, ast.Name)}
+
+
+def _is_citation(statement: ast.stmt) -> bool:
+    """Return whether a statement of a class binds its ``citation``, and makes no field of it."""
+    targets: list[ast.expr] = []
+    if isinstance(statement, ast.Assign):
+        targets = statement.targets
+    elif isinstance(statement, ast.AnnAssign) and "ClassVar" in ast.unparse(statement.annotation):
+        targets = [statement.target]
+    return [one.id if isinstance(one, ast.Name) else "" for one in targets] == ["citation"]
 
 
 def _imports_in(statement: ast.stmt) -> Iterator[ast.Import | ast.ImportFrom]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from gahbench._util.errors import ParameterError, listing, suggestion
+from gahbench._util.latex import escaped
 from gahbench._util.readable import level_name
 from gahbench.board.statistics import UNKNOWN, Estimate
 from gahbench.board.wide import column_name
@@ -22,11 +23,6 @@ COLUMNS = ("rank", "entrant", "kind", "psnr", "gain_over_baseline", "slope", "pa
 _TEXTS = ("entrant", "kind", "note", "optimum")
 _FACTS = ("seeds", *_TEXTS)
 _SIGNED = ("gain_over_baseline", "gain_over_noisy")
-_LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "−": "$-$", "–": "--", "σ": r"$\sigma$",
-    "α": r"$\alpha$",
-}  # fmt: skip
 
 
 def exported(results: Results, form: Form, columns: Sequence[str] = ()) -> str:
@@ -96,12 +92,8 @@ def _cell(entry: Entry, name: str, estimate: Estimate) -> str:
 
 def latex(grid: Grid) -> str:
     """Return a table for LaTeX with the rules of the package booktabs."""
-    body = [" & ".join(map(_escaped, row)) + r" \\" for row in grid.rows]
-    head = " & ".join(map(_escaped, grid.head)) + r" \\"
+    body = [" & ".join(map(escaped, row)) + r" \\" for row in grid.rows]
+    head = " & ".join(map(escaped, grid.head)) + r" \\"
     columns = "l" * grid.texts + "r" * (len(grid.head) - grid.texts)
     lines = [f"% {grid.title}", rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head, r"\midrule", *body]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
-
-
-def _escaped(text: str) -> str:
-    return "".join(_LATEX.get(char, char) for char in text)

@@ -52,6 +52,9 @@ def markdown(results: Results) -> str:
             blocks += [f"**{grid.title}**", aligned(grid)]
         if notes := [f"- `{entrant}`: {note}" for entrant, note in notes_below(board)]:
             blocks.append("\n".join(notes))
+    if results.works:
+        works = [f"- {work}: {', '.join(f'`{name}`' for name in names)}" for work, names in results.works.items()]
+        blocks += ["## What its plugins follow", "\n".join(works)]
     return "\n\n".join(blocks) + "\n"
 
 

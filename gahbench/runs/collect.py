@@ -14,6 +14,7 @@ from gahbench._util.errors import ResultsError
 from gahbench.board.notes import ADOPTED, NOT_RUN, OWN_TRAINING, REFUSED
 from gahbench.board.schemas import SCHEMAS
 from gahbench.contracts.unit import Unit
+from gahbench.planning.row_labels import base_label
 from gahbench.registry.problems import Problem
 from gahbench.runs.environment import write_environment
 from gahbench.runs.secret_noise import late_mark
@@ -158,8 +159,16 @@ def _read_results(plan: RecordedPlan, examined: Examined, states: Mapping[str, s
         notes=pd.DataFrame(list(rows.notes), columns=list(SCHEMAS["notes"])),
         metrics=pd.DataFrame(plan.facts["metrics"], columns=list(SCHEMAS["metrics"])),
         ratios=pd.DataFrame(plan.facts.get("ratios", []), columns=list(SCHEMAS["ratios"])),
+        citations=pd.DataFrame(_citations(plan, rows.entrants), columns=list(SCHEMAS["citations"])),
         marks=pd.DataFrame(list(rows.marks), columns=list(SCHEMAS["marks"])),
     )
+
+
+def _citations(plan: RecordedPlan, entrants: Iterable[str]) -> list[dict[str, Any]]:
+    """Return the rows of the works that plugins of a board follow, without those of entrants that it does not show."""
+    facts = plan.facts
+    shown = {*map(base_label, entrants), *(row["dataset"] for row in facts["datasets"]), *facts.get("needs", ())}
+    return [row for row in facts.get("citations", ()) if row["entry"] in shown]
 
 
 def _digest(plan: RecordedPlan, states: Mapping[str, str], examined: Examined, replaced: list[str]) -> str:

@@ -61,6 +61,7 @@ def merge_plans(plans: Sequence[tuple[Path, RecordedPlan]]) -> MergedPlan:
         "datasets": _united_rows((board["datasets"] for board in boards), "dataset"),
         "metrics": _united_rows((board["metrics"] for board in boards), "metric"),
         "ratios": _united_rows((board.get("ratios", []) for board in boards), "metric"),
+        "citations": _distinct(row for board in boards for row in board.get("citations", ())),
         "trainings": {
             label: own
             for board in reversed(boards)
@@ -229,6 +230,11 @@ def _sorted(
         return (*head, -1 if unit.seed is None else unit.seed, splits[str(unit.split)], metrics[str(unit.metric)])
 
     return sorted(units, key=order)
+
+
+def _distinct(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return rows, each once."""
+    return list({canonical(row): row for row in rows}.values())
 
 
 def _united_rows(tables: Iterable[Sequence[Mapping[str, Any]]], name: str) -> list[Mapping[str, Any]]:

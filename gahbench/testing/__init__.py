@@ -22,6 +22,7 @@ from gahbench.registry.plugin import KINDS, Kind, Plugin
 from gahbench.registry.registry import Registry
 from gahbench.testing.architectures import check_architecture
 from gahbench.testing.bases import check_basis
+from gahbench.testing.citation import check_citation
 from gahbench.testing.datasets import check_dataset
 from gahbench.testing.engines import check_engine
 from gahbench.testing.findings import Finding, Report
@@ -53,7 +54,7 @@ def check_configured(configured: Configured) -> Report:
     """
     report = Report(configured.kind, configured.label, configured.plugin.origin)
     try:
-        for check in (check_preparation, _CHECKS[configured.kind]):
+        for check in (check_citation, check_preparation, _CHECKS[configured.kind]):
             # One by one, so that an exception leaves those before it.
             for finding in check(configured):
                 report.findings.append(finding)

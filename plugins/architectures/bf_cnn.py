@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from .._papers import MOHAN_2020
 from ._chain import Chain
 
 
@@ -32,6 +33,7 @@ class BFCNN(Chain):
         Whether to ignore the noise level; otherwise a map of it is a further input channel.
     """
 
+    citation = MOHAN_2020
     label_parameters = ("width",)
 
     def __init__(

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from .._papers import KADKHODAIE_2024
 from ._chain import Chain
 
 
@@ -29,6 +30,7 @@ class BFCNNRF(Chain):
         the last convolution always have 3x3: the receptive field is 2 (2 + (layers - 2) // spacing) + 1.
     """
 
+    citation = KADKHODAIE_2024
     label_parameters = ("width",)
 
     def __init__(

@@ -10,6 +10,15 @@ from torch import Tensor
 
 from gahbench import File
 
+from .._papers import (
+    HURAULT_2022,
+    LIANG_2021,
+    SONG_2021,
+    TACHELLA_2025,
+    ZAMIR_2022,
+    ZHANG_2021,
+    ZHANG_2023,
+)
 from ._arguments import as_mapping, as_text
 from ._deepinv import Through, build
 from ._deepinv_lookup import denoiser
@@ -43,6 +52,8 @@ class Deepinv(Through):
         images are filled in.
     """
 
+    citation = TACHELLA_2025
+
     def __init__(
         self,
         channels: int,
@@ -75,6 +86,7 @@ class DRUNet(Through):
         File of weights to start from; null for random ones. They need ``initialisation: own`` in training.
     """
 
+    citation = ZHANG_2021
     label_parameters = ("width",)
     multiple, min_side = 8, 32
 
@@ -111,6 +123,7 @@ class GSDRUNet(Through):
         File of weights to start from; null for random ones. They need ``initialisation: own`` in training.
     """
 
+    citation = HURAULT_2022
     label_parameters = ("width",)
     multiple, min_side = 8, 32
 
@@ -163,6 +176,7 @@ class SwinIR(Through):
         File of weights to start from; null for random ones. They need ``initialisation: own`` in training.
     """
 
+    citation = LIANG_2021
     label_parameters = ("width",)
 
     def __init__(
@@ -230,6 +244,7 @@ class Restormer(Through):
         File of weights to start from; null for random ones. They need ``initialisation: own`` in training.
     """
 
+    citation = ZAMIR_2022
     label_parameters = ("width",)
     multiple = 8
 
@@ -277,6 +292,7 @@ class SCUNet(Through):
         File of weights to start from; null for random ones. They need ``initialisation: own`` in training.
     """
 
+    citation = ZHANG_2023
     label_parameters = ("width",)
 
     def __init__(
@@ -315,6 +331,7 @@ class NCSNpp(Through):
         Probability that an activation is dropped in training.
     """
 
+    citation = SONG_2021
     label_parameters = ("width",)
 
     def __init__(

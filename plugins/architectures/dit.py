@@ -9,6 +9,7 @@ from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .._papers import PEEBLES_2023
 from ._noise_level import NoiseEmbedding
 from ._tokens import Grid, Patches, TokenAttention, check_windows
 
@@ -46,6 +47,7 @@ class DiT(nn.Module):
         ``sincos``, a fixed table of sines and cosines, or ``learned``.
     """
 
+    citation = PEEBLES_2023
     label_parameters = ("width",)
 
     def __init__(

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from .._papers import ZHANG_2017
 from ._chain import Chain
 
 
@@ -36,6 +37,7 @@ class DnCNN(Chain):
         Whether to ignore the noise level; otherwise a map of it is a further input channel.
     """
 
+    citation = ZHANG_2017
     label_parameters = ("width",)
 
     def __init__(

@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
+from .._papers import ZHANG_2018
 from ._chain import Chain
 from ._sides import padded
 
@@ -41,6 +42,7 @@ class FFDNet(Chain):
         Whether to leave out the map of the noise level.
     """
 
+    citation = ZHANG_2018
     label_parameters = ("width",)
 
     def __init__(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .._papers import WIENER_1949
 from ..bases.dct import dct_matrix
 from ._sides import need_shape
 
@@ -37,6 +38,7 @@ class Linear(nn.Module):
         Whether to add a constant image, which makes the map affine.
     """
 
+    citation = WIENER_1949
     rows: Tensor
     columns: Tensor
 

@@ -10,6 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from .._papers import BURGER_2012
 from ._sides import need_shape
 
 #: Keeps the share of a black image from being 0/0.
@@ -45,6 +46,7 @@ class MLP(nn.Module):
         Whether to ignore the noise level; otherwise it is a further input.
     """
 
+    citation = BURGER_2012
     label_parameters = ("width",)
 
     def __init__(

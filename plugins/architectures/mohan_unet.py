@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .._papers import MOHAN_2020
+
 
 class MohanUNet(nn.Module):
     """Blind UNet of Mohan, Kadkhodaie, Simoncelli & Fernandez-Granda, ICLR 2020, bias-free by default.
@@ -23,6 +25,7 @@ class MohanUNet(nn.Module):
         Whether to add constants; the last convolution has none either way.
     """
 
+    citation = MOHAN_2020
     label_parameters = ("bias",)
 
     def __init__(self, channels: int, bias: bool = False) -> None:

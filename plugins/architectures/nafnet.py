@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .._papers import CHEN_2022
 from ._bias_free import residual_output
 from ._noise_level import with_noise_level
 
@@ -44,6 +45,7 @@ class NAFNet(nn.Module):
         Whether to ignore the noise level; otherwise a map of it is a further input channel.
     """
 
+    citation = CHEN_2022
     label_parameters = ("width",)
 
     def __init__(

@@ -13,6 +13,7 @@ from timm.models import create_model, get_pretrained_cfg, is_model, list_models
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .._papers import RONNEBERGER_2015
 from ._bias_free import convolution, residual_output
 from ._noise_level import with_noise_level
 from ._sides import need_shape, next_multiple, padded
@@ -56,6 +57,7 @@ class TimmUNet(nn.Module):
         Whether the noise level is unknown; otherwise a map of it is a further input channel.
     """
 
+    citation = RONNEBERGER_2015
     label_parameters = ("backbone",)
     mean: Tensor
     deviation: Tensor

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .._papers import KADKHODAIE_2024
 from ._bias_free import convolution, keep_variance, residual_output
 from ._noise_level import with_noise_level
 from ._sides import need_multiples
@@ -40,6 +41,7 @@ class UNet(nn.Module):
         Whether to ignore the noise level; otherwise a map of it is a further input channel.
     """
 
+    citation = KADKHODAIE_2024
     label_parameters = ("width",)
 
     def __init__(

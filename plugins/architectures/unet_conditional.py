@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .._papers import HO_2020, SONG_2021
 from ._bias_free import keep_variance, residual_output
 from ._noise_level import NoiseEmbedding
 from ._sides import need_multiples
@@ -42,6 +43,7 @@ class UNetConditional(nn.Module):
         Whether to ignore the noise level: no embedding, and the layers estimate the noise itself.
     """
 
+    citation = (HO_2020, SONG_2021)
     label_parameters = ("width",)
 
     def __init__(

@@ -8,6 +8,7 @@ from pydantic import Field
 from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 
+from .._papers import DOSOVITSKIY_2021
 from ._noise_level import with_noise_level
 from ._tokens import Grid, Patches, TokenAttention, check_windows
 
@@ -47,6 +48,7 @@ class ViT(nn.Module):
         Whether the noise level is unknown; otherwise a map of it is a further input channel.
     """
 
+    citation = DOSOVITSKIY_2021
     label_parameters = ("width",)
 
     def __init__(

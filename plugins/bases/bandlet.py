@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gahbench import Basis, BasisError, Shape, image_shape
 
+from .._papers import PEYRE_2008
 from ._bandlets.alpert import alpert_matrix
 from ._bandlets.geometry import Geometry, Orientation, Square
 from ._bandlets.orderings import Orderings, orderings
@@ -67,6 +68,7 @@ class Bandlet(Basis):
         If a side is no power of 2 or out of range, or there is no such wavelet.
     """
 
+    citation = PEYRE_2008
     adaptive = True
     label_parameters = ("wavelet",)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gahbench import Basis, Shape
 
+from .._papers import WALLACE_1992
 from .dct import dct_matrix
 
 
@@ -24,6 +25,7 @@ class BlockDCT(Basis):
         Side of the square blocks, in pixels; the sides of the images must be multiples of it.
     """
 
+    citation = WALLACE_1992
     label_parameters = ("size",)
 
     def __init__(self, size: Annotated[int, Field(ge=1)] = 8) -> None:

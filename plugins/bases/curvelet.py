@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gahbench import Basis, Shape
 
+from .._papers import NGUYEN_2010
 from ._curvelet_windows import Fan, fans
 
 
@@ -42,6 +43,7 @@ class Curvelet(Basis):
         If ``wedges`` is no multiple of 3, or the package ``curvelets`` is not installed.
     """
 
+    citation = NGUYEN_2010
     orthonormal = False
     label_parameters = ("scales",)
 

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from gahbench import Basis, Shape
 
+from .._papers import AHMED_1974
+
 
 class DCT(Basis):
     """Orthonormal two-dimensional DCT-II of the whole image.
@@ -17,6 +19,8 @@ class DCT(Basis):
     Coefficient (k, l) belongs to cos(pi k (i + 1/2) / H) cos(pi l (j + 1/2) / W) (Ahmed, Natarajan & Rao
     1974), scaled to unit norm.
     """
+
+    citation = AHMED_1974
 
     def analysis(self, images: Tensor) -> Tensor:
         """Return the coefficients, shape (N, C, H, W), lowest frequency at the top left."""

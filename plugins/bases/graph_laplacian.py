@@ -10,6 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from .._papers import TOMASI_1998
 from ._graph import GraphBasis, degrees_minus
 
 Positive = Annotated[float, Field(gt=0)]
@@ -31,6 +32,8 @@ class GraphLaplacian(GraphBasis):
     hr
         Scale of differences, in units of the grey scale.
     """
+
+    citation = TOMASI_1998
 
     def __init__(self, radius: Annotated[float, Field(ge=1)] = 2.0, hs: Positive = 1.0, hr: Positive = 0.1) -> None:
         super().__init__()

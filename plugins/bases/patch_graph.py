@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from gahbench import Shape
 
+from .._papers import SZLAM_2008
 from ._graph import GraphBasis, degrees_minus
 
 
@@ -40,6 +41,8 @@ class PatchGraph(GraphBasis):
     ValueError
         If the side of a patch is even.
     """
+
+    citation = SZLAM_2008
 
     def __init__(
         self,

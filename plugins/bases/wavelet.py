@@ -11,6 +11,8 @@ from torch import Tensor
 
 from gahbench import Basis, Shape, suggestion
 
+from .._papers import MALLAT_1989
+
 #: Families that are orthogonal to machine precision.
 FAMILIES = ("haar", "db", "sym", "coif")
 
@@ -61,6 +63,7 @@ class Wavelet(Basis):
     [[2.0, 2.0], [2.0, 2.0]]
     """
 
+    citation = MALLAT_1989
     label_parameters = ("name",)
 
     def __init__(self, name: str = "sym4", levels: int | None = None) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gahbench import BasisError
 
+from .._papers import COIFMAN_1992
 from .wavelet import Wavelet, check_orthogonal, wavelet_inverse, wavelet_matrix
 
 
@@ -41,6 +42,7 @@ class WaveletPacket(Wavelet):
         If no such orthogonal wavelet exists.
     """
 
+    citation = COIFMAN_1992
     adaptive = True
 
     def __init__(self, name: str = "sym4", levels: int | None = None) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gahbench import Basis, Shape
 
+from .._papers import HOLSCHNEIDER_1989, NASON_1995
 from .wavelet import SMALLEST_APPROXIMATION, check_orthogonal
 
 
@@ -43,6 +44,7 @@ class TranslationInvariantWavelet(Basis):
         If no such orthogonal wavelet exists, or there are fewer than 1 levels.
     """
 
+    citation = (HOLSCHNEIDER_1989, NASON_1995)
     orthonormal = False
     label_parameters = ("name",)
 

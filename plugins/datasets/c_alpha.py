@@ -14,6 +14,7 @@ from torch import Tensor
 from gahbench import BLOCK, Optimum, Shape, Split, TrueBasis, in_blocks
 from gahbench.jacobian import LARGEST_EXACT, DenseMaps, FunctionMaps, LinearMaps
 
+from .._papers import KADKHODAIE_2024, KOROSTELEV_1993, PEYRE_2008
 from . import _c_alpha_published as c_alpha_published
 from ._conditional import ConditionalGaussian
 from ._coverage import coverage
@@ -95,6 +96,7 @@ class CAlpha(Generated):
         If a closed contour is asked of the paper's construction.
     """
 
+    citation = (KADKHODAIE_2024, KOROSTELEV_1993, PEYRE_2008)
     label_parameters = ("alpha",)
 
     def __init__(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gahbench import Shape
 
+from .._papers import KADKHODAIE_2024
 from ._manifold import Manifold
 
 # Range of the radius, in units of the side of the image.
@@ -41,6 +42,7 @@ class Discs(Manifold):
         Seed of the images.
     """
 
+    citation = KADKHODAIE_2024
     nonlinear = 3
     intensities = 2
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gahbench import Card, DataError, Dataset, Shape, Split
 
+from .._papers import KADKHODAIE_2024
 from ._reading import celeba, fetched, splits
 from ._reading.arrays import read_arrays
 from ._reading.cache import cache_folder, cached, cached_facts
@@ -71,6 +72,8 @@ class Faces(Dataset):
     ValueError
         If a source other than ``celeba`` is given with a path, or ``celeba`` without one.
     """
+
+    citation = KADKHODAIE_2024
 
     def __init__(
         self,

@@ -13,6 +13,7 @@ from torch import Tensor
 from gahbench import Card, Dataset, Names, Shape
 
 from .._names import name_of
+from .._papers import LEDOIT_2004
 from ._gaussian import Gaussian
 
 #: Images centred at a time.
@@ -69,6 +70,7 @@ class GaussianFaces(Gaussian):
         If the training images never end, or are fewer than 2.
     """
 
+    citation = LEDOIT_2004
     label_parameters = ("faces",)
 
     def __init__(

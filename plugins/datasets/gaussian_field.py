@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gahbench import Optimum, Shape
 
+from .._papers import KADKHODAIE_2024
 from ._gaussian import Gaussian
 
 Positive = Annotated[float, Field(gt=0)]
@@ -50,6 +51,7 @@ class GaussianField(Gaussian):
         Seed of the images. The same seed gives the same random numbers for every alpha.
     """
 
+    citation = KADKHODAIE_2024
     label_parameters = ("alpha",)
 
     def __init__(

@@ -13,6 +13,8 @@ from torch import Tensor
 from gahbench import Card, Dataset, Names, Optimum, Posterior, Shape, Split, TrueBasis, generator
 from gahbench.jacobian import FunctionMaps, LinearMaps
 
+from .._papers import KADKHODAIE_2024
+
 
 class Shuffled(Dataset):
     """Images of another dataset with their pixels permuted: the same permutation for all images and channels.
@@ -29,6 +31,7 @@ class Shuffled(Dataset):
         Seed of the permutation.
     """
 
+    citation = KADKHODAIE_2024
     label_parameters = ("dataset",)
 
     def __init__(self, dataset: Annotated[Dataset, Names("dataset", default="faces")], seed: int = 0) -> None:

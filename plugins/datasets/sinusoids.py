@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gahbench import Posterior, Shape
 
+from .._papers import RICE_1945
 from ._manifold import Manifold
 
 #: Quadrature over the amplitude: nodes, and half the window in standard deviations.
@@ -45,6 +46,7 @@ class Sinusoids(Manifold):
         If both cycles are 0, or one is half the size or more: pixels would not determine the phase.
     """
 
+    citation = RICE_1945
     nonlinear = 1
     intensities = 1
     offset = 0.5

@@ -8,6 +8,7 @@ from gahbench import Metric, Scores
 from gahbench.evaluation import Evaluation
 from gahbench.sampling import nearest, nearest_by_cosine
 
+from .._papers import KADKHODAIE_2024
 from ._sampled import converged, placed, training_images
 
 
@@ -22,6 +23,7 @@ class ClosestTraining(Metric):
     figures.
     """
 
+    citation = KADKHODAIE_2024
     titles: ClassVar[dict[str, str]] = {"": "cosine, closest training image"}
     nulls: ClassVar[dict[str, str]] = {"": "fresh"}
     higher_is_better = False

@@ -11,6 +11,8 @@ from pydantic import Field
 from gahbench import Basis, Metric, OldName, Scores, Shape, Truth
 from gahbench.evaluation import MAX_TERMS, MIN_TERMS, Evaluation, coefficient_decay
 
+from .._papers import KADKHODAIE_2024
+
 
 class Decay(Metric):
     """Fitted exponent alpha of the decay c_(k)^2 ~ k^-(alpha+1) of the clean images' sorted coefficients.
@@ -26,6 +28,8 @@ class Decay(Metric):
         The ranks that are fitted: from ``min_terms`` to ``max_terms`` times the square root of the number of
         coefficients.
     """
+
+    citation = KADKHODAIE_2024
 
     def __init__(
         self,

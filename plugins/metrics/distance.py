@@ -9,6 +9,7 @@ from torch import Tensor
 from gahbench import Metric, Names, Reference, Scores
 from gahbench.evaluation import Evaluation
 
+from .._papers import KAMB_2025
 from ._learned_alike import check_uninformed, fitted_alike
 from .model_variance import decibels, mean_square
 from .score_agreement import cosine
@@ -19,7 +20,7 @@ class Distance(Metric):
 
     The reference learns from the images that the denoiser learned from, as many as its own parameters allow.
     ``empirical-bayes`` is perfect memorization, ``wiener-linear`` the best linear denoiser of the training set,
-    ``local-score`` the best denoiser with the constraints of a convolutional network (Kamb & Ganguli 2024).
+    ``local-score`` the best denoiser with the constraints of a convolutional network (Kamb & Ganguli 2025).
     Small distances on training images are a sign of memorization, and on test images of generalization in the way of
     the reference.
 
@@ -33,6 +34,7 @@ class Distance(Metric):
         The reference.
     """
 
+    citation = KAMB_2025
     unit = "grey scale"
     titles: ClassVar[dict[str, str]] = {"": "distance from {to}", "r2": "r² of scores, {to}"}
     higher_is_better = False

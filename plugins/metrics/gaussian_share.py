@@ -11,6 +11,7 @@ from torch import Tensor
 from gahbench import Metric, Scores, TrainingData
 from gahbench.evaluation import Evaluation
 
+from .._papers import WANG_2024
 from ..references.wiener_linear import WienerLinear
 
 
@@ -32,6 +33,7 @@ class GaussianShare(Metric):
         Most training images to take mean and covariance from.
     """
 
+    citation = WANG_2024
     needs = frozenset({"training"})
     higher_is_better = None
     titles: ClassVar[Mapping[str, str]] = {"": "Gaussian share of the score"}

@@ -9,6 +9,7 @@ from torch import Tensor
 from gahbench import Metric, Scores
 from gahbench.evaluation import Evaluation
 
+from .._papers import KADKHODAIE_2024
 from .psnr import psnr_per_image
 
 
@@ -22,6 +23,7 @@ class GeneralizationGap(Metric):
     Part: ``train``, the mean PSNR on training images.
     """
 
+    citation = KADKHODAIE_2024
     unit = "dB"
     titles: ClassVar[dict[str, str]] = {"": "train less test PSNR (dB)"}
     higher_is_better = False

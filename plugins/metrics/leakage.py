@@ -10,6 +10,7 @@ from torch import Tensor
 from gahbench import Metric, Scores, Shape
 from gahbench.evaluation import Evaluation
 
+from .._papers import KADKHODAIE_2024
 from ._eigenbasis import check_eigenvectors
 
 
@@ -25,6 +26,7 @@ class Leakage(Metric):
     tangent space. There are values for datasets that provide tangent spaces.
     """
 
+    citation = KADKHODAIE_2024
     needs = frozenset({"jacobian"})
     higher_is_better = False
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from gahbench import Metric, OldName, Scores, Shape
 from gahbench.evaluation import Evaluation, coefficient_decay
 
+from .._papers import KADKHODAIE_2024
 from ._eigenbasis import check_eigenvectors
 from .sparsity import coefficients
 
@@ -29,6 +30,7 @@ class LearnedDecay(Metric):
         The ranks that are fitted: from ``min_terms`` to ``max_terms`` times the square root of the number of values.
     """
 
+    citation = KADKHODAIE_2024
     needs = frozenset({"jacobian"})
 
     def __init__(

@@ -10,6 +10,8 @@ from torch import Tensor
 from gahbench import Metric, OptimumError, Scores
 from gahbench.evaluation import Evaluation
 
+from .._papers import KAMKARI_2024
+
 #: A denoiser whose output changes by less, relative to the noise, when it is given twice the noise level, is blind.
 BLIND = 1e-4
 
@@ -23,6 +25,7 @@ class LocalDimension(Metric):
     one: denoisers that do not depend on the noise level that they are given have no value, and neither have oracles.
     """
 
+    citation = KAMKARI_2024
     needs = frozenset({"jacobian"})
     higher_is_better = None
     titles: ClassVar[Mapping[str, str]] = {"": "local intrinsic dimension"}

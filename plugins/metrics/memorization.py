@@ -10,6 +10,7 @@ from gahbench import Metric, Scores
 from gahbench.evaluation import Evaluation
 from gahbench.sampling import MEMORIZED, affine_ratios, memorization_ratios, nearest
 
+from .._papers import YOON_2023
 from ._sampled import converged, placed, training_images
 
 
@@ -29,6 +30,7 @@ class Memorization(Metric):
         Share of test images that would count as near-duplicates.
     """
 
+    citation = YOON_2023
     titles: ClassVar[dict[str, str]] = {
         "": "memorized samples (share)",
         "affine": "memorized, up to brightness and contrast",

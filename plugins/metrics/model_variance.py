@@ -9,6 +9,8 @@ from torch import Tensor
 from gahbench import Metric, Scores
 from gahbench.evaluation import Evaluation
 
+from .._papers import KADKHODAIE_2024
+
 #: Mean squares below this are rounding in float32, and are given as this: -140 dB.
 MIN_SQUARE = 1e-14
 
@@ -25,6 +27,7 @@ class ModelVariance(Metric):
     common, much less for nearly the same function; ``square``, the mean square itself.
     """
 
+    citation = KADKHODAIE_2024
     unit = "dB"
     titles: ClassVar[dict[str, str]] = {"": "model variance (dB)", "relative": "model variance over error (dB)"}
     higher_is_better = False

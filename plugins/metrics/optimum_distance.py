@@ -9,6 +9,8 @@ from torch import Tensor
 from gahbench import Metric, OptimumError, Scores
 from gahbench.evaluation import Evaluation, OptimalImages
 
+from .._papers import KADKHODAIE_2024
+
 
 class OptimumDistance(Metric):
     """Mean squared distance from the best denoiser, |f(y) - f*(y)|^2 / d, in squared units of the grey scale.
@@ -21,6 +23,8 @@ class OptimumDistance(Metric):
 
     Part: ``optimal-error``, the expected mean squared error of f* in closed form.
     """
+
+    citation = KADKHODAIE_2024
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the distance of every image at every noise level, and the error of the best denoiser."""

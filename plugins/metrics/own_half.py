@@ -13,6 +13,7 @@ from gahbench import Metric, Scores
 from gahbench.evaluation import Evaluation
 from gahbench.sampling import nearest, own_set, without_shared
 
+from .._papers import MEEHAN_2020
 from ._sampled import placed, training_images
 
 
@@ -31,6 +32,7 @@ class OwnHalf(Metric):
     training image.
     """
 
+    citation = MEEHAN_2020
     titles: ClassVar[Mapping[str, str]] = {
         "": "π: samples nearest to their own half",
         "c-t": "C_T (standard deviations)",

@@ -8,6 +8,7 @@ from gahbench import Metric, Scores
 from gahbench.evaluation import Evaluation
 from gahbench.sampling import nearest_by_cosine, pair_cosines
 
+from .._papers import KADKHODAIE_2024
 from ._sampled import placed, training_images
 
 
@@ -22,6 +23,7 @@ class PairCosine(Metric):
     other's next one, from other noise. Samples of both and their most similar training images are kept for figures.
     """
 
+    citation = KADKHODAIE_2024
     titles: ClassVar[dict[str, str]] = {"": "cosine of paired samples", "own": "the same, mean image removed"}
     nulls: ClassVar[dict[str, str]] = {"": "null"}
     needs = frozenset({"partner", "samples", "test", "training"})

@@ -14,6 +14,7 @@ from gahbench import Basis, Metric, Names, OldName, Scores, Shape
 from gahbench.evaluation import MAX_TERMS, MIN_LEVELS, MIN_TERMS, Evaluation, fit_slope, input_psnr, rate_window
 
 from .._names import name_of
+from .._papers import KADKHODAIE_2024
 from .psnr import psnr_per_image
 
 #: Values, about, of a batch in which coefficients are counted.
@@ -42,6 +43,7 @@ class Rate(Metric):
         If the basis is adapted to images, fitted to a dataset, or not orthonormal.
     """
 
+    citation = KADKHODAIE_2024
     unit = "dB/dB"
 
     def __init__(

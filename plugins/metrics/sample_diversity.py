@@ -10,6 +10,7 @@ from gahbench import Metric, Scores
 from gahbench.evaluation import Evaluation
 from gahbench.sampling import relative_spread, vendi_score
 
+from .._papers import FRIEDMAN_2023
 from ._sampled import converged
 
 
@@ -20,6 +21,7 @@ class SampleDiversity(Metric):
     test images; the mean test image is removed first.
     """
 
+    citation = FRIEDMAN_2023
     titles: ClassVar[dict[str, str]] = {"": "spread of samples (relative)", "vendi": "different samples (relative)"}
     needs = frozenset({"samples", "test"})
     min_images = 2

@@ -12,6 +12,7 @@ from gahbench import Metric, Names, OldName, Reference, Scores
 from gahbench.evaluation import Evaluation
 from gahbench.sampling import draw_samples, of_denoiser, pair_cosines
 
+from .._papers import KAMB_2025
 from ._learned_alike import check_uninformed, fitted_alike
 from ._sampled import placed
 
@@ -39,6 +40,7 @@ class SamplePrediction(Metric):
         How many samples are predicted at most, the first ones; ``null`` for all.
     """
 
+    citation = KAMB_2025
     unit = "r²"
     titles: ClassVar[dict[str, str]] = {"": "r² of samples, {to}"}
     nulls: ClassVar[dict[str, str]] = {"": "null"}

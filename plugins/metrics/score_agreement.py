@@ -10,6 +10,8 @@ from torch import Tensor
 from gahbench import Metric, Scores
 from gahbench.evaluation import Evaluation
 
+from .._papers import KADKHODAIE_2024, MIYASAWA_1961
+
 
 class ScoreAgreement(Metric):
     """Cosine of the scores of two denoisers that learned from different images.
@@ -22,6 +24,7 @@ class ScoreAgreement(Metric):
     to remove: 0 for denoisers that fail each in its own way, 1 for the same function.
     """
 
+    citation = (MIYASAWA_1961, KADKHODAIE_2024)
     titles: ClassVar[dict[str, str]] = {"": "cosine of scores", "errors": "cosine of errors"}
     needs = frozenset({"partner"})
 

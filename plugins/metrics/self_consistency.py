@@ -10,6 +10,8 @@ from torch import Tensor
 from gahbench import Metric, Scores
 from gahbench.evaluation import Evaluation
 
+from .._papers import KADKHODAIE_2024
+
 
 class SelfConsistency(Metric):
     """Squared error over sigma^2 tr J, J the denoiser's Jacobian: 1 for an optimal denoiser.
@@ -26,6 +28,7 @@ class SelfConsistency(Metric):
     the means of ``sure`` and ``realised`` agree.
     """
 
+    citation = KADKHODAIE_2024
     needs = frozenset({"jacobian"})
     ratios: ClassVar[Mapping[str, tuple[str, str]]] = {"ratio": ("realised", "expected")}
 

@@ -11,6 +11,7 @@ import torch
 from gahbench import Metric, Scores, Shape
 from gahbench.evaluation import Evaluation, fit_slope
 
+from .._papers import KADKHODAIE_2024
 from .psnr import psnr_per_image
 
 
@@ -23,6 +24,7 @@ class Slope(Metric):
     fits to the PSNR, whether or not a suite has this metric.
     """
 
+    citation = KADKHODAIE_2024
     unit = "dB/dB"
 
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:

@@ -12,6 +12,7 @@ from gahbench import Basis, Metric, Names, Scores, Shape, oracle_weights
 from gahbench.evaluation import Evaluation
 
 from .._names import name_of
+from .._papers import KADKHODAIE_2024
 from ._eigenbasis import check_eigenvectors
 from ._shared_bases import basis_on
 
@@ -29,6 +30,7 @@ class Sparsity(Metric):
         An orthonormal basis.
     """
 
+    citation = KADKHODAIE_2024
     needs = frozenset({"jacobian"})
     unit = "dB"
     label_parameters = ("basis",)

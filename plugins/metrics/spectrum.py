@@ -9,6 +9,8 @@ from gahbench import Metric, Scores
 from gahbench.evaluation import Evaluation
 from gahbench.jacobian import LinearMaps, probes_for, top
 
+from .._papers import KADKHODAIE_2024, MOHAN_2020
+
 #: Random vectors for the asymmetry where images are large.
 PROBES = 32
 
@@ -27,6 +29,7 @@ class Spectrum(Metric):
     Lanczos' method, and parts that need all eigenvalues are left out.
     """
 
+    citation = (KADKHODAIE_2024, MOHAN_2020)
     needs = frozenset({"jacobian"})
 
     def score(self, evaluation: Evaluation) -> Scores:

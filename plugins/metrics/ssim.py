@@ -11,6 +11,8 @@ from torch.nn import functional
 from gahbench import Metric, Scores, Shape
 from gahbench.evaluation import Evaluation
 
+from .._papers import WANG_2004
+
 #: The window of the paper: Gaussian, 11 pixels wide, standard deviation 1.5.
 WINDOW = 11
 WINDOW_SIGMA = 1.5
@@ -24,6 +26,8 @@ class Ssim(Metric):
     inside the image and over the channels. It has no closed form for oracles, so it is measured on the image
     that they return for one draw of the noise.
     """
+
+    citation = WANG_2004
 
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
         """Raise ``ValueError`` if a side of the images is smaller than the window."""

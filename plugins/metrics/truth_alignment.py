@@ -9,6 +9,8 @@ from gahbench import Metric, OptimumError, Scores
 from gahbench.evaluation import MIN_IMAGES, Evaluation, adaptation, align, changes, remove_strength
 from gahbench.jacobian import Sketch
 
+from .._papers import KADKHODAIE_2024
+
 
 class TruthAlignment(Metric):
     """Alignment of the denoiser's filters with those of the best denoiser that is known, as in ``alignment``.
@@ -22,6 +24,7 @@ class TruthAlignment(Metric):
     ``share``, ``left-out`` and ``error`` as in ``alignment``.
     """
 
+    citation = KADKHODAIE_2024
     needs = frozenset({"jacobian"})
     min_images = MIN_IMAGES
 

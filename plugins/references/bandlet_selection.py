@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from .._papers import DOSSAL_2011, PEYRE_2008
 from ..bases.bandlet import Bandlet
 from ._tuned_threshold import TunedThreshold
 
@@ -29,6 +30,7 @@ class BandletSelection(TunedThreshold):
         Most validation images to tune on.
     """
 
+    citation = (PEYRE_2008, DOSSAL_2011)
     label_parameters = ("wavelet",)
 
     def __init__(

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gahbench import Basis, Names
 
+from .._papers import CHANG_2000
 from ._rules import soft
 from ._thresholding import Thresholding
 
@@ -27,6 +28,8 @@ class BayesShrink(Thresholding):
         by their noise levels first, a heuristic, since their noise is not independent. An adaptive basis is adapted
         to the noisy image for a threshold of 3 sigma, and has then fitted some of the noise.
     """
+
+    citation = CHANG_2000
 
     def __init__(self, basis: Annotated[Basis, Names("basis", default="sym4")]) -> None:
         super().__init__(basis)

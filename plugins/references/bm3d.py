@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gahbench import Reference, Shape, Truth
 
+from .._papers import DABOV_2007
 from ..bases.dct import dct_matrix
 
 #: Side of a patch.
@@ -34,6 +35,8 @@ class BM3D(Reference):
     ValueError
         If the extra is not installed.
     """
+
+    citation = DABOV_2007
 
     def __init__(self) -> None:
         missing = [name for name in ("deepinv", "ptwt") if importlib.util.find_spec(name) is None]

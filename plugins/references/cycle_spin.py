@@ -11,6 +11,7 @@ from torch import Tensor
 from gahbench import Dataset, Names, Reference, Shape, TrainingData, Truth
 
 from .._names import name_of
+from .._papers import COIFMAN_1995
 
 
 class CycleSpin(Reference):
@@ -34,6 +35,7 @@ class CycleSpin(Reference):
         If the reference is of another kind, or there are no shifts.
     """
 
+    citation = COIFMAN_1995
     label_parameters = ("reference",)
 
     def __init__(

@@ -11,6 +11,7 @@ from torch import Tensor
 from gahbench import DataError, Reference, Shape, TrainingData, Truth, image_shape
 from gahbench.jacobian import LinearMaps
 
+from .._papers import KADKHODAIE_2024
 from ..datasets.finite import empirical_bayes, empirical_filters
 
 
@@ -31,6 +32,7 @@ class EmpiricalBayes(Reference):
         Most training images to memorize.
     """
 
+    citation = KADKHODAIE_2024
     fits_training_subset = True
 
     def __init__(self, images: Annotated[int, Field(ge=1)] = 4096) -> None:

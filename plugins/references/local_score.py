@@ -12,6 +12,7 @@ from torch import Tensor
 from gahbench import DataError, Reference, Shape, TrainingData, Truth, image_shape
 from gahbench.jacobian import LinearMaps, SparseMaps
 
+from .._papers import KAMB_2025
 from ._local_posterior import Boundary, Patches, local_derivatives, local_means
 
 #: Where the search for a patch starts.
@@ -65,6 +66,7 @@ class LocalScore(Reference):
         If the side of a patch is even.
     """
 
+    citation = KAMB_2025
     fits_training_subset = True
 
     label_parameters = ("equivariant",)

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from gahbench import Shape
 
+from .._papers import BUADES_2005
 from ._tuned import Tuned
 
 
@@ -39,6 +40,7 @@ class NonLocalMeans(Tuned):
         If the side of a patch is even.
     """
 
+    citation = BUADES_2005
     number = "h"
     limits = (1e-6, 1e3)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gahbench import Basis, DenoiserKind, Names, Truth, image_shape, oracle_denoise, oracle_weights
 
+from .._papers import DONOHO_1994, KADKHODAIE_2024
 from ._shrinkage import Shrinkage
 
 
@@ -63,6 +64,8 @@ class OracleThreshold(Oracle):
         A basis.
     """
 
+    citation = DONOHO_1994
+
     def __init__(self, basis: Annotated[Basis, Names("basis", default="sym4")]) -> None:
         super().__init__(basis)
 
@@ -86,6 +89,8 @@ class OracleShrink(Oracle):
     basis
         A basis.
     """
+
+    citation = KADKHODAIE_2024
 
     def __init__(self, basis: Annotated[Basis, Names("basis", default="sym4")]) -> None:
         super().__init__(basis)

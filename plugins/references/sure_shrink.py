@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gahbench import Basis, Names
 
+from .._papers import DONOHO_1995
 from ._rules import soft
 from ._thresholding import Thresholding
 
@@ -35,6 +36,8 @@ class SureShrink(Thresholding):
         Whether sparse subbands get the universal threshold, as published. On photographs, whose finest subbands are
         called sparse though edges are in them, the minimum of the estimate alone is often better.
     """
+
+    citation = DONOHO_1995
 
     def __init__(self, basis: Annotated[Basis, Names("basis", default="sym4")], hybrid: bool = True) -> None:
         super().__init__(basis)

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from gahbench import Basis, Names
 
+from .._papers import DONOHO_1994
 from ._rules import Rule
 from ._tuned_threshold import TunedThreshold
 
@@ -31,6 +32,8 @@ class Threshold(TunedThreshold):
     images
         Most validation images to tune on.
     """
+
+    citation = DONOHO_1994
 
     def __init__(
         self,

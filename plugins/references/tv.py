@@ -9,6 +9,7 @@ from pydantic import Field
 from skimage.restoration import denoise_tv_chambolle
 from torch import Tensor
 
+from .._papers import RUDIN_1992
 from ._tuned import Tuned
 
 #: Relative change of the objective at which to stop: at the 2e-4 of scikit-image PSNR is .2 dB lower on photographs at
@@ -30,6 +31,7 @@ class TotalVariation(Tuned):
         Most validation images to tune on.
     """
 
+    citation = RUDIN_1992
     number = "weight"
     limits = (1e-6, 1e3)
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from gahbench import Basis, Names
 
+from .._papers import DONOHO_1994
 from ._rules import Rule
 from ._single_threshold import SingleThreshold
 
@@ -27,6 +28,8 @@ class VisuShrink(SingleThreshold):
     rule
         ``soft``, as in the paper's name for it, or ``hard``.
     """
+
+    citation = DONOHO_1994
 
     def __init__(self, basis: Annotated[Basis, Names("basis", default="sym4")], rule: Rule = "soft") -> None:
         super().__init__(basis, rule)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gahbench import DataError, Reference, Shape, TrainingData, Truth
 
+from .._papers import WIENER_1949
 from ..bases._matrices import check_values
 from ..datasets.gaussian_faces import Fit, principal_components
 
@@ -28,6 +29,7 @@ class WienerLinear(Reference):
         Most training images to learn from.
     """
 
+    citation = WIENER_1949
     fits_training_subset = True
 
     def __init__(self, images: Annotated[int, Field(ge=2)] = 4096) -> None:

@@ -73,13 +73,14 @@ def _own():
     return OFFSET
 '''
 LEAF = "OFFSET = 7\nOTHER = 8\n"
+WORKS = "import gahbench\n\nWORK = gahbench.Citation('A, B', 'C', 2020)\n"
 
 
 @pytest.fixture
 def digest(tmp_path, monkeypatch):
     # The folder of a plugin stays on the path, for its imports.
     monkeypatch.setattr(sys, "path", [*sys.path])
-    files = {"half.py": PLUGIN, "_helper.py": HELPER, "_leaf.py": LEAF}
+    files = {"half.py": PLUGIN, "_helper.py": HELPER, "_leaf.py": LEAF, "_works.py": WORKS}
 
     def of(*changes):
         for name, text in files.items():
@@ -91,7 +92,7 @@ def digest(tmp_path, monkeypatch):
         return behaviour_digest(Registry((tmp_path / "half.py",)).get("reference", "half").factory)
 
     yield of
-    for name in ("_helper", "_leaf"):
+    for name in ("_helper", "_leaf", "_works"):
         sys.modules.pop(name, None)
 
 
@@ -130,6 +131,11 @@ SAME = {
         ("_helper.py", "from _leaf import OFFSET\n", "from _leaf import _own\n"),
         ("_leaf.py", "OTHER = 8\n", "OTHER = 8\n\n\ndef _own():\n    return OFFSET\n"),
     ],
+    "a citation": [("half.py", "def __init__", "citation = gahbench.Citation(\"A\", \"B\", 2020)\n\n    def __init__")],
+    "a citation of another module": [
+        ("half.py", "import math\n", "import math\nfrom _works import WORK\n"),
+        ("half.py", 'kind = "classical"', 'kind = "classical"\n    citation: ClassVar[object] = (WORK,)'),
+    ],
     "the name under which it is registered": [("half.py", 'register("half", Half)', 'register("half", Half)  # so')],
 }  # fmt: skip
 OTHER = {
@@ -145,6 +151,15 @@ OTHER = {
     "a field that is of the class": [("half.py", "one: int = 1", "one: ClassVar[int] = 1")],
     "a function of a library": [("half.py", "F.relu", "F.silu")],
     "a class attribute": [("half.py", 'kind = "classical"', 'kind = "oracle"')],
+    "a citation that is computed with": [
+        ("half.py", 'kind = "classical"', 'kind = "classical"\n    citation = 2'),
+        ("half.py", "* FACTOR", "* FACTOR * self.citation"),
+    ],
+    "another such citation": [
+        ("half.py", 'kind = "classical"', 'kind = "classical"\n    citation = 3'),
+        ("half.py", "* FACTOR", "* FACTOR * self.citation"),
+    ],
+    "a field named citation": [("half.py", "one: int = 1", "one: int = 1\n    citation: int = 1")],
     "a base class": [("half.py", "class Half(gahbench.Reference)", "class Half(gahbench.Reference, dict)")],
     "a decorator": [("_helper.py", "def _own", "@staticmethod\ndef _own")],
     "a call when it is imported": [("half.py", "UNUSED = 3", "math.sqrt(2)")],

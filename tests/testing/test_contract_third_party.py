@@ -17,7 +17,9 @@ def register_architectures(register):
 
 
 class SmallResidual(nn.Module):
-    """A small residual CNN: it estimates the noise and takes it away (Zhang et al., 2017)."""
+    """A small residual CNN: it estimates the noise and takes it away."""
+
+    citation = gahbench.Citation("Zhang, Kai and others", "Beyond a Gaussian denoiser", 2017)
 
     def __init__(self, channels: int, width: int = 8, layers: int = 3):
         super().__init__()
@@ -97,8 +99,8 @@ def board(suite, tmp_path, entrants, plugins=()):
 @pytest.mark.parametrize(
     ("text", "entrant", "field", "blind", "fact"),
     [
-        (RESIDUAL, "small-residual[layers=4]", "9 pixels", "yes", "Zhang et al., 2017"),
-        (CONDITIONED, "conditioned[width=4]", "6 pixels", "no", "none in its docstring"),
+        (RESIDUAL, "small-residual[layers=4]", "9 pixels", "yes", "Zhang et al., Beyond a Gaussian denoiser, 2017"),
+        (CONDITIONED, "conditioned[width=4]", "6 pixels", "no", "none"),
     ],
 )
 def test_a_third_party_file_passes_and_gets_its_row(tmp_path, write_suite, text, entrant, field, blind, fact):

@@ -1,0 +1,28 @@
+"""Text for LaTeX."""
+
+from __future__ import annotations
+
+import unicodedata
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "−": "$-$", "–": "--", "σ": r"$\sigma$",
+    "α": r"$\alpha$",
+}  # fmt: skip
+#: Commands of the accents that follow a letter in decomposed text.
+_ACCENTS = {"\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0308": '"', "\u030c": "v", "\u0327": "c"}
+
+
+def escaped(text: str) -> str:
+    """Return text with the characters escaped that mean something to LaTeX, or that its fonts need commands for."""
+    return "".join(_SPECIAL.get(char, char) for char in text)
+
+
+def with_accents(text: str) -> str:
+    r"""Return text with commands for its accents, which every version of BibTeX reads: ``{\'{e}}`` for é."""
+    found = ""
+    for char in unicodedata.normalize("NFC", text):
+        letter, *marks = list(unicodedata.normalize("NFD", char))
+        is_known = len(marks) == 1 and marks[0] in _ACCENTS
+        found += f"{{\\{_ACCENTS[marks[0]]}{{{letter}}}}}" if is_known else char
+    return found

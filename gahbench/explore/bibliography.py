@@ -1,0 +1,92 @@
+"""BibTeX of the works that plugins follow: of some by name, or of all on a board."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import gahbench
+from gahbench._util.errors import GahbenchError, PluginError, listing, suggestion
+from gahbench.board.metric_names import parse_metric_name
+from gahbench.board.results import Results, load_results
+from gahbench.contracts.citation import Citation, bibliography
+from gahbench.planning.row_labels import base_label
+from gahbench.planning.suite_entries import configure_entrant
+from gahbench.registry.citation import citations, with_nested
+from gahbench.registry.configured import Configured
+from gahbench.registry.plugin import KINDS
+from gahbench.registry.registry import Registry
+from gahbench.registry.spec import parse_spec
+
+
+def make_bibliography(targets: Sequence[str | Path], registry: Registry) -> str:
+    """Return BibTeX of plugins and of boards; see :func:`gahbench.cite`."""
+    works: list[Citation] = []
+    head: list[str] = []
+    for target in targets:
+        if Path(target).is_dir():
+            results = load_results(target)
+            head = head or [_own()]
+            works += results.works
+            if not results.works:
+                found, unknown = _of_labels(results, registry)
+                works += found
+                head += [f"% {target}: no plugin is known by the name of {label}" for label in unknown]
+        else:
+            works += _of_name(str(target), registry)
+    entries = bibliography(works)
+    return "\n\n".join([*head, *([entries] if entries else [])]).rstrip() + "\n" if head or entries else ""
+
+
+def _own() -> str:
+    fields = [
+        "author = {{The gahbench developers}}",
+        "title = {{gahbench}}",
+        f"note = {{Version {gahbench.__version__}}}",
+    ]
+    return "\n".join(["@misc{gahbench,", *(f"  {field}," for field in fields), "}"])
+
+
+def _of_name(text: str, registry: Registry) -> Iterator[Citation]:
+    """Yield the works of a plugin, and of those that its parameters name."""
+    spec = parse_spec(text)
+    kinds = [kind for kind in KINDS if spec.name in registry.names(kind)]
+    if not kinds:
+        names = [name for kind in KINDS for name in registry.names(kind)]
+        raise PluginError(
+            f"'{text}' is neither a results folder nor a plugin{suggestion(spec.name, names) or ';'} plugins are: "
+            f"{listing(names)}"
+        )
+    for kind in kinds:
+        plugin = registry.get(kind, spec.name)
+        if any(parameter.required for parameter in plugin.parameters) and not (spec.positional or spec.keywords):
+            # Required parameters need not be given to be cited.
+            yield from citations(plugin)
+        elif kind in ("architecture", "reference"):
+            yield from _of_plugins([configure_entrant(registry, spec)])
+        else:
+            yield from _of_plugins([registry.configure(kind, spec)])
+
+
+def _of_plugins(entries: Iterable[Configured]) -> Iterator[Citation]:
+    for entry in entries:
+        for one in with_nested(entry):
+            yield from citations(one.plugin)
+
+
+def _of_labels(results: Results, registry: Registry) -> tuple[list[Citation], list[str]]:
+    """Return the works of a board that was written before boards had them, by its labels, and labels of no plugin."""
+    works: list[Citation] = []
+    unknown: list[str] = []
+    metrics = dict.fromkeys(parse_metric_name(str(name)).label for name in results.scores["metric"].unique())
+    entries = [("entrant", base_label(label)) for label in results.entrants]
+    entries += [("dataset", str(label)) for label in results.datasets["dataset"]]
+    entries += [("metric", label) for label in metrics]
+    for kind, label in dict.fromkeys(entries):
+        try:
+            spec = parse_spec(label)
+            one = configure_entrant(registry, spec) if kind == "entrant" else registry.configure(kind, spec)  # type: ignore[arg-type]
+            works += _of_plugins([one])
+        except GahbenchError:
+            unknown.append(label)
+    return works, unknown

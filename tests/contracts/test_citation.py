@@ -1,0 +1,71 @@
+"""Citations as text and as BibTeX."""
+
+import re
+
+import pytest
+
+from gahbench import Citation
+from gahbench.contracts.citation import bibliography
+
+MOHAN = Citation("Mohan, Sreyas and Kadkhodaie, Zahra", "Robust & blind", 2020, conference="ICLR", arxiv="1906.05478")
+
+
+def test_as_text():
+    assert str(MOHAN) == "Mohan & Kadkhodaie, Robust & blind, ICLR 2020, arXiv 1906.05478"
+    three = Citation("Ahmed, Nasir and T. Natarajan and Rao, K. R.", "Cosines", 1974, journal="Computers", doi="10.1/x")
+    assert str(three) == "Ahmed, Natarajan & Rao, Cosines, Computers 1974, doi 10.1/x"
+    assert str(Citation("Zhang, Kai and others", "Noise", 2023)) == "Zhang et al., Noise, 2023"
+    many = " and ".join(f"{family}, A." for family in "KLMNO")
+    assert str(Citation(many, "Noise", 2023)) == "K et al., Noise, 2023"
+
+
+def test_as_bibtex():
+    assert MOHAN.bibtex().splitlines() == [
+        "@inproceedings{mohan2020robust,",
+        "  author = {Mohan, Sreyas and Kadkhodaie, Zahra},",
+        r"  title = {{Robust \& blind}},",
+        "  booktitle = {ICLR},",
+        "  year = {2020},",
+        "  eprint = {1906.05478},",
+        "  archiveprefix = {arXiv},",
+        "}",
+    ]
+    assert Citation("A", "B", 1993, publisher="C").bibtex().startswith("@book{a1993b,")
+    assert Citation("A", "B", 1993, journal="C").bibtex("key").startswith("@article{key,")
+    assert Citation("A", "B", 1993).bibtex().startswith("@misc{")
+
+
+def test_accents_are_commands_and_keys_are_plain():
+    work = Citation("Peyré, Gabriel and Hervé Čech", "On über ñandú façades", 2008)
+    assert work.key == "peyre2008uber"
+    text = work.bibtex()
+    assert text.isascii()
+    for command in (r"Peyr{\'{e}}", r"Herv{\'{e}} {\v{C}}ech", r"{\"{u}}ber {\~{n}}and{\'{u}} fa{\c{c}}ades"):
+        assert command in text
+
+
+def test_a_bibliography_has_each_work_once_under_a_key_of_its_own():
+    alike = [Citation("Mohan, S.", f"Robust {what}", 2020) for what in ("nets", "ears")]
+    text = bibliography([MOHAN, *alike, MOHAN])
+    assert re.findall(r"^@\w+{(\w+),$", text, re.MULTILINE) == [
+        "mohan2020robust",
+        "mohan2020robustb",
+        "mohan2020robustc",
+    ]
+    assert bibliography([*reversed(alike), MOHAN]) == text
+    assert bibliography([]) == ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"authors": " "}, "needs authors and a title"),
+        ({"title": ""}, "needs authors and a title"),
+        ({"year": "2020"}, "whole number of four digits, not '2020'"),
+        ({"year": 20}, "four digits"),
+        ({"journal": "A", "conference": "B"}, "not several of them"),
+    ],
+)
+def test_what_no_bibliography_could_hold_is_refused(fields, says):
+    with pytest.raises(ValueError, match=says):
+        Citation(**{"authors": "A", "title": "B", "year": 2020, **fields})

@@ -1,0 +1,80 @@
+"""BibTeX of plugins by name and of boards."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import gahbench
+
+ROOT = Path(__file__).parents[2]
+PLUGIN = """
+import gahbench
+
+@gahbench.hookimpl
+def register_references(register):
+    register("mine", Mine)
+
+class Mine(gahbench.Reference):
+    citation = {citation}
+
+    def denoise(self, noisy, sigma, truth):
+        return 0.9 * noisy
+"""
+
+
+def keys(text):
+    return re.findall(r"^@\w+{(\w+),$", text, re.MULTILINE)
+
+
+def test_of_names_and_of_what_their_parameters_name():
+    assert keys(gahbench.cite("oracle-threshold[sym4]")) == ["donoho1994ideal", "mallat1989theory"]
+    # A basis and a reference have this name.
+    assert keys(gahbench.cite("bandlet")) == ["dossal2011bandlet", "peyre2008orthogonal"]
+    # It needs a path, and reads as "faces" does.
+    assert keys(gahbench.cite("images")) == ["kadkhodaie2024generalization"]
+    assert gahbench.cite("psnr") == ""
+
+
+def test_what_is_neither_folder_nor_plugin_is_refused():
+    with pytest.raises(gahbench.PluginError, match="neither a results folder nor a plugin; did you mean 'bf-cnn'"):
+        gahbench.cite("bf-cn")
+
+
+def test_a_board_has_the_works_of_its_plugins_where_these_are_no_more(tmp_path, write_suite, figures_not_rendered):
+    file = tmp_path / "mine.py"
+    file.write_text(PLUGIN.format(citation='gahbench.Citation("Noether, Emmy", "Invariants", 1918)'))
+    text = (
+        "name: tiny\ndatasets: [discs: {size: 8}]\nentrants: [identity, mine, 'oracle-threshold[haar]']\n"
+        "baseline: oracle-threshold[haar]\nscoring: {images: 2, sigmas: [0.1], metrics: [psnr]}\n"
+    )
+    suite = tmp_path / "tiny.yaml"
+    suite.write_text(text)
+    gahbench.run(suite, tmp_path / "out", engine="inline[trusted=true]", plugins=[file])
+    file.unlink()
+    expected = ["donoho1994ideal", "kadkhodaie2024generalization", "mallat1989theory", "noether1918invariants"]
+    assert keys(gahbench.cite(tmp_path / "out")) == ["gahbench", *expected]
+    written = (tmp_path / "out" / "leaderboard.md").read_text(encoding="utf-8")
+    assert "- Noether, Invariants, 1918: `mine`\n" in written
+    assert written.count("Kadkhodaie, Guth, Simoncelli & Mallat") == 1
+    gahbench.remove(tmp_path / "out", ["mine"])
+    assert keys(gahbench.cite(tmp_path / "out")) == ["gahbench", *expected[:-1]]
+
+
+@pytest.mark.parametrize("folder", sorted(path.parent.name for path in ROOT.glob("results/*/results.json")))
+def test_every_published_board_can_be_cited(folder):
+    text = gahbench.cite(ROOT / "results" / folder)
+    assert "%" not in text
+    assert {"gahbench", "kadkhodaie2024generalization"} <= set(keys(text))
+
+
+def test_a_wrong_citation_fails_the_check(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(PLUGIN.format(citation="'Noether 1918'"))
+    (report,) = gahbench.check(file)
+    assert report.failed == ["the works that it follows can be cited"]
+
+
+def test_the_command_prints_it(command):
+    status, output, _ = command("cite")("bf-cnn")
+    assert (status, output) == (0, gahbench.cite("bf-cnn"))
