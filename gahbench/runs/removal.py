@@ -9,6 +9,7 @@ from pathlib import Path
 from gahbench._util.errors import ResultsError, listing
 from gahbench._util.files import delete_folder, names_in
 from gahbench.contracts.unit import Unit
+from gahbench.planning.row_labels import base_label
 from gahbench.runs.collect import collect
 from gahbench.runs.holding import hold
 from gahbench.runs.named_entrants import named_rows
@@ -101,7 +102,10 @@ def _without(plan: RecordedPlan, rows: set[str], folder: Path) -> RecordedPlan:
     units = tuple(one for one in plan.units if one.unit.entrant not in rows)
     if not units:
         raise ResultsError(f"{folder}: no entrant would be left besides {listing(sorted(rows))}; delete the folder")
+    left = {base_label(label) for label in plan.board["entrants"] if label not in rows}
+    gone = {base_label(label) for label in rows} - left
     kept = {
+        "citations": [row for row in plan.board.get("citations", ()) if row["entry"] not in gone],
         "entrants": [label for label in plan.board["entrants"] if label not in rows],
         "refused": [one for one in plan.board.get("refused", ()) if one[1] not in rows],
         "trainings": {label: own for label, own in plan.board.get("trainings", {}).items() if label not in rows},
