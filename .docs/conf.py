@@ -1,0 +1,175 @@
+"""The site of documentation: READMEs, guides, boards, docstrings and notebooks, where they are in the repository."""
+
+import importlib
+import inspect
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+
+import gahbench
+
+ROOT = Path(__file__).parents[1]
+REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
+LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(<?(?!https?:|#|mailto:)([^)>#]+)(#[^)>]*)?>?\)")
+#: The pages, in the order of the menu, which is not part of the README.
+PAGES = """
+```{toctree}
+:hidden:
+gahbench/README
+suites/README
+results/README
+plugins/README
+```
+
+```{toctree}
+:hidden:
+:caption: Notebooks
+:glob:
+.docs/notebooks/*
+```
+
+```{toctree}
+:hidden:
+:caption: Python
+:glob:
+.docs/reference/*
+```
+
+```{toctree}
+:hidden:
+:caption: Project
+CHANGELOG
+.github/CONTRIBUTING
+.github/SECURITY
+```
+"""
+#: Menus of pages that have others below them.
+BELOW = {"README": PAGES}
+for folder, below in (("plugins", "*/README"), ("results", "*/README\n*/leaderboard")):
+    BELOW[f"{folder}/README"] = f"\n```{{toctree}}\n:hidden:\n:glob:\n{below}\n```\n"
+
+project = "gahbench"
+author = "The gahbench developers"
+version = release = gahbench.__version__
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_nb"]
+html_theme = "furo"
+html_title = "gahbench"
+templates_path: list[str] = []
+
+root_doc = "README"
+include_patterns = [
+    "README.md",
+    "CHANGELOG.md",
+    ".github/*.md",
+    "gahbench/README.md",
+    "plugins/README.md",
+    "plugins/*/README.md",
+    "suites/README.md",
+    "results/README.md",
+    "results/*/README.md",
+    "results/*/leaderboard.md",
+    ".docs/reference/*.md",
+    ".docs/notebooks/*.ipynb",
+]
+exclude_patterns = ["**/.venv*", "**/units"]
+
+# Anchors of headings are those of GitHub; tables and code need nothing more.
+myst_heading_anchors = 4
+# An annotation such as "bytes" may be the name of several methods too.
+suppress_warnings = ["myst.header", "ref.python"]
+source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb"}
+
+# Notebooks are executed, and a cell that fails ends the build.
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120
+
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+autodoc_default_options = {"members": True, "inherited-members": False}
+napoleon_google_docstring = False
+# References to what is in gahbench must be found; types of libraries need no link.
+nitpicky = True
+nitpick_ignore_regex = [("py:.*", r"(?!gahbench\.).*")]
+
+
+def read(app: Sphinx, name: str, source: list[str]) -> None:
+    """Add to a page what the file in the repository has no need of: menus, links to code, and public names."""
+    if name.startswith(".docs/reference/"):
+        source[0] += "\n".join(map(directive, public(name.rpartition("/")[2])))
+    elif not name.startswith(".docs/"):
+        folder = (ROOT / name).parent
+        source[0] = LINK.sub(lambda link: to_code(link, folder), source[0]) + BELOW.get(name, "")
+
+
+def to_code(link: re.Match[str], folder: Path) -> str:
+    """Return a link to a file that is no page as a link to the repository."""
+    text, path, _ = link.groups()
+    file = (folder / path).resolve()
+    if file.suffix == ".md" or not file.exists():
+        return link[0]
+    kind = "tree" if file.is_dir() else "blob"
+    return f"[{text}]({REPOSITORY}/{kind}/main/{file.relative_to(ROOT)})"
+
+
+def public(module: str) -> list[str]:
+    """Return the public names of a module, with the module."""
+    return [f"{module}.{name}" for name in importlib.import_module(module).__all__]
+
+
+def directive(name: str) -> str:
+    """Return the directive that shows the docstring of a name."""
+    module, _, last = name.rpartition(".")
+    found = getattr(importlib.import_module(module), last)
+    kind = "class" if inspect.isclass(found) else "function" if inspect.isroutine(found) else "data"
+    return f"```{{eval-rst}}\n.. auto{kind}:: {name}\n```\n"
+
+
+def find(app: Sphinx, env: BuildEnvironment, node: Any, text: Any) -> Any:
+    """Find a reference to where something is defined by the public name under which it is documented."""
+    target = str(node.get("reftarget", ""))
+    if node.get("refdomain") != "py" or not target.startswith("gahbench."):
+        return None
+    last = target.rpartition(".")[2]
+    known = env.domains["py"].objects  # type: ignore[attr-defined]
+    for name in (f"{module}.{last}" for module in MODULES if f"{module}.{last}" in known):
+        return env.domains["py"].resolve_xref(env, node["refdoc"], app.builder, "obj", name, node, text)
+    return text if exists(target) else None
+
+
+MODULES = sorted(file.stem for file in (ROOT / ".docs" / "reference").glob("*.md"))
+
+
+def exists(target: str) -> bool:
+    """Return whether a dotted name is that of something in gahbench, public or not."""
+    parts = target.split(".")
+    for count in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:count]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[count:]:
+            fields = getattr(found, "__dataclass_fields__", {})
+            if not hasattr(found, part) and part not in fields:
+                return False
+            found = getattr(found, part, None)
+        return True
+    return False
+
+
+def escape_bars(app: Sphinx, what: str, name: str, found: object, options: object, lines: list[str]) -> None:
+    """Keep the bars of absolute values and norms, which mean something else to reStructuredText."""
+    for place, line in enumerate(lines):
+        if not line.lstrip().startswith((">>>", "...")):
+            lines[place] = re.sub(r"(``.*?``)|\|", lambda bar: bar[1] or r"\|", line)
+
+
+def setup(app: Sphinx) -> None:
+    """Connect the above."""
+    app.connect("source-read", read)
+    app.connect("missing-reference", find)
+    app.connect("autodoc-process-docstring", escape_bars)
