@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import re
+import shutil
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -168,8 +169,15 @@ def escape_bars(app: Sphinx, what: str, name: str, found: object, options: objec
             lines[place] = re.sub(r"(``.*?``)|\|", lambda bar: bar[1] or r"\|", line)
 
 
+def add_index(app: Sphinx, error: Exception | None) -> None:
+    """Make the README the page that a server shows for the folder."""
+    if error is None:
+        shutil.copy(Path(app.outdir) / "README.html", Path(app.outdir) / "index.html")
+
+
 def setup(app: Sphinx) -> None:
     """Connect the above."""
     app.connect("source-read", read)
     app.connect("missing-reference", find)
+    app.connect("build-finished", add_index)
     app.connect("autodoc-process-docstring", escape_bars)
