@@ -162,8 +162,16 @@ def exists(target: str) -> bool:
     return False
 
 
-def escape_bars(app: Sphinx, what: str, name: str, found: object, options: object, lines: list[str]) -> None:
-    """Keep the bars of absolute values and norms, which mean something else to reStructuredText."""
+def tidy(app: Sphinx, what: str, name: str, found: object, options: object, lines: list[str]) -> None:
+    """Keep bars of norms, which mean something else to reStructuredText, and sentences with a colon about attributes."""
+    if what == "data" and inspect.getdoc(found) == inspect.getdoc(type(found)):
+        lines.clear()  # That of int, say.
+    if what in ("attribute", "property", "data"):
+        # Taken for the type, before the colon.
+        before = [line.removeprefix(":type:").strip() for line in lines if line.startswith(":type:")]
+        lines[:] = [line for line in lines if not line.startswith(":type:")]
+        if before and lines:
+            lines[0] = f"{before[0]}: {lines[0]}"
     for place, line in enumerate(lines):
         if not line.lstrip().startswith((">>>", "...")):
             lines[place] = re.sub(r"(``.*?``)|\|", lambda bar: bar[1] or r"\|", line)
@@ -180,4 +188,4 @@ def setup(app: Sphinx) -> None:
     app.connect("source-read", read)
     app.connect("missing-reference", find)
     app.connect("build-finished", add_index)
-    app.connect("autodoc-process-docstring", escape_bars)
+    app.connect("autodoc-process-docstring", tidy)
