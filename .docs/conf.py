@@ -163,7 +163,7 @@ def exists(target: str) -> bool:
 
 
 def tidy(app: Sphinx, what: str, name: str, found: object, options: object, lines: list[str]) -> None:
-    """Keep bars of norms, which mean something else to reStructuredText, and sentences with a colon about attributes."""
+    """Keep the bars of norms, which mean something else to reStructuredText, and attributes described with a colon."""
     if what == "data" and inspect.getdoc(found) == inspect.getdoc(type(found)):
         lines.clear()  # That of int, say.
     if what in ("attribute", "property", "data"):
