@@ -27,6 +27,9 @@ def register_architectures(register: Register) -> None:
     register("ncsnpp", "gahbench_plugins.architectures.deepinv:NCSNpp")
     register("deepinv", "gahbench_plugins.architectures.deepinv:Deepinv")
     register("mohan-unet", "gahbench_plugins.architectures.mohan_unet:MohanUNet")
+    register("mohan-rcnn", "gahbench_plugins.architectures.mohan_rcnn:MohanRCNN")
+    register("mohan-densenet", "gahbench_plugins.architectures.mohan_densenet:MohanDenseNet")
+    register("ircnn", "gahbench_plugins.architectures.ircnn:IRCNN")
     register("bf-cnn-rf", "gahbench_plugins.architectures.bf_cnn_rf:BFCNNRF")
     register("module", "gahbench_plugins.architectures.module:Module")
 

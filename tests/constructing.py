@@ -26,6 +26,5 @@ def construct(plugin: type[T], *values: Any, **parameters: Any) -> T:
 
 def _argument(kind: str, spec: str) -> Any:
     if kind == "architecture":
-        configured = Registry().configure("architecture", spec)
-        return gahbench.ArchitectureFactory(configured.label, configured.build)
+        return Registry().configure("architecture", spec)._argument()
     return gahbench.create(kind, spec)

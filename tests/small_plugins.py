@@ -22,10 +22,13 @@ SMALL: dict[str, dict[str, Any]] = {
     "drunet": {"width": 8, "blocks": 1},
     "ffdnet": {"width": 8, "layers": 5},
     "gs-drunet": {"width": 8, "blocks": 1},
+    "ircnn": {"width": 8},
     "local-score": {"images": 4, "validation": 1},
     "mlp": {"width": 256},
     # Any class will do; this one there is.
     "module": {"factory": "gahbench_plugins.architectures.bf_cnn:BFCNN", "arguments": "{width: 8, layers: 6}"},
+    "mohan-densenet": {"width": 8, "stages": 2},
+    "mohan-rcnn": {"width": 8, "stages": 2},
     "nafnet": {"width": 8},
     "ncsnpp": {"width": 32, "multipliers": (1, 1, 1), "blocks": 1},
     "restormer": {"width": 8, "blocks": (1, 1, 1, 1), "refinement": 1},

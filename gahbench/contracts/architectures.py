@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gahbench._util.shapes import Shape
 
@@ -37,10 +37,16 @@ class ArchitectureFactory:
         Its name and parameters, as tables show them.
     build
         Returns a new network with fresh weights for images (C, H, W).
+    parameters
+        The values of all its parameters but those that the dataset fills in.
+    with_parameters
+        Returns it with other values for some, given by name; raises ``ParameterError`` for values of a wrong type.
     """
 
     label: str
     build: Callable[[Shape], nn.Module]
+    parameters: Mapping[str, Any]
+    with_parameters: Callable[..., ArchitectureFactory]
 
     def __deepcopy__(self, memo: object) -> ArchitectureFactory:
         """Return itself: it never changes, and a copy of a reference need not copy all that networks are built from."""

@@ -18,7 +18,7 @@ from gahbench.registry.built import record_spec
 from gahbench.registry.checked_images import with_checked_images
 from gahbench.registry.parameters import file_digest
 from gahbench.registry.plugin import Kind, Plugin
-from gahbench.registry.spec import format_value
+from gahbench.registry.spec import Spec, format_value
 
 if TYPE_CHECKING:
     from gahbench.registry.registry import Registry
@@ -185,7 +185,15 @@ class Configured:
     def _argument(self) -> Any:
         """Return the object passed to a constructor whose parameter names this plugin."""
         # An architecture is built for images, whose shape is not known yet.
-        return ArchitectureFactory(self.label, self.build) if self.kind == "architecture" else self.build()
+        if self.kind != "architecture":
+            return self.build()
+
+        def with_parameters(**changes: Any) -> ArchitectureFactory:
+            spec = Spec(self.plugin.name, (), {**self.parameters, **changes})
+            changed: ArchitectureFactory = self.registry.configure(self.kind, spec)._argument()
+            return changed
+
+        return ArchitectureFactory(self.label, self.build, self.parameters, with_parameters)
 
 
 def written(plugin: Plugin, resolved: dict[str, Any], whole_paths: bool = False) -> str:

@@ -25,6 +25,8 @@ from gahbench.jacobian import Jacobian
 from gahbench.networks import Trained
 
 from ._checkpoints.fitting import Keys, fitted
+from ._checkpoints.key_maps import why
+from ._checkpoints.near_fits import near_fit
 from ._checkpoints.reading import read_state
 
 
@@ -44,11 +46,13 @@ class Pretrained(Reference):
     checkpoint
         The file. Its content decides, not its path.
     keys
-        How its keys and layers are to be read. ``auto``: found from the keys. ``same``: as the architecture's own.
-        ``kadkhodaie-unet`` and ``kadkhodaie-cnn``: UNet, and BF_CNN or BF_CNN_RF, of Kadkhodaie et al. 2024
-        (``unet``, ``bf-cnn-rf`` here). ``mohan-dncnn``: DnCNN of Mohan et al. 2020 (``dncnn[bias=false]`` if it is
-        bias-free; their UNet is ``mohan-unet``). ``kair``: DnCNN of Zhang et al. 2017, and FDnCNN and FFDNet of Zhang,
-        Zuo & Zhang 2018, of their repository KAIR (``dncnn``, ``ffdnet``).
+        How its keys and layers are to be read. ``same``: as the architecture's own. ``auto``: the same, where all keys
+        are its own, otherwise found from the keys. ``kadkhodaie-unet`` and ``kadkhodaie-cnn``: UNet, and BF_CNN or
+        BF_CNN_RF, of Kadkhodaie et al. 2024 (``unet``, ``bf-cnn-rf`` here). ``kadkhodaie-cnn-2021``: BF_CNN of
+        Kadkhodaie & Simoncelli 2021 (``bf-cnn[layers=20]``). ``mohan-dncnn``: DnCNN of Mohan et al. 2020
+        (``dncnn[bias=false]`` if it is bias-free; their other networks are ``mohan-unet``, ``mohan-rcnn`` and
+        ``mohan-densenet``). ``kair``: DnCNN and IRCNN of Zhang et al. 2017, and FDnCNN and FFDNet of Zhang, Zuo & Zhang
+        2018, of their repository KAIR (``dncnn``, ``ircnn``, ``ffdnet``; their DRUNet is ``drunet``).
     output
         The output of the architecture's ``forward`` with these weights: the denoised ``image``, or the noise, the
         ``residual``, which is then subtracted. Networks here that estimate the noise subtract it themselves, so that
@@ -94,7 +98,7 @@ class Pretrained(Reference):
             raise
         except Exception:
             network = self.architecture.build(shape).eval()
-        self._fitted(network)
+        self._fitted(network, shape)
         try:
             with torch.device("meta"), torch.no_grad():
                 network.to("meta")(torch.empty(1, *shape), torch.empty(1))
@@ -133,7 +137,7 @@ class Pretrained(Reference):
         if self._built is None:
             return ()
         digest = file_digest(str(self.checkpoint))
-        keys = "" if self._built[2] == "same" else f", its keys read as {self._built[2]}"
+        keys = "" if self._built[2] == "same" else f", its keys read as {self._built[2]}{why(self._built[2])}"
         notes = (f"weights from {self.checkpoint.name} (SHA-256 {digest[:8]}){keys}",)
         if not self._returns_noise:
             return notes
@@ -175,19 +179,25 @@ class Pretrained(Reference):
         """Return the network for images of a shape, kept for the next."""
         if self._built is None or self._built[0] != shape:
             network: nn.Module = self.architecture.build(shape)
-            state, keys = self._fitted(network)
+            state, keys = self._fitted(network, shape)
             network.load_state_dict(state)
             # As in training; convolutions on a CPU take a third less time so.
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             self._built = (shape, Trained(network, self.device), keys)
         return self._built[1]
 
-    def _fitted(self, network: nn.Module) -> tuple[dict[str, Tensor], str]:
+    def _fitted(self, network: nn.Module, shape: Shape) -> tuple[dict[str, Tensor], str]:
+        where = f"checkpoint {self.checkpoint.name} for {self.architecture.label}"
         try:
-            return fitted(read_state(self.checkpoint), network, self.keys)
+            state = read_state(self.checkpoint)
         except ParameterError as error:
-            name = self.checkpoint.name
-            raise ParameterError(f"checkpoint {name} for {self.architecture.label}: {error}") from error
+            raise ParameterError(f"{where}: {error}") from error
+        try:
+            return fitted(state, network, self.keys)
+        except ParameterError as error:
+            found = near_fit(state, self.architecture, shape, lambda other: fitted(state, other, self.keys))
+            advice = f"; it fits {found}" if found else ""
+            raise ParameterError(f"{where}: {error}{advice}") from error
 
 
 def _is_noise(found: Tensor, noisy: Tensor, sigma: float) -> bool:

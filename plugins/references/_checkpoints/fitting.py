@@ -8,10 +8,10 @@ from torch import nn
 
 from gahbench import ParameterError, brief, listing
 
-from .key_maps import KEY_MAPS, KeyMap
+from .key_maps import KEY_MAPS, KeyMap, why
 from .reading import State, without_prefixes
 
-Keys = Literal["auto", "same", "kadkhodaie-cnn", "kadkhodaie-unet", "mohan-dncnn", "kair"]
+Keys = Literal["auto", "same", "kadkhodaie-cnn", "kadkhodaie-cnn-2021", "kadkhodaie-unet", "mohan-dncnn", "kair"]
 
 #: How many differing keys of each kind an error names.
 SHOWN = 3
@@ -30,7 +30,8 @@ def fitted(state: State, network: nn.Module, keys: Keys) -> tuple[State, str]:
         May be on the meta device.
     keys
         ``same``: keys are the network's own, but for prefixes of theirs, or a first part that all of the network's
-        share; the name of a key map; or ``auto``: found from the keys.
+        share; the name of a key map; or ``auto``: ``same`` where all keys are the network's own, otherwise the map
+        whose keys they are.
 
     Raises
     ------
@@ -44,21 +45,18 @@ def fitted(state: State, network: nn.Module, keys: Keys) -> tuple[State, str]:
     ]
     found, key_map = _chosen(variants, target, keys)
     name = "same" if key_map is None else key_map.name
+    read = f"with its keys read as '{name}'{why(name)}"
     try:
         converted = found if key_map is None else key_map.convert(found, network)
     except ParameterError as error:
-        raise ParameterError(f"with its keys read as '{name}', {error}") from error
+        raise ParameterError(f"{read}, {error}") from error
     except KeyError as error:
-        raise ParameterError(
-            f"with its keys read as '{name}', it lacks {brief(error)}; it has {_some(found)}"
-        ) from error
+        raise ParameterError(f"{read}, it lacks {brief(error)}; it has {_some(found)}") from error
     except (ValueError, IndexError, RuntimeError) as error:
         # Names or shapes such as the published code has none.
-        raise ParameterError(
-            f"with its keys read as '{name}', they cannot be converted: {brief(error)}; it has {_some(found)}"
-        ) from error
+        raise ParameterError(f"{read}, they cannot be converted: {brief(error)}; it has {_some(found)}") from error
     if differences := _differences(converted, target):
-        raise ParameterError(f"with its keys read as '{name}', {'; '.join(differences)}")
+        raise ParameterError(f"{read}, {'; '.join(differences)}")
     counters = {name: tensor for name, tensor in network.state_dict().items() if name.endswith(_COUNTER)}
     return converted | {name: tensor.new_zeros((), device="cpu") for name, tensor in counters.items()}, name
 
@@ -68,8 +66,8 @@ def _chosen(variants: list[State], target: State, keys: Keys) -> tuple[State, Ke
     # An architecture may be a wrapper around the network that was saved.
     part = _shared_part(target)
     wrapped = [{part + name: tensor for name, tensor in variant.items()} for variant in variants] if part else []
-    nearest = max([*variants, *wrapped], key=lambda variant: len(variant.keys() & target.keys()))
-    if keys == "same" or (keys == "auto" and any(variant.keys() == target.keys() for variant in variants)):
+    nearest = min([*variants, *wrapped], key=lambda variant: len(variant.keys() ^ target.keys()))
+    if keys == "same" or (keys == "auto" and nearest.keys() == target.keys()):
         return nearest, None
     maps = [key_map for key_map in KEY_MAPS if keys in ("auto", key_map.name)]
     for variant in variants:

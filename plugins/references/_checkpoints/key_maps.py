@@ -22,6 +22,8 @@ class KeyMap:
     ----------
     name
         As the parameter ``keys`` names it.
+    weights
+        The networks whose weights have such names.
     applies
         Whether names are those of the program.
     convert
@@ -29,6 +31,7 @@ class KeyMap:
     """
 
     name: str
+    weights: str
     applies: Callable[[Set[str]], bool]
     convert: Callable[[State, nn.Module], State]
 
@@ -45,17 +48,31 @@ def kadkhodaie_cnn(state: State, network: nn.Module) -> State:
     Published networks have no ReLU after their first convolution, as ``bf-cnn-rf`` here. Those that have one
     (``first_layer_linear=False``) have the same names, and are ``bf-cnn`` here.
     """
+    return written(_bias_free_links(state, "BN_layers.{}.gammas", "BN_layers.{}.running_sd"), network)
+
+
+def kadkhodaie_cnn_2021(state: State, network: nn.Module) -> State:
+    """Convert BF_CNN of Kadkhodaie & Simoncelli 2021, ``bf-cnn`` here: a ReLU follows its first convolution."""
+    if not _relu_follows_first(network):
+        raise ParameterError("a ReLU follows its first convolution, as in bf-cnn, and none in the network")
+    return written(_bias_free_links(state, "gammas.{}", "running_sd.{}"), network)
+
+
+def _bias_free_links(state: State, gain: str, deviation: str) -> list[Link]:
+    """Return the convolutions with their normalisations; the texts are the names of these, with {} for a number."""
     norms = {
-        number + 1: BiasFree(
-            state[f"BN_layers.{number}.gammas"].flatten(), state[f"BN_layers.{number}.running_sd"].flatten()
-        )
-        for number in _numbered(state, r"BN_layers\.(\d+)\.gammas")
+        number + 1: BiasFree(state[gain.format(number)].flatten(), state[deviation.format(number)].flatten())
+        for number in _numbered(state, gain.replace(".", r"\.").format(r"(\d+)"))
     }
-    links = [
+    return [
         Link(state[f"conv_layers.{number}.weight"], norm=norms.get(number))
         for number in _numbered(state, r"conv_layers\.(\d+)\.weight")
     ]
-    return written(links, network)
+
+
+def _relu_follows_first(network: nn.Module) -> bool:
+    leaves = [module for module in network.modules() if not any(module.children())]
+    return len(leaves) > 1 and isinstance(leaves[0], nn.Conv2d) and isinstance(leaves[1], nn.ReLU)
 
 
 #: Names here of the parts of the published UNet, and of its normalisation.
@@ -85,6 +102,8 @@ def kadkhodaie_unet(state: State, network: nn.Module) -> State:
 #: Epsilon of batch normalisation in the published code: torch's own; KAIR sets another.
 _EPSILON = 1e-5
 _KAIR_EPSILON = 1e-4
+#: Names of layers there, by their number, and before it that of the network where a file has several.
+_KAIR_LAYER = r"(?:\d+\.(?:model\.)?)?\d+"
 
 
 def mohan_dncnn(state: State, network: nn.Module) -> State:
@@ -111,18 +130,24 @@ def mohan_dncnn(state: State, network: nn.Module) -> State:
 
 
 def kair(state: State, network: nn.Module) -> State:
-    """Convert DnCNN, FDnCNN and FFDNet of KAIR, with their batch normalisations or with those merged.
+    """Convert DnCNN, FDnCNN, FFDNet and IRCNN of KAIR, with their batch normalisations or with those merged.
 
-    The last two estimate the image, and ``dncnn`` and ``ffdnet`` here subtract the output of their layers.
+    FDnCNN and FFDNet estimate the image, and ``dncnn`` and ``ffdnet`` here subtract the output of their layers. A file
+    of IRCNN has a network for each of 25 noise levels, numbered from the lowest.
     """
     links: list[Link] = []
-    for number in _numbered(state, r"(\d+)\.weight"):
-        weight = state[f"{number}.weight"]
+    layers = (re.fullmatch(rf"({_KAIR_LAYER})\.weight", name) for name in state)
+    for layer in sorted((match[1] for match in layers if match), key=_numbers):
+        weight = state[f"{layer}.weight"]
         if weight.ndim == 4:
-            links.append(Link(weight, state.get(f"{number}.bias")))
+            links.append(Link(weight, state.get(f"{layer}.bias")))
         elif links:
-            links[-1] = Link(links[-1].weight, links[-1].bias, _batch(state, str(number), _KAIR_EPSILON))
+            links[-1] = Link(links[-1].weight, links[-1].bias, _batch(state, layer, _KAIR_EPSILON))
     return written(links, network)
+
+
+def _numbers(name: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", name)]
 
 
 def _batch(state: State, name: str, epsilon: float) -> Batch:
@@ -139,15 +164,42 @@ def _all(pattern: str) -> Callable[[Set[str]], bool]:
 
 #: In the order in which they are tried; each recognizes its names among those of all others.
 KEY_MAPS = (
-    KeyMap("kadkhodaie-cnn", _all(r"conv_layers\.\d+\.weight|BN_layers\.\d+\.(gammas|running_sd)"), kadkhodaie_cnn),
-    KeyMap("kadkhodaie-unet", lambda names: "mid_block.0.weight" in names, kadkhodaie_unet),
+    KeyMap(
+        "kadkhodaie-cnn",
+        "BF_CNN and BF_CNN_RF of Kadkhodaie et al. 2024",
+        _all(r"conv_layers\.\d+\.weight|BN_layers\.\d+\.(gammas|running_sd)"),
+        kadkhodaie_cnn,
+    ),
+    KeyMap(
+        "kadkhodaie-cnn-2021",
+        "BF_CNN of Kadkhodaie & Simoncelli 2021",
+        _all(r"conv_layers\.\d+\.weight|(gammas|running_sd)\.\d+"),
+        kadkhodaie_cnn_2021,
+    ),
+    KeyMap(
+        "kadkhodaie-unet",
+        "UNet of Kadkhodaie et al. 2024",
+        lambda names: "mid_block.0.weight" in names,
+        kadkhodaie_unet,
+    ),
     KeyMap(
         "mohan-dncnn",
+        "DnCNN of Mohan et al. 2020",
         _all(
             r"(first_layer|last_layer|hidden_layer_list\.\d+)\.(weight|bias)"
             r"|bn_layer_list\.\d+\.(weight|bias|running_mean|running_var|num_batches_tracked)"
         ),
         mohan_dncnn,
     ),
-    KeyMap("kair", _all(r"\d+\.(weight|bias|running_mean|running_var|num_batches_tracked)"), kair),
+    KeyMap(
+        "kair",
+        "DnCNN, FDnCNN, FFDNet and IRCNN of KAIR",
+        _all(_KAIR_LAYER + r"\.(weight|bias|running_mean|running_var|num_batches_tracked)"),
+        kair,
+    ),
 )
+
+
+def why(name: str) -> str:
+    """Return by what a key map is chosen, in a few words; nothing for ``same``."""
+    return next((f", named as those of {key_map.weights}" for key_map in KEY_MAPS if key_map.name == name), "")

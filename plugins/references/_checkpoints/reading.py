@@ -118,6 +118,7 @@ def _find(content: Any, depth: int) -> State | None:
             if key in content and (found := _find(content[key], depth - 1)) is not None:
                 return found
         named = [(str(key), value) for key, value in content.items() if isinstance(value, Tensor)]
+        named += _numbered(content, depth)
         state = dict(named)
         if len(state) < len(named):
             raise ParameterError("two of its weights have the same name")
@@ -125,6 +126,17 @@ def _find(content: Any, depth: int) -> State | None:
     if isinstance(content, list | tuple):
         return next((found for item in content if (found := _find(item, depth - 1)) is not None), None)
     return None
+
+
+def _numbered(content: Mapping[Any, Any], depth: int) -> list[tuple[str, Tensor]]:
+    """Return the weights of several networks in one file, whose keys are their numbers: each named by its own first."""
+    if not all(str(key).isdecimal() and isinstance(value, Mapping) for key, value in content.items()):
+        return []
+    return [
+        (f"{key}.{name}", tensor)
+        for key, value in content.items()
+        for name, tensor in (_find(value, depth - 1) or {}).items()
+    ]
 
 
 def _described(content: Any) -> str:

@@ -1,0 +1,53 @@
+"""The recurrent network of Mohan et al. 2020."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ._stage import Stage
+
+
+class MohanRCNN(nn.Module):
+    """Blind recurrent CNN of Mohan, Kadkhodaie, Simoncelli & Fernandez-Granda, ICLR 2020, bias-free by default.
+
+    One chain of seven 3x3 convolutions with ReLU between them and no normalisation is applied again and again, to the
+    noisy image and its own last estimate side by side; the first estimate is the noisy image. It estimates the image
+    itself. After Zhang et al. 2018 (arXiv:1805.07709). With the defaults 0.19 M parameters and a receptive field of 57
+    pixels, 14 more for each stage; any image size. All stages are trained; the published training draws their number
+    anew for each batch.
+
+    Parameters
+    ----------
+    channels
+        Channels of the images.
+    width
+        Channels of the hidden layers.
+    stages
+        How many times the chain is applied.
+    bias
+        Whether to add constants; the last convolution has none either way.
+    """
+
+    label_parameters = ("bias",)
+
+    def __init__(
+        self,
+        channels: int,
+        width: Annotated[int, Field(ge=1)] = 64,
+        stages: Annotated[int, Field(ge=1)] = 4,
+        bias: bool = False,
+    ) -> None:
+        super().__init__()
+        self.stages = stages
+        self.cnn = Stage(2 * channels, width, channels, bias=bias, last_bias=False)
+
+    def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
+        """Denoise images of shape (N, C, H, W); blind, so ``sigma`` is not used."""
+        image = noisy
+        for _ in range(self.stages):
+            image = self.cnn(torch.cat([noisy, image], dim=1))
+        return image
