@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from gahbench._util.errors import OptimumError, ParameterError, listing, suggestion
+from gahbench._util.errors import DataError, OptimumError, ParameterError, listing, suggestion
 from gahbench._util.shapes import Shape
 from gahbench.contracts.preparation import Preparable
 
@@ -73,6 +74,30 @@ class Card:
 
     origin: str = "not stated"
     licence: str = "not stated"
+
+
+def checked_sources(dataset: Dataset, split: Split, count: int) -> list[int] | None:
+    """Return the sources of the first images of a split, as plain numbers; ``None`` where each image has its own.
+
+    Raises
+    ------
+    DataError
+        If they are not one whole number for each image.
+    """
+    given = dataset.sources(split, count)
+    if given is None:
+        return None
+    try:
+        # Unlike int(), it takes neither fractions nor texts.
+        found = [operator.index(number) for number in given]
+    except (TypeError, ValueError):
+        found = []
+    if len(found) != count:
+        raise DataError(
+            f"sources('{split}', {count}) of {type(dataset).__name__} returned {given!r:.100}; expected {count} whole "
+            "numbers, or None"
+        )
+    return found
 
 
 class Dataset(Preparable, ABC):
@@ -214,7 +239,7 @@ class Dataset(Preparable, ABC):
         Returns
         -------
         Sequence or None
-            A number for each of the first ``count`` images of a split.
+            A whole number for each of the first ``count`` images of a split.
         """
         return None
 

@@ -9,7 +9,7 @@ from typing import Any
 from gahbench._util.errors import DataError, GahbenchError, ParameterError, PluginError, SuiteError
 from gahbench._util.resources import cpu_count
 from gahbench._util.shapes import Shape
-from gahbench.contracts.datasets import SPLITS, Dataset, Split
+from gahbench.contracts.datasets import SPLITS, Dataset, Split, checked_sources
 from gahbench.contracts.metrics import Metric
 from gahbench.contracts.unit import Unit
 from gahbench.planning.dry_run import DryRun
@@ -168,18 +168,7 @@ def sources_text(dataset: Dataset, images: int) -> str:
     DataError
         If they are not one whole number for each image.
     """
-    given = dataset.sources("test", images)
-    if given is None:
-        return ""
-    try:
-        found = [int(number) for number in given]
-    except (TypeError, ValueError):
-        found = []
-    if len(found) != images:
-        raise DataError(
-            f"sources('test', {images}) of {type(dataset).__name__} returned {given!r:.100}; expected {images} whole "
-            "numbers, or None"
-        )
+    found = checked_sources(dataset, "test", images) or []
     return " ".join(map(str, found)) if len(set(found)) < len(found) else ""
 
 

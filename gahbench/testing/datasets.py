@@ -7,8 +7,8 @@ from collections.abc import Generator, Iterator
 
 import torch
 
-from gahbench._util.errors import DataError
-from gahbench.contracts.datasets import SPLITS, Dataset, Split
+from gahbench._util.errors import DataError, listing
+from gahbench.contracts.datasets import SPLITS, Dataset, Split, checked_sources
 from gahbench.registry.checked_images import unchecked
 from gahbench.registry.configured import Configured
 from gahbench.testing.findings import Finding
@@ -36,6 +36,7 @@ def check_dataset(configured: Configured) -> Iterator[Finding]:
         if images is None:
             return
         first[split] = images
+        yield from _check_sources(configured, dataset, split, count)
         if available is not None:
             yield _refusal(dataset, split, available)
     fingerprint = dataset.fingerprint()
@@ -89,6 +90,26 @@ def _check_images(
     rest = ask(split, count - half, start=half)
     yield Finding(f"{split}: start skips images", torch.equal(rest, kept[half:]))
     return kept if finite and stable else None
+
+
+def _check_sources(configured: Configured, dataset: Dataset, split: Split, count: int) -> Iterator[Finding]:
+    """Check the sources of the images of a split, where a dataset says which come from one."""
+    name = f"{split}: sources are one whole number for each image"
+    try:
+        found = checked_sources(dataset, split, count)
+    except DataError as error:
+        yield Finding(name, False, str(error))
+        return
+    if found is None:
+        return
+    yield Finding(name, True, listing(map(str, found)))
+    again = checked_sources(configured.build(), split, count)
+    yield Finding(
+        f"{split}: another instance gives the same sources", again == found, "" if again == found else f"{again}"
+    )
+    first = checked_sources(dataset, split, count // 2)
+    stable = first == found[: count // 2]
+    yield Finding(f"{split}: the first k of n sources are the k", stable, "" if stable else f"{first} of {found}")
 
 
 def _kind(images: object) -> str | None:

@@ -222,6 +222,12 @@ CACHED = (
     "    if len(self.kept.get(split, ())) < len(every): self.kept[split] = every\n"
     "    return self.kept[split]\n"
 )
+
+
+def sources(text):
+    return images("every[start:]") + f"\ndef sources(self, split, count): return {text}"
+
+
 ENDS = "def available(self, split): return 20\n"
 DATASETS = {
     "sound": (images("every[start:]"), ""),
@@ -250,6 +256,14 @@ DATASETS = {
         "fingerprint",
     ),
     "raises": (images("1 / 0"), "runs"),
+    "sound sources": (sources("[place // 2 for place in range(count)]"), ""),
+    "sound sources in a tensor": (sources("torch.arange(count) // 2"), ""),
+    "sources of too few images": (sources("[0] * (count - 1)"), "one whole number for each image"),
+    "sources that are texts": (sources("['1'] * count"), "one whole number for each image"),
+    "sources that are fractions": (sources("[0.5] * count"), "one whole number for each image"),
+    "a number for sources": (sources("count"), "one whole number for each image"),
+    "sources that are random": (sources("torch.randint(1000, (count,)).tolist()"), "another instance gives the same"),
+    "sources that depend on the count": (sources("[count] * count"), "first k of n sources are the k"),
 }
 
 
