@@ -15,6 +15,8 @@ from gahbench.planning.rows import rows
 from gahbench.store.folder import Folder
 from gahbench.store.store import Store
 
+#: Units of a kind wait for those of the one before.
+KINDS = ("fit", "score")
 _COLUMNS = ("parameters", "seeds", "fits done", "scores done", "multiply-adds")
 
 
@@ -27,12 +29,12 @@ def print_plan(plan: Plan, folder: Path, console: Console) -> None:
         If the folder belongs to another suite or protocol.
     """
     Folder(folder).check(plan)
-    for line in _lines(plan, Store(folder)):
+    for line in _lines(plan, Store(folder), folder):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(f"results folder: {folder}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _lines(plan: Plan, store: Store) -> Iterator[str]:
+def _lines(plan: Plan, store: Store, folder: Path) -> Iterator[str]:
     all_rows, done = list(rows(plan.suite)), store.whole(plan.units)
     width = 2 + max(len(row.label) for row in all_rows)
     units_of: dict[tuple[str, str], list[Unit]] = defaultdict(list)
@@ -58,7 +60,7 @@ def _lines(plan: Plan, store: Store) -> Iterator[str]:
                 yield f"    raises: {found.error}"
     left = [unit for unit in plan.units if unit.folder not in done]
     yield ""
-    yield f"to do: {len(left)} of {len(plan.units)} units; {_estimate(left, plan)}"
+    yield f"to do: {len(left)} of {len(plan.units)} units; {_estimate(left, plan, folder)}"
 
 
 def _cells(units: list[Unit], parameters: int, done: set[str]) -> list[str]:
@@ -74,21 +76,41 @@ def _cells(units: list[Unit], parameters: int, done: set[str]) -> list[str]:
     ]
 
 
-def _estimate(left: list[Unit], plan: Plan) -> str:
-    """Return a rough time for the units that are left: by their time budget, or at nominal rates of this hardware."""
+def _estimate(left: list[Unit], plan: Plan, folder: Path) -> str:
+    """Return about how long the units that are left take, by what units like them took on this machine.
+
+    Trainings whose like have not run here are estimated by their work, at the nominal rate of this hardware.
+    """
     import torch
 
     from gahbench._util.bfloat16 import has_bfloat16
     from gahbench._util.resources import cpu_count
+    from gahbench.runs.durations import durations_beside, image_values
+    from gahbench.runs.environment import unit_environment
     from gahbench.training.hardware import nominal_rate
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    places = torch.cuda.device_count() if device.type == "cuda" else cpu_count()
-    if plan.suite.training.seconds is not None:
-        fits = sum(unit.kind == "fit" for unit in left)
-        return f"about {duration(fits * plan.suite.training.seconds / places)} of training by its time budget"
-    work = sum(unit.work for unit in left)
-    if left and not work:
+    threads = plan.suggested_threads()
+    rate = nominal_rate(device, has_bfloat16(device), threads)
+    durations = durations_beside(folder, unit_environment(device)["processor"])
+    values = image_values(plan.board["datasets"])
+    times = {unit.key: durations.of(unit, values) for unit in left}
+    guessed = [unit for unit in left if times[unit.key] is None and unit.kind == "fit"]
+    unknown = [unit for unit in left if times[unit.key] is None and unit.kind == "score"]
+    if left and len(unknown) == len(left):
         return "no networks among them, and the time of references is not estimated"
-    rate = nominal_rate(device, has_bfloat16(device), 1) * places
-    return f"{count(work)} multiply-adds, about {duration(work / rate)} at a nominal {count(rate)} a second"
+    workers = torch.cuda.device_count() if device.type == "cuda" else max(1, cpu_count() // threads)
+    times |= {unit.key: unit.work / rate for unit in guessed} | {unit.key: 0.0 for unit in unknown}
+    seconds = sum(_makespan([times[unit.key] or 0.0 for unit in left if unit.kind == kind], workers) for kind in KINDS)
+    notes = []
+    if guessed:
+        work = sum(unit.work for unit in guessed)
+        notes.append(f"{count(work)} multiply-adds of training at a nominal {count(rate)} a second")
+    if unknown:
+        notes.append(f"without {counted(len(unknown), 'score')}, whose like have not run here")
+    return f"about {duration(seconds)} with {counted(workers, 'worker')}{''.join(f'; {note}' for note in notes)}"
+
+
+def _makespan(times: list[float], workers: int) -> float:
+    """Return about how long units take that are shared out among workers: no less than the longest."""
+    return max(sum(times) / workers, max(times, default=0.0))

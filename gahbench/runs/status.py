@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import statistics
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from gahbench._util.checks import is_number
-from gahbench._util.errors import ResultsError
 from gahbench._util.files import names_in
 from gahbench.contracts.unit import Unit
+from gahbench.runs.durations import Durations, values_of
 from gahbench.store.claims import LEASE, Claims, Seen
 from gahbench.store.plan_file import RecordedPlan, recorded_plan
 from gahbench.store.store import DAMAGED, Store
-
-#: Finished units of a kind whose times are read.
-_SAMPLE = 20
 
 
 @dataclass(frozen=True)
@@ -112,7 +105,7 @@ def status(folder: Path, lease: float = LEASE) -> Status:
     seen = [found for name in sorted(claimed) if (found := claims.seen(name)) is not None]
     running = tuple(_running(units[one.name], one, claims.now()) for one in seen)
     active = sum(not one.is_lost for one in running)
-    seconds = _seconds_left(waiting, [unit for name, unit in units.items() if name in finished], store)
+    seconds = _seconds_left(waiting, [unit for name, unit in units.items() if name in finished], plan, store)
     return Status(
         plan.suite,
         sum(name in finished for name in units),
@@ -150,50 +143,16 @@ def _running(unit: Unit, seen: Seen, now: float) -> Running:
     )
 
 
-def _seconds_left(waiting: list[Unit], done: list[Unit], store: Store) -> float | None:
+def _seconds_left(waiting: list[Unit], done: list[Unit], plan: RecordedPlan, store: Store) -> float | None:
     """Return the seconds that one worker needs for some units, by those that units like them took.
 
-    Units are alike by kind, and by entrant (fits) or metric (scores); of others, the median of all counts.
+    Where only units of the other kind have ended, the longest of these count.
     """
-    if not done:
-        return None if waiting else 0.0
-    groups: dict[Any, list[Unit]] = defaultdict(list)
-    for unit in done:
-        groups[_alike(unit)].append(unit)
-    known = {group: found for group, units in groups.items() if (found := _median(_times(units, store))) is not None}
-    usual = {
-        kind: _median(seconds for (other, *_), seconds in known.items() if other == kind) for kind in ("fit", "score")
-    }
-    total = 0.0
-    for unit in waiting:
-        found = known.get(_alike(unit), usual[unit.kind])
-        total += found if found is not None else max((one for one in usual.values() if one is not None), default=0.0)
-    return total
-
-
-def _alike(unit: Unit) -> tuple[Any, ...]:
-    return (unit.kind, unit.dataset, unit.entrant if unit.kind == "fit" else unit.metric)
-
-
-def _times(units: Iterable[Unit], store: Store) -> Iterable[float]:
-    for unit in list(units)[:_SAMPLE]:
-        try:
-            seconds = seconds_of(store.done(unit))
-        except ResultsError:
-            continue
-        if seconds is not None:
-            yield seconds
-
-
-def seconds_of(done: Mapping[str, Any] | None) -> float | None:
-    """Return how long a finished unit took, by what it recorded; ``None`` if it did not."""
-    recorded = () if done is None else (done.get("train_seconds"), done.get("seconds"))
-    return next((float(seconds) for seconds in recorded if seconds is not None and is_number(seconds)), None)
-
-
-def _median(values: Iterable[float | None]) -> float | None:
-    found = [value for value in values if value is not None]
-    return statistics.median(found) if found else None
+    durations, values = Durations(), values_of(plan)
+    durations.add(done, store, values)
+    times = [durations.of(unit, values) for unit in waiting]
+    known = [seconds for seconds in times if seconds is not None]
+    return None if waiting and not known else sum(known) + (len(times) - len(known)) * max(known, default=0.0)
 
 
 def watch(folder: Path, seconds: float = 2.0) -> Iterable[Status]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from gahbench._util.errors import ResultsError
 from gahbench.contracts.jobs import Event, Job
+from gahbench.runs.durations import seconds_of
 from gahbench.runs.queue import Queue
-from gahbench.runs.status import seconds_of
 
 
 class Watch:

@@ -104,6 +104,27 @@ def test_plan_makes_no_estimate_for_references(call, tmp_path):
     assert "to do: 1 of 1 units; no networks among them, and the time of references is not estimated" in out
 
 
+def test_plan_estimates_by_budgets_of_seconds_and_by_what_has_run(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "timed.yaml"
+    file.write_text(
+        "name: timed\ndatasets: ['discs[size=16]']\n"
+        "entrants: [identity, {bf-cnn: {width: 2, layers: 3, training: {seconds: 600, allow_time_budget: true}}}]\n"
+        "baseline: identity\ntraining: {steps: 1}\nscoring: {sigmas: [0.1], images: 2}\n"
+    )
+    code, out, _ = call("plan", str(file))
+    assert code == 0
+    assert "about 10 min 00 s with 1 worker; without 2 scores, whose like have not run here" in " ".join(out.split())
+    other = tmp_path / "other.yaml"
+    other.write_text(
+        "name: other\ndatasets: ['discs[size=16]']\nentrants: [identity]\nscoring: {sigmas: [0.1], images: 2}\n"
+    )
+    assert call("run", str(other), "--engine", "inline")[0] == 0
+    _, out, _ = call("plan", str(file))
+    assert "about 10 min 0" in out
+    assert "without" not in out
+
+
 def test_a_failed_unit_makes_the_exit_status_1(call, write_suite, write_plugin, tmp_path):
     plugin = write_plugin("unlucky", "raise RuntimeError('no luck')")
     arguments = (

@@ -1,0 +1,142 @@
+"""How long units take, by what units like them took on this machine."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from gahbench._util.checks import is_number
+from gahbench._util.errors import ResultsError
+from gahbench.contracts.unit import Unit
+from gahbench.store.plan_file import PLAN, RecordedPlan, recorded_plan
+from gahbench.store.store import Store
+
+#: Finished units of a kind, and in all, whose times are read.
+_SAMPLE, _SAMPLES = 5, 1000
+#: Results folders beside the one that is planned whose times are read, the newest.
+_FOLDERS = 4
+
+
+class Durations:
+    """Seconds of units, each by those that finished ones of its kind took.
+
+    Of a fit they are in proportion to its planned work, of a score to the images, their values and the noise levels.
+    The finest kind counts of which there is one: the same entrant (and metric) on the same dataset, then the same
+    architecture or reference elsewhere (and metric), the same metric, any.
+    """
+
+    def __init__(self) -> None:
+        self._rates: dict[tuple[Any, ...], list[float]] = defaultdict(list)
+        self._taken: Counter[tuple[Any, ...]] = Counter()
+
+    def add(
+        self,
+        units: Iterable[Unit],
+        store: Store,
+        values: Mapping[str, int],
+        counts: Callable[[Mapping[str, Any]], bool] = lambda done: True,
+    ) -> None:
+        """Add finished units of a store, a few of each kind.
+
+        Parameters
+        ----------
+        values
+            Values of an image, C * H * W, by the label of the dataset.
+        counts
+            Whether a unit counts, by what ``done.json`` says.
+        """
+        for unit in units:
+            kinds = _kinds(unit, values)
+            finest, _ = kinds[0]
+            if self._taken[finest] >= _SAMPLE or self._taken.total() >= _SAMPLES:
+                continue
+            try:
+                done = store.done(unit)
+            except ResultsError:
+                continue
+            seconds = seconds_of(done)
+            if done is None or seconds is None or not counts(done):
+                continue
+            self._taken[finest] += 1
+            for kind, size in kinds:
+                self._rates[kind].append(seconds / size)
+
+    def of(self, unit: Unit, values: Mapping[str, int]) -> float | None:
+        """Return the seconds of a unit; ``None`` where no unit like it has finished.
+
+        A training with a budget of seconds takes these.
+        """
+        if (budget := _budget(unit)) is not None:
+            return budget
+        for kind, size in _kinds(unit, values):
+            if kind in self._rates:
+                return statistics.median(self._rates[kind]) * size
+        return None
+
+
+def durations_beside(folder: Path, processor: str) -> Durations:
+    """Return what units took in a results folder and in the newest of those beside it, on this processor."""
+    found = Durations()
+    beside = sorted(folder.parent.glob(f"*/{PLAN}"), key=_changed, reverse=True)[:_FOLDERS]
+    for place in dict.fromkeys([folder, *(file.parent for file in beside)]):
+        try:
+            plan, store = recorded_plan(place), Store(place)
+            finished, _ = store.ended()
+        except (ResultsError, OSError):
+            continue
+        units = [recorded.unit for recorded in plan.units if recorded.unit.folder in finished]
+        found.add(units, store, values_of(plan), lambda done: _processor(done) == processor)
+    return found
+
+
+def values_of(plan: RecordedPlan) -> dict[str, int]:
+    """Return the number of values of an image, C * H * W, by the label of the dataset."""
+    return image_values(plan.board.get("datasets", ()))
+
+
+def image_values(datasets: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Return the number of values of an image by the label of the dataset, from rows of the board's table of them."""
+    return {row["dataset"]: math.prod(row[name] for name in ("channels", "height", "width")) for row in datasets}
+
+
+def seconds_of(done: Mapping[str, Any] | None) -> float | None:
+    """Return how long a finished unit took, by what it recorded; ``None`` if it did not."""
+    recorded = () if done is None else (done.get("train_seconds"), done.get("seconds"))
+    return next((float(seconds) for seconds in recorded if seconds is not None and is_number(seconds)), None)
+
+
+def _kinds(unit: Unit, values: Mapping[str, int]) -> list[tuple[tuple[Any, ...], float]]:
+    """Return the kinds that a unit is of, the finest first, each with what its time is in proportion to there."""
+    entrant = unit.payload.get("entrant")
+    name = entrant.get("name") if isinstance(entrant, Mapping) else None
+    finest = (unit.dataset, unit.entrant)
+    if unit.kind == "score":
+        levels = unit.payload.get("images", 1) * len(unit.payload.get("sigmas", [0.0]))
+        size = float(levels * values.get(unit.dataset, 1)) or 1.0
+        kinds = [("score", *finest, unit.metric), ("score", name, unit.metric), ("score", unit.metric), ("score",)]
+        return [(kind, size) for kind in kinds]
+    # The work of a fit is not known where the network was not tried out again, or cannot be.
+    known = [("fit", *finest), ("fit", name), ("fit",)] if 0 < unit.work < math.inf else []
+    return [*((kind, unit.work) for kind in known), (("whole fit", *finest), 1.0), (("whole fit",), 1.0)]
+
+
+def _budget(unit: Unit) -> float | None:
+    training = unit.payload.get("training")
+    seconds = training.get("seconds") if unit.kind == "fit" and isinstance(training, Mapping) else None
+    return None if seconds is None else float(seconds)
+
+
+def _processor(done: Mapping[str, Any]) -> Any:
+    environment = done.get("environment")
+    return environment.get("processor") if isinstance(environment, Mapping) else None
+
+
+def _changed(file: Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except OSError:
+        return 0.0

@@ -1,0 +1,118 @@
+"""How long units take, by those that have finished."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from gahbench.contracts.unit import Unit
+from gahbench.runs.durations import Durations, durations_beside
+from gahbench.runs.environment import unit_environment
+
+VALUES = {"discs": 100, "rays": 400}
+
+
+def unit(kind="fit", dataset="discs", entrant="net[a=1]", name="net", work=1e9, metric=None, seconds=None, images=15):
+    return Unit(
+        kind=kind,
+        key=f"{kind} {dataset} {entrant} {metric} {work} {images}",
+        dataset=dataset,
+        entrant=entrant,
+        entrant_kind="architecture",
+        seed=0,
+        split="test",
+        metric=metric,
+        requires=None,
+        column=None,
+        work=work,
+        payload={"entrant": {"name": name}, "training": {"seconds": seconds}, "images": images, "sigmas": [0.1]},
+    )
+
+
+def score(metric="psnr", **given):
+    return unit("score", metric=metric, **given)
+
+
+class Recorded:
+    """A store in which each unit has recorded its seconds."""
+
+    def __init__(self, seconds):
+        self.seconds = {unit.key: {name: value} for unit, (name, value) in seconds.items()}
+
+    def done(self, unit):
+        return self.seconds[unit.key]
+
+
+def known(pairs):
+    found = Durations()
+    recorded = {one: ("train_seconds" if one.kind == "fit" else "seconds", value) for one, value in pairs}
+    found.add(recorded, Recorded(recorded), VALUES)
+    return found
+
+
+def test_the_nearest_kind_of_unit_counts_in_proportion_to_its_work():
+    wider, deep = unit(entrant="net[a=2]", work=2e9), unit(entrant="deep", name="deep")
+    found = known([(unit(), 10.0), (wider, 40.0), (deep, 7.0)])
+    # The same entrant on the same dataset, with twice the steps.
+    assert found.of(unit(work=2e9), VALUES) == pytest.approx(20)
+    # The same architecture with another width, on another dataset: the middle of 10 and 20 seconds for 1e9.
+    assert found.of(unit(dataset="rays", entrant="net[a=3]", work=3e9), VALUES) == pytest.approx(45)
+    # An architecture that has not run: the middle of all.
+    assert found.of(unit(entrant="new", name="new"), VALUES) == pytest.approx(10)
+
+
+def test_scores_are_in_proportion_to_images_levels_and_values():
+    found = known([(score(), 2.0), (score(metric="spectrum"), 50.0)])
+    assert found.of(score(images=30), VALUES) == pytest.approx(4)
+    assert found.of(score(dataset="rays"), VALUES) == pytest.approx(8)
+    assert found.of(score(metric="spectrum", entrant="other", name="other"), VALUES) == pytest.approx(50)
+
+
+def test_a_budget_of_seconds_is_its_own_estimate():
+    assert Durations().of(unit(work=float("inf"), seconds=90.0), VALUES) == 90
+    assert known([(unit(), 10.0)]).of(unit(seconds=3), VALUES) == 3
+
+
+def test_nothing_is_said_of_what_nothing_is_known():
+    assert Durations().of(unit(), VALUES) is None
+    assert known([(score(), 1.0)]).of(unit(), VALUES) is None
+    # Work that is not known is not taken for none.
+    found = known([(unit(work=0.0), 12.0)])
+    assert found.of(unit(work=0.0), VALUES) == 12
+    assert found.of(replace(unit(), entrant="x", work=5e9), VALUES) == 12
+
+
+def test_few_units_of_a_kind_are_read(monkeypatch):
+    monkeypatch.setattr("gahbench.runs.durations._SAMPLE", 2)
+    found = known([(unit(work=1e9 + place), float(place)) for place in (1, 2, 300)])
+    assert found.of(unit(), VALUES) == pytest.approx(1.5, rel=1e-6)
+
+
+@pytest.fixture
+def finished(tmp_path, write_suite):
+    """A results folder of two entrants, run here."""
+    import gahbench
+
+    text = (
+        "name: first\ndatasets: [{discs: {size: 16}}]\nentrants: [identity, gaussian-blur]\nbaseline: identity\n"
+        "scoring: {sigmas: [0.1], images: 2, metrics: [psnr]}\n"
+    )
+    gahbench.run(write_suite(text=text), tmp_path / "runs" / "first", engine="inline")
+    return tmp_path / "runs" / "first"
+
+
+def test_folders_beside_count_if_they_are_of_this_processor(finished, tmp_path):
+    import torch
+
+    processor = unit_environment(torch.device("cpu"))["processor"]
+    wanted = score(dataset="discs[size=16]", entrant="identity", images=2)
+    (done,) = [
+        json.loads((folder / "done.json").read_bytes())["seconds"]
+        for folder in (finished / "units").iterdir()
+        if json.loads((folder / "unit.json").read_bytes())["entrant"] == "identity"
+    ]
+    values = {"discs[size=16]": 256}
+    assert durations_beside(tmp_path / "runs" / "second", processor).of(wanted, values) == pytest.approx(done)
+    assert durations_beside(finished, processor).of(wanted, values) == pytest.approx(done)
+    assert durations_beside(tmp_path / "elsewhere" / "second", processor).of(wanted, values) is None
+    assert durations_beside(finished, "another").of(wanted, values) is None
