@@ -150,6 +150,11 @@ class Dataset(Preparable, ABC):
         """Origin and licence of the images."""
         return Card()
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was done to the images that may not be meant, in a sentence each; plans print them once."""
+        return ()
+
     def posterior(self, noisy: Tensor, sigma: float) -> Posterior:
         """Return mean and spread of the clean images given the noisy ones; only where the optimum is ``exact``.
 

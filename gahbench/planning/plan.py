@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -125,6 +126,7 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
         built = [(configured, _build(suite, configured)) for configured in suite.datasets]
         for configured, dataset in built:
             _check_counts(suite, configured, dataset)
+            _say_notes(suite, configured, dataset)
         undefined = undefined_pairs(suite, built)
         units = [
             unit
@@ -158,6 +160,11 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
     units.sort(key=lambda unit: unit.kind != "fit")
     sized = (_sized(unit, pairs.dry_runs[unit.dataset, base_label(unit.entrant)]) for unit in units)
     return Plan(suite, tuple(sized), facts, pairs)
+
+
+def _say_notes(suite: Suite, configured: Configured, dataset: Dataset) -> None:
+    for note in dataset.notes:
+        warnings.warn(f"{suite.path}: {configured.label}: {note}", stacklevel=3)
 
 
 def sources_text(dataset: Dataset, images: int) -> str:

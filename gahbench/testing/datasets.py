@@ -43,6 +43,9 @@ def check_dataset(configured: Configured) -> Iterator[Finding]:
     typed = fingerprint is None or isinstance(fingerprint, str)
     again = typed and configured.build().fingerprint() == fingerprint
     yield Finding("its fingerprint is a text, always the same, or None", again, "" if again else f"{fingerprint!r}")
+    notes = dataset.notes
+    sound = isinstance(notes, tuple) and all(isinstance(note, str) for note in notes)
+    yield Finding("notes are a tuple of texts", sound, "" if sound else f"{notes!r:.100}")
     if dataset.splits_overlap:
         yield Finding("splits share images, as the dataset says", None)
     # The halves A and B may be parts of train.

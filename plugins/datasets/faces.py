@@ -19,7 +19,7 @@ from ._reading.arrays import read_arrays
 from ._reading.cache import cache_folder, cached, cached_facts
 from ._reading.encoded import LONG, Encoded
 from ._reading.files import Images, decoded_digest, from_array, from_encoded, open_encoded, source_path
-from ._reading.preprocess import Colour, Preprocessing
+from ._reading.preprocess import Colour, Preprocessing, colour_notes
 from ._reading.repeats import without_repeats
 
 #: Number of images up to which near repeats are searched for each time.
@@ -133,6 +133,11 @@ class Faces(Dataset):
     def available(self, split: Split) -> int:
         """Return how many images a split holds."""
         return len(self._splits[split])
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Say that colours were dropped."""
+        return colour_notes(self.colour, self._all.had_colours)
 
     def missing(self) -> tuple[str, ...]:
         """Return what is not fetched yet, or takes long and is not in the cache yet: decoding, or near repeats."""

@@ -82,6 +82,11 @@ class Finite(Generated):
         inner = self.dataset.card
         return Card(f"{self.count} images, each drawn again and again: {inner.origin}", inner.licence)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return those of the dataset that the images are from."""
+        return self.dataset.notes
+
     def fingerprint(self) -> str | None:
         """Return that of the dataset that the images are from."""
         return self.dataset.fingerprint()

@@ -17,7 +17,7 @@ from gahbench import BLOCK, Card, DataError, Dataset, Shape, Split, generator, i
 from ._reading.fetched import skimage_file
 from ._reading.files import source_path
 from ._reading.photographs import Photographs, joined, read_photographs, undecoded
-from ._reading.preprocess import Colour
+from ._reading.preprocess import Colour, colour_notes
 from ._reading.splits import TEST_MAX, TEST_SHARE, consecutive
 
 #: Photographs that scikit-image installs with its code, in CC0 or the public domain by their documentation: what each
@@ -99,6 +99,11 @@ class Photos(Dataset):
             names = listing(Path(name).stem for name in self._embedded)
             return Card(f"patches of photographs embedded in scikit-image: {names}", "CC0 or public domain")
         return Card(f"patches of photographs of one's own, from {Path(self.path).name}", "as their owners say")
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Say that colours were dropped."""
+        return colour_notes(self.colour, self.path is not None and self._all.had_colours)
 
     def missing(self) -> tuple[str, ...]:
         """Return the photographs that take long to decode and are not in the cache yet, in words."""

@@ -87,6 +87,11 @@ class Shuffled(Dataset):
         """Return those of the plain images."""
         return self.dataset.sources(split, count)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return those of the plain images."""
+        return self.dataset.notes
+
     def fingerprint(self) -> str | None:
         """Return that of the plain images."""
         return self.dataset.fingerprint()

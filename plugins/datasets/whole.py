@@ -18,7 +18,7 @@ from gahbench import Card, DataError, Dataset, Shape, Split, listing
 from ._reading.fetched import skimage_file
 from ._reading.files import source_path
 from ._reading.photographs import Photographs, joined, read_photographs, undecoded
-from ._reading.preprocess import Colour
+from ._reading.preprocess import Colour, colour_notes
 
 #: The embedded photograph, which photos has for testing too.
 EMBEDDED = "chelsea.png"
@@ -74,6 +74,11 @@ class Whole(Dataset):
         if self.path is None:
             return Card(f"a photograph embedded in scikit-image: {Path(EMBEDDED).stem}", "CC0 or public domain")
         return Card(f"whole photographs of one's own, from {Path(self.path).name}", "as their owners say")
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Say that colours were dropped."""
+        return colour_notes(self.colour, self.path is not None and self._all.had_colours)
 
     def missing(self) -> tuple[str, ...]:
         """Return the photographs that take long to decode and are not in the cache yet, in words."""

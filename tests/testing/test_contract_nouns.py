@@ -256,6 +256,7 @@ DATASETS = {
         "fingerprint",
     ),
     "raises": (images("1 / 0"), "runs"),
+    "notes that are one text": (images("every[start:]", "notes = 'cropped'\n"), "notes are a tuple of texts"),
     "sound sources": (sources("[place // 2 for place in range(count)]"), ""),
     "sound sources in a tensor": (sources("torch.arange(count) // 2"), ""),
     "sources of too few images": (sources("[0] * (count - 1)"), "one whole number for each image"),

@@ -21,7 +21,7 @@ from . import arrays, celeba
 from .cache import cached, cached_facts
 from .decode import decoded
 from .encoded import Encoded, Folder
-from .preprocess import Preprocessing, grey_levels
+from .preprocess import Preprocessing, grey_levels, has_colours
 from .waiting import Waiting
 
 #: Name in the cache.
@@ -47,6 +47,8 @@ class Images:
     partition
         Whether each is for training (0), validation (1) or testing (2), shape (N,), int64; ``None`` where the source
         does not say.
+    had_colours
+        Whether the files have colours.
     """
 
     stored: NDArray[Any]
@@ -54,6 +56,7 @@ class Images:
     digest: str
     identity: NDArray[np.int64] | None = None
     partition: NDArray[np.int64] | None = None
+    had_colours: bool = False
 
     def rows(self, places: NDArray[np.int64]) -> Tensor:
         """Return the images at these places, float32 in [0, 1]; no others are read."""
@@ -129,7 +132,8 @@ def from_array(
     def pooled() -> Tensor:
         return torch.from_numpy(np.concatenate([preprocessing.pooled(images[part]) for part in parts]))
 
-    return Images(stored, pooled, digest.hexdigest(), identity)
+    had_colours = any(has_colours(images[part]) for part in parts)
+    return Images(stored, pooled, digest.hexdigest(), identity, had_colours=had_colours)
 
 
 def from_encoded(encoded: Encoded, preprocessing: Preprocessing) -> Images:
@@ -154,6 +158,7 @@ def from_encoded(encoded: Encoded, preprocessing: Preprocessing) -> Images:
         facts["digest"],
         celeba.identity(encoded) if people is None else people,
         celeba.partition(encoded),
+        facts.get("colours", False),
     )
 
 
@@ -172,10 +177,12 @@ def _decode_all(encoded: Encoded, preprocessing: Preprocessing, folder: Path) ->
     digest, total = hashlib.sha256(), len(encoded.names)
     waiting = Waiting(f"decoding {encoded.path.name}", total)
     stored: np.memmap[Any, np.dtype[Any]] | None = None
+    had_colours = False
     for place, where, batch in _batches(encoded):
         for image in batch:
             arrays.update(digest, image)
         channels_first = batch.transpose(0, 3, 1, 2)
+        had_colours |= has_colours(channels_first)
         images = preprocessing(channels_first, where)
         small = preprocessing.pooled(channels_first)
         if stored is None:
@@ -190,7 +197,7 @@ def _decode_all(encoded: Encoded, preprocessing: Preprocessing, folder: Path) ->
         # Before the folder gets its name: after a power cut a folder of that name is complete.
         stored.flush()
         pooled.flush()
-    return {"digest": digest.hexdigest(), "images": total}
+    return {"digest": digest.hexdigest(), "images": total, "colours": had_colours}
 
 
 def _batches(encoded: Encoded) -> Iterator[tuple[int, str, NDArray[np.uint8]]]:

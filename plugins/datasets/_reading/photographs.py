@@ -20,7 +20,7 @@ from .cache import cache_folder, cached, cached_facts
 from .decode import decoded
 from .encoded import LONG, Encoded
 from .files import open_encoded
-from .preprocess import Colour, in_colour
+from .preprocess import Colour, has_colours, in_colour
 from .waiting import Waiting
 
 #: Name in the cache.
@@ -43,12 +43,15 @@ class Photographs:
         Their names.
     digest
         SHA-256 of the pixels as the files hold them.
+    had_colours
+        Whether the files have colours.
     """
 
     pixels: NDArray[np.uint8]
     shapes: Tensor
     names: tuple[str, ...]
     digest: str
+    had_colours: bool = False
 
     @functools.cached_property
     def starts(self) -> Tensor:
@@ -95,7 +98,7 @@ def read_photographs(path: Path, colour: Colour) -> Photographs:
         pixels = flat.reshape(int(shapes.prod(1).sum()), channels)
     except (OSError, ValueError) as error:
         raise DataError(f"{folder}: damaged ({error}); remove it, and it is made anew") from error
-    return Photographs(pixels, shapes, tuple(encoded.names), facts["digest"])
+    return Photographs(pixels, shapes, tuple(encoded.names), facts["digest"], facts.get("colours", False))
 
 
 def undecoded(path: Path, colour: Colour) -> tuple[str, ...]:
@@ -142,30 +145,37 @@ def joined(named: dict[str, NDArray[Any]], colour: Colour, where: str) -> Photog
         shapes.append((height, width))
     channels = 3 if colour == "rgb" else 1
     pixels = np.empty((sum(height * width for height, width in shapes), channels), dtype=np.uint8)
-    start = 0
+    start, had_colours = 0, False
     for name, photograph in named.items():
+        had_colours |= has_colours(_channels_first(photograph))
         arrays.update(digest, photograph)
         found = _pixels(photograph, colour, f"{where}: {brief(name)}")
         pixels[start : start + len(found)] = found
         start += len(found)
-    return Photographs(pixels, torch.tensor(shapes), tuple(named), digest.hexdigest())
+    return Photographs(pixels, torch.tensor(shapes), tuple(named), digest.hexdigest(), had_colours)
 
 
 def _pixels(photograph: NDArray[np.uint8], colour: Colour, where: str) -> NDArray[np.uint8]:
     """Return the pixels of one photograph row by row, shape (H * W, C)."""
-    channels_first = np.atleast_3d(photograph).transpose(2, 0, 1)[None]
-    mixed = in_colour(channels_first, colour, where)[0]
+    mixed = in_colour(_channels_first(photograph), colour, where)[0]
     return np.ascontiguousarray(mixed.transpose(1, 2, 0)).reshape(-1, len(mixed))
+
+
+def _channels_first(photograph: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return one photograph as images, shape (1, C, H, W)."""
+    return np.atleast_3d(photograph).transpose(2, 0, 1)[None]
 
 
 def _decode_all(encoded: Encoded, colour: Colour, folder: Path) -> dict[str, Any]:
     """Decode every file into one of all pixels, and return their sizes and the digest of the pixels."""
     total, digest, shapes = len(encoded.names), hashlib.sha256(), list[tuple[int, ...]]()
+    had_colours = False
     waiting = Waiting(f"decoding {encoded.path.name}", total)
     with (folder / PIXELS).open("wb") as file:
         for name, photograph in decoded(encoded):
+            had_colours |= has_colours(_channels_first(photograph))
             arrays.update(digest, photograph)
             shapes.append(photograph.shape[:2])
             file.write(_pixels(photograph, colour, name).data)
             waiting(len(shapes))
-    return {"digest": digest.hexdigest(), "shapes": shapes}
+    return {"digest": digest.hexdigest(), "shapes": shapes, "colours": had_colours}

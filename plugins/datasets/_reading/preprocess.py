@@ -157,6 +157,18 @@ def in_colour(images: NDArray[Any], colour: Colour, where: str) -> NDArray[Any]:
     return _by_rows(images, colour, where, np.uint8, _rounded)
 
 
+def has_colours(images: NDArray[Any]) -> bool:
+    """Whether some images (N, C, H, W) have three channels that differ."""
+    return images.shape[1] == 3 and bool((images[:, :1] != images[:, 1:]).any())
+
+
+def colour_notes(colour: Colour, had_colours: bool) -> tuple[str, ...]:
+    """Return what to say where images were turned to grey by the default."""
+    if colour != "mean" or not had_colours:
+        return ()
+    return ("its images are in colour, and are turned to grey (colour=mean); colour=rgb keeps their colours",)
+
+
 def _levels(images: NDArray[Any], colour: Colour, where: str) -> Tensor:
     """Return images with the channels that a colour asks for, as float32 in [0, 1]."""
     return torch.from_numpy(_by_rows(images, colour, where, np.float32, Tensor.numpy))

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from gahbench import run
+from gahbench import create, plan_suite, run
 
 SUITE = """
 name: colours
@@ -38,3 +39,54 @@ def test_a_suite_in_colour_runs_to_the_end(tmp_path):
     identity = board.set_index("entrant")["psnr"]["identity"].to_numpy()
     assert identity == pytest.approx([-10 * np.log10(0.1 * 0.3)] * 2, abs=0.3)
     assert len(list((tmp_path / "out" / "figures").glob("*.svg"))) == 2
+
+
+@pytest.fixture(params=["folder", "array"])
+def pictures(request, tmp_path):
+    """Return a function that writes pictures (N, H, W, C), and returns where they are."""
+
+    def write(values):
+        if request.param == "array":
+            np.savez(tmp_path / "pictures.npz", images=values)
+            return tmp_path / "pictures.npz"
+        (tmp_path / "pictures").mkdir()
+        for number, value in enumerate(values):
+            Image.fromarray(value.squeeze()).save(tmp_path / "pictures" / f"{number}.png")
+        return tmp_path / "pictures"
+
+    return write
+
+
+SAID = ("its images are in colour, and are turned to grey (colour=mean); colour=rgb keeps their colours",)
+
+
+@pytest.mark.parametrize("name", ["images", "faces", "photos", "whole"])
+def test_colours_that_are_dropped_are_said_with_the_parameter_that_keeps_them(pictures, name):
+    path = str(pictures(np.random.default_rng(0).integers(0, 256, (12, 64, 64, 3), dtype=np.uint8)))
+    for _ in range(2):  # The second time images come from the cache.
+        assert create("dataset", name, path=path).notes == SAID
+    assert create("dataset", "shuffled", dataset=f"{name}[{path}]").notes == SAID
+    for colour in ("rgb", "luma"):
+        assert create("dataset", name, path=path, colour=colour).notes == ()
+
+
+@pytest.mark.parametrize("name", ["images", "photos", "whole"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_of_grey_pictures_nothing_is_said(pictures, name, channels):
+    grey = np.random.default_rng(0).integers(0, 256, (12, 64, 64, 1), dtype=np.uint8)
+    assert create("dataset", name, path=str(pictures(grey.repeat(channels, 3)))).notes == ()
+
+
+def test_the_pictures_of_the_package_are_meant_to_be_grey():
+    assert create("dataset", "photos").notes == ()
+
+
+def test_a_plan_says_it(tmp_path):
+    np.savez(tmp_path / "mine.npz", images=np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8))
+    file = tmp_path / "grey.yaml"
+    file.write_text(
+        "name: grey\ndatasets: [{whole: {path: mine.npz}}]\nentrants: [identity]\n"
+        "scoring: {sigmas: [0.1], images: 2, metrics: [psnr]}\n"
+    )
+    with pytest.warns(UserWarning, match=r"grey.yaml: whole\[mine.npz\]: its images are in colour.*colour=rgb keeps"):
+        plan_suite(file)
