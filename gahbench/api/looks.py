@@ -207,6 +207,7 @@ def inspect(
     checkpoint: Source | None = None,
     others: int = 23,
     plugins: Sequence[Source] = (),
+    progress: Callable[[int, int], None] = lambda done, steps: None,
 ) -> Inspection:
     """Decompose a denoiser's Jacobian at one image, to see which basis it shrinks in there.
 
@@ -231,6 +232,8 @@ def inspect(
         squares of the file. At 0 there are none.
     checkpoint, plugins
         Trained weights, the same as the parameter ``checkpoint`` of an architecture; plugin files, or folders of them.
+    progress
+        Called with the number of steps that are done, and of all, at the start and after each.
 
     Returns
     -------
@@ -253,7 +256,7 @@ def inspect(
     from gahbench.explore.inspection import make_inspection
 
     choice = Choice(dataset, index, image, size, colour)
-    return make_inspection(entrant, open_registry(plugins), choice, sigmas, bases, checkpoint, others)
+    return make_inspection(entrant, open_registry(plugins), choice, sigmas, bases, checkpoint, others, progress)
 
 
 def cite(*targets: Source, plugins: Sequence[Source] = ()) -> str:

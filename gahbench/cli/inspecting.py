@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from gahbench import api
@@ -53,7 +54,18 @@ def print_inspection(entrant: str, sigmas: Sequence[str], out: Path | None, cons
     GahbenchError
         If an argument is not accepted, or a file cannot be written.
     """
-    inspection = api.inspect(entrant, sigmas=parse_sigmas(sigmas) or SIGMAS, **arguments)
+    bar = Progress(
+        TextColumn("inspecting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        console=Console(stderr=True), transient=True, disable=not console.is_terminal,
+    )  # fmt: skip
+    with bar:
+        task = bar.add_task("", total=None)
+        inspection = api.inspect(
+            entrant,
+            sigmas=parse_sigmas(sigmas) or SIGMAS,
+            **arguments,
+            progress=lambda done, steps: bar.update(task, completed=done, total=steps),
+        )
     print_tables(inspection, console)
     label = inspection.entrant
     written = inspection.save(Path(f"inspect-{file_stems([label])[label]}") if out is None else out)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -139,8 +140,11 @@ def make_inspection(
     bases: Sequence[str],
     checkpoint: str | Path | None,
     others: int,
+    progress: Callable[[int, int], None] = lambda done, steps: None,
 ) -> Inspection:
     """Inspect a denoiser; the arguments are those of :func:`gahbench.inspect`.
+
+    ``progress`` is called with how many metrics have been measured at a noise level, and how many are to be.
 
     Raises
     ------
@@ -158,7 +162,14 @@ def make_inspection(
             f"no direction or alignment: they compare at least {MIN_IMAGES} images, and there are "
             f"{len(images.clean)} of {images.label}"
         )
-    measured = [_level(reference, configured, images, sigma, wanted, registry, notes) for sigma in levels]
+    compares = len(images.clean) >= MIN_IMAGES
+    names = [*_FACTS, *_comparisons(wanted)] if compares else [*_FACTS]
+    steps, done = len(levels) * len(names), itertools.count(1)
+    progress(0, steps)
+    measured = [
+        _level(reference, configured, images, sigma, wanted, registry, notes, lambda: progress(next(done), steps))
+        for sigma in levels
+    ]
     return Inspection(
         configured.label,
         images.label,
@@ -237,10 +248,20 @@ def _level(
     bases: Mapping[str, Basis],
     registry: Registry,
     notes: list[str],
+    step: Callable[[], None],
 ) -> Level:
     # An evaluation for each noise level, so that the matrices of one at a time are held, and only those: fresh noise
     # would take as long again.
-    group = Evaluation(reference, images.clean, [sigma], dataset=images.dataset, start=images.start, redraws=False)
+    group = Evaluation(
+        reference,
+        images.clean,
+        [sigma],
+        dataset=images.dataset,
+        start=images.start,
+        redraws=False,
+        # The default of suites, so that the numbers are those of their boards.
+        jacobian_precision="auto",
+    )
     one = group.only(images.place)
     try:
         pairs = one.local.eigenpairs(sigma)
@@ -251,16 +272,17 @@ def _level(
             metric: Metric = registry.create("metric", name)
             parts = _with_ratios(metric, _parts(metric.score(one), 1))
             scores |= {f"{name}.{part}" if part else name: float(value[0]) for part, value in parts.items()}
+            step()
         compared: dict[str, dict[Measure, dict[str, Tensor]]] = {}
         if len(images.clean) >= MIN_IMAGES:
-            names = [f"{measure}[{basis}]" for basis in bases for measure in MEASURES]
-            for metric_name in [*names, TRUTH_ALIGNMENT]:
+            for metric_name in _comparisons(bases):
                 measured: Metric = registry.create("metric", metric_name)
                 for part, value in _parts(measured.score(group), len(images.clean)).items():
                     known = parts_of(f"{metric_name}.{part}" if part else metric_name)
                     assert known is not None
                     measure, basis, name = known
                     compared.setdefault(basis, {}).setdefault(measure, {})[name] = value
+                step()
             short = [basis for basis in bases if not _has_value(compared.get(basis, {}))]
             if short:
                 notes.append(
@@ -288,6 +310,11 @@ def _level(
         {basis: measures for basis, measures in compared.items() if _has_value(measures)},
         coefficients,
     )
+
+
+def _comparisons(bases: Iterable[str]) -> list[str]:
+    """Return the metrics that compare images."""
+    return [*(f"{measure}[{basis}]" for basis in bases for measure in MEASURES), TRUTH_ALIGNMENT]
 
 
 def _has_value(measures: Mapping[Measure, Mapping[str, Tensor]]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -121,8 +120,7 @@ class Pretrained(Reference):
         ParameterError
             If the weights cannot be read or do not fit.
         """
-        network = self._trained(shape).network
-        return _Called(lambda *given: self._through(network, *given), network)
+        return _Called(self._trained(shape).network, self.scale, self.output, self.clip)
 
     @property
     def num_parameters(self) -> int | None:
@@ -152,10 +150,10 @@ class Pretrained(Reference):
         ParameterError
             If the weights cannot be read or do not fit.
         """
-        trained = self._trained(image_shape(noisy))
+        network = self.as_network(image_shape(noisy))
         with torch.no_grad():
             levels = torch.full((len(noisy),), sigma, device=self.device)
-            found = self._through(trained.network, noisy.to(self.device), levels).float().cpu()
+            found: Tensor = network(noisy.to(self.device), levels).float().cpu()
         self._returns_noise |= _is_noise(found, noisy, sigma)
         return found
 
@@ -168,12 +166,6 @@ class Pretrained(Reference):
             If the weights cannot be read or do not fit.
         """
         return Jacobian(self.as_network(image_shape(noisy)), noisy.to(self.device), sigma)
-
-    def _through(self, network: nn.Module, noisy: Tensor, sigma: Tensor) -> Tensor:
-        """Return noisy images denoised by the network, in units of gahbench."""
-        found: Tensor = network(noisy * self.scale, sigma * self.scale) / self.scale
-        image = noisy - found if self.output == "residual" else found
-        return image.clamp(0, 1) if self.clip else image
 
     def _trained(self, shape: Shape) -> Trained:
         """Return the network for images of a shape, kept for the next."""
@@ -207,13 +199,15 @@ def _is_noise(found: Tensor, noisy: Tensor, sigma: float) -> bool:
 
 
 class _Called(nn.Module):
-    """A function that calls a network as a module, in evaluation."""
+    """A network of other units and output as one of ours, in evaluation; a copy of it calls the copy of the network."""
 
-    def __init__(self, function: Callable[[Tensor, Tensor], Tensor], network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, scale: int, output: str, clip: bool) -> None:
         super().__init__()
         self.network = network
-        self._function = function
+        self.scale, self.output, self.clip = scale, output, clip
         self.eval()
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
-        return self._function(noisy, sigma)
+        found: Tensor = self.network(noisy * self.scale, sigma * self.scale) / self.scale
+        image = noisy - found if self.output == "residual" else found
+        return image.clamp(0, 1) if self.clip else image

@@ -62,6 +62,22 @@ def test_numbers_are_those_of_the_metrics():
         np.testing.assert_allclose(own[~own.isnan()], 1, atol=1e-3)
 
 
+@pytest.mark.parametrize("others", [0, 23])
+def test_progress_counts_to_the_end(others):
+    seen = []
+    gahbench.inspect(
+        "low-pass",
+        dataset="discs[size=8]",
+        sigmas=[0.1, 0.3],
+        bases=["dct"],
+        others=others,
+        progress=lambda done, steps: seen.append((done, steps)),
+    )
+    # At each level PSNR, spectrum and self-consistency; with others direction, alignment and that with the best.
+    steps = 2 * (6 if others else 3)
+    assert seen == [(done, steps) for done in range(steps + 1)]
+
+
 @pytest.mark.parametrize("index", [0, 5])
 def test_what_is_known_of_an_image_is_that_of_its_place(index):
     found = gahbench.inspect("lower-bound", dataset=SMALL, index=index, sigmas=[0.1], bases=["true-basis"], others=31)

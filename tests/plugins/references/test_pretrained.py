@@ -1,4 +1,5 @@
 import argparse
+import copy
 import os
 from pathlib import Path
 
@@ -79,6 +80,17 @@ def test_it_is_the_network_with_its_weights(file):
     assert reference.num_parameters == 4 * 9 + 4 * 4 * 9 + 4 + 4 * 9
     (note,) = reference.notes
     assert note.startswith("weights from w.safetensors (SHA-256 ")
+
+
+def test_a_copy_of_it_as_a_network_calls_the_copy(file):
+    """Jacobians in another precision are those of a copy in that precision."""
+    reference = gahbench.create(
+        "reference", "pretrained", architecture="bf-cnn[width=4,layers=3]", checkpoint=str(file)
+    )
+    noisy = torch.rand(1, 1, 9, 9, dtype=torch.float64)
+    made = copy.deepcopy(reference.as_network((1, 9, 9))).double()
+    with torch.no_grad():
+        assert torch.allclose(made(noisy, torch.ones(1)), network().double()(noisy, torch.ones(1)), rtol=1e-12)
 
 
 @pytest.fixture
