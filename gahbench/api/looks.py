@@ -228,12 +228,9 @@ def inspect(
     bases
         Bases to compare with; by default graph-laplacian, bandlet, sym4, dct and, where it is known, true-basis.
     others
-        How many other images direction and alignment are computed with, 23 or more: the next test images, or other
-        squares of the file. At 0 there are none.
-    checkpoint, plugins
-        Trained weights, the same as the parameter ``checkpoint`` of an architecture; plugin files, or folders of them.
-    progress
-        Called with the number of steps that are done, and of all, at the start and after each.
+        How many other images to compare with, 23 or more: the next ones, or squares of the file; 0 for none.
+    checkpoint, plugins, progress
+        Trained weights, as ``checkpoint`` of an architecture; plugin files or folders; called with steps done, and all.
 
     Returns
     -------
@@ -255,8 +252,8 @@ def inspect(
     from gahbench.explore.inspected_images import Choice
     from gahbench.explore.inspection import make_inspection
 
-    choice = Choice(dataset, index, image, size, colour)
-    return make_inspection(entrant, open_registry(plugins), choice, sigmas, bases, checkpoint, others, progress)
+    at = Choice(dataset, index, image, size, colour)
+    return make_inspection(entrant, open_registry(plugins), at, sigmas, bases, checkpoint, others, progress)
 
 
 def cite(*targets: Source, plugins: Sequence[Source] = ()) -> str:

@@ -14,6 +14,7 @@ from gahbench._util.errors import ParameterError, ResultsError, listing, suggest
 from gahbench.board.facts import sources_of
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.scorecube import ScoreCube, leaves_images_out, score_cube
+from gahbench.board.selection import chosen_labels
 from gahbench.board.statistics import UNKNOWN, Estimate, estimate, interval, means
 from gahbench.registry.spec import parse_spec
 
@@ -112,7 +113,7 @@ def rankings(
     """
     found: dict[tuple[str, str], dict[str, Aligned]] = {}
     for dataset, cubes in _by_dataset(results, datasets):
-        for entrant in _chosen(entrants, results.entrants, "entrant"):
+        for entrant in chosen_labels(entrants, results.entrants, "entrant"):
             rows = _aligned(cubes, entrant)
             if rows:
                 found[dataset, entrant] = rows
@@ -157,7 +158,7 @@ def courses(
         )
     found: dict[str, dict[str, Course]] = {}
     for dataset, cubes in tables:
-        for entrant in _chosen(entrants, results.entrants, "entrant"):
+        for entrant in chosen_labels(entrants, results.entrants, "entrant"):
             known = _values(cubes, basis, "", entrant)
             if not known:
                 continue
@@ -228,7 +229,7 @@ def parts_of(metric: str) -> tuple[Measure, str, str] | None:
 def _by_dataset(results: Results, datasets: Sequence[str] | None) -> Iterator[tuple[str, dict[str, _Cubes]]]:
     """Yield the scores of each dataset by metric, basis and part."""
     table = results.scores[results.scores["split"] == "test"]
-    for dataset in _chosen(datasets, list(map(str, results.datasets["dataset"])), "dataset"):
+    for dataset in chosen_labels(datasets, list(map(str, results.datasets["dataset"])), "dataset"):
         rows = table[table["dataset"] == dataset]
         cubes: dict[str, _Cubes] = {}
         names = set(rows["metric"].unique())
@@ -301,12 +302,6 @@ def _reachable(ceiling: Array) -> float:
 def _over_levels(values: dict[float, Array], sigmas: Sequence[float]) -> Array | None:
     """Return the mean over noise levels, shape (R, N), if all of them are known."""
     return np.mean([values[sigma] for sigma in sigmas], axis=0) if set(sigmas) <= set(values) else None
-
-
-def _chosen(asked: Sequence[str] | None, held: Sequence[str], what: str) -> list[str]:
-    if unknown := [name for name in asked or () if name not in held]:
-        raise ParameterError(f"{what}s {listing(unknown)} are not in the results; accepted: {listing(held)}")
-    return list(asked or held)
 
 
 def _nothing(results: Results) -> str:

@@ -10,6 +10,7 @@ from gahbench._util.errors import ParameterError, ResultsError, listing, suggest
 from gahbench.board.facts import sources_of
 from gahbench.board.ratios import Ratio, joined, quotients, ratios_of
 from gahbench.board.scorecube import leaves_images_out, score_cube
+from gahbench.board.selection import is_chosen
 from gahbench.board.statistics import Estimate, estimates
 from gahbench.planning.row_labels import base_label, number_of_images
 from gahbench.registry.spec import parse_spec
@@ -54,12 +55,12 @@ def swept(
     known = [list(dict.fromkeys(names)) for names in zip(*found, strict=True)]
     for kind, chosen, names in zip(("dataset", "entrant"), (datasets, entrants), known, strict=True):
         for name in chosen or ():
-            if name not in names:
+            if not any(is_chosen(one, [name]) for one in names):
                 raise ParameterError(f"no {kind} '{name}'{suggestion(name, names) or ';'} there are {listing(names)}")
     return [
         (dataset, entrant)
         for dataset, entrant in found
-        if (not datasets or dataset in datasets) and (not entrants or entrant in entrants)
+        if is_chosen(dataset, datasets) and is_chosen(entrant, entrants)
     ]
 
 

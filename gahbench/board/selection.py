@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from gahbench._util.errors import ResultsError, listing
+from gahbench._util.errors import ParameterError, ResultsError, listing
 from gahbench._util.patterns import matches
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.results import Results
@@ -61,6 +61,19 @@ def _chosen(names: Iterable[str], patterns: Sequence[str], kind: str) -> list[st
         if not any(is_chosen(name, [pattern]) for name in found):
             raise ResultsError(f"{kind} {pattern}: matches none of {listing(found)}")
     return [name for name in found if is_chosen(name, patterns)]
+
+
+def chosen_labels(asked: Sequence[str] | None, held: Sequence[str], what: str) -> list[str]:
+    """Return the labels that match one of some patterns, in their order; all without patterns.
+
+    Raises
+    ------
+    ParameterError
+        If a pattern matches none; names what there is.
+    """
+    if unknown := [pattern for pattern in asked or () if not any(is_chosen(label, [pattern]) for label in held)]:
+        raise ParameterError(f"{what}s {listing(unknown)} are not in the results; accepted: {listing(held)}")
+    return [label for label in held if is_chosen(label, asked)]
 
 
 def is_chosen(label: str, patterns: Sequence[str] | None) -> bool:

@@ -36,11 +36,11 @@ class Compared(StrEnum):
 FolderArgument = Annotated[Path, typer.Argument(help="A results folder.")]
 EntrantsOption = Annotated[
     list[str] | None,
-    typer.Option("--entrant", "-e", help="Only this entrant, by its label on the board. May be repeated."),
+    typer.Option("--entrant", "-e", help="Only these entrants: label, name or pattern. May be repeated."),
 ]
 DatasetsOption = Annotated[
     list[str] | None,
-    typer.Option("--dataset", "-d", help="Only this dataset, by its label on the board. May be repeated."),
+    typer.Option("--dataset", "-d", help="Only these datasets: label, name or pattern. May be repeated."),
 ]
 RateOption = Annotated[str, typer.Option(help="The window in which a slope is a rate: rate, with parameters.")]
 

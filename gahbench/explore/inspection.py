@@ -267,22 +267,10 @@ def _level(
         pairs = one.local.eigenpairs(sigma)
         if pairs is None:
             raise ParameterError("it has no Jacobian; accepted are denoisers whose code can be differentiated")
-        scores: dict[str, float] = {}
-        for name in _FACTS:
-            metric: Metric = registry.create("metric", name)
-            parts = _with_ratios(metric, _parts(metric.score(one), 1))
-            scores |= {f"{name}.{part}" if part else name: float(value[0]) for part, value in parts.items()}
-            step()
+        scores = _facts(one, registry, step)
         compared: dict[str, dict[Measure, dict[str, Tensor]]] = {}
         if len(images.clean) >= MIN_IMAGES:
-            for metric_name in _comparisons(bases):
-                measured: Metric = registry.create("metric", metric_name)
-                for part, value in _parts(measured.score(group), len(images.clean)).items():
-                    known = parts_of(f"{metric_name}.{part}" if part else metric_name)
-                    assert known is not None
-                    measure, basis, name = known
-                    compared.setdefault(basis, {}).setdefault(measure, {})[name] = value
-                step()
+            compared = _compared(group, bases, registry, step)
             short = [basis for basis in bases if not _has_value(compared.get(basis, {}))]
             if short:
                 notes.append(
@@ -310,6 +298,33 @@ def _level(
         {basis: measures for basis, measures in compared.items() if _has_value(measures)},
         coefficients,
     )
+
+
+def _facts(one: Evaluation, registry: Registry, step: Callable[[], None]) -> dict[str, float]:
+    """Return the values of the metrics that are measured on the image alone."""
+    scores: dict[str, float] = {}
+    for name in _FACTS:
+        metric: Metric = registry.create("metric", name)
+        parts = _with_ratios(metric, _parts(metric.score(one), 1))
+        scores |= {f"{name}.{part}" if part else name: float(value[0]) for part, value in parts.items()}
+        step()
+    return scores
+
+
+def _compared(
+    group: Evaluation, bases: Iterable[str], registry: Registry, step: Callable[[], None]
+) -> dict[str, dict[Measure, dict[str, Tensor]]]:
+    """Return the values of the metrics that compare images, as of :attr:`Level.compared`."""
+    compared: dict[str, dict[Measure, dict[str, Tensor]]] = {}
+    for metric_name in _comparisons(bases):
+        measured: Metric = registry.create("metric", metric_name)
+        for part, value in _parts(measured.score(group), len(group.clean)).items():
+            known = parts_of(f"{metric_name}.{part}" if part else metric_name)
+            assert known is not None
+            measure, basis, name = known
+            compared.setdefault(basis, {}).setdefault(measure, {})[name] = value
+        step()
+    return compared
 
 
 def _comparisons(bases: Iterable[str]) -> list[str]:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gahbench._util.errors import ParameterError, ResultsError, listing
+from gahbench._util.errors import ResultsError
 from gahbench.board.facts import entrant_kinds
 from gahbench.board.leaderboard import psnr_cube
+from gahbench.board.selection import chosen_labels
 from gahbench.board.statistics import interval, means
 from gahbench.evaluation.rates import fit_slope, input_psnr, local_slopes
 from gahbench.registry.spec import format_value, parse_spec
@@ -61,7 +62,7 @@ def rates_figure(
     """
     from matplotlib.figure import Figure
 
-    chosen = _chosen(results, entrants)
+    chosen = chosen_labels(entrants, results.entrants, "entrant")
     cubes = {name: cube for name, cube in _cubes(results).items() if len(cube.sigmas) > 1}
     if not cubes:
         raise ResultsError(f"results of suite '{results.suite}' have no dataset with at least two noise levels")
@@ -128,7 +129,7 @@ def resolution_figure(
     """
     from matplotlib.figure import Figure
 
-    chosen = _chosen(results, entrants)
+    chosen = chosen_labels(entrants, results.entrants, "entrant")
     families = _families(results, windows)
     if not families:
         raise ResultsError(
@@ -196,14 +197,6 @@ def _slopes(
 def _cubes(results: Results) -> dict[str, ScoreCube]:
     cubes = {str(dataset): psnr_cube(results, str(dataset)) for dataset in results.datasets["dataset"]}
     return {dataset: cube for dataset, cube in cubes.items() if cube.entrants}
-
-
-def _chosen(results: Results, entrants: Sequence[str] | None) -> list[str]:
-    if unknown := [entrant for entrant in entrants or () if entrant not in results.entrants]:
-        raise ParameterError(
-            f"entrants {listing(unknown)} are not in the results; accepted: {listing(results.entrants)}"
-        )
-    return list(entrants or results.entrants)
 
 
 def _theory(upper: Axes, lower: Axes, x: Array, slope: float) -> None:

@@ -12,6 +12,7 @@ import torch
 
 from gahbench._util.errors import ResultsError
 from gahbench.board.generalization import compared_with
+from gahbench.board.selection import is_chosen
 from gahbench.planning.row_labels import base_label, number_of_images
 from gahbench.report.cells import folded
 from gahbench.report.contact_sheet import Cell, lay_out, picture
@@ -84,7 +85,7 @@ def _chosen(
     """Yield the arrays of the datasets and entrants, by default all, with both and the number of training images."""
     for one in stored:
         entrant = base_label(one.entrant)
-        if (not datasets or one.dataset in datasets) and (not entrants or entrant in entrants):
+        if is_chosen(one.dataset, datasets) and is_chosen(entrant, entrants):
             yield (one.dataset, entrant), number_of_images(one.entrant), one
 
 
