@@ -303,6 +303,13 @@ ZHANG_2017 = Citation(
     journal=_TIP,
     arxiv="1608.03981",
 )
+ZHANG_2017_IRCNN = Citation(
+    "Zhang, Kai and Zuo, Wangmeng and Gu, Shuhang and Zhang, Lei",
+    "Learning deep CNN denoiser prior for image restoration",
+    2017,
+    conference="CVPR",
+    arxiv="1704.03264",
+)
 ZHANG_2018 = Citation(
     "Zhang, Kai and Zuo, Wangmeng and Zhang, Lei",
     "FFDNet: toward a fast and flexible solution for CNN-based image denoising",

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from .._papers import ZHANG_2017_IRCNN
 from ._bias_free import keep_variance, residual_output
 
 #: Dilations of the seven convolutions.
@@ -38,6 +39,7 @@ class IRCNN(nn.Module):
         Whether to add constants; without them the network is homogeneous.
     """
 
+    citation = ZHANG_2017_IRCNN
     label_parameters = ("width",)
 
     def __init__(

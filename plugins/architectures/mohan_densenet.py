@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from .._papers import MOHAN_2020
 from ._stage import HIDDEN, Stage
 
 
@@ -31,6 +32,7 @@ class MohanDenseNet(nn.Module):
         Whether to add constants; the last convolution of all has none either way.
     """
 
+    citation = MOHAN_2020
     label_parameters = ("bias",)
 
     def __init__(

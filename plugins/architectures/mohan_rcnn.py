@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from .._papers import MOHAN_2020
 from ._stage import Stage
 
 
@@ -32,6 +33,7 @@ class MohanRCNN(nn.Module):
         Whether to add constants; the last convolution has none either way.
     """
 
+    citation = MOHAN_2020
     label_parameters = ("bias",)
 
     def __init__(
