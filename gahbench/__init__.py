@@ -38,6 +38,7 @@ from gahbench.contracts.engines import Engine
 from gahbench.contracts.metrics import Metric
 from gahbench.contracts.references import Reference
 from gahbench.contracts.scoring import Scores
+from gahbench.contracts.trackers import Tracker
 from gahbench.contracts.truth import Truth
 from gahbench.registry.built import spec_of
 from gahbench.registry.hookspecs import Register, hookimpl
@@ -166,6 +167,7 @@ __all__ = [
     "Shape",
     "Split",
     "SuiteError",
+    "Tracker",
     "TrainingData",
     "TrueBasis",
     "Truth",

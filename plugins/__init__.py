@@ -150,3 +150,12 @@ def register_engines(register: Register) -> None:
     register("inline", "gahbench_plugins.engines.inline:Inline")
     register("slurm", "gahbench_plugins.engines.slurm:Slurm")
     register("dask", "gahbench_plugins.engines.dask:Dask")
+
+
+@hookimpl
+def register_trackers(register: Register) -> None:
+    """Register the built-in trackers."""
+    register("tensorboard", "gahbench_plugins.trackers.tensorboard:TensorBoard")
+    register("wandb", "gahbench_plugins.trackers.wandb:WandB")
+    register("mlflow", "gahbench_plugins.trackers.mlflow:MLflow")
+    register("trackio", "gahbench_plugins.trackers.trackio:Trackio")

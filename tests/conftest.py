@@ -38,7 +38,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no test find what another, or a user, has decoded."""
-    monkeypatch.setenv("GAHBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+    cache = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("GAHBENCH_CACHE", str(cache))
+    # Which trackio reads once, when it is imported.
+    monkeypatch.setenv("TRACKIO_DIR", str(cache / "trackio"))
 
 
 @pytest.fixture(scope="session")

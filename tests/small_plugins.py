@@ -43,6 +43,8 @@ SMALL: dict[str, dict[str, Any]] = {
 NEEDS = {
     "bm3d": ("deepinv", "ptwt"),
     "dask": ("distributed",),
+    "mlflow": ("mlflow", "sqlalchemy"),
+    **{name: (name,) for name in ("tensorboard", "trackio", "wandb")},
     **dict.fromkeys(("deepinv", "drunet", "gs-drunet", "ncsnpp", "restormer", "scunet", "swinir"), ("deepinv",)),
 }
 

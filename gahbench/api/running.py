@@ -75,6 +75,7 @@ def run(
     threads: int | None = None,
     device: str = "auto",
     secret_noise: bool = False,
+    track: Sequence[str] = (),
     report: Callable[[Event], None] = lambda event: None,
 ) -> Outcome:
     """Run a suite; finished units in the results folder are not run again.
@@ -96,8 +97,10 @@ def run(
     engine, workers, threads, device
         Where units run: ``processes``, ``inline``, or a plugin's; how many workers; threads of each, which rounding
         depends on; ``cpu``, ``cuda``, or ``auto`` for GPUs if there are any.
-    secret_noise, report
-        Whether the seed of the noise is drawn when all fits have ended, and kept; called with every event.
+    secret_noise
+        Whether the seed of the noise is drawn when all fits have ended, and kept.
+    track, report
+        Trackers that follow the run: ``tensorboard``, ``mlflow[folder=runs/mlflow]``; called with every event.
 
     Returns
     -------
@@ -114,8 +117,8 @@ def run(
 
     changes = SuiteChanges.of(entrants, settings, datasets, metrics, only)
     asked = request(suite, out, changes, plugins, reuse, again, engine, workers, threads, secret_noise)
-    for opened, registry in openings(asked, engine):
-        outcome = run_opened(opened, registry, engine, workers, report, device)
+    for opened, registry in openings(asked, engine, track):
+        outcome = run_opened(opened, registry, engine, workers, report, device, track)
     return outcome
 
 
@@ -149,7 +152,7 @@ def request(
     )
 
 
-def openings(request: RunRequest, engine: str) -> Iterator[tuple[OpenedRun, Registry]]:
+def openings(request: RunRequest, engine: str, track: Sequence[str] = ()) -> Iterator[tuple[OpenedRun, Registry]]:
     """Plan a run and record the plan; where the noise is secret, again once all fits have ended.
 
     Yields
@@ -161,14 +164,14 @@ def openings(request: RunRequest, engine: str) -> Iterator[tuple[OpenedRun, Regi
     """
     from gahbench.runs.secret_noise import draw_secret_noise
 
-    opened, registry = _opened(request, engine)
+    opened, registry = _opened(request, engine, track)
     yield opened, registry
     if opened.awaits_noise and draw_secret_noise(opened.folder):
-        scores, registry = _opened(replace(request, reuse=(), again=()), engine)
+        scores, registry = _opened(replace(request, reuse=(), again=()), engine, track)
         yield replace(scores, reused=opened.reused), registry
 
 
-def _opened(request: RunRequest, engine: str) -> tuple[OpenedRun, Registry]:
+def _opened(request: RunRequest, engine: str, track: Sequence[str]) -> tuple[OpenedRun, Registry]:
     """Plan in a process of its own where there are plugins from outside, unless they are to run in this one anyway."""
     from gahbench.runs.hooks import has_outside, main_registry, trusts_plugins
     from gahbench.runs.opening import open_run
@@ -177,9 +180,15 @@ def _opened(request: RunRequest, engine: str) -> tuple[OpenedRun, Registry]:
     sources = tuple(map(Path, request.sources))
     if not has_outside(sources) or trusts_plugins(engine):
         registry = open_registry(sources)
-        registry.configure("engine", engine)
+        _require(registry, engine, track)
         return open_run(request, registry), registry
-    registry = main_registry(sources, engine)
-    # What is wrong here is said before anything is done.
-    registry.configure("engine", engine)
+    registry = main_registry(sources, engine, track)
+    _require(registry, engine, track)
     return open_apart(request), registry
+
+
+def _require(registry: Registry, engine: str, track: Sequence[str]) -> None:
+    """Refuse an engine or a tracker that is not there before anything is done."""
+    registry.configure("engine", engine)
+    for spec in track:
+        registry.create("tracker", spec)

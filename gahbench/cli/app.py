@@ -44,6 +44,7 @@ class NewKind(StrEnum):
     basis = "basis"
     metric = "metric"
     engine = "engine"
+    tracker = "tracker"
 
 
 @app.callback(invoke_without_command=True)
@@ -80,6 +81,10 @@ def run(
         bool,
         typer.Option("--secret-noise", help="Draw the seed of the noise when all fits have ended, and record it."),
     ] = False,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(help="Follow the run in tensorboard, wandb[...], mlflow[...], trackio[...]. May be repeated."),
+    ] = None,
 ) -> None:
     """Run a suite and print its leaderboard. What is done already is not done again.
 
@@ -98,7 +103,7 @@ def run(
     request = api.request(
         suite, out, changes, plugins_dir or (), reuse or (), again or (), engine, workers, threads, secret_noise
     )
-    for place, (opened, registry) in enumerate(api.openings(request, engine)):
+    for place, (opened, registry) in enumerate(api.openings(request, engine, track or ())):
         if not place:
             print_problems(opened.problems, console)
             print_begun(opened, again or (), console)
@@ -106,7 +111,7 @@ def run(
         todo = {unit.folder for unit in opened.todo}
         done = sum(unit.folder not in todo for unit in opened.units)
         with ProgressReport(len(opened.units), done, console) as report:
-            outcome = run_opened(opened, registry, engine, workers, report, device)
+            outcome = run_opened(opened, registry, engine, workers, report, device, track or ())
     if outcome.done:
         folder_commands.print_board(opened.folder)
     conclude(outcome, console)

@@ -54,6 +54,11 @@ def register_engines(register: Register) -> None:
 
 
 @hookspec
+def register_trackers(register: Register) -> None:
+    """Register tools for tracking experiments: ``gahbench.Tracker`` classes."""
+
+
+@hookspec
 def run_started(folder: Path, units: tuple[Unit, ...], todo: tuple[Unit, ...]) -> None:
     """Learn, in the main process, that a run begins: its results folder, all its units, and those to be done.
 

@@ -37,6 +37,7 @@ _EXAMPLES = {
     "basis": ("haar", "wavelet[db4,levels=3]"),
     "metric": ("psnr", "decay[min_terms=8]"),
     "engine": ("inline", "processes[workers=1]"),
+    "tracker": ("tensorboard", "mlflow[folder=runs/mlflow]"),
 }
 
 

@@ -15,7 +15,7 @@ from gahbench.registry.parameters import FILLED_IN, Parameter, constructor_param
 from gahbench.registry.source import lazy_summary, summary
 from gahbench.registry.spec import format_value
 
-Kind = Literal["architecture", "dataset", "reference", "basis", "metric", "engine"]
+Kind = Literal["architecture", "dataset", "reference", "basis", "metric", "engine", "tracker"]
 
 #: Hook of each kind of plugin, in the order of listings.
 HOOKS: dict[Kind, str] = {
@@ -25,6 +25,7 @@ HOOKS: dict[Kind, str] = {
     "basis": "register_bases",
     "metric": "register_metrics",
     "engine": "register_engines",
+    "tracker": "register_trackers",
 }
 KINDS = tuple(HOOKS)
 BUILT_IN = "built-in"

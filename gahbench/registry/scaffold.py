@@ -22,6 +22,7 @@ _TRY: dict[Kind, str] = {
     "basis": 'gahbench run quick --plugins-dir {file} --entrant "oracle-threshold[{name}]"',
     "metric": "gahbench describe {name} --plugins-dir {file}",
     "engine": "gahbench run quick --plugins-dir {file} --engine {name}",
+    "tracker": "gahbench run quick --plugins-dir {file} --track {name}",
 }
 
 

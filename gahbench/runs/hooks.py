@@ -60,23 +60,25 @@ def _call(hook: pluggy.HookCaller, arguments: Callable[[], dict[str, object]]) -
         warnings.warn(f"a plugin's hook {hook.name} raised {type(error).__name__}: {error}", stacklevel=3)
 
 
-def main_registry(sources: Sequence[Path], engine: str) -> Registry:
+def main_registry(sources: Sequence[Path], engine: str, track: Sequence[str] = ()) -> Registry:
     """Return a registry for the process that starts workers and writes the board.
 
     Of plugins from outside it holds those alone that are to run there: in files and packages whose text names a
-    lifecycle hook, or that has the hook for engines where the engine is not built in.
+    lifecycle hook, or that has the hook for engines, or for trackers, where one that is asked for is not built in.
 
     Parameters
     ----------
     sources
         Plugin files, or folders of them.
-    engine
-        The engine, with its parameters.
+    engine, track
+        The engine and the trackers, with their parameters.
     """
     built_in = Registry(packages=())
     hooks = _LIFECYCLE
     if built_in.find("engine", engine.partition("[")[0]) is None:
         hooks += ("register_engines",)
+    if any(built_in.find("tracker", spec.partition("[")[0]) is None for spec in track):
+        hooks += ("register_trackers",)
     files = tuple(file for source in sources for file in plugin_files(source) if _names_any(hooks, file))
     packages = {
         package

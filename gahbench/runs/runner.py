@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from gahbench.runs.adoption import current_key
 from gahbench.runs.collect import collect
 from gahbench.runs.hooks import notify, notify_finished, notify_started
 from gahbench.runs.signals import stop_on_signals
+from gahbench.runs.tracking import tracked
 from gahbench.runs.work import count_states
 from gahbench.store.examined import warn_of_damage
 from gahbench.store.folder import Folder, Opened
@@ -139,6 +140,7 @@ def run_opened(
     workers: int | None = None,
     report: Report = lambda event: None,
     device: str = "auto",
+    track: Sequence[str] = (),
 ) -> Outcome:
     """Run the unfinished units of a run whose plan is recorded, and write the board.
 
@@ -156,6 +158,8 @@ def run_opened(
         Called with every event.
     device
         ``cpu``, ``cuda`` or ``auto``.
+    track
+        Trackers with their parameters, which learn what the lifecycle hooks do.
     """
     from gahbench.board.results import load_results
 
@@ -163,15 +167,16 @@ def run_opened(
     warn_of_moved(opened.damaged, folder)
     runner: Engine = registry.create("engine", engine)
     store, stop = Store(folder), threading.Event()
-    notify_started(registry, folder, opened.units, opened.todo)
-    if opened.todo:
-        reported = functools.partial(notify, registry, report)
-        job = Job(opened.todo, store, registry, reported, stop, opened.threads, workers, device)
-        with stop_on_signals(stop):
-            runner.run(replace(job, files=opened.files, limits=opened.limits))
-    collected = collect(folder, opened.problems)
-    counts = count_states(opened.units, store, collected.damaged)
-    notify_finished(registry, folder, lambda: load_results(folder))
+    with tracked(registry, track):
+        notify_started(registry, folder, opened.units, opened.todo)
+        if opened.todo:
+            reported = functools.partial(notify, registry, report)
+            job = Job(opened.todo, store, registry, reported, stop, opened.threads, workers, device)
+            with stop_on_signals(stop):
+                runner.run(replace(job, files=opened.files, limits=opened.limits))
+        collected = collect(folder, opened.problems)
+        counts = count_states(opened.units, store, collected.damaged)
+        notify_finished(registry, folder, lambda: load_results(folder))
     return Outcome(
         folder=folder,
         done=counts.done,

@@ -18,7 +18,7 @@ from typing import Any
 from gahbench._util.error_text import error_with_place
 from gahbench._util.errors import PluginError, listing
 from gahbench.registry.configured import Configured
-from gahbench.registry.plugin import KINDS, Kind, Plugin
+from gahbench.registry.plugin import HOOKS, KINDS, Kind, Plugin
 from gahbench.registry.registry import Registry
 from gahbench.testing.architectures import check_architecture
 from gahbench.testing.bases import check_basis
@@ -29,6 +29,7 @@ from gahbench.testing.findings import Finding, Report
 from gahbench.testing.metrics import check_metric
 from gahbench.testing.preparation import check_preparation
 from gahbench.testing.references import check_reference
+from gahbench.testing.trackers import check_tracker
 
 __all__ = ["Finding", "Report", "check_configured", "check_file", "check_plugin"]
 
@@ -39,6 +40,7 @@ _CHECKS: dict[Kind, Callable[[Configured], Iterator[Finding]]] = {
     "basis": check_basis,
     "metric": check_metric,
     "engine": check_engine,
+    "tracker": check_tracker,
 }
 
 
@@ -110,8 +112,7 @@ def check_file(file: Path) -> list[Report]:
         raise PluginError("; ".join(f"{problem.place}: cannot be loaded: {problem.error}" for problem in problems))
     found = [plugin for kind in KINDS for plugin in registry.plugins(kind) if plugin.origin in origins]
     if not found:
-        hooks = [
-            f"register_{name}" for name in ("architectures", "datasets", "references", "bases", "metrics", "engines")
-        ]
-        raise PluginError(f"{file}: registers no plugin; implement one of {listing(hooks)} under @gahbench.hookimpl")
+        raise PluginError(
+            f"{file}: registers no plugin; implement one of {listing(HOOKS.values())} under @gahbench.hookimpl"
+        )
     return [check_plugin(plugin, registry) for plugin in found]

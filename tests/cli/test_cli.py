@@ -244,6 +244,7 @@ def test_list_shows_plugins_suites_and_what_failed_to_load(call, tmp_path):
         ("bases", "basis", "wavelet", "psnr"),
         ("metrics", "metric", "psnr", "processes"),
         ("engines", "engine", "processes", "psnr"),
+        ("trackers", "tracker", "tensorboard", "processes"),
         ("suites", "suite", "quick", "processes"),
     ],
 )
@@ -259,7 +260,7 @@ def test_list_takes_plurals_and_singulars(call, plural, singular, holds, holds_n
 
 def test_list_of_an_unknown_kind_names_what_is_accepted(call):
     _, _, stderr = call("list", "networks")
-    for name in ("architectures", "datasets", "references", "bases", "metrics", "engines", "suites"):
+    for name in ("architectures", "datasets", "references", "bases", "metrics", "engines", "trackers", "suites"):
         assert name in stderr
 
 

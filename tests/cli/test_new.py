@@ -44,8 +44,12 @@ def test_a_new_plugin_works_by_the_second_command(written, command, write_suite,
             arguments += ["--engine", "inline[trusted=true]"]
     status, printed, stderr = command(name)(*arguments)
     assert status == 0, printed + stderr
-    # An engine leaves no mark on the board that it prints.
-    assert ("oracle-threshold[haar]" if kind == "engine" else f"my-{kind}") in printed
+    # An engine or a tracker leaves no mark on the board that is printed.
+    assert ("oracle-threshold[haar]" if kind in ("engine", "tracker") else f"my-{kind}") in printed
+    if kind == "tracker":
+        rows = (tmp_path / "out" / "my-tracker.csv").read_text().splitlines()
+        assert sum(",psnr/" in row for row in rows) == 6
+        assert any(row.startswith('"unet[width=2,levels=1] on discs[size=16]",loss,12,') for row in rows)
 
 
 @pytest.mark.parametrize("kind", KINDS)

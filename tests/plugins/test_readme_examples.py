@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gahbench import Basis, Dataset, Engine, Job, Metric, Reference, Registry, Scores, TrainingData, Truth
+from gahbench import Basis, Dataset, Engine, Job, Metric, Reference, Registry, Scores, Tracker, TrainingData, Truth
 from gahbench.board.results import load_results
 from gahbench.contracts.preparation import Preparable
 from gahbench.evaluation import Evaluation, LocalFilters
 from gahbench.testing import check_file, check_plugin
 
 GUIDE = (Path(__file__).parents[2] / "plugins" / "README.md").read_text(encoding="utf-8")
-NOUNS = ("architecture", "dataset", "reference", "basis", "metric", "engine")
+NOUNS = ("architecture", "dataset", "reference", "basis", "metric", "engine", "tracker")
 PACKAGES = ("gahbench", *(f"gahbench.{room}" for room in ("evaluation", "jacobian", "networks", "sampling", "testing")))
 
 
@@ -60,7 +60,7 @@ def test_there_is_no_other_python_in_the_guide():
     assert len(examples()) == GUIDE.count("```python") == len(NOUNS)
 
 
-def test_all_six_run_in_one_suite_by_the_command_of_the_guide(folder, command, tmp_path):
+def test_all_seven_run_in_one_suite_by_the_command_of_the_guide(folder, command, tmp_path):
     (text,) = re.findall(r"```yaml\n(.*?)```", GUIDE, flags=re.DOTALL)
     suite = tmp_path / "mine.yaml"
     suite.write_text(text, encoding="utf-8")
@@ -77,6 +77,8 @@ def test_all_six_run_in_one_suite_by_the_command_of_the_guide(folder, command, t
     bases = ("diagonal-wiener[walsh,images=128]", "diagonal-wiener[wavelet[db4,levels=2]]", "oracle-threshold[walsh]")
     for part in ("ramps", "two-layer", *bases, "noise-left[edges=0.2]"):
         assert part in printed
+    # The tracker has the last validation of the one network.
+    assert "two-layer[width=8] on ramps[size=16] step 200 validation_psnr " in (out / "curves.txt").read_text()
     # On this family the best denoiser is known, and no error is below it.
     board = results.leaderboard(full=True).set_index("entrant")
     assert board["psnr"].idxmax() == "optimal"
@@ -112,6 +114,7 @@ CONTRACTS = {
     "basis": (Basis, Preparable),
     "metric": (Metric, Preparable, Evaluation, LocalFilters, Scores),
     "engine": (Engine, Job),
+    "tracker": (Tracker,),
 }
 
 

@@ -1,0 +1,179 @@
+"""What trackers write, read back by the packages themselves or from the files."""
+
+import csv
+import io
+import json
+import struct
+from pathlib import Path
+
+import pytest
+
+import gahbench
+from gahbench.runs.tracking import described
+from gahbench.store.plan_file import recorded_plan
+from gahbench.store.store import Store
+
+# What packages deprecate of each other is not ours.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+UNET = "unet[width=2,levels=1] on discs[size=16]"
+GUIDE = (Path(__file__).parents[3] / "plugins" / "trackers" / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def followed(write_suite, tmp_path, figures_not_rendered):
+    """Run the tiny suite with a tracker; return the results folder, histories and mean scores of its rows, its board.
+
+    The loss and the PSNR are those at the end of the one fit, and a mean score is that of the stored values.
+    """
+
+    def run(tracker):
+        out = tmp_path / "followed"
+        outcome = gahbench.run(write_suite(), out, engine="inline", track=[tracker])
+        assert outcome.failed == 0
+        (history,) = out.glob("units/fit-*/history.csv")
+        last = list(csv.DictReader(io.StringIO(history.read_text())))[-1]
+        levels = [float(value) for name, value in last.items() if name.startswith("psnr@")]
+        scores = {}
+        for unit in recorded_plan(out).shown:
+            if unit.metric == "psnr":
+                found = [value for sigma, _, value, _ in Store(out).read_scores(unit) if sigma == 0.1]
+                scores[f"{unit.entrant} on {unit.dataset}"] = sum(found) / len(found)
+        assert len(scores) == 3
+        return out, {"loss": float(last["loss"]), "validation_psnr": sum(levels) / len(levels)}, scores
+
+    return run
+
+
+@pytest.mark.extras("tensorboard")
+def test_tensorboard_has_curves_scores_suite_and_board(followed):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    out, trained, scores = followed("tensorboard")
+
+    def events(row):
+        return EventAccumulator(str(out / "tensorboard" / row)).Reload()
+
+    for name, value in trained.items():
+        points = events(UNET).Scalars(name)
+        assert [point.step for point in points] == sorted({point.step for point in points})
+        assert (points[-1].step, points[-1].value) == (12, pytest.approx(value, rel=1e-6))
+    for row, mean in scores.items():
+        assert [point.value for point in events(row).Scalars("psnr/0.1")] == [pytest.approx(mean, rel=1e-6)]
+    texts = {
+        name: events("").Tensors(f"{name}/text_summary")[0].tensor_proto.string_val[0].decode()
+        for name in ("suite", "leaderboard")
+    }
+    assert json.loads(texts["suite"])["entrants"] == ["unet[width=2,levels=1]", "identity", "oracle-threshold[haar]"]
+    assert "| oracle-threshold[haar] | oracle |" in texts["leaderboard"]
+
+
+@pytest.mark.extras("mlflow", "sqlalchemy")
+def test_mlflow_has_a_run_of_the_suite_and_one_of_each_row(followed):
+    from mlflow import MlflowClient
+
+    out, trained, scores = followed("mlflow")
+    client = MlflowClient(f"sqlite:///{out / 'mlflow' / 'mlflow.db'}")
+
+    def runs():
+        experiment = client.get_experiment_by_name("tiny").experiment_id
+        return {run.info.run_name: run for run in client.search_runs([experiment])}
+
+    top = runs().pop(out.name)
+    assert set(runs()) == {out.name, *scores}
+    for row, mean in scores.items():
+        assert runs()[row].data.metrics["psnr/0.1"] == pytest.approx(mean)
+        assert runs()[row].data.tags["mlflow.parentRunId"] == top.info.run_id
+    unet = runs()[UNET]
+    assert (unet.data.params["steps"], unet.info.status) == ("12", "FINISHED")
+    for name, value in trained.items():
+        points = client.get_metric_history(unet.info.run_id, name)
+        assert (points[-1].step, points[-1].value) == (12, pytest.approx(value))
+    assert top.data.tags["gahbench.sigmas"] == "0.1, 0.3"
+    board = (out / "mlflow" / "artifacts" / top.info.run_id / "artifacts" / "leaderboard.csv").read_text()
+    assert {row["entrant"] for row in csv.DictReader(io.StringIO(board))} == {row.split(" on ")[0] for row in scores}
+    # What goes on is in the same runs; of one that an error ends they have failed.
+    tracker = gahbench.create("tracker", "mlflow")
+    tracker.start(out, described(out, recorded_plan(out).shown, ()))
+    tracker.log_scores(UNET, {"ssim[window=7]/0.1": 0.5})
+    tracker.finish(None)
+    again = runs()[UNET]
+    assert len(runs()) == 4
+    assert (again.info.run_id, again.info.status) == (unet.info.run_id, "FAILED")
+    assert again.data.metrics == {**unet.data.metrics, "ssim_window_7_/0.1": 0.5}
+
+
+@pytest.mark.extras("wandb")
+def test_wandb_has_curves_scores_suite_and_board_offline(followed):
+    out, trained, scores = followed("wandb")
+    runs = {}
+    for file in out.glob("wandb/offline-run-*/run-*.wandb"):
+        found = list(_records(file))
+        (run,) = {record.run.display_name: record.run for record in found if record.HasField("run")}.values()
+        assert (run.project, run.run_group) == ("tiny", out.name)
+        summary = {
+            "/".join((item.key, *item.nested_key)).strip("/"): json.loads(item.value_json)
+            for record in found
+            for item in record.summary.update
+        }
+        runs[run.display_name] = {item.key: json.loads(item.value_json) for item in run.config.update}, summary
+    assert set(runs) == {out.name, *scores}
+    for row, mean in scores.items():
+        assert runs[row][1]["psnr/0.1"] == pytest.approx(mean)
+    config, summary = runs[UNET]
+    assert config["training"]["steps"] == summary["step"] == 12
+    assert {name: summary[name] for name in trained} == pytest.approx(trained)
+    assert runs[out.name][0]["sigmas"] == [0.1, 0.3]
+    (board,) = out.glob("wandb/offline-run-*/files/media/table/leaderboard_*.json")
+    assert {row[2] for row in json.loads(board.read_text())["data"]} == {row.split(" on ")[0] for row in scores}
+
+
+def _records(file):
+    """Read the records of a file of wandb: blocks of 32 KiB of pieces, each with checksum, length and place."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    content, place, record = file.read_bytes(), 7, b""
+    while place + 7 <= len(content):
+        if (left := 32768 - place % 32768) < 7:
+            place += left
+            continue
+        _, length, kind = struct.unpack_from("<IHB", content, place)
+        record += content[place + 7 : place + 7 + length]
+        place += 7 + length
+        # 1 is a whole record, 4 the last piece of one.
+        if kind in (1, 4):
+            yield Record.FromString(record)
+            record = b""
+
+
+@pytest.mark.extras("trackio")
+def test_trackio_has_curves_scores_suite_and_board(followed):
+    from trackio.sqlite_storage import SQLiteStorage
+
+    out, trained, scores = followed("trackio[project=test-of-trackio]")
+
+    def logged(run):
+        return SQLiteStorage.get_logs("test-of-trackio", run)
+
+    for row, mean in scores.items():
+        assert [one["psnr/0.1"] for one in logged(row) if "psnr/0.1" in one] == [pytest.approx(mean)]
+    last = [one for one in logged(UNET) if "loss" in one][-1]
+    assert last["step"] == 12
+    assert {name: last[name] for name in trained} == pytest.approx(trained)
+    assert SQLiteStorage.get_run_config("test-of-trackio", out.name)["sigmas"] == [0.1, 0.3]
+    (table,) = [one["leaderboard"] for one in logged(out.name) if "leaderboard" in one]
+    assert {row["entrant"] for row in table["_value"]} == {row.split(" on ")[0] for row in scores}
+
+
+def test_every_tracker_has_a_row_with_its_extra(builtin):
+    rows = [line.split("|") for line in GUIDE.splitlines() if line.startswith("| `")]
+    assert sorted(row[1].strip(" `") for row in rows) == builtin.names("tracker")
+    assert all(row[1] == row[3] for row in rows)
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "mlflow", "wandb", "trackio"])
+def test_without_the_extra_a_tracker_names_it_before_anything_is_done(write_suite, tmp_path, monkeypatch, name):
+    monkeypatch.setattr("gahbench_plugins._extras.importlib.util.find_spec", lambda package: None)
+    with pytest.raises(gahbench.GahbenchError, match=rf"pip install 'gahbench\[{name}\]'"):
+        gahbench.run(write_suite(), tmp_path / "out", track=[name])
+    assert not (tmp_path / "out").exists()

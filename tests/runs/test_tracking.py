@@ -1,0 +1,139 @@
+"""A run passed on to trackers: what they get, once, in order, and that no run fails by them."""
+
+import os
+
+import pytest
+from sample_files import TINY
+
+import gahbench
+from gahbench.contracts.trackers import Tracker
+from gahbench.runs.tracking import Tracking
+from gahbench.store.plan_file import recorded_plan
+
+UNET = "unet[width=2,levels=1] on discs[size=16]"
+
+
+class Memo(Tracker):
+    """Keeps what it is called with, until it is told to fail."""
+
+    def __init__(self, fails=()):
+        self.fails, self.calls = fails, []
+
+    def note(self, name, *values):
+        self.calls.append((name, *values))
+        if name in self.fails:
+            raise OSError("no server")
+
+    def start(self, folder, suite):
+        self.note("start", folder, suite)
+
+    def log_training(self, row, step, values):
+        self.note("training", row, step, values)
+
+    def log_scores(self, row, values):
+        self.note("scores", row, values)
+
+    def finish(self, results):
+        self.note("finish", results)
+
+
+@pytest.fixture
+def done(made_once, figures_not_rendered):
+    """Folder, units, fits first, and results of a finished run."""
+
+    def fill(home):
+        text = TINY.replace("metrics: [psnr, slope]", "metrics: [psnr], splits: [test, train]")
+        (home / "tiny.yaml").write_text(text, encoding="utf-8")
+        assert gahbench.run(home / "tiny.yaml", home / "out", engine="inline").failed == 0
+
+    folder = made_once("tracked", fill) / "out"
+    return folder, tuple(recorded_plan(folder).shown), gahbench.load_results(folder)
+
+
+def progress(step, psnr=None, fraction=0.5):
+    return {"step": step, "fraction": fraction, "loss": 1 / step, "psnr": psnr}
+
+
+def test_a_tracker_gets_each_value_once_and_in_order(done):
+    folder, units, results = done
+    memo = Memo()
+    tracking = Tracking("memo", memo)
+    tracking.run_started(folder, units, units[1:])
+    fit, *scores = units
+    for reported in (progress(5), progress(7, 20.0), progress(8, 20.0), progress(6, 20.0), progress(12, 21.0, 1.0)):
+        tracking.unit_progress(fit, reported)
+    for unit in units:
+        tracking.unit_finished(unit)
+    tracking.run_finished(results)
+    tracking.finish(None)
+    name, where, suite = memo.calls[0]
+    assert (name, where) == ("start", folder)
+    assert (suite["suite"], suite["units"], suite["todo"]) == ("tiny", 7, 6)
+    assert (suite["splits"], suite["sigmas"], suite["metrics"]) == (["test", "train"], [0.1, 0.3], ["psnr"])
+    assert list(suite["training"]) == [UNET]
+    assert suite["training"][UNET]["steps"] == 12
+    training = [call[2:] for call in memo.calls if call[0] == "training"]
+    # Of the history, which has the steps 6 and 12, only what is later than what was reported.
+    assert [step for step, _ in training] == [5, 7, 8, 12]
+    assert [values.get("validation_psnr") for _, values in training[:3]] == [None, 20.0, None]
+    assert set(training[3][1]) == {"loss", "validation_psnr"}
+    # The identity leaves the noise: -20 log10(sigma), in closed form.
+    identity = [values for name, row, *rest in memo.calls if row == "identity on discs[size=16]" for values in rest]
+    assert identity == [
+        pytest.approx({"psnr/0.1": 20.0, "psnr/0.3": 10.4576}, abs=1e-4),
+        pytest.approx({"psnr on train/0.1": 20.0, "psnr on train/0.3": 10.4576}, abs=1e-4),
+    ]
+    assert len(scores) == 6
+    assert [call for call in memo.calls if call[0] == "finish"] == [("finish", results)]
+
+
+def test_a_history_that_nobody_reported_is_logged_whole(done):
+    folder, units, _ = done
+    memo = Memo()
+    tracking = Tracking("memo", memo)
+    tracking.run_started(folder, units, units)
+    tracking.unit_finished(units[0])
+    assert [call[1:3] for call in memo.calls[1:]] == [(UNET, 6), (UNET, 12)]
+
+
+def follow(tracking, folder, units, results):
+    tracking.run_started(folder, units, units)
+    for unit in units:
+        tracking.unit_finished(unit)
+    tracking.run_finished(results)
+
+
+@pytest.mark.parametrize("call", ["start", "training", "scores", "finish"])
+def test_a_tracker_that_fails_is_given_up_with_one_warning(done, call):
+    folder, units, results = done
+    memo = Memo(fails=(call,))
+    tracking = Tracking("memo", memo)
+    with pytest.warns(
+        UserWarning, match="the tracker memo gets no more of this run, which goes on: OSError: no serv"
+    ) as caught:
+        follow(tracking, folder, units, results)
+    assert len(caught) == 1
+    assert memo.calls[-1][0] == call
+    assert sum(name == call for name, *_ in memo.calls) == 1
+
+
+def test_a_tracker_of_a_file_is_called_in_this_process_of_what_workers_do(write_suite, tmp_path, figures_not_rendered):
+    plugin = tmp_path / "memo.py"
+    plugin.write_text(
+        "import os\nimport gahbench\n\n"
+        "@gahbench.hookimpl\ndef register_trackers(register): register('memo', Memo)\n\n"
+        "class Memo(gahbench.Tracker):\n    def __init__(self, file: str): self.file = file\n"
+        "    def start(self, folder, suite): self.note('start')\n"
+        "    def log_training(self, row, step, values): self.note(row, step)\n"
+        "    def log_scores(self, row, values): self.note(row, *values)\n"
+        "    def finish(self, results): self.note('finish', len(results.fits))\n"
+        "    def note(self, *words):\n"
+        "        with open(self.file, 'a') as file: print(os.getpid(), *words, file=file)\n"
+    )
+    log = tmp_path / "log"
+    file, spec = write_suite(("[psnr, slope]", "[psnr]")), f"memo[file={log}]"
+    gahbench.run(file, tmp_path / "out", plugins=[plugin], workers=1, track=[spec])
+    lines = [line.removeprefix(f"{os.getpid()} ") for line in log.read_text().splitlines()]
+    assert (lines[0], lines[-1]) == ("start", "finish 1")
+    assert f"{UNET} 12" in lines
+    assert "identity on discs[size=16] psnr/0.1 psnr/0.3" in lines
