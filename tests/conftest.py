@@ -9,15 +9,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # ruff: isort: split
 import fcntl
+import importlib.metadata
 import importlib.util
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import dask_cluster
 import pytest
 import slurm_cluster
+from packaging.requirements import Requirement
 from sample_files import LONG, PLUGIN, TINY
 
 import gahbench
@@ -25,6 +27,18 @@ from gahbench._util.resources import cpu_count
 from gahbench.cli import main
 from gahbench.planning import dry_run
 from gahbench.registry.registry import Registry
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Select, of the tests that need extras, those of some extras, by the first package that they name."""
+    parser.addoption("--extras", default="", help="names of extras, with spaces between")
+
+
+def packages_of(extras: Iterable[str]) -> set[str]:
+    """Return the names of extras, and of the packages that they install."""
+    wanted = set(extras)
+    requirements = map(Requirement, importlib.metadata.requires("gahbench") or [])
+    return wanted | {one.name for one in requirements for name in wanted if f'extra == "{name}"' in str(one.marker)}
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -182,8 +196,11 @@ def _dask_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dask_clu
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that start a cluster, and attacks."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests that start a cluster, and attacks; leave out those of other extras than are asked for."""
+    if extras := config.getoption("extras").split():
+        packages = packages_of(extras)
+        items[:] = [item for item in items if any(mark.args[0] in packages for mark in item.iter_markers("extras"))]
     for item in items:
         if {"cluster", "dask_cluster"}.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("cluster")

@@ -90,17 +90,15 @@ def run(
         Fields of the suite set otherwise: ``{"training.steps": 100}``, or texts ``training.steps=100``.
     datasets, metrics, only
         Labels, names or patterns (``unet*``) of the datasets, metrics and entrants to be run and shown; default all.
-    plugins, reuse
-        Plugin files, or folders of them; other results folders, of any suite, whose finished units are taken first.
-    again
-        Labels of entrants whose units are done anew; what was done of them moves to ``replaced/`` in the folder.
+    plugins, reuse, again
+        Plugin files, or folders of them; other results folders, whose finished units are taken first; labels of
+        entrants whose units are done anew, for which what was done moves to ``replaced/`` in the folder.
     engine, workers, threads, device
         Where units run: ``processes``, ``inline``, or a plugin's; how many workers; threads of each, which rounding
         depends on; ``cpu``, ``cuda``, or ``auto`` for GPUs if there are any.
-    secret_noise
-        Whether the seed of the noise is drawn when all fits have ended, and kept.
-    track, report
-        Trackers that follow the run: ``tensorboard``, ``mlflow[folder=runs/mlflow]``; called with every event.
+    secret_noise, track, report
+        Whether the seed of the noise is drawn when all fits have ended, and kept; trackers that follow the run, such as
+        ``tensorboard``; called with every event.
 
     Returns
     -------
