@@ -45,6 +45,8 @@ def register_datasets(register: Register) -> None:
     register("gaussian-faces", "gahbench_plugins.datasets.gaussian_faces:GaussianFaces")
     register("faces", "gahbench_plugins.datasets.faces:Faces")
     register("images", "gahbench_plugins.datasets.images:Images")
+    register("torchvision", "gahbench_plugins.datasets.torchvision:Torchvision")
+    register("hf-dataset", "gahbench_plugins.datasets.hf_dataset:HuggingFace")
     register("photos", "gahbench_plugins.datasets.photos:Photos")
     register("whole", "gahbench_plugins.datasets.whole:Whole")
     register("shuffled", "gahbench_plugins.datasets.shuffled:Shuffled")
@@ -107,6 +109,8 @@ def register_metrics(register: Register) -> None:
     """Register the built-in metrics."""
     register("psnr", "gahbench_plugins.metrics.psnr:Psnr")
     register("ssim", "gahbench_plugins.metrics.ssim:Ssim")
+    register("lpips", "gahbench_plugins.metrics.lpips:Lpips")
+    register("dists", "gahbench_plugins.metrics.dists:Dists")
     register("slope", "gahbench_plugins.metrics.slope:Slope")
     register("rate", "gahbench_plugins.metrics.rate:Rate")
     register("local-slope", "gahbench_plugins.metrics.local_slope:LocalSlope")

@@ -43,8 +43,10 @@ SMALL: dict[str, dict[str, Any]] = {
 NEEDS = {
     "bm3d": ("deepinv", "ptwt"),
     "dask": ("distributed",),
+    "hf-dataset": ("datasets",),
     "mlflow": ("mlflow", "sqlalchemy"),
-    **{name: (name,) for name in ("tensorboard", "trackio", "wandb")},
+    **dict.fromkeys(("dists", "lpips"), ("pyiqa",)),
+    **{name: (name,) for name in ("tensorboard", "torchvision", "trackio", "wandb")},
     **dict.fromkeys(("deepinv", "drunet", "gs-drunet", "ncsnpp", "restormer", "scunet", "swinir"), ("deepinv",)),
 }
 
@@ -73,6 +75,10 @@ def small(name: str, folder: Path) -> dict[str, Any]:
         file = folder / "images.npz"
         np.savez(file, images=gahbench.create("dataset", "faces").images("train", 64).mul(255).byte().numpy())
         return {"path": str(file)}
+    if name == "torchvision":
+        return {"path": str(mnist(folder))}
+    if name == "hf-dataset":
+        return {"path": str(saved_dataset(folder))}
     if name in ("torchscript", "torch-export"):
         return _saved(name, folder / "model.pt")
     if name != "pretrained":
@@ -92,3 +98,39 @@ def _saved(name: str, file: Path) -> dict[str, Any]:
         axes = {0: torch.export.Dim("batch", max=4096), 2: torch.export.Dim("rows"), 3: torch.export.Dim("columns")}
         torch.export.save(torch.export.export(network, (images,), dynamic_shapes=(axes,)), file)
     return {"checkpoint": str(file), "sigma": "none"}
+
+
+def mnist(folder: Path, train: int = 40, test: int = 12) -> Path:
+    """Write random images of 28x28 as torchvision lays out MNIST, and return the folder."""
+    draw = np.random.default_rng(0)
+    raw = folder / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name, count in (("train", train), ("t10k", test)):
+        # Magic numbers of arrays of bytes of three dimensions, and of one.
+        images = draw.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        head = np.array([0x803, count, 28, 28], dtype=">i4").tobytes()
+        (raw / f"{name}-images-idx3-ubyte").write_bytes(head + images.tobytes())
+        head = np.array([0x801, count], dtype=">i4").tobytes()
+        (raw / f"{name}-labels-idx1-ubyte").write_bytes(head + bytes(count))
+    return folder
+
+
+def saved_dataset(folder: Path, **counts: int) -> Path:
+    """Write random colour images of 16x16 as the package datasets saves them, by split, and return the folder."""
+    import datasets
+    from PIL import Image
+
+    draw = np.random.default_rng(0)
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
+    splits = {
+        name: datasets.Dataset.from_dict(
+            {
+                "image": [Image.fromarray(draw.integers(0, 256, (16, 16, 3), dtype=np.uint8)) for _ in range(count)],
+                "label": [0] * count,
+            },
+            features,
+        )
+        for name, count in (counts or {"train": 40, "test": 12}).items()
+    }
+    datasets.DatasetDict(splits).save_to_disk(folder / "saved")
+    return folder / "saved"

@@ -1,5 +1,6 @@
 """Every registered plugin keeps the contract, and the faults of broken ones are reported."""
 
+import pyiqa_weights
 import pytest
 from small_plugins import extras, small
 
@@ -21,6 +22,9 @@ def test_every_plugin_keeps_the_contract(request, builtin, tmp_path, kind, name)
         request.getfixturevalue("cluster")
     elif name == "dask":
         parameters = {"scheduler": request.getfixturevalue("dask_cluster").address}
+    elif name in ("dists", "lpips"):
+        request.getfixturevalue("monkeypatch").setattr("torch.hub._hub_dir", str(tmp_path))
+        pyiqa_weights.draw_weights(name, tmp_path)
     report = check_plugin(builtin.get(kind, name), builtin, **parameters)
     assert report.passed, str(report)
     assert len(report.findings) >= 3

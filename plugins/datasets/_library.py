@@ -1,0 +1,88 @@
+"""Datasets of other libraries, read once into an array, with the splits that they come with."""
+
+from __future__ import annotations
+
+import functools
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gahbench import DataError, brief, listing
+
+from ._reading.files import Images, from_array
+from ._reading.preprocess import Colour
+from .faces import Faces
+
+Part = Literal["train", "validation", "test"]
+_NUMBERS: dict[Part, int] = {"train": 0, "validation": 1, "test": 2}
+#: The share of the training images that is for validation where the source has no such split, and its maximum.
+VALIDATION_SHARE, VALIDATION_MAX = 0.1, 1024
+
+
+class Library(Faces):
+    """Images of a library, with its test images; where it has no validation images they are the last of training."""
+
+    def __init__(self, where: str, size: int | None, test: int | None, colour: Colour, seed: int) -> None:
+        super().__init__(where, size, test, colour, None, "keep", seed)
+
+    @abstractmethod
+    def parts(self) -> Mapping[Part, Iterable[Any]]:
+        """Return the images of each split of the source, of PIL, or arrays; ``train`` alone where it has one split.
+
+        Raises
+        ------
+        DataError
+            If they are not on this machine.
+        """
+
+    @functools.cached_property
+    def _all(self) -> Images:
+        if missing := self.missing():
+            raise DataError(f"{self._where}: {listing(missing)} is not here; 'gahbench prepare' with the suite gets it")
+        found = {part: [_pixels(image) for image in images] for part, images in self.parts().items()}
+        images = [image for part in found.values() for image in part]
+        if not images:
+            raise DataError(f"{self._where}: holds no images")
+        if any(image.ndim != images[0].ndim for image in images):
+            images = [image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2) for image in images]
+        preprocessing = self._preprocessing
+        if len(shapes := {image.shape for image in images}) > 1:
+            if self.size is None:
+                some = listing(sorted(f"{shape[0]}x{shape[1]}" for shape in shapes)[:3])
+                raise DataError(f"{self._where}: images of {len(shapes)} sizes, such as {some}; give a 'size' to all")
+            images = [preprocessing(_channels_first(image)[None], self._where)[0] for image in images]
+            preprocessing = replace(preprocessing, size=None)
+        read = from_array(np.stack(images), preprocessing, self._where)
+        if set(found) == {"train"}:
+            return read
+        return replace(read, partition=_partition({part: len(images) for part, images in found.items()}))
+
+
+def _partition(counts: Mapping[Part, int]) -> NDArray[np.int64]:
+    """Return which split each image is of, in the order of the splits."""
+    places = np.concatenate([np.full(count, _NUMBERS[part], dtype=np.int64) for part, count in counts.items()])
+    if "validation" not in counts:
+        (training,) = np.nonzero(places == _NUMBERS["train"])
+        last = max(1, min(round(VALIDATION_SHARE * len(training)), VALIDATION_MAX))
+        places[training[len(training) - last :]] = _NUMBERS["validation"]
+    return places
+
+
+def _pixels(image: Any) -> NDArray[Any]:
+    """Return an image of PIL, or an array, as (H, W) or (H, W, 3), 8 bits a channel."""
+    if hasattr(image, "convert"):
+        image = image.convert("L" if image.mode in ("L", "1") else "RGB")
+    pixels = np.asarray(image)
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3):
+        raise DataError(
+            f"an item is {brief(repr(type(image)))} of {pixels.dtype}; accepted: images of 8 bits a channel"
+        )
+    return pixels
+
+
+def _channels_first(image: NDArray[Any]) -> NDArray[Any]:
+    return image[None] if image.ndim == 2 else image.transpose(2, 0, 1)

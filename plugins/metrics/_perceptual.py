@@ -1,0 +1,159 @@
+"""Distances between features of a network that was trained on photographs, computed by the package pyiqa."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.metadata
+import io
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from gahbench import DataError, Metric, Scores, Shape, batch_size, file_digest, listing
+from gahbench.evaluation import Evaluation
+
+from .._extras import require
+
+
+class File(NamedTuple):
+    """A file of weights: what it is, its address, and where it is kept below the folder of torch.hub."""
+
+    what: str
+    address: str
+    place: str
+
+    @property
+    def path(self) -> Path:
+        """Where it is on this machine, once it is there."""
+        return Path(torch.hub.get_dir()) / self.place
+
+
+#: Where torchvision keeps the networks that were trained on ImageNet.
+ALEXNET = File(
+    "AlexNet of torchvision, 233 MB",
+    "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+    "checkpoints/alexnet-owt-7be5be79.pth",
+)
+VGG16 = File(
+    "VGG16 of torchvision, 528 MB",
+    "https://download.pytorch.org/models/vgg16-397923af.pth",
+    "checkpoints/vgg16-397923af.pth",
+)
+HUB = "https://huggingface.co/chaofengc/IQA-PyTorch-Weights/resolve/main"
+
+
+class Perceptual(Metric):
+    """A distance of the denoised from the clean image; both are clipped to [0, 1], and grey ones given three channels.
+
+    Weights are downloaded by ``gahbench prepare`` alone, into the folder of torch.hub (``$TORCH_HOME``).
+    """
+
+    higher_is_better = False
+    #: Smallest side of an image that the network takes.
+    min_side: int
+
+    @property
+    @abstractmethod
+    def files(self) -> tuple[File, File]:
+        """The backbone, and what is on top of it."""
+
+    @abstractmethod
+    def network(self) -> Any:
+        """Return the network of pyiqa, its backbone loaded and not what is on top."""
+
+    def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
+        """Raise ``ValueError`` for images that the network cannot take."""
+        channels, height, width = shape
+        if min(height, width) < self.min_side:
+            raise ValueError(f"needs image sides of at least {self.min_side} pixels, not {height}x{width}")
+        if channels not in (1, 3):
+            raise ValueError(f"needs images of 1 or 3 channels, not {channels}")
+
+    def missing(self) -> tuple[str, ...]:
+        """Return the files of weights that are not here."""
+        return tuple(f"{file.what}, downloaded to {file.path}" for file in self.files if not file.path.is_file())
+
+    def prepare(self) -> None:
+        """Download the files of weights that are not here.
+
+        Raises
+        ------
+        DataError
+            If one cannot be had.
+        """
+        for file in self.files:
+            if file.path.is_file():
+                continue
+            file.path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                torch.hub.download_url_to_file(file.address, str(file.path), progress=False)
+            except (OSError, RuntimeError) as error:
+                raise DataError(
+                    f"{file.what}: cannot be downloaded from {file.address}: {error}; by hand: put it at {file.path}"
+                ) from error
+
+    def fingerprint(self) -> str:
+        """Return the digests of the weights, and the version of pyiqa.
+
+        Raises
+        ------
+        DataError
+            If they are not here.
+        """
+        self._require_files()
+        digests = [file_digest(str(file.path)) for file in self.files]
+        return " ".join([*digests, importlib.metadata.version("pyiqa")])
+
+    def score(self, evaluation: Evaluation) -> Scores:
+        """Return the distance of every image at every noise level."""
+        self.check(evaluation.shape, evaluation.sigmas)
+        network = self._loaded.to(evaluation.device)
+        clean = _in_colour(evaluation.clean)
+        rows = []
+        for sigma in evaluation.sigmas:
+            pairs = zip(
+                *(
+                    torch.split(images, batch_size(evaluation.shape))
+                    for images in (_in_colour(evaluation.denoised(sigma)), clean)
+                ),
+                strict=True,
+            )
+            with torch.inference_mode():
+                found = [network(*(images.to(evaluation.device) for images in pair)).flatten().cpu() for pair in pairs]
+            rows.append(torch.cat(found))
+        return Scores.grid(torch.stack(rows).double(), evaluation.sigmas)
+
+    @functools.cached_property
+    def _loaded(self) -> torch.nn.Module:
+        self._require_files()
+        # It prints what it loads.
+        with contextlib.redirect_stdout(io.StringIO()):
+            network: torch.nn.Module = self.network()
+        top = torch.load(self.files[1].path, map_location="cpu", weights_only=True)
+        absent, unknown = network.load_state_dict(
+            {name.removeprefix("module."): one for name, one in top.items()}, False
+        )
+        # The backbone, and other names of the same modules.
+        absent = [name for name in absent if not name.startswith(("net.", "stage", "mean", "std", "scaling", "lins."))]
+        if wrong := [*absent, *unknown]:
+            raise DataError(f"{self.files[1].path}: not the weights on top of it; wrong are {listing(wrong[:4])}")
+        return network.eval()
+
+    def _require_files(self) -> None:
+        if missing := self.missing():
+            raise DataError(f"weights are not here: {listing(missing)}; 'gahbench prepare' with the suite gets them")
+
+
+def require_pyiqa(name: str) -> None:
+    """Refuse a metric without the extra ``pyiqa``."""
+    require(f"metric '{name}'", "pyiqa", "pyiqa")
+
+
+def _in_colour(images: Tensor) -> Tensor:
+    """Return images (N, 3, H, W) in [0, 1]."""
+    return images.clamp(0, 1).expand(-1, 3, -1, -1)

@@ -1,0 +1,126 @@
+"""Datasets of torchvision and of the Hugging Face hub, from tiny files: nothing is downloaded."""
+
+import numpy as np
+import pytest
+import torch
+from small_plugins import mnist, saved_dataset
+
+import gahbench
+
+torchvision = pytest.mark.extras("torchvision")
+hugging_face = pytest.mark.extras("datasets")
+
+
+def mnist_images(file):
+    """Read the pixels behind the 16 bytes of the head."""
+    return np.frombuffer(file.read_bytes()[16:], dtype=np.uint8).reshape(-1, 1, 28, 28) / np.float32(255)
+
+
+@torchvision
+def test_the_splits_of_torchvision_are_those_of_the_files(tmp_path):
+    raw = mnist(tmp_path) / "MNIST" / "raw"
+    dataset = gahbench.create("dataset", "torchvision", path=str(tmp_path))
+    assert [dataset.available(split) for split in ("train", "validation", "test")] == [36, 4, 12]
+    train, test = (mnist_images(raw / f"{name}-images-idx3-ubyte") for name in ("train", "t10k"))
+    assert dataset.images("test", 12).numpy() == pytest.approx(test)
+    both = torch.cat([dataset.images("train", 36), dataset.images("validation", 4)])
+    assert both.numpy() == pytest.approx(train)
+    assert dataset.missing() == ()
+
+
+@torchvision
+def test_what_torchvision_has_not_is_said_without_a_download(tmp_path, monkeypatch):
+    def refuse(*arguments, **options):
+        raise OSError("no network")
+
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    absent = gahbench.create("dataset", "torchvision[CIFAR10]", path=str(tmp_path))
+    assert absent.missing() == (f"CIFAR10, downloaded by torchvision into {tmp_path}",)
+    with pytest.raises(gahbench.DataError, match=r"CIFAR10.* is not here; 'gahbench prepare'"):
+        absent.images("train", 1)
+    with pytest.raises(
+        gahbench.DataError, match=r"cannot be downloaded by torchvision: .*; by hand: put its files into"
+    ):
+        absent.prepare()
+    with pytest.raises(gahbench.ParameterError, match=r"name=CIFAR11 is not in torchvision.datasets.*CIFAR10"):
+        gahbench.create("dataset", "torchvision[CIFAR11]")
+    with pytest.raises(gahbench.ParameterError, match="name=EuroSAT has no split for training"):
+        gahbench.create("dataset", "torchvision[EuroSAT]")
+
+
+@hugging_face
+@pytest.mark.parametrize(
+    ("counts", "parts"),
+    [
+        ({"train": 20, "test": 5}, [18, 2, 5]),
+        ({"train": 20, "valid": 3, "test": 5}, [20, 3, 5]),
+        ({"everything": 50}, [32, 6, 12]),
+    ],
+)
+def test_the_splits_of_a_saved_dataset_are_its_own(tmp_path, counts, parts):
+    import datasets
+
+    folder = saved_dataset(tmp_path, **counts)
+    dataset = gahbench.create("dataset", "hf-dataset", path=str(folder), colour="rgb")
+    assert dataset.shape == (3, 16, 16)
+    assert [dataset.available(split) for split in ("train", "validation", "test")] == parts
+    last = list(datasets.load_from_disk(folder).values())[-1]
+    expected = np.asarray(last[len(last) - 1]["image"]).transpose(2, 0, 1) / np.float32(255)
+    assert dataset.images("test", parts[2])[-1].numpy() == pytest.approx(expected)
+    grey = gahbench.create("dataset", "hf-dataset", path=str(folder), size=15)
+    assert grey.shape == (1, 15, 15)
+
+
+@hugging_face
+def test_what_is_wrong_with_a_dataset_of_the_hub_is_said_without_a_download(tmp_path, monkeypatch):
+    import datasets
+
+    def refuse(*arguments, **options):
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(datasets, "load_dataset", refuse)
+    absent = gahbench.create("dataset", "hf-dataset[owner/name]")
+    assert absent.missing() == ("owner/name, from the Hugging Face hub",)
+    with pytest.raises(gahbench.DataError, match=r"owner/name.* is not here; 'gahbench prepare'"):
+        absent.images("train", 1)
+    with pytest.raises(gahbench.DataError, match="cannot be had from the Hugging Face hub: no network; by hand"):
+        absent.prepare()
+    with pytest.raises(gahbench.ParameterError, match="give a 'name' on the hub, or the 'path'"):
+        gahbench.create("dataset", "hf-dataset")
+    folder = saved_dataset(tmp_path, train=4, test=2)
+    with pytest.raises(gahbench.DataError, match="column=label; its columns of images are image"):
+        gahbench.create("dataset", "hf-dataset", path=str(folder), column="label").images("test", 1)
+    with pytest.raises(gahbench.DataError, match="its splits are train, dev; accepted: train and test"):
+        gahbench.create("dataset", "hf-dataset", path=str(saved_dataset(tmp_path / "b", train=2, dev=2))).images(
+            "test", 1
+        )
+
+
+@hugging_face
+def test_prepare_keeps_what_the_hub_gives_for_later(tmp_path, monkeypatch):
+    import datasets
+
+    given = datasets.load_from_disk(saved_dataset(tmp_path, train=20, test=5))
+    monkeypatch.setattr(datasets, "load_dataset", lambda name, subset, revision: given)
+    gahbench.create("dataset", "hf-dataset[owner/name]").prepare()
+    monkeypatch.delattr(datasets, "load_dataset")
+    again = gahbench.create("dataset", "hf-dataset[owner/name]")
+    assert (again.missing(), again.available("test")) == ((), 5)
+
+
+@hugging_face
+def test_images_of_several_sizes_need_a_size(tmp_path):
+    import datasets
+    from PIL import Image
+
+    images = [
+        Image.fromarray(np.full((side, side + 2), 50 * place, np.uint8)) for place, side in enumerate((16, 20, 24))
+    ]
+    images.append(Image.new("RGB", (30, 16), (0, 60, 90)))
+    datasets.Dataset.from_dict({"image": images}, datasets.Features({"image": datasets.Image()})).save_to_disk(tmp_path)
+    with pytest.raises(gahbench.DataError, match=r"images of 4 sizes, such as 16x18, 16x30, 20x22; give a 'size'"):
+        gahbench.create("dataset", "hf-dataset", path=str(tmp_path)).images("train", 1)
+    dataset = gahbench.create("dataset", "hf-dataset", path=str(tmp_path), size=16, test=1)
+    # Constant images stay what they are; the last is the mean of its channels.
+    assert dataset.images("train", 3)[:, 0, 8, 8].tolist() == pytest.approx([0, 50 / 255, 100 / 255])
+    assert dataset.images("test", 1)[0, 0, 8, 8].item() == pytest.approx(50 / 255)

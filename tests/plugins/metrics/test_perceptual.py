@@ -1,0 +1,110 @@
+"""LPIPS and DISTS by pyiqa, with weights that are drawn at random: no published value is checked."""
+
+import pytest
+import torch
+from pyiqa_weights import draw_weights
+from torch.nn import functional
+
+import gahbench
+from gahbench.evaluation import Evaluation
+from gahbench_plugins.references.identity import Identity
+
+pytestmark = [pytest.mark.extras("pyiqa"), pytest.mark.filterwarnings("ignore")]
+
+
+@pytest.fixture
+def metric(tmp_path, monkeypatch):
+    """Return a metric whose weights lie in a folder of torch.hub of its own."""
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+
+    def make(spec):
+        draw_weights(spec, tmp_path)
+        return gahbench.create("metric", spec)
+
+    return make
+
+
+def scores(metric, clean, *sigmas):
+    found = metric.score(Evaluation(Identity(), clean, list(sigmas)))
+    return torch.tensor(found.value).view(len(sigmas), len(clean))
+
+
+def images(channels, count=2, side=32):
+    return torch.rand(count, channels, side, side, generator=torch.Generator().manual_seed(1))
+
+
+def test_lpips_is_its_definition_on_the_features_of_alexnet(metric, tmp_path):
+    lpips = metric("lpips")
+    backbone, top = (torch.load(file.path) for file in lpips.files)
+    clean = images(3)
+    noisy = Evaluation(Identity(), clean, [0.2]).noisy(0.2).clamp(0, 1)
+    shift, scale = (torch.tensor(three).view(3, 1, 1) for three in ((-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)))
+    pair = [(2 * one - 1 - shift) / scale for one in (noisy, clean)]
+    # Zhang et al. 2018, eq. 1: place, weights' name, stride and padding of AlexNet's convolutions, and where it pools.
+    expected = torch.zeros(2)
+    for layer, (place, stride, padding, pools) in enumerate(
+        ((0, 4, 2, False), (3, 1, 2, True), (6, 1, 1, True), (8, 1, 1, False), (10, 1, 1, False))
+    ):
+        weight, bias = backbone[f"features.{place}.weight"], backbone[f"features.{place}.bias"]
+        pair = [functional.max_pool2d(one, 3, 2) if pools else one for one in pair]
+        pair = [functional.conv2d(one, weight, bias, stride, padding).relu() for one in pair]
+        first, second = (one / (one.square().sum(1, keepdim=True).sqrt() + 1e-10) for one in pair)
+        expected += (top[f"lin{layer}.model.1.weight"] * (first - second).square()).sum(1).mean((1, 2))
+    assert scores(lpips, clean, 0.2)[0].tolist() == pytest.approx(expected.tolist(), rel=1e-5)
+
+
+@pytest.mark.parametrize("spec", ["lpips[vgg,version=0.0]", "dists"])
+def test_distances_are_zero_for_equal_images_and_grow_with_the_noise(metric, spec):
+    distance = metric(spec)
+    few, much = scores(distance, 0.25 + images(3) / 2, 1e-6, 0.2)
+    assert few.abs().max() < 1e-3 * much.min()
+
+
+@pytest.mark.parametrize("spec", ["lpips", "dists"])
+def test_grey_images_are_those_of_three_equal_channels(metric, spec):
+    distance = metric(spec)
+
+    def measured(noisy, clean):
+        class Given(gahbench.Reference):
+            def denoise(self, noisy_, sigma, truth):
+                return noisy
+
+        return torch.tensor(distance.score(Evaluation(Given(), clean, [0.1])).value)
+
+    clean, noisy = images(1), images(1).flip(0)
+    expected = measured(noisy.expand(-1, 3, -1, -1), clean.expand(-1, 3, -1, -1))
+    torch.testing.assert_close(measured(noisy, clean), expected)
+    # What lies outside of [0, 1] is clipped.
+    torch.testing.assert_close(measured(3 * noisy - 1, clean), measured((3 * noisy - 1).clamp(0, 1), clean))
+
+
+@pytest.mark.parametrize("spec", ["lpips", "lpips[vgg]", "dists"])
+def test_the_smallest_side_is_the_smallest_that_the_network_takes(metric, spec):
+    distance = metric(spec)
+    side = distance.min_side
+    assert scores(distance, images(1, side=side), 0.1).isfinite().all()
+    with pytest.raises(ValueError, match=f"at least {side} pixels, not {side - 1}x{side - 1}"):
+        distance.check((1, side - 1, side - 1), (0.1,))
+    if spec != "dists":  # Whose poolings take images of any size; of smaller ones no structure is left.
+        small = images(3, side=side - 1)
+        with pytest.raises(RuntimeError, match="too small"):
+            distance._loaded(small, small)
+
+
+def test_weights_that_are_not_here_are_named_and_not_downloaded(tmp_path, monkeypatch, write_suite):
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    lpips = gahbench.create("metric", "lpips")
+    assert len(lpips.missing()) == 2
+    suite = write_suite(("metrics: [psnr, slope]", "metrics: [psnr, lpips]"), ("size: 16", "size: 32"))
+    with pytest.raises(gahbench.DataError, match=r"AlexNet of torchvision.*gahbench prepare"):
+        gahbench.plan_suite(suite)
+    with pytest.raises(gahbench.DataError, match=r"cannot be downloaded from https://download\.pytorch\.org/.*by hand"):
+        _refusing(lpips, monkeypatch)
+
+
+def _refusing(metric, monkeypatch):
+    def refuse(*arguments, **options):
+        raise OSError("no network")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    metric.prepare()
