@@ -11,6 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import fcntl
 import importlib.metadata
 import importlib.util
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -39,6 +40,13 @@ def packages_of(extras: Iterable[str]) -> set[str]:
     wanted = set(extras)
     requirements = map(Requirement, importlib.metadata.requires("gahbench") or [])
     return wanted | {one.name for one in requirements for name in wanted if f'extra == "{name}"' in str(one.marker)}
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out files without a test that needs extras, where only such are asked for: most of the time is imports."""
+    if not config.getoption("extras") or collection_path.suffix != ".py":
+        return None
+    return not re.search(r"extras\(|marked\(", collection_path.read_text(encoding="utf-8")) or None
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -39,6 +40,8 @@ class WandB(Tracker):
 
     def start(self, folder: Path, suite: Mapping[str, Any]) -> None:
         """Open the run of the suite."""
+        # It would report its own errors to its makers.
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         self._results, self._suite = folder, suite
         self._top = self._run(folder.name, "suite", suite)
 
