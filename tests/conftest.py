@@ -9,18 +9,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # ruff: isort: split
 import fcntl
-import importlib.metadata
 import importlib.util
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dask_cluster
 import pytest
 import slurm_cluster
-from packaging.requirements import Requirement
+from extra_packages import packages_of
 from sample_files import LONG, PLUGIN, TINY
 
 import gahbench
@@ -33,13 +32,6 @@ from gahbench.registry.registry import Registry
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Select, of the tests that need extras, those of some extras, by the first package that they name."""
     parser.addoption("--extras", default="", help="names of extras, with spaces between")
-
-
-def packages_of(extras: Iterable[str]) -> set[str]:
-    """Return the names of extras, and of the packages that they install."""
-    wanted = set(extras)
-    requirements = map(Requirement, importlib.metadata.requires("gahbench") or [])
-    return wanted | {one.name for one in requirements for name in wanted if f'extra == "{name}"' in str(one.marker)}
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from small_plugins import marked, small
+from extra_packages import packages_of
+from small_plugins import NEEDS, marked, small
 from typer.main import get_command
 
 import gahbench
@@ -56,6 +57,17 @@ def test_every_dataset_and_its_optimum_are_in_the_guide_to_datasets(name, tmp_pa
     kind = Registry().create("dataset", name, **small(name, tmp_path)).optimum.kind
     stated = row.split("|")[3]
     assert name == "shuffled" or stated.split()[0].strip(":,") == kind
+
+
+def test_every_test_that_needs_an_extra_has_an_environment_in_ci():
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    first, others = (
+        re.search(pattern, script)[1] for pattern in (r"test_extras \.venv/\S+ (.*)", r"for extra in (.*);")
+    )
+    files = (ROOT / "tests").rglob("test_*.py")
+    marks = [re.findall(r'mark\.extras\("([^"]+)"', file.read_text(encoding="utf-8")) for file in files]
+    named = {package for found in marks for package in found} | {packages[0] for packages in NEEDS.values()}
+    assert named - packages_of([*first.split(), *others.split()]) == set()
 
 
 def blocks(file, language):
