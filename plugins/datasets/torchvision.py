@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from gahbench import Card, DataError, suggestion
+from gahbench import Card, DataError, brief, suggestion
 
 from .._extras import require
 from ._library import Library, Part
@@ -60,11 +60,19 @@ class Torchvision(Library):
         return Card(f"{self.name}, by torchvision", "as its authors say")
 
     def missing(self) -> tuple[str, ...]:
-        """Return the dataset if its files are not in the folder."""
+        """Return the dataset if its files are not in the folder.
+
+        Raises
+        ------
+        DataError
+            If it has no such splits.
+        """
         try:
             self._open("test", download=False)
         except (RuntimeError, OSError):
             return (f"{self.name}, downloaded by torchvision into {self.root}",)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{self.name} of torchvision has no images for testing: {brief(error)}") from error
         return ()
 
     def prepare(self) -> None:

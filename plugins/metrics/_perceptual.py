@@ -18,6 +18,7 @@ from gahbench import DataError, Metric, Scores, Shape, batch_size, file_digest, 
 from gahbench.evaluation import Evaluation
 
 from .._extras import require
+from .._torch_files import load_torch
 
 
 class File(NamedTuple):
@@ -134,10 +135,12 @@ class Perceptual(Metric):
         # It prints what it loads.
         with contextlib.redirect_stdout(io.StringIO()):
             network: torch.nn.Module = self.network()
-        top = torch.load(self.files[1].path, map_location="cpu", weights_only=True)
-        absent, unknown = network.load_state_dict(
-            {name.removeprefix("module."): one for name, one in top.items()}, False
-        )
+        try:
+            top = load_torch(self.files[1].path)
+        except ValueError as error:
+            raise DataError(f"{self.files[1].path}: {error}; remove it, and prepare again") from error
+        weights = {name.removeprefix("module."): one for name, one in top.items()}
+        absent, unknown = network.load_state_dict(weights, strict=False)
         # The backbone, and other names of the same modules.
         absent = [name for name in absent if not name.startswith(("net.", "stage", "mean", "std", "scaling", "lins."))]
         if wrong := [*absent, *unknown]:

@@ -44,6 +44,8 @@ def test_what_torchvision_has_not_is_said_without_a_download(tmp_path, monkeypat
         absent.prepare()
     with pytest.raises(gahbench.ParameterError, match=r"name=CIFAR11 is not in torchvision.datasets.*CIFAR10"):
         gahbench.create("dataset", "torchvision[CIFAR11]")
+    with pytest.raises(gahbench.DataError, match="ImageNet of torchvision has no images for testing"):
+        gahbench.create("dataset", f"torchvision[ImageNet,path={tmp_path}]").missing()
     with pytest.raises(gahbench.ParameterError, match="name=EuroSAT has no split for training"):
         gahbench.create("dataset", "torchvision[EuroSAT]")
 

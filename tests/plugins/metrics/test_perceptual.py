@@ -91,6 +91,14 @@ def test_the_smallest_side_is_the_smallest_that_the_network_takes(metric, spec):
             distance._loaded(small, small)
 
 
+@pytest.mark.parametrize("name", ["lpips", "lpips-vgg", "dists"])
+def test_the_direction_is_that_which_pyiqa_states(name):
+    from pyiqa.default_model_configs import DEFAULT_CONFIGS
+
+    stated, metric = DEFAULT_CONFIGS[name], gahbench.Registry().get("metric", name.partition("-")[0]).factory
+    assert (stated["metric_mode"], stated["lower_better"]) == ("FR", not metric.higher_is_better)
+
+
 def test_weights_that_are_not_here_are_named_and_not_downloaded(tmp_path, monkeypatch, write_suite):
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
     lpips = gahbench.create("metric", "lpips")
