@@ -111,6 +111,13 @@ HOLSCHNEIDER_1989 = Citation(
     1989,
     conference="Wavelets: Time-Frequency Methods and Phase Space",
 )
+DING_2020 = Citation(
+    "Ding, Keyan and Ma, Kede and Wang, Shiqi and Simoncelli, Eero P.",
+    "Image quality assessment: unifying structure and texture similarity",
+    2020,
+    journal=_TPAMI,
+    doi="10.1109/TPAMI.2020.3045810",
+)
 HURAULT_2022 = Citation(
     "Hurault, Samuel and Leclaire, Arthur and Papadakis, Nicolas",
     "Gradient step denoiser for convergent plug-and-play",
@@ -316,6 +323,13 @@ ZHANG_2018 = Citation(
     2018,
     journal=_TIP,
     arxiv="1710.04026",
+)
+ZHANG_2018_LPIPS = Citation(
+    "Zhang, Richard and Isola, Phillip and Efros, Alexei A. and Shechtman, Eli and Wang, Oliver",
+    "The unreasonable effectiveness of deep features as a perceptual metric",
+    2018,
+    conference="CVPR",
+    doi="10.1109/CVPR.2018.00068",
 )
 ZHANG_2021 = Citation(
     f"Zhang, Kai and Li, Yawei and Zuo, Wangmeng and Zhang, Lei and {_VAN_GOOL}",

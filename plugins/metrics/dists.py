@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from .._papers import DING_2020
 from ._perceptual import HUB, VGG16, File, Perceptual, require_pyiqa
 
 
@@ -16,6 +17,7 @@ class Dists(Perceptual):
     with images in [0, 1], which are clipped to it; grey ones are given three equal channels.
     """
 
+    citation = DING_2020
     titles: ClassVar[Mapping[str, str]] = {"": "DISTS, vgg"}
     min_side = 16
 

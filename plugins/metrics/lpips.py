@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
+from .._papers import ZHANG_2018_LPIPS
 from ._perceptual import ALEXNET, HUB, VGG16, File, Perceptual, require_pyiqa
 
 #: Of the files of pyiqa, by version and network.
@@ -26,6 +27,7 @@ class Lpips(Perceptual):
         Of the fitted weights: ``0.1``, or ``0.0``, for images that are not scaled as those of the training were.
     """
 
+    citation = ZHANG_2018_LPIPS
     titles: ClassVar[Mapping[str, str]] = {"": "LPIPS {version}, {net}"}
     label_parameters = ("net", "version")
 

@@ -35,7 +35,7 @@ def images(channels, count=2, side=32):
 
 def test_lpips_is_its_definition_on_the_features_of_alexnet(metric, tmp_path):
     lpips = metric("lpips")
-    backbone, top = (torch.load(file.path) for file in lpips.files)
+    backbone, top = (torch.load(file.path, weights_only=True) for file in lpips.files)
     clean = images(3)
     noisy = Evaluation(Identity(), clean, [0.2]).noisy(0.2).clamp(0, 1)
     shift, scale = (torch.tensor(three).view(3, 1, 1) for three in ((-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)))
