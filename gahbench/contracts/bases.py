@@ -133,7 +133,8 @@ class Basis(Preparable, ABC):
         Returns
         -------
         Tensor
-            Float64, broadcastable to one image's coefficients (C, ...); by default 1, as in any orthonormal basis.
+            Float64, broadcastable to one image's coefficients (C, ...), or to those (N, C, ...) of the images that a
+            basis is adapted to; by default 1, as in any orthonormal basis.
         """
         import torch
 

@@ -98,7 +98,8 @@ def oracle_filters(basis: Basis, truth: Truth, sigma: float) -> FilterFamily:
     adapted = [basis.adapt_to(part, sigma) for part in parts]
     clean = [one.analysis(part.clean) for one, part in zip(adapted, parts, strict=True)]
     layout = clean[0].shape[1:]
-    levels = adapted[0].noise_levels(shape).double().expand(layout).flatten().to(truth.clean.device)
+    noise = [one.noise_levels(shape).double().expand(len(of), *layout) for one, of in zip(adapted, clean, strict=True)]
+    levels = torch.cat(noise).flatten(1).to(truth.clean.device)
     energy = torch.cat(clean).flatten(1).double().square() + (_FLOOR * sigma) ** 2
     values = levels.square() / energy
 

@@ -11,6 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ._extension import Size, folded, mirrored_places
+
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
@@ -106,3 +108,54 @@ def _deviations(sources: Integers, values: Floats, opposite: Integers, complex_v
     pseudo = (dense * dense[:, opposite]).sum(1) / sources.shape[1]
     parts = [power + pseudo, power - pseudo] if complex_valued else [power + pseudo]
     return torch.from_numpy(np.sqrt(np.stack(parts) / 2))
+
+
+@functools.lru_cache(maxsize=4)
+def extended_deviations(size: Size, extended: Size, scales: int, wedges: int) -> Tensor:
+    """Return the standard deviations of curvelets of unit white noise that is continued by its mirror image.
+
+    Parameters
+    ----------
+    size, extended
+        Height and width before and after.
+
+    Returns
+    -------
+    Tensor
+        Float64, in the order of the coefficients.
+    """
+    found = []
+    for fan in fans(*extended, scales, wedges):
+        curvelets = _at_origin(fan, extended)
+        parts = [curvelets.real, curvelets.imag] if fan.scale > 0 else [curvelets.real]
+        found += [_folded_norms(curvelet, size, fan.size) for part in parts for curvelet in part]
+    return torch.cat(found)
+
+
+def _at_origin(fan: Fan, size: Size) -> Tensor:
+    """Return the curvelet at the origin of each window's grid, as a functional of images, complex, (windows, H, W)."""
+    count, points = fan.sources.shape
+    windows = torch.zeros(count, size[0] * size[1], dtype=torch.float64).scatter_add(1, fan.sources, fan.values)
+    curvelets: Tensor = torch.fft.fft2(windows.reshape(count, *size), norm="ortho") / points**0.5
+    return curvelets
+
+
+def _folded_norms(curvelet: Tensor, size: Size, grid: Size) -> Tensor:
+    """Return the norms of shifts of a functional of continued images, as functionals of the images, flattened.
+
+    Parameters
+    ----------
+    curvelet
+        Shape (H, W); it is shifted by multiples of H and W over the size of the grid.
+    """
+    height, width = curvelet.shape
+    columns = mirrored_places(size[1], width)
+    # Pairs of different columns that continue the same one of the image.
+    first, second = torch.nonzero((columns[:, None] == columns).triu(1), as_tuple=True)
+    shifts = torch.arange(grid[1])[:, None] * (width // grid[1])
+    first, second = (first - shifts) % width, (second - shifts) % width
+    norms = []
+    for row in range(grid[0]):
+        rows = folded(curvelet.roll(row * (height // grid[0]), 0).mT, size[0])
+        norms.append(rows.square().sum() + 2 * (rows[first] * rows[second]).sum((1, 2)))
+    return torch.stack(norms).flatten().clamp(min=0).sqrt()

@@ -8,21 +8,22 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import Basis, Shape
-
 from .._papers import WALLACE_1992
+from ._extension import Extended, Size, first_layer, folded, next_multiples
 from .dct import dct_matrix
 
 
-class BlockDCT(Basis):
+class BlockDCT(Extended):
     """Orthonormal two-dimensional DCT-II of blocks that do not overlap, as in JPEG (Wallace 1992).
 
-    The coefficients of a block lie where its pixels were, lowest frequency at the top left of the block.
+    The coefficients of a block lie where its pixels were, lowest frequency at the top left of the block. Images whose
+    sides are no multiples of the block's are continued to the next ones by their mirror image, and cropped in
+    synthesis; the basis is not orthonormal for them, and coefficients are laid out as one vector.
 
     Parameters
     ----------
     size
-        Side of the square blocks, in pixels; the sides of the images must be multiples of it.
+        Side of the square blocks, in pixels.
     """
 
     citation = WALLACE_1992
@@ -33,40 +34,38 @@ class BlockDCT(Basis):
             raise ValueError(f"size={size}: accepted are 1, 2, ...")
         self.size = size
 
-    def check_shape(self, shape: Shape) -> None:
-        """Raise ``ValueError`` for images (C, H, W) whose sides are no multiples of the block's."""
-        height, width = shape[-2:]
-        if height % self.size or width % self.size:
-            raise ValueError(
-                f"block-dct with size={self.size} needs image sides that are multiples of {self.size}, "
-                f"not {height}x{width}; {_accepted(height, width)}"
-            )
+    def fitting(self, height: int, width: int) -> Size:
+        """Return the next multiples of the block's side."""
+        return next_multiples(height, width, self.size)
 
-    def analysis(self, images: Tensor) -> Tensor:
-        """Return the coefficients, shape (N, C, H, W)."""
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the coefficients, shape (N, C, H, W), of images that are cut into whole blocks."""
         return self._transform(images, dct_matrix(self.size, images.dtype, images.device))
 
-    def synthesis(self, coefficients: Tensor) -> Tensor:
+    def backward(self, coefficients: Tensor, size: Size) -> Tensor:
         """Return the images, shape (N, C, H, W)."""
-        return self._transform(coefficients, dct_matrix(self.size, coefficients.dtype, coefficients.device).T)
+        blocks = first_layer(coefficients, size)
+        return self._transform(blocks, dct_matrix(self.size, coefficients.dtype, coefficients.device).T)
 
-    def bands(self, shape: Shape) -> Tensor:
+    def fitting_bands(self, size: Size) -> Tensor:
         """Return labels of shape (H, W): k + l of the frequency (k, l), so 0 for the means of blocks."""
-        self.check_shape(shape)
         frequencies = torch.arange(self.size)
         labels = frequencies[:, None] + frequencies
-        return labels.repeat(shape[-2] // self.size, shape[-1] // self.size)
+        return labels.repeat(size[0] // self.size, size[1] // self.size)
+
+    def extended_noise(self, size: Size, fitting: Size) -> Tensor:
+        """Return the standard deviations of extended unit white noise, float64, shape (H, W): products of norms."""
+        rows, columns = (self._norms(side, extended) for side, extended in zip(size, fitting, strict=True))
+        return rows[:, None] * columns
+
+    def _norms(self, side: int, extended: int) -> Tensor:
+        blocks = torch.kron(torch.eye(extended // self.size, dtype=torch.float64), dct_matrix(self.size))
+        norms: Tensor = folded(blocks, side).norm(dim=1)
+        return norms
 
     def _transform(self, images: Tensor, matrix: Tensor) -> Tensor:
         """Multiply every block from the left by the matrix and from the right by its transpose."""
         count, channels, height, width = images.shape
-        self.check_shape((channels, height, width))
         down = matrix @ images.reshape(count, channels, -1, self.size, width)
         across = down.reshape(count, channels, height, -1, self.size) @ matrix.T
         return across.reshape(images.shape)
-
-
-def _accepted(height: int, width: int) -> str:
-    """Say which sizes of blocks such images can have."""
-    sizes = [size for size in range(1, min(height, width) + 1) if height % size == width % size == 0]
-    return f"such images have blocks of size {', '.join(map(str, sizes))}"

@@ -9,9 +9,10 @@ import pywt
 import torch
 from torch import Tensor
 
-from gahbench import Basis, Shape, suggestion
+from gahbench import Shape, suggestion
 
 from .._papers import MALLAT_1989
+from ._extension import Extended, Size, first_layer, folded, next_multiples
 
 #: Families that are orthogonal to machine precision.
 FAMILIES = ("haar", "db", "sym", "coif")
@@ -24,12 +25,15 @@ ACCEPTED = "haar, db1 to db38, sym2 to sym20, coif1 to coif17"
 #: Without ``levels``, the approximation does not get smaller than this.
 SMALLEST_APPROXIMATION = 4
 
+#: Without ``levels``, odd sides are continued so that they can be halved as often at most.
+DEEPEST_EXTENDED = 5
+
 
 #: An approximation whose shorter side has this number of pixels is no coarse scale: it holds much of the noise.
 COARSE = 16
 
 
-class Wavelet(Basis):
+class Wavelet(Extended):
     """Separable wavelet transform with periodic boundaries, orthonormal or biorthogonal.
 
     Mallat's pyramid (Mallat 1989) with the filters of PyWavelets; the coefficients are those of
@@ -41,14 +45,21 @@ class Wavelet(Basis):
     synthesis is the exact inverse of analysis. For bior and rbio that is what the dual filters of
     ``pywt.waverec2`` compute; for dmey it reconstructs exactly where ``pywt.waverec2`` errs by almost 1 %.
 
+    Every size of image is taken. Sides that cannot be halved so often are continued below and to the right by the
+    mirror image (half-sample symmetric) to the next multiples of 2^levels; synthesis crops. There the noise of
+    coefficients is not white, its standard deviations are those of :meth:`noise_levels`, and the coefficients, more
+    than the pixels, are laid out as one vector, followed by zeros, in the shape (K, H, W).
+
     Parameters
     ----------
     name
         A wavelet of PyWavelets: of the families haar, db, sym, coif, bior, rbio, or dmey.
     levels
         How often the sides are halved. By default as often as both sides stay even and the approximation at
-        least 4 pixels wide, but at least once. As nothing but the periodic boundary limits the depth, this
-        goes deeper than ``pywt.dwt_max_level``, which stops at the length of the filter.
+        least 4 pixels wide. As nothing but the periodic boundary limits the depth, this goes deeper than
+        ``pywt.dwt_max_level``, which stops at the length of the filter. Where a side is odd, both are continued
+        so that they can be halved as often as leaves 4 pixels of the shorter one, at least once and at most 5
+        times.
 
     Raises
     ------
@@ -80,11 +91,17 @@ class Wavelet(Basis):
         self.orthonormal = name in accepted_names()
 
     def check_shape(self, shape: Shape) -> None:
-        """Raise ``ValueError`` for images (C, H, W) whose sides cannot be halved often enough."""
-        self._sizes(shape[-2], shape[-1])
+        """Raise ``ValueError`` for images (C, H, W) with sides shorter than 2^levels, where ``levels`` are given."""
+        if self.levels is not None and min(shape[-2:]) < 1 << self.levels:
+            raise ValueError(
+                f"wavelet with levels={self.levels} needs image sides of at least {1 << self.levels}, "
+                f"not {shape[-2]}x{shape[-1]}"
+            )
 
     def notes(self, shape: Shape) -> tuple[str, ...]:
-        """Say where the sides of images (C, H, W) can be halved less often than they should."""
+        """Say where images (C, H, W) are continued, or their sides can be halved less often than they should."""
+        if self.is_extended(shape):
+            return super().notes(shape)
         sizes = self._sizes(shape[-2], shape[-1])
         height, width = sizes[-1][0] // 2, sizes[-1][1] // 2
         if self.levels is not None or min(height, width) < COARSE:
@@ -92,11 +109,22 @@ class Wavelet(Basis):
         depth = f"{len(sizes)} level{'s' if len(sizes) > 1 else ''} of wavelets"
         return (
             f"only {depth}: sides of {shape[-2]}x{shape[-1]} are halved to {height}x{width}, which is odd; the coarse "
-            "scale holds much of the noise",
+            f"scale holds much of the noise; levels={DEEPEST_EXTENDED} would continue the images",
         )
 
-    def analysis(self, images: Tensor) -> Tensor:
-        """Return the coefficients, shape (N, C, H, W), in the dtype and on the device of the images."""
+    def fitting(self, height: int, width: int) -> Size:
+        """Return the next sides that can be halved ``levels`` times; without, even ones as they are."""
+        levels = self.levels
+        if levels is None:
+            if height % 2 == width % 2 == 0:
+                return height, width
+            levels = 1
+            while levels < DEEPEST_EXTENDED and min(height, width) >> (levels + 1) >= SMALLEST_APPROXIMATION:
+                levels += 1
+        return next_multiples(height, width, 1 << levels)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the coefficients, shape (N, C, H, W), of images whose sides can be halved."""
         first, *others = self._sizes(images.shape[-2], images.shape[-1])
         coefficients = self._one_level(images, *first)
         for height, width in others:
@@ -104,32 +132,36 @@ class Wavelet(Basis):
             coefficients[..., :height, :width] = corner
         return coefficients
 
-    def synthesis(self, coefficients: Tensor) -> Tensor:
+    def backward(self, coefficients: Tensor, size: Size) -> Tensor:
         """Return the images, shape (N, C, H, W)."""
-        first, *others = self._sizes(coefficients.shape[-2], coefficients.shape[-1])
-        images = coefficients.clone()
+        first, *others = self._sizes(*size)
+        images = first_layer(coefficients, size).clone()
         for height, width in reversed(others):
             corner = self._one_level_back(images[..., :height, :width], height, width)
             images[..., :height, :width] = corner
         return self._one_level_back(images, *first)
 
     def noise_levels(self, shape: Shape) -> Tensor:
-        """Return the standard deviation of each coefficient of unit white noise: float64, (H, W) or, all 1, ()."""
-        if self.orthonormal:
+        """Return the standard deviation of each coefficient of unit white noise: float64, as ``bands``, or 1."""
+        if self.orthonormal or self.is_extended(shape):
             return super().noise_levels(shape)
-        sizes = self._sizes(shape[-2], shape[-1])
-        rows = _composite_norms(self.name, tuple(height for height, _ in sizes))
-        columns = _composite_norms(self.name, tuple(width for _, width in sizes))
-        levels = torch.empty(shape[-2:], dtype=torch.float64)
+        return self.extended_noise((shape[-2], shape[-1]), (shape[-2], shape[-1]))
+
+    def extended_noise(self, size: Size, fitting: Size) -> Tensor:
+        """Return the standard deviations of extended unit white noise, float64, shape (H, W): products of norms."""
+        sizes = self._sizes(*fitting)
+        rows = _composite_norms(self.name, tuple(height for height, _ in sizes), size[0])
+        columns = _composite_norms(self.name, tuple(width for _, width in sizes), size[1])
+        levels = torch.empty(fitting, dtype=torch.float64)
         # A level's approximation is the corner that the next level overwrites.
         for (height, width), down, across in zip(sizes, rows, columns, strict=True):
             levels[:height, :width] = down[:, None] * across
         return levels
 
-    def bands(self, shape: Shape) -> Tensor:
+    def fitting_bands(self, size: Size) -> Tensor:
         """Return labels of shape (H, W): 0 the approximation, then three subbands a level, coarsest first."""
-        labels = torch.zeros(shape[-2:], dtype=torch.long)
-        sizes = self._sizes(shape[-2], shape[-1])
+        labels = torch.zeros(size, dtype=torch.long)
+        sizes = self._sizes(*size)
         for level, (height, width) in enumerate(reversed(sizes)):
             top, left = height // 2, width // 2
             labels[top:height, :left] = 3 * level + 1
@@ -137,18 +169,10 @@ class Wavelet(Basis):
             labels[top:height, left:width] = 3 * level + 3
         return labels
 
-    def _sizes(self, height: int, width: int) -> list[tuple[int, int]]:
-        """Return the sizes that are halved, level by level."""
+    def _sizes(self, height: int, width: int) -> list[Size]:
+        """Return the sizes that are halved, level by level, of images of a size that fits."""
         if self.levels is not None:
-            multiple = 2**self.levels
-            if height % multiple or width % multiple:
-                raise ValueError(
-                    f"wavelet with levels={self.levels} needs image sides that are multiples of {multiple}, "
-                    f"not {height}x{width}"
-                )
             return [(height >> level, width >> level) for level in range(self.levels)]
-        if height % 2 or width % 2:
-            raise ValueError(f"wavelet needs even image sides, not {height}x{width}")
         sizes = [(height, width)]
         height, width = height // 2, width // 2
         while height % 2 == width % 2 == 0 and min(height, width) // 2 >= SMALLEST_APPROXIMATION:
@@ -225,15 +249,16 @@ def wavelet_inverse(
 
 
 @functools.lru_cache(maxsize=128)
-def _composite_norms(name: str, sizes: tuple[int, ...]) -> tuple[Tensor, ...]:
+def _composite_norms(name: str, sizes: tuple[int, ...], signal: int) -> tuple[Tensor, ...]:
     """Return, level by level, the norms of the rows that compute all coefficients of the level from the signal.
 
-    Sizes are those before each halving; the norms of a level have its size.
+    Sizes are those before each halving; the norms of a level have its size. The signal is continued to the first of
+    them.
     """
     approximation = torch.eye(sizes[0], dtype=torch.float64)
     norms = []
     for size in sizes:
         composite = wavelet_matrix(name, size) @ approximation
-        norms.append(composite.norm(dim=1))
+        norms.append(folded(composite, signal).norm(dim=1))
         approximation = composite[: size // 2]
     return tuple(norms)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+import functools
 
 import torch
 from torch import Tensor
 
-from gahbench import BasisError
+from gahbench import BasisError, Shape
 
 from .._papers import COIFMAN_1992
+from ._extension import Size, first_layer, folded, laid_out, mirrored
 from .wavelet import Wavelet, check_orthogonal, wavelet_inverse, wavelet_matrix
 
 
@@ -28,6 +30,9 @@ class WaveletPacket(Wavelet):
 
     Coefficients lie where the wavelet's do, with the four parts of a subband that is split in its quarters, low
     frequencies of the filters at the top left of each (not sorted by frequency).
+
+    Images of other sizes are continued as in ``Wavelet``. How their noise is spread over the coefficients then depends
+    on the choice of splits: noise levels are those of each image.
 
     Parameters
     ----------
@@ -54,9 +59,10 @@ class WaveletPacket(Wavelet):
 
     def adapt(self, images: Tensor, threshold: float, noisy: bool = False) -> WaveletPacket:
         """Return the best basis of every channel of every image; one of a single image takes any number of images."""
-        levels = len(self._sizes(images.shape[-2], images.shape[-1]))
+        fitting = self.fitting(images.shape[-2], images.shape[-1])
+        levels = len(self._sizes(*fitting))
         costs = []
-        packets = images
+        packets = mirrored(images, fitting)
         for level in range(levels + 1):
             costs.append(_squares(packets.square().clamp(max=threshold**2), level).sum((-3, -1)))
             if level < levels:
@@ -75,25 +81,56 @@ class WaveletPacket(Wavelet):
         return adapted
 
     def analysis(self, images: Tensor) -> Tensor:
-        """Return the coefficients, shape (N, C, H, W), in the dtype and on the device of the images."""
-        coefficients = images
-        for level, split in enumerate(self._adapted(images)):
-            coefficients = _choose(split, self._split(coefficients, level), coefficients)
-        return coefficients
+        """Return the coefficients, in the dtype and on the device of the images; see :meth:`Wavelet.analysis`."""
+        self._check(images)
+        return super().analysis(images)
 
     def synthesis(self, coefficients: Tensor) -> Tensor:
         """Return the images, shape (N, C, H, W)."""
-        images = coefficients
-        for level, split in reversed(list(enumerate(self._adapted(coefficients)))):
+        self._check(coefficients)
+        return super().synthesis(coefficients)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the coefficients, shape (N, C, H, W), of images whose sides can be halved."""
+        coefficients = images
+        for level, split in enumerate(self._chosen()):
+            coefficients = _choose(split, self._split(coefficients, level), coefficients)
+        return coefficients
+
+    def backward(self, coefficients: Tensor, size: Size) -> Tensor:
+        """Return the images, shape (N, C, H, W)."""
+        images = first_layer(coefficients, size)
+        for level, split in reversed(list(enumerate(self._chosen()))):
             images = _choose(split, self._merge(images, level), images)
         return images
 
-    def _adapted(self, images: Tensor) -> list[Tensor]:
-        if self._splits is None or self._of is None:
+    def noise_levels(self, shape: Shape) -> Tensor:
+        """Return the standard deviations under unit white noise: 1, or (N, C, K, H, W) where images are continued."""
+        size = (shape[-2], shape[-1])
+        fitting = self.fitting(*size)
+        if fitting == size:
+            return super().noise_levels(shape)
+        splits = self._chosen()
+        down, across = (
+            _norms(self.name, side, extended, len(splits)) for side, extended in zip(size, fitting, strict=True)
+        )
+        levels = torch.ones(*splits[0].shape[:2], *fitting, dtype=torch.float64)
+        for split, rows, columns in zip(splits, down, across, strict=True):
+            levels = _choose(split.cpu(), (rows[:, None] * columns).expand_as(levels), levels)
+        return laid_out(levels.flatten(2), size)
+
+    def _chosen(self) -> list[Tensor]:
+        if self._splits is None:
             raise BasisError("wavelet-packet has no basis yet: call adapt(images, threshold) and use what it returns")
-        if images.shape[1:] != self._of[1:] or self._of[0] not in (1, len(images)):
-            raise BasisError(f"wavelet-packet was adapted to images {tuple(self._of)}, not {tuple(images.shape)}")
         return self._splits
+
+    def _check(self, given: Tensor) -> None:
+        """Refuse images, or coefficients, of others than those that it was adapted to."""
+        self._chosen()
+        assert self._of is not None
+        of = (*given.shape[:2], *given.shape[-2:])
+        if of[1:] != self._of[1:] or self._of[0] not in (1, len(given)):
+            raise BasisError(f"wavelet-packet was adapted to images {tuple(self._of)}, not {of}")
 
     def _split(self, packets: Tensor, level: int) -> Tensor:
         """Transform every square of a level by one step of the wavelet transform."""
@@ -138,3 +175,15 @@ def _reached(splits: list[Tensor]) -> list[Tensor]:
         parents = reached[-1].repeat_interleave(2, dim=-2).repeat_interleave(2, dim=-1)
         reached.append(split & parents)
     return reached
+
+
+@functools.lru_cache(maxsize=32)
+def _norms(name: str, side: int, extended: int, levels: int) -> tuple[Tensor, ...]:
+    """Return the norms of the rows that split a continued signal into all packets of each level, coarsest last."""
+    composite = torch.eye(extended, dtype=torch.float64)
+    norms = []
+    for level in range(levels):
+        each = torch.eye(1 << level, dtype=torch.float64)
+        composite = torch.kron(each, wavelet_matrix(name, extended >> level)) @ composite
+        norms.append(folded(composite, side).norm(dim=1))
+    return tuple(norms)

@@ -61,6 +61,11 @@ class Rate(Metric):
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
         """Raise ``ValueError`` for images too small for a window, or fewer than three noise levels."""
         self.basis.check_shape(shape)
+        if not self.basis.is_orthonormal(shape):
+            raise ValueError(
+                f"basis '{name_of(self.basis)}' is not orthonormal on images {shape}; accepted are sizes that it takes "
+                "as they are, and bases that are, such as dct"
+            )
         last = self.max_terms * (shape[1] * shape[2]) ** 0.5
         if last < 1.5 * self.min_terms:
             raise ValueError(

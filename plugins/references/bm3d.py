@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gahbench import Reference, Shape, Truth
+from gahbench import Reference, Truth
 
 from .._papers import DABOV_2007
+from ..bases._extension import mirrored
 from ..bases.dct import dct_matrix
 
 #: Side of a patch.
@@ -26,7 +27,8 @@ class BM3D(Reference):
     The implementation is the one of deepinv (BSD licence) in torch, with its defaults: patches of 8x8 within 19 pixels
     in rows and columns, groups of 16 and then 32, a threshold of 3 sigma, and .4 sigma^2 in the Wiener weights. It is
     not the authors' program. Colour images are denoised in opponent colours, an orthonormal DCT across the channels
-    whose first is the grey image; patches are matched in that one (Dabov et al. 2007, "Color image denoising").
+    whose first is the grey image; patches are matched in that one (Dabov et al. 2007, "Color image denoising"). Every
+    image size is taken; sides below 8 are continued by the mirror image for the time being.
 
     It needs the extra ``bm3d``, and takes 2 s for a 160x160 image on one core. It computes in float32.
 
@@ -43,19 +45,16 @@ class BM3D(Reference):
         if missing:
             raise ValueError(f'the package {missing[0]} is not installed: pip install "gahbench[bm3d]"')
 
-    def check_shape(self, shape: Shape) -> None:
-        """Raise ``ValueError`` for images (C, H, W) smaller than a patch."""
-        if min(shape[1:]) < PATCH:
-            raise ValueError(f"bm3d needs image sides of at least {PATCH}, not {shape[1]}x{shape[2]}")
-
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
         """Return the denoised images, shape (N, C, H, W); without noise, the images as they are."""
         if sigma == 0:
             return noisy
+        height, width = noisy.shape[-2:]
+        images = mirrored(noisy.float(), (max(height, PATCH), max(width, PATCH)))
         colours = dct_matrix(noisy.shape[1], torch.float32, noisy.device)
         with torch.no_grad():
-            found = _filter(str(noisy.device))(torch.einsum("kc,nchw->nkhw", colours, noisy.float()), sigma)
-        return torch.einsum("kc,nkhw->nchw", colours, found).to(noisy.dtype)
+            found = _filter(str(noisy.device))(torch.einsum("kc,nchw->nkhw", colours, images), sigma)
+        return torch.einsum("kc,nkhw->nchw", colours, found)[..., :height, :width].to(noisy.dtype)
 
 
 @functools.lru_cache(maxsize=2)

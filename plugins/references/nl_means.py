@@ -9,8 +9,6 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from gahbench import Shape
-
 from .._papers import BUADES_2005
 from ._tuned import Tuned
 
@@ -56,11 +54,6 @@ class NonLocalMeans(Tuned):
             raise ValueError(f"patch={patch}: accepted are odd sides, 1, 3, 5, ...")
         self.patch = patch
         self.distance = distance
-
-    def check_shape(self, shape: Shape) -> None:
-        """Raise ``ValueError`` for images (C, H, W) smaller than a patch."""
-        if min(shape[1:]) < self.patch:
-            raise ValueError(f"nl-means needs image sides of at least patch={self.patch}, not {shape[1]}x{shape[2]}")
 
     def filtered(self, noisy: Tensor, sigma: float, value: float) -> Tensor:
         """Return the denoised images, shape (N, C, H, W)."""

@@ -19,8 +19,9 @@ class Oracle(Shrinkage):
 
     The weights are best, and the expected error has a closed form, in an orthonormal basis. In a frame or a
     biorthogonal basis the noise of a coefficient has its own level, which takes the place of sigma; such weights are a
-    good choice, not the best, and the error is measured on noisy images instead. A basis that is adapted to images is
-    adapted to the clean ones, for the least sum of min(c_k^2, sigma^2).
+    good choice, not the best, and the error is measured on noisy images instead; so too where a basis continues images
+    of a size that its transform does not take. A basis that is adapted to images is adapted to the clean ones, for the
+    least sum of min(c_k^2, sigma^2).
     """
 
     kind: DenoiserKind = "oracle"

@@ -2,8 +2,7 @@
 
 Not a test: run it as ``python tests/bench/classical.py --images bsd68.npz --tune train400.npz``, both with grey images
 of 0 to 255, one array each or one array of all; references, if others than the default ones, come first. Noise is not
-clipped, nor are denoised images; PSNR is the mean over images. A reference that refuses the sides of an image gets it
-continued by reflection to multiples of 32, which wavelets can halve often, and the denoised image is cropped again.
+clipped, nor are denoised images; PSNR is the mean over images.
 On one core ``bm3d`` takes ten seconds or more for a 481x321 image and noise level; the others seconds at most.
 """
 
@@ -19,7 +18,6 @@ import numpy as np
 import smoke
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 import gahbench
 from gahbench._util.shapes import Shape
@@ -30,8 +28,6 @@ from gahbench.contracts.truth import Truth
 
 #: Mean PSNR in dB at sigma = 15, 25 and 50 of 255, as usually quoted for BM3D (e.g. Zhang et al. 2017, DnCNN).
 PUBLISHED = {"bsd68": {15: 31.07, 25: 28.57, 50: 25.62}, "set12": {15: 32.37, 25: 29.97, 50: 26.72}}
-#: What sides are continued to where a reference refuses them.
-MULTIPLE = 32
 REFERENCES = ("bm3d", "nl-means", "tv", "gaussian-blur", "bayes-shrink")
 
 
@@ -97,24 +93,8 @@ def read(file: Path) -> list[Tensor]:
 def psnr(reference: Reference, image: Tensor, sigma: float, seed: int) -> float:
     """Return the PSNR in dB that a reference reaches on an image (1, H, W), under noise of its own seed."""
     noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(seed))
-    _, height, width = image.shape
-    right, below = padding(reference, image)
-
-    def padded(some: Tensor) -> Tensor:
-        return functional.pad(some[None], (0, right, 0, below), mode="reflect")
-
-    denoised = reference.denoise(padded(image + sigma * noise), sigma, Truth(padded(image)))
-    return float(-10 * (denoised[0, :, :height, :width] - image).square().mean().log10())
-
-
-def padding(reference: Reference, image: Tensor) -> tuple[int, int]:
-    """Return by how much an image must grow to the right and below for a reference to take it."""
-    _, height, width = image.shape
-    try:
-        reference.check_shape((1, height, width))
-    except ValueError:
-        return -width % MULTIPLE, -height % MULTIPLE
-    return 0, 0
+    denoised = reference.denoise((image + sigma * noise)[None], sigma, Truth(image[None]))
+    return float(-10 * (denoised[0] - image).square().mean().log10())
 
 
 if __name__ == "__main__":

@@ -101,24 +101,22 @@ def test_single_precision_and_batches(package):
     assert torch.autograd.gradcheck(basis.analysis, images(1, 1, 8, 8).requires_grad_())
 
 
-def test_sizes_that_would_not_reconstruct_are_refused(package):
-    for scales, wedges, size, multiple in [
-        (4, 3, 50, 8),
-        (4, 3, 79, 8),
-        (4, 3, 60, 8),
-        (2, 3, 50, 4),
-        (3, 6, 36, 8),
-        (5, 3, 40, 16),
+def test_sizes_that_would_not_reconstruct_are_continued(package):
+    for scales, wedges, size, to in [
+        (4, 3, 50, 56),
+        (4, 3, 79, 80),
+        (4, 3, 60, 64),
+        (2, 3, 50, 52),
+        (3, 6, 36, 40),
+        (5, 3, 40, 48),
     ]:
-        with pytest.raises(ValueError, match=f"multiples of {multiple}, not {size}x64"):
-            Curvelet(scales, wedges).check_shape((1, size, 64))
-        with pytest.raises(ValueError, match=f"multiples of {multiple}, not 64x{size}"):
-            Curvelet(scales, wedges).analysis(torch.zeros(1, 1, 64, size))
-    # The smallest that is accepted works.
+        assert Curvelet(scales, wedges).fitting(size, 64) == (to, 64)
+        assert Curvelet(scales, wedges).fitting(64, size) == (64, to)
+    # The smallest that is not continued works.
     for scales, wedges, multiple in [(4, 3, 8), (2, 3, 4), (3, 6, 8), (2, 9, 12), (4, 12, 32)]:
         batch = images(1, 1, multiple, multiple)
         basis = Curvelet(scales, wedges)
-        basis.check_shape((1, multiple, multiple))
+        assert basis.fitting(multiple, multiple) == (multiple, multiple)
         torch.testing.assert_close(basis.synthesis(basis.analysis(batch)), batch, atol=1e-12, rtol=0)
 
 

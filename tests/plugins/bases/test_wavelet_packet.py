@@ -173,5 +173,7 @@ def test_what_is_refused():
         WaveletPacket("bior2.2")
     with pytest.raises(ValueError, match="levels=0"):
         WaveletPacket("haar", 0)
-    with pytest.raises(ValueError, match="multiples of 8"):
-        WaveletPacket("haar", 3).check_shape((1, 20, 24))
+    with pytest.raises(ValueError, match="at least 32"):
+        WaveletPacket("haar", 5).check_shape((1, 20, 40))
+    with pytest.raises(BasisError, match="no basis yet"):
+        WaveletPacket("haar").noise_levels((1, 17, 23))
