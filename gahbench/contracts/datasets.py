@@ -105,6 +105,10 @@ class Dataset(Preparable, ABC):
 
     The images are deterministic and prefix-stable: the first k of n are the k. A family whose optimum is ``exact``
     has a :meth:`posterior`; one whose optimum is a ``bracket`` has a :meth:`lower_bound` and its :meth:`genie`.
+
+    All images have one :attr:`shape`, but in a set of test images of several shapes, which :meth:`shapes` names: it
+    gives those of each shape as a dataset of its own (:meth:`of_shape`), and its :meth:`images` is not asked for them.
+    All of them have as many channels, and nothing is known about their optimum.
     """
 
     #: Parameters that the label of this dataset always shows, default or not.
@@ -117,7 +121,7 @@ class Dataset(Preparable, ABC):
     @property
     @abstractmethod
     def shape(self) -> Shape:
-        """Shape (C, H, W) of one image."""
+        """Shape (C, H, W) of one image; of the first, where they have several."""
 
     @abstractmethod
     def images(self, split: Split, count: int, start: int = 0) -> Tensor:
@@ -135,6 +139,23 @@ class Dataset(Preparable, ABC):
         DataError
             If the split holds fewer images.
         """
+
+    def shapes(self, count: int) -> Sequence[Shape] | None:
+        """Return the shape (C, H, W) of each of the first ``count`` test images; ``None`` where all have one shape.
+
+        Then entrants are scored on the images of each shape together, by metrics that measure each image alone.
+        """
+        return None
+
+    def of_shape(self, shape: Shape) -> Dataset:
+        """Return the dataset of the test images of one of several shapes, in their order; see :meth:`shapes`.
+
+        Raises
+        ------
+        DataError
+            If all images have one shape, or none has this one.
+        """
+        raise DataError(f"{type(self).__name__}: all images have the shape {self.shape}")
 
     def available(self, split: Split) -> int | None:
         """Return how many images a split holds; ``None`` where a generator never ends."""
@@ -251,3 +272,9 @@ class Dataset(Preparable, ABC):
     def fingerprint(self) -> str | None:
         """Return the SHA-256 of the pixels for images that come from files; it becomes part of every key."""
         return None
+
+
+def all_shapes(dataset: Dataset) -> tuple[Shape, ...]:
+    """Return the different shapes of the test images of a dataset, in their order."""
+    shapes = dataset.shapes(dataset.available("test") or 1)
+    return (dataset.shape,) if not shapes else tuple(dict.fromkeys(shapes))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.denoisers import Denoiser
@@ -18,6 +18,7 @@ from gahbench.contracts.references import Reference
 from gahbench.contracts.scoring import Scores, checked
 from gahbench.contracts.training_data import TrainingData
 from gahbench.evaluation.evaluation import Evaluation
+from gahbench.evaluation.several_shapes import by_shape, check_alone, joined
 from gahbench.networks.trained import Trained
 from gahbench.sampling.settings import Sampling
 
@@ -39,6 +40,14 @@ class Subject:
     build: Callable[[], Reference | nn.Module]
     learned_from: Mapping[str, Any] | None = None
     snapshots: Sequence[tuple[int, Callable[[], nn.Module]]] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """An evaluation, and the places of its images among all; ``None`` where they are all."""
+
+    evaluation: Evaluation
+    places: Sequence[int] | None
 
 
 class Measurement:
@@ -68,18 +77,30 @@ class Measurement:
         self.partner: Callable[[], Subject] | None = None
         self._other: Subject | None = None
         denoiser = self._denoiser(subject)
-        self.evaluation = Evaluation(
-            denoiser,
-            dataset.images(request["split"], request["images"]),
-            request["sigmas"],
-            request["noise_seed"],
-            request["split"],
-            dataset,
-            self._learned(subject, denoiser),
-            sampling=Sampling.model_validate(request.get("sampling", {})),
-            device=device,
-            jacobian_precision=request.get("jacobian_precision", "auto"),
-        )
+        shapes = dataset.shapes(request["images"]) if request["split"] == "test" else None
+        if shapes is None:
+            clean = dataset.images(request["split"], request["images"])
+            self._parts: tuple[Part, ...] = (Part(self._evaluation(denoiser, dataset, clean, request), None),)
+        else:
+            self._parts = tuple(
+                Part(
+                    self._evaluation(
+                        denoiser, one, one.images("test", len(places)), request, ("x".join(map(str, shape)),)
+                    ),
+                    places,
+                )
+                for shape, one, places in by_shape(dataset, shapes)
+            )
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """The evaluation; where images have several shapes, that of the images of the first."""
+        return self._parts[0].evaluation
+
+    @property
+    def evaluations(self) -> tuple[Evaluation, ...]:
+        """The evaluations, one for each shape of the images."""
+        return tuple(part.evaluation for part in self._parts)
 
     def score(self, metric: Metric) -> Scores:
         """Measure the denoiser by a metric.
@@ -87,11 +108,42 @@ class Measurement:
         Raises
         ------
         ValueError, TypeError
-            If the scores are not valid.
+            If the scores are not valid, or the metric does not measure each image alone and images have several shapes.
         Exception
             Whatever the metric or the denoiser raises.
         """
-        evaluation = self.evaluation
+        if self._parts[0].places is None:
+            return self._score(metric, self.evaluation)
+        check_alone(metric)
+        scores = []
+        for part in self._parts:
+            metric.check(part.evaluation.shape, part.evaluation.sigmas)
+            scores.append((self._score(metric, part.evaluation), part.places or ()))
+        return joined(metric, scores)
+
+    def _evaluation(
+        self,
+        denoiser: Denoiser,
+        dataset: Dataset,
+        clean: Tensor,
+        request: Mapping[str, Any],
+        of_shape: tuple[str, ...] = (),
+    ) -> Evaluation:
+        return Evaluation(
+            denoiser,
+            clean,
+            request["sigmas"],
+            request["noise_seed"],
+            request["split"],
+            dataset,
+            self._learned(self._subject, denoiser),
+            sampling=Sampling.model_validate(request.get("sampling", {})),
+            device=self._device,
+            jacobian_precision=request.get("jacobian_precision", "auto"),
+            of_shape=of_shape,
+        )
+
+    def _score(self, metric: Metric, evaluation: Evaluation) -> Scores:
         if "partner" in metric.needs and evaluation.partner is None and self.partner is not None:
             self._other = self.partner()
             evaluation.partner = self._along(self._other)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
@@ -16,8 +16,9 @@ from gahbench.contracts.references import Reference
 from gahbench.evaluation.measurement import Measurement, Subject
 from gahbench.networks.conversions import Converted
 from gahbench.planning.metric_titles import metric_ratios, metric_titles
-from gahbench.planning.plan import DatasetFacts, sources_text
+from gahbench.planning.plan import DatasetFacts, scored_images, sources_text
 from gahbench.planning.suite import load_suite
+from gahbench.planning.suite_fields import Scoring
 from gahbench.planning.units import PlannedDataset, protocol_key
 from gahbench.registry.citation import citation_rows
 from gahbench.registry.configured import Configured
@@ -48,7 +49,8 @@ def score_model(
     device: str | torch.device = "cpu",
 ) -> Results:
     """Score a model; see :func:`gahbench.score`."""
-    datasets, references, asked, baseline, chosen, count, seed = _asked(on, registry, sigmas, images, metrics)
+    datasets, references, asked, baseline, scoring = _asked(on, registry, sigmas, images, metrics)
+    chosen, seed = scoring.sigmas, scoring.noise_seed
     if name in (one.label for one in references):
         raise ParameterError(f"name='{name}': a reference of that name is scored beside it; accepted: another name")
     given = model if isinstance(model, nn.Module) else Converted(model)
@@ -61,6 +63,7 @@ def score_model(
     try:
         for configured in datasets:
             dataset: Dataset = configured.build()
+            count = scored_images(scoring, dataset, "test")
             text = sources_text(dataset, count)
             optimum = dataset.optimum
             facts.append(
@@ -99,14 +102,14 @@ def _asked(
     sigmas: Sequence[float] | None,
     images: int | None,
     metrics: Sequence[str] | None,
-) -> tuple[list[Configured], list[Configured], list[Configured], str | None, Sequence[float], int, int]:
-    """Return datasets, references, metrics, the baseline, noise levels, the number of images and the seed of noise."""
+) -> tuple[list[Configured], list[Configured], list[Configured], str | None, Scoring]:
+    """Return datasets, references, metrics, the baseline, and how images are scored."""
     named = str(on).partition("[")[0]
     if named in registry.names("dataset"):
         datasets = [registry.configure("dataset", str(on))]
         references = [registry.configure("reference", one) for one in REFERENCES]
         chosen = [registry.configure("metric", one) for one in metrics or METRICS]
-        return datasets, references, _measurable(chosen), BASELINE, sigmas or SIGMAS, images or IMAGES, 0
+        return datasets, references, _measurable(chosen), BASELINE, _scoring(sigmas or SIGMAS, images or IMAGES)
     try:
         suite = load_suite(on, registry)
     except SuiteError as error:
@@ -120,10 +123,13 @@ def _asked(
         references,
         _measurable(chosen),
         baseline,
-        sigmas or scoring.sigmas,
-        images or scoring.images,
-        scoring.noise_seed,
+        _scoring(sigmas or scoring.sigmas, images or scoring.images, scoring.noise_seed),
     )
+
+
+def _scoring(sigmas: Sequence[float], images: int | Literal["all"], noise_seed: int = 0) -> Scoring:
+    # Anything that `score` accepts, also where a suite would not.
+    return Scoring.model_construct(sigmas=tuple(sigmas), images=images, noise_seed=noise_seed)
 
 
 def _measurable(metrics: Sequence[Configured]) -> list[Configured]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gahbench._util.errors import ParameterError, SuiteError
-from gahbench.contracts.datasets import Dataset
+from gahbench.contracts.datasets import Dataset, all_shapes
 from gahbench.contracts.references import Reference
 from gahbench.planning.dry_run import DryRun, dry_runs
 from gahbench.planning.suite import Suite
@@ -98,8 +98,10 @@ def checked_pairs(
         if (configured.label, entrant.label) not in undefined
     ]
     networks = [case for case in cases if case[1].kind == "architecture" and case[0] not in done]
-    runs = dry_runs([(entrant, dataset.shape) for _, entrant, dataset in networks], registry)
-    for (pair, _, _), run in zip(networks, runs, strict=True):
+    # Of a set of images of several shapes, each is tried; the numbers are those of the first.
+    tried = [(pair, entrant, shape) for pair, entrant, dataset in networks for shape in all_shapes(dataset)]
+    runs = dry_runs([(entrant, shape) for _, entrant, shape in tried], registry)
+    for (pair, _, _), run in reversed(list(zip(tried, runs, strict=True))):
         found[pair] = run
         if run.refusal is not None:
             refused[pair] = run.refusal
@@ -116,7 +118,9 @@ def checked_pairs(
 def _refusal(suite: Suite, entrant: Configured, dataset: Dataset) -> str | None:
     """Return why a reference cannot take the images of a dataset; ``None`` if it can."""
     try:
-        suite.build(entrant).check_shape(dataset.shape)
+        reference: Reference = suite.build(entrant)
+        for shape in all_shapes(dataset):
+            reference.check_shape(shape)
     except SuiteError:
         raise
     except (ValueError, ParameterError) as error:

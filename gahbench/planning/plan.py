@@ -19,6 +19,7 @@ from gahbench.planning.pairs import Pairs, checked_pairs, undefined_pairs
 from gahbench.planning.row_labels import base_label
 from gahbench.planning.rows import Row, check_training, rows
 from gahbench.planning.suite import Suite
+from gahbench.planning.suite_fields import Scoring
 from gahbench.planning.units import PlannedDataset, Request, fit_unit, protocol_key, score_unit
 from gahbench.registry.citation import citation_rows
 from gahbench.registry.configured import Configured
@@ -151,7 +152,7 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
             dataset.optimum.slope,
             dataset.shape,
             dataset.fingerprint() or "",
-            sources_text(dataset, suite.scoring.images),
+            sources_text(dataset, scored_images(suite.scoring, dataset, "test")),
             protocol_key(PlannedDataset(configured, dataset), suite.scoring.noise_seed),
         )
         for configured, dataset in built
@@ -165,6 +166,23 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
 def _say_notes(suite: Suite, configured: Configured, dataset: Dataset) -> None:
     for note in dataset.notes:
         warnings.warn(f"{suite.path}: {configured.label}: {note}", stacklevel=3)
+
+
+def scored_images(scoring: Scoring, dataset: Dataset, split: Split) -> int:
+    """Return how many images of a split are scored.
+
+    Raises
+    ------
+    DataError
+        If they are all of a split that never ends, or holds none.
+    """
+    if scoring.images != "all":
+        return scoring.images
+    available = dataset.available(split)
+    if not available:
+        what = "never ends" if available is None else "holds none"
+        raise DataError(f"images=all asked of the {split} split, which {what}; accepted: a number")
+    return available
 
 
 def sources_text(dataset: Dataset, images: int) -> str:
@@ -223,9 +241,10 @@ def _units(suite: Suite, at: PlannedDataset) -> Iterator[Unit]:
             yield from fits
             own, partner = (*(fit.key for fit in fits), None, None)[:2]
             for split in suite.scoring.splits:
-                request = _request(suite, row, split)
+                images = scored_images(suite.scoring, at.dataset, split)
+                request = _request(suite, row, split, images)
                 for metric, measure in metrics:
-                    if row.is_measured_by(measure, split, suite.scoring):
+                    if row.is_measured_by(measure, split, images):
                         yield score_unit(at, row.entrant, row.label, metric, measure, request, seed, own, partner)
 
 
@@ -240,9 +259,9 @@ def _fit_unit(at: PlannedDataset, row: Row, training: Training, seed: int) -> Un
     return fit_unit(at, row.entrant, row.label, alone, seed, training.split if training.halves else None, passes)
 
 
-def _request(suite: Suite, row: Row, split: Split) -> Request:
+def _request(suite: Suite, row: Row, split: Split, images: int) -> Request:
     scoring = suite.scoring
-    shown, images = row.shown(split, scoring.images)
+    shown, images = row.shown(split, images)
     return Request(
         split,
         shown,
@@ -278,7 +297,10 @@ def _check_counts(suite: Suite, configured: Configured, dataset: Dataset) -> Non
     for split in suite.scoring.splits:
         # Rows of a sweep are scored on the images that they learned from.
         if split != "train" or not (suite.training.is_sweep or suite.training.halves):
-            want(split, "images", suite.scoring.images)
+            try:
+                want(split, "images", scored_images(suite.scoring, dataset, split))
+            except DataError as error:
+                raise DataError(f"{configured.where}: {error}") from error
     learns = any(entrant.kind == "architecture" for entrant in suite.entrants)
     for training in suite.training.sets if learns or suite.training.is_sweep or suite.training.halves else ():
         for one in filter(None, (training, training.partner)):
@@ -294,12 +316,14 @@ def _check_counts(suite: Suite, configured: Configured, dataset: Dataset) -> Non
 def _check_metrics(suite: Suite, built: list[tuple[Configured, Dataset]]) -> None:
     for metric in suite.metrics:
         measure: Metric = metric.build()
-        if suite.scoring.images < measure.min_images:
+        if suite.scoring.images != "all" and suite.scoring.images < measure.min_images:
             raise ParameterError(
                 f"{metric.where}: images={suite.scoring.images}, accepted are {measure.min_images} or more, as "
                 "it compares images"
             )
         for configured, dataset in built:
+            if dataset.shapes(1) is not None:
+                continue  # Of several shapes, some may be accepted: a refusal costs the value, not the suite.
             try:
                 measure.check(dataset.shape, suite.scoring.sigmas)
             except ValueError as error:

@@ -11,7 +11,6 @@ from gahbench.contracts.datasets import Split
 from gahbench.contracts.metrics import Metric
 from gahbench.planning.row_labels import row_label
 from gahbench.planning.suite import Suite
-from gahbench.planning.suite_fields import Scoring
 from gahbench.registry.configured import Configured
 from gahbench.training.recipe import Training
 
@@ -73,8 +72,8 @@ class Row:
         count = training.train_images
         return training.split, min(images, count) if isinstance(count, int) else images
 
-    def is_measured_by(self, metric: Metric, split: Split, scoring: Scoring) -> bool:
-        """Return whether a metric measures it on a split."""
+    def is_measured_by(self, metric: Metric, split: Split, images: int) -> bool:
+        """Return whether a metric measures it on so many images of a split."""
         if "test" in metric.needs and split != "test":
             return False
         if "partner" in metric.needs and self.learned_from(partner=True) is None:
@@ -90,7 +89,7 @@ class Row:
             self.entrant.kind == "reference" or not (self.training and self.training.snapshots)
         ):
             return False
-        return self.shown(split, scoring.images)[1] >= metric.min_images
+        return self.shown(split, images)[1] >= metric.min_images
 
 
 def rows(suite: Suite) -> Iterator[Row]:
@@ -126,7 +125,9 @@ def check_training(suite: Suite, configured: Configured, metric: Metric) -> None
             "many sets of weights to keep, 2 or more"
         )
     scoring = suite.scoring
-    if not any(row.is_measured_by(metric, split, scoring) for row in rows(suite) for split in scoring.splits):
+    # How many are all depends on the dataset, whose units are checked.
+    images = metric.min_images if scoring.images == "all" else scoring.images
+    if not any(row.is_measured_by(metric, split, images) for row in rows(suite) for split in scoring.splits):
         raise ParameterError(f"{configured.where}: {_why_none(metric)}")
 
 

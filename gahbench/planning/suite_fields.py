@@ -55,7 +55,7 @@ class Scoring(BaseModel):
     sigmas
         Noise levels, in units where images lie in [0, 1]; ``25/255`` is accepted.
     images
-        Images of each split that are scored.
+        Images of each split that are scored; ``all`` of those that a dataset holds.
     splits
         ``test``, which the board ranks by, and others for comparison.
     metrics
@@ -74,7 +74,7 @@ class Scoring(BaseModel):
     sigmas: Annotated[
         tuple[Annotated[float, Field(gt=0, le=100), BeforeValidator(as_number)], ...], _SOME, AfterValidator(_distinct)
     ]
-    images: Annotated[int, Field(ge=1)] = 100
+    images: Annotated[int, Field(ge=1)] | Literal["all"] = 100
     splits: Annotated[tuple[Split, ...], _SOME, AfterValidator(_distinct), AfterValidator(_has_test)] = ("test",)
     metrics: Annotated[tuple[Entry, ...], _SOME, AfterValidator(_distinct), AfterValidator(_ranks)] = ("psnr",)
     noise_seed: int = 0

@@ -129,8 +129,9 @@ class Worker:
         networks = self._checksums(unit)
         measurement = self._measurements.of(unit, networks)
         write_scores(attempt.folder, measurement.score(metric))
-        if self._believed is not measurement and check_claimed_risk(measurement.evaluation):
-            self._believed = measurement
+        if self._believed is not measurement:
+            claimed = [check_claimed_risk(one) for one in measurement.evaluations]
+            self._believed = measurement if any(claimed) else self._believed
         denoiser = measurement.evaluation.denoiser
         facts: dict[str, Any] = {"kind": denoiser.kind, "seconds": time.monotonic() - started, "notes": []}
         if isinstance(denoiser, Reference):

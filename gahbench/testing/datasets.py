@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 
 import torch
 
 from gahbench._util.errors import DataError, listing
+from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import SPLITS, Dataset, Split, checked_sources
 from gahbench.registry.checked_images import unchecked
 from gahbench.registry.configured import Configured
@@ -24,6 +25,9 @@ def check_dataset(configured: Configured) -> Iterator[Finding]:
     dataset = configured.build()
     if not isinstance(dataset, Dataset):
         yield Finding("is a gahbench.Dataset", False, f"it is a {type(dataset).__name__}")
+        return
+    if (shapes := dataset.shapes(dataset.available("test") or COUNT)) is not None:
+        yield from _check_shapes(configured, dataset, shapes)
         return
     first: dict[Split, torch.Tensor] = {}
     for split in SPLITS:
@@ -56,6 +60,30 @@ def check_dataset(configured: Configured) -> Iterator[Finding]:
             yield Finding(f"{left} and {right} share no image", not shared, f"{shared} shared" if shared else "")
     if "test" in first:
         yield from check_optimum(dataset, first["test"])
+
+
+def _check_shapes(configured: Configured, dataset: Dataset, shapes: Sequence[Shape]) -> Iterator[Finding]:
+    """Check a set of test images of several shapes, of each shape the images."""
+    available = dataset.available("test")
+    yield Finding("names the shape of each test image", len(shapes) == available, f"{len(shapes)} of {available}")
+    again = list(configured.build().shapes(len(shapes)) or ()) == list(shapes)
+    yield Finding("another instance names the same shapes", again)
+    half = len(shapes) // 2
+    yield Finding("the first k of n shapes are the k", list(dataset.shapes(half) or ()) == list(shapes[:half]))
+    yield Finding("its shape is that of the first image", dataset.shape == shapes[0], f"{dataset.shape}, {shapes[0]}")
+    channels = {shape[0] for shape in shapes}
+    yield Finding("all images have as many channels", len(channels) == 1, f"{sorted(channels)}")
+    for shape in dict.fromkeys(shapes):
+        one, count = dataset.of_shape(shape), list(shapes).count(shape)
+        held = (one.shape, one.available("test"))
+        where = "x".join(map(str, shape))
+        yield Finding(f"of_shape gives the images of {where}", held == (shape, count), f"{held[1]} of {held[0]}")
+        images = one.images("test", count)
+        same = tuple(images.shape) == (count, *shape)
+        yield Finding(f"{where}: images have that shape", same, f"{tuple(images.shape)}")
+        sound = images.dtype == torch.float32 and bool(((images >= 0) & (images <= 1)).all())
+        yield Finding(f"{where}: float32 values in [0, 1]", sound)
+        yield Finding(f"{where}: the same again", torch.equal(dataset.of_shape(shape).images("test", count), images))
 
 
 def _check_images(

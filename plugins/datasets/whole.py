@@ -1,8 +1,9 @@
-"""Whole photographs of one size, for testing."""
+"""Whole photographs, for testing."""
 
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections import Counter
 from pathlib import Path
 from typing import Annotated
@@ -20,16 +21,19 @@ from ._reading.files import source_path
 from ._reading.photographs import Photographs, joined, read_photographs, undecoded
 from ._reading.preprocess import Colour, colour_notes
 
+Size = tuple[int, int]
+
 #: The embedded photograph, which photos has for testing too.
 EMBEDDED = "chelsea.png"
 
 
 class Whole(Dataset):
-    """Whole photographs of one size, as test images, such as those of BSD68 and Set12.
+    """Whole photographs as test images, such as those of BSD68, Set12, Kodak and Urban100.
 
     There are only test images: nothing can be trained, fitted or tuned here, so that references that learn have no row
-    here. Those of the size lying on its side are turned by a quarter (counter-clockwise), so that all have one shape.
-    Nothing is known about the best possible denoiser.
+    here. Of each size, those that lie on their sides, compared with the majority, are turned by a quarter
+    (counter-clockwise). So the two sizes of BSD68 have one shape; photographs of other sizes keep theirs, and all are
+    one set: see :meth:`gahbench.Dataset.shapes`. Nothing is known about the best possible denoiser.
 
     Parameters
     ----------
@@ -38,9 +42,12 @@ class Whole(Dataset):
         array file (.npy, .pt, .npz under ``images``, or .npz with an array for each photograph), uint8. Sorted by
         name. By default one photograph that is free of rights, embedded in scikit-image.
     height, width
-        Which photographs to take; others are left out. By default all, which then must have one size, turned or not.
+        Which photographs to take, turned or not; others are left out. By default all, of whatever sizes.
     colour
         ``mean``: grey, the unweighted mean of the channels; ``luma``: grey, .299 R + .587 G + .114 B; ``rgb``.
+    sha256
+        The SHA-256 of the pixels that are expected, as :meth:`fingerprint` gives it and boards record it, at least its
+        first 8 digits; other pixels are refused.
 
     Raises
     ------
@@ -54,6 +61,7 @@ class Whole(Dataset):
         height: Annotated[int, Field(ge=8)] | None = None,
         width: Annotated[int, Field(ge=8)] | None = None,
         colour: Colour = "mean",
+        sha256: Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")] | None = None,
     ) -> None:
         if (height is None) != (width is None):
             raise ValueError(f"height={height} and width={width}: accepted are both, or neither")
@@ -61,12 +69,34 @@ class Whole(Dataset):
         self.height = height
         self.width = width
         self.colour = colour
+        self.sha256 = sha256
 
     @property
     def shape(self) -> Shape:
-        """Shape (C, H, W) of one photograph."""
-        height, width = self._size
-        return (self._all.pixels.shape[1], height, width)
+        """Shape (C, H, W) of the first photograph."""
+        return (self._all.pixels.shape[1], *self._upright[self._places[0]])
+
+    def shapes(self, count: int) -> list[Shape] | None:
+        """Return the shape of each of the first photographs; ``None`` where all have one, turned or not."""
+        if len(set(self._upright)) == 1 or self.height is not None:
+            return None
+        return [(self.shape[0], *size) for size in self._upright[:count]]
+
+    def of_shape(self, shape: Shape) -> Whole:
+        """Return the set of the photographs of one shape, turned or not.
+
+        Raises
+        ------
+        DataError
+            If there are none.
+        """
+        _, height, width = shape
+        found = Whole(self.path, height, width, self.colour, self.sha256)
+        # They are not read again.
+        found._all, found._digest = self._all, self._digest
+        if shape != found.shape:
+            raise DataError(f"{self._where}: photographs of shape {found.shape}, not {shape}")
+        return found
 
     @property
     def card(self) -> Card:
@@ -111,12 +141,25 @@ class Whole(Dataset):
                 f"{self._where}: {start + count} {split} images requested, but the split holds {self.available(split)}"
                 + ("" if split == "test" else "; whole photographs are for testing only")
             )
+        if self.shapes(1) is not None and count:
+            raise DataError(
+                f"{self._where}: photographs of different sizes; give the height and width of {self._sizes}"
+            )
         chosen = self._places[start : start + count]
         return torch.stack([self._image(place) for place in chosen]) if chosen else torch.empty(0, *self.shape)
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of the pixels of the photographs, as the files hold them."""
-        return self._all.digest
+        """Return the SHA-256 of the pixels of all photographs of the source, in the colours that are asked for.
+
+        It is that of height, width and channels as text (``321x481x1``) and of the pixels (uint8, row by row, channels
+        last) of each photograph in the order of names, as they lie in the file: alike for image files and arrays.
+
+        Raises
+        ------
+        DataError
+            If it is not the one that was expected.
+        """
+        return self._digest
 
     @property
     def _where(self) -> str:
@@ -130,26 +173,46 @@ class Whole(Dataset):
             return joined({EMBEDDED: np.asarray(image)}, self.colour, self._where)
 
     @functools.cached_property
-    def _size(self) -> tuple[int, int]:
-        """Height and width of all, whether they are on their sides in the file or not."""
-        sizes = [(height, width) for height, width in self._all.shapes.tolist()]
-        found = Counter((min(size), max(size)) for size in sizes)
-        counted = listing(f"{height}x{width} ({count})" for (height, width), count in found.most_common(8))
-        if self.height is not None and self.width is not None:
-            if (min(self.height, self.width), max(self.height, self.width)) not in found:
-                raise DataError(f"{self._where}: none has {self.height}x{self.width} pixels; there are {counted}")
-            return (self.height, self.width)
-        if len(found) > 1:
+    def _digest(self) -> str:
+        digest = hashlib.sha256()
+        for (height, width), first in zip(self._all.shapes.tolist(), self._all.starts.tolist(), strict=True):
+            pixels = self._all.pixels[first : first + height * width]
+            digest.update(f"{height}x{width}x{pixels.shape[1]}".encode())
+            digest.update(pixels.tobytes())
+        found = digest.hexdigest()
+        if self.sha256 is not None and not found.startswith(self.sha256):
             raise DataError(
-                f"{self._where}: photographs of different sizes; give the height and width of those to take, one of "
-                f"{counted}"
+                f"{self._where}: its pixels have the SHA-256 {found}, not {self.sha256}; accepted: the files that are "
+                "meant, or no 'sha256'"
             )
-        return Counter(sizes).most_common(1)[0][0]
+        return found
+
+    @functools.cached_property
+    def _upright(self) -> list[Size]:
+        """Height and width of each, those on their sides turned: as given, or as more of the size are in the file."""
+        sizes: list[Size] = [(height, width) for height, width in self._all.shapes.tolist()]
+        if self.height is not None and self.width is not None:
+            wanted = (self.height, self.width)
+            return [wanted if size in (wanted, wanted[::-1]) else size for size in sizes]
+        # The most frequent way up first; of equally many, that of the first in the file.
+        ways: dict[Size, Size] = {}
+        for size, _ in Counter(sizes).most_common():
+            ways.setdefault(size, ways.get(size[::-1], size))
+        return [ways[size] for size in sizes]
 
     @functools.cached_property
     def _places(self) -> list[int]:
-        wanted = (self._size, self._size[::-1])
-        return [place for place, size in enumerate(self._all.shapes.tolist()) if tuple(size) in wanted]
+        if self.height is None:
+            return list(range(len(self._upright)))
+        found = [place for place, size in enumerate(self._upright) if size == (self.height, self.width)]
+        if not found:
+            raise DataError(f"{self._where}: none has {self.height}x{self.width} pixels; there are {self._sizes}")
+        return found
+
+    @property
+    def _sizes(self) -> str:
+        found = Counter((min(size), max(size)) for size in self._all.shapes.tolist())
+        return listing(f"{height}x{width} ({count})" for (height, width), count in found.most_common(8))
 
     def _image(self, place: int) -> Tensor:
         """Return a photograph, shape (C, H, W)."""
@@ -157,4 +220,4 @@ class Whole(Dataset):
         first = int(self._all.starts[place])
         pixels = np.array(self._all.pixels[first : first + height * width])
         image = torch.from_numpy(pixels).reshape(height, width, -1).permute(2, 0, 1).float() / 255
-        return (image if (height, width) == self._size else torch.rot90(image, 1, (1, 2))).contiguous()
+        return (image if (height, width) == self._upright[place] else torch.rot90(image, 1, (1, 2))).contiguous()

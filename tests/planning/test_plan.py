@@ -99,9 +99,21 @@ def test_sizes_that_levels_do_not_divide_are_refused(write_suite, builtin):
 
 
 def test_sizes_that_a_basis_cannot_take_are_refused(write_suite, builtin):
-    file = write_suite(("size: 16", "size: 17"), ("  - unet: {width: 2, levels: 1}\n", ""))
-    with pytest.raises(ParameterError, match="17"):
+    changes = (("size: 16", "size: 17"), ("  - unet: {width: 2, levels: 1}\n", ""))
+    make_plan(load_suite(write_suite(*changes), builtin), builtin)
+    deep = ("  - identity\n", '  - identity\n  - oracle-threshold: {basis: "wavelet[levels=5]"}\n')
+    file = write_suite(*changes, deep)
+    with pytest.raises(ParameterError, match="levels=5 needs image sides of at least 32, not 17x17"):
         make_plan(load_suite(file, builtin), builtin)
+
+
+def test_all_images_are_as_many_as_a_dataset_holds(write_suite, builtin):
+    unet = ("  - unet: {width: 2, levels: 1}\n", "")
+    file = write_suite(("- discs: {size: 16}", "- whole"), ("images: 3", "images: all"), unet)
+    plan = make_plan(load_suite(file, builtin), builtin)
+    assert {unit.payload["images"] for unit in plan.units} == {1}
+    with pytest.raises(DataError, match="images=all asked of the test split, which never ends; accepted: a number"):
+        make_plan(load_suite(write_suite(("images: 3", "images: all")), builtin), builtin)
 
 
 @pytest.mark.parametrize(

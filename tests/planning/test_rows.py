@@ -115,21 +115,21 @@ def test_in_a_sweep_or_with_halves_the_training_images_are_those_learned_from(
 )
 def test_a_metric_measures_the_rows_that_have_what_it_needs(builtin, entrant, training, needs, measured):
     it = row(builtin, entrant, training=None if training is None else recipe(**training))
-    assert it.is_measured_by(metric(*needs), "test", SimpleNamespace(images=4)) == measured
+    assert it.is_measured_by(metric(*needs), "test", 4) == measured
 
 
 def test_a_metric_that_no_split_decides_measures_the_test_split_alone(builtin):
     splits = ["train", "validation", "A", "test"]
-    found = [row(builtin).is_measured_by(metric("test"), split, SimpleNamespace(images=4)) for split in splits]
+    found = [row(builtin).is_measured_by(metric("test"), split, 4) for split in splits]
     assert found == [False, False, False, True]
-    assert row(builtin).is_measured_by(metric(), "train", SimpleNamespace(images=4))
+    assert row(builtin).is_measured_by(metric(), "train", 4)
 
 
 @pytest.mark.parametrize(("split", "min_images", "measured"), [("train", 3, True), ("train", 4, False),
                          ("test", 4, True), ("test", 5, False)])  # fmt: skip
 def test_a_metric_measures_rows_of_enough_images(builtin, split, min_images, measured):
     it = row(builtin, training=recipe(train_images=3), is_swept=True)
-    assert it.is_measured_by(metric(min_images=min_images), split, SimpleNamespace(images=4)) == measured
+    assert it.is_measured_by(metric(min_images=min_images), split, 4) == measured
 
 
 def test_a_reference_that_does_not_say_so_has_one_row_and_no_density(write_suite, tmp_path):
@@ -142,7 +142,7 @@ def test_a_reference_that_does_not_say_so_has_one_row_and_no_density(write_suite
     suite = load_suite(write_suite(sweep, ("  - identity\n", "  - bare\n")), registry)
     (bare,) = [one for one in rows(suite) if one.entrant.label == "bare"]
     assert bare.label == "bare"
-    assert not bare.is_measured_by(metric("samples"), "test", suite.scoring)
+    assert not bare.is_measured_by(metric("samples"), "test", suite.scoring.images)
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
+import hashlib
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import gahbench
 from gahbench._util.errors import DataError, ParameterError
+from gahbench.testing import check_plugin
 from gahbench_plugins.datasets.whole import Whole
 
 DATA = Path(os.environ.get("GAHBENCH_DATA", Path(__file__).parents[3] / ".." / "shared" / "data"))
@@ -71,10 +74,50 @@ def test_there_are_test_images_alone(file):
         whole.images("test", 2, start=1)
 
 
+def test_photographs_of_different_sizes_are_one_set(file):
+    path, pixels = file((16, 12), (20, 20), (12, 16), (12, 16), (20, 20))
+    whole = Whole(path)
+    assert whole.available("test") == 5
+    assert whole.shape == (1, 12, 16)
+    assert whole.shapes(4) == [(1, 12, 16), (1, 20, 20), (1, 12, 16), (1, 12, 16)]
+    wide, square = whole.of_shape((1, 12, 16)), whole.of_shape((1, 20, 20))
+    assert (wide.available("test"), square.available("test")) == (3, 2)
+    assert wide.shapes(1) is None
+    assert np.array_equal((255 * wide.images("test", 1)[0, 0]).round().numpy(), np.rot90(pixels[0]))
+    assert np.array_equal((255 * square.images("test", 2)[1, 0]).round().numpy(), pixels[4])
+    assert wide.fingerprint() == whole.fingerprint()
+    with pytest.raises(DataError, match=r"different sizes; give the height and width of 12x16 \(3\), 20x20 \(2\)"):
+        whole.images("test", 1)
+    with pytest.raises(DataError, match="none has 16x20"):
+        whole.of_shape((1, 16, 20))
+    with pytest.raises(DataError, match="all images have the shape"):
+        gahbench.create("dataset", "discs").of_shape((1, 8, 8))
+
+
+def test_a_set_of_several_shapes_keeps_the_contract(file, builtin):
+    path, _ = file((16, 12), (20, 20), (12, 16))
+    report = check_plugin(builtin.get("dataset", "whole"), builtin, path=path)
+    assert report.passed, report
+    assert sum("of_shape gives" in finding.check for finding in report.findings) == 2
+
+
+def test_a_folder_of_files_has_the_sum_of_an_array_file(file, tmp_path):
+    path, pixels = file((12, 16), (20, 20))
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for place, photograph in enumerate(pixels):
+        Image.fromarray(photograph).save(folder / f"p{place}.png")
+    found = Whole(str(folder)).fingerprint()
+    assert found == Whole(path).fingerprint()
+    expected = hashlib.sha256(b"12x16x1" + pixels[0].tobytes() + b"20x20x1" + pixels[1].tobytes()).hexdigest()
+    assert found == expected
+    assert Whole(path, sha256=found).fingerprint() == Whole(path, sha256=found[:8]).fingerprint() == found
+    with pytest.raises(DataError, match=f"SHA-256 {found}, not 01234567; accepted"):
+        Whole(path, sha256="01234567").fingerprint()
+
+
 def test_sizes_that_do_not_fit_are_refused_with_those_that_there_are(file):
     path, _ = file((12, 16), (16, 12), (20, 20))
-    with pytest.raises(DataError, match=r"different sizes; give the height and width.*12x16 \(2\), 20x20 \(1\)"):
-        _ = Whole(path).shape
     with pytest.raises(DataError, match=r"none has 13x16 pixels; there are 12x16 \(2\)"):
         _ = Whole(path, 13, 16).shape
     with pytest.raises(ParameterError, match="accepted are both, or neither"):

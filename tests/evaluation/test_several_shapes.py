@@ -1,0 +1,130 @@
+"""Test images of several shapes, scored as one set."""
+
+import numpy as np
+import pytest
+import torch
+
+import gahbench
+from gahbench import Scores
+from gahbench._util.noise import evaluation_noise
+from gahbench.contracts.metrics import Metric
+from gahbench.evaluation.measurement import Measurement, Subject
+from gahbench_plugins.datasets.whole import Whole
+from gahbench_plugins.metrics.psnr import Psnr
+from gahbench_plugins.metrics.ssim import Ssim
+
+SIGMAS = [0.1, 0.2]
+SIZES = [(17, 23), (16, 16), (23, 17), (16, 16), (17, 23)]
+
+
+@pytest.fixture
+def whole(tmp_path):
+    draw = np.random.default_rng(0)
+    np.savez(tmp_path / "some.npz", **{f"p{k}": draw.integers(0, 256, size, np.uint8) for k, size in enumerate(SIZES)})
+    return Whole(str(tmp_path / "some.npz"))
+
+
+def measurement(dataset, count=5, reference="identity"):
+    request = {"split": "test", "images": count, "sigmas": SIGMAS, "noise_seed": 0}
+    return Measurement(dataset, Subject(lambda: gahbench.create("reference", reference)), request, torch.device("cpu"))
+
+
+def table(scores):
+    return {(sigma, image): value for value, sigma, image in zip(scores.value, scores.sigma, scores.image, strict=True)}
+
+
+def test_each_image_has_its_score_and_noise_of_its_own(whole):
+    found = table(measurement(whole).score(Psnr()))
+    assert set(found) == {(sigma, image) for sigma in SIGMAS for image in range(5)}
+    # The noise is named by the shape of an image, and its place among those of that shape.
+    one, other = measurement(whole).evaluations
+    for evaluation, shape in ((one, (1, 17, 23)), (other, (1, 16, 16))):
+        noise = evaluation_noise(len(evaluation.clean), shape, 0.1, 0, "test", "x".join(map(str, shape)))
+        assert torch.equal(evaluation.noisy(0.1), evaluation.clean + noise)
+    assert not torch.equal((one.noisy(0.1) - one.clean)[0, 0, 0, :16], (other.noisy(0.1) - other.clean)[0, 0, 0])
+
+
+def test_fewer_images_have_the_same_scores(whole):
+    few, all_ = table(measurement(whole, 3).score(Psnr())), table(measurement(whole).score(Psnr()))
+    assert few == {key: value for key, value in all_.items() if key[1] < 3}
+
+
+@pytest.mark.parametrize("metric", [Psnr(), Ssim()])
+def test_every_image_is_scored_as_in_the_set_of_its_shape(whole, metric):
+    # Its expected error has no noise in it: in the one shape it is a closed form, in the other it is measured.
+    found = table(measurement(whole, reference="oracle-threshold").score(metric))
+    assert len(found) == 10
+    alone = measurement(whole.of_shape((1, 16, 16)), 2, "oracle-threshold").score(Psnr())
+    if isinstance(metric, Psnr):
+        assert [found[sigma, place] for sigma in SIGMAS for place in (1, 3)] == pytest.approx(alone.value)
+
+
+def test_sets_of_one_shape_are_scored_as_before(whole):
+    one = whole.of_shape((1, 16, 16))
+    found = measurement(one, 2)
+    assert found.evaluations == (found.evaluation,)
+    noise = evaluation_noise(2, (1, 16, 16), 0.1, 0, "test")
+    assert torch.equal(found.evaluation.noisy(0.1), found.evaluation.clean + noise)
+
+
+class Whole_(Metric):
+    """One value for all images."""
+
+    def score(self, evaluation):
+        return Scores([1.0])
+
+
+class Pairs(Psnr):
+    """Compares images."""
+
+    min_images = 2
+
+
+class Narrow(Psnr):
+    """Takes one size."""
+
+    def check(self, shape, sigmas):
+        if shape != (1, 17, 23):
+            raise ValueError(f"takes 17x23 alone, not {shape}")
+
+
+@pytest.mark.parametrize(
+    ("metric", "said"),
+    [
+        (Whole_(), "one value for all images, and these have several shapes; accepted: .* psnr and ssim"),
+        (Pairs(), "compares images, or needs some of one shape"),
+        (Narrow(), "takes 17x23 alone"),
+    ],
+)
+def test_metrics_that_do_not_measure_each_image_alone_are_refused(whole, metric, said):
+    with pytest.raises(ValueError, match=said):
+        measurement(whole).score(metric)
+
+
+def test_arrays_are_those_of_the_first_shape(whole):
+    arrays = measurement(whole).score(Psnr()).arrays
+    assert arrays["clean"].shape == (3, 1, 17, 23)
+
+
+def test_a_run_has_one_table_for_the_set_and_a_refused_metric_costs_its_values(whole, tmp_path):
+    suite = tmp_path / "mixed.yaml"
+    suite.write_text(
+        f"""
+name: mixed
+datasets: [whole: {{path: {whole.path}}}]
+entrants: [identity, oracle-threshold, bayes-shrink]
+baseline: identity
+scoring: {{sigmas: [0.1], images: all, metrics: [psnr, ssim, adaptation]}}
+"""
+    )
+    run = gahbench.run(suite, out=tmp_path / "out", engine="inline")
+    for metric in ("psnr", "ssim"):
+        of = run.results.scores[run.results.scores["metric"] == metric]
+        assert sorted(zip(of["entrant"], map(int, of["image"]), strict=True)) == [
+            (entrant, image) for entrant in sorted(of["entrant"].unique()) for image in range(5)
+        ]
+        assert of["entrant"].nunique() == 3
+    assert run.results.datasets["fingerprint"].tolist() == [whole.fingerprint()]
+    failures = run.results.failures
+    assert set(failures["metric"]) == {"adaptation"}
+    assert failures["error"].str.contains("several shapes").all()
