@@ -1,9 +1,11 @@
 import hashlib
 import os
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 import gahbench
@@ -132,6 +134,19 @@ def test_the_fingerprint_is_that_of_the_pixels(file, tmp_path):
     other = np.zeros((12, 16), np.uint8)
     np.savez(moved, p0=other)
     assert Whole(path).fingerprint() != Whole(str(moved)).fingerprint()
+
+
+@pytest.mark.parametrize(("name", "sizes"), [("bsd68", [68]), ("set12", [7, 5]), ("cbsd68", [68])])
+def test_the_sets_of_the_suite_classic_have_the_sums_that_it_says(name, sizes):
+    path = DATA / f"{name}.npz"
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    suite = yaml.safe_load((Path(__file__).parents[3] / "suites" / "classic.yaml").read_text(encoding="utf-8"))
+    (stated,) = (one["whole"] for one in suite["datasets"] if one["whole"]["path"] == f"classic/{name}.npz")
+    whole = Whole(str(path), colour=stated.get("colour", "mean"), sha256=stated["sha256"])
+    assert whole.fingerprint() == stated["sha256"]
+    shapes = whole.shapes(100) or [whole.shape] * whole.available("test")
+    assert list(Counter(shapes).values()) == sizes
 
 
 @pytest.mark.parametrize(("name", "size", "count"), [("bsd68", (321, 481), 68), ("set12", (256, 256), 7)])
