@@ -62,8 +62,6 @@ class Evaluation:
         Whether Jacobians under fresh noise are allowed, which doubles the time.
     jacobian_precision
         ``float32``, or ``auto``: bfloat16 where the hardware has it and it is accurate, as :class:`LocalFilters` says.
-    of_shape
-        Names the draw of the noise too, where the images are those of one shape of a set of several.
     """
 
     denoiser: Denoiser
@@ -81,7 +79,8 @@ class Evaluation:
     start: int = 0
     redraws: bool = True
     jacobian_precision: str = "float32"
-    of_shape: tuple[str, ...] = ()
+    #: Names the draw of the noise too, where the images are those of one shape of a set of several.
+    _of_shape: tuple[str, ...] = field(default=(), repr=False)
     _samples: Samples | None = field(default=None, repr=False)
     _denoised: dict[float, Tensor] = field(default_factory=dict, repr=False)
     _risks: dict[float, Tensor | None] = field(default_factory=dict, repr=False)
@@ -94,7 +93,7 @@ class Evaluation:
 
     def noisy(self, sigma: float, draw: int = 0) -> Tensor:
         """Return the noisy images at a noise level, shape (N, C, H, W); other draws have fresh noise."""
-        fresh = (*self.of_shape, *(() if draw == 0 else (f"draw {draw}",)))
+        fresh = (*self._of_shape, *(() if draw == 0 else (f"draw {draw}",)))
         end = self.start + len(self.clean)
         return self.clean + evaluation_noise(end, self.shape, sigma, self.noise_seed, self.split, *fresh)[self.start :]
 

@@ -140,7 +140,7 @@ class Measurement:
             sampling=Sampling.model_validate(request.get("sampling", {})),
             device=self._device,
             jacobian_precision=request.get("jacobian_precision", "auto"),
-            of_shape=of_shape,
+            _of_shape=of_shape,
         )
 
     def _score(self, metric: Metric, evaluation: Evaluation) -> Scores:
