@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from gahbench._util.errors import ParameterError, listing
+from gahbench.networks.schedulers import FirstChannels, convention
 
 SigmaInput = Literal["none", "level", "map", "timestep"]
-Output = Literal["image", "residual", "eps", "score", "v", "edm"]
+Output = Literal["image", "residual", "eps", "score", "v", "edm", "edm-v"]
 
 
 class Converted(nn.Module):
@@ -34,13 +35,14 @@ class Converted(nn.Module):
     output
         What it returns: ``image``; ``residual``, the noise y' - x'; ``eps``, that in units of sigma'; ``score``,
         (x' - y') / sigma'^2; ``v``, sqrt(abar) eps - sqrt(1 - abar) x' (Salimans & Ho 2022); ``edm``, F of x' =
-        c_skip y' + c_out F(c_in y', log(sigma') / 4) (Karras et al. 2022, table 1).
+        c_skip y' + c_out F(c_in y', log(sigma') / 4) (Karras et al. 2022, table 1); ``edm-v``, -F, as a
+        ``v_prediction`` of the EDM schedulers of diffusers.
     alphas_cumprod
         abar of each timestep, falling, shape (T,); needed for ``timestep``.
     interpolate
         Whether times between two steps are given as fractions; otherwise the nearest step, an integer, is.
     sigma_data
-        Of ``edm``.
+        Of ``edm`` and ``edm-v``.
 
     Raises
     ------
@@ -77,6 +79,14 @@ class Converted(nn.Module):
         # Logarithm of the noise of each step, rising.
         self.register_buffer("log_levels", ((1 - products) / products).clamp_min(1e-300).log() / 2, persistent=False)
 
+    @property
+    def noise_levels(self) -> tuple[float, float] | None:
+        """Least and largest noise level of its timesteps, for images in [0, 1]; ``None`` without timesteps."""
+        if self.sigma != "timestep":
+            return None
+        levels = self.get_buffer("log_levels").exp() / self.scale
+        return float(levels[0]), float(levels[-1])
+
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """Return the denoised images, shape (N, C, H, W), for noisy ones and their noise levels (N,)."""
         level = (sigma * self.scale).to(noisy)
@@ -87,7 +97,7 @@ class Converted(nn.Module):
 
     def _called(self, given: Tensor, level: Tensor, column: Tensor) -> Tensor:
         found: Any
-        if self.output == "edm":
+        if self.output in ("edm", "edm-v"):
             norm = (column.square() + self.sigma_data**2).sqrt()
             found = self.model(given / norm, level.log() / 4)
         elif self.sigma == "none":
@@ -118,9 +128,10 @@ class Converted(nn.Module):
             return given - sigma * found
         if self.output == "score":
             return given + sigma.square() * found
-        if self.output == "edm":
+        if self.output in ("edm", "edm-v"):
             total = sigma.square() + self.sigma_data**2
-            return self.sigma_data**2 / total * given + sigma * self.sigma_data / total.sqrt() * found
+            estimate = sigma * self.sigma_data / total.sqrt() * (found if self.output == "edm" else -found)
+            return self.sigma_data**2 / total * given + estimate
         # x' = sqrt(abar) (sqrt(abar) y') - sqrt(1 - abar) v.
         product = 1 / (1 + sigma.square())
         return product * given - (1 - product).sqrt() * found
@@ -129,18 +140,31 @@ class Converted(nn.Module):
 def as_denoiser(
     model: Callable[..., Any],
     sigma: SigmaInput = "level",
-    value_range: tuple[float, float] = (0.0, 1.0),
+    value_range: tuple[float, float] | None = None,
     output: Output = "image",
     alphas_cumprod: Tensor | None = None,
     interpolate: bool = False,
     sigma_data: float = 0.5,
-) -> nn.Module:
+    *,
+    scheduler: Any = None,
+) -> Converted:
     """Return a model of another convention as a module ``forward(noisy, sigma)`` for images in [0, 1].
 
     Parameters
     ----------
-    model, sigma, value_range, output, alphas_cumprod, interpolate, sigma_data
+    model, sigma, output, alphas_cumprod, interpolate, sigma_data
         As of :class:`Converted`.
+    value_range
+        Ends of the model's range of grey values: by default [0, 1], and [-1, 1] with a scheduler.
+    scheduler
+        A scheduler of diffusers, which says ``sigma``, ``output``, ``alphas_cumprod`` and ``sigma_data``: DDPM, DDIM
+        and others with ``alphas_cumprod``, for ``prediction_type`` epsilon, sample or v_prediction, or one of EDM.
+        Nothing is clipped, whether the scheduler clips or not.
+
+    Raises
+    ------
+    ParameterError
+        If a parameter is not accepted, or is given beside a scheduler that says it.
 
     Examples
     --------
@@ -153,5 +177,15 @@ def as_denoiser(
     >>> denoiser = gahbench.as_denoiser(network, "timestep", (-1, 1), "eps", products)
     >>> denoiser(torch.full((1, 1, 2, 2), 0.25), torch.tensor([0.1])).flatten().tolist()
     [0.25, 0.25, 0.25, 0.25]
+
+    A ``UNet2DModel`` of diffusers: ``gahbench.as_denoiser(unet, scheduler=scheduler)``.
     """
-    return Converted(model, sigma, value_range, output, alphas_cumprod, interpolate, sigma_data).eval()
+    if scheduler is None:
+        ends = (0.0, 1.0) if value_range is None else value_range
+        return Converted(model, sigma, ends, output, alphas_cumprod, interpolate, sigma_data).eval()
+    if (sigma, output, alphas_cumprod, sigma_data) != ("level", "image", None, 0.5):
+        raise ParameterError("sigma, output, alphas_cumprod, sigma_data: the scheduler says them; accepted: it alone")
+    said = convention(scheduler)
+    shown = FirstChannels(model) if said.returns_variance else model
+    ends = (-1.0, 1.0) if value_range is None else value_range
+    return Converted(shown, said.sigma, ends, said.output, said.alphas_cumprod, interpolate, said.sigma_data).eval()

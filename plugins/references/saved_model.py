@@ -9,14 +9,15 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from gahbench import DenoiserKind, File, ParameterError, Reference, Shape, Truth, as_denoiser, brief, file_digest
-from gahbench.jacobian import Jacobian
+from gahbench import File, ParameterError, Shape, as_denoiser, brief, file_digest
+
+from ._network import NetworkReference
 
 #: Ends of the grey values of images, by name.
 RANGES = {"unit": (0.0, 1.0), "symmetric": (-1.0, 1.0), "bytes": (0.0, 255.0)}
 
 
-class TorchScript(Reference):
+class TorchScript(NetworkReference):
     """A denoiser in a TorchScript archive, of ``torch.jit.save``: scored as it is, with no code of its own needed.
 
     The archive brings code: use those alone that you trust.
@@ -35,7 +36,6 @@ class TorchScript(Reference):
         Its grey values: ``unit``, [0, 1]; ``symmetric``, [-1, 1]; ``bytes``, [0, 255].
     """
 
-    kind: DenoiserKind = "trained"
     #: Its units do not share processes with those of others.
     brings_code: ClassVar[bool] = True
     _what: ClassVar[str] = "a TorchScript archive"
@@ -47,17 +47,11 @@ class TorchScript(Reference):
         output: Literal["image", "residual", "eps", "score"] = "image",
         range: Literal["unit", "symmetric", "bytes"] = "unit",
     ) -> None:
+        super().__init__()
         self.checkpoint = Path(checkpoint).expanduser()
         self.sigma: Literal["none", "level", "map"] = sigma
         self.output: Literal["image", "residual", "eps", "score"] = output
         self.range = range
-        self.device = torch.device("cpu")
-        self._network: nn.Module | None = None
-
-    def move(self, device: torch.device) -> None:
-        """Compute on a device."""
-        self.device = device
-        self._network = None
 
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ParameterError`` if the file cannot be read, or what is in it does not take such images."""
@@ -77,40 +71,20 @@ class TorchScript(Reference):
         if found.shape[1:] != torch.Size(shape):
             raise ParameterError(f"{self.checkpoint.name} returns images of {tuple(found.shape[1:])}, not {shape}")
 
-    @property
-    def network(self) -> nn.Module:
-        """The network for images in [0, 1], on its device."""
-        if self._network is None:
-            try:
-                model = self._load()
-            except Exception as error:
-                reason = brief(error)
-                raise ParameterError(
-                    f"{self.checkpoint.name}: not {self._what} that torch can read: {reason}"
-                ) from error
-            self._network = as_denoiser(model, self.sigma, RANGES[self.range], self.output).to(self.device)
-        return self._network
+    def load(self) -> nn.Module:
+        """Return the model as a network for images in [0, 1]."""
+        try:
+            model = self._load()
+        except Exception as error:
+            raise ParameterError(
+                f"{self.checkpoint.name}: not {self._what} that torch can read: {brief(error)}"
+            ) from error
+        return as_denoiser(model, self.sigma, RANGES[self.range], self.output)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """The file, and the beginning of its SHA-256."""
         return (f"a model saved in {self.checkpoint.name} (SHA-256 {file_digest(str(self.checkpoint))[:8]})",)
-
-    @property
-    def num_parameters(self) -> int | None:
-        """Number of trained numbers, once it has denoised something."""
-        return None if self._network is None else sum(one.numel() for one in self._network.parameters())
-
-    def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
-        """Return the denoised images, shape (N, C, H, W)."""
-        with torch.no_grad():
-            levels = torch.full((len(noisy),), sigma, device=self.device)
-            found: Tensor = self.network(noisy.to(self.device), levels)
-            return found.float().cpu()
-
-    def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> Jacobian:
-        """Return the Jacobians at the noisy images, on the network's device."""
-        return Jacobian(self.network, noisy.to(self.device), sigma)
 
     def _load(self) -> Callable[..., Any]:
         module: nn.Module = torch.jit.load(str(self.checkpoint), map_location=self.device)  # type: ignore[no-untyped-call]

@@ -1,0 +1,226 @@
+"""Diffusion models of diffusers as denoisers, against the equations of their samplers and steps of their schedulers."""
+
+import types
+
+import pytest
+import torch
+
+import gahbench
+from gahbench import ParameterError
+
+STEPS = 1000
+
+
+def unet(**parameters):
+    import diffusers
+
+    torch.manual_seed(0)
+    model = diffusers.UNet2DModel(
+        sample_size=8,
+        in_channels=1,
+        out_channels=parameters.pop("out_channels", 1),
+        block_out_channels=(4, 8),
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        norm_num_groups=2,
+        attention_head_dim=4,
+    )
+    return model.double().eval()
+
+
+def images(count):
+    """Images and noise in [-1, 1], of small standard deviation in any scale."""
+    generator = torch.Generator().manual_seed(1)
+    return (torch.rand(2, count, 1, 8, 8, dtype=torch.float64, generator=generator) * 2 - 1).unbind()
+
+
+def agree(found, expected):
+    """Whether images are the same to 1e-5, each relative to its largest value."""
+    largest = expected.flatten(1).abs().amax(1).reshape(-1, 1, 1, 1)
+    assert float(((found - expected).abs() / largest).max()) < 1e-5
+
+
+def estimated(prediction, network, diffused, times, product):
+    """The estimate of the image in a step of DDPM: Ho et al. 2020, eq. 15; Salimans & Ho 2022, section 4."""
+    output = network(diffused, times).sample
+    return {
+        "epsilon": lambda: (diffused - (1 - product).sqrt() * output) / product.sqrt(),
+        "sample": lambda: output,
+        "v_prediction": lambda: product.sqrt() * diffused - (1 - product).sqrt() * output,
+    }[prediction]()
+
+
+@pytest.mark.extras("diffusers")
+@pytest.mark.parametrize("prediction", ["epsilon", "sample", "v_prediction"])
+@torch.no_grad()
+def test_a_ddpm_and_its_sampler_by_hand_agree_at_every_timestep(prediction):
+    """Relative to 1e-5 in float64: the step to the next time of DDIM and of DDPM's mean, from the denoised image."""
+    import diffusers
+
+    network = unet()
+    scheduler = diffusers.DDPMScheduler(STEPS, prediction_type=prediction, clip_sample=False)
+    denoiser = gahbench.as_denoiser(network, scheduler=scheduler)
+    times = torch.arange(STEPS)
+    products = torch.cumprod(1 - torch.linspace(1e-4, 0.02, STEPS), 0).double()
+    product = products.reshape(-1, 1, 1, 1)
+    before = torch.cat([torch.ones(1, dtype=torch.float64), products[:-1]]).reshape(-1, 1, 1, 1)
+    clean, noise = images(STEPS)
+    diffused = product.sqrt() * clean + (1 - product).sqrt() * noise
+
+    # The same images with noise in [0, 1]: y = (x_t / sqrt(abar) + 1) / 2, sigma half of sqrt((1 - abar) / abar).
+    sigma = ((1 - products) / products).sqrt() / 2
+    found = 2 * denoiser((diffused / product.sqrt() + 1) / 2, sigma) - 1
+    expected = estimated(prediction, network, diffused, times, product)
+    agree(found, expected)
+
+    # DDIM, eq. 12 of Song, Meng & Ermon 2021 without noise; DDPM, eq. 7 of Ho, Jain & Abbeel 2020.
+    def ddim(image):
+        residual = (diffused - product.sqrt() * image) / (1 - product).sqrt()
+        return before.sqrt() * image + (1 - before).sqrt() * residual
+
+    def ddpm(image):
+        alpha = product / before
+        return (before.sqrt() * (1 - alpha) * image + alpha.sqrt() * (1 - before) * diffused) / (1 - product)
+
+    agree(ddim(found), ddim(expected))
+    agree(ddpm(found), ddpm(expected))
+    for time in range(0, STEPS, 111):
+        step = scheduler.step(network(diffused[time][None], torch.tensor([time])).sample, time, diffused[time][None])
+        agree(found[time][None], step.pred_original_sample)
+
+
+@pytest.mark.extras("diffusers")
+@pytest.mark.parametrize("prediction", ["epsilon", "sample", "v_prediction"])
+@torch.no_grad()
+def test_a_ddim_takes_the_same_steps(prediction):
+    import diffusers
+
+    network = unet()
+    scheduler = diffusers.DDIMScheduler(
+        STEPS, prediction_type=prediction, clip_sample=False, beta_schedule="squaredcos_cap_v2", set_alpha_to_one=True
+    )
+    scheduler.set_timesteps(20)
+    denoiser = gahbench.as_denoiser(network, scheduler=scheduler)
+    diffused = torch.randn(1, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    products = scheduler.alphas_cumprod.double()
+    for time in scheduler.timesteps.tolist():
+        product = products[time]
+        before = products[time - STEPS // 20] if time >= STEPS // 20 else torch.tensor(1.0)
+        level = ((1 - product) / product).sqrt() / 2
+        image = 2 * denoiser((diffused / product.sqrt() + 1) / 2, level[None]) - 1
+        step = scheduler.step(network(diffused, torch.tensor([time])).sample, time, diffused)
+        agree(image, step.pred_original_sample)
+        residual = (diffused - product.sqrt() * image) / (1 - product).sqrt()
+        diffused = before.sqrt() * image + (1 - before).sqrt() * residual
+        agree(diffused, step.prev_sample)
+
+
+@pytest.mark.extras("diffusers")
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("name", ["EDMEulerScheduler", "EDMDPMSolverMultistepScheduler"])
+@torch.no_grad()
+def test_edm_is_preconditioned_as_by_diffusers(name, prediction):
+    import diffusers
+
+    network = unet()
+    scheduler = getattr(diffusers, name)(sigma_data=0.7, prediction_type=prediction)
+    denoiser = gahbench.as_denoiser(network, scheduler=scheduler)
+    levels = torch.logspace(-2.7, 1.9, 60, dtype=torch.float64)
+    column = levels.reshape(-1, 1, 1, 1)
+    clean, noise = images(len(levels))
+    noisy = clean + column * noise
+    output = network(scheduler.precondition_inputs(noisy, column), scheduler.precondition_noise(levels)).sample
+    agree(2 * denoiser((noisy + 1) / 2, levels / 2) - 1, scheduler.precondition_outputs(noisy, output, column))
+    # Karras et al. 2022, table 1.
+    total = column**2 + 0.7**2
+    inner = network(noisy / total.sqrt(), levels.log() / 4).sample * (1 if prediction == "epsilon" else -1)
+    agree(2 * denoiser((noisy + 1) / 2, levels / 2) - 1, 0.49 / total * noisy + column * 0.7 / total.sqrt() * inner)
+
+
+@pytest.mark.extras("diffusers")
+@torch.no_grad()
+def test_a_learned_variance_is_left_out():
+    import diffusers
+
+    network = unet(out_channels=2)
+    scheduler = diffusers.DDPMScheduler(STEPS, variance_type="learned_range", clip_sample=False)
+    clean, _ = images(1)
+    product = scheduler.alphas_cumprod[300].double()
+    level = ((1 - product) / product).sqrt()[None] / 2
+    found = 2 * gahbench.as_denoiser(network, scheduler=scheduler)((clean / product.sqrt() + 1) / 2, level) - 1
+    step = scheduler.step(network(clean, torch.tensor([300])).sample, 300, clean)
+    agree(found, step.pred_original_sample)
+
+
+@pytest.mark.extras("diffusers")
+def test_a_row_of_a_board_in_one_line():
+    import diffusers
+
+    # Zero noise is estimated: the noisy image is returned.
+    network = unet().float()
+    torch.nn.init.zeros_(network.conv_out.weight)
+    torch.nn.init.zeros_(network.conv_out.bias)
+    scheduler = diffusers.DDPMScheduler()
+    rows = [
+        gahbench.score(model, "discs[size=8]", sigmas=[0.1], images=4, metrics=["psnr"]).leaderboard()
+        for model in (gahbench.as_denoiser(network, scheduler=scheduler), lambda noisy, sigma: noisy)
+    ]
+    first, second = (one.set_index("entrant").loc["model", "psnr"] for one in rows)
+    assert first == pytest.approx(second, abs=1e-5)
+
+
+def stand_in(name, config, **attributes):
+    """A scheduler of diffusers, for what needs none."""
+    return type(name, (), {"config": config, **attributes})()
+
+
+def test_noise_levels_and_times_between_steps():
+    products = torch.tensor([0.9, 0.5, 0.1])
+    scheduler = stand_in("DDPMScheduler", {"prediction_type": "epsilon"}, alphas_cumprod=products)
+    seen = []
+
+    def network(noisy, times):
+        seen.append(times.tolist())
+        return types.SimpleNamespace(sample=torch.zeros_like(noisy))
+
+    for interpolate in (False, True):
+        denoiser = gahbench.as_denoiser(network, scheduler=scheduler, interpolate=interpolate)
+        denoiser(torch.zeros(1, 1, 2, 2), torch.tensor([(1 / 9) ** 0.25 / 2]))
+    assert denoiser.noise_levels == pytest.approx((1 / 6, 1.5))
+    assert seen[0] in ([0], [1])
+    assert seen[1] == [pytest.approx(0.5, abs=1e-5)]
+    edm = stand_in("EDMEulerScheduler", {"prediction_type": "epsilon", "sigma_data": 0.5})
+    assert gahbench.as_denoiser(network, scheduler=edm).noise_levels is None
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "parameters", "message"),
+    [
+        (object(), {}, "scheduler=object: accepted are schedulers of diffusers with alphas_cumprod"),
+        (stand_in("Flow", {"prediction_type": "epsilon"}), {}, "scheduler=Flow: accepted"),
+        (
+            stand_in("Euler", {"timestep_type": "continuous", "prediction_type": "epsilon"}, alphas_cumprod=[0.5, 0.1]),
+            {},
+            "scheduler=Euler: accepted",
+        ),
+        (
+            stand_in("DDIMScheduler", {"prediction_type": "flow_prediction"}, alphas_cumprod=[0.5, 0.1]),
+            {},
+            "prediction_type='flow_prediction' of DDIMScheduler: accepted are epsilon, sample, v_prediction",
+        ),
+        (
+            stand_in("EDMEulerScheduler", {"prediction_type": "sample", "sigma_data": 0.5}),
+            {},
+            "prediction_type='sample' of EDMEulerScheduler: accepted are epsilon, v_prediction",
+        ),
+        (
+            stand_in("DDIMScheduler", {"prediction_type": "epsilon"}, alphas_cumprod=[0.5, 0.1]),
+            {"output": "v"},
+            "the scheduler says them",
+        ),
+    ],
+)
+def test_what_no_convention_can_be_read_from_is_said(scheduler, parameters, message):
+    with pytest.raises(ParameterError, match=message):
+        gahbench.as_denoiser(lambda *given: given[0], scheduler=scheduler, **parameters)
