@@ -81,6 +81,7 @@ def register_references(register: Register) -> None:
     register("low-pass", "gahbench_plugins.references.low_pass:LowPass")
     register("torchscript", "gahbench_plugins.references.saved_model:TorchScript")
     register("torch-export", "gahbench_plugins.references.saved_model:ExportedProgram")
+    register("diffusers", "gahbench_plugins.references.diffusers:Diffusers")
     register("untrained", "gahbench_plugins.references.untrained:Untrained")
 
 

@@ -47,6 +47,7 @@ NEEDS = {
     "mlflow": ("mlflow", "sqlalchemy"),
     **dict.fromkeys(("dists", "lpips"), ("pyiqa",)),
     **{name: (name,) for name in ("tensorboard", "torchvision", "trackio", "wandb")},
+    "diffusers": ("diffusers",),
     **dict.fromkeys(("deepinv", "drunet", "gs-drunet", "ncsnpp", "restormer", "scunet", "swinir"), ("deepinv",)),
 }
 
@@ -81,11 +82,38 @@ def small(name: str, folder: Path) -> dict[str, Any]:
         return {"path": str(saved_dataset(folder))}
     if name in ("torchscript", "torch-export"):
         return _saved(name, folder / "model.pt")
+    if name == "diffusers":
+        return {"path": str(save_ddpm(folder / "ddpm"))}
     if name != "pretrained":
         return SMALL.get(name, {})
     file = folder / "weights.pt"
     torch.save(gahbench.create("architecture", "bf-cnn", width=4, layers=3).state_dict(), file)
     return {"architecture": "bf-cnn[width=4,layers=3]", "checkpoint": str(file)}
+
+
+def tiny_unet(**parameters: Any) -> Any:
+    """Return a ``UNet2DModel`` of diffusers with random weights, of grey images unless parameters say otherwise."""
+    import diffusers
+
+    torch.manual_seed(0)
+    given = {"sample_size": 8, "in_channels": 1, "out_channels": 1, **parameters}
+    return diffusers.UNet2DModel(
+        block_out_channels=(4, 8),
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        norm_num_groups=2,
+        attention_head_dim=4,
+        **given,
+    ).eval()
+
+
+def save_ddpm(folder: Path, **parameters: Any) -> Path:
+    """Save a pipeline of :func:`tiny_unet` with a DDPM scheduler, and return its folder."""
+    import diffusers
+
+    diffusers.DDPMPipeline(tiny_unet(**parameters), diffusers.DDPMScheduler()).save_pretrained(folder)
+    return folder
 
 
 def _saved(name: str, file: Path) -> dict[str, Any]:

@@ -63,6 +63,8 @@ class Configured:
             If a file that decides it cannot be read, or its fingerprint is not accepted.
         """
         files = {parameter.name for parameter in self.plugin.parameters if parameter.is_file}
+        # A fingerprint is of what lies there; of a dataset it is asked for elsewhere.
+        left_out = {*self.nested, *(() if self._fingerprint is None else ("path",))}
 
         def key_fields(name: str, value: Any) -> Any:
             return {"sha256": file_digest(value)} if name in files and value is not None else value
@@ -72,7 +74,7 @@ class Configured:
             "name": self.plugin.name,
             "preset": self.plugin.preset,
             "parameters": {
-                name: key_fields(name, value) for name, value in self.parameters.items() if name not in self.nested
+                name: key_fields(name, value) for name, value in self.parameters.items() if name not in left_out
             },
             "source": self.plugin.digest,
             **({"fingerprint": self._fingerprint} if self._fingerprint is not None else {}),

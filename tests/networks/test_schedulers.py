@@ -4,6 +4,7 @@ import types
 
 import pytest
 import torch
+from small_plugins import tiny_unet
 
 import gahbench
 from gahbench import ParameterError
@@ -12,21 +13,7 @@ STEPS = 1000
 
 
 def unet(**parameters):
-    import diffusers
-
-    torch.manual_seed(0)
-    model = diffusers.UNet2DModel(
-        sample_size=8,
-        in_channels=1,
-        out_channels=parameters.pop("out_channels", 1),
-        block_out_channels=(4, 8),
-        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
-        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
-        layers_per_block=1,
-        norm_num_groups=2,
-        attention_head_dim=4,
-    )
-    return model.double().eval()
+    return tiny_unet(**parameters).double()
 
 
 def images(count):

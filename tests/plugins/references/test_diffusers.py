@@ -1,0 +1,200 @@
+"""Models that diffusers saved: the same denoiser as in memory, and what is refused and said."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from small_plugins import save_ddpm, tiny_unet
+
+import gahbench
+from gahbench import ParameterError
+
+pytestmark = pytest.mark.extras("diffusers")
+LEVELS = (0.05, 0.2, 0.7)
+
+
+def created(path, **parameters):
+    return gahbench.create("reference", "diffusers", path=str(path), **parameters)
+
+
+def key(path, **parameters):
+    from gahbench.registry.registry import open_registry
+
+    return open_registry(()).configure("reference", "diffusers", path=str(path), **parameters).identity_key
+
+
+def noisy(count=3):
+    return torch.rand(count, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def ddpm(tmp_path_factory):
+    return save_ddpm(tmp_path_factory.mktemp("saved") / "ddpm")
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("DDPMScheduler", {"prediction_type": "sample"}),
+        ("DDIMScheduler", {"prediction_type": "v_prediction", "num_train_timesteps": 100}),
+        ("EDMEulerScheduler", {"sigma_data": 0.7}),
+        ("EDMDPMSolverMultistepScheduler", {"prediction_type": "v_prediction"}),
+    ],
+)
+def test_a_saved_model_is_the_denoiser_of_the_one_in_memory(tmp_path, name, arguments):
+    import diffusers
+
+    network, scheduler = tiny_unet(), getattr(diffusers, name)(**arguments)
+    in_memory = gahbench.as_denoiser(network, scheduler=scheduler)
+    network.save_pretrained(tmp_path / "whole" / "unet")
+    scheduler.save_pretrained(tmp_path / "whole" / "scheduler")
+    # As of some on the hub.
+    network.save_pretrained(tmp_path / "flat", safe_serialization=False)
+    scheduler.save_pretrained(tmp_path / "flat")
+    shutil.copytree(tmp_path / "whole" / "unet", tmp_path / "alone")
+    references = [
+        created(tmp_path / "whole"),
+        created(tmp_path / "flat"),
+        created(tmp_path / "alone", scheduler=name, arguments=json.dumps(arguments)),
+    ]
+    for reference in references:
+        reference.check_shape((1, 8, 8))
+        for sigma in LEVELS:
+            with torch.no_grad():
+                expected = in_memory(noisy(), torch.full((3,), sigma))
+            torch.testing.assert_close(reference.denoise(noisy(), sigma, gahbench.Truth(noisy())), expected)
+        assert reference.num_parameters == sum(one.numel() for one in network.parameters())
+        assert f"with {name}, {scheduler.config.prediction_type}" in reference.notes[0]
+
+
+def test_clipping_and_fractions_of_timesteps(ddpm):
+    truth = gahbench.Truth(noisy())
+    plain, clipped, between = created(ddpm), created(ddpm, clip=True), created(ddpm, interpolate=True)
+    found = plain.denoise(noisy(), 0.3, truth)
+    assert float(found.min()) < 0
+    torch.testing.assert_close(clipped.denoise(noisy(), 0.3, truth), found.clamp(0, 1))
+    other = between.denoise(noisy(), 0.3, truth)
+    # Half a step of 1000 at most.
+    assert 0 < float((other - found).abs().max()) < 0.01
+
+
+def test_keys_follow_what_is_in_the_files(ddpm, tmp_path):
+    other = shutil.copytree(ddpm, tmp_path / "other")
+    (other / "README.md").write_text("about")
+    assert key(ddpm) == key(other)
+    assert key(ddpm) != key(ddpm, clip=True)
+    file = other / "scheduler" / "scheduler_config.json"
+    file.write_text(file.read_text().replace('"epsilon"', '"sample"'))
+    assert key(ddpm) != key(other)
+    torch.manual_seed(1)
+    changed = tiny_unet()
+    torch.nn.init.zeros_(changed.conv_out.bias)
+    changed.save_pretrained(tmp_path / "third" / "unet")
+    shutil.copytree(ddpm / "scheduler", tmp_path / "third" / "scheduler")
+    assert key(ddpm) != key(tmp_path / "third")
+
+
+@pytest.mark.usefixtures("figures_not_rendered")
+def test_a_row_of_a_board_with_its_jacobian(ddpm, tmp_path, write_suite):
+    shutil.copytree(ddpm, tmp_path / "ddpm")
+    file = write_suite(("  - identity", "  - diffusers: {path: ddpm}"), ("[psnr, slope]", "[psnr, spectrum]"))
+    outcome = gahbench.run(file, tmp_path / "out", engine="inline", only=["diffusers"])
+    assert outcome.failed == 0
+    row = outcome.leaderboard(full=True).set_index("entrant").loc["diffusers[ddpm]"]
+    assert row["kind"] == "trained"
+    assert row["spectrum.trace"] == row["spectrum.trace"]
+    assert "a model of images of 8x8, not of 16x16" in row["note"]
+
+
+def test_noise_beyond_the_timesteps_is_said(ddpm):
+    reference = created(ddpm, arguments="{num_train_timesteps: 10}")
+    for sigma in (0.01, 0.001, 0.02):
+        reference.denoise(noisy(), sigma, gahbench.Truth(noisy()))
+    # sqrt(1e-4 / (1 - 1e-4)) / 2 is .005.
+    assert reference.notes[1].startswith("σ = 0.001: outside 0.005 to ")
+
+
+def changed(folder, file, **entries):
+    """Change a configuration."""
+    content = json.loads((folder / file).read_text())
+    (folder / file).write_text(json.dumps(content | entries))
+
+
+def without_first(file):
+    """Leave out the first tensor of a file."""
+    tensors = load_file(file)
+    del tensors[min(tensors)]
+    save_file(tensors, file)
+
+
+BREAK = {
+    "no folder": (lambda folder: shutil.rmtree(folder), {}, "no such folder; accepted: a folder that UNet2DModel"),
+    "nothing": (lambda folder: shutil.rmtree(folder / "unet"), {}, "has no config.json and no unet/config.json"),
+    "other class": (
+        lambda folder: changed(folder, "unet/config.json", _class_name="UNet2DConditionModel"),
+        {},
+        "its class is UNet2DConditionModel, not UNet2DModel",
+    ),
+    "labels": (lambda folder: changed(folder, "unet/config.json", num_class_embeds=10), {}, "labelled images"),
+    "no weights": (
+        lambda folder: (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink(),
+        {},
+        "no weights; accepted: diffusion_pytorch_model.safetensors, diffusion_pytorch_model.bin",
+    ),
+    "other weights": (
+        lambda folder: without_first(folder / "unet" / "diffusion_pytorch_model.safetensors"),
+        {},
+        r"weights of another network: missing keys: conv_in\.bias",
+    ),
+    "other shapes": (
+        lambda folder: changed(folder, "unet/config.json", layers_per_block=2),
+        {},
+        "cannot be read by diffusers: .*size mismatch",
+    ),
+    "damaged": (
+        lambda folder: (folder / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"no tensors"),
+        {},
+        "cannot be read by diffusers",
+    ),
+    "no scheduler": (lambda folder: shutil.rmtree(folder / "scheduler"), {}, "no scheduler is saved in it; accepted"),
+    "another thing": (lambda folder: None, {"scheduler": "UNet2DModel"}, "UNet2DModel is no scheduler of diffusers"),
+    "a name that is not": (
+        lambda folder: None,
+        {"arguments": "{predictiontype: sample}"},
+        "DDPMScheduler has no 'predictiontype'.*prediction_type",
+    ),
+    "a flow": (lambda folder: None, {"scheduler": "FlowMatchEulerDiscreteScheduler"}, "accepted are schedulers of"),
+    "a variance": (
+        lambda folder: None,
+        {"arguments": "{variance_type: learned}"},
+        "1 channels come out of 1; accepted are as many, or twice as many",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BREAK)
+def test_what_is_no_such_model_is_refused(ddpm, tmp_path, case):
+    spoil, parameters, message = BREAK[case]
+    folder = shutil.copytree(ddpm, tmp_path / "model")
+    spoil(folder)
+    with pytest.raises(ParameterError, match=message):
+        created(folder, **parameters).check_shape((1, 8, 8))
+
+
+def test_images_that_it_does_not_take_are_refused(ddpm):
+    with pytest.raises(ParameterError, match="takes images of 1 channels, not of 3"):
+        created(ddpm).check_shape((3, 8, 8))
+    with pytest.raises(
+        ParameterError, match="does not take images of 1x7x8: accepted are sides that are multiples of 2"
+    ):
+        created(ddpm).check_shape((1, 7, 8))
+
+
+def test_only_tensors_of_torch_files_are_unpickled(ddpm, tmp_path):
+    folder = shutil.copytree(ddpm, tmp_path / "model")
+    (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    torch.save({"conv_in.weight": print}, folder / "unet" / "diffusion_pytorch_model.bin")
+    with pytest.raises(ParameterError, match="cannot be read by diffusers"):
+        created(folder).check_shape((1, 8, 8))
