@@ -82,6 +82,7 @@ def register_references(register: Register) -> None:
     register("torchscript", "gahbench_plugins.references.saved_model:TorchScript")
     register("torch-export", "gahbench_plugins.references.saved_model:ExportedProgram")
     register("diffusers", "gahbench_plugins.references.diffusers:Diffusers")
+    register("hf", "gahbench_plugins.references.hub:HuggingFace")
     register("untrained", "gahbench_plugins.references.untrained:Untrained")
 
 

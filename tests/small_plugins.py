@@ -82,6 +82,8 @@ def small(name: str, folder: Path) -> dict[str, Any]:
         return {"path": str(saved_dataset(folder))}
     if name in ("torchscript", "torch-export"):
         return _saved(name, folder / "model.pt")
+    if name == "hf":
+        return _in_the_cache_of_the_hub(folder)
     if name == "diffusers":
         return {"path": str(save_ddpm(folder / "ddpm"))}
     if name != "pretrained":
@@ -89,6 +91,25 @@ def small(name: str, folder: Path) -> dict[str, Any]:
     file = folder / "weights.pt"
     torch.save(gahbench.create("architecture", "bf-cnn", width=4, layers=3).state_dict(), file)
     return {"architecture": "bf-cnn[width=4,layers=3]", "checkpoint": str(file)}
+
+
+def _in_the_cache_of_the_hub(folder: Path) -> dict[str, Any]:
+    """Put weights where the hub's cache would have them, and return the parameters that name them."""
+    from huggingface_hub import constants
+    from safetensors.torch import save_file
+
+    # For the tests that follow, too: none of them reads what a user has downloaded.
+    constants.HF_HUB_CACHE = str(folder)
+    place = folder / "models--someone--denoiser" / "snapshots" / ("0" * 40)
+    place.mkdir(parents=True)
+    network = gahbench.create("architecture", "bf-cnn", width=4, layers=3)
+    save_file(network.state_dict(), place / "weights.safetensors")
+    return {
+        "repo": "someone/denoiser",
+        "revision": "0" * 40,
+        "file": "weights.safetensors",
+        "architecture": "bf-cnn[width=4,layers=3]",
+    }
 
 
 def tiny_unet(**parameters: Any) -> Any:

@@ -1,0 +1,199 @@
+"""Trained weights of the Hugging Face hub, as entrants."""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from gahbench import ArchitectureFactory, DenoiserKind, Names, ParameterError, Reference, Shape, Truth, brief
+from gahbench.jacobian import LinearMaps
+
+from ._checkpoints.fitting import Keys
+from ._diffusers_files import CONFIG, SCHEDULER, WEIGHTS, find_files
+from .diffusers import Diffusers
+from .pretrained import Pretrained
+
+#: What is downloaded of a diffusion model, beside its weights.
+CONFIGS = (CONFIG, f"unet/{CONFIG}", SCHEDULER, f"scheduler/{SCHEDULER}")
+
+
+class HuggingFace(Reference):
+    """Weights of the Hugging Face hub, scored as they are; needs the extra hub, and diffusers for diffusion models.
+
+    Without a ``file`` the repository holds a diffusion model of the package diffusers, and is scored as ``diffusers``
+    does; with one it has weights of an ``architecture`` here, as ``pretrained`` takes them. ``gahbench prepare``
+    downloads it, into the hub's own cache, and nothing else does.
+
+    Parameters
+    ----------
+    repo
+        The repository, such as ``google/ddpm-cifar10-32``.
+    revision
+        The commit, 40 hexadecimal digits: weights under a name may change. For a name, such as ``main``,
+        ``gahbench prepare`` says which commit it is today.
+    file
+        The file of weights in the repository, safetensors or of torch.
+    architecture
+        The network that the file holds the weights of.
+    keys, output, scale
+        With a file: as of ``pretrained``.
+    interpolate
+        Of a diffusion model: as of ``diffusers``.
+    clip
+        Whether the output is clipped to [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If a file is given without an architecture, or an architecture without a file.
+    """
+
+    kind: DenoiserKind = "trained"
+
+    def __init__(
+        self,
+        repo: str,
+        revision: str = "main",
+        file: str | None = None,
+        architecture: Annotated[ArchitectureFactory | None, Names("architecture")] = None,
+        keys: Keys = "auto",
+        output: Literal["image", "residual"] = "image",
+        scale: Literal[1, 255] = 1,
+        interpolate: bool = False,
+        clip: bool = False,
+    ) -> None:
+        if (file is None) != (architecture is None):
+            raise ValueError("accepted are 'file' and 'architecture' together, or neither, for a model of diffusers")
+        if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", repo):
+            raise ValueError(f"repo={brief(repo)}: accepted is a name of the hub, such as google/ddpm-cifar10-32")
+        self.repo = repo
+        self.revision = revision
+        self.file = file
+        self.architecture = architecture
+        self.keys: Keys = keys
+        self.output: Literal["image", "residual"] = output
+        self.scale: Literal[1, 255] = scale
+        self.interpolate = interpolate
+        self.clip = clip
+
+    def missing(self) -> tuple[str, ...]:
+        """Return the weights, if they are not in the hub's cache."""
+        try:
+            _ = self._folder
+        except ParameterError:
+            return (f"weights of {self.repo} at {self.revision}, from the Hugging Face hub into its cache",)
+        return ()
+
+    def prepare(self) -> None:
+        """Download the weights into the hub's cache.
+
+        Raises
+        ------
+        ParameterError
+            If they cannot be downloaded, or the revision is no commit: says which commit it is today.
+        """
+        if self._is_pinned and not self.missing():
+            return
+        library = hub()
+        try:
+            commit = self.revision if self._is_pinned else library.model_info(self.repo, revision=self.revision).sha
+            if self._is_pinned:
+                self._download(library)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise ParameterError(f"{self.repo} at {self.revision}: cannot be downloaded: {brief(error)}") from error
+        if not self._is_pinned:
+            raise ParameterError(f"revision={self.revision}: it is the commit {commit} today; write revision={commit}")
+        # What is there may be no such model.
+        _ = self._folder
+
+    def check_shape(self, shape: Shape) -> None:
+        """Raise ``ParameterError`` if the weights are not here, or do not fit, or not these images."""
+        self._inner.check_shape(shape)
+
+    def move(self, device: torch.device) -> None:
+        """Compute on a device."""
+        self._inner.move(device)
+
+    def as_network(self, shape: Shape) -> nn.Module | None:
+        """Return the network for images (C, H, W)."""
+        return self._inner.as_network(shape)
+
+    @property
+    def num_parameters(self) -> int | None:
+        """Number of trained numbers, once it has denoised something."""
+        return self._inner.num_parameters
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The repository and its commit, and the notes of the denoiser."""
+        return (f"{self.repo} of the Hugging Face hub, commit {self.revision[:12]}", *self._inner.notes)
+
+    def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
+        """Return the denoised images, shape (N, C, H, W)."""
+        return self._inner.denoise(noisy, sigma, truth)
+
+    def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> LinearMaps | None:
+        """Return the Jacobians at the noisy images."""
+        return self._inner.jacobian(noisy, sigma, truth)
+
+    @property
+    def _is_pinned(self) -> bool:
+        return re.fullmatch("[0-9a-f]{40}", self.revision) is not None
+
+    @functools.cached_property
+    def _inner(self) -> Reference:
+        """The denoiser, of the weights in the cache."""
+        if self.file is None or self.architecture is None:
+            return Diffusers(str(self._folder), interpolate=self.interpolate, clip=self.clip)
+        path = str(self._folder / self.file)
+        return Pretrained(self.architecture, path, self.keys, self.output, self.scale, self.clip)
+
+    @property
+    def _folder(self) -> Path:
+        """The folder of the repository at its commit in the hub's cache."""
+        if not self._is_pinned:
+            raise ParameterError(
+                f"revision={brief(self.revision)}: weights under a name may change; accepted is a commit, 40 "
+                "hexadecimal digits: 'gahbench prepare' says which it is today"
+            )
+        library = hub()
+        cache = Path(library.constants.HF_HUB_CACHE)
+        folder = cache / f"models--{self.repo.replace('/', '--')}" / "snapshots" / self.revision
+        if self.file is None and folder.is_dir():
+            find_files(folder)
+        elif self.file is None or not (folder / self.file).is_file():
+            raise ParameterError(
+                f"{self.repo} at {self.revision}: not in the hub's cache, {cache}; 'gahbench prepare' downloads it"
+            )
+        return folder
+
+    def _download(self, library: Any) -> None:
+        if self.file is not None:
+            library.hf_hub_download(self.repo, self.file, revision=self.revision)
+            return
+        # The other format, which may be as large, only where the preferred one is not there.
+        for names in WEIGHTS.values():
+            patterns = [*CONFIGS, *names, *(f"unet/{name}" for name in names)]
+            library.snapshot_download(self.repo, revision=self.revision, allow_patterns=patterns)
+            if not self.missing():
+                return
+
+
+def hub() -> Any:
+    """Return the package huggingface_hub.
+
+    Raises
+    ------
+    ValueError
+        If it is not installed.
+    """
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise ValueError(f"needs further packages: pip install 'gahbench[hub]' ({error})") from error
+    return huggingface_hub

@@ -1,0 +1,150 @@
+"""Weights of the Hugging Face hub: read from its cache, which a test makes, and downloaded by ``prepare`` alone."""
+
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from small_plugins import save_ddpm
+
+import gahbench
+from gahbench import ParameterError
+
+COMMIT = "0123456789abcdef" * 2 + "01234567"
+NETWORK = "bf-cnn[width=4,layers=3]"
+SUITE = """
+name: hub
+datasets: [{{discs: {{size: 8}}}}]
+entrants: [{entrant}]
+scoring: {{sigmas: [0.1], images: 2, metrics: [psnr]}}
+"""
+
+pytestmark = pytest.mark.extras("huggingface_hub")
+
+
+@pytest.fixture
+def cache(monkeypatch, tmp_path):
+    """An empty cache of the hub, and no network."""
+    folder = tmp_path / "hub"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(folder))
+    return folder
+
+
+def snapshot(cache, repo="someone/denoiser"):
+    """The folder of a commit, as the hub's cache lays it out."""
+    folder = cache / f"models--{repo.replace('/', '--')}" / "snapshots" / COMMIT
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def save_weights(cache):
+    torch.manual_seed(0)
+    network = gahbench.create("architecture", "bf-cnn", channels=1, width=4, layers=3)
+    save_file(network.state_dict(), snapshot(cache) / "weights.safetensors")
+    return network.eval()
+
+
+def created(**parameters):
+    given = {"repo": "someone/denoiser", "revision": COMMIT, **parameters}
+    return gahbench.create("reference", "hf", **given)
+
+
+def from_file(**parameters):
+    return created(file="weights.safetensors", architecture=NETWORK, **parameters)
+
+
+def test_weights_of_an_architecture_are_scored_as_they_are(cache):
+    network = save_weights(cache)
+    reference = from_file()
+    assert reference.missing() == ()
+    reference.prepare()
+    reference.check_shape((1, 8, 8))
+    noisy = torch.rand(2, 1, 8, 8)
+    with torch.no_grad():
+        expected = network(noisy, torch.full((2,), 0.1))
+    torch.testing.assert_close(reference.denoise(noisy, 0.1, gahbench.Truth(noisy)), expected)
+    assert reference.notes[0] == "someone/denoiser of the Hugging Face hub, commit 0123456789ab"
+    assert reference.num_parameters == sum(one.numel() for one in network.parameters())
+    assert reference.jacobian(noisy, 0.1, gahbench.Truth(noisy)) is not None
+
+
+@pytest.mark.extras("diffusers")
+@pytest.mark.parametrize("is_flat", [False, True])
+def test_a_diffusion_model_is_scored_as_by_diffusers(cache, is_flat):
+    folder = save_ddpm(snapshot(cache))
+    if is_flat:
+        for part in ("unet", "scheduler"):
+            shutil.copytree(folder / part, folder, dirs_exist_ok=True)
+            shutil.rmtree(folder / part)
+    reference, own = created(), gahbench.create("reference", "diffusers", path=str(folder))
+    assert reference.missing() == ()
+    reference.check_shape((1, 8, 8))
+    noisy = torch.rand(2, 1, 8, 8)
+    truth = gahbench.Truth(noisy)
+    assert torch.equal(reference.denoise(noisy, 0.1, truth), own.denoise(noisy, 0.1, truth))
+    assert reference.notes[1:] == own.notes
+    assert reference.as_network((1, 8, 8)) is not None
+
+
+def test_nothing_is_downloaded_but_by_preparing(cache, tmp_path, monkeypatch):
+    entrant = f"'hf[someone/denoiser,revision={COMMIT},file=weights.safetensors,architecture={NETWORK}]'"
+    file = tmp_path / "hub.yaml"
+    file.write_text(SUITE.format(entrant=entrant))
+    asked = []
+
+    def download(repo, name, revision):
+        asked.append((repo, name, revision))
+        save_weights(cache)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    with pytest.raises(ParameterError, match=r"not in the hub's cache, .*'gahbench prepare' downloads it"):
+        from_file().check_shape((1, 8, 8))
+    assert not asked
+    (prepared,) = [one for one in gahbench.prepare(file) if "hf" in one.plugin]
+    assert prepared.error is None
+    assert prepared.got == (f"weights of someone/denoiser at {COMMIT}, from the Hugging Face hub into its cache",)
+    assert asked == [("someone/denoiser", "weights.safetensors", COMMIT)]
+    assert all(one.got == () for one in gahbench.prepare(file))
+    assert len(asked) == 1
+
+
+@pytest.mark.extras("diffusers")
+def test_torch_files_are_downloaded_where_there_is_no_safetensors(cache, monkeypatch):
+    asked = []
+
+    def download(repo, revision, allow_patterns):
+        asked.append(allow_patterns)
+        folder = save_ddpm(snapshot(cache))
+        file = folder / "unet" / "diffusion_pytorch_model.safetensors"
+        if "unet/diffusion_pytorch_model.bin" in allow_patterns:
+            file.with_suffix(".bin").write_bytes(b"")
+        file.unlink()
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    created().prepare()
+    assert len(asked) == 2
+    assert "unet/diffusion_pytorch_model.safetensors" in asked[0]
+    assert "diffusion_pytorch_model.bin" in asked[1]
+
+
+def test_a_name_that_may_move_is_refused_and_looked_up_by_preparing(cache, monkeypatch):
+    save_weights(cache)
+    named = from_file(revision="main")
+    with pytest.raises(ParameterError, match=r"revision=main: .* accepted is a commit, 40 hexadecimal digits"):
+        named.check_shape((1, 8, 8))
+    found = type("Info", (), {"sha": COMMIT})
+    monkeypatch.setattr("huggingface_hub.model_info", lambda repo, revision: found)
+    with pytest.raises(
+        ParameterError, match=f"^revision=main: it is the commit {COMMIT} today; write revision={COMMIT}"
+    ):
+        named.prepare()
+
+
+def test_what_cannot_be_had_is_said(cache):
+    with pytest.raises(ParameterError, match=f"someone/denoiser at {COMMIT}: cannot be downloaded: "):
+        from_file().prepare()
+    with pytest.raises(gahbench.GahbenchError, match="'file' and 'architecture' together, or neither"):
+        created(file="weights.safetensors")
+    with pytest.raises(gahbench.GahbenchError, match="accepted is a name of the hub"):
+        created(repo="../../denoiser")
