@@ -165,7 +165,7 @@ BREAK = {
         {"arguments": "{predictiontype: sample}"},
         "DDPMScheduler has no 'predictiontype'.*prediction_type",
     ),
-    "a flow": (lambda folder: None, {"scheduler": "FlowMatchEulerDiscreteScheduler"}, "accepted are schedulers of"),
+    "no timesteps": (lambda folder: None, {"scheduler": "ScoreSdeVeScheduler"}, "accepted are schedulers of"),
     "a variance": (
         lambda folder: None,
         {"arguments": "{variance_type: learned}"},

@@ -1,0 +1,51 @@
+"""Images of three channels, through the commands that train, score, look and draw."""
+
+import numpy as np
+import pytest
+from matplotlib import pyplot
+
+SUITE = """
+name: colour
+datasets: [{images: {path: images.npz, colour: rgb}}]
+entrants: [{dncnn: {width: 4, layers: 3}}, {bf-cnn: {width: 4, layers: 3}}, {oracle-threshold: {basis: haar}}]
+baseline: oracle-threshold[haar]
+training: {steps: 2, batch_size: 4, validation_images: 4}
+scoring: {sigmas: [0.1], images: 4, metrics: [psnr]}
+"""
+
+
+@pytest.fixture
+def folder(command, tmp_path):
+    """A folder with a suite of made-up images: a ramp along rows, its opposite along columns, and noise in blue."""
+    here = tmp_path / "here"
+    here.mkdir(exist_ok=True)
+    ramp = np.linspace(0, 255, 8)
+    images = np.random.default_rng(0).uniform(0, 255, (40, 8, 8, 3))
+    images[..., 0], images[..., 1] = ramp[:, None], 255 - ramp
+    np.savez(here / "images.npz", images=images.astype(np.uint8))
+    (here / "colour.yaml").write_text(SUITE)
+    return here
+
+
+def is_coloured(file):
+    """Whether a picture has pixels of which channels differ by much."""
+    pixels = pyplot.imread(file)[..., :3]
+    return float((pixels.max(-1) - pixels.min(-1)).max()) > 0.5
+
+
+def test_networks_of_three_channels_are_trained_scored_inspected_sampled_and_drawn(command, folder):
+    status, output, errors = command("run")("colour.yaml", "--out", "out", "--engine", "inline")
+    assert status == 0, errors
+    assert all(entrant in output for entrant in ("dncnn[width=4,layers=3]", "bf-cnn[width=4,layers=3]"))
+    (weights,) = command("weights")("out", "-e", "dncnn[width=4,layers=3]")[1].split("\n")[:1]
+    entrant = f"dncnn[width=4,layers=3,checkpoint={weights.split(chr(9))[2]}]"
+    data = ("--dataset", "images[images.npz,colour=rgb]")
+    status, _, errors = command("inspect")(entrant, *data, "--others", "0", "--sigma", "0.1", "--out", "looks")
+    assert status == 0, errors
+    assert is_coloured(folder / "looks" / "gallery-0.1.png")
+    status, _, errors = command("sample")(entrant, *data, "--count", "2", "--max-steps", "2", "--out", "drawn")
+    assert status in (0, 1), errors
+    assert np.load(folder / "drawn" / "samples.npz")["images"].shape == (2, 3, 8, 8)
+    status, _, errors = command("draw")("denoised", "out", "--out", "sheet.png")
+    assert status == 0, errors
+    assert is_coloured(folder / "sheet.png")
