@@ -112,12 +112,12 @@ def load_unet(files: Files) -> nn.Module:
     ValueError
         If diffusers is not installed.
     """
-    kind = files.weights[0].name.split(".")[1]
+    kind, library = files.weights[0].name.split(".")[1], diffusers()
     try:
         for path in files.weights:
             check_weights_file(path)
         with _quiet():
-            network, info = diffusers().UNet2DModel.from_pretrained(
+            network, info = library.UNet2DModel.from_pretrained(
                 str(files.unet),
                 local_files_only=True,
                 use_safetensors=kind == "safetensors",

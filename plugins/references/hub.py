@@ -194,6 +194,7 @@ def hub() -> Any:
     """
     try:
         import huggingface_hub
+        import huggingface_hub.constants
     except ImportError as error:
         raise ValueError(f"needs further packages: pip install 'gahbench[hub]' ({error})") from error
     return huggingface_hub

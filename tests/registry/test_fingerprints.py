@@ -163,3 +163,34 @@ def test_none_leaves_the_identity_as_it_is(tmp_path, noun):
     identity = Registry((tmp_path / "plugin.py",)).configure(kind, NOUNS[noun]).identity
     assert set(identity) == {"kind", "name", "preset", "parameters", "source", "nested"}
     assert all("fingerprint" not in inner for inner in identity["nested"].values())
+
+
+def test_a_path_of_what_has_a_fingerprint_is_not_in_the_key(tmp_path):
+    plugin = '''
+import gahbench
+
+@gahbench.hookimpl
+def register_references(register):
+    register("reads", Reads)
+    register("plain", Plain)
+
+class Plain(gahbench.Reference):
+    """Reads a folder."""
+    def __init__(self, path: str):
+        self.path = path
+    def denoise(self, noisy, sigma, truth):
+        return noisy
+
+class Reads(Plain):
+    """Reads a folder, and says what is in it."""
+    def fingerprint(self):
+        return self.path[-1]
+'''
+    (tmp_path / "reads.py").write_text(plugin)
+    registry = Registry((tmp_path / "reads.py",))
+
+    def key(name, path):
+        return registry.configure("reference", name, path=path).identity_key
+
+    assert key("reads", "here/a") == key("reads", "there/a") != key("reads", "here/b")
+    assert key("plain", "here/a") != key("plain", "there/a")

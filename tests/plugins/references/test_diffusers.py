@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import pytest
 import torch
@@ -198,3 +199,9 @@ def test_only_tensors_of_torch_files_are_unpickled(ddpm, tmp_path):
     torch.save({"conv_in.weight": print}, folder / "unet" / "diffusion_pytorch_model.bin")
     with pytest.raises(ParameterError, match="cannot be read by diffusers"):
         created(folder).check_shape((1, 8, 8))
+
+
+def test_without_the_package_the_extra_is_named(ddpm, monkeypatch):
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    with pytest.raises(ValueError, match=r"pip install 'gahbench\[diffusers\]'"):
+        created(ddpm).check_shape((1, 8, 8))
