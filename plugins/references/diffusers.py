@@ -11,7 +11,7 @@ import torch
 from pydantic import BeforeValidator
 from torch import Tensor, nn
 
-from gahbench import ParameterError, Shape, Truth, as_denoiser, brief
+from gahbench import Citation, ParameterError, Shape, Truth, as_denoiser, brief
 
 from ..architectures._arguments import as_mapping, as_text
 from ._diffusers_files import Files, diffusers, find_files, load_unet, make_scheduler, read_config
@@ -41,6 +41,23 @@ class Diffusers(NetworkReference):
     clip
         Whether the output is clipped to [0, 1], as samplers often do.
     """
+
+    citation = (
+        Citation(
+            "Ho, Jonathan and Jain, Ajay and Abbeel, Pieter",
+            "Denoising diffusion probabilistic models",
+            2020,
+            conference="NeurIPS",
+            arxiv="2006.11239",
+        ),
+        Citation(
+            "Karras, Tero and Aittala, Miika and Aila, Timo and Laine, Samuli",
+            "Elucidating the design space of diffusion-based generative models",
+            2022,
+            conference="NeurIPS",
+            arxiv="2206.00364",
+        ),
+    )
 
     def __init__(
         self,
