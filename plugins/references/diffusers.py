@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from gahbench import Citation, ParameterError, Shape, Truth, as_denoiser, brief
 
+from .._papers import HO_2020
 from ..architectures._arguments import as_mapping, as_text
 from ._diffusers_files import Files, diffusers, find_files, load_unet, make_scheduler, read_config
 from ._network import NetworkReference
@@ -22,10 +23,10 @@ class Diffusers(NetworkReference):
     """A diffusion model that diffusers saved, a ``UNet2DModel``, as a denoiser; needs the extra diffusers.
 
     It is scored as it is, and never trained; nothing is downloaded. Its images are in [-1, 1], where the noise is twice
-    as strong. The scheduler says how it was trained: to estimate the noise, the image or v from timesteps (DDPM, DDIM,
-    and others of their noise schedule), or preconditioned as of Karras et al. 2022 (the EDM schedulers). With timesteps
-    the noisy image is scaled to the diffused one of its noise level; a level beyond those of the timesteps is given the
-    nearest, which is noted.
+    as strong. The scheduler says how it was trained: to estimate the noise, the image or v from timesteps (DDPM of Ho
+    et al. 2020, DDIM, and others of their noise schedule), or preconditioned as of Karras et al. 2022 (the EDM
+    schedulers). With timesteps the noisy image is scaled to the diffused one of its noise level; a level beyond those
+    of the timesteps is given the nearest, which is noted.
 
     Parameters
     ----------
@@ -43,13 +44,7 @@ class Diffusers(NetworkReference):
     """
 
     citation = (
-        Citation(
-            "Ho, Jonathan and Jain, Ajay and Abbeel, Pieter",
-            "Denoising diffusion probabilistic models",
-            2020,
-            conference="NeurIPS",
-            arxiv="2006.11239",
-        ),
+        HO_2020,
         Citation(
             "Karras, Tero and Aittala, Miika and Aila, Timo and Laine, Samuli",
             "Elucidating the design space of diffusion-based generative models",
