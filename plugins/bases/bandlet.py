@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -14,29 +12,28 @@ from torch import Tensor
 from gahbench import Basis, BasisError, Shape, image_shape
 
 from .._papers import PEYRE_2008
-from ._bandlets.alpert import alpert_matrix
-from ._bandlets.geometry import Geometry, Orientation, Square
-from ._bandlets.orderings import Orderings, orderings
-from ._bandlets.padding import padded_noise, padded_size
-from ._bandlets.quadtree import Choice, best_choices
-from ._bandlets.squares import Squares, dyadic_squares
+from ._bandlets.alpert import alpert, inverse_alpert
+from ._bandlets.flows import parameters
+from ._bandlets.frame import LARGEST_LISTED, SIDES, Flow, Frame, Settings, frame_of
+from ._bandlets.geometry import Geometry
+from ._bandlets.quadtree import TOGETHER, Choice, Price, best_choices
 from .wavelet import Wavelet, check_orthogonal
-
-ORIENTATIONS: tuple[Orientation, ...] = ("horizontal", "vertical", "diagonal")
-#: Squares of more samples need matrices of gigabytes.
-LARGEST = 32
 
 
 class Bandlet(Basis):
     """Orthogonal bandlets of the second generation (Peyre & Mallat 2008), adapted to each image.
 
     Every detail subband of an orthonormal wavelet transform is cut by a quadtree into dyadic squares. In a square
-    the samples are visited in the order of their coordinate across a direction and transformed by an orthonormal
-    Alpert transform in that order: its vectors are narrow across the direction and long along it. Or they are left as
-    they are. Partition and directions are those of the least sum of min(c^2, T^2) over the coefficients c, T the
-    threshold, found by dynamic programming. For noisy images every bit that describes the geometry costs ``price`` T^2
-    more: what is minimised is ||f - f_M||^2 + T^2 (M + price bits), f_M made of the M coefficients above T (bits are
-    counted in ``bandlets/quadtree.py``).
+    the samples are visited in the order of their coordinate across a flow and transformed by an orthonormal
+    Alpert transform in that order: its vectors are narrow across the flow and long along it. Or they are left as
+    they are. Partition and flows are those of the least sum of min(c^2, T^2) over the coefficients c, T the
+    threshold, found by dynamic programming, and of what the geometry costs: what is minimised is
+    ||f - f_M||^2 + T^2 (M + price of the geometry), f_M made of the M coefficients above T.
+
+    With the defaults, squares have up to 16 samples a side and 32 directions, and geometry costs bits in noisy images
+    alone. In squares that do not grow with the image, bandlets have the rate of wavelets, whatever they follow: for
+    theirs, ``largest=null,directions=fine``. Then every number that describes a flow may cost as much as a coefficient
+    (``count=parameters``), in clean images too, as in Peyre & Mallat.
 
     Every colour channel has a geometry of its own. As the coefficients may be left alone in every square, the oracle
     thresholding risk is never above that of the wavelet. Every image size is taken. Where the wavelet cannot halve a
@@ -52,15 +49,25 @@ class Bandlet(Basis):
         How often the sides are halved; by default as ``wavelet`` does, and four times where sides have to be padded, if
         they are long enough.
     smallest, largest
-        Sides of the smallest and the largest squares, in samples: powers of 2.
+        Sides of the smallest and the largest squares, in samples: powers of 2; ``null`` for squares up to the
+        whole subband.
     directions
         Maximum in a square, equally spread; ``null`` for all distinct orderings: 4, 16, 72, 288 and 1164
-        for sides 2, 4, 8, 16 and 32.
+        for sides 2, 4, 8, 16 and 32. ``fine`` for as many as it takes to be within half a sample across a square; in
+        squares of more than 16 samples a side they are then searched for from those of their quarters on.
+    flow
+        ``straight``, or ``quadratic`` or ``cubic`` for flows that bend, which need ``fine`` directions.
     moments
         Vanishing moments of the Alpert transform, at most ``smallest``^2. 1 is Haar, as good or better by up to .4 dB
         where little but contours is to be seen (``c-alpha``), slightly worse on faces and photographs.
+    count
+        What of the geometry costs: ``bits``, in noisy images, for every square larger than the smallest (is it cut?),
+        for every leaf (has it a flow?), and for a flow the logarithm of the number of directions; or ``parameters``, in
+        noisy and clean images, 1 for a straight flow, 2 for a quadratic and 3 for a cubic one, so that squares without
+        a flow are free.
     price
-        Of a bit of geometry in noisy images, in units of a kept coefficient.
+        Of a bit or of a parameter, in units of a kept coefficient; by default .25 for bits and 1 for parameters. With
+        ``count=parameters,price=0`` the geometry is free.
 
     Raises
     ------
@@ -76,25 +83,35 @@ class Bandlet(Basis):
         self,
         wavelet: str | None = "sym5",
         levels: Annotated[int, Field(ge=1)] | None = None,
-        smallest: Annotated[int, Field(ge=2, le=LARGEST)] = 4,
-        largest: Annotated[int, Field(ge=2, le=LARGEST)] = 16,
-        directions: Annotated[int, Field(ge=1)] | None = 32,
+        smallest: Annotated[int, Field(ge=2, le=LARGEST_LISTED)] = 4,
+        largest: Annotated[int, Field(ge=2, le=SIDES[-1])] | None = 16,
+        directions: Annotated[int, Field(ge=1)] | Literal["fine"] | None = 32,
         moments: Annotated[int, Field(ge=1, le=8)] = 2,
-        price: Annotated[float, Field(ge=0)] = 0.25,
+        price: Annotated[float, Field(ge=0)] | None = None,
+        flow: Flow = "straight",
+        count: Literal["bits", "parameters"] = "bits",
     ) -> None:
         for name, side in (("smallest", smallest), ("largest", largest)):
-            if side not in (2, 4, 8, 16, 32):
-                raise ValueError(f"{name}={side}: accepted are 2, 4, 8, 16 and 32")
-        if smallest > largest:
+            if side is not None and side not in SIDES:
+                raise ValueError(f"{name}={side}: accepted are powers of 2 from 2 on")
+        if largest is not None and smallest > largest:
             raise ValueError(f"smallest={smallest} is larger than largest={largest}")
         if not 1 <= moments <= smallest**2:
             raise ValueError(f"moments={moments}: accepted are 1 to smallest^2 = {smallest**2}")
-        if directions is not None and directions < 1:
-            raise ValueError(f"directions={directions}: accepted are 1, 2, ... or null for all")
+        if isinstance(directions, int) and directions < 1:
+            raise ValueError(f"directions={directions}: accepted are 1, 2, ..., fine, or null for all")
+        if directions != "fine" and (largest is None or largest > LARGEST_LISTED):
+            raise ValueError(
+                f"largest={largest} with directions={directions}: accepted are squares of up to {LARGEST_LISTED}, or "
+                "directions=fine"
+            )
+        if directions != "fine" and flow != "straight":
+            raise ValueError(f"flow={flow} with directions={directions}: accepted is directions=fine")
         if wavelet is None and levels is not None:
             raise ValueError(f"levels={levels} without a wavelet: accepted is null")
-        self.price = price
-        self._settings = _Settings(wavelet, levels, smallest, largest, directions, moments)
+        self.count = count
+        self.price = {"bits": 0.25, "parameters": 1.0}[count] if price is None else price
+        self._settings = Settings(wavelet, levels, smallest, largest, directions, moments, flow)
         if wavelet is not None:
             # They say which names and levels are accepted.
             check_orthogonal(wavelet)
@@ -112,19 +129,37 @@ class Bandlet(Basis):
         """Return whether images (C, H, W) need no padding."""
         return self._frame(shape).padded == shape[1:]
 
-    def adapt(self, images: Tensor, threshold: float, noisy: bool = False) -> AdaptedBandlet:
+    def adapt(
+        self, images: Tensor, threshold: float, noisy: bool = False, lines: Tensor | None = None
+    ) -> AdaptedBandlet:
         """Return the bandlets of each image.
+
+        Parameters
+        ----------
+        images
+            Shape (N, C, H, W).
+        threshold
+            At least 0.
+        noisy
+            Whether the images are: then geometry costs what ``count`` says.
+        lines
+            A function of the pixels, shape (H, W), whose level lines are followed in every square in place of flows
+            that are searched for, such as the distance from a known contour. They cost nothing.
 
         Raises
         ------
         ValueError
-            If the threshold is negative.
+            If the threshold is negative, or the lines have another size than the images.
         """
         if not threshold >= 0:
             raise ValueError(f"threshold={threshold}: accepted are numbers of at least 0")
         shape = image_shape(images)
         self.check_shape(shape)
         frame = self._frame(shape)
+        if lines is not None:
+            if lines.shape != shape[1:]:
+                raise ValueError(f"lines of shape {tuple(lines.shape)}: accepted is that of the images, {shape[1:]}")
+            frame = frame.along(lines)
         with torch.no_grad():
             coefficients = frame.forward(images).flatten(2).flatten(0, 1)
             if threshold == 0:
@@ -133,12 +168,17 @@ class Bandlet(Basis):
             choices = best_choices(
                 coefficients,
                 frame.squares,
-                frame.directions,
+                frame.flows,
                 frame.moments,
                 threshold,
-                self.price if noisy else 0.0,
+                self._price(noisy) if lines is None else Price(),
             )
         return AdaptedBandlet(self, frame, shape, choices)
+
+    def _price(self, noisy: bool) -> Price:
+        if self.count == "parameters":
+            return Price(parameter=self.price)
+        return Price(bit=self.price if noisy else 0.0)
 
     def geometry(self, image: Tensor, threshold: float, noisy: bool = False, channel: int = 0) -> Geometry:
         """Return the squares and directions that are chosen for one image, shape (C, H, W)."""
@@ -160,8 +200,8 @@ class Bandlet(Basis):
         """Return the labels of the wavelet, of shape (H, W) of the coefficients; 1 everywhere without a wavelet."""
         return self._frame(shape).bands
 
-    def _frame(self, shape: Shape) -> _Frame:
-        return _frame(self._settings, shape[-2], shape[-1])
+    def _frame(self, shape: Shape) -> Frame:
+        return frame_of(self._settings, shape[-2], shape[-1])
 
 
 class AdaptedBandlet(Basis):
@@ -171,7 +211,7 @@ class AdaptedBandlet(Basis):
     long to short.
     """
 
-    def __init__(self, plain: Bandlet, frame: _Frame, shape: Shape, choices: Sequence[Choice]) -> None:
+    def __init__(self, plain: Bandlet, frame: Frame, shape: Shape, choices: Sequence[Choice]) -> None:
         self._plain = plain
         self._frame = frame
         self._shape = shape
@@ -213,16 +253,38 @@ class AdaptedBandlet(Basis):
         return self._frame.backward(self._transformed(coefficients, inverse=True))
 
     def geometry(self, image: int = 0, channel: int = 0) -> Geometry:
-        """Return the squares and directions of one channel of one of the images that it was adapted to."""
+        """Return the squares and directions of one channel of one of the images that it was adapted to.
+
+        Raises
+        ------
+        BasisError
+            If they are along lines that were given.
+        """
+        if any(flows.given is not None for flows in self._frame.flows):
+            raise BasisError("bandlets along given lines have no directions")
         row = image * self._shape[0] + channel
         found = []
-        for squares, orders, choice in zip(self._frame.squares, self._frame.directions, self._choices, strict=True):
+        for squares, flows, choice in zip(self._frame.squares, self._frame.flows, self._choices, strict=True):
             leaves = choice.leaves[row].nonzero().flatten().cpu()
-            directions = choice.directions[row].cpu()[leaves].tolist()
-            for place, direction in zip(squares.places[leaves].tolist(), directions, strict=True):
-                angle = None if direction < 0 else orders.angles[direction]
-                found.append(self._frame.square(place[0], place[1], squares.side, angle))
+            flowing, chosen = choice.flowing[row].cpu()[leaves].tolist(), choice.flows[row].cpu()[leaves].tolist()
+            for place, flows_here, (direction, bend, twist) in zip(
+                squares.places[leaves].tolist(), flowing, chosen, strict=True
+            ):
+                angle = flows.angles[direction] if flows_here else None
+                curve = (bend / 2, twist / 2) if flows_here else (0.0, 0.0)
+                found.append(self._frame.square(place[0], place[1], squares.side, angle, curve))
         return Geometry(tuple(sorted(found, key=lambda square: (square.band, -square.side, square.top, square.left))))
+
+    def num_parameters(self) -> Tensor:
+        """Return how many numbers describe the flows of each image, float64, shape (N,), or (1,) for any image.
+
+        1 for each straight flow, 2 for a quadratic and 3 for a cubic one.
+        """
+        counts = torch.zeros(self._count or 1, self._shape[0], dtype=torch.float64)
+        for choice in self._choices:
+            numbers = parameters(choice.flows) * (choice.leaves & choice.flowing)
+            counts += numbers.sum(dim=1).reshape(counts.shape).cpu()
+        return counts.sum(dim=1)
 
     def _transformed(self, coefficients: Tensor, inverse: bool) -> Tensor:
         """Transform the squares that have a direction, along it, or back."""
@@ -230,19 +292,18 @@ class AdaptedBandlet(Basis):
         result = values.clone()
         pixels = coefficients.shape[-2] * coefficients.shape[-1]
         copies = 1 if self._count == len(coefficients) else len(coefficients)
-        for squares, orders, choice in zip(self._frame.squares, self._frame.directions, self._choices, strict=True):
-            turned = choice.leaves & (choice.directions >= 0)
-            rows, numbers = turned.repeat(copies, 1).nonzero().T
-            if len(rows) == 0:
-                continue
-            directions = choice.directions.repeat(copies, 1)[rows, numbers]
-            places = squares.samples.to(values.device)[numbers] + (rows * pixels)[:, None]
-            visited = places.gather(1, orders.samples.to(values.device)[directions])
-            matrix = alpert_matrix(places.shape[1], self._frame.moments, values.dtype, values.device)
-            if inverse:
-                result[visited] = values[places] @ matrix
-            else:
-                result[places] = values[visited] @ matrix.T
+        for squares, flows, choice in zip(self._frame.squares, self._frame.flows, self._choices, strict=True):
+            moved = (choice.leaves & choice.flowing).repeat(copies, 1).nonzero()
+            for rows, numbers in (some.T for some in torch.split(moved, max(1, TOGETHER // squares.side**2))):
+                if len(rows) == 0:
+                    break
+                chosen = choice.flows[rows % len(choice.flows), numbers]
+                places = squares.samples.to(values.device)[numbers] + (rows * pixels)[:, None]
+                visited = places.gather(1, flows.orders(chosen))
+                if inverse:
+                    result[visited] = inverse_alpert(values[places], self._frame.moments)
+                else:
+                    result[places] = alpert(values[visited], self._frame.moments)
         return result.reshape(coefficients.shape)
 
     def _check(self, given: Tensor, shape: tuple[int, ...]) -> None:
@@ -252,77 +313,3 @@ class AdaptedBandlet(Basis):
             raise ValueError(
                 f"bandlet adapted to other images: it takes {number} of shape {shape}, not {tuple(given.shape)}"
             )
-
-
-@dataclass(frozen=True)
-class _Settings:
-    """The parameters on which the squares and their transforms depend."""
-
-    wavelet: str | None
-    levels: int | None
-    smallest: int
-    largest: int
-    directions: int | None
-    moments: int
-
-
-@dataclass(frozen=True, eq=False)
-class _Frame:
-    """Precomputed data that depend only on the size of an image."""
-
-    wavelet: Wavelet | None
-    size: tuple[int, int]
-    padded: tuple[int, int]
-    bands: Tensor
-    deviations: Tensor
-    squares: tuple[Squares, ...]
-    directions: tuple[Orderings, ...]
-    moments: int
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the wavelet coefficients of padded images; without a wavelet the images."""
-        if self.wavelet is None:
-            return images
-        down, across = self.padded[0] - self.size[0], self.padded[1] - self.size[1]
-        if down or across:
-            images = torch.nn.functional.pad(images, (0, across, 0, down), mode="replicate")
-        return self.wavelet.analysis(images)
-
-    def backward(self, coefficients: Tensor) -> Tensor:
-        """Return the images of wavelet coefficients, without their padding."""
-        if self.wavelet is None:
-            return coefficients
-        return self.wavelet.synthesis(coefficients)[..., : self.size[0], : self.size[1]]
-
-    def square(self, top: int, left: int, side: int, angle: float | None) -> Square:
-        """Describe a square at a place in the array of all coefficients."""
-        band = int(self.bands[top, left])
-        if self.wavelet is None:
-            return Square(band, 1, None, top, left, side, angle)
-        # Bands are numbered from the coarsest on, three to a level.
-        level, orientation = divmod(band - 1, 3)
-        levels = int(self.bands.max()) // 3
-        height, width = (extent >> (levels - level) for extent in self.padded)
-        first_row, first_column = (height, 0, height)[orientation], (0, width, width)[orientation]
-        scale = 1 << (levels - level)
-        return Square(band, scale, ORIENTATIONS[orientation], top - first_row, left - first_column, side, angle)
-
-
-@functools.lru_cache(maxsize=16)
-def _frame(settings: _Settings, height: int, width: int) -> _Frame:
-    size = padded = (height, width)
-    wavelet = None
-    bands = torch.ones(size, dtype=torch.long)
-    deviations = torch.ones((), dtype=torch.float64)
-    usable = torch.ones(size, dtype=torch.bool)
-    if settings.wavelet is not None:
-        wavelet = Wavelet(settings.wavelet, settings.levels)
-        padded = padded_size(height, width, settings.levels)
-        bands = wavelet.bands((1, *padded))
-        usable = torch.ones(padded, dtype=torch.bool)
-        if padded != size:
-            deviations, usable = padded_noise(settings.wavelet, int(bands.max()) // 3, size, padded)
-    sides = [side for side in (2, 4, 8, 16, 32) if settings.smallest <= side <= settings.largest]
-    squares = tuple(level for level in dyadic_squares(bands, usable, sides) if len(level))
-    directions = tuple(orderings(level.side, settings.directions) for level in squares)
-    return _Frame(wavelet, size, padded, bands, deviations, squares, directions, settings.moments)

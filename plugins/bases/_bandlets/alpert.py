@@ -1,4 +1,4 @@
-"""Orthonormal multiwavelets on samples in a row."""
+"""Orthonormal multiwavelets on samples in a row, as a cascade of small matrices."""
 
 from __future__ import annotations
 
@@ -10,44 +10,94 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Matrix = NDArray[np.float64]
+#: Samples in the parts that are transformed by one matrix.
+SHORT = 16
 
 
-@functools.lru_cache(maxsize=32)
-def alpert_matrix(
-    size: int, moments: int, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
-) -> Tensor:
-    """Return the discrete Alpert transform as an orthogonal matrix of shape (size, size) whose rows are the vectors.
+def alpert(values: Tensor, moments: int) -> Tensor:
+    """Return the discrete Alpert transform of rows of samples.
 
-    The first ``moments`` rows span the polynomials of degree below ``moments`` in the rank of a sample (its place in
-    the row). All others are orthogonal to these polynomials. They live on dyadic parts and span, in each part, what is
-    polynomial on both halves but not on the whole; the j-th of them is orthogonal to j - 1 powers more (Alpert 1993,
-    on equally spaced samples). With one moment it is the Haar transform.
+    The first ``moments`` coefficients are those of an orthonormal basis of the polynomials of degree below ``moments``
+    in the rank of a sample (its place in the row). The vectors of all others are orthogonal to these polynomials. They
+    live on dyadic parts, and come from the longest to the shortest: in each part they span what is polynomial on both
+    halves but not on the whole; the j-th of them is orthogonal to j - 1 powers more (Alpert 1993, on equally spaced
+    samples). With one moment it is the Haar transform. The first sample that a vector sees has a positive weight.
+
+    It takes of the order of ``size`` times ``moments`` operations for each row.
 
     Parameters
     ----------
-    size
-        A power of 2, at least ``moments``.
+    values
+        Shape (..., size); ``size`` a power of 2, at least ``moments``.
     moments
         At least 1.
     """
-    scaling, wavelets = _alpert(size, moments)
-    matrix = np.concatenate([scaling, wavelets])
-    # Rows are unique up to their sign.
-    first = np.argmax(np.abs(matrix) > 1e-9, axis=1)
-    matrix *= np.sign(np.take_along_axis(matrix, first[:, None], axis=1))
-    return torch.from_numpy(matrix).to(device=device, dtype=dtype)
+    first, *steps = _steps(values.shape[-1], moments, values.dtype, values.device)
+    parts = values.reshape(*values.shape[:-1], -1, len(first)) @ first.T
+    details = [parts[..., moments:]]
+    for step in steps:
+        parts = parts[..., :moments].reshape(*parts.shape[:-2], -1, 2 * moments) @ step.T
+        details.append(parts[..., moments:])
+    # The vectors of one length side by side, whichever matrix they came from.
+    return torch.cat([part.mT.flatten(-2) for part in (parts[..., :moments], *reversed(details))], dim=-1)
 
 
-def _alpert(size: int, moments: int) -> tuple[Matrix, Matrix]:
-    """Return an orthonormal basis of the polynomials on a part, and the wavelets on it and its parts, as rows."""
+def inverse_alpert(coefficients: Tensor, moments: int) -> Tensor:
+    """Return the rows of samples of coefficients, shape (..., size) both: the transpose of :func:`alpert`."""
+    *shape, size = coefficients.shape
+    first, *steps = _steps(size, moments, coefficients.dtype, coefficients.device)
+    parts, taken = coefficients[..., None, :moments], moments
+    for number, step in enumerate(reversed(steps)):
+        count = moments << number
+        details = coefficients[..., taken : taken + count].reshape(*shape, moments, -1).mT
+        taken += count
+        parts = (torch.cat([parts, details], dim=-1) @ step).reshape(*shape, -1, moments)
+    details = coefficients[..., taken:].reshape(*shape, -1, size // len(first)).mT
+    return (torch.cat([parts, details], dim=-1) @ first).flatten(-2)
+
+
+@functools.lru_cache(maxsize=128)
+def _steps(size: int, moments: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
+    """Return an orthogonal matrix for short parts, and one that joins two halves for each longer part.
+
+    Rows are scaling vectors and then wavelets: of the samples of a short part, and else of the scaling vectors of both
+    halves.
+    """
+    first, *steps = _cascade(size, moments)[1]
+    # One product with a larger matrix is quicker than many with small ones.
+    while steps and len(first) < SHORT:
+        scaling, wavelets = first[:moments], first[moments:]
+        first = np.concatenate([steps.pop(0) @ np.kron(np.eye(2), scaling), _for_halves(wavelets)])
+    return tuple(torch.from_numpy(step).to(device, dtype) for step in (first, *steps))
+
+
+def _for_halves(rows: Matrix) -> Matrix:
+    """Return each row for the first half, and then for the second."""
+    both = np.zeros((len(rows), 2, 2, rows.shape[1]))
+    both[:, 0, 0] = both[:, 1, 1] = rows
+    return both.reshape(2 * len(rows), 2 * rows.shape[1])
+
+
+@functools.lru_cache(maxsize=128)
+def _cascade(size: int, moments: int) -> tuple[Matrix, tuple[Matrix, ...]]:
+    """Return the scaling vectors on ``size`` samples as rows, and the matrices of the cascade."""
     if size < 2 * moments:
         rows = _orthonormalised(_powers(size, size))
-        return rows[:moments], rows[moments:]
-    scaling, wavelets = _alpert(size // 2, moments)
+        rows *= _signs(rows)[:, None]
+        return rows[:moments], (rows,)
+    scaling, steps = _cascade(size // 2, moments)
     # Both halves are alike, and functions on them are the rows of block-diagonal matrices.
-    halves = np.kron(np.eye(2), scaling)
-    rows = _orthonormalised(halves @ _powers(size, 2 * moments)) @ halves
-    return rows[:moments], np.concatenate([rows[moments:], np.kron(np.eye(2), wavelets)])
+    powers = _powers(size, 2 * moments)
+    step = _orthonormalised(np.concatenate([scaling @ powers[: size // 2], scaling @ powers[size // 2 :]]))
+    rows = np.concatenate([step[:, :moments] @ scaling, step[:, moments:] @ scaling], axis=1)
+    signs = _signs(rows)[:, None]
+    return signs[:moments] * rows[:moments], (*steps, signs * step)
+
+
+def _signs(rows: Matrix) -> Matrix:
+    """Return the signs of what rows begin with: they are unique but for that."""
+    first = np.argmax(np.abs(rows) > 1e-9 * np.abs(rows).max(axis=1, keepdims=True), axis=1)
+    return np.sign(np.take_along_axis(rows, first[:, None], axis=1))[:, 0]
 
 
 def _powers(size: int, count: int) -> Matrix:

@@ -26,6 +26,9 @@ class Square:
     angle
         Direction of the contours in it, in degrees from 0 to 180, counter-clockwise from horizontal: along 45 a contour
         rises to the right. ``None`` where coefficients are left as they are.
+    bend, twist
+        By how many samples contours move downwards, turned by ``angle``, where they leave the square: as a parabola on
+        both sides, and as a cubic to the one side at one end and to the other at the other.
     """
 
     band: int
@@ -35,6 +38,8 @@ class Square:
     left: int
     side: int
     angle: float | None
+    bend: float = 0.0
+    twist: float = 0.0
 
     @property
     def pixels(self) -> tuple[int, int, int]:

@@ -73,8 +73,9 @@ def _places(band: Tensor, usable: Tensor, side: int) -> Tensor:
 
 
 def _quarters(places: Tensor, smaller: Squares) -> Tensor:
-    half = smaller.side
-    corners = places[:, None, :] + half * torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]])
-    numbers = {place: number for number, place in enumerate(map(tuple, smaller.places.tolist()))}
-    found = [[numbers[tuple(corner)] for corner in square] for square in corners.tolist()]
-    return torch.tensor(found, dtype=torch.long).reshape(-1, 4)
+    corners = places[:, None, :] + smaller.side * torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]])
+    if len(places) == 0:
+        return torch.empty(0, 4, dtype=torch.long)
+    width = int(smaller.places[:, 1].max()) + 1
+    known, order = (smaller.places[:, 0] * width + smaller.places[:, 1]).sort()
+    return order[torch.searchsorted(known, corners[..., 0] * width + corners[..., 1])]

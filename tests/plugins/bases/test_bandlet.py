@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import gahbench
 from gahbench._util.errors import BasisError
 from gahbench_plugins.bases._bandlets import quadtree
-from gahbench_plugins.bases._bandlets.alpert import alpert_matrix
+from gahbench_plugins.bases._bandlets.alpert import alpert
 from gahbench_plugins.bases.bandlet import Bandlet
 from gahbench_plugins.bases.wavelet import Wavelet
 
@@ -117,7 +117,6 @@ def test_nothing_in_the_dictionary_is_better(price, moments):
     best = {}
     angles = {}
     for side in (2, 4, 8):
-        matrix = alpert_matrix(side**2, moments)
         # As in the plugin, one direction for each of 8 equal arcs; a square of 2 by 2 has only four.
         count = 4 if side == 2 else directions
         degrees = [180 / count * (number + 0.5) for number in range(count)]
@@ -126,7 +125,7 @@ def test_nothing_in_the_dictionary_is_better(price, moments):
             block = picture[top : top + side, left : left + side].flatten()
             costs = [float(block.square().clamp(max=threshold**2).sum()) + price * threshold**2]
             for angle in degrees:
-                turned = matrix @ block[across(angle, side, side).flatten().argsort(descending=True)]
+                turned = alpert(block[across(angle, side, side).flatten().argsort(descending=True)], moments)
                 bits = 1 + math.log2(len(degrees))
                 costs.append(float(turned.square().clamp(max=threshold**2).sum()) + price * bits * threshold**2)
             best[top, left, side] = min(costs)
@@ -343,8 +342,11 @@ def test_before_it_is_adapted_it_says_what_to_call():
     ("parameters", "words"),
     [
         ({"wavelet": "symm5"}, "did you mean 'sym5'"),
-        ({"smallest": 3}, "smallest=3: accepted are 2, 4, 8, 16 and 32"),
-        ({"largest": 64}, "largest=64: accepted are"),
+        ({"smallest": 3}, "smallest=3: accepted are powers of 2"),
+        ({"largest": 48}, "largest=48: accepted are powers of 2"),
+        ({"largest": 64}, "largest=64 with directions=32: accepted are squares of up to 32, or directions=fine"),
+        ({"largest": None}, "largest=None with directions=32"),
+        ({"flow": "cubic"}, "flow=cubic with directions=32: accepted is directions=fine"),
         ({"smallest": 16, "largest": 8}, "smallest=16 is larger than largest=8"),
         ({"smallest": 2, "moments": 5}, "moments=5: accepted are 1 to smallest^2 = 4"),
         ({"directions": 0}, "directions=0: accepted are 1, 2"),

@@ -8,13 +8,18 @@ import pytest
 import pywt
 import torch
 
-from gahbench_plugins.bases._bandlets.alpert import alpert_matrix
+from gahbench_plugins.bases._bandlets.alpert import alpert, inverse_alpert
 from gahbench_plugins.bases._bandlets.orderings import orderings
 from gahbench_plugins.bases._bandlets.squares import dyadic_squares
 
 CASES = [
     (size, moments) for size, moments in itertools.product([4, 16, 64, 256], [1, 2, 3, 4, 5, 8]) if moments <= size
 ]
+
+
+def alpert_matrix(size, moments):
+    """Return the transform of every unit vector: its vectors as rows."""
+    return alpert(torch.eye(size, dtype=torch.float64), moments).T
 
 
 @pytest.mark.parametrize(("size", "moments"), CASES)
@@ -43,6 +48,19 @@ def test_alpert_vectors_are_the_same_from_either_end(size, moments):
     matrix = alpert_matrix(size, moments)
     products = (matrix @ matrix.flip(1).T).abs()
     torch.testing.assert_close(products.max(dim=1).values, torch.ones(size, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(("size", "moments"), CASES)
+def test_alpert_is_inverted(size, moments):
+    rows = torch.randn(2, 3, size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(inverse_alpert(alpert(rows, moments), moments), rows, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("moments", [1, 2, 3])
+def test_alpert_vectors_come_from_long_to_short(moments):
+    lengths = (alpert_matrix(256, moments).abs() > 1e-9).sum(dim=1)
+    assert (lengths.diff() <= 0).all()
+    assert lengths[0] == 256
 
 
 def test_alpert_wavelets_of_the_whole_see_one_power_less_each():

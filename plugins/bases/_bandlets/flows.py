@@ -1,0 +1,131 @@
+"""Flows: the lines in a square along which contours are followed, and the orders in which they visit its samples."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .orderings import Orderings
+
+#: Numbers of a flow: its angle, and by how many half samples it bends and twists at the ends of the square.
+NUMBERS = 3
+#: The largest displacement by a bend or a twist, in sides.
+LARGEST_BEND = 0.1875
+#: Orders that are kept, in samples.
+KEPT = 1 << 22
+
+
+@dataclass(frozen=True, eq=False)
+class Flows:
+    """The flows of squares of one side.
+
+    A flow is three integers. The angle counts directions, equally spread and so many that across a square the nearest
+    is no more than half a sample off. Along it a contour bends as a parabola and twists as a cubic: by half of so many
+    samples where it leaves the square. In the coordinates u along the direction, in half sides, and v across it,
+    downwards in samples, contours are v = bend/2 u^2 + twist/2 u^3 + constant.
+
+    Parameters
+    ----------
+    side
+        Of a square, in samples.
+    degree
+        1 for straight flows, 2 for parabolas, 3 for cubics.
+    table
+        Straight flows of these directions alone, in place of fine ones.
+    given
+        One flow for each square, in place of all others: the order of its samples, int64, shape (S, side^2). Then the
+        first number of a flow is that of its square.
+    """
+
+    side: int
+    degree: int = 1
+    table: Orderings | None = None
+    given: Tensor | None = None
+
+    @functools.cached_property
+    def angles(self) -> tuple[float, ...]:
+        """Of the directions, in degrees from 0 to 180, counter-clockwise from the rows of the grid."""
+        if self.table is not None:
+            return self.table.angles
+        count = max(16, math.ceil(math.pi / 2 * self.side))
+        return tuple(180 * (number + 0.5) / count for number in range(count))
+
+    @property
+    def largest_bend(self) -> int:
+        """The largest bend and twist."""
+        return int(2 * LARGEST_BEND * self.side)
+
+    def directions(self) -> Tensor:
+        """Return the straight flows of all directions, shape (D, 3)."""
+        flows = torch.zeros(len(self.angles), NUMBERS, dtype=torch.long)
+        flows[:, 0] = torch.arange(len(flows))
+        return flows
+
+    def like(self, smaller: Flows, flows: Tensor) -> Tensor:
+        """Return the straight flows nearest to those of smaller squares, shape (..., 3) both."""
+        near = torch.zeros_like(flows)
+        near[..., 0] = ((2 * flows[..., 0] + 1) * len(self.angles)).div(2 * len(smaller.angles), rounding_mode="floor")
+        return near
+
+    def moved(self, flows: Tensor, by: tuple[int, int, int]) -> Tensor:
+        """Return flows (..., 3) whose numbers are changed by ``by``, within what there is."""
+        moved = flows + torch.tensor(by, device=flows.device)
+        # Turned by 180 degrees a direction is the same, and a parabola opens to the other side.
+        turned = (moved[..., 0] < 0) | (moved[..., 0] >= len(self.angles))
+        moved[..., 0] %= len(self.angles)
+        moved[..., 1] = torch.where(turned, -moved[..., 1], moved[..., 1])
+        moved[..., 1:].clamp_(-self.largest_bend, self.largest_bend)
+        return moved
+
+    def orders(self, flows: Tensor) -> Tensor:
+        """Return the samples of a square, numbered row by row, in the order of each flow.
+
+        Parameters
+        ----------
+        flows
+            Shape (..., 3).
+
+        Returns
+        -------
+        orders
+            Int64, shape (..., side^2).
+        """
+        if self.given is not None:
+            return self.given.to(flows.device)[flows[..., 0]]
+        if self.table is not None:
+            return self.table.samples.to(flows.device)[flows[..., 0]]
+        if self.degree == 1 and len(self.angles) * self.side**2 <= KEPT:
+            return _straight(self.side, len(self.angles)).to(flows.device)[flows[..., 0]]
+        distinct, places = torch.unique(flows.reshape(-1, NUMBERS), dim=0, return_inverse=True)
+        return _orders(self.side, len(self.angles), distinct.cpu()).to(flows.device)[places.reshape(flows.shape[:-1])]
+
+
+def parameters(flows: Tensor) -> Tensor:
+    """Return by how many numbers flows (..., 3) are described: 1 for a straight one to 3 for a cubic."""
+    twists = flows[..., 2] != 0
+    return 1 + (twists | (flows[..., 1] != 0)).long() + twists.long()
+
+
+@functools.lru_cache(maxsize=16)
+def _straight(side: int, count: int) -> Tensor:
+    flows = torch.zeros(count, NUMBERS, dtype=torch.long)
+    flows[:, 0] = torch.arange(count)
+    return _orders(side, count, flows)
+
+
+def _orders(side: int, count: int, flows: Tensor) -> Tensor:
+    """Return the orders of flows (F, 3) among ``count`` directions: samples by the contour that they are on."""
+    half = side / 2
+    places = torch.arange(side, dtype=torch.float64) - (side - 1) / 2
+    angles = (flows[:, 0] + 0.5) * (math.pi / count)
+    cos, sin = angles.cos()[:, None, None], angles.sin()[:, None, None]
+    rows, columns = places[:, None], places[None, :]
+    along = (cos * columns - sin * rows) / half
+    bend, twist = (flows[:, number, None, None] / 2 for number in (1, 2))
+    # Samples on one line are visited from its beginning to its end, and not as rounding has it.
+    across = sin * columns + cos * rows - along**2 * (bend + twist * along) + 1e-6 * along
+    return across.flatten(1).argsort(dim=1, stable=True)
