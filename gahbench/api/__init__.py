@@ -14,6 +14,7 @@ from gahbench.api.folders import (
     weights,
     work,
     write_plan,
+    write_report,
 )
 from gahbench.api.looks import check, cite, create, inspect, preview, sample, score
 from gahbench.api.running import openings, plan_suite, request, run
@@ -41,4 +42,5 @@ __all__ = [
     "weights",
     "work",
     "write_plan",
+    "write_report",
 ]

@@ -117,8 +117,12 @@ class DatasetBoard:
     @cached_property
     def sigmas(self) -> list[float]:
         """Noise levels at which a PSNR is known, ascending."""
-        levels = {sigma for metric, _, sigma in self._by_quantity if metric == "psnr" and sigma is not None}
-        return sorted(sigma for sigma in levels if self.is_known("psnr", sigma=sigma))
+        return self.levels("psnr")
+
+    def levels(self, metric: str, part: str = "") -> list[float]:
+        """Return the noise levels at which a value of any entrant is known, ascending."""
+        levels = {sigma for name, of, sigma in self._by_quantity if (name, of) == (metric, part) and sigma is not None}
+        return sorted(sigma for sigma in levels if self.is_known(metric, part, sigma))
 
     @cached_property
     def overall_metrics(self) -> list[tuple[str, str]]:

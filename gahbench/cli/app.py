@@ -85,6 +85,7 @@ def run(
         list[str] | None,
         typer.Option(help="Follow the run in tensorboard, wandb[...], mlflow[...], trackio[...]. May be repeated."),
     ] = None,
+    report: Annotated[bool, typer.Option("--report", help="Also write report.html into the folder.")] = False,
 ) -> None:
     """Run a suite and print its leaderboard. What is done already is not done again.
 
@@ -110,10 +111,12 @@ def run(
         print_superseded(opened.superseded, opened.folder, plugins_dir or (), console)
         todo = {unit.folder for unit in opened.todo}
         done = sum(unit.folder not in todo for unit in opened.units)
-        with ProgressReport(len(opened.units), done, console) as report:
-            outcome = run_opened(opened, registry, engine, workers, report, device, track or ())
+        with ProgressReport(len(opened.units), done, console) as progress:
+            outcome = run_opened(opened, registry, engine, workers, progress, device, track or ())
     if outcome.done:
         folder_commands.print_board(opened.folder)
+        if report:
+            folder_commands.write_report(opened.folder, None, plugins_dir or ())
     conclude(outcome, console)
 
 
@@ -340,6 +343,7 @@ for command in (
     folder_commands.status,
     folder_commands.collect,
     folder_commands.leaderboard,
+    folder_commands.report,
     folder_commands.compare,
     folder_commands.cite,
     folder_commands.adopt,

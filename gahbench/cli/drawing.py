@@ -53,6 +53,30 @@ def _out(default: str) -> typer.models.OptionInfo:
 
 
 @app.command()
+def metrics(
+    folder: FolderArgument,
+    out: Annotated[Path, _out("metrics.png")] = Path("metrics.png"),
+    dataset: DatasetsOption = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metric", "-m", help="A metric, or metric.part. May be repeated. [default: all that have a title]"
+        ),
+    ] = None,
+    plugins_dir: suite_options.Plugins = None,
+) -> None:
+    """Every metric against input PSNR, with the direction that is better: a figure for each dataset."""
+    from gahbench import api
+    from gahbench.board.selection import selected
+    from gahbench.report.metric_figures import metrics_figure
+
+    registry = _prepare(out, plugins_dir)
+    results = selected(api.load_results(folder), datasets=dataset or ())
+    for place, board in enumerate(results.board.datasets):
+        _save(metrics_figure(results, board.dataset, registry, metric or ()), _numbered(out, place))
+
+
+@app.command()
 def rates(
     folder: FolderArgument,
     out: Annotated[Path, _out("rates.png")] = Path("rates.png"),

@@ -1,7 +1,8 @@
-"""Commands about results folders: ``work status collect leaderboard compare cite adopt merge`` and those that check."""
+"""Commands about folders: ``work status collect leaderboard report compare cite adopt merge`` and those that check."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -133,6 +134,21 @@ def leaderboard(
         typer.echo("the units are not in this folder: these values cannot be compared with them", err=True)
 
 
+def report(
+    folder: Annotated[Path, typer.Argument(help="A results folder.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The file. [default: report.html in the folder]")
+    ] = None,
+    plugins_dir: suite_options.Plugins = None,
+) -> None:
+    """Write all of a results folder as one HTML file: tables, figures, images, and where they came from.
+
+    The file needs no other and no network. Tables and figures are there without scripts; with them, tables are sorted
+    and filtered, and curves tell their values.
+    """
+    write_report(folder, out, plugins_dir or ())
+
+
 def compare(
     one: Annotated[Path, typer.Argument(help="A results folder.")],
     other: Annotated[Path, typer.Argument(help="Another, whose differences from the first are printed.")],
@@ -259,6 +275,15 @@ def print_board(folder: Path) -> None:
     from gahbench.report.tables import print_board
 
     print_board(load_results(folder), console)
+
+
+def write_report(folder: Path, out: Path | None, plugins: Sequence[Path]) -> None:
+    """Write the report of a results folder, and print where it is."""
+    from gahbench import api
+
+    file, size = api.write_report(folder, out, plugins=plugins)
+    text = f"report: {file} ({size / 1e6:.2f} MB)"
+    Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _conclude_work(folder: Path, outcome: Worked) -> None:

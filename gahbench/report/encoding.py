@@ -32,13 +32,15 @@ def check_suffix(file: Path) -> None:
         raise ParameterError(f"{file}: unknown suffix '{file.suffix}'; accepted: {listing(FORMATS)}")
 
 
-def encode(figure: Figure, suffix: str, **options: Any) -> bytes:
+def encode(figure: Figure, suffix: str, *, as_text: bool = False, **options: Any) -> bytes:
     """Return a figure's file; equal figures give equal bytes.
 
     Parameters
     ----------
     suffix
         One of :data:`FORMATS`.
+    as_text
+        Whether an SVG keeps text as text, in whatever font its reader has, rather than as outlines.
     options
         Of matplotlib's ``savefig``.
     """
@@ -46,6 +48,7 @@ def encode(figure: Figure, suffix: str, **options: Any) -> bytes:
 
     buffer = io.BytesIO()
     # Vector formats would merge all pictures into one, moved by a fraction of a pixel.
-    with context(), matplotlib.rc_context({"image.composite_image": False}):
+    settings: Any = {"image.composite_image": False, "svg.fonttype": "none" if as_text else "path"}
+    with context(), matplotlib.rc_context(settings):
         figure.savefig(buffer, format=suffix.lstrip("."), metadata=FORMATS[suffix], **options)
     return buffer.getvalue()

@@ -165,33 +165,61 @@ def _curves(board: DatasetBoard, entries: Sequence[Entry], baseline: str | None,
     """Draw PSNR, and gain over the baseline, against input PSNR."""
     from matplotlib.figure import Figure
 
-    # The optimum itself has no deficit.
-    compared = [entry for entry in entries if board.estimate(entry.entrant, "deficit").is_known]
-    panels = 1 + (baseline is not None) + bool(compared)
+    shown = quantities(board, entries, baseline)
     labels = {entrant: folded(entrant, _LABEL) for entrant in styles}
     lines = [line for label in labels.values() for line in label.split("\n")]
     # Inches, by the size of the legend's font: panels keep their size, whatever the labels.
     legend = 0.65 + 0.07 * max(map(len, lines))
-    size = (3.6 * panels + legend, max(3.6, 0.185 * len(lines) + 0.4))
+    size = (3.6 * len(shown) + legend, max(3.6, 0.185 * len(lines) + 0.4))
     drawing = Figure(figsize=size, layout="constrained")
-    axes = drawing.subplots(1, panels, squeeze=False)[0]
-    _draw(axes[0], board, entries, "psnr", styles, labels)
-    _reference_lines(axes[0], board, entries)
-    axes[0].set_ylabel("output PSNR (dB)")
+    axes = drawing.subplots(1, len(shown), squeeze=False)[0]
+    for ax, quantity in zip(axes, shown, strict=True):
+        ax.set_title(draw_quantity(ax, board, entries, quantity, styles, labels, baseline), loc="left")
     axes[0].set_title(board.dataset, loc="left")
-    if baseline is not None:
-        axes[1].axhline(0, color=GREY, linewidth=0.8, zorder=1)
-        _draw(axes[1], board, entries, "gain_over_baseline", styles, labels)
-        axes[1].set_ylabel("gain (dB)")
-        axes[1].set_title(f"gain over {folded(baseline, 34)}", loc="left")
-        _cut_losses(axes[1])
-    if compared:
-        kind = next(entry.kind for entry in entries if entry.kind in _OPTIMA)
-        _deficits(axes[-1], board, compared, styles, labels, kind)
-    for ax in axes:
-        ax.set_xlabel("input PSNR (dB)")
     legend_beside(drawing, axes)
     return drawing
+
+
+def quantities(board: DatasetBoard, entries: Sequence[Entry], baseline: str | None) -> list[str]:
+    """Return the values that are drawn against input PSNR: PSNR, and those that are known of gain and deficit."""
+    # The optimum itself has no deficit.
+    compared = any(board.estimate(entry.entrant, "deficit").is_known for entry in entries)
+    return ["psnr"] + ["gain_over_baseline"] * (baseline is not None) + ["deficit"] * compared
+
+
+def draw_quantity(
+    ax: Axes,
+    board: DatasetBoard,
+    entries: Sequence[Entry],
+    quantity: str,
+    styles: Styles,
+    labels: dict[str, str],
+    baseline: str | None,
+) -> str:
+    """Draw one of :func:`quantities` against input PSNR, and return what it is, for a title.
+
+    Parameters
+    ----------
+    entries
+        Those that are drawn, the best first.
+    styles, labels
+        Looks and names in the legend, by entrant.
+    """
+    ax.set_xlabel("input PSNR (dB)")
+    if quantity == "deficit":
+        compared = [entry for entry in entries if board.estimate(entry.entrant, "deficit").is_known]
+        kind = next((entry.kind for entry in board.entries if entry.kind in _OPTIMA), "optimal")
+        return _deficits(ax, board, compared, styles, labels, kind)
+    if quantity == "gain_over_baseline":
+        ax.axhline(0, color=GREY, linewidth=0.8, zorder=1)
+        draw_entrants(ax, board, entries, quantity, styles, labels)
+        ax.set_ylabel("gain (dB)")
+        _cut_losses(ax)
+        return f"gain over {folded(str(baseline), 34)}"
+    draw_entrants(ax, board, entries, quantity, styles, labels)
+    _reference_lines(ax, board, entries)
+    ax.set_ylabel("output PSNR (dB)")
+    return "output PSNR"
 
 
 def grid_shape(panels: int, abreast: int) -> tuple[int, int]:
@@ -219,12 +247,17 @@ def curve_with_band(
     label: str,
     look: dict[str, Any],
     order: float = 3,
+    gid: str | None = None,
 ) -> None:
-    """Draw a curve, and its interval as a band: middle, lower and upper ends, each of the shape of ``x``."""
+    """Draw a curve, and its interval as a band: middle, lower and upper ends, each of the shape of ``x``.
+
+    In an SVG the curve is an element of the given ``id``, and the band one of that and ``-band``.
+    """
     middle, low, high = curve
-    ax.plot(x, middle, label=label, zorder=order, **look)
+    ax.plot(x, middle, label=label, zorder=order, gid=gid, **look)
     if np.isfinite(low).any():
-        ax.fill_between(x, low, high, color=look["color"], alpha=0.15, linewidth=0, zorder=2)
+        band = None if gid is None else f"{gid}-band"
+        ax.fill_between(x, low, high, color=look["color"], alpha=0.15, linewidth=0, zorder=2, gid=band)
 
 
 def bands(found: Sequence[Estimate]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -237,22 +270,25 @@ def _at_levels(board: DatasetBoard, entrant: str, quantity: str) -> list[Estimat
     return [board.estimate(entrant, quantity, sigma=sigma) for sigma in board.sigmas]
 
 
-def _draw(
+def draw_entrants(
     ax: Axes, board: DatasetBoard, entries: Sequence[Entry], quantity: str, styles: Styles, labels: dict[str, str]
 ) -> None:
+    """Draw a value against input PSNR, a curve for each entrant; its ``id`` in an SVG is the value and its place."""
     x = input_psnr(board.sigmas)
+    places = {entrant: place for place, entrant in enumerate(styles)}
     for index, entry in enumerate(entries):
         curve = bands(_at_levels(board, entry.entrant, quantity))
         # The best on top, as in the legend.
         order = 3 + 0.01 * (len(entries) - index)
-        curve_with_band(ax, x, curve, labels[entry.entrant], styles[entry.entrant], order)
+        gid = f"{quantity}-{places[entry.entrant]}"
+        curve_with_band(ax, x, curve, labels[entry.entrant], styles[entry.entrant], order, gid)
 
 
 def _deficits(
     ax: Axes, board: DatasetBoard, entries: Sequence[Entry], styles: Styles, labels: dict[str, str], kind: str
-) -> None:
-    """Draw the deficits from the optimum, smallest on top; curves far below leave the frame."""
-    _draw(ax, board, entries, "deficit", styles, labels)
+) -> str:
+    """Draw the deficits from the optimum, smallest on top; curves far below leave the frame. Return what they are."""
+    draw_entrants(ax, board, entries, "deficit", styles, labels)
     values = np.array([bands(_at_levels(board, entry.entrant, "deficit"))[0] for entry in entries])
     lowest = min(0.0, float(np.nanmin(values)))
     # All may be beyond the optimum, or at it.
@@ -262,7 +298,7 @@ def _deficits(
     ax.axhspan(lowest - margin, 0, color=_BEYOND, linewidth=0, zorder=0)
     ax.axhline(0, color=GREY, linewidth=0.8, zorder=1)
     ax.set_ylabel("deficit (dB)")
-    ax.set_title("deficit from the optimum" if kind == "optimal" else "deficit from the bound (at most)", loc="left")
+    return "deficit from the optimum" if kind == "optimal" else "deficit from the bound (at most)"
 
 
 def _cut_losses(ax: Axes) -> None:

@@ -204,7 +204,7 @@ def notes_below(board: DatasetBoard) -> list[tuple[str, str]]:
 
 def _summary(board: DatasetBoard) -> Grid:
     """Rank, mean PSNR, gain, slope and cost; columns without values are left out."""
-    entries, sigmas = board.entries, board.sigmas
+    entries = board.entries
     columns: list[tuple[str, list[str]]] = [
         ("rank", [cells.rank(entry.rank, entry.rank_high, bool(entry.marks)) for entry in entries]),
         ("entrant", [entry.entrant for entry in entries]),
@@ -218,12 +218,19 @@ def _summary(board: DatasetBoard) -> Grid:
     ]
     always = ("rank", "entrant", "kind", "PSNR")
     kept = [(name, body) for name, body in columns if name in always or set(body) != {cells.DASH}]
+    body = [list(row) for row in zip(*(b for _, b in kept), strict=True)]
+    return Grid(summary_title(board), [name for name, _ in kept], body, 3)
+
+
+def summary_title(board: DatasetBoard) -> str:
+    """Return over which noise levels the means of a dataset are, and its optimal slope where it is known."""
+    sigmas = board.sigmas
     title = f"Mean over σ = {', '.join(map(level_name, sigmas))}" if sigmas else "Nothing scored"
     if len(sigmas) == 1:
         title = f"At σ = {level_name(sigmas[0])}; the noisy images have {float(input_psnr(sigmas[0])):.2f} dB"
-    if not math.isnan(optimal := entries[0].optimal_slope):
+    if not math.isnan(optimal := board.entries[0].optimal_slope):
         title += f"; optimal slope {optimal:.2f}"
-    return Grid(title, [name for name, _ in kept], [list(row) for row in zip(*(b for _, b in kept), strict=True)], 3)
+    return title
 
 
 def _deficits(board: DatasetBoard) -> Iterator[Grid]:

@@ -1,0 +1,119 @@
+"""Figures of a dataset's board, one for each value: PSNR, gain, deficit, and every metric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from gahbench._util.readable import level_name
+from gahbench.board.board import DatasetBoard, Entry
+from gahbench.board.statistics import Estimate
+from gahbench.report.cells import number
+from gahbench.report.figures import context, draw_quantity, quantities
+from gahbench.report.metric_figures import draw_metric, panel_title, shown_metrics
+from gahbench.report.page.source import Source
+from gahbench.report.page.svg import Chart, Series
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_SIZE = (4.4, 3.2)  # inches
+#: Left, bottom, width and height of the axes: a layout that is computed takes longer than all else.
+_FRAME = (0.135, 0.15, 0.85, 0.83)
+#: Figures of metrics of one dataset.
+MOST_METRICS = 24
+
+
+def board_charts(source: Source, board: DatasetBoard) -> list[Chart]:
+    """Return the figures of PSNR, gain and deficit, against input PSNR; entrants listed at one level."""
+    entries = source.drawn(board)
+    psnr = [entry for entry in entries if board.estimate(entry.entrant, "psnr").is_known]
+    if not psnr:
+        return []
+    baseline = source.results.baseline if board.is_known("gain_over_baseline") and len(psnr) > 1 else None
+    if len(board.sigmas) < 2:
+        names = {"psnr": "PSNR (dB)", "gain_over_baseline": f"gain over {baseline} (dB)"}
+        return [_metric(source, board, (name, ""), names[name], 2) for name in names if board.is_known(name)]
+    return [_quantity(source, board, psnr, quantity, baseline) for quantity in quantities(board, psnr, baseline)]
+
+
+def _quantity(
+    source: Source, board: DatasetBoard, entries: Sequence[Entry], quantity: str, baseline: str | None
+) -> Chart:
+    look = (source.styles, source.names, baseline)
+    figure, title = drawn(lambda ax: draw_quantity(ax, board, entries, quantity, *look))
+    known = [entry.entrant for entry in entries if board.estimate(entry.entrant, quantity).is_known]
+    series = _series(source, board, known, (quantity, ""), board.sigmas, quantity, "dB", 2)
+    better = "lower is better" if quantity == "deficit" else "higher is better"
+    return Chart(figure, title, series, _levels(board.sigmas), better)
+
+
+def metric_charts(source: Source, board: DatasetBoard) -> list[Chart]:
+    """Return the figures of the other metrics, of parts those that have a title."""
+    chosen = shown_metrics(board, source.titles)[:MOST_METRICS]
+    return [_metric(source, board, of, panel_title(of, source.titles, {}, 60), 3) for of in chosen]
+
+
+def _metric(source: Source, board: DatasetBoard, of: tuple[str, str], title: str, digits: int) -> Chart:
+    entries = source.drawn(board)
+    figure, _ = drawn(lambda ax: draw_metric(ax, board, entries, of, source.styles, source.names))
+    known = [entry.entrant for entry in entries if board.estimate(entry.entrant, *of).is_known]
+    levels = board.levels(*of)
+    better = source.better.get(of[0], "") if not of[1] else ""
+    if len(levels) > 1:
+        series = _series(source, board, known, of, levels, "metric", "", digits)
+        return Chart(figure, title, series, _levels(levels), better)
+    series = {
+        f"metric-{list(source.styles).index(entrant)}": Series(
+            entrant, [found.value], [value_text(found, digits)], source.places[entrant]
+        )
+        for entrant in known
+        for found in [board.estimate(entrant, *of)]
+    }
+    return Chart(figure, title, series, [f"σ = {level_name(levels[0])}" if levels else ""], better)
+
+
+def drawn(draw: Callable[[Axes], str | None]) -> tuple[Figure, str]:
+    """Draw a figure of one pair of axes, and return it with what the function says of it."""
+    from matplotlib.figure import Figure as New
+
+    with context():
+        figure = New(figsize=_SIZE)
+        return figure, draw(figure.add_axes(_FRAME)) or ""
+
+
+def _series(
+    source: Source,
+    board: DatasetBoard,
+    entrants: Sequence[str],
+    of: tuple[str, str],
+    levels: Sequence[float],
+    prefix: str,
+    unit: str,
+    digits: int,
+) -> dict[str, Series]:
+    from gahbench.evaluation.rates import input_psnr
+
+    at = {label: place for place, label in enumerate(source.styles)}
+    x = [float(value) for value in input_psnr(levels)]
+    return {
+        f"{prefix}-{at[entrant]}": Series(
+            entrant,
+            x,
+            [value_text(board.estimate(entrant, *of, sigma=sigma), digits, unit) for sigma in levels],
+            source.places[entrant],
+        )
+        for entrant in entrants
+    }
+
+
+def value_text(found: Estimate, digits: int, unit: str = "") -> str:
+    """Return a value with the ends of its interval, such as ``31.40 dB (31.28 to 31.52)``."""
+    text = f"{number(found.value, digits)}{f' {unit}' if unit and found.is_known else ''}"
+    low, high = number(found.low, digits), number(found.high, digits)
+    return text if "–" in (low, high) else f"{text} ({low} to {high})"
+
+
+def _levels(sigmas: Sequence[float]) -> list[str]:
+    return [f"σ = {level_name(sigma)}" for sigma in sigmas]

@@ -1,0 +1,193 @@
+"""Where the numbers of a page came from: protocol, environment, checksums, citations, and tables to download."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import gzip
+import hashlib
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gahbench._util.errors import GahbenchError
+from gahbench._util.files import read_regular
+from gahbench.board.results import SCORES, index_or_none, saved_files
+from gahbench.contracts.unit import Unit
+from gahbench.planning.row_labels import base_label
+from gahbench.registry.citation import citation
+from gahbench.registry.registry import Registry
+from gahbench.registry.spec import parse_spec
+from gahbench.report.publish import OVERALL
+from gahbench.store.plan_file import RecordedPlan, read_plan
+
+#: Bytes of a file of tidy scores, compressed, that a page still holds.
+MOST_SCORES = 150_000
+#: Bytes of a table that is not compressed.
+_MOST_PLAIN = 60_000
+_SCORING: tuple[str, ...] = ("images", "sigmas", "noise_seed")
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file that a page holds.
+
+    Parameters
+    ----------
+    name
+        Of the file.
+    what
+        What it holds.
+    address
+        As a ``data:`` address; empty where it is too large for the page.
+    size, checksum
+        Bytes of the file as it is offered, and its SHA-256.
+    """
+
+    name: str
+    what: str
+    address: str
+    size: int
+    checksum: str
+
+
+def recorded_plan_of(folder: Path) -> RecordedPlan | None:
+    """Return the plan of a folder; ``None`` where it has none that can be read."""
+    try:
+        return read_plan(folder)
+    except GahbenchError:
+        return None
+
+
+def environment_of(folder: Path) -> dict[str, Any]:
+    """Return what the folder records of its environment; nothing where it does not."""
+    try:
+        found = json.loads(read_regular(folder / "environment.json"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def checksums_of(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of the files that were written with the board, by name."""
+    files = saved_files(index_or_none(folder) or {})
+    return {name: digest for name, digest in sorted(files.items()) if digest}
+
+
+def protocol(plan: RecordedPlan) -> dict[str, dict[str, str]]:
+    """Return what was done, by kind and label: parameters of datasets, entrants and metrics, training, and scoring."""
+    found: dict[str, dict[str, str]] = {}
+    for unit in plan.shown:
+        payload = unit.payload
+        for kind, label in (("datasets", unit.dataset), ("entrants", base_label(unit.entrant))):
+            found.setdefault(kind, {}).setdefault(label, _written(_parameters(payload, kind[:-1])))
+        if unit.metric is not None:
+            found.setdefault("metrics", {}).setdefault(str(unit.metric), _written(_parameters(payload, "metric")))
+            if unit.split == "test":
+                scoring = {name: payload[name] for name in _SCORING if name in payload}
+                found.setdefault("scoring", {}).setdefault(f"{unit.metric} on {unit.dataset}", _written(scoring))
+        elif isinstance(payload.get("training"), Mapping):
+            label = f"{unit.entrant} on {unit.dataset}"
+            found.setdefault("training", {}).setdefault(label, _written(payload["training"]))
+    return {kind: _merged(rows) if kind in ("training", "scoring") else rows for kind, rows in found.items()}
+
+
+def _merged(rows: Mapping[str, str]) -> dict[str, str]:
+    """Return settings once, with how many share them."""
+    shared: dict[str, list[str]] = {}
+    for label, text in rows.items():
+        shared.setdefault(text, []).append(label)
+    if len(shared) == 1:
+        return dict.fromkeys(["all"], next(iter(shared)))
+    return {f"{labels[0]}{f' and {len(labels) - 1} more' * (len(labels) > 1)}": text for text, labels in shared.items()}
+
+
+def _parameters(payload: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    described = payload.get(kind)
+    parameters = described.get("parameters") if isinstance(described, Mapping) else None
+    return parameters if isinstance(parameters, Mapping) else {}
+
+
+def _written(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in settings.items()) or "none"
+
+
+def citations(registry: Registry, plan: RecordedPlan | None, labels: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Return the citation of every plugin on a board, by its name, where it has one.
+
+    Parameters
+    ----------
+    labels
+        Labels of datasets, entrants and metrics, by kind: names are taken from these where there is no plan.
+    """
+    found = {}
+    for kind, name in dict.fromkeys(_plugins(plan, labels)):
+        try:
+            plugin = registry.find(kind, name)  # type: ignore[arg-type]
+            text = None if plugin is None else citation(plugin.factory)
+        except GahbenchError:
+            continue
+        if text:
+            found[name] = text
+    return found
+
+
+def _plugins(plan: RecordedPlan | None, labels: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
+    for unit in plan.shown if plan else ():
+        for kind, key in (("dataset", "dataset"), (unit.entrant_kind, "entrant"), ("metric", "metric")):
+            described = unit.payload.get(key)
+            if isinstance(described, Mapping):
+                yield kind, str(described.get("name"))
+    for kind, names in labels.items() if plan is None else ():
+        for label in names:
+            try:
+                name = parse_spec(base_label(label)).name
+            except GahbenchError:
+                continue
+            yield from ((of, name) for of in (("architecture", "reference") if kind == "entrant" else (kind,)))
+
+
+def downloads(folder: Path, plan: RecordedPlan | None, scores: bytes) -> list[Download]:
+    """Return the tables of a board as files that the page holds.
+
+    Parameters
+    ----------
+    scores
+        The tidy scores as CSV.
+    """
+    found = []
+    for name, what in (
+        ("leaderboard.csv", "the board: every value with its interval, a row for each dataset and entrant"),
+        (OVERALL, "means over datasets"),
+    ):
+        try:
+            found.append(_download(name, what, read_regular(folder / name)))
+        except OSError:
+            continue
+    found.append(_download(SCORES.replace(".parquet", ".csv"), "every score", scores, MOST_SCORES))
+    if plan is not None:
+        found.append(_download("units.csv", "the units of the board with their keys", _units(plan.shown), MOST_SCORES))
+    return found
+
+
+def _download(name: str, what: str, content: bytes, most: int | None = None) -> Download:
+    kind = "text/csv"
+    if len(content) > _MOST_PLAIN:
+        # Without the time, so that equal tables give equal pages.
+        content, name, kind = gzip.compress(content, mtime=0), f"{name}.gz", "application/gzip"
+    fits = most is None or len(content) <= most
+    address = f"data:{kind};base64,{base64.b64encode(content).decode()}" if fits else ""
+    return Download(name, what, address, len(content), hashlib.sha256(content).hexdigest())
+
+
+def _units(units: Sequence[Unit]) -> bytes:
+    buffer = io.StringIO()
+    table = csv.writer(buffer, lineterminator="\n")
+    table.writerow(("kind", "key", "dataset", "entrant", "seed", "split", "metric"))
+    table.writerows(
+        (unit.kind, unit.key, unit.dataset, unit.entrant, unit.seed, unit.split, unit.metric) for unit in units
+    )
+    return buffer.getvalue().encode()

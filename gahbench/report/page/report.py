@@ -1,0 +1,122 @@
+"""A page of a results folder: board, curves, images, training, bases, generalization, and where all came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gahbench
+from gahbench._util.files import write_output
+from gahbench.board.board import DatasetBoard
+from gahbench.board.facts import dataset_names
+from gahbench.board.results import SCORES, load_results
+from gahbench.report.page import board, charts, provenance
+from gahbench.report.page.keys import key_svg
+from gahbench.report.page.rendering import rendered
+from gahbench.report.page.source import MOST_DRAWN, Source
+from gahbench.report.page.svg import Chart, inline_svg
+from gahbench.report.tables import caption, notes_below, optimum_line, sources_line, summary_title
+
+if TYPE_CHECKING:
+    from gahbench.registry.registry import Registry
+
+
+def write_report(folder: Path, out: Path, registry: Registry) -> int:
+    """Write the report of a results folder, and return how many bytes it has.
+
+    Raises
+    ------
+    ResultsError
+        If the folder holds no results.
+    ParameterError
+        If the file cannot be written.
+    """
+    content = html_report(folder, registry).encode()
+    write_output(content, out)
+    return len(content)
+
+
+def html_report(folder: Path, registry: Registry) -> str:
+    """Return the report of a results folder as one HTML page; equal folders give equal pages.
+
+    Parameters
+    ----------
+    folder
+        A results folder; what it does not hold, such as its units, the report says.
+    registry
+        Where plugins are looked up, for citations and for the directions of metrics.
+
+    Raises
+    ------
+    ResultsError
+        If the folder holds no results.
+    """
+    from markupsafe import Markup
+
+    source = Source(folder, load_results(folder), registry)
+    numbers = count()
+
+    def drawn(chart: Chart) -> Markup:
+        return Markup(inline_svg(chart, next(numbers)))
+
+    results = source.results
+    values: dict[str, Any] = {
+        "title": f"{results.suite} – gahbench",
+        "suite": results.suite,
+        "version": gahbench.__version__,
+        "results": results,
+        "kinds": sorted({entry.kind for entry in results.board.entries if entry.kind}),
+        "caption": " ".join(caption(results.board, results.baseline).split()),
+        "overall": board.overall_table(results.board),
+        "datasets": list(_datasets(source)),
+        "places": source.places,
+        "keys": {label: Markup(key_svg(style)) for label, style in source.styles.items()},
+        "most": MOST_DRAWN,
+        "length": board.LENGTH,
+        "drawn": drawn,
+        "provenance": _provenance(source),
+    }
+    return rendered(values)
+
+
+def _datasets(source: Source) -> Iterator[dict[str, Any]]:
+    for number, one in enumerate(source.results.board.datasets):
+        yield {
+            "id": f"d{number}",
+            "name": one.dataset,
+            "title": summary_title(one),
+            "lines": _lines(source, one),
+            "table": board.dataset_table(one),
+            "notes": notes_below(one),
+            "charts": charts.board_charts(source, one),
+            "metrics": charts.metric_charts(source, one),
+            "shown": [entry.entrant for entry in source.drawn(one)],
+            "entrants": len(one.entries),
+        }
+
+
+def _lines(source: Source, one: DatasetBoard) -> list[str]:
+    """Return what is said above the table of a dataset."""
+    lines = (sources_line(one.dataset, source.results), optimum_line(one.dataset, source.results))
+    return [line.replace("`", "") for line in lines if line]
+
+
+def _provenance(source: Source) -> dict[str, Any]:
+    results, folder = source.results, source.folder
+    plan = provenance.recorded_plan_of(folder)
+    labels: dict[str, Sequence[str]] = {
+        "dataset": dataset_names(results),
+        "entrant": results.entrants,
+        "metric": list(map(str, results.scores["metric"].unique())),
+    }
+    scores = results.scores.to_csv(index=False, lineterminator="\n").encode()
+    return {
+        "protocol": {} if plan is None else provenance.protocol(plan),
+        "environment": provenance.environment_of(folder),
+        "checksums": provenance.checksums_of(folder),
+        "citations": provenance.citations(source.registry, plan, labels),
+        "downloads": provenance.downloads(folder, plan, scores),
+        "scores": SCORES,
+    }

@@ -1,0 +1,165 @@
+"""Figures of matplotlib inside a page: text as text, series as elements with their values, no styles.
+
+A page whose policy admits no style but its own must have no ``style`` attribute: they become presentation attributes.
+"""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gahbench.report.encoding import encode
+from gahbench.report.page import colours
+from gahbench.report.page.compact import compact
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_FONT_SIZE = re.compile(r"([\d.]+)px")
+#: Declarations that say what is so without them.
+_DEFAULTS = {"stroke-linecap": "butt", "stroke-linejoin": "miter", "stroke-width": "1", "text-anchor": "start"}
+
+
+@dataclass(frozen=True)
+class Series:
+    """What an element of a figure shows.
+
+    Parameters
+    ----------
+    name
+        Of the series.
+    x
+        Where its points are, in the data coordinates of the axis across.
+    texts
+        What is written of each point.
+    entrant
+        Its place among the entrants of the page; ``None`` where it is none.
+    """
+
+    name: str
+    x: Sequence[float]
+    texts: Sequence[str]
+    entrant: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Chart:
+    """A figure of a page.
+
+    Parameters
+    ----------
+    figure
+        As drawn, with a single pair of axes where it has series.
+    title
+        Written below it.
+    series
+        By the ``id`` of its element; the element of its band has that and ``-band``.
+    points
+        What each place across is, such as a noise level.
+    note
+        What is better, and what is left out.
+    """
+
+    figure: Figure
+    title: str
+    series: Mapping[str, Series] = field(default_factory=dict)
+    points: Sequence[str] = ()
+    note: str = ""
+
+
+def inline_svg(chart: Chart, number: int) -> str:
+    """Return a figure as an element of a page.
+
+    Parameters
+    ----------
+    number
+        Of the figure in the page, which keeps its identifiers apart from those of others.
+    """
+    for patch in (chart.figure.patch, *(ax.patch for ax in chart.figure.axes)):
+        patch.set_visible(False)
+    root = ET.fromstring(encode(chart.figure, ".svg", as_text=True))
+    places = _places_across(chart)
+    kept = {identifier for node in root.iter() for identifier in _referred(node)}
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if _local(child.tag) in ("metadata", "style", "title"):
+                parent.remove(child)
+    for node in root.iter():
+        _rewrite(node, kept, chart.series, places)
+    view = root.attrib["viewBox"]
+    compact(root, f"f{number}-")
+    root.attrib = {"viewBox": view, "role": "img", "aria-label": " ".join(f"{chart.title} {chart.note}".split())}
+    return ET.tostring(root, encoding="unicode").replace(" />", "/>")
+
+
+def _rewrite(
+    node: ET.Element, kept: set[str], series: Mapping[str, Series], places: Mapping[str, Sequence[float]]
+) -> None:
+    """Give an element the names and the attributes that it has in HTML, and those of its series."""
+    node.tag = _local(node.tag)
+    attributes = {_local(name): value for name, value in node.attrib.items() if _local(name) != "style"}
+    attributes |= _presentation(node.attrib.get("style", ""))
+    identifier = attributes.get("id", "")
+    if identifier not in kept:
+        attributes.pop("id", None)
+    # A rotation by nothing.
+    if attributes.get("transform", "").startswith("rotate(-0"):
+        del attributes["transform"]
+    node.attrib = {
+        name: colours.variable(value) if colours.is_colour(value) else value for name, value in attributes.items()
+    }
+    if (found := series.get(identifier.removesuffix("-band"))) is not None:
+        is_band = identifier.endswith("-band")
+        node.attrib |= {"class": "series"} | ({} if found.entrant is None else {"data-e": str(found.entrant)})
+        if not is_band:
+            _add_values(node, found, places[identifier])
+
+
+def _add_values(node: ET.Element, series: Series, places: Sequence[float]) -> None:
+    """Give an element the name and the values of its series, and each of its markers the place of its own."""
+    node.attrib["data-v"] = "|".join(series.texts)
+    for use in (one for one in node.iter() if _local(one.tag) == "use"):
+        x = float(use.attrib["x"])
+        use.attrib["data-i"] = str(min(range(len(places)), key=lambda place: abs(places[place] - x)))
+    title = ET.Element("title")
+    title.text = series.name
+    node.insert(0, title)
+
+
+def _places_across(chart: Chart) -> dict[str, list[float]]:
+    """Return where the points of each series are in the SVG, across, once it is drawn."""
+    if not chart.series:
+        return {}
+    (ax,) = chart.figure.axes
+    # An SVG has 72 units to an inch.
+    scale, y = 72 / chart.figure.dpi, ax.get_ylim()[0]
+    return {
+        name: [scale * float(ax.transData.transform((x, y))[0]) for x in one.x] for name, one in chart.series.items()
+    }
+
+
+def _presentation(style: str) -> dict[str, str]:
+    """Return the declarations of a style attribute as presentation attributes; the font's family is the page's."""
+    found = {}
+    for one in style.split(";"):
+        name, _, value = (part.strip() for part in one.partition(":"))
+        if name in ("font", "font-size"):
+            size = _FONT_SIZE.search(value)
+            found["font-size"] = size[1] if size else value
+        elif name and name != "font-family" and _DEFAULTS.get(name) != value:
+            found[name] = value
+    return found
+
+
+def _referred(node: ET.Element) -> list[str]:
+    """Return the identifiers that an element refers to."""
+    found = re.findall(r"url\(#([^)]+)\)", " ".join(node.attrib.values()))
+    return found + [value[1:] for name, value in node.attrib.items() if _local(name) == "href" and value[:1] == "#"]
+
+
+def _local(name: str) -> str:
+    """Return a name without its namespace."""
+    return name.rpartition("}")[2]
