@@ -73,8 +73,8 @@ def denoised_sheet(kept: Sequence[StoredArrays], sigma: float, count: int = 3) -
         levels = sorted(set.intersection(*(set(one.arrays["sigmas"].tolist()) for one in kept)))
         raise ParameterError(f"no images at sigma {level_name(sigma)}; accepted: {listing(map(level_name, levels))}")
     count = min(count, *(len(one.arrays["clean"]) for one in kept))
-    clean = _pictures(kept[0].arrays["clean"])[:count]
-    noisy = _pictures(kept[0].arrays["noisy"][places[0]])
+    clean = pictures(kept[0].arrays["clean"])[:count]
+    noisy = pictures(kept[0].arrays["noisy"][places[0]])
     rows = [
         [
             cell
@@ -83,7 +83,7 @@ def denoised_sheet(kept: Sequence[StoredArrays], sigma: float, count: int = 3) -
         ]
     ]
     for one, place in zip(kept, places, strict=True):
-        denoised, psnr = _pictures(one.arrays["denoised"][place])[:count], one.arrays["psnr"][place]
+        denoised, psnr = pictures(one.arrays["denoised"][place])[:count], one.arrays["psnr"][place]
         rows.append(
             [
                 cell
@@ -104,7 +104,7 @@ def _error(found: NDArray[np.float32], clean: NDArray[np.float32], sigma: float)
     return Cell(np.clip(0.5 + (found - clean) / (2 * RANGE * sigma), 0, 1).astype(np.float32), "error")
 
 
-def _pictures(images: NDArray[Any]) -> NDArray[np.float32]:
+def pictures(images: NDArray[Any]) -> NDArray[np.float32]:
     """Return bytes (N, C, H, W) as pictures in [0, 1], (N, H, W), or (N, H, W, 3) of three channels."""
     scaled: NDArray[np.float32] = (images / np.float32(255)).astype(np.float32)
     return np.moveaxis(scaled, 1, -1) if scaled.shape[1] == 3 else scaled.mean(axis=1)

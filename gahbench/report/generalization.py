@@ -51,22 +51,16 @@ def curves_figure(results: Results, pairs: Sequence[tuple[str, str]]) -> Figure:
     from matplotlib.figure import Figure
 
     rows = [(pair, [course(results, *pair, "psnr", split) for split in ("train", "test")]) for pair in pairs]
-    numbers = _numbers([found for _, both in rows for found in both])
+    numbers = numbers_of([found for _, both in rows for found in both])
     with context():
         styles = number_looks(numbers)
         drawing = Figure(figsize=(8.2, 3.5 * len(rows)), layout="constrained")
         axes = drawing.subplots(len(rows), 2, squeeze=False, sharey="row")
         for line, ((dataset, entrant), both) in zip(axes, rows, strict=True):
             for ax, found, split in zip(line, both, ("training", "test"), strict=True):
-                for number, points in found.items():
-                    _curve(ax, points, styles[number], number_label(number))
-                sigmas = [sigma for points in found.values() for sigma in points]
-                if sigmas:
-                    span = np.array([input_psnr(max(sigmas)), input_psnr(min(sigmas))])
-                    ax.plot(span, span, color=GREY, linewidth=0.8, zorder=1, label="output = input")
+                draw_course(ax, found, styles)
                 ax.set_title(f"{split} images", loc="left")
-                ax.set_xlabel("input PSNR (dB)")
-            line[0].set_ylabel("output PSNR (dB)")
+            line[1].set_ylabel("")
             line[0].set_title(f"{folded(f'{entrant}, {dataset}', 60)}\ntraining images", loc="left")
         legend_beside(drawing, list(axes.flat))
     return drawing
@@ -92,20 +86,16 @@ def transitions_figure(results: Results, dataset: str, entrant: str, metrics: Se
     panels = {metric: course(results, dataset, entrant, metric) for metric in metrics}
     panels = {metric: found for metric, found in panels.items() if found}
     blocks, abreast = grid_shape(len(panels), _ABREAST)
-    places = _places(_numbers(list(panels.values())))
+    places = number_places(numbers_of(list(panels.values())))
     with context():
         sigmas = sorted({sigma for found in panels.values() for points in found.values() for sigma in points})
-        styles = _level_looks([sigma for sigma in sigmas if not math.isnan(sigma)])
+        styles = level_looks([sigma for sigma in sigmas if not math.isnan(sigma)])
         drawing = Figure(figsize=(3.0 * abreast + 1.2, 2.5 * blocks + 0.4), layout="constrained")
         axes = drawing.subplots(blocks, abreast, squeeze=False)
         for ax, (metric, found) in zip(axes.flat, panels.items(), strict=False):
-            _transition(ax, found, places, styles)
             null = course(results, dataset, entrant, nulls[metric]) if nulls.get(metric) else {}
-            for values in _by_level(null, places).values():
-                numbers, points = zip(*values, strict=True)
-                ax.plot(numbers, [point.value for point in points], color=GREY, linestyle=":", label="chance")
+            draw_transition(ax, found, null, places, styles)
             ax.set_title(folded(titles.get(metric, metric), 42), loc="left")
-            ax.set_xlabel("training images N")
         for ax in list(axes.flat)[len(panels) :]:
             ax.set_visible(False)
         caption_above(drawing, folded(f"{entrant}, {dataset}", 45 * abreast))
@@ -153,31 +143,44 @@ def number_looks(numbers: Sequence[int | None]) -> dict[int | None, dict[str, An
     }
 
 
-def _numbers(found: Sequence[Course]) -> list[int | None]:
+def numbers_of(found: Sequence[Course]) -> list[int | None]:
+    """Return the numbers of training images that are in any, ascending, all of the split last."""
     return sorted(
         {number for one in found for number in one}, key=lambda number: math.inf if number is None else number
     )
 
 
-def _level_looks(sigmas: Sequence[float]) -> dict[float, dict[str, Any]]:
+def level_looks(sigmas: Sequence[float]) -> dict[float, dict[str, Any]]:
+    """Return how to draw each noise level."""
     return {
         sigma: {"color": PALETTE[place % len(PALETTE)], "marker": _MARKERS[place % len(_MARKERS)]}
         for place, sigma in enumerate(sigmas)
     }
 
 
-def _curve(ax: Axes, points: Mapping[float, Estimate], look: dict[str, Any], label: str) -> None:
-    levels = sorted(points)
-    curve_with_band(ax, input_psnr(levels), bands([points[sigma] for sigma in levels]), label, look)
+def draw_course(ax: Axes, found: Course, styles: Mapping[int | None, dict[str, Any]]) -> None:
+    """Draw output PSNR against input PSNR, a curve for each number of images, and the identity.
+
+    In an SVG the curve of a number has the ``id`` ``number-`` and its place.
+    """
+    for place, (number, points) in enumerate(found.items()):
+        levels = sorted(points)
+        curve = bands([points[sigma] for sigma in levels])
+        curve_with_band(ax, input_psnr(levels), curve, number_label(number), styles[number], gid=f"number-{place}")
+    if sigmas := [sigma for points in found.values() for sigma in points]:
+        span = np.array([input_psnr(max(sigmas)), input_psnr(min(sigmas))])
+        ax.plot(span, span, color=GREY, linewidth=0.8, zorder=1, label="output = input")
+    ax.set_xlabel("input PSNR (dB)")
+    ax.set_ylabel("output PSNR (dB)")
 
 
-def _places(numbers: Sequence[int | None]) -> dict[int | None, float]:
+def number_places(numbers: Sequence[int | None]) -> dict[int | None, float]:
     """Return where numbers of images are on their axis: all of a split is a decade beyond the largest number."""
     limited = [number for number in numbers if number is not None]
     return {number: number if number is not None else 10 * max(limited, default=0.1) for number in numbers}
 
 
-def _by_level(found: Course, places: Mapping[int | None, float]) -> dict[float, list[tuple[float, Estimate]]]:
+def by_level(found: Course, places: Mapping[int | None, float]) -> dict[float, list[tuple[float, Estimate]]]:
     """Return points by noise level (0 for none) and place on the axis of numbers of images."""
     levels: dict[float, list[tuple[float, Estimate]]] = {}
     for number, points in found.items():
@@ -187,17 +190,36 @@ def _by_level(found: Course, places: Mapping[int | None, float]) -> dict[float, 
     return levels
 
 
-def _transition(
-    ax: Axes, found: Course, places: Mapping[int | None, float], styles: Mapping[float, dict[str, Any]]
+def draw_transition(
+    ax: Axes, found: Course, null: Course, places: Mapping[int | None, float], styles: Mapping[float, dict[str, Any]]
 ) -> None:
-    for sigma, values in sorted(_by_level(found, places).items()):
+    """Draw a metric against the number of training images, a curve for each noise level, and what chance gives.
+
+    Parameters
+    ----------
+    found, null
+        The metric, and its value by chance.
+    places, styles
+        Of :func:`number_places` and :func:`level_looks`. In an SVG the curve of a level has the ``id`` ``level-`` and
+        its place among those that ascend.
+    """
+    for place, (sigma, values) in enumerate(sorted(by_level(found, places).items())):
         numbers, points = zip(*values, strict=True)
         look = styles.get(sigma, {"color": "black", "marker": "o"})
-        label = f"σ = {level_name(sigma)}" if sigma else "samples"
-        curve_with_band(ax, np.array(numbers, dtype=np.float64), bands(points), label, look)
+        x = np.array(numbers, dtype=np.float64)
+        curve_with_band(ax, x, bands(points), level_label(sigma), look, gid=f"level-{place}")
+    for values in by_level(null, places).values():
+        numbers, points = zip(*values, strict=True)
+        ax.plot(numbers, [point.value for point in points], color=GREY, linestyle=":", label="chance")
     ax.set_xscale("log")
     ax.set_xticks(list(places.values()), [_short(number) for number in places])
     ax.minorticks_off()
+    ax.set_xlabel("training images N")
+
+
+def level_label(sigma: float) -> str:
+    """Return how figures call a noise level, 0 for none."""
+    return f"σ = {level_name(sigma)}" if sigma else "samples"
 
 
 def _short(number: int | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -44,9 +45,9 @@ def _quantity(
     look = (source.styles, source.names, baseline)
     figure, title = drawn(lambda ax: draw_quantity(ax, board, entries, quantity, *look))
     known = [entry.entrant for entry in entries if board.estimate(entry.entrant, quantity).is_known]
-    series = _series(source, board, known, (quantity, ""), board.sigmas, quantity, "dB", 2)
+    series = _series(source, board, known, (quantity, ""), board.sigmas, quantity, 2)
     better = "lower is better" if quantity == "deficit" else "higher is better"
-    return Chart(figure, title, series, _levels(board.sigmas), better)
+    return Chart(figure, title, series, _levels(board.sigmas), better, "dB")
 
 
 def metric_charts(source: Source, board: DatasetBoard) -> list[Chart]:
@@ -62,7 +63,7 @@ def _metric(source: Source, board: DatasetBoard, of: tuple[str, str], title: str
     levels = board.levels(*of)
     better = source.better.get(of[0], "") if not of[1] else ""
     if len(levels) > 1:
-        series = _series(source, board, known, of, levels, "metric", "", digits)
+        series = _series(source, board, known, of, levels, "metric", digits)
         return Chart(figure, title, series, _levels(levels), better)
     series = {
         f"metric-{list(source.styles).index(entrant)}": Series(
@@ -90,7 +91,6 @@ def _series(
     of: tuple[str, str],
     levels: Sequence[float],
     prefix: str,
-    unit: str,
     digits: int,
 ) -> dict[str, Series]:
     from gahbench.evaluation.rates import input_psnr
@@ -101,18 +101,17 @@ def _series(
         f"{prefix}-{at[entrant]}": Series(
             entrant,
             x,
-            [value_text(board.estimate(entrant, *of, sigma=sigma), digits, unit) for sigma in levels],
+            [value_text(board.estimate(entrant, *of, sigma=sigma), digits) for sigma in levels],
             source.places[entrant],
         )
         for entrant in entrants
     }
 
 
-def value_text(found: Estimate, digits: int, unit: str = "") -> str:
-    """Return a value with the ends of its interval, such as ``31.40 dB (31.28 to 31.52)``."""
-    text = f"{number(found.value, digits)}{f' {unit}' if unit and found.is_known else ''}"
-    low, high = number(found.low, digits), number(found.high, digits)
-    return text if "–" in (low, high) else f"{text} ({low} to {high})"
+def value_text(found: Estimate, digits: int) -> str:
+    """Return a value and, where they are known, the ends of its interval, with spaces between."""
+    known = [found.value] if math.isnan(found.low) or math.isnan(found.high) else [found.value, found.low, found.high]
+    return " ".join(number(value, digits) for value in known)
 
 
 def _levels(sigmas: Sequence[float]) -> list[str]:

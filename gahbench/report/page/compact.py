@@ -9,10 +9,10 @@ _NUMBER = re.compile(r"-?\d+\.\d+")
 _COMMANDS = re.compile(r"\s*([A-Za-z])\s*")
 #: Attributes that hold lengths, which are rounded to a tenth.
 _LENGTHS = ("d", "x", "y", "x1", "y1", "x2", "y2", "transform", "width", "height", "stroke-width", "stroke-dasharray")
-#: What elements inherit from the group that they are in.
-_INHERITED = (
-    "fill", "fill-opacity", "font-size", "stroke", "stroke-dasharray", "stroke-dashoffset", "stroke-linecap",
-    "stroke-linejoin", "stroke-opacity", "stroke-width", "text-anchor",
+#: What elements inherit from the group that they are in, or can be done to all of it.
+_SHARED = (
+    "clip-path", "fill", "fill-opacity", "font-size", "stroke", "stroke-dasharray", "stroke-dashoffset",
+    "stroke-linecap", "stroke-linejoin", "stroke-opacity", "stroke-width", "text-anchor",
 )  # fmt: skip
 
 
@@ -36,7 +36,7 @@ def compact(root: ET.Element, prefix: str) -> None:
             if name in node.attrib:
                 node.attrib[name] = _NUMBER.sub(_tenths, node.attrib[name])
         if "d" in node.attrib:
-            node.attrib["d"] = _COMMANDS.sub(r"\1", node.attrib["d"])
+            node.attrib["d"] = _COMMANDS.sub(r"\1", node.attrib["d"]).strip()
         if "id" in node.attrib:
             node.attrib["id"] = short.setdefault(node.attrib["id"], f"{prefix}{len(short)}")
     for node in root.iter():
@@ -66,7 +66,7 @@ def _hoist(node: ET.Element) -> None:
     if node.tag != "g" or len(node) < 2:
         return
     drawn = [child for child in node if child.tag not in ("defs", "title")]
-    for name in _INHERITED:
+    for name in _SHARED:
         values = {child.attrib.get(name) for child in drawn}
         if len(values) == 1 and None not in values and name not in node.attrib:
             node.attrib[name] = values.pop() or ""

@@ -15,7 +15,7 @@ from typing import Any
 
 from gahbench._util.errors import GahbenchError
 from gahbench._util.files import read_regular
-from gahbench.board.results import SCORES, index_or_none, saved_files
+from gahbench.board.results import SCORES, Results, index_or_none, saved_files
 from gahbench.contracts.unit import Unit
 from gahbench.planning.row_labels import base_label
 from gahbench.registry.citation import citation
@@ -24,8 +24,8 @@ from gahbench.registry.spec import parse_spec
 from gahbench.report.publish import OVERALL
 from gahbench.store.plan_file import RecordedPlan, read_plan
 
-#: Bytes of a file of tidy scores, compressed, that a page still holds.
-MOST_SCORES = 150_000
+#: Bytes of a table, compressed, that a page still holds.
+MOST_BYTES = 100_000
 #: Bytes of a table that is not compressed.
 _MOST_PLAIN = 60_000
 _SCORING: tuple[str, ...] = ("images", "sigmas", "noise_seed")
@@ -150,36 +150,29 @@ def _plugins(plan: RecordedPlan | None, labels: Mapping[str, Sequence[str]]) -> 
             yield from ((of, name) for of in (("architecture", "reference") if kind == "entrant" else (kind,)))
 
 
-def downloads(folder: Path, plan: RecordedPlan | None, scores: bytes) -> list[Download]:
-    """Return the tables of a board as files that the page holds.
-
-    Parameters
-    ----------
-    scores
-        The tidy scores as CSV.
-    """
-    found = []
-    for name, what in (
-        ("leaderboard.csv", "the board: every value with its interval, a row for each dataset and entrant"),
-        (OVERALL, "means over datasets"),
-    ):
-        try:
-            found.append(_download(name, what, read_regular(folder / name)))
-        except OSError:
-            continue
-    found.append(_download(SCORES.replace(".parquet", ".csv"), "every score", scores, MOST_SCORES))
+def downloads(results: Results, plan: RecordedPlan | None) -> list[Download]:
+    """Return the tables of a board as files that the page holds, numbers to six digits."""
+    tables = [
+        ("leaderboard.csv", "the board: every value with its interval", results.leaderboard(full=True)),
+        (OVERALL, "means over datasets", results.over_datasets()),
+        ("scores.csv", f"every score; {SCORES} of the folder has all digits", results.scores),
+    ]
+    found = [
+        _download(name, what, table.to_csv(index=False, lineterminator="\n", float_format="%.6g").encode())
+        for name, what, table in tables
+        if not table.empty
+    ]
     if plan is not None:
-        found.append(_download("units.csv", "the units of the board with their keys", _units(plan.shown), MOST_SCORES))
+        found.append(_download("units.csv", "the units of the board with their keys", _units(plan.shown)))
     return found
 
 
-def _download(name: str, what: str, content: bytes, most: int | None = None) -> Download:
+def _download(name: str, what: str, content: bytes) -> Download:
     kind = "text/csv"
     if len(content) > _MOST_PLAIN:
         # Without the time, so that equal tables give equal pages.
         content, name, kind = gzip.compress(content, mtime=0), f"{name}.gz", "application/gzip"
-    fits = most is None or len(content) <= most
-    address = f"data:{kind};base64,{base64.b64encode(content).decode()}" if fits else ""
+    address = f"data:{kind};base64,{base64.b64encode(content).decode()}" if len(content) <= MOST_BYTES else ""
     return Download(name, what, address, len(content), hashlib.sha256(content).hexdigest())
 
 

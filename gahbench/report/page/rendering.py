@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib.resources
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -19,17 +20,19 @@ def rendered(values: Mapping[str, Any]) -> str:
     Parameters
     ----------
     values
-        Of the template ``report.html``.
+        Of the template ``body.html``, and ``groups``, the most groups of columns of a table.
     """
     from markupsafe import Markup
 
     templates = _environment()
     body = templates.get_template("body.html").render(values)
-    # Neither has anything to fill in.
-    style, script = (templates.get_template(name).render() for name in ("style.css", "script.js"))
+    home = importlib.resources.files("gahbench.report") / "templates"
+    style, script = ((home / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
     light, dark = colours.declarations(colours.found_in(body))
-    variables = f":root{{{light}}}\n@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}\n"
-    style = variables + style
+    # Columns are hidden by the number of their group.
+    groups = ",".join(f".no{place} .g{place}" for place in range(1, values["groups"])) or ".none"
+    dark_screens = f"@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}"
+    style = f"{groups}{{display:none}}\n:root{{{light}}}\n{dark_screens}\n{style}"
     policy = {
         "default-src": "'none'",
         "img-src": "data:",

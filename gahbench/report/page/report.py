@@ -11,8 +11,8 @@ import gahbench
 from gahbench._util.files import write_output
 from gahbench.board.board import DatasetBoard
 from gahbench.board.facts import dataset_names
-from gahbench.board.results import SCORES, load_results
-from gahbench.report.page import board, charts, provenance
+from gahbench.board.results import load_results
+from gahbench.report.page import bases, board, charts, images, provenance, sweeps, training
 from gahbench.report.page.keys import key_svg
 from gahbench.report.page.rendering import rendered
 from gahbench.report.page.source import MOST_DRAWN, Source
@@ -58,10 +58,11 @@ def html_report(folder: Path, registry: Registry) -> str:
     source = Source(folder, load_results(folder), registry)
     numbers = count()
 
-    def drawn(chart: Chart) -> Markup:
-        return Markup(inline_svg(chart, next(numbers)))
+    def drawn(chart: Chart) -> tuple[Markup, str]:
+        made = inline_svg(chart, next(numbers))
+        return Markup(made.svg), " ".join(f"{place:g}" for place in made.places)
 
-    results = source.results
+    results, datasets = source.results, list(_datasets(source))
     values: dict[str, Any] = {
         "title": f"{results.suite} – gahbench",
         "suite": results.suite,
@@ -70,12 +71,22 @@ def html_report(folder: Path, registry: Registry) -> str:
         "kinds": sorted({entry.kind for entry in results.board.entries if entry.kind}),
         "caption": " ".join(caption(results.board, results.baseline).split()),
         "overall": board.overall_table(results.board),
-        "datasets": list(_datasets(source)),
+        "datasets": datasets,
+        "groups": max((len(one["table"].groups) for one in datasets), default=1),
         "places": source.places,
         "keys": {label: Markup(key_svg(style)) for label, style in source.styles.items()},
         "most": MOST_DRAWN,
         "length": board.LENGTH,
         "drawn": drawn,
+        "gallery": images.gallery(source),
+        "training": {
+            "trained": training.trainings(source),
+            "fits": training.fits_table(source),
+            "failures": training.failures(source),
+        },
+        "bases": bases.basis_charts(source),
+        "sweeps": sweeps.sweeps(source),
+        "sheets": sweeps.sample_sheets(source),
         "provenance": _provenance(source),
     }
     return rendered(values)
@@ -83,6 +94,7 @@ def html_report(folder: Path, registry: Registry) -> str:
 
 def _datasets(source: Source) -> Iterator[dict[str, Any]]:
     for number, one in enumerate(source.results.board.datasets):
+        against, extremes = images.extremes(source, one.dataset)
         yield {
             "id": f"d{number}",
             "name": one.dataset,
@@ -94,6 +106,8 @@ def _datasets(source: Source) -> Iterator[dict[str, Any]]:
             "metrics": charts.metric_charts(source, one),
             "shown": [entry.entrant for entry in source.drawn(one)],
             "entrants": len(one.entries),
+            "against": against,
+            "extremes": extremes,
         }
 
 
@@ -111,12 +125,10 @@ def _provenance(source: Source) -> dict[str, Any]:
         "entrant": results.entrants,
         "metric": list(map(str, results.scores["metric"].unique())),
     }
-    scores = results.scores.to_csv(index=False, lineterminator="\n").encode()
     return {
         "protocol": {} if plan is None else provenance.protocol(plan),
         "environment": provenance.environment_of(folder),
         "checksums": provenance.checksums_of(folder),
         "citations": provenance.citations(source.registry, plan, labels),
-        "downloads": provenance.downloads(folder, plan, scores),
-        "scores": SCORES,
+        "downloads": provenance.downloads(results, plan),
     }

@@ -33,16 +33,20 @@ class Series:
         Of the series.
     x
         Where its points are, in the data coordinates of the axis across.
-    texts
-        What is written of each point.
+    values
+        Of each point, with the ends of its interval if known, as numbers with spaces between. Of a series with a single
+        one, its point may be anywhere.
     entrant
         Its place among the entrants of the page; ``None`` where it is none.
+    points
+        What each place across is, where those of the figure are not its own.
     """
 
     name: str
     x: Sequence[float]
-    texts: Sequence[str]
+    values: Sequence[str]
     entrant: int | None = None
+    points: Sequence[str] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +65,8 @@ class Chart:
         What each place across is, such as a noise level.
     note
         What is better, and what is left out.
+    unit
+        Of the values.
     """
 
     figure: Figure
@@ -68,9 +74,18 @@ class Chart:
     series: Mapping[str, Series] = field(default_factory=dict)
     points: Sequence[str] = ()
     note: str = ""
+    unit: str = ""
 
 
-def inline_svg(chart: Chart, number: int) -> str:
+@dataclass(frozen=True)
+class Drawn:
+    """A figure as an element of a page, and where across in it the points of its series are."""
+
+    svg: str
+    places: Sequence[float]
+
+
+def inline_svg(chart: Chart, number: int) -> Drawn:
     """Return a figure as an element of a page.
 
     Parameters
@@ -81,23 +96,22 @@ def inline_svg(chart: Chart, number: int) -> str:
     for patch in (chart.figure.patch, *(ax.patch for ax in chart.figure.axes)):
         patch.set_visible(False)
     root = ET.fromstring(encode(chart.figure, ".svg", as_text=True))
-    places = _places_across(chart)
+    longest = max((one.x for one in chart.series.values()), key=len, default=())
+    places = {name: _places(chart, one.x) for name, one in chart.series.items()}
     kept = {identifier for node in root.iter() for identifier in _referred(node)}
     for parent in list(root.iter()):
         for child in list(parent):
             if _local(child.tag) in ("metadata", "style", "title"):
                 parent.remove(child)
     for node in root.iter():
-        _rewrite(node, kept, chart.series, places)
+        _rewrite(node, kept, chart, places)
     view = root.attrib["viewBox"]
     compact(root, f"f{number}-")
     root.attrib = {"viewBox": view, "role": "img", "aria-label": " ".join(f"{chart.title} {chart.note}".split())}
-    return ET.tostring(root, encoding="unicode").replace(" />", "/>")
+    return Drawn(ET.tostring(root, encoding="unicode").replace(" />", "/>"), _places(chart, longest))
 
 
-def _rewrite(
-    node: ET.Element, kept: set[str], series: Mapping[str, Series], places: Mapping[str, Sequence[float]]
-) -> None:
+def _rewrite(node: ET.Element, kept: set[str], chart: Chart, places: Mapping[str, Sequence[float]]) -> None:
     """Give an element the names and the attributes that it has in HTML, and those of its series."""
     node.tag = _local(node.tag)
     attributes = {_local(name): value for name, value in node.attrib.items() if _local(name) != "style"}
@@ -111,34 +125,26 @@ def _rewrite(
     node.attrib = {
         name: colours.variable(value) if colours.is_colour(value) else value for name, value in attributes.items()
     }
-    if (found := series.get(identifier.removesuffix("-band"))) is not None:
-        is_band = identifier.endswith("-band")
+    if (found := chart.series.get(identifier.removesuffix("-band"))) is not None:
         node.attrib |= {"class": "series"} | ({} if found.entrant is None else {"data-e": str(found.entrant)})
-        if not is_band:
-            _add_values(node, found, places[identifier])
+        if not identifier.endswith("-band"):
+            node.attrib["data-v"] = "|".join(found.values)
+            if found.points:
+                node.attrib["data-at"] = " ".join(f"{place:g}" for place in places[identifier])
+                node.attrib["data-x"] = "|".join(found.points)
+            title = ET.Element("title")
+            title.text = found.name
+            node.insert(0, title)
 
 
-def _add_values(node: ET.Element, series: Series, places: Sequence[float]) -> None:
-    """Give an element the name and the values of its series, and each of its markers the place of its own."""
-    node.attrib["data-v"] = "|".join(series.texts)
-    for use in (one for one in node.iter() if _local(one.tag) == "use"):
-        x = float(use.attrib["x"])
-        use.attrib["data-i"] = str(min(range(len(places)), key=lambda place: abs(places[place] - x)))
-    title = ET.Element("title")
-    title.text = series.name
-    node.insert(0, title)
-
-
-def _places_across(chart: Chart) -> dict[str, list[float]]:
-    """Return where the points of each series are in the SVG, across, once it is drawn."""
-    if not chart.series:
-        return {}
+def _places(chart: Chart, x: Sequence[float]) -> list[float]:
+    """Return where points are in the SVG, across, once it is drawn."""
+    if not x:
+        return []
     (ax,) = chart.figure.axes
     # An SVG has 72 units to an inch.
     scale, y = 72 / chart.figure.dpi, ax.get_ylim()[0]
-    return {
-        name: [scale * float(ax.transData.transform((x, y))[0]) for x in one.x] for name, one in chart.series.items()
-    }
+    return [round(scale * float(ax.transData.transform((one, y))[0]), 1) for one in x]
 
 
 def _presentation(style: str) -> dict[str, str]:
