@@ -102,6 +102,18 @@ def long_run(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     return made_once("long", fill)
 
 
+@pytest.fixture(scope="session")
+def kept_run(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+    """The folder of a run of seconds with its units: images of four entrants, and the history of one."""
+
+    def fill(home: Path) -> None:
+        text = TINY.replace("  - identity\n", "  - identity\n  - optimal\n").replace("images: 3", "images: 4")
+        (home / "kept.yaml").write_text(text, encoding="utf-8")
+        gahbench.run(home / "kept.yaml", home / "out", engine="inline")
+
+    return made_once("kept", fill) / "out"
+
+
 @pytest.fixture
 def dry_runs_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Dry runs of plugin files happen in this process, as those of built-in plugins do: another takes seconds to start.

@@ -13,16 +13,9 @@ from gahbench.report.training_curves import histories, training_figure
 UNET = "unet[width=2,levels=1]"
 
 
-@pytest.fixture(scope="module")
-def folder(made_once):
-    def fill(home):
-        from sample_files import TINY
-
-        text = TINY.replace("  - identity\n", "  - identity\n  - optimal\n").replace("images: 3", "images: 4")
-        (home / "kept.yaml").write_text(text)
-        gahbench.run(home / "kept.yaml", home / "out", engine="inline")
-
-    return made_once("kept", fill) / "out"
+@pytest.fixture
+def folder(kept_run):
+    return kept_run
 
 
 def test_the_images_that_are_kept_are_those_that_were_scored(folder):

@@ -1,0 +1,225 @@
+"""The report in a browser: from a file, under its policy, with and without scripts."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from test_page import HOSTILE, hostile  # noqa: F401
+
+from gahbench.report.page import html_report
+
+pytestmark = pytest.mark.extras("playwright", "axe_core_python")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def files(hostile, kept_run, builtin, tmp_path_factory):  # noqa: F811
+    """Pages of made-up results with hostile names, and of a run with its images."""
+    home = tmp_path_factory.mktemp("pages")
+    for name, page in (("hostile", hostile[1]), ("kept", html_report(kept_run, builtin))):
+        (home / f"{name}.html").write_text(page, encoding="utf-8")
+    return home
+
+
+@pytest.fixture
+def opened(chromium, files):
+    """A function that opens a page, and fails the test if it asks for anything or has errors."""
+    problems, contexts = [], []
+
+    def open_(name="kept", fragment="", **options):
+        contexts.append(chromium.new_context(**{"viewport": {"width": 1200, "height": 900}, **options}))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(10_000)
+        page.on("console", lambda message: problems.append(message.text))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", lambda request: _note(request.url, problems))
+        page.goto((files / f"{name}.html").as_uri() + fragment)
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert problems == []
+
+
+def _note(address, problems):
+    if not address.startswith(("file:", "data:")):
+        problems.append(address)
+
+
+def board(page):
+    return page.locator("table.board").first
+
+
+def labels(page, table=None):
+    return (table or board(page)).locator("tbody tr:visible th bdi").all_inner_texts()
+
+
+def test_columns_are_sorted(opened):
+    page = opened("hostile")
+    head = board(page).locator("thead th", has_text=re.compile("^PSNR$"))
+    falling = labels(page)
+    head.locator("button").click()
+    assert head.get_attribute("aria-sort") == "descending"
+    assert labels(page) == falling
+    head.locator("button").click()
+    assert head.get_attribute("aria-sort") == "ascending"
+    # Whoever has no value stays last.
+    assert labels(page) == [*falling[-2::-1], "gone"]
+
+
+def test_the_filter_is_kept_in_the_address(opened):
+    page = opened("hostile")
+    page.get_by_role("searchbox", name="Entrants").fill("plain")
+    expected = [f"plain-{place}" for place in range(7)]
+    assert sorted(labels(page)) == sorted(expected)
+    assert "q=plain" in page.url
+    # Series of those that are filtered out go too.
+    shown = page.locator("#curves .chart").first.locator(".series[data-v]:visible").count()
+    assert 0 < shown < 8
+    page.get_by_label("Kind").select_option("trained")
+    assert labels(page) == []
+    page.reload()
+    assert page.get_by_role("searchbox", name="Entrants").input_value() == "plain"
+    assert labels(page) == []
+    page.get_by_role("button", name="clear").click()
+    assert len(labels(page)) == 13
+    assert "#" not in page.url
+
+
+def test_columns_are_switched(opened):
+    page = opened()
+    columns = page.locator(".groups").first
+    head = board(page).locator("thead th", has_text="PSNR, σ 0.1")
+    assert not head.is_visible()
+    columns.get_by_role("button", name="PSNR by σ").click()
+    assert head.is_visible()
+    columns.get_by_role("button", name="PSNR by σ").click()
+    assert not head.is_visible()
+
+
+def test_an_entrant_is_highlighted_everywhere(opened):
+    page = opened("kept")
+    board(page).get_by_role("button", name="identity").click()
+    place = board(page).locator("tr.on").get_attribute("data-e")
+    assert page.locator(".on").evaluate_all("nodes => [...new Set(nodes.map(node => node.dataset.e))]") == [place]
+    # The table, the legend, the curve with its band of each figure, and the images.
+    assert page.locator("li.on, tr.on, .series.on, .strip.on").count() > 6
+    assert page.locator("#curves .series.dim").count() > 0
+    page.reload()
+    assert board(page).locator("tr.on").get_attribute("data-e") == place
+    board(page).get_by_role("button", name="identity").click()
+    assert page.locator(".on, .dim").count() == 0
+
+
+def test_the_values_of_points_are_those_of_the_table(opened, kept_run):
+    page = opened("kept")
+    table = pd.read_csv(kept_run / "leaderboard.csv").set_index("entrant")
+    chart = page.locator("#curves .chart").first
+    point = chart.locator(".series[data-v]:visible use").last
+    point.scroll_into_view_if_needed()
+    box = point.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    found = re.fullmatch(r"(.+): (\S+) dB(?: \((\S+) to (\S+)\))?, σ = (\S+)", page.locator("#tip").inner_text())
+    entrant, *values, sigma = found.groups()
+    for value, end in zip(values, ("", "_low", "_high"), strict=True):
+        assert value == f"{table.loc[entrant, f'psnr@{sigma}{end}']:.2f}"
+    page.mouse.move(0, 0)
+    assert page.locator("#tip").is_hidden()
+
+
+def test_entrants_are_switched_and_the_first_eight_are_on(opened):
+    page = opened("hostile")
+    series = page.locator("#curves .chart").first.locator(".series[data-v]:visible")
+    boxes = page.locator(".legend input")
+    assert (boxes.count(), series.count()) == (12, 8)
+    boxes.first.uncheck()
+    assert series.count() == 7
+    page.get_by_role("button", name="all 12").click()
+    assert series.count() == 12
+
+
+def test_two_entrants_are_compared_by_a_slider(opened):
+    page = opened("kept")
+    slider = page.locator(".slider:visible").first
+    over = slider.locator(".stack .over")
+    assert over.evaluate("node => node.style.clipPath") == "inset(0px 0px 0px 50%)"
+    slider.get_by_label("A to B").fill("20")
+    assert over.evaluate("node => node.style.clipPath") == "inset(0px 0px 0px 20%)"
+    slider.locator("select").nth(1).select_option("optimal")
+    shown = page.locator(".pictures:visible").first.locator(".strip", has_text="optimal").locator(".denoised")
+    assert over.get_attribute("src") == shown.get_attribute("src")
+    assert over.evaluate("node => node.complete && node.naturalWidth > 0")
+
+
+def test_the_keyboard_reaches_all(opened):
+    page = opened("kept")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "to the content"
+    reached = set()
+    for _ in range(250):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.className || document.activeElement.tagName"))
+        if page.evaluate("document.activeElement.classList.contains('chart')"):
+            break
+    assert {"A", "INPUT", "SELECT", "pick", "scroll", "chart"} <= reached
+    page.keyboard.press("ArrowRight")
+    first = page.locator("#tip").inner_text()
+    page.keyboard.press("ArrowRight")
+    second = page.locator("#tip").inner_text()
+    page.keyboard.press("ArrowDown")
+    names = [text.partition(":")[0] for text in (first, second, page.locator("#tip").inner_text())]
+    assert first != second
+    assert names[0] == names[1] != names[2]
+    page.keyboard.press("Escape")
+    assert page.locator("#tip").is_hidden()
+
+
+@pytest.mark.parametrize("name", ["hostile", "kept"])
+def test_a_phone_does_not_scroll_sideways(opened, name):
+    page = opened(name, viewport={"width": 390, "height": 844})
+    page.locator("details").evaluate_all("nodes => nodes.forEach(node => node.open = true)")
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_all_is_there_without_scripts(opened):
+    page = opened("hostile", java_script_enabled=False)
+    assert labels(page)[-1] == "gone"
+    assert set(HOSTILE) < set(labels(page))
+    assert page.locator("#curves .chart").first.locator(".series[data-v]").count() == 12
+    assert not page.locator("#filter").is_visible()
+
+
+def test_it_is_printed(opened):
+    pdf = opened("kept").pdf(format="A4")
+    assert pdf.startswith(b"%PDF")
+    assert len(re.findall(rb"/Type\s*/Page\b", pdf)) > 1
+
+
+@pytest.mark.parametrize("name", ["hostile", "kept"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_is_accessible(opened, name, scheme):
+    import axe_core_python
+
+    page = opened(name, color_scheme=scheme, bypass_csp=True)
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (background == "rgb(255, 255, 255)") == (scheme == "light")
+    page.locator("details").evaluate_all("nodes => nodes.forEach(node => node.open = true)")
+    page.evaluate((Path(axe_core_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'best-practice']})")
+    assert [(one["id"], [node["html"][:120] for node in one["nodes"]]) for one in found["violations"]] == []
+    assert len(found["passes"]) > 20
