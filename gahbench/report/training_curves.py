@@ -87,7 +87,7 @@ def draw_loss(
 def draw_validation(
     ax: Axes, fits: Sequence[tuple[StoredWeights, pd.DataFrame]], colours: Mapping[str, str] | None = None
 ) -> None:
-    """Draw the validation PSNR against steps, as :func:`draw_loss`; the ``id`` of a curve is ``psnr-`` and its place."""
+    """Draw the validation PSNR against steps, as :func:`draw_loss`; the ``id`` of a curve begins with ``psnr-``."""
     for place, ((_, history), look) in enumerate(zip(fits, _looks(fits, colours), strict=True)):
         # The legend is that of the loss.
         ax.plot(history["step"], validation_psnr(history), gid=f"psnr-{place}", **{**look, "label": None})

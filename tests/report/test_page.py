@@ -99,7 +99,7 @@ def test_identifiers_are_unique_and_found(hostile):
 
 
 def test_series_hold_the_values_of_the_board(hostile):
-    folder, page = hostile
+    page = hostile[1]
     board = hostile_results().board.datasets[0]
     first = page.index("data-v=")
     values = re.findall(r'data-e="(\d+)" data-v="([^"]*)"', page[first - 40 :])

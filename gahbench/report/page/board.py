@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from gahbench._util.readable import level_name
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.over_datasets import over_datasets
@@ -188,14 +190,20 @@ def _brackets(
 
 
 def _bars(ends: Sequence[tuple[float, float, float]]) -> list[Bar | None]:
-    """Return bars on one scale, that of all their ends; none where nothing is known, or no scale."""
-    known = [end for bar in ends for end in bar if math.isfinite(end)]
-    bottom, top = min(known, default=0.0), max(known, default=0.0)
-    if top <= bottom:
+    """Return bars on one scale; none where nothing is known, or no scale. What is far from most is drawn at the end."""
+    known = np.array([end for bar in ends for end in bar if math.isfinite(end)])
+    if not len(known) or known.min() == known.max():
+        return [None] * len(ends)
+    # Tukey's outer fences: one that is far off would leave no room for the others.
+    lower, upper = np.quantile(known, (0.25, 0.75))
+    bottom = max(float(known.min()), float(lower - 3 * (upper - lower)))
+    top = min(float(known.max()), float(upper + 3 * (upper - lower)))
+    if bottom == top:
         return [None] * len(ends)
 
     def place(end: float, otherwise: float) -> float:
-        return LENGTH * ((end if math.isfinite(end) else otherwise) - bottom) / (top - bottom)
+        shown = end if math.isfinite(end) else otherwise
+        return LENGTH * min(1.0, max(0.0, (shown - bottom) / (top - bottom)))
 
     return [
         None

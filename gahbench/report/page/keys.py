@@ -14,8 +14,8 @@ _RADIUS = 3.6
 _WHITE = "#ffffff"
 
 
-def key_svg(style: Mapping[str, Any]) -> str:
-    """Return the drawing of a look, as :func:`gahbench.report.figures.looks` gives them."""
+def key_drawing(style: Mapping[str, Any], identifier: str) -> str:
+    """Return the drawing of a look, as :func:`gahbench.report.figures.looks` gives them, for others to refer to."""
     from matplotlib.colors import to_hex
     from matplotlib.markers import MarkerStyle
 
@@ -29,5 +29,4 @@ def key_svg(style: Mapping[str, Any]) -> str:
     face = variable(_WHITE if style["markerfacecolor"] == "white" else to_hex(style["markerfacecolor"]))
     dashes = f' stroke-dasharray="{dash}"' if (dash := _DASHES.get(style["linestyle"])) else ""
     paths = f'<path d="M0 6H28" stroke-width="1.6"{dashes}/><path d="{shape}"/>'
-    look = f'class="key" viewBox="0 0 28 12" aria-hidden="true" stroke="{colour}" fill="{face}"'
-    return f"<svg {look}>{paths}</svg>"
+    return f'<g id="{identifier}" stroke="{colour}" fill="{face}">{paths}</g>'

@@ -13,7 +13,7 @@ from gahbench.board.board import DatasetBoard
 from gahbench.board.facts import dataset_names
 from gahbench.board.results import load_results
 from gahbench.report.page import bases, board, charts, images, provenance, sweeps, training
-from gahbench.report.page.keys import key_svg
+from gahbench.report.page.keys import key_drawing
 from gahbench.report.page.rendering import rendered
 from gahbench.report.page.source import MOST_DRAWN, Source
 from gahbench.report.page.svg import Chart, inline_svg
@@ -74,7 +74,9 @@ def html_report(folder: Path, registry: Registry) -> str:
         "datasets": datasets,
         "groups": max((len(one["table"].groups) for one in datasets), default=1),
         "places": source.places,
-        "keys": {label: Markup(key_svg(style)) for label, style in source.styles.items()},
+        "keys": {
+            label: Markup(key_drawing(style, f"k{source.places[label]}")) for label, style in source.styles.items()
+        },
         "most": MOST_DRAWN,
         "length": board.LENGTH,
         "drawn": drawn,

@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 
 _FONT_SIZE = re.compile(r"([\d.]+)px")
 #: Declarations that say what is so without them.
-_DEFAULTS = {"stroke-linecap": "butt", "stroke-linejoin": "miter", "stroke-width": "1", "text-anchor": "start"}
+_DEFAULTS = {
+    "stroke-dashoffset": "0",
+    "stroke-linecap": "butt",
+    "stroke-linejoin": "miter",
+    "stroke-width": "1",
+    "text-anchor": "start",
+}
 
 
 @dataclass(frozen=True)
