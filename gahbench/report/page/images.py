@@ -191,7 +191,7 @@ class Extremes:
 
 
 def extremes(source: Source, dataset: str, count: int = 3) -> tuple[str, list[Extremes]]:
-    """Return the images on which entrants differ the most from the baseline, or else from the best entrant.
+    """Return the images on which entrants differ the most from the baseline, or else from the best that has a rank.
 
     Differences in PSNR are paired, and means over noise levels and seeds.
 
@@ -202,11 +202,13 @@ def extremes(source: Source, dataset: str, count: int = 3) -> tuple[str, list[Ex
     """
     scores = source.results.scores
     rows = scores[(scores["dataset"] == dataset) & (scores["metric"] == "psnr") & (scores["split"] == "test")]
-    drawn = [entry.entrant for entry in source.drawn(source.results.board.of(dataset))]
+    entries = source.drawn(source.results.board.of(dataset))
+    drawn = [entry.entrant for entry in entries]
     rows = rows[rows["entrant"].isin(drawn) & rows["image"].notna()]
     table = rows.groupby(["entrant", "image"])["value"].mean().unstack("entrant")
     others = [label for label in drawn if label in table]
-    against = source.results.baseline if source.results.baseline in others else next(iter(others), "")
+    ranked = [entry.entrant for entry in entries if entry.rank is not None and entry.entrant in others]
+    against = source.results.baseline if source.results.baseline in others else next(iter([*ranked, *others]), "")
     if len(others) < 2 or len(table) < 2:
         return "", []
     found = []

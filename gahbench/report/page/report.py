@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import gahbench
 from gahbench._util.files import write_output
+from gahbench._util.readable import counted
 from gahbench.board.board import DatasetBoard
 from gahbench.board.facts import dataset_names
 from gahbench.board.results import load_results
@@ -68,6 +69,7 @@ def html_report(folder: Path, registry: Registry) -> str:
         "suite": results.suite,
         "version": gahbench.__version__,
         "results": results,
+        "size": f"{counted(len(results.entrants), 'entrant')} on {counted(len(datasets), 'dataset')}",
         "kinds": sorted({entry.kind for entry in results.board.entries if entry.kind}),
         "caption": " ".join(caption(results.board, results.baseline).split()),
         "overall": board.overall_table(results.board),

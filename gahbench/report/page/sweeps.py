@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ from gahbench.report.page.svg import Chart, Series
 from gahbench.report.sample_pairs import paired_samples, pairs_sheet
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 #: Characters of the sheets of samples of a page.
@@ -85,7 +86,7 @@ def _against_noise(found: Course, split: str) -> Chart | None:
     if not any(len(points) > 1 for points in found.values()):
         return None
     looks = number_looks(numbers_of([found]))
-    figure, _ = drawn(lambda ax: draw_course(ax, found, looks))
+    figure, _ = drawn(lambda ax: _with_legend(ax, lambda: draw_course(ax, found, looks)))
     series = {}
     for place, (number, points) in enumerate(found.items()):
         levels = sorted(points)
@@ -100,7 +101,7 @@ def _against_number(source: Source, metric: str, found: Course, null: Course) ->
     places = number_places(numbers_of([found]))
     levels = by_level(found, places)
     looks = level_looks([sigma for sigma in sorted(levels) if sigma and not math.isnan(sigma)])
-    figure, _ = drawn(lambda ax: draw_transition(ax, found, null, places, looks))
+    figure, _ = drawn(lambda ax: _with_legend(ax, lambda: draw_transition(ax, found, null, places, looks)))
     at = {place: number_label(number) for number, place in places.items()}
     series = {
         f"level-{place}": Series(
@@ -114,6 +115,12 @@ def _against_number(source: Source, metric: str, found: Course, null: Course) ->
     }
     note = ", ".join([*filter(None, [source.better.get(metric, "")]), *(["dotted: by chance"] if null else [])])
     return Chart(figure, source.titles.get(metric) or metric, series, note=note)
+
+
+def _with_legend(ax: Axes, draw: Callable[[], None]) -> None:
+    """Draw, and name the curves within the axes: they are few."""
+    draw()
+    ax.legend(fontsize=6.5, ncols=2, frameon=False, handlelength=1.8, columnspacing=1.0)
 
 
 def sample_sheets(source: Source) -> list[Sheet]:
