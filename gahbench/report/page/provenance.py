@@ -8,19 +8,22 @@ import gzip
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gahbench._util.errors import GahbenchError
 from gahbench._util.files import read_regular
+from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.results import SCORES, Results, index_or_none, saved_files
+from gahbench.contracts.citation import Citation, bibliography
 from gahbench.contracts.unit import Unit
 from gahbench.planning.row_labels import base_label
-from gahbench.registry.citation import citation
-from gahbench.registry.registry import Registry
+from gahbench.registry.citation import citations
+from gahbench.registry.plugin import Kind
 from gahbench.registry.spec import parse_spec
+from gahbench.report.page.source import Source
 from gahbench.report.publish import OVERALL
 from gahbench.store.plan_file import RecordedPlan, read_plan
 
@@ -115,43 +118,46 @@ def _written(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in settings.items()) or "none"
 
 
-def citations(registry: Registry, plan: RecordedPlan | None, labels: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Return the citation of every plugin on a board, by its name, where it has one.
+def works(source: Source, plan: RecordedPlan | None) -> dict[Citation, list[str]]:
+    """Return the works that the plugins of a board follow, each with the names of these plugins.
 
-    Parameters
-    ----------
-    labels
-        Labels of datasets, entrants and metrics, by kind: names are taken from these where there is no plan.
+    Those that the board records, or of boards that record none, those of the plugins that are registered here.
     """
-    found = {}
-    for kind, name in dict.fromkeys(_plugins(plan, labels)):
+    if source.results.works:
+        return source.results.works
+    found: dict[Citation, list[str]] = {}
+    for kind, name in dict.fromkeys(_plugins(source.results, plan)):
         try:
-            plugin = registry.find(kind, name)  # type: ignore[arg-type]
-            text = None if plugin is None else citation(plugin.factory)
+            plugin = source.registry.find(kind, name)
+            for work in () if plugin is None else citations(plugin):
+                found.setdefault(work, []).append(name)
         except GahbenchError:
             continue
-        if text:
-            found[name] = text
     return found
 
 
-def _plugins(plan: RecordedPlan | None, labels: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
-    for unit in plan.shown if plan else ():
-        for kind, key in (("dataset", "dataset"), (unit.entrant_kind, "entrant"), ("metric", "metric")):
-            described = unit.payload.get(key)
-            if isinstance(described, Mapping):
-                yield kind, str(described.get("name"))
-    for kind, names in labels.items() if plan is None else ():
-        for label in names:
-            try:
-                name = parse_spec(base_label(label)).name
-            except GahbenchError:
-                continue
-            yield from ((of, name) for of in (("architecture", "reference") if kind == "entrant" else (kind,)))
+def _plugins(results: Results, plan: RecordedPlan | None) -> Iterator[tuple[Kind, str]]:
+    if plan is not None:
+        for unit in plan.shown:
+            of: dict[str, Kind] = {"dataset": "dataset", "entrant": unit.entrant_kind, "metric": "metric"}
+            for key, kind in of.items():
+                if isinstance(described := unit.payload.get(key), Mapping):
+                    yield kind, str(described.get("name"))
+        return
+    labels: list[tuple[str, tuple[Kind, ...]]]
+    labels = [(base_label(label), ("architecture", "reference")) for label in results.entrants]
+    labels += [(str(label), ("dataset",)) for label in results.datasets["dataset"]]
+    labels += [(parse_metric_name(str(label)).label, ("metric",)) for label in results.scores["metric"].unique()]
+    for label, kinds in labels:
+        try:
+            name = parse_spec(label).name
+        except GahbenchError:
+            continue
+        yield from ((kind, name) for kind in kinds)
 
 
-def downloads(results: Results, plan: RecordedPlan | None) -> list[Download]:
-    """Return the tables of a board as files that the page holds, numbers to six digits."""
+def downloads(results: Results, plan: RecordedPlan | None, followed: Iterable[Citation]) -> list[Download]:
+    """Return the tables of a board as files that the page holds, numbers to six digits, and BibTeX of works."""
     tables = [
         ("leaderboard.csv", "the board: every value with its interval", results.leaderboard(full=True)),
         (OVERALL, "means over datasets", results.over_datasets()),
@@ -164,11 +170,12 @@ def downloads(results: Results, plan: RecordedPlan | None) -> list[Download]:
     ]
     if plan is not None:
         found.append(_download("units.csv", "the units of the board with their keys", _units(plan.shown)))
+    if entries := bibliography(followed):
+        found.append(_download("works.bib", "the works that plugins follow", entries.encode(), "application/x-bibtex"))
     return found
 
 
-def _download(name: str, what: str, content: bytes) -> Download:
-    kind = "text/csv"
+def _download(name: str, what: str, content: bytes, kind: str = "text/csv") -> Download:
     if len(content) > _MOST_PLAIN:
         # Without the time, so that equal tables give equal pages.
         content, name, kind = gzip.compress(content, mtime=0), f"{name}.gz", "application/gzip"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,6 @@ import gahbench
 from gahbench._util.files import write_output
 from gahbench._util.readable import counted
 from gahbench.board.board import DatasetBoard
-from gahbench.board.facts import dataset_names
 from gahbench.board.results import load_results
 from gahbench.report.page import bases, board, charts, images, provenance, sweeps, training
 from gahbench.report.page.keys import key_drawing
@@ -122,17 +121,12 @@ def _lines(source: Source, one: DatasetBoard) -> list[str]:
 
 
 def _provenance(source: Source) -> dict[str, Any]:
-    results, folder = source.results, source.folder
-    plan = provenance.recorded_plan_of(folder)
-    labels: dict[str, Sequence[str]] = {
-        "dataset": dataset_names(results),
-        "entrant": results.entrants,
-        "metric": list(map(str, results.scores["metric"].unique())),
-    }
+    folder, plan = source.folder, provenance.recorded_plan_of(source.folder)
+    works = provenance.works(source, plan)
     return {
         "protocol": {} if plan is None else provenance.protocol(plan),
         "environment": provenance.environment_of(folder),
         "checksums": provenance.checksums_of(folder),
-        "citations": provenance.citations(source.registry, plan, labels),
-        "downloads": provenance.downloads(results, plan),
+        "works": [(", ".join(names), str(work)) for work, names in works.items()],
+        "downloads": provenance.downloads(source.results, plan, works),
     }
