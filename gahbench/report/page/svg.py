@@ -161,7 +161,7 @@ def _presentation(style: str) -> dict[str, str]:
         if name in ("font", "font-size"):
             size = _FONT_SIZE.search(value)
             found["font-size"] = size[1] if size else value
-        elif name and name != "font-family" and _DEFAULTS.get(name) != value:
+        elif name and name not in ("font-family", "stroke-linecap") and _DEFAULTS.get(name) != value:
             found[name] = value
     return found
 

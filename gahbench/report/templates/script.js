@@ -130,7 +130,6 @@ const prepareTable = (table) => {
     head.replaceChildren(button);
     button.addEventListener("click", () => sort(table, head));
   }
-  for (const cell of all("tbody th", table)) makePick(cell);
   /** @type {string[]} */
   const groups = JSON.parse(table.dataset.groups ?? "[]");
   if (groups.length < 2) return;
@@ -329,6 +328,7 @@ for (const link of /** @type {HTMLAnchorElement[]} */ (all('a[href^="#"]')))
     target.scrollIntoView();
   });
 all("table.board").forEach((table) => prepareTable(/** @type {HTMLTableElement} */ (table)));
+all("tr[data-e] > th").forEach(makePick);
 all(".legend").forEach((legend) => prepareLegend(/** @type {HTMLElement} */ (legend)));
 all(".chart[data-at]").forEach((chart) => prepareChart(/** @type {HTMLElement} */ (chart)));
 all(".pictures").forEach((pictures) => prepareSlider(/** @type {HTMLElement} */ (pictures)));
