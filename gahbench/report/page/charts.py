@@ -23,7 +23,7 @@ _SIZE = (4.4, 3.2)  # inches
 #: Left, bottom, width and height of the axes: a layout that is computed takes longer than all else.
 _FRAME = (0.135, 0.15, 0.85, 0.83)
 #: Figures of metrics of one dataset.
-MOST_METRICS = 24
+MAX_METRICS = 24
 
 
 def board_charts(source: Source, board: DatasetBoard) -> list[Chart]:
@@ -52,7 +52,7 @@ def _quantity(
 
 def metric_charts(source: Source, board: DatasetBoard) -> list[Chart]:
     """Return the figures of the other metrics, of parts those that have a title."""
-    chosen = shown_metrics(board, source.titles)[:MOST_METRICS]
+    chosen = shown_metrics(board, source.titles)[:MAX_METRICS]
     return [_metric(source, board, of, panel_title(of, source.titles, {}, 60), 3) for of in chosen]
 
 

@@ -15,7 +15,7 @@ from gahbench._util.errors import ResultsError
 from gahbench._util.readable import level_name
 from gahbench.report.cells import number
 from gahbench.report.denoised_images import RANGE, kept_images, pictures
-from gahbench.report.page.source import MOST_DRAWN, Source
+from gahbench.report.page.source import MAX_DRAWN, Source
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gahbench.store.stored_arrays import StoredArrays
 
 #: Characters of all images of a page.
-MOST = 200_000
+MAX_CHARACTERS = 200_000
 #: Noise levels and images that are shown, the first pair of which all fits.
 _CHOICES = ((5, 3), (3, 3), (3, 2), (2, 2), (1, 3), (1, 2), (1, 1))
 _GREYS, _ERRORS, _COLOURS = 48, 16, 64
@@ -93,25 +93,27 @@ class Gallery:
 
 
 def gallery(source: Source) -> Gallery:
-    """Return the images that a run kept, as many as fit into :data:`MOST` characters."""
+    """Return the images that a run kept, as many as fit into :data:`MAX_CHARACTERS` characters."""
     try:
         kept = kept_images(source.folder)
     except ResultsError:
         return Gallery([], "This folder holds no images: those that a run keeps are in its units, which are not here.")
     order = {label: place for place, label in enumerate(source.results.entrants)}
-    kept = {name: sorted(of, key=lambda one: order.get(one.entrant, 0))[:MOST_DRAWN] for name, of in kept.items()}
+    kept = {name: sorted(of, key=lambda one: order.get(one.entrant, 0))[:MAX_DRAWN] for name, of in kept.items()}
     for levels, images in _CHOICES:
         found = [_pictures(dataset, of, levels, images) for dataset, of in kept.items()]
         size = sum(len(strip.address) for of in found for strip in _strips(of))
-        if size <= MOST:
+        if size <= MAX_CHARACTERS:
             break
     else:
-        return Gallery([], f"The images that this run kept have more than {MOST // 1000} kB: 'gahbench draw denoised'.")
+        return Gallery(
+            [], f"The images that this run kept have more than {MAX_CHARACTERS // 1000} kB: 'gahbench draw denoised'."
+        )
     most = max(len(one.arrays["sigmas"]) for of in kept.values() for one in of)
     shown = max(len(one.levels) for one in found)
     note = (
         f"{images} of the images that were kept, at {shown} of {most} noise levels: {size / 1000:.0f} kB, at most "
-        f"{MOST // 1000}, in {_GREYS} greys. 'gahbench draw denoised' draws all. Errors are grey for 0, white and "
+        f"{MAX_CHARACTERS // 1000}, in {_GREYS} greys. 'gahbench draw denoised' draws all. Errors are grey for 0, white and "
         f"black for {RANGE:g} σ; of large images the centre is shown, and the PSNR is of the whole."
     )
     return Gallery(found, note)

@@ -28,9 +28,9 @@ from gahbench.report.publish import OVERALL
 from gahbench.store.plan_file import RecordedPlan, read_plan
 
 #: Bytes of a table, compressed, that a page still holds.
-MOST_BYTES = 100_000
+MAX_BYTES = 100_000
 #: Bytes of a table that is not compressed.
-_MOST_PLAIN = 60_000
+_MAX_PLAIN = 60_000
 _SCORING: tuple[str, ...] = ("images", "sigmas", "noise_seed")
 
 
@@ -176,10 +176,10 @@ def downloads(results: Results, plan: RecordedPlan | None, followed: Iterable[Ci
 
 
 def _download(name: str, what: str, content: bytes, kind: str = "text/csv") -> Download:
-    if len(content) > _MOST_PLAIN:
+    if len(content) > _MAX_PLAIN:
         # Without the time, so that equal tables give equal pages.
         content, name, kind = gzip.compress(content, mtime=0), f"{name}.gz", "application/gzip"
-    address = f"data:{kind};base64,{base64.b64encode(content).decode()}" if len(content) <= MOST_BYTES else ""
+    address = f"data:{kind};base64,{base64.b64encode(content).decode()}" if len(content) <= MAX_BYTES else ""
     return Download(name, what, address, len(content), hashlib.sha256(content).hexdigest())
 
 

@@ -15,7 +15,7 @@ from gahbench.board.results import load_results
 from gahbench.report.page import bases, board, charts, images, provenance, sweeps, training
 from gahbench.report.page.keys import key_drawing
 from gahbench.report.page.rendering import rendered
-from gahbench.report.page.source import MOST_DRAWN, Source
+from gahbench.report.page.source import Source
 from gahbench.report.page.svg import Chart, inline_svg
 from gahbench.report.tables import caption, notes_below, optimum_line, sources_line, summary_title
 
@@ -78,7 +78,6 @@ def html_report(folder: Path, registry: Registry) -> str:
         "keys": {
             label: Markup(key_drawing(style, f"k{source.places[label]}")) for label, style in source.styles.items()
         },
-        "most": MOST_DRAWN,
         "length": board.LENGTH,
         "drawn": drawn,
         "gallery": images.gallery(source),

@@ -15,7 +15,7 @@ from gahbench.report.figures import Styles, looks
 from gahbench.report.metric_figures import directions, metric_titles
 
 #: So many entrants are drawn in a figure at most, the best ones: more cannot be told apart.
-MOST_DRAWN = 24
+MAX_DRAWN = 24
 _LABEL = 60
 
 
@@ -67,4 +67,4 @@ class Source:
         """Return the entrants that figures of a dataset show: those with a PSNR, or any value, at most the best 24."""
         known = {value.entrant for value in board.values if value.estimate.is_known}
         scored = [entry for entry in board.entries if entry.entrant in known and entry.entrant in self.styles]
-        return scored[:MOST_DRAWN]
+        return scored[:MAX_DRAWN]

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: Characters of the sheets of samples of a page.
-MOST = 1_200_000
+MAX_CHARACTERS = 1_200_000
 _COLOURS = 32
 
 
@@ -133,7 +133,7 @@ def sample_sheets(source: Source) -> list[Sheet]:
     for pair, sets in found.items():
         title = ", ".join(reversed(pair))
         sheet = _sheet(title, pairs_sheet(sets, title, 6))
-        if sum(len(one.address) for one in [*sheets, sheet]) <= MOST:
+        if sum(len(one.address) for one in [*sheets, sheet]) <= MAX_CHARACTERS:
             sheets.append(sheet)
     return sheets
 

@@ -190,7 +190,7 @@ const prepareLegend = (legend) => {
 const tip = one("#tip");
 
 /** @param {SVGUseElement} point @param {HTMLElement} chart */
-const tell = (point, chart) => {
+const showValue = (point, chart) => {
   const series = /** @type {SVGElement} */ (point.closest(".series"));
   const places = (series.dataset.at ?? chart.dataset.at ?? "").split(" ").map(Number);
   const x = Number(point.getAttribute("x"));
@@ -207,13 +207,13 @@ const tell = (point, chart) => {
   const above = box.top - tip.offsetHeight - 10;
   tip.style.left = `${left + scrollX}px`;
   tip.style.top = `${(above > 0 ? above : box.bottom + 10) + scrollY}px`;
-  for (const other of all(".told")) other.classList.remove("told");
-  point.classList.add("told");
+  for (const other of all(".current")) other.classList.remove("current");
+  point.classList.add("current");
 };
 
-const hush = () => {
+const hideValue = () => {
   tip.hidden = true;
-  for (const other of all(".told")) other.classList.remove("told");
+  for (const other of all(".current")) other.classList.remove("current");
 };
 
 /** @param {HTMLElement} chart @returns {SVGUseElement[][]} The points of each series that is shown. */
@@ -240,11 +240,11 @@ const prepareChart = (chart) => {
       const apart = Math.hypot(box.x + box.width / 2 - event.clientX, box.y + box.height / 2 - event.clientY);
       if (apart < least) [nearest, least] = [point, apart];
     }
-    if (nearest) tell(nearest, chart);
-    else hush();
+    if (nearest) showValue(nearest, chart);
+    else hideValue();
   });
-  chart.addEventListener("pointerleave", hush);
-  chart.addEventListener("blur", hush);
+  chart.addEventListener("pointerleave", hideValue);
+  chart.addEventListener("blur", hideValue);
   drawing.addEventListener("click", (event) => {
     const series = /** @type {SVGElement | null} */ (/** @type {Element} */ (event.target).closest(".series[data-e]"));
     if (series) choose(series.dataset.e ?? "");
@@ -252,14 +252,14 @@ const prepareChart = (chart) => {
   let [row, column] = [0, -1];
   chart.addEventListener("keydown", (event) => {
     const steps = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] };
-    if (event.key === "Escape") hush();
+    if (event.key === "Escape") hideValue();
     const step = steps[/** @type {keyof typeof steps} */ (event.key)];
     const rows = points(chart).map((line) => line.sort((one, other) => one.x.baseVal.value - other.x.baseVal.value));
     if (!step || !rows.length) return;
     event.preventDefault();
     row = (row + step[0] + rows.length) % rows.length;
     column = Math.max(0, Math.min(column + step[1], rows[row].length - 1));
-    tell(rows[row][column], chart);
+    showValue(rows[row][column], chart);
   });
 };
 
