@@ -100,6 +100,7 @@ def gallery(source: Source) -> Gallery:
         return Gallery([], "This folder holds no images: those that a run keeps are in its units, which are not here.")
     order = {label: place for place, label in enumerate(source.results.entrants)}
     kept = {name: sorted(of, key=lambda one: order.get(one.entrant, 0))[:MAX_DRAWN] for name, of in kept.items()}
+    limit = f"{MAX_CHARACTERS // 1000} kB"
     for levels, images in _CHOICES:
         found = [_pictures(dataset, of, levels, images) for dataset, of in kept.items()]
         size = sum(len(strip.address) for of in found for strip in _strips(of))
@@ -113,7 +114,7 @@ def gallery(source: Source) -> Gallery:
     shown = max(len(one.levels) for one in found)
     note = (
         f"{images} of the images that were kept, at {shown} of {most} noise levels: {size / 1000:.0f} kB, at most "
-        f"{MAX_CHARACTERS // 1000}, in {_GREYS} greys. 'gahbench draw denoised' draws all. Errors are grey for 0, white and "
+        f"{limit}, in {_GREYS} greys. 'gahbench draw denoised' draws all. Errors are grey for 0, white and "
         f"black for {RANGE:g} σ; of large images the centre is shown, and the PSNR is of the whole."
     )
     return Gallery(found, note)

@@ -14,7 +14,7 @@ from gahbench.report.cells import folded
 from gahbench.report.figures import Styles, looks
 from gahbench.report.metric_figures import directions, metric_titles
 
-#: So many entrants are drawn in a figure at most, the best ones: more cannot be told apart.
+#: So many entrants are drawn in a figure at most, the best ones: of more no two could be distinguished.
 MAX_DRAWN = 24
 _LABEL = 60
 
