@@ -143,11 +143,11 @@ def test_figures_of_metrics_say_which_direction_is_better(builtin):
         metrics_figure(found, NAME, builtin, ["sim"])
 
 
-def test_the_command_writes_the_page(hostile, command, tmp_path):
+def test_the_command_writes_the_page_and_equal_folders_give_equal_pages(hostile, command, builtin, tmp_path):
     status, _, errors = command("report")(str(hostile[0]), "--out", str(tmp_path / "page.html"))
     assert status == 0
     assert f"report: {tmp_path / 'page.html'}" in errors
-    assert "This folder holds no images" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert (tmp_path / "page.html").read_text(encoding="utf-8") == html_report(hostile[0], builtin)
     status, _, errors = command("report")(str(tmp_path / "nowhere"))
     assert status == 2
     assert "expected a folder of results" in errors

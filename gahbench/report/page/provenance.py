@@ -71,7 +71,8 @@ def environment_of(folder: Path) -> dict[str, Any]:
         found = json.loads(read_regular(folder / "environment.json"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    is_one = isinstance(found, dict) and isinstance(found.get("packages", {}), dict)
+    return found if is_one and isinstance(found.get("gpus", []), list) else {}
 
 
 def checksums_of(folder: Path) -> dict[str, str]:
