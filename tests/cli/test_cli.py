@@ -39,9 +39,11 @@ def test_every_command_has_help(command):
 
 def test_run_prints_a_board_that_leaderboard_prints_again(call, write_suite, tmp_path):
     out = tmp_path / "out"
-    status, printed, stderr = call("run", write_suite(), "--out", out, "--engine", "inline")
+    status, printed, stderr = call("run", write_suite(), "--out", out, "--engine", "inline", "--report")
     assert status == 0
     assert "oracle-threshold[haar]" in printed
+    # With the images that the run keeps.
+    assert 'alt="denoised by unet[width=2,levels=1]"' in (out / "report.html").read_text(encoding="utf-8")
     assert "fit unet[width=2,levels=1] on discs[size=16]: done" in stderr
     status, again, _ = call("leaderboard", out)
     assert (status, again) == (0, printed)
