@@ -258,8 +258,10 @@ def test_snapshots_are_kept_with_the_fit(outcome):
         assert all(torch.equal(last[name], kept[name]) for name in kept)
 
 
-def test_figures_of_a_sweep(outcome, tmp_path):
+def test_figures_of_a_sweep(outcome, builtin, tmp_path):
     from gahbench.report.generalization import curves_figure, transition_metrics, transitions_figure
+    from gahbench.report.page.source import Source
+    from gahbench.report.page.sweeps import sample_sheets
     from gahbench.report.sample_pairs import cosines_figure, paired_samples, pairs_sheet
 
     results = load_results(outcome.folder)
@@ -282,6 +284,9 @@ def test_figures_of_a_sweep(outcome, tmp_path):
     assert sets[1]["closest_cosine"] == pytest.approx([1.0] * 3, abs=1e-4)
     pairs_sheet(sets, "caption").savefig(tmp_path / "sheet.png")
     cosines_figure(sets, "caption").savefig(tmp_path / "cosines.png")
+    sheets = sample_sheets(Source(outcome.folder, results, builtin))
+    assert [sheet.title for sheet in sheets] == [", ".join(reversed(pair)) for pair in pairs]
+    assert all(sheet.address.startswith("data:image/png;base64,") for sheet in sheets)
     with pytest.raises(GahbenchError, match=re.escape("no values of 'pnsr'; did you mean 'psnr'")):
         transition_metrics(results, *pairs[0], ["pnsr"])
 

@@ -1,6 +1,7 @@
 """Metrics against the number of training images."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,9 @@ from gahbench.board.generalization import course, swept
 from gahbench.board.schemas import empty
 from gahbench.planning.metric_titles import metric_titles
 from gahbench.report.generalization import transition_metrics, transitions_figure
+from gahbench.report.page.source import Source
+from gahbench.report.page.svg import inline_svg
+from gahbench.report.page.sweeps import sweeps
 
 VALUES = {
     "sample-prediction[empirical-bayes,max_samples=12]": 0.7,
@@ -87,3 +91,24 @@ def test_seeds_are_pooled_over_the_numbers_that_are_scored_on_the_same_images():
     # With one degree of freedom each they would be 12.7 standard errors each way, and differ by chance.
     assert max(widths.values()) < 2 * 3.5 * 2 * np.sqrt(1 / 2)
     assert min(widths.values()) > 0
+
+
+def test_the_curves_of_a_report_hold_the_values(sweep, builtin, tmp_path):
+    (found,) = sweeps(Source(tmp_path, sweep, builtin))
+    assert (found.dataset, found.entrant) == ("faces", "unet")
+    assert [chart.title for chart in found.charts] == [sweep.metrics.set_index("metric")["title"][one] for one in SHOWN]
+    (samples,) = found.charts[0].series.values()
+    assert samples.name == "samples"
+    assert samples.points == ["N = 10", "N = 100", "N = all"]
+    assert {text.split()[0] for text in samples.values} == {"0.700"}
+    (scores,) = found.charts[1].series.values()
+    assert (scores.name, [text.split()[0] for text in scores.values]) == ("σ = 0.1", ["0.200"] * 3)
+    assert found.charts[1].note == "lower is better"
+    drawn = inline_svg(found.charts[1], 3)
+    # Three markers of one shape, each a step to the right, as numbers of images are on a logarithmic axis.
+    x = [
+        float(place)
+        for place in re.findall(r'<use href="#f3-\d+" x="([\d.]+)"[^>]*/>', drawn.svg.partition("data-v")[2])
+    ]
+    assert x[:3] == pytest.approx(drawn.places, abs=0.11)
+    assert x[1] - x[0] == pytest.approx(x[2] - x[1], abs=0.11)
