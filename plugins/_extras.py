@@ -7,6 +7,12 @@ import importlib.util
 from gahbench import GahbenchError
 
 
+def is_installed(package: str) -> bool:
+    """Return whether a package is installed, without importing it; a mere folder of its name is none."""
+    spec = importlib.util.find_spec(package)
+    return spec is not None and spec.origin is not None
+
+
 def require(what: str, package: str, extra: str) -> None:
     """Refuse a plugin whose package is not installed, without importing it.
 
@@ -15,5 +21,5 @@ def require(what: str, package: str, extra: str) -> None:
     GahbenchError
         Naming the extra that installs it.
     """
-    if importlib.util.find_spec(package) is None:
+    if not is_installed(package):
         raise GahbenchError(f"the {what} needs the package {package}: pip install 'gahbench[{extra}]'")

@@ -9,7 +9,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # ruff: isort: split
 import fcntl
-import importlib.util
 import re
 import shutil
 import sys
@@ -27,6 +26,7 @@ from gahbench._util.resources import cpu_count
 from gahbench.cli import main
 from gahbench.planning import dry_run
 from gahbench.registry.registry import Registry
+from gahbench_plugins._extras import is_installed
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,7 +44,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test that needs packages of extras which are not installed."""
     for mark in item.iter_markers("extras"):
-        missing = [package for package in mark.args if importlib.util.find_spec(package) is None]
+        missing = [package for package in mark.args if not is_installed(package)]
         if missing:
             pytest.skip(f"needs {missing[0]}, of an extra of gahbench")
 

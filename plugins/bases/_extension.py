@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from gahbench import Basis, Shape
-from gahbench.jacobian import LARGEST_EXACT
 
 Size = tuple[int, int]
 
@@ -94,13 +93,13 @@ class Extended(Basis):
         return laid_out(self.extended_noise(size, fitting).flatten(), size)
 
     def check_filters(self, shape: Shape) -> None:
-        """Raise ``ValueError`` for images (C, H, W) that are continued and too large for matrices."""
+        """Raise ``ValueError`` for images (C, H, W) that are continued: filters that shrink there are not symmetric."""
         self.check_shape(shape)
-        if self.is_extended(shape) and math.prod(shape) > LARGEST_EXACT:
+        if self.is_extended(shape):
             height, width = self.fitting(*shape[-2:])
             raise ValueError(
-                f"filters in a basis that continues images are found for up to {LARGEST_EXACT} values; accepted "
-                f"instead of {shape[-2]}x{shape[-1]}: sizes that it need not continue, such as {height}x{width}"
+                f"filters that shrink in a basis are compared for sizes that it need not continue, such as "
+                f"{height}x{width}, not for {shape[-2]}x{shape[-1]}"
             )
 
 

@@ -40,7 +40,7 @@ def test_references_show_what_they_use_and_which_datasets_they_support():
     assert "not on c-alpha" in optimal["defined on"]
     oracle = described("oracle-shrink", "reference")
     assert (oracle["defined on"], oracle["closed-form risk"]) == (
-        "every dataset; not tried on images, which need parameters or files",
+        "every dataset; not tried on hf-dataset, images, which need parameters or files",
         "yes",
     )
     assert described("tv", "reference")["closed-form risk"].startswith("no")
