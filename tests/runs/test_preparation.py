@@ -326,7 +326,8 @@ class TestImagesOfOnesOwn:
 
         monkeypatch.setattr("gahbench_plugins.datasets._reading.decode.decode", decode)
         assert far.missing(suite).things == ()
-        assert len(far.plan(suite).units) == 1
+        with pytest.warns(UserWarning, match="turned to grey"):
+            assert len(far.plan(suite).units) == 1
         assert far.prepare(suite)[0].got == ()
 
     def test_near_repeats_of_many_images_are_looked_for_too(self, far, folder, monkeypatch):
