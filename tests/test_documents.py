@@ -1,6 +1,7 @@
 """What the documents say holds."""
 
 import ast
+import os
 import re
 import shlex
 import warnings
@@ -238,7 +239,16 @@ def of_today(label, registry):
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_published_board_is_of_the_suite_that_ships(builtin, name):
+def test_a_published_board_is_of_the_suite_that_ships(builtin, name, tmp_path, monkeypatch):
+    if name == "published":
+        data = Path(os.environ.get("GAHBENCH_DATA", ROOT / ".." / "shared" / "data")).resolve()
+        if not data.is_dir():
+            pytest.skip("needs the files of published weights")
+        (tmp_path / "published").symlink_to(data)
+        # Labels have names without folders.
+        for file in (data / "weights").iterdir():
+            (tmp_path / file.name).symlink_to(file)
+        monkeypatch.chdir(tmp_path)
     suite = load_suite(name, builtin)
     results = load_results(ROOT / "results" / name)
     board = results.leaderboard(full=True)
