@@ -61,7 +61,9 @@ def generator(axis: Axis, *parts: int | float | str, device: torch.device | str 
     return torch.Generator(device=device).manual_seed(derive_seed(axis, *parts))
 
 
-def evaluation_noise(count: int, shape: tuple[int, int, int], sigma: float, *parts: int | str) -> Tensor:
+def evaluation_noise(
+    count: int, shape: tuple[int, int, int], sigma: float, *parts: int | str, block: int = BLOCK
+) -> Tensor:
     """Return noise of standard deviation ``sigma`` for the first ``count`` images of a split.
 
     Parameters
@@ -72,6 +74,8 @@ def evaluation_noise(count: int, shape: tuple[int, int, int], sigma: float, *par
         Noise level; other levels have independent noise.
     parts
         Further names of the draw: the noise seed and the split.
+    block
+        For how many images it is drawn together.
 
     Returns
     -------
@@ -81,25 +85,27 @@ def evaluation_noise(count: int, shape: tuple[int, int, int], sigma: float, *par
     if count == 0:
         return torch.empty(0, *shape)
 
-    def draw(block: int) -> Tensor:
-        return torch.randn(BLOCK, *shape, generator=generator("noise", *parts, float(sigma), block * BLOCK))
+    def draw(number: int) -> Tensor:
+        return torch.randn(block, *shape, generator=generator("noise", *parts, float(sigma), number * block))
 
-    return sigma * in_blocks(draw, count)
+    return sigma * in_blocks(draw, count, block=block)
 
 
-def in_blocks(draw: Callable[[int], Tensor], count: int, start: int = 0) -> Tensor:
-    """Return items ``start`` to ``start + count``, at least one, of a series that is drawn in whole blocks of 64.
+def in_blocks(draw: Callable[[int], Tensor], count: int, start: int = 0, block: int = BLOCK) -> Tensor:
+    """Return items ``start`` to ``start + count``, at least one, of a series that is drawn in whole blocks.
 
     Whole blocks even at the ends: the number of items must not change how each is computed.
 
     Parameters
     ----------
     draw
-        Returns the 64 items of a block, given its number, shape (64, ...).
+        Returns the items of a block, given its number, shape (block, ...).
     count
         How many items.
     start
         The first of them.
+    block
+        Items of a block.
 
     Returns
     -------
@@ -116,6 +122,6 @@ def in_blocks(draw: Callable[[int], Tensor], count: int, start: int = 0) -> Tens
     >>> torch.equal(in_blocks(draw, 100)[70:80], in_blocks(draw, 10, start=70))
     True
     """
-    first, last = start // BLOCK, (start + count - 1) // BLOCK
-    blocks = torch.cat([draw(block) for block in range(first, last + 1)])
-    return blocks[start - first * BLOCK :][:count]
+    first, last = start // block, (start + count - 1) // block
+    blocks = torch.cat([draw(number) for number in range(first, last + 1)])
+    return blocks[start - first * block :][:count]

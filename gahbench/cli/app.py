@@ -116,7 +116,7 @@ def run(
     if outcome.done:
         folder_commands.print_board(opened.folder)
         if report:
-            folder_commands.write_report(opened.folder, None, plugins_dir or ())
+            folder_commands.print_report(opened.folder, registry)
     conclude(outcome, console)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +13,7 @@ from gahbench.cli import suite_options
 from gahbench.contracts.jobs import check_device
 
 if TYPE_CHECKING:
+    from gahbench.registry.registry import Registry
     from gahbench.runs.work import Worked
 
 
@@ -144,9 +144,11 @@ def report(
     """Write all of a results folder as one HTML file: tables, figures, images, and where they came from.
 
     The file needs no other and no network. Tables and figures are there without scripts; with them, tables are sorted
-    and filtered, and curves tell their values.
+    and filtered, and curves show their values.
     """
-    write_report(folder, out, plugins_dir or ())
+    from gahbench import api
+
+    _print_written(*api.write_report(folder, out, plugins=plugins_dir or ()))
 
 
 def compare(
@@ -277,11 +279,15 @@ def print_board(folder: Path) -> None:
     print_board(load_results(folder), console)
 
 
-def write_report(folder: Path, out: Path | None, plugins: Sequence[Path]) -> None:
-    """Write the report of a results folder, and print where it is."""
-    from gahbench import api
+def print_report(folder: Path, registry: Registry) -> None:
+    """Write the report of a results folder into it, and print where it is."""
+    from gahbench.report.page import write_report
 
-    file, size = api.write_report(folder, out, plugins=plugins)
+    file = folder / "report.html"
+    _print_written(file, write_report(folder, file, registry))
+
+
+def _print_written(file: Path, size: int) -> None:
     text = f"report: {file} ({size / 1e6:.2f} MB)"
     Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
 

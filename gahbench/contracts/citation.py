@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -91,7 +92,7 @@ class Citation:
             "article" if self.journal else "inproceedings" if self.conference else "book" if self.publisher else "misc"
         )
         fields = {
-            "author": with_accents(self.authors),
+            "author": with_accents(escaped(self.authors)),
             # Braces keep its capitals, and it may hold characters that mean something to LaTeX.
             "title": f"{{{with_accents(escaped(self.title))}}}",
             "journal": with_accents(escaped(self.journal)),
@@ -114,7 +115,9 @@ def bibliography(works: Iterable[Citation]) -> str:
     """Return works as BibTeX, each once, sorted by their keys, which are made distinct by letters."""
     entries: dict[str, str] = {}
     for work in sorted(dict.fromkeys(works), key=lambda work: (work.key, str(work))):
-        key = next(key for key in (work.key, *(f"{work.key}{chr(98 + n)}" for n in range(25))) if key not in entries)
+        letters = (f"{work.key}{chr(98 + number)}" for number in range(25))
+        keys = itertools.chain([work.key], letters, (f"{work.key}-{number}" for number in itertools.count(27)))
+        key = next(key for key in keys if key not in entries)
         entries[key] = work.bibtex(key)
     return "\n\n".join(entries.values()) + "\n" if entries else ""
 

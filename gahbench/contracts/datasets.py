@@ -274,7 +274,7 @@ class Dataset(Preparable, ABC):
         return None
 
 
-def all_shapes(dataset: Dataset) -> tuple[Shape, ...]:
-    """Return the different shapes of the test images of a dataset, in their order."""
-    shapes = dataset.shapes(dataset.available("test") or 1)
+def all_shapes(dataset: Dataset, count: int) -> tuple[Shape, ...]:
+    """Return the different shapes of the first test images of a dataset, in their order."""
+    shapes = dataset.shapes(count)
     return (dataset.shape,) if not shapes else tuple(dict.fromkeys(shapes))

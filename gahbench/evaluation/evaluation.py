@@ -95,7 +95,10 @@ class Evaluation:
         """Return the noisy images at a noise level, shape (N, C, H, W); other draws have fresh noise."""
         fresh = (*self._of_shape, *(() if draw == 0 else (f"draw {draw}",)))
         end = self.start + len(self.clean)
-        return self.clean + evaluation_noise(end, self.shape, sigma, self.noise_seed, self.split, *fresh)[self.start :]
+        # Of large photographs there may be one of a shape only.
+        names = {"block": 1} if self._of_shape else {}
+        noise = evaluation_noise(end, self.shape, sigma, self.noise_seed, self.split, *fresh, **names)
+        return self.clean + noise[self.start :]
 
     def denoised(self, sigma: float) -> Tensor:
         """Return the denoised images at a noise level, shape (N, C, H, W), float32; computed once."""
@@ -208,6 +211,7 @@ class Evaluation:
             start=self.start,
             granted=self.granted,
             jacobian_precision=self.jacobian_precision,
+            _of_shape=self._of_shape,
         )
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def make_bibliography(targets: Sequence[str | Path], registry: Registry) -> str:
     works: list[Citation] = []
     head: list[str] = []
     for target in targets:
-        if Path(target).is_dir():
+        if _is_folder(target):
             results = load_results(target)
             head = head or [_own()]
             works += results.works
@@ -36,6 +37,13 @@ def make_bibliography(targets: Sequence[str | Path], registry: Registry) -> str:
             works += _of_name(str(target), registry)
     entries = bibliography(works)
     return "\n\n".join([*head, *([entries] if entries else [])]).rstrip() + "\n" if head or entries else ""
+
+
+def _is_folder(target: str | Path) -> bool:
+    """Return whether there is such a folder; a text that is too long for a path is none."""
+    with contextlib.suppress(OSError):
+        return Path(target).is_dir()
+    return False
 
 
 def _own() -> str:
@@ -85,6 +93,10 @@ def _of_labels(results: Results, registry: Registry) -> tuple[list[Citation], li
     for kind, label in dict.fromkeys(entries):
         try:
             spec = parse_spec(label)
+            if "checkpoint" in spec.keywords:
+                # The file need not be here.
+                works += _of_name(spec.name, registry)
+                continue
             one = configure_entrant(registry, spec) if kind == "entrant" else registry.configure(kind, spec)  # type: ignore[arg-type]
             works += _of_plugins([one])
         except GahbenchError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,7 +17,8 @@ from gahbench.contracts.references import Reference
 from gahbench.evaluation.measurement import Measurement, Subject
 from gahbench.networks.conversions import Converted
 from gahbench.planning.metric_titles import metric_ratios, metric_titles
-from gahbench.planning.plan import DatasetFacts, scored_images, sources_text
+from gahbench.planning.plan import DatasetFacts, sources_text
+from gahbench.planning.scored_images import scored_images
 from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_fields import Scoring
 from gahbench.planning.units import PlannedDataset, protocol_key
@@ -91,9 +93,21 @@ def score_model(
                     (failures if "error" in row else scores).append(place | row)
     finally:
         given.train(was_training)
+    _warn_if_nothing(name, scores, failures)
     entrants = [name, *(one.label for one in references)]
     citations = citation_rows([*references, *datasets, *asked])
     return _results(on, scores, failures, facts, notes, entrants, baseline, asked, citations)
+
+
+def _warn_if_nothing(name: str, scores: Sequence[Mapping[str, Any]], failures: Sequence[Mapping[str, Any]]) -> None:
+    """Say why a model has no score at all: its row alone is easily overlooked."""
+    errors = [row["error"] for row in failures if row["entrant"] == name]
+    if errors and not any(row["entrant"] == name for row in scores):
+        warnings.warn(
+            f"{name} has no scores: {errors[0]}; a model is called with noisy images and noise levels, and "
+            'gahbench.as_denoiser makes one of others, such as as_denoiser(model, "none")',
+            stacklevel=3,
+        )
 
 
 def _asked(

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gahbench._util.errors import ParameterError, SuiteError
+from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import Dataset, all_shapes
 from gahbench.contracts.references import Reference
 from gahbench.planning.dry_run import DryRun, dry_runs
+from gahbench.planning.scored_images import scored_images
 from gahbench.planning.suite import Suite
 from gahbench.registry.configured import Configured
 from gahbench.registry.registry import Registry
@@ -99,7 +101,7 @@ def checked_pairs(
     ]
     networks = [case for case in cases if case[1].kind == "architecture" and case[0] not in done]
     # Of a set of images of several shapes, each is tried; the numbers are those of the first.
-    tried = [(pair, entrant, shape) for pair, entrant, dataset in networks for shape in all_shapes(dataset)]
+    tried = [(pair, entrant, shape) for pair, entrant, dataset in networks for shape in _shapes(suite, dataset)]
     runs = dry_runs([(entrant, shape) for _, entrant, shape in tried], registry)
     for (pair, _, _), run in reversed(list(zip(tried, runs, strict=True))):
         found[pair] = run
@@ -119,7 +121,7 @@ def _refusal(suite: Suite, entrant: Configured, dataset: Dataset) -> str | None:
     """Return why a reference cannot take the images of a dataset; ``None`` if it can."""
     try:
         reference: Reference = suite.build(entrant)
-        for shape in all_shapes(dataset):
+        for shape in _shapes(suite, dataset):
             reference.check_shape(shape)
     except SuiteError:
         raise
@@ -128,3 +130,7 @@ def _refusal(suite: Suite, entrant: Configured, dataset: Dataset) -> str | None:
     except Exception:
         return None  # A broken plugin costs its row, which will say why.
     return None
+
+
+def _shapes(suite: Suite, dataset: Dataset) -> tuple[Shape, ...]:
+    return all_shapes(dataset, scored_images(suite.scoring, dataset, "test"))

@@ -18,8 +18,8 @@ from gahbench.planning.metric_titles import metric_ratios, metric_titles
 from gahbench.planning.pairs import Pairs, checked_pairs, undefined_pairs
 from gahbench.planning.row_labels import base_label
 from gahbench.planning.rows import Row, check_training, rows
+from gahbench.planning.scored_images import scored_images
 from gahbench.planning.suite import Suite
-from gahbench.planning.suite_fields import Scoring
 from gahbench.planning.units import PlannedDataset, Request, fit_unit, protocol_key, score_unit
 from gahbench.registry.citation import citation_rows
 from gahbench.registry.configured import Configured
@@ -168,23 +168,6 @@ def _say_notes(suite: Suite, configured: Configured, dataset: Dataset) -> None:
         warnings.warn(f"{suite.path}: {configured.label}: {note}", stacklevel=3)
 
 
-def scored_images(scoring: Scoring, dataset: Dataset, split: Split) -> int:
-    """Return how many images of a split are scored.
-
-    Raises
-    ------
-    DataError
-        If they are all of a split that never ends, or holds none.
-    """
-    if scoring.images != "all":
-        return scoring.images
-    available = dataset.available(split)
-    if not available:
-        what = "never ends" if available is None else "holds none"
-        raise DataError(f"images=all asked of the {split} split, which {what}; accepted: a number")
-    return available
-
-
 def sources_text(dataset: Dataset, images: int) -> str:
     """Return the sources of test images as text; empty where no two have the same.
 
@@ -316,12 +299,11 @@ def _check_counts(suite: Suite, configured: Configured, dataset: Dataset) -> Non
 def _check_metrics(suite: Suite, built: list[tuple[Configured, Dataset]]) -> None:
     for metric in suite.metrics:
         measure: Metric = metric.build()
-        if suite.scoring.images != "all" and suite.scoring.images < measure.min_images:
-            raise ParameterError(
-                f"{metric.where}: images={suite.scoring.images}, accepted are {measure.min_images} or more, as "
-                "it compares images"
-            )
         for configured, dataset in built:
+            if (images := scored_images(suite.scoring, dataset, "test")) < measure.min_images:
+                raise ParameterError(
+                    f"{metric.where}: images={images}, accepted are {measure.min_images} or more, as it compares images"
+                )
             if dataset.shapes(1) is not None:
                 continue  # Of several shapes, some may be accepted: a refusal costs the value, not the suite.
             try:

@@ -155,12 +155,12 @@ def local_names(scope: ast.AST) -> Iterator[tuple[str, ast.AST | None]]:
 
 
 def _leave_out_citations(tree: ast.Module) -> set[str]:
-    """Take the citations out of classes that do not use them; return the names that are used there and nowhere else."""
+    """Take the citations out of classes, unless the module uses one; return the names used there and nowhere else."""
+    if any(isinstance(one, ast.Attribute) and one.attr == "citation" for one in ast.walk(tree)):
+        return set()
     taken: list[ast.stmt] = []
     for node in ast.walk(tree):
-        if isinstance(node, ast.ClassDef) and not any(
-            isinstance(one, ast.Attribute) and one.attr == "citation" for one in ast.walk(node)
-        ):
+        if isinstance(node, ast.ClassDef):
             taken += [one for one in node.body if _is_citation(one)]
             node.body = [one for one in node.body if not _is_citation(one)]
     cited = {one.id for statement in taken for one in ast.walk(statement) if isinstance(one, ast.Name)}

@@ -63,8 +63,8 @@ class Tracking:
     @hookimpl
     def run_started(self, folder: Path, units: tuple[Unit, ...], todo: tuple[Unit, ...]) -> None:
         """Begin, with the suite."""
-        self._folder = folder
-        self._call(lambda tracker: tracker.start(folder, described(folder, units, todo)))
+        self._folder = named = folder.resolve()  # "." has no name.
+        self._call(lambda tracker: tracker.start(named, described(named, units, todo)))
 
     @hookimpl
     def unit_progress(self, unit: Unit, progress: dict[str, Any]) -> None:

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from gahbench._util.errors import listing
+
 #: Fields that only watch a fit, or allow one.
 WATCHING = ("validations", "validation_images", "allow_time_budget")
 BUDGETS = ("steps", "epochs", "seconds")
@@ -147,7 +149,8 @@ class Training(BaseModel):
     def _check(self) -> Self:
         budgets = [name for name in BUDGETS if getattr(self, name) is not None]
         if len(budgets) != 1:
-            raise ValueError(f"give one budget, not {' and '.join(budgets)}")
+            given = f", not {' and '.join(budgets)}" if budgets else f": {listing(BUDGETS)}"
+            raise ValueError(f"give one budget{given}")
         if self.seconds is not None and not self.allow_time_budget:
             raise ValueError(
                 "a budget of seconds makes rows depend on the machine; if that is meant, add 'allow_time_budget: true'"

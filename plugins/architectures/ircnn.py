@@ -63,7 +63,7 @@ class IRCNN(nn.Module):
         for number in sorted(set(numbers.tolist())):
             places = (numbers == number).nonzero().flatten()
             noise = self.networks[number](noisy.index_select(0, places))
-            found = found.index_copy(0, places, noise)
+            found = found.index_copy(0, places, noise.to(found.dtype))
         return noisy - found
 
 

@@ -36,10 +36,10 @@ class Bandlet(Basis):
     (``count=parameters``), in clean images too, as in Peyre & Mallat.
 
     Every colour channel has a geometry of its own. As the coefficients may be left alone in every square, the oracle
-    thresholding risk is never above that of the wavelet. Every image size is taken. Where the wavelet cannot halve a
-    side, the image is padded by repeating its last row and column, and cropped in synthesis. Then the basis is not
-    orthonormal, and coefficients which padding has touched are left as they are, so that noise levels do not depend on
-    the geometry.
+    thresholding risk is never above that of the wavelet where sides need no padding. Every image size is taken. Where
+    the wavelet cannot halve a side, the image is padded by repeating its last row and column, and cropped in synthesis.
+    Then the basis is not orthonormal, and coefficients which padding has touched are left as they are, so that noise
+    levels do not depend on the geometry.
 
     Parameters
     ----------
@@ -123,6 +123,16 @@ class Bandlet(Basis):
         if levels is not None and min(shape[1:]) < 1 << levels:
             raise ValueError(
                 f"bandlet with levels={levels} needs image sides of at least {1 << levels}, not {shape[1]}x{shape[2]}"
+            )
+
+    def check_filters(self, shape: Shape) -> None:
+        """Raise ``ValueError`` for images (C, H, W) that are padded: filters that shrink there are not symmetric."""
+        self.check_shape(shape)
+        if not self.is_orthonormal(shape):
+            height, width = self._frame(shape).padded
+            raise ValueError(
+                f"filters that shrink in bandlets are compared for sizes that need no padding, such as "
+                f"{height}x{width}, not for {shape[-2]}x{shape[-1]}"
             )
 
     def is_orthonormal(self, shape: Shape) -> bool:

@@ -58,8 +58,8 @@ class Wavelet(Extended):
         How often the sides are halved. By default as often as both sides stay even and the approximation at
         least 4 pixels wide. As nothing but the periodic boundary limits the depth, this goes deeper than
         ``pywt.dwt_max_level``, which stops at the length of the filter. Where a side is odd, both are continued
-        so that they can be halved as often as leaves 4 pixels of the shorter one, at least once and at most 5
-        times.
+        to the next multiples of 2^J, where J is how often the shorter one is halved to 4 pixels, at least 1 and
+        at most 5, and then halved as often as these allow.
 
     Raises
     ------

@@ -9,12 +9,14 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from gahbench import DataError, brief, listing
+from gahbench import DataError, brief, generator, listing
 
+from ._reading.decode import EIGHT_BIT_MODES
 from ._reading.files import Images, from_array
-from ._reading.preprocess import Colour
+from ._reading.preprocess import Colour, has_colours
 from .faces import Faces
 
 Part = Literal["train", "validation", "test"]
@@ -24,7 +26,12 @@ VALIDATION_SHARE, VALIDATION_MAX = 0.1, 1024
 
 
 class Library(Faces):
-    """Images of a library, with its test images; where it has no validation images they are the last of training."""
+    """Images of a library, with its test images; where it has no validation images they are some of training.
+
+    The training images come in an order drawn once from the seed.
+    """
+
+    citation = None  # Each source has its own.
 
     def __init__(self, where: str, size: int | None, test: int | None, colour: Colour, seed: int) -> None:
         super().__init__(where, size, test, colour, None, "keep", seed)
@@ -44,6 +51,9 @@ class Library(Faces):
         if missing := self.missing():
             raise DataError(f"{self._where}: {listing(missing)} is not here; 'gahbench prepare' with the suite gets it")
         found = {part: [_pixels(image) for image in images] for part, images in self.parts().items()}
+        # Sources are often sorted by class, and the first and the last of their images are of few classes.
+        order = torch.randperm(len(found["train"]), generator=generator("data", self.seed, "order")).tolist()
+        found["train"] = [found["train"][place] for place in order]
         images = [image for part in found.values() for image in part]
         if not images:
             raise DataError(f"{self._where}: holds no images")
@@ -54,9 +64,12 @@ class Library(Faces):
             if self.size is None:
                 some = listing(sorted(f"{shape[0]}x{shape[1]}" for shape in shapes)[:3])
                 raise DataError(f"{self._where}: images of {len(shapes)} sizes, such as {some}; give a 'size' to all")
+            had_colours = any(has_colours(_channels_first(image)[None]) for image in images)
             images = [preprocessing(_channels_first(image)[None], self._where)[0] for image in images]
-            preprocessing = replace(preprocessing, size=None)
-        read = from_array(np.stack(images), preprocessing, self._where)
+            read = from_array(np.stack(images), replace(preprocessing, size=None), self._where)
+            read = replace(read, had_colours=had_colours)
+        else:
+            read = from_array(np.stack(images), preprocessing, self._where)
         if set(found) == {"train"}:
             return read
         return replace(read, partition=_partition({part: len(images) for part, images in found.items()}))
@@ -67,7 +80,7 @@ def _partition(counts: Mapping[Part, int]) -> NDArray[np.int64]:
     places = np.concatenate([np.full(count, _NUMBERS[part], dtype=np.int64) for part, count in counts.items()])
     if "validation" not in counts:
         (training,) = np.nonzero(places == _NUMBERS["train"])
-        last = max(1, min(round(VALIDATION_SHARE * len(training)), VALIDATION_MAX))
+        last = min(max(1, min(round(VALIDATION_SHARE * len(training)), VALIDATION_MAX)), len(training) - 1)
         places[training[len(training) - last :]] = _NUMBERS["validation"]
     return places
 
@@ -75,6 +88,10 @@ def _partition(counts: Mapping[Part, int]) -> NDArray[np.int64]:
 def _pixels(image: Any) -> NDArray[Any]:
     """Return an image of PIL, or an array, as (H, W) or (H, W, 3), 8 bits a channel."""
     if hasattr(image, "convert"):
+        # PIL converts 16 bits to 8 by cutting them off at 255.
+        if image.mode not in EIGHT_BIT_MODES or any(";16" in str(tile[3]) for tile in getattr(image, "tile", ())):
+            raise DataError(f"an item is an image of mode {image.mode}; accepted: images of 8 bits a channel")
+        image.info.pop("transparency", None)
         image = image.convert("L" if image.mode in ("L", "1") else "RGB")
     pixels = np.asarray(image)
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import hashlib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import Card, DataError, Dataset, Shape, Split
+from gahbench import Card, Citation, DataError, Dataset, Shape, Split
 
 from .._papers import KADKHODAIE_2024
 from ._reading import celeba, fetched, splits
@@ -73,7 +73,7 @@ class Faces(Dataset):
         If a source other than ``celeba`` is given with a path, or ``celeba`` without one.
     """
 
-    citation = KADKHODAIE_2024
+    citation: ClassVar[Citation | None] = KADKHODAIE_2024
 
     def __init__(
         self,

@@ -18,6 +18,9 @@ from ._library import Library, Part
 from ._reading.cache import cache_folder
 from ._reading.preprocess import Colour
 
+#: What torchvision calls the images for validation.
+VALIDATION = ("val", "valid")
+
 
 class Torchvision(Library):
     """A dataset of torchvision, by the name of its class, such as ``CIFAR10``; needs the extra ``torchvision``.
@@ -89,6 +92,9 @@ class Torchvision(Library):
         try:
             for split in ("train", "test"):
                 self._open(split, download=True)
+            for split in VALIDATION if self._how == "split" else ():
+                with contextlib.suppress(ValueError):  # It has none of that name.
+                    self._open(split, download=True)
         except (RuntimeError, OSError, TypeError, ValueError) as error:
             raise DataError(
                 f"{self.name} cannot be downloaded by torchvision: {error}; by hand: put its files into {self.root}"
@@ -102,8 +108,9 @@ class Torchvision(Library):
         }
         if self._how == "split":
             # Where it has none of that name, the last of the training images are for validation.
-            with contextlib.suppress(ValueError):
-                found["validation"] = self._images("val")
+            for split in VALIDATION:
+                with contextlib.suppress(ValueError):
+                    found["validation"] = self._images(split)
         return found
 
     def _images(self, split: str) -> Iterable[Any]:

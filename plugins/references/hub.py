@@ -104,7 +104,7 @@ class HuggingFace(Reference):
             commit = self.revision if self._is_pinned else library.model_info(self.repo, revision=self.revision).sha
             if self._is_pinned:
                 self._download(library)
-        except (OSError, ValueError, RuntimeError) as error:
+        except Exception as error:  # What the hub's client raises is not listed anywhere.
             raise ParameterError(f"{self.repo} at {self.revision}: cannot be downloaded: {brief(error)}") from error
         if not self._is_pinned:
             raise ParameterError(f"revision={self.revision}: it is the commit {commit} today; write revision={commit}")

@@ -32,9 +32,10 @@ PROBES = 4
 class OracleBestBasis(Reference):
     """Oracle thresholding, or shrinkage, of each image in whichever of several bases its expected error is least in.
 
-    So its error is nowhere above that of an oracle in any one of the bases. In an orthonormal basis the expected error
-    has a closed form. In others, among them those that continue images of this size, it is the squared bias, exactly,
-    and a variance that is measured on fixed noise, to about 1 %; then errors are measured on noisy images.
+    In an orthonormal basis the expected error has a closed form, so that the error is nowhere above that of an oracle
+    in any one of such bases. In others, among them those that continue images of this size, it is the squared bias,
+    exactly, and a variance that is measured on fixed noise, to some per cent on small images: of bases that are nearly
+    equal another one may be taken. Then errors are measured on noisy images.
 
     Parameters
     ----------

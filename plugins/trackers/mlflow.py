@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 class MLflow(Tracker):
     """MLflow: a run for the suite, and below it one for each row; needs the extra ``mlflow``.
 
-    The experiment has the name of the suite. ``mlflow ui --backend-store-uri sqlite:///FOLDER/mlflow.db`` shows it. The
-    suite and the board are files of its run. What MLflow does not take in names of metrics, such as brackets, is
-    written as underscores. The same results folder goes on in the same run.
+    The experiment has the name of the suite. ``mlflow ui --backend-store-uri sqlite:///FOLDER/mlflow/mlflow.db`` shows
+    it. The suite and the board are files of its run. What MLflow does not take in names of metrics, such as brackets,
+    is written as underscores. The same results folder goes on in the same run.
 
     Parameters
     ----------

@@ -67,7 +67,7 @@ class TensorBoard(Tracker):
 
 def folder_name(row: str) -> str:
     """Return a name of a folder for a row: its own where any file system takes it, else a digest behind what it can."""
-    plain = re.sub(r"[^\w\-.,=\[\]() ]", "_", row)[:150]
+    plain = re.sub(r"[^\w\-.,=\[\]() ]", "_", row, flags=re.ASCII)[:150]
     return plain if plain == row else f"{plain}-{hashlib.sha256(row.encode()).hexdigest()[:8]}"
 
 

@@ -24,7 +24,7 @@ def whole(tmp_path):
     return Whole(str(tmp_path / "some.npz"))
 
 
-def measurement(dataset, count=5, reference="identity"):
+def measurement(dataset, count=5, reference="bayes-shrink"):
     request = {"split": "test", "images": count, "sigmas": SIGMAS, "noise_seed": 0}
     return Measurement(dataset, Subject(lambda: gahbench.create("reference", reference)), request, torch.device("cpu"))
 
@@ -39,8 +39,13 @@ def test_each_image_has_its_score_and_noise_of_its_own(whole):
     # The noise is named by the shape of an image, and its place among those of that shape.
     one, other = measurement(whole).evaluations
     for evaluation, shape in ((one, (1, 17, 23)), (other, (1, 16, 16))):
-        noise = evaluation_noise(len(evaluation.clean), shape, 0.1, 0, "test", "x".join(map(str, shape)))
+        noise = evaluation_noise(len(evaluation.clean), shape, 0.1, 0, "test", "x".join(map(str, shape)), block=1)
         assert torch.equal(evaluation.noisy(0.1), evaluation.clean + noise)
+        assert torch.equal(evaluation.along(evaluation.denoiser).noisy(0.1), evaluation.noisy(0.1))
+        places = [place for place, size in enumerate(SIZES) if tuple(sorted(size)) == shape[1:]]
+        errors = (evaluation.denoised(0.1) - evaluation.clean).double().square().mean((1, 2, 3))
+        assert [found[0.1, place] for place in places] == pytest.approx((-10 * errors.log10()).tolist())
+    assert len({round(value, 6) for value in found.values()}) == 10
     assert not torch.equal((one.noisy(0.1) - one.clean)[0, 0, 0, :16], (other.noisy(0.1) - other.clean)[0, 0, 0])
 
 

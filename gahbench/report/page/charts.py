@@ -62,6 +62,8 @@ def _metric(source: Source, board: DatasetBoard, of: tuple[str, str], title: str
     known = [entry.entrant for entry in entries if board.estimate(entry.entrant, *of).is_known]
     levels = board.levels(*of)
     better = source.better.get(of[0], "") if not of[1] else ""
+    if of[0] in ("psnr", "gain_over_baseline"):
+        better = "higher is better"
     if len(levels) > 1:
         series = _series(source, board, known, of, levels, "metric", digits)
         return Chart(figure, title, series, _levels(levels), better)

@@ -112,9 +112,10 @@ def gallery(source: Source) -> Gallery:
         )
     most = max(len(one.arrays["sigmas"]) for of in kept.values() for one in of)
     shown = max(len(one.levels) for one in found)
+    images = min(images, max(len(one.arrays["clean"]) for of in kept.values() for one in of))
     note = (
         f"{images} of the images that were kept, at {shown} of {most} noise levels: {size / 1000:.0f} kB, at most "
-        f"{limit}, in {_GREYS} greys. 'gahbench draw denoised' draws all. Errors are grey for 0, white and "
+        f"{limit}, in few greys or colours. 'gahbench draw denoised' draws all. Errors are grey for 0, white and "
         f"black for {RANGE:g} σ; of large images the centre is shown, and the PSNR is of the whole."
     )
     return Gallery(found, note)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from gahbench._util.errors import ResultsError
+from gahbench.board.notes import NOT_RUN
 from gahbench.report import cells
 from gahbench.report.page.charts import drawn
 from gahbench.report.page.provenance import recorded_plan_of
@@ -94,19 +95,22 @@ def fits_table(source: Source) -> list[dict[str, Any]]:
 def failures(source: Source) -> list[Failure]:
     """Return what failed on the board, with tracebacks where the folder has them."""
     plan, store = recorded_plan_of(source.folder), Store(source.folder)
-    tracebacks: dict[str, str] = {}
+    # Units of two splits have one name.
+    tracebacks: dict[str, list[str]] = {}
     if plan is not None:
         names = store.failed()
         for unit in plan.shown:
             if unit.folder in names:
                 details = store.failure_record(unit.folder).get("traceback")
                 name = _named(unit.kind, unit.entrant, unit.dataset, unit.seed, unit.metric)
-                tracebacks[name] = details if isinstance(details, str) else ""
+                tracebacks.setdefault(name, []).append(details if isinstance(details, str) else "")
     found = []
     for row in source.results.failures.to_dict("records"):
+        if row["error"] == NOT_RUN:
+            continue
         seed = None if pd.isna(row["seed"]) else int(row["seed"])
         name = _named(row["stage"], row["entrant"], row["dataset"], seed, row["metric"])
-        found.append(Failure(name, row["error"], tracebacks.get(name, "")))
+        found.append(Failure(name, row["error"], tracebacks[name].pop(0) if tracebacks.get(name) else ""))
     return found
 
 

@@ -254,7 +254,8 @@ const prepareChart = (chart) => {
     const steps = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] };
     if (event.key === "Escape") hideValue();
     const step = steps[/** @type {keyof typeof steps} */ (event.key)];
-    const rows = points(chart).map((line) => line.sort((one, other) => one.x.baseVal.value - other.x.baseVal.value));
+    const lines = points(chart).filter((line) => line.length);
+    const rows = lines.map((line) => line.sort((one, other) => one.x.baseVal.value - other.x.baseVal.value));
     if (!step || !rows.length) return;
     event.preventDefault();
     row = (row + step[0] + rows.length) % rows.length;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .._extension import NO_NOISE
 from ..wavelet import COARSE, wavelet_matrix
 
 
@@ -56,7 +57,7 @@ def padded_noise(wavelet: str, levels: int, size: tuple[int, int], padded: tuple
         (down, clear_down), (across, clear_across) = rows[level], columns[level]
         deviations[:height, :width] = down[:, None] * across[None, :]
         untouched[:height, :width] = clear_down[:, None] & clear_across[None, :]
-    return deviations, untouched
+    return torch.where(deviations > NO_NOISE, deviations, 0), untouched
 
 
 def _axis(wavelet: str, levels: int, size: int, padded: int) -> list[tuple[Tensor, Tensor]]:
