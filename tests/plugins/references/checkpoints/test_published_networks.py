@@ -110,7 +110,8 @@ def test_mohan_recurrent_and_dense(draw, architecture, channels, bias):
 def test_kair_drunet(draw, channels):
     """Four scales of residual blocks: strided convolutions down, transposed ones up, skips added."""
     _, weights, _ = draw
-    noisy, widths, state = images(channels, 40, 32), (4, 8, 16, 32), {}
+    # Of a single block KAIR's names have no number.
+    noisy, widths, blocks, state = images(channels, 40, 32), (4, 8, 16, 32), 2, {}
 
     def layer(name, inputs, outputs, side=3):
         kernel = state[f"{name}.weight"] = weights(outputs, inputs, side)
@@ -125,14 +126,18 @@ def test_kair_drunet(draw, channels):
     features = functional.conv2d(torch.cat([noisy, level], 1), layer("m_head", channels + 1, widths[0]), padding=1)
     skips = [features]
     for scale in range(3):
-        features = block(f"m_down{scale + 1}.0", features)
-        features = functional.conv2d(features, layer(f"m_down{scale + 1}.1", *widths[scale : scale + 2], 2), stride=2)
+        for number in range(blocks):
+            features = block(f"m_down{scale + 1}.{number}", features)
+        kernel = layer(f"m_down{scale + 1}.{blocks}", *widths[scale : scale + 2], 2)
+        features = functional.conv2d(features, kernel, stride=2)
         skips.append(features)
-    features = block("m_body.0", features)
+    for number in range(blocks):
+        features = block(f"m_body.{number}", features)
     for scale in (3, 2, 1):
         # Of a transposed convolution the first side of the kernel is that of its input.
         kernel = layer(f"m_up{scale}.0", widths[scale - 1], widths[scale], 2)
         features = functional.conv_transpose2d(features + skips[scale], kernel, stride=2)
-        features = block(f"m_up{scale}.1", features)
+        for number in range(blocks):
+            features = block(f"m_up{scale}.{number + 1}", features)
     image = functional.conv2d(features + skips[0], layer("m_tail", widths[0], channels), padding=1)
-    assert_agree(ours("drunet", state, noisy, width=4, blocks=1, expect="same"), image, noisy)
+    assert_agree(ours("drunet", state, noisy, width=4, blocks=blocks, expect="same"), image, noisy)
