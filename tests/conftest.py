@@ -212,7 +212,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Mark the tests that start a cluster, and attacks; leave out those of other extras than are asked for."""
     if extras := config.getoption("extras").split():
         packages = packages_of(extras)
-        items[:] = [item for item in items if any(mark.args[0] in packages for mark in item.iter_markers("extras"))]
+        marked = [(item, item.get_closest_marker("extras")) for item in items]
+        items[:] = [item for item, mark in marked if mark is not None and mark.args[0] in packages]
     for item in items:
         if {"cluster", "dask_cluster"}.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("cluster")
