@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dask_cluster
+import hypothesis
 import pytest
 import slurm_cluster
 from extra_packages import packages_of
@@ -27,6 +28,10 @@ from gahbench.cli import main
 from gahbench.planning import dry_run
 from gahbench.registry.registry import Registry
 from gahbench_plugins._extras import is_installed
+
+# How long a case takes is no matter of a test: machines are busy.
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
