@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+from typing import Any
 
 from gahbench import GahbenchError
 
@@ -23,3 +25,17 @@ def require(what: str, package: str, extra: str) -> None:
     """
     if not is_installed(package):
         raise GahbenchError(f"the {what} needs the package {package}: pip install 'gahbench[{extra}]'")
+
+
+def imported(module: str, extra: str) -> Any:
+    """Return a module of a package that an extra installs.
+
+    Raises
+    ------
+    ValueError
+        Naming the extra, if it cannot be imported.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ValueError(f"needs further packages: pip install 'gahbench[{extra}]' ({error})") from error

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from gahbench._util.noise import derive_seed, evaluation_noise
+from gahbench._util.noise import BLOCK, derive_seed, evaluation_noise
 from gahbench._util.shapes import Shape, image_shape
 from gahbench.contracts.datasets import Dataset, Split
 from gahbench.contracts.denoisers import Denoiser, batch_size, checked_kind, shown
@@ -96,8 +96,8 @@ class Evaluation:
         fresh = (*self._of_shape, *(() if draw == 0 else (f"draw {draw}",)))
         end = self.start + len(self.clean)
         # Of large photographs there may be one of a shape only.
-        names = {"block": 1} if self._of_shape else {}
-        noise = evaluation_noise(end, self.shape, sigma, self.noise_seed, self.split, *fresh, **names)
+        block = 1 if self._of_shape else BLOCK
+        noise = evaluation_noise(end, self.shape, sigma, self.noise_seed, self.split, *fresh, block=block)
         return self.clean + noise[self.start :]
 
     def denoised(self, sigma: float) -> Tensor:

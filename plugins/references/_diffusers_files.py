@@ -16,6 +16,7 @@ from torch import nn
 
 from gahbench import ParameterError, brief, file_digest, listing, read_regular, suggestion
 
+from .._extras import imported
 from .._torch_files import check_weights_file
 
 #: The most bytes of a configuration.
@@ -181,11 +182,7 @@ def diffusers() -> Any:
     ValueError
         If it is not installed.
     """
-    try:
-        import diffusers
-    except ImportError as error:
-        raise ValueError(f"needs further packages: pip install 'gahbench[diffusers]' ({error})") from error
-    return diffusers
+    return imported("diffusers", "diffusers")
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from gahbench import ArchitectureFactory, DenoiserKind, Names, ParameterError, Reference, Shape, Truth, brief
 from gahbench.jacobian import LinearMaps
 
+from .._extras import imported
 from ._checkpoints.fitting import Keys
 from ._diffusers_files import CONFIG, SCHEDULER, WEIGHTS, find_files
 from .diffusers import Diffusers
@@ -192,9 +193,6 @@ def hub() -> Any:
     ValueError
         If it is not installed.
     """
-    try:
-        import huggingface_hub
-        import huggingface_hub.constants
-    except ImportError as error:
-        raise ValueError(f"needs further packages: pip install 'gahbench[hub]' ({error})") from error
-    return huggingface_hub
+    # Not loaded with the package.
+    imported("huggingface_hub.constants", "hub")
+    return imported("huggingface_hub", "hub")

@@ -61,9 +61,7 @@ class Flows:
 
     def directions(self) -> Tensor:
         """Return the straight flows of all directions, shape (D, 3)."""
-        flows = torch.zeros(len(self.angles), NUMBERS, dtype=torch.long)
-        flows[:, 0] = torch.arange(len(flows))
-        return flows
+        return _directions(len(self.angles))
 
     def like(self, smaller: Flows, flows: Tensor) -> Tensor:
         """Return the straight flows nearest to those of smaller squares, shape (..., 3) both."""
@@ -110,11 +108,15 @@ def parameters(flows: Tensor) -> Tensor:
     return 1 + (twists | (flows[..., 1] != 0)).long() + twists.long()
 
 
-@functools.lru_cache(maxsize=16)
-def _straight(side: int, count: int) -> Tensor:
+def _directions(count: int) -> Tensor:
     flows = torch.zeros(count, NUMBERS, dtype=torch.long)
     flows[:, 0] = torch.arange(count)
-    return _orders(side, count, flows)
+    return flows
+
+
+@functools.lru_cache(maxsize=16)
+def _straight(side: int, count: int) -> Tensor:
+    return _orders(side, count, _directions(count))
 
 
 def _orders(side: int, count: int, flows: Tensor) -> Tensor:

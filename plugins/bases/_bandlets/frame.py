@@ -54,12 +54,7 @@ class Frame:
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the wavelet coefficients of padded images; without a wavelet the images."""
-        if self.wavelet is None:
-            return images
-        down, across = self.padded[0] - self.size[0], self.padded[1] - self.size[1]
-        if down or across:
-            images = torch.nn.functional.pad(images, (0, across, 0, down), mode="replicate")
-        return self.wavelet.analysis(images)
+        return images if self.wavelet is None else self.wavelet.analysis(self._pad(images))
 
     def backward(self, coefficients: Tensor) -> Tensor:
         """Return the images of wavelet coefficients, without their padding."""
@@ -69,10 +64,8 @@ class Frame:
 
     def along(self, lines: Tensor) -> Frame:
         """Return the same with flows along the level lines of a function of the pixels, shape (H, W)."""
-        values = torch.zeros(self.padded, dtype=torch.float64)
-        down, across = self.padded[0] - self.size[0], self.padded[1] - self.size[1]
-        finer = torch.nn.functional.pad(lines.cpu().double()[None, None], (0, across, 0, down), mode="replicate")
-        values[:] = finer[0, 0]
+        finer = self._pad(lines.cpu().double()[None, None])
+        values = finer[0, 0].clone()
         if self.wavelet is not None:
             for _ in range(int(self.bands.max()) // 3):
                 # A coefficient is where the middle of its pixels is.
@@ -85,6 +78,12 @@ class Frame:
             for squares in self.squares
         )
         return dataclasses.replace(self, flows=flows)
+
+    def _pad(self, images: Tensor) -> Tensor:
+        down, across = self.padded[0] - self.size[0], self.padded[1] - self.size[1]
+        if not (down or across):
+            return images
+        return torch.nn.functional.pad(images, (0, across, 0, down), mode="replicate")
 
     def square(
         self, top: int, left: int, side: int, angle: float | None, curve: tuple[float, float] = (0.0, 0.0)
@@ -105,6 +104,7 @@ class Frame:
 
 @functools.lru_cache(maxsize=16)
 def frame_of(settings: Settings, height: int, width: int) -> Frame:
+    """Return what bandlets need for images of a size, computed once."""
     size = padded = (height, width)
     wavelet = None
     bands = torch.ones(size, dtype=torch.long)

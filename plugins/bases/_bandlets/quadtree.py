@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -133,13 +134,12 @@ def _best_of_level(
         worth &= bound <= below[0].flatten()
     best = torch.zeros(len(blocks), NUMBERS, dtype=torch.long, device=blocks.device)
     flowing = torch.zeros_like(worth)
-    numbers = torch.arange(shape[1], device=blocks.device).repeat(shape[0])
     for rows in torch.split(worth.nonzero().flatten(), max(1, TOGETHER // blocks.shape[1])):
         if len(rows) == 0:
             break
         search = _Search(blocks[rows], flows, moments, price)
         if flows.given is not None:
-            found = search.given(numbers[rows])
+            found = search.given(rows % shape[1])
         elif below is None or flows.table is not None or flows.side <= ALL_DIRECTIONS:
             found = search.all_directions()
         else:
@@ -189,17 +189,12 @@ class _Search:
     def all_directions(self) -> _Found:
         """Try every direction, and then bend the best."""
         directions = self.flows.directions().to(self.blocks.device)
-        orders = self.flows.orders(directions)
-        prices = STEPS * self.price.of_leaf(directions, len(directions))
-        best: _Found | None = None
-        for group in torch.split(torch.arange(len(orders), device=orders.device), self._together):
-            capped = alpert(self.blocks[:, orders[group]], self.moments).square_().clamp_(max=1)
-            costs = capped.sum(dim=2).mul_(STEPS).round_() + prices[group]
-            least, chosen = costs.min(dim=1)
-            now = _Found(least, directions[group][chosen])
-            best = now if best is None else best.or_better(now)
-        assert best is not None
-        return self._bent(best)
+        found = [
+            # All squares are visited in the same orders.
+            self._least(self.blocks[:, self.flows.orders(group)], group.expand(len(self.blocks), -1, -1))
+            for group in torch.split(directions, self._together)
+        ]
+        return self._bent(functools.reduce(_Found.or_better, found))
 
     def refined(self, near: Tensor) -> _Found:
         """Begin with flows (R, F, 3) and with directions that are equally spread, turn the best, and then bend it."""
@@ -233,17 +228,18 @@ class _Search:
 
     def _best_of(self, flows: Tensor) -> _Found:
         """Return the best of flows (R, F, 3)."""
-        best: _Found | None = None
+        found = []
         for group in torch.split(flows, self._together, dim=1):
             orders = self.flows.orders(group)
-            visited = self.blocks[:, None].expand(orders.shape).gather(2, orders)
-            capped = alpert(visited, self.moments).square_().clamp_(max=1)
-            costs = capped.sum(dim=2).mul_(STEPS).round_() + STEPS * self.price.of_leaf(group, len(self.flows.angles))
-            least, chosen = costs.min(dim=1)
-            now = _Found(least, group[torch.arange(len(group), device=group.device), chosen])
-            best = now if best is None else best.or_better(now)
-        assert best is not None
-        return best
+            found.append(self._least(self.blocks[:, None].expand(orders.shape).gather(2, orders), group))
+        return functools.reduce(_Found.or_better, found)
+
+    def _least(self, visited: Tensor, flows: Tensor) -> _Found:
+        """Return the best of flows (R, F, 3), given the samples in the order of each, shape (R, F, side^2)."""
+        capped = alpert(visited, self.moments).square_().clamp_(max=1)
+        costs = capped.sum(dim=2).mul_(STEPS).round_() + STEPS * self.price.of_leaf(flows, len(self.flows.angles))
+        least, chosen = costs.min(dim=1)
+        return _Found(least, flows[torch.arange(len(flows), device=flows.device), chosen])
 
     @property
     def _together(self) -> int:
