@@ -35,7 +35,8 @@ def board_charts(source: Source, board: DatasetBoard) -> list[Chart]:
     baseline = source.results.baseline if board.is_known("gain_over_baseline") and len(psnr) > 1 else None
     if len(board.sigmas) < 2:
         names = {"psnr": "PSNR (dB)", "gain_over_baseline": f"gain over {baseline} (dB)"}
-        return [_metric(source, board, (name, ""), names[name], 2) for name in names if board.is_known(name)]
+        known = [name for name in names if board.is_known(name)]
+        return [_metric(source, board, (name, ""), names[name], "higher is better", 2) for name in known]
     return [_quantity(source, board, psnr, quantity, baseline) for quantity in quantities(board, psnr, baseline)]
 
 
@@ -53,22 +54,20 @@ def _quantity(
 def metric_charts(source: Source, board: DatasetBoard) -> list[Chart]:
     """Return the figures of the other metrics, of parts those that have a title."""
     chosen = shown_metrics(board, source.titles)[:MAX_METRICS]
-    return [_metric(source, board, of, panel_title(of, source.titles, {}, 60), 3) for of in chosen]
+    better = {of: source.better.get(of[0], "") if not of[1] else "" for of in chosen}
+    return [_metric(source, board, of, panel_title(of, source.titles, {}, 60), better[of], 3) for of in chosen]
 
 
-def _metric(source: Source, board: DatasetBoard, of: tuple[str, str], title: str, digits: int) -> Chart:
+def _metric(source: Source, board: DatasetBoard, of: tuple[str, str], title: str, better: str, digits: int) -> Chart:
     entries = source.drawn(board)
     figure, _ = drawn(lambda ax: draw_metric(ax, board, entries, of, source.styles, source.names))
     known = [entry.entrant for entry in entries if board.estimate(entry.entrant, *of).is_known]
     levels = board.levels(*of)
-    better = source.better.get(of[0], "") if not of[1] else ""
-    if of[0] in ("psnr", "gain_over_baseline"):
-        better = "higher is better"
     if len(levels) > 1:
         series = _series(source, board, known, of, levels, "metric", digits)
         return Chart(figure, title, series, _levels(levels), better)
     series = {
-        f"metric-{list(source.styles).index(entrant)}": Series(
+        f"metric-{source.drawn_places[entrant]}": Series(
             entrant, [found.value], [value_text(found, digits)], source.places[entrant]
         )
         for entrant in known
@@ -97,10 +96,9 @@ def _series(
 ) -> dict[str, Series]:
     from gahbench.evaluation.rates import input_psnr
 
-    at = {label: place for place, label in enumerate(source.styles)}
     x = [float(value) for value in input_psnr(levels)]
     return {
-        f"{prefix}-{at[entrant]}": Series(
+        f"{prefix}-{source.drawn_places[entrant]}": Series(
             entrant,
             x,
             [value_text(board.estimate(entrant, *of, sigma=sigma), digits) for sigma in levels],

@@ -48,6 +48,11 @@ class Source:
         return looks(self.results.entrants, entrant_kinds(self.results))
 
     @cached_property
+    def drawn_places(self) -> dict[str, int]:
+        """The place of each entrant among :attr:`styles`, by which figures know its curve."""
+        return {label: place for place, label in enumerate(self.styles)}
+
+    @cached_property
     def names(self) -> dict[str, str]:
         """Entrants as figures name them."""
         return {label: folded(label, _LABEL) for label in self.results.entrants}
