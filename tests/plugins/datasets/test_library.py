@@ -7,6 +7,8 @@ from small_plugins import mnist, saved_dataset
 
 import gahbench
 
+SPLITS = ("train", "validation", "test")
+
 torchvision = pytest.mark.extras("torchvision")
 hugging_face = pytest.mark.extras("datasets")
 
@@ -14,6 +16,11 @@ hugging_face = pytest.mark.extras("datasets")
 def mnist_images(file):
     """Read the pixels behind the 16 bytes of the head."""
     return np.frombuffer(file.read_bytes()[16:], dtype=np.uint8).reshape(-1, 1, 28, 28) / np.float32(255)
+
+
+def ordered(images):
+    """Return the images, sorted, to compare those of two sources that come in orders of their own."""
+    return sorted(image.ravel().round(6).tolist() for image in images)
 
 
 @torchvision
@@ -24,11 +31,7 @@ def test_the_splits_of_torchvision_are_those_of_the_files(tmp_path):
     train, test = (mnist_images(raw / f"{name}-images-idx3-ubyte") for name in ("train", "t10k"))
     assert dataset.images("test", 12).numpy() == pytest.approx(test)
     both = torch.cat([dataset.images("train", 36), dataset.images("validation", 4)])
-
     # Files are often sorted by class: the training images are drawn in an order of their own, the same each time.
-    def ordered(images):
-        return sorted(image.ravel().round(6).tolist() for image in images)
-
     assert ordered(both.numpy()) == ordered(np.asarray(train, dtype=np.float32))
     assert both.numpy() != pytest.approx(train)
     again = gahbench.create("dataset", "torchvision", path=str(tmp_path))
@@ -73,10 +76,15 @@ def test_the_splits_of_a_saved_dataset_are_its_own(tmp_path, counts, parts):
     folder = saved_dataset(tmp_path, **counts)
     dataset = gahbench.create("dataset", "hf-dataset", path=str(folder), colour="rgb")
     assert dataset.shape == (3, 16, 16)
-    assert [dataset.available(split) for split in ("train", "validation", "test")] == parts
-    last = list(datasets.load_from_disk(folder).values())[-1]
-    expected = np.asarray(last[len(last) - 1]["image"]).transpose(2, 0, 1) / np.float32(255)
-    assert dataset.images("test", parts[2])[-1].numpy() == pytest.approx(expected)
+    assert [dataset.available(split) for split in SPLITS] == parts
+    expected = {
+        name: np.stack([np.asarray(image) for image in split["image"]]).transpose(0, 3, 1, 2) / np.float32(255)
+        for name, split in datasets.load_from_disk(folder).items()
+    }
+    if "test" in expected:
+        assert dataset.images("test", parts[2]).numpy() == pytest.approx(expected["test"])
+    splits = [dataset.images(split, count).numpy() for split, count in zip(SPLITS, parts, strict=True)]
+    assert ordered(np.concatenate(splits)) == ordered(np.concatenate(list(expected.values())))
     grey = gahbench.create("dataset", "hf-dataset", path=str(folder), size=15)
     assert grey.shape == (1, 15, 15)
 
@@ -131,6 +139,6 @@ def test_images_of_several_sizes_need_a_size(tmp_path):
     with pytest.raises(gahbench.DataError, match=r"images of 4 sizes, such as 16x18, 16x30, 20x22; give a 'size'"):
         gahbench.create("dataset", "hf-dataset", path=str(tmp_path)).images("train", 1)
     dataset = gahbench.create("dataset", "hf-dataset", path=str(tmp_path), size=16, test=1)
-    # Constant images stay what they are; the last is the mean of its channels.
-    assert dataset.images("train", 3)[:, 0, 8, 8].tolist() == pytest.approx([0, 50 / 255, 100 / 255])
-    assert dataset.images("test", 1)[0, 0, 8, 8].item() == pytest.approx(50 / 255)
+    # Constant images stay what they are, in an order of their own; that of colours is the mean of its channels.
+    everything = torch.cat([dataset.images("train", 3), dataset.images("test", 1)])
+    assert sorted(everything[:, 0, 8, 8].tolist()) == pytest.approx([0, 50 / 255, 50 / 255, 100 / 255])
