@@ -6,7 +6,7 @@ from torch import nn
 
 import gahbench
 from gahbench.jacobian import Jacobian
-from gahbench.jacobian.gated import gated_matrix
+from gahbench.jacobian.gated import _graph, gated_matrix
 
 SIDE, SIGMA = 10, torch.tensor([0.1])
 NETWORKS = ["unet[width=6,levels=1]", "bf-cnn[width=6,layers=5]", "dncnn[width=6,layers=5]", "ffdnet[width=6,layers=4]"]
@@ -93,6 +93,29 @@ def test_where_it_does_not_apply_float32_is_used(kind):
     fast = Jacobian(made, image(), 0.1, precision="bfloat16")
     assert torch.equal(fast.matrices(), Jacobian(made, image(), 0.1).matrices())
     assert fast.errors().tolist() == [0.0]
+
+
+class Wasteful(nn.Module):
+    """Measures, in evaluation too, what only training needs, as the published UNet does."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 1, 3, padding=1)])
+
+    def forward(self, noisy, sigma):
+        inside = self.layers[0](noisy)
+        spread = inside.var(dim=(0, 2, 3), keepdim=True)
+        return self.layers[1](torch.relu(inside / spread if self.training else inside)) * sigma.reshape(-1, 1, 1, 1)
+
+
+def test_what_never_reaches_the_denoised_image_is_not_computed():
+    made = Wasteful().eval()
+    found = gated_matrix(made, image(), SIGMA, torch.float32)
+    torch.testing.assert_close(found, Jacobian(made, image(), 0.1).matrices()[0], atol=1e-6, rtol=1e-4)
+    used = _graph(made, (2, 1, SIDE, SIDE), ((1, 4, SIDE, SIDE),), torch.float32, torch.device("cpu"))
+    names = [str(node.target) for node in used.graph.nodes]
+    assert not [name for name in names if "var" in name]
+    assert len([name for name in names if "convolution" in name]) == 2
 
 
 def test_weights_that_change_are_seen():
