@@ -91,7 +91,7 @@ def gated_matrix(
     if not rectifiers.found:
         return None
     rounded = _copies.of(network, dtype)
-    gates = [gate.to(dtype) for gate in rectifiers.found]
+    gates = [_laid_out(gate.to(dtype)) for gate in rectifiers.found]
     step = TOGETHER_GPU if noisy.device.type == "cuda" else TOGETHER
     level = sigma.to(dtype)
     try:
@@ -117,7 +117,12 @@ def gated_matrix(
 
 
 def _images(vectors: Tensor, shape: torch.Size) -> Tensor:
-    return vectors.reshape(-1, *shape).contiguous(memory_format=torch.channels_last)
+    return _laid_out(vectors.reshape(-1, *shape))
+
+
+def _laid_out(values: Tensor) -> Tensor:
+    """Return images with their channels last in memory, as the copies' weights have them; other tensors as they are."""
+    return values.contiguous(memory_format=torch.channels_last) if values.ndim == 4 else values
 
 
 def _through(network: nn.Module, images: Tensor, level: Tensor, gates: Sequence[Tensor]) -> Tensor:
@@ -137,9 +142,9 @@ def _graph(
         return _through(rounded, images, level, gates)
 
     def given(shape: Sequence[int]) -> Tensor:
-        return torch.ones(*shape, dtype=dtype, device=device)
+        return _laid_out(torch.ones(*shape, dtype=dtype, device=device))
 
-    examples = (_images(given(batch), torch.Size(batch[1:])), given((1,)), [given(shape) for shape in gates])
+    examples = (given(batch), given((1,)), [given(shape) for shape in gates])
     try:
         graph = make_fx(through)(*examples)
     except Exception:
@@ -153,8 +158,7 @@ def _graph(
 def _in_precision(network: nn.Module, dtype: torch.dtype) -> nn.Module:
     made = copy.deepcopy(network).to(dtype)
     for parameter in made.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        parameter.data = _laid_out(parameter.data)
     return made
 
 
