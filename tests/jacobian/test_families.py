@@ -61,6 +61,19 @@ def test_filters_have_the_traces_asked_for(kind):
     torch.testing.assert_close(found.at(traces).trace().value, traces, rtol=1e-8, atol=0)
 
 
+def test_filters_of_a_redundant_frame_are_kept_until_other_traces_are_asked_for():
+    draw = torch.Generator().manual_seed(3)
+    values = torch.rand(2, 12, generator=draw, dtype=torch.float64)
+    frame = torch.linalg.qr(torch.randn(12, 4, generator=draw, dtype=torch.float64))[0][None]
+    family = DiagonalFamily(values, frame.square().sum(-1), (1, 2, 2), (frame, frame))
+    before, first = family.bytes, family.at(torch.tensor([2.0, 1.5]))
+    assert family.at(torch.tensor([2.0, 1.5])) is first
+    assert family.bytes == before + 2 * 4 * 4 * 8
+    assert family.at(torch.tensor([2.0, 1.0])).matrices().diagonal(dim1=1, dim2=2).sum(1).tolist() == pytest.approx(
+        [2.0, 1.0]
+    )
+
+
 def test_traces_beyond_reach_are_said_to_be():
     values = torch.ones(5, 16, dtype=torch.float64)
     values[:, 0] = 0  # A constant that is never damped.
