@@ -50,7 +50,10 @@ def test_strengths_give_the_traces(seed, share, spread):
     def excess(logarithm):
         return float((gains / (1 + torch.tensor(logarithm).double().exp() * values[0])).sum() - traces[0])
 
-    assert float(found[0].log()) == pytest.approx(brentq(excess, -60, 60), abs=1e-6)
+    # Where the trace hardly depends on the strength, its last digits leave the strength open.
+    kept = 1 / (1 + found[0] * values[0])
+    slope = float((gains * kept * (1 - kept)).sum())
+    assert float(found[0].log()) == pytest.approx(brentq(excess, -60, 60), abs=1e-6 + 1e-9 * float(traces[0]) / slope)
 
 
 @pytest.mark.parametrize("kind", KINDS)
