@@ -122,6 +122,7 @@ def register_metrics(register: Register) -> None:
     register("truth-alignment", "gahbench_plugins.metrics.truth_alignment:TruthAlignment")
     register("adaptation", "gahbench_plugins.metrics.adaptation:Adaptation")
     register("spectrum", "gahbench_plugins.metrics.spectrum:Spectrum")
+    register("optimality-slope", "gahbench_plugins.metrics.optimality_slope:OptimalitySlope")
     register("optimum-distance", "gahbench_plugins.metrics.optimum_distance:OptimumDistance")
     register("optimum-cross", "gahbench_plugins.metrics.optimum_distance:OptimumCross")
     register("self-consistency", "gahbench_plugins.metrics.self_consistency:SelfConsistency")

@@ -3,6 +3,7 @@
 - PSNR is the mean over seeds and images of the PSNR of each image of the test split; without a noise level
   behind it, it is the mean over noise levels too, which ranks (:mod:`gahbench.board.ranks`).
 - Where the optimum is known, it is a row, and others have their distance from it (:mod:`gahbench.board.optimality`).
+  Whether they reach its rate is a matter of several sizes of images (:mod:`gahbench.board.rate_verdicts`).
 - The slope is fitted to the PSNR over all noise levels of the suite; the optimal slope holds as sigma tends to 0.
 - Entrants whose PSNR is unknown at some noise level come after those, unranked, and those that failed come
   last.
@@ -41,6 +42,7 @@ from gahbench.board.optimality import (
     optimality_values,
 )
 from gahbench.board.ranks import rank_intervals, sorted_by_psnr
+from gahbench.board.rate_courses import is_of_metric, rate_values
 from gahbench.board.ratios import quotients, ratio_cubes
 from gahbench.board.scorecube import ScoreCube, leaves_images_out, score_cube, spreads_of
 from gahbench.board.statistics import DRAWS, Estimate, estimate, estimates, interval
@@ -79,6 +81,7 @@ def make_board(results: Results, draws: int = DRAWS, seed: int = 0) -> Board:
             values += measured.values()
             values += optimality_values(dataset, cube, entrant_kinds(results), distances, check, draws, seed, spreads)
     values += _other_means(results, others, draws, seed)
+    values += rate_values(results)
     return Board(results.suite, entries, values)
 
 
@@ -221,10 +224,10 @@ def _other_means(
 
     At every noise level, and over those at which any entrant has a value; one that lacks one of these has no mean over
     all. Rows of the metric ``slope`` are left out: the board fits the same slopes to the PSNR, which every suite
-    measures. Those that carry the distance from the optimum are in deficits.
+    measures. Those that carry the distance from the optimum are in deficits, and in slopes over collapsed levels.
     """
     for metric, cubes in others.items():
-        if metric in (DISTANCE, OPTIMAL_ERROR, CROSS):
+        if metric in (DISTANCE, OPTIMAL_ERROR, CROSS) or is_of_metric(metric):
             continue
         spreads = spreads_of(cubes)
         for dataset, cube in cubes.items():

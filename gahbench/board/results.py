@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from gahbench.board.board import Board
     from gahbench.board.optimality import OptimumCheck
+    from gahbench.board.rate_verdicts import Course, Verdict
 
 FORMAT = "gahbench-results"
 VERSION = 1
@@ -160,6 +161,20 @@ class Results:
 
         checks = {dataset: optimum_check(self, dataset) for dataset in dataset_names(self)}
         return {dataset: check for dataset, check in checks.items() if check is not None}
+
+    @cached_property
+    def rate_courses(self) -> dict[str, dict[str, Course]]:
+        """Distances from the bound against epsilon, by dataset and entrant (:mod:`gahbench.board.rate_courses`)."""
+        from gahbench.board.rate_courses import courses
+
+        return courses(self)
+
+    @cached_property
+    def rate_verdicts(self) -> dict[str, dict[str, Verdict]]:
+        """Whether entrants reach the optimal rate, and why, by dataset, where ``optimality-slope`` was measured."""
+        from gahbench.board.rate_courses import verdicts
+
+        return verdicts(self)
 
     def leaderboard(self, full: bool = False) -> pd.DataFrame:
         """Return the board as one table, a row for each dataset and entrant.

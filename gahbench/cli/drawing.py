@@ -105,6 +105,21 @@ def resolution(
 
 
 @app.command()
+def optimality(
+    folder: FolderArgument,
+    out: Annotated[Path, _out("optimality.png")] = Path("optimality.png"),
+    dataset: DatasetsOption = None,
+    entrant: EntrantsOption = None,
+) -> None:
+    """Distance from the bound against noise over side, with the levels that have collapsed, of `optimality-slope`."""
+    from gahbench import api
+    from gahbench.report.optimality import optimality_figure
+
+    _prepare(out)
+    _save(optimality_figure(api.load_results(folder), dataset, entrant), out)
+
+
+@app.command()
 def alignment(
     folder: FolderArgument,
     out: Annotated[Path, _out("alignment.png")] = Path("alignment.png"),
@@ -316,6 +331,7 @@ def _draw_rates(
     from gahbench import api
     from gahbench.evaluation.rates import MIN_LEVELS
     from gahbench.explore.drawing import rate_windows
+    from gahbench.report.rates import entrant_windows
 
     registry = _prepare(out, plugins_dir)
     results = api.load_results(folder)
@@ -323,6 +339,11 @@ def _draw_rates(
     without = [str(name) for name in results.datasets["dataset"] if name not in windows]
     if without:
         text = f"no window of rates, for want of {MIN_LEVELS} noise levels in it or of the images: {', '.join(without)}"
+        Console(stderr=True).print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    held = entrant_windows(results, windows).items()
+    lost = [f"{name} on {on}" for on, own in held for name, levels in own.items() if len(levels) < MIN_LEVELS]
+    if lost:
+        text = f"in the window, but with an error that depends on the number of pixels: {', '.join(lost)}"
         Console(stderr=True).print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
     _save(draw(results, windows, entrants), out)
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from gahbench.evaluation.optimum import OptimalImages
     from gahbench.evaluation.rates import (
         MAX_PSNR,
+        MAX_RANK,
         MAX_TERMS,
         MIN_LEVELS,
         MIN_TERMS,
@@ -63,6 +64,7 @@ _MODULES = {
         "MIN_TERMS",
         "MIN_LEVELS",
         "MAX_TERMS",
+        "MAX_RANK",
         "MAX_PSNR",
         "coefficient_decay",
         "fit_slope",
@@ -78,6 +80,7 @@ __getattr__ = lazy_names(
 
 __all__ = [
     "MAX_PSNR",
+    "MAX_RANK",
     "MAX_TERMS",
     "MIN_IMAGES",
     "MIN_LEVELS",

@@ -6,7 +6,9 @@ other end, where only a few coefficients stand out, the curve is that of those f
 window of noise levels between the two (:func:`rate_window`): where oracle wavelet thresholding keeps at least
 :data:`MIN_TERMS` of the d coefficients of an image, and at most :data:`MAX_TERMS` times sqrt(d). The square root is the
 side of the image in pixels: an edge crosses about so many, and once so many coefficients are kept, the finest scale
-along the edges is used up, and there is no finer one that the next coefficients could come from.
+along the edges is used up, and there is no finer one that the next coefficients could come from. Long before, the
+pixels are seen: with Haar wavelets on discs the error at the same noise per side is the same at twice as many pixels
+a side, within .1 dB, only up to a quarter of the square root. Images of fewer than 192 pixels a side have no window.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ MAX_PSNR = 140
 #: The window of a rate: noise levels at which an oracle keeps at least this number of coefficients ...
 MIN_TERMS = 32
 #: ... and at most this number times the square root of the number of all.
-MAX_TERMS = 1.0
+MAX_TERMS = 0.25
+#: Coefficients are ranked for their decay up to this number times the square root.
+MAX_RANK = 1.0
 #: Noise levels needed in the window of a rate: through two points there is always a line.
 MIN_LEVELS = 3
 
@@ -145,7 +149,7 @@ def rate_window(
         Levels at which fewer are kept are left out: the curve is then that of a few large coefficients.
     max_terms
         Levels at which more than this times sqrt(total) are kept are left out: there the slope bends towards 1 on any
-        image, since the resolution is at its end.
+        image, since pixels are seen.
 
     Returns
     -------
@@ -155,7 +159,7 @@ def rate_window(
 
     Examples
     --------
-    >>> rate_window([4, 40, 60, 500], total=64 * 64).tolist()
+    >>> rate_window([4, 40, 60, 500], total=256 * 256).tolist()
     [False, True, True, False]
     """
     counts = np.asarray(kept, dtype=np.float64)
@@ -163,7 +167,7 @@ def rate_window(
 
 
 def coefficient_decay(
-    coefficients: ArrayLike, min_terms: int = MIN_TERMS, max_terms: float = MAX_TERMS
+    coefficients: ArrayLike, min_terms: int = MIN_TERMS, max_terms: float = MAX_RANK
 ) -> NDArray[np.float64]:
     """Return the exponent of decay of sorted coefficients: alpha where c_(k)^2 falls as k^-(alpha+1).
 
@@ -176,7 +180,7 @@ def coefficient_decay(
     coefficients
         Of images in an orthonormal basis, in any order, shape (..., d).
     min_terms, max_terms
-        The ranks: from ``min_terms`` to ``max_terms`` times sqrt(d), the window of :func:`rate_window`.
+        The ranks: from ``min_terms`` to ``max_terms`` times sqrt(d).
 
     Returns
     -------

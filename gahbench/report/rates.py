@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gahbench._util.errors import ResultsError
+from gahbench.board.collapse import collapsed_levels, families, is_paired, of_one_master
 from gahbench.board.facts import entrant_kinds
 from gahbench.board.leaderboard import psnr_cube
+from gahbench.board.optimality import squared_errors
 from gahbench.board.selection import chosen_labels
 from gahbench.board.statistics import interval, means
-from gahbench.evaluation.rates import fit_slope, input_psnr, local_slopes
-from gahbench.registry.spec import format_value, parse_spec
+from gahbench.evaluation.rates import MIN_LEVELS, fit_slope, input_psnr, local_slopes
 from gahbench.report.cells import folded
 from gahbench.report.figures import GREY, Styles, context, curve_with_band, grid_shape, legend_beside, looks
 
@@ -113,7 +114,8 @@ def resolution_figure(
     """Draw the slope within the window against the size of the images, a panel for each family of datasets.
 
     Datasets that differ by their parameter ``size`` alone make a family. Bars are 95 % bootstrap intervals over images;
-    the lines are slope 1/2 and the optimal one.
+    the lines are slope 1/2 and the optimal one. Levels at which the error is known to depend on the number of pixels
+    are left out (:func:`entrant_windows`).
 
     Parameters
     ----------
@@ -130,8 +132,12 @@ def resolution_figure(
     from matplotlib.figure import Figure
 
     chosen = chosen_labels(entrants, results.entrants, "entrant")
-    families = _families(results, windows)
-    if not families:
+    found_families = {
+        name: {size: dataset for size, dataset in members.items() if len(windows.get(dataset, ())) > 1}
+        for name, members in families(results).items()
+    }
+    shown = {name: members for name, members in found_families.items() if len(members) > 1}
+    if not shown:
         raise ResultsError(
             f"results of suite '{results.suite}' have no datasets that differ in their 'size' alone and have a rate at "
             "two sizes or more"
@@ -139,12 +145,12 @@ def resolution_figure(
     slopes = dict(zip(results.datasets["dataset"], results.datasets["slope"], strict=True))
     with context():
         styles = looks(results.entrants, entrant_kinds(results))
-        cubes = _cubes(results)
-        drawing = Figure(figsize=(3.6 * len(families) + 2.4, 3.6), layout="constrained")
-        axes = drawing.subplots(1, len(families), squeeze=False, sharey=True)[0]
-        for ax, (family, members) in zip(axes, families.items(), strict=True):
+        cubes, own = _cubes(results), entrant_windows(results, windows)
+        drawing = Figure(figsize=(3.6 * len(shown) + 2.4, 3.6), layout="constrained")
+        axes = drawing.subplots(1, len(shown), squeeze=False, sharey=True)[0]
+        for ax, (family, members) in zip(axes, shown.items(), strict=True):
             for place, entrant in enumerate(chosen):
-                found = _slopes(cubes, members, windows, entrant)
+                found = _slopes(cubes, members, own, entrant)
                 if not found:
                     continue
                 sizes = np.array(list(found))
@@ -164,28 +170,59 @@ def resolution_figure(
     return drawing
 
 
-def _families(results: Results, windows: Mapping[str, Sequence[float]]) -> dict[str, dict[int, str]]:
-    """Return the datasets of each family by their size, families by the label without it."""
-    families: dict[str, dict[int, str]] = {}
-    for dataset, size in zip(map(str, results.datasets["dataset"]), results.datasets["height"], strict=True):
-        if len(windows.get(dataset, ())) > 1:
-            # Where the size is the default, the label does not say it.
-            spec = parse_spec(dataset)
-            others = [f"{name}={format_value(value)}" for name, value in spec.keywords.items() if name != "size"]
-            written = ",".join([*map(format_value, spec.positional), *others])
-            families.setdefault(f"{spec.name}[{written}]" if written else spec.name, {})[int(size)] = dataset
-    return {name: dict(sorted(members.items())) for name, members in families.items() if len(members) > 1}
+def entrant_windows(results: Results, windows: Mapping[str, Sequence[float]]) -> dict[str, dict[str, list[float]]]:
+    """Return the noise levels in the window of each dataset at which an entrant's error has collapsed as well.
+
+    Where images of the same masters were measured at half or twice as many pixels a side, those at which the error
+    is the same there (:mod:`gahbench.board.collapse`); elsewhere all in the window, as nothing is known.
+
+    Parameters
+    ----------
+    windows
+        As for :func:`rates_figure`.
+
+    Returns
+    -------
+    dict
+        By dataset and entrant; those with fewer than three levels have no rate.
+    """
+    cubes = _cubes(results)
+    errors = {dataset: means(squared_errors(cube)) for dataset, cube in cubes.items()}
+    family = {dataset: members for members in of_one_master(results).values() for dataset in members.values()}
+    found: dict[str, dict[str, list[float]]] = {}
+    for dataset in (dataset for dataset in windows if dataset in cubes):
+        members = {
+            side: name
+            for side, name in family.get(dataset, {}).items()
+            if name in cubes and cubes[name].images == cubes[dataset].images
+        }
+        size = next((side for side, name in members.items() if name == dataset), 0)
+        for at, entrant in enumerate(cubes[dataset].entrants):
+            curves = {
+                side: (np.asarray(cubes[name].sigmas), errors[name][cubes[name].entrants.index(entrant)])
+                for side, name in members.items()
+                if entrant in cubes[name].entrants
+            }
+            held = np.isfinite(errors[dataset][at])
+            if is_paired(size, curves):
+                held &= collapsed_levels(size, curves)
+            inside = [sigma for sigma, yes in zip(cubes[dataset].sigmas, held, strict=True) if yes]
+            found.setdefault(dataset, {})[entrant] = [sigma for sigma in inside if sigma in windows[dataset]]
+    return found
 
 
 def _slopes(
-    cubes: Mapping[str, ScoreCube], members: Mapping[int, str], windows: Mapping[str, Sequence[float]], entrant: str
+    cubes: Mapping[str, ScoreCube],
+    members: Mapping[int, str],
+    windows: Mapping[str, Mapping[str, Sequence[float]]],
+    entrant: str,
 ) -> dict[int, tuple[float, float, float]]:
-    """Return the slope of an entrant in each dataset's window, with its interval, by size."""
+    """Return the slope of an entrant in its window of each dataset, with its interval, by size."""
     found = {}
     for size, dataset in members.items():
-        cube = cubes[dataset]
-        inside = [place for place, sigma in enumerate(cube.sigmas) if sigma in windows[dataset]]
-        if entrant not in cube.entrants or len(inside) < 2:
+        cube, levels = cubes[dataset], windows.get(dataset, {}).get(entrant, ())
+        inside = [place for place, sigma in enumerate(cube.sigmas) if sigma in levels]
+        if len(inside) < MIN_LEVELS:
             continue
         at = cube.entrants.index(entrant)
         x, values = input_psnr(cube.sigmas)[inside], cube.values[at, inside]

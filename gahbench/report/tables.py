@@ -14,8 +14,10 @@ from gahbench.board.facts import sources_of
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.optimality import STANDARD_ERRORS
 from gahbench.board.over_datasets import over_datasets
+from gahbench.board.rate_courses import METRIC
 from gahbench.evaluation.rates import input_psnr
 from gahbench.report import cells
+from gahbench.report.rate_lines import LEGEND, rate_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,6 +50,8 @@ def markdown(results: Results) -> str:
             blocks.append(sources)
         if checked := optimum_line(board.dataset, results):
             blocks.append(checked)
+        if rates := list(rate_lines(board, results)):
+            blocks.append("\n".join(f"- {line}" for line in rates))
         for grid in grids(board):
             blocks += [f"**{grid.title}**", aligned(grid)]
         if notes := [f"- `{entrant}`: {note}" for entrant, note in notes_below(board)]:
@@ -76,6 +80,8 @@ def print_board(results: Results, console: Console) -> None:
             console.print(Text(sources, style="dim"))
         if checked := optimum_line(board.dataset, results):
             console.print(Text(checked, style="dim"))
+        for line in rate_lines(board, results):
+            console.print(Text(line, style="dim"))
         for grid in grids(board):
             console.print(Text(f"\n{grid.title}", style="italic"))
             unranked = {entry.entrant for entry in board.entries if entry.rank is None}
@@ -111,6 +117,8 @@ def caption(board: Board, baseline: str | None) -> str:
         lines.append(f"Gain: paired difference in PSNR from {baseline}.")
     if board.is_known("slope"):
         lines.append("Slope: output dB per input dB, fitted over all σ; the optimal one holds as σ tends to 0.")
+    if board.is_known(METRIC):
+        lines.append(LEGEND)
     if any(entry.marks for entry in board.entries):
         lines.append(
             "Entrants with an exclamation mark at their rank are marked: their scores are in doubt, as said below."
@@ -287,7 +295,8 @@ def _other_metrics(board: DatasetBoard) -> Iterator[Grid]:
         if len(variants) == 1:
             (variant,) = variants
             one = {part or family: (of[variant], part) for part, of in parts.items()}
-            yield from _means(board, f"{family}{f'[{variant}]' if variant else ''}, means over noise levels", one)
+            over = "over collapsed noise levels" if family == METRIC else "means over noise levels"
+            yield from _means(board, f"{family}{f'[{variant}]' if variant else ''}, {over}", one)
             continue
         for part, of in parts.items():
             columns = {variant or family: (metric, part) for variant, metric in of.items()}

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 
 from gahbench import Basis, Metric, OldName, Scores, Shape, Truth
-from gahbench.evaluation import MAX_TERMS, MIN_TERMS, Evaluation, coefficient_decay
+from gahbench.evaluation import MAX_RANK, MIN_TERMS, Evaluation, coefficient_decay
 
 from .._papers import KADKHODAIE_2024
 
@@ -34,7 +34,7 @@ class Decay(Metric):
     def __init__(
         self,
         min_terms: Annotated[int, OldName("fewest"), Field(ge=1)] = MIN_TERMS,
-        max_terms: Annotated[float, OldName("most"), Field(gt=0)] = MAX_TERMS,
+        max_terms: Annotated[float, OldName("most"), Field(gt=0)] = MAX_RANK,
     ) -> None:
         self.min_terms = min_terms
         self.max_terms = max_terms

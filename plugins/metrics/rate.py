@@ -27,8 +27,11 @@ class Rate(Metric):
     These are the levels at which oracle thresholding keeps at least ``min_terms`` of the d coefficients of a channel
     and at most ``max_terms`` times sqrt(d), on average over the images (:func:`gahbench.evaluation.rate_window`): they
     depend on the images alone, and are the same for every entrant. Where a suite has fewer than three of them, there
-    is no rate, and no value: choose noise levels that are closer, stronger noise, or larger images. To hold against a
-    dataset's optimal slope alpha/(alpha+1) (Kadkhodaie 2024, equation 13).
+    is no rate, and the board says so: choose noise levels that are closer, stronger noise, or larger images. To hold
+    against a dataset's optimal slope alpha/(alpha+1) (Kadkhodaie 2024, equation 13); whether a denoiser has that of the
+    optimum itself, ``optimality-slope`` says.
+
+    Part: ``levels``, how many noise levels are in the window, the same for every image.
 
     Parameters
     ----------
@@ -59,29 +62,29 @@ class Rate(Metric):
         self.max_terms = max_terms
 
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
-        """Raise ``ValueError`` for images too small for a window, or fewer than three noise levels."""
+        """Raise ``ValueError`` where the basis cannot count, or for fewer than three noise levels."""
         self.basis.check_shape(shape)
         if not self.basis.is_orthonormal(shape):
             raise ValueError(
                 f"basis '{name_of(self.basis)}' is not orthonormal on images {shape}; accepted are sizes that it takes "
                 "as they are, and bases that are, such as dct"
             )
-        last = self.max_terms * (shape[1] * shape[2]) ** 0.5
-        if last < 1.5 * self.min_terms:
-            raise ValueError(
-                f"rate reads slopes where {self.min_terms:g} to {last:.0f} coefficients of images {shape} are kept, "
-                "which is too narrow; accepted are larger images, or another 'min_terms' and 'max_terms'"
-            )
         if len(set(sigmas)) < MIN_LEVELS:
             raise ValueError(f"rate needs at least {MIN_LEVELS} different noise levels, not {sorted(set(sigmas))}")
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return the slope of every image; no values where fewer than three noise levels are in the window."""
+        """Return the slope of every image, none where fewer than three noise levels are in the window; and how many."""
         sigmas = self.levels(evaluation.clean, evaluation.sigmas)
-        if len(sigmas) < MIN_LEVELS:
-            return Scores([])
-        outputs = torch.stack([psnr_per_image(evaluation, sigma) for sigma in sigmas], dim=-1)
-        return Scores.per_image(torch.as_tensor(fit_slope(input_psnr(sigmas), outputs.cpu().numpy())))
+        images = len(evaluation.clean)
+        values = {"levels": [float(len(sigmas))] * images}
+        if len(sigmas) >= MIN_LEVELS:
+            outputs = torch.stack([psnr_per_image(evaluation, sigma) for sigma in sigmas], dim=-1)
+            values[""] = fit_slope(input_psnr(sigmas), outputs.cpu().numpy()).tolist()
+        return Scores(
+            value=[value for found in values.values() for value in found],
+            image=list(range(images)) * len(values),
+            part=[part for part in values for _ in range(images)],
+        )
 
     def levels(self, clean: Tensor, sigmas: Sequence[float]) -> list[float]:
         """Return the noise levels in the window of clean images, shape (N, C, H, W), ascending."""

@@ -79,11 +79,11 @@ def test_local_slopes_need_an_order(x):
         local_slopes(x, np.zeros(len(x)))
 
 
-def test_the_window_is_between_a_few_coefficients_and_the_side_of_the_image():
-    total = 128 * 128
-    kept = [MIN_TERMS - 1, MIN_TERMS, 100, MAX_TERMS * 128, MAX_TERMS * 128 + 1, total]
+def test_the_window_is_between_a_few_coefficients_and_a_quarter_of_the_side_of_the_image():
+    total = 512 * 512
+    kept = [MIN_TERMS - 1, MIN_TERMS, 100, MAX_TERMS * 512, MAX_TERMS * 512 + 1, total]
     assert rate_window(kept, total).tolist() == [False, True, True, True, False, False]
-    assert rate_window(kept, total, min_terms=1, max_terms=128).all()
+    assert rate_window(kept, total, min_terms=1, max_terms=512).all()
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 4.0])

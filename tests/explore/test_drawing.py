@@ -11,7 +11,7 @@ from gahbench.cli.app import app
 from gahbench.evaluation.rates import input_psnr
 from gahbench.explore.drawing import draw_approximation, draw_geometry, rate_windows, save_figure
 from gahbench.report.publish import publish
-from gahbench.report.rates import rates_figure, resolution_figure
+from gahbench.report.rates import entrant_windows, rates_figure, resolution_figure
 
 SIGMAS = (0.125, 0.25, 0.5, 1.0)
 #: The first has the default size.
@@ -60,6 +60,29 @@ def test_resolution_shows_the_slope_in_the_window_at_each_size():
     (bars,) = ax.containers
     np.testing.assert_allclose(bars[0].get_xydata(), [[64, 0.7], [128, 0.7]])
     assert ax.get_title(loc="left") == "c-alpha[alpha=2]"
+
+
+def test_resolution_leaves_out_levels_that_have_not_collapsed():
+    names = [f"c-alpha[alpha=2,size={size},master=256]" for size in (32, 64)]
+    sides = dict(zip(names, (32, 64), strict=True))
+    sigmas = {32: np.array([0.125, 0.25, 0.5, 1.0]), 64: 2 * np.array([0.125, 0.25, 0.5, 1.0])}
+    # At the weakest noise the error falls by .2 dB with the pixels.
+    outputs = {size: curve(0.5, sigmas[32]) + np.array([0.2 * (size == 64), 0, 0, 0])[:, None] for size in (32, 64)}
+    scores = [
+        row
+        for name, size in sides.items()
+        for row in rows(name, "haar", "oracle", outputs[size], sigmas=tuple(sigmas[size]))
+    ]
+    facts = [dataset(name, 2 / 3) | {"height": size, "width": size} for name, size in sides.items()]
+    found = results(scores, datasets=facts)
+    windows = {name: sigmas[size].tolist() for name, size in sides.items()}
+    held = entrant_windows(found, windows)
+    assert held == {name: {"haar": sigmas[size][1:].tolist()} for name, size in sides.items()}
+    (ax,) = resolution_figure(found, windows).axes
+    np.testing.assert_allclose(ax.containers[0][0].get_xydata(), [[32, 0.5], [64, 0.5]])
+    # Of other images nothing is known.
+    plain = made()
+    assert entrant_windows(plain, {NAMES[0]: [0.25, 0.5]})[NAMES[0]] == {"wavelets": [0.25, 0.5], "better": [0.25, 0.5]}
 
 
 def test_what_cannot_be_drawn_is_reported():

@@ -17,6 +17,7 @@ from gahbench.report.page.keys import key_drawing
 from gahbench.report.page.rendering import rendered
 from gahbench.report.page.source import Source
 from gahbench.report.page.svg import Chart, inline_svg
+from gahbench.report.rate_lines import rate_lines
 from gahbench.report.tables import caption, notes_below, optimum_line, sources_line, summary_title
 
 if TYPE_CHECKING:
@@ -115,7 +116,11 @@ def _datasets(source: Source) -> Iterator[dict[str, Any]]:
 
 def _lines(source: Source, one: DatasetBoard) -> list[str]:
     """Return what is said above the table of a dataset."""
-    lines = (sources_line(one.dataset, source.results), optimum_line(one.dataset, source.results))
+    lines = (
+        sources_line(one.dataset, source.results),
+        optimum_line(one.dataset, source.results),
+        *rate_lines(one, source.results),
+    )
     return [line.replace("`", "") for line in lines if line]
 
 

@@ -1,0 +1,234 @@
+"""From the tidy table to courses: the distance of every entrant from the bound against epsilon, and what has collapsed.
+
+The rows are those of the metric ``optimality-slope``: of each image at each noise level the error of the entrant, and
+that of the bound in closed form. Distances are of mean squared errors over images, never means of the images' own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gahbench._util.errors import ParameterError
+from gahbench.board.board import Value
+from gahbench.board.collapse import collapsed_levels, is_paired, of_one_master, place_of
+from gahbench.board.facts import entrant_kinds, optimum_of, sources_of
+from gahbench.board.metric_names import parse_metric_name
+from gahbench.board.rate_verdicts import Course, Verdict, judge
+from gahbench.board.scorecube import ScoreCube, score_cube, spreads_of
+from gahbench.board.statistics import DRAWS, UNKNOWN, Estimate, bootstrap_means, means
+from gahbench.planning.row_labels import row_label, split_label
+from gahbench.registry.spec import format_value, parse_spec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from gahbench.board.results import Results
+
+Array = NDArray[np.float64]
+
+#: The metric whose rows are read, and its parts.
+METRIC, ERROR, BOUND = "optimality-slope", "error", "bound"
+#: Where images of other sizes are other images.
+NO_MASTER = "images of other sizes are not the same images: give the dataset a 'master' size"
+NO_PAIR = "no images of the same masters have half or twice as many pixels a side"
+#: Draws of errors are no smaller than this share of the mean.
+_LEAST = 1e-3
+_STEPS = "training.steps"
+
+
+@dataclass(frozen=True, eq=False)
+class Errors:
+    """Mean squared errors on the images of one dataset.
+
+    Parameters
+    ----------
+    entrants
+        The E labels.
+    sigmas
+        Noise levels, ascending, shape (S,).
+    own, own_draws
+        Of the entrants, shape (E, S), and draws of them, (B, E, S).
+    bound, bound_draws
+        Of the bound, shape (S,), NaN where it was not computed, and (B, S).
+    images
+        Places of the images that they are means over.
+    """
+
+    entrants: list[str]
+    sigmas: Array
+    own: Array
+    own_draws: Array
+    bound: Array
+    bound_draws: Array
+    images: list[int]
+
+
+def is_of_metric(name: str) -> bool:
+    """Return whether a name in the table of scores is that of the metric, or of a part of it."""
+    return parse_metric_name(name).name == METRIC
+
+
+def courses(results: Results, draws: int = DRAWS, seed: int = 0) -> dict[str, dict[str, Course]]:
+    """Return the course of every entrant, by dataset; none where the metric ``optimality-slope`` was not measured.
+
+    Parameters
+    ----------
+    draws, seed
+        Of the bootstrap.
+    """
+    errors = _errors(results, draws, seed)
+    kinds, sides = entrant_kinds(results), _sides(results)
+    family = {dataset: members for members in of_one_master(results).values() for dataset in members.values()}
+    found: dict[str, dict[str, Course]] = {}
+    for dataset, own in errors.items():
+        if dataset not in sides:
+            continue
+        size = sides[dataset]
+        members = {
+            side: errors[name]
+            for side, name in family.get(dataset, {}).items()
+            if name in errors and errors[name].images == own.images
+        } or {size: own}
+        bounds = {side: (one.sigmas, one.bound) for side, one in members.items()}
+        collapsed = collapsed_levels(size, bounds)
+        bound, bound_draws = _bound(size, members, collapsed)
+        why_not = NO_MASTER if dataset not in family else "" if is_paired(size, members) else NO_PAIR
+        made = {}
+        for at, label in enumerate(own.entrants):
+            curves = {
+                side: (one.sigmas, one.own[one.entrants.index(label)])
+                for side, one in members.items()
+                if label in one.entrants
+            }
+            deficits = _decibels(own.own[at] / bound)
+            drawn = _decibels(own.own_draws[:, at] / bound_draws)
+            twice = _trained_twice(results, dataset, label)
+            changes = change_draws = None
+            if twice in own.entrants:
+                other = own.entrants.index(twice)
+                changes = _decibels(own.own[other] / own.own[at])
+                change_draws = _decibels(own.own_draws[:, other] / own.own_draws[:, at])
+            made[label] = Course(
+                own.sigmas / size,
+                deficits,
+                drawn,
+                collapsed,
+                collapsed_levels(size, curves),
+                kinds.get(label) == "trained",
+                changes,
+                change_draws,
+                why_not,
+            )
+        found[dataset] = made
+    return found
+
+
+def verdicts(results: Results) -> dict[str, dict[str, Verdict]]:
+    """Return whether each entrant reaches the optimal rate, by dataset, where ``optimality-slope`` was measured."""
+    return {
+        dataset: {label: judge(course, optimum_of(results, dataset)[1]) for label, course in made.items()}
+        for dataset, made in results.rate_courses.items()
+    }
+
+
+def rate_values(results: Results) -> Iterator[Value]:
+    """Yield the slope of D over the levels that were read, its largest deviation (dB), and their span (dB)."""
+    for dataset, found in results.rate_verdicts.items():
+        for label, verdict in found.items():
+            yield Value(dataset, label, METRIC, "", None, verdict.slope)
+            yield Value(dataset, label, METRIC, "deviation", None, verdict.deviation)
+            yield Value(dataset, label, METRIC, "span", None, Estimate(verdict.span) if verdict.span else UNKNOWN)
+
+
+def _errors(results: Results, draws: int, seed: int) -> dict[str, Errors]:
+    scores = results.scores
+    names = [str(name) for name in scores["metric"].unique() if is_of_metric(str(name))]
+    rows = scores[scores["metric"].isin(names) & (scores["split"] == "test") & scores["sigma"].notna()]
+    cubes: dict[str, dict[str, ScoreCube]] = {ERROR: {}, BOUND: {}}
+    for dataset, of in rows.groupby("dataset", sort=False):
+        parts = of["metric"].map(lambda name: parse_metric_name(str(name)).part)
+        for part, held in cubes.items():
+            if not (chosen := _of_one_label(of[parts == part])).empty:
+                held[str(dataset)] = score_cube(chosen, results.entrants, sources=sources_of(results, str(dataset)))
+    spreads = spreads_of(cubes[ERROR])
+    return {
+        dataset: _dataset_errors(cube, cubes[BOUND].get(dataset), draws, seed, spreads)
+        for dataset, cube in cubes[ERROR].items()
+    }
+
+
+def _of_one_label(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the first of several choices of the metric's parameters: they measure the same errors."""
+    return rows[rows["metric"] == rows["metric"].min()] if len(rows) else rows
+
+
+def _dataset_errors(
+    cube: ScoreCube, bound: ScoreCube | None, draws: int, seed: int, spreads: Mapping[str, float]
+) -> Errors:
+    laid = np.full(cube.values.shape, np.nan) if bound is None else bound.laid_like(cube)
+    # The same for all entrants that have it, and their seeds.
+    shared = np.max(np.where(np.isfinite(laid), laid, -np.inf), axis=(0, 2), keepdims=True)
+    shared = np.where(np.isfinite(shared), shared, np.nan).repeat(cube.values.shape[2], axis=2)
+    together = np.concatenate([cube.values, shared])
+    middle = means(together)
+    labels = [*cube.entrants, BOUND]
+    drawn = bootstrap_means(together, draws, seed, labels, spreads, cube.sources, relative=True)
+    drawn = np.maximum(drawn, _LEAST * middle)
+    sigmas = np.asarray(cube.sigmas, dtype=np.float64)
+    return Errors(cube.entrants, sigmas, middle[:-1], drawn[:, :-1], middle[-1], drawn[:, -1], cube.images)
+
+
+def _bound(size: int, members: Mapping[int, Errors], collapsed: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """Return the bound at the levels of one size, shape (S,), and draws of it.
+
+    Where it was not computed there and has collapsed at smaller images, it is that of the largest of them.
+    """
+    own = members[size]
+    bound, draws = own.bound.copy(), own.bound_draws.copy()
+    for place in np.flatnonzero(np.isnan(bound) & collapsed):
+        for side in sorted((side for side in members if side < size), reverse=True):
+            at = place_of(members[side].sigmas, float(own.sigmas[place]) * side / size)
+            if at is not None and np.isfinite(members[side].bound[at]):
+                bound[place], draws[:, place] = members[side].bound[at], members[side].bound_draws[:, at]
+                break
+    return bound, draws
+
+
+def _sides(results: Results) -> dict[str, int]:
+    facts = results.datasets
+    return {str(name): int(side) for name, side in zip(facts["dataset"], facts["height"], strict=True)}
+
+
+def _trained_twice(results: Results, dataset: str, label: str) -> str | None:
+    """Return the entrant that differs in its number of steps alone, which is twice as large; ``None`` if none does."""
+    rows = results.fits[results.fits["dataset"] == dataset]
+    steps = dict(zip(map(str, rows["entrant"]), rows["steps"], strict=True))
+    if label not in steps:
+        return None
+    same = _without_steps(label)
+    for other, count in steps.items():
+        if count == 2 * steps[label] and _without_steps(other) == same:
+            return other
+    return None
+
+
+def _without_steps(label: str) -> str:
+    """Return the label of an entrant without the number of steps that it is trained for, if that is its own."""
+    entrant, number = split_label(label)
+    try:
+        spec = parse_spec(entrant)
+    except ParameterError:
+        return label
+    others = [f"{name}={format_value(value)}" for name, value in spec.keywords.items() if name != _STEPS]
+    written = ",".join([*map(format_value, spec.positional), *others])
+    base = f"{spec.name}[{written}]" if written else spec.name
+    return base if number is None else row_label(base, number)
+
+
+def _decibels(ratio: Array) -> Array:
+    return np.asarray(10.0 * np.log10(ratio))

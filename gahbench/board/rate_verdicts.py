@@ -1,0 +1,286 @@
+"""Whether denoisers reach the optimal rate: near-optimal, not near-optimal, or undecided, and why.
+
+D = 10 log10(MSE / bound) is how far a denoiser is from the optimum, or from a bound on it, at a noise level. Where its
+rate is the optimal one D does not grow as noise fades: its slope against input PSNR is 0, and alpha/(alpha+1) - 1/2
+where the rate is that of wavelets. A slope over all noise levels is no test, since a D that is large at both ends has
+slope 0 too, and since pixels bend every curve. So D is read over levels that have collapsed
+(:mod:`gahbench.board.collapse`), in epsilon = sigma / side, and a denoiser is
+
+- **near-optimal** if over :data:`MIN_SPAN` dB or more of neighbouring levels at which both the bound and the denoiser
+  have collapsed the interval of the slope of D lies within half of alpha/(alpha+1) - 1/2 of 0, D deviates from its
+  mean by :data:`MAX_DEVIATION` dB at most, and twice the training moves it by less than :data:`MAX_CHANGE` dB;
+- **not near-optimal** if over so many levels at which the bound has collapsed the interval of the slope lies outside,
+  or the deviation is larger, beyond chance; over fewer, if D varies by more than twice the deviation that is accepted,
+  which no further level can mend;
+- else **undecided**.
+
+Only alpha > 1 can be told: at alpha = 1 wavelets are optimal. Intervals are over images and training seeds
+(:mod:`gahbench.board.statistics`), those of the deviation simultaneous for all levels.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gahbench.board.collapse import longest_run
+from gahbench.board.statistics import LEVEL, UNKNOWN, Estimate, estimate
+from gahbench.evaluation.rates import MIN_LEVELS, fit_slope, input_psnr
+
+Array = NDArray[np.float64]
+Answer = Literal["near-optimal", "not near-optimal", "undecided"]
+
+#: Decibels of noise that the levels span at least.
+MIN_SPAN = 15.0
+#: Decibels by which D may deviate from its mean.
+MAX_DEVIATION = 1.0
+#: Decibels by which twice the training moves D, at most.
+MAX_CHANGE = 0.2
+#: The rate of wavelets on images with edges.
+WAVELET_RATE = 0.5
+#: Spans and intervals that differ by less are equal.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class Course:
+    """The distance D of a denoiser from a bound, level by level.
+
+    Parameters
+    ----------
+    epsilons
+        Noise levels over the side of the images in pixels, ascending, shape (S,).
+    deficits
+        D in dB, shape (S,); NaN where it is not known.
+    draws
+        Bootstrap draws of it, shape (B, S).
+    bound_collapsed, own_collapsed
+        Whether the error of the bound, and of the denoiser, does not depend on the number of pixels, shape (S,), bool.
+    is_trained
+        Whether twice the training could move it.
+    changes
+        D with twice the training less D, in dB, shape (S,); ``None`` where it is not known.
+    change_draws
+        Draws of the changes, shape (B, S).
+    why_not
+        Why no level can have collapsed, if none can; empty otherwise.
+    """
+
+    epsilons: Array
+    deficits: Array
+    draws: Array
+    bound_collapsed: NDArray[np.bool_]
+    own_collapsed: NDArray[np.bool_]
+    is_trained: bool = False
+    changes: Array | None = None
+    change_draws: Array | None = None
+    why_not: str = ""
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """Levels at which the bound has collapsed and D is known, shape (S,)."""
+        return np.asarray(self.bound_collapsed & np.isfinite(self.deficits))
+
+    def within(self, chosen: NDArray[np.bool_]) -> Stretch:
+        """Return the neighbouring levels, of those chosen, that span the most decibels."""
+        return Stretch(self, longest_run(chosen, self.epsilons))
+
+
+@dataclass(frozen=True, eq=False)
+class Stretch:
+    """Neighbouring levels of a course."""
+
+    course: Course
+    levels: slice
+
+    @property
+    def epsilons(self) -> Array:
+        """The levels, ascending."""
+        return self.course.epsilons[self.levels]
+
+    @property
+    def span(self) -> float:
+        """Decibels from the first to the last level; 0 for one level or none."""
+        return float(np.ptp(input_psnr(self.epsilons))) if len(self.epsilons) else 0.0
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether a rate can be read over it."""
+        return len(self.epsilons) >= MIN_LEVELS and self.span >= MIN_SPAN - _ROUNDING
+
+    @property
+    def slope(self) -> Estimate:
+        """Slope of D against input PSNR, in dB per dB: above 0 where the denoiser falls behind as noise fades."""
+        if len(self.epsilons) < 2:
+            return UNKNOWN
+        x = input_psnr(self.epsilons)
+        return estimate(
+            fit_slope(x, self.course.deficits[self.levels]), fit_slope(x, self.course.draws[:, self.levels])
+        )
+
+    @property
+    def deviation(self) -> Estimate:
+        """The largest deviation of D from its mean, in dB."""
+        if not len(self.epsilons):
+            return UNKNOWN
+        middle, width = self._band()
+        off = np.abs(middle)
+        return Estimate(float(off.max()), float(np.maximum(off - width, 0).max()), float((off + width).max()))
+
+    @property
+    def half_range(self) -> Estimate:
+        """Half of the largest difference of D between levels, in dB: no mean deviates less from all."""
+        if not len(self.epsilons):
+            return UNKNOWN
+        middle, width = self._band()
+        ends = [(middle + sign * width).max() - (middle - sign * width).min() for sign in (0, -1, 1)]
+        value, low, high = (max(0.0, float(end)) / 2 for end in ends)
+        return Estimate(value, low, high)
+
+    @property
+    def change(self) -> Estimate:
+        """The largest change of D by twice the training, in dB; NaN where it is not known."""
+        changes, draws = self.course.changes, self.course.change_draws
+        if changes is None or draws is None or not len(self.epsilons):
+            return UNKNOWN
+        middle = changes[self.levels]
+        off, width = np.abs(middle), simultaneous(middle, draws[:, self.levels])
+        return Estimate(float(off.max()), float(np.maximum(off - width, 0).max()), float((off + width).max()))
+
+    def _band(self) -> tuple[Array, Array]:
+        """Return deviations of D from its mean, and half the width of their simultaneous intervals, shape (K,)."""
+        found, draws = self.course.deficits[self.levels], self.course.draws[:, self.levels]
+        middle = found - found.mean()
+        return middle, simultaneous(middle, draws - draws.mean(axis=1, keepdims=True))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a denoiser reaches the optimal rate.
+
+    Parameters
+    ----------
+    answer
+        ``near-optimal``, ``not near-optimal`` or ``undecided``.
+    reasons
+        What decided, or what is missing; one at least.
+    slope
+        Of D against input PSNR over ``epsilons``, dB per dB; NaN below two levels.
+    deviation
+        Largest deviation of D from its mean over them, dB.
+    epsilons
+        The levels that were read: those at which the bound has collapsed, and where it is near-optimal the denoiser.
+    span
+        Decibels from the first to the last.
+    """
+
+    answer: Answer
+    reasons: tuple[str, ...]
+    slope: Estimate = UNKNOWN
+    deviation: Estimate = UNKNOWN
+    epsilons: tuple[float, ...] = ()
+    span: float = 0.0
+
+
+def judge(course: Course, optimal_slope: float) -> Verdict:
+    """Return whether a denoiser reaches the optimal rate.
+
+    Parameters
+    ----------
+    course
+        Its distance from the bound.
+    optimal_slope
+        That of the dataset, alpha/(alpha+1); NaN if it is not known.
+    """
+    if math.isnan(optimal_slope):
+        return Verdict("undecided", ("the optimal rate is not known",))
+    if optimal_slope <= WAVELET_RATE:
+        return Verdict("undecided", (f"the optimal rate {optimal_slope:.2f} is not above that of wavelets, .50",))
+    if course.why_not:
+        return Verdict("undecided", (course.why_not,))
+    tolerance = (optimal_slope - WAVELET_RATE) / 2
+    wide, narrow = course.within(course.known), course.within(course.known & course.own_collapsed)
+    if against := _against(wide, tolerance):
+        return _verdict("not near-optimal", against, wide)
+    if missing := _missing(wide, narrow, tolerance):
+        return _verdict("undecided", missing, wide)
+    return _verdict("near-optimal", (f"slope of D {_written(narrow.slope)} within ±{tolerance:.2f}",), narrow)
+
+
+def _against(wide: Stretch, tolerance: float) -> tuple[str, ...]:
+    """Return what shows that the rate is not the optimal one."""
+    found = []
+    slope, deviation = wide.slope, wide.deviation if wide.is_enough else wide.half_range
+    if wide.is_enough and (slope.low > tolerance or slope.high < -tolerance):
+        found.append(f"slope of D {_written(slope)}, outside ±{tolerance:.2f}")
+    if deviation.low > MAX_DEVIATION:
+        what = "deviates from its mean" if wide.is_enough else "deviates from any mean"
+        found.append(f"D {what} by {_written(deviation, '')} dB, more than {MAX_DEVIATION:g}")
+    return tuple(found)
+
+
+def _missing(wide: Stretch, narrow: Stretch, tolerance: float) -> tuple[str, ...]:
+    """Return what is missing for it to be near-optimal."""
+    if not wide.is_enough:
+        return (f"the bound has collapsed over {_extent(wide)}; {_needed()}",)
+    if not narrow.is_enough:
+        return (f"bound and denoiser have collapsed over {_extent(narrow)}; {_needed()}",)
+    found = []
+    slope, deviation, change = narrow.slope, narrow.deviation, narrow.change
+    if not math.isfinite(slope.low):
+        found.append("there are no intervals, for want of images")
+    elif slope.low < -tolerance or slope.high > tolerance:
+        found.append(f"slope of D {_written(slope)}, not surely within ±{tolerance:.2f}")
+    if deviation.high > MAX_DEVIATION:
+        found.append(f"D deviates from its mean by {_written(deviation, '')} dB, not surely {MAX_DEVIATION:g} or less")
+    if narrow.course.is_trained and not change.is_known:
+        found.append("what twice the training does is not known")
+    elif narrow.course.is_trained and not change.high < MAX_CHANGE:
+        found.append(f"twice the training moves D by {_written(change, '')} dB, not surely less than {MAX_CHANGE:g}")
+    return tuple(found)
+
+
+def simultaneous(middle: Array, draws: Array) -> Array:
+    """Return half the widths of intervals that hold at all levels at once, by the largest of their t statistics.
+
+    Parameters
+    ----------
+    middle
+        Values, shape (K,).
+    draws
+        Bootstrap draws of them, shape (B, K).
+
+    Returns
+    -------
+    ndarray
+        Shape (K,); NaN where nothing can be drawn.
+    """
+    errors = draws.std(axis=0)
+    if not np.isfinite(errors).all():
+        return np.full(len(middle), np.nan)
+    scale = np.where(errors > 0, errors, 1.0)
+    largest = (np.abs(draws - middle) / scale).max(axis=1)
+    return np.asarray(errors * float(np.quantile(largest, LEVEL)))
+
+
+def _verdict(answer: Answer, reasons: tuple[str, ...], read: Stretch) -> Verdict:
+    epsilons = tuple(map(float, read.epsilons))
+    return Verdict(answer, reasons, read.slope, read.deviation, epsilons, read.span)
+
+
+def _extent(stretch: Stretch) -> str:
+    count = len(stretch.epsilons)
+    return f"{count} level{'' if count == 1 else 's'}, {stretch.span:.1f} dB" if count else "no level"
+
+
+def _needed() -> str:
+    return f"{MIN_LEVELS} that span {MIN_SPAN:g} dB are needed"
+
+
+def _written(found: Estimate, sign: str = "+") -> str:
+    ends = "" if math.isnan(found.low) else f" [{found.low:{sign}.2f}, {found.high:{sign}.2f}]"
+    return f"{found.value:{sign}.2f}{ends}".replace("-", "−")

@@ -1,0 +1,147 @@
+"""From the tidy table to verdicts: pairing of sizes, the bound of smaller images, seeds, and twice the training."""
+
+import numpy as np
+import pytest
+from fake_results import dataset, fit, results, rows
+
+from gahbench.board.board import DatasetBoard
+from gahbench.report.rate_lines import rate_lines
+from gahbench.report.tables import markdown
+
+EPSILONS = np.array([0.02, 0.04, 0.08, 0.16, 0.32, 0.64]) / 32
+IMAGES = 20
+DIFFICULTY = np.exp(0.3 * np.random.default_rng(0).normal(size=IMAGES))
+#: Errors of C^4 images of infinitely many pixels.
+BOUND = np.outer(EPSILONS**1.6, DIFFICULTY)
+
+
+def name_of(size, master=",master=256"):
+    return f"c-alpha[alpha=4,size={size}{master}]"
+
+
+def made(entrants, sizes=(32, 64), master=",master=256", bounds=None, slope=0.8, fits=()):
+    """Results of entrants (label, kind, {size: D (S,)} or D, seeds) on the same images in several sizes."""
+    scores, facts = [], []
+    for size in sizes:
+        sigmas, name = tuple(EPSILONS * size), name_of(size, master)
+        for label, kind, distance, seeds in entrants:
+            of_size = distance[size] if isinstance(distance, dict) else distance
+            for seed in seeds:
+                error = BOUND * 10 ** (np.asarray(of_size)[:, None] / 10)
+                scores += rows(name, label, kind, -10 * np.log10(error), seed, sigmas)
+                scores += rows(name, label, kind, error, seed, sigmas, "optimality-slope.error")
+                if bounds is None or size in bounds:
+                    scores += rows(name, label, kind, BOUND, seed, sigmas, "optimality-slope.bound")
+        facts.append(dataset(name, slope, "bracket") | {"height": size, "width": size})
+    return results(scores, list(fits), datasets=facts)
+
+
+REFERENCES = [
+    ("lower-bound", "bound", np.zeros(6), [None]),
+    ("genie", "optimal", np.full(6, 0.414), [None]),
+    ("haar", "oracle", np.array([9.0, 7.5, 6.0, 4.5, 3.0, 1.5]), [None]),
+    ("u-shaped", "classical", np.array([9.3, 7.4, 7.0, 7.6, 7.9, 9.2]), [None]),
+]
+
+
+def said(results, size=32, master=",master=256"):
+    """What the board says above the table of a dataset."""
+    return "\n".join(rate_lines(DatasetBoard(name_of(size, master), [], []), results))
+
+
+def answers(results, size=32, master=",master=256"):
+    return {label: verdict.answer for label, verdict in results.rate_verdicts[name_of(size, master)].items()}
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_the_genie_passes_and_wavelets_and_a_u_fail(size):
+    expected = ["near-optimal", "near-optimal", "not near-optimal", "not near-optimal"]
+    assert list(answers(made(REFERENCES), size).values()) == expected
+
+
+def test_the_board_says_so():
+    found = made(REFERENCES[1:3])
+    text = markdown(found)
+    assert "- Optimal rate: `haar` is not near-optimal: slope of D +0.25" in text
+    assert "- Optimal rate: `genie` is near-optimal: slope of D" in text
+    assert "**optimality-slope, over collapsed noise levels**" in text
+    wide = found.leaderboard(full=True).set_index(["dataset", "entrant"]).loc[(name_of(32), "haar")]
+    assert wide["optimality-slope"] == pytest.approx(1.5 / (20 * np.log10(2)))
+    assert wide["optimality-slope.deviation"] == pytest.approx(3.75)
+    assert wide["optimality-slope.span"] == pytest.approx(20 * np.log10(32))
+    assert "optimality-slope.error" not in wide
+
+
+def test_images_of_other_sizes_must_be_the_same_images():
+    other = made(REFERENCES[:2], master="")
+    assert set(answers(other, master="").values()) == {"undecided"}
+    assert "undecided for all 2 entrants: images of other sizes are not the same images" in said(other, master="")
+    for sizes in ((32,), (32, 128)):
+        assert "no images of the same masters have half or twice" in said(made(REFERENCES[:2], sizes=sizes))
+    # Of the sizes, one was measured on fewer images.
+    fewer = made(REFERENCES[:2])
+    cut = fewer.scores[(fewer.scores["dataset"] == name_of(32)) | (fewer.scores["image"] < 10)]
+    assert set(answers(results(cut.to_dict("records"), datasets=fewer.datasets.to_dict("records"))).values()) == {
+        "undecided"
+    }
+
+
+def test_levels_that_have_not_collapsed_are_not_read():
+    # At the weakest noise pixels help: the error at 64 is smaller.
+    flat, pixels = np.zeros(6), np.array([-0.5, -0.2, 0, 0, 0, 0])
+    found = made([REFERENCES[0], ("net", "classical", {32: flat, 64: pixels}, [None])])
+    for size in (32, 64):
+        verdict = found.rate_verdicts[name_of(size)]["net"]
+        assert (verdict.answer, len(verdict.epsilons)) == ("near-optimal", 4)
+
+
+def test_the_bound_of_smaller_images_stands_for_one_that_was_not_computed():
+    found = made(REFERENCES, sizes=(32, 64, 128), bounds=(32, 64))
+    assert answers(found, 128) == answers(found, 32)
+    course = found.rate_courses[name_of(128)]["genie"]
+    np.testing.assert_allclose(course.deficits, 0.414)
+    np.testing.assert_allclose(course.draws, 0.414)
+    # Of one size alone it is not known to have collapsed.
+    assert set(answers(made(REFERENCES[:2], sizes=(32, 64, 128), bounds=(32,)), 128).values()) == {"undecided"}
+
+
+def test_a_network_needs_a_partner_of_twice_the_training():
+    fits = [
+        fit(name_of(size), label, seed, steps=steps)
+        for size in (32, 64)
+        for label, steps in (("net", 100), ("net[training.steps=200]", 200), ("net[training.steps=150]", 150))
+        for seed in (0, 1)
+    ]
+    nets = [
+        ("net", "trained", np.full(6, 1.0), [0, 1]),
+        ("net[training.steps=150]", "trained", np.full(6, 1.0), [0, 1]),
+        ("net[training.steps=200]", "trained", np.full(6, 0.9), [0, 1]),
+    ]
+    found = made([REFERENCES[0], *nets], fits=fits)
+    assert answers(found)["net"] == "near-optimal"
+    for label in ("net[training.steps=150]", "net[training.steps=200]"):
+        verdict = found.rate_verdicts[name_of(32)][label]
+        assert verdict.reasons == ("what twice the training does is not known",)
+    nets[2] = (nets[2][0], "trained", np.full(6, 0.7), [0, 1])
+    moved = made([REFERENCES[0], *nets], fits=fits).rate_verdicts[name_of(32)]["net"]
+    assert moved.answer == "undecided"
+    assert "twice the training moves D by 0.30" in moved.reasons[0]
+
+
+def test_of_alpha_1_there_is_no_verdict():
+    assert "not above that of wavelets, .50" in said(made(REFERENCES[:2], slope=0.5))
+
+
+def test_boards_without_the_metric_say_nothing():
+    plain = results(rows("d", "a", "oracle", [[20.0, 21.0]], sigmas=(0.1,)), datasets=[dataset("d", 0.8, "bracket")])
+    assert plain.rate_courses == {}
+    assert "Optimal rate" not in markdown(plain)
+
+
+def test_a_board_without_a_window_says_why():
+    scores = rows("d", "a", "oracle", [[20.0, 21.0]] * 2, sigmas=(0.1, 0.2))
+    one = rows("d", "a", "oracle", [[1.0, 1.0]], sigmas=(np.nan,), metric="rate.levels")
+    text = markdown(results(scores + one, datasets=[dataset("d")]))
+    assert "- No rate: 1 noise level in its window, where an oracle keeps 32 to 0.25·√d coefficients" in text
+    enough = rows("d", "a", "oracle", [[3.0, 3.0]], sigmas=(np.nan,), metric="rate.levels")
+    assert "No rate" not in markdown(results(scores + enough, datasets=[dataset("d")]))
