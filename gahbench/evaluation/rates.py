@@ -8,7 +8,7 @@ window of noise levels between the two (:func:`rate_window`): where oracle wavel
 side of the image in pixels: an edge crosses about so many, and once so many coefficients are kept, the finest scale
 along the edges is used up, and there is no finer one that the next coefficients could come from. Long before, the
 pixels are seen: with Haar wavelets on discs the error at the same noise per side is the same at twice as many pixels
-a side, within .1 dB, only up to a quarter of the square root. Images of fewer than 192 pixels a side have no window.
+a side, within .1 dB, only up to a quarter of the square root. Images of 128 pixels a side or fewer have no window.
 """
 
 from __future__ import annotations
