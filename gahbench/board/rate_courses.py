@@ -206,7 +206,8 @@ def _sides(results: Results) -> dict[str, int]:
 
 def _trained_twice(results: Results, dataset: str, label: str) -> str | None:
     """Return the entrant that differs in its number of steps alone, which is twice as large; ``None`` if none does."""
-    rows = results.fits[results.fits["dataset"] == dataset]
+    # Weights from elsewhere have no number of steps.
+    rows = results.fits[(results.fits["dataset"] == dataset) & results.fits["steps"].notna()]
     steps = dict(zip(map(str, rows["entrant"]), rows["steps"], strict=True))
     if label not in steps:
         return None

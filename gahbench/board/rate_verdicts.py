@@ -14,7 +14,7 @@ slope 0 too, and since pixels bend every curve. So D is read over levels that ha
   which no further level can mend;
 - else **undecided**.
 
-Only alpha > 1 can be told: at alpha = 1 wavelets are optimal. Intervals are over images and training seeds
+It needs alpha > 1: at alpha = 1 wavelets are optimal. Intervals are over images and training seeds
 (:mod:`gahbench.board.statistics`), those of the deviation simultaneous for all levels.
 """
 

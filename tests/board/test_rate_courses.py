@@ -111,7 +111,7 @@ def test_a_network_needs_a_partner_of_twice_the_training():
         for size in (32, 64)
         for label, steps in (("net", 100), ("net[training.steps=200]", 200), ("net[training.steps=150]", 150))
         for seed in (0, 1)
-    ]
+    ] + [fit(name_of(size), "lower-bound", None, steps=None) for size in (32, 64)]
     nets = [
         ("net", "trained", np.full(6, 1.0), [0, 1]),
         ("net[training.steps=150]", "trained", np.full(6, 1.0), [0, 1]),
