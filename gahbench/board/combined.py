@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gahbench._util.errors import ResultsError, listing
 from gahbench._util.readable import level_name
 from gahbench.board.results import Results
+from gahbench.board.same_datasets import labels_of_first, relabelled
 from gahbench.board.schemas import SCHEMAS
 from gahbench.planning.row_labels import row_label, split_label
 
@@ -26,9 +27,9 @@ _PLACE = ["dataset", "seed", "split", "sigma", "metric", "image"]
 def combined(parts: Mapping[str, Results]) -> Results:
     """Return several results as one, each entrant once.
 
-    Of a dataset that is in several, the noise levels and images that all of them have are kept. References that score
-    alike are one; entrants of one label that do not, such as networks that were trained twice, get the name of their
-    part into their labels.
+    A dataset is in several where its parameters, pixels and noise are equal, whatever its labels; the first is shown.
+    The noise levels and images of it that all of them have are kept. References that score alike are one; entrants of
+    one label that do not, such as networks that were trained twice, get the name of their part into their labels.
 
     Parameters
     ----------
@@ -47,6 +48,8 @@ def combined(parts: Mapping[str, Results]) -> Results:
     """
     import pandas as pd
 
+    shown = labels_of_first(parts)
+    parts = {name: relabelled(one, shown[name]) for name, one in parts.items()}
     tables = {name: {table: getattr(one, table).copy() for table in SCHEMAS} for name, one in parts.items()}
     for dataset, names in _shared(tables).items():
         known = _check_facts(dataset, {name: tables[name]["datasets"] for name in names})

@@ -15,6 +15,7 @@ from gahbench.board.combined import combined, part_label
 from gahbench.board.facts import dataset_names
 from gahbench.board.leaderboard import psnr_cube
 from gahbench.board.results import Results, load_results
+from gahbench.board.same_datasets import labels_of_first, relabelled
 from gahbench.board.statistics import Estimate, estimate
 from gahbench.contracts.unit import Unit
 from gahbench.planning.replan import differences, is_code
@@ -86,7 +87,7 @@ class Comparison:
 
 
 def compare(one: str | Path, other: str | Path) -> Comparison:
-    """Compare two results folders on the datasets that they share.
+    """Compare two results folders on the datasets that they share, whatever labels these have.
 
     Parameters
     ----------
@@ -101,7 +102,10 @@ def compare(one: str | Path, other: str | Path) -> Comparison:
     folders = Path(one), Path(other)
     names = tuple(short_names(folders))
     assert len(names) == 2
-    results = [load_results(folder) for folder in folders]
+    parts = {name: load_results(folder) for name, folder in zip(names, folders, strict=True)}
+    shown = labels_of_first(parts)
+    parts = {name: relabelled(one, shown[name]) for name, one in parts.items()}
+    results = list(parts.values())
     sets = [set(one.datasets["dataset"]) for one in results]
     if not sets[0] & sets[1]:
         raise ResultsError(
@@ -112,10 +116,9 @@ def compare(one: str | Path, other: str | Path) -> Comparison:
     lines = tuple(
         f"{label}: in {names[place]} alone" for place in (0, 1) for label in sorted(labels[place] - labels[1 - place])
     )
-    protocol, code = _of_plans(folders, names)
-    return Comparison(
-        names, tuple(_paired(dict(zip(names, results, strict=True)))), protocol, code, _machines(folders), lines
-    )
+    protocol, code = _of_plans(folders, names, shown)
+    protocol = (*(f"{new}: labelled '{old}' in {names[1]}" for old, new in shown[names[1]].items()), *protocol)
+    return Comparison(names, tuple(_paired(parts)), protocol, code, _machines(folders), lines)
 
 
 def _paired(parts: Mapping[str, Results]) -> Iterator[Difference]:
@@ -141,15 +144,17 @@ def _paired(parts: Mapping[str, Results]) -> Iterator[Difference]:
                 yield Difference(dataset, label, None if level is None else cube.sigmas[level], one, other, gap)
 
 
-def _of_plans(folders: tuple[Path, Path], names: tuple[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _of_plans(
+    folders: tuple[Path, Path], names: tuple[str, str], shown: Mapping[str, Mapping[str, str]]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return what differs between the documents of units of equal labels: what was asked for, and code."""
     if lacking := [name for name, folder in zip(names, folders, strict=True) if not (folder / PLAN).is_file()]:
         return (f"{' and '.join(lacking)}: without a plan, so that what was asked for cannot be compared",), ()
     documents, seeds = [], []
-    for folder in folders:
+    for name, folder in zip(names, folders, strict=True):
         units = sorted((one.unit for one in recorded_plan(folder).units), key=lambda unit: unit.seed or 0, reverse=True)
         # Of several seeds the first stands for all: they are named apart.
-        documents.append({_label(unit): unit.document for unit in units})
+        documents.append({_label(unit, shown[name]): unit.document for unit in units})
         seeds.append(sorted({unit.seed for unit in units if unit.seed is not None}))
     protocol: dict[str, list[str]] = {}
     code: dict[str, list[str]] = {}
@@ -166,8 +171,8 @@ def _of_plans(folders: tuple[Path, Path], names: tuple[str, str]) -> tuple[tuple
     return (*differing, *_lines(protocol)), tuple(_lines(code))
 
 
-def _label(unit: Unit) -> tuple[str, ...]:
-    named = (unit.kind, unit.dataset, unit.entrant, unit.split, unit.metric)
+def _label(unit: Unit, shown: Mapping[str, str]) -> tuple[str, ...]:
+    named = (unit.kind, shown.get(unit.dataset, unit.dataset), unit.entrant, unit.split, unit.metric)
     return tuple(part for part in named if part is not None)
 
 

@@ -9,6 +9,7 @@ import pytest
 import gahbench
 from gahbench._util.errors import ResultsError
 from gahbench.board.combined import combined
+from gahbench.board.same_datasets import labels_of_first, relabelled
 from gahbench.board.selection import selected
 from gahbench.report.export import exported
 
@@ -139,7 +140,7 @@ def test_a_selection_ranks_among_what_is_left(runs):
     assert set(selected(results, metrics=["slope"]).scores["metric"]) == {"psnr", "slope"}
     assert set(selected(results, metrics=["psnr"]).scores["metric"]) == {"psnr"}
     for chosen in ({"entrants": ["vit"]}, {"datasets": ["faces"]}, {"metrics": ["ssim"]}):
-        with pytest.raises(ResultsError, match="matches none of"):
+        with pytest.raises(ResultsError, match="are not in the results"):
             selected(results, **chosen)
 
 
@@ -213,3 +214,28 @@ def test_rows_of_a_sweep_stay_rows_of_a_sweep(runs, tmp_path):
     assert selected(both, entrants=[f"{UNET} (A)"]).entrants == [
         f"{UNET} (A) N=2", f"{UNET} (A) N=3", "oracle-threshold[haar]",
     ]  # fmt: skip
+
+
+def test_a_dataset_is_known_by_what_it_is_not_by_its_label(runs, tmp_path, command):
+    suite = tmp_path / "tiny.yaml"
+    text = (runs[0].parent / "tiny.yaml").read_text()
+    suite.write_text(text.replace("- discs: {size: 16}", "- discs: {size: 16, label: small}"))
+    assert "label: small" in suite.read_text()
+    gahbench.run(suite, tmp_path / "out", engine="inline", only=["identity"])
+    found = gahbench.compare(runs[0], tmp_path / "out")
+    rows = {(row.dataset, row.entrant): row.difference.value for row in found.rows if row.sigma is None}
+    assert rows == {("discs[size=16]", "identity"): 0, ("discs[size=16]", "oracle-threshold[haar]"): 0}
+    assert "discs[size=16]: labelled 'small' in out" in found.protocol
+    status, printed, errors = command("leaderboard")(runs[0], tmp_path / "out")
+    assert status == 0, errors
+    assert "small" not in printed
+
+
+def test_labels_stay_where_a_board_would_have_one_twice(runs):
+    one = gahbench.load_results(runs[0])
+    # A folder whose 'discs[size=16]' is something else.
+    other = relabelled(one, {"discs[size=16]": "small"})
+    unlike = one.datasets.assign(protocol="another")
+    other = gahbench.Results(**{**vars(other), "datasets": pd.concat([other.datasets, unlike])})
+    assert labels_of_first({"A": one, "B": other}) == {"A": {}, "B": {}}
+    assert labels_of_first({"A": one, "B": relabelled(one, {"discs[size=16]": "x"})})["B"] == {"x": "discs[size=16]"}
