@@ -6,6 +6,7 @@ import contextlib
 import functools
 import importlib.metadata
 import io
+import re
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,9 @@ from gahbench.evaluation import Evaluation
 from .._extras import require
 from .._torch_files import load_torch
 
+#: The end of a file's name where it has its digest.
+_DIGEST = re.compile(r"-([0-9a-f]{8,})\.\w+$")
+
 
 class File(NamedTuple):
     """A file of weights: what it is, its address, and where it is kept below the folder of torch.hub."""
@@ -32,6 +36,27 @@ class File(NamedTuple):
     def path(self) -> Path:
         """Where it is on this machine, once it is there."""
         return Path(torch.hub.get_dir()) / self.place
+
+    @property
+    def digest(self) -> str:
+        """The beginning of its SHA-256, which is in its name as torch.hub has it; empty if it is not."""
+        found = _DIGEST.search(self.place)
+        return found[1] if found else ""
+
+    def check(self) -> None:
+        """Compare its content with the digest in its name.
+
+        Raises
+        ------
+        DataError
+            If it is another, such as of a download that was broken off.
+        """
+        digest = file_digest(str(self.path))
+        if not digest.startswith(self.digest):
+            raise DataError(
+                f"{self.path}: not {self.what}: its SHA-256 begins with {digest[: len(self.digest)]}, and its name "
+                f"says {self.digest}; remove it, and 'gahbench prepare' gets it again"
+            )
 
 
 #: Where torchvision keeps the networks that were trained on ImageNet.
@@ -92,7 +117,9 @@ class Perceptual(Metric):
                 continue
             file.path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                torch.hub.download_url_to_file(file.address, str(file.path), progress=False)
+                torch.hub.download_url_to_file(
+                    file.address, str(file.path), hash_prefix=file.digest or None, progress=False
+                )
             except (OSError, RuntimeError) as error:
                 raise DataError(
                     f"{file.what}: cannot be downloaded from {file.address}: {error}; by hand: put it at {file.path}"
@@ -104,9 +131,11 @@ class Perceptual(Metric):
         Raises
         ------
         DataError
-            If they are not here.
+            If they are not here, or others.
         """
         self._require_files()
+        for file in self.files:
+            file.check()
         digests = [file_digest(str(file.path)) for file in self.files]
         return " ".join([*digests, importlib.metadata.version("pyiqa")])
 

@@ -23,8 +23,9 @@ def test_every_plugin_keeps_the_contract(request, builtin, tmp_path, kind, name)
     elif name == "dask":
         parameters = {"scheduler": request.getfixturevalue("dask_cluster").address}
     elif name in ("dists", "lpips"):
-        request.getfixturevalue("monkeypatch").setattr("torch.hub._hub_dir", str(tmp_path))
-        pyiqa_weights.draw_weights(name, tmp_path)
+        monkeypatch = request.getfixturevalue("monkeypatch")
+        monkeypatch.setattr("torch.hub._hub_dir", str(tmp_path))
+        pyiqa_weights.draw_weights(name, tmp_path, monkeypatch)
     report = check_plugin(builtin.get(kind, name), builtin, **parameters)
     assert report.passed, str(report)
     assert len(report.findings) >= 3

@@ -18,7 +18,7 @@ def metric(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
 
     def make(spec):
-        draw_weights(spec, tmp_path)
+        draw_weights(spec, tmp_path, monkeypatch)
         return gahbench.create("metric", spec)
 
     return make
