@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -112,11 +114,13 @@ def run(
     """
     from gahbench.planning.suite_changes import SuiteChanges
     from gahbench.runs.runner import run_opened
+    from gahbench.runs.tracking import Trackings
 
     changes = SuiteChanges.of(entrants, settings, datasets, metrics, only)
     asked = request(suite, out, changes, plugins, reuse, again, engine, workers, threads, secret_noise)
-    for opened, registry in openings(asked, engine, track):
-        outcome = run_opened(opened, registry, engine, workers, report, device, track)
+    with contextlib.closing(Trackings(track)) as trackings:
+        for opened, registry in openings(asked, engine, track):
+            outcome = run_opened(opened, registry, engine, workers, report, device, trackings)
     return outcome
 
 
@@ -170,19 +174,29 @@ def openings(request: RunRequest, engine: str, track: Sequence[str] = ()) -> Ite
 
 
 def _opened(request: RunRequest, engine: str, track: Sequence[str]) -> tuple[OpenedRun, Registry]:
-    """Plan in a process of its own where there are plugins from outside, unless they are to run in this one anyway."""
+    """Plan in a process of its own where there is code from outside, unless it is to run in this one anyway."""
     from gahbench.runs.hooks import has_outside, main_registry, trusts_plugins
     from gahbench.runs.opening import open_run
     from gahbench.runs.opening_process import open_apart
 
     sources = tuple(map(Path, request.sources))
-    if not has_outside(sources) or trusts_plugins(engine):
+    if trusts_plugins(engine) or not (has_outside(sources) or _runs_code(request)):
         registry = open_registry(sources)
         _require(registry, engine, track)
         return open_run(request, registry), registry
     registry = main_registry(sources, engine, track)
     _require(registry, engine, track)
     return open_apart(request), registry
+
+
+def _runs_code(request: RunRequest) -> bool:
+    """Whether an entrant of a suite of built-in plugins is a model that was saved with its code, or names code."""
+    from gahbench.planning.suite import load_suite
+
+    with warnings.catch_warnings():
+        # Planning says the same again.
+        warnings.simplefilter("ignore")
+        return any(one.origins for one in load_suite(request.suite, open_registry(()), request.changes).entrants)
 
 
 def _require(registry: Registry, engine: str, track: Sequence[str]) -> None:

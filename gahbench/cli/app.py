@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -98,21 +99,23 @@ def run(
     from gahbench.cli.listing import print_problems
     from gahbench.runs.progress import ProgressReport
     from gahbench.runs.runner import run_opened
+    from gahbench.runs.tracking import Trackings
 
     console = Console(stderr=True)
     changes = suite_options.changes(entrant, settings, seed, dataset, metric, only)
     request = api.request(
         suite, out, changes, plugins_dir or (), reuse or (), again or (), engine, workers, threads, secret_noise
     )
-    for place, (opened, registry) in enumerate(api.openings(request, engine, track or ())):
-        if not place:
-            print_problems(opened.problems, console)
-            print_begun(opened, again or (), console)
-        print_superseded(opened.superseded, opened.folder, plugins_dir or (), console)
-        todo = {unit.folder for unit in opened.todo}
-        done = sum(unit.folder not in todo for unit in opened.units)
-        with ProgressReport(len(opened.units), done, console) as progress:
-            outcome = run_opened(opened, registry, engine, workers, progress, device, track or ())
+    with contextlib.closing(Trackings(track or ())) as trackings:
+        for place, (opened, registry) in enumerate(api.openings(request, engine, track or ())):
+            if not place:
+                print_problems(opened.problems, console)
+                print_begun(opened, again or (), console)
+            print_superseded(opened.superseded, opened.folder, plugins_dir or (), console)
+            todo = {unit.folder for unit in opened.todo}
+            done = sum(unit.folder not in todo for unit in opened.units)
+            with ProgressReport(len(opened.units), done, console) as progress:
+                outcome = run_opened(opened, registry, engine, workers, progress, device, trackings)
     if outcome.done:
         folder_commands.print_board(opened.folder)
         if report:

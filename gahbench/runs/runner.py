@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ from gahbench.runs.adoption import current_key
 from gahbench.runs.collect import collect
 from gahbench.runs.hooks import notify, notify_finished, notify_started
 from gahbench.runs.signals import stop_on_signals
-from gahbench.runs.tracking import tracked
+from gahbench.runs.tracking import Trackings
 from gahbench.runs.work import count_states
 from gahbench.store.examined import warn_of_damage
 from gahbench.store.folder import Folder, Opened
@@ -140,7 +140,7 @@ def run_opened(
     workers: int | None = None,
     report: Report = lambda event: None,
     device: str = "auto",
-    track: Sequence[str] = (),
+    track: Trackings | None = None,
 ) -> Outcome:
     """Run the unfinished units of a run whose plan is recorded, and write the board.
 
@@ -159,7 +159,7 @@ def run_opened(
     device
         ``cpu``, ``cuda`` or ``auto``.
     track
-        Trackers with their parameters, which learn what the lifecycle hooks do.
+        Trackers, which learn what the lifecycle hooks do.
     """
     from gahbench.board.results import load_results
 
@@ -167,7 +167,7 @@ def run_opened(
     warn_of_moved(opened.damaged, folder)
     runner: Engine = registry.create("engine", engine)
     store, stop = Store(folder), threading.Event()
-    with tracked(registry, track):
+    with (track or Trackings(())).of(registry):
         notify_started(registry, folder, opened.units, opened.todo)
         if opened.todo:
             reported = functools.partial(notify, registry, report)

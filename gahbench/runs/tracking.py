@@ -25,18 +25,36 @@ if TYPE_CHECKING:
     from gahbench.board.results import Results
 
 
-@contextlib.contextmanager
-def tracked(registry: Registry, specs: Sequence[str]) -> Iterator[None]:
-    """Pass on to trackers, each with its parameters, what the lifecycle hooks of a registry are called with."""
-    trackings = [Tracking(spec, registry.create("tracker", spec)) for spec in specs]
-    for tracking in trackings:
-        registry.manager.register(tracking)
-    try:
-        yield
-    finally:
-        for tracking in trackings:
-            registry.manager.unregister(tracking)
-            tracking.finish(None)
+class Trackings:
+    """The trackers of a run, which may have two parts: they begin with the first, and end when it is closed.
+
+    Parameters
+    ----------
+    specs
+        Trackers with their parameters.
+    """
+
+    def __init__(self, specs: Sequence[str]) -> None:
+        self._specs = specs
+        self._made: list[Tracking] | None = None
+
+    @contextlib.contextmanager
+    def of(self, registry: Registry) -> Iterator[None]:
+        """Pass on to the trackers what the lifecycle hooks of a registry are called with."""
+        if self._made is None:
+            self._made = [Tracking(spec, registry.create("tracker", spec)) for spec in self._specs]
+        for tracking in self._made:
+            registry.manager.register(tracking)
+        try:
+            yield
+        finally:
+            for tracking in self._made:
+                registry.manager.unregister(tracking)
+
+    def close(self) -> None:
+        """End, with the last results."""
+        for tracking in self._made or ():
+            tracking.finish()
 
 
 class Tracking:
@@ -56,13 +74,16 @@ class Tracking:
     def __init__(self, name: str, tracker: Tracker) -> None:
         self.name = name
         self._tracker: Tracker | None = tracker
-        self._folder = Path()
+        self._folder: Path | None = None
+        self._results: Results | None = None
         #: Of fits that are under way: the last step, and the last validation PSNR, that were logged.
         self._logged: dict[str, tuple[int, float | None]] = {}
 
     @hookimpl
     def run_started(self, folder: Path, units: tuple[Unit, ...], todo: tuple[Unit, ...]) -> None:
-        """Begin, with the suite."""
+        """Begin, with the suite; a second part of the run is none."""
+        if self._folder is not None:
+            return
         self._folder = named = folder.resolve()  # "." has no name.
         self._call(lambda tracker: tracker.start(named, described(named, units, todo)))
 
@@ -79,13 +100,18 @@ class Tracking:
 
     @hookimpl
     def run_finished(self, results: Results) -> None:
-        """End, with the board."""
-        self.finish(results)
+        """Keep the board for the end: another part may follow."""
+        self._results = results
 
-    def finish(self, results: Results | None) -> None:
-        """End, unless it has ended."""
-        self._call(lambda tracker: tracker.finish(results))
+    def finish(self) -> None:
+        """End, with the last board, unless it has ended."""
+        self._call(lambda tracker: tracker.finish(self._results))
         self._tracker = None
+
+    @property
+    def _store(self) -> Store:
+        assert self._folder is not None  # Nothing is finished before a run has begun.
+        return Store(self._folder)
 
     def _training(self, unit: Unit, step: int, loss: float, psnr: float | None) -> None:
         last, measured = self._logged.get(unit.key, (-1, None))
@@ -98,7 +124,7 @@ class Tracking:
         self._call(lambda tracker: tracker.log_training(row_name(unit), step, values))
 
     def _rest(self, unit: Unit) -> None:
-        content = open_finished(Store(self._folder).path(unit), unit).read(HISTORY).decode()
+        content = open_finished(self._store.path(unit), unit).read(HISTORY).decode()
         for record in csv.DictReader(io.StringIO(content)):
             levels = [float(value) for name, value in record.items() if name.startswith("psnr@") and value]
             psnr = sum(levels) / len(levels) if levels else None
@@ -107,7 +133,7 @@ class Tracking:
 
     def _scores(self, tracker: Tracker, unit: Unit) -> None:
         found: dict[str, list[float]] = defaultdict(list)
-        for sigma, _, value, part in Store(self._folder).read_scores(unit):
+        for sigma, _, value, part in self._store.read_scores(unit):
             found[score_name(unit, part, sigma)].append(value)
         tracker.log_scores(row_name(unit), {name: sum(values) / len(values) for name, values in found.items()})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from gahbench.contracts.trackers import Tracker
 from gahbench.registry.configured import Configured
 from gahbench.runs.opening import RunRequest, open_run
 from gahbench.runs.runner import run_opened
+from gahbench.runs.tracking import Trackings
 from gahbench.testing.findings import Finding
 
 _SUITE = """
@@ -36,6 +38,7 @@ def check_tracker(configured: Configured) -> Iterator[Finding]:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 opened = open_run(RunRequest(str(file), str(out)), configured.registry)
-                run_opened(opened, configured.registry, "inline[trusted=true]", track=[configured.text])
+                with contextlib.closing(Trackings([configured.text])) as trackings:
+                    run_opened(opened, configured.registry, "inline[trusted=true]", track=trackings)
             given_up = [str(one.message) for one in caught if "the tracker " in str(one.message)]
             yield Finding(check, not given_up, "; ".join(given_up))

@@ -1,5 +1,6 @@
 """A run passed on to trackers: what they get, once, in order, and that no run fails by them."""
 
+import contextlib
 import os
 
 import pytest
@@ -7,7 +8,9 @@ from sample_files import TINY
 
 import gahbench
 from gahbench.contracts.trackers import Tracker
-from gahbench.runs.tracking import Tracking
+from gahbench.registry.registry import Registry
+from gahbench.runs.hooks import notify_finished, notify_started
+from gahbench.runs.tracking import Tracking, Trackings
 from gahbench.store.plan_file import recorded_plan
 
 UNET = "unet[width=2,levels=1] on discs[size=16]"
@@ -65,7 +68,8 @@ def test_a_tracker_gets_each_value_once_and_in_order(done):
     for unit in units:
         tracking.unit_finished(unit)
     tracking.run_finished(results)
-    tracking.finish(None)
+    tracking.finish()
+    tracking.finish()
     name, where, suite = memo.calls[0]
     assert (name, where) == ("start", folder)
     assert (suite["suite"], suite["units"], suite["todo"]) == ("tiny", 7, 6)
@@ -101,6 +105,7 @@ def follow(tracking, folder, units, results):
     for unit in units:
         tracking.unit_finished(unit)
     tracking.run_finished(results)
+    tracking.finish()
 
 
 @pytest.mark.parametrize("call", ["start", "training", "scores", "finish"])
@@ -115,6 +120,22 @@ def test_a_tracker_that_fails_is_given_up_with_one_warning(done, call):
     assert len(caught) == 1
     assert memo.calls[-1][0] == call
     assert sum(name == call for name, *_ in memo.calls) == 1
+
+
+def test_a_run_of_two_parts_starts_and_finishes_its_trackers_once(done, monkeypatch):
+    folder, units, results = done
+    memos = []
+    monkeypatch.setattr(Registry, "create", lambda self, kind, spec: memos.append(Memo()) or memos[-1])
+    with contextlib.closing(Trackings(["memo"])) as trackings:
+        # The fits, and then the scores under secret noise: each part has a registry of its own.
+        for part, board in ((units[:1], None), (units, results)):
+            registry = Registry()
+            with trackings.of(registry):
+                notify_started(registry, folder, part, part)
+                notify_finished(registry, folder, lambda board=board: board)
+    (memo,) = memos
+    assert [call[0] for call in memo.calls] == ["start", "finish"]
+    assert memo.calls[-1][1] is results
 
 
 def test_a_tracker_of_a_file_is_called_in_this_process_of_what_workers_do(write_suite, tmp_path, figures_not_rendered):
