@@ -45,6 +45,12 @@ def optimum_of(results: Results, dataset: str) -> tuple[str, float]:
     return ("none", math.nan) if rows.empty else (str(rows["optimum"].iloc[0]), float(rows["slope"].iloc[0]))
 
 
+def dataset_notes(results: Results, dataset: str) -> list[str]:
+    """Return what was done to the images of a dataset that may not be meant."""
+    rows = results.datasets.loc[results.datasets["dataset"] == dataset, "notes"]
+    return [] if rows.empty else str(rows.iloc[0]).splitlines()
+
+
 def sources_of(results: Results, dataset: str) -> list[int] | None:
     """Return which source each test image of a dataset is from; ``None`` where each has its own."""
     rows = results.datasets.loc[results.datasets["dataset"] == dataset, "sources"]

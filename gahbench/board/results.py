@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 FORMAT = "gahbench-results"
 VERSION = 1
+#: Columns of ``datasets`` that earlier results do not have.
+_LATER = ("sources", "protocol", "notes", "spec")
 INDEX, SCORES, BOARD = "results.json", "scores.parquet", "leaderboard.md"
 
 
@@ -54,7 +56,9 @@ class Results:
         dataset, optimum (exact, bracket, rate, none), slope (the optimal one; NaN if unknown), channels,
         height, width, fingerprint (SHA-256 of pixels from files; empty for others), sources (of test images, by numbers
         with spaces between, where several are of one, such as patches of a photograph), protocol (a digest of the
-        dataset's parameters and of the seed of the noise: rows of equal ones can be compared). Its order is kept.
+        dataset's parameters and of the seed of the noise: rows of equal ones can be compared), notes (what was done to
+        the images that may not be meant, one a line), spec (name and parameters, whatever the label). Its order is
+        kept.
     notes
         Notes of entrants, one a row: dataset, entrant, note (such as tuned values, and on which
         images).
@@ -248,7 +252,7 @@ def load_results(folder: str | os.PathLike[str]) -> Results:
         scores = pd.read_parquet(io.BytesIO(content), engine="pyarrow")
         # Results that were written before there were these tables have none.
         records = {"notes": [], "metrics": [], "marks": [], "ratios": [], "citations": [], **index}
-        records["datasets"] = [{"sources": "", "protocol": "", **row} for row in records["datasets"]]
+        records["datasets"] = [{**dict.fromkeys(_LATER, ""), **row} for row in records["datasets"]]
         tables = {
             name: pd.DataFrame.from_records(records[name]) if records[name] else empty(name)
             for name in SCHEMAS

@@ -54,6 +54,8 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "fingerprint": "text",
         "sources": "text",
         "protocol": "text",
+        "notes": "text",
+        "spec": "text",
     },
     "notes": {
         "dataset": "text",

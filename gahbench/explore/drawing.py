@@ -32,7 +32,7 @@ def rate_windows(results: Results, registry: Registry, rate: str = "rate") -> di
     Parameters
     ----------
     results
-        The datasets are built anew from their labels, and their test images counted in.
+        The datasets are built anew from their names and parameters, and their test images counted in.
     registry
         Where their plugins are looked up, and the metric.
     rate
@@ -41,8 +41,8 @@ def rate_windows(results: Results, registry: Registry, rate: str = "rate") -> di
     Returns
     -------
     dict
-        Without the datasets that have fewer than three such levels, and those that cannot be built from their labels
-        (their files are elsewhere).
+        Without the datasets that have fewer than three such levels, and those that cannot be built so (their files
+        are elsewhere).
     """
     levels = getattr(registry.create("metric", rate), "levels", None)
     if levels is None:
@@ -52,9 +52,10 @@ def rate_windows(results: Results, registry: Registry, rate: str = "rate") -> di
     facts = results.datasets
     columns = (facts[name] for name in ("dataset", "channels", "height", "width"))
     shapes = {str(label): tuple(map(int, shape)) for label, *shape in zip(*columns, strict=True)}
+    specs = {str(label): str(spec or label) for label, spec in zip(facts["dataset"], facts["spec"], strict=True)}
     for label, rows in scores.groupby("dataset", sort=False):
         try:
-            dataset: Dataset = registry.create("dataset", str(label))
+            dataset: Dataset = registry.create("dataset", specs.get(str(label), str(label)))
             if shapes.get(str(label), dataset.shape) != dataset.shape:
                 continue  # A label of the suite's that is the name of another dataset.
             clean = dataset.images("test", int(rows["image"].max()) + 1)

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import nn
 
-from gahbench._util.errors import ParameterError, SuiteError, listing
+from gahbench._util.errors import ParameterError, SuiteError, listing, suggestion
 from gahbench.board.results import Results
 from gahbench.board.schemas import SCHEMAS
 from gahbench.contracts.references import Reference
 from gahbench.evaluation.measurement import Measurement, Subject
 from gahbench.networks.conversions import Converted
 from gahbench.planning.metric_titles import metric_ratios, metric_titles
-from gahbench.planning.plan import DatasetFacts, sources_text
+from gahbench.planning.plan import DatasetFacts
 from gahbench.planning.scored_images import scored_images
 from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_fields import Scoring
-from gahbench.planning.units import PlannedDataset, protocol_key
+from gahbench.planning.suite_files import suite_files
 from gahbench.registry.citation import citation_rows
 from gahbench.registry.configured import Configured
 from gahbench.registry.registry import Registry
@@ -66,19 +66,7 @@ def score_model(
         for configured in datasets:
             dataset: Dataset = configured.build()
             count = scored_images(scoring, dataset, "test")
-            text = sources_text(dataset, count)
-            optimum = dataset.optimum
-            facts.append(
-                DatasetFacts(
-                    configured.label,
-                    optimum.kind,
-                    optimum.slope,
-                    dataset.shape,
-                    dataset.fingerprint() or "",
-                    text,
-                    protocol_key(PlannedDataset(configured, dataset), seed),
-                ).record()
-            )
+            facts.append(DatasetFacts.of(configured, dataset, count, seed).record())
             request = {
                 "split": "test",
                 "images": count,
@@ -127,7 +115,13 @@ def _asked(
     try:
         suite = load_suite(on, registry)
     except SuiteError as error:
-        raise SuiteError(f"{error}; a dataset is accepted too: {listing(registry.names('dataset'))}") from error
+        if Path(on).suffix in (".yaml", ".yml"):
+            raise
+        near = suggestion(named, [*registry.names("dataset"), *suite_files()])
+        raise SuiteError(
+            f"'{on}' is neither a suite nor a dataset{near or ';'} suites: {listing(suite_files())}, or a file; "
+            f"datasets: {listing(registry.names('dataset'))}"
+        ) from error
     references = [one for one in suite.entrants if one.kind == "reference"]
     chosen = list(suite.metrics) if metrics is None else [registry.configure("metric", one) for one in metrics]
     scoring = suite.scoring

@@ -45,12 +45,38 @@ class DatasetFacts:
     sources: str = ""
     #: Digest of the dataset's parameters and of the seed of the noise.
     protocol: str = ""
+    #: What was done to the images that may not be meant, a note a line.
+    notes: str = ""
+    #: Name and parameters, which a label of the suite's may hide.
+    spec: str = ""
+
+    @classmethod
+    def of(cls, configured: Configured, dataset: Dataset, images: int, noise_seed: int) -> DatasetFacts:
+        """Return the facts about a dataset of which so many test images are scored.
+
+        Raises
+        ------
+        DataError
+            If the sources of the images are not one whole number for each.
+        """
+        return cls(
+            configured.label,
+            dataset.optimum.kind,
+            dataset.optimum.slope,
+            dataset.shape,
+            dataset.fingerprint() or "",
+            sources_text(dataset, images),
+            protocol_key(PlannedDataset(configured, dataset), noise_seed),
+            "\n".join(" ".join(note.split()) for note in dataset.notes),
+            configured.unlabelled,
+        )
 
     def record(self) -> dict[str, Any]:
         """Return the facts as a row of the table ``datasets`` of results."""
         sizes = dict(zip(("channels", "height", "width"), self.shape, strict=True))
         facts = {"dataset": self.label, "optimum": self.optimum, "slope": self.slope}
-        return {**facts, **sizes, "fingerprint": self.fingerprint, "sources": self.sources, "protocol": self.protocol}
+        rest = ("fingerprint", "sources", "protocol", "notes", "spec")
+        return {**facts, **sizes, **{name: getattr(self, name) for name in rest}}
 
 
 @dataclass(frozen=True)
@@ -146,15 +172,7 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
     except GahbenchError as error:
         raise type(error)(f"{suite.path}: {error}") from error
     facts = tuple(
-        DatasetFacts(
-            configured.label,
-            dataset.optimum.kind,
-            dataset.optimum.slope,
-            dataset.shape,
-            dataset.fingerprint() or "",
-            sources_text(dataset, scored_images(suite.scoring, dataset, "test")),
-            protocol_key(PlannedDataset(configured, dataset), suite.scoring.noise_seed),
-        )
+        DatasetFacts.of(configured, dataset, scored_images(suite.scoring, dataset, "test"), suite.scoring.noise_seed)
         for configured, dataset in built
     )
     # The sort is stable: fits first.

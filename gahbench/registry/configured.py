@@ -53,6 +53,15 @@ class Configured:
         """Name and parameters as :func:`gahbench.registry.spec.parse_spec` reads them: the label, with whole paths."""
         return written(self.plugin, self.parameters, whole_paths=True)
 
+    @property
+    def unlabelled(self) -> str:
+        """The label that it has where it is given none."""
+        nested = {
+            name: tuple(one.label for one in inner) if isinstance(inner, tuple) else inner.label
+            for name, inner in self.nested.items()
+        }
+        return written(self.plugin, self.parameters | nested)
+
     @functools.cached_property
     def identity(self) -> dict[str, Any]:
         """All that decides an outcome, of the plugin and of the plugins that its parameters name: plain JSON.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gahbench._util.readable import level_name
 from gahbench.board.board import Board, DatasetBoard, Entry
-from gahbench.board.facts import sources_of
+from gahbench.board.facts import dataset_notes, sources_of
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.optimality import STANDARD_ERRORS
 from gahbench.board.over_datasets import over_datasets
@@ -46,10 +46,7 @@ def markdown(results: Results) -> str:
         blocks += ["## All datasets", f"**{overall.title}**", aligned(overall)]
     for board in results.board.datasets:
         blocks.append(f"## {board.dataset}")
-        if sources := sources_line(board.dataset, results):
-            blocks.append(sources)
-        if checked := optimum_line(board.dataset, results):
-            blocks.append(checked)
+        blocks += dataset_lines(board.dataset, results)
         if rates := list(rate_lines(board, results)):
             blocks.append("\n".join(f"- {line}" for line in rates))
         for grid in grids(board):
@@ -76,11 +73,7 @@ def print_board(results: Results, console: Console) -> None:
         console.print(_rich(overall, {row[1] for row in overall.rows if row[0] == cells.DASH}, console.width))
     for board in results.board.datasets:
         console.print(Text(f"\n{board.dataset}", style="bold"))
-        if sources := sources_line(board.dataset, results):
-            console.print(Text(sources, style="dim"))
-        if checked := optimum_line(board.dataset, results):
-            console.print(Text(checked, style="dim"))
-        for line in rate_lines(board, results):
+        for line in (*dataset_lines(board.dataset, results), *rate_lines(board, results)):
             console.print(Text(line, style="dim"))
         for grid in grids(board):
             console.print(Text(f"\n{grid.title}", style="italic"))
@@ -170,6 +163,12 @@ def overall_grid(board: Board) -> Grid | None:
     scored = sum(one.is_known("psnr") for one in board.datasets)
     title = f"Means over {scored} datasets, of what was scored on all; ± is over datasets"
     return Grid(title, [name for name, _ in kept], [list(row) for row in zip(*(b for _, b in kept), strict=True)], 3)
+
+
+def dataset_lines(dataset: str, results: Results) -> list[str]:
+    """Return lines on a dataset: what was done to its images, their sources, and its optimum, as far as known."""
+    notes = [f"{note[:1].upper()}{note[1:]}." for note in dataset_notes(results, dataset)]
+    return [line for line in (*notes, sources_line(dataset, results), optimum_line(dataset, results)) if line]
 
 
 def optimum_line(dataset: str, results: Results) -> str:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gahbench.board.results import Results
 
 #: Raised when boards are written differently from the same units.
-BOARD_VERSION = 5
+BOARD_VERSION = 6
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,10 @@ def test_windows_are_counted_in_the_test_images(builtin):
     labelled = made(names=[NAMES[0]])
     labelled.datasets["height"] = 32
     assert rate_windows(labelled, builtin) == {}
+    # Its name and parameters are on record beside it.
+    labelled = made(names=["small"])
+    labelled.datasets["spec"] = NAMES[0]
+    assert rate_windows(labelled, builtin, "rate[min_terms=20,max_terms=4]") == {"small": chosen[NAMES[0]]}
     with pytest.raises(ParameterError, match="chooses no window"):
         rate_windows(made(), builtin, "psnr")
 

@@ -185,7 +185,7 @@ def test_a_model_that_fails_costs_its_row():
     rows = board.set_index("entrant")
     assert "no such kernel" in rows.loc["model", "note"]
     assert rows.loc["identity", "rank"] > 0
-    with pytest.raises(gahbench.GahbenchError, match="a dataset is accepted too"):
-        gahbench.score(broken, "no-such-suite")
+    with pytest.raises(gahbench.GahbenchError, match=r"'dics.size=8.' is neither .* did you mean 'discs'. suites: "):
+        gahbench.score(broken, "dics[size=8]")
     with pytest.raises(ParameterError, match="another name"):
         gahbench.score(broken, "discs[size=8]", name="identity")

@@ -18,7 +18,7 @@ from gahbench.report.page.rendering import rendered
 from gahbench.report.page.source import Source
 from gahbench.report.page.svg import Chart, inline_svg
 from gahbench.report.rate_lines import rate_lines
-from gahbench.report.tables import caption, notes_below, optimum_line, sources_line, summary_title
+from gahbench.report.tables import caption, dataset_lines, notes_below, summary_title
 
 if TYPE_CHECKING:
     from gahbench.registry.registry import Registry
@@ -116,12 +116,8 @@ def _datasets(source: Source) -> Iterator[dict[str, Any]]:
 
 def _lines(source: Source, one: DatasetBoard) -> list[str]:
     """Return what is said above the table of a dataset."""
-    lines = (
-        sources_line(one.dataset, source.results),
-        optimum_line(one.dataset, source.results),
-        *rate_lines(one, source.results),
-    )
-    return [line.replace("`", "") for line in lines if line]
+    lines = (*dataset_lines(one.dataset, source.results), *rate_lines(one, source.results))
+    return [line.replace("`", "") for line in lines]
 
 
 def _provenance(source: Source) -> dict[str, Any]:

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gahbench import create, plan_suite, run
+from gahbench import create, plan_suite, run, score
+from gahbench.api import write_report
+from gahbench.report.tables import dataset_lines
 
 SUITE = """
 name: colours
@@ -90,3 +92,12 @@ def test_a_plan_says_it(tmp_path):
     )
     with pytest.warns(UserWarning, match=r"grey.yaml: whole\[mine.npz\]: its images are in colour.*colour=rgb keeps"):
         plan_suite(file)
+    with pytest.warns(UserWarning, match="its images are in colour"):
+        run(file, tmp_path / "out", engine="inline")
+    line = f"I{SAID[0][1:]}."
+    assert line in (tmp_path / "out" / "leaderboard.md").read_text().splitlines()
+    # Of a model in memory too, and on the page.
+    found = score(lambda noisy, sigma: noisy, f"whole[{tmp_path}/mine.npz]", sigmas=[0.1], images=2, metrics=["psnr"])
+    assert dataset_lines(found.board.datasets[0].dataset, found) == [line]
+    write_report(tmp_path / "out")
+    assert line in (tmp_path / "out" / "report.html").read_text()
