@@ -21,6 +21,7 @@ from gahbench.contracts.unit import Unit
 from gahbench.evaluation.audit import audit
 from gahbench.evaluation.claimed_risk import check_claimed_risk
 from gahbench.evaluation.measurement import Measurement
+from gahbench.evaluation.notes import notes_of
 from gahbench.planning.units import FIT, SCORE
 from gahbench.registry.behaviour import computed_by
 from gahbench.registry.registry import Registry
@@ -137,11 +138,12 @@ class Worker:
         if isinstance(denoiser, Reference):
             # As a plugin has it, and as the store accepts it.
             count = denoiser.num_parameters
-            facts |= {"notes": list(map(as_text, denoiser.notes)), "parameters": None if count is None else int(count)}
+            notes = notes_of(denoiser, measurement.evaluations)
+            facts |= {"notes": list(map(as_text, notes)), "parameters": None if count is None else int(count)}
         if (unit.payload["metric"]["name"], unit.split) == AUDITED:
             facts |= _audited(measurement)
         facts["precision"] = "float32"
-        if "jacobian" in metric.needs and (error := measurement.evaluation.jacobian_error):
+        if "jacobian" in metric.needs and (error := max(one.jacobian_error for one in measurement.evaluations)):
             # Of matrices in bfloat16, relative to those in float32.
             facts["jacobian_error"] = error
         facts |= {"networks": networks, "environment": self._environment}
@@ -156,11 +158,17 @@ class Worker:
 
 def _audited(measurement: Measurement) -> dict[str, Any]:
     """Return what the checks of a denoiser found; one that cannot be repeated is marked, and keeps its scores."""
+    # Of several shapes, that of the most images says most.
+    largest = max(measurement.evaluations, key=lambda one: len(one.clean))
+    images = sum(len(one.clean) for one in measurement.evaluations)
     try:
-        found = audit(measurement.evaluation)
+        found = audit(largest)
     except Exception as error:
         return {"marks": [as_text(f"could not be denoised again for the checks: {explain(error)}")]}
-    return {"marks": list(map(as_text, found.marks)), "audit": found.facts}
+    of, facts = "", found.facts
+    if len(measurement.evaluations) > 1:
+        of, facts = f" (of {len(largest.clean)} of {images} images)", {**facts, "images": len(largest.clean)}
+    return {"marks": [as_text(f"{mark}{of}") for mark in found.marks], "audit": facts}
 
 
 def _check_code(unit: Unit, function: str, needs: frozenset[str] = frozenset()) -> None:

@@ -8,7 +8,10 @@ import gahbench
 from gahbench import Scores
 from gahbench._util.noise import evaluation_noise
 from gahbench.contracts.metrics import Metric
+from gahbench.evaluation.evaluation import Evaluation
 from gahbench.evaluation.measurement import Measurement, Subject
+from gahbench.evaluation.notes import notes_of
+from gahbench.runs.worker import _audited
 from gahbench_plugins.datasets.whole import Whole
 from gahbench_plugins.metrics.psnr import Psnr
 from gahbench_plugins.metrics.ssim import Ssim
@@ -106,6 +109,59 @@ def test_metrics_that_do_not_measure_each_image_alone_are_refused(whole, metric,
         measurement(whole).score(metric)
 
 
+class Basis_(gahbench.Basis):
+    """A basis that has a note on each shape, which no transform is needed for."""
+
+    def analysis(self, images):
+        return images
+
+    def synthesis(self, coefficients):
+        return coefficients
+
+    def bands(self, shape):
+        return torch.zeros(shape, dtype=torch.int64)
+
+    def notes(self, shape):
+        return (f"of {shape[-1]} columns",)
+
+
+def test_notes_of_a_basis_are_of_all_shapes(whole):
+    class WithBasis(gahbench.Reference):
+        basis, notes = Basis_(), ("its own", "of 17 columns")
+
+        def denoise(self, noisy, sigma, truth):
+            return noisy
+
+    def on(*sides):
+        return [Evaluation(WithBasis(), torch.zeros(count, 1, 8, side), SIGMAS) for count, side in sides]
+
+    assert notes_of(WithBasis(), on((3, 17))) == ["its own", "of 17 columns"]
+    two = ["its own", "of 16 columns (3 of 4 images)", "of 17 columns (1 of 4 images)"]
+    assert notes_of(WithBasis(), on((1, 17), (3, 16))) == two
+    many = notes_of(WithBasis(), on((1, 17), (1, 16), (1, 15), (1, 14), (1, 13)))
+    assert many[-1] == "so are images of 2 other shapes, each as it needs"
+    assert len(many) == 5
+
+
+class Random(gahbench.Reference):
+    """Draws anew each time."""
+
+    def denoise(self, noisy, sigma, truth):
+        return noisy + torch.randn(noisy.shape)
+
+
+def test_checks_are_of_the_shape_of_most_images_and_say_so(whole):
+    request = {"split": "test", "images": 5, "sigmas": SIGMAS, "noise_seed": 0}
+    found = _audited(Measurement(whole, Subject(Random), request, torch.device("cpu")))
+    assert found["audit"]["images"] == 3
+    assert found["marks"][0].startswith("not deterministic")
+    assert all(mark.endswith("(of 3 of 5 images)") for mark in found["marks"])
+    alone = _audited(
+        Measurement(whole.of_shape((1, 16, 16)), Subject(Random), request | {"images": 2}, torch.device("cpu"))
+    )
+    assert not alone["marks"][0].endswith("images)")
+
+
 def test_arrays_are_those_of_the_first_shape(whole):
     arrays = measurement(whole).score(Psnr()).arrays
     assert arrays["clean"].shape == (3, 1, 17, 23)
@@ -130,6 +186,9 @@ scoring: {{sigmas: [0.1], images: all, metrics: [psnr, ssim, adaptation]}}
         ]
         assert of["entrant"].nunique() == 3
     assert run.results.datasets["fingerprint"].tolist() == [whole.fingerprint()]
+    notes = run.results.notes
+    said = notes.loc[notes["entrant"] == "oracle-threshold[sym4]", "note"].tolist()
+    assert said == ["images of 17x23 are continued to 20x24 by their mirror image (3 of 5 images)"]
     failures = run.results.failures
     assert set(failures["metric"]) == {"adaptation"}
     assert failures["error"].str.contains("several shapes").all()
