@@ -13,6 +13,9 @@ from gahbench.contracts.unit import Unit
 from gahbench.planning.row_labels import base_label
 from gahbench.store.plan_file import RecordedPlan, RecordedUnit
 
+#: Facts of a dataset that decide nothing, which earlier plans do not have.
+_SHOWN_ONLY = {"notes", "spec"}
+
 
 @dataclass(frozen=True)
 class MergedPlan:
@@ -76,6 +79,7 @@ def merge_plans(plans: Sequence[tuple[Path, RecordedPlan]]) -> MergedPlan:
         "needs": {name: needs for board in reversed(boards) for name, needs in board["needs"].items()},
     }
     plugins, notes = _plugins(plans)
+    notes += [f"{label}: {why}, so that the board does not show it" for label, why in shown.trained_otherwise.items()]
     threads = next((plan.threads for _, plan in plans if plan.threads is not None), None)
     notes += [
         f"{path}: planned for {plan.threads} threads of a worker; {threads} are recorded, and rounding depends on it"
@@ -128,7 +132,8 @@ def _check(plans: Sequence[tuple[Path, RecordedPlan]]) -> None:
                 )
         for row in plan.board["datasets"]:
             where, before = known.setdefault(row["dataset"], (path, row))
-            differing = [name for name in {**before, **row} if repr(before.get(name)) != repr(row.get(name))]
+            names = {**before, **row}.keys() - _SHOWN_ONLY
+            differing = [name for name in sorted(names) if repr(before.get(name)) != repr(row.get(name))]
             if differing:
                 facts = listing(f"{name} {row.get(name)} and {before.get(name)}" for name in differing)
                 raise ResultsError(
@@ -146,7 +151,10 @@ class _Shown:
     left_out: dict[str, None] = field(default_factory=dict)
     _columns: dict[tuple[Any, ...], str | None] = field(default_factory=dict)
     _keys: dict[tuple[Any, ...], str] = field(default_factory=dict)
+    #: How the training of such networks differs from that of the first.
+    trained_otherwise: dict[str, str] = field(default_factory=dict)
     _trainings: set[str] = field(default_factory=set)
+    _first_training: Mapping[str, Any] | None = None
 
     def add(self, units: Sequence[Unit]) -> None:
         """Add the units that a plan shows."""
@@ -165,6 +173,10 @@ class _Shown:
                 self._columns.setdefault(_place(unit), unit.column)
             else:
                 self._trainings.add(_training(unit))
+                self._first_training = self._first_training or (unit.document or {}).get("training")
+        for unit in units:
+            if unit.kind == "fit" and unit.folder not in self.folders and not self._is_trained_alike(unit):
+                self.trained_otherwise.setdefault(unit.entrant, self._difference(unit))
         self.left_out |= {unit.entrant: None for unit in units if unit.folder not in self.folders}
 
     def _may_stand(self, unit: Unit) -> bool:
@@ -172,7 +184,16 @@ class _Shown:
             return False
         if unit.kind == "score":
             return self._columns.get(_place(unit), unit.column) == unit.column
+        return self._is_trained_alike(unit)
+
+    def _is_trained_alike(self, unit: Unit) -> bool:
         return unit.document is None or not self._trainings or _training(unit) in self._trainings
+
+    def _difference(self, unit: Unit) -> str:
+        first, own = self._first_training or {}, (unit.document or {}).get("training", {})
+        fields = [name for name in {**first, **own} if first.get(name) != own.get(name)]
+        values = listing(f"{name}={own.get(name)} (there {first.get(name)})" for name in fields) if fields else "halves"
+        return f"trained otherwise than the networks of the first folder: {values}"
 
 
 def _name(unit: Unit) -> tuple[Any, ...]:

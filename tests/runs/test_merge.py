@@ -142,6 +142,9 @@ def test_what_an_earlier_folder_measures_or_trains_otherwise_is_in_the_folder_an
         "visu-shrink[sym4]",
         "mlp[width=2,layers=2]",
     }
+    # A network is left out, and why is said.
+    mlp = "mlp[width=2,layers=2]: trained otherwise than the networks of the first folder: steps=13 (there 12), "
+    assert any(note.startswith(mlp) for note in found.notes)
     assert board(gahbench.load_results(tmp_path / "out")).equals(board(gahbench.load_results(first)))
     assert Store(tmp_path / "out").finished() == set().union(*(Store(one).finished() for one in (first, images, steps)))
 
