@@ -8,6 +8,7 @@ import warnings
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, BinaryIO
 
 import torch
@@ -101,4 +102,7 @@ def _reason(error: Exception) -> str:
         return f"it holds {brief(named[1])}"
     if "WeightsUnpickler error" in text:
         return "it is a pickle of another kind"
+    if isinstance(error, LookupError | EOFError | UnicodeDecodeError | UnpicklingError):
+        # Of a text, say, whose letters are taken for instructions.
+        return f"it is no file that torch wrote ({type(error).__name__})"
     return brief(error if isinstance(error, OSError) else text.partition("\n")[0] or type(error).__name__)

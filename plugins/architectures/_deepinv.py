@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from gahbench import listing
 
+from .._extras import imported
 from ..references._checkpoints.reading import read_state, without_prefixes
 from ._sides import padded
 
@@ -71,11 +72,7 @@ def models() -> Any:
     ValueError
         If the extra ``deepinv`` is not installed.
     """
-    try:
-        from deepinv import models
-    except ImportError as error:
-        raise ValueError(f"needs further packages: pip install 'gahbench[deepinv]' ({error})") from error
-    return models
+    return imported("deepinv.models", "deepinv")
 
 
 def built(factory: Callable[..., Any], arguments: dict[str, Any]) -> Any:

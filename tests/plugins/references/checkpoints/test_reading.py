@@ -114,6 +114,13 @@ def test_what_is_no_checkpoint_is_an_error(tmp_path, content):
         read_state(tmp_path / "x.pt")
 
 
+@pytest.mark.parametrize("text", [b"hello, world", b"i am no checkpoint", b"just text"])
+def test_a_text_is_called_no_file_of_torch(tmp_path, text):
+    (tmp_path / "x.pt").write_bytes(text)
+    with pytest.raises(ParameterError, match=r"it is no file that torch wrote|a pickle of another kind"):
+        read_state(tmp_path / "x.pt")
+
+
 def test_a_file_that_is_not_there_is_an_error(tmp_path):
     with pytest.raises(ParameterError, match="no such file"):
         read_state(tmp_path / "x.pt")
