@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from gahbench._util.errors import ParameterError, ResultsError, listing
+from gahbench._util.errors import GahbenchError, ParameterError, ResultsError, listing, suggestion
 from gahbench._util.patterns import matches
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.results import Results
@@ -32,12 +32,12 @@ def selected(
     """
     if not (entrants or datasets or metrics):
         return results
-    labels = _chosen(results.entrants, entrants, "entrant")
+    labels = chosen_labels(entrants, results.entrants, "entrant", ResultsError)
     if results.baseline is not None and results.baseline not in labels:
         labels = [label for label in results.entrants if label in {*labels, results.baseline}]
-    names = _chosen(results.datasets["dataset"], datasets, "dataset")
+    names = chosen_labels(datasets, results.datasets["dataset"], "dataset", ResultsError)
     known = {parse_metric_name(str(name)).label for name in results.scores["metric"].unique()}
-    kept = set(_chosen(sorted(known), metrics, "metric")) | {"psnr"}
+    kept = set(chosen_labels(metrics, sorted(known), "metric", ResultsError)) | {"psnr"}
     tables = {}
     for name in SCHEMAS:
         table = getattr(results, name)
@@ -53,27 +53,21 @@ def selected(
     return replace(results, **tables, entrants=labels)
 
 
-def _chosen(names: Iterable[str], patterns: Sequence[str], kind: str) -> list[str]:
-    found = list(names)
-    if not patterns:
-        return found
-    for pattern in patterns:
-        if not any(is_chosen(name, [pattern]) for name in found):
-            raise ResultsError(f"{kind} {pattern}: matches none of {listing(found)}")
-    return [name for name in found if is_chosen(name, patterns)]
-
-
-def chosen_labels(asked: Sequence[str] | None, held: Sequence[str], what: str) -> list[str]:
+def chosen_labels(
+    asked: Sequence[str] | None, held: Iterable[str], what: str, error: type[GahbenchError] = ParameterError
+) -> list[str]:
     """Return the labels that match one of some patterns, in their order; all without patterns.
 
     Raises
     ------
     ParameterError
-        If a pattern matches none; names what there is.
+        Or another ``error``, if a pattern matches none; names what there is.
     """
-    if unknown := [pattern for pattern in asked or () if not any(is_chosen(label, [pattern]) for label in held)]:
-        raise ParameterError(f"{what}s {listing(unknown)} are not in the results; accepted: {listing(held)}")
-    return [label for label in held if is_chosen(label, asked)]
+    labels = list(held)
+    if unknown := [pattern for pattern in asked or () if not any(is_chosen(label, [pattern]) for label in labels)]:
+        near = suggestion(unknown[0], [*labels, *(label.partition("[")[0] for label in labels)])
+        raise error(f"{what}s {listing(unknown)} are not in the results{near or ';'} accepted: {listing(labels)}")
+    return [label for label in labels if is_chosen(label, asked)]
 
 
 def is_chosen(label: str, patterns: Sequence[str] | None) -> bool:

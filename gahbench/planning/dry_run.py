@@ -1,8 +1,8 @@
 """A dry run of architectures before a run: shapes, sizes and work, without numbers.
 
 An architecture is built and called on torch's meta device. That runs a plugin's code, which may crash, so
-architectures that are not built in run in a process of their own. Errors there, except for a refused size, are left to
-the unit itself to report.
+architectures that are not built in, or run code that they name, run in a process of their own. Errors there, except
+for a refused size, are left to the unit itself to report.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ class DryRun:
 
 def dry_runs(cases: Sequence[tuple[Configured, Shape]], registry: Registry) -> list[DryRun]:
     """Try architectures on shapes (C, H, W)."""
-    foreign = [case for case in cases if not case[0].plugin.is_built_in]
+    foreign = [case for case in cases if case[0].origins]
     found = iter(_in_another_process(foreign, registry)) if foreign else iter(())
-    return [_try(configured, shape) if configured.plugin.is_built_in else next(found) for configured, shape in cases]
+    return [next(found) if configured.origins else _try(configured, shape) for configured, shape in cases]
 
 
 def _try(configured: Configured, shape: Shape) -> DryRun:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +14,7 @@ from gahbench.planning.dry_run import DryRun, dry_runs
 from gahbench.planning.scored_images import scored_images
 from gahbench.planning.suite import Suite
 from gahbench.registry.configured import Configured
+from gahbench.registry.construction import watch
 from gahbench.registry.registry import Registry
 
 #: A dataset with its parameters, built.
@@ -50,7 +52,7 @@ def undefined_pairs(suite: Suite, built: Sequence[Built]) -> frozenset[Pair]:
 
     Raises
     ------
-    ParameterError
+    SuiteError
         If a reference is defined on no dataset of the suite.
     """
     found: set[Pair] = set()
@@ -67,8 +69,9 @@ def undefined_pairs(suite: Suite, built: Sequence[Built]) -> frozenset[Pair]:
                 f"{configured.label}: {dataset.optimum.kind}{'' if dataset.has_true_basis else ', no true basis'}"
                 for configured, dataset in built
             )
-            raise ParameterError(
-                f"{entrant.where}: not defined on any dataset of the suite; the kinds of their optima are {kinds}"
+            raise SuiteError(
+                f"{suite.place(entrant)}: {entrant.where}: not defined on any dataset of the suite; the kinds of their "
+                f"optima are {kinds}"
             )
         found |= own
     return frozenset(found)
@@ -88,7 +91,7 @@ def checked_pairs(
 
     Raises
     ------
-    ParameterError
+    SuiteError
         If an entrant can take the images of no dataset on which it is defined.
     """
     refused: dict[Pair, str] = {}
@@ -113,7 +116,7 @@ def checked_pairs(
     for entrant in suite.entrants:
         own = [pair for pair, one, _ in cases if one is entrant]
         if own and all(pair in refused for pair in own):
-            raise ParameterError(f"{entrant.where} on {own[0][0]}: {refused[own[0]]}")
+            raise SuiteError(f"{suite.place(entrant)}: {entrant.where} on {own[0][0]}: {refused[own[0]]}")
     return Pairs(undefined, refused, found)
 
 
@@ -121,8 +124,10 @@ def _refusal(suite: Suite, entrant: Configured, dataset: Dataset) -> str | None:
     """Return why a reference cannot take the images of a dataset; ``None`` if it can."""
     try:
         reference: Reference = suite.build(entrant)
-        for shape in _shapes(suite, dataset):
-            reference.check_shape(shape)
+        # A model that was saved with its code may end the process.
+        with watch(entrant.where) if entrant.origins else contextlib.nullcontext():
+            for shape in _shapes(suite, dataset):
+                reference.check_shape(shape)
     except SuiteError:
         raise
     except (ValueError, ParameterError) as error:

@@ -13,7 +13,7 @@ import pydantic
 from gahbench._util.errors import GahbenchError, ParameterError, SuiteError, listing
 from gahbench._util.readable import level_name
 from gahbench.contracts.limits import Limits
-from gahbench.planning.suite_changes import SuiteChanges, apply_settings, chosen
+from gahbench.planning.suite_changes import ENTRANT, SuiteChanges, apply_settings, named_by
 from gahbench.planning.suite_entries import Entries, configure_entrant
 from gahbench.planning.suite_fields import Scoring, SuiteFile, accepted_fields
 from gahbench.planning.suite_files import find_suite, suite_files
@@ -61,8 +61,14 @@ class Suite:
         try:
             return configured.build()
         except ParameterError as error:
-            line = self.lines.get(configured.where)
-            raise SuiteError(f"{self.path}{'' if line is None else f':{line}'}: {error}") from error
+            raise SuiteError(f"{self.place(configured)}: {error}") from error
+
+    def place(self, configured: Configured) -> str:
+        """Return where one of its plugins is asked for: the file and the line, or the option."""
+        if configured.label in self.added:
+            return f"{ENTRANT} {configured.label}"
+        line = self.lines.get(configured.where)
+        return f"{self.path}{'' if line is None else f':{line}'}"
 
 
 def load_suite(name: str | Path, registry: Registry, changes: SuiteChanges | Sequence[str] = ()) -> Suite:
@@ -96,16 +102,16 @@ def load_suite(name: str | Path, registry: Registry, changes: SuiteChanges | Seq
         datasets = entries.resolve(("datasets",), parsed.datasets)
         own = entries.resolve(("entrants",), parsed.entrants)
         metrics = entries.resolve(("scoring", "metrics"), parsed.scoring.metrics)
-    extra = [configure_entrant(registry, parse_spec(text)) for text in changes.entrants]
+    extra = [_further(registry, text) for text in changes.entrants]
     entrants, asked, added = entries.with_further(own, extra)
     with relative_to(folder):
         baseline = _baseline(document, registry, entrants, parsed.baseline)
     suite = Suite(
         name=parsed.name,
         description=" ".join(parsed.description.split()),
-        datasets=chosen(datasets, changes.datasets, "--dataset"),
-        entrants=chosen(entrants, changes.only, "--only", {baseline, *asked}),
-        metrics=chosen(
+        datasets=named_by(datasets, changes.datasets, "--dataset"),
+        entrants=named_by(entrants, changes.only, "--only", {baseline, *asked}),
+        metrics=named_by(
             metrics, changes.metrics, "--metric", {one.label for one in metrics if one.plugin.name == "psnr"}
         ),
         baseline=baseline,
@@ -123,6 +129,13 @@ def load_suite(name: str | Path, registry: Registry, changes: SuiteChanges | Seq
     if not is_shipped:
         _say_odd_levels(suite)
     return suite
+
+
+def _further(registry: Registry, text: str) -> Configured:
+    try:
+        return configure_entrant(registry, parse_spec(text))
+    except GahbenchError as error:
+        raise type(error)(f"{ENTRANT} {text}: {error}") from error
 
 
 def _parsed(document: Document, settings: Sequence[str]) -> SuiteFile:

@@ -10,14 +10,20 @@ from typing import Any
 import yaml
 
 from gahbench._util.core_yaml import load_scalar
-from gahbench._util.errors import GahbenchError, ParameterError, listing
+from gahbench._util.errors import GahbenchError, ParameterError, listing, suggestion
 from gahbench._util.patterns import matches
 from gahbench._util.readable import brief
 from gahbench.planning.suite_fields import entry_name
 from gahbench.planning.yaml_lines import Document, Location
 from gahbench.registry.configured import Configured
 
-SET = "--set"
+SET, ENTRANT = "--set", "--entrant"
+#: Options that choose among the plugins of a suite, and how one is added to it.
+_ADDED = {
+    "--dataset": f"{SET} datasets=[...] names others",
+    "--only": f"{ENTRANT} NAME adds one",
+    "--metric": f"{SET} scoring.metrics=[...] names others",
+}
 
 
 @dataclass(frozen=True)
@@ -145,7 +151,7 @@ def _place(holder: Any, name: str, where: str) -> Any:
     raise GahbenchError(f"{where}: '{name}' {why}; accepted: {listing(named)}, or a number below {len(holder)}")
 
 
-def chosen(
+def named_by(
     found: tuple[Configured, ...], patterns: Sequence[str], option: str, keep: Collection[str | None] = ()
 ) -> tuple[Configured, ...]:
     """Return the plugins that match one of some patterns, by label or name; all without patterns.
@@ -166,7 +172,12 @@ def chosen(
         return found
     for pattern in patterns:
         if not any(_matches(one, pattern) for one in found):
-            raise ParameterError(f"{option} {pattern}: matches none of {listing(one.label for one in found)}")
+            labels = [one.label for one in found]
+            near = suggestion(pattern, [*labels, *(one.plugin.name for one in found)])
+            raise ParameterError(
+                f"{option} {pattern}: matches none of {listing(labels)}{near or ';'} it chooses among these, of the "
+                f"suite; {_ADDED[option]}"
+            )
     return tuple(one for one in found if one.label in keep or any(_matches(one, pattern) for pattern in patterns))
 
 

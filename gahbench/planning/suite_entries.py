@@ -232,7 +232,13 @@ def _entrant(registry: Registry, spec: Spec, kind: Kind) -> Configured:
     if kind == "architecture" and "checkpoint" in spec.keywords:
         own = {parameter.name for parameter in registry.get("architecture", spec.name).parameters}
         if "checkpoint" not in own:
-            return _short(registry.configure("reference", _pretrained(registry, spec, own)))
+            short = _pretrained(registry, spec, own)
+            try:
+                return _short(registry.configure("reference", short))
+            except ParameterError as error:
+                # Named as it was given.
+                place = registry.get("reference", PRETRAINED).where
+                raise ParameterError(f"architecture '{spec.name}'{str(error).removeprefix(place)}") from error
     configured = registry.configure(kind, spec)
     return _short(configured) if configured.plugin.name == PRETRAINED else configured
 

@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from gahbench._util.errors import DataError, GahbenchError, ParameterError
+from gahbench._util.errors import DataError, GahbenchError, SuiteError
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
 from gahbench.registry.registry import Registry
@@ -94,7 +94,7 @@ def test_a_time_budget_has_no_planned_work(write_suite, builtin):
 
 def test_sizes_that_levels_do_not_divide_are_refused(write_suite, builtin):
     file = write_suite(("size: 16", "size: 18"), ("levels: 1", "levels: 2"))
-    with pytest.raises(ParameterError, match=r"multiples of 4, not 18x18"):
+    with pytest.raises(SuiteError, match=r"multiples of 4, not 18x18"):
         make_plan(load_suite(file, builtin), builtin)
 
 
@@ -103,7 +103,7 @@ def test_sizes_that_a_basis_cannot_take_are_refused(write_suite, builtin):
     make_plan(load_suite(write_suite(*changes), builtin), builtin)
     deep = ("  - identity\n", '  - identity\n  - oracle-threshold: {basis: "wavelet[levels=5]"}\n')
     file = write_suite(*changes, deep)
-    with pytest.raises(ParameterError, match="levels=5 needs image sides of at least 32, not 17x17"):
+    with pytest.raises(SuiteError, match="levels=5 needs image sides of at least 32, not 17x17"):
         make_plan(load_suite(file, builtin), builtin)
 
 
@@ -157,7 +157,7 @@ def test_a_third_party_network_may_refuse_a_size(write_suite, write_plugin):
         "if noisy.shape[-1] % 32: raise ValueError('sides must be multiples of 32')\nreturn noisy - self.noise(noisy)"
     )
     registry = Registry((write_plugin("picky", body),))
-    with pytest.raises(ParameterError, match=r"'picky' on discs\[size=16\]: sides must be multiples of 32"):
+    with pytest.raises(SuiteError, match=r"'picky' on discs\[size=16\]: sides must be multiples of 32"):
         make_plan(load_suite(write_suite(), registry, ("picky",)), registry)
 
 
@@ -194,7 +194,7 @@ def test_a_reference_has_units_only_on_datasets_that_it_supports(write_suite, bu
 
 def test_a_reference_that_supports_no_dataset_is_an_error(write_suite, builtin):
     file = write_suite(("  - identity\n", "  - lower-bound\n"))
-    with pytest.raises(ParameterError, match=r"'lower-bound': not defined on any dataset .* discs\[size=16\]: exact"):
+    with pytest.raises(SuiteError, match=r"'lower-bound': not defined on any dataset .* discs\[size=16\]: exact"):
         make_plan(load_suite(file, builtin), builtin)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import gahbench
-from gahbench._util.errors import DataError, ParameterError, PluginError
+from gahbench._util.errors import DataError, ParameterError, PluginError, SuiteError
 from gahbench.planning import dry_run
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
@@ -97,7 +97,7 @@ def test_a_reference_is_asked_about_the_images_only_where_it_exists(plan_with):
     plan = plan_with("elsewhere", "identity", changes=[TWO_SIZES])
     assert plan.pairs.undefined == {("discs[size=16]", "elsewhere")}
     assert {unit.dataset for unit in plan.units if unit.entrant == "elsewhere"} == {"discs[size=32]"}
-    with pytest.raises(ParameterError, match=r"'elsewhere': not defined on any dataset .* discs\[size=16\]: "):
+    with pytest.raises(SuiteError, match=r"'elsewhere': not defined on any dataset .* discs\[size=16\]: "):
         plan_with("elsewhere")
 
 
@@ -109,8 +109,18 @@ def test_an_entrant_that_refuses_images_costs_its_row_there(plan_with):
 
 
 def test_an_entrant_that_refuses_all_images_is_an_error(plan_with):
-    with pytest.raises(ParameterError, match=r"'picky' on discs\[size=16\]: 16 is too few"):
+    with pytest.raises(SuiteError, match=r"'picky' on discs\[size=16\]: 16 is too few"):
         plan_with("picky")
+
+
+def test_a_refused_entrant_is_named_where_it_was_asked_for(write_suite, tmp_path):
+    (tmp_path / "failing.py").write_text(PLUGINS)
+    registry = Registry((tmp_path / "failing.py",))
+    suite = write_suite((ENTRANTS, "  - identity\n  - picky\n"), NO_BASELINE)
+    with pytest.raises(SuiteError, match=rf"^{suite}:7: reference 'picky' on discs"):
+        make_plan(load_suite(suite, registry), registry)
+    with pytest.raises(SuiteError, match=r"^--entrant picky: reference 'picky' on discs"):
+        make_plan(load_suite(write_suite(), registry, ["picky"]), registry)
 
 
 def test_what_is_wrong_is_found_after_a_broken_reference_too(plan_with):
@@ -118,14 +128,14 @@ def test_what_is_wrong_is_found_after_a_broken_reference_too(plan_with):
     assert plan.pairs.undefined == {("discs[size=16]", "elsewhere")}
     assert {unit.entrant for unit in plan.units} >= {"unsure", "clumsy"}
     for broken in ("unsure", "clumsy"):
-        with pytest.raises(ParameterError, match="'picky' on"):
+        with pytest.raises(SuiteError, match="'picky' on"):
             plan_with(broken, "picky")
 
 
 def test_the_error_of_a_reference_without_datasets_says_what_they_are(plan_with):
-    with pytest.raises(ParameterError, match=r"'lower-bound': .* are discs\[size=16\]: exact, no true basis$"):
+    with pytest.raises(SuiteError, match=r"'lower-bound': .* are discs\[size=16\]: exact, no true basis$"):
         plan_with("lower-bound")
-    with pytest.raises(ParameterError, match=r"16\]: exact, no true basis, gaussian-field\[.*\]: exact$"):
+    with pytest.raises(SuiteError, match=r"16\]: exact, no true basis, gaussian-field\[.*\]: exact$"):
         plan_with("elsewhere", changes=[("discs: {size: 16}", "discs: {size: 16}\n  - gaussian-field: {size: 16}")])
 
 

@@ -1,5 +1,6 @@
 """Settings, seeds and filters that change a suite for one run."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -100,12 +101,29 @@ def test_filters_leave_the_baseline_and_the_psnr(write_suite, builtin):
 
 
 @pytest.mark.parametrize(
+    ("entrant", "says"),
+    [
+        ("unet[checkpoint=none.pt]", r"architecture 'unet': checkpoint='none\.pt': no such file in "),
+        ("pretrained[unet,checkpoint=none.pt]", "reference 'pretrained': checkpoint='none"),
+        ("unett", "unknown entrant 'unett'; did you mean 'unet'"),
+    ],
+)
+def test_errors_of_a_further_entrant_name_the_option_and_what_was_given(write_suite, builtin, entrant, says):
+    with pytest.raises(gahbench.GahbenchError, match=rf"^--entrant {re.escape(entrant)}: {says}"):
+        loaded(write_suite(), builtin, entrants=[entrant])
+
+
+@pytest.mark.parametrize(
     ("changes", "says"),
     [
         ({"only": ["unet[*"]}, None),
         ({"only": ["bf*"]}, r"--only bf\*: matches none of unet\[width=2,levels=1\], identity"),
         ({"datasets": ["faces"]}, r"--dataset faces: matches none of discs\[size=16\]"),
-        ({"metrics": ["ssim"]}, r"--metric ssim: matches none of psnr, slope"),
+        (
+            {"metrics": ["ssim"]},
+            r"--metric ssim: matches none of psnr, slope; .* --set scoring.metrics=\[\.\.\.\] names",
+        ),
+        ({"metrics": ["sloppe"]}, "did you mean 'slope'. it chooses among these, of the suite"),
     ],
 )
 def test_a_filter_that_matches_nothing_says_what_there_is(write_suite, builtin, changes, says):

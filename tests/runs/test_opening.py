@@ -6,8 +6,12 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 import gahbench
+from gahbench.api.running import _runs_code
+from gahbench.planning.plan import make_plan
+from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_changes import SuiteChanges
 from gahbench.registry.registry import Registry
 from gahbench.runs.hooks import main_registry
@@ -101,6 +105,22 @@ def test_what_a_plugin_does_when_it_is_imported_stays_in_the_process_that_plans(
 def test_a_plugin_that_ends_the_process_is_named(request_for, at_import, says):
     with pytest.raises(gahbench.GahbenchError, match=says):
         open_apart(request_for(at_import), seconds=2.0 if "sleep" in at_import else 60.0)
+
+
+def test_a_model_that_brings_code_is_planned_apart_and_watched(write_suite, builtin, tmp_path, monkeypatch):
+    torch.jit.save(torch.jit.trace(torch.nn.Conv2d(1, 1, 3, padding=1), torch.zeros(1, 1, 16, 16)), tmp_path / "m.pt")
+    spec = f"torchscript[{tmp_path / 'm.pt'},sigma=none]"
+    assert not _runs_code(RunRequest(str(write_suite())))
+    assert _runs_code(RunRequest(str(write_suite()), changes=SuiteChanges((spec,))))
+    doing = []
+    monkeypatch.setattr("gahbench.registry.construction.watch.report", doing.append)
+    plan = make_plan(load_suite(write_suite(), builtin, [spec]), builtin)
+    assert doing == ["reference 'torchscript[m.pt,sigma=none]'", ""]
+    assert any(unit.entrant == "torchscript[m.pt,sigma=none]" for unit in plan.units)
+    # One that ended the process of a first try costs its row alone: its units say why.
+    monkeypatch.setattr("gahbench.registry.construction.watch.broken", {doing[0]: "ended the process"})
+    again = make_plan(load_suite(write_suite(), builtin, [spec]), builtin)
+    assert [unit.key for unit in again.units] == [unit.key for unit in plan.units]
 
 
 def test_a_reference_that_cannot_be_built_costs_its_own_row(request_for):
