@@ -88,6 +88,20 @@ def suggestion(wrong: str, accepted: Iterable[str]) -> str:
     return f"; did you mean '{near[0]}'?" if near else ""
 
 
+def nearest(wrong: str, accepted: Iterable[str]) -> str:
+    """Return ``; did you mean 'x', 'y'?`` for up to three near names, or an empty string.
+
+    Where there are too many names to list them all.
+
+    Examples
+    --------
+    >>> nearest("unett", ["unet", "vit", "unet-conditional"])
+    "; did you mean 'unet'?"
+    """
+    near = difflib.get_close_matches(wrong, list(dict.fromkeys(accepted)), n=3, cutoff=0.5)
+    return f"; did you mean {listing(map(repr, near))}?" if near else ""
+
+
 def listing(names: Iterable[str]) -> str:
     """Return names as one comma-separated line, or ``none`` if there are none.
 

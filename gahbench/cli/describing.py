@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from gahbench._util.errors import ParameterError, PluginError, listing, suggestion
+from gahbench._util.errors import ParameterError, PluginError, listing, nearest
 from gahbench._util.shapes import Shape
 from gahbench.planning.suite_files import suite_files
 from gahbench.registry.configured import Configured
@@ -55,7 +55,8 @@ def print_description(text: str, sources: tuple[Path, ...], shape: str | None, c
     if not found:
         names = [*(name for kind in KINDS for name in registry.names(kind)), *suites]
         raise PluginError(
-            f"nothing is named '{spec.name}'{suggestion(spec.name, names) or ';'} there are: {listing(names)}"
+            f"nothing is named '{spec.name}'{nearest(spec.name, names) or ';'} 'gahbench list' prints all names"
+            f"{registry.missing}"
         )
     for kind in found:
         plugin = registry.get(kind, spec.name)

@@ -20,7 +20,7 @@ _TRY: dict[Kind, str] = {
     "dataset": "gahbench preview {name} --plugins-dir {file}",
     "reference": "gahbench run quick --plugins-dir {file} --entrant {name}",
     "basis": 'gahbench run quick --plugins-dir {file} --entrant "oracle-threshold[{name}]"',
-    "metric": "gahbench describe {name} --plugins-dir {file}",
+    "metric": 'gahbench run quick --plugins-dir {file} --set "scoring.metrics=[psnr,{name}]"',
     "engine": "gahbench run quick --plugins-dir {file} --engine {name}",
     "tracker": "gahbench run quick --plugins-dir {file} --track {name}",
 }

@@ -199,6 +199,7 @@ BAD = {
     "unknown kind": (lambda tmp: ["list", "archtecture"], "did you mean 'architecture'"),
     "unknown plural": (lambda tmp: ["list", "metrcs"], "did you mean 'metrics'"),
     "unknown name": (lambda tmp: ["describe", "unett"], "did you mean 'unet'"),
+    "unknown name, and how all are listed": (lambda tmp: ["describe", "x"], "'x'; 'gahbench list' prints all names"),
     "unreadable shape": (lambda tmp: ["describe", "unet", "--shape", "64x64"], "such as 3,80,80"),
     "no results": (lambda tmp: ["leaderboard", str(tmp)], "results"),
     "no file": (lambda tmp: ["check", str(tmp / "none.py")], "no such plugin file"),

@@ -37,8 +37,13 @@ def test_of_names_and_of_what_their_parameters_name():
 
 
 def test_what_is_neither_folder_nor_plugin_is_refused():
-    with pytest.raises(gahbench.PluginError, match="neither a results folder nor a plugin; did you mean 'bf-cnn'"):
+    with pytest.raises(
+        gahbench.PluginError, match="neither a results folder nor a plugin; did you mean 'bf-cnn'"
+    ) as it:
         gahbench.cite("bf-cn")
+    # Near names alone, and how all are listed.
+    assert "'gahbench list'" in str(it.value)
+    assert "nl-means" not in str(it.value)
 
 
 def test_a_board_has_the_works_of_its_plugins_where_these_are_no_more(tmp_path, write_suite, figures_not_rendered):
