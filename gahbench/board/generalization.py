@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from gahbench._util.errors import ParameterError, ResultsError, listing, suggestion
+from gahbench._util.errors import ParameterError, ResultsError
 from gahbench.board.facts import sources_of
 from gahbench.board.ratios import Ratio, joined, quotients, ratios_of
 from gahbench.board.scorecube import leaves_images_out, score_cube
-from gahbench.board.selection import is_chosen
+from gahbench.board.selection import chosen_labels
 from gahbench.board.statistics import Estimate, estimates
 from gahbench.planning.row_labels import base_label, number_of_images
 from gahbench.registry.spec import parse_spec
@@ -53,15 +53,11 @@ def swept(
             "that lists train_images under 'training' has"
         )
     known = [list(dict.fromkeys(names)) for names in zip(*found, strict=True)]
-    for kind, chosen, names in zip(("dataset", "entrant"), (datasets, entrants), known, strict=True):
-        for name in chosen or ():
-            if not any(is_chosen(one, [name]) for one in names):
-                raise ParameterError(f"no {kind} '{name}'{suggestion(name, names) or ';'} there are {listing(names)}")
-    return [
-        (dataset, entrant)
-        for dataset, entrant in found
-        if is_chosen(dataset, datasets) and is_chosen(entrant, entrants)
-    ]
+    of, by = (
+        chosen_labels(asked, names, kind)
+        for kind, asked, names in zip(("dataset", "entrant"), (datasets, entrants), known, strict=True)
+    )
+    return [(dataset, entrant) for dataset, entrant in found if dataset in of and entrant in by]
 
 
 def course(results: Results, dataset: str, entrant: str, metric: str, split: str = "test") -> Course:

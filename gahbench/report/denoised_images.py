@@ -10,7 +10,7 @@ import numpy as np
 
 from gahbench._util.errors import ParameterError, ResultsError, listing
 from gahbench._util.readable import level_name
-from gahbench.board.selection import is_chosen
+from gahbench.board.selection import chosen_labels
 from gahbench.report.cells import folded, number
 from gahbench.report.contact_sheet import Cell, lay_out
 from gahbench.store.stored_arrays import StoredArrays, stored_arrays
@@ -41,8 +41,11 @@ def kept_images(
         If there is nothing.
     """
     found: dict[str, dict[str, StoredArrays]] = {}
-    for one in stored_arrays(folder, "psnr"):
-        if is_chosen(one.dataset, datasets) and is_chosen(one.entrant, entrants):
+    stored = stored_arrays(folder, "psnr")
+    of = chosen_labels(datasets, dict.fromkeys(one.dataset for one in stored), "dataset", ResultsError)
+    by = chosen_labels(entrants, dict.fromkeys(one.entrant for one in stored), "entrant", ResultsError)
+    for one in stored:
+        if one.dataset in of and one.entrant in by:
             found.setdefault(one.dataset, {}).setdefault(one.entrant, one)
     if not found:
         raise ResultsError(f"{folder}: no images of that dataset and entrant; without -d and -e all are drawn")

@@ -60,8 +60,10 @@ def test_a_sheet_shows_their_psnr(folder):
     with pytest.raises(ParameterError, match=r"no images at sigma 0\.2; accepted: 0\.1, 0\.3"):
         denoised_sheet(kept, 0.2)
     # Of rows that the board does not show none is drawn.
-    with pytest.raises(ResultsError, match="no images of that dataset and entrant"):
+    with pytest.raises(ResultsError, match="datasets photos are not in the results; accepted: "):
         kept_images(folder, ["photos"])
+    with pytest.raises(ResultsError, match="entrants optimall are not in the results; did you mean 'optimal'"):
+        kept_images(folder, None, ["optimall"])
 
 
 def test_curves_are_those_of_the_histories(folder):
