@@ -122,6 +122,7 @@ def _set(document: Document, text: str, names: list[str], value: Any) -> None:
         holder[place] = list(child) if isinstance(child, list) else dict(child) if isinstance(child, dict) else child
         if child is None:
             holder[place] = {}
+            document.mark(location, where)
         holder = holder[place]
     place = _place(holder, left[0], where)
     holder[place] = value

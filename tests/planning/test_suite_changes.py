@@ -37,6 +37,7 @@ def test_a_setting_makes_what_the_file_leaves_out(write_suite, builtin):
     ("setting", "says"),
     [
         ("training.stepz=1", r"^--set training.stepz=1: unknown field 'training.stepz'; did you mean 'steps'"),
+        ("trainig.steps=1", r"^--set trainig.steps=1: unknown field 'trainig'; did you mean 'training'"),
         ("training.steps=many", r"^--set training.steps=many: training.steps: expected a whole number"),
         ("scoring.sigmas=[0.1, -1]", r"^--set scoring.sigmas=\[0.1, -1\]: scoring.sigmas"),
         ("entrants.unet.wdth=1", r"^--set entrants.unet.wdth=1: .*unknown parameter 'wdth'"),
