@@ -99,8 +99,7 @@ def run(
         Where units run: ``processes``, ``inline``, or a plugin's; how many workers; threads of each, which rounding
         depends on; ``cpu``, ``cuda``, or ``auto`` for GPUs if there are any.
     secret_noise, track, report
-        Whether the seed of the noise is drawn when all fits have ended, and kept; trackers that follow the run, such as
-        ``tensorboard``; called with every event.
+        Whether the seed of the noise is drawn after all fits, and kept; trackers that follow it; called with events.
 
     Returns
     -------
