@@ -86,10 +86,9 @@ def run(
     ----------
     suite, out
         Path or name of a suite; the results folder, by default ``runs/`` and the name of the suite.
-    entrants
-        Further entrants, each ``name[key=value]``.
-    settings
-        Fields of the suite set otherwise: ``{"training.steps": 100}``, or texts ``training.steps=100``.
+    entrants, settings
+        Further entrants, ``name[key=value]``; fields set otherwise, ``{"training.steps": 100}``, or texts, as by
+        ``--set``.
     datasets, metrics, only
         Labels, names or patterns (``unet*``) of the datasets, metrics and entrants to be run and shown; default all.
     plugins, reuse, again

@@ -79,8 +79,7 @@ def run(
     reuse: folder_commands.Reuse = None,
     again: folder_commands.Again = None,
     secret_noise: Annotated[
-        bool,
-        typer.Option("--secret-noise", help="Draw the seed of the noise when all fits have ended, and record it."),
+        bool, typer.Option("--secret-noise", help="Draw the seed of the noise when all fits have ended, and record it.")
     ] = False,
     track: Annotated[
         list[str] | None,

@@ -79,7 +79,6 @@ def merge_plans(plans: Sequence[tuple[Path, RecordedPlan]]) -> MergedPlan:
         "needs": {name: needs for board in reversed(boards) for name, needs in board["needs"].items()},
     }
     plugins, notes = _plugins(plans)
-    notes += [f"{label}: {why}, so that the board does not show it" for label, why in shown.trained_otherwise.items()]
     threads = next((plan.threads for _, plan in plans if plan.threads is not None), None)
     notes += [
         f"{path}: planned for {plan.threads} threads of a worker; {threads} are recorded, and rounding depends on it"
@@ -97,7 +96,7 @@ def merge_plans(plans: Sequence[tuple[Path, RecordedPlan]]) -> MergedPlan:
         first.limits,
         first.secret_noise,
     )
-    return MergedPlan(merged, tuple(shown.left_out), tuple(notes))
+    return MergedPlan(merged, tuple(shown.left_out), (*notes, *shown.reasons))
 
 
 def united(sequences: Iterable[Iterable[str]]) -> list[str]:
@@ -155,6 +154,11 @@ class _Shown:
     trained_otherwise: dict[str, str] = field(default_factory=dict)
     _trainings: set[str] = field(default_factory=set)
     _first_training: Mapping[str, Any] | None = None
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why networks are left out that are trained otherwise."""
+        return [f"{label}: {why}, so that the board does not show it" for label, why in self.trained_otherwise.items()]
 
     def add(self, units: Sequence[Unit]) -> None:
         """Add the units that a plan shows."""
