@@ -32,6 +32,7 @@ from gahbench._util.lazy import lazy_names
 from gahbench._util.shapes import Shape, image_shape
 from gahbench.contracts.architectures import ArchitectureFactory
 from gahbench.contracts.bases import Basis
+from gahbench.contracts.claims import Claim, Compared, Condition, Levels, Measure, Region
 from gahbench.contracts.datasets import Card, Dataset, Optimum, Split
 from gahbench.contracts.denoisers import SEES_CLEAN, Denoiser, DenoiserKind, batch_size
 from gahbench.contracts.engines import Engine
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
         adopt,
         check,
         cite,
+        claims,
         collect,
         compare,
         create,
@@ -83,6 +85,7 @@ if TYPE_CHECKING:
     from gahbench.contracts.training_data import TrainingData
     from gahbench.contracts.unit import Unit
     from gahbench.networks.conversions import as_denoiser
+    from gahbench.planning.claim_files import read_claims
     from gahbench.registry.behaviour import behaviour_digest
     from gahbench.registry.registry import Registry
     from gahbench.runs.engine_tools import UnitRunner, work_command
@@ -100,6 +103,7 @@ _MODULES = {
     "_util.noise": ["BLOCK", "derive_seed", "generator", "in_blocks"],
     "_util.readable": ["brief", "duration"],
     "_util.resources": ["cpu_count", "gpu_names"],
+    "api.claims": ["claims"],
     "api.folders": [
         "adopt",
         "collect",
@@ -114,6 +118,7 @@ _MODULES = {
     ],
     "api.looks": ["check", "cite", "create", "inspect", "preview", "sample", "score"],
     "networks.conversions": ["as_denoiser"],
+    "planning.claim_files": ["read_claims"],
     "api.running": ["plan_suite", "run"],
     "board.results": ["Results"],
     "contracts.citation": ["Citation"],
@@ -140,6 +145,9 @@ __all__ = [
     "BasisError",
     "Card",
     "Citation",
+    "Claim",
+    "Compared",
+    "Condition",
     "DataError",
     "Dataset",
     "Denoiser",
@@ -150,6 +158,8 @@ __all__ = [
     "GahbenchDeprecationWarning",
     "GahbenchError",
     "Job",
+    "Levels",
+    "Measure",
     "Metric",
     "Names",
     "OldName",
@@ -159,6 +169,7 @@ __all__ = [
     "PluginError",
     "Posterior",
     "Reference",
+    "Region",
     "Register",
     "Registry",
     "Results",
@@ -182,6 +193,7 @@ __all__ = [
     "check",
     "check_pixels",
     "cite",
+    "claims",
     "collect",
     "compare",
     "cpu_count",
@@ -209,6 +221,7 @@ __all__ = [
     "plan_suite",
     "prepare",
     "preview",
+    "read_claims",
     "read_regular",
     "remove",
     "run",

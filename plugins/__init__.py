@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from gahbench import Register, hookimpl
 
 
@@ -166,3 +168,10 @@ def register_trackers(register: Register) -> None:
     register("wandb", "gahbench_plugins.trackers.wandb:WandB")
     register("mlflow", "gahbench_plugins.trackers.mlflow:MLflow")
     register("trackio", "gahbench_plugins.trackers.trackio:Trackio")
+
+
+@hookimpl
+def register_claims(register: Register) -> None:
+    """Register the claims of papers, a file for each."""
+    for file in sorted((Path(__file__).parent / "claims").glob("*.yaml")):
+        register(file.stem, "gahbench:read_claims", file=str(file))

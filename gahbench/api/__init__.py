@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gahbench.api.claims import claims
 from gahbench.api.folders import (
     adopt,
     collect,
@@ -23,6 +24,7 @@ __all__ = [
     "adopt",
     "check",
     "cite",
+    "claims",
     "collect",
     "compare",
     "create",

@@ -317,6 +317,36 @@ def interval(draws: ArrayLike, level: float = LEVEL) -> tuple[Array, Array]:
     return np.where(known, low, np.nan), np.where(known, high, np.nan)
 
 
+def simultaneous_intervals(middle: ArrayLike, draws: ArrayLike, level: float = LEVEL) -> tuple[Array, Array]:
+    """Return intervals that hold all at once: lower and upper ends, each of shape (M,).
+
+    The percentile intervals of the values are widened by one factor, the quantile of the largest deviation of a draw,
+    in units of half of its interval on that side (max-t). Of one value it is the percentile interval.
+
+    Parameters
+    ----------
+    middle
+        Values, shape (M,).
+    draws
+        Joint draws of them, shape (D, M). Ends are NaN where they are, and the others are as if without these.
+    """
+    values, array = np.asarray(middle, dtype=np.float64), np.asarray(draws, dtype=np.float64)
+    low, high = interval(array, level)
+    known = np.isfinite(array).all(axis=0) & np.isfinite(values)
+    ends = np.full((2, len(values)), np.nan)
+    if not known.any():
+        return ends[0], ends[1]
+    deviations = array[:, known] - values[known]
+    # A value that does not vary has an interval of no width.
+    below = np.maximum(values[known] - low[known], 0.0)
+    above = np.maximum(high[known] - values[known], 0.0)
+    halves = np.where(deviations < 0, below, above)
+    scaled = np.abs(deviations) / np.where(halves > 0, halves, np.inf)
+    factor = max(1.0, float(np.quantile(scaled.max(axis=1), level)))
+    ends[0, known], ends[1, known] = values[known] - factor * below, values[known] + factor * above
+    return ends[0], ends[1]
+
+
 def resampling_weights(size: int, draws: int, seed: int = 0) -> Array:
     """Return the weights (draws, size), rows summing to 1, of ``size`` units drawn with replacement."""
     generator = np.random.default_rng([seed, _IMAGES, size])

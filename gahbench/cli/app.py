@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from gahbench.cli import drawing, folder_commands, inspect_options, sample_options, suite_options
+from gahbench.cli import claims, drawing, folder_commands, inspect_options, sample_options, suite_options
 
 app = typer.Typer(
     help="How good is an image denoiser really, and why: train, score, and rank denoisers against optimal rates, "
@@ -46,6 +46,7 @@ class NewKind(StrEnum):
     metric = "metric"
     engine = "engine"
     tracker = "tracker"
+    claim = "claim"
 
 
 @app.callback(invoke_without_command=True)
@@ -346,6 +347,7 @@ for command in (
     folder_commands.collect,
     folder_commands.leaderboard,
     folder_commands.report,
+    claims.claims,
     folder_commands.compare,
     folder_commands.cite,
     folder_commands.adopt,

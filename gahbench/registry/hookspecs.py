@@ -59,6 +59,15 @@ def register_trackers(register: Register) -> None:
 
 
 @hookspec
+def register_claims(register: Register) -> None:
+    """Register the claims of a paper: a function that returns a sequence of ``gahbench.Claim``.
+
+    Of a YAML file ``register("smith-2026", gahbench.read_claims, file="smith-2026.yaml")`` has the claims; or the file
+    itself is given in place of a plugin file, and is registered by its name.
+    """
+
+
+@hookspec
 def run_started(folder: Path, units: tuple[Unit, ...], todo: tuple[Unit, ...]) -> None:
     """Learn, in the main process, that a run begins: its results folder, all its units, and those to be done.
 

@@ -38,6 +38,7 @@ _EXAMPLES = {
     "metric": ("psnr", "decay[min_terms=8]"),
     "engine": ("inline", "processes[workers=1]"),
     "tracker": ("tensorboard", "mlflow[folder=runs/mlflow]"),
+    "claim": ("kadkhodaie-2024", "mohan-2020"),
 }
 
 

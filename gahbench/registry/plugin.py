@@ -12,10 +12,10 @@ from gahbench._util.errors import ParameterError, PluginError
 from gahbench.registry.behaviour import behaviour_digest
 from gahbench.registry.construction import watch
 from gahbench.registry.parameters import FILLED_IN, Parameter, constructor_parameters
-from gahbench.registry.source import lazy_summary, summary
+from gahbench.registry.source import first_line, lazy_summary, summary
 from gahbench.registry.spec import format_value
 
-Kind = Literal["architecture", "dataset", "reference", "basis", "metric", "engine", "tracker"]
+Kind = Literal["architecture", "dataset", "reference", "basis", "metric", "engine", "tracker", "claim"]
 
 #: Hook of each kind of plugin, in the order of listings.
 HOOKS: dict[Kind, str] = {
@@ -26,6 +26,7 @@ HOOKS: dict[Kind, str] = {
     "metric": "register_metrics",
     "engine": "register_engines",
     "tracker": "register_trackers",
+    "claim": "register_claims",
 }
 KINDS = tuple(HOOKS)
 BUILT_IN = "built-in"
@@ -54,6 +55,8 @@ class Plugin:
     @property
     def summary(self) -> str:
         """First line of the docstring, read without importing a lazy plugin."""
+        if self.kind == "claim" and "file" in self.preset:
+            return first_line(str(self.preset["file"]))
         text = lazy_summary(self.target) if isinstance(self.target, str) else summary(self.target)
         preset = ", ".join(f"{key}={format_value(value)}" for key, value in self.preset.items())
         return f"{text} ({preset})" if preset else text

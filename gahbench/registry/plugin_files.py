@@ -13,6 +13,7 @@ from pathlib import Path
 
 from gahbench._util.errors import PluginError
 from gahbench._util.files import check_regular
+from gahbench.registry.hookspecs import Register, hookimpl
 from gahbench.registry.source import FILE_PREFIX, files_digest, source_files
 
 
@@ -65,6 +66,22 @@ class _FileLoader(importlib.machinery.SourceFileLoader):
         return self.source_to_code(self.get_data(self.path), self.path)
 
 
+#: Endings of files of claims.
+CLAIM_FILES = (".yaml", ".yml")
+
+
+def _claims_module(file: Path) -> types.ModuleType:
+    """Return a plugin that registers the claims of a YAML file, by the file's name; nothing is read of it yet."""
+    module = types.ModuleType(f"{FILE_PREFIX}{file.stem}")
+
+    @hookimpl
+    def register_claims(register: Register) -> None:
+        register(file.stem.replace("_", "-"), "gahbench:read_claims", file=str(file))
+
+    module.__dict__["register_claims"] = register_claims
+    return module
+
+
 #: The attribute of a module made from a plugin file that holds the digest of the file.
 _CONTENT = "__gahbench_content__"
 
@@ -84,6 +101,8 @@ def load_file(file: Path) -> types.ModuleType:
         Whatever the file raises.
     """
     check_regular(file)
+    if file.suffix in CLAIM_FILES:
+        return _claims_module(file)
     folder, name = file.parent.parent if file.name == "__init__.py" else file.parent, module_name(file)
     files = source_files(name, file)
     content = files_digest(files.values())

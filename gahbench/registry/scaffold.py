@@ -23,6 +23,7 @@ _TRY: dict[Kind, str] = {
     "metric": 'gahbench run quick --plugins-dir {file} --set "scoring.metrics=[psnr,{name}]"',
     "engine": "gahbench run quick --plugins-dir {file} --engine {name}",
     "tracker": "gahbench run quick --plugins-dir {file} --track {name}",
+    "claim": "gahbench claims --plugins-dir {file} --claim {name}",
 }
 
 

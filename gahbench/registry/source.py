@@ -40,6 +40,15 @@ def lazy_summary(target: str) -> str:
     return ""
 
 
+def first_line(file: str) -> str:
+    """Return what the first line of a file says, which is a comment; nothing else of it is read."""
+    try:
+        with Path(file).open(encoding="utf-8") as lines:
+            return lines.readline(1000).lstrip("# ").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        return f"cannot be read: {type(error).__name__}: {error}"
+
+
 def files_digest(files: Iterable[Path]) -> str:
     """Return the SHA-256 of the contents of files, in whatever order they come."""
     digest = hashlib.sha256()

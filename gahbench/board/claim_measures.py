@@ -1,0 +1,303 @@
+"""The quantity that a claim is about, in one case: a dataset and an entrant of one results folder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from gahbench._util.errors import listing
+from gahbench._util.patterns import matches
+from gahbench._util.readable import level_name
+from gahbench.board.claim_values import Course, Table, numbers
+from gahbench.board.statistics import Array
+from gahbench.contracts.claims import Compared, Fact, Levels, Measure
+from gahbench.evaluation.rates import fit_slope, input_psnr
+from gahbench.planning.row_labels import base_label, split_label
+
+#: Levels that differ by less than this share are one.
+_SAME = 0.05
+
+
+class NotMeasuredError(Exception):
+    """What a measure asks for is not in the results; says what."""
+
+
+@dataclass(frozen=True, eq=False)
+class Quantity:
+    """The values of a measure in one case, all of which a claim is about.
+
+    Parameters
+    ----------
+    names
+        What each is at or compared with: ``σ = 0.1``, ``minus direction[haar]``; empty where there is but one.
+    values
+        Shape (M,).
+    draws
+        Joint draws, shape (D, M).
+    images, seeds, seed_share
+        As of :class:`gahbench.board.claim_values.Course`, the smallest of those used, and their mean.
+    sigmas, numbers
+        The noise levels, and numbers of training images, that were used.
+    """
+
+    names: tuple[str, ...]
+    values: Array
+    draws: Array
+    images: int
+    seeds: int
+    seed_share: float
+    sigmas: tuple[float, ...] = ()
+    numbers: tuple[float, ...] = ()
+
+    def fact(self, name: Fact) -> float:
+        """Return a fact of it; NaN if it is not known."""
+        levels = [sigma for sigma in self.sigmas if not math.isnan(sigma)]
+        known = {
+            "images": self.images,
+            "seeds": self.seeds,
+            "levels": len(levels),
+            "decibels": float(np.ptp(input_psnr(levels))) if levels else 0.0,
+            "N": max(self.numbers, default=math.nan),
+        }
+        return float(known.get(name, math.nan))
+
+
+def rows_of(table: Table, dataset: str, measure: Measure) -> list[str]:
+    """Return the entrants of a dataset that a measure is about, without their numbers of images."""
+    scores = table.results.scores
+    there = set(scores.loc[scores["dataset"] == dataset, "entrant"].unique())
+    labels = [label for label in table.results.entrants if label in there]
+    if measure.number is None:
+        labels = [label for label in labels if split_label(label)[1] is None]
+    else:
+        labels = [label for label in labels if split_label(label)[1] is not None]
+    bases = dict.fromkeys(map(base_label, labels))
+    return [
+        label
+        for label in bases
+        if any(matches(label, one) for one in measure.entrants)
+        and not any(matches(label, one) for one in measure.without)
+    ]
+
+
+def quantity(table: Table, dataset: str, entrant: str, measure: Measure) -> Quantity:
+    """Return the values of a measure in one case.
+
+    Parameters
+    ----------
+    table
+        The results.
+    dataset, entrant
+        The case; an entrant of a sweep without its number of images.
+
+    Raises
+    ------
+    NotMeasuredError
+        If the results lack something of it.
+    """
+    rows = _rows(table, dataset, entrant, measure.number)
+    metrics = _metrics(table, measure.metric, dataset, measure.split)
+    found = []
+    for metric in metrics:
+        for name, courses in _compared(table, dataset, rows, measure, metric):
+            found.append(_reduced(measure, courses, tuple(rows), name if name or len(metrics) == 1 else metric))
+    return _joined(found)
+
+
+def _rows(table: Table, dataset: str, entrant: str, wanted: Levels | None) -> dict[float, str]:
+    """Return the labels of a case's rows by number of training images; NaN for none."""
+    if wanted is None:
+        return {math.nan: entrant}
+    scores = table.results.scores
+    there = set(scores.loc[scores["dataset"] == dataset, "entrant"].unique())
+    known = numbers([label for label in table.results.entrants if label in there], entrant)
+    places = chosen(wanted, list(known))
+    if not places:
+        held = ", ".join(f"{number:g}" for number in known) or "none"
+        raise NotMeasuredError(f"{entrant} on {dataset} has no row for N = {wanted}; there are {held}")
+    numbers_ = list(known)
+    return {numbers_[place]: known[numbers_[place]] for place in places}
+
+
+def chosen(wanted: Levels, known: Sequence[float]) -> list[int]:
+    """Return the places of the levels that are asked for among known ones, ascending; none if one of them is missing."""
+    places = [place for place, level in enumerate(known) if wanted.start <= level <= wanted.end]
+    if wanted.at:
+        near = [[place for place in places if abs(known[place] / level - 1) <= _SAME] for level in wanted.at]
+        if not all(near):
+            return []
+        nearest = zip(near, wanted.at, strict=True)
+        places = sorted({min(close, key=lambda one: abs(known[one] - level)) for close, level in nearest})
+    return places[:1] if wanted.take == "lowest" else places[-1:] if wanted.take == "highest" else places
+
+
+def _metrics(table: Table, pattern: str, dataset: str, split: str) -> list[str]:
+    found = table.metrics(pattern, dataset, split)
+    if not found:
+        raise NotMeasuredError(f"no {pattern} on {dataset}{'' if split == 'test' else f', split {split}'}")
+    return found
+
+
+def _compared(
+    table: Table, dataset: str, rows: dict[float, str], measure: Measure, metric: str
+) -> list[tuple[str, list[Course]]]:
+    """Return courses of a metric for each of the rows, or of its comparisons, each with its name."""
+    own = [_course(table, metric, measure.split, dataset, label) for label in rows.values()]
+    other = measure.minus or measure.over
+    if other is None:
+        return [("", own)]
+    sign = "minus" if measure.minus is not None else "over"
+    place = other.dataset.replace("{dataset}", dataset) or dataset
+    split = other.split or measure.split
+    found = []
+    for compared in [name for one in other.metrics or (metric,) for name in _metrics(table, one, place, split)]:
+        shown = [compared] if other.metrics else []
+        if sign == "minus" and other.metrics and place == dataset and not (other.entrant or other.split or other.number):
+            found.append((f"minus {compared}", _paired(table, measure, metric, compared, dataset, rows, own)))
+            continue
+        for label, labels in _other_rows(table, place, rows, other).items():
+            against = [_course(table, compared, split, place, one) for one in labels]
+            both = [_combined(one, two, sign) for one, two in zip(own, against, strict=True)]
+            extra = [*([label] if other.entrant else []), *([place] if other.dataset else []), *shown]
+            extra += [f"split {split}"] if other.split else []
+            extra += [f"N = {other.number}"] if other.number else []
+            found.append((f"{sign} {' '.join(extra)}", both))
+    return found
+
+
+def _paired(
+    table: Table, measure: Measure, metric: str, other: str, dataset: str, rows: dict[float, str], own: list[Course]
+) -> list[Course]:
+    """Return differences of two metrics of the same rows, image by image where both are of images."""
+    against = [_course(table, other, measure.split, dataset, label) for label in rows.values()]
+    found = []
+    for label, one, two in zip(rows.values(), own, against, strict=True):
+        exact = None
+        if metric not in table.ratio_names and other not in table.ratio_names and one.images == two.images:
+            exact = table.courses(metric, measure.split, other).get((dataset, label))
+        found.append(_combined(one, two, "minus") if exact is None else exact)
+    return found
+
+
+def _other_rows(table: Table, dataset: str, rows: dict[float, str], other: Compared) -> dict[str, list[str]]:
+    """Return the rows that are compared with, for each of the entrants that match."""
+    scores = table.results.scores
+    there = [
+        label
+        for label in table.results.entrants
+        if ((scores["dataset"] == dataset) & (scores["entrant"] == label)).any()
+    ]
+    bases = list(dict.fromkeys(map(base_label, rows.values())))
+    if other.entrant:
+        bases = [base for base in dict.fromkeys(map(base_label, there)) if matches(base, other.entrant)]
+        bases = [base for base in bases if base not in set(map(base_label, rows.values()))]
+        if not bases:
+            raise NotMeasuredError(f"no {other.entrant} on {dataset} to compare with")
+    found = {}
+    for base in bases:
+        known = numbers(there, base)
+        if other.number is not None:
+            places = chosen(other.number, list(known))
+            if len(places) != 1:
+                raise NotMeasuredError(f"{base} on {dataset} has no one row for N = {other.number}")
+            found[base] = [known[list(known)[places[0]]]] * len(rows)
+            continue
+        labels = [known.get(number, base) for number in rows]
+        if missing := [label for label in labels if label not in there]:
+            raise NotMeasuredError(f"no {listing(missing)} on {dataset} to compare with")
+        found[base] = labels
+    return found
+
+
+def _course(table: Table, metric: str, split: str, dataset: str, label: str) -> Course:
+    found = table.courses(metric, split).get((dataset, label))
+    if found is None:
+        raise NotMeasuredError(f"no {metric} of {label} on {dataset}{'' if split == 'test' else f', split {split}'}")
+    return found
+
+
+def _at(course: Course, sigmas: Sequence[float]) -> Course:
+    keys = [repr(float(sigma)) for sigma in course.sigmas]
+    places = [keys.index(repr(float(sigma))) for sigma in sigmas]
+    return replace(course, sigmas=tuple(sigmas), values=course.values[places], draws=course.draws[:, places])
+
+
+def _common(courses: Sequence[Course]) -> list[float]:
+    """Return the noise levels that all courses have; NaN, for none, is one of them."""
+    shared = set.intersection(*({repr(float(sigma)) for sigma in one.sigmas} for one in courses))
+    found = [sigma for sigma in courses[0].sigmas if repr(float(sigma)) in shared]
+    if not found:
+        raise NotMeasuredError("what is compared has no noise level in common")
+    return found
+
+
+def _combined(one: Course, two: Course, sign: str) -> Course:
+    sigmas = _common([one, two])
+    one, two = _at(one, sigmas), _at(two, sigmas)
+    seeds = min((count for count in (one.seeds, two.seeds) if count), default=0)
+    images = min((count for count in (one.images, two.images) if count), default=0)
+    if sign == "minus":
+        values, draws = one.values - two.values, one.draws - two.draws
+    else:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            values, draws = one.values / two.values, one.draws / two.draws
+    return Course(tuple(sigmas), values, draws, images, seeds, max(one.seed_share, two.seed_share))
+
+
+def _reduced(measure: Measure, courses: list[Course], numbers_: tuple[float, ...], name: str) -> Quantity:
+    """Return the quantity of one metric and comparison: rows by noise levels, reduced along both."""
+    sigmas = _common(courses)
+    places = range(len(sigmas)) if np.isnan(sigmas).all() else chosen(measure.sigma, sigmas)
+    if not places:
+        levels = ", ".join(map(level_name, sigmas))
+        raise NotMeasuredError(f"{measure.metric} is not known at σ = {measure.sigma}; it is at {levels}")
+    used = [sigmas[place] for place in places]
+    cut = [_at(one, used) for one in courses]
+    values = np.stack([one.values for one in cut])
+    draws = np.stack([one.draws for one in cut], axis=1)
+    if measure.scale == "log10":
+        with np.errstate(divide="ignore", invalid="ignore"):
+            values, draws = np.log10(values), np.log10(draws)
+    at_levels = ["" if math.isnan(sigma) else f"σ = {level_name(sigma)}" for sigma in used]
+    if measure.slope == "input-psnr":
+        if len(used) < 2:
+            raise NotMeasuredError(f"a slope needs two noise levels, and there is {level_name(used[0])} alone")
+        noisy = input_psnr(used)
+        values, draws, at_levels = fit_slope(noisy, values)[:, None], fit_slope(noisy, draws)[..., None], [""]
+    elif measure.sigma.take == "mean":
+        values, draws, at_levels = values.mean(1, keepdims=True), draws.mean(2, keepdims=True), [""]
+    at_rows = ["" if math.isnan(number) else f"N = {number:g}" for number in numbers_]
+    if measure.slope == "log10-N":
+        if len(numbers_) < 2 or not np.isfinite(numbers_).all():
+            raise NotMeasuredError("a slope needs two numbers of training images")
+        x = np.log10(numbers_)
+        values, draws, at_rows = fit_slope(x, values.T)[None], fit_slope(x, draws.swapaxes(1, 2))[:, None], [""]
+    elif measure.number is not None and measure.number.take == "mean":
+        values, draws, at_rows = values.mean(0, keepdims=True), draws.mean(1, keepdims=True), [""]
+    names = [", ".join(filter(None, (row, level, name))) for row in at_rows for level in at_levels]
+    return Quantity(
+        tuple(names),
+        values.reshape(-1),
+        draws.reshape(len(draws), -1),
+        min((one.images for one in cut if one.images), default=0),
+        min((one.seeds for one in cut if one.seeds), default=0),
+        float(np.mean([one.seed_share for one in cut])),
+        tuple(used),
+        tuple(number for number in numbers_ if not math.isnan(number)),
+    )
+
+
+def _joined(found: Sequence[Quantity]) -> Quantity:
+    first = found[0]
+    return replace(
+        first,
+        names=tuple(name for one in found for name in one.names),
+        values=np.concatenate([one.values for one in found]),
+        draws=np.concatenate([one.draws for one in found], axis=1),
+        images=min((one.images for one in found if one.images), default=0),
+        seeds=min((one.seeds for one in found if one.seeds), default=0),
+        seed_share=float(np.mean([one.seed_share for one in found])),
+    )

@@ -1,0 +1,236 @@
+"""Values that claims are about: means out of the tidy tables of results, with joint draws of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gahbench._util.patterns import matches
+from gahbench.board.facts import dataset_names, sources_of
+from gahbench.board.metric_names import parse_metric_name
+from gahbench.board.optimality import DISTANCE, OPTIMAL_ERROR
+from gahbench.board.ratios import Ratio, joined, quotient, ratios_of
+from gahbench.board.scorecube import ScoreCube, leaves_images_out, score_cube, spreads_of
+from gahbench.board.statistics import DRAWS, Array, bootstrap_means, means
+from gahbench.planning.row_labels import base_label, number_of_images, split_label
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from gahbench.board.results import Results
+
+#: The distance from the optimum in dB, as on boards.
+DEFICIT = "deficit"
+
+
+@dataclass(frozen=True, eq=False)
+class Course:
+    """Means of one metric of one row of results, at its noise levels.
+
+    Parameters
+    ----------
+    sigmas
+        Noise levels, ascending; NaN for none.
+    values
+        Shape (S,).
+    draws
+        Joint draws, shape (D, S).
+    images, seeds
+        How many images (or sources of images, or samples) and training seeds the means are over; 0 where there are none.
+    seed_share
+        The share of the variance of the draws that comes from seeds.
+    """
+
+    sigmas: tuple[float, ...]
+    values: Array
+    draws: Array
+    images: int
+    seeds: int
+    seed_share: float
+
+
+class Table:
+    """The tidy table of one results folder, as claims ask for it; whatever was asked for is kept.
+
+    Parameters
+    ----------
+    name
+        Name of the folder.
+    results
+        Its results.
+    draws
+        Of the bootstrap.
+    """
+
+    def __init__(self, name: str, results: Results, draws: int = DRAWS) -> None:
+        self.name, self.results, self._draws = name, results, draws
+        self._courses: dict[tuple[str, str, str | None], dict[tuple[str, str], Course]] = {}
+
+    @cached_property
+    def datasets(self) -> list[str]:
+        """The datasets."""
+        return dataset_names(self.results)
+
+    @cached_property
+    def _rows(self) -> dict[tuple[str, str, str], pd.DataFrame]:
+        """Rows by dataset, split and metric."""
+        keys = ["dataset", "split", "metric"]
+        found = self.results.scores.groupby(keys, sort=False)
+        return {(str(key[0]), str(key[1]), str(key[2])): rows for key, rows in found}
+
+    @cached_property
+    def _ratios(self) -> dict[str, Ratio]:
+        found = {one.metric: one for one in ratios_of(self.results)}
+        return {**found, DEFICIT: Ratio(DEFICIT, DISTANCE, OPTIMAL_ERROR)}
+
+    @property
+    def ratio_names(self) -> frozenset[str]:
+        """Names of values that are ratios of means."""
+        return frozenset(self._ratios)
+
+    def metrics(self, pattern: str, dataset: str, split: str) -> list[str]:
+        """Return the names of metrics that match a pattern, of which rows of a dataset and split are there."""
+        names = {metric for place, of, metric in self._rows if (place, of) == (dataset, split)}
+        names |= {name for name, one in self._ratios.items() if {one.numerator, one.denominator} <= names}
+        wanted = parse_metric_name(pattern)
+        found = [parse_metric_name(name) for name in sorted(names)]
+        return [
+            f"{one.label}{'.' if one.part else ''}{one.part}"
+            for one in found
+            if one.part == wanted.part and one.name == wanted.name and _is_like(one.label, wanted.label)
+        ]
+
+    def courses(self, metric: str, split: str, minus: str | None = None) -> dict[tuple[str, str], Course]:
+        """Return a metric of every row, or its difference from another metric image by image, by dataset and entrant."""
+        key = (metric, split, minus)
+        if key not in self._courses:
+            self._courses[key] = self._found(metric, split, minus)
+        return self._courses[key]
+
+    def steps(self, dataset: str, entrant: str) -> int | None:
+        """Return the fewest steps of training of an entrant, or of the rows of its sweep; ``None`` if it has none."""
+        fits = self.results.fits[self.results.fits["dataset"] == dataset]
+        steps = fits.loc[fits["entrant"].map(base_label) == entrant, "steps"].dropna()
+        return None if steps.empty else int(steps.min())
+
+    def side(self, dataset: str) -> int | None:
+        """Return the side of the images of a dataset in pixels, the smaller one."""
+        rows = self.results.datasets[self.results.datasets["dataset"] == dataset]
+        sides = [rows[axis].dropna() for axis in ("height", "width")]
+        return None if any(one.empty for one in sides) else int(min(int(one.iloc[0]) for one in sides))
+
+    def _found(self, metric: str, split: str, minus: str | None) -> dict[tuple[str, str], Course]:
+        cubes = {
+            (dataset, place): cube
+            for dataset in self.datasets
+            for place, cube in enumerate(self._cubes(dataset, split, metric, minus))
+        }
+        spreads = spreads_of({f"{dataset}{place}": cube for (dataset, place), cube in cubes.items()})
+        found: dict[tuple[str, str], Course] = {}
+        for (dataset, _), cube in cubes.items():
+            is_ratio, is_deficit = metric in self._ratios, metric == DEFICIT
+            for entrant, course in self._of_cube(dataset, cube, spreads, is_ratio, is_deficit).items():
+                found[dataset, entrant] = course
+        return found
+
+    def _cubes(self, dataset: str, split: str, metric: str, minus: str | None) -> list[ScoreCube]:
+        """Return the values of a metric, those of rows on the same images together; of ratios both parts."""
+        ratio = self._ratios.get(metric)
+        names = [metric] if ratio is None else [ratio.numerator, ratio.denominator]
+        names += [] if minus is None else [minus]
+        tables = [self._rows.get((dataset, split, name)) for name in names]
+        first = tables[0]
+        if first is None or any(one is None for one in tables):
+            return []
+        images = first.groupby("entrant", sort=False)["image"].agg(lambda column: frozenset(column.dropna()))
+        found = []
+        for same in dict.fromkeys(images):
+            labels = [label for label in self.results.entrants if label in images.index and images[label] == same]
+            cubes = [self._cube(one, labels, dataset, split) for one in tables if one is not None]
+            cube = cubes[0]
+            if minus is not None:
+                cube = replace(cube, values=cube.values - cubes[-1].laid_like(cube))
+            elif ratio is not None:
+                both = joined(ratio, dict(zip(names, cubes, strict=True)))
+                if both is None:
+                    continue
+                cube = both
+            found.append(cube)
+        return found
+
+    def _cube(self, rows: pd.DataFrame, labels: Sequence[str], dataset: str, split: str) -> ScoreCube:
+        names = {metric for place, of, metric in self._rows if (place, of) == (dataset, split)}
+        leaves_out = leaves_images_out(str(rows["metric"].iloc[0]), names)
+        return score_cube(rows, labels, leaves_out, sources_of(self.results, dataset) if split == "test" else None)
+
+    def _of_cube(
+        self, dataset: str, cube: ScoreCube, spreads: Mapping[str, float], is_ratio: bool, is_deficit: bool
+    ) -> dict[str, Course]:
+        """Return the courses of a cube's entrants."""
+        values, count = cube.values, values_images(cube)
+        if cube.values.shape[3] == 1 and len(cube.runs) > 1:
+            # All of the images there are: only trainings vary.
+            values = values.repeat(2, axis=3)
+        names = [f"{dataset} {label}" for label in cube.entrants]
+        own = {f"{dataset} {label}": spread for label, spread in spreads.items()}
+        drawn = bootstrap_means(values, self._draws, 0, names, own, cube.sources)
+        # With the mean of all seeds in place of each, images alone vary.
+        averaged = means(values.swapaxes(2, 3)[..., None])[:, :, None, :]
+        of_images = bootstrap_means(averaged, self._draws, 0, names, own, cube.sources)
+        middle, sigmas = cube.means(), cube.sigmas
+        if is_ratio:
+            middle, drawn, of_images = quotient(middle), quotient(drawn), quotient(of_images)
+            sigmas = sigmas[: len(sigmas) // 2]
+        if is_deficit:
+            middle, drawn, of_images = (10 * np.log10(1 + np.maximum(one, 0)) for one in (middle, drawn, of_images))
+        found = {}
+        for place, label in enumerate(cube.entrants):
+            kept = [at for at in range(len(sigmas)) if np.isfinite(middle[place, at])]
+            if kept:
+                seeds = len(cube.seeds.get(label, []))
+                found[label] = Course(
+                    tuple(sigmas[at] for at in kept),
+                    middle[place, kept],
+                    drawn[:, place][:, kept],
+                    count,
+                    seeds,
+                    _seed_share(drawn[:, place][:, kept], of_images[:, place][:, kept]),
+                )
+        return found
+
+
+def values_images(cube: ScoreCube) -> int:
+    """Return how many images, or sources of images, a cube's means are over; 0 where values belong to none."""
+    if cube.images == [-1]:
+        return 0
+    return len(cube.images) if cube.sources is None else len(set(cube.sources))
+
+
+def numbers(labels: Sequence[str], base: str) -> dict[float, str]:
+    """Return the rows of an entrant's sweep by number of training images, ascending; ``all`` is infinity, last."""
+    found = {}
+    for label in labels:
+        own, number = split_label(label)
+        if own == base and number is not None:
+            count = number_of_images(label)
+            found[math.inf if count is None else float(count)] = label
+    return dict(sorted(found.items()))
+
+
+def _is_like(label: str, pattern: str) -> bool:
+    return label == pattern or ("*" in pattern and matches(label, pattern))
+
+
+def _seed_share(drawn: Array, of_images: Array) -> float:
+    if not np.isfinite(drawn).all():
+        return 0.0
+    whole = drawn.var(axis=0)
+    # Without draws over images, as of values of none, all of it is of seeds.
+    images = np.where(np.isfinite(of_images).all(axis=0), of_images.var(axis=0), 0.0)
+    known = whole > 0
+    return float(np.clip(1 - images[known] / whole[known], 0, 1).mean()) if known.any() else 0.0

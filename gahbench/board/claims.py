@@ -1,0 +1,246 @@
+"""Verdicts on claims: what tidy tables of results say of what publications say.
+
+A claim has a region in which its values must lie. The values are about a family: every noise level, basis or number
+of images that it names, and every case, which is a pair of dataset and entrant in one of the folders. Their intervals
+cover all of them at once with 95 % (:func:`gahbench.board.statistics.simultaneous_intervals`). A claim
+
+- **holds** where all of the intervals lie in the region,
+- **fails** where one of them is disjoint from it,
+- is **undecided** otherwise, and
+- is **not measured** where there are no values, or its conditions are not met; with the reason.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from gahbench._util.errors import listing
+from gahbench._util.patterns import matches
+from gahbench.board.claim_measures import NotMeasuredError, Quantity, quantity, rows_of
+from gahbench.board.claim_values import Table
+from gahbench.board.statistics import UNKNOWN, Estimate, simultaneous_intervals
+from gahbench.contracts.claims import OUTCOMES, Claim, Condition, Outcome, Region
+
+#: Many times as many images or seeds are no advice.
+FARTHEST = 1000.0
+
+
+@dataclass(frozen=True)
+class Needs:
+    """How many more images, samples or seeds an undecided value needs.
+
+    Parameters
+    ----------
+    factor
+        How many times as many, by the square root law; infinity where the value lies on the end of the region.
+    of
+        What most of its variance comes from.
+    count
+        How many these are; 0 if there are none, or more than a thousand times as many.
+    """
+
+    factor: float
+    of: Literal["images", "seeds"]
+    count: int
+
+    def __str__(self) -> str:
+        if self.factor > FARTHEST:
+            return f"more than {FARTHEST:g} × as many {self.of}: the value lies at the end of the region"
+        return f"{self.factor:.2g} × as many {self.of}{f' ({self.count})' if self.count else ''}"
+
+
+@dataclass(frozen=True)
+class Case:
+    """What one dataset and entrant of one results folder say of a claim.
+
+    Parameters
+    ----------
+    folder, dataset, entrant
+        Which; an entrant of a sweep without its number of images.
+    outcome
+        Of the case.
+    estimate
+        Of all its values, the one that decides: the least favourable. Its interval holds together with all others.
+    at
+        Where that is: ``σ = 0.1, minus direction[haar]``; empty if there is but one.
+    count
+        How many values there are.
+    reason
+        Why it is not measured, or undecided for want of an interval; else empty.
+    needs
+        What would decide it; ``None`` if it is decided or not measured.
+    """
+
+    folder: str
+    dataset: str
+    entrant: str
+    outcome: Outcome
+    estimate: Estimate = UNKNOWN
+    at: str = ""
+    count: int = 0
+    reason: str = ""
+    needs: Needs | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The verdict on a claim.
+
+    Parameters
+    ----------
+    name
+        ``paper/claim``, by which commands name it.
+    claim
+        The claim.
+    outcome
+        Over all cases that are measured: ``fails`` if one does, ``holds`` if all do.
+    cases
+        The least favourable first; those that are not measured last.
+    reason
+        Why it is not measured; else empty.
+    """
+
+    name: str
+    claim: Claim
+    outcome: Outcome
+    cases: tuple[Case, ...] = ()
+    reason: str = ""
+
+    @property
+    def decisive(self) -> Case | None:
+        """The least favourable case; ``None`` if none is measured."""
+        return self.cases[0] if self.cases and self.outcome != "not measured" else None
+
+    def counted(self) -> dict[Outcome, int]:
+        """Return how many cases have each outcome."""
+        return {outcome: sum(case.outcome == outcome for case in self.cases) for outcome in OUTCOMES}
+
+
+def judge(name: str, claim: Claim, tables: Sequence[Table]) -> Verdict:
+    """Return the verdict of tidy tables on a claim.
+
+    Parameters
+    ----------
+    name
+        ``paper/claim``.
+    claim
+        The claim.
+    tables
+        Of results folders.
+    """
+    found: list[tuple[Case, Quantity]] = []
+    missing: list[Case] = []
+    for table in tables:
+        for dataset in table.datasets:
+            if not any(matches(dataset, one) for one in claim.measure.datasets):
+                continue
+            for entrant in rows_of(table, dataset, claim.measure):
+                case = Case(table.name, dataset, entrant, "not measured")
+                try:
+                    known = quantity(table, dataset, entrant, claim.measure)
+                    for condition in claim.requires:
+                        _require(condition, table, case, known)
+                    if not np.isfinite(known.values).all():
+                        raise NotMeasuredError(f"{claim.measure.metric} of {entrant} on {dataset} is not finite")
+                    found.append((case, known))
+                except NotMeasuredError as error:
+                    missing.append(_with_reason(case, str(error)))
+    if not found:
+        return Verdict(name, claim, "not measured", tuple(missing), _why(claim, tables, missing))
+    cases = sorted(_decided(claim, found), key=lambda pair: pair[1])
+    outcomes = {case.outcome for case, _ in cases}
+    outcome: Outcome = "fails" if "fails" in outcomes else "undecided" if "undecided" in outcomes else "holds"
+    return Verdict(name, claim, outcome, (*(case for case, _ in cases), *missing))
+
+
+def _decided(claim: Claim, found: Sequence[tuple[Case, Quantity]]) -> Iterable[tuple[Case, tuple[int, float]]]:
+    """Yield cases with their outcomes, and by what they are sorted: the least favourable first."""
+    values = np.concatenate([known.values for _, known in found])
+    lows, highs = simultaneous_intervals(values, np.concatenate([known.draws for _, known in found], axis=1))
+    start = 0
+    for case, known in found:
+        places = range(start, start + len(known.values))
+        start += len(known.values)
+        members = [Estimate(float(values[at]), float(lows[at]), float(highs[at])) for at in places]
+        orders = [_order(one, claim.region) for one in members]
+        worst = min(range(len(members)), key=lambda at: orders[at])
+        one = members[worst]
+        outcome = claim.region.outcome(one.low, one.high)
+        reason = "one image and one seed have no interval" if math.isnan(one.low) else ""
+        yield (
+            Case(
+                case.folder, case.dataset, case.entrant, outcome, one, known.names[worst], len(members), reason,
+                needs(one, claim.region, known) if outcome == "undecided" and not reason else None,
+            ),
+            orders[worst],
+        )  # fmt: skip
+
+
+def _order(one: Estimate, region: Region) -> tuple[int, float]:
+    """Return by what values are sorted: failing ones first, then undecided ones, each the least favourable first."""
+    outcome = region.outcome(one.low, one.high)
+    half = (one.high - one.low) / 2
+    distance = region.distance(one.value)
+    scaled = distance / half if half > 0 else math.copysign(math.inf, distance) if distance else 0.0
+    return ("fails", "undecided", "holds").index(outcome), scaled
+
+
+def needs(one: Estimate, region: Region, known: Quantity) -> Needs:
+    """Return how many more images or seeds would decide a value, if it stays where it is."""
+    factors = []
+    for end in (region.low, region.high):
+        if math.isfinite(end) and one.low <= end <= one.high:
+            half = one.value - one.low if end < one.value else one.high - one.value
+            gap = abs(one.value - end)
+            factors.append((half / gap) ** 2 if gap > 0 else math.inf)
+    factor = max(1.0, (max if region.contains(one.value) else min)(factors, default=math.inf))
+    of: Literal["images", "seeds"] = "seeds" if known.seed_share > 0.5 or not known.images else "images"
+    count = known.seeds if of == "seeds" else known.images
+    return Needs(factor, of, math.ceil(factor * count) if factor <= FARTHEST else 0)
+
+
+def _require(condition: Condition, table: Table, case: Case, known: Quantity) -> None:
+    """Raise unless a condition is met in a case."""
+    if isinstance(condition.of, str):
+        name = condition.of
+        side, steps = table.side(case.dataset), table.steps(case.dataset, case.entrant)
+        facts = {"side": math.nan if side is None else side, "steps": math.nan if steps is None else steps}
+        value = float(facts.get(name, known.fact(name)))
+        if not condition.region.contains(value):
+            shown = "unknown" if math.isnan(value) else f"{value:g}"
+            raise NotMeasuredError(f"{name} of {case.entrant} on {case.dataset}: {shown}, needed {condition.region}")
+        return
+    own = quantity(table, case.dataset, case.entrant, condition.of)
+    lows, highs = simultaneous_intervals(own.values, own.draws)
+    for name, value, low, high in zip(own.names, own.values, lows, highs, strict=True):
+        if condition.region.outcome(low, high) != "holds":
+            what = " ".join(filter(None, (condition.of.slope and "slope of", condition.of.metric)))
+            place = f"{f' at {name}' if name else ''} of {case.entrant} on {case.dataset}"
+            raise NotMeasuredError(
+                f"{what}{place}: {value:.3g} [{low:.3g}, {high:.3g}], needed {condition.region}, as a condition"
+            )
+
+
+def _with_reason(case: Case, reason: str) -> Case:
+    return Case(case.folder, case.dataset, case.entrant, case.outcome, reason=reason)
+
+
+def _why(claim: Claim, tables: Sequence[Table], missing: Sequence[Case]) -> str:
+    """Return why a claim is not measured at all."""
+    if claim.missing:
+        return claim.missing
+    if not tables:
+        return "no results"
+    measure = claim.measure
+    if not any(matches(name, one) for table in tables for name in table.datasets for one in measure.datasets):
+        return f"no dataset {listing(measure.datasets)}"
+    if not missing:
+        rows = "" if measure.number is None else " for several numbers of training images"
+        return f"no row of {listing(measure.entrants)}{rows} on {listing(measure.datasets)}"
+    reasons = list(dict.fromkeys(case.reason for case in missing))
+    return "; ".join(reasons[:2]) + (f"; and {len(reasons) - 2} more" if len(reasons) > 2 else "")

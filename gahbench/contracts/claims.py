@@ -1,0 +1,317 @@
+"""Claims: what a publication says of denoisers, as a quantity of the tidy table and the region where it must lie."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from gahbench._util.errors import listing
+from gahbench.contracts.citation import Citation
+
+Outcome = Literal["holds", "fails", "undecided", "not measured"]
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+
+Checked = Literal["text", "abstract", "code", "memory"]
+#: What a statement and its numbers were compared with, as texts say it.
+CHECKED: dict[Checked, str] = {
+    "text": "compared with the paper's text",
+    "abstract": "compared with the paper's abstract",
+    "code": "compared with the published code",
+    "memory": "from memory",
+}
+
+Take = Literal["each", "mean", "lowest", "highest"]
+Slope = Literal["input-psnr", "log10-N"]
+Scale = Literal["linear", "log10"]
+Fact = Literal["images", "seeds", "levels", "decibels", "N", "side", "steps"]
+
+_ID = re.compile(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*")
+
+
+@dataclass(frozen=True)
+class Region:
+    """The region in which a value must lie for a claim to hold: an interval, with its ends or without.
+
+    Parameters
+    ----------
+    start, end
+        The ends of what is accepted, which belong to it; at most one of ``start`` and ``above``, of ``end`` and
+        ``below``. Without both it is unbounded on that side.
+    above, below
+        The same, for ends that do not belong to it.
+
+    Raises
+    ------
+    ValueError
+        If it is empty, everything, or has two ends on a side.
+
+    Examples
+    --------
+    >>> Region(start=0.9, end=1.1).outcome(0.95, 1.02), Region(above=0).outcome(-0.1, 0.2)
+    ('holds', 'undecided')
+    """
+
+    start: float | None = None
+    end: float | None = None
+    above: float | None = None
+    below: float | None = None
+
+    def __post_init__(self) -> None:
+        given = [value for value in (self.start, self.end, self.above, self.below) if value is not None]
+        if not given or not all(map(math.isfinite, given)):
+            raise ValueError(f"a region has a finite end on one side at least, of from, to, above and below, not {given}")
+        if (self.start is not None and self.above is not None) or (self.end is not None and self.below is not None):
+            raise ValueError("a region has one end on a side: from or above, and to or below")
+        if self.low > self.high or (self.low == self.high and (self.above is not None or self.below is not None)):
+            raise ValueError(f"a region holds a value at least, and this one is empty: {self}")
+
+    @property
+    def low(self) -> float:
+        """Its lower end; minus infinity where it has none."""
+        found = self.start if self.start is not None else self.above
+        return -math.inf if found is None else found
+
+    @property
+    def high(self) -> float:
+        """Its upper end; infinity where it has none."""
+        found = self.end if self.end is not None else self.below
+        return math.inf if found is None else found
+
+    def contains(self, value: float) -> bool:
+        """Whether a value lies in it; NaN does not."""
+        above = value >= self.low if self.above is None else value > self.low
+        below = value <= self.high if self.below is None else value < self.high
+        return above and below
+
+    def outcome(self, low: float, high: float) -> Outcome:
+        """Return what an interval says: ``holds`` inside, ``fails`` outside, else ``undecided``, as with NaN."""
+        if math.isnan(low) or math.isnan(high) or low > high:
+            return "undecided"
+        if self.contains(low) and self.contains(high):
+            return "holds"
+        below = high < self.low or (high == self.low and self.above is not None)
+        above = low > self.high or (low == self.high and self.below is not None)
+        return "fails" if below or above else "undecided"
+
+    def distance(self, value: float) -> float:
+        """Return how far a value is from the nearest end, negative outside."""
+        return min(value - self.low, self.high - value)
+
+    def __str__(self) -> str:
+        parts = [
+            *([f"≥ {self.start:g}"] if self.start is not None else []),
+            *([f"> {self.above:g}"] if self.above is not None else []),
+            *([f"≤ {self.end:g}"] if self.end is not None else []),
+            *([f"< {self.below:g}"] if self.below is not None else []),
+        ]
+        if self.start is not None and self.end is not None:
+            return f"{self.start:g} to {self.end:g}"
+        return " and ".join(parts).replace("-", "−")
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Which noise levels, or numbers of training images, and what is taken of them.
+
+    Parameters
+    ----------
+    take
+        ``each``: the claim is about each of them at once; ``mean``; or the ``lowest`` or ``highest`` alone.
+    at
+        These levels, each of which must have been measured, to 5 %; by default all that were.
+    start, end
+        Those from ``start`` to ``end``, both included.
+    """
+
+    take: Take = "each"
+    at: tuple[float, ...] = ()
+    start: float = 0.0
+    end: float = math.inf
+
+    def __post_init__(self) -> None:
+        if self.take not in get_args(Take):
+            raise ValueError(f"take={self.take!r}; accepted: {listing(get_args(Take))}")
+        if not all(level > 0 for level in self.at) or self.start > self.end:
+            raise ValueError(f"levels are above 0, in a range that is not empty, not {self}")
+
+    def __str__(self) -> str:
+        if self.at:
+            return ", ".join(f"{level:g}" for level in self.at)
+        if self.start > 0 or self.end < math.inf:
+            range_ = f"≥ {self.start:g}" if self.end == math.inf else f"{self.start:g} to {self.end:g}"
+            return range_ if self.take == "each" else f"{self.take} of {range_}"
+        return self.take
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What a value is compared with: as that value, but for what is given here.
+
+    Parameters
+    ----------
+    metrics
+        Names in the tidy table, or patterns; the claim is about the comparison with each.
+    entrant
+        A label, or a pattern. Each entrant that matches is compared; in a sweep, at the same number of images.
+    dataset
+        The label of a dataset, in which ``{dataset}`` stands for that of the value.
+    split
+        The split.
+    number
+        Numbers of training images.
+    """
+
+    metrics: tuple[str, ...] = ()
+    entrant: str = ""
+    dataset: str = ""
+    split: str = ""
+    number: Levels | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.metrics or self.entrant or self.dataset or self.split or self.number):
+            raise ValueError("a comparison differs in one of metric, entrant, dataset, split, N")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A query on the tidy table: which means over images and seeds, compared with what, reduced how.
+
+    Parameters
+    ----------
+    metric
+        A name in the tidy table, ``spectrum.above-half``, a ratio that a metric defines, ``self-consistency``, or
+        ``deficit``, the distance from the optimum in dB. ``*`` stands for any characters, as in
+        ``direction[graph-laplacian*]``.
+    entrants, datasets
+        Labels, names before the brackets, or patterns. Each pair that matches is a case of its own.
+    without
+        Of the entrants, those that are left out.
+    split
+        The split.
+    sigma
+        Noise levels, where the metric has any.
+    number
+        Numbers of training images: rows of a sweep. By default rows outside sweeps.
+    minus, over
+        What is subtracted, or divided by; not both.
+    scale
+        ``log10`` of the value, before slopes.
+    slope
+        The slope against ``input-psnr`` (-20 log10 sigma), over the noise levels, or against ``log10-N``, over the
+        numbers of training images, in place of ``take``.
+
+    Raises
+    ------
+    ValueError
+        If fields contradict each other.
+    """
+
+    metric: str
+    entrants: tuple[str, ...]
+    datasets: tuple[str, ...]
+    without: tuple[str, ...] = ()
+    split: str = "test"
+    sigma: Levels = field(default_factory=Levels)
+    number: Levels | None = None
+    minus: Compared | None = None
+    over: Compared | None = None
+    scale: Scale = "linear"
+    slope: Slope | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.metric and self.entrants and self.datasets):
+            raise ValueError("a measure names a metric, entrants and datasets")
+        if self.minus is not None and self.over is not None:
+            raise ValueError("a measure has minus or over, not both")
+        if self.slope == "log10-N" and self.number is None:
+            raise ValueError("a slope against log10-N needs numbers of training images: N")
+        if self.slope == "input-psnr" and self.sigma.take != "each":
+            raise ValueError(f"a slope over noise levels takes each of them, not {self.sigma.take}")
+        if self.slope == "log10-N" and self.number is not None and self.number.take != "each":
+            raise ValueError(f"a slope over numbers of images takes each of them, not {self.number.take}")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What must hold for a claim to be about a case at all.
+
+    Parameters
+    ----------
+    of
+        A fact: ``images`` that are scored, ``seeds``, noise ``levels`` used, ``decibels`` between the least and the
+        largest of them, ``N``, the largest number of training images used, ``side`` of the images in pixels, ``steps``
+        of training; or a measure of the case, whose entrants and datasets are those of the claim.
+    region
+        Where it must lie; of a measure, its whole interval.
+    """
+
+    of: Fact | Measure
+    region: Region
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a publication says, and how gahbench decides on it.
+
+    Parameters
+    ----------
+    id
+        Letters, digits and hyphens, one of a kind within its paper.
+    paper
+        The publication.
+    place
+        Where in it: a figure, table or section.
+    checked
+        What statement and numbers were compared with: ``text``, ``abstract``, ``code`` or ``memory``.
+    statement
+        The claim in a sentence.
+    measure, region
+        The claim holds where the whole interval of the measure lies in the region, and fails where none of it does.
+    suite
+        The smallest suite that tests it: the name of one that gahbench ships, or the content of a suite file.
+    full_scale
+        The suite at the size of the publication, likewise; ``None`` if ``suite`` is of that size.
+    requires
+        Conditions; a case that does not meet them is not measured.
+    published
+        What was measured there, and on what.
+    reading
+        How the query differs from what was published, and what follows from it.
+    missing
+        What gahbench cannot measure yet; empty if it can.
+
+    Raises
+    ------
+    ValueError
+        If the id is not accepted, or a text is missing.
+    """
+
+    id: str
+    paper: Citation
+    place: str
+    checked: Checked
+    statement: str
+    measure: Measure
+    region: Region
+    suite: str | Mapping[str, Any]
+    full_scale: str | Mapping[str, Any] | None = None
+    requires: tuple[Condition, ...] = ()
+    published: str = ""
+    reading: str = ""
+    missing: str = ""
+
+    def __post_init__(self) -> None:
+        if not _ID.fullmatch(self.id):
+            raise ValueError(f"id={self.id!r}: letters, digits and single hyphens are accepted")
+        if not (self.statement.strip() and self.place.strip()):
+            raise ValueError(f"claim {self.id}: a statement, and its place in the paper, are expected")
+        if self.checked not in CHECKED:
+            raise ValueError(f"claim {self.id}: checked={self.checked!r}; accepted: {listing(CHECKED)}")
+
+    @property
+    def source(self) -> str:
+        """The paper, the place in it, and what the statement was compared with."""
+        return f"{self.paper}, {self.place} ({CHECKED[self.checked]})"

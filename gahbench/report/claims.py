@@ -1,0 +1,194 @@
+"""Verdicts on claims as text: for terminals, Markdown, CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import astuple
+from typing import TYPE_CHECKING, Any, Literal
+
+from gahbench.board.claims import Case, Verdict
+from gahbench.board.schemas import plain
+from gahbench.board.statistics import UNKNOWN, Estimate
+from gahbench.contracts.claims import OUTCOMES
+from gahbench.report import cells
+from gahbench.report.tables import Grid, aligned
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Form = Literal["markdown", "csv", "json"]
+_STYLES = {"holds": "green", "fails": "red", "undecided": "yellow", "not measured": "dim"}
+
+
+def summary(verdicts: Sequence[Verdict]) -> str:
+    """Return how many claims have each outcome, in a line."""
+    counts = [(sum(one.outcome == outcome for one in verdicts), outcome) for outcome in OUTCOMES]
+    return f"{len(verdicts)} claims: " + ", ".join(f"{count} {outcome}" for count, outcome in counts)
+
+
+def exported(verdicts: Sequence[Verdict], form: Form, cases: bool = False) -> str:
+    """Return verdicts as a table for elsewhere.
+
+    Parameters
+    ----------
+    form
+        ``markdown``, ``csv`` with unrounded numbers, a row for each claim, or for each case; or ``json``, which has all.
+    cases
+        Whether cases have rows too; in ``csv``, in place of claims.
+    """
+    if form == "json":
+        return json.dumps([record(one) for one in verdicts], indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    if form == "csv":
+        buffer = io.StringIO()
+        writer = csv.DictWriter(buffer, list(_COLUMNS), lineterminator="\n")
+        writer.writeheader()
+        for one in verdicts:
+            shown = one.cases if cases else [one.decisive]
+            writer.writerows(_row(one, case) for case in shown or [None])
+        return buffer.getvalue()
+    blocks = [summary(verdicts), aligned(grid(verdicts))]
+    return "\n\n".join([*blocks, *(map(case_list, verdicts) if cases else ())]) + "\n"
+
+
+def print_claims(verdicts: Sequence[Verdict], console: Console, cases: bool = False) -> None:
+    """Print verdicts: in colour and by claim on a terminal, as Markdown elsewhere."""
+    if not console.is_terminal:
+        console.out(exported(verdicts, "markdown", cases), end="", highlight=False)
+        return
+    from rich.text import Text
+
+    for one in verdicts:
+        head = Text.assemble((one.outcome, _STYLES[one.outcome]), "  ", (one.name, "bold"), "  ", one.claim.statement)
+        console.print(head)
+        console.print(Text(f"  {_found(one)}", style="dim"))
+        for case in one.cases if cases else ():
+            console.print(Text(f"    {_case(case)}"))
+    console.print(Text(summary(verdicts), style="bold"))
+
+
+def grid(verdicts: Sequence[Verdict]) -> Grid:
+    """Return verdicts as a table, a row for each claim."""
+    rows = []
+    for one in verdicts:
+        case = one.decisive
+        counted = one.counted()
+        tally = [f"{counted[outcome]} {outcome}" for outcome in OUTCOMES[:3] if counted[outcome]]
+        rows.append(
+            [
+                f"`{one.name}`",
+                one.claim.statement,
+                "–" if case is None else f"{where(case)}{f' (of {sum(counted.values()) - counted[OUTCOMES[3]]} cases)' if len(tally) and sum(counted.values()) - counted[OUTCOMES[3]] > 1 else ''}",
+                "–" if case is None else interval(case.estimate),
+                str(one.claim.region),
+                f"**{one.outcome}**",
+                wanted(one),
+            ]
+        )
+    head = ["claim", "statement", "least favourable case", "value", "region", "verdict", "what would decide it"]
+    return Grid("claims", head, rows, len(head))
+
+
+def where(case: Case) -> str:
+    """Return which case, and which of its values."""
+    place = f"`{case.entrant}` on `{case.dataset}` ({case.folder})"
+    return f"{place}, {case.at}" if case.at else place
+
+
+def interval(one: Estimate) -> str:
+    """Return a value with its interval, to three digits."""
+    def short(value: float) -> str:
+        return f"{value:.3g}".replace("-", cells.MINUS)
+
+    if one.low != one.low:
+        return short(one.value)
+    return f"{short(one.value)} [{short(one.low)}, {short(one.high)}]"
+
+
+def wanted(one: Verdict) -> str:
+    """Return what would decide a claim; empty if it is decided."""
+    if one.outcome == "not measured":
+        suite = f"; suite `{one.claim.suite}`" if isinstance(one.claim.suite, str) else ""
+        return f"{one.reason}{suite}"
+    case = one.decisive
+    if one.outcome == "undecided" and case is not None:
+        return case.reason or str(case.needs)
+    return ""
+
+
+def record(one: Verdict) -> dict[str, Any]:
+    """Return a verdict as JSON's types."""
+    claim = one.claim
+    return {
+        "claim": one.name,
+        "statement": claim.statement,
+        "source": claim.source,
+        "checked": claim.checked,
+        "published": claim.published,
+        "reading": claim.reading,
+        "region": str(claim.region),
+        "verdict": one.outcome,
+        "reason": one.reason,
+        "suite": claim.suite if isinstance(claim.suite, str) else dict(claim.suite),
+        "cases": [
+            {
+                "folder": case.folder,
+                "dataset": case.dataset,
+                "entrant": case.entrant,
+                "verdict": case.outcome,
+                "at": case.at,
+                **{name: plain(value) for name, value in zip(_ENDS, astuple(case.estimate), strict=True)},
+                "values": case.count,
+                "reason": case.reason,
+                "needs": None if case.needs is None else str(case.needs),
+            }
+            for case in one.cases
+        ],
+    }
+
+
+def case_list(one: Verdict) -> str:
+    """Return the cases of a verdict as a list in Markdown."""
+    lines = [f"- {_case(case)}" for case in one.cases]
+    return "\n".join([f"**{one.name}**: {one.outcome}", "", *(lines or [f"- {one.reason}"])])
+
+
+_ENDS = ("value", "low", "high")
+_COLUMNS = (
+    "claim", "verdict", "folder", "dataset", "entrant", "at", *_ENDS, "region", "needs", "reason", "statement", "source",
+)  # fmt: skip
+
+
+def _row(one: Verdict, case: Case | None) -> dict[str, Any]:
+    found = UNKNOWN if case is None else case.estimate
+    return {
+        "claim": one.name,
+        "verdict": one.outcome if case is None else case.outcome,
+        "folder": "" if case is None else case.folder,
+        "dataset": "" if case is None else case.dataset,
+        "entrant": "" if case is None else case.entrant,
+        "at": "" if case is None else case.at,
+        **dict(zip(_ENDS, map(plain, astuple(found)), strict=True)),
+        "region": str(one.claim.region),
+        "needs": "" if case is None or case.needs is None else str(case.needs),
+        "reason": one.reason if case is None else case.reason,
+        "statement": one.claim.statement,
+        "source": one.claim.source,
+    }
+
+
+def _found(one: Verdict) -> str:
+    case = one.decisive
+    if case is None:
+        return wanted(one)
+    more = f"; {wanted(one)}" if wanted(one) else ""
+    return f"{interval(case.estimate)}, region {one.claim.region}, {where(case)}{more}"
+
+
+def _case(case: Case) -> str:
+    if case.outcome == "not measured":
+        return f"not measured: {where(case)}: {case.reason}"
+    more = f"; {case.reason or case.needs}" if case.reason or case.needs else ""
+    return f"{case.outcome}: {interval(case.estimate)}, {where(case)}{more}"
