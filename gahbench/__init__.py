@@ -103,7 +103,7 @@ _MODULES = {
     "_util.noise": ["BLOCK", "derive_seed", "generator", "in_blocks"],
     "_util.readable": ["brief", "duration"],
     "_util.resources": ["cpu_count", "gpu_names"],
-    "api.claims": ["claims"],
+    "api.verdicts": ["claims"],
     "api.folders": [
         "adopt",
         "collect",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from gahbench.api.claims import claims
 from gahbench.api.folders import (
     adopt,
     collect,
@@ -19,6 +18,7 @@ from gahbench.api.folders import (
 )
 from gahbench.api.looks import check, cite, create, inspect, preview, sample, score
 from gahbench.api.running import openings, plan_suite, request, run
+from gahbench.api.verdicts import claims, write_claim_suites
 
 __all__ = [
     "adopt",
@@ -43,6 +43,7 @@ __all__ = [
     "verify",
     "weights",
     "work",
+    "write_claim_suites",
     "write_plan",
     "write_report",
 ]

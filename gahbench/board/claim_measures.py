@@ -123,7 +123,7 @@ def _rows(table: Table, dataset: str, entrant: str, wanted: Levels | None) -> di
 
 
 def chosen(wanted: Levels, known: Sequence[float]) -> list[int]:
-    """Return the places of the levels that are asked for among known ones, ascending; none if one of them is missing."""
+    """Return the places of the levels that are asked for among known ones, ascending; none if one is missing."""
     places = [place for place, level in enumerate(known) if wanted.start <= level <= wanted.end]
     if wanted.at:
         near = [[place for place in places if abs(known[place] / level - 1) <= _SAME] for level in wanted.at]
@@ -155,7 +155,8 @@ def _compared(
     found = []
     for compared in [name for one in other.metrics or (metric,) for name in _metrics(table, one, place, split)]:
         shown = [compared] if other.metrics else []
-        if sign == "minus" and other.metrics and place == dataset and not (other.entrant or other.split or other.number):
+        elsewhere = place != dataset or other.entrant or other.split or other.number
+        if sign == "minus" and other.metrics and not elsewhere:
             found.append((f"minus {compared}", _paired(table, measure, metric, compared, dataset, rows, own)))
             continue
         for label, labels in _other_rows(table, place, rows, other).items():

@@ -41,7 +41,7 @@ class Course:
     draws
         Joint draws, shape (D, S).
     images, seeds
-        How many images (or sources of images, or samples) and training seeds the means are over; 0 where there are none.
+        How many images (or sources of images, or samples) and training seeds the means are over; 0 for none.
     seed_share
         The share of the variance of the draws that comes from seeds.
     """
@@ -106,7 +106,7 @@ class Table:
         ]
 
     def courses(self, metric: str, split: str, minus: str | None = None) -> dict[tuple[str, str], Course]:
-        """Return a metric of every row, or its difference from another metric image by image, by dataset and entrant."""
+        """Return a metric of every row, or its difference image by image from another, by dataset and entrant."""
         key = (metric, split, minus)
         if key not in self._courses:
             self._courses[key] = self._found(metric, split, minus)
@@ -147,10 +147,10 @@ class Table:
         first = tables[0]
         if first is None or any(one is None for one in tables):
             return []
-        images = first.groupby("entrant", sort=False)["image"].agg(lambda column: frozenset(column.dropna()))
+        images = {str(label): frozenset(rows["image"].dropna()) for label, rows in first.groupby("entrant")}
         found = []
-        for same in dict.fromkeys(images):
-            labels = [label for label in self.results.entrants if label in images.index and images[label] == same]
+        for same in dict.fromkeys(images.values()):
+            labels = [label for label in self.results.entrants if images.get(label) == same]
             cubes = [self._cube(one, labels, dataset, split) for one in tables if one is not None]
             cube = cubes[0]
             if minus is not None:

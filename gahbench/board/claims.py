@@ -24,7 +24,7 @@ from gahbench._util.patterns import matches
 from gahbench.board.claim_measures import NotMeasuredError, Quantity, quantity, rows_of
 from gahbench.board.claim_values import Table
 from gahbench.board.statistics import UNKNOWN, Estimate, simultaneous_intervals
-from gahbench.contracts.claims import OUTCOMES, Claim, Condition, Outcome, Region
+from gahbench.contracts.claims import OUTCOMES, Claim, Condition, Measure, Outcome, Region
 
 #: Many times as many images or seeds are no advice.
 FARTHEST = 1000.0
@@ -51,7 +51,9 @@ class Needs:
     def __str__(self) -> str:
         if self.factor > FARTHEST:
             return f"more than {FARTHEST:g} × as many {self.of}: the value lies at the end of the region"
-        return f"{self.factor:.2g} × as many {self.of}{f' ({self.count})' if self.count else ''}"
+        # The tails of t statistics become lighter too with more seeds.
+        most = "up to " if self.of == "seeds" else ""
+        return f"{most}{self.factor:.2g} × as many {self.of}{f' ({self.count})' if self.count else ''}"
 
 
 @dataclass(frozen=True)
@@ -206,14 +208,14 @@ def needs(one: Estimate, region: Region, known: Quantity) -> Needs:
 
 def _require(condition: Condition, table: Table, case: Case, known: Quantity) -> None:
     """Raise unless a condition is met in a case."""
-    if isinstance(condition.of, str):
-        name = condition.of
+    if not isinstance(condition.of, Measure):
+        fact = condition.of
         side, steps = table.side(case.dataset), table.steps(case.dataset, case.entrant)
         facts = {"side": math.nan if side is None else side, "steps": math.nan if steps is None else steps}
-        value = float(facts.get(name, known.fact(name)))
+        value = float(facts.get(fact, known.fact(fact)))
         if not condition.region.contains(value):
             shown = "unknown" if math.isnan(value) else f"{value:g}"
-            raise NotMeasuredError(f"{name} of {case.entrant} on {case.dataset}: {shown}, needed {condition.region}")
+            raise NotMeasuredError(f"{fact} of {case.entrant} on {case.dataset}: {shown}, needed {condition.region}")
         return
     own = quantity(table, case.dataset, case.entrant, condition.of)
     lows, highs = simultaneous_intervals(own.values, own.draws)

@@ -62,7 +62,9 @@ class Region:
     def __post_init__(self) -> None:
         given = [value for value in (self.start, self.end, self.above, self.below) if value is not None]
         if not given or not all(map(math.isfinite, given)):
-            raise ValueError(f"a region has a finite end on one side at least, of from, to, above and below, not {given}")
+            raise ValueError(
+                f"a region has a finite end on one side at least, of from, to, above and below, not {given}"
+            )
         if (self.start is not None and self.above is not None) or (self.end is not None and self.below is not None):
             raise ValueError("a region has one end on a side: from or above, and to or below")
         if self.low > self.high or (self.low == self.high and (self.above is not None or self.below is not None)):

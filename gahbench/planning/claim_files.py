@@ -223,7 +223,8 @@ def _claim(
         except ValueError as error:
             raise document.error(("claims", name, part), f"claims.{name}.{part}: {error}") from error
     try:
-        texts = {part: " ".join(getattr(found, part).split()) for part in ("statement", "published", "reading")}
+        for part in ("statement", "published", "reading", "missing"):
+            made[part] = " ".join(getattr(found, part).split())
         full = found.full_scale
         return Claim(
             id=name,
@@ -232,8 +233,6 @@ def _claim(
             checked=found.checked,
             suite=suites.get(found.suite, found.suite),
             full_scale=None if full is None else suites.get(full, full),
-            missing=" ".join(found.missing.split()),
-            **texts,
             **made,
         )
     except ValueError as error:

@@ -35,7 +35,7 @@ def exported(verdicts: Sequence[Verdict], form: Form, cases: bool = False) -> st
     Parameters
     ----------
     form
-        ``markdown``, ``csv`` with unrounded numbers, a row for each claim, or for each case; or ``json``, which has all.
+        ``markdown``; ``csv``, with unrounded numbers, a row for each claim, or each case; or ``json``, which has all.
     cases
         Whether cases have rows too; in ``csv``, in place of claims.
     """
@@ -71,24 +71,30 @@ def print_claims(verdicts: Sequence[Verdict], console: Console, cases: bool = Fa
 
 def grid(verdicts: Sequence[Verdict]) -> Grid:
     """Return verdicts as a table, a row for each claim."""
+    head = ["claim", "statement", "least favourable case", "value", "region", "verdict", "what would decide it"]
     rows = []
     for one in verdicts:
         case = one.decisive
-        counted = one.counted()
-        tally = [f"{counted[outcome]} {outcome}" for outcome in OUTCOMES[:3] if counted[outcome]]
         rows.append(
             [
                 f"`{one.name}`",
                 one.claim.statement,
-                "–" if case is None else f"{where(case)}{f' (of {sum(counted.values()) - counted[OUTCOMES[3]]} cases)' if len(tally) and sum(counted.values()) - counted[OUTCOMES[3]] > 1 else ''}",
-                "–" if case is None else interval(case.estimate),
+                cells.DASH if case is None else f"{where(case)}{_tally(one)}",
+                cells.DASH if case is None else interval(case.estimate),
                 str(one.claim.region),
                 f"**{one.outcome}**",
                 wanted(one),
             ]
         )
-    head = ["claim", "statement", "least favourable case", "value", "region", "verdict", "what would decide it"]
     return Grid("claims", head, rows, len(head))
+
+
+def _tally(one: Verdict) -> str:
+    """Return how many cases have which outcome, where there are several that are measured."""
+    counted = {outcome: count for outcome, count in one.counted().items() if count and outcome != "not measured"}
+    if sum(counted.values()) < 2:
+        return ""
+    return "; of the cases " + ", ".join(f"{count} {outcome}" for outcome, count in counted.items())
 
 
 def where(case: Case) -> str:
@@ -99,6 +105,7 @@ def where(case: Case) -> str:
 
 def interval(one: Estimate) -> str:
     """Return a value with its interval, to three digits."""
+
     def short(value: float) -> str:
         return f"{value:.3g}".replace("-", cells.MINUS)
 
@@ -157,7 +164,8 @@ def case_list(one: Verdict) -> str:
 
 _ENDS = ("value", "low", "high")
 _COLUMNS = (
-    "claim", "verdict", "folder", "dataset", "entrant", "at", *_ENDS, "region", "needs", "reason", "statement", "source",
+    "claim", "verdict", "folder", "dataset", "entrant", "at", *_ENDS, "region", "needs", "reason", "statement",
+    "source",
 )  # fmt: skip
 
 

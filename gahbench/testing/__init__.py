@@ -19,10 +19,12 @@ from gahbench._util.error_text import error_with_place
 from gahbench._util.errors import PluginError, listing
 from gahbench.registry.configured import Configured
 from gahbench.registry.plugin import HOOKS, KINDS, Kind, Plugin
+from gahbench.registry.plugin_files import CLAIM_FILES
 from gahbench.registry.registry import Registry
 from gahbench.testing.architectures import check_architecture
 from gahbench.testing.bases import check_basis
 from gahbench.testing.citation import check_citation
+from gahbench.testing.claims import check_claims
 from gahbench.testing.datasets import check_dataset
 from gahbench.testing.engines import check_engine
 from gahbench.testing.findings import Finding, Report
@@ -41,6 +43,7 @@ _CHECKS: dict[Kind, Callable[[Configured], Iterator[Finding]]] = {
     "metric": check_metric,
     "engine": check_engine,
     "tracker": check_tracker,
+    "claim": check_claims,
 }
 
 
@@ -103,8 +106,11 @@ def check_file(file: Path) -> list[Report]:
     PluginError
         If the file does not exist, cannot be loaded, or registers nothing.
     """
-    if file.is_file() and file.suffix != ".py":
-        raise PluginError(f"{file}: not a Python file; expected a plugin file that ends in .py, or a folder of them")
+    if file.is_file() and file.suffix not in (".py", *CLAIM_FILES):
+        raise PluginError(
+            f"{file}: not a Python file; expected a plugin file that ends in .py, a file of claims in .yaml, or a folder "
+            "of plugin files"
+        )
     registry = Registry((file,))
     origins = {str(source) for source in registry.files}
     problems = [problem for problem in registry.problems if problem.origin in origins]

@@ -50,8 +50,37 @@ def claims(*folders: Source, only: Sequence[str] = (), plugins: Sequence[Source]
 
     known = chosen_claims(open_registry(plugins), only)
     paths = [path for folder in folders for path in results_folders(Path(folder))]
-    tables = [Table(name, load_results(path)) for name, path in zip(short_names(paths) if paths else [], paths, strict=True)]
+    names = short_names(paths) if paths else []
+    tables = [Table(name, load_results(path)) for name, path in zip(names, paths, strict=True)]
     return [judge(name, claim, tables) for name, claim in known.items()]
+
+
+def write_claim_suites(verdicts: Sequence[Verdict], file: Source) -> list[tuple[Path, list[str]]]:
+    """Write the suites that would decide claims which are undecided or not measured.
+
+    Parameters
+    ----------
+    verdicts
+        Of :func:`claims`.
+    file
+        Where to; further suites, of other trainings, get a number into their names.
+
+    Returns
+    -------
+    list
+        Of each suite its file, and the claims that it is for; none of those that are decided, cannot be measured yet,
+        or need more than 16 times as many images or seeds.
+    """
+    from gahbench._util.files import write_whole
+    from gahbench.board.claim_suites import deciding_suites, written
+
+    first = Path(file)
+    found = []
+    for place, (content, names) in enumerate(deciding_suites(verdicts)):
+        path = first if not place else first.with_stem(f"{first.stem}-{place + 1}")
+        write_whole(path, written(content, names).encode())
+        found.append((path, names))
+    return found
 
 
 def chosen_claims(registry: Registry, only: Sequence[str] = ()) -> dict[str, Claim]:

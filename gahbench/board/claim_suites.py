@@ -1,0 +1,108 @@
+"""Suites that would decide claims which are not decided."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from gahbench._util.core_yaml import dump_flow
+from gahbench.board.claims import Needs, Verdict
+from gahbench.planning.suite_files import find_suite
+from gahbench.planning.yaml_lines import Document
+
+#: More than so many times as many images or seeds are planned by hand.
+LARGEST = 16.0
+#: What suites must have in common to be run as one.
+_SHARED = ("training", "plugins", "limits")
+#: Fields of the scoring of which the union is taken.
+_LISTS = ("sigmas", "splits", "metrics")
+
+
+def deciding_suites(verdicts: Sequence[Verdict]) -> list[tuple[dict[str, Any], list[str]]]:
+    """Return the content of the suites that would decide claims, and the names of the claims.
+
+    Suites of equal training are one: it has the datasets, entrants, noise levels and metrics of all. Where a claim is
+    undecided it has as many images, or seeds, as the claim needs.
+
+    Parameters
+    ----------
+    verdicts
+        Of which those are taken that are undecided, by no more than ``LARGEST`` times as many images or seeds, or not
+        measured though gahbench could measure them.
+    """
+    groups: dict[str, tuple[dict[str, Any], list[str]]] = {}
+    for verdict in verdicts:
+        needed = [case.needs for case in verdict.cases if case.outcome == "undecided" and case.needs is not None]
+        if (
+            verdict.outcome in ("holds", "fails")
+            or verdict.claim.missing
+            or any(one.factor > LARGEST for one in needed)
+        ):
+            continue
+        own = _enlarged(content_of(verdict.claim.suite), needed)
+        key = dump_flow({name: own.get(name) for name in _SHARED})
+        if key in groups:
+            groups[key] = _united(groups[key][0], own), [*groups[key][1], verdict.name]
+        else:
+            groups[key] = own, [verdict.name]
+    return list(groups.values())
+
+
+def written(content: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Return a suite as YAML, with the claims that it is for."""
+    head = "".join(f"# {name}\n" for name in ("Written by 'gahbench claims --suite', to decide:", *names))
+    return head + yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True, width=120)
+
+
+def content_of(suite: str | Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of a suite, which may be the name of one that gahbench ships."""
+    found = Document(find_suite(suite)).content if isinstance(suite, str) else suite
+    return {**found, "scoring": dict(found["scoring"])}
+
+
+def _enlarged(content: dict[str, Any], needed: Sequence[Needs]) -> dict[str, Any]:
+    """Return a suite with as many images and seeds as are needed."""
+    images_factor, seeds_factor = (
+        max((one.factor for one in needed if one.of == of), default=1.0) for of in ("images", "seeds")
+    )
+    scoring = content["scoring"]
+    if isinstance(images := scoring.get("images", 100), int):
+        scoring["images"] = math.ceil(images_factor * images)
+    if isinstance(sampling := scoring.get("sampling"), dict) and "count" in sampling:
+        scoring["sampling"] = {**sampling, "count": math.ceil(images_factor * sampling["count"])}
+    seeds = list(content.get("seeds", [0]))
+    # One seed says nothing of their variance.
+    count = max(len(seeds), 2) if seeds_factor > 1 else len(seeds)
+    more = math.ceil(seeds_factor * count) - len(seeds)
+    return {**content, "seeds": [*seeds, *range(max(seeds) + 1, max(seeds) + 1 + more)]}
+
+
+def _united(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Return one suite that has all of two."""
+    scoring = {**one["scoring"]}
+    for name in _LISTS:
+        if name in scoring or name in other["scoring"]:
+            both = [*scoring.get(name, []), *other["scoring"].get(name, [])]
+            scoring[name] = sorted(set(both)) if name == "sigmas" and _are_numbers(both) else _distinct(both)
+    counts = [suite["scoring"].get("images", 100) for suite in (one, other)]
+    scoring["images"] = "all" if "all" in counts else max(counts)
+    return {
+        **one,
+        "name": one["name"] if one["name"] == other["name"] else "claims",
+        "description": "Suites of several claims in one.",
+        "datasets": _distinct([*one["datasets"], *other["datasets"]]),
+        "entrants": _distinct([*one["entrants"], *other["entrants"]]),
+        "seeds": sorted({*one["seeds"], *other["seeds"]}),
+        "scoring": scoring,
+    }
+
+
+def _distinct(values: Sequence[Any]) -> list[Any]:
+    return list({dump_flow(value): value for value in values}.values())
+
+
+def _are_numbers(values: Sequence[Any]) -> bool:
+    return all(isinstance(value, int | float) for value in values)

@@ -1,0 +1,60 @@
+"""Contract checks of claims."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from gahbench._util.errors import GahbenchError, listing
+from gahbench.board.claim_suites import content_of, written
+from gahbench.board.claim_values import DEFICIT
+from gahbench.board.claims import judge
+from gahbench.board.metric_names import parse_metric_name
+from gahbench.contracts.claims import Claim
+from gahbench.planning.suite import load_suite
+from gahbench.registry.configured import Configured
+from gahbench.registry.registry import Registry
+from gahbench.testing.findings import Finding, attempt
+
+
+def check_claims(configured: Configured) -> Iterator[Finding]:
+    """Check that claims can be told apart, judged, and tested by the suites that they name."""
+    found = configured.build()
+    claims = list(found) if isinstance(found, tuple | list) else []
+    is_sound = bool(claims) and all(isinstance(one, Claim) for one in claims)
+    yield Finding("is a sequence of gahbench.Claim", is_sound, "" if is_sound else f"it is {found!r}"[:200])
+    if not is_sound:
+        return
+    ids = [claim.id for claim in claims]
+    repeated = sorted({one for one in ids if ids.count(one) > 1})
+    yield Finding("each claim has an id of its own", not repeated, listing(repeated) if repeated else "")
+    registry = configured.registry
+    names = {claim.id: parse_metric_name(claim.measure.metric).name for claim in claims if not claim.missing}
+    unknown = [f"{one}: {name}" for one, name in names.items() if name != DEFICIT and not registry.find("metric", name)]
+    accepted = f"{listing(unknown)}; accepted: names of metrics, or what is missing" if unknown else ""
+    yield Finding("metrics are registered, or the claim says what is missing", not unknown, accepted)
+    yield attempt("is not measured without results", lambda: _judged(claims))
+    for claim in claims:
+        for what, suite in (("suite", claim.suite), ("full-scale suite", claim.full_scale)):
+            if suite is not None and not claim.missing:
+                yield attempt(f"the {what} of {claim.id} loads", functools.partial(_fault, suite, registry))
+
+
+def _judged(claims: list[Claim]) -> str | None:
+    outcomes = {judge(claim.id, claim, []).outcome for claim in claims}
+    return None if outcomes == {"not measured"} else f"found {listing(outcomes)}"
+
+
+def _fault(suite: str | Mapping[str, Any], registry: Registry) -> str | None:
+    """Return why a suite cannot be read; files of the user's, beside it, may be missing."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "suite.yaml"
+        try:
+            file.write_text(written(content_of(suite), ["a check"]), encoding="utf-8")
+            load_suite(file, registry)
+        except GahbenchError as error:
+            return None if "neither a file nor a folder" in str(error) or "no such file" in str(error) else str(error)
+    return None
