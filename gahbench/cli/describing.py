@@ -83,7 +83,9 @@ def _configure(registry: Registry, kind: Kind, spec: Spec) -> Configured:
 def _print(plugin: Plugin, configured: Configured | None, console: Console) -> None:
     label = configured.label if configured else plugin.name
     console.print(f"{plugin.kind} {label}  ({plugin.origin})", style="bold", markup=False, highlight=False)
-    text = reflowed(inspect.getdoc(plugin.factory) or "", console.width)
+    # Claims are read from files by one function, whose docstring says nothing of them.
+    doc = plugin.summary if plugin.kind == "claim" else inspect.getdoc(plugin.factory) or ""
+    text = reflowed(doc, console.width)
     console.print(text, markup=False, highlight=False, soft_wrap=True)
     table = Table(title="parameters", title_justify="left", box=None, pad_edge=False)
     for name in ("name", "accepts", "default", "here"):

@@ -5,7 +5,7 @@ Any plugin may fail: a fact that cannot be measured is reported as unknown, with
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,7 @@ from torch import nn
 from gahbench._util.errors import GahbenchError
 from gahbench._util.readable import count
 from gahbench._util.shapes import Shape
+from gahbench.contracts.claims import CHECKED, Claim
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.metrics import Metric
 from gahbench.contracts.references import Reference
@@ -78,6 +79,8 @@ def facts(configured: Configured, registry: Registry, shape: Shape | None = None
         yield from _reference(configured, registry, shape)
     if configured.kind == "metric":
         yield from _metric(configured)
+    if configured.kind == "claim":
+        yield from _claims(configured)
     yield Fact("citation", _or_why(lambda: _citation(configured)))
 
 
@@ -123,6 +126,16 @@ def _reference(configured: Configured, registry: Registry, shape: Shape | None) 
             yield Fact("network", inner.label)
             yield from _architecture(inner, shape)
             yield Fact("citation of the network", _or_why(lambda inner=inner: _citation(inner)))  # type: ignore[misc]
+
+
+def _claims(configured: Configured) -> Iterator[Fact]:
+    try:
+        claims: Sequence[Claim] = configured.build()
+        yield Fact("paper", str(claims[0].paper))
+        for claim in claims:
+            yield Fact(claim.id, f"{claim.statement} {claim.place}, {CHECKED[claim.checked]}; region {claim.region}")
+    except (Exception, SystemExit) as error:
+        yield Fact("claims", f"unknown: {one_line(error)}")
 
 
 def _metric(configured: Configured) -> Iterator[Fact]:

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import astuple
 from typing import TYPE_CHECKING, Any, Literal
 
+from gahbench._util.readable import counted
 from gahbench.board.claims import Case, Verdict
 from gahbench.board.schemas import plain
 from gahbench.board.statistics import UNKNOWN, Estimate
-from gahbench.contracts.claims import OUTCOMES
+from gahbench.contracts.claims import CHECKED, OUTCOMES
 from gahbench.report import cells
 from gahbench.report.tables import Grid, aligned
 
@@ -26,7 +27,7 @@ _STYLES = {"holds": "green", "fails": "red", "undecided": "yellow", "not measure
 def summary(verdicts: Sequence[Verdict]) -> str:
     """Return how many claims have each outcome, in a line."""
     counts = [(sum(one.outcome == outcome for one in verdicts), outcome) for outcome in OUTCOMES]
-    return f"{len(verdicts)} claims: " + ", ".join(f"{count} {outcome}" for count, outcome in counts)
+    return f"{counted(len(verdicts), 'claim')}: " + ", ".join(f"{count} {outcome}" for count, outcome in counts)
 
 
 def exported(verdicts: Sequence[Verdict], form: Form, cases: bool = False) -> str:
@@ -49,8 +50,27 @@ def exported(verdicts: Sequence[Verdict], form: Form, cases: bool = False) -> st
             shown = one.cases if cases else [one.decisive]
             writer.writerows(_row(one, case) for case in shown or [None])
         return buffer.getvalue()
-    blocks = [summary(verdicts), aligned(grid(verdicts))]
-    return "\n\n".join([*blocks, *(map(case_list, verdicts) if cases else ())]) + "\n"
+    blocks = [summary(verdicts)]
+    for paper, found in _by_paper(verdicts).items():
+        blocks += [f"## {paper}", aligned(grid(found))]
+        notes = [f"- `{one.claim.id}`: {note}" for one in found for note in _notes(one)]
+        blocks += ["\n".join(notes)] if notes else []
+        blocks += map(case_list, found) if cases else ()
+    return "\n\n".join(blocks) + "\n"
+
+
+def _by_paper(verdicts: Sequence[Verdict]) -> dict[str, list[Verdict]]:
+    found: dict[str, list[Verdict]] = {}
+    for one in verdicts:
+        found.setdefault(f"{one.name.partition('/')[0]}: {one.claim.paper}", []).append(one)
+    return found
+
+
+def _notes(one: Verdict) -> list[str]:
+    """Return what else there is to say: what was published, and how the query reads it."""
+    published = f"published: {one.claim.published}." if one.claim.published else ""
+    text = " ".join(filter(None, (published, one.claim.reading)))
+    return [text] if text else []
 
 
 def print_claims(verdicts: Sequence[Verdict], console: Console, cases: bool = False) -> None:
@@ -71,18 +91,18 @@ def print_claims(verdicts: Sequence[Verdict], console: Console, cases: bool = Fa
 
 def grid(verdicts: Sequence[Verdict]) -> Grid:
     """Return verdicts as a table, a row for each claim."""
-    head = ["claim", "statement", "least favourable case", "value", "region", "verdict", "what would decide it"]
+    head = ["claim", "verdict", "value", "region", "least favourable case", "source", "what would decide it"]
     rows = []
     for one in verdicts:
-        case = one.decisive
+        case, claim = one.decisive, one.claim
         rows.append(
             [
-                f"`{one.name}`",
-                one.claim.statement,
-                cells.DASH if case is None else f"{where(case)}{_tally(one)}",
-                cells.DASH if case is None else interval(case.estimate),
-                str(one.claim.region),
+                f"`{claim.id}`: {claim.statement}",
                 f"**{one.outcome}**",
+                cells.DASH if case is None else interval(case.estimate),
+                str(claim.region),
+                cells.DASH if case is None else f"{where(case)}{_tally(one)}",
+                f"{claim.place}; {CHECKED[claim.checked]}",
                 wanted(one),
             ]
         )
@@ -91,10 +111,10 @@ def grid(verdicts: Sequence[Verdict]) -> Grid:
 
 def _tally(one: Verdict) -> str:
     """Return how many cases have which outcome, where there are several that are measured."""
-    counted = {outcome: count for outcome, count in one.counted().items() if count and outcome != "not measured"}
-    if sum(counted.values()) < 2:
+    found = {outcome: count for outcome, count in one.counted().items() if count and outcome != "not measured"}
+    if sum(found.values()) < 2:
         return ""
-    return "; of the cases " + ", ".join(f"{count} {outcome}" for outcome, count in counted.items())
+    return "; of the cases " + ", ".join(f"{count} {outcome}" for outcome, count in found.items())
 
 
 def where(case: Case) -> str:

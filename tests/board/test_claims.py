@@ -1,0 +1,380 @@
+"""Verdicts on claims: regions, simultaneous intervals, and queries on tables whose answers are known."""
+
+import math
+from dataclasses import replace
+
+import fake_results
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import gahbench
+from gahbench.board.claim_suites import deciding_suites, written
+from gahbench.board.claim_values import Table
+from gahbench.board.claims import judge
+from gahbench.board.statistics import interval, simultaneous_intervals
+from gahbench.contracts.claims import Claim, Compared, Condition, Levels, Measure, Region
+from gahbench.planning.suite import load_suite
+
+PAPER = gahbench.Citation("Author, First", "A paper", 2026)
+SIGMAS = (0.01, 0.1, 1.0)
+NOISY = -20 * np.log10(SIGMAS)
+
+
+def claim(region, metric="psnr", entrants=("net",), datasets=("discs",), requires=(), suite="quick", **fields):
+    measure = Measure(metric, entrants, datasets, **fields)
+    return Claim("one", PAPER, "figure 1", "memory", "A statement.", measure, region, suite, requires=requires)
+
+
+def values(mean, spread=0.0, images=20, seed=0):
+    """Values (S, N) whose means and standard deviations over images are exactly these."""
+    noise = np.random.default_rng(seed).normal(size=(len(mean), images))
+    noise -= noise.mean(axis=1, keepdims=True)
+    return np.asarray(mean)[:, None] + spread * noise / (noise.std(axis=1, keepdims=True) if images > 1 else 1)
+
+
+def table(*scores, **tables):
+    every = [row for rows_of_one in scores for row in rows_of_one]
+    datasets = [fake_results.dataset(name) for name in dict.fromkeys(row["dataset"] for row in every)]
+    found = fake_results.results(every, datasets=datasets, **tables)
+    return Table("fake", found)
+
+
+def rows(entrant, mean, dataset="discs", metric="psnr", sigmas=SIGMAS, spread=0.0, **fields):
+    shown = {name: fields.pop(name) for name in ("seed", "split") if name in fields}
+    return fake_results.rows(
+        dataset, entrant, "trained", values(mean, spread, **fields), sigmas=sigmas, metric=metric, **shown
+    )
+
+
+def verdict(one, *tables):
+    return judge("paper/one", one, tables)
+
+
+# --- Regions ---
+
+quarters = st.integers(-8, 8).map(lambda number: number / 4)
+
+
+@st.composite
+def regions(draw):
+    low, high = sorted((draw(quarters), draw(quarters)))
+    lower = draw(st.sampled_from(("start", "above", None)))
+    upper = draw(st.sampled_from(("end", "below", None) if lower else ("end", "below")))
+    if low == high and {lower, upper} & {"above", "below"}:
+        lower, upper = ("start", "end")
+    return Region(**{name: value for name, value in ((lower, low), (upper, high)) if name})
+
+
+@given(regions(), quarters, quarters)
+def test_an_interval_holds_fails_or_is_undecided_as_its_points_are_in_the_region(region, one, other):
+    low, high = min(one, other), max(one, other)
+    # Ends are at quarters, so that points at eighths meet every piece.
+    points = [number / 8 for number in range(int(low * 8), int(high * 8) + 1)]
+    inside = [region.contains(point) for point in points]
+    expected = "holds" if all(inside) else "undecided" if any(inside) else "fails"
+    assert region.outcome(low, high) == expected
+
+
+def test_what_no_interval_is_known_of_is_undecided():
+    assert Region(above=0).outcome(math.nan, math.nan) == "undecided"
+    assert Region(above=0).outcome(1.0, math.nan) == "undecided"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "one side at least"),
+        ({"start": math.inf}, "finite end"),
+        ({"start": 0, "above": 0}, "one end on a side"),
+        ({"start": 1, "end": 0}, "empty"),
+        ({"above": 1, "end": 1}, "empty"),
+    ],
+)
+def test_a_region_that_is_none_is_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        Region(**fields)
+
+
+# --- Simultaneous intervals ---
+
+
+def test_of_one_value_they_are_the_percentile_interval():
+    draws = np.random.default_rng(0).gamma(2.0, size=(2000, 1))
+    low, high = simultaneous_intervals(draws.mean(axis=0), draws)
+    assert np.allclose([low, high], interval(draws), atol=0.02)
+
+
+def test_of_many_values_they_hold_at_once_in_as_many_draws_as_one_alone():
+    draws = np.random.default_rng(0).normal(size=(4000, 12)) * np.arange(1, 13) + 5
+    low, high = simultaneous_intervals(np.full(12, 5.0), draws)
+    share = ((draws >= low) & (draws <= high)).all(axis=1).mean()
+    assert abs(share - 0.95) < 0.005
+    # Independent ones need the normal quantile of .95^(1/12), 2.86 rather than 1.96.
+    assert np.allclose((high - low) / 2 / np.arange(1, 13), 2.86, rtol=0.08)
+
+
+def test_values_that_do_not_vary_or_are_not_known_leave_the_others_alone():
+    draws = np.random.default_rng(0).normal(size=(2000, 1))
+    joined = np.concatenate([draws, np.full((2000, 1), 3.0), np.full((2000, 1), np.nan)], axis=1)
+    low, high = simultaneous_intervals([0.0, 3.0, 1.0], joined)
+    alone = simultaneous_intervals([0.0], draws)
+    assert (low[0], high[0]) == (alone[0][0], alone[1][0])
+    assert (low[1], high[1]) == (3.0, 3.0)
+    assert math.isnan(low[2])
+
+
+# --- Verdicts ---
+
+
+def test_a_claim_holds_fails_or_is_undecided_by_its_interval():
+    known = table(rows("net", [30.0, 20.0, 10.0], spread=1.0))
+    assert verdict(claim(Region(above=5)), known).outcome == "holds"
+    assert verdict(claim(Region(above=15)), known).outcome == "fails"
+    # At 1.0 the mean is 10, in the middle of an interval.
+    straddling = verdict(claim(Region(above=9.9)), known)
+    assert straddling.outcome == "undecided"
+    assert straddling.decisive.at == "σ = 1"
+    assert straddling.decisive.estimate.low < 9.9 < straddling.decisive.estimate.high
+
+
+def test_as_many_images_as_it_takes_decide_what_is_undecided():
+    few = verdict(claim(Region(above=9.8)), table(rows("net", [30, 20, 10], spread=1.0, images=12)))
+    assert few.outcome == "undecided"
+    assert few.decisive.needs.of == "images"
+    assert few.decisive.needs.count == math.ceil(few.decisive.needs.factor * 12)
+    # A little more, since a bootstrap is random.
+    many = rows("net", [30, 20, 10], spread=1.0, images=math.ceil(1.1 * few.decisive.needs.count))
+    assert verdict(claim(Region(above=9.8)), table(many)).outcome == "holds"
+
+
+def test_seeds_are_asked_for_where_trainings_differ_more_than_images():
+    trainings = [rows("net", [10 + shift] * 3, spread=0.1, seed=seed) for seed, shift in enumerate((-1, 0, 1))]
+    found = verdict(claim(Region(above=9)), table(*trainings))
+    assert found.outcome == "undecided"
+    assert found.decisive.needs.of == "seeds"
+    assert str(found.decisive.needs).startswith("up to ")
+
+
+def test_a_value_on_the_end_of_the_region_is_never_decided():
+    found = verdict(claim(Region(above=10)), table(rows("net", [10, 20, 30], spread=1.0)))
+    assert found.outcome == "undecided"
+    assert "more than 1000" in str(found.decisive.needs)
+
+
+def test_exact_values_are_decided_without_a_width():
+    known = table(rows("net", [0.0, 0.0, 0.0]))
+    assert verdict(claim(Region(above=0)), known).outcome == "fails"
+    assert verdict(claim(Region(start=0)), known).outcome == "holds"
+
+
+def test_one_image_has_no_interval():
+    found = verdict(claim(Region(above=0)), table(rows("net", [1, 2, 3], images=1)))
+    assert found.outcome == "undecided"
+    assert "no interval" in found.decisive.reason
+
+
+def test_a_claim_fails_if_one_case_does_and_names_it():
+    known = table(rows("net", [9, 9, 9], dataset="discs[size=8]"), rows("net", [1, 9, 9], dataset="discs[size=16]"))
+    found = verdict(claim(Region(above=5)), known)
+    assert found.outcome == "fails"
+    assert (found.decisive.dataset, found.decisive.at) == ("discs[size=16]", "σ = 0.01")
+    assert found.counted() == {"holds": 1, "fails": 1, "undecided": 0, "not measured": 0}
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"datasets": ("rays",)}, "no dataset rays"),
+        ({"entrants": ("bm3d",)}, "no row of bm3d on discs"),
+        ({"metric": "ssim"}, "no ssim on discs"),
+        ({"split": "train"}, "no psnr on discs, split train"),
+        ({"sigma": Levels(at=(0.5,))}, "not known at σ = 0.5; it is at 0.01, 0.1, 1"),
+        ({"number": Levels(at=(10,))}, "for several numbers of training images"),
+        ({"minus": Compared(entrant="other")}, "no other on discs to compare with"),
+        ({"requires": (Condition("images", Region(start=24)),)}, "images of net on discs: 20, needed ≥ 24"),
+        ({"requires": (Condition("decibels", Region(start=50)),)}, "decibels of net on discs: 40, needed ≥ 50"),
+        ({"requires": (Condition("steps", Region(start=1)),)}, "steps of net on discs: unknown"),
+        (
+            {"requires": (Condition(Measure("psnr", ("*",), ("*",), slope="input-psnr"), Region(start=0.9)),)},
+            "slope of psnr of net on discs: 0.5",
+        ),
+    ],
+)
+def test_what_is_not_measured_says_why(given, reason):
+    found = verdict(claim(Region(above=0), **given), table(rows("net", 3 + 0.5 * NOISY)))
+    assert found.outcome == "not measured"
+    assert reason in found.reason
+
+
+def test_without_results_a_claim_is_not_measured():
+    assert verdict(claim(Region(above=0))).reason == "no results"
+    lacking = replace(claim(Region(above=0)), missing="needs the reference pspc")
+    assert verdict(lacking).reason == "needs the reference pspc"
+
+
+# --- Queries, on tables with known answers ---
+
+
+def exactly(value):
+    return Region(start=value - 1e-9, end=value + 1e-9)
+
+
+def test_slopes_over_noise_levels():
+    known = table(rows("net", 3 + 0.7 * NOISY))
+    assert verdict(claim(exactly(0.7), slope="input-psnr"), known).outcome == "holds"
+    assert verdict(claim(exactly(0.6), slope="input-psnr"), known).outcome == "fails"
+
+
+@pytest.mark.parametrize(
+    ("sigma", "value"),
+    [
+        (Levels("mean"), 20.0),
+        (Levels("lowest"), 30.0),
+        (Levels("highest"), 10.0),
+        (Levels(at=(0.102,)), 20.0),
+        (Levels("mean", start=0.05), 15.0),
+    ],
+)
+def test_noise_levels_that_are_asked_for(sigma, value):
+    known = table(rows("net", [30.0, 20.0, 10.0], spread=0.0))
+    assert verdict(claim(exactly(value), sigma=sigma), known).outcome == "holds"
+
+
+@pytest.mark.parametrize(
+    ("given", "value"),
+    [
+        ({"minus": Compared(entrant="other")}, 2.0),
+        ({"minus": Compared(metrics=("ssim",))}, 9.0),
+        ({"minus": Compared(dataset="shuffled[{dataset}]")}, 5.0),
+        ({"minus": Compared(split="train")}, -3.0),
+        ({"over": Compared(entrant="other")}, 1.25),
+        ({"over": Compared(entrant="other"), "scale": "log10"}, math.log10(1.25)),
+    ],
+)
+def test_comparisons(given, value):
+    known = table(
+        rows("net", [10.0] * 3),
+        rows("other", [8.0] * 3),
+        rows("net", [1.0] * 3, metric="ssim"),
+        rows("net", [5.0] * 3, dataset="shuffled[discs]"),
+        rows("net", [13.0] * 3, split="train"),
+    )
+    assert verdict(claim(exactly(value), **given), known).outcome == "holds"
+
+
+def test_a_comparison_with_several_is_with_each():
+    known = table(
+        rows("net", [5.0] * 3, metric="direction[graph,given=haar]"),
+        rows("net", [3.0] * 3, metric="direction[haar]"),
+        rows("net", [6.0] * 3, metric="direction[dct]"),
+        rows("net", [9.0] * 3, metric="direction[dct].ceiling"),
+    )
+    one = claim(Region(above=0), "direction[graph*]", minus=Compared(metrics=("direction[haar]", "direction[dct]")))
+    found = verdict(one, known)
+    assert (found.outcome, found.decisive.at, found.decisive.count) == (
+        "fails", "σ = 0.01, minus direction[dct]", 6,
+    )  # fmt: skip
+    both = replace(one.measure, minus=Compared(metrics=("direction[haar]",)))
+    assert verdict(replace(one, measure=both), known).outcome == "holds"
+
+
+def test_a_difference_of_metrics_is_taken_image_by_image():
+    shared = np.random.default_rng(1).normal(0, 5, (3, 20))
+    known = table(
+        fake_results.rows("discs", "net", "trained", shared + 1, sigmas=SIGMAS),
+        fake_results.rows("discs", "net", "trained", shared, sigmas=SIGMAS, metric="ssim"),
+    )
+    assert verdict(claim(Region(above=0.99), minus=Compared(metrics=("ssim",))), known).outcome == "holds"
+    assert verdict(claim(Region(above=0.99)), known).outcome != "holds"
+
+
+def swept(means, metric="psnr", **fields):
+    return [rows(f"net N={number}", [mean], sigmas=[0.1], metric=metric, **fields) for number, mean in means.items()]
+
+
+@pytest.mark.parametrize(
+    ("given", "value"),
+    [
+        ({"number": Levels("highest")}, 1000.0),
+        ({"number": Levels(at=(10,))}, 10.0),
+        ({"number": Levels("mean", at=(1, 10))}, 5.5),
+        ({"number": Levels(), "scale": "log10", "slope": "log10-N"}, 1.0),
+        ({"number": Levels("highest"), "minus": Compared(number=Levels("lowest"))}, 999.0),
+        ({"number": Levels("highest"), "minus": Compared(entrant="bayes")}, 993.0),
+        ({"number": Levels("highest"), "minus": Compared(entrant="bound")}, 998.0),
+    ],
+)
+def test_sweeps(given, value):
+    others = [rows("bayes N=1000", [7.0], sigmas=[0.1]), rows("bound", [2.0], sigmas=[0.1])]
+    known = table(*swept({1: 1.0, 10: 10.0, 1000: 1000.0}), *others)
+    assert verdict(claim(exactly(value), **given), known).outcome == "holds"
+
+
+def test_a_single_image_of_a_training_set_varies_with_its_trainings_alone():
+    trainings = [rows("net N=1", [mean], sigmas=[0.1], split="train", images=1, seed=seed) for seed, mean in
+                 enumerate((10.0, 10.5, 9.5))]  # fmt: skip
+    found = verdict(claim(Region(above=5), split="train", number=Levels(at=(1,))), table(*trainings))
+    assert found.outcome == "holds"
+    # t of 2 degrees of freedom, 4.30, times the standard error of three, .5 / sqrt(3).
+    half = (found.decisive.estimate.high - found.decisive.estimate.low) / 2
+    assert half == pytest.approx(4.30 * 0.5 / math.sqrt(3), rel=0.12)
+
+
+def test_the_distance_from_the_optimum_is_in_decibels():
+    known = table(
+        rows("net", [9e-4] * 3, metric="optimum-distance"),
+        rows("net", [1e-4] * 3, metric="optimum-distance.optimal-error"),
+    )
+    assert verdict(claim(exactly(10.0), "deficit"), known).outcome == "holds"
+
+
+def test_a_ratio_that_a_metric_defines_is_one_of_means():
+    parts = [
+        fake_results.rows("discs", "net", "trained", np.array([[1.0, 9.0]]), sigmas=[0.1], metric="share.above"),
+        fake_results.rows("discs", "net", "trained", np.array([[1.0, 4.0]]), sigmas=[0.1], metric="share.below"),
+    ]
+    results = fake_results.results([*parts[0], *parts[1]], datasets=[fake_results.dataset("discs")])
+    ratios = gahbench.Results.__dataclass_fields__["ratios"].default_factory().copy()
+    ratios.loc[0] = ["share", "share.above", "share.below"]
+    found = verdict(claim(Region(above=0), "share"), Table("fake", replace(results, ratios=ratios)))
+    assert found.decisive.estimate.value == pytest.approx(2.0)
+
+
+def test_patterns_and_exceptions_choose_entrants():
+    known = table(rows("net[bias=false]", [9.0] * 3), rows("net[bias=true]", [1.0] * 3), rows("nets", [1.0] * 3))
+    assert verdict(claim(Region(above=5), entrants=("net",)), known).outcome == "fails"
+    assert verdict(claim(Region(above=5), entrants=("net",), without=("*bias=true*",)), known).outcome == "holds"
+
+
+# --- Suites that would decide ---
+
+
+def test_the_suite_that_would_decide_has_the_images_that_are_needed(tmp_path, builtin):
+    found = verdict(claim(Region(above=9.5)), table(rows("net", [30, 20, 10], spread=1.0, images=12)))
+    assert found.outcome == "undecided"
+    ((content, names),) = deciding_suites([found])
+    assert names == ["paper/one"]
+    assert content["scoring"]["images"] == math.ceil(found.decisive.needs.factor * 24)
+    file = tmp_path / "decide.yaml"
+    file.write_text(written(content, names), encoding="utf-8")
+    assert load_suite(file, builtin).scoring.images == content["scoring"]["images"]
+
+
+def test_claims_of_one_training_share_a_suite_and_decided_ones_have_none(tmp_path, builtin):
+    known = table(rows("net", [9.0] * 3))
+    lacking = [verdict(claim(Region(above=0), metric, suite=suite), known) for metric, suite in
+               (("ssim", "quick"), ("slope", "quick"), ("spectrum.trace", "basis"))]  # fmt: skip
+    decided = verdict(claim(Region(above=0)), known)
+    impossible = verdict(replace(claim(Region(above=0), "pspc"), missing="a reference"), known)
+    found = deciding_suites([*lacking, decided, impossible])
+    assert [content["name"] for content, _ in found] == ["quick", "basis"]
+    assert sum(len(names) for _, names in found) == 3
+    other = {**deciding_suites(lacking[:1])[0][0], "datasets": ["rays"]}
+    joined = deciding_suites([lacking[0], replace(lacking[1], claim=replace(lacking[1].claim, suite=other))])
+    ((content, _),) = joined
+    assert "rays" in content["datasets"]
+    file = tmp_path / "decide.yaml"
+    file.write_text(written(content, []), encoding="utf-8")
+    assert {one.plugin.name for one in load_suite(file, builtin).datasets} == {"c-alpha", "discs", "faces", "rays"}

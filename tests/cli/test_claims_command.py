@@ -1,0 +1,137 @@
+"""``gahbench claims`` on the published results: tables, filters, and suites that would decide."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+import gahbench
+from gahbench.contracts.claims import OUTCOMES
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def claims(command):
+    return lambda *arguments: command("claims")(*arguments)
+
+
+def test_the_claims_of_a_paper_as_json_and_csv(claims):
+    status, printed, stderr = claims(ROOT / "results" / "quick", "-c", "kadkhodaie-2024/discs-*", "--format", "json")
+    assert status == 0, stderr
+    found = {one["claim"].partition("/")[2]: one for one in json.loads(printed)}
+    assert list(found) == ["discs-above-half", "discs-grow", "discs-slope"]
+    assert found["discs-above-half"]["verdict"] == "not measured"
+    case = found["discs-slope"]["cases"][0]
+    board = gahbench.load_results(ROOT / "results" / "quick").leaderboard(full=True)
+    row = board[(board["dataset"] == case["dataset"]) & (board["entrant"] == case["entrant"])].iloc[0]
+    assert case["value"] == pytest.approx(row["slope"])
+    assert case["low"] <= row["slope_low"] < row["slope_high"] <= case["high"]
+    status, printed, _ = claims(ROOT / "results" / "quick", "-c", "discs-slope", "--format", "csv", "--cases")
+    table = list(csv.DictReader(io.StringIO(printed)))
+    assert [float(one["value"]) for one in table] == [one["value"] for one in found["discs-slope"]["cases"]]
+
+
+def test_without_results_all_are_listed_and_none_is_measured(claims):
+    status, printed, _ = claims("-c", "mohan-2020")
+    assert status == 0
+    assert printed.startswith("7 claims: 0 holds, 0 fails, 0 undecided, 7 not measured\n")
+    assert "suite `basis`" in printed
+
+
+def test_the_suite_that_would_decide_is_written(claims, tmp_path):
+    file = tmp_path / "decide.yaml"
+    status, _, stderr = claims("-c", "kadkhodaie-2024/discs-*", "--suite", file)
+    assert status == 0
+    assert f"wrote {file}, for kadkhodaie-2024/discs-above-half, kadkhodaie-2024/discs-grow" in stderr
+    assert yaml.safe_load(file.read_text())["name"] == "basis"
+    assert yaml.safe_load((tmp_path / "decide-2.yaml").read_text())["name"] == "optimal"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("-c", "kadkhodaei-2024"), "no claim 'kadkhodaei-2024'; there are those of biroli-2024"),
+        ((ROOT / "suites",), "neither a results folder nor a folder of them; expected results.json, or */results.json"),
+    ],
+)
+def test_what_is_not_there_is_said(claims, arguments, message):
+    status, _, stderr = claims(*arguments)
+    assert status == 2
+    assert message in stderr
+
+
+def test_claims_of_a_file_and_of_a_plugin(claims, command, tmp_path):
+    file = tmp_path / "mine.yaml"
+    text = (ROOT / "plugins" / "claims" / "chang-2000.yaml").read_text(encoding="utf-8")
+    file.write_text(text.replace("above: 0", "above: 9"), encoding="utf-8")
+    status, printed, stderr = claims(ROOT / "results" / "oracles", "-p", file, "-c", "mine", "-c", "chang-2000")
+    assert status == 0, stderr
+    assert printed.startswith("2 claims: 1 holds, 1 fails, 0 undecided, 0 not measured\n")
+    assert "mine" in command("list")("claims", "-p", file)[1]
+    status, printed, _ = command("describe")("chang-2000")
+    assert status == 0
+    assert "above-sure" in printed
+    assert "Chang, Yu & Vetterli" in printed
+
+
+@pytest.fixture(scope="module")
+def verdicts():
+    return gahbench.claims(ROOT / "results")
+
+
+def test_the_table_in_the_documents_is_that_of_the_tidy_tables(verdicts):
+    from gahbench.report.claims import exported
+
+    text = (ROOT / "results" / "claims.md").read_text(encoding="utf-8")
+    assert text.partition("<!-- generated -->\n\n")[2] == exported(verdicts, "markdown")
+
+
+def test_most_claims_are_measured_and_there_are_verdicts_of_each_kind(verdicts):
+    count = {outcome: sum(one.outcome == outcome for one in verdicts) for outcome in OUTCOMES}
+    assert len(verdicts) >= 35
+    assert count["not measured"] <= len(verdicts) - 25
+    assert all(count.values())
+
+
+def test_values_are_the_means_of_the_tidy_tables(verdicts):
+    """Those that are plain means, or differences of two at one noise level, computed here anew."""
+    tables = {path.parent.name: pd.read_parquet(path) for path in (ROOT / "results").glob("*/scores.parquet")}
+    checked = 0
+    for one in verdicts:
+        measure = one.claim.measure
+        plain = not (measure.minus or measure.over or measure.slope or measure.number) and measure.sigma.take == "each"
+        for case in one.cases if plain and "*" not in measure.metric else ():
+            table = tables[case.folder]
+            rows = table[
+                (table["metric"] == measure.metric)
+                & (table["dataset"] == case.dataset)
+                & (table["entrant"] == case.entrant)
+                & (table["split"] == measure.split)
+            ]
+            if case.outcome != "not measured" and len(rows):
+                sigma = float(case.at.removeprefix("σ = "))
+                assert case.estimate.value == pytest.approx(rows.loc[rows["sigma"] == sigma, "value"].mean())
+                checked += 1
+    assert checked >= 40
+
+
+def test_with_exchanged_labels_a_claim_fails(verdicts):
+    from dataclasses import replace
+
+    from gahbench.board.claim_values import Table
+    from gahbench.board.claims import judge
+
+    (one,) = [one for one in verdicts if one.name == "kadkhodaie-2024/directional"]
+    assert one.outcome == "holds"
+    results = gahbench.load_results(ROOT / "results" / "basis")
+    networks, blurs = ["unet[width=16,levels=2]", "bf-cnn[width=16,layers=8]"], ["gaussian-blur", "local-blur"]
+    names = dict(zip([*networks, *blurs], [*blurs, *networks], strict=True))
+    scores = results.scores[results.scores["metric"].str.startswith("direction[graph")].copy()
+    scores["entrant"] = scores["entrant"].replace(names)
+    scores["seed"] = pd.NA
+    assert judge(one.name, one.claim, [Table("basis", replace(results, scores=scores))]).outcome == "fails"

@@ -1,0 +1,131 @@
+"""Files of claims: what is read from them, and errors that name file, line, field and what is accepted."""
+
+import re
+
+import pytest
+
+import gahbench
+from gahbench.contracts.claims import Condition, Levels, Measure, Region
+
+FILE = """\
+# Author 2026: a paper on denoisers.
+paper: {authors: "Author, First", title: A paper, year: 2026, arxiv: "2600.00000"}
+suites:
+  own: {name: own, datasets: [discs], entrants: [unet], scoring: {sigmas: [0.1]}}
+claims:
+  better:
+    place: figure 1
+    checked: memory
+    statement: >
+      Networks are better
+      than shrinkage.
+    measure:
+      metric: psnr
+      entrants: [unet, bf-cnn]
+      datasets: discs
+      sigma: {from: 25/255, take: mean}
+      N: [1, 10]
+      minus: {entrant: bayes-shrink}
+    region: {above: 0, to: 3}
+    requires:
+      - {fact: images, region: {from: 24}}
+      - {measure: {metric: psnr, slope: input-psnr}, region: {from: 0.9}}
+    suite: own
+    full_scale: quick
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def written(text=FILE, old="", new=""):
+        assert old in text
+        file = tmp_path / "author_2026.yaml"
+        file.write_text(text.replace(old, new, 1), encoding="utf-8")
+        return file
+
+    return written
+
+
+def test_what_a_file_says_is_read(write):
+    (found,) = gahbench.read_claims(str(write()))
+    assert (found.id, found.paper.arxiv, found.place) == ("better", "2600.00000", "figure 1")
+    assert found.statement == "Networks are better than shrinkage."
+    assert found.measure == Measure(
+        "psnr",
+        ("unet", "bf-cnn"),
+        ("discs",),
+        sigma=Levels("mean", start=25 / 255),
+        number=Levels(at=(1.0, 10.0)),
+        minus=gahbench.Compared(entrant="bayes-shrink"),
+    )
+    assert found.region == Region(above=0, end=3)
+    assert found.requires[0] == Condition("images", Region(start=24))
+    assert found.requires[1].of == Measure("psnr", ("*",), ("*",), slope="input-psnr")
+    assert found.suite["name"] == "own"
+    assert found.full_scale == "quick"
+    assert found.source.endswith("figure 1 (from memory)")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "message"),
+    [
+        (
+            "      metric: psnr\n",
+            "      metrik: psnr\n",
+            13,
+            r"unknown field 'claims.better.measure.metrik'; did you mean",
+        ),
+        (
+            "place: figure 1",
+            "where: figure 1",
+            7,
+            r"unknown field 'claims.better.where'.*accepted: place, checked, state",
+        ),
+        ("{above: 0, to: 3}", "{over: 0}", 19, r"unknown field 'claims.better.region.over'.*accepted: from, to, above"),
+        ("{above: 0, to: 3}", "{above: 0, from: 1}", 19, r"claims.better.region: a region has one end on a side"),
+        ("{above: 0, to: 3}", "{above: high}", 19, r"claims.better.region.above: expected a number \(got 'high'\)"),
+        ("checked: memory", "checked: yes", 8, r"claims.better.checked: input should be 'text', 'abstract', 'code' or"),
+        ("{entrant: bayes-shrink}", "{}", 12, r"claims.better.measure: a comparison differs in one of"),
+        ("    suite: own\n", "", 6, r"the field 'claims.better.suite' is missing"),
+        ("take: mean", "take: some", 16, r"claims.better.measure.sigma.take: input should be 'each', 'mean', 'lowest'"),
+        ("fact: images", "fact: pixels", 21, r"claims.better.requires.0.fact: input should be 'images', 'seeds'"),
+        ("fact: images", "measure: {metric: psnr}, fact: images", 20, r"a condition has either a fact or a measure"),
+        ("year: 2026", "yaer: 2026", 2, r"unknown field 'paper.yaer'; accepted: arxiv, authors, conference"),
+        (", year: 2026", "", 2, r"paper: .*missing.*year"),
+        ("  better:\n", "  better one:\n", 6, r"id='better one': letters, digits and single hyphens are accepted"),
+        ("claims:\n", "claims: [\n", 7, r"not valid YAML"),
+    ],
+)
+def test_errors_name_file_line_field_and_what_is_accepted(write, old, new, line, message):
+    file = write(old=old, new=new)
+    with pytest.raises(gahbench.SuiteError) as error:
+        gahbench.read_claims(str(file))
+    found = re.fullmatch(rf"{re.escape(str(file))}:(\d+): (.*)", str(error.value))
+    assert found is not None, str(error.value)
+    assert re.search(message, found[2]), found[2]
+    assert int(found[1]) == line, str(error.value)
+
+
+def test_a_file_of_something_else_is_refused(write):
+    with pytest.raises(
+        gahbench.SuiteError, match="a file of claims is a mapping with the fields paper, suites, claims"
+    ):
+        gahbench.read_claims(str(write("- a list\n")))
+
+
+def test_a_file_is_a_plugin_of_its_name(write):
+    file = write()
+    registry = gahbench.Registry((file,))
+    assert registry.problems == []
+    plugin = registry.get("claim", "author-2026")
+    assert plugin.summary == "Author 2026: a paper on denoisers."
+    assert registry.create("claim", "author-2026")[0].id == "better"
+    (report,) = gahbench.check(file)
+    assert report.passed, str(report)
+
+
+def test_the_checks_name_what_is_wrong_with_claims(write):
+    (report,) = gahbench.check(write(old="metric: psnr", new="metric: prns"))
+    assert report.failed == ["metrics are registered, or the claim says what is missing"]
+    (report,) = gahbench.check(write(old="datasets: [discs]", new="datasets: [disks]"))
+    assert report.failed == ["the suite of better loads"]
