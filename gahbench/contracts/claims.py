@@ -109,9 +109,9 @@ class Region:
             *([f"≤ {self.end:g}"] if self.end is not None else []),
             *([f"< {self.below:g}"] if self.below is not None else []),
         ]
-        if self.start is not None and self.end is not None:
-            return f"{self.start:g} to {self.end:g}"
-        return " and ".join(parts).replace("-", "−")
+        closed = self.start is not None and self.end is not None
+        text = f"{self.start:g} to {self.end:g}" if closed else " and ".join(parts)
+        return text.replace("-", "−")
 
 
 @dataclass(frozen=True)

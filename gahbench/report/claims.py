@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 Form = Literal["markdown", "csv", "json"]
+_PLURALS = {"holds": "hold", "fails": "fail", "undecided": "undecided"}
 _STYLES = {"holds": "green", "fails": "red", "undecided": "yellow", "not measured": "dim"}
 
 
@@ -50,13 +51,19 @@ def exported(verdicts: Sequence[Verdict], form: Form, cases: bool = False) -> st
             shown = one.cases if cases else [one.decisive]
             writer.writerows(_row(one, case) for case in shown or [None])
         return buffer.getvalue()
-    blocks = [summary(verdicts)]
+    blocks = [summary(verdicts), _by_outcome(verdicts)]
     for paper, found in _by_paper(verdicts).items():
         blocks += [f"## {paper}", aligned(grid(found))]
         notes = [f"- `{one.claim.id}`: {note}" for one in found for note in _notes(one)]
         blocks += ["\n".join(notes)] if notes else []
         blocks += map(case_list, found) if cases else ()
     return "\n\n".join(blocks) + "\n"
+
+
+def _by_outcome(verdicts: Sequence[Verdict]) -> str:
+    """Return the names of claims by outcome, as a list in Markdown."""
+    named = {outcome: [f"`{one.name}`" for one in verdicts if one.outcome == outcome] for outcome in OUTCOMES}
+    return "\n".join(f"- **{outcome}**: {', '.join(names)}" for outcome, names in named.items() if names)
 
 
 def _by_paper(verdicts: Sequence[Verdict]) -> dict[str, list[Verdict]]:
@@ -114,7 +121,8 @@ def _tally(one: Verdict) -> str:
     found = {outcome: count for outcome, count in one.counted().items() if count and outcome != "not measured"}
     if sum(found.values()) < 2:
         return ""
-    return "; of the cases " + ", ".join(f"{count} {outcome}" for outcome, count in found.items())
+    parts = ", ".join(f"{count} {_PLURALS[outcome]}" for outcome, count in found.items())
+    return f"; of {sum(found.values())} cases {parts}"
 
 
 def where(case: Case) -> str:

@@ -108,8 +108,8 @@ def check_file(file: Path) -> list[Report]:
     """
     if file.is_file() and file.suffix not in (".py", *CLAIM_FILES):
         raise PluginError(
-            f"{file}: not a Python file; expected a plugin file that ends in .py, a folder of them, or claims in a file "
-            "that ends in .yaml"
+            f"{file}: not a Python file; expected a plugin file that ends in .py, a folder of them, or a file of "
+            "claims that ends in .yaml"
         )
     registry = Registry((file,))
     origins = {str(source) for source in registry.files}

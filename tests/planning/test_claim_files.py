@@ -1,11 +1,15 @@
 """Files of claims: what is read from them, and errors that name file, line, field and what is accepted."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 import gahbench
 from gahbench.contracts.claims import Condition, Levels, Measure, Region
+from gahbench.planning.claim_files import ClaimFields, MeasureFields
+
+ROOT = Path(__file__).parents[2]
 
 FILE = """\
 # Author 2026: a paper on denoisers.
@@ -129,3 +133,22 @@ def test_the_checks_name_what_is_wrong_with_claims(write):
     assert report.failed == ["metrics are registered, or the claim says what is missing"]
     (report,) = gahbench.check(write(old="datasets: [discs]", new="datasets: [disks]"))
     assert report.failed == ["the suite of better loads"]
+
+
+def test_the_file_in_the_guide_keeps_the_contract(tmp_path):
+    guide = (ROOT / "plugins" / "claims" / "README.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```yaml\n(.*?)```", guide, flags=re.DOTALL)
+    file = tmp_path / "author-2026.yaml"
+    file.write_text(text, encoding="utf-8")
+    (report,) = gahbench.check(file)
+    assert report.passed, str(report)
+
+
+def test_every_file_of_claims_and_every_field_is_in_the_guide():
+    guide = (ROOT / "plugins" / "claims" / "README.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| \[`([^`]+)`\].* \| (.*) \|$", guide, flags=re.MULTILINE))
+    files = sorted((ROOT / "plugins" / "claims").glob("*.yaml"))
+    assert rows == {file.stem: file.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ") for file in files}
+    for model in (ClaimFields, MeasureFields):
+        names = [field.alias or name for name, field in model.model_fields.items()]
+        assert [name for name in names if f"`{name}`" not in guide] == []
