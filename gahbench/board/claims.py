@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -28,6 +28,10 @@ from gahbench.contracts.claims import OUTCOMES, Claim, Condition, Measure, Outco
 
 #: Many times as many images or seeds are no advice.
 FARTHEST = 1000.0
+
+
+class UnmetError(NotMeasuredError):
+    """A condition of a claim is not met in a case."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,8 @@ class Needs:
             return f"more than {FARTHEST:g} × as many {self.of}: the value lies at the end of the region"
         # The tails of t statistics become lighter too with more seeds.
         most = "up to " if self.of == "seeds" else ""
-        return f"{most}{self.factor:.2g} × as many {self.of}{f' ({self.count})' if self.count else ''}"
+        factor = f"{self.factor:.1f}" if self.factor < 10 else f"{self.factor:.0f}"
+        return f"{most}{factor} × as many {self.of}{f' ({self.count})' if self.count else ''}"
 
 
 @dataclass(frozen=True)
@@ -136,6 +141,7 @@ def judge(name: str, claim: Claim, tables: Sequence[Table]) -> Verdict:
         Of results folders.
     """
     found: list[tuple[Case, Quantity]] = []
+    unmet: list[Case] = []
     missing: list[Case] = []
     for table in tables:
         for dataset in table.datasets:
@@ -150,8 +156,11 @@ def judge(name: str, claim: Claim, tables: Sequence[Table]) -> Verdict:
                     if not np.isfinite(known.values).all():
                         raise NotMeasuredError(f"{claim.measure.metric} of {entrant} on {dataset} is not finite")
                     found.append((case, known))
+                except UnmetError as error:
+                    unmet.append(replace(case, reason=str(error)))
                 except NotMeasuredError as error:
-                    missing.append(_with_reason(case, str(error)))
+                    missing.append(replace(case, reason=str(error)))
+    missing = [*unmet, *missing]
     if not found:
         return Verdict(name, claim, "not measured", tuple(missing), _why(claim, tables, missing))
     cases = sorted(_decided(claim, found), key=lambda pair: pair[1])
@@ -215,7 +224,7 @@ def _require(condition: Condition, table: Table, case: Case, known: Quantity) ->
         value = float(facts.get(fact, known.fact(fact)))
         if not condition.region.contains(value):
             shown = "unknown" if math.isnan(value) else f"{value:g}"
-            raise NotMeasuredError(f"{fact} of {case.entrant} on {case.dataset}: {shown}, needed {condition.region}")
+            raise UnmetError(f"{fact} of {case.entrant} on {case.dataset}: {shown}, needed {condition.region}")
         return
     own = quantity(table, case.dataset, case.entrant, condition.of)
     lows, highs = simultaneous_intervals(own.values, own.draws)
@@ -223,13 +232,9 @@ def _require(condition: Condition, table: Table, case: Case, known: Quantity) ->
         if condition.region.outcome(low, high) != "holds":
             what = " ".join(filter(None, (condition.of.slope and "slope of", condition.of.metric)))
             place = f"{f' at {name}' if name else ''} of {case.entrant} on {case.dataset}"
-            raise NotMeasuredError(
+            raise UnmetError(
                 f"{what}{place}: {value:.3g} [{low:.3g}, {high:.3g}], needed {condition.region}, as a condition"
             )
-
-
-def _with_reason(case: Case, reason: str) -> Case:
-    return Case(case.folder, case.dataset, case.entrant, case.outcome, reason=reason)
 
 
 def _why(claim: Claim, tables: Sequence[Table], missing: Sequence[Case]) -> str:

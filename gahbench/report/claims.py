@@ -53,7 +53,7 @@ def exported(verdicts: Sequence[Verdict], form: Form, cases: bool = False) -> st
         return buffer.getvalue()
     blocks = [summary(verdicts), _by_outcome(verdicts)]
     for paper, found in _by_paper(verdicts).items():
-        blocks += [f"## {paper}", aligned(grid(found))]
+        blocks += [f"### {paper}", aligned(grid(found))]
         notes = [f"- `{one.claim.id}`: {note}" for one in found for note in _notes(one)]
         blocks += ["\n".join(notes)] if notes else []
         blocks += map(case_list, found) if cases else ()
