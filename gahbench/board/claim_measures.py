@@ -67,13 +67,8 @@ class Quantity:
 
 def rows_of(table: Table, dataset: str, measure: Measure) -> list[str]:
     """Return the entrants of a dataset that a measure is about, without their numbers of images."""
-    scores = table.results.scores
-    there = set(scores.loc[scores["dataset"] == dataset, "entrant"].unique())
-    labels = [label for label in table.results.entrants if label in there]
-    if measure.number is None:
-        labels = [label for label in labels if split_label(label)[1] is None]
-    else:
-        labels = [label for label in labels if split_label(label)[1] is not None]
+    is_swept = measure.number is not None
+    labels = [label for label in table.entrants(dataset) if (split_label(label)[1] is not None) == is_swept]
     bases = dict.fromkeys(map(base_label, labels))
     return [
         label
@@ -111,9 +106,7 @@ def _rows(table: Table, dataset: str, entrant: str, wanted: Levels | None) -> di
     """Return the labels of a case's rows by number of training images; NaN for none."""
     if wanted is None:
         return {math.nan: entrant}
-    scores = table.results.scores
-    there = set(scores.loc[scores["dataset"] == dataset, "entrant"].unique())
-    known = numbers([label for label in table.results.entrants if label in there], entrant)
+    known = numbers(table.entrants(dataset), entrant)
     places = chosen(wanted, list(known))
     if not places:
         held = ", ".join(f"{number:g}" for number in known) or "none"
@@ -178,19 +171,14 @@ def _paired(
     for label, one, two in zip(rows.values(), own, against, strict=True):
         exact = None
         if metric not in table.ratio_names and other not in table.ratio_names and one.images == two.images:
-            exact = table.courses(metric, measure.split, other).get((dataset, label))
+            exact = table.courses(dataset, metric, measure.split, other).get(label)
         found.append(_combined(one, two, "minus") if exact is None else exact)
     return found
 
 
 def _other_rows(table: Table, dataset: str, rows: dict[float, str], other: Compared) -> dict[str, list[str]]:
     """Return the rows that are compared with, for each of the entrants that match."""
-    scores = table.results.scores
-    there = [
-        label
-        for label in table.results.entrants
-        if ((scores["dataset"] == dataset) & (scores["entrant"] == label)).any()
-    ]
+    there = table.entrants(dataset)
     bases = list(dict.fromkeys(map(base_label, rows.values())))
     if other.entrant:
         bases = [base for base in dict.fromkeys(map(base_label, there)) if matches(base, other.entrant)]
@@ -214,7 +202,7 @@ def _other_rows(table: Table, dataset: str, rows: dict[float, str], other: Compa
 
 
 def _course(table: Table, metric: str, split: str, dataset: str, label: str) -> Course:
-    found = table.courses(metric, split).get((dataset, label))
+    found = table.courses(dataset, metric, split).get(label)
     if found is None:
         raise NotMeasuredError(f"no {metric} of {label} on {dataset}{'' if split == 'test' else f', split {split}'}")
     return found

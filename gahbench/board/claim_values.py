@@ -69,7 +69,8 @@ class Table:
 
     def __init__(self, name: str, results: Results, draws: int = DRAWS) -> None:
         self.name, self.results, self._draws = name, results, draws
-        self._courses: dict[tuple[str, str, str | None], dict[tuple[str, str], Course]] = {}
+        self._courses: dict[tuple[str, str, str, str | None], dict[str, Course]] = {}
+        self._cubes_of: dict[tuple[str, str, str | None], dict[str, list[ScoreCube]]] = {}
 
     @cached_property
     def datasets(self) -> list[str]:
@@ -88,6 +89,16 @@ class Table:
         found = {one.metric: one for one in ratios_of(self.results)}
         return {**found, DEFICIT: Ratio(DEFICIT, DISTANCE, OPTIMAL_ERROR)}
 
+    def entrants(self, dataset: str) -> list[str]:
+        """Return the labels of a dataset's rows, in the order of the suite."""
+        return self._entrants.get(dataset, [])
+
+    @cached_property
+    def _entrants(self) -> dict[str, list[str]]:
+        pairs = self.results.scores[["dataset", "entrant"]].drop_duplicates()
+        there = {str(dataset): set(rows["entrant"]) for dataset, rows in pairs.groupby("dataset")}
+        return {name: [one for one in self.results.entrants if one in held] for name, held in there.items()}
+
     @property
     def ratio_names(self) -> frozenset[str]:
         """Names of values that are ratios of means."""
@@ -105,11 +116,11 @@ class Table:
             if one.part == wanted.part and one.name == wanted.name and _is_like(one.label, wanted.label)
         ]
 
-    def courses(self, metric: str, split: str, minus: str | None = None) -> dict[tuple[str, str], Course]:
-        """Return a metric of every row, or its difference image by image from another, by dataset and entrant."""
-        key = (metric, split, minus)
+    def courses(self, dataset: str, metric: str, split: str, minus: str | None = None) -> dict[str, Course]:
+        """Return a metric of every row of a dataset, or its difference image by image from another, by entrant."""
+        key = (dataset, metric, split, minus)
         if key not in self._courses:
-            self._courses[key] = self._found(metric, split, minus)
+            self._courses[key] = self._found(*key)
         return self._courses[key]
 
     def steps(self, dataset: str, entrant: str) -> int | None:
@@ -124,18 +135,16 @@ class Table:
         sides = [rows[axis].dropna() for axis in ("height", "width")]
         return None if any(one.empty for one in sides) else int(min(int(one.iloc[0]) for one in sides))
 
-    def _found(self, metric: str, split: str, minus: str | None) -> dict[tuple[str, str], Course]:
-        cubes = {
-            (dataset, place): cube
-            for dataset in self.datasets
-            for place, cube in enumerate(self._cubes(dataset, split, metric, minus))
-        }
-        spreads = spreads_of({f"{dataset}{place}": cube for (dataset, place), cube in cubes.items()})
-        found: dict[tuple[str, str], Course] = {}
-        for (dataset, _), cube in cubes.items():
-            is_ratio, is_deficit = metric in self._ratios, metric == DEFICIT
-            for entrant, course in self._of_cube(dataset, cube, spreads, is_ratio, is_deficit).items():
-                found[dataset, entrant] = course
+    def _found(self, dataset: str, metric: str, split: str, minus: str | None) -> dict[str, Course]:
+        key = (metric, split, minus)
+        if key not in self._cubes_of:
+            self._cubes_of[key] = {name: self._cubes(name, split, metric, minus) for name in self.datasets}
+        cubes = self._cubes_of[key]
+        # How far trainings differ is pooled over datasets.
+        spreads = spreads_of({f"{name} {place}": one for name in cubes for place, one in enumerate(cubes[name])})
+        found: dict[str, Course] = {}
+        for cube in cubes[dataset]:
+            found |= self._of_cube(dataset, cube, spreads, metric in self._ratios, metric == DEFICIT)
         return found
 
     def _cubes(self, dataset: str, split: str, metric: str, minus: str | None) -> list[ScoreCube]:
@@ -179,9 +188,11 @@ class Table:
         names = [f"{dataset} {label}" for label in cube.entrants]
         own = {f"{dataset} {label}": spread for label, spread in spreads.items()}
         drawn = bootstrap_means(values, self._draws, 0, names, own, cube.sources)
-        # With the mean of all seeds in place of each, images alone vary.
-        averaged = means(values.swapaxes(2, 3)[..., None])[:, :, None, :]
-        of_images = bootstrap_means(averaged, self._draws, 0, names, own, cube.sources)
+        of_images = drawn
+        if len(cube.runs) > 1:
+            # With the mean of all seeds in place of each, images alone vary.
+            averaged = means(values.swapaxes(2, 3)[..., None])[:, :, None, :]
+            of_images = bootstrap_means(averaged, self._draws, 0, names, own, cube.sources)
         middle, sigmas = cube.means(), cube.sigmas
         if is_ratio:
             middle, drawn, of_images = quotient(middle), quotient(drawn), quotient(of_images)
