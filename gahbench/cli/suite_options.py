@@ -25,7 +25,7 @@ Suite = Annotated[
 ]
 Plugins = Annotated[
     list[Path] | None,
-    typer.Option("--plugins-dir", "-p", help="A plugin file, or a folder of them. May be repeated."),
+    typer.Option("--plugins-dir", "-p", help="A plugin file, a folder of them, or a YAML file of claims. Repeatable."),
 ]
 Entrant = Annotated[
     list[str] | None,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from gahbench._util.errors import GahbenchError, listing
-from gahbench.board.claim_suites import content_of, written
+from gahbench.board.claim_suites import written
 from gahbench.board.claim_values import DEFICIT
 from gahbench.board.claims import judge
 from gahbench.board.metric_names import parse_metric_name
@@ -50,11 +51,14 @@ def _judged(claims: list[Claim]) -> str | None:
 
 def _fault(suite: str | Mapping[str, Any], registry: Registry) -> str | None:
     """Return why a suite cannot be read; files of the user's, beside it, may be missing."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        # Odd noise levels are the suite's business.
+        warnings.simplefilter("ignore")
         file = Path(folder) / "suite.yaml"
         try:
-            file.write_text(written(content_of(suite), ["a check"]), encoding="utf-8")
-            load_suite(file, registry)
+            if not isinstance(suite, str):
+                file.write_text(written(suite, ["a check"]), encoding="utf-8")
+            load_suite(suite if isinstance(suite, str) else file, registry)
         except GahbenchError as error:
             return None if "neither a file nor a folder" in str(error) or "no such file" in str(error) else str(error)
     return None
