@@ -144,7 +144,7 @@ class Table:
         spreads = spreads_of({f"{name} {place}": one for name in cubes for place, one in enumerate(cubes[name])})
         found: dict[str, Course] = {}
         for cube in cubes[dataset]:
-            found |= self._of_cube(dataset, cube, spreads, metric in self._ratios, metric == DEFICIT)
+            found |= self._of_cube((dataset, metric, split, minus), cube, spreads)
         return found
 
     def _cubes(self, dataset: str, split: str, metric: str, minus: str | None) -> list[ScoreCube]:
@@ -178,26 +178,28 @@ class Table:
         return score_cube(rows, labels, leaves_out, sources_of(self.results, dataset) if split == "test" else None)
 
     def _of_cube(
-        self, dataset: str, cube: ScoreCube, spreads: Mapping[str, float], is_ratio: bool, is_deficit: bool
+        self, key: tuple[str, str, str, str | None], cube: ScoreCube, spreads: Mapping[str, float]
     ) -> dict[str, Course]:
         """Return the courses of a cube's entrants."""
-        values, count = cube.values, values_images(cube)
+        values, count, sources = cube.values, values_images(cube), cube.sources
         if cube.values.shape[3] == 1 and len(cube.runs) > 1:
             # All of the images there are: only trainings vary.
-            values = values.repeat(2, axis=3)
-        names = [f"{dataset} {label}" for label in cube.entrants]
-        own = {f"{dataset} {label}": spread for label, spread in spreads.items()}
-        drawn = bootstrap_means(values, self._draws, 0, names, own, cube.sources)
+            values, sources = values.repeat(2, axis=3), None
+        # Effects of seeds on different metrics, splits and datasets are drawn apart, as if independent.
+        head = " ".join(filter(None, key))
+        names = [f"{head} {label}" for label in cube.entrants]
+        own = {f"{head} {label}": spread for label, spread in spreads.items()}
+        drawn = bootstrap_means(values, self._draws, 0, names, own, sources)
         of_images = drawn
         if len(cube.runs) > 1:
             # With the mean of all seeds in place of each, images alone vary.
             averaged = means(values.swapaxes(2, 3)[..., None])[:, :, None, :]
-            of_images = bootstrap_means(averaged, self._draws, 0, names, own, cube.sources)
+            of_images = bootstrap_means(averaged, self._draws, 0, names, own, sources)
         middle, sigmas = cube.means(), cube.sigmas
-        if is_ratio:
+        if key[1] in self._ratios:
             middle, drawn, of_images = quotient(middle), quotient(drawn), quotient(of_images)
             sigmas = sigmas[: len(sigmas) // 2]
-        if is_deficit:
+        if key[1] == DEFICIT:
             middle, drawn, of_images = (10 * np.log10(1 + np.maximum(one, 0)) for one in (middle, drawn, of_images))
         found = {}
         for place, label in enumerate(cube.entrants):

@@ -317,9 +317,10 @@ def test_a_single_image_of_a_training_set_varies_with_its_trainings_alone():
                  enumerate((10.0, 10.5, 9.5))]  # fmt: skip
     found = verdict(claim(Region(above=5), split="train", number=Levels(at=(1,))), table(*trainings))
     assert found.outcome == "holds"
-    # t of 2 degrees of freedom, 4.30, times the standard error of three, .5 / sqrt(3).
+    # t of 2 degrees of freedom, 4.30, times the standard error of three, .5 / sqrt(3); its quantile of 2000 draws has a
+    # standard error of 7 %.
     half = (found.decisive.estimate.high - found.decisive.estimate.low) / 2
-    assert half == pytest.approx(4.30 * 0.5 / math.sqrt(3), rel=0.12)
+    assert half == pytest.approx(4.30 * 0.5 / math.sqrt(3), rel=0.22)
 
 
 def test_the_distance_from_the_optimum_is_in_decibels():
@@ -378,3 +379,17 @@ def test_claims_of_one_training_share_a_suite_and_decided_ones_have_none(tmp_pat
     file = tmp_path / "decide.yaml"
     file.write_text(written(content, []), encoding="utf-8")
     assert {one.plugin.name for one in load_suite(file, builtin).datasets} == {"c-alpha", "discs", "faces", "rays"}
+
+
+def test_seeds_of_two_splits_vary_apart():
+    """Trainings shift both alike here, which nothing in the means shows: their difference is as if they did not."""
+    trainings = [
+        rows("net", [10.0 + shift], sigmas=[0.1], seed=seed, split=split)
+        for split in ("train", "test")
+        for seed, shift in enumerate((-1.0, 0.0, 1.0))
+    ]
+    widths = []
+    for minus in (None, Compared(split="train")):
+        found = verdict(claim(Region(above=-50), minus=minus), table(*trainings)).decisive.estimate
+        widths.append(found.high - found.low)
+    assert widths[1] == pytest.approx(math.sqrt(2) * widths[0], rel=0.2)
