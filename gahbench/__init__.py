@@ -32,7 +32,6 @@ from gahbench._util.lazy import lazy_names
 from gahbench._util.shapes import Shape, image_shape
 from gahbench.contracts.architectures import ArchitectureFactory
 from gahbench.contracts.bases import Basis
-from gahbench.contracts.claims import Claim, Compared, Condition, Levels, Measure, Region
 from gahbench.contracts.datasets import Card, Dataset, Optimum, Split
 from gahbench.contracts.denoisers import SEES_CLEAN, Denoiser, DenoiserKind, batch_size
 from gahbench.contracts.engines import Engine
@@ -78,6 +77,7 @@ if TYPE_CHECKING:
     )
     from gahbench.board.results import Results
     from gahbench.contracts.citation import Citation
+    from gahbench.contracts.claims import Claim, Compared, Condition, Levels, Measure, Region
     from gahbench.contracts.derivatives import differentiated
     from gahbench.contracts.jobs import Event, Job
     from gahbench.contracts.optima import Posterior, TrueBasis
@@ -122,6 +122,7 @@ _MODULES = {
     "api.running": ["plan_suite", "run"],
     "board.results": ["Results"],
     "contracts.citation": ["Citation"],
+    "contracts.claims": ["Claim", "Compared", "Condition", "Levels", "Measure", "Region"],
     "contracts.derivatives": ["differentiated"],
     "contracts.jobs": ["Event", "Job"],
     "contracts.optima": ["Posterior", "TrueBasis"],
