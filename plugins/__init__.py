@@ -106,6 +106,7 @@ def register_bases(register: Register) -> None:
     register("patch-graph", "gahbench_plugins.bases.patch_graph:PatchGraph")
     register("pca", "gahbench_plugins.bases.pca:PCA")
     register("true-basis", "gahbench_plugins.bases.true_basis:FamilyBasis")
+    register("true-flow", "gahbench_plugins.bases.true_flow:TrueFlow")
 
 
 @hookimpl

@@ -62,7 +62,12 @@ def generator(axis: Axis, *parts: int | float | str, device: torch.device | str 
 
 
 def evaluation_noise(
-    count: int, shape: tuple[int, int, int], sigma: float, *parts: int | str, block: int = BLOCK
+    count: int,
+    shape: tuple[int, int, int],
+    sigma: float,
+    *parts: int | str,
+    block: int = BLOCK,
+    master: int | None = None,
 ) -> Tensor:
     """Return noise of standard deviation ``sigma`` for the first ``count`` images of a split.
 
@@ -76,19 +81,48 @@ def evaluation_noise(
         Further names of the draw: the noise seed and the split.
     block
         For how many images it is drawn together.
+    master
+        Side of square images, a multiple of that of the images, on which white noise is drawn and then averaged over
+        blocks: noise of one ``sigma / side`` is that of one master, whatever the size of the images.
 
     Returns
     -------
     Tensor
         Float32 of shape (count, C, H, W), on the CPU; the first k of n images have the noise of k.
+
+    Raises
+    ------
+    ValueError
+        If the images are no block averages of images of the master's side.
     """
     if count == 0:
         return torch.empty(0, *shape)
+    if master is not None:
+        return sigma * _averaged_noise(count, shape, sigma, master, *parts)
 
     def draw(number: int) -> Tensor:
         return torch.randn(block, *shape, generator=generator("noise", *parts, float(sigma), number * block))
 
     return sigma * in_blocks(draw, count, block=block)
+
+
+def _averaged_noise(count: int, shape: tuple[int, int, int], sigma: float, master: int, *parts: int | str) -> Tensor:
+    """Return noise of standard deviation 1 that is averaged over the blocks of a master, shape (count, C, H, W)."""
+    channels, height, width = shape
+    if height != width or master % height:
+        raise ValueError(
+            f"images of {height}x{width} pixels: accepted with a master of {master} are its block averages"
+        )
+    factor = master // height
+
+    def draw(number: int) -> Tensor:
+        # The average over blocks lowers the standard deviation by their side.
+        named = generator("noise", *parts, "master", float(sigma) * factor, number)
+        white = torch.randn(1, channels, master, master, generator=named)
+        return factor * torch.nn.functional.avg_pool2d(white, factor)
+
+    # One image at a time, as masters may be large.
+    return in_blocks(draw, count, block=1)
 
 
 def in_blocks(draw: Callable[[int], Tensor], count: int, start: int = 0, block: int = BLOCK) -> Tensor:

@@ -117,6 +117,9 @@ class Dataset(Preparable, ABC):
     citation: ClassVar[Citations] = None
     #: Whether splits share images because the density is a finite set of them, which every split draws from.
     splits_overlap: bool = False
+    #: Side of the square images whose block averages its images are, so that those of several sizes show the same under
+    #: the same noise; ``None`` where images are made at their own size.
+    master: int | None = None
 
     @property
     @abstractmethod
@@ -235,6 +238,25 @@ class Dataset(Preparable, ABC):
 
     def true_basis(self, split: Split, count: int, start: int = 0) -> TrueBasis | None:
         """Return the basis in which the best denoiser shrinks each image; ``None`` where it is not known."""
+        return None
+
+    @property
+    def has_level_sets(self) -> bool:
+        """Whether :meth:`level_sets` gives the contours, found without computing them."""
+        return False
+
+    def level_sets(self, split: Split, count: int, start: int = 0) -> Tensor | None:
+        """Return functions that are zero on the contour of each image; ``None`` where contours are not known.
+
+        Such a function is negative inside a contour, or below one that crosses the image, and its level lines run along
+        the contour, as those of the distance from it do.
+
+        Returns
+        -------
+        Tensor or None
+            Values at the middles of pixels, in pixels, shape (count, H, W), float64, for images ``start`` to
+            ``start + count`` of a split.
+        """
         return None
 
     def optimal_filters(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> LinearMaps | None:

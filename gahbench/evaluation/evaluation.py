@@ -40,7 +40,8 @@ class Evaluation:
     sigmas
         Noise levels, in the units of the images.
     noise_seed, split
-        Name the draw of the noise, which depends on nothing else but the noise level and the image.
+        Name the draw of the noise, which depends on nothing else but the noise level and the image; where the dataset
+        has a ``master``, on the noise level in units of the side.
     dataset
         Where the images are from.
     learned_from
@@ -97,7 +98,9 @@ class Evaluation:
         end = self.start + len(self.clean)
         # Of large photographs there may be one of a shape only.
         block = 1 if self._of_shape else BLOCK
-        noise = evaluation_noise(end, self.shape, sigma, self.noise_seed, self.split, *fresh, block=block)
+        master = None if self.dataset is None else self.dataset.master
+        parts = (self.noise_seed, self.split, *fresh)
+        noise = evaluation_noise(end, self.shape, sigma, *parts, block=block, master=master)
         return self.clean + noise[self.start :]
 
     def denoised(self, sigma: float) -> Tensor:

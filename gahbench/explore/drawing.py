@@ -159,7 +159,8 @@ def draw_geometry(
     image = images.images(checked_split(split), 1, index)
     if noisy:
         level = threshold / 3 if sigma is None else sigma
-        image = image + evaluation_noise(index + 1, images.shape, level, 0, split)[index:]
+        noise = evaluation_noise(index + 1, images.shape, level, 0, split, master=images.master)
+        image = image + noise[index:]
     return figure(image[0], geometry_of(image[0], threshold, noisy))
 
 

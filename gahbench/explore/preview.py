@@ -223,7 +223,8 @@ def _check_count(
 
 def _level(probe: DatasetProbe, clean: Tensor, sigma: float, split: Split, start: int) -> Level:
     # Noise belongs to an image's place in its split.
-    noise = evaluation_noise(start + len(clean), probe.shape, sigma, NOISE_SEED, split)[start:]
+    end, master = start + len(clean), probe.dataset.master
+    noise = evaluation_noise(end, probe.shape, sigma, NOISE_SEED, split, master=master)[start:]
     noisy = clean + noise
     try:
         return Level(sigma, noisy, probe.best(clean, noisy, sigma, split, start))

@@ -41,6 +41,7 @@ def check_optimum(dataset: Dataset, clean: Tensor) -> Iterator[Finding]:
     # A basis may be as large as the square of the pixels: two images are enough.
     yield from _check_basis(dataset, clean[:2])
     yield from _check_filters(dataset, noisy[:2])
+    yield from _check_level_sets(dataset, clean)
 
 
 def _check_posterior(dataset: Dataset, clean: Tensor, noisy: Tensor) -> Iterator[Finding]:
@@ -145,3 +146,16 @@ def _check_basis(dataset: Dataset, clean: Tensor) -> Iterator[Finding]:
         sorted_down = energies.shape == (len(vectors), vectors.shape[2]) and bool((energies >= 0).all())
         sorted_down = sorted_down and bool((energies.diff() <= 1e-6 * energies[:, :1]).all())
         yield Finding("energies are one for each vector, not negative, largest first", sorted_down)
+
+
+def _check_level_sets(dataset: Dataset, clean: Tensor) -> Iterator[Finding]:
+    levels = dataset.level_sets("test", len(clean))
+    yield Finding("has_level_sets says whether there are some", dataset.has_level_sets == (levels is not None))
+    if levels is None:
+        return
+    shape = (len(clean), *clean.shape[2:])
+    sound = levels.shape == shape and levels.dtype == torch.float64 and bool(levels.isfinite().all())
+    yield Finding("level sets are finite, float64, one for each image", sound, f"{levels.dtype}, {tuple(levels.shape)}")
+    last = dataset.level_sets("test", 1, start=len(clean) - 1)
+    again = sound and last is not None and torch.allclose(last, levels[-1:])
+    yield Finding("start skips images of the level sets", again)

@@ -9,7 +9,7 @@ from typing import Any, Self
 from gahbench.contracts.datasets import Dataset
 
 #: Methods about particular images of a split, and the place of the split among the arguments.
-_OF_IMAGES = {"images": 0, "lower_bound": 0, "genie": 2, "true_basis": 0}
+_OF_IMAGES = {"images": 0, "lower_bound": 0, "genie": 2, "true_basis": 0, "level_sets": 0}
 
 
 class Watched:

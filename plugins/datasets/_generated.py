@@ -13,10 +13,10 @@ from gahbench import BLOCK, Card, Dataset, Split, generator, in_blocks
 class Generated(Dataset):
     """Base of image families that are drawn rather than read: an author writes ``shape`` and ``draw``.
 
-    Images come in blocks of 64, each from a generator of its own, seeded by the family, the seed, the split
-    and the block's number. So the first k of n images are the k, images from ``start`` on need none of those
-    before, the splits are independent, and no split ends. Families of the same name see the same random
-    numbers whatever their other parameters, which keeps comparisons between parameters paired.
+    Images come in blocks of 64, or as many as ``together`` says, each from a generator of its own, seeded by the
+    family, the seed, the split and the block's number. So the first k of n images are the k, images from ``start`` on
+    need none of those before, the splits are independent, and no split ends. Families of the same name see the same
+    random numbers whatever their other parameters, which keeps comparisons between parameters paired.
 
     Parameters
     ----------
@@ -37,6 +37,9 @@ class Generated(Dataset):
     torch.Size([3, 1, 8, 8])
     """
 
+    #: Images of a block.
+    together: int = BLOCK
+
     def __init__(self, family: str, seed: int = 0) -> None:
         self.family = family
         self.seed = seed
@@ -56,7 +59,7 @@ class Generated(Dataset):
         if count == 0:
             return torch.empty(0, *self.shape)
         # A copy: the block that is kept stays as it is.
-        return in_blocks(lambda block: self._block(split, block), count, start).float()
+        return in_blocks(lambda block: self._block(split, block), count, start, self.together).float()
 
     def generator_of(self, split: Split, block: int) -> torch.Generator:
         """Return the generator that a block of a split is drawn with."""
@@ -65,5 +68,5 @@ class Generated(Dataset):
     def _block(self, split: Split, block: int) -> Tensor:
         """Draw a block, or return the last one again: training asks for images in order, in batches of its own size."""
         if self._last is None or self._last[0] != (split, block):
-            self._last = ((split, block), self.draw(self.generator_of(split, block), BLOCK))
+            self._last = ((split, block), self.draw(self.generator_of(split, block), self.together))
         return self._last[1]

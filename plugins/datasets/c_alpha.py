@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -16,8 +16,9 @@ from gahbench.jacobian import LARGEST_EXACT, DenseMaps, FunctionMaps, LinearMaps
 
 from .._papers import KADKHODAIE_2024, KOROSTELEV_1993, PEYRE_2008
 from . import _c_alpha_published as c_alpha_published
+from ._averaged import averaged_field
 from ._conditional import ConditionalGaussian
-from ._coverage import coverage
+from ._contours import Lines, Stars
 from ._generated import Generated
 from ._spectral import filtered, filtered_pairs, power_law, unit_variance
 from ._stationary import StationaryField
@@ -39,6 +40,8 @@ CLOSED_NODES = 16
 #: Images that the genie denoises together, and whose eigenvalues are held for the next noise level.
 TOGETHER = 32
 HELD = 2048
+#: Pixels of the masters that are drawn as one block.
+MASTER_PIXELS = 1 << 20
 
 
 class CAlpha(Generated):
@@ -56,14 +59,22 @@ class CAlpha(Generated):
     for alpha = 1). Contours are anti-aliased by area. A ``line`` crosses the image from left to right at
     height 1/2 plus a Gaussian process of standard deviation .15 sides; a ``closed`` contour is star-shaped
     around a centre uniform in [.35, .65]^2, with radius .25 exp(g(angle)), g Gaussian of standard deviation
-    .25, so that contours take every direction.
+    .25, so that contours take every direction. A ``disc`` is such a contour with one g for all angles. With
+    ``background_alpha=flat`` regions have no g but their constant: cartoon images, whose contour is all that is to be
+    found. Contours are known to oracles, as functions that are zero on them, which ``true-flow`` follows.
+
+    With a ``master``, contour and backgrounds are those of images of that size, whatever the size: the mask and each
+    background are averaged over blocks of pixels, each by itself, and then composed, so that given the contour an image
+    is still Gaussian and the genie's error still a bound. Images of two sizes are then the same images under the same
+    noise, for noise levels in the proportion of the sizes, so that errors at one sigma / size can be compared. Masters
+    up to 256 suit training; of masters of 4096 images are drawn one at a time.
 
     Its optimum is known between bounds. Given the contour an image is Gaussian, and the Wiener filter the best
     denoiser: its error bounds that of any denoiser, and the eigenvectors of the image's covariance are the true
-    geometry-adaptive harmonic basis (see ``_conditional.py``). Its slope tends to that of the
-    backgrounds, which is the optimal one unless the contour is rougher than they are; from sigma = 1/255 to 64/255 it
-    is .54, .72 and .86 for alpha = 1, 2 and 4 at 64x64 pixels, where the limits are .50, .67 and .80. The bound of an
-    image at a noise level takes at most seconds at 64x64 pixels; at 128x128 it takes most of a minute once, and then
+    geometry-adaptive harmonic basis (see ``_conditional.py``). Its slope tends to that of the backgrounds, 1 where they
+    are flat, which is the optimal one unless the contour is rougher than they are; from sigma = 1/255 to 64/255 it is
+    .54, .72 and .86 for alpha = 1, 2 and 4 at 64x64 pixels, where the limits are .50, .67 and .80. The bound of an image
+    at a noise level takes at most seconds at 64x64 pixels; at 128x128 it takes most of a minute once, and then
     2 s at most for alpha = 2, half a minute for alpha = 1.
 
     Construction ``paper`` is that of Kadkhodaie 2024 (published code): white noise uniform on
@@ -84,16 +95,19 @@ class CAlpha(Generated):
     construction
         ``exact`` or ``paper``.
     contour
-        ``line``, or ``closed`` with the exact construction.
+        ``line``, or with the exact construction ``closed`` or ``disc``, on which alpha has no influence.
     background_alpha
-        Regularity of the regions; the same as ``alpha`` if not given.
+        Regularity of the regions, or ``flat`` with the exact construction; the same as ``alpha`` if not given.
+    master
+        Height and width of the images that these are block averages of, a multiple of ``size``, with the exact
+        construction; by default images are made at their own size.
     seed
-        Seed of the images. The same seed gives the same random numbers for every alpha.
+        Seed of the images. Without a master the same seed gives the same random numbers for every alpha.
 
     Raises
     ------
     ValueError
-        If a closed contour is asked of the paper's construction.
+        If the master is no multiple of the size, or the paper's construction is asked for what only the exact one has.
     """
 
     citation = (KADKHODAIE_2024, KOROSTELEV_1993, PEYRE_2008)
@@ -104,18 +118,28 @@ class CAlpha(Generated):
         alpha: Positive = 2.0,
         size: Annotated[int, Field(ge=8)] = 64,
         construction: Literal["exact", "paper"] = "exact",
-        contour: Literal["line", "closed"] = "line",
-        background_alpha: Positive | None = None,
+        contour: Literal["line", "closed", "disc"] = "line",
+        background_alpha: Positive | Literal["flat"] | None = None,
+        master: Annotated[int, Field(ge=8)] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__("c-alpha", seed)
-        if construction == "paper" and contour == "closed":
-            raise ValueError("contour='closed' needs construction='exact'; construction='paper' accepts contour='line'")
+        if construction == "paper":
+            if contour != "line":
+                raise ValueError(f"contour={contour!r} with construction='paper': accepted is 'line'")
+            if background_alpha == "flat" or master is not None:
+                raise ValueError("background_alpha='flat' and master need construction='exact'")
+        if master is not None and master % size:
+            raise ValueError(f"master={master} with size={size}: accepted are multiples of the size, or null")
         self.alpha = alpha
         self.size = size
         self.construction = construction
         self.contour = contour
         self.background_alpha = alpha if background_alpha is None else background_alpha
+        self.master = master
+        if master is not None:
+            # A block must not depend on the size, so that all sizes have the same images.
+            self.together = max(1, min(BLOCK, MASTER_PIXELS // master**2))
         self._energies: dict[tuple[Split, int], Tensor] = {}
 
     @property
@@ -126,8 +150,10 @@ class CAlpha(Generated):
     @property
     def optimum(self) -> Optimum:
         """The optimal slope a / (a + 1), a the smaller exponent, and the genie's bound for ``exact``."""
-        exponent = min(self.alpha, self.background_alpha)
-        return Optimum("bracket" if self.construction == "exact" else "rate", slope=exponent / (exponent + 1))
+        contour = math.inf if self.contour == "disc" else self.alpha
+        exponent = min(contour, math.inf if self.background_alpha == "flat" else self.background_alpha)
+        # 1 for a disc on flat regions, of a few parameters.
+        return Optimum("bracket" if self.construction == "exact" else "rate", slope=1 - 1 / (exponent + 1))
 
     def draw(self, generator: torch.Generator, count: int) -> Tensor:
         """Draw images, shape (count, 1, size, size), float32."""
@@ -136,6 +162,7 @@ class CAlpha(Generated):
         if self.construction == "paper":
             noise = torch.empty(2 * count, self.size, self.size).uniform_(-1, 1, generator=generator)
             limits = torch.rand(3, count, 1, 1, generator=generator)
+            assert self.background_alpha != "flat"
             first, second = c_alpha_published.backgrounds(noise, self.background_alpha, limits)
         else:
             first, second = self._backgrounds(generator, count)
@@ -226,14 +253,30 @@ class CAlpha(Generated):
             return TrueBasis(torch.empty(0, self.size**2, 0).double(), torch.empty(0, 0).double())
         return TrueBasis(torch.stack([vectors for vectors, _ in found]), torch.stack([values for _, values in found]))
 
+    @property
+    def has_level_sets(self) -> bool:
+        """Whether the construction is ``exact``."""
+        return self.construction == "exact"
+
+    def level_sets(self, split: Split, count: int, start: int = 0) -> Tensor | None:
+        """Return how far outside of its contour, or above it, each pixel is; ``None`` for the paper's construction.
+
+        It is measured along columns from a ``line`` and along rays from the centre of other contours.
+        """
+        if self.construction == "paper":
+            return None
+        if count == 0:
+            return torch.empty(0, *self.shape[1:], dtype=torch.float64)
+        return self._by_blocks(
+            lambda generator, number: self._contour(generator, number).level_sets(self.size), split, count, start
+        )
+
     def masks(self, generator: torch.Generator, count: int) -> Tensor:
         """Draw the share of each pixel below or inside a contour, shape (count, size, size)."""
         if self.construction == "paper":
             noise = torch.empty(count, self.size).uniform_(-1, 1, generator=generator)
             return c_alpha_published.masks(noise, self.alpha)
-        if self.contour == "line":
-            return self._line_masks(generator, count)
-        return self._closed_masks(generator, count)
+        return self._contour(generator, count).masks(self.size)
 
     def background_amplitude(self) -> Tensor:
         """Return the amplitudes, ``rfft2`` of the doubled domain, that filter white noise to a background.
@@ -241,27 +284,22 @@ class CAlpha(Generated):
         The covariance of a background at two pixels is the inverse transform of their square at the pixels'
         distance.
         """
-        return _background_amplitude(self.size, self.background_alpha)
+        return _background_amplitude(self.size, self.background_alpha, self.master)
 
-    def _line_masks(self, generator: torch.Generator, count: int) -> Tensor:
-        nodes = LINE_NODES * self.size
-        heights = self.size * (0.5 + LINE_STD * self._contours(generator, count, 2 * nodes)[:, : nodes + 1])
-        places = torch.arange(nodes + 1)[None] / LINE_NODES
-        # With rows and columns swapped, below a path to the right is right of a path that goes down.
-        return coverage(rows=places, columns=heights, size=self.size).mT
-
-    def _closed_masks(self, generator: torch.Generator, count: int) -> Tensor:
-        nodes = CLOSED_NODES * self.size
+    def _contour(self, generator: torch.Generator, count: int) -> Lines | Stars:
+        """Draw the contours of the exact construction."""
+        side = self.size if self.master is None else self.master
+        if self.contour == "line":
+            nodes = LINE_NODES * side
+            return Lines(0.5 + LINE_STD * self._contours(generator, count, 2 * nodes)[:, : nodes + 1])
+        nodes = CLOSED_NODES * side
         low, high = CENTRE_RANGE
-        centres = self.size * (low + (high - low) * torch.rand(count, 2, 1, generator=generator))
-        radii = self.size * RADIUS * torch.exp(RADIUS_STD * self._contours(generator, count, nodes))
-        radii = torch.cat([radii, radii[:, :1]], dim=1)
-        angles = torch.arange(nodes + 1) * (2 * math.pi / nodes)
-        rows = centres[:, 0] - radii * torch.sin(angles)
-        columns = centres[:, 1] + radii * torch.cos(angles)
-        # The first and last node differ by rounding in the angle alone; a closed path must close.
-        rows[:, -1], columns[:, -1] = rows[:, 0], columns[:, 0]
-        return coverage(rows, columns, self.size)
+        centres = low + (high - low) * torch.rand(count, 2, 1, generator=generator)
+        if self.contour == "disc":
+            functions = torch.randn(count, 1, generator=generator).expand(-1, nodes)
+        else:
+            functions = self._contours(generator, count, nodes)
+        return Stars(centres, RADIUS, torch.exp(RADIUS_STD * functions))
 
     def _contours(self, generator: torch.Generator, count: int, nodes: int) -> Tensor:
         """Draw periodic C^alpha Gaussian functions of variance 1, shape (count, nodes)."""
@@ -269,8 +307,15 @@ class CAlpha(Generated):
         return filtered(torch.randn(count, nodes, generator=generator), amplitude)
 
     def _backgrounds(self, generator: torch.Generator, count: int) -> tuple[Tensor, Tensor]:
-        side = 2 * self.size
         means = 0.5 + MEAN_STD * torch.randn(2 * count, 1, 1, generator=generator)
+        if self.background_alpha == "flat":
+            flat = means.repeat(1, self.size, self.size)
+            return flat[:count], flat[count:]
+        if self.master is not None:
+            field = averaged_field(self.master, self.background_alpha, FIELD_STD)
+            first, second = field.pairs(generator, count, self.size)
+            return means[:count] + first, means[count:] + second
+        side = 2 * self.size
         white = torch.view_as_complex(torch.randn(count, side, side, 2, generator=generator))
         first, second = filtered_pairs(white, self.background_amplitude(), self.size)
         return means[:count] + first, means[count:] + second
@@ -279,8 +324,15 @@ class CAlpha(Generated):
         """Return the masks of images of a split, shape (count, d), float64."""
         if count == 0:
             return torch.empty(0, self.size**2, dtype=torch.float64)
-        masks = in_blocks(lambda block: self.masks(self.generator_of(split, block), BLOCK), count, start)
-        return masks.flatten(1).double()
+        return self._by_blocks(self.masks, split, count, start).flatten(1).double()
+
+    def _by_blocks(
+        self, draw: Callable[[torch.Generator, int], Tensor], split: Split, count: int, start: int
+    ) -> Tensor:
+        """Return what is drawn first of images of a split, shape (count, ...)."""
+        return in_blocks(
+            lambda block: draw(self.generator_of(split, block), self.together), count, start, self.together
+        )
 
     def _error(self, split: Split, index: int, mask: Tensor, sigma: float) -> float:
         """Return a lower bound on the genie's squared error, a sum over pixels."""
@@ -296,15 +348,19 @@ class CAlpha(Generated):
 
     @property
     def _conditional(self) -> ConditionalGaussian:
-        return _conditional(self.size, self.background_alpha)
+        return _conditional(self.size, self.background_alpha, self.master)
 
 
-def _background_amplitude(size: int, alpha: float) -> Tensor:
+def _background_amplitude(size: int, alpha: float | Literal["flat"], master: int | None) -> Tensor:
+    if alpha == "flat":
+        return torch.zeros(2 * size, size + 1, dtype=torch.float64)
+    if master is not None:
+        return averaged_field(master, alpha, FIELD_STD).amplitude(size)
     domain = (2 * size, 2 * size)
     return FIELD_STD * unit_variance(power_law(domain, alpha + 1, constant=0), domain)
 
 
 # Computed from size and regularity, shared by all datasets of a process: it takes half a minute at 128x128.
 @functools.lru_cache(maxsize=2)
-def _conditional(size: int, alpha: float) -> ConditionalGaussian:
-    return ConditionalGaussian(StationaryField(_background_amplitude(size, alpha)), MEAN_STD**2)
+def _conditional(size: int, alpha: float | Literal["flat"], master: int | None) -> ConditionalGaussian:
+    return ConditionalGaussian(StationaryField(_background_amplitude(size, alpha, master)), MEAN_STD**2)

@@ -32,6 +32,9 @@ def check(tmp_path):
     return run
 
 
+LEVELS = "has_level_sets = True\ndef level_sets(self, split, count, start=0):\n    return "
+EACH = "torch.arange(start, start + count).double()[:, None, None].expand(-1, 10, 8)"
+
 SOUND = {
     "closed form": "pass",
     "sampled": POSTERIOR + "gahbench.Posterior(found.mean, found.trace, torch.full((len(noisy),), 0.5))",
@@ -39,6 +42,7 @@ SOUND = {
     "bound of white noise": BRACKET.format(bound="torch.full((count,), sigma**2).double()", genie="noisy"),
     "rate": "optimum = gahbench.Optimum('rate', 0.5)\n" + UNKNOWN + "None",
     "tangent space": UNKNOWN + "gahbench.TrueBasis(torch.eye(80)[None, :, :5])",
+    "level sets": LEVELS + EACH,
     "a basis for each": BASIS + "gahbench.TrueBasis(torch.eye(80).repeat(count, 1, 1), torch.ones(count, 80))",
 }
 
@@ -51,6 +55,10 @@ def test_a_sound_optimum_passes(check, case):
 
 BROKEN = {
     "tangents called a basis": (BASIS + "gahbench.TrueBasis(torch.eye(80)[None, :, :5])", "has_true_basis says"),
+    "no level sets": (LEVELS + "None", "has_level_sets says"),
+    "level sets that are not announced": (LEVELS + EACH + "\nhas_level_sets = False", "has_level_sets says"),
+    "level sets of channels": (LEVELS + EACH + "[:, None]", "level sets are finite"),
+    "level sets of the first always": (LEVELS + EACH + " - start", "start skips images of the level sets"),
     "a basis that is not announced": ("has_true_basis = False", "has_true_basis says"),
     "no posterior": ("def posterior(self, noisy, sigma): return super(White, self).posterior(noisy, sigma)", "runs"),
     "mean of another shape": (POSTERIOR + "gahbench.Posterior(found.mean[:, :, 1:], found.trace)", "has its shapes"),

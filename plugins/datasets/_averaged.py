@@ -1,0 +1,119 @@
+"""Random fields of a fine grid, averaged over the pixels of coarser ones."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+#: Rounding of grey values in float32: frequencies that do not change images by more are left out.
+ROUNDING = 2.0**-25
+#: Random numbers that are held at once. Images depend on it.
+TOGETHER = 1 << 22
+
+
+class AveragedField:
+    """A Gaussian field with amplitudes |k|^-(alpha + 1) on a periodic grid, averaged over square blocks.
+
+    The grid has twice the side of a master image, as in the construction ``exact`` of ``c-alpha``. The field of a block
+    size is drawn without being made on the grid: averaging multiplies its Fourier coefficients, and taking every k-th
+    sample adds those that are then alike. From one generator come the same fields for all block sizes, each the block
+    average of any finer one. Frequencies that together move no pixel by more than float32 rounds it are left out.
+
+    Parameters
+    ----------
+    master
+        Height and width of master images.
+    alpha
+        Regularity of the field.
+    std
+        Standard deviation of a pixel of the master.
+    """
+
+    def __init__(self, master: int, alpha: float, std: float) -> None:
+        self.master = master
+        # The part of the variance above K is at most pi K^(-2 alpha) / (4 alpha): four frequencies have amplitude 1.
+        highest = (math.log(math.pi / (4 * alpha)) - 2 * math.log(ROUNDING / std)) / (2 * alpha)
+        self.highest = master if highest >= math.log(master) else max(1, math.ceil(math.exp(highest)))
+        along = torch.arange(self.highest + 1, dtype=torch.float64)
+        moduli = torch.hypot(along[:, None], along)
+        moduli[0, 0] = 1
+        amplitude = moduli.pow_(-(alpha + 1))
+        amplitude[0, 0] = 0
+        # All frequencies have a mirror image, but 0 and the last of the grid.
+        counts = torch.where((along == 0) | (along == master), 1.0, 2.0).double()
+        variance = float(counts @ amplitude.square() @ counts) / (2 * master) ** 2
+        self.quarter = amplitude.mul_(std / math.sqrt(variance)).float()
+
+    def pairs(self, generator: torch.Generator, count: int, size: int) -> tuple[Tensor, Tensor]:
+        """Draw pairs of independent fields averaged to a size, shape (count, size, size) each, float32."""
+        along = self._frequencies()
+        transfers = self._transfers(size).to(torch.complex64) / (2 * self.master) ** 0.5
+
+        def drawn(rows: Tensor) -> Tensor:
+            white = torch.randn(len(rows), len(along), 2, generator=generator)
+            weights = self.quarter[along[rows].abs()][:, along.abs()]
+            return torch.view_as_complex(white) * weights * transfers[rows, None] * transfers
+
+        # Complex white noise stays white in the Fourier domain, and an even filter keeps its parts independent.
+        spectra = torch.stack([self._folded(drawn, size, torch.complex64) for _ in range(count)])
+        fields = torch.fft.ifft2(spectra, norm="forward")[:, :size, :size]
+        return fields.real.contiguous(), fields.imag.contiguous()
+
+    def amplitude(self, size: int) -> Tensor:
+        """Return the amplitudes that filter white noise to a field averaged to a size, (2 size, size + 1), float64.
+
+        They are in ``rfft2`` layout, on a periodic grid of twice the size.
+        """
+        along = self._frequencies()
+        gains = self._transfers(size).abs().square()
+
+        def power(rows: Tensor) -> Tensor:
+            squares = self.quarter[along[rows].abs()][:, along.abs()].double().square_()
+            return squares.mul_(gains[rows, None]).mul_(gains)
+
+        found = self._folded(power, size, torch.float64)
+        return found[:, : size + 1].sqrt() * (size / self.master)
+
+    def _frequencies(self) -> Tensor:
+        """Return the frequencies of an axis, in order; the last of the grid is its own mirror image."""
+        return torch.arange(-self.highest, min(self.highest, self.master - 1) + 1)
+
+    def _transfers(self, size: int) -> Tensor:
+        """Return what averaging multiplies the coefficient of each frequency of an axis by, complex128."""
+        angles = self._frequencies().double() * (math.pi / (2 * self.master))
+        factor = self.master // size
+        sines = torch.where(angles == 0, 1.0, factor * angles.sin())
+        moduli = torch.where(angles == 0, 1.0, (factor * angles).sin() / sines)
+        return torch.polar(moduli, (factor - 1) * angles)
+
+    def _folded(self, values: Callable[[Tensor], Tensor], size: int, dtype: torch.dtype) -> Tensor:
+        """Add values, given by rows, at frequencies that are alike on the grid of twice a size."""
+        side, along = 2 * size, self._frequencies()
+        found = torch.zeros(side, side, dtype=dtype)
+        for rows in torch.split(torch.arange(len(along)), max(1, TOGETHER // len(along))):
+            part = values(rows)
+            columns = torch.zeros(len(rows), side, dtype=dtype)
+            for source, target in _runs(-self.highest, len(along), side):
+                columns[:, target] += part[:, source]
+            found.index_add_(0, along[rows] % side, columns)
+        return found
+
+
+def _runs(lowest: int, count: int, side: int) -> Iterator[tuple[slice, slice]]:
+    """Yield places of ``count`` frequencies from ``lowest`` on, and their places on a periodic grid, run by run."""
+    place = 0
+    while place < count:
+        start = (lowest + place) % side
+        length = min(side - start, count - place)
+        yield slice(place, place + length), slice(start, start + length)
+        place += length
+
+
+@functools.lru_cache(maxsize=4)
+def averaged_field(master: int, alpha: float, std: float) -> AveragedField:
+    """Return an averaged field, shared by all datasets of a process."""
+    return AveragedField(master, alpha, std)
