@@ -48,18 +48,24 @@ class AveragedField:
         variance = float(counts @ amplitude.square() @ counts) / (2 * master) ** 2
         self.quarter = amplitude.mul_(std / math.sqrt(variance)).float()
 
-    def pairs(self, generator: torch.Generator, count: int, size: int) -> tuple[Tensor, Tensor]:
-        """Draw pairs of independent fields averaged to a size, shape (count, size, size) each, float32."""
-        along = self._frequencies()
-        transfers = self._transfers(size).to(torch.complex64) / (2 * self.master) ** 0.5
+    def pairs(
+        self, generator: torch.Generator, count: int, size: int, device: torch.device | str = "cpu"
+    ) -> tuple[Tensor, Tensor]:
+        """Draw pairs of independent fields averaged to a size, shape (count, size, size) each, float32.
+
+        Random numbers are those of the generator's device, all else is computed on ``device``.
+        """
+        along = self._frequencies().to(device)
+        transfers = self._transfers(size).to(device, torch.complex64) / (2 * self.master) ** 0.5
+        quarter = self.quarter.to(device)
 
         def drawn(rows: Tensor) -> Tensor:
-            white = torch.randn(len(rows), len(along), 2, generator=generator)
-            weights = self.quarter[along[rows].abs()][:, along.abs()]
+            white = torch.randn(len(rows), len(along), 2, generator=generator).to(device)
+            weights = quarter[along[rows].abs()][:, along.abs()]
             return torch.view_as_complex(white) * weights * transfers[rows, None] * transfers
 
         # Complex white noise stays white in the Fourier domain, and an even filter keeps its parts independent.
-        spectra = torch.stack([self._folded(drawn, size, torch.complex64) for _ in range(count)])
+        spectra = torch.stack([self._folded(drawn, along, size, torch.complex64) for _ in range(count)])
         fields = torch.fft.ifft2(spectra, norm="forward")[:, :size, :size]
         return fields.real.contiguous(), fields.imag.contiguous()
 
@@ -75,7 +81,7 @@ class AveragedField:
             squares = self.quarter[along[rows].abs()][:, along.abs()].double().square_()
             return squares.mul_(gains[rows, None]).mul_(gains)
 
-        found = self._folded(power, size, torch.float64)
+        found = self._folded(power, along, size, torch.float64)
         return found[:, : size + 1].sqrt() * (size / self.master)
 
     def _frequencies(self) -> Tensor:
@@ -90,13 +96,13 @@ class AveragedField:
         moduli = torch.where(angles == 0, 1.0, (factor * angles).sin() / sines)
         return torch.polar(moduli, (factor - 1) * angles)
 
-    def _folded(self, values: Callable[[Tensor], Tensor], size: int, dtype: torch.dtype) -> Tensor:
+    def _folded(self, values: Callable[[Tensor], Tensor], along: Tensor, size: int, dtype: torch.dtype) -> Tensor:
         """Add values, given by rows, at frequencies that are alike on the grid of twice a size."""
-        side, along = 2 * size, self._frequencies()
-        found = torch.zeros(side, side, dtype=dtype)
-        for rows in torch.split(torch.arange(len(along)), max(1, TOGETHER // len(along))):
+        side, device = 2 * size, along.device
+        found = torch.zeros(side, side, dtype=dtype, device=device)
+        for rows in torch.split(torch.arange(len(along), device=device), max(1, TOGETHER // len(along))):
             part = values(rows)
-            columns = torch.zeros(len(rows), side, dtype=dtype)
+            columns = torch.zeros(len(rows), side, dtype=dtype, device=device)
             for source, target in _runs(-self.highest, len(along), side):
                 columns[:, target] += part[:, source]
             found.index_add_(0, along[rows] % side, columns)

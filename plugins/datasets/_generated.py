@@ -68,5 +68,8 @@ class Generated(Dataset):
     def _block(self, split: Split, block: int) -> Tensor:
         """Draw a block, or return the last one again: training asks for images in order, in batches of its own size."""
         if self._last is None or self._last[0] != (split, block):
-            self._last = ((split, block), self.draw(self.generator_of(split, block), self.together))
+            self._last = ((split, block), self._drawn(split, block))
         return self._last[1]
+
+    def _drawn(self, split: Split, block: int) -> Tensor:
+        return self.draw(self.generator_of(split, block), self.together)

@@ -59,7 +59,7 @@ def filtered(white: Tensor, amplitude: Tensor) -> Tensor:
     """Return noise (N, ...) multiplied by amplitudes, in ``rfftn`` layout, in the periodic Fourier domain."""
     axes = tuple(range(1, white.ndim))
     spectrum = torch.fft.rfftn(white, dim=axes)
-    spectrum *= amplitude.to(white.dtype)
+    spectrum *= amplitude.to(white)
     fields: Tensor = torch.fft.irfftn(spectrum, s=white.shape[1:], dim=axes)
     return fields
 
@@ -86,6 +86,6 @@ def filtered_pairs(white: Tensor, amplitude: Tensor, size: int) -> tuple[Tensor,
     """
     side = white.shape[-1]
     # The inverse transform divides by side^2, which would make the variance of white noise side^-2.
-    full = side * torch.cat([amplitude, amplitude[:, 1:-1].flip(1)], dim=1).to(white.real.dtype)
+    full = side * torch.cat([amplitude, amplitude[:, 1:-1].flip(1)], dim=1).to(white.real)
     fields = torch.fft.ifft2(white * full)[:, :size, :size]
     return fields.real, fields.imag

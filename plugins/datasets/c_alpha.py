@@ -73,8 +73,8 @@ class CAlpha(Generated):
     denoiser: its error bounds that of any denoiser, and the eigenvectors of the image's covariance are the true
     geometry-adaptive harmonic basis (see ``_conditional.py``). Its slope tends to that of the backgrounds, 1 where they
     are flat, which is the optimal one unless the contour is rougher than they are; from sigma = 1/255 to 64/255 it is
-    .54, .72 and .86 for alpha = 1, 2 and 4 at 64x64 pixels, where the limits are .50, .67 and .80. The bound of an image
-    at a noise level takes at most seconds at 64x64 pixels; at 128x128 it takes most of a minute once, and then
+    .54, .72 and .86 for alpha = 1, 2 and 4 at 64x64 pixels, where the limits are .50, .67 and .80. The bound of an
+    image at a noise level takes at most seconds at 64x64 pixels; at 128x128 it takes most of a minute once, and then
     2 s at most for alpha = 2, half a minute for alpha = 1.
 
     Construction ``paper`` is that of Kadkhodaie 2024 (published code): white noise uniform on
@@ -85,6 +85,8 @@ class CAlpha(Generated):
     and alpha - 1 (backgrounds), so that the limit of the slope is (alpha - 1) / alpha, that of the backgrounds, rather
     than alpha / (alpha + 1). One departure: where a contour leaves the image at the top, the published code takes the
     row from the bottom (a negative index); here it stays at the top.
+
+    Training images are made on a GPU where there is one, from the same random numbers.
 
     Parameters
     ----------
@@ -155,17 +157,16 @@ class CAlpha(Generated):
         # 1 for a disc on flat regions, of a few parameters.
         return Optimum("bracket" if self.construction == "exact" else "rate", slope=1 - 1 / (exponent + 1))
 
-    def draw(self, generator: torch.Generator, count: int) -> Tensor:
-        """Draw images, shape (count, 1, size, size), float32."""
+    def draw(self, generator: torch.Generator, count: int, device: torch.device | str = "cpu") -> Tensor:
+        """Draw images, shape (count, 1, size, size), float32, on a device; masks and random numbers are the CPU's."""
         # Masks come first, so that the mask of an image can be drawn again without its backgrounds.
-        masks = self.masks(generator, count)
+        masks = self.masks(generator, count).to(device)
         if self.construction == "paper":
-            noise = torch.empty(2 * count, self.size, self.size).uniform_(-1, 1, generator=generator)
-            limits = torch.rand(3, count, 1, 1, generator=generator)
+            noise = c_alpha_published.drawn(generator, count, self.size).to(device)
+            limits = torch.rand(3, count, 1, 1, generator=generator).to(device)
             assert self.background_alpha != "flat"
-            first, second = c_alpha_published.backgrounds(noise, self.background_alpha, limits)
-        else:
-            first, second = self._backgrounds(generator, count)
+            return c_alpha_published.images(masks, noise, self.background_alpha, limits).unsqueeze(1)
+        first, second = self._backgrounds(generator, count, device)
         # In place, as fresh memory takes longer than arithmetic.
         return first.mul_(masks).add_(second.mul_(1 - masks)).unsqueeze(1)
 
@@ -306,19 +307,28 @@ class CAlpha(Generated):
         amplitude = unit_variance(power_law((nodes,), self.alpha + 0.5, constant=1), (nodes,))
         return filtered(torch.randn(count, nodes, generator=generator), amplitude)
 
-    def _backgrounds(self, generator: torch.Generator, count: int) -> tuple[Tensor, Tensor]:
-        means = 0.5 + MEAN_STD * torch.randn(2 * count, 1, 1, generator=generator)
+    def _backgrounds(
+        self, generator: torch.Generator, count: int, device: torch.device | str = "cpu"
+    ) -> tuple[Tensor, Tensor]:
+        means = 0.5 + MEAN_STD * torch.randn(2 * count, 1, 1, generator=generator).to(device)
         if self.background_alpha == "flat":
             flat = means.repeat(1, self.size, self.size)
             return flat[:count], flat[count:]
         if self.master is not None:
             field = averaged_field(self.master, self.background_alpha, FIELD_STD)
-            first, second = field.pairs(generator, count, self.size)
-            return means[:count] + first, means[count:] + second
-        side = 2 * self.size
-        white = torch.view_as_complex(torch.randn(count, side, side, 2, generator=generator))
-        first, second = filtered_pairs(white, self.background_amplitude(), self.size)
+            first, second = field.pairs(generator, count, self.size, device)
+        else:
+            white = torch.randn(count, 2 * self.size, 2 * self.size, 2, generator=generator).to(device)
+            first, second = filtered_pairs(torch.view_as_complex(white), self.background_amplitude(), self.size)
         return means[:count] + first, means[count:] + second
+
+    def _drawn(self, split: Split, block: int) -> Tensor:
+        # Rounding differs from device to device: the images that entrants are scored on are the same on all machines.
+        if split in ("validation", "test") or not torch.cuda.is_available():
+            return super()._drawn(split, block)
+        # In a stream that does not wait for the steps of a fit.
+        with torch.cuda.stream(_stream()):
+            return self.draw(self.generator_of(split, block), self.together, "cuda").cpu()
 
     def _masks(self, split: Split, count: int, start: int) -> Tensor:
         """Return the masks of images of a split, shape (count, d), float64."""
@@ -349,6 +359,11 @@ class CAlpha(Generated):
     @property
     def _conditional(self) -> ConditionalGaussian:
         return _conditional(self.size, self.background_alpha, self.master)
+
+
+@functools.cache
+def _stream() -> torch.cuda.Stream:
+    return torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
 
 def _background_amplitude(size: int, alpha: float | Literal["flat"], master: int | None) -> Tensor:

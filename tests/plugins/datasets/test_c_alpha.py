@@ -1,3 +1,5 @@
+import contextlib
+
 import numpy as np
 import pytest
 import torch
@@ -5,6 +7,7 @@ import torch
 from gahbench._util.errors import ParameterError
 from gahbench.registry.registry import Registry
 from gahbench_plugins.datasets import _c_alpha_published as c_alpha_published
+from gahbench_plugins.datasets import c_alpha
 from gahbench_plugins.datasets.c_alpha import FIELD_STD, LINE_STD, MEAN_STD, CAlpha
 
 
@@ -130,10 +133,16 @@ def test_only_pixels_at_the_contour_mix_regions():
     assert mixed.float().mean() < 3
 
 
+def paper_backgrounds(noise, alpha, limits):
+    """Images of one region alone."""
+    shape = (len(noise) // 2, *noise.shape[1:])
+    return [c_alpha_published.images(torch.full(shape, share), noise, alpha, limits) for share in (1.0, 0.0)]
+
+
 def test_paper_regions_are_rescaled_to_their_ranges():
     generator = torch.Generator().manual_seed(0)
     noise, limits = torch.rand(4000, 32, 32, generator=generator), torch.rand(3, 2000, 1, 1, generator=generator)
-    first, second = c_alpha_published.backgrounds(2 * noise - 1, 2.0, limits)
+    first, second = paper_backgrounds(2 * noise - 1, 2.0, limits)
     bright_first = first.amax((1, 2)) > 1 - 1e-6
     bright = torch.where(bright_first[:, None, None], first, second)
     dark = torch.where(bright_first[:, None, None], second, first)
@@ -164,9 +173,7 @@ def test_paper_contour_variance_and_blur():
 def test_paper_background_spectrum_falls_as_alpha():
     # Rescaling changes an image by a factor and a constant, not the slope of its spectrum.
     noise = 2 * torch.rand(2000, 32, 32, generator=torch.Generator().manual_seed(0)) - 1
-    first, _ = c_alpha_published.backgrounds(
-        noise, 2.0, torch.rand(3, 1000, 1, 1, generator=torch.Generator().manual_seed(1))
-    )
+    first, _ = paper_backgrounds(noise, 2.0, torch.rand(3, 1000, 1, 1, generator=torch.Generator().manual_seed(1)))
     first = (first - first.mean((1, 2), keepdim=True)) / first.std((1, 2), keepdim=True)
     power = torch.fft.rfft2(first.double()).abs().square().mean(0)[0, 1:16].sqrt().numpy()
     assert slope(power, np.arange(1, 16)) == pytest.approx(-2.0, abs=0.1)
@@ -193,3 +200,29 @@ def test_parameters_are_checked():
         with pytest.raises(ParameterError, match="c-alpha"):
             registry.configure("dataset", f"c-alpha[{wrong}]")
     assert registry.configure("dataset", "c-alpha[4]").label == "c-alpha[alpha=4]"
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"construction": "paper"}, {}, {"master": 16}, {"contour": "closed", "background_alpha": "flat"}]
+)
+def test_images_are_made_on_any_device(parameters):
+    """Torch refuses to compute with tensors of two devices; ``meta`` is one that every machine has."""
+    found = CAlpha(2.0, 8, **parameters).draw(torch.Generator(), 4, "meta")
+    assert found.device.type == "meta"
+    assert found.shape == (4, 1, 8, 8)
+
+
+def test_training_images_alone_are_made_on_a_gpu(monkeypatch):
+    dataset, devices = CAlpha(2.0, 8), []
+
+    def draw(generator, count, device="cpu"):
+        devices.append(device)
+        return torch.zeros(count, 1, 8, 8)
+
+    monkeypatch.setattr(dataset, "draw", draw)
+    monkeypatch.setattr(c_alpha, "_stream", lambda: None)
+    monkeypatch.setattr(torch.cuda, "stream", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for split in ("train", "A", "B", "validation", "test"):
+        dataset.images(split, 1)
+    assert devices == ["cuda", "cuda", "cuda", "cpu", "cpu"]

@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -46,8 +48,7 @@ def test_images_are_those_of_the_published_procedure(size, alpha, background_alp
     noise = 2 * torch.rand(2 * count, size, size, generator=generator) - 1
     limits = torch.rand(3, count, 1, 1, generator=generator)
     masks = c_alpha_published.masks(contours, alpha)
-    first, second = c_alpha_published.backgrounds(noise, background_alpha, limits)
-    images = masks * first + (1 - masks) * second
+    images = c_alpha_published.images(masks, noise, background_alpha, limits)
     bright = set()
     for index in range(count):
         bottom, top, coin = limits[:, index, 0, 0].double().tolist()
@@ -74,5 +75,20 @@ def test_a_dataset_draws_contours_then_backgrounds_then_limits():
     generator = torch.Generator().manual_seed(5)
     masks = c_alpha_published.masks(2 * torch.rand(7, 16, generator=generator) - 1, 2.0)
     noise = 2 * torch.rand(14, 16, 16, generator=generator) - 1
-    first, second = c_alpha_published.backgrounds(noise, 3.0, torch.rand(3, 7, 1, 1, generator=generator))
-    assert torch.equal(images[:, 0], masks * first + (1 - masks) * second)
+    expected = c_alpha_published.images(masks, noise, 3.0, torch.rand(3, 7, 1, 1, generator=generator))
+    assert torch.equal(images[:, 0], expected)
+
+
+def test_images_do_not_depend_on_how_many_are_made_together(monkeypatch):
+    together = CAlpha(2.0, 20, "paper").images("test", 64)
+    monkeypatch.setattr(c_alpha_published, "TOGETHER", 5)
+    # Batches of other sizes may round differently.
+    torch.testing.assert_close(CAlpha(2.0, 20, "paper").images("test", 64), together, atol=1e-6, rtol=0)
+
+
+def test_noise_of_one_draw_is_not_that_of_another_thread():
+    dataset = CAlpha(2.0, 16, "paper")
+    alone = [dataset.draw(torch.Generator().manual_seed(seed), 64) for seed in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda seed: dataset.draw(torch.Generator().manual_seed(seed), 64), range(4)))
+    assert all(torch.equal(one, other) for one, other in zip(alone, found, strict=True))
