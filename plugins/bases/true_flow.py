@@ -168,4 +168,4 @@ class OneByOne(Basis):
     def _pairs(self, given: Tensor) -> Sequence[tuple[Basis, Tensor]]:
         if len(given) != len(self._bases):
             raise ValueError(f"adapted to other images: it takes {len(self._bases)}, not {len(given)}")
-        return list(zip(self._bases, given.split(1), strict=True))
+        return list(zip(self._bases, torch.split(given, 1), strict=True))

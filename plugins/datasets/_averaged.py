@@ -82,7 +82,8 @@ class AveragedField:
             return squares.mul_(gains[rows, None]).mul_(gains)
 
         found = self._folded(power, along, size, torch.float64)
-        return found[:, : size + 1].sqrt() * (size / self.master)
+        amplitude: Tensor = found[:, : size + 1].sqrt() * (size / self.master)
+        return amplitude
 
     def _frequencies(self) -> Tensor:
         """Return the frequencies of an axis, in order; the last of the grid is its own mirror image."""

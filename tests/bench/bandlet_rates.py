@@ -43,24 +43,43 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _found(options.found_size, options.images, options.alpha, options.wavelet)
 
 
+class Circle(gahbench.Dataset):
+    """One image of a disc, whose contour is known."""
+
+    has_level_sets = True
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        places = torch.arange(size, dtype=torch.float64) + 0.5
+        distances = torch.hypot((places - CENTRE[0] * size)[:, None], places - CENTRE[1] * size)
+        self.outside = distances - RADIUS * size
+
+    @property
+    def shape(self) -> gahbench.Shape:
+        """Shape (1, size, size) of the image."""
+        return (1, self.size, self.size)
+
+    def images(self, split: gahbench.Split, count: int, start: int = 0) -> Tensor:
+        """Return the image, of an edge that is a pixel wide, shape (count, 1, size, size)."""
+        return (0.4 + AMPLITUDE * (0.5 - self.outside).clamp(0, 1)).float().expand(count, *self.shape)
+
+    def level_sets(self, split: gahbench.Split, count: int, start: int = 0) -> Tensor:
+        """Return the distance from the circle, shape (count, size, size)."""
+        return self.outside.expand(count, -1, -1)
+
+
 def _circle(size: int, caps: Sequence[str]) -> None:
     sigmas = size / 2048 * 2 ** (torch.arange(-3, 4, dtype=torch.float64) / 2)
-    places = torch.arange(size, dtype=torch.float64) + 0.5
-    outside = ((places[:, None] - CENTRE[0] * size) ** 2 + (places - CENTRE[1] * size) ** 2).sqrt() - RADIUS * size
-    image = (0.4 + AMPLITUDE * (0.5 - outside).clamp(0, 1))[None, None].float()
+    dataset = Circle(size)
+    truth = gahbench.Truth(dataset.images("test", 1), dataset)
     levels = int(math.log2(size)) - 3
     print(f"a circle of {size} pixels, Haar, along its own lines; PSNR in dB at sigma/side {_listed(sigmas / size, 6)}")
     for cap in ("", *caps):
         start = time.perf_counter()
-        name = f"wavelet[haar,levels={levels}]"
-        if cap:
-            name = f"bandlet[haar,levels={levels},moments=1,directions=fine,largest={cap}]"
-        basis = gahbench.create("basis", name)
-        risks = []
-        for sigma in sigmas.tolist():
-            adapted = basis.adapt(image, sigma, lines=outside) if cap else basis
-            risks.append(float(_kept(adapted.analysis(image), sigma)) / size**2)
-        print(f"  {'squares <= ' + cap if cap else 'wavelet':16} {_slopes(sigmas, torch.tensor(risks))}", end="")
+        basis = f"true-flow[haar,levels={levels},moments=1,largest={cap}]" if cap else f"wavelet[haar,levels={levels}]"
+        oracle = gahbench.create("reference", f"oracle-threshold[{basis}]")
+        risks = [oracle.risk(truth, sigma) for sigma in sigmas.tolist()]
+        print(f"  {'squares <= ' + cap if cap else 'wavelet':16} {_slopes(sigmas, torch.cat(risks))}", end="")
         print(f"  {time.perf_counter() - start:.0f} s", flush=True)
 
 
