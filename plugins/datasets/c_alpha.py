@@ -154,8 +154,9 @@ class CAlpha(Generated):
         """The optimal slope a / (a + 1), a the smaller exponent, and the genie's bound for ``exact``."""
         contour = math.inf if self.contour == "disc" else self.alpha
         exponent = min(contour, math.inf if self.background_alpha == "flat" else self.background_alpha)
-        # 1 for a disc on flat regions, of a few parameters.
-        return Optimum("bracket" if self.construction == "exact" else "rate", slope=1 - 1 / (exponent + 1))
+        # A disc on flat regions is an image of few parameters.
+        slope = 1.0 if exponent == math.inf else exponent / (exponent + 1)
+        return Optimum("bracket" if self.construction == "exact" else "rate", slope=slope)
 
     def draw(self, generator: torch.Generator, count: int, device: torch.device | str = "cpu") -> Tensor:
         """Draw images, shape (count, 1, size, size), float32, on a device; masks and random numbers are the CPU's."""
