@@ -62,7 +62,8 @@ class AveragedField:
         def drawn(rows: Tensor) -> Tensor:
             white = torch.randn(len(rows), len(along), 2, generator=generator).to(device)
             weights = quarter[along[rows].abs()][:, along.abs()]
-            return torch.view_as_complex(white) * weights * transfers[rows, None] * transfers
+            spectrum: Tensor = torch.view_as_complex(white) * weights * transfers[rows, None] * transfers
+            return spectrum
 
         # Complex white noise stays white in the Fourier domain, and an even filter keeps its parts independent.
         spectra = torch.stack([self._folded(drawn, along, size, torch.complex64) for _ in range(count)])
