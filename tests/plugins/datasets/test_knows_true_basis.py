@@ -5,6 +5,7 @@ import gahbench
 KNOWN = {
     "c-alpha[size=8]": True,
     "c-alpha[size=8,contour=closed]": True,
+    "c-alpha[size=8,contour=disc,background_alpha=flat,master=16]": True,
     "c-alpha[size=8,construction=paper]": False,
     "gaussian-field[size=8]": True,
     "gaussian-faces[faces=faces[size=8]]": True,
