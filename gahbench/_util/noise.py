@@ -76,14 +76,15 @@ def evaluation_noise(
     count, shape
         Number of images, and the shape (C, H, W) of one.
     sigma
-        Noise level; other levels have independent noise.
+        Noise level; other levels have independent noise, unless there is a master.
     parts
         Further names of the draw: the noise seed and the split.
     block
         For how many images it is drawn together.
     master
         Side of square images, a multiple of that of the images, on which white noise is drawn and then averaged over
-        blocks: noise of one ``sigma / side`` is that of one master, whatever the size of the images.
+        blocks. An image has one such noise, times ``sigma``: at the same ``sigma / side`` it is the same whatever the
+        size of the images.
 
     Returns
     -------
@@ -98,7 +99,7 @@ def evaluation_noise(
     if count == 0:
         return torch.empty(0, *shape)
     if master is not None:
-        return sigma * _averaged_noise(count, shape, sigma, master, *parts)
+        return sigma * _averaged_noise(count, shape, master, *parts)
 
     def draw(number: int) -> Tensor:
         return torch.randn(block, *shape, generator=generator("noise", *parts, float(sigma), number * block))
@@ -106,7 +107,7 @@ def evaluation_noise(
     return sigma * in_blocks(draw, count, block=block)
 
 
-def _averaged_noise(count: int, shape: tuple[int, int, int], sigma: float, master: int, *parts: int | str) -> Tensor:
+def _averaged_noise(count: int, shape: tuple[int, int, int], master: int, *parts: int | str) -> Tensor:
     """Return noise of standard deviation 1 that is averaged over the blocks of a master, shape (count, C, H, W)."""
     channels, height, width = shape
     if height != width or master % height:
@@ -116,9 +117,9 @@ def _averaged_noise(count: int, shape: tuple[int, int, int], sigma: float, maste
     factor = master // height
 
     def draw(number: int) -> Tensor:
+        # Not named by sigma: levels that are written with few digits are hardly ever in exact proportion.
+        white = torch.randn(1, channels, master, master, generator=generator("noise", *parts, "master", number))
         # The average over blocks lowers the standard deviation by their side.
-        named = generator("noise", *parts, "master", float(sigma) * factor, number)
-        white = torch.randn(1, channels, master, master, generator=named)
         return factor * torch.nn.functional.avg_pool2d(white, factor)
 
     # One image at a time, as masters may be large.

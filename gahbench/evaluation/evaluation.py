@@ -41,7 +41,7 @@ class Evaluation:
         Noise levels, in the units of the images.
     noise_seed, split
         Name the draw of the noise, which depends on nothing else but the noise level and the image; where the dataset
-        has a ``master``, on the noise level in units of the side.
+        has a ``master``, on the image alone.
     dataset
         Where the images are from.
     learned_from

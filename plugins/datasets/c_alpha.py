@@ -66,7 +66,7 @@ class CAlpha(Generated):
     With a ``master``, contour and backgrounds are those of images of that size, whatever the size: the mask and each
     background are averaged over blocks of pixels, each by itself, and then composed, so that given the contour an image
     is still Gaussian and the genie's error still a bound. Images of two sizes are then the same images under the same
-    noise, for noise levels in the proportion of the sizes, so that errors at one sigma / size can be compared. Masters
+    noise, up to the factor sigma, so that errors at the same sigma / size can be compared. Masters
     up to 256 suit training; of masters of 4096 images are drawn one at a time.
 
     Its optimum is known between bounds. Given the contour an image is Gaussian, and the Wiener filter the best

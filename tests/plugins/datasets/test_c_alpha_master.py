@@ -197,13 +197,16 @@ def test_level_sets_of_two_sizes_are_of_one_contour():
         torch.testing.assert_close(small[near], halved(large)[near] / 2, atol=0.1, rtol=0)
 
 
-def test_noise_of_one_sigma_over_side_is_that_of_one_master():
+def test_at_one_sigma_over_side_noise_is_the_same_whatever_the_size():
     noise = functools.partial(evaluation_noise, 3, master=32)
     small, large = noise((1, 8, 8), 0.1, 5, "test"), noise((1, 16, 16), 0.2, 5, "test")
     # An average of four has half the standard deviation, which is that of the smaller.
     torch.testing.assert_close(small, avg_pool2d(large, 2), atol=1e-6, rtol=0)
     assert torch.equal(evaluation_noise(1, (1, 8, 8), 0.1, 5, "test", master=32), small[:1])
-    assert not torch.allclose(noise((1, 8, 8), 0.2, 5, "test"), 2 * small)
+    torch.testing.assert_close(noise((1, 8, 8), 0.2, 5, "test"), 2 * small)
+    for others in ((6, "test"), (5, "train"), (5, "test", "draw 1")):
+        assert (noise((1, 8, 8), 0.1, *others) - small).abs().max() > 0.05
+    assert (small[1:] - small[:-1]).abs().amax((1, 2, 3)).min() > 0.05
     many = evaluation_noise(400, (1, 8, 8), 0.1, 5, "test", master=32)
     assert float(many.std()) == pytest.approx(0.1, rel=4 / (2 * many.numel()) ** 0.5)
     with pytest.raises(ValueError, match="block averages"):
