@@ -67,6 +67,8 @@ def register_references(register: Register) -> None:
     register("lower-bound", "gahbench_plugins.references.optimal:LowerBound")
     register("empirical-bayes", "gahbench_plugins.references.empirical_bayes:EmpiricalBayes")
     register("local-score", "gahbench_plugins.references.local_score:LocalScore")
+    register("pca-locality", "gahbench_plugins.references.pca_locality:PCALocality")
+    register("pspc", "gahbench_plugins.references.pspc:PatchSetPosteriorComposites")
     register("threshold", "gahbench_plugins.references.threshold:Threshold")
     register("visu-shrink", "gahbench_plugins.references.visu_shrink:VisuShrink")
     register("sure-shrink", "gahbench_plugins.references.sure_shrink:SureShrink")

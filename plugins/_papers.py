@@ -168,6 +168,13 @@ LIANG_2021 = Citation(
     conference="ICCV Workshops",
     arxiv="2108.10257",
 )
+LUKOIANOV_2025 = Citation(
+    "Lukoianov, Artem and Yuan, Chenyang and Solomon, Justin and Sitzmann, Vincent",
+    "Locality in image diffusion models emerges from data statistics",
+    2025,
+    conference="NeurIPS",
+    arxiv="2509.09672",
+)
 MALLAT_1989 = Citation(
     "Mallat, Stéphane",
     "A theory for multiresolution signal decomposition: the wavelet representation",
@@ -206,6 +213,13 @@ NGUYEN_2010 = Citation(
     "Uniform discrete curvelet transform",
     2010,
     journal="IEEE Transactions on Signal Processing",
+)
+NIEDOBA_2025 = Citation(
+    "Niedoba, Matthew and Zwartsenberg, Berend and Murphy, Kevin Patrick and Wood, Frank",
+    "Towards a mechanistic explanation of diffusion model generalization",
+    2025,
+    conference="ICML",
+    arxiv="2411.19339",
 )
 PEEBLES_2023 = Citation(
     "Peebles, William and Xie, Saining",

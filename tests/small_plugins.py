@@ -31,6 +31,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "mohan-rcnn": {"width": 8, "stages": 2},
     "nafnet": {"width": 8},
     "ncsnpp": {"width": 32, "multipliers": (1, 1, 1), "blocks": 1},
+    "pca-locality": {"images": 8},
+    "pspc": {"images": 8, "validation": 1},
     "restormer": {"width": 8, "blocks": (1, 1, 1, 1), "refinement": 1},
     "scunet": {"blocks": 1},
     "swinir": {"width": 12, "groups": 1, "blocks": 1, "heads": 2},

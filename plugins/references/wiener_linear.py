@@ -18,10 +18,10 @@ from ..datasets.gaussian_faces import Fit, principal_components
 class WienerLinear(Reference):
     """The linear (affine) denoiser of least expected squared error on the training images (Wiener 1949).
 
-    It is m + K (K + sigma^2)^-1 (y - m), m their mean and K their covariance, over all pixels and channels together. As
-    it is linear, its expected error on an image is exact: bias^2 + variance. Fewer images than values span no more than
-    that many directions: the rest of an image becomes that of the mean, however small sigma is. Only without noise is
-    the image itself returned.
+    It is m + K (K + sigma^2)^-1 (y - m), m their mean and K their covariance, over all pixels and channels together:
+    the best denoiser of the Gaussian that has both, whose score is (f(y) - y) / sigma^2. As it is linear, its expected
+    error on an image is exact: bias^2 + variance. Fewer images than values span no more than that many directions: the
+    rest of an image becomes that of the mean, however small sigma is. Only without noise is the image itself returned.
 
     Parameters
     ----------

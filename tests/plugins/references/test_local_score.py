@@ -13,7 +13,7 @@ from gahbench.contracts.truth import Truth
 from gahbench_plugins.datasets.faces import Faces
 from gahbench_plugins.references import _local_posterior as local_posterior
 from gahbench_plugins.references.empirical_bayes import EmpiricalBayes
-from gahbench_plugins.references.local_score import LocalScore, candidates
+from gahbench_plugins.references.local_score import LocalScore
 
 
 def random(*shape, seed=0):
@@ -209,10 +209,10 @@ def test_float32_is_accurate_at_any_noise(sigma):
 
 
 def test_candidates():
-    assert candidates((1, 40, 40), "zeros") == [1, 3, 5, 7, 9, 13, 17, 25, 33, 49, 65, 79]
-    assert candidates((3, 9, 4), "zeros") == [1, 3, 5, 7, 9, 13, 17]
-    assert candidates((1, 10, 6), "periodic") == [1, 3, 5]
-    assert candidates((1, 1, 1), "zeros") == [1]
+    assert LocalScore().sides((1, 40, 40)) == [1, 3, 5, 7, 9, 13, 17, 25, 33, 49, 65, 79]
+    assert LocalScore().sides((3, 9, 4)) == [1, 3, 5, 7, 9, 13, 17]
+    assert LocalScore(boundary="periodic").sides((1, 10, 6)) == [1, 3, 5]
+    assert LocalScore().sides((1, 1, 1)) == [1]
 
 
 def test_larger_patches_are_chosen_for_more_noise():
@@ -231,7 +231,7 @@ def test_larger_patches_are_chosen_for_more_noise():
             found = denoised(dataset.images("train", 16), noisy, sigma, side)
             return (found - clean).square().mean()
 
-        sides = candidates(dataset.shape, "zeros")
+        sides = machine.sides(dataset.shape)
         place = sides.index(chosen[-1])
         # No better than those on either side.
         assert all(error(chosen[-1]) <= error(side) for side in sides[max(0, place - 1) : place + 2])

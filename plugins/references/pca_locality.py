@@ -1,0 +1,149 @@
+"""The training images, weighted at each pixel by the region that the best linear denoiser looks at there."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from gahbench import DataError, Shape, TrainingData, Truth, image_shape
+from gahbench.jacobian import DenseMaps, LinearMaps
+
+from .._papers import LUKOIANOV_2025
+from ..bases._matrices import check_values
+from ..datasets.gaussian_faces import Fit, principal_components
+from ._training_memory import TrainingMemory
+from ._window_sums import pixel_means
+
+#: Diagonals of the Wiener filter that count as 0: their rows are not divided.
+NOTHING = 1e-6
+
+
+class PCALocality(TrainingMemory):
+    """The analytical denoiser of Lukoianov et al., NeurIPS 2025 (arXiv 2509.09672): locality from data statistics.
+
+    Of the Wiener filter W = K (K + sigma^2)^-1, K the unbiased covariance of the training images, each row is divided
+    by its diagonal value. Value q of an image looks at the values r where |W_rq / W_rr| is at least ``threshold`` times
+    the largest of all; M_rq is 1 there, else 0. The result is sum_i w_i(q) x_i(q), w(q) = softmax(-sum_r M_rq (y(r) -
+    x_i(r))^2 / 2 sigma^2) over the training images x_i: that of ``local-score`` without equivariance, with patches of a
+    shape that data and noise level decide. Where all is looked at it is ``empirical-bayes``.
+
+    The published code takes the softmax within each batch of training images, and then the mean over batches, the last
+    of which may be smaller: what it returns depends on the batch. That is ``batch``, 256 or 512 there; ``null``, the
+    default, is the softmax over all images. Published thresholds are .02 (CelebA), .05 (CIFAR-10) and .005 (MNIST); a
+    threshold of 0 there leaves the rows as weights, which may be negative, and is not offered.
+
+    The Jacobian is exact: M_rq / sigma^2 times the covariance of the images' values at q and r under w(q); it is not
+    symmetric. Without noise the images are returned as they are.
+
+    Parameters
+    ----------
+    threshold
+        Share of the largest value of the rows from which on a value is looked at.
+    batch
+        Training images in a softmax of the published code; ``null`` for all in one.
+    images
+        Most training images to learn from.
+    """
+
+    citation = LUKOIANOV_2025
+    label_parameters = ("batch",)
+
+    def __init__(
+        self,
+        threshold: Annotated[float, Field(gt=0, le=1)] = 0.02,
+        batch: Annotated[int, Field(ge=1)] | None = None,
+        images: Annotated[int, Field(ge=2)] = 4096,
+    ) -> None:
+        super().__init__(images)
+        self.threshold = threshold
+        self.batch = batch
+        self._statistics: Fit | None = None
+        self._count = 0
+        self._masks: dict[float, Tensor] = {}
+
+    def check_shape(self, shape: Shape) -> None:
+        """Raise ``ValueError`` for images (C, H, W) of more than 4096 values, whose covariance is too large."""
+        check_values(shape, "pca-locality needs the covariance")
+
+    def fit(self, examples: TrainingData) -> None:
+        """Keep the training images, and find their covariance.
+
+        Raises
+        ------
+        DataError
+            If there are fewer than 2.
+        ValueError
+            If they are too large.
+        """
+        super().fit(examples)
+        training = self.fitted(examples.shape)
+        if len(training) < 2:
+            raise DataError("pca-locality needs the covariance of training images: at least 2 of them, not 1")
+        self._count = len(training)
+        self._statistics = principal_components(training.flatten(1).cpu())
+        self._masks.clear()
+
+    def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
+        """Return the denoised images, shape (N, C, H, W), where the noisy ones are.
+
+        Raises
+        ------
+        DataError
+            If it was not fitted, or to images of another shape.
+        """
+        training = self.fitted(image_shape(noisy))
+        if sigma == 0:
+            return noisy
+        given, mask = noisy.to(self.device), self.mask(sigma)
+
+        def logarithms(squares: Tensor) -> Tensor:
+            return (squares.flatten(1) @ mask.to(squares)).view_as(squares) / (-2 * sigma**2)
+
+        batches = self._batches(training)
+        means = [pixel_means(some, given, logarithms) for some in batches]
+        return (torch.stack(means).sum(0) / len(batches)).to(noisy.device)
+
+    def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> LinearMaps | None:
+        """Return the derivatives of the denoised images, float64; ``None`` without noise."""
+        shape = image_shape(noisy)
+        training = self.fitted(shape).double()
+        if sigma == 0:
+            return None
+        mask = self.mask(sigma).to(training)
+        batches = [some.flatten(1) for some in self._batches(training)]
+
+        def derivative(image: Tensor) -> Tensor:
+            total = torch.zeros_like(mask)
+            for some in batches:
+                weights = torch.softmax((some - image).square() @ mask / (-2 * sigma**2), dim=0)
+                total += (weights * (some - (weights * some).sum(0))).mT @ some
+            return total * mask.mT / (sigma**2 * len(batches))
+
+        images = noisy.to(training).flatten(1)
+        return DenseMaps(torch.stack([derivative(image) for image in images]), shape)
+
+    def mask(self, sigma: float) -> Tensor:
+        """Return M at a noise level > 0, shape (d, d), float32: column q is 1 at the values that q looks at.
+
+        Raises
+        ------
+        DataError
+            If it was not fitted.
+        """
+        if self._statistics is None:
+            raise self.unfitted()
+        if sigma not in self._masks:
+            _, variances, components = self._statistics
+            # Over n - 1, as in the published code.
+            variances = variances * (self._count / (self._count - 1))
+            wiener = (components * (variances / (variances + sigma**2))) @ components.mT
+            diagonal = wiener.diagonal()
+            rows = (wiener / torch.where(diagonal.abs() < NOTHING, 1.0, diagonal)[:, None]).abs()
+            self._masks = {sigma: (rows >= self.threshold * rows.amax()).float().to(self.device)}
+        return self._masks[sigma]
+
+    def _batches(self, training: Tensor) -> tuple[Tensor, ...]:
+        return torch.split(training, self.batch or len(training))
