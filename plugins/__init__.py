@@ -143,6 +143,8 @@ def register_metrics(register: Register) -> None:
     register("score-agreement", "gahbench_plugins.metrics.score_agreement:ScoreAgreement")
     register("gaussian-share", "gahbench_plugins.metrics.gaussian_share:GaussianShare")
     register("distance", "gahbench_plugins.metrics.distance:Distance")
+    register("training-times", "gahbench_plugins.metrics.training_times:TrainingTimes")
+    register("learning-times", "gahbench_plugins.metrics.learning_times:LearningTimes")
     register("biased-generalization", "gahbench_plugins.metrics.biased_generalization:BiasedGeneralization")
     register("sampling", "gahbench_plugins.metrics.sampling:Sampled")
     register("pair-cosine", "gahbench_plugins.metrics.pair_cosine:PairCosine")

@@ -16,6 +16,13 @@ AHMED_1974 = Citation(
     journal="IEEE Transactions on Computers",
     doi="10.1109/T-C.1974.223784",
 )
+BONNAIRE_2025 = Citation(
+    "Bonnaire, Tony and Urfin, Raphaël and Biroli, Giulio and Mézard, Marc",
+    "Why diffusion models don't memorize: the role of implicit dynamical regularization in training",
+    2025,
+    conference="NeurIPS",
+    arxiv="2505.17638",
+)
 BUADES_2005 = Citation(
     "Buades, Antoni and Coll, Bartomeu and Morel, Jean-Michel",
     "A non-local algorithm for image denoising",
@@ -299,6 +306,13 @@ WANG_2024 = Citation(
     2024,
     journal=_TMLR,
     arxiv="2412.09726",
+)
+WANG_2025 = Citation(
+    "Wang, Binxu and Pehlevan, Cengiz",
+    "An analytical theory of spectral bias in the learning dynamics of diffusion models",
+    2025,
+    conference="NeurIPS",
+    arxiv="2503.03206",
 )
 WIENER_1949 = Citation(
     "Wiener, Norbert", "Extrapolation, interpolation, and smoothing of stationary time series", 1949, publisher="Wiley"

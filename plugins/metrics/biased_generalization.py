@@ -13,6 +13,7 @@ from gahbench import Denoiser, Metric, Scores
 from gahbench.evaluation import Evaluation
 from gahbench.sampling import own_set, simultaneous_lower, without_shared
 
+from ._along_training import pairs_along
 from ._sampled import training_images
 
 
@@ -48,9 +49,7 @@ class BiasedGeneralization(Metric):
             return Scores([])
         halves = without_shared(training_images(evaluation), training_images(partner))
         steps, losses, shares = [], [], []
-        for (step, load), (other_step, load_other) in zip(evaluation.snapshots, partner.snapshots, strict=True):
-            if step != other_step:
-                raise ValueError(f"snapshots of partners are at steps {step} and {other_step}, expected the same")
+        for step, load, load_other in pairs_along(evaluation, partner):
             one, other = _at(evaluation, load), _at(partner, load_other)
             steps.append(step)
             losses.append([_means(one, other, sigma) for sigma in evaluation.sigmas])
