@@ -254,7 +254,10 @@ def _fit_unit(at: PlannedDataset, row: Row, training: Training, seed: int) -> Un
 
     # A network's outcome does not depend on its partner.
     alone = training.model_copy(update={"halves": False})
-    steps = training.total_steps(training_count(at.dataset, training))
+    try:
+        steps = training.total_steps(training_count(at.dataset, training))
+    except ValueError as error:
+        raise ParameterError(f"{row.entrant.where} on {at.configured.label}: {error}") from error
     # A backward pass costs about twice a forward pass.
     passes = 3.0 * training.batch_size * steps if steps is not None else float("inf")
     return fit_unit(at, row.entrant, row.label, alone, seed, training.split if training.halves else None, passes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from gahbench._util.errors import listing
 
@@ -49,6 +49,41 @@ Count = Annotated[int, Field(ge=1)] | Literal["all"]
 ADDED = ("loss", "halves", "same_initialisation", "snapshots", "split")
 
 
+class PerImage(BaseModel):
+    """A number of steps that grows with the number of training images, so that small and large sets are judged alike.
+
+    Parameters
+    ----------
+    per_image
+        Steps for each training image.
+    least
+        Steps that are taken at least.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    per_image: Annotated[float, Field(gt=0)]
+    least: Annotated[int, Field(ge=1)] = 1
+
+    def steps(self, train_images: int) -> int:
+        """Return the number of steps for a number of images."""
+        return max(self.least, round(self.per_image * train_images))
+
+
+def _as_steps(given: Any) -> Any:
+    if not isinstance(given, dict):
+        return given
+    try:
+        return PerImage.model_validate(given)
+    except ValidationError as error:
+        # In our words: pydantic's are about each alternative of the type.
+        first = error.errors()[0]
+        wrong = ".".join(map(str, first["loc"]))
+        raise ValueError(
+            f"accepted are a whole number, or {{per_image: 20, least: 500}}; {wrong}: {first['msg'].lower()}"
+        ) from error
+
+
 class Training(BaseModel):
     """The training of a network. Fields that a suite leaves out come from the recipe.
 
@@ -57,8 +92,9 @@ class Training(BaseModel):
     recipe
         ``kl`` or ``paper``.
     steps, epochs, seconds
-        The budget; one of them. A budget of seconds makes rows depend on the machine, so a suite that uses it must say
-        ``allow_time_budget: true``.
+        The budget; one of them. Steps may be given for each training image, ``{per_image: 20, least: 500}``, for sets
+        whose number of images is known. A budget of seconds makes rows depend on the machine, so a suite that uses it
+        must say ``allow_time_budget: true``.
     batch_size
         Images in a batch.
     train_images
@@ -105,7 +141,7 @@ class Training(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     recipe: Literal["kl", "paper"] = "kl"
-    steps: Annotated[int, Field(ge=1)] | None = None
+    steps: Annotated[Annotated[int, Field(ge=1)] | PerImage | None, BeforeValidator(_as_steps)] = None
     epochs: Annotated[int, Field(ge=1)] | None = None
     seconds: Annotated[float, Field(gt=0)] | None = None
     allow_time_budget: bool = False
@@ -213,7 +249,20 @@ class Training(BaseModel):
         return next(name for name in BUDGETS if getattr(self, name) is not None)
 
     def total_steps(self, train_images: int | None) -> int | None:
-        """Return the number of optimiser steps, given the size of the set (None: a stream); None for seconds."""
+        """Return the number of optimiser steps, given the size of the set (None: a stream); None for seconds.
+
+        Raises
+        ------
+        ValueError
+            If steps are for each image of a stream, whose number is none.
+        """
+        if isinstance(self.steps, PerImage):
+            if train_images is None:
+                raise ValueError(
+                    "steps for each image need a number of images, and these never end; accepted: a number for "
+                    "train_images, or steps: 20000"
+                )
+            return self.steps.steps(train_images)
         if self.steps is not None:
             return self.steps
         if self.epochs is not None:

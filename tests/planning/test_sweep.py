@@ -90,6 +90,19 @@ def test_one_number_is_trained_alike_in_a_sweep_and_alone(plan_of):
     assert [unit.key for unit in one_half.fits] == [alone]
 
 
+def test_budgets_may_grow_with_the_number_of_images(plan_of):
+    growing = plan_of(("steps: 9", "steps: {per_image: 30, least: 60}"))
+    fixed = plan_of()
+    for more, one in zip(growing.fits, fixed.fits, strict=True):
+        steps = 60 if more.entrant.endswith("N=1") else 90
+        assert more.work == pytest.approx(steps / 9 * one.work)
+        assert more.key != one.key
+    # One training of a whole sweep, with which other numbers of images may be merged.
+    assert len({str(unit.document["training"]["steps"]) for unit in growing.fits}) == 1
+    with pytest.raises(ParameterError, match="these never end; accepted: a number for train_images"):
+        plan_of(("steps: 9", "steps: {per_image: 30}"), ("train_images: [1, 3], ", ""), ("biased-generalization, ", ""))
+
+
 def test_a_partner_that_fails_costs_the_pairs_alone(write_suite, write_plugin, tmp_path):
     # The network of B meets an image that A does not: its loss is not a number.
     dataset = gahbench.create("dataset", "c-alpha", alpha=2.0, size=8)
@@ -169,6 +182,8 @@ def test_partners_start_from_the_same_weights_or_not():
         (("[1, 3]", "[1, 3, 1]"), SuiteError, "repeats a number"),
         (("[1, 3]", "[]"), SuiteError, "train_images"),
         (("[1, 3]", "[0]"), SuiteError, "train_images"),
+        (("steps: 9", "steps: {per_image: 0}"), SuiteError, "per_image: input should be greater than 0"),
+        (("steps: 9", "steps: {each: 3}"), SuiteError, "accepted are a whole number, or {per_image: 20, least: 500}"),
         (("halves: true", "halves: true, split: B"), SuiteError, "trains on A and B already"),
         (("count: 3", "cuont: 3"), SuiteError, "cuont"),
         (

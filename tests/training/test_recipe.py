@@ -38,6 +38,12 @@ def test_the_rate_warms_up_linearly():
 def test_a_budget_replaces_that_of_the_recipe():
     assert training(recipe="paper", steps=7).total_steps(10) == 7
     assert training(recipe="kl", epochs=2, batch_size=100, epoch_images=1000).total_steps(None) == 20
+    growing = training(recipe="paper", steps={"per_image": 2.5, "least": 30})
+    assert [growing.total_steps(count) for count in (1, 10, 100, 1000)] == [30, 30, 250, 2500]
+    assert growing.budget == "steps"
+    assert Training.model_validate(growing.model_dump(mode="json")) == growing
+    with pytest.raises(ValueError, match="these never end; accepted: a number for train_images"):
+        growing.total_steps(None)
     timed = training(seconds=3.0, allow_time_budget=True)
     assert timed.total_steps(10) is None
     assert timed.budget == "seconds"
@@ -53,6 +59,9 @@ def test_a_budget_replaces_that_of_the_recipe():
         {"ema": 1.0},
         {"learning_rate": 0.0},
         {"steps": 2.5},
+        {"steps": {"per_image": 0.0}},
+        {"steps": {"per_image": 1.0, "most": 3}},
+        {"steps": {"per_image": 1.0}, "epochs": 2},
         {"batch_size": "4"},
         {"unknown": 1},
     ],
