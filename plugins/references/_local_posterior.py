@@ -13,6 +13,8 @@ from torch.nn import functional
 
 from gahbench import Shape, image_shape
 
+from ._merged_patches import merged
+
 Boundary = Literal["zeros", "periodic"]
 
 #: Values of the patches that are copied at a time: 16 MiB in float64, for noisy and for training patches each.
@@ -22,6 +24,8 @@ PAIRS = 1 << 18
 PAIRS_GPU = 1 << 24
 #: Noisy patches that are weighed at a time.
 ROWS = 1024
+#: Values of training patches among which those alike are merged: 128 MiB.
+MERGED = 1 << 25
 #: Logarithm of weights that do not count: smaller ones would be denormal numbers, which processors are slow at.
 NEGLIGIBLE = -80.0
 #: How far rounding may put off the logarithm of a weight, at worst, in float32: beyond it float64 is used.
@@ -164,9 +168,14 @@ class Average:
         self._sums = noisy.new_zeros(batch, count, 1 + size)
         self._pairs = PAIRS_GPU if noisy.is_cuda else PAIRS
 
-    def add(self, patches: Tensor, values: Tensor) -> None:
-        """Add training patches, shape (B, K, d), with what is averaged, shape (B, K, v)."""
+    def add(self, patches: Tensor, values: Tensor, numbers: Tensor | None = None) -> None:
+        """Add training patches, shape (B, K, d), with what is averaged, shape (B, K, v).
+
+        Each counts as many times as the numbers say, shape (B, K).
+        """
         offsets = patches.square().sum(2)[:, None] / (-2 * self._variance)
+        if numbers is not None:
+            offsets = offsets + numbers.log()[:, None]
         values = functional.pad(values, (1, 0), value=1)
         batch, count, _ = self._noisy.shape
         rows = min(count, ROWS)
@@ -191,7 +200,7 @@ class Average:
         return self._sums[..., 1:] / self._sums[..., :1]
 
 
-def local_means(training: Tensor, noisy: Tensor, sigma: float, patches: Patches) -> Tensor:
+def local_means(training: Tensor, noisy: Tensor, sigma: float, patches: Patches, alike: float = 0.0) -> Tensor:
     """Return the average centre of the training patches at each pixel.
 
     Beyond images and results it needs about 150 MiB, on a GPU 400 MiB, or a few times the patches of one row of pixels
@@ -207,6 +216,9 @@ def local_means(training: Tensor, noisy: Tensor, sigma: float, patches: Patches)
         Standard deviation of the noise, greater than 0.
     patches
         Which patches are compared.
+    alike
+        Training patches whose root mean square distance from their mean is at most this share of sigma are merged;
+        where positions do not matter.
 
     Returns
     -------
@@ -222,15 +234,34 @@ def local_means(training: Tensor, noisy: Tensor, sigma: float, patches: Patches)
     result = torch.empty_like(noisy)
     for rows, columns in patches.areas(image_shape(noisy)):
         centres = patches.centres(channels, rows, columns).to(noisy.device)
+        fewer = list(_merged(known, rows, columns, patches, origin, alike * sigma)) if alike else None
         for which, lines, some in patches.cut(given, rows, columns):
             average = Average(some, sigma, channels)
-            for _, _, others in patches.cut(known, rows, columns):
-                compared = others.to(dtype) - origin
-                average.add(compared, compared[..., centres])
+            if fewer is None:
+                for _, _, others in patches.cut(known, rows, columns):
+                    compared = others.to(dtype) - origin
+                    average.add(compared, compared[..., centres])
+            else:
+                for means, numbers in fewer:
+                    average.add(means[None].to(dtype), means[None, :, centres].to(dtype), numbers[None].to(dtype))
             found = patches.images(average.values() + origin, columns, len(noisy[which]))
             across = slice(columns.first, columns.first + columns.count)
             result[which, :, rows.first + lines.start : rows.first + lines.stop, across] = found.to(noisy.dtype)
     return result
+
+
+def _merged(
+    known: Tensor, rows: Span, columns: Span, patches: Patches, origin: Tensor, radius: float
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the training patches of an area, those merged that are alike, and the numbers that they stand for."""
+    held: list[Tensor] = []
+    for _, _, others in patches.cut(known, rows, columns):
+        held.append(others[0] - origin)
+        if sum(some.numel() for some in held) >= MERGED:
+            yield merged(torch.cat(held), radius)
+            held.clear()
+    if held:
+        yield merged(torch.cat(held), radius)
 
 
 def local_derivatives(training: Tensor, noisy: Tensor, sigma: float, patches: Patches) -> tuple[Tensor, Tensor]:

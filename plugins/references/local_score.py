@@ -39,8 +39,10 @@ class LocalScore(ChosenSide):
 
     It may be fitted to any :class:`gahbench.TrainingData`, such as the very images that a network was trained on. Time
     grows with the square of the number of pixels (equivariant), and with training images: 256 of 40x40 take two to
-    four seconds for an image on one core. Its Jacobian is exact: covariances of centres and patches over sigma^2,
-    which are not symmetric. Without noise the images are returned as they are.
+    four seconds for an image on one core. Most patches of large sets are alike: ``alike`` merges those that are, for
+    many noisy images at once. Where positions matter, time grows with pixels and training images alone. The Jacobian is
+    exact, and that of patches that are not merged: covariances of centres and patches over sigma^2, which are not
+    symmetric. Without noise the images are returned as they are.
 
     Parameters
     ----------
@@ -50,6 +52,9 @@ class LocalScore(ChosenSide):
         Whether patches come from all positions.
     boundary
         The continuation beyond the border.
+    alike
+        Training patches are replaced by their mean where its root mean square distance from them is at most this share
+        of sigma; 0 for the exact average. For equivariant machines.
     images
         Most training images to learn from.
     validation
@@ -69,6 +74,7 @@ class LocalScore(ChosenSide):
         patch: Annotated[int, Field(ge=1)] | None = None,
         equivariant: bool = True,
         boundary: Boundary = "zeros",
+        alike: Annotated[float, Field(ge=0, le=1)] = 0.0,
         images: Annotated[int, Field(ge=1)] = 256,
         validation: Annotated[int, Field(ge=1)] = 4,
     ) -> None:
@@ -77,6 +83,7 @@ class LocalScore(ChosenSide):
         super().__init__(patch, images, validation)
         self.equivariant = equivariant
         self.boundary: Boundary = boundary
+        self.alike = alike
 
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ValueError`` for periodic images (C, H, W) that are smaller than a patch, which would meet itself."""
@@ -89,7 +96,7 @@ class LocalScore(ChosenSide):
     def means(self, training: Tensor, noisy: Tensor, sigma: float, side: int) -> Tensor:
         """Return the images (N, C, H, W) denoised by patches of a side; ``sigma`` is greater than 0."""
         if self.equivariant:
-            return local_means(training, noisy, sigma, self._patches(side))
+            return local_means(training, noisy, sigma, self._patches(side), self.alike)
         return positioned_means(training, noisy, sigma, side, self.boundary)
 
     def sides(self, shape: Shape) -> list[int]:
