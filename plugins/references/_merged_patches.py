@@ -62,7 +62,7 @@ def _coordinates(patches: Tensor) -> Tensor:
     """Return coordinates of patches in which groups are split, shape (K, r)."""
     some = patches[:: max(1, len(patches) // EXAMPLES)]
     centred = some - some.mean(0)
-    vectors = torch.linalg.eigh(centred.mT @ centred).eigenvectors
+    vectors: Tensor = torch.linalg.eigh(centred.mT @ centred).eigenvectors
     return patches @ vectors[:, -COMPONENTS:]
 
 
