@@ -204,7 +204,7 @@ def local_means(training: Tensor, noisy: Tensor, sigma: float, patches: Patches,
     """Return the average centre of the training patches at each pixel.
 
     Beyond images and results it needs about 150 MiB, on a GPU 400 MiB, or a few times the patches of one row of pixels
-    where that is more.
+    where that is more; where patches are merged some 600 MiB, and those that are left.
 
     Parameters
     ----------
