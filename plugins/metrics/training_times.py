@@ -31,10 +31,11 @@ class TrainingTimes(Metric):
     The value is log2 tau_mem / tau_gen; none where networks were not trained until they memorized, which takes budgets
     that grow with the number of images (``steps: {per_image: ...}``).
 
-    Parts: ``gen`` and ``mem``, the two numbers of steps; ``least``, the step of the lowest test loss; ``gap``, at the
-    end; ``steps``, of the training; ``spacing``, the greatest ratio of the steps of successive snapshots after the
-    tenth step, which should be below 1.3. The course is kept for figures: ``steps``, ``loss`` and ``gap``. The step
-    at which samples favour the own half, pi, is the part ``onset-step`` of ``biased-generalization``.
+    Parts: ``generalization`` and ``memorization``, the two numbers of steps; ``least``, the step of the lowest test
+    loss; ``gap``, at the end; ``steps``, of the training; ``spacing``, the greatest ratio of the steps of successive
+    snapshots after the tenth step, which should be below 1.3. The course is kept for figures: ``steps``, ``loss`` and
+    ``gap``. The step from which on samples favour the own half, pi, is the part ``onset-step`` of
+    ``biased-generalization``.
 
     Parameters
     ----------
@@ -48,7 +49,7 @@ class TrainingTimes(Metric):
 
     citation = BONNAIRE_2025
     unit = "octaves"
-    titles: ClassVar[Mapping[str, str]] = {"gen": "τ_gen (steps)", "mem": "τ_mem (steps)"}
+    titles: ClassVar[Mapping[str, str]] = {"generalization": "τ_gen (steps)", "memorization": "τ_mem (steps)"}
     needs = frozenset({"partner", "snapshots", "test", "training"})
 
     def __init__(
@@ -78,8 +79,8 @@ class TrainingTimes(Metric):
         gen = crossing(steps, course, float(course.min()) * (1 + self.near))
         mem = crossing(steps, -gap, -self.gap, stays=True)
         values = {
-            "gen": gen,
-            "mem": mem,
+            "generalization": gen,
+            "memorization": mem,
             "": math.log2(mem / gen) if mem is not None and gen is not None else None,
             "least": float(steps[int(course.argmin())]),
             "gap": gaps[-1],

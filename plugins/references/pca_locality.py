@@ -49,7 +49,6 @@ class PCALocality(TrainingMemory):
     """
 
     citation = LUKOIANOV_2025
-    label_parameters = ("batch",)
 
     def __init__(
         self,

@@ -139,8 +139,8 @@ def test_times_of_generalizing_and_of_memorizing():
         other=lambda step: 1.0,
         test=lambda step: 1 + max(0.0, 0.05 * (1 + math.log(95 / step))),
     )
-    assert found["gen"] == pytest.approx(95, rel=0.03)
-    assert found["mem"] == pytest.approx(300, rel=0.03)
+    assert found["generalization"] == pytest.approx(95, rel=0.03)
+    assert found["memorization"] == pytest.approx(300, rel=0.03)
     assert found[""] == pytest.approx(math.log2(300 / 95), abs=0.1)
     assert found["gap"] == pytest.approx(0.1 * math.log(1000) / math.log(300), rel=1e-3)
     assert found["steps"] == 1000
@@ -149,7 +149,7 @@ def test_times_of_generalizing_and_of_memorizing():
 
 def test_networks_that_do_not_depend_on_their_half_never_memorize():
     found = follow(own=lambda step: 1.0, other=lambda step: 1.0, test=lambda step: 1 + 1 / step)
-    assert "mem" not in found
+    assert "memorization" not in found
     assert "" not in found
     assert found["gap"] == pytest.approx(0, abs=1e-5)
     assert found["least"] == 1000
