@@ -31,7 +31,7 @@ class Suite:
 
     ``added`` labels entrants that are not in its file; ``lines`` has the lines of plugins in it, by their ``where``;
     ``trainings`` the training of entrants that have their own, by label; ``titles`` the labels that its metrics are
-    given, by their names.
+    given, by their names; ``text`` is that of its file, and ``changes`` to it are written as options.
     """
 
     name: str
@@ -49,6 +49,8 @@ class Suite:
     lines: dict[str, int] = field(default_factory=dict)
     trainings: dict[str, Training] = field(default_factory=dict)
     titles: dict[str, str] = field(default_factory=dict)
+    text: str = ""
+    changes: tuple[str, ...] = ()
 
     def build(self, configured: Configured) -> Any:
         """Build one of its plugins.
@@ -124,6 +126,8 @@ def load_suite(name: str | Path, registry: Registry, changes: SuiteChanges | Seq
         lines=entries.lines,
         trainings=entries.trainings,
         titles=entries.titles,
+        text=document.text,
+        changes=changes.options,
     )
     _check_labels(suite)
     if not is_shipped:

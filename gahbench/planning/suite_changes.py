@@ -67,6 +67,18 @@ class SuiteChanges:
         """Return the changes of a record."""
         return cls(**{name: tuple(value) for name, value in record.items()})
 
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The changes as options of the command line."""
+        given = {
+            SET: self.settings,
+            "--entrant": self.entrants,
+            "--only": self.only,
+            "--dataset": self.datasets,
+            "--metric": self.metrics,
+        }
+        return tuple(f"{option} {text}" for option, texts in given.items() for text in texts)
+
 
 def _several(texts: Iterable[str]) -> tuple[str, ...]:
     # A single text is one, not its letters.

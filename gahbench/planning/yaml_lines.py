@@ -49,7 +49,7 @@ class Document:
         self.path = path
         self._lines: dict[Location, int] = {}
         self._marks: dict[Location, str] = {}
-        text = _read(path)
+        self.text = text = _read(path)
         try:
             self.content: Any = self._load(CoreLoader(text))
         except yaml.MarkedYAMLError as error:

@@ -197,8 +197,11 @@ def _machines(folders: tuple[Path, Path]) -> tuple[str, ...]:
     found = []
     for folder in folders:
         try:
-            found.append(json.loads(read_regular(folder / _ENVIRONMENT)))
-        except (OSError, ValueError):
+            recorded = dict(json.loads(read_regular(folder / _ENVIRONMENT)))
+        except (OSError, ValueError, TypeError):
             return (f"{folder}: no {_ENVIRONMENT} that could be read",)
+        # The day is none of the machine.
+        recorded.pop("date", None)
+        found.append(recorded)
     old, new = found
     return tuple(f"{'.'.join(path)}: {_at(old, path)} and {_at(new, path)}" for path in differences(old, new))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def environment(problems: Sequence[Problem] = ()) -> dict[str, Any]:
-    """Return versions, processor, GPUs and plugin packages, as plain JSON, without names of machines or persons."""
+    """Return day, versions, processor, GPUs and plugins, as plain JSON, without names of machines or persons."""
     import torch
 
     names = ["gahbench"]
@@ -35,6 +36,7 @@ def environment(problems: Sequence[Problem] = ()) -> dict[str, Any]:
         except importlib.metadata.PackageNotFoundError:
             versions[name] = "not installed"
     return {
+        "date": datetime.now(UTC).date().isoformat(),
         "python": platform.python_version(),
         "system": platform.system(),
         "processor": _processor(),

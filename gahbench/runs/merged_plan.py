@@ -95,8 +95,15 @@ def merge_plans(plans: Sequence[tuple[Path, RecordedPlan]]) -> MergedPlan:
         code,
         first.limits,
         first.secret_noise,
+        *_suite_text([plan for _, plan in plans]),
     )
     return MergedPlan(merged, tuple(shown.left_out), (*notes, *shown.reasons))
+
+
+def _suite_text(plans: Sequence[RecordedPlan]) -> tuple[str, tuple[str, ...]]:
+    """Return the suite's text, and the changes to it, where all plans have the same."""
+    texts = {(plan.suite_text, plan.changes) for plan in plans}
+    return texts.pop() if len(texts) == 1 else ("", ())
 
 
 def united(sequences: Iterable[Iterable[str]]) -> list[str]:

@@ -114,6 +114,8 @@ class Folder:
             code_files(registry.files),
             plan.suite.limits,
             recorded.secret_noise if recorded and plan.secret_noise is None else plan.secret_noise,
+            plan.suite.text,
+            plan.suite.changes,
         )
         write_plan(self.path, opened)
         others = {*outdated, *(unit.entrant for unit in extra)}

@@ -78,6 +78,10 @@ class RecordedPlan:
     secret_noise
         Where the seed of the noise is drawn when all fits have ended (:mod:`gahbench.runs.secret_noise`): ``seed``,
         which is ``None`` before, when it was ``drawn``, and the ``fits`` and ``references`` that there were then.
+    suite_text
+        The text of the suite's file. Empty in folders of before it was recorded, and in merged ones of several suites.
+    changes
+        Changes to the suite that are not in its file, as options of the command line.
     """
 
     suite: str
@@ -88,6 +92,8 @@ class RecordedPlan:
     code: Mapping[str, str] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     secret_noise: Mapping[str, Any] | None = None
+    suite_text: str = ""
+    changes: tuple[str, ...] = ()
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -134,6 +140,7 @@ def write_plan(folder: Path, plan: RecordedPlan) -> None:
         lines.append(json.dumps(record))
     head: dict[str, Any] = {"suite": plan.suite, "threads": plan.threads, "plugins": list(plan.plugins)}
     head |= {"limits": plan.limits.model_dump(), "board": plan.board, "code": plan.code}
+    head |= {"suite_text": plan.suite_text, "changes": list(plan.changes)}
     if plan.secret_noise is not None:
         head["secret_noise"] = dict(plan.secret_noise)
     parts = [f'"{name}": {json.dumps(value)}' for name, value in head.items()]
@@ -207,7 +214,7 @@ def recorded_plan(folder: Path) -> RecordedPlan:
 
 def _parsed(content: dict[str, Any]) -> RecordedPlan:
     head: dict[str, Any] = {"suite": None, "board": {}, "threads": None, "plugins": [], "code": {}}
-    head |= {"limits": {}, "secret_noise": None} | content
+    head |= {"limits": {}, "secret_noise": None, "suite_text": "", "changes": []} | content
     if wrong := wrong_field(head, _HEAD) or (
         head["board"] and wrong_field({"trainings": {}, "refused": []} | head["board"], _BOARD | _LATER)
     ):
@@ -227,6 +234,8 @@ def _parsed(content: dict[str, Any]) -> RecordedPlan:
         head["code"],
         Limits.model_validate(head["limits"]),
         head["secret_noise"],
+        head["suite_text"],
+        tuple(head["changes"]),
     )
 
 
@@ -261,6 +270,8 @@ _HEAD = {
     "plugins": list_of(is_inside),
     "code": object_of(is_text),
     "limits": is_object,
+    "suite_text": is_text,
+    "changes": list_of(is_text),
     "secret_noise": optional(record_of(seed=optional(is_count), references=list_of(is_text))),
 }
 

@@ -27,7 +27,11 @@ def plan(tmp_path):
     unit = Unit(
         "score", "k", "d", "e", "reference", None, "test", "psnr", None, "c", 2.5, {"images": 3}, document={"a": 1}
     )
-    plan = RecordedPlan("s", (RecordedUnit(unit),), BOARD, 2, ("plugins/x/y.py",), {"a.py": "0"})
+    plan = RecordedPlan(
+        *("s", (RecordedUnit(unit),), BOARD, 2, ("plugins/x/y.py",), {"a.py": "0"}),
+        suite_text="name: s  # of one unit\n",
+        changes=("--set training.steps=2",),
+    )
     write_plan(tmp_path, plan)
     return plan
 
