@@ -7,17 +7,17 @@ from pathlib import Path
 from setuptools import setup
 
 HERE = Path(__file__).parent
-LINK = re.compile(r"(!?)\[([^\]]*)\]\(<?(?!https?:|#|mailto:)([^)>]+)>?\)")
 
-project = tomllib.loads((HERE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-repository = project["urls"]["Repository"]
+project = tomllib.loads((HERE / "pyproject.toml").read_text(encoding="utf-8"))
+repository = project["project"]["urls"]["Repository"]
 
 
 def absolute(link: re.Match[str]) -> str:
     """Return a link to the file in the repository, and of an image to its content."""
-    image, text, path = link.groups()
-    return f"{image}[{text}]({repository}/{'raw' if image else 'blob'}/main/{path})"
+    image, text, path, place = link.groups(default="")
+    return f"{image}[{text}]({repository}/{'raw' if image else 'blob'}/main/{path}{place})"
 
 
 readme = (HERE / "README.md").read_text(encoding="utf-8")
-setup(long_description=LINK.sub(absolute, readme), long_description_content_type="text/markdown")
+links = re.compile(project["tool"]["gahbench"]["link"])
+setup(long_description=links.sub(absolute, readme), long_description_content_type="text/markdown")

@@ -14,8 +14,9 @@ from sphinx.environment import BuildEnvironment
 import gahbench
 
 ROOT = Path(__file__).parents[1]
-REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
-LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(<?(?!https?:|#|mailto:)([^)>#]+)(#[^)>]*)?>?\)")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+REPOSITORY = PROJECT["project"]["urls"]["Repository"]
+LINK = re.compile(PROJECT["tool"]["gahbench"]["link"])
 #: The pages, in the order of the menu, which is not part of the README.
 PAGES = """
 ```{toctree}
@@ -109,9 +110,9 @@ def read(app: Sphinx, name: str, source: list[str]) -> None:
 
 def to_code(link: re.Match[str], folder: Path) -> str:
     """Return a link to a file that is no page as a link to the repository."""
-    text, path, _ = link.groups()
+    image, text, path, _ = link.groups()
     file = (folder / path).resolve()
-    if file.suffix == ".md" or not file.exists():
+    if image or file.suffix == ".md" or not file.exists():
         return link[0]
     kind = "tree" if file.is_dir() else "blob"
     return f"[{text}]({REPOSITORY}/{kind}/main/{file.relative_to(ROOT)})"

@@ -14,9 +14,9 @@ from gahbench.api.folders import (
     weights,
     work,
     write_plan,
-    write_report,
 )
 from gahbench.api.looks import check, cite, create, inspect, preview, sample, score
+from gahbench.api.pages import write_report, write_site
 from gahbench.api.running import openings, plan_suite, request, run
 from gahbench.api.verdicts import claims, write_claim_suites
 
@@ -46,4 +46,5 @@ __all__ = [
     "write_claim_suites",
     "write_plan",
     "write_report",
+    "write_site",
 ]

@@ -152,31 +152,6 @@ def load_results(folder: Source) -> Results:
     return load_results(Path(folder))
 
 
-def write_report(folder: Source, out: Source | None = None, *, plugins: Sequence[Source] = ()) -> tuple[Path, int]:
-    """Write the report of a results folder, one HTML file that needs no other, and return it with its size in bytes.
-
-    Parameters
-    ----------
-    folder
-        A results folder. What it does not hold, such as its units, the report says.
-    out
-        The file; by default ``report.html`` in the folder.
-    plugins
-        Plugin files, or folders of them: the report has the citations of those on the board.
-
-    Raises
-    ------
-    ResultsError
-        If the folder holds no results, or they cannot be read.
-    ParameterError
-        If the file cannot be written.
-    """
-    from gahbench.report.page import write_report
-
-    file = Path(folder) / "report.html" if out is None else Path(out)
-    return file, write_report(Path(folder), file, open_registry(plugins))
-
-
 def compare(one: Source, other: Source) -> Comparison:
     """Compare two results folders: paired differences in PSNR, and what differs in protocol, code and environment.
 

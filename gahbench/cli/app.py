@@ -347,6 +347,7 @@ for command in (
     folder_commands.collect,
     folder_commands.leaderboard,
     folder_commands.report,
+    folder_commands.site,
     claims.claims,
     folder_commands.compare,
     folder_commands.cite,

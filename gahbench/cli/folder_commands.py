@@ -1,4 +1,4 @@
-"""Commands about folders: ``work status collect leaderboard report compare cite adopt merge`` and those that check."""
+"""Commands about folders: ``work status collect leaderboard report site compare cite adopt merge``, and checks."""
 
 from __future__ import annotations
 
@@ -149,6 +149,28 @@ def report(
     from gahbench import api
 
     _print_written(*api.write_report(folder, out, plugins=plugins_dir or ()))
+
+
+def site(
+    folder: Annotated[Path, typer.Argument(help="A folder of results folders.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The site's folder: new, empty, or of an earlier site.")],
+    title: Annotated[str, typer.Option(help="The title of the site.")] = "gahbench",
+    base_url: Annotated[str, typer.Option(help="The address of the site, for a sitemap.")] = "",
+    source_url: Annotated[
+        str, typer.Option(help="The address of the folder elsewhere, for links of its README.md that lead out of it.")
+    ] = "",
+    plugins_dir: suite_options.Plugins = None,
+) -> None:
+    """Write a site of results folders: an index, and a page for each run, entrant, dataset and README.md.
+
+    It works from files and from any server, and makes no request to elsewhere.
+    """
+    from gahbench import api
+
+    written = api.write_site(
+        folder, out, title=title, base_url=base_url, source_url=source_url, plugins=plugins_dir or ()
+    )
+    typer.echo(f"site: {out / 'index.html'} ({len(written)} files)", err=True)
 
 
 def compare(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -14,22 +14,15 @@ from gahbench import api
 from gahbench._util.errors import ParameterError
 from gahbench._util.fractions import as_number
 from gahbench._util.readable import level_name
-from gahbench.contracts.datasets import Optimum
 from gahbench.evaluation.rates import input_psnr
+from gahbench.explore.card_facts import card_facts
 from gahbench.explore.preview import SIGMAS, Preview
-from gahbench.registry.spec import format_value
 from gahbench.report.cells import number
 from gahbench.report.contact_sheet import decibels
 from gahbench.report.encoding import check_suffix
 from gahbench.report.figures import file_stems
 
-#: The meaning of each kind of optimum, and the name of its denoiser in the table of noise levels.
-_MEANING = {
-    "exact": "exact: the posterior mean, which no denoiser beats, can be computed",
-    "bracket": "bracket: no denoiser beats a genie that sees part of the parameters of an image",
-    "rate": "rate: only how fast the error falls with the noise",
-    "none": "none: the best denoiser is unknown",
-}
+#: The name of an optimum's denoiser in the table of noise levels, and of what it reaches.
 _COLUMNS = {"exact": ("optimal", "under this noise"), "bracket": ("at most", "genie under this noise")}
 
 
@@ -94,7 +87,7 @@ def print_card(preview: Preview, console: Console) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for name, fact in _facts(preview):
+    for name, fact in card_facts(preview):
         table.add_row(name, Text(fact))
     console.print(table)
     console.print("PSNR (dB) over the previewed images", style="italic", highlight=False)
@@ -103,52 +96,6 @@ def print_card(preview: Preview, console: Console) -> None:
         if level.trouble:
             text = f"σ = {level_name(level.sigma)}: the optimum cannot be computed: {level.trouble}"
             console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
-
-
-def _facts(preview: Preview) -> Iterator[tuple[str, str]]:
-    parameters = preview.configured.parameters.items()
-    if parameters:
-        yield "parameters", ", ".join(f"{name}={format_value(value)}" for name, value in parameters)
-    yield "shape", " × ".join(map(str, preview.shape)) + " (channels, height, width)"
-    yield "origin", preview.card.origin
-    yield "licence", preview.card.licence
-    yield "images", _images(preview)
-    yield "fingerprint", preview.fingerprint or "none: no files are read"
-    pixels = preview.pixels
-    sample = "1 image" if pixels.count == 1 else f"{pixels.count} images"
-    yield (
-        "pixels",
-        f"mean {pixels.mean:.3f}, standard deviation {pixels.std:.3f}, {_share(pixels.outside)} outside [0, 1], "
-        f"over {sample} of {preview.split}",
-    )
-    yield "optimum", _optimum(preview.optimum)
-    yield "true basis", _basis(preview)
-
-
-def _images(preview: Preview) -> str:
-    held = preview.available
-    shared = "; splits share images" if preview.splits_overlap else ""
-    if all(count is None for count in held.values()):
-        return f"endless in every split{shared}"
-    return ", ".join(f"{split} {'endless' if count is None else count}" for split, count in held.items()) + shared
-
-
-def _share(share: float) -> str:
-    """Write a share in percent; one that is not 0 never looks like it."""
-    return "none" if share == 0 else "less than 0.001 %" if share < 1e-5 else f"{100 * share:.3g} %"
-
-
-def _optimum(optimum: Optimum) -> str:
-    if optimum.slope is None:
-        return _MEANING[optimum.kind]
-    return f"{_MEANING[optimum.kind]}; PSNR rises by {optimum.slope:.2f} dB per dB of input PSNR as σ tends to 0"
-
-
-def _basis(preview: Preview) -> str:
-    if preview.vectors is not None:
-        kind = "spanning the tangent space" if preview.vectors.energies is None else "with the variance of each"
-        return f"known: {preview.vectors.count} {'vector' if preview.vectors.count == 1 else 'vectors'} {kind}"
-    return "not known" if preview.basis_asked else "not computed, since it may take long; --true-basis computes it"
 
 
 def _levels(preview: Preview) -> Table:

@@ -94,10 +94,16 @@ def file_stems(labels: list[str]) -> dict[str, str]:
         stem = re.sub(r"[^A-Za-z0-9.=+-]+", "_", label).strip("_.")[:100] or "dataset"
         stems[label] = stem
     lowered = [stem.lower() for stem in stems.values()]
-    return {
-        label: stem if lowered.count(stem.lower()) == 1 else f"{stem}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
-        for label, stem in stems.items()
-    }
+    used: set[str] = set()
+    for label, stem in stems.items():
+        if lowered.count(stem.lower()) > 1:
+            stem = f"{stem}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
+        # A label may be chosen to be what another becomes.
+        while stem.lower() in used:
+            stem += "_"
+        used.add(stem.lower())
+        stems[label] = stem
+    return stems
 
 
 def figure(board: DatasetBoard, entrants: Sequence[str], baseline: str | None = None) -> Figure | None:

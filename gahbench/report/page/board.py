@@ -45,11 +45,14 @@ class Cell:
         What it is sorted by, where the text does not begin with that number.
     bar
         Its interval.
+    address
+        Where it leads to; empty where it leads nowhere.
     """
 
     text: str
     key: str = ""
     bar: Bar | None = None
+    address: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,8 +106,8 @@ def overall_table(board: Board) -> Table | None:
     columns = [
         _ranks([(row.rank, row.rank_high, False) for row in rows]),
         Column("kind", SUMMARY, True, [Cell(row.kind) for row in rows]),
-        _values("PSNR", SUMMARY, [row.psnr for row in rows]),
-        _values("gain", SUMMARY, [row.gain for row in rows], sign=True),
+        value_column("PSNR", SUMMARY, [row.psnr for row in rows]),
+        value_column("gain", SUMMARY, [row.gain for row in rows], sign=True),
     ]
     return _table([row.entrant for row in rows], [row.kind for row in rows], columns)
 
@@ -123,23 +126,23 @@ def _columns(board: DatasetBoard) -> Iterator[Column]:
 
     yield _ranks([(entry.rank, entry.rank_high, bool(entry.marks)) for entry in entries])
     yield Column("kind", SUMMARY, True, [Cell(entry.kind or cells.DASH) for entry in entries])
-    yield _values("PSNR", SUMMARY, of("psnr"))
-    yield _values("gain", SUMMARY, of("gain_over_baseline"), sign=True)
-    yield _brackets("deficit", SUMMARY, of("deficit", "min"), of("deficit"))
-    yield _brackets("KL (nats)", SUMMARY, of("kl", "min"), of("kl"), digits=3)
-    yield _values("slope", SUMMARY, of("slope"), has_bars=False)
+    yield value_column("PSNR", SUMMARY, of("psnr"))
+    yield value_column("gain", SUMMARY, of("gain_over_baseline"), sign=True)
+    yield bracket_column("deficit", SUMMARY, of("deficit", "min"), of("deficit"))
+    yield bracket_column("KL (nats)", SUMMARY, of("kl", "min"), of("kl"), digits=3)
+    yield value_column("slope", SUMMARY, of("slope"), has_bars=False)
     yield from _facts(entries)
     for sigma in board.sigmas:
-        yield _values(_at("PSNR", sigma), "PSNR by σ", of("psnr", sigma=sigma), has_bars=False)
+        yield value_column(_at("PSNR", sigma), "PSNR by σ", of("psnr", sigma=sigma), has_bars=False)
     for sigma in board.sigmas:
-        yield _values(_at("gain", sigma), "gain by σ", of("gain_over_baseline", sigma=sigma), True, has_bars=False)
+        yield value_column(_at("gain", sigma), "gain by σ", of("gain_over_baseline", sigma=sigma), True, has_bars=False)
     for sigma in board.sigmas:
         low, high = of("deficit", "min", sigma), of("deficit", sigma=sigma)
-        yield _brackets(_at("deficit", sigma), "deficit by σ", low, high, has_bars=False)
+        yield bracket_column(_at("deficit", sigma), "deficit by σ", low, high, has_bars=False)
     for metric, part in board.overall_metrics:
         named = parse_metric_name(metric)
         head = f"{metric}.{part}" if part else metric
-        yield _values(head, named.name, of(metric, part), digits=3, has_bars=not part)
+        yield value_column(head, named.name, of(metric, part), digits=3, has_bars=not part)
 
 
 def _facts(entries: Sequence[Entry]) -> Iterator[Column]:
@@ -157,29 +160,31 @@ def _ranks(ranks: Sequence[tuple[int | None, int | None, bool]]) -> Column:
     """Return the column of ranks, each with its interval on the scale of all."""
     most = max((high for _, high, _ in ranks if high is not None), default=1)
 
-    def bar(low: int | None, high: int | None) -> Bar | None:
-        if low is None or high is None:
-            return None
-        first, last = (LENGTH * (rank - 1) / max(1, most - 1) for rank in (low, high))
-        return Bar(first, first, last)
-
-    return Column(
-        "rank", SUMMARY, False, [Cell(cells.rank(low, high, marked), bar=bar(low, high)) for low, high, marked in ranks]
-    )
+    found = [Cell(cells.rank(low, high, marked), bar=rank_bar(low, high, most)) for low, high, marked in ranks]
+    return Column("rank", SUMMARY, False, found)
 
 
-def _values(
+def rank_bar(low: int | None, high: int | None, most: int) -> Bar | None:
+    """Return the bar of the interval of a rank, on the scale from 1 to the last one."""
+    if low is None or high is None:
+        return None
+    first, last = (LENGTH * (rank - 1) / max(1, most - 1) for rank in (low, high))
+    return Bar(first, first, last)
+
+
+def value_column(
     head: str, group: str, found: Sequence[Estimate], sign: bool = False, digits: int = 2, has_bars: bool = True
 ) -> Column:
+    """Return the column of values with their intervals."""
     bars = _bars([(one.low, one.value, one.high) for one in found]) if has_bars else [None] * len(found)
     texts = [cells.with_half_width(one, sign, digits) for one in found]
     return Column(head, group, False, [Cell(text, bar=bar) for text, bar in zip(texts, bars, strict=True)])
 
 
-def _brackets(
+def bracket_column(
     head: str, group: str, low: Sequence[Estimate], high: Sequence[Estimate], digits: int = 2, has_bars: bool = True
 ) -> Column:
-    """Return the column of values that are known between two ends, which are then their bars."""
+    """Return the column of values of which some are known between two ends, which are then their bars."""
     ends = [
         (bottom.value, math.nan, top.value) if bottom.is_known else (top.low, top.value, top.high)
         for bottom, top in zip(low, high, strict=True)

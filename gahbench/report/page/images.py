@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import functools
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,6 +13,7 @@ from gahbench._util.errors import ResultsError
 from gahbench._util.readable import level_name
 from gahbench.report.cells import number
 from gahbench.report.denoised_images import RANGE, kept_images, pictures
+from gahbench.report.page.pictures import png_address
 from gahbench.report.page.source import MAX_DRAWN, Source
 
 if TYPE_CHECKING:
@@ -135,7 +134,7 @@ def _pictures(dataset: str, kept: Sequence[StoredArrays], levels: int, images: i
     if levels >= len(sigmas):
         places = list(range(len(sigmas)))
     clean = pictures(kept[0].arrays["clean"])[:images]
-    return Pictures(dataset, _strip(clean), [_level(kept, clean, float(sigmas[place])) for place in places])
+    return Pictures(dataset, strip(clean), [_level(kept, clean, float(sigmas[place])) for place in places])
 
 
 def _level(kept: Sequence[StoredArrays], clean: NDArray[np.float32], sigma: float) -> Level:
@@ -150,11 +149,11 @@ def _level(kept: Sequence[StoredArrays], clean: NDArray[np.float32], sigma: floa
         denoised = pictures(arrays["denoised"][place])[: len(clean)]
         error = np.clip(0.5 + (denoised - clean) / (2 * RANGE * sigma), 0, 1).astype(np.float32)
         psnr = ", ".join(number(float(value), 1) for value in arrays["psnr"][place][: len(clean)])
-        found.append(Denoised(one.entrant, _strip(denoised), _strip(error, _ERRORS), psnr))
-    return Level(level_name(sigma), _strip(clean if noisy is None else noisy, _ERRORS), found)
+        found.append(Denoised(one.entrant, strip(denoised), strip(error, _ERRORS), psnr))
+    return Level(level_name(sigma), strip(clean if noisy is None else noisy, _ERRORS), found)
 
 
-def _strip(images: NDArray[np.float32], greys: int = _GREYS) -> Strip:
+def strip(images: NDArray[np.float32], greys: int = _GREYS) -> Strip:
     """Return images (N, H, W) or (N, H, W, 3) side by side."""
     levels = greys - 1 if images.ndim == 3 else 255
     steps = np.round(images * levels).clip(0, levels).astype(np.uint8)
@@ -171,18 +170,13 @@ def _encoded(content: bytes, shape: tuple[int, ...], greys: int) -> str:
 
     steps = np.frombuffer(content, np.uint8).reshape(shape)
     gap = np.full((shape[1], _GAP, *shape[3:]), greys if len(shape) == 3 else 255, np.uint8)
-    strip = np.concatenate([part for image in steps for part in (image, gap)][:-1], axis=1)
-    if strip.ndim == 3:
-        picture = Image.fromarray(strip).quantize(_COLOURS)
-        options = {}
-    else:
-        picture = Image.fromarray(strip, "P")
-        shades = [round(255 * step / (greys - 1)) for step in range(greys)]
-        picture.putpalette([shade for step in [*shades, 255] for shade in (step, step, step)])
-        options = {"transparency": greys}
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True, **options)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    joined = np.concatenate([part for image in steps for part in (image, gap)][:-1], axis=1)
+    if joined.ndim == 3:
+        return png_address(Image.fromarray(joined), _COLOURS)
+    picture = Image.fromarray(joined, "P")
+    shades = [round(255 * step / (greys - 1)) for step in range(greys)]
+    picture.putpalette([shade for step in [*shades, 255] for shade in (step, step, step)])
+    return png_address(picture, _COLOURS, transparency=greys)
 
 
 @dataclass(frozen=True)

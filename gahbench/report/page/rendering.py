@@ -1,8 +1,9 @@
-"""Templates of a page, and its policy: no request to anywhere, and no script or style but its own."""
+"""Templates of pages, and their policy: no request to anywhere, and no script or style but their own."""
 
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import importlib.resources
 from collections.abc import Mapping
@@ -13,9 +14,12 @@ from gahbench.report.page import colours
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+#: What pages may load whose style and script are files beside them.
+SHARED = "'self'"
+
 
 def rendered(values: Mapping[str, Any]) -> str:
-    """Return the page: all texts are escaped but markup that was made here.
+    """Return a page that needs no other file: all texts are escaped but markup that was made here.
 
     Parameters
     ----------
@@ -24,30 +28,91 @@ def rendered(values: Mapping[str, Any]) -> str:
     """
     from markupsafe import Markup
 
-    templates = _environment()
-    body = templates.get_template("body.html").render(values)
-    home = importlib.resources.files("gahbench.report") / "templates"
-    style, script = ((home / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
-    light, dark = colours.declarations(colours.found_in(body))
-    # Columns are hidden by the number of their group.
-    groups = ",".join(f".no{place} .g{place}" for place in range(1, values["groups"])) or ".none"
-    dark_screens = f"@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}"
-    style = f"{groups}{{display:none}}\n:root{{{light}}}\n{dark_screens}\n{style}"
-    policy = {
-        "default-src": "'none'",
-        "img-src": "data:",
-        "style-src": _hashed(style),
-        "script-src": _hashed(script),
-        "base-uri": "'none'",
-        "form-action": "'none'",
-    }
-    return templates.get_template("page.html").render(
-        title=values["title"],
-        policy="; ".join(f"{name} {value}" for name, value in policy.items()),
-        **{name: Markup(text) for name, text in (("style", style), ("script", script), ("body", body))},
+    body = part("body.html", values)
+    style, script = stylesheet(colours.found_in(body), values["groups"]), script_text()
+    return page(
+        values["title"],
+        body,
+        Markup(f"<style>{style}</style>"),
+        Markup(f"<script>{script}</script>"),
+        (_hashed(style), _hashed(script)),
     )
 
 
+def page(title: str, body: str, style: str, script: str, sources: tuple[str, str], images: str = "data:") -> str:
+    """Return a page.
+
+    Parameters
+    ----------
+    title
+        Its title.
+    body
+        Its markup.
+    style, script
+        The elements that hold or name them.
+    sources
+        What the policy admits as styles, and as scripts.
+    images
+        Where images may come from.
+    """
+    from markupsafe import Markup
+
+    policy = {
+        "default-src": "'none'",
+        "img-src": images,
+        "style-src": sources[0],
+        "script-src": sources[1],
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+    return part(
+        "page.html",
+        {
+            "title": title,
+            "policy": "; ".join(f"{name} {value}" for name, value in policy.items()),
+            "style": style,
+            "script": script,
+            "body": Markup(body),
+        },
+    )
+
+
+def part(template: str, values: Mapping[str, Any]) -> str:
+    """Return what a template makes of values."""
+    return _environment().get_template(template).render(values)
+
+
+def stylesheet(used: set[str], groups: int, *more: str) -> str:
+    """Return the style of pages.
+
+    Parameters
+    ----------
+    used
+        Colours of their figures.
+    groups
+        The most groups of columns of a table.
+    more
+        Names of further files of style.
+    """
+    light, dark = colours.declarations(used)
+    # Columns are hidden by the number of their group.
+    hidden = ",".join(f".no{place} .g{place}" for place in range(1, groups)) or ".none"
+    dark_screens = f"@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}"
+    files = "\n".join(_text(name) for name in ("style.css", *more))
+    return f"{hidden}{{display:none}}\n:root{{{light}}}\n{dark_screens}\n{files}"
+
+
+def script_text() -> str:
+    """Return the script of pages."""
+    return _text("script.js")
+
+
+def _text(name: str) -> str:
+    home = importlib.resources.files("gahbench.report") / "templates"
+    return (home / name).read_text(encoding="utf-8")
+
+
+@functools.cache
 def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,11 @@ from gahbench.report.tables import caption, dataset_lines, notes_below, summary_
 
 if TYPE_CHECKING:
     from gahbench.registry.registry import Registry
+
+#: Sections of a page, in their order; bases and sweeps only where there are any.
+SECTIONS = ("board", "curves", "images", "training", "basis", "generalization", "provenance")
+#: The pages of entrants and datasets that a report alone has.
+NO_PAGES: Mapping[str, Mapping[str, str]] = {"entrants": {}, "datasets": {}}
 
 
 def write_report(folder: Path, out: Path, registry: Registry) -> int:
@@ -54,9 +59,14 @@ def html_report(folder: Path, registry: Registry) -> str:
     ResultsError
         If the folder holds no results.
     """
+    values = report_values(Source(folder, load_results(folder), registry))
+    return rendered({**values, "site": None, "pages": NO_PAGES, "about": None})
+
+
+def report_values(source: Source) -> dict[str, Any]:
+    """Return what ``body.html`` shows of results, but for what a site adds: ``site``, ``pages`` and ``about``."""
     from markupsafe import Markup
 
-    source = Source(folder, load_results(folder), registry)
     numbers = count()
 
     def drawn(chart: Chart) -> tuple[Markup, str]:
@@ -66,7 +76,7 @@ def html_report(folder: Path, registry: Registry) -> str:
     results, datasets = source.results, list(_datasets(source))
     values: dict[str, Any] = {
         "title": f"{results.suite} – gahbench",
-        "suite": results.suite,
+        "heading": results.suite,
         "version": gahbench.__version__,
         "results": results,
         "size": f"{counted(len(results.entrants), 'entrant')} on {counted(len(datasets), 'dataset')}",
@@ -92,7 +102,8 @@ def html_report(folder: Path, registry: Registry) -> str:
         "sheets": sweeps.sample_sheets(source),
         "provenance": _provenance(source),
     }
-    return rendered(values)
+    shown = {"basis": values["bases"], "generalization": values["sweeps"]}
+    return {**values, "sections": {name: name.capitalize() for name in SECTIONS if shown.get(name, True)}}
 
 
 def _datasets(source: Source) -> Iterator[dict[str, Any]]:
@@ -124,6 +135,8 @@ def _provenance(source: Source) -> dict[str, Any]:
     folder, plan = source.folder, provenance.recorded_plan_of(source.folder)
     works = provenance.works(source, plan)
     return {
+        "suite": "" if plan is None else plan.suite_text,
+        "changes": () if plan is None else plan.changes,
         "protocol": {} if plan is None else provenance.protocol(plan),
         "environment": provenance.environment_of(folder),
         "checksums": provenance.checksums_of(folder),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gahbench._util.errors import ResultsError
 from gahbench._util.readable import level_name
@@ -27,6 +26,7 @@ from gahbench.report.generalization import (
     transition_metrics,
 )
 from gahbench.report.page.charts import drawn, value_text
+from gahbench.report.page.pictures import png_address
 from gahbench.report.page.source import Source
 from gahbench.report.page.svg import Chart, Series
 from gahbench.report.sample_pairs import paired_samples, pairs_sheet
@@ -142,9 +142,4 @@ def _sheet(title: str, figure: Figure) -> Sheet:
     from PIL import Image
 
     with Image.open(io.BytesIO(encoded(figure, ".png"))) as picture:
-        small = picture.convert("RGB").quantize(_COLOURS)
-    buffer = io.BytesIO()
-    options: dict[str, Any] = {"optimize": True}
-    small.save(buffer, "PNG", **options)
-    address = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-    return Sheet(title, address, small.width // 2, small.height // 2)
+        return Sheet(title, png_address(picture, _COLOURS), picture.width // 2, picture.height // 2)

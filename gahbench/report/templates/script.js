@@ -37,14 +37,8 @@ const keepState = () => {
   history.replaceState(null, "", kept.size ? `${address}#${kept}` : address);
 };
 
-/** @type {HTMLFormElement} */
-const form = one("#filter");
-/** @type {HTMLInputElement} */
-const query = one("[name=q]", form);
-/** @type {HTMLSelectElement} */
-const kinds = one("[name=kind]", form);
-/** @type {HTMLElement} */
-const found = one("#found", form);
+/** @type {HTMLFormElement | null} */
+const form = document.querySelector("#filter");
 
 const filter = () => {
   const text = state.q.toLowerCase();
@@ -52,7 +46,7 @@ const filter = () => {
   const hidden = new Set();
   /** @type {Set<string>} */
   const shown = new Set();
-  for (const row of /** @type {HTMLTableRowElement[]} */ (all("table.board tbody tr"))) {
+  for (const row of /** @type {HTMLTableRowElement[]} */ (all("table.board tr[data-e]"))) {
     const label = (row.cells[0].textContent ?? "").toLowerCase();
     const stays = label.includes(text) && (!state.kind || row.dataset.kind === state.kind);
     row.classList.toggle("out", !stays);
@@ -60,7 +54,8 @@ const filter = () => {
   }
   for (const item of /** @type {HTMLElement[]} */ (all(".legend > [data-e], .series[data-e], .pictures [data-e]")))
     item.classList.toggle("out", hidden.has(item.dataset.e ?? "") && !shown.has(item.dataset.e ?? ""));
-  found.textContent = state.q || state.kind ? `${shown.size} of ${new Set([...shown, ...hidden]).size} entrants` : "";
+  const count = `${shown.size} of ${new Set([...shown, ...hidden]).size} entrants`;
+  one("#found").textContent = state.q || state.kind ? count : "";
 };
 
 const highlight = () => {
@@ -83,11 +78,11 @@ const choose = (entrant) => {
   keepState();
 };
 
-/** @param {Element} place Whose content becomes a button that highlights its entrant. */
+/** @param {Element} place Whose content, but for a link, becomes a button that highlights its entrant. */
 const makePick = (place) => {
   const button = made("button", { type: "button", class: "pick", "aria-pressed": "false" });
-  button.append(...place.childNodes);
-  place.append(button);
+  button.append(...[...place.childNodes].filter((node) => !(node instanceof HTMLAnchorElement)));
+  place.prepend(button);
   const whose = /** @type {HTMLElement} */ (place.closest("[data-e]"));
   button.addEventListener("click", () => choose(whose.dataset.e ?? ""));
 };
@@ -313,25 +308,32 @@ const onFilter = (change) => () => {
   filter();
   keepState();
 };
-form.hidden = false;
-[query.value, kinds.value] = [state.q, state.kind];
-query.addEventListener("input", onFilter(() => (state.q = query.value)));
-kinds.addEventListener("input", onFilter(() => (state.kind = kinds.value)));
-form.addEventListener("reset", onFilter(() => ([state.q, state.kind] = ["", ""])));
-form.addEventListener("submit", (event) => event.preventDefault());
+if (form) {
+  /** @type {HTMLInputElement} */
+  const query = one("[name=q]", form);
+  /** @type {HTMLSelectElement} */
+  const kinds = one("[name=kind]", form);
+  form.hidden = false;
+  [query.value, kinds.value] = [state.q, state.kind];
+  query.addEventListener("input", onFilter(() => (state.q = query.value)));
+  kinds.addEventListener("input", onFilter(() => (state.kind = kinds.value)));
+  form.addEventListener("reset", onFilter(() => ([state.q, state.kind] = ["", ""])));
+  form.addEventListener("submit", (event) => event.preventDefault());
+}
 for (const link of /** @type {HTMLAnchorElement[]} */ (all('a[href^="#"]')))
   link.addEventListener("click", (event) => {
+    const target = document.getElementById(decodeURIComponent(link.hash.slice(1)));
+    if (!target) return;
     // The address keeps the filter.
     event.preventDefault();
-    const target = /** @type {HTMLElement} */ (one(link.getAttribute("href") ?? ""));
     target.tabIndex = -1;
     target.focus();
     target.scrollIntoView();
   });
 all("table.board").forEach((table) => prepareTable(/** @type {HTMLTableElement} */ (table)));
-all("tr[data-e] > th").forEach(makePick);
+all("tr[data-e] > th:not(.plain)").forEach(makePick);
 all(".legend").forEach((legend) => prepareLegend(/** @type {HTMLElement} */ (legend)));
 all(".chart[data-at]").forEach((chart) => prepareChart(/** @type {HTMLElement} */ (chart)));
 all(".pictures").forEach((pictures) => prepareSlider(/** @type {HTMLElement} */ (pictures)));
-if (state.q || state.kind) filter();
+if (form && (state.q || state.kind)) filter();
 if (state.entrant) highlight();

@@ -1,0 +1,99 @@
+"""Where links of Markdown files lead in a site, and the files that it has copies of."""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote, unquote, urljoin
+
+from gahbench._util.files import read_regular
+from gahbench.board.results import BOARD
+from gahbench.report.site.catalogue import Run
+
+#: Files that a site has copies of where links lead to them.
+_KEPT = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".csv", ".json", ".parquet", ".txt", ".yaml", ".bib", ".pdf")
+#: As pictures of a page, which run no scripts of theirs.
+_PICTURES = (*_KEPT[:5], ".svg")
+#: Bytes of such a file.
+MAX_BYTES = 20_000_000
+
+
+@dataclass(eq=False)
+class Links:
+    """Addresses in a site of what is in its folder.
+
+    Parameters
+    ----------
+    folder
+        The folder of results folders.
+    pages
+        Addresses of pages, by the path in the folder that they stand for.
+    source_url
+        The address of the folder elsewhere, for what the site does not have; empty for none.
+    files
+        The files that the site has copies of, by their addresses.
+    """
+
+    folder: Path
+    pages: dict[str, str]
+    source_url: str = ""
+    files: dict[str, bytes] = field(default_factory=dict)
+
+    def of(self, path: str, root: str) -> tuple[Callable[[str], str | None], Callable[[str], str | None]]:
+        """Return what gives the addresses of links and of images in a Markdown file.
+
+        Parameters
+        ----------
+        path
+            Of the file, in the folder.
+        root
+            From the file's page to the site.
+        """
+
+        def link(given: str) -> str | None:
+            target = _path(path, given)
+            if found := (target and self.pages.get(target)) or self._copy(target, _KEPT):
+                return root + found
+            return urljoin(self.source_url, quote(target)) if target and self.source_url else None
+
+        def image(given: str) -> str | None:
+            copy = self._copy(_path(path, given), _PICTURES)
+            return copy and root + copy
+
+        return link, image
+
+    def _copy(self, target: str | None, kept: tuple[str, ...]) -> str | None:
+        """Return the address of a copy of a file in the folder; ``None`` of what is not there, or no such file."""
+        if target is None or target.startswith("../") or not target.lower().endswith(kept):
+            return None
+        stem, suffix = posixpath.splitext(target)
+        digest = hashlib.sha256(target.encode()).hexdigest()[:16]
+        address = f"files/{re.sub('[^A-Za-z0-9]+', '-', stem)[-60:].strip('-')}-{digest}{suffix.lower()}"
+        if address not in self.files:
+            try:
+                file = (self.folder / target).resolve()
+                # No symbolic link leads out of the folder.
+                if not file.is_relative_to(self.folder.resolve()):
+                    return None
+                self.files[address] = read_regular(file, MAX_BYTES)
+            except (OSError, ValueError):
+                return None
+        return address
+
+
+def run_pages(run: Run, page: str, reading: str | None) -> dict[str, str]:
+    """Return the pages of a run by the paths that they stand for."""
+    pages = {run.path: page, posixpath.normpath(f"{run.path}/{BOARD}"): page}
+    return pages | ({run.text: reading} if reading else {})
+
+
+def _path(page: str, given: str) -> str | None:
+    """Return the path in the folder that a relative link of a file leads to; ``None`` where it is none."""
+    path = unquote(given)
+    if not path or path.startswith("/") or "\\" in path or "\0" in path or "://" in path:
+        return None
+    return posixpath.normpath(posixpath.join(posixpath.dirname(page), path))

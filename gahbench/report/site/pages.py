@@ -1,0 +1,248 @@
+"""The pages of a site, one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import gahbench
+from gahbench._util.files import read_regular
+from gahbench._util.readable import counted
+from gahbench.contracts.citation import Citation, bibliography
+from gahbench.planning.suite_files import suite_files, suite_summary
+from gahbench.registry.registry import Registry
+from gahbench.report.cells import count
+from gahbench.report.page import rendering
+from gahbench.report.page.board import LENGTH, dataset_table
+from gahbench.report.page.report import report_values
+from gahbench.report.site import tables
+from gahbench.report.site.catalogue import PAGE, Catalogue, Place, Run
+from gahbench.report.site.described import Described, Measures, described, works_of
+from gahbench.report.site.links import Links, run_pages
+from gahbench.report.site.reading import Reading, paragraphs, reading
+from gahbench.report.site.samples import samples
+
+#: Bytes of a page of reading.
+MAX_BYTES = 2_000_000
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page: its path in the site, its title, its markup, and the most groups of columns of its tables."""
+
+    path: str
+    title: str
+    body: str
+    groups: int = 1
+
+    @property
+    def root(self) -> str:
+        """The way from it to the site."""
+        return "../" * self.path.count("/")
+
+
+@dataclass(eq=False)
+class Pages:
+    """The pages of a site.
+
+    Parameters
+    ----------
+    folder
+        The folder of results folders.
+    found
+        What is in it.
+    registry
+        Where plugins are looked up.
+    measures
+        What is measured of them.
+    title
+        Of the site.
+    source_url
+        As of :class:`gahbench.report.site.links.Links`.
+    """
+
+    folder: Path
+    found: Catalogue
+    registry: Registry
+    measures: Measures
+    title: str
+    source_url: str = ""
+
+    @cached_property
+    def texts(self) -> dict[str, str]:
+        """The pages of reading: Markdown by path in the folder."""
+        paths = dict.fromkeys([PAGE, *(run.text for run in self.found.runs)])
+        found = {}
+        for path in paths:
+            try:
+                # No symbolic link: it may lead out of the folder.
+                found[path] = read_regular(self.folder / path, MAX_BYTES, follow=False).decode(errors="replace")
+            except OSError:
+                continue
+        return found
+
+    @cached_property
+    def reading_pages(self) -> dict[str, str]:
+        """Their addresses in the site, by path in the folder."""
+        pages = self.found.pages["runs"]
+        addresses = {run.text: pages[run.name].replace("runs/", "reading/", 1) for run in self.found.runs}
+        return {path: addresses.get(path, "reading.html") for path in self.texts}
+
+    @cached_property
+    def links(self) -> Links:
+        """Where links of pages of reading lead."""
+        pages = {PAGE: self.reading_pages.get(PAGE, "index.html")}
+        for run in self.found.runs:
+            pages |= run_pages(run, self.found.pages["runs"][run.name], self.reading_pages.get(run.text))
+        pages["."] = "index.html"
+        return Links(self.folder, pages, self.source_url)
+
+    @cached_property
+    def readings(self) -> dict[str, Reading]:
+        """Pages of reading, by path in the folder."""
+        roots = {path: "../" * page.count("/") for path, page in self.reading_pages.items()}
+        return {path: reading(text, *self.links.of(path, roots[path])) for path, text in self.texts.items()}
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """Files that pages of reading link to, by their addresses in the site."""
+        return self.links.files
+
+    def all(self) -> Iterator[Page]:
+        """Yield all pages."""
+        yield self._index()
+        yield from map(self._reading, self.readings)
+        yield from map(self._run, self.found.runs)
+        yield from map(self._entrant, self.found.entrants)
+        yield from map(self._dataset, self.found.datasets)
+
+    def _page(self, template: str, path: str, heading: str, values: dict[str, Any], groups: int = 1) -> Page:
+        root = "../" * path.count("/")
+        shown: dict[str, Any] = {
+            "heading": heading,
+            "site": {"root": root, "title": self.title, "has_reading": bool(self.texts)},
+            "pages": self.found.pages_from(root),
+            "sections": {},
+            "keys": {},
+            "places": {},
+            "kinds": [],
+            "length": LENGTH,
+        }
+        body = rendering.part(template, shown | values)
+        title = self.title if heading == self.title else f"{heading} – {self.title}"
+        return Page(path, title, body, groups)
+
+    def _index(self) -> Page:
+        columns, kinds = tables.entrants(self.found)
+        found = self.found
+        sizes = {"run": found.runs, "entrant": found.entrants, "dataset": found.datasets}
+        return self._page(
+            "site/index.html",
+            "index.html",
+            self.title,
+            {
+                "size": ", ".join(counted(len(of), noun) for noun, of in sizes.items()),
+                "version": gahbench.__version__,
+                "runs": [self._card(run) for run in found.runs],
+                "boards": tables.boards(found),
+                "entrants": columns,
+                "entrant_kinds": kinds,
+                "kinds": sorted(set(kinds)),
+                "readings": [(self.reading_pages[path], self._title(path)) for path in self.readings],
+            },
+        )
+
+    def _title(self, path: str) -> str:
+        return self.readings[path].title or path
+
+    def _card(self, run: Run) -> dict[str, Any]:
+        """Return what the index says of a run."""
+        path, machine = run.text, run.environment
+        shipped = suite_files().get(run.results.suite)
+        about = self.readings[path].title if path in self.readings else suite_summary(shipped) if shipped else ""
+        gpus = [str(gpu) for gpu in machine.get("gpus", [])]
+        return {
+            "name": run.name,
+            "about": about,
+            "reading": self.reading_pages.get(path, ""),
+            "entrants": counted(len(run.entrants), "entrant"),
+            "datasets": counted(len(run.results.board.datasets), "dataset"),
+            "scores": f"{len(run.results.scores):,}".replace(",", " "),
+            "date": str(machine.get("date", "")),
+            "machine": ", ".join([*gpus, *([str(machine["processor"])] if machine.get("processor") else [])]),
+            "processors": machine.get("processors"),
+        }
+
+    def _run(self, run: Run) -> Page:
+        path, text = self.found.pages["runs"][run.name], self.reading_pages.get(run.text)
+        values = report_values(run.source)
+        heading = values["heading"] if values["heading"] == run.name else f"{run.name}: {values['heading']}"
+        about = (f"../{text}", self._title(run.text)) if text else None
+        return self._page("body.html", path, heading, {**values, "heading": heading, "about": about}, values["groups"])
+
+    def _reading(self, path: str) -> Page:
+        from markupsafe import Markup
+
+        found = self.readings[path]
+        run = next((run for run in self.found.runs if run.text == path), None)
+        values = {"markup": Markup(found.markup), "run": run and run.name}
+        return self._page("site/reading.html", self.reading_pages[path], self._title(path), values)
+
+    def _entrant(self, label: str) -> Page:
+        places = self.found.entrants[label]
+        runs = [run for run in self.found.runs if label in run.entrants]
+        plugin = described(runs, "entrant", label, self.registry)
+        values = {
+            "kind": tables.kind_of(places),
+            "boards": counted(tables.boards_of(places), "board"),
+            "parameters": count(tables.largest(places)),
+            "networks": self._networks(plugin, places),
+            "standings": tables.standings(places, self.found.pages_from("../")),
+            "baselines": list(dict.fromkeys(run.results.baseline for run in runs if run.results.baseline)),
+            **self._about(plugin, runs, label),
+        }
+        return self._page("site/entrant.html", self.found.pages["entrants"][label], label, values)
+
+    def _networks(self, plugin: Described, places: Sequence[Place]) -> list[tuple[str, list[tuple[str, str]]]]:
+        """Return what is measured of the architectures of an entrant, for the first images that it is scored on."""
+        shape = next((tables.shape_of(place.run, place.board.dataset) for place in places), None)
+        found = []
+        for network in plugin.networks:
+            facts = [(fact.name, fact.value) for fact in self.measures.network(network, shape)]
+            # What is unknown may be so on this machine alone.
+            kept = [(name, value) for name, value in facts if name != "citation" and not value.startswith("unknown")]
+            found.append(("" if network is plugin.configured else network.label, kept))
+        return found
+
+    def _dataset(self, label: str) -> Page:
+        boards = self.found.datasets[label]
+        runs = [run for run, _ in boards]
+        plugin = described(runs, "dataset", label, self.registry)
+        rows = [(run, board, dataset_table(board)) for run, board in boards]
+        labels = dict.fromkeys(row.entrant for _, _, table in rows for row in table.rows)
+        numbers = {run.name: list(run.results.board.datasets).index(board) for run, board in boards}
+        values = {
+            "places": {name: place for place, name in enumerate(labels)},
+            "kinds": sorted({row.kind for _, _, table in rows for row in table.rows if row.kind}),
+            "shape": tables.shape_text(tables.shape_of(runs[0], label)),
+            "boards": [(run.name, f"d{numbers[run.name]}-curves", table) for run, _, table in rows],
+            "samples": samples(plugin.configured, self.measures),
+            **self._about(plugin, runs, label),
+        }
+        groups = max(len(table.groups) for _, _, table in rows)
+        return self._page("site/dataset.html", self.found.pages["datasets"][label], label, values, groups)
+
+    def _about(self, plugin: Described, runs: Sequence[Run], label: str) -> dict[str, Any]:
+        from markupsafe import Markup
+
+        works: list[Citation] = list(works_of(runs, label, plugin))
+        return {
+            "plugin": plugin.plugin,
+            "text": Markup(paragraphs(plugin.text.text)),
+            "rows": plugin.rows,
+            "works": [str(work) for work in works],
+            "bibtex": bibliography(works),
+        }

@@ -1,0 +1,94 @@
+"""The site of the published results in a browser, from files."""
+
+import os
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from test_page import hostile  # noqa: F401
+from test_site import made, site  # noqa: F401
+
+pytestmark = pytest.mark.extras("playwright", "axe_core_python")
+RESULTS = Path(__file__).parents[2] / "results"
+#: Pages of every kind.
+KINDS = ("index", "runs/quick", "entrants/unet_width=16_levels=2", "datasets/discs_size=32", "reading", "reading/basis")
+
+
+@pytest.fixture(scope="module")
+def published(made_once, builtin):
+    """The site of the published results."""
+    return made_once("published-site", lambda home: made(RESULTS, home / "out", builtin)) / "out"
+
+
+def test_all_links_lead_to_pages_without_errors(browse, published):
+    page = browse(published / "index.html")
+    links = "[...document.querySelectorAll('a[href]')].map(link => link.getAttribute('href'))"
+    identifiers = "[...document.querySelectorAll('[id]')].map(node => node.id)"
+    left, held, asked = ["index.html"], {}, []
+    while left:
+        name = left.pop()
+        page.goto((published / name).as_uri())
+        held[name] = set(page.evaluate(identifiers))
+        for link in page.evaluate(links):
+            parts = urlsplit(link)
+            if parts.scheme:
+                assert parts.scheme in ("http", "https", "data")
+                continue
+            target = os.path.relpath((published / name).parent / unquote(parts.path), published) if parts.path else name
+            assert (published / target).is_file(), (name, link)
+            asked.append((name, target, unquote(parts.fragment)))
+            if target.endswith(".html") and target not in held and target not in left:
+                left.append(target)
+    assert set(held) == {file.relative_to(published).as_posix() for file in published.rglob("*.html")}
+    assert [one for one in asked if one[2] and one[2] not in held[one[1]]] == []
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_are_accessible(browse, violations, published, name, scheme):
+    page = browse(published / f"{name}.html", color_scheme=scheme, bypass_csp=True)
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (background == "rgb(255, 255, 255)") == (scheme == "light")
+    assert violations(page) == []
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_phone_does_not_scroll_sideways(browse, published, name):
+    page = browse(published / f"{name}.html", viewport={"width": 390, "height": 844})
+    page.locator("details").evaluate_all("nodes => nodes.forEach(node => node.open = true)")
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_hostile_names_run_nothing(browse, violations, site):  # noqa: F811
+    page = browse(site[1] / "index.html", viewport={"width": 390, "height": 844}, bypass_csp=True)
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert violations(page) == []
+    for name in sorted(file.relative_to(site[1]).as_posix() for file in site[1].rglob("*.html")):
+        page.goto((site[1] / name).as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") == 390, name
+
+
+def test_entrants_are_filtered_and_sorted(browse, published):
+    page = browse(published / "index.html")
+    rows = page.locator("#entrants tbody tr:visible")
+    every = rows.count()
+    page.get_by_role("searchbox", name="Entrants").fill("oracle-threshold")
+    assert 0 < rows.count() < every
+    assert "q=oracle-threshold" in page.url
+    page.get_by_role("button", name="clear").click()
+    head = page.locator("#entrants thead th", has_text="first on")
+    head.locator("button").click()
+    firsts = page.locator("#entrants tbody tr td:last-child").all_inner_texts()
+    numbers = [int(text) for text in firsts if text != "–"]
+    assert numbers == sorted(numbers, reverse=True)
+    assert firsts[: len(numbers)] == list(map(str, numbers))
+    page.locator("#boards a", has_text="discs[size=24]").click()
+    assert page.locator("h1").inner_text() == "discs[size=24]"
+
+
+def test_a_run_leads_to_its_entrants(browse, published):
+    page = browse(published / "runs" / "quick.html")
+    page.get_by_role("link", name="about unet[width=16,levels=2]").first.click()
+    assert page.locator("h1").inner_text() == "unet[width=16,levels=2]"
+    # The entrants of the published results are as they are described today.
+    assert page.locator("#standings tbody tr").count() > 1
