@@ -78,6 +78,7 @@ def write_site(
         If an address is none, ``out`` holds other things, or a file cannot be written.
     """
     from gahbench.explore.card_facts import card_facts
+    from gahbench.explore.dataset_probe import BASIS_PIXELS
     from gahbench.explore.description import facts
     from gahbench.explore.preview import make_preview
     from gahbench.report.site import Measures, SiteRequest, write_site
@@ -85,7 +86,7 @@ def write_site(
     registry = open_registry(plugins)
 
     def looked_at(configured: Configured) -> tuple[Preview, list[tuple[str, str]]]:
-        preview = make_preview(configured, count=3)
+        preview = make_preview(configured, count=3, most_pixels=BASIS_PIXELS)
         return preview, list(card_facts(preview))
 
     measures = Measures(lambda configured, shape: facts(configured, registry, shape), looked_at)

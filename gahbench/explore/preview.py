@@ -133,6 +133,7 @@ def make_preview(
     split: str = "test",
     start: int = 0,
     true_basis: bool = False,
+    most_pixels: int | None = None,
 ) -> Preview:
     """Preview a few images of a dataset under noise, with its optimum.
 
@@ -148,6 +149,8 @@ def make_preview(
         Which images: number ``start`` and on of a split.
     true_basis
         Require the true basis. Otherwise it is computed only where images are small.
+    most_pixels
+        Values of an image beyond which no best denoiser is computed, as it may take minutes.
 
     Raises
     ------
@@ -164,9 +167,7 @@ def make_preview(
     probe = DatasetProbe(configured)
     available = probe.available()
     count = _check_count(configured, available, checked_split, start, count)
-    furthest = MAX_NOISE // math.prod(probe.shape) - count
-    if start > max(furthest, 0):
-        raise ParameterError(f"start={start}: accepted for {count} images of this size: up to {max(furthest, 0)}")
+    _check_start(probe, start, count)
     clean = probe.images(checked_split, count, start)
     basis_asked = true_basis or probe.has_cheap_basis
     return Preview(
@@ -181,7 +182,7 @@ def make_preview(
         checked_split,
         start,
         clean,
-        tuple(_level(probe, clean, sigma, checked_split, start) for sigma in levels),
+        tuple(_level(probe, clean, sigma, checked_split, start, most_pixels) for sigma in levels),
         probe.vectors(checked_split, start, true_basis) if basis_asked else None,
         basis_asked,
     )
@@ -221,11 +222,21 @@ def _check_count(
     return min(COUNT, held - start) if count is None else count
 
 
-def _level(probe: DatasetProbe, clean: Tensor, sigma: float, split: Split, start: int) -> Level:
+def _check_start(probe: DatasetProbe, start: int, count: int) -> None:
+    furthest = max(MAX_NOISE // math.prod(probe.shape) - count, 0)
+    if start > furthest:
+        raise ParameterError(f"start={start}: accepted for {count} images of this size: up to {furthest}")
+
+
+def _level(
+    probe: DatasetProbe, clean: Tensor, sigma: float, split: Split, start: int, most_pixels: int | None
+) -> Level:
     # Noise belongs to an image's place in its split.
     end, master = start + len(clean), probe.dataset.master
     noise = evaluation_noise(end, probe.shape, sigma, NOISE_SEED, split, master=master)[start:]
     noisy = clean + noise
+    if most_pixels is not None and math.prod(probe.shape) > most_pixels:
+        return Level(sigma, noisy)
     try:
         return Level(sigma, noisy, probe.best(clean, noisy, sigma, split, start))
     except OptimumError as error:

@@ -49,7 +49,8 @@ def merge_plans(plans: Sequence[tuple[Path, RecordedPlan]]) -> MergedPlan:
     shown = _Shown()
     for _, plan in plans:
         shown.add([one.unit for one in plan.units if one.is_shown])
-    units = _united_units([plan for _, plan in plans], shown.folders)
+    several = [plan for _, plan in plans]
+    units = _united_units(several, shown.folders)
     labels = {one.unit.entrant for one in units if one.is_shown}
     first = plans[0][1]
     entrants = [
@@ -57,7 +58,8 @@ def merge_plans(plans: Sequence[tuple[Path, RecordedPlan]]) -> MergedPlan:
         for label in united(plan.board["entrants"] for _, plan in plans)
         if label in labels or label in first.board["entrants"]
     ]
-    boards = [plan.board for _, plan in plans]
+    boards = [plan.board for plan in several]
+    refused = (tuple(one) for board in boards for one in board.get("refused", ()))
     board = {
         "baseline": first.board["baseline"],
         "entrants": entrants,
@@ -71,11 +73,7 @@ def merge_plans(plans: Sequence[tuple[Path, RecordedPlan]]) -> MergedPlan:
             for label, own in board.get("trainings", {}).items()
             if label in entrants
         },
-        "refused": [
-            one
-            for one in united(tuple(one) for board in boards for one in board.get("refused", ()))
-            if one[1] in entrants
-        ],
+        "refused": [one for one in united(refused) if one[1] in entrants],
         "needs": {name: needs for board in reversed(boards) for name, needs in board["needs"].items()},
     }
     plugins, notes = _plugins(plans)
@@ -88,14 +86,14 @@ def merge_plans(plans: Sequence[tuple[Path, RecordedPlan]]) -> MergedPlan:
     code = {name: digest for _, plan in reversed(plans) for name, digest in plan.code.items()}
     merged = RecordedPlan(
         first.suite,
-        tuple(_sorted(units, board, [plan for _, plan in plans])),
+        tuple(_sorted(units, board, several)),
         board,
         threads,
         plugins,
         code,
         first.limits,
         first.secret_noise,
-        *_suite_text([plan for _, plan in plans]),
+        *_suite_text(several),
     )
     return MergedPlan(merged, tuple(shown.left_out), (*notes, *shown.reasons))
 

@@ -1,6 +1,8 @@
 """Two folders compared, several on one board, and tables for elsewhere."""
 
 import io
+import json
+from datetime import UTC, date, datetime
 
 import numpy as np
 import pandas as pd
@@ -62,6 +64,13 @@ def test_differences_are_those_of_the_tidy_tables(runs):
     assert any(line.startswith("training.steps: 12 and 200 (of fit") for line in found.protocol)
     assert any(line.startswith("training.learning_rate: ") for line in found.protocol)
     assert (found.code, found.environment) == ((), ())
+
+
+def test_another_day_is_no_other_machine(runs):
+    record = json.loads((runs[1] / "environment.json").read_text(encoding="utf-8"))
+    assert date.fromisoformat(record["date"]) <= datetime.now(UTC).date()
+    (runs[1] / "environment.json").write_text(json.dumps({**record, "date": "2001-01-01"}), encoding="utf-8")
+    assert gahbench.compare(*runs).environment == ()
 
 
 def test_the_commands_print_them(runs, command):

@@ -6,6 +6,7 @@ import base64
 import functools
 import hashlib
 import importlib.resources
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -116,13 +117,22 @@ def _text(name: str) -> str:
 def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    return Environment(
+    made = Environment(
         loader=PackageLoader("gahbench.report", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["breakable"] = _breakable
+    return made
+
+
+def _breakable(label: str) -> str:
+    """Return a label that breaks at brackets and commas where it is too long for a line."""
+    from markupsafe import Markup, escape
+
+    return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=,)|(?=\[)", label) if part)
 
 
 def _hashed(content: str) -> str:

@@ -76,8 +76,9 @@ def _renderer(*without: str) -> MarkdownIt:
     return found
 
 
-def _table(renderer: RendererProtocol, *given: Any) -> str:
-    return '<div class="scroll" tabindex="0" role="region" aria-label="table">\n<table>\n'
+def _table(renderer: RendererProtocol, tokens: Sequence[Token], place: int, *given: Any) -> str:
+    number = sum(token.type == "table_open" for token in tokens[: place + 1])
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="table {number}">\n<table>\n'
 
 
 def _table_end(renderer: RendererProtocol, *given: Any) -> str:
