@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gahbench._util.errors import DataError
 from gahbench.registry.registry import open_registry
 
 if TYPE_CHECKING:
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from gahbench.registry.configured import Configured
 
 Source = str | Path
+#: Values of an image of a dataset that a site shows.
+_MAX_VALUES = 1 << 20
 
 
 def write_report(folder: Source, out: Source | None = None, *, plugins: Sequence[Source] = ()) -> tuple[Path, int]:
@@ -78,7 +82,7 @@ def write_site(
         If an address is none, ``out`` holds other things, or a file cannot be written.
     """
     from gahbench.explore.card_facts import card_facts
-    from gahbench.explore.dataset_probe import BASIS_PIXELS
+    from gahbench.explore.dataset_probe import BASIS_PIXELS, DatasetProbe
     from gahbench.explore.description import facts
     from gahbench.explore.preview import make_preview
     from gahbench.report.site import Measures, SiteRequest, write_site
@@ -86,6 +90,9 @@ def write_site(
     registry = open_registry(plugins)
 
     def looked_at(configured: Configured) -> tuple[Preview, list[tuple[str, str]]]:
+        shape = DatasetProbe(configured).shape
+        if math.prod(shape) > _MAX_VALUES:
+            raise DataError(f"{configured.where}: images of {shape} are too large for a page")
         preview = make_preview(configured, count=3, most_pixels=BASIS_PIXELS)
         return preview, list(card_facts(preview))
 

@@ -14,6 +14,7 @@ from gahbench.explore.description import Fact
 from gahbench.explore.preview import make_preview
 from gahbench.report.figures import file_stems
 from gahbench.report.site import Measures, SiteRequest, write_site
+from gahbench.report.site.described import described
 from gahbench.report.site.docstrings import description
 from gahbench.report.site.reading import reading
 
@@ -174,6 +175,15 @@ def test_a_dataset_has_its_card_and_its_images(site):
     assert [of["alt"].partition(",")[0] for tag, of in read.tags if tag == "img"] == ["clean", "noisy", "optimal"]
     unknown = next(read for name, read in pages.items() if name.startswith("datasets/") and NAME in read.text)
     assert "not registered where this page was made" in unknown.text
+    assert "No images: this dataset could not be made" in unknown.text
+
+
+def test_no_code_is_run_that_a_folder_names(builtin, tmp_path):
+    (tmp_path / "module.py").write_text("raise SystemExit('was run')", encoding="utf-8")
+    described_ = described([], "entrant", f"torchscript[{tmp_path}/module.py]", builtin)
+    assert described_.plugin.name == "torchscript"
+    assert described_.configured is None
+    assert described([], "entrant", "unet[width=4]", builtin).networks[0].plugin.name == "unet"
 
 
 def test_a_report_has_the_text_of_its_suite(site, hostile, kept_run):  # noqa: F811

@@ -51,7 +51,8 @@ class Described:
     Parameters
     ----------
     configured
-        With its parameters; ``None`` where it is not registered here, or does not accept them any more.
+        With its parameters; ``None`` where it is not registered here, does not accept them any more, or would run code
+        that they name: a folder of others chooses them.
     plugin
         ``None`` where it is not registered here.
     parameters
@@ -88,10 +89,10 @@ def described(runs: Iterable[Run], noun: Noun, label: str, registry: Registry) -
     """Return a plugin as the first of some runs used it that records its parameters."""
     recorded = next((run.described[noun, label] for run in runs if (noun, label) in run.described), None)
     if recorded is None:
-        configured = _of_label(noun, label, registry)
-        if configured is None:
+        found = _of_label(noun, label, registry)
+        if found is None:
             return Described(None, None, {})
-        return Described(configured, configured.plugin, configured.parameters)
+        return Described(_without_code(found), found.plugin, found.parameters)
     name, given = str(recorded.get("name")), recorded.get("parameters")
     parameters = given if isinstance(given, Mapping) else {}
     kinds = [kind for kind in _KINDS[noun] if name in registry.names(kind)]
@@ -99,10 +100,18 @@ def described(runs: Iterable[Run], noun: Noun, label: str, registry: Registry) -
         return Described(None, None, parameters)
     plugin = registry.find(kinds[0], name)
     try:
-        configured = configured_as(registry, kinds[0], {"name": name, "parameters": parameters, "label": label})
+        found = configured_as(registry, kinds[0], {"name": name, "parameters": parameters, "label": label})
+        configured = _without_code(found)
     except (GahbenchError, TypeError, ValueError):
         configured = None
     return Described(configured, plugin, parameters)
+
+
+def _without_code(configured: Configured) -> Configured | None:
+    """Return a plugin; ``None`` for one that comes with gahbench, and runs code that its parameters name."""
+    several = list(with_nested(configured))
+    own = {origin for one in several if not one.plugin.is_built_in for origin in one.origins}
+    return configured if all(set(one.origins) <= own for one in several) else None
 
 
 def _of_label(noun: Noun, label: str, registry: Registry) -> Configured | None:

@@ -45,7 +45,7 @@ class Samples:
 def samples(configured: Configured | None, measures: Measures) -> Samples:
     """Return the images and the card of a dataset; nothing is downloaded for it."""
     if configured is None:
-        return Samples(trouble="This dataset is not registered where this page was made.")
+        return Samples(trouble="No images: this dataset could not be made where this page was.")
     try:
         if texts := missing(configured):
             return Samples(trouble=f"No images: not on the machine that made this page: {'; '.join(texts)}.")
