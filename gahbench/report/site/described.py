@@ -144,8 +144,8 @@ def _recorded(run: Run, label: str) -> Iterator[Citation]:
         yield known[str(title), int(year)]
 
 
-def missing(configured: Configured) -> list[str]:
-    """Return what a plugin, or one that it names, needs from elsewhere and is not here: nothing is downloaded.
+def missing(configured: Configured) -> bool:
+    """Return whether a plugin, or one that it names, needs something from elsewhere: nothing is downloaded.
 
     Raises
     ------
@@ -153,4 +153,4 @@ def missing(configured: Configured) -> list[str]:
         If it cannot be built.
     """
     found = [preparation(one) for one in with_nested(configured)]
-    return [text for one in found if one is not None for text in one.missing()]
+    return any(one.missing() for one in found if one is not None)

@@ -47,8 +47,8 @@ def samples(configured: Configured | None, measures: Measures) -> Samples:
     if configured is None:
         return Samples(trouble="No images: this dataset could not be made where this page was.")
     try:
-        if texts := missing(configured):
-            return Samples(trouble=f"No images: not on the machine that made this page: {'; '.join(texts)}.")
+        if missing(configured):
+            return Samples(trouble="No images: their files are not on the machine that made this page.")
         preview, facts = measures.dataset(configured)
     except GahbenchError:
         # The reason may name files of one machine.
