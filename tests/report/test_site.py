@@ -212,6 +212,7 @@ def test_another_site_replaces_one_and_nothing_else(site, builtin, tmp_path):
         made(folder, tmp_path / "new", builtin, base_url="example.org")
 
 
+@pytest.mark.filterwarnings("default:left out")
 def test_a_folder_without_results_is_refused(command, tmp_path, builtin):
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "results.json").write_text("{", encoding="utf-8")
