@@ -16,7 +16,7 @@ from gahbench.report.figures import file_stems
 from gahbench.report.site import Measures, SiteRequest, write_site
 from gahbench.report.site.described import described
 from gahbench.report.site.docstrings import description
-from gahbench.report.site.reading import reading
+from gahbench.report.site.reading import inline, reading
 
 RUN = "\"><b>run' 🌲"
 README = """# Boards & <i>more</i>
@@ -184,6 +184,10 @@ def test_no_code_is_run_that_a_folder_names(builtin, tmp_path):
     assert described_.plugin.name == "torchscript"
     assert described_.configured is None
     assert described([], "entrant", "unet[width=4]", builtin).networks[0].plugin.name == "unet"
+
+
+def test_meanings_are_rendered_without_their_markup():
+    assert inline("``a_b`` is *<i>*") == "<code>a_b</code> is *&lt;i&gt;*"
 
 
 def test_a_report_has_the_text_of_its_suite(site, hostile, kept_run):  # noqa: F811

@@ -83,12 +83,12 @@ def test_entrants_are_filtered_and_sorted(browse, published):
     assert numbers == sorted(numbers, reverse=True)
     assert firsts[: len(numbers)] == list(map(str, numbers))
     page.locator("#boards a", has_text="discs[size=24]").click()
-    assert page.locator("h1").inner_text() == "discs[size=24]"
+    assert page.locator("h1").text_content() == "discs[size=24]"
 
 
 def test_a_run_leads_to_its_entrants(browse, published):
     page = browse(published / "runs" / "quick.html")
     page.get_by_role("link", name="about unet[width=16,levels=2]").first.click()
-    assert page.locator("h1").inner_text() == "unet[width=16,levels=2]"
+    assert page.locator("h1").text_content() == "unet[width=16,levels=2]"
     # The entrants of the published results are as they are described today.
     assert page.locator("#standings tbody tr").count() > 1

@@ -57,11 +57,14 @@ class Described:
         ``None`` where it is not registered here.
     parameters
         Those that a plan records, or else those of ``configured``.
+    network
+        The architecture that its parameters name, where it cannot be configured itself, say without its weights.
     """
 
     configured: Configured | None
     plugin: Plugin | None
     parameters: Mapping[str, Any]
+    network: Configured | None = None
 
     @property
     def text(self) -> Description:
@@ -81,7 +84,7 @@ class Described:
     def networks(self) -> list[Configured]:
         """The architecture that it is, or those that it trains or loads."""
         if self.configured is None:
-            return []
+            return [self.network] if self.network else []
         return [one for one in with_nested(self.configured) if one.kind == "architecture"]
 
 
@@ -104,7 +107,11 @@ def described(runs: Iterable[Run], noun: Noun, label: str, registry: Registry) -
         configured = _without_code(found)
     except (GahbenchError, TypeError, ValueError):
         configured = None
-    return Described(configured, plugin, parameters)
+    inner = parameters.get("architecture") if configured is None and noun == "entrant" else None
+    network = _of_label("entrant", inner, registry) if isinstance(inner, str) else None
+    if network is None or network.kind != "architecture":
+        return Described(configured, plugin, parameters)
+    return Described(configured, plugin, parameters, _without_code(network))
 
 
 def _without_code(configured: Configured) -> Configured | None:

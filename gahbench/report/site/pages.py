@@ -22,7 +22,7 @@ from gahbench.report.site import tables
 from gahbench.report.site.catalogue import PAGE, Catalogue, Place, Run
 from gahbench.report.site.described import Described, Measures, described, works_of
 from gahbench.report.site.links import Links, run_pages
-from gahbench.report.site.reading import Reading, paragraphs, reading
+from gahbench.report.site.reading import Reading, inline, paragraphs, reading
 from gahbench.report.site.samples import samples
 
 #: Bytes of a page of reading.
@@ -242,7 +242,7 @@ class Pages:
         return {
             "plugin": plugin.plugin,
             "text": Markup(paragraphs(plugin.text.text)),
-            "rows": plugin.rows,
+            "rows": [(name, value, Markup(inline(meaning))) for name, value, meaning in plugin.rows],
             "works": [str(work) for work in works],
             "bibtex": bibliography(works),
         }

@@ -66,6 +66,11 @@ def paragraphs(text: str) -> str:
     return str(_renderer("emphasis", "link", "image", "heading", "lheading", "html_block").render(text))
 
 
+def inline(text: str) -> str:
+    """Return a plain text of one paragraph with ``code`` as HTML."""
+    return str(_renderer("emphasis", "link", "image").renderInline(text))
+
+
 def _renderer(*without: str) -> MarkdownIt:
     from markdown_it import MarkdownIt
 
