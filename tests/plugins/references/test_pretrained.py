@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch.nn import functional
 
 import gahbench
-from gahbench._util.errors import GahbenchError, ParameterError, SuiteError
+from gahbench._util.errors import GahbenchError, SuiteError
 from gahbench.contracts.truth import Truth
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
@@ -196,7 +196,7 @@ def test_a_row_of_the_board(write_suite, file, tmp_path):
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_runs(write_suite, builtin, file, change, says):
-    with pytest.raises(ParameterError, match=f"on discs.*checkpoint w.safetensors for bf-cnn.*{says}"):
+    with pytest.raises(SuiteError, match=f"on discs.*checkpoint w.safetensors for bf-cnn.*{says}"):
         plan(write_suite, builtin, file, SUITE.replace(*change))
 
 
@@ -225,7 +225,7 @@ def test_a_size_that_the_network_refuses_is_refused_by_the_plan(write_suite, bui
     path = tmp_path / "w.pt"
     torch.save(gahbench.create("architecture", "unet", width=2, levels=5).state_dict(), path)
     text = SUITE.replace("bf-cnn: {width: 4, layers: 3,", "unet: {width: 2, levels: 5,")
-    with pytest.raises(ParameterError, match="multiples of 32"):
+    with pytest.raises(SuiteError, match="multiples of 32"):
         plan(write_suite, builtin, path, text)
 
 
