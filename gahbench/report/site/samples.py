@@ -53,7 +53,7 @@ def samples(configured: Configured | None, measures: Measures) -> Samples:
     except GahbenchError:
         # The reason may name files of one machine.
         return Samples(trouble="No images: they could not be made where this page was.")
-    # The page has the parameters, and nobody here is told how to compute what takes long.
+    # The page has the parameters; commands that compute what takes long are of no use on it.
     shown = [fact for fact in facts if fact[0] != "parameters" and not fact[1].startswith("not computed")]
     return Samples(_rows(preview), tuple(shown))
 
