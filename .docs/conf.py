@@ -51,7 +51,7 @@ CHANGELOG
 """
 #: Menus of pages that have others below them.
 BELOW = {"README": PAGES}
-for folder, below in (("plugins", "*/README"), ("results", "*/README\n*/leaderboard")):
+for folder, below in (("plugins", "*/README"), ("results", "claims\n*/README\n*/leaderboard")):
     BELOW[f"{folder}/README"] = f"\n```{{toctree}}\n:hidden:\n:glob:\n{below}\n```\n"
 
 project = "gahbench"
@@ -72,6 +72,7 @@ include_patterns = [
     "plugins/*/README.md",
     "suites/README.md",
     "results/README.md",
+    "results/claims.md",
     "results/*/README.md",
     "results/*/leaderboard.md",
     ".docs/reference/*.md",

@@ -91,11 +91,9 @@ def chosen_claims(registry: Registry, only: Sequence[str] = ()) -> dict[str, Cla
     ParameterError
         If a pattern matches none.
     """
-    known = {
-        f"{plugin.name}/{claim.id}": claim
-        for plugin in registry.plugins("claim")
-        for claim in registry.create("claim", plugin.name)
-    }
+    from gahbench.board.claims import known_claims
+
+    known = known_claims(registry)
     for pattern in only:
         if not any(_is_named(name, pattern) for name in known):
             papers = list(dict.fromkeys(name.partition("/")[0] for name in known))

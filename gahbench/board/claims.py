@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from gahbench.board.claim_measures import NotMeasuredError, Quantity, quantity, 
 from gahbench.board.claim_values import Table
 from gahbench.board.statistics import UNKNOWN, Estimate, simultaneous_intervals
 from gahbench.contracts.claims import OUTCOMES, Claim, Condition, Measure, Outcome, Region
+
+if TYPE_CHECKING:
+    from gahbench.registry.registry import Registry
 
 #: Many times as many images or seeds are no advice.
 FARTHEST = 1000.0
@@ -126,6 +129,15 @@ class Verdict:
     def counted(self) -> dict[Outcome, int]:
         """Return how many cases have each outcome."""
         return {outcome: sum(case.outcome == outcome for case in self.cases) for outcome in OUTCOMES}
+
+
+def known_claims(registry: Registry) -> dict[str, Claim]:
+    """Return the claims of a registry by ``paper/claim``, as papers are registered."""
+    return {
+        f"{plugin.name}/{claim.id}": claim
+        for plugin in registry.plugins("claim")
+        for claim in registry.create("claim", plugin.name)
+    }
 
 
 def judge(name: str, claim: Claim, tables: Sequence[Table]) -> Verdict:

@@ -2,11 +2,14 @@
 
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from fake_results import failure, fit, realistic, results
 
+import gahbench
 from gahbench._util.errors import ParameterError
+from gahbench.contracts.claims import CHECKED
 from gahbench.report.metric_figures import directions, metrics_figure
 from gahbench.report.page import html_report
 from gahbench.report.page.colours import DARK, contrast, declarations
@@ -151,3 +154,20 @@ def test_the_command_writes_the_page_and_equal_folders_give_equal_pages(hostile,
     status, _, errors = command("report")(str(tmp_path / "nowhere"))
     assert status == 2
     assert "expected a folder of results" in errors
+
+
+def test_claims_that_are_measured_are_on_the_page_with_their_verdicts(builtin):
+    folder = Path(__file__).parents[2] / "results" / "quick"
+    verdicts = [one for one in gahbench.claims(folder) if one.outcome != "not measured"]
+    text = " ".join(Read(html_report(folder, builtin)).text.split())
+    section = text[text.rindex("Claims What publications say") : text.rindex("Provenance")]
+    assert verdicts
+    for one in verdicts:
+        assert f"{one.claim.statement}{one.name}, {one.claim.place}; " in section
+        after = section.partition(f"{one.name}, {one.claim.place}; ")[2]
+        assert after.startswith(f"{CHECKED[one.claim.checked]}{one.outcome}")
+    assert len(re.findall(r"[a-z]+-\d{4}/[\w-]+", section)) == len(verdicts)
+
+
+def test_results_that_bear_on_no_claim_have_no_section_of_them(hostile):
+    assert 'id="claims"' not in hostile[1]

@@ -1,4 +1,4 @@
-"""A page of a results folder: board, curves, images, training, bases, generalization, and where all came from."""
+"""A page of a results folder: board, curves, images, training, bases, generalization, claims, and their provenance."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gahbench._util.files import write_output
 from gahbench._util.readable import counted
 from gahbench.board.board import DatasetBoard
 from gahbench.board.results import load_results
-from gahbench.report.page import bases, board, charts, images, provenance, sweeps, training
+from gahbench.report.page import bases, board, charts, claims, images, provenance, sweeps, training
 from gahbench.report.page.keys import key_drawing
 from gahbench.report.page.rendering import rendered
 from gahbench.report.page.source import Source
@@ -23,8 +23,8 @@ from gahbench.report.tables import caption, dataset_lines, notes_below, summary_
 if TYPE_CHECKING:
     from gahbench.registry.registry import Registry
 
-#: Sections of a page, in their order; bases and sweeps only where there are any.
-SECTIONS = ("board", "curves", "images", "training", "basis", "generalization", "provenance")
+#: Sections of a page, in their order; bases, sweeps and claims only where there are any.
+SECTIONS = ("board", "curves", "images", "training", "basis", "generalization", "claims", "provenance")
 #: The pages of entrants and datasets that a report alone has.
 NO_PAGES: Mapping[str, Mapping[str, str]] = {"entrants": {}, "datasets": {}}
 
@@ -102,7 +102,9 @@ def report_values(source: Source) -> dict[str, Any]:
         "sheets": sweeps.sample_sheets(source),
         "provenance": _provenance(source),
     }
-    shown = {"basis": values["bases"], "generalization": values["sweeps"]}
+    measured = claims.judged(source)
+    values["claims"] = {"judged": measured, "outcomes": claims.outcomes(measured)}
+    shown = {"basis": values["bases"], "generalization": values["sweeps"], "claims": measured}
     return {**values, "sections": {name: name.capitalize() for name in SECTIONS if shown.get(name, True)}}
 
 
