@@ -65,7 +65,8 @@ def made_up(datasets: int, entrants: int, levels: int, images: int) -> Results:
     scores["value"] = quality + generator.normal(0, 1, len(scores))
     scores = scores.assign(suite="made-up", kind="classical", seed=None, split="test", metric="psnr")
     facts = {"optimum": "none", "slope": np.nan, "channels": 1, "height": 32, "width": 32, "fingerprint": ""}
-    known = pd.DataFrame([{"dataset": name, **facts, "sources": "", "protocol": ""} for name in grid.levels[0]])
+    facts |= dict.fromkeys(("sources", "protocol", "notes", "spec"), "")
+    known = pd.DataFrame([{"dataset": name, **facts} for name in grid.levels[0]])
     return Results("made-up", scores, empty("fits"), empty("failures"), known, labels, labels[0])
 
 
