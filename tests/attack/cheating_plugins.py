@@ -165,7 +165,7 @@ class QuieterNoise(Cheat):
         from gahbench.evaluation import evaluation
 
         draw = evaluation.evaluation_noise
-        evaluation.evaluation_noise = lambda *arguments: draw(*arguments) / 10
+        evaluation.evaluation_noise = lambda *arguments, **options: draw(*arguments, **options) / 10
 
     def denoise(self, noisy, sigma, truth):
         return noisy
