@@ -93,7 +93,7 @@ def write_site(
         shape = DatasetProbe(configured).shape
         if math.prod(shape) > _MAX_VALUES:
             raise DataError(f"{configured.where}: images of {shape} are too large for a page")
-        preview = make_preview(configured, count=3, most_pixels=BASIS_PIXELS)
+        preview = make_preview(configured, count=3, max_pixels=BASIS_PIXELS)
         return preview, list(card_facts(preview))
 
     measures = Measures(lambda configured, shape: facts(configured, registry, shape), looked_at)

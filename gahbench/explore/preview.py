@@ -133,7 +133,7 @@ def make_preview(
     split: str = "test",
     start: int = 0,
     true_basis: bool = False,
-    most_pixels: int | None = None,
+    max_pixels: int | None = None,
 ) -> Preview:
     """Preview a few images of a dataset under noise, with its optimum.
 
@@ -149,7 +149,7 @@ def make_preview(
         Which images: number ``start`` and on of a split.
     true_basis
         Require the true basis. Otherwise it is computed only where images are small.
-    most_pixels
+    max_pixels
         Values of an image beyond which no best denoiser is computed, as it may take minutes.
 
     Raises
@@ -182,7 +182,7 @@ def make_preview(
         checked_split,
         start,
         clean,
-        tuple(_level(probe, clean, sigma, checked_split, start, most_pixels) for sigma in levels),
+        tuple(_level(probe, clean, sigma, checked_split, start, max_pixels) for sigma in levels),
         probe.vectors(checked_split, start, true_basis) if basis_asked else None,
         basis_asked,
     )
@@ -228,14 +228,12 @@ def _check_start(probe: DatasetProbe, start: int, count: int) -> None:
         raise ParameterError(f"start={start}: accepted for {count} images of this size: up to {furthest}")
 
 
-def _level(
-    probe: DatasetProbe, clean: Tensor, sigma: float, split: Split, start: int, most_pixels: int | None
-) -> Level:
+def _level(probe: DatasetProbe, clean: Tensor, sigma: float, split: Split, start: int, max_pixels: int | None) -> Level:
     # Noise belongs to an image's place in its split.
     end, master = start + len(clean), probe.dataset.master
     noise = evaluation_noise(end, probe.shape, sigma, NOISE_SEED, split, master=master)[start:]
     noisy = clean + noise
-    if most_pixels is not None and math.prod(probe.shape) > most_pixels:
+    if max_pixels is not None and math.prod(probe.shape) > max_pixels:
         return Level(sigma, noisy)
     try:
         return Level(sigma, noisy, probe.best(clean, noisy, sigma, split, start))

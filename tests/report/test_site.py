@@ -63,7 +63,7 @@ def made(folder, out, registry, **options):
     """Write a site whose networks are not measured."""
 
     def looked_at(configured):
-        preview = make_preview(configured, [0.1], count=1, most_pixels=256)
+        preview = make_preview(configured, [0.1], count=1, max_pixels=256)
         return preview, list(card_facts(preview))
 
     facts = [Fact("receptive field", "7x7 pixels"), Fact("citation", "none"), Fact("blind", "unknown: /a/file")]
