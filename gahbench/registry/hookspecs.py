@@ -77,7 +77,10 @@ def run_started(folder: Path, units: tuple[Unit, ...], todo: tuple[Unit, ...]) -
 
 @hookspec
 def run_finished(folder: Path, results: Results) -> None:
-    """Learn, in the main process, that a run has ended and its board is written, whatever failed."""
+    """Learn, in the main process, that a run has ended and its board is written, whatever failed.
+
+    With secret noise there are two, as of ``run_started``: the board of the first has no scores.
+    """
 
 
 @hookspec

@@ -222,5 +222,5 @@ def _new_file(path: Path, shape: tuple[int, ...], kind: type[np.generic]) -> np.
 def _unequal(encoded: Encoded, place: int, shape: tuple[int, ...], first: tuple[int, ...]) -> str:
     return (
         f"{encoded.path}: {encoded.names[0]} is {first[2]}x{first[3]} but {encoded.names[place]} "
-        f"{shape[2]}x{shape[3]}; give a size to all"
+        f"{shape[2]}x{shape[3]}; give a size to all, or take images as they are with whole[path={encoded.path}]"
     )

@@ -236,7 +236,9 @@ def test_images_are_turned_upright():
 def test_mixed_sizes_need_a_size(tmp_path):
     folder = make_folder(tmp_path)
     (folder / "d" / "big.png").write_bytes(encode(RNG.integers(0, 256, (30, 20, 3), dtype=np.uint8)))
-    assert_refused(folder, "b.png is 12x12 but d/big.png 30x20; give a size")
+    assert_refused(
+        folder, "b.png is 12x12 but d/big.png 30x20; give a size to all", "or take images as they are with whole[path="
+    )
     assert read(folder, 12).stored.shape == (7, 3, 12, 12)
     assert_refused(folder, "b.png", "images of 12x12 pixels; size=16 accepts at least", size=16)
 
