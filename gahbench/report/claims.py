@@ -21,14 +21,17 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 Form = Literal["markdown", "csv", "json"]
+#: Of a folder of results folders, its page of claims, and the line from which it is what ``gahbench claims`` prints.
+CLAIMS, GENERATED = "claims.md", "<!-- generated -->"
 _PLURALS = {"holds": "hold", "fails": "fail", "undecided": "undecided"}
 _STYLES = {"holds": "green", "fails": "red", "undecided": "yellow", "not measured": "dim"}
 
 
-def summary(verdicts: Sequence[Verdict]) -> str:
-    """Return how many claims have each outcome, in a line."""
-    counts = [(sum(one.outcome == outcome for one in verdicts), outcome) for outcome in OUTCOMES]
-    return f"{counted(len(verdicts), 'claim')}: " + ", ".join(f"{count} {outcome}" for count, outcome in counts)
+def summary(outcomes: Sequence[str]) -> str:
+    """Return how many claims there are, and how many have each outcome that there is, in a line."""
+    counts = [(outcomes.count(outcome), outcome) for outcome in OUTCOMES]
+    parts = ", ".join(f"{count} {outcome}" for count, outcome in counts if count)
+    return f"{counted(len(outcomes), 'claim')}{f': {parts}' if parts else ''}"
 
 
 def exported(verdicts: Sequence[Verdict], form: Form, cases: bool = False) -> str:
@@ -51,7 +54,7 @@ def exported(verdicts: Sequence[Verdict], form: Form, cases: bool = False) -> st
             shown = one.cases if cases else [one.decisive]
             writer.writerows(_row(one, case) for case in shown or [None])
         return buffer.getvalue()
-    blocks = [summary(verdicts), _by_outcome(verdicts)]
+    blocks = [summary([one.outcome for one in verdicts]), _by_outcome(verdicts)]
     for paper, found in _by_paper(verdicts).items():
         blocks += [f"### {paper}", aligned(grid(found))]
         notes = [f"- `{one.claim.id}`: {note}" for one in found for note in _notes(one)]
@@ -93,7 +96,7 @@ def print_claims(verdicts: Sequence[Verdict], console: Console, cases: bool = Fa
         console.print(Text(f"  {_found(one)}", style="dim"))
         for case in one.cases if cases else ():
             console.print(Text(f"    {_case(case)}"))
-    console.print(Text(summary(verdicts), style="bold"))
+    console.print(Text(summary([one.outcome for one in verdicts]), style="bold"))
 
 
 def grid(verdicts: Sequence[Verdict]) -> Grid:

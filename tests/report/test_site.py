@@ -8,10 +8,15 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from test_page import HOSTILE, NAME, Read, hostile  # noqa: F401
 
+from gahbench import load_results
 from gahbench._util.errors import ParameterError, ResultsError
+from gahbench.board.claim_values import Table
+from gahbench.board.claims import judge, known_claims
 from gahbench.explore.card_facts import card_facts
 from gahbench.explore.description import Fact
 from gahbench.explore.preview import make_preview
+from gahbench.registry.registry import open_registry
+from gahbench.report.claims import summary, wanted
 from gahbench.report.figures import file_stems
 from gahbench.report.site import Measures, SiteRequest, write_site
 from gahbench.report.site.described import described
@@ -26,7 +31,8 @@ README = """# Boards & <i>more</i>
 ## Same
 ## Same
 [second](#same-1), [the run](kept/leaderboard.md), [its text](kept/README.md#what-it-says), [outside](secret.csv),
-[rooms](../plugins/README.md#a), [kept](figure.csv), [elsewhere](https://example.org/a?b=c), ![a figure](figure.png),
+[rooms](../plugins/README.md#a), [claims](claims.md), [kept](figure.csv),
+[elsewhere](https://example.org/a?b=c), ![a figure](figure.png),
 ![far](https://example.org/x.png)
 
 | name | dB |
@@ -39,8 +45,29 @@ print("<b>")
 """
 
 
+#: A claim that the run of other tests measures.
+CLAIM = """
+paper: {authors: "Author, An", title: On optimal denoisers, year: 2020, journal: A Journal}
+claims:
+  above-input:
+    place: abstract
+    checked: memory
+    statement: The optimum is above the noisy image.
+    measure: {metric: psnr, entrants: optimal, datasets: "*", sigma: mean, minus: {entrant: identity}}
+    region: {above: 0}
+    suite: quick
+"""
+
+
 @pytest.fixture(scope="module")
-def site(hostile, kept_run, builtin, tmp_path_factory):  # noqa: F811
+def registry(tmp_path_factory):
+    file = tmp_path_factory.mktemp("claims") / "author-2020.yaml"
+    file.write_text(CLAIM, encoding="utf-8")
+    return open_registry([file])
+
+
+@pytest.fixture(scope="module")
+def site(hostile, kept_run, registry, tmp_path_factory):  # noqa: F811
     """A folder of results with hostile names and texts, and its site."""
     home = tmp_path_factory.mktemp("site")
     folder = home / "results"
@@ -51,11 +78,14 @@ def site(hostile, kept_run, builtin, tmp_path_factory):  # noqa: F811
         (folder / "kept" / file.name).symlink_to(file)
     (folder / "kept" / "README.md").write_text("# What\n\n## What it says\n[back](../README.md)\n", encoding="utf-8")
     (folder / "README.md").write_text(README, encoding="utf-8")
+    (folder / "claims.md").write_text(
+        "# All claims\n\n[back](README.md)\n\n<!-- generated -->\n\nof old\n", encoding="utf-8"
+    )
     (folder / "figure.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     (folder / "figure.csv").write_text("a\n", encoding="utf-8")
     (home / "secret.csv").write_text("secret\n", encoding="utf-8")
     (folder / "secret.csv").symlink_to(home / "secret.csv")
-    made(folder, home / "out", builtin, base_url="https://example.org/b")
+    made(folder, home / "out", registry, base_url="https://example.org/b")
     return folder, home / "out"
 
 
@@ -127,7 +157,8 @@ def test_readmes_are_rendered_without_their_markup(site):
     assert '<script>alert(1)</script> and <b onclick="x()">bold</b>' in read.text
     assert "<h1><bdi>Boards &amp; &lt;i&gt;more&lt;/i&gt;</bdi></h1>" in page
     links = {of["href"] for tag, of in read.tags if tag == "a"}
-    assert {"#s-same-1", "runs/kept.html", "reading/kept.html#s-what-it-says", "https://example.org/a?b=c"} <= links
+    assert {"#s-same-1", "runs/kept.html", "reading/kept.html#s-what-it-says", "claims.html"} <= links
+    assert "https://example.org/a?b=c" in links
     assert not any(link.startswith(("javascript:", "data:")) for link in links)
     # What leads out of the folder has no address here, and no link leads to a copy of it.
     copies = sorted(file.name for file in (site[1] / "files").iterdir())
@@ -136,6 +167,22 @@ def test_readmes_are_rendered_without_their_markup(site):
     assert "far" in read.text
     assert [of["alt"] for tag, of in read.tags if tag == "img"] == ["a figure"]
     assert '<td class="left">a</td>\n<td>1.0</td>' in page
+
+
+def test_claims_are_held_against_all_runs(site, registry):
+    page = (site[1] / "claims.html").read_text(encoding="utf-8")
+    read = pages_of(site[1])["claims.html"]
+    assert "<h1><bdi>All claims</bdi></h1>" in page
+    assert "of old" not in page
+    tables = [Table(name, load_results(site[0] / name)) for name in (RUN, "kept")]
+    verdicts = [judge(name, claim, tables) for name, claim in known_claims(registry).items()]
+    assert summary([one.outcome for one in verdicts]) in read.text
+    for one in verdicts:
+        assert one.name in read.text
+        assert wanted(one).replace("`", "") in read.text
+    measured = [one.decisive for one in verdicts if one.decisive]
+    assert [case.folder for case in measured] == ["kept"]
+    assert "runs/kept.html#claims" in addresses(read)
 
 
 def test_links_out_of_the_folder_lead_to_where_it_is_kept():

@@ -11,7 +11,9 @@ import gahbench
 from gahbench._util.files import write_output
 from gahbench._util.readable import counted
 from gahbench.board.board import DatasetBoard
+from gahbench.board.claim_values import Table
 from gahbench.board.results import load_results
+from gahbench.report.claims import summary
 from gahbench.report.page import bases, board, charts, claims, images, provenance, sweeps, training
 from gahbench.report.page.keys import key_drawing
 from gahbench.report.page.rendering import rendered
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
 
 #: Sections of a page, in their order; bases, sweeps and claims only where there are any.
 SECTIONS = ("board", "curves", "images", "training", "basis", "generalization", "claims", "provenance")
-#: The pages of entrants and datasets that a report alone has.
-NO_PAGES: Mapping[str, Mapping[str, str]] = {"entrants": {}, "datasets": {}}
+#: The pages of runs, entrants and datasets that a report alone has.
+NO_PAGES: Mapping[str, Mapping[str, str]] = {"runs": {}, "entrants": {}, "datasets": {}}
 
 
 def write_report(folder: Path, out: Path, registry: Registry) -> int:
@@ -102,8 +104,9 @@ def report_values(source: Source) -> dict[str, Any]:
         "sheets": sweeps.sample_sheets(source),
         "provenance": _provenance(source),
     }
-    measured = claims.judged(source)
-    values["claims"] = {"judged": measured, "outcomes": claims.outcomes(measured)}
+    table = Table(source.results.suite, source.results)
+    measured = [one for one in claims.judged(source.registry, [table]) if one.outcome != "not measured"]
+    values["claims"] = {"judged": measured, "outcomes": summary([one.outcome for one in measured])}
     shown = {"basis": values["bases"], "generalization": values["sweeps"], "claims": measured}
     return {**values, "sections": {name: name.capitalize() for name in SECTIONS if shown.get(name, True)}}
 

@@ -11,11 +11,13 @@ from typing import Any
 import gahbench
 from gahbench._util.files import read_regular
 from gahbench._util.readable import counted
+from gahbench.board.claim_values import Table
 from gahbench.contracts.citation import Citation, bibliography
 from gahbench.planning.suite_files import suite_files, suite_summary
 from gahbench.registry.registry import Registry
 from gahbench.report.cells import count
-from gahbench.report.page import rendering
+from gahbench.report.claims import CLAIMS, GENERATED, summary
+from gahbench.report.page import claims, rendering
 from gahbench.report.page.board import LENGTH, dataset_table
 from gahbench.report.page.report import report_values
 from gahbench.report.site import tables
@@ -75,14 +77,15 @@ class Pages:
     def texts(self) -> dict[str, str]:
         """The pages of reading: Markdown by path in the folder."""
         paths = dict.fromkeys([PAGE, *(run.text for run in self.found.runs)])
-        found = {}
-        for path in paths:
-            try:
-                # No symbolic link: it may lead out of the folder.
-                found[path] = read_regular(self.folder / path, MAX_BYTES, follow=False).decode(errors="replace")
-            except OSError:
-                continue
-        return found
+        return {path: text for path in paths if (text := self._text(path)) is not None}
+
+    def _text(self, path: str) -> str | None:
+        """Return a Markdown file of the folder; ``None`` where there is none."""
+        try:
+            # No symbolic link: it may lead out of the folder.
+            return read_regular(self.folder / path, MAX_BYTES, follow=False).decode(errors="replace")
+        except OSError:
+            return None
 
     @cached_property
     def reading_pages(self) -> dict[str, str]:
@@ -92,12 +95,21 @@ class Pages:
         return {path: addresses.get(path, "reading.html") for path in self.texts}
 
     @cached_property
+    def claims(self) -> list[claims.Judged]:
+        """Claims held against all runs; none where no run measures one."""
+        tables = [Table(run.name, run.results) for run in self.found.runs]
+        found = claims.judged(self.registry, tables)
+        return found if any(one.run for one in found) else []
+
+    @cached_property
     def links(self) -> Links:
         """Where links of pages of reading lead."""
         pages = {PAGE: self.reading_pages.get(PAGE, "index.html")}
         for run in self.found.runs:
             pages |= run_pages(run, self.found.pages["runs"][run.name], self.reading_pages.get(run.text))
         pages["."] = "index.html"
+        if self.claims:
+            pages[CLAIMS] = "claims.html"
         return Links(self.folder, pages, self.source_url)
 
     @cached_property
@@ -114,6 +126,8 @@ class Pages:
     def all(self) -> Iterator[Page]:
         """Yield all pages."""
         yield self._index()
+        if self.claims:
+            yield self._claims()
         yield from map(self._reading, self.readings)
         yield from map(self._run, self.found.runs)
         yield from map(self._entrant, self.found.entrants)
@@ -123,7 +137,12 @@ class Pages:
         root = "../" * path.count("/")
         shown: dict[str, Any] = {
             "heading": heading,
-            "site": {"root": root, "title": self.title, "has_reading": bool(self.texts)},
+            "site": {
+                "root": root,
+                "title": self.title,
+                "has_reading": bool(self.texts),
+                "has_claims": bool(self.claims),
+            },
             "pages": self.found.pages_from(root),
             "sections": {},
             "keys": {},
@@ -154,6 +173,18 @@ class Pages:
                 "readings": [(self.reading_pages[path], self._title(path)) for path in self.readings],
             },
         )
+
+    def _claims(self) -> Page:
+        from markupsafe import Markup
+
+        text = (self._text(CLAIMS) or "").partition(GENERATED)[0]
+        found = reading(text, *self.links.of(CLAIMS, ""))
+        values = {
+            "judged": self.claims,
+            "outcomes": summary([one.outcome for one in self.claims]),
+            "markup": Markup(found.markup),
+        }
+        return self._page("site/claims.html", "claims.html", found.title or "Claims", values)
 
     def _title(self, path: str) -> str:
         return self.readings[path].title or path
