@@ -9,7 +9,7 @@ import gahbench
 from gahbench import Reference
 from gahbench.evaluation import Evaluation
 from gahbench.evaluation.audit import FRESH_FACTOR, audit
-from gahbench.evaluation.claimed_risk import check_claimed_risk
+from gahbench.evaluation.claimed_risk import DRAWS, MIN_DRAWS, check_claimed_risk
 
 SIGMAS = [0.05, 0.2, 0.6]
 
@@ -151,6 +151,27 @@ def test_a_claimed_risk_must_be_the_expected_error(share, is_believed):
     else:
         with pytest.raises(ValueError, match="expected error that its 'risk' claims is wrong: at σ = "):
             check_claimed_risk(evaluation)
+
+
+@pytest.mark.parametrize(("excess", "few"), [(0.0, True), (0.01, True), (0.06, False), (-0.4, False)])
+def test_few_errors_are_drawn_where_they_bear_out_a_claim_for_certain(excess, few):
+    drawn = []
+
+    def shrinks(noisy, sigma):
+        drawn.append(len(noisy))
+        return 0.8 * noisy
+
+    # Of 2,304 pixels, whose errors vary by 3 %.
+    clean = torch.rand(4, 1, 48, 48, generator=torch.Generator().manual_seed(0))
+    truthful = 0.64 * 0.3**2 + (0.2 * clean).square().flatten(1).mean(1)
+    evaluation = Evaluation(Given(shrinks, risk=lambda truth, sigma: truthful / (1 + excess)), clean, [0.3])
+    evaluation.risk(0.3)
+    if few:
+        assert check_claimed_risk(evaluation)
+    else:
+        with pytest.raises(ValueError, match="expected error"):
+            check_claimed_risk(evaluation)
+    assert (MIN_DRAWS <= sum(drawn) < DRAWS) == few
 
 
 def test_a_claim_that_is_wrong_at_one_level_alone_is_found():
