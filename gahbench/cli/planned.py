@@ -17,6 +17,8 @@ from gahbench.store.store import Store
 
 #: Units of a kind wait for those of the one before.
 KINDS = ("fit", "score")
+#: Seconds of training on a processor from which on it is said how long a GPU takes.
+FOR_GPU = 12 * 3600.0
 _COLUMNS = ("parameters", "seeds", "fits done", "scores done", "multiply-adds")
 
 
@@ -106,6 +108,11 @@ def _estimate(left: list[Unit], plan: Plan, folder: Path) -> str:
     if guessed:
         work = sum(unit.work for unit in guessed)
         notes.append(f"{count(work)} multiply-adds of training at a nominal {count(rate)} a second")
+        if device.type == "cpu" and work / rate > FOR_GPU:
+            gpu = nominal_rate(torch.device("cuda"), True, threads)
+            notes.append(
+                f"that training takes about {duration(work / gpu)} on one GPU at a nominal {count(gpu)} a second"
+            )
     if unknown:
         notes.append(f"without {counted(len(unknown), 'score')}, whose like have not run here")
     return f"about {duration(seconds)} with {counted(workers, 'worker')}{''.join(f'; {note}' for note in notes)}"

@@ -19,7 +19,7 @@ from gahbench.contracts.denoisers import batch_size
 from gahbench.contracts.truth import Truth
 from gahbench.networks.trained import Trained
 from gahbench.training import checkpoint
-from gahbench.training.average import RunningAverage
+from gahbench.training.average import AverageStatistics, RunningAverage
 from gahbench.training.batches import TrainingImages, training_noise
 from gahbench.training.hardware import Acceleration
 from gahbench.training.randomness import reseed, restored
@@ -115,6 +115,7 @@ class Trainer:
             parameters, lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
         )
         self.average = RunningAverage(self.network, training.ema) if training.ema else None
+        self.statistics = AverageStatistics(self.network)
         self._compile()
         self._step = 0
         self._seconds = 0.0
@@ -141,6 +142,7 @@ class Trainer:
         self._watched = self._validation_images()
         with restored(self.device), self.images.ahead(self._step):
             self._train()
+        self.statistics.write()
         self.network.eval()
         self.kept.eval()
         return Fitted(self.kept, self._step, self._seconds, self.acceleration, self._history)
@@ -158,7 +160,8 @@ class Trainer:
             if self._validation_due(fraction):
                 self._validate(loss)
             if self._step in self._snapshots:
-                self.keep_snapshot(self._step, self.kept)
+                with self.statistics.written():
+                    self.keep_snapshot(self._step, self.kept)
             if now - last_report > REPORT_SECONDS or self._fraction() >= 1.0:
                 value = self._finite(loss)
                 # Only now has a GPU caught up.
@@ -189,6 +192,7 @@ class Trainer:
         if training.clip is not None:
             nn.utils.clip_grad_norm_(self.network.parameters(), training.clip)
         self.optimizer.step()
+        self.statistics.update()
         if self.average is not None:
             self.average.update(self.network)
         return loss
@@ -258,9 +262,10 @@ class Trainer:
     def _validate(self, loss: Tensor) -> None:
         row: dict[str, float] = {"step": self._step, "seconds": self._seconds, "loss": self._finite(loss)}
         if (clean := self._watched) is not None:
-            for sigma in self.sigmas:
-                errors = (self._denoised(clean, sigma) - clean).square().mean(dim=(1, 2, 3))
-                row[f"psnr@{sigma:g}"] = float(-10 * errors.log10().mean())
+            with self.statistics.written():
+                for sigma in self.sigmas:
+                    errors = (self._denoised(clean, sigma) - clean).square().mean(dim=(1, 2, 3))
+                    row[f"psnr@{sigma:g}"] = float(-10 * errors.log10().mean())
             self.network.train()
         self._history.append(row)
 
@@ -303,6 +308,7 @@ class Trainer:
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": self.average.state_dict() if self.average is not None else None,
+            "statistics": self.statistics.state_dict(),
         }
         checkpoint.write(self.checkpoint_path, state)
 
@@ -314,4 +320,5 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.average is not None and state["average"] is not None:
             self.average.load_state_dict(state["average"])
+        self.statistics.load_state_dict(state["statistics"])
         self._step, self._seconds, self._history = state["step"], state["seconds"], state["history"]
