@@ -150,6 +150,7 @@ def register_metrics(register: Register) -> None:
     register("pair-cosine", "gahbench_plugins.metrics.pair_cosine:PairCosine")
     register("closest-training", "gahbench_plugins.metrics.closest_training:ClosestTraining")
     register("sample-prediction", "gahbench_plugins.metrics.sample_prediction:SamplePrediction")
+    register("collapse", "gahbench_plugins.metrics.collapse:Collapse")
     register("own-half", "gahbench_plugins.metrics.own_half:OwnHalf")
     register("memorization", "gahbench_plugins.metrics.memorization:Memorization")
     register("sample-diversity", "gahbench_plugins.metrics.sample_diversity:SampleDiversity")

@@ -16,6 +16,13 @@ AHMED_1974 = Citation(
     journal="IEEE Transactions on Computers",
     doi="10.1109/T-C.1974.223784",
 )
+BIROLI_2024 = Citation(
+    "Biroli, Giulio and Bonnaire, Tony and de Bortoli, Valentin and Mézard, Marc",
+    "Dynamical regimes of diffusion models",
+    2024,
+    journal="Nature Communications",
+    arxiv="2402.18491",
+)
 BONNAIRE_2025 = Citation(
     "Bonnaire, Tony and Urfin, Raphaël and Biroli, Giulio and Mézard, Marc",
     "Why diffusion models don't memorize: the role of implicit dynamical regularization in training",
