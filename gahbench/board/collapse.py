@@ -112,7 +112,7 @@ def collapsed_levels(size: int, curves: Mapping[int, Curve]) -> NDArray[np.bool_
 
 
 def is_paired(size: int, sides: Iterable[int]) -> bool:
-    """Return whether images of two sides tell which levels of a size have collapsed (:func:`collapsed_levels`)."""
+    """Return whether images of two sides show which levels of a size have collapsed (:func:`collapsed_levels`)."""
     there = set(sides)
     return any(side <= size and 2 * side in there for side in there)
 

@@ -108,7 +108,7 @@ def bootstrap_means(
     seed
         Of the generators. Arrays with equal N have their images resampled alike, so that their draws are paired.
     names
-        Of the entrants, which tell whose seed effects are drawn: with them, draws do not depend on the order. Places
+        Of the entrants, which decide whose seed effects are drawn: with them, draws do not depend on the order. Places
         by default.
     spreads
         By name, variances over seeds relative to that of all entrants, of :func:`seed_spreads` over several datasets;

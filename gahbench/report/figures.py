@@ -32,7 +32,7 @@ _OPTIMA = ("optimal", "bound")
 _MAX_DEFICIT = 20.0  # dB: curves below are off the panel, and in the tables
 _LABEL = 28  # characters in a line of the legend
 Styles = dict[str, dict[str, Any]]
-#: Colours that the colour-blind tell apart: the "colorblind" palette of seaborn.
+#: Colours that the colour-blind distinguish: the "colorblind" palette of seaborn.
 PALETTE = (
     "#0173b2",
     "#de8f05",

@@ -50,7 +50,7 @@ class Claim:
     progress
         When earlier attempts last got on, by the file server's clock; 0 if they never did.
     token
-        Tells it from other claims of the unit.
+        Distinguishes it from other claims of the unit.
     is_lost
         Whether another has taken it over.
     """

@@ -22,7 +22,7 @@ from gahbench.testing.findings import Finding, attempt
 
 
 def check_claims(configured: Configured) -> Iterator[Finding]:
-    """Check that claims can be told apart, judged, and tested by the suites that they name."""
+    """Check that claims are distinct, and can be judged and tested by the suites that they name."""
     found = configured.build()
     claims = list(found) if isinstance(found, tuple | list) else []
     is_sound = bool(claims) and all(isinstance(one, Claim) for one in claims)

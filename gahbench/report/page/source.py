@@ -39,7 +39,7 @@ class Source:
 
     @cached_property
     def places(self) -> dict[str, int]:
-        """The place of each entrant, by which the page knows it."""
+        """The place of each entrant, by which the page refers to it."""
         return {label: place for place, label in enumerate(self.results.entrants)}
 
     @cached_property
