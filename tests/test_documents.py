@@ -325,25 +325,43 @@ def test_directions_and_alignments_in_the_documents_are_those_of_the_board():
     text = (ROOT / "results" / "basis" / "README.md").read_text(encoding="utf-8")
     readme = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
     faces = "faces[size=24,test=28]"
-    families = ("c-alpha[alpha=2,size=24]", "discs[size=24]", faces, f"shuffled[{faces}]")
+    families = {
+        "c-alpha": "c-alpha[alpha=2,size=24]",
+        "discs": "discs[size=24]",
+        "faces": faces,
+        "photographs": "photos[size=24]",
+        "shuffled faces": f"shuffled[{faces}]",
+    }
+    graph, haar = "graph-laplacian,given=wavelet-ti[haar]", "wavelet-ti[haar],given=graph-laplacian"
 
     def cells(entrant, metric, where):
         return [with_half_width(board.of(family).estimate(entrant, metric)) for family in where]
 
     def rows_after(heading):
         table = text.split(f"{heading}:\n\n")[1].split("\n\n")[0]
-        return [line for line in table.splitlines() if line.startswith("| `")]
+        return [line for line in table.splitlines()[2:] if line.startswith("| ")]
 
     for metric in ("direction", "alignment"):
         rows = rows_after(f"{metric.capitalize()} with `graph-laplacian`, mean over σ")
-        assert len(rows) == 10
+        assert len(rows) == 12
         for row in rows:
             entrant, *found = [cell.strip().strip("`") for cell in row.strip("| ").split(" | ")]
-            assert found == cells(entrant, f"{metric}[graph-laplacian,given=wavelet-ti[haar]]", families)
+            assert found == cells(entrant, f"{metric}[{graph}]", families.values())
         if metric == "direction":
             assert sum(row in readme.splitlines() for row in rows) == 5
+        rows = rows_after(f"{metric.capitalize()} with each basis, mean over σ")
+        assert len(rows) == 20
+        for row in rows:
+            where, *found = [cell.strip() for cell in row.strip("| ").split(" | ")]
+            family, name = where.rsplit(", ", 1)
+            (entrant,) = {one.entrant for one in board.entries if one.entrant.startswith(f"{name.strip('`')}[")}
+            estimates = [
+                with_half_width(board.of(families[family.strip("`")]).estimate(entrant, f"{metric}[{basis}]"))
+                for basis in (graph, haar, "haar", "sym4")
+            ]
+            assert found[:4] == estimates
     rows = rows_after("Eigenvalues above ½ on `discs`")
-    assert len(rows) == 3
+    assert len(rows) == 5
     for row in rows:
         entrant, *found = [cell.strip().strip("`") for cell in row.strip("| ").split(" | ")]
         levels = [board.of("discs[size=24]").estimate(entrant, "spectrum", "above-half", s) for s in (0.05, 0.2)]

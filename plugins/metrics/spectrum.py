@@ -41,9 +41,8 @@ class Spectrum(Metric):
                 continue
             noisy = evaluation.noisy(sigma).flatten(1)[:, None]
             parts = {"trace": trace.value} | (_all(evaluation, sigma) if maps.is_small else _some(maps))
-            matrices = evaluation.local.matrices(sigma) if maps.is_small else None
-            filtered = maps.matvec(noisy) if matrices is None else (matrices @ noisy.to(matrices).mT).mT
-            parts["homogeneity"] = _relative(filtered[:, 0], evaluation.denoised(sigma).flatten(1))
+            # Of the maps, which are in float32: matrices may be from products in bfloat16.
+            parts["homogeneity"] = _relative(maps.matvec(noisy)[:, 0], evaluation.denoised(sigma).flatten(1))
             values |= {(name, sigma): value for name, value in parts.items()}
         return Scores.parts(values)
 
