@@ -36,6 +36,15 @@ def test_matrices_are_near_those_of_float32_and_the_error_is_stated():
     assert exact.jacobian_error == 0
 
 
+def test_homogeneity_is_found_in_float32():
+    found = evaluation("auto", 4)
+    scores = gahbench.create("metric", "spectrum").score(found)
+    assert found.jacobian_error > 1e-4
+    parts = [value for part, value in zip(scores.part, scores.value, strict=True) if part == "homogeneity"]
+    assert len(parts) == 4
+    assert max(parts) < 1e-5
+
+
 @pytest.mark.parametrize("count", [3, 30])
 def test_what_filters_do_beyond_their_strength_decides_too(monkeypatch, count):
     exact = evaluation("float32", count).local.matrices(SIGMA)
