@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from gahbench import Basis, Metric, Names, Scores, Shape
@@ -25,6 +26,9 @@ class BasisComparison(Metric):
         The basis.
     given
         Another basis, for the part ``given``.
+    ceilings
+        At how many of the noise levels, from the lowest on, the part ``ceiling`` is found; by default at all. Each
+        takes as long as all the rest.
     """
 
     needs = frozenset({"jacobian"})
@@ -35,9 +39,11 @@ class BasisComparison(Metric):
         self,
         basis: Annotated[Basis, Names("basis", default="graph-laplacian")],
         given: Annotated[Basis, Names("basis")] | None = None,
+        ceilings: Annotated[int, Field(ge=0)] | None = None,
     ) -> None:
         self.basis = basis
         self.given = given
+        self.ceilings = ceilings
 
     @property
     def bases(self) -> tuple[Basis, ...]:
@@ -71,6 +77,11 @@ class BasisComparison(Metric):
                 found = self.compared(evaluation, sigma, filters)
                 values |= {(part, sigma): filters.remove.among(count, value) for part, value in found.items()}
         return Scores.parts(values)
+
+    def has_ceiling(self, evaluation: Evaluation, sigma: float) -> bool:
+        """Whether the ceiling is to be found at a noise level, and can be."""
+        wanted = sorted(evaluation.sigmas)[: self.ceilings]
+        return sigma in wanted and evaluation.local.maps(sigma, draw=1) is not None
 
     @abstractmethod
     def compared(self, evaluation: Evaluation, sigma: float, filters: ComparedFilters) -> Mapping[str, Tensor | float]:

@@ -39,6 +39,9 @@ class Alignment(BasisComparison):
         The basis.
     given
         Another basis, for the part ``given``.
+    ceilings
+        At how many of the noise levels, from the lowest on, the part ``ceiling`` is found; by default at all. Each
+        takes as long as all the rest.
     """
 
     def compared(self, evaluation: Evaluation, sigma: float, filters: ComparedFilters) -> Mapping[str, Tensor | float]:
@@ -51,6 +54,6 @@ class Alignment(BasisComparison):
         if self.given is not None:
             other = filters.bases[1]
             values["given"] = partial_cosine(found.own, align(denoiser, other).own, align(basis, other).own)
-        if evaluation.local.maps(sigma, draw=1) is not None:
+        if self.has_ceiling(evaluation, sigma):
             values["ceiling"] = align(denoiser, evaluation.local.adaptation(sigma, filters.remove, draw=1)).own
         return values

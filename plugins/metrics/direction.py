@@ -33,6 +33,9 @@ class Direction(BasisComparison):
         The basis.
     given
         Another basis, for the part ``given``.
+    ceilings
+        At how many of the noise levels, from the lowest on, the part ``ceiling`` is found; by default at all. Each
+        takes as long as all the rest.
     """
 
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
@@ -54,7 +57,7 @@ class Direction(BasisComparison):
         if self.given is not None:
             other = filters.bases[1].directional(shape)
             values["given"] = partial_cosine(own, align(denoiser, other).own, align(basis, other).own)
-        if evaluation.local.maps(sigma, draw=1) is not None:
+        if self.has_ceiling(evaluation, sigma):
             fresh = evaluation.local.adaptation(sigma, filters.remove, draw=1, directional=True)
             values["ceiling"] = align(denoiser, fresh).own
         return values

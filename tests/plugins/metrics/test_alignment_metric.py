@@ -164,6 +164,15 @@ def test_a_filter_that_follows_the_noise_has_a_lower_ceiling():
         assert 0 < found.mean() < 0.97
 
 
+@pytest.mark.parametrize(("ceilings", "levels"), [(None, {0.1, 0.4, 0.2}), (2, {0.1, 0.2}), (0, set())])
+def test_ceilings_are_found_at_as_many_noise_levels_as_are_asked_for(ceilings, levels):
+    evaluated = evaluation("lower-bound", "c-alpha[size=8]", sigmas=(0.2, 0.4, 0.1), count=COUNT)
+    for metric in ("direction", "alignment"):
+        found = table(f"{metric}[haar,ceilings={'null' if ceilings is None else ceilings}]", evaluated)
+        assert {sigma for part, sigma in found if part == "ceiling"} == levels
+        assert {sigma for part, sigma in found if part == ""} == {0.1, 0.2, 0.4}
+
+
 def test_images_whose_strength_the_basis_cannot_match_are_left_out(clean, strengths):
     matrices = filters("graph-laplacian", clean, strengths)
     matrices[0] *= -1
