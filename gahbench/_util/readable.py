@@ -54,9 +54,18 @@ def counted(number: int, noun: str) -> str:
 
 
 def level_name(sigma: float) -> str:
-    """Write a noise level: short, and no two levels alike."""
+    """Write a noise level: short, as a share of 255 where it is no short decimal, and no two levels alike.
+
+    Examples
+    --------
+    >>> level_name(0.1), level_name(25 / 255), level_name(0.2)
+    ('0.1', '25/255', '0.2')
+    """
     short = f"{sigma:g}"
-    return short if float(short) == sigma else repr(float(sigma))
+    if float(short) == sigma:
+        return short
+    grey = f"{255 * sigma:.4g}"
+    return f"{grey}/255" if float(grey) / 255 == sigma else repr(float(sigma))
 
 
 def brief(text: object, longest: int = 200) -> str:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gahbench._util.errors import ParameterError, listing, suggestion
 from gahbench._util.latex import escaped
-from gahbench._util.readable import level_name
 from gahbench.board.statistics import UNKNOWN, Estimate
 from gahbench.board.wide import column_name
 from gahbench.report import cells
@@ -72,7 +71,7 @@ def _grid(board: DatasetBoard, columns: Sequence[str]) -> Grid:
 def _heading(name: str) -> str:
     base, at, level = name.partition("@")
     title = {"psnr": "PSNR", "gain_over_baseline": "gain", "parameters": "params"}.get(base, base)
-    return f"{title}, σ = {level_name(float(level))}" if at else title
+    return f"{title}, σ = {level}" if at else title
 
 
 def _cell(entry: Entry, name: str, estimate: Estimate) -> str:

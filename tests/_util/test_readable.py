@@ -1,5 +1,6 @@
 import pytest
 
+from gahbench._util.fractions import as_number
 from gahbench._util.readable import count, counted, duration, level_name
 
 
@@ -35,6 +36,10 @@ def test_noise_levels_have_names_of_their_own():
     assert len({level_name(sigma) for sigma in close}) == 2
     assert level_name(0.06) == "0.06"
     assert all(float(level_name(sigma)) == sigma for sigma in close)
+    for grey in (1, 15, 25.5, 50, 100):
+        assert float(as_number(level_name(grey / 255))) == grey / 255
+    assert level_name(50 / 255) == "50/255"
+    assert level_name(51 / 255) == "0.2"
 
 
 def test_numbers_of_things():
