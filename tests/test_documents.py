@@ -287,15 +287,14 @@ def test_the_deficits_in_the_documents_are_those_of_the_board():
 def test_the_rates_in_the_documents_are_those_of_the_board():
     board = load_results(ROOT / "results" / "resolution").board
     text = (ROOT / "results" / "resolution" / "README.md").read_text(encoding="utf-8")
-    sizes = ("", ",size=128", ",size=256", ",size=512")
-    rows = 0
-    for alpha in (2, 4):
-        for entrant in dict.fromkeys(entry.entrant for entry in board.entries):
-            rates = [board.of(f"c-alpha[alpha={alpha}{size}]").estimate(entrant, "rate") for size in sizes]
-            cells = [with_half_width(rate) for rate in rates]
-            assert f"| {alpha} | {entrant} | {' | '.join(cells)} |" in text.splitlines()
-            rows += 1
-    assert rows == 8
+    table = text.split("Slope in the window, dB per dB:\n\n")[1].split("\n\n")[0].splitlines()
+    sizes = [int(cell) for cell in table[0].strip("| ").split(" | ")[1:]]
+    boards = {size: next(one for one in board.datasets if f"size={size}," in one.dataset) for size in sizes}
+    assert sizes == [512, 1024, 2048]
+    assert len(table) - 2 == 9
+    for row in table[2:]:
+        entrant, *found = [cell.strip().strip("`") for cell in row.strip("| ").split(" | ")]
+        assert found == [with_half_width(boards[size].estimate(entrant, "rate")) for size in sizes]
 
 
 def test_the_gains_of_oracles_in_the_documents_are_those_of_the_board():

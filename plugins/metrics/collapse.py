@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -81,9 +83,10 @@ def _levels(chosen: Tensor, noise: Tensor, images: Tensor, places: Tensor) -> Te
     squares[torch.arange(len(chosen)), places] = torch.inf
 
     def excess(u: Tensor) -> Tensor:
-        return torch.logsumexp(-u[:, None].square() * squares / 2 - u[:, None] * along, dim=1)
+        found: Tensor = torch.logsumexp(-u[:, None].square() * squares / 2 - u[:, None] * along, dim=1)
+        return found
 
-    grid = torch.logspace(*torch.tensor(SPAN).log10().tolist(), LEVELS, dtype=torch.float64).flip(0)
+    grid = torch.logspace(math.log10(SPAN[1]), math.log10(SPAN[0]), LEVELS, dtype=torch.float64)
     # From strong to weak noise, the first level at which all others together weigh less than the own image.
     below = torch.stack([excess((1 / sigma).expand(len(chosen))) <= 0 for sigma in grid], dim=1)
     first = torch.where(below.any(1), below.double().argmax(1), LEVELS - 1)
@@ -92,4 +95,5 @@ def _levels(chosen: Tensor, noise: Tensor, images: Tensor, places: Tensor) -> Te
         middle = (low + high) / 2
         inside = excess((-middle).exp()) <= 0
         low, high = torch.where(inside, middle, low), torch.where(inside, high, middle)
-    return low.exp()
+    levels: Tensor = low.exp()
+    return levels
