@@ -252,7 +252,8 @@ def test_a_published_board_is_of_the_suite_that_ships(builtin, name, tmp_path, m
     suite = load_suite(name, builtin)
     results = load_results(ROOT / "results" / name)
     board = results.leaderboard(full=True)
-    assert {of_today(label, builtin) for label in board["entrant"]} == {row.label for row in rows(suite)}
+    labels = {row.label for row in rows(suite)}
+    assert {label if label in labels else of_today(label, builtin) for label in board["entrant"]} == labels
     assert set(board["dataset"]) == {dataset.label for dataset in suite.datasets}
     assert results.failures.empty
     written = (ROOT / "results" / name / "leaderboard.md").read_text(encoding="utf-8")
