@@ -6,12 +6,20 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from test_page import hostile  # noqa: F401
-from test_site import made, site  # noqa: F401
+from test_site import made, registry, site  # noqa: F401
 
 pytestmark = pytest.mark.extras("playwright", "axe_core_python")
 RESULTS = Path(__file__).parents[2] / "results"
 #: Pages of every kind.
-KINDS = ("index", "runs/quick", "entrants/unet_width=16_levels=2", "datasets/discs_size=32", "reading", "reading/basis")
+KINDS = (
+    "claims",
+    "index",
+    "runs/quick",
+    "entrants/unet_width=16_levels=2",
+    "datasets/discs_size=32",
+    "reading",
+    "reading/basis",
+)
 
 
 @pytest.fixture(scope="module")
