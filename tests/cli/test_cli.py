@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from gahbench.cli import main
@@ -104,6 +105,19 @@ def test_plan_makes_no_estimate_for_references(call, tmp_path):
     code, out, _ = call("plan", str(file))
     assert code == 0
     assert "to do: 1 of 1 units; no networks among them, and the time of references is not estimated" in out
+
+
+def test_plan_says_how_long_a_gpu_takes_for_long_training(call, tmp_path):
+    file = tmp_path / "trained.yaml"
+    file.write_text(
+        "name: trained\ndatasets: ['discs[size=16]']\nentrants: [identity, {bf-cnn: {width: 2, layers: 3}}]\n"
+        "baseline: identity\nscoring: {sigmas: [0.1], images: 2}\n"
+    )
+    for steps, is_long in ((5, False), (10**10, True)):
+        status, out, _ = call("plan", str(file), "--set", f"training.steps={steps}", "--out", str(tmp_path / "out"))
+        assert status == 0
+        said = "on one GPU at a nominal 20 T a second" in " ".join(out.split())
+        assert said == (is_long and not torch.cuda.is_available())
 
 
 def test_plan_estimates_by_budgets_of_seconds_and_by_what_has_run(call, tmp_path, monkeypatch):
