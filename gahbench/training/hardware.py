@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -70,6 +73,23 @@ def compiler_missing(device: torch.device) -> str | None:
     compiler = os.environ.get("CXX", "g++")
     found = shutil.which(compiler) or shutil.which("clang++")
     return None if found else "no C++ compiler was found"
+
+
+@contextlib.contextmanager
+def settings_kept() -> Iterator[None]:
+    """Leave this process, within which torch.compile may run, as it was: variables, import paths, recursion limit.
+
+    The compiler sets all three, and finds its own anew in the next fit.
+    """
+    variables, paths, recursion = dict(os.environ), list(sys.path), sys.getrecursionlimit()
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - variables.keys():
+            del os.environ[name]
+        os.environ.update(variables)
+        sys.path[:] = paths
+        sys.setrecursionlimit(recursion)
 
 
 def nominal_rate(device: torch.device, bfloat16: bool, threads: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -21,9 +22,15 @@ from gahbench.networks.trained import Trained
 from gahbench.training import checkpoint
 from gahbench.training.average import AverageStatistics, RunningAverage
 from gahbench.training.batches import TrainingImages, training_noise
-from gahbench.training.hardware import Acceleration
+from gahbench.training.hardware import Acceleration, settings_kept
 from gahbench.training.randomness import reseed, restored
 from gahbench.training.recipe import Training
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "sgd": torch.optim.SGD,
+}
 
 #: Seconds between reports of progress, each of which waits for the device.
 REPORT_SECONDS = 0.5
@@ -109,7 +116,7 @@ class Trainer:
         self.images = TrainingImages(self.dataset, training, self.seed, self.device)
         self.steps = training.total_steps(self.images.count)
         self._snapshots = frozenset(training.snapshot_steps(self.steps) if self.steps is not None else ())
-        optimizer = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[training.optimizer]
+        optimizer = OPTIMIZERS[training.optimizer]
         parameters = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         self.optimizer = optimizer(
             parameters, lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
@@ -140,7 +147,8 @@ class Trainer:
         self._resume()
         # Now: later the dataset may be busy in a thread.
         self._watched = self._validation_images()
-        with restored(self.device), self.images.ahead(self._step):
+        kept = settings_kept() if self.acceleration.compiled else contextlib.nullcontext()
+        with kept, restored(self.device), self.images.ahead(self._step):
             self._train()
         self.statistics.write()
         self.network.eval()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .._papers import WIENER_1949
+from .._papers import WANG_2025, WIENER_1949
 from ..bases.dct import dct_matrix
 from ._sides import need_shape
 
@@ -25,7 +25,9 @@ class Linear(nn.Module):
 
     The map is written as ``noisy - M noisy``, where M is the sum of a diagonal and a full matrix between coefficients
     of the DCT. The diagonal says nothing that the full matrix could not, but images are nearly stationary: it is most
-    of the optimal map, and has d numbers to learn instead of d². Training starts at the identity.
+    of the optimal map, and has d numbers to learn instead of d². Training starts at the identity. Without ``residual``
+    it is one plain matrix that starts at 0: of that, gradient descent at one noise level learns each principal
+    component at a rate in proportion to its variance plus that of the noise (Wang & Pehlevan 2025, arXiv 2503.03206).
 
     The receptive field is global; only images of the size that it was built for: d² + d parameters, 1.05 M for grey
     images of 32x32. Without ``bias`` it is linear, and so homogeneous.
@@ -36,21 +38,26 @@ class Linear(nn.Module):
         Shape (C, H, W) of the images.
     bias
         Whether to add a constant image, which makes the map affine.
+    residual
+        Whether the map is the identity less what is learned; otherwise it is one plain matrix.
     """
 
-    citation = WIENER_1949
+    citation = (WIENER_1949, WANG_2025)
     rows: Tensor
     columns: Tensor
 
-    def __init__(self, shape: tuple[int, int, int], bias: bool = False) -> None:
+    def __init__(self, shape: tuple[int, int, int], bias: bool = False, residual: bool = True) -> None:
         super().__init__()
         self.shape = shape
         _, height, width = shape
         pixels = math.prod(shape)
+        self.bias = nn.Parameter(torch.zeros(shape)) if bias else None
+        self.matrix = None if residual else nn.Parameter(torch.zeros(pixels, pixels))
+        if self.matrix is not None:
+            return
         # Gains start at 0 whatever the recipe says of linear layers, so they are plain parameters.
         self.shrinkage = nn.Parameter(torch.zeros(shape))
         self.mixing = nn.Parameter(torch.zeros(pixels, pixels))
-        self.bias = nn.Parameter(torch.zeros(shape)) if bias else None
         device = self.shrinkage.device
         self.register_buffer("rows", dct_matrix(height, torch.float32, device), persistent=False)
         self.register_buffer("columns", dct_matrix(width, torch.float32, device), persistent=False)
@@ -64,9 +71,15 @@ class Linear(nn.Module):
             If (C, H, W) is not the shape that the network was built for.
         """
         need_shape(noisy, self.shape, "linear")
+        denoised = self._residual(noisy) if self.matrix is None else self._plain(noisy, self.matrix)
+        return denoised if self.bias is None else denoised + self.bias
+
+    def _plain(self, noisy: Tensor, matrix: Tensor) -> Tensor:
+        return functional.linear(noisy.flatten(1), matrix).view_as(noisy)
+
+    def _residual(self, noisy: Tensor) -> Tensor:
         coefficients = self.rows @ noisy @ self.columns.T
         # Each coefficient of the result sums d of these: without the factor a step would change it by too much.
         mixed = functional.linear(coefficients.flatten(1), self.mixing) / math.sqrt(len(self.mixing))
         removed = GAIN_SPEED * self.shrinkage * coefficients + mixed.view_as(noisy)
-        denoised = noisy - self.rows.T @ removed @ self.columns
-        return denoised if self.bias is None else denoised + self.bias
+        return noisy - self.rows.T @ removed @ self.columns

@@ -3,6 +3,7 @@ import torch
 from small_fits import CPU, PLAIN, make, weights
 
 import gahbench
+from gahbench.runs.process_state import moved, process_state
 from gahbench.training.hardware import Acceleration, choose, compiler_missing, multiply_adds, nominal_rate
 from gahbench.training.recipe import Training
 
@@ -104,6 +105,17 @@ def test_a_compiled_step_is_the_eager_step():
         assert trainer.acceleration == acceleration
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
     assert losses[2] == losses[1]
+
+
+@pytest.mark.skipif(compiler_missing(CPU) is not None, reason="no compiler here")
+def test_compiled_fits_leave_their_process_as_it_was():
+    """Twice, for the compiler must find what it needs again."""
+    for _ in range(2):
+        torch.compiler.reset()
+        before = process_state()
+        fitted = make(acceleration=Acceleration(False, True), architecture="bf-cnn[width=4,layers=3]", steps=2).fit()
+        assert fitted.acceleration.compiled
+        assert moved(before, process_state()) == []
 
 
 def test_multiply_adds_are_counted():

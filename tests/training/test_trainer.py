@@ -7,6 +7,7 @@ import pytest
 import torch
 from small_fits import StopAfter, ahead_threads, dropout_weight, make, weights, weights_of
 from torch import nn
+from torch.nn.utils import parameters_to_vector
 
 import gahbench
 from gahbench._util.noise import generator
@@ -19,7 +20,10 @@ from gahbench.training.hardware import Acceleration
 from gahbench.training.trainer import Diverged, Stopped
 
 
-@pytest.mark.parametrize("given", [{}, {"ema": 0.9}, {"recipe": "paper", "optimizer": "adamw", "weight_decay": 0.1}])
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"ema": 0.9}, {"recipe": "paper", "optimizer": "adamw", "weight_decay": 0.1}, {"optimizer": "sgd"}],
+)
 def test_a_fit_that_was_cut_off_ends_as_one_that_was_not(tmp_path, given):
     whole = make(**given).fit()
     path = tmp_path / "checkpoint.pt"
@@ -235,6 +239,17 @@ def test_the_loss_is_the_mean_over_sigma_squared():
         trainer.network = Identity(1)
         trainer._compiled = None
         assert float(trainer.step(0, 0.0)) == pytest.approx(expected, rel=0.02)
+
+
+def test_sgd_is_gradient_descent_without_momentum():
+    trainer = make(optimizer="sgd", learning_rate=0.5, warmup=0, clip=None, schedule="constant")
+    for step in range(2):
+        before = parameters_to_vector(trainer.network.parameters()).detach().clone()
+        trainer.step(step, step / 30)
+        gradient = torch.cat([parameter.grad.flatten() for parameter in trainer.network.parameters()])
+        after = parameters_to_vector(trainer.network.parameters()).detach()
+        assert float(gradient.norm()) > 0
+        assert torch.allclose(after, before - 0.5 * gradient, atol=1e-6)
 
 
 def test_a_loss_that_is_no_number_ends_the_fit(monkeypatch):

@@ -73,3 +73,27 @@ def test_training_finds_the_wiener_filter_of_fields_that_are_not_stationary():
     left = torch.eye(36, dtype=torch.float64) - image
     risk = float((left @ covariance @ left.T).trace() + sigma**2 * image.square().sum()) / 36
     assert optimum < risk < 1.05 * optimum
+
+
+def test_a_plain_matrix_learns_components_at_the_rates_of_gradient_descent():
+    """Each gain is its target times 1 - (1 - 2 rate (variance + sigma^2) / d)^steps, for the mean error per pixel."""
+    torch.manual_seed(0)
+    shape, pixels, sigma, rate, steps = (1, 3, 4), 12, 0.3, 0.2, 40
+    variances = torch.logspace(1, -2, pixels)
+    components = torch.linalg.qr(torch.randn(pixels, pixels))[0]
+    # Every image with every noise, each of both signs: their second moments are exact and nothing correlates them.
+    signals = torch.cat([sign * components.T * (pixels * variances).sqrt()[:, None] for sign in (1, -1)])
+    noises = torch.cat([sign * math.sqrt(pixels) * sigma * torch.eye(pixels) for sign in (1, -1)])
+    clean = signals.repeat_interleave(len(noises), 0).view(-1, *shape)
+    noisy = clean + noises.repeat(len(signals), 1).view(-1, *shape)
+    network = Linear(shape, residual=False).train()
+    optimizer = torch.optim.SGD(network.parameters(), lr=rate)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        (network(noisy, torch.ones(len(noisy))) - clean).square().mean().backward()
+        optimizer.step()
+    targets = variances / (variances + sigma**2)
+    expected = targets * (1 - (1 - 2 * rate * (variances + sigma**2) / pixels) ** steps)
+    with torch.no_grad():
+        learned = network(torch.eye(pixels).view(pixels, *shape), torch.ones(pixels)).view(pixels, pixels).T
+    assert torch.allclose(components.T @ learned @ components, torch.diag(expected), atol=1e-4)
