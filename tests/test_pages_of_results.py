@@ -1,0 +1,227 @@
+"""What the pages of the published results say is what their boards have."""
+
+import os
+import warnings
+from pathlib import Path
+
+import pytest
+
+import gahbench
+from gahbench.board.generalization import course
+from gahbench.board.leaderboard import optimum_check
+from gahbench.board.results import load_results
+from gahbench.planning.row_labels import base_label
+from gahbench.planning.rows import rows
+from gahbench.planning.suite import load_suite
+from gahbench.planning.suite_entries import configure_entrant
+from gahbench.registry.spec import parse_spec
+from gahbench.report.cells import between, with_half_width
+from gahbench.report.tables import markdown
+
+ROOT = Path(__file__).parents[1]
+PUBLISHED = sorted(folder.name for folder in (ROOT / "results").iterdir() if folder.is_dir())
+
+
+def test_the_published_board_loads_and_is_the_readmes():
+    results = load_results(ROOT / "results" / "quick")
+    board = results.leaderboard(full=True)
+    assert len(board) == 24
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    written = (ROOT / "results" / "quick" / "leaderboard.md").read_text(encoding="utf-8")
+    rows = [line for line in readme.splitlines() if line.startswith("| ") and "| trained" in line]
+    assert len(rows) == 2
+    assert all(row in written.splitlines() for row in rows)
+
+
+def of_today(label, registry):
+    """Return the label that an entrant of a board has now: plugins may have been renamed since it was published."""
+    base = base_label(label)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", gahbench.GahbenchDeprecationWarning)
+        return configure_entrant(registry, parse_spec(base)).label + label.removeprefix(base)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_board_is_of_the_suite_that_ships(builtin, name, tmp_path, monkeypatch):
+    if name == "published":
+        data = Path(os.environ.get("GAHBENCH_DATA", ROOT / ".." / "shared" / "data")).resolve()
+        if not data.is_dir():
+            pytest.skip("needs the files of published weights")
+        (tmp_path / "published").symlink_to(data)
+        # Labels have names without folders.
+        for file in (data / "weights").iterdir():
+            (tmp_path / file.name).symlink_to(file)
+        monkeypatch.chdir(tmp_path)
+    suite = load_suite(name, builtin)
+    results = load_results(ROOT / "results" / name)
+    board = results.leaderboard(full=True)
+    labels = {row.label for row in rows(suite)}
+    assert {label if label in labels else of_today(label, builtin) for label in board["entrant"]} == labels
+    assert set(board["dataset"]) == {dataset.label for dataset in suite.datasets}
+    assert results.failures.empty
+    written = (ROOT / "results" / name / "leaderboard.md").read_text(encoding="utf-8")
+    assert written == markdown(results)
+    assert f"`{name}`" in (ROOT / "results" / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_no_entrant_of_a_published_board_is_beyond_the_optimum(name):
+    results = load_results(ROOT / "results" / name)
+    checks = [optimum_check(results, dataset) for dataset in results.datasets["dataset"]]
+    stand_for_it = results.scores["kind"].isin(("optimal", "bound")).any()
+    known = results.datasets["optimum"].isin(("exact", "bracket")) & stand_for_it
+    assert [check is not None for check in checks] == known.tolist()
+    assert [check.beyond for check in checks if check] == [()] * len([check for check in checks if check])
+
+
+def test_the_deficits_in_the_documents_are_those_of_the_board():
+    board = load_results(ROOT / "results" / "optimal").board
+    text = (ROOT / "results" / "optimal" / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
+    for family in board.datasets:
+        cells = [
+            between(family.estimate(entrant, "deficit", "min"), family.estimate(entrant, "deficit"))
+            for entrant in ("unet[width=16,levels=2]", "bf-cnn[width=16,layers=8]")
+        ]
+        (row,) = [line for line in text.splitlines() if f"| {' | '.join(cells)} |" in line]
+        if row.split("|")[1].strip() in ("discs", "gaussian-field", "c-alpha, α = 2"):
+            assert row in readme.splitlines()
+
+
+def test_the_rates_in_the_documents_are_those_of_the_board():
+    board = load_results(ROOT / "results" / "resolution").board
+    text = (ROOT / "results" / "resolution" / "README.md").read_text(encoding="utf-8")
+    table = text.split("Slope in the window, dB per dB:\n\n")[1].split("\n\n")[0].splitlines()
+    sizes = [int(cell) for cell in table[0].strip("| ").split(" | ")[1:]]
+    boards = {size: next(one for one in board.datasets if f"size={size}," in one.dataset) for size in sizes}
+    assert sizes == [512, 1024, 2048]
+    assert len(table) - 2 == 9
+    for row in table[2:]:
+        entrant, *found = [cell.strip().strip("`") for cell in row.strip("| ").split(" | ")]
+        assert found == [with_half_width(boards[size].estimate(entrant, "rate")) for size in sizes]
+
+
+def test_the_gains_of_oracles_in_the_documents_are_those_of_the_board():
+    board = load_results(ROOT / "results" / "oracles").board
+    text = (ROOT / "results" / "oracles" / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    assert len(rows) == 12
+    for row in rows:
+        entrant, *cells = [cell.strip().strip("`") for cell in row.strip("| ").split(" | ")]
+        assert cells == [with_half_width(family.estimate(entrant, "psnr")) for family in board.datasets]
+    assert sum(row in readme.splitlines() for row in rows) == 5
+
+
+def test_the_figures_of_the_zoo_in_the_documents_are_those_of_the_board():
+    board = load_results(ROOT / "results" / "zoo").board
+    text = (ROOT / "results" / "zoo" / "README.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    assert len(rows) == 19
+    for row in rows:
+        entrant, _, *cells = [cell.strip().strip("`") for cell in row.strip("| ").split(" | ")]
+        assert cells == [with_half_width(family.estimate(entrant, "psnr")) for family in board.datasets]
+
+
+def test_directions_and_alignments_in_the_documents_are_those_of_the_board():
+    board = load_results(ROOT / "results" / "basis").board
+    text = (ROOT / "results" / "basis" / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
+    faces = "faces[size=24,test=28]"
+    families = {
+        "c-alpha": "c-alpha[alpha=2,size=24]",
+        "discs": "discs[size=24]",
+        "faces": faces,
+        "photographs": "photos[size=24]",
+        "shuffled faces": f"shuffled[{faces}]",
+    }
+    graph, haar = "graph-laplacian,given=wavelet-ti[haar]", "wavelet-ti[haar],given=graph-laplacian"
+
+    def cells(entrant, metric, where):
+        return [with_half_width(board.of(family).estimate(entrant, metric)) for family in where]
+
+    def rows_after(heading):
+        table = text.split(f"{heading}:\n\n")[1].split("\n\n")[0]
+        return [line for line in table.splitlines()[2:] if line.startswith("| ")]
+
+    for metric in ("direction", "alignment"):
+        rows = rows_after(f"{metric.capitalize()} with `graph-laplacian`, mean over σ")
+        assert len(rows) == 12
+        for row in rows:
+            entrant, *found = [cell.strip().strip("`") for cell in row.strip("| ").split(" | ")]
+            assert found == cells(entrant, f"{metric}[{graph}]", families.values())
+        if metric == "direction":
+            assert sum(row in readme.splitlines() for row in rows) == 5
+        rows = rows_after(f"{metric.capitalize()} with each basis, mean over σ")
+        assert len(rows) == 20
+        for row in rows:
+            where, *found = [cell.strip() for cell in row.strip("| ").split(" | ")]
+            family, name = where.rsplit(", ", 1)
+            (entrant,) = {one.entrant for one in board.entries if one.entrant.startswith(f"{name.strip('`')}[")}
+            estimates = [
+                with_half_width(board.of(families[family.strip("`")]).estimate(entrant, f"{metric}[{basis}]"))
+                for basis in (graph, haar, "haar", "sym4")
+            ]
+            assert found[:4] == estimates
+    rows = rows_after("Eigenvalues above ½ on `discs`")
+    assert len(rows) == 5
+    for row in rows:
+        entrant, *found = [cell.strip().strip("`") for cell in row.strip("| ").split(" | ")]
+        levels = [board.of("discs[size=24]").estimate(entrant, "spectrum", "above-half", s) for s in (0.05, 0.2)]
+        counts = [with_half_width(level) for level in levels]
+        assert found == counts
+
+
+def test_the_course_of_generalization_in_the_documents_is_that_of_the_board():
+    results = load_results(ROOT / "results" / "generalization")
+    text = (ROOT / "results" / "generalization" / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
+    table = text.split("two seeds:\n\n")[1].split("\n\n")[0]
+    measured = {
+        "PSNR on training images, dB": ("psnr", "train", 0.1, 1),
+        "PSNR on test images, dB": ("psnr", "test", 0.1, 1),
+        "model variance over error, dB": ("model-variance.relative", "test", 0.1, 1),
+        "cosine of paired samples": ("pair-cosine", "test", None, 2),
+        "cosine with the closest training image": ("closest-training", "test", None, 2),
+        "memorized up to brightness and contrast, share": ("memorization.affine", "test", None, 2),
+    }
+    rows = {line.split("|")[1].strip(): line for line in table.splitlines()}
+    for name, (metric, split, sigma, digits) in measured.items():
+        found = course(results, "c-alpha[alpha=2,size=24]", "unet[width=24,norm=false]", metric, split)
+        assert list(found) == [1, 10, 100, 1000, 10000]
+        points = [next(iter(of.values())) if sigma is None else of[sigma] for of in found.values()]
+        stated = [cell.split()[0].replace("−", "-") for cell in rows[name].split("|")[2:-1]]
+        assert [f"{float(cell):.{digits}f}" for cell in stated] == [
+            f"{point.value + 0.0:.{digits}f}" for point in points
+        ]
+        assert rows[name] in readme.splitlines()
+    predicted = "sample-prediction[local-score[equivariant=true,images=100],max_samples=12]"
+    line = next(line for line in text.splitlines() if line.startswith("| the network | `local-score` |"))
+    found = course(results, "c-alpha[alpha=2,size=24]", "unet[width=24,norm=false]", predicted)
+    assert [cell.split()[0] for cell in line.split("|")[3:-1]] == [
+        f"{next(iter(points.values())).value:.2f}" for points in found.values()
+    ]
+
+
+def test_the_distances_and_verdicts_on_the_rate_in_the_documents_are_those_of_the_board():
+    results = load_results(ROOT / "results" / "rates")
+    board, verdicts = results.board, results.rate_verdicts
+    text = (ROOT / "results" / "rates" / "README.md").read_text(encoding="utf-8")
+    families = {
+        (regions, side): board.of(f"c-alpha[alpha=4,{size}background_alpha={regions[2]},master=128]")
+        for regions in ("C^2", "C^4")
+        for side, size in (("32", "size=32,"), ("64", ""))
+    }
+    head, _, *rows = text.split("at six of eleven noise levels:\n\n")[1].split("\n\n")[0].splitlines()
+    sigmas = [float(cell) for cell in head.strip("| ").split(" | ")[3:]]
+    assert len(rows) == 12
+    for row in rows:
+        regions, side, entrant, *cells = [cell.strip().strip("`") for cell in row.strip("| ").split(" | ")]
+        family = families[regions, side]
+        assert cells == [with_half_width(family.estimate(entrant, "deficit", "", s), digits=1) for s in sigmas]
+    answers = {"near-optimal": "near-optimal", "not near-optimal": "not", "undecided": "undecided"}
+    rows = [line for line in text.splitlines() if line.endswith(tuple(f" {answer} |" for answer in answers.values()))]
+    assert len(rows) == 6
+    for row in rows:
+        entrant, *cells = [cell.strip().strip("`") for cell in row.strip("| ").split(" | ")]
+        assert cells == [answers[verdicts[family.dataset][entrant].answer] for family in families.values()]
