@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from gahbench import Metric, Scores
+from gahbench import Metric, Scores, generator
 from gahbench.evaluation import Evaluation
 
 from .._papers import BIROLI_2024
@@ -43,9 +43,8 @@ class Collapse(Metric):
         if len(images) < 2:
             return Scores([])
         chosen = images[: len(evaluation.clean)]
-        noise = torch.randn(
-            chosen.shape, generator=torch.Generator().manual_seed(evaluation.noise_seed), dtype=torch.float64
-        )
+        draw = generator("noise", "collapse", evaluation.noise_seed)
+        noise = torch.randn(chosen.shape, generator=draw, dtype=torch.float64)
         return Scores(collapse_levels(chosen, noise, images).tolist(), image=list(range(len(chosen))))
 
 
