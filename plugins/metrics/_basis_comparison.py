@@ -80,9 +80,13 @@ class BasisComparison(Metric):
 
     def has_ceiling(self, evaluation: Evaluation, sigma: float) -> bool:
         """Whether the ceiling is to be found at a noise level, and can be."""
-        wanted = sorted(evaluation.sigmas)[: self.ceilings]
-        return sigma in wanted and evaluation.local.maps(sigma, draw=1) is not None
+        return among_lowest(sigma, evaluation, self.ceilings) and evaluation.local.maps(sigma, draw=1) is not None
 
     @abstractmethod
     def compared(self, evaluation: Evaluation, sigma: float, filters: ComparedFilters) -> Mapping[str, Tensor | float]:
         """Return the value, as part ``""``, and parts, of the images that are compared, shape (M,), or one for all."""
+
+
+def among_lowest(sigma: float, evaluation: Evaluation, count: int | None) -> bool:
+    """Whether a noise level is one of the lowest that are scored; all are for ``None``."""
+    return sigma in sorted(evaluation.sigmas)[:count]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated
 
+from pydantic import Field
 from torch import Tensor
 
+from gahbench import Basis, Names
 from gahbench.evaluation import Evaluation, align, partial_cosine
 
-from ._basis_comparison import BasisComparison
+from ._basis_comparison import BasisComparison, among_lowest
 from ._compared_filters import ComparedFilters
 
 
@@ -42,13 +45,28 @@ class Alignment(BasisComparison):
     ceilings
         At how many of the noise levels, from the lowest on, the part ``ceiling`` is found; by default at all. Each
         takes as long as all the rest.
+    exchanges
+        At how many of the noise levels, from the lowest on, the parts ``retrieval`` and ``exchange`` are found; by
+        default at all. They take longer than all the rest where images have a thousand values.
     """
+
+    def __init__(
+        self,
+        basis: Annotated[Basis, Names("basis", default="graph-laplacian")],
+        given: Annotated[Basis, Names("basis")] | None = None,
+        ceilings: Annotated[int, Field(ge=0)] | None = None,
+        exchanges: Annotated[int, Field(ge=0)] | None = None,
+    ) -> None:
+        super().__init__(basis, given, ceilings)
+        self.exchanges = exchanges
 
     def compared(self, evaluation: Evaluation, sigma: float, filters: ComparedFilters) -> Mapping[str, Tensor | float]:
         """Return the cosines without strength, and the parts."""
         denoiser, basis = filters.denoiser, filters.bases[0]
         found = align(denoiser, basis)
-        values: dict[str, Tensor | float] = {"": found.own, "share": denoiser.share, **filters.exchange()}
+        values: dict[str, Tensor | float] = {"": found.own, "share": denoiser.share}
+        if among_lowest(sigma, evaluation, self.exchanges):
+            values |= filters.exchange()
         if not denoiser.sketch.exact:
             values["error"] = found.error
         if self.given is not None:

@@ -173,6 +173,15 @@ def test_ceilings_are_found_at_as_many_noise_levels_as_are_asked_for(ceilings, l
         assert {sigma for part, sigma in found if part == ""} == {0.1, 0.2, 0.4}
 
 
+@pytest.mark.parametrize(("exchanges", "levels"), [("null", {0.1, 0.4, 0.2}), (1, {0.1}), (0, set())])
+def test_geometries_are_exchanged_at_as_many_noise_levels_as_are_asked_for(exchanges, levels):
+    evaluated = evaluation("lower-bound", "c-alpha[size=8]", sigmas=(0.2, 0.4, 0.1), count=COUNT)
+    found = table(f"alignment[haar,ceilings=0,exchanges={exchanges}]", evaluated)
+    for parts in ("retrieval", "exchange"):
+        assert {sigma for part, sigma in found if part == parts} == levels
+    assert {sigma for part, sigma in found if part == ""} == {0.1, 0.2, 0.4}
+
+
 def test_images_whose_strength_the_basis_cannot_match_are_left_out(clean, strengths):
     matrices = filters("graph-laplacian", clean, strengths)
     matrices[0] *= -1
