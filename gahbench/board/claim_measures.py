@@ -13,7 +13,7 @@ from gahbench._util.patterns import matches
 from gahbench._util.readable import level_name
 from gahbench.board.claim_values import Course, Table, numbers
 from gahbench.board.statistics import Array
-from gahbench.contracts.claims import Compared, Fact, Levels, Measure
+from gahbench.contracts.claims import Compared, Fact, Levels, Measure, Scale
 from gahbench.evaluation.rates import fit_slope, input_psnr
 from gahbench.planning.row_labels import base_label, split_label
 
@@ -138,7 +138,7 @@ def _compared(
     table: Table, dataset: str, rows: dict[float, str], measure: Measure, metric: str
 ) -> list[tuple[str, list[Course]]]:
     """Return courses of a metric for each of the rows, or of its comparisons, each with its name."""
-    own = [_course(table, metric, measure.split, dataset, label) for label in rows.values()]
+    own = [_course(table, metric, measure.split, dataset, label, measure.scale) for label in rows.values()]
     other = measure.minus or measure.over
     if other is None:
         return [("", own)]
@@ -153,8 +153,10 @@ def _compared(
             found.append((f"minus {compared}", _paired(table, measure, metric, compared, dataset, rows, own)))
             continue
         for label, labels in _other_rows(table, place, rows, other).items():
-            against = [_course(table, compared, split, place, one) for one in labels]
-            both = [_combined(one, two, sign) for one, two in zip(own, against, strict=True)]
+            against = [_course(table, compared, split, place, one, measure.scale) for one in labels]
+            # The logarithm of a ratio is the difference of two.
+            divides = sign == "over" and measure.scale == "linear"
+            both = [_combined(one, two, divides) for one, two in zip(own, against, strict=True)]
             extra = [*([label] if other.entrant else []), *([place] if other.dataset else []), *shown]
             extra += [f"split {split}"] if other.split else []
             extra += [f"N = {other.number}"] if other.number else []
@@ -166,13 +168,13 @@ def _paired(
     table: Table, measure: Measure, metric: str, other: str, dataset: str, rows: dict[float, str], own: list[Course]
 ) -> list[Course]:
     """Return differences of two metrics of the same rows, image by image where both are of images."""
-    against = [_course(table, other, measure.split, dataset, label) for label in rows.values()]
+    against = [_course(table, other, measure.split, dataset, label, "linear") for label in rows.values()]
     found = []
     for label, one, two in zip(rows.values(), own, against, strict=True):
         exact = None
         if metric not in table.ratio_names and other not in table.ratio_names and one.images == two.images:
             exact = table.courses(dataset, metric, measure.split, other).get(label)
-        found.append(_combined(one, two, "minus") if exact is None else exact)
+        found.append(_combined(one, two, divides=False) if exact is None else exact)
     return found
 
 
@@ -201,10 +203,14 @@ def _other_rows(table: Table, dataset: str, rows: dict[float, str], other: Compa
     return found
 
 
-def _course(table: Table, metric: str, split: str, dataset: str, label: str) -> Course:
-    found = table.courses(dataset, metric, split).get(label)
+def _course(table: Table, metric: str, split: str, dataset: str, label: str, scale: Scale) -> Course:
+    if scale == "log10" and metric in table.ratio_names:
+        raise NotMeasuredError(f"{metric} is a ratio of means, and scale: log10 is of values")
+    found = table.courses(dataset, metric, split, scale=scale).get(label)
     if found is None:
-        raise NotMeasuredError(f"no {metric} of {label} on {dataset}{'' if split == 'test' else f', split {split}'}")
+        above = " above 0" if scale == "log10" else ""
+        where = f"{dataset}{'' if split == 'test' else f', split {split}'}"
+        raise NotMeasuredError(f"no {metric}{above} of {label} on {where}")
     return found
 
 
@@ -223,16 +229,16 @@ def _common(courses: Sequence[Course]) -> list[float]:
     return found
 
 
-def _combined(one: Course, two: Course, sign: str) -> Course:
+def _combined(one: Course, two: Course, divides: bool) -> Course:
     sigmas = _common([one, two])
     one, two = _at(one, sigmas), _at(two, sigmas)
     seeds = min((count for count in (one.seeds, two.seeds) if count), default=0)
     images = min((count for count in (one.images, two.images) if count), default=0)
-    if sign == "minus":
-        values, draws = one.values - two.values, one.draws - two.draws
-    else:
+    if divides:
         with np.errstate(divide="ignore", invalid="ignore"):
             values, draws = one.values / two.values, one.draws / two.draws
+    else:
+        values, draws = one.values - two.values, one.draws - two.draws
     return Course(tuple(sigmas), values, draws, images, seeds, max(one.seed_share, two.seed_share))
 
 
@@ -247,9 +253,6 @@ def _reduced(measure: Measure, courses: list[Course], numbers_: tuple[float, ...
     cut = [_at(one, used) for one in courses]
     values = np.stack([one.values for one in cut])
     draws = np.stack([one.draws for one in cut], axis=1)
-    if measure.scale == "log10":
-        with np.errstate(divide="ignore", invalid="ignore"):
-            values, draws = np.log10(values), np.log10(draws)
     at_levels = ["" if math.isnan(sigma) else f"σ = {level_name(sigma)}" for sigma in used]
     if measure.slope == "input-psnr":
         if len(used) < 2:

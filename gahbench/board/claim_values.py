@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from gahbench.board.results import Results
+    from gahbench.contracts.claims import Scale
 
 #: The distance from the optimum in dB, as on boards.
 DEFICIT = "deficit"
@@ -69,8 +70,8 @@ class Table:
 
     def __init__(self, name: str, results: Results, draws: int = DRAWS) -> None:
         self.name, self.results, self._draws = name, results, draws
-        self._courses: dict[tuple[str, str, str, str | None], dict[str, Course]] = {}
-        self._cubes_of: dict[tuple[str, str, str | None], dict[str, list[ScoreCube]]] = {}
+        self._courses: dict[tuple[str, str, str, str | None, Scale], dict[str, Course]] = {}
+        self._cubes_of: dict[tuple[str, str, str | None, Scale], dict[str, list[ScoreCube]]] = {}
 
     @cached_property
     def datasets(self) -> list[str]:
@@ -116,9 +117,15 @@ class Table:
             if one.part == wanted.part and one.name == wanted.name and _is_like(one.label, wanted.label)
         ]
 
-    def courses(self, dataset: str, metric: str, split: str, minus: str | None = None) -> dict[str, Course]:
-        """Return a metric of every row of a dataset, or its difference image by image from another, by entrant."""
-        key = (dataset, metric, split, minus)
+    def courses(
+        self, dataset: str, metric: str, split: str, minus: str | None = None, scale: Scale = "linear"
+    ) -> dict[str, Course]:
+        """Return a metric of every row of a dataset, or its difference image by image from another, by entrant.
+
+        With the scale ``log10`` it is the mean of the logarithms, of entrants whose values are all above 0: trainings
+        then differ by factors, as times do, and no draw of a mean is negative.
+        """
+        key = (dataset, metric, split, minus, scale)
         if key not in self._courses:
             self._courses[key] = self._found(*key)
         return self._courses[key]
@@ -135,10 +142,10 @@ class Table:
         sides = [rows[axis].dropna() for axis in ("height", "width")]
         return None if any(one.empty for one in sides) else int(min(int(one.iloc[0]) for one in sides))
 
-    def _found(self, dataset: str, metric: str, split: str, minus: str | None) -> dict[str, Course]:
-        key = (metric, split, minus)
+    def _found(self, dataset: str, metric: str, split: str, minus: str | None, scale: Scale) -> dict[str, Course]:
+        key = (metric, split, minus, scale)
         if key not in self._cubes_of:
-            self._cubes_of[key] = {name: self._cubes(name, split, metric, minus) for name in self.datasets}
+            self._cubes_of[key] = {name: self._cubes(name, split, metric, minus, scale) for name in self.datasets}
         cubes = self._cubes_of[key]
         # How far trainings differ is pooled over datasets.
         spreads = spreads_of({f"{name} {place}": one for name in cubes for place, one in enumerate(cubes[name])})
@@ -147,7 +154,7 @@ class Table:
             found |= self._of_cube((dataset, metric, split, minus), cube, spreads)
         return found
 
-    def _cubes(self, dataset: str, split: str, metric: str, minus: str | None) -> list[ScoreCube]:
+    def _cubes(self, dataset: str, split: str, metric: str, minus: str | None, scale: Scale) -> list[ScoreCube]:
         """Return the values of a metric, those of rows on the same images together; of ratios both parts."""
         ratio = self._ratios.get(metric)
         names = [metric] if ratio is None else [ratio.numerator, ratio.denominator]
@@ -169,7 +176,7 @@ class Table:
                 if both is None:
                     continue
                 cube = both
-            found.append(cube)
+            found.append(cube if scale == "linear" else _logarithms(cube))
         return found
 
     def _cube(self, rows: pd.DataFrame, labels: Sequence[str], dataset: str, split: str) -> ScoreCube:
@@ -233,6 +240,13 @@ def numbers(labels: Sequence[str], base: str) -> dict[float, str]:
             count = number_of_images(label)
             found[math.inf if count is None else float(count)] = label
     return dict(sorted(found.items()))
+
+
+def _logarithms(cube: ScoreCube) -> ScoreCube:
+    """Return a cube of the logarithms to base 10; all of an entrant's are NaN at a noise level where one is not known."""
+    wrong = (cube.values <= 0).any(axis=(2, 3), keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return replace(cube, values=np.where(wrong, np.nan, np.log10(cube.values)))
 
 
 def _is_like(label: str, pattern: str) -> bool:

@@ -200,7 +200,8 @@ class Measure:
     minus, over
         What is subtracted, or divided by; not both.
     scale
-        ``log10`` of the value, before slopes.
+        ``log10`` of every value, of which means are then taken: of values above 0 whose size is what matters, as of
+        times. With ``over`` it is the difference of two logarithms.
     slope
         The slope against ``input-psnr`` (-20 log10 sigma), over the noise levels, or against ``log10-N``, over the
         numbers of training images, in place of ``take``.
@@ -228,6 +229,8 @@ class Measure:
             raise ValueError("a measure names a metric, entrants and datasets")
         if self.minus is not None and self.over is not None:
             raise ValueError("a measure has minus or over, not both")
+        if self.minus is not None and self.scale == "log10":
+            raise ValueError("scale: log10 is of values and of what they are over, not of differences")
         if self.slope == "log10-N" and self.number is None:
             raise ValueError("a slope against log10-N needs numbers of training images: N")
         if self.slope == "input-psnr" and self.sigma.take != "each":
