@@ -243,7 +243,7 @@ def numbers(labels: Sequence[str], base: str) -> dict[float, str]:
 
 
 def _logarithms(cube: ScoreCube) -> ScoreCube:
-    """Return a cube of the logarithms to base 10; all of an entrant's are NaN at a noise level where one is not known."""
+    """Return a cube of logarithms to base 10; all of an entrant at a noise level are NaN where one has none."""
     wrong = (cube.values <= 0).any(axis=(2, 3), keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
         return replace(cube, values=np.where(wrong, np.nan, np.log10(cube.values)))
