@@ -225,3 +225,60 @@ def test_the_distances_and_verdicts_on_the_rate_in_the_documents_are_those_of_th
     for row in rows:
         entrant, *cells = [cell.strip().strip("`") for cell in row.strip("| ").split(" | ")]
         assert cells == [answers[verdicts[family.dataset][entrant].answer] for family in families.values()]
+
+
+def table_after(text, start):
+    """Return the cells of the rows of the first table after a text, without its head."""
+    lines = text.split(start)[1].split("\n\n", 1)[1].split("\n\n")[0].splitlines()
+    return [[cell.strip().strip("`") for cell in line.strip("| ").split(" | ")] for line in lines[2:]]
+
+
+def test_times_of_training_in_the_documents_are_those_of_the_board():
+    board = load_results(ROOT / "results" / "dynamics").board.of("c-alpha[alpha=2,size=16]")
+    text = (ROOT / "results" / "dynamics" / "README.md").read_text(encoding="utf-8")
+    measured = {
+        "τ_gen, steps": ("training-times", "generalization", 0),
+        "τ_mem, steps": ("training-times", "memorization", 0),
+        "octaves from τ_gen to τ_mem": ("training-times", "", 2),
+        "slope of learning times": ("learning-times", "", 2),
+        "π at the end": ("own-half", "", 2),
+        "test PSNR at the end, dB": ("psnr", "", 2),
+    }
+    for entrant in ("unet[width=24,levels=2,norm=false]", "linear"):
+        found = {name: cells for name, *cells in table_after(text, f"`{entrant}`:")}
+        assert list(found) == list(measured)
+        for name, (metric, part, digits) in measured.items():
+            rows = [board.estimate(f"{entrant} N={number}", metric, part) for number in (8, 16, 32, 64, 128)]
+            assert found[name] == [with_half_width(row, digits=digits) for row in rows]
+
+
+def test_learning_times_in_the_documents_are_those_of_the_board():
+    (board,) = load_results(ROOT / "results" / "components").board.datasets
+    text = (ROOT / "results" / "components" / "README.md").read_text(encoding="utf-8")
+    ((entrant, *cells),) = table_after(text, "has slope −1.")
+    parts = {"": 3, "first": 0, "last": 0, "modes": 0}
+    assert cells == [
+        with_half_width(board.estimate(entrant, "learning-times", part), digits=digits)
+        for part, digits in parts.items()
+    ]
+
+
+def test_what_posteriors_explain_in_the_documents_is_what_the_board_has():
+    board = load_results(ROOT / "results" / "posteriors").board
+    text = (ROOT / "results" / "posteriors" / "README.md").read_text(encoding="utf-8")
+    families = {"c-alpha": "c-alpha[alpha=2,size=24]", "discs": "discs[size=24]"}
+    local = "local-score[equivariant=true,images=100]"
+    predictors = ("empirical-bayes", local, "pspc", "pca-locality", "pca-locality[batch=32]")
+    rows = table_after(text, "mean over σ = .05 to .8:")
+    assert len(rows) == 12
+    for family, entrant, *cells in rows:
+        found = [board.of(families[family]).estimate(entrant, f"distance[{one}]", "r2") for one in predictors]
+        assert cells == [with_half_width(one, digits=3) for one in found]
+    for entrant, *cells in table_after(text, "whose dimension is 5:"):
+        found = [
+            board.of(families["discs"]).estimate(entrant, "local-dimension", "", s) for s in (0.05, 0.1, 0.2, 0.4, 0.8)
+        ]
+        assert cells == [with_half_width(one, digits=1) for one in found]
+    for family, *cells in table_after(text, "half of the posterior of the training set:"):
+        rows = [f"empirical-bayes N={number}" for number in (10, 100, 1000)]
+        assert cells == [with_half_width(board.of(families[family]).estimate(row, "collapse")) for row in rows]

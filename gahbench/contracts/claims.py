@@ -227,6 +227,9 @@ class Measure:
     def __post_init__(self) -> None:
         if not (self.metric and self.entrants and self.datasets):
             raise ValueError("a measure names a metric, entrants and datasets")
+        for name in (self.metric, *(one for other in (self.minus, self.over) if other for one in other.metrics)):
+            if name.count("[") != name.count("]"):
+                raise ValueError(f"metric: brackets of {name!r} are not closed; a pattern closes them: distance[pspc*]")
         if self.minus is not None and self.over is not None:
             raise ValueError("a measure has minus or over, not both")
         if self.minus is not None and self.scale == "log10":

@@ -343,6 +343,12 @@ def test_logarithms_are_of_values_above_zero():
         claim(Region(above=0), minus=Compared(entrant="other"), scale="log10")
 
 
+@pytest.mark.parametrize("given", [{"metric": "distance[pspc*"}, {"over": Compared(metrics=("distance[wiener",))}])
+def test_brackets_of_metrics_are_closed(given):
+    with pytest.raises(ValueError, match=r"not closed; a pattern closes them"):
+        claim(Region(above=0), **given)
+
+
 def test_a_single_image_of_a_training_set_varies_with_its_trainings_alone():
     trainings = [rows("net N=1", [mean], sigmas=[0.1], split="train", images=1, seed=seed) for seed, mean in
                  enumerate((10.0, 10.5, 9.5))]  # fmt: skip
