@@ -110,13 +110,14 @@ def _orbits(
     shares = (1 / members[groups].double()).to(dtype)
     averaged = _sparse(groups, torch.arange(len(groups)), shares, (len(members), len(groups)))
     order = torch.argsort(groups)
-    groups_in_order, turned = groups[order], groups.reshape(len(place), len(place)).mT.flatten()[order]
+    of_rows, of_columns = groups[order], groups.reshape(len(place), len(place)).mT.flatten()[order]
+    weights = shares[order]
     blocks = []
     for start, end in pairwise(_cuts(sets // (channels * len(place)), TOGETHER if device.type == "cpu" else len(sets))):
-        first, last = (int(torch.searchsorted(groups_in_order, edge)) for edge in (start, end))
-        chosen = slice(first, last)
-        rows_of, columns_of = groups_in_order[chosen] - start, turned[chosen] - start
-        blocks.append(_sparse(rows_of, columns_of, shares[order][chosen], (end - start, end - start)).to(device))
+        chosen = slice(*(int(torch.searchsorted(of_rows, edge)) for edge in (start, end)))
+        size = end - start
+        block = _sparse(of_rows[chosen] - start, of_columns[chosen] - start, weights[chosen], (size, size))
+        blocks.append(block.to(device))
     return averaged.to(device), tuple(blocks), groups.to(device), members.to(device, dtype)[:, None]
 
 
