@@ -120,3 +120,12 @@ def training_noise(
         sigma = (low**0.5 + (high**0.5 - low**0.5) * uniform) ** 2
     noise = torch.randn(shape, generator=draw, device=device) * sigma.view(-1, 1, 1, 1)
     return sigma, noise
+
+
+def error_scale(training: Training, sigma: Tensor) -> Tensor:
+    """Return what the residuals of each image are divided by in the loss, for noise levels of shape (N,)."""
+    if training.weighting == "uniform":
+        return torch.ones_like(sigma)
+    if training.weighting == "inverse-variance":
+        return sigma
+    return sigma * training.sigma_data / torch.hypot(sigma, torch.full_like(sigma, training.sigma_data))

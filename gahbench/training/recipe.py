@@ -46,7 +46,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 Count = Annotated[int, Field(ge=1)] | Literal["all"]
 #: Later fields: at their defaults, keys are as before them.
-ADDED = ("loss", "halves", "same_initialisation", "snapshots", "split")
+ADDED = ("sigma_data", "loss", "halves", "same_initialisation", "snapshots", "split")
 
 
 class PerImage(BaseModel):
@@ -127,7 +127,11 @@ class Training(BaseModel):
     loss
         ``mse``, the mean squared error, whose minimiser is the posterior mean; ``mae``, the mean absolute error.
     weighting
-        ``inverse-variance`` divides residuals by sigma; ``uniform`` does not.
+        ``inverse-variance`` divides residuals by sigma; ``uniform`` does not; ``edm`` divides them by
+        sigma s / sqrt(sigma^2 + s^2), s = ``sigma_data``, which is the error of the best denoiser of white noise of
+        standard deviation s, so that all noise levels count alike (Karras et al. 2022, table 1).
+    sigma_data
+        Standard deviation of the pixels of the data, for ``edm``.
     initialisation
         ``kaiming`` draws the weights of convolutions and linear layers anew; ``own`` keeps the architecture's.
     precision
@@ -161,7 +165,8 @@ class Training(BaseModel):
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     noise: Literal["log-uniform", "quadratic"]
     loss: Literal["mse", "mae"] = "mse"
-    weighting: Literal["inverse-variance", "uniform"]
+    weighting: Literal["inverse-variance", "uniform", "edm"]
+    sigma_data: Annotated[float, Field(gt=0)] = 0.15
     sigma_min: Annotated[float, Field(ge=0, lt=1)]
     sigma_max: Annotated[float, Field(gt=0, le=10)] = 1.0
     initialisation: Literal["kaiming", "own"]
@@ -201,8 +206,8 @@ class Training(BaseModel):
             raise ValueError("snapshots are kept at steps, which are not known beforehand for a budget of seconds")
         if self.sigma_min >= self.sigma_max:
             raise ValueError(f"sigma_min={self.sigma_min:g} must be below sigma_max={self.sigma_max:g}")
-        if self.sigma_min == 0 and (self.noise == "log-uniform" or self.weighting == "inverse-variance"):
-            raise ValueError("log-uniform noise and inverse-variance weighting need sigma_min > 0")
+        if self.sigma_min == 0 and (self.noise == "log-uniform" or self.weighting != "uniform"):
+            raise ValueError("log-uniform noise, and weighting other than uniform, need sigma_min > 0")
         return self
 
     @property

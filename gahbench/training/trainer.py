@@ -21,7 +21,7 @@ from gahbench.contracts.truth import Truth
 from gahbench.networks.trained import Trained
 from gahbench.training import checkpoint
 from gahbench.training.average import AverageStatistics, RunningAverage
-from gahbench.training.batches import TrainingImages, training_noise
+from gahbench.training.batches import TrainingImages, error_scale, training_noise
 from gahbench.training.hardware import Acceleration, settings_kept
 from gahbench.training.randomness import reseed, restored
 from gahbench.training.recipe import Training
@@ -229,8 +229,7 @@ class Trainer:
             denoised = self._forward(network, noisy, sigma)
         residual, power = denoised.float() - clean, 1 if self.training.loss == "mae" else 2
         errors = (residual.abs() if power == 1 else residual.square()).mean(dim=(1, 2, 3))
-        weighted = errors / sigma**power if self.training.weighting == "inverse-variance" else errors
-        loss = weighted.mean()
+        loss = (errors / error_scale(self.training, sigma) ** power).mean()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 

@@ -15,8 +15,10 @@ from gahbench.evaluation.evaluation import Evaluation
 from gahbench.networks.initialisation import build_network
 from gahbench.networks.trained import Trained
 from gahbench.training import trainer as trainer_module
+from gahbench.training.batches import error_scale
 from gahbench.training.checkpoint import read
 from gahbench.training.hardware import Acceleration
+from gahbench.training.recipe import Training
 from gahbench.training.trainer import Diverged, Stopped
 
 
@@ -239,6 +241,18 @@ def test_the_loss_is_the_mean_over_sigma_squared():
         trainer.network = Identity(1)
         trainer._compiled = None
         assert float(trainer.step(0, 0.0)) == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_with_edm_weighting_the_best_filter_of_white_images_has_the_same_loss_at_all_noise_levels(share):
+    """It is s^2 / (s^2 + sigma^2) times the noisy image, and its error is sigma^2 times that."""
+    training = Training.model_validate({"weighting": "edm", "sigma_data": 0.2})
+    sigma = 0.01 * 100 ** torch.full((4,), share)
+    clean = 0.2 * torch.randn(4, 1, 200, 200, generator=torch.Generator().manual_seed(0))
+    noisy = clean + sigma[:, None, None, None] * torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
+    denoised = 0.2**2 / (0.2**2 + sigma[:, None, None, None] ** 2) * noisy
+    errors = (denoised - clean).square().mean((1, 2, 3)) / error_scale(training, sigma) ** 2
+    assert errors.mean() == pytest.approx(1, rel=0.02)
 
 
 def test_sgd_is_gradient_descent_without_momentum():
