@@ -6,51 +6,16 @@ from dataclasses import replace
 import fake_results
 import numpy as np
 import pytest
+from fake_claims import NOISY, SIGMAS, claim, exactly, rows, table, verdict
 from hypothesis import given
 from hypothesis import strategies as st
 
 import gahbench
 from gahbench.board.claim_suites import deciding_suites, written
 from gahbench.board.claim_values import Table
-from gahbench.board.claims import judge
 from gahbench.board.statistics import interval, simultaneous_intervals
-from gahbench.contracts.claims import Claim, Compared, Condition, Levels, Measure, Region
+from gahbench.contracts.claims import Compared, Condition, Levels, Measure, Region
 from gahbench.planning.suite import load_suite
-
-PAPER = gahbench.Citation("Author, First", "A paper", 2026)
-SIGMAS = (0.01, 0.1, 1.0)
-NOISY = -20 * np.log10(SIGMAS)
-
-
-def claim(region, metric="psnr", entrants=("net",), datasets=("discs",), requires=(), suite="quick", **fields):
-    measure = Measure(metric, entrants, datasets, **fields)
-    return Claim("one", PAPER, "figure 1", "memory", "A statement.", measure, region, suite, requires=requires)
-
-
-def values(mean, spread=0.0, images=20, seed=0):
-    """Values (S, N) whose means and standard deviations over images are exactly these."""
-    noise = np.random.default_rng(seed).normal(size=(len(mean), images))
-    noise -= noise.mean(axis=1, keepdims=True)
-    return np.asarray(mean)[:, None] + spread * noise / (noise.std(axis=1, keepdims=True) if images > 1 else 1)
-
-
-def table(*scores, **tables):
-    every = [row for rows_of_one in scores for row in rows_of_one]
-    datasets = [fake_results.dataset(name) for name in dict.fromkeys(row["dataset"] for row in every)]
-    found = fake_results.results(every, datasets=datasets, **tables)
-    return Table("fake", found)
-
-
-def rows(entrant, mean, dataset="discs", metric="psnr", sigmas=SIGMAS, spread=0.0, **fields):
-    shown = {name: fields.pop(name) for name in ("seed", "split") if name in fields}
-    return fake_results.rows(
-        dataset, entrant, "trained", values(mean, spread, **fields), sigmas=sigmas, metric=metric, **shown
-    )
-
-
-def verdict(one, *tables):
-    return judge("paper/one", one, tables)
-
 
 # --- Regions ---
 
@@ -217,10 +182,6 @@ def test_without_results_a_claim_is_not_measured():
 # --- Queries, on tables with known answers ---
 
 
-def exactly(value):
-    return Region(start=value - 1e-9, end=value + 1e-9)
-
-
 def test_slopes_over_noise_levels():
     known = table(rows("net", 3 + 0.7 * NOISY))
     assert verdict(claim(exactly(0.7), slope="input-psnr"), known).outcome == "holds"
@@ -310,43 +271,6 @@ def test_sweeps(given, value):
     others = [rows("bayes N=1000", [7.0], sigmas=[0.1]), rows("bound", [2.0], sigmas=[0.1])]
     known = table(*swept({1: 1.0, 10: 10.0, 1000: 1000.0}), *others)
     assert verdict(claim(exactly(value), **given), known).outcome == "holds"
-
-
-def times(spread, seeds=3, exponent=0.9):
-    """Times in proportion to a power of N, each training off by a factor of its own; of no image."""
-    draw = np.random.default_rng(0)
-    factors = {(n, seed): math.exp(spread * draw.normal()) for n in (10, 100, 1000) for seed in range(seeds)}
-    return [
-        rows(f"net N={n}", [n**exponent * factor], sigmas=[math.nan], metric="time", images=1, spread=0.0, seed=seed)
-        for (n, seed), factor in factors.items()
-    ]
-
-
-def test_means_of_logarithms_have_intervals_however_far_trainings_differ():
-    """Draws of means of the times themselves would be negative, where trainings differ by factors."""
-    exponent = claim(Region(start=0.4, end=1.4), "time", number=Levels(), scale="log10", slope="log10-N")
-    found = verdict(exponent, table(*times(spread=0.7)))
-    assert found.outcome == "holds"
-    low, high = found.decisive.estimate.low, found.decisive.estimate.high
-    # Of three numbers of images, with three trainings each: t of 6 degrees of freedom times the error of a slope.
-    error = 0.7 / math.log(10) / math.sqrt(3) / math.sqrt(2)
-    assert (high - low) / 2 == pytest.approx(2.45 * error, rel=0.7)
-    assert low < 0.9 < high
-
-
-def test_logarithms_are_of_values_above_zero():
-    exponent = claim(Region(above=0), "time", number=Levels(), scale="log10", slope="log10-N")
-    found = verdict(exponent, table(*times(0.1), rows("net N=1", [0.0], sigmas=[math.nan], metric="time", images=1)))
-    assert found.outcome == "not measured"
-    assert "no time above 0 of net N=1" in found.reason
-    with pytest.raises(ValueError, match="not of differences"):
-        claim(Region(above=0), minus=Compared(entrant="other"), scale="log10")
-
-
-@pytest.mark.parametrize("given", [{"metric": "distance[pspc*"}, {"over": Compared(metrics=("distance[wiener",))}])
-def test_brackets_of_metrics_are_closed(given):
-    with pytest.raises(ValueError, match=r"not closed; a pattern closes them"):
-        claim(Region(above=0), **given)
 
 
 def test_a_single_image_of_a_training_set_varies_with_its_trainings_alone():
