@@ -54,6 +54,8 @@ def directional(filters: Tensor, shape: Shape, steps: int = STEPS) -> Tensor:
     """
     count, size, _ = filters.shape
     averaged, across, groups, sizes = _orbits(shape, filters.dtype, filters.device)
+    # Symmetric to the last digit: there is no A + A' near an antisymmetric part, and steps towards one lead anywhere.
+    filters = (filters + filters.mT) / 2
     # The image index last: sums over sets of entries then run along memory.
     flat = filters.reshape(count, -1).mT.contiguous()
     # A is constant on sets of entries: a value for each set, (G, N), and Q A' is a sparse product.
@@ -69,13 +71,16 @@ def _solved(across: Tensor, rest: Tensor, sizes: Tensor, steps: int) -> Tensor:
     found, way = torch.zeros_like(rest), rest
     power = (sizes * rest * rest).sum(0)
     # Beyond it there is rounding only, and steps would lead anywhere.
-    enough = torch.finfo(power.dtype).eps ** 1.2 * power
+    rounding = torch.finfo(power.dtype).eps
+    enough = rounding**1.2 * power
     for _ in range(steps):
-        goes_on = power > enough
+        moved = way + across @ way
+        # Nor is there a way along what A + A' is 0 for: only rounding is of that kind.
+        curvature = (sizes * way * moved).sum(0)
+        goes_on = (power > enough) & (curvature > 10 * rounding * power)
         if not goes_on.any():
             break
-        moved = way + across @ way
-        length = torch.where(goes_on, power / (sizes * way * moved).sum(0).clamp_min(_TINY), 0.0)
+        length = torch.where(goes_on, power / curvature.clamp_min(_TINY), 0.0)
         found = found + length * way
         rest = rest - length * moved
         before, power = power, (sizes * rest * rest).sum(0)

@@ -67,6 +67,29 @@ def test_it_is_the_orthogonal_projection(shape):
     assert (directional(filters, shape) - expected).norm() < 1e-4 * expected.norm()
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-12])
+@pytest.mark.parametrize("width", [0.7, 2.0])
+def test_in_single_precision_it_is_nearly_the_same(width, scale):
+    """Of filters that hardly reach far: what is left of a distant offset is rounding."""
+    side = 12
+    places = torch.arange(side * side)
+    squares = ((places[:, None] // side - places // side) ** 2 + (places[:, None] % side - places % side) ** 2).double()
+    filters = scale * symmetric(4, side * side) * torch.exp(-squares / (2 * width**2))
+    expected = directional(filters, (1, side, side), steps=200)
+    found = directional(filters.float(), (1, side, side))
+    assert (found - expected).norm() < 1e-3 * expected.norm()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_filters_that_are_symmetric_but_for_rounding(shape):
+    """No A + A' is near an antisymmetric part, and conjugate gradients that look for one diverge."""
+    size = len(pixels(shape))
+    filters = symmetric(2, size)
+    skew = random(2, size, size, seed=5)
+    found = directional(filters + 1e-6 * (skew - skew.mT), shape, steps=300)
+    torch.testing.assert_close(found, directional(filters, shape, steps=300), atol=1e-8, rtol=0)
+
+
 @pytest.mark.parametrize("together", [1, 10, 10**6])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_how_many_offsets_are_solved_for_together_does_not_matter(monkeypatch, shape, together):
