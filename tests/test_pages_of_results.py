@@ -22,6 +22,17 @@ ROOT = Path(__file__).parents[1]
 PUBLISHED = sorted(folder.name for folder in (ROOT / "results").iterdir() if folder.is_dir())
 
 
+def cells_of(row):
+    """Return the cells of a row of a table, without the marks of code."""
+    return [cell.strip().strip("`") for cell in row.strip("| ").split(" | ")]
+
+
+def table_after(text, start):
+    """Return the cells of the rows of the first table after a text, without its head."""
+    lines = text.split(start)[1].split("\n\n", 1)[1].split("\n\n")[0].splitlines()
+    return [cells_of(line) for line in lines[2:]]
+
+
 def test_the_published_board_loads_and_is_the_readmes():
     results = load_results(ROOT / "results" / "quick")
     board = results.leaderboard(full=True)
@@ -97,7 +108,7 @@ def test_the_rates_in_the_documents_are_those_of_the_board():
     assert sizes == [512, 1024, 2048]
     assert len(table) - 2 == 9
     for row in table[2:]:
-        entrant, *found = [cell.strip().strip("`") for cell in row.strip("| ").split(" | ")]
+        entrant, *found = cells_of(row)
         assert found == [with_half_width(boards[size].estimate(entrant, "rate")) for size in sizes]
 
 
@@ -108,7 +119,7 @@ def test_the_gains_of_oracles_in_the_documents_are_those_of_the_board():
     rows = [line for line in text.splitlines() if line.startswith("| `")]
     assert len(rows) == 12
     for row in rows:
-        entrant, *cells = [cell.strip().strip("`") for cell in row.strip("| ").split(" | ")]
+        entrant, *cells = cells_of(row)
         assert cells == [with_half_width(family.estimate(entrant, "psnr")) for family in board.datasets]
     assert sum(row in readme.splitlines() for row in rows) == 5
 
@@ -119,7 +130,7 @@ def test_the_figures_of_the_zoo_in_the_documents_are_those_of_the_board():
     rows = [line for line in text.splitlines() if line.startswith("| `")]
     assert len(rows) == 19
     for row in rows:
-        entrant, _, *cells = [cell.strip().strip("`") for cell in row.strip("| ").split(" | ")]
+        entrant, _, *cells = cells_of(row)
         assert cells == [with_half_width(family.estimate(entrant, "psnr")) for family in board.datasets]
 
 
@@ -148,7 +159,7 @@ def test_directions_and_alignments_in_the_documents_are_those_of_the_board():
         rows = rows_after(f"{metric.capitalize()} with `graph-laplacian`, mean over σ")
         assert len(rows) == 12
         for row in rows:
-            entrant, *found = [cell.strip().strip("`") for cell in row.strip("| ").split(" | ")]
+            entrant, *found = cells_of(row)
             assert found == cells(entrant, f"{metric}[{graph}]", families.values())
         if metric == "direction":
             assert sum(row in readme.splitlines() for row in rows) == 5
@@ -166,7 +177,7 @@ def test_directions_and_alignments_in_the_documents_are_those_of_the_board():
     rows = rows_after("Eigenvalues above ½ on `discs`")
     assert len(rows) == 5
     for row in rows:
-        entrant, *found = [cell.strip().strip("`") for cell in row.strip("| ").split(" | ")]
+        entrant, *found = cells_of(row)
         levels = [board.of("discs[size=24]").estimate(entrant, "spectrum", "above-half", s) for s in (0.05, 0.2)]
         counts = [with_half_width(level) for level in levels]
         assert found == counts
@@ -216,21 +227,15 @@ def test_the_distances_and_verdicts_on_the_rate_in_the_documents_are_those_of_th
     sigmas = [float(cell) for cell in head.strip("| ").split(" | ")[3:]]
     assert len(rows) == 12
     for row in rows:
-        regions, side, entrant, *cells = [cell.strip().strip("`") for cell in row.strip("| ").split(" | ")]
+        regions, side, entrant, *cells = cells_of(row)
         family = families[regions, side]
         assert cells == [with_half_width(family.estimate(entrant, "deficit", "", s), digits=1) for s in sigmas]
     answers = {"near-optimal": "near-optimal", "not near-optimal": "not", "undecided": "undecided"}
     rows = [line for line in text.splitlines() if line.endswith(tuple(f" {answer} |" for answer in answers.values()))]
     assert len(rows) == 6
     for row in rows:
-        entrant, *cells = [cell.strip().strip("`") for cell in row.strip("| ").split(" | ")]
+        entrant, *cells = cells_of(row)
         assert cells == [answers[verdicts[family.dataset][entrant].answer] for family in families.values()]
-
-
-def table_after(text, start):
-    """Return the cells of the rows of the first table after a text, without its head."""
-    lines = text.split(start)[1].split("\n\n", 1)[1].split("\n\n")[0].splitlines()
-    return [[cell.strip().strip("`") for cell in line.strip("| ").split(" | ")] for line in lines[2:]]
 
 
 def test_times_of_training_in_the_documents_are_those_of_the_board():
