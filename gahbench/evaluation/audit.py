@@ -1,4 +1,4 @@
-"""Checks of a denoiser beside its scores: that outputs repeat, and that it knows no more than the noisy image.
+"""Checks of a denoiser beside its scores: that outputs repeat, and that it uses no more than the noisy image.
 
 A denoiser that sees nothing but y = x + n obeys Stein's identity, E<n, f(y) - x> = sigma^2 E div f(y). At the optimum
 that is its squared error, E|f(y) - x|^2, so that the **response** <n, f(y) - x> / |f(y) - x|^2, summed over images, is
@@ -9,10 +9,10 @@ But an honest denoiser that smooths too much, or was trained on few images, has 
 mostly the detail that it removes. So a small response alone marks nobody. It is a reason for doubt, as is a squared
 error of an image, summed over its pixels, below sigma^2 / 2, since at small noise the least is sigma^2 for each
 dimension of the images. Who is in doubt is tried again where knowledge is of no use: on the same images under noise
-that nobody knows, and on the same with less contrast. Honest errors stay about as they were there; one that grows
+that is drawn then, and on the same with less contrast. Honest errors stay about as they were there; one that grows
 threefold was owed to knowledge. One kind of it is honest: that of very many training images, of a family of few
-dimensions, none of which has less contrast. Where the optimum is exact it says which: who knows the images
-themselves has less than half of its error.
+dimensions, none of which has less contrast. Where the optimum is exact it says which: with knowledge of the
+images themselves the error is less than half of its.
 """
 
 from __future__ import annotations
@@ -224,7 +224,7 @@ class _Level:
         return abs(self.noise - 1) > self.allowed_noise
 
     @property
-    def knows(self) -> bool:
+    def uses_more(self) -> bool:
         """Whether its error depends on more than the noisy image."""
         return self.is_off or (self.grew and (self.of_optimal is None or self.of_optimal < OPTIMAL_SHARE))
 
@@ -269,9 +269,9 @@ def _level_marks(levels: Sequence[_Level]) -> list[str]:
     if off := [level for level in levels if level.is_noise_off]:
         places = ", ".join(f"{level.noise:.2g} σ at σ = {level.sigma:g}" for level in off)
         marks.append(f"the noise that it was scored under was changed in its process: it is {places}")
-    if known := [level for level in levels if level.knows]:
+    if known := [level for level in levels if level.uses_more]:
         places = ", ".join(f"{level.worst:.1e} for {level.claimed:.1e} at σ = {level.sigma:g}" for level in known)
-        marks.append(f"knows more than the noisy image: without that its squared error is {places}")
+        marks.append(f"uses more than the noisy image: without that its squared error is {places}")
     return marks
 
 

@@ -26,7 +26,7 @@ LEAST_SHARE = 1e-6
 
 
 def check_claimed_risk(evaluation: Evaluation) -> bool:
-    """Compare the closed-form risks that were used with squared errors under fresh noise, which nobody knows.
+    """Compare the closed-form risks that were used with squared errors under noise that is drawn then.
 
     Bounds are no denoisers, and have no errors.
 

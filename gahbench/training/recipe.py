@@ -206,6 +206,8 @@ class Training(BaseModel):
             raise ValueError("snapshots are kept at steps, which are not known beforehand for a budget of seconds")
         if self.sigma_min >= self.sigma_max:
             raise ValueError(f"sigma_min={self.sigma_min:g} must be below sigma_max={self.sigma_max:g}")
+        if self.weighting != "edm" and self.sigma_data != type(self).model_fields["sigma_data"].default:
+            raise ValueError(f"sigma_data={self.sigma_data:g} is for weighting='edm', not {self.weighting!r}")
         if self.sigma_min == 0 and (self.noise == "log-uniform" or self.weighting != "uniform"):
             raise ValueError("log-uniform noise, and weighting other than uniform, need sigma_min > 0")
         return self

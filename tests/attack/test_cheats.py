@@ -50,6 +50,6 @@ def test_a_cheat_is_marked_on_the_board_and_honest_rows_are_not(tmp_path):
     assert {(one["dataset"], one["entrant"]) for one in index["marks"]} == {("c-alpha[alpha=2,size=16]", name)}
     (row,) = [line for line in (folder / "leaderboard.md").read_text().splitlines() if line.startswith("| 1!")]
     assert name in row
-    assert f"- `{name}`: marked: knows more than the noisy image" in (folder / "leaderboard.md").read_text()
+    assert f"- `{name}`: marked: uses more than the noisy image" in (folder / "leaderboard.md").read_text()
     board = gahbench.load_results(folder).leaderboard(full=True).set_index("entrant")
     assert board.loc[name, "note"].startswith("marked: ")

@@ -129,7 +129,7 @@ def test_known_noise_is_found_out_under_fresh_noise():
         return noisy - evaluation.noisy(sigma)[: len(noisy)] + evaluation.clean[: len(noisy)]
 
     evaluation = evaluation_of(Given(subtracts))
-    assert any("knows more than the noisy image" in mark for mark in audit(evaluation).marks)
+    assert any("uses more than the noisy image" in mark for mark in audit(evaluation).marks)
     assert FRESH_FACTOR > 1
 
 

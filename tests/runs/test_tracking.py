@@ -17,7 +17,7 @@ UNET = "unet[width=2,levels=1] on discs[size=16]"
 
 
 class Memo(Tracker):
-    """Keeps what it is called with, until it is told to fail."""
+    """Keeps what it is called with, and fails in the calls it was made to fail in."""
 
     def __init__(self, fails=()):
         self.fails, self.calls = fails, []

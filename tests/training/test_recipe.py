@@ -57,6 +57,7 @@ def test_a_budget_replaces_that_of_the_recipe():
         {"sigma_min": 2.0},
         {"sigma_min": 0.0},
         {"ema": 1.0},
+        {"sigma_data": 0.3},
         {"learning_rate": 0.0},
         {"steps": 2.5},
         {"steps": {"per_image": 0.0}},

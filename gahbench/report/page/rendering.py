@@ -79,7 +79,7 @@ def page(title: str, body: str, style: str, script: str, sources: tuple[str, str
 
 
 def part(template: str, values: Mapping[str, Any]) -> str:
-    """Return what a template makes of values."""
+    """Return a template that is rendered with values."""
     return _environment().get_template(template).render(values)
 
 
