@@ -63,11 +63,13 @@ def test_twice_or_half_the_strength_is_the_same_geometry(metric, factor, clean, 
     assert scores(stronger, metric=metric)[""] == pytest.approx(1, abs=1e-3)
 
 
-def test_half_of_a_filter_is_nearly_as_aligned(clean, strengths):
-    matrices = filters("graph-laplacian", clean, strengths)
-    for metric in ("direction", "alignment"):
-        # On 24x24 images, with traces from 30 to 120, it is .957 in direction and .950 in alignment.
-        assert scores(matrices / 2, metric=metric)[""] == pytest.approx(1, abs=0.07)
+@pytest.mark.parametrize("metric", ["direction", "alignment"])
+def test_half_of_a_filter_is_nearly_as_aligned(metric, strengths):
+    dataset = "c-alpha[size=16]"
+    clean = create("dataset", dataset).images("test", COUNT)
+    matrices = filters("graph-laplacian", clean, strengths * 1.6)
+    # From 16x16 to 24x24 pixels it is .957 in direction and .950 in alignment, give or take .001.
+    assert scores(matrices / 2, metric=metric, dataset=dataset)[""] == pytest.approx(1, abs=0.053)
 
 
 @pytest.mark.parametrize("metric", ["direction", "alignment"])
