@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import fake_results
 import numpy as np
 
@@ -27,18 +29,28 @@ def values(mean, spread=0.0, images=20, seed=0):
     return np.asarray(mean)[:, None] + spread * noise / (noise.std(axis=1, keepdims=True) if images > 1 else 1)
 
 
-def table(*scores, **tables):
+def table(*scores, sources=(), ratios=None, **tables):
+    """A table of rows; with the sources of images by dataset, and the parts of a ratio that a metric defines."""
     every = [row for rows_of_one in scores for row in rows_of_one]
-    datasets = [fake_results.dataset(name) for name in dict.fromkeys(row["dataset"] for row in every)]
+    names = dict.fromkeys(row["dataset"] for row in every)
+    datasets = [{**fake_results.dataset(name), "sources": dict(sources).get(name, "")} for name in names]
     found = fake_results.results(every, datasets=datasets, **tables)
+    if ratios is not None:
+        frame = gahbench.Results.__dataclass_fields__["ratios"].default_factory().copy()
+        frame.loc[0] = ratios
+        found = replace(found, ratios=frame)
     return Table("fake", found)
 
 
 def rows(entrant, mean, dataset="discs", metric="psnr", sigmas=SIGMAS, spread=0.0, **fields):
     shown = {name: fields.pop(name) for name in ("seed", "split") if name in fields}
-    return fake_results.rows(
+    found = fake_results.rows(
         dataset, entrant, "trained", values(mean, spread, **fields), sigmas=sigmas, metric=metric, **shown
     )
+    if fields.get("images") == 1 and np.isnan(sigmas).all():
+        # Of a training as a whole, as times are.
+        found = [{**row, "image": None} for row in found]
+    return found
 
 
 def verdict(one, *tables):

@@ -41,6 +41,8 @@ class Quantity:
         As of :class:`gahbench.board.claim_values.Course`, the smallest of those used, and their mean.
     sigmas, numbers
         The noise levels, and numbers of training images, that were used.
+    has_sources
+        Whether ``images`` counts sources, as several images are from one.
     """
 
     names: tuple[str, ...]
@@ -51,6 +53,7 @@ class Quantity:
     seed_share: float
     sigmas: tuple[float, ...] = ()
     numbers: tuple[float, ...] = ()
+    has_sources: bool = False
 
     def fact(self, name: Fact) -> float:
         """Return a fact of it; NaN if it is not known."""
@@ -208,7 +211,7 @@ def _course(table: Table, metric: str, split: str, dataset: str, label: str, sca
         raise NotMeasuredError(f"{metric} is a ratio of means, and scale: log10 is of values")
     found = table.courses(dataset, metric, split, scale=scale).get(label)
     if found is None:
-        above = " above 0" if scale == "log10" else ""
+        above = " above 0 in every training" if scale == "log10" else ""
         where = f"{dataset}{'' if split == 'test' else f', split {split}'}"
         raise NotMeasuredError(f"no {metric}{above} of {label} on {where}")
     return found
@@ -239,7 +242,8 @@ def _combined(one: Course, two: Course, divides: bool) -> Course:
             values, draws = one.values / two.values, one.draws / two.draws
     else:
         values, draws = one.values - two.values, one.draws - two.draws
-    return Course(tuple(sigmas), values, draws, images, seeds, max(one.seed_share, two.seed_share))
+    shares, sources = max(one.seed_share, two.seed_share), one.has_sources or two.has_sources
+    return Course(tuple(sigmas), values, draws, images, seeds, shares, sources)
 
 
 def _reduced(measure: Measure, courses: list[Course], numbers_: tuple[float, ...], name: str) -> Quantity:
@@ -279,6 +283,7 @@ def _reduced(measure: Measure, courses: list[Course], numbers_: tuple[float, ...
         float(np.mean([one.seed_share for one in cut])),
         tuple(used),
         tuple(number for number in numbers_ if not math.isnan(number)),
+        any(one.has_sources for one in cut),
     )
 
 
@@ -292,4 +297,5 @@ def _joined(found: Sequence[Quantity]) -> Quantity:
         images=min((one.images for one in found if one.images), default=0),
         seeds=min((one.seeds for one in found if one.seeds), default=0),
         seed_share=float(np.mean([one.seed_share for one in found])),
+        has_sources=any(one.has_sources for one in found),
     )

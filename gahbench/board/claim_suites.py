@@ -12,6 +12,7 @@ from gahbench._util.core_yaml import dump_flow
 from gahbench.board.claims import Needs, Verdict
 from gahbench.planning.suite_files import find_suite
 from gahbench.planning.yaml_lines import Document
+from gahbench.sampling.settings import Sampling
 
 #: More than so many times as many images or seeds are planned by hand.
 LARGEST = 16.0
@@ -31,7 +32,7 @@ def deciding_suites(verdicts: Sequence[Verdict]) -> list[tuple[dict[str, Any], l
     ----------
     verdicts
         Of which those are taken that are undecided, by no more than ``LARGEST`` times as many images or seeds, or not
-        measured though gahbench could measure them.
+        measured though gahbench could measure them. More sources of images are files that a suite cannot ask for.
     """
     groups: dict[str, tuple[dict[str, Any], list[str]]] = {}
     for verdict in verdicts:
@@ -39,11 +40,13 @@ def deciding_suites(verdicts: Sequence[Verdict]) -> list[tuple[dict[str, Any], l
         if (
             verdict.outcome in ("holds", "fails")
             or verdict.claim.missing
-            or any(one.factor > LARGEST for one in needed)
+            or any(one.factor > LARGEST or one.of == "sources" for one in needed)
         ):
             continue
         own = _enlarged(content_of(verdict.claim.suite), needed)
-        key = dump_flow({name: own.get(name) for name in _SHARED})
+        sampling = dict(own["scoring"].get("sampling") or {})
+        sampling.pop("count", None)
+        key = dump_flow({**{name: own.get(name) for name in _SHARED}, "sampling": sampling})
         if key in groups:
             groups[key] = _united(groups[key][0], own), [*groups[key][1], verdict.name]
         else:
@@ -89,6 +92,9 @@ def _united(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
             scoring[name] = sorted(set(both)) if name == "sigmas" and _are_numbers(both) else _distinct(both)
     counts = [suite["scoring"].get("images", 100) for suite in (one, other)]
     scoring["images"] = "all" if "all" in counts else max(counts)
+    samples = [suite["scoring"].get("sampling") or {} for suite in (one, other)]
+    if any(samples):
+        scoring["sampling"] = {**samples[0], "count": max(some.get("count", Sampling().count) for some in samples)}
     return {
         **one,
         "name": one["name"] if one["name"] == other["name"] else "claims",

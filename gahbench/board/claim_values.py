@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gahbench._util.patterns import matches
 from gahbench.board.facts import dataset_names, sources_of
@@ -45,6 +46,8 @@ class Course:
         How many images (or sources of images, or samples) and training seeds the means are over; 0 for none.
     seed_share
         The share of the variance of the draws that comes from seeds.
+    has_sources
+        Whether ``images`` counts sources, as several images are from one.
     """
 
     sigmas: tuple[float, ...]
@@ -53,6 +56,7 @@ class Course:
     images: int
     seeds: int
     seed_share: float
+    has_sources: bool = False
 
 
 class Table:
@@ -188,9 +192,11 @@ class Table:
         self, key: tuple[str, str, str, str | None], cube: ScoreCube, spreads: Mapping[str, float]
     ) -> dict[str, Course]:
         """Return the courses of a cube's entrants."""
+        dataset, metric, split, _ = key
         values, count, sources = cube.values, values_images(cube), cube.sources
-        if cube.values.shape[3] == 1 and len(cube.runs) > 1:
-            # All of the images there are: only trainings vary.
+        # The one image that a network learned from is all of the images there are: only trainings vary.
+        is_all = cube.images == [-1] or (split == "train" and len(cube.images) == 1)
+        if is_all and len(cube.runs) > 1:
             values, sources = values.repeat(2, axis=3), None
         # Effects of seeds on different metrics, splits and datasets are drawn apart, as if independent.
         head = " ".join(filter(None, key))
@@ -203,14 +209,16 @@ class Table:
             averaged = means(values.swapaxes(2, 3)[..., None])[:, :, None, :]
             of_images = bootstrap_means(averaged, self._draws, 0, names, own, sources)
         middle, sigmas = cube.means(), cube.sigmas
-        if key[1] in self._ratios:
+        if metric in self._ratios:
             middle, drawn, of_images = quotient(middle), quotient(drawn), quotient(of_images)
             sigmas = sigmas[: len(sigmas) // 2]
-        if key[1] == DEFICIT:
+        if metric == DEFICIT:
             middle, drawn, of_images = (10 * np.log10(1 + np.maximum(one, 0)) for one in (middle, drawn, of_images))
         found = {}
         for place, label in enumerate(cube.entrants):
-            kept = [at for at in range(len(sigmas)) if np.isfinite(middle[place, at])]
+            left_out = self._left_out(dataset, metric, split, label)
+            may_lack = [math.isnan(sigma) or sigma in left_out for sigma in sigmas]
+            kept = [at for at, value in enumerate(middle[place]) if np.isfinite(value) or not may_lack[at]]
             if kept:
                 seeds = len(cube.seeds.get(label, []))
                 found[label] = Course(
@@ -220,8 +228,21 @@ class Table:
                     count,
                     seeds,
                     _seed_share(drawn[:, place][:, kept], of_images[:, place][:, kept]),
+                    cube.sources is not None and count < len(cube.images),
                 )
         return found
+
+    def _left_out(self, dataset: str, metric: str, split: str, entrant: str) -> Collection[float]:
+        """Return the noise levels of a dataset at which a row has no value by definition.
+
+        Those at which a metric left all of its images out, as it says itself: any other value that is missing, or is
+        not finite, is one that the claim is about.
+        """
+        ratio = self._ratios.get(metric)
+        rows = self._rows[dataset, split, metric if ratio is None else ratio.numerator]
+        if not leaves_images_out(metric, {name for place, of, name in self._rows if (place, of) == (dataset, split)}):
+            return ()
+        return set(rows["sigma"]) - set(rows.loc[rows["entrant"] == entrant, "sigma"])
 
 
 def values_images(cube: ScoreCube) -> int:
@@ -243,10 +264,14 @@ def numbers(labels: Sequence[str], base: str) -> dict[float, str]:
 
 
 def _logarithms(cube: ScoreCube) -> ScoreCube:
-    """Return a cube of logarithms to base 10; all of an entrant at a noise level are NaN where one has none."""
-    wrong = (cube.values <= 0).any(axis=(2, 3), keepdims=True)
+    """Return a cube of logarithms to base 10; all of an entrant at a noise level are NaN where a value has none.
+
+    Likewise where a training has no value: times that were not reached are not those of the trainings that did.
+    """
+    there: NDArray[np.bool_] = np.asarray(np.isfinite(cube.values).any(axis=3, keepdims=True))
+    is_wrong = (cube.values <= 0).any(axis=(2, 3), keepdims=True) | ~there.all(axis=2, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return replace(cube, values=np.where(wrong, np.nan, np.log10(cube.values)))
+        return replace(cube, values=np.where(is_wrong, np.nan, np.log10(cube.values)))
 
 
 def _is_like(label: str, pattern: str) -> bool:

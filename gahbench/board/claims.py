@@ -39,7 +39,7 @@ class UnmetError(NotMeasuredError):
 
 @dataclass(frozen=True)
 class Needs:
-    """How many more images, samples or seeds an undecided value needs.
+    """How many more images, samples, sources of images or seeds an undecided value needs.
 
     Parameters
     ----------
@@ -52,16 +52,17 @@ class Needs:
     """
 
     factor: float
-    of: Literal["images", "seeds"]
+    of: Literal["images", "sources", "seeds"]
     count: int
 
     def __str__(self) -> str:
+        what = "sources of images" if self.of == "sources" else self.of
         if self.factor > FARTHEST:
-            return f"more than {FARTHEST:g} × as many {self.of}: the value lies at the end of the region"
+            return f"more than {FARTHEST:g} × as many {what}: the value lies at the end of the region"
         # The tails of t statistics become lighter too with more seeds.
         most = "up to " if self.of == "seeds" else ""
         factor = f"{self.factor:.1f}" if self.factor < 10 else f"{self.factor:.0f}"
-        return f"{most}{factor} × as many {self.of}{f' ({self.count})' if self.count else ''}"
+        return f"{most}{factor} × as many {what}{f' ({self.count})' if self.count else ''}"
 
 
 @dataclass(frozen=True)
@@ -165,8 +166,7 @@ def judge(name: str, claim: Claim, tables: Sequence[Table]) -> Verdict:
                     known = quantity(table, dataset, entrant, claim.measure)
                     for condition in claim.requires:
                         _require(condition, table, case, known)
-                    if not np.isfinite(known.values).all():
-                        raise NotMeasuredError(f"{claim.measure.metric} of {entrant} on {dataset} is not finite")
+                    _require_finite(known, claim.measure, case)
                     found.append((case, known))
                 except UnmetError as error:
                     unmet.append(replace(case, reason=str(error)))
@@ -194,7 +194,7 @@ def _decided(claim: Claim, found: Sequence[tuple[Case, Quantity]]) -> Iterable[t
         worst = min(range(len(members)), key=lambda at: orders[at])
         one = members[worst]
         outcome = claim.region.outcome(one.low, one.high)
-        reason = "one image and one seed have no interval" if math.isnan(one.low) else ""
+        reason = _no_interval(known) if math.isnan(one.low) else ""
         yield (
             Case(
                 case.folder, case.dataset, case.entrant, outcome, one, known.names[worst], len(members), reason,
@@ -204,13 +204,25 @@ def _decided(claim: Claim, found: Sequence[tuple[Case, Quantity]]) -> Iterable[t
         )  # fmt: skip
 
 
+def _no_interval(known: Quantity) -> str:
+    """Return why a value has no interval."""
+    if known.images > 1 or known.seeds > 1:
+        return "no interval, as a mean that it is divided by may be 0"
+    return "one image and one seed have no interval"
+
+
 def _order(one: Estimate, region: Region) -> tuple[int, float]:
-    """Return by what values are sorted: failing ones first, then undecided ones, each the least favourable first."""
+    """Return by what values are sorted: failing ones first, then undecided ones, each the least favourable first.
+
+    Undecided ones without an interval, which nothing can be said of, come after those with one.
+    """
     outcome = region.outcome(one.low, one.high)
+    if math.isnan(one.low):
+        return 2, 0.0
     half = (one.high - one.low) / 2
     distance = region.distance(one.value)
     scaled = distance / half if half > 0 else math.copysign(math.inf, distance) if distance else 0.0
-    return ("fails", "undecided", "holds").index(outcome), scaled
+    return {"fails": 0, "undecided": 1, "holds": 3}[outcome], scaled
 
 
 def needs(one: Estimate, region: Region, known: Quantity) -> Needs:
@@ -222,9 +234,19 @@ def needs(one: Estimate, region: Region, known: Quantity) -> Needs:
             gap = abs(one.value - end)
             factors.append((half / gap) ** 2 if gap > 0 else math.inf)
     factor = max(1.0, (max if region.contains(one.value) else min)(factors, default=math.inf))
-    of: Literal["images", "seeds"] = "seeds" if known.seed_share > 0.5 or not known.images else "images"
+    of: Literal["images", "sources", "seeds"] = "sources" if known.has_sources else "images"
+    if known.seed_share > 0.5 or not known.images:
+        of = "seeds"
     count = known.seeds if of == "seeds" else known.images
     return Needs(factor, of, math.ceil(factor * count) if factor <= FARTHEST else 0)
+
+
+def _require_finite(known: Quantity, measure: Measure, case: Case) -> None:
+    """Raise where a value is missing, or is not finite: without it the claim would be about the others alone."""
+    lost = [name for name, value in zip(known.names, known.values, strict=True) if not np.isfinite(value)]
+    if lost:
+        places = f" at {'; '.join(lost)}" if any(lost) else ""
+        raise NotMeasuredError(f"{measure.metric} of {case.entrant} on {case.dataset} has no finite value{places}")
 
 
 def _require(condition: Condition, table: Table, case: Case, known: Quantity) -> None:

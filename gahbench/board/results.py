@@ -328,7 +328,8 @@ def _index(folder: Path) -> dict[str, Any]:
         content = read_regular(path)
         index = parse_json(content)
     except OSError as error:
-        what = "a folder of results, written by gahbench"
+        below = sorted(file.parent.name for file in folder.glob(f"*/{INDEX}")) if folder.is_dir() else []
+        what = f"one of the folders in it, {listing(below)}" if below else "a folder of results, written by gahbench"
         raise ResultsError(f"{path}: cannot be read ({error.strerror}); expected {what}") from error
     except ValueError as error:
         raise ResultsError(f"{path}: not valid JSON ({error}); {expected}") from error

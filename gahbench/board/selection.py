@@ -65,7 +65,9 @@ def chosen_labels(
     """
     labels = list(held)
     if unknown := [pattern for pattern in asked or () if not any(is_chosen(label, [pattern]) for label in labels)]:
-        near = suggestion(unknown[0], [*labels, *(label.partition("[")[0] for label in labels)])
+        is_pattern = any(sign in unknown[0] for sign in "*?")
+        names = [] if is_pattern else [*labels, *(label.partition("[")[0] for label in labels)]
+        near = suggestion(unknown[0], names)
         raise error(f"{what}s {listing(unknown)} are not in the results{near or ';'} accepted: {listing(labels)}")
     return [label for label in labels if is_chosen(label, asked)]
 

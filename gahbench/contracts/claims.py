@@ -249,9 +249,10 @@ class Condition:
     Parameters
     ----------
     of
-        A fact: ``images`` that are scored, ``seeds``, noise ``levels`` used, ``decibels`` between the least and the
-        largest of them, ``N``, the largest number of training images used, ``side`` of the images in pixels, ``steps``
-        of training; or a measure of the case, whose entrants and datasets are those of the claim.
+        A fact: ``images`` that are scored, or the sources that several of them are from, ``seeds``, noise ``levels``
+        used, ``decibels`` between the least and the largest of them, ``N``, the largest number of training images used,
+        ``side`` of the images in pixels, ``steps`` of training; or a measure of the case, whose entrants and datasets
+        are those of the claim.
     region
         Where it must lie; of a measure, its whole interval.
     """

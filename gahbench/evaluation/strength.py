@@ -13,6 +13,8 @@ DEGREE = 3
 MIN_SPREAD = 1e-3
 #: An image that decides its own regression by more than this has no residual to speak of.
 MAX_LEVERAGE = 0.9
+#: Singular values of Z below this share of the largest are of rounding.
+ROUNDING = 1e-10
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,8 +86,9 @@ def remove_strength(traces: Tensor, usable: Tensor | None = None) -> StrengthRem
     while True:
         places = kept.nonzero()[:, 0]
         design = _design(traces[places])
-        # Orthonormal columns that span those of Z.
-        columns = torch.linalg.qr(design).Q
+        # Orthonormal columns that span those of Z, which are fewer where several images have one trace.
+        columns, values, _ = torch.linalg.svd(design, full_matrices=False)
+        columns = columns[:, values > ROUNDING * values[:1]]
         leverage = columns.square().sum(1)
         if len(places) == 0 or not (leverage > MAX_LEVERAGE).any() or len(places) <= design.shape[1]:
             break

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -149,11 +150,9 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
         the message names the suite, both, and what would be accepted.
     """
     _check_size(suite)
+    built = [(configured, _checked(suite, configured)) for configured in suite.datasets]
+    _check_metrics(suite, built)
     try:
-        built = [(configured, _build(suite, configured)) for configured in suite.datasets]
-        for configured, dataset in built:
-            _check_counts(suite, configured, dataset)
-            _say_notes(suite, configured, dataset)
         undefined = undefined_pairs(suite, built)
         units = [
             unit
@@ -166,7 +165,6 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
         trusted -= {(dataset, entrant) for dataset, entrant, done in fits if not done}
         pairs = checked_pairs(suite, built, registry, undefined, trusted)
         units = [unit for unit in units if (unit.dataset, base_label(unit.entrant)) not in pairs.refused]
-        _check_metrics(suite, built)
     except SuiteError:
         raise
     except GahbenchError as error:
@@ -181,9 +179,25 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
     return Plan(suite, tuple(sized), facts, pairs)
 
 
-def _say_notes(suite: Suite, configured: Configured, dataset: Dataset) -> None:
+@contextmanager
+def _placed(suite: Suite, configured: Configured) -> Iterator[None]:
+    """Say in errors where one of a suite's plugins is asked for."""
+    try:
+        yield
+    except SuiteError:
+        raise
+    except GahbenchError as error:
+        raise type(error)(f"{suite.place(configured)}: {error}") from error
+
+
+def _checked(suite: Suite, configured: Configured) -> Dataset:
+    """Build a dataset, and see that it has images enough."""
+    with _placed(suite, configured):
+        dataset = _build(suite, configured)
+        _check_counts(suite, configured, dataset)
     for note in dataset.notes:
-        warnings.warn(f"{suite.path}: {configured.label}: {note}", stacklevel=3)
+        warnings.warn(f"{suite.path}: {configured.label}: {note}", stacklevel=4)
+    return dataset
 
 
 def sources_text(dataset: Dataset, images: int) -> str:
@@ -319,16 +333,21 @@ def _check_counts(suite: Suite, configured: Configured, dataset: Dataset) -> Non
 
 def _check_metrics(suite: Suite, built: list[tuple[Configured, Dataset]]) -> None:
     for metric in suite.metrics:
-        measure: Metric = metric.build()
-        for configured, dataset in built:
-            if (images := scored_images(suite.scoring, dataset, "test")) < measure.min_images:
-                raise ParameterError(
-                    f"{metric.where}: images={images}, accepted are {measure.min_images} or more, as it compares images"
-                )
-            if dataset.shapes(1) is not None:
-                continue  # Of several shapes, some may be accepted: a refusal costs the value, not the suite.
-            try:
-                measure.check(dataset.shape, suite.scoring.sigmas)
-            except ValueError as error:
-                raise ParameterError(f"{metric.where} on {configured.label}: {error}") from error
-        check_training(suite, metric, measure)
+        with _placed(suite, metric):
+            _check_metric(suite, metric, built)
+
+
+def _check_metric(suite: Suite, metric: Configured, built: list[tuple[Configured, Dataset]]) -> None:
+    measure: Metric = metric.build()
+    for configured, dataset in built:
+        if (images := scored_images(suite.scoring, dataset, "test")) < measure.min_images:
+            raise ParameterError(
+                f"{metric.where}: images={images}, accepted are {measure.min_images} or more, as it compares images"
+            )
+        if dataset.shapes(1) is not None:
+            continue  # Of several shapes, some may be accepted: a refusal costs the value, not the suite.
+        try:
+            measure.check(dataset.shape, suite.scoring.sigmas)
+        except ValueError as error:
+            raise ParameterError(f"{metric.where} on {configured.label}: {error}") from error
+    check_training(suite, metric, measure)

@@ -35,15 +35,18 @@ def find_suite(name: str | Path) -> Path:
     SuiteError
         If there is none.
     """
-    path = Path(name)
+    path, is_folder = Path(name), False
     try:
         if path.is_file():
             return path
+        is_folder = path.is_dir()
     except (OSError, ValueError):
         pass  # No file has such a name.
     shipped = suite_files()
     if str(name) in shipped:
         return shipped[str(name)]
+    if is_folder:
+        raise SuiteError(f"{path}: a folder; accepted: a suite's YAML file, or one of {listing(shipped)}")
     raise SuiteError(
         f"no suite {brief(repr(str(name)))}: neither a file nor one that gahbench ships"
         f"{suggestion(str(name), shipped) or ';'} shipped: {listing(shipped)}"

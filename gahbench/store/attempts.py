@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from gahbench._util.errors import ResultsError, listing
 from gahbench._util.files import flush, names_in, write_json
 from gahbench._util.sealed import write_sealed
 from gahbench.contracts.unit import Unit
@@ -67,8 +68,15 @@ class Attempt:
         -------
         bool
             Whether this attempt was the first to be whole; otherwise it is dropped.
+
+        Raises
+        ------
+        ResultsError
+            If one of the files is not there.
         """
         keep = set(keep)
+        if missing := sorted(name for name in keep if not (self.folder / name).is_file()):
+            raise ResultsError(f"{self.folder}: not finished, as {listing(missing)} are not there")
         for file in _visible(self.folder):
             if file.name not in keep:
                 shutil.rmtree(file) if file.is_dir() else file.unlink()

@@ -161,6 +161,8 @@ def read_plan(folder: Path) -> RecordedPlan | None:
     """
     file = folder / PLAN
     other = f"give another results folder; '--reuse {folder}' takes what is done in this one"
+    if folder.exists() and not folder.is_dir():
+        raise ResultsError(f"{folder}: a file; give a results folder, or a path at which there is none yet")
     try:
         content = read_regular(file)
     except FileNotFoundError:

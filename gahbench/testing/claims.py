@@ -14,6 +14,7 @@ from gahbench.board.claim_suites import written
 from gahbench.board.claim_values import DEFICIT
 from gahbench.board.claims import judge
 from gahbench.board.metric_names import parse_metric_name
+from gahbench.board.optimality import DISTANCE
 from gahbench.contracts.claims import Claim
 from gahbench.planning.suite import load_suite
 from gahbench.registry.configured import Configured
@@ -41,7 +42,10 @@ def check_claims(configured: Configured) -> Iterator[Finding]:
     for claim in claims:
         for what, suite in (("suite", claim.suite), ("full-scale suite", claim.full_scale)):
             if suite is not None and not claim.missing:
-                yield attempt(f"the {what} of {claim.id} loads", functools.partial(_fault, suite, registry))
+                yield attempt(
+                    f"the {what} of {claim.id} loads, with its metric",
+                    functools.partial(_fault, suite, registry, names[claim.id]),
+                )
 
 
 def _judged(claims: list[Claim]) -> str | None:
@@ -49,8 +53,8 @@ def _judged(claims: list[Claim]) -> str | None:
     return None if outcomes == {"not measured"} else f"found {listing(outcomes)}"
 
 
-def _fault(suite: str | Mapping[str, Any], registry: Registry) -> str | None:
-    """Return why a suite cannot be read; files of the user's, beside it, may be missing."""
+def _fault(suite: str | Mapping[str, Any], registry: Registry, metric: str) -> str | None:
+    """Return why a suite cannot be read, or lacks a metric; files of the user's, beside it, may be missing."""
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         # Odd noise levels are the suite's business.
         warnings.simplefilter("ignore")
@@ -58,7 +62,11 @@ def _fault(suite: str | Mapping[str, Any], registry: Registry) -> str | None:
         try:
             if not isinstance(suite, str):
                 file.write_text(written(suite, ["a check"]), encoding="utf-8")
-            load_suite(suite if isinstance(suite, str) else file, registry)
+            loaded = load_suite(suite if isinstance(suite, str) else file, registry)
         except GahbenchError as error:
             return None if "neither a file nor a folder" in str(error) or "no such file" in str(error) else str(error)
-    return None
+    measured = sorted({one.plugin.name for one in loaded.metrics})
+    needed = DISTANCE if metric == DEFICIT else metric
+    if needed in measured or registry.find("metric", needed) is None:
+        return None  # One that is not registered is said above.
+    return f"it does not measure {needed}, but {listing(measured)}"

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from gahbench._util.bfloat16 import has_bfloat16
-from gahbench._util.files import temporary_name, write_whole
+from gahbench._util.files import flush, temporary_name, write_whole
 from gahbench.contracts.datasets import Dataset
 from gahbench.networks.initialisation import build_network
 from gahbench.networks.trained import use_float32
@@ -101,6 +101,8 @@ def save_weights(path: Path, network: nn.Module) -> None:
     temporary = temporary_name(path)
     try:
         save_file(state, temporary)
+        # On the disk before a checkpoint that counts on it.
+        flush(temporary)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

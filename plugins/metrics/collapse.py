@@ -34,6 +34,7 @@ class Collapse(Metric):
     citation = BIROLI_2024
     unit = "σ"
     needs = frozenset({"training"})
+    higher_is_better = None
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the level of as many training images as there are test images."""

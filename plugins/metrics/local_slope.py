@@ -20,6 +20,7 @@ class LocalSlope(Metric):
     """
 
     unit = "dB/dB"
+    higher_is_better = None
 
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
         """Raise ``ValueError`` if there are fewer than two different noise levels."""

@@ -25,6 +25,7 @@ class OptimumDistance(Metric):
     """
 
     citation = KADKHODAIE_2024
+    higher_is_better = False
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the distance of every image at every noise level, and the error of the best denoiser."""
@@ -45,6 +46,8 @@ class OptimumCross(Metric):
     0 for every f that sees no more than the noisy image. Above 0, beyond its standard error, the denoiser is nearer to
     the clean image than can be; below 0, f* is not the best. Boards say of which entrants that holds.
     """
+
+    higher_is_better = None
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the inner product of every image at every noise level."""

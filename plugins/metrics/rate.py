@@ -48,6 +48,7 @@ class Rate(Metric):
 
     citation = KADKHODAIE_2024
     unit = "dB/dB"
+    higher_is_better = None
 
     def __init__(
         self,

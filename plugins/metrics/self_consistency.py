@@ -30,6 +30,7 @@ class SelfConsistency(Metric):
 
     citation = KADKHODAIE_2024
     needs = frozenset({"jacobian"})
+    higher_is_better = None
     ratios: ClassVar[Mapping[str, tuple[str, str]]] = {"ratio": ("realised", "expected")}
 
     def score(self, evaluation: Evaluation) -> Scores:

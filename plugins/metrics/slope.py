@@ -26,6 +26,7 @@ class Slope(Metric):
 
     citation = KADKHODAIE_2024
     unit = "dB/dB"
+    higher_is_better = None
 
     def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
         """Raise ``ValueError`` if there are fewer than two different noise levels."""

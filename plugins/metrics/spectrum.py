@@ -31,6 +31,7 @@ class Spectrum(Metric):
 
     citation = (KADKHODAIE_2024, MOHAN_2020)
     needs = frozenset({"jacobian"})
+    higher_is_better = None
 
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the parts of every image at every noise level; none for an entrant without a Jacobian."""

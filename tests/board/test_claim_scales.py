@@ -35,7 +35,7 @@ def test_logarithms_are_of_values_above_zero():
     exponent = claim(Region(above=0), "time", number=Levels(), scale="log10", slope="log10-N")
     found = verdict(exponent, table(*times(0.1), rows("net N=1", [0.0], sigmas=[math.nan], metric="time", images=1)))
     assert found.outcome == "not measured"
-    assert "no time above 0 of net N=1" in found.reason
+    assert "no time above 0 in every training of net N=1" in found.reason
     with pytest.raises(ValueError, match="not of differences"):
         claim(Region(above=0), minus=Compared(entrant="other"), scale="log10")
 

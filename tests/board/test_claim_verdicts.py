@@ -10,12 +10,8 @@ from fake_claims import NOISY, SIGMAS, claim, exactly, rows, table, verdict
 from hypothesis import given
 from hypothesis import strategies as st
 
-import gahbench
-from gahbench.board.claim_suites import deciding_suites, written
-from gahbench.board.claim_values import Table
 from gahbench.board.statistics import interval, simultaneous_intervals
 from gahbench.contracts.claims import Compared, Condition, Levels, Measure, Region
-from gahbench.planning.suite import load_suite
 
 # --- Regions ---
 
@@ -297,49 +293,14 @@ def test_a_ratio_that_a_metric_defines_is_one_of_means():
         fake_results.rows("discs", "net", "trained", np.array([[1.0, 9.0]]), sigmas=[0.1], metric="share.above"),
         fake_results.rows("discs", "net", "trained", np.array([[1.0, 4.0]]), sigmas=[0.1], metric="share.below"),
     ]
-    results = fake_results.results([*parts[0], *parts[1]], datasets=[fake_results.dataset("discs")])
-    ratios = gahbench.Results.__dataclass_fields__["ratios"].default_factory().copy()
-    ratios.loc[0] = ["share", "share.above", "share.below"]
-    found = verdict(claim(Region(above=0), "share"), Table("fake", replace(results, ratios=ratios)))
-    assert found.decisive.estimate.value == pytest.approx(2.0)
+    known = table(*parts, ratios=["share", "share.above", "share.below"])
+    assert verdict(claim(Region(above=0), "share"), known).decisive.estimate.value == pytest.approx(2.0)
 
 
 def test_patterns_and_exceptions_choose_entrants():
     known = table(rows("net[bias=false]", [9.0] * 3), rows("net[bias=true]", [1.0] * 3), rows("nets", [1.0] * 3))
     assert verdict(claim(Region(above=5), entrants=("net",)), known).outcome == "fails"
     assert verdict(claim(Region(above=5), entrants=("net",), without=("*bias=true*",)), known).outcome == "holds"
-
-
-# --- Suites that would decide ---
-
-
-def test_the_suite_that_would_decide_has_the_images_that_are_needed(tmp_path, builtin):
-    found = verdict(claim(Region(above=9.5)), table(rows("net", [30, 20, 10], spread=1.0, images=12)))
-    assert found.outcome == "undecided"
-    ((content, names),) = deciding_suites([found])
-    assert names == ["paper/one"]
-    assert content["scoring"]["images"] == math.ceil(found.decisive.needs.factor * 24)
-    file = tmp_path / "decide.yaml"
-    file.write_text(written(content, names), encoding="utf-8")
-    assert load_suite(file, builtin).scoring.images == content["scoring"]["images"]
-
-
-def test_claims_of_one_training_share_a_suite_and_decided_ones_have_none(tmp_path, builtin):
-    known = table(rows("net", [9.0] * 3))
-    lacking = [verdict(claim(Region(above=0), metric, suite=suite), known) for metric, suite in
-               (("ssim", "quick"), ("slope", "quick"), ("spectrum.trace", "basis"))]  # fmt: skip
-    decided = verdict(claim(Region(above=0)), known)
-    impossible = verdict(replace(claim(Region(above=0), "pspc"), missing="a reference"), known)
-    found = deciding_suites([*lacking, decided, impossible])
-    assert [content["name"] for content, _ in found] == ["quick", "basis"]
-    assert sum(len(names) for _, names in found) == 3
-    other = {**deciding_suites(lacking[:1])[0][0], "datasets": ["rays"]}
-    joined = deciding_suites([lacking[0], replace(lacking[1], claim=replace(lacking[1].claim, suite=other))])
-    ((content, _),) = joined
-    assert "rays" in content["datasets"]
-    file = tmp_path / "decide.yaml"
-    file.write_text(written(content, []), encoding="utf-8")
-    assert {one.plugin.name for one in load_suite(file, builtin).datasets} == {"c-alpha", "discs", "faces", "rays"}
 
 
 def test_seeds_of_two_splits_vary_apart():

@@ -57,6 +57,16 @@ def test_images_without_strength_unusable_ones_and_those_that_decide_alone_are_l
     assert remove_strength(traces[:26], usable[:26]).matrix.diagonal().min() > 0.1
 
 
+@pytest.mark.parametrize("distinct", [2, 3])
+def test_images_that_share_their_strength_with_many_are_kept(distinct):
+    """Of two or three traces a cubic has as many columns: leverages are those of means within each."""
+    remove = remove_strength(torch.linspace(2, 9, distinct).double().repeat_interleave(20))
+    assert len(remove) == 20 * distinct
+    filters = random(20 * distinct, 3)
+    groups = filters.view(distinct, 20, 3)
+    torch.testing.assert_close(remove(filters), (groups - groups.mean(1, keepdim=True)).view(-1, 3))
+
+
 @pytest.mark.parametrize("count", [0, 1, 3, 4])
 def test_few_images_have_no_residuals(count):
     remove = remove_strength(torch.arange(1.0, count + 1))

@@ -8,6 +8,7 @@ import pytest
 import gahbench
 from gahbench.contracts.claims import Condition, Levels, Measure, Region
 from gahbench.planning.claim_files import ClaimFields, MeasureFields
+from gahbench.testing import check_plugin
 
 ROOT = Path(__file__).parents[2]
 
@@ -132,7 +133,16 @@ def test_the_checks_name_what_is_wrong_with_claims(write):
     (report,) = gahbench.check(write(old="metric: psnr", new="metric: prns"))
     assert report.failed == ["metrics are registered, or the claim says what is missing"]
     (report,) = gahbench.check(write(old="datasets: [discs]", new="datasets: [disks]"))
-    assert report.failed == ["the suite of better loads"]
+    assert report.failed == ["the suite of better loads, with its metric"]
+    (report,) = gahbench.check(write(old="metric: psnr", new="metric: ssim"))
+    assert report.failed == ["the suite of better loads, with its metric"]
+    assert "it does not measure ssim, but psnr" in str(report)
+
+
+def test_claims_that_come_along_keep_the_contract(builtin):
+    for plugin in builtin.plugins("claim"):
+        report = check_plugin(plugin, builtin)
+        assert report.passed, str(report)
 
 
 def test_the_file_in_the_guide_keeps_the_contract(tmp_path):

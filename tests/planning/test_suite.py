@@ -229,6 +229,11 @@ def test_an_unknown_suite_names_those_that_ship(builtin):
         load_suite("quikc", builtin)
 
 
+def test_a_folder_is_no_suite(tmp_path, builtin):
+    with pytest.raises(SuiteError, match=r"a folder; accepted: a suite's YAML file, or one of .*quick"):
+        load_suite(tmp_path, builtin)
+
+
 def test_an_unknown_extra_entrant_is_an_error(write_suite, builtin):
     with pytest.raises(GahbenchError, match="unknown entrant 'nobody'"):
         load_suite(write_suite(), builtin, ("nobody",))

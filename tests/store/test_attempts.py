@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from finished_units import FIT_FACTS
 
+from gahbench._util.errors import ResultsError
 from gahbench.contracts.scoring import Scores
 from gahbench.contracts.unit import Unit
 from gahbench.store.attempts import publish
@@ -51,6 +52,14 @@ def test_a_fit_goes_on_from_the_newest_checkpoint_of_anyone(tmp_path):
     assert store.progress(unit().folder) == 300.0
     last.finish({}, keep=())
     assert [file.name for file in store.units.iterdir()] == [unit().folder]
+
+
+def test_a_unit_is_not_finished_without_its_files(tmp_path):
+    attempt = Store(tmp_path).begin(unit())
+    (attempt.folder / "weights.safetensors").write_text("weights")
+    with pytest.raises(ResultsError, match=r"not finished, as snapshot-10\.safetensors are not there"):
+        attempt.finish({}, keep=("weights.safetensors", "snapshot-10.safetensors"))
+    assert not Store(tmp_path).is_done(unit())
 
 
 def test_what_an_earlier_attempt_had_finished_is_not_written_into(tmp_path):

@@ -101,7 +101,7 @@ class Preprocessing:
         height, width = images.shape[2:]
         side = min(height, width)
         if size is not None and size > side:
-            raise DataError(f"{where}: images of {height}x{width} pixels; size={size} accepts at least {size}x{size}")
+            raise DataError(f"{where}: images of {height}x{width} pixels; size={size}, accepted is {side} at most")
         crops = size is None or size >= CROP_ONLY * side
         if size is not None:
             images = _centre(images, size if crops else side)

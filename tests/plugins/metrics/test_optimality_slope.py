@@ -5,9 +5,11 @@ import pytest
 import torch
 from known_filters import create, evaluation, table
 
+from gahbench import OptimumError
 from gahbench.board.rate_verdicts import Course, judge
 from gahbench.board.statistics import bootstrap_means
 from gahbench.contracts.references import Reference
+from gahbench_plugins.datasets.c_alpha import CAlpha
 
 SIGMAS = [0.02 * 2**octave for octave in range(5)]
 FAMILY = "c-alpha[alpha=4,size=16]"
@@ -58,6 +60,22 @@ def test_errors_are_the_best_one_and_the_distance_from_it(family):
         torch.testing.assert_close(own["bound", sigma], distance["optimal-error", sigma])
         torch.testing.assert_close(own["error", sigma], distance["", sigma] + distance["optimal-error", sigma])
         assert (own["error", sigma] > own["bound", sigma]).all()
+
+
+def test_where_the_genie_is_not_computed_errors_are_those_of_the_images(monkeypatch):
+    found = evaluation("bayes-shrink[haar]", FAMILY, SIGMAS[2:5], 6)
+    fails, genie = SIGMAS[3], CAlpha.genie
+
+    def failing(self, noisy, sigma, split, start=0):
+        if sigma == fails:
+            raise OptimumError("did not converge")
+        return genie(self, noisy, sigma, split, start)
+
+    monkeypatch.setattr(CAlpha, "genie", failing)
+    own = table("optimality-slope", found)
+    squared = (found.denoised(fails).double() - found.clean.double()).square().flatten(1).mean(1)
+    torch.testing.assert_close(own["error", fails], squared)
+    assert len(own["", fails]) == 6
 
 
 def test_slopes_are_those_of_the_decibels_between():

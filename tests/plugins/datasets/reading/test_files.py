@@ -239,7 +239,7 @@ def test_mixed_sizes_need_a_size(tmp_path):
         folder, "b.png is 12x12 but d/big.png 30x20; give a size to all", "or take images as they are with whole[path="
     )
     assert read(folder, 12).stored.shape == (7, 3, 12, 12)
-    assert_refused(folder, "b.png", "images of 12x12 pixels; size=16 accepts at least", size=16)
+    assert_refused(folder, "b.png", "images of 12x12 pixels; size=16, accepted is 12 at most", size=16)
 
 
 def test_empty_sources(tmp_path):
