@@ -30,7 +30,7 @@ from gahbench.runs.factory import CodeChangedError, Factory
 from gahbench.runs.measurements import Measurements
 from gahbench.runs.protocol import MAX_TRACEBACK
 from gahbench.store.attempts import Attempt
-from gahbench.store.score_files import ARRAYS, SCORES, write_scores
+from gahbench.store.score_files import write_scores
 from gahbench.store.store import Store
 from gahbench.training.fitting import fit
 from gahbench.training.recipe import Training
@@ -129,7 +129,7 @@ class Worker:
         _check_code(unit, SCORE, frozenset(metric.needs))
         networks = self._checksums(unit)
         measurement = self._measurements.of(unit, networks)
-        write_scores(attempt.folder, measurement.score(metric))
+        files = write_scores(attempt.folder, measurement.score(metric))
         if self._believed is not measurement:
             claimed = [check_claimed_risk(one) for one in measurement.evaluations]
             self._believed = measurement if any(claimed) else self._believed
@@ -149,7 +149,7 @@ class Worker:
         facts |= {"networks": networks, "environment": self._environment}
         if self._checksums(unit) != networks:
             raise ResultsError(f"{unit.label}: its network was replaced meanwhile; run again")
-        attempt.finish(facts, keep=(SCORES, ARRAYS))
+        attempt.finish(facts, keep=files)
 
     def _checksums(self, unit: Unit) -> dict[str, str | None]:
         """Return the checksums of the networks that a unit needs: those of one key may differ by rounding."""

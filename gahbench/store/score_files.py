@@ -20,8 +20,8 @@ ARRAYS = "arrays.npz"
 _COLUMNS = ("sigma", "image", "value", "part")
 
 
-def write_scores(folder: Path, scores: Scores) -> None:
-    """Write values, exactly, and arrays into the folder of an attempt."""
+def write_scores(folder: Path, scores: Scores) -> tuple[str, ...]:
+    """Write values, exactly, and arrays into the folder of an attempt; return the names of the files."""
     count = len(scores.value)
     with (folder / SCORES).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -36,11 +36,13 @@ def write_scores(folder: Path, scores: Scores) -> None:
             )
         )
 
-    if scores.arrays:
-        import numpy as np
+    if not scores.arrays:
+        return (SCORES,)
+    import numpy as np
 
-        arrays: dict[str, Any] = {name: array.detach().cpu().numpy() for name, array in scores.arrays.items()}
-        np.savez_compressed(folder / ARRAYS, **arrays)
+    arrays: dict[str, Any] = {name: array.detach().cpu().numpy() for name, array in scores.arrays.items()}
+    np.savez_compressed(folder / ARRAYS, **arrays)
+    return (SCORES, ARRAYS)
 
 
 def parsed_scores(content: bytes) -> list[tuple[float | None, int | None, float, str]]:
