@@ -89,11 +89,11 @@ def adopt(folder: Path, registry: Registry) -> Adoption:
         If it is no results folder, has no units, or a process is doing one of them.
     """
     recorded_plan(folder)
+    store = Store(folder)
+    units = list(store.recorded())
+    if not units:
+        raise ResultsError(f"{folder}: holds no finished units; expected the folder as the run left it")
     with Folder(folder).lock():
-        store = Store(folder)
-        units = list(store.recorded())
-        if not units:
-            raise ResultsError(f"{folder}: holds no finished units; expected the folder as the run left it")
         # Networks are moved, which scores that are to be done need.
         with hold([*units, *(one.unit for one in recorded_plan(folder).units)], store):
             units = list(store.recorded())
