@@ -38,6 +38,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gahbench.board.board import Value
+from gahbench.board.ratios import decibels
 from gahbench.board.schemas import plain
 from gahbench.board.statistics import bootstrap_means, estimate, estimates, means
 
@@ -190,7 +191,7 @@ def optimality_values(
         if index == best:
             continue
         for part, (at, draw) in ends.items():
-            deficit, deficits = _decibels(middle[index] / at), _decibels(drawn[:, index] / draw)
+            deficit, deficits = decibels(middle[index] / at), decibels(drawn[:, index] / draw)
             yield Value(dataset, label, "deficit", part, None, estimate(deficit.mean(), deficits.mean(axis=1)))
             for sigma, found in zip(cube.sigmas, estimates(deficit, deficits), strict=True):
                 yield Value(dataset, label, "deficit", part, sigma, found)
@@ -368,7 +369,3 @@ def _optimum(cube: ScoreCube, kinds: dict[str, str]) -> tuple[int, Literal["exac
         if labels:
             return cube.entrants.index(own if own in labels else labels[0]), meaning
     return None
-
-
-def _decibels(ratio: Array) -> Array:
-    return np.asarray(10.0 * np.log10(ratio))

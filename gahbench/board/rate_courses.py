@@ -19,6 +19,7 @@ from gahbench.board.collapse import collapsed_levels, is_paired, of_one_master, 
 from gahbench.board.facts import entrant_kinds, optimum_of, sources_of
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.rate_verdicts import Course, Verdict, judge
+from gahbench.board.ratios import decibels
 from gahbench.board.scorecube import ScoreCube, score_cube, spreads_of
 from gahbench.board.statistics import DRAWS, UNKNOWN, Estimate, bootstrap_means, means
 from gahbench.planning.row_labels import row_label, split_label
@@ -105,14 +106,14 @@ def courses(results: Results, draws: int = DRAWS, seed: int = 0) -> dict[str, di
                 for side, one in members.items()
                 if label in one.entrants
             }
-            deficits = _decibels(own.own[at] / bound)
-            drawn = _decibels(own.own_draws[:, at] / bound_draws)
+            deficits = decibels(own.own[at] / bound)
+            drawn = decibels(own.own_draws[:, at] / bound_draws)
             twice = _trained_twice(results, dataset, label)
             changes = change_draws = None
             if twice in own.entrants:
                 other = own.entrants.index(twice)
-                changes = _decibels(own.own[other] / own.own[at])
-                change_draws = _decibels(own.own_draws[:, other] / own.own_draws[:, at])
+                changes = decibels(own.own[other] / own.own[at])
+                change_draws = decibels(own.own_draws[:, other] / own.own_draws[:, at])
             made[label] = Course(
                 own.sigmas / size,
                 deficits,
@@ -229,7 +230,3 @@ def _without_steps(label: str) -> str:
     written = ",".join([*map(format_value, spec.positional), *others])
     base = f"{spec.name}[{written}]" if written else spec.name
     return base if number is None else row_label(base, number)
-
-
-def _decibels(ratio: Array) -> Array:
-    return np.asarray(10.0 * np.log10(ratio))

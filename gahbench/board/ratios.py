@@ -41,6 +41,11 @@ def joined(ratio: Ratio, cubes: Mapping[str, ScoreCube]) -> ScoreCube | None:
     return replace(first, values=values, sigmas=first.sigmas * 2)
 
 
+def decibels(ratio: Array) -> Array:
+    """Return ratios of powers in decibels."""
+    return np.asarray(10.0 * np.log10(ratio))
+
+
 def quotient(values: Array) -> Array:
     """Return the ratio of means (..., 2 S), shape (..., S); NaN where the denominator is not above 0."""
     above, below = np.split(values, 2, axis=-1)

@@ -93,14 +93,13 @@ def adopt(folder: Path, registry: Registry) -> Adoption:
     units = list(store.recorded())
     if not units:
         raise ResultsError(f"{folder}: holds no finished units; expected the folder as the run left it")
-    with Folder(folder).lock():
-        # Networks are moved, which scores that are to be done need.
-        with hold([*units, *(one.unit for one in recorded_plan(folder).units)], store):
-            units = list(store.recorded())
-            adopter = _Adopter(store, registry, units)
-            for kind in ("fit", "score"):
-                adopter.adopt([unit for unit in units if unit.kind == kind])
-            _rewrite_plan(folder, adopter.keys, adopter.columns)
+    # Networks are moved, which scores that are to be done need.
+    with Folder(folder).lock(), hold([*units, *(one.unit for one in recorded_plan(folder).units)], store):
+        units = list(store.recorded())
+        adopter = _Adopter(store, registry, units)
+        for kind in ("fit", "score"):
+            adopter.adopt([unit for unit in units if unit.kind == kind])
+        _rewrite_plan(folder, adopter.keys, adopter.columns)
     return adopter.found
 
 
