@@ -161,6 +161,13 @@ KAMKARI_2024 = Citation(
     conference="NeurIPS",
     arxiv="2406.03537",
 )
+KARRAS_2022 = Citation(
+    "Karras, Tero and Aittala, Miika and Aila, Timo and Laine, Samuli",
+    "Elucidating the design space of diffusion-based generative models",
+    2022,
+    conference="NeurIPS",
+    arxiv="2206.00364",
+)
 KOROSTELEV_1993 = Citation(
     "Korostelev, Alexander P. and Tsybakov, Alexandre B.",
     "Minimax theory of image reconstruction",

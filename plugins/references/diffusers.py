@@ -11,9 +11,9 @@ import torch
 from pydantic import BeforeValidator
 from torch import Tensor, nn
 
-from gahbench import Citation, ParameterError, Shape, Truth, as_denoiser, brief
+from gahbench import ParameterError, Shape, Truth, as_denoiser, brief
 
-from .._papers import HO_2020
+from .._papers import HO_2020, KARRAS_2022
 from ..architectures._arguments import as_mapping, as_text
 from ._diffusers_files import Files, diffusers, find_files, load_unet, make_scheduler, read_config
 from ._network import NetworkReference
@@ -43,16 +43,7 @@ class Diffusers(NetworkReference):
         Whether the output is clipped to [0, 1], as samplers often do.
     """
 
-    citation = (
-        HO_2020,
-        Citation(
-            "Karras, Tero and Aittala, Miika and Aila, Timo and Laine, Samuli",
-            "Elucidating the design space of diffusion-based generative models",
-            2022,
-            conference="NeurIPS",
-            arxiv="2206.00364",
-        ),
-    )
+    citation = (HO_2020, KARRAS_2022)
 
     def __init__(
         self,
