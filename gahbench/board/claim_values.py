@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -214,10 +214,10 @@ class Table:
             sigmas = sigmas[: len(sigmas) // 2]
         if metric == DEFICIT:
             middle, drawn, of_images = (10 * np.log10(1 + np.maximum(one, 0)) for one in (middle, drawn, of_images))
+        left_out = self._left_out(dataset, metric, split)
         found = {}
         for place, label in enumerate(cube.entrants):
-            left_out = self._left_out(dataset, metric, split, label)
-            may_lack = [math.isnan(sigma) or sigma in left_out for sigma in sigmas]
+            may_lack = [math.isnan(sigma) or sigma in left_out.get(label, ()) for sigma in sigmas]
             kept = [at for at, value in enumerate(middle[place]) if np.isfinite(value) or not may_lack[at]]
             if kept:
                 seeds = len(cube.seeds.get(label, []))
@@ -232,17 +232,18 @@ class Table:
                 )
         return found
 
-    def _left_out(self, dataset: str, metric: str, split: str, entrant: str) -> Collection[float]:
-        """Return the noise levels of a dataset at which a row has no value by definition.
+    def _left_out(self, dataset: str, metric: str, split: str) -> dict[str, set[float]]:
+        """Return the noise levels of a dataset at which rows have no value by definition, by entrant.
 
         Those at which a metric left all of its images out, as it says itself: any other value that is missing, or is
         not finite, is one that the claim is about.
         """
+        if not leaves_images_out(metric, {name for place, of, name in self._rows if (place, of) == (dataset, split)}):
+            return {}
         ratio = self._ratios.get(metric)
         rows = self._rows[dataset, split, metric if ratio is None else ratio.numerator]
-        if not leaves_images_out(metric, {name for place, of, name in self._rows if (place, of) == (dataset, split)}):
-            return ()
-        return set(rows["sigma"]) - set(rows.loc[rows["entrant"] == entrant, "sigma"])
+        levels = set(rows["sigma"])
+        return {str(entrant): levels - set(own["sigma"]) for entrant, own in rows.groupby("entrant")}
 
 
 def values_images(cube: ScoreCube) -> int:

@@ -11,8 +11,8 @@ error of an image, summed over its pixels, below sigma^2 / 2, since at small noi
 dimension of the images. Who is in doubt is tried again where knowledge is of no use: on the same images under noise
 that is drawn then, and on the same with less contrast. Honest errors stay about as they were there; one that grows
 threefold was owed to knowledge. One kind of it is honest: that of very many training images, of a family of few
-dimensions, none of which has less contrast. Where the optimum is exact it says which: with knowledge of the
-images themselves the error is less than half of its.
+dimensions, none of which has less contrast. Where the optimum is exact it says which: an error of less than half of
+the optimal one takes knowledge of the images themselves.
 """
 
 from __future__ import annotations
