@@ -134,6 +134,38 @@ def test_the_figures_of_the_zoo_in_the_documents_are_those_of_the_board():
         assert cells == [with_half_width(family.estimate(entrant, "psnr")) for family in board.datasets]
 
 
+def test_the_figures_of_the_standard_board_in_the_documents_are_those_of_the_board():
+    results = load_results(ROOT / "results" / "standard")
+    board, text = results.board, (ROOT / "results" / "standard" / "README.md").read_text(encoding="utf-8")
+    ranks = {(one.dataset, entry.entrant): entry for one in board.datasets for entry in one.entries}
+    overall = results.over_datasets().set_index("entrant")
+
+    def rank(low, high):
+        return f"{low:.0f}" if low == high else f"{low:.0f}–{high:.0f}"
+
+    def psnr(dataset, entrant):
+        entry, value = ranks.get((dataset, entrant)), with_half_width(board.of(dataset).estimate(entrant, "psnr"))
+        return value if entry is None or entry.rank is None else f"{value} ({rank(entry.rank, entry.rank_high)})"
+
+    rows = table_after(text, "with the interval of the rank:")
+    assert len(rows) == 14
+    for entrant, *cells, last in rows:
+        assert cells == [psnr(one.dataset, entrant) for one in board.datasets]
+        known = overall.loc[entrant] if entrant in overall.index else None
+        assert last == ("–" if known is None or known.isna()["rank"] else rank(known["rank"], known["rank_high"]))
+    direction = "direction[graph-laplacian,given=wavelet-ti[haar],ceilings=1]"
+    for start, metric, part, sigma, count in (
+        ("Direction with graph harmonics at σ = .05:", direction, "", 0.05, 10),
+        ("the ceiling of direction, at σ = .05:", direction, "ceiling", 0.05, 7),
+        ("Squared error over σ² trace, mean over σ:", "self-consistency", "ratio", None, 10),
+    ):
+        rows = table_after(text, start)
+        assert len(rows) == count
+        for entrant, *cells in rows:
+            found = [one.estimate(entrant, metric, part, sigma) for one in board.datasets]
+            assert cells == [with_half_width(value) for value in found]
+
+
 def test_directions_and_alignments_in_the_documents_are_those_of_the_board():
     board = load_results(ROOT / "results" / "basis").board
     text = (ROOT / "results" / "basis" / "README.md").read_text(encoding="utf-8")
