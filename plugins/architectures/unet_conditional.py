@@ -119,7 +119,8 @@ class UNetConditional(nn.Module):
             features = down(features)
         features = self.middle(features, level)
         for up, decode in zip(self.up, self.decoder, strict=True):
-            features = up(functional.interpolate(features, scale_factor=2.0, mode="nearest"))
+            # The nearest neighbours. Compiled in bfloat16, ``interpolate`` may lose the gradient (torch 2.13 on CPUs).
+            features = up(features.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3))
             features = decode(torch.cat([features, skips.pop()], dim=1), level)
         found: Tensor = self.last(functional.silu(self.last_norm(features)))
         return found
