@@ -49,11 +49,15 @@ class Acceleration:
         """Name of the training precision."""
         return "bfloat16" if self.bfloat16 else "float32"
 
+    def without_compiler(self, reason: str) -> Acceleration:
+        """Return the same without compiling, with a note."""
+        return replace(self, compiled=False, graphs=False, notes=(*self.notes, f"not compiled: {reason}"))
+
     def after(self, error: RuntimeError) -> Acceleration | None:
         """Return what to try after an error in a network: less, with a note, or ``None`` if it was not to blame."""
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         if self.compiled and isinstance(error, torch._dynamo.exc.TorchDynamoException):
-            return replace(self, compiled=False, graphs=False, notes=(*self.notes, f"not compiled: {reason}"))
+            return self.without_compiler(reason)
         if self.graphs:
             return replace(self, graphs=False, notes=(*self.notes, f"no CUDA graphs: {reason}"))
         return None

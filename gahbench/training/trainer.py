@@ -22,6 +22,7 @@ from gahbench.networks.trained import Trained
 from gahbench.training import checkpoint
 from gahbench.training.average import AverageStatistics, RunningAverage
 from gahbench.training.batches import TrainingImages, error_scale, training_noise
+from gahbench.training.compiled import wrong_gradients
 from gahbench.training.hardware import Acceleration, settings_kept
 from gahbench.training.randomness import reseed, restored
 from gahbench.training.recipe import Training
@@ -208,7 +209,9 @@ class Trainer:
     def _differentiated(self, step: int, clean: Tensor, noisy: Tensor, sigma: Tensor) -> Tensor:
         """Return the loss of a step, and leave its gradient with the parameters."""
         try:
-            return self._differentiate(step, clean, noisy, sigma)
+            if self._compiled is not None and not self._is_checked:
+                self._check_compiled(step, clean, noisy, sigma)
+            return self._differentiate(step, clean, noisy, sigma, self._compiled, self.acceleration.bfloat16)
         except RuntimeError as error:
             # The compiler or its CUDA graphs may have failed, not the network: go on without, and say so.
             less = self.acceleration.after(error)
@@ -218,15 +221,41 @@ class Trainer:
         self._compile()
         return self._differentiated(step, clean, noisy, sigma)
 
-    def _differentiate(self, step: int, clean: Tensor, noisy: Tensor, sigma: Tensor) -> Tensor:
+    def _check_compiled(self, step: int, clean: Tensor, noisy: Tensor, sigma: Tensor) -> None:
+        """Do without the compiler, and say so, where gradients of the compiled network are not those of the network."""
+        buffers, bfloat16 = [buffer.clone() for buffer in self.network.buffers()], self.acceleration.bfloat16
+        found = []
+        try:
+            for network, rounds in ((None, False), (None, bfloat16), (self._compiled, bfloat16)):
+                self._differentiate(step, clean, noisy, sigma, network, rounds)
+                named = self.network.named_parameters()
+                found.append({name: one.grad.detach().clone() for name, one in named if one.grad is not None})
+        finally:
+            with torch.no_grad():
+                for buffer, kept in zip(self.network.buffers(), buffers, strict=True):
+                    buffer.copy_(kept)
+        self._is_checked = True
+        if wrong := wrong_gradients(*found):
+            reason = f"its gradients of {len(wrong)} of {len(found[0])} parameters, {wrong[0]} first, are wrong"
+            self.acceleration = self.acceleration.without_compiler(reason)
+            self._compile()
+
+    def _differentiate(
+        self,
+        step: int,
+        clean: Tensor,
+        noisy: Tensor,
+        sigma: Tensor,
+        compiled: Callable[..., Any] | None,
+        bfloat16: bool,
+    ) -> Tensor:
         # Before the forward pass: CUDA graphs write the next gradients where the last ones are.
         self.optimizer.zero_grad(set_to_none=True)
-        network = self.network if self._compiled is None else self._compiled
         if self.acceleration.graphs:
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         reseed(self.device, derive_seed("batches", self.seed, "network", step))
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.acceleration.bfloat16):
-            denoised = self._forward(network, noisy, sigma)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
+            denoised = self._forward(self.network if compiled is None else compiled, noisy, sigma)
         residual, power = denoised.float() - clean, 1 if self.training.loss == "mae" else 2
         errors = (residual.abs() if power == 1 else residual.square()).mean(dim=(1, 2, 3))
         loss = (errors / error_scale(self.training, sigma) ** power).mean()
@@ -236,6 +265,7 @@ class Trainer:
     def _compile(self) -> None:
         mode = "reduce-overhead" if self.acceleration.graphs else None
         self._compiled = torch.compile(self.network, mode=mode) if self.acceleration.compiled else None
+        self._is_checked = False
 
     @staticmethod
     def _forward(network: Callable[..., Any], noisy: Tensor, sigma: Tensor) -> Tensor:
