@@ -324,7 +324,7 @@ def test_what_posteriors_explain_in_the_documents_is_what_the_board_has():
 def test_errors_and_samples_in_the_documents_are_those_of_the_board():
     board = load_results(ROOT / "results" / "samples").board.of("c-alpha[alpha=2,size=24]")
     text = (ROOT / "results" / "samples" / "README.md").read_text(encoding="utf-8")
-    rows = table_after(text, "It took 11 minutes on two cores.")
+    rows = table_after(text, "It took 9 minutes on two cores.")
     assert len(rows) == 5
     for entrant, *cells in rows:
         found = [board.estimate(entrant, "psnr", "", sigma) for sigma in (0.05, 0.1, 0.2, 0.4, 0.8)]
