@@ -338,7 +338,7 @@ def _check_metrics(suite: Suite, built: list[tuple[Configured, Dataset]]) -> Non
 
 
 def _check_metric(suite: Suite, metric: Configured, built: list[tuple[Configured, Dataset]]) -> None:
-    measure: Metric = metric.build()
+    measure: Metric = suite.build(metric)
     for configured, dataset in built:
         if (images := scored_images(suite.scoring, dataset, "test")) < measure.min_images:
             raise ParameterError(
