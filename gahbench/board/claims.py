@@ -7,7 +7,8 @@ cover all of them at once with 95 % (:func:`gahbench.board.statistics.simultaneo
 - **holds** where all of the intervals lie in the region,
 - **fails** where one of them is disjoint from it,
 - is **undecided** otherwise, and
-- is **not measured** where there are no values, or its conditions are not met; with the reason.
+- is **not measured** where there are no values, one of them is missing or not finite, or its conditions are not met;
+  with the reason.
 """
 
 from __future__ import annotations
