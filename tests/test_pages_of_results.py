@@ -9,13 +9,14 @@ import pytest
 import gahbench
 from gahbench.board.generalization import course
 from gahbench.board.leaderboard import optimum_check
+from gahbench.board.over_datasets import over_datasets
 from gahbench.board.results import load_results
 from gahbench.planning.row_labels import base_label
 from gahbench.planning.rows import rows
 from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_entries import configure_entrant
 from gahbench.registry.spec import parse_spec
-from gahbench.report.cells import between, with_half_width
+from gahbench.report.cells import between, rank, with_half_width
 from gahbench.report.tables import markdown
 
 ROOT = Path(__file__).parents[1]
@@ -138,10 +139,7 @@ def test_the_figures_of_the_standard_board_in_the_documents_are_those_of_the_boa
     results = load_results(ROOT / "results" / "standard")
     board, text = results.board, (ROOT / "results" / "standard" / "README.md").read_text(encoding="utf-8")
     ranks = {(one.dataset, entry.entrant): entry for one in board.datasets for entry in one.entries}
-    overall = results.over_datasets().set_index("entrant")
-
-    def rank(low, high):
-        return f"{low:.0f}" if low == high else f"{low:.0f}–{high:.0f}"
+    overall = {one.entrant: (one.rank, one.rank_high) for one in over_datasets(board)}
 
     def psnr(dataset, entrant):
         entry, value = ranks.get((dataset, entrant)), with_half_width(board.of(dataset).estimate(entrant, "psnr"))
@@ -151,8 +149,7 @@ def test_the_figures_of_the_standard_board_in_the_documents_are_those_of_the_boa
     assert len(rows) == 14
     for entrant, *cells, last in rows:
         assert cells == [psnr(one.dataset, entrant) for one in board.datasets]
-        known = overall.loc[entrant] if entrant in overall.index else None
-        assert last == ("–" if known is None or known.isna()["rank"] else rank(known["rank"], known["rank_high"]))
+        assert last == rank(*overall.get(entrant, (None, None)))
     direction = "direction[graph-laplacian,given=wavelet-ti[haar],ceilings=1]"
     for start, metric, part, sigma, count in (
         ("Direction with graph harmonics at σ = .05:", direction, "", 0.05, 10),

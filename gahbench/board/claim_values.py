@@ -15,7 +15,7 @@ from gahbench._util.patterns import matches
 from gahbench.board.facts import dataset_names, sources_of
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.optimality import DISTANCE, OPTIMAL_ERROR
-from gahbench.board.ratios import Ratio, joined, quotient, ratios_of
+from gahbench.board.ratios import Ratio, decibels, joined, quotient, ratios_of
 from gahbench.board.scorecube import ScoreCube, leaves_images_out, score_cube, spreads_of
 from gahbench.board.statistics import DRAWS, Array, bootstrap_means, means
 from gahbench.planning.row_labels import base_label, number_of_images, split_label
@@ -111,7 +111,7 @@ class Table:
 
     def metrics(self, pattern: str, dataset: str, split: str) -> list[str]:
         """Return the names of metrics that match a pattern, of which rows of a dataset and split are there."""
-        names = {metric for place, of, metric in self._rows if (place, of) == (dataset, split)}
+        names = self._measured(dataset, split)
         names |= {name for name, one in self._ratios.items() if {one.numerator, one.denominator} <= names}
         wanted = parse_metric_name(pattern)
         found = [parse_metric_name(name) for name in sorted(names)]
@@ -120,6 +120,10 @@ class Table:
             for one in found
             if one.part == wanted.part and one.name == wanted.name and _is_like(one.label, wanted.label)
         ]
+
+    def _measured(self, dataset: str, split: str) -> set[str]:
+        """Return the names of the metrics that there are rows of."""
+        return {metric for place, of, metric in self._rows if (place, of) == (dataset, split)}
 
     def courses(
         self, dataset: str, metric: str, split: str, minus: str | None = None, scale: Scale = "linear"
@@ -184,8 +188,7 @@ class Table:
         return found
 
     def _cube(self, rows: pd.DataFrame, labels: Sequence[str], dataset: str, split: str) -> ScoreCube:
-        names = {metric for place, of, metric in self._rows if (place, of) == (dataset, split)}
-        leaves_out = leaves_images_out(str(rows["metric"].iloc[0]), names)
+        leaves_out = leaves_images_out(str(rows["metric"].iloc[0]), self._measured(dataset, split))
         return score_cube(rows, labels, leaves_out, sources_of(self.results, dataset) if split == "test" else None)
 
     def _of_cube(
@@ -213,7 +216,7 @@ class Table:
             middle, drawn, of_images = quotient(middle), quotient(drawn), quotient(of_images)
             sigmas = sigmas[: len(sigmas) // 2]
         if metric == DEFICIT:
-            middle, drawn, of_images = (10 * np.log10(1 + np.maximum(one, 0)) for one in (middle, drawn, of_images))
+            middle, drawn, of_images = (decibels(1 + np.maximum(one, 0)) for one in (middle, drawn, of_images))
         left_out = self._left_out(dataset, metric, split)
         found = {}
         for place, label in enumerate(cube.entrants):
@@ -238,7 +241,7 @@ class Table:
         Those at which a metric left all of its images out, as it says itself: any other value that is missing, or is
         not finite, is one that the claim is about.
         """
-        if not leaves_images_out(metric, {name for place, of, name in self._rows if (place, of) == (dataset, split)}):
+        if not leaves_images_out(metric, self._measured(dataset, split)):
             return {}
         ratio = self._ratios.get(metric)
         rows = self._rows[dataset, split, metric if ratio is None else ratio.numerator]

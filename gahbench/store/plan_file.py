@@ -161,8 +161,6 @@ def read_plan(folder: Path) -> RecordedPlan | None:
     """
     file = folder / PLAN
     other = f"give another results folder; '--reuse {folder}' takes what is done in this one"
-    if folder.exists() and not folder.is_dir():
-        raise ResultsError(f"{folder}: a file; give a results folder, or a path at which there is none yet")
     try:
         content = read_regular(file)
     except FileNotFoundError:
@@ -171,6 +169,8 @@ def read_plan(folder: Path) -> RecordedPlan | None:
                 f"{folder}: not a results folder (it holds {others[0]} but no {PLAN}); give a new or empty one"
             ) from None
         return None
+    except NotADirectoryError as error:
+        raise ResultsError(f"{folder}: a file; give a results folder, or a path at which there is none yet") from error
     except OSError as error:
         raise ResultsError(f"{file}: cannot be read ({error.strerror or error}); {other}") from error
     with _no_garbage_collection():

@@ -224,19 +224,23 @@ class Trainer:
     def _check_compiled(self, step: int, clean: Tensor, noisy: Tensor, sigma: Tensor) -> None:
         """Do without the compiler, and say so, where gradients of the compiled network are not those of the network."""
         buffers, bfloat16 = [buffer.clone() for buffer in self.network.buffers()], self.acceleration.bfloat16
-        found = []
+
+        def gradients(network: Callable[..., Any] | None, rounds: bool) -> dict[str, Tensor]:
+            self._differentiate(step, clean, noisy, sigma, network, rounds)
+            named = self.network.named_parameters()
+            return {name: one.grad.detach().clone() for name, one in named if one.grad is not None}
+
         try:
-            for network, rounds in ((None, False), (None, bfloat16), (self._compiled, bfloat16)):
-                self._differentiate(step, clean, noisy, sigma, network, rounds)
-                named = self.network.named_parameters()
-                found.append({name: one.grad.detach().clone() for name, one in named if one.grad is not None})
+            exact = gradients(None, False)
+            rounded = gradients(None, True) if bfloat16 else exact
+            compiled = gradients(self._compiled, bfloat16)
         finally:
             with torch.no_grad():
                 for buffer, kept in zip(self.network.buffers(), buffers, strict=True):
                     buffer.copy_(kept)
         self._is_checked = True
-        if wrong := wrong_gradients(*found):
-            reason = f"its gradients of {len(wrong)} of {len(found[0])} parameters, {wrong[0]} first, are wrong"
+        if wrong := wrong_gradients(exact, rounded, compiled):
+            reason = f"its gradients of {len(wrong)} of {len(exact)} parameters, {wrong[0]} first, are wrong"
             self.acceleration = self.acceleration.without_compiler(reason)
             self._compile()
 
