@@ -117,9 +117,8 @@ class AutogradMaps(LinearMaps):
     def _batched(self, place: int, cotangents: Tensor) -> Tensor:
         with _differentiating():
             image = self._images[place : place + 1].clone().requires_grad_()
-            with _features() as features:
-                value = self._call(image, place)
-            step = self._step(features.bytes)
+            step = self._step(self._features_of(place))
+            value = self._call(image, place)
             found = [
                 torch.autograd.grad(value, image, some, retain_graph=True, is_grads_batched=True)[0]
                 for some in torch.split(cotangents, step)
@@ -322,6 +321,8 @@ class Jacobian(AutogradMaps):
         if found is not None:
             vectors = probes_for(self.size, ERROR_PROBES, 0, self.like)
             exact = one.rmatvec(vectors)
+            # Features of all images take as much: they are counted once.
+            self._together = one._together
             error = (vectors @ found - exact).double().norm() / exact.double().norm().clamp_min(1e-300)
             if error <= MAX_ERROR:
                 return found[None], error.cpu()
@@ -353,7 +354,8 @@ class _Features:
         if not tensor.is_leaf and storage.data_ptr() not in self._seen:
             self._seen.add(storage.data_ptr())
             self.bytes += storage.nbytes()
-        return tensor
+        # An operation that saves its own output would hold itself in a circle, which nothing collects.
+        return tensor.detach()
 
 
 @contextlib.contextmanager

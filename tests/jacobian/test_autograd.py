@@ -1,4 +1,6 @@
 import doctest
+import gc
+import weakref
 
 import pytest
 import torch
@@ -216,6 +218,26 @@ def test_less_memory_makes_smaller_batches_and_the_same_results():
     for few, many in zip(*found, strict=True):
         torch.testing.assert_close(few, many)
     torch.testing.assert_close(found[0][0], (0.5 * matrix).expand(2, -1, -1))
+
+
+@pytest.mark.parametrize("repeatable", [False, True])
+def test_features_are_given_back(repeatable):
+    alive = []
+
+    def forward(images, first):
+        # Sigmoids save their own output for the backward pass.
+        features = torch.sigmoid(3 * images)
+        alive.append(weakref.ref(features))
+        return features.sigmoid() - images
+
+    for place in range(3):
+        maps = AutogradMaps(forward, random(1, 1, 4, 4, seed=place), repeatable)
+        products = maps.rmatvec(torch.eye(16, dtype=torch.float64)[None])
+        assert torch.allclose(products, products.diagonal(dim1=1, dim2=2).diag_embed())
+    del maps, products
+    gc.collect()
+    assert len(alive) >= 3
+    assert not any(one() is not None for one in alive)
 
 
 @pytest.mark.parametrize("activation", [torch.tanh, Wave.apply])
