@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import math
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from gahbench._util.bfloat16 import has_bfloat16
+from gahbench._util.latest import Latest
 from gahbench.evaluation.alignment import MIN_IMAGES, Adaptation, adaptation
 from gahbench.evaluation.strength import StrengthRemoval, remove_strength
 from gahbench.jacobian import DenseMaps, Estimate, Jacobian, LinearMaps, Sketch
@@ -19,13 +19,10 @@ from gahbench.jacobian.eigen import full
 if TYPE_CHECKING:
     from gahbench.evaluation.evaluation import Evaluation
 
-#: Bytes of matrices and eigenvectors that are kept for the next metric.
+#: Bytes that are kept for the next metric: of matrices and eigenvectors, and as much of residuals.
 MEMORY = 1 << 30
 #: Share of what filters do beyond their strength, up to which errors of matrices are allowed.
 MAX_OF_CHANGE = 0.05
-#: How many families of residuals are kept, as many as metrics of one entrant ask for: those of the images and of fresh
-#: noise, with their directional parts, at a few noise levels.
-_ADAPTATIONS = 16
 
 
 class LocalFilters:
@@ -49,19 +46,16 @@ class LocalFilters:
     def __init__(self, evaluation: Evaluation) -> None:
         # A copy, as matrices would outlive an evaluation that held them in a circle, until they are collected.
         self._evaluation = copy.copy(evaluation)
-        self._maps: dict[tuple[float, int], LinearMaps | None] = {}
-        self._kept: OrderedDict[tuple[str, float, int], tuple[Tensor, ...]] = OrderedDict()
+        self._maps: Latest[LinearMaps | None] = Latest(MEMORY, _bytes_of_maps)
+        self._kept: Latest[tuple[Tensor, ...]] = Latest(MEMORY, _bytes)
         self._traces: dict[float, Estimate] = {}
-        self._adaptations: OrderedDict[tuple[object, ...], Adaptation] = OrderedDict()
+        self._adaptations: Latest[Adaptation] = Latest(MEMORY, lambda one: _bytes((one.sketch.rows,)))
         #: The largest error of matrices so far, relative to their norm; 0 for those of float32.
         self.error = 0.0
 
     def maps(self, sigma: float, draw: int = 0) -> LinearMaps | None:
         """Return the Jacobians at the images under a draw of noise."""
-        key = (sigma, draw)
-        if key not in self._maps:
-            self._maps[key] = self._evaluation.jacobian(sigma, draw)
-        return self._maps[key]
+        return self._maps.get((sigma, draw), lambda: self._evaluation.jacobian(sigma, draw))
 
     def matrices(self, sigma: float, draw: int = 0) -> Tensor | None:
         """Return J at every image, shape (N, d, d), for small images.
@@ -124,20 +118,17 @@ class LocalFilters:
         ValueError
             If there is no Jacobian, or the directional part is asked for of images too large for matrices.
         """
-        key = (sigma, draw, directional, remove.matrix.numpy().tobytes(), remove.places.numpy().tobytes())
-        if key not in self._adaptations:
+
+        def found() -> Adaptation:
             if directional:
-                found = self.adaptation(sigma, remove, draw).directional(self._evaluation.shape)
-            else:
-                sketch = self.sketch(sigma, draw)
-                if sketch is None:
-                    raise ValueError("the denoiser has no Jacobian")
-                found = adaptation(sketch, remove)
-            while len(self._adaptations) >= _ADAPTATIONS:
-                self._adaptations.popitem(last=False)
-            self._adaptations[key] = found
-        self._adaptations.move_to_end(key)
-        return self._adaptations[key]
+                return self.adaptation(sigma, remove, draw).directional(self._evaluation.shape)
+            sketch = self.sketch(sigma, draw)
+            if sketch is None:
+                raise ValueError("the denoiser has no Jacobian")
+            return adaptation(sketch, remove)
+
+        key = (sigma, draw, directional, remove.matrix.numpy().tobytes(), remove.places.numpy().tobytes())
+        return self._adaptations.get(key, found)
 
     def _found_matrices(self, maps: LinearMaps) -> Tensor:
         allowed = self._evaluation.jacobian_precision == "auto"
@@ -154,18 +145,14 @@ class LocalFilters:
     def _once(
         self, name: str, sigma: float, draw: int, find: Callable[[], Tensor | tuple[Tensor, ...]]
     ) -> tuple[Tensor, ...]:
-        key = (name, sigma, draw)
-        if key not in self._kept:
+        def checked() -> tuple[Tensor, ...]:
             found = find()
             kept = found if isinstance(found, tuple) else (found,)
             if not all(tensor.isfinite().all() for tensor in kept):
                 raise ValueError(f"the Jacobian has values that are not finite, at sigma={sigma:g}")
-            self._kept[key] = kept
-            # The least recently used are dropped first.
-            while len(self._kept) > 1 and sum(map(_bytes, self._kept.values())) > MEMORY:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(key)
-        return self._kept[key]
+            return kept
+
+        return self._kept.get((name, sigma, draw), checked)
 
 
 def _change(matrices: Tensor) -> float:
@@ -180,4 +167,9 @@ def _change(matrices: Tensor) -> float:
 
 
 def _bytes(tensors: tuple[Tensor, ...]) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return sum(tensor.untyped_storage().nbytes() for tensor in tensors)
+
+
+def _bytes_of_maps(maps: LinearMaps | None) -> int:
+    """Return the bytes of maps that are given as matrices; those that are products take little."""
+    return _bytes((maps.like,)) if isinstance(maps, DenseMaps) else 0

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
+from gahbench._util.latest import Latest
 from gahbench.contracts.denoisers import batch_size
 
 if TYPE_CHECKING:
@@ -17,9 +19,9 @@ if TYPE_CHECKING:
     from gahbench.evaluation.evaluation import Evaluation
 
 #: What was found for the noisy images of datasets in use, which are the same for all entrants: it may take a minute.
-_KNOWN: WeakKeyDictionary[Dataset, dict[tuple[Any, ...], OptimalImages]] = WeakKeyDictionary()
-#: Noise levels, about, that are kept for a dataset.
-_MAX_KNOWN = 12
+_KNOWN: WeakKeyDictionary[Dataset, Latest[OptimalImages]] = WeakKeyDictionary()
+#: Bytes of them that are kept for a dataset: of 256 images of 128 x 128 at 16 noise levels.
+MEMORY = 1 << 29
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,22 +53,21 @@ def optimal_images(evaluation: Evaluation, sigma: float) -> OptimalImages | None
     if dataset is None or dataset.optimum.kind not in ("exact", "bracket"):
         return None
     noisy = evaluation.noisy(sigma)
-    try:
-        known = _KNOWN.setdefault(dataset, {})
-    except TypeError:
-        # A dataset that cannot be a key, such as a dataclass that compares by value.
-        known = {}
-    request = (hashlib.sha256(noisy.numpy().tobytes()).digest(), sigma, evaluation.split, evaluation.start)
-    if request not in known:
-        found, start = [], evaluation.start
+    known: Latest[OptimalImages] = Latest(MEMORY, lambda images: images.mean.nbytes)
+    # A dataset may not be a key, such as a dataclass that compares by value.
+    with contextlib.suppress(TypeError):
+        known = _KNOWN.setdefault(dataset, known)
+
+    def found() -> OptimalImages:
+        batches, start = [], evaluation.start
         for batch in torch.split(noisy, batch_size(evaluation.shape)):
-            found.append(_of_batch(dataset, batch, sigma, evaluation, start))
+            batches.append(_of_batch(dataset, batch, sigma, evaluation, start))
             start += len(batch)
-        means, errors = zip(*found, strict=True)
-        if len(known) == _MAX_KNOWN:
-            known.pop(next(iter(known)))
-        known[request] = OptimalImages(torch.cat(means).double(), torch.cat(errors).double())
-    return known[request]
+        means, errors = zip(*batches, strict=True)
+        return OptimalImages(torch.cat(means).double(), torch.cat(errors).double())
+
+    request = (hashlib.sha256(noisy.numpy().tobytes()).digest(), sigma, evaluation.split, evaluation.start)
+    return known.get(request, found)
 
 
 def _of_batch(

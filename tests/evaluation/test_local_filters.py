@@ -1,10 +1,14 @@
 """Jacobians of an evaluation: in bfloat16 where they may be, and as accurate as is promised."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 
 import gahbench
-from gahbench.evaluation import Evaluation
+from gahbench.evaluation import Evaluation, remove_strength
+from gahbench.jacobian import DenseMaps
 from gahbench.networks import Trained
 
 SIGMA = 0.2
@@ -34,6 +38,34 @@ def test_matrices_are_near_those_of_float32_and_the_error_is_stated():
     assert 0 < float(found) <= 0.01
     assert fast.jacobian_error == pytest.approx(float(found), rel=1.0)
     assert exact.jacobian_error == 0
+
+
+@pytest.mark.parametrize("entrant", ["local-blur", None])
+def test_no_more_than_a_number_of_bytes_is_kept(monkeypatch, entrant):
+    monkeypatch.setattr("gahbench.evaluation.local_filters.MEMORY", 1)
+    alive, from_one = [], DenseMaps.__init__
+
+    def noted(self, matrices, *others, **named):
+        alive.append(weakref.ref(matrices))
+        from_one(self, matrices, *others, **named)
+
+    monkeypatch.setattr(DenseMaps, "__init__", noted)
+    dataset = gahbench.create("dataset", "discs[size=8]")
+    images = dataset.images("test", 26)
+    if entrant is None:
+        network = gahbench.create("architecture", "bf-cnn[width=4,layers=3]", shape=dataset.shape).eval()
+        found = Evaluation(Trained(network), images, [0.1, 0.2, 0.3], dataset=dataset)
+    else:
+        found = Evaluation(gahbench.create("reference", entrant), images, [0.1, 0.2, 0.3], dataset=dataset)
+    kept = []
+    for sigma in found.sigmas:
+        remove = remove_strength(found.local.trace(sigma).value)
+        kept.append(weakref.ref(found.local.adaptation(sigma, remove, directional=True).sketch.rows))
+        kept.append(weakref.ref(found.local.matrices(sigma)))
+    gc.collect()
+    # What is at one noise level is more than a byte: the latest of each kind is kept alone.
+    assert [one() is not None for one in kept] == [False, False, False, False, True, True]
+    assert sum(one() is not None for one in alive) <= 2
 
 
 def test_homogeneity_is_found_in_float32():

@@ -4,7 +4,9 @@ import pytest
 import torch
 from known_filters import Filters, evaluation, table
 
+import gahbench
 from gahbench.contracts.references import Reference
+from gahbench.evaluation import Evaluation, optimum
 
 FAMILIES = ["gaussian-field[size=12]", "sinusoids[size=8]", "rays[discs[size=8]]", "c-alpha[size=16]"]
 
@@ -93,3 +95,14 @@ def test_a_dataset_that_cannot_be_a_key_has_an_optimum_too():
     again = evaluation("identity", "gaussian-field[size=8]")
     again.dataset.__class__ = Unhashable
     torch.testing.assert_close(table("optimum-distance", again)["", 0.1], expected)
+
+
+def test_the_optimum_is_found_once_for_all_entrants_at_any_number_of_levels(monkeypatch):
+    asked, find = [], optimum._of_batch
+    monkeypatch.setattr(optimum, "_of_batch", lambda *of: asked.append(of[2]) or find(*of))
+    sigmas = tuple(0.02 * 1.3**step for step in range(20))
+    dataset = gahbench.create("dataset", "gaussian-field[size=8]")
+    for entrant in ("identity", "gaussian-blur"):
+        found = Evaluation(gahbench.create("reference", entrant), dataset.images("test", 3), sigmas, dataset=dataset)
+        assert {sigma for _, sigma in table("optimum-distance", found)} == set(sigmas)
+    assert sorted(asked) == sorted(sigmas)

@@ -1,0 +1,43 @@
+"""The latest results of what is asked for again, as many as a number of bytes holds."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Latest(Generic[T]):
+    """Results by their keys; those that were used least recently are dropped first, and the last one never.
+
+    Parameters
+    ----------
+    limit
+        Bytes that they may take together.
+    bytes_of
+        Returns the bytes of one.
+
+    Examples
+    --------
+    >>> latest = Latest(limit=4, bytes_of=len)
+    >>> [latest.get(word, lambda word=word: word * 2) for word in ("a", "b", "a", "c")]
+    ['aa', 'bb', 'aa', 'cc']
+    >>> latest.get("a", lambda: "kept already"), latest.get("b", lambda: "found anew")
+    ('aa', 'found anew')
+    """
+
+    def __init__(self, limit: int, bytes_of: Callable[[T], int]) -> None:
+        self._limit = limit
+        self._bytes_of = bytes_of
+        self._kept: OrderedDict[Hashable, T] = OrderedDict()
+
+    def get(self, key: Hashable, find: Callable[[], T]) -> T:
+        """Return the result of a key, found now if it is not kept."""
+        if key not in self._kept:
+            self._kept[key] = find()
+            while len(self._kept) > 1 and sum(map(self._bytes_of, self._kept.values())) > self._limit:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return self._kept[key]
