@@ -129,7 +129,7 @@ class _Found(NamedTuple):
 
 def _lanczos(one: LinearMaps, count: int, tolerance: float, smallest: bool) -> _Found:
     """Return the largest eigenvalues of the symmetric part of one map, or the smallest, by Lanczos' method."""
-    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+    from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigsh
 
     products = 0
 
@@ -141,6 +141,9 @@ def _lanczos(one: LinearMaps, count: int, tolerance: float, smallest: bool) -> _
 
     # A start that is always the same, and lies in no eigenspace.
     start = np.random.default_rng(0).standard_normal(one.size)
+    if not multiply(start).any():
+        # A map that is 0, as of a denoiser that returns the same for all images, has no Krylov space.
+        return _Found(torch.zeros(count).double(), torch.eye(count, one.size).double(), torch.zeros(count).double(), 1)
 
     def largest(multiply: Callable[[np.ndarray], np.ndarray], count: int) -> Any:
         operator: Any = LinearOperator((one.size, one.size), matvec=multiply, dtype=np.float64)
@@ -148,6 +151,8 @@ def _lanczos(one: LinearMaps, count: int, tolerance: float, smallest: bool) -> _
             return eigsh(operator, k=count, which="LA", v0=start, tol=tolerance, maxiter=RESTARTS)
         except ArpackNoConvergence as error:
             raise ValueError(f"Lanczos' method did not find {count} eigenvalues in {RESTARTS} restarts") from error
+        except ArpackError as error:
+            raise ValueError(f"Lanczos' method did not find {count} eigenvalues: {error}") from error
 
     if smallest:
         # The accuracy is relative to the eigenvalue that is found: small ones are found as the largest of the rest.

@@ -208,3 +208,11 @@ def test_the_smallest_eigenvalue_of_a_large_positive_filter_is_found():
     found = top(maps, 1, smallest=True)
     assert abs(float(found.values)) < 2e-3
     assert float(top(maps, 1).values) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("smallest", [False, True])
+def test_a_map_that_is_0_has_eigenvalues_0(smallest):
+    found = top(DenseMaps(torch.zeros(2, 64, 64), (1, 8, 8)), 3, smallest=smallest, method="lanczos")
+    assert found.values.tolist() == [[0.0] * 3] * 2
+    torch.testing.assert_close(found.vectors @ found.vectors.mT, torch.eye(3).double().expand(2, -1, -1))
+    assert found.residuals.max() == 0
