@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from gahbench._util.errors import ParameterError, ResultsError, listing, suggestion
 from gahbench.board.facts import sources_of
@@ -272,7 +272,9 @@ def _estimate(cube: ScoreCube, entrant: str, sigmas: Sequence[float]) -> Estimat
 def _aligned(cubes: dict[str, _Cubes], entrant: str) -> dict[str, Aligned]:
     """Return the means over noise levels by basis."""
     found: dict[str, Aligned] = {}
-    for measure, bases in cubes.items():
+    # Direction last: where there is any it ranks, and the ceiling is its own.
+    for measure in sorted(cubes, key=MEASURES.index, reverse=True):
+        bases = cubes[measure]
         known = {basis: values for basis in bases if (values := _values(bases, basis, "", entrant))}
         common = sorted(set.intersection(*map(set, known.values()))) if known else []
         if not common:
@@ -280,16 +282,12 @@ def _aligned(cubes: dict[str, _Cubes], entrant: str) -> dict[str, Aligned]:
         for basis in known:
             row = found.get(basis, Aligned())
             value = _estimate(bases[basis][""], entrant, common)
-            ceilings = _values(bases, basis, "ceiling", entrant)
-            if set(common) <= set(ceilings) and (measure == "direction" or not row.direction.is_known):
-                # That of the metric that ranks.
-                row = replace(row, ceiling=float(np.mean([_reachable(ceilings[sigma]) for sigma in common])))
+            row = replace(row, ceiling=_over_levels(_values(bases, basis, "ceiling", entrant), common, _reachable))
             if measure == "direction":
                 row = replace(row, direction=value)
             else:
-                retrieval = _over_levels(_values(bases, basis, "retrieval", entrant), common)
-                share = math.nan if retrieval is None else float(means(retrieval))
-                row = replace(row, alignment=value, retrieval=share)
+                retrieval = _over_levels(_values(bases, basis, "retrieval", entrant), common, means)
+                row = replace(row, alignment=value, retrieval=retrieval)
             found[basis] = row
     return found
 
@@ -299,9 +297,11 @@ def _reachable(ceiling: Array) -> float:
     return float(means(np.sqrt(np.clip(ceiling, 0, None))))
 
 
-def _over_levels(values: dict[float, Array], sigmas: Sequence[float]) -> Array | None:
-    """Return the mean over noise levels, shape (R, N), if all of them are known."""
-    return np.mean([values[sigma] for sigma in sigmas], axis=0) if set(sigmas) <= set(values) else None
+def _over_levels(values: dict[float, Array], sigmas: Sequence[float], of_level: Callable[[Array], ArrayLike]) -> float:
+    """Return the mean over noise levels of what is found of the values (R, N) of each; NaN if one is not known."""
+    if not set(sigmas) <= set(values):
+        return math.nan
+    return float(np.mean([of_level(values[sigma]) for sigma in sigmas]))
 
 
 def _nothing(results: Results) -> str:

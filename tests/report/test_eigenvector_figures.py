@@ -159,6 +159,33 @@ def test_rankings_are_means_over_the_levels_that_all_bases_have():
     assert math.isnan(net["best denoiser"].ceiling)
 
 
+@pytest.mark.parametrize("first", ["alignment", "direction"])
+def test_the_ceiling_is_that_of_what_ranks(first):
+    """Of direction it is known at one of two levels: that of alignment does not stand in for it."""
+    held = np.arange(24) < 12
+    found = {
+        "direction": [("", SIGMAS, np.full((2, 24), 0.3)), (".ceiling", SIGMAS[:1], np.full((1, 24), 0.25))],
+        "alignment": [
+            ("", SIGMAS, np.full((2, 24), 0.5)),
+            (".ceiling", SIGMAS, np.full((2, 24), 0.81)),
+            # At each level the other half of the images is left out.
+            (".retrieval", SIGMAS, np.where([held, ~held], 1.0, np.nan)),
+            (".left-out", SIGMAS, np.where([held, ~held], 0.0, 1.0)),
+        ],
+    }
+    scores = [
+        one
+        for metric in (first, *(set(found) - {first}))
+        for part, sigmas, values in found[metric]
+        for one in rows("d", "net", "oracle", values, sigmas=sigmas, metric=f"{metric}[dct]{part}")
+        if not math.isnan(one["value"])
+    ]
+    row = rankings(results(scores, datasets=[dataset("d")]))["d", "net"]["dct"]
+    assert row.headline.value == pytest.approx(0.3)
+    assert math.isnan(row.ceiling)
+    assert row.retrieval == 1
+
+
 @pytest.mark.parametrize(("metric", "more"), [("direction", 0.0), ("alignment", 0.1)])
 def test_courses_are_means_at_each_level(metric, more):
     course = courses(made(), "wavelet[db2,levels=3]", metric=metric)["d"]["net"]
