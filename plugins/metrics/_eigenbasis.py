@@ -25,11 +25,13 @@ def check_eigenvectors(shape: Shape, name: str) -> None:
         )
 
 
-def kept(eigenvalues: Tensor) -> Tensor:
-    """Return weights of eigenvectors, shape (N, d): their eigenvalues, without those below 0 or beyond the trace.
+def effective_dimension(eigenvalues: Tensor) -> Tensor:
+    """Return K = round(trace), at least 1, shape (N,), of eigenvalues (N, d): how many dimensions a denoiser keeps."""
+    return eigenvalues.sum(1).round().clamp(1, eigenvalues.shape[1]).long()
 
-    The first K = round(trace), at least 1, count: as many as the denoiser keeps dimensions (effective dimension).
-    """
-    counts = eigenvalues.sum(1, keepdim=True).round().clamp(1, eigenvalues.shape[1])
+
+def kept(eigenvalues: Tensor) -> Tensor:
+    """Return weights of eigenvectors, shape (N, d): the first K eigenvalues, without those below 0."""
+    counts = effective_dimension(eigenvalues)
     places = torch.arange(eigenvalues.shape[1], device=eigenvalues.device)
-    return torch.where(places < counts, eigenvalues.clamp(min=0), 0.0)
+    return torch.where(places < counts[:, None], eigenvalues.clamp(min=0), 0.0)

@@ -15,9 +15,8 @@ from gahbench.jacobian import AutogradMaps
 
 from .._names import name_of
 from ..bases._graph import GraphBasis
-from ..bases._matrices import of_all_channels
 from ..bases.dct import DCT, frequency_order
-from ._eigenbasis import check_eigenvectors, kept
+from ._eigenbasis import check_eigenvectors, effective_dimension, kept
 from ._shared_bases import basis_on
 
 
@@ -30,8 +29,8 @@ class Capture(Metric):
     and 0 for random ones. Every low-pass filter has a high value, so read it beside its nulls, and rank by
     ``alignment``.
 
-    Parts: ``null``, the same with the basis of another image (mean over the others), for a basis that is adapted to
-    images; ``low-dct``, the same with the lowest cosines.
+    Parts: ``null``, the same with the K leading vectors of another image's basis (mean over the others), for a basis
+    that is adapted to images; ``low-dct``, the same with the lowest cosines.
 
     Parameters
     ----------
@@ -68,64 +67,75 @@ class Capture(Metric):
             if pairs is None:
                 return Scores([])
             eigenvalues, vectors = pairs
-            weights = kept(eigenvalues)
-            counts = (weights > 0).sum(1)
-            # Projections on the leading eigenvectors, each weighed by its eigenvalue.
-            filters = (vectors.mT * weights[:, None]) @ vectors
-            weights_of = weights.sum(1)
-
-            def captured(projections: Tensor, filters: Tensor = filters, weights_of: Tensor = weights_of) -> Tensor:
-                """Return the corrected share of image i in the projection of image j, shape (N, N)."""
-                ranks = projections.diagonal(dim1=1, dim2=2).sum(1)
-                chance = (ranks / projections.shape[1]).clamp(max=1 - 1e-12)
-                share = (filters.flatten(1) @ projections.flatten(1).mT) / weights_of[:, None].clamp_min(1e-300)
-                return ((share - chance) / (1 - chance)).cpu()
-
-            table = captured(_leading(basis, evaluation.truth, counts.cpu(), sigma).to(filters))
-            own = table.diagonal()
-            values["", sigma] = own
+            weights, counts = kept(eigenvalues), effective_dimension(eigenvalues)
+            atoms = _leading(basis, evaluation.truth, sigma).to(vectors)
+            values["", sigma] = _captured(vectors, weights, counts, atoms)
             if basis.adaptive:
-                values["null", sigma] = (table.sum(1) - own) / (len(own) - 1)
-            values["low-dct", sigma] = captured(_lowest(evaluation.clean, counts.cpu()).to(filters)).diagonal()
+                values["null", sigma] = _of_others(vectors, weights, counts, atoms)
+            cosines = _lowest(evaluation.shape).to(vectors).expand(len(vectors), -1, -1)
+            values["low-dct", sigma] = _captured(vectors, weights, counts, cosines)
         return Scores.parts(values)
 
 
-def _leading(basis: Basis, truth: Truth, counts: Tensor, sigma: float) -> Tensor:
-    """Return the projections on the leading vectors of each image's basis, shape (N, d, d)."""
-    channels = truth.clean.shape[1]
+def _captured(vectors: Tensor, weights: Tensor, counts: Tensor, atoms: Tensor) -> Tensor:
+    """Return the corrected share of eigenvectors in the first K of atoms, of each image, shape (N,).
+
+    Parameters
+    ----------
+    vectors, weights
+        Eigenvectors, rows of shape (N, d, d), and what they count, (N, d).
+    counts
+        K, shape (N,).
+    atoms
+        Rows of shape (N, d, d), the leading first.
+    """
+    energies = ((atoms @ vectors.mT).square() @ weights[..., None])[..., 0]
+    places = torch.arange(energies.shape[1], device=energies.device)
+    return _corrected((energies * (places < counts[:, None])).sum(1), weights.sum(1), counts, energies.shape[1])
+
+
+def _of_others(vectors: Tensor, weights: Tensor, counts: Tensor, atoms: Tensor) -> Tensor:
+    """Return the same in the K leading atoms of another image, the mean over the others, shape (N,)."""
+    found = []
+    # K is an image's own, so that it is compared with the others together, and not all with all.
+    for place, count in enumerate(counts.tolist()):
+        overlaps = (atoms[:, :count] @ vectors[place, :count].mT).square()
+        captured = (overlaps @ weights[place, :count, None]).sum((1, 2))
+        found.append((captured.sum() - captured[place]) / (len(atoms) - 1))
+    return _corrected(torch.stack(found), weights.sum(1), counts, atoms.shape[1])
+
+
+def _corrected(captured: Tensor, weights: Tensor, counts: Tensor, size: int) -> Tensor:
+    """Return captured weight as a share, corrected for the K/d that random vectors capture."""
+    chance = (counts / size).clamp(max=1 - 1e-12)
+    return ((captured / weights.clamp_min(1e-300) - chance) / (1 - chance)).cpu()
+
+
+def _leading(basis: Basis, truth: Truth, sigma: float) -> Tensor:
+    """Return the vectors of each image's basis, the leading first, as rows, shape (N, d, d)."""
     if isinstance(basis, GraphBasis):
-        columns = basis.spectrum(truth.clean)[0].vectors
-        found = [
-            vectors[:, : max(1, round(count / channels))]
-            for vectors, count in zip(columns, counts.tolist(), strict=True)
-        ]
-        return of_all_channels(torch.stack([vectors @ vectors.mT for vectors in found]), channels)
+        return _interleaved(basis.spectrum(truth.clean)[0].vectors.mT, truth.clean.shape[1])
 
     def forward(images: Tensor, first: int) -> Tensor:
         one = replace(truth, clean=truth.clean[first : first + 1], start=truth.start + first)
-        adapted = basis.adapt_to(one, sigma)
-        clean = adapted.analysis(one.clean)
-        return adapted.synthesis(adapted.analysis(images) * _largest(clean, int(counts[first])))
+        return basis.adapt_to(one, sigma).analysis(images).reshape(images.shape)
 
-    return AutogradMaps(forward, truth.clean, repeatable=False).matrices()
-
-
-def _largest(coefficients: Tensor, count: int) -> Tensor:
-    """Return 1 for the ``count`` coefficients of largest size, 0 for the others."""
-    flat = coefficients.abs().flatten()
-    mask = torch.zeros_like(flat)
-    mask[flat.argsort(descending=True, stable=True)[:count]] = 1
-    return mask.view_as(coefficients)
+    # The Jacobian of the coefficients has the atoms as its rows.
+    atoms = AutogradMaps(forward, truth.clean, repeatable=False).matrices()
+    sizes = (atoms @ truth.clean.flatten(1)[..., None].to(atoms)).abs()[..., 0]
+    order = sizes.argsort(dim=1, descending=True, stable=True)
+    return atoms.gather(1, order[..., None].expand_as(atoms))
 
 
-def _lowest(clean: Tensor, counts: Tensor) -> Tensor:
-    """Return the projections on the cosines of lowest frequency, shape (N, d, d)."""
-    channels, height, width = clean.shape[1:]
+def _lowest(shape: Shape) -> Tensor:
+    """Return the cosines, those of lowest frequency first, as rows, shape (1, d, d)."""
+    channels, height, width = shape
     identity = torch.eye(height * width, dtype=torch.float64).reshape(-1, 1, height, width)
-    vectors = DCT().synthesis(identity).flatten(1)
-    order = frequency_order(height, width)
-    found = []
-    for count in counts.tolist():
-        lowest = vectors[order[: max(1, round(count / channels))]]
-        found.append(lowest.mT @ lowest)
-    return of_all_channels(torch.stack(found), channels)
+    vectors = DCT().synthesis(identity).flatten(1)[frequency_order(height, width)]
+    return _interleaved(vectors[None], channels)
+
+
+def _interleaved(vectors: Tensor, channels: int) -> Tensor:
+    """Return the vectors of one channel, rows (N, d, d), in one channel after the other: (N, C d, C d)."""
+    eye = torch.eye(channels, dtype=vectors.dtype, device=vectors.device)
+    return torch.einsum("nkq,ce->nkceq", vectors, eye).reshape(len(vectors), *(vectors.shape[1] * channels,) * 2)

@@ -71,6 +71,20 @@ def test_heat_on_a_graph_is_captured_by_the_harmonics_of_the_graph():
     assert (parts["low-dct", 0.1] < 0.9999).all()
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_keeps_more_or_less_of_one_basis_is_captured_by_that_of_others_as_well(channels):
+    """Images that are the same have one basis, however strongly each is smoothed."""
+    clean = CAlpha(2.0, 8).images("test", 1).repeat(6, channels, 1, 1)
+    vectors = torch.linalg.eigh(graph_laplacian(clean[:1]))[1][0].mT
+    eye = torch.eye(channels, dtype=torch.float64)
+    rows = torch.einsum("kq,ce->kceq", vectors, eye).reshape(64 * channels, -1)
+    counts = [channels * count for count in (4, 7, 10, 20, 31, 40)]
+    filters = torch.stack([rows[:count].mT @ rows[:count] for count in counts])
+    parts = table("capture", on_images(Filters(filters), clean))
+    for part in ("", "null"):
+        assert parts[part, 0.1].tolist() == pytest.approx([1] * 6, abs=1e-5)
+
+
 def test_a_low_pass_is_captured_by_low_cosines_and_by_every_basis_for_the_most_part():
     parts = table("capture", evaluation("low-pass"))
     assert parts["low-dct", 0.1].tolist() == pytest.approx([1] * 8, abs=1e-5)
