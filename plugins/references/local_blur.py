@@ -81,26 +81,26 @@ class LocalBlur(Reference):
             Their traces, shape (N,), of one channel; by default ``kept`` times the number of pixels.
         """
         height, width = clean.shape[-2:]
-        rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-        places = torch.stack([rows.flatten(), columns.flatten()], 1).double().to(clean.device)
-        distances = torch.cdist(places, places).square()
         falls = (local_variance(clean, self.window) + self.floor**2).flatten(1) ** self.power
         asked = falls.new_full((len(clean),), self.kept * height * width) if traces is None else traces.to(falls)
-        return torch.stack([_blur(distances, fall, trace) for fall, trace in zip(falls, asked, strict=True)])
+        low, high = (torch.full_like(asked, end) for end in _LOG_RANGE)
+        for _ in range(_STEPS):
+            middle = (low + high) / 2
+            # About its own pixel a kernel is 1, before it is scaled.
+            sums = [kernels.sum(-1) for kernels in _kernels(falls, middle, height, width)]
+            excess = (1 / (sums[0] * sums[1])).sum(-1) > asked
+            low, high = torch.where(excess, middle, low), torch.where(excess, high, middle)
+        rows, columns = (one / one.sum(-1, keepdim=True) for one in _kernels(falls, (low + high) / 2, height, width))
+        kernels = (rows[..., None] * columns[..., None, :]).flatten(2)
+        return (kernels + kernels.mT) / 2
 
 
-def _blur(distances: Tensor, falls: Tensor, trace: Tensor) -> Tensor:
-    """Return the filter of one image, shape (d, d)."""
-    low, high = (torch.full_like(trace, end) for end in _LOG_RANGE)
-    for _ in range(_STEPS):
-        middle = (low + high) / 2
-        excess = _kernels(distances, falls, middle).diagonal().sum() > trace
-        low, high = torch.where(excess, middle, low), torch.where(excess, high, middle)
-    found = _kernels(distances, falls, (low + high) / 2)
-    return (found + found.mT) / 2
-
-
-def _kernels(distances: Tensor, falls: Tensor, logarithm: Tensor) -> Tensor:
-    widths = (logarithm.exp() / falls).clamp(*_WIDTHS)
-    kernels = torch.exp(-distances / (2 * widths[:, None]))
-    return kernels / kernels.sum(1, keepdim=True)
+def _kernels(falls: Tensor, logarithms: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Return the Gaussian of each pixel along its column, shape (N, H * W, H), and along its row, (N, H * W, W)."""
+    widths = (logarithms.exp()[:, None] / falls).clamp(*_WIDTHS)
+    places = torch.arange(height * width, device=falls.device)
+    found = []
+    for place, side in ((places // width, height), (places % width, width)):
+        distances = (place[:, None] - torch.arange(side, device=falls.device)).double().square()
+        found.append(torch.exp(-distances / (2 * widths[..., None])))
+    return found[0], found[1]

@@ -22,7 +22,7 @@ def by_hand(image, blur, trace):
     """Kernels pixel by pixel, the width by a root of the trace."""
     from scipy.optimize import brentq
 
-    places = [(row, column) for row in range(SIZE) for column in range(SIZE)]
+    places = [(row, column) for row in range(image.shape[1]) for column in range(image.shape[2])]
     squared = np.array([[(a - c) ** 2 + (b - d) ** 2 for c, d in places] for a, b in places], float)
     falls = (local_variance(image[None], blur.window)[0].numpy().flatten() + blur.floor**2) ** blur.power
 
@@ -43,6 +43,12 @@ def test_kernels_are_gaussians_as_wide_as_the_image_allows(arguments):
     for matrix, image in zip(found, clean, strict=True):
         np.testing.assert_allclose(matrix, by_hand(image, blur, trace), atol=1e-6)
     torch.testing.assert_close(found.diagonal(dim1=1, dim2=2).sum(1), torch.full((3,), trace).double())
+
+
+def test_images_need_not_be_square():
+    clean, blur = images()[..., :9, :], construct(LocalBlur)
+    for matrix, image in zip(blur.matrices(clean), clean, strict=True):
+        np.testing.assert_allclose(matrix, by_hand(image, blur, 0.1 * 9 * SIZE), atol=1e-6)
 
 
 def test_traces_may_be_given():
