@@ -102,7 +102,7 @@ def test_the_optimum_is_found_once_for_all_entrants_at_any_number_of_levels(monk
     monkeypatch.setattr(optimum, "_of_batch", lambda *of: asked.append(of[2]) or find(*of))
     sigmas = tuple(0.02 * 1.3**step for step in range(20))
     dataset = gahbench.create("dataset", "gaussian-field[size=8]")
-    for entrant in ("identity", "gaussian-blur"):
+    for entrant in ("identity", "gaussian-blur[1.0]"):
         found = Evaluation(gahbench.create("reference", entrant), dataset.images("test", 3), sigmas, dataset=dataset)
         assert {sigma for _, sigma in table("optimum-distance", found)} == set(sigmas)
     assert sorted(asked) == sorted(sigmas)
