@@ -88,6 +88,7 @@ class _SparseTikhonov(FilterFamily):
         super().__init__(len(images), image_shape(images))
         self._images = images
         self._matrices = [csc_array(laplacian(image[None])[0].cpu().numpy()) for image in images]
+        self._latest: tuple[Tensor, LinearMaps] | None = None
 
     @property
     def bytes(self) -> int:
@@ -105,7 +106,15 @@ class _SparseTikhonov(FilterFamily):
         return ((traces.cpu() > low) & (traces.cpu() < channels * height * width)).to(traces.device)
 
     def at(self, traces: Tensor) -> LinearMaps:
-        """Return the filter of each image that has its trace, about, or the nearest that there is."""
+        """Return the filter of each image that has its trace, about, or the nearest that there is.
+
+        The latest are kept: factorisations take long, and several metrics of an entrant ask.
+        """
+        if self._latest is None or not torch.equal(self._latest[0], traces):
+            self._latest = (traces.clone(), self._found(traces))
+        return self._latest[1]
+
+    def _found(self, traces: Tensor) -> LinearMaps:
         from scipy.sparse import eye_array
         from scipy.sparse.linalg import splu
 

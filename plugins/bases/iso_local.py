@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ._graph import GraphBasis
+from ._graph import GraphBasis, degrees_minus
 from ._local_variance import Window, local_variance
 from .graph_laplacian import graph_laplacian
 
@@ -44,6 +44,4 @@ class IsoLocal(GraphBasis):
         everywhere = graph_laplacian(torch.zeros_like(images[:1, :1]), 2.0, 1.0, _ANY)
         weights = -everywhere / (scale[:, :, None] * scale[:, None])
         weights.diagonal(dim1=-2, dim2=-1).zero_()
-        laplacian = -weights
-        laplacian.diagonal(dim1=-2, dim2=-1).copy_(weights.sum(-1))
-        return laplacian
+        return degrees_minus(weights)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import Metric, Scores, TrainingData
+from gahbench import Metric, Scores, Shape, TrainingData
 from gahbench.evaluation import Evaluation
 
 from .._papers import WANG_2024
@@ -46,6 +46,10 @@ class GaussianShare(Metric):
     def __init__(self, images: Annotated[int, Field(ge=2)] = 4096) -> None:
         self.images = images
 
+    def check(self, shape: Shape, sigmas: Sequence[float]) -> None:
+        """Raise ``ValueError`` for images of too many values for a covariance."""
+        WienerLinear(self.images).check_shape(shape)
+
     def score(self, evaluation: Evaluation) -> Scores:
         """Return the parts of every image at every noise level; none on images of no dataset."""
         learned_from = evaluation.learned_from
@@ -55,7 +59,6 @@ class GaussianShare(Metric):
         if learned_from is None:
             return Scores([])
         gaussian = WienerLinear(self.images)
-        gaussian.check_shape(evaluation.shape)
         gaussian.fit(learned_from)
         mean, other = learned_from.training(self.images).double().mean(0), evaluation.along(gaussian)
         values: dict[tuple[str, float], Tensor] = {}

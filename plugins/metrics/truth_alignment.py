@@ -62,7 +62,8 @@ def _at(evaluation: Evaluation, sigma: float) -> dict[str, Tensor]:
     found = align(denoiser, truth)
     parts: dict[str, Tensor | float] = {"": found.own, "share": denoiser.share}
     if sketch.exact:
-        parts["direction"] = align(*(one.directional(evaluation.shape) for one in (denoiser, truth))).own
+        directional = evaluation.local.adaptation(sigma, remove, directional=True)
+        parts["direction"] = align(directional, truth.directional(evaluation.shape)).own
     else:
         parts["error"] = found.error
     return left_out | {part: remove.among(count, value) for part, value in parts.items()}

@@ -62,8 +62,9 @@ def test_every_image_is_scored_as_in_the_set_of_its_shape(whole, metric):
     # Its expected error has no noise in it: in the one shape it is a closed form, in the other it is measured.
     found = table(measurement(whole, reference="oracle-threshold").score(metric))
     assert len(found) == 10
-    alone = measurement(whole.of_shape((1, 16, 16)), 2, "oracle-threshold").score(Psnr())
+    assert all(found[SIGMAS[0], place] > found[SIGMAS[1], place] > 0 for place in range(5))
     if isinstance(metric, Psnr):
+        alone = measurement(whole.of_shape((1, 16, 16)), 2, "oracle-threshold").score(metric)
         assert [found[sigma, place] for sigma in SIGMAS for place in (1, 3)] == pytest.approx(alone.value)
 
 

@@ -102,12 +102,15 @@ def test_isotropic_blurs_whose_width_follows_the_image_have_no_direction(window,
 
 @pytest.mark.parametrize("metric", ["direction", "alignment"])
 def test_the_geometry_of_another_image_scores_nothing(metric, clean, strengths):
-    others = filters("graph-laplacian", clean.roll(1, 0), strengths)
-    found = scores(others, metric=metric)
-    assert abs(found[""]) < 0.1
+    found = [
+        scores(filters("graph-laplacian", clean.roll(places, 0), strengths), metric=metric)
+        for places in (1, 3, 5, 7, 11)
+    ]
+    # One pairing of images is .03 to .06 off, give or take.
+    assert sum(one[""] for one in found) / len(found) == pytest.approx(0, abs=0.04)
     if metric == "alignment":
-        assert found["exchange"] > 0.01
-        assert found["retrieval"] < 0.3
+        assert found[0]["exchange"] > 0.01
+        assert found[0]["retrieval"] < 0.3
 
 
 def test_the_own_geometry_is_retrieved_and_significant(clean, strengths):

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from known_filters import Filters, evaluation, table
+from known_filters import Filters, create, evaluation, table
 
 
 def shares(parts, sigma):
@@ -51,3 +51,9 @@ def test_on_images_of_no_dataset_there_is_none():
     found = evaluation("identity", "discs[size=12]")
     found.dataset = found.learned_from = None
     assert table("gaussian-share", found) == {}
+
+
+def test_images_too_large_for_a_covariance_are_refused_before_anything_is_trained():
+    create("metric", "gaussian-share").check((1, 64, 64), [0.1])
+    with pytest.raises(ValueError, match="wiener-linear needs the covariance"):
+        create("metric", "gaussian-share").check((1, 65, 64), [0.1])
