@@ -313,7 +313,7 @@ def test_what_posteriors_explain_in_the_documents_is_what_the_board_has():
             board.of(families["discs"]).estimate(entrant, "local-dimension", "", s) for s in (0.05, 0.1, 0.2, 0.4, 0.8)
         ]
         assert cells == [with_half_width(one, digits=1) for one in found]
-    for family, *cells in table_after(text, "half of the posterior of the training set:"):
+    for family, *cells in table_after(text, "a probability above ½:"):
         rows = [f"empirical-bayes N={number}" for number in (10, 100, 1000)]
         assert cells == [with_half_width(board.of(families[family]).estimate(row, "collapse")) for row in rows]
 
