@@ -149,6 +149,19 @@ def delete_entry(path: Path) -> None:
         delete_folder(path)
 
 
+def delete_file(folder: Path, name: str) -> None:
+    """Delete a file in a folder, by its name there; what is no file, or lies behind a link, is left as it is.
+
+    A list of files that came with a folder may name anything.
+    """
+    file = folder / name
+    behind_link = any(
+        parent.is_symlink() for parent in file.parents if parent.is_relative_to(folder) and parent != folder
+    )
+    if not behind_link and (file.is_symlink() or file.is_file()):
+        file.unlink(missing_ok=True)
+
+
 def delete_folder(folder: Path) -> None:
     """Delete a folder, renamed first: one that is deleted in part does not stand under its name.
 
@@ -177,7 +190,8 @@ def names_in(folder: Path) -> list[str]:
 
 def flush(path: Path) -> None:
     """Have the system write a file, or the entries of a folder, to disk."""
-    handle = os.open(path, os.O_RDONLY)
+    # Opening a FIFO would wait.
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     try:
         os.fsync(handle)
     except OSError:

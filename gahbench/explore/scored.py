@@ -56,7 +56,8 @@ def score_model(
     if name in (one.label for one in references):
         raise ParameterError(f"name='{name}': a reference of that name is scored beside it; accepted: another name")
     given = model if isinstance(model, nn.Module) else Converted(model)
-    was_training = given.training
+    # Parts of a model may be in another mode than the whole.
+    modes = [(module, module.training) for module in given.modules()]
     given.eval()
     scores: list[dict[str, Any]] = []
     failures: list[dict[str, Any]] = []
@@ -80,7 +81,8 @@ def score_model(
                 for row in _rows(dataset, subject, request, asked, torch.device(device)):
                     (failures if "error" in row else scores).append(place | row)
     finally:
-        given.train(was_training)
+        for module, was_training in modes:
+            module.training = was_training
     _warn_if_nothing(name, scores, failures)
     entrants = [name, *(one.label for one in references)]
     citations = citation_rows([*references, *datasets, *asked])

@@ -277,10 +277,17 @@ def checked_label(label: Any) -> str:
     Raises
     ------
     ParameterError
-        If it is no text, empty, too long, of several lines, or ends like a row of a sweep.
+        If it is no text, empty, too long, of several lines, begins with an underscore, which legends leave out, or ends
+        like a row of a sweep.
     """
-    accepted = f"accepted: a text of one line, {MAX_LABEL} characters at most"
-    if not isinstance(label, str) or not label.strip() or len(label) > MAX_LABEL or not label.isprintable():
+    accepted = f"accepted: a text of one line, {MAX_LABEL} characters at most, that begins with no underscore"
+    if (
+        not isinstance(label, str)
+        or not label.strip()
+        or label.strip().startswith("_")
+        or len(label) > MAX_LABEL
+        or not label.isprintable()
+    ):
         raise ParameterError(f"label={brief(repr(label))}: {accepted}")
     if split_label(label.strip())[1] is not None:
         raise ParameterError(f"label={label!r}: ends as rows of several numbers of training images do; {accepted}")

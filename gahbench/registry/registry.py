@@ -257,7 +257,8 @@ def _registrar(kind: Kind, origin: str, found: list[Plugin]) -> Register:
             raise TypeError(f"register('{name}', ...) takes {accepted}, not {target!r}")
         if not is_finite(preset):
             raise ValueError(f"register('{name}', ...): accepted are finite values, not {preset}")
-        parse_spec(name)
+        if parse_spec(name) != Spec(name):
+            raise ValueError(f"register('{name}', ...): accepted is a name alone; parameters are preset by keywords")
         found.append(Plugin(kind, name, target, origin, preset))
         return target
 

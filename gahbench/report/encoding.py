@@ -50,5 +50,21 @@ def encode(figure: Figure, suffix: str, *, as_text: bool = False, **options: Any
     # Vector formats would merge all pictures into one, moved by a fraction of a pixel.
     settings: Any = {"image.composite_image": False, "svg.fonttype": "none" if as_text else "path"}
     with context(), matplotlib.rc_context(settings):
+        _without_broken_formulas(figure)
         figure.savefig(buffer, format=suffix.lstrip("."), metadata=FORMATS[suffix], **options)
     return buffer.getvalue()
+
+
+def _without_broken_formulas(figure: Figure) -> None:
+    """Have texts between dollar signs that are no formula, as labels may have, written as they are."""
+    from matplotlib.mathtext import MathTextParser
+    from matplotlib.text import Text
+
+    parser = MathTextParser("path")
+    for text in figure.findobj(Text):
+        if isinstance(text, Text) and "$" in text.get_text():
+            try:
+                for line in text.get_text().split("\n"):
+                    parser.parse(line)
+            except ValueError:
+                text.set_parse_math(False)

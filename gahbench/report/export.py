@@ -94,5 +94,13 @@ def latex(grid: Grid) -> str:
     body = [" & ".join(map(escaped, row)) + r" \\" for row in grid.rows]
     head = " & ".join(map(escaped, grid.head)) + r" \\"
     columns = "l" * grid.texts + "r" * (len(grid.head) - grid.texts)
-    lines = [f"% {grid.title}", rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head, r"\midrule", *body]
+    # A title of several lines would be text of the document.
+    lines = [
+        f"% {' '.join(grid.title.split())}",
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        head,
+        r"\midrule",
+        *body,
+    ]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])

@@ -7,7 +7,8 @@ import json
 import os
 from pathlib import Path
 
-from gahbench._util.files import delete_entry, write_whole
+from gahbench._util.errors import ResultsError
+from gahbench._util.files import delete_file, write_whole
 from gahbench._util.sealed import sealed
 from gahbench.board.results import BOARD, FORMAT, INDEX, SCORES, VERSION, Results, index_or_none, saved_files
 from gahbench.board.schemas import SCHEMAS, to_records
@@ -34,8 +35,17 @@ def publish(results: Results, folder: str | os.PathLike[str], digest: str) -> No
         It is made if need be.
     digest
         Of what the results were made from, for :func:`gahbench.board.results.saved_digest`.
+
+    Raises
+    ------
+    ResultsError
+        If its folder of figures is a link.
     """
     folder = Path(folder)
+    if (folder / "figures").is_symlink():
+        raise ResultsError(
+            f"{folder / 'figures'}: is a link; expected a folder, in which figures are written and removed"
+        )
     before = index_or_none(folder)
     scores = results.parquet()
     files = {
@@ -69,4 +79,4 @@ def publish(results: Results, folder: str | os.PathLike[str], digest: str) -> No
     write_whole(folder / INDEX, sealed(text.encode()))
     for name in saved_files(before) if before else ():
         if name not in files and (name == OVERALL or name.startswith("figures/")):
-            delete_entry(folder / name)
+            delete_file(folder, name)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gahbench._util.errors import ResultsError
-from gahbench._util.files import write_json, write_whole
+from gahbench._util.files import read_regular, write_json, write_whole
 from gahbench.contracts.unit import Unit
 from gahbench.runs.collect import collect
 from gahbench.runs.merged_plan import MergedPlan, merge_plans
@@ -100,8 +100,11 @@ def _united(folders: Sequence[Path], out: Path) -> tuple[list[Path], MergedPlan]
 
 def _copy_plugins(source: Path, target: Path) -> None:
     """Copy plugin files that are not there yet; those that are there may be in use."""
-    for file in (one for one in source.rglob("*") if one.is_file() and "__pycache__" not in one.parts):
-        copy, content = target / file.relative_to(source), file.read_bytes()
+    # Those that a run has copied are files; a link may lead to anything.
+    for file in (one for one in source.rglob("*") if one.is_file() and not one.is_symlink()):
+        if "__pycache__" in file.parts:
+            continue
+        copy, content = target / file.relative_to(source), read_regular(file, follow=False)
         if not copy.is_file() or copy.read_bytes() != content:
             write_whole(copy, content)
 

@@ -98,7 +98,8 @@ class ProgressReport:
             table.add_column(name, justify="right", no_wrap=True)
         for unit, details in self.running.values():
             bar = ProgressBar(total=1.0, completed=details.get("fraction", 0.0), width=12, pulse=not details)
-            table.add_row(unit.label, bar, *_cells(details))
+            # A label may have brackets, which would be markup.
+            table.add_row(Text(unit.label), bar, *_cells(details))
         failed = f", {self.failed} failed" if self.failed else ""
         spent = duration(time.monotonic() - self.started)
         return Group(table, Text(f"{self.done} of {self.total} units done{failed}; {spent}", style="dim"))

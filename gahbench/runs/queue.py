@@ -88,15 +88,17 @@ class Queue:
 
     def finish(self, unit: Unit) -> None:
         """Give up the claim of a unit that has finished or failed."""
-        self._open.pop(unit.folder, None)
         self.release(unit)
+        self._open.pop(unit.folder, None)
         if unit.kind == "fit":
             self._listed_at = float("-inf")  # Others waited for it.
 
     def release(self, unit: Unit) -> None:
         """Give up the claim of a unit, which may still be to be done."""
-        if (claim := self._own.pop(unit.folder, None)) is not None:
+        # It stays its own until the store has it: the release may have to be tried again.
+        if (claim := self._own.get(unit.folder)) is not None:
             self.claims.release(claim)
+            del self._own[unit.folder]
 
     def lose(self, unit: Unit, why: str, details: str) -> bool:
         """Record that the process that did a unit died; of as many as are accepted, the last is its failure.
@@ -106,16 +108,18 @@ class Queue:
         bool
             Whether the unit has failed.
         """
-        claim = self._own.pop(unit.folder, None)
+        claim = self._own.get(unit.folder)
         if claim is None or claim.is_lost:
+            self._own.pop(unit.folder, None)
             return False
         losses = self._losses(unit.folder, {"losses": claim.losses, "progress": claim.progress})
         if losses >= MAX_LOSSES:
             self.store.fail(unit, _lost_text(losses, why), details)
-            self.claims.release(claim)
+            self.release(unit)
             self._open.pop(unit.folder, None)
             return True
         self.claims.lose(claim, why)
+        del self._own[unit.folder]
         self._claimed.discard(unit.folder)
         self._checked_at = float("-inf")
         return False

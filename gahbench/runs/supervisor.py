@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import queue
 import time
+from collections import deque
 from typing import Any
 
 from gahbench._util.errors import GahbenchError, ResultsError, listing
@@ -71,6 +72,8 @@ class _Supervisor:
         # Not more workers than units.
         self.gpus = gpus[: max(1, len(job.units))]
         self.inbox: queue.Queue[Any] = queue.Queue()
+        #: Messages that are being handled: one that the store failed at is handled again.
+        self.pending: deque[tuple[Child, dict[str, Any] | None]] = deque()
         self.children: list[Child] = []
         self.failed_starts = 0
         self.waited_until = 0.0
@@ -117,6 +120,7 @@ class _Supervisor:
 
     def _turn(self) -> None:
         """Give work to idle workers, end those that hang, then wait a moment for news."""
+        self._handle_pending()
         now = self.clock.tick()
         for child in list(self.children):
             child.flush()
@@ -132,12 +136,19 @@ class _Supervisor:
                 else:
                     self._give(child, unit)
         try:
-            child, message = self.inbox.get(timeout=0.2)
+            self.pending.append(self.inbox.get(timeout=0.2))
         except queue.Empty:
             if not any(child.unit for child in self.children):
                 time.sleep(WAIT_SECONDS / 4)
             return
-        self._handle(child, message)
+        self._handle_pending()
+
+    def _handle_pending(self) -> None:
+        """Handle messages; one at which the store fails stays, and its unit with its worker, until it is back."""
+        while self.pending:
+            child, message = self.pending[0]
+            self._handle(child, None if message is None else dict(message))
+            self.pending.popleft()
 
     def _give(self, child: Child, unit: Unit) -> None:
         """Give a unit to a worker, or to a new one in its place if it may not do it."""
@@ -186,11 +197,10 @@ class _Supervisor:
         elif event == "stopped" and not self.job.stop.is_set():
             error = "its worker said that it had stopped, and was not asked to"
             event, message = "failed", {**message, "error": error, "traceback": child.written()}
-        child.take_back()
         if message.pop("code_changed", False) and not self.job.planned_here:
             # Others may have the right code.
+            child.take_back()
             raise CodeChangedError(message["error"].partition(": ")[2])
-        moved = message.pop("moved")
         if event == "failed":
             self._fail(unit, message["error"], message["traceback"])
         elif event == "stopped":
@@ -199,7 +209,9 @@ class _Supervisor:
         else:
             self._finished(unit)
             self.job.report(Event("finished", unit, {"seconds": seconds_of(message["seconds"])}))
-        if moved:
+        # Not before the store has it: until then the end is handled again.
+        child.take_back()
+        if moved := message.pop("moved"):
             text = f"it left its process otherwise than it found it ({listing(map(str, moved))}), which is replaced"
             self.job.report(Event("note", unit, {"text": text}))
             self._replace(child)
@@ -231,13 +243,13 @@ class _Supervisor:
         child.kill()
         written = child.written()
         if not child.is_ready:
-            self.failed_starts += 1
-            if self.failed_starts >= START_ATTEMPTS:
-                raise GahbenchError(f"worker processes cannot start: {verdict.why}\n{written}")
             if unit is not None:
                 # It was not to blame.
                 self.queue.release(unit)
                 self.job.report(Event("stopped", unit))
+            self.failed_starts += 1
+            if self.failed_starts >= START_ATTEMPTS:
+                raise GahbenchError(f"worker processes cannot start: {verdict.why}\n{written}")
         elif unit is not None and verdict.how == "failed":
             self._fail(unit, verdict.why, written)
         elif unit is not None:
@@ -281,9 +293,14 @@ class _Supervisor:
                 child.flush()
             try:
                 child, message = self.inbox.get(timeout=0.2)
+                if message is None:
+                    child.take_back()
+                else:
+                    self.pending.append((child, message))
             except queue.Empty:
-                continue
-            if message is None:
-                child.take_back()
-            else:
-                self._handle(child, message)
+                pass
+            try:
+                self._handle_pending()
+            except OSError as error:
+                # What the store does not take now is done again, from its checkpoint.
+                self._note(str(error))

@@ -28,9 +28,10 @@ class Watch:
         """List the store, report what has changed since, and return how many units are left to do."""
         try:
             finished, failed = self._queue.refresh()
+            claimed = self._queue.claims.names()
         except OSError:
             return self._queue.left  # The file server may be back in a moment.
-        for name in sorted(self._queue.claims.names() - self._started):
+        for name in sorted(claimed - self._started):
             if name in self._units:
                 self._started.add(name)
                 self._job.report(Event("started", self._units[name]))

@@ -53,17 +53,17 @@ def parsed_scores(content: bytes) -> list[tuple[float | None, int | None, float,
     ValueError
         If it is no table of scores.
     """
-    rows = list(csv.reader(io.StringIO(content.decode("utf-8"), newline="")))
+    try:
+        rows = list(csv.reader(io.StringIO(content.decode("utf-8"), newline="")))
+    except csv.Error as error:
+        raise ValueError(str(error)) from error
     # Scores from before there were parts lack the last column.
     if not rows or tuple(rows[0]) not in (_COLUMNS, _COLUMNS[:-1]):
         raise ValueError(f"columns {rows[:1]}, expected {listing(_COLUMNS)}")
-    try:
-        return [
-            (float(sigma) if sigma else None, int(image) if image else None, float(value), "".join(part))
-            for sigma, image, value, *part in rows[1:]
-        ]
-    except csv.Error as error:
-        raise ValueError(str(error)) from error
+    return [
+        (float(sigma) if sigma else None, int(image) if image else None, float(value), "".join(part))
+        for sigma, image, value, *part in rows[1:]
+    ]
 
 
 def parsed_arrays(content: bytes) -> dict[str, NDArray[Any]]:
@@ -79,5 +79,14 @@ def parsed_arrays(content: bytes) -> dict[str, NDArray[Any]]:
     try:
         with np.load(io.BytesIO(content)) as file:
             return dict(file)
-    except (OSError, EOFError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        OSError,
+        EOFError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise ValueError(str(error)) from error

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 import gahbench
-from gahbench._util.files import check_regular, delete_entry, read_regular
+from gahbench._util.files import check_regular, delete_entry, delete_file, flush, read_regular
 
 
 def make(kind, path):
@@ -66,6 +66,28 @@ def test_links_are_followed_unless_they_are_not_to_be(tmp_path):
     delete_entry(tmp_path / "b")
     assert (tmp_path / "a").exists()
     delete_entry(tmp_path / "b")
+
+
+def test_a_list_of_files_deletes_files_alone_and_none_behind_a_link(tmp_path):
+    folder, elsewhere = tmp_path / "folder", tmp_path / "elsewhere"
+    for place in (folder / "own" / "kept", elsewhere):
+        place.mkdir(parents=True)
+        (place / "file").write_text("x")
+    (folder / "leads").symlink_to(elsewhere)
+    for name in ("own/kept", "leads/file", "nothing"):
+        delete_file(folder, name)
+    assert (folder / "own" / "kept" / "file").is_file()
+    assert (elsewhere / "file").is_file()
+    delete_file(folder, "own/kept/file")
+    delete_file(folder, "leads")
+    assert list((folder / "own" / "kept").iterdir()) == []
+    assert not (folder / "leads").is_symlink()
+    assert elsewhere.is_dir()
+
+
+def test_a_fifo_is_flushed_without_waiting(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    flush(tmp_path / "fifo")
 
 
 def test_paths_of_nothing_are_errors_of_the_system(tmp_path):

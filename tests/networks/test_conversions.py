@@ -158,8 +158,10 @@ scoring: {sigmas: [0.1, 0.3], images: 4, metrics: [psnr, spectrum, generalizatio
     (tmp_path / "beside.yaml").write_text(suite)
     network = gahbench.create("architecture", "dncnn", width=4, layers=3)
     network.train()
+    frozen = next(module for module in network.modules() if isinstance(module, torch.nn.Conv2d)).eval()
     results = gahbench.score(network, tmp_path / "beside.yaml", name="mine")
     assert network.training
+    assert not frozen.training
     board = results.leaderboard(full=True)
     assert set(board["entrant"]) == {"mine", "identity", "optimal", "oracle-threshold[haar]"}
     assert len(board) == 8

@@ -63,6 +63,7 @@ def test_a_parameter_of_that_name_stays_the_plugins(tmp_path, write_suite):
         (UNET, "unet: {width: 2, levels: 1, label: 3}", r"label=3: accepted: a text of one line"),
         (UNET, "unet: {width: 2, levels: 1, label: ''}", r"accepted: a text of one line, 200 characters at most"),
         (UNET, 'unet: {width: 2, levels: 1, label: "a\\nb"}', r"accepted: a text of one line"),
+        (UNET, "unet: {width: 2, levels: 1, label: _a}", r"that begins with no underscore"),
         (UNET, "unet: {width: 2, levels: 1, label: net N=3}", r"ends as rows of several numbers of training images do"),
         (
             UNET,

@@ -121,6 +121,11 @@ def test_a_plugin_error_while_a_file_is_loaded_disables_nothing_else(tmp_path):
             None,
         ),
         ("import gahbench\n@gahbench.hookimpl\ndef register_metrics(register): register('m', 3)\n", "TypeError", 3),
+        (
+            "import gahbench\n@gahbench.hookimpl\ndef register_metrics(register): register('m[a=1]', int)\n",
+            "register('m[a=1]', ...): accepted is a name alone",
+            3,
+        ),
         ("raise ValueError('one\\ntwo')\n", "ValueError: one two", 1),
     ],
 )

@@ -13,6 +13,7 @@ from gahbench.board.statistics import Estimate
 from gahbench.evaluation.rates import input_psnr
 from gahbench.report.alignments import ranking_figure
 from gahbench.report.eigenvectors import decay_figure, gallery_figure, geometric_ranks, level_names, spectra_figure
+from gahbench.report.encoding import encode
 from gahbench.report.publish import publish
 
 SIGMAS = (0.1, 0.3)
@@ -73,6 +74,12 @@ def test_coefficients_are_sorted_by_energy():
         assert any(curve[0, 1] == pytest.approx(sigma**2) for curve in drawn.values())
         assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
     assert "grey scale$^2$" in figure.axes[0].get_ylabel()
+
+
+@pytest.mark.parametrize("label", ["net $x_$", "$\\sigma_", "a $b$ \\frac"])
+def test_labels_that_are_no_formula_are_written_as_they_are(label):
+    figure = ranking_figure({f"{label}, d": {label: Aligned(Estimate(0.2, 0.1, 0.3)), "dct": Aligned(Estimate(0.1))}})
+    assert encode(figure, ".svg", as_text=True).startswith(b"<?xml")
 
 
 def test_bases_are_ranked_in_each_panel():

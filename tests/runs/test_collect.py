@@ -7,6 +7,7 @@ from other_machine import measure_otherwise
 from sample_files import TINY
 
 import gahbench
+from gahbench.report.publish import publish
 from gahbench.runs.collect import collect
 from gahbench.store.store import Store
 
@@ -95,6 +96,17 @@ def test_a_unit_that_is_damaged_while_a_run_goes_on_is_not_done(suite, out):
     with pytest.warns(UserWarning, match="1 finished unit was damaged, and not on the board"):
         outcome = gahbench.run(suite, out, engine="inline", report=damage)
     assert (outcome.done, outcome.failed, outcome.waiting) == (3, 1, 0)
+
+
+def test_figures_are_neither_written_nor_removed_behind_a_link(out, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    shutil.move(out / "figures", elsewhere)
+    (elsewhere / "own.txt").write_text("kept")
+    (out / "figures").symlink_to(elsewhere)
+    before = sorted(file.name for file in elsewhere.iterdir())
+    with pytest.raises(gahbench.GahbenchError, match="figures: is a link; expected a folder"):
+        publish(gahbench.load_results(out), out, "another digest")
+    assert sorted(file.name for file in elsewhere.iterdir()) == before
 
 
 def test_what_is_damaged_is_returned(out):

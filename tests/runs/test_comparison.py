@@ -176,7 +176,8 @@ def test_labels_are_escaped_for_latex():
     from gahbench.report.export import latex
     from gahbench.report.tables import Grid
 
-    text = latex(Grid("t", ["entrant"], [["50_% & {x} \\ ~^#$"]], 1))
+    text = latex(Grid("t\n\\input{file}", ["entrant"], [["50_% & {x} \\ ~^#$"]], 1))
+    assert text.startswith("% t \\input{file}\n")
     assert r"50\_\% \& \{x\} \textbackslash{} \textasciitilde{}\textasciicircum{}\#\$ \\" in text
 
 

@@ -1,5 +1,6 @@
 """How a unit ends: what a plugin raises is a failure with its reason, and what it pretends is not believed."""
 
+import errno
 import json
 import threading
 
@@ -11,8 +12,10 @@ from gahbench.planning.suite import load_suite
 from gahbench.registry.registry import Registry
 from gahbench.runs import engine_tools
 from gahbench.runs.protocol import NOT_HELD
+from gahbench.runs.queue import Queue
 from gahbench.runs.supervisor import _Supervisor
 from gahbench.runs.worker import do_unit
+from gahbench.store.claims import Claims
 from gahbench.store.store import Store
 from gahbench.training.trainer import Stopped
 
@@ -175,3 +178,46 @@ def test_a_worker_whose_state_has_moved_is_replaced_and_a_note_says_which(superv
     assert supervisor.children == ["another"]
     assert [event.kind for event in events] == ["finished", "note"]
     assert "default dtype" in events[1].details["text"]
+
+
+@pytest.mark.parametrize(
+    ("where", "name"), [(Store, "is_done"), (Store, "fail"), (Claims, "release"), (Queue, "finish"), (Queue, "release")]
+)
+def test_an_end_at_which_the_file_server_is_away_is_recorded_when_it_is_back(supervised, monkeypatch, where, name):
+    supervisor, child, events = supervised
+    unit, whole, left = child.unit, getattr(where, name), []
+
+    def away(*arguments, **keywords):
+        if not left:
+            left.append(name)
+            raise OSError(errno.ESTALE, "stale file handle")
+        return whole(*arguments, **keywords)
+
+    monkeypatch.setattr(where, name, away)
+    supervisor.pending.append((child, finished(unit)))
+    with pytest.raises(OSError, match="stale"):
+        supervisor._handle_pending()
+    supervisor._handle_pending()
+    assert (child.unit, list(supervisor.pending)) == (None, [])
+    assert supervisor.job.store.failure(unit) == NOT_HELD
+    assert supervisor.queue.claims.names() == set()
+    assert [event.kind for event in events] == ["failed"]
+
+
+@pytest.mark.parametrize(("where", "name"), [(Queue, "_losses"), (Claims, "lose")])
+def test_a_loss_at_which_the_file_server_is_away_is_recorded_when_it_is_back(supervised, monkeypatch, where, name):
+    supervisor, child, _ = supervised
+    unit, whole, left = child.unit, getattr(where, name), []
+
+    def away(*arguments):
+        if not left:
+            left.append(name)
+            raise OSError(errno.EIO, "input/output error")
+        return whole(*arguments)
+
+    monkeypatch.setattr(where, name, away)
+    with pytest.raises(OSError, match="input"):
+        supervisor.queue.lose(unit, "it died", "")
+    assert supervisor.queue.lose(unit, "it died", "") is False
+    # Anyone may take it over at once.
+    assert supervisor.queue.claims.seen(unit.folder).is_stale

@@ -1,6 +1,7 @@
 """Lines of progress where there is no terminal."""
 
 import io
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -27,6 +28,16 @@ def test_a_unit_is_reported_from_its_start_to_its_end():
 def test_a_unit_that_stopped_is_neither_done_nor_failed():
     found = lines(Event("started", FIT), Event("stopped", FIT), Event("failed", FIT, {"error": "no luck"}))
     assert found == ["[0/1] fit e on d: started", "[1/1] fit e on d: failed: no luck"]
+
+
+def test_labels_are_written_as_they_are_on_a_terminal():
+    file = io.StringIO()
+    console = Console(file=file, width=200, force_terminal=True, color_system=None)
+    unit = replace(FIT, entrant="unet[width=16] [/b] $x_$")
+    with ProgressReport(1, 0, console) as report:
+        report(Event("started", unit))
+        console.print(report._render())
+    assert "fit unet[width=16] [/b] $x_$ on d" in file.getvalue()
 
 
 def test_a_note_about_the_run_names_no_unit():

@@ -106,10 +106,11 @@ def test_a_failure_is_recorded_and_forgotten_by_success(tmp_path):
     assert store.failure(unit()) is None
 
 
-def test_foreign_scores_are_refused(tmp_path):
+@pytest.mark.parametrize("content", ["a,b\n1,2\n", f"sigma,image,value,part\n,,1,{'x' * 140_000}\n"])
+def test_foreign_scores_are_refused(tmp_path, content):
     store = Store(tmp_path)
     finished(store)
-    (store.path(unit()) / "scores.csv").write_text("a,b\n1,2\n")
+    (store.path(unit()) / "scores.csv").write_text(content)
     with pytest.raises(ResultsError, match=r"scores\.csv"):
         store.read_scores(unit())
 

@@ -11,7 +11,7 @@ from xml.sax.saxutils import escape
 
 from gahbench._util.checks import is_inside
 from gahbench._util.errors import ParameterError
-from gahbench._util.files import delete_entry, names_in, read_regular, write_output
+from gahbench._util.files import delete_file, names_in, read_regular, write_output
 from gahbench.registry.registry import Registry
 from gahbench.report.page import colours, rendering
 from gahbench.report.site.catalogue import catalogue
@@ -84,7 +84,7 @@ def write_site(request: SiteRequest, registry: Registry, measures: Measures) -> 
         write_output(content, request.out / name)
     for name in before:
         if name not in files:
-            delete_entry(request.out / name)
+            delete_file(request.out, name)
     return sorted(files)
 
 
