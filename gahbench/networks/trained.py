@@ -46,7 +46,8 @@ class Trained:
     def __init__(self, network: nn.Module, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
         use_float32(self.device)
-        self.network = network.to(self.device).eval()
+        # Channels last, as in training and sampling: all that is measured is measured of the same numbers.
+        self.network: nn.Module = network.to(self.device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
         """Return the denoised images, shape (N, C, H, W), on the CPU.

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 class RunningAverage:
     """The exponential moving average of the parameters and buffers of a network.
 
-    The first update copies them; each later one moves the average by ``1 - decay`` of the distance. As
-    ``torch.optim.swa_utils.AveragedModel``, which however copies its number of updates to the device every time, and
-    so waits for it.
+    The first update copies them; each later one moves the average by ``1 - decay`` of the distance. Integers, such as
+    indices, and values that are not finite, such as those of masks, have no average: they are the newest. As
+    ``torch.optim.swa_utils.AveragedModel``, which however rounds averages of integers, and copies its number of updates
+    to the device every time, and so waits for it.
 
     Parameters
     ----------
@@ -35,17 +36,16 @@ class RunningAverage:
     def update(self, network: nn.Module) -> None:
         """Move the average towards a network of the same architecture, on the same device."""
         pairs = list(zip(_tensors(self.network), _tensors(network), strict=True))
-        if self._updates == 0:
-            for average, value in pairs:
+        floating = [pair for pair in pairs if pair[0].is_floating_point() and self._updates]
+        if floating:
+            averages, values = zip(*floating, strict=True)
+            torch._foreach_lerp_(averages, values, 1 - self._decay)
+        for average, value in pairs:
+            if not (average.is_floating_point() and self._updates):
                 average.copy_(value)
-        else:
-            floating = [pair for pair in pairs if pair[0].is_floating_point()]
-            if floating:
-                averages, values = zip(*floating, strict=True)
-                torch._foreach_lerp_(averages, values, 1 - self._decay)
-            for average, value in pairs:
-                if not average.is_floating_point():
-                    average.copy_(average * self._decay + value * (1 - self._decay))
+        for average, value in zip(self.network.buffers(), network.buffers(), strict=True):
+            if average.is_floating_point():
+                average.copy_(torch.where(average.isfinite(), average, value))
         self._updates += 1
 
     def state_dict(self) -> dict[str, Any]:

@@ -16,6 +16,8 @@ SHARE = 0.02
 #: Seconds from one checkpoint to the next: at least, and at most as far as the share allows.
 MIN_PAUSE = environment_seconds("GAHBENCH_CHECKPOINT_SECONDS", 5.0)
 MAX_PAUSE = 300.0
+#: Is in the message of torch where memory is short.
+_ALLOCATOR = "DefaultCPUAllocator"
 
 
 class Pace:
@@ -89,7 +91,9 @@ def read(path: Path) -> dict[str, Any] | None:
         return None
     except (OSError, MemoryError):
         raise
-    except Exception:
+    except Exception as error:
+        if isinstance(error, RuntimeError) and _ALLOCATOR in str(error):
+            raise MemoryError(str(error)) from error
         # A damaged checkpoint costs time, never the run.
         path.unlink(missing_ok=True)
         return None

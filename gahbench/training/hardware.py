@@ -111,7 +111,7 @@ def choose(training: Training, work: float, device: torch.device, threads: int) 
     training
         The recipe, which may insist.
     work
-        Planned multiply-adds of the whole fit; infinite when the budget is time.
+        Planned multiply-adds of the whole fit.
     device, threads
         Where it runs.
     """

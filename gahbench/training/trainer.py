@@ -90,7 +90,7 @@ class Trainer:
     device
         Where to train.
     checkpoint_path
-        Folder of the checkpoint; ``None`` for none.
+        File of the checkpoint; ``None`` for none.
     keep_snapshot
         Called with the steps taken and the network, wherever the recipe has a snapshot.
     report

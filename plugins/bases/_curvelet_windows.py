@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from .._kept_tensors import kept_tensors
 from ._extension import Size, folded, mirrored_places
 
 Floats = npt.NDArray[np.float64]
@@ -46,7 +46,7 @@ class Fan:
     scale: int
 
 
-@functools.lru_cache(maxsize=16)
+@kept_tensors(16)
 def fans(
     height: int,
     width: int,
@@ -110,7 +110,7 @@ def _deviations(sources: Integers, values: Floats, opposite: Integers, complex_v
     return torch.from_numpy(np.sqrt(np.stack(parts) / 2))
 
 
-@functools.lru_cache(maxsize=4)
+@kept_tensors(4)
 def extended_deviations(size: Size, extended: Size, scales: int, wedges: int) -> Tensor:
     """Return the standard deviations of curvelets of unit white noise that is continued by its mirror image.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from gahbench import Basis, Shape
 
+from .._kept_tensors import kept_tensors
 from .._papers import AHMED_1974
 
 
@@ -55,7 +55,7 @@ def frequency_order(height: int, width: int) -> Tensor:
     return (rows[:, None].square() + columns.square()).flatten().argsort(stable=True)
 
 
-@functools.lru_cache(maxsize=64)
+@kept_tensors(64)
 def dct_matrix(size: int, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu") -> Tensor:
     """Return the orthonormal DCT-II as a matrix of shape (size, size) whose rows are the atoms."""
     places = torch.arange(size, dtype=torch.float64)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gahbench import Shape, suggestion
 
+from .._kept_tensors import kept_tensors
 from .._papers import MALLAT_1989
 from ._extension import Extended, Size, first_layer, folded, next_multiples
 
@@ -211,7 +212,7 @@ def check_orthogonal(name: str) -> None:
         )
 
 
-@functools.lru_cache(maxsize=128)
+@kept_tensors(128)
 def wavelet_matrix(
     name: str, size: int, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
 ) -> Tensor:
@@ -234,7 +235,7 @@ def wavelet_matrix(
     return torch.from_numpy(matrix).to(device=device, dtype=dtype)
 
 
-@functools.lru_cache(maxsize=128)
+@kept_tensors(128)
 def wavelet_inverse(
     name: str, size: int, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
 ) -> Tensor:
@@ -248,7 +249,7 @@ def wavelet_inverse(
     return inverse.to(device=device, dtype=dtype)
 
 
-@functools.lru_cache(maxsize=128)
+@kept_tensors(128)
 def _composite_norms(name: str, sizes: tuple[int, ...], signal: int) -> tuple[Tensor, ...]:
     """Return, level by level, the norms of the rows that compute all coefficients of the level from the signal.
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import functools
 
 import torch
 from torch import Tensor
 
 from gahbench import BasisError, Shape
 
+from .._kept_tensors import kept_tensors
 from .._papers import COIFMAN_1992
 from ._extension import Size, first_layer, folded, laid_out, mirrored
 from .wavelet import Wavelet, check_orthogonal, wavelet_inverse, wavelet_matrix
@@ -177,7 +177,7 @@ def _reached(splits: list[Tensor]) -> list[Tensor]:
     return reached
 
 
-@functools.lru_cache(maxsize=32)
+@kept_tensors(32)
 def _norms(name: str, side: int, extended: int, levels: int) -> tuple[Tensor, ...]:
     """Return the norms of the rows that split a continued signal into all packets of each level, coarsest last."""
     composite = torch.eye(extended, dtype=torch.float64)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 
 import numpy as np
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from gahbench import Basis, Shape
 
+from .._kept_tensors import kept_tensors
 from .._papers import HOLSCHNEIDER_1989, NASON_1995
 from .wavelet import SMALLEST_APPROXIMATION, check_orthogonal
 
@@ -138,7 +138,7 @@ def filter_responses(name: str, size: int, levels: int) -> Tensor:
     return torch.from_numpy(np.stack(found))
 
 
-@functools.lru_cache(maxsize=16)
+@kept_tensors(16)
 def _responses(
     name: str, height: int, width: int, levels: int, dtype: torch.dtype, device: torch.device | str
 ) -> Tensor:

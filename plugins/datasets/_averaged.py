@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
+
+from .._kept_tensors import kept_tensors
 
 #: Rounding of grey values in float32: frequencies that do not change images by more are left out.
 ROUNDING = 2.0**-25
@@ -121,7 +122,7 @@ def _runs(lowest: int, count: int, side: int) -> Iterator[tuple[slice, slice]]:
         place += length
 
 
-@functools.lru_cache(maxsize=4)
+@kept_tensors(4)
 def averaged_field(master: int, alpha: float, std: float) -> AveragedField:
     """Return an averaged field, shared by all datasets of a process."""
     return AveragedField(master, alpha, std)

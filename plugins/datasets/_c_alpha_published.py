@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import threading
 
 import torch
 from torch import Tensor
 
+from .._kept_tensors import kept_tensors
 from ._spectral import filtered, power_law
 
 #: Images that are made together on a CPU: what leaves its cache takes longer than arithmetic.
@@ -78,6 +78,6 @@ def _background(noise: Tensor, amplitude: Tensor, height: Tensor, depth: Tensor)
     return fields.sub_(low).div_(high - low).mul_(height).add_(depth)
 
 
-@functools.lru_cache(maxsize=8)
+@kept_tensors(8)
 def _amplitude(domain: tuple[int, ...], alpha: float) -> Tensor:
     return power_law(domain, alpha, constant=1).float()

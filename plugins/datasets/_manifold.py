@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -171,12 +171,22 @@ class Manifold(Generated):
         # Asked for by every denoiser's metrics in turn, on the same images.
         key = (noisy.cpu().double().numpy().tobytes(), sigma)
         if key not in self._filters:
-            found = importance.posterior(self, (noisy.double() - self.offset).flatten(1), sigma, covariance=True)
-            assert found.covariance is not None
-            self._filters[key] = DenseMaps((found.covariance / sigma**2).float(), self.shape)
-            while len(self._filters) > max(1, KEPT // (4 * len(noisy) * noisy[0].numel() ** 2)):
+            filters = DenseMaps(torch.cat(list(self._covariances(noisy, sigma))), self.shape)
+            held = KEPT // (4 * len(noisy) * noisy[0].numel() ** 2)
+            if held == 0:
+                return filters
+            while len(self._filters) >= held:
                 self._filters.pop(next(iter(self._filters)))
+            self._filters[key] = filters
         return self._filters[key]
+
+    def _covariances(self, noisy: Tensor, sigma: float) -> Iterator[Tensor]:
+        """Yield the posterior covariances over sigma^2, float32, of a few images after the other."""
+        together = max(1, KEPT // (8 * noisy[0].numel() ** 2))
+        for images in torch.split((noisy.double() - self.offset).flatten(1), together):
+            found = importance.posterior(self, images, sigma, covariance=True).covariance
+            assert found is not None
+            yield (found / sigma**2).float()
 
     def parts_at(self, coordinates: Tensor) -> Tensor:
         """Return the parts, shape (..., L, d), float64, at coordinates (..., nonlinear) of standard normal prior."""

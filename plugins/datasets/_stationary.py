@@ -73,7 +73,7 @@ class StationaryField:
         for row, column in ((1, 1), (1, -1), (-1, -1)):
             found, parts = torch.linalg.eigh(self._block(row, column))
             rows, columns = _reflected(self.size, row), _reflected(self.size, column)
-            # No block holds more than ``most`` of the largest.
+            # No block holds more than ``count`` of the largest.
             quadrants = parts[:, -count:].T.reshape(-1, rows.shape[1], columns.shape[1])
             images = rows @ quadrants @ columns.T
             for whole in [images] if row == column else [images, images.mT]:

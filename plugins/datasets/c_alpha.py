@@ -14,6 +14,7 @@ from torch import Tensor
 from gahbench import BLOCK, Optimum, Shape, Split, TrueBasis, in_blocks
 from gahbench.jacobian import LARGEST_EXACT, DenseMaps, FunctionMaps, LinearMaps
 
+from .._kept_tensors import kept_tensors
 from .._papers import KADKHODAIE_2024, KOROSTELEV_1993, PEYRE_2008
 from . import _c_alpha_published as c_alpha_published
 from ._averaged import averaged_field
@@ -377,6 +378,6 @@ def _background_amplitude(size: int, alpha: float | Literal["flat"], master: int
 
 
 # Computed from size and regularity, shared by all datasets of a process: it takes half a minute at 128x128.
-@functools.lru_cache(maxsize=2)
+@kept_tensors(2)
 def _conditional(size: int, alpha: float | Literal["flat"], master: int | None) -> ConditionalGaussian:
     return ConditionalGaussian(StationaryField(_background_amplitude(size, alpha, master)), MEAN_STD**2)

@@ -39,8 +39,8 @@ class NetworkReference(Reference):
 
     def move(self, device: torch.device) -> None:
         """Compute on a device."""
-        self.device = device
-        self._network = None
+        if device != self.device:
+            self.device, self._network = device, None
 
     def as_network(self, shape: Shape) -> nn.Module | None:
         """Return the network."""

@@ -61,8 +61,12 @@ class LocalBlur(Reference):
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
         """Return the blurred images, shape (N, C, H, W)."""
-        filters = self.matrices(truth.clean).to(noisy)
-        return (noisy.flatten(2) @ filters).reshape(noisy.shape)
+        rows, columns = self._kernels(truth.clean)
+        images = noisy.double().to(rows.device)
+        # Each pixel by its own kernel, and each kernel into all pixels: the symmetric part, without its matrix.
+        gathered = ((columns[:, None] @ images.mT) * rows[:, None]).sum(-1).reshape(images.shape)
+        spread = (images.flatten(2)[..., None] * rows[:, None]).mT @ columns[:, None]
+        return ((gathered + spread) / 2).to(noisy)
 
     def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> DenseMaps:
         """Return the blur of each image."""
@@ -80,6 +84,12 @@ class LocalBlur(Reference):
         traces
             Their traces, shape (N,), of one channel; by default ``kept`` times the number of pixels.
         """
+        rows, columns = self._kernels(clean, traces)
+        kernels = (rows[..., None] * columns[..., None, :]).flatten(2)
+        return (kernels + kernels.mT) / 2
+
+    def _kernels(self, clean: Tensor, traces: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return factors of the kernel of each pixel: along columns, (N, H * W, H), and along rows, (N, H * W, W)."""
         height, width = clean.shape[-2:]
         falls = (local_variance(clean, self.window) + self.floor**2).flatten(1) ** self.power
         asked = falls.new_full((len(clean),), self.kept * height * width) if traces is None else traces.to(falls)
@@ -87,15 +97,14 @@ class LocalBlur(Reference):
         for _ in range(_STEPS):
             middle = (low + high) / 2
             # About its own pixel a kernel is 1, before it is scaled.
-            sums = [kernels.sum(-1) for kernels in _kernels(falls, middle, height, width)]
+            sums = [factors.sum(-1) for factors in _gaussians(falls, middle, height, width)]
             excess = (1 / (sums[0] * sums[1])).sum(-1) > asked
             low, high = torch.where(excess, middle, low), torch.where(excess, high, middle)
-        rows, columns = (one / one.sum(-1, keepdim=True) for one in _kernels(falls, (low + high) / 2, height, width))
-        kernels = (rows[..., None] * columns[..., None, :]).flatten(2)
-        return (kernels + kernels.mT) / 2
+        rows, columns = _gaussians(falls, (low + high) / 2, height, width)
+        return rows / rows.sum(-1, keepdim=True), columns / columns.sum(-1, keepdim=True)
 
 
-def _kernels(falls: Tensor, logarithms: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+def _gaussians(falls: Tensor, logarithms: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     """Return the Gaussian of each pixel along its column, shape (N, H * W, H), and along its row, (N, H * W, W)."""
     widths = (logarithms.exp()[:, None] / falls).clamp(*_WIDTHS)
     places = torch.arange(height * width, device=falls.device)

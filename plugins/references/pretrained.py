@@ -109,8 +109,8 @@ class Pretrained(Reference):
 
     def move(self, device: torch.device) -> None:
         """Compute on a device."""
-        self.device = device
-        self._built = None
+        if device != self.device:
+            self.device, self._built = device, None
 
     def as_network(self, shape: Shape) -> nn.Module:
         """Return the network for images (C, H, W), in our units.
@@ -154,7 +154,7 @@ class Pretrained(Reference):
         with torch.no_grad():
             levels = torch.full((len(noisy),), sigma, device=self.device)
             found: Tensor = network(noisy.to(self.device), levels).float().cpu()
-        self._returns_noise |= _is_noise(found, noisy, sigma)
+        self._returns_noise |= sigma > 0 and _is_noise(found, noisy, sigma)
         return found
 
     def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> Jacobian:
@@ -173,8 +173,6 @@ class Pretrained(Reference):
             network: nn.Module = self.architecture.build(shape)
             state, keys = self._fitted(network, shape)
             network.load_state_dict(state)
-            # As in training; convolutions on a CPU take a third less time so.
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             self._built = (shape, Trained(network, self.device), keys)
         return self._built[1]
 

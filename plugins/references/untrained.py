@@ -46,8 +46,8 @@ class Untrained(Reference):
 
     def move(self, device: torch.device) -> None:
         """Compute on a device."""
-        self.device = device
-        self._built = None
+        if device != self.device:
+            self.device, self._built = device, None
 
     def as_network(self, shape: Shape) -> nn.Module:
         """Return the network for images (C, H, W)."""

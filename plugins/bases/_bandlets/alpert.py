@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..._kept_tensors import kept_tensors
+
 Matrix = NDArray[np.float64]
 #: Samples in the parts that are transformed by one matrix.
 SHORT = 16
@@ -56,7 +58,7 @@ def inverse_alpert(coefficients: Tensor, moments: int) -> Tensor:
     return (torch.cat([parts, details], dim=-1) @ first).flatten(-2)
 
 
-@functools.lru_cache(maxsize=128)
+@kept_tensors(128)
 def _steps(size: int, moments: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
     """Return an orthogonal matrix for short parts, and one that joins two halves for each longer part.
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..._kept_tensors import kept_tensors
 from .orderings import Orderings
 
 #: Numbers of a flow: its angle, and by how many half samples it bends and twists at the ends of the square.
@@ -114,7 +115,7 @@ def _directions(count: int) -> Tensor:
     return flows
 
 
-@functools.lru_cache(maxsize=16)
+@kept_tensors(16)
 def _straight(side: int, count: int) -> Tensor:
     return _orders(side, count, _directions(count))
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from ..._kept_tensors import kept_tensors
 from ..wavelet import Wavelet
 from .flows import Flows
 from .geometry import Orientation, Square
@@ -102,7 +102,7 @@ class Frame:
         return Square(band, scale, ORIENTATIONS[orientation], *place, side, angle, *curve)
 
 
-@functools.lru_cache(maxsize=16)
+@kept_tensors(16)
 def frame_of(settings: Settings, height: int, width: int) -> Frame:
     """Return what bandlets need for images of a size, computed once."""
     size = padded = (height, width)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from ..._kept_tensors import kept_tensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +32,7 @@ class Orderings:
         return len(self.angles)
 
 
-@functools.lru_cache(maxsize=16)
+@kept_tensors(16)
 def orderings(side: int, max_directions: int | None = None) -> Orderings:
     """Return the distinct orderings of a square of ``side`` samples a side, by their coordinate across a direction.
 
