@@ -21,6 +21,20 @@ def use_float32(device: torch.device) -> None:
         torch.backends.cudnn.allow_tf32 = False
 
 
+def channels_last(network: nn.Module, device: torch.device | str) -> nn.Module:
+    """Move a network to a device, with kernels of two dimensions laid out channels last, and return it.
+
+    Convolutions on a CPU take a third less time so. The layout decides how sums are rounded: training, scores and
+    samples have the same.
+    """
+    network.to(device)
+    with torch.no_grad():
+        for values in (*network.parameters(), *network.buffers()):
+            if values.ndim == 4:
+                values.data = values.data.contiguous(memory_format=torch.channels_last)
+    return network
+
+
 class Trained:
     """A network as a denoiser: in evaluation mode, in float32, blind to the clean image.
 
@@ -46,8 +60,7 @@ class Trained:
     def __init__(self, network: nn.Module, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
         use_float32(self.device)
-        # Channels last, as in training and sampling: all that is measured is measured of the same numbers.
-        self.network: nn.Module = network.to(self.device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.network = channels_last(network, self.device).eval()
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
         """Return the denoised images, shape (N, C, H, W), on the CPU.

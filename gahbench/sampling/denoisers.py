@@ -16,7 +16,7 @@ from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.denoisers import SEES_CLEAN, Denoiser, by_noise_level, checked_kind, shown
 from gahbench.contracts.references import Reference
 from gahbench.contracts.truth import Truth
-from gahbench.networks.trained import Trained
+from gahbench.networks.trained import Trained, channels_last
 
 #: Returns the denoised images, given noisy ones (N, C, H, W) and the noise level of each (N,), on one device.
 Denoise = Callable[[Tensor, Tensor], Tensor]
@@ -41,7 +41,7 @@ def of_network(network: nn.Module, device: torch.device | str = "cpu", precision
         ``bfloat16`` runs it under autocast, which is two to three times as fast where the hardware computes in it. The
         residuals of a network that subtracts what it computes then have a relative error of some 2^-8.
     """
-    network = network.to(device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    network = channels_last(network, device).eval()
     kind = torch.device(device).type
     if kind == "cpu":
         keep_freed_blocks()

@@ -18,7 +18,7 @@ from gahbench._util.shapes import image_shape
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.denoisers import batch_size
 from gahbench.contracts.truth import Truth
-from gahbench.networks.trained import Trained
+from gahbench.networks.trained import Trained, channels_last
 from gahbench.training import checkpoint
 from gahbench.training.average import AverageStatistics, RunningAverage
 from gahbench.training.batches import TrainingImages, error_scale, training_noise
@@ -113,7 +113,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         training = self.training
-        self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        channels_last(self.network, self.device)
         self.images = TrainingImages(self.dataset, training, self.seed, self.device)
         self.steps = training.total_steps(self.images.count)
         self._snapshots = frozenset(training.snapshot_steps(self.steps) if self.steps is not None else ())
