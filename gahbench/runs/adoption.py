@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from gahbench._util.errors import GahbenchError, ResultsError
-from gahbench._util.files import delete_folder, write_json
+from gahbench._util.files import delete_folder, flush, write_json
 from gahbench._util.sealed import write_sealed
 from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan
 from gahbench.planning.replan import Replanner, differences, is_code, names_files
 from gahbench.registry.registry import Registry
 from gahbench.runs.holding import hold
-from gahbench.store.attempts import PARTIAL, publish
+from gahbench.store.attempts import PARTIAL, link_or_copy, publish
 from gahbench.store.finished import DONE, UNIT, open_finished
 from gahbench.store.folder import Folder
 from gahbench.store.holder import own_name
@@ -225,7 +224,8 @@ def _move(store: Store, unit: Unit, now: Unit, differs: tuple[str, ...], mapped:
     finished = open_finished(before, unit)
     copy.mkdir()
     for name in finished.names:
-        shutil.copy2(before / name, copy / name)
+        link_or_copy(before / name, copy / name)
+        flush(copy / name)
     done = dict(finished.done)
     history = [*done.get("adopted", []), {"from": unit.key, "differs": list(differs)}]
     write_json(copy / UNIT, {**replace(now, work=0.0).record(), "adopted": history})

@@ -30,6 +30,8 @@ from gahbench.runs.opening import OpenedRun, RunRequest, open_run
 
 #: How long it may take to import a plugin, or to build one.
 CONSTRUCTION_SECONDS = 60.0
+#: How long what it said is read once it has ended.
+LAST_SECONDS = 60.0
 #: The environment variable by which all that the process starts is found.
 _MARK = "GAHBENCH_OPENING"
 
@@ -48,6 +50,8 @@ def open_apart(request: RunRequest, seconds: float = CONSTRUCTION_SECONDS) -> Op
     ------
     GahbenchError
         As :func:`gahbench.runs.opening.open_run`; or if a plugin takes too long, or ends the process.
+    OSError
+        If the results folder cannot be written.
     """
     broken: dict[str, str] = {}
     while True:
@@ -55,6 +59,8 @@ def open_apart(request: RunRequest, seconds: float = CONSTRUCTION_SECONDS) -> Op
             found = _followed(process, seconds)
         if "opened" in found:
             return OpenedRun.of_record(found["opened"])
+        if "errno" in found:
+            raise OSError(found["errno"], found["error"], found["file"])
         if "error" in found:
             raise getattr(errors, found["kind"], GahbenchError)(found["error"])
         where, why = found["broken"]
@@ -72,7 +78,11 @@ def _followed(process: _Process, seconds: float) -> dict[str, Any]:
             message = process.messages.get(timeout=0.1)
         except queue.Empty:
             status = process.popen.poll()
-            if status is not None and process.messages.empty():
+            if status is not None:
+                # The last it said may be megabytes, that are still being read.
+                process.listener.join(LAST_SECONDS)
+                if not process.messages.empty():
+                    continue
                 how = f"by {signal_name(-status)}" if status < 0 else f"with exit status {status}"
                 return {"broken": (doing, f"ended the process that plans, {how}")}
             if time.monotonic() > deadline:
@@ -110,7 +120,8 @@ class _Process:
             os.close(answer_end)
         with contextlib.suppress(BrokenPipeError), os.fdopen(to_it, "w", encoding="utf-8") as out:
             json.dump({"word": self._word, "request": asdict(request), "broken": broken}, out)
-        threading.Thread(target=self._listen, args=(from_it,), daemon=True).start()
+        self.listener = threading.Thread(target=self._listen, args=(from_it,), daemon=True)
+        self.listener.start()
 
     def __enter__(self) -> _Process:
         return self
@@ -150,6 +161,11 @@ def main(descriptors: Sequence[str]) -> None:
         found = open_run(request, open_registry(request.sources))
     except GahbenchError as error:
         send({"error": str(error), "kind": type(error).__name__})
+    except OSError as error:
+        if error.errno is None:
+            raise
+        name = None if error.filename is None else str(error.filename)
+        send({"errno": error.errno, "error": error.strerror or str(error), "file": name})
     else:
         send({"opened": found.record()})
 

@@ -10,6 +10,7 @@ that a board shows.
 from __future__ import annotations
 
 import random
+import re
 import tempfile
 import threading
 from collections import defaultdict
@@ -31,6 +32,7 @@ from gahbench.store.taking import Taker
 
 #: How far scores of another environment may be off: share of the mean size, and at least, in the metric's unit.
 TOLERANCE, LEAST = 1e-3, 1e-6
+_NUMBER = re.compile(r"[-+−]?\d+(\.\d+)?(e[-+]?\d+)?")
 
 Ending = Literal["equal", "close", "different", "failed"]
 Rows = Sequence[tuple[float | None, int | None, float, str]]
@@ -191,16 +193,28 @@ def _compared(unit: Unit, store: Store, target: Store) -> Rescored:
     if unit.folder not in target.finished():
         return Rescored(unit, "failed", target.failure(unit) or "was not computed")
     before, now = store.done(unit) or {}, target.done(unit) or {}
-    if hidden := [mark for mark in now.get("marks", ()) if not before.get("marks")]:
+    for name in ("kind", "parameters"):
+        if before.get(name) != now.get(name):
+            detail = f"the field '{name}' is {before.get(name)} in the folder, and {now.get(name)} here"
+            return Rescored(unit, "different", detail)
+    known = set(map(_without_numbers, before.get("marks", ())))
+    if hidden := [mark for mark in now.get("marks", ()) if _without_numbers(mark) not in known]:
         return Rescored(unit, "different", f"is marked here, and is not in the folder: {hidden[0]}")
     is_same = before.get("environment") == now.get("environment")
     ending, detail = compare(store.read_scores(unit), target.read_scores(unit), is_same)
     return Rescored(unit, ending, detail)
 
 
+def _without_numbers(mark: str) -> str:
+    """Return a mark without the numbers that another environment would round otherwise."""
+    return _NUMBER.sub("#", mark)
+
+
 def compare(stored: Rows, computed: Rows, is_same_environment: bool) -> tuple[Ending, str]:
     """Return how stored and computed rows of scores (sigma, image, value, part) agree, and the difference in words."""
     before, now = ({(sigma, image, part): value for sigma, image, value, part in rows} for rows in (stored, computed))
+    if len(before) != len(stored):
+        return "different", f"{len(stored)} values are stored for {len(before)} places"
     if before.keys() != now.keys():
         return "different", f"{len(before)} values are stored, and {len(now)} others were computed"
     if before == now:

@@ -62,6 +62,7 @@ _OPTIONAL = {
     "marks": list_of(is_text),
     "parameters": optional(is_count),
     "seconds": is_number,
+    "environment": lambda value: isinstance(value, dict) and optional(is_count)(value.get("threads")),
     "networks": object_of(optional(is_digest)),
     "adopted": list_of(record_of(**{"from": is_name, "differs": list_of(is_text)})),
 }

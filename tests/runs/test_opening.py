@@ -1,9 +1,13 @@
 """The beginning of a run: in this process, and in one of its own where plugins are from outside."""
 
+import errno
+import queue
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +18,7 @@ from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_changes import SuiteChanges
 from gahbench.registry.registry import Registry
+from gahbench.runs import opening_process
 from gahbench.runs.hooks import main_registry
 from gahbench.runs.opening import OpenedRun, RunRequest, open_run
 from gahbench.runs.opening_process import open_apart
@@ -161,3 +166,36 @@ def test_only_plugins_with_hooks_are_loaded_where_the_run_is(tmp_path):
     engine.write_text("import gahbench\n@gahbench.hookimpl\ndef register_engines(register):\n    pass\n")
     assert main_registry([engine], "processes").files == []
     assert main_registry([engine], "own[workers=2]").files == [engine.resolve()]
+
+
+def test_what_the_process_said_last_is_read_after_its_end():
+    """Its last line may be megabytes, which take a moment to read."""
+
+    class Ended:
+        popen = SimpleNamespace(poll=lambda: 0)
+
+        def __init__(self):
+            self.messages = queue.Queue()
+            self.listener = threading.Timer(0.3, self.messages.put, ({"opened": {}},))
+            self.listener.start()
+
+    assert opening_process._followed(Ended(), 60.0) == {"opened": {}}
+
+
+def test_a_full_disk_is_one_and_no_broken_plugin(monkeypatch):
+    class Ended:
+        def __init__(self, *arguments):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+    found = {"errno": errno.ENOSPC, "error": "No space left on device", "file": "/out/plan.json"}
+    monkeypatch.setattr(opening_process, "_Process", Ended)
+    monkeypatch.setattr(opening_process, "_followed", lambda process, seconds: found)
+    with pytest.raises(OSError, match="No space left on device: '/out/plan.json'") as caught:
+        opening_process.open_apart(None)
+    assert caught.value.errno == errno.ENOSPC

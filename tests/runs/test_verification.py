@@ -10,7 +10,8 @@ import pytest
 import gahbench
 from gahbench._util.errors import ResultsError
 from gahbench._util.sealed import write_sealed
-from gahbench.runs.verification import TOLERANCE, compare
+from gahbench.runs.verification import TOLERANCE, _compared, compare
+from gahbench.store.store import Store
 
 SUITE = """
 name: verified
@@ -81,6 +82,49 @@ def test_scores_repeat_and_an_edited_one_does_not(folder, command):
     assert "2 of 3 scores repeat; the files of 4 of 4 units" in printed
 
 
+@pytest.mark.parametrize(
+    ("facts", "says"),
+    [
+        ({"kind": "oracle"}, "the field 'kind' is oracle in the folder, and classical here"),
+        ({"parameters": 3}, "the field 'parameters' is 3 in the folder, and"),
+    ],
+)
+def test_facts_that_decide_who_ranks_are_compared(done, folder, facts, says):
+    place = score_of(folder, "visu-shrink")
+    before = json.loads((place / "done.json").read_text())
+    write_sealed(place / "done.json", {name: value for name, value in (before | facts).items() if name != "checksum"})
+    unit = next(one for one in Store(folder).recorded() if one.folder == place.name)
+    assert _compared(unit, Store(done), Store(done)).ending == "equal"
+    found = _compared(unit, Store(folder), Store(done))
+    assert found.ending == "different"
+    assert says in found.detail
+
+
+def test_a_mark_that_the_folder_has_not_is_found_beside_others(done, folder):
+    place = score_of(folder, "visu-shrink")
+    unit = next(one for one in Store(folder).recorded() if one.folder == place.name)
+
+    def marked(folder, *marks):
+        file = folder / "units" / place.name / "done.json"
+        facts = json.loads(file.read_text()) | {"marks": list(marks)}
+        write_sealed(file, {name: value for name, value in facts.items() if name != "checksum"})
+        return Store(folder)
+
+    here = shutil.copytree(done, folder.parent / "here")
+    marked(here, "differs by 0.021 σ", "uses more")
+    assert _compared(unit, marked(folder, "differs by 0.022 σ", "uses more"), Store(here)).ending == "equal"
+    assert "uses more" in _compared(unit, marked(folder, "differs by 0.022 σ"), Store(here)).detail
+
+
+def test_an_environment_that_is_none_is_damage(folder):
+    unit = score_of(folder, "identity")
+    done = json.loads((unit / "done.json").read_text())
+    changed = done | {"environment": {**done["environment"], "threads": "x"}}
+    write_sealed(unit / "done.json", {name: value for name, value in changed.items() if name != "checksum"})
+    with pytest.raises(ResultsError, match="the field 'environment' is not what it can be"):
+        Store(folder).verify(unit)
+
+
 def test_damaged_files_are_named_and_not_computed_again(folder):
     unit = score_of(folder, "identity")
     (unit / "scores.csv").write_text((unit / "scores.csv").read_text().replace("1", "2"))
@@ -131,3 +175,5 @@ def test_equal_environments_give_equal_bits_and_others_equal_numbers():
     # Each part is compared for itself.
     assert compare(ROWS, changed(1.1 * TOLERANCE * 21.5, "other"), False)[0] == "different"
     assert compare(ROWS, ROWS[1:], False)[0] == "different"
+    # A second value of a place would change the mean.
+    assert compare([*ROWS, (*ROWS[0][:2], 90.0, ROWS[0][3])], ROWS, True)[0] == "different"
