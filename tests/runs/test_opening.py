@@ -196,6 +196,6 @@ def test_a_full_disk_is_one_and_no_broken_plugin(monkeypatch):
     found = {"errno": errno.ENOSPC, "error": "No space left on device", "file": "/out/plan.json"}
     monkeypatch.setattr(opening_process, "_Process", Ended)
     monkeypatch.setattr(opening_process, "_followed", lambda process, seconds: found)
-    with pytest.raises(OSError, match="No space left on device: '/out/plan.json'") as caught:
+    with pytest.raises(OSError, match=r"No space left on device: '/out/plan\.json'") as caught:
         opening_process.open_apart(None)
     assert caught.value.errno == errno.ENOSPC
