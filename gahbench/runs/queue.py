@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from gahbench.contracts.unit import Unit
@@ -12,8 +12,10 @@ from gahbench.runs.isolation import isolation_key
 from gahbench.store.claims import LEASE, MAX_LOSSES, Claim, Claims
 from gahbench.store.store import Store
 
-#: Seconds for which a listing of the store is taken as it is.
-_FRESH = 1.0
+#: Seconds for which a listing of the store is taken as it is: so many, and so many times as long as it took.
+_FRESH, _SHARE = 1.0, 10.0
+#: Dataset, entrant and training seed of a unit.
+_Group = tuple[str, str, int | None]
 #: A fit of at least this share of the work of the longest may come before it, if it needs no other process.
 _ABOUT_AS_LONG = 0.5
 
@@ -38,12 +40,14 @@ class Queue:
         self._units = {unit.folder: unit for unit in units}
         self._open = dict(self._units)
         self._own: dict[str, Claim] = {}
-        self._ready: list[Unit] = []
+        self._ready = _Ready(())
         self._claimed: set[str] = set()
         self._listed_at = self._checked_at = float("-inf")
+        self._fresh = _FRESH
 
     def refresh(self) -> tuple[set[str], set[str]]:
         """List the store; return the folder names of finished and of failed units."""
+        began = time.monotonic()
         finished, failed = self.store.ended()
         self._listed_at = time.monotonic()
         # All of them anew: what was finished may have been moved away since.
@@ -54,10 +58,8 @@ class Queue:
         }
         self._claimed = self.claims.names()
         fits = {name.removeprefix("fit-") for name in finished}
-        self._ready = [unit for unit in self._open.values() if all(key in fits for key in unit.needs)]
-        # The longest fits first; scores of equal work in an order of this process's own.
-        random.shuffle(self._ready)
-        self._ready.sort(key=lambda unit: (unit.kind != "fit", -unit.work if unit.kind == "fit" else 0.0))
+        self._ready = _Ready(unit for unit in self._open.values() if all(key in fits for key in unit.needs))
+        self._fresh = max(_FRESH, _SHARE * (time.monotonic() - began))
         return finished, failed
 
     @property
@@ -75,9 +77,10 @@ class Queue:
             what it had in memory.
         """
         age = time.monotonic() - self._listed_at
-        if age > _FRESH or (not self._ready and age > _FRESH / 4):
+        if age > self._fresh or (not self._ready and age > self._fresh / 4):
             self.refresh()
-        for unit in self._in_order(last):
+        near = {group_of(self._units[name]) for name in self._claimed if name in self._units}
+        for unit in self._ready.in_order(last, near):
             if unit.folder not in self._claimed and self._claim(unit, 0, 0.0):
                 return unit
         return self._take_over()
@@ -133,36 +136,13 @@ class Queue:
         """Release all claims."""
         self.claims.close()
 
-    def _in_order(self, last: Unit | None) -> Iterator[Unit]:
-        """Yield the units that are ready: fits, scores like the last, scores that nobody is near, others.
-
-        Those that may be done by the process that did the last come first.
-        """
-        ready = self._ready
-        if last is None:
-            yield from ready
-            return
-        group, key = group_of(last), isolation_key(last)
-        near = {group_of(self._units[name]) for name in self._claimed if name in self._units}
-        fits = [unit for unit in ready if unit.kind == "fit"]
-        # Another process costs seconds, a long fit that begins last may cost hours.
-        long = max((unit.work for unit in fits), default=0.0) * _ABOUT_AS_LONG
-        yield from (unit for unit in fits if unit.work >= long and isolation_key(unit) == key)
-        yield from fits
-        scores = [unit for unit in ready if unit.kind == "score"]
-        own = [unit for unit in scores if isolation_key(unit) == key]
-        yield from (unit for unit in own if group_of(unit) == group)
-        for some in (own, scores):
-            yield from (unit for unit in some if group_of(unit) not in near)
-            yield from some
-
     def _claim(self, unit: Unit, losses: int, progress: float) -> bool:
         """Claim a unit, unless another has it, or has ended it since the store was listed."""
         claim = self.claims.take(unit.folder, losses, progress)
         if claim is None:
             self._claimed.add(unit.folder)
             return False
-        self._ready = [other for other in self._ready if other is not unit]
+        self._ready.remove(unit)
         self._claimed.add(unit.folder)
         # Who had it may have finished it between our listing and the claim.
         finished = self.store.finished()
@@ -180,7 +160,7 @@ class Queue:
         if time.monotonic() - self._checked_at < min(self.claims.lease / 10, 5.0):
             return None
         self._checked_at = time.monotonic()
-        claimed = [unit for unit in self._ready if unit.folder in self._claimed and unit.folder not in self._own]
+        claimed = [self._open[name] for name in self._claimed - self._own.keys() if name in self._ready]
         return next((unit for unit in claimed if self._claim_again(unit)), None)
 
     def _claim_again(self, unit: Unit) -> bool:
@@ -211,7 +191,80 @@ class Queue:
         return int(record.get("losses", 0)) + 1
 
 
-def group_of(unit: Unit) -> tuple[Any, ...]:
+class _Ready:
+    """Units that may be done now: found, and removed, in a time that does not depend on how many there are.
+
+    Parameters
+    ----------
+    units
+        The units.
+    """
+
+    def __init__(self, units: Iterable[Unit]) -> None:
+        ready = list(units)
+        # The longest fits first; scores of equal work in an order of this process's own.
+        random.shuffle(ready)
+        ready.sort(key=lambda unit: (unit.kind != "fit", -unit.work if unit.kind == "fit" else 0.0))
+        self._fits: dict[str, Unit] = {}
+        #: By isolation key and group.
+        self._scores: dict[str, dict[_Group, dict[str, Unit]]] = {}
+        self._names: set[str] = set()
+        for unit in ready:
+            self._names.add(unit.folder)
+            if unit.kind == "fit":
+                self._fits[unit.folder] = unit
+            else:
+                self._scores.setdefault(isolation_key(unit), {}).setdefault(group_of(unit), {})[unit.folder] = unit
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def remove(self, unit: Unit) -> None:
+        """Remove a unit, if it is there."""
+        if unit.folder not in self._names:
+            return
+        self._names.remove(unit.folder)
+        if unit.kind == "fit":
+            del self._fits[unit.folder]
+            return
+        groups, group = self._scores[isolation_key(unit)], group_of(unit)
+        del groups[group][unit.folder]
+        if not groups[group]:
+            del groups[group]
+
+    def in_order(self, last: Unit | None, near: Collection[_Group]) -> Iterator[Unit]:
+        """Yield fits, scores like the last, scores that nobody is near, others; units may be removed meanwhile.
+
+        Those that may be done by the process that did the last come first.
+
+        Parameters
+        ----------
+        last
+            The unit that was done before.
+        near
+            Groups that somebody works on.
+        """
+        key = None if last is None else isolation_key(last)
+        fits = list(self._fits.values())
+        if last is not None:
+            # Another process costs seconds, a long fit that begins last may cost hours.
+            long = max((unit.work for unit in fits), default=0.0) * _ABOUT_AS_LONG
+            yield from (unit for unit in fits if unit.work >= long and isolation_key(unit) == key)
+        yield from fits
+        if last is not None and key is not None:
+            yield from list(self._scores.get(key, {}).get(group_of(last), {}).values())
+        for keys in ([key] if key in self._scores else [], list(self._scores)):
+            groups = [(group, found) for one in keys for group, found in list(self._scores[one].items())]
+            for are_near in (False, True):
+                for group, units in groups:
+                    if (group in near) is are_near:
+                        yield from list(units.values())
+
+
+def group_of(unit: Unit) -> _Group:
     """Return what the scores of one evaluation, and the fit before them, have in common."""
     return (unit.dataset, unit.entrant, unit.seed)
 
