@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gahbench._util.errors import ResultsError
+from gahbench._util.files import names_in
 from gahbench._util.keys import canonical
 from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan
@@ -136,6 +137,9 @@ class Folder:
                 f"{self.path}: holds results of the suite '{recorded.suite}', not '{plan.suite.name}'; give another "
                 f"folder with --out, and '--reuse {self.path}' to take what is done there"
             )
+        drawn = (recorded.secret_noise or {}).get("seed") if recorded is not None else None
+        if drawn is not None and (plan.secret_noise or {}).get("seed") != drawn:
+            raise ResultsError(f"{self.path}: the secret noise was drawn while this run was planned; run it again")
         return recorded
 
     @contextlib.contextmanager
@@ -189,11 +193,15 @@ class Folder:
             yield
 
     def _added_before(self, plan: Plan, recorded: RecordedPlan) -> list[Unit]:
-        """Return the finished units on record of entrants that were added, and are not in this plan."""
+        """Return the units on record of entrants that were added, and are not in this plan: finished, or being done.
+
+        Another run may have added them while this one was planned.
+        """
         current = {entrant.label for entrant in plan.suite.entrants}
         units = [one.unit for one in recorded.units if one.is_added and base_label(one.unit.entrant) not in current]
-        whole = Store(self.path).whole(units)
-        return [unit for unit in units if unit.folder in whole]
+        store = Store(self.path)
+        kept = store.whole(units) | set(names_in(store.claims))
+        return [unit for unit in units if unit.folder in kept]
 
 
 def _opened_lock(path: Path) -> BinaryIO:

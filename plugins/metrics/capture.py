@@ -107,7 +107,7 @@ def _of_others(vectors: Tensor, weights: Tensor, counts: Tensor, atoms: Tensor) 
 
 def _corrected(captured: Tensor, weights: Tensor, counts: Tensor, size: int) -> Tensor:
     """Return captured weight as a share, corrected for the K/d that random vectors capture."""
-    chance = (counts / size).clamp(max=1 - 1e-12)
+    chance = (counts.double() / size).clamp(max=1 - 1e-12)
     return ((captured / weights.clamp_min(1e-300) - chance) / (1 - chance)).cpu()
 
 

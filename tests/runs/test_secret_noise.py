@@ -6,6 +6,7 @@ import pytest
 
 import gahbench
 from gahbench._util.errors import ResultsError
+from gahbench.planning.suite_changes import SuiteChanges
 from gahbench.registry.registry import Registry
 from gahbench.runs.opening import plan_with
 from gahbench.runs.secret_noise import draw_secret_noise
@@ -80,6 +81,31 @@ def test_a_run_that_is_ended_before_the_fits_goes_on_with_secret_noise(suite, tm
     outcome = gahbench.run(suite, out, engine="inline")
     assert (outcome.done, outcome.failed) == (3, 0)
     assert noise_seeds(out) == {recorded_plan(out).secret_noise["seed"]}
+
+
+def test_a_plan_made_before_the_noise_was_drawn_does_not_take_it_back(suite, tmp_path):
+    out = tmp_path / "out"
+    late = plan_with(Registry(), suite, out, (), True)
+    gahbench.run(suite, out, engine="inline", secret_noise=True)
+    with pytest.raises(ResultsError, match="secret noise was drawn while this run was planned; run it again"):
+        gahbench.api.write_plan(late, out, Registry())
+    assert noise_seeds(out) == {recorded_plan(out).secret_noise["seed"]}
+    assert noise_seeds(out) != {None}
+
+
+def test_what_another_run_added_and_is_doing_stays_planned(suite, tmp_path):
+    out = tmp_path / "out"
+    plans = [
+        plan_with(Registry(), suite, out, SuiteChanges(entrants=(added,)))
+        for added in ("visu-shrink", "bayes-shrink[haar]")
+    ]
+    gahbench.api.write_plan(plans[0], out, Registry())
+    unit = next(one for one in plans[0].units if one.entrant.startswith("visu"))
+    claims = Store(out).claims
+    claims.mkdir(exist_ok=True)
+    (claims / unit.folder).write_text("{}")
+    gahbench.api.write_plan(plans[1], out, Registry())
+    assert {"visu-shrink[sym4]", "bayes-shrink[haar]"} <= {one.unit.entrant for one in recorded_plan(out).units}
 
 
 def test_networks_of_another_folder_are_taken_and_scores_are_not(suite, tmp_path):

@@ -85,6 +85,11 @@ def test_what_keeps_more_or_less_of_one_basis_is_captured_by_that_of_others_as_w
         assert parts[part, 0.1].tolist() == pytest.approx([1] * 6, abs=1e-5)
 
 
+def test_what_keeps_all_dimensions_has_a_value():
+    parts = table("capture", evaluation("identity"))
+    assert all(torch.isfinite(values).all() for values in parts.values())
+
+
 def test_a_low_pass_is_captured_by_low_cosines_and_by_every_basis_for_the_most_part():
     parts = table("capture", evaluation("low-pass"))
     assert parts["low-dct", 0.1].tolist() == pytest.approx([1] * 8, abs=1e-5)
