@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,8 @@ _SHOWN = 12
 def print_superseded(count: int, folder: Path, plugins: Sequence[Path], console: Console) -> None:
     """Say, before they are done again, that some units were done with other code or settings."""
     if count:
-        command = " ".join(["gahbench adopt", str(folder), *(f"-p {plugin}" for plugin in plugins)])
+        options = [part for plugin in plugins for part in ("-p", str(plugin))]
+        command = shlex.join(["gahbench", "adopt", str(folder), *options])
         text = (
             f"{counted(count, 'unit')} in {folder} {'was' if count == 1 else 'were'} done with other code or settings, "
             "to be done again; "

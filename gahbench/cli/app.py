@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -153,6 +154,11 @@ def plan(
     from gahbench.runs.opening import plan_with, results_folder
     from gahbench.runs.preparation import find_missing
 
+    for option, value in (("--reuse", reuse), ("--threads", threads)):
+        if value and out is None:
+            raise typer.BadParameter(
+                "is of a plan that is written: give the results folder too, --out", param_hint=option
+            )
     registry = open_registry(plugin_sources(plugins_dir or (), suite))
     print_problems(registry.problems, Console(stderr=True))
     changes = suite_options.changes(entrant, settings, seed, dataset, metric, only)
@@ -160,8 +166,6 @@ def plan(
     missing.require_datasets()
     planned = plan_with(registry, suite, out, changes)
     folder = results_folder(planned.suite, out)
-    if reuse and out is None:
-        raise typer.BadParameter("give the results folder too: --out", param_hint="--reuse")
     reused = None if out is None else api.write_plan(planned, folder, registry, threads, reuse or ())
     if reused is not None:
         print_reused(reused, Console())
@@ -169,7 +173,7 @@ def plan(
     print_missing(missing, suite, entrant or (), plugins_dir or (), settings or (), Console())
     print_superseded(superseded(planned, folder), folder, plugins_dir or (), Console())
     if out is not None:
-        typer.echo(f"planned; 'gahbench work {folder}' does it, on any machine that sees this folder")
+        typer.echo(f"planned; 'gahbench work {shlex.quote(str(folder))}' does it, on any machine that sees this folder")
 
 
 @app.command()

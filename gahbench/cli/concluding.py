@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import typer
@@ -41,7 +42,8 @@ def conclude(outcome: Outcome, console: Console) -> None:
     if outcome.waiting:
         # They were left to others.
         left = counted(outcome.waiting, "unit")
-        report(f"{left} to do: 'gahbench status {outcome.folder}' shows them, 'gahbench collect' then writes the board")
+        folder = shlex.quote(str(outcome.folder))
+        report(f"{left} to do: 'gahbench status {folder}' shows them, 'gahbench collect' then writes the board")
     if outcome.failed:
         scores = outcome.failed - outcome.blocked - outcome.failed_fits
         kinds = [counted(number, kind) for number, kind in ((outcome.failed_fits, "fit"), (scores, "score")) if number]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -319,6 +320,6 @@ def _conclude_work(folder: Path, outcome: Worked) -> None:
     typer.echo(f"{outcome.done} done, {outcome.failed} failed, {outcome.left} left in {folder}", err=True)
     if outcome.left:
         raise typer.Exit(130)
-    typer.echo(f"'gahbench collect {folder}' writes the board", err=True)
+    typer.echo(f"'gahbench collect {shlex.quote(str(folder))}' writes the board", err=True)
     if outcome.failed:
         raise typer.Exit(1)

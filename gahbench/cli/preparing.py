@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +22,9 @@ def print_missing(
     console: Console,
 ) -> None:
     """Print a line for each thing that is missing, with the command that gets it."""
-    options = [*(f"-p {plugin}" for plugin in plugins), *(f'-e "{text}"' for text in entrants)]
-    command = " ".join(["gahbench prepare", suite, *options, *(f'--set "{text}"' for text in settings)])
+    named = {"-p": map(str, plugins), "-e": entrants, "--set": settings}
+    options = [part for option, values in named.items() for value in values for part in (option, value)]
+    command = shlex.join(["gahbench", "prepare", suite, *options])
     for plugin, what in missing.things:
         _say(console, f"missing here: {plugin}: {what}; '{command}' gets it", "yellow")
 

@@ -76,7 +76,9 @@ def work(
     units = plan.shown
     check_code(plan, files)
     if retry:
-        for unit in units:
+        # Of those that have failed alone: what others record from now on stays.
+        failed = store.failed()
+        for unit in (one for one in units if one.folder in failed):
             store.forget_failure(unit)
     job = Job(
         units,

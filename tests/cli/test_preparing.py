@@ -108,7 +108,7 @@ def test_plan_says_what_entrants_miss_and_how_to_get_it(command, write, tmp_path
     status, printed, _ = command("plan")(suite, *more)
     assert status == 0
     assert "to do: 2 of 2 units" in printed
-    by = f"'gahbench prepare {suite} -p {plugin} -e \"table\"'"
+    by = f"'gahbench prepare {suite} -p {plugin} -e table'"
     assert f"missing here: reference 'table': a table of 3 numbers; {by} gets it" in printed.splitlines()
     assert not (tmp_path / "table").exists()
     status, printed, _ = command("prepare")(suite, *more)
