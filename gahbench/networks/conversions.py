@@ -112,7 +112,8 @@ class Converted(nn.Module):
 
     def _time(self, level: Tensor) -> Tensor:
         levels: Tensor = self.get_buffer("log_levels")
-        asked = level.double().log().clamp(float(levels[0]), float(levels[-1]))
+        # As tensors: numbers would have a GPU waited for.
+        asked = level.double().log().clamp(levels[0], levels[-1])
         after = torch.searchsorted(levels, asked).clamp(1, len(levels) - 1)
         below, above = levels[after - 1], levels[after]
         time = (after - 1) + (asked - below) / (above - below)

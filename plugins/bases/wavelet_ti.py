@@ -138,7 +138,8 @@ def filter_responses(name: str, size: int, levels: int) -> Tensor:
     return torch.from_numpy(np.stack(found))
 
 
-@kept_tensors(16)
+# Of a photograph they are 100 MB: few are kept, for two orientations in two precisions.
+@kept_tensors(4)
 def _responses(
     name: str, height: int, width: int, levels: int, dtype: torch.dtype, device: torch.device | str
 ) -> Tensor:

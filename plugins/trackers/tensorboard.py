@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,9 @@ from .._extras import require
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
+
+#: Rows whose files are open: each takes a descriptor and a thread.
+MAX_OPEN = 64
 
 
 class TensorBoard(Tracker):
@@ -32,7 +36,7 @@ class TensorBoard(Tracker):
     def __init__(self, folder: str | None = None) -> None:
         require("tracker 'tensorboard'", "tensorboard", "tensorboard")
         self.folder = None if folder is None else Path(folder)
-        self._writers: dict[str, SummaryWriter] = {}
+        self._writers: OrderedDict[str, SummaryWriter] = OrderedDict()
 
     def start(self, folder: Path, suite: Mapping[str, Any]) -> None:
         """Write the suite, as text."""
@@ -61,7 +65,11 @@ class TensorBoard(Tracker):
         if row not in self._writers:
             from torch.utils.tensorboard import SummaryWriter
 
+            # One that is written to again gets another file, which TensorBoard reads as one with the first.
+            while len(self._writers) >= MAX_OPEN:
+                self._writers.popitem(last=False)[1].close()
             self._writers[row] = SummaryWriter(str(self._home / folder_name(row)))
+        self._writers.move_to_end(row)
         return self._writers[row]
 
 

@@ -46,6 +46,25 @@ def followed(write_suite, tmp_path, figures_not_rendered):
 
 
 @pytest.mark.extras("tensorboard")
+def test_few_files_of_tensorboard_are_open_and_rows_are_whole(tmp_path, monkeypatch):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    from gahbench_plugins.trackers import tensorboard
+
+    monkeypatch.setattr(tensorboard, "MAX_OPEN", 2)
+    tracker = gahbench.create("tracker", "tensorboard")
+    tracker.start(tmp_path, {})
+    for step in range(3):
+        for row in "abc":
+            tracker.log_training(row, step, {"loss": float(step)})
+            assert len(tracker._writers) <= 2
+    tracker.finish(None)
+    for row in "abc":
+        found = EventAccumulator(str(tmp_path / "tensorboard" / row)).Reload().Scalars("loss")
+        assert [(one.step, one.value) for one in found] == [(0, 0.0), (1, 1.0), (2, 2.0)]
+
+
+@pytest.mark.extras("tensorboard")
 def test_tensorboard_has_curves_scores_suite_and_board(followed):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
