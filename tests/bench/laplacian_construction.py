@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import smoke
 import torch
@@ -41,22 +41,24 @@ def constructions() -> Iterator[str]:
     yield "patch-graph"
 
 
-def directions(best: LinearMaps, truth: Truth) -> Iterator[tuple[str, float]]:
-    """Yield the direction of the best filters with each graph."""
+def directions(best: Mapping[float, LinearMaps], truth: Truth) -> Iterator[tuple[str, float]]:
+    """Yield the direction of the best filters at each noise level with each graph."""
     shape = image_shape(truth.clean)
-    traces = best.trace().value
+    traces = {sigma: maps.trace().value for sigma, maps in best.items()}
     # Nearly all graphs reach the strength of all images, so that the parts of the best filters are found once.
-    parts: dict[tuple[bool, ...], Adaptation] = {}
+    parts: dict[tuple[float, tuple[bool, ...]], Adaptation] = {}
     for graph in constructions():
         basis: Basis = gahbench.create("basis", graph)
+        # It depends on the clean images alone.
         family = basis.filters(truth, 0.0)
-        reached = family.reaches(traces)
-        remove = remove_strength(traces, reached)
-        key = tuple(reached.tolist())
-        if key not in parts:
-            parts[key] = adaptation(best.sketch(), remove).directional(shape)
-        filters = adaptation(family.at(traces).sketch(), remove).directional(shape)
-        yield graph, float(align(parts[key], filters).own.mean())
+        for sigma, maps in best.items():
+            reached = family.reaches(traces[sigma])
+            remove = remove_strength(traces[sigma], reached)
+            key = sigma, tuple(reached.tolist())
+            if key not in parts:
+                parts[key] = adaptation(maps.sketch(), remove).directional(shape)
+            filters = adaptation(family.at(traces[sigma]).sketch(), remove).directional(shape)
+            yield graph, float(align(parts[key], filters).own.mean())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -72,11 +74,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for described in options.families:
         dataset: Dataset = gahbench.create("dataset", described)
         truth = Truth(dataset.images("test", options.images), dataset)
-        for sigma in options.sigmas:
-            best = dataset.optimal_filters(truth.clean, sigma, "test")
-            assert best is not None, f"{described} has no filters that are known to be best"
-            for graph, value in directions(best, truth):
-                found[graph].append(value)
+        best = {sigma: dataset.optimal_filters(truth.clean, sigma, "test") for sigma in options.sigmas}
+        known = {sigma: maps for sigma, maps in best.items() if maps is not None}
+        assert len(known) == len(best), f"{described} has no filters that are known to be best"
+        for graph, value in directions(known, truth):
+            found[graph].append(value)
     columns = [f"{family}, {sigma:g}" for family in options.families for sigma in options.sigmas]
     print("| graph | mean | minimum |", " | ".join(columns), "|")
     print("| --- | ---: | ---: |" + " ---: |" * len(columns))
