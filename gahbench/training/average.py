@@ -11,6 +11,19 @@ import torch
 from torch import Tensor, nn
 
 
+def whole_state(network: nn.Module) -> dict[str, Any]:
+    """Return the state of a network with the buffers that it does not save, which training may have changed."""
+    return {"saved": network.state_dict(), "buffers": dict(network.named_buffers())}
+
+
+def load_whole_state(network: nn.Module, state: dict[str, Any]) -> None:
+    """Put a network into a state of :func:`whole_state`."""
+    network.load_state_dict(state["saved"])
+    with torch.no_grad():
+        for name, buffer in network.named_buffers():
+            buffer.copy_(state["buffers"][name])
+
+
 class RunningAverage:
     """The exponential moving average of the parameters and buffers of a network.
 
@@ -50,11 +63,11 @@ class RunningAverage:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint needs."""
-        return {"network": self.network.state_dict(), "updates": self._updates}
+        return {"network": whole_state(self.network), "updates": self._updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from what :meth:`state_dict` returned."""
-        self.network.load_state_dict(state["network"])
+        load_whole_state(self.network, state["network"])
         self._updates = state["updates"]
 
 

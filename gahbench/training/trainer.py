@@ -20,7 +20,7 @@ from gahbench.contracts.denoisers import batch_size
 from gahbench.contracts.truth import Truth
 from gahbench.networks.trained import Trained, channels_last
 from gahbench.training import checkpoint
-from gahbench.training.average import AverageStatistics, RunningAverage
+from gahbench.training.average import AverageStatistics, RunningAverage, load_whole_state, whole_state
 from gahbench.training.batches import TrainingImages, error_scale, training_noise
 from gahbench.training.compiled import wrong_gradients
 from gahbench.training.hardware import Acceleration, settings_kept
@@ -346,7 +346,7 @@ class Trainer:
             "step": self._step,
             "seconds": self._seconds,
             "history": self._history,
-            "network": self.network.state_dict(),
+            "network": whole_state(self.network),
             "optimizer": self.optimizer.state_dict(),
             "average": self.average.state_dict() if self.average is not None else None,
             "statistics": self.statistics.state_dict(),
@@ -357,7 +357,7 @@ class Trainer:
         state = checkpoint.read(self.checkpoint_path) if self.checkpoint_path is not None else None
         if state is None:
             return
-        self.network.load_state_dict(state["network"])
+        load_whole_state(self.network, state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.average is not None and state["average"] is not None:
             self.average.load_state_dict(state["average"])

@@ -21,9 +21,31 @@ from gahbench.training.recipe import Training
 from gahbench.training.trainer import Diverged, Stopped
 
 
+class RunningScale(nn.Module):
+    """A convolution of images by their running deviation, which is no part of the weights."""
+
+    def __init__(self, **given):
+        super().__init__()
+        self.layer = nn.Conv2d(1, 1, 3, padding=1)
+        self.register_buffer("deviation", torch.ones(()), persistent=False)
+
+    def forward(self, noisy, sigma):
+        if self.training:
+            with torch.no_grad():
+                self.deviation.lerp_(noisy.std(), 0.1)
+        return self.layer(noisy / self.deviation)
+
+
 @pytest.mark.parametrize(
     "given",
-    [{}, {"ema": 0.9}, {"recipe": "paper", "optimizer": "adamw", "weight_decay": 0.1}, {"optimizer": "sgd"}],
+    [
+        {},
+        {"ema": 0.9},
+        {"recipe": "paper", "optimizer": "adamw", "weight_decay": 0.1},
+        {"optimizer": "sgd"},
+        {"network": RunningScale},
+        {"network": RunningScale, "ema": 0.9},
+    ],
 )
 def test_a_fit_that_was_cut_off_ends_as_one_that_was_not(tmp_path, given):
     whole = make(**given).fit()
