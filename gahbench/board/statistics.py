@@ -7,7 +7,8 @@ two entrants' draws is a draw of their paired difference, in which the difficult
 Training seeds are a random effect. Two or three seeds say little about how far runs of one entrant differ, so that
 their variance is pooled over the entrants of an array; an entrant whose own runs differ more than that uses its own
 variance, with the degrees of freedom of all, so that its intervals are somewhat short: three times the spread of the
-others is covered by 85 to 89 % where its variance is found over four datasets, 82 to 86 % over one. Variances that are more alike relative to the entrants' means are pooled so.
+others is covered by 85 to 89 % where its variance is found over four datasets, 82 to 86 % over one. Variances that are
+more alike relative to the entrants' means are pooled so.
 A draw adds to an entrant's resampled mean a Gaussian effect whose variance is that of the mean over its seeds, s^2 / R.
 
 Variances that are estimated from few units are too small as often as too large. Each draw divides deviations by
