@@ -43,9 +43,7 @@ def publish(results: Results, folder: str | os.PathLike[str], digest: str) -> No
     """
     folder = Path(folder)
     if (folder / "figures").is_symlink():
-        raise ResultsError(
-            f"{folder / 'figures'}: is a link; expected a folder, in which figures are written and removed"
-        )
+        raise ResultsError(f"{folder / 'figures'}: is a link; expected a folder, whose files are replaced")
     before = index_or_none(folder)
     scores = results.parquet()
     files = {

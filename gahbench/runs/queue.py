@@ -92,7 +92,7 @@ class Queue:
     def finish(self, unit: Unit) -> None:
         """Give up the claim of a unit that has finished or failed."""
         self.release(unit)
-        self._open.pop(unit.folder, None)
+        self._ended(unit)
         if unit.kind == "fit":
             self._listed_at = float("-inf")  # Others waited for it.
 
@@ -119,13 +119,18 @@ class Queue:
         if losses >= MAX_LOSSES:
             self.store.fail(unit, _lost_text(losses, why), details)
             self.release(unit)
-            self._open.pop(unit.folder, None)
+            self._ended(unit)
             return True
         self.claims.lose(claim, why)
         del self._own[unit.folder]
         self._claimed.discard(unit.folder)
         self._checked_at = float("-inf")
         return False
+
+    def _ended(self, unit: Unit) -> None:
+        """Forget a unit that is not to be done any more; one that was listed while it was done is among the ready."""
+        self._open.pop(unit.folder, None)
+        self._ready.remove(unit)
 
     def is_own(self, unit: Unit) -> bool:
         """Whether the claim of a unit is this process's, and was not taken over."""

@@ -66,6 +66,24 @@ def test_scores_of_the_network_in_memory_come_first_and_others_keep_away(tmp_pat
     assert taken(two, other).entrant == other.entrant
 
 
+@pytest.mark.parametrize("ends", ["finish", "lose"])
+def test_a_unit_that_was_listed_while_it_was_done_is_not_taken_over(tmp_path, monkeypatch, ends):
+    store = Store(tmp_path)
+    queue = Queue([score("a"), score("b")], store)
+    monkeypatch.setattr("gahbench.runs.queue.MAX_LOSSES", 1)
+    unit = taken(queue)
+    queue.refresh()
+    if ends == "finish":
+        finish(store, unit)
+        queue.finish(unit)
+    else:
+        assert queue.lose(unit, "it died", "")
+    other = queue.take()
+    assert {unit.key, other.key} == {"a", "b"}
+    assert queue.take() is None
+    assert queue.left == 1
+
+
 def test_a_unit_whose_fit_failed_is_not_left(tmp_path):
     store = Store(tmp_path)
     queue = Queue([fit("a"), score("s", "a")], store)
