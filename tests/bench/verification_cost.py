@@ -27,7 +27,7 @@ from gahbench.store.store import Store
 
 SIGMAS = (0.03, 0.06, 0.12, 0.25, 0.5)
 #: As a worker records it with each unit.
-ENVIRONMENT = dict.fromkeys(("python", "torch", "numpy", "gahbench", "system", "processor", "threads"), "0.0.0")
+ENVIRONMENT = {"threads": 1, **dict.fromkeys(("python", "device", "processor"), "0.0.0")}
 
 
 def main() -> None:
