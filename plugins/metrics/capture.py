@@ -62,6 +62,7 @@ class Capture(Metric):
         if basis is None:
             return Scores([])
         values: dict[tuple[str, float], Tensor] = {}
+        cosines = _lowest(evaluation.shape)
         for sigma in evaluation.sigmas:
             pairs = evaluation.local.eigenpairs(sigma)
             if pairs is None:
@@ -72,8 +73,7 @@ class Capture(Metric):
             values["", sigma] = _captured(vectors, weights, counts, atoms)
             if basis.adaptive:
                 values["null", sigma] = _of_others(vectors, weights, counts, atoms)
-            cosines = _lowest(evaluation.shape).to(vectors).expand(len(vectors), -1, -1)
-            values["low-dct", sigma] = _captured(vectors, weights, counts, cosines)
+            values["low-dct", sigma] = _captured(vectors, weights, counts, cosines.to(vectors))
         return Scores.parts(values)
 
 
@@ -87,7 +87,7 @@ def _captured(vectors: Tensor, weights: Tensor, counts: Tensor, atoms: Tensor) -
     counts
         K, shape (N,).
     atoms
-        Rows of shape (N, d, d), the leading first.
+        Rows of shape (N, d, d), or (1, d, d) for all images, the leading first.
     """
     energies = ((atoms @ vectors.mT).square() @ weights[..., None])[..., 0]
     places = torch.arange(energies.shape[1], device=energies.device)
