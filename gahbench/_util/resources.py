@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import platform
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +23,17 @@ def cpu_count() -> int:
     # Where Slurm does not confine tasks, it still says what this one was given.
     given = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE")
     return min(count, max(1, int(given))) if given and given.isdecimal() and "SLURM_JOB_ID" in os.environ else count
+
+
+@functools.lru_cache
+def processor_name() -> str:
+    """Return the model of the processor, as the system names it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
 
 
 def _cpu_quotas(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> Iterator[float]:

@@ -85,15 +85,14 @@ def _estimate(left: list[Unit], plan: Plan, folder: Path) -> str:
     """
     import torch
 
-    from gahbench._util.bfloat16 import has_bfloat16
     from gahbench._util.resources import cpu_count
     from gahbench.runs.durations import durations_beside, image_values
     from gahbench.runs.environment import unit_environment
-    from gahbench.training.hardware import nominal_rate
+    from gahbench.training.hardware import GPU_RATE, eager_rate
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     threads = plan.suggested_threads()
-    rate = nominal_rate(device, has_bfloat16(device), threads)
+    rate = eager_rate(device, threads)
     durations = durations_beside(folder, unit_environment(device)["processor"])
     values = image_values(plan.board["datasets"])
     times = {unit.key: durations.of(unit, values) for unit in left}
@@ -107,11 +106,11 @@ def _estimate(left: list[Unit], plan: Plan, folder: Path) -> str:
     notes = []
     if guessed:
         work = sum(unit.work for unit in guessed)
-        notes.append(f"{count(work)} multiply-adds of training at a nominal {count(rate)} a second")
+        notes.append(f"{count(work)} multiply-adds of training at about {count(rate)} a second")
         if device.type == "cpu" and work / rate > FOR_GPU:
-            gpu = nominal_rate(torch.device("cuda"), True, threads)
             notes.append(
-                f"that training takes about {duration(work / gpu)} on one GPU at a nominal {count(gpu)} a second"
+                f"that training takes about {duration(work / GPU_RATE)} on one GPU, at a nominal "
+                f"{count(GPU_RATE)} a second"
             )
     if unknown:
         notes.append(f"without {counted(len(unknown), 'score')}, whose like have not run here")

@@ -20,6 +20,7 @@ from gahbench.contracts.truth import Truth
 from gahbench.evaluation.local_filters import LocalFilters
 from gahbench.evaluation.optimum import OptimalImages, optimal_images
 from gahbench.jacobian import DenseMaps
+from gahbench.networks.precision import Choice, Choices
 from gahbench.sampling.settings import Sampling
 
 if TYPE_CHECKING:
@@ -62,7 +63,10 @@ class Evaluation:
     redraws
         Whether Jacobians under fresh noise are allowed, which doubles the time.
     jacobian_precision
-        ``float32``, or ``auto``: bfloat16 where the hardware has it and it is accurate, as :class:`LocalFilters` says.
+        ``float32``; ``bfloat16`` where it is accurate; or ``auto``, that of the two that is faster here, as
+        :class:`LocalFilters` says.
+    choices
+        The precisions that were chosen before, for ``auto``.
     """
 
     denoiser: Denoiser
@@ -80,6 +84,7 @@ class Evaluation:
     start: int = 0
     redraws: bool = True
     jacobian_precision: str = "float32"
+    choices: Choices = field(default_factory=Choices, repr=False)
     #: Names the draw of the noise too, where the images are those of one shape of a set of several.
     _of_shape: tuple[str, ...] = field(default=(), repr=False)
     _samples: Samples | None = field(default=None, repr=False)
@@ -214,6 +219,7 @@ class Evaluation:
             start=self.start,
             granted=self.granted,
             jacobian_precision=self.jacobian_precision,
+            choices=self.choices,
             _of_shape=self._of_shape,
         )
 
@@ -229,6 +235,11 @@ class Evaluation:
     def jacobian_error(self) -> float:
         """By how much Jacobians differ from those in float32 at most, relative in Frobenius norm."""
         return 0.0 if self._local is None else self._local.error
+
+    @property
+    def jacobian_choice(self) -> Choice | None:
+        """The precision of the Jacobians, and why it was chosen; ``None`` where none was needed."""
+        return None if self._local is None else self._local.choice
 
     @needed("jacobian")
     def jacobian(self, sigma: float, draw: int = 0) -> LinearMaps | None:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from gahbench._util.bfloat16 import has_bfloat16
 from gahbench._util.latest import Latest
 from gahbench.evaluation.alignment import MIN_IMAGES, Adaptation, adaptation
 from gahbench.evaluation.strength import StrengthRemoval, remove_strength
 from gahbench.jacobian import DenseMaps, Estimate, Jacobian, LinearMaps, Sketch
 from gahbench.jacobian.eigen import full
+from gahbench.networks.precision import Choice, Precision
 
 if TYPE_CHECKING:
     from gahbench.evaluation.evaluation import Evaluation
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 MEMORY = 1 << 30
 #: Share of what filters do beyond their strength, up to which errors of matrices are allowed.
 MAX_OF_CHANGE = 0.05
+#: Products of one image that are timed in each precision.
+COLUMNS = 128
 
 
 class LocalFilters:
@@ -33,9 +35,10 @@ class LocalFilters:
     has no Jacobian.
 
     Matrices of networks of rectifiers may be from products in bfloat16 (:class:`gahbench.jacobian.Jacobian`): where the
-    evaluation leaves the choice and the hardware has such units, and where they differ from those of float32 by no more
-    than 1 % and by no more than 5 % of what the filters of all images do beyond their strength and their mean.
-    :attr:`error` says by how much they do. Otherwise they are those of float32, whichever metric asks first.
+    evaluation leaves the choice and bfloat16 was measured to be faster here (:mod:`gahbench.networks.precision`), and
+    where they differ from those of float32 by no more than 1 % and by no more than 5 % of what the filters of all
+    images do beyond their strength and their mean. :attr:`error` says by how much they do. Otherwise they are those of
+    float32, whichever metric asks first.
 
     Parameters
     ----------
@@ -52,6 +55,8 @@ class LocalFilters:
         self._adaptations: Latest[Adaptation] = Latest(MEMORY, lambda one: _bytes((one.sketch.rows,)))
         #: The largest error of matrices so far, relative to their norm; 0 for those of float32.
         self.error = 0.0
+        #: How the precision was chosen; ``None`` before matrices of a network were found.
+        self.choice: Choice | None = None
 
     def maps(self, sigma: float, draw: int = 0) -> LinearMaps | None:
         """Return the Jacobians at the images under a draw of noise."""
@@ -131,8 +136,7 @@ class LocalFilters:
         return self._adaptations.get(key, found)
 
     def _found_matrices(self, maps: LinearMaps) -> Tensor:
-        allowed = self._evaluation.jacobian_precision == "auto"
-        if not (allowed and isinstance(maps, Jacobian) and has_bfloat16(maps.like.device)):
+        if not isinstance(maps, Jacobian) or self._precision(maps) == "float32":
             return maps.matrices()
         fast = maps.in_precision("bfloat16")
         matrices, errors = fast.matrices(), fast.errors().cpu()
@@ -141,6 +145,17 @@ class LocalFilters:
             return maps.matrices()
         self.error = max(self.error, float(errors.max()))
         return matrices
+
+    def _precision(self, maps: Jacobian) -> Precision:
+        if self.choice is None:
+            asked, of = self._evaluation.jacobian_precision, self._evaluation
+            if asked == "auto":
+                passes = len(of.clean) * len(of.sigmas) * maps.size / min(maps.size, COLUMNS)
+                shape, device = (COLUMNS, *of.shape), maps.like.device
+                self.choice = of.choices.make("jacobian", maps.network, shape, device, passes, maps.only(0).columns)
+            else:
+                self.choice = Choice("bfloat16" if asked == "bfloat16" else "float32")
+        return self.choice.precision
 
     def _once(
         self, name: str, sigma: float, draw: int, find: Callable[[], Tensor | tuple[Tensor, ...]]

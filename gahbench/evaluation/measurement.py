@@ -19,6 +19,7 @@ from gahbench.contracts.scoring import Scores, checked
 from gahbench.contracts.training_data import TrainingData
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.evaluation.several_shapes import by_shape, check_alone, joined
+from gahbench.networks.precision import Choices
 from gahbench.networks.trained import Trained
 from gahbench.sampling.settings import Sampling
 
@@ -63,6 +64,8 @@ class Measurement:
         Plain JSON: ``split``, ``images`` (how many), ``sigmas``, ``noise_seed``, ``sampling``, ``jacobian_precision``.
     device
         Where networks compute.
+    choices
+        The precisions of Jacobians that were chosen before.
     """
 
     def __init__(
@@ -71,8 +74,10 @@ class Measurement:
         subject: Subject,
         request: Mapping[str, Any],
         device: torch.device,
+        choices: Choices | None = None,
     ) -> None:
         self._dataset, self._subject, self._device = dataset, subject, device
+        self._choices = Choices() if choices is None else choices
         #: Returns the same entrant, learned from other images; called for metrics that need it.
         self.partner: Callable[[], Subject] | None = None
         self._other: Subject | None = None
@@ -140,6 +145,7 @@ class Measurement:
             sampling=Sampling.model_validate(request.get("sampling", {})),
             device=self._device,
             jacobian_precision=request.get("jacobian_precision", "auto"),
+            choices=self._choices,
             _of_shape=of_shape,
         )
 
@@ -164,7 +170,7 @@ class Measurement:
         other = self.evaluation.along(denoiser)
         other.learned_from = self._learned(subject, denoiser)
         other.sampling, other.device = self.evaluation.sampling, self.evaluation.device
-        other.jacobian_precision = self.evaluation.jacobian_precision
+        other.jacobian_precision, other.choices = self.evaluation.jacobian_precision, self._choices
         return other
 
     def _denoiser(self, subject: Subject) -> Denoiser:

@@ -295,6 +295,26 @@ class Jacobian(AutogradMaps):
         """Return the same Jacobians, whose matrices are from products in a precision."""
         return Jacobian(self._network, self._images, self._levels, self._memory, precision)
 
+    @property
+    def network(self) -> nn.Module:
+        """The network."""
+        return self._network
+
+    def columns(self, precision: Literal["float32", "bfloat16"], count: int = 128) -> Tensor:
+        """Return products of the first image with ``count`` unit vectors in a precision, to time them.
+
+        Raises
+        ------
+        ValueError
+            If the network has no products in bfloat16.
+        """
+        if precision == "float32":
+            return self.only(0).rmatvec(torch.eye(min(count, self.size), self.size)[None])
+        found = gated_matrix(self._network, self._images[:1], self._levels[:1], count=count)
+        if found is None:
+            raise ValueError("the network is not a chain of linear maps and rectifiers")
+        return found
+
     def matrices(self) -> Tensor:
         """Return the matrices, shape (N, d, d)."""
         if self._is_exact:

@@ -65,7 +65,7 @@ class _Gates(TorchFunctionMode):
 
 
 def gated_matrix(
-    network: nn.Module, noisy: Tensor, sigma: Tensor, dtype: torch.dtype = torch.bfloat16
+    network: nn.Module, noisy: Tensor, sigma: Tensor, dtype: torch.dtype = torch.bfloat16, count: int | None = None
 ) -> Tensor | None:
     """Return the Jacobian of a network of rectifiers at an image, from products in a given precision.
 
@@ -76,7 +76,9 @@ def gated_matrix(
     noisy, sigma
         One image, shape (1, C, H, W), and its noise level, shape (1,).
     dtype
-        Of the products.
+        Precision of the products.
+    count
+        How many of the first columns are computed; ``None`` for all.
 
     Returns
     -------
@@ -104,7 +106,7 @@ def gated_matrix(
             graph = _graphs.of(rounded, (step, *shape), shapes, dtype, noisy.device)
             linear = graph or functools.partial(_through, rounded)
             columns = []
-            for first in range(0, size, step):
+            for first in range(0, size if count is None else min(count, size), step):
                 units = torch.zeros(step, size, dtype=dtype, device=noisy.device)
                 units.diagonal(first).fill_(1)
                 columns.append((linear(_images(units, shape), level, gates) - constant).float().flatten(1))

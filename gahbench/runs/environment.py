@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from packaging.requirements import Requirement
 
 from gahbench._util.files import write_json
-from gahbench._util.resources import cpu_count
+from gahbench._util.resources import cpu_count, processor_name
 from gahbench.registry.problems import Problem
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def environment(problems: Sequence[Problem] = ()) -> dict[str, Any]:
         "date": datetime.now(UTC).date().isoformat(),
         "python": platform.python_version(),
         "system": platform.system(),
-        "processor": _processor(),
+        "processor": processor_name(),
         "processors": cpu_count(),
         "gpus": [torch.cuda.get_device_name(place) for place in range(torch.cuda.device_count())],
         "packages": versions,
@@ -55,7 +55,7 @@ def unit_environment(device: torch.device) -> dict[str, Any]:
     return {
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "processor": _processor(),
+        "processor": processor_name(),
         "python": platform.python_version(),
         "versions": versions,
     }
@@ -64,12 +64,3 @@ def unit_environment(device: torch.device) -> dict[str, Any]:
 def write_environment(folder: Path, problems: Sequence[Problem] = ()) -> None:
     """Write ``environment.json`` into a results folder."""
     write_json(folder / "environment.json", environment(problems))
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

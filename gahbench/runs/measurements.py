@@ -15,6 +15,7 @@ from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.references import Reference
 from gahbench.contracts.unit import Unit
 from gahbench.evaluation.measurement import Measurement, Subject
+from gahbench.networks.precision import Choices
 from gahbench.runs.factory import Factory
 from gahbench.store.finished import DamagedError, Finished, open_finished
 from gahbench.store.store import Store
@@ -36,10 +37,12 @@ class Measurements:
         Where fits are.
     device
         Where networks compute.
+    choices
+        The precisions of Jacobians that were chosen before.
     """
 
-    def __init__(self, factory: Factory, store: Store, device: torch.device) -> None:
-        self._factory, self._store, self._device = factory, store, device
+    def __init__(self, factory: Factory, store: Store, device: torch.device, choices: Choices) -> None:
+        self._factory, self._store, self._device, self._choices = factory, store, device, choices
         self._last: tuple[Any, Measurement] | None = None
         self._dataset = functools.lru_cache(maxsize=DATASETS)(self._build_dataset)
 
@@ -65,6 +68,7 @@ class Measurements:
                 self._subject(unit, dataset, unit.requires, payload["learned_from"]),
                 {name: payload[name] for name in _REQUEST if name in payload},
                 self._device,
+                self._choices,
             )
             self._last = (same, measurement)
         measurement = self._last[1]

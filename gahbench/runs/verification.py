@@ -15,7 +15,7 @@ import tempfile
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -136,7 +136,7 @@ def verify(
     whole = [unit for unit in done if unit.folder not in damaged]
     fits = {unit.key: unit for unit in whole if unit.kind == "fit"}
     scores = sorted((unit for unit in whole if unit.kind == "score" and fits.keys() >= set(unit.needs)), key=_folder)
-    chosen = random.Random(seed).sample(scores, min(units, len(scores)))
+    chosen = [_as_recorded(unit, store) for unit in random.Random(seed).sample(scores, min(units, len(scores)))]
     sources = list(plugins) or [folder / name for name in plan.plugins]
     files = [file for source in sources for file in plugin_files(source)]
     stop = threading.Event()
@@ -168,6 +168,14 @@ def _damaged(store: Store, units: Iterable[Unit]) -> dict[str, str]:
             if unit.folder not in whole:
                 found[unit.folder] = f"{store.path(unit)}: not whole, or not of the weights that are here"
     return found
+
+
+def _as_recorded(unit: Unit, store: Store) -> Unit:
+    """Return a score unit whose Jacobians are computed in the precision that its record names."""
+    precision = (store.done(unit) or {}).get("jacobian_precision")
+    if precision not in ("float32", "bfloat16"):
+        return unit
+    return replace(unit, payload={**unit.payload, "jacobian_precision": precision})
 
 
 def _take_fits(store: Store, target: Store, fits: Iterable[Unit]) -> None:

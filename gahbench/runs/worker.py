@@ -22,6 +22,7 @@ from gahbench.evaluation.audit import audit
 from gahbench.evaluation.claimed_risk import check_claimed_risk
 from gahbench.evaluation.measurement import Measurement
 from gahbench.evaluation.notes import notes_of
+from gahbench.networks.precision import Choices
 from gahbench.planning.units import FIT, SCORE
 from gahbench.registry.behaviour import computed_by
 from gahbench.registry.registry import Registry
@@ -76,7 +77,8 @@ class Worker:
         self.should_stop = should_stop
         self._environment = unit_environment(self.device)
         self._factory = Factory(registry, constructing)
-        self._measurements = Measurements(self._factory, store, self.device)
+        self._choices = Choices(store.precision)
+        self._measurements = Measurements(self._factory, store, self.device, self._choices)
         #: The last measurement whose claimed risks were found to be right.
         self._believed: Measurement | None = None
 
@@ -118,6 +120,7 @@ class Worker:
             self.device,
             self.progress,
             self.should_stop,
+            self._choices,
         )
         for text in done.facts["notes"]:
             self.note(text)
@@ -143,9 +146,10 @@ class Worker:
         if (unit.payload["metric"]["name"], unit.split) == AUDITED:
             facts |= _audited(measurement)
         facts["precision"] = "float32"
-        if "jacobian" in metric.needs and (error := max(one.jacobian_error for one in measurement.evaluations)):
-            # Of matrices in bfloat16, relative to those in float32.
-            facts["jacobian_error"] = error
+        if "jacobian" in metric.needs:
+            facts |= _jacobian_facts(measurement)
+            if (choice := measurement.evaluation.jacobian_choice) is not None and choice.note is not None:
+                self.note(choice.note)
         facts |= {"networks": networks, "environment": self._environment}
         if self._checksums(unit) != networks:
             raise ResultsError(f"{unit.label}: its network was replaced meanwhile; run again")
@@ -154,6 +158,17 @@ class Worker:
     def _checksums(self, unit: Unit) -> dict[str, str | None]:
         """Return the checksums of the networks that a unit needs: those of one key may differ by rounding."""
         return {key: self.store.weights_checksum(key) for key in unit.needs}
+
+
+def _jacobian_facts(measurement: Measurement) -> dict[str, Any]:
+    """Return the precision of Jacobians, how it was chosen, and their error relative to float32."""
+    facts: dict[str, Any] = {}
+    error = max(one.jacobian_error for one in measurement.evaluations)
+    choice = measurement.evaluation.jacobian_choice
+    if choice is not None:
+        facts["jacobian_precision"] = choice.precision
+        facts["precision_reason"], facts["precision_seconds"] = choice.reason, dict(choice.seconds)
+    return {**facts, "jacobian_error": error} if error else facts
 
 
 def _audited(measurement: Measurement) -> dict[str, Any]:

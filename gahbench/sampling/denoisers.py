@@ -16,16 +16,20 @@ from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.denoisers import SEES_CLEAN, Denoiser, by_noise_level, checked_kind, shown
 from gahbench.contracts.references import Reference
 from gahbench.contracts.truth import Truth
+from gahbench.networks.precision import Choices, Precision
 from gahbench.networks.trained import Trained, channels_last
 
 #: Returns the denoised images, given noisy ones (N, C, H, W) and the noise level of each (N,), on one device.
 Denoise = Callable[[Tensor, Tensor], Tensor]
 
 
-Precision = Literal["float32", "bfloat16"]
-
-
-def of_network(network: nn.Module, device: torch.device | str = "cpu", precision: Precision = "float32") -> Denoise:
+def of_network(
+    network: nn.Module,
+    device: torch.device | str = "cpu",
+    precision: Precision | Literal["auto"] = "float32",
+    calls: int = 100,
+    choices: Choices | None = None,
+) -> Denoise:
     """Return a network as samplers call it: moved to a device, channels last, in evaluation mode.
 
     On a processor the C library keeps freed memory for the next layer, as in
@@ -38,18 +42,33 @@ def of_network(network: nn.Module, device: torch.device | str = "cpu", precision
     device
         Where it computes.
     precision
-        ``bfloat16`` runs it under autocast, which is two to three times as fast where the hardware computes in it. The
-        residuals of a network that subtracts what it computes then have a relative error of some 2^-8.
+        ``bfloat16`` runs it under autocast, which is two to three times as fast on some hardware and slower on other.
+        The residuals of a network that subtracts what it computes then have a relative error of some 2^-8. ``auto``
+        times the first batch in both, where float32 would need a minute or more.
+    calls
+        About how many batches will be denoised, for ``auto``: at least ``Sampling.ideal_steps()`` for each batch of
+        samples.
+    choices
+        The precisions that were chosen before, for ``auto``.
     """
     network = channels_last(network, device).eval()
     kind = torch.device(device).type
+    chosen: list[Precision] = [] if precision == "auto" else [precision]
     if kind == "cpu":
         keep_freed_blocks()
 
-    def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:
+    def run(noisy: Tensor, sigma: Tensor, precision: Precision) -> Tensor:
         with torch.autocast(kind, torch.bfloat16, enabled=precision == "bfloat16"):
             denoised: Tensor = network(noisy, sigma)
         return denoised.float()
+
+    def denoise(noisy: Tensor, sigma: Tensor) -> Tensor:
+        if not chosen:
+            asked = "sampling", network, tuple(noisy.shape), noisy.device, float(calls)
+            with torch.random.fork_rng(devices=[noisy.device] if noisy.device.type == "cuda" else []):
+                made = (choices or Choices()).make(*asked, functools.partial(run, noisy, sigma))
+            chosen.append(made.precision)
+        return run(noisy, sigma, chosen[0])
 
     return denoise
 

@@ -47,6 +47,8 @@ class Store:
         self.units = folder / "units"
         self.failures = folder / "failures"
         self.claims = folder / "claims"
+        #: Precisions that were chosen by measurement, a file each.
+        self.precision = folder / "precision"
 
     def finished(self) -> set[str]:
         """Return the folder names of finished units."""

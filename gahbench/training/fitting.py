@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +14,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from gahbench._util.bfloat16 import has_bfloat16
 from gahbench._util.files import flush, temporary_name, write_whole
 from gahbench.contracts.datasets import Dataset
 from gahbench.networks.initialisation import build_network
-from gahbench.networks.trained import use_float32
+from gahbench.networks.precision import MIN_SECONDS, Choice, Choices, Precision, pass_seconds
+from gahbench.networks.trained import channels_last, use_float32
 from gahbench.training.batches import training_count
 from gahbench.training.file_names import CHECKPOINT, HISTORY, WEIGHTS, snapshot_file
-from gahbench.training.hardware import choose, multiply_adds, nominal_rate
+from gahbench.training.hardware import Acceleration, choose
 from gahbench.training.recipe import Training
 from gahbench.training.trainer import Fitted, Progress, Trainer
 
@@ -49,6 +51,7 @@ def fit(
     device: torch.device,
     report: Callable[[Progress], None] = lambda progress: None,
     should_stop: Callable[[], bool] = lambda: False,
+    choices: Choices | None = None,
 ) -> Fit:
     """Train a network and write its weights, history and snapshots into a folder, resuming from a checkpoint there.
 
@@ -61,7 +64,9 @@ def fit(
     seed
         Names the initialisation, the order of the images, and the noise.
     report, should_stop
-        As of :class:`gahbench.training.trainer.Trainer`.
+        As for :class:`gahbench.training.trainer.Trainer`.
+    choices
+        The precisions that were chosen before, for ``precision: auto``.
 
     Raises
     ------
@@ -72,13 +77,12 @@ def fit(
     """
     use_float32(device)
     network = build_network(build, seed, training.initialisation, training.weights_stream)
-    work = _planned_work(build, dataset, training, device)
     trainer = Trainer(
         network,
         dataset,
         training,
         seed,
-        choose(training, work, device, torch.get_num_threads()),
+        acceleration(network, dataset, training, device, choices or Choices()),
         validation_sigmas(training),
         device,
         folder / CHECKPOINT,
@@ -129,24 +133,63 @@ def _facts(fitted: Fitted, training: Training, device: torch.device) -> dict[str
         "device": device_name(device),
         "threads": torch.get_num_threads(),
         "precision": fitted.acceleration.precision,
+        "precision_reason": fitted.acceleration.choice.reason,
+        "precision_seconds": dict(fitted.acceleration.choice.seconds),
         "compiled": fitted.acceleration.compiled,
         "notes": list(fitted.acceleration.notes),
     }
 
 
-def _planned_work(build: Callable[[], nn.Module], dataset: Dataset, training: Training, device: torch.device) -> float:
-    """Return the multiply-adds of a fit; 0 where they cannot be counted, so that compiling is not worth it."""
+def acceleration(
+    network: nn.Module, dataset: Dataset, training: Training, device: torch.device, choices: Choices
+) -> Acceleration:
+    """Decide on precision and compilation for a fit, by timed passes of a copy of the network where they pay.
+
+    Parameters
+    ----------
+    network
+        The network, which is not changed.
+    dataset, training, device
+        As for :func:`fit`.
+    choices
+        The precisions that were chosen before, for ``precision: auto``.
+    """
+    if training.precision != "auto" and training.compile != "auto":
+        return choose(training, Choice(), 0.0, device)
     steps = training.total_steps(training_count(dataset, training))
     if steps is None:
-        # A time budget: only the duration matters.
-        rate = nominal_rate(device, has_bfloat16(device), torch.get_num_threads())
-        return (training.seconds or 0.0) * rate
-    try:
-        with torch.device("meta"):
-            network = build()
-        return 3 * multiply_adds(network.eval(), dataset.shape) * training.batch_size * steps
-    except Exception:
-        return 0.0  # Not every operation can be counted on the meta device.
+        # How many passes a budget of seconds has is not known yet: a few small ones do no harm.
+        images, passes = min(training.batch_size, 8), math.inf if (training.seconds or 0.0) >= MIN_SECONDS else 0.0
+    else:
+        planned = training.batch_size * steps
+        # Some ten passes may be timed, in a hundredth of the work.
+        images = max(1, min(training.batch_size, planned // 1000))
+        passes = planned / images
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        run = _passes(network, (images, *dataset.shape), device)
+        choice = Choice()
+        if training.precision == "auto":
+            choice = choices.make("training", network, (images, *dataset.shape), device, passes, run)
+        precision = choice.precision if training.precision == "auto" else training.precision
+        seconds = choice.seconds.get(precision)
+        if seconds is None and training.compile == "auto" and steps is not None:
+            seconds = pass_seconds(run, precision, passes, device)
+    planned_seconds = training.seconds if training.seconds is not None else (seconds or 0.0) * passes
+    return choose(training, choice, planned_seconds, device)
+
+
+def _passes(network: nn.Module, shape: tuple[int, ...], device: torch.device) -> Callable[[Precision], object]:
+    """Return a function that runs a copy of a network forward and back on a batch, in a given precision."""
+    copied = channels_last(copy.deepcopy(network), device).train()
+    noisy = torch.rand(shape, device=device).contiguous(memory_format=torch.channels_last)
+    sigma = torch.full((shape[0],), 0.1, device=device)
+
+    def run(precision: Precision) -> None:
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            denoised = copied(noisy, sigma)
+        denoised.float().square().mean().backward()
+
+    return run
 
 
 def _write_history(path: Path, history: list[dict[str, float]]) -> None:

@@ -1,4 +1,4 @@
-"""Use of the hardware: precision, and whether compiling pays."""
+"""Use of the hardware by a fit: precision, and whether compiling pays."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ import contextlib
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import nn
 
 from gahbench._util.bfloat16 import has_bfloat16
+from gahbench.networks.precision import Choice, Precision
 from gahbench.training.recipe import Training
 
-#: Multiply-adds a second that an eager training step does, about: per CPU thread with and without bfloat16 units, and
-#: on a GPU. They only decide whether compiling is worth it, and size the estimates of ``gahbench plan``.
-NOMINAL_RATE = {"cpu": 1.5e10, "cpu-bfloat16": 4e10, "cuda": 2e13}
-#: Compiling takes 15 to 40 seconds and saves about half of a step, so it pays from a few minutes on.
+#: Multiply-adds a second of an eager training step on a GPU, and the share of the speed of large matrix products that
+#: such a step reaches on a processor: roughly, for the estimates of ``gahbench plan``.
+GPU_RATE, SHARE_OF_PEAK = 2e13, 0.45
+#: Compiling takes 15 to 40 seconds and saves a third to a half of a step, so it pays from a few minutes on.
 COMPILE_FROM_SECONDS = 180.0
 
 
@@ -37,12 +39,15 @@ class Acceleration:
         Why something that was requested, or would pay, is not done.
     graphs
         Whether a compiled network is launched as CUDA graphs: its hundreds of kernels at once.
+    choice
+        How the precision was chosen.
     """
 
     bfloat16: bool
     compiled: bool
     notes: tuple[str, ...] = ()
     graphs: bool = False
+    choice: Choice = field(default_factory=Choice, compare=False)
 
     @property
     def precision(self) -> str:
@@ -52,6 +57,25 @@ class Acceleration:
     def without_compiler(self, reason: str) -> Acceleration:
         """Return the same without compiling, with a note."""
         return replace(self, compiled=False, graphs=False, notes=(*self.notes, f"not compiled: {reason}"))
+
+    def as_begun(self, precision: Precision, compiled: bool, device: torch.device) -> Acceleration:
+        """Return the use of the hardware that a checkpoint records, so that its fit goes on bit for bit.
+
+        Where this hardware cannot do that, there is a note.
+        """
+        changed = self
+        if precision != self.precision:
+            if precision == "bfloat16" and not has_bfloat16(device):
+                note = "begun in bfloat16, goes on in float32: this hardware has no bfloat16 instructions"
+                changed = replace(changed, notes=(*changed.notes, note))
+            else:
+                choice = Choice(precision, "as the fit was begun")
+                changed = replace(changed, bfloat16=precision == "bfloat16", choice=choice)
+        if compiled != self.compiled:
+            if compiled and (missing := compiler_missing(device)):
+                return changed.without_compiler(f"as the fit was begun: {missing}")
+            changed = replace(changed, compiled=compiled, graphs=compiled and device.type == "cuda")
+        return changed
 
     def after(self, error: RuntimeError) -> Acceleration | None:
         """Return what to try after an error in a network: less, with a note, or ``None`` if it was not to blame."""
@@ -96,37 +120,52 @@ def settings_kept() -> Iterator[None]:
         sys.setrecursionlimit(recursion)
 
 
-def nominal_rate(device: torch.device, bfloat16: bool, threads: int) -> float:
-    """Return roughly how many multiply-adds a second an eager training step does."""
+def eager_rate(device: torch.device, threads: int) -> float:
+    """Return roughly how many multiply-adds a second an eager training step in float32 does, from a matrix product."""
     if device.type == "cuda":
-        return NOMINAL_RATE["cuda"]
-    return NOMINAL_RATE["cpu-bfloat16" if bfloat16 else "cpu"] * threads
+        return GPU_RATE
+    before, side = torch.get_num_threads(), 1024
+    matrix = torch.ones(side, side)
+    torch.set_num_threads(threads)
+    try:
+        seconds = min(_timed_product(matrix) for _ in range(4))
+    finally:
+        torch.set_num_threads(before)
+    return SHARE_OF_PEAK * side**3 / seconds
 
 
-def choose(training: Training, work: float, device: torch.device, threads: int) -> Acceleration:
-    """Decide precision and compilation for a fit.
+def _timed_product(matrix: torch.Tensor) -> float:
+    started = time.perf_counter()
+    torch.matmul(matrix, matrix)
+    return time.perf_counter() - started
+
+
+def choose(training: Training, choice: Choice, seconds: float, device: torch.device) -> Acceleration:
+    """Decide on precision and compilation for a fit.
 
     Parameters
     ----------
     training
         The recipe, which may insist.
-    work
-        Planned multiply-adds of the whole fit.
-    device, threads
-        Where it runs.
+    choice
+        The precision that ``precision: auto`` has here.
+    seconds
+        How long the fit takes without the compiler.
+    device
+        Where the fit runs.
     """
-    notes = []
-    able = has_bfloat16(device)
-    bfloat16 = training.precision == "bfloat16" or (training.precision == "auto" and able)
-    if training.precision == "bfloat16" and not able:
+    notes = [] if choice.note is None else [choice.note]
+    if training.precision != "auto":
+        notes, choice = [], Choice(training.precision)
+    if choice.precision == "bfloat16" and not has_bfloat16(device):
         notes.append("bfloat16 was requested; this hardware emulates it, slowly")
-    long = work / nominal_rate(device, bfloat16, threads) > COMPILE_FROM_SECONDS
-    compiled = training.compile == "always" or (training.compile == "auto" and long)
+    compiled = training.compile == "always" or (training.compile == "auto" and seconds > COMPILE_FROM_SECONDS)
     missing = compiler_missing(device) if compiled else None
     if missing:
         notes.append(f"not compiled: {missing}")
     compiled = compiled and not missing
-    return Acceleration(bfloat16, compiled, tuple(notes), graphs=compiled and device.type == "cuda")
+    graphs = compiled and device.type == "cuda"
+    return Acceleration(choice.precision == "bfloat16", compiled, tuple(notes), graphs, choice)
 
 
 def multiply_adds(network: nn.Module, shape: tuple[int, int, int]) -> float:

@@ -344,6 +344,8 @@ class Trainer:
             return
         state: dict[str, Any] = {
             "step": self._step,
+            "precision": self.acceleration.precision,
+            "compiled": self.acceleration.compiled,
             "seconds": self._seconds,
             "history": self._history,
             "network": whole_state(self.network),
@@ -363,3 +365,7 @@ class Trainer:
             self.average.load_state_dict(state["average"])
         self.statistics.load_state_dict(state["statistics"])
         self._step, self._seconds, self._history = state["step"], state["seconds"], state["history"]
+        as_begun = self.acceleration.as_begun(state["precision"], state["compiled"], self.device)
+        if as_begun != self.acceleration:
+            self.acceleration = as_begun
+            self._compile()

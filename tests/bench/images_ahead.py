@@ -21,6 +21,7 @@ from training_common import SEED, aligned, spread, timed, unet
 import gahbench
 from gahbench._util.resources import cpu_count
 from gahbench.networks.initialisation import build_network
+from gahbench.networks.precision import Choice
 from gahbench.training.hardware import choose
 from gahbench.training.recipe import Training
 from gahbench.training.trainer import Trainer
@@ -80,7 +81,7 @@ def trainer(name: str, options: argparse.Namespace) -> Trainer:
         {"steps": options.steps, "batch_size": options.batch, "compile": "never", "validations": 1}
     )
     network = build_network(functools.partial(unet, options.width), SEED)
-    chosen = choose(training, 0.0, device, options.threads)
+    chosen = choose(training, Choice(), 0.0, device)
     return Trainer(network, gahbench.create("dataset", name), training, SEED, chosen, device=device)
 
 

@@ -22,6 +22,7 @@ import torch
 import gahbench
 from gahbench._util.resources import keep_freed_blocks
 from gahbench.networks.initialisation import build_network
+from gahbench.networks.precision import Choice
 from gahbench.training.fitting import validation_sigmas
 from gahbench.training.hardware import choose
 from gahbench.training.recipe import Training
@@ -121,7 +122,14 @@ def bare_leg(steps: int) -> tuple[float]:
         training.weights_stream,
     )
     trainer = Trainer(
-        network, dataset, training, 0, choose(training, 0.0, device, 1), validation_sigmas(training), device, None
+        network,
+        dataset,
+        training,
+        0,
+        choose(training, Choice(), 0.0, device),
+        validation_sigmas(training),
+        device,
+        None,
     )
     trainer.network.train()
     for step in range(steps):

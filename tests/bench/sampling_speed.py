@@ -64,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sides: dict[str, Callable[[Sampling], Any]] = {
         "our UNet": lambda settings: ours(same, options, dataset.shape, settings),
         "our UNet, bfloat16": lambda settings: ours(same, options, dataset.shape, settings, "bfloat16"),
+        "our UNet, auto": lambda settings: ours(same, options, dataset.shape, settings, "auto"),
     }
     same = network
     if options.published is not None:

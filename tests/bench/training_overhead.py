@@ -13,11 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from training_common import SEED, aligned, device_text, spread, timed, unet
 
 import gahbench
 from gahbench.networks.initialisation import build_network
+from gahbench.networks.precision import Choice
 from gahbench.runs.worker import progress_message
 from gahbench.training import checkpoint
 from gahbench.training.fitting import validation_sigmas
@@ -104,7 +104,7 @@ def overhead_trainer(
         dataset=gahbench.create("dataset", "discs", size=32),
         training=training,
         seed=SEED,
-        acceleration=choose(training, 0.0, options.device, torch.get_num_threads()),
+        acceleration=choose(training, Choice(), 0.0, options.device),
         sigmas=validation_sigmas(training),
         device=options.device,
         checkpoint_path=checkpoint,

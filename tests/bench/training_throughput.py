@@ -31,6 +31,7 @@ from training_overhead import print_overhead
 import gahbench
 from gahbench._util.resources import cpu_count
 from gahbench.contracts.datasets import Dataset
+from gahbench.networks.precision import Choice
 from gahbench.runs.environment import environment
 from gahbench.training.hardware import choose, multiply_adds
 from gahbench.training.recipe import Training
@@ -254,7 +255,7 @@ def prepare(
             "validations": 1,
         }
     )
-    chosen = choose(training, 0.0, options.device, torch.get_num_threads())
+    chosen = choose(training, Choice(), 0.0, options.device)
     trainer = Trainer(network, dataset, training, SEED, chosen, device=options.device)
     network.train()
     position = 0

@@ -10,14 +10,9 @@ import gahbench
 from gahbench.evaluation import Evaluation, remove_strength
 from gahbench.jacobian import DenseMaps
 from gahbench.networks import Trained
+from gahbench.networks.precision import Choice
 
 SIGMA = 0.2
-
-
-@pytest.fixture(autouse=True)
-def units(monkeypatch):
-    # Products in bfloat16 are emulated where there are no such units, with the same results.
-    monkeypatch.setattr("gahbench.evaluation.local_filters.has_bfloat16", lambda device: True)
 
 
 def evaluation(precision, count=30, network="bf-cnn"):
@@ -32,7 +27,7 @@ def evaluation(precision, count=30, network="bf-cnn"):
 
 
 def test_matrices_are_near_those_of_float32_and_the_error_is_stated():
-    exact, fast = evaluation("float32"), evaluation("auto")
+    exact, fast = evaluation("float32"), evaluation("bfloat16")
     one, other = exact.local.matrices(SIGMA).double(), fast.local.matrices(SIGMA).double()
     found = ((one - other).flatten(1).norm(dim=1) / one.flatten(1).norm(dim=1)).max()
     assert 0 < float(found) <= 0.01
@@ -69,7 +64,7 @@ def test_no_more_than_a_number_of_bytes_is_kept(monkeypatch, entrant):
 
 
 def test_homogeneity_is_found_in_float32():
-    found = evaluation("auto", 4)
+    found = evaluation("bfloat16", 4)
     scores = gahbench.create("metric", "spectrum").score(found)
     assert found.jacobian_error > 1e-4
     parts = [value for part, value in zip(scores.part, scores.value, strict=True) if part == "homogeneity"]
@@ -80,18 +75,40 @@ def test_homogeneity_is_found_in_float32():
 @pytest.mark.parametrize("count", [3, 30])
 def test_what_filters_do_beyond_their_strength_decides_too(monkeypatch, count):
     exact = evaluation("float32", count).local.matrices(SIGMA)
-    rounded = evaluation("auto", count).local
+    rounded = evaluation("bfloat16", count).local
     assert not torch.equal(rounded.matrices(SIGMA), exact)
     monkeypatch.setattr("gahbench.evaluation.local_filters.MAX_OF_CHANGE", 1e-9)
-    strict = evaluation("auto", count).local
+    strict = evaluation("bfloat16", count).local
     assert torch.equal(strict.matrices(SIGMA), exact)
     assert strict.error == 0 < rounded.error
 
 
 def test_networks_of_other_nonlinearities_are_done_in_float32():
-    one, other = evaluation("float32", 4, "vit"), evaluation("auto", 4, "vit")
+    one, other = evaluation("float32", 4, "vit"), evaluation("bfloat16", 4, "vit")
     assert torch.equal(one.local.matrices(SIGMA), other.local.matrices(SIGMA))
     assert other.jacobian_error == 0
+
+
+def test_the_faster_precision_is_chosen_and_stated(monkeypatch):
+    exact = evaluation("auto", 4)
+    # Work of a moment.
+    assert torch.equal(exact.local.matrices(SIGMA), evaluation("float32", 4).local.matrices(SIGMA))
+    assert (exact.jacobian_choice.precision, exact.jacobian_error) == ("float32", 0)
+    monkeypatch.setattr("gahbench.networks.precision.has_bfloat16", lambda device: True)
+    monkeypatch.setattr("gahbench.networks.precision.measure", lambda *given: Choice("bfloat16", "faster"))
+    fast = evaluation("auto", 4)
+    assert torch.equal(fast.local.matrices(SIGMA), evaluation("bfloat16", 4).local.matrices(SIGMA))
+    assert fast.jacobian_choice == Choice("bfloat16", "faster")
+
+
+def test_networks_that_have_no_products_in_bfloat16_are_not_said_to_have_them(monkeypatch):
+    monkeypatch.setattr("gahbench.networks.precision.has_bfloat16", lambda device: True)
+    monkeypatch.setattr("gahbench.networks.precision.MIN_SECONDS", 0.0)
+    monkeypatch.setattr("gahbench.networks.precision.MAX_SHARE", 1e9)
+    found = evaluation("auto", 4, "vit")
+    found.local.matrices(SIGMA)
+    assert found.jacobian_choice.precision == "float32"
+    assert "rectifiers" in found.jacobian_choice.reason
 
 
 def test_a_suite_may_ask_for_float32_which_is_another_score(tmp_path):

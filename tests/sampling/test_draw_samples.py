@@ -11,6 +11,7 @@ from torch import nn
 import gahbench
 from gahbench._util.errors import ParameterError
 from gahbench.networks.trained import Trained
+from gahbench.networks.precision import Choice
 from gahbench.sampling import Sampling, draw_samples, of_denoiser, of_network, starting_noise
 from gahbench.sampling.noise import InjectedNoise
 
@@ -312,6 +313,26 @@ def test_lower_precision_is_near():
         near = of_network(network, precision="bfloat16")(noisy, sigma)
     assert near.dtype == torch.float32
     assert 0 < float((near - exact).norm() / (exact - noisy).norm()) < 0.02
+
+
+def test_the_faster_precision_is_chosen_at_the_first_batch(monkeypatch):
+    network = gahbench.create("architecture", "unet", width=8, levels=2)
+    noisy, sigma = torch.randn(2, 1, 16, 16), torch.ones(2)
+    asked = []
+
+    def measured(run, passes, device):
+        asked.append(passes)
+        return Choice("bfloat16", "faster", {name: float(run(name).sum()) for name in ("float32", "bfloat16")})
+
+    monkeypatch.setattr("gahbench.networks.precision.has_bfloat16", lambda device: True)
+    with torch.no_grad():
+        # A hundred batches are work of a moment.
+        assert torch.equal(of_network(network, precision="auto")(noisy, sigma), of_network(network)(noisy, sigma))
+        monkeypatch.setattr("gahbench.networks.precision.measure", measured)
+        auto = of_network(network, precision="auto", calls=1000)
+        assert torch.equal(auto(noisy, sigma), of_network(network, precision="bfloat16")(noisy, sigma))
+        auto(noisy, sigma)
+    assert asked == [1000.0]
 
 
 def test_settings_need_no_torch():

@@ -1,29 +1,114 @@
+import copy
+
 import pytest
 import torch
 from small_fits import CPU, PLAIN, make, weights
 
 import gahbench
+from gahbench.networks.precision import Choice, Choices
 from gahbench.runs.process_state import moved, process_state
-from gahbench.training.hardware import Acceleration, choose, compiler_missing, multiply_adds, nominal_rate
+from gahbench.training.fitting import acceleration as decide
+from gahbench.training.hardware import Acceleration, choose, compiler_missing, multiply_adds
 from gahbench.training.recipe import Training
 
 
 def test_long_fits_are_compiled_and_short_ones_are_not(monkeypatch):
-    training = Training.model_validate({"precision": "float32"})
-    minute = 60 * nominal_rate(CPU, False, 1)
     monkeypatch.setattr("gahbench.training.hardware.compiler_missing", lambda device: None)
-    assert not choose(training, minute, CPU, 1).compiled
-    assert choose(training, 60 * minute, CPU, 1).compiled
-    # The same work on more threads is a shorter fit.
-    assert not choose(training, 10 * minute, CPU, 8).compiled
+    training = Training.model_validate({"precision": "float32"})
+    assert not choose(training, Choice(), 60.0, CPU).compiled
+    assert choose(training, Choice(), 3600.0, CPU).compiled
     never = Training.model_validate({"compile": "never"})
-    assert not choose(never, 1e30, CPU, 1).compiled
+    assert not choose(never, Choice(), 1e9, CPU).compiled
+
+
+def decided(monkeypatch, step, gain=1.0, **given):
+    """Return what is decided for a fit of a step of some seconds in float32, by a clock that is moved."""
+    now = [0.0]
+
+    def passes(network, shape, device):
+        def run(precision):
+            share = shape[0] / training.batch_size
+            now[0] += share * (step if precision == "float32" else step / gain)
+
+        return run
+
+    monkeypatch.setattr("gahbench.networks.precision.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("gahbench.networks.precision.has_bfloat16", lambda device: True)
+    monkeypatch.setattr("gahbench.training.hardware.has_bfloat16", lambda device: True)
+    monkeypatch.setattr("gahbench.training.hardware.compiler_missing", lambda device: None)
+    monkeypatch.setattr("gahbench.training.fitting._passes", passes)
+    training = Training.model_validate({"batch_size": 32, "steps": 1000, **given})
+    dataset = gahbench.create("dataset", "discs", size=16)
+    network = gahbench.create("architecture", "bf-cnn[width=2,layers=3]")
+    return decide(network, dataset, training, CPU, Choices())
+
+
+@pytest.mark.parametrize(
+    ("step", "gain", "precision", "compiled"),
+    [
+        (0.05, 3.0, "float32", False),
+        (0.1, 1.1, "float32", False),
+        (0.1, 3.0, "bfloat16", False),
+        (1.0, 0.7, "float32", True),
+        (1.0, 3.0, "bfloat16", True),
+        # bfloat16 alone makes it short enough not to be compiled.
+        (0.3, 3.0, "bfloat16", False),
+        (0.3, 1.0, "float32", True),
+    ],
+)
+def test_the_measured_step_decides(monkeypatch, step, gain, precision, compiled):
+    found = decided(monkeypatch, step, gain)
+    assert (found.precision, found.compiled) == (precision, compiled)
+
+
+def test_few_large_steps_are_measured_by_parts_of_a_batch(monkeypatch):
+    assert decided(monkeypatch, 60.0, 2.0, steps=100, batch_size=512).precision == "bfloat16"
+
+
+def test_a_precision_that_is_set_is_not_measured_but_the_step_is(monkeypatch):
+    found = decided(monkeypatch, 1.0, 3.0, precision="float32")
+    assert (found.precision, found.compiled) == ("float32", True)
+    assert not decided(monkeypatch, 0.1, 3.0, precision="float32").compiled
+    assert decided(monkeypatch, 0.3, 3.0, precision="float32").compiled
+
+
+def test_a_budget_of_seconds_is_measured_too(monkeypatch):
+    given = {"steps": None, "seconds": 600.0, "allow_time_budget": True}
+    assert decided(monkeypatch, 0.1, 3.0, **given) == Acceleration(True, True)
+    assert decided(monkeypatch, 0.1, 3.0, **given | {"seconds": 30.0}) == Acceleration(False, False)
+
+
+def test_passes_leave_the_network_and_random_numbers_as_they_were():
+    training = Training.model_validate({"batch_size": 8, "steps": 1000})
+    dataset = gahbench.create("dataset", "discs", size=16)
+    network = gahbench.create("architecture", "bf-cnn[width=2,layers=3]")
+    before = copy.deepcopy(network.state_dict())
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    decide(network, dataset, training, CPU, Choices())
+    assert torch.equal(torch.rand(2), expected)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_a_fit_goes_on_in_the_precision_in_which_it_was_begun(monkeypatch, able):
+    monkeypatch.setattr("gahbench.training.hardware.has_bfloat16", lambda device: able)
+    monkeypatch.setattr("gahbench.training.hardware.compiler_missing", lambda device: None)
+    rounded, exact = Acceleration(True, False), PLAIN
+    assert rounded.as_begun("float32", False, CPU) == exact
+    found = exact.as_begun("bfloat16", False, CPU)
+    assert found.precision == ("bfloat16" if able else "float32")
+    assert bool(found.notes) is not able
+    assert exact.as_begun("float32", True, CPU) == Acceleration(False, True)
+    assert Acceleration(False, True).as_begun("float32", False, CPU) == exact
 
 
 def test_without_a_compiler_there_is_a_note(monkeypatch):
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CXX", raising=False)
-    chosen = choose(Training.model_validate({"compile": "always"}), 0.0, CPU, 1)
+    chosen = choose(Training.model_validate({"compile": "always"}), Choice(), 0.0, CPU)
     assert not chosen.compiled
     assert "no C++ compiler" in chosen.notes[0]
 
@@ -87,11 +172,12 @@ def test_only_compiled_fits_on_gpus_use_cuda_graphs(monkeypatch):
     monkeypatch.setattr("gahbench.training.hardware.compiler_missing", lambda device: None)
     monkeypatch.setattr("gahbench.training.hardware.has_bfloat16", lambda device: True)
     training, gpu = Training.model_validate({}), torch.device("cuda:1")
-    assert choose(training, 1e30, gpu, 1) == Acceleration(True, True, graphs=True)
-    assert choose(training, 1.0, gpu, 1) == Acceleration(True, False, graphs=False)
-    assert choose(training, 1e30, CPU, 1) == Acceleration(True, True, graphs=False)
+    fast = Choice("bfloat16")
+    assert choose(training, fast, 1e9, gpu) == Acceleration(True, True, graphs=True)
+    assert choose(training, fast, 1.0, gpu) == Acceleration(True, False, graphs=False)
+    assert choose(training, fast, 1e9, CPU) == Acceleration(True, True, graphs=False)
     monkeypatch.setattr("gahbench.training.hardware.compiler_missing", lambda device: "triton is not installed")
-    assert choose(training, 1e30, gpu, 1) == Acceleration(True, False, ("not compiled: triton is not installed",))
+    assert choose(training, fast, 1e9, gpu) == Acceleration(True, False, ("not compiled: triton is not installed",))
 
 
 @pytest.mark.skipif(compiler_missing(CPU) is not None, reason="no compiler here")

@@ -1,0 +1,160 @@
+"""The choice of a precision: by a clock that the tests move, and by real networks."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from gahbench.networks import precision as module
+from gahbench.networks.precision import MAX_SHARE, MIN_GAIN, Choices, measure
+
+CPU = torch.device("cpu")
+
+
+class Clock:
+    """Passes that take given seconds, which are counted rather than waited for."""
+
+    def __init__(self, monkeypatch, float32, bfloat16):
+        self.now, self.cost = 0.0, {"float32": float32, "bfloat16": bfloat16}
+        self.passes = []
+        monkeypatch.setattr(module.time, "perf_counter", lambda: self.now)
+
+    def run(self, precision):
+        self.passes.append(precision)
+        self.now += self.cost[precision]
+
+
+@pytest.fixture(autouse=True)
+def _with_bfloat16(monkeypatch):
+    """The machine has bfloat16 instructions, whatever it is."""
+    monkeypatch.setattr(module, "has_bfloat16", lambda device: True)
+
+
+@pytest.mark.parametrize(
+    ("gain", "expected"), [(0.7, "float32"), (1.0, "float32"), (1.14, "float32"), (1.16, "bfloat16"), (3.0, "bfloat16")]
+)
+def test_bfloat16_must_be_faster_by_a_margin(monkeypatch, gain, expected):
+    clock = Clock(monkeypatch, 0.1, 0.1 / gain)
+    choice = measure(clock.run, 10_000, CPU)
+    assert choice.precision == expected
+    assert choice.seconds["float32"] / choice.seconds["bfloat16"] == pytest.approx(gain, rel=1e-3)
+    assert (gain >= MIN_GAIN) is (expected == "bfloat16")
+
+
+@pytest.mark.parametrize("passes", [1_000, 3_000, 100_000])
+@pytest.mark.parametrize("slower", [1.0, 2.0])
+def test_a_measurement_takes_a_hundredth_of_the_work_at_most(monkeypatch, passes, slower):
+    clock = Clock(monkeypatch, 0.1, 0.1 * slower)
+    measure(clock.run, passes, CPU)
+    assert "bfloat16" in clock.passes
+    assert clock.now <= MAX_SHARE * passes * 0.1
+
+
+@pytest.mark.parametrize(("passes", "seconds"), [(1_000, 0.059), (50_000, 0.001), (300, 0.1)])
+def test_short_work_is_in_float32_and_bfloat16_is_not_tried(monkeypatch, passes, seconds):
+    clock = Clock(monkeypatch, seconds, seconds / 10)
+    choice = measure(clock.run, passes, CPU)
+    assert choice.precision == "float32"
+    assert "bfloat16" not in clock.passes
+    assert len(clock.passes) <= 2
+    assert clock.now <= MAX_SHARE * passes * seconds
+
+
+def test_few_passes_are_not_measured_at_all(monkeypatch):
+    clock = Clock(monkeypatch, 100.0, 1.0)
+    assert measure(clock.run, 100, CPU).precision == "float32"
+    assert clock.passes == []
+
+
+def test_a_single_slow_pass_does_not_decide(monkeypatch):
+    clock = Clock(monkeypatch, 0.1, 0.05)
+
+    def run(precision):
+        clock.passes.append(precision)
+        clock.now += 5.0 if clock.passes.count("bfloat16") == 2 and precision == "bfloat16" else clock.cost[precision]
+
+    assert measure(run, 100_000, CPU).precision == "bfloat16"
+
+
+def test_a_network_that_fails_in_bfloat16_is_in_float32(monkeypatch):
+    clock = Clock(monkeypatch, 0.1, 0.1)
+
+    def run(precision):
+        clock.run(precision)
+        if precision == "bfloat16":
+            raise RuntimeError("expected float, but found BFloat16")
+
+    choice = measure(run, 10_000, CPU)
+    assert choice.precision == "float32"
+    assert "BFloat16" in choice.reason
+
+
+def network(width):
+    return nn.Conv2d(1, width, 3)
+
+
+def test_a_folder_chooses_once_for_a_network_and_shape(monkeypatch, tmp_path):
+    clock = Clock(monkeypatch, 0.1, 0.05)
+    choices = Choices(tmp_path)
+    given = (CPU, 10_000, clock.run)
+    first = choices.make("training", network(2), (4, 1, 8, 8), *given)
+    assert first.precision == "bfloat16"
+    count = len(clock.passes)
+    # Another seed of it, here or in another process: even if the machine is busy otherwise now.
+    clock.cost["bfloat16"] = 1.0
+    assert choices.make("training", network(2), (4, 1, 8, 8), *given).precision == "bfloat16"
+    assert Choices(tmp_path).make("training", network(2), (4, 1, 8, 8), *given) == first
+    assert len(clock.passes) == count
+    # Other widths, shapes, kinds of work are others.
+    for work, width, side in (("training", 3, 8), ("training", 2, 9), ("jacobian", 2, 8)):
+        count = len(clock.passes)
+        assert choices.make(work, network(width), (4, 1, side, side), *given).precision == "float32"
+        assert len(clock.passes) > count
+
+
+def test_what_decided_is_recorded(monkeypatch, tmp_path):
+    clock = Clock(monkeypatch, 0.1, 0.05)
+    Choices(tmp_path).make("training", network(2), (4, 1, 8, 8), CPU, 10_000, clock.run)
+    (file,) = tmp_path.iterdir()
+    content = json.loads(file.read_text())
+    assert content["precision"] == "bfloat16"
+    assert content["seconds"] == {"float32": 0.1, "bfloat16": 0.05}
+    assert content["shape"] == [4, 1, 8, 8]
+    assert content["threads"] == torch.get_num_threads()
+
+
+def test_a_folder_that_goes_on_elsewhere_says_if_the_precision_changes(monkeypatch, tmp_path):
+    clock = Clock(monkeypatch, 0.1, 0.05)
+    given = ("training", network(2), (4, 1, 8, 8), CPU, 10_000, clock.run)
+    monkeypatch.setattr(module, "processor_name", lambda: "with matrix units")
+    assert Choices(tmp_path).make(*given).note is None
+    monkeypatch.setattr(module, "processor_name", lambda: "without them")
+    same = Choices(tmp_path).make(*given)
+    assert same.precision == "bfloat16"
+    assert same.note is None
+    monkeypatch.setattr(module, "processor_name", lambda: "a third")
+    clock.cost["bfloat16"] = 0.2
+    other = Choices(tmp_path).make(*given)
+    assert other.precision == "float32"
+    assert other.note is not None
+    assert "with matrix units" in other.note or "without them" in other.note
+    # Also for the next seed.
+    assert Choices(tmp_path).make(*given).note == other.note
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"precision": "float16", "seconds": {}, "reason": ""}', "[]"])
+def test_a_damaged_record_is_measured_again(monkeypatch, tmp_path, content):
+    clock = Clock(monkeypatch, 0.1, 0.05)
+    given = ("training", network(2), (4, 1, 8, 8), CPU, 10_000, clock.run)
+    Choices(tmp_path).make(*given)
+    (file,) = tmp_path.iterdir()
+    file.write_text(content)
+    assert Choices(tmp_path).make(*given).precision == "bfloat16"
+
+
+def test_without_instructions_nothing_is_measured(monkeypatch):
+    monkeypatch.setattr(module, "has_bfloat16", lambda device: False)
+    clock = Clock(monkeypatch, 0.1, 0.01)
+    choice = Choices().make("training", network(2), (4, 1, 8, 8), CPU, 1e9, clock.run)
+    assert (choice.precision, clock.passes) == ("float32", [])
