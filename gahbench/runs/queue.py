@@ -14,6 +14,8 @@ from gahbench.store.store import Store
 
 #: Seconds for which a listing of the store is taken as it is: so many, and so many times as long as it took.
 _FRESH, _SHARE = 1.0, 10.0
+#: The metric that boards rank by.
+RANKED = "psnr"
 #: Dataset, entrant and training seed of a unit.
 _Group = tuple[str, str, int | None]
 #: A fit of at least this share of the work of the longest may come before it, if it needs no other process.
@@ -207,25 +209,28 @@ class _Ready:
 
     def __init__(self, units: Iterable[Unit]) -> None:
         ready = list(units)
-        # The longest fits first; scores of equal work in an order of this process's own.
+        places = {name: place for place, name in enumerate(dict.fromkeys(unit.dataset for unit in ready))}
+        # Scores of one dataset are in an order of this process's own.
         random.shuffle(ready)
-        ready.sort(key=lambda unit: (unit.kind != "fit", -unit.work if unit.kind == "fit" else 0.0))
+        ready.sort(key=lambda unit: -unit.work if unit.kind == "fit" else places[unit.dataset])
         self._fits: dict[str, Unit] = {}
-        #: By isolation key and group.
-        self._scores: dict[str, dict[_Group, dict[str, Unit]]] = {}
+        self._references, self._scores = _Scores(), _Scores()
         self._names: set[str] = set()
         for unit in ready:
             self._names.add(unit.folder)
             if unit.kind == "fit":
                 self._fits[unit.folder] = unit
             else:
-                self._scores.setdefault(isolation_key(unit), {}).setdefault(group_of(unit), {})[unit.folder] = unit
+                self._kind_of(unit).add(unit)
 
     def __len__(self) -> int:
         return len(self._names)
 
     def __contains__(self, name: object) -> bool:
         return name in self._names
+
+    def _kind_of(self, unit: Unit) -> _Scores:
+        return self._scores if unit.needs else self._references
 
     def remove(self, unit: Unit) -> None:
         """Remove a unit, if it is there."""
@@ -234,16 +239,14 @@ class _Ready:
         self._names.remove(unit.folder)
         if unit.kind == "fit":
             del self._fits[unit.folder]
-            return
-        groups, group = self._scores[isolation_key(unit)], group_of(unit)
-        del groups[group][unit.folder]
-        if not groups[group]:
-            del groups[group]
+        else:
+            self._kind_of(unit).remove(unit)
 
     def in_order(self, last: Unit | None, near: Collection[_Group]) -> Iterator[Unit]:
-        """Yield fits, scores like the last, scores that nobody is near, others; units may be removed meanwhile.
+        """Yield scores of references, the PSNR of the last network, fits, and scores of networks.
 
-        Those that may be done by the process that did the last come first.
+        So a board can be printed soon after a run has begun, and grows as networks are trained. Units that may be done
+        by the process that did the last come before others of their kind. Units may be removed meanwhile.
 
         Parameters
         ----------
@@ -252,17 +255,47 @@ class _Ready:
         near
             Groups that somebody works on.
         """
-        key = None if last is None else isolation_key(last)
+        yield from self._references.in_order(last, near)
+        if last is not None:
+            yield from (unit for unit in self._scores.like(last) if unit.metric == RANKED)
         fits = list(self._fits.values())
         if last is not None:
             # Another process costs seconds, a long fit that begins last may cost hours.
-            long = max((unit.work for unit in fits), default=0.0) * _ABOUT_AS_LONG
+            long, key = max((unit.work for unit in fits), default=0.0) * _ABOUT_AS_LONG, isolation_key(last)
             yield from (unit for unit in fits if unit.work >= long and isolation_key(unit) == key)
         yield from fits
-        if last is not None and key is not None:
-            yield from list(self._scores.get(key, {}).get(group_of(last), {}).values())
-        for keys in ([key] if key in self._scores else [], list(self._scores)):
-            groups = [(group, found) for one in keys for group, found in list(self._scores[one].items())]
+        yield from self._scores.in_order(last, near)
+
+
+class _Scores:
+    """Score units by the process that may do them, and by what they have in common."""
+
+    def __init__(self) -> None:
+        #: By isolation key and group.
+        self._units: dict[str, dict[_Group, dict[str, Unit]]] = {}
+
+    def add(self, unit: Unit) -> None:
+        """Add a unit, after those that are there."""
+        self._units.setdefault(isolation_key(unit), {}).setdefault(group_of(unit), {})[unit.folder] = unit
+
+    def remove(self, unit: Unit) -> None:
+        """Remove a unit that is there."""
+        groups, group = self._units[isolation_key(unit)], group_of(unit)
+        del groups[group][unit.folder]
+        if not groups[group]:
+            del groups[group]
+
+    def like(self, last: Unit) -> list[Unit]:
+        """Return units that use what another one had in memory."""
+        return list(self._units.get(isolation_key(last), {}).get(group_of(last), {}).values())
+
+    def in_order(self, last: Unit | None, near: Collection[_Group]) -> Iterator[Unit]:
+        """Yield units like the last, units of its process, and others; of these, first those that nobody is near."""
+        key = None if last is None else isolation_key(last)
+        if last is not None:
+            yield from self.like(last)
+        for keys in ([key] if key in self._units else [], list(self._units)):
+            groups = [(group, found) for one in keys for group, found in list(self._units[one].items())]
             for are_near in (False, True):
                 for group, units in groups:
                     if (group in near) is are_near:

@@ -21,8 +21,9 @@ from gahbench.training.recipe import Training
 #: Multiply-adds a second of an eager training step on a GPU, and the share of the speed of large matrix products that
 #: such a step reaches on a processor: roughly, for the estimates of ``gahbench plan``.
 GPU_RATE, SHARE_OF_PEAK = 2e13, 0.45
-#: Compiling takes 15 to 40 seconds and saves a third to a half of a step, so it pays from a few minutes on.
-COMPILE_FROM_SECONDS = 180.0
+#: Seconds of a fit without the compiler from which compiling pays, by the kind of device. It takes 15 to 60 seconds,
+#: and saves some 15 % of a step on a processor, and about half on a GPU.
+COMPILE_FROM_SECONDS = {"cpu": 600.0, "cuda": 180.0}
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,8 @@ def choose(training: Training, choice: Choice, seconds: float, device: torch.dev
         notes, choice = [], Choice(training.precision)
     if choice.precision == "bfloat16" and not has_bfloat16(device):
         notes.append("bfloat16 was requested; this hardware emulates it, slowly")
-    compiled = training.compile == "always" or (training.compile == "auto" and seconds > COMPILE_FROM_SECONDS)
+    pays = seconds > COMPILE_FROM_SECONDS.get(device.type, COMPILE_FROM_SECONDS["cuda"])
+    compiled = training.compile == "always" or (training.compile == "auto" and pays)
     missing = compiler_missing(device) if compiled else None
     if missing:
         notes.append(f"not compiled: {missing}")

@@ -138,7 +138,8 @@ class Training(BaseModel):
         ``auto`` trains under bfloat16 autocast where a fit takes a minute or more and its network was timed to be at
         least 15 % faster so; otherwise in ``float32``. Evaluation is in float32 always.
     compile
-        ``auto`` uses torch.compile where a timed step says that the fit takes three minutes or more without it.
+        ``auto`` uses torch.compile where a timed step says that the fit takes ten minutes or more without it, or three
+        on a GPU.
     validations
         How often, over the fit, the validation PSNR is measured for the history.
     """

@@ -44,6 +44,34 @@ def test_units_come_once_the_longest_fits_first_and_scores_after_their_fit(tmp_p
     assert other.left == 2
 
 
+def test_references_come_first_one_dataset_after_the_other_and_the_psnr_of_a_network_before_the_next_fit(tmp_path):
+    store = Store(tmp_path)
+    references = [
+        replace(score(f"{dataset}-{entrant}-{metric}", entrant=entrant), dataset=dataset, metric=metric)
+        for dataset in "dz"
+        for entrant in ("wiener", "oracle")
+        for metric in ("psnr", "ssim")
+    ]
+    fits = [fit("long", 5.0), fit("short", 1.0)]
+    scores = [
+        replace(score(f"{one.key}-{metric}", one.key, entrant=one.entrant), metric=metric, seed=0)
+        for one in fits
+        for metric in ("ssim", "psnr")
+    ]
+    queue, last, order = Queue([*fits, *scores, *references], store), None, []
+    while (unit := taken(queue, last)) is not None:
+        finish(store, unit)
+        queue.finish(unit)
+        order.append(unit.key)
+        last = unit
+    assert sorted(order[:4]) == sorted(one.key for one in references[:4])
+    assert sorted(order[4:8]) == sorted(one.key for one in references[4:])
+    assert order[8:] == ["long", "long-psnr", "short", "short-psnr", "short-ssim", "long-ssim"]
+    # Scores of one entrant share what is in memory.
+    entrants = [key.split("-")[1] for key in order[:8]]
+    assert all(entrants[place] == entrants[place + 1] for place in range(0, 8, 2))
+
+
 def test_a_unit_finished_between_the_listing_and_the_claim_is_not_done_again(tmp_path):
     store = Store(tmp_path)
     queue = Queue([score("a"), score("b")], store)

@@ -10,8 +10,8 @@ from torch import nn
 
 import gahbench
 from gahbench._util.errors import ParameterError
-from gahbench.networks.trained import Trained
 from gahbench.networks.precision import Choice
+from gahbench.networks.trained import Trained
 from gahbench.sampling import Sampling, draw_samples, of_denoiser, of_network, starting_noise
 from gahbench.sampling.noise import InjectedNoise
 

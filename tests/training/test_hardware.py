@@ -49,11 +49,11 @@ def decided(monkeypatch, step, gain=1.0, **given):
         (0.05, 3.0, "float32", False),
         (0.1, 1.1, "float32", False),
         (0.1, 3.0, "bfloat16", False),
-        (1.0, 0.7, "float32", True),
-        (1.0, 3.0, "bfloat16", True),
+        (2.0, 0.7, "float32", True),
+        (2.0, 3.0, "bfloat16", True),
         # bfloat16 alone makes it short enough not to be compiled.
-        (0.3, 3.0, "bfloat16", False),
-        (0.3, 1.0, "float32", True),
+        (1.0, 3.0, "bfloat16", False),
+        (1.0, 1.0, "float32", True),
     ],
 )
 def test_the_measured_step_decides(monkeypatch, step, gain, precision, compiled):
