@@ -69,11 +69,11 @@ def test_a_precision_that_is_set_is_not_measured_but_the_step_is(monkeypatch):
     found = decided(monkeypatch, 1.0, 3.0, precision="float32")
     assert (found.precision, found.compiled) == ("float32", True)
     assert not decided(monkeypatch, 0.1, 3.0, precision="float32").compiled
-    assert decided(monkeypatch, 0.3, 3.0, precision="float32").compiled
+    assert decided(monkeypatch, 0.7, 3.0, precision="float32").compiled
 
 
 def test_a_budget_of_seconds_is_measured_too(monkeypatch):
-    given = {"steps": None, "seconds": 600.0, "allow_time_budget": True}
+    given = {"steps": None, "seconds": 1200.0, "allow_time_budget": True}
     assert decided(monkeypatch, 0.1, 3.0, **given) == Acceleration(True, True)
     assert decided(monkeypatch, 0.1, 3.0, **given | {"seconds": 30.0}) == Acceleration(False, False)
 
