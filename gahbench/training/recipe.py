@@ -113,7 +113,8 @@ class Training(BaseModel):
     epoch_images
         Small sets are tiled to about this many images an epoch.
     optimizer, learning_rate, weight_decay
-        ``adam``, ``adamw`` or ``sgd``, gradient descent without momentum; its peak rate, and the decay.
+        ``adam``, ``adamw``, ``muon`` (:class:`gahbench.training.muon.Muon`) or ``sgd``, gradient descent without
+        momentum; its peak rate, and the decay.
     schedule
         ``cosine`` to zero, ``halving`` ten times over the budget, or ``constant``.
     warmup
@@ -158,7 +159,7 @@ class Training(BaseModel):
     snapshots: Annotated[int, Field(ge=0)] = 0
     split: Literal["train", "A", "B"] = "train"
     epoch_images: Annotated[int, Field(ge=1)] = 250_000
-    optimizer: Literal["adam", "adamw", "sgd"]
+    optimizer: Literal["adam", "adamw", "muon", "sgd"]
     learning_rate: Annotated[float, Field(gt=0)]
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     schedule: Literal["cosine", "halving", "constant"]

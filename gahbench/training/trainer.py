@@ -24,12 +24,14 @@ from gahbench.training.average import AverageStatistics, RunningAverage, load_wh
 from gahbench.training.batches import TrainingImages, error_scale, training_noise
 from gahbench.training.compiled import wrong_gradients
 from gahbench.training.hardware import Acceleration, settings_kept
+from gahbench.training.muon import Muon
 from gahbench.training.randomness import reseed, restored
 from gahbench.training.recipe import Training
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
+    "muon": Muon,
     "sgd": torch.optim.SGD,
 }
 
@@ -123,7 +125,7 @@ class Trainer:
             parameters, lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
         )
         self.average = RunningAverage(self.network, training.ema) if training.ema else None
-        self.statistics = AverageStatistics(self.network)
+        self.statistics = AverageStatistics(self.network, self.steps)
         self._compile()
         self._step = 0
         self._seconds = 0.0

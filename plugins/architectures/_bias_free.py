@@ -44,7 +44,7 @@ class BiasFreeNorm(nn.Module):
             deviation = (features.var(dim=(0, 2, 3), correction=0).float() + self.epsilon).sqrt()
             normalised = _scaled(features, self.gain / deviation)
         else:
-            normalised, deviation = _Normalised.apply(features, self.gain, self.epsilon)
+            normalised, deviation = _Normalised.apply(features, self.gain, self.epsilon)  # type: ignore[no-untyped-call]
         with torch.no_grad():
             self.running_deviation.lerp_(deviation, self.momentum)
         return normalised
@@ -68,7 +68,7 @@ class _Normalised(torch.autograd.Function):
         return _scaled(features, gain / deviation), deviation
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         features, gain, mean, deviation = ctx.saved_tensors
         gradient, count = gradients[0], features.numel() // features.shape[1]

@@ -1,0 +1,102 @@
+"""Muon: singular values, sizes of updates, and checkpoints."""
+
+import copy
+import json
+
+import pytest
+import torch
+from small_fits import PLAIN, StopAfter, make, weights
+from torch import nn
+
+from gahbench.training.muon import SIZE, Muon, orthogonalised
+from gahbench.training.trainer import Stopped
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(6, 6), (4, 30), (30, 4)])
+def test_singular_values_become_about_one_and_singular_vectors_stay(rows, columns):
+    torch.manual_seed(0)
+    matrices = torch.randn(5, rows, columns) * torch.tensor([1e-6, 1e-2, 1.0, 1e2, 1e6]).view(-1, 1, 1)
+    found = orthogonalised(matrices)
+    left, _, right = torch.linalg.svd(matrices, full_matrices=False)
+    core = left.mT @ found @ right.mT
+    values = core.diagonal(dim1=1, dim2=2)
+    assert float((core - torch.diag_embed(values)).abs().max()) < 1e-4
+    # What is much below the norm may need more iterations.
+    assert float(values.min()) > 0
+    assert float(values.median()) > 0.6
+    assert float(values.max()) < 1.3
+    # The size of a gradient does not matter.
+    assert torch.allclose(orthogonalised(3 * matrices), found, atol=1e-4)
+
+
+def test_a_matrix_of_zeros_stays_one():
+    assert torch.equal(orthogonalised(torch.zeros(2, 3, 4)), torch.zeros(2, 3, 4))
+
+
+@pytest.mark.parametrize("shape", [(16, 144), (144, 16), (32, 32)])
+def test_an_update_has_the_size_that_adam_has(shape):
+    torch.manual_seed(0)
+    weight = nn.Parameter(torch.randn(shape))
+    before = weight.detach().clone()
+    optimizer = Muon([weight], lr=0.01)
+    weight.grad = 1e3 * torch.randn(shape)
+    optimizer.step()
+    size = float((weight.detach() - before).square().mean().sqrt())
+    assert size == pytest.approx(0.01 * SIZE, rel=0.25)
+
+
+def test_gains_and_single_rows_are_updated_by_adam():
+    torch.manual_seed(0)
+    one, other = (nn.ParameterList([torch.zeros(5), torch.zeros(1, 3, 2, 2)]) for _ in range(2))
+    muon, adam = Muon(one, lr=0.1, weight_decay=0.1), torch.optim.AdamW(other, lr=0.1, weight_decay=0.1)
+    for step in range(4):
+        for parameters in (one, other):
+            torch.manual_seed(step)
+            for parameter in parameters:
+                parameter.grad = torch.randn(parameter.shape)
+        for optimizer in (muon, adam):
+            for group in optimizer.param_groups:
+                group["lr"] = 0.1 / (1 + step)
+            optimizer.step()
+    assert all(torch.equal(left, right) for left, right in zip(one, other, strict=True))
+
+
+def test_kernels_of_one_shape_are_updated_as_each_alone():
+    torch.manual_seed(0)
+    together = [nn.Parameter(torch.randn(4, 3, 3, 3)) for _ in range(3)]
+    alone = copy.deepcopy(together)
+    optimizers = [Muon(together, lr=0.1), *(Muon([one], lr=0.1) for one in alone)]
+    for _ in range(3):
+        for one, other in zip(together, alone, strict=True):
+            one.grad = torch.randn_like(one)
+            other.grad = one.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    for one, other in zip(together, alone, strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
+
+
+def test_a_parameter_without_a_gradient_stays():
+    weight, idle = nn.Parameter(torch.ones(2, 3)), nn.Parameter(torch.ones(2, 3))
+    weight.grad = torch.randn(2, 3)
+    Muon([weight, idle], lr=0.1, weight_decay=0.5).step()
+    assert torch.equal(idle, torch.ones(2, 3))
+    assert not torch.equal(weight, torch.ones(2, 3))
+
+
+def test_a_fit_that_was_cut_off_goes_on_bit_for_bit(tmp_path):
+    whole = make(optimizer="muon").fit()
+    part = make(checkpoint=tmp_path / "checkpoint.pt", optimizer="muon")
+    part.should_stop = StopAfter(7)
+    with pytest.raises(Stopped):
+        part.fit()
+    rest = make(checkpoint=tmp_path / "checkpoint.pt", optimizer="muon").fit()
+    assert torch.equal(weights(rest), weights(whole))
+    assert rest.acceleration == PLAIN
+
+
+def test_states_are_plain():
+    optimizer = Muon([nn.Parameter(torch.ones(2, 3)), nn.Parameter(torch.ones(2))])
+    state = optimizer.state_dict()
+    assert json.dumps(state["param_groups"])
+    Muon([nn.Parameter(torch.ones(2, 3)), nn.Parameter(torch.ones(2))]).load_state_dict(state)
