@@ -98,6 +98,21 @@ def test_statistics_are_means_of_all_steps_and_then_of_about_200():
     assert network.large.item() == 1000
 
 
+def test_statistics_of_a_short_fit_are_of_its_last_tenth():
+    """Those of earlier steps are of weights that have moved since."""
+    network = Statistics()
+    statistics, long = AverageStatistics(network, 100), AverageStatistics(network, 100_000)
+    for step in range(100):
+        network.running = torch.full((2, 3), float(step))
+        statistics.update()
+        long.update()
+    statistics.write()
+    # An exponential average of weight w lags behind by (1 - w) / w steps, here a tenth of the fit is ten.
+    assert float(network.running[0, 0]) == pytest.approx(99 - 4, abs=0.1)
+    long.write()
+    assert float(network.running[0, 0]) == pytest.approx(49.5, abs=0.1)
+
+
 def test_statistics_go_on_from_their_state():
     generator = torch.Generator().manual_seed(0)
     network, other = Statistics(), Statistics()
