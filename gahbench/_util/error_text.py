@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sysconfig
 import traceback
 from pathlib import Path
@@ -10,6 +11,9 @@ _LIBRARIES = (
     Path(__file__).resolve().parents[1],
     *(Path(sysconfig.get_path(name)) for name in ("purelib", "platlib", "stdlib", "platstdlib")),
 )
+_TRACEBACK = "Traceback (most recent call last):"
+_FRAME = re.compile(r'  File "(.+)", line \d+')
+_STANDARD_LIBRARY = re.compile(r"/lib(64)?/python3\.\d+/")
 #: Characters of an error that are kept.
 MAX_ERROR = 2000
 
@@ -47,3 +51,34 @@ def error_with_place(error: BaseException) -> str:
         if file.is_file() and not any(folder in file.parents for folder in _LIBRARIES):
             return f"{error_text(error)} ({frame.filename}:{frame.lineno})"
     return error_text(error)
+
+
+def without_library_frames(text: str) -> str:
+    """Return a traceback without the frames of gahbench, installed packages and Python.
+
+    The last frame is then a line of the user's own, and the error follows it. A text with no such line stays whole, and
+    so does one that is not a traceback of Python.
+    """
+    kept: list[str] = []
+    has_own_line = in_frames = is_kept = False
+    for line in text.splitlines():
+        if line == _TRACEBACK:
+            in_frames, is_kept = True, True
+        elif in_frames and (frame := _FRAME.match(line)):
+            is_kept = not _is_library(Path(frame[1]))
+            has_own_line |= is_kept
+        elif in_frames and not line.startswith("  "):
+            in_frames, is_kept = False, True
+        if is_kept or not in_frames:
+            kept.append(line)
+    return "\n".join(kept) if has_own_line else text
+
+
+def _is_library(file: Path) -> bool:
+    """Whether a file of a traceback, which may come from another machine, belongs to gahbench, a package or Python."""
+    if any(folder in file.parents for folder in _LIBRARIES) or str(file).startswith("<"):
+        return True
+    if {"site-packages", "dist-packages"}.intersection(file.parts) or _STANDARD_LIBRARY.search(file.as_posix()):
+        return True
+    after = [file.parts[place + 1 :] for place, part in enumerate(file.parts) if part == _LIBRARIES[0].name]
+    return any(parts and _LIBRARIES[0].joinpath(*parts).is_file() for parts in after)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import sys
-import warnings
-from typing import TextIO
 
 from gahbench._util.errors import GahbenchError
+from gahbench._util.warning_lines import print_warnings_as_lines
 
 
 def main() -> None:
     """Run the command line; bad input ends in one message and exit status 2, a file system that fails in 74."""
     from gahbench.cli.app import app
 
-    warnings.showwarning = _show_warning
+    print_warnings_as_lines()
     if hasattr(sys.stdout, "reconfigure"):
         # Names of folders need not be UTF-8.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -29,15 +28,3 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
-
-
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    """Print a warning as a line, without the code that gave it."""
-    print(f"warning: {message}", file=sys.stderr)

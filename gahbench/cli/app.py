@@ -348,6 +348,7 @@ def sample(
 for command in (
     folder_commands.work,
     folder_commands.status,
+    folder_commands.why,
     folder_commands.collect,
     folder_commands.leaderboard,
     folder_commands.report,

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from gahbench._util.readable import counted
 from gahbench.board.results import saved_beyond_optimum, saved_marks
+from gahbench.cli.working import why_command
 
 if TYPE_CHECKING:
     from gahbench.runs.runner import Outcome
@@ -49,7 +50,7 @@ def conclude(outcome: Outcome, console: Console) -> None:
         kinds = [counted(number, kind) for number, kind in ((outcome.failed_fits, "fit"), (scores, "score")) if number]
         blocked = f"; {counted(outcome.blocked, 'score')} could not start without" if outcome.blocked else ""
         failed = " and ".join(kinds)
-        report(f"{failed} failed; tracebacks are in {outcome.folder / 'failures'}{blocked}", "red")
+        report(f"{failed} failed{blocked}; '{why_command(outcome.folder)}' prints the tracebacks", "red")
         raise typer.Exit(1)
     if outcome.waiting:
         raise typer.Exit(130)

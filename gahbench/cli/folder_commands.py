@@ -1,4 +1,4 @@
-"""Commands about folders: ``work status collect leaderboard report site compare cite adopt merge``, and checks."""
+"""Commands about folders: ``work status why collect leaderboard report site compare cite adopt merge``, and checks."""
 
 from __future__ import annotations
 
@@ -88,6 +88,22 @@ def status(
     from gahbench.cli.working import print_status
 
     print_status(folder, watch, Console())
+
+
+def why(
+    folder: Planned,
+    entrant: Annotated[
+        list[str] | None,
+        typer.Argument(help="Only entrants of this label, name or pattern. [default: all that failed]"),
+    ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Keep the frames of gahbench, of installed packages and of Python.")
+    ] = False,
+) -> None:
+    """Print why units of a results folder failed: each traceback once, down to the last line of your own code."""
+    from gahbench.cli.working import print_failures
+
+    print_failures(folder, entrant or (), full, Console())
 
 
 def collect(folder: Planned) -> None:
@@ -317,9 +333,12 @@ def _print_written(file: Path, size: int) -> None:
 
 def _conclude_work(folder: Path, outcome: Worked) -> None:
     """Print the state of a folder after working in it, and exit with its status."""
+    from gahbench.cli.working import why_command
+
     typer.echo(f"{outcome.done} done, {outcome.failed} failed, {outcome.left} left in {folder}", err=True)
     if outcome.left:
         raise typer.Exit(130)
     typer.echo(f"'gahbench collect {shlex.quote(str(folder))}' writes the board", err=True)
     if outcome.failed:
+        typer.echo(f"'{why_command(folder)}' prints why units failed", err=True)
         raise typer.Exit(1)

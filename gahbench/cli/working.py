@@ -1,18 +1,21 @@
-"""Printing of ``work`` and ``status``."""
+"""Printing of ``work``, ``status`` and ``why``."""
 
 from __future__ import annotations
 
+import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from gahbench._util.errors import listing
 from gahbench._util.readable import counted, duration
 
 if TYPE_CHECKING:
     from gahbench.contracts.jobs import Event
+    from gahbench.runs.failures import Failure
     from gahbench.runs.status import Status
 
 #: Failures that are printed with their reason.
@@ -55,11 +58,11 @@ def print_status(folder: Path, watch: bool, console: Console) -> None:
     for found in watched(folder) if watch else (status(folder),):
         if watch and console.is_terminal:
             console.clear()
-        for line in _lines(found):
+        for line in _lines(found, folder):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _lines(found: Status) -> Iterator[str]:
+def _lines(found: Status, folder: Path) -> Iterator[str]:
     total = found.done + found.failed + found.blocked + found.waiting
     if found.is_board_alone:
         where = "which are not in this folder; 'gahbench leaderboard' prints it"
@@ -94,3 +97,35 @@ def _lines(found: Status) -> Iterator[str]:
             yield f"  {label}: {why}"
         if len(found.failures) > _SHOWN:
             yield f"  and {len(found.failures) - _SHOWN} more"
+        yield f"'{why_command(folder)}' prints the tracebacks"
+
+
+def why_command(folder: Path) -> str:
+    """Return the command that prints why units of a results folder failed."""
+    return f"gahbench why {shlex.quote(str(folder))}"
+
+
+def print_failures(folder: Path, entrants: Sequence[str], full: bool, console: Console) -> None:
+    """Print why units of a results folder failed, each traceback once."""
+    from gahbench.runs.failures import failures
+
+    found = failures(folder, entrants, full)
+    for one in found:
+        for line in _failure_lines(one):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if not found:
+        console.print(f"no unit{f' of {listing(entrants)}' if entrants else ''} has failed", markup=False)
+
+
+def _failure_lines(failure: Failure) -> Iterator[str]:
+    yield from failure.units[:_SHOWN]
+    if len(failure.units) > _SHOWN:
+        yield f"and {len(failure.units) - _SHOWN} more"
+    if failure.blocked:
+        yield f"{counted(failure.blocked, 'score')} could not start without"
+    yield ""
+    yield from (f"  {line}" for line in failure.traceback.splitlines())
+    if " ".join(failure.error.split()) not in " ".join(failure.traceback.split()):
+        # The worker process died, or the error has no traceback.
+        yield f"  {failure.error}"
+    yield ""

@@ -23,6 +23,7 @@ from gahbench._util import errors
 from gahbench._util.errors import GahbenchError, PluginError
 from gahbench._util.processes import end_tree, signal_name
 from gahbench._util.resources import python_environment
+from gahbench._util.warning_lines import print_warnings_as_lines
 from gahbench.planning.suite_changes import SuiteChanges
 from gahbench.registry.construction import watch
 from gahbench.registry.registry import open_registry
@@ -146,6 +147,7 @@ def main(descriptors: Sequence[str]) -> None:
         message = json.load(file)
     # What plugins print is for people.
     os.dup2(2, 1)
+    print_warnings_as_lines()
     answer = os.fdopen(answer_end, "w", encoding="utf-8")
 
     def send(content: dict[str, Any]) -> None:

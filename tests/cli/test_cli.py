@@ -156,8 +156,8 @@ def test_a_failed_unit_makes_the_exit_status_1(call, write_suite, write_plugin, 
     status, printed, stderr = call("run", write_suite(), *arguments)
     assert status == 1
     assert "RuntimeError: no luck" in printed
-    assert "1 fit failed; tracebacks are in" in stderr
-    assert "; 2 scores could not start without" in stderr
+    why = f"gahbench why {tmp_path / 'out'}"
+    assert f"1 fit failed; 2 scores could not start without; '{why}' prints the tracebacks" in stderr
 
 
 def test_one_unit_that_failed_is_one_unit(call, tmp_path):
@@ -172,7 +172,7 @@ def test_one_unit_that_failed_is_one_unit(call, tmp_path):
     status, _, stderr = call(
         "run", suite, "--out", tmp_path / "out", "--engine", "inline[trusted=true]", "--plugins-dir", plugin
     )
-    assert (status, "1 score failed; tracebacks are in" in stderr) == (1, True)
+    assert (status, "1 score failed; 'gahbench why" in stderr) == (1, True)
 
 
 def bad_image(folder: Path) -> Path:

@@ -112,6 +112,15 @@ def test_a_plugin_that_ends_the_process_is_named(request_for, at_import, says):
         open_apart(request_for(at_import), seconds=2.0 if "sleep" in at_import else 60.0)
 
 
+def test_a_warning_of_the_process_that_plans_is_one_line(write_suite, request_for, capfd):
+    request = request_for(entrants=("half",))
+    write_suite(("sigmas: [0.1, 0.3]", "sigmas: [0.1, 2]"))
+    open_apart(request)
+    lines = capfd.readouterr().err.splitlines()
+    assert lines
+    assert all(line.startswith("warning: ") for line in lines), lines
+
+
 def test_a_model_that_brings_code_is_planned_apart_and_watched(write_suite, builtin, tmp_path, monkeypatch):
     torch.jit.save(torch.jit.trace(torch.nn.Conv2d(1, 1, 3, padding=1), torch.zeros(1, 1, 16, 16)), tmp_path / "m.pt")
     spec = f"torchscript[{tmp_path / 'm.pt'},sigma=none]"
