@@ -20,14 +20,20 @@ if TYPE_CHECKING:
     from gahbench.runs.status import Status
     from gahbench.runs.verification import Verification
     from gahbench.runs.work import Worked
+    from gahbench.store.folder import Opened
     from gahbench.store.stored_weights import StoredWeights
 
 Source = str | Path
 
 
 def write_plan(
-    plan: Plan, folder: Source, registry: Registry, threads: int | None = None, reuse: Sequence[Source] = ()
-) -> Reused | None:
+    plan: Plan,
+    folder: Source,
+    registry: Registry,
+    threads: int | None = None,
+    reuse: Sequence[Source] = (),
+    replace: bool = True,
+) -> tuple[Opened, Reused | None]:
     """Record a plan in a results folder, which any number of :func:`work` then finish.
 
     Parameters
@@ -42,17 +48,27 @@ def write_plan(
         Threads of each worker; by default those that the folder records, or that suit this machine.
     reuse
         Other results folders, of any suite, whose finished units of equal keys are taken.
+    replace
+        Whether the plan of a folder whose board was written may change.
 
     Returns
     -------
+    Opened
+        What the folder keeps beside the plan, and what its board no longer shows.
     Reused or None
         The units that were taken; ``None`` where no folders are named.
+
+    Raises
+    ------
+    ResultsError
+        If the folder belongs to another suite, or holds a board that may not change.
     """
     from gahbench.runs.reuse import reuse as reuse_units
     from gahbench.runs.runner import open_folder, warn_of_moved
 
-    warn_of_moved(open_folder(plan, Path(folder), registry, threads)[0].damaged, Path(folder))
-    return reuse_units(plan, Path(folder), [Path(source) for source in reuse]) if reuse else None
+    opened = open_folder(plan, Path(folder), registry, threads, replaces_board=replace)[0]
+    warn_of_moved(opened.damaged, Path(folder))
+    return opened, reuse_units(plan, Path(folder), [Path(source) for source in reuse]) if reuse else None
 
 
 def work(

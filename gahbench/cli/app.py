@@ -137,6 +137,9 @@ def plan(
     plugins_dir: suite_options.Plugins = None,
     threads: ThreadsOption = None,
     reuse: folder_commands.Reuse = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Also where the folder holds a board, whose plan then changes.")
+    ] = False,
 ) -> None:
     """Show the units of a suite, which are finished, and an estimate of the work; run nothing.
 
@@ -144,6 +147,7 @@ def plan(
     """
     from gahbench import api
     from gahbench.cli.adopting import print_superseded
+    from gahbench.cli.concluding import print_not_shown
     from gahbench.cli.growing import print_reused
     from gahbench.cli.listing import print_problems
     from gahbench.cli.planned import print_plan
@@ -154,7 +158,7 @@ def plan(
     from gahbench.runs.opening import plan_with, results_folder
     from gahbench.runs.preparation import find_missing
 
-    for option, value in (("--reuse", reuse), ("--threads", threads)):
+    for option, value in (("--reuse", reuse), ("--threads", threads), ("--replace", replace)):
         if value and out is None:
             raise typer.BadParameter(
                 "is of a plan that is written: give the results folder too, --out", param_hint=option
@@ -166,9 +170,11 @@ def plan(
     missing.require_datasets()
     planned = plan_with(registry, suite, out, changes)
     folder = results_folder(planned.suite, out)
-    reused = None if out is None else api.write_plan(planned, folder, registry, threads, reuse or ())
-    if reused is not None:
-        print_reused(reused, Console())
+    if out is not None:
+        opened, reused = api.write_plan(planned, folder, registry, threads, reuse or (), replace)
+        print_not_shown(opened, Console(stderr=True))
+        if reused is not None:
+            print_reused(reused, Console())
     print_plan(planned, folder, Console())
     print_missing(missing, suite, entrant or (), plugins_dir or (), settings or (), Console())
     print_superseded(superseded(planned, folder), folder, plugins_dir or (), Console())

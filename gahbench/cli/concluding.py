@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
+from gahbench._util.errors import listing
 from gahbench._util.readable import counted
 from gahbench.board.results import saved_beyond_optimum, saved_marks
 from gahbench.cli.working import why_command
 
 if TYPE_CHECKING:
     from gahbench.runs.runner import Outcome
+    from gahbench.store.folder import Opened
 
 
 def conclude(outcome: Outcome, console: Console) -> None:
@@ -31,12 +33,7 @@ def conclude(outcome: Outcome, console: Console) -> None:
         report(f"better than the optimum, which is impossible: {places}; that entrant or the optimum is wrong", "red")
     for one in saved_marks(outcome.folder):
         report(f"marked: {one['entrant']} on {one['dataset']}: {one['mark']}", "red")
-    if outcome.left_out:
-        names = ", ".join(outcome.left_out)
-        report(f"not shown, since measured otherwise before: {names}; add them again with --entrant", "yellow")
-    if outcome.outdated:
-        names = ", ".join(outcome.outdated)
-        report(f"not shown, since measured with earlier code: {names}; add them again with --entrant", "yellow")
+    print_not_shown(outcome, console)
     if outcome.stopped:
         report(f"stopped with {counted(outcome.waiting, 'unit')} to do; the same command goes on from here", "yellow")
         raise typer.Exit(130)
@@ -54,3 +51,20 @@ def conclude(outcome: Outcome, console: Console) -> None:
         raise typer.Exit(1)
     if outcome.waiting:
         raise typer.Exit(130)
+
+
+def print_not_shown(found: Outcome | Opened, console: Console) -> None:
+    """Print what a board does not show of what its folder holds, and how to have it back, a line for each reason."""
+    again = "add them again with --entrant, or 'gahbench remove' them"
+    for names, text in (
+        (found.unfinished, f"added by an earlier run, and not finished: %s; {again}"),
+        (found.left_out, f"not shown, since measured otherwise before: %s; {again}"),
+        (found.outdated, f"not shown, since measured with earlier code: %s; {again}"),
+        (
+            found.stale,
+            "not shown, since done with other code or settings: %s; a run of the whole suite does them again",
+        ),
+        (found.dropped, "no longer shown, since not in the suite: %s; put back into the suite, nothing is done again"),
+    ):
+        if names:
+            console.print(text % listing(names), style="yellow", markup=False, highlight=False, soft_wrap=True)

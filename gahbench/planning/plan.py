@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -177,6 +177,20 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
     units.sort(key=lambda unit: unit.kind != "fit")
     sized = (_sized(unit, pairs.dry_runs[unit.dataset, base_label(unit.entrant)]) for unit in units)
     return Plan(suite, tuple(sized), facts, pairs)
+
+
+def units_on_datasets(suite: Suite, labels: Collection[str]) -> dict[str, list[Unit]]:
+    """Return the units of a suite on some of its datasets, by label, without a check that entrants accept them.
+
+    A dataset that cannot be read here is absent.
+    """
+    found = {}
+    for configured in suite.datasets:
+        if configured.label in labels:
+            with suppress(GahbenchError):
+                at = PlannedDataset(configured, _build(suite, configured))
+                found[configured.label] = list(_units(suite, at))
+    return found
 
 
 @contextmanager

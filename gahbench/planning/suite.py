@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,23 @@ from gahbench.training.recipe import Training
 
 
 @dataclass(frozen=True)
+class Choices:
+    """What a suite lists, and a run may take a part of: ``seeds`` are those of the file, whatever a run sets."""
+
+    datasets: tuple[Configured, ...]
+    entrants: tuple[Configured, ...]
+    metrics: tuple[Configured, ...]
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Suite:
     """A suite with every plugin and parameter resolved.
 
     ``added`` labels entrants that are not in its file; ``lines`` has the lines of plugins in it, by their ``where``;
     ``trainings`` the training of entrants that have their own, by label; ``titles`` the labels that its metrics are
-    given, by their names; ``text`` is that of its file, and ``changes`` to it are written as options.
+    given, by their names; ``text`` is that of its file, and ``changes`` to it are written as options; ``choices`` are
+    all that it lists, of which this may be a part.
     """
 
     name: str
@@ -51,6 +62,12 @@ class Suite:
     titles: dict[str, str] = field(default_factory=dict)
     text: str = ""
     changes: tuple[str, ...] = ()
+    choices: Choices | None = None
+
+    @property
+    def whole(self) -> Suite:
+        """The suite with all that it lists, of which a run may take a part."""
+        return self if self.choices is None else replace(self, **vars(self.choices))
 
     def build(self, configured: Configured) -> Any:
         """Build one of its plugins.
@@ -95,6 +112,7 @@ def load_suite(name: str | Path, registry: Registry, changes: SuiteChanges | Seq
     if not isinstance(changes, SuiteChanges):
         changes = SuiteChanges(tuple(changes))
     document = Document(find_suite(name))
+    seeds = _file_seeds(document)
     parsed = _parsed(document, changes.settings)
     entries = Entries(document, registry, document.content.get("training") or {})
     # Paths in a suite that comes with gahbench are its user's.
@@ -128,11 +146,20 @@ def load_suite(name: str | Path, registry: Registry, changes: SuiteChanges | Seq
         titles=entries.titles,
         text=document.text,
         changes=changes.options,
+        choices=Choices(datasets, entrants, metrics, seeds or parsed.seeds),
     )
     _check_labels(suite)
     if not is_shipped:
         _say_odd_levels(suite)
     return suite
+
+
+def _file_seeds(document: Document) -> tuple[int, ...]:
+    """Return the seeds that the file gives; none where it gives none that are accepted."""
+    content = document.content if isinstance(document.content, dict) else {}
+    given = content.get("seeds", SuiteFile.model_fields["seeds"].default)
+    is_list = isinstance(given, list | tuple) and all(isinstance(seed, int) for seed in given)
+    return tuple(given) if is_list else ()
 
 
 def _further(registry: Registry, text: str) -> Configured:

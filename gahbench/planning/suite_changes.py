@@ -18,6 +18,8 @@ from gahbench.planning.yaml_lines import Document, Location
 from gahbench.registry.configured import Configured
 
 SET, ENTRANT = "--set", "--entrant"
+#: The setting that stands for the option ``--seed``.
+SEEDS = f"{SET} seeds="
 #: Options that choose among the plugins of a suite, and how one is added to it.
 _ADDED = {
     "--dataset": f"{SET} datasets=[...] names others",
@@ -78,6 +80,23 @@ class SuiteChanges:
             "--metric": self.metrics,
         }
         return tuple(f"{option} {text}" for option, texts in given.items() for text in texts)
+
+
+def united_options(before: Sequence[str], now: Sequence[str]) -> tuple[str, ...]:
+    """Return the changes to the suite of a folder that keeps what earlier runs did, as options.
+
+    Settings are those of the latest run. The board is a part of the suite only as long as every run has taken a part.
+    """
+
+    def of(options: Sequence[str], *names: str) -> list[str]:
+        return [option for option in options if option.startswith(tuple(f"{name} " for name in names))]
+
+    found = [option for option in of(now, SET) if not option.startswith(SEEDS)] + of([*before, *now], ENTRANT)
+    for name in (SEEDS, *_ADDED):
+        sides = [[option for option in side if option.startswith(name)] for side in (before, now)]
+        if all(sides):
+            found += [*sides[0], *sides[1]]
+    return tuple(dict.fromkeys(found))
 
 
 def _several(texts: Iterable[str]) -> tuple[str, ...]:

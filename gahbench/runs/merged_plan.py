@@ -12,6 +12,7 @@ from gahbench._util.keys import canonical
 from gahbench.contracts.unit import Unit
 from gahbench.planning.row_labels import base_label
 from gahbench.store.plan_file import RecordedPlan, RecordedUnit
+from gahbench.store.unions import distinct, united, united_rows
 
 #: Facts of a dataset that decide nothing, which earlier plans do not have.
 _SHOWN_ONLY = {"notes", "spec"}
@@ -63,10 +64,10 @@ def merge_plans(plans: Sequence[tuple[Path, RecordedPlan]]) -> MergedPlan:
     board = {
         "baseline": first.board["baseline"],
         "entrants": entrants,
-        "datasets": _united_rows((board["datasets"] for board in boards), "dataset"),
-        "metrics": _united_rows((board["metrics"] for board in boards), "metric"),
-        "ratios": _united_rows((board.get("ratios", []) for board in boards), "metric"),
-        "citations": _distinct(row for board in boards for row in board.get("citations", ())),
+        "datasets": united_rows((board["datasets"] for board in boards), "dataset"),
+        "metrics": united_rows((board["metrics"] for board in boards), "metric"),
+        "ratios": united_rows((board.get("ratios", []) for board in boards), "metric"),
+        "citations": distinct(row for board in boards for row in board.get("citations", ())),
         "trainings": {
             label: own
             for board in reversed(boards)
@@ -102,18 +103,6 @@ def _suite_text(plans: Sequence[RecordedPlan]) -> tuple[str, tuple[str, ...]]:
     """Return the suite's text, and the changes to it, where all plans have the same."""
     texts = {(plan.suite_text, plan.changes) for plan in plans}
     return texts.pop() if len(texts) == 1 else ("", ())
-
-
-def united(sequences: Iterable[Iterable[str]]) -> list[str]:
-    """Return the names of several sequences once, in an order in which each has its own as far as may be."""
-    found: list[str] = []
-    for sequence in sequences:
-        names = list(dict.fromkeys(sequence))
-        for place, name in enumerate(names):
-            if name not in found:
-                after = next((later for later in names[place + 1 :] if later in found), None)
-                found.insert(len(found) if after is None else found.index(after), name)
-    return found
 
 
 def _check(plans: Sequence[tuple[Path, RecordedPlan]]) -> None:
@@ -260,18 +249,6 @@ def _sorted(
         return (*head, -1 if unit.seed is None else unit.seed, splits[str(unit.split)], metrics[str(unit.metric)])
 
     return sorted(units, key=order)
-
-
-def _distinct(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return rows, each once."""
-    return list({canonical(row): row for row in rows}.values())
-
-
-def _united_rows(tables: Iterable[Sequence[Mapping[str, Any]]], name: str) -> list[Mapping[str, Any]]:
-    """Return the rows of several tables, one for each value of a column; of several the first."""
-    listed = list(tables)
-    rows = {row[name]: row for table in reversed(listed) for row in table}
-    return [rows[value] for value in united([row[name] for row in table] for table in listed)]
 
 
 def _plugins(plans: Sequence[tuple[Path, RecordedPlan]]) -> tuple[tuple[str, ...], list[str]]:

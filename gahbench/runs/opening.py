@@ -25,6 +25,7 @@ from gahbench.runs.again import put_back
 from gahbench.runs.reuse import Reused, reuse
 from gahbench.runs.runner import open_folder
 from gahbench.runs.secret_noise import secret_noise_of, with_secret_noise, without_scores
+from gahbench.store.folder import Opened
 from gahbench.store.plan_file import recorded_plan
 from gahbench.store.store import Store
 
@@ -78,7 +79,7 @@ class OpenedRun:
         Those that are to be done, each key once.
     threads
         Threads of each worker.
-    left_out, outdated
+    unfinished, left_out, outdated, stale, dropped
         As of :class:`gahbench.store.folder.Opened`.
     superseded
         How many units were done with other code or settings, to be done again.
@@ -102,8 +103,11 @@ class OpenedRun:
     units: tuple[Unit, ...]
     todo: tuple[Unit, ...]
     threads: int
+    unfinished: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     outdated: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
     superseded: int = 0
     problems: tuple[Problem, ...] = ()
     reused: Reused | None = None
@@ -125,8 +129,11 @@ class OpenedRun:
             "units": [unit.folder for unit in self.units],
             "todo": [unit.folder for unit in self.todo],
             "threads": self.threads,
+            "unfinished": self.unfinished,
             "left_out": self.left_out,
             "outdated": self.outdated,
+            "stale": self.stale,
+            "dropped": self.dropped,
             "superseded": self.superseded,
             "problems": [asdict(problem) for problem in self.problems],
             "reused": reused,
@@ -164,8 +171,11 @@ class OpenedRun:
             units(record["units"]),
             units(record["todo"]),
             int(record["threads"]),
+            tuple(record["unfinished"]),
             tuple(record["left_out"]),
             tuple(record["outdated"]),
+            tuple(record["stale"]),
+            tuple(record["dropped"]),
             int(record["superseded"]),
             tuple(Problem(**problem) for problem in record["problems"]),
             reused,
@@ -196,9 +206,9 @@ def open_run(request: RunRequest, registry: Registry) -> OpenedRun:
     folder = results_folder(plan.suite, request.out)
     again = superseded(plan, folder)
     reused, replaced = None, 0
-    damaged: tuple[str, ...] = ()
+    before: Opened | None = None
     if request.reuse or request.again:
-        damaged = open_folder(plan, folder, registry, request.threads, request.workers)[0].damaged
+        before = open_folder(plan, folder, registry, request.threads, request.workers)[0]
         reused = reuse(plan, folder, [Path(source) for source in request.reuse]) if request.reuse else None
         replaced = put_back(plan, folder, request.again) if request.again else 0
     opened, todo = open_folder(plan, folder, registry, request.threads, request.workers)
@@ -207,8 +217,11 @@ def open_run(request: RunRequest, registry: Registry) -> OpenedRun:
         plan.units,
         tuple(todo),
         opened.plan.threads or 1,
+        opened.unfinished,
         opened.left_out,
         opened.outdated,
+        opened.stale,
+        (before or opened).dropped,
         again,
         tuple(registry.problems),
         reused,
@@ -216,7 +229,7 @@ def open_run(request: RunRequest, registry: Registry) -> OpenedRun:
         tuple(registry.files),
         plan.suite.limits,
         plan.secret_noise is not None and plan.secret_noise["seed"] is None,
-        (*damaged, *opened.damaged),
+        (*(before.damaged if before else ()), *opened.damaged),
     )
 
 

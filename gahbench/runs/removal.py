@@ -10,6 +10,7 @@ from gahbench._util.errors import ResultsError, listing
 from gahbench._util.files import delete_folder, names_in
 from gahbench.contracts.unit import Unit
 from gahbench.planning.row_labels import base_label
+from gahbench.planning.suite_changes import ENTRANT
 from gahbench.runs.collect import collect
 from gahbench.runs.holding import hold
 from gahbench.runs.named_entrants import named_rows
@@ -110,7 +111,8 @@ def _without(plan: RecordedPlan, rows: set[str], folder: Path) -> RecordedPlan:
         "refused": [one for one in plan.board.get("refused", ()) if one[1] not in rows],
         "trainings": {label: own for label, own in plan.board.get("trainings", {}).items() if label not in rows},
     }
-    return replace(plan, units=units, board={**plan.board, **kept})
+    changes = tuple(option for option in plan.changes if option.removeprefix(f"{ENTRANT} ") not in gone)
+    return replace(plan, units=units, board={**plan.board, **kept}, changes=changes)
 
 
 def _remove(store: Store, gone: Set[str], rows: Set[str]) -> None:

@@ -56,6 +56,8 @@ class Outcome:
     outdated
         Such entrants that this board does not show since they were measured with earlier code of their plugin, or of
         gahbench.
+    unfinished, stale, dropped
+        As of :class:`gahbench.store.folder.Opened`.
     reused
         The units that were taken from other results folders first; ``None`` where none were named.
     """
@@ -71,6 +73,9 @@ class Outcome:
     _load: Callable[[], Results] = field(repr=False)
     reused: Reused | None = None
     failed_fits: int = 0
+    unfinished: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
 
     @property
     def results(self) -> Results:
@@ -88,7 +93,12 @@ class Outcome:
 
 
 def open_folder(
-    plan: Plan, folder: Path, registry: Registry, threads: int | None = None, workers: int | None = None
+    plan: Plan,
+    folder: Path,
+    registry: Registry,
+    threads: int | None = None,
+    workers: int | None = None,
+    replaces_board: bool = True,
 ) -> tuple[Opened, list[Unit]]:
     """Record a plan in a results folder, and return with it the units that are to be done.
 
@@ -96,18 +106,23 @@ def open_folder(
 
     Parameters
     ----------
-    threads, workers
+    threads, workers, replaces_board
         As of :meth:`gahbench.store.folder.Folder.open`.
 
     Raises
     ------
     ResultsError
-        If the folder belongs to another suite.
+        If the folder belongs to another suite, or holds a board that may not change.
     """
     home, store, replanner = Folder(folder), Store(folder), Replanner(registry)
     with home.lock():
         opened = home.open(
-            plan, registry, threads, workers, lambda unit: current_key(unit, replanner) in (None, unit.key)
+            plan,
+            registry,
+            threads,
+            workers,
+            lambda unit: current_key(unit, replanner) in (None, unit.key),
+            replaces_board,
         )
         damaged = store.set_aside(plan.units)
         finished = store.finished()
@@ -189,4 +204,7 @@ def run_opened(
         _load=lambda: load_results(folder),
         reused=opened.reused,
         failed_fits=counts.failed_fits,
+        unfinished=opened.unfinished,
+        stale=opened.stale,
+        dropped=opened.dropped,
     )

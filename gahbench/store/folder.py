@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gahbench._util.errors import ResultsError
-from gahbench._util.files import names_in
 from gahbench._util.keys import canonical
 from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan
-from gahbench.planning.row_labels import base_label
+from gahbench.planning.suite_changes import united_options
 from gahbench.registry.registry import Registry
-from gahbench.store.code_files import code_files, copy_plugins
+from gahbench.store.code_files import PLUGINS, code_files, copy_plugins
+from gahbench.store.kept_units import Kept, is_added, kept_units, united_facts
 from gahbench.store.plan_file import RecordedPlan, RecordedUnit, read_plan, write_plan
 from gahbench.store.store import Store
 
@@ -40,18 +40,27 @@ class Opened:
     ----------
     plan
         As the folder records it.
+    unfinished
+        Labels of entrants that earlier runs had added, and of which a unit has failed, or is to be done.
     left_out
         Labels of entrants that earlier runs had added, and that were measured otherwise than this plan does, so that
         they cannot stand beside others.
     outdated
         Labels of such entrants that were measured with earlier code than today's.
+    stale
+        Labels of entrants of the suite that are no part of this plan, and were measured with other code or settings.
+    dropped
+        What left the board since the suite no longer has it, in words: ``dataset discs``, ``entrant unet``.
     damaged
         What was wrong with the units that were moved to ``damaged/``, since they were not as they were written.
     """
 
     plan: RecordedPlan
-    left_out: tuple[str, ...]
-    outdated: tuple[str, ...]
+    unfinished: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    outdated: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
     damaged: tuple[str, ...] = ()
 
 
@@ -74,8 +83,9 @@ class Folder:
         threads: int | None = None,
         workers: int | None = None,
         is_current: Callable[[Unit], bool] = lambda unit: True,
+        replaces_board: bool = True,
     ) -> Opened:
-        """Record a plan in the folder; units of other plans stay there.
+        """Record a plan in the folder, which keeps what earlier plans have beside it (:mod:`gahbench.store.kept_units`).
 
         Parameters
         ----------
@@ -87,41 +97,74 @@ class Folder:
             Number of workers among which this machine's processors are shared out; ``None`` for one to a fit.
         is_current
             Whether a unit of an entrant that was added has the key that it would have now.
+        replaces_board
+            Whether the plan of a folder whose board was written may change.
 
         Raises
         ------
         ResultsError
-            If the folder belongs to another suite.
+            If the folder belongs to another suite, or holds a board that may not change.
         """
         recorded = self.check(plan)
-        added = self._added_before(plan, recorded) if recorded else []
-        outdated = tuple(dict.fromkeys(unit.entrant for unit in added if not is_current(unit)))
-        extra = _comparable(plan, [unit for unit in added if unit.entrant not in outdated])
-        shown = {unit.folder for unit in extra}
+        kept = kept_units(plan, recorded, Store(self.path), is_current) if recorded else Kept()
         # The work of units whose networks are done is not counted again.
         work = {one.unit.folder: one.unit.work for one in recorded.units} if recorded else {}
         units = [unit if unit.work else replace(unit, work=work.get(unit.folder, 0.0)) for unit in plan.units]
         if threads is None:
             threads = recorded.threads if recorded and recorded.threads else plan.suggested_threads(workers)
+        changes = plan.suite.changes
+        if recorded and kept.shown:
+            changes = united_options(recorded.changes, changes)
+        both = [*(RecordedUnit(unit, is_added(unit, plan.suite)) for unit in units), *kept.units]
+        if recorded and kept.shown:
+            # A part of a suite leaves the order of the plan as it is.
+            places = {one.unit.folder: place for place, one in enumerate(recorded.units)}
+            both.sort(key=lambda one: (one.unit.kind != "fit", places.get(one.unit.folder, len(places))))
         opened = RecordedPlan(
             plan.suite.name,
-            (
-                *(RecordedUnit(unit, base_label(unit.entrant) in plan.suite.added) for unit in units),
-                *(RecordedUnit(unit, True, unit.folder in shown) for unit in added),
-            ),
-            plan.board,
+            tuple(both),
+            united_facts(plan, recorded, kept.shown) if recorded else plan.board,
             threads,
-            copy_plugins(registry.files, self.path),
-            code_files(registry.files),
-            plan.suite.limits,
-            recorded.secret_noise if recorded and plan.secret_noise is None else plan.secret_noise,
-            plan.suite.text,
-            plan.suite.changes,
+            limits=plan.suite.limits,
+            secret_noise=recorded.secret_noise if recorded and plan.secret_noise is None else plan.secret_noise,
+            suite_text=plan.suite.text,
+            changes=changes,
         )
+        if not replaces_board:
+            self._require_same_board(recorded, opened)
+        opened = self._with_code(opened, registry, recorded, kept)
         write_plan(self.path, opened)
-        others = {*outdated, *(unit.entrant for unit in extra)}
-        left_out = tuple(dict.fromkeys(unit.entrant for unit in added if unit.entrant not in others))
-        return Opened(opened, left_out, outdated)
+        return Opened(opened, kept.unfinished, kept.left_out, kept.outdated, kept.stale, kept.dropped)
+
+    def _with_code(
+        self, plan: RecordedPlan, registry: Registry, recorded: RecordedPlan | None, kept: Kept
+    ) -> RecordedPlan:
+        """Return a plan with its plugin files, which are copied into the folder, and the digests of its code."""
+        plugins, code = copy_plugins(registry.files, self.path), code_files(registry.files)
+        finished = Store(self.path).finished() if kept.units else set()
+        if recorded and any(one.unit.outsiders and one.unit.folder not in finished for one in kept.units):
+            # Workers do these units with the files that they were planned with: plugins/DIGEST/FILE.
+            names = {file.split("/", 2)[-1] for file in plugins}
+            plugins += tuple(file for file in recorded.plugins if file.split("/", 2)[-1] not in names)
+            code = {**{name: one for name, one in recorded.code.items() if name.startswith(f"{PLUGINS}/")}, **code}
+        return replace(plan, plugins=plugins, code=code)
+
+    def _require_same_board(self, recorded: RecordedPlan | None, plan: RecordedPlan) -> None:
+        """Refuse to change the plan of a folder whose board was written.
+
+        Raises
+        ------
+        ResultsError
+            Naming the option that does.
+        """
+        if recorded is None or not (self.path / "results.json").is_file():
+            return
+        units, before = ([(unit.folder, unit.label) for unit in one.shown] for one in (plan, recorded))
+        if set(units) != set(before) or canonical(plan.board) != canonical(recorded.board):
+            raise ResultsError(
+                f"{self.path}: holds a board, whose plan this would change; give another folder with --out, or "
+                "--replace for a new plan here (finished units stay, and 'gahbench collect' writes the board anew)"
+            )
 
     def check(self, plan: Plan) -> RecordedPlan | None:
         """Return what the folder records, having checked that a plan may use it.
@@ -192,17 +235,6 @@ class Folder:
                     break
             yield
 
-    def _added_before(self, plan: Plan, recorded: RecordedPlan) -> list[Unit]:
-        """Return the units on record of entrants that were added, and are not in this plan: finished, or being done.
-
-        Another run may have added them while this one was planned.
-        """
-        current = {entrant.label for entrant in plan.suite.entrants}
-        units = [one.unit for one in recorded.units if one.is_added and base_label(one.unit.entrant) not in current]
-        store = Store(self.path)
-        kept = store.whole(units) | set(names_in(store.claims))
-        return [unit for unit in units if unit.folder in kept]
-
 
 def _opened_lock(path: Path) -> BinaryIO:
     """Open a lock file, and no FIFO, which would wait for another process, or link to another file."""
@@ -212,28 +244,3 @@ def _opened_lock(path: Path) -> BinaryIO:
         os.close(handle)
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     return os.fdopen(handle, "r+b")
-
-
-def _comparable(plan: Plan, added: list[Unit]) -> list[Unit]:
-    """Return the scores that were measured as this plan measures, of networks trained as it trains, and their fits."""
-    columns = {(unit.dataset, unit.split, unit.metric, unit.column) for unit in plan.units}
-    trainings = {_training(unit) for unit in plan.fits}
-    fits = {
-        unit.key: unit
-        for unit in added
-        if unit.kind == "fit" and (not trainings or _training(unit) in trainings or unit.document is None)
-    }
-    scores = [
-        unit
-        for unit in added
-        if unit.kind == "score"
-        and (unit.dataset, unit.split, unit.metric, unit.column) in columns
-        and fits.keys() >= set(unit.needs)
-    ]
-    needed = {key for unit in scores for key in unit.needs}
-    return [*(unit for key, unit in fits.items() if key in needed), *scores]
-
-
-def _training(unit: Unit) -> str:
-    """Return what decides how a network is trained, as text."""
-    return canonical((unit.document or {}).get("training"))

@@ -1,0 +1,206 @@
+"""What a results folder keeps when a plan is recorded in it: its board only loses what its suite no longer has.
+
+Entrants and seeds that earlier runs added stay until they are removed. A run of a part of a suite leaves the rest of
+the board as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gahbench._util.files import names_in
+from gahbench._util.keys import canonical
+from gahbench.contracts.unit import Unit
+from gahbench.planning.plan import Plan, units_on_datasets
+from gahbench.planning.row_labels import base_label
+from gahbench.planning.rows import rows
+from gahbench.planning.suite import Suite
+from gahbench.store.plan_file import RecordedPlan, RecordedUnit
+from gahbench.store.store import Store
+from gahbench.store.unions import united
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The recorded units that are not of a plan and stay, and what leaves the board.
+
+    Parameters
+    ----------
+    units
+        The units that stay.
+    unfinished, left_out, outdated, stale, dropped
+        As of :class:`gahbench.store.folder.Opened`.
+    """
+
+    units: tuple[RecordedUnit, ...] = ()
+    unfinished: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    outdated: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> list[Unit]:
+        """The units that stay on the board."""
+        return [one.unit for one in self.units if one.is_shown]
+
+
+def kept_units(plan: Plan, recorded: RecordedPlan, store: Store, is_current: Callable[[Unit], bool]) -> Kept:
+    """Return which recorded units stay in a folder beside those of a plan.
+
+    Parameters
+    ----------
+    is_current
+        Whether a unit of an entrant that was added has the key that it would have now.
+    """
+    asked, whole, planned = _Scope.of(plan.suite), _Scope.of(plan.suite.whole), {unit.folder for unit in plan.units}
+    others = [one for one in recorded.units if one.unit.folder not in planned and not asked.has(one.unit)]
+    rest = [one.unit for one in others if whole.has(one.unit) and (one.is_shown or one.is_added)]
+    added = [one.unit for one in others if not whole.has(one.unit) and one.is_added]
+    gone = [one.unit for one in others if not whole.has(one.unit) and one.is_shown and not one.is_added]
+    finished = store.finished()
+    now = units_on_datasets(plan.suite.whole, {unit.dataset for unit in rest}) if rest else {}
+    keys = {dataset: {unit.key for unit in units} for dataset, units in now.items()}
+    # What a dataset that is not here would be measured as is unknown.
+    of_suite = [unit for unit in rest if unit.dataset not in keys or unit.key in keys[unit.dataset]]
+    stale = set(rest).difference(of_suite)
+    outdated = tuple(dict.fromkeys(unit.entrant for unit in added if not is_current(unit)))
+    comparable = _comparable([*plan.units, *of_suite], [unit for unit in added if unit.entrant not in outdated])
+    shown = {unit.folder for unit in comparable}
+    stored = finished | set(names_in(store.claims))
+    units = [RecordedUnit(unit) for unit in of_suite]
+    units += [
+        RecordedUnit(unit, True, unit.folder in shown)
+        for unit in added
+        if unit.folder in shown or unit.folder in stored
+    ]
+    hidden = {one.unit.entrant: None for one in units if not one.is_shown}
+    rows_shown = {unit.entrant for unit in comparable}
+    return Kept(
+        tuple(units),
+        tuple(dict.fromkeys(unit.entrant for unit in comparable if unit.folder not in stored)),
+        tuple(label for label in hidden if label not in rows_shown and label not in outdated),
+        outdated,
+        tuple(dict.fromkeys(unit.entrant for unit in rest if unit in stale and unit.folder in finished)),
+        tuple(dict.fromkeys(whole.lacks(unit) for unit in gone if unit.folder in finished)),
+    )
+
+
+def is_added(unit: Unit, suite: Suite) -> bool:
+    """Whether a unit of a plan is of an entrant, or a seed, that the suite's file does not have."""
+    return base_label(unit.entrant) in suite.added or (unit.seed is not None and unit.seed not in suite.whole.seeds)
+
+
+@dataclass(frozen=True)
+class _Scope:
+    """What a suite, or a part of it, has: labels of datasets, rows and metrics; seeds and splits."""
+
+    datasets: frozenset[str]
+    rows: frozenset[str]
+    metrics: frozenset[str]
+    seeds: frozenset[int]
+    splits: frozenset[str]
+
+    @classmethod
+    def of(cls, suite: Suite) -> _Scope:
+        return cls(
+            frozenset(one.label for one in suite.datasets),
+            frozenset(row.label for row in rows(suite)),
+            frozenset(one.label for one in suite.metrics),
+            frozenset(suite.seeds),
+            frozenset(suite.scoring.splits),
+        )
+
+    def has(self, unit: Unit) -> bool:
+        return not self.lacks(unit)
+
+    def lacks(self, unit: Unit) -> str:
+        """Return what of a unit it does not have, in words; nothing if it has all."""
+        if unit.dataset not in self.datasets:
+            return f"dataset {unit.dataset}"
+        if unit.entrant not in self.rows:
+            return f"entrant {unit.entrant}"
+        if unit.seed is not None and unit.seed not in self.seeds:
+            return f"seed {unit.seed}"
+        if unit.metric is not None and unit.metric not in self.metrics:
+            return f"metric {unit.metric}"
+        return f"split {unit.split}" if unit.kind == "score" and unit.split not in self.splits else ""
+
+
+def united_facts(plan: Plan, recorded: RecordedPlan, kept: Sequence[Unit]) -> dict[str, Any]:
+    """Return the facts for the board of a plan and of recorded units that stay on it."""
+    now, before = plan.board, recorded.board
+    if not kept or not before:
+        return now
+    asked, whole = _Scope.of(plan.suite), _Scope.of(plan.suite.whole)
+    refused = [
+        one
+        for one in before.get("refused", ())
+        if not (one[0] in asked.datasets and one[1] in asked.rows) and one[0] in whole.datasets and one[1] in whole.rows
+    ]
+    labels = {unit.entrant for unit in kept} | {one[1] for one in refused}
+    datasets, metrics = {unit.dataset for unit in kept}, {unit.metric for unit in kept if unit.metric}
+    entries = {*map(base_label, labels), *datasets, *metrics}
+    # Parts of a metric are named METRIC.PART.
+    parts = tuple(f"{metric}." for metric in metrics)
+    is_kept: dict[str, Callable[[Mapping[str, Any]], bool]] = {
+        "datasets": lambda row: row["dataset"] in datasets,
+        "metrics": lambda row: row["metric"] in metrics or row["metric"].startswith(parts),
+        "citations": lambda row: row["entry"] in entries,
+    }
+    # A part of a suite leaves the order of the board as it is.
+    is_part = asked != whole
+
+    def union(table: str, keep: str, name: str) -> list[Mapping[str, Any]]:
+        own = {key(row, name): row for row in now[table]}
+        others = {key(row, name): row for row in before.get(table, ()) if is_kept[keep](row)}
+        order = [[key(row, name) for row in before.get(table, ())], list(own)]
+        rows = {**others, **own}
+        return [rows[one] for one in united(order if is_part else [*reversed(order)]) if one in rows]
+
+    def key(row: Mapping[str, Any], name: str) -> str:
+        return str(row[name]) if name else canonical(row)
+
+    order = [[label for label in before["entrants"] if label in labels or label in now["entrants"]], now["entrants"]]
+    trainings = {label: own for label, own in before.get("trainings", {}).items() if label in labels}
+    return {
+        **now,
+        "entrants": united(order if is_part else [*reversed(order)]),
+        "datasets": union("datasets", "datasets", "dataset"),
+        "metrics": union("metrics", "metrics", "metric"),
+        "ratios": union("ratios", "metrics", "metric"),
+        "citations": union("citations", "citations", ""),
+        "trainings": trainings | now["trainings"],
+        "refused": [*now["refused"], *(list(one) for one in refused)],
+        "needs": {name: needs for name, needs in before["needs"].items() if name in metrics} | now["needs"],
+    }
+
+
+def _comparable(shown: Iterable[Unit], added: Sequence[Unit]) -> list[Unit]:
+    """Return the scores that were measured as those on the board, of networks trained as its are, and their fits."""
+    columns, trainings = set(), set()
+    for unit in shown:
+        columns.add((unit.dataset, unit.split, unit.metric, unit.column))
+        if unit.kind == "fit":
+            trainings.add(_training(unit))
+    fits = {
+        unit.key: unit
+        for unit in added
+        if unit.kind == "fit" and (not trainings or _training(unit) in trainings or unit.document is None)
+    }
+    scores = [
+        unit
+        for unit in added
+        if unit.kind == "score"
+        and (unit.dataset, unit.split, unit.metric, unit.column) in columns
+        and fits.keys() >= set(unit.needs)
+    ]
+    needed = {key for unit in scores for key in unit.needs}
+    return [*(unit for key, unit in fits.items() if key in needed), *scores]
+
+
+def _training(unit: Unit) -> str:
+    """Return what decides how a network is trained, as text."""
+    return canonical((unit.document or {}).get("training"))

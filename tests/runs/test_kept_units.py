@@ -1,0 +1,155 @@
+"""A results folder keeps its board: parts of a suite, added entrants and seeds, and what its suite no longer has."""
+
+import pytest
+
+import gahbench
+from gahbench.store.plan_file import recorded_plan
+
+pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
+
+TWO = """
+name: two
+datasets: ["discs[size=16]", "c-alpha[size=16]"]
+entrants:
+  - unet: {width: 2, levels: 1}
+  - identity
+  - gaussian-blur
+baseline: identity
+training: {steps: 2, batch_size: 2, compile: never, validations: 1, validation_images: 2}
+scoring: {sigmas: [0.1, 0.3], images: 2, metrics: [psnr, ssim]}
+"""
+UNET = "unet[width=2,levels=1]"
+
+
+def run(suite, out, **options):
+    return gahbench.run(suite, out, engine="inline[trusted=true]", **options)
+
+
+def board(outcome):
+    return outcome.leaderboard(full=True).drop(columns="train_seconds")
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """Return a suite of two datasets, and the folder of its run with an entrant and a seed that were added."""
+    home = tmp_path_factory.mktemp("two")
+    suite = home / "two.yaml"
+    suite.write_text(TWO)
+    run(suite, home / "out", entrants=["wiener-linear"], settings=["seeds=[0, 1]"])
+    return suite, home / "out"
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"datasets": ["discs"]},
+        {"only": ["gaussian-blur"]},
+        {"metrics": ["psnr"]},
+        {"settings": ["seeds=[1]"]},
+        {"datasets": ["c-alpha"], "only": ["gaussian-blur"], "settings": ["seeds=[0]"]},
+        {},
+    ],
+)
+def test_a_part_of_a_suite_leaves_the_board_whole(two, part):
+    suite, out = two
+    before, changes = board(gahbench.load_results(out)), recorded_plan(out).changes
+    events = []
+    after = run(suite, out, report=events.append, **part)
+    assert events == []
+    assert board(after).equals(before)
+    assert set(after.results.entrants) == {UNET, "identity", "gaussian-blur", "wiener-linear"}
+    assert sorted(after.results.fits["seed"].unique()) == [0, 1]
+    assert (after.dropped, after.stale, after.left_out, after.unfinished) == ((), (), (), ())
+    assert {option for option in changes if "seeds" not in option} == set(recorded_plan(out).changes) - {
+        "--set seeds=[0, 1]"
+    }
+
+
+def test_parts_grow_together_and_what_is_left_is_done_by_a_run_of_all(write_suite, tmp_path):
+    suite, out = write_suite(text=TWO), tmp_path / "out"
+    run(suite, out, datasets=["discs"], only=["gaussian-blur"])
+    assert recorded_plan(out).changes == ("--only gaussian-blur", "--dataset discs")
+    grown = run(suite, out, datasets=["c-alpha"], metrics=["psnr"])
+    assert len(grown.leaderboard()) == 2 + 3
+    assert recorded_plan(out).changes == ("--dataset discs", "--dataset c-alpha")
+    assert board(run(suite, out)).equals(board(run(suite, tmp_path / "whole")))
+    assert recorded_plan(out).changes == ()
+
+
+def test_the_rest_of_a_board_is_not_shown_beside_other_settings(write_suite, tmp_path, command):
+    suite, out = write_suite(text=TWO), tmp_path / "out"
+    run(suite, out)
+    arguments = (
+        "--out",
+        out,
+        "--only",
+        "gaussian-blur",
+        "--set",
+        "training.steps=3",
+        "--engine",
+        "inline[trusted=true]",
+    )
+    status, printed, errors = command("run")(suite, *arguments)
+    assert status == 0
+    assert f"not shown, since done with other code or settings: {UNET}; a run of the whole suite" in errors
+    assert "identity" in printed
+    assert UNET not in printed
+
+
+def test_what_leaves_the_suite_is_named(write_suite, tmp_path, command):
+    out = tmp_path / "out"
+    whole = board(run(write_suite(text=TWO), out, settings=["seeds=[0]"]))
+    changes = [
+        (', "c-alpha[size=16]"', ""),
+        ("  - gaussian-blur\n", ""),
+        (", ssim", ""),
+        ("baseline:", "seeds: [1]\nbaseline:"),
+    ]
+    status, printed, errors = command("run")(
+        write_suite(*changes, text=TWO), "--out", out, "--engine", "inline[trusted=true]"
+    )
+    assert status == 0
+    gone = "seed 0, metric ssim, entrant gaussian-blur, dataset c-alpha[alpha=2,size=16]"
+    (line,) = [line for line in errors.splitlines() if "no longer shown" in line]
+    assert sorted(line.split(": ")[1].split("; ")[0].split(", ")) == sorted(gone.split(", "))
+    assert "gaussian-blur" not in printed
+    events = []
+    assert board(run(write_suite(text=TWO), out, report=events.append)).equals(whole)
+    assert events == []
+
+
+def test_a_failed_entrant_stays_until_it_is_removed(write_suite, write_plugin, tmp_path, command):
+    suite, out = write_suite(("  - unet: {width: 2, levels: 1}\n", "")), tmp_path / "out"
+    plugin = write_plugin(
+        "unlucky", "if len(noisy) > 3: raise RuntimeError('no luck')\nreturn noisy - self.noise(noisy)"
+    )
+    assert run(suite, out, entrants=["unlucky"], plugins=[plugin]).failed == 3
+    status, printed, errors = command("run")(suite, "--out", out, "--engine", "inline")
+    assert status == 0
+    assert "- `unlucky`: fit failed: RuntimeError: no luck" in printed
+    assert "added by an earlier run, and not finished: unlucky; add them again with --entrant" in errors
+    # Other workers find its plugin.
+    assert [file.split("/")[-1] for file in recorded_plan(out).plugins] == ["unlucky.py"]
+    assert "RuntimeError: no luck" in command("why")(out, "unlucky")[1]
+    plugin.write_text(plugin.read_text().replace("len(noisy) > 3", "False"))
+    mended = run(suite, out, entrants=["unlucky"], plugins=[plugin])
+    assert (mended.failed, mended.unfinished) == (0, ())
+    gahbench.remove(out, ["unlucky"])
+    assert recorded_plan(out).changes == ()
+    assert "unlucky" not in run(suite, out).results.entrants
+
+
+def test_the_plan_of_a_board_is_replaced_on_request_alone(write_suite, tmp_path, command):
+    out, call = tmp_path / "out", command("plan")
+    run(write_suite(), out)
+    before = (out / "plan.json").read_bytes()
+    # Nothing would change.
+    assert call(write_suite(), "--out", out)[0] == 0
+    assert call(write_suite(), "--out", out, "--only", "identity")[0] == 0
+    grown = write_suite(("images: 3", "images: 4"))
+    status, _, errors = call(grown, "--out", out)
+    assert (status, "--replace" in errors, "holds a board" in errors) == (2, True, True)
+    assert (out / "plan.json").read_bytes() == before
+    assert call(grown, "--out", out, "--replace")[0] == 0
+    assert (out / "plan.json").read_bytes() != before
+    assert call(grown, "--replace")[0] == 2
