@@ -122,6 +122,8 @@ def caption(board: Board, baseline: str | None) -> str:
 def _on_seeds(board: Board) -> str:
     """Return what the intervals cover, by the number of training seeds."""
     seeds = {entry.seeds for entry in board.entries if entry.seeds}
+    if not seeds and any(entry.seeds is not None for entry in board.entries):
+        return "No network of this suite is scored yet."
     if not seeds:
         return "Nothing was trained by this suite."
     if seeds == {1}:

@@ -85,7 +85,7 @@ class Folder:
         is_current: Callable[[Unit], bool] = lambda unit: True,
         replaces_board: bool = True,
     ) -> Opened:
-        """Record a plan in the folder, which keeps what earlier plans have beside it (:mod:`gahbench.store.kept_units`).
+        """Record a plan in the folder, beside which :mod:`gahbench.store.kept_units` keeps units of earlier plans.
 
         Parameters
         ----------

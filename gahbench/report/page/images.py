@@ -98,7 +98,10 @@ def gallery(source: Source) -> Gallery:
     except ResultsError:
         return Gallery([], "This folder holds no images: those that a run keeps are in its units, which are not here.")
     order = {label: place for place, label in enumerate(source.results.entrants)}
-    kept = {name: sorted(of, key=lambda one: order.get(one.entrant, 0))[:MAX_DRAWN] for name, of in kept.items()}
+    on_board = {name: [one for one in of if source.has(name, one.entrant)] for name, of in kept.items()}
+    kept = {name: sorted(of, key=lambda one: order[one.entrant])[:MAX_DRAWN] for name, of in on_board.items() if of}
+    if not kept:
+        return Gallery([], "This folder holds no images of the entrants on this board.")
     limit = f"{MAX_CHARACTERS // 1000} kB"
     for levels, images in _CHOICES:
         found = [_pictures(dataset, of, levels, images) for dataset, of in kept.items()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import warnings
 from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path
@@ -139,6 +141,12 @@ def _lines(source: Source, one: DatasetBoard) -> list[str]:
 def _provenance(source: Source) -> dict[str, Any]:
     folder, plan = source.folder, provenance.recorded_plan_of(source.folder)
     works = provenance.works(source, plan)
+    if plan is not None and not all(source.has(unit.dataset, unit.entrant) for unit in plan.shown):
+        warnings.warn(
+            f"{folder}: its plan was changed after its board was written; "
+            f"'gahbench collect {shlex.quote(str(folder))}' writes the board anew",
+            stacklevel=2,
+        )
     return {
         "suite": "" if plan is None else plan.suite_text,
         "changes": () if plan is None else plan.changes,

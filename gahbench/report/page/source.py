@@ -43,6 +43,14 @@ class Source:
         return {label: place for place, label in enumerate(self.results.entrants)}
 
     @cached_property
+    def _datasets(self) -> frozenset[str]:
+        return frozenset(self.results.datasets["dataset"])
+
+    def has(self, dataset: str, entrant: str) -> bool:
+        """Whether labels are on the board: the plan of the folder may have changed after the board was written."""
+        return entrant in self.places and dataset in self._datasets
+
+    @cached_property
     def styles(self) -> Styles:
         """How each entrant that was trained or scored is drawn."""
         return looks(self.results.entrants, entrant_kinds(self.results))

@@ -46,9 +46,12 @@ class Trained:
 def trainings(source: Source) -> list[Trained]:
     """Return the loss and the validation PSNR against steps, by dataset; nothing where the folder has no units."""
     try:
-        found = histories(source.folder)
+        stored = histories(source.folder)
     except ResultsError:
         return []
+    found = {
+        name: own for name, fits in stored.items() if (own := [fit for fit in fits if source.has(name, fit[0].entrant)])
+    }
     return [
         Trained(
             dataset,
