@@ -18,16 +18,22 @@ if TYPE_CHECKING:
 
 def results_of(
     folders: Sequence[Path], entrants: Sequence[str], datasets: Sequence[str], metrics: Sequence[str]
-) -> Results:
-    """Return the results of one or several folders, of the entrants, datasets and metrics that match a pattern."""
+) -> tuple[Results, dict[Path, int]]:
+    """Return the results of one or several folders, of the entrants, datasets and metrics that match a pattern.
+
+    With them, how many units are left in each folder; the results are then those so far.
+    """
     from gahbench.board.combined import combined
     from gahbench.board.results import load_results
     from gahbench.board.selection import selected
+    from gahbench.runs.collect import results_so_far
     from gahbench.store.short_names import short_names
 
-    parts = {name: load_results(folder) for name, folder in zip(short_names(folders), folders, strict=True)}
+    parts, left = {}, {}
+    for name, folder in zip(short_names(folders), folders, strict=True):
+        parts[name], left[folder] = results_so_far(folder) or (load_results(folder), 0)
     found = next(iter(parts.values())) if len(parts) == 1 else combined(parts)
-    return selected(found, entrants, datasets, metrics)
+    return selected(found, entrants, datasets, metrics), left
 
 
 def print_comparison(found: Comparison, console: Console) -> None:

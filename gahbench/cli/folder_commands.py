@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from gahbench._util.readable import counted
 from gahbench.cli import suite_options
 from gahbench.contracts.jobs import check_device
 
 if TYPE_CHECKING:
+    from gahbench.board.results import Results
     from gahbench.registry.registry import Registry
     from gahbench.runs.work import Worked
 
@@ -131,21 +134,31 @@ def leaderboard(
 ) -> None:
     """Print the leaderboard of a results folder, or of several that share images and noise.
 
+    While units are left, it is the board of what is scored so far.
+
     The files of the board are compared with their checksums. 'gahbench collect' compares the units too, and writes the
     board anew if they differ; a published board comes without its units, so that its values cannot be compared.
     """
-    if len(folders) > 1 or entrant or dataset or metric or columns or form or out:
-        from gahbench.cli.comparing import results_of, shown_columns, write_or_print
-        from gahbench.report.export import exported
-        from gahbench.report.tables import print_board as print_results
+    from gahbench.cli.comparing import results_of, shown_columns, write_or_print
+    from gahbench.report.export import exported
+    from gahbench.report.tables import print_board as print_results
+    from gahbench.runs.collect import results_so_far
 
-        found = results_of(folders, entrant or (), dataset or (), metric or ())
+    if len(folders) > 1 or entrant or dataset or metric or columns or form or out:
+        found, left = results_of(folders, entrant or (), dataset or (), metric or ())
         if columns or form or out:
             write_or_print(exported(found, form.value if form else "markdown", shown_columns(columns)), out)
         else:
             print_results(found, Console())
+        _print_left(left, found)
         return
     (folder,) = folders
+    if (so_far := results_so_far(folder)) is not None:
+        results, count = so_far
+        if not results.scores.empty:
+            print_results(results, Console())
+        _print_left({folder: count}, results)
+        return
     print_board(folder)
     if not (folder / "units").is_dir():
         typer.echo("the units are not in this folder: these values cannot be compared with them", err=True)
@@ -305,17 +318,25 @@ def verify(
 
 
 def print_board(folder: Path) -> None:
-    """Print the board of a results folder."""
+    """Print the board of a results folder, as it was written."""
     from gahbench.board.results import load_results, saved_board
+    from gahbench.report.tables import print_board
 
     console = Console()
     if not console.is_terminal and (text := saved_board(folder)) is not None:
         # The same text was written with the results: no need to render it again.
         typer.echo(text, nl=False)
         return
-    from gahbench.report.tables import print_board
-
     print_board(load_results(folder), console)
+
+
+def _print_left(left: Mapping[Path, int], results: Results) -> None:
+    """Say of which folders the board shows what is scored so far."""
+    so_far = "nothing is scored yet" if results.scores.empty else "the board so far"
+    for folder, count in left.items():
+        if count:
+            status = f"'gahbench status {shlex.quote(str(folder))}'"
+            typer.echo(f"{folder}: {so_far}, {counted(count, 'unit')} left; {status} shows them", err=True)
 
 
 def print_report(folder: Path, registry: Registry) -> None:

@@ -20,7 +20,7 @@ from gahbench.runs.environment import write_environment
 from gahbench.runs.secret_noise import late_mark
 from gahbench.store.examined import Examined, warn_of_damage
 from gahbench.store.folder import Folder, UnwritableError
-from gahbench.store.plan_file import RecordedPlan, recorded_plan
+from gahbench.store.plan_file import PLAN, RecordedPlan, recorded_plan
 from gahbench.store.store import Store
 
 if TYPE_CHECKING:
@@ -99,6 +99,32 @@ def _collect(folder: Path, problems: Sequence[Problem], refusal: UnwritableError
     if refusal is None:
         store.sweep()
     return Collected(plan, frozenset(examined.damaged))
+
+
+def results_so_far(folder: Path) -> tuple[Results, int] | None:
+    """Return the results of the units that are done in a folder, and how many are left; nothing is written.
+
+    Returns
+    -------
+    tuple or None
+        ``None`` where the folder has no plan, or holds a board to which nothing is to be added here.
+
+    Raises
+    ------
+    ResultsError
+        If a finished unit cannot be read.
+    """
+    from gahbench.board.results import saved_digest
+    from gahbench.runs.work import count_states
+
+    if not (folder / PLAN).is_file():
+        return None
+    plan, store, has_board = recorded_plan(folder), Store(folder), saved_digest(folder) is not None
+    left = count_states(plan.shown, store).left
+    if has_board and not (left and store.units.is_dir()):
+        return None
+    examined = store.examined(plan.shown, keep=True)
+    return _read_results(plan, examined, _states(plan, store, examined)), left
 
 
 def _states(plan: RecordedPlan, store: Store, examined: Examined) -> dict[str, str]:

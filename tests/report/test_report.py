@@ -3,7 +3,7 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
-from fake_results import SIGMAS, dataset, failure, realistic, results, rows
+from fake_results import FITS, SIGMAS, dataset, failure, realistic, results, rows
 from rich.console import Console
 
 from gahbench.board.statistics import UNKNOWN, Estimate
@@ -97,6 +97,17 @@ def test_markdown_has_every_entrant_and_the_failure():
     assert f"Gain: paired difference in PSNR from {BASELINE}." in " ".join(text.split())
     short = [line for line in text.split("\n") if BASELINE not in line and "|" not in line]
     assert max(map(len, short)) <= 120
+
+
+def test_networks_that_are_not_scored_yet_are_not_called_none():
+    fits = [{**FITS, "dataset": "d", "entrant": "unet", "seed": seed} for seed in range(10)]
+    scored = rows("d", "identity", "classical", np.ones((len(SIGMAS), 3)))
+    left = failure("d", "unet", 0, "score", "was not run")
+    text = markdown(results(scored, fits, [left], [dataset("d")], ["identity", "unet"]))
+    assert "Nothing was trained" not in text
+    assert "network of this suite is scored yet" in " ".join(text.split())
+    text = markdown(results(scored, datasets=[dataset("d")], entrants=["identity"]))
+    assert "Nothing was trained by this suite." in " ".join(text.split())
 
 
 def test_ranks_are_written_with_their_intervals():
