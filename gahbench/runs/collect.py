@@ -114,14 +114,17 @@ def results_so_far(folder: Path) -> tuple[Results, int] | None:
     ResultsError
         If a finished unit cannot be read.
     """
-    from gahbench.board.results import saved_digest
+    from gahbench.board.results import INDEX
     from gahbench.runs.work import count_states
 
     if not (folder / PLAN).is_file():
         return None
-    plan, store, has_board = recorded_plan(folder), Store(folder), saved_digest(folder) is not None
+    store, has_board = Store(folder), (folder / INDEX).is_file()
+    if has_board and not store.units.is_dir():
+        return None
+    plan = recorded_plan(folder)
     left = count_states(plan.shown, store).left
-    if has_board and not (left and store.units.is_dir()):
+    if has_board and not left:
         return None
     examined = store.examined(plan.shown, keep=True)
     return _read_results(plan, examined, _states(plan, store, examined)), left

@@ -1,7 +1,9 @@
-"""Progress of a run: a live table on a terminal, plain lines elsewhere."""
+"""Progress of a run, and scores as they come: a live table on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
+import contextlib
+import math
 import time
 from types import TracebackType
 from typing import Any, Self
@@ -12,12 +14,18 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from gahbench._util.errors import ResultsError
 from gahbench._util.readable import count, duration
 from gahbench.contracts.jobs import Event
 from gahbench.contracts.unit import Unit
+from gahbench.store.store import Store
 
 #: Seconds between two lines about the same fit where there is no terminal.
 LINE_SECONDS = 20.0
+#: The score whose mean is shown as soon as it is there: metric and split.
+SHOWN_SCORE = ("psnr", "test")
+#: Lines of a terminal that the table of scores leaves to others, and that it has at least.
+_OTHER_LINES, _LEAST_LINES = 8, 3
 
 
 class ProgressReport:
@@ -31,11 +39,16 @@ class ProgressReport:
         How many of them are done already.
     console
         The console to print on.
+    store
+        Where scores are read as they come; ``None`` shows none.
     """
 
-    def __init__(self, total: int, done: int, console: Console) -> None:
+    def __init__(self, total: int, done: int, console: Console, store: Store | None = None) -> None:
         self.total, self.done, self.failed = total, done, 0
         self.console = console
+        self.store = store
+        #: Mean PSNR of each training seed, by dataset and entrant, the latest last.
+        self.scored: dict[tuple[str, str], list[float]] = {}
         self.running: dict[str, tuple[Unit, dict[str, Any]]] = {}
         self.started = time.monotonic()
         self.reported: dict[str, float] = {}
@@ -76,11 +89,27 @@ class ProgressReport:
                 self.done += 1
                 # Scores come by the dozen: only those that took a while, and the last, are worth a line.
                 seconds = event.details["seconds"]
-                if unit.kind == "fit" or seconds > LINE_SECONDS or self.done + self.failed == self.total:
+                if (psnr := self._psnr(unit)) is not None:
+                    place = (unit.dataset, unit.entrant)
+                    self.scored[place] = [*self.scored.pop(place, []), psnr]
+                    if not self.console.is_terminal:
+                        self._line(unit, f"{psnr:.2f} dB, done in {duration(seconds)}")
+                elif unit.kind == "fit" or seconds > LINE_SECONDS or self.done + self.failed == self.total:
                     self._line(unit, f"done in {duration(seconds)}")
             elif event.kind == "failed":
                 self.failed += 1
                 self._line(unit, f"failed: {event.details['error']}", "red")
+
+    def _psnr(self, unit: Unit) -> float | None:
+        """Return the mean PSNR of a score that has finished, over noise levels and images; ``None`` for others."""
+        if self.store is None or (unit.metric, unit.split) != SHOWN_SCORE:
+            return None
+        values: list[float] = []
+        # A file system may show a unit of another machine later.
+        with contextlib.suppress(ResultsError, OSError):
+            values = [value for _, _, value, part in self.store.read_scores(unit) if not part]
+        mean = math.fsum(values) / len(values) if values else math.nan
+        return mean if math.isfinite(mean) else None
 
     def _line(self, unit: Unit, text: str, style: str = "") -> None:
         place = f"[{self.done + self.failed:>{len(str(self.total))}}/{self.total}]"
@@ -100,9 +129,23 @@ class ProgressReport:
             bar = ProgressBar(total=1.0, completed=details.get("fraction", 0.0), width=12, pulse=not details)
             # A label may have brackets, which would be markup.
             table.add_row(Text(unit.label), bar, *_cells(details))
+        parts: list[RenderableType] = [table]
+        if self.scored:
+            parts.append(self._scores())
         failed = f", {self.failed} failed" if self.failed else ""
         spent = duration(time.monotonic() - self.started)
-        return Group(table, Text(f"{self.done} of {self.total} units done{failed}; {spent}", style="dim"))
+        return Group(*parts, Text(f"{self.done} of {self.total} units done{failed}; {spent}", style="dim"))
+
+    def _scores(self) -> RenderableType:
+        """Return the latest scores, as many as fit on the screen."""
+        count = max(_LEAST_LINES, self.console.height - len(self.running) - _OTHER_LINES)
+        table = Table(box=None, pad_edge=False, show_header=True, header_style="dim")
+        table.add_column("scored", no_wrap=True, max_width=52)
+        table.add_column("on", no_wrap=True, max_width=32)
+        table.add_column("mean PSNR", justify="right", no_wrap=True)
+        for (dataset, entrant), values in list(self.scored.items())[-count:]:
+            table.add_row(Text(entrant), Text(dataset), f"{math.fsum(values) / len(values):.2f} dB")
+        return table
 
 
 def _cells(details: dict[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 import io
 from dataclasses import replace
 
+import pytest
 from rich.console import Console
 
 from gahbench.contracts.jobs import Event
@@ -38,6 +39,54 @@ def test_labels_are_written_as_they_are_on_a_terminal():
         report(Event("started", unit))
         console.print(report._render())
     assert "fit unet[width=16] [/b] $x_$ on d" in file.getvalue()
+
+
+class Scores:
+    """A store of scores: the mean PSNR of each is 20 dB, plus its training seed."""
+
+    def read_scores(self, unit):
+        return [
+            (sigma, image, value + (unit.seed or 0), "")
+            for sigma, value in ((0.1, 25.0), (0.3, 15.0))
+            for image in (0, 1)
+        ]
+
+
+SCORE = replace(FIT, kind="score", key="s", entrant="identity", seed=None, metric="psnr", split="test")
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_scores_are_shown_as_they_come(is_terminal):
+    file = io.StringIO()
+    console = Console(file=file, width=100, height=12, force_terminal=is_terminal, color_system=None)
+    with ProgressReport(9, 0, console, Scores()) as report:
+        report(Event("finished", SCORE, {"seconds": 0.5}))
+        report(Event("finished", replace(SCORE, metric="ssim"), {"seconds": 0.5}))
+        for seed in (0, 1):
+            report(Event("finished", replace(SCORE, entrant="unet", seed=seed), {"seconds": 0.5}))
+        if is_terminal:
+            console.print(report._render())
+    text = file.getvalue()
+    if is_terminal:
+        shown = [line.split() for line in text.splitlines() if line.endswith("dB")][-2:]
+        assert shown == [["identity", "d", "20.00", "dB"], ["unet", "d", "20.50", "dB"]]
+    else:
+        assert text.splitlines() == [
+            "[1/9] score identity on d psnr on test: 20.00 dB, done in 0.5 s",
+            "[3/9] score unet on d psnr on test: 20.00 dB, done in 0.5 s",
+            "[4/9] score unet on d (seed 1) psnr on test: 21.00 dB, done in 0.5 s",
+        ]
+
+
+def test_scores_that_do_not_fit_on_the_screen_leave_the_latest():
+    console = Console(file=io.StringIO(), width=100, height=12, force_terminal=True, color_system=None)
+    with ProgressReport(99, 0, console, Scores()) as report:
+        for number in range(20):
+            report(Event("finished", replace(SCORE, entrant=f"e{number}"), {"seconds": 0.5}))
+        console.print(report._scores())
+    shown = [line.split()[0] for line in console.file.getvalue().splitlines() if line.startswith("e")]
+    assert shown[-4:] == ["e16", "e17", "e18", "e19"]
+    assert "e2" not in shown
 
 
 def test_a_note_about_the_run_names_no_unit():
