@@ -26,12 +26,6 @@ app = typer.Typer(
 
 app.add_typer(drawing.app, name="draw")
 
-ThreadsOption = Annotated[
-    int | None,
-    typer.Option(
-        min=1, help="Threads of each worker; rounding depends on them. [default: as recorded, or by the fits]"
-    ),
-]
 OutOption = Annotated[
     Path | None, typer.Option("--out", "-o", help="Results folder. [default: runs/ and the suite's name]")
 ]
@@ -76,7 +70,7 @@ def run(
         str, typer.Option(help="Engine for units: processes, inline, slurm[...], dask[...], ...")
     ] = "processes",
     workers: Annotated[int | None, typer.Option(min=1, help="Number of workers. [default: the engine chooses]")] = None,
-    threads: ThreadsOption = None,
+    threads: folder_commands.Threads = None,
     device: folder_commands.Device = "auto",
     reuse: folder_commands.Reuse = None,
     again: folder_commands.Again = None,
@@ -136,11 +130,9 @@ def plan(
     metric: suite_options.Metric = None,
     only: suite_options.Only = None,
     plugins_dir: suite_options.Plugins = None,
-    threads: ThreadsOption = None,
+    threads: folder_commands.Threads = None,
     reuse: folder_commands.Reuse = None,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Also where the folder holds a board, whose plan then changes.")
-    ] = False,
+    replace: folder_commands.Replace = False,
 ) -> None:
     """Show the units of a suite, which are finished, and an estimate of the work; run nothing.
 

@@ -39,6 +39,13 @@ Reuse = Annotated[
     list[Path] | None,
     typer.Option(help="Another results folder, whose finished units of equal keys are taken first. Repeatable."),
 ]
+Replace = Annotated[bool, typer.Option("--replace", help="With --out: change the plan of a folder that holds a board.")]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Threads of each worker; rounding depends on them. [default: as recorded, or by the fits]"
+    ),
+]
 Again = Annotated[
     list[str] | None,
     typer.Option(
