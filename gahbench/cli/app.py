@@ -95,7 +95,6 @@ def run(
     from gahbench.runs.progress import ProgressReport
     from gahbench.runs.runner import run_opened
     from gahbench.runs.tracking import Trackings
-    from gahbench.store.store import Store
 
     console = Console(stderr=True)
     changes = suite_options.changes(entrant, settings, seed, dataset, metric, only)
@@ -108,9 +107,7 @@ def run(
                 print_problems(opened.problems, console)
                 print_begun(opened, again or (), console)
             print_superseded(opened.superseded, opened.folder, plugins_dir or (), console)
-            todo = {unit.folder for unit in opened.todo}
-            done = sum(unit.folder not in todo for unit in opened.units)
-            with ProgressReport(len(opened.units), done, console, Store(opened.folder)) as progress:
+            with ProgressReport.of_run(opened, console) as progress:
                 outcome = run_opened(opened, registry, engine, workers, progress, device, trackings)
     if outcome.done:
         folder_commands.print_board(opened.folder)

@@ -122,18 +122,16 @@ def load_suite(name: str | Path, registry: Registry, changes: SuiteChanges | Seq
         datasets = entries.resolve(("datasets",), parsed.datasets)
         own = entries.resolve(("entrants",), parsed.entrants)
         metrics = entries.resolve(("scoring", "metrics"), parsed.scoring.metrics)
-    extra = [_further(registry, text) for text in changes.entrants]
-    entrants, asked, added = entries.with_further(own, extra)
+    entrants, asked, added = entries.with_further(own, [_further(registry, text) for text in changes.entrants])
     with relative_to(folder):
         baseline = _baseline(document, registry, entrants, parsed.baseline)
+    psnr = {one.label for one in metrics if one.plugin.name == "psnr"}
     suite = Suite(
         name=parsed.name,
         description=" ".join(parsed.description.split()),
         datasets=named_by(datasets, changes.datasets, "--dataset"),
         entrants=named_by(entrants, changes.only, "--only", {baseline, *asked}),
-        metrics=named_by(
-            metrics, changes.metrics, "--metric", {one.label for one in metrics if one.plugin.name == "psnr"}
-        ),
+        metrics=named_by(metrics, changes.metrics, "--metric", psnr),
         baseline=baseline,
         training=parsed.training,
         scoring=parsed.scoring,
