@@ -29,6 +29,7 @@ from training_common import SEED, aligned, device_text, spread, timed, unet
 from training_overhead import print_overhead
 
 import gahbench
+from gahbench._util.bfloat16 import has_bfloat16
 from gahbench._util.resources import cpu_count
 from gahbench.contracts.datasets import Dataset
 from gahbench.networks.precision import Choice
@@ -208,14 +209,15 @@ def compare(
         images = dataset.images("train", steps * batch)
         rows = [Row("published", "float32", lambda: theirs.epoch(images, batch))]
     first = rows[0]
-    kinds = [("ours, eager", "auto", "never"), ("ours, eager", "float32", "never")]
+    precisions = ["float32", "bfloat16"] if has_bfloat16(device) else ["float32"]
+    kinds = [
+        ("ours, eager", precision, "never")
+        for precision in precisions
+        if published is not None or rows[0].precision != precision
+    ]
     if options.compile:
-        kinds.append(("ours, compiled", "auto", "always"))
-    for name, precision, compiling in kinds:
-        row = prepare(initial, dataset, name, precision, compiling, steps, options)
-        # Without bfloat16 units, auto is float32.
-        if all((row.name, row.precision) != (other.name, other.precision) for other in rows):
-            rows.append(row)
+        kinds += [("ours, compiled", precision, "always") for precision in precisions]
+    rows += [prepare(initial, dataset, *kind, steps, options) for kind in kinds]
     before = timed(first.run, device)
     first.seconds.append(before)
     for number in range(options.rounds):
