@@ -23,8 +23,8 @@ from gahbench import (
 from gahbench.jacobian import Jacobian
 from gahbench.networks import Trained
 
-from ._checkpoints.fitting import Keys, fitted
-from ._checkpoints.key_maps import why
+from ._checkpoints.fitting import Fit, Keys, fitted
+from ._checkpoints.key_maps import Output, why
 from ._checkpoints.near_fits import near_fit
 from ._checkpoints.reading import read_state
 
@@ -54,8 +54,9 @@ class Pretrained(Reference):
         2018, of their repository KAIR (``dncnn``, ``ircnn``, ``ffdnet``; their DRUNet is ``drunet``).
     output
         The output of the architecture's ``forward`` with these weights: the denoised ``image``, or the noise, the
-        ``residual``, which is then subtracted. Networks here that estimate the noise subtract it themselves, so that
-        weights that were trained to estimate the image make them return the noise: FDnCNN and FFDNet of KAIR.
+        ``residual``, which is then subtracted. ``auto`` takes what the key map says: the residual for FDnCNN and FFDNet
+        of KAIR, whose layers were trained to estimate the image that ``dncnn`` and ``ffdnet`` subtract; otherwise the
+        image.
     scale
         The value of white for which it was trained: noisy images and sigma are multiplied by it, and the output is
         divided by it.
@@ -71,7 +72,7 @@ class Pretrained(Reference):
         architecture: Annotated[ArchitectureFactory, Names("architecture")],
         checkpoint: Annotated[str, File()],
         keys: Keys = "auto",
-        output: Literal["image", "residual"] = "image",
+        output: Literal["auto", "image", "residual"] = "auto",
         scale: Literal[1, 255] = 1,
         clip: bool = False,
     ) -> None:
@@ -82,7 +83,7 @@ class Pretrained(Reference):
         self.scale = scale
         self.clip = clip
         self.device = torch.device("cpu")
-        self._built: tuple[Shape, Trained, str] | None = None
+        self._built: tuple[Shape, Trained, Fit] | None = None
         self._returns_noise = False
 
     def check_shape(self, shape: Shape) -> None:
@@ -120,7 +121,8 @@ class Pretrained(Reference):
         ParameterError
             If the weights cannot be read or do not fit.
         """
-        return _Called(self._trained(shape).network, self.scale, self.output, self.clip)
+        network, fit = self._trained(shape)
+        return _Called(network.network, self.scale, self._output(fit), self.clip)
 
     @property
     def num_parameters(self) -> int | None:
@@ -135,11 +137,12 @@ class Pretrained(Reference):
         if self._built is None:
             return ()
         digest = file_digest(str(self.checkpoint))
-        keys = "" if self._built[2] == "same" else f", its keys read as {self._built[2]}{why(self._built[2])}"
+        fit = self._built[2]
+        keys = "" if fit.keys == "same" else f", its keys read as {fit.keys}{why(fit.keys)}"
         notes = (f"weights from {self.checkpoint.name} (SHA-256 {digest[:8]}){keys}",)
         if not self._returns_noise:
             return notes
-        other = "residual" if self.output == "image" else "image"
+        other = "residual" if self._output(fit) == "image" else "image"
         return (f"returns what looks like the noise, not the image: output={other} may be meant", *notes)
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
@@ -167,16 +170,19 @@ class Pretrained(Reference):
         """
         return Jacobian(self.as_network(image_shape(noisy)), noisy.to(self.device), sigma)
 
-    def _trained(self, shape: Shape) -> Trained:
-        """Return the network for images of a shape, kept for the next."""
+    def _output(self, fit: Fit) -> Output:
+        return fit.output if self.output == "auto" else self.output
+
+    def _trained(self, shape: Shape) -> tuple[Trained, Fit]:
+        """Return the network for images of a shape, kept for the next, and how the weights were read."""
         if self._built is None or self._built[0] != shape:
             network: nn.Module = self.architecture.build(shape)
-            state, keys = self._fitted(network, shape)
-            network.load_state_dict(state)
-            self._built = (shape, Trained(network, self.device), keys)
-        return self._built[1]
+            fit = self._fitted(network, shape)
+            network.load_state_dict(fit.state)
+            self._built = (shape, Trained(network, self.device), fit)
+        return self._built[1:]
 
-    def _fitted(self, network: nn.Module, shape: Shape) -> tuple[dict[str, Tensor], str]:
+    def _fitted(self, network: nn.Module, shape: Shape) -> Fit:
         where = f"checkpoint {self.checkpoint.name} for {self.architecture.label}"
         try:
             state = read_state(self.checkpoint)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from torch import nn
 
 from gahbench import ParameterError, brief, listing
 
-from .key_maps import KEY_MAPS, KeyMap, why
+from .key_maps import KEY_MAPS, KeyMap, Output, why
 from .reading import State, without_prefixes
 
 Keys = Literal["auto", "same", "kadkhodaie-cnn", "kadkhodaie-cnn-2021", "kadkhodaie-unet", "mohan-dncnn", "kair"]
@@ -19,8 +19,16 @@ SHOWN = 3
 _COUNTER = "num_batches_tracked"
 
 
-def fitted(state: State, network: nn.Module, keys: Keys) -> tuple[State, str]:
-    """Return the state dict that a network takes, and the name of the key map that made it.
+class Fit(NamedTuple):
+    """The state dict that a network takes, the name of the key map that made it, and the output of ``forward``."""
+
+    state: State
+    keys: str
+    output: Output
+
+
+def fitted(state: State, network: nn.Module, keys: Keys) -> Fit:
+    """Return weights as a network takes them.
 
     Parameters
     ----------
@@ -58,7 +66,8 @@ def fitted(state: State, network: nn.Module, keys: Keys) -> tuple[State, str]:
     if differences := _differences(converted, target):
         raise ParameterError(f"{read}, {'; '.join(differences)}")
     counters = {name: tensor for name, tensor in network.state_dict().items() if name.endswith(_COUNTER)}
-    return converted | {name: tensor.new_zeros((), device="cpu") for name, tensor in counters.items()}, name
+    converted |= {name: tensor.new_zeros((), device="cpu") for name, tensor in counters.items()}
+    return Fit(converted, name, "image" if key_map is None else key_map.output(network))
 
 
 def _chosen(variants: list[State], target: State, keys: Keys) -> tuple[State, KeyMap | None]:
@@ -67,16 +76,22 @@ def _chosen(variants: list[State], target: State, keys: Keys) -> tuple[State, Ke
     part = _shared_part(target)
     wrapped = [{part + name: tensor for name, tensor in variant.items()} for variant in variants] if part else []
     nearest = min([*variants, *wrapped], key=lambda variant: len(variant.keys() ^ target.keys()))
-    if keys == "same" or (keys == "auto" and nearest.keys() == target.keys()):
+    if keys == "same":
         return nearest, None
     maps = [key_map for key_map in KEY_MAPS if keys in ("auto", key_map.name)]
-    for variant in variants:
-        for key_map in maps:
-            if key_map.applies(variant.keys()):
-                return variant, key_map
-    if keys == "auto":
-        return nearest, None
-    raise ParameterError(f"its keys are not those of '{keys}': {_some(variants[-1])}")
+    found = next(
+        ((variant, key_map) for variant in variants for key_map in maps if key_map.applies(variant.keys())), None
+    )
+    if found is not None and keys == "auto":
+        # Published files may have the names of the network itself, but for the prefix.
+        prefix = found[1].prefix
+        published = bool(prefix) and any(all(name.startswith(prefix) for name in variant) for variant in variants)
+        replaced = any(nearest is variant for variant in wrapped[1:])
+        if nearest.keys() == target.keys() and not (published and replaced):
+            return nearest, None
+    if found is None and keys != "auto":
+        raise ParameterError(f"its keys are not those of '{keys}': {_some(variants[-1])}")
+    return found or (nearest, None)
 
 
 def _shared_part(target: State) -> str:

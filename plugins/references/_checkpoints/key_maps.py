@@ -5,13 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Set
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import nn
 
 from gahbench import ParameterError
 
+from ...architectures._chain import Chain
 from .chains import Batch, BiasFree, Link, written
 from .reading import State
+
+#: What the output of ``forward`` is with some weights: the denoised image, or the noise.
+Output = Literal["image", "residual"]
+
+
+def _image(network: nn.Module) -> Output:
+    """Return the output of networks that are trained as those here are."""
+    return "image"
 
 
 @dataclass(frozen=True)
@@ -28,12 +38,18 @@ class KeyMap:
         Whether names are those of the program.
     convert
         The state dict of a network that computes the same in evaluation; raises ``ParameterError`` if it cannot.
+    output
+        The output of ``forward`` of a network here with these weights.
+    prefix
+        The prefix that all names have in published files.
     """
 
     name: str
     weights: str
     applies: Callable[[Set[str]], bool]
     convert: Callable[[State, nn.Module], State]
+    output: Callable[[nn.Module], Output] = _image
+    prefix: str = ""
 
 
 def _numbered(state: State, pattern: str) -> list[int]:
@@ -132,8 +148,7 @@ def mohan_dncnn(state: State, network: nn.Module) -> State:
 def kair(state: State, network: nn.Module) -> State:
     """Convert DnCNN, FDnCNN, FFDNet and IRCNN of KAIR, with their batch normalisations or with those merged.
 
-    FDnCNN and FFDNet estimate the image, and ``dncnn`` and ``ffdnet`` here subtract the output of their layers. A file
-    of IRCNN has a network for each of 25 noise levels, numbered from the lowest.
+    A file of IRCNN has a network for each of 25 noise levels, numbered from the lowest.
     """
     links: list[Link] = []
     layers = (re.fullmatch(rf"({_KAIR_LAYER})\.weight", name) for name in state)
@@ -144,6 +159,14 @@ def kair(state: State, network: nn.Module) -> State:
         elif links:
             links[-1] = Link(links[-1].weight, links[-1].bias, _batch(state, layer, _KAIR_EPSILON))
     return written(links, network)
+
+
+def _kair_output(network: nn.Module) -> Output:
+    """Return the noise for FDnCNN and FFDNet: their layers estimate the image, which ``dncnn`` and ``ffdnet`` subtract.
+
+    In KAIR the chains that are given the noise level estimate the image, and the blind ones the noise.
+    """
+    return "residual" if isinstance(network, Chain) and not network.blind else "image"
 
 
 def _numbers(name: str) -> list[int]:
@@ -196,6 +219,8 @@ KEY_MAPS = (
         "DnCNN, FDnCNN, FFDNet and IRCNN of KAIR",
         _all(_KAIR_LAYER + r"\.(weight|bias|running_mean|running_var|num_batches_tracked)"),
         kair,
+        _kair_output,
+        "model.",
     ),
 )
 

@@ -84,26 +84,46 @@ def test_kair_dncnn(draw, channels, norm, prefix):
         # A ReLU follows, unless a normalisation does.
         place += 1 if number + 1 < len(layers) and "running_var" in layers[number + 1] else 2
     # Where normalisations are merged the layers are numbered as those of dncnn.
-    found = ours("dncnn", state, noisy, width=WIDTH, layers=5, norm=norm, expect="kair" if norm else "same")
+    expect = "kair" if norm or prefix else "same"
+    found = ours("dncnn", state, noisy, width=WIDTH, layers=5, norm=norm, expect=expect)
     assert_agree(found, noisy - estimate, noisy)
 
 
-def test_kair_ffdnet_estimates_the_image(draw):
-    noisy = images(1, 18, 20)
+def noise_level_chain(draw, features, outputs):
+    """Return the names and weights of a chain of KAIR with a map of the noise level, .1, and what it returns."""
     _, weights, vector = draw
-    kernels = [weights(WIDTH, 5, 3), weights(WIDTH, WIDTH, 3), weights(4, WIDTH, 3)]
-    biases = [vector(len(kernel)) for kernel in kernels]
-    corners = [noisy[:, :, row::2, column::2] for row in (0, 1) for column in (0, 1)]
-    features = torch.cat([*corners, torch.full_like(corners[0], 0.1)], dim=1)
-    for place, (kernel, bias) in enumerate(zip(kernels, biases, strict=True)):
+    features = torch.cat([features, torch.full_like(features[:, :1], 0.1)], dim=1)
+    state = {}
+    for place, (count, inputs) in enumerate([(WIDTH, features.shape[1]), (WIDTH, WIDTH), (outputs, WIDTH)]):
+        kernel, bias = weights(count, inputs, 3), vector(count)
+        state |= {f"model.{2 * place}.weight": kernel, f"model.{2 * place}.bias": bias}
         features = functional.conv2d(features.relu() if place else features, kernel, bias, padding=1)
-    image = torch.empty_like(noisy)
-    for place in range(4):
-        image[:, :, place // 2 :: 2, place % 2 :: 2] = features[:, place : place + 1]
-    state = {f"model.{2 * place}.weight": kernel for place, kernel in enumerate(kernels)}
-    state |= {f"model.{2 * place}.bias": bias for place, bias in enumerate(biases)}
+    return state, features
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_kair_ffdnet_estimates_the_image(draw, channels):
+    noisy = images(channels, 18, 20)
+    state, cells = noise_level_chain(draw, functional.pixel_unshuffle(noisy, 2), 4 * channels)
+    found = ours("ffdnet", state, noisy, width=WIDTH, layers=3, norm=False, expect="kair")
+    assert_agree(found, functional.pixel_shuffle(cells, 2), noisy)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_kair_fdncnn_estimates_the_image(draw, channels):
+    noisy = images(channels)
+    state, image = noise_level_chain(draw, noisy, channels)
+    found = ours("dncnn", state, noisy, width=WIDTH, layers=3, norm=False, blind=False, expect="kair")
+    assert_agree(found, image, noisy)
+
+
+@pytest.mark.parametrize("prefix", ["", "layers.", "module.layers.", "module."])
+def test_networks_of_ours_estimate_the_noise_whatever_part_of_them_was_saved(draw, prefix):
+    noisy = images(1, 18, 20)
+    state, cells = noise_level_chain(draw, functional.pixel_unshuffle(noisy, 2), 4)
+    state = {name.replace("model.", prefix): tensor for name, tensor in state.items()}
     found = ours("ffdnet", state, noisy, width=WIDTH, layers=3, norm=False, expect="same")
-    assert_agree(noisy - found, image, noisy)
+    assert_agree(noisy - found, functional.pixel_shuffle(cells, 2), noisy)
 
 
 @pytest.mark.parametrize("spacing", [1, 2, 20])
@@ -185,7 +205,7 @@ def test_own_weights_are_taken_as_they_are_with_and_without_prefixes():
 def test_weights_of_a_network_inside_an_architecture_are_found():
     """Such as those of a module that was written elsewhere; bf-cnn keeps all its layers in one."""
     network = gahbench.create("architecture", "bf-cnn", width=WIDTH, layers=4)
-    converted, name = fitted(network.layers.state_dict(), network, "auto")
+    converted, name, _ = fitted(network.layers.state_dict(), network, "auto")
     assert name == "same"
     assert all(torch.equal(converted[name], value) for name, value in network.state_dict().items())
 

@@ -12,11 +12,12 @@ WIDTH = 6
 
 def ours(architecture, state, noisy, sigma=0.1, keys="auto", expect=None, **parameters):
     network = gahbench.create("architecture", architecture, channels=noisy.shape[1], **parameters)
-    converted, name = fitted(state, network, keys)
-    assert expect in (None, name)
-    network.load_state_dict(converted)
+    fit = fitted(state, network, keys)
+    assert expect in (None, fit.keys)
+    network.load_state_dict(fit.state)
     with torch.no_grad():
-        return network.eval()(noisy, torch.full((len(noisy),), sigma))
+        found = network.eval()(noisy, torch.full((len(noisy),), sigma))
+    return noisy - found if fit.output == "residual" else found
 
 
 def images(channels, height=17, width=20):

@@ -1,0 +1,56 @@
+"""Published weights of KAIR and MatConvNet on published images, if they are there: see GAHBENCH_DATA."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+import gahbench
+from gahbench.contracts.truth import Truth
+
+DATA = Path(os.environ.get("GAHBENCH_DATA", Path(__file__).parents[4] / ".." / "shared" / "data"))
+#: PSNR in dB on Cameraman, the first image of Set12, as published (Zhang et al. 2017, table II; Zhang et al. 2018).
+GREY = [
+    ("dncnn[layers=17,norm=false]", "dncnn_15.pth", 15, 32.61),
+    ("dncnn[layers=17,norm=false]", "kair_dncnn_25.pth", 25, 30.18),
+    ("dncnn[layers=17,norm=false]", "dncnn_50.pth", 50, 27.03),
+    ("dncnn[layers=20,norm=false]", "dncnn_gray_blind.pth", 25, 29.94),
+    ("ffdnet[norm=false]", "ffdnet_gray.pth", 25, 30.10),
+]
+#: The least PSNR in dB on a corner of the first image of CBSD68, where noise leaves 24.6, 20.2 and 14.1 dB.
+COLOUR = [
+    ("dncnn[layers=20,norm=false]", "cdncnn_15.pth", 15, 30.9),
+    ("dncnn[layers=20,norm=false]", "cdncnn_25.pth", 25, 28.1),
+    ("dncnn[layers=20,norm=false]", "cdncnn_50.pth", 50, 25.0),
+    ("dncnn[layers=20,norm=false]", "dncnn_color_blind.pth", 25, 28.0),
+    ("ffdnet[width=96,layers=12,norm=false]", "ffdnet_color.pth", 25, 27.9),
+]
+
+
+def photograph(name, colour):
+    if not (DATA / name).exists():
+        pytest.skip(f"{DATA / name} is not there")
+    whole = gahbench.create("dataset", "whole", path=str(DATA / name), colour=colour)
+    return whole.of_shape(whole.shape).images("test", 1)
+
+
+def psnr(architecture, weights, clean, level):
+    file = DATA / "weights" / weights
+    if not file.exists():
+        pytest.skip(f"{file} is not there")
+    reference = gahbench.create("reference", "pretrained", architecture=architecture, checkpoint=str(file))
+    sigma = level / 255
+    noisy = clean + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    error = (reference.denoise(noisy, sigma, Truth(torch.full_like(clean, torch.nan))) - clean).square().mean()
+    return float(-10 * error.log10())
+
+
+@pytest.mark.parametrize(("architecture", "weights", "level", "published"), GREY, ids=[row[1] for row in GREY])
+def test_grey_weights_have_their_published_psnr(architecture, weights, level, published):
+    assert psnr(architecture, weights, photograph("set12.npz", "mean"), level) == pytest.approx(published, abs=0.15)
+
+
+@pytest.mark.parametrize(("architecture", "weights", "level", "least"), COLOUR, ids=[row[1] for row in COLOUR])
+def test_colour_weights_denoise(architecture, weights, level, least):
+    assert psnr(architecture, weights, photograph("cbsd68.npz", "rgb")[..., :160, :160], level) > least
