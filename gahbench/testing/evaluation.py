@@ -21,6 +21,9 @@ from gahbench.testing.samples import sample_images, sample_noise
 LEVELS = (0.01, 0.1, 0.3, 1.0)
 #: Maximum distance of a size from an accepted one.
 ODD = (1, 3)
+#: Numbers whose multiples are tried as sides of a network that fails on others.
+MULTIPLES = (1, 2, 4, 8, 16, 32)
+SIZES_CHECK = "denoises other sizes, or refuses them with a ValueError"
 
 
 def check_evaluation(network: nn.Module, noisy: Tensor, sigma: Tensor) -> Iterator[Finding]:
@@ -103,35 +106,79 @@ def check_layout(network: nn.Module, noisy: Tensor, sigma: Tensor, denoised: Ten
 
 
 def check_sizes(network: nn.Module, shape: Shape) -> Finding:
-    """Check that images of other sizes than (C, H, W) are denoised, or refused with a ``ValueError``."""
+    """Check that images of other sizes than (C, H, W) are denoised, or refused with a ``ValueError``.
+
+    A network that fails in another way is not at fault: the finding says which sizes it takes, and what would help.
+    """
     channels, height, width = shape
     sizes = ((height, 2 * width), (height + ODD[0], width + ODD[1]), (height // 2 - 1, width), (5, 6))
-    taken, refused = list[str](), list[str]()
-
-    def fault() -> str | None:
-        for size in sizes:
-            images = sample_images(2, (channels, *size))
-            name = "x".join(map(str, size))
-            try:
-                with torch.no_grad():
-                    got = tuple(network(images, torch.full((2,), 0.1)).shape)
-            except (ValueError, GahbenchError) as error:
-                if not str(error).strip():
-                    return f"refuses {name} without a message; name the accepted sizes"
-                refused.append(name)
-            except Exception as error:
-                return f"{name}: raise ValueError, and name the accepted sizes, rather than {one_line(error)}"
-            else:
-                if got != tuple(images.shape):
-                    return f"returned {got} for images of {tuple(images.shape)}"
-                taken.append(name)
-        return None
-
-    finding = attempt("denoises other sizes, or refuses them with a ValueError", fault)
-    if not finding.passed:
-        return finding
+    taken, refused, failed = list[str](), list[str](), dict[str, str]()
+    for size in sizes:
+        name = "x".join(map(str, size))
+        try:
+            fault = _size_fault(network, (channels, *size))
+        except (ValueError, GahbenchError) as error:
+            if not str(error).strip():
+                return Finding(SIZES_CHECK, False, f"refuses {name} without a message; name the accepted sizes")
+            refused.append(name)
+            continue
+        if fault is None:
+            taken.append(name)
+        else:
+            failed[name] = fault
     parts = [f"takes {', '.join(taken)}"] * bool(taken) + [f"refuses {', '.join(refused)}"] * bool(refused)
-    return Finding(finding.check, True, "; ".join(parts))
+    if not failed:
+        return Finding(SIZES_CHECK, True, "; ".join(parts))
+    parts += [f"fails on {', '.join(failed)}: {next(iter(failed.values()))}"]
+    multiple = _multiple(network, shape)
+    return Finding(f"takes {_accepted(shape, multiple)}", None, "; ".join([*parts, _advice(shape, multiple)]))
+
+
+def _size_fault(network: nn.Module, shape: Shape) -> str | None:
+    """Return how a network fails on images of a shape; ``ValueError`` and gahbench's own errors are raised."""
+    images = sample_images(2, shape)
+    try:
+        with torch.no_grad():
+            found = network(images, torch.full((2,), 0.1))
+    except (ValueError, GahbenchError):
+        raise
+    except Exception as error:
+        return one_line(error)
+    return None if found.shape == images.shape else f"returned {tuple(found.shape)} for {tuple(images.shape)}"
+
+
+def _multiple(network: nn.Module, shape: Shape) -> int | None:
+    """Return the smallest number whose multiples are sides that a network takes; ``None`` if none was found."""
+    channels, height, width = shape
+    for multiple in MULTIPLES:
+        try:
+            fault = _size_fault(network, (channels, height + multiple, width + 3 * multiple))
+        except (ValueError, GahbenchError):
+            continue
+        if fault is None:
+            return multiple
+    return None
+
+
+def _accepted(shape: Shape, multiple: int | None) -> str:
+    if multiple is None:
+        return f"images of {shape[1]}x{shape[2]} pixels alone, as far as tried"
+    return "all but small images" if multiple == 1 else f"image sides that are multiples of {multiple} alone"
+
+
+def _advice(shape: Shape, multiple: int | None) -> str:
+    """Return what lets `gahbench plan` know the accepted sizes, and what makes a network take others."""
+    sizes = "a least side" if multiple == 1 else "sizes" if multiple is None else f"multiples of {multiple}"
+    declare = (
+        f"what is missing: raise ValueError in forward for other images, naming {sizes}, so that plans refuse them"
+    )
+    if multiple in (None, 1):
+        return declare
+    return (
+        f"{declare}; or pad them there: H, W = noisy.shape[-2:]; noisy = torch.nn.functional.pad(noisy, (0, -W % "
+        f"{multiple}, 0, -H % {multiple}), mode='replicate'), and return denoised[..., :H, :W]; "
+        f"`module[..., multiple={multiple}]` pads for a network that you import"
+    )
 
 
 def check_state(configured: Configured, network: nn.Module, noisy: Tensor, sigma: Tensor) -> Finding:

@@ -68,6 +68,14 @@ class Report:
         """The checks that failed."""
         return [finding.check for finding in self.findings if finding.passed is False]
 
+    @property
+    def summary(self) -> str:
+        """How many checks passed, and which failed, in a line."""
+        judged = sum(finding.passed is not None for finding in self.findings)
+        if not self.failed:
+            return f"all {judged} checks passed"
+        return f"{judged - len(self.failed)} of {judged} checks passed; failed: {'; '.join(self.failed)}"
+
     def __str__(self) -> str:
         marks = {True: "ok  ", False: "FAIL", None: "note"}
         lines = [f"{self.kind} {self.label} ({self.origin})"]
@@ -75,4 +83,4 @@ class Report:
             f"  {marks[finding.passed]} {finding.check}" + (f": {finding.detail}" if finding.detail else "")
             for finding in self.findings
         ]
-        return "\n".join(lines)
+        return "\n".join([*lines, f"  {self.summary}"])

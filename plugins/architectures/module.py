@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
 
 from gahbench import listing, suggestion
 
 from ._arguments import as_mapping, as_text
 from ._noise_level import with_noise_level
+from ._sides import padded
 
 #: Endings of TorchScript archives.
 ARCHIVES = (".pt", ".pth", ".ts")
@@ -54,6 +55,9 @@ class Module(nn.Module):
     sigma
         ``argument``: passed second, shape (N,); ``channel``: as a map, a further input channel; ``none``; ``auto``:
         passed if ``forward`` requires a second argument, or calls it sigma, noise_level or alike.
+    multiple
+        Sides of images are continued by their last pixels to multiples of this number, and the result is cropped: for
+        networks that do not take all sizes.
     """
 
     def __init__(
@@ -65,9 +69,10 @@ class Module(nn.Module):
         output: Literal["image", "residual"] = "image",
         scale: Literal[1, 255] = 1,
         sigma: Literal["auto", "argument", "channel", "none"] = "auto",
+        multiple: Annotated[int, Field(ge=1)] = 1,
     ) -> None:
         super().__init__()
-        self.factory, self.output, self.scale = factory, output, scale
+        self.factory, self.output, self.scale, self.multiple = factory, output, scale, multiple
         given = as_mapping(arguments)
         if _is_archive(factory):
             if given:
@@ -105,18 +110,19 @@ class Module(nn.Module):
         ValueError
             If the network returns anything but one tensor of the shape of the images.
         """
-        images, level = noisy * self.scale, sigma * self.scale
+        images, level = padded(noisy * self.scale, self.multiple), sigma * self.scale
         if self.sigma == "argument":
             found = self.network(images, level)
         else:
             found = self.network(with_noise_level(images, level) if self.sigma == "channel" else images)
-        if not isinstance(found, Tensor) or found.shape != noisy.shape:
+        if not isinstance(found, Tensor) or found.shape != images.shape:
             what = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
             raise ValueError(
-                f"module '{self.factory}' returned {what} for images of shape {tuple(noisy.shape)}; "
+                f"module '{self.factory}' returned {what} for images of shape {tuple(images.shape)}; "
                 "one tensor of the same shape is accepted"
             )
-        found = found / self.scale
+        height, width = noisy.shape[-2:]
+        found = found[..., :height, :width] / self.scale
         return noisy - found if self.output == "residual" else found
 
 

@@ -31,6 +31,7 @@ def test_every_plugin_keeps_the_contract(request, builtin, tmp_path, kind, name)
     assert len(report.findings) >= 3
     closed = [finding for finding in report.findings if finding.check.startswith("not differentiable by torch.func")]
     assert all("as its docstring says" in finding.detail for finding in closed), str(report)
+    assert not any("raise ValueError in forward" in finding.detail for finding in report.findings), str(report)
 
 
 BROKEN = {
@@ -72,11 +73,10 @@ BROKEN = {
         "is deterministic",
     ),
     "one memory layout": ("return noisy - self.noise(noisy) + 0 * noisy.view(-1).sum()", "channels last"),
-    "no word on sizes": (
-        "return noisy - self.noise(noisy) + torch.zeros(1, 1, 32, 32)",
+    "refuses sizes without a word": (
+        "if noisy.shape[2] % 2: raise ValueError\nreturn noisy - self.noise(noisy)",
         "refuses them with a ValueError",
     ),
-    "crops": ("return (noisy - self.noise(noisy))[:, :, : 2 * (noisy.shape[2] // 2)]", "denoises other sizes"),
     "no learning": ("return noisy + 0 * self.noise(noisy)", "learns to denoise"),
     "no gradient": ("return noisy - self.noise(noisy).detach()", "runs"),
     "raises": ("raise RuntimeError('no luck')", "runs"),
@@ -114,6 +114,54 @@ def test_what_is_not_required_is_reported(write_plugin):
     assert details["blind"].startswith("no")
     assert "takes 32x64" in details["denoises other sizes, or refuses them with a ValueError"]
     assert "refuses 33x35" in details["denoises other sizes, or refuses them with a ValueError"]
+
+
+SOME_SIZES = {
+    "halves twice": (
+        "half = torch.nn.functional.avg_pool2d(noisy, 4)\n"
+        "return noisy - self.noise(noisy + 0 * torch.nn.functional.interpolate(half, scale_factor=4))",
+        "takes image sides that are multiples of 4 alone",
+        "0, -W % 4, 0, -H % 4",
+    ),
+    "crops": (
+        "return (noisy - self.noise(noisy))[:, :, : 2 * (noisy.shape[2] // 2)]",
+        "takes image sides that are multiples of 2 alone",
+        "fails on 33x35, 15x32, 5x6: returned (2, 1, 32, 35) for (2, 1, 33, 35)",
+    ),
+    "one size": (
+        "return noisy - self.noise(noisy) + torch.zeros(1, 1, 32, 32)",
+        "takes images of 32x32 pixels alone",
+        "raise ValueError in forward for other images, naming sizes",
+    ),
+    "reflects borders": (
+        "return noisy - self.noise(noisy) + 0 * torch.nn.functional.pad(noisy, (8,) * 4, 'reflect')[..., 8:-8, 8:-8]",
+        "takes all but small images",
+        "fails on 5x6: RuntimeError",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SOME_SIZES)
+def test_a_network_for_some_sizes_passes_and_is_told_what_others_need(write_plugin, case):
+    body, names, detail = SOME_SIZES[case]
+    (report,) = check_file(write_plugin("particular", body))
+    (finding,) = [
+        finding for finding in report.findings if finding.check.startswith("takes ") and names in finding.check
+    ]
+    assert finding.passed is None
+    assert detail in finding.detail
+    assert "raise ValueError in forward" in finding.detail
+    assert report.passed, str(report)
+    assert str(report).splitlines()[-1].strip() == report.summary
+    assert report.summary == f"all {sum(finding.passed is not None for finding in report.findings)} checks passed"
+
+
+def test_a_report_ends_with_what_failed_and_how_many_passed(write_plugin):
+    (report,) = check_file(write_plugin("broken", "return (noisy - self.noise(noisy)).double()"))
+    judged = [finding for finding in report.findings if finding.passed is not None]
+    assert report.failed
+    failed = "; ".join(report.failed)
+    assert report.summary == f"{len(judged) - len(report.failed)} of {len(judged)} checks passed; failed: {failed}"
 
 
 def test_a_file_that_registers_nothing_is_an_error(tmp_path):

@@ -43,6 +43,12 @@ class Pair(nn.Module):
     def forward(self, images):
         return images, images
 
+class Cells(nn.Module):
+    """Needs sides that are multiples of 4."""
+
+    def forward(self, images):
+        return nn.functional.pixel_shuffle(nn.functional.pixel_unshuffle(images, 4), 4)
+
 class Small(nn.Module):
     def forward(self, images):
         return images[..., 1:]
@@ -103,6 +109,13 @@ def test_a_residual_is_subtracted_and_the_scale_undone(factory):
     assert torch.allclose(
         call(factory("Conditional"), scale=255, output="residual"), -level.expand_as(NOISY), atol=1e-6
     )
+
+
+def test_images_are_padded_to_multiples_and_results_cropped(factory):
+    noisy = images(2, (1, 9, 14))
+    assert torch.equal(Module(1, (1, 9, 14), factory("Cells"), multiple=4)(noisy, SIGMA), noisy)
+    with pytest.raises(RuntimeError):
+        Module(1, (1, 9, 14), factory("Cells"))(noisy, SIGMA)
 
 
 def test_sigma_is_passed_where_forward_takes_it(factory):
