@@ -60,13 +60,15 @@ def create(
     return open_registry(plugins).configure(kind, name, **parameters).build(shape, channels)
 
 
-def check(file: Source) -> list[Report]:
+def check(file: Source, *, progress: Callable[[Report], None] = lambda report: None) -> list[Report]:
     """Put every plugin of a file through the contract checks of :mod:`gahbench.testing`.
 
     Parameters
     ----------
     file
         A plugin file, or a folder of them.
+    progress
+        Called with the report of a plugin before its first check, and after each.
 
     Returns
     -------
@@ -80,7 +82,7 @@ def check(file: Source) -> list[Report]:
     """
     from gahbench.testing import check_file
 
-    return check_file(Path(file))
+    return check_file(Path(file), progress)
 
 
 def score(
@@ -207,7 +209,7 @@ def inspect(
     checkpoint: Source | None = None,
     others: int = 23,
     plugins: Sequence[Source] = (),
-    progress: Callable[[int, int], None] = lambda done, steps: None,
+    progress: Callable[[int, int, str], None] = lambda done, steps, doing: None,
 ) -> Inspection:
     """Decompose a denoiser's Jacobian at one image, to see which basis it shrinks in there.
 
@@ -229,8 +231,10 @@ def inspect(
         Bases to compare with; by default graph-laplacian, bandlet, sym4, dct and, where it is known, true-basis.
     others
         How many other images to compare with, 23 or more: the next ones, or squares of the file; 0 for none.
-    checkpoint, plugins, progress
-        Trained weights, as ``checkpoint`` of an architecture; plugin files or folders; called with steps done, and all.
+    checkpoint, plugins
+        Trained weights, as ``checkpoint`` of an architecture; plugin files or folders.
+    progress
+        Called before each measurement with the number of those that are done, of all, and its name.
 
     Returns
     -------

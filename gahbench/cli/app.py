@@ -6,12 +6,16 @@ import contextlib
 import shlex
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from gahbench._util.readable import counted
 from gahbench.cli import claims, drawing, folder_commands, inspect_options, sample_options, suite_options
+
+if TYPE_CHECKING:
+    from gahbench.testing import Report
 
 app = typer.Typer(
     help="How good is an image denoiser really, and why: train, score, and rank denoisers against optimal rates, "
@@ -370,8 +374,15 @@ def check(
     Exit status: 0 all passed, 1 some failed, 2 the file cannot be loaded.
     """
     from gahbench import api
+    from gahbench.cli.progress import Progress
 
-    reports = api.check(file)
+    with Progress("checking") as shown:
+
+        def progress(report: Report) -> None:
+            last = f", last: {report.findings[-1].check}" if report.findings else ""
+            shown(f"{report.kind} {report.label}: {counted(len(report.findings), 'check')} done{last}")
+
+        reports = api.check(file, progress=progress)
     for report in reports:
         typer.echo(str(report))
     failed = sum(not report.passed for report in reports)

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from gahbench import api
 from gahbench.board.alignments import MEASURES, Measure
 from gahbench.cli.previewing import parse_sigmas
+from gahbench.cli.progress import Progress
 from gahbench.evaluation.rates import input_psnr
 from gahbench.explore.inspection import SIGMAS
 from gahbench.report.cells import DASH, number
@@ -54,18 +54,12 @@ def print_inspection(entrant: str, sigmas: Sequence[str], out: Path | None, cons
     GahbenchError
         If an argument is not accepted, or a file cannot be written.
     """
-    bar = Progress(
-        TextColumn("inspecting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        console=Console(stderr=True), transient=True, disable=not console.is_terminal,
-    )  # fmt: skip
-    with bar:
-        task = bar.add_task("", total=None)
-        inspection = api.inspect(
-            entrant,
-            sigmas=parse_sigmas(sigmas) or SIGMAS,
-            **arguments,
-            progress=lambda done, steps: bar.update(task, completed=done, total=steps),
-        )
+    with Progress("inspecting") as shown:
+
+        def progress(done: int, steps: int, doing: str) -> None:
+            shown(f"{done} of {steps} measurements done, now {doing}", done / steps)
+
+        inspection = api.inspect(entrant, sigmas=parse_sigmas(sigmas) or SIGMAS, **arguments, progress=progress)
     print_tables(inspection, console)
     label = inspection.entrant
     written = inspection.save(Path(f"inspect-{file_stems([label])[label]}") if out is None else out)

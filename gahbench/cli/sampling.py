@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from gahbench import api
 from gahbench._util.errors import ParameterError
+from gahbench._util.readable import counted
+from gahbench.cli.progress import Progress
 from gahbench.report.cells import DASH
 from gahbench.report.figures import file_stems
 
@@ -44,17 +45,12 @@ def print_samples(
         If an argument is not accepted, or a file cannot be written.
     """
     given = {name: value for name, value in settings.items() if value is not None} | {"levels": parse_levels(levels)}
-    progress = Progress(
-        TextColumn("sampling"), BarColumn(), TextColumn("{task.fields[finished]} done"), TimeRemainingColumn(),
-        console=Console(stderr=True), transient=True, disable=not console.is_terminal,
-    )  # fmt: skip
-    with progress:
-        task = progress.add_task("", total=1, finished=0)
+    with Progress("sampling") as shown:
         samples = api.sample(
             entrant,
             **given,
             **arguments,
-            progress=lambda share, finished: progress.update(task, completed=share, finished=finished),
+            progress=lambda share, finished: shown(f"{share:.0%} done, {counted(finished, 'sample')} finished", share),
         )
     label = samples.source.partition("\n")[0]
     written = samples.save(Path(f"sample-{file_stems([label])[label]}") if out is None else out)

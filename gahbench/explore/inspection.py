@@ -39,6 +39,8 @@ MAX_SIGMAS = 8
 MAX_OTHERS = 63
 #: The metrics that are measured on the image alone.
 _FACTS = ("psnr", "spectrum", "self-consistency")
+#: The first measurement at a noise level.
+_JACOBIAN = "eigenvectors of the Jacobian"
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,11 +142,11 @@ def make_inspection(
     bases: Sequence[str],
     checkpoint: str | Path | None,
     others: int,
-    progress: Callable[[int, int], None] = lambda done, steps: None,
+    progress: Callable[[int, int, str], None] = lambda done, steps, doing: None,
 ) -> Inspection:
     """Inspect a denoiser; the arguments are those of :func:`gahbench.inspect`.
 
-    ``progress`` is called with how many metrics have been measured at a noise level, and how many are to be.
+    ``progress`` is called with how many measurements are done, how many there are, and the name of the next.
 
     Raises
     ------
@@ -163,13 +165,14 @@ def make_inspection(
             f"{len(images.clean)} of {images.label}"
         )
     compares = len(images.clean) >= MIN_IMAGES
-    names = [*_FACTS, *_comparisons(wanted)] if compares else [*_FACTS]
-    steps, done = len(levels) * len(names), itertools.count(1)
-    progress(0, steps)
-    measured = [
-        _level(reference, configured, images, sigma, wanted, registry, notes, lambda: progress(next(done), steps))
-        for sigma in levels
-    ]
+    names = [_JACOBIAN, *_FACTS, *(_comparisons(wanted) if compares else ())]
+    steps, done = len(levels) * len(names), itertools.count()
+
+    def begin(name: str) -> None:
+        progress(next(done), steps, name)
+
+    measured = [_level(reference, configured, images, sigma, wanted, registry, notes, begin) for sigma in levels]
+    begin("nothing")
     return Inspection(
         configured.label,
         images.label,
@@ -248,7 +251,7 @@ def _level(
     bases: Mapping[str, Basis],
     registry: Registry,
     notes: list[str],
-    step: Callable[[], None],
+    begin: Callable[[str], None],
 ) -> Level:
     # An evaluation for each noise level, so that the matrices of one at a time are held, and only those: fresh noise
     # would take as long again.
@@ -263,7 +266,12 @@ def _level(
         jacobian_precision="auto",
     )
     one = group.only(images.place)
+
+    def step(name: str) -> None:
+        begin(f"{name} at σ = {level_name(sigma)}")
+
     try:
+        step(_JACOBIAN)
         pairs = one.local.eigenpairs(sigma)
         if pairs is None:
             raise ParameterError("it has no Jacobian; accepted are denoisers whose code can be differentiated")
@@ -300,30 +308,30 @@ def _level(
     )
 
 
-def _facts(one: Evaluation, registry: Registry, step: Callable[[], None]) -> dict[str, float]:
+def _facts(one: Evaluation, registry: Registry, step: Callable[[str], None]) -> dict[str, float]:
     """Return the values of the metrics that are measured on the image alone."""
     scores: dict[str, float] = {}
     for name in _FACTS:
+        step(name)
         metric: Metric = registry.create("metric", name)
         parts = _with_ratios(metric, _parts(metric.score(one), 1))
         scores |= {f"{name}.{part}" if part else name: float(value[0]) for part, value in parts.items()}
-        step()
     return scores
 
 
 def _compared(
-    group: Evaluation, bases: Iterable[str], registry: Registry, step: Callable[[], None]
+    group: Evaluation, bases: Iterable[str], registry: Registry, step: Callable[[str], None]
 ) -> dict[str, dict[Measure, dict[str, Tensor]]]:
     """Return the values of the metrics that compare images, as of :attr:`Level.compared`."""
     compared: dict[str, dict[Measure, dict[str, Tensor]]] = {}
     for metric_name in _comparisons(bases):
+        step(metric_name)
         measured: Metric = registry.create("metric", metric_name)
         for part, value in _parts(measured.score(group), len(group.clean)).items():
             known = parts_of(f"{metric_name}.{part}" if part else metric_name)
             assert known is not None
             measure, basis, name = known
             compared.setdefault(basis, {}).setdefault(measure, {})[name] = value
-        step()
     return compared
 
 

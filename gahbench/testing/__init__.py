@@ -11,7 +11,7 @@ Each noun has a function that yields one :class:`Finding` for each check::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ _CHECKS: dict[Kind, Callable[[Configured], Iterator[Finding]]] = {
 }
 
 
-def check_configured(configured: Configured) -> Report:
+def check_configured(configured: Configured, progress: Callable[[Report], None] = lambda report: None) -> Report:
     """Put a plugin, with these parameters, through the checks of its noun.
 
     An exception ends the checks and is itself a finding.
@@ -56,13 +56,17 @@ def check_configured(configured: Configured) -> Report:
     ----------
     configured
         The plugin with its parameters, as :meth:`gahbench.Registry.configure` returns it.
+    progress
+        Called with the report before the first check, and after each.
     """
     report = Report(configured.kind, configured.label, configured.plugin.origin)
+    progress(report)
     try:
         for check in (check_citation, check_preparation, _CHECKS[configured.kind]):
             # One by one, so that an exception leaves those before it.
             for finding in check(configured):
                 report.findings.append(finding)
+                progress(report)
     except Exception as error:
         report.findings.append(Finding("runs", False, error_with_place(error)))
     return report
@@ -80,21 +84,29 @@ def check_plugin(plugin: Plugin, registry: Registry, **parameters: Any) -> Repor
     **parameters
         Parameters other than its defaults.
     """
+    return _check_plugin(plugin, registry, parameters, lambda report: None)
+
+
+def _check_plugin(
+    plugin: Plugin, registry: Registry, parameters: Mapping[str, Any], progress: Callable[[Report], None]
+) -> Report:
     try:
         configured = registry.configure(plugin.kind, plugin.name, **parameters)
     except Exception as error:
         finding = Finding("can be configured with its defaults", False, error_with_place(error))
         return Report(plugin.kind, plugin.name, plugin.origin, [finding])
-    return check_configured(configured)
+    return check_configured(configured, progress)
 
 
-def check_file(file: Path) -> list[Report]:
+def check_file(file: Path, progress: Callable[[Report], None] = lambda report: None) -> list[Report]:
     """Put every plugin of a file, or of a folder of files, through the checks.
 
     Parameters
     ----------
     file
         A plugin file, or a folder of them.
+    progress
+        Called with the report of a plugin before its first check, and after each.
 
     Returns
     -------
@@ -121,4 +133,4 @@ def check_file(file: Path) -> list[Report]:
         raise PluginError(
             f"{file}: registers no plugin; implement one of {listing(HOOKS.values())} under @gahbench.hookimpl"
         )
-    return [check_plugin(plugin, registry) for plugin in found]
+    return [_check_plugin(plugin, registry, {}, progress) for plugin in found]

@@ -71,11 +71,14 @@ def test_progress_counts_to_the_end(others):
         sigmas=[0.1, 0.3],
         bases=["dct"],
         others=others,
-        progress=lambda done, steps: seen.append((done, steps)),
+        progress=lambda done, steps, doing: seen.append((done, steps, doing)),
     )
-    # At each level PSNR, spectrum and self-consistency; with others direction, alignment and that with the best.
-    steps = 2 * (6 if others else 3)
-    assert seen == [(done, steps) for done in range(steps + 1)]
+    # At each level the Jacobian, PSNR, spectrum and self-consistency; with others direction, alignment and that with
+    # the best.
+    steps = 2 * (7 if others else 4)
+    assert [place[:2] for place in seen] == [(done, steps) for done in range(steps + 1)]
+    assert seen[1][2] == "psnr at σ = 0.1"
+    assert seen[steps // 2][2] == "eigenvectors of the Jacobian at σ = 0.3"
 
 
 @pytest.mark.parametrize("index", [0, 5])

@@ -1,0 +1,77 @@
+import time
+
+import pytest
+from rich.console import Console
+
+from gahbench.cli import progress
+from gahbench.cli.progress import Progress
+
+SOUND = """
+import gahbench
+from torch import nn
+
+
+@gahbench.hookimpl
+def register_architectures(register):
+    register("sound", Sound)
+
+
+class Sound(nn.Module):
+    def __init__(self, channels: int):
+        super().__init__()
+        self.layer = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, noisy, sigma):
+        return noisy - 0.1 * self.layer(noisy)
+"""
+
+
+@pytest.fixture
+def often(monkeypatch):
+    monkeypatch.setattr(progress, "FIRST_SECONDS", 0.01)
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.05)
+
+
+def test_lines_are_printed_where_there_is_no_terminal(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "FIRST_SECONDS", 0.05)
+    with Progress("working") as shown:
+        shown("3 of 4 steps done", 0.75)
+        time.sleep(0.3)
+    found = capsys.readouterr()
+    (line,) = found.err.splitlines()
+    assert line.startswith("working: 3 of 4 steps done, 0.")
+    assert line.endswith(" s left")
+    assert not found.out
+
+
+def test_a_terminal_has_one_live_line(monkeypatch):
+    terminal = Console(force_terminal=True, width=80, record=True)
+    monkeypatch.setattr(progress, "Console", lambda stderr: terminal)
+    with Progress("working") as shown:
+        shown("3 of 4 steps done")
+        shown._live.refresh()
+        assert not shown._thread.is_alive()
+    assert "working: 3 of 4 steps done" in terminal.export_text()
+
+
+def test_quick_commands_print_no_progress(capsys):
+    with Progress("working"):
+        pass
+    assert capsys.readouterr().err == ""
+
+
+def test_check_says_what_was_checked_last(often, tmp_path, command):
+    (tmp_path / "sound.py").write_text(SOUND)
+    status, out, err = command("check")(str(tmp_path / "sound.py"))
+    assert status == 0
+    assert "1 of 1 plugins passed" in out
+    assert "checking: architecture sound: 1" in err
+    assert ", last: " in err
+
+
+def test_inspect_says_what_it_measures(often, command):
+    options = ("--dataset", "discs[size=16]", "--sigma", "0.1", "--basis", "dct")
+    status, out, err = command("inspect")("low-pass", *options)
+    assert status == 0
+    assert "of 7 measurements done, now " in err
+    assert "measurements done" not in out
