@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import textwrap
 from pathlib import Path
@@ -19,6 +18,7 @@ from gahbench.planning.suite_files import suite_files
 from gahbench.registry.configured import Configured
 from gahbench.registry.plugin import KINDS, Kind, Plugin
 from gahbench.registry.registry import Registry, open_registry
+from gahbench.registry.source import own_docstring
 from gahbench.registry.spec import Spec, format_value, parse_spec
 
 #: Left unchanged: lists, tables, examples and directives.
@@ -84,9 +84,9 @@ def _print(plugin: Plugin, configured: Configured | None, console: Console) -> N
     label = configured.label if configured else plugin.name
     console.print(f"{plugin.kind} {label}  ({plugin.origin})", style="bold", markup=False, highlight=False)
     # Claims are read from files by one function, whose docstring says nothing of them.
-    doc = plugin.summary if plugin.kind == "claim" else inspect.getdoc(plugin.factory) or ""
-    text = reflowed(doc, console.width)
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    doc = plugin.summary if plugin.kind == "claim" else own_docstring(plugin.factory)
+    text = reflowed(doc, console.width) or "It has no docstring; its first line would be shown by `gahbench list`."
+    console.print(text, style="" if doc else "dim", markup=False, highlight=False, soft_wrap=True)
     table = Table(title="parameters", title_justify="left", box=None, pad_edge=False)
     for name in ("name", "accepts", "default", "here"):
         table.add_column(name, overflow="fold")

@@ -68,10 +68,8 @@ class Progress:
     def line(self) -> str:
         """The line to show now."""
         spent = time.monotonic() - self.started
-        parts = [self.text] * bool(self.text) + [duration(spent)]
-        if self.share > LEAST_SHARE:
-            parts.append(f"about {duration(spent * (1 - self.share) / self.share)} left")
-        return f"{self.command}: {', '.join(parts)}"
+        left = f", about {duration(spent * (1 - self.share) / self.share)} left" if self.share > LEAST_SHARE else ""
+        return f"{self.command} for {duration(spent)}{left}{': ' * bool(self.text)}{self.text}"
 
     def _print_lines(self) -> None:
         seconds = FIRST_SECONDS

@@ -19,10 +19,15 @@ FILE_PREFIX = "gahbench_plugin_"
 BUILT_INS = "gahbench_plugins"
 
 
+def own_docstring(target: Any) -> str:
+    """Return the docstring of a class or function without its indentation; empty if only a base class has one."""
+    doc = target.__doc__ if inspect.isroutine(target) else getattr(target, "__dict__", {}).get("__doc__")
+    return inspect.cleandoc(doc) if isinstance(doc, str) else ""
+
+
 def summary(target: Any) -> str:
     """Return the first line of a class's own docstring, or an empty string."""
-    doc = target.__dict__.get("__doc__") if inspect.isclass(target) else target.__doc__
-    return doc.strip().splitlines()[0] if doc else ""
+    return own_docstring(target).partition("\n")[0]
 
 
 def lazy_summary(target: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 
 import torch
@@ -22,6 +21,7 @@ from gahbench.networks.network_facts import (
     with_random_weights,
 )
 from gahbench.registry.configured import Configured
+from gahbench.registry.source import own_docstring
 from gahbench.testing.evaluation import (
     check_evaluation,
     check_layout,
@@ -132,7 +132,7 @@ def _differentiable(configured: Configured, network: nn.Module, noisy: Tensor, s
     obstacle = torch_func_obstacle(network, noisy, sigma)
     if obstacle is None:
         return Finding(name, True)
-    said = "torch.func" in (inspect.getdoc(configured.plugin.factory) or "")
+    said = "torch.func" in own_docstring(configured.plugin.factory)
     advice = "as its docstring says" if said else "no Jacobian scores for it; say why in its docstring"
     return Finding("not differentiable by torch.func", None, f"{obstacle} ({advice})")
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import re
 from dataclasses import dataclass
+
+from gahbench.registry.source import own_docstring
 
 _UNDERLINE = re.compile(r"^-{3,}$", re.MULTILINE)
 #: A role of reStructuredText, such as :func:`~gahbench.list_plugins`.
@@ -30,7 +31,7 @@ class Description:
 
 def description(documented: object) -> Description:
     """Return the description of a class or function that is documented as numpydoc says."""
-    lines = _ROLE.sub(r"``\1``", inspect.getdoc(documented) or "").splitlines()
+    lines = _ROLE.sub(r"``\1``", own_docstring(documented)).splitlines()
     heads = [place for place in range(1, len(lines)) if _UNDERLINE.match(lines[place].strip())]
     text = lines[: heads[0] - 1] if heads else lines
     found: dict[str, str] = {}
