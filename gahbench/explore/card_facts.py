@@ -26,6 +26,8 @@ def card_facts(preview: Preview) -> Iterator[tuple[str, str]]:
     yield "origin", preview.card.origin
     yield "licence", preview.card.licence
     yield "images", _images(preview)
+    for note in preview.notes:
+        yield "note", note
     yield "fingerprint", preview.fingerprint or "none: no files are read"
     pixels = preview.pixels
     sample = "1 image" if pixels.count == 1 else f"{pixels.count} images"

@@ -142,6 +142,11 @@ class DatasetProbe:
             self._refuse("card", card, "a gahbench.Card")
         return card
 
+    def notes(self) -> tuple[str, ...]:
+        """Return what was done to the images that may not be meant."""
+        with self._asking("notes"):
+            return tuple(" ".join(str(note).split()) for note in self.dataset.notes)
+
     def optimum(self) -> Optimum:
         """Return the dataset's statement of its optimum."""
         with self._asking("optimum"):

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from gahbench._util.errors import GahbenchError
+from gahbench._util.errors import GahbenchError, listing
 from gahbench._util.readable import count
 from gahbench._util.shapes import Shape
 from gahbench.contracts.claims import CHECKED, Claim
-from gahbench.contracts.datasets import Dataset
+from gahbench.contracts.datasets import SPLITS, Dataset
 from gahbench.contracts.metrics import Metric
 from gahbench.contracts.references import Reference
 from gahbench.networks.initialisation import build_network
@@ -81,11 +81,29 @@ def facts(configured: Configured, registry: Registry, shape: Shape | None = None
         yield from _metric(configured)
     if configured.kind == "claim":
         yield from _claims(configured)
+    if configured.kind == "dataset":
+        yield from _dataset(configured)
     yield Fact("citation", _or_why(lambda: _citation(configured)))
 
 
 def _citation(configured: Configured) -> str:
     return "; ".join(map(str, citations(configured.plugin))) or "none"
+
+
+def _dataset(configured: Configured) -> Iterator[Fact]:
+    """Yield how many images there are, and the notes; nothing that takes long is prepared for it."""
+    try:
+        dataset: Dataset = configured.build()
+        if missing := dataset.missing():
+            yield Fact("images", f"not here yet: {listing(missing)}; `gahbench prepare` with a suite gets them")
+            return
+        counts = {split: dataset.available(split) for split in SPLITS}
+        numbers = listing(f"{split} {'endless' if held is None else held}" for split, held in counts.items())
+        yield Fact("images", f"{numbers}; of {_by(dataset.shape)}")
+        for note in dataset.notes:
+            yield Fact("note", note)
+    except Exception as error:
+        yield Fact("images", f"unknown: {one_line(error)}")
 
 
 def _architecture(configured: Configured, asked: Shape | None) -> Iterator[Fact]:

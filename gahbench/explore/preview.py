@@ -61,6 +61,8 @@ class Preview:
         How many images each split holds; ``None`` where they never end.
     splits_overlap
         Whether splits share images.
+    notes
+        What was done to the images that may not be meant.
     pixels
         Statistics of the pixels of the previewed split.
     split, start, clean
@@ -80,6 +82,7 @@ class Preview:
     fingerprint: str | None
     available: dict[Split, int | None]
     splits_overlap: bool
+    notes: tuple[str, ...]
     pixels: Pixels
     split: Split
     start: int
@@ -178,6 +181,7 @@ def make_preview(
         probe.fingerprint(),
         available,
         probe.splits_overlap(),
+        probe.notes(),
         probe.pixels(checked_split, available[checked_split]),
         checked_split,
         start,

@@ -61,13 +61,13 @@ class Bandlet(Basis):
         Vanishing moments of the Alpert transform, at most ``smallest``^2. 1 is Haar, as good or better by up to .4 dB
         where little but contours is to be seen (``c-alpha``), slightly worse on faces and photographs.
     count
-        What of the geometry costs: ``bits``, in noisy images, for every square larger than the smallest (is it cut?),
+        The geometry costs ``bits``, in noisy images, for every square larger than the smallest (is it cut?),
         for every leaf (has it a flow?), and for a flow the logarithm of the number of directions; or ``parameters``, in
         noisy and clean images, 1 for a straight flow, 2 for a quadratic and 3 for a cubic one, so that squares without
         a flow are free.
     price
-        Of a bit or of a parameter, in units of a kept coefficient; by default .25 for bits and 1 for parameters. With
-        ``count=parameters,price=0`` the geometry is free.
+        Price of a bit or of a parameter, in units of a kept coefficient; by default .25 for bits and 1 for parameters.
+        With ``count=parameters,price=0`` the geometry is free.
 
     Raises
     ------

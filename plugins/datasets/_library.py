@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -46,8 +45,12 @@ class Library(Faces):
             If they are not on this machine.
         """
 
-    @functools.cached_property
-    def _all(self) -> Images:
+    @property
+    def _is_own(self) -> bool:
+        """No: they are those of a library, in random order."""
+        return False
+
+    def _read(self) -> Images:
         if missing := self.missing():
             raise DataError(f"{self._where}: {listing(missing)} is not here; 'gahbench prepare' with the suite gets it")
         found = {part: [_pixels(image) for image in images] for part, images in self.parts().items()}

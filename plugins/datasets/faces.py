@@ -20,7 +20,8 @@ from ._reading.cache import cache_folder, cached, cached_facts
 from ._reading.encoded import LONG, Encoded
 from ._reading.files import Images, decoded_digest, from_array, from_encoded, open_encoded, source_path
 from ._reading.preprocess import Colour, Preprocessing, colour_notes
-from ._reading.repeats import without_repeats
+from ._reading.repeats import alike_neighbours, order_notes, without_repeats
+from ._reading.unusable import OnError, check_usable, unusable_notes
 
 #: Number of images up to which near repeats are searched for each time.
 QUICK = 2048
@@ -34,12 +35,12 @@ class Faces(Dataset):
     Nothing is known about the best possible denoiser. Near repeats are left out: images whose mean-removed correlation
     with an earlier one, both pooled to 20x20 pixels, is above .95 (Kadkhodaie 2024); the embedded faces hold none.
 
-    Splits are consecutive in the order of the files, so that they never overlap: first training, then validation, last
-    test images; there are half as many validation as test images. Of the embedded faces 64 are for training, 12 for
-    validation, 24 for testing. A list ``list_eval_partition`` (.txt or .csv) in the folder or archive is followed
+    Splits are consecutive in the order of the files unless ``split`` says otherwise: first training, then validation,
+    last test images; there are half as many validation as test images. Of the embedded faces 64 are for training, 12
+    for validation, 24 for testing. A list ``list_eval_partition`` (.txt or .csv) in the folder or archive is followed
     instead. A and B are random halves of the training images; no person is in both where people are known, from
-    ``identity_CelebA`` (.txt or .csv), the key ``identity`` of an array file, or the source. Consecutive splits may
-    share people; the published ones of CelebA do not.
+    ``identity_CelebA`` (.txt or .csv), the key ``identity`` of an array file, or the source. Other splits may share
+    people; the published ones of CelebA do not.
 
     Where a source has 8 bits a channel, so have the images: they are rounded once, after mixing channels and resizing.
     Image files are decoded once, into a cache: $GAHBENCH_CACHE, or else ~/.cache/gahbench; remove it at any time.
@@ -63,9 +64,15 @@ class Faces(Dataset):
         ``olivetti``: 400 faces of 64x64 pixels, both fetched by scikit-learn. ``celeba``: CelebA below ``path``, as
         torchvision or Kaggle lay it out; it is never downloaded.
     near_repeats
-        ``drop`` or ``keep``.
+        Whether to ``drop`` or to ``keep`` images that nearly repeat an earlier one.
     seed
-        Seed of the halves A and B.
+        Seed of the halves A and B, and of random splits.
+    split
+        ``consecutive``: the splits follow the order of the files. ``random``: the images are shuffled first, by the
+        seed, so that every kind of image is in each split, and so may be people and scenes.
+    on_error
+        ``raise``: files that cannot be read, or are smaller than ``size``, are an error that names all of them.
+        ``skip``: they are left out, and named in a note.
 
     Raises
     ------
@@ -84,6 +91,8 @@ class Faces(Dataset):
         source: Source | None = None,
         near_repeats: Literal["drop", "keep"] = "drop",
         seed: int = 0,
+        split: splits.SplitRule = "consecutive",
+        on_error: OnError = "raise",
     ) -> None:
         if source == "celeba" and path is None:
             raise ValueError(
@@ -99,6 +108,8 @@ class Faces(Dataset):
         self.source: Source | None = "lfw-subset" if path is None and source is None else source
         self.near_repeats = near_repeats
         self.seed = seed
+        self.split: splits.SplitRule = split
+        self.on_error: OnError = on_error
 
     @property
     def shape(self) -> Shape:
@@ -136,8 +147,16 @@ class Faces(Dataset):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Say that colours were dropped."""
-        return colour_notes(self.colour, self._all.had_colours)
+        """Say which files and near repeats were left out, that neighbours look alike, and that colours were dropped."""
+        colours = colour_notes(self.colour, self._all.had_colours)
+        if not self._is_own:
+            return colours
+        count = len(self._all.stored)
+        dropped = count - len(self._kept())
+        repeats = (
+            f"{dropped} of {count} images nearly repeat an earlier one and are left out; near_repeats=keep keeps them"
+        )
+        return (*unusable_notes(self._all.unusable, self._total), *[repeats] * (dropped > 0), *self._order(), *colours)
 
     def missing(self) -> tuple[str, ...]:
         """Return what is not fetched yet, or takes long and is not in the cache yet: decoding, or near repeats."""
@@ -180,6 +199,12 @@ class Faces(Dataset):
 
     @functools.cached_property
     def _all(self) -> Images:
+        found = self._read()
+        total = len(found.stored) + len(found.unusable)
+        check_usable(self, self.on_error, self._where, found.unusable, total)
+        return found
+
+    def _read(self) -> Images:
         if (encoded := self._opened()) is not None:
             return from_encoded(encoded, self._preprocessing)
         if self.source == "lfw-subset":
@@ -218,12 +243,32 @@ class Faces(Dataset):
         source = self._all
         places = self._kept()
         if source.partition is None:
-            parts = splits.consecutive(places, self.test, self._where)
-        elif self.test is not None:
-            raise DataError(f"{self._where}: a list says which images are for testing; accepted: no 'test'")
+            parts = splits.consecutive(splits.ordered(places, self.split, self.seed), self.test, self._where)
+        elif self.test is not None or self.split == "random":
+            raise DataError(
+                f"{self._where}: a list says which images are for testing; accepted: no 'test', and split=consecutive"
+            )
         else:
             parts = splits.published(places, source.partition)
         return parts | splits.halves(parts["train"], source.identity, self.seed)
+
+    @property
+    def _is_own(self) -> bool:
+        """Whether the images are from files of the user's, in the order of these."""
+        return self.path is not None and self.source is None
+
+    def _order_notes(self) -> tuple[str, ...]:
+        """Return what to say of splits that follow the order of the files."""
+        if self.split == "random" or self._all.partition is not None:
+            return ()
+
+        def find(folder: Path | None = None) -> dict[str, Any]:
+            return {"alike": alike_neighbours(self._all.pooled()[self._kept()])}
+
+        if len(self._all.stored) <= QUICK:
+            return order_notes(find()["alike"])
+        _, facts = cached("neighbours", [self._all.digest, self.near_repeats], find)
+        return order_notes(facts["alike"])
 
     def _kept(self) -> splits.Places:
         """Return the places of all images but near repeats."""

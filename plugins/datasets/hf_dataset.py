@@ -25,8 +25,8 @@ class HuggingFace(Library):
     """Images of a dataset of the Hugging Face hub, or of a folder by ``save_to_disk``; needs the extra ``hf-dataset``.
 
     Its splits ``train``, ``validation`` and ``test`` are those here. Without validation images, the last tenth of the
-    training images is for it, at most 1024; of a dataset with one split all are cut as those of ``images``.
-    ``gahbench prepare`` downloads it, and writes it into the cache of gahbench; nothing else does.
+    training images is for it, at most 1024; a dataset with one split is shuffled and cut into training, validation and
+    test images. ``gahbench prepare`` downloads it, and writes it into the cache of gahbench; nothing else does.
 
     Parameters
     ----------
@@ -40,8 +40,15 @@ class HuggingFace(Library):
         Column of the images; ``null`` for the only one of that type.
     revision
         Commit or tag; ``null`` for the newest.
-    size, test, colour, seed
-        As of ``images``; ``test`` of a dataset with one split.
+    size
+        Height and width to give the images: within 10 % of the smaller side the centre is cropped, otherwise the
+        largest centred square is resized, bicubic and anti-aliased. By default images keep their size.
+    test
+        Number of test images of a dataset with one split; by default 24 % of all, at most 1024.
+    colour
+        ``mean``: grey, the unweighted mean of the channels; ``luma``: grey, .299 R + .587 G + .114 B; ``rgb``.
+    seed
+        Seed of the order of the training images, and of the halves A and B.
     """
 
     label_parameters = ("name",)

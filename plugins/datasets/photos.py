@@ -18,7 +18,9 @@ from ._reading.fetched import skimage_file
 from ._reading.files import source_path
 from ._reading.photographs import Photographs, joined, read_photographs, undecoded
 from ._reading.preprocess import Colour, colour_notes
-from ._reading.splits import TEST_MAX, TEST_SHARE, consecutive
+from ._reading.repeats import alike_neighbours, order_notes
+from ._reading.splits import TEST_MAX, TEST_SHARE, SplitRule, consecutive, ordered
+from ._reading.unusable import OnError, check_usable, unusable_notes
 
 #: Photographs that scikit-image installs with its code, in CC0 or the public domain by their documentation: what each
 #: is for, and whether it is in colour. Its others are drawings, scans, micrographs, or of unstated licence.
@@ -52,9 +54,8 @@ class Photos(Dataset):
     ----------
     path
         A folder or zip archive of photographs, up to two folders deep; a Parquet table from the Hugging Face hub; or an
-        array file (.npy, .pt, .npz under ``images``, or .npz with an array for each photograph), uint8. The last
-        photographs in sorted order are for testing, those before them for validation. Image files are decoded once,
-        into a cache: $GAHBENCH_CACHE, or else ~/.cache/gahbench. By default the embedded ones.
+        array file (.npy, .pt, .npz under ``images``, or .npz with an array for each photograph), uint8. Image files
+        are decoded once, into a cache: $GAHBENCH_CACHE, or else ~/.cache/gahbench. By default the embedded ones.
     size
         Height and width of the patches.
     test
@@ -63,12 +64,18 @@ class Photos(Dataset):
     colour
         ``mean``: grey, the unweighted mean of the channels; ``luma``: grey, .299 R + .587 G + .114 B; ``rgb``.
     seed
-        Seed of the positions.
+        Seed of the positions, and of random splits.
+    split
+        ``consecutive``: the last photographs in sorted order are for testing, those before them for validation.
+        ``random``: photographs are shuffled first, by the seed.
+    on_error
+        ``raise``: photographs that cannot be read, or are smaller than ``size``, are an error that names all of them.
+        ``skip``: they are left out, and named in a note.
 
     Raises
     ------
     ValueError
-        If ``test`` is given without a path.
+        If ``test`` or ``split=random`` is given without a path.
     """
 
     def __init__(
@@ -78,14 +85,19 @@ class Photos(Dataset):
         test: Annotated[int, Field(ge=2)] | None = None,
         colour: Colour = "mean",
         seed: int = 0,
+        split: SplitRule = "consecutive",
+        on_error: OnError = "raise",
     ) -> None:
-        if test is not None and path is None:
-            raise ValueError(f"test={test}: accepted only with a 'path'; the embedded photographs have fixed splits")
+        if path is None and (test is not None or split == "random"):
+            given = f"test={test}" if test is not None else f"split={split}"
+            raise ValueError(f"{given}: accepted only with a 'path'; the embedded photographs have fixed splits")
         self.path = path
         self.size = size
         self.test = test
         self.colour = colour
         self.seed = seed
+        self.split: SplitRule = split
+        self.on_error: OnError = on_error
 
     @property
     def shape(self) -> Shape:
@@ -102,8 +114,12 @@ class Photos(Dataset):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Say that colours were dropped."""
-        return colour_notes(self.colour, self.path is not None and self._all.had_colours)
+        """Say which photographs were left out, and that colours were dropped or neighbours look alike."""
+        if self.path is None:
+            return ()
+        unusable = unusable_notes(self._all.unusable, len(self._all.names) + len(self._all.unusable))
+        order = () if self.split == "random" else order_notes(alike_neighbours(self._all.pooled()))
+        return (*unusable, *order, *colour_notes(self.colour, self._all.had_colours))
 
     def missing(self) -> tuple[str, ...]:
         """Return the photographs that take long to decode and are not in the cache yet, in words."""
@@ -160,21 +176,16 @@ class Photos(Dataset):
     @functools.cached_property
     def _all(self) -> Photographs:
         if self.path is not None:
-            found = read_photographs(source_path(self.path), self.colour)
-        else:
-            named = {}
-            for name in self._embedded:
-                with Image.open(skimage_file(name)) as image:
-                    named[name] = np.asarray(image)
-            found = joined(named, self.colour, self._where)
-        small = (found.shapes.amin(1) < self.size).nonzero()
-        if len(small):
-            first = int(small[0])
-            height, width = found.shapes[first].tolist()
-            raise DataError(
-                f"{self._where}: {found.names[first]} has {height}x{width} pixels; "
-                f"size={self.size} accepts photographs of at least {self.size}x{self.size}"
-            )
+            found = read_photographs(source_path(self.path), self.colour).at_least(self.size)
+            total = len(found.names) + len(found.unusable)
+            check_usable(self, self.on_error, self._where, found.unusable, total)
+            return found
+        named = {}
+        for name in self._embedded:
+            with Image.open(skimage_file(name)) as image:
+                named[name] = np.asarray(image)
+        found = joined(named, self.colour, self._where).at_least(self.size)
+        check_usable(self, "raise", self._where, found.unusable, len(named))
         return found
 
     @property
@@ -193,7 +204,7 @@ class Photos(Dataset):
             return parts | {"train": torch.cat([parts["A"], parts["B"]])}
         total = len(self._all.names)
         test = self.test if self.test is not None else min(max(2, round(TEST_SHARE * total)), TEST_MAX)
-        cut = consecutive(np.arange(total), test, self._where)
+        cut = consecutive(ordered(np.arange(total), self.split, self.seed), test, self._where)
         train = torch.from_numpy(cut["train"])
         if len(train) < 2:
             raise DataError(

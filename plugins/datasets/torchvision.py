@@ -34,8 +34,13 @@ class Torchvision(Library):
         Name of a class of ``torchvision.datasets`` with a split for training and one for testing.
     path
         Folder with its files, as torchvision lays them out; ``null`` for ``torchvision/`` in the cache of gahbench.
-    size, colour, seed
-        As of ``images``.
+    size
+        Height and width to give the images: within 10 % of the smaller side the centre is cropped, otherwise the
+        largest centred square is resized, bicubic and anti-aliased. By default images keep their size.
+    colour
+        ``mean``: grey, the unweighted mean of the channels; ``luma``: grey, .299 R + .587 G + .114 B; ``rgb``.
+    seed
+        Seed of the order of the training images, and of the halves A and B.
     """
 
     label_parameters = ("name",)

@@ -20,6 +20,7 @@ from ._reading.fetched import skimage_file
 from ._reading.files import source_path
 from ._reading.photographs import Photographs, joined, read_photographs, undecoded
 from ._reading.preprocess import Colour, colour_notes
+from ._reading.unusable import OnError, check_usable, unusable_notes
 
 Size = tuple[int, int]
 
@@ -48,6 +49,9 @@ class Whole(Dataset):
     sha256
         The SHA-256 of the pixels that are expected, as :meth:`fingerprint` gives it and boards record it, at least its
         first 8 digits; other pixels are refused.
+    on_error
+        ``raise``: files that cannot be read are an error that names all of them. ``skip``: they are left out, and named
+        in a note.
 
     Raises
     ------
@@ -62,6 +66,7 @@ class Whole(Dataset):
         width: Annotated[int, Field(ge=8)] | None = None,
         colour: Colour = "mean",
         sha256: Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")] | None = None,
+        on_error: OnError = "raise",
     ) -> None:
         if (height is None) != (width is None):
             raise ValueError(f"height={height} and width={width}: accepted are both, or neither")
@@ -70,6 +75,7 @@ class Whole(Dataset):
         self.width = width
         self.colour = colour
         self.sha256 = sha256
+        self.on_error: OnError = on_error
 
     @property
     def shape(self) -> Shape:
@@ -91,7 +97,7 @@ class Whole(Dataset):
             If there are none.
         """
         _, height, width = shape
-        found = Whole(self.path, height, width, self.colour, self.sha256)
+        found = Whole(self.path, height, width, self.colour, self.sha256, self.on_error)
         # They are not read again.
         found._all, found._digest = self._all, self._digest
         if shape != found.shape:
@@ -107,8 +113,9 @@ class Whole(Dataset):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Say that colours were dropped."""
-        return colour_notes(self.colour, self.path is not None and self._all.had_colours)
+        """Say which photographs were left out, and that colours were dropped."""
+        unusable = unusable_notes(self._all.unusable, len(self._all.names) + len(self._all.unusable))
+        return (*unusable, *colour_notes(self.colour, self.path is not None and self._all.had_colours))
 
     def missing(self) -> tuple[str, ...]:
         """Return the photographs that take long to decode and are not in the cache yet, in words."""
@@ -168,7 +175,10 @@ class Whole(Dataset):
     @functools.cached_property
     def _all(self) -> Photographs:
         if self.path is not None:
-            return read_photographs(source_path(self.path), self.colour)
+            found = read_photographs(source_path(self.path), self.colour)
+            total = len(found.names) + len(found.unusable)
+            check_usable(self, self.on_error, self._where, found.unusable, total)
+            return found
         with Image.open(skimage_file(EMBEDDED)) as image:
             return joined({EMBEDDED: np.asarray(image)}, self.colour, self._where)
 

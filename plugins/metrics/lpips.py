@@ -24,7 +24,7 @@ class Lpips(Perceptual):
     net
         ``alex`` or ``vgg``: features of AlexNet, or of VGG16.
     version
-        Of the fitted weights: ``0.1``, or ``0.0``, the first release, without the scaling of the input.
+        Version of the fitted weights: ``0.1``, or ``0.0``, the first release, without the scaling of the input.
     """
 
     citation = ZHANG_2018_LPIPS

@@ -41,10 +41,17 @@ class HuggingFace(Reference):
         The file of weights in the repository, safetensors or of torch.
     architecture
         The network that the file holds the weights of.
-    keys, output, scale
-        With a file: as of ``pretrained``.
+    keys
+        The names of the weights in the file: ``same`` as those of the architecture, those of a published program, or
+        ``auto`` to find out; ``gahbench describe pretrained`` lists the programs.
+    output
+        The output of the architecture's ``forward`` with the weights of the file: the denoised ``image``, the noise
+        (``residual``), or ``auto`` for what is known of the program whose names the weights have.
+    scale
+        The value of white, 1 or 255, for which the weights of the file were trained.
     interpolate
-        Of a diffusion model: as of ``diffusers``.
+        Whether a diffusion model is given fractions of timesteps, linear in the logarithm of sigma; otherwise the
+        nearest step.
     clip
         Whether the output is clipped to [0, 1].
 
@@ -63,7 +70,7 @@ class HuggingFace(Reference):
         file: str | None = None,
         architecture: Annotated[ArchitectureFactory | None, Names("architecture")] = None,
         keys: Keys = "auto",
-        output: Literal["image", "residual"] = "image",
+        output: Literal["auto", "image", "residual"] = "auto",
         scale: Literal[1, 255] = 1,
         interpolate: bool = False,
         clip: bool = False,
@@ -77,7 +84,7 @@ class HuggingFace(Reference):
         self.file = file
         self.architecture = architecture
         self.keys: Keys = keys
-        self.output: Literal["image", "residual"] = output
+        self.output: Literal["auto", "image", "residual"] = output
         self.scale: Literal[1, 255] = scale
         self.interpolate = interpolate
         self.clip = clip

@@ -27,13 +27,13 @@ class TorchScript(NetworkReference):
     checkpoint
         The file. Its content decides, not its path.
     sigma
-        What it is called with beside the images: nothing; the ``level`` of the noise in its range, shape (N,); or a
-        ``map`` of it as a further channel.
+        The second argument of the model: ``none``; ``level``, the noise level in its range, shape (N,); or ``map``,
+        no argument but a further channel of the noise level.
     output
-        What it returns: the denoised ``image``; the ``residual``, noise in its range; ``eps``, noise of unit variance;
-        or the ``score``.
+        The output of the model: the denoised ``image``; the ``residual``, noise in its range; ``eps``, noise of unit
+        variance; or the ``score``.
     range
-        Its grey values: ``unit``, [0, 1]; ``symmetric``, [-1, 1]; ``bytes``, [0, 255].
+        The grey values of the model: ``unit``, [0, 1]; ``symmetric``, [-1, 1]; ``bytes``, [0, 255].
     """
 
     #: Its units do not share processes with those of others.
@@ -99,8 +99,16 @@ class ExportedProgram(TorchScript):
 
     Parameters
     ----------
-    checkpoint, sigma, output, range
-        As of ``torchscript``.
+    checkpoint
+        The file. Its content decides, not its path.
+    sigma
+        The second argument of the program: ``none``; ``level``, the noise level in its range, shape (N,); or ``map``,
+        no argument but a further channel of the noise level.
+    output
+        The output of the program: the denoised ``image``; the ``residual``, noise in its range; ``eps``, noise of unit
+        variance; or the ``score``.
+    range
+        The grey values of the program: ``unit``, [0, 1]; ``symmetric``, [-1, 1]; ``bytes``, [0, 255].
     """
 
     _what: ClassVar[str] = "a program of torch.export"

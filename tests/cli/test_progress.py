@@ -7,6 +7,7 @@ from rich.console import Console
 from gahbench.cli import progress
 from gahbench.cli.progress import Progress
 
+
 @pytest.fixture
 def often(monkeypatch):
     monkeypatch.setattr(progress, "FIRST_SECONDS", 0.01)

@@ -52,35 +52,56 @@ def decode(content: bytes, where: str) -> NDArray[np.uint8]:
         return _pixels(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def decoded(encoded: Encoded) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """Yield the name, as errors give it, and the pixels (H, W, 3) of each image of a source, in order.
+def decoded(encoded: Encoded) -> Iterator[NDArray[np.uint8] | DataError]:
+    """Yield the pixels (H, W, 3) of each image of a source, in order, or why the image cannot be read.
 
     They are read one by one, and decoded in as many threads as there are processors, as far as the memory for
     ``IN_FLIGHT`` pixels goes.
-
-    Raises
-    ------
-    DataError
-        As :func:`decode` does.
     """
     threads = cpu_count()
-    waiting: deque[tuple[str, int, Future[NDArray[np.uint8]]]] = deque()
+    waiting: deque[tuple[int, Future[NDArray[np.uint8]]]] = deque()
     in_flight = 0
     with ThreadPoolExecutor(threads) as pool:
         for place, name in enumerate(encoded.names):
             where = f"{encoded.path}: {brief(name)}"
-            (content,) = encoded.contents(place, place + 1)
-            with open_image(content, where) as image:
-                pixels = image.width * image.height
+            failed: DataError | None = None
+            content, pixels = b"", 0
+            try:
+                (content,) = encoded.contents(place, place + 1)
+                with open_image(content, where) as image:
+                    pixels = image.width * image.height
+            except DataError as error:
+                failed = error
             while waiting and (in_flight + pixels > IN_FLIGHT or len(waiting) > 2 * threads):
-                first, size, future = waiting.popleft()
+                size, future = waiting.popleft()
                 in_flight -= size
-                yield first, future.result()
-            waiting.append((where, pixels, pool.submit(decode, content, where)))
+                yield _result(future)
+            waiting.append((pixels, _failed(failed) if failed else pool.submit(decode, content, where)))
             in_flight += pixels
         while waiting:
-            first, _, future = waiting.popleft()
-            yield first, future.result()
+            yield _result(waiting.popleft()[1])
+
+
+def _failed(error: DataError) -> Future[NDArray[np.uint8]]:
+    future: Future[NDArray[np.uint8]] = Future()
+    future.set_exception(error)
+    return future
+
+
+def _result(future: Future[NDArray[np.uint8]]) -> NDArray[np.uint8] | DataError:
+    try:
+        return future.result()
+    except DataError as error:
+        return error
+
+
+def reason(error: DataError, encoded: Encoded, place: int) -> str:
+    """Return why an image of a source cannot be used, without the names of the source and of the image."""
+    name = encoded.names[place]
+    text = str(error)
+    for prefix in (f"{encoded.path}: {brief(name)}: ", f"{encoded.path / name}: ", f"{encoded.path}: {brief(name)} "):
+        text = text.removeprefix(prefix)
+    return text
 
 
 def _pixels(image: Image.Image) -> NDArray[np.uint8]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import stat
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gahbench import DataError, brief, open_regular
+from gahbench import DataError, brief, listing, open_regular
 
 from . import arrays, celeba
 from .cache import cached, cached_facts
-from .decode import decoded
+from .decode import decoded, reason
 from .encoded import Encoded, Folder
 from .preprocess import Preprocessing, grey_levels, has_colours
+from .unusable import SHOWN, described
 from .waiting import Waiting
 
 #: Name in the cache.
@@ -49,6 +50,8 @@ class Images:
         does not say.
     had_colours
         Whether the files have colours.
+    unusable
+        Why each file that is left out cannot be used, by name.
     """
 
     stored: NDArray[Any]
@@ -57,6 +60,7 @@ class Images:
     identity: NDArray[np.int64] | None = None
     partition: NDArray[np.int64] | None = None
     had_colours: bool = False
+    unusable: Mapping[str, str] = field(default_factory=dict)
 
     def rows(self, places: NDArray[np.int64]) -> Tensor:
         """Return the images at these places, float32 in [0, 1]; no others are read."""
@@ -139,10 +143,12 @@ def from_array(
 def from_encoded(encoded: Encoded, preprocessing: Preprocessing) -> Images:
     """Decode and preprocess image files, or take them from the cache if that was done before.
 
+    Files that cannot be decoded, or are too small, are left out, and named by ``unusable``.
+
     Raises
     ------
     DataError
-        If a file cannot be decoded, or images come out at different sizes; names the files.
+        If no file can be used, or images come out at different sizes; names the files.
     """
     decides = _decides(encoded, preprocessing)
     folder, facts = cached(KIND, decides, functools.partial(_decode_all, encoded, preprocessing))
@@ -151,14 +157,19 @@ def from_encoded(encoded: Encoded, preprocessing: Preprocessing) -> Images:
         pooled = np.load(folder / "pooled.npy", mmap_mode="r", allow_pickle=False)
     except (OSError, EOFError, ValueError) as error:
         raise DataError(f"{folder}: damaged ({error}); remove it, and it is made anew") from error
+    unusable: dict[int, str] = dict(facts.get("unusable", ()))
+    kept = np.array([place for place in range(len(encoded.names)) if place not in unusable])
     people = encoded.identity()
+    people = celeba.identity(encoded) if people is None else people
+    partition = celeba.partition(encoded)
     return Images(
-        stored,
-        lambda: torch.from_numpy(np.array(pooled)),
+        stored[: len(kept)],
+        lambda: torch.from_numpy(np.array(pooled[: len(kept)])),
         facts["digest"],
-        celeba.identity(encoded) if people is None else people,
-        celeba.partition(encoded),
+        None if people is None else people[kept],
+        None if partition is None else partition[kept],
         facts.get("colours", False),
+        {brief(encoded.names[place]): why for place, why in unusable.items()},
     )
 
 
@@ -173,54 +184,82 @@ def _decides(encoded: Encoded, preprocessing: Preprocessing) -> list[Any]:
 
 
 def _decode_all(encoded: Encoded, preprocessing: Preprocessing, folder: Path) -> dict[str, Any]:
-    """Decode every file into ``images.npy`` and ``pooled.npy``, and return the digest of the pixels."""
+    """Decode every file into ``images.npy`` and ``pooled.npy``; return the digest of the pixels, and unusable files."""
     digest, total = hashlib.sha256(), len(encoded.names)
     waiting = Waiting(f"decoding {encoded.path.name}", total)
     stored: np.memmap[Any, np.dtype[Any]] | None = None
-    had_colours = False
-    for place, where, batch in _batches(encoded):
-        for image in batch:
-            arrays.update(digest, image)
+    had_colours, end = False, 0
+    unusable: dict[int, str] = {}
+    sizes: dict[tuple[int, ...], list[int]] = {}
+    for places, batch in _batches(encoded, unusable):
         channels_first = batch.transpose(0, 3, 1, 2)
-        had_colours |= has_colours(channels_first)
-        images = preprocessing(channels_first, where)
-        small = preprocessing.pooled(channels_first)
+        try:
+            images = preprocessing(channels_first, "")
+            small = preprocessing.pooled(channels_first)
+        except DataError as error:
+            unusable |= dict.fromkeys(places, _why(error, batch, preprocessing))
+            continue
+        sizes.setdefault(images.shape[2:], []).extend(places)
         if stored is None:
             stored = _new_file(folder / "images.npy", (total, *images.shape[1:]), np.uint8)
             pooled = _new_file(folder / "pooled.npy", (total, small.shape[1]), np.float32)
-        if images.shape[1:] != stored.shape[1:]:
-            raise DataError(_unequal(encoded, place, images.shape, stored.shape))
-        end = place + len(batch)
-        stored[place:end], pooled[place:end] = images, small
-        waiting(end)
-    if stored is not None:
-        # Before the folder gets its name: after a power cut a folder of that name is complete.
-        stored.flush()
-        pooled.flush()
-    return {"digest": digest.hexdigest(), "images": total, "colours": had_colours}
+        # Images of another size are refused below, all at once.
+        if images.shape[1:] == stored.shape[1:]:
+            for image in batch:
+                arrays.update(digest, image)
+            had_colours |= has_colours(channels_first)
+            stored[end : end + len(batch)], pooled[end : end + len(batch)] = images, small
+            end += len(batch)
+        waiting(places[-1] + 1)
+    named = {brief(encoded.names[place]): why for place, why in sorted(unusable.items())}
+    if len(sizes) > 1:
+        raise DataError(_unequal(encoded, sizes) + (f"; and {described(named, total)}" if named else ""))
+    if stored is None:
+        raise DataError(f"{encoded.path}: {described(named, total)}")
+    # Before the folder gets its name: after a power cut a folder of that name is complete.
+    stored.flush()
+    pooled.flush()
+    return {"digest": digest.hexdigest(), "images": end, "colours": had_colours, "unusable": sorted(unusable.items())}
 
 
-def _batches(encoded: Encoded) -> Iterator[tuple[int, str, NDArray[np.uint8]]]:
-    """Yield the place and name of the first of consecutive images of one size, and their pixels, (N, H, W, 3)."""
+def _why(error: DataError, batch: NDArray[np.uint8], preprocessing: Preprocessing) -> str:
+    size = preprocessing.size
+    if size is not None and size > min(batch.shape[1:3]):
+        return f"smaller than {size}x{size} pixels (size={size})"
+    return str(error).removeprefix(": ")
+
+
+def _batches(encoded: Encoded, unusable: dict[int, str]) -> Iterator[tuple[list[int], NDArray[np.uint8]]]:
+    """Yield the places of images of one size that follow each other, and their pixels, (N, H, W, 3).
+
+    Those that cannot be decoded are entered into ``unusable``.
+    """
     found: list[NDArray[np.uint8]] = []
-    start, first = 0, ""
-    for place, (where, image) in enumerate(decoded(encoded)):
+    places: list[int] = []
+    for place, image in enumerate(decoded(encoded)):
+        if isinstance(image, DataError):
+            unusable[place] = reason(image, encoded, place)
+            continue
         if found and (image.shape != found[0].shape or len(arrays.parts(len(found) + 1, image.shape)) > 1):
-            yield start, first, np.stack(found)
-            found = []
-        if not found:
-            start, first = place, where
+            yield places, np.stack(found)
+            found, places = [], []
         found.append(image)
+        places.append(place)
     if found:
-        yield start, first, np.stack(found)
+        yield places, np.stack(found)
 
 
 def _new_file(path: Path, shape: tuple[int, ...], kind: type[np.generic]) -> np.memmap[Any, np.dtype[Any]]:
     return np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(kind), shape=shape)
 
 
-def _unequal(encoded: Encoded, place: int, shape: tuple[int, ...], first: tuple[int, ...]) -> str:
+def _unequal(encoded: Encoded, sizes: dict[tuple[int, ...], list[int]]) -> str:
+    frequent = sorted(sizes.items(), key=lambda item: -len(item[1]))[:SHOWN]
+    counts = [
+        f"{height}x{width} ({len(places)}, such as {brief(encoded.names[places[0]])})"
+        for (height, width), places in frequent
+    ]
     return (
-        f"{encoded.path}: {encoded.names[0]} is {first[2]}x{first[3]} but {encoded.names[place]} "
-        f"{shape[2]}x{shape[3]}; give a size to all, or take images as they are with whole[path={encoded.path}]"
+        f"{encoded.path}: images of {len(sizes)} sizes, {listing(counts)}; give a size to all (on_error=skip leaves out "
+        f"smaller ones), or take images as they are with whole[path={encoded.path}]"
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from gahbench import DataError, brief, check_pixels
 
 from . import arrays
 from .cache import cache_folder, cached, cached_facts
-from .decode import decoded
+from .decode import decoded, reason
 from .encoded import LONG, Encoded
 from .files import open_encoded
-from .preprocess import Colour, has_colours, in_colour
+from .preprocess import POOLED, Colour, has_colours, in_colour
+from .unusable import described
 from .waiting import Waiting
 
 #: Name in the cache.
@@ -39,25 +42,48 @@ class Photographs:
         The pixels of all, row by row, shape (P, C), uint8; may lie on the disk.
     shapes
         Height and width of each, shape (N, 2), int64.
+    starts
+        The rows of ``pixels`` where the pixels of each begin, shape (N,), int64.
     names
         Their names.
     digest
         SHA-256 of the pixels as the files hold them.
     had_colours
         Whether the files have colours.
+    unusable
+        Why each file that is left out cannot be used, by name.
     """
 
     pixels: NDArray[np.uint8]
     shapes: Tensor
+    starts: Tensor
     names: tuple[str, ...]
     digest: str
     had_colours: bool = False
+    unusable: Mapping[str, str] = field(default_factory=dict)
 
-    @functools.cached_property
-    def starts(self) -> Tensor:
-        """Where the pixels of each begin, shape (N,)."""
-        areas = self.shapes.prod(1)
-        return areas.cumsum(0) - areas
+    def at_least(self, side: int) -> Photographs:
+        """Return those whose sides have at least so many pixels; the others become unusable."""
+        large = self.shapes.amin(1) >= side
+        places = large.nonzero().flatten()
+        small = [name for name, is_large in zip(self.names, large.tolist(), strict=True) if not is_large]
+        return replace(
+            self,
+            shapes=self.shapes[places],
+            starts=self.starts[places],
+            names=tuple(self.names[place] for place in places.tolist()),
+            unusable={**self.unusable, **dict.fromkeys(small, f"smaller than {side}x{side} pixels (size={side})")},
+        )
+
+    def pooled(self) -> Tensor:
+        """Return small grey copies in which to look for likeness, shape (N, P), float32, of a part of the pixels."""
+        found = []
+        for (height, width), start in zip(self.shapes.tolist(), self.starts.tolist(), strict=True):
+            image = self.pixels[start : start + height * width].reshape(height, width, -1)
+            some = image[:: max(1, height // (4 * POOLED)), :: max(1, width // (4 * POOLED))]
+            grey = torch.from_numpy(some.astype(np.float32).mean(2))
+            found.append(functional.adaptive_avg_pool2d(grey[None], POOLED).flatten())
+        return torch.stack(found)
 
     def patches(self, which: Tensor, rows: Tensor, columns: Tensor, size: int) -> Tensor:
         """Return patches, shape (K, C, size, size), float32 in [0, 1].
@@ -80,7 +106,8 @@ class Photographs:
 def read_photographs(path: Path, colour: Colour) -> Photographs:
     """Read the photographs of a folder, archive, table or array file; image files are decoded once, into the cache.
 
-    An array file holds images of one size under ``images``, or, if .npz, an array for each photograph.
+    Files that cannot be decoded are left out, and named by ``unusable``. An array file holds images of one size under
+    ``images``, or, if .npz, an array for each photograph.
 
     Raises
     ------
@@ -98,7 +125,16 @@ def read_photographs(path: Path, colour: Colour) -> Photographs:
         pixels = flat.reshape(int(shapes.prod(1).sum()), channels)
     except (OSError, ValueError) as error:
         raise DataError(f"{folder}: damaged ({error}); remove it, and it is made anew") from error
-    return Photographs(pixels, shapes, tuple(encoded.names), facts["digest"], facts.get("colours", False))
+    unusable: dict[int, str] = dict(facts.get("unusable", ()))
+    return Photographs(
+        pixels,
+        shapes,
+        _starts(shapes),
+        tuple(name for place, name in enumerate(encoded.names) if place not in unusable),
+        facts["digest"],
+        facts.get("colours", False),
+        {brief(encoded.names[place]): why for place, why in unusable.items()},
+    )
 
 
 def undecoded(path: Path, colour: Colour) -> tuple[str, ...]:
@@ -152,7 +188,14 @@ def joined(named: dict[str, NDArray[Any]], colour: Colour, where: str) -> Photog
         found = _pixels(photograph, colour, f"{where}: {brief(name)}")
         pixels[start : start + len(found)] = found
         start += len(found)
-    return Photographs(pixels, torch.tensor(shapes), tuple(named), digest.hexdigest(), had_colours)
+    sides = torch.tensor(shapes)
+    return Photographs(pixels, sides, _starts(sides), tuple(named), digest.hexdigest(), had_colours)
+
+
+def _starts(shapes: Tensor) -> Tensor:
+    """Return where the pixels of each photograph begin, given height and width of all, shape (N, 2)."""
+    areas = shapes.prod(1)
+    return areas.cumsum(0) - areas
 
 
 def _pixels(photograph: NDArray[np.uint8], colour: Colour, where: str) -> NDArray[np.uint8]:
@@ -169,13 +212,24 @@ def _channels_first(photograph: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _decode_all(encoded: Encoded, colour: Colour, folder: Path) -> dict[str, Any]:
     """Decode every file into one of all pixels, and return their sizes and the digest of the pixels."""
     total, digest, shapes = len(encoded.names), hashlib.sha256(), list[tuple[int, ...]]()
-    had_colours = False
+    had_colours, unusable = False, dict[int, str]()
     waiting = Waiting(f"decoding {encoded.path.name}", total)
     with (folder / PIXELS).open("wb") as file:
-        for name, photograph in decoded(encoded):
+        for place, photograph in enumerate(decoded(encoded)):
+            waiting(place + 1)
+            if isinstance(photograph, DataError):
+                unusable[place] = reason(photograph, encoded, place)
+                continue
             had_colours |= has_colours(_channels_first(photograph))
             arrays.update(digest, photograph)
             shapes.append(photograph.shape[:2])
-            file.write(_pixels(photograph, colour, name).data)
-            waiting(len(shapes))
-    return {"digest": digest.hexdigest(), "shapes": shapes, "colours": had_colours}
+            file.write(_pixels(photograph, colour, f"{encoded.path}: {brief(encoded.names[place])}").data)
+    named = {brief(encoded.names[place]): why for place, why in unusable.items()}
+    if not shapes:
+        raise DataError(f"{encoded.path}: {described(named, total)}")
+    return {
+        "digest": digest.hexdigest(),
+        "shapes": shapes,
+        "colours": had_colours,
+        "unusable": sorted(unusable.items()),
+    }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gahbench import generator
+
 from .waiting import Waiting
 
 #: Mean-removed correlation above which an image is a near repeat (Kadkhodaie 2024).
@@ -54,6 +56,48 @@ def without_repeats(pooled: Tensor, what: str = "images") -> Tensor:
         stay.append(first + new)
         waiting(first + len(chunk))
     return torch.cat(stay) if stay else torch.empty(0, dtype=torch.long)
+
+
+#: Neighbours look alike if at least this share of them are more alike than 19 of 20 pairs of images; by chance a
+#: twentieth would be, give or take a few standard deviations.
+ALIKE_SHARE, ALIKE_DEVIATIONS = 0.15, 4.0
+#: Pairs of images that neighbours are compared with.
+PAIRS = 1 << 14
+
+
+def alike_neighbours(pooled: Tensor) -> tuple[float, float] | None:
+    """Return the median correlation of neighbours and of any two images, if neighbours look alike; else ``None``.
+
+    Parameters
+    ----------
+    pooled
+        Images of P pixels in their order, shape (N, P), float32.
+    """
+    count = len(pooled) - 1
+    if count < 2:
+        return None
+    images = _normalised(pooled)
+    neighbours = (images[:-1] * images[1:]).sum(1)
+    draw = generator("data", "neighbours")
+    first = torch.randint(len(images), (PAIRS,), generator=draw)
+    second = (first + torch.randint(1, len(images), (PAIRS,), generator=draw)) % len(images)
+    pairs = (images[first] * images[second]).sum(1)
+    above = int((neighbours > pairs.quantile(0.95)).sum())
+    expected, deviation = 0.05 * count, (0.05 * 0.95 * count) ** 0.5
+    if above < max(ALIKE_SHARE * count, expected + ALIKE_DEVIATIONS * deviation):
+        return None
+    return float(neighbours.median()), float(pairs.median())
+
+
+def order_notes(alike: tuple[float, float] | None) -> tuple[str, ...]:
+    """Return what to say where splits follow an order in which neighbours look alike."""
+    if alike is None:
+        return ()
+    return (
+        f"its splits follow the order of the files, and neighbours look alike (median correlation {alike[0]:.2f}; of "
+        f"any two images {alike[1]:.2f}), as frames of a video do: test images may show other scenes than training "
+        "images, or at the borders nearly the same; split=random has every scene in all splits",
+    )
 
 
 def _normalised(images: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,6 +15,14 @@ TEST_SHARE = 0.24
 TEST_MAX = 1024
 
 Places = NDArray[np.int64]
+SplitRule = Literal["consecutive", "random"]
+
+
+def ordered(places: Places, rule: SplitRule, seed: int) -> Places:
+    """Return places, shape (N,), in the order in which they are split: as they are, or at random by a seed."""
+    if rule == "consecutive":
+        return places
+    return places[torch.randperm(len(places), generator=generator("data", seed, "split")).numpy()]
 
 
 def consecutive(places: Places, test: int | None, where: str) -> dict[Split, Places]:
