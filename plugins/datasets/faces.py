@@ -151,12 +151,15 @@ class Faces(Dataset):
         colours = colour_notes(self.colour, self._all.had_colours)
         if not self._is_own:
             return colours
-        count = len(self._all.stored)
+        count, unusable = len(self._all.stored), self._all.unusable
         dropped = count - len(self._kept())
-        repeats = (
-            f"{dropped} of {count} images nearly repeat an earlier one and are left out; near_repeats=keep keeps them"
+        repeats = f"{dropped} of {count} images nearly repeat an earlier one and are left out (near_repeats=drop)"
+        return (
+            *unusable_notes(unusable, count + len(unusable)),
+            *[repeats] * (dropped > 0),
+            *self._order_notes(),
+            *colours,
         )
-        return (*unusable_notes(self._all.unusable, self._total), *[repeats] * (dropped > 0), *self._order(), *colours)
 
     def missing(self) -> tuple[str, ...]:
         """Return what is not fetched yet, or takes long and is not in the cache yet: decoding, or near repeats."""

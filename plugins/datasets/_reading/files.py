@@ -260,6 +260,6 @@ def _unequal(encoded: Encoded, sizes: dict[tuple[int, ...], list[int]]) -> str:
         for (height, width), places in frequent
     ]
     return (
-        f"{encoded.path}: images of {len(sizes)} sizes, {listing(counts)}; give a size to all (on_error=skip leaves out "
-        f"smaller ones), or take images as they are with whole[path={encoded.path}]"
+        f"{encoded.path}: images of {len(sizes)} sizes, {listing(counts)}; give a size to all (with on_error=skip "
+        f"smaller ones are left out), or take images as they are with whole[path={encoded.path}]"
     )

@@ -93,10 +93,22 @@ def test_photographs_are_kept_too(folder, monkeypatch):
 
 
 def test_a_failed_decoding_leaves_nothing(folder):
-    (folder / "5.png").write_bytes(b"nonsense")
+    for name in NAMES:
+        (folder / name).write_bytes(b"nonsense")
     with pytest.raises(DataError, match=r"5\.png"):
         Faces(str(folder)).shape  # noqa: B018
     assert list(cache_folder().iterdir()) == []
+
+
+def test_files_that_can_be_used_are_decoded_once_though_others_cannot(folder, monkeypatch):
+    (folder / "5.png").write_bytes(b"nonsense")
+    with pytest.raises(DataError, match=r"1 of 6 images cannot be used: 5\.png"):
+        Faces(str(folder)).shape  # noqa: B018
+    forbid(monkeypatch)
+    with pytest.raises(DataError, match=r"1 of 6 images cannot be used: 5\.png"):
+        Faces(str(folder)).shape  # noqa: B018
+    skipping = Faces(str(folder), on_error="skip")
+    assert sum(skipping.available(split) for split in ("train", "validation", "test")) == 5
 
 
 def test_many_may_make_it_at_once(folder):

@@ -19,6 +19,8 @@ from gahbench_plugins.datasets._reading.arrays import read_arrays
 from gahbench_plugins.datasets._reading.decode import decode
 from gahbench_plugins.datasets._reading.files import from_array, from_encoded, open_encoded
 from gahbench_plugins.datasets._reading.preprocess import Preprocessing
+from gahbench_plugins.datasets._reading.unusable import check_usable
+from gahbench_plugins.datasets.faces import Faces
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (6, 12, 12, 3), dtype=np.uint8)
@@ -165,7 +167,8 @@ def test_other_files_hidden_and_deeper_ones_are_left_out(tmp_path):
 
 def assert_refused(path, *words, **parameters):
     with pytest.raises(DataError) as caught:
-        read(path, **parameters)
+        found = read(path, **parameters)
+        check_usable(Faces(), "raise", str(path), found.unusable, len(found.stored) + len(found.unusable))
     for word in (path.name, *words):
         assert word in str(caught.value)
 
@@ -235,11 +238,19 @@ def test_images_are_turned_upright():
 def test_mixed_sizes_need_a_size(tmp_path):
     folder = make_folder(tmp_path)
     (folder / "d" / "big.png").write_bytes(encode(RNG.integers(0, 256, (30, 20, 3), dtype=np.uint8)))
+    (folder / "bad.png").write_bytes(b"nonsense")
     assert_refused(
-        folder, "b.png is 12x12 but d/big.png 30x20; give a size to all", "or take images as they are with whole[path="
+        folder,
+        "images of 2 sizes, 12x12 (6, such as b.png), 30x20 (1, such as d/big.png); give a size to all",
+        "or take images as they are with whole[path=",
+        "and 1 of 8 images cannot be used: bad.png: ",
     )
     assert read(folder, 12).stored.shape == (7, 3, 12, 12)
-    assert_refused(folder, "b.png", "images of 12x12 pixels; size=16, accepted is 12 at most", size=16)
+    found = read(folder, 16)
+    assert found.stored.shape == (1, 3, 16, 16)
+    assert list(found.unusable) == ["b.png", "bad.png", "c.png", "a/b.png", "a/z/a.png", "a/z/b.png", "d/a.png"]
+    assert found.unusable["b.png"] == "smaller than 16x16 pixels (size=16)"
+    assert_refused(folder, "8 of 8 images cannot be used", "d/big.png: smaller than 21x21 pixels", size=21)
 
 
 def test_empty_sources(tmp_path):
@@ -312,8 +323,8 @@ def test_few_images_are_decoded_ahead_of_those_that_are_used(tmp_path, monkeypat
     monkeypatch.setattr(decoding, "cpu_count", lambda: 8)
     monkeypatch.setattr(decoding, "IN_FLIGHT", 2 * 12 * 12)
     most = 0
-    for used, (where, image) in enumerate(decoding.decoded(open_encoded(folder))):
-        assert (where, image.shape) == (f"{folder}: {WALKED[used]}", (12, 12, 3))
+    for used, image in enumerate(decoding.decoded(open_encoded(folder))):
+        assert (waiting[used], image.shape) == (f"{folder}: {WALKED[used]}", (12, 12, 3))
         most = max(most, len(waiting) - used)
     assert 1 <= most <= 3
 
@@ -351,7 +362,7 @@ def test_a_folder_with_an_image_that_is_none_is_refused(tmp_path):
 def test_files_of_too_many_bytes_are_refused(tmp_path, monkeypatch):
     folder = make_folder(tmp_path)
     monkeypatch.setattr(encoded, "LARGEST", 100)
-    assert_refused(folder, "b.png: cannot be read: has", "accepted: up to 100")
+    assert_refused(folder, "d/a.png: cannot be read: has", "accepted: up to 100")
 
 
 def test_tables_are_read_a_few_rows_at_a_time(tmp_path, monkeypatch):

@@ -1,0 +1,203 @@
+"""Folders of images as users have them: with files that cannot be used, and frames of videos."""
+
+import io
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import gahbench
+from gahbench._util.errors import DataError
+from gahbench.planning.plan import make_plan
+from gahbench.planning.suite import load_suite
+from gahbench_plugins.datasets._reading.repeats import alike_neighbours
+from gahbench_plugins.datasets._reading.unusable import described
+
+RNG = np.random.default_rng(0)
+SUITE = """
+name: own
+datasets:
+  - images: {path: FOLDER, size: 16, on_error: skip}
+entrants: [identity]
+scoring: {sigmas: [0.1], images: 2}
+"""
+
+
+def png(pixels):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def noise(count=1, side=24):
+    return RNG.integers(0, 256, (count, side, side), dtype=np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Twelve good files, and one of each kind that cannot be used."""
+    path = tmp_path / "photos"
+    path.mkdir()
+    for number, image in enumerate(noise(12)):
+        (path / f"good{number:02d}.png").write_bytes(png(image))
+    (path / "truncated.png").write_bytes(png(noise()[0])[:-300])
+    (path / "text.png").write_text("a text\n")
+    (path / "deep.png").write_bytes(png(noise()[0].astype(np.uint16) * 257))
+    (path / "tiny.png").write_bytes(png(noise(side=12)[0]))
+    (path / "transparent.png").write_bytes(png(np.dstack([noise()[0]] * 4)))
+    return path
+
+
+UNUSABLE = {
+    "deep.png": "an image of mode I;16; accepted: 8 bits a channel",
+    "text.png": "cannot be read as an image: not an image of a known format",
+    "tiny.png": "smaller than 16x16 pixels (size=16)",
+    "truncated.png": "cannot be read as an image: ",
+}
+
+
+@pytest.mark.parametrize("name", ["images", "faces", "photos"])
+def test_all_files_that_cannot_be_used_are_named_at_once_with_what_leaves_them_out(folder, name):
+    spec = f"{name}[path={folder},size=16]"
+    with pytest.raises(DataError) as caught:
+        gahbench.create("dataset", spec).shape  # noqa: B018
+    text = str(caught.value)
+    assert "4 of 17 images cannot be used: " in text
+    assert all(f"{file}: {reason}" in text for file, reason in UNUSABLE.items())
+    # The command that it names works.
+    advised = re.search(r"on_error=skip leaves them out, as in (\S+)$", text)[1]
+    dataset = gahbench.create("dataset", advised)
+    assert dataset.images("train", 2).shape == (2, 1, 16, 16)
+    (note,) = dataset.notes
+    assert note.startswith("4 of 17 images cannot be used: ")
+    assert note.endswith("they are left out (on_error=skip)")
+
+
+def test_whole_photographs_that_cannot_be_read_are_left_out(folder):
+    with pytest.raises(DataError, match="3 of 17 images cannot be used: .*on_error=skip leaves them out"):
+        gahbench.create("dataset", f"whole[path={folder}]").shape  # noqa: B018
+    dataset = gahbench.create("dataset", f"whole[path={folder},on_error=skip]")
+    assert dataset.available("test") == 14
+    assert "3 of 17" in dataset.notes[0]
+
+
+def test_images_that_are_left_out_leave_the_others_as_they_are(folder):
+    skipping = gahbench.create("dataset", f"images[path={folder},size=16,on_error=skip]")
+    found = skipping.images("train", skipping.available("train"))
+    fingerprint = skipping.fingerprint()
+    for name in UNUSABLE:
+        (folder / name).unlink()
+    clean = gahbench.create("dataset", f"images[path={folder},size=16]")
+    assert torch.equal(clean.images("train", clean.available("train")), found)
+    assert clean.fingerprint() == fingerprint
+    assert clean.notes == ()
+
+
+def test_a_source_without_any_usable_file_is_refused_though_files_are_skipped(tmp_path):
+    (tmp_path / "a.png").write_text("a text")
+    for name in ("images", "photos", "whole"):
+        with pytest.raises(DataError, match=r"1 of 1 images cannot be used: a\.png"):
+            gahbench.create("dataset", f"{name}[path={tmp_path},on_error=skip]").shape  # noqa: B018
+
+
+def test_long_lists_of_files_are_cut():
+    text = described({f"{number}.png": "bad" for number in range(40)}, 50)
+    assert text.startswith("40 of 50 images cannot be used: 0.png, 1.png, ")
+    assert text.endswith("11.png: bad; and 28 more")
+
+
+def test_plans_previews_and_descriptions_say_what_is_left_out(folder, write_suite, builtin, command):
+    with pytest.warns(UserWarning, match=r"4 of 17 images cannot be used: .*they are left out") as caught:
+        make_plan(load_suite(write_suite(text=SUITE.replace("FOLDER", str(folder))), builtin, ()), builtin)
+    assert len(caught) == 1
+    spec = f"images[path={folder},size=16,on_error=skip]"
+    for name in ("preview", "describe"):
+        status, out, _ = command(name)(spec)
+        assert status == 0
+        assert " ".join(out.split()).count("4 of 17 images cannot be used") == 1
+
+
+@pytest.mark.parametrize("name", ["images", "photos"])
+def test_a_random_split_is_a_cut_of_all_images_by_the_seed(tmp_path, name):
+    # Photographs with one grey level each, so that patches tell which they are from.
+    levels = np.arange(20, dtype=np.uint8) * 10
+    images = np.broadcast_to(levels[:, None, None], (20, 16, 16))
+    np.savez(tmp_path / "i.npz", images=images)
+
+    def splits(**parameters):
+        dataset = gahbench.create("dataset", name, path=str(tmp_path / "i.npz"), size=16, **parameters)
+        held = {split: dataset.available(split) or 200 for split in ("train", "validation", "test")}
+        return {
+            split: sorted({round(255 * float(image.mean())) for image in dataset.images(split, count)})
+            for split, count in held.items()
+        }
+
+    plain, mixed = splits(), splits(split="random")
+    assert plain["test"] == levels[15:].tolist()
+    assert sorted(sum(mixed.values(), [])) == levels.tolist()
+    assert {split: len(found) for split, found in mixed.items()} == {
+        split: len(found) for split, found in plain.items()
+    }
+    assert mixed["test"] != plain["test"]
+    assert splits(split="random") == mixed
+    assert splits(split="random", seed=1) != mixed
+
+
+def test_a_published_list_excludes_a_random_split(tmp_path, write_images):
+    names = [f"{number}.png" for number in range(6)]
+    write_images(tmp_path / "f", names, RNG.integers(0, 256, (6, 16, 16, 3), dtype=np.uint8))
+    lines = (f"{name} {number // 2}" for number, name in enumerate(names))
+    (tmp_path / "f" / "list_eval_partition.txt").write_text("\n".join(lines))
+    with pytest.raises(DataError, match="a list says which images are for testing; accepted: .*split=consecutive"):
+        gahbench.create("dataset", "images", path=str(tmp_path / "f"), split="random").available("test")
+
+
+def frames(scenes, each, side=32, step=3):
+    """Windows that move over smooth random scenes, such as frames of a video, shape (scenes * each, side, side)."""
+    coarse = torch.from_numpy(RNG.random((scenes, 1, 12, 12))).float()
+    wide = torch.nn.functional.interpolate(coarse, 2 * side, mode="bicubic").clamp(0, 1)[:, 0]
+    found = [scene[at : at + side, at : at + side] for scene in wide for at in range(0, step * each, step)]
+    return (255 * torch.stack(found)).byte().numpy()
+
+
+@pytest.mark.parametrize("name", ["images", "photos"])
+def test_splits_that_follow_names_are_warned_of_where_neighbours_look_alike(tmp_path, name):
+    video = frames(8, 6)
+    np.savez(tmp_path / "video.npz", images=video)
+    np.savez(tmp_path / "mixed.npz", images=video[RNG.permutation(len(video))])
+
+    def notes(file, **parameters):
+        dataset = gahbench.create("dataset", name, path=str(tmp_path / file), size=32, **parameters)
+        return [note for note in dataset.notes if "neighbours look alike" in note]
+
+    (note,) = notes("video.npz")
+    assert "split=random has every scene in all splits" in note
+    assert notes("video.npz", split="random") == []
+    assert notes("mixed.npz") == []
+
+
+def test_neighbours_of_many_images_are_compared_once(tmp_path, monkeypatch):
+    import gahbench_plugins.datasets.faces as faces
+
+    monkeypatch.setattr(faces, "QUICK", 20)
+    np.savez(tmp_path / "video.npz", images=frames(8, 6))
+    (first,) = gahbench.create("dataset", "images", path=str(tmp_path / "video.npz")).notes
+    monkeypatch.setattr(faces, "alike_neighbours", lambda pooled: pytest.fail("compared again"))
+    assert gahbench.create("dataset", "images", path=str(tmp_path / "video.npz")).notes == (first,)
+
+
+@pytest.mark.parametrize("count", [2, 3, 10, 30, 300, 3000])
+def test_images_in_no_order_have_no_neighbours_that_look_alike(count):
+    for seed in range(10):
+        assert alike_neighbours(torch.randn(count, 16, generator=torch.Generator().manual_seed(seed))) is None
+
+
+def test_near_repeats_that_are_left_out_are_counted(tmp_path):
+    images = noise(10)
+    np.savez(tmp_path / "i.npz", images=np.concatenate([images, images[:3]]))
+    spec = f"images[path={tmp_path}/i.npz"
+    (note,) = gahbench.create("dataset", f"{spec}]").notes
+    assert note == "3 of 13 images nearly repeat an earlier one and are left out (near_repeats=drop)"
+    assert gahbench.create("dataset", f"{spec},near_repeats=keep]").notes == ()
