@@ -1,5 +1,6 @@
 """The command line as a user meets it."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ from typer.testing import CliRunner
 from gahbench.cli import main
 from gahbench.cli.app import app
 from gahbench.cli.describing import reflowed
+from gahbench.registry.plugin import KINDS
+from gahbench.report.site.docstrings import description
 
 
 def gahbench(*arguments, monkeypatch, capsys):
@@ -303,6 +306,26 @@ def test_describe_does_not_crash_on_a_third_party_plugin(call, write_plugin):
     status, printed, _ = call("describe", "unlucky", "-p", write_plugin("unlucky", "raise RuntimeError('[no] luck')"))
     assert status == 0
     assert "unknown, and all about it: RuntimeError: [no] luck" in printed.replace("\n", " ")
+
+
+def test_describe_shows_no_docstring_but_the_plugins_own(call, write_plugin):
+    file = write_plugin("silent", "return noisy - self.noise(noisy)")
+    text = file.read_text(encoding="utf-8")
+    own = re.search(r'class \w+\(nn\.Module\):\n( +""".*?"""\n)', text, re.DOTALL)
+    file.write_text(text.replace(own[1], "") if own else text, encoding="utf-8")
+    status, printed, _ = call("describe", "silent", "-p", file)
+    assert status == 0
+    assert "It has no docstring" in printed
+    assert "Base class" not in printed
+    assert "Base class" not in call("list", "architectures", "-p", file)[1]
+
+
+def test_parameters_of_plugins_are_described_on_their_own(builtin):
+    plugins = [plugin for kind in KINDS if kind != "claim" for plugin in builtin.plugins(kind)]
+    described = [(plugin.name, description(plugin.factory).parameters) for plugin in plugins]
+    leaning = [(name, text) for name, texts in described for text in texts.values() if text.startswith("As of")]
+    assert len(described) > 100
+    assert leaning == []
 
 
 def test_describe_shows_a_plugin_that_needs_a_parameter(call, tmp_path):

@@ -22,7 +22,8 @@ def ordered(places: Places, rule: SplitRule, seed: int) -> Places:
     """Return places, shape (N,), in the order in which they are split: as they are, or at random by a seed."""
     if rule == "consecutive":
         return places
-    return places[torch.randperm(len(places), generator=generator("data", seed, "split")).numpy()]
+    order: Places = torch.randperm(len(places), generator=generator("data", seed, "split")).numpy()
+    return places[order]
 
 
 def consecutive(places: Places, test: int | None, where: str) -> dict[Split, Places]:

@@ -76,7 +76,7 @@ def test_all_files_that_cannot_be_used_are_named_at_once_with_what_leaves_them_o
 
 
 def test_whole_photographs_that_cannot_be_read_are_left_out(folder):
-    with pytest.raises(DataError, match="3 of 17 images cannot be used: .*on_error=skip leaves them out"):
+    with pytest.raises(DataError, match=r"3 of 17 images cannot be used: .*on_error=skip leaves them out"):
         gahbench.create("dataset", f"whole[path={folder}]").shape  # noqa: B018
     dataset = gahbench.create("dataset", f"whole[path={folder},on_error=skip]")
     assert dataset.available("test") == 14
@@ -136,10 +136,8 @@ def test_a_random_split_is_a_cut_of_all_images_by_the_seed(tmp_path, name):
 
     plain, mixed = splits(), splits(split="random")
     assert plain["test"] == levels[15:].tolist()
-    assert sorted(sum(mixed.values(), [])) == levels.tolist()
-    assert {split: len(found) for split, found in mixed.items()} == {
-        split: len(found) for split, found in plain.items()
-    }
+    assert sorted(level for found in mixed.values() for level in found) == levels.tolist()
+    assert [len(found) for found in mixed.values()] == [len(found) for found in plain.values()]
     assert mixed["test"] != plain["test"]
     assert splits(split="random") == mixed
     assert splits(split="random", seed=1) != mixed
@@ -150,7 +148,7 @@ def test_a_published_list_excludes_a_random_split(tmp_path, write_images):
     write_images(tmp_path / "f", names, RNG.integers(0, 256, (6, 16, 16, 3), dtype=np.uint8))
     lines = (f"{name} {number // 2}" for number, name in enumerate(names))
     (tmp_path / "f" / "list_eval_partition.txt").write_text("\n".join(lines))
-    with pytest.raises(DataError, match="a list says which images are for testing; accepted: .*split=consecutive"):
+    with pytest.raises(DataError, match=r"a list says which images are for testing; accepted: .*split=consecutive"):
         gahbench.create("dataset", "images", path=str(tmp_path / "f"), split="random").available("test")
 
 

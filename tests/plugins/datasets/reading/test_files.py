@@ -166,9 +166,12 @@ def test_other_files_hidden_and_deeper_ones_are_left_out(tmp_path):
 
 
 def assert_refused(path, *words, **parameters):
-    with pytest.raises(DataError) as caught:
+    def use():
         found = read(path, **parameters)
         check_usable(Faces(), "raise", str(path), found.unusable, len(found.stored) + len(found.unusable))
+
+    with pytest.raises(DataError) as caught:
+        use()
     for word in (path.name, *words):
         assert word in str(caught.value)
 
@@ -307,7 +310,7 @@ def test_damaged_archives_and_tables(tmp_path):
     pq.write_table(pa.table({"label": [1], "text": ["a"]}), tmp_path / "f.parquet")
     assert_refused(tmp_path / "f.parquet", "no column of images; it holds label, text")
     absent = [{"bytes": encode(PIXELS[0]), "path": None}, {"bytes": None, "path": "elsewhere.png"}]
-    assert_refused(make_parquet(tmp_path, absent), "row 1 holds no bytes")
+    assert_refused(make_parquet(tmp_path, absent), "row 1: holds no bytes")
 
 
 def test_few_images_are_decoded_ahead_of_those_that_are_used(tmp_path, monkeypatch):
