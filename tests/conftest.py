@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
-
-# Tensors here are small: a second thread gains nothing, and waits for its turn wherever the machine is shared.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+import surroundings
 
 # ruff: isort: split
 import fcntl
+import os
 import re
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -30,7 +29,10 @@ from gahbench.registry.registry import Registry
 from gahbench_plugins._extras import is_installed
 
 # How long a case takes is no matter of a test: machines are busy.
-hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+# No case comes from an earlier run.
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], database=None
+)
 hypothesis.settings.load_profile("untimed")
 
 
@@ -46,6 +48,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return not re.search(r"extras\(|marked\(", collection_path.read_text(encoding="utf-8")) or None
 
 
+def pytest_unconfigure() -> None:
+    """Remove what the tests have left."""
+    surroundings.clear()
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test that needs packages of extras which are not installed."""
     for mark in item.iter_markers("extras"):
@@ -54,13 +61,24 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(f"needs {missing[0]}, of an extra of gahbench")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _scratch_folder() -> Iterator[None]:
+    """Run fixtures of modules and of the session in a scratch folder; pytest itself returns to where it started."""
+    start = Path.cwd()
+    os.chdir(tempfile.mkdtemp(dir=surroundings.SCRATCH))
+    yield
+    os.chdir(start)
+
+
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no test find what another, or a user, has decoded."""
-    cache = tmp_path_factory.mktemp("cache")
-    monkeypatch.setenv("GAHBENCH_CACHE", str(cache))
+def _own_folders(_scratch_folder: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run each test in an empty folder; let no test find what another has decoded."""
+    own = Path(tempfile.mkdtemp(dir=surroundings.SCRATCH))
+    (own / "here").mkdir()
+    monkeypatch.chdir(own / "here")
+    monkeypatch.setenv("GAHBENCH_CACHE", str(own / "cache"))
     # Which trackio reads once, when it is imported.
-    monkeypatch.setenv("TRACKIO_DIR", str(cache / "trackio"))
+    monkeypatch.setenv("TRACKIO_DIR", str(own / "cache" / "trackio"))
 
 
 @pytest.fixture(scope="session")

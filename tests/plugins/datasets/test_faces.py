@@ -1,17 +1,17 @@
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from surroundings import real_data
 
 from gahbench._util.errors import DataError, ParameterError
 from gahbench.contracts.datasets import SPLITS
 from gahbench.registry.registry import Registry
 from gahbench_plugins.datasets.faces import Faces
 
-DATA = Path(os.environ.get("GAHBENCH_DATA", Path(__file__).parents[3] / ".." / "shared" / "data"))
+DATA = real_data()
 RNG = np.random.default_rng(0)
 EMBEDDED = {"train": 64, "validation": 12, "test": 24}
 

@@ -1,10 +1,10 @@
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from surroundings import real_data
 
 import gahbench
 from gahbench._util.errors import DataError, ParameterError
@@ -12,7 +12,7 @@ from gahbench.contracts.datasets import SPLITS
 from gahbench.registry.registry import Registry
 from gahbench_plugins.datasets.photos import EMBEDDED, Photos
 
-DATA = Path(os.environ.get("GAHBENCH_DATA", Path(__file__).parents[3] / ".." / "shared" / "data"))
+DATA = real_data()
 
 
 def ramps(count, height=40, width=56):

@@ -1,5 +1,4 @@
 import hashlib
-import os
 from collections import Counter
 from pathlib import Path
 
@@ -7,13 +6,14 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from surroundings import real_data
 
 import gahbench
 from gahbench._util.errors import DataError, ParameterError
 from gahbench.testing import check_plugin
 from gahbench_plugins.datasets.whole import Whole
 
-DATA = Path(os.environ.get("GAHBENCH_DATA", Path(__file__).parents[3] / ".." / "shared" / "data"))
+DATA = real_data()
 
 
 def photographs(*sizes, channels=None):

@@ -1,13 +1,12 @@
 import argparse
 import copy
-import os
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
+from surroundings import real_data
 from torch.nn import functional
 
 import gahbench
@@ -18,7 +17,7 @@ from gahbench.planning.suite import load_suite
 from gahbench.registry.registry import Registry
 from gahbench.testing import check_plugin
 
-DATA = Path(os.environ.get("GAHBENCH_DATA", Path(__file__).parents[3] / ".." / "shared" / "data"))
+DATA = real_data()
 WEIGHTS = DATA / "weights"
 NETWORK = {"width": 4, "layers": 3}
 SUITE = """
