@@ -69,3 +69,11 @@ def clear() -> None:
 def real_data() -> Path:
     """Return the folder of real images and published weights; tests that need one of them skip where it is absent."""
     return Path(os.environ.get("GAHBENCH_DATA", "no GAHBENCH_DATA"))
+
+
+def copy_code(source: Path, target: Path) -> None:
+    """Copy a folder of the repository, whose files may be read-only, to files that can be changed."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(source, target, ignore=ignored, copy_function=shutil.copyfile)
+    for folder in (target, *filter(Path.is_dir, target.rglob("*"))):
+        folder.chmod(0o755)

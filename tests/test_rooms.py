@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from surroundings import copy_code
 
 ROOT = Path(__file__).parents[1]
 #: Folders of the packages, by the names under which they are imported.
@@ -23,7 +24,7 @@ def tree(tmp_path_factory):
     """Return a folder with a copy of the packages and of the configuration of lint-imports."""
     folder = tmp_path_factory.mktemp("tree")
     for name, source in PACKAGES.items():
-        shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        copy_code(source, folder / name)
     shutil.copy(ROOT / "pyproject.toml", folder)
     return folder
 

@@ -3,12 +3,12 @@
 import dataclasses
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from surroundings import copy_code
 
 from gahbench._util.keys import key_of
 from gahbench.planning.plan import make_plan
@@ -215,7 +215,7 @@ TABLE = {
 
 def test_which_keys_change_under_which_edits(tmp_path):
     for name, copy in (("gahbench", "gahbench"), ("plugins", "gahbench_plugins"), ("suites", "gahbench_suites")):
-        shutil.copytree(ROOT / name, tmp_path / copy, ignore=shutil.ignore_patterns("__pycache__"))
+        copy_code(ROOT / name, tmp_path / copy)
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("keys_under_edits.py"))],
         cwd=tmp_path,
