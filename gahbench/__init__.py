@@ -136,7 +136,9 @@ _MODULES = {
     "runs.supervisor": ["supervise"],
     "runs.watch": ["Watch"],
 }
-__getattr__ = lazy_names(__name__, {name: f"gahbench.{module}" for module, names in _MODULES.items() for name in names})
+__getattr__, __dir__ = lazy_names(
+    __name__, {name: f"gahbench.{module}" for module, names in _MODULES.items() for name in names}
+)
 
 __all__ = [
     "BLOCK",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 
-def lazy_names(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
-    """Return a ``__getattr__`` for a package (PEP 562).
+def lazy_names(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Return a ``__getattr__`` and a ``__dir__`` for a package (PEP 562).
 
     Parameters
     ----------
@@ -23,4 +24,8 @@ def lazy_names(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]
             return getattr(importlib.import_module(modules[name]), name)
         raise AttributeError(f"module '{package}' has no attribute '{name}'")
 
-    return get
+    def names() -> list[str]:
+        # For help() and completion.
+        return sorted({*vars(sys.modules[package]), *modules})
+
+    return get, names

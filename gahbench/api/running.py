@@ -31,6 +31,7 @@ def plan_suite(
     datasets: Sequence[str] = (),
     metrics: Sequence[str] = (),
     only: Sequence[str] = (),
+    seeds: Sequence[int] = (),
     plugins: Sequence[Source] = (),
 ) -> Plan:
     """Return the units of a suite, checked, without running any.
@@ -41,7 +42,7 @@ def plan_suite(
         Path of a suite, or the name of one that gahbench ships.
     out
         Results folder, as for :func:`run`; networks whose fits are done there are not tried out again.
-    entrants, settings, datasets, metrics, only, plugins
+    entrants, settings, datasets, metrics, only, seeds, plugins
         As of :func:`run`.
 
     Raises
@@ -55,7 +56,7 @@ def plan_suite(
     from gahbench.runs.preparation import find_missing
 
     registry = open_registry(plugin_sources(plugins, suite))
-    changes = SuiteChanges.of(entrants, settings, datasets, metrics, only)
+    changes = SuiteChanges.of(entrants, settings, datasets, metrics, only, seeds)
     find_missing(registry, suite, changes).require_datasets()
     return plan_with(registry, suite, out, changes)
 
@@ -69,6 +70,7 @@ def run(
     datasets: Sequence[str] = (),
     metrics: Sequence[str] = (),
     only: Sequence[str] = (),
+    seeds: Sequence[int] = (),
     plugins: Sequence[Source] = (),
     reuse: Sequence[Source] = (),
     again: Sequence[str] = (),
@@ -78,7 +80,7 @@ def run(
     device: str = "auto",
     secret_noise: bool = False,
     track: Sequence[str] = (),
-    report: Callable[[Event], None] = lambda event: None,
+    report: Callable[[Event], None] | None = None,
 ) -> Outcome:
     """Run a suite; finished units in the results folder are not run again.
 
@@ -91,6 +93,8 @@ def run(
         ``--set``.
     datasets, metrics, only
         Labels, names or patterns (``unet*``) of the datasets, metrics and entrants to be run and shown; default all.
+    seeds
+        Seeds of the trainings, whole numbers from 0, in place of the suite's.
     plugins, reuse, again
         Plugin files, or folders of them; other results folders, whose finished units are taken first; labels of
         entrants whose units are done anew, for which what was done moves to ``replaced/`` in the folder.
@@ -98,7 +102,9 @@ def run(
         Where units run: ``processes``, ``inline``, or a plugin's; how many workers; threads of each, which rounding
         depends on; ``cpu``, ``cuda``, or ``auto`` for GPUs if there are any.
     secret_noise, track, report
-        Whether the seed of the noise is drawn after all fits, and kept; trackers that follow it; called with events.
+        Whether the seed of the noise is drawn after all fits, and kept; trackers that follow it; a function that is
+        called with each event, in place of the progress that is shown by default: a bar in a notebook, a live table on
+        a terminal, lines on the standard error elsewhere.
 
     Returns
     -------
@@ -111,14 +117,16 @@ def run(
         If something is not accepted, or the folder belongs to something else.
     """
     from gahbench.planning.suite_changes import SuiteChanges
+    from gahbench.runs.notebook import progress_of
     from gahbench.runs.runner import run_opened
     from gahbench.runs.tracking import Trackings
 
-    changes = SuiteChanges.of(entrants, settings, datasets, metrics, only)
+    changes = SuiteChanges.of(entrants, settings, datasets, metrics, only, seeds)
     asked = request(suite, out, changes, plugins, reuse, again, engine, workers, threads, secret_noise)
     with contextlib.closing(Trackings(track)) as trackings:
         for opened, registry in openings(asked, engine, track):
-            outcome = run_opened(opened, registry, engine, workers, report, device, trackings)
+            with contextlib.nullcontext(report) if report else progress_of(opened) as progress:
+                outcome = run_opened(opened, registry, engine, workers, progress, device, trackings)
     return outcome
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from gahbench.contracts.citation import Citation
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from gahbench.board.board import Board
     from gahbench.board.optimality import OptimumCheck
@@ -193,6 +194,33 @@ class Results:
 
         return wide_table(self.board) if full else short_table(self.board)
 
+    def figure(self, dataset: str | None = None, metrics: Sequence[str] = ()) -> Figure:
+        """Draw a figure of a dataset, which a notebook shows and ``savefig`` writes.
+
+        Parameters
+        ----------
+        dataset
+            Label, name or pattern of the dataset; not needed where there is only one.
+        metrics
+            Metrics, or ``metric.part``, a panel for each. By default the figure of the board: PSNR, the gain over the
+            baseline and, where the optimum is known, the deficit from it, against input PSNR.
+
+        Returns
+        -------
+        Figure
+            Of matplotlib.
+
+        Raises
+        ------
+        ParameterError
+            If not just one dataset is meant, or a metric has no values on it.
+        ResultsError
+            If no entrant has a PSNR on it.
+        """
+        from gahbench.report.board_figures import draw_board
+
+        return draw_board(self, dataset, metrics)
+
     def merged(self, other: Results, names: tuple[str, str] = ("one", "other")) -> Results:
         """Return these results and others as one, where they share a dataset on the same images and noise.
 
@@ -220,7 +248,9 @@ class Results:
         return f"{self!r}\n{self.leaderboard().to_string(index=False, max_colwidth=60)}"
 
     def _repr_html_(self) -> str:
-        return str(self.leaderboard().to_html(index=False))
+        table = self.leaderboard()
+        known = table.astype(object).where(table.notna(), "–")
+        return str(known.to_html(index=False, float_format="{:.2f}".format))
 
     def parquet(self) -> bytes:
         """Return the tidy scores as a Parquet file; equal scores give equal bytes."""

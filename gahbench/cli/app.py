@@ -96,7 +96,7 @@ def run(
     from gahbench.cli.concluding import conclude
     from gahbench.cli.growing import print_begun
     from gahbench.cli.listing import print_problems
-    from gahbench.runs.progress import ProgressReport
+    from gahbench.runs.notebook import progress_of
     from gahbench.runs.runner import run_opened
     from gahbench.runs.tracking import Trackings
 
@@ -111,7 +111,7 @@ def run(
                 print_problems(opened.problems, console)
                 print_begun(opened, again or (), console)
             print_superseded(opened.superseded, opened.folder, plugins_dir or (), console)
-            with ProgressReport.of_run(opened, console) as progress:
+            with progress_of(opened, console) as progress:
                 outcome = run_opened(opened, registry, engine, workers, progress, device, trackings)
     if outcome.done:
         folder_commands.print_board(opened.folder)

@@ -66,5 +66,4 @@ def changes(
     """Return the changes to a suite that some options ask for."""
     from gahbench.planning.suite_changes import SuiteChanges
 
-    seeds = [f"seeds={list(seed)}"] if seed else []
-    return SuiteChanges.of(entrant or (), [*(settings or ()), *seeds], dataset or (), metric or (), only or ())
+    return SuiteChanges.of(entrant or (), settings or (), dataset or (), metric or (), only or (), seed or ())

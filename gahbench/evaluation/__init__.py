@@ -74,7 +74,7 @@ _MODULES = {
     ],
     "strength": ["StrengthRemoval", "remove_strength"],
 }
-__getattr__ = lazy_names(
+__getattr__, __dir__ = lazy_names(
     __name__, {name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names}
 )
 

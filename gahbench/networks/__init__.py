@@ -16,7 +16,7 @@ _MODULES = {
     "layers": ["Layer", "feature_layers", "layer_output", "middle_layer"],
     "trained": ["Trained"],
 }
-__getattr__ = lazy_names(
+__getattr__, __dir__ = lazy_names(
     __name__, {name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names}
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -58,10 +59,18 @@ class SuiteChanges:
         datasets: Iterable[str] = (),
         metrics: Iterable[str] = (),
         only: Iterable[str] = (),
+        seeds: Iterable[int] = (),
     ) -> SuiteChanges:
-        """Return changes; settings may be a mapping too, ``{"training.steps": 100}``."""
+        """Return changes; settings may be a mapping too, ``{"training.steps": 100}``, and seeds are one of them.
+
+        Raises
+        ------
+        ParameterError
+            If the seeds are no list of numbers.
+        """
         if isinstance(settings, Mapping):
             settings = [_setting(str(name), value) for name, value in settings.items()]
+        settings = (*_several(settings), *_seeds(seeds))
         return cls(*map(_several, (entrants, settings, datasets, metrics, only)))
 
     @classmethod
@@ -102,6 +111,15 @@ def united_options(before: Sequence[str], now: Sequence[str]) -> tuple[str, ...]
 def _several(texts: Iterable[str]) -> tuple[str, ...]:
     # A single text is one, not its letters.
     return (texts,) if isinstance(texts, str) else tuple(texts)
+
+
+def _seeds(seeds: Iterable[int]) -> tuple[str, ...]:
+    """Return the setting of the seeds, if there are any."""
+    try:
+        numbers = [operator.index(seed) for seed in seeds]
+    except TypeError:
+        raise ParameterError(f"seeds={seeds!r}: expected a list of whole numbers, such as [0, 1]") from None
+    return (f"seeds={numbers}",) if numbers else ()
 
 
 def _setting(name: str, value: Any) -> str:

@@ -169,7 +169,7 @@ def looks(entrants: Sequence[str], kinds: dict[str, str]) -> Styles:
 
 def _curves(board: DatasetBoard, entries: Sequence[Entry], baseline: str | None, styles: Styles) -> Figure:
     """Draw PSNR, and gain over the baseline, against input PSNR."""
-    from matplotlib.figure import Figure
+    from gahbench.report.shown import ShownFigure
 
     shown = quantities(board, entries, baseline)
     labels = {entrant: folded(entrant, _LABEL) for entrant in styles}
@@ -177,7 +177,7 @@ def _curves(board: DatasetBoard, entries: Sequence[Entry], baseline: str | None,
     # Inches, by the size of the legend's font: panels keep their size, whatever the labels.
     legend = 0.65 + 0.07 * max(map(len, lines))
     size = (3.6 * len(shown) + legend, max(3.6, 0.185 * len(lines) + 0.4))
-    drawing = Figure(figsize=size, layout="constrained")
+    drawing = ShownFigure(figsize=size, layout="constrained")
     axes = drawing.subplots(1, len(shown), squeeze=False)[0]
     for ax, quantity in zip(axes, shown, strict=True):
         ax.set_title(draw_quantity(ax, board, entries, quantity, styles, labels, baseline), loc="left")
@@ -358,13 +358,13 @@ def _along(ax: Axes, x: float, slope: float, intercept: float, text: str, below:
 
 def _dots(board: DatasetBoard, entries: Sequence[Entry], baseline: str | None, styles: Styles) -> Figure:
     """List the entrants from best to worst, with PSNR, and gain over the baseline, at one noise level."""
-    from matplotlib.figure import Figure
+    from gahbench.report.shown import ShownFigure
 
     panels = 1 if baseline is None else 2
     labels = [folded(entry.entrant, _LABEL) for entry in entries]
     lines = [line for label in labels for line in label.split("\n")]
     size = (2.9 * panels + 0.3 + 0.08 * max(map(len, lines)), 0.9 + 0.27 * max(len(lines), 3))
-    drawing = Figure(figsize=size, layout="constrained")
+    drawing = ShownFigure(figsize=size, layout="constrained")
     axes = drawing.subplots(1, panels, squeeze=False, sharey=True)[0]
     for ax, name in zip(axes, ("psnr", "gain_over_baseline"), strict=False):
         for place, entry in enumerate(entries):

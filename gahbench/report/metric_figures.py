@@ -112,7 +112,7 @@ def metrics_figure(results: Results, dataset: str, registry: Registry, metrics: 
     ParameterError
         If one of them has no values, or there are none.
     """
-    from matplotlib.figure import Figure
+    from gahbench.report.shown import ShownFigure
 
     board, titles = results.board.of(dataset), metric_titles(results)
     chosen = _chosen(board, titles, metrics)
@@ -123,7 +123,7 @@ def metrics_figure(results: Results, dataset: str, registry: Registry, metrics: 
         styles = looks(results.entrants, entrant_kinds(results))
         labels = {entry.entrant: folded(entry.entrant, _LABEL) for entry in entries}
         lines = sum(label.count("\n") + 1 for label in labels.values())
-        drawing = Figure(figsize=(3.3 * abreast + 2.6, max(2.9 * rows, 0.185 * lines) + 0.4), layout="constrained")
+        drawing = ShownFigure(figsize=(3.3 * abreast + 2.6, max(2.9 * rows, 0.185 * lines) + 0.4), layout="constrained")
         axes = list(drawing.subplots(rows, abreast, squeeze=False).flat)
         for ax, of in zip(axes, chosen, strict=False):
             draw_metric(ax, board, entries, of, styles, labels)

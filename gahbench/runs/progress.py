@@ -6,7 +6,7 @@ import contextlib
 import math
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -19,9 +19,6 @@ from gahbench._util.readable import count, duration
 from gahbench.contracts.jobs import Event
 from gahbench.contracts.unit import Unit
 from gahbench.store.store import Store
-
-if TYPE_CHECKING:
-    from gahbench.runs.opening import OpenedRun
 
 #: Seconds between two lines about the same fit where there is no terminal.
 LINE_SECONDS = 20.0
@@ -56,13 +53,6 @@ class ProgressReport:
         self.started = time.monotonic()
         self.reported: dict[str, float] = {}
         self.live = Live(get_renderable=self._render, console=console, refresh_per_second=4, transient=True)
-
-    @classmethod
-    def of_run(cls, opened: OpenedRun, console: Console) -> Self:
-        """Return the progress report of a run, which shows its scores."""
-        todo = {unit.folder for unit in opened.todo}
-        done = sum(unit.folder not in todo for unit in opened.units)
-        return cls(len(opened.units), done, console, Store(opened.folder))
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:

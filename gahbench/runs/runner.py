@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +27,7 @@ from gahbench.store.store import DAMAGED, Store
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from gahbench.board.results import Results
     from gahbench.runs.opening import OpenedRun
@@ -90,6 +91,10 @@ class Outcome:
     def leaderboard(self, full: bool = False) -> pd.DataFrame:
         """Return the board, a row for each dataset and entrant; ``full`` as of :meth:`gahbench.Results.leaderboard`."""
         return self.results.leaderboard(full)
+
+    def figure(self, dataset: str | None = None, metrics: Sequence[str] = ()) -> Figure:
+        """Draw a figure of a dataset, as :meth:`gahbench.Results.figure` does."""
+        return self.results.figure(dataset, metrics)
 
 
 def open_folder(

@@ -57,7 +57,7 @@ _MODULES = {
     "statistics.patches": ["patch_distance"],
     "statistics.spectra": ["radial_spectrum", "spectrum_distance"],
 }
-__getattr__ = lazy_names(
+__getattr__, __dir__ = lazy_names(
     __name__, {name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names}
 )
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import gahbench
+from gahbench.cli import suite_options
 from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_changes import SuiteChanges
 
@@ -186,3 +187,21 @@ def test_texts_and_values_of_python_are_taken_or_refused(write_suite, builtin):
     assert suite.entrants[1].label == "nothing \U0001f680"
     with pytest.raises(gahbench.GahbenchError, match=r"settings: 'datasets\.0\.path' is set to a PosixPath"):
         SuiteChanges.of(settings={"datasets.0.path": Path("x")})
+
+
+def test_seeds_of_python_are_those_of_the_command_line(write_suite):
+    assert SuiteChanges.of(seeds=range(2)) == suite_options.changes(None, None, [0, 1])
+    file = write_suite()
+    planned = gahbench.plan_suite(file, seeds=[4, 7], only=["unet*"], datasets=["discs*"], metrics=["psnr"])
+    assert {unit.seed for unit in planned.units if unit.kind == "fit"} == {4, 7}
+    with pytest.raises(gahbench.SuiteError, match="--set seeds=\\[-1\\]"):
+        gahbench.plan_suite(file, seeds=[-1])
+    for wrong in (3, [0.5], "01"):
+        with pytest.raises(gahbench.ParameterError, match="expected a list of whole numbers, such as"):
+            gahbench.plan_suite(file, seeds=wrong)
+
+
+@pytest.mark.parametrize("option", ["datasets", "metrics", "only"])
+def test_python_refuses_patterns_as_the_command_line_does(write_suite, option):
+    with pytest.raises(gahbench.ParameterError, match="absent: matches none of"):
+        gahbench.plan_suite(write_suite(), **{option: ["absent"]})
