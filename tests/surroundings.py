@@ -6,6 +6,7 @@ gahbench read settings when they are imported. Processes that tests start inheri
 
 from __future__ import annotations
 
+import contextlib
 import locale
 import os
 import re
@@ -52,7 +53,9 @@ def _seclude() -> Path:
         "TZ": "UTC",
     }
     time.tzset()
-    locale.setlocale(locale.LC_ALL, "C.UTF-8")
+    with contextlib.suppress(locale.Error):
+        # Absent from older systems, whose default is UTF-8 too.
+        locale.setlocale(locale.LC_ALL, "C.UTF-8")
     return scratch
 
 

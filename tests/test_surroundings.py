@@ -1,0 +1,49 @@
+"""Tests see neither the folder in which pytest is started, nor the user's home, settings, language and time zone."""
+
+import locale
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import surroundings
+
+from gahbench.store.claims import LEASE
+
+#: What a user, a cluster or another run may have set.
+SETTINGS = {
+    "GAHBENCH_LEASE_SECONDS": "0.5",
+    "GAHBENCH_PLUGINS": "/nowhere",
+    "GAHBENCH_DATA": "data",
+    "OMP_NUM_THREADS": "7",
+    "MPLBACKEND": "nonsense",
+    "XDG_CACHE_HOME": "/nowhere",
+    "SLURM_JOB_ID": "7",
+    "COLUMNS": "20",
+    "TZ": "Asia/Kathmandu",
+    "LC_ALL": "C",
+    "HOME": "/nowhere",
+}
+
+
+def test_a_test_sees_nothing_of_the_user():
+    assert (list(Path.cwd().iterdir()), Path.home().parent) == ([], surroundings.SCRATCH)
+    assert LEASE == 300
+    assert set(SETTINGS) & set(os.environ) <= {"GAHBENCH_DATA", "OMP_NUM_THREADS", "TZ", "LC_ALL", "HOME"}
+    assert (os.environ["OMP_NUM_THREADS"], time.timezone, locale.getencoding()) == ("1", 0, "UTF-8")
+    assert surroundings.real_data().is_absolute() or "GAHBENCH_DATA" not in os.environ
+
+
+def test_pytest_of_another_user_sees_the_same(monkeypatch):
+    for name in ("runs", "data"):
+        Path(name).mkdir()
+    # Not for root, who may write everywhere.
+    Path.cwd().chmod(0o555)
+    for name in ("PYTEST_XDIST_WORKER", "PYTEST_ADDOPTS"):
+        monkeypatch.delenv(name, raising=False)
+    environment = {**os.environ, **SETTINGS, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "pytest", "-n", "0", __file__, "-k", "sees_nothing"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout
