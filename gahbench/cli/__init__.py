@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 from gahbench._util.errors import GahbenchError
@@ -13,6 +14,8 @@ def main() -> None:
     from gahbench.cli.app import app
 
     print_warnings_as_lines()
+    # Where the home cannot be written to, matplotlib says at length that its cache is a temporary folder.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     if hasattr(sys.stdout, "reconfigure"):
         # Names of folders need not be UTF-8.
         sys.stdout.reconfigure(errors="backslashreplace")

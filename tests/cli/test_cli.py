@@ -85,6 +85,17 @@ def test_plan_writes_the_folder_that_work_finishes(call, write_suite, tmp_path):
     assert call("leaderboard", out)[1] == printed
 
 
+def test_run_without_a_home_that_can_be_written_to_says_nothing_of_it(write_suite, monkeypatch):
+    Path("file").touch()
+    monkeypatch.setenv("HOME", "file/home")
+    command = [sys.executable, "-m", "gahbench", "run", str(write_suite()), "--out", "out", "--engine", "inline"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert Path("out/figures/discs_size=16.png").is_file()
+    lines = done.stderr.splitlines()
+    assert [line for line in lines if not line.startswith("[")] == ["board, scores and figures: out"]
+
+
 @pytest.mark.parametrize("command", ["work", "status", "collect"])
 def test_commands_of_folders_refuse_others(call, tmp_path, command):
     status, _, stderr = call(command, tmp_path / "none")
