@@ -91,10 +91,9 @@ def run(
     entrants, settings
         Further entrants, ``name[key=value]``; fields set otherwise, ``{"training.steps": 100}``, or texts, as by
         ``--set``.
-    datasets, metrics, only
-        Labels, names or patterns (``unet*``) of the datasets, metrics and entrants to be run and shown; default all.
-    seeds
-        Seeds of the trainings, whole numbers from 0, in place of the suite's.
+    datasets, metrics, only, seeds
+        Labels, names or patterns (``unet*``) of the datasets, metrics and entrants to be run and shown, by default all;
+        seeds of the trainings, whole numbers from 0, in place of the suite's.
     plugins, reuse, again
         Plugin files, or folders of them; other results folders, whose finished units are taken first; labels of
         entrants whose units are done anew, for which what was done moves to ``replaced/`` in the folder.
@@ -102,9 +101,8 @@ def run(
         Where units run: ``processes``, ``inline``, or a plugin's; how many workers; threads of each, which rounding
         depends on; ``cpu``, ``cuda``, or ``auto`` for GPUs if there are any.
     secret_noise, track, report
-        Whether the seed of the noise is drawn after all fits, and kept; trackers that follow it; a function that is
-        called with each event, in place of the progress that is shown by default: a bar in a notebook, a live table on
-        a terminal, lines on the standard error elsewhere.
+        Whether the seed of the noise is drawn after all fits, and kept; trackers that follow it; a function to call
+        with each event in place of showing progress: a bar in a notebook, a table on a terminal, lines elsewhere.
 
     Returns
     -------
@@ -117,12 +115,24 @@ def run(
         If something is not accepted, or the folder belongs to something else.
     """
     from gahbench.planning.suite_changes import SuiteChanges
+
+    changes = SuiteChanges.of(entrants, settings, datasets, metrics, only, seeds)
+    asked = request(suite, out, changes, plugins, reuse, again, engine, workers, threads, secret_noise)
+    return _run(asked, engine, workers, device, track, report)
+
+
+def _run(
+    asked: RunRequest,
+    engine: str,
+    workers: int | None,
+    device: str,
+    track: Sequence[str],
+    report: Callable[[Event], None] | None,
+) -> Outcome:
     from gahbench.runs.notebook import progress_of
     from gahbench.runs.runner import run_opened
     from gahbench.runs.tracking import Trackings
 
-    changes = SuiteChanges.of(entrants, settings, datasets, metrics, only, seeds)
-    asked = request(suite, out, changes, plugins, reuse, again, engine, workers, threads, secret_noise)
     with contextlib.closing(Trackings(track)) as trackings:
         for opened, registry in openings(asked, engine, track):
             with contextlib.nullcontext(report) if report else progress_of(opened) as progress:
