@@ -130,7 +130,7 @@ def kept_run(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     """The folder of a run of seconds with its units: images of four entrants, and the history of one."""
 
     def fill(home: Path) -> None:
-        text = TINY.replace("  - identity\n", "  - identity\n  - optimal\n").replace("images: 3", "images: 4")
+        text = TINY.replace("  - identity\n", "  - identity\n  - optimal\n").replace("images: 3", "images: 5")
         (home / "kept.yaml").write_text(text, encoding="utf-8")
         gahbench.run(home / "kept.yaml", home / "out", engine="inline")
 

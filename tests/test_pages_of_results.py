@@ -139,7 +139,7 @@ def test_the_figures_of_the_standard_board_in_the_documents_are_those_of_the_boa
     results = load_results(ROOT / "results" / "standard")
     board, text = results.board, (ROOT / "results" / "standard" / "README.md").read_text(encoding="utf-8")
     ranks = {(one.dataset, entry.entrant): entry for one in board.datasets for entry in one.entries}
-    overall = {one.entrant: (one.rank, one.rank_high) for one in over_datasets(board)}
+    overall = {one.entrant: (one.rank, one.rank_high) for one in over_datasets(results).rows}
 
     def psnr(dataset, entrant):
         entry, value = ranks.get((dataset, entrant)), with_half_width(board.of(dataset).estimate(entrant, "psnr"))

@@ -255,7 +255,8 @@ def remove(folder: Source, entrants: Sequence[str]) -> Removed:
     folder
         A results folder.
     entrants
-        Their labels; the label of a row of a sweep, ``unet[width=16] N=100``, names that row alone.
+        Their labels, names or patterns such as ``unet*``; the label of a row of a sweep, ``unet[width=16] N=100``,
+        names that row alone.
 
     Raises
     ------
@@ -322,7 +323,8 @@ def weights(folder: Source, entrant: str) -> list[StoredWeights]:
     folder
         A results folder with its units.
     entrant
-        Its label; the label of a row of a sweep, ``unet[width=16] N=100``, names that row alone.
+        Its label or name, or a pattern such as ``unet*``; the label of a row of a sweep, ``unet[width=16] N=100``,
+        names that row alone.
 
     Raises
     ------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -139,6 +139,8 @@ class DatasetBoard:
 
 #: Values that the board ranks by or computes; all others are means of metrics.
 OWN = ("psnr", "gain_over_noisy", "gain_over_baseline", "deficit", "kl", "slope")
+#: In front of the label of a metric that is called like one of the board's own values.
+CLASHING = "metric "
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,3 +179,29 @@ class Board:
     def is_known(self, metric: str) -> bool:
         """Return whether any entrant has a mean over noise levels."""
         return any(board.is_known(metric) for board in self.datasets)
+
+    def restricted(self, entrants: Collection[str], datasets: Collection[str], metrics: Collection[str]) -> Board:
+        """Return the rows of some entrants and datasets, with the board's own values and those of some metrics.
+
+        Ranks and intervals stay those of the whole board.
+
+        Parameters
+        ----------
+        entrants, datasets
+            Labels.
+        metrics
+            Labels of metrics, without parts.
+        """
+
+        def is_kept(one: Entry | Value) -> bool:
+            return one.entrant in entrants and one.dataset in datasets
+
+        return Board(
+            self.suite,
+            [entry for entry in self.entries if is_kept(entry)],
+            [
+                value
+                for value in self.values
+                if is_kept(value) and (value.metric in OWN or value.metric.removeprefix(CLASHING) in metrics)
+            ],
+        )

@@ -17,7 +17,7 @@ from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.optimality import DISTANCE, OPTIMAL_ERROR
 from gahbench.board.ratios import Ratio, decibels, joined, quotient, ratios_of
 from gahbench.board.scorecube import ScoreCube, leaves_images_out, score_cube, spreads_of
-from gahbench.board.statistics import DRAWS, Array, bootstrap_means, means
+from gahbench.board.statistics import DRAWS, MIN_SOURCES, Array, bootstrap_means, means
 from gahbench.planning.row_labels import base_label, number_of_images, split_label
 
 if TYPE_CHECKING:
@@ -197,10 +197,10 @@ class Table:
         """Return the courses of a cube's entrants."""
         dataset, metric, split, _ = key
         values, count, sources = cube.values, values_images(cube), cube.sources
-        # The one image that a network learned from is all of the images there are: only trainings vary.
-        is_all = cube.images == [-1] or (split == "train" and len(cube.images) == 1)
+        # The few images that a network learned from are all of the images there are: only trainings vary.
+        is_all = cube.images == [-1] or (split == "train" and len(cube.images) < MIN_SOURCES)
         if is_all and len(cube.runs) > 1:
-            values, sources = values.repeat(2, axis=3), None
+            values, sources = means(values[..., None, :])[..., None].repeat(MIN_SOURCES, axis=3), None
         # Effects of seeds on different metrics, splits and datasets are drawn apart, as if independent.
         head = " ".join(filter(None, key))
         names = [f"{head} {label}" for label in cube.entrants]

@@ -24,7 +24,8 @@ from gahbench._util.errors import listing
 from gahbench._util.patterns import matches
 from gahbench.board.claim_measures import NotMeasuredError, Quantity, quantity, rows_of
 from gahbench.board.claim_values import Table
-from gahbench.board.statistics import UNKNOWN, Estimate, simultaneous_intervals
+from gahbench.board.facts import too_few
+from gahbench.board.statistics import MIN_SOURCES, UNKNOWN, Estimate, simultaneous_intervals
 from gahbench.contracts.claims import OUTCOMES, Claim, Condition, Measure, Outcome, Region
 
 if TYPE_CHECKING:
@@ -207,9 +208,11 @@ def _decided(claim: Claim, found: Sequence[tuple[Case, Quantity]]) -> Iterable[t
 
 def _no_interval(known: Quantity) -> str:
     """Return why a value has no interval."""
+    if 0 < known.images < MIN_SOURCES:
+        return f"no interval: {too_few(known.images, known.has_sources)}"
     if known.images > 1 or known.seeds > 1:
         return "no interval, as a mean that it is divided by may be 0"
-    return "one image and one seed have no interval"
+    return "one seed has no interval"
 
 
 def _order(one: Estimate, region: Region) -> tuple[int, float]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from gahbench._util.readable import counted
+from gahbench.board.statistics import MIN_SOURCES
+
 if TYPE_CHECKING:
     from gahbench.board.results import Results
 
@@ -56,6 +59,23 @@ def sources_of(results: Results, dataset: str) -> list[int] | None:
     rows = results.datasets.loc[results.datasets["dataset"] == dataset, "sources"]
     text = "" if rows.empty else str(rows.iloc[0])
     return [int(number) for number in text.split()] or None
+
+
+def independent_images(results: Results, dataset: str) -> int:
+    """Return how many independent test images of a dataset were scored: images of one source count once."""
+    scores = results.scores
+    chosen = (scores["dataset"] == dataset) & (scores["split"] == "test") & (scores["metric"] == "psnr")
+    images = scores.loc[chosen, "image"].dropna().unique()
+    sources = sources_of(results, dataset)
+    if sources is None:
+        return len(images)
+    return len({sources[int(image)] for image in images if 0 <= image < len(sources)})
+
+
+def too_few(count: int, are_sources: bool) -> str:
+    """Return how many independent images there are, and how many an interval needs."""
+    images = f"{counted(count, 'independent source')} of images" if are_sources else counted(count, "image")
+    return f"{images}, and {MIN_SOURCES} are needed"
 
 
 def cost_of(results: Results, dataset: str, entrant: str) -> tuple[int | None, float]:

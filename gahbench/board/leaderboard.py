@@ -6,7 +6,7 @@
   Whether they reach its rate is a matter of several sizes of images (:mod:`gahbench.board.rate_verdicts`).
 - The slope is fitted to the PSNR over all noise levels of the suite; the optimal slope holds as sigma tends to 0.
 - Entrants whose PSNR is unknown at some noise level come after those, unranked, and those that failed come
-  last.
+  last. Where there are too few images, or sources of images, for intervals, nobody has a rank.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gahbench._util.readable import level_name
-from gahbench.board.board import Board, Entry, Value
+from gahbench.board.board import CLASHING, Board, Entry, Value
 from gahbench.board.facts import (
     cost_of,
     dataset_names,
@@ -134,6 +134,11 @@ class _Measured:
         """Mean PSNR over noise levels, shape (E,)."""
         return np.asarray(self.levels.mean(axis=1))
 
+    @property
+    def has_interval(self) -> NDArray[np.bool_]:
+        """Whether the mean PSNR over noise levels has an interval, by which it can be ranked, shape (E,)."""
+        return np.asarray(np.isfinite(self.draws).all(axis=(0, 2)))
+
     def values(self) -> Iterator[Value]:
         """Yield PSNR, gains and slope of every entrant: over all noise levels and at each."""
         sigmas = self.cube.sigmas
@@ -183,9 +188,7 @@ def _entries(
     if measured is not None:
         order = sorted_by_psnr(cube.entrants, measured.psnr)
         at = {label: index for index, label in enumerate(cube.entrants)}
-        ranked = [
-            label for label in order if kinds.get(label) in PRACTICAL_KINDS and not np.isnan(measured.psnr[at[label]])
-        ]
+        ranked = [label for label in order if kinds.get(label) in PRACTICAL_KINDS and measured.has_interval[at[label]]]
         chosen = [at[label] for label in ranked]
         ends = rank_intervals(measured.psnr[chosen], measured.draws[:, chosen].mean(axis=2))
         ranks = {label: (int(low), int(high)) for label, low, high in zip(ranked, *ends, strict=True)}
@@ -212,7 +215,7 @@ def _entries(
             parameters,
             seconds,
             counted if counted or is_fitted(results, dataset, label) else None,
-            "; ".join(filter(None, [*(f"marked: {mark}" for mark in marks), note])),
+            "; ".join(filter(None, [*(f"flagged: {mark}" for mark in marks), note])),
             marks,
         )
 
@@ -245,7 +248,7 @@ def _values(
     """Yield values (E, S) with draws (D, E, S), at each noise level and over all."""
     named = parse_metric_name(metric)
     # A metric must not be confused with the board's own values.
-    label = f"metric {named.label}" if named.label in RESERVED else named.label
+    label = f"{CLASHING}{named.label}" if named.label in RESERVED else named.label
     columns = {
         None if np.isnan(sigma) else sigma: (middle[:, at], drawn[:, :, at]) for at, sigma in enumerate(cube.sigmas)
     }

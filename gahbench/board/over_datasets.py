@@ -1,19 +1,38 @@
-"""Means over datasets, with intervals over datasets: what another family of images would give."""
+"""Means over datasets, with intervals.
+
+What an interval covers depends on how many datasets there are:
+
+- Five or more are a sample of datasets. Whole datasets are resampled, as images are within one: intervals are of the
+  gain over datasets of this kind, and ranks are of paired differences. The mean PSNR has no interval: datasets differ
+  by many decibels, which says nothing about an entrant.
+- Of fewer, intervals are of *these datasets*: images of different datasets are independent, and resampled within each.
+  There are none if one of the datasets has too few images, or sources of images, for intervals.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+from zlib import crc32
 
 import numpy as np
 
-from gahbench.board.board import Board, DatasetBoard
+from gahbench.board.board import DatasetBoard
+from gahbench.board.facts import dataset_names
+from gahbench.board.leaderboard import psnr_cube
 from gahbench.board.optimality import PRACTICAL_KINDS
 from gahbench.board.ranks import rank_intervals, sorted_by_psnr
-from gahbench.board.statistics import UNKNOWN, Array, Estimate, bootstrap_means, estimates
+from gahbench.board.scorecube import spreads_of
+from gahbench.board.statistics import DRAWS, MIN_SOURCES, UNKNOWN, Array, Estimate, bootstrap_means, estimates
+
+if TYPE_CHECKING:
+    from gahbench.board.results import Results
 
 #: With fewer datasets there is no mean over them.
 FEWEST = 3
+#: What intervals are over: datasets, the images and seeds of these datasets, or nothing.
+Cover = Literal["datasets", "images", ""]
 
 
 @dataclass(frozen=True)
@@ -27,7 +46,7 @@ class Overall:
     rank, rank_high
         The ends of the interval of its rank; ``None`` for those without a rank.
     psnr, gain
-        Means over datasets of its mean PSNR, and of its gain over the baseline, dB, with intervals over datasets.
+        Means over datasets of its mean PSNR, and of its gain over the baseline, dB.
     """
 
     entrant: str
@@ -38,33 +57,74 @@ class Overall:
     gain: Estimate
 
 
-def over_datasets(board: Board) -> list[Overall]:
-    """Return the means over datasets of all entrants that have a PSNR on each, best first.
+@dataclass(frozen=True)
+class OverDatasets:
+    """The means over datasets.
 
-    Whole datasets are resampled, as images are within one (:mod:`gahbench.board.statistics`). None where fewer than
-    three datasets are scored.
+    Parameters
+    ----------
+    rows
+        Entrants that have a PSNR on each dataset, best first; none where fewer than three datasets are scored.
+    datasets
+        How many datasets are scored.
+    cover
+        What intervals and ranks are over: ``datasets``, the ``images`` (and seeds) of these datasets, or, where they
+        are not known, nothing.
     """
-    scored = [one for one in board.datasets if one.is_known("psnr")]
-    if len(scored) < FEWEST:
-        return []
+
+    rows: Sequence[Overall]
+    datasets: int
+    cover: Cover
+
+
+def over_datasets(results: Results) -> OverDatasets:
+    """Return the means over datasets of a board's entrants.
+
+    Of results that were selected from others, the datasets are those that were selected, and intervals and ranks are
+    among all entrants.
+    """
+    whole, shown = results.whole or results, set(dataset_names(results))
+    scored = [one for one in whole.board.datasets if one.dataset in shown and one.is_known("psnr")]
     kinds = {entry.entrant: entry.kind for one in scored for entry in one.entries if entry.kind}
     labels = [label for label in kinds if all(one.estimate(label, "psnr").is_known for one in scored)]
-    if not labels:
-        return []
-    psnr = _by_dataset(scored, labels, "psnr")
-    middle, draws = psnr.mean(axis=(1, 2)), bootstrap_means(psnr, names=labels)
-    gain = _by_dataset(scored, labels, "gain_over_baseline")
-    gains = estimates(gain.mean(axis=(1, 2)), bootstrap_means(gain, names=labels))
-    ranked = [place for place, label in enumerate(labels) if kinds[label] in PRACTICAL_KINDS]
-    low, high = rank_intervals(middle[ranked], draws[:, ranked])
+    if len(scored) < FEWEST or not labels:
+        return OverDatasets([], len(scored), "")
+    psnr, gain = (_means(scored, labels, metric) for metric in ("psnr", "gain_over_baseline"))
+    cover: Cover = "datasets" if len(scored) >= MIN_SOURCES else "images"
+    at = labels.index(whole.baseline) if whole.baseline in labels else None
+    if cover == "datasets":
+        drawn = bootstrap_means(psnr[:, None], names=labels)
+        gains = bootstrap_means(gain[:, None], names=labels)
+    else:
+        drawn = _drawn_by_images(whole, [one.dataset for one in scored], labels)
+        gains = np.full_like(drawn, np.nan) if at is None else drawn - drawn[:, [at]]
+    if np.isnan(drawn).any():
+        cover = ""
+    middle = psnr.mean(axis=1)
+    shown_psnr = [Estimate(float(value)) for value in middle] if cover == "datasets" else estimates(middle, drawn)
+    ranked = [place for place, label in enumerate(labels) if cover and kinds[label] in PRACTICAL_KINDS]
+    low, high = rank_intervals(middle[ranked], drawn[:, ranked])
     ranks = {labels[place]: (int(one), int(other)) for place, one, other in zip(ranked, low, high, strict=True)}
-    found = {}
-    for label, one, other in zip(labels, estimates(middle, draws), gains, strict=True):
+    rows = {}
+    for label, one, other in zip(labels, shown_psnr, estimates(gain.mean(axis=1), gains), strict=True):
         best, worst = ranks.get(label, (None, None))
-        found[label] = Overall(label, kinds[label], best, worst, one, other if other.is_known else UNKNOWN)
-    return [found[label] for label in sorted_by_psnr(labels, middle)]
+        rows[label] = Overall(label, kinds[label], best, worst, one, other if other.is_known else UNKNOWN)
+    chosen = [rows[label] for label in sorted_by_psnr(labels, middle) if label in results.entrants]
+    return OverDatasets(chosen, len(scored), cover)
 
 
-def _by_dataset(boards: Sequence[DatasetBoard], entrants: Sequence[str], metric: str) -> Array:
-    """Return means over images and noise levels, shape (E, 1, K)."""
-    return np.array([[[board.estimate(entrant, metric).value for board in boards]] for entrant in entrants])
+def _means(boards: Sequence[DatasetBoard], entrants: Sequence[str], metric: str) -> Array:
+    """Return means over images and noise levels, shape (E, K)."""
+    return np.array([[board.estimate(entrant, metric).value for board in boards] for entrant in entrants])
+
+
+def _drawn_by_images(results: Results, datasets: Sequence[str], entrants: Sequence[str]) -> Array:
+    """Return draws of the mean PSNR over datasets, shape (D, E), whose images and seeds are drawn apart."""
+    cubes = {dataset: psnr_cube(results, dataset) for dataset in dataset_names(results)}
+    spreads = spreads_of(cubes)
+    total: Array = np.zeros((DRAWS, len(entrants)))
+    for dataset in datasets:
+        cube = cubes[dataset]
+        drawn = cube.draws(DRAWS, crc32(dataset.encode()), spreads).mean(axis=2)
+        total += drawn[:, [cube.entrants.index(entrant) for entrant in entrants]] / len(datasets)
+    return total

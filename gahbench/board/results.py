@@ -15,6 +15,7 @@ from gahbench._util.checks import is_digest, is_inside, is_text, record_of
 from gahbench._util.errors import ResultsError, listing
 from gahbench._util.files import open_regular, read_regular
 from gahbench._util.sealed import parse_json, parse_sealed
+from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.schemas import SCHEMAS, empty, plain, tidy
 from gahbench.contracts.citation import Citation
 
@@ -78,6 +79,9 @@ class Results:
         Labels, in the order of the suite.
     baseline
         The entrant that gains are measured against.
+    whole
+        The results that these were selected from (:func:`gahbench.board.selection.selected`), whose ranks and intervals
+        they keep; ``None`` where these are all.
 
     Raises
     ------
@@ -97,6 +101,7 @@ class Results:
     marks: pd.DataFrame = field(default_factory=lambda: empty("marks"))
     ratios: pd.DataFrame = field(default_factory=lambda: empty("ratios"))
     citations: pd.DataFrame = field(default_factory=lambda: empty("citations"))
+    whole: Results | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for name in SCHEMAS:
@@ -116,9 +121,13 @@ class Results:
     @cached_property
     def board(self) -> Board:
         """The board: ranks and facts of each dataset and entrant, and all values with their intervals."""
+        from gahbench.board.facts import dataset_names
         from gahbench.board.leaderboard import make_board
 
-        return make_board(self)
+        if self.whole is None:
+            return make_board(self)
+        metrics = {parse_metric_name(str(name)).label for name in self.scores["metric"].unique()}
+        return self.whole.board.restricted(self.entrants, dataset_names(self), metrics)
 
     @cached_property
     def works(self) -> dict[Citation, list[str]]:
@@ -137,7 +146,8 @@ class Results:
         -------
         DataFrame
             ``rank``, ``rank_high``, ``entrant``, ``kind``, ``psnr``, ``gain_over_baseline`` (dB, each with ``_low`` and
-            ``_high``, the 95 % interval over datasets). Without rows where fewer than three datasets are scored.
+            ``_high``, the 95 % interval; :mod:`gahbench.board.over_datasets` says over what). Without rows where fewer
+            than three datasets are scored.
         """
         import pandas as pd
 
@@ -154,7 +164,7 @@ class Results:
                     zip((f"gain_over_baseline{end}" for end in ("", "_low", "_high")), astuple(one.gain), strict=True)
                 ),
             }
-            for one in over_datasets(self.board)
+            for one in over_datasets(self).rows
         ]
         return pd.DataFrame(rows).astype({name: "Int64" for name in ("rank", "rank_high") if rows})
 
@@ -164,6 +174,9 @@ class Results:
         from gahbench.board.facts import dataset_names
         from gahbench.board.leaderboard import optimum_check
 
+        if self.whole is not None:
+            shown = dataset_names(self)
+            return {dataset: check for dataset, check in self.whole.optimum_checks.items() if dataset in shown}
         checks = {dataset: optimum_check(self, dataset) for dataset in dataset_names(self)}
         return {dataset: check for dataset, check in checks.items() if check is not None}
 
@@ -172,14 +185,26 @@ class Results:
         """Distances from the bound against epsilon, by dataset and entrant (:mod:`gahbench.board.rate_courses`)."""
         from gahbench.board.rate_courses import courses
 
-        return courses(self)
+        return courses(self) if self.whole is None else self._shown(self.whole.rate_courses)
 
     @cached_property
     def rate_verdicts(self) -> dict[str, dict[str, Verdict]]:
         """Whether entrants reach the optimal rate, and why, by dataset, where ``optimality-slope`` was measured."""
         from gahbench.board.rate_courses import verdicts
 
-        return verdicts(self)
+        return verdicts(self) if self.whole is None else self._shown(self.whole.rate_verdicts)
+
+    def _shown(self, whole: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Return what is known of rates, by dataset and entrant, of those that are among these results."""
+        from gahbench.board.facts import dataset_names
+        from gahbench.board.rate_courses import is_of_metric
+
+        shown = dataset_names(self) if any(map(is_of_metric, map(str, self.scores["metric"].unique()))) else ()
+        found = {
+            dataset: {label: one for label, one in whole.get(dataset, {}).items() if label in self.entrants}
+            for dataset in shown
+        }
+        return {dataset: one for dataset, one in found.items() if one}
 
     def leaderboard(self, full: bool = False) -> pd.DataFrame:
         """Return the board as one table, a row for each dataset and entrant.
@@ -283,7 +308,7 @@ def load_results(folder: str | os.PathLike[str]) -> Results:
         # Results that were written before there were these tables have none.
         records = {"notes": [], "metrics": [], "marks": [], "ratios": [], "citations": [], **index}
         records["datasets"] = [{**dict.fromkeys(_LATER, ""), **row} for row in records["datasets"]]
-        tables = {
+        tables: dict[str, Any] = {
             name: pd.DataFrame.from_records(records[name]) if records[name] else empty(name)
             for name in SCHEMAS
             if name != "scores"

@@ -46,4 +46,4 @@ def relabelled(results: Results, labels: Mapping[str, str]) -> Results:
     for table in tables.values():
         for column in {"dataset", "entry"} & set(table.columns):
             table[column] = [labels.get(label, label) for label in table[column]]
-    return replace(results, **tables)
+    return replace(results, **tables, whole=None)

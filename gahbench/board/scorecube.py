@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gahbench._util.errors import ResultsError
 from gahbench.board.metric_names import parse_metric_name
-from gahbench.board.statistics import DRAWS, bootstrap_means, means, seed_spreads
+from gahbench.board.statistics import DRAWS, MIN_SOURCES, bootstrap_means, means, seed_spreads
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,7 +69,7 @@ class ScoreCube:
         values = self.values
         if self.images == [-1] and len(self.runs) > 1:
             # Images that are alike do not vary.
-            values = values.repeat(2, axis=3)
+            values = values.repeat(MIN_SOURCES, axis=3)
         return bootstrap_means(values, count, seed, self.entrants, spreads, self.sources)
 
     @cached_property

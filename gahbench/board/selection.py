@@ -18,7 +18,8 @@ def selected(
 ) -> Results:
     """Return results of the entrants, datasets and metrics that match one of some patterns; empty for all.
 
-    Ranks are among those that are left. PSNR, which ranks, and the baseline stay.
+    Ranks and intervals stay those of the whole board, so that a row is the same whatever stands beside it. PSNR, which
+    ranks, and the baseline stay.
 
     Parameters
     ----------
@@ -50,7 +51,7 @@ def selected(
         if "entry" in table:
             table = table[table["entry"].isin({*map(base_label, labels), *names, *kept})]
         tables[name] = table
-    return replace(results, **tables, entrants=labels)
+    return replace(results, **tables, entrants=labels, whole=results.whole or results)
 
 
 def chosen_labels(

@@ -19,7 +19,8 @@ a sqrt(chi^2 / df), as a t statistic does, once for images and once for seeds. L
 - Where one entrant alone has seeds there is nothing to pool: with two seeds its interval is that of one degree of
   freedom, 12.7 standard errors each way.
 - Where images and seeds interact, the interaction counts on both sides; intervals are then too wide, by up to sqrt(2).
-- With one image there is nothing to resample: draws and intervals are NaN.
+- Fewer than five independent images, or sources of images, do not tell how far others would differ: draws and intervals
+  are NaN.
 
 References
 ----------
@@ -40,6 +41,9 @@ Array = NDArray[np.float64]
 
 DRAWS = 2000
 LEVEL = 0.95
+#: Independent images, or sources of images, below which there is no interval over them: the t statistics of few would
+#: give intervals many times as wide as the values differ.
+MIN_SOURCES = 5
 
 _IMAGES, _SEEDS = 0, 1  # streams of random numbers
 #: So many entrants are compared at least to find whether their variances are alike relative to their means.
@@ -124,14 +128,14 @@ def bootstrap_means(
     -------
     ndarray
         Shape (draws, E, ...). NaN where a resampling holds no value that is present, and everywhere if there are fewer
-        than two images, or sources.
+        than :data:`MIN_SOURCES` images, or sources.
     """
     array = _checked(values)
     if array.ndim < 3:
         raise ValueError(f"expected values of shape (entrants, ..., seeds, images), not {array.shape}")
     entrants, lead, images = array.shape[0], array.shape[:-2], array.shape[-1]
     _, groups = np.unique(np.arange(images) if sources is None else np.asarray(sources), return_inverse=True)
-    if groups.max() < 1 or 0 in lead:
+    if groups.max() + 1 < MIN_SOURCES or 0 in lead:
         return np.full((draws, *lead), np.nan)
     middle = means(array)
     names = [str(place) for place in range(entrants)] if names is None else names

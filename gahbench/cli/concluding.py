@@ -32,7 +32,7 @@ def conclude(outcome: Outcome, console: Console) -> None:
         places = ", ".join(dict.fromkeys(f"{one['entrant']} on {one['dataset']}" for one in beyond))
         report(f"better than the optimum, which is impossible: {places}; that entrant or the optimum is wrong", "red")
     for one in saved_marks(outcome.folder):
-        report(f"marked: {one['entrant']} on {one['dataset']}: {one['mark']}", "red")
+        report(f"flagged: {one['entrant']} on {one['dataset']}: {one['mark']}", "red")
     print_not_shown(outcome, console)
     if outcome.stopped:
         report(f"stopped with {counted(outcome.waiting, 'unit')} to do; the same command goes on from here", "yellow")

@@ -34,7 +34,7 @@ Device = Annotated[
     str,
     typer.Option(callback=check_device, help="Where networks compute: cpu, cuda, or auto for GPUs if there are any."),
 ]
-Labels = typer.Option("--entrant", "-e", help="An entrant as the board labels it. May be repeated.")
+Labels = typer.Option("--entrant", "-e", help="Entrants: label, name or pattern, such as unet*. May be repeated.")
 Reuse = Annotated[
     list[Path] | None,
     typer.Option(help="Another results folder, whose finished units of equal keys are taken first. Repeatable."),
@@ -48,9 +48,7 @@ Threads = Annotated[
 ]
 Again = Annotated[
     list[str] | None,
-    typer.Option(
-        help="An entrant, as the board labels it, to be done anew; what is done moves to replaced/. Repeatable."
-    ),
+    typer.Option(help="Entrants to be done anew: label, name or pattern; what is done moves to replaced/. Repeatable."),
 ]
 
 
@@ -132,12 +130,14 @@ def leaderboard(
     dataset: suite_options.Dataset = None,
     metric: suite_options.Metric = None,
     columns: Annotated[
-        str | None, typer.Option(help="Columns, with commas between: psnr,psnr@0.1,ssim. [default: a summary]")
+        str | None,
+        typer.Option(help="Columns by their headings or names, with commas between: PSNR,gain@0.1,ssim."),
     ] = None,
     form: Annotated[
         Form | None, typer.Option("--format", help="A table for elsewhere: markdown, csv or latex.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File for that table.")] = None,
+    legend: Annotated[bool, typer.Option("--legend", help="Explain every column.")] = False,
 ) -> None:
     """Print the leaderboard of a results folder, or of several that share images and noise.
 
@@ -151,12 +151,12 @@ def leaderboard(
     from gahbench.report.tables import print_board as print_results
     from gahbench.runs.collect import results_so_far
 
-    if len(folders) > 1 or entrant or dataset or metric or columns or form or out:
+    if len(folders) > 1 or entrant or dataset or metric or columns or form or out or legend:
         found, left = results_of(folders, entrant or (), dataset or (), metric or ())
         if columns or form or out:
             write_or_print(exported(found, form.value if form else "markdown", shown_columns(columns)), out)
         else:
-            print_results(found, Console())
+            print_results(found, Console(), full_legend=legend)
         _print_left(left, found)
         return
     (folder,) = folders
@@ -279,10 +279,10 @@ def remove(folder: Planned, entrant: Annotated[list[str], Labels]) -> None:
 
 def weights(
     folder: Planned,
-    entrant: Annotated[str, typer.Option("--entrant", "-e", help="An entrant as the board labels it.")],
+    entrant: Annotated[str, typer.Option("--entrant", "-e", help="Entrants: label, name or pattern, such as unet*.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the snapshots.")] = False,
 ) -> None:
-    """Print where the finished networks of an entrant are: dataset, seed, weights and history, separated by tabs."""
+    """Print where the finished networks of entrants are: dataset, seed, weights, history and entrant, with tabs."""
     from gahbench import api
     from gahbench.cli.growing import print_weights
 

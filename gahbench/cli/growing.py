@@ -71,7 +71,7 @@ def print_weights(found: Sequence[StoredWeights], as_json: bool) -> None:
         return
     for one in found:
         seed = f"{one.seed} {one.split}" if one.split else str(one.seed)
-        typer.echo("\t".join((one.dataset, seed, str(one.weights), str(one.history))))
+        typer.echo("\t".join((one.dataset, seed, str(one.weights), str(one.history), one.entrant)))
     if not found:
         typer.echo("none is finished", err=True)
 

@@ -79,14 +79,17 @@ def _cells(units: list[Unit], parameters: int, done: set[str]) -> list[str]:
 
 
 def _estimate(left: list[Unit], plan: Plan, folder: Path) -> str:
-    """Return about how long the units that are left take, by what units like them took on this machine.
+    """Return about how long a run of the units that are left takes, by what units like them took on this machine.
 
-    Trainings whose like have not run here are estimated by their work, at the nominal rate of this hardware.
+    Trainings whose like have not run here are estimated by their work, at the nominal rate of this hardware, and scores
+    by a nominal time each. Starting workers and writing the board count too.
     """
+    if not left:
+        return "nothing is left to do"
     import torch
 
     from gahbench._util.resources import cpu_count
-    from gahbench.runs.durations import durations_beside, image_values
+    from gahbench.runs.durations import NOMINAL_SCORE, OVERHEAD, durations_beside, image_values
     from gahbench.runs.environment import unit_environment
     from gahbench.training.hardware import GPU_RATE, eager_rate
 
@@ -98,11 +101,10 @@ def _estimate(left: list[Unit], plan: Plan, folder: Path) -> str:
     times = {unit.key: durations.of(unit, values) for unit in left}
     guessed = [unit for unit in left if times[unit.key] is None and unit.kind == "fit"]
     unknown = [unit for unit in left if times[unit.key] is None and unit.kind == "score"]
-    if left and len(unknown) == len(left):
-        return "no networks among them, and the time of references is not estimated"
     workers = torch.cuda.device_count() if device.type == "cuda" else max(1, cpu_count() // threads)
-    times |= {unit.key: unit.work / rate for unit in guessed} | {unit.key: 0.0 for unit in unknown}
-    seconds = sum(_makespan([times[unit.key] or 0.0 for unit in left if unit.kind == kind], workers) for kind in KINDS)
+    times |= {unit.key: unit.work / rate for unit in guessed} | {unit.key: NOMINAL_SCORE for unit in unknown}
+    by_kind = [[times[unit.key] or 0.0 for unit in left if unit.kind == kind] for kind in KINDS]
+    seconds = OVERHEAD + sum(_makespan(one, workers) for one in by_kind)
     notes = []
     if guessed:
         work = sum(unit.work for unit in guessed)
@@ -113,8 +115,10 @@ def _estimate(left: list[Unit], plan: Plan, folder: Path) -> str:
                 f"{count(GPU_RATE)} a second"
             )
     if unknown:
-        notes.append(f"without {counted(len(unknown), 'score')}, whose like have not run here")
-    return f"about {duration(seconds)} with {counted(workers, 'worker')}{''.join(f'; {note}' for note in notes)}"
+        like = f"{counted(len(unknown), 'score')}, whose like have not run here"
+        notes.append(f"{like}, at a nominal {NOMINAL_SCORE:g} s each: those with Jacobians take longer")
+    start = f"{OVERHEAD:g} s of them to start and to write the board"
+    return f"about {duration(seconds)} with {counted(workers, 'worker')}, {start}{''.join(f'; {one}' for one in notes)}"
 
 
 def _makespan(times: list[float], workers: int) -> float:

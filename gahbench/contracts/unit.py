@@ -71,7 +71,7 @@ class Unit:
     @property
     def label(self) -> str:
         """The unit in a line of progress."""
-        seed = "" if self.seed in (None, 0) else f" (seed {self.seed})"
+        seed = "" if self.seed is None else f" (seed {self.seed})"
         half = f" from {self.split}" if self.split else ""
         measured = f" {self.metric} on {self.split}" if self.kind == "score" else half
         return f"{self.kind} {self.entrant} on {self.dataset}{seed}{measured}"

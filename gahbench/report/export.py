@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from gahbench._util.errors import ParameterError, listing, suggestion
@@ -10,10 +10,10 @@ from gahbench._util.latex import escaped
 from gahbench.board.statistics import UNKNOWN, Estimate
 from gahbench.board.wide import column_name
 from gahbench.report import cells
-from gahbench.report.tables import Grid, aligned
+from gahbench.report.tables import HEADINGS, Grid, aligned, metric_columns
 
 if TYPE_CHECKING:
-    from gahbench.board.board import DatasetBoard, Entry
+    from gahbench.board.board import Board, DatasetBoard, Entry
     from gahbench.board.results import Results
 
 Form = Literal["markdown", "csv", "latex"]
@@ -33,20 +33,20 @@ def exported(results: Results, form: Form, columns: Sequence[str] = ()) -> str:
         ``csv`` has all datasets in one table, with unrounded numbers and the ends of intervals; ``markdown`` and
         ``latex`` one table for each, with halves of intervals.
     columns
-        Names of the wide table (:meth:`gahbench.Results.leaderboard`) without the ends of intervals, such as ``psnr``,
-        ``psnr@0.1`` or ``ssim``; by default those of a summary.
+        Headings of the board, such as ``gain`` or ``PSNR@0.1``, or names of the wide table
+        (:meth:`gahbench.Results.leaderboard`) without the ends of intervals, such as ``gain_over_baseline@0.1`` or
+        ``ssim``; by default those of a summary.
 
     Raises
     ------
     ParameterError
-        If there is no such column; names those there are.
+        If there is no such column, or a heading stands above several; names those there are.
     """
     wide = results.leaderboard(full=True)
     known = [name for name in wide.columns if not name.endswith(("_low", "_high"))]
-    for name in columns:
-        if name not in known:
-            raise ParameterError(f"no column '{name}'{suggestion(name, known) or ';'} there are: {listing(known)}")
-    chosen = list(columns) or [name for name in COLUMNS if wide[name].notna().any()]
+    by_heading = _by_heading(results.board, known)
+    chosen = [_column(asked, known, by_heading) for asked in columns]
+    chosen = list(dict.fromkeys(chosen)) or [name for name in COLUMNS if wide[name].notna().any()]
     if form == "csv":
         ends = [f"{name}{end}" for name in chosen for end in ("", "_low", "_high")]
         table = wide[["dataset", *dict.fromkeys(name for name in ends if name in wide and name != "dataset")]]
@@ -70,8 +70,41 @@ def _grid(board: DatasetBoard, columns: Sequence[str]) -> Grid:
 
 def _heading(name: str) -> str:
     base, at, level = name.partition("@")
-    title = {"psnr": "PSNR", "gain_over_baseline": "gain", "parameters": "params"}.get(base, base)
-    return f"{title}, σ = {level}" if at else title
+    title = HEADINGS.get(base, base)
+    return f"{title}, σ {level}" if at else title
+
+
+def _by_heading(board: Board, names: Sequence[str]) -> dict[str, list[str]]:
+    """Return the columns that stand below each heading of the board's tables, by the heading in lower case."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        base, at, level = name.partition("@")
+        headings = [f"{HEADINGS[base]}{at}{level}", _heading(name)] if base in HEADINGS else []
+        headings += [f"σ {level}"] if at and base == "psnr" else []
+        for heading in headings:
+            found.setdefault(heading.lower(), []).append(name)
+    for one in board.datasets:
+        for _, columns in metric_columns(one):
+            for heading, (metric, part) in columns.items():
+                name = f"{metric}.{part}" if part else metric
+                found.setdefault(heading.lower(), []).append(name)
+    return {heading: list(dict.fromkeys(columns)) for heading, columns in found.items()}
+
+
+def _column(asked: str, names: Sequence[str], by_heading: Mapping[str, Sequence[str]]) -> str:
+    """Return the name of the column that a name or a heading means."""
+    if asked in names:
+        return asked
+    meant = by_heading.get(asked.lower(), [])
+    if len(meant) == 1:
+        return meant[0]
+    if meant:
+        raise ParameterError(f"'{asked}' is the heading of several columns; accepted: {listing(meant)}")
+    overall = [HEADINGS.get(name, name) for name in names if "@" not in name]
+    levels = listing(dict.fromkeys(f"PSNR@{name.partition('@')[2]}" for name in names if "@" in name))
+    at = f"; at a noise level {levels}, and so for others" if levels != "none" else ""
+    near = suggestion(asked, [*names, *by_heading]) or ";"
+    raise ParameterError(f"no column '{asked}'{near} accepted: {listing(overall)}{at}")
 
 
 def _cell(entry: Entry, name: str, estimate: Estimate) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gahbench.board.results import Results
 
 #: How to read what :func:`rate_lines` says of the optimal rate.
-LEGEND = (
+RATE_LEGEND = (
     "Optimal rate: D = 10·log₁₀(MSE/bound) is read over the noise levels, σ relative to the side of the images, at "
     "which images of N and 2N pixels a side have errors that differ by less than .1 dB. Near-optimal: over 15 dB or "
     "more of them, of bound and denoiser, its slope against input PSNR is within half of the optimal slope less ½, it "

@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gahbench._util.readable import level_name
-from gahbench.board.board import Board, DatasetBoard, Entry
-from gahbench.board.facts import dataset_notes, sources_of
+from gahbench.board.board import DatasetBoard, Entry
+from gahbench.board.facts import dataset_notes, independent_images, sources_of, too_few
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.optimality import STANDARD_ERRORS
-from gahbench.board.over_datasets import over_datasets
+from gahbench.board.over_datasets import OverDatasets, over_datasets
 from gahbench.board.rate_courses import METRIC
+from gahbench.board.statistics import MIN_SOURCES
 from gahbench.evaluation.rates import input_psnr
 from gahbench.report import cells
-from gahbench.report.rate_lines import LEGEND, rate_lines
+from gahbench.report.legend import legend, short_legend
+from gahbench.report.rate_lines import rate_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,7 +28,16 @@ if TYPE_CHECKING:
 
 _WIDTH = 120
 _LABEL = 30  # of which so much is for the entrant; a terminal wraps longer ones
+_FOLDED = 16  # to which a terminal folds it at least
 _NOTE = 200  # characters of a note; the CSV has all of it
+#: Headings of columns of the wide table (:mod:`gahbench.board.wide`) whose names are longer.
+HEADINGS = {
+    "psnr": "PSNR",
+    "gain_over_baseline": "gain",
+    "kl": "KL (nats)",
+    "parameters": "params",
+    "train_seconds": "training",
+}
 
 
 @dataclass(frozen=True)
@@ -39,10 +50,17 @@ class Grid:
     texts: int
 
 
-def markdown(results: Results) -> str:
-    """Return the board as Markdown that also reads well as plain text."""
-    blocks = [f"# {results.suite}", caption(results.board, results.baseline)]
-    if overall := overall_grid(results.board):
+def markdown(results: Results, full_legend: bool = False) -> str:
+    """Return the board as Markdown that also reads well as plain text.
+
+    Parameters
+    ----------
+    full_legend
+        Whether every column is explained; by default three lines say the most important.
+    """
+    how = short_legend(results) if not full_legend else "\n".join(f"- {line}" for line in legend(results))
+    blocks = [f"# {results.suite}", how]
+    if overall := overall_grid(results):
         blocks += ["## All datasets", f"**{overall.title}**", aligned(overall)]
     for board in results.board.datasets:
         blocks.append(f"## {board.dataset}")
@@ -53,21 +71,18 @@ def markdown(results: Results) -> str:
             blocks += [f"**{grid.title}**", aligned(grid)]
         if notes := [f"- `{entrant}`: {note}" for entrant, note in notes_below(board)]:
             blocks.append("\n".join(notes))
-    if results.works:
-        works = [f"- {work}: {', '.join(f'`{name}`' for name in names)}" for work, names in results.works.items()]
-        blocks += ["## What its plugins follow", "\n".join(works)]
     return "\n\n".join(blocks) + "\n"
 
 
-def print_board(results: Results, console: Console) -> None:
+def print_board(results: Results, console: Console, full_legend: bool = False) -> None:
     """Print the board: in colour on a terminal, wrapping long names; as :func:`markdown` elsewhere."""
     if not console.is_terminal:
         # print would wrap at a width that a file does not have.
-        console.out(markdown(results), end="", highlight=False)
+        console.out(markdown(results, full_legend), end="", highlight=False)
         return
     from rich.text import Text
 
-    if overall := overall_grid(results.board):
+    if overall := overall_grid(results):
         console.print(Text("\nAll datasets", style="bold"))
         console.print(Text(f"\n{overall.title}", style="italic"))
         console.print(_rich(overall, {row[1] for row in overall.rows if row[0] == cells.DASH}, console.width))
@@ -75,7 +90,7 @@ def print_board(results: Results, console: Console) -> None:
         console.print(Text(f"\n{board.dataset}", style="bold"))
         for line in (*dataset_lines(board.dataset, results), *rate_lines(board, results)):
             console.print(Text(line, style="dim"))
-        for grid in grids(board):
+        for grid in (part for whole in grids(board) for part in _narrowed(whole, console.width)):
             console.print(Text(f"\n{grid.title}", style="italic"))
             unranked = {entry.entrant for entry in board.entries if entry.rank is None}
             console.print(_rich(grid, unranked, console.width))
@@ -84,51 +99,8 @@ def print_board(results: Results, console: Console) -> None:
             console.print()
         for entrant, note in noted:
             console.print(Text.assemble((entrant, "bold"), f": {note}"))
-    console.print(Text("\n" + caption(results.board, results.baseline), style="dim"))
-
-
-def caption(board: Board, baseline: str | None) -> str:
-    """Return how to read the tables, wrapped."""
-    lines = [
-        "PSNR in dB on the test images, images in [0, 1]; σ is the standard deviation of the noise, so",
-        "that noisy images have −20·log10 σ dB. Values are means over images and training seeds, and over",
-        "noise levels unless one is named; ± is half the width of the 95 % interval over images and seeds.",
-        _on_seeds(board),
-        "Ranked by mean PSNR: 1 + the number of entrants that are better, in paired differences, all pairs",
-        "compared at once at 95 %; 2–4 is the interval of a rank. Oracles see the clean image and optimal",
-        f"denoisers use the distribution: no rank ({cells.DASH}).",
-    ]
-    if board.is_known("deficit"):
-        lines.append(
-            "Deficit: decibels between the mean squared error and the optimal one (± its interval); where only a bound "
-            "is known, its lower and upper limit: from the best denoiser of the board, and from the bound. "
-            "KL: likewise the bound on the Kullback-Leibler divergence of the density that a denoiser models, "
-            "integrated over the noise levels of the suite, in nats per pixel and channel; against a bound it is an "
-            "upper bound too, a looser one, and its lower limit bounds nothing."
-        )
-    if baseline is not None:
-        lines.append(f"Gain: paired difference in PSNR from {baseline}.")
-    if board.is_known("slope"):
-        lines.append("Slope: output dB per input dB, fitted over all σ; the optimal one holds as σ tends to 0.")
-    if board.is_known(METRIC):
-        lines.append(LEGEND)
-    if any(entry.marks for entry in board.entries):
-        lines.append(
-            "Entrants with an exclamation mark at their rank are marked: their scores are in doubt, as said below."
-        )
-    return textwrap.fill(" ".join(lines), 100, break_on_hyphens=False, break_long_words=False)
-
-
-def _on_seeds(board: Board) -> str:
-    """Return what the intervals cover, by the number of training seeds."""
-    seeds = {entry.seeds for entry in board.entries if entry.seeds}
-    if not seeds and any(entry.seeds is not None for entry in board.entries):
-        return "No network of this suite is scored yet."
-    if not seeds:
-        return "Nothing was trained by this suite."
-    if seeds == {1}:
-        return "Each network was trained once: intervals are of these weights, and say nothing about another training."
-    return "How far trainings differ is that of all entrants, or an entrant's own where its trainings differ more."
+    lines = [f"- {line}" for line in legend(results)] if full_legend else [short_legend(results)]
+    console.print(Text("\n" + "\n".join(lines), style="dim"))
 
 
 def grids(board: DatasetBoard) -> Iterator[Grid]:
@@ -149,9 +121,10 @@ def grids(board: DatasetBoard) -> Iterator[Grid]:
     yield from _other_metrics(board)
 
 
-def overall_grid(board: Board) -> Grid | None:
+def overall_grid(results: Results) -> Grid | None:
     """Return the table of means over datasets; ``None`` where there are too few of them."""
-    rows = over_datasets(board)
+    found = over_datasets(results)
+    rows = found.rows
     if not rows:
         return None
     columns: list[tuple[str, list[str]]] = [
@@ -162,15 +135,41 @@ def overall_grid(board: Board) -> Grid | None:
         ("gain", [cells.with_half_width(row.gain, sign=True) for row in rows]),
     ]
     kept = [(name, body) for name, body in columns if set(body) != {cells.DASH}]
-    scored = sum(one.is_known("psnr") for one in board.datasets)
-    title = f"Means over {scored} datasets, of what was scored on all; ± is over datasets"
-    return Grid(title, [name for name, _ in kept], [list(row) for row in zip(*(b for _, b in kept), strict=True)], 3)
+    return Grid(
+        overall_title(found),
+        [name for name, _ in kept],
+        [list(row) for row in zip(*(b for _, b in kept), strict=True)],
+        3,
+    )
+
+
+def overall_title(found: OverDatasets) -> str:
+    """Return what the means over datasets are of, and what their intervals cover."""
+    cover = {
+        "datasets": "± is over datasets",
+        "images": "± is over images and seeds, for these datasets",
+        "": "no intervals and no ranks, since one of the datasets has none",
+    }
+    return f"Means over {found.datasets} datasets, of what was scored on all; {cover[found.cover]}"
 
 
 def dataset_lines(dataset: str, results: Results) -> list[str]:
-    """Return lines on a dataset: what was done to its images, their sources, and its optimum, as far as known."""
+    """Return lines on a dataset: what was done to its images, their sources, its optimal slope and its optimum."""
     notes = [f"{note[:1].upper()}{note[1:]}." for note in dataset_notes(results, dataset)]
-    return [line for line in (*notes, sources_line(dataset, results), optimum_line(dataset, results)) if line]
+    board = results.board.of(dataset)
+    lines = (*notes, sources_line(dataset, results), slope_line(board), optimum_line(dataset, results))
+    return [line for line in lines if line]
+
+
+def slope_line(board: DatasetBoard) -> str:
+    """Return how the slopes of a table relate to the optimal one; empty where there are none, or it is not known."""
+    optimal = board.entries[0].optimal_slope if board.entries else math.nan
+    if math.isnan(optimal) or not board.is_known("slope"):
+        return ""
+    measured = [entry.entrant for entry in board.entries if entry.kind == "optimal"]
+    known = f"compare with that of `{measured[0]}`" if measured else "there is none to compare with"
+    window = f"σ = {level_name(board.sigmas[0])} to {level_name(board.sigmas[-1])}"
+    return f"The optimal slope {optimal:.2f} is a limit for σ → 0; over this window, {window}, {known}."
 
 
 def optimum_line(dataset: str, results: Results) -> str:
@@ -197,11 +196,13 @@ def optimum_line(dataset: str, results: Results) -> str:
 
 
 def sources_line(dataset: str, results: Results) -> str:
-    """Return a line on images that are from the same sources; empty where each has its own."""
-    sources = sources_of(results, dataset)
-    if sources is None:
+    """Return a line on the number of independent images, where there are few or several are of one source."""
+    count, sources = independent_images(results, dataset), sources_of(results, dataset)
+    if 0 < count < MIN_SOURCES:
+        return f"No intervals and no ranks: {too_few(count, sources is not None)}."
+    if sources is None or not count:
         return ""
-    return f"Intervals are over {len(set(sources))} sources, such as photographs, whose images are resampled together."
+    return f"Intervals are over {count} sources, such as photographs, whose images are resampled together."
 
 
 def notes_below(board: DatasetBoard) -> list[tuple[str, str]]:
@@ -232,13 +233,11 @@ def _summary(board: DatasetBoard) -> Grid:
 
 
 def summary_title(board: DatasetBoard) -> str:
-    """Return over which noise levels the means of a dataset are, and its optimal slope where it is known."""
+    """Return over which noise levels the means of a dataset are."""
     sigmas = board.sigmas
     title = f"Mean over σ = {', '.join(map(level_name, sigmas))}" if sigmas else "Nothing scored"
     if len(sigmas) == 1:
         title = f"At σ = {level_name(sigmas[0])}; the noisy images have {float(input_psnr(sigmas[0])):.2f} dB"
-    if not math.isnan(optimal := board.entries[0].optimal_slope):
-        title += f"; optimal slope {optimal:.2f}"
     return title
 
 
@@ -275,7 +274,13 @@ def _with_half_width(
 
 
 def _other_metrics(board: DatasetBoard) -> Iterator[Grid]:
-    """Yield the means over noise levels of every metric but the PSNR.
+    """Yield the means over noise levels of every metric but the PSNR."""
+    for title, columns in metric_columns(board):
+        yield from _means(board, title, columns)
+
+
+def metric_columns(board: DatasetBoard) -> Iterator[tuple[str, dict[str, tuple[str, str]]]]:
+    """Yield the title of each table of metrics but the PSNR, and the metric and part of its columns, by heading.
 
     A metric with parameters or parts has tables of its own: one for each part, with the parameters above the columns,
     or one for all parts, where there is but one choice of parameters.
@@ -286,9 +291,7 @@ def _other_metrics(board: DatasetBoard) -> Iterator[Grid]:
         families.setdefault(named.name, {}).setdefault(part, {})[named.parameters] = metric
     plain = {family for family, parts in families.items() if set(parts) == {""} and len(parts[""]) == 1}
     names = sorted(metric for family in plain for metric in families[family][""].values())
-    yield from _means(
-        board, "Other metrics, means over noise levels, images and seeds", {name: (name, "") for name in names}
-    )
+    yield "Other metrics, means over noise levels, images and seeds", {name: (name, "") for name in names}
     for family, parts in families.items():
         variants = {variant for part in parts.values() for variant in part}
         if family in plain:
@@ -297,11 +300,11 @@ def _other_metrics(board: DatasetBoard) -> Iterator[Grid]:
             (variant,) = variants
             one = {part or family: (of[variant], part) for part, of in parts.items()}
             over = "over collapsed noise levels" if family == METRIC else "means over noise levels"
-            yield from _means(board, f"{family}{f'[{variant}]' if variant else ''}, {over}", one)
+            yield f"{family}{f'[{variant}]' if variant else ''}, {over}", one
             continue
         for part, of in parts.items():
             columns = {variant or family: (metric, part) for variant, metric in of.items()}
-            yield from _means(board, f"{family}{f', {part}' if part else ''}: means over noise levels", columns)
+            yield f"{family}{f', {part}' if part else ''}: means over noise levels", columns
 
 
 def _means(board: DatasetBoard, title: str, columns: dict[str, tuple[str, str]]) -> Iterator[Grid]:
@@ -356,6 +359,29 @@ def aligned(grid: Grid) -> str:
     return "\n".join([line(table[0]), line(rule), *map(line, table[1:])])
 
 
+def _narrowed(grid: Grid, width: int) -> Iterator[Grid]:
+    """Yield a table as several, each with the entrants, whose numbers fit a terminal of a given width."""
+    at = grid.head.index("entrant")
+    widths = [max(map(len, column)) for column in zip(grid.head, *grid.rows, strict=True)]
+    widths[at] = min(widths[at], _FOLDED)
+    kept, used = list(range(at + 1)), sum(widths[: at + 1])
+    first = True
+    for column in range(at + 1, len(grid.head)):
+        if kept[-1] != at and used + widths[column] + 2 * (len(kept) + 1) > width:
+            yield _columns_of(grid, kept, first)
+            kept, used, first = [at], widths[at], False
+        kept.append(column)
+        used += widths[column]
+    yield _columns_of(grid, kept, first)
+
+
+def _columns_of(grid: Grid, kept: list[int], is_first: bool) -> Grid:
+    """Return some columns of a table, the first of which are text as in the whole one."""
+    title = grid.title if is_first else f"{grid.title}, continued"
+    rows = [[row[column] for column in kept] for row in grid.rows]
+    return Grid(title, [grid.head[column] for column in kept], rows, sum(column < grid.texts for column in kept))
+
+
 def _rich(grid: Grid, unranked: set[str], width: int) -> Any:
     """Return a table for a terminal of a given width: long entrants wrap, numbers do not."""
     from rich import box
@@ -367,7 +393,7 @@ def _rich(grid: Grid, unranked: set[str], width: int) -> Any:
         table.add_column(Text(name), justify="left" if index < grid.texts else "right", no_wrap=True)
     at = grid.head.index("entrant")
     widths = [max(map(len, column)) for column in zip(grid.head, *grid.rows, strict=True)]
-    room = max(16, width - sum(widths) + widths[at] - 2 * len(widths))
+    room = max(_FOLDED, width - sum(widths) + widths[at] - 2 * len(widths))
     for row in grid.rows:
         style = "dim" if row[at] in unranked or row[at] == "(noisy)" else ""
         table.add_row(*(Text(cells.folded(cell, room) if i == at else cell) for i, cell in enumerate(row)), style=style)

@@ -24,7 +24,7 @@ def put_back(plan: Plan, folder: Path, entrants: Sequence[str]) -> int:
     folder
         The results folder, with the plan.
     entrants
-        Their labels; the label of a row of a sweep names that row alone.
+        Their labels, names or patterns; the label of a row of a sweep names that row alone.
 
     Returns
     -------

@@ -19,6 +19,10 @@ from gahbench.store.store import Store
 _SAMPLE, _SAMPLES = 5, 1000
 #: Results folders beside the one that is planned whose times are read, the newest.
 _FOLDERS = 4
+#: Seconds that a run takes beside its units: to start worker processes, and to write the board and its figures.
+OVERHEAD = 6.0
+#: Seconds of a score whose like has not run anywhere: those of the PSNR of a few dozen small images.
+NOMINAL_SCORE = 0.5
 
 
 class Durations:
@@ -104,9 +108,13 @@ def image_values(datasets: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def seconds_of(done: Mapping[str, Any] | None) -> float | None:
-    """Return how long a finished unit took, by what it recorded; ``None`` if it did not."""
+    """Return how long a finished unit took, by what it recorded; ``None`` if it did not.
+
+    Of a fit that was interrupted ``seconds`` are of its last attempt, and ``train_seconds`` of all.
+    """
     recorded = () if done is None else (done.get("train_seconds"), done.get("seconds"))
-    return next((float(seconds) for seconds in recorded if seconds is not None and is_number(seconds)), None)
+    known = [float(seconds) for seconds in recorded if seconds is not None and is_number(seconds)]
+    return max(known, default=None)
 
 
 def _kinds(unit: Unit, values: Mapping[str, int]) -> list[tuple[tuple[Any, ...], float]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gahbench._util.errors import ResultsError, listing, suggestion
+from gahbench.board.selection import is_chosen
 from gahbench.planning.row_labels import base_label
 
 
@@ -14,7 +15,8 @@ def named_rows(names: Iterable[str], labels: Iterable[str], where: str) -> set[s
     Parameters
     ----------
     names
-        Labels of entrants, or of rows of a sweep (``unet[width=16] N=100``).
+        Labels of entrants, or of rows of a sweep (``unet[width=16] N=100``); a text that is the label of none is the
+        name in front of the brackets, or a pattern such as ``unet*``.
     labels
         Those of all rows.
     where
@@ -28,6 +30,7 @@ def named_rows(names: Iterable[str], labels: Iterable[str], where: str) -> set[s
     rows, found = list(dict.fromkeys(labels)), set()
     for name in names:
         own = {label for label in rows if name in (label, base_label(label))}
+        own = own or {label for label in rows if is_chosen(label, [name])}
         if not own:
             accepted = list(dict.fromkeys([*map(base_label, rows), *rows]))
             raise ResultsError(

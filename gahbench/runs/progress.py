@@ -158,7 +158,7 @@ def _cells(details: dict[str, Any]) -> list[str]:
         f"{details['loss']:.3g}",
         psnr,
         count(details["images_per_second"]),
-        duration(details["remaining_seconds"]),
+        duration(max(1.0, details["remaining_seconds"])),
     ]
 
 

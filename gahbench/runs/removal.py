@@ -50,7 +50,7 @@ def remove(folder: Path, entrants: Sequence[str]) -> Removed:
     folder
         A results folder.
     entrants
-        Their labels; the label of a row of a sweep names that row alone.
+        Their labels, names or patterns; the label of a row of a sweep names that row alone.
 
     Raises
     ------

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gahbench._util.files import names_in
 from gahbench.contracts.unit import Unit
-from gahbench.runs.durations import Durations, values_of
+from gahbench.runs.durations import OVERHEAD, Durations, values_of
 from gahbench.store.claims import LEASE, Claims, Seen
 from gahbench.store.plan_file import RecordedPlan, recorded_plan
 from gahbench.store.store import DAMAGED, Store
@@ -57,7 +57,8 @@ class Status:
     failures
         Labels of failed units, and why.
     remaining
-        Seconds until all is done, about, with as many workers as run now, or one; ``None`` where no unit has finished.
+        Seconds until all is done and the board written, about, with as many workers as run now, or one; ``None`` where
+        no unit has finished.
     is_board_alone
         Whether the folder holds results whose units are elsewhere, as a published board does.
     noise
@@ -114,7 +115,7 @@ def status(folder: Path, lease: float = LEASE) -> Status:
         len(waiting),
         running,
         tuple((units[name].label, store.failure_of(name)) for name in sorted(failed & units.keys())),
-        None if seconds is None else seconds / max(1, active),
+        None if seconds is None else seconds / max(1, active) + (OVERHEAD if waiting else 0.0),
         not store.units.is_dir() and (folder / "results.json").is_file(),
         _noise(plan),
         len(names_in(folder / DAMAGED)),

@@ -153,7 +153,7 @@ class Tracking:
 
 def row_name(unit: Unit) -> str:
     """Return the name of the row of a unit, with the half that a fit learns from."""
-    seed = "" if unit.seed in (None, 0) else f" (seed {unit.seed})"
+    seed = "" if unit.seed is None else f" (seed {unit.seed})"
     half = f" from {unit.split}" if unit.kind == "fit" and unit.split else ""
     return f"{unit.entrant} on {unit.dataset}{seed}{half}"
 

@@ -207,7 +207,7 @@ def _compared(unit: Unit, store: Store, target: Store) -> Rescored:
             return Rescored(unit, "different", detail)
     known = set(map(_without_numbers, before.get("marks", ())))
     if hidden := [mark for mark in now.get("marks", ()) if _without_numbers(mark) not in known]:
-        return Rescored(unit, "different", f"is marked here, and is not in the folder: {hidden[0]}")
+        return Rescored(unit, "different", f"is flagged here, and is not in the folder: {hidden[0]}")
     is_same = before.get("environment") == now.get("environment")
     ending, detail = compare(store.read_scores(unit), target.read_scores(unit), is_same)
     return Rescored(unit, ending, detail)

@@ -108,7 +108,7 @@ class Worker:
         return time.monotonic() - started
 
     def _fit(self, unit: Unit, attempt: Attempt) -> None:
-        payload = unit.payload
+        started, payload = time.monotonic(), unit.payload
         _check_code(unit, FIT)
         dataset = self._measurements.dataset(payload["dataset"])
         done = fit(
@@ -124,7 +124,9 @@ class Worker:
         )
         for text in done.facts["notes"]:
             self.note(text)
-        attempt.finish({**done.facts, "environment": self._environment}, keep=done.files)
+        # The time of training is of training alone: this has the images, the network and its validation too.
+        facts = {**done.facts, "seconds": time.monotonic() - started, "environment": self._environment}
+        attempt.finish(facts, keep=done.files)
 
     def _score(self, unit: Unit, attempt: Attempt) -> None:
         started = time.monotonic()
@@ -137,7 +139,7 @@ class Worker:
             claimed = [check_claimed_risk(one) for one in measurement.evaluations]
             self._believed = measurement if any(claimed) else self._believed
         denoiser = measurement.evaluation.denoiser
-        facts: dict[str, Any] = {"kind": denoiser.kind, "seconds": time.monotonic() - started, "notes": []}
+        facts: dict[str, Any] = {"kind": denoiser.kind, "notes": []}
         if isinstance(denoiser, Reference):
             # As a plugin has it, and as the store accepts it.
             count = denoiser.num_parameters
@@ -153,7 +155,7 @@ class Worker:
         facts |= {"networks": networks, "environment": self._environment}
         if self._checksums(unit) != networks:
             raise ResultsError(f"{unit.label}: its network was replaced meanwhile; run again")
-        attempt.finish(facts, keep=files)
+        attempt.finish({**facts, "seconds": time.monotonic() - started}, keep=files)
 
     def _checksums(self, unit: Unit) -> dict[str, str | None]:
         """Return the checksums of the networks that a unit needs: those of one key may differ by rounding."""

@@ -23,13 +23,13 @@ scoring: {sigmas: [0.005, 0.1, 0.2, 0.4], images: 24, metrics: [psnr]}
 
 
 def documented() -> dict[str, str]:
-    """Return what SECURITY.md says of each cheat: ``marked``, ``failed`` or ``out of reach``."""
-    rows = re.findall(r"^\| `(cheat-[a-z-]+)` \|[^|]*\| (marked|failed|out of reach)\b", SECURITY.read_text(), re.M)
+    """Return what SECURITY.md says of each cheat: ``flagged``, ``failed`` or ``out of reach``."""
+    rows = re.findall(r"^\| `(cheat-[a-z-]+)` \|[^|]*\| (flagged|failed|out of reach)\b", SECURITY.read_text(), re.M)
     return dict(rows)
 
 
 def outcome(cheat: str, folder: Path) -> tuple[str, list[str]]:
-    """Run a cheat; return whether it is ``marked``, ``failed`` or ``unnamed``, and the honest rows that are marked."""
+    """Run a cheat; return whether it is ``flagged``, ``failed`` or ``unnamed``, and the honest rows that are."""
     import gahbench
 
     suite = folder / "cheats.yaml"
@@ -40,11 +40,11 @@ def outcome(cheat: str, folder: Path) -> tuple[str, list[str]]:
     entry = entries[cheat]
     if "failed" in entry.note:
         return "failed", wrong
-    return ("marked" if entry.marks else "unnamed"), wrong
+    return ("flagged" if entry.marks else "unnamed"), wrong
 
 
 def main(argv: Sequence[str] = ()) -> int:
-    """Run cheats; return 1 if one is not found out as documented, or an honest row is marked, and else 0."""
+    """Run cheats; return 1 if one is not found out as documented, or an honest row is flagged, and else 0."""
     parser = argparse.ArgumentParser(prog="python -m tests.attack cheats", description=__doc__)
     parser.add_argument("names", nargs="*", help="Cheats. [default: all that SECURITY.md lists]")
     known, status = documented(), 0

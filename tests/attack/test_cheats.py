@@ -27,7 +27,7 @@ def found_of(cheat, monkeypatch):
     except ValueError as error:
         return "failed", (str(error),)
     marks = audit(measurement.evaluation).marks
-    return ("marked" if marks else "out of reach"), marks
+    return ("flagged" if marks else "out of reach"), marks
 
 
 def test_security_lists_every_cheat_once():
@@ -42,14 +42,14 @@ def test_a_cheat_is_named_as_security_says(cheat, monkeypatch):
     assert found == cheats.documented()[cheat.name], marks
 
 
-def test_a_cheat_is_marked_on_the_board_and_honest_rows_are_not(tmp_path):
+def test_a_cheat_is_flagged_on_the_board_and_honest_rows_are_not(tmp_path):
     name = "cheat-patient"
-    assert cheats.outcome(name, tmp_path) == ("marked", [])
+    assert cheats.outcome(name, tmp_path) == ("flagged", [])
     folder = tmp_path / name
     index = json.loads((folder / "results.json").read_text())
     assert {(one["dataset"], one["entrant"]) for one in index["marks"]} == {("c-alpha[alpha=2,size=16]", name)}
     (row,) = [line for line in (folder / "leaderboard.md").read_text().splitlines() if line.startswith("| 1!")]
     assert name in row
-    assert f"- `{name}`: marked: uses more than the noisy image" in (folder / "leaderboard.md").read_text()
+    assert f"- `{name}`: flagged: uses more than the noisy image" in (folder / "leaderboard.md").read_text()
     board = gahbench.load_results(folder).leaderboard(full=True).set_index("entrant")
-    assert board.loc[name, "note"].startswith("marked: ")
+    assert board.loc[name, "note"].startswith("flagged: ")

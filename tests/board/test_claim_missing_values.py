@@ -64,3 +64,10 @@ def test_a_ratio_whose_denominator_may_be_zero_has_no_interval_and_says_so():
     assert found.outcome == "undecided"
     assert found.decisive.reason == "no interval, as a mean that it is divided by may be 0"
     assert found.decisive.needs is None
+
+
+def test_few_images_have_no_interval_and_the_verdict_says_how_many_are_needed():
+    known = table(rows("net", [30, 20, 10], spread=1.0, images=12), sources={"discs": "0 0 0 1 1 1 2 2 2 3 3 3"})
+    found = verdict(claim(Region(above=0)), known)
+    assert (found.outcome, found.decisive.needs) == ("undecided", None)
+    assert found.decisive.reason == "no interval: 4 independent sources of images, and 5 are needed"

@@ -61,7 +61,7 @@ def test_a_suite_of_several_claims_has_the_samples_of_the_one_that_needs_most():
 
 
 def test_more_photographs_are_not_more_patches_of_the_same_ones():
-    known = table(rows("net", [30, 20, 10], spread=1.0, images=12), sources={"discs": "0 0 0 1 1 1 2 2 2 3 3 3"})
+    known = table(rows("net", [30, 20, 10], spread=1.0, images=12), sources={"discs": "0 0 1 1 2 2 3 3 4 4 5 5"})
     found = verdict(claim(Region(above=9.9)), known)
     assert found.outcome == "undecided"
     assert found.decisive.needs.of == "sources"

@@ -59,7 +59,7 @@ def test_without_baseline_gains_are_unknown():
 
 
 def test_slope_and_optimal_slope():
-    curve = np.array([[10.0], [22.0]]) + np.zeros((1, 4))  # 12 dB over 20
+    curve = np.array([[10.0], [22.0]]) + np.zeros((1, 5))  # 12 dB over 20
     board = board_of(classical("a", curve), datasets=[dataset("d", 2 / 3, "rate")])
     assert board.loc["a", ["slope", "slope_low", "slope_high"]].tolist() == pytest.approx([0.6] * 3)
     assert board.loc["a", "optimal_slope"] == pytest.approx(2 / 3)
@@ -111,13 +111,15 @@ def test_equals_tie_in_the_order_of_the_suite():
     assert board["rank"].tolist() == [1, 1, 1]
 
 
-def test_of_one_image_no_rank_is_known():
-    board = board_of(
-        classical("a", psnr(images=1)), classical("b", psnr(images=1)), classical("c", psnr(images=1) - 0.01)
-    )
-    assert board["rank"].tolist() == [1, 1, 1]
-    assert board["rank_high"].tolist() == [3, 3, 3]
-    assert board["psnr_low"].isna().all()
+@pytest.mark.parametrize("images", [1, 2, 4])
+def test_of_few_images_no_interval_and_no_rank_is_known(images):
+    scores = [classical(label, psnr(images=images) - less) for label, less in (("a", 0), ("b", 9), ("c", 0.01))]
+    board = board_of(*scores)
+    assert board.index.tolist() == ["a", "c", "b"]
+    assert board[["rank", "rank_high", "psnr_low", "psnr_high", "slope_low"]].isna().all(axis=None)
+    text = markdown(results([row for part in scores for row in part], datasets=[dataset("d")]))
+    assert f"No intervals and no ranks: {images} image{'s' * (images > 1)}, and 5 are needed." in text
+    assert "±" not in text.partition("## d")[2]
 
 
 def test_the_order_of_rows_does_not_matter():
@@ -151,14 +153,14 @@ def test_other_splits_play_no_part():
 def test_other_metrics_have_columns():
     board = board_of(
         classical("a", psnr()),
-        classical("a", [[0.5, 0.7], [0.8, 1.0]], metric="ssim"),
+        classical("a", [[0.5, 0.7, 0.5, 0.7, 0.6], [0.8, 1.0, 0.8, 1.0, 0.9]], metric="ssim"),
         rows("d", "a", "classical", [[4.0, 6.0]], sigmas=(np.nan,), metric="rank"),
     )
     assert board.loc["a", ["ssim@0.01", "ssim@0.1"]].tolist() == pytest.approx([0.9, 0.6])
     # Over all noise levels, with intervals everywhere.
     assert board.loc["a", "ssim"] == pytest.approx(0.75)
-    assert board.loc["a", "ssim_low"] < 0.65
-    assert board.loc["a", "ssim@0.01_high"] > 1.0
+    assert 0.55 < board.loc["a", "ssim_low"] < 0.7
+    assert 0.95 < board.loc["a", "ssim@0.01_high"] < 1.1
     assert board.loc["a", "metric rank"] == pytest.approx(5)
     assert board.loc["a", "rank"] == 1
 
@@ -304,29 +306,37 @@ def test_samples_that_did_not_converge_leave_the_others():
     board = board_of(
         trained("a", psnr(), 0),
         trained("b", psnr(), 0),
-        copies("a", [1.0, 0.0, 1.0, 1.0], 0),
-        copies("b", [1, np.nan, 0, 1], 0),
+        copies("a", [1.0, 0.0, 1.0, 1.0, 1.0], 0),
+        copies("b", [1, np.nan, 0, 1, 1], 0),
     )
-    assert board.loc["a", "memorization"] == pytest.approx(3 / 4)
-    assert board.loc["b", "memorization"] == pytest.approx(2 / 3)
+    assert board.loc["a", "memorization"] == pytest.approx(4 / 5)
+    assert board.loc["b", "memorization"] == pytest.approx(3 / 4)
     assert board.loc["b", "memorization_low"] < board.loc["b", "memorization_high"]
 
 
 def test_patches_of_one_photograph_count_as_one():
-    values = np.repeat(psnr()[:, :4], 4, axis=1)
-    described = dataset("d") | {"sources": " ".join(str(place // 4) for place in range(16))}
+    values = np.repeat(psnr()[:, :6], 4, axis=1)
+    described = dataset("d") | {"sources": " ".join(str(place // 4) for place in range(24))}
     scores = [*classical("a", values), *classical("b", values - 1)]
     alone = results(scores, datasets=[dataset("d")])
     together = results(scores, datasets=[described])
-    few = results([*classical("a", psnr()[:, :4]), *classical("b", psnr()[:, :4] - 1)], datasets=[dataset("d")])
+    few = results([*classical("a", psnr()[:, :6]), *classical("b", psnr()[:, :6] - 1)], datasets=[dataset("d")])
     widths = [
         float(np.diff(one.leaderboard(full=True).loc[0, ["psnr_low", "psnr_high"]].to_numpy(float))[0])
         for one in (alone, together, few)
     ]
     assert widths[1] == pytest.approx(widths[2])
     assert widths[0] < 0.6 * widths[1]
-    assert "Intervals are over 4 sources" in markdown(together)
+    assert "Intervals are over 6 sources" in markdown(together)
     assert "sources" not in markdown(alone)
+
+
+def test_patches_of_two_photographs_have_no_interval():
+    described = dataset("d") | {"sources": " ".join(str(place // 8) for place in range(16))}
+    one = results([*classical("a", psnr(images=16)), *classical("b", psnr(images=16) - 1)], datasets=[described])
+    assert one.leaderboard(full=True)[["psnr_low", "rank"]].isna().all(axis=None)
+    said = "No intervals and no ranks: 2 independent sources of images, and 5 are needed."
+    assert said in markdown(one)
 
 
 def test_a_value_of_a_whole_training_has_an_interval_over_trainings():

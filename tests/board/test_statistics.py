@@ -217,10 +217,11 @@ def test_the_ends_of_an_interval_are_the_quantiles_beyond_which_equal_tails_lie(
     assert float(high) == pytest.approx(500 + 500 * level)
 
 
-def test_two_images_have_an_interval_and_one_value_a_mean():
-    low, high = interval(bootstrap_means(np.array([[[1.0, 3.0]]])))
-    # Of one degree of freedom.
-    assert low[0] < 1 < 3 < high[0]
+def test_five_images_have_an_interval_four_have_none_and_one_value_a_mean():
+    low, high = interval(bootstrap_means(np.array([[[1.0, 3.0, 2.0, 1.5, 2.5]]])))
+    # Of four degrees of freedom.
+    assert 0.9 < low[0] < 1.5 < 2.5 < high[0] < 3.1
+    assert np.isnan(interval(bootstrap_means(np.array([[[1.0, 3.0, 2.0, 1.5]]])))).all()
     alone = np.full((2, 3), np.nan)
     alone[1, 2] = 4.5
     assert float(means(alone)) == 4.5

@@ -48,7 +48,7 @@ def test_run_prints_a_board_that_leaderboard_prints_again(call, write_suite, tmp
     assert "oracle-threshold[haar]" in printed
     # With the images that the run keeps.
     assert 'alt="denoised by unet[width=2,levels=1]"' in (out / "report.html").read_text(encoding="utf-8")
-    assert "fit unet[width=2,levels=1] on discs[size=16]: done" in stderr
+    assert "fit unet[width=2,levels=1] on discs[size=16] (seed 0): done" in stderr
     status, again, _ = call("leaderboard", out)
     assert (status, again) == (0, printed)
 
@@ -111,14 +111,18 @@ def test_devices_that_are_not_there_are_refused_before_anything_is_written(call,
     assert "device 'gpu' is not accepted; accepted are auto, cpu, cuda" in stderr
 
 
-def test_plan_makes_no_estimate_for_references(call, tmp_path):
+def test_plan_estimates_references_and_what_a_run_takes_beside_its_units(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     file = tmp_path / "oracles.yaml"
     file.write_text(
         "name: oracles\ndatasets: ['discs[size=16]']\nentrants: [identity]\nscoring: {sigmas: [0.1], images: 2}\n"
     )
     code, out, _ = call("plan", str(file))
     assert code == 0
-    assert "to do: 1 of 1 units; no networks among them, and the time of references is not estimated" in out
+    assert "to do: 1 of 1 units; about 6.5 s with " in out
+    assert ", 6 s of them to start and to write the board; 1 score, whose like have not run here, at a nominal" in out
+    assert call("run", str(file), "--engine", "inline", "--out", str(tmp_path / "out"))[0] == 0
+    assert "to do: 0 of 1 units; nothing is left to do" in call("plan", str(file), "--out", str(tmp_path / "out"))[1]
 
 
 def test_plan_says_how_long_a_gpu_takes_for_long_training(call, tmp_path):
@@ -144,7 +148,9 @@ def test_plan_estimates_by_budgets_of_seconds_and_by_what_has_run(call, tmp_path
     )
     code, out, _ = call("plan", str(file))
     assert code == 0
-    assert "about 10 min 00 s with 1 worker; without 2 scores, whose like have not run here" in " ".join(out.split())
+    said = " ".join(out.split())
+    assert "about 10 min 07 s with 1 worker, 6 s of them to start" in said
+    assert "2 scores, whose like have not run here, at a nominal 0.5 s each" in said
     other = tmp_path / "other.yaml"
     other.write_text(
         "name: other\ndatasets: ['discs[size=16]']\nentrants: [identity]\nscoring: {sigmas: [0.1], images: 2}\n"

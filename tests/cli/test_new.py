@@ -49,7 +49,7 @@ def test_a_new_plugin_works_by_the_second_command(written, command, write_suite,
     if kind == "tracker":
         rows = (tmp_path / "out" / "my-tracker.csv").read_text().splitlines()
         assert sum(",psnr/" in row for row in rows) == 6
-        assert any(row.startswith('"unet[width=2,levels=1] on discs[size=16]",loss,12,') for row in rows)
+        assert any(row.startswith('"unet[width=2,levels=1] on discs[size=16] (seed 0)",loss,12,') for row in rows)
 
 
 @pytest.mark.parametrize("kind", KINDS)

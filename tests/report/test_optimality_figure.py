@@ -18,7 +18,7 @@ def made(metric="optimality-slope"):
     """Distances from a bound that has collapsed at all levels but the weakest noise; at 32 pixels so has the net."""
     scores, facts = [], []
     for size, name in NAMES.items():
-        bound = np.outer(EPSILONS, [1.0, 2.0]) * np.array([1 + 0.1 * (size == 32), 1, 1, 1])[:, None]
+        bound = np.outer(EPSILONS, [1.0, 2.0] * 3) * np.array([1 + 0.1 * (size == 32), 1, 1, 1])[:, None]
         sigmas = tuple(EPSILONS * size)
         for label, distance in DISTANCES.items():
             kind = "bound" if label == "lower-bound" else "classical"

@@ -1,14 +1,16 @@
 import io
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from fake_results import FITS, SIGMAS, dataset, failure, realistic, results, rows
+from fake_results import SIGMAS, dataset, failure, fit, realistic, results, rows
 from rich.console import Console
 
 from gahbench.board.statistics import UNKNOWN, Estimate
 from gahbench.report import cells
 from gahbench.report.figures import figure, file_stems, looks, rendered
+from gahbench.report.legend import legend, short_legend
 from gahbench.report.tables import markdown, print_board
 
 ENTRANTS = [
@@ -31,6 +33,12 @@ def made(entrants=ENTRANTS, baseline=BASELINE, **other):
 def printed(one, width=100, terminal=True):
     stream = io.StringIO()
     print_board(one, Console(file=stream, width=width, force_terminal=terminal, color_system=None))
+    return stream.getvalue()
+
+
+def printed_whole(one):
+    stream = io.StringIO()
+    print_board(one, Console(file=stream, width=100, force_terminal=True, color_system=None), full_legend=True)
     return stream.getvalue()
 
 
@@ -91,33 +99,24 @@ def test_markdown_columns_line_up():
 def test_markdown_has_every_entrant_and_the_failure():
     one = made()
     text = markdown(one)
-    assert "optimal slope 0.67" in text
+    assert (
+        "The optimal slope 0.67 is a limit for σ → 0; over this window, σ = 0.01 to 0.5, compare with that of" in text
+    )
     assert "a\\|b" in text
     assert "- `gone`: fit failed: RuntimeError: [red]out of memory[/red]" in text
-    assert f"Gain: paired difference in PSNR from {BASELINE}." in " ".join(text.split())
+    assert f"Gain: over {BASELINE}." in text
     short = [line for line in text.split("\n") if BASELINE not in line and "|" not in line]
     assert max(map(len, short)) <= 120
 
 
-def test_networks_that_are_not_scored_yet_are_not_called_none():
-    fits = [{**FITS, "dataset": "d", "entrant": "unet", "seed": seed} for seed in range(10)]
-    scored = rows("d", "identity", "classical", np.ones((len(SIGMAS), 3)))
-    left = failure("d", "unet", 0, "score", "was not run")
-    text = markdown(results(scored, fits, [left], [dataset("d")], ["identity", "unet"]))
-    assert "Nothing was trained" not in text
-    assert "network of this suite is scored yet" in " ".join(text.split())
-    text = markdown(results(scored, datasets=[dataset("d")], entrants=["identity"]))
-    assert "Nothing was trained by this suite." in " ".join(text.split())
-
-
 def test_ranks_are_written_with_their_intervals():
-    values = np.full((6, 3), 30.0) + np.arange(3)
+    values = np.full((6, 5), 30.0) + np.arange(5)
     one = results([row for label in ("a", "b") for row in rows("d", label, "classical", values)])
     text = markdown(one)
     assert text.count("| 1–2  |") == 2
 
 
-@pytest.mark.parametrize("width", [100, 120])
+@pytest.mark.parametrize("width", [80, 100, 120])
 def test_terminal_fits_its_width_and_shows_every_number(width):
     one = made()
     text = printed(one, width)
@@ -127,6 +126,29 @@ def test_terminal_fits_its_width_and_shows_every_number(width):
     for name in ("psnr", "psnr@0.01", "psnr@0.5"):
         for value in board[name]:
             assert f"{value:.2f} ±" in text
+
+
+def test_the_legend_has_three_lines_and_the_whole_one_every_column():
+    text = printed(made(), 80)
+    legend = text[text.index("PSNR: mean in dB") :].strip().split("\n")
+    assert len(legend) == 3 + (len(f"PSNR: mean in dB ± half its 95 % interval. Gain: over {BASELINE}.") > 80)
+    assert "`gahbench leaderboard --legend`; references: `gahbench cite`." in legend[-1]
+    usual = made([("oracle-threshold[sym4]", *one[1:]) if one[0] == BASELINE else one for one in ENTRANTS], None)
+    assert max(map(len, short_legend(replace(usual, baseline="oracle-threshold[sym4]")).split("\n"))) <= 80
+    for whole in (markdown(made(), full_legend=True), " ".join(printed_whole(made()).split())):
+        for term in ("PSNR", "±", "Seeds", "Rank", "Gain", "Slope", "Deficit", "KL"):
+            assert f"- {term}: " in whole
+
+
+def test_without_an_optimum_on_the_board_no_slope_is_compared_with():
+    text = markdown(made([one for one in ENTRANTS if one[1] != "optimal"]))
+    assert "is a limit for σ → 0; over this window, σ = 0.01 to 0.5, there is none to compare with." in text
+
+
+def test_networks_without_scores_are_not_said_to_be_missing():
+    fitted = results([], [fit("d", "net", 0)], datasets=[dataset("d")], entrants=["net"])
+    assert "Seeds: no trained network is scored yet." in legend(fitted)
+    assert "Seeds: this suite trains no network." in legend(results(rows("d", "a", "classical", np.ones((6, 5)))))
 
 
 def test_markup_in_names_and_errors_is_printed_as_it_is():
@@ -235,7 +257,7 @@ def test_figures_are_reproducible_and_leave_pyplot_alone():
 
 
 def test_metrics_with_parameters_and_parts_have_tables_of_their_own():
-    values = [[0.25, 0.75]] * 2
+    values = [[0.25, 0.75, 0.5, 0.5, 0.5]] * 2
     names = ("ssim", "fit[a]", "fit[b,c=.5]", "fit[a].null", "fit[b,c=.5].null", "facts.size", "facts.width")
     scores = [
         row

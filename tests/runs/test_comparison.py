@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import numpy as np
@@ -141,11 +142,20 @@ def test_levels_and_images_in_common_are_compared(runs, tmp_path):
     assert both.entrants == one.entrants
 
 
-def test_a_selection_ranks_among_what_is_left(runs):
+def test_a_selected_row_is_that_of_the_whole_board(runs):
     results = gahbench.load_results(runs[1])
     found = selected(results, entrants=["bayes-shrink"])
     assert found.entrants == ["oracle-threshold[haar]", "bayes-shrink[haar]"]
-    assert found.leaderboard().set_index("entrant").loc["bayes-shrink[haar]", "rank"] == 1
+    whole = results.leaderboard(full=True)
+    shown = found.leaderboard(full=True)
+    # Alone it would be the first.
+    last = selected(results, entrants=["identity"])
+    assert last.leaderboard(full=True)["rank"].max() > 1
+    assert replace(last, whole=None).leaderboard(full=True)["rank"].max() == 1
+    kept = whole[whole["entrant"].isin(found.entrants)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(shown, kept[shown.columns], check_exact=True)
+    again = selected(found, metrics=["psnr"]).leaderboard(full=True)
+    pd.testing.assert_frame_equal(again, shown[again.columns], check_exact=True)
     assert set(selected(results, metrics=["slope"]).scores["metric"]) == {"psnr", "slope"}
     assert set(selected(results, metrics=["psnr"]).scores["metric"]) == {"psnr"}
     for chosen in ({"entrants": ["vit"]}, {"datasets": ["faces"]}, {"metrics": ["ssim"]}):
@@ -170,6 +180,23 @@ def test_tables_for_elsewhere_have_the_values_of_the_board(runs):
     assert "levels=1]" in exported(results, "markdown")
     with pytest.raises(gahbench.ParameterError, match="no column 'psnrr'; did you mean 'psnr'"):
         exported(results, "csv", ["psnrr"])
+    with pytest.raises(
+        gahbench.ParameterError, match=r"accepted: .* PSNR, .* gain, .*; at a noise level PSNR@0.1, PSN"
+    ):
+        exported(results, "csv", ["gane"])
+
+
+def test_columns_may_be_named_by_the_headings_of_the_board(runs):
+    results = gahbench.load_results(runs[0])
+    headings = ["entrant", "PSNR", "gain", "Gain@0.1", "σ 0.3", "params", "training"]
+    names = [
+        "entrant", "psnr", "gain_over_baseline", "gain_over_baseline@0.1", "psnr@0.3", "parameters", "train_seconds",
+    ]  # fmt: skip
+    for form in ("csv", "markdown", "latex"):
+        assert exported(results, form, headings) == exported(results, form, names)
+    for title in ("PSNR", "gain", "gain, σ 0.1", "PSNR, σ 0.3", "params", "training"):
+        assert exported(results, "markdown", [title]) == exported(results, "markdown", [title.upper()])
+        assert f" {title} |" in exported(results, "markdown", headings)
 
 
 def test_labels_are_escaped_for_latex():

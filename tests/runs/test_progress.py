@@ -23,12 +23,16 @@ def lines(*events):
 
 def test_a_unit_is_reported_from_its_start_to_its_end():
     found = lines(Event("started", FIT), Event("note", FIT, {"text": "slow"}), Event("finished", FIT, {"seconds": 2.0}))
-    assert found == ["[0/1] fit e on d: started", "[0/1] fit e on d: slow", "[1/1] fit e on d: done in 2.0 s"]
+    assert found == [
+        "[0/1] fit e on d (seed 0): started",
+        "[0/1] fit e on d (seed 0): slow",
+        "[1/1] fit e on d (seed 0): done in 2.0 s",
+    ]
 
 
 def test_a_unit_that_stopped_is_neither_done_nor_failed():
     found = lines(Event("started", FIT), Event("stopped", FIT), Event("failed", FIT, {"error": "no luck"}))
-    assert found == ["[0/1] fit e on d: started", "[1/1] fit e on d: failed: no luck"]
+    assert found == ["[0/1] fit e on d (seed 0): started", "[1/1] fit e on d (seed 0): failed: no luck"]
 
 
 def test_labels_are_written_as_they_are_on_a_terminal():

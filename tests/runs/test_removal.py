@@ -10,6 +10,7 @@ import pytest
 
 import gahbench
 from gahbench._util.errors import ResultsError
+from gahbench.runs.named_entrants import named_rows
 from gahbench.store.claims import Claims
 from gahbench.store.plan_file import recorded_plan, write_plan
 from gahbench.store.store import Store
@@ -103,6 +104,16 @@ def test_the_row_of_a_sweep_may_leave_alone_and_an_entrant_leaves_with_all(write
     assert set(gahbench.load_results(out).leaderboard(full=True)["entrant"]) == {"oracle-threshold[haar]"}
 
 
+@pytest.mark.parametrize("name", ["unet", "un*", "unet[width=*"])
+def test_names_and_patterns_name_rows(name):
+    rows = ["unet", f"{UNET} N=2", f"{UNET} N=4", "identity"]
+    assert named_rows([name], rows[1:], "here") == set(rows[1:3])
+    # A label comes before the names and patterns that it may be.
+    assert named_rows(["unet"], rows, "here") == {"unet"}
+    with pytest.raises(ResultsError, match=r"here: no entrant 'vit\*'; accepted are"):
+        named_rows(["vit*"], rows, "here")
+
+
 def test_an_added_entrant_does_not_come_back(write_suite, tmp_path):
     out = tmp_path / "out"
     run(write_suite(), out, entrants=["visu-shrink"])
@@ -193,8 +204,9 @@ def test_the_commands_print_what_they_did_and_the_board(write_suite, command, tm
     assert "removed identity: 2 units" in errors
     assert "identity" not in printed
     status, printed, _ = command("weights")(out, "--entrant", UNET)
-    dataset, seed, weights, history = printed.strip().split("\t")
-    assert (status, dataset, seed) == (0, "discs[size=16]", "0")
+    dataset, seed, weights, history, label = printed.strip().split("\t")
+    assert (status, dataset, seed, label) == (0, "discs[size=16]", "0", UNET)
+    assert command("weights")(out, "--entrant", "un*")[1] == printed
     assert weights.endswith("weights.safetensors")
     assert history.endswith("history.csv")
     (one,) = json.loads(command("weights")(out, "-e", UNET, "--json")[1])

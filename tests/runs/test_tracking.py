@@ -13,7 +13,7 @@ from gahbench.runs.hooks import notify_finished, notify_started
 from gahbench.runs.tracking import Tracking, Trackings
 from gahbench.store.plan_file import recorded_plan
 
-UNET = "unet[width=2,levels=1] on discs[size=16]"
+UNET = "unet[width=2,levels=1] on discs[size=16] (seed 0)"
 
 
 class Memo(Tracker):

@@ -16,7 +16,8 @@ from gahbench.board.statistics import Estimate
 from gahbench.report import cells
 
 if TYPE_CHECKING:
-    from gahbench.board.board import Board, DatasetBoard, Entry
+    from gahbench.board.board import DatasetBoard, Entry
+    from gahbench.board.results import Results
 
 #: The group of columns that is shown at first.
 SUMMARY = "summary"
@@ -98,9 +99,9 @@ def dataset_table(board: DatasetBoard) -> Table:
     return _table([entry.entrant for entry in entries], [entry.kind for entry in entries], list(_columns(board)))
 
 
-def overall_table(board: Board) -> Table | None:
+def overall_table(results: Results) -> Table | None:
     """Return the means over datasets; ``None`` where there are too few of them."""
-    rows = over_datasets(board)
+    rows = over_datasets(results).rows
     if not rows:
         return None
     columns = [

@@ -14,15 +14,17 @@ from gahbench._util.files import write_output
 from gahbench._util.readable import counted
 from gahbench.board.board import DatasetBoard
 from gahbench.board.claim_values import Table
+from gahbench.board.over_datasets import over_datasets
 from gahbench.board.results import load_results
 from gahbench.report.claims import summary
+from gahbench.report.legend import legend
 from gahbench.report.page import bases, board, charts, claims, images, provenance, sweeps, training
 from gahbench.report.page.keys import key_drawing
 from gahbench.report.page.rendering import rendered
 from gahbench.report.page.source import Source
 from gahbench.report.page.svg import Chart, inline_svg
 from gahbench.report.rate_lines import rate_lines
-from gahbench.report.tables import caption, dataset_lines, notes_below, summary_title
+from gahbench.report.tables import dataset_lines, notes_below, overall_title, summary_title
 
 if TYPE_CHECKING:
     from gahbench.registry.registry import Registry
@@ -85,8 +87,9 @@ def report_values(source: Source) -> dict[str, Any]:
         "results": results,
         "size": f"{counted(len(results.entrants), 'entrant')} on {counted(len(datasets), 'dataset')}",
         "kinds": sorted({entry.kind for entry in results.board.entries if entry.kind}),
-        "caption": " ".join(caption(results.board, results.baseline).split()),
-        "overall": board.overall_table(results.board),
+        "legend": legend(results),
+        "overall": board.overall_table(results),
+        "overall_title": overall_title(over_datasets(results)),
         "datasets": datasets,
         "groups": max((len(one["table"].groups) for one in datasets), default=1),
         "places": source.places,

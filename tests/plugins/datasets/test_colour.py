@@ -98,6 +98,9 @@ def test_a_plan_says_it(tmp_path):
     assert line in (tmp_path / "out" / "leaderboard.md").read_text().splitlines()
     # Of a model in memory too, and on the page.
     found = score(lambda noisy, sigma: noisy, f"whole[{tmp_path}/mine.npz]", sigmas=[0.1], images=2, metrics=["psnr"])
-    assert dataset_lines(found.board.datasets[0].dataset, found) == [line]
+    assert dataset_lines(found.board.datasets[0].dataset, found) == [
+        line,
+        "No intervals and no ranks: 2 images, and 5 are needed.",
+    ]
     write_report(tmp_path / "out")
     assert line in (tmp_path / "out" / "report.html").read_text()

@@ -169,7 +169,7 @@ def test_keys_follow_the_content_of_the_file(write_suite, builtin, file, tmp_pat
 
 
 def test_a_row_of_the_board(write_suite, file, tmp_path):
-    suite = write_suite(text=SUITE.replace("FILE", str(file)))
+    suite = write_suite(text=SUITE.replace("FILE", str(file)).replace("images: 3", "images: 5"))
     done = gahbench.run(suite, tmp_path / "out", engine="inline")
     board = done.results.leaderboard(full=True).set_index("entrant")
     row = board.loc["bf-cnn[width=4,layers=3,checkpoint=w.safetensors]"]

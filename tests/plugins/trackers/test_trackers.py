@@ -16,7 +16,7 @@ from gahbench.store.store import Store
 # What packages deprecate of each other is not ours.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
-UNET = "unet[width=2,levels=1] on discs[size=16]"
+UNET = "unet[width=2,levels=1] on discs[size=16] (seed 0)"
 GUIDE = (Path(__file__).parents[3] / "plugins" / "trackers" / "README.md").read_text(encoding="utf-8")
 
 
