@@ -134,7 +134,7 @@ def test_plan_says_how_long_a_gpu_takes_for_long_training(call, tmp_path):
     for steps, is_long in ((5, False), (10**10, True)):
         status, out, _ = call("plan", str(file), "--set", f"training.steps={steps}", "--out", str(tmp_path / "out"))
         assert status == 0
-        said = "on one GPU at a nominal 20 T a second" in " ".join(out.split())
+        said = "on one GPU, at a nominal 20 T a second" in " ".join(out.split())
         assert said == (is_long and not torch.cuda.is_available())
 
 

@@ -77,7 +77,7 @@ def test_scores_are_shown_as_they_come(is_terminal):
     else:
         assert text.splitlines() == [
             "[1/9] score identity on d psnr on test: 20.00 dB, done in 0.5 s",
-            "[3/9] score unet on d psnr on test: 20.00 dB, done in 0.5 s",
+            "[3/9] score unet on d (seed 0) psnr on test: 20.00 dB, done in 0.5 s",
             "[4/9] score unet on d (seed 1) psnr on test: 21.00 dB, done in 0.5 s",
         ]
 
