@@ -1,9 +1,11 @@
-"""The site of documentation: READMEs, guides, boards, docstrings and notebooks, where they are in the repository."""
+"""The site of documentation: READMEs, guides, boards, docstrings, and tutorials whose commands are run."""
 
 import importlib
 import inspect
 import re
 import shutil
+import sys
+import tempfile
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,11 @@ from sphinx.environment import BuildEnvironment
 import gahbench
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / ".docs"))
+
+import generated  # noqa: E402
+import tutorials  # noqa: E402
+
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 REPOSITORY = PROJECT["project"]["urls"]["Repository"]
 LINK = re.compile(PROJECT["tool"]["gahbench"]["link"])
@@ -21,45 +28,74 @@ LINK = re.compile(PROJECT["tool"]["gahbench"]["link"])
 PAGES = """
 ```{toctree}
 :hidden:
-gahbench/README
-suites/README
+:caption: Tutorials
+.docs/tutorials/network
+.docs/tutorials/basis
+.docs/tutorials/benchmark
+```
+
+```{toctree}
+:hidden:
+:caption: Guides
 results/README
+.docs/guide/boards
+.docs/guide/checks
+suites/README
 plugins/README
+.docs/guide/machines
+.docs/guide/hardware
 ```
 
 ```{toctree}
 :hidden:
-:caption: Notebooks
-:glob:
-.docs/notebooks/*
-```
-
-```{toctree}
-:hidden:
-:caption: Python
-:glob:
-.docs/reference/*
+:caption: Reference
+.docs/reference/commands
+.docs/reference/suites
+.docs/reference/plugins
+.docs/plugins/rules
+.docs/reference/gahbench
+.docs/reference/gahbench.evaluation
+.docs/reference/gahbench.jacobian
+.docs/reference/gahbench.networks
+.docs/reference/gahbench.sampling
+.docs/reference/gahbench.testing
 ```
 
 ```{toctree}
 :hidden:
 :caption: Project
 CHANGELOG
+gahbench/README
 .github/CONTRIBUTING
 .github/SECURITY
 ```
 """
 #: Menus of pages that have others below them.
 BELOW = {"README": PAGES}
-for folder, below in (("plugins", "*/README"), ("results", "claims\n*/README\n*/leaderboard")):
-    BELOW[f"{folder}/README"] = f"\n```{{toctree}}\n:hidden:\n:glob:\n{below}\n```\n"
+for page, below in (
+    ("plugins/README", "*/README"),
+    ("results/README", "claims\n*/README\n*/leaderboard"),
+    (
+        ".docs/plugins/rules",
+        "\n".join(("architecture", "dataset", "reference", "basis", "metric", "engine", "tracker")),
+    ),
+):
+    BELOW[page] = f"\n```{{toctree}}\n:hidden:\n:glob:\n{below}\n```\n"
+#: Pages that are made from code, after what they say by hand.
+GENERATED = {
+    ".docs/reference/commands": generated.commands,
+    ".docs/reference/suites": generated.suite_fields,
+    ".docs/reference/plugins": generated.plugins,
+}
 
 project = "gahbench"
 author = "The gahbench developers"
 version = release = gahbench.__version__
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_nb"]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_parser"]
 html_theme = "furo"
 html_title = "gahbench"
+html_static_path = ["static"]
+html_css_files = ["output.css"]
 templates_path: list[str] = []
 
 root_doc = "README"
@@ -75,8 +111,7 @@ include_patterns = [
     "results/claims.md",
     "results/*/README.md",
     "results/*/leaderboard.md",
-    ".docs/reference/*.md",
-    ".docs/notebooks/*.ipynb",
+    ".docs/*/*.md",
 ]
 exclude_patterns = ["**/.venv*", "**/units"]
 
@@ -84,12 +119,7 @@ exclude_patterns = ["**/.venv*", "**/units"]
 myst_heading_anchors = 4
 # An annotation such as "bytes" may be the name of several methods too.
 suppress_warnings = ["myst.header", "ref.python"]
-source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb"}
-
-# Notebooks are executed, and a cell that fails ends the build.
-nb_execution_mode = "force"
-nb_execution_raise_on_error = True
-nb_execution_timeout = 120
+source_suffix = {".md": "markdown"}
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
@@ -101,12 +131,20 @@ nitpick_ignore_regex = [("py:.*", r"(?!gahbench\.).*")]
 
 
 def read(app: Sphinx, name: str, source: list[str]) -> None:
-    """Add to a page what the file in the repository has no need of: menus, links to code, and public names."""
-    if name.startswith(".docs/reference/"):
-        source[0] += "\n".join(map(directive, public(name.rpartition("/")[2])))
-    elif not name.startswith(".docs/"):
-        folder = (ROOT / name).parent
-        source[0] = LINK.sub(lambda link: to_code(link, folder), source[0]) + BELOW.get(name, "")
+    """Add to a page what the file in the repository has no need of: menus, links to code, output, and docstrings."""
+    if name.startswith(".docs/tutorials/"):
+        with tempfile.TemporaryDirectory() as folder:
+            source[0] = tutorials.execute(source[0], Path(folder), ROOT / "build" / name.removeprefix(".docs/"))
+    module = name.rpartition("/")[2]
+    if module.split(".")[0] == "gahbench":
+        listed = [public for public in importlib.import_module(module).__all__ if f"{module}.{public}" not in ELSEWHERE]
+        source[0] += f"\n{generated.names(module, listed)}\n" + "\n".join(
+            directive(module, public) for public in listed
+        )
+    if name in GENERATED:
+        source[0] += f"\n{GENERATED[name]()}"
+    folder_of_page = (ROOT / name).parent
+    source[0] = LINK.sub(lambda link: to_code(link, folder_of_page), source[0]) + BELOW.get(name, "")
 
 
 def to_code(link: re.Match[str], folder: Path) -> str:
@@ -119,17 +157,13 @@ def to_code(link: re.Match[str], folder: Path) -> str:
     return f"[{text}]({REPOSITORY}/{kind}/main/{file.relative_to(ROOT)})"
 
 
-def public(module: str) -> list[str]:
-    """Return the public names of a module, with the module."""
-    return [f"{module}.{name}" for name in importlib.import_module(module).__all__]
-
-
-def directive(name: str) -> str:
-    """Return the directive that shows the docstring of a name."""
-    module, _, last = name.rpartition(".")
-    found = getattr(importlib.import_module(module), last)
-    kind = "class" if inspect.isclass(found) else "function" if inspect.isroutine(found) else "data"
-    return f"```{{eval-rst}}\n.. auto{kind}:: {name}\n```\n"
+def directive(module: str, name: str) -> str:
+    """Return the directive that shows the docstring of a name, or the comment above a constant."""
+    item = getattr(importlib.import_module(module), name)
+    if generated.is_data(item):
+        return f"```{{eval-rst}}\n.. autodata:: {module}.{name}\n   :no-value:\n\n   {generated.comment(name)}\n```\n"
+    kind = "class" if inspect.isclass(item) else "function"
+    return f"```{{eval-rst}}\n.. auto{kind}:: {module}.{name}\n```\n"
 
 
 def find(app: Sphinx, env: BuildEnvironment, node: Any, text: Any) -> Any:
@@ -144,7 +178,13 @@ def find(app: Sphinx, env: BuildEnvironment, node: Any, text: Any) -> Any:
     return text if exists(target) else None
 
 
-MODULES = sorted(file.stem for file in (ROOT / ".docs" / "reference").glob("*.md"))
+MODULES = sorted(file.stem for file in (ROOT / ".docs" / "reference").glob("gahbench*.md"))
+#: Names whose docstrings are on the page of a kind of plugin.
+ELSEWHERE = {
+    name
+    for file in (ROOT / ".docs" / "plugins").glob("*.md")
+    for name in re.findall(r"^\.\. auto\w+:: (\S+)$", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+}
 
 
 def exists(target: str) -> bool:

@@ -1,6 +1,7 @@
 """What the documents say holds."""
 
 import ast
+import inspect
 import re
 import shlex
 from pathlib import Path
@@ -13,29 +14,32 @@ from typer.main import get_command
 
 from gahbench.cli.app import app
 from gahbench.planning.suite import load_suite
+from gahbench.planning.suite_fields import Limits, Sampling, Scoring, SuiteFile
 from gahbench.planning.suite_files import suite_files
 from gahbench.registry import hookspecs
 from gahbench.registry.plugin import KINDS
 from gahbench.registry.registry import Registry
 from gahbench.testing import check_file
-from gahbench.training.recipe import RECIPES, Training
+from gahbench.training.recipe import Training
 
 ROOT = Path(__file__).parents[1]
-GUIDE = (ROOT / "plugins" / "README.md").read_text(encoding="utf-8")
+RULES = (ROOT / ".docs" / "plugins" / "rules.md").read_text(encoding="utf-8")
 HOOKS = [name for name, item in vars(hookspecs).items() if hasattr(item, "gahbench_spec")]
 
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_every_hook_is_documented(hook):
-    assert f"`{hook}`" in GUIDE
+    assert f"`{hook}`" in RULES
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in KINDS for name in Registry().names(kind)])
 def test_every_plugin_is_documented(kind, name):
+    """By the first line of its docstring, which the reference shows, and in the guide to its folder."""
     plugin = Registry().get(kind, name)
     assert plugin.summary
+    folder = {"basis": "bases"}.get(kind, f"{kind}s")
     # A preset is a short name of another plugin.
-    assert plugin.preset or f"`{name}`" in GUIDE
+    assert plugin.preset or f"`{name}`" in (ROOT / "plugins" / folder / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", marked(Registry().names("dataset")))
@@ -86,7 +90,7 @@ def test_the_plugin_in_the_guide_keeps_the_contract(tmp_path, file):
     assert report.passed, str(report)
 
 
-ROOMS = (".github", "gahbench", "plugins", "results", "suites", "tests")
+ROOMS = (".docs", ".github", "gahbench", "plugins", "results", "suites", "tests")
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(file for room in ROOMS for file in (ROOT / room).rglob("*.md"))])
 
 
@@ -110,7 +114,7 @@ PYTHON = [
     (str(file.relative_to(ROOT)), place)
     for file in (
         ROOT / "README.md",
-        ROOT / "gahbench" / "README.md",
+        ROOT / ".docs" / "reference" / "gahbench.md",
         *sorted((ROOT / "plugins").glob("*/README.md")),
         *(ROOT / "results").rglob("*.md"),
     )
@@ -145,7 +149,8 @@ def commands():
         text = file.read_text(encoding="utf-8").replace("\\\n", " ")
         text = re.sub(r"```python.*?```", "", text, flags=re.DOTALL)
         found |= {
-            line.split("#")[0].strip() for line in re.findall(r"^(?: {4})?(gahbench .*)$", text, flags=re.MULTILINE)
+            re.split(r" [#>|&]", line)[0].strip()
+            for line in re.findall(r"^(?: {4})?(gahbench .*)$", text, flags=re.MULTILINE)
         }
         found |= {" ".join(code.split()) for code in re.findall(r"`(gahbench [^`]+)`", text)}
     return sorted(found)
@@ -167,7 +172,7 @@ def test_the_commands_in_the_documents_are_accepted(line):
 
 
 def test_the_suite_in_the_guide_loads(tmp_path, builtin):
-    (text,) = blocks("suites/README.md", "yaml")
+    (text,) = blocks(".docs/reference/suites.md", "yaml")
     content = yaml.safe_load(text)
     content["datasets"][1]["faces"].pop("path")
     file = tmp_path / "guide.yaml"
@@ -178,13 +183,10 @@ def test_the_suite_in_the_guide_loads(tmp_path, builtin):
     assert suite.entrants[-1].label == "cycle-spin[threshold[wavelet[db4,levels=3]]]"
 
 
-def test_every_field_of_the_training_is_documented():
-    text = (ROOT / "suites" / "README.md").read_text(encoding="utf-8")
-    assert [name for name in Training.model_fields if f"`{name}`" not in text] == []
-    table = {line.split("|")[1].strip().strip("`"): line.split("|")[2:4] for line in text.splitlines() if "|" in line}
-    for place, recipe in enumerate(("kl", "paper")):
-        for name in ("schedule", "noise", "weighting", "initialisation", "batch_size", "warmup"):
-            assert table[name][place].strip() == str(RECIPES[recipe][name])
+@pytest.mark.parametrize("model", [SuiteFile, Scoring, Training, Sampling, Limits])
+def test_every_field_of_a_suite_is_described_for_the_reference(model):
+    described = re.findall(r"^([a-z_][\w, ]*)$", inspect.cleandoc(model.__doc__), flags=re.MULTILINE)
+    assert {name for line in described for name in line.split(", ")} >= set(model.model_fields)
 
 
 @pytest.mark.parametrize("name", suite_files())
@@ -199,8 +201,20 @@ def test_every_suite_loads_and_is_documented(builtin, name, tmp_path, monkeypatc
     assert f"`{name}`" in (ROOT / "suites" / "README.md").read_text(encoding="utf-8")
 
 
+TUTORIALS = sorted((ROOT / ".docs" / "tutorials").glob("*.md"))
+
+
+@pytest.mark.parametrize("file", TUTORIALS, ids=lambda file: file.stem)
+def test_a_tutorial_is_short_and_ends_with_a_figure(file):
+    text = file.read_text(encoding="utf-8")
+    assert len(text.split()) <= 1500
+    assert "```console\n" in text
+    assert "```{figure}" in text
+    assert f".docs/tutorials/{file.name}" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 def test_the_readme_is_short_and_has_the_two_commands():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 150
+    assert len(text.splitlines()) <= 130
     commands = [line for line in text.splitlines() if line.startswith("python3 ")]
     assert [line.split()[-1].rpartition("/")[2] for line in commands] == ["quick", "pytest"]

@@ -89,15 +89,12 @@ def test_no_entrant_of_a_published_board_is_beyond_the_optimum(name):
 def test_the_deficits_in_the_documents_are_those_of_the_board():
     board = load_results(ROOT / "results" / "optimal").board
     text = (ROOT / "results" / "optimal" / "README.md").read_text(encoding="utf-8")
-    readme = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
     for family in board.datasets:
         cells = [
             between(family.estimate(entrant, "deficit", "min"), family.estimate(entrant, "deficit"))
             for entrant in ("unet[width=16,levels=2]", "bf-cnn[width=16,layers=8]")
         ]
-        (row,) = [line for line in text.splitlines() if f"| {' | '.join(cells)} |" in line]
-        if row.split("|")[1].strip() in ("discs", "gaussian-field", "c-alpha, α = 2"):
-            assert row in readme.splitlines()
+        assert len([line for line in text.splitlines() if f"| {' | '.join(cells)} |" in line]) == 1
 
 
 def test_the_rates_in_the_documents_are_those_of_the_board():
@@ -116,13 +113,11 @@ def test_the_rates_in_the_documents_are_those_of_the_board():
 def test_the_gains_of_oracles_in_the_documents_are_those_of_the_board():
     board = load_results(ROOT / "results" / "oracles").board
     text = (ROOT / "results" / "oracles" / "README.md").read_text(encoding="utf-8")
-    readme = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
     rows = [line for line in text.splitlines() if line.startswith("| `")]
     assert len(rows) == 12
     for row in rows:
         entrant, *cells = cells_of(row)
         assert cells == [with_half_width(family.estimate(entrant, "psnr")) for family in board.datasets]
-    assert sum(row in readme.splitlines() for row in rows) == 5
 
 
 def test_the_figures_of_the_zoo_in_the_documents_are_those_of_the_board():
@@ -166,7 +161,6 @@ def test_the_figures_of_the_standard_board_in_the_documents_are_those_of_the_boa
 def test_directions_and_alignments_in_the_documents_are_those_of_the_board():
     board = load_results(ROOT / "results" / "basis").board
     text = (ROOT / "results" / "basis" / "README.md").read_text(encoding="utf-8")
-    readme = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
     faces = "faces[size=24,test=28]"
     families = {
         "c-alpha": "c-alpha[alpha=2,size=24]",
@@ -190,8 +184,6 @@ def test_directions_and_alignments_in_the_documents_are_those_of_the_board():
         for row in rows:
             entrant, *found = cells_of(row)
             assert found == cells(entrant, f"{metric}[{graph}]", families.values())
-        if metric == "direction":
-            assert sum(row in readme.splitlines() for row in rows) == 5
         rows = rows_after(f"{metric.capitalize()} with each basis, mean over σ")
         assert len(rows) == 20
         for row in rows:
@@ -215,7 +207,6 @@ def test_directions_and_alignments_in_the_documents_are_those_of_the_board():
 def test_the_course_of_generalization_in_the_documents_is_that_of_the_board():
     results = load_results(ROOT / "results" / "generalization")
     text = (ROOT / "results" / "generalization" / "README.md").read_text(encoding="utf-8")
-    readme = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
     table = text.split("two seeds:\n\n")[1].split("\n\n")[0]
     measured = {
         "PSNR on training images, dB": ("psnr", "train", 0.1, 1),
@@ -234,7 +225,6 @@ def test_the_course_of_generalization_in_the_documents_is_that_of_the_board():
         assert [f"{float(cell):.{digits}f}" for cell in stated] == [
             f"{point.value + 0.0:.{digits}f}" for point in points
         ]
-        assert rows[name] in readme.splitlines()
     predicted = "sample-prediction[local-score[equivariant=true,images=100],max_samples=12]"
     line = next(line for line in text.splitlines() if line.startswith("| the network | `local-score` |"))
     found = course(results, "c-alpha[alpha=2,size=24]", "unet[width=24,norm=false]", predicted)

@@ -36,6 +36,7 @@ class Basis(Preparable, ABC):
     adaptive: ClassVar[bool] = False
     #: Whether it depends on the clean image, so that only oracles can use it.
     oracle: ClassVar[bool] = False
+    #: Parameters that labels always show, default or not.
     label_parameters: ClassVar[tuple[str, ...]] = ()
     #: The works that it follows.
     citation: ClassVar[Citations] = None

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gahbench.contracts.optima import Posterior, TrueBasis
     from gahbench.jacobian import LinearMaps
 
+#: Names of splits.
 Split = Literal["train", "validation", "test", "A", "B"]
 OptimumKind = Literal["exact", "bracket", "rate", "none"]
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from gahbench.jacobian import LinearMaps
 
+#: Kinds of denoiser; the kind says what a denoiser may use of the truth.
 DenoiserKind = Literal["trained", "classical", "oracle", "optimal", "bound"]
 KINDS: tuple[DenoiserKind, ...] = get_args(DenoiserKind)
 #: Denoisers of these kinds see the clean image; of the others, none does.

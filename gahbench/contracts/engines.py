@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 class Engine(ABC):
     """A way to run work units."""
 
+    #: Parameters that labels always show, default or not.
     label_parameters: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod

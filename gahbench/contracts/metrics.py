@@ -36,6 +36,7 @@ class Metric(Preparable, ABC):
     #: Its needs beside images and the denoiser (:data:`gahbench.contracts.needs.Need`); an entrant
     #: without it is not measured.
     needs: ClassVar[frozenset[Need]] = frozenset()
+    #: Parameters that labels always show, default or not.
     label_parameters: ClassVar[tuple[str, ...]] = ()
     #: The works that it follows.
     citation: ClassVar[Citations] = None

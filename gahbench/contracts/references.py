@@ -29,10 +29,12 @@ class Reference(Preparable, ABC):
     bound of all denoisers. References of all kinds may learn from training and validation images (:meth:`fit`).
     """
 
+    #: What it may use of the truth.
     kind: DenoiserKind = "classical"
     #: Whether it learns from the very images that networks are trained on, and so has a row for each number of them
     #: where a suite sweeps it, and a partner on the other half.
     fits_training_subset: ClassVar[bool] = False
+    #: Parameters that labels always show, default or not.
     label_parameters: ClassVar[tuple[str, ...]] = ()
     #: The works that it follows.
     citation: ClassVar[Citations] = None

@@ -21,6 +21,7 @@ class Tracker(ABC):
     A row is named as the board and lines of progress have it: ``unet[width=16] on discs[size=32] (seed 1)``.
     """
 
+    #: Parameters that labels always show, default or not.
     label_parameters: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod

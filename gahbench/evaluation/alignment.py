@@ -19,7 +19,7 @@ UNCHANGING = 1e-4
 MIN_SHARE = 0.02
 #: A residual of which less than this share is directional has no direction to speak of.
 MIN_DIRECTIONAL = 0.02
-#: With fewer images the regression on strength takes much of what there is.
+#: Images that directions and alignments need: with fewer images the regression on strength removes much of the signal.
 MIN_IMAGES = 24
 #: Partial cosines are 0 where sqrt(1 - cosine^2) of either with the third is smaller: it explains all there is.
 MIN_FACTOR = 0.01

@@ -19,13 +19,13 @@ from numpy.typing import ArrayLike, NDArray
 #: PSNR above which only the rounding of float32 images is seen (relative errors of 6e-8, or 144 dB).
 MAX_PSNR = 140
 
-#: The window of a rate: noise levels at which an oracle keeps at least this number of coefficients ...
+#: The window of a rate begins at noise levels at which an oracle keeps at least this number of coefficients.
 MIN_TERMS = 32
-#: ... and at most this number times the square root of the number of all.
+#: The window of a rate ends where an oracle keeps this number times the square root of the number of all coefficients.
 MAX_TERMS = 0.25
-#: Coefficients are ranked for their decay up to this number times the square root.
+#: The decay of coefficients is fitted up to the rank of this number times the square root of the number of all.
 MAX_RANK = 1.0
-#: Noise levels needed in the window of a rate: through two points there is always a line.
+#: Noise levels that a rate needs in its window, since two points always lie on a line.
 MIN_LEVELS = 3
 
 

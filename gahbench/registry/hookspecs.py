@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from gahbench.contracts.unit import Unit
 
 hookspec = pluggy.HookspecMarker("gahbench")
+#: Marks a function of a plugin as the implementation of a hook.
 hookimpl = pluggy.HookimplMarker("gahbench")
 
+#: The callback of a hook that registers plugins: ``register(name, class_or_text, **preset)``.
 Register = Callable[..., Any]
 
 

@@ -95,6 +95,8 @@ class Training(BaseModel):
         The budget; one of them. Steps may be given for each training image, ``{per_image: 20, least: 500}``, for sets
         whose number of images is known. A budget of seconds makes rows depend on the machine, so a suite that uses it
         must say ``allow_time_budget: true``.
+    allow_time_budget
+        Accept a budget of seconds; the board notes it.
     batch_size
         Images in a batch.
     train_images
@@ -123,8 +125,9 @@ class Training(BaseModel):
         Bound on the norm of the gradient; null for none.
     ema
         Decay of a running average of the weights, which is then stored; null for none.
-    noise
-        ``log-uniform`` in [sigma_min, sigma_max], or ``quadratic``: the square of a uniform variable, scaled to it.
+    noise, sigma_min, sigma_max
+        Distribution of the noise level in training, and its range: ``log-uniform``, or ``quadratic``, the square of a
+        uniform variable, scaled to the range.
     loss
         ``mse``, the mean squared error, whose minimiser is the posterior mean; ``mae``, the mean absolute error.
     weighting
@@ -141,8 +144,8 @@ class Training(BaseModel):
     compile
         ``auto`` uses torch.compile where a timed step says that the fit takes ten minutes or more without it, or three
         on a GPU.
-    validations
-        How often, over the fit, the validation PSNR is measured for the history.
+    validations, validation_images
+        How often, over the fit, the validation PSNR is measured for the history, and on how many images.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)

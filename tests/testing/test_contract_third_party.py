@@ -1,4 +1,4 @@
-"""Third-party plugins, written from plugins/README.md alone, pass the checks and get their rows."""
+"""Third-party plugins, written from the pages in .docs/plugins alone, pass the checks and get their rows."""
 
 import pytest
 
