@@ -23,7 +23,7 @@ def short_legend(results: Results) -> str:
     return (
         f"PSNR: mean in dB ± half its 95 % interval.{gain}\n"
         f"Ranks are 95 % simultaneous intervals from paired differences{weights}.\n"
-        f"{flags}More: `gahbench leaderboard --legend`; references: `gahbench cite`."
+        f"{flags}More: `gahbench leaderboard DIR --legend`; references: `gahbench cite DIR`."
     )
 
 

@@ -68,7 +68,7 @@ def test_all_seven_run_in_one_suite_by_the_command_of_the_page(folder, command, 
     for part in ("ramps", "two-layer", *bases, "noise-left[edges=0.2]"):
         assert part in printed
     # The tracker has the last validation of the one network.
-    assert "two-layer[width=8] on ramps[size=16] step 200 validation_psnr " in (out / "curves.txt").read_text()
+    assert "two-layer[width=8] on ramps[size=16] (seed 0) step 200 validation_psnr " in (out / "curves.txt").read_text()
     # On this family the best denoiser is known, and no error is below it.
     board = results.leaderboard(full=True).set_index("entrant")
     assert board["psnr"].idxmax() == "optimal"

@@ -132,7 +132,7 @@ def test_the_legend_has_three_lines_and_the_whole_one_every_column():
     text = printed(made(), 80)
     legend = text[text.index("PSNR: mean in dB") :].strip().split("\n")
     assert len(legend) == 3 + (len(f"PSNR: mean in dB ± half its 95 % interval. Gain: over {BASELINE}.") > 80)
-    assert "`gahbench leaderboard --legend`; references: `gahbench cite`." in legend[-1]
+    assert "`gahbench leaderboard DIR --legend`; references: `gahbench cite DIR`." in legend[-1]
     usual = made([("oracle-threshold[sym4]", *one[1:]) if one[0] == BASELINE else one for one in ENTRANTS], None)
     assert max(map(len, short_legend(replace(usual, baseline="oracle-threshold[sym4]")).split("\n"))) <= 80
     for whole in (markdown(made(), full_legend=True), " ".join(printed_whole(made()).split())):
