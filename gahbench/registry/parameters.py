@@ -163,6 +163,15 @@ class Parameter:
         raise ParameterError(f"{self.name}={brief(path)!r}: {reason} (accepted: {self.accepted})")
 
 
+def _has_constructor(target: type) -> bool:
+    """Whether a class has a constructor other than those of ``object`` and of torch's ``Module``.
+
+    The compiler of torch puts another function in the place of the latter.
+    """
+    owner = next(base for base in target.__mro__ if "__init__" in vars(base))
+    return owner is not object and owner.__module__ != "torch.nn.modules.module"
+
+
 def constructor_parameters(target: Any, where: str) -> tuple[Parameter, ...]:
     """Read the parameters of a class or factory from its signature, ``channels`` and ``shape`` included.
 
@@ -172,9 +181,7 @@ def constructor_parameters(target: Any, where: str) -> tuple[Parameter, ...]:
         If a parameter has no type annotation, takes ``*args``, or has a default that is infinite or NaN, for which
         there is no JSON.
     """
-    inherited = (None, "torch.nn.modules.module")
-    if inspect.isclass(target) and getattr(target.__init__, "__module__", None) in inherited:
-        # It has no own constructor.
+    if inspect.isclass(target) and not _has_constructor(target):
         return ()
     signature = inspect.signature(target)
     function = target.__init__ if inspect.isclass(target) else target

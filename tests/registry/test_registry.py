@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import gahbench
 from gahbench._util.errors import PluginError
@@ -209,7 +210,12 @@ def test_a_lazy_plugin_that_cannot_be_imported_is_listed_with_its_error(tmp_path
         _ = plugin.parameters
 
 
-def test_a_class_without_a_constructor_has_no_parameters(tmp_path):
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_class_without_a_constructor_has_no_parameters(tmp_path, monkeypatch, is_replaced):
+    if is_replaced:
+        original = torch.nn.Module.__init__
+        # As by torch.compile, until the process ends.
+        monkeypatch.setattr(torch.nn.Module, "__init__", lambda self, *args, **keys: original(self, *args, **keys))
     text = "import gahbench\nfrom torch import nn\n@gahbench.hookimpl\ndef register_architectures(register):\n"
     text += "    register('plain', Plain)\nclass Plain(nn.Module):\n    def forward(self, noisy, sigma): return noisy\n"
     assert Registry((write(tmp_path, "plain.py", text),)).get("architecture", "plain").parameters == ()
