@@ -230,17 +230,10 @@ class Results:
             Metrics, or ``metric.part``, a panel for each. By default the figure of the board: PSNR, the gain over the
             baseline and, where the optimum is known, the deficit from it, against input PSNR.
 
-        Returns
-        -------
-        Figure
-            Of matplotlib.
-
         Raises
         ------
-        ParameterError
-            If not just one dataset is meant, or a metric has no values on it.
-        ResultsError
-            If no entrant has a PSNR on it.
+        GahbenchError
+            If not just one dataset is meant, or there are no values of it.
         """
         from gahbench.report.board_figures import draw_board
 
