@@ -127,7 +127,8 @@ PYTHON = [
 def test_the_python_in_the_documents_runs(write_suite, tmp_path, monkeypatch, file, place):
     code = blocks(file, "python")[place]
     # The suite is one of seconds rather than minutes.
-    code = code.replace('gahbench.run("quick", out="runs/quick")', "gahbench.run(suite, out=out, engine='inline')")
+    code = code.replace('gahbench.run("quick", out="runs/quick"', "gahbench.run(suite, out=out, engine='inline'")
+    assert "runs/" not in code
     monkeypatch.chdir(ROOT)
     names = {"suite": write_suite(), "out": tmp_path / "out"}
     for statement in ast.parse(code).body:

@@ -211,9 +211,7 @@ def inspect(
     plugins: Sequence[Source] = (),
     progress: Callable[[int, int, str], None] = lambda done, steps, doing: None,
 ) -> Inspection:
-    """Decompose a denoiser's Jacobian at one image, to see which basis it shrinks in there.
-
-    All numbers are those of the metrics, under the noise of runs; direction and alignment compare all of the images.
+    """Decompose a denoiser's Jacobian at one image, with the metrics and the noise of runs.
 
     Parameters
     ----------
@@ -231,10 +229,9 @@ def inspect(
         Bases to compare with; by default graph-laplacian, bandlet, sym4, dct and, where it is known, true-basis.
     others
         How many other images to compare with, 23 or more: the next ones, or squares of the file; 0 for none.
-    checkpoint, plugins
-        Trained weights, as ``checkpoint`` of an architecture; plugin files or folders.
-    progress
-        Called before each measurement with the number of those that are done, of all, and its name.
+    checkpoint, plugins, progress
+        Trained weights, as ``checkpoint`` of an architecture; plugin files or folders; a function that is called before
+        each measurement with the number of those that are done, of all, and its name.
 
     Returns
     -------

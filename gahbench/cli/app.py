@@ -345,23 +345,7 @@ def sample(
         raise typer.Exit(1)
 
 
-for command in (
-    folder_commands.work,
-    folder_commands.status,
-    folder_commands.why,
-    folder_commands.collect,
-    folder_commands.leaderboard,
-    folder_commands.report,
-    folder_commands.site,
-    claims.claims,
-    folder_commands.compare,
-    folder_commands.cite,
-    folder_commands.adopt,
-    folder_commands.merge,
-    folder_commands.remove,
-    folder_commands.weights,
-    folder_commands.verify,
-):
+for command in (*folder_commands.COMMANDS, claims.claims):
     app.command()(command)
 
 

@@ -370,3 +370,22 @@ def _conclude_work(folder: Path, outcome: Worked) -> None:
     if outcome.failed:
         typer.echo(f"'{why_command(folder)}' prints why units failed", err=True)
         raise typer.Exit(1)
+
+
+#: In the order of the help.
+COMMANDS = (
+    work,
+    status,
+    why,
+    collect,
+    leaderboard,
+    report,
+    site,
+    compare,
+    cite,
+    adopt,
+    merge,
+    remove,
+    weights,
+    verify,
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -267,9 +268,7 @@ def _level(
     )
     one = group.only(images.place)
 
-    def step(name: str) -> None:
-        begin(f"{name} at σ = {level_name(sigma)}")
-
+    step = functools.partial(_announce, begin, sigma)
     try:
         step(_JACOBIAN)
         pairs = one.local.eigenpairs(sigma)
@@ -306,6 +305,10 @@ def _level(
         {basis: measures for basis, measures in compared.items() if _has_value(measures)},
         coefficients,
     )
+
+
+def _announce(begin: Callable[[str], None], sigma: float, name: str) -> None:
+    begin(f"{name} at σ = {level_name(sigma)}")
 
 
 def _facts(one: Evaluation, registry: Registry, step: Callable[[str], None]) -> dict[str, float]:

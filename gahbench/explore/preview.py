@@ -149,9 +149,9 @@ def make_preview(
     count
         Number of images, up to 32; by default 4, or as many as there are.
     split, start
-        Which images: number ``start`` and on of a split.
+        The split, and the number of its first image.
     true_basis
-        Require the true basis. Otherwise it is computed only where images are small.
+        Require the true basis, which otherwise is computed only where images are small.
     max_pixels
         Values of an image beyond which no best denoiser is computed, as it may take minutes.
 
@@ -166,8 +166,7 @@ def make_preview(
     PluginError
         If the dataset raises an error of its own or breaks its contract.
     """
-    checked_split, levels = _check_arguments(sigmas, count, split, start)
-    probe = DatasetProbe(configured)
+    (checked_split, levels), probe = _check_arguments(sigmas, count, split, start), DatasetProbe(configured)
     available = probe.available()
     count = _check_count(configured, available, checked_split, start, count)
     _check_start(probe, start, count)
