@@ -263,8 +263,7 @@ def _level(
         dataset=images.dataset,
         start=images.start,
         redraws=False,
-        # The default of suites, so that the numbers are those of their boards.
-        jacobian_precision="auto",
+        jacobian_precision="auto",  # the default of suites, so that the numbers are those of their boards
     )
     one = group.only(images.place)
 
