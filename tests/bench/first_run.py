@@ -35,7 +35,13 @@ from gahbench.training.recipe import Training
 from gahbench.training.trainer import Trainer
 
 #: The changes of ``quick`` that make it what it was before.
-BEFORE = ["training.steps=1800", "training.batch_size=32", "training.optimizer=adam", "training.learning_rate=0.005"]
+BEFORE = [
+    "training.steps=1800",
+    "training.batch_size=32",
+    "training.optimizer=adam",
+    "training.learning_rate=0.005",
+    "training.warmup=100",
+]
 #: A leg of ``auto`` may take this many times as long as one of the faster precision.
 ALLOWED = 1.10
 PRECISIONS = ("float32", "bfloat16", "auto")
