@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--networks", nargs="+", default=["unet[width=16,levels=2]", "bf-cnn[width=16,layers=8]"])
     parser.add_argument("--datasets", nargs="+", default=["c-alpha[alpha=2,size=32,construction=paper]"])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=480)
     parser.add_argument("--batch", type=int, default=24)
     parser.add_argument("--images", type=int, default=64, help="test images")
     parser.add_argument("--sigmas", type=float, nargs="+", default=[0.03, 0.06, 0.12, 0.25, 0.5])
