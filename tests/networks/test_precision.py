@@ -1,5 +1,6 @@
 """The choice of a precision: by a clock that the tests move, and by real networks."""
 
+import errno
 import json
 
 import pytest
@@ -151,6 +152,21 @@ def test_a_damaged_record_is_measured_again(monkeypatch, tmp_path, content):
     (file,) = tmp_path.iterdir()
     file.write_text(content)
     assert Choices(tmp_path).make(*given).precision == "bfloat16"
+
+
+def test_a_choice_that_cannot_be_kept_is_made_all_the_same(monkeypatch, tmp_path):
+    clock = Clock(monkeypatch, 0.1, 0.05)
+
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module, "write_json", full)
+    choices = Choices(tmp_path)
+    given = ("training", network(2), (4, 1, 8, 8), CPU, 10_000, clock.run)
+    assert choices.make(*given).precision == "bfloat16"
+    count = len(clock.passes)
+    assert choices.make(*given).precision == "bfloat16"
+    assert len(clock.passes) == count
 
 
 def test_without_instructions_nothing_is_measured(monkeypatch):
