@@ -9,6 +9,7 @@ results, so that all seeds share it.
 from __future__ import annotations
 
 import contextlib
+import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -21,7 +22,7 @@ from torch import nn
 
 from gahbench._util.bfloat16 import has_bfloat16
 from gahbench._util.error_text import error_text
-from gahbench._util.files import names_in, read_regular, write_json
+from gahbench._util.files import names_in, read_regular, temporary_name, write_json
 from gahbench._util.keys import key_of
 from gahbench._util.resources import processor_name
 from gahbench._util.sealed import parse_json
@@ -104,14 +105,12 @@ class Choices:
         if not has_bfloat16(device):
             return Choice(reason="the hardware has no bfloat16 instructions")
         question = {"work": work, "network": _identity(network), "shape": list(shape)}
-        asked = {**question, **_machine(device)}
-        key = key_of(asked)
+        # Work of another amount is another question: short work is not measured.
+        fields = {**question, **_machine(device), "passes": f"{passes:.3g}"}
+        key = key_of(fields)
         choice = self._known.get(key) or self._read(key)
         if choice is None:
-            choice = measure(run, passes, device)
-            self._write(key, asked, choice)
-            # Another worker may have measured at the same time: the file that is there decides.
-            choice = self._read(key) or choice
+            choice = self._keep(key, fields, measure(run, passes, device))
         self._known[key] = choice
         earlier = self._elsewhere(key, question, choice)
         return choice if earlier is None else Choice(choice.precision, choice.reason, choice.seconds, earlier)
@@ -134,12 +133,26 @@ class Choices:
         except (OSError, ValueError, TypeError, LookupError, AttributeError):
             return None
 
-    def _write(self, key: str, asked: Mapping[str, Any], choice: Choice) -> None:
-        if self._folder is not None and f"{key}.json" not in names_in(self._folder):
-            kept = {name: value for name, value in asdict(choice).items() if name != "note"}
-            # A choice that cannot be kept is made again by the next process: no reason to fail a unit.
-            with contextlib.suppress(OSError):
-                write_json(self._folder / f"{key}.json", {**asked, **kept})
+    def _keep(self, key: str, fields: Mapping[str, Any], choice: Choice) -> Choice:
+        """Write a choice, and return the one that is kept: of workers that measure at once the first decides."""
+        if self._folder is None:
+            return choice
+        record = {**fields, **{name: value for name, value in asdict(choice).items() if name != "note"}}
+        file = self._folder / f"{key}.json"
+        own = temporary_name(file)
+        # A choice that cannot be written is made again by the next process: no reason to fail a unit.
+        with contextlib.suppress(OSError):
+            write_json(own, record)
+            try:
+                os.link(own, file)
+            except FileExistsError:
+                if (first := self._read(key)) is not None:
+                    choice = first
+                else:
+                    own.replace(file)  # a damaged file
+            finally:
+                own.unlink(missing_ok=True)
+        return choice
 
     def _elsewhere(self, key: str, question: Mapping[str, Any], choice: Choice) -> str | None:
         """Return a sentence if other machines compute the same network of this folder in the other precision."""

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from gahbench._util.error_text import error_text
 from gahbench._util.files import flush, temporary_name, write_whole
 from gahbench.contracts.datasets import Dataset
 from gahbench.networks.initialisation import build_network
@@ -163,17 +164,23 @@ def acceleration(
     else:
         planned = training.batch_size * steps
         # Some ten passes may be timed, in a hundredth of the work.
-        images = max(1, min(training.batch_size, planned // 1000))
+        images = min(training.batch_size, max(2, planned // 1000))
         passes = planned / images
+    shape, seconds = (images, *dataset.shape), None
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        run = _passes(network, (images, *dataset.shape), device)
-        choice = Choice()
-        if training.precision == "auto":
-            choice = choices.make("training", network, (images, *dataset.shape), device, passes, run)
-        precision = choice.precision if training.precision == "auto" else training.precision
-        seconds = choice.seconds.get(precision)
-        if seconds is None and training.compile == "auto" and steps is not None:
-            seconds = pass_seconds(run, precision, passes, device)
+        try:
+            run, choice = _passes(network, shape, device), Choice()
+            if training.precision == "auto":
+                choice = choices.make("training", network, shape, device, passes, run)
+            precision = choice.precision if training.precision == "auto" else training.precision
+            seconds = choice.seconds.get(precision)
+            if seconds is None and training.compile == "auto" and steps is not None:
+                seconds = pass_seconds(run, precision, passes, device)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            # Networks that cannot be copied, or run on a part of a batch, can still be trained.
+            choice = Choice(reason=f"a step could not be timed: {error_text(error)}")
     planned_seconds = training.seconds if training.seconds is not None else (seconds or 0.0) * passes
     return choose(training, choice, planned_seconds, device)
 

@@ -70,8 +70,9 @@ class Acceleration:
                 note = "begun in bfloat16, goes on in float32: this hardware has no bfloat16 instructions"
                 changed = replace(changed, notes=(*changed.notes, note))
             else:
-                choice = Choice(precision, "as the fit was begun")
-                changed = replace(changed, bfloat16=precision == "bfloat16", choice=choice)
+                choice = Choice(precision, "as the fit was begun", self.choice.seconds)
+                notes = tuple(note for note in self.notes if note != self.choice.note)
+                changed = replace(changed, bfloat16=precision == "bfloat16", notes=notes, choice=choice)
         if compiled != self.compiled:
             if compiled and (missing := compiler_missing(device)):
                 return changed.without_compiler(f"as the fit was begun: {missing}")

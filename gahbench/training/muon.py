@@ -13,6 +13,8 @@ from torch.optim import AdamW, Optimizer
 COEFFICIENTS, STEPS = (3.4445, -4.7750, 2.0315), 5
 #: The root mean square of an update over the learning rate: about that of Adam, so that its rates carry over.
 SIZE = 0.2
+#: Added to norms: the momentum of a layer without gradients fades, and must not be blown up.
+SMALL = 1e-7
 
 
 class Muon(Optimizer):
@@ -44,39 +46,40 @@ class Muon(Optimizer):
         momentum: float = 0.95,
         fused: bool = False,
     ) -> None:
-        given = list(parameters)
-        matrices = [one for one in given if one.ndim >= 2 and min(_matrix(one).shape) > 1]
-        known = {id(one) for one in matrices}
-        others = [one for one in given if id(one) not in known]
-        groups = [{"params": matrices}, {"params": others}]
+        matrices: list[nn.Parameter] = []
+        vectors: list[nn.Parameter] = []
+        for parameter in parameters:
+            is_matrix = parameter.ndim >= 2 and min(_matrix(parameter).shape) > 1
+            (matrices if is_matrix else vectors).append(parameter)
+        groups = [{"params": matrices}, {"params": vectors}]
         super().__init__(groups, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
-        self._adam = AdamW(others, lr=lr, weight_decay=weight_decay, fused=fused) if others else None
+        self._adam = AdamW(vectors, lr=lr, weight_decay=weight_decay, fused=fused) if vectors else None
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Update all parameters that have a gradient."""
-        matrices, others = self.param_groups
+        matrices, vectors = self.param_groups
         by_shape: dict[torch.Size, list[nn.Parameter]] = {}
-        for one in matrices["params"]:
-            if one.grad is not None:
-                by_shape.setdefault(_matrix(one).shape, []).append(one)
+        for parameter in matrices["params"]:
+            if parameter.grad is not None:
+                by_shape.setdefault(_matrix(parameter).shape, []).append(parameter)
         for shape, group in by_shape.items():
-            gradients = torch.stack([_matrix(one.grad) for one in group if one.grad is not None])
-            updates = orthogonalised(self._ahead(group, gradients, matrices["momentum"]))
+            gradients = torch.stack([_matrix(parameter.grad) for parameter in group])
+            updates = orthogonalise(self._ahead(group, gradients, matrices["momentum"]))
             rate = matrices["lr"]
-            for one, update in zip(group, updates.unbind(), strict=True):
-                one.mul_(1 - rate * matrices["weight_decay"])
-                one.add_(update.reshape(one.shape), alpha=-rate * SIZE * max(shape) ** 0.5)
+            for parameter, update in zip(group, updates.unbind(), strict=True):
+                parameter.mul_(1 - rate * matrices["weight_decay"])
+                parameter.add_(update.reshape(parameter.shape), alpha=-rate * SIZE * max(shape) ** 0.5)
         if self._adam is not None:
-            self._adam.param_groups[0]["lr"] = others["lr"]
+            self._adam.param_groups[0]["lr"] = vectors["lr"]
             self._adam.step()
 
     def _ahead(self, group: list[nn.Parameter], gradients: Tensor, momentum: float) -> Tensor:
         """Move the momenta of parameters of one shape (K, rows, columns), and return them a step ahead."""
-        for one in group:
-            if "momentum" not in self.state[one]:
-                self.state[one]["momentum"] = torch.zeros_like(_matrix(one))
-        averages = [self.state[one]["momentum"] for one in group]
+        for parameter in group:
+            if "momentum" not in self.state[parameter]:
+                self.state[parameter]["momentum"] = torch.zeros_like(_matrix(parameter))
+        averages = [self.state[parameter]["momentum"] for parameter in group]
         torch._foreach_lerp_(averages, list(gradients.unbind()), 1 - momentum)
         return gradients.lerp(torch.stack(averages), momentum)
 
@@ -93,20 +96,22 @@ class Muon(Optimizer):
             self._adam.load_state_dict(adam)
 
 
-def orthogonalised(matrices: Tensor) -> Tensor:
-    """Return matrices (K, rows, columns) with singular values of .7 to 1.2 and the singular vectors that they have.
+def orthogonalise(matrices: Tensor) -> Tensor:
+    """Return matrices (K, rows, columns) with the same singular vectors and singular values of 0.7 to 1.2.
 
-    Singular values below some thousandths of the norm of a matrix stay smaller.
+    Singular values below some thousandths of the norm of a matrix, or below :data:`SMALL`, stay smaller.
     """
     first, second, third = COEFFICIENTS
-    found = matrices.mT if matrices.shape[1] > matrices.shape[2] else matrices
-    found = found / found.flatten(1).norm(dim=1).clamp_min(1e-30).view(-1, 1, 1)
+    is_tall = matrices.shape[1] > matrices.shape[2]
+    wide = matrices.mT if is_tall else matrices
+    wide = wide / (wide.flatten(1).norm(dim=1).view(-1, 1, 1) + SMALL)
     for _ in range(STEPS):
-        squared = found @ found.mT
+        squared = wide @ wide.mT
         polynomial = torch.baddbmm(squared, squared, squared, beta=second, alpha=third)
-        found = torch.baddbmm(found, polynomial, found, beta=first)
-    return found.mT if matrices.shape[1] > matrices.shape[2] else found
+        wide = torch.baddbmm(wide, polynomial, wide, beta=first)
+    return wide.mT if is_tall else wide
 
 
-def _matrix(values: Tensor) -> Tensor:
+def _matrix(values: Tensor | None) -> Tensor:
+    assert values is not None
     return values.detach().flatten(1)

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 
 class BiasFreeNorm(nn.Module):
@@ -39,10 +38,9 @@ class BiasFreeNorm(nn.Module):
         """Normalise features of shape (N, C, H, W)."""
         if not self.training:
             return _scaled(features, self.gain / self.running_deviation)
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or not _has_kernels(features, self.gain):
             # The compiler fuses this formula with its neighbours.
-            deviation = (features.var(dim=(0, 2, 3), correction=0).float() + self.epsilon).sqrt()
-            normalised = _scaled(features, self.gain / deviation)
+            normalised, deviation = _formula(features, self.gain, self.epsilon)
         else:
             normalised, deviation = _Normalised.apply(features, self.gain, self.epsilon)  # type: ignore[no-untyped-call]
         with torch.no_grad():
@@ -64,13 +62,18 @@ class _Normalised(torch.autograd.Function):
         mean, variance = torch.batch_norm_update_stats(features, *running, 0.0)
         deviation = (variance + epsilon).sqrt()
         ctx.save_for_backward(features, gain, mean, deviation)
+        ctx.epsilon = epsilon
         ctx.mark_non_differentiable(deviation)
         return _scaled(features, gain / deviation), deviation
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         features, gain, mean, deviation = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            # For second derivatives.
+            normalised, _ = _formula(features, gain, ctx.epsilon)
+            found = torch.autograd.grad(normalised, (features, gain), gradients[0], create_graph=True)
+            return found[0], found[1], None
         gradient, count = gradients[0], features.numel() // features.shape[1]
         _, centred, total = torch.ops.aten.native_batch_norm_backward(
             gradient, features, torch.ones_like(gain), None, None, mean, 1 / deviation, True, 0.0, [False, True, True]
@@ -80,6 +83,17 @@ class _Normalised(torch.autograd.Function):
         slope = -gain * product / (deviation.square() * count)
         inner = torch.addcmul(_channels(-slope * mean, features), features, _channels(slope, features))
         return inner.addcmul_(gradient, _channels(gain / deviation, features)), product, None
+
+
+def _has_kernels(features: Tensor, gain: Tensor) -> bool:
+    """Whether the kernels of batch normalisation take such features."""
+    is_mixed = gain.dtype == torch.float32 and features.dtype in (torch.bfloat16, torch.float16)
+    return not features.is_meta and (is_mixed or features.dtype == gain.dtype)
+
+
+def _formula(features: Tensor, gain: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    deviation = (features.var(dim=(0, 2, 3), correction=0).to(gain.dtype) + epsilon).sqrt()
+    return _scaled(features, gain / deviation), deviation
 
 
 def _scaled(features: Tensor, scale: Tensor) -> Tensor:

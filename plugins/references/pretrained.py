@@ -179,7 +179,8 @@ class Pretrained(Reference):
             network: nn.Module = self.architecture.build(shape)
             fit = self._fitted(network, shape)
             network.load_state_dict(fit.state)
-            self._built = (shape, Trained(network, self.device), fit)
+            # The network holds the weights.
+            self._built = (shape, Trained(network, self.device), fit._replace(state={}))
         return self._built[1:]
 
     def _fitted(self, network: nn.Module, shape: Shape) -> Fit:

@@ -60,7 +60,7 @@ def test_a_board_has_the_works_of_its_plugins_where_these_are_no_more(tmp_path, 
     expected = ["donoho1994ideal", "kadkhodaie2024generalization", "mallat1989theory", "noether1918invariants"]
     assert keys(gahbench.cite(tmp_path / "out")) == ["gahbench", *expected]
     written = (tmp_path / "out" / "leaderboard.md").read_text(encoding="utf-8")
-    assert "references: `gahbench cite`." in written
+    assert "references: `gahbench cite DIR`." in written
     assert "Noether" not in written
     gahbench.remove(tmp_path / "out", ["mine"])
     assert keys(gahbench.cite(tmp_path / "out")) == ["gahbench", *expected[:-1]]

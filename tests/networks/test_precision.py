@@ -152,6 +152,35 @@ def test_a_damaged_record_is_measured_again(monkeypatch, tmp_path, content):
     (file,) = tmp_path.iterdir()
     file.write_text(content)
     assert Choices(tmp_path).make(*given).precision == "bfloat16"
+    count = len(clock.passes)
+    # The damaged file was replaced.
+    assert Choices(tmp_path).make(*given).precision == "bfloat16"
+    assert len(clock.passes) == count
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_of_two_workers_that_measure_at_once_the_first_decides(monkeypatch, tmp_path):
+    clock = Clock(monkeypatch, 0.1, 0.05)
+    question = ("training", network(2), (4, 1, 8, 8), CPU, 10_000)
+    slower = Clock(monkeypatch, 0.1, 0.2)
+    made = []
+
+    def run(precision):
+        # Another worker measures, and writes, while this one does.
+        if not made:
+            made.append(Choices(tmp_path).make(*question, slower.run))
+        clock.run(precision)
+        slower.now = clock.now
+
+    monkeypatch.setattr(module.time, "perf_counter", lambda: clock.now + slower.now)
+    assert Choices(tmp_path).make(*question, run).precision == made[0].precision == "float32"
+
+
+def test_longer_work_is_measured_although_shorter_was_not(monkeypatch, tmp_path):
+    clock = Clock(monkeypatch, 0.1, 0.05)
+    question = ("training", network(2), (4, 1, 8, 8), CPU)
+    assert Choices(tmp_path).make(*question, 100, clock.run).precision == "float32"
+    assert Choices(tmp_path).make(*question, 100_000, clock.run).precision == "bfloat16"
 
 
 def test_a_choice_that_cannot_be_kept_is_made_all_the_same(monkeypatch, tmp_path):

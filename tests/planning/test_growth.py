@@ -39,12 +39,12 @@ def new(before, after):
 
 
 def test_a_seed_trains_one_fit_for_each_architecture_and_dataset_and_nothing_else(planned):
-    before, after = planned(), planned(seeds=[0, 1])
+    before, after = planned(), planned(seeds=[0, 1, 2])
     assert before.keys() < after.keys()
     added = new(before, after)
     fits = [unit for unit in added if unit.kind == "fit"]
     assert len({(unit.dataset, unit.entrant) for unit in fits}) == len(fits) == ARCHITECTURES * DATASETS
-    assert {unit.seed for unit in added} == {1}
+    assert {unit.seed for unit in added} == {2}
     assert {unit.requires for unit in added if unit.kind == "score"} == {unit.key for unit in fits}
 
 

@@ -70,8 +70,8 @@ def test_why_prints_a_traceback_down_to_the_users_line(write_suite, write_plugin
     lines = printed.rstrip().splitlines()
     assert status == 0
     assert lines[:3] == [
-        "fit unlucky on discs[size=16]",
-        "fit unlucky[width=3] on discs[size=16]",
+        "fit unlucky on discs[size=16] (seed 0)",
+        "fit unlucky[width=3] on discs[size=16] (seed 0)",
         "4 scores could not start without",
     ]
     assert lines[-3:] == [

@@ -333,6 +333,10 @@ def test_the_faster_precision_is_chosen_at_the_first_batch(monkeypatch):
         assert torch.equal(auto(noisy, sigma), of_network(network, precision="bfloat16")(noisy, sigma))
         auto(noisy, sigma)
     assert asked == [1000.0]
+    with torch.no_grad():
+        # A few calls with many images are timed on some of the images.
+        of_network(network, precision="auto", calls=100)(torch.randn(20, 1, 16, 16), torch.ones(20))
+    assert asked == [1000.0, 1000.0]
 
 
 def test_settings_need_no_torch():

@@ -131,7 +131,7 @@ SOME_SIZES = {
     "one size": (
         "return noisy - self.noise(noisy) + torch.zeros(1, 1, 32, 32)",
         "takes images of 32x32 pixels alone",
-        "raise ValueError in forward for others, naming sizes",
+        "raise ValueError in forward for other images, naming sizes",
     ),
     "reflects borders": (
         "return noisy - self.noise(noisy) + 0 * torch.nn.functional.pad(noisy, (8,) * 4, 'reflect')[..., 8:-8, 8:-8]",

@@ -65,6 +65,18 @@ def test_few_large_steps_are_measured_by_parts_of_a_batch(monkeypatch):
     assert decided(monkeypatch, 60.0, 2.0, steps=100, batch_size=512).precision == "bfloat16"
 
 
+def test_a_network_that_cannot_be_timed_is_trained_all_the_same():
+    class Picky(torch.nn.Conv2d):
+        def __deepcopy__(self, memo):
+            raise RuntimeError("only graph leaves can be copied")
+
+    training = Training.model_validate({"batch_size": 8, "steps": 1000})
+    dataset = gahbench.create("dataset", "discs", size=16)
+    found = decide(Picky(1, 1, 1), dataset, training, CPU, Choices())
+    assert found == PLAIN
+    assert "only graph leaves" in found.choice.reason
+
+
 def test_a_precision_that_is_set_is_not_measured_but_the_step_is(monkeypatch):
     found = decided(monkeypatch, 1.0, 3.0, precision="float32")
     assert (found.precision, found.compiled) == ("float32", True)

@@ -8,15 +8,15 @@ import torch
 from small_fits import PLAIN, StopAfter, make, weights
 from torch import nn
 
-from gahbench.training.muon import SIZE, Muon, orthogonalised
+from gahbench.training.muon import SIZE, Muon, orthogonalise
 from gahbench.training.trainer import Stopped
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(6, 6), (4, 30), (30, 4)])
 def test_singular_values_become_about_one_and_singular_vectors_stay(rows, columns):
     torch.manual_seed(0)
-    matrices = torch.randn(5, rows, columns) * torch.tensor([1e-6, 1e-2, 1.0, 1e2, 1e6]).view(-1, 1, 1)
-    found = orthogonalised(matrices)
+    matrices = torch.randn(5, rows, columns) * torch.tensor([1e-2, 1e-1, 1.0, 1e2, 1e6]).view(-1, 1, 1)
+    found = orthogonalise(matrices)
     left, _, right = torch.linalg.svd(matrices, full_matrices=False)
     core = left.mT @ found @ right.mT
     values = core.diagonal(dim1=1, dim2=2)
@@ -26,11 +26,25 @@ def test_singular_values_become_about_one_and_singular_vectors_stay(rows, column
     assert float(values.median()) > 0.6
     assert float(values.max()) < 1.3
     # The size of a gradient does not matter.
-    assert torch.allclose(orthogonalised(3 * matrices), found, atol=1e-4)
+    assert torch.allclose(orthogonalise(3 * matrices), found, atol=1e-4)
 
 
 def test_a_matrix_of_zeros_stays_one():
-    assert torch.equal(orthogonalised(torch.zeros(2, 3, 4)), torch.zeros(2, 3, 4))
+    assert torch.equal(orthogonalise(torch.zeros(2, 3, 4)), torch.zeros(2, 3, 4))
+
+
+def test_a_layer_that_has_no_gradient_any_more_comes_to_rest():
+    torch.manual_seed(0)
+    weight = nn.Parameter(torch.randn(4, 6))
+    optimizer = Muon([weight], lr=0.01)
+    weight.grad = torch.randn(4, 6)
+    optimizer.step()
+    weight.grad = torch.zeros(4, 6)
+    for step in range(1500):
+        before = weight.detach().clone()
+        optimizer.step()
+        assert weight.isfinite().all(), step
+    assert torch.equal(weight, before)
 
 
 @pytest.mark.parametrize("shape", [(16, 144), (144, 16), (32, 32)])

@@ -99,6 +99,17 @@ def test_bias_free_norm_has_the_derivative_of_its_formula(layout):
     for one, other in zip(found, expected, strict=True):
         assert torch.allclose(one, other, rtol=1e-10, atol=1e-12)
     assert torch.autograd.gradcheck(norm, (features,))
+    small = features.detach()[:, :, :2, :2].clone().requires_grad_()
+    assert torch.autograd.gradgradcheck(norm, (small,))
+
+
+def test_bias_free_norm_in_training_takes_any_precision_and_device():
+    from gahbench_plugins.architectures._bias_free import BiasFreeNorm
+
+    torch.manual_seed(0)
+    norm, features = BiasFreeNorm(3).train(), torch.randn(4, 3, 5, 5)
+    assert torch.allclose(norm(features.double()), norm(features).double(), atol=1e-5)
+    assert norm.to("meta")(features.to("meta")).shape == features.shape
 
 
 def test_bias_free_norm_finds_the_deviation_of_bfloat16_features_in_float32():
