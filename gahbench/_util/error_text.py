@@ -31,6 +31,11 @@ def one_line(text: str, limit: int = MAX_ERROR) -> str:
     return bounded(" ".join(text[: 4 * limit].split()), limit)
 
 
+def printable(line: str) -> str:
+    """Return a line whose control characters are escaped, since a terminal would obey them."""
+    return "".join(letter if letter.isprintable() or letter == "\t" else repr(letter)[1:-1] for letter in line)
+
+
 def error_text(error: BaseException) -> str:
     """Return an error in one line, ``ValueError: text``; of one whose text cannot be had, its name and why."""
     name = str(type(error).__name__)

@@ -6,7 +6,7 @@
   Whether they reach its rate is a matter of several sizes of images (:mod:`gahbench.board.rate_verdicts`).
 - The slope is fitted to the PSNR over all noise levels of the suite; the optimal slope holds as sigma tends to 0.
 - Entrants whose PSNR is unknown at some noise level come after those, unranked, and those that failed come
-  last. Where there are too few images, or sources of images, for intervals, nobody has a rank.
+  last. Where there are too few images, or sources of images, for intervals, no entrant has a rank.
 """
 
 from __future__ import annotations

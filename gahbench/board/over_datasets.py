@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 #: With fewer datasets there is no mean over them.
 FEWEST = 3
-#: What intervals are over: datasets, the images and seeds of these datasets, or nothing.
+#: The population that intervals describe: datasets of this kind, images and seeds of these datasets, or none.
 Cover = Literal["datasets", "images", ""]
 
 

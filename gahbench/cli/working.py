@@ -107,12 +107,13 @@ def why_command(folder: Path) -> str:
 
 def print_failures(folder: Path, entrants: Sequence[str], full: bool, console: Console) -> None:
     """Print why units of a results folder failed, each traceback once."""
+    from gahbench._util.error_text import printable
     from gahbench.runs.failures import failures
 
     found = failures(folder, entrants, full)
     for one in found:
         for line in _failure_lines(one):
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
     if not found:
         console.print(f"no unit{f' of {listing(entrants)}' if entrants else ''} has failed", markup=False)
 

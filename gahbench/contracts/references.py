@@ -29,14 +29,14 @@ class Reference(Preparable, ABC):
     bound of all denoisers. References of all kinds may learn from training and validation images (:meth:`fit`).
     """
 
-    #: What it may use of the truth.
+    #: Which parts of the truth the reference may use.
     kind: DenoiserKind = "classical"
     #: Whether it learns from the very images that networks are trained on, and so has a row for each number of them
     #: where a suite sweeps it, and a partner on the other half.
     fits_training_subset: ClassVar[bool] = False
     #: Parameters that labels always show, default or not.
     label_parameters: ClassVar[tuple[str, ...]] = ()
-    #: The works that it follows.
+    #: The publications that the reference implements.
     citation: ClassVar[Citations] = None
 
     def __init_subclass__(cls, **keywords: Any) -> None:

@@ -58,7 +58,7 @@ class Outcome:
         Such entrants that this board does not show since they were measured with earlier code of their plugin, or of
         gahbench.
     unfinished, stale, dropped
-        As of :class:`gahbench.store.folder.Opened`.
+        See :class:`gahbench.store.folder.Opened`.
     reused
         The units that were taken from other results folders first; ``None`` where none were named.
     """

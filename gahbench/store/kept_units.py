@@ -31,7 +31,7 @@ class Kept:
     units
         The units that stay.
     unfinished, left_out, outdated, stale, dropped
-        As of :class:`gahbench.store.folder.Opened`.
+        See :class:`gahbench.store.folder.Opened`.
     """
 
     units: tuple[RecordedUnit, ...] = ()
@@ -63,7 +63,7 @@ def kept_units(plan: Plan, recorded: RecordedPlan, store: Store, is_current: Cal
     finished = store.finished()
     now = units_on_datasets(plan.suite.whole, {unit.dataset for unit in rest}) if rest else {}
     keys = {dataset: {unit.key for unit in units} for dataset, units in now.items()}
-    # What a dataset that is not here would be measured as is unknown.
+    # The keys of a dataset that cannot be read here are unknown, so its units stay.
     of_suite = [unit for unit in rest if unit.dataset not in keys or unit.key in keys[unit.dataset]]
     stale = set(rest).difference(of_suite)
     outdated = tuple(dict.fromkeys(unit.entrant for unit in added if not is_current(unit)))

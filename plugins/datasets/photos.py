@@ -118,8 +118,11 @@ class Photos(Dataset):
         if self.path is None:
             return ()
         unusable = unusable_notes(self._all.unusable, len(self._all.names) + len(self._all.unusable))
-        order = () if self.split == "random" else order_notes(alike_neighbours(self._all.pooled()))
-        return (*unusable, *order, *colour_notes(self.colour, self._all.had_colours))
+        return (*unusable, *self._order_notes, *colour_notes(self.colour, self._all.had_colours))
+
+    @functools.cached_property
+    def _order_notes(self) -> tuple[str, ...]:
+        return () if self.split == "random" else order_notes(alike_neighbours(self._all.pooled()))
 
     def missing(self) -> tuple[str, ...]:
         """Return the photographs that take long to decode and are not in the cache yet, in words."""

@@ -165,7 +165,7 @@ def jacobian(width: int, precision: str, choices: Choices, options: argparse.Nam
         return Evaluation(denoiser, images, levels, jacobian_precision=precision, choices=choices)
 
     if precision == "auto":
-        # As of a board with many images: what decides is chosen once.
+        # Boards with many images choose once, so the probe is timed apart.
         many = evaluation(clean.expand(1000, -1, -1, -1), [0.1] * 10)
         maps: Any = many.jacobian(0.1)
         choice = Choice(many.local._precision(maps), many.local.choice.reason)

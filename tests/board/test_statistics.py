@@ -219,7 +219,7 @@ def test_the_ends_of_an_interval_are_the_quantiles_beyond_which_equal_tails_lie(
 
 def test_five_images_have_an_interval_four_have_none_and_one_value_a_mean():
     low, high = interval(bootstrap_means(np.array([[[1.0, 3.0, 2.0, 1.5, 2.5]]])))
-    # Of four degrees of freedom.
+    # The t distribution has four degrees of freedom.
     assert 0.9 < low[0] < 1.5 < 2.5 < high[0] < 3.1
     assert np.isnan(interval(bootstrap_means(np.array([[[1.0, 3.0, 2.0, 1.5]]])))).all()
     alone = np.full((2, 3), np.nan)

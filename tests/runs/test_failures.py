@@ -86,3 +86,14 @@ def test_why_prints_a_traceback_down_to_the_users_line(write_suite, write_plugin
     assert (status, "no entrant 'unluky'; did you mean 'unlucky'?" in errors) == (2, True)
     assert [len(one.units) for one in failures(out)] == [2]
     assert f"'gahbench why {out}' prints the tracebacks" in command("status")(out)[1]
+
+
+@pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
+def test_why_sends_no_control_characters_to_the_terminal(write_suite, write_plugin, tmp_path, command):
+    body = "if len(noisy) > 3:\n    raise RuntimeError('\\x1b]0;title\\x07 \\x1b[2J no luck')\nreturn noisy"
+    plugin, out = write_plugin("unlucky", body), tmp_path / "out"
+    gahbench.run(write_suite(), out, entrants=["unlucky"], plugins=[plugin], engine="inline[trusted=true]")
+    status, printed, _ = command("why")(out)
+    assert status == 0
+    assert "\x1b" not in printed
+    assert "\\x1b[2J no luck" in printed
