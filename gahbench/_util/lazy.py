@@ -25,7 +25,8 @@ def lazy_names(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str]
         raise AttributeError(f"module '{package}' has no attribute '{name}'")
 
     def names() -> list[str]:
-        # For help() and completion.
-        return sorted({*vars(sys.modules[package]), *modules})
+        # For help() and completion: the public names, and those that Python itself gives a module.
+        own = vars(sys.modules[package])
+        return sorted({*own.get("__all__", ()), *modules, *(name for name in own if name.startswith("__"))})
 
     return get, names

@@ -45,7 +45,7 @@ def conclude(outcome: Outcome, console: Console) -> None:
     if outcome.failed:
         scores = outcome.failed - outcome.blocked - outcome.failed_fits
         kinds = [counted(number, kind) for number, kind in ((outcome.failed_fits, "fit"), (scores, "score")) if number]
-        blocked = f"; {counted(outcome.blocked, 'score')} could not start without" if outcome.blocked else ""
+        blocked = f"; {counted(outcome.blocked, 'score')} not started for lack of a network" if outcome.blocked else ""
         failed = " and ".join(kinds)
         report(f"{failed} failed{blocked}; '{why_command(outcome.folder)}' prints the tracebacks", "red")
         raise typer.Exit(1)

@@ -81,7 +81,7 @@ def _cells(units: list[Unit], parameters: int, done: set[str]) -> list[str]:
 def _estimate(left: list[Unit], plan: Plan, folder: Path) -> str:
     """Return about how long a run of the units that are left takes, by what units like them took on this machine.
 
-    Trainings whose like have not run here are estimated by their work, at the nominal rate of this hardware, and scores
+    Trainings of a kind that was not timed here are estimated by their work, at the rate of a matrix product, and scores
     by a nominal time each. Starting workers and writing the board count too.
     """
     if not left:
@@ -115,8 +115,8 @@ def _estimate(left: list[Unit], plan: Plan, folder: Path) -> str:
                 f"{count(GPU_RATE)} a second"
             )
     if unknown:
-        like = f"{counted(len(unknown), 'score')}, whose like have not run here"
-        notes.append(f"{like}, at a nominal {NOMINAL_SCORE:g} s each: those with Jacobians take longer")
+        like = f"{counted(len(unknown), 'score')} of a kind that was not timed here"
+        notes.append(f"{like}, at an assumed {NOMINAL_SCORE:g} s each: scores with Jacobians take longer")
     start = f"{OVERHEAD:g} s of them to start and to write the board"
     return f"about {duration(seconds)} with {counted(workers, 'worker')}, {start}{''.join(f'; {one}' for one in notes)}"
 

@@ -123,7 +123,7 @@ def _failure_lines(failure: Failure) -> Iterator[str]:
     if len(failure.units) > _SHOWN:
         yield f"and {len(failure.units) - _SHOWN} more"
     if failure.blocked:
-        yield f"{counted(failure.blocked, 'score')} could not start without"
+        yield f"{counted(failure.blocked, 'score')} not started for lack of a network"
     yield ""
     yield from (f"  {line}" for line in failure.traceback.splitlines())
     if " ".join(failure.error.split()) not in " ".join(failure.traceback.split()):

@@ -35,7 +35,7 @@ def exported(results: Results, form: Form, columns: Sequence[str] = ()) -> str:
     columns
         Headings of the board, such as ``gain`` or ``PSNR@0.1``, or names of the wide table
         (:meth:`gahbench.Results.leaderboard`) without the ends of intervals, such as ``gain_over_baseline@0.1`` or
-        ``ssim``; by default those of a summary.
+        ``ssim``; by default those of a summary. The entrant is always among them.
 
     Raises
     ------
@@ -47,6 +47,9 @@ def exported(results: Results, form: Form, columns: Sequence[str] = ()) -> str:
     by_heading = _by_heading(results.board, known)
     chosen = [_column(asked, known, by_heading) for asked in columns]
     chosen = list(dict.fromkeys(chosen)) or [name for name in COLUMNS if wide[name].notna().any()]
+    if "entrant" not in chosen:
+        # Numbers alone would not say whose they are.
+        chosen.insert(chosen[:1] == ["rank"], "entrant")
     if form == "csv":
         ends = [f"{name}{end}" for name in chosen for end in ("", "_low", "_high")]
         table = wide[["dataset", *dict.fromkeys(name for name in ends if name in wide and name != "dataset")]]

@@ -167,9 +167,9 @@ def slope_line(board: DatasetBoard) -> str:
     if math.isnan(optimal) or not board.is_known("slope"):
         return ""
     measured = [entry.entrant for entry in board.entries if entry.kind == "optimal"]
-    known = f"compare with that of `{measured[0]}`" if measured else "there is none to compare with"
-    window = f"σ = {level_name(board.sigmas[0])} to {level_name(board.sigmas[-1])}"
-    return f"The optimal slope {optimal:.2f} is a limit for σ → 0; over this window, {window}, {known}."
+    window = f"this window, σ = {level_name(board.sigmas[0])} to {level_name(board.sigmas[-1])}"
+    known = f"over {window}, compare with `{measured[0]}`" if measured else f"none is known for {window}"
+    return f"The optimal slope {optimal:.2f} is a limit for σ → 0; {known}."
 
 
 def optimum_line(dataset: str, results: Results) -> str:

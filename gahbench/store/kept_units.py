@@ -70,7 +70,8 @@ def kept_units(plan: Plan, recorded: RecordedPlan, store: Store, is_current: Cal
     comparable = _comparable([*plan.units, *of_suite], [unit for unit in added if unit.entrant not in outdated])
     shown = {unit.folder for unit in comparable}
     stored = finished | set(names_in(store.claims))
-    units = [RecordedUnit(unit) for unit in of_suite]
+    # An entrant that this run adds again, with one of its seeds, keeps its other seeds as added ones.
+    units = [RecordedUnit(unit, is_added(unit, plan.suite)) for unit in of_suite]
     units += [
         RecordedUnit(unit, True, unit.folder in shown)
         for unit in added

@@ -120,7 +120,7 @@ def test_plan_estimates_references_and_what_a_run_takes_beside_its_units(call, t
     code, out, _ = call("plan", str(file))
     assert code == 0
     assert "to do: 1 of 1 units; about 6.5 s with " in out
-    assert ", 6 s of them to start and to write the board; 1 score, whose like have not run here, at a nominal" in out
+    assert ", 6 s of them to start and to write the board; 1 score of a kind that was not timed here" in out
     assert call("run", str(file), "--engine", "inline", "--out", str(tmp_path / "out"))[0] == 0
     assert "to do: 0 of 1 units; nothing is left to do" in call("plan", str(file), "--out", str(tmp_path / "out"))[1]
 
@@ -150,7 +150,7 @@ def test_plan_estimates_by_budgets_of_seconds_and_by_what_has_run(call, tmp_path
     assert code == 0
     said = " ".join(out.split())
     assert "about 10 min 07 s with 1 worker, 6 s of them to start" in said
-    assert "2 scores, whose like have not run here, at a nominal 0.5 s each" in said
+    assert "2 scores of a kind that was not timed here, at an assumed 0.5 s each" in said
     other = tmp_path / "other.yaml"
     other.write_text(
         "name: other\ndatasets: ['discs[size=16]']\nentrants: [identity]\nscoring: {sigmas: [0.1], images: 2}\n"
@@ -177,7 +177,7 @@ def test_a_failed_unit_makes_the_exit_status_1(call, write_suite, write_plugin, 
     assert status == 1
     assert "RuntimeError: no luck" in printed
     why = f"gahbench why {tmp_path / 'out'}"
-    assert f"1 fit failed; 2 scores could not start without; '{why}' prints the tracebacks" in stderr
+    assert f"1 fit failed; 2 scores not started for lack of a network; '{why}' prints the tracebacks" in stderr
 
 
 def test_one_unit_that_failed_is_one_unit(call, tmp_path):

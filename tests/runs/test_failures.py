@@ -72,7 +72,7 @@ def test_why_prints_a_traceback_down_to_the_users_line(write_suite, write_plugin
     assert lines[:3] == [
         "fit unlucky on discs[size=16] (seed 0)",
         "fit unlucky[width=3] on discs[size=16] (seed 0)",
-        "4 scores could not start without",
+        "4 scores not started for lack of a network",
     ]
     assert lines[-3:] == [
         f'    File "{plugin}", line 26, in forward',

@@ -65,6 +65,16 @@ def test_a_part_of_a_suite_leaves_the_board_whole(two, part):
     }
 
 
+def test_an_added_entrant_keeps_its_seeds_when_one_of_them_is_asked_for_again(write_suite, tmp_path):
+    suite, out, added = write_suite(text=TWO), tmp_path / "out", "bf-cnn[width=2,layers=3]"
+    run(suite, out, entrants=[added], seeds=[0, 1])
+    run(suite, out, entrants=[added], seeds=[1])
+    after = run(suite, out, datasets=["discs"], seeds=[2])
+    assert after.dropped == ()
+    fits = after.results.fits
+    assert sorted(fits[fits["entrant"] == added]["seed"].unique()) == [0, 1]
+
+
 def test_parts_grow_together_and_what_is_left_is_done_by_a_run_of_all(write_suite, tmp_path):
     suite, out = write_suite(text=TWO), tmp_path / "out"
     run(suite, out, datasets=["discs"], only=["gaussian-blur"])

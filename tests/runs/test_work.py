@@ -213,7 +213,8 @@ def test_status_shows_what_runs_where_and_what_is_lost(long_run, tmp_path):
     plan(long_run / "long.yaml", out)
     assert (gahbench.status(out).waiting, gahbench.status(out).remaining) == (10, None)
     process = start(out, "--workers", "1")
-    wait_for(lambda: gahbench.status(out).running)
+    # References are scored first.
+    wait_for(lambda: any(one.unit.kind == "fit" for one in gahbench.status(out).running))
     (running,) = gahbench.status(out).running
     assert (running.unit.kind, running.process, running.is_lost) == ("fit", process.pid, False)
     process.kill()
