@@ -104,9 +104,9 @@ class Choices:
         """
         if not has_bfloat16(device):
             return Choice(reason="the hardware has no bfloat16 instructions")
-        question = {"work": work, "network": _identity(network), "shape": list(shape)}
         # Work of another amount is another question: short work is not measured.
-        fields = {**question, **_machine(device), "passes": f"{passes:.3g}"}
+        question = {"work": work, "network": _identity(network), "shape": list(shape), "passes": f"{passes:.3g}"}
+        fields = {**question, **_machine(device)}
         key = key_of(fields)
         choice = self._known.get(key) or self._read(key)
         if choice is None:

@@ -180,7 +180,10 @@ def test_longer_work_is_measured_although_shorter_was_not(monkeypatch, tmp_path)
     clock = Clock(monkeypatch, 0.1, 0.05)
     question = ("training", network(2), (4, 1, 8, 8), CPU)
     assert Choices(tmp_path).make(*question, 100, clock.run).precision == "float32"
-    assert Choices(tmp_path).make(*question, 100_000, clock.run).precision == "bfloat16"
+    longer = Choices(tmp_path).make(*question, 100_000, clock.run)
+    assert longer.precision == "bfloat16"
+    # It is the same machine.
+    assert longer.note is None
 
 
 def test_a_choice_that_cannot_be_kept_is_made_all_the_same(monkeypatch, tmp_path):
