@@ -98,9 +98,7 @@ def run_suite(suite: str, settings: list[str], seeds: int | None, out: Path) -> 
         if event.kind == "finished" and event.unit is not None and event.unit.entrant_kind == "reference":
             ends.setdefault(event.unit.dataset, []).append(time.monotonic() - started)
 
-    outcome = gahbench.run(
-        suite, out, settings=settings, seeds=None if seeds is None else list(range(seeds)), report=report
-    )
+    outcome = gahbench.run(suite, out, settings=settings, seeds=range(seeds or 0), report=report)
     if outcome.failed:
         sys.exit(f"error: {outcome.failed} units failed")
     results = gahbench.load_results(out)
