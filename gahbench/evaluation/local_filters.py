@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -152,7 +153,8 @@ class LocalFilters:
             if asked == "auto":
                 passes = len(of.clean) * len(of.sigmas) * maps.size / min(maps.size, COLUMNS)
                 shape, device = (COLUMNS, *of.shape), maps.like.device
-                self.choice = of.choices.make("jacobian", maps.network, shape, device, passes, maps.only(0).columns)
+                run = functools.partial(maps.columns, count=COLUMNS)
+                self.choice = of.choices.make("jacobian", maps.network, shape, device, passes, run)
             else:
                 self.choice = Choice("bfloat16" if asked == "bfloat16" else "float32")
         return self.choice.precision

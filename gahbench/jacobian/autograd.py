@@ -300,7 +300,7 @@ class Jacobian(AutogradMaps):
         """The network."""
         return self._network
 
-    def columns(self, precision: Literal["float32", "bfloat16"], count: int = 128) -> Tensor:
+    def columns(self, precision: Literal["float32", "bfloat16"], count: int) -> Tensor:
         """Return products of the first image with ``count`` unit vectors in a precision, to time them.
 
         Raises

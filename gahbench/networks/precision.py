@@ -13,7 +13,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -113,7 +113,7 @@ class Choices:
             choice = self._keep(key, fields, measure(run, passes, device))
         self._known[key] = choice
         earlier = self._elsewhere(key, question, choice)
-        return choice if earlier is None else Choice(choice.precision, choice.reason, choice.seconds, earlier)
+        return choice if earlier is None else replace(choice, note=earlier)
 
     def _read(self, key: str) -> Choice | None:
         content = self._content(f"{key}.json")
