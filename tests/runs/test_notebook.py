@@ -81,7 +81,7 @@ CELLS = (
 )
 
 
-@pytest.mark.extras("sphinx", "nbclient", "ipykernel")
+@pytest.mark.extras("nbclient", "ipykernel")
 @pytest.mark.filterwarnings("ignore")  # of the client
 def test_a_real_notebook_shows_progress_board_and_figure(write_suite, tmp_path):
     nbclient = pytest.importorskip("nbclient")
