@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import gahbench
-from gahbench.runs.tracking import described
+from gahbench.runs.tracking import described, row_name
 from gahbench.store.plan_file import recorded_plan
 from gahbench.store.store import Store
 
@@ -38,7 +38,7 @@ def followed(write_suite, tmp_path, figures_not_rendered):
         for unit in recorded_plan(out).shown:
             if unit.metric == "psnr":
                 found = [value for sigma, _, value, _ in Store(out).read_scores(unit) if sigma == 0.1]
-                scores[f"{unit.entrant} on {unit.dataset}"] = sum(found) / len(found)
+                scores[row_name(unit)] = sum(found) / len(found)
         assert len(scores) == 3
         return out, {"loss": float(last["loss"]), "validation_psnr": sum(levels) / len(levels)}, scores
 
