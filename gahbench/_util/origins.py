@@ -44,8 +44,7 @@ class PluginFiles:
     """
 
     def __init__(self, files: Iterable[Path]) -> None:
-        self.all = tuple(files)
-        self._origins = [(file, portable_origin(str(file))) for file in self.all]
+        self._origins = [(file, portable_origin(str(file))) for file in files]
 
     def of(self, origins: Iterable[str]) -> tuple[Path, ...]:
         """Return the files of portable origins, in the order of the registry.

@@ -94,7 +94,7 @@ class Job:
     @property
     def outside(self) -> tuple[str, ...]:
         """The names of the plugin files and packages outside gahbench that its units use, sorted."""
-        return tuple(sorted({origin_name(origin) for unit in self.units for origin in unit.origins or ()}))
+        return tuple(sorted({origin_name(origin) for unit in self.units for origin in unit.origins}))
 
     def __post_init__(self) -> None:
         check_device(self.device)

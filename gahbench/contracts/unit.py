@@ -82,20 +82,15 @@ class Unit:
         return f"{self.kind}-{self.key}"
 
     @functools.cached_property
-    def origins(self) -> frozenset[str] | None:
-        """The files and packages outside gahbench that its plugins come from; ``None`` if that is not on record."""
-        found: set[str] = set()
-        for described in self._described.values():
-            if "origins" not in described:
-                return None
-            found.update(described["origins"])
-        return frozenset(found)
+    def origins(self) -> frozenset[str]:
+        """The files and packages outside gahbench that its plugins come from."""
+        return frozenset(origin for described in self._described.values() for origin in described.get("origins", ()))
 
     @functools.cached_property
-    def outsiders(self) -> str:
-        """Its entrant, dataset and metric, as far as they come from outside gahbench, as text: empty for none.
+    def isolation_key(self) -> str:
+        """Its entrant, dataset and metric, as far as they come from outside gahbench, as text: empty if none does.
 
-        Units in which it is the same may be done by one process; others are not to be within reach of these plugins.
+        Units with the same key may be done by one process; other units must be out of reach of these plugins.
         """
         own = {name: one for name, one in self._described.items() if one.get("origins")}
         return json.dumps(own, sort_keys=True, default=str) if own else ""

@@ -7,10 +7,7 @@ for a refused size, are left to the unit itself to report.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -20,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from gahbench._util.error_text import error_with_place
+from gahbench._util.processes import kill_group
 from gahbench._util.shapes import Shape
 from gahbench.registry.configured import Configured
 from gahbench.registry.registry import Registry
@@ -141,8 +139,7 @@ def _one_process(cases: Sequence[tuple[Configured, Shape]], registry: Registry) 
         except subprocess.TimeoutExpired:
             pass  # It is given up.
         finally:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
+            kill_group(process.pid)
             process.wait()
         output.seek(0)
         written = output.read().decode(errors="replace")

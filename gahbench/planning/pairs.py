@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -125,7 +124,7 @@ def _refusal(suite: Suite, entrant: Configured, dataset: Dataset) -> str | None:
     try:
         reference: Reference = suite.build(entrant)
         # A model that was saved with its code may end the process.
-        with watch(entrant.where) if entrant.origins else contextlib.nullcontext():
+        with watch(entrant.where, is_outside=bool(entrant.origins)):
             for shape in _shapes(suite, dataset):
                 reference.check_shape(shape)
     except SuiteError:

@@ -1,4 +1,4 @@
-"""Which plugin from outside is being imported or built, for a process that watches this one."""
+"""Reports which plugin from outside is being imported or built, so that another process can limit its time."""
 
 from __future__ import annotations
 
@@ -11,32 +11,36 @@ from gahbench._util.errors import PluginError
 class _Watch:
     """Reports imports and constructor calls of plugins from outside.
 
-    Parameters
+    Attributes
     ----------
     report
-        Called with what begins, and with what goes on when that has ended; an empty text for nothing.
+        Called with the name of a plugin when its import or constructor begins, and with the name of the enclosing one,
+        or an empty text, when it has ended.
     broken
-        Plugins that are not to be built, since they took too long or ended the process, and why.
+        Plugins that must not be built, since they took too long or ended the process, each with the reason.
     """
 
     def __init__(self) -> None:
-        self.report: Callable[[str], None] = lambda text: None
+        self.report: Callable[[str], None] = lambda name: None
         self.broken: dict[str, str] = {}
         self._stack: list[str] = [""]
 
     @contextlib.contextmanager
-    def __call__(self, where: str) -> Iterator[None]:
-        """Report that a plugin is imported or built meanwhile.
+    def __call__(self, name: str, is_outside: bool = True) -> Iterator[None]:
+        """Report that a plugin is imported or built meanwhile; a built-in plugin is not reported.
 
         Raises
         ------
         PluginError
-            If it is one that is not to be built.
+            If the plugin is among those that must not be built.
         """
-        if where in self.broken:
-            raise PluginError(f"{where} {self.broken[where]}")
-        self._stack.append(where)
-        self.report(where)
+        if not is_outside:
+            yield
+            return
+        if name in self.broken:
+            raise PluginError(f"{name} {self.broken[name]}")
+        self._stack.append(name)
+        self.report(name)
         try:
             yield
         finally:
@@ -44,5 +48,5 @@ class _Watch:
             self.report(self._stack[-1])
 
 
-#: Of this process.
+#: The watch of this process.
 watch = _Watch()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
 from dataclasses import dataclass, field
@@ -74,7 +73,7 @@ class Plugin:
             return self.target
         module, _, attribute = self.target.partition(":")
         try:
-            with self._watched():
+            with watch(self.where, is_outside=not self.is_built_in):
                 return getattr(importlib.import_module(module), attribute)
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
@@ -120,11 +119,7 @@ class Plugin:
                     raise ParameterError(f"{self.where}: '{parameter.name}' is required")
         factory = self.factory
         try:
-            with self._watched():
+            with watch(self.where, is_outside=not self.is_built_in):
                 return factory(**given)
         except ValueError as error:
             raise ParameterError(f"{self.where}: {error}") from error
-
-    def _watched(self) -> contextlib.AbstractContextManager[None]:
-        """While the plugin's own code is imported or builds: what comes with gahbench needs no watch."""
-        return contextlib.nullcontext() if self.is_built_in else watch(self.where)

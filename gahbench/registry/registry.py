@@ -6,7 +6,6 @@ the group ``gahbench``, and files or folders of files given by the user.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
 import importlib.metadata
@@ -204,7 +203,7 @@ class Registry:
         """Register one plugin module with all that its hooks register, or record why it failed."""
         module: Any = None
         try:
-            with contextlib.nullcontext() if origin == BUILT_IN else watch(origin):
+            with watch(origin, is_outside=origin != BUILT_IN):
                 module = load()
             if self.manager.is_registered(module):
                 return

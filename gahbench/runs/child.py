@@ -1,42 +1,127 @@
-"""The handle of one worker process (:mod:`gahbench.runs.worker_process`)."""
+"""Child processes: a process for each outside plugin, a timeout, a heartbeat, and an exit status."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-import queue
-import secrets
-import select
+import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping, Sequence
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from gahbench._util.processes import end_tree, signal_name
+from gahbench._util.processes import kill_group, processor_ticks, signal_name
+from gahbench._util.readable import duration
 from gahbench._util.resources import python_environment
+from gahbench._util.seconds import environment_seconds
 from gahbench.contracts.jobs import Job
 from gahbench.contracts.unit import Unit
-from gahbench.runs.isolation import Code
-from gahbench.runs.protocol import MAX_LINE, REPORTS_CLOSED, decode
-from gahbench.runs.watchdog import Watchdog
+from gahbench.runs.protocol import SOCKET_CLOSED, decode
 from gahbench.store.holder import own_name
 
-#: How much of what a worker wrote before its death is kept with a failure, in bytes.
-_WRITTEN = 4000
-#: Seconds between two looks whether a worker whose pipe is silent still runs.
-_LOOK_SECONDS = 0.2
-#: Seconds for which a pipe is read once its process has ended, and for which a process may go on once its pipe has.
-_LAST_SECONDS = 2.0
-#: The environment variable by which all that a worker starts is found.
-_MARK = "GAHBENCH_WORKER"
+#: Seconds for which a worker may send nothing while it uses no processor. Code outside Python may keep it from sending
+#: for as long as it computes.
+SILENT_SECONDS = environment_seconds("GAHBENCH_SILENT_SECONDS", 120.0)
+#: Seconds between two looks at how much processor time a worker has used.
+_LOOK_SECONDS = 1.0
+#: A supervisor that was itself suspended for longer than this does not count that time.
+_MAX_TURN = 5.0
+#: How much of what a worker wrote before its end is kept with a failure, in bytes.
+_MAX_OUTPUT = 4000
+#: Bytes that are read at once, how often in a turn, and how many of a line without an end are kept.
+_READ, _READS, _MAX_LINE = 1 << 16, 64, 1 << 26
+#: Seconds for which a message may take to be sent.
+_SEND_SECONDS = 5.0
 
 
 class Child:
-    """One worker process.
+    """A Python module in a process that leads a group of its own.
+
+    Parameters
+    ----------
+    module
+        The module, which opens a :class:`gahbench.runs.protocol.Link` on the descriptor that is its first argument.
+    output
+        The descriptor that it writes output and errors to.
+    arguments
+        Further arguments.
+    variables
+        Environment variables.
+    """
+
+    def __init__(self, module: str, output: int, arguments: Sequence[str], variables: Mapping[str, str]) -> None:
+        self._socket, theirs = socket.socketpair()
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", module, str(theirs.fileno()), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                pass_fds=(theirs.fileno(),),
+                env=variables,
+                # Ctrl-C reaches the parent alone, which then lets workers write their checkpoints.
+                start_new_session=True,
+            )
+        except BaseException:
+            self._socket.close()
+            raise
+        finally:
+            theirs.close()
+        # A child that does not read must not hold up the parent for long.
+        self._socket.settimeout(_SEND_SECONDS)
+        self._unread, self._is_open = bytearray(), True
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Send a message; the end of a process that is gone is noticed by its exit status."""
+        with contextlib.suppress(OSError):
+            self._socket.sendall(json.dumps(message, default=str).encode() + b"\n")
+
+    def receive(self) -> list[dict[str, Any]]:
+        """Return the messages that have arrived; other lines are dropped."""
+        messages: list[dict[str, Any]] = []
+        for _ in range(_READS):
+            if not (self._is_open and wait([self._socket], 0)):
+                break
+            try:
+                data = self._socket.recv(_READ)
+            except ConnectionError:
+                data = b""
+            self._is_open = bool(data)
+            self._unread += data
+            if b"\n" in data:
+                *lines, self._unread = self._unread.split(b"\n")
+                messages += [message for line in lines if (message := decode(line, self.process.pid)) is not None]
+            del self._unread[_MAX_LINE:]
+        return messages
+
+    def ending(self) -> str:
+        """Return how the process ended: ``exited with status 1``."""
+        status = self.process.wait()
+        if status < 0:
+            name = signal_name(-status)
+            return f"was ended by {name}{' (the system does that when memory runs out)' * (name == 'SIGKILL')}"
+        return f"exited with status {status}{', since its socket was closed in it' * (status == SOCKET_CLOSED)}"
+
+    def kill(self) -> None:
+        """Kill the process and its group, and release it."""
+        if self._socket.fileno() >= 0:
+            kill_group(self.process.pid)
+            self.process.wait()
+            self._socket.close()
+            self._is_open = False
+
+
+def wait_for_any(children: Iterable[Child], seconds: float) -> None:
+    """Wait until a child has sent something or closed its socket, for some seconds at most."""
+    wait([child._socket for child in children if child._is_open], seconds)
+
+
+class WorkerChild(Child):
+    """A worker process (:mod:`gahbench.runs.worker_process`), the unit that it does, and the limits of the unit.
 
     Parameters
     ----------
@@ -46,157 +131,98 @@ class Child:
         The job.
     gpu
         The one GPU that it may use; ``None`` leaves that open.
-    inbox
-        Gets (child, message) for each of its messages, ``{}`` once if its pipe has held something else, and (child,
-        None) at its end.
+    key
+        The isolation key of the units that it does.
     now
-        The time, by the clock of its watchdog.
+        The time, by an :class:`AwakeClock`, as all times here.
     """
 
-    def __init__(self, place: int, job: Job, gpu: str | None, inbox: queue.Queue[Any], now: float) -> None:
-        self.place = place
+    def __init__(self, place: int, job: Job, gpu: str | None, key: str, now: float) -> None:
+        self.place, self.key = place, key
         self.unit: Unit | None = None
         self.last: Unit | None = None
-        #: The isolation key of the units that it does; ``None`` for a new one, which may do any.
-        self.key: str | None = None
         self.is_ready = False
+        self._limits = job.limits
+        self._began: float | None = None
+        self._constructing, self._constructing_since = "", now
+        self._alive = self._looked = now
+        self._ticks = 0
         logs = job.store.folder / "logs"
         logs.mkdir(parents=True, exist_ok=True)
-        self.log = logs / f"worker-{own_name()}.log"
-        self._mark = secrets.token_hex(8)
-        self._secret = secrets.token_hex(16)
-        commands, self._commands = os.pipe()
-        self._reports, reports = os.pipe()
-        try:
-            self.process = self._start(job, gpu, commands, reports)
-        except BaseException:
-            os.close(self._commands)
-            os.close(self._reports)
-            raise
-        finally:
-            os.close(commands)
-            os.close(reports)
-        self.watchdog = Watchdog(self.process.pid, job.limits, now)
-        # A worker that does not read must not hold up the others.
-        os.set_blocking(self._commands, False)
-        self._unsent = b""
-        self.send({"secret": self._secret})
-        threading.Thread(target=self._listen, args=(inbox,), daemon=True).start()
+        self._log = logs / f"worker-{own_name()}.log"
+        arguments = [str(job.store.folder), str(job.threads), job.device]
+        with self._log.open("ab") as log:
+            super().__init__("gahbench.runs.worker_process", log.fileno(), arguments, environment(job.threads, gpu))
 
-    def give(self, unit: Unit, key: str, code: Code, now: float) -> None:
-        """Have it do a unit, now or as soon as it is ready."""
+    def give(self, unit: Unit, files: Iterable[Path], packages: Iterable[str], now: float) -> None:
+        """Have it do a unit with plugin files and packages, now or as soon as it is ready."""
         self.unit = self.last = unit
-        self.key = key
-        if self.is_ready:
-            self.watchdog.began = now
-        packages = None if code.packages is None else list(code.packages)
-        self.send({"unit": unit.record(), "files": [str(file) for file in code.files], "packages": packages})
+        self._began = now if self.is_ready else None
+        self.send({"unit": unit.record(), "files": [str(file) for file in files], "packages": list(packages)})
 
     def take_back(self) -> None:
         """Forget its unit, which has ended."""
-        self.unit = self.watchdog.began = self.watchdog.constructing = None
+        self.unit, self._began, self._constructing = None, None, ""
 
-    def send(self, message: dict[str, Any]) -> None:
-        """Send a message; a worker that is gone will be noticed by its end."""
-        self._unsent += json.dumps(message, default=str).encode() + b"\n"
-        self.flush()
+    def observe(self, message: Mapping[str, Any], now: float) -> None:
+        """Note what a message says about the process itself."""
+        self._alive = now
+        if message["event"] == "ready":
+            self.is_ready = True
+            self._began = None if self.unit is None else now
+        elif message["event"] == "constructing":
+            self._constructing, self._constructing_since = message["what"], now
 
-    def flush(self) -> None:
-        """Send what the pipe had no room for before."""
-        try:
-            while self._unsent:
-                self._unsent = self._unsent[os.write(self._commands, self._unsent) :]
-        except BlockingIOError:
-            pass
-        except OSError:
-            self._unsent = b""
+    def exceeded_limit(self, now: float) -> str | None:
+        """Return which limit of the suite its unit has exceeded, in words; ``None`` for none."""
+        limits = self._limits
+        if self._constructing and now - self._constructing_since > limits.construction:
+            return (
+                f"importing or constructing {self._constructing} took longer than {duration(limits.construction)}; "
+                "'limits: {construction: SECONDS}' grants more"
+            )
+        if limits.unit is not None and self._began is not None and now - self._began > limits.unit:
+            return f"took longer than {duration(limits.unit)}, the limit of a unit in this suite"
+        return None
 
-    def kill(self) -> None:
-        """End the process and all that it has started, and release it; a log without a word is removed."""
-        if self._commands < 0:
-            return  # It was before.
-        end_tree(self.process.pid, f"{_MARK}={self._mark}")
-        self.process.wait()
-        os.close(self._commands)
-        self._commands, self._unsent = -1, b""
-        with contextlib.suppress(OSError):
-            if not self.log.stat().st_size:
-                self.log.unlink()
+    def is_silent(self, now: float) -> bool:
+        """Whether it has neither sent a message nor used the processor for too long."""
+        if now - self._looked > _LOOK_SECONDS:
+            self._looked, ticks = now, processor_ticks(self.process.pid)
+            # Where the system does not say what it uses, it may be computing.
+            if ticks is None or ticks != self._ticks:
+                self._ticks, self._alive = ticks or 0, now
+        return now - self._alive > SILENT_SECONDS
 
-    def death(self) -> str:
-        """Return how the worker ended, in a line; it is given a moment to do so."""
-        try:
-            status = self.process.wait(_LAST_SECONDS)
-        except subprocess.TimeoutExpired:
-            return "the worker process closed the pipe of its reports"
-        if status < 0:
-            name = signal_name(-status)
-            hint = " (the system does that when memory runs out)" if name == "SIGKILL" else ""
-            return f"the worker process was ended by {name}{hint}"
-        closed = ", since the pipe of its reports was closed in it" if status == REPORTS_CLOSED else ""
-        return f"the worker process exited with status {status}{closed}"
-
-    def written(self) -> str:
+    def output(self) -> str:
         """Return the end of what it wrote."""
         try:
-            with self.log.open("rb") as log:
-                log.seek(max(0, log.seek(0, os.SEEK_END) - _WRITTEN))
-                return log.read(_WRITTEN).decode("utf-8", errors="replace")
+            with self._log.open("rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - _MAX_OUTPUT))
+                return log.read(_MAX_OUTPUT).decode("utf-8", errors="replace")
         except OSError:
             return ""
 
-    def _start(self, job: Job, gpu: str | None, commands: int, reports: int) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-P", "-m", "gahbench.runs.worker_process"]
-        command += ["--folder", str(job.store.folder), "--threads", str(job.threads), "--device", job.device]
-        command += ["--commands", str(commands), "--reports", str(reports)]
-        with self.log.open("ab") as log:
-            return subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=(commands, reports),
-                env={**environment(job.threads, gpu), _MARK: self._mark},
-                # Ctrl-C must reach the supervisor alone, which then lets workers write their checkpoints.
-                start_new_session=True,
-            )
+    def kill(self) -> None:
+        """Kill the process and its group, and release it; an empty log is removed."""
+        super().kill()
+        with contextlib.suppress(OSError):
+            if not self._log.stat().st_size:
+                self._log.unlink()
 
-    def _listen(self, inbox: queue.Queue[Any]) -> None:
-        is_disturbed = False
-        try:
-            for line in self._lines():
-                if not line.strip():
-                    continue
-                message = decode(line, self._secret, self.process.pid)
-                if message is not None:
-                    inbox.put((self, message))
-                elif not is_disturbed:
-                    is_disturbed = True
-                    inbox.put((self, {}))
-        finally:
-            os.close(self._reports)
-            # Whatever has happened, nobody waits for this worker.
-            inbox.put((self, None))
 
-    def _lines(self) -> Iterator[bytes]:
-        """Yield the lines in its pipe, until that is closed or the process has ended: helpers may keep it open."""
-        poll = select.poll()
-        poll.register(self._reports, select.POLLIN)
-        rest, ended = b"", None
-        while True:
-            is_readable = bool(poll.poll(1000 * _LOOK_SECONDS))
-            if ended is None and self.process.poll() is not None:
-                ended = time.monotonic()
-            elif ended is not None and (not is_readable or time.monotonic() - ended > _LAST_SECONDS):
-                return
-            if is_readable:
-                data = os.read(self._reports, 1 << 16)
-                if not data:
-                    return
-                *lines, rest = (rest + data).split(b"\n")
-                yield from lines
-                # Nothing that a worker says is so long.
-                rest = rest[:MAX_LINE]
+class AwakeClock:
+    """Seconds in which this process ran: not those for which it, or the machine, was suspended."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._last = time.monotonic()
+
+    def tick(self) -> float:
+        """Go on to the present, and return it; to be called in every turn."""
+        last, self._last = self._last, time.monotonic()
+        self.now += min(self._last - last, _MAX_TURN)
+        return self.now
 
 
 def environment(threads: int, gpu: str | None) -> dict[str, str]:

@@ -1,67 +1,76 @@
-"""Messages between a supervisor and its worker processes: lines of JSON on pipes of their own.
+"""Messages between a process and its child processes: lines of JSON through a socket.
 
-Standard output and error are the plugins'. The pipes have high numbers, and are closed where another program is
-started. A message counts if it bears the secret of its worker, and the number of its process (a fork has the secret
-too): whatever else is written to the pipe is dropped. That keeps out accidents, and plugins that write to every
-descriptor; one that searches the memory of its process for the secret is out of reach of anything in that process.
+The parent's end is :class:`gahbench.runs.child.Child`, the child's end is :class:`Link`. Standard output and error are
+left to plugins. A line that does not name the process of the child, or has other fields or types than its event has, is
+not a message: neither what a plugin prints to every descriptor nor a fork of the process can report an event by
+accident. A plugin that means to forge messages can.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import os
+import queue
+import signal
+import socket
+import threading
+import time
 from collections.abc import Mapping
 from typing import Any
 
 #: Characters of a traceback that are kept.
 MAX_TRACEBACK = 20_000
-#: Seconds between two signs of life of a worker.
-BEAT_SECONDS = 2.0
-#: The exit status of a worker whose pipe of reports was closed in it.
-REPORTS_CLOSED = 70
+#: Seconds between two heartbeats of a child process.
+HEARTBEAT_SECONDS = 2.0
+#: Seconds for which a child process may go on once its parent is gone.
+LAST_SECONDS = 20.0
+#: The exit status of a process whose end of the socket was closed in it.
+SOCKET_CLOSED = 70
 #: Why a unit has failed that was said to have finished.
 NOT_HELD = "its worker said that it had finished, and the store does not hold it whole"
-#: Bytes of a line; a longer one is not a message.
-MAX_LINE = 1 << 20
-_NUMBER, _TEXT, _OPTIONAL_TEXT = (int, float), (str,), (str, type(None))
+_NUMBER, _OPTIONAL_NUMBER, _TEXT = (int, float), (int, float, type(None)), (str,)
 #: The fields of each event, with their types.
 _FORMS: dict[str, dict[str, tuple[type, ...]]] = {
+    "alive": {},
+    "constructing": {"what": _TEXT},
+    # From worker processes.
     "ready": {},
-    "alive": {"ended": _OPTIONAL_TEXT},
-    "constructing": {"what": _OPTIONAL_TEXT},
     "progress": {
         "step": (int,),
         "steps": (int, type(None)),
         "fraction": _NUMBER,
         "loss": _NUMBER,
-        "psnr": (int, float, type(None)),
+        "psnr": _OPTIONAL_NUMBER,
         "images_per_second": _NUMBER,
         "remaining_seconds": _NUMBER,
     },
     "note": {"text": _TEXT},
-    "finished": {"unit": _TEXT, "seconds": _NUMBER, "moved": (list,)},
-    "stopped": {"unit": _TEXT, "moved": (list,)},
-    "failed": {"unit": _TEXT, "error": _TEXT, "traceback": _TEXT, "code_changed": (bool,), "moved": (list,)},
+    "finished": {"unit": _TEXT, "seconds": _NUMBER},
+    "stopped": {"unit": _TEXT},
+    "failed": {"unit": _TEXT, "error": _TEXT, "traceback": _TEXT, "code_changed": (bool,)},
+    # From the process that plans.
+    "opened": {"record": (dict,)},
+    "refused": {"error": _TEXT, "kind": _TEXT},
+    "os error": {"errno": (int,), "error": _TEXT, "file": (str, type(None))},
 }
-#: Whatever a plugin puts in its place later.
-_dumps = json.dumps
 #: The events that end a unit.
 ENDS = ("finished", "stopped", "failed")
+#: A plugin may replace ``json.dumps``.
+_ENCODER = json.JSONEncoder(default=str)
 
 
 def encode(message: Mapping[str, Any]) -> bytes:
     """Return a message as bytes; it begins a line, whatever a plugin may have written before."""
-    return f"\n{_dumps(message, default=str)}\n".encode()
+    return f"\n{_ENCODER.encode(message)}\n".encode()
 
 
-def decode(line: bytes, secret: str, process: int) -> dict[str, Any] | None:
-    """Return the message in a line, without what proves it; ``None`` if it is none of this worker's."""
+def decode(line: bytes | bytearray, process: int) -> dict[str, Any] | None:
+    """Return the message in a line; ``None`` if it is not a message of the process."""
     try:
         message = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(message, dict) or message.pop("secret", None) != secret or message.pop("process", 0) != process:
+    if not isinstance(message, dict) or message.pop("process", 0) != process:
         return None
     form = _FORMS.get(str(message.get("event")))
     if form is None or form.keys() != message.keys() - {"event"}:
@@ -69,24 +78,56 @@ def decode(line: bytes, secret: str, process: int) -> dict[str, Any] | None:
     return message if all(isinstance(message[name], types) for name, types in form.items()) else None
 
 
-def seconds_of(value: float) -> float:
-    """Return seconds that a worker reported; 0 for what is no duration."""
-    return float(value) if math.isfinite(value) and value >= 0 else 0.0
+class Link:
+    """The end of a child process: it receives commands, and sends events and heartbeats.
 
-
-def high_descriptor(descriptor: int) -> int:
-    """Move a descriptor to a high number, closed where another program is started, and return it.
-
-    Programs close or write to low numbers that they take for theirs.
+    Parameters
+    ----------
+    descriptor
+        The descriptor of its socket.
     """
-    import fcntl
 
-    for least in (800, 200):
+    def __init__(self, descriptor: int) -> None:
+        self.inbox: queue.Queue[dict[str, Any]] = queue.Queue()
+        self.stop = threading.Event()
+        # Programs that a plugin starts must not keep the socket open.
+        os.set_inheritable(descriptor, False)
+        self._socket = socket.socket(fileno=descriptor)
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        for target in (self._listen, self._beat):
+            threading.Thread(target=target, daemon=True).start()
+
+    def send(self, event: str, **details: Any) -> None:
+        """Report an event; the process ends if it cannot."""
+        if os.getpid() != self._process:
+            return  # A plugin has forked the process.
+        line = encode({"event": event, "process": self._process, **details})
+        with self._lock:
+            try:
+                self._socket.sendall(line)
+            except OSError as error:
+                os._exit(0 if isinstance(error, ConnectionError) else SOCKET_CLOSED)
+
+    def _listen(self) -> None:
         try:
-            moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, least)
+            with self._socket.makefile("rb") as lines:
+                for line in lines:
+                    message = json.loads(line)
+                    if message.get("stop"):
+                        self.stop.set()
+                    self.inbox.put(message)
         except (OSError, ValueError):
-            continue  # A system that grants fewer descriptors.
-        os.close(descriptor)
-        return moved
-    os.set_inheritable(descriptor, False)
-    return descriptor
+            pass  # The parent died, maybe in the middle of a line.
+        # The parent is gone: a fit writes its checkpoint, and whatever takes longer is killed.
+        self.stop.set()
+        self.inbox.put({})
+        time.sleep(LAST_SECONDS)
+        if os.getpgrp() == os.getpid():
+            os.killpg(os.getpid(), signal.SIGKILL)
+        os._exit(0)
+
+    def _beat(self) -> None:
+        while True:
+            self.send("alive")
+            time.sleep(HEARTBEAT_SECONDS)

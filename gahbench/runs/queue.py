@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from gahbench.contracts.unit import Unit
-from gahbench.runs.isolation import isolation_key
 from gahbench.store.claims import LEASE, MAX_LOSSES, Claim, Claims
 from gahbench.store.store import Store
 
@@ -261,8 +260,8 @@ class _Ready:
         fits = list(self._fits.values())
         if last is not None:
             # Another process costs seconds, a long fit that begins last may cost hours.
-            long, key = max((unit.work for unit in fits), default=0.0) * _ABOUT_AS_LONG, isolation_key(last)
-            yield from (unit for unit in fits if unit.work >= long and isolation_key(unit) == key)
+            long, key = max((unit.work for unit in fits), default=0.0) * _ABOUT_AS_LONG, last.isolation_key
+            yield from (unit for unit in fits if unit.work >= long and unit.isolation_key == key)
         yield from fits
         yield from self._scores.in_order(last, near)
 
@@ -276,22 +275,22 @@ class _Scores:
 
     def add(self, unit: Unit) -> None:
         """Add a unit, after those that are there."""
-        self._units.setdefault(isolation_key(unit), {}).setdefault(group_of(unit), {})[unit.folder] = unit
+        self._units.setdefault(unit.isolation_key, {}).setdefault(group_of(unit), {})[unit.folder] = unit
 
     def remove(self, unit: Unit) -> None:
         """Remove a unit that is there."""
-        groups, group = self._units[isolation_key(unit)], group_of(unit)
+        groups, group = self._units[unit.isolation_key], group_of(unit)
         del groups[group][unit.folder]
         if not groups[group]:
             del groups[group]
 
     def like(self, last: Unit) -> list[Unit]:
         """Return units that use what another one had in memory."""
-        return list(self._units.get(isolation_key(last), {}).get(group_of(last), {}).values())
+        return list(self._units.get(last.isolation_key, {}).get(group_of(last), {}).values())
 
     def in_order(self, last: Unit | None, near: Collection[_Group]) -> Iterator[Unit]:
         """Yield units like the last, units of its process, and others; of these, first those that nobody is near."""
-        key = None if last is None else isolation_key(last)
+        key = None if last is None else last.isolation_key
         if last is not None:
             yield from self.like(last)
         for keys in ([key] if key in self._units else [], list(self._units)):

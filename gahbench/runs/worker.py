@@ -56,8 +56,6 @@ class Worker:
         Called with the progress of a fit, and with what should be said.
     should_stop
         Asked after every step of a fit.
-    constructing
-        As of :class:`gahbench.runs.factory.Factory`.
     """
 
     def __init__(
@@ -68,7 +66,6 @@ class Worker:
         progress: Callable[[Progress], None] = lambda progress: None,
         note: Callable[[str], None] = lambda text: None,
         should_stop: Callable[[], bool] = lambda: False,
-        constructing: Callable[[str | None], None] = lambda what: None,
     ) -> None:
         self.store = store
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -76,7 +73,7 @@ class Worker:
         self.note = note
         self.should_stop = should_stop
         self._environment = unit_environment(self.device)
-        self._factory = Factory(registry, constructing)
+        self._factory = Factory(registry)
         self._choices = Choices(store.precision)
         self._measurements = Measurements(self._factory, store, self.device, self._choices)
         #: The last measurement whose claimed risks were found to be right.

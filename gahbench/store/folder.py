@@ -142,7 +142,7 @@ class Folder:
         """Return a plan with its plugin files, which are copied into the folder, and the digests of its code."""
         plugins, code = copy_plugins(registry.files, self.path), code_files(registry.files)
         finished = Store(self.path).finished() if kept.units else set()
-        if recorded and any(one.unit.outsiders and one.unit.folder not in finished for one in kept.units):
+        if recorded and any(one.unit.origins and one.unit.folder not in finished for one in kept.units):
             # Workers do these units with the files that they were planned with: plugins/DIGEST/FILE.
             names = {file.split("/", 2)[-1] for file in plugins}
             plugins += tuple(file for file in recorded.plugins if file.split("/", 2)[-1] not in names)

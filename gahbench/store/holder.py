@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gahbench._util.processes import stat_fields
+
 
 def own_name() -> str:
     """Return a name that no other attempt, file or claim has: host, process and a random number."""
@@ -56,9 +58,5 @@ def _user() -> int | None:
 
 def _born(pid: int) -> str | None:
     """Return when a process was started, in ticks since the machine was; ``None`` if it does not run."""
-    try:
-        # The name of the program, in brackets, may hold anything.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in "ZX" else fields[19]
+    fields = stat_fields(pid)
+    return None if fields is None or fields[0] in "ZX" else fields[19]

@@ -74,7 +74,7 @@ HANGS = [
     Kind("loop-at-import", "while True: pass", "importing", "import"),
     Kind("sleep-at-import", "time.sleep(1e6)", "importing", "import", "reference"),
     Kind("loop-in-reference", "while True: pass", _LONG, "evaluation", "reference"),
-    Kind("stop", "os.kill(os.getpid(), signal.SIGSTOP)", "stopped by a signal"),
+    Kind("stop", "os.kill(os.getpid(), signal.SIGSTOP)", "nothing was heard"),
     Kind(
         "ignore-signals-and-loop", "for n in (2, 10, 12, 15): signal.signal(n, signal.SIG_IGN)\nwhile True: pass", _LONG
     ),
@@ -101,7 +101,7 @@ DESCRIPTORS = [
     Kind("garbage-without-an-end", _everywhere(r"b'\xff{'")),
     Kind("a-list-everywhere", _everywhere(r"b'[1]\n'")),
     Kind("an-object-everywhere", _everywhere(r"b'{\"a\": 1}\n'")),
-    Kind("a-wrong-event-everywhere", _everywhere(r"b'{\"event\": [5], \"secret\": null}\n'")),
+    Kind("a-wrong-event-everywhere", _everywhere(r"b'{\"event\": [5], \"process\": null}\n'")),
     Kind("deep-json-everywhere", _everywhere(r"b'[' * 60000 + b'\n'")),
     Kind("megabytes-everywhere", "for _ in range(40):" + _everywhere(r"b'z' * 60000").replace("\n", "\n    ")),
     Kind(
@@ -146,11 +146,9 @@ ERRORS = [
 
 PROCESSES = [
     Kind("child-that-stays", "subprocess.Popen(['sleep', '1000'])"),
-    Kind("child-of-another-session", "subprocess.Popen(['sleep', '1000'], start_new_session=True)"),
-    Kind("child-with-the-pipes", "subprocess.Popen(['sleep', '1000'], close_fds=False, start_new_session=True)"),
+    Kind("child-with-the-socket", "subprocess.Popen(['sleep', '1000'], close_fds=False)"),
     Kind("fork-that-stays", "if os.fork() == 0:\n    time.sleep(1000); os._exit(0)"),
     Kind("fork-and-exit", "if os.fork() == 0:\n    time.sleep(1000); os._exit(0)\nos._exit(1)", "exited with status 1"),
-    Kind("daemon", "if os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0: time.sleep(1000)\n    os._exit(0)"),
     # Both report: whether the unit fails depends on which does first.
     Kind("fork-that-goes-on", "os.fork()"),
     Kind("thread-that-stays", "threading.Thread(target=time.sleep, args=(1000,)).start()"),
@@ -240,7 +238,7 @@ PLANNING = [
     Kind(
         "planning-answer-everywhere", _everywhere(r"b'x {\"opened\": {}}\n'", "os._exit(0)"), "that plans", "planning"
     ),
-    Kind("planning-child", "subprocess.Popen(['sleep', '1000'], start_new_session=True)", None, "planning"),
+    Kind("planning-child", "subprocess.Popen(['sleep', '1000'])", None, "planning"),
     Kind("planning-state", "torch.set_default_dtype(torch.float64); os.chdir('/')", None, "planning"),
     Kind("planning-patch", "torch.randn = None; torch.Tensor.mean = None", None, "planning"),
 ]

@@ -34,7 +34,7 @@ from torch import nn
 import gahbench
 
 #: Planning is attacked by kinds of its own.
-WORKER = "GAHBENCH_WORKER" in os.environ
+WORKER = "worker_process" in str(sys.modules["__main__"].__spec__)
 
 
 class Mute(Exception):

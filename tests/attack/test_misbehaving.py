@@ -9,7 +9,7 @@ FEW = (
     "sleep-in-constructor",
     "finished-everywhere",
     "garbage-without-an-end",
-    "child-of-another-session",
+    "fork-that-stays",
     "patch-randn",
 )
 

@@ -145,7 +145,8 @@ def check(folder: Path, expected: pd.DataFrame) -> None:
     for unit in units:
         store.verify(store.path(unit))
     # Workers whose `work` was killed go on for a moment.
-    while subprocess.run(["pgrep", "-f", "--", f"--folder {folder}"], stdout=subprocess.DEVNULL).returncode == 0:
+    running = ["pgrep", "-f", "--", f"worker_process [0-9]+ {folder} "]
+    while subprocess.run(running, stdout=subprocess.DEVNULL).returncode == 0:
         time.sleep(0.5)
     if not board(folder).equals(expected):
         raise SystemExit(f"{folder}: its board differs")

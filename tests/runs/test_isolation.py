@@ -1,7 +1,6 @@
 """Which code from outside gahbench a unit needs, and which units may share a process."""
 
 import importlib.metadata
-import json
 import shutil
 from dataclasses import replace
 
@@ -9,9 +8,8 @@ import pytest
 from sample_files import HALF
 
 import gahbench
+from gahbench._util.origins import PluginFiles, packages_of
 from gahbench.registry.registry import Registry
-from gahbench.runs.isolation import UNKNOWN, Isolation, isolation_key
-from gahbench.store.plan_file import RecordedPlan, RecordedUnit, read_plan, write_plan
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
 
@@ -60,12 +58,12 @@ def test_units_share_a_process_if_their_outside_plugins_are_the_same(planned):
     plan, _ = planned
 
     def key(entrant, metric):
-        return isolation_key(named(plan, entrant, metric)[0])
+        return named(plan, entrant, metric)[0].isolation_key
 
     assert key("identity", "psnr") == key("oracle-threshold[haar]", "psnr") == ""
     assert key("identity", "peak") == key("oracle-threshold[haar]", "peak") != ""
     (fit,) = [unit for unit in plan.units if unit.kind == "fit" and unit.entrant == "mine"]
-    assert isolation_key(fit) == key("mine", "psnr")
+    assert fit.isolation_key == key("mine", "psnr")
     others = {key("identity", "peak"), key("mine", "psnr"), key("mine", "peak"), key("identity", "distance[half]")}
     assert len(others) == 4
 
@@ -78,35 +76,15 @@ def test_the_code_of_a_unit_is_found_where_its_files_were_copied_to(planned, tmp
     (elsewhere / "other").mkdir()
     # Another file of the same name is none of this unit's.
     (elsewhere / "other" / "mine.py").write_text("1 / 0")
-    isolation = Isolation(Registry((elsewhere, elsewhere / "other")).files)
-    code = isolation.code(unit)
-    assert [file.name for file in code.files] == ["mine.py", "peak.py"]
-    assert code.files[0].parent == elsewhere
-    assert code.packages == ()
+    files = PluginFiles(Registry((elsewhere, elsewhere / "other")).files).of(unit.origins)
+    assert [file.name for file in files] == ["mine.py", "peak.py"]
+    assert files[0].parent == elsewhere
+    assert packages_of(unit.origins) == ()
     # One that was edited is found, to be refused by its unit.
     (elsewhere / "other" / "mine.py").unlink()
     (elsewhere / "mine.py").write_text((elsewhere / "mine.py").read_text() + "# edited\n")
-    assert [file.name for file in Isolation(Registry((elsewhere,)).files).code(unit).files] == ["mine.py", "peak.py"]
-
-
-def test_folders_of_before_origins_were_recorded_have_all_plugins(planned, tmp_path):
-    plan, folder = planned
-    write_plan(tmp_path, RecordedPlan("tiny", tuple(map(RecordedUnit, plan.units)), plan.board))
-    text = (tmp_path / "plan.json").read_text()
-    content = json.loads(text)
-    for value in content["values"]:
-        if isinstance(value, dict):
-            value.pop("origins", None)
-    for name in ("limits", "checksum"):
-        content.pop(name, None)
-    (tmp_path / "plan.json").write_text(json.dumps(content))
-    recorded = read_plan(tmp_path)
-    units = [one.unit for one in recorded.units]
-    assert {isolation_key(unit) for unit in units} == {UNKNOWN}
-    code = Isolation(Registry((folder,)).files).code(units[0])
-    assert sorted(file.name for file in code.files) == ["half.py", "mine.py", "peak.py"]
-    assert code.packages is None
-    assert recorded.limits.unit is None
+    files = PluginFiles(Registry((elsewhere,)).files).of(unit.origins)
+    assert [file.name for file in files] == ["mine.py", "peak.py"]
 
 
 def test_where_code_comes_from_is_no_part_of_a_key(planned, write_suite, tmp_path):
@@ -149,10 +127,10 @@ def test_installed_packages_are_loaded_by_name(monkeypatch):
 def test_code_that_a_parameter_names_is_from_outside(write_suite):
     entrant = "module[gahbench_plugins.architectures.bf_cnn:BFCNN,arguments='{width: 4, layers: 2}']"
     plan = gahbench.plan_suite(write_suite(), entrants=[entrant])
-    keys = {unit.entrant: isolation_key(unit) for unit in plan.units}
+    keys = {unit.entrant: unit.isolation_key for unit in plan.units}
     assert [name for name, key in keys.items() if key] == [name for name in keys if name.startswith("module")] != []
 
 
 def test_a_unit_with_a_strange_payload_harms_nobody(planned):
     unit = planned[0].units[0]
-    assert isolation_key(replace(unit, payload={"dataset": 3})) == ""
+    assert replace(unit, payload={"dataset": 3}).isolation_key == ""

@@ -90,22 +90,28 @@ def test_what_the_store_does_not_hold_has_not_finished(job, monkeypatch):
     assert [event.kind for event in events] == ["started", "failed"]
 
 
-class Child:
-    """A worker that says whatever a test has it say."""
+class Worker:
+    """A worker process that says whatever a test has it say."""
 
-    place, is_ready, key = 0, True, ""
+    place, key, is_ready, last = 0, "", True, None
 
     def __init__(self, unit):
-        self.unit, self.watchdog = unit, type("Watchdog", (), {"heard": 0.0, "began": 0.0, "constructing": None})()
+        self.unit, self.is_killed = unit, False
+
+    def observe(self, message, now):
+        pass
 
     def take_back(self):
         self.unit = None
 
-    def written(self):
+    def output(self):
         return "what it wrote"
 
+    def ending(self):
+        return "exited with status 3"
+
     def kill(self):
-        pass
+        self.is_killed = True
 
 
 @pytest.fixture
@@ -114,78 +120,95 @@ def supervised(job):
     job, events = job
     supervisor = _Supervisor(job, [None])
     assert supervisor.queue.claim(job.units[0])
-    child = Child(job.units[0])
-    supervisor.children = [child]
-    yield supervisor, child, events
+    worker = Worker(job.units[0])
+    supervisor.children = {0: worker}
+    yield supervisor, worker, events
     supervisor.queue.close()
 
 
-def finished(unit, **more):
-    return {"event": "finished", "unit": unit.folder, "seconds": 1.0, "moved": [], **more}
+def finished(unit):
+    return {"event": "finished", "unit": unit.folder, "seconds": 1.0}
 
 
 def test_a_worker_that_only_says_that_it_has_finished_has_failed(supervised):
-    supervisor, child, events = supervised
-    unit = child.unit
-    supervisor._handle(child, finished(supervisor.job.units[1]))
-    assert (child.unit, events) == (unit, [])  # Not its unit.
-    supervisor._handle(child, finished(unit))
-    assert child.unit is None
+    supervisor, worker, events = supervised
+    unit = worker.unit
+    supervisor._handle(worker, finished(supervisor.job.units[1]))
+    assert (worker.unit, events) == (unit, [])  # Not its unit.
+    supervisor._handle(worker, finished(unit))
+    assert worker.unit is None
     assert supervisor.job.store.failure(unit) == NOT_HELD
     assert [event.kind for event in events] == ["failed"]
 
 
 def test_a_worker_that_stops_unasked_has_failed(supervised):
-    supervisor, child, events = supervised
-    unit = child.unit
-    supervisor._handle(child, {"event": "stopped", "unit": unit.folder, "moved": []})
+    supervisor, worker, events = supervised
+    unit = worker.unit
+    supervisor._handle(worker, {"event": "stopped", "unit": unit.folder})
     assert "was not asked to" in supervisor.job.store.failure(unit)
     assert [event.kind for event in events] == ["failed"]
 
 
 def test_a_worker_that_was_asked_to_stop_leaves_its_unit_to_be_done(supervised):
-    supervisor, child, events = supervised
-    unit = child.unit
+    supervisor, worker, events = supervised
+    unit = worker.unit
     supervisor.job.stop.set()
-    supervisor._handle(child, {"event": "stopped", "unit": unit.folder, "moved": []})
+    supervisor._handle(worker, {"event": "stopped", "unit": unit.folder})
     assert supervisor.job.store.failed() == set()
     assert [event.kind for event in events] == ["stopped"]
 
 
-def test_the_end_of_a_unit_is_known_though_its_message_was_spoilt(supervised, monkeypatch):
-    supervisor, child, events = supervised
-    unit = child.unit
-    monkeypatch.setattr(Store, "is_done", lambda store, one: one is unit)
-    supervisor._handle(child, {"event": "alive", "ended": "another"})
-    assert child.unit is unit
-    supervisor._handle(child, {"event": "alive", "ended": unit.folder})
-    assert [event.kind for event in events] == ["finished"]
+@pytest.mark.parametrize(("seconds", "reported"), [(1.5, 1.5), (-1.0, 0.0), (float("nan"), 0.0), (float("inf"), 0.0)])
+def test_the_seconds_of_a_unit_are_a_duration(supervised, monkeypatch, seconds, reported):
+    supervisor, worker, events = supervised
+    monkeypatch.setattr(Store, "is_done", lambda store, unit: True)
+    supervisor._handle(worker, {**finished(worker.unit), "seconds": seconds})
+    assert [event.details["seconds"] for event in events] == [reported]
 
 
-def test_other_things_in_the_pipe_of_a_worker_are_noted(supervised):
-    supervisor, child, events = supervised
-    unit = child.unit
-    supervisor._handle(child, {})
-    assert (child.unit, [event.kind for event in events]) == (unit, ["note"])
+def test_the_third_exit_of_its_worker_fails_a_unit(supervised):
+    supervisor, worker, events = supervised
+    unit = worker.unit
+    for _ in range(3):
+        assert supervisor.job.store.failed() == set()
+        worker.unit, worker.is_killed, supervisor.children = unit, False, {0: worker}
+        assert supervisor.queue.claim(unit)
+        supervisor._on_worker_exit(worker)
+        assert (worker.is_killed, supervisor.children) == (True, {})
+    assert "lost 3 times" in supervisor.job.store.failure(unit)
+    assert "the worker process exited with status 3" in supervisor.job.store.failure(unit)
+    assert [event.kind for event in events] == ["note", "stopped", "note", "stopped", "failed"]
 
 
-def test_a_worker_whose_state_has_moved_is_replaced_and_a_note_says_which(supervised, monkeypatch):
-    supervisor, child, events = supervised
-    unit = child.unit
-    monkeypatch.setattr(Store, "is_done", lambda store, one: one is unit)
-    monkeypatch.setattr(supervisor, "_start", lambda place: "another")
-    supervisor._handle(child, finished(unit, moved=["default dtype"]))
-    assert supervisor.children == ["another"]
-    assert [event.kind for event in events] == ["finished", "note"]
-    assert "default dtype" in events[1].details["text"]
+def test_a_worker_that_exits_before_it_is_ready_is_not_the_fault_of_its_unit(supervised):
+    supervisor, worker, events = supervised
+    worker.is_ready = False
+    supervisor._on_worker_exit(worker)
+    assert [event.kind for event in events] == ["stopped"]
+    assert supervisor.queue.claims.names() == set()
+    worker.unit, supervisor.children = supervisor.job.units[0], {0: worker}
+    with pytest.raises(gahbench.GahbenchError, match="cannot start: the worker process exited with status 3\nwhat it"):
+        supervisor._on_worker_exit(worker)
+
+
+def test_a_unit_that_was_taken_over_is_abandoned(supervised, monkeypatch):
+    supervisor, worker, events = supervised
+    monkeypatch.setattr(supervisor, "_listen", lambda: [])
+    monkeypatch.setattr(supervisor.queue, "is_own", lambda unit: False)
+    monkeypatch.setattr(supervisor.queue, "take", lambda last: None)
+    supervisor._turn()
+    assert (worker.is_killed, supervisor.children) == (True, {})
+    assert supervisor.job.store.failed() == set()
+    assert [event.kind for event in events] == ["note", "stopped"]
+    assert events[0].details["text"] == "taken over by another process"
 
 
 @pytest.mark.parametrize(
     ("where", "name"), [(Store, "is_done"), (Store, "fail"), (Claims, "release"), (Queue, "finish"), (Queue, "release")]
 )
 def test_an_end_at_which_the_file_server_is_away_is_recorded_when_it_is_back(supervised, monkeypatch, where, name):
-    supervisor, child, events = supervised
-    unit, whole, left = child.unit, getattr(where, name), []
+    supervisor, worker, events = supervised
+    unit, whole, left = worker.unit, getattr(where, name), []
 
     def away(*arguments, **keywords):
         if not left:
@@ -194,11 +217,11 @@ def test_an_end_at_which_the_file_server_is_away_is_recorded_when_it_is_back(sup
         return whole(*arguments, **keywords)
 
     monkeypatch.setattr(where, name, away)
-    supervisor.pending.append((child, finished(unit)))
+    supervisor.pending.append((worker, finished(unit)))
     with pytest.raises(OSError, match="stale"):
         supervisor._handle_pending()
     supervisor._handle_pending()
-    assert (child.unit, list(supervisor.pending)) == (None, [])
+    assert (worker.unit, list(supervisor.pending)) == (None, [])
     assert supervisor.job.store.failure(unit) == NOT_HELD
     assert supervisor.queue.claims.names() == set()
     assert [event.kind for event in events] == ["failed"]
@@ -206,8 +229,8 @@ def test_an_end_at_which_the_file_server_is_away_is_recorded_when_it_is_back(sup
 
 @pytest.mark.parametrize(("where", "name"), [(Queue, "_losses"), (Claims, "lose")])
 def test_a_loss_at_which_the_file_server_is_away_is_recorded_when_it_is_back(supervised, monkeypatch, where, name):
-    supervisor, child, _ = supervised
-    unit, whole, left = child.unit, getattr(where, name), []
+    supervisor, worker, _ = supervised
+    unit, whole, left = worker.unit, getattr(where, name), []
 
     def away(*arguments):
         if not left:

@@ -15,7 +15,9 @@ from sample_files import PLUGIN, TINY
 import gahbench
 from gahbench import api
 from gahbench._util.errors import ResultsError
+from gahbench._util.resources import python_environment
 from gahbench.registry.registry import open_registry
+from gahbench.runs.child import Child
 from gahbench.runs.opening import plan_with
 from gahbench.store.plan_file import recorded_plan
 from gahbench.store.store import Store
@@ -255,19 +257,11 @@ def test_a_published_board_without_its_units_is_not_written_over(write_suite, tm
 
 def test_a_worker_ends_when_whoever_started_it_dies_in_the_middle_of_a_message(tmp_path):
     (tmp_path / "units").mkdir()
-    given, commands = os.pipe()
-    reports, written = os.pipe()
-    command = [sys.executable, "-P", "-m", "gahbench.runs.worker_process", "--folder", str(tmp_path), "--threads", "1"]
-    command += ["--commands", str(given), "--reports", str(written)]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(given, written))
-    os.close(given)
-    os.close(written)
-    os.write(commands, b'{"secret": "s"}\n')
-    with os.fdopen(reports) as lines:
-        assert any('"ready"' in line for line in lines)
-        os.write(commands, b'{"unit": {"kind": "fit", "ke')
-        os.close(commands)
-        assert process.wait(timeout=30) == 0
+    child = Child("gahbench.runs.worker_process", 2, [str(tmp_path), "1", "cpu"], python_environment())
+    wait_for(lambda: {"event": "ready"} in child.receive())
+    child._socket.sendall(b'{"unit": {"kind": "fit", "ke')
+    child._socket.close()
+    assert child.process.wait(timeout=30) == 0
 
 
 @pytest.mark.parametrize("text", ["5m", "0", "-1", "nan"])

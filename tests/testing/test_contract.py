@@ -2,6 +2,7 @@
 
 import pyiqa_weights
 import pytest
+from global_state import changed, global_state
 from small_plugins import extras, small
 
 import gahbench
@@ -26,9 +27,12 @@ def test_every_plugin_keeps_the_contract(request, builtin, tmp_path, kind, name)
         monkeypatch = request.getfixturevalue("monkeypatch")
         monkeypatch.setattr("torch.hub._hub_dir", str(tmp_path))
         pyiqa_weights.draw_weights(name, tmp_path, monkeypatch)
+    before = global_state()
     report = check_plugin(builtin.get(kind, name), builtin, **parameters)
     assert report.passed, str(report)
     assert len(report.findings) >= 3
+    # Units of all built-in plugins share worker processes.
+    assert changed(before) == []
     closed = [finding for finding in report.findings if finding.check.startswith("not differentiable by torch.func")]
     assert all("as its docstring says" in finding.detail for finding in closed), str(report)
     assert not any("raise ValueError in forward" in finding.detail for finding in report.findings), str(report)

@@ -2,11 +2,11 @@ import copy
 
 import pytest
 import torch
+from global_state import changed, global_state
 from small_fits import CPU, PLAIN, make, weights
 
 import gahbench
 from gahbench.networks.precision import Choice, Choices
-from gahbench.runs.process_state import moved, process_state
 from gahbench.training.fitting import acceleration as decide
 from gahbench.training.hardware import Acceleration, choose, compiler_missing, multiply_adds
 from gahbench.training.recipe import Training
@@ -210,10 +210,10 @@ def test_compiled_fits_leave_their_process_as_it_was():
     """Twice, for the compiler must find what it needs again."""
     for _ in range(2):
         torch.compiler.reset()
-        before = process_state()
+        before = global_state()
         fitted = make(acceleration=Acceleration(False, True), architecture="bf-cnn[width=4,layers=3]", steps=2).fit()
         assert fitted.acceleration.compiled
-        assert moved(before, process_state()) == []
+        assert changed(before) == []
 
 
 def test_multiply_adds_are_counted():

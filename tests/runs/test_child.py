@@ -1,0 +1,203 @@
+"""Child processes: their messages, their exit, and when a worker has exceeded a limit or fallen silent."""
+
+import os
+import signal
+import subprocess
+import textwrap
+import threading
+import time
+
+import pytest
+
+import gahbench
+from gahbench._util.resources import python_environment
+from gahbench.contracts.limits import Limits
+from gahbench.registry.registry import Registry
+from gahbench.runs import child as child_module
+from gahbench.runs.child import AwakeClock, Child, WorkerChild, wait_for_any
+from gahbench.store.store import Store
+
+HEAD = """
+import os, subprocess, sys, time
+from gahbench.runs.protocol import Link
+link = Link(int(sys.argv[1]))
+"""
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Return a function that starts a module of some code as a child process."""
+    children = []
+
+    def make(code):
+        name = f"child_{len(children)}"
+        (tmp_path / f"{name}.py").write_text(HEAD + textwrap.dedent(code))
+        variables = python_environment()
+        variables["PYTHONPATH"] = f"{tmp_path}:{variables['PYTHONPATH']}"
+        children.append(Child(name, subprocess.DEVNULL, (), variables))
+        return children[-1]
+
+    yield make
+    for child in children:
+        child.kill()
+
+
+def messages_until_exit(child):
+    """Return all messages but heartbeats, once the process has ended."""
+    found, deadline = [], time.monotonic() + 30
+    while True:
+        wait_for_any([child], 0.1)
+        has_exited = child.process.poll() is not None
+        found += [message for message in child.receive() if message["event"] != "alive"]
+        if has_exited:
+            return found
+        assert time.monotonic() < deadline
+
+
+def note(text):
+    return {"event": "note", "text": text}
+
+
+def test_messages_arrive_whatever_else_is_written_to_the_socket(start):
+    child = start(
+        r"""
+        descriptor = int(sys.argv[1])
+        link.send("note", text="first")
+        os.write(descriptor, b'\xff{"event": "finished", "unit": "fit-1", "seconds": 0}\n{"event":')
+        for _ in range(40):
+            os.write(descriptor, b"z" * 60000)
+        link.send("note", text="second")
+        if os.fork() == 0:
+            link.send("note", text="of a fork")
+            os._exit(0)
+        os.wait()
+        link.send("note", text="x" * 3_000_000)
+        """
+    )
+    assert messages_until_exit(child) == [note("first"), note("second"), note("x" * 3_000_000)]
+    assert child.ending() == "exited with status 0"
+
+
+def test_a_child_gets_messages_and_the_request_to_stop(start):
+    child = start(
+        """
+        for _ in range(2):
+            message = link.inbox.get()
+            link.send("note", text=f"{message['text']} {link.stop.is_set()}")
+        """
+    )
+    child.send({"text": "one" * 100_000})
+    child.send({"text": "two", "stop": True})
+    first, second = messages_until_exit(child)
+    assert first["text"].startswith("oneone")
+    assert second["text"] == "two True"
+
+
+@pytest.mark.parametrize(
+    ("code", "ending"),
+    [
+        ("os._exit(3)", "exited with status 3"),
+        ("os.abort()", "was ended by SIGABRT"),
+        ("os.kill(os.getpid(), 40)", "was ended by signal 40"),
+        ("os.kill(os.getpid(), 9)", "was ended by SIGKILL (the system does that when memory runs out)"),
+        ("os.closerange(3, 100); time.sleep(60)", "exited with status 70, since its socket was closed in it"),
+    ],
+)
+def test_the_exit_of_a_child_is_named(start, code, ending):
+    child = start(code)
+    assert messages_until_exit(child) == []
+    assert child.ending() == ending
+
+
+def test_programs_that_a_child_starts_end_with_it_and_do_not_hold_its_socket(start):
+    child = start(
+        "link.send('note', text=str(subprocess.Popen(['sleep', '100'], close_fds=False).pid)); time.sleep(99)"
+    )
+    deadline = time.monotonic() + 30
+    while not (found := [message for message in child.receive() if message["event"] == "note"]):
+        assert time.monotonic() < deadline
+        wait_for_any([child], 0.1)
+    sockets = [link for link in os.scandir(f"/proc/{found[0]['text']}/fd") if "socket" in os.readlink(link.path)]  # noqa: PTH115
+    assert sockets == []
+    child.kill()
+    deadline = time.monotonic() + 10
+    while os.path.exists(f"/proc/{found[0]['text']}"):  # noqa: PTH110
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def worker(tmp_path, monkeypatch):
+    """A handle of a worker process that only sleeps."""
+
+    def sleep(self, *arguments):
+        self.process = subprocess.Popen(["sleep", "100"], start_new_session=True)
+
+    monkeypatch.setattr(Child, "__init__", sleep)
+    job = gahbench.Job((), Store(tmp_path), Registry(), lambda event: None, threading.Event(), 1)
+    handle = WorkerChild(0, job, None, "", 0.0)
+    yield handle
+    handle.process.kill()
+    handle.process.wait()
+
+
+def test_a_unit_and_a_construction_may_take_what_the_suite_grants(worker):
+    worker._limits = Limits(unit=30.0, construction=5.0)
+    worker.unit, worker._began = "a unit", 1.0
+    worker.observe({"event": "constructing", "what": "architecture 'mine'"}, 2.0)
+    assert worker.exceeded_limit(7.0) is None
+    assert "constructing architecture 'mine' took longer than 5.0 s" in worker.exceeded_limit(7.1)
+    worker.observe({"event": "constructing", "what": ""}, 8.0)
+    assert worker.exceeded_limit(31.0) is None
+    assert "took longer than 30 s" in worker.exceeded_limit(31.1)
+    worker.take_back()
+    assert worker.exceeded_limit(31.1) is None
+
+
+def test_the_start_of_a_worker_is_not_part_of_its_unit(worker):
+    worker._limits, worker.unit = Limits(unit=30.0), "a unit"
+    assert worker.exceeded_limit(100.0) is None
+    worker.observe({"event": "ready"}, 100.0)
+    assert worker.exceeded_limit(130.0) is None
+    assert worker.exceeded_limit(130.1) is not None
+
+
+@pytest.mark.parametrize("is_frozen", [False, True])
+def test_a_worker_without_heartbeats_or_processor_time_is_silent(worker, is_frozen):
+    if is_frozen:
+        worker.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, worker.process.pid, os.WSTOPPED)
+    assert not worker.is_silent(1.5)
+    assert not worker.is_silent(child_module.SILENT_SECONDS)
+    worker.observe({"event": "alive"}, 60.0)
+    assert not worker.is_silent(60.0 + child_module.SILENT_SECONDS)
+    assert worker.is_silent(60.5 + child_module.SILENT_SECONDS)
+
+
+def test_a_worker_that_computes_outside_python_is_not_silent(worker, monkeypatch):
+    ticks = iter(range(10))
+    monkeypatch.setattr(child_module, "processor_ticks", lambda pid: next(ticks))
+    assert not any(worker.is_silent(60.0 * turn) for turn in range(1, 9))
+    monkeypatch.setattr(child_module, "processor_ticks", lambda pid: None)
+    assert not worker.is_silent(1000.0)
+
+
+def test_time_in_which_the_supervisor_was_suspended_does_not_count(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(child_module.time, "monotonic", lambda: now[0])
+    clock = AwakeClock()
+    now[0] += 2
+    assert clock.tick() == 2
+    now[0] += 5000
+    assert clock.tick() < 10
+
+
+def test_a_process_that_cannot_start_leaves_no_socket(monkeypatch):
+    def refuse(*arguments, **keywords):
+        raise OSError("no memory")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    with pytest.raises(OSError, match="no memory"):
+        Child("gahbench", 2, (), {})
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208

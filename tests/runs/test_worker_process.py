@@ -1,0 +1,68 @@
+"""Units in a worker process: what is loaded for them, and what it reports."""
+
+import queue
+import random
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+import gahbench
+from gahbench.runs.worker_process import do_units, seed_generators
+
+pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
+
+
+class Link:
+    """A link to a parent that has some units done, and then asks to stop."""
+
+    def __init__(self, units, files=()):
+        self.inbox, self.stop, self.sent, self.left = queue.Queue(), threading.Event(), [], len(units)
+        for unit in units:
+            self.inbox.put({"unit": unit.record(), "files": [str(file) for file in files], "packages": []})
+
+    def send(self, event, **details):
+        self.sent.append({"event": event, **details})
+        if event in ("finished", "failed"):
+            self.left -= 1
+            if not self.left:
+                self.stop.set()
+
+
+def done(folder, plan, entrant, files, monkeypatch):
+    """Do the units of an entrant as a worker process does; return the messages."""
+    monkeypatch.setattr("gahbench.registry.construction.watch.report", lambda name: None)
+    link = Link([unit for unit in plan.units if unit.entrant == entrant], files)
+    do_units(link, folder / "out", torch.get_num_threads(), "cpu")
+    return link.sent
+
+
+def test_a_process_says_what_of_a_plugin_is_imported_and_built(tmp_path, write_suite, write_plugin, monkeypatch):
+    file = write_plugin("mine", "return noisy - self.noise(noisy)")
+    plan = gahbench.plan_suite(write_suite(), entrants=["mine"], plugins=[file])
+    sent = done(tmp_path, plan, "mine", [file], monkeypatch)
+    ends = [message["event"] for message in sent if "unit" in message]
+    assert ends == ["finished"] * 3
+    assert sent[0] == {"event": "ready"}
+    said = [message["what"] for message in sent if message["event"] == "constructing"]
+    assert said[:3] == [str(file), "", "architecture 'mine'"]
+    assert said[-1] == ""
+    # It is loaded once for all.
+    assert said.count(str(file)) == 1
+
+
+def test_units_of_built_in_plugins_load_and_report_nothing_from_outside(tmp_path, write_suite, monkeypatch):
+    plan = gahbench.plan_suite(write_suite())
+    sent = done(tmp_path, plan, "unet[width=2,levels=1]", [], monkeypatch)
+    assert {message["event"] for message in sent} <= {"ready", "progress", "note", "finished"}
+    assert [message["event"] for message in sent][-1] == "finished"
+
+
+def test_units_draw_the_same_whatever_was_drawn_before():
+    def drawn():
+        seed_generators()
+        return torch.rand(()).item(), float(np.random.rand()), random.random()  # noqa: NPY002
+
+    first = drawn()
+    assert drawn() == first
