@@ -32,25 +32,17 @@ _LOOK_SECONDS = 1.0
 _MAX_TURN = 5.0
 #: How much of what a worker wrote before its end is kept with a failure, in bytes.
 _MAX_OUTPUT = 4000
-#: Bytes that are read at once, how often in a turn, and how many of a line without an end are kept.
-_READ, _READS, _MAX_LINE = 1 << 16, 64, 1 << 26
+#: Bytes that are read at once, and how often in a turn: a plugin may write without an end.
+_READ, _READS = 1 << 16, 64
 #: Seconds for which a message may take to be sent.
 _SEND_SECONDS = 5.0
 
 
 class Child:
-    """A Python module in a process that leads a group of its own.
+    """A module that runs in a process and a process group of its own, and answers through a socket.
 
-    Parameters
-    ----------
-    module
-        The module, which opens a :class:`gahbench.runs.protocol.Link` on the descriptor that is its first argument.
-    output
-        The descriptor that it writes output and errors to.
-    arguments
-        Further arguments.
-    variables
-        Environment variables.
+    Its first argument is the descriptor of the socket, for :class:`gahbench.runs.protocol.Link`. It writes output and
+    errors to the descriptor ``output``.
     """
 
     def __init__(self, module: str, output: int, arguments: Sequence[str], variables: Mapping[str, str]) -> None:
@@ -95,7 +87,6 @@ class Child:
             if b"\n" in data:
                 *lines, self._unread = self._unread.split(b"\n")
                 messages += [message for line in lines if (message := decode(line, self.process.pid)) is not None]
-            del self._unread[_MAX_LINE:]
         return messages
 
     def ending(self) -> str:
@@ -121,20 +112,9 @@ def wait_for_any(children: Iterable[Child], seconds: float) -> None:
 
 
 class WorkerChild(Child):
-    """A worker process (:mod:`gahbench.runs.worker_process`), the unit that it does, and the limits of the unit.
+    """A worker process (:mod:`gahbench.runs.worker_process`) for units of one isolation key, and its present unit.
 
-    Parameters
-    ----------
-    place
-        Its number among the workers of this machine.
-    job
-        The job.
-    gpu
-        The one GPU that it may use; ``None`` leaves that open.
-    key
-        The isolation key of the units that it does.
-    now
-        The time, by an :class:`AwakeClock`, as all times here.
+    Times are those of one :class:`AwakeClock`. ``gpu`` is the one GPU that it may use; ``None`` leaves that open.
     """
 
     def __init__(self, place: int, job: Job, gpu: str | None, key: str, now: float) -> None:

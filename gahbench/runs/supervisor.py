@@ -175,10 +175,8 @@ class _Supervisor:
             seconds = message["seconds"]
             # A plugin may have replaced the clock.
             self.job.report(Event("finished", unit, {"seconds": seconds if 0 <= seconds < 1e9 else 0.0}))
-        elif event == "stopped" and self.job.stop.is_set():
-            self._release(unit)
         elif event == "stopped":
-            self._fail(unit, "its worker said that it had stopped, and was not asked to", child.output())
+            self._release(unit)
         elif message["code_changed"] and not self.job.planned_here:
             # Other machines may have the right code.
             child.take_back()

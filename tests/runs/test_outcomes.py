@@ -141,14 +141,6 @@ def test_a_worker_that_only_says_that_it_has_finished_has_failed(supervised):
     assert [event.kind for event in events] == ["failed"]
 
 
-def test_a_worker_that_stops_unasked_has_failed(supervised):
-    supervisor, worker, events = supervised
-    unit = worker.unit
-    supervisor._handle(worker, {"event": "stopped", "unit": unit.folder})
-    assert "was not asked to" in supervisor.job.store.failure(unit)
-    assert [event.kind for event in events] == ["failed"]
-
-
 def test_a_worker_that_was_asked_to_stop_leaves_its_unit_to_be_done(supervised):
     supervisor, worker, events = supervised
     unit = worker.unit
