@@ -228,8 +228,9 @@ class _Rows:
     _failed_fits: set[str] = field(default_factory=set)
 
     def add_fit(self, unit: Unit, done: Mapping[str, Any]) -> None:
-        """Add a trained network; of partners one, since all that boards show of them is the same."""
+        """Add a trained network and its marks; of partners one, since boards show no difference between them."""
         names = self._named(unit)
+        self._add_marks(unit, done)
         if unit.split != "B":
             self.fits.append({**names, **{name: done[name] for name in _FIT_FACTS}})
 
@@ -240,13 +241,16 @@ class _Rows:
         names = self._named(unit)
         if (unit.metric, unit.split) == _NOTED:
             self.notes |= {(unit.dataset, unit.entrant, note): None for note in done.get("notes", ())}
-            self.marks |= {(unit.dataset, unit.entrant, mark): None for mark in done.get("marks", ())}
+            self._add_marks(unit, done)
             if done.get("parameters") is not None:
                 # It was trained elsewhere.
                 self.fits.append({**names, "parameters": done["parameters"], "compiled": False})
         head = (self.suite, unit.dataset, unit.entrant, done["kind"], unit.seed, unit.split)
         for sigma, image, value, part in values:
             self.scores.append((*head, sigma, f"{unit.metric}.{part}" if part else unit.metric, image, value))
+
+    def _add_marks(self, unit: Unit, done: Mapping[str, Any]) -> None:
+        self.marks |= {(unit.dataset, unit.entrant, mark): None for mark in done.get("marks", ())}
 
     def add_unfinished(self, unit: Unit, error: str | None) -> None:
         """Add a unit that failed or has not run; not one that waits for a fit that failed."""

@@ -33,6 +33,8 @@ from gahbench.runs.protocol import MAX_TRACEBACK
 from gahbench.store.attempts import Attempt
 from gahbench.store.score_files import write_scores
 from gahbench.store.store import Store
+from gahbench.training.file_names import CHECKPOINT
+from gahbench.training.fit_checks import WatchedFit
 from gahbench.training.fitting import fit
 from gahbench.training.recipe import Training
 from gahbench.training.trainer import Progress, Stopped
@@ -108,10 +110,14 @@ class Worker:
         started, payload = time.monotonic(), unit.payload
         _check_code(unit, FIT)
         dataset = self._measurements.dataset(payload["dataset"])
+        training = Training.model_validate(payload["training"])
+        build = functools.partial(self._factory.build, "architecture", payload["entrant"], dataset.shape)
+        watched = WatchedFit(build, training, payload["seed"])
+        resumed = (attempt.folder / CHECKPOINT).exists()
         done = fit(
-            functools.partial(self._factory.build, "architecture", payload["entrant"], dataset.shape),
+            watched.build,
             dataset,
-            Training.model_validate(payload["training"]),
+            training,
             payload["seed"],
             attempt.folder,
             self.device,
@@ -121,8 +127,9 @@ class Worker:
         )
         for text in done.facts["notes"]:
             self.note(text)
+        facts = {**done.facts, "marks": watched.marks(dataset.shape, self.device), "resumed": resumed}
         # The time of training is of training alone: this has the images, the network and its validation too.
-        facts = {**done.facts, "seconds": time.monotonic() - started, "environment": self._environment}
+        facts |= {"seconds": time.monotonic() - started, "environment": self._environment}
         attempt.finish(facts, keep=done.files)
 
     def _score(self, unit: Unit, attempt: Attempt) -> None:

@@ -60,6 +60,7 @@ _SCORE: dict[str, Check] = {"kind": one_of(*KINDS)}
 _OPTIONAL = {
     "notes": list_of(is_text),
     "marks": list_of(is_text),
+    "resumed": is_flag,
     "parameters": optional(is_count),
     "seconds": is_number,
     "environment": lambda value: isinstance(value, dict) and optional(is_count)(value.get("threads")),

@@ -1,0 +1,181 @@
+"""Architectures that train more than their recipe allows, each in another way; see .github/SECURITY.md."""
+
+import time
+
+import torch
+from torch import nn
+
+import gahbench
+
+
+@gahbench.hookimpl
+def register_architectures(register):
+    for kind in (Plain, *CHEATS):
+        register(kind.name, kind)
+
+
+class Plain(nn.Module):
+    """Two convolutions that estimate the noise: honest, and the network of all cheats."""
+
+    name = "plain"
+
+    def __init__(self, channels: int, width: int = 4):
+        super().__init__()
+        self.first = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+        self.last = nn.Conv2d(width, channels, 3, padding=1, bias=False)
+        if not self.first.weight.is_meta:
+            self.prepare()
+
+    def prepare(self):
+        """Cheat before training."""
+
+    def forward(self, noisy, sigma):
+        return noisy - self.last(self.first(noisy).relu())
+
+    def learn(self, steps, seed=0):
+        """Take steps of gradient descent of its own on images of constant brightness."""
+        generator = torch.Generator().manual_seed(seed)
+        optimizer = torch.optim.AdamW(self.parameters(), 1e-2)
+        with torch.enable_grad():
+            for _ in range(steps):
+                clean = torch.rand(8, 1, 1, 1, generator=generator).expand(8, 1, 8, 8)
+                noisy = clean + 0.3 * torch.randn(8, 1, 8, 8, generator=generator)
+                optimizer.zero_grad()
+                (Plain.forward(self, noisy, None) - clean).square().mean().backward()
+                optimizer.step()
+
+
+class LearnsAtRandom(Plain):
+    """Trains in its constructor, on other images each time."""
+
+    name = "fit-learns-at-random"
+
+    def prepare(self):
+        self.learn(5, seed=time.time_ns())
+
+
+class LearnsInConstructor(Plain):
+    """Trains in its constructor, on the same images each time."""
+
+    name = "fit-learns-in-constructor"
+
+    def prepare(self):
+        self.learn(30)
+
+
+class LearnsInForward(Plain):
+    """Trains in every forward pass of the training."""
+
+    name = "fit-learns-in-forward"
+
+    def forward(self, noisy, sigma):
+        if self.training and not noisy.is_meta:
+            gradients = [parameter.grad for parameter in self.parameters()]
+            self.learn(2)
+            for parameter, gradient in zip(self.parameters(), gradients, strict=True):
+                parameter.grad = gradient
+        return super().forward(noisy, sigma)
+
+
+class LearnsInHook(Plain):
+    """Moves its weights in a hook before forward passes of the training."""
+
+    name = "fit-learns-in-hook"
+
+    def prepare(self):
+        self.register_forward_pre_hook(lambda module, given: module.shrink() if module.training else None)
+
+    def shrink(self):
+        for parameter in self.parameters():
+            parameter.data.mul_(0.99)
+
+
+class LearnsWhenScored(Plain):
+    """Moves its weights in every forward pass of an evaluation."""
+
+    name = "fit-learns-when-scored"
+
+    def forward(self, noisy, sigma):
+        if not self.training and not noisy.is_meta:
+            self.last.weight.data.mul_(1.01)
+        return super().forward(noisy, sigma)
+
+
+class RepeatsSteps(Plain):
+    """Replaces the step of the trainer by five of them."""
+
+    name = "fit-repeats-steps"
+
+    def prepare(self):
+        from gahbench.training.trainer import Trainer
+
+        step = Trainer.step
+        Trainer.step = lambda trainer, number, fraction: [step(trainer, number, fraction) for _ in range(5)][-1]
+
+
+class RepeatsOptimizer(Plain):
+    """Replaces the step of torch's optimiser by five of them, under the name of the original."""
+
+    name = "fit-repeats-optimizer"
+
+    def prepare(self):
+        step = torch.optim.Adam.step
+
+        def repeated(optimizer, closure=None):
+            return [step(optimizer, closure) for _ in range(5)][-1]
+
+        repeated.__name__, repeated.hooked = "step", True
+        torch.optim.Adam.step = repeated
+
+
+class SlowsClock(Plain):
+    """Gives the trainer a clock of its own that is a thousand times slower."""
+
+    name = "fit-slows-clock"
+
+    def prepare(self):
+        from gahbench.training import trainer
+
+        class Clock:
+            @staticmethod
+            def monotonic():
+                return time.monotonic() / 1000
+
+        trainer.time = Clock()
+
+
+class QuietsNoise(Plain):
+    """Replaces the noise of training by less of it."""
+
+    name = "fit-quiets-noise"
+
+    def prepare(self):
+        from gahbench.training import trainer
+
+        draw = trainer.training_noise
+        trainer.training_noise = lambda *given: (lambda sigma, noise: (sigma, noise / 2))(*draw(*given))
+
+
+class HooksOptimizers(Plain):
+    """Registers a hook that runs after each step of any optimiser, where it could take further steps."""
+
+    name = "fit-hooks-optimizers"
+
+    def prepare(self):
+        from torch.optim.optimizer import register_optimizer_step_post_hook
+
+        register_optimizer_step_post_hook(lambda *given: None)
+
+
+CHEATS = (
+    LearnsAtRandom,
+    LearnsInConstructor,
+    LearnsInForward,
+    LearnsInHook,
+    LearnsWhenScored,
+    RepeatsSteps,
+    RepeatsOptimizer,
+    SlowsClock,
+    QuietsNoise,
+    HooksOptimizers,
+)

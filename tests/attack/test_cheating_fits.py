@@ -1,0 +1,77 @@
+"""Architectures that train more than their recipe allows are named, or SECURITY.md lists them as out of reach."""
+
+import functools
+import re
+
+import pytest
+import torch
+from torch.optim import optimizer
+
+import gahbench
+from gahbench.training import trainer
+from gahbench.training.fit_checks import WatchedFit
+from gahbench.training.fitting import fit
+from gahbench.training.recipe import Training
+
+from . import cheating_fits, cheats
+
+SUITE = """
+name: fits
+datasets: [{c-alpha: {alpha: 2, size: 8}}]
+entrants: [plain]
+training: {steps: 4, batch_size: 4, compile: never, validations: 1}
+scoring: {sigmas: [0.1], images: 6, metrics: [psnr]}
+"""
+
+
+@pytest.fixture
+def _undone(monkeypatch):
+    """Undo what a cheat replaces in this process."""
+    monkeypatch.setattr(trainer.Trainer, "step", trainer.Trainer.step)
+    monkeypatch.setattr(torch.optim.Adam, "step", torch.optim.Adam.step)
+    monkeypatch.setattr(trainer, "time", trainer.time)
+    monkeypatch.setattr(trainer, "training_noise", trainer.training_noise)
+    yield
+    optimizer._global_optimizer_post_hooks.clear()
+
+
+def marks_of(kind, folder):
+    """Train an architecture in this process as a worker does, and return its marks."""
+    training = Training.model_validate({"steps": 4, "batch_size": 4, "compile": "never", "validations": 1})
+    watched = WatchedFit(functools.partial(kind, 1), training, 0)
+    fit(watched.build, gahbench.create("dataset", "discs", size=8), training, 0, folder, torch.device("cpu"))
+    return watched.marks((1, 8, 8), torch.device("cpu"))
+
+
+def documented():
+    """Return what SECURITY.md says of each cheat."""
+    text = cheats.SECURITY.read_text(encoding="utf-8")
+    return dict(re.findall(r"^\| `(fit-[a-z-]+)` \|[^|]*\| (flagged|out of reach)\b", text, re.M))
+
+
+def test_security_lists_every_cheat():
+    assert sorted(documented()) == sorted(kind.name for kind in cheating_fits.CHEATS)
+
+
+@pytest.mark.usefixtures("_undone")
+@pytest.mark.parametrize("kind", cheating_fits.CHEATS, ids=lambda kind: kind.name)
+def test_a_cheat_is_flagged_as_security_says(kind, tmp_path):
+    marks = marks_of(kind, tmp_path)
+    assert ("flagged" if marks else "out of reach") == documented()[kind.name], marks
+
+
+def test_the_honest_network_of_the_cheats_is_not_flagged(tmp_path):
+    assert marks_of(cheating_fits.Plain, tmp_path) == []
+
+
+@pytest.mark.usefixtures("figures_not_rendered")
+def test_marks_of_a_fit_are_on_the_board(tmp_path):
+    suite = tmp_path / "fits.yaml"
+    suite.write_text(SUITE, encoding="utf-8")
+    run = gahbench.run(
+        suite, tmp_path / "out", entrants=["fit-repeats-steps"], plugins=[cheating_fits.__file__], workers=1, threads=1
+    )
+    marks = {entry.entrant: entry.marks for entry in run.results.board.entries}
+    assert marks["plain"] == ()
+    (mark,) = marks["fit-repeats-steps"]
+    assert mark == "code of its training was replaced in its process: gahbench.training.trainer.Trainer.step"

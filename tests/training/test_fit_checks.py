@@ -1,0 +1,125 @@
+"""Honest fits have no marks; replaced code has."""
+
+import functools
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+import gahbench
+from gahbench._util import noise
+from gahbench.training import batches, fitting
+from gahbench.training.fit_checks import WatchedFit, replaced_code
+from gahbench.training.hardware import compiler_missing
+from gahbench.training.recipe import Training
+
+CPU = torch.device("cpu")
+
+
+def marks_of(build, folder, shape=(1, 16, 16), **given):
+    """Train a network for a few steps, and return the marks of its fit."""
+    training = Training.model_validate({"steps": 3, "batch_size": 2, "compile": "never", "validations": 1, **given})
+    watched = WatchedFit(build, training, 0)
+    dataset = gahbench.create("dataset", "discs", size=shape[-1])
+    facts = fitting.fit(watched.build, dataset, training, 0, folder, CPU).facts
+    return watched.marks(shape, CPU), facts
+
+
+class WithState(nn.Module):
+    """Batch normalisation, dropout, a frozen layer, and a layer that the first forward pass creates."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.ReLU())
+        self.frozen = nn.Conv2d(4, 4, 1).requires_grad_(False)
+        self.last = None
+
+    def forward(self, noisy, sigma):
+        features = self.frozen(self.layers(noisy))
+        if self.last is None:
+            self.last = nn.Conv2d(4, 1, 3, padding=1)
+        return noisy - self.last(features)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "unet[width=4,levels=1]",
+        "bf-cnn[width=4,layers=3]",
+        "dncnn[width=4,layers=3]",
+        "nafnet[width=4]",
+        "unet-conditional[width=4]",
+        "mlp",
+        "linear",
+        "vit[width=16,depth=1]",
+        "timm-unet",
+    ],
+)
+def test_built_in_architectures_are_not_flagged(spec, tmp_path, builtin):
+    build = functools.partial(builtin.configure("architecture", spec).build, (1, 16, 16))
+    assert marks_of(build, tmp_path, ema=0.9)[0] == []
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"optimizer": "muon"},
+        {"optimizer": "sgd", "train_images": 2},
+        {"optimizer": "adamw", "weight_decay": 0.1, "precision": "bfloat16"},
+        {"initialisation": "kaiming", "batch_size": 1},
+    ],
+    ids=["adam", "muon", "sgd", "bfloat16", "kaiming"],
+)
+def test_batch_norm_dropout_and_late_layers_are_not_flagged(given, tmp_path):
+    assert marks_of(WithState, tmp_path, **given)[0] == []
+
+
+@pytest.mark.skipif(compiler_missing(CPU) is not None, reason="needs a compiler")
+def test_a_compiled_fit_is_not_flagged(tmp_path):
+    marks, facts = marks_of(Small, tmp_path, compile="always")
+    assert facts["compiled"]
+    assert marks == []
+
+
+class Small(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(1, 1, 3, padding=1)
+
+    def forward(self, noisy, sigma):
+        return noisy - self.layer(noisy)
+
+
+class OneConstruction(Small):
+    """Raises when it is constructed again."""
+
+    count = 0
+
+    def __init__(self):
+        super().__init__()
+        type(self).count += 1
+        if self.count > 1:
+            raise ValueError("once only")
+
+
+def test_a_network_that_cannot_be_built_again_is_flagged(tmp_path):
+    (mark,) = marks_of(OneConstruction, tmp_path)[0]
+    assert mark == "could not be built and run again for the checks of its fit: ValueError: once only"
+
+
+def test_code_that_is_replaced_is_named(monkeypatch):
+    assert replaced_code() == []
+    monkeypatch.setattr(noise, "derive_seed", lambda *parts: 0)
+    monkeypatch.setattr(batches.TrainingImages, "_shuffled", lambda images, epoch: None)
+    monkeypatch.setattr(batches.TrainingImages, "__getattribute__", object.__getattribute__, raising=False)
+    monkeypatch.setattr(sys.modules["torch.optim.adam"], "_fused_adam", lambda *given: None)
+    monkeypatch.setattr("time.monotonic", lambda: 0.0)
+    assert replaced_code() == [
+        "gahbench._util.noise.derive_seed",
+        "gahbench.training.batches.TrainingImages._shuffled",
+        "gahbench.training.batches.TrainingImages.__getattribute__",
+        "torch.optim.adam._fused_adam",
+        "time.monotonic",
+    ]
