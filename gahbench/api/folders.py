@@ -273,13 +273,14 @@ def verify(
     folder: Source,
     *,
     units: int = 10,
+    fits: int | None = None,
     seed: int | None = None,
     workers: int | None = None,
     device: str | None = None,
     plugins: Sequence[Source] = (),
     report: Callable[[Event], None] = lambda event: None,
 ) -> Verification:
-    """Check the files of a results folder against their checksums, and compute a sample of its scores again.
+    """Check the files of a results folder against their checksums, and compute samples of scores and fits again.
 
     Nothing in the folder is changed. Plugins of the folder are code, and run here.
 
@@ -289,12 +290,15 @@ def verify(
         A results folder with its units.
     units
         How many scores are computed again, from the stored weights.
+    fits
+        How many networks are trained again, from their seeds; by default one of those that trained for less than ten
+        minutes, if there are any.
     seed
-        Of their choice; by default another one each time.
+        Of the choice of both; by default another one each time.
     workers
         Number of worker processes.
     device
-        ``cpu``, ``cuda`` or ``auto``; by default the kind of device that each score was computed on.
+        ``cpu``, ``cuda`` or ``auto``; by default the kind of device that each unit was computed on.
     plugins
         Plugin files, in place of those that the folder holds.
     report
@@ -303,7 +307,7 @@ def verify(
     Returns
     -------
     Verification
-        Whether all ``repeats``, and what was ``damaged`` and ``rescored``.
+        Whether all ``repeats``, and what was ``damaged``, ``rescored`` and ``refitted``.
 
     Raises
     ------
@@ -312,7 +316,7 @@ def verify(
     """
     from gahbench.runs.verification import verify
 
-    return verify(Path(folder), units, seed, workers, device, [Path(file) for file in plugins], report)
+    return verify(Path(folder), units, seed, workers, device, [Path(file) for file in plugins], report, fits)
 
 
 def weights(folder: Source, entrant: str) -> list[StoredWeights]:

@@ -292,17 +292,23 @@ def weights(
 def verify(
     folder: Planned,
     units: Annotated[int, typer.Option(min=1, help="How many scores are computed again.")] = 10,
+    fits: Annotated[
+        int | None,
+        typer.Option(min=0, help="How many fits are trained again. [default: 1 of those of less than ten minutes]"),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of their choice. [default: another one each time]")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes. [default: by the threads]")] = None,
     device: Annotated[
-        str | None, typer.Option(help="cpu, cuda or auto. [default: the kind that each score was computed on]")
+        str | None, typer.Option(help="cpu, cuda or auto. [default: the kind that each unit was computed on]")
     ] = None,
     plugins_dir: suite_options.Plugins = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check the files of a results folder, and compute a sample of its scores again from the stored weights.
+    """Check the files of a results folder, score a sample of its networks again, and train a sample of them again.
 
-    They must be equal to the last bit in the same environment, and within a thousandth of their mean size elsewhere.
-    Nothing in the folder is changed. Its plugins are code, and run here.
+    Scores must be equal to the last bit in the same environment, and within a thousandth of their mean size elsewhere.
+    Weights must be equal to the last bit in the same environment; elsewhere the PSNR of the new network may differ by
+    as much as seeds do. Nothing in the folder is changed. Its plugins are code, and run here.
 
     Exit status: 0 all repeat, 1 some do not, or could not be computed here, 2 bad input, 130 interrupted.
     """
@@ -313,13 +319,14 @@ def verify(
     found = api.verify(
         folder,
         units=units,
+        fits=fits,
         seed=seed,
         workers=workers,
         device=device if device is None else check_device(device),
         plugins=plugins_dir or (),
         report=WorkReport(Console(stderr=True)),
     )
-    print_verification(found, Console())
+    print_verification(found, Console(), as_json)
     if not found.repeats:
         raise typer.Exit(130 if found.stopped else 1)
 

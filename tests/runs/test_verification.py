@@ -10,7 +10,8 @@ import pytest
 import gahbench
 from gahbench._util.errors import ResultsError
 from gahbench._util.sealed import write_sealed
-from gahbench.runs.verification import TOLERANCE, _compared, compare
+from gahbench.runs.agreement import TOLERANCE, compare
+from gahbench.runs.verification import _compared
 from gahbench.store.store import Store
 
 SUITE = """
