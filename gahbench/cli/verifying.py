@@ -45,10 +45,11 @@ def _about_fits(found: Verification) -> str:
     left = f"; {trained - among} could not be chosen (ten minutes or more, or no PSNR)" if among < trained else ""
     if not found.refitted:
         return f"none of {counted(trained, 'fit')} was trained again{left}"
-    repeating = sum(one.repeats for one in found.refitted)
+    repeating, count = sum(one.repeats for one in found.refitted), len(found.refitted)
+    verb = "repeats" if count == 1 else "repeat"
     return (
-        f"{repeating} of {counted(len(found.refitted), 'fit')} repeat; a single forged fit would be among them with a "
-        f"chance of {len(found.refitted)} in {among}{left}"
+        f"{repeating} of {counted(count, 'fit')} {verb}; a single forged fit would be among them with a chance "
+        f"of {count} in {among}{left}"
     )
 
 

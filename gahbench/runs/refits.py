@@ -179,7 +179,8 @@ class _Refit:
             psnr = f"PSNR {levels_of(computed)[-1]:.2f} dB here and {levels_of(stored)[-1]:.2f} dB in the folder"
             return Repetition(self.fit, "different", f"its weights differ in the same environment: {psnr}")
         ending, detail = compare(stored, computed, is_same_environment=False)
-        return Repetition(self.fit, "close", f"PSNR differs {detail}") if ending != "different" else None
+        detail = f"PSNR differs {detail}" if detail else "its weights differ, and its PSNR does not"
+        return Repetition(self.fit, "close", detail) if ending != "different" else None
 
     def _seconds(self) -> str:
         """Return a sentence where training took far longer, or shorter, than is recorded."""

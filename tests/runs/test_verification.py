@@ -1,4 +1,4 @@
-"""A sample of scores is computed again, and files are compared with their checksums."""
+"""Samples of scores and fits are computed again, and files are compared with their checksums."""
 
 import hashlib
 import json
@@ -10,7 +10,6 @@ import pytest
 import gahbench
 from gahbench._util.errors import ResultsError
 from gahbench._util.sealed import write_sealed
-from gahbench.runs.agreement import TOLERANCE, compare
 from gahbench.runs.verification import _compared
 from gahbench.store.store import Store
 
@@ -70,15 +69,17 @@ def test_scores_repeat_and_an_edited_one_does_not(folder, command):
     before = sorted(file.name for file in (folder / "units").iterdir())
     status, printed, _ = verify(folder, "--workers", 1)
     assert status == 0, printed
-    assert [line.split()[0] for line in printed.splitlines()] == ["equal"] * 3 + ["3"]
+    assert [line.split()[0] for line in printed.splitlines()] == ["equal"] * 4 + ["1", "3"]
+    assert "1 of 1 fit repeats; a single forged fit would be among them with a chance of 1 in 1" in printed
     assert "3 of 3 scores repeat; the files of 4 of 4 units are as they were written" in printed
     assert sorted(file.name for file in (folder / "units").iterdir()) == before
 
     unit = score_of(folder, "identity")
     value = (unit / "scores.csv").read_text().splitlines()[1].split(",")[2]
     edit_score(unit, value, repr(float(value) + 5))
-    status, printed, _ = verify(folder, "--workers", 1)
+    status, printed, _ = verify(folder, "--workers", 1, "--fits", 0)
     assert status == 1
+    assert "none of 1 fit was trained again" in printed
     assert "different  score identity on discs[size=12] psnr on test: by up to 5, in the same environment" in printed
     assert "2 of 3 scores repeat; the files of 4 of 4 units" in printed
 
@@ -129,11 +130,25 @@ def test_an_environment_that_is_none_is_damage(folder):
 def test_damaged_files_are_named_and_not_computed_again(folder):
     unit = score_of(folder, "identity")
     (unit / "scores.csv").write_text((unit / "scores.csv").read_text().replace("1", "2"))
-    found = gahbench.verify(folder, units=1, seed=0, workers=1)
+    found = gahbench.verify(folder, units=1, fits=0, seed=0, workers=1)
     (text,) = found.damaged
     assert "scores.csv: damaged" in text
     assert not found.repeats
     assert (found.checked, [one.repeats for one in found.rescored]) == (4, [True])
+
+
+def test_a_forged_fit_is_named_in_json(folder, command):
+    (fit,) = (folder / "units").glob("fit-*")
+    done = json.loads((fit / "done.json").read_text())
+    write_sealed(
+        fit / "done.json", {name: value for name, value in (done | {"steps": 2}).items() if name != "checksum"}
+    )
+    status, printed, _ = command("verify")(folder, "--workers", 1, "--units", 1, "--json")
+    found = json.loads(printed)
+    assert (status, found["repeats"], found["chance"]) == (1, False, 1.0)
+    (said,) = found["fits"]
+    assert (said["ending"], said["detail"]) == ("different", "the field 'steps' is 2 in the folder, and 3 here")
+    assert [one["ending"] for one in found["scores"]] == ["equal"]
 
 
 def test_a_missing_plugin_is_said(tmp_path):
@@ -146,7 +161,7 @@ def test_a_missing_plugin_is_said(tmp_path):
     plan = json.loads((out / "plan.json").read_text())
     (copied,) = plan["plugins"]
     (out / copied).write_text("")
-    found = gahbench.verify(out, units=9, workers=1)
+    found = gahbench.verify(out, units=9, fits=0, workers=1)
     assert sum(one.repeats for one in found.rescored) == 3
     (failed,) = [one for one in found.rescored if not one.repeats]
     assert (failed.ending, failed.unit.entrant) == ("failed", "half")
@@ -160,21 +175,3 @@ def test_a_published_board_has_nothing_to_verify(folder):
         unit.rmdir()
     with pytest.raises(ResultsError, match="has no finished score; expected a results folder with its units"):
         gahbench.verify(folder)
-
-
-ROWS = [(0.1, image, 20.0 + image, part) for part in ("", "other") for image in range(4)]
-
-
-def changed(by, part=None):
-    return [(sigma, image, value + by * (part in (None, name)), name) for sigma, image, value, name in ROWS]
-
-
-def test_equal_environments_give_equal_bits_and_others_equal_numbers():
-    assert compare(ROWS, ROWS, True)[0] == compare(ROWS, ROWS, False)[0] == "equal"
-    assert compare(ROWS, changed(1e-9), True)[0] == "different"
-    assert compare(ROWS, changed(0.9 * TOLERANCE * 21.5), False)[0] == "close"
-    # Each part is compared for itself.
-    assert compare(ROWS, changed(1.1 * TOLERANCE * 21.5, "other"), False)[0] == "different"
-    assert compare(ROWS, ROWS[1:], False)[0] == "different"
-    # A second value of a place would change the mean.
-    assert compare([*ROWS, (*ROWS[0][:2], 90.0, ROWS[0][3])], ROWS, True)[0] == "different"
