@@ -13,6 +13,12 @@ scores, and ends in a leaderboard. In a notebook::
 
 from __future__ import annotations
 
+import sys
+
+if sys.argv[:1] == ["-m"] and sys.orig_argv[-len(sys.argv)] in ("gahbench", "-mgahbench") and not sys.flags.safe_path:
+    # ``python -m`` puts the current folder first on the import path, and somebody else may have made that folder.
+    sys.path.pop(0)
+
 from typing import TYPE_CHECKING
 
 from gahbench._util.deprecation import GahbenchDeprecationWarning
