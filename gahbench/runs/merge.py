@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gahbench._util.checks import is_inside
 from gahbench._util.errors import ResultsError
 from gahbench._util.files import read_regular, write_json, write_whole
 from gahbench.contracts.unit import Unit
@@ -72,8 +73,8 @@ def merge(folders: Sequence[Path], out: Path) -> Merged:
     Raises
     ------
     ResultsError
-        If there are fewer than two, one of them is no results folder or of another suite, or they have different
-        baselines or facts of a dataset.
+        If there are fewer than two, one of them is no results folder or of another suite, they have different
+        baselines or facts of a dataset, or a plugin file in one of them is a link.
     """
     # What is refused leaves no trace.
     _united(folders, out)
@@ -83,7 +84,7 @@ def merge(folders: Sequence[Path], out: Path) -> Merged:
         found = Merged(out, not_shown=plan.not_shown, notes=plan.notes)
         for path in listed:
             if path.resolve() != out.resolve():
-                _copy_plugins(path / PLUGINS, out / PLUGINS)
+                _copy_plugins(path, out, plan.plan)
         write_plan(out, plan.plan)
         _Merger(Store(out), [Store(path) for path in listed], found).merge(plan.plan)
     collect(out)
@@ -95,18 +96,37 @@ def _united(folders: Sequence[Path], out: Path) -> tuple[list[Path], MergedPlan]
     listed = {path.resolve(): path for path in ([out, *folders] if read_plan(out) is not None else folders)}
     if len(listed) < 2:
         raise ResultsError(f"merging into {out} takes two results folders or more; there are {len(listed)}")
-    return list(listed.values()), merge_plans([(path, recorded_plan(path)) for path in listed.values()])
+    merged = merge_plans([(path, recorded_plan(path)) for path in listed.values()])
+    for path in listed.values():
+        _plugin_files(path, merged.plan)
+    return list(listed.values()), merged
 
 
-def _copy_plugins(source: Path, target: Path) -> None:
-    """Copy plugin files that are not there yet; those that are there may be in use."""
-    # Those that a run has copied are files; a link may lead to anything.
-    for file in (one for one in source.rglob("*") if one.is_file() and not one.is_symlink()):
-        if "__pycache__" in file.parts:
-            continue
-        copy, content = target / file.relative_to(source), read_regular(file, follow=False)
+def _copy_plugins(source: Path, target: Path, plan: RecordedPlan) -> None:
+    """Copy the plugin files of a plan that are not there yet; those that are there may be in use."""
+    for name in _plugin_files(source, plan):
+        copy, content = target / name, read_regular(source / name, follow=False)
         if not copy.is_file() or copy.read_bytes() != content:
             write_whole(copy, content)
+
+
+def _plugin_files(folder: Path, plan: RecordedPlan) -> list[Path]:
+    """Return the plugin files of a plan, and the files beside them, that a folder holds, relative to it.
+
+    Raises
+    ------
+    ResultsError
+        If one of them, or a folder that it lies in, is a link.
+    """
+    files = [path for path in map(Path, plan.plugins) if path.parts[0] == PLUGINS]
+    # plugins/DIGEST/FILE, of which the code has plugins/FILE.
+    members = [Path(*Path(name).parts[1:]) for name in plan.code if is_inside(name) and Path(name).parts[0] == PLUGINS]
+    files += [home / member for home in {Path(*path.parts[:2]) for path in files} for member in members]
+    for path in (Path(PLUGINS), *files):
+        for place in (path, *path.parents[:-1]):
+            if (folder / place).is_symlink():
+                raise ResultsError(f"{folder / place}: is a link; accepted are plugin files as a run copied them")
+    return sorted({path for path in files if (folder / path).is_file()})
 
 
 class _Merger:

@@ -203,6 +203,43 @@ def test_plugin_files_that_are_there_are_left_and_others_appear_whole(folder, wr
     assert file.read_bytes() == content
 
 
+def test_plugin_files_that_the_plan_names_are_copied_and_no_others(folder, write_plugin, tmp_path):
+    plugin = write_plugin("mine", "from helper import noisy as found\nreturn found(noisy) - self.noise(noisy)")
+    (plugin.parent / "helper.py").write_text("def noisy(given):\n    return given\n", encoding="utf-8")
+    options = {"entrants": ["mine"], "plugins": [plugin]}
+    first, second = folder("first", seeds(0), **options), folder("second", seeds(1), **options)
+    (home,) = (second / "plugins").iterdir()
+    (home / "other.py").write_text("", encoding="utf-8")
+    (second / "plugins" / "aside").mkdir()
+    (second / "plugins" / "aside" / "mine.py").write_text("", encoding="utf-8")
+    gahbench.merge([second, first], tmp_path / "out")
+    out = tmp_path / "out" / "plugins"
+    copied = sorted(file.relative_to(out).as_posix() for file in out.rglob("*") if file.is_file())
+    assert copied == [f"{home.name}/helper.py", f"{home.name}/mine.py"]
+
+
+@pytest.mark.parametrize("name", [".", "home", "home/mine.py"])
+def test_plugins_that_are_links_are_refused_before_anything_is_written(folder, write_plugin, tmp_path, name):
+    plugin = write_plugin("mine", "return noisy - self.noise(noisy)")
+    options = {"entrants": ["mine"], "plugins": [plugin]}
+    first, second = folder("first", seeds(0), **options), folder("second", seeds(1), **options)
+    (home,) = (second / "plugins").iterdir()
+    linked = second / "plugins" / name.replace("home", home.name)
+    linked.rename(tmp_path / "private")
+    linked.symlink_to(tmp_path / "private")
+    with pytest.raises(ResultsError, match=f"{linked}: is a link; accepted are plugin files as a run copied them"):
+        gahbench.merge([first, second], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_plugins_that_is_a_link_is_refused_where_no_plan_names_one(folder, tmp_path):
+    first, second = folder("first", seeds(0)), folder("second", seeds(1))
+    (tmp_path / "private").mkdir()
+    (second / "plugins").symlink_to(tmp_path / "private")
+    with pytest.raises(ResultsError, match="plugins: is a link"):
+        gahbench.merge([first, second], tmp_path / "out")
+
+
 def test_an_entrant_is_added_where_it_is_in_no_suite(folder, tmp_path):
     first = folder("first", ("  - identity\n", ""), entrants=["identity"])
     second = folder("second", ("  - unet: {width: 2, levels: 1}\n", ""), entrants=["visu-shrink"])
