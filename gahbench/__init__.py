@@ -48,7 +48,7 @@ from gahbench.contracts.trackers import Tracker
 from gahbench.contracts.truth import Truth
 from gahbench.registry.built import spec_of
 from gahbench.registry.hookspecs import Register, hookimpl
-from gahbench.registry.marks import File, Names, OldName
+from gahbench.registry.marks import Code, External, File, Names, OldName
 from gahbench.registry.parameters import file_digest
 
 if TYPE_CHECKING:
@@ -155,6 +155,7 @@ __all__ = [
     "Card",
     "Citation",
     "Claim",
+    "Code",
     "Compared",
     "Condition",
     "DataError",
@@ -163,6 +164,7 @@ __all__ = [
     "DenoiserKind",
     "Engine",
     "Event",
+    "External",
     "File",
     "GahbenchDeprecationWarning",
     "GahbenchError",

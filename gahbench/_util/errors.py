@@ -38,6 +38,10 @@ class ParameterError(_OneLineError):
     """A parameter is unknown, has the wrong type, or lies out of range."""
 
 
+class UntrustedError(ParameterError):
+    """A results folder chose a parameter that names code, files or a download, without ``--trust``."""
+
+
 class SuiteError(_OneLineError):
     """A suite file cannot be read or does not validate."""
 

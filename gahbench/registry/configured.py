@@ -110,10 +110,7 @@ class Configured:
         found = {origin for inner in several for one in inner for origin in one.origins}
         if not self.plugin.is_built_in:
             found.add(portable_origin(self.plugin.origin))
-        elif getattr(self.plugin.factory, "brings_code", False) or (
-            self.kind == "architecture" and self._fingerprint is not None
-        ):
-            # It runs code that its parameters name, or that is in a file of theirs.
+        elif any(one.is_code and self.parameters[one.name] is not None for one in self.plugin.parameters):
             found.add(package_origin(self.label))
         return tuple(sorted(found))
 

@@ -1,4 +1,4 @@
-"""Marks of parameters: of those that name plugins, are paths of files, or had another name."""
+"""Marks of parameters: of those that name plugins, code, files or downloads, or had another name."""
 
 from __future__ import annotations
 
@@ -40,7 +40,35 @@ class Names:
 class File:
     """Marks a text parameter that is the path of a file whose content decides the outcome.
 
-    Keys depend on the SHA-256 of the file's content, and not on its name or place; labels show only its name.
+    Keys depend on the SHA-256 of the file's content, and not on its name or place; labels show only its name. The
+    parameter is :class:`External` too.
+    """
+
+
+@dataclass(frozen=True)
+class External:
+    """Marks a parameter that makes a plugin read files or use the network: a folder, a repository, published weights.
+
+    A results folder that somebody else made chooses the parameters of its plugins. ``gahbench site`` builds a plugin
+    with such a parameter only with ``--trust``, unless its value is the default, ``None`` or ``False``. A parameter
+    named ``path`` needs no mark.
+
+    Examples
+    --------
+    >>> from typing import Annotated
+    >>> import gahbench
+    >>> class Scans(gahbench.Dataset):
+    ...     def __init__(self, folder: Annotated[str, gahbench.External()]) -> None:
+    ...         self.folder = folder
+    """
+
+
+@dataclass(frozen=True)
+class Code:
+    """Marks a parameter that names code which the plugin runs: something to import, or a file that brings code.
+
+    ``gahbench site`` builds a plugin with such a parameter only with ``--trust``, as of :class:`External`. Units of a
+    built-in plugin with such a parameter run in a process of their own.
     """
 
 

@@ -24,7 +24,7 @@ from gahbench._util.errors import ParameterError, PluginError, listing, suggesti
 from gahbench._util.files import check_regular, open_regular
 from gahbench._util.fractions import as_number
 from gahbench._util.readable import brief
-from gahbench.registry.marks import File, Names, OldName, as_text, marks
+from gahbench.registry.marks import Code, External, File, Names, OldName, as_text, marks
 from gahbench.registry.old_names import plugin_name
 from gahbench.registry.relative_paths import located, relative_to
 
@@ -84,6 +84,20 @@ class Parameter:
     def is_path(self) -> bool:
         """Whether this parameter is the path of a file or folder, of which labels show the name alone."""
         return self.name == "path" or self.is_file
+
+    @property
+    def is_code(self) -> bool:
+        """Whether this parameter names code that the plugin runs."""
+        return any(isinstance(mark, Code) for mark in marks(self.annotation))
+
+    @property
+    def is_external(self) -> bool:
+        """Whether this parameter makes the plugin read files or use the network."""
+        return self.is_path or any(isinstance(mark, External) for mark in marks(self.annotation))
+
+    def needs_trust(self, value: Any) -> bool:
+        """Whether a value names code, files or a download that the plugin itself does not choose."""
+        return (self.is_code or self.is_external) and value not in (None, False, self.default)
 
     @property
     def is_sequence(self) -> bool:

@@ -15,8 +15,9 @@ from typing import Any, cast
 
 import pluggy
 
-from gahbench._util.errors import ParameterError, PluginError, listing, suggestion
+from gahbench._util.errors import ParameterError, PluginError, UntrustedError, listing, suggestion
 from gahbench._util.origins import package_origin
+from gahbench._util.readable import brief
 from gahbench._util.shapes import Shape
 from gahbench.registry import hookspecs
 from gahbench.registry.configured import Configured, written
@@ -43,6 +44,9 @@ class Registry:
         Plugin files, or folders whose files (and packages) are plugins.
     packages
         Names of the installed packages whose plugins are loaded; ``None`` for all.
+    trust
+        Whether parameters may name code, files and downloads. ``False`` for those of a results folder that somebody
+        else made: :meth:`configure` refuses them before it imports, reads or builds anything.
 
     Raises
     ------
@@ -50,7 +54,10 @@ class Registry:
         If a source does not exist.
     """
 
-    def __init__(self, sources: tuple[Path, ...] = (), packages: Collection[str] | None = None) -> None:
+    def __init__(
+        self, sources: tuple[Path, ...] = (), packages: Collection[str] | None = None, trust: bool = True
+    ) -> None:
+        self.trust = trust
         self.sources = tuple(Path(source).resolve() for source in sources)
         self.problems: list[Problem] = []
         self.manager = pluggy.PluginManager("gahbench")
@@ -124,11 +131,16 @@ class Registry:
         ------
         PluginError, ParameterError
             If the name or a parameter is not accepted.
+        UntrustedError
+            If a parameter, or one of a plugin that it names, names code, files or a download without ``trust``.
         """
         if isinstance(spec, str):
             spec = parse_spec(spec)
         plugin = self.get(kind, plugin_name(kind, spec.name))
-        given = self._as_texts(plugin, _by_name(plugin, spec, keywords))
+        by_name = _by_name(plugin, spec, keywords)
+        if not self.trust:
+            _refuse_untrusted(plugin, by_name)
+        given = self._as_texts(plugin, by_name)
         resolved = resolve(plugin.parameters, given, plugin.where)
         nested: dict[str, Configured | tuple[Configured, ...]] = {}
         shown = dict(resolved)
@@ -245,6 +257,18 @@ def _by_name(plugin: Plugin, spec: Spec, keywords: dict[str, Any]) -> dict[str, 
     return given
 
 
+def _refuse_untrusted(plugin: Plugin, given: dict[str, Any]) -> None:
+    """Refuse values that name code, files or a download."""
+    for parameter in plugin.parameters:
+        for name in {parameter.name, *parameter.old_names} & given.keys():
+            if parameter.needs_trust(given[name]):
+                what = "code to run" if parameter.is_code else "files or a download"
+                raise UntrustedError(
+                    f"{plugin.where}: {name}={brief(repr(given[name]))} names {what}; a results folder "
+                    "may do so only with 'gahbench site --trust'"
+                )
+
+
 def _registrar(kind: Kind, origin: str, found: list[Plugin]) -> Register:
     """Return the ``register`` callback of one hook; used as a decorator it registers the class below it."""
 
@@ -270,16 +294,16 @@ def plugin_packages() -> list[tuple[str, importlib.metadata.EntryPoint]]:
     return [(entry.dist.name if entry.dist else entry.value, entry) for entry in entries]
 
 
-def open_registry(plugins: Sequence[str | Path] = ()) -> Registry:
+def open_registry(plugins: Sequence[str | Path] = (), trust: bool = True) -> Registry:
     """Return a registry of the installed plugins, and of plugin files or folders of them: these, and the user's own.
 
-    The user's own are those that ``GAHBENCH_PLUGINS`` names.
+    The user's own are those that ``GAHBENCH_PLUGINS`` names. ``trust`` is that of :class:`Registry`.
     """
     sources = with_own(plugins)
     # Files may have changed since they were last loaded.
-    return Registry(sources) if sources else _installed()
+    return Registry(sources, trust=trust) if sources else _installed(trust)
 
 
 @functools.cache
-def _installed() -> Registry:
-    return Registry()
+def _installed(trust: bool) -> Registry:
+    return Registry(trust=trust)

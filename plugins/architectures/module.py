@@ -12,7 +12,7 @@ import torch
 from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
 
-from gahbench import listing, suggestion
+from gahbench import Code, listing, suggestion
 
 from ._arguments import as_mapping, as_text
 from ._noise_level import with_noise_level
@@ -64,7 +64,7 @@ class Module(nn.Module):
         self,
         channels: int,
         shape: tuple[int, int, int] | None,
-        factory: str,
+        factory: Annotated[str, Code()],
         arguments: Annotated[str, BeforeValidator(as_text)] = "{}",
         output: Literal["image", "residual"] = "image",
         scale: Literal[1, 255] = 1,

@@ -13,6 +13,8 @@ from timm.models import create_model, get_pretrained_cfg, is_model, list_models
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gahbench import External
+
 from .._papers import RONNEBERGER_2015
 from ._bias_free import convolution, residual_output
 from ._noise_level import with_noise_level
@@ -67,7 +69,7 @@ class TimmUNet(nn.Module):
         channels: int,
         shape: tuple[int, int, int] | None = None,
         backbone: str = "resnet18",
-        pretrained: bool = False,
+        pretrained: Annotated[bool, External()] = False,
         levels: Annotated[int, Field(ge=1)] | None = None,
         width: Annotated[int, Field(ge=1)] = 32,
         blind: bool = True,

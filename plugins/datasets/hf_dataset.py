@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from gahbench import Card, DataError, brief, listing
+from gahbench import Card, DataError, External, brief, listing
 
 from .._extras import require
 from ._library import Library, Part
@@ -55,7 +55,7 @@ class HuggingFace(Library):
 
     def __init__(
         self,
-        name: str | None = None,
+        name: Annotated[str, External()] | None = None,
         path: str | None = None,
         subset: str | None = None,
         column: str | None = None,

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from gahbench import ArchitectureFactory, DenoiserKind, Names, ParameterError, Reference, Shape, Truth, brief
+from gahbench import ArchitectureFactory, DenoiserKind, External, Names, ParameterError, Reference, Shape, Truth, brief
 from gahbench.jacobian import LinearMaps
 
 from .._extras import imported
@@ -65,7 +65,7 @@ class HuggingFace(Reference):
 
     def __init__(
         self,
-        repo: str,
+        repo: Annotated[str, External()],
         revision: str = "main",
         file: str | None = None,
         architecture: Annotated[ArchitectureFactory | None, Names("architecture")] = None,

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from gahbench import File, ParameterError, Shape, as_denoiser, brief, file_digest
+from gahbench import Code, File, ParameterError, Shape, as_denoiser, brief, file_digest
 
 from ._network import NetworkReference
 
@@ -36,13 +36,11 @@ class TorchScript(NetworkReference):
         The grey values of the model: ``unit``, [0, 1]; ``symmetric``, [-1, 1]; ``bytes``, [0, 255].
     """
 
-    #: Its units do not share processes with those of others.
-    brings_code: ClassVar[bool] = True
     _what: ClassVar[str] = "a TorchScript archive"
 
     def __init__(
         self,
-        checkpoint: Annotated[str, File()],
+        checkpoint: Annotated[str, File(), Code()],
         sigma: Literal["none", "level", "map"] = "level",
         output: Literal["image", "residual", "eps", "score"] = "image",
         range: Literal["unit", "symmetric", "bytes"] = "unit",

@@ -1,0 +1,140 @@
+"""Parameters that name code, files or downloads: marked, and refused where a results folder chose them."""
+
+from typing import Annotated, Literal, get_args, get_origin
+
+import pytest
+
+import gahbench
+from gahbench._util.errors import UntrustedError
+from gahbench.registry.marks import Code, External, File, Names, OldName
+from gahbench.registry.parameters import constructor_parameters
+from gahbench.registry.registry import Registry
+
+#: Text parameters of built-in plugins that name neither code nor files nor downloads.
+HARMLESS = {
+    ("deepinv", "model"),
+    ("deepinv", "arguments"),
+    ("module", "arguments"),
+    ("timm-unet", "backbone"),
+    ("hf-dataset", "subset"),
+    ("hf-dataset", "column"),
+    ("hf-dataset", "revision"),
+    ("torchvision", "name"),
+    ("whole", "sha256"),
+    ("bandlet", "wavelet"),
+    ("true-flow", "wavelet"),
+    ("diffusers", "scheduler"),
+    ("diffusers", "arguments"),
+    ("hf", "revision"),
+    ("hf", "file"),
+    ("wavelet", "name"),
+    ("wavelet-packet", "name"),
+    ("wavelet-ti", "name"),
+    ("representation", "layer"),
+}
+#: Kinds of plugins that a plan names.
+KINDS = ("architecture", "dataset", "reference", "basis", "metric")
+
+
+@pytest.fixture(scope="module")
+def wary():
+    return Registry(trust=False)
+
+
+def admits_text(annotation):
+    if get_origin(annotation) is Literal:
+        return False
+    return annotation is str or any(map(admits_text, get_args(annotation)))
+
+
+def test_every_text_parameter_of_a_built_in_plugin_is_marked_or_harmless(builtin):
+    texts, marked = set(), set()
+    for plugin in (one for kind in KINDS for one in builtin.plugins(kind)):
+        for parameter in (one for one in plugin.parameters if one.names is None):
+            key = plugin.name, parameter.name
+            if parameter.is_code or parameter.is_external:
+                marked.add(key)
+            elif admits_text(parameter.annotation):
+                texts.add(key)
+    assert texts == HARMLESS
+    assert {("module", "factory"), ("torchscript", "checkpoint"), ("timm-unet", "pretrained"), ("hf", "repo")} < marked
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "text"),
+    [
+        (
+            "architecture",
+            "module[factory=evilmod:Net]",
+            "'module': factory='evilmod:Net' names code to run",
+        ),
+        ("architecture", "module[evilmod:Net]", "factory='evilmod:Net' names code"),
+        ("architecture", "timm-unet[pretrained=true]", "pretrained=True names files or a download"),
+        ("architecture", "drunet[weights=/nowhere]", "weights='/nowhere' names files"),
+        ("dataset", "whole[path=/nowhere]", "only with 'gahbench site --trust'"),
+        ("dataset", "finite[dataset=whole[path=/nowhere]]", "finite': dataset=.*whole': path='/nowhere' names files"),
+        ("dataset", "finite[dataset=finite[dataset=whole[/nowhere]]]", "path='/nowhere' names files"),
+        ("dataset", "hf-dataset[name=a/b]", "name='a/b' names files or a download"),
+        ("reference", "torchscript[/nowhere]", "checkpoint='/nowhere' names code"),
+        ("reference", "hf[repo=a/b]", "repo='a/b' names files or a download"),
+        ("reference", "untrained[architecture=module[factory=evilmod:Net]]", "names code to run"),
+        ("metric", "distance[to=untrained[architecture=module[evilmod:Net]]]", "names code to run"),
+    ],
+)
+def test_what_a_results_folder_may_not_choose_is_refused(wary, kind, spec, text):
+    # Before files are looked for and modules are imported: neither is there.
+    with pytest.raises(UntrustedError, match=text):
+        wary.configure(kind, spec)
+
+
+def test_mappings_are_refused_too(wary):
+    with pytest.raises(UntrustedError, match="path='/nowhere'"):
+        wary.configure("dataset", "finite", dataset={"whole": {"path": "/nowhere"}})
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec"),
+    [
+        ("dataset", "whole[path=null]"),
+        ("dataset", "faces"),
+        ("dataset", "torchvision[name=CIFAR10]"),
+        ("architecture", "timm-unet[pretrained=false]"),
+        ("reference", "oracle-threshold[basis=wavelet[sym4]]"),
+    ],
+)
+def test_values_that_name_nothing_are_accepted(wary, kind, spec):
+    assert wary.configure(kind, spec).plugin.name == spec.partition("[")[0]
+
+
+def test_plugins_from_elsewhere_say_the_same_by_marks():
+    class Scans:
+        def __init__(
+            self,
+            folder: Annotated[str, External(), OldName("root")] = "scans",
+            reader: Annotated[str, Code()] | None = None,
+            mask: Annotated[str, File()] | None = None,
+            path: str = "",
+            note: str = "",
+            basis: Annotated[gahbench.Basis | None, Names("basis")] = None,
+        ) -> None: ...
+
+    folder, reader, mask, path, note, basis = constructor_parameters(Scans, "here")
+    assert [one.needs_trust("x") for one in (folder, reader, mask, path, note, basis)] == [True] * 4 + [False] * 2
+    assert [one.is_code for one in (folder, reader, mask)] == [False, True, False]
+    # The default is the plugin's own choice.
+    assert not folder.needs_trust("scans")
+    assert not path.needs_trust("")
+    assert not reader.needs_trust(None)
+
+
+def test_old_names_of_parameters_are_refused_too(tmp_path):
+    file = tmp_path / "scans.py"
+    file.write_text(
+        "from typing import Annotated\n\nimport gahbench\n\n\nclass Scans(gahbench.Dataset):\n"
+        "    def __init__(self, folder: Annotated[str, gahbench.External(), gahbench.OldName('root')] = '') -> None:\n"
+        "        raise AssertionError('built')\n\n\n@gahbench.hookimpl\ndef register_datasets(register):\n"
+        "    register('scans', Scans)\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(UntrustedError, match="root='x' names files"):
+        Registry((file,), trust=False).configure("dataset", "scans[root=x]")
