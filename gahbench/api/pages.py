@@ -41,7 +41,7 @@ def write_report(folder: Source, out: Source | None = None, *, plugins: Sequence
     from gahbench.report.page import write_report
 
     file = Path(folder) / "report.html" if out is None else Path(out)
-    return file, write_report(Path(folder), file, open_registry(plugins))
+    return file, write_report(Path(folder), file, open_registry(plugins, trust=False))
 
 
 def write_site(
@@ -52,6 +52,7 @@ def write_site(
     base_url: str = "",
     source_url: str = "",
     plugins: Sequence[Source] = (),
+    trust: bool = False,
 ) -> list[str]:
     """Write a site of all results folders in a folder, and return the names of its files.
 
@@ -73,6 +74,9 @@ def write_site(
         empty for none, where these are text.
     plugins
         Plugin files, or folders of them, for descriptions.
+    trust
+        Whether plugins are built whose parameters, in the plans of the folder, name code, files or downloads. Without
+        it their pages say why they are not.
 
     Raises
     ------
@@ -87,7 +91,7 @@ def write_site(
     from gahbench.explore.preview import make_preview
     from gahbench.report.site import Measures, SiteRequest, write_site
 
-    registry = open_registry(plugins)
+    registry = open_registry(plugins, trust)
 
     def looked_at(configured: Configured) -> tuple[Preview, list[tuple[str, str]]]:
         shape = DatasetProbe(configured).shape

@@ -197,15 +197,20 @@ def site(
         str, typer.Option(help="The address of the folder elsewhere, for links of its README.md that lead out of it.")
     ] = "",
     plugins_dir: suite_options.Plugins = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Build plugins whose parameters name code, files or downloads.")
+    ] = False,
 ) -> None:
     """Write a site of results folders: an index, and a page for each run, entrant, dataset and README.md.
 
-    It works from files and from any server, and makes no request to elsewhere.
+    It works from files and from any server, and makes no request to elsewhere. The plans of the folder choose the
+    parameters of plugins: those that name code to run, files or downloads are neither imported nor read without
+    --trust, and pages say so.
     """
     from gahbench import api
 
     written = api.write_site(
-        folder, out, title=title, base_url=base_url, source_url=source_url, plugins=plugins_dir or ()
+        folder, out, title=title, base_url=base_url, source_url=source_url, plugins=plugins_dir or (), trust=trust
     )
     typer.echo(f"site: {out / 'index.html'} ({len(written)} files)", err=True)
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -19,7 +20,6 @@ from gahbench.registry.registry import open_registry
 from gahbench.report.claims import summary, wanted
 from gahbench.report.figures import file_stems
 from gahbench.report.site import Measures, SiteRequest, write_site
-from gahbench.report.site.described import described
 from gahbench.report.site.docstrings import description
 from gahbench.report.site.reading import inline, reading
 
@@ -72,10 +72,8 @@ def site(hostile, kept_run, registry, tmp_path_factory):  # noqa: F811
     home = tmp_path_factory.mktemp("site")
     folder = home / "results"
     folder.mkdir()
-    (folder / RUN).symlink_to(hostile[0])
-    (folder / "kept").mkdir()
-    for file in kept_run.iterdir():
-        (folder / "kept" / file.name).symlink_to(file)
+    shutil.copytree(hostile[0], folder / RUN)
+    shutil.copytree(kept_run, folder / "kept")
     (folder / "kept" / "README.md").write_text("# What\n\n## What it says\n[back](../README.md)\n", encoding="utf-8")
     (folder / "README.md").write_text(README, encoding="utf-8")
     (folder / "claims.md").write_text(
@@ -225,14 +223,6 @@ def test_a_dataset_has_its_card_and_its_images(site):
     assert "No images: this dataset could not be made" in unknown.text
 
 
-def test_no_code_is_run_that_a_folder_names(builtin, tmp_path):
-    (tmp_path / "module.py").write_text("raise SystemExit('was run')", encoding="utf-8")
-    described_ = described([], "entrant", f"torchscript[{tmp_path}/module.py]", builtin)
-    assert described_.plugin.name == "torchscript"
-    assert described_.configured is None
-    assert described([], "entrant", "unet[width=4]", builtin).networks[0].plugin.name == "unet"
-
-
 def test_meanings_are_rendered_without_their_markup():
     assert inline("``a_b`` is *<i>*") == "<code>a_b</code> is *&lt;i&gt;*"
 
@@ -248,7 +238,7 @@ def test_a_report_has_the_text_of_its_suite(site, hostile, kept_run):  # noqa: F
 def test_another_site_replaces_one_and_nothing_else(site, builtin, tmp_path):
     folder = tmp_path / "results"
     folder.mkdir()
-    (folder / "kept").symlink_to(site[0] / "kept")
+    shutil.copytree(site[0] / "kept", folder / "kept")
     first = made(folder, tmp_path / "out", builtin, base_url="https://example.org/b")
     before = {name: (tmp_path / "out" / name).read_bytes() for name in first}
     assert made(folder, tmp_path / "out", builtin, base_url="https://example.org/b") == first

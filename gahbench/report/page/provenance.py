@@ -29,6 +29,8 @@ from gahbench.store.plan_file import RecordedPlan, read_plan
 
 #: Bytes of a table, compressed, that a page still holds.
 MAX_BYTES = 100_000
+#: Bytes of the record of an environment.
+MAX_ENVIRONMENT = 1_000_000
 #: Bytes of a table that is not compressed.
 _MAX_PLAIN = 60_000
 _SCORING: tuple[str, ...] = ("images", "sigmas", "noise_seed")
@@ -68,7 +70,8 @@ def recorded_plan_of(folder: Path) -> RecordedPlan | None:
 def environment_of(folder: Path) -> dict[str, Any]:
     """Return what the folder records of its environment; nothing where it does not."""
     try:
-        found = json.loads(read_regular(folder / "environment.json"))
+        # A link may lead to anything.
+        found = json.loads(read_regular(folder / "environment.json", MAX_ENVIRONMENT, follow=False))
     except (OSError, ValueError):
         return {}
     is_one = isinstance(found, dict) and isinstance(found.get("packages", {}), dict)

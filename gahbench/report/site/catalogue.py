@@ -171,7 +171,13 @@ def _found(folder: Path) -> Iterator[tuple[str, str, Results]]:
     inside = sorted(names_in(folder))
     own = folder.resolve().name
     for name, path in [(f"{own}/" if own in inside else own, "."), *((name, name) for name in inside)]:
-        if not (folder / path / INDEX).is_file():
+        index = folder / path / INDEX
+        if not index.is_file():
+            continue
+        if not index.resolve().is_relative_to(folder.resolve()):
+            warnings.warn(
+                f"left out: {index.parent}: is a link that leads out of {folder}; copy it there", stacklevel=4
+            )
             continue
         try:
             yield name, path, load_results(folder / path)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from gahbench._util.errors import GahbenchError
+from gahbench._util.errors import GahbenchError, UntrustedError
 from gahbench._util.shapes import Shape
 from gahbench.contracts.citation import Citation
 from gahbench.planning.payloads import configured_as
@@ -51,20 +51,22 @@ class Described:
     Parameters
     ----------
     configured
-        With its parameters; ``None`` where it is not registered here, does not accept them any more, or would run code
-        that they name: a folder of others chooses them.
+        With its parameters; ``None`` where it is not registered here, does not accept them any more, or is withheld.
     plugin
         ``None`` where it is not registered here.
     parameters
         Those that a plan records, or else those of ``configured``.
     network
         The architecture that its parameters name, where it cannot be configured itself, say without its weights.
+    withheld
+        Why it is not built, where its parameters name code, files or a download; otherwise empty.
     """
 
     configured: Configured | None
     plugin: Plugin | None
     parameters: Mapping[str, Any]
     network: Configured | None = None
+    withheld: str = ""
 
     @property
     def text(self) -> Description:
@@ -92,41 +94,41 @@ def described(runs: Iterable[Run], noun: Noun, label: str, registry: Registry) -
     """Return a plugin as the first of some runs used it that records its parameters."""
     recorded = next((run.described[noun, label] for run in runs if (noun, label) in run.described), None)
     if recorded is None:
-        found = _of_label(noun, label, registry)
-        if found is None:
-            return Described(None, None, {})
-        return Described(_without_code(found), found.plugin, found.parameters)
+        return _of_label(noun, label, registry)
     name, given = str(recorded.get("name")), recorded.get("parameters")
     parameters = given if isinstance(given, Mapping) else {}
-    kinds = [kind for kind in _KINDS[noun] if name in registry.names(kind)]
-    if not kinds:
+    kind = next((kind for kind in _KINDS[noun] if name in registry.names(kind)), None)
+    if kind is None:
         return Described(None, None, parameters)
-    plugin = registry.find(kinds[0], name)
+    plugin, withheld = registry.find(kind, name), ""
     try:
-        found = configured_as(registry, kinds[0], {"name": name, "parameters": parameters, "label": label})
-        configured = _without_code(found)
+        found = configured_as(registry, kind, {"name": name, "parameters": parameters, "label": label})
+        return Described(found, plugin, parameters)
+    except UntrustedError as error:
+        withheld = str(error)
     except (GahbenchError, TypeError, ValueError):
-        configured = None
-    inner = parameters.get("architecture") if configured is None and noun == "entrant" else None
-    network = _of_label("entrant", inner, registry) if isinstance(inner, str) else None
-    if network is None or network.kind != "architecture":
-        return Described(configured, plugin, parameters)
-    return Described(configured, plugin, parameters, _without_code(network))
+        pass
+    inner = parameters.get("architecture") if noun == "entrant" else None
+    network = _of_label("entrant", inner, registry).configured if isinstance(inner, str) else None
+    if network is not None and network.kind != "architecture":
+        network = None
+    return Described(None, plugin, parameters, network, withheld)
 
 
-def _without_code(configured: Configured) -> Configured | None:
-    """Return a plugin; ``None`` for one that comes with gahbench, and runs code that its parameters name."""
-    several = list(with_nested(configured))
-    own = {origin for one in several if not one.plugin.is_built_in for origin in one.origins}
-    return configured if all(set(one.origins) <= own for one in several) else None
-
-
-def _of_label(noun: Noun, label: str, registry: Registry) -> Configured | None:
+def _of_label(noun: Noun, label: str, registry: Registry) -> Described:
+    """Return the plugin that a label names."""
     try:
         spec = parse_spec(label)
-        return configure_entrant(registry, spec) if noun == "entrant" else registry.configure("dataset", spec)
     except GahbenchError:
-        return None
+        return Described(None, None, {})
+    try:
+        found = configure_entrant(registry, spec) if noun == "entrant" else registry.configure("dataset", spec)
+        return Described(found, found.plugin, found.parameters)
+    except UntrustedError as error:
+        plugins = filter(None, (registry.find(kind, spec.name) for kind in _KINDS[noun]))
+        return Described(None, next(plugins, None), spec.keywords, withheld=str(error))
+    except GahbenchError:
+        return Described(None, None, {})
 
 
 def works_of(runs: Sequence[Run], label: str, found: Described) -> Iterator[Citation]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import posixpath
 import re
@@ -16,10 +17,11 @@ from gahbench.report.site.catalogue import Run
 
 #: Files that a site has copies of where links lead to them.
 _KEPT = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".csv", ".json", ".parquet", ".txt", ".yaml", ".bib", ".pdf")
-#: As pictures of a page, which run no scripts of theirs.
-_PICTURES = (*_KEPT[:5], ".svg")
+_PICTURES = _KEPT[:5]
 #: Bytes of such a file.
 MAX_BYTES = 20_000_000
+#: Bytes of all SVG files of a page.
+MAX_SVG_BYTES = 2_000_000
 
 
 @dataclass(eq=False)
@@ -53,6 +55,7 @@ class Links:
         root
             From the file's page to the site.
         """
+        left = MAX_SVG_BYTES
 
         def link(given: str) -> str | None:
             target = _path(path, given)
@@ -61,28 +64,42 @@ class Links:
             return urljoin(self.source_url, quote(target)) if target and self.source_url else None
 
         def image(given: str) -> str | None:
-            copy = self._copy(_path(path, given), _PICTURES)
-            return copy and root + copy
+            nonlocal left
+            target = _path(path, given)
+            if target is None or not target.lower().endswith(".svg"):
+                copy = self._copy(target, _PICTURES)
+                return copy and root + copy
+            # A copy that is opened by itself would run its scripts; browsers run none in the data of an image.
+            if (content := self._read(target, left)) is None:
+                return None
+            left -= len(content)
+            return f"data:image/svg+xml;base64,{base64.b64encode(content).decode()}"
 
         return link, image
 
     def _copy(self, target: str | None, kept: tuple[str, ...]) -> str | None:
         """Return the address of a copy of a file in the folder; ``None`` of what is not there, or no such file."""
-        if target is None or target.startswith("../") or not target.lower().endswith(kept):
+        if target is None or not target.lower().endswith(kept):
             return None
         stem, suffix = posixpath.splitext(target)
         digest = hashlib.sha256(target.encode()).hexdigest()[:16]
         address = f"files/{re.sub('[^A-Za-z0-9]+', '-', stem)[-60:].strip('-')}-{digest}{suffix.lower()}"
         if address not in self.files:
-            try:
-                file = (self.folder / target).resolve()
-                # No symbolic link leads out of the folder.
-                if not file.is_relative_to(self.folder.resolve()):
-                    return None
-                self.files[address] = read_regular(file, MAX_BYTES)
-            except (OSError, ValueError):
+            content = self._read(target, MAX_BYTES)
+            # Servers that do not know its type have browsers guess it: markup could be taken for a page.
+            if content is None or content.lstrip().startswith(b"<"):
                 return None
+            self.files[address] = content
         return address
+
+    def _read(self, target: str, max_bytes: int) -> bytes | None:
+        """Return the content of a file in the folder; ``None`` for a file that is outside, absent or too large."""
+        try:
+            file = (self.folder / target).resolve()
+            # A symbolic link may lead out of the folder, as ``..`` does.
+            return read_regular(file, max_bytes) if file.is_relative_to(self.folder.resolve()) else None
+        except (OSError, ValueError, RuntimeError):
+            return None
 
 
 def run_pages(run: Run, page: str, reading: str | None) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -84,7 +85,10 @@ class Pages:
         try:
             # No symbolic link: it may lead out of the folder.
             return read_regular(self.folder / path, MAX_BYTES, follow=False).decode(errors="replace")
-        except OSError:
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            warnings.warn(f"left out: {self.folder / path}: {error.strerror}", stacklevel=2)
             return None
 
     @cached_property
@@ -260,7 +264,7 @@ class Pages:
             "kinds": sorted({row.kind for _, _, table in rows for row in table.rows if row.kind}),
             "shape": tables.shape_text(tables.shape_of(runs[0], label)),
             "boards": [(run.name, f"d{numbers[run.name]}-curves", table) for run, _, table in rows],
-            "samples": samples(plugin.configured, self.measures),
+            "samples": samples(plugin, self.measures),
             **self._about(plugin, runs, label),
         }
         groups = max(len(table.groups) for _, _, table in rows)
@@ -269,8 +273,11 @@ class Pages:
     def _about(self, plugin: Described, runs: Sequence[Run], label: str) -> dict[str, Any]:
         from markupsafe import Markup
 
+        if plugin.withheld:
+            warnings.warn(f"not built: {plugin.withheld}", stacklevel=2)
         works: list[Citation] = list(works_of(runs, label, plugin))
         return {
+            "withheld": plugin.withheld,
             "plugin": plugin.plugin,
             "text": Markup(paragraphs(plugin.text.text)),
             "rows": [(name, value, Markup(inline(meaning))) for name, value, meaning in plugin.rows],

@@ -11,13 +11,12 @@ from gahbench._util.errors import GahbenchError
 from gahbench._util.readable import level_name
 from gahbench.report.contact_sheet import decibels, picture
 from gahbench.report.page.images import Strip, strip
-from gahbench.report.site.described import Measures, missing
+from gahbench.report.site.described import Described, Measures, missing
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from gahbench.explore.preview import Preview
-    from gahbench.registry.configured import Configured
 
 #: Of large images the centre is shown, so many pixels high and wide.
 SIDE = 128
@@ -42,8 +41,11 @@ class Samples:
     trouble: str = ""
 
 
-def samples(configured: Configured | None, measures: Measures) -> Samples:
+def samples(plugin: Described, measures: Measures) -> Samples:
     """Return the images and the card of a dataset; nothing is downloaded for it."""
+    if plugin.withheld:
+        return Samples(trouble=f"No images: {plugin.withheld}.")
+    configured = plugin.configured
     if configured is None:
         return Samples(trouble="No images: this dataset could not be made where this page was.")
     try:

@@ -1,0 +1,231 @@
+"""Forged folders before ``site`` and ``report``: nothing is imported or read, and the forgery is named."""
+
+import base64
+import re
+import shutil
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_page import Read
+
+from gahbench.explore.card_facts import card_facts
+from gahbench.explore.preview import make_preview
+from gahbench.registry.registry import Registry
+from gahbench.report.site import Measures
+from gahbench.report.site.catalogue import catalogue
+from gahbench.report.site.described import described
+from gahbench.report.site.pages import Pages
+from gahbench.report.site.samples import Samples, samples
+from gahbench.store.plan_file import recorded_plan, write_plan
+
+#: Forged plugins of a plan, by what stands in their place: {home} has pictures and a module of somebody.
+PICTURES = "{home}/pictures"
+FORGERIES = {
+    "whole": ("dataset", "whole", {"path": PICTURES}),
+    "photos": ("dataset", "photos", {"path": PICTURES, "size": 16}),
+    "images": ("dataset", "images", {"path": PICTURES}),
+    "faces": ("dataset", "faces", {"path": PICTURES, "size": 16}),
+    "hf-dataset": ("dataset", "hf-dataset", {"path": PICTURES}),
+    "nested-text": ("dataset", "finite", {"dataset": f"whole[path={PICTURES}]"}),
+    "nested-mapping": ("dataset", "finite", {"dataset": {"whole": {"path": PICTURES}}}),
+    "module": ("entrant", "module", {"factory": "evilmod:Net"}),
+    "archive": ("entrant", "module", {"factory": "{home}/archive.pt"}),
+    "nested-module": ("entrant", "untrained", {"architecture": "module[factory=evilmod:Net]"}),
+    "checkpoint": ("entrant", "pretrained", {"architecture": "module[evilmod:Net]", "checkpoint": "{home}/archive.pt"}),
+    "torchscript": ("entrant", "torchscript", {"checkpoint": "{home}/archive.pt"}),
+    "download": ("entrant", "timm-unet", {"pretrained": True}),
+    "weights": ("entrant", "drunet", {"weights": "{home}/archive.pt"}),
+}
+LABELS = {"dataset": "discs[size=16]", "entrant": "unet[width=2,levels=1]"}
+
+_watched: list[str] = []
+_opened: list[str] = []
+
+
+def _audit(event, arguments):
+    if _watched and event in ("open", "os.listdir", "os.scandir") and isinstance(arguments[0], str):
+        _opened.extend(arguments[0] for home in _watched if arguments[0].startswith(home))
+
+
+@pytest.fixture(scope="module")
+def audited():
+    """Files that this process opens are noted; such a hook stays, and does nothing between tests."""
+    sys.addaudithook(_audit)
+
+
+@pytest.fixture
+def home(audited, tmp_path, monkeypatch):
+    """A folder of private files, and a module that can be imported; what is opened there is noted in ``_opened``."""
+    home = tmp_path / "private"
+    (home / "pictures").mkdir(parents=True)
+    for number in range(4):
+        picture = np.random.default_rng(number).integers(0, 255, (32, 32), dtype=np.uint8)
+        Image.fromarray(picture).save(home / "pictures" / f"{number}.png")
+    (home / "evilmod.py").write_text("from torch.nn import Identity as Net\n", encoding="utf-8")
+    (home / "archive.pt").write_bytes(b"PK\x03\x04")
+    monkeypatch.syspath_prepend(home)
+    _opened.clear()
+    monkeypatch.setattr(sys.modules[__name__], "_watched", [str(home / name) for name in ("pictures", "evil", "arch")])
+    yield home
+    sys.modules.pop("evilmod", None)
+
+
+def filled(value, home):
+    if isinstance(value, dict):
+        return {name: filled(one, home) for name, one in value.items()}
+    return value.replace("{home}", str(home)) if isinstance(value, str) else value
+
+
+@pytest.fixture
+def forge(kept_run, home, tmp_path):
+    """Return a folder with a results folder whose plan names other plugins than the run used."""
+
+    def made(*forgeries):
+        folder = tmp_path / "results" / "forged"
+        shutil.copytree(kept_run, folder)
+        plan = recorded_plan(folder)
+        for kind, name, parameters in forgeries:
+            payload = {"name": name, "parameters": filled(parameters, home), "label": LABELS[kind]}
+            units = tuple(
+                replace(one, unit=replace(one.unit, payload={**one.unit.payload, kind: payload}))
+                if getattr(one.unit, kind) == LABELS[kind]
+                else one
+                for one in plan.units
+            )
+            assert units != plan.units
+            plan = replace(plan, units=units)
+        write_plan(folder, plan)
+        return folder.parent
+
+    return made
+
+
+def looked_at(configured):
+    preview = make_preview(configured, [0.1], count=1, max_pixels=256)
+    return preview, list(card_facts(preview))
+
+
+def built(configured, shape):
+    configured.build((1, 16, 16))
+    return []
+
+
+MEASURES = Measures(built, looked_at)
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_forged_plugins_are_neither_imported_nor_read(forge, forgery):
+    kind, name, parameters = FORGERIES[forgery]
+    registry = Registry(trust=False)
+    runs = catalogue(forge((kind, name, parameters)), registry).runs
+    found = described(runs, kind, LABELS[kind], registry)
+    assert re.search(f"'{name}': .* names (code to run|files or a download); a results folder", found.withheld)
+    assert found.plugin.name == name
+    assert found.networks == []
+    if kind == "dataset":
+        assert samples(found, MEASURES) == Samples(trouble=f"No images: {found.withheld}.")
+    assert _opened == []
+    assert "evilmod" not in sys.modules
+
+
+@pytest.mark.filterwarnings("default:not built")
+def test_commands_name_what_was_forged(forge, command, tmp_path):
+    folder = forge(FORGERIES["whole"], FORGERIES["module"])
+    status, _, errors = command("site")(folder, "--out", tmp_path / "out")
+    assert status == 0
+    assert "warning: not built: dataset 'whole': path=" in errors
+    assert "warning: not built: architecture 'module': factory='evilmod:Net' names code to run" in errors
+    for page in ("datasets/discs_size=16.html", "entrants/unet_width=2_levels=1.html"):
+        read = Read((tmp_path / "out" / page).read_text(encoding="utf-8"))
+        assert "a results folder may do so only with 'gahbench site --trust'." in read.text
+        assert not [tag for tag, _ in read.tags if tag == "img"]
+    assert command("report")(folder / "forged", "--out", tmp_path / "report.html")[0] == 0
+    assert _opened == []
+    assert "evilmod" not in sys.modules
+
+
+def test_trusted_folders_choose_what_is_read_and_imported(forge, command, tmp_path):
+    folder = forge(FORGERIES["whole"], FORGERIES["module"])
+    status, _, errors = command("site")(folder, "--out", tmp_path / "out", "--trust")
+    assert status == 0
+    assert "not built" not in errors
+    read = Read((tmp_path / "out" / "datasets" / "discs_size=16.html").read_text(encoding="utf-8"))
+    assert "No images" not in read.text
+    assert {of["alt"].partition(",")[0] for tag, of in read.tags if tag == "img"} == {"clean", "noisy"}
+    assert any(name.endswith("0.png") for name in _opened)
+    assert "evilmod" in sys.modules
+
+
+def test_huge_plugins_are_not_built(forge, command, tmp_path):
+    huge = ("dataset", "discs", {"size": 1 << 14}), ("entrant", "unet", {"width": 1 << 14, "levels": 1})
+    assert command("site")(forge(*huge), "--out", tmp_path / "out")[0] == 0
+    page = (tmp_path / "out" / "datasets" / "discs_size=16.html").read_text(encoding="utf-8")
+    assert "No images: they could not be made where this page was." in page
+
+
+@pytest.fixture
+def texts(kept_run, home, tmp_path):
+    """A folder of results whose page of reading has files of other kinds, and links that lead out of the folder."""
+    folder = tmp_path / "results"
+    shutil.copytree(kept_run, folder / "kept")
+    (home / "secret.txt").write_text("secret", encoding="utf-8")
+    (home / "environment.json").write_text('{"date": "secret"}', encoding="utf-8")
+    (home / "pictures" / "SECRET.md").write_text("# secret", encoding="utf-8")
+    (folder / "kept" / "link.txt").symlink_to(home / "secret.txt")
+    (folder / "kept" / "link.png").symlink_to(home / "pictures" / "0.png")
+    (folder / "kept" / "environment.json").unlink()
+    (folder / "kept" / "environment.json").symlink_to(home / "environment.json")
+    _opened.clear()
+    return folder
+
+
+def pages_of(folder):
+    registry = Registry(trust=False)
+    return Pages(folder, catalogue(folder, registry), registry, MEASURES, "title")
+
+
+def test_drawings_with_scripts_are_data_of_images_alone(texts):
+    markup = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+    names = ("x.svg", "x.html", "x.txt", "x.yaml")
+    for name in names:
+        (texts / "kept" / name).write_bytes(b"\n " + markup)
+    (texts / "kept" / "plain.txt").write_text("a < b", encoding="utf-8")
+    links = " ".join(f"[{name}]({name})" for name in (*names, "plain.txt", "link.txt"))
+    (texts / "kept" / "README.md").write_text(f"![drawn](x.svg) ![out](link.png) {links}\n", encoding="utf-8")
+    pages = pages_of(texts)
+    read = Read(pages.readings["kept/README.md"].markup)
+    (image,) = [of for tag, of in read.tags if tag == "img"]
+    assert image["alt"] == "drawn"
+    assert base64.b64decode(image["src"].removeprefix("data:image/svg+xml;base64,")).strip() == markup
+    # No file of the site is markup that a browser may open as a page.
+    assert list(pages.files.values()) == [b"a < b"]
+    assert [of["href"] for tag, of in read.tags if tag == "a"] == [f"../{name}" for name in pages.files]
+    assert _opened == []
+
+
+def test_drawings_of_a_page_are_shown_up_to_a_size(texts, monkeypatch):
+    monkeypatch.setattr("gahbench.report.site.links.MAX_SVG_BYTES", 1000)
+    (texts / "kept" / "x.svg").write_bytes(b"<svg>".ljust(400))
+    (texts / "kept" / "large.svg").write_bytes(b"<svg>".ljust(1001))
+    (texts / "kept" / "README.md").write_text("![large](large.svg) " + 5 * "![x](x.svg) ", encoding="utf-8")
+    assert pages_of(texts).readings["kept/README.md"].markup.count("data:image/svg+xml") == 2
+
+
+def test_links_that_lead_out_and_large_texts_are_named(texts, home, monkeypatch):
+    shutil.copytree(texts / "kept", home / "mine")
+    (texts / "linked").symlink_to(home / "mine")
+    (texts / "kept" / "README.md").symlink_to(home / "pictures" / "SECRET.md")
+    monkeypatch.setattr("gahbench.report.site.pages.MAX_BYTES", 1000)
+    (texts / "README.md").write_text(1001 * "x", encoding="utf-8")
+    with pytest.warns(UserWarning, match=f"left out: {texts}/linked: is a link that leads out of {texts}; copy it"):
+        pages = pages_of(texts)
+    with pytest.warns(UserWarning, match="left out") as warned:
+        assert pages.readings == {}
+    found = "\n".join(str(one.message) for one in warned)
+    assert f"left out: {texts / 'kept' / 'README.md'}: is a link; expected a regular file" in found
+    assert f"left out: {texts / 'README.md'}: has 1,001 bytes; accepted: up to 1,000" in found
+    assert [run.environment for run in pages.found.runs] == [{}]
+    assert _opened == []
