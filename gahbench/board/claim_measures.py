@@ -188,6 +188,9 @@ def _other_rows(table: Table, dataset: str, rows: dict[float, str], other: Compa
     if other.entrant:
         bases = [base for base in dict.fromkeys(map(base_label, there)) if matches(base, other.entrant)]
         bases = [base for base in bases if base not in set(map(base_label, rows.values()))]
+        # An entrant that is left out does not take comparisons with others away, unless there is no other.
+        out = set(map(base_label, table.left_out(dataset)))
+        bases = [base for base in bases if base not in out] or bases
         if not bases:
             raise NotMeasuredError(f"no {other.entrant} on {dataset} to compare with")
     found = {}
@@ -207,6 +210,8 @@ def _other_rows(table: Table, dataset: str, rows: dict[float, str], other: Compa
 
 
 def _course(table: Table, metric: str, split: str, dataset: str, label: str, scale: Scale) -> Course:
+    if why := table.left_out(dataset).get(label):
+        raise NotMeasuredError(f"{label} on {dataset} is left out, {why}")
     if scale == "log10" and metric in table.ratio_names:
         raise NotMeasuredError(f"{metric} is a ratio of means, and scale: log10 is of values")
     found = table.courses(dataset, metric, split, scale=scale).get(label)

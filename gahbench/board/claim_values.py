@@ -94,6 +94,10 @@ class Table:
         found = {one.metric: one for one in ratios_of(self.results)}
         return {**found, DEFICIT: Ratio(DEFICIT, DISTANCE, OPTIMAL_ERROR)}
 
+    def left_out(self, dataset: str) -> dict[str, str]:
+        """Return the rows of a dataset that are left out of comparisons, and why."""
+        return self.results.left_out.get(dataset, {})
+
     def entrants(self, dataset: str) -> list[str]:
         """Return the labels of a dataset's rows, in the order of the suite."""
         return self._entrants.get(dataset, [])
@@ -189,7 +193,8 @@ class Table:
 
     def _cube(self, rows: pd.DataFrame, labels: Sequence[str], dataset: str, split: str) -> ScoreCube:
         leaves_out = leaves_images_out(str(rows["metric"].iloc[0]), self._measured(dataset, split))
-        return score_cube(rows, labels, leaves_out, sources_of(self.results, dataset) if split == "test" else None)
+        sources = sources_of(self.results, dataset) if split == "test" else None
+        return score_cube(rows, labels, leaves_out, sources, self.left_out(dataset))
 
     def _of_cube(
         self, key: tuple[str, str, str, str | None], cube: ScoreCube, spreads: Mapping[str, float]
@@ -205,7 +210,8 @@ class Table:
         head = " ".join(filter(None, key))
         names = [f"{head} {label}" for label in cube.entrants]
         own = {f"{head} {label}": spread for label, spread in spreads.items()}
-        drawn = bootstrap_means(values, self._draws, 0, names, own, sources)
+        apart = [f"{head} {label}" for label in cube.left_out]
+        drawn = bootstrap_means(values, self._draws, 0, names, own, sources, apart=apart)
         of_images = drawn
         if len(cube.runs) > 1:
             # With the mean of all seeds in place of each, images alone vary.

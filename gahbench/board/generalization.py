@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from gahbench._util.errors import ParameterError, ResultsError
@@ -83,7 +83,8 @@ def course(results: Results, dataset: str, entrant: str, metric: str, split: str
     # How far trainings differ is pooled over those that are scored on the same images.
     for same in dict.fromkeys(images.values()):
         together = [label for label in labels if images[label] == same]
-        values = _estimates(scores, together, ratio, leaves_images_out(metric, every), sources)
+        left_out = results.left_out.get(dataset)
+        values = _estimates(scores, together, ratio, leaves_images_out(metric, every), sources, left_out)
         found |= dict(zip(map(number_of_images, together), values, strict=True))
     return {number_of_images(label): found[number_of_images(label)] for label in labels}
 
@@ -109,10 +110,17 @@ def compared_with(metric: str) -> str:
 
 
 def _estimates(
-    rows: pd.DataFrame, labels: Sequence[str], ratio: Ratio | None, leaves_out: bool, sources: Sequence[int] | None
+    rows: pd.DataFrame,
+    labels: Sequence[str],
+    ratio: Ratio | None,
+    leaves_out: bool,
+    sources: Sequence[int] | None,
+    left_out: Mapping[str, str] | None,
 ) -> list[dict[float, Estimate]]:
     """Return the means of a metric, or of a ratio of two, by noise level, of each entrant."""
-    cubes = {str(name): score_cube(values, labels, leaves_out, sources) for name, values in rows.groupby("metric")}
+    cubes = {
+        str(name): score_cube(values, labels, leaves_out, sources, left_out) for name, values in rows.groupby("metric")
+    }
     if ratio is None:
         (cube,) = cubes.values()
         middle, draws = cube.means(), cube.draws()

@@ -7,6 +7,8 @@
 - The slope is fitted to the PSNR over all noise levels of the suite; the optimal slope holds as sigma tends to 0.
 - Entrants whose PSNR is unknown at some noise level come after those, unranked, and those that failed come
   last. Where there are too few images, or sources of images, for intervals, no entrant has a rank.
+- Entrants that have diverged, or whose seeds differ far more than those of the others, stand in place without a rank,
+  and change nothing of the others (:mod:`gahbench.board.left_out`).
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from gahbench.board.facts import (
     optimum_of,
     sources_of,
 )
+from gahbench.board.left_out import left_out
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.notes import marks_of, notes_of
 from gahbench.board.optimality import (
@@ -90,7 +93,17 @@ def psnr_cube(results: Results, dataset: str) -> ScoreCube:
     scores = results.scores
     chosen = (scores["dataset"] == dataset) & (scores["split"] == "test") & (scores["metric"] == "psnr")
     rows = scores[chosen & scores["sigma"].notna()]
-    return score_cube(rows, results.entrants, sources=sources_of(results, dataset))
+    cube = score_cube(rows, results.entrants, sources=sources_of(results, dataset))
+    if results.whole is None:
+        return replace(cube, left_out=left_out(cube))
+    # As on the whole board, whatever was selected from it.
+    names = results.whole.left_out.get(dataset, {})
+    return replace(cube, left_out={label: why for label, why in names.items() if label in cube.entrants})
+
+
+def entrants_left_out(results: Results) -> dict[str, dict[str, str]]:
+    """Return the entrants that are left out of comparisons by their PSNR, and why, by dataset."""
+    return {dataset: psnr_cube(results, dataset).left_out for dataset in dataset_names(results)}
 
 
 def optimum_check(results: Results, dataset: str) -> OptimumCheck | None:
@@ -188,7 +201,11 @@ def _entries(
     if measured is not None:
         order = sorted_by_psnr(cube.entrants, measured.psnr)
         at = {label: index for index, label in enumerate(cube.entrants)}
-        ranked = [label for label in order if kinds.get(label) in PRACTICAL_KINDS and measured.has_interval[at[label]]]
+        ranked = [
+            label
+            for label in order
+            if kinds.get(label) in PRACTICAL_KINDS and measured.has_interval[at[label]] and label not in cube.left_out
+        ]
         chosen = [at[label] for label in ranked]
         ends = rank_intervals(measured.psnr[chosen], measured.draws[:, chosen].mean(axis=2))
         ranks = {label: (int(low), int(high)) for label, low, high in zip(ranked, *ends, strict=True)}
@@ -204,6 +221,7 @@ def _entries(
         if measured is not None and (worse := measured.worse_than_noisy(label)):
             levels = ", ".join(map(level_name, worse))
             note = "; ".join(filter(None, [f"worse than the noisy images at σ = {levels}", note]))
+        note = "; ".join(filter(None, [cube.left_out.get(label), note]))
         yield Entry(
             dataset,
             label,
@@ -268,6 +286,7 @@ def _other_cubes(results: Results, only: Collection[str] | None = None) -> dict[
         names = set(map(str, rows["metric"].unique()))
         for metric, values in rows[rows["metric"].isin(names if only is None else only)].groupby("metric"):
             leaves_out = leaves_images_out(str(metric), names)
-            cube = score_cube(values, results.entrants, leaves_out, sources_of(results, str(dataset)))
+            sources = sources_of(results, str(dataset))
+            cube = score_cube(values, results.entrants, leaves_out, sources, results.left_out.get(str(dataset)))
             found.setdefault(str(metric), {})[str(dataset)] = cube
     return dict(sorted(found.items()))

@@ -43,7 +43,8 @@ def notes_of(results: Results, dataset: str, entrant: str, cube: ScoreCube) -> s
     parts = []
     if counted and len(counted) < len(tried):
         parts.append(f"{len(counted)} of {len(tried)} seeds")
-    parts += [f"PSNR: {problem}" for problem in cube.problems.get(entrant, [])]
+    if entrant in cube.problems:
+        parts.append(f"PSNR: {cube.problems[entrant]}")
     parts += _failures(failures, len(tried))
     notes = results.notes
     own = notes.loc[(notes["dataset"] == dataset) & (notes["entrant"] == entrant), "note"].tolist()

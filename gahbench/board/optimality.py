@@ -20,10 +20,10 @@ image, D is the difference of errors.
 - **Check**: the metric ``optimum-cross`` has mean 0 for all that see the noisy image alone. Where it is above 0 by more
   than 3 standard errors (over images; with few, by a quantile of the t distribution; more where there are many
   comparisons), the entrant is nearer to the clean images than can be; where it is as far below, the optimum is not the
-  best. Where a suite does not measure it, an
-  entrant is reported whose mean error is smaller than the optimum's by as much (of the logarithm of their ratio, by the
-  delta method): then that entrant or the optimum is wrong. Such an entrant is not the best of its board: the lower ends
-  of others' deficits do not refer to it.
+  best. Where a suite does not measure it, an entrant is reported whose mean error is smaller than the optimum's by as
+  much (of the logarithm of their ratio, by the delta method): then that entrant or the optimum is wrong. Such an
+  entrant is not the best of its board, nor is one that is left out (:mod:`gahbench.board.left_out`): the lower ends of
+  others' deficits do not refer to it.
 """
 
 from __future__ import annotations
@@ -181,7 +181,9 @@ def optimality_values(
     ends = {"": (middle[best], drawn[:, best])}
     wrong = {found.entrant for found in check.beyond}
     practical = [
-        index for index, label in enumerate(cube.entrants) if kinds.get(label) in PRACTICAL_KINDS and label not in wrong
+        index
+        for index, label in enumerate(cube.entrants)
+        if kinds.get(label) in PRACTICAL_KINDS and label not in wrong and label not in cube.left_out
     ]
     if check.kind == "bracket" and practical:
         smallest = np.asarray(practical)[np.nanargmin(np.nan_to_num(middle[practical], nan=np.inf), axis=0)]
@@ -207,7 +209,9 @@ def _mean_errors(
     """Return mean errors, shape (E, S), and draws of them, (D, E, S), of entrants among which one is the optimum."""
     errors = squared_errors(cube, best, distances)
     middle = means(errors)
-    drawn = bootstrap_means(errors, draws, seed, cube.entrants, spreads, cube.sources, relative=True)
+    drawn = bootstrap_means(
+        errors, draws, seed, cube.entrants, spreads, cube.sources, relative=True, apart=cube.left_out
+    )
     # Errors are positive, and no smaller than the optimum's where they are that and a distance.
     drawn = np.maximum(drawn, _LEAST * middle)
     known = np.isfinite(means(distances.distance)) & np.isfinite(middle[best])
@@ -242,7 +246,9 @@ def check_optimum(cube: ScoreCube, kinds: dict[str, str], distances: Distances) 
     done = known[compared]
     crossed: NDArray[np.bool_] = np.asarray(np.isfinite(crosses).all(axis=2))
     # Of a product whose mean is 0 for all who are honest, the largest of many deviates by chance.
-    required = _required_errors(count), _required_errors(count, int((done & crossed[compared]).sum()))
+    # Entrants that are left out do not make the others' comparisons more.
+    counted = [cube.entrants[index] not in cube.left_out for index in compared]
+    required = _required_errors(count), _required_errors(count, int((done & crossed[compared])[counted].sum()))
     beyond: list[Beyond] = []
     accused: list[Beyond] = []
     for index, (place, sigma) in product(compared, enumerate(cube.sigmas)):

@@ -7,6 +7,8 @@ What an interval covers depends on how many datasets there are:
   by many decibels, which says nothing about an entrant.
 - Of fewer, intervals are of *these datasets*: images of different datasets are independent, and resampled within each.
   There are none if one of the datasets has too few images, or sources of images, for intervals.
+
+An entrant that is left out on any of the datasets (:mod:`gahbench.board.left_out`) has no rank over them.
 """
 
 from __future__ import annotations
@@ -102,7 +104,10 @@ def over_datasets(results: Results) -> OverDatasets:
         cover = ""
     middle = psnr.mean(axis=1)
     shown_psnr = [Estimate(float(value)) for value in middle] if cover == "datasets" else estimates(middle, drawn)
-    ranked = [place for place, label in enumerate(labels) if cover and kinds[label] in PRACTICAL_KINDS]
+    out = {label for one in scored for label in whole.left_out.get(one.dataset, {})}
+    ranked = [
+        place for place, label in enumerate(labels) if cover and kinds[label] in PRACTICAL_KINDS and label not in out
+    ]
     low, high = rank_intervals(middle[ranked], drawn[:, ranked])
     ranks = {labels[place]: (int(one), int(other)) for place, one, other in zip(ranked, low, high, strict=True)}
     rows = {}

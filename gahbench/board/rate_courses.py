@@ -155,7 +155,12 @@ def _errors(results: Results, draws: int, seed: int) -> dict[str, Errors]:
         parts = of["metric"].map(lambda name: parse_metric_name(str(name)).part)
         for part, held in cubes.items():
             if not (chosen := _of_one_label(of[parts == part])).empty:
-                held[str(dataset)] = score_cube(chosen, results.entrants, sources=sources_of(results, str(dataset)))
+                held[str(dataset)] = score_cube(
+                    chosen,
+                    results.entrants,
+                    sources=sources_of(results, str(dataset)),
+                    left_out=results.left_out.get(str(dataset)),
+                )
     spreads = spreads_of(cubes[ERROR])
     return {
         dataset: _dataset_errors(cube, cubes[BOUND].get(dataset), draws, seed, spreads)
@@ -178,7 +183,7 @@ def _dataset_errors(
     together = np.concatenate([cube.values, shared])
     middle = means(together)
     labels = [*cube.entrants, BOUND]
-    drawn = bootstrap_means(together, draws, seed, labels, spreads, cube.sources, relative=True)
+    drawn = bootstrap_means(together, draws, seed, labels, spreads, cube.sources, relative=True, apart=cube.left_out)
     drawn = np.maximum(drawn, _LEAST * middle)
     sigmas = np.asarray(cube.sigmas, dtype=np.float64)
     return Errors(cube.entrants, sigmas, middle[:-1], drawn[:, :-1], middle[-1], drawn[:, -1], cube.images)

@@ -36,14 +36,17 @@ def joined(ratio: Ratio, cubes: Mapping[str, ScoreCube]) -> ScoreCube | None:
     """
     if ratio.numerator not in cubes or ratio.denominator not in cubes:
         return None
-    first = cubes[ratio.numerator]
-    values = np.concatenate([first.values, cubes[ratio.denominator].laid_like(first)], axis=1)
-    return replace(first, values=values, sigmas=first.sigmas * 2)
+    first, second = cubes[ratio.numerator], cubes[ratio.denominator]
+    left_out = first.left_out | {label: why for label, why in second.left_out.items() if label in first.entrants}
+    values = np.concatenate([first.values, second.laid_like(first)], axis=1)
+    return replace(first, values=values, sigmas=first.sigmas * 2, left_out=left_out)
 
 
 def decibels(ratio: Array) -> Array:
     """Return ratios of powers in decibels."""
-    return np.asarray(10.0 * np.log10(ratio))
+    # An exact output, of an image and its error, has no finite ratio to another error.
+    with np.errstate(divide="ignore"):
+        return np.asarray(10.0 * np.log10(ratio))
 
 
 def quotient(values: Array) -> Array:

@@ -153,16 +153,12 @@ class Results:
 
         from gahbench.board.over_datasets import over_datasets
 
+        ends = ("", "_low", "_high")
         rows = [
             {
-                "rank": one.rank,
-                "rank_high": one.rank_high,
-                "entrant": one.entrant,
-                "kind": one.kind,
-                **dict(zip(("psnr", "psnr_low", "psnr_high"), astuple(one.psnr), strict=True)),
-                **dict(
-                    zip((f"gain_over_baseline{end}" for end in ("", "_low", "_high")), astuple(one.gain), strict=True)
-                ),
+                **{name: getattr(one, name) for name in ("rank", "rank_high", "entrant", "kind")},
+                **{f"psnr{end}": value for end, value in zip(ends, astuple(one.psnr), strict=True)},
+                **{f"gain_over_baseline{end}": value for end, value in zip(ends, astuple(one.gain), strict=True)},
             }
             for one in over_datasets(self).rows
         ]
@@ -175,10 +171,17 @@ class Results:
         from gahbench.board.leaderboard import optimum_check
 
         if self.whole is not None:
-            shown = dataset_names(self)
-            return {dataset: check for dataset, check in self.whole.optimum_checks.items() if dataset in shown}
+            known = self.whole.optimum_checks
+            return {dataset: known[dataset] for dataset in dataset_names(self) if dataset in known}
         checks = {dataset: optimum_check(self, dataset) for dataset in dataset_names(self)}
         return {dataset: check for dataset, check in checks.items() if check is not None}
+
+    @cached_property
+    def left_out(self) -> dict[str, dict[str, str]]:
+        """Entrants that are left out of comparisons, and why, by dataset (:mod:`gahbench.board.left_out`)."""
+        from gahbench.board.leaderboard import entrants_left_out
+
+        return entrants_left_out(self) if self.whole is None else self.whole.left_out
 
     @cached_property
     def rate_courses(self) -> dict[str, dict[str, Course]]:
@@ -348,8 +351,7 @@ def saved_files(index: Mapping[str, Any]) -> dict[str, str | None]:
 
 def saved_beyond_optimum(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """Return the denoisers of a folder's board that are better than the optimum (:mod:`gahbench.board.optimality`)."""
-    index = index_or_none(Path(folder)) or {}
-    found = index.get("beyond_optimum")
+    found = (index_or_none(Path(folder)) or {}).get("beyond_optimum")
     is_record = record_of(dataset=is_text, entrant=is_text)
     return [one for one in found if is_record(one)] if isinstance(found, list) else []
 
@@ -365,8 +367,7 @@ def _is_saved(path: Path, digest: str | None) -> bool:
 
 def saved_marks(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """Return why scores on a folder's board are in doubt: records with ``dataset``, ``entrant`` and ``mark``."""
-    index = index_or_none(Path(folder))
-    return list(index.get("marks", [])) if index else []
+    return list((index_or_none(Path(folder)) or {}).get("marks", []))
 
 
 def _index(folder: Path) -> dict[str, Any]:

@@ -11,11 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gahbench._util.errors import ResultsError
+from gahbench._util.readable import level_name
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.statistics import DRAWS, MIN_SOURCES, bootstrap_means, means, seed_spreads
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+#: How the reason begins for which an entrant that has diverged is left out of comparisons.
+DIVERGED = "diverged: "
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,8 @@ class ScoreCube:
         Likewise, those of which there is a row, whether or not it counts.
     problems
         By entrant: the scores that do not count, and why.
+    left_out
+        By entrant: why it is left out of what is estimated and compared together (:mod:`gahbench.board.left_out`).
     sources
         Which source each image is from; ``None`` where each has its own.
     """
@@ -52,7 +59,8 @@ class ScoreCube:
     images: list[int]
     seeds: dict[str, list[int]]
     scored: dict[str, list[int]]
-    problems: dict[str, list[str]] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
     sources: tuple[int, ...] | None = None
 
     def means(self) -> NDArray[np.float64]:
@@ -70,7 +78,7 @@ class ScoreCube:
         if self.images == [-1] and len(self.runs) > 1:
             # Images that are alike do not vary.
             values = values.repeat(MIN_SOURCES, axis=3)
-        return bootstrap_means(values, count, seed, self.entrants, spreads, self.sources)
+        return bootstrap_means(values, count, seed, self.entrants, spreads, self.sources, apart=self.left_out)
 
     @cached_property
     def shared_draws(self) -> NDArray[np.float64]:
@@ -101,19 +109,33 @@ class ScoreCube:
 
 
 def spreads_of(cubes: Mapping[str, ScoreCube]) -> dict[str, float]:
-    """Return how far the runs of each entrant differ, over datasets: see :func:`seed_spreads`."""
-    return seed_spreads({name: (cube.values, cube.entrants) for name, cube in cubes.items() if cube.entrants})
+    """Return how far the runs of each entrant differ, over the datasets on which it counts (:func:`seed_spreads`)."""
+    counted = {
+        name: [place for place, label in enumerate(cube.entrants) if label not in cube.left_out]
+        for name, cube in cubes.items()
+    }
+    return seed_spreads(
+        {
+            name: (cubes[name].values[places], [cubes[name].entrants[place] for place in places])
+            for name, places in counted.items()
+            if places
+        }
+    )
 
 
 def score_cube(
-    scores: pd.DataFrame, entrants: Sequence[str], leaves_out: bool = False, sources: Sequence[int] | None = None
+    scores: pd.DataFrame,
+    entrants: Sequence[str],
+    leaves_out: bool = False,
+    sources: Sequence[int] | None = None,
+    left_out: Mapping[str, str] | None = None,
 ) -> ScoreCube:
     """Lay out the rows of one dataset, split and metric.
 
     A mean over some of the images is not comparable, so a seed that lacks images that others have does not count at
     that noise level; values at no noise level, such as those of samples, count as far as they are there. A value that
     is not finite makes its entrant's mean at that noise level NaN: leaving it out would reward a denoiser for failing
-    on the hard images.
+    on the hard images. That entrant is left out of comparisons.
 
     Parameters
     ----------
@@ -126,6 +148,8 @@ def score_cube(
         there, and NaN marks the others.
     sources
         Which source each image of the split is from. Values at no noise level may be of samples, and have none.
+    left_out
+        Entrants that are left out of comparisons on this dataset by their PSNR, and why.
 
     Raises
     ------
@@ -155,6 +179,7 @@ def score_cube(
     values = np.full(shape, np.nan)
     values.ravel()[cell] = rows["value"].to_numpy(dtype=np.float64)
     cube = _settled(values, count > 0, labels, sigmas.tolist(), names.tolist(), images.tolist(), leaves_out)
+    cube.left_out.update((label, why) for label, why in (left_out or {}).items() if label in at)
     if sources is None or np.isnan(sigmas).any() or not all(0 <= place < len(sources) for place in cube.images):
         return cube
     return replace(cube, sources=tuple(sources[place] for place in cube.images))
@@ -188,7 +213,6 @@ def _settled(
     leaves_out: bool,
 ) -> ScoreCube:
     """Apply the rules on missing and non-finite values, and repeat those of entrants without seeds."""
-    problems: dict[str, list[str]] = {}
     lost: NDArray[np.bool_] = np.asarray((there & ~np.isfinite(values)).any(axis=(2, 3)))
     partial: NDArray[np.bool_] = np.asarray(there.any(axis=3) & ~there.all(axis=3))
     # A value without a noise level may be of a sample; samples that did not converge have none.
@@ -196,12 +220,16 @@ def _settled(
     partial[:, may_lack] = False
     values[partial] = np.nan
     values[lost] = np.nan
-    for index, label in enumerate(labels):
-        found = [f"not finite at {_levels(sigmas, lost[index])}"] if lost[index].any() else []
-        if partial[index].any():
-            found.append(f"images are missing at {_levels(sigmas, partial[index].any(axis=1))}")
-        if found:
-            problems[label] = found
+    problems = {
+        label: f"images are missing at {_levels(sigmas, row.any(axis=1))}"
+        for label, row in zip(labels, partial, strict=True)
+        if row.any()
+    }
+    left_out = {
+        label: f"{DIVERGED}not finite at {_levels(sigmas, row)}"
+        for label, row in zip(labels, lost, strict=True)
+        if row.any()
+    }
     whole = np.asarray((np.isfinite(values) | (may_lack[:, None, None] & ~there)).all(axis=3))
     whole &= np.isfinite(values).any(axis=3)
     counts: NDArray[np.bool_] = np.asarray(whole.any(axis=1))
@@ -217,8 +245,8 @@ def _settled(
         without = there[:, :, 0, :].any(axis=(1, 2))
         values[without] = values[without][:, :, :1, :]
         values, names = values[:, :, 1:, :], names[1:]
-    return ScoreCube(values, labels, sigmas, names, images, seeds, scored, problems)
+    return ScoreCube(values, labels, sigmas, names, images, seeds, scored, problems, left_out)
 
 
 def _levels(sigmas: list[float], chosen: Iterable[Any]) -> str:
-    return "σ = " + ", ".join(f"{sigma:g}" for sigma, yes in zip(sigmas, chosen, strict=True) if yes)
+    return "σ = " + ", ".join(level_name(sigma) for sigma, yes in zip(sigmas, chosen, strict=True) if yes)

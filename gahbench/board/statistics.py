@@ -4,20 +4,13 @@ Every entrant of a dataset is measured on the same images under the same noise. 
 once, from a fixed generator that depends on nothing but their number, and are shared by all entrants: the difference of
 two entrants' draws is a draw of their paired difference, in which the difficulty of an image cancels.
 
-Training seeds are a random effect. Two or three seeds say little about how far runs of one entrant differ, so that
-their variance is pooled over the entrants of an array; an entrant whose own runs differ more than that uses its own
-variance, with the degrees of freedom of all, so that its intervals are somewhat short: three times the spread of the
-others is covered by 85 to 89 % where its variance is found over four datasets, 82 to 86 % over one. Variances that are
-more alike relative to the entrants' means are pooled so.
-A draw adds to an entrant's resampled mean a Gaussian effect whose variance is that of the mean over its seeds, s^2 / R.
+Training seeds are a random effect, whose variance is pooled over entrants (:mod:`gahbench.board.seed_effects`).
 
 Variances that are estimated from few units are too small as often as too large. Each draw divides deviations by
 a sqrt(chi^2 / df), as a t statistic does, once for images and once for seeds. Limits of the intervals:
 
 - With one seed everywhere, an interval says how far these trained weights would score otherwise on other images, and
   nothing about another training run.
-- Where one entrant alone has seeds there is nothing to pool: with two seeds its interval is that of one degree of
-  freedom, 12.7 standard errors each way.
 - Where images and seeds interact, the interaction counts on both sides; intervals are then too wide, by up to sqrt(2).
 - Fewer than five independent images, or sources of images, do not tell how far others would differ: draws and intervals
   are NaN.
@@ -30,12 +23,13 @@ Efron, Tibshirani, *An Introduction to the Bootstrap*, 1993, section 13.3 (perce
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from zlib import crc32
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from gahbench.board.seed_effects import relative_variances, seed_effects
 
 Array = NDArray[np.float64]
 
@@ -45,9 +39,7 @@ LEVEL = 0.95
 #: give intervals many times as wide as the values differ.
 MIN_SOURCES = 5
 
-_IMAGES, _SEEDS = 0, 1  # streams of random numbers
-#: So many entrants are compared at least to find whether their variances are alike relative to their means.
-_FEWEST = 3
+_IMAGES = 0  # stream of random numbers, apart from that of seeds
 
 
 @dataclass(frozen=True)
@@ -100,6 +92,7 @@ def bootstrap_means(
     spreads: Mapping[str, float] | None = None,
     sources: Sequence[int] | None = None,
     relative: bool | None = None,
+    apart: Collection[str] = (),
 ) -> Array:
     """Return draws of the means over seeds and images.
 
@@ -123,6 +116,9 @@ def bootstrap_means(
     relative
         Whether variances over seeds are pooled relative to the square of an entrant's mean, as for squared errors. By
         default they are where that makes them more alike between entrants, and all means are positive.
+    apart
+        Names of entrants whose variance over seeds says nothing about others, and that have their own; outliers
+        (:mod:`gahbench.board.seed_effects`) are treated alike.
 
     Returns
     -------
@@ -141,14 +137,8 @@ def bootstrap_means(
     names = [str(place) for place in range(entrants)] if names is None else names
     by_image = means(array.swapaxes(-1, -2)[..., None])
     found: Array = middle + _image_deviations(by_image, groups, draws, seed)
-    runs = _runs(array, relative)
-    if runs is not None:
-        own = _relative_variances(runs)
-        factors = np.array(
-            [max(1.0, own[place] if spreads is None else spreads.get(name, 1.0)) for place, name in enumerate(names)]
-        )
-        found = found + _seed_effects(runs, np.sqrt(factors), draws, seed, names)
-    return found
+    places = [place for place, name in enumerate(names) if name in apart]
+    return found + seed_effects(_by_seed(array), draws, seed, names, spreads, relative, places)
 
 
 def seed_spreads(arrays: Mapping[str, tuple[ArrayLike, Sequence[str]]]) -> dict[str, float]:
@@ -157,101 +147,22 @@ def seed_spreads(arrays: Mapping[str, tuple[ArrayLike, Sequence[str]]]) -> dict[
     Parameters
     ----------
     arrays
-        By dataset: values (E, ..., R, N), and the names of the E entrants.
+        By dataset: values (E, ..., R, N), and the names of the E entrants. Where an entrant is an outlier, its variance
+        does not count.
     """
     ratios: dict[str, list[tuple[float, float]]] = {}
     for values, names in arrays.values():
-        runs = _runs(_checked(values), None)
-        if runs is not None:
-            for name, ratio, freedom in zip(names, _relative_variances(runs), runs.freedom.max(axis=1), strict=True):
-                if freedom > 0:
-                    ratios.setdefault(name, []).append((ratio, freedom))
+        for place, found in relative_variances(_by_seed(_checked(values))).items():
+            ratios.setdefault(names[place], []).append(found)
     return {
         name: sum(ratio * freedom for ratio, freedom in found) / sum(freedom for _, freedom in found)
         for name, found in ratios.items()
     }
 
 
-@dataclass(frozen=True, eq=False)
-class _Runs:
-    """How the means of training runs differ from the mean of their entrant.
-
-    Parameters
-    ----------
-    deviations
-        Shape (E, L, R), 0 where there is no run; relative to the entrant's mean where scales differ.
-    counts
-        How many runs there are, shape (E, L).
-    freedom
-        Degrees of freedom, shape (E, L): 0 for entrants that are not trained, or once.
-    trained
-        Whether an entrant has an effect of its seeds, shape (E,).
-    scale
-        What effects are multiplied by, shape (E, L).
-    lead
-        The shape of the L levels.
-    """
-
-    deviations: Array
-    counts: Array
-    freedom: Array
-    trained: NDArray[np.bool_]
-    scale: Array
-    lead: tuple[int, ...]
-
-    @property
-    def pooled(self) -> Array:
-        """The variance of each level, pooled over entrants, shape (L,)."""
-        return np.asarray((self.deviations**2).sum(axis=(0, 2)) / np.maximum(self.freedom.sum(axis=0), 1))
-
-
-def _runs(array: Array, relative: bool | None) -> _Runs | None:
-    """Return the runs of values (E, ..., R, N); ``None`` if no entrant has several that differ."""
-    by_seed = means(array[..., None, :]).reshape(array.shape[0], -1, array.shape[-2])
-    there = ~np.isnan(by_seed)
-    counts = there.sum(axis=-1)
-    middle = np.where(there, by_seed, 0.0).sum(-1) / np.maximum(counts, 1)
-    deviations = np.where(there, by_seed - middle[..., None], 0.0)
-    size = np.abs(np.where(there, by_seed, 0.0)).max(axis=(1, 2))
-    differs = np.abs(deviations).max(axis=(1, 2)) > 1e-12 * size
-    freedom = np.where(differs[:, None], np.maximum(counts - 1, 0), 0).astype(np.float64)
-    if not freedom.any():
-        return None
-    # One that has a single run, where others have several that differ, is trained too.
-    trained = differs | ((counts.max(axis=1) == 1) & (array.shape[-2] > 1))
-    if relative is None:
-        variances = (deviations**2).sum(axis=2) / np.maximum(freedom, 1) * (freedom > 0)
-        relative = _is_relative(np.where(counts > 0, middle, np.nan), variances)
-    scale = np.where(middle != 0, middle, 1.0) if relative else np.ones_like(middle)
-    return _Runs(deviations / scale[..., None], counts.astype(np.float64), freedom, trained, scale, array.shape[1:-2])
-
-
-def _is_relative(middle: Array, variances: Array) -> bool:
-    """Return whether variances (E, L) are more alike between entrants relative to the square of their means (E, L).
-
-    They are pooled as they are where means are not positive, and where fewer than three entrants are compared.
-    """
-    known = np.isfinite(middle) & (variances > 0)
-    if not known.any() or middle[known].min() <= 0:
-        return False
-    alike = 0.0
-    for level in np.flatnonzero(known.sum(axis=0) >= _FEWEST):
-        of_level = known[:, level]
-        plain = np.log(variances[of_level, level])
-        alike += float(plain.var() - (plain - 2 * np.log(middle[of_level, level])).var())
-    return alike > 0
-
-
-def _relative_variances(runs: _Runs) -> Array:
-    """Return the variance over seeds of each entrant in units of that pooled over entrants, shape (E,).
-
-    The mean over the levels at which it has several runs; 0 where it has none.
-    """
-    pooled = runs.pooled
-    known = (runs.freedom > 0) & (pooled > 0)
-    own = (runs.deviations**2).sum(axis=2) / np.maximum(runs.freedom, 1)
-    ratios = np.where(known, own / np.where(pooled > 0, pooled, 1.0), 0.0)
-    return np.asarray(ratios.sum(axis=1) / np.maximum(known.sum(axis=1), 1))
+def _by_seed(array: Array) -> Array:
+    """Return the means over images of each run, shape (E, ..., R), of values (E, ..., R, N)."""
+    return means(array[..., None, :])
 
 
 def _image_deviations(by_image: Array, groups: NDArray[np.int64], draws: int, seed: int) -> Array:
@@ -272,34 +183,6 @@ def _image_deviations(by_image: Array, groups: NDArray[np.int64], draws: int, se
     tails = np.sqrt(units / generator.chisquare(units - 1, size=draws))
     deviations = drawn.reshape(draws, *lead) - means(by_image[..., None, :])
     return np.asarray(deviations * tails.reshape(draws, *(1 for _ in lead)))
-
-
-def _seed_effects(runs: _Runs, factors: Array, draws: int, seed: int, names: Sequence[str]) -> Array:
-    """Return effects of the choice of seeds, shape (draws, E, ...): 0 for entrants that are not trained."""
-    from scipy.stats import chi2
-
-    entrants, levels, _ = runs.deviations.shape
-    # Correlations between levels, of the entrants that have both.
-    freedom = runs.freedom.sum(axis=0)
-    spread = np.sqrt(runs.pooled)
-    products = np.einsum("elr,emr->lm", runs.deviations, runs.deviations)
-    common = np.minimum(runs.freedom[:, :, None], runs.freedom[:, None, :]).sum(axis=0)
-    correlation = products / np.maximum(common, 1) / np.maximum(np.outer(spread, spread), 1e-300)
-    eigenvalues, eigenvectors = np.linalg.eigh(correlation)
-    root = eigenvectors * np.sqrt(np.clip(eigenvalues, 0, None))
-    root /= np.maximum(np.sqrt((root**2).sum(axis=1, keepdims=True)), 1e-300)
-    # Alike at all levels, as far as their degrees of freedom are.
-    uniform = np.random.default_rng([seed, _SEEDS]).uniform(size=draws)
-    tails = np.ones((draws, levels))
-    for number in np.unique(freedom[freedom > 0]):
-        tails[:, freedom == number] = np.sqrt(number / chi2.ppf(uniform, number))[:, None]
-    effects = np.zeros((draws, entrants, levels))
-    for place, name in enumerate(names):
-        if runs.trained[place]:
-            generator = np.random.default_rng([seed, _SEEDS, crc32(name.encode())])
-            normal = (generator.standard_normal((draws, levels)) @ root.T) * tails * spread
-            effects[:, place] = runs.scale[place] * factors[place] * normal / np.sqrt(np.maximum(runs.counts[place], 1))
-    return effects.reshape(draws, entrants, *runs.lead)
 
 
 def interval(draws: ArrayLike, level: float = LEVEL) -> tuple[Array, Array]:

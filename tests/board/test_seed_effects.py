@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+from scipy.optimize import brentq
+from scipy.stats import f
+
+from gahbench.board.seed_effects import OUTLIER_SHARE, pool, seed_effects, variance_ratio
+from gahbench.board.statistics import seed_spreads
+
+
+def runs(*spreads, seeds=3, levels=1, mean=30.0, seed=0):
+    """Means (E, L, R) of runs whose standard deviations are given."""
+    noise = np.random.default_rng(seed).normal(size=(len(spreads), levels, seeds))
+    return mean + np.asarray(spreads)[:, None, None] * noise
+
+
+@pytest.mark.parametrize(("own", "other"), [(1, 1), (2, 2), (1, 2), (4, 3)])
+@pytest.mark.parametrize("share", [0.001, 0.05])
+def test_of_one_other_variance_the_quotient_has_the_quantile_of_f(own, other, share):
+    assert variance_ratio(own, other, 1, share) == pytest.approx(f.isf(share, own, other), rel=1e-6)
+
+
+@pytest.mark.parametrize("others", [2, 3, 6, 7])
+def test_of_variances_of_three_seeds_the_quantile_solves_a_product(others):
+    # These are exponential, and an order statistic is a sum of independent exponentials.
+    terms = others - np.arange(others // 2 + 1)
+    expected = brentq(lambda ratio: np.prod(terms / (terms + ratio)) - 0.001, 1, 1e6)
+    assert variance_ratio(2, 2, others, 0.001) == pytest.approx(expected, rel=1e-6)
+
+
+def test_of_two_seeds_the_quantile_is_that_of_a_simulation():
+    squares = np.random.default_rng(0).chisquare(1, size=(200_000, 6))
+    ratio = squares[:, 0] / np.sort(squares[:, 1:], axis=1)[:, 2]
+    exceeded = (ratio > variance_ratio(1, 1, 5, 0.01)).mean()
+    assert exceeded == pytest.approx(0.01, abs=4 * np.sqrt(0.01 / 200_000))
+
+
+@pytest.mark.parametrize(("seeds", "levels"), [(2, 1), (3, 1), (3, 4)])
+def test_at_most_one_honest_entrant_of_a_thousand_is_an_outlier(seeds, levels):
+    trials, found = 1500, 0
+    for trial in range(trials):
+        found += len(pool(runs(*[0.2] * 6, seeds=seeds, levels=levels, seed=trial), False).outliers)
+    expected = OUTLIER_SHARE * 6 * trials
+    assert found < expected + 4 * np.sqrt(expected)
+
+
+def test_an_outlier_changes_no_judgement_on_others():
+    honest = runs(0.1, 0.2, 0.1, 0.3, 0.2, 12.0, seed=4)
+    wild = runs(300.0)
+    found, without = pool(np.concatenate([wild, honest])), pool(honest)
+    assert found.outliers.keys() == {0, 6}
+    assert without.outliers.keys() == {5}
+    np.testing.assert_array_equal(found.places, without.places + 1)
+    np.testing.assert_array_equal(found.runs.pooled, without.runs.pooled)
+
+
+def test_an_outlier_at_one_level_is_named_with_that_level():
+    values = runs(*[0.1] * 6, levels=3)
+    values[2, 1] = 30 + np.array([-9.0, 0.0, 9.0])
+    outlier = pool(values, False).outliers[2]
+    assert (outlier.level, outlier.spread) == (1, pytest.approx(9.0))
+    assert 0.03 < outlier.median < 0.3
+
+
+def test_an_outlier_does_not_decide_whether_variances_are_relative():
+    # Spreads are 1 % of means, which the wild entrant's is not, and whose mean is negative.
+    means = np.array([1.0, 3.0, 10.0, 30.0, 100.0, 300.0])[:, None, None]
+    honest = means * runs(*[0.01] * 6, mean=1.0)
+    wild = np.full((1, 1, 3), -1000.0) + np.array([-3e4, 0.0, 3e4])
+    found = pool(np.concatenate([honest, wild]))
+    assert found.relative
+    np.testing.assert_array_equal(found.places, np.arange(6))
+
+
+def test_entrants_apart_have_the_effects_that_they_have_alone():
+    values, names = runs(0.1, 0.1, 0.2, 0.1, 4.0), list("abcde")
+    found = seed_effects(values, 500, 0, names, apart=[1])
+    np.testing.assert_allclose(found[:, [0, 2, 3]], seed_effects(values[[0, 2, 3]], 500, 0, ["a", "c", "d"]))
+    for place in (1, 4):
+        alone = seed_effects(values[[place]], 500, 0, [names[place]])
+        np.testing.assert_allclose(np.abs(found[:, [place]]), np.abs(alone))
+
+
+def test_of_two_entrants_one_is_an_outlier_beyond_the_quantile_of_f():
+    within, beyond = (
+        np.array([[[-1.0, 0.0, 1.0]], [[-times, 0.0, times]]]) for times in (np.sqrt(998.0), np.sqrt(1000.0))
+    )
+    assert pool(within).outliers == {}
+    assert pool(beyond).outliers.keys() == {1}
+
+
+def test_an_outlier_on_one_dataset_has_no_spread_there():
+    values = np.repeat(runs(*[0.1] * 5)[..., None], 6, axis=3)
+    wild = values.copy()
+    wild[4] += 50 * np.array([-1.0, 0.0, 1.0])[:, None]
+    names = list("abcde")
+    assert seed_spreads({"d": (wild, names)}).keys() == set("abcd")
+    assert seed_spreads({"d": (wild, names)}) == pytest.approx(seed_spreads({"d": (values[:4], names[:4])}))
+    assert "e" in seed_spreads({"d": (wild, names), "e": (values, names)})
