@@ -99,6 +99,7 @@ class Results:
     notes: pd.DataFrame = field(default_factory=lambda: empty("notes"))
     metrics: pd.DataFrame = field(default_factory=lambda: empty("metrics"))
     marks: pd.DataFrame = field(default_factory=lambda: empty("marks"))
+    checks: pd.DataFrame = field(default_factory=lambda: empty("checks"))
     ratios: pd.DataFrame = field(default_factory=lambda: empty("ratios"))
     citations: pd.DataFrame = field(default_factory=lambda: empty("citations"))
     whole: Results | None = field(default=None, repr=False)
@@ -108,7 +109,7 @@ class Results:
             object.__setattr__(self, name, tidy(getattr(self, name), name))
         named = {
             label
-            for table in (self.scores, self.fits, self.failures, self.notes, self.marks)
+            for table in (self.scores, self.fits, self.failures, self.notes, self.marks, self.checks)
             for label in table["entrant"].unique()
         }
         if self.baseline is not None:
@@ -302,7 +303,7 @@ def load_results(folder: str | os.PathLike[str]) -> Results:
     try:
         scores = pd.read_parquet(io.BytesIO(content), engine="pyarrow")
         # Results that were written before there were these tables have none.
-        records = {"notes": [], "metrics": [], "marks": [], "ratios": [], "citations": [], **index}
+        records = {"notes": [], "metrics": [], "marks": [], "checks": [], "ratios": [], "citations": [], **index}
         records["datasets"] = [{**dict.fromkeys(_LATER, ""), **row} for row in records["datasets"]]
         tables: dict[str, Any] = {
             name: pd.DataFrame.from_records(records[name]) if records[name] else empty(name)

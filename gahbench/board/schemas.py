@@ -67,6 +67,12 @@ SCHEMAS: dict[str, dict[str, str]] = {
         "entrant": "text",
         "mark": "text",
     },
+    "checks": {
+        "dataset": "text",
+        "entrant": "text",
+        "version": "count",
+        "images": "text",
+    },
     "metrics": {
         "metric": "text",
         "title": "text",

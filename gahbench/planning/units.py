@@ -23,6 +23,11 @@ from gahbench.training.recipe import Training
 #: The function that computes a unit of each kind.
 FIT = "gahbench.training.fitting:fit"
 SCORE = "gahbench.evaluation.measurement:Measurement"
+#: The function that checks a denoiser beside its scores, and the metric and split of those scores.
+CHECKS = "gahbench.evaluation.audit:audit"
+AUDITED = ("psnr", "test")
+#: The version of the rules by which rows are checked, raised where they find what earlier ones did not.
+CHECKS_VERSION = 2
 #: The names under which documents hold digests of code.
 CODE = ("code", "source")
 

@@ -18,6 +18,7 @@ from gahbench.board.rate_courses import METRIC
 from gahbench.board.statistics import MIN_SOURCES
 from gahbench.evaluation.rates import input_psnr
 from gahbench.report import cells
+from gahbench.report.check_lines import checks_line, memory_line
 from gahbench.report.legend import legend, short_legend
 from gahbench.report.rate_lines import rate_lines
 
@@ -59,7 +60,7 @@ def markdown(results: Results, full_legend: bool = False) -> str:
         Whether every column is explained; by default three lines say the most important.
     """
     how = short_legend(results) if not full_legend else "\n".join(f"- {line}" for line in legend(results))
-    blocks = [f"# {results.suite}", how]
+    blocks = [f"# {results.suite}", how, *filter(None, [checks_line(results)])]
     if overall := overall_grid(results):
         blocks += ["## All datasets", f"**{overall.title}**", aligned(overall)]
     for board in results.board.datasets:
@@ -100,7 +101,7 @@ def print_board(results: Results, console: Console, full_legend: bool = False) -
         for entrant, note in noted:
             console.print(Text.assemble((entrant, "bold"), f": {note}"))
     lines = [f"- {line}" for line in legend(results)] if full_legend else [short_legend(results)]
-    console.print(Text("\n" + "\n".join(lines), style="dim"))
+    console.print(Text("\n" + "\n".join([*lines, *filter(None, [checks_line(results)])]), style="dim"))
 
 
 def grids(board: DatasetBoard) -> Iterator[Grid]:
@@ -157,7 +158,13 @@ def dataset_lines(dataset: str, results: Results) -> list[str]:
     """Return lines on a dataset: what was done to its images, their sources, its optimal slope and its optimum."""
     notes = [f"{note[:1].upper()}{note[1:]}." for note in dataset_notes(results, dataset)]
     board = results.board.of(dataset)
-    lines = (*notes, sources_line(dataset, results), slope_line(board), optimum_line(dataset, results))
+    lines = (
+        *notes,
+        sources_line(dataset, results),
+        slope_line(board),
+        optimum_line(dataset, results),
+        memory_line(dataset, results),
+    )
     return [line for line in lines if line]
 
 

@@ -15,6 +15,7 @@ from gahbench.board.notes import ADOPTED, NOT_RUN, OWN_TRAINING, REFUSED
 from gahbench.board.schemas import SCHEMAS
 from gahbench.contracts.unit import Unit
 from gahbench.planning.row_labels import base_label
+from gahbench.planning.units import AUDITED
 from gahbench.registry.problems import Problem
 from gahbench.runs.environment import write_environment
 from gahbench.runs.secret_noise import late_mark
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from gahbench.board.results import Results
 
 #: Raised when boards are written differently from the same units.
-BOARD_VERSION = 6
+BOARD_VERSION = 7
 
 
 @dataclass(frozen=True)
@@ -190,6 +191,7 @@ def _read_results(plan: RecordedPlan, examined: Examined, states: Mapping[str, s
         ratios=pd.DataFrame(plan.facts.get("ratios", []), columns=list(SCHEMAS["ratios"])),
         citations=pd.DataFrame(_citations(plan, rows.entrants), columns=list(SCHEMAS["citations"])),
         marks=pd.DataFrame(list(rows.marks), columns=list(SCHEMAS["marks"])),
+        checks=pd.DataFrame([(*row, *found) for row, found in rows.checks.items()], columns=list(SCHEMAS["checks"])),
     )
 
 
@@ -208,8 +210,6 @@ def _digest(plan: RecordedPlan, states: Mapping[str, str], examined: Examined, r
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-#: The scores whose notes count: a note may depend on the noise levels that an entrant was given, here all of them.
-_NOTED = ("psnr", "test")
 _FIT_FACTS = ("parameters", "train_seconds", "steps", "device", "precision", "compiled", "budget")
 
 
@@ -225,6 +225,8 @@ class _Rows:
     #: Each once, in their order.
     notes: dict[tuple[str, str, str], None] = field(default_factory=dict)
     marks: dict[tuple[str, str, str], None] = field(default_factory=dict)
+    #: By dataset and entrant: the version of its weakest checks, and the images that nobody had seen.
+    checks: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
     _failed_fits: set[str] = field(default_factory=set)
 
     def add_fit(self, unit: Unit, done: Mapping[str, Any]) -> None:
@@ -239,9 +241,14 @@ class _Rows:
     ) -> None:
         """Add the values (noise level, image, value, part) of a metric, and the notes of its entrant."""
         names = self._named(unit)
-        if (unit.metric, unit.split) == _NOTED:
+        self._add_marks(unit, done)
+        if (unit.metric, unit.split) == AUDITED:
+            # A note may depend on the noise levels that an entrant was given, here all of them.
             self.notes |= {(unit.dataset, unit.entrant, note): None for note in done.get("notes", ())}
-            self._add_marks(unit, done)
+            found = done.get("checks", {})
+            checks = found.get("version", 1), found.get("images", "")
+            row = unit.dataset, unit.entrant
+            self.checks[row] = min(checks, self.checks.get(row, checks))
             if done.get("parameters") is not None:
                 # It was trained elsewhere.
                 self.fits.append({**names, "parameters": done["parameters"], "compiled": False})

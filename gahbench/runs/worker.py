@@ -15,15 +15,16 @@ from gahbench._util.checks import as_text
 from gahbench._util.error_text import bounded, error_text
 from gahbench._util.errors import ResultsError
 from gahbench._util.resources import release_memory
+from gahbench.contracts.denoisers import SEES_DATASET
 from gahbench.contracts.metrics import Metric
 from gahbench.contracts.references import Reference
 from gahbench.contracts.unit import Unit
-from gahbench.evaluation.audit import audit
+from gahbench.evaluation.audit import audit, audit_repetition
 from gahbench.evaluation.claimed_risk import check_claimed_risk
 from gahbench.evaluation.measurement import Measurement
 from gahbench.evaluation.notes import notes_of
 from gahbench.networks.precision import Choices
-from gahbench.planning.units import FIT, SCORE
+from gahbench.planning.units import AUDITED, CHECKS, CHECKS_VERSION, FIT, SCORE
 from gahbench.registry.behaviour import computed_by
 from gahbench.registry.registry import Registry
 from gahbench.runs.environment import unit_environment
@@ -31,6 +32,7 @@ from gahbench.runs.factory import CodeChangedError, Factory
 from gahbench.runs.measurements import Measurements
 from gahbench.runs.protocol import MAX_TRACEBACK
 from gahbench.store.attempts import Attempt
+from gahbench.store.finished import UNIT, Finished
 from gahbench.store.score_files import write_scores
 from gahbench.store.store import Store
 from gahbench.training.file_names import CHECKPOINT
@@ -38,9 +40,6 @@ from gahbench.training.fit_checks import WatchedFit
 from gahbench.training.fitting import fit
 from gahbench.training.recipe import Training
 from gahbench.training.trainer import Progress, Stopped
-
-#: The score unit of an entrant, by metric and split, beside which the entrant is checked.
-AUDITED = ("psnr", "test")
 
 
 class Worker:
@@ -138,6 +137,9 @@ class Worker:
         _check_code(unit, SCORE, frozenset(metric.needs))
         networks = self._checksums(unit)
         measurement = self._measurements.of(unit, networks)
+        if (earlier := self.store.unchecked(unit)) is not None and earlier.done.get("networks", {}) == networks:
+            self._check_again(earlier, measurement, attempt)
+            return
         files = write_scores(attempt.folder, measurement.score(metric))
         if self._believed is not measurement:
             claimed = [check_claimed_risk(one) for one in measurement.evaluations]
@@ -149,8 +151,9 @@ class Worker:
             count = denoiser.num_parameters
             notes = notes_of(denoiser, measurement.evaluations)
             facts |= {"notes": list(map(as_text, notes)), "parameters": None if count is None else int(count)}
-        if (unit.payload["metric"]["name"], unit.split) == AUDITED:
-            facts |= _audited(measurement)
+        checks = _checks(unit, measurement)
+        facts["notes"] += checks.pop("notes", [])
+        facts |= checks
         facts["precision"] = "float32"
         if "jacobian" in metric.needs:
             facts |= _jacobian_facts(measurement)
@@ -160,6 +163,15 @@ class Worker:
         if self._checksums(unit) != networks:
             raise ResultsError(f"{unit.label}: its network was replaced meanwhile; run again")
         attempt.finish({**facts, "seconds": time.monotonic() - started}, keep=files)
+
+    def _check_again(self, earlier: Finished, measurement: Measurement, attempt: Attempt) -> None:
+        """Finish a score unit with the files that it had, and new checks."""
+        for name in earlier.names:
+            (attempt.folder / name).write_bytes(earlier.read(name))
+        checks = _checks(earlier.unit, measurement)
+        checks.pop("notes", None)
+        facts = {name: value for name, value in earlier.done.items() if name not in ("files", "marks", "checks")}
+        attempt.finish({**facts, **checks}, keep=[name for name in earlier.names if name != UNIT])
 
     def _checksums(self, unit: Unit) -> dict[str, str | None]:
         """Return the checksums of the networks that a unit needs: those of one key may differ by rounding."""
@@ -177,19 +189,36 @@ def _jacobian_facts(measurement: Measurement) -> dict[str, Any]:
     return {**facts, "jacobian_error": error} if error else facts
 
 
-def _audited(measurement: Measurement) -> dict[str, Any]:
-    """Return what the checks of a denoiser found; one that cannot be repeated is marked, and keeps its scores."""
+def _checks(unit: Unit, measurement: Measurement) -> dict[str, Any]:
+    """Check the denoiser of a score unit: return ``marks`` and ``notes``, and ``checks`` with the numbers behind them.
+
+    One that cannot be denoised again is marked, and keeps its scores.
+    """
+    if (unit.payload["metric"]["name"], unit.split) != AUDITED:
+        # Whatever another metric was measured on is what the denoiser always returns.
+        evaluation = measurement.evaluation
+        if unit.split != AUDITED[1] or not evaluation._denoised or evaluation.denoiser.kind in SEES_DATASET:
+            return {}
+        return {"marks": [as_text(mark) for mark in audit_repetition(evaluation).marks]}
     # Of several shapes, that of the most images says most.
     largest = max(measurement.evaluations, key=lambda one: len(one.clean))
     images = sum(len(one.clean) for one in measurement.evaluations)
+    checks: dict[str, Any] = {"version": CHECKS_VERSION, "code": computed_by(CHECKS), "images": ""}
     try:
         found = audit(largest)
     except Exception as error:
-        return {"marks": [as_text(f"could not be denoised again for the checks: {explain(error)}")]}
-    of, facts = "", found.facts
+        mark = as_text(f"could not be denoised again for the checks: {explain(error)}")
+        return {"marks": [mark], "checks": checks}
+    of = ""
     if len(measurement.evaluations) > 1:
-        of, facts = f" (of {len(largest.clean)} of {images} images)", {**facts, "images": len(largest.clean)}
-    return {"marks": [as_text(f"{mark}{of}") for mark in found.marks], "audit": facts}
+        of = f" (of {len(largest.clean)} of {images} images)"
+        checks["checked"] = len(largest.clean)
+    checks["images"] = found.images
+    return {
+        "marks": [as_text(f"{mark}{of}") for mark in found.marks],
+        "notes": [as_text(note) for note in found.notes],
+        "checks": {**checks, **found.facts},
+    }
 
 
 def _check_code(unit: Unit, function: str, needs: frozenset[str] = frozenset()) -> None:

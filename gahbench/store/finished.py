@@ -61,6 +61,7 @@ _OPTIONAL = {
     "notes": list_of(is_text),
     "marks": list_of(is_text),
     "resumed": is_flag,
+    "checks": lambda value: isinstance(value, dict) and is_count(value.get("version")) and is_text(value.get("images")),
     "parameters": optional(is_count),
     "seconds": is_number,
     "environment": lambda value: isinstance(value, dict) and optional(is_count)(value.get("threads")),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gahbench._util.checks import as_text
+from gahbench._util.errors import ResultsError
 from gahbench._util.files import delete_entry, names_in, read_regular, write_json
 from gahbench._util.sealed import parse_json
 from gahbench.contracts.unit import Unit
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 #: Folders of units that were moved away: their files were not all there, or they were to be done anew.
-DAMAGED, REPLACED = "damaged", "replaced"
+DAMAGED, REPLACED, UNCHECKED = "damaged", "replaced", "unchecked"
 
 
 class Store:
@@ -172,6 +173,14 @@ class Store:
                 moved += 1
         return moved
 
+    def unchecked(self, unit: Unit) -> Finished | None:
+        """Return a finished score unit whose checks are to be done again; ``None`` if there is none that is whole."""
+        for name in names_in(self.folder / UNCHECKED):
+            if name.startswith(f"{unit.folder}-"):
+                with contextlib.suppress(ResultsError):
+                    return self.verify(self.folder / UNCHECKED / name, unit)
+        return None
+
     def put_aside(self) -> list[str]:
         """Return the names of all that was moved away, since it was damaged or replaced."""
         return sorted(name for room in (DAMAGED, REPLACED) for name in names_in(self.folder / room))
@@ -191,6 +200,9 @@ class Store:
         for name in names:
             if PARTIAL in name and name.partition(PARTIAL)[0] in finished:
                 shutil.rmtree(self.units / name, ignore_errors=True)
+        for name in names_in(self.folder / UNCHECKED):
+            if name.rpartition("-")[0] in finished:
+                shutil.rmtree(self.folder / UNCHECKED / name, ignore_errors=True)
         Claims(self.claims).sweep(finished, self.failed())
 
     def fail(self, unit: Unit, error: str, details: str) -> None:
