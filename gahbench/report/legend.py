@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gahbench.board.rate_courses import METRIC
 from gahbench.board.statistics import MIN_SOURCES
+from gahbench.planning.units import CHECKS_VERSION
 from gahbench.report.cells import DASH
 from gahbench.report.rate_lines import RATE_LEGEND
 
@@ -24,6 +25,18 @@ def short_legend(results: Results) -> str:
         f"PSNR: mean in dB ± half its 95 % interval.{gain}\n"
         f"Ranks are 95 % simultaneous intervals from paired differences{weights}.\n"
         f"{flags}More: `gahbench leaderboard DIR --legend`; references: `gahbench cite DIR`."
+    )
+
+
+def checks_line(results: Results) -> str:
+    """Return a line on rows that were checked by weaker rules than those of today; empty if there are none."""
+    versions = results.checks["version"]
+    count = int((versions < CHECKS_VERSION).sum())
+    if not count:
+        return ""
+    return (
+        f"{count} of {len(versions)} rows were checked by earlier rules (version {versions.min()}; today "
+        f"{CHECKS_VERSION}): `gahbench run` checks them again."
     )
 
 

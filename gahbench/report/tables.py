@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,16 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from gahbench._util.readable import level_name
 from gahbench.board.board import DatasetBoard, Entry
-from gahbench.board.facts import dataset_notes, independent_images, sources_of, too_few
 from gahbench.board.metric_names import parse_metric_name
-from gahbench.board.optimality import STANDARD_ERRORS
 from gahbench.board.over_datasets import OverDatasets, over_datasets
 from gahbench.board.rate_courses import METRIC
-from gahbench.board.statistics import MIN_SOURCES
 from gahbench.evaluation.rates import input_psnr
 from gahbench.report import cells
-from gahbench.report.check_lines import checks_line, memory_line
-from gahbench.report.legend import legend, short_legend
+from gahbench.report.dataset_lines import dataset_lines
+from gahbench.report.legend import checks_line, legend, short_legend
 from gahbench.report.rate_lines import rate_lines
 
 if TYPE_CHECKING:
@@ -60,7 +56,9 @@ def markdown(results: Results, full_legend: bool = False) -> str:
         Whether every column is explained; by default three lines say the most important.
     """
     how = short_legend(results) if not full_legend else "\n".join(f"- {line}" for line in legend(results))
-    blocks = [f"# {results.suite}", how, *filter(None, [checks_line(results)])]
+    blocks = [f"# {results.suite}", how]
+    if checks := checks_line(results):
+        blocks.append(checks)
     if overall := overall_grid(results):
         blocks += ["## All datasets", f"**{overall.title}**", aligned(overall)]
     for board in results.board.datasets:
@@ -101,7 +99,7 @@ def print_board(results: Results, console: Console, full_legend: bool = False) -
         for entrant, note in noted:
             console.print(Text.assemble((entrant, "bold"), f": {note}"))
     lines = [f"- {line}" for line in legend(results)] if full_legend else [short_legend(results)]
-    console.print(Text("\n" + "\n".join([*lines, *filter(None, [checks_line(results)])]), style="dim"))
+    console.print(Text("\n".join(["", *lines, checks_line(results)]).rstrip(), style="dim"))
 
 
 def grids(board: DatasetBoard) -> Iterator[Grid]:
@@ -152,64 +150,6 @@ def overall_title(found: OverDatasets) -> str:
         "": "no intervals and no ranks, since one of the datasets has none",
     }
     return f"Means over {found.datasets} datasets, of what was scored on all; {cover[found.cover]}"
-
-
-def dataset_lines(dataset: str, results: Results) -> list[str]:
-    """Return lines on a dataset: what was done to its images, their sources, its optimal slope and its optimum."""
-    notes = [f"{note[:1].upper()}{note[1:]}." for note in dataset_notes(results, dataset)]
-    board = results.board.of(dataset)
-    lines = (
-        *notes,
-        sources_line(dataset, results),
-        slope_line(board),
-        optimum_line(dataset, results),
-        memory_line(dataset, results),
-    )
-    return [line for line in lines if line]
-
-
-def slope_line(board: DatasetBoard) -> str:
-    """Return how the slopes of a table relate to the optimal one; empty where there are none, or it is not known."""
-    optimal = board.entries[0].optimal_slope if board.entries else math.nan
-    if math.isnan(optimal) or not board.is_known("slope"):
-        return ""
-    measured = [entry.entrant for entry in board.entries if entry.kind == "optimal"]
-    window = f"this window, σ = {level_name(board.sigmas[0])} to {level_name(board.sigmas[-1])}"
-    known = f"over {window}, compare with `{measured[0]}`" if measured else f"none is known for {window}"
-    return f"The optimal slope {optimal:.2f} is a limit for σ → 0; {known}."
-
-
-def optimum_line(dataset: str, results: Results) -> str:
-    """Return a line on a dataset's optimum and whether any denoiser is better; empty if the optimum is unknown."""
-    check = results.optimum_checks.get(dataset)
-    if check is None:
-        return ""
-    known = "the optimum, exact" if check.kind == "exact" else "a bound that no denoiser's expected error is below"
-    compared = f"{check.entrants} entrants in {check.comparisons} comparisons"
-    missed = f" Not checked, for want of scores or images: {check.missed} comparisons." if check.missed else ""
-    if not check.comparisons:
-        return f"`{check.optimum}` is {known}.{missed}"
-    if not check.beyond:
-        verdict = f"none of {compared} is beyond it by {STANDARD_ERRORS:g} standard errors."
-    else:
-        names = ", ".join(dict.fromkeys(found.entrant for found in check.beyond))
-        verdict = (
-            f"of {compared}, these are beyond it by {STANDARD_ERRORS:g} standard errors, which cannot be: {names}."
-        )
-    if check.accused:
-        names = ", ".join(dict.fromkeys(found.entrant for found in check.accused))
-        verdict += f" The errors of {names} show that the optimum itself is not the best denoiser."
-    return f"`{check.optimum}` is {known}. Checked: {verdict}{missed}"
-
-
-def sources_line(dataset: str, results: Results) -> str:
-    """Return a line on the number of independent images, where there are few or several are of one source."""
-    count, sources = independent_images(results, dataset), sources_of(results, dataset)
-    if 0 < count < MIN_SOURCES:
-        return f"No intervals and no ranks: {too_few(count, sources is not None)}."
-    if sources is None or not count:
-        return ""
-    return f"Intervals are over {count} sources, such as photographs, whose images are resampled together."
 
 
 def notes_below(board: DatasetBoard) -> list[tuple[str, str]]:

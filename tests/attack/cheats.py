@@ -18,7 +18,7 @@ SUITE = """
 name: cheats
 datasets: [{c-alpha: {alpha: 2, size: 16}}]
 entrants: [identity, visu-shrink, gaussian-blur, threshold, {oracle-threshold: {basis: haar}}]
-scoring: {sigmas: [0.005, 0.1, 0.2, 0.4], images: 24, metrics: [psnr]}
+scoring: {sigmas: [0.005, 0.1, 0.2, 0.4], images: 24, metrics: [ssim, psnr]}
 """
 
 

@@ -7,7 +7,7 @@ import torch
 
 import gahbench
 from gahbench.evaluation import evaluation as evaluations
-from gahbench.evaluation.audit import audit
+from gahbench.evaluation.audit import audit, audit_repetition
 from gahbench.evaluation.claimed_risk import check_claimed_risk
 from gahbench.evaluation.measurement import Measurement, Subject
 
@@ -20,13 +20,16 @@ def found_of(cheat, monkeypatch):
     """Score a cheat in this process as a worker does; return how it is named, and the marks."""
     monkeypatch.setattr(evaluations, "evaluation_noise", evaluations.evaluation_noise)
     dataset = gahbench.create("dataset", "c-alpha", size=16)
-    measurement = Measurement(dataset, Subject(cheat), REQUEST, torch.device("cpu"))
+    metrics = [gahbench.create("metric", name) for name in ("psnr", "ssim")]
+    # Each metric may be measured by a process of its own.
+    measurements = [Measurement(dataset, Subject(cheat), REQUEST, torch.device("cpu")) for _ in metrics]
     try:
-        measurement.score(gahbench.create("metric", "psnr"))
-        check_claimed_risk(measurement.evaluation)
+        for measurement, metric in zip(measurements, metrics, strict=True):
+            measurement.score(metric)
+        check_claimed_risk(measurements[0].evaluation)
     except ValueError as error:
         return "failed", (str(error),)
-    marks = audit(measurement.evaluation).marks
+    marks = (*audit(measurements[0].evaluation).marks, *audit_repetition(measurements[1].evaluation).marks)
     return ("flagged" if marks else "out of reach"), marks
 
 
@@ -50,6 +53,8 @@ def test_a_cheat_is_flagged_on_the_board_and_honest_rows_are_not(tmp_path):
     assert {(one["dataset"], one["entrant"]) for one in index["marks"]} == {("c-alpha[alpha=2,size=16]", name)}
     (row,) = [line for line in (folder / "leaderboard.md").read_text().splitlines() if line.startswith("| 1!")]
     assert name in row
-    assert f"- `{name}`: flagged: uses more than the noisy image" in (folder / "leaderboard.md").read_text()
+    assert (
+        f"- `{name}`: flagged: is better on the test images than elsewhere" in (folder / "leaderboard.md").read_text()
+    )
     board = gahbench.load_results(folder).leaderboard(full=True).set_index("entrant")
     assert board.loc[name, "note"].startswith("flagged: ")

@@ -17,6 +17,7 @@ from gahbench.board.claim_values import Table
 from gahbench.board.over_datasets import over_datasets
 from gahbench.board.results import load_results
 from gahbench.report.claims import summary
+from gahbench.report.dataset_lines import dataset_lines
 from gahbench.report.legend import legend
 from gahbench.report.page import bases, board, charts, claims, images, provenance, sweeps, training
 from gahbench.report.page.keys import key_drawing
@@ -24,7 +25,7 @@ from gahbench.report.page.rendering import rendered
 from gahbench.report.page.source import Source
 from gahbench.report.page.svg import Chart, inline_svg
 from gahbench.report.rate_lines import rate_lines
-from gahbench.report.tables import dataset_lines, notes_below, overall_title, summary_title
+from gahbench.report.tables import notes_below, overall_title, summary_title
 
 if TYPE_CHECKING:
     from gahbench.registry.registry import Registry

@@ -6,7 +6,7 @@ from PIL import Image
 
 from gahbench import create, plan_suite, run, score
 from gahbench.api import write_report
-from gahbench.report.tables import dataset_lines
+from gahbench.report.dataset_lines import dataset_lines
 
 SUITE = """
 name: colours

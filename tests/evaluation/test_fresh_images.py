@@ -1,0 +1,214 @@
+"""The test on images that nobody has seen: its statistics, its images, and what it says of honest rows and others."""
+
+import gc
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+
+import gahbench
+from gahbench import Reference
+from gahbench.evaluation import Evaluation
+from gahbench.evaluation.fresh_images import (
+    IMAGES,
+    FreshImages,
+    compare_levels,
+    compare_on_fresh_images,
+    oracle_psnr,
+    psnr,
+    welch,
+)
+
+SIGMAS = [0.05, 0.2, 0.6]
+
+
+class Given(Reference):
+    """A denoiser given as a function."""
+
+    kind = "classical"
+
+    def __init__(self, function):
+        self.function = function
+
+    def denoise(self, noisy, sigma, truth):
+        return self.function(noisy, sigma, truth)
+
+
+def evaluation_of(function, dataset="c-alpha[alpha=2,size=16]", images=24):
+    dataset = gahbench.create("dataset", dataset)
+    return Evaluation(Given(function), dataset.images("test", images), SIGMAS, dataset=dataset)
+
+
+def blurred(noisy, sigma=None, truth=None):
+    padded = torch.nn.functional.pad(noisy, (1, 1, 1, 1), mode="reflect")
+    return torch.nn.functional.avg_pool2d(padded, 3, stride=1)
+
+
+def test_without_a_use_of_the_oracle_it_is_welchs_test():
+    generator = np.random.default_rng(0)
+    scored, fresh = generator.normal(0.3, 1.0, 24), generator.normal(0.0, 2.0, 16)
+    advantage, error, freedom = welch(scored, np.zeros(24), fresh, np.zeros(16))
+    expected = scipy.stats.ttest_ind(scored, fresh, equal_var=False)
+    assert advantage / error == pytest.approx(expected.statistic)
+    # The slope takes one.
+    assert freedom == pytest.approx(expected.df - 1)
+
+
+def test_a_difference_that_the_oracle_explains_is_none():
+    generator = np.random.default_rng(1)
+    oracle = generator.normal(20, 2, 24), generator.normal(24, 2, 16)
+    rest = generator.normal(0, 1e-3, 24), generator.normal(0, 1e-3, 16)
+    advantage, error, _ = welch(0.7 * oracle[0] + 1.5 + rest[0], oracle[0], 0.7 * oracle[1] + rest[1], oracle[1])
+    assert advantage == pytest.approx(1.5, abs=4e-3)
+    assert error < 4e-3
+
+
+def test_the_standard_error_is_that_of_the_advantage_over_many_draws():
+    generator = np.random.default_rng(2)
+    trials = 4000
+    oracle = generator.normal(20, 2, (trials, 24)), generator.normal(20, 2, (trials, 16))
+    own = [0.5 * one + generator.normal(0, 1, one.shape) for one in oracle]
+    advantage, error, _ = welch(own[0], oracle[0], own[1], oracle[1])
+    # The standard deviation of so many draws is known to 1.1 %.
+    assert advantage.std() == pytest.approx(np.sqrt((error**2).mean()), rel=0.05)
+
+
+def test_p_values_of_honest_rows_are_no_smaller_than_chance_makes_them():
+    generator = np.random.default_rng(3)
+    trials, levels = 20_000, 4
+    noise = generator.normal(size=(levels, trials, 24)), generator.normal(size=(levels, trials, 16))
+    oracle = generator.normal(size=(levels, trials, 24)), generator.normal(size=(levels, trials, 16))
+    p, _, _, _ = compare_levels(noise[0], oracle[0], noise[1], oracle[1])
+    for level in (0.05, 0.01, 0.001):
+        most = level + 4 * (level / trials) ** 0.5
+        assert (p < level).mean() < most
+    # Nor is the test idle.
+    assert (p < 0.05).mean() > 0.02
+
+
+def test_an_advantage_at_one_level_is_found_there():
+    generator = np.random.default_rng(4)
+    scored, fresh = generator.normal(size=(4, 24)), generator.normal(size=(4, 16))
+    scored[2] += 8
+    p, place, advantages, _ = compare_levels(scored, np.zeros((4, 24)), fresh, np.zeros((4, 16)))
+    assert (p < 1e-4, place) == (True, 3)
+    assert advantages[3] == pytest.approx(8, abs=1.5)
+
+
+def test_the_oracle_has_the_expected_error_of_thresholding():
+    clean = gahbench.create("dataset", "discs[size=16]").images("test", 4)
+    reference = gahbench.create("reference", "oracle-threshold[dct]")
+    reference.fit(gahbench.TrainingData(gahbench.create("dataset", "discs[size=16]")))
+    truth = gahbench.Truth(clean)
+    draws = []
+    for seed in range(200):
+        noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed))
+        denoised = reference.denoise(clean + 0.1 * noise, 0.1, truth)
+        draws.append((denoised - clean).double().square().flatten(1).mean(1))
+    errors = torch.stack(draws)
+    expected = torch.from_numpy(10 ** (-oracle_psnr(clean, 0.1) / 10))
+    assert ((errors.mean(0) - expected).abs() < 4 * errors.std(0) / len(errors) ** 0.5).all()
+
+
+def test_psnr_of_outputs_without_number_is_low_and_finite():
+    clean = torch.zeros(3, 1, 4, 4)
+    denoised = torch.stack([clean[0] + 0.1, clean[0] * np.nan, clean[0] + np.inf])
+    assert psnr(denoised, clean) == pytest.approx([20, -100, -100])
+
+
+def test_new_images_of_a_stream_lie_beyond_the_scored_ones_at_another_place_each_time():
+    evaluation = evaluation_of(blurred)
+    chosen = [FreshImages.choose(evaluation) for _ in range(20)]
+    assert all(one.split == "test" and one.start >= 24 and one.is_stream for one in chosen)
+    assert len({one.start for one in chosen}) == 20
+
+
+@pytest.mark.parametrize(("scored", "expected"), [(24, "test"), (90, "validation")])
+def test_of_a_finite_set_images_are_held_out(tmp_path, scored, expected):
+    np.save(tmp_path / "some.npy", np.random.default_rng(0).random((400, 8, 8)))
+    dataset = gahbench.create("dataset", f"images[path={tmp_path / 'some.npy'},test=100,near_repeats=keep]")
+    evaluation = Evaluation(Given(blurred), dataset.images("test", scored), SIGMAS, dataset=dataset)
+    for _ in range(20):
+        found = FreshImages.choose(evaluation)
+        first = scored if expected == "test" else 0
+        assert (found.split, found.is_stream) == (expected, False)
+        assert first <= found.start <= dataset.available(expected) - IMAGES
+
+
+def test_a_set_without_images_to_spare_has_none(tmp_path):
+    np.save(tmp_path / "few.npy", np.random.default_rng(0).random((40, 8, 8)))
+    dataset = gahbench.create("dataset", f"images[path={tmp_path / 'few.npy'},test=20,near_repeats=keep]")
+    evaluation = Evaluation(Given(blurred), dataset.images("test", 20), SIGMAS, dataset=dataset)
+    assert FreshImages.choose(evaluation) is None
+    assert compare_on_fresh_images(evaluation) is None
+
+
+@pytest.mark.parametrize("images", [1, 4, 32])
+def test_networks_that_memorise_training_images_are_not_marked(images):
+    dataset = gahbench.create("dataset", "c-alpha[alpha=2,size=16]")
+    known = dataset.images("train", images).flatten(1)
+
+    def nearest(noisy, sigma, truth):
+        return known[torch.cdist(noisy.flatten(1), known).argmin(1)].view_as(noisy)
+
+    assert compare_on_fresh_images(evaluation_of(nearest)).marks == []
+
+
+@pytest.mark.parametrize("share", [0.41, 1.0])
+def test_blending_in_the_nearest_test_image_is_marked(share):
+    known = gahbench.create("dataset", "c-alpha[alpha=2,size=16]").images("test", 24)
+
+    def blends(noisy, sigma, truth):
+        honest = blurred(noisy)
+        distances = torch.cdist(noisy.flatten(1), known.flatten(1)).square() / noisy[0].numel()
+        least, place = distances.min(1)
+        mixed = honest + share * (known[place] - honest)
+        return torch.where((least < 1.3 * sigma**2)[:, None, None, None], mixed, honest)
+
+    (mark,) = compare_on_fresh_images(evaluation_of(blends)).marks
+    assert mark.startswith("is better on the test images than elsewhere")
+
+
+def test_a_denoiser_that_finds_the_new_clean_images_beats_the_optimum(monkeypatch):
+    dataset = gahbench.create("dataset", "gaussian-field[size=16]")
+    drawn = []
+    draw = type(dataset).images
+    monkeypatch.setattr(
+        type(dataset), "images", lambda self, *where, **more: drawn.append(draw(self, *where, **more)) or drawn[-1]
+    )
+
+    def knows(noisy, sigma, truth):
+        known = torch.cat(drawn).flatten(1)
+        return known[torch.cdist(noisy.flatten(1), known).argmin(1)].view_as(noisy)
+
+    evaluation = Evaluation(Given(knows), dataset.images("test", 24), SIGMAS, dataset=dataset)
+    (mark,) = compare_on_fresh_images(evaluation).marks
+    assert mark.startswith("beats the optimum on 12 of 16 new images")
+
+
+def test_no_object_holds_the_new_images_or_their_noise_while_the_denoiser_runs():
+    found = []
+
+    def searches(noisy, sigma, truth):
+        # Whatever is near: the noisy images themselves, the clean ones at sigma, their noise at the clean ones' size.
+        for one in gc.get_objects():
+            is_image = type(one) is torch.Tensor and one.ndim == 4 and one.shape[1:] == noisy.shape[1:]
+            # Under stronger noise other images are about as near as the clean ones.
+            if sigma == SIGMAS[0] and is_image and one is not noisy and one.is_floating_point():
+                distance = torch.cdist(noisy.flatten(1), one.detach().float().flatten(1)).min()
+                found.append(float(distance) / (sigma * noisy[0].numel() ** 0.5))
+        assert truth.dataset is None
+        assert truth.start == 0
+        assert truth.clean.isnan().all()
+        return blurred(noisy)
+
+    evaluation = evaluation_of(searches)
+    for sigma in SIGMAS:
+        evaluation.denoised(sigma)
+    assert min(found) < 1.2  # The scored images are there.
+    found.clear()
+    compare_on_fresh_images(evaluation)
+    assert found
+    # Distances of 0 are the noisy images, in a batch or whole.
+    assert min(one for one in found if one > 1e-3) > 1.2

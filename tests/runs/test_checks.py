@@ -1,0 +1,76 @@
+"""Checks of rows have a version: those of earlier code are done again, and nothing else is."""
+
+import json
+
+import pandas as pd
+import pytest
+
+import gahbench
+from gahbench._util.sealed import parse_sealed, write_sealed
+from gahbench.board.results import Results
+from gahbench.planning.units import CHECKS_VERSION
+from gahbench.report.tables import markdown
+
+pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
+
+
+def run(suite, out):
+    events = []
+    outcome = gahbench.run(suite, out, engine="inline[trusted=true]", report=events.append)
+    assert outcome.failed == 0
+    return outcome, [event.unit.folder for event in events if event.kind == "finished"]
+
+
+def records(out):
+    found = {}
+    for file in sorted((out / "units").glob("score-*/done.json")):
+        metric = json.loads((file.parent / "unit.json").read_text())["metric"]
+        found[file.parent.name] = (metric, parse_sealed(file.read_bytes()))
+    return found
+
+
+def test_checks_by_other_code_alone_are_done_again(write_suite, tmp_path):
+    out = tmp_path / "out"
+    first, _ = run(write_suite(), out)
+    before = records(out)
+    checked = {name for name, (metric, _) in before.items() if metric == "psnr"}
+    assert len(checked) == 3
+    for name in checked:
+        file = out / "units" / name / "done.json"
+        done = parse_sealed(file.read_bytes())
+        assert done["checks"]["version"] == CHECKS_VERSION
+        done["checks"] = {"version": CHECKS_VERSION - 1, "code": "earlier", "images": ""}
+        write_sealed(file, {**done, "marks": ["is found by earlier rules"]})
+    gahbench.collect(out)
+    results = gahbench.load_results(out)
+    assert f"3 of 3 rows were checked by earlier rules (version {CHECKS_VERSION - 1}; today" in markdown(results)
+    assert "flagged: is found by earlier rules" in markdown(results)
+    again, finished = run(write_suite(), out)
+    assert set(finished) == checked
+    after = records(out)
+    for name, (metric, done) in before.items():
+        assert after[name][1]["files"] == done["files"]
+        assert after[name][1].get("seconds") == done["seconds"]
+        if metric == "psnr":
+            assert after[name][1]["checks"]["version"] == CHECKS_VERSION
+            assert after[name][1]["marks"] == []
+    assert not any((out / "unchecked").iterdir())
+    pd.testing.assert_frame_equal(first.scores, again.scores)
+    assert "earlier rules" not in markdown(again.results)
+    assert run(write_suite(), out)[1] == []
+
+
+def test_boards_say_where_the_test_images_may_be_known(write_suite, tmp_path):
+    outcome, _ = run(write_suite(), tmp_path / "out")
+    results = outcome.results
+    line = "Rows that know the test images cannot be told from others"
+    assert line not in markdown(results)
+    tables = {name: getattr(results, name) for name in ("scores", "fits", "failures", "datasets", "notes", "metrics")}
+    closed = Results(
+        results.suite,
+        **tables,
+        entrants=results.entrants,
+        baseline=results.baseline,
+        checks=results.checks.assign(images=""),
+    )
+    assert line in markdown(closed)
