@@ -31,7 +31,7 @@ class Entry:
     note
         Failures, and dependence of the row on the machine; empty if there are none. Marks come first.
     marks
-        Why its scores are in doubt; empty for almost all.
+        Why its scores are flagged; empty for almost all.
     """
 
     dataset: str

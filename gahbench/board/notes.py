@@ -57,7 +57,7 @@ def notes_of(results: Results, dataset: str, entrant: str, cube: ScoreCube) -> s
 
 
 def marks_of(results: Results, dataset: str, entrant: str, check: OptimumCheck | None) -> tuple[str, ...]:
-    """Return why the scores of an entrant on a dataset are in doubt.
+    """Return why the scores of an entrant on a dataset are flagged.
 
     Parameters
     ----------

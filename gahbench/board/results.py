@@ -62,11 +62,12 @@ class Results:
         the images that may not be meant, one a line), spec (name and parameters, whatever the label). Its order is
         kept.
     notes
-        Notes of entrants, one a row: dataset, entrant, note (such as tuned values, and on which
-        images).
+        Notes of entrants, one a row: dataset, entrant, note (such as tuned values).
     marks
-        Why the scores of entrants are in doubt, one reason a row: dataset, entrant, mark. Those of entrants that are
+        Why the scores of entrants are flagged, one reason a row: dataset, entrant, mark. Those of entrants that are
         beyond the optimum are not among them (:attr:`optimum_checks`).
+    checks
+        The checks of each row: dataset, entrant, version (of the rules), images (``new``, ``held out``, or none).
     metrics
         Titles of metrics and parts in figures, one a row, in the order of the suite: metric (as in the scores),
         title, null (the part that holds the value by chance alone, as in the scores; empty if there is none).
@@ -270,9 +271,8 @@ class Results:
         return f"{self!r}\n{self.leaderboard().to_string(index=False, max_colwidth=60)}"
 
     def _repr_html_(self) -> str:
-        table = self.leaderboard()
-        known = table.astype(object).where(table.notna(), "–")
-        return str(known.to_html(index=False, float_format="{:.2f}".format))
+        table = self.leaderboard().astype(object)
+        return str(table.where(table.notna(), "–").to_html(index=False, float_format="{:.2f}".format))
 
     def parquet(self) -> bytes:
         """Return the tidy scores as a Parquet file; equal scores give equal bytes."""
@@ -282,7 +282,7 @@ class Results:
 
 
 def load_results(folder: str | os.PathLike[str]) -> Results:
-    """Read published results; ``scores.parquet`` and ``results.json`` are enough.
+    """Read published results: ``scores.parquet`` and ``results.json``.
 
     Raises
     ------
@@ -302,7 +302,6 @@ def load_results(folder: str | os.PathLike[str]) -> Results:
         raise ResultsError(f"{path}: damaged, or not written together with {INDEX}; expected the file that it names")
     try:
         scores = pd.read_parquet(io.BytesIO(content), engine="pyarrow")
-        # Results that were written before there were these tables have none.
         records = {"notes": [], "metrics": [], "marks": [], "checks": [], "ratios": [], "citations": [], **index}
         records["datasets"] = [{**dict.fromkeys(_LATER, ""), **row} for row in records["datasets"]]
         tables: dict[str, Any] = {
@@ -367,7 +366,7 @@ def _is_saved(path: Path, digest: str | None) -> bool:
 
 
 def saved_marks(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Return why scores on a folder's board are in doubt: records with ``dataset``, ``entrant`` and ``mark``."""
+    """Return why scores on a folder's board are flagged: records with ``dataset``, ``entrant`` and ``mark``."""
     return list((index_or_none(Path(folder)) or {}).get("marks", []))
 
 

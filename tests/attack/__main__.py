@@ -21,7 +21,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 #: How many cases a release is tried with.
 COUNTS = {"suites": 10_000, "specs": 20_000, "images": 3_000, "checkpoints": 1_500, "folders": 300}
 #: Modules with a ``main(arguments)``, which returns an exit status.
-OTHERS = ("plugins", "cheats", "faults")
+OTHERS = ("plugins", "cheats", "honest", "faults")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -61,7 +61,7 @@ def test_checks_by_other_code_alone_are_done_again(write_suite, tmp_path):
 
 
 def test_boards_say_where_the_test_images_may_be_known(write_suite, tmp_path):
-    outcome, _ = run(write_suite(), tmp_path / "out")
+    outcome, _ = run(write_suite(("images: 3", "images: 6")), tmp_path / "out")
     results = outcome.results
     line = "Rows that know the test images cannot be told from others"
     assert line not in markdown(results)
