@@ -32,7 +32,7 @@ _LOOK_SECONDS = 1.0
 _MAX_TURN = 5.0
 #: How much of what a worker wrote before its end is kept with a failure, in bytes.
 _MAX_OUTPUT = 4000
-#: Bytes that are read at once, and how often in a turn: a plugin may write without an end.
+#: Bytes that are read at once, and how often in a turn: a plugin may write endlessly.
 _READ, _READS = 1 << 16, 64
 #: Seconds for which a message may take to be sent.
 _SEND_SECONDS = 5.0
