@@ -158,7 +158,7 @@ class _Refit:
                 return Repetition(self.fit, "failed", self._target.failure(unit) or "was not computed")
         payload, document = self.fit.payload, self.fit.document
         planned = {"training": Training.model_validate(payload["training"]).key_fields(), "seed": payload["seed"]}
-        if document is not None and planned != {name: document[name] for name in planned}:
+        if document is not None and planned != {name: document.get(name) for name in planned}:
             return Repetition(self.fit, "different", "its recipe and seed in plan.json are not those of its key")
         before, now = self._before, _record(self._target, self.fit)
         for name in ("steps", "parameters"):

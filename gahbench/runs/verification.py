@@ -6,6 +6,7 @@ scratch folders, by worker processes as in a run. :mod:`gahbench.runs.agreement`
 
 from __future__ import annotations
 
+import functools
 import random
 import tempfile
 import threading
@@ -113,22 +114,13 @@ def verify(
     damaged = _damaged(store, done)
     whole = [unit for unit in done if unit.folder not in damaged]
     networks = {unit.key: unit for unit in whole if unit.kind == "fit"}
-    scores = sorted(
-        (unit for unit in whole if unit.kind == "score" and networks.keys() >= set(unit.needs)), key=_folder
-    )
+    scored = (unit for unit in whole if unit.kind == "score" and networks.keys() >= set(unit.needs))
+    scores = sorted(scored, key=lambda unit: unit.folder)
     chooser = random.Random(seed)
     chosen = chooser.sample(scores, min(units, len(scores)))
     trained = sample([*networks.values(), *scores], store, fits, chooser)
-    sources = list(plugins) or [folder / name for name in plan.plugins]
-    files = [file for source in sources for file in plugin_files(source)]
     stop = threading.Event()
-
-    def run(target: Store, units: Iterable[tuple[Unit, Unit]]) -> None:
-        for (threads, place), group in _groups(units, store, plan, device).items():
-            if not stop.is_set():
-                built_in = Registry(packages=())
-                supervise(Job(group, target, built_in, report, stop, threads, workers, place, files=files))
-
+    run = functools.partial(_run, store, plan, plugins, device, workers, report, stop)
     with tempfile.TemporaryDirectory(prefix="gahbench-verify-") as scratch, stop_on_signals(stop):
         target = Store(Path(scratch))
         _take_fits(store, target, [networks[key] for unit in chosen for key in unit.needs])
@@ -138,8 +130,24 @@ def verify(
     return Verification(len(done), tuple(damaged.values()), rescored, refitted, trained, stop.is_set())
 
 
-def _folder(unit: Unit) -> str:
-    return unit.folder
+def _run(
+    store: Store,
+    plan: RecordedPlan,
+    plugins: Sequence[Path],
+    device: str | None,
+    workers: int | None,
+    report: Callable[[Event], None],
+    stop: threading.Event,
+    target: Store,
+    units: Iterable[tuple[Unit, Unit]],
+) -> None:
+    """Do units in another store, each as the unit of the folder beside it was done."""
+    sources = list(plugins) or [store.folder / name for name in plan.plugins]
+    files = [file for source in sources for file in plugin_files(source)]
+    for (threads, place), group in _groups(units, store, plan, device).items():
+        if not stop.is_set():
+            built_in = Registry(packages=())
+            supervise(Job(group, target, built_in, report, stop, threads, workers, place, files=files))
 
 
 def _damaged(store: Store, units: Iterable[Unit]) -> dict[str, str]:
