@@ -10,6 +10,7 @@ from torch import nn
 
 import gahbench
 from gahbench.networks.initialisation import build_network
+from gahbench.training.checkpoint import Checkpoints
 from gahbench.training.hardware import Acceleration
 from gahbench.training.recipe import Training
 from gahbench.training.trainer import Trainer
@@ -18,8 +19,14 @@ PLAIN = Acceleration(bfloat16=False, compiled=False)
 CPU = torch.device("cpu")
 
 
+def kept_in(folder, key="k1", notes=None):
+    """Return the checkpoints of a unit in a folder, whose notes go to a list."""
+    folder.mkdir(exist_ok=True)
+    return Checkpoints(folder, key, folder.parent / "damaged", ([] if notes is None else notes).append)
+
+
 def make(
-    checkpoint=None,
+    checkpoints=None,
     acceleration=PLAIN,
     seed=0,
     architecture="unet[width=4,levels=1]",
@@ -27,12 +34,12 @@ def make(
     network=None,
     **given,
 ):
-    """Return a trainer of 30 steps on discs; ``network`` replaces the architecture."""
+    """Return a trainer of 30 steps on discs, with checkpoints or without; ``network`` replaces the architecture."""
     training = Training.model_validate({"steps": 30, "batch_size": 4, "compile": "never", "validations": 3, **given})
     dataset = gahbench.create("dataset", "discs", size=16)
     build = functools.partial(gahbench.create, "architecture", architecture) if network is None else network
     network = build_network(build, seed, training.initialisation, training.weights_stream)
-    return Trainer(network, dataset, training, seed, acceleration, (0.1, 0.3), device, checkpoint)
+    return Trainer(network, dataset, training, seed, acceleration, (0.1, 0.3), device, checkpoints)
 
 
 def weights(fitted):

@@ -70,6 +70,8 @@ class UnitRunner:
         ------
         KeyboardInterrupt
             If Ctrl-C was pressed a second time.
+        OSError
+            If the results folder cannot be read or written; the unit is still to be done.
         """
         if not self._queue.claim(unit):
             return "elsewhere"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gahbench._util.errors import ResultsError, listing
-from gahbench._util.files import delete_folder, names_in
+from gahbench._util.files import delete_entry, delete_folder, names_in
 from gahbench.contracts.unit import Unit
 from gahbench.planning.row_labels import base_label
 from gahbench.planning.suite_changes import ENTRANT
@@ -126,4 +126,4 @@ def _remove(store: Store, gone: Set[str], rows: Set[str]) -> None:
         unit = recorded_unit(folder)
         # Attempts record nothing: KIND-KEY.partial...
         if folder.name.partition(PARTIAL)[0] in gone if unit is None else unit.entrant in rows:
-            delete_folder(folder)
+            delete_entry(folder)

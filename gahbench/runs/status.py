@@ -10,6 +10,7 @@ from pathlib import Path
 from gahbench._util.files import names_in
 from gahbench.contracts.unit import Unit
 from gahbench.runs.durations import OVERHEAD, Durations, values_of
+from gahbench.store.attempts import PARTIAL
 from gahbench.store.claims import LEASE, Claims, Seen
 from gahbench.store.plan_file import RecordedPlan, recorded_plan
 from gahbench.store.store import DAMAGED, Store
@@ -118,7 +119,7 @@ def status(folder: Path, lease: float = LEASE) -> Status:
         None if seconds is None else seconds / max(1, active) + (OVERHEAD if waiting else 0.0),
         not store.units.is_dir() and (folder / "results.json").is_file(),
         _noise(plan),
-        len(names_in(folder / DAMAGED)),
+        sum(PARTIAL not in name for name in names_in(folder / DAMAGED)),
     )
 
 

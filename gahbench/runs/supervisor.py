@@ -177,6 +177,12 @@ class _Supervisor:
             self.job.report(Event("finished", unit, {"seconds": seconds if 0 <= seconds < 1e9 else 0.0}))
         elif event == "stopped":
             self._release(unit)
+        elif event == "unstored":
+            if message["number"] in FULL:
+                child.take_back()
+                raise OSError(message["number"], message["error"])
+            self._requeue(unit, message["error"], "")
+            self.waits_until = time.monotonic() + RETRY_SECONDS
         elif message["code_changed"] and not self.job.planned_here:
             # Other machines may have the right code.
             child.take_back()

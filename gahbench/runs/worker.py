@@ -14,6 +14,7 @@ import torch
 from gahbench._util.checks import as_text
 from gahbench._util.error_text import bounded, error_text
 from gahbench._util.errors import ResultsError
+from gahbench._util.files import StorageError
 from gahbench._util.resources import release_memory
 from gahbench.contracts.denoisers import SEES_DATASET
 from gahbench.contracts.metrics import Metric
@@ -32,10 +33,11 @@ from gahbench.runs.factory import CodeChangedError, Factory
 from gahbench.runs.measurements import Measurements
 from gahbench.runs.protocol import MAX_TRACEBACK
 from gahbench.store.attempts import Attempt
-from gahbench.store.finished import UNIT, Finished
+from gahbench.store.finished import UNIT, DamagedError, Finished
 from gahbench.store.score_files import write_scores
-from gahbench.store.store import Store
-from gahbench.training.file_names import CHECKPOINT
+from gahbench.store.store import DAMAGED, Store
+from gahbench.training.checkpoint import Checkpoints
+from gahbench.training.file_names import checkpoints_in
 from gahbench.training.fit_checks import WatchedFit
 from gahbench.training.fitting import fit
 from gahbench.training.recipe import Training
@@ -112,7 +114,7 @@ class Worker:
         training = Training.model_validate(payload["training"])
         build = functools.partial(self._factory.build, "architecture", payload["entrant"], dataset.shape)
         watched = WatchedFit(build, training, payload["seed"])
-        resumed = (attempt.folder / CHECKPOINT).exists()
+        resumed = bool(checkpoints_in(attempt.folder))
         done = fit(
             watched.build,
             dataset,
@@ -123,6 +125,7 @@ class Worker:
             self.progress,
             self.should_stop,
             self._choices,
+            Checkpoints(attempt.folder, unit.key, self.store.folder / DAMAGED, self.note),
         )
         for text in done.facts["notes"]:
             self.note(text)
@@ -251,6 +254,8 @@ def do_unit(
     ------
     KeyboardInterrupt
         If interruptible.
+    StorageError
+        If the results folder cannot be read or written, which is not the fault of the unit.
     """
     try:
         return {"event": "finished", "seconds": do(unit)}
@@ -262,6 +267,11 @@ def do_unit(
         if unit.folder in store.finished():
             # Another process was faster, and has removed what was left of other attempts.
             return {"event": "finished", "seconds": 0.0}
+        if isinstance(error, StorageError):
+            raise
+        cause = error.__cause__
+        if isinstance(error, ResultsError) and not isinstance(error, DamagedError) and isinstance(cause, OSError):
+            raise StorageError(cause.errno, str(error)) from error
         details = {"error": explain(error), "traceback": bounded(_traceback(error), MAX_TRACEBACK)}
         return {"event": "failed", "code_changed": isinstance(error, CodeChangedError), **details}
 

@@ -38,6 +38,8 @@ def do_units(link: Link, folder: Path, threads: int, device_name: str) -> None:
     # These imports take seconds, in which the heartbeat goes on.
     import torch
 
+    from gahbench._util.error_text import one_line
+    from gahbench._util.files import StorageError
     from gahbench._util.resources import keep_freed_blocks
     from gahbench.contracts.unit import Unit
     from gahbench.networks.trained import use_float32
@@ -67,13 +69,17 @@ def do_units(link: Link, folder: Path, threads: int, device_name: str) -> None:
     def do(record: dict[str, Any], files: list[str], packages: list[str]) -> None:
         seed_generators()
         unit = Unit.of_record(record)
-        end = do_unit(
-            lambda unit: worker(tuple(files), tuple(packages)).do(unit),
-            unit,
-            store,
-            link.stop.is_set,
-            interruptible=False,
-        )
+        try:
+            end = do_unit(
+                lambda unit: worker(tuple(files), tuple(packages)).do(unit),
+                unit,
+                store,
+                link.stop.is_set,
+                interruptible=False,
+            )
+        except StorageError as error:
+            where = "" if error.filename is None else f": {error.filename}"
+            end = {"event": "unstored", "error": one_line(f"{error.strerror}{where}"), "number": error.errno}
         link.send(**end, unit=unit.folder)
 
     link.send("ready")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -11,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from gahbench._util.errors import ResultsError, listing
-from gahbench._util.files import flush, names_in, write_json
+from gahbench._util.files import flush, names_in, storing, write_json
 from gahbench._util.sealed import write_sealed
 from gahbench.contracts.unit import Unit
 from gahbench.store.finished import DONE, UNIT
 from gahbench.store.holder import own_name
-from gahbench.training.file_names import CHECKPOINT, snapshot_file
+from gahbench.training.file_names import checkpoints_in, snapshot_file
 
 #: In the name of an attempt, between the name of its unit and that of who works on it.
 PARTIAL = ".partial"
@@ -45,7 +46,7 @@ class Attempt:
         self.folder.mkdir(parents=True)
         # Scores leave nothing to go on from.
         self._earlier = list(attempts_at(units, unit.folder, but=self.folder)) if unit.kind == "fit" else []
-        if found := max(self._earlier, key=_newest, default=None):
+        if found := max(self._earlier, key=last_checkpoint, default=None):
             _link_files(found, self.folder)
             # The newest stays until the unit is finished: its writer may still be at it.
             for earlier in self._earlier:
@@ -73,8 +74,17 @@ class Attempt:
         ------
         ResultsError
             If one of the files is not there.
+        StorageError
+            If the file system fails.
         """
-        keep = set(keep)
+        with storing(self.folder):
+            return self._finish(facts, set(keep))
+
+    def drop(self) -> None:
+        """Remove the attempt."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _finish(self, facts: dict[str, Any], keep: set[str]) -> bool:
         if missing := sorted(name for name in keep if not (self.folder / name).is_file()):
             raise ResultsError(f"{self.folder}: not finished, as {listing(missing)} are not there")
         for file in _visible(self.folder):
@@ -92,10 +102,6 @@ class Attempt:
         for earlier in self._earlier:
             shutil.rmtree(earlier, ignore_errors=True)
         return is_first
-
-    def drop(self) -> None:
-        """Remove the attempt."""
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def publish(attempt: Path, final: Path) -> bool:
@@ -128,6 +134,15 @@ def attempts_at(units: Path, name: str, but: Path | None = None) -> Iterable[Pat
             yield units / entry
 
 
+def last_checkpoint(folder: Path) -> float:
+    """Return when an attempt last wrote a checkpoint, by the file server's clock; 0 if it never did."""
+    times = [0.0]
+    with contextlib.suppress(OSError):
+        for _, file in checkpoints_in(folder):
+            times.append(file.stat().st_mtime)
+    return max(times)
+
+
 def link_or_copy(source: Path, target: Path) -> None:
     """Link a file that is never written in place, or copy it where the file system has no links."""
     try:
@@ -136,22 +151,13 @@ def link_or_copy(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
-def _newest(folder: Path) -> float:
-    """Return when an attempt wrote its checkpoint; 0 for one without."""
-    try:
-        return (folder / CHECKPOINT).stat().st_mtime
-    except OSError:
-        return 0.0
-
-
 def _link_files(source: Path, target: Path) -> None:
-    """Take over the checkpoint and the snapshots of an earlier attempt: files that are never written in place."""
-    try:
-        for file in [source / CHECKPOINT, *source.glob(snapshot_file("*"))]:
-            if file.is_file():
+    """Take over the checkpoints and the snapshots of an earlier attempt: files that are never written in place."""
+    for file in [*(path for _, path in checkpoints_in(source)), *source.glob(snapshot_file("*"))]:
+        # Its writer may delete the oldest meanwhile.
+        with contextlib.suppress(OSError):
+            if file.is_file() and not file.is_symlink():
                 link_or_copy(file, target / file.name)
-    except OSError:
-        pass  # It has just been removed: the fit begins anew.
 
 
 def _visible(folder: Path) -> list[Path]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gahbench._util.errors import listing
+from gahbench._util.files import storing
 from gahbench.contracts.scoring import Scores
 
 if TYPE_CHECKING:
@@ -21,9 +22,27 @@ _COLUMNS = ("sigma", "image", "value", "part")
 
 
 def write_scores(folder: Path, scores: Scores) -> tuple[str, ...]:
-    """Write values, exactly, and arrays into the folder of an attempt; return the names of the files."""
+    """Write values, exactly, and arrays into the folder of an attempt; return the names of the files.
+
+    Raises
+    ------
+    StorageError
+        If the file system fails.
+    """
+    arrays: dict[str, Any] = {name: array.detach().cpu().numpy() for name, array in (scores.arrays or {}).items()}
+    with storing(folder):
+        _write_values(folder / SCORES, scores)
+        if not arrays:
+            return (SCORES,)
+        import numpy as np
+
+        np.savez_compressed(folder / ARRAYS, **arrays)
+    return (SCORES, ARRAYS)
+
+
+def _write_values(path: Path, scores: Scores) -> None:
     count = len(scores.value)
-    with (folder / SCORES).open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_COLUMNS)
         writer.writerows(
@@ -35,14 +54,6 @@ def write_scores(folder: Path, scores: Scores) -> tuple[str, ...]:
                 strict=True,
             )
         )
-
-    if not scores.arrays:
-        return (SCORES,)
-    import numpy as np
-
-    arrays: dict[str, Any] = {name: array.detach().cpu().numpy() for name, array in scores.arrays.items()}
-    np.savez_compressed(folder / ARRAYS, **arrays)
-    return (SCORES, ARRAYS)
 
 
 def parsed_scores(content: bytes) -> list[tuple[float | None, int | None, float, str]]:

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from gahbench._util.checks import as_text
 from gahbench._util.errors import ResultsError
-from gahbench._util.files import delete_entry, names_in, read_regular, write_json
+from gahbench._util.files import delete_entry, names_in, read_regular, storing, write_json
 from gahbench._util.sealed import parse_json
 from gahbench.contracts.unit import Unit
-from gahbench.store.attempts import PARTIAL, Attempt, attempts_at
+from gahbench.store.attempts import PARTIAL, Attempt, attempts_at, last_checkpoint
 from gahbench.store.claims import Claims
 from gahbench.store.examined import Examined, examine
 from gahbench.store.finished import DONE, UNIT, DamagedError, Finished, is_network, open_finished, read_done
 from gahbench.store.score_files import ARRAYS, parsed_arrays
 from gahbench.store.unit_record import unit_of
-from gahbench.training.file_names import CHECKPOINT, WEIGHTS
+from gahbench.training.file_names import WEIGHTS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -116,16 +116,19 @@ class Store:
             return None
 
     def begin(self, unit: Unit) -> Attempt:
-        """Begin an attempt at a unit."""
-        return Attempt(self.units, unit, self._failure_path(unit))
+        """Begin an attempt at a unit.
+
+        Raises
+        ------
+        StorageError
+            If the file system fails.
+        """
+        with storing(self.units):
+            return Attempt(self.units, unit, self._failure_path(unit))
 
     def progress(self, name: str) -> float:
         """Return when attempts at a unit last wrote a checkpoint, by the file server's clock; 0 if they never did."""
-        times = [0.0]
-        for attempt in attempts_at(self.units, name) if self.units.is_dir() else ():
-            with contextlib.suppress(OSError):
-                times.append((attempt / CHECKPOINT).stat().st_mtime)
-        return max(times)
+        return max(map(last_checkpoint, attempts_at(self.units, name)), default=0.0)
 
     def set_aside(self, units: Iterable[Unit]) -> dict[Unit, str]:
         """Move finished units that are not as they were written to ``damaged/``, so that they are done again.

@@ -1,23 +1,31 @@
-"""Checkpoints within a fit: when, and written so that a cut leaves the last whole one."""
+"""Checkpoints within a fit: when they are due, and files that a fit resumes from only if they are intact."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
-from gahbench._util.files import temporary_name
+from gahbench._util.error_text import error_text
+from gahbench._util.files import open_regular, storing, temporary_name
 from gahbench._util.seconds import environment_seconds
+from gahbench.training.file_names import checkpoint_file, checkpoints_in
 
 #: The share of a fit's time that writing its checkpoints may take.
 SHARE = 0.02
 #: Seconds from one checkpoint to the next: at least, and at most as far as the share allows.
 MIN_PAUSE = environment_seconds("GAHBENCH_CHECKPOINT_SECONDS", 5.0)
 MAX_PAUSE = 300.0
+#: How many checkpoints of a fit are kept.
+KEPT = 2
 #: Is in the message of torch where memory is short.
 _ALLOCATOR = "DefaultCPUAllocator"
+#: Bytes before the content of a checkpoint: its SHA-256 in hexadecimal digits, and the end of the line.
+_HEAD = 65
 
 
 class Pace:
@@ -63,38 +71,164 @@ def pause(write: float, written: float, elapsed: float) -> float:
     return max(MIN_PAUSE, min(write / SHARE, MAX_PAUSE), affordable)
 
 
-def write(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint: to a temporary name, flushed to disk, then renamed."""
-    temporary = temporary_name(path)
-    try:
-        with temporary.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+class Checkpoints:
+    """The checkpoints of one fit, of which the last two are kept.
 
+    A checkpoint begins with a digest of its content, and holds the key of the unit, the number of steps, and digests of
+    the snapshots that were kept before it. All of these are compared before a fit resumes from it.
 
-def read(path: Path) -> dict[str, Any] | None:
-    """Read a checkpoint; ``None`` if there is none, or it is damaged (the fit then starts afresh).
-
-    Raises
-    ------
-    OSError, MemoryError
-        If the system cannot read it now, or has no room for it: it may be whole.
+    Parameters
+    ----------
+    folder
+        The folder of the checkpoints and the snapshots.
+    key
+        The key of the unit.
+    damaged
+        The folder to which checkpoints are moved that cannot be resumed from.
+    note
+        Called with a sentence about each of these.
     """
+
+    def __init__(self, folder: Path, key: str, damaged: Path, note: Callable[[str], None]) -> None:
+        self._folder, self._key, self._damaged, self._note = folder, key, damaged, note
+        #: SHA-256 of the snapshots that this fit has kept, by file name.
+        self.snapshots: dict[str, str] = {}
+
+    def write(self, state: dict[str, Any]) -> None:
+        """Write a checkpoint under a temporary name, flush it to disk and rename it; then delete the oldest.
+
+        Parameters
+        ----------
+        state
+            The state of the fit; ``state["step"]`` is the number of steps.
+
+        Raises
+        ------
+        StorageError
+            If the file system fails.
+        """
+        path = self._folder / checkpoint_file(state["step"])
+        temporary = temporary_name(path)
+        with storing(path):
+            try:
+                with temporary.open("xb") as file:
+                    _save({**state, "key": self._key, "snapshots": self.snapshots}, file)
+                temporary.replace(path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+            for _, old in checkpoints_in(self._folder)[KEPT:]:
+                old.unlink(missing_ok=True)
+
+    def read(self) -> dict[str, Any] | None:
+        """Return the state in the newest intact checkpoint; ``None`` if there is none and the fit has to start.
+
+        Checkpoints that are damaged, or belong to another unit or another step, are moved away, with a note.
+
+        Raises
+        ------
+        StorageError, MemoryError
+            If a checkpoint cannot be read now; it may be intact.
+        """
+        unusable: dict[str, str] = {}
+        state = None
+        for step, path in checkpoints_in(self._folder):
+            with storing(path):
+                try:
+                    state = self._checked(_load(path), step)
+                    break
+                except FileNotFoundError:
+                    continue  # The attempt that wrote it may just have deleted it.
+                except _UnusableError as error:
+                    unusable[self._set_aside(path)] = f"{path.name} cannot be resumed from, as {error}"
+        resumed = "starts again" if state is None else f"resumes from step {state['step']}"
+        for place, reason in unusable.items():
+            self._note(f"{reason}; the fit {resumed}; the file is kept as {place}")
+        return state
+
+    def _checked(self, content: Any, step: int) -> dict[str, Any]:
+        """Return the content of a checkpoint if it is that of this unit and step."""
+        if not isinstance(content, dict) or not isinstance(content.get("snapshots"), dict):
+            raise _UnusableError("it does not hold the state of a fit")
+        if content.get("key") != self._key:
+            raise _UnusableError(f"it belongs to the unit fit-{content.get('key')}, not to fit-{self._key}")
+        if content.get("step") != step:
+            raise _UnusableError(f"it holds the state after {content.get('step')} steps, and its name says {step}")
+        for name, digest in content["snapshots"].items():
+            if _digest_of(self._folder / name) != digest:
+                raise _UnusableError(f"{name}, which was written before it, is missing or damaged")
+        self.snapshots = dict(content["snapshots"])
+        return content
+
+    def _set_aside(self, path: Path) -> str:
+        """Move a checkpoint out of the way, and return its new path."""
+        # Named like an attempt, so that it is removed with its unit.
+        place = self._damaged / f"fit-{self._key}.partial-{path.name}"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(place)
+        return str(place)
+
+
+class _UnusableError(Exception):
+    """A checkpoint is not what it should be; the text says why."""
+
+
+class _HashedFile:
+    """A file that is hashed while torch writes it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.digest = hashlib.sha256()
+        self.error: OSError | None = None
+        self._file = file
+
+    def write(self, data: bytes) -> int:
+        self.digest.update(data)
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.error = self.error or error
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def _save(content: dict[str, Any], file: BinaryIO) -> None:
+    """Write the content of a checkpoint and its digest, and flush them to disk."""
+    file.write(b"0" * (_HEAD - 1) + b"\n")
+    hashed = _HashedFile(file)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        torch.save(content, hashed)
+    except RuntimeError as error:
+        # torch replaces an error of the file by one that does not say what has failed.
+        raise hashed.error or error from None
+    file.seek(0)
+    file.write(hashed.digest.hexdigest().encode())
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _load(path: Path) -> Any:
+    """Return the content of a checkpoint whose digest agrees with it."""
+    with open_regular(path, follow=False) as file:
+        head, digest = file.read(_HEAD), hashlib.file_digest(file, "sha256").hexdigest()
+        if head != f"{digest}\n".encode():
+            raise _UnusableError("its content does not agree with its digest")
+        file.seek(_HEAD)
+        try:
+            return torch.load(file, map_location="cpu", weights_only=True)
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:
+            if isinstance(error, RuntimeError) and _ALLOCATOR in str(error):
+                raise MemoryError(str(error)) from error
+            raise _UnusableError(f"torch cannot read it ({error_text(error)})") from error
+
+
+def _digest_of(path: Path) -> str | None:
+    """Return the SHA-256 of a file; ``None`` if it is missing."""
+    try:
+        with open_regular(path, follow=False) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
         return None
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:
-        if isinstance(error, RuntimeError) and _ALLOCATOR in str(error):
-            raise MemoryError(str(error)) from error
-        # A damaged checkpoint costs time, never the run.
-        path.unlink(missing_ok=True)
-        return None
-    return state if isinstance(state, dict) else None

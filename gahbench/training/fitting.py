@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import hashlib
 import io
 import math
 from collections.abc import Callable
@@ -15,13 +16,14 @@ import torch
 from torch import nn
 
 from gahbench._util.error_text import error_text
-from gahbench._util.files import flush, temporary_name, write_whole
+from gahbench._util.files import storing, write_whole
 from gahbench.contracts.datasets import Dataset
 from gahbench.networks.initialisation import build_network
 from gahbench.networks.precision import MIN_SECONDS, Choice, Choices, Precision, pass_seconds
 from gahbench.networks.trained import channels_last, use_float32
 from gahbench.training.batches import training_count
-from gahbench.training.file_names import CHECKPOINT, HISTORY, WEIGHTS, snapshot_file
+from gahbench.training.checkpoint import Checkpoints
+from gahbench.training.file_names import HISTORY, WEIGHTS, snapshot_file
 from gahbench.training.hardware import Acceleration, choose
 from gahbench.training.recipe import Training
 from gahbench.training.trainer import Fitted, Progress, Trainer
@@ -53,8 +55,9 @@ def fit(
     report: Callable[[Progress], None] = lambda progress: None,
     should_stop: Callable[[], bool] = lambda: False,
     choices: Choices | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Fit:
-    """Train a network and write its weights, history and snapshots into a folder, resuming from a checkpoint there.
+    """Train a network and write its weights, history and snapshots into a folder, resuming from a checkpoint.
 
     Parameters
     ----------
@@ -68,16 +71,26 @@ def fit(
         As for :class:`gahbench.training.trainer.Trainer`.
     choices
         The precisions that were chosen before, for ``precision: auto``.
+    checkpoints
+        The checkpoints in the folder; ``None`` to write none, and start.
 
     Raises
     ------
     Stopped
         If asked to stop; a checkpoint has been written.
+    StorageError
+        If the folder cannot be read or written.
     Exception
         Whatever the network or the dataset raises.
     """
     use_float32(device)
     network = build_network(build, seed, training.initialisation, training.weights_stream)
+
+    def keep_snapshot(step: int, kept: nn.Module) -> None:
+        digest = save_weights(folder / snapshot_file(step), kept)
+        if checkpoints is not None:
+            checkpoints.snapshots[snapshot_file(step)] = digest
+
     trainer = Trainer(
         network,
         dataset,
@@ -86,8 +99,8 @@ def fit(
         acceleration(network, dataset, training, device, choices or Choices()),
         validation_sigmas(training),
         device,
-        folder / CHECKPOINT,
-        lambda step, kept: save_weights(folder / snapshot_file(step), kept),
+        checkpoints,
+        keep_snapshot,
         report,
         should_stop,
     )
@@ -98,20 +111,16 @@ def fit(
     return Fit(_facts(fitted, training, device), (WEIGHTS, HISTORY, *map(snapshot_file, snapshots)))
 
 
-def save_weights(path: Path, network: nn.Module) -> None:
-    """Write the weights of a network, whole or not at all."""
-    from safetensors.torch import save_file
+def save_weights(path: Path, network: nn.Module) -> str:
+    """Write the weights of a network, whole or not at all, and return the SHA-256 of the file."""
+    from safetensors.torch import save
 
     state = {name: value.detach().cpu().clone().contiguous() for name, value in network.state_dict().items()}
-    temporary = temporary_name(path)
-    try:
-        save_file(state, temporary)
-        # On the disk before a checkpoint that counts on it.
-        flush(temporary)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    # safetensors' own writer raises errors that do not say whether the file system has failed.
+    content = save(state)
+    with storing(path):
+        write_whole(path, content)
+    return hashlib.sha256(content).hexdigest()
 
 
 def validation_sigmas(training: Training) -> tuple[float, ...]:
@@ -205,4 +214,5 @@ def _write_history(path: Path, history: list[dict[str, float]]) -> None:
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(history)
-    write_whole(path, text.getvalue().encode())
+    with storing(path):
+        write_whole(path, text.getvalue().encode())

@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -91,8 +90,8 @@ class Trainer:
         Noise levels of the history.
     device
         Where to train.
-    checkpoint_path
-        File of the checkpoint; ``None`` for none.
+    checkpoints
+        The checkpoints to resume from and to write; ``None`` for none.
     keep_snapshot
         Called with the steps taken and the network, wherever the recipe has a snapshot.
     report
@@ -108,7 +107,7 @@ class Trainer:
     acceleration: Acceleration
     sigmas: tuple[float, ...] = (0.1,)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    checkpoint_path: Path | None = None
+    checkpoints: checkpoint.Checkpoints | None = None
     keep_snapshot: Callable[[int, nn.Module], None] = lambda step, network: None
     report: Callable[[Progress], None] = lambda progress: None
     should_stop: Callable[[], bool] = lambda: False
@@ -138,7 +137,7 @@ class Trainer:
         return self.average.network if self.average is not None else self.network
 
     def fit(self) -> Fitted:
-        """Train until the budget is spent, from the checkpoint if there is one.
+        """Train until the budget is spent, from the newest intact checkpoint if there is one.
 
         Raises
         ------
@@ -342,7 +341,7 @@ class Trainer:
         )
 
     def _checkpoint(self) -> None:
-        if self.checkpoint_path is None:
+        if self.checkpoints is None:
             return
         state: dict[str, Any] = {
             "step": self._step,
@@ -355,10 +354,10 @@ class Trainer:
             "average": self.average.state_dict() if self.average is not None else None,
             "statistics": self.statistics.state_dict(),
         }
-        checkpoint.write(self.checkpoint_path, state)
+        self.checkpoints.write(state)
 
     def _resume(self) -> None:
-        state = checkpoint.read(self.checkpoint_path) if self.checkpoint_path is not None else None
+        state = self.checkpoints.read() if self.checkpoints is not None else None
         if state is None:
             return
         load_whole_state(self.network, state["network"])

@@ -34,7 +34,7 @@ def print_overhead(options: argparse.Namespace, scratch: Path) -> None:
     fits, bares, inside, validations, writes = [], [], [], [], []
     overhead_trainer(options, None, lambda progress: None).step(0, 0.0)
     for number in range(options.rounds + 1):
-        trainer = overhead_trainer(options, scratch / f"{number}.pt", _report_to(os.devnull))
+        trainer = overhead_trainer(options, scratch, _report_to(os.devnull))
         validation, inner = _clock(trainer, "_validate"), _clock(trainer, "step")
         bare = overhead_trainer(options, None, lambda progress: None)
         # Whichever comes second does so in every other round.
@@ -84,7 +84,7 @@ def print_overhead(options: argparse.Namespace, scratch: Path) -> None:
 
 
 def overhead_trainer(
-    options: argparse.Namespace, checkpoint: Path | None, report: Callable[[Progress], None]
+    options: argparse.Namespace, folder: Path | None, report: Callable[[Progress], None]
 ) -> Trainer:
     """Return a new trainer, made as a worker makes it."""
     training = Training.model_validate(
@@ -107,7 +107,7 @@ def overhead_trainer(
         acceleration=choose(training, Choice(), 0.0, options.device),
         sigmas=validation_sigmas(training),
         device=options.device,
-        checkpoint_path=checkpoint,
+        checkpoints=None if folder is None else checkpoint.Checkpoints(folder, "bench", folder / "damaged", print),
         report=report,
         should_stop=threading.Event().is_set,
     )

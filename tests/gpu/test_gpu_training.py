@@ -3,7 +3,7 @@ import functools
 
 import pytest
 import torch
-from small_fits import PLAIN, Dropout, StopAfter, ahead_threads, dropout_weight, make, weights, weights_of
+from small_fits import PLAIN, Dropout, StopAfter, ahead_threads, dropout_weight, kept_in, make, weights, weights_of
 
 import gahbench
 from gahbench._util.bfloat16 import has_bfloat16
@@ -99,25 +99,25 @@ def test_a_step_does_not_wait_for_the_gpu(gpu, given, acceleration):
 def test_a_fit_that_was_cut_off_ends_as_one_that_was_not(gpu, tmp_path, given, acceleration):
     skip_without(acceleration, gpu)
     whole = make(device=gpu, acceleration=acceleration, **given).fit()
-    path = tmp_path / "checkpoint.pt"
+    kept = kept_in(tmp_path / "fit")
     for steps in (7, 5):
-        trainer = make(path, device=gpu, acceleration=acceleration, **given)
+        trainer = make(kept, device=gpu, acceleration=acceleration, **given)
         trainer.should_stop = StopAfter(steps)
         with pytest.raises(Stopped):
             trainer.fit()
-    resumed = make(path, device=gpu, acceleration=acceleration, **given).fit()
+    resumed = make(kept, device=gpu, acceleration=acceleration, **given).fit()
     assert torch.allclose(weights(resumed), weights(whole), rtol=0, atol=1e-5)
     assert not ahead_threads()
 
 
 def test_a_fit_begun_on_the_gpu_goes_on_on_the_cpu_and_back(gpu, tmp_path):
-    path, cpu = tmp_path / "checkpoint.pt", torch.device("cpu")
+    kept, cpu = kept_in(tmp_path / "fit"), torch.device("cpu")
     for device in (gpu, cpu):
-        trainer = make(path, device=device, ema=0.9)
+        trainer = make(kept, device=device, ema=0.9)
         trainer.should_stop = StopAfter(5)
         with pytest.raises(Stopped):
             trainer.fit()
-    assert make(path, device=gpu, ema=0.9).fit().steps == 30
+    assert make(kept, device=gpu, ema=0.9).fit().steps == 30
 
 
 def test_what_a_network_draws_depends_on_the_step_alone(gpu):

@@ -139,7 +139,7 @@ def test_a_fit_that_gets_on_between_losses_never_fails(tmp_path):
         (store.begin(unit).folder / "new").write_text(str(loss))
         attempt = store.begin(unit).folder
         (attempt / "new").write_text(str(loss))
-        (attempt / "new").replace(attempt / "checkpoint.pt")
+        (attempt / "new").replace(attempt / "checkpoint-5.pt")
         time.sleep(0.02)
         assert not queue.lose(unit, "preempted", "")
     assert store.failed() == set()

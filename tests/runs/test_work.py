@@ -78,14 +78,14 @@ def test_a_signal_has_it_write_a_checkpoint_and_end_and_no_unit_fails(long_run, 
     out = tmp_path / "out"
     plan(long_run / "long.yaml", out)
     process = start(out, "--workers", "1")
-    wait_for(lambda: list(out.glob("units/fit-*.partial-*/checkpoint.pt")))
+    wait_for(lambda: list(out.glob("units/fit-*.partial-*/checkpoint-*.pt")))
     process.send_signal(number)
     process.communicate(timeout=60)
     assert process.returncode == 130
     store = Store(out)
     assert store.failed() == set()
     assert list(store.claims.glob("[!.]*")) == []
-    assert list(out.glob("units/fit-*.partial-*/checkpoint.pt"))
+    assert list(out.glob("units/fit-*.partial-*/checkpoint-*.pt"))
     before = times(out)
     assert gahbench.work(out, workers=1).left == 0
     assert {file: times(out)[file] for file in before} == before
@@ -98,7 +98,7 @@ def test_a_signal_to_all_processes_of_a_job_is_no_loss(long_run, tmp_path):
     out = tmp_path / "out"
     plan(long_run / "long.yaml", out)
     process = start(out, "--workers", "1")
-    wait_for(lambda: list(out.glob("units/fit-*.partial-*/checkpoint.pt")))
+    wait_for(lambda: list(out.glob("units/fit-*.partial-*/checkpoint-*.pt")))
     children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True)
     for pid in map(int, children.stdout.split()):
         os.kill(pid, signal.SIGTERM)
@@ -115,7 +115,7 @@ def test_what_a_killed_process_did_is_taken_over_by_another(long_run, tmp_path):
     out = tmp_path / "out"
     plan(long_run / "long.yaml", out)
     one = start(out, "--workers", "1")
-    wait_for(lambda: list(out.glob("units/fit-*.partial-*/checkpoint.pt")))
+    wait_for(lambda: list(out.glob("units/fit-*.partial-*/checkpoint-*.pt")))
     two = start(out, "--workers", "1")
     one.kill()
     one.communicate()
@@ -129,7 +129,7 @@ def test_a_process_that_fell_silent_loses_its_unit_and_drops_what_it_did(long_ru
     out, lease = tmp_path / "out", {"GAHBENCH_LEASE_SECONDS": "2"}
     plan(long_run / "long.yaml", out)
     one = start(out, "--workers", "1", **lease)
-    wait_for(lambda: list(out.glob("units/fit-*.partial-*/checkpoint.pt")))
+    wait_for(lambda: list(out.glob("units/fit-*.partial-*/checkpoint-*.pt")))
     # The worker goes on, unseen.
     one.send_signal(signal.SIGSTOP)
     two = start(out, "--workers", "1", **lease)

@@ -21,11 +21,11 @@ def unit(kind="fit"):
     return Unit(kind, "k1", "d", "e", "architecture", 0, None, metric, None, None, 0.0, {})
 
 
-def write_checkpoint(attempt, text):
+def write_checkpoint(attempt, text, step=5):
     """Write a checkpoint as fits do: under another name, then renamed."""
     file = attempt.folder / "other"
     file.write_text(text)
-    file.replace(attempt.folder / "checkpoint.pt")
+    return file.replace(attempt.folder / f"checkpoint-{step}.pt")
 
 
 def test_of_two_whole_attempts_the_first_is_the_unit(tmp_path):
@@ -39,16 +39,19 @@ def test_of_two_whole_attempts_the_first_is_the_unit(tmp_path):
     assert [file.name for file in store.units.iterdir()] == [unit("score").folder]
 
 
-def test_a_fit_goes_on_from_the_newest_checkpoint_of_anyone(tmp_path):
+def test_a_fit_goes_on_from_the_newest_checkpoints_of_anyone(tmp_path):
     store = Store(tmp_path)
     for number, when in ((1, 100.0), (3, 300.0), (2, 200.0)):
         attempt = store.begin(unit())
-        write_checkpoint(attempt, str(number))
-        os.utime(attempt.folder / "checkpoint.pt", (when, when))
-    # Not one that its writer was cut off in.
-    (attempt.folder / ".checkpoint.pt.x.tmp").write_text("half")
+        for step in (5, 10):
+            os.utime(write_checkpoint(attempt, f"{number} at {step}", step), (when, when))
+    # Its writer was cut off.
+    (attempt.folder / ".checkpoint-15.pt.x.tmp").write_text("half")
+    # It is a link, which may lead anywhere.
+    (attempt.folder / "checkpoint-20.pt").symlink_to("checkpoint-10.pt")
     last = store.begin(unit())
-    assert {file.name: file.read_text() for file in last.folder.iterdir()} == {"checkpoint.pt": "3"}
+    copied = {file.name: file.read_text() for file in last.folder.iterdir()}
+    assert copied == {"checkpoint-5.pt": "3 at 5", "checkpoint-10.pt": "3 at 10"}
     assert store.progress(unit().folder) == 300.0
     last.finish({}, keep=())
     assert [file.name for file in store.units.iterdir()] == [unit().folder]
@@ -71,7 +74,7 @@ def test_what_an_earlier_attempt_had_finished_is_not_written_into(tmp_path):
     (first.folder / "snapshot-5.safetensors").write_text("weights")
     write_checkpoint(first, "1")
     second = store.begin(unit())
-    assert {file.name for file in second.folder.iterdir()} == {"checkpoint.pt", "snapshot-5.safetensors"}
+    assert {file.name for file in second.folder.iterdir()} == {"checkpoint-5.pt", "snapshot-5.safetensors"}
     first.finish(FIT_FACTS, keep=("weights.safetensors", "history.csv"))
     (second.folder / "history.csv").write_text("another")
     store.verify(store.path(unit()))
@@ -87,10 +90,10 @@ def test_earlier_attempts_do_not_pile_up(tmp_path):
 def test_an_old_writer_does_not_change_what_was_taken_over(tmp_path):
     store = Store(tmp_path)
     old = store.begin(unit())
-    (old.folder / "checkpoint.pt").write_text("1")
+    write_checkpoint(old, "1")
     new = store.begin(unit())
     write_checkpoint(old, "2")
-    assert (new.folder / "checkpoint.pt").read_text() == "1"
+    assert (new.folder / "checkpoint-5.pt").read_text() == "1"
 
 
 def test_checkpoints_are_copied_where_there_are_no_links(tmp_path, monkeypatch):
@@ -99,8 +102,8 @@ def test_checkpoints_are_copied_where_there_are_no_links(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "link", refuse)
     store = Store(tmp_path)
-    (store.begin(unit()).folder / "checkpoint.pt").write_text("1")
-    assert (store.begin(unit()).folder / "checkpoint.pt").read_text() == "1"
+    write_checkpoint(store.begin(unit()), "1")
+    assert (store.begin(unit()).folder / "checkpoint-5.pt").read_text() == "1"
 
 
 def test_a_failure_goes_when_another_attempt_succeeds(tmp_path):

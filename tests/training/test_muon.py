@@ -5,7 +5,7 @@ import json
 
 import pytest
 import torch
-from small_fits import PLAIN, StopAfter, make, weights
+from small_fits import PLAIN, StopAfter, kept_in, make, weights
 from torch import nn
 
 from gahbench.training.muon import SIZE, Muon, orthogonalise
@@ -100,11 +100,11 @@ def test_a_parameter_without_a_gradient_stays():
 
 def test_a_fit_that_was_cut_off_goes_on_bit_for_bit(tmp_path):
     whole = make(optimizer="muon").fit()
-    part = make(checkpoint=tmp_path / "checkpoint.pt", optimizer="muon")
+    part = make(kept_in(tmp_path / "fit"), optimizer="muon")
     part.should_stop = StopAfter(7)
     with pytest.raises(Stopped):
         part.fit()
-    rest = make(checkpoint=tmp_path / "checkpoint.pt", optimizer="muon").fit()
+    rest = make(kept_in(tmp_path / "fit"), optimizer="muon").fit()
     assert torch.equal(weights(rest), weights(whole))
     assert rest.acceleration == PLAIN
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 import torch
-from small_fits import StopAfter, ahead_threads, dropout_weight, make, weights, weights_of
+from small_fits import StopAfter, ahead_threads, dropout_weight, kept_in, make, weights, weights_of
 from torch import nn
 
 import gahbench
@@ -15,7 +15,6 @@ from gahbench.networks.initialisation import build_network
 from gahbench.networks.trained import Trained
 from gahbench.training import trainer as trainer_module
 from gahbench.training.batches import error_scale
-from gahbench.training.checkpoint import read
 from gahbench.training.hardware import Acceleration
 from gahbench.training.recipe import Training
 from gahbench.training.trainer import Diverged, Stopped
@@ -49,13 +48,13 @@ class RunningScale(nn.Module):
 )
 def test_a_fit_that_was_cut_off_ends_as_one_that_was_not(tmp_path, given):
     whole = make(**given).fit()
-    path = tmp_path / "checkpoint.pt"
+    kept = kept_in(tmp_path / "fit")
     for steps in (7, 5):
-        trainer = make(path, **given)
+        trainer = make(kept, **given)
         trainer.should_stop = StopAfter(steps)
         with pytest.raises(Stopped):
             trainer.fit()
-    resumed = make(path, **given).fit()
+    resumed = make(kept, **given).fit()
     assert torch.equal(weights(resumed), weights(whole))
     assert [(row["step"], row["loss"], row["psnr@0.1"]) for row in resumed.history] == [
         (row["step"], row["loss"], row["psnr@0.1"]) for row in whole.history
@@ -70,23 +69,16 @@ def test_snapshots_of_a_fit_that_was_cut_off_are_those_of_one_that_was_not(tmp_p
     whole, resumed = {}, {}
     fit(make(snapshots=6), whole)
     assert list(whole) == [1, 2, 4, 8, 15, 30]
-    path = tmp_path / "checkpoint.pt"
+    kept = kept_in(tmp_path / "fit")
     # Once just after a snapshot was due, and once between two.
     for steps in (4, 7):
-        trainer = make(path, snapshots=6)
+        trainer = make(kept, snapshots=6)
         trainer.should_stop = StopAfter(steps)
         with pytest.raises(Stopped):
             fit(trainer, resumed)
-    fit(make(path, snapshots=6), resumed)
+    fit(make(kept, snapshots=6), resumed)
     assert list(resumed) == list(whole)
     assert all(torch.equal(resumed[step], whole[step]) for step in whole)
-
-
-def test_a_damaged_checkpoint_costs_time_only(tmp_path):
-    path = tmp_path / "checkpoint.pt"
-    path.write_bytes(b"not a checkpoint")
-    assert torch.equal(weights(make(path).fit()), weights(make().fit()))
-    assert read(path) is None
 
 
 def test_what_a_network_draws_depends_on_the_step_alone():
@@ -132,17 +124,17 @@ def test_a_fit_leaves_the_default_generator_as_it_was():
 
 
 def test_images_made_ahead_change_nothing(tmp_path):
-    def trainer(threaded, checkpoint=None):
-        made = make(checkpoint, batch_size=5)
+    def trainer(threaded, checkpoints=None):
+        made = make(checkpoints, batch_size=5)
         made.images.threaded = threaded
         return made
 
-    path = tmp_path / "checkpoint.pt"
-    cut = trainer(True, path)
+    kept = kept_in(tmp_path / "fit")
+    cut = trainer(True, kept)
     cut.should_stop = StopAfter(7)
     with pytest.raises(Stopped):
         cut.fit()
-    whole, resumed = weights(trainer(False).fit()), weights(trainer(True, path).fit())
+    whole, resumed = weights(trainer(False).fit()), weights(trainer(True, kept).fit())
     assert torch.equal(resumed, whole)
     assert torch.equal(weights(trainer(True).fit()), whole)
     assert not ahead_threads()
@@ -194,14 +186,14 @@ def test_checkpoints_are_written_when_they_are_due(monkeypatch, tmp_path):
         def wrote(self, began, ended):
             self.spans.append((began, ended))
 
-    def write(path, state):
+    def write(checkpoints, state):
         steps.append(state["step"])
         time.sleep(0.01)
 
     paces, steps = [], []
     monkeypatch.setattr(trainer_module.checkpoint, "Pace", Every7th)
-    monkeypatch.setattr(trainer_module.checkpoint, "write", write)
-    make(tmp_path / "checkpoint.pt").fit()
+    monkeypatch.setattr(trainer_module.checkpoint.Checkpoints, "write", write)
+    make(kept_in(tmp_path / "fit")).fit()
     assert steps == [7, 14, 21, 28]
     (pace,) = paces
     assert len(pace.spans) == 4
