@@ -3,10 +3,14 @@
 import errno
 import json
 import threading
+import time
+from pathlib import Path
 
 import pytest
 
 import gahbench
+from gahbench._util.errors import ResultsError
+from gahbench._util.files import StorageError
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
 from gahbench.registry.registry import Registry
@@ -16,6 +20,7 @@ from gahbench.runs.queue import Queue
 from gahbench.runs.supervisor import _Supervisor
 from gahbench.runs.worker import do_unit
 from gahbench.store.claims import Claims
+from gahbench.store.finished import DamagedError
 from gahbench.store.store import Store
 from gahbench.training.trainer import Stopped
 
@@ -80,6 +85,39 @@ def test_an_interrupt_is_a_plugins_own_where_no_other_can_arrive(job):
     assert ended(KeyboardInterrupt(), job[0], interruptible=False)["error"] == "KeyboardInterrupt"
     with pytest.raises(KeyboardInterrupt):
         ended(KeyboardInterrupt(), job[0])
+
+
+def out_of_reach():
+    """Return the error of a file of a finished unit that cannot be read now."""
+    error = ResultsError("done.json: cannot be read")
+    error.__cause__ = OSError(errno.ESTALE, "stale file handle")
+    return error
+
+
+@pytest.mark.parametrize("error", [StorageError(errno.EPERM, "not permitted", "a/b"), out_of_reach()])
+def test_a_results_folder_that_fails_is_no_failure_of_a_unit(job, error):
+    with pytest.raises(StorageError, match=r"a/b|done\.json"):
+        ended(error, job[0])
+
+
+@pytest.mark.parametrize("error", [PermissionError(errno.EPERM, "not permitted"), DamagedError("changed")])
+def test_other_errors_of_files_are_failures(job, error):
+    """A plugin's own, and those of files that can be read and are not what was written."""
+    assert ended(error, job[0])["event"] == "failed"
+
+
+def test_a_file_system_that_fails_ends_a_run_in_this_process_and_fails_no_unit(job, monkeypatch):
+    job, _ = job
+
+    def refuse(folder, *arguments, **options):
+        raise OSError(errno.EPERM, "Operation not permitted", str(folder))
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    runner = gahbench.UnitRunner(job)
+    with pytest.raises(OSError, match="Operation not permitted"):
+        runner.run(runner.next())
+    assert job.store.failed() == set()
+    assert Claims(job.store.claims).names() == set()
 
 
 def test_what_the_store_does_not_hold_has_not_finished(job, monkeypatch):
@@ -156,6 +194,32 @@ def test_the_seconds_of_a_unit_are_a_duration(supervised, monkeypatch, seconds, 
     monkeypatch.setattr(Store, "is_done", lambda store, unit: True)
     supervisor._handle(worker, {**finished(worker.unit), "seconds": seconds})
     assert [event.details["seconds"] for event in events] == [reported]
+
+
+def unstored(unit, number):
+    return {"event": "unstored", "unit": unit.folder, "error": "refused: units/x", "number": number}
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EIO, errno.ESTALE])
+def test_a_unit_that_cannot_be_stored_is_done_again_after_a_while(supervised, number):
+    supervisor, worker, events = supervised
+    unit = worker.unit
+    supervisor._handle(worker, unstored(unit, number))
+    assert (worker.unit, supervisor.job.store.failed()) == (None, set())
+    assert [event.kind for event in events] == ["note", "stopped"]
+    assert events[0].details["text"] == "refused: units/x; it is done again"
+    assert supervisor.waits_until > time.monotonic() + 1
+    assert supervisor.queue.take() is not None
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_full_disk_in_a_worker_ends_the_run_and_fails_no_unit(supervised, number):
+    supervisor, worker, events = supervised
+    supervisor.pending.append((worker, unstored(worker.unit, number)))
+    with pytest.raises(OSError, match="refused") as caught:
+        supervisor._handle_pending()
+    assert (caught.value.errno, worker.unit, events) == (number, None, [])
+    assert supervisor.job.store.failed() == set()
 
 
 def test_the_third_exit_of_its_worker_fails_a_unit(supervised):

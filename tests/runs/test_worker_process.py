@@ -1,8 +1,11 @@
 """Units in a worker process: what is loaded for them, and what it reports."""
 
+import errno
+import os
 import queue
 import random
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,7 +27,7 @@ class Link:
 
     def send(self, event, **details):
         self.sent.append({"event": event, **details})
-        if event in ("finished", "failed"):
+        if event in ("finished", "unstored", "failed"):
             self.left -= 1
             if not self.left:
                 self.stop.set()
@@ -57,6 +60,19 @@ def test_units_of_built_in_plugins_load_and_report_nothing_from_outside(tmp_path
     sent = done(tmp_path, plan, "unet[width=2,levels=1]", [], monkeypatch)
     assert {message["event"] for message in sent} <= {"ready", "progress", "note", "finished"}
     assert [message["event"] for message in sent][-1] == "finished"
+
+
+@pytest.mark.parametrize("call", ["fsync", "rename"])
+def test_a_file_system_that_fails_is_reported_as_such(tmp_path, write_suite, monkeypatch, call):
+    plan = gahbench.plan_suite(write_suite())
+
+    def refuse(*arguments):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(*((os, "fsync") if call == "fsync" else (Path, "rename")), refuse)
+    end = done(tmp_path, plan, "identity", [], monkeypatch)[-1]
+    assert (end["event"], end["number"]) == ("unstored", errno.EPERM)
+    assert end["error"].startswith(f"Operation not permitted: {tmp_path / 'out' / 'units'}")
 
 
 def test_units_draw_the_same_whatever_was_drawn_before():
