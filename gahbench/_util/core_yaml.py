@@ -19,8 +19,9 @@ _N = TypeVar("_N", int, float)
 
 #: Bounds of a document: its characters, levels of nesting, and values, each as often as aliases repeat it.
 MAX_CHARACTERS, MAX_DEPTH, MAX_VALUES = 200_000, 40, 50_000
-#: The integers that are accepted: those of 64 bits, with a sign or without.
-INTEGERS = range(-(2**63), 2**64)
+#: The integers that are accepted: torch and tables hold no others.
+INTEGERS = range(-(2**63), 2**63)
+ACCEPTED_INTEGERS = f"integers of 64 bits are, {INTEGERS.start} to {INTEGERS.stop - 1}"
 
 _TAG = "tag:yaml.org,2002:"
 #: Types of plain scalars, in order, and the characters that they begin with (YAML 1.2.2, section 10.3.2).
@@ -136,7 +137,7 @@ def _integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
     base = {"0o": 8, "0x": 16}.get(text[:2], 10)
     found = _number(node, text, lambda: int(text, base))
     if found not in INTEGERS:
-        raise _error(f"an integer of more than 64 bits: {brief(text, 100)}", node.start_mark)
+        raise _error(f"{brief(text, 100)} is not accepted; {ACCEPTED_INTEGERS}", node.start_mark)
     return found
 
 

@@ -270,6 +270,7 @@ def _level(
     step = functools.partial(_announce, begin, sigma)
     try:
         step(_JACOBIAN)
+        _check_finite(group.denoised(sigma))
         pairs = one.local.eigenpairs(sigma)
         if pairs is None:
             raise ParameterError("it has no Jacobian; accepted are denoisers whose code can be differentiated")
@@ -304,6 +305,15 @@ def _level(
         {basis: measures for basis, measures in compared.items() if _has_value(measures)},
         coefficients,
     )
+
+
+def _check_finite(denoised: Tensor) -> None:
+    wrong = int((~denoised.isfinite().flatten(1).all(dim=1)).sum())
+    if wrong:
+        raise ParameterError(
+            f"{wrong} of {len(denoised)} denoised images have values that are infinite or NaN; accepted are denoisers "
+            "that return finite values"
+        )
 
 
 def _announce(begin: Callable[[str], None], sigma: float, name: str) -> None:

@@ -8,6 +8,7 @@ for a refused size, are left to the unit itself to report.
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -96,7 +97,7 @@ def _raised_by(configured: Configured, shape: Shape) -> str | None:
     """Return what a network raises for one image that is computed on, where that is quick; ``None`` for nothing."""
     import torch
 
-    if torch.Size(shape).numel() > MAX_NUMBERS:
+    if math.prod(shape) > MAX_NUMBERS:
         return None
     try:
         with torch.no_grad():

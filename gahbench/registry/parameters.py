@@ -13,12 +13,14 @@ import hashlib
 import inspect
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import pydantic
 
+from gahbench._util.core_yaml import ACCEPTED_INTEGERS, INTEGERS
 from gahbench._util.deprecation import renamed
 from gahbench._util.errors import ParameterError, PluginError, listing, suggestion
 from gahbench._util.files import check_regular, open_regular
@@ -154,6 +156,8 @@ class Parameter:
                 raise ParameterError(
                     f"{self.name}={brief(repr(value))}: not a finite number (accepted: {self.accepted})"
                 )
+            if not has_plain_integers(accepted):
+                raise ParameterError(f"{self.name}={brief(repr(value))}: not accepted; {ACCEPTED_INTEGERS}")
         except pydantic.ValidationError as error:
             reason = error.errors()[0]["msg"]
             reason = reason[0].lower() + reason[1:]
@@ -288,11 +292,21 @@ def _current(parameter: Parameter, value: Any) -> Any:
 
 def is_finite(value: Any) -> bool:
     """Return whether a value has no number in it that is infinite or NaN."""
-    if isinstance(value, dict):
-        return all(map(is_finite, value.values()))
-    if isinstance(value, list | tuple | set | frozenset):
-        return all(map(is_finite, value))
-    return not isinstance(value, float) or math.isfinite(value)
+    return all(not isinstance(one, float) or math.isfinite(one) for one in _values_in(value))
+
+
+def has_plain_integers(value: Any) -> bool:
+    """Return whether a value has no integer in it of more than 64 bits."""
+    return all(not isinstance(one, int) or one in INTEGERS for one in _values_in(value))
+
+
+def _values_in(value: Any) -> Iterator[Any]:
+    """Yield the values in nested lists and mappings."""
+    if isinstance(value, dict | list | tuple | set | frozenset):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _values_in(one)
+    else:
+        yield value
 
 
 def file_digest(path: str) -> str:

@@ -125,7 +125,10 @@ def _value(text: str, whole: str) -> Any:
     try:
         return load_scalar(text)
     except yaml.YAMLError as error:
-        raise ParameterError(f"'{whole}': cannot read the value '{text.strip()}'") from error
+        reason = getattr(error, "problem", None)
+        raise ParameterError(
+            f"'{whole}': cannot read the value '{text.strip()}'{f': {reason}' if reason else ''}"
+        ) from error
 
 
 def _split(text: str, whole: str) -> list[str]:

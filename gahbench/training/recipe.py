@@ -62,7 +62,7 @@ class PerImage(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    per_image: Annotated[float, Field(gt=0)]
+    per_image: Annotated[float, Field(gt=0, le=1e9)]
     least: Annotated[int, Field(ge=1)] = 1
 
     def steps(self, train_images: int) -> int:
@@ -159,7 +159,7 @@ class Training(BaseModel):
     train_images: Count | Annotated[tuple[Count, ...], Field(min_length=1, strict=False)] = "all"
     halves: bool = False
     same_initialisation: bool = True
-    snapshots: Annotated[int, Field(ge=0)] = 0
+    snapshots: Annotated[int, Field(ge=0, le=1000)] = 0
     split: Literal["train", "A", "B"] = "train"
     epoch_images: Annotated[int, Field(ge=1)] = 250_000
     optimizer: Literal["adam", "adamw", "muon", "sgd"]

@@ -54,6 +54,8 @@ class HuggingFace(Reference):
         nearest step.
     clip
         Whether the output is clipped to [0, 1].
+    part
+        The name of the weights in a file that holds several, as for ``pretrained``.
 
     Raises
     ------
@@ -74,6 +76,7 @@ class HuggingFace(Reference):
         scale: Literal[1, 255] = 1,
         interpolate: bool = False,
         clip: bool = False,
+        part: str | None = None,
     ) -> None:
         if (file is None) != (architecture is None):
             raise ValueError("accepted are 'file' and 'architecture' together, or neither, for a model of diffusers")
@@ -88,6 +91,7 @@ class HuggingFace(Reference):
         self.scale: Literal[1, 255] = scale
         self.interpolate = interpolate
         self.clip = clip
+        self.part = part
 
     def missing(self) -> tuple[str, ...]:
         """Return the weights, if they are not in the hub's cache."""
@@ -159,7 +163,7 @@ class HuggingFace(Reference):
         if self.file is None or self.architecture is None:
             return Diffusers(str(self._folder), interpolate=self.interpolate, clip=self.clip)
         path = str(self._folder / self.file)
-        return Pretrained(self.architecture, path, self.keys, self.output, self.scale, self.clip)
+        return Pretrained(self.architecture, path, self.keys, self.output, self.scale, self.clip, self.part)
 
     @property
     def _folder(self) -> Path:

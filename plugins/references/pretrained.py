@@ -19,6 +19,7 @@ from gahbench import (
     Truth,
     file_digest,
     image_shape,
+    listing,
 )
 from gahbench.jacobian import Jacobian
 from gahbench.networks import Trained
@@ -26,7 +27,7 @@ from gahbench.networks import Trained
 from ._checkpoints.fitting import Fit, Keys, fitted
 from ._checkpoints.key_maps import Output, why
 from ._checkpoints.near_fits import near_fit
-from ._checkpoints.reading import read_state
+from ._checkpoints.reading import read_part
 
 
 class Pretrained(Reference):
@@ -36,7 +37,8 @@ class Pretrained(Reference):
     ``pretrained[dncnn[layers=20],checkpoint=weights.pt]``. The file may be safetensors (such as the
     ``weights.safetensors`` of a fit), or a torch file, of which only tensors, plain containers and
     ``argparse.Namespace`` are unpickled. State dicts are looked for under the usual keys (``state_dict``, ``model``,
-    ``params_ema``, ...), and the prefixes ``module.``, ``_orig_mod.`` and ``model.`` are dropped.
+    ``params_ema``, ...), and the prefixes ``module.``, ``_orig_mod.`` and ``model.`` are dropped. A note says which
+    state dict was taken from a file that has several.
 
     Parameters
     ----------
@@ -63,6 +65,9 @@ class Pretrained(Reference):
     clip
         Whether the output is clipped to [0, 1], as it was for many published figures: it matters where a network
         collapses.
+    part
+        The state dict in a file that has several: the keys on the way to it, as in ``ema.model``; ``.`` for the tensors
+        beside the others. By default it is that of averaged weights if there are any, and otherwise the first.
     """
 
     kind: DenoiserKind = "trained"
@@ -75,6 +80,7 @@ class Pretrained(Reference):
         output: Literal["auto", "image", "residual"] = "auto",
         scale: Literal[1, 255] = 1,
         clip: bool = False,
+        part: str | None = None,
     ) -> None:
         self.architecture = architecture
         self.checkpoint = Path(checkpoint).expanduser()
@@ -82,9 +88,11 @@ class Pretrained(Reference):
         self.output = output
         self.scale = scale
         self.clip = clip
+        self.part = part
         self.device = torch.device("cpu")
         self._built: tuple[Shape, Trained, Fit] | None = None
         self._returns_noise = False
+        self._taken = ""
 
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ParameterError`` if the weights do not fit, or ``ValueError`` if the network refuses the size.
@@ -139,7 +147,7 @@ class Pretrained(Reference):
         digest = file_digest(str(self.checkpoint))
         fit = self._built[2]
         keys = "" if fit.keys == "same" else f", its keys read as {fit.keys}{why(fit.keys)}"
-        notes = (f"weights from {self.checkpoint.name} (SHA-256 {digest[:8]}){keys}",)
+        notes = (f"weights from {self.checkpoint.name} (SHA-256 {digest[:8]}){self._taken}{keys}",)
         if not self._returns_noise:
             return notes
         other = "residual" if self._output(fit) == "image" else "image"
@@ -186,9 +194,11 @@ class Pretrained(Reference):
     def _fitted(self, network: nn.Module, shape: Shape) -> Fit:
         where = f"checkpoint {self.checkpoint.name} for {self.architecture.label}"
         try:
-            state = read_state(self.checkpoint)
+            state, name, others = read_part(self.checkpoint, self.part)
         except ParameterError as error:
             raise ParameterError(f"{where}: {error}") from error
+        if others:
+            self._taken = f", its '{name}' (other weights in it: {listing(f'part={other}' for other in others)})"
         try:
             return fitted(state, network, self.keys)
         except ParameterError as error:

@@ -83,9 +83,7 @@ def print_overhead(options: argparse.Namespace, scratch: Path) -> None:
     )
 
 
-def overhead_trainer(
-    options: argparse.Namespace, folder: Path | None, report: Callable[[Progress], None]
-) -> Trainer:
+def overhead_trainer(options: argparse.Namespace, folder: Path | None, report: Callable[[Progress], None]) -> Trainer:
     """Return a new trainer, made as a worker makes it."""
     training = Training.model_validate(
         {

@@ -281,6 +281,48 @@ def test_bad_input_ends_in_status_2_and_leaves_no_file(call, case):
     assert list(Path().iterdir()) == []
 
 
+NAN_PLUGIN = """
+import gahbench
+import torch
+from torch import nn
+
+
+@gahbench.hookimpl
+def register_architectures(register):
+    register("nan-at", NanAt)
+
+
+class NanAt(nn.Module):
+    def __init__(self, channels: int, brightest: float = 0.0):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+        self.brightest = brightest
+
+    def forward(self, noisy, sigma):
+        # Derivatives are finite.
+        wrong = noisy.detach().mean(dim=(1, 2, 3), keepdim=True) > self.brightest
+        return self.scale * noisy + torch.where(wrong, torch.nan, 0.0)
+"""
+
+
+@pytest.mark.parametrize(("brightest", "count"), [(-9.0, "24 of 24"), (0.4, r"[1-9]\d? of 24")])
+def test_a_network_that_returns_nan_is_refused(call, brightest, count):
+    Path("nan.py").write_text(NAN_PLUGIN)
+    arguments = (
+        f"untrained[nan-at[brightest={brightest}]]",
+        "-d",
+        "discs[size=8]",
+        "-s",
+        "0.1",
+        "--plugins-dir",
+        "nan.py",
+    )
+    status, printed, stderr = call(*arguments)
+    assert (status, printed) == (2, "")
+    assert re.search(count + " denoised images have values that are infinite or NaN; accepted are", stderr), stderr
+    assert [file.name for file in Path().iterdir() if file.is_dir() and file.name.startswith("inspect")] == []
+
+
 def test_the_defaults_are_the_same_everywhere(monkeypatch):
     import inspect
 

@@ -29,6 +29,16 @@ class Plugin:
 PARAMETERS = constructor_parameters(Plugin, "architecture 'x'")
 
 
+@pytest.mark.parametrize("given", [{"levels": 2**63}, {"sizes": [1, -(2**63) - 1]}, {"levels": 10**400}])
+def test_integers_have_64_bits(given):
+    (name,) = given
+    with pytest.raises(
+        ParameterError, match=rf"{name}=.*: not accepted; integers of 64 bits are, -{2**63} to {2**63 - 1}"
+    ):
+        resolve(PARAMETERS, given, "x")
+    assert resolve(PARAMETERS, {"levels": 2**63 - 1, "sizes": [-(2**63)]}, "x")["levels"] == 2**63 - 1
+
+
 def test_defaults_fill_in():
     assert resolve(PARAMETERS, {}, "x") == {
         "width": 16,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -30,8 +31,10 @@ WRAPPERS = (
 PREFIXES = ("module.", "_orig_mod.", "model.")
 #: Depth of nesting that is searched.
 DEPTH = 4
-#: How many keys an error names.
+#: How many keys an error or a note names.
 SHOWN = 8
+#: The name of the weights beside those under the usual keys.
+TOP = "."
 
 _ACCEPTED = (
     "accepted: safetensors, or a torch file of tensors in dictionaries, lists and tuples, with argparse.Namespace as "
@@ -39,16 +42,37 @@ _ACCEPTED = (
 )
 
 
+class Part(NamedTuple):
+    """A state dict in a file, its name there, and the names of the others.
+
+    A name is made of the keys on the way to a state dict, as in ``ema.model``; without keys it is ``.``.
+    """
+
+    state: State
+    name: str
+    others: tuple[str, ...]
+
+
 def read_state(path: Path) -> State:
-    """Read the state dict of a safetensors or torch file.
+    """Read the state dict of a safetensors or torch file that is to be preferred, as :func:`read_part` does."""
+    return read_part(path).state
+
+
+def read_part(path: Path, part: str | None = None) -> Part:
+    """Read a state dict of a safetensors or torch file.
 
     It may be nested under the usual keys (``state_dict``, ``model``, ``params_ema``, ...) and in lists. Only plain
     containers, tensors and ``argparse.Namespace`` are unpickled. Floating-point tensors become float32.
 
+    Parameters
+    ----------
+    part
+        The name of the state dict; ``None`` for averaged weights if there are any, and otherwise for the first.
+
     Raises
     ------
     ParameterError
-        If there is no such file, or no state dict in it; names its content, and what is accepted.
+        If there is no such file, or no such state dict in it; names its content, and what is accepted.
     """
     try:
         check_weights_file(path)
@@ -58,16 +82,21 @@ def read_state(path: Path) -> State:
         raise ParameterError(f"{path}: cannot be read: {brief(error)}; {_ACCEPTED}") from error
     content = _safetensors(path) if _is_safetensors(path) else _unpickled(path)
     try:
-        state = _find(content, DEPTH)
+        found = dict(itertools.islice(_parts(content, DEPTH), SHOWN + 1))
     except ParameterError as error:
         raise ParameterError(f"{path}: {error}; {_ACCEPTED}") from error
-    if state is None:
+    if not found:
         raise ParameterError(f"{path}: no weights found in {_described(content)}; {_ACCEPTED}")
-    for name, tensor in state.items():
+    name = next(iter(found)) if part is None else part
+    if name not in found:
+        raise ParameterError(f"{path}: part={brief(name)}: not in this file; accepted: {listing(found)}")
+    state = found[name]
+    for key, tensor in state.items():
         if (why := fault(tensor)) is not None:
-            raise ParameterError(f"{path}: {brief(name)} {why}; accepted: plain tensors of real numbers")
+            raise ParameterError(f"{path}: {brief(key)} {why}; accepted: plain tensors of real numbers")
     try:
-        return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+        converted = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in state.items()}
+        return Part(converted, name, tuple(other for other in found if other != name))
     except RuntimeError as error:
         raise ParameterError(f"{path}: numbers of a type that does not convert to float32: {brief(error)}") from error
 
@@ -109,23 +138,27 @@ def _unpickled(path: Path) -> Any:
         ) from error
 
 
-def _find(content: Any, depth: int) -> State | None:
-    """Return the first state dict: under the usual keys, in a list, or the tensors of a mapping itself."""
+def _parts(content: Any, depth: int, name: str = "") -> Iterator[tuple[str, State]]:
+    """Yield the state dicts under the usual keys of a mapping, then its own tensors; of a list, those of one item."""
     if depth == 0:
-        return None
+        return
     if isinstance(content, Mapping):
+        is_wrapper = False
         for key in WRAPPERS:
-            if key in content and (found := _find(content[key], depth - 1)) is not None:
-                return found
-        named = [(str(key), value) for key, value in content.items() if isinstance(value, Tensor)]
-        named += _numbered(content, depth)
-        state = dict(named)
-        if len(state) < len(named):
-            raise ParameterError("two of its weights have the same name")
-        return state or None
-    if isinstance(content, list | tuple):
-        return next((found for item in content if (found := _find(item, depth - 1)) is not None), None)
-    return None
+            if key in content:
+                for found in _parts(content[key], depth - 1, f"{name}.{key}" if name else key):
+                    is_wrapper = True
+                    yield found
+        # What stands beside state dicts may be a loss, or levels of noise.
+        if not is_wrapper or any(isinstance(value, Tensor) and value.dim() > 1 for value in content.values()):
+            named = [(str(key), value) for key, value in content.items() if isinstance(value, Tensor)]
+            named += [] if is_wrapper else _numbered(content, depth)
+            if len(state := dict(named)) < len(named):
+                raise ParameterError("two of its weights have the same name")
+            if state:
+                yield name or TOP, state
+    elif isinstance(content, list | tuple):
+        yield from next((found for item in content if (found := list(_parts(item, depth - 1, name)))), [])
 
 
 def _numbered(content: Mapping[Any, Any], depth: int) -> list[tuple[str, Tensor]]:
@@ -135,7 +168,7 @@ def _numbered(content: Mapping[Any, Any], depth: int) -> list[tuple[str, Tensor]
     return [
         (f"{key}.{name}", tensor)
         for key, value in content.items()
-        for name, tensor in (_find(value, depth - 1) or {}).items()
+        for name, tensor in next(_parts(value, depth - 1), ("", State()))[1].items()
     ]
 
 

@@ -81,6 +81,30 @@ def test_it_is_the_network_with_its_weights(file):
     assert note.startswith("weights from w.safetensors (SHA-256 ")
 
 
+def test_the_weights_of_a_file_that_has_several_are_named_and_chosen(tmp_path):
+    models = {name: network() for name in ("model", "ema")}
+    with torch.no_grad():
+        for parameter in models["model"].parameters():
+            parameter.mul_(2)
+    torch.save({name: model.state_dict() for name, model in models.items()}, tmp_path / "w.pt")
+    noisy = torch.rand(2, 1, 9, 9)
+    for given, name, note in (
+        ({}, "ema", "its 'ema' (other weights in it: part=model)"),
+        ({"part": "model"}, "model", "its 'model' (other weights in it: part=ema)"),
+    ):
+        reference = gahbench.create(
+            "reference",
+            "pretrained",
+            architecture="bf-cnn[width=4,layers=3]",
+            checkpoint=str(tmp_path / "w.pt"),
+            **given,
+        )
+        with torch.no_grad():
+            expected = models[name](noisy, torch.ones(2))
+        assert torch.allclose(denoised(reference, noisy), expected, atol=1e-6)
+        assert note in reference.notes[0]
+
+
 def test_a_copy_of_it_as_a_network_calls_the_copy(file):
     """Jacobians in another precision are those of a copy in that precision."""
     reference = gahbench.create(

@@ -1,6 +1,7 @@
 import argparse
 import os
 import pickle
+import re
 import zipfile
 
 import pytest
@@ -9,7 +10,7 @@ from safetensors.torch import save_file
 
 from gahbench._util.errors import ParameterError
 from gahbench_plugins import _torch_files
-from gahbench_plugins.references._checkpoints.reading import read_state, without_prefixes
+from gahbench_plugins.references._checkpoints.reading import read_part, read_state, without_prefixes
 
 STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "b.count": torch.tensor(3)}
 
@@ -38,6 +39,35 @@ def same(found, expected=STATE):
 def test_state_dicts_are_found_where_programs_keep_them(tmp_path, content, zipped):
     torch.save(content, tmp_path / "x.pt", _use_new_zipfile_serialization=zipped)
     assert same(read_state(tmp_path / "x.pt"))
+
+
+OTHER = {"a.weight": torch.ones(2, 3)}
+
+
+@pytest.mark.parametrize(
+    ("content", "names"),
+    [
+        ({"model": OTHER, "ema": STATE}, ["ema", "model"]),
+        ({"model": {**OTHER, "ema": STATE}}, ["model.ema", "model"]),
+        ({**OTHER, "ema": {"model": STATE, "step": 3}}, ["ema.model", "."]),
+        ({"net": [OTHER, STATE], "params_ema": STATE}, ["params_ema", "net"]),
+        ({"model": STATE, "loss": torch.tensor(0.5), "sigmas": torch.ones(9)}, ["model"]),
+        (STATE, ["."]),
+    ],
+)
+def test_each_of_several_state_dicts_can_be_chosen(tmp_path, content, names):
+    torch.save(content, tmp_path / "x.pt")
+    first = read_part(tmp_path / "x.pt")
+    assert (first.name, *first.others) == tuple(names)
+    assert same(first.state)
+    for name in names[1:]:
+        found = read_part(tmp_path / "x.pt", name)
+        assert same(found.state, OTHER)
+        assert found.others == (names[0],)
+    with pytest.raises(
+        ParameterError, match=rf"part=average: not in this file; accepted: {re.escape(', '.join(names))}"
+    ):
+        read_part(tmp_path / "x.pt", "average")
 
 
 def test_safetensors_are_recognised_by_their_content(tmp_path):
