@@ -34,4 +34,4 @@ def workers_per_gpu(units: Iterable[Unit], memory: int, processors: int) -> int:
 def _step_work(unit: Unit) -> float | None:
     """Return the multiply-adds of a training step; ``None`` where they are not known."""
     steps = unit.payload["training"].get("steps")
-    return unit.work / steps if steps and 0 < unit.work < float("inf") else None
+    return unit.work / steps if isinstance(steps, int) and steps and 0 < unit.work < float("inf") else None

@@ -60,7 +60,7 @@ def merge_plans(plans: Sequence[tuple[Path, RecordedPlan]]) -> MergedPlan:
         if label in labels or label in first.board["entrants"]
     ]
     boards = [plan.board for plan in several]
-    refused = (tuple(one) for board in boards for one in board.get("refused", ()))
+    refused = dict.fromkeys(tuple(one) for board in boards for one in board.get("refused", ()))
     board = {
         "baseline": first.board["baseline"],
         "entrants": entrants,
@@ -74,7 +74,7 @@ def merge_plans(plans: Sequence[tuple[Path, RecordedPlan]]) -> MergedPlan:
             for label, own in board.get("trainings", {}).items()
             if label in entrants
         },
-        "refused": [one for one in united(refused) if one[1] in entrants],
+        "refused": [list(one) for one in refused if one[1] in entrants],
         "needs": {name: needs for board in reversed(boards) for name, needs in board["needs"].items()},
     }
     plugins, notes = _plugins(plans)

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from gahbench._util.checks import (
+    Check,
     is_count,
+    is_digest,
     is_inside,
     is_number,
     is_object,
@@ -217,9 +219,8 @@ def recorded_plan(folder: Path) -> RecordedPlan:
 def _parsed(content: dict[str, Any]) -> RecordedPlan:
     head: dict[str, Any] = {"suite": None, "board": {}, "threads": None, "plugins": [], "code": {}}
     head |= {"limits": {}, "secret_noise": None, "suite_text": "", "changes": []} | content
-    if wrong := wrong_field(head, _HEAD) or (
-        head["board"] and wrong_field({"trainings": {}, "refused": []} | head["board"], _BOARD | _LATER)
-    ):
+    later: dict[str, Any] = {"trainings": {}, "refused": [], "ratios": [], "citations": []}
+    if wrong := wrong_field(head, _HEAD) or (head["board"] and wrong_field(later | head["board"], _BOARD | _LATER)):
         raise ValueError(f"the field '{wrong}' is missing, or not what it can be")
     if not isinstance(content.get("units"), list):
         raise ValueError("it has no list of units")
@@ -227,6 +228,7 @@ def _parsed(content: dict[str, Any]) -> RecordedPlan:
     # Folders of before values were shared hold them in place.
     if (values := content.get("values")) is not None:
         _put_in_place(records, values)
+    _check_values(records)
     return RecordedPlan(
         head["suite"],
         tuple(map(_recorded, records)),
@@ -248,6 +250,22 @@ def _put_in_place(records: list[Record], values: list[Any]) -> None:
             record["document"] = {name: values[place] for name, place in document.items()}
 
 
+def _check_values(records: list[Record]) -> None:
+    """Check the values in payloads and documents, each once: many units share one.
+
+    Raises
+    ------
+    ValueError
+        If one is not what it can be; says which.
+    """
+    for part, checks in (("payload", _PAYLOAD), ("document", _DOCUMENT)):
+        parts = (cast(dict[str, Any], record).get(part) or {} for record in records)
+        values = {(name, id(fields[name])): fields[name] for fields in parts for name in checks if name in fields}
+        for (name, _), value in values.items():
+            if not checks[name](value):
+                raise ValueError(f"the field '{name}' in the {part} of a unit is not what it can be")
+
+
 def _recorded(record: Record) -> RecordedUnit:
     fields = cast(dict[str, Any], record)
     work, is_added, is_shown = fields.pop("work", 0.0), fields.pop("added"), fields.pop("shown", True)
@@ -263,8 +281,24 @@ _BOARD = {
     "metrics": list_of(record_of(metric=is_text, title=is_text, null=is_text)),
     "needs": object_of(list_of(is_text)),
 }
-#: Not in plans of before they were.
-_LATER = {"trainings": object_of(is_text), "refused": list_of(list_of(is_text))}
+_CITATION = dict.fromkeys(
+    ("entry", "plugin", "authors", "title", "journal", "conference", "publisher", "arxiv", "doi"), is_text
+) | {"year": is_count}
+#: Absent from earlier plans.
+_LATER = {
+    "trainings": object_of(is_text),
+    "refused": list_of(lambda value: list_of(is_text)(value) and len(value) == 3),
+    "ratios": list_of(record_of(metric=is_text, numerator=is_text, denominator=is_text)),
+    "citations": list_of(record_of(**_CITATION)),
+}
+_NOISE = {"seed": optional(is_count), "references": list_of(is_text)}
+_DRAWN = {"drawn": is_text, "fits": object_of(optional(is_digest))}
+
+
+def _is_secret_noise(value: Any) -> bool:
+    return record_of(**_NOISE)(value) and (value["seed"] is None or record_of(**_DRAWN)(value))
+
+
 _HEAD = {
     "suite": is_text,
     "board": is_object,
@@ -274,8 +308,32 @@ _HEAD = {
     "limits": is_object,
     "suite_text": is_text,
     "changes": list_of(is_text),
-    "secret_noise": optional(record_of(seed=optional(is_count), references=list_of(is_text))),
+    "secret_noise": optional(_is_secret_noise),
 }
+
+
+def _is_plugin(value: Any) -> bool:
+    # Earlier plans have neither labels nor origins.
+    return is_object(value) and wrong_field({"label": "", "origins": []} | value, _PLUGIN) is None
+
+
+_PLUGIN = {"name": is_text, "parameters": is_object, "identity": is_text, "label": is_text, "origins": list_of(is_text)}
+_PAYLOAD: dict[str, Check] = {
+    "dataset": _is_plugin,
+    "entrant": _is_plugin,
+    "metric": _is_plugin,
+    "training": is_object,
+    "seed": is_count,
+    "split": is_text,
+    "images": is_count,
+    "sigmas": list_of(is_number),
+    "noise_seed": lambda value: type(value) is int,
+    "learned_from": optional(is_object),
+    "partner_learned_from": optional(is_object),
+    "sampling": is_object,
+    "jacobian_precision": is_text,
+}
+_DOCUMENT: dict[str, Check] = {"training": is_object}
 
 
 def _lines(items: Iterable[str]) -> str:

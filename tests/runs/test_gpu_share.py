@@ -8,7 +8,20 @@ from gahbench.runs.gpu_share import FILLING_WORK, WORKER_BYTES, workers_per_gpu
 
 def fit(step_work, steps=100):
     payload = {"training": {"steps": steps}}
-    return Unit("fit", "k", "d", "e", "architecture", 0, None, None, None, None, step_work * (steps or 1), payload)
+    return Unit(
+        "fit",
+        "k",
+        "d",
+        "e",
+        "architecture",
+        0,
+        None,
+        None,
+        None,
+        None,
+        step_work * (steps if isinstance(steps, int) else 1),
+        payload,
+    )
 
 
 @pytest.mark.parametrize(
@@ -24,6 +37,7 @@ def fit(step_work, steps=100):
         # Nothing is known of their steps: a budget of seconds, or no networks.
         ([fit(float("inf"))], 80, 16, 1),
         ([fit(1.0, None)], 80, 16, 1),
+        ([fit(1.0, {"per_image": 2.0, "least": 1})], 80, 16, 1),
         ([], 80, 16, 1),
     ],
 )

@@ -1,6 +1,7 @@
 """Several results folders made one."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import gahbench
 from gahbench._util.errors import ResultsError
 from gahbench.runs.merged_plan import united
 from gahbench.store.folder import Folder
-from gahbench.store.plan_file import recorded_plan
+from gahbench.store.plan_file import recorded_plan, write_plan
 from gahbench.store.store import Store
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
@@ -278,6 +279,15 @@ def test_one_folder_is_too_few_and_other_folders_are_none(folder, tmp_path):
         gahbench.merge([first, tmp_path / "." / "first"], tmp_path / "out")
     with pytest.raises(ResultsError, match=r"no plan\.json"):
         gahbench.merge([first, tmp_path / "none"], tmp_path / "out")
+
+
+def test_entrants_that_refuse_a_dataset_are_kept_with_the_reason(folder, tmp_path):
+    first, second = folder("first"), folder("second")
+    for place, refused in ((first, [["discs[size=16]", "identity", "too small"]]), (second, [["d", "gone", "x"]])):
+        plan = recorded_plan(place)
+        write_plan(place, replace(plan, board={**plan.board, "refused": refused}))
+    gahbench.merge([first, second], tmp_path / "out")
+    assert recorded_plan(tmp_path / "out").board["refused"] == [["discs[size=16]", "identity", "too small"]]
 
 
 def test_threads_that_differ_are_noted(folder, tmp_path):

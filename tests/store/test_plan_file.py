@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,14 @@ def test_published_plans_are_read(file):
         ("units/0/payload", {"images": 10}),
         ("units/0/payload", {"images": "x"}),
         ("units/0/document", [1]),
+        ("units/0/document", {"training": 0}),
+        ("board/refused", [["d", "e"]]),
+        ("board/refused", ["abc"]),
+        ("board/ratios", [{"metric": "m"}]),
+        ("board/citations", [{"title": "T"}]),
+        ("board/citations", [3]),
+        ("secret_noise", {"seed": 3, "references": []}),
+        ("secret_noise", {"seed": 3, "references": [], "drawn": "now", "fits": {"k": "x"}}),
         ("units/0/work", "much"),
         ("units/0/work", 10**400),
     ],
@@ -119,6 +128,43 @@ def test_what_is_no_plan_is_refused(plan, tmp_path, place, value):
     (tmp_path / "plan.json").write_text(json.dumps(found))
     with pytest.raises(ResultsError, match=r"plan\.json: (not the plan of a gahbench suite|cannot be read) \("):
         read_plan(tmp_path)
+
+
+PLUGIN = {"name": "e", "parameters": {}, "identity": "0", "origins": [], "label": "e"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("entrant", None),
+        ("entrant", []),
+        ("entrant", {}),
+        ("entrant", {**PLUGIN, "parameters": 3}),
+        ("entrant", {**PLUGIN, "identity": None}),
+        ("dataset", {**PLUGIN, "origins": "x"}),
+        ("metric", {**PLUGIN, "label": 3}),
+        ("training", [1]),
+        ("seed", -1),
+        ("images", None),
+        ("images", 2.5),
+        ("sigmas", None),
+        ("sigmas", ["x"]),
+        ("noise_seed", "x"),
+        ("learned_from", 3),
+        ("sampling", None),
+        ("jacobian_precision", 1),
+    ],
+)
+def test_what_a_unit_of_a_resealed_plan_cannot_be_done_from_is_refused(plan, tmp_path, name, value):
+    (recorded,) = plan.units
+    payload = {"dataset": PLUGIN, "entrant": PLUGIN, "metric": PLUGIN, "images": 3, "sigmas": [0.1]}
+    for own, is_accepted in ((payload, True), ({**payload, name: value}, False)):
+        write_plan(tmp_path, replace(plan, units=(replace(recorded, unit=replace(recorded.unit, payload=own)),)))
+        if is_accepted:
+            assert recorded_plan(tmp_path).units[0].unit.payload == own
+        else:
+            with pytest.raises(ResultsError, match=rf"plan\.json: .*the field '{name}' in the payload of a unit"):
+                recorded_plan(tmp_path)
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"\xff", b"[" * 100_000, b'{"suite": "s", "suite": 1}'])
