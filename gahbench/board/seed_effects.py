@@ -169,7 +169,7 @@ def pool(by_seed: Array, relative: bool | None = None, apart: Sequence[int] = ()
     if not _is_relative(by_seed[decisive]):
         return plain
     outliers = {place: outlier for place, outlier in plain.outliers.items() if place not in rest}
-    return replace(other, outliers=outliers | other.outliers)
+    return replace(other, outliers={**outliers, **other.outliers})
 
 
 def _pool(by_seed: Array, rest: NDArray[np.int64], relative: bool) -> Pool:

@@ -37,7 +37,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gahbench._util.errors import GahbenchError
-from gahbench._util.readable import level_name
 from gahbench.contracts.datasets import Dataset, Split, checked_sources
 from gahbench.contracts.denoisers import batch_size, shown
 from gahbench.contracts.truth import Truth
@@ -136,11 +135,10 @@ class FreshResult:
         """Why the scores are not to be relied on; empty for honest rows."""
         marks = []
         images = f"{IMAGES} {'new' if self.images.is_stream else 'other'} images of this dataset"
-        where = "on average" if self.sigma is None else f"at σ = {level_name(self.sigma)}"
         if self.p < ALPHA and (self.images.is_stream or self.sigma_advantage > FINITE_ADVANTAGE):
             marks.append(
                 f"is better on the test images than elsewhere: its gain is {self.sigma_advantage:.1f} dB larger than "
-                f"on {images}, {where}"
+                f"on {images}"
             )
         if self.optimal_p is not None and self.optimal_p < OPTIMAL_ALPHA:
             marks.append(f"beats the optimum on {COMPARED} of {images}, which no denoiser can")

@@ -30,7 +30,8 @@ from gahbench.training.file_names import WEIGHTS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Folders of units that were moved away: their files were not all there, or they were to be done anew.
+#: Folders of units and checkpoints that were moved away: their files were damaged, they were to be done anew, or their
+#: checks are to be done again.
 DAMAGED, REPLACED, UNCHECKED = "damaged", "replaced", "unchecked"
 
 

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, cast
 
 import torch
 
@@ -198,7 +198,8 @@ def _save(content: dict[str, Any], file: BinaryIO) -> None:
     file.write(b"0" * (_HEAD - 1) + b"\n")
     hashed = _HashedFile(file)
     try:
-        torch.save(content, hashed)
+        # torch calls write and flush alone.
+        torch.save(content, cast(IO[bytes], hashed))
     except RuntimeError as error:
         # torch replaces an error of the file by one that does not say what has failed.
         raise hashed.error or error from None

@@ -19,11 +19,11 @@ STAND_INS = ("fifo", "folder", "socket", "device", "link to itself", "dangling l
 #: What happens to a file, or a folder.
 KINDS = (
     *("truncate", "flip", "insert", "empty", "delete", "rename", "swap", "copy", "chmod", *STAND_INS),
-    *(3 * ("json value", "json key", "forged value", "forged key")),
+    *(3 * ("json value", "json key", "forged value", "forged key", "forged plan")),
     *("text", "text", "file name", "litter", "litter"),
 )
 #: Checksums agree after these: they tell of no damage, and values may differ.
-FORGED = ("forged value", "forged key")
+FORGED = ("forged value", "forged key", "forged plan")
 
 numbers = st.sampled_from(
     (0, -1, 1, 2**31, 2**63, 10**400, True, 0.5, -0.0, 1e308, float("nan"), float("inf"), float("-inf"))
@@ -85,8 +85,10 @@ def inflict(damage: Damage, home: Path) -> None:
     if not entries:
         return
     target, other = entries[damage.place % len(entries)], entries[damage.other % len(entries)]
-    if damage.kind in ("json value", "json key", "forged value", "forged key", "file name"):
+    if damage.kind in ("json value", "json key", *FORGED, "file name"):
         files = [entry for entry in entries if entry.suffix == ".json" and entry.is_file() and not entry.is_symlink()]
+        if damage.kind == "forged plan":
+            files = [file for file in files if file.name == "plan.json"]
         if files:
             _rewrite(damage, files[damage.place % len(files)])
     elif damage.kind == "litter":
@@ -188,7 +190,7 @@ def _rewrite(damage: Damage, file: Path) -> None:
             content["files"][damage.value] = {"bytes": 1, "sha256": "0" * 64}
     elif (place := _place(content, damage)) is not None:
         holder, key = place
-        if damage.kind.endswith("value"):
+        if damage.kind.endswith("value") or (damage.kind == "forged plan" and damage.other % 3):
             holder[key] = damage.value
         elif isinstance(holder, dict):
             value = holder.pop(key)

@@ -316,3 +316,9 @@ def test_rows_of_a_sweep_that_cannot_be_are_on_the_board_too(write_suite, tmp_pa
         assert note.startswith("cannot take these images: ")
     gahbench.remove(out, ["unet[width=2,levels=5]"])
     assert set(gahbench.load_results(out).entrants) == {"identity", "oracle-threshold[haar]"}
+
+
+def test_images_of_any_size_are_planned_without_being_computed_on():
+    """The number of their pixels may exceed 64 bits; an entrant is then tried on none."""
+    configured = Registry().configure("architecture", "bf-cnn[width=2,layers=3]")
+    assert dry_run.dry_runs([(configured, (1, 2**63 - 1, 2**63 - 1))], Registry())[0].error is None

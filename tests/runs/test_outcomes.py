@@ -21,6 +21,7 @@ from gahbench.runs.supervisor import _Supervisor
 from gahbench.runs.worker import do_unit
 from gahbench.store.claims import Claims
 from gahbench.store.finished import DamagedError
+from gahbench.store.plan_file import RecordedPlan, RecordedUnit, write_plan
 from gahbench.store.store import Store
 from gahbench.training.trainer import Stopped
 
@@ -118,6 +119,20 @@ def test_a_file_system_that_fails_ends_a_run_in_this_process_and_fails_no_unit(j
         runner.run(runner.next())
     assert job.store.failed() == set()
     assert Claims(job.store.claims).names() == set()
+
+
+def test_a_checkpoint_that_is_not_what_it_says_is_kept_with_a_note(job):
+    job, events = job
+    fit = next(unit for unit in job.units if unit.kind == "fit")
+    (job.store.begin(fit).folder / "checkpoint-5.pt").write_bytes(b"rubbish")
+    assert gahbench.UnitRunner(job).run(fit) == "finished"
+    (note,) = [event.details["text"] for event in events if event.kind == "note"]
+    place = job.store.folder / "damaged" / f"{fit.folder}.partial-checkpoint-5.pt"
+    assert note.startswith("checkpoint-5.pt cannot be resumed from, as its content does not agree with its digest; the")
+    assert note.endswith(str(place))
+    assert place.read_bytes() == b"rubbish"
+    write_plan(job.store.folder, RecordedPlan("tiny", (RecordedUnit(fit),)))
+    assert gahbench.status(job.store.folder).damaged == 0
 
 
 def test_what_the_store_does_not_hold_has_not_finished(job, monkeypatch):

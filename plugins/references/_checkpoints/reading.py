@@ -158,7 +158,8 @@ def _parts(content: Any, depth: int, name: str = "") -> Iterator[tuple[str, Stat
             if state:
                 yield name or TOP, state
     elif isinstance(content, list | tuple):
-        yield from next((found for item in content if (found := list(_parts(item, depth - 1, name)))), [])
+        several = (list(_parts(item, depth - 1, name)) for item in content)
+        yield from next(filter(None, several), [])
 
 
 def _numbered(content: Mapping[Any, Any], depth: int) -> list[tuple[str, Tensor]]:
