@@ -35,7 +35,7 @@ def test_of_two_seeds_the_quantile_is_that_of_a_simulation():
 
 
 @pytest.mark.parametrize(("seeds", "levels"), [(2, 1), (3, 1), (3, 4)])
-def test_at_most_one_honest_entrant_of_a_thousand_is_an_outlier(seeds, levels):
+def test_one_honest_entrant_of_a_thousand_is_an_outlier(seeds, levels):
     trials, found = 1500, 0
     for trial in range(trials):
         found += len(pool(runs(*[0.2] * 6, seeds=seeds, levels=levels, seed=trial), False).outliers)
