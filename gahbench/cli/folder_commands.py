@@ -88,9 +88,7 @@ def work(
 
 def status(
     folder: Planned,
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Print anew every two seconds, until nothing is left.")
-    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Print every two seconds, until nothing is left.")] = False,
 ) -> None:
     """Show what is done in a results folder, what runs where and since when, what failed and why, and the time left."""
     from gahbench.cli.working import print_status
@@ -180,8 +178,7 @@ def report(
 ) -> None:
     """Write all of a results folder as one HTML file: tables, figures, images, and where they came from.
 
-    The file needs no other and no network. Tables and figures are there without scripts; with them, tables are sorted
-    and filtered, and curves show their values.
+    The file needs no other and no network. With scripts, tables are sorted and filtered, and curves show their values.
     """
     from gahbench import api
 
@@ -203,9 +200,8 @@ def site(
 ) -> None:
     """Write a site of results folders: an index, and a page for each run, entrant, dataset and README.md.
 
-    It works from files and from any server, and makes no request to elsewhere. The plans of the folder choose the
-    parameters of plugins: those that name code to run, files or downloads are neither imported nor read without
-    --trust, and pages say so.
+    It works from files and any server, and makes no requests. Plugins whose parameters name code, files or downloads
+    are not built without --trust, and pages say so.
     """
     from gahbench import api
 
