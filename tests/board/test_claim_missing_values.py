@@ -18,7 +18,7 @@ def test_a_claim_about_all_noise_levels_needs_a_value_at_each(lost):
     broken[-1]["value"] = lost
     found = verdict(EVERYWHERE, table(broken))
     assert found.outcome == "not measured"
-    assert found.reason == "psnr of net on discs has no finite value at σ = 1"
+    assert found.reason == "net on discs is left out, diverged: not finite at σ = 1"
 
 
 def test_nor_may_a_noise_level_be_absent_that_others_have():
