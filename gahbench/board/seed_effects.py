@@ -20,7 +20,7 @@ An outlier, and an entrant that is left out for another reason, has the effect t
 variance, with its own degrees of freedom.
 
 - Of two trained entrants, the one with the larger variance is an outlier beyond the quantile of F itself: standard
-  deviations that differ 637 times (two seeds) or 32 times (three seeds). Two entrants say hardly which one is wrong.
+  deviations that differ 1910 times (two seeds) or 95 times (three seeds). Two entrants say hardly which one is wrong.
 - Where one entrant alone has seeds there is nothing to pool: with two seeds its interval is that of one degree of
   freedom, 12.7 standard errors each way.
 """
@@ -40,6 +40,8 @@ Array = NDArray[np.float64]
 
 #: The share of entrants with equal variances that are outliers.
 OUTLIER_SHARE = 0.001
+#: By how much the true variances of honest entrants may differ.
+TOLERANCE = 9.0
 
 _SEEDS = 1  # stream of random numbers, apart from that of images
 #: So many entrants are compared at least to find whether their variances are alike relative to their means.
@@ -237,7 +239,8 @@ def _outliers(runs: Runs) -> dict[int, Outlier]:
                 place = int(of_number[np.argmax(variances[of_number, level])])
                 others = places[places != place]
                 median = float(_median(variances[others, level]))
-                bound = variance_ratio(int(number), int(_median(freedom[others, level])), len(others), share) * median
+                ratio = variance_ratio(int(number), int(_median(freedom[others, level])), len(others), share)
+                bound = TOLERANCE * ratio * median
                 if variances[place, level] > farthest * bound > 0:
                     farthest = float(variances[place, level] / bound)
                     spread = math.sqrt(variances[place, level])

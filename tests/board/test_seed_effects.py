@@ -82,7 +82,7 @@ def test_entrants_apart_have_the_effects_that_they_have_alone():
 
 def test_of_two_entrants_one_is_an_outlier_beyond_the_quantile_of_f():
     within, beyond = (
-        np.array([[[-1.0, 0.0, 1.0]], [[-times, 0.0, times]]]) for times in (np.sqrt(998.0), np.sqrt(1000.0))
+        np.array([[[-1.0, 0.0, 1.0]], [[-times, 0.0, times]]]) for times in (np.sqrt(9 * 998.0), np.sqrt(9 * 1000.0))
     )
     assert pool(within).outliers == {}
     assert pool(beyond).outliers.keys() == {1}
