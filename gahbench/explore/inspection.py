@@ -266,7 +266,6 @@ def _level(
         jacobian_precision="auto",  # the default of suites, so that the numbers are those of their boards
     )
     one = group.only(images.place)
-
     step = functools.partial(_announce, begin, sigma)
     try:
         step(_JACOBIAN)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import functools
 import hashlib
 import io
 import math
@@ -85,12 +86,6 @@ def fit(
     """
     use_float32(device)
     network = build_network(build, seed, training.initialisation, training.weights_stream)
-
-    def keep_snapshot(step: int, kept: nn.Module) -> None:
-        digest = save_weights(folder / snapshot_file(step), kept)
-        if checkpoints is not None:
-            checkpoints.snapshots[snapshot_file(step)] = digest
-
     trainer = Trainer(
         network,
         dataset,
@@ -100,7 +95,7 @@ def fit(
         validation_sigmas(training),
         device,
         checkpoints,
-        keep_snapshot,
+        functools.partial(_keep_snapshot, folder, checkpoints),
         report,
         should_stop,
     )
@@ -121,6 +116,12 @@ def save_weights(path: Path, network: nn.Module) -> str:
     with storing(path):
         write_whole(path, content)
     return hashlib.sha256(content).hexdigest()
+
+
+def _keep_snapshot(folder: Path, checkpoints: Checkpoints | None, step: int, network: nn.Module) -> None:
+    digest = save_weights(folder / snapshot_file(step), network)
+    if checkpoints is not None:
+        checkpoints.snapshots[snapshot_file(step)] = digest
 
 
 def validation_sigmas(training: Training) -> tuple[float, ...]:
