@@ -70,7 +70,7 @@ def _plan(request: RunRequest, broken: dict[str, str], seconds: float) -> dict[s
         what, deadline = "", float("inf")
         while True:
             wait_for_any([child], 0.1)
-            # What it sent last has arrived when it has ended.
+            # Asked first: all that a process has sent before its end can then be received.
             has_exited = child.process.poll() is not None
             for message in child.receive():
                 if message["event"] == "constructing":

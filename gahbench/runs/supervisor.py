@@ -137,7 +137,7 @@ class _Supervisor:
         """Handle the messages of workers, after a moment if there are none; return the workers that have exited."""
         self._handle_pending()
         wait_for_any(self.children.values(), WAIT_SECONDS)
-        # All that these have sent has arrived.
+        # Asked first: all that a process has sent before its end can then be received.
         exited = [child for child in self.children.values() if child.process.poll() is not None]
         self.pending.extend((child, message) for child in self.children.values() for message in child.receive())
         self._handle_pending()
