@@ -193,16 +193,18 @@ def _jacobian_facts(measurement: Measurement) -> dict[str, Any]:
 
 
 def _checks(unit: Unit, measurement: Measurement) -> dict[str, Any]:
-    """Check the denoiser of a score unit: return ``marks`` and ``notes``, and ``checks`` with the numbers behind them.
+    """Check the denoiser of a score unit: return ``marks``, and beside the ranked score ``notes`` and ``checks``."""
+    if (unit.payload["metric"]["name"], unit.split) == AUDITED:
+        return _audit_row(measurement)
+    # Whatever another metric was measured on is what the denoiser always returns.
+    evaluation = measurement.evaluation
+    if unit.split != AUDITED[1] or not evaluation._denoised or evaluation.denoiser.kind in SEES_DATASET:
+        return {}
+    return {"marks": [as_text(mark) for mark in audit_repetition(evaluation).marks]}
 
-    One that cannot be denoised again is marked, and keeps its scores.
-    """
-    if (unit.payload["metric"]["name"], unit.split) != AUDITED:
-        # Whatever another metric was measured on is what the denoiser always returns.
-        evaluation = measurement.evaluation
-        if unit.split != AUDITED[1] or not evaluation._denoised or evaluation.denoiser.kind in SEES_DATASET:
-            return {}
-        return {"marks": [as_text(mark) for mark in audit_repetition(evaluation).marks]}
+
+def _audit_row(measurement: Measurement) -> dict[str, Any]:
+    """Audit a denoiser; one that cannot be denoised again is marked, and keeps its scores."""
     # Of several shapes, that of the most images says most.
     largest = max(measurement.evaluations, key=lambda one: len(one.clean))
     images = sum(len(one.clean) for one in measurement.evaluations)
@@ -216,11 +218,10 @@ def _checks(unit: Unit, measurement: Measurement) -> dict[str, Any]:
     if len(measurement.evaluations) > 1:
         of = f" (of {len(largest.clean)} of {images} images)"
         checks["checked"] = len(largest.clean)
-    checks["images"] = found.images
     return {
         "marks": [as_text(f"{mark}{of}") for mark in found.marks],
         "notes": [as_text(note) for note in found.notes],
-        "checks": {**checks, **found.facts},
+        "checks": {**checks, **found.facts, "images": found.images},
     }
 
 

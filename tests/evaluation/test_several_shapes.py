@@ -11,7 +11,7 @@ from gahbench.contracts.metrics import Metric
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.evaluation.measurement import Measurement, Subject
 from gahbench.evaluation.notes import notes_of
-from gahbench.runs.worker import _audited
+from gahbench.runs.worker import _audit_row
 from gahbench_plugins.datasets.whole import Whole
 from gahbench_plugins.metrics.psnr import Psnr
 from gahbench_plugins.metrics.ssim import Ssim
@@ -153,11 +153,11 @@ class Random(gahbench.Reference):
 
 def test_checks_are_of_the_shape_of_most_images_and_say_so(whole):
     request = {"split": "test", "images": 5, "sigmas": SIGMAS, "noise_seed": 0}
-    found = _audited(Measurement(whole, Subject(Random), request, torch.device("cpu")))
-    assert found["audit"]["images"] == 3
+    found = _audit_row(Measurement(whole, Subject(Random), request, torch.device("cpu")))
+    assert found["checks"]["checked"] == 3
     assert found["marks"][0].startswith("not deterministic")
     assert all(mark.endswith("(of 3 of 5 images)") for mark in found["marks"])
-    alone = _audited(
+    alone = _audit_row(
         Measurement(whole.of_shape((1, 16, 16)), Subject(Random), request | {"images": 2}, torch.device("cpu"))
     )
     assert not alone["marks"][0].endswith("images)")

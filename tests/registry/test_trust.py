@@ -27,6 +27,8 @@ HARMLESS = {
     ("diffusers", "arguments"),
     ("hf", "revision"),
     ("hf", "file"),
+    ("hf", "part"),
+    ("pretrained", "part"),
     ("wavelet", "name"),
     ("wavelet-packet", "name"),
     ("wavelet-ti", "name"),

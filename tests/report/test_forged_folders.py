@@ -88,9 +88,9 @@ def forge(kept_run, home, tmp_path):
         shutil.copytree(kept_run, folder)
         plan = recorded_plan(folder)
         for kind, name, parameters in forgeries:
-            payload = {"name": name, "parameters": filled(parameters, home), "label": LABELS[kind]}
+            forged = {"name": name, "parameters": filled(parameters, home), "label": LABELS[kind]}
             units = tuple(
-                replace(one, unit=replace(one.unit, payload={**one.unit.payload, kind: payload}))
+                replace(one, unit=replace(one.unit, payload=one.unit.payload | {kind: one.unit.payload[kind] | forged}))
                 if getattr(one.unit, kind) == LABELS[kind]
                 else one
                 for one in plan.units
