@@ -19,8 +19,8 @@ outlier changes no judgement on others.
 An outlier, and an entrant that is left out for another reason, has the effect that it would have alone: its own
 variance, with its own degrees of freedom.
 
-- Of two trained entrants, the one with the larger variance is an outlier beyond the quantile of F itself: standard
-  deviations that differ 1910 times (two seeds) or 95 times (three seeds). Two entrants say hardly which one is wrong.
+- Of two trained entrants, the one with the larger variance is an outlier beyond nine times the quantile of F: standard
+  deviations that differ 1910 times (two seeds) or 95 times (three seeds). It is unclear which of two is wrong.
 - Where one entrant alone has seeds there is nothing to pool: with two seeds its interval is that of one degree of
   freedom, 12.7 standard errors each way.
 """

@@ -30,6 +30,7 @@ REPEATED = 4
 REPEATS_WITHIN = 0.01
 #: Outputs larger than this many times the noisy images, in root mean square, have diverged.
 DIVERGED = 10.0
+DIVERGED_NOTE = "diverged: "
 #: Images under fresh noise, at each noise level.
 FRESH = 2
 #: An error under fresh noise may be this many times that of the scores, and this share of sigma^2 more.
@@ -71,7 +72,7 @@ def audit(evaluation: Evaluation) -> Audit:
     if kind == "bound":
         return Audit()
     repetition = audit_repetition(evaluation)
-    if kind in SEES_DATASET:
+    if kind in SEES_DATASET or not all(bool(evaluation.denoised(one).isfinite().all()) for one in evaluation.sigmas):
         return repetition
     levels = [_Level.of(evaluation, sigma, secret_generator()) for sigma in evaluation.sigmas]
     fresh = compare_on_fresh_images(evaluation)
@@ -87,8 +88,10 @@ def audit_repetition(evaluation: Evaluation) -> Audit:
     difference, size = _difference(evaluation, sigma)
     facts = {"sigma": sigma, "difference": difference, "size": size}
     marks, notes = [], []
+    if size == math.inf:
+        return Audit(notes=(f"{DIVERGED_NOTE}its outputs are not finite at σ = {sigma:g}",))
     if size > DIVERGED:
-        notes.append(f"diverged: its outputs are {size:.1g} times as large as the noisy images at σ = {sigma:g}")
+        notes.append(f"{DIVERGED_NOTE}its outputs are {size:.1g} times as large as the noisy images at σ = {sigma:g}")
     # Rounding grows with the outputs.
     if difference > REPEATS_WITHIN * max(1.0, size):
         marks.append(
@@ -153,7 +156,7 @@ def _difference(evaluation: Evaluation, sigma: float) -> tuple[float, float]:
         off = float((again - before[one]).square().mean().sqrt()) / sigma
         found.append(off if math.isfinite(off) else math.inf)
     size = float(before.square().mean().sqrt() / noisy.double().square().mean().sqrt())
-    return min(sorted(found)[(count - 1) // 2], 1e9), min(size, 1e9) if math.isfinite(size) else 1e9
+    return min(sorted(found)[(count - 1) // 2], 1e9), size if math.isfinite(size) else math.inf
 
 
 @dataclass(frozen=True)
@@ -198,6 +201,6 @@ def _level_marks(levels: Sequence[_Level]) -> list[str]:
         places = ", ".join(f"{level.noise:.2g} σ at σ = {level.sigma:g}" for level in off)
         marks.append(f"the noise that it was scored under was changed in its process: it is {places}")
     if known := [level for level in levels if level.is_owed_to_noise]:
-        places = ", ".join(f"{level.fresh:.1e} for {level.claimed:.1e} at σ = {level.sigma:g}" for level in known)
-        marks.append(f"knows the noise: under other noise its squared error is {places}")
+        errors = (f"{level.fresh:.1e} instead of {level.claimed:.1e} at σ = {level.sigma:g}" for level in known)
+        marks.append(f"knows the noise: its squared error grows under fresh noise: {', '.join(errors)}")
     return marks

@@ -26,6 +26,8 @@ from gahbench.contracts.unit import Unit
 TOLERANCE, ABSOLUTE_TOLERANCE = 1e-3, 1e-6
 #: The chance that an honest fit, trained in another environment, is found to differ.
 SIGNIFICANCE = 0.01
+#: A row whose seeds differ this many times as much as those of the median row is left out of the spread.
+OUTLIER_FACTOR = 10.0
 #: Degrees of freedom below which a spread over seeds says too little: with 3, 5.8 times the spread is within 1 %.
 MIN_FREEDOM = 3
 _NUMBER = re.compile(r"[-+−]?\d+(\.\d+)?(e[-+]?\d+)?")
@@ -119,6 +121,12 @@ class Spread:
             spread counts, with the degrees of freedom of all, as for the intervals of boards.
         """
         several = [np.stack(row) for row in rows if len(row) > 1]
+        if len(several) > 2:
+            # As on boards, rows that have diverged say nothing about others.
+            spreads = np.array([row.std(axis=0, ddof=1).max() for row in several])
+            usual = spreads <= OUTLIER_FACTOR * np.nanmedian(spreads)
+            several = [row for row, is_usual in zip(several, usual, strict=True) if is_usual]
+        several = [row for row in several if np.isfinite(row).all()]
         freedom = sum(len(row) - 1 for row in several)
         if not freedom:
             return cls(np.zeros(1), 0)

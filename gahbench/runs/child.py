@@ -34,6 +34,8 @@ _MAX_TURN = 5.0
 _MAX_OUTPUT = 4000
 #: Bytes that are read at once, and how often in a turn: a plugin may write endlessly.
 _READ, _READS = 1 << 16, 64
+#: Bytes of a line that are kept until its end arrives.
+_MAX_UNREAD = 1 << 24
 #: Seconds for which a message may take to be sent.
 _SEND_SECONDS = 5.0
 
@@ -87,6 +89,8 @@ class Child:
             if b"\n" in data:
                 *lines, self._unread = self._unread.split(b"\n")
                 messages += [message for line in lines if (message := decode(line, self.process.pid)) is not None]
+            # No message is as long as what a plugin may write here.
+            del self._unread[:-_MAX_UNREAD]
         return messages
 
     def ending(self) -> str:

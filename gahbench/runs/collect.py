@@ -88,6 +88,8 @@ def _collect(folder: Path, problems: Sequence[Problem], refusal: UnwritableError
     from gahbench.report.publish import publish
 
     plan, store = recorded_plan(folder), Store(folder)
+    if refusal is None:
+        store.put_back_unchecked()
     examined = store.examined(plan.shown, keep=True)
     warn_of_damage(examined.damaged.values(), f"and not on the board; 'gahbench run' in {folder} does it again")
     states = _states(plan, store, examined)

@@ -100,15 +100,18 @@ class Link:
             threading.Thread(target=target, daemon=True).start()
 
     def send(self, event: str, **details: Any) -> None:
-        """Report an event; the process ends if it cannot."""
+        """Report an event; the process ends if its socket was closed in it."""
         if os.getpid() != self._process:
             return  # A plugin has forked the process.
         line = encode({"event": event, "process": self._process, **details})
         with self._lock:
             try:
                 self._socket.sendall(line)
-            except OSError as error:
-                os._exit(0 if isinstance(error, ConnectionError) else SOCKET_CLOSED)
+            except ConnectionError:
+                # The parent is gone; a fit may still write its checkpoint.
+                self.stop.set()
+            except OSError:
+                os._exit(SOCKET_CLOSED)
 
     def _listen(self) -> None:
         try:

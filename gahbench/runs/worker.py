@@ -20,7 +20,7 @@ from gahbench.contracts.denoisers import SEES_DATASET
 from gahbench.contracts.metrics import Metric
 from gahbench.contracts.references import Reference
 from gahbench.contracts.unit import Unit
-from gahbench.evaluation.audit import audit, audit_repetition
+from gahbench.evaluation.audit import DIVERGED_NOTE, audit, audit_repetition
 from gahbench.evaluation.claimed_risk import check_claimed_risk
 from gahbench.evaluation.measurement import Measurement
 from gahbench.evaluation.notes import notes_of
@@ -37,7 +37,6 @@ from gahbench.store.finished import UNIT, DamagedError, Finished
 from gahbench.store.score_files import write_scores
 from gahbench.store.store import DAMAGED, Store
 from gahbench.training.checkpoint import Checkpoints
-from gahbench.training.file_names import checkpoints_in
 from gahbench.training.fit_checks import WatchedFit
 from gahbench.training.fitting import fit
 from gahbench.training.recipe import Training
@@ -114,7 +113,7 @@ class Worker:
         training = Training.model_validate(payload["training"])
         build = functools.partial(self._factory.build, "architecture", payload["entrant"], dataset.shape)
         watched = WatchedFit(build, training, payload["seed"])
-        resumed = bool(checkpoints_in(attempt.folder))
+        checkpoints = Checkpoints(attempt.folder, unit.key, self.store.folder / DAMAGED, self.note)
         done = fit(
             watched.build,
             dataset,
@@ -125,11 +124,11 @@ class Worker:
             self.progress,
             self.should_stop,
             self._choices,
-            Checkpoints(attempt.folder, unit.key, self.store.folder / DAMAGED, self.note),
+            checkpoints,
         )
         for text in done.facts["notes"]:
             self.note(text)
-        facts = {**done.facts, "marks": watched.marks(dataset.shape, self.device), "resumed": resumed}
+        facts = {**done.facts, "marks": watched.marks(dataset.shape, self.device), "resumed": checkpoints.resumed}
         # The time of training is of training alone: this has the images, the network and its validation too.
         facts |= {"seconds": time.monotonic() - started, "environment": self._environment}
         attempt.finish(facts, keep=done.files)
@@ -172,7 +171,8 @@ class Worker:
         for name in earlier.names:
             (attempt.folder / name).write_bytes(earlier.read(name))
         checks = _checks(earlier.unit, measurement)
-        checks.pop("notes", None)
+        kept = [note for note in earlier.done.get("notes", ()) if not note.startswith(DIVERGED_NOTE)]
+        checks["notes"] = [*kept, *checks.get("notes", ())]
         facts = {name: value for name, value in earlier.done.items() if name not in ("files", "marks", "checks")}
         attempt.finish({**facts, **checks}, keep=[name for name in earlier.names if name != UNIT])
 

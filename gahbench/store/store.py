@@ -185,6 +185,14 @@ class Store:
                     return self.verify(self.folder / UNCHECKED / name, unit)
         return None
 
+    def put_back_unchecked(self) -> None:
+        """Move finished units whose checks were to be done again back, where they were not: their scores count."""
+        finished = self.finished()
+        for name in names_in(self.folder / UNCHECKED):
+            if (unit := name.rpartition("-")[0]) not in finished:
+                with contextlib.suppress(OSError):
+                    (self.folder / UNCHECKED / name).rename(self.units / unit)
+
     def put_aside(self) -> list[str]:
         """Return the names of all that was moved away, since it was damaged or replaced."""
         return sorted(name for room in (DAMAGED, REPLACED) for name in names_in(self.folder / room))

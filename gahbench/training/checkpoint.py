@@ -93,6 +93,8 @@ class Checkpoints:
         self._folder, self._key, self._damaged, self._note = folder, key, damaged, note
         #: SHA-256 of the snapshots that this fit has kept, by file name.
         self.snapshots: dict[str, str] = {}
+        #: Whether the fit resumed from a checkpoint.
+        self.resumed = False
 
     def write(self, state: dict[str, Any]) -> None:
         """Write a checkpoint under a temporary name, flush it to disk and rename it; then delete the oldest.
@@ -141,6 +143,7 @@ class Checkpoints:
                     continue  # The attempt that wrote it may just have deleted it.
                 except _UnusableError as error:
                     unusable[self._set_aside(path)] = f"{path.name} cannot be resumed from, as {error}"
+        self.resumed = state is not None
         resumed = "starts again" if state is None else f"resumes from step {state['step']}"
         for place, reason in unusable.items():
             self._note(f"{reason}; the fit {resumed}; the file is kept as {place}")

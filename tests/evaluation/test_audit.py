@@ -109,6 +109,11 @@ def test_images_without_number_are_marked():
     assert any("not deterministic" in mark for mark in audit(evaluation).marks)
 
 
+def test_outputs_without_number_are_called_divergence_and_no_cheat():
+    found = audit(evaluation_of(Given(lambda noisy, sigma: noisy * math.nan)))
+    assert (found.marks, found.notes) == ((), ("diverged: its outputs are not finite at σ = 0.2",))
+
+
 def test_known_noise_is_found_out_under_fresh_noise():
     def subtracts(noisy, sigma):
         return noisy - evaluation.noisy(sigma)[: len(noisy)] + evaluation.clean[: len(noisy)]

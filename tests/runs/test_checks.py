@@ -10,6 +10,7 @@ from gahbench._util.sealed import parse_sealed, write_sealed
 from gahbench.board.results import Results
 from gahbench.planning.units import CHECKS_VERSION
 from gahbench.report.tables import markdown
+from gahbench.store.store import UNCHECKED, Store
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
 
@@ -58,6 +59,16 @@ def test_checks_by_other_code_alone_are_done_again(write_suite, tmp_path):
     pd.testing.assert_frame_equal(first.scores, again.scores)
     assert "earlier rules" not in markdown(again.results)
     assert run(write_suite(), out)[1] == []
+
+
+def test_scores_whose_checks_were_not_done_again_stay_on_the_board(write_suite, tmp_path):
+    out = tmp_path / "out"
+    outcome, _ = run(write_suite(), out)
+    before = records(out)
+    assert Store(out).put_away([name for name, (metric, _) in before.items() if metric == "psnr"], UNCHECKED) == 3
+    gahbench.collect(out)
+    pd.testing.assert_frame_equal(gahbench.load_results(out).scores, outcome.scores)
+    assert records(out).keys() == before.keys()
 
 
 def test_boards_say_where_the_test_images_may_be_known(write_suite, tmp_path):
