@@ -131,7 +131,8 @@ class Dataset(Preparable, ABC):
     def images(self, split: Split, count: int, start: int = 0) -> Tensor:
         """Return images ``start`` to ``start + count`` of a split.
 
-        Where a split never ends, ``start`` may be as large as 2^32: do not draw the images before it. A fit on a GPU calls it in a thread: draw from generators of your own, not from the default one.
+        Where a split never ends, ``start`` may be as large as 2^32: do not draw the images before it. A fit on a GPU
+        calls it in a thread: draw from generators of your own, not from the default one.
 
         Returns
         -------
