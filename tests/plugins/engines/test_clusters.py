@@ -61,7 +61,7 @@ def running(home, engine):
         cut = command(home, "cut", "--engine", engine, "--entrant", "poison")
         run = subprocess.Popen(cut, stdout=written, stderr=written)
     try:
-        wait_for(lambda: list(out.glob("units/fit-*.partial-*/checkpoint.pt")), 180, log.read_text)
+        wait_for(lambda: list(out.glob("units/fit-*.partial-*/checkpoint-*.pt")), 180, log.read_text)
         yield
         assert run.poll() is None, log.read_text()
         assert run.wait(timeout=240) == 1, log.read_text()

@@ -86,7 +86,7 @@ def test_a_run_that_is_cut_off_resumes(long_run, tmp_path, monkeypatch, how):
     out = tmp_path / "cut"
     command = [sys.executable, "-m", "gahbench", "run", str(long_run / "long.yaml"), "--out", str(out)]
     process = subprocess.Popen([*command, "--threads", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for(lambda: list(out.glob("units/fit-*.partial-*/checkpoint.pt")))
+    wait_for(lambda: list(out.glob("units/fit-*.partial-*/checkpoint-*.pt")))
     children = workers(process.pid)
     assert children
     if how == "kill a worker":
@@ -97,7 +97,7 @@ def test_a_run_that_is_cut_off_resumes(long_run, tmp_path, monkeypatch, how):
         process.send_signal(signal.SIGINT if how == "interrupt" else signal.SIGKILL)
         status = process.wait(timeout=60)
         assert status == (130 if how == "interrupt" else -signal.SIGKILL)
-        assert list(out.glob("units/fit-*.partial-*/checkpoint.pt"))
+        assert list(out.glob("units/fit-*.partial-*/checkpoint-*.pt"))
     # No worker outlives the process that started it.
     wait_for(lambda: not any(map(alive, children)), 30)
     before = {
