@@ -130,10 +130,7 @@ def _denoised(evaluation: Evaluation, sigma: float, noisy: Tensor, chosen: slice
         torch.manual_seed(secrets.randbits(62))
         # No variable holds these clean images, here or in a function that calls this one.
         truth = shown(kind, Truth(evaluation.clean[chosen], evaluation.dataset, evaluation.split, start))
-        denoised = evaluation.denoiser.denoise(noisy, sigma, truth)
-    if denoised.shape != noisy.shape:
-        raise ValueError(f"the denoiser returned shape {tuple(denoised.shape)} for images of {tuple(noisy.shape)}")
-    return denoised.double()
+        return evaluation._checked(evaluation.denoiser.denoise(noisy, sigma, truth), noisy).double()
 
 
 def _difference(evaluation: Evaluation, sigma: float) -> tuple[float, float]:

@@ -112,10 +112,8 @@ class FreshResult:
         By how much the gain on the scored images exceeds that on the fresh ones, mean over noise levels, dB.
     detectable
         The advantage that would be marked, dB.
-    sigma
-        The noise level of the smallest p-value; ``None`` for the mean over all.
     sigma_advantage
-        The advantage at that level.
+        The advantage with the smallest p-value: that of the mean, or of a noise level.
     p
         p-value of a row whose gain is the same on both, over all its levels.
     optimal_p
@@ -125,7 +123,6 @@ class FreshResult:
     images: FreshImages
     advantage: float
     detectable: float
-    sigma: float | None
     sigma_advantage: float
     p: float
     optimal_p: float | None
@@ -199,7 +196,6 @@ def compare_on_fresh_images(evaluation: Evaluation) -> FreshResult | None:
         images,
         float(advantages[0]),
         float(detectable),
-        sigmas[int(place) - 1] if place else None,
         float(advantages[int(place)]),
         float(p),
         _optimal_p(dataset, images, sigmas[middle], seeds[middle], clean, denoised[middle]),
@@ -339,11 +335,8 @@ def _denoise_fresh(evaluation: Evaluation, images: FreshImages, seeds: Sequence[
             truth = shown(denoiser.kind, Truth(torch.full_like(batch, math.nan)))
             with torch.no_grad(), torch.random.fork_rng():
                 torch.manual_seed(secrets.randbits(62))
-                parts.append(denoiser.denoise(batch, sigma, truth))
+                parts.append(evaluation._checked(denoiser.denoise(batch, sigma, truth), batch))
         outputs[sigma] = torch.cat(parts).float()
-        if outputs[sigma].shape != noisy.shape:
-            shapes = tuple(outputs[sigma].shape), tuple(noisy.shape)
-            raise ValueError(f"the denoiser returned shape {shapes[0]} for images of {shapes[1]}")
     return [outputs[sigma] for sigma in evaluation.sigmas]
 
 
