@@ -144,7 +144,9 @@ def test_wandb_has_curves_scores_suite_and_board_offline(followed):
     assert {name: summary[name] for name in trained} == pytest.approx(trained)
     assert runs[out.name][0]["sigmas"] == [0.1, 0.3]
     (board,) = out.glob("wandb/offline-run-*/files/media/table/leaderboard_*.json")
-    assert {row[2] for row in json.loads(board.read_text())["data"]} == {row.split(" on ")[0] for row in scores}
+    table = json.loads(board.read_text())
+    entrants = table["columns"].index("entrant")
+    assert {row[entrants] for row in table["data"]} == {row.split(" on ")[0] for row in scores}
 
 
 def _records(file):
