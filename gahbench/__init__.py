@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from gahbench._util.image_files import check_pixels, open_image
     from gahbench._util.noise import BLOCK, derive_seed, generator, in_blocks
     from gahbench._util.readable import brief, duration
-    from gahbench._util.resources import cpu_count, gpu_names
+    from gahbench._util.resources import cpu_count
     from gahbench.api import (
         adopt,
         check,
@@ -90,6 +90,8 @@ if TYPE_CHECKING:
     from gahbench.contracts.shrinkage import oracle_denoise, oracle_weights
     from gahbench.contracts.training_data import TrainingData
     from gahbench.contracts.unit import Unit
+    from gahbench.devices.batches import Batches
+    from gahbench.devices.hardware import hardware
     from gahbench.networks.conversions import as_denoiser
     from gahbench.planning.claim_files import read_claims
     from gahbench.registry.behaviour import behaviour_digest
@@ -108,7 +110,7 @@ _MODULES = {
     "_util.image_files": ["check_pixels", "open_image"],
     "_util.noise": ["BLOCK", "derive_seed", "generator", "in_blocks"],
     "_util.readable": ["brief", "duration"],
-    "_util.resources": ["cpu_count", "gpu_names"],
+    "_util.resources": ["cpu_count"],
     "api.verdicts": ["claims"],
     "api.folders": [
         "adopt",
@@ -135,6 +137,8 @@ _MODULES = {
     "contracts.shrinkage": ["oracle_denoise", "oracle_weights"],
     "contracts.training_data": ["TrainingData"],
     "contracts.unit": ["Unit"],
+    "devices.batches": ["Batches"],
+    "devices.hardware": ["hardware"],
     "registry.registry": ["Registry"],
     "registry.behaviour": ["behaviour_digest"],
     "runs.engine_tools": ["UnitRunner", "work_command"],
@@ -152,6 +156,7 @@ __all__ = [
     "ArchitectureFactory",
     "Basis",
     "BasisError",
+    "Batches",
     "Card",
     "Citation",
     "Claim",
@@ -215,7 +220,7 @@ __all__ = [
     "duration",
     "file_digest",
     "generator",
-    "gpu_names",
+    "hardware",
     "hookimpl",
     "image_shape",
     "in_blocks",

@@ -67,27 +67,6 @@ def python_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
 
 
-def gpu_names() -> list[str]:
-    """Return the GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them."""
-    # Importing torch takes seconds, and mostly there is none.
-    devices = (*Path("/dev").glob("nvidia[0-9]*"), *Path("/dev").glob("kfd"), *Path("/dev").glob("dxg"))
-    if sys.platform == "linux" and not devices:
-        return []
-    import torch
-
-    count = torch.cuda.device_count()
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = visible.split(",") if visible else [str(place) for place in range(count)]
-    return names[:count]
-
-
-def gpu_memory() -> int:
-    """Return the memory of the first GPU, in bytes."""
-    import torch
-
-    return int(torch.cuda.get_device_properties(0).total_memory)
-
-
 def release_memory() -> None:
     """Return freed memory to the system, where the C library supports it.
 

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from gahbench._util.readable import count, counted, duration
 from gahbench.contracts.unit import Unit
+from gahbench.devices.hardware import Cuda, hardware
 from gahbench.planning.plan import Plan
 from gahbench.planning.rows import rows
 from gahbench.store.folder import Folder
@@ -86,14 +87,13 @@ def _estimate(left: list[Unit], plan: Plan, folder: Path) -> str:
     """
     if not left:
         return "nothing is left to do"
-    import torch
-
     from gahbench._util.resources import cpu_count
     from gahbench.runs.durations import NOMINAL_SCORE, OVERHEAD, durations_beside, image_values
     from gahbench.runs.environment import unit_environment
-    from gahbench.training.hardware import GPU_RATE, eager_rate
+    from gahbench.training.hardware import eager_rate
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    there = hardware()
+    device = there.device
     threads = plan.suggested_threads()
     rate = eager_rate(device, threads)
     durations = durations_beside(folder, unit_environment(device)["processor"])
@@ -101,7 +101,7 @@ def _estimate(left: list[Unit], plan: Plan, folder: Path) -> str:
     times = {unit.key: durations.of(unit, values) for unit in left}
     guessed = [unit for unit in left if times[unit.key] is None and unit.kind == "fit"]
     unknown = [unit for unit in left if times[unit.key] is None and unit.kind == "score"]
-    workers = torch.cuda.device_count() if device.type == "cuda" else max(1, cpu_count() // threads)
+    workers = len(there.devices()) if there.is_accelerator else max(1, cpu_count() // threads)
     times |= {unit.key: unit.work / rate for unit in guessed} | {unit.key: NOMINAL_SCORE for unit in unknown}
     by_kind = [[times[unit.key] or 0.0 for unit in left if unit.kind == kind] for kind in KINDS]
     seconds = OVERHEAD + sum(_makespan(one, workers) for one in by_kind)
@@ -109,10 +109,10 @@ def _estimate(left: list[Unit], plan: Plan, folder: Path) -> str:
     if guessed:
         work = sum(unit.work for unit in guessed)
         notes.append(f"{count(work)} multiply-adds of training at about {count(rate)} a second")
-        if device.type == "cpu" and work / rate > FOR_GPU:
+        if not there.is_accelerator and work / rate > FOR_GPU and Cuda.nominal_rate is not None:
             notes.append(
-                f"that training takes about {duration(work / GPU_RATE)} on one GPU, at a nominal "
-                f"{count(GPU_RATE)} a second"
+                f"that training takes about {duration(work / Cuda.nominal_rate)} on one GPU, at a nominal "
+                f"{count(Cuda.nominal_rate)} a second"
             )
     if unknown:
         like = f"{counted(len(unknown), 'score')} of a kind that was not timed here"

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gahbench._util.noise import generator
 from gahbench.contracts.truth import Truth
+from gahbench.devices.hardware import is_out_of_memory
 from gahbench.jacobian.autograd import AutogradMaps
 
 #: Random directions in which derivatives are compared with differences, and vectors that they are compared on.
@@ -59,9 +60,9 @@ def differentiated(denoise: Denoise, noisy: Tensor, sigma: float, truth: Truth) 
         forward(noisy[:1], 0)
     try:
         return maps if _is_derivative(maps, forward, noisy[:1], sigma) else None
-    except torch.OutOfMemoryError:
-        raise
-    except (RuntimeError, TypeError):
+    except (RuntimeError, TypeError) as error:
+        if is_out_of_memory(error):
+            raise
         # Tensors that require gradients cannot become arrays, and not all operations are differentiable.
         return None
 

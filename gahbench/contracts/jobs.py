@@ -12,13 +12,12 @@ from gahbench._util.errors import ParameterError, listing
 from gahbench._util.origins import origin_name
 from gahbench.contracts.limits import Limits
 from gahbench.contracts.unit import Unit
+from gahbench.devices.hardware import KINDS
 
 if TYPE_CHECKING:
     from gahbench.registry.registry import Registry
     from gahbench.store.store import Store
 
-#: Where networks may compute.
-DEVICES = ("auto", "cpu", "cuda")
 EventKind = Literal["started", "progress", "finished", "failed", "stopped", "note"]
 
 
@@ -108,6 +107,6 @@ def check_device(name: str) -> str:
     ParameterError
         If it is not accepted.
     """
-    if name not in DEVICES:
-        raise ParameterError(f"device '{name}' is not accepted; accepted are {listing(DEVICES)}")
+    if name not in (accepted := ("auto", *sorted(KINDS))):
+        raise ParameterError(f"device '{name}' is not accepted; accepted are {listing(accepted)}")
     return name

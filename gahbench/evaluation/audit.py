@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from gahbench.contracts.denoisers import SEES_DATASET, batch_size, shown
+from gahbench.contracts.denoisers import SEES_DATASET, shown
 from gahbench.contracts.truth import Truth
 from gahbench.evaluation.fresh_images import compare_on_fresh_images
 
@@ -140,7 +140,7 @@ def _difference(evaluation: Evaluation, sigma: float) -> tuple[float, float]:
     rounding moves a coefficient across a threshold, one image differs, not half of them. And that of the outputs, in
     units of the noisy images.
     """
-    count = min(REPEATED, len(evaluation.clean), batch_size(evaluation.shape))
+    count = min(REPEATED, len(evaluation.clean), evaluation.batches.size)
     noisy = evaluation.noisy(sigma)[:count]
     if evaluation.denoiser.kind in SEES_DATASET:
         before = _denoised(evaluation, sigma, noisy, slice(0, count))
@@ -170,7 +170,7 @@ class _Level:
     def of(cls, evaluation: Evaluation, sigma: float, generator: torch.Generator) -> _Level:
         clean = evaluation.clean.double()
         noise = evaluation.noisy(sigma).double() - clean
-        count = min(FRESH, len(clean), batch_size(evaluation.shape))
+        count = min(FRESH, len(clean), evaluation.batches.size)
         chosen, fresh = fresh_errors(evaluation, sigma, count, generator)
         claimed = (evaluation.denoised(sigma)[chosen].double() - clean[chosen]).square().mean()
         allowed = NOISE_ERRORS / (2 * noise.numel()) ** 0.5 + 1e-3

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from gahbench.contracts.denoisers import batch_size
 from gahbench.evaluation.audit import fresh_errors, secret_generator
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def _is_within(mean: float, error: float, margin: float = 0.0) -> bool:
 
 def _relative_excess(evaluation: Evaluation, sigma: float, risk: Tensor, generator: torch.Generator) -> Tensor:
     """Return by how much squared errors exceed their claims, in units of these, shape (``MIN_DRAWS`` or more,)."""
-    count = min(DRAWS, len(risk), batch_size(evaluation.shape))
+    count = min(DRAWS, len(risk), evaluation.batches.size)
     found = torch.empty(0, dtype=torch.float64)
     while len(found) < DRAWS:
         chosen, errors = fresh_errors(evaluation, sigma, count, generator)

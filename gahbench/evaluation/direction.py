@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gahbench._util.shapes import Shape
+from gahbench.devices.hardware import hardware
 
 #: Steps of conjugate gradients.
 STEPS = 64
@@ -118,7 +119,8 @@ def _orbits(
     of_rows, of_columns = groups[order], groups.reshape(len(place), len(place)).mT.flatten()[order]
     weights = shares[order]
     blocks = []
-    for start, end in pairwise(_cuts(sets // (channels * len(place)), TOGETHER if device.type == "cpu" else len(sets))):
+    together = len(sets) if hardware(device).has_large_batches else TOGETHER
+    for start, end in pairwise(_cuts(sets // (channels * len(place)), together)):
         chosen = slice(*(int(torch.searchsorted(of_rows, edge)) for edge in (start, end)))
         size = end - start
         block = _sparse(of_rows[chosen] - start, of_columns[chosen] - start, weights[chosen], (size, size))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from gahbench.contracts.denoisers import Denoiser, batch_size, checked_kind, sho
 from gahbench.contracts.needs import Need, needed
 from gahbench.contracts.training_data import TrainingData
 from gahbench.contracts.truth import Truth
+from gahbench.devices.batches import Batches
 from gahbench.evaluation.local_filters import LocalFilters
 from gahbench.evaluation.optimum import OptimalImages, optimal_images
 from gahbench.jacobian import DenseMaps
@@ -96,6 +98,8 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         checked_kind(self.denoiser.kind)
+        #: How many images are denoised at a time, at all noise levels.
+        self.batches = Batches(batch_size(self.shape))
 
     def noisy(self, sigma: float, draw: int = 0) -> Tensor:
         """Return the noisy images at a noise level, shape (N, C, H, W); other draws have fresh noise."""
@@ -115,16 +119,19 @@ class Evaluation:
             return whole.denoised(sigma)[place : place + 1]
         if sigma not in self._denoised:
             noisy = self.noisy(sigma)
-            size = batch_size(self.shape)
-            with torch.no_grad(), torch.random.fork_rng():
-                # For denoisers that draw random numbers of their own.
-                torch.manual_seed(derive_seed("noise", self.noise_seed, self.split, float(sigma), "denoiser"))
-                batches = [
-                    self._checked(self.denoiser.denoise(batch, sigma, truth), batch)
-                    for batch, truth in zip(torch.split(noisy, size), self._visible().batches(size), strict=True)
-                ]
-            self._denoised[sigma] = torch.cat(batches).float()
+            self._denoised[sigma] = self.batches.run(functools.partial(self._denoise, noisy, sigma))
         return self._denoised[sigma]
+
+    def _denoise(self, noisy: Tensor, sigma: float, size: int) -> Tensor:
+        """Return the denoised images, computed in batches of a size."""
+        with torch.no_grad(), torch.random.fork_rng():
+            # For denoisers that draw random numbers of their own.
+            torch.manual_seed(derive_seed("noise", self.noise_seed, self.split, float(sigma), "denoiser"))
+            batches = [
+                self._checked(self.denoiser.denoise(batch, sigma, truth), batch)
+                for batch, truth in zip(torch.split(noisy, size), self._visible().batches(size), strict=True)
+            ]
+        return torch.cat(batches).float()
 
     def risk(self, sigma: float) -> Tensor | None:
         """Return the closed-form expected mean squared error per pixel of each image, shape (N,), if there is one.
@@ -138,15 +145,20 @@ class Evaluation:
         if sigma not in self._risks:
             # The risk may use the clean images, which a classical denoiser must not remember.
             informed = copy.deepcopy(self.denoiser) if self.denoiser.kind == "classical" else self.denoiser
-            found = []
-            for truth in self.truth.batches(batch_size(self.shape)):
-                risk = informed.risk(truth, sigma)
-                if risk is not None and risk.shape != (len(truth),):
-                    raise ValueError(f"risk returned shape {tuple(risk.shape)} for {len(truth)} images")
-                found.append(risk)
+            found = self.batches.run(functools.partial(self._risks_of, informed, sigma))
             known = [risk for risk in found if risk is not None]
             self._risks[sigma] = torch.cat(known) if len(known) == len(found) else None
         return self._risks[sigma]
+
+    def _risks_of(self, denoiser: Denoiser, sigma: float, size: int) -> list[Tensor | None]:
+        """Return the expected errors of the images of each batch, of batches of a size."""
+        found = []
+        for truth in self.truth.batches(size):
+            risk = denoiser.risk(truth, sigma)
+            if risk is not None and risk.shape != (len(truth),):
+                raise ValueError(f"risk returned shape {tuple(risk.shape)} for {len(truth)} images")
+            found.append(risk)
+        return found
 
     def optimum(self, sigma: float) -> OptimalImages | None:
         """Return what the dataset's best denoiser, or its genie, returns for the noisy images.

@@ -25,6 +25,7 @@ Welch, *The generalization of Student's problem when several different populatio
 
 from __future__ import annotations
 
+import functools
 import math
 import secrets
 from collections.abc import Callable, Sequence
@@ -38,7 +39,7 @@ from torch import Tensor
 
 from gahbench._util.errors import GahbenchError
 from gahbench.contracts.datasets import Dataset, Split, checked_sources
-from gahbench.contracts.denoisers import batch_size, shown
+from gahbench.contracts.denoisers import shown
 from gahbench.contracts.truth import Truth
 
 if TYPE_CHECKING:
@@ -321,7 +322,7 @@ def _denoise_fresh(evaluation: Evaluation, images: FreshImages, seeds: Sequence[
 
     A denoiser that keeps what it saw has then seen no image under less noise.
     """
-    denoiser, dataset = evaluation.denoiser, evaluation.dataset
+    dataset = evaluation.dataset
     assert dataset is not None
     outputs: dict[float, Tensor] = {}
     levels = dict(zip(evaluation.sigmas, seeds, strict=True))
@@ -329,15 +330,20 @@ def _denoise_fresh(evaluation: Evaluation, images: FreshImages, seeds: Sequence[
         noisy = _add_noise(_draw(dataset, images), sigma, levels[sigma])
         # Datasets keep the images that they drew last.
         dataset.images("test", 1, evaluation.start)
-        parts = []
-        for batch in torch.split(noisy, batch_size(evaluation.shape)):
-            # A denoiser that knew the index could draw these images.
-            truth = shown(denoiser.kind, Truth(torch.full_like(batch, math.nan)))
-            with torch.no_grad(), torch.random.fork_rng():
-                torch.manual_seed(secrets.randbits(62))
-                parts.append(evaluation._checked(denoiser.denoise(batch, sigma, truth), batch))
-        outputs[sigma] = torch.cat(parts).float()
+        outputs[sigma] = evaluation.batches.run(functools.partial(_denoise, evaluation, noisy, sigma))
     return [outputs[sigma] for sigma in evaluation.sigmas]
+
+
+def _denoise(evaluation: Evaluation, noisy: Tensor, sigma: float, size: int) -> Tensor:
+    """Return denoised images, computed in batches of a size."""
+    denoiser, parts = evaluation.denoiser, []
+    for batch in torch.split(noisy, size):
+        # A denoiser that knew the index could draw these images.
+        truth = shown(denoiser.kind, Truth(torch.full_like(batch, math.nan)))
+        with torch.no_grad(), torch.random.fork_rng():
+            torch.manual_seed(secrets.randbits(62))
+            parts.append(evaluation._checked(denoiser.denoise(batch, sigma, truth), batch))
+    return torch.cat(parts).float()
 
 
 def _draw(dataset: Dataset, images: FreshImages) -> Tensor:

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from gahbench._util.latest import Latest
-from gahbench.contracts.denoisers import batch_size
 
 if TYPE_CHECKING:
     from gahbench.contracts.datasets import Dataset
@@ -58,16 +57,16 @@ def optimal_images(evaluation: Evaluation, sigma: float) -> OptimalImages | None
     with contextlib.suppress(TypeError):
         known = _KNOWN.setdefault(dataset, known)
 
-    def found() -> OptimalImages:
+    def computed(size: int) -> OptimalImages:
         batches, start = [], evaluation.start
-        for batch in torch.split(noisy, batch_size(evaluation.shape)):
+        for batch in torch.split(noisy, size):
             batches.append(_of_batch(dataset, batch, sigma, evaluation, start))
             start += len(batch)
         means, errors = zip(*batches, strict=True)
         return OptimalImages(torch.cat(means).double(), torch.cat(errors).double())
 
     request = (hashlib.sha256(noisy.numpy().tobytes()).digest(), sigma, evaluation.split, evaluation.start)
-    return known.get(request, found)
+    return known.get(request, lambda: evaluation.batches.run(computed))
 
 
 def _of_batch(

@@ -15,6 +15,7 @@ from gahbench._util.files import write_output
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.references import Reference
 from gahbench.contracts.training_data import TrainingData
+from gahbench.devices.hardware import chosen_device
 from gahbench.planning.entrants import untrained_here
 from gahbench.registry.registry import Registry
 from gahbench.sampling.denoisers import of_denoiser
@@ -99,10 +100,8 @@ def sample_entrant(
 
 
 def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        found = torch.device(name)
+        found = chosen_device(name)
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]

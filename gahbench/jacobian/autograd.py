@@ -13,6 +13,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from gahbench._util.shapes import image_shape
+from gahbench.devices.hardware import hardware, is_out_of_memory, release_memory
 from gahbench.jacobian.gated import gated_matrix
 from gahbench.jacobian.maps import LinearMaps
 from gahbench.jacobian.prepared import Prepared
@@ -104,8 +105,19 @@ class AutogradMaps(LinearMaps):
         found = []
         for place in range(self.count):
             asked = vectors[place if len(vectors) > 1 else 0]
-            found.append(products(place, asked.reshape(-1, 1, *self.shape)).reshape(-1, self.size))
+            found.append(self._in_memory(products, place, asked.reshape(-1, 1, *self.shape)).reshape(-1, self.size))
         return torch.stack(found)
+
+    def _in_memory(self, products: Callable[[int, Tensor], Tensor], place: int, vectors: Tensor) -> Tensor:
+        """Compute products, half as many at once as often as memory runs out."""
+        while True:
+            try:
+                return products(place, vectors)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or (self._together or 1) == 1:
+                    raise
+            self._together, self._ran = (self._together or 1) // 2, None
+            release_memory()
 
     def _call(self, images: Tensor, place: int) -> Tensor:
         return self._forward(images, self._first + place)
@@ -149,9 +161,9 @@ class AutogradMaps(LinearMaps):
         if self._has_forward_mode:
             try:
                 return self._dual(place, tangents)
-            except torch.OutOfMemoryError:
-                raise
-            except (RuntimeError, NotImplementedError):
+            except (RuntimeError, NotImplementedError) as error:
+                if is_out_of_memory(error):
+                    raise
                 self._has_forward_mode = False
         return self._twice(place, tangents)
 
@@ -202,8 +214,8 @@ class AutogradMaps(LinearMaps):
     def _step(self, features: int) -> int:
         """Return the number of products taken at once, given the bytes of the features of one image."""
         if self._together is None:
-            gpu = self._images.device.type == "cuda"
-            limit = (TOGETHER_GPU if gpu else TOGETHER) // self.size
+            together = TOGETHER_GPU if hardware(self._images.device).has_large_batches else TOGETHER
+            limit = together // self.size
             # Gradients of all features, at worst, and as much again for workspace of convolutions.
             self._together = max(1, min(limit, self._memory // max(1, 2 * features)))
         return self._together

@@ -20,6 +20,7 @@ from torch.fx import GraphModule
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from gahbench.devices.hardware import hardware, is_out_of_memory
 from gahbench.jacobian.prepared import Prepared
 
 #: The rectifiers of torch, as functions and methods.
@@ -94,7 +95,7 @@ def gated_matrix(
         return None
     rounded = _copies.of(network, dtype)
     gates = [_laid_out(gate.to(dtype)) for gate in rectifiers.found]
-    step = TOGETHER_GPU if noisy.device.type == "cuda" else TOGETHER
+    step = TOGETHER_GPU if hardware(noisy.device).has_large_batches else TOGETHER
     level = sigma.to(dtype)
     try:
         with torch.no_grad():
@@ -110,9 +111,9 @@ def gated_matrix(
                 units = torch.zeros(step, size, dtype=dtype, device=noisy.device)
                 units.diagonal(first).fill_(1)
                 columns.append((linear(_images(units, shape), level, gates) - constant).float().flatten(1))
-    except torch.OutOfMemoryError:
-        raise
-    except (RuntimeError, TypeError, StopIteration):
+    except (RuntimeError, TypeError, StopIteration) as error:
+        if is_out_of_memory(error):
+            raise
         # It converts to float32 on the way, or calls its rectifiers otherwise.
         return None
     return torch.cat(columns)[:size].mT.contiguous()

@@ -20,12 +20,12 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from gahbench._util.bfloat16 import has_bfloat16
 from gahbench._util.error_text import error_text
 from gahbench._util.files import names_in, read_regular, temporary_name, write_json
 from gahbench._util.keys import key_of
 from gahbench._util.resources import processor_name
 from gahbench._util.sealed import parse_json
+from gahbench.devices.hardware import hardware, is_out_of_memory
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -102,7 +102,7 @@ class Choices:
         run
             Computes one pass in a given precision.
         """
-        if not has_bfloat16(device):
+        if not hardware(device).has_bfloat16:
             return Choice(reason="the hardware has no bfloat16 instructions")
         # Work of another amount is another question: short work is not measured.
         question = {"work": work, "network": _identity(network), "shape": list(shape), "passes": f"{passes:.3g}"}
@@ -221,9 +221,9 @@ def measure(run: Callable[[Precision], object], passes: float, device: torch.dev
             for precision in ("bfloat16", "float32") if place else ("bfloat16",):
                 timed[precision].append(_seconds(run, precision, device))
                 spent += timed[precision][-1]
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         return Choice(reason=f"bfloat16 fails: {error_text(error)}", seconds=_medians(timed))
     medians = _medians(timed)
     gain = medians["float32"] / medians["bfloat16"]
@@ -235,16 +235,12 @@ def _medians(timed: Mapping[Precision, list[float]]) -> dict[str, float]:
 
 
 def _seconds(run: Callable[[Precision], object], precision: Precision, device: torch.device) -> float:
-    _synchronise(device)
+    there = hardware(device)
+    there.synchronise()
     started = time.perf_counter()
     run(precision)
-    _synchronise(device)
+    there.synchronise()
     return time.perf_counter() - started
-
-
-def _synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _identity(network: nn.Module) -> str:
@@ -257,7 +253,7 @@ def _machine(device: torch.device) -> dict[str, Any]:
     """Return what the speed of a precision depends on beside the network."""
     return {
         "processor": processor_name(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "device": hardware(device).name,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }

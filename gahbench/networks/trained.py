@@ -10,15 +10,10 @@ from torch import Tensor, nn
 from gahbench.contracts.denoisers import DenoiserKind
 from gahbench.contracts.needs import needed
 from gahbench.contracts.truth import Truth
+from gahbench.devices.hardware import hardware
 
 if TYPE_CHECKING:
     from gahbench.jacobian import Jacobian
-
-
-def use_float32(device: torch.device) -> None:
-    """Have convolutions on a GPU compute in float32: by default they round to ten bits there."""
-    if device.type == "cuda":
-        torch.backends.cudnn.allow_tf32 = False
 
 
 def channels_last(network: nn.Module, device: torch.device | str) -> nn.Module:
@@ -59,7 +54,7 @@ class Trained:
 
     def __init__(self, network: nn.Module, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
-        use_float32(self.device)
+        hardware(self.device).use_float32()
         self.network = channels_last(network, self.device).eval()
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:

@@ -118,10 +118,10 @@ def wait_for_any(children: Iterable[Child], seconds: float) -> None:
 class WorkerChild(Child):
     """A worker process (:mod:`gahbench.runs.worker_process`) for units of one isolation key, and its present unit.
 
-    Times are those of one :class:`AwakeClock`. ``gpu`` is the one GPU that it may use; ``None`` leaves that open.
+    Times are those of one :class:`AwakeClock`. ``limits`` are environment variables that limit it to one device.
     """
 
-    def __init__(self, place: int, job: Job, gpu: str | None, key: str, now: float) -> None:
+    def __init__(self, place: int, job: Job, limits: Mapping[str, str], key: str, now: float) -> None:
         self.place, self.key = place, key
         self.unit: Unit | None = None
         self.last: Unit | None = None
@@ -136,7 +136,7 @@ class WorkerChild(Child):
         self._log = logs / f"worker-{own_name()}.log"
         arguments = [str(job.store.folder), str(job.threads), job.device]
         with self._log.open("ab") as log:
-            super().__init__("gahbench.runs.worker_process", log.fileno(), arguments, environment(job.threads, gpu))
+            super().__init__("gahbench.runs.worker_process", log.fileno(), arguments, environment(job.threads, limits))
 
     def give(self, unit: Unit, files: Iterable[Path], packages: Iterable[str], now: float) -> None:
         """Have it do a unit with plugin files and packages, now or as soon as it is ready."""
@@ -209,7 +209,7 @@ class AwakeClock:
         return self.now
 
 
-def environment(threads: int, gpu: str | None) -> dict[str, str]:
+def environment(threads: int, limits: Mapping[str, str]) -> dict[str, str]:
     """Return the environment variables of a worker process: those of this one, and how it shares the machine."""
     variables = python_environment()
     variables["OMP_NUM_THREADS"] = variables["MKL_NUM_THREADS"] = str(threads)
@@ -217,6 +217,5 @@ def environment(threads: int, gpu: str | None) -> dict[str, str]:
     variables.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
     variables.setdefault("TORCHINDUCTOR_FX_GRAPH_CACHE", "1")
     variables.setdefault("PYTHONFAULTHANDLER", "1")
-    if gpu is not None:
-        variables["CUDA_VISIBLE_DEVICES"] = gpu
+    variables.update(limits)
     return variables

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from typing import Literal
 
+from gahbench._util.errors import GahbenchError
 from gahbench.contracts.jobs import Event, Job
 from gahbench.contracts.unit import Unit
+from gahbench.devices.hardware import chosen_device
 from gahbench.registry.registry import Registry
 from gahbench.runs.protocol import NOT_HELD
 from gahbench.runs.queue import Queue
 from gahbench.runs.worker import Worker, do_unit, progress_message
-from gahbench.training.hardware import chosen_device
 from gahbench.training.trainer import Progress
 
 
@@ -68,6 +69,8 @@ class UnitRunner:
 
         Raises
         ------
+        GahbenchError
+            If the device was lost, which this process cannot use again; the unit is still to be done.
         KeyboardInterrupt
             If Ctrl-C was pressed a second time.
         OSError
@@ -87,6 +90,9 @@ class UnitRunner:
         message = do_unit(self._worker.do, unit, self._job.store, self._job.stop.is_set)
         if message["event"] == "finished" and not self._job.store.is_done(unit):
             message = {"event": "failed", "error": NOT_HELD, "traceback": ""}
+        if message["event"] == "lost":
+            self._queue.lose(unit, message["error"], message["traceback"])
+            raise GahbenchError(f"{unit.label}: {message['error']}; run again, in another process")
         ended: Literal["finished", "failed", "stopped"] = message.pop("event")
         message.pop("code_changed", None)
         if ended == "failed" and self._queue.is_own(unit):

@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 
 from gahbench._util.files import write_json
 from gahbench._util.resources import cpu_count, processor_name
+from gahbench.devices.hardware import KINDS, hardware
 from gahbench.registry.problems import Problem
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 def environment(problems: Sequence[Problem] = ()) -> dict[str, Any]:
     """Return day, versions, processor, GPUs and plugins, as plain JSON, without names of machines or persons."""
-    import torch
-
     names = ["gahbench"]
     try:
         required = importlib.metadata.requires("gahbench") or []
@@ -41,7 +40,7 @@ def environment(problems: Sequence[Problem] = ()) -> dict[str, Any]:
         "system": platform.system(),
         "processor": processor_name(),
         "processors": cpu_count(),
-        "gpus": [torch.cuda.get_device_name(place) for place in range(torch.cuda.device_count())],
+        "gpus": [device.name for kind in KINDS.values() if kind.is_accelerator for device in kind.devices()],
         "packages": versions,
         "plugin_problems": [problem.error for problem in problems],
     }
@@ -54,7 +53,7 @@ def unit_environment(device: torch.device) -> dict[str, Any]:
     versions = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "scipy")}
     return {
         "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "device": hardware(device).name,
         "processor": processor_name(),
         "python": platform.python_version(),
         "versions": versions,

@@ -48,6 +48,7 @@ _FORMS: dict[str, dict[str, tuple[type, ...]]] = {
     "finished": {"unit": _TEXT, "seconds": _NUMBER},
     "stopped": {"unit": _TEXT},
     "unstored": {"unit": _TEXT, "error": _TEXT, "number": (int, type(None))},
+    "lost": {"unit": _TEXT, "error": _TEXT, "traceback": _TEXT},
     "failed": {"unit": _TEXT, "error": _TEXT, "traceback": _TEXT, "code_changed": (bool,)},
     # From the process that plans.
     "opened": {"record": (dict,)},
@@ -55,7 +56,7 @@ _FORMS: dict[str, dict[str, tuple[type, ...]]] = {
     "os error": {"errno": (int,), "error": _TEXT, "file": (str, type(None))},
 }
 #: The events that end a unit.
-ENDS = ("finished", "stopped", "unstored", "failed")
+ENDS = ("finished", "stopped", "unstored", "lost", "failed")
 #: A plugin may replace ``json.dumps``.
 _ENCODER = json.JSONEncoder(default=str)
 

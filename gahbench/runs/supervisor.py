@@ -2,7 +2,7 @@
 
 A plugin can change everything that is computed in its process. So a worker process does units of one isolation key
 only: of one outside entrant, dataset and metric, or of built-in plugins alone. A worker that exits, exceeds a limit of
-the suite or falls silent costs the unit that it did, and a new worker does the next one.
+the suite, falls silent or loses its device costs the unit that it did, and a new worker does the next one.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from __future__ import annotations
 import errno
 import time
 from collections import deque
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gahbench._util.errors import GahbenchError, ResultsError
 from gahbench._util.origins import PluginFiles, packages_of
 from gahbench._util.readable import duration
-from gahbench._util.resources import cpu_count, gpu_memory, gpu_names
+from gahbench._util.resources import cpu_count
 from gahbench.contracts.jobs import Event, Job
 from gahbench.contracts.unit import Unit
-from gahbench.runs import gpu_share
+from gahbench.devices.hardware import Hardware, hardware
 from gahbench.runs.child import SILENT_SECONDS, AwakeClock, WorkerChild, wait_for_any
 from gahbench.runs.factory import CodeChangedError
 from gahbench.runs.protocol import ENDS, NOT_HELD
@@ -34,6 +35,12 @@ WAIT_SECONDS = 0.2
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 #: Seconds until a store that could not be read is read again.
 RETRY_SECONDS = 5.0
+#: Multiply-adds of a training step below which a large GPU mostly waits for the next one to be started: about a
+#: millisecond's worth.
+FILLING_WORK = 2e11
+#: Memory that a worker of small networks needs: libraries, a data set, activations of a batch.
+WORKER_BYTES = 8 << 30
+MAX_WORKERS_PER_DEVICE = 4
 
 
 def supervise(job: Job, workers: int | None = None, workers_per_gpu: int | None = None) -> None:
@@ -55,26 +62,57 @@ def supervise(job: Job, workers: int | None = None, workers_per_gpu: int | None 
     GahbenchError
         If workers cannot be started at all.
     """
-    gpus = gpu_names() if job.device != "cpu" else []
-    if job.device.startswith("cuda") and not gpus:
-        raise GahbenchError(f"device '{job.device}' was requested, and this machine has no GPU that torch can use")
-    if gpus and workers_per_gpu is None:
-        workers_per_gpu = gpu_share.workers_per_gpu(job.units, gpu_memory(), cpu_count() // len(gpus))
-    places: list[str | None] = [gpu for gpu in gpus for _ in range(workers_per_gpu or 1)]
-    count = workers or len(places) or max(1, cpu_count() // job.threads)
-    _Supervisor(job, [places[place % len(places)] if places else None for place in range(count)]).run()
+    _Supervisor(job, worker_places(job, workers, workers_per_gpu)).run()
+
+
+def worker_places(job: Job, workers: int | None = None, workers_per_gpu: int | None = None) -> list[Hardware]:
+    """Return the device of each worker of a job, first one on each device; the arguments are those of `supervise`."""
+    devices = hardware(job.device).devices()
+    if not devices:
+        raise GahbenchError(f"device '{job.device}' was requested, and this machine has none that torch can use")
+    if not devices[0].is_accelerator:
+        return devices * (workers or max(1, cpu_count() // job.threads))
+    processors = cpu_count() // len(devices)
+    shares = [workers_per_gpu or workers_per_device(job.units, device.memory, processors) for device in devices]
+    rounds = range(max(shares))
+    places = [device for turn in rounds for device, share in zip(devices, shares, strict=True) if turn < share]
+    return [places[place % len(places)] for place in range(workers or len(places))]
+
+
+def workers_per_device(units: Iterable[Unit], memory: int | None, processors: int) -> int:
+    """Return how many workers should share a device, by the networks that are to be trained.
+
+    Parameters
+    ----------
+    units
+        Those that are left to do.
+    memory
+        Of the device, in bytes.
+    processors
+        For each device, each of which feeds one worker.
+    """
+    steps = [work for unit in units if unit.kind == "fit" and (work := _step_work(unit)) is not None]
+    wanted = int(FILLING_WORK / max(steps)) if steps else 1
+    room = MAX_WORKERS_PER_DEVICE if memory is None else memory // WORKER_BYTES
+    return max(1, min(wanted, MAX_WORKERS_PER_DEVICE, room, processors))
+
+
+def _step_work(unit: Unit) -> float | None:
+    """Return the multiply-adds of a training step; ``None`` where they are not known."""
+    steps = unit.payload["training"].get("steps")
+    return unit.work / steps if isinstance(steps, int) and steps and 0 < unit.work < float("inf") else None
 
 
 class _Supervisor:
     """One run of a job."""
 
-    def __init__(self, job: Job, gpus: list[str | None]) -> None:
+    def __init__(self, job: Job, places: Sequence[Hardware]) -> None:
         self.job = job
         self.queue = Queue(job.units, job.store)
         self.files = PluginFiles(job.files)
         self.clock = AwakeClock()
         # Not more workers than units.
-        self.gpus = gpus[: max(1, len(job.units))]
+        self.places = places[: max(1, len(job.units))]
         #: Worker processes by place; a place has one from its first unit on.
         self.children: dict[int, WorkerChild] = {}
         #: Messages that are not handled yet: one at which the store failed is handled again.
@@ -124,7 +162,7 @@ class _Supervisor:
                 self._stop_worker(child, why, is_lost=False)
             elif child.is_silent(now):
                 self._stop_worker(child, f"nothing was heard of the worker process for {duration(SILENT_SECONDS)}")
-        for place in range(len(self.gpus)):
+        for place in range(len(self.places)):
             idle = self.children.get(place)
             if (idle is None or idle.unit is None) and time.monotonic() >= self.waits_until:
                 if (unit := self.queue.take(None if idle is None else idle.last)) is not None:
@@ -164,6 +202,8 @@ class _Supervisor:
             self._on_unit_end(child, unit, message)
             # Not before the store has it: until then the end is handled again.
             child.take_back()
+            if event == "lost":
+                self._discard(child)
 
     def _on_unit_end(self, child: WorkerChild, unit: Unit, message: dict[str, Any]) -> None:
         """Record how a unit has ended; whether it has finished is read from the store."""
@@ -183,6 +223,8 @@ class _Supervisor:
                 raise OSError(message["number"], message["error"])
             self._requeue(unit, message["error"], "")
             self.waits_until = time.monotonic() + RETRY_SECONDS
+        elif event == "lost":
+            self._requeue(unit, message["error"], message["traceback"])
         elif message["code_changed"] and not self.job.planned_here:
             # Other machines may have the right code.
             child.take_back()
@@ -205,7 +247,8 @@ class _Supervisor:
             child = None
         if child is None:
             try:
-                child = WorkerChild(place, self.job, self.gpus[place], unit.isolation_key, self.clock.now)
+                limits = self.places[place].limits
+                child = WorkerChild(place, self.job, limits, unit.isolation_key, self.clock.now)
             except OSError as error:
                 raise GahbenchError(f"worker processes cannot start in {self.job.store.folder}: {error}") from error
             self.children[place] = child

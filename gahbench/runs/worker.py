@@ -20,6 +20,7 @@ from gahbench.contracts.denoisers import SEES_DATASET
 from gahbench.contracts.metrics import Metric
 from gahbench.contracts.references import Reference
 from gahbench.contracts.unit import Unit
+from gahbench.devices.hardware import chosen_device, hardware, is_lost, is_out_of_memory
 from gahbench.evaluation.audit import DIVERGED_NOTE, audit, audit_repetition
 from gahbench.evaluation.claimed_risk import check_claimed_risk
 from gahbench.evaluation.measurement import Measurement
@@ -70,7 +71,7 @@ class Worker:
         should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self.store = store
-        self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = device or chosen_device("auto")
         self.progress = progress
         self.note = note
         self.should_stop = should_stop
@@ -131,6 +132,7 @@ class Worker:
         facts = {**done.facts, "marks": watched.marks(dataset.shape, self.device), "resumed": checkpoints.resumed}
         # The time of training is of training alone: this has the images, the network and its validation too.
         facts |= {"seconds": time.monotonic() - started, "environment": self._environment}
+        self._require_device()
         attempt.finish(facts, keep=done.files)
 
     def _score(self, unit: Unit, attempt: Attempt) -> None:
@@ -155,6 +157,7 @@ class Worker:
             facts |= {"notes": list(map(as_text, notes)), "parameters": None if count is None else int(count)}
         checks = _checks(unit, measurement)
         facts["notes"] += checks.pop("notes", [])
+        facts["notes"] += dict.fromkeys(note for one in measurement.evaluations if (note := one.batches.note))
         facts |= checks
         facts["precision"] = "float32"
         if "jacobian" in metric.needs:
@@ -164,6 +167,7 @@ class Worker:
         facts |= {"networks": networks, "environment": self._environment}
         if self._checksums(unit) != networks:
             raise ResultsError(f"{unit.label}: its network was replaced meanwhile; run again")
+        self._require_device()
         attempt.finish({**facts, "seconds": time.monotonic() - started}, keep=files)
 
     def _check_again(self, earlier: Finished, measurement: Measurement, attempt: Attempt) -> None:
@@ -175,6 +179,10 @@ class Worker:
         checks["notes"] = [*kept, *checks.get("notes", ())]
         facts = {name: value for name, value in earlier.done.items() if name not in ("files", "marks", "checks")}
         attempt.finish({**facts, **checks}, keep=[name for name in earlier.names if name != UNIT])
+
+    def _require_device(self) -> None:
+        """Raise the error of a device that was lost, which code that tries several ways may have taken for another."""
+        hardware(self.device).synchronise()
 
     def _checksums(self, unit: Unit) -> dict[str, str | None]:
         """Return the checksums of the networks that a unit needs: those of one key may differ by rounding."""
@@ -240,7 +248,7 @@ def _check_code(unit: Unit, function: str, needs: frozenset[str] = frozenset()) 
 def do_unit(
     do: Callable[[Unit], float], unit: Unit, store: Store, should_stop: Callable[[], bool], interruptible: bool = True
 ) -> dict[str, Any]:
-    """Do a unit; return what to report: its seconds, that it stopped, or why it failed.
+    """Do a unit; return what to report: its seconds, that it stopped, or why it failed or its device was lost.
 
     Parameters
     ----------
@@ -274,6 +282,8 @@ def do_unit(
         if isinstance(error, ResultsError) and not isinstance(error, DamagedError) and isinstance(cause, OSError):
             raise StorageError(cause.errno, str(error)) from error
         details = {"error": explain(error), "traceback": bounded(_traceback(error), MAX_TRACEBACK)}
+        if is_lost(error):
+            return {"event": "lost", **details, "error": f"its device was lost: {details['error']}"}
         return {"event": "failed", "code_changed": isinstance(error, CodeChangedError), **details}
 
 
@@ -282,8 +292,7 @@ def explain(error: BaseException) -> str:
     if isinstance(error, Stopped):
         return "Stopped: raised without a request to stop"
     text = error_text(error)
-    allocation = isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)
-    if isinstance(error, MemoryError) or allocation:
+    if is_out_of_memory(error):
         _, _, rest = text.partition(": ")
         return f"out of memory: {rest}" if rest else "out of memory"
     return text

@@ -42,17 +42,16 @@ def do_units(link: Link, folder: Path, threads: int, device_name: str) -> None:
     from gahbench._util.files import StorageError
     from gahbench._util.resources import keep_freed_blocks
     from gahbench.contracts.unit import Unit
-    from gahbench.networks.trained import use_float32
+    from gahbench.devices.hardware import hardware
     from gahbench.registry.construction import watch
     from gahbench.registry.registry import Registry
     from gahbench.runs.worker import Worker, do_unit, progress_message
     from gahbench.store.store import Store
-    from gahbench.training.hardware import chosen_device
 
     torch.set_num_threads(threads)
     keep_freed_blocks()
-    device, store = chosen_device(device_name), Store(folder)
-    use_float32(device)
+    there, store = hardware(device_name), Store(folder)
+    there.use_float32()
     watch.report = lambda name: link.send("constructing", what=name)
 
     @functools.lru_cache(1)
@@ -60,13 +59,13 @@ def do_units(link: Link, folder: Path, threads: int, device_name: str) -> None:
         return Worker(
             Registry(tuple(map(Path, files)), packages),
             store,
-            device,
+            there.device,
             progress=lambda progress: link.send("progress", **progress_message(progress)),
             note=lambda text: link.send("note", text=text),
             should_stop=link.stop.is_set,
         )
 
-    def do(record: dict[str, Any], files: list[str], packages: list[str]) -> None:
+    def do(record: dict[str, Any], files: list[str], packages: list[str]) -> str:
         seed_generators()
         unit = Unit.of_record(record)
         try:
@@ -81,12 +80,14 @@ def do_units(link: Link, folder: Path, threads: int, device_name: str) -> None:
             where = "" if error.filename is None else f": {error.filename}"
             end = {"event": "unstored", "error": one_line(f"{error.strerror}{where}"), "number": error.errno}
         link.send(**end, unit=unit.folder)
+        return str(end["event"])
 
     link.send("ready")
     while not link.stop.is_set():
         message = link.inbox.get()
-        if "unit" in message:
-            do(message["unit"], message["files"], message["packages"])
+        if "unit" in message and do(message["unit"], message["files"], message["packages"]) == "lost":
+            # Whatever this process asks of its device fails from now on.
+            break
 
 
 def seed_generators() -> None:

@@ -16,6 +16,7 @@ from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.denoisers import SEES_CLEAN, Denoiser, by_noise_level, checked_kind, shown
 from gahbench.contracts.references import Reference
 from gahbench.contracts.truth import Truth
+from gahbench.devices.hardware import hardware
 from gahbench.networks.precision import Choices, Precision
 from gahbench.networks.trained import Trained, channels_last
 
@@ -68,7 +69,7 @@ def of_network(
             count = max(1, min(len(noisy), len(noisy) * calls // 1000))
             passes, part = calls * len(noisy) / count, (noisy[:count], sigma[:count])
             shape = (count, *image_shape(noisy))
-            with torch.random.fork_rng(devices=[noisy.device] if noisy.device.type == "cuda" else []):
+            with hardware(noisy.device).restored():
                 made = (choices or Choices()).make(
                     "sampling", network, shape, noisy.device, passes, functools.partial(run, *part)
                 )

@@ -9,6 +9,8 @@ import torch
 from gahbench._util.errors import ParameterError
 from gahbench._util.noise import derive_seed
 from gahbench._util.shapes import Shape
+from gahbench.devices.batches import Batches
+from gahbench.devices.hardware import hardware
 from gahbench.sampling.denoisers import Denoise
 from gahbench.sampling.flow import flow
 from gahbench.sampling.samples import Progress, Samples
@@ -76,16 +78,20 @@ def draw_samples(
     size = _batch_size(batch, first, shape, where)
     report = progress or (lambda share, finished: None)
     sampler = {"stochastic": stochastic, "flow": flow}[settings.sampler]
-    with torch.no_grad(), torch.random.fork_rng(devices=[] if where.type == "cpu" else [where]):
+
+    def draw(size: int) -> Samples:
         # For denoisers that draw random numbers of their own.
         torch.manual_seed(derive_seed("noise", "samples", settings.seed, "denoiser", first))
         return sampler(denoise, shape, settings, first=first, batch=size, device=where, progress=report)
+
+    with torch.no_grad(), hardware(where).restored():
+        return Batches(size).run(draw)
 
 
 def _batch_size(batch: int | None, first: int, shape: Shape, where: torch.device) -> int:
     """Return how many images are denoised at a time, having checked the numbers."""
     if batch is None:
-        batch = max(1, (BATCH_PIXELS if where.type == "cpu" else BATCH_PIXELS_GPU) // math.prod(shape))
+        batch = max(1, (BATCH_PIXELS_GPU if hardware(where).has_large_batches else BATCH_PIXELS) // math.prod(shape))
     for name, value, lower in (("batch", batch, 1), ("first", first, 0)):
         if value < lower:
             raise ParameterError(f"{name}={value}: accepted are {lower}, {lower + 1}, ...")

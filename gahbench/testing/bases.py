@@ -13,6 +13,7 @@ from gahbench.contracts.bases import Basis
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.training_data import TrainingData
 from gahbench.contracts.truth import Truth
+from gahbench.devices.hardware import hardware
 from gahbench.registry.configured import Configured
 from gahbench.testing.findings import Finding
 from gahbench.testing.samples import SampleDataset, sample_images, sample_noise
@@ -109,8 +110,8 @@ def _check(basis: Basis, truth: Truth) -> Iterator[Finding]:
     alone = [basis.adapt_to(one, THRESHOLD).analysis(one.clean) for one in truth.batches(1)]
     agrees = torch.allclose(torch.cat(alone), coefficients, atol=1e-8)
     yield Finding("treats each image of a batch alone", agrees)
-    if torch.cuda.is_available():
-        yield _on_gpu(basis, truth, coefficients)
+    if (there := hardware()).is_accelerator:
+        yield _on_accelerator(basis, truth, coefficients, there.device)
     other = sample_noise(images, 1.0)
     both = adapted.analysis(other - 2 * images)
     linear = torch.allclose(both, adapted.analysis(other) - 2 * coefficients, atol=1e-8)
@@ -136,8 +137,8 @@ def _check(basis: Basis, truth: Truth) -> Iterator[Finding]:
         yield _noise_levels(basis, truth, levels)
 
 
-def _on_gpu(basis: Basis, truth: Truth, coefficients: Tensor) -> Finding:
-    there = replace(truth, clean=truth.clean.cuda())
+def _on_accelerator(basis: Basis, truth: Truth, coefficients: Tensor, device: torch.device) -> Finding:
+    there = replace(truth, clean=truth.clean.to(device))
     adapted = basis.adapt_to(there, THRESHOLD)
     found = adapted.analysis(there.clean)
     error = float((adapted.synthesis(found) - there.clean).abs().max())

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gahbench._util.noise import generator
 from gahbench.contracts.datasets import Dataset
+from gahbench.devices.hardware import hardware
 from gahbench.training.ahead import Ahead
 from gahbench.training.recipe import Training, tiled
 
@@ -41,8 +42,9 @@ class TrainingImages:
         self.seed = seed
         self.device = device
         self.count = training_count(dataset, training)
-        #: Whether a stream is to be drawn in a thread. On a CPU the fit computes on the same cores: it gains nothing.
-        self.threaded = device.type == "cuda"
+        self._hardware = hardware(device)
+        #: Whether a stream is to be drawn in a thread.
+        self.threaded = self._hardware.draws_ahead
         self._ahead: Ahead[Tensor] | None = None
         self._images: Tensor | None = None
         self._order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.long))
@@ -79,19 +81,15 @@ class TrainingImages:
     def _drawn(self, step: int) -> Tensor:
         """Return the images of a step of a stream, on the CPU."""
         start = self.seed * STRETCH + step * self.batch_size
-        return self._copyable(self.dataset.images(self.split, self.batch_size, start=start))
+        return self._hardware.copyable(self.dataset.images(self.split, self.batch_size, start=start))
 
     def _shuffled(self, epoch: int) -> Tensor:
         """Return which image comes at each place of an epoch, on the device."""
         if self._order[0] != epoch:
             order = torch.randperm(self._epoch, generator=generator("batches", self.seed, "order", epoch))
-            order = self._copyable(order % (self.count or 1)).to(self.device, non_blocking=True)
+            order = self._hardware.copyable(order % (self.count or 1)).to(self.device, non_blocking=True)
             self._order = (epoch, order)
         return self._order[1]
-
-    def _copyable(self, tensor: Tensor) -> Tensor:
-        """Return a tensor in memory that a GPU copies from by itself, where that is needed."""
-        return tensor.pin_memory() if self.device.type == "cuda" else tensor
 
 
 def training_count(dataset: Dataset, training: Training) -> int | None:

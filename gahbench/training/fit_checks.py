@@ -28,8 +28,8 @@ from gahbench._util.checks import as_text
 from gahbench._util.error_text import error_text
 from gahbench._util.errors import listing
 from gahbench._util.shapes import Shape
+from gahbench.devices.hardware import hardware, is_out_of_memory
 from gahbench.networks.initialisation import build_network
-from gahbench.training.randomness import reseed, restored
 from gahbench.training.recipe import Training
 
 #: Images of a forward pass at most.
@@ -83,19 +83,18 @@ class WatchedFit:
             for mode, title in ((False, "evaluation"), (True, "training")):
                 if names := self._changed_by_forward(shape, device, mode):
                     marks.append(f"a forward pass in {title} mode changes parameters: {_few(names)}")
-        except (torch.OutOfMemoryError, MemoryError):
-            # The passes here are in float32, and training may not have been.
-            pass
         except Exception as error:
-            marks.append(f"could not be built and run again for the checks of its fit: {error_text(error)}")
+            # The passes here are in float32, and training may not have been.
+            if not is_out_of_memory(error):
+                marks.append(f"could not be built and run again for the checks of its fit: {error_text(error)}")
         return list(map(as_text, marks))
 
     def _changed_by_forward(self, shape: Shape, device: torch.device, training: bool) -> list[str]:
         """Return the names of the parameters that a forward pass changes, without a step of an optimiser."""
         network = self._network.train(training)
-        before = _digests(network)
-        with restored(device), torch.set_grad_enabled(training):
-            reseed(device, 0)
+        before, there = _digests(network), hardware(device)
+        with there.restored(), torch.set_grad_enabled(training):
+            there.reseed(0)
             noisy = torch.rand(min(self._training.batch_size, MAX_IMAGES), *shape, device=device)
             network(noisy.contiguous(memory_format=torch.channels_last), torch.full((len(noisy),), 0.1, device=device))
         after = _digests(network)

@@ -19,9 +19,10 @@ from torch import nn
 from gahbench._util.error_text import error_text
 from gahbench._util.files import storing, write_whole
 from gahbench.contracts.datasets import Dataset
+from gahbench.devices.hardware import hardware, is_out_of_memory
 from gahbench.networks.initialisation import build_network
 from gahbench.networks.precision import MIN_SECONDS, Choice, Choices, Precision, pass_seconds
-from gahbench.networks.trained import channels_last, use_float32
+from gahbench.networks.trained import channels_last
 from gahbench.training.batches import training_count
 from gahbench.training.checkpoint import Checkpoints
 from gahbench.training.file_names import HISTORY, WEIGHTS, snapshot_file
@@ -81,10 +82,41 @@ def fit(
         If asked to stop; a checkpoint has been written.
     StorageError
         If the folder cannot be read or written.
+    MemoryError
+        If memory runs out; says what needs less.
     Exception
         Whatever the network or the dataset raises.
     """
-    use_float32(device)
+    hardware(device).use_float32()
+    try:
+        fitted = _fitted(build, dataset, training, seed, folder, device, report, should_stop, choices, checkpoints)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise MemoryError(
+            f"a step of {training.batch_size} images of shape {tuple(dataset.shape)} does not fit; a smaller "
+            "batch_size, fewer workers (--workers, --workers-per-gpu) or precision: bfloat16 need less memory "
+            f"({error_text(error)})"
+        ) from error
+    save_weights(folder / WEIGHTS, fitted.network)
+    _write_history(folder / HISTORY, fitted.history)
+    snapshots = training.snapshot_steps(fitted.steps)
+    return Fit(_facts(fitted, training, device), (WEIGHTS, HISTORY, *map(snapshot_file, snapshots)))
+
+
+def _fitted(
+    build: Callable[[], nn.Module],
+    dataset: Dataset,
+    training: Training,
+    seed: int,
+    folder: Path,
+    device: torch.device,
+    report: Callable[[Progress], None],
+    should_stop: Callable[[], bool],
+    choices: Choices | None,
+    checkpoints: Checkpoints | None,
+) -> Fitted:
+    """Build and train a network; the arguments are those of :func:`fit`."""
     network = build_network(build, seed, training.initialisation, training.weights_stream)
     trainer = Trainer(
         network,
@@ -99,11 +131,7 @@ def fit(
         report,
         should_stop,
     )
-    fitted = trainer.fit()
-    save_weights(folder / WEIGHTS, fitted.network)
-    _write_history(folder / HISTORY, fitted.history)
-    snapshots = training.snapshot_steps(fitted.steps)
-    return Fit(_facts(fitted, training, device), (WEIGHTS, HISTORY, *map(snapshot_file, snapshots)))
+    return trainer.fit()
 
 
 def save_weights(path: Path, network: nn.Module) -> str:
@@ -130,18 +158,13 @@ def validation_sigmas(training: Training) -> tuple[float, ...]:
     return tuple(float(f"{low * (high / low) ** (place / 4):.3g}") for place in range(5))
 
 
-def device_name(device: torch.device) -> str:
-    """Return the name of a device: the GPU's own, or ``cpu``."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-
-
 def _facts(fitted: Fitted, training: Training, device: torch.device) -> dict[str, Any]:
     return {
         "steps": fitted.steps,
         "train_seconds": fitted.seconds,
         "budget": training.budget,
         "parameters": sum(parameter.numel() for parameter in fitted.network.parameters()),
-        "device": device_name(device),
+        "device": hardware(device).name,
         "threads": torch.get_num_threads(),
         "precision": fitted.acceleration.precision,
         "precision_reason": fitted.acceleration.choice.reason,
@@ -177,7 +200,7 @@ def acceleration(
         images = min(training.batch_size, max(2, planned // 1000))
         passes = planned / images
     shape, seconds = (images, *dataset.shape), None
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with hardware(device).restored():
         try:
             run, choice = _passes(network, shape, device), Choice()
             if training.precision == "auto":
@@ -186,9 +209,9 @@ def acceleration(
             seconds = choice.seconds.get(precision)
             if seconds is None and training.compile == "auto" and steps is not None:
                 seconds = pass_seconds(run, precision, passes, device)
-        except torch.OutOfMemoryError:
-            raise
         except Exception as error:
+            if is_out_of_memory(error):
+                raise
             # Networks that cannot be copied, or run on a part of a batch, can still be trained.
             choice = Choice(reason=f"a step could not be timed: {error_text(error)}")
     planned_seconds = training.seconds if training.seconds is not None else (seconds or 0.0) * passes

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -14,16 +13,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from gahbench._util.bfloat16 import has_bfloat16
+from gahbench.devices.hardware import hardware
 from gahbench.networks.precision import Choice, Precision
 from gahbench.training.recipe import Training
 
-#: Multiply-adds a second of an eager training step on a GPU, and the share of the speed of large matrix products that
-#: such a step reaches on a processor: roughly, for the estimates of ``gahbench plan``.
-GPU_RATE, SHARE_OF_PEAK = 2e13, 0.45
-#: Seconds of a fit without the compiler from which compiling pays, by the kind of device. It takes 15 to 60 seconds,
-#: and saves some 15 % of a step on a processor, and about half on a GPU.
-COMPILE_FROM_SECONDS = {"cpu": 600.0, "cuda": 180.0}
+#: The share of the speed of large matrix products that an eager training step reaches on a processor: roughly, for the
+#: estimates of ``gahbench plan``.
+SHARE_OF_PEAK = 0.45
 
 
 @dataclass(frozen=True)
@@ -66,7 +62,7 @@ class Acceleration:
         """
         changed = self
         if precision != self.precision:
-            if precision == "bfloat16" and not has_bfloat16(device):
+            if precision == "bfloat16" and not hardware(device).has_bfloat16:
                 note = "begun in bfloat16, goes on in float32: this hardware has no bfloat16 instructions"
                 changed = replace(changed, notes=(*changed.notes, note))
             else:
@@ -74,9 +70,9 @@ class Acceleration:
                 notes = tuple(note for note in self.notes if note != self.choice.note)
                 changed = replace(changed, bfloat16=precision == "bfloat16", notes=notes, choice=choice)
         if compiled != self.compiled:
-            if compiled and (missing := compiler_missing(device)):
+            if compiled and (missing := hardware(device).compiler_missing):
                 return changed.without_compiler(f"as the fit was begun: {missing}")
-            changed = replace(changed, compiled=compiled, graphs=compiled and device.type == "cuda")
+            changed = replace(changed, compiled=compiled, graphs=compiled and hardware(device).has_graphs)
         return changed
 
     def after(self, error: RuntimeError) -> Acceleration | None:
@@ -87,22 +83,6 @@ class Acceleration:
         if self.graphs:
             return replace(self, graphs=False, notes=(*self.notes, f"no CUDA graphs: {reason}"))
         return None
-
-
-def chosen_device(name: str) -> torch.device:
-    """Return a device by its name: ``cpu``, ``cuda``, ``cuda:1``, or ``auto`` for a GPU if there is one."""
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
-
-
-def compiler_missing(device: torch.device) -> str | None:
-    """Return why torch.compile cannot be used here, or ``None``."""
-    if device.type == "cuda":
-        import importlib.util
-
-        return None if importlib.util.find_spec("triton") else "triton is not installed"
-    compiler = os.environ.get("CXX", "g++")
-    found = shutil.which(compiler) or shutil.which("clang++")
-    return None if found else "no C++ compiler was found"
 
 
 @contextlib.contextmanager
@@ -124,8 +104,8 @@ def settings_kept() -> Iterator[None]:
 
 def eager_rate(device: torch.device, threads: int) -> float:
     """Return roughly how many multiply-adds a second an eager training step in float32 does, from a matrix product."""
-    if device.type == "cuda":
-        return GPU_RATE
+    if (nominal := hardware(device).nominal_rate) is not None:
+        return nominal
     before, side = torch.get_num_threads(), 1024
     matrix = torch.ones(side, side)
     torch.set_num_threads(threads)
@@ -159,15 +139,16 @@ def choose(training: Training, choice: Choice, seconds: float, device: torch.dev
     notes = [] if choice.note is None else [choice.note]
     if training.precision != "auto":
         notes, choice = [], Choice(training.precision)
-    if choice.precision == "bfloat16" and not has_bfloat16(device):
+    there = hardware(device)
+    if choice.precision == "bfloat16" and not there.has_bfloat16:
         notes.append("bfloat16 was requested; this hardware emulates it, slowly")
-    pays = seconds > COMPILE_FROM_SECONDS.get(device.type, COMPILE_FROM_SECONDS["cuda"])
+    pays = seconds > there.compile_from_seconds
     compiled = training.compile == "always" or (training.compile == "auto" and pays)
-    missing = compiler_missing(device) if compiled else None
+    missing = there.compiler_missing if compiled else None
     if missing:
         notes.append(f"not compiled: {missing}")
     compiled = compiled and not missing
-    graphs = compiled and device.type == "cuda"
+    graphs = compiled and there.has_graphs
     return Acceleration(choice.precision == "bfloat16", compiled, tuple(notes), graphs, choice)
 
 

@@ -17,6 +17,8 @@ from gahbench._util.shapes import image_shape
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.denoisers import batch_size
 from gahbench.contracts.truth import Truth
+from gahbench.devices.batches import Batches
+from gahbench.devices.hardware import hardware
 from gahbench.networks.trained import Trained, channels_last
 from gahbench.training import checkpoint
 from gahbench.training.average import AverageStatistics, RunningAverage, load_whole_state, whole_state
@@ -24,7 +26,6 @@ from gahbench.training.batches import TrainingImages, error_scale, training_nois
 from gahbench.training.compiled import wrong_gradients
 from gahbench.training.hardware import Acceleration, settings_kept
 from gahbench.training.muon import Muon
-from gahbench.training.randomness import reseed, restored
 from gahbench.training.recipe import Training
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -115,6 +116,7 @@ class Trainer:
     def __post_init__(self) -> None:
         training = self.training
         channels_last(self.network, self.device)
+        self._hardware = hardware(self.device)
         self.images = TrainingImages(self.dataset, training, self.seed, self.device)
         self.steps = training.total_steps(self.images.count)
         self._snapshots = frozenset(training.snapshot_steps(self.steps) if self.steps is not None else ())
@@ -150,7 +152,7 @@ class Trainer:
         # Now: later the dataset may be busy in a thread.
         self._watched = self._validation_images()
         kept = settings_kept() if self.acceleration.compiled else contextlib.nullcontext()
-        with kept, restored(self.device), self.images.ahead(self._step):
+        with kept, self._hardware.restored(), self.images.ahead(self._step):
             self._train()
         self.statistics.write()
         self.network.eval()
@@ -258,7 +260,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         if self.acceleration.graphs:
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
-        reseed(self.device, derive_seed("batches", self.seed, "network", step))
+        self._hardware.reseed(derive_seed("batches", self.seed, "network", step))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
             denoised = self._forward(self.network if compiled is None else compiled, noisy, sigma)
         residual, power = denoised.float() - clean, 1 if self.training.loss == "mae" else 2
@@ -316,8 +318,13 @@ class Trainer:
         shape = image_shape(clean)
         noisy = clean + evaluation_noise(len(clean), shape, sigma, 0, "validation")
         trained, truth = Trained(self.kept, self.device), Truth(clean, self.dataset, "validation")
-        reseed(self.device, derive_seed("noise", 0, "validation", float(sigma), "denoiser"))
-        return torch.cat([trained.denoise(batch, sigma, truth) for batch in torch.split(noisy, batch_size(shape))])
+        seed = derive_seed("noise", 0, "validation", float(sigma), "denoiser")
+
+        def denoise(size: int) -> Tensor:
+            self._hardware.reseed(seed)
+            return torch.cat([trained.denoise(batch, sigma, truth) for batch in torch.split(noisy, size)])
+
+        return Batches(batch_size(shape)).run(denoise)
 
     def _report(self, loss: float, steps_per_second: float) -> None:
         fraction = min(self._fraction(), 1.0)

@@ -7,6 +7,8 @@ import threading
 import torch
 from torch import Tensor
 
+from gahbench import hardware
+
 from .._kept_tensors import kept_tensors
 from ._spectral import filtered, power_law
 
@@ -59,7 +61,7 @@ def images(masks: Tensor, noise: Tensor, alpha: float, limits: Tensor) -> Tensor
     heights = torch.where(bright, 1 - bottom, top)
     depths = torch.where(bright, bottom, 0)
     amplitude = _amplitude(tuple(masks.shape[1:]), alpha)
-    together = TOGETHER if masks.device.type == "cpu" else count
+    together = count if hardware(masks.device).has_large_batches else TOGETHER
     for start in range(0, count, together):
         chosen = slice(start, start + together)
         first, second = (

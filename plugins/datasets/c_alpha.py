@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
@@ -11,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import BLOCK, Optimum, Shape, Split, TrueBasis, in_blocks
+from gahbench import BLOCK, Optimum, Shape, Split, TrueBasis, hardware, in_blocks
 from gahbench.jacobian import LARGEST_EXACT, DenseMaps, FunctionMaps, LinearMaps
 
 from .._kept_tensors import kept_tensors
@@ -326,11 +325,12 @@ class CAlpha(Generated):
 
     def _drawn(self, split: Split, block: int) -> Tensor:
         # Rounding differs from device to device: the images that entrants are scored on are the same on all machines.
-        if split in ("validation", "test") or not torch.cuda.is_available():
+        there = hardware()
+        if split in ("validation", "test") or not there.is_accelerator:
             return super()._drawn(split, block)
         # In a stream that does not wait for the steps of a fit.
-        with torch.cuda.stream(_stream()):
-            return self.draw(self.generator_of(split, block), self.together, "cuda").cpu()
+        with there.stream():
+            return self.draw(self.generator_of(split, block), self.together, there.device).cpu()
 
     def _masks(self, split: Split, count: int, start: int) -> Tensor:
         """Return the masks of images of a split, shape (count, d), float64."""
@@ -361,11 +361,6 @@ class CAlpha(Generated):
     @property
     def _conditional(self) -> ConditionalGaussian:
         return _conditional(self.size, self.background_alpha, self.master)
-
-
-@functools.cache
-def _stream() -> torch.cuda.Stream:
-    return torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
 
 def _background_amplitude(size: int, alpha: float | Literal["flat"], master: int | None) -> Tensor:

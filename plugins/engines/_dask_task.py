@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from gahbench import cpu_count, gpu_names
+from gahbench import cpu_count, hardware
 
 #: Ends the command, which then writes checkpoints, once its own standard input is closed: so it does not outlive the
 #: worker, however that ends.
@@ -48,7 +48,7 @@ def run_work(arguments: Sequence[str], threads: int, folder: Path, token: str) -
     from distributed.core import Status
 
     worker = get_worker()
-    if not gpu_names():
+    if not hardware().is_accelerator:
         # Other workers of Dask may be on this machine.
         arguments = [*arguments, "--workers", str(max(1, min(worker.state.nthreads, cpu_count()) // threads))]
     log = folder / f"dask-{worker.address.rpartition('/')[2].replace(':', '-')}.log"

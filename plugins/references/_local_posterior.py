@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gahbench import Shape, image_shape
+from gahbench import Shape, hardware, image_shape
 
 from ._merged_patches import merged
 
@@ -166,7 +166,7 @@ class Average:
         batch, count, _ = noisy.shape
         self._peak = noisy.new_full((batch, count, 1), -torch.inf)
         self._sums = noisy.new_zeros(batch, count, 1 + size)
-        self._pairs = PAIRS_GPU if noisy.is_cuda else PAIRS
+        self._pairs = PAIRS_GPU if hardware(noisy.device).has_large_batches else PAIRS
 
     def add(self, patches: Tensor, values: Tensor, numbers: Tensor | None = None) -> None:
         """Add training patches, shape (B, K, d), with what is averaged, shape (B, K, v).

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gahbench import Shape, image_shape
+from gahbench import Shape, hardware, image_shape
 
 from ..datasets.finite import COUNTS
 from ._local_posterior import NEGLIGIBLE, Boundary
@@ -52,7 +52,7 @@ def pieces(training: Tensor) -> tuple[Tensor, ...]:
 
 def piece_of(training: Tensor) -> int:
     """Return how many training images (M, C, H, W) are compared at a time."""
-    return max(1, (VALUES_GPU if training.is_cuda else VALUES) // training[0].numel())
+    return max(1, (VALUES_GPU if hardware(training.device).has_large_batches else VALUES) // training[0].numel())
 
 
 class RunningMean:

@@ -29,9 +29,9 @@ from training_common import SEED, aligned, device_text, spread, timed, unet
 from training_overhead import print_overhead
 
 import gahbench
-from gahbench._util.bfloat16 import has_bfloat16
 from gahbench._util.resources import cpu_count
 from gahbench.contracts.datasets import Dataset
+from gahbench.devices.hardware import hardware
 from gahbench.networks.precision import Choice
 from gahbench.runs.environment import environment
 from gahbench.training.hardware import choose, multiply_adds
@@ -209,7 +209,7 @@ def compare(
         images = dataset.images("train", steps * batch)
         rows = [Row("published", "float32", lambda: theirs.epoch(images, batch))]
     first = rows[0]
-    precisions = ["float32", "bfloat16"] if has_bfloat16(device) else ["float32"]
+    precisions = ["float32", "bfloat16"] if hardware(device).has_bfloat16 else ["float32"]
     kinds = [
         ("ours, eager", precision, "never")
         for precision in precisions

@@ -94,7 +94,7 @@ def test_the_faster_precision_is_chosen_and_stated(monkeypatch):
     # Work of a moment.
     assert torch.equal(exact.local.matrices(SIGMA), evaluation("float32", 4).local.matrices(SIGMA))
     assert (exact.jacobian_choice.precision, exact.jacobian_error) == ("float32", 0)
-    monkeypatch.setattr("gahbench.networks.precision.has_bfloat16", lambda device: True)
+    monkeypatch.setattr("gahbench.devices.hardware.Cpu.has_bfloat16", True)
     monkeypatch.setattr("gahbench.networks.precision.measure", lambda *given: Choice("bfloat16", "faster"))
     fast = evaluation("auto", 4)
     assert torch.equal(fast.local.matrices(SIGMA), evaluation("bfloat16", 4).local.matrices(SIGMA))
@@ -102,7 +102,7 @@ def test_the_faster_precision_is_chosen_and_stated(monkeypatch):
 
 
 def test_networks_that_have_no_products_in_bfloat16_are_not_said_to_have_them(monkeypatch):
-    monkeypatch.setattr("gahbench.networks.precision.has_bfloat16", lambda device: True)
+    monkeypatch.setattr("gahbench.devices.hardware.Cpu.has_bfloat16", True)
     monkeypatch.setattr("gahbench.networks.precision.MIN_SECONDS", 0.0)
     monkeypatch.setattr("gahbench.networks.precision.MAX_SHARE", 1e9)
     found = evaluation("auto", 4, "vit")

@@ -6,11 +6,11 @@ import torch
 from small_fits import PLAIN, Dropout, StopAfter, ahead_threads, dropout_weight, kept_in, make, weights, weights_of
 
 import gahbench
-from gahbench._util.bfloat16 import has_bfloat16
+from gahbench.devices.hardware import hardware
 from gahbench.training import trainer as trainer_module
 from gahbench.training.batches import training_noise
-from gahbench.training.fitting import device_name, fit
-from gahbench.training.hardware import Acceleration, compiler_missing
+from gahbench.training.fitting import fit
+from gahbench.training.hardware import Acceleration
 from gahbench.training.recipe import Training
 from gahbench.training.trainer import Stopped
 
@@ -22,7 +22,7 @@ WARM_UP = 5
 
 def skip_without(acceleration, device):
     """Skip a test that needs a compiler which is not there."""
-    if acceleration.compiled and (reason := compiler_missing(device)):
+    if acceleration.compiled and (reason := hardware(device).compiler_missing):
         pytest.skip(reason)
     torch.compiler.reset()
 
@@ -164,5 +164,5 @@ def test_a_fit_says_on_which_device_it_ran(gpu, tmp_path):
     training = Training.model_validate({"steps": 3, "batch_size": 4, "validations": 1})
     done = fit(build, gahbench.create("dataset", "discs", size=16), training, 0, tmp_path, gpu)
     expected = torch.cuda.get_device_name(gpu) if gpu.type == "cuda" else "cpu"
-    assert done.facts["device"] == device_name(gpu) == expected
-    assert done.facts["precision"] == ("bfloat16" if has_bfloat16(gpu) else "float32")
+    assert done.facts["device"] == hardware(gpu).name == expected
+    assert done.facts["precision"] == ("bfloat16" if hardware(gpu).has_bfloat16 else "float32")

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from gahbench.devices.hardware import Cpu
 from gahbench.networks import precision as module
 from gahbench.networks.precision import MAX_SHARE, MIN_GAIN, Choices, measure
 
@@ -29,7 +30,7 @@ class Clock:
 @pytest.fixture(autouse=True)
 def _with_bfloat16(monkeypatch):
     """The machine has bfloat16 instructions, whatever it is."""
-    monkeypatch.setattr(module, "has_bfloat16", lambda device: True)
+    monkeypatch.setattr(Cpu, "has_bfloat16", True)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +203,7 @@ def test_a_choice_that_cannot_be_kept_is_made_all_the_same(monkeypatch, tmp_path
 
 
 def test_without_instructions_nothing_is_measured(monkeypatch):
-    monkeypatch.setattr(module, "has_bfloat16", lambda device: False)
+    monkeypatch.setattr(Cpu, "has_bfloat16", False)
     clock = Clock(monkeypatch, 0.1, 0.01)
     choice = Choices().make("training", network(2), (4, 1, 8, 8), CPU, 1e9, clock.run)
     assert (choice.precision, clock.passes) == ("float32", [])

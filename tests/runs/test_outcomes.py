@@ -11,6 +11,7 @@ import pytest
 import gahbench
 from gahbench._util.errors import ResultsError
 from gahbench._util.files import StorageError
+from gahbench.devices.hardware import hardware
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
 from gahbench.registry.registry import Registry
@@ -171,7 +172,7 @@ class Worker:
 def supervised(job):
     """A supervisor whose one worker has been given the first unit."""
     job, events = job
-    supervisor = _Supervisor(job, [None])
+    supervisor = _Supervisor(job, [hardware("cpu")])
     assert supervisor.queue.claim(job.units[0])
     worker = Worker(job.units[0])
     supervisor.children = {0: worker}

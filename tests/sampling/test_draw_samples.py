@@ -324,7 +324,7 @@ def test_the_faster_precision_is_chosen_at_the_first_batch(monkeypatch):
         asked.append(passes)
         return Choice("bfloat16", "faster", {name: float(run(name).sum()) for name in ("float32", "bfloat16")})
 
-    monkeypatch.setattr("gahbench.networks.precision.has_bfloat16", lambda device: True)
+    monkeypatch.setattr("gahbench.devices.hardware.Cpu.has_bfloat16", True)
     with torch.no_grad():
         # A hundred batches are work of a moment.
         assert torch.equal(of_network(network, precision="auto")(noisy, sigma), of_network(network)(noisy, sigma))

@@ -5,8 +5,9 @@ import torch
 from small_fits import CPU, PLAIN, make, weights
 from torch import nn
 
+from gahbench.devices.hardware import hardware
 from gahbench.training.compiled import wrong_gradients
-from gahbench.training.hardware import Acceleration, compiler_missing
+from gahbench.training.hardware import Acceleration
 
 
 def gradients(**values):
@@ -75,7 +76,7 @@ def test_a_compiler_that_keeps_them_changes_nothing_either(monkeypatch):
     assert torch.equal(weights(fitted), weights(plain))
 
 
-@pytest.mark.skipif(compiler_missing(CPU) is not None, reason="no compiler here")
+@pytest.mark.skipif(hardware(CPU).compiler_missing is not None, reason="no compiler here")
 def test_all_layers_of_a_network_that_is_compiled_in_bfloat16_learn():
     """In batches of 32 the compiler of torch 2.13 loses gradients behind ``interpolate`` on CPUs, in silence."""
     torch.compiler.reset()

@@ -9,9 +9,9 @@ from torch import nn
 
 import gahbench
 from gahbench._util import noise
+from gahbench.devices.hardware import hardware
 from gahbench.training import batches, fitting
 from gahbench.training.fit_checks import WatchedFit, replaced_code
-from gahbench.training.hardware import compiler_missing
 from gahbench.training.recipe import Training
 
 CPU = torch.device("cpu")
@@ -76,7 +76,7 @@ def test_batch_norm_dropout_and_late_layers_are_not_flagged(given, tmp_path):
     assert marks_of(WithState, tmp_path, **given)[0] == []
 
 
-@pytest.mark.skipif(compiler_missing(CPU) is not None, reason="needs a compiler")
+@pytest.mark.skipif(hardware(CPU).compiler_missing is not None, reason="needs a compiler")
 def test_a_compiled_fit_is_not_flagged(tmp_path):
     marks, facts = marks_of(Small, tmp_path, compile="always")
     assert facts["compiled"]

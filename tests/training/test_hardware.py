@@ -6,14 +6,15 @@ from global_state import changed, global_state
 from small_fits import CPU, PLAIN, make, weights
 
 import gahbench
+from gahbench.devices.hardware import Cpu, Cuda
 from gahbench.networks.precision import Choice, Choices
 from gahbench.training.fitting import acceleration as decide
-from gahbench.training.hardware import Acceleration, choose, compiler_missing, multiply_adds
+from gahbench.training.hardware import Acceleration, choose, multiply_adds
 from gahbench.training.recipe import Training
 
 
 def test_long_fits_are_compiled_and_short_ones_are_not(monkeypatch):
-    monkeypatch.setattr("gahbench.training.hardware.compiler_missing", lambda device: None)
+    monkeypatch.setattr(Cpu, "compiler_missing", None)
     training = Training.model_validate({"precision": "float32"})
     assert not choose(training, Choice(), 60.0, CPU).compiled
     assert choose(training, Choice(), 3600.0, CPU).compiled
@@ -33,9 +34,8 @@ def decided(monkeypatch, step, gain=1.0, **given):
         return run
 
     monkeypatch.setattr("gahbench.networks.precision.time.perf_counter", lambda: now[0])
-    monkeypatch.setattr("gahbench.networks.precision.has_bfloat16", lambda device: True)
-    monkeypatch.setattr("gahbench.training.hardware.has_bfloat16", lambda device: True)
-    monkeypatch.setattr("gahbench.training.hardware.compiler_missing", lambda device: None)
+    monkeypatch.setattr(Cpu, "has_bfloat16", True)
+    monkeypatch.setattr(Cpu, "compiler_missing", None)
     monkeypatch.setattr("gahbench.training.fitting._passes", passes)
     training = Training.model_validate({"batch_size": 32, "steps": 1000, **given})
     dataset = gahbench.create("dataset", "discs", size=16)
@@ -106,8 +106,8 @@ def test_passes_leave_the_network_and_random_numbers_as_they_were():
 
 @pytest.mark.parametrize("able", [True, False])
 def test_a_fit_goes_on_in_the_precision_in_which_it_was_begun(monkeypatch, able):
-    monkeypatch.setattr("gahbench.training.hardware.has_bfloat16", lambda device: able)
-    monkeypatch.setattr("gahbench.training.hardware.compiler_missing", lambda device: None)
+    monkeypatch.setattr(Cpu, "has_bfloat16", able)
+    monkeypatch.setattr(Cpu, "compiler_missing", None)
     rounded, exact = Acceleration(True, False), PLAIN
     assert rounded.as_begun("float32", False, CPU) == exact
     found = exact.as_begun("bfloat16", False, CPU)
@@ -181,18 +181,19 @@ def test_an_error_that_compiling_did_not_cause_is_not_blamed_on_it():
 
 
 def test_only_compiled_fits_on_gpus_use_cuda_graphs(monkeypatch):
-    monkeypatch.setattr("gahbench.training.hardware.compiler_missing", lambda device: None)
-    monkeypatch.setattr("gahbench.training.hardware.has_bfloat16", lambda device: True)
+    for kind in (Cpu, Cuda):
+        monkeypatch.setattr(kind, "compiler_missing", None)
+        monkeypatch.setattr(kind, "has_bfloat16", True)
     training, gpu = Training.model_validate({}), torch.device("cuda:1")
     fast = Choice("bfloat16")
     assert choose(training, fast, 1e9, gpu) == Acceleration(True, True, graphs=True)
     assert choose(training, fast, 1.0, gpu) == Acceleration(True, False, graphs=False)
     assert choose(training, fast, 1e9, CPU) == Acceleration(True, True, graphs=False)
-    monkeypatch.setattr("gahbench.training.hardware.compiler_missing", lambda device: "triton is not installed")
+    monkeypatch.setattr(Cuda, "compiler_missing", "triton is not installed")
     assert choose(training, fast, 1e9, gpu) == Acceleration(True, False, ("not compiled: triton is not installed",))
 
 
-@pytest.mark.skipif(compiler_missing(CPU) is not None, reason="no compiler here")
+@pytest.mark.skipif(Cpu("cpu").compiler_missing is not None, reason="no compiler here")
 def test_a_compiled_step_is_the_eager_step():
     losses = []
     # On a CPU there are no CUDA graphs; the compiler then compiles as without.
@@ -205,7 +206,7 @@ def test_a_compiled_step_is_the_eager_step():
     assert losses[2] == losses[1]
 
 
-@pytest.mark.skipif(compiler_missing(CPU) is not None, reason="no compiler here")
+@pytest.mark.skipif(Cpu("cpu").compiler_missing is not None, reason="no compiler here")
 def test_compiled_fits_leave_their_process_as_it_was():
     """Twice, for the compiler must find what it needs again."""
     for _ in range(2):
