@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Literal
@@ -13,7 +14,8 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from gahbench._util.shapes import image_shape
-from gahbench.devices.hardware import hardware, is_out_of_memory, release_memory
+from gahbench.devices.batches import Batches
+from gahbench.devices.hardware import hardware, is_out_of_memory
 from gahbench.jacobian.gated import gated_matrix
 from gahbench.jacobian.maps import LinearMaps
 from gahbench.jacobian.prepared import Prepared
@@ -64,7 +66,7 @@ class AutogradMaps(LinearMaps):
         self._repeatable = repeatable
         self._memory = memory
         self._has_forward_mode = True
-        self._together: int | None = None
+        self._together: Batches | None = None
         self._first = 0
         self._ran: tuple[Tensor, Tensor] | None = None
 
@@ -99,37 +101,27 @@ class AutogradMaps(LinearMaps):
         """Return J_i v for vectors (N, P, d), or (1, P, d) for the same vectors for all; shape (N, P, d)."""
         return self._each(vectors, self._forward_mode)
 
-    def _each(self, vectors: Tensor, products: Callable[[int, Tensor], Tensor]) -> Tensor:
+    def _each(self, vectors: Tensor, products: Callable[[int, Tensor, int], Tensor]) -> Tensor:
         """Compute the products of one image after the other, each many at once."""
         vectors = vectors.to(self._images)
         found = []
         for place in range(self.count):
             asked = vectors[place if len(vectors) > 1 else 0]
-            found.append(self._in_memory(products, place, asked.reshape(-1, 1, *self.shape)).reshape(-1, self.size))
+            asked = asked.reshape(-1, 1, *self.shape)
+            computed = self._batches(place).run(functools.partial(products, place, asked))
+            found.append(computed.reshape(-1, self.size))
         return torch.stack(found)
-
-    def _in_memory(self, products: Callable[[int, Tensor], Tensor], place: int, vectors: Tensor) -> Tensor:
-        """Compute products, half as many at once as often as memory runs out."""
-        while True:
-            try:
-                return products(place, vectors)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or (self._together or 1) == 1:
-                    raise
-            self._together, self._ran = (self._together or 1) // 2, None
-            release_memory()
 
     def _call(self, images: Tensor, place: int) -> Tensor:
         return self._forward(images, self._first + place)
 
-    def _backward(self, place: int, cotangents: Tensor) -> Tensor:
-        """Return J' of image ``place`` times cotangents, shape (P, 1, C, H, W) both."""
-        return self._repeated(place, cotangents) if self._repeatable else self._batched(place, cotangents)
+    def _backward(self, place: int, cotangents: Tensor, step: int) -> Tensor:
+        """Return J' of image ``place`` times cotangents, shape (P, 1, C, H, W) both, ``step`` at a time."""
+        return self._repeated(place, cotangents, step) if self._repeatable else self._batched(place, cotangents, step)
 
-    def _batched(self, place: int, cotangents: Tensor) -> Tensor:
+    def _batched(self, place: int, cotangents: Tensor, step: int) -> Tensor:
         with _differentiating():
             image = self._images[place : place + 1].clone().requires_grad_()
-            step = self._step(self._features_of(place))
             value = self._call(image, place)
             found = [
                 torch.autograd.grad(value, image, some, retain_graph=True, is_grads_batched=True)[0]
@@ -137,10 +129,9 @@ class AutogradMaps(LinearMaps):
             ]
         return torch.cat(found).detach()
 
-    def _repeated(self, place: int, cotangents: Tensor) -> Tensor:
-        found = []
+    def _repeated(self, place: int, cotangents: Tensor, step: int) -> Tensor:
+        found, step = [], min(step, len(cotangents))
         with _differentiating():
-            step = min(self._step(self._features_of(place)), len(cotangents))
             # The copies run forward once, and back as often as there are batches of cotangents.
             if self._ran is None or len(self._ran[0]) != step or self.count > 1:
                 self._ran = None
@@ -156,18 +147,18 @@ class AutogradMaps(LinearMaps):
                 found.append(torch.autograd.grad(value, images, padded, retain_graph=True)[0][: len(some)])
         return torch.cat(found)[:, None].detach()
 
-    def _forward_mode(self, place: int, tangents: Tensor) -> Tensor:
-        """Return J of image ``place`` times tangents, shape (P, 1, C, H, W) both."""
+    def _forward_mode(self, place: int, tangents: Tensor, step: int) -> Tensor:
+        """Return J of image ``place`` times tangents, shape (P, 1, C, H, W) both, ``step`` at a time."""
         if self._has_forward_mode:
             try:
-                return self._dual(place, tangents)
+                return self._dual(place, tangents, step)
             except (RuntimeError, NotImplementedError) as error:
                 if is_out_of_memory(error):
                     raise
                 self._has_forward_mode = False
-        return self._twice(place, tangents)
+        return self._twice(place, tangents, step)
 
-    def _dual(self, place: int, tangents: Tensor) -> Tensor:
+    def _dual(self, place: int, tangents: Tensor, step: int) -> Tensor:
         image = self._images[place : place + 1]
 
         def along(tangent: Tensor) -> Tensor:
@@ -176,14 +167,13 @@ class AutogradMaps(LinearMaps):
 
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
-            step = self._step(self._features_of(place))
             return torch.cat([torch.func.vmap(along, randomness="same")(some) for some in torch.split(tangents, step)])
 
-    def _twice(self, place: int, tangents: Tensor) -> Tensor:
+    def _twice(self, place: int, tangents: Tensor, step: int) -> Tensor:
         """Differentiate J' u, which is linear in u, along the tangents."""
         found = []
         # Twice the features: those of the backward pass are kept too.
-        step = max(1, self._step(self._features_of(place)) // 2)
+        step = max(1, step // 2)
         with _differentiating():
             if not self._repeatable:
                 image = self._images[place : place + 1].clone().requires_grad_()
@@ -200,9 +190,7 @@ class AutogradMaps(LinearMaps):
         return torch.cat(found)[:, None].detach()
 
     def _features_of(self, place: int) -> int:
-        """Return the bytes of the features that a backward pass of one image needs; 0 once measured."""
-        if self._together is not None:
-            return 0
+        """Return the bytes of the features that a backward pass of one image needs."""
         try:
             with _differentiating(), _features() as features:
                 self._call(self._images[place : place + 1].clone().requires_grad_(), place)
@@ -211,13 +199,13 @@ class AutogradMaps(LinearMaps):
             return self._memory
         return features.bytes
 
-    def _step(self, features: int) -> int:
-        """Return the number of products taken at once, given the bytes of the features of one image."""
+    def _batches(self, place: int) -> Batches:
+        """Return how many products are taken at once, by the features of an image."""
         if self._together is None:
-            together = TOGETHER_GPU if hardware(self._images.device).has_large_batches else TOGETHER
-            limit = together // self.size
+            limit = (TOGETHER_GPU if hardware(self._images.device).has_large_batches else TOGETHER) // self.size
             # Gradients of all features, at worst, and as much again for workspace of convolutions.
-            self._together = max(1, min(limit, self._memory // max(1, 2 * features)))
+            fitting = self._memory // max(1, 2 * self._features_of(place))
+            self._together = Batches(max(1, min(limit, fitting)))
         return self._together
 
 

@@ -75,17 +75,20 @@ def draw_samples(
     """
     settings = Sampling() if settings is None else settings
     where = torch.device(device)
-    size = _batch_size(batch, first, shape, where)
+    batches = Batches(_batch_size(batch, first, shape, where))
     report = progress or (lambda share, finished: None)
-    sampler = {"stochastic": stochastic, "flow": flow}[settings.sampler]
-
-    def draw(size: int) -> Samples:
-        # For denoisers that draw random numbers of their own.
-        torch.manual_seed(derive_seed("noise", "samples", settings.seed, "denoiser", first))
-        return sampler(denoise, shape, settings, first=first, batch=size, device=where, progress=report)
-
     with torch.no_grad(), hardware(where).restored():
-        return Batches(size).run(draw)
+        return batches.run(lambda size: _draw(denoise, shape, settings, first, size, where, report))
+
+
+def _draw(
+    denoise: Denoise, shape: Shape, settings: Sampling, first: int, batch: int, device: torch.device, progress: Progress
+) -> Samples:
+    """Draw samples, computed in batches of a size; the arguments are those of :func:`draw_samples`."""
+    sampler = {"stochastic": stochastic, "flow": flow}[settings.sampler]
+    # For denoisers that draw random numbers of their own.
+    torch.manual_seed(derive_seed("noise", "samples", settings.seed, "denoiser", first))
+    return sampler(denoise, shape, settings, first=first, batch=batch, device=device, progress=progress)
 
 
 def _batch_size(batch: int | None, first: int, shape: Shape, where: torch.device) -> int:

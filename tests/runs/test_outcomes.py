@@ -144,6 +144,59 @@ def test_what_the_store_does_not_hold_has_not_finished(job, monkeypatch):
     assert [event.kind for event in events] == ["started", "failed"]
 
 
+GONE = RuntimeError("CUDA error: an illegal memory access was encountered")
+
+
+def test_a_unit_whose_device_was_lost_has_neither_finished_nor_failed(job):
+    end = ended(GONE, job[0])
+    assert (end["event"], end["error"]) == ("lost", f"its device was lost: RuntimeError: {GONE}")
+
+
+def test_a_lost_device_is_noticed_at_the_end_of_a_unit_that_hid_its_error(job, monkeypatch):
+    """An audit takes any error of a denoiser for a mark."""
+    job, events = job
+
+    def fail(device):
+        raise GONE
+
+    monkeypatch.setattr("gahbench.devices.hardware.Cpu.synchronise", fail)
+    runner = gahbench.UnitRunner(job)
+    unit = runner.next()
+    assert unit.kind == "score"
+    with pytest.raises(gahbench.GahbenchError, match=r"its device was lost: .*illegal memory access.*; run again"):
+        runner.run(unit)
+    assert (job.store.finished(), job.store.failed()) == (set(), set())
+    assert [event.kind for event in events] == ["started"]
+    monkeypatch.undo()
+    assert gahbench.UnitRunner(job).run(unit) == "finished"
+
+
+TIGHT = """
+import gahbench
+
+@gahbench.hookimpl
+def register_references(register):
+    register("tight", Tight)
+
+class Tight(gahbench.Reference):
+    "Has memory for one image."
+    def denoise(self, noisy, sigma, truth):
+        if len(noisy) > 1:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return noisy
+"""
+
+
+@pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
+def test_a_row_says_that_its_batches_were_halved(write_suite, tmp_path):
+    (tmp_path / "tight.py").write_text(TIGHT)
+    suite = write_suite(("  - unet: {width: 2, levels: 1}\n", "  - tight\n"), ("[psnr, slope]", "[psnr]"))
+    run = gahbench.run(suite, tmp_path / "out", engine="inline[trusted=true]", plugins=[tmp_path / "tight.py"])
+    board = run.leaderboard(full=True).set_index("entrant")
+    assert board.loc["tight", "note"] == "out of memory: denoised in batches of 1 image"
+    assert board.loc["identity", "note"] == ""
+
+
 class Worker:
     """A worker process that says whatever a test has it say."""
 
@@ -249,6 +302,21 @@ def test_the_third_exit_of_its_worker_fails_a_unit(supervised):
         assert (worker.is_killed, supervisor.children) == (True, {})
     assert "lost 3 times" in supervisor.job.store.failure(unit)
     assert "the worker process exited with status 3" in supervisor.job.store.failure(unit)
+    assert [event.kind for event in events] == ["note", "stopped", "note", "stopped", "failed"]
+
+
+def test_the_third_loss_of_its_device_fails_a_unit(supervised):
+    supervisor, worker, events = supervised
+    unit = worker.unit
+    message = {"event": "lost", "unit": unit.folder, "error": "its device was lost: gone", "traceback": "where"}
+    for _ in range(3):
+        assert supervisor.job.store.failed() == set()
+        worker.unit, worker.is_killed, supervisor.children = unit, False, {0: worker}
+        assert supervisor.queue.claim(unit)
+        supervisor._handle(worker, dict(message))
+        # No other unit is done in its process.
+        assert (worker.is_killed, supervisor.children) == (True, {})
+    assert "its device was lost: gone" in supervisor.job.store.failure(unit)
     assert [event.kind for event in events] == ["note", "stopped", "note", "stopped", "failed"]
 
 

@@ -1,0 +1,102 @@
+"""Kinds of devices, and what their errors mean."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from fake_hardware import GIB, Fake, add_fake_devices
+
+import gahbench
+from gahbench.contracts.jobs import check_device
+from gahbench.devices.hardware import Cpu, Cuda, Hardware, chosen_device, hardware, is_lost, is_out_of_memory
+
+ROOT = Path(__file__).parents[2]
+#: What only one file may name.
+CUDA = re.compile(r"torch\.cuda|[\"']cuda[\"':]|is_cuda|\.cuda\(|CUDA_VISIBLE_DEVICES")
+
+
+def test_one_file_names_cuda():
+    files = [file for name in ("gahbench", "plugins") for file in (ROOT / name).rglob("*.py")]
+    named = {file.relative_to(ROOT).as_posix() for file in files if CUDA.search(file.read_text(encoding="utf-8"))}
+    assert named == {"gahbench/devices/hardware.py"}
+
+
+def test_kinds_are_found_by_the_type_of_a_device():
+    assert type(hardware("cpu")) is type(hardware(torch.device("cpu"))) is Cpu
+    assert type(hardware("cuda:1")) is type(hardware(torch.device("cuda"))) is Cuda
+    assert hardware("cuda:1").device == torch.device("cuda:1")
+    # What all devices can do is asked of others, and nothing of CUDA.
+    other = hardware(torch.device("meta"))
+    assert type(other) is Hardware
+    assert (other.name, other.has_graphs, other.draws_ahead, other.has_large_batches) == ("meta", False, False, False)
+
+
+def test_the_first_kind_that_the_machine_has_is_chosen(monkeypatch):
+    monkeypatch.setattr(Cuda, "devices", classmethod(lambda cls: []))
+    assert chosen_device("auto") == torch.device("cpu")
+    add_fake_devices(monkeypatch)
+    assert type(gahbench.hardware()) is Fake
+    assert check_device("fake") == "fake"
+
+
+def test_devices_are_found_without_importing_torch():
+    code = (
+        "import sys; from gahbench.devices.hardware import hardware; from gahbench.contracts.jobs import check_device; "
+        "check_device('auto'); hardware('cpu').devices()[0].limits; sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_process_is_limited_to_one_device_of_those_that_this_one_has(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert Cuda("cuda:1").limits == {"CUDA_VISIBLE_DEVICES": "1"}
+    assert Cuda("cuda").limits == {"CUDA_VISIBLE_DEVICES": "0"}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b")
+    assert Cuda("cuda:1").limits == {"CUDA_VISIBLE_DEVICES": "GPU-b"}
+    assert Cpu("cpu").limits == {}
+    add_fake_devices(monkeypatch, GIB, GIB)
+    assert [device.limits for device in Fake.devices()] == [{"FAKE_VISIBLE_DEVICES": place} for place in "01"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 35184372088832 bytes"),
+        RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+)
+def test_memory_that_ran_out_is_no_lost_device(error):
+    assert is_out_of_memory(error)
+    assert not is_lost(error)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CUDA error: an illegal memory access was encountered",
+        "CUDA error: device-side assert triggered",
+        "CUDA error: uncorrectable ECC error encountered",
+        "CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm(...)`",
+    ],
+)
+def test_errors_of_cuda_mean_a_lost_device(text):
+    error = RuntimeError(text)
+    assert is_lost(error)
+    assert not is_out_of_memory(error)
+    # Whatever a plugin makes of it.
+    raised_from, raised_after = ValueError("could not denoise"), ValueError("could not denoise")
+    raised_from.__cause__ = raised_after.__context__ = error
+    assert is_lost(raised_from)
+    assert is_lost(raised_after)
+
+
+def test_other_errors_are_neither():
+    for error in (RuntimeError("shapes do not match"), ValueError("CUDA error: in a text"), KeyError("out of memory")):
+        assert not is_lost(error)
+        assert not is_out_of_memory(error)

@@ -1,0 +1,58 @@
+"""Fake devices: two of a kind, with memory of a chosen size, on a machine that has none."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from gahbench.devices.hardware import KINDS, Cpu, Hardware
+
+GIB = 1 << 30
+
+
+class Fake(Hardware):
+    """A device whose tensors are on the CPU."""
+
+    is_accelerator = True
+    visible_variable = "FAKE_VISIBLE_DEVICES"
+    #: Memory of each device, in bytes.
+    memories = (8 * GIB, 8 * GIB)
+
+    @property
+    def device(self):
+        return torch.device("cpu")
+
+    @classmethod
+    def devices(cls):
+        return [cls(f"fake:{index}") for index in range(len(cls.memories))]
+
+    @property
+    def memory(self):
+        return self.memories[int(self._device.partition(":")[2])]
+
+    @classmethod
+    def is_lost(cls, error):
+        return "fake device is gone" in str(error)
+
+
+def add_fake_devices(monkeypatch, *memories):
+    """Have this machine fake devices of some memories, in bytes, which ``auto`` finds first."""
+    monkeypatch.setattr(Fake, "memories", memories or Fake.memories)
+    monkeypatch.delitem(KINDS, "cpu")
+    monkeypatch.setitem(KINDS, "fake", Fake)
+    monkeypatch.setitem(KINDS, "cpu", Cpu)
+
+
+class Small(nn.Module):
+    """A blur on a device that has no memory for more than some images at a time."""
+
+    def __init__(self, images):
+        super().__init__()
+        self.images, self.batches = images, []
+        self.layer = nn.Conv2d(1, 1, 3, padding=1)
+
+    def forward(self, noisy, sigma):
+        self.batches.append(len(noisy))
+        if len(noisy) > self.images:
+            raise torch.OutOfMemoryError("FAKE out of memory. Tried to allocate 2.00 GiB")
+        return self.layer(noisy)
