@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch.fx import GraphModule
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from gahbench.devices.batches import Batches
 from gahbench.devices.hardware import hardware, is_out_of_memory
 from gahbench.jacobian.prepared import Prepared
 
@@ -95,28 +97,33 @@ def gated_matrix(
         return None
     rounded = _copies.of(network, dtype)
     gates = [_laid_out(gate.to(dtype)) for gate in rectifiers.found]
-    step = TOGETHER_GPU if hardware(noisy.device).has_large_batches else TOGETHER
     level = sigma.to(dtype)
+    columns = functools.partial(_columns, rounded, level, gates, shape, size if count is None else min(count, size))
     try:
-        with torch.no_grad():
-            # Biases are the same for all vectors.
-            constant = _through(
-                rounded, _images(torch.zeros(1, size, dtype=dtype, device=noisy.device), shape), level, gates
-            )
-            shapes = tuple(gate.shape for gate in gates)
-            graph = _graphs.of(rounded, (step, *shape), shapes, dtype, noisy.device)
-            linear = graph or functools.partial(_through, rounded)
-            columns = []
-            for first in range(0, size if count is None else min(count, size), step):
-                units = torch.zeros(step, size, dtype=dtype, device=noisy.device)
-                units.diagonal(first).fill_(1)
-                columns.append((linear(_images(units, shape), level, gates) - constant).float().flatten(1))
+        matrix = Batches(TOGETHER_GPU if hardware(noisy.device).has_large_batches else TOGETHER).run(columns)
     except (RuntimeError, TypeError, StopIteration) as error:
         if is_out_of_memory(error):
             raise
         # It converts to float32 on the way, or calls its rectifiers otherwise.
         return None
-    return torch.cat(columns)[:size].mT.contiguous()
+    return matrix[:size].mT.contiguous()
+
+
+def _columns(
+    network: nn.Module, level: Tensor, gates: Sequence[Tensor], shape: torch.Size, count: int, step: int
+) -> Tensor:
+    """Return the first columns of a Jacobian as rows, ``step`` at a time, the last ones filled up to as many."""
+    size, dtype, device, columns = math.prod(shape), level.dtype, level.device, []
+    with torch.no_grad():
+        # Biases are the same for all vectors.
+        constant = _through(network, _images(torch.zeros(1, size, dtype=dtype, device=device), shape), level, gates)
+        graph = _graphs.of(network, (step, *shape), tuple(gate.shape for gate in gates), dtype, device)
+        linear = graph or functools.partial(_through, network)
+        for first in range(0, count, step):
+            units = torch.zeros(step, size, dtype=dtype, device=device)
+            units.diagonal(first).fill_(1)
+            columns.append((linear(_images(units, shape), level, gates) - constant).float().flatten(1))
+    return torch.cat(columns)
 
 
 def _images(vectors: Tensor, shape: torch.Size) -> Tensor:

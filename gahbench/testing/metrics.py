@@ -61,6 +61,7 @@ class _Ordered(Evaluation):
         )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._given = self.clean
         self._noises: dict[tuple[float, int], Tensor] = {}
         self.clean = self.clean[list(self.order)]

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gahbench import DataError, Metric, Scores, Shape, batch_size, file_digest, listing
+from gahbench import Batches, DataError, Metric, Scores, Shape, batch_size, file_digest, listing
 from gahbench.evaluation import Evaluation
 
 from .._extras import require
@@ -143,19 +143,11 @@ class Perceptual(Metric):
         """Return the distance of every image at every noise level."""
         self.check(evaluation.shape, evaluation.sigmas)
         network = self._loaded.to(evaluation.device)
-        clean = _in_colour(evaluation.clean)
+        clean, batches = _in_colour(evaluation.clean), Batches(batch_size(evaluation.shape))
         rows = []
         for sigma in evaluation.sigmas:
-            pairs = zip(
-                *(
-                    torch.split(images, batch_size(evaluation.shape))
-                    for images in (_in_colour(evaluation.denoised(sigma)), clean)
-                ),
-                strict=True,
-            )
-            with torch.inference_mode():
-                found = [network(*(images.to(evaluation.device) for images in pair)).flatten().cpu() for pair in pairs]
-            rows.append(torch.cat(found))
+            pair = _in_colour(evaluation.denoised(sigma)), clean
+            rows.append(batches.run(functools.partial(_distances, network, pair, evaluation.device)))
         return Scores.grid(torch.stack(rows).double(), evaluation.sigmas)
 
     @functools.cached_property
@@ -184,6 +176,14 @@ class Perceptual(Metric):
 def require_pyiqa(name: str) -> None:
     """Refuse a metric without the extra ``pyiqa``."""
     require(f"metric '{name}'", "pyiqa", "pyiqa")
+
+
+def _distances(network: torch.nn.Module, images: tuple[Tensor, Tensor], device: torch.device, size: int) -> Tensor:
+    """Return the distances of pairs of images, shape (N,), computed in batches of a size."""
+    pairs = zip(*(torch.split(each, size) for each in images), strict=True)
+    with torch.inference_mode():
+        found = [network(*(batch.to(device) for batch in pair)).flatten().cpu() for pair in pairs]
+    return torch.cat(found)
 
 
 def _in_colour(images: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import Annotated, ClassVar
@@ -10,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import Denoiser, Metric, Scores, TrainingData, Truth, batch_size, image_shape
+from gahbench import Batches, Denoiser, Metric, Scores, TrainingData, Truth, batch_size, image_shape
 from gahbench.evaluation import Evaluation
 
 from .._papers import WANG_2025
@@ -126,19 +127,23 @@ def gains_along(denoiser: Denoiser, noisy: Tensor, vectors: Tensor, sigma: float
     sigma
         Standard deviation of the noise.
     """
-    size = batch_size(image_shape(noisy))
-    found = []
+    batches, found = Batches(batch_size(image_shape(noisy))), []
     for vector in vectors:
         step = (sigma * vector).to(noisy)
         moved = torch.cat([noisy + step, noisy - step])
-        with torch.no_grad():
-            parts = [
-                denoiser.denoise(some, sigma, Truth(torch.full_like(some, torch.nan)))
-                for some in torch.split(moved, size)
-            ]
-        ahead, behind = torch.cat(parts).double().flatten(1).chunk(2)
+        ahead, behind = batches.run(functools.partial(_denoised, denoiser, moved, sigma)).double().flatten(1).chunk(2)
         found.append(((ahead - behind) @ vector.flatten()).mean() / (2 * sigma))
     return torch.stack(found)
+
+
+def _denoised(denoiser: Denoiser, noisy: Tensor, sigma: float, size: int) -> Tensor:
+    with torch.no_grad():
+        return torch.cat(
+            [
+                denoiser.denoise(some, sigma, Truth(torch.full_like(some, torch.nan)))
+                for some in torch.split(noisy, size)
+            ]
+        )
 
 
 def _slope(places: Tensor, values: Tensor) -> float:

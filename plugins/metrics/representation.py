@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from gahbench import Metric, Scores, batch_size, image_shape
+from gahbench import Batches, Metric, Scores, batch_size, image_shape
 from gahbench.evaluation import Evaluation
 from gahbench.networks import Trained, feature_layers, layer_output, middle_layer
 
@@ -66,8 +67,12 @@ class Representation(Metric):
 def _spread(denoiser: Trained, layer: str, evaluation: Evaluation, clean: Tensor, sigma: float) -> Tensor:
     """Return the mean over images of the standard deviation over channels of pooled features."""
     noisy = Evaluation(denoiser, clean, [sigma], evaluation.noise_seed, evaluation.split).noisy(sigma)
+    return Batches(batch_size(image_shape(noisy))).run(functools.partial(_mean_spread, denoiser, layer, noisy, sigma))
+
+
+def _mean_spread(denoiser: Trained, layer: str, noisy: Tensor, sigma: float, size: int) -> Tensor:
     spreads = []
-    for batch in torch.split(noisy, batch_size(image_shape(noisy))):
+    for batch in torch.split(noisy, size):
         levels = torch.full((len(batch),), sigma, device=denoiser.device)
         features = layer_output(denoiser.network, layer, batch.to(denoiser.device), levels)
         if features.ndim != 4 or features.shape[1] < 2:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from gahbench import DataError, Reference, TrainingData, Truth, batch_size, image_shape
+from gahbench import Batches, DataError, Reference, TrainingData, Truth, batch_size, image_shape
 
 #: Candidates first differ by this factor, and then by its cube root.
 FACTOR = 2.0
@@ -97,6 +98,12 @@ class Tuned(Reference):
             self._chosen[sigma] = self._tune(sigma)
         return self._chosen[sigma]
 
+    def _error(self, noisy: Tensor, clean: Tensor, sigma: float, value: float, size: int) -> float:
+        """Return the mean squared error per pixel of images filtered in batches of a size."""
+        parts = zip(torch.split(noisy, size), torch.split(clean, size), strict=True)
+        sums = [(self.filtered(part, sigma, value) - of).double().square().sum() for part, of in parts]
+        return float(torch.stack(sums).sum()) / clean.numel()
+
     def _tune(self, sigma: float) -> float:
         if self._examples is None:
             raise DataError(
@@ -106,7 +113,7 @@ class Tuned(Reference):
             clean = self._examples.validation(self._max_images)
         except DataError as reason:
             raise DataError(f"{reason}, or give '{self.number}' a value") from reason
-        size = batch_size(image_shape(clean))
+        batches = Batches(batch_size(image_shape(clean)))
         self._count = len(clean)
         noisy = clean + self._examples.noise(self._count, sigma)
         low, high = self.limits
@@ -115,9 +122,7 @@ class Tuned(Reference):
         def error(value: float) -> float:
             value = min(max(value, low), high)
             if value not in errors:
-                parts = zip(torch.split(noisy, size), torch.split(clean, size), strict=True)
-                sums = [(self.filtered(part, sigma, value) - of).double().square().sum() for part, of in parts]
-                errors[value] = float(torch.stack(sums).sum()) / clean.numel()
+                errors[value] = batches.run(functools.partial(self._error, noisy, clean, sigma, value))
             return errors[value]
 
         def best() -> float:

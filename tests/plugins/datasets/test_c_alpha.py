@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from gahbench._util.errors import ParameterError
+from gahbench.devices.hardware import Cuda
 from gahbench.registry.registry import Registry
 from gahbench_plugins.datasets import _c_alpha_published as c_alpha_published
-from gahbench_plugins.datasets import c_alpha
 from gahbench_plugins.datasets.c_alpha import FIELD_STD, LINE_STD, MEAN_STD, CAlpha
 
 
@@ -220,9 +220,8 @@ def test_training_images_alone_are_made_on_a_gpu(monkeypatch):
         return torch.zeros(count, 1, 8, 8)
 
     monkeypatch.setattr(dataset, "draw", draw)
-    monkeypatch.setattr(c_alpha, "_stream", lambda: None)
-    monkeypatch.setattr(torch.cuda, "stream", lambda _: contextlib.nullcontext())
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(Cuda, "devices", classmethod(lambda cls: [cls("cuda:0")]))
+    monkeypatch.setattr(Cuda, "stream", lambda self: contextlib.nullcontext())
     for split in ("train", "A", "B", "validation", "test"):
         dataset.images(split, 1)
-    assert devices == ["cuda", "cuda", "cuda", "cpu", "cpu"]
+    assert list(map(str, devices)) == ["cuda", "cuda", "cuda", "cpu", "cpu"]
