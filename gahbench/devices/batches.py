@@ -62,7 +62,7 @@ class Batches:
                     raise
                 if self.size == 1:
                     raise MemoryError(
-                        f"a single image does not fit; fewer workers (--workers, --workers-per-gpu), smaller images "
+                        "a single image does not fit; fewer workers (--workers, --workers-per-gpu), smaller images "
                         f"or --device cpu need less memory of a device ({error_text(error)})"
                     ) from error
             # The error holds the tensors of its batch until here.

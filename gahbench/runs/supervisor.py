@@ -66,7 +66,7 @@ def supervise(job: Job, workers: int | None = None, workers_per_gpu: int | None 
 
 
 def worker_places(job: Job, workers: int | None = None, workers_per_gpu: int | None = None) -> list[Hardware]:
-    """Return the device of each worker of a job, first one on each device; the arguments are those of `supervise`."""
+    """Return the device of each worker of a job, first one each; arguments as of :func:`supervise`."""
     devices = hardware(job.device).devices()
     if not devices:
         raise GahbenchError(f"device '{job.device}' was requested, and this machine has none that torch can use")

@@ -150,7 +150,7 @@ def worker(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Child, "__init__", sleep)
     job = gahbench.Job((), Store(tmp_path), Registry(), lambda event: None, threading.Event(), 1)
-    handle = WorkerChild(0, job, None, "", 0.0)
+    handle = WorkerChild(0, job, {}, "", 0.0)
     yield handle
     handle.process.kill()
     handle.process.wait()
