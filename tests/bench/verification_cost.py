@@ -91,7 +91,8 @@ def score(number: int) -> Unit:
     document = {"code": "1" * 64, "dataset": dataset, "metric": {"source": "2" * 64}, "sigmas": SIGMAS, "images": 20}
     document["entrant"] = {"source": "3" * 64, "parameters": {"number": number}}
     place = f"d{number // 100}", f"e{number % 100}"
-    payload = {"dataset": dataset, "sigmas": list(SIGMAS), "images": 20, "split": "test"}
+    plugin = {"name": "discs", "parameters": {"number": number}, "identity": "0" * 64}
+    payload = {"dataset": plugin, "sigmas": list(SIGMAS), "images": 20, "split": "test"}
     key = key_of(document)
     return Unit("score", key, *place, "reference", None, "test", "psnr", None, "c", 0.0, payload, document=document)
 
