@@ -1,0 +1,418 @@
+"""A stand-in for a GPU: its tensors compute on the CPU, refuse to meet CPU tensors, and record what a GPU waits for.
+
+After :func:`install`, ``standin`` is a device of torch, as ``cuda`` is: ``tensor.to("standin")``,
+``torch.zeros(3, device="standin")``, ``torch.Generator("standin")``, ``torch.autocast("standin")``. Installing it cannot
+be undone, so it belongs in a process of its own. It shows which code fails on a GPU, and which makes a GPU idle. It
+does not show how fast a GPU is, how its kernels round, or which random numbers it draws: these are the CPU's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as tree
+
+from gahbench._util.errors import GahbenchError
+from gahbench.devices import stand_in_autocast
+
+NAME = "standin"
+#: Files whose lines cause no waits of their own: torch, and this package.
+_PASSED_OVER = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
+#: Operations that read values on a GPU, to learn whether they have succeeded, although their results do not say so.
+_CHECKED = {"aten::_linalg_check_errors", "aten::_linalg_eigh", "aten::_linalg_svd", "aten::linalg_eig"} | {
+    "aten::linalg_lstsq"
+}
+#: Operations beside pointwise ones in which a CPU tensor of no dimensions may meet tensors of a GPU.
+_TAKES_NUMBERS = {"aten::where", "aten::masked_fill", "aten::masked_fill_", "aten::index_put", "aten::index_put_"} | {
+    "aten::_index_put_impl_"
+}
+_COPIES = {"aten::copy_", "aten::_to_copy", "aten::to", "aten::_copy_from"}
+_INDEXED = {"aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_", "aten::_unsafe_index"}
+#: Views that torch marks and computes later, where the class of a tensor does not see it.
+_EAGER = {"aten::_conj": torch.ops.aten._conj_physical.default, "aten::_neg_view": torch.ops.aten.neg.default}
+#: Operations that make a tensor of no other, and set its size only after it was made.
+_FACTORIES = (
+    *("arange", "arange.start", "arange.start_step", "linspace", "logspace", "eye", "eye.m", "randperm"),
+    *("randperm.generator", "range", "range.step", "tril_indices", "triu_indices"),
+)
+
+#: Functions of torch, and methods of tensors, that take a generator.
+_DRAWS = ("rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial", "poisson")
+_DRAWS_IN_PLACE = (
+    "normal_",
+    "uniform_",
+    "random_",
+    "bernoulli_",
+    "exponential_",
+    "log_normal_",
+    "geometric_",
+    "cauchy_",
+)
+
+
+class MixtureError(RuntimeError):
+    """Tensors of the stand-in and of the CPU met."""
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Something that a GPU would have waited for.
+
+    Parameters
+    ----------
+    kind
+        ``read`` where a value came back from the device, ``upload`` where a blocking copy went there.
+    operation
+        Name of the operation of torch.
+    place
+        File and line of the innermost code outside torch.
+    """
+
+    kind: str
+    operation: str
+    place: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} by {self.operation.removeprefix('aten::')} at {self.place}"
+
+
+#: Where waits are recorded; the innermost list is the last.
+_records: list[list[Wait]] = []
+
+
+@contextlib.contextmanager
+def waits_recorded() -> Iterator[list[Wait]]:
+    """Record the waits within a context, of all threads, in the list that it yields."""
+    record: list[Wait] = []
+    _records.append(record)
+    try:
+        yield record
+    finally:
+        _records.remove(record)
+
+
+class StandInTensor(Tensor):
+    """A tensor on the stand-in, which keeps its values in a tensor on the CPU."""
+
+    raw: Tensor
+    __torch_function__ = torch._C._disabled_torch_function_impl
+
+    @staticmethod
+    def __new__(cls, raw: Tensor) -> StandInTensor:
+        """Return a tensor that shares the memory of a tensor on the CPU."""
+        layout: dict[str, Any] = {"layout": raw.layout}
+        if raw.layout is torch.strided:
+            layout = {"strides": raw.stride(), "storage_offset": raw.storage_offset()}
+        made: StandInTensor = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+            cls, raw.size(), dtype=raw.dtype, device=torch.device(NAME, 0), **layout
+        )
+        made.raw = raw
+        return made
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operation."""
+        return _run(func, args, kwargs or {})
+
+    # Module.to() exchanges the parameters of such classes in place, so that optimizers keep them, as on a GPU.
+    def __tensor_flatten__(self) -> tuple[list[str], None]:
+        """Return the names of the tensors that it is made of."""
+        return ["raw"], None
+
+    @staticmethod
+    def __tensor_unflatten__(inner: dict[str, Tensor], context: None, size: Any, stride: Any) -> StandInTensor:
+        """Return the tensor that is made of others."""
+        return StandInTensor(inner["raw"])
+
+    @property
+    def data(self) -> Tensor:  # type: ignore[override]
+        """The tensor without its history."""
+        return torch._C.TensorBase.data.__get__(self)  # type: ignore[attr-defined, no-any-return]
+
+    @data.setter
+    def data(self, other: Tensor) -> None:
+        if not isinstance(other, StandInTensor):
+            raise MixtureError(f"data: a tensor of {NAME} cannot take the data of one of {other.device} at {_place()}")
+        torch._C.TensorBase.data.__set__(self, other)  # type: ignore[attr-defined]
+        self.raw = other.raw
+
+    def numpy(self, *, force: bool = False) -> Any:
+        """Refuse, as a tensor of a GPU does, unless forced."""
+        if not force:
+            raise TypeError(f"can't convert a tensor of {NAME} to numpy at {_place()}. Use Tensor.cpu() before")
+        return self.detach().cpu().numpy()
+
+    def __array__(self, dtype: Any = None) -> Any:
+        """Refuse, as a tensor of a GPU does."""
+        return self.numpy()
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Return how to load the tensor, on the device that the loader asks for."""
+        given = self.detach().cpu(), self.dtype, f"{NAME}:0", self.requires_grad
+        return torch._utils._rebuild_device_tensor_from_cpu_tensor, given
+
+    def tolist(self) -> Any:
+        """Return the values, which waits."""
+        return self.detach().cpu().tolist()
+
+    def __repr__(self, *, tensor_contents: Any = None) -> str:
+        """Return the values and the device."""
+        return f"{self.raw!r} on {NAME}"
+
+    def __format__(self, specification: str) -> str:
+        """Format a number, which waits."""
+        return format(self.item(), specification) if self.dim() == 0 else format(repr(self), specification)
+
+
+class _Generators(type(torch._C.Generator)):  # type: ignore[misc]
+    """Generators of all devices are instances of the class that replaces torch's."""
+
+    def __instancecheck__(cls, value: object) -> bool:
+        return isinstance(value, torch._C.Generator)
+
+
+class Generator(torch._C.Generator, metaclass=_Generators):
+    """A generator of any device; those of the stand-in draw the numbers of the CPU."""
+
+    #: Those of the stand-in, by the address of what torch hands to operations.
+    _ours: weakref.WeakValueDictionary[int, Generator] = weakref.WeakValueDictionary()
+
+    def __new__(cls, device: torch.device | str = "cpu") -> Any:
+        """Return a generator of a device."""
+        if torch.device(device).type != NAME:
+            return torch._C.Generator(device)
+        made = super().__new__(cls, "cpu")
+        cls._ours[made._cdata] = made
+        return made
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        """Accept the device, which ``__new__`` has used."""
+
+    @property
+    def device(self) -> torch.device:  # type: ignore[override]
+        """The stand-in."""
+        return torch.device(NAME, 0)
+
+    @classmethod
+    def is_ours(cls, generator: torch._C.Generator) -> bool:
+        """Whether a generator is the stand-in's."""
+        return generator._cdata in cls._ours
+
+
+def _place() -> str:
+    """Return file and line of the innermost code outside torch and this package."""
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith(_PASSED_OVER):
+        frame = frame.f_back  # type: ignore[assignment]
+    if frame is None:
+        return "a thread of torch"
+    path = Path(frame.f_code.co_filename)
+    return f"{'/'.join(path.parts[-3:])}:{frame.f_lineno}"
+
+
+def _record(kind: str, name: str) -> None:
+    if _records:
+        wait = Wait(kind, name, _place())
+        for record in _records:
+            record.append(wait)
+
+
+def _run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run an operation on the CPU; its results are of the stand-in unless it copies them to the CPU."""
+    name, device = func._schema.name, kwargs.get("device")
+    leaves = tree.tree_leaves((args, kwargs))
+    ours = [leaf for leaf in leaves if isinstance(leaf, StandInTensor)]
+    plain = [leaf for leaf in leaves if isinstance(leaf, Tensor) and not isinstance(leaf, StandInTensor)]
+    is_copy = name in _COPIES
+    if plain and ours and not is_copy:
+        _refuse_mixture(func, name, args, plain)
+    _check_generator(kwargs.get("generator"), name)
+    target = None if device is None else torch.device(device)
+    comes_back = (target is not None and target.type != NAME) or (
+        name == "aten::copy_" and not isinstance(args[0], StandInTensor)
+    )
+    if (comes_back and ours and (target is None or target.type != "meta")) or _depends_on_values(
+        func, name, args, kwargs
+    ):
+        _record("read", name)
+    elif name == "aten::copy_" and plain and not kwargs.get("non_blocking", args[2] if len(args) > 2 else False):
+        _record("upload", name)
+    raw_args, raw_kwargs = tree.tree_map_only(StandInTensor, lambda tensor: tensor.raw, (args, kwargs))
+    if target is not None and target.type == NAME:
+        raw_kwargs["device"] = torch.device("cpu")
+    found = _EAGER.get(name, func)(*raw_args, **raw_kwargs)
+    if func._schema.is_mutable:
+        for tensor in ours:
+            _match(tensor)
+    given = {id(tensor.raw): tensor for tensor in ours} | {id(tensor): tensor for tensor in plain}
+
+    def wrapped(tensor: Tensor) -> Tensor:
+        if id(tensor) in given:
+            return given[id(tensor)]
+        return tensor if comes_back else StandInTensor(tensor)
+
+    return tree.tree_map_only(Tensor, wrapped, found)
+
+
+def _match(tensor: StandInTensor) -> None:
+    """Give a tensor the shape of its values, which an operation may have changed in place."""
+    raw = tensor.raw
+    if raw.layout is torch.strided and (raw.shape != tensor.shape or raw.stride() != tensor.stride()):
+        torch._C.TensorBase.data.__set__(tensor, StandInTensor(raw))  # type: ignore[attr-defined]
+
+
+def _refuse_mixture(func: Any, name: str, args: tuple[Any, ...], plain: list[Tensor]) -> None:
+    """Raise an error where a GPU would refuse tensors of the CPU.
+
+    A GPU takes them as numbers, where they have no dimensions, and as indices.
+    """
+    if torch.Tag.pointwise in func.tags or name in _TAKES_NUMBERS:
+        written = [value for value in args[:1] if func._schema.arguments[0].alias_info is not None]
+        plain = [tensor for tensor in plain if tensor.dim() > 0 or any(tensor is value for value in written)]
+    if name in _INDEXED and isinstance(args[0], StandInTensor):
+        indices = [index for index in args[1] if index is not None]
+        if any(not isinstance(index, StandInTensor) for index in indices):
+            _record("upload", name)
+        plain = [tensor for tensor in plain if not any(tensor is index for index in indices)]
+    if plain:
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in plain)
+        raise MixtureError(
+            f"{name.removeprefix('aten::')} at {_place()}: expected all tensors on the same device, but found {NAME}:0 "
+            f"and cpu (shape {shapes})"
+        )
+
+
+def _refusing(draw: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of torch that draws, which refuses generators of the stand-in where it draws on the CPU."""
+
+    @functools.wraps(draw)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        drawn = draw(*args, **kwargs)
+        generator = kwargs.get("generator")
+        if generator is not None and Generator.is_ours(generator) and drawn.device.type == "cpu":
+            raise MixtureError(
+                f"{draw.__name__} at {_place()}: expected a generator of the cpu, but found one of {NAME}"
+            )
+        return drawn
+
+    return run
+
+
+def _check_generator(generator: torch._C.Generator | None, name: str) -> None:
+    if generator is not None and not Generator.is_ours(generator):
+        raise MixtureError(
+            f"{name.removeprefix('aten::')} at {_place()}: expected a generator of {NAME}, but found one of the cpu"
+        )
+
+
+def _depends_on_values(func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether an operation returns numbers, or a shape, that depend on values, or must know whether it succeeded."""
+    if name in _INDEXED:
+        masks = [index for index in args[1] if index is not None and index.dtype in (torch.bool, torch.uint8)]
+        # A GPU fills where one mask says so, without counting.
+        fills = name != "aten::index" and len(args[1]) == 1 and args[2].numel() == 1 and args[2].dim() == 0
+        return bool(masks) and not fills and any(isinstance(mask, StandInTensor) for mask in masks)
+    if name == "aten::repeat_interleave":
+        return kwargs.get("output_size") is None
+    return name in _CHECKED or _reads(func)
+
+
+@functools.cache
+def _reads(func: Any) -> bool:
+    return torch.Tag.data_dependent_output in func.tags or torch.Tag.dynamic_output_shape in func.tags
+
+
+def _factory(operation: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def make(*args: Any, **kwargs: Any) -> Tensor:
+        if "generator" in kwargs:
+            _check_generator(kwargs["generator"], operation.__name__)
+        return StandInTensor(operation(*args, **{**kwargs, "device": torch.device("cpu"), "pin_memory": False}))
+
+    return make
+
+
+def is_supported() -> bool:
+    """Whether this torch has what the stand-in is made of."""
+    from torch.utils import backend_registration
+
+    return hasattr(backend_registration, "_setup_privateuseone_for_python_backend")
+
+
+#: The libraries of operations, which end with the objects.
+_libraries: list[torch.library.Library] = []
+
+
+def install() -> None:
+    """Make the stand-in a device of torch in this process, for good.
+
+    Raises
+    ------
+    GahbenchError
+        If this torch is too old.
+    """
+    from torch.utils import backend_registration
+
+    if _libraries:
+        return
+    if not is_supported():
+        raise GahbenchError(
+            f"the device '{NAME}' needs a torch with Python backends, from 2.10 on; this is {torch.__version__}"
+        )
+
+    class Module(backend_registration._DummyBackendModule):
+        def get_amp_supported_dtype(self) -> list[torch.dtype]:
+            return [torch.bfloat16, torch.float16]
+
+        def get_rng_state(self, device: Any = None) -> Tensor:
+            return torch.default_generator.get_state()
+
+        def set_rng_state(self, state: Tensor, device: Any = None) -> None:
+            torch.default_generator.set_state(state)
+
+    backend_registration._setup_privateuseone_for_python_backend(NAME, backend_module=Module())
+    torch.Generator = Generator  # type: ignore[misc]
+    for owner, names in ((torch, _DRAWS), (Tensor, _DRAWS_IN_PLACE)):
+        for name in names:
+            setattr(owner, name, _refusing(getattr(owner, name)))
+    library = torch.library.Library("aten", "IMPL", "PrivateUse1")
+    _libraries.append(library)
+    library.impl("empty.memory_format", _empty)
+    library.impl("empty_strided", _empty_strided)
+    library.impl("_copy_from", _copy_from)
+    library.impl("_efficientzerotensor", _zeros)
+    for name in _FACTORIES:
+        packet, _, overload = name.partition(".")
+        library.impl(name, _factory(getattr(getattr(torch.ops.aten, packet), overload or "default")))
+    _libraries.extend(stand_in_autocast.libraries())
+
+
+def _empty(size: Any, *, dtype: Any = None, memory_format: Any = None, **options: Any) -> Tensor:
+    return StandInTensor(torch.empty(size, dtype=dtype, memory_format=memory_format or torch.contiguous_format))
+
+
+def _empty_strided(size: Any, stride: Any, *, dtype: Any = None, **options: Any) -> Tensor:
+    return StandInTensor(torch.empty_strided(size, stride, dtype=dtype))
+
+
+def _zeros(size: Any, *, dtype: Any = None, **options: Any) -> Tensor:
+    return StandInTensor(torch.zeros(size, dtype=dtype))
+
+
+def _copy_from(source: Tensor, target: Tensor, non_blocking: bool = False) -> Tensor:
+    """Copy, where torch does so without asking the class of the tensor, as ``torch.tensor`` does."""
+    if not isinstance(source, StandInTensor) and not non_blocking:
+        _record("upload", "aten::copy_")
+    elif not isinstance(target, StandInTensor):
+        _record("read", "aten::copy_")
+    raw = [tensor.raw if isinstance(tensor, StandInTensor) else tensor for tensor in (source, target)]
+    raw[1].copy_(raw[0])
+    return target

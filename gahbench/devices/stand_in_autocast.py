@@ -1,0 +1,83 @@
+"""Autocast on the stand-in: the operations that a GPU computes in the lower precision, and those that it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as tree
+
+#: Products, which CUDA computes in the lower precision.
+LOWER = (
+    *("conv1d", "conv1d.padding", "conv2d", "conv2d.padding", "conv3d", "conv3d.padding", "convolution"),
+    *("conv_transpose1d", "conv_transpose2d.input", "conv_transpose3d.input", "conv_tbc", "prelu"),
+    *("addmm", "addmv", "addr", "matmul", "einsum", "mm", "mv", "linear", "addbmm", "baddbmm", "bmm", "chain_matmul"),
+    *("linalg_multi_dot", "scaled_dot_product_attention"),
+)
+#: Operations that CUDA computes in float32, since they lose too many digits otherwise.
+FULL = (
+    *("acos", "asin", "cosh", "erfinv", "exp", "expm1", "log", "log10", "log2", "log1p", "reciprocal", "rsqrt"),
+    *("sinh", "tan", "pow.Tensor_Scalar", "pow.Tensor_Tensor", "pow.Scalar", "softplus", "layer_norm", "group_norm"),
+    *("frobenius_norm.dim", "nuclear_norm", "cosine_similarity", "poisson_nll_loss", "cosine_embedding_loss"),
+    *("nll_loss", "kl_div", "l1_loss", "smooth_l1_loss", "huber_loss", "mse_loss", "soft_margin_loss", "pdist"),
+    *("cdist", "renorm", "logsumexp", "norm.Scalar", "norm.ScalarOpt_dim", "dist"),
+)
+#: Reductions that CUDA returns in float32 unless a type is given.
+SUMS = ("prod", "softmax.int", "log_softmax.int", "cumprod", "cumsum", "sum", "sum.dim_IntList", "linalg_vector_norm")
+_KEY = "AutocastPrivateUse1"
+
+
+def libraries() -> list[torch.library.Library]:
+    """Register the kernels of autocast; they last as long as what this returns."""
+    fallback = torch.library.Library("_", "IMPL")
+    fallback.fallback(torch.library.fallthrough_kernel, _KEY)
+    library = torch.library.Library("aten", "IMPL", _KEY)
+    device = torch._C._get_privateuse1_backend_name()
+    for name in LOWER:
+        library.impl(name, _casting(name, lambda: torch.get_autocast_dtype(device)))
+    for name in FULL:
+        library.impl(name, _casting(name, lambda: torch.float32))
+    for name in SUMS:
+        library.impl(name, _summing(name))
+    return [fallback, library]
+
+
+def _operation(name: str) -> Any:
+    packet, _, overload = name.partition(".")
+    return getattr(getattr(torch.ops.aten, packet), overload or "default")
+
+
+def _without_autocast() -> Any:
+    return torch._C._ExcludeDispatchKeyGuard(torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, _KEY)))
+
+
+def _is_cast(value: Any) -> bool:
+    """Whether autocast changes a value: floating point on the device, but no float64."""
+    if not isinstance(value, Tensor) or not value.is_floating_point() or value.dtype == torch.float64:
+        return False
+    return value.device.type == torch._C._get_privateuse1_backend_name()
+
+
+def _casting(name: str, dtype: Callable[[], torch.dtype]) -> Callable[..., Any]:
+    operation = _operation(name)
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with _without_autocast():
+            args, kwargs = tree.tree_map(lambda leaf: leaf.to(dtype()) if _is_cast(leaf) else leaf, (args, kwargs))
+            return operation(*args, **kwargs)
+
+    return run
+
+
+def _summing(name: str) -> Callable[..., Any]:
+    operation = _operation(name)
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with _without_autocast():
+            if _is_cast(args[0]) and kwargs.get("dtype") is None:
+                kwargs["dtype"] = torch.float32
+            return operation(*args, **kwargs)
+
+    return run

@@ -1,0 +1,309 @@
+"""The ways through gahbench that compute on a device, each as a function of the device.
+
+A path prepares, and returns a function whose results are the same on the CPU and on the stand-in, to rounding.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from small_fits import PLAIN
+from small_plugins import NEEDS, small
+from torch import Tensor
+
+import gahbench
+from gahbench import Truth
+from gahbench.contracts.training_data import TrainingData
+from gahbench.evaluation.evaluation import Evaluation
+from gahbench.jacobian import Jacobian
+from gahbench.networks.initialisation import build_network
+from gahbench.networks.network_facts import with_random_weights
+from gahbench.networks.trained import Trained
+from gahbench.registry.registry import Registry
+from gahbench.sampling import Sampling, draw_samples, of_network
+from gahbench.training.recipe import Training
+from gahbench.training.trainer import Trainer
+
+SIGMA, STEPS, SIDE = 0.1, 3, 16
+#: Of images whose Jacobians are found whole.
+SMALL_SIDE = 12
+FAMILIES = ("c-alpha[size=16]", "gaussian-field[size=16]", "discs[size=8]", "faces[size=16]")
+OPTIMA = (
+    "c-alpha[size=16]",
+    "discs[size=8]",
+    "gaussian-faces",
+    "gaussian-field[size=16]",
+    "rays",
+    "sinusoids[size=16]",
+)
+#: Plugins that need files of others, and the reason why an entrant cannot be moved to the stand-in.
+LEFT_OUT = {"hf", "diffusers", "torchscript"}
+#: Metrics of families that are manifolds of few dimensions.
+OF_MANIFOLDS = ("leakage", "local-dimension")
+#: What a training step may be beside plain.
+RECIPES: dict[str, dict[str, Any]] = {
+    "clip": {"clip": 1.0},
+    "edm": {"weighting": "edm"},
+    "fixed images": {"dataset": "faces[size=16]", "train_images": 8},
+    "inverse variance, mae": {"weighting": "inverse-variance", "loss": "mae"},
+    "muon": {"optimizer": "muon"},
+    "no average": {"ema": None},
+    "quadratic noise": {"noise": "quadratic"},
+}
+
+Run = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class DevicePath:
+    """A way through gahbench.
+
+    Parameters
+    ----------
+    group, name
+        What it belongs to, and its name there.
+    prepare
+        Takes the device, and returns what is to be run.
+    tolerance
+        Accepted difference between devices, relative to the largest value.
+    """
+
+    group: str
+    name: str
+    prepare: Callable[[torch.device], Run]
+    tolerance: float = 1e-5
+
+
+def all_paths() -> Iterator[DevicePath]:
+    """Yield the paths, group by group."""
+    for part in (_training, _denoising, _jacobians, _bases, _references, _posteriors, _metrics, _sampling, _public):
+        yield from part()
+
+
+def _training() -> Iterator[DevicePath]:
+    def steps(device: torch.device, name: str = "unet", bfloat16: bool = False, **given: Any) -> Run:
+        dataset = gahbench.create("dataset", given.pop("dataset", "discs[size=16]"))
+        training = Training.model_validate({"steps": 30, "batch_size": 4, "compile": "never", "ema": 0.9, **given})
+        network, acceleration = _network(name).train(), replace(PLAIN, bfloat16=bfloat16)
+        trainer = Trainer(network, dataset, training, 0, acceleration, (SIGMA,), device)
+        # The first step uploads the order of the images, and of an optimizer its constants.
+        trainer.step(0, 0.0)
+        return lambda: [
+            *(trainer.step(step, step / 30) for step in range(1, STEPS)),
+            *(parameter.detach() for parameter in trainer.kept.parameters()),
+        ]
+
+    for name in _names("architecture"):
+        yield DevicePath("training step", name, functools.partial(steps, name=name), 1e-4)
+    for name, given in RECIPES.items():
+        yield DevicePath("training step", name, functools.partial(steps, **given))
+    yield DevicePath("training step", "bfloat16", functools.partial(steps, bfloat16=True), 2e-2)
+
+
+def _denoising() -> Iterator[DevicePath]:
+    def denoise(device: torch.device, name: str) -> Run:
+        trained, noisy = Trained(_network(name), device), _noisy(_clean())
+        return lambda: trained.denoise(noisy, SIGMA, Truth(noisy))
+
+    for name in _names("architecture"):
+        yield DevicePath("denoising a batch", name, functools.partial(denoise, name=name))
+
+
+def _jacobians() -> Iterator[DevicePath]:
+    def products(device: torch.device, name: str) -> Run:
+        noisy = _noisy(_clean())[:2].to(device)
+        maps = Jacobian(Trained(_network(name), device).network, noisy, SIGMA)
+        along = torch.ones(2, 3, SIDE**2, device=device)
+        return lambda: [maps.matvec(along), maps.rmatvec(along)]
+
+    def spectra(device: torch.device, name: str, precision: Any) -> Run:
+        noisy = _noisy(_clean(f"c-alpha[size={SMALL_SIDE}]"))[:2].to(device)
+        maps = Jacobian(Trained(_network(name), device).network, noisy, SIGMA, precision=precision)
+        return lambda: [maps.matrices(), maps.trace().value, maps.top(3).values]
+
+    for name in _names("architecture"):
+        yield DevicePath("Jacobian, products", name, functools.partial(products, name=name), 1e-4)
+    for name, precision in (("bf-cnn", "float32"), ("bf-cnn", "bfloat16"), ("unet", "bfloat16")):
+        tolerance = 1e-4 if precision == "float32" else 5e-2
+        prepare = functools.partial(spectra, name=name, precision=precision)
+        yield DevicePath("Jacobian, matrices and eigenvectors", f"{name}, {precision}", prepare, tolerance)
+
+
+def _bases() -> Iterator[DevicePath]:
+    def transform(device: torch.device, name: str) -> Run:
+        basis, dataset, clean = _on_family("basis", name)
+        basis.fit(TrainingData(dataset))
+        truth = Truth(clean.to(device), dataset)
+
+        def run() -> Any:
+            adapted = basis.adapt_to(truth, SIGMA)
+            coefficients = adapted.analysis(truth.clean)
+            return [coefficients.square().flatten(1).sum(1), adapted.synthesis(coefficients)]
+
+        return run
+
+    def filters(device: torch.device, name: str) -> Run:
+        basis, dataset, clean = _on_family("basis", name)
+        basis.fit(TrainingData(dataset))
+        truth = Truth(clean.to(device), dataset)
+        traces = torch.full((len(clean),), SIDE**2 / 8, dtype=torch.float64, device=device)
+
+        def run() -> Any:
+            maps = basis.filters(truth, SIGMA).at(traces)
+            return [maps.matvec(truth.clean.flatten(1)[:, None]), maps.trace().value]
+
+        return run
+
+    for name in _names("basis"):
+        yield DevicePath("basis", name, functools.partial(transform, name=name))
+    for name in _names("basis"):
+        yield DevicePath("filters of a basis", name, functools.partial(filters, name=name), 1e-4)
+
+
+def _references() -> Iterator[DevicePath]:
+    def denoise(device: torch.device, name: str) -> Run:
+        reference, dataset, clean = _on_family("reference", name)
+        reference.move(device)
+        reference.fit(TrainingData(dataset))
+        truth, noisy = Truth(clean.to(device), dataset), _noisy(clean).to(device)
+        # What depends on the size of the images alone is computed by the first call.
+        reference.denoise(noisy, SIGMA, truth)
+        return lambda: reference.denoise(noisy, SIGMA, truth)
+
+    for name in _names("reference"):
+        yield DevicePath("reference", name, functools.partial(denoise, name=name))
+
+
+def _posteriors() -> Iterator[DevicePath]:
+    def posterior(device: torch.device, family: str) -> Run:
+        dataset = gahbench.create("dataset", family)
+        clean = dataset.images("test", 2)
+        noisy = _noisy(clean).to(device)
+
+        def run() -> Any:
+            if dataset.optimum.kind == "bracket":
+                return [dataset.genie(noisy, SIGMA, "test")]
+            exact = dataset.posterior(noisy, SIGMA)
+            return [exact.mean, exact.trace]
+
+        return run
+
+    for family in OPTIMA:
+        yield DevicePath("posterior", family, functools.partial(posterior, family=family))
+
+
+def _metrics() -> Iterator[DevicePath]:
+    def score(device: torch.device, name: str) -> Run:
+        # The default of one, local-score, is a path of its own.
+        given = {"to": "wiener-linear"} if name == "sample-prediction" else {}
+        metric, family = gahbench.create("metric", name, **given), "sinusoids" if name in OF_MANIFOLDS else "c-alpha"
+        evaluation = _evaluation(device, f"{family}[size={SMALL_SIDE}]")
+        return lambda: metric.score(evaluation).value
+
+    for name in _names("metric"):
+        yield DevicePath("metric", name, functools.partial(score, name=name), 1e-3)
+
+
+def _sampling() -> Iterator[DevicePath]:
+    def draw(device: torch.device, **given: Any) -> Run:
+        denoise = of_network(_network("unet"), device)
+        settings = Sampling(count=3, seed=0, sigma_start=1.0, sigma_end=0.01, **given)
+
+        def run() -> Any:
+            drawn = draw_samples(denoise, (1, SIDE, SIDE), settings, batch=2, device=device)
+            return [drawn.images, drawn.steps, drawn.sigma]
+
+        return run
+
+    yield DevicePath("sampling", "stochastic", functools.partial(draw, sampler="stochastic", step=0.1, beta=0.5))
+    for solver in ("euler", "heun"):
+        yield DevicePath("sampling", f"flow, {solver}", functools.partial(draw, sampler="flow", solver=solver))
+
+
+def _public() -> Iterator[DevicePath]:
+    def score(device: torch.device) -> Run:
+        network = _network("bf-cnn")
+        return lambda: (
+            gahbench.score(network, "discs[size=8]", sigmas=[0.1, 0.3], images=3, device=str(device))
+            .scores["value"]
+            .tolist()
+        )
+
+    def sample(device: torch.device, entrant: str) -> Run:
+        return lambda: [
+            gahbench.sample(
+                entrant, dataset="gaussian-field[size=16]", count=2, device=str(device), max_steps=20
+            ).images
+        ]
+
+    yield DevicePath("public functions", "score", score)
+    for entrant in ("optimal", "empirical-bayes[images=8]", "untrained[architecture=unet[width=4]]"):
+        yield DevicePath("public functions", f"sample {entrant}", functools.partial(sample, entrant=entrant))
+
+
+def _names(kind: Any) -> list[str]:
+    return [name for name in Registry().names(kind) if name not in NEEDS and name not in LEFT_OUT]
+
+
+def _create(kind: str, name: str) -> Any:
+    torch.manual_seed(0)
+    parameters = {"reference": "bayes-shrink"} if name == "cycle-spin" else small(name, Path(tempfile.mkdtemp()))
+    return gahbench.create(kind, name, **parameters)
+
+
+def _on_family(kind: str, name: str) -> tuple[Any, Any, Tensor]:
+    """Return a basis or reference, a dataset that supports it, and test images."""
+    built = _create(kind, name)
+    for family in FAMILIES:
+        dataset = gahbench.create("dataset", family)
+        if built.supports(dataset):
+            return built, dataset, _clean(family)
+    raise ValueError(f"{name}: not supported by {', '.join(FAMILIES)}")
+
+
+@functools.cache
+def _clean(family: str = FAMILIES[0], count: int = 4) -> Tensor:
+    return gahbench.create("dataset", family).images("test", count)
+
+
+def _noisy(clean: Tensor) -> Tensor:
+    return clean + SIGMA * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+
+
+def _network(name: str, seed: int = 0) -> torch.nn.Module:
+    parameters = small(name, Path(tempfile.mkdtemp())) | ({"width": 4, "layers": 3} if name == "bf-cnn" else {})
+    configured, shape = Registry().configure("architecture", name, **parameters), (1, SIDE, SIDE)
+    return with_random_weights(build_network(lambda: configured.build(shape), seed), shape).eval()
+
+
+@functools.cache
+def _trained(seed: int) -> torch.nn.Module:
+    """Return a network that denoises a little."""
+    training = Training(steps=150, batch_size=16, compile="never", learning_rate=1e-2)
+    network = build_network(lambda: gahbench.create("architecture", "bf-cnn", width=8, layers=4), seed)
+    return Trainer(network, gahbench.create("dataset", FAMILIES[0]), training, seed, PLAIN).fit().network
+
+
+@functools.cache
+def _evaluation(device: torch.device, family: str) -> Evaluation:
+    """Return an evaluation with all that a metric may ask for; metrics share what it computes."""
+    dataset = gahbench.create("dataset", family)
+    clean, sigmas = dataset.images("test", 2), (0.05, 0.1, 0.2, 0.4, 0.8)
+    one, other, start = (
+        Trained(copy.deepcopy(each), device) for each in (_trained(0), _trained(1), _network("bf-cnn"))
+    )
+    sampling = Sampling(count=4, sampler="flow", sigma_start=1.0, sigma_end=0.05)
+    given: dict[str, Any] = {"dataset": dataset, "device": device, "sampling": sampling}
+    courses = [
+        [(step, lambda each=each: each) for step, each in ((1, start), (2, last), (4, last))] for last in (one, other)
+    ]
+    halves = TrainingData(dataset, "train-a", 8), TrainingData(dataset, "train-b", 8)
+    partner = Evaluation(other, clean, sigmas, learned_from=halves[1], snapshots=courses[1], **given)
+    return Evaluation(one, clean, sigmas, learned_from=halves[0], snapshots=courses[0], partner=partner, **given)
