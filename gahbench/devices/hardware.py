@@ -259,8 +259,46 @@ def _side_stream(device: str) -> Any:
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
+class StandIn(Hardware):
+    """The stand-in for a GPU of :mod:`gahbench.devices.stand_in`, which using it installs in this process for good.
+
+    ``STANDIN_VISIBLE_DEVICES=0,1`` stands for two of them; a process computes on one.
+    """
+
+    is_accelerator = True
+    has_large_batches = True
+    draws_ahead = True
+    visible_variable = "STANDIN_VISIBLE_DEVICES"
+    has_bfloat16 = True
+
+    @property
+    def device(self) -> torch.device:
+        """The device; torch knows it by its name from now on."""
+        from gahbench.devices import stand_in
+
+        stand_in.install()
+        return super().device
+
+    @classmethod
+    def devices(cls) -> list[Hardware]:
+        """Return as many as the environment variable names."""
+        visible = os.environ.get(cls.visible_variable) or "0"
+        return [cls(f"standin:{index}") for index in range(len(visible.split(",")))]
+
+    @property
+    def name(self) -> str:
+        """Name in records."""
+        return f"stand-in {os.environ.get(self.visible_variable) or 0}"
+
+    def restored(self) -> contextlib.AbstractContextManager[None]:
+        """Return a context that leaves the default generator, which is the CPU's, as it found it."""
+        import torch
+
+        return torch.random.fork_rng(devices=[])
+
+
 #: The kinds of devices that ``--device`` accepts, by their names in torch; ``auto`` is the first that the machine has.
-KINDS: dict[str, type[Hardware]] = {"cuda": Cuda, "cpu": Cpu}
+KINDS: dict[str, type[Hardware]] = {"cuda": Cuda, "cpu": Cpu, "standin": StandIn}
 
 
 def hardware(device: torch.device | str = "auto") -> Hardware:

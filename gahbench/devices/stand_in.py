@@ -1,9 +1,9 @@
 """A stand-in for a GPU: its tensors compute on the CPU, refuse to meet CPU tensors, and record what a GPU waits for.
 
 After :func:`install`, ``standin`` is a device of torch, as ``cuda`` is: ``tensor.to("standin")``,
-``torch.zeros(3, device="standin")``, ``torch.Generator("standin")``, ``torch.autocast("standin")``. Installing it cannot
-be undone, so it belongs in a process of its own. It shows which code fails on a GPU, and which makes a GPU idle. It
-does not show how fast a GPU is, how its kernels round, or which random numbers it draws: these are the CPU's.
+``torch.zeros(3, device="standin")``, ``torch.Generator("standin")``, ``torch.autocast("standin")``. Installing it
+cannot be undone, so it belongs in a process of its own. It shows which code fails on a GPU, and which makes a GPU idle.
+It does not show how fast a GPU is, how its kernels round, or which random numbers it draws: these are the CPU's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -37,6 +38,8 @@ _TAKES_NUMBERS = {"aten::where", "aten::masked_fill", "aten::masked_fill_", "ate
 }
 _COPIES = {"aten::copy_", "aten::_to_copy", "aten::to", "aten::_copy_from"}
 _INDEXED = {"aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_", "aten::_unsafe_index"}
+#: Operations by the names that users know.
+_KNOWN_AS = {"_local_scalar_dense": "item", "_to_copy": "copy", "copy_": "copy"}
 #: Views that torch marks and computes later, where the class of a tensor does not see it.
 _EAGER = {"aten::_conj": torch.ops.aten._conj_physical.default, "aten::_neg_view": torch.ops.aten.neg.default}
 #: Operations that make a tensor of no other, and set its size only after it was made.
@@ -82,7 +85,8 @@ class Wait:
     place: str
 
     def __str__(self) -> str:
-        return f"{self.kind} by {self.operation.removeprefix('aten::')} at {self.place}"
+        name = self.operation.removeprefix("aten::")
+        return f"{self.kind} by {_KNOWN_AS.get(name, name)} at {self.place}"
 
 
 #: Where waits are recorded; the innermost list is the last.
@@ -104,7 +108,7 @@ class StandInTensor(Tensor):
     """A tensor on the stand-in, which keeps its values in a tensor on the CPU."""
 
     raw: Tensor
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @staticmethod
     def __new__(cls, raw: Tensor) -> StandInTensor:
@@ -112,14 +116,16 @@ class StandInTensor(Tensor):
         layout: dict[str, Any] = {"layout": raw.layout}
         if raw.layout is torch.strided:
             layout = {"strides": raw.stride(), "storage_offset": raw.storage_offset()}
-        made: StandInTensor = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        made: StandInTensor = torch.Tensor._make_wrapper_subclass(
             cls, raw.size(), dtype=raw.dtype, device=torch.device(NAME, 0), **layout
         )
         made.raw = raw
         return made
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         """Run an operation."""
         return _run(func, args, kwargs or {})
 
@@ -134,7 +140,7 @@ class StandInTensor(Tensor):
         return StandInTensor(inner["raw"])
 
     @property
-    def data(self) -> Tensor:  # type: ignore[override]
+    def data(self) -> Tensor:
         """The tensor without its history."""
         return torch._C.TensorBase.data.__get__(self)  # type: ignore[attr-defined, no-any-return]
 
@@ -148,7 +154,7 @@ class StandInTensor(Tensor):
     def numpy(self, *, force: bool = False) -> Any:
         """Refuse, as a tensor of a GPU does, unless forced."""
         if not force:
-            raise TypeError(f"can't convert a tensor of {NAME} to numpy at {_place()}. Use Tensor.cpu() before")
+            raise TypeError(f"can't convert a tensor of {NAME} to numpy. Use Tensor.cpu() before")
         return self.detach().cpu().numpy()
 
     def __array__(self, dtype: Any = None) -> Any:
@@ -164,7 +170,7 @@ class StandInTensor(Tensor):
         """Return the values, which waits."""
         return self.detach().cpu().tolist()
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         """Return the values and the device."""
         return f"{self.raw!r} on {NAME}"
 
@@ -184,14 +190,14 @@ class Generator(torch._C.Generator, metaclass=_Generators):
     """A generator of any device; those of the stand-in draw the numbers of the CPU."""
 
     #: Those of the stand-in, by the address of what torch hands to operations.
-    _ours: weakref.WeakValueDictionary[int, Generator] = weakref.WeakValueDictionary()
+    _ours: ClassVar[weakref.WeakValueDictionary[int, Generator]] = weakref.WeakValueDictionary()
 
     def __new__(cls, device: torch.device | str = "cpu") -> Any:
         """Return a generator of a device."""
         if torch.device(device).type != NAME:
             return torch._C.Generator(device)
-        made = super().__new__(cls, "cpu")
-        cls._ours[made._cdata] = made
+        made = super().__new__(cls, "cpu")  # type: ignore[call-arg]
+        cls._ours[made._cdata] = made  # type: ignore[attr-defined]
         return made
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
@@ -205,14 +211,14 @@ class Generator(torch._C.Generator, metaclass=_Generators):
     @classmethod
     def is_ours(cls, generator: torch._C.Generator) -> bool:
         """Whether a generator is the stand-in's."""
-        return generator._cdata in cls._ours
+        return generator._cdata in cls._ours  # type: ignore[attr-defined]
 
 
 def _place() -> str:
     """Return file and line of the innermost code outside torch and this package."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename.startswith(_PASSED_OVER):
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     if frame is None:
         return "a thread of torch"
     path = Path(frame.f_code.co_filename)
@@ -379,11 +385,11 @@ def install() -> None:
             torch.default_generator.set_state(state)
 
     backend_registration._setup_privateuseone_for_python_backend(NAME, backend_module=Module())
-    torch.Generator = Generator  # type: ignore[misc]
+    torch.Generator = Generator  # type: ignore[misc, assignment]
     for owner, names in ((torch, _DRAWS), (Tensor, _DRAWS_IN_PLACE)):
         for name in names:
             setattr(owner, name, _refusing(getattr(owner, name)))
-    library = torch.library.Library("aten", "IMPL", "PrivateUse1")
+    library: Any = torch.library.Library("aten", "IMPL", "PrivateUse1")  # type: ignore[no-untyped-call]
     _libraries.append(library)
     library.impl("empty.memory_format", _empty)
     library.impl("empty_strided", _empty_strided)

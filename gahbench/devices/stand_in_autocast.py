@@ -31,9 +31,9 @@ _KEY = "AutocastPrivateUse1"
 
 def libraries() -> list[torch.library.Library]:
     """Register the kernels of autocast; they last as long as what this returns."""
-    fallback = torch.library.Library("_", "IMPL")
+    fallback: Any = torch.library.Library("_", "IMPL")  # type: ignore[no-untyped-call]
     fallback.fallback(torch.library.fallthrough_kernel, _KEY)
-    library = torch.library.Library("aten", "IMPL", _KEY)
+    library: Any = torch.library.Library("aten", "IMPL", _KEY)  # type: ignore[no-untyped-call]
     device = torch._C._get_privateuse1_backend_name()
     for name in LOWER:
         library.impl(name, _casting(name, lambda: torch.get_autocast_dtype(device)))

@@ -29,6 +29,7 @@ from gahbench.testing.datasets import check_dataset
 from gahbench.testing.engines import check_engine
 from gahbench.testing.findings import Finding, Report
 from gahbench.testing.metrics import check_metric
+from gahbench.testing.on_stand_in import findings_of
 from gahbench.testing.preparation import check_preparation
 from gahbench.testing.references import check_reference
 from gahbench.testing.trackers import check_tracker
@@ -133,4 +134,9 @@ def check_file(file: Path, progress: Callable[[Report], None] = lambda report: N
         raise PluginError(
             f"{file}: registers no plugin; implement one of {listing(HOOKS.values())} under @gahbench.hookimpl"
         )
-    return [_check_plugin(plugin, registry, {}, progress) for plugin in found]
+    reports = [_check_plugin(plugin, registry, {}, progress) for plugin in found]
+    there = findings_of(file, found)
+    for plugin, report in zip(found, reports, strict=True):
+        report.findings.extend(there.get((plugin.kind, plugin.name), ()))
+        progress(report)
+    return reports

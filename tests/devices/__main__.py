@@ -55,7 +55,9 @@ class Outcome:
         if self.error:
             return self.error
         limits = paths.budget(self.path)
-        over = [f"{self.count(kind)} {kind}s, budget {limit}" for kind, limit in limits.items() if self.count(kind) > limit]
+        over = [
+            f"{self.count(kind)} {kind}s, budget {limit}" for kind, limit in limits.items() if self.count(kind) > limit
+        ]
         return "; ".join(over)
 
 
@@ -118,7 +120,9 @@ def _print(outcome: Outcome, places: bool) -> None:
     path = outcome.path
     mixed = "refused" if "MixtureError" in outcome.error else "none"
     counts = f"{outcome.count('read'):>5} {outcome.count('upload'):>7}"
-    print(f"{path.group:<{WIDTHS[0]}} {path.name:<{WIDTHS[1]}} {mixed:>8} {counts}  {outcome.problem or 'ok'}", flush=True)
+    print(
+        f"{path.group:<{WIDTHS[0]}} {path.name:<{WIDTHS[1]}} {mixed:>8} {counts}  {outcome.problem or 'ok'}", flush=True
+    )
     if places:
         for wait, count in Counter(map(str, outcome.waits)).most_common():
             print(f"{'':>{WIDTHS[0]}} {count:>4} {wait}")

@@ -189,8 +189,8 @@ def test_tensors_of_the_cpu_are_refused(mix):
         mix()
 
 
-def test_numpy_is_refused_with_its_line():
-    with pytest.raises(TypeError, match=r"stand_in_cases\.py:\d+"):
+def test_numpy_is_refused():
+    with pytest.raises(TypeError, match=r"Use Tensor\.cpu\(\)"):
         THERE.numpy()
 
 
@@ -214,7 +214,8 @@ def test_modules_keep_their_parameters_when_they_move():
     optimizers = [torch.optim.Adam(each.parameters(), lr=0.1) for each in (moved, stayed)]
     first = next(moved.parameters())
     moved.to(DEVICE)
-    assert next(moved.parameters()) is first and isinstance(first, nn.Parameter) and first.device == DEVICE
+    assert next(moved.parameters()) is first and isinstance(first, nn.Parameter)
+    assert first.device == DEVICE
     images = torch.rand(2, 1, 8, 8)
     for each, optimizer in zip((moved, stayed), optimizers, strict=True):
         each(images.to(first.device if each is moved else "cpu")).square().mean().backward()
@@ -274,7 +275,8 @@ def test_forward_and_backward_derivatives_under_vmap():
         images, tangents = HERE.to(device), along.to(device)
         product = torch.func.vmap(lambda tangent, images=images: torch.func.jvp(function, (images,), (tangent,))[1])
         results += [product(tangents).cpu(), torch.func.jacrev(function)(images).cpu()]
-    assert torch.allclose(results[0], results[2]) and torch.allclose(results[1], results[3])
+    assert torch.allclose(results[0], results[2])
+    assert torch.allclose(results[1], results[3])
 
 
 @pytest.mark.filterwarnings("ignore:Sparse")
