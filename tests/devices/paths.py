@@ -5,6 +5,7 @@ A path prepares, and returns a function whose results are the same on the CPU an
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import tempfile
@@ -14,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from small_fits import PLAIN
+from safetensors.torch import load_file
+from small_fits import CPU, PLAIN, StopAfter, kept_in
 from small_plugins import NEEDS, small
 from torch import Tensor
 
@@ -28,8 +30,9 @@ from gahbench.networks.network_facts import with_random_weights
 from gahbench.networks.trained import Trained
 from gahbench.registry.registry import Registry
 from gahbench.sampling import Sampling, draw_samples, of_network
+from gahbench.training.fitting import fit
 from gahbench.training.recipe import Training
-from gahbench.training.trainer import Trainer
+from gahbench.training.trainer import Stopped, Trainer
 
 SIGMA, STEPS, SIDE = 0.1, 3, 16
 #: Of images whose Jacobians are found whole.
@@ -58,6 +61,9 @@ RECIPES: dict[str, dict[str, Any]] = {
     "quadratic noise": {"noise": "quadratic"},
 }
 
+#: What a GPU may wait for at most in each group, and in paths of it that wait more often: reads, and blocking uploads.
+BUDGETS: dict[tuple[str, str], tuple[int, int]] = {}
+
 Run = Callable[[], Any]
 
 
@@ -83,8 +89,25 @@ class DevicePath:
 
 def all_paths() -> Iterator[DevicePath]:
     """Yield the paths, group by group."""
-    for part in (_training, _denoising, _jacobians, _bases, _references, _posteriors, _metrics, _sampling, _public):
+    for part in (
+        _training,
+        _fits,
+        _denoising,
+        _jacobians,
+        _bases,
+        _references,
+        _posteriors,
+        _metrics,
+        _sampling,
+        _public,
+    ):
         yield from part()
+
+
+def budget(path: DevicePath) -> dict[str, int]:
+    """Return how often a path may wait."""
+    reads, uploads = BUDGETS.get((path.group, path.name), BUDGETS.get((path.group, "*"), (10**9, 10**9)))
+    return {"read": reads, "upload": uploads}
 
 
 def _training() -> Iterator[DevicePath]:
@@ -105,6 +128,32 @@ def _training() -> Iterator[DevicePath]:
     for name, given in RECIPES.items():
         yield DevicePath("training step", name, functools.partial(steps, **given))
     yield DevicePath("training step", "bfloat16", functools.partial(steps, bfloat16=True), 2e-2)
+
+
+def _fits() -> Iterator[DevicePath]:
+    def resume(device: torch.device, first: bool, precision: str) -> Run:
+        """Return a fit that stops in the middle, on the device or on the CPU, and is resumed on the other."""
+        recipe = {"ema": 0.9, "snapshots": 2, "validations": 2, "precision": precision, "compile": "never"}
+        training = Training.model_validate({"steps": 12, "batch_size": 4, "validation_images": 2, **recipe})
+        dataset, folder = gahbench.create("dataset", "discs[size=16]"), Path(tempfile.mkdtemp())
+        build = functools.partial(gahbench.create, "architecture", "bf-cnn", width=4, layers=3)
+        devices = (device, CPU) if first else (CPU, device)
+
+        def run() -> Any:
+            checkpoints = kept_in(folder)
+            given = (build, dataset, training, 0, folder)
+            with contextlib.suppress(Stopped):
+                fit(*given, devices[0], should_stop=StopAfter(5), checkpoints=checkpoints)
+            done = fit(*given, devices[1], checkpoints=kept_in(folder))
+            assert done.facts["steps"] == 12
+            return [load_file(folder / name) for name in sorted(done.files) if name.endswith("safetensors")]
+
+        return run
+
+    for first, precision in ((True, "float32"), (False, "float32"), (True, "bfloat16")):
+        name = f"{precision}, from the {'device to the CPU' if first else 'CPU to the device'}"
+        tolerance = 1e-5 if precision == "float32" else 1e-2
+        yield DevicePath("fit, resumed", name, functools.partial(resume, first=first, precision=precision), tolerance)
 
 
 def _denoising() -> Iterator[DevicePath]:

@@ -214,7 +214,8 @@ def test_modules_keep_their_parameters_when_they_move():
     optimizers = [torch.optim.Adam(each.parameters(), lr=0.1) for each in (moved, stayed)]
     first = next(moved.parameters())
     moved.to(DEVICE)
-    assert next(moved.parameters()) is first and isinstance(first, nn.Parameter)
+    assert next(moved.parameters()) is first
+    assert isinstance(first, nn.Parameter)
     assert first.device == DEVICE
     images = torch.rand(2, 1, 8, 8)
     for each, optimizer in zip((moved, stayed), optimizers, strict=True):
