@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor
 
 from gahbench._util.shapes import Shape
 from gahbench.sampling.denoisers import Denoise, residuals
 from gahbench.sampling.noise import starting_noise
-from gahbench.sampling.samples import Gathered, Progress, Samples, Status
+from gahbench.sampling.samples import Gathered, Progress, Samples
 from gahbench.sampling.settings import Sampling
 
 
@@ -21,6 +19,7 @@ def flow(
     *,
     first: int,
     batch: int,
+    every: int,
     device: torch.device,
     progress: Progress,
 ) -> Samples:
@@ -35,7 +34,7 @@ def flow(
     The flow is invertible. Parts of the images that its start, pure noise, lacks are missing in the end: of the
     variance of ``gaussian-field[size=32]``, the best denoiser draws 28 % from sigma_start = 1, and 96 % from 10.
     """
-    done = Gathered(settings, shape, first)
+    done = Gathered(settings, shape, first, device)
     levels = settings.schedule()
     whole = -(-settings.count // batch) * len(levels)
     for begun in range(0, settings.count, batch):
@@ -46,12 +45,14 @@ def flow(
             following = levels[number + 1] if number + 1 < len(levels) else None
             if course.places:
                 course.step(number, level, following)
+            if following is None or (number + 1) % every == 0:
+                course.drop_finished(are_last=following is None)
             progress((begun // batch * len(levels) + number + 1) / whole, len(done))
     return done.samples()
 
 
 class _Course:
-    """Images that flow together.
+    """Images that flow together, and those that have ended since the last check.
 
     Parameters
     ----------
@@ -67,42 +68,45 @@ class _Course:
         self._denoise, self._settings, self._done = denoise, settings, done
         self.places = places
         self.images = images
+        #: Which images have not diverged, shape (N,), bool.
+        self._sound = torch.ones(len(images), dtype=torch.bool, device=images.device)
+        #: Steps taken, and the noise level before the next, or that at the end, shape (2, N), float64.
+        self._steps, self._sigma = images.new_zeros(2, len(images), dtype=torch.float64)
 
     def step(self, number: int, level: float, following: float | None) -> None:
-        """Go from one noise level to the following; at the last, end."""
-        residual, sigma = self._residuals(self.images, level)
-        residual, sigma = self._drop(self._sound(sigma), number, sigma, residual, sigma)
+        """Go from one noise level to the following, or end at the last, without waiting for the device."""
+        residual = self._residual(self.images, level)
         if following is None:
             last = self.images + residual if self._settings.final_step else self.images
-            self._end(list(range(len(self.places))), last, number, sigma, "converged")
-            return
-        # The slope is minus the residual over sigma.
-        part = (level - following) / level
-        ahead = self.images + part * residual
-        if self._settings.solver == "heun" and self.places:
-            corrected, there = self._residuals(ahead, following)
-            ahead = self.images + (part * residual + (level - following) / following * corrected) / 2
-            (ahead,) = self._drop(self._sound(there), number, there, ahead)
-        self.images = ahead
+        else:
+            # The slope is minus the residual over sigma.
+            part = (level - following) / level
+            last = self.images + part * residual
+            if self._settings.solver == "heun":
+                # Images that have diverged stay where they are in this call too.
+                corrected = self._residual(self._moved_to(last), following)
+                last = self.images + (part * residual + (level - following) / following * corrected) / 2
+            self._steps = self._steps + self._sound
+        self.images = self._moved_to(last)
 
-    def _residuals(self, images: Tensor, level: float) -> tuple[Tensor, Tensor]:
-        residual, spread = residuals(self._denoise, images, images.new_full((len(images),), level))
-        return residual, spread.cpu()
+    def _residual(self, images: Tensor, level: float) -> Tensor:
+        """Return the residuals at a noise level, and note which images have diverged."""
+        residual, sigma = residuals(self._denoise, images, images.new_full((len(images),), level))
+        self._sigma = torch.where(self._sound, sigma, self._sigma)
+        # NaN is not sound.
+        self._sound = self._sound & (sigma <= self._settings.bound)
+        return residual
 
-    def _sound(self, sigma: Tensor) -> Tensor:
-        """Return which residuals are within bounds; NaN is not."""
-        return sigma <= self._settings.bound
+    def _moved_to(self, images: Tensor) -> Tensor:
+        """Return images, and in place of those that have diverged what they were before."""
+        return torch.where(self._sound[:, None, None, None], images, self.images)
 
-    def _drop(self, sound: Tensor, number: int, sigma: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-        """End the images that have diverged, and return the data of the others."""
-        if sound.all():
-            return others
-        self._end((~sound).nonzero()[:, 0].tolist(), self.images, number, sigma, "diverged")
-        stay = sound.nonzero()[:, 0].tolist()
-        self.images, self.places = self.images[stay], [self.places[place] for place in stay]
-        return tuple(other[stay] for other in others)
-
-    def _end(self, ended: list[int], images: Tensor, number: int, sigma: Tensor, status: str) -> None:
-        steps = torch.full((len(ended),), number)
-        where = [self.places[place] for place in ended]
-        self._done.put(where, images[ended], steps, sigma[ended], [cast(Status, status)] * len(ended))
+    def drop_finished(self, are_last: bool) -> None:
+        """Hand over the images that have diverged, or at the last noise level all."""
+        going = self._sound & (not are_last)
+        stay, _ = self._done.take_finished(self.places, self.images, going, self._steps, self._sigma)
+        if stay is not None:
+            self.places = [self.places[place] for place in stay]
+            kept = torch.tensor(stay, dtype=torch.int64, device=self.images.device)
+            self.images, self._sound = self.images[kept], self._sound[kept]
+            self._steps, self._sigma = self._steps[kept], self._sigma[kept]

@@ -69,4 +69,11 @@ def injected(sources: Iterable[InjectedNoise], like: Tensor) -> Tensor:
     noise = torch.empty(like.shape)
     for source, image in zip(sources, noise, strict=True):
         source.fill(image)
-    return noise.to(like.device)
+    return upload(noise, like.device)
+
+
+def upload(values: Tensor, device: torch.device) -> Tensor:
+    """Return values of the CPU on a device, without waiting for it."""
+    # A GPU copies in the background only what is in pinned memory.
+    pinned = values.pin_memory() if device.type == "cuda" else values
+    return pinned.to(device, non_blocking=True)

@@ -93,31 +93,63 @@ class Gathered:
         How they are sampled, and the number of the first.
     shape
         Shape (C, H, W) of one.
+    device
+        Where images are kept until all have finished, so that none has to be waited for.
     """
 
-    def __init__(self, settings: Sampling, shape: Shape, first: int) -> None:
+    def __init__(self, settings: Sampling, shape: Shape, first: int, device: torch.device) -> None:
         self._settings, self._first = settings, first
-        self._images = torch.full((settings.count, *shape), torch.nan)
+        self._images = torch.full((settings.count, *shape), torch.nan, device=device)
         self._steps = torch.zeros(settings.count, dtype=torch.int64)
         self._sigma = torch.full((settings.count,), torch.nan, dtype=torch.float64)
-        self._status: dict[int, Status] = {}
+        self._count = 0
 
     def __len__(self) -> int:
-        return len(self._status)
+        return self._count
 
-    def put(
-        self, places: Sequence[int], images: Tensor, steps: Tensor, sigma: Tensor, status: Sequence[Status]
-    ) -> None:
-        """Keep finished samples, given their places from 0."""
-        self._images[places] = images.float().cpu()
-        self._steps[places] = steps
-        self._sigma[places] = sigma
-        self._status.update(zip(places, status, strict=True))
+    def take_finished(
+        self, places: Sequence[int], images: Tensor, going: Tensor, steps: Tensor, sigma: Tensor
+    ) -> tuple[list[int] | None, Tensor]:
+        """Keep the samples of a batch that have finished; return where in it the others are, and their noise levels.
+
+        It waits for the device, once.
+
+        Parameters
+        ----------
+        places
+            Places of the images among the samples, from 0.
+        images
+            Shape (N, C, H, W).
+        going, steps, sigma
+            Which go on, how many steps they took, and their noise levels, shape (N,): bool, float64, float64.
+
+        Returns
+        -------
+        tuple of list of int, Tensor
+            ``None`` if all go on, and shape (K,), on the CPU.
+        """
+        is_going, known_steps, known_sigma = torch.stack([going.to(sigma), steps, sigma]).cpu().unbind()
+        if is_going.all():
+            return None, known_sigma
+        stay, ended = is_going.nonzero()[:, 0], (is_going == 0).nonzero()[:, 0]
+        where, device = torch.tensor(places)[ended], images.device
+        self._images.index_copy_(0, where.to(device), images[ended.to(device)].float())
+        self._steps[where], self._sigma[where] = known_steps[ended].long(), known_sigma[ended]
+        self._count += len(ended)
+        return stay.tolist(), known_sigma[stay]
 
     def samples(self) -> Samples:
         """Return all of them."""
-        status = tuple(self._status[place] for place in range(self._settings.count))
-        return Samples(self._images, self._steps, self._sigma, status, self._settings, self._first)
+        status = tuple(self._status(sigma) for sigma in self._sigma.tolist())
+        return Samples(self._images.cpu(), self._steps, self._sigma, status, self._settings, self._first)
+
+    def _status(self, sigma: float) -> Status:
+        # Written so that NaN has diverged.
+        if not sigma <= self._settings.bound:
+            return "diverged"
+        # The flow ends when its noise levels are passed, whatever noise is left.
+        has_converged = self._settings.sampler == "flow" or sigma <= self._settings.sigma_end
+        return "converged" if has_converged else "out of steps"
 
 
 def _between(low: object, high: object) -> str:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from gahbench._util.shapes import Shape
 from gahbench.sampling.denoisers import Denoise, residuals
-from gahbench.sampling.noise import InjectedNoise, injected, starting_noise
-from gahbench.sampling.samples import Gathered, Progress, Samples, Status
+from gahbench.sampling.noise import InjectedNoise, injected, starting_noise, upload
+from gahbench.sampling.samples import Gathered, Progress, Samples
 from gahbench.sampling.settings import Sampling
 
 
@@ -21,6 +21,7 @@ def stochastic(
     *,
     first: int,
     batch: int,
+    every: int,
     device: torch.device,
     progress: Progress,
 ) -> Samples:
@@ -31,8 +32,9 @@ def stochastic(
         sigma_t^2 = |s|^2 / d,  gamma^2 = [(1 - beta h)^2 - (1 - h)^2] sigma_t^2,  y <- y + h s + gamma z,
 
     which leaves noise of (1 - beta h) sigma_t if the residual is all noise (Kadkhodaie & Simoncelli 2020, algorithm 1).
-    An image is done when sigma_t is at or below ``sigma_end``, and its place in the batch goes to the next one. The
-    denoising at the end is y + s with the residual that is known by then, so that n steps take n + 1 calls.
+    An image is done when sigma_t is at or below ``sigma_end``. The denoising at the end is y + s with the residual that
+    is known by then, so that n steps take n + 1 calls. A finished image stays as it is until the next check, where its
+    place in the batch goes to the next image.
 
     Steps are not infinitely small, and samples have less contrast than the density: of the variance of
     ``gaussian-field[size=32]``, sampled by its best denoiser, growing steps of .01 draw 74 %, constant ones 91 %, and
@@ -50,33 +52,22 @@ def stochastic(
         Number of the first sample.
     batch
         How many images are denoised at a time.
+    every
+        Steps between checks of which images have finished. Only a check waits for the device, and each costs a finished
+        image up to ``every - 1`` calls of the denoiser in vain.
     """
-    done = Gathered(settings, shape, first)
+    done = Gathered(settings, shape, first, device)
     pool = _Pool(settings, shape, first, device)
-    limit, furthest = settings.step_limit(), 0.0
+    furthest = 0.0
     while pool.fill(batch):
-        residual, spread = residuals(denoise, pool.images, pool.levels)
-        # Drawn while a GPU is still at work on the residual; those that end here do not need it.
-        noise = injected(pool.sources, pool.images)
-        sigma = spread.cpu()
-        # Written so that NaN has diverged.
-        diverged, converged = ~(sigma <= settings.bound), sigma <= settings.sigma_end
-        ended = diverged | converged | (pool.steps >= limit)
-        if ended.any():
-            places = ended.nonzero()[:, 0].tolist()
-            last = pool.images + residual if settings.final_step else pool.images
-            kept = torch.where(diverged.to(device)[:, None, None, None], pool.images, last)
-            status = [_status(bool(diverged[place]), bool(converged[place])) for place in places]
-            done.put([pool.places[place] for place in places], kept[places], pool.steps[places], sigma[places], status)
-        going = ~ended
-        pool.step(going, residual, noise, sigma)
-        furthest = max(furthest, (len(done) + _share(sigma[going], settings)) / settings.count)
+        for _ in range(every):
+            residual, sigma = residuals(denoise, pool.images, pool.levels)
+            # Drawn while a GPU is still at work on the residual.
+            pool.step(residual, sigma, injected(pool.sources, pool.images))
+        going = pool.drop_finished(done)
+        furthest = max(furthest, (len(done) + _share(going, settings)) / settings.count)
         progress(furthest, len(done))
     return done.samples()
-
-
-def _status(diverged: bool, converged: bool) -> Status:
-    return "diverged" if diverged else "converged" if converged else "out of steps"
 
 
 def _share(sigma: Tensor, settings: Sampling) -> float:
@@ -86,7 +77,7 @@ def _share(sigma: Tensor, settings: Sampling) -> float:
 
 
 class _Pool:
-    """The images that are under way.
+    """The images that are under way, and those that have finished since the last check.
 
     Parameters
     ----------
@@ -98,14 +89,19 @@ class _Pool:
 
     def __init__(self, settings: Sampling, shape: Shape, first: int, device: torch.device) -> None:
         self._settings, self._shape, self._first, self._device = settings, shape, first, device
+        self._limit = settings.step_limit()
         self._begun = 0
         self.places: list[int] = []
         self.sources: list[InjectedNoise] = []
+        #: Calls of the denoiser for each image, those in vain too.
+        self._calls: list[int] = []
         self.images = torch.empty(0, *shape, device=device)
         #: Noise levels passed to the denoiser, shape (N,).
         self.levels = torch.empty(0, device=device)
-        #: Steps that each image has taken, shape (N,), on the CPU.
-        self.steps = torch.empty(0, dtype=torch.int64)
+        #: Which images go on, shape (N,), bool.
+        self._going = torch.empty(0, dtype=torch.bool, device=device)
+        #: Steps taken, and the noise level before the next, or that at the end, shape (2, N), float64.
+        self._steps, self._sigma = torch.empty(2, 0, dtype=torch.float64, device=device)
 
     def fill(self, batch: int) -> int:
         """Begin new images while there are some and places for them; return how many are under way."""
@@ -116,34 +112,56 @@ class _Pool:
             white = starting_noise(count, self._shape, settings.seed, number).to(self._device)
             self.images = torch.cat([self.images, settings.mean + settings.sigma_start * white])
             self.levels = torch.cat([self.levels, self.levels.new_full((count,), settings.sigma_start)])
-            self.steps = torch.cat([self.steps, self.steps.new_zeros(count)])
+            self._calls += [0] * count
+            self._going = torch.cat([self._going, self._going.new_ones(count)])
+            self._steps, self._sigma = (torch.cat([one, one.new_zeros(count)]) for one in (self._steps, self._sigma))
             self.sources += [InjectedNoise(settings.seed, number + place) for place in range(count)]
             self.places += range(self._begun, self._begun + count)
             self._begun += count
         return len(self.places)
 
-    def step(self, going: Tensor, residual: Tensor, noise: Tensor, sigma: Tensor) -> None:
-        """Take a step with the images that go on, shape (N,), bool; the others leave.
+    def step(self, residual: Tensor, sigma: Tensor, noise: Tensor) -> None:
+        """Take a step with the images that go on, or finish them, without waiting for the device.
 
         Parameters
         ----------
         residual, noise
             Shape (N, C, H, W).
         sigma
-            Root mean square of the residuals, shape (N,), float64, on the CPU.
+            Root mean square of the residuals, shape (N,), float64.
         """
-        if not going.all():
-            stay = going.nonzero()[:, 0].tolist()
+        settings, (h, rate) = self._settings, self._rates()
+        # Written so that NaN is not sound.
+        sound = self._going & (sigma <= settings.bound)
+        going = sound & (sigma > settings.sigma_end) & (self._steps < self._limit)
+        following = self.images + self._each(h) * residual + self._each(rate * sigma) * noise
+        if settings.final_step:
+            following = torch.where(going[:, None, None, None], following, self.images + residual)
+        moving = sound if settings.final_step else going
+        self.images = torch.where(moving[:, None, None, None], following, self.images)
+        self.levels = torch.where(going, sigma, self.levels).to(self.levels)
+        self._sigma = torch.where(self._going, sigma, self._sigma)
+        self._steps, self._going = self._steps + going, going
+
+    def _rates(self) -> Tensor:
+        """Return the step sizes h of the next step of each image, and gamma over sigma, shape (2, N), float64."""
+        settings = self._settings
+        self._calls = [calls + 1 for calls in self._calls]
+        h = torch.tensor([settings.step_size(calls) for calls in self._calls], dtype=torch.float64)
+        rate = ((1 - settings.beta * h).square() - (1 - h).square()).clamp(min=0).sqrt()
+        return upload(torch.stack([h, rate]), self._device)
+
+    def drop_finished(self, done: Gathered) -> Tensor:
+        """Hand over the images that have finished; return the noise levels of the others, on the CPU."""
+        stay, sigma = done.take_finished(self.places, self.images, self._going, self._steps, self._sigma)
+        if stay is not None:
             self.places = [self.places[place] for place in stay]
             self.sources = [self.sources[place] for place in stay]
-            self.images, self.steps = self.images[stay], self.steps[stay]
-            residual, noise, sigma = residual[stay], noise[stay], sigma[stay]
-        self.steps = self.steps + 1
-        sizes = [self._settings.step_size(number) for number in self.steps.tolist()]
-        h = torch.tensor(sizes, dtype=torch.float64)
-        gamma = ((1 - self._settings.beta * h).square() - (1 - h).square()).clamp(min=0).sqrt() * sigma
-        self.images = self.images + self._each(h) * residual + self._each(gamma) * noise
-        self.levels = sigma.to(self.levels)
+            self._calls = [self._calls[place] for place in stay]
+            kept = torch.tensor(stay, dtype=torch.int64, device=self._device)
+            self.images, self.levels, self._going = self.images[kept], self.levels[kept], self._going[kept]
+            self._steps, self._sigma = self._steps[kept], self._sigma[kept]
+        return sigma
 
     def _each(self, values: Tensor) -> Tensor:
         """Return a value for each image, to multiply images by."""
