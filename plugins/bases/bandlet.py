@@ -12,6 +12,7 @@ from torch import Tensor
 from gahbench import Basis, BasisError, Shape, image_shape
 
 from .._papers import PEYRE_2008
+from .._waiting import numbers_of
 from ._bandlets.alpert import alpert, inverse_alpert
 from ._bandlets.flows import parameters
 from ._bandlets.frame import LARGEST_LISTED, SIDES, Flow, Frame, Settings, frame_of
@@ -303,17 +304,18 @@ class AdaptedBandlet(Basis):
         pixels = coefficients.shape[-2] * coefficients.shape[-1]
         copies = 1 if self._count == len(coefficients) else len(coefficients)
         for squares, flows, choice in zip(self._frame.squares, self._frame.flows, self._choices, strict=True):
-            moved = (choice.leaves & choice.flowing).repeat(copies, 1).nonzero()
-            for rows, numbers in (some.T for some in torch.split(moved, max(1, TOGETHER // squares.side**2))):
-                if len(rows) == 0:
+            moved = (choice.leaves & choice.flowing).repeat(copies, 1).flatten()
+            for some in torch.split(numbers_of(moved), max(1, TOGETHER // squares.side**2)):
+                if len(some) == 0:
                     break
+                rows, numbers = some.div(len(squares), rounding_mode="floor"), some % len(squares)
                 chosen = choice.flows[rows % len(choice.flows), numbers]
                 places = squares.samples.to(values.device)[numbers] + (rows * pixels)[:, None]
                 visited = places.gather(1, flows.orders(chosen))
-                if inverse:
-                    result[visited] = inverse_alpert(values[places], self._frame.moments)
-                else:
-                    result[places] = alpert(values[visited], self._frame.moments)
+                source, target = (places, visited) if inverse else (visited, places)
+                transform = inverse_alpert if inverse else alpert
+                found = transform(values[source], self._frame.moments)
+                result[target] = torch.where(moved[some, None], found, result[target])
         return result.reshape(coefficients.shape)
 
     def _check(self, given: Tensor, shape: tuple[int, ...]) -> None:

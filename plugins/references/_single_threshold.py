@@ -65,11 +65,11 @@ class SingleThreshold(Thresholding):
         if sigma == 0:
             return truth.clean.new_zeros(len(truth), dtype=torch.float64)
         coefficients = self.basis.analysis(truth.clean.double())
-        labels = self.basis.bands(shape).to(coefficients.device).expand(shape)
+        labels = self.basis.bands(shape).expand(shape)
         risk = hard_risk if self.rule == "hard" else soft_risk
         risks = risk(coefficients / sigma, self.multiple(_details(labels), sigma))
         # Coefficients that are not thresholded keep their noise.
-        return sigma**2 * torch.where(labels == 0, 1, risks).flatten(1).mean(1)
+        return sigma**2 * torch.where((labels == 0).to(risks.device), 1, risks).flatten(1).mean(1)
 
     def _adapted_for(self, shape: Shape, sigma: float) -> float:
         # How many details there are is known only once the basis is adapted; there are nearly as many as pixels.

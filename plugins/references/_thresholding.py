@@ -63,7 +63,7 @@ class Thresholding(Shrinkage):
         coefficients
             Shape (N, C, ...), each with noise of standard deviation ``sigma``.
         labels
-            The band of each coefficient, shape (C, ...). Band 0 is left unchanged.
+            The band of each coefficient, shape (C, ...), on the CPU. Band 0 is left unchanged.
         sigma
             Greater than 0.
         """
@@ -75,9 +75,9 @@ class Thresholding(Shrinkage):
     def _denoise(self, basis: Basis, noisy: Tensor, sigma: float) -> Tensor:
         shape = image_shape(noisy)
         coefficients = basis.analysis(noisy)
-        labels = basis.bands(shape).to(noisy.device).expand(coefficients.shape[1:])
+        labels = basis.bands(shape).expand(coefficients.shape[1:])
         levels = basis.noise_levels(shape).to(coefficients)
         # A coefficient that has no noise, as of an empty atom, is always 0.
         levels = torch.where(levels > 0, levels, 1)
         shrunk = self.shrink(coefficients / levels, labels, sigma) * levels
-        return basis.synthesis(torch.where(labels == 0, coefficients, shrunk))
+        return basis.synthesis(torch.where((labels == 0).to(noisy.device), coefficients, shrunk))

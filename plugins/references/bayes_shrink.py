@@ -36,9 +36,9 @@ class BayesShrink(Thresholding):
 
     def shrink(self, coefficients: Tensor, labels: Tensor, sigma: float) -> Tensor:
         """Return the thresholded coefficients, shape (N, C, ...)."""
-        bands = labels.expand(coefficients.shape).flatten(2)
+        bands = labels.to(coefficients.device).expand(coefficients.shape).flatten(2)
         energy = coefficients.square().flatten(2)
-        sums = energy.new_zeros(*energy.shape[:2], int(bands.max()) + 1)
+        sums = energy.new_zeros(*energy.shape[:2], int(labels.max()) + 1)
         counts = sums.scatter_add(2, bands, energy.new_ones(()).expand_as(energy))
         power = sums.scatter_add(2, bands, energy) / counts.clamp(min=1)
         # Where the signal's variance is 0 the division gives an infinite threshold, which kills the subband.

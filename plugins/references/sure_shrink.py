@@ -45,13 +45,15 @@ class SureShrink(Thresholding):
 
     def shrink(self, coefficients: Tensor, labels: Tensor, sigma: float) -> Tensor:
         """Return the thresholded coefficients, shape (N, C, ...)."""
-        thresholds = torch.zeros_like(coefficients)
-        for channel, bands in enumerate(labels):
+        # Flat numbers of coefficients are found on the CPU: a mask on a GPU would have to be waited for.
+        flat = coefficients.flatten(2)
+        thresholds = torch.zeros_like(flat)
+        for channel, bands in enumerate(labels.flatten(1)):
             for band in bands[bands > 0].unique():
-                where = bands == band
-                found = sure_thresholds(coefficients[:, channel, where] / sigma, self.hybrid)
-                thresholds[:, channel, where] = sigma * found[:, None]
-        return soft(coefficients, thresholds)
+                numbers = (bands == band).nonzero()[:, 0].to(flat.device)
+                found = sure_thresholds(flat[:, channel].index_select(1, numbers) / sigma, self.hybrid)
+                thresholds[:, channel].index_copy_(1, numbers, (sigma * found[:, None]).expand(-1, len(numbers)))
+        return soft(coefficients, thresholds.view_as(coefficients))
 
 
 def sure_thresholds(coefficients: Tensor, hybrid: bool = True) -> Tensor:

@@ -99,8 +99,11 @@ class Flows:
             return self.table.samples.to(flows.device)[flows[..., 0]]
         if self.degree == 1 and len(self.angles) * self.side**2 <= KEPT:
             return _straight(self.side, len(self.angles)).to(flows.device)[flows[..., 0]]
+        if flows.device.type != "cpu":
+            # A GPU orders equal flows again rather than wait for which are distinct.
+            return _orders(self.side, len(self.angles), flows.reshape(-1, NUMBERS)).view(*flows.shape[:-1], -1)
         distinct, places = torch.unique(flows.reshape(-1, NUMBERS), dim=0, return_inverse=True)
-        return _orders(self.side, len(self.angles), distinct.cpu()).to(flows.device)[places.reshape(flows.shape[:-1])]
+        return _orders(self.side, len(self.angles), distinct)[places.reshape(flows.shape[:-1])]
 
 
 def parameters(flows: Tensor) -> Tensor:
@@ -123,7 +126,7 @@ def _straight(side: int, count: int) -> Tensor:
 def _orders(side: int, count: int, flows: Tensor) -> Tensor:
     """Return the orders of flows (F, 3) among ``count`` directions: samples by the contour that they are on."""
     half = side / 2
-    places = torch.arange(side, dtype=torch.float64) - (side - 1) / 2
+    places = torch.arange(side, dtype=torch.float64, device=flows.device) - (side - 1) / 2
     angles = (flows[:, 0] + 0.5) * (math.pi / count)
     cos, sin = angles.cos()[:, None, None], angles.sin()[:, None, None]
     rows, columns = places[:, None], places[None, :]

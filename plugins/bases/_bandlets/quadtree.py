@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..._waiting import numbers_of
 from .alpert import alpert
 from .flows import NUMBERS, Flows, parameters
 from .squares import Squares
@@ -134,7 +135,7 @@ def _best_of_level(
         worth &= bound <= below[0].flatten()
     best = torch.zeros(len(blocks), NUMBERS, dtype=torch.long, device=blocks.device)
     flowing = torch.zeros_like(worth)
-    for rows in torch.split(worth.nonzero().flatten(), max(1, TOGETHER // blocks.shape[1])):
+    for rows in torch.split(numbers_of(worth), max(1, TOGETHER // blocks.shape[1])):
         if len(rows) == 0:
             break
         search = _Search(blocks[rows], flows, moments, price)
@@ -144,9 +145,10 @@ def _best_of_level(
             found = search.all_directions()
         else:
             found = search.refined(below[1].flatten(0, 1)[rows])
-        best[rows] = found.flows
-        flowing[rows] = found.costs < costs[rows]
-        costs[rows] = torch.minimum(costs[rows], found.costs)
+        better = worth[rows] & (found.costs < costs[rows])
+        best[rows] = torch.where(worth[rows, None], found.flows, 0)
+        flowing[rows] = better
+        costs[rows] = torch.where(better, found.costs, costs[rows])
     cut = torch.zeros_like(worth)
     if below is not None:
         parts = below[0].flatten()

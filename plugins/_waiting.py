@@ -1,0 +1,16 @@
+"""Choices that a processor makes by looking at values, and a GPU without, since it would have to be waited for."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def numbers_of(mask: Tensor) -> Tensor:
+    """Return the flat numbers of the places where a mask holds, on a processor; on a GPU those of all places.
+
+    What is computed at a place where it does not hold has to be dropped.
+    """
+    if mask.device.type == "cpu":
+        return mask.flatten().nonzero()[:, 0]
+    return torch.arange(mask.numel(), device=mask.device)
