@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -14,3 +16,8 @@ def numbers_of(mask: Tensor) -> Tensor:
     if mask.device.type == "cpu":
         return mask.flatten().nonzero()[:, 0]
     return torch.arange(mask.numel(), device=mask.device)
+
+
+def alternatives(choice: Tensor, count: int) -> Sequence[int]:
+    """Return which of ``count`` alternatives a tensor of their numbers names, on a processor; on a GPU all of them."""
+    return sorted(set(choice.flatten().tolist())) if choice.device.type == "cpu" else range(count)

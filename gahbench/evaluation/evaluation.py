@@ -183,10 +183,11 @@ class Evaluation:
             If it must see a clean image.
         """
         if self._samples is None:
-            from gahbench.sampling import draw_samples, of_denoiser
+            from gahbench.sampling import draw_samples, images_device, of_denoiser
 
             denoise = of_denoiser(self.denoiser, self.shape, self.dataset, self.device)
-            self._samples = draw_samples(denoise, self.shape, self.sampling, device=self.device)
+            device = images_device(self.denoiser, self.shape, self.device)
+            self._samples = draw_samples(denoise, self.shape, self.sampling, device=device)
         return self._samples
 
     def on_training(self, max_images: int) -> Evaluation:

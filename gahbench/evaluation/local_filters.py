@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from gahbench._util.latest import Latest
@@ -165,7 +166,7 @@ class LocalFilters:
         def checked() -> tuple[Tensor, ...]:
             found = find()
             kept = found if isinstance(found, tuple) else (found,)
-            if not all(tensor.isfinite().all() for tensor in kept):
+            if not torch.stack([tensor.isfinite().all() for tensor in kept]).all():
                 raise ValueError(f"the Jacobian has values that are not finite, at sigma={sigma:g}")
             return kept
 

@@ -18,7 +18,7 @@ from gahbench.contracts.training_data import TrainingData
 from gahbench.devices.hardware import chosen_device
 from gahbench.planning.entrants import untrained_here
 from gahbench.registry.registry import Registry
-from gahbench.sampling.denoisers import of_denoiser
+from gahbench.sampling.denoisers import images_device, of_denoiser
 from gahbench.sampling.drawing import draw_samples
 from gahbench.sampling.samples import Progress, Samples
 from gahbench.sampling.settings import make_sampling
@@ -92,9 +92,8 @@ def sample_entrant(
     except (ValueError, ParameterError) as error:
         raise ParameterError(f"{where_on}: {error}") from error
     reference.fit(TrainingData(of))
-    # References that are no networks take images on the CPU.
-    where = where if reference.as_network(of.shape) is not None else torch.device("cpu")
-    drawn = draw_samples(denoise, of.shape, sampling, batch=batch, device=where, progress=progress)
+    there = images_device(reference, of.shape, where)
+    drawn = draw_samples(denoise, of.shape, sampling, batch=batch, device=there, progress=progress)
     source = f"{configured.label}\nfor {family.label}"
     return EntrantSamples(drawn.images, drawn.steps, drawn.sigma, drawn.status, drawn.settings, drawn.first, source)
 

@@ -18,7 +18,7 @@ from gahbench._util.lazy import lazy_names
 from gahbench.sampling.settings import Sampling, make_sampling
 
 if TYPE_CHECKING:
-    from gahbench.sampling.denoisers import Denoise, of_denoiser, of_network
+    from gahbench.sampling.denoisers import Denoise, images_device, of_denoiser, of_network
     from gahbench.sampling.drawing import draw_samples
     from gahbench.sampling.noise import starting_noise
     from gahbench.sampling.samples import Samples
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from gahbench.sampling.statistics.spectra import radial_spectrum, spectrum_distance
 
 _MODULES = {
-    "denoisers": ["Denoise", "of_denoiser", "of_network"],
+    "denoisers": ["Denoise", "images_device", "of_denoiser", "of_network"],
     "drawing": ["draw_samples"],
     "noise": ["starting_noise"],
     "samples": ["Samples"],
@@ -70,6 +70,7 @@ __all__ = [
     "affine_ratios",
     "draw_samples",
     "fresh_distances",
+    "images_device",
     "make_sampling",
     "memorization_ratios",
     "memorized_share",

@@ -127,6 +127,26 @@ def of_denoiser(
     return denoise
 
 
+def images_device(denoiser: Denoiser, shape: Shape, device: torch.device) -> torch.device:
+    """Return where to draw samples from a denoiser that computes on a device.
+
+    Networks take images there. Other denoisers take them from the CPU, and a GPU would be waited for at every step.
+
+    Parameters
+    ----------
+    denoiser
+        As of :func:`of_denoiser`.
+    shape
+        Shape (C, H, W) of the images.
+    device
+        Where the denoiser computes.
+    """
+    is_network = isinstance(denoiser, Trained) or (
+        isinstance(denoiser, Reference) and denoiser.as_network(shape) is not None
+    )
+    return device if is_network else torch.device("cpu")
+
+
 def residuals(denoise: Denoise, noisy: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
     """Return the residuals f(y) - y, shape (N, C, H, W), and the root mean square of each, shape (N,), float64, there.
 

@@ -305,7 +305,8 @@ class AdaptedBandlet(Basis):
         copies = 1 if self._count == len(coefficients) else len(coefficients)
         for squares, flows, choice in zip(self._frame.squares, self._frame.flows, self._choices, strict=True):
             moved = (choice.leaves & choice.flowing).repeat(copies, 1).flatten()
-            for some in torch.split(numbers_of(moved), max(1, TOGETHER // squares.side**2)):
+            every = numbers_of(moved)
+            for some in torch.split(every, max(1, TOGETHER // squares.side**2)):
                 if len(some) == 0:
                     break
                 rows, numbers = some.div(len(squares), rounding_mode="floor"), some % len(squares)
@@ -315,7 +316,9 @@ class AdaptedBandlet(Basis):
                 source, target = (places, visited) if inverse else (visited, places)
                 transform = inverse_alpert if inverse else alpert
                 found = transform(values[source], self._frame.moments)
-                result[target] = torch.where(moved[some, None], found, result[target])
+                if len(every) == len(moved):
+                    found = torch.where(moved[some, None], found, result[target])
+                result[target] = found
         return result.reshape(coefficients.shape)
 
     def _check(self, given: Tensor, shape: tuple[int, ...]) -> None:

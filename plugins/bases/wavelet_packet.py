@@ -114,9 +114,9 @@ class WaveletPacket(Wavelet):
         down, across = (
             _norms(self.name, side, extended, len(splits)) for side, extended in zip(size, fitting, strict=True)
         )
-        levels = torch.ones(*splits[0].shape[:2], *fitting, dtype=torch.float64)
+        levels = torch.ones(*splits[0].shape[:2], *fitting, dtype=torch.float64, device=splits[0].device)
         for split, rows, columns in zip(splits, down, across, strict=True):
-            levels = _choose(split.cpu(), (rows[:, None] * columns).expand_as(levels), levels)
+            levels = _choose(split, (rows[:, None] * columns).to(levels).expand_as(levels), levels)
         return laid_out(levels.flatten(2), size)
 
     def _chosen(self) -> list[Tensor]:

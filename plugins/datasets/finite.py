@@ -133,7 +133,7 @@ def empirical_filters(members: Tensor, noisy: Tensor, sigma: float) -> LinearMap
         Float64, on the device of the noisy images.
     """
     points = members.flatten(1)
-    spreads = [_spread(points, image.double(), sigma) for image in noisy.flatten(1)]
+    spreads = _spreads(points, noisy.flatten(1).double(), sigma)
 
     def filtered(vectors: Tensor, places: Sequence[int]) -> Tensor:
         spread = [spreads[place] for place in places]
@@ -142,15 +142,25 @@ def empirical_filters(members: Tensor, noisy: Tensor, sigma: float) -> LinearMap
     return FunctionMaps(filtered, len(noisy), image_shape(members), noisy.double())
 
 
-def _spread(points: Tensor, noisy: Tensor, sigma: float) -> Tensor:
-    """Return the rows sqrt(w_i) (x_i - m) / sigma of the points that count, shape (K, d)."""
+def _spreads(points: Tensor, noisy: Tensor, sigma: float) -> list[Tensor]:
+    """Return for each image the rows sqrt(w_i) (x_i - m) / sigma of the points that count, shape (K, d)."""
     pieces = torch.split(points, max(1, ELEMENTS // points.shape[1]))
-    distances = torch.cat([(some.to(noisy) - noisy).square().sum(1) for some in pieces])
-    weights = torch.softmax(-distances / (2 * sigma**2), dim=0)
-    chosen = (weights > COUNTS).nonzero()[:, 0]
-    # The others weigh less than rounding; their weight is given to the rest.
-    weights, members = weights[chosen] / weights[chosen].sum(), points[chosen.to(points.device)].to(noisy)
-    return weights.sqrt()[:, None] * (members - weights @ members) / sigma
+    weights = []
+    for image in noisy:
+        distances = torch.cat([(some.to(image) - image).square().sum(1) for some in pieces])
+        weights.append(torch.softmax(-distances / (2 * sigma**2), dim=0))
+    # The others weigh less than rounding; their weight is given to the rest. A GPU is waited for once.
+    counts = torch.stack([(own > COUNTS).sum() for own in weights]).cpu().tolist()
+    return [
+        _spread(points, own, own.topk(count).indices.sort().values) / sigma
+        for own, count in zip(weights, counts, strict=True)
+    ]
+
+
+def _spread(points: Tensor, weights: Tensor, chosen: Tensor) -> Tensor:
+    """Return the rows sqrt(w_i) (x_i - m) of chosen points, shape (K, d)."""
+    weights, members = weights[chosen] / weights[chosen].sum(), points[chosen.to(points.device)].to(weights)
+    return weights.sqrt()[:, None] * (members - weights @ members)
 
 
 def empirical_bayes(points: Tensor, noisy: Tensor, sigma: float | Tensor) -> Posterior:
@@ -198,8 +208,8 @@ def _posterior(points: Tensor, centre: Tensor, noisy: Tensor, variance: Tensor) 
     for some in _pieces(points, centre):
         shares = others[:, start : start + len(some)]
         start += len(some)
-        # At low noise hardly any point counts.
-        if shares.any():
+        # At low noise hardly any point counts; a GPU adds them all rather than wait for which do.
+        if shares.device.type != "cpu" or shares.any():
             sums = sums + shares @ some
             energy = energy + shares @ some.square().sum(1)
     share = others.sum(1)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gahbench import Metric, Names, OldName, Reference, Scores
 from gahbench.evaluation import Evaluation
-from gahbench.sampling import draw_samples, of_denoiser, pair_cosines
+from gahbench.sampling import draw_samples, images_device, of_denoiser, pair_cosines
 
 from .._papers import KAMB_2025
 from ._learned_alike import check_uninformed, fitted_alike
@@ -65,7 +65,8 @@ class SamplePrediction(Metric):
         count = min(len(drawn), self.max_samples or len(drawn))
         denoise = of_denoiser(reference, evaluation.shape, evaluation.dataset, evaluation.device)
         settings = evaluation.sampling.model_copy(update={"count": count})
-        predicted = draw_samples(denoise, evaluation.shape, settings, device=evaluation.device)
+        device = images_device(reference, evaluation.shape, evaluation.device)
+        predicted = draw_samples(denoise, evaluation.shape, settings, device=device)
         places = (drawn.converged[:count] & predicted.converged).nonzero()[:, 0]
         if not len(places):
             return Scores([])

@@ -200,7 +200,9 @@ class Average:
         return self._sums[..., 1:] / self._sums[..., :1]
 
 
-def local_means(training: Tensor, noisy: Tensor, sigma: float, patches: Patches, alike: float = 0.0) -> Tensor:
+def local_means(
+    training: Tensor, noisy: Tensor, sigma: float, patches: Patches, alike: float = 0.0, contrast: float | None = None
+) -> Tensor:
     """Return the average centre of the training patches at each pixel.
 
     Beyond images and results it needs about 150 MiB, on a GPU 400 MiB, or a few times the patches of one row of pixels
@@ -219,6 +221,8 @@ def local_means(training: Tensor, noisy: Tensor, sigma: float, patches: Patches,
     alike
         Training patches whose root mean square distance from their mean is at most this share of sigma are merged;
         where positions do not matter.
+    contrast
+        That of the training images, if :func:`contrast_of` has been asked before.
 
     Returns
     -------
@@ -227,7 +231,7 @@ def local_means(training: Tensor, noisy: Tensor, sigma: float, patches: Patches,
         1e-3, they are computed in float64.
     """
     channels = noisy.shape[1]
-    dtype = torch.promote_types(noisy.dtype, _precision(training, sigma, patches))
+    dtype = torch.promote_types(noisy.dtype, _precision(training, sigma, patches, contrast))
     # Distances do not depend on the origin of grey values, but rounding does.
     origin = training.mean()
     known, given = patches.extended(training), patches.extended((noisy - origin).to(dtype))
@@ -303,10 +307,15 @@ def local_derivatives(training: Tensor, noisy: Tensor, sigma: float, patches: Pa
     return torch.cat(places, 1), torch.stack([torch.cat(found) for found in derivatives])
 
 
-def _precision(training: Tensor, sigma: float, patches: Patches) -> torch.dtype:
+def contrast_of(training: Tensor) -> float:
+    """Return the largest difference of grey values in training images, for which a GPU is waited for."""
+    return float(training.amax() - training.amin())
+
+
+def _precision(training: Tensor, sigma: float, patches: Patches, contrast: float | None) -> torch.dtype:
     """Return the dtype in which weights are accurate: products of patches, over sigma^2, are their logarithms."""
     _, channels, height, width = training.shape
     values = channels * min(patches.side, height) * min(patches.side, width)
-    largest = float(training.amax() - training.amin())
+    largest = contrast_of(training) if contrast is None else contrast
     error = torch.finfo(torch.float32).eps * values * largest * (largest + 3 * sigma) / sigma**2
     return torch.float32 if error < ROUNDING else torch.float64

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from gahbench import Shape, hardware, image_shape
 
+from .._waiting import numbers_of
 from ..datasets.finite import COUNTS
 from ._local_posterior import NEGLIGIBLE, Boundary
 
@@ -192,7 +193,7 @@ def composite_jacobian(training: Tensor, image: Tensor, sigma: float, side: int)
     for row, column in itertools.product(range(height - side + 1), range(width - side + 1)):
         inside = (slice(None), slice(row, row + side), slice(column, column + side))
         own = weights[:, row, column]
-        chosen = (own > COUNTS).nonzero()[:, 0]
+        chosen = numbers_of(own > COUNTS)
         patches, own = training[(chosen, *inside)].double().flatten(1), own[chosen]
         centred = patches - own @ patches
         places = numbers[inside].flatten()

@@ -15,7 +15,6 @@ from gahbench import Dataset, Names, Reference, Shape, TrainingData, Truth
 from .._names import name_of
 from .._papers import COIFMAN_1995
 
-
 #: Values that are denoised at a time, on a processor, and on a GPU, which waits less the more there are.
 TOGETHER = 1 << 17
 TOGETHER_GPU = 1 << 23
@@ -91,7 +90,7 @@ class CycleSpin(Reference):
             shifts = every[first : first + together]
             shifted = torch.cat([noisy.roll(shift, (-2, -1)) for shift in shifts])
             repeated = replace(truth, clean=truth.clean.repeat(len(shifts), 1, 1, 1))
-            parts = self.reference.denoise(shifted, sigma, repeated).split(len(noisy))
+            parts = torch.split(self.reference.denoise(shifted, sigma, repeated), len(noisy))
             for (down, right), part in zip(shifts, parts, strict=True):
                 total += part.roll((-down, -right), (-2, -1))
         return total / self.shifts**2

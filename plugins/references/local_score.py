@@ -7,12 +7,12 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import Shape, Truth, image_shape
+from gahbench import Shape, TrainingData, Truth, image_shape
 from gahbench.jacobian import LinearMaps, SparseMaps
 
 from .._papers import KAMB_2025
 from ._chosen_side import ChosenSide, doubling_sides
-from ._local_posterior import Boundary, Patches, local_derivatives, local_means
+from ._local_posterior import Boundary, Patches, contrast_of, local_derivatives, local_means
 from ._window_sums import positioned_means
 
 
@@ -84,6 +84,7 @@ class LocalScore(ChosenSide):
         self.equivariant = equivariant
         self.boundary: Boundary = boundary
         self.alike = alike
+        self._contrast: float | None = None
 
     def check_shape(self, shape: Shape) -> None:
         """Raise ``ValueError`` for periodic images (C, H, W) that are smaller than a patch, which would meet itself."""
@@ -93,10 +94,15 @@ class LocalScore(ChosenSide):
                 "smaller patch, or boundary=zeros"
             )
 
+    def fit(self, examples: TrainingData) -> None:
+        """Keep the training images, and the examples for when a side must be chosen; see :meth:`ChosenSide.fit`."""
+        super().fit(examples)
+        self._contrast = contrast_of(self.fitted(examples.shape))
+
     def means(self, training: Tensor, noisy: Tensor, sigma: float, side: int) -> Tensor:
         """Return the images (N, C, H, W) denoised by patches of a side; ``sigma`` is greater than 0."""
         if self.equivariant:
-            return local_means(training, noisy, sigma, self._patches(side), self.alike)
+            return local_means(training, noisy, sigma, self._patches(side), self.alike, self._contrast)
         return positioned_means(training, noisy, sigma, side, self.boundary)
 
     def sides(self, shape: Shape) -> list[int]:

@@ -23,6 +23,7 @@ from gahbench import (
 )
 
 from .._names import name_of
+from .._waiting import alternatives
 from .oracle import Oracle, OracleShrink, OracleThreshold
 
 #: Draws of noise on which variances without a closed form are measured.
@@ -83,9 +84,7 @@ class OracleBestBasis(Reference):
         """Return the denoised images, shape (N, C, H, W)."""
         choice = self.choice(truth, sigma)
         denoised = noisy
-        # On a GPU all bases are tried rather than wait for which are chosen.
-        places = sorted(set(choice.tolist())) if choice.device.type == "cpu" else range(len(self.oracles))
-        for place in places:
+        for place in alternatives(choice, len(self.oracles)):
             chosen = (choice == place)[:, None, None, None]
             denoised = torch.where(chosen, self.oracles[place].denoise(noisy, sigma, truth), denoised)
         return denoised

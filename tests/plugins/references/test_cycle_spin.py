@@ -45,6 +45,27 @@ def test_all_shifts_of_a_wavelet_make_it_translation_invariant(levels, shifts):
     assert changed.abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("together", [1, 5 * CLEAN.numel(), 100 * CLEAN.numel()])
+def test_it_is_the_mean_over_shifts_however_many_are_denoised_together(monkeypatch, together):
+    monkeypatch.setattr("gahbench_plugins.references.cycle_spin.TOGETHER", together)
+    inner = gahbench.create("reference", "sure-shrink")
+    spun, sizes, denoise = CycleSpin(inner, 3), [], inner.denoise
+    places = [(down, right) for down in range(3) for right in range(3)]
+    expected = sum(
+        denoise(noisy().roll(place, (-2, -1)), SIGMA, BLIND).roll([-shift for shift in place], (-2, -1))
+        for place in places
+    )
+
+    def counted(images, sigma, truth):
+        assert len(truth) == len(images)
+        sizes.append(len(images) // len(CLEAN))
+        return denoise(images, sigma, truth)
+
+    monkeypatch.setattr(inner, "denoise", counted)
+    torch.testing.assert_close(spun.denoise(noisy(), SIGMA, BLIND), expected / 9, rtol=0, atol=1e-6)
+    assert sizes == {1: [1] * 9, 5: [5, 4], 100: [9]}[max(1, together // CLEAN.numel())]
+
+
 def psnr(denoised):
     return -10 * (denoised - CLEAN).square().flatten(1).mean(1).log10()
 

@@ -1,0 +1,82 @@
+"""What a GPU computes for all places, so that none has to be looked at, is what a processor computes for some."""
+
+import pytest
+import torch
+from constructing import construct
+
+from gahbench.contracts.truth import Truth
+from gahbench_plugins._waiting import alternatives, numbers_of
+from gahbench_plugins.bases._bandlets import quadtree
+from gahbench_plugins.bases._bandlets.flows import Flows, _orders
+from gahbench_plugins.bases.bandlet import Bandlet
+from gahbench_plugins.datasets.c_alpha import CAlpha
+from gahbench_plugins.references import _window_sums, oracle_best_basis
+from gahbench_plugins.references.oracle_best_basis import OracleBestBasis
+
+CLEAN = CAlpha(2.0, 32).images("test", 3)
+NOISY = CLEAN + 0.1 * torch.randn(CLEAN.shape, generator=torch.Generator().manual_seed(0))
+
+
+def every_number(mask):
+    return torch.arange(mask.numel())
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {},
+        {"wavelet": "haar", "largest": None, "directions": "fine", "flow": "quadratic"},
+        {"largest": None, "directions": "fine", "flow": "cubic", "count": "parameters"},
+    ],
+)
+def test_bandlets_are_the_same_if_every_square_is_searched_and_transformed(monkeypatch, form):
+    basis, images = Bandlet(**form), NOISY.double()
+    fewer = basis.adapt(images, 0.3, noisy=True)
+    expected = fewer.analysis(images)
+    assert 0 < float((expected != basis._frame(images.shape[1:]).forward(images)).double().mean()) < 0.9
+    searched = []
+    monkeypatch.setattr(
+        quadtree, "numbers_of", lambda worth: searched.append(float(worth.double().mean())) or every_number(worth)
+    )
+    monkeypatch.setattr("gahbench_plugins.bases.bandlet.numbers_of", every_number)
+    adapted = basis.adapt(images, 0.3, noisy=True)
+    # Some squares were not worth a search.
+    assert min(searched) < 1
+    for image in range(len(images)):
+        assert adapted.geometry(image) == fewer.geometry(image)
+    torch.testing.assert_close(adapted.analysis(images), expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(adapted.synthesis(expected), images, rtol=0, atol=1e-10)
+
+
+def test_flows_are_ordered_one_by_one_as_they_are_among_others():
+    flows = Flows(8, degree=3)
+    random = torch.Generator().manual_seed(0)
+    some = torch.randint(0, 3, (5, 4, 3), generator=random) + torch.tensor([2, -1, -1])
+    alone = _orders(8, len(flows.angles), some.reshape(-1, 3)).view(5, 4, -1)
+    assert torch.equal(flows.orders(some), alone)
+
+
+def test_the_best_basis_is_the_same_if_all_are_tried(monkeypatch):
+    best = construct(OracleBestBasis, ("pixel", "dct", "sym4"))
+    expected = best.denoise(NOISY, 0.1, Truth(CLEAN))
+    assert len(set(best.choice(Truth(CLEAN), 0.1).tolist())) < 3
+    monkeypatch.setattr(oracle_best_basis, "alternatives", lambda choice, count: range(count))
+    assert torch.equal(best.denoise(NOISY, 0.1, Truth(CLEAN)), expected)
+
+
+def test_the_jacobian_of_composites_is_the_same_if_all_patches_are_counted(monkeypatch):
+    training, image = CLEAN[..., :8, :8].repeat(4, 1, 1, 1) + torch.linspace(0, 1, 12)[:, None, None, None], NOISY[0]
+    arguments = (training, image[:, :8, :8].double(), 0.05, 3)
+    expected = _window_sums.composite_jacobian(*arguments)
+    monkeypatch.setattr(_window_sums, "numbers_of", every_number)
+    torch.testing.assert_close(_window_sums.composite_jacobian(*arguments), expected, rtol=1e-10, atol=1e-10)
+
+
+def test_a_processor_looks_and_what_holds_no_values_does_not():
+    """Tensors on the device ``meta`` have no values to look at."""
+    mask = torch.tensor([[True, False], [False, True]])
+    assert numbers_of(mask).tolist() == [0, 3]
+    assert numbers_of(mask.to("meta")).shape == (4,)
+    choice = torch.tensor([2, 0, 2])
+    assert list(alternatives(choice, 4)) == [0, 2]
+    assert list(alternatives(choice.to("meta"), 4)) == [0, 1, 2, 3]
