@@ -55,7 +55,7 @@ def draw_samples(
     device
         Where the images are.
     progress
-        Called with the share of the work that is done and the number of finished samples, at each check.
+        Called with the share of the work that is done and the number of finished samples.
 
     Returns
     -------

@@ -44,7 +44,7 @@ def flow(
         for number, level in enumerate(levels):
             following = levels[number + 1] if number + 1 < len(levels) else None
             if course.places:
-                course.step(number, level, following)
+                course.step(level, following)
             if following is None or (number + 1) % every == 0:
                 course.drop_finished(are_last=following is None)
             progress((begun // batch * len(levels) + number + 1) / whole, len(done))
@@ -73,7 +73,7 @@ class _Course:
         #: Steps taken, and the noise level before the next, or that at the end, shape (2, N), float64.
         self._steps, self._sigma = images.new_zeros(2, len(images), dtype=torch.float64)
 
-    def step(self, number: int, level: float, following: float | None) -> None:
+    def step(self, level: float, following: float | None) -> None:
         """Go from one noise level to the following, or end at the last, without waiting for the device."""
         residual = self._residual(self.images, level)
         if following is None:
