@@ -4,6 +4,7 @@ import pytest
 import torch
 from constructing import construct
 
+import gahbench
 from gahbench.contracts.truth import Truth
 from gahbench_plugins._waiting import alternatives, numbers_of
 from gahbench_plugins.bases._bandlets import quadtree
@@ -80,3 +81,23 @@ def test_a_processor_looks_and_what_holds_no_values_does_not():
     choice = torch.tensor([2, 0, 2])
     assert list(alternatives(choice, 4)) == [0, 2]
     assert list(alternatives(choice.to("meta"), 4)) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "bayes-shrink",
+        "sure-shrink",
+        "visu-shrink",
+        "threshold[bandlet]",
+        "threshold[wavelet-packet]",
+        "cycle-spin[bayes-shrink]",
+        "cycle-spin[sure-shrink,shifts=2]",
+        "oracle-best-basis[[sym4,dct,bandlet]]",
+    ],
+)
+def test_no_value_is_read_from_the_device(name):
+    """Tensors on the device ``meta`` have no values: reading one raises an error."""
+    clean, noisy = CLEAN[..., :31].to("meta"), NOISY[..., :31].to("meta")
+    reference = gahbench.create("reference", name)
+    assert reference.denoise(noisy, 0.1, Truth(clean)).device.type == "meta"

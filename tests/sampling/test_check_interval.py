@@ -89,3 +89,28 @@ def test_progress_is_reported_at_checks_and_reaches_the_whole(rule):
     assert reports == sorted(reports)
     assert reports[-1] == (pytest.approx(1), 7)
     assert 0 < reports[0][0] < 0.5
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_between_checks_nothing_is_read(rule):
+    """Tensors on the device ``meta`` have no values: reading one raises an error."""
+    calls, settings = [], Sampling(count=4, **RULES[rule])
+
+    def counted(noisy, sigma):
+        calls.append(noisy.device.type)
+        return shrinking(noisy, sigma)
+
+    sampler = flow if settings.sampler == "flow" else stochastic
+    with pytest.raises(NotImplementedError, match="meta"):
+        sampler(
+            counted,
+            SHAPE,
+            settings,
+            first=0,
+            batch=3,
+            every=5,
+            device=torch.device("meta"),
+            progress=lambda *report: None,
+        )
+    # Heun's method denoises twice a step.
+    assert calls == ["meta"] * (10 if rule == "heun" else 5)

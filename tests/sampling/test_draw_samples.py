@@ -12,7 +12,7 @@ import gahbench
 from gahbench._util.errors import ParameterError
 from gahbench.networks.precision import Choice
 from gahbench.networks.trained import Trained
-from gahbench.sampling import Sampling, draw_samples, of_denoiser, of_network, starting_noise
+from gahbench.sampling import Sampling, draw_samples, images_device, of_denoiser, of_network, starting_noise
 from gahbench.sampling.noise import InjectedNoise
 
 SHAPE = (1, 6, 5)
@@ -204,6 +204,14 @@ def test_another_denoiser_is_called_once_for_all_images_of_one_noise_level():
         found = draw_samples(of_denoiser(Shrink(), SHAPE, dataset), SHAPE, settings)
         torch.testing.assert_close(found.images, draw_samples(shrinking, SHAPE, settings).images)
         assert set(calls) == ({5} if settings.sampler == "flow" else {1, 5})
+
+
+def test_images_are_on_the_device_of_networks_and_on_the_processor_for_other_denoisers():
+    there, here = torch.device("meta"), torch.device("cpu")
+    untrained = gahbench.create("reference", "untrained", architecture="unet[width=2,levels=1]")
+    assert images_device(Trained(Halves()), SHAPE, there) == there
+    assert images_device(untrained, (1, 8, 8), there) == there
+    assert images_device(gahbench.create("reference", "optimal"), SHAPE, there) == here
 
 
 @pytest.mark.parametrize("name", ["oracle-shrink", "lower-bound"])
