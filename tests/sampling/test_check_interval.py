@@ -27,8 +27,8 @@ def shrinking(noisy, sigma):
 def failing(noisy, sigma):
     """The same, but for images that come near a value, which become NaN or infinite."""
     first = noisy[:, :1, :1, :1]
-    denoised = torch.where((first - 0.9).abs() < 0.01, torch.nan, shrinking(noisy, sigma))
-    return torch.where((first - 0.1).abs() < 0.01, torch.inf, denoised)
+    denoised = torch.where((first - 0.9).abs() < 0.03, torch.nan, shrinking(noisy, sigma))
+    return torch.where((first - 0.1).abs() < 0.03, torch.inf, denoised)
 
 
 def draw(denoise, settings, every, batch, report=lambda share, finished: None):
