@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gahbench._util.noise import BLOCK, generator, in_blocks
 from gahbench._util.shapes import Shape
+from gahbench.devices.hardware import hardware
 
 
 def starting_noise(count: int, shape: Shape, seed: int = 0, first: int = 0) -> Tensor:
@@ -74,6 +75,4 @@ def injected(sources: Iterable[InjectedNoise], like: Tensor) -> Tensor:
 
 def upload(values: Tensor, device: torch.device) -> Tensor:
     """Return values of the CPU on a device, without waiting for it."""
-    # A GPU copies in the background only what is in pinned memory.
-    pinned = values.pin_memory() if device.type == "cuda" else values
-    return pinned.to(device, non_blocking=True)
+    return hardware(device).copyable(values).to(device, non_blocking=True)

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import Dataset, Names, Reference, Shape, TrainingData, Truth
+from gahbench import Dataset, Names, Reference, Shape, TrainingData, Truth, hardware
 
 from .._names import name_of
 from .._papers import COIFMAN_1995
@@ -84,7 +84,7 @@ class CycleSpin(Reference):
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
         """Return the denoised images, shape (N, C, H, W)."""
         total = torch.zeros_like(noisy)
-        together = max(1, (TOGETHER if noisy.device.type == "cpu" else TOGETHER_GPU) // noisy.numel())
+        together = max(1, (TOGETHER_GPU if hardware(noisy.device).has_large_batches else TOGETHER) // noisy.numel())
         every = list(itertools.product(range(self.shifts), repeat=2))
         for first in range(0, len(every), together):
             shifts = every[first : first + together]
