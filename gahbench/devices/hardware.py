@@ -114,6 +114,10 @@ class Hardware:
         """Return a tensor of the CPU in memory that the device copies from without waiting."""
         return tensor
 
+    def upload(self, tensor: Tensor) -> Tensor:
+        """Return a tensor of the CPU on the device, without waiting for the device."""
+        return self.copyable(tensor).to(self.device, non_blocking=True)
+
     def stream(self) -> contextlib.AbstractContextManager[Any]:
         """Return a context whose work does not wait for other work on the device."""
         return contextlib.nullcontext()

@@ -67,7 +67,7 @@ class Trained:
         """
         levels = torch.full((len(noisy),), sigma, device=self.device)
         with torch.no_grad():
-            denoised: Tensor = self.network(noisy.to(self.device), levels)
+            denoised: Tensor = self.network(hardware(self.device).upload(noisy), levels)
         return denoised.float().cpu()
 
     def risk(self, truth: Truth, sigma: float) -> Tensor | None:

@@ -70,9 +70,4 @@ def injected(sources: Iterable[InjectedNoise], like: Tensor) -> Tensor:
     noise = torch.empty(like.shape)
     for source, image in zip(sources, noise, strict=True):
         source.fill(image)
-    return upload(noise, like.device)
-
-
-def upload(values: Tensor, device: torch.device) -> Tensor:
-    """Return values of the CPU on a device, without waiting for it."""
-    return hardware(device).copyable(values).to(device, non_blocking=True)
+    return hardware(like.device).upload(noise)

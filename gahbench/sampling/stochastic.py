@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from gahbench._util.shapes import Shape
+from gahbench.devices.hardware import hardware
 from gahbench.sampling.denoisers import Denoise, residuals
-from gahbench.sampling.noise import InjectedNoise, injected, starting_noise, upload
+from gahbench.sampling.noise import InjectedNoise, injected, starting_noise
 from gahbench.sampling.samples import Gathered, Progress, Samples
 from gahbench.sampling.settings import Sampling
 
@@ -149,7 +150,7 @@ class _Pool:
         self._calls = [calls + 1 for calls in self._calls]
         h = torch.tensor([settings.step_size(calls) for calls in self._calls], dtype=torch.float64)
         rate = ((1 - settings.beta * h).square() - (1 - h).square()).clamp(min=0).sqrt()
-        return upload(torch.stack([h, rate]), self._device)
+        return hardware(self._device).upload(torch.stack([h, rate]))
 
     def drop_finished(self, done: Gathered) -> Tensor:
         """Hand over the images that have finished; return the noise levels of the others, on the CPU."""

@@ -17,6 +17,7 @@ from typing import Any
 
 from gahbench._util.error_text import error_with_place
 from gahbench._util.errors import PluginError, listing
+from gahbench.devices.stand_in import install as install_stand_in
 from gahbench.registry.configured import Configured
 from gahbench.registry.plugin import HOOKS, KINDS, Kind, Plugin
 from gahbench.registry.plugin_files import CLAIM_FILES
@@ -34,7 +35,7 @@ from gahbench.testing.preparation import check_preparation
 from gahbench.testing.references import check_reference
 from gahbench.testing.trackers import check_tracker
 
-__all__ = ["Finding", "Report", "check_configured", "check_file", "check_plugin"]
+__all__ = ["Finding", "Report", "check_configured", "check_file", "check_plugin", "install_stand_in"]
 
 _CHECKS: dict[Kind, Callable[[Configured], Iterator[Finding]]] = {
     "architecture": check_architecture,

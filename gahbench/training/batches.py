@@ -87,7 +87,7 @@ class TrainingImages:
         """Return which image comes at each place of an epoch, on the device."""
         if self._order[0] != epoch:
             order = torch.randperm(self._epoch, generator=generator("batches", self.seed, "order", epoch))
-            order = self._hardware.copyable(order % (self.count or 1)).to(self.device, non_blocking=True)
+            order = self._hardware.upload(order % (self.count or 1))
             self._order = (epoch, order)
         return self._order[1]
 

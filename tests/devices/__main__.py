@@ -1,7 +1,7 @@
 """``python -m tests.devices [GROUP ...]``: run every path on the CPU and on the stand-in device, and count waits.
 
 Prints a row for each path: the largest difference, relative to the largest value, and what a GPU would wait for. Ends
-with status 1 if tensors of two devices met, results differ, or a path waits more often than ``paths.BUDGETS`` says.
+with status 1 if tensors of two devices met, results differ, or a path waits more often than ``BUDGETS`` says.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from torch.utils import _pytree as tree
 
 from gahbench.devices import stand_in
 from tests.devices import paths
+from tests.devices.budgets import BUDGETS
 
 WIDTHS = (36, 44)
 
@@ -54,11 +55,10 @@ class Outcome:
         """What is wrong; empty if nothing is."""
         if self.error:
             return self.error
-        limits = paths.budget(self.path)
-        over = [
-            f"{self.count(kind)} {kind}s, budget {limit}" for kind, limit in limits.items() if self.count(kind) > limit
-        ]
-        return "; ".join(over)
+        group = BUDGETS[self.path.group]
+        limits = zip(("read", "upload"), group.get(self.path.name, group[""]), strict=True)
+        over = [(kind, limit) for kind, limit in limits if self.count(kind) > limit]
+        return "; ".join(f"{self.count(kind)} {kind}s, accepted {limit}" for kind, limit in over)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,7 +66,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.devices", description=str(__doc__).splitlines()[0])
     parser.add_argument("groups", nargs="*", metavar="GROUP", help="by default all")
     parser.add_argument("--places", action="store_true", help="print where each path waits")
-    parser.add_argument("--table", action="store_true", help="print the table of the guide instead")
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
     stand_in.install()
@@ -74,10 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for path in paths.all_paths():
         if not options.groups or path.group in options.groups:
             outcomes.append(run(path))
-            if not options.table:
-                _print(outcomes[-1], options.places)
-    if options.table:
-        print("\n".join(paths.table()))
+            _print(outcomes[-1], options.places)
     failed = sum(bool(outcome.problem) for outcome in outcomes)
     print(f"{len(outcomes)} paths, {failed} with a problem", file=sys.stderr)
     return 1 if failed or not outcomes else 0

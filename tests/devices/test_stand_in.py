@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gahbench.devices import stand_in
+from tests.devices.budgets import BUDGETS, table
 
 HERE = Path(__file__).resolve().parent
 pytestmark = pytest.mark.skipif(not stand_in.is_supported(), reason="torch has no Python backends, since it is too old")
@@ -19,7 +21,13 @@ def run(*arguments: str) -> None:
     """Run Python; show what it wrote if it fails."""
     variables = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, *arguments], env=variables, capture_output=True, text=True, check=False, timeout=600
+        [sys.executable, *arguments],
+        cwd=HERE.parents[1],
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
 
@@ -36,3 +44,25 @@ def test_the_stand_in_does_what_a_gpu_would():
         str(HERE.parents[1]),
         str(HERE / "stand_in_cases.py"),
     )
+
+
+#: Groups of paths that take about as long as each other.
+PARTS = [
+    ["training step", "fit, resumed", "denoising a batch", "sampling", "public functions", "posterior"],
+    ["Jacobian, products", "Jacobian, matrices and eigenvectors"],
+    ["basis", "filters of a basis", "reference", "metric"],
+]
+
+
+@pytest.mark.parametrize("groups", PARTS, ids=lambda groups: groups[0])
+def test_paths_mix_no_devices_agree_with_the_cpu_and_keep_their_budgets(groups):
+    run("-W", "ignore", "-m", "tests.devices", *groups)
+
+
+def test_every_group_is_tested():
+    assert sorted(itertools.chain(*PARTS)) == sorted(BUDGETS)
+
+
+def test_the_guide_has_the_budgets():
+    guide = (HERE.parents[1] / ".docs" / "guide" / "hardware.md").read_text(encoding="utf-8")
+    assert "\n".join(table()) in guide
