@@ -170,7 +170,7 @@ def _jacobians() -> Iterator[DevicePath]:
 
     for name in _names("architecture"):
         yield DevicePath("Jacobian, products", name, functools.partial(products, name=name), 1e-4)
-    for name, precision in (("bf-cnn", "float32"), ("bf-cnn", "bfloat16"), ("unet", "bfloat16")):
+    for name, precision in (("bf-cnn", "float32"), ("bf-cnn", "bfloat16")):
         tolerance = 1e-4 if precision == "float32" else 5e-2
         prepare = functools.partial(spectra, name=name, precision=precision)
         yield DevicePath("Jacobian, matrices and eigenvectors", f"{name}, {precision}", prepare, tolerance)
@@ -243,8 +243,8 @@ def _metrics() -> Iterator[DevicePath]:
     def score(device: torch.device, name: str) -> Run:
         # The default of one, local-score, is a path of its own.
         given = {"to": "wiener-linear"} if name == "sample-prediction" else {}
-        metric, family = gahbench.create("metric", name, **given), "sinusoids" if name in OF_MANIFOLDS else "c-alpha"
-        evaluation = _evaluation(device, f"{family}[size={SMALL_SIDE}]")
+        metric, family = gahbench.create("metric", name, **given), f"c-alpha[size={SMALL_SIDE}]"
+        evaluation = _evaluation(device, "sinusoids[size=8]" if name in OF_MANIFOLDS else family)
         return lambda: metric.score(evaluation).value
 
     for name in _names("metric"):
