@@ -29,37 +29,24 @@ NAME = "standin"
 #: Files whose lines cause no waits of their own: torch, and this package.
 _PASSED_OVER = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
 #: Operations that read values on a GPU, to learn whether they have succeeded, although their results do not say so.
-_CHECKED = {"aten::_linalg_check_errors", "aten::_linalg_eigh", "aten::_linalg_svd", "aten::linalg_eig"} | {
-    "aten::linalg_lstsq"
-}
+_CHECKED = frozenset(("_linalg_check_errors", "_linalg_eigh", "_linalg_svd", "linalg_eig", "linalg_lstsq"))
+_COPIES = frozenset(("copy_", "_to_copy", "to", "_copy_from"))
+_READS_INDEX = frozenset(("index", "_unsafe_index"))
+_WRITES_INDEX = frozenset(("index_put", "index_put_", "_index_put_impl_"))
 #: Operations beside pointwise ones in which a CPU tensor of no dimensions may meet tensors of a GPU.
-_TAKES_NUMBERS = {"aten::where", "aten::masked_fill", "aten::masked_fill_", "aten::index_put", "aten::index_put_"} | {
-    "aten::_index_put_impl_"
-}
-_COPIES = {"aten::copy_", "aten::_to_copy", "aten::to", "aten::_copy_from"}
-_INDEXED = {"aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_", "aten::_unsafe_index"}
+_TAKES_NUMBERS = frozenset(("where", "masked_fill", "masked_fill_")) | _WRITES_INDEX
 #: Operations by the names that users know.
 _KNOWN_AS = {"_local_scalar_dense": "item", "_to_copy": "copy", "copy_": "copy"}
 #: Views that torch marks and computes later, where the class of a tensor does not see it.
-_EAGER = {"aten::_conj": torch.ops.aten._conj_physical.default, "aten::_neg_view": torch.ops.aten.neg.default}
+_EAGER = {"_conj": torch.ops.aten._conj_physical.default, "_neg_view": torch.ops.aten.neg.default}
 #: Operations that make a tensor of no other, and set its size only after it was made.
 _FACTORIES = (
     *("arange", "arange.start", "arange.start_step", "linspace", "logspace", "eye", "eye.m", "randperm"),
     *("randperm.generator", "range", "range.step", "tril_indices", "triu_indices"),
 )
-
 #: Functions of torch, and methods of tensors, that take a generator.
 _DRAWS = ("rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial", "poisson")
-_DRAWS_IN_PLACE = (
-    "normal_",
-    "uniform_",
-    "random_",
-    "bernoulli_",
-    "exponential_",
-    "log_normal_",
-    "geometric_",
-    "cauchy_",
-)
+_DRAWS_IN_PLACE = ("normal_", "uniform_", "random_", "bernoulli_", "exponential_", "log_normal_", "geometric_")
 
 
 class MixtureError(RuntimeError):
@@ -85,8 +72,7 @@ class Wait:
     place: str
 
     def __str__(self) -> str:
-        name = self.operation.removeprefix("aten::")
-        return f"{self.kind} by {_KNOWN_AS.get(name, name)} at {self.place}"
+        return f"{self.kind} by {_KNOWN_AS.get(self.operation, self.operation)} at {self.place}"
 
 
 #: Where waits are recorded; the innermost list is the last.
@@ -101,7 +87,8 @@ def waits_recorded() -> Iterator[list[Wait]]:
     try:
         yield record
     finally:
-        _records.remove(record)
+        # By identity: empty lists are equal.
+        _records[:] = [other for other in _records if other is not record]
 
 
 class StandInTensor(Tensor):
@@ -233,40 +220,40 @@ def _record(kind: str, name: str) -> None:
 
 
 def _run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Run an operation on the CPU; its results are of the stand-in unless it copies them to the CPU."""
-    name, device = func._schema.name, kwargs.get("device")
-    leaves = tree.tree_leaves((args, kwargs))
-    ours = [leaf for leaf in leaves if isinstance(leaf, StandInTensor)]
-    plain = [leaf for leaf in leaves if isinstance(leaf, Tensor) and not isinstance(leaf, StandInTensor)]
-    is_copy = name in _COPIES
-    if plain and ours and not is_copy:
-        _refuse_mixture(func, name, args, plain)
+    """Run an operation on the CPU; its results are on the stand-in unless it copies them away."""
+    name = func._schema.name.partition("::")[2]
+    tensors = [leaf for leaf in tree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    device_tensors = [tensor for tensor in tensors if isinstance(tensor, StandInTensor)]
+    cpu_tensors = [tensor for tensor in tensors if not isinstance(tensor, StandInTensor)]
+    if cpu_tensors and device_tensors and name not in _COPIES:
+        _refuse_mixture(func, name, args, cpu_tensors)
     _check_generator(kwargs.get("generator"), name)
-    target = None if device is None else torch.device(device)
-    comes_back = (target is not None and target.type != NAME) or (
-        name == "aten::copy_" and not isinstance(args[0], StandInTensor)
+    target = torch.device(kwargs["device"]) if kwargs.get("device") is not None else None
+    leaves = (target is not None and target.type != NAME) or (
+        name == "copy_" and not isinstance(args[0], StandInTensor)
     )
-    if (comes_back and ours and (target is None or target.type != "meta")) or _depends_on_values(
-        func, name, args, kwargs
-    ):
+    # A tensor of the meta device has no values.
+    is_read = bool(leaves and device_tensors and (target is None or target.type != "meta"))
+    if is_read or _depends_on_values(func, name, args, kwargs):
         _record("read", name)
-    elif name == "aten::copy_" and plain and not kwargs.get("non_blocking", args[2] if len(args) > 2 else False):
+    elif name == "copy_" and cpu_tensors and not kwargs.get("non_blocking", args[2] if len(args) > 2 else False):
         _record("upload", name)
     raw_args, raw_kwargs = tree.tree_map_only(StandInTensor, lambda tensor: tensor.raw, (args, kwargs))
     if target is not None and target.type == NAME:
         raw_kwargs["device"] = torch.device("cpu")
-    found = _EAGER.get(name, func)(*raw_args, **raw_kwargs)
+    results = _EAGER.get(name, func)(*raw_args, **raw_kwargs)
     if func._schema.is_mutable:
-        for tensor in ours:
+        for tensor in device_tensors:
             _match(tensor)
-    given = {id(tensor.raw): tensor for tensor in ours} | {id(tensor): tensor for tensor in plain}
+    # An operation in place returns the tensor that it was given.
+    known = {id(tensor.raw): tensor for tensor in device_tensors} | {id(tensor): tensor for tensor in cpu_tensors}
 
-    def wrapped(tensor: Tensor) -> Tensor:
-        if id(tensor) in given:
-            return given[id(tensor)]
-        return tensor if comes_back else StandInTensor(tensor)
+    def wrap(tensor: Tensor) -> Tensor:
+        if id(tensor) in known:
+            return known[id(tensor)]
+        return tensor if leaves else StandInTensor(tensor)
 
-    return tree.tree_map_only(Tensor, wrapped, found)
+    return tree.tree_map_only(Tensor, wrap, results)
 
 
 def _match(tensor: StandInTensor) -> None:
@@ -276,29 +263,35 @@ def _match(tensor: StandInTensor) -> None:
         torch._C.TensorBase.data.__set__(tensor, StandInTensor(raw))  # type: ignore[attr-defined]
 
 
-def _refuse_mixture(func: Any, name: str, args: tuple[Any, ...], plain: list[Tensor]) -> None:
+def _refuse_mixture(func: Any, name: str, args: tuple[Any, ...], cpu_tensors: list[Tensor]) -> None:
     """Raise an error where a GPU would refuse tensors of the CPU.
 
     A GPU takes them as numbers, where they have no dimensions, and as indices.
     """
+    accepted: list[Tensor] = []
     if torch.Tag.pointwise in func.tags or name in _TAKES_NUMBERS:
-        written = [value for value in args[:1] if func._schema.arguments[0].alias_info is not None]
-        plain = [tensor for tensor in plain if tensor.dim() > 0 or any(tensor is value for value in written)]
-    if name in _INDEXED and isinstance(args[0], StandInTensor):
-        indices = [index for index in args[1] if index is not None]
-        if any(not isinstance(index, StandInTensor) for index in indices):
+        is_written = func._schema.arguments[0].alias_info is not None
+        accepted = [tensor for tensor in cpu_tensors if tensor.dim() == 0 and not (is_written and tensor is args[0])]
+    if name in _READS_INDEX | _WRITES_INDEX and isinstance(args[0], StandInTensor):
+        indices = [index for index in args[1] if index is not None and not isinstance(index, StandInTensor)]
+        if indices:
             _record("upload", name)
-        plain = [tensor for tensor in plain if not any(tensor is index for index in indices)]
-    if plain:
-        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in plain)
+        accepted += indices
+    refused = [tensor for tensor in cpu_tensors if not any(tensor is other for other in accepted)]
+    if refused:
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in refused)
         raise MixtureError(
-            f"{name.removeprefix('aten::')} at {_place()}: expected all tensors on the same device, but found {NAME}:0 "
-            f"and cpu (shape {shapes})"
+            f"{name} at {_place()}: expected all tensors on one device, but found {NAME}:0 and cpu (shape {shapes})"
         )
 
 
-def _refusing(draw: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function of torch that draws, which refuses generators of the stand-in where it draws on the CPU."""
+def _check_generator(generator: torch._C.Generator | None, name: str) -> None:
+    if generator is not None and not Generator.is_ours(generator):
+        raise MixtureError(f"{name} at {_place()}: expected a generator of {NAME}, but found one of the cpu")
+
+
+def _with_generator_check(draw: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of torch that refuses a generator of the stand-in where it draws on the CPU."""
 
     @functools.wraps(draw)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -313,21 +306,16 @@ def _refusing(draw: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def _check_generator(generator: torch._C.Generator | None, name: str) -> None:
-    if generator is not None and not Generator.is_ours(generator):
-        raise MixtureError(
-            f"{name.removeprefix('aten::')} at {_place()}: expected a generator of {NAME}, but found one of the cpu"
-        )
-
-
 def _depends_on_values(func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Whether an operation returns numbers, or a shape, that depend on values, or must know whether it succeeded."""
-    if name in _INDEXED:
-        masks = [index for index in args[1] if index is not None and index.dtype in (torch.bool, torch.uint8)]
+    if name in _READS_INDEX | _WRITES_INDEX:
+        masks = [
+            index for index in args[1] if isinstance(index, StandInTensor) and index.dtype in (torch.bool, torch.uint8)
+        ]
         # A GPU fills where one mask says so, without counting.
-        fills = name != "aten::index" and len(args[1]) == 1 and args[2].numel() == 1 and args[2].dim() == 0
-        return bool(masks) and not fills and any(isinstance(mask, StandInTensor) for mask in masks)
-    if name == "aten::repeat_interleave":
+        fills = name in _WRITES_INDEX and len(args[1]) == 1 and args[2].dim() == 0
+        return bool(masks) and not fills
+    if name == "repeat_interleave":
         return kwargs.get("output_size") is None
     return name in _CHECKED or _reads(func)
 
@@ -388,7 +376,7 @@ def install() -> None:
     torch.Generator = Generator  # type: ignore[misc, assignment]
     for owner, names in ((torch, _DRAWS), (Tensor, _DRAWS_IN_PLACE)):
         for name in names:
-            setattr(owner, name, _refusing(getattr(owner, name)))
+            setattr(owner, name, _with_generator_check(getattr(owner, name)))
     library: Any = torch.library.Library("aten", "IMPL", "PrivateUse1")  # type: ignore[no-untyped-call]
     _libraries.append(library)
     library.impl("empty.memory_format", _empty)
@@ -416,9 +404,9 @@ def _zeros(size: Any, *, dtype: Any = None, **options: Any) -> Tensor:
 def _copy_from(source: Tensor, target: Tensor, non_blocking: bool = False) -> Tensor:
     """Copy, where torch does so without asking the class of the tensor, as ``torch.tensor`` does."""
     if not isinstance(source, StandInTensor) and not non_blocking:
-        _record("upload", "aten::copy_")
+        _record("upload", "copy_")
     elif not isinstance(target, StandInTensor):
-        _record("read", "aten::copy_")
+        _record("read", "copy_")
     raw = [tensor.raw if isinstance(tensor, StandInTensor) else tensor for tensor in (source, target)]
     raw[1].copy_(raw[0])
     return target

@@ -84,8 +84,8 @@ def findings(tmp_path_factory):
 @pytest.mark.parametrize(
     ("name", "line", "reason"),
     [
-        ("cpu-tensor", "torch.zeros(", "same device"),
-        ("no-buffer", "self.scale *", "same device"),
+        ("cpu-tensor", "torch.zeros(", "one device"),
+        ("no-buffer", "self.scale *", "one device"),
         ("through-numpy", ".numpy()", "numpy"),
     ],
 )
