@@ -1,7 +1,7 @@
 """``python -m tests.devices [GROUP ...]``: run every path on the CPU and on the stand-in device, and count waits.
 
-Prints a row for each path: the largest difference, relative to the largest value, and what a GPU would wait for. Ends
-with status 1 if tensors of two devices met, results differ, or a path waits more often than ``BUDGETS`` says.
+Prints a row for each path, with what a GPU would wait for. Ends with status 1 if tensors of two devices met, results
+differ, or a path does not wait exactly as often as ``BUDGETS`` says: what never got to the device waits less.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gahbench.devices import stand_in
 from tests.devices import paths
 from tests.devices.budgets import BUDGETS
 
-WIDTHS = (36, 44)
+WIDTHS = (36, 48)
 
 
 @dataclass
@@ -55,10 +55,10 @@ class Outcome:
         """What is wrong; empty if nothing is."""
         if self.error:
             return self.error
-        group = BUDGETS[self.path.group]
-        limits = zip(("read", "upload"), group.get(self.path.name, group[""]), strict=True)
-        over = [(kind, limit) for kind, limit in limits if self.count(kind) > limit]
-        return "; ".join(f"{self.count(kind)} {kind}s, accepted {limit}" for kind, limit in over)
+        group = BUDGETS.get(self.path.group, {"": (0, 0)})
+        reads, uploads = group.get(self.path.name, group[""])
+        counts = self.count("read"), self.count("upload")
+        return "" if counts == (reads, uploads) else f"the table has {reads} reads and {uploads} uploads"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -86,9 +86,13 @@ def run(path: paths.DevicePath) -> Outcome:
             expected = _numbers(path.prepare(torch.device("cpu"))())
             prepared = path.prepare(torch.device(stand_in.NAME, 0))
             waits.clear()
-            results = prepared()
+            # Before it runs again, which may change results in place.
+            results = _numbers(prepared())
+            if not path.is_cached:
+                waits.clear()
+                prepared()
             counted = list(waits)
-            return Outcome(path, counted, _difference(_numbers(results), expected, path.tolerance))
+            return Outcome(path, counted, _difference(results, expected, path.tolerance))
         except Exception as error:
             lines = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
             return Outcome(path, list(waits), f"{type(error).__name__}: {error}\n  {' '.join(lines[-8:])}")

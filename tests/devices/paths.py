@@ -21,7 +21,7 @@ from small_plugins import NEEDS, small
 from torch import Tensor
 
 import gahbench
-from gahbench import Truth
+from gahbench import Reference, Truth, sampling
 from gahbench.contracts.training_data import TrainingData
 from gahbench.evaluation.evaluation import Evaluation
 from gahbench.jacobian import Jacobian
@@ -30,7 +30,8 @@ from gahbench.networks.network_facts import with_random_weights
 from gahbench.networks.trained import Trained
 from gahbench.registry.registry import Registry
 from gahbench.sampling import Sampling, draw_samples, of_network
-from gahbench.training.fitting import fit
+from gahbench.training.fit_checks import WatchedFit
+from gahbench.training.fitting import _passes, fit
 from gahbench.training.recipe import Training
 from gahbench.training.trainer import Stopped, Trainer
 
@@ -76,12 +77,16 @@ class DevicePath:
         Takes the device, and returns what is to be run.
     tolerance
         Accepted difference between devices, relative to the largest value.
+    is_cached
+        Whether a second run returns what the first has computed. Otherwise the second is counted, for which constants
+        are on the device.
     """
 
     group: str
     name: str
     prepare: Callable[[torch.device], Run]
     tolerance: float = 1e-5
+    is_cached: bool = False
 
 
 def all_paths() -> Iterator[DevicePath]:
@@ -89,6 +94,7 @@ def all_paths() -> Iterator[DevicePath]:
     for part in (
         _training,
         _fits,
+        _fit_checks,
         _denoising,
         _jacobians,
         _bases,
@@ -96,6 +102,7 @@ def all_paths() -> Iterator[DevicePath]:
         _posteriors,
         _metrics,
         _sampling,
+        _statistics,
         _public,
     ):
         yield from part()
@@ -107,10 +114,8 @@ def _training() -> Iterator[DevicePath]:
         training = Training.model_validate({"steps": 30, "batch_size": 4, "compile": "never", "ema": 0.9, **given})
         network, acceleration = _network(name).train(), replace(PLAIN, bfloat16=bfloat16)
         trainer = Trainer(network, dataset, training, 0, acceleration, (SIGMA,), device)
-        # The first step uploads the order of the images, and of an optimizer its constants.
-        trainer.step(0, 0.0)
         return lambda: [
-            *(trainer.step(step, step / 30) for step in range(1, STEPS)),
+            *(trainer.step(step, step / 30) for step in range(STEPS)),
             *(parameter.detach() for parameter in trainer.kept.parameters()),
         ]
 
@@ -126,11 +131,12 @@ def _fits() -> Iterator[DevicePath]:
         """Return a fit that stops in the middle, on the device or on the CPU, and is resumed on the other."""
         recipe = {"ema": 0.9, "snapshots": 2, "validations": 2, "precision": precision, "compile": "never"}
         training = Training.model_validate({"steps": 12, "batch_size": 4, "validation_images": 2, **recipe})
-        dataset, folder = gahbench.create("dataset", "discs[size=16]"), Path(tempfile.mkdtemp())
+        dataset = gahbench.create("dataset", "discs[size=16]")
         build = functools.partial(gahbench.create, "architecture", "bf-cnn", width=4, layers=3)
         devices = (device, CPU) if first else (CPU, device)
 
         def run() -> Any:
+            folder = Path(tempfile.mkdtemp())
             checkpoints = kept_in(folder)
             given = (build, dataset, training, 0, folder)
             with contextlib.suppress(Stopped):
@@ -145,6 +151,22 @@ def _fits() -> Iterator[DevicePath]:
         name = f"{precision}, from the {'device to the CPU' if first else 'CPU to the device'}"
         tolerance = 1e-5 if precision == "float32" else 1e-2
         yield DevicePath("fit, resumed", name, functools.partial(resume, first=first, precision=precision), tolerance)
+
+
+def _fit_checks() -> Iterator[DevicePath]:
+    def timed(device: torch.device) -> Run:
+        """Return the passes by which the precision of a training is chosen."""
+        run = _passes(_network("bf-cnn").to(device), (2, 1, SIDE, SIDE), device)
+        return lambda: [run("float32"), run("bfloat16"), 0.0]
+
+    def checked(device: torch.device) -> Run:
+        """Return the checks of a network that was trained."""
+        watched = WatchedFit(lambda: _network("bf-cnn").to(device), Training(steps=10, batch_size=4), 0)
+        watched.build()
+        return lambda: [len(watched.marks((1, SIDE, SIDE), device))]
+
+    yield DevicePath("checks of a fit", "timed passes", timed)
+    yield DevicePath("checks of a fit", "marks", checked)
 
 
 def _denoising() -> Iterator[DevicePath]:
@@ -213,12 +235,30 @@ def _references() -> Iterator[DevicePath]:
         reference.move(device)
         reference.fit(TrainingData(dataset))
         truth, noisy = Truth(clean.to(device), dataset), _noisy(clean).to(device)
-        # What depends on the size of the images alone is computed by the first call.
-        reference.denoise(noisy, SIGMA, truth)
         return lambda: reference.denoise(noisy, SIGMA, truth)
 
+    def moved(device: torch.device, name: str) -> Run:
+        """Return the run of a reference that takes images of the CPU to its device."""
+        reference, dataset, clean = _on_family("reference", name)
+        reference.fit(TrainingData(dataset))
+        reference.move(device)
+        truth, noisy = Truth(clean[:2], dataset), _noisy(clean)[:2]
+        sigmas = torch.tensor([SIGMA, 2 * SIGMA])
+
+        def run() -> Any:
+            reference.check_shape(dataset.shape)
+            results = [reference.denoise(noisy, SIGMA, truth), reference.denoise_each(noisy, sigmas, truth)]
+            if (maps := reference.jacobian(noisy, SIGMA, truth)) is not None:
+                results.append(maps.matvec(torch.ones(2, 1, noisy[0].numel(), device=maps.like.device)))
+            return results
+
+        return run
+
     for name in _names("reference"):
-        yield DevicePath("reference", name, functools.partial(denoise, name=name))
+        if type(_create("reference", name)).move is Reference.move:
+            yield DevicePath("reference", name, functools.partial(denoise, name=name))
+        else:
+            yield DevicePath("reference that moves", name, functools.partial(moved, name=name), 1e-4)
 
 
 def _posteriors() -> Iterator[DevicePath]:
@@ -251,7 +291,7 @@ def _metrics() -> Iterator[DevicePath]:
         if name == "decay":
             # It is measured of references, in their own basis, on the CPU.
             continue
-        yield DevicePath("metric", name, functools.partial(score, name=name), 1e-3)
+        yield DevicePath("metric", name, functools.partial(score, name=name), 1e-3, is_cached=True)
 
 
 def _sampling() -> Iterator[DevicePath]:
@@ -268,6 +308,32 @@ def _sampling() -> Iterator[DevicePath]:
     yield DevicePath("sampling", "stochastic", functools.partial(draw, sampler="stochastic", step=0.1, beta=0.5))
     for solver in ("euler", "heun"):
         yield DevicePath("sampling", f"flow, {solver}", functools.partial(draw, sampler="flow", solver=solver))
+
+
+def _statistics() -> Iterator[DevicePath]:
+    samples, images = _clean(count=6), gahbench.create("dataset", FAMILIES[0]).images("train", 12)
+
+    def compare(device: torch.device, compute: Callable[[Tensor, Tensor], Any], all_there: bool) -> Run:
+        given = samples.to(device), images.to(device) if all_there else images
+        return lambda: compute(*given)
+
+    functions: dict[str, Callable[[Tensor, Tensor], Any]] = {
+        "affine ratios": sampling.affine_ratios,
+        "fresh distances": lambda samples, images: sampling.fresh_distances(samples),
+        "memorization ratios": sampling.memorization_ratios,
+        "memorization ratios, one image": lambda samples, images: sampling.memorization_ratios(samples, images[:1]),
+        "near duplicates": lambda samples, images: sampling.near_duplicate_share(
+            sampling.nearest(samples, images).values[:, 0], sampling.fresh_distances(images)
+        ),
+        "nearest": lambda samples, images: sampling.nearest(samples, images, 2).values,
+        "nearest by cosine": lambda samples, images: sampling.nearest_by_cosine(samples, images, 2).values,
+        "patch distance": sampling.patch_distance,
+        "spectrum distance": sampling.spectrum_distance,
+    }
+    for name, compute in functions.items():
+        for place, all_there in (("", True), (", images on the CPU", False)):
+            prepare = functools.partial(compare, compute=compute, all_there=all_there)
+            yield DevicePath("statistics of samples", f"{name}{place}", prepare)
 
 
 def _public() -> Iterator[DevicePath]:
@@ -344,8 +410,8 @@ def _evaluation(device: torch.device, family: str) -> Evaluation:
         # The dimension of images is asked of networks that are not blind.
         networks = [_network("ffdnet", seed) for seed in (0, 1, 2)]
     one, other, start = (Trained(copy.deepcopy(network), device) for network in networks)
-    sampling = Sampling(count=4, sampler="flow", sigma_start=1.0, sigma_end=0.05)
-    given: dict[str, Any] = {"dataset": dataset, "device": device, "sampling": sampling}
+    settings = Sampling(count=4, sampler="flow", sigma_start=1.0, sigma_end=0.05)
+    given: dict[str, Any] = {"dataset": dataset, "device": device, "sampling": settings}
     courses = [
         [(step, lambda each=each: each) for step, each in ((1, start), (2, last), (4, last))] for last in (one, other)
     ]

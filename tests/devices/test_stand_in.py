@@ -40,9 +40,17 @@ def test_the_stand_in_does_what_a_gpu_would():
 
 #: Groups of paths that take about as long as each other.
 PARTS = [
-    ["training step", "fit, resumed", "denoising a batch", "sampling", "public functions", "posterior"],
-    ["Jacobian, products", "Jacobian, matrices and eigenvectors"],
-    ["basis", "filters of a basis", "reference", "metric"],
+    [
+        "training step",
+        "fit, resumed",
+        "checks of a fit",
+        "denoising a batch",
+        "sampling",
+        "public functions",
+        "posterior",
+    ],
+    ["Jacobian, products", "Jacobian, matrices and eigenvectors", "statistics of samples"],
+    ["basis", "filters of a basis", "reference", "reference that moves", "metric"],
 ]
 
 
