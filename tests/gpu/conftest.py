@@ -5,6 +5,8 @@ import os
 import pytest
 import torch
 
+from gahbench.devices.hardware import hardware
+
 
 @pytest.fixture(autouse=True)
 def _cudnn(gpu, monkeypatch):
@@ -16,7 +18,7 @@ def _cudnn(gpu, monkeypatch):
 @pytest.fixture
 def gpu():
     """Return the device. GAHBENCH_TEST_DEVICE=cpu tries the tests themselves where there is no GPU."""
-    device = torch.device(os.environ.get("GAHBENCH_TEST_DEVICE", "cuda:0"))
+    device = hardware(os.environ.get("GAHBENCH_TEST_DEVICE", "cuda:0")).device
     if device.type == "cuda" and not torch.cuda.is_available():
         pytest.skip("needs a GPU")
     return device

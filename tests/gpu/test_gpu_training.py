@@ -6,6 +6,7 @@ import torch
 from small_fits import PLAIN, Dropout, StopAfter, ahead_threads, dropout_weight, kept_in, make, weights, weights_of
 
 import gahbench
+from gahbench.devices import stand_in
 from gahbench.devices.hardware import hardware
 from gahbench.training import trainer as trainer_module
 from gahbench.training.batches import training_noise
@@ -28,8 +29,14 @@ def skip_without(acceleration, device):
 
 
 @contextlib.contextmanager
-def no_synchronisation():
+def no_synchronisation(device):
     """Make whatever waits for the GPU an error."""
+    if device.type == stand_in.NAME:
+        with stand_in.waits_recorded() as waits:
+            yield
+        if waits:
+            raise RuntimeError(f"synchronizing: {', '.join(map(str, waits))}")
+        return
     torch.cuda.set_sync_debug_mode("error")
     try:
         yield
@@ -57,10 +64,13 @@ def test_losses_are_those_of_the_cpu(gpu, monkeypatch):
 
 
 def test_a_fit_learns_what_one_on_the_cpu_learns(gpu):
-    given = {"steps": 300, "batch_size": 16, "learning_rate": 5e-3, "architecture": "unet[width=8,levels=2]"}
+    # The stand-in is slow, and draws the random numbers of the CPU.
+    steps = 60 if gpu.type == stand_in.NAME else 300
+    given = {"steps": steps, "batch_size": 16, "learning_rate": 5e-3, "architecture": "unet[width=8,levels=2]"}
     here, there = (make(device=device, **given).fit().history[-1] for device in (torch.device("cpu"), gpu))
     assert there["psnr@0.3"] == pytest.approx(here["psnr@0.3"], abs=1.0)
-    assert there["psnr@0.3"] > 14
+    # The noisy images have 10.5 dB.
+    assert there["psnr@0.3"] > 12
 
 
 @pytest.mark.parametrize(
@@ -78,19 +88,19 @@ def test_a_fit_learns_what_one_on_the_cpu_learns(gpu):
     ids=["stream", "set", "average", "paper", "dropout"],
 )
 def test_a_step_does_not_wait_for_the_gpu(gpu, given, acceleration):
-    if gpu.type != "cuda":
-        pytest.skip("needs a GPU")
+    if not hardware(gpu).is_accelerator:
+        pytest.skip("nothing waits for a processor")
     skip_without(acceleration, gpu)
     trainer = make(device=gpu, acceleration=acceleration, **given)
     trainer.network.train()
     with trainer.images.ahead(0):
         losses(trainer, range(WARM_UP))
-        with no_synchronisation():
+        with no_synchronisation(gpu):
             for step in range(WARM_UP, 20):
                 loss = trainer.step(step, step / 30)
-            # Lest nothing is noticed.
-            with pytest.raises(RuntimeError, match="synchroniz"):
-                loss.item()
+        # Lest nothing is noticed.
+        with pytest.raises(RuntimeError, match="synchroniz"), no_synchronisation(gpu):
+            loss.item()
     assert trainer.acceleration == acceleration
 
 
@@ -161,8 +171,7 @@ def test_a_fit_leaves_the_default_generators_as_they_were(gpu):
 
 def test_a_fit_says_on_which_device_it_ran(gpu, tmp_path):
     build = functools.partial(gahbench.create, "architecture", "unet[width=4,levels=1]")
-    training = Training.model_validate({"steps": 3, "batch_size": 4, "validations": 1})
+    training = Training.model_validate({"steps": 3, "batch_size": 4, "validations": 1, "precision": "bfloat16"})
     done = fit(build, gahbench.create("dataset", "discs", size=16), training, 0, tmp_path, gpu)
-    expected = torch.cuda.get_device_name(gpu) if gpu.type == "cuda" else "cpu"
-    assert done.facts["device"] == hardware(gpu).name == expected
-    assert done.facts["precision"] == ("bfloat16" if hardware(gpu).has_bfloat16 else "float32")
+    assert done.facts["device"] == hardware(gpu).name
+    assert done.facts["precision"] == "bfloat16"
