@@ -1,9 +1,10 @@
 """Everything that is to be tested and measured on a machine with a GPU, in one command.
 
-Not a test: run it as ``python tests/bench/gpu.py --published DIR``, DIR being a folder with the code of Kadkhodaie et
-al. 2024; without it our side is measured alone. It runs the tests in ``tests/gpu`` and then the benches, each in a
-process of its own that may fail alone, and ends with a table of what was run. ``--only training`` runs one section. To
-try it without a GPU: ``--device cpu --small``.
+Not a test: run it as ``python tests/bench/gpu.py --all --published DIR > page.md``, DIR being a folder with the code of
+Kadkhodaie et al. 2024; without it our side is measured alone. It runs the tests in ``tests/gpu`` and then the benches,
+each in a process of its own that may fail alone, and prints one page in Markdown, for ``.docs/guide/hardware.md``. What
+the processes write goes to the standard error. ``--only training`` runs one section. Without a GPU, ``--smoke`` runs
+all of it, on sizes that measure nothing, on the stand-in device, which computes on the processor.
 
 A machine with torch but without an index of packages gets the others as wheels, made on another machine with::
 
@@ -21,15 +22,17 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import smoke
+from gpu_page import TITLES, Part, page
 
 BENCHES = Path(__file__).resolve().parent
 TESTS = BENCHES.parent / "gpu"
@@ -47,124 +50,122 @@ training: {{steps: {steps}, batch_size: {batch}, compile: never, validations: 1}
 seeds: {seeds}
 scoring: {{sigmas: [0.1, 0.3], images: 4, metrics: [psnr]}}
 """
-
-
-@dataclass
-class Part:
-    """One command of a section.
-
-    Parameters
-    ----------
-    section, name
-        What it measures.
-    command
-        Arguments of Python.
-    """
-
-    section: str
-    name: str
-    command: list[str]
-    seconds: float = 0.0
-    status: int = 0
+#: What makes ``quick`` a suite of seconds.
+SMALL_QUICK = "--set training.steps=2 --set training.warmup=0 --set scoring.images=2 --dataset discs --seed 0"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run all parts and print what became of them."""
-    parser = argparse.ArgumentParser(description="Tests and benches on a GPU.")
+    """Run all parts and print the page."""
+    parser = argparse.ArgumentParser(description="Tests and benches on a GPU, and their page.")
+    parser.add_argument("--all", action="store_true", help="run all sections")
+    parser.add_argument("--only", nargs="+", choices=TITLES, default=[], metavar="SECTION", help=", ".join(TITLES))
     parser.add_argument("--published", type=Path, metavar="DIR", help="folder of the published code")
     parser.add_argument(
         "--wheels", type=Path, metavar="DIR", help="folder with wheels of the packages that are missing"
     )
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--small", action="store_true", help="sizes of seconds, to try the command itself")
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, metavar="SECTION", help=str(SECTIONS))
-    options = smoke.parse(parser, "--device cpu --small --only overhead", arguments)
+    parser.add_argument("--device", choices=("cuda", "standin", "cpu"), default="cuda")
+    options = smoke.parse(parser, "--all --device standin", arguments)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    if not (options.all or options.only):
+        parser.error("either --all or --only is required")
+    remarks = ["On sizes that measure nothing: a trial of the command itself."] if options.smoke else []
     with tempfile.TemporaryDirectory() as scratch:
         environment = environment_of(options, Path(scratch))
-        print_machine(options, environment)
-        parts = [part for part in all_parts(options, Path(scratch)) if part.section in options.only]
-        for part in parts:
-            print(f"\n== {part.section}: {part.name}", flush=True)
-            started = time.monotonic()
-            # Elsewhere than in the repository: what is installed is to be imported, not what lies here.
-            out = subprocess.DEVNULL if part.section == "workers" else None
-            command = [sys.executable, *part.command]
-            part.status = subprocess.run(command, env=environment, cwd=scratch, stdout=out).returncode
-            part.seconds = time.monotonic() - started
-    print_summary(parts)
+        if options.device == "standin" and not has_stand_in(environment):
+            remarks.append("This torch lacks what the stand-in device is made of, so the processor computes.")
+            options.device = "cpu"
+        tests = {"standin": "standin", "cpu": "cpu", "cuda": "cuda:0"}
+        environment["GAHBENCH_TEST_DEVICE"] = tests[options.device]
+        first, *parts = all_parts(options, Path(scratch))
+        run(first, environment, scratch)
+        if first.status:
+            sys.exit("error: this Python needs torch with a GPU, and gahbench; see --wheels, and --smoke")
+        parts = [part for part in parts if not options.only or part.section in options.only]
+        try:
+            with ThreadPoolExecutor(2) as pool:
+                # Timings stand alone; a trial has none.
+                list((pool.map if options.smoke else map)(lambda part: run(part, environment, scratch), parts))
+        finally:
+            # Also where it is interrupted.
+            print(page([first, *parts], options.device, remarks))
     sys.exit(any(part.status for part in parts))
 
 
 def environment_of(options: argparse.Namespace, scratch: Path) -> dict[str, str]:
     """Return the environment of all commands, with the wheels unpacked to where they find them."""
-    environment = {**os.environ, "GAHBENCH_TEST_DEVICE": "cpu" if options.device == "cpu" else "cuda:0"}
-    if options.device == "cpu":
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    if options.device != "cuda":
         environment["CUDA_VISIBLE_DEVICES"] = ""
     if options.wheels is not None:
         wheels = sorted(map(str, options.wheels.resolve().glob("*.whl")))
         if not wheels:
             sys.exit(f"error: {options.wheels} has no wheels")
-        target = scratch / "packages"
-        install = [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--no-index",
-            "--no-deps",
-            "--target",
-            str(target),
-        ]
-        subprocess.run([*install, *wheels], check=True)
-        paths = [str(target), *filter(None, [os.environ.get("PYTHONPATH")])]
+        target = str(scratch / "packages")
+        install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target", target]
+        subprocess.run([*install, *wheels], check=True, stdout=sys.stderr)
+        paths = [target, *filter(None, [os.environ.get("PYTHONPATH")])]
         environment["PYTHONPATH"] = os.pathsep.join(paths)
     return environment
 
 
-def print_machine(options: argparse.Namespace, environment: dict[str, str]) -> None:
-    """Print what computes; end with an error if there is no GPU, or a package is missing."""
-    code = (
-        "import gahbench, platform, pytest, torch; "
-        f"device = torch.device({options.device!r}); "
-        "name = torch.cuda.get_device_name(device) if device.type == 'cuda' else 'CPU'; "
-        "print(f'{name}; Python {platform.python_version()}, torch {torch.__version__}')"
-    )
-    if subprocess.run([sys.executable, "-c", code], env=environment, cwd=tempfile.gettempdir()).returncode:
-        sys.exit("error: this Python needs torch with a GPU, gahbench and pytest; see --wheels, and --device cpu")
+def has_stand_in(environment: dict[str, str]) -> bool:
+    """Whether this torch has what the stand-in is made of."""
+    code = "from gahbench.devices import stand_in; raise SystemExit(not stand_in.is_supported())"
+    return subprocess.run([sys.executable, "-c", code], env=environment, cwd=tempfile.gettempdir()).returncode == 0
+
+
+def run(part: Part, environment: dict[str, str], folder: str) -> None:
+    """Run a part, and show on the standard error what it writes."""
+    started = time.monotonic()
+    # Elsewhere than in the repository: what is installed is to be imported, not what lies here.
+    with subprocess.Popen(
+        [sys.executable, *part.command],
+        env=environment,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as process:
+        try:
+            for line in process.stdout or ():
+                print(f"{part.section}, {part.name}: {line}", end="", file=sys.stderr, flush=True)
+                part.output.append(line.strip())
+        except BaseException:
+            process.terminate()
+            raise
+    part.status, part.seconds = process.returncode, time.monotonic() - started
 
 
 def all_parts(options: argparse.Namespace, scratch: Path) -> list[Part]:
-    """Return the commands of every section."""
-    device, small = ["--device", options.device], options.small
+    """Return the commands of every section; the first says what computes."""
     published = [] if options.published is None else ["--published", str(options.published.resolve())]
+    parts: list[Part] = []
 
-    def bench(section: str, name: str, script: str, given: str) -> Part:
-        return Part(section, name, [str(BENCHES / script), *given.split()])
+    def bench(section: str, name: str, script: str, given: str = "") -> Part:
+        tables = scratch / f"{len(parts)}.jsonl"
+        command = [str(BENCHES / script), *given.split(), *(["--smoke"] if options.smoke else [])]
+        parts.append(Part(section, name, [*command, "--device", options.device, "--json", str(tables)], tables))
+        return parts[-1]
 
-    parts = [Part("tests", "tests/gpu", ["-m", "pytest", "-n", "0", "-rs", str(TESTS)])]
-    for width, size, batch in [(4, 8, 4)] if small else [
-        (width, size, batch) for size in (40, 80) for batch in (128, 512) for width in (16, 32, 64)
-    ]:  # fmt: skip
-        given = f"--widths {width} --size {size} --batch {batch} --rounds {1 if small else 3} --only throughput"
-        given += " --leg-seconds 0.05" if small else " --compile"
-        part = bench("training", f"width {width}, {size}x{size}, batch {batch}", "training_throughput.py", given)
-        parts.append(part)
-    given = "--overhead-width 4 --overhead-steps 5 --rounds 1" if small else ""
-    parts.append(bench("overhead", "of the runner", "training_throughput.py", f"--only overhead {given}"))
-    given = "--width 4 --batch 8 --steps 5 --rounds 1 --datasets discs[size=16]" if small else "--steps 300"
-    parts.append(bench("ahead", "images made in a thread", "images_ahead.py", given))
-    given = "--width 8 --levels 1 --size 16 --training 60 --count 2 --alone 1 --rounds 1" if small else "--count 256"
-    parts.append(bench("sampling", "against the published routine", "sampling_speed.py", given))
-    given = "--width 8 --levels 1 --size 16 --steps 20 --pairs 4 --large 0" if small else ""
-    parts.append(bench("jacobian", "against the published routine", "jacobian_speed.py", given))
-    for part in parts[1:]:
-        part.command += device
-    given = "--size 16 --images 64 --rounds 1 --stream 640" if small else ""
-    parts.append(bench("c-alpha", "drawn on the CPU", "c_alpha_generation.py", given))
-    for part in parts[1:]:
-        if "images_ahead" not in part.command[0]:
-            part.command += published
+    bench("machine", "versions", "machine_facts.py")
+    parts.append(Part("tests", "tests/gpu", ["-m", "pytest", "-n", "0", "-rsfE", str(TESTS)]))
+    # A processor would compile for minutes.
+    given = "--size 40 --batch 512 --rounds 2 --leg-seconds 1 --only throughput" + (
+        " --compile" if options.device != "cpu" else ""
+    )
+    for width in (16,) if options.smoke else (16, 32, 64, 128):
+        part = bench("training", f"{width} channels", "training_throughput.py", f"--widths {width} {given}")
+        part.command += published
+    bench("runner", "one fit", "training_throughput.py", "--only overhead")
+    bench("ahead", "two datasets", "images_ahead.py", "--steps 300")
+    for section, script, given in (
+        ("sampling", "sampling_speed.py", "--count 256"),
+        ("jacobian", "jacobian_speed.py", "--width 64 --levels 2 --size 40"),
+    ):
+        bench(section, "of a UNet", script, given).command += published
+    bench("scoring", "of denoised images", "scoring_speed.py", "--metrics psnr ssim slope --images 1024")
+    bench("scoring", "of Jacobians", "scoring_speed.py", "--metrics alignment direction --images 8")
     return [*parts, *suites(options, scratch)]
 
 
@@ -172,30 +173,17 @@ def suites(options: argparse.Namespace, scratch: Path) -> list[Part]:
     """Return the runs of suites: small fits by one worker and by several on the GPU, and the suite ``quick``."""
     suite = scratch / "workers.yaml"
     sizes = {"size": 16, "width": 4, "steps": 5, "batch": 4, "seeds": [0, 1]}
-    if not options.small:
+    if not options.smoke:
         sizes = {"size": 40, "width": 16, "steps": 2000, "batch": 128, "seeds": list(range(8))}
     suite.write_text(WORKERS.format(**sizes), encoding="utf-8")
-    run = ["-m", "gahbench", "run"]
+    command = ["-m", "gahbench", "run", "--device", options.device]
     parts = []
-    for workers in (1, 2) if options.small else (1, 2, 4):
+    for workers in (1, 2) if options.smoke else (1, 2, 3, 4):
         given = [str(suite), "--out", str(scratch / f"workers-{workers}"), "--workers", str(workers)]
-        parts.append(Part("workers", f"{workers} on one {options.device}", [*run, *given]))
-    quick = [str(suite) if options.small else "quick", "--out", str(scratch / "quick")]
-    return [*parts, Part("quick", "a suite, start to board", [*run, *quick])]
+        parts.append(Part("workers", str(workers), [*command, *given]))
+    given = ["quick", "--out", str(scratch / "quick"), *(SMALL_QUICK.split() if options.smoke else [])]
+    return [*parts, Part("quick", "from start to board", [*command, *given])]
 
-
-def print_summary(parts: Sequence[Part]) -> None:
-    """Print what was run, how long it took and how it ended."""
-    print("\nsection   part                               seconds  status")
-    first = next((part.seconds for part in parts if part.section == "workers"), 0.0)
-    for part in parts:
-        status = "failed" if part.status else "ok"
-        if part.section == "workers" and not part.status:
-            status += f", {first / part.seconds:.1f} times as fast as the first"
-        print(f"{part.section:9} {part.name:33} {part.seconds:8.1f}  {status}")
-
-
-SECTIONS = ("tests", "training", "overhead", "ahead", "sampling", "jacobian", "c-alpha", "workers", "quick")
 
 if __name__ == "__main__":
     main()

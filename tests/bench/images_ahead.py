@@ -16,39 +16,41 @@ from collections.abc import Sequence
 import smoke
 import torch
 from torch import Tensor
-from training_common import SEED, aligned, spread, timed, unet
+from training_common import SEED, add_options, device_text, print_table, set_up, spread, timed, unet
 
 import gahbench
-from gahbench._util.resources import cpu_count
 from gahbench.networks.initialisation import build_network
 from gahbench.networks.precision import Choice
 from gahbench.training.hardware import choose
 from gahbench.training.recipe import Training
 from gahbench.training.trainer import Trainer
 
+#: Weights of two fits may differ by this much. Other images would move them a hundred times as far.
+ATOL = 1e-3
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--device", default="cpu")
+    add_options(parser)
     parser.add_argument("--datasets", nargs="+", default=["discs[size=40]", "c-alpha[alpha=2,size=40]"])
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--steps", type=int, default=30, help="of a fit")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=cpu_count(), help="threads of torch")
     options = smoke.parse(
         parser, "--width 4 --batch 4 --steps 3 --rounds 1 --datasets discs[size=16] --threads 1", arguments
     )
-    torch.set_num_threads(options.threads)
-    print(
-        f"torch {torch.__version__}, {options.device}, {options.threads} threads; "
-        f"UNet, {options.width} channels, 3 levels"
+    set_up(options)
+    # Otherwise the convolutions of a GPU add in another order every time, and the weights of long fits part.
+    torch.backends.cudnn.deterministic = True
+    note = (
+        f"UNet of {options.width} channels and 3 levels, batch {options.batch}, {options.steps} steps on "
+        f"{device_text(options.device)}; ms a step, medians of {options.rounds} (min to max)."
     )
-    print(f"batch {options.batch}, {options.steps} steps; ms a step, medians of {options.rounds} rounds (min to max)\n")
     lines = [["images", "drawing", "", "in the step", "", "ahead", "", "ahead is faster by", ""]]
     lines += [measured(name, options) for name in options.datasets]
-    print(aligned(lines))
+    print_table(lines, options, note)
 
 
 def measured(name: str, options: argparse.Namespace) -> list[str]:
@@ -56,15 +58,15 @@ def measured(name: str, options: argparse.Namespace) -> list[str]:
     times: dict[str, list[float]] = {"drawing": [], "in the step": [], "ahead": []}
     for number in range(options.rounds + 1):
         weights = []
-        drawing = timed(functools.partial(_draw, trainer(name, options), options.steps))
+        drawing = timed(functools.partial(_draw, trainer(name, options), options.steps), options.device)
         seconds = {"drawing": drawing}
         # Whichever comes second does so in every other round.
         for threaded in (True, False) if number % 2 else (False, True):
             fit = trainer(name, options)
             fit.images.threaded = threaded
-            seconds["ahead" if threaded else "in the step"] = timed(fit.fit)
+            seconds["ahead" if threaded else "in the step"] = timed(fit.fit, options.device)
             weights.append(torch.cat([value.flatten() for value in fit.network.state_dict().values()]))
-        if not torch.equal(*weights):
+        if not torch.allclose(*weights, rtol=0, atol=ATOL):
             sys.exit(f"error: {name}: images made ahead lead to other weights")
         # The first round is a warm-up.
         for place in times if number else ():
@@ -76,13 +78,13 @@ def measured(name: str, options: argparse.Namespace) -> list[str]:
 
 def trainer(name: str, options: argparse.Namespace) -> Trainer:
     """Return a new trainer on a stream of images, validating at its end only."""
-    device = torch.device(options.device)
     training = Training.model_validate(
         {"steps": options.steps, "batch_size": options.batch, "compile": "never", "validations": 1}
     )
     network = build_network(functools.partial(unet, options.width), SEED)
-    chosen = choose(training, Choice(), 0.0, device)
-    return Trainer(network, gahbench.create("dataset", name), training, SEED, chosen, device=device)
+    chosen = choose(training, Choice(), 0.0, options.device)
+    dataset = gahbench.create("dataset", name)
+    return Trainer(network, dataset, training, SEED, chosen, device=options.device)
 
 
 def _draw(fit: Trainer, steps: int) -> Tensor:

@@ -9,11 +9,9 @@ ends with an error unless both give the same matrix. Without ``--published`` onl
 from __future__ import annotations
 
 import argparse
-import functools
-import resource
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +19,19 @@ import smoke
 import torch
 from published_code import module, trained
 from torch import Tensor, nn
-from training_common import device_text, synchronise
+from training_common import (
+    MEMORY,
+    add_options,
+    device_text,
+    memory_watched,
+    print_table,
+    set_up,
+    timed,
+    timed_result,
+)
 
 import gahbench
-from gahbench._util.resources import cpu_count
+from gahbench._util.readable import counted
 from gahbench.contracts.bases import Basis
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.truth import Truth
@@ -46,65 +53,96 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--large", type=int, default=80, help="side of the images of the alignment")
     parser.add_argument("--images", type=int, default=8, help="of the alignment")
     parser.add_argument("--probes", type=int, default=64, help="of the alignment")
-    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
-    parser.add_argument("--threads", type=int, default=cpu_count(), help="threads of torch")
+    add_options(parser)
     options = smoke.parse(
         parser,
         "--width 4 --levels 1 --size 8 --steps 2 --pairs 4 --large 16 --images 2 --probes 8 --threads 1",
         arguments,
     )
-    torch.set_num_threads(options.threads)
+    set_up(options)
     torch.manual_seed(0)
     dataset: Dataset = gahbench.create("dataset", "c-alpha", alpha=2.0, size=options.size)
     network = trained(options.published, options.width, options.levels, dataset, options.steps, str(options.device))
     noisy = (dataset.images("test", 1) + SIGMA * torch.randn(1, *dataset.shape)).to(options.device)
-    print(
-        f"UNet, {options.width} channels, {options.levels} levels, {options.size}x{options.size}, "
-        f"{device_text(options.device)}"
-    )
-
-    clock = functools.partial(timed, device=options.device)
-    # The first call of a kind also chooses kernels, and on a GPU loads them.
-    Jacobian(network, noisy, SIGMA).matrices()
-    ours, matrix = clock(lambda: Jacobian(network, noisy, SIGMA).matrices()[0])
-    print(f"full Jacobian, ours                {ours:8.2f} s, peak memory {peak(options.device):.2f} GiB")
-    rounded = in_bfloat16(network, noisy, matrix, ours)
-    exact = torch.linalg.eigvalsh((matrix + matrix.mT).double() / 2).flip(0)[: options.pairs].cpu()
-    times = []
-    for method in ("auto", "lanczos"):
-        jacobian = Jacobian(network, noisy, SIGMA)
-        seconds, pairs = clock(lambda how=method, maps=jacobian: maps.top(options.pairs, method=how))
-        off = float((pairs.values[0] - exact).abs().max())
-        print(f"top {options.pairs} eigenpairs, ours            {seconds:8.2f} s, {pairs.method}, off by {off:.1e}")
-        times.append(seconds)
-    top = min(times)
+    rows = [full(network, noisy, "float32"), full(network, noisy, "bfloat16")]
+    matrix = rows[0].matrix
+    rows[1].off = f"off by {100 * float((rows[1].matrix - matrix).norm() / matrix.norm()):.2f} % of the norm"
+    rows += [top(network, noisy, matrix, method, options.pairs) for method in ("auto", "lanczos")]
     if options.published is not None:
-        published: Any = module(options.published, "linear_approx")
-        whole, theirs = clock(lambda: published.calc_jacobian(noisy.clone(), network))
-        if not torch.allclose(theirs, matrix, atol=1e-4):
-            sys.exit(f"error: the two matrices differ by {float((theirs - matrix).abs().max()):.1e}")
-        decomposition, _ = clock(lambda: torch.linalg.svd(theirs))
-        print(
-            f"full Jacobian, published           {whole:8.2f} s: {whole / ours:.1f} times ours, "
-            f"{whole / rounded:.1f} times ours in bfloat16"
-        )
-        both = (whole + decomposition) / top
-        print(f"  and its singular vectors         {decomposition:8.2f} s: {both:.1f} times our top")
+        rows += compare(network, noisy, matrix, rows, options)
     if options.large:
-        large(network, options)
+        rows.append(large(network, options))
+    setting = (
+        f"UNet of {options.width} channels and {counted(options.levels, 'level')}, one image of "
+        f"{options.size}x{options.size}, on {device_text(options.device)}."
+    )
+    lines = [["computed", "seconds", "times as fast as published", "accuracy", "GiB"]]
+    lines += [[row.name, f"{row.seconds:.2f}", row.ratio, row.off, row.memory] for row in rows]
+    print_table(lines, options, setting, MEMORY)
 
 
-def in_bfloat16(network: nn.Module, noisy: Tensor, matrix: Tensor, exact: float) -> float:
-    """Return the seconds that a Jacobian in bfloat16 takes, and print them beside those in float32."""
-    fast = Jacobian(network, noisy, SIGMA, precision="bfloat16")
-    fast.matrices()
-    seconds, found = timed(fast.matrices, noisy.device)
-    off = float((found[0] - matrix).norm() / matrix.norm())
-    print(f"full Jacobian, ours in bfloat16    {seconds:8.2f} s: {exact / seconds:.1f} times as fast, off by {off:.2%}")
-    return seconds
+@dataclass
+class Row:
+    """What something took.
+
+    Parameters
+    ----------
+    name
+        What was computed.
+    seconds
+        How long that took.
+    memory
+        How many GiB it took at most.
+    off
+        How accurate it is.
+    ratio
+        How many times as fast it is as the published code.
+    matrix
+        The Jacobian, where it is written down.
+    """
+
+    name: str
+    seconds: float
+    memory: str = ""
+    off: str = ""
+    ratio: str = ""
+    matrix: Tensor = field(default_factory=lambda: torch.empty(0))
 
 
-def large(network: nn.Module, options: argparse.Namespace) -> None:
+def full(network: nn.Module, noisy: Tensor, precision: Any) -> Row:
+    """Time a whole Jacobian."""
+    compute = Jacobian(network, noisy, SIGMA, precision=precision).matrices
+    # The first call also chooses kernels, and on a GPU loads them.
+    compute()
+    memory = memory_watched(noisy.device)
+    seconds, found = timed_result(compute, noisy.device)
+    return Row(f"full Jacobian, {precision}", seconds, memory(), matrix=found[0])
+
+
+def top(network: nn.Module, noisy: Tensor, matrix: Tensor, method: Any, pairs: int) -> Row:
+    """Time the first eigenpairs of the symmetric part."""
+    exact = torch.linalg.eigvalsh((matrix + matrix.mT).cpu().double() / 2).flip(0)[:pairs]
+    jacobian, memory = Jacobian(network, noisy, SIGMA), memory_watched(noisy.device)
+    seconds, found = timed_result(lambda: jacobian.top(pairs, method=method), noisy.device)
+    off = float((found.values[0].cpu() - exact).abs().max())
+    return Row(f"top {pairs} eigenpairs, {found.method}", seconds, memory(), f"eigenvalues off by {off:.1e}")
+
+
+def compare(
+    network: nn.Module, noisy: Tensor, matrix: Tensor, rows: list[Row], options: argparse.Namespace
+) -> list[Row]:
+    """Time the published routine, which must give the same matrix, and set ratios in the rows of ours."""
+    published: Any = module(options.published, "linear_approx")
+    whole, theirs = timed_result(lambda: published.calc_jacobian(noisy.clone(), network), options.device)
+    if not torch.allclose(theirs, matrix, atol=1e-4):
+        sys.exit(f"error: the two matrices differ by {float((theirs - matrix).abs().max()):.1e}")
+    both = whole + timed(lambda: torch.linalg.svd(theirs), options.device)
+    for row in rows:
+        row.ratio = f"{(both if row.name.startswith('top') else whole) / row.seconds:.1f}"
+    return [Row("full Jacobian, published", whole), Row("  and its singular vectors", both)]
+
+
+def large(network: nn.Module, options: argparse.Namespace) -> Row:
     """Time the alignment of images whose matrices are not written down."""
     dataset: Dataset = gahbench.create("dataset", "c-alpha", alpha=2.0, size=options.large)
     clean = dataset.images("test", options.images)
@@ -119,29 +157,11 @@ def large(network: nn.Module, options: argparse.Namespace) -> None:
         remove = remove_strength(traces, family.reaches(traces))
         return align(*(adaptation(one, remove) for one in (sketch, family.at(traces).sketch(options.probes))))
 
-    seconds, found = timed(measure, options.device)
-    value = f"{float(found.own.mean()):.3f}, standard error of one image at most {float(found.error.max()):.3f}"
-    print(
-        f"alignment at {options.large}x{options.large}, {options.probes} random vectors, "
-        f"{seconds / options.images:.2f} s an image: {value}, "
-        f"peak memory {peak(options.device):.2f} GiB"
-    )
-
-
-def timed(run: Callable[[], Any], device: torch.device) -> tuple[float, Any]:
-    """Return the seconds that a call takes, and its result."""
-    synchronise(device)
-    started = time.perf_counter()
-    found = run()
-    synchronise(device)
-    return time.perf_counter() - started, found
-
-
-def peak(device: torch.device) -> float:
-    """Return the most memory that this process has held so far, on a GPU that of tensors there, in GiB."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    memory = memory_watched(options.device)
+    seconds, found = timed_result(measure, options.device)
+    name = f"alignment of an image of {options.large}x{options.large}, {options.probes} random vectors"
+    off = f"standard error at most {float(found.error.max()):.3f}"
+    return Row(name, seconds / options.images, memory(), off)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,6 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-
 
 def parse(
     parser: argparse.ArgumentParser, small: str | Callable[[], str], arguments: Sequence[str] | None = None
@@ -26,12 +24,14 @@ def parse(
     small
         The arguments that ``--smoke`` stands for, or a function that makes them.
     arguments
-        As given; ``None`` for those of the command line. What stands beside ``--smoke`` counts.
+        As given; ``None`` for those of the command line. Those after ``--smoke`` override ``small``, which overrides
+        those before it.
     """
     parser.add_argument("--smoke", action="store_true", help="run in seconds, on sizes that measure nothing")
     given = list(sys.argv[1:] if arguments is None else arguments)
     if "--smoke" in given:
-        given = [*shlex.split(small if isinstance(small, str) else small()), *given]
+        place = given.index("--smoke")
+        given[place:place] = shlex.split(small if isinstance(small, str) else small())
     return parser.parse_args(given)
 
 
@@ -44,6 +44,8 @@ def folder() -> Path:
 
 def images() -> Path:
     """Return a file of eight grey images of 16 x 16, of 0 to 255."""
+    import numpy as np
+
     file = folder() / "images.npz"
     np.savez(file, np.random.default_rng(0).integers(0, 256, (8, 16, 16), dtype=np.uint8))
     return file

@@ -1,17 +1,42 @@
-"""What benches of training share: the network, the clock, tables as text."""
+"""What benches of networks share: options, the network, the clock, memory, and tables."""
 
 from __future__ import annotations
 
+import argparse
+import json
+import resource
+import textwrap
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import nn
 
 import gahbench
+from gahbench._util.readable import counted
+from gahbench._util.resources import cpu_count
+from gahbench.devices.hardware import chosen_device, hardware
 
 CPU = torch.device("cpu")
 SEED = 0
+#: What :func:`memory_watched` measures, for notes of tables.
+MEMORY = "GiB: the most that tensors of the row took on the GPU; without a GPU, that the process has taken so far."
+Result = TypeVar("Result")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of every bench that ``gpu.py`` runs."""
+    parser.add_argument("--device", type=chosen_device, default="cpu", help="where networks compute")
+    parser.add_argument("--threads", type=int, default=cpu_count(), help="threads of torch")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="append tables to this file, for the page of gpu.py")
+
+
+def set_up(options: argparse.Namespace) -> None:
+    """Set threads and precision as the worker of a run does."""
+    torch.set_num_threads(options.threads)
+    hardware(options.device).use_float32()
 
 
 def unet(width: int) -> nn.Module:
@@ -22,22 +47,42 @@ def unet(width: int) -> nn.Module:
 
 def timed(call: Callable[[], object], device: torch.device = CPU) -> float:
     """Return the seconds that a call takes, until the device has done all of it."""
-    synchronise(device)
+    return timed_result(call, device)[0]
+
+
+def timed_result(call: Callable[[], Result], device: torch.device = CPU) -> tuple[float, Result]:
+    """Return the seconds that a call takes, until the device has done all of it, and its result."""
+    there = hardware(device)
+    there.synchronise()
     started = time.perf_counter()
-    call()
-    synchronise(device)
-    return time.perf_counter() - started
+    result = call()
+    there.synchronise()
+    return time.perf_counter() - started, result
 
 
-def synchronise(device: torch.device) -> None:
-    """Wait for a device."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def memory_watched(device: torch.device) -> Callable[[], str]:
+    """Return a function that says how many GiB were needed at most: see :data:`MEMORY`."""
+    if device.type != "cuda":
+        return lambda: f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f}"
+    # Its memory is unknown until the device has been used.
+    torch.cuda.synchronize(device)
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    return lambda: f"{(torch.cuda.max_memory_allocated(device) - before) / 2**30:.2f}"
 
 
 def device_text(device: torch.device) -> str:
     """Return the name of a device, and on a CPU the number of threads."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    there = hardware(device)
+    return there.name if there.is_accelerator else counted(torch.get_num_threads(), "thread")
+
+
+def print_table(lines: list[list[str]], options: argparse.Namespace, *notes: str) -> None:
+    """Print a table of cells below notes, its first row a heading; append both to ``--json`` too."""
+    print(f"{textwrap.fill(' '.join(notes), 120)}\n\n{aligned(lines)}", flush=True)
+    if options.json is not None:
+        with options.json.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"notes": notes, "lines": lines}) + "\n")
 
 
 def aligned(lines: list[list[str]]) -> str:

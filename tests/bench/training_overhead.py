@@ -13,9 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from training_common import SEED, aligned, device_text, spread, timed, unet
+from training_common import SEED, device_text, print_table, spread, timed, unet
 
 import gahbench
+from gahbench._util.readable import counted
 from gahbench.networks.initialisation import build_network
 from gahbench.networks.precision import Choice
 from gahbench.runs.worker import progress_message
@@ -26,6 +27,13 @@ from gahbench.training.recipe import Training
 from gahbench.training.trainer import Progress, Trainer
 
 TARGET_PERCENT = 3.0
+EXPLAINED = (
+    "(a) is the time of fit() outside of step(): looking for a checkpoint, the loop, a report every half second, as "
+    "a line of JSON, and asking whether to stop. (b) is the time to write a checkpoint to the temporary folder, as "
+    "often as a fit writes them. (c) compares fit(), less its validation, with a loop that calls step() only: (a), and "
+    "what fit() might do to the speed of a step; it is as noisy as the machine. Building the network and writing the "
+    "weights are not included."
+)
 
 
 def print_overhead(options: argparse.Namespace, scratch: Path) -> None:
@@ -56,31 +64,20 @@ def print_overhead(options: argparse.Namespace, scratch: Path) -> None:
     total = statistics.median(inside) + saving
 
     print("\nRunner overhead")
-    print(
-        f"{device_text(options.device)}, width {options.overhead_width}, 32x32, batch 64, "
-        f"{trainer.acceleration.precision}, {steps} steps a leg, {options.rounds} rounds; medians (min to max); "
-        f"a step takes {1e3 * statistics.median(bares) / steps:.1f} ms.\n"
-    )
-    lines = [["part", "per cent of the steps", ""]]
+    lines = [["part", "share of the steps", ""]]
     lines.append(["(a) inside the fit", f"{statistics.median(inside):.2f} %", spread(inside, ".2f")])
-    rate = f"{1e3 * write:.0f} ms, then {pause:.0f} s without"
+    rate = f"({1e3 * write:.0f} ms, then {pause:.0f} s without)"
     lines.append(["(b) checkpoints", f"{saving:.2f} %", rate])
-    lines.append(
-        [f"(a) + (b), target <= {TARGET_PERCENT:g} %", f"{total:.2f} %", "met" if total <= TARGET_PERCENT else "missed"]
-    )
+    met = "(met)" if total <= TARGET_PERCENT else "(missed)"
+    lines.append([f"(a) + (b), target: at most {TARGET_PERCENT:g} %", f"{total:.2f} %", met])
     lines.append(["(c) fit against bare loop", f"{statistics.median(against):+.2f} %", spread(against, "+.2f")])
-    print(aligned(lines))
-    print(
-        "\n(a) The time of one fit() outside of step(), by the fit's own clock: looking for a checkpoint, the loop,\n"
-        "    a report every half second written as a line of JSON, asking whether to stop.\n"
-        "(b) The time to write a checkpoint to the temporary folder, at the rate at which a fit writes them; these\n"
-        "    fits are too short for one.\n"
-        "(c) fit(), less its validation, against a loop that calls step() only, each on a new trainer: (a), and what\n"
-        "    fit() might do to the speed of a step. As noisy as the machine.\n"
-        "Not included: validation (one takes "
-        f"{1e3 * statistics.median(validations):.0f} ms; a fit has ten by default), building the network and\n"
-        "the trainer, and writing the weights."
+    setting = (
+        f"{device_text(options.device)}, width {options.overhead_width}, 32x32, batch 64, "
+        f"{trainer.acceleration.precision}, {counted(steps, 'step')} a leg, medians of {options.rounds} (min to max). "
+        f"A step takes {1e3 * statistics.median(bares) / steps:.1f} ms, and one of the ten validations of a fit "
+        f"{1e3 * statistics.median(validations):.0f} ms."
     )
+    print_table(lines, options, setting, EXPLAINED)
 
 
 def overhead_trainer(options: argparse.Namespace, folder: Path | None, report: Callable[[Progress], None]) -> Trainer:
