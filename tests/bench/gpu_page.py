@@ -22,13 +22,13 @@ TITLES = {
     "workers": "Workers",
     "quick": "The suite `quick`",
 }
-#: What the stand-in leaves open.
+#: What a page without a GPU leaves open.
 OPEN = (
-    "speed: all figures above are those of a processor, on sizes that measure nothing",
+    "speed: all figures above are those of a processor",
     "the kernels of TF32 and bfloat16, and how they round",
-    "`torch.compile`, and capture of CUDA graphs: both are skipped",
-    "random numbers of CUDA: the stand-in draws those of the processor",
-    "memory of the device, and what happens when it runs out",
+    "`torch.compile` for a GPU, and capture of CUDA graphs",
+    "random numbers of CUDA: those of the processor are drawn",
+    "memory of a GPU, and what happens when it runs out",
 )
 
 
