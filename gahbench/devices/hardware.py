@@ -32,6 +32,8 @@ class Hardware:
 
     #: Whether it computes beside the processor, and worker processes are each given one.
     is_accelerator: ClassVar[bool] = False
+    #: Whether machines have it, for ``auto`` and records. A stand-in is there only for those who ask for it.
+    is_real: ClassVar[bool] = True
     #: Whether it computes many images at once faster than few.
     has_large_batches: ClassVar[bool] = False
     #: Whether a thread draws the next batches of a stream while it computes. A processor would draw on the same cores.
@@ -270,6 +272,7 @@ class StandIn(Hardware):
     """
 
     is_accelerator = True
+    is_real = False
     has_large_batches = True
     draws_ahead = True
     visible_variable = "STANDIN_VISIBLE_DEVICES"
@@ -321,7 +324,7 @@ def hardware(device: torch.device | str = "auto") -> Hardware:
     """
     name = str(device)
     if name == "auto":
-        name = next(kind for kind, found in KINDS.items() if found.devices())
+        name = next(kind for kind, found in KINDS.items() if found.is_real and found.devices())
     return KINDS.get(name.partition(":")[0], Hardware)(name)
 
 

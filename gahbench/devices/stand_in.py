@@ -10,24 +10,20 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import sys
-import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from types import FrameType
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as tree
 
 from gahbench._util.errors import GahbenchError
-from gahbench.devices import stand_in_autocast
+from gahbench.devices import stand_in_autocast, stand_in_generators
+from gahbench.devices.stand_in_generators import NAME, MixtureError, check_generator, place
 
-NAME = "standin"
-#: Files whose lines cause no waits of their own: torch, and this package.
-_PASSED_OVER = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
+__all__ = ["NAME", "MixtureError", "StandInTensor", "Wait", "install", "is_supported", "waits_recorded"]
+
 #: Operations that read values on a GPU, to learn whether they have succeeded, although their results do not say so.
 _CHECKED = frozenset(("_linalg_check_errors", "_linalg_eigh", "_linalg_svd", "linalg_eig", "linalg_lstsq"))
 _COPIES = frozenset(("copy_", "_to_copy", "to", "_copy_from"))
@@ -44,13 +40,6 @@ _FACTORIES = (
     *("arange", "arange.start", "arange.start_step", "linspace", "logspace", "eye", "eye.m", "randperm"),
     *("randperm.generator", "range", "range.step", "tril_indices", "triu_indices"),
 )
-#: Functions of torch, and methods of tensors, that take a generator.
-_DRAWS = ("rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial", "poisson")
-_DRAWS_IN_PLACE = ("normal_", "uniform_", "random_", "bernoulli_", "exponential_", "log_normal_", "geometric_")
-
-
-class MixtureError(RuntimeError):
-    """Tensors of the stand-in and of the CPU met."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +123,7 @@ class StandInTensor(Tensor):
     @data.setter
     def data(self, other: Tensor) -> None:
         if not isinstance(other, StandInTensor):
-            raise MixtureError(f"data: a tensor of {NAME} cannot take the data of one of {other.device} at {_place()}")
+            raise MixtureError(f"data: a tensor of {NAME} cannot take the data of one of {other.device} at {place()}")
         torch._C.TensorBase.data.__set__(self, other)  # type: ignore[attr-defined]
         self.raw = other.raw
 
@@ -166,55 +155,9 @@ class StandInTensor(Tensor):
         return format(self.item(), specification) if self.dim() == 0 else format(repr(self), specification)
 
 
-class _Generators(type(torch._C.Generator)):  # type: ignore[misc]
-    """Generators of all devices are instances of the class that replaces torch's."""
-
-    def __instancecheck__(cls, value: object) -> bool:
-        return isinstance(value, torch._C.Generator)
-
-
-class Generator(torch._C.Generator, metaclass=_Generators):
-    """A generator of any device; those of the stand-in draw the numbers of the CPU."""
-
-    #: Those of the stand-in, by the address of what torch hands to operations.
-    _ours: ClassVar[weakref.WeakValueDictionary[int, Generator]] = weakref.WeakValueDictionary()
-
-    def __new__(cls, device: torch.device | str = "cpu") -> Any:
-        """Return a generator of a device."""
-        if torch.device(device).type != NAME:
-            return torch._C.Generator(device)
-        made = super().__new__(cls, "cpu")  # type: ignore[call-arg]
-        cls._ours[made._cdata] = made  # type: ignore[attr-defined]
-        return made
-
-    def __init__(self, device: torch.device | str = "cpu") -> None:
-        """Accept the device, which ``__new__`` has used."""
-
-    @property
-    def device(self) -> torch.device:  # type: ignore[override]
-        """The stand-in."""
-        return torch.device(NAME, 0)
-
-    @classmethod
-    def is_ours(cls, generator: torch._C.Generator) -> bool:
-        """Whether a generator is the stand-in's."""
-        return generator._cdata in cls._ours  # type: ignore[attr-defined]
-
-
-def _place() -> str:
-    """Return file and line of the innermost code outside torch and this package."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith(_PASSED_OVER):
-        frame = frame.f_back
-    if frame is None:
-        return "a thread of torch"
-    path = Path(frame.f_code.co_filename)
-    return f"{'/'.join(path.parts[-3:])}:{frame.f_lineno}"
-
-
 def _record(kind: str, name: str) -> None:
     if _records:
-        wait = Wait(kind, name, _place())
+        wait = Wait(kind, name, place())
         for record in _records:
             record.append(wait)
 
@@ -227,7 +170,7 @@ def _run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     cpu_tensors = [tensor for tensor in tensors if not isinstance(tensor, StandInTensor)]
     if cpu_tensors and device_tensors and name not in _COPIES:
         _refuse_mixture(func, name, args, cpu_tensors)
-    _check_generator(kwargs.get("generator"), name)
+    check_generator(kwargs.get("generator"), name)
     target = torch.device(kwargs["device"]) if kwargs.get("device") is not None else None
     leaves = (target is not None and target.type != NAME) or (
         name == "copy_" and not isinstance(args[0], StandInTensor)
@@ -281,29 +224,8 @@ def _refuse_mixture(func: Any, name: str, args: tuple[Any, ...], cpu_tensors: li
     if refused:
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in refused)
         raise MixtureError(
-            f"{name} at {_place()}: expected all tensors on one device, but found {NAME}:0 and cpu (shape {shapes})"
+            f"{name} at {place()}: expected all tensors on one device, but found {NAME}:0 and cpu (shape {shapes})"
         )
-
-
-def _check_generator(generator: torch._C.Generator | None, name: str) -> None:
-    if generator is not None and not Generator.is_ours(generator):
-        raise MixtureError(f"{name} at {_place()}: expected a generator of {NAME}, but found one of the cpu")
-
-
-def _with_generator_check(draw: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function of torch that refuses a generator of the stand-in where it draws on the CPU."""
-
-    @functools.wraps(draw)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        drawn = draw(*args, **kwargs)
-        generator = kwargs.get("generator")
-        if generator is not None and Generator.is_ours(generator) and drawn.device.type == "cpu":
-            raise MixtureError(
-                f"{draw.__name__} at {_place()}: expected a generator of the cpu, but found one of {NAME}"
-            )
-        return drawn
-
-    return run
 
 
 def _depends_on_values(func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -328,7 +250,7 @@ def _reads(func: Any) -> bool:
 def _factory(operation: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def make(*args: Any, **kwargs: Any) -> Tensor:
         if "generator" in kwargs:
-            _check_generator(kwargs["generator"], operation.__name__)
+            check_generator(kwargs["generator"], operation.__name__)
         return StandInTensor(operation(*args, **{**kwargs, "device": torch.device("cpu"), "pin_memory": False}))
 
     return make
@@ -373,10 +295,7 @@ def install() -> None:
             torch.default_generator.set_state(state)
 
     backend_registration._setup_privateuseone_for_python_backend(NAME, backend_module=Module())
-    torch.Generator = Generator  # type: ignore[misc, assignment]
-    for owner, names in ((torch, _DRAWS), (Tensor, _DRAWS_IN_PLACE)):
-        for name in names:
-            setattr(owner, name, _with_generator_check(getattr(owner, name)))
+    stand_in_generators.install()
     library: Any = torch.library.Library("aten", "IMPL", "PrivateUse1")  # type: ignore[no-untyped-call]
     _libraries.append(library)
     library.impl("empty.memory_format", _empty)

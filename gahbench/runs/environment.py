@@ -40,7 +40,9 @@ def environment(problems: Sequence[Problem] = ()) -> dict[str, Any]:
         "system": platform.system(),
         "processor": processor_name(),
         "processors": cpu_count(),
-        "gpus": [device.name for kind in KINDS.values() if kind.is_accelerator for device in kind.devices()],
+        "gpus": [
+            device.name for kind in KINDS.values() if kind.is_accelerator and kind.is_real for device in kind.devices()
+        ],
         "packages": versions,
         "plugin_problems": [problem.error for problem in problems],
     }

@@ -25,7 +25,7 @@ from gahbench.devices import stand_in
 from tests.devices import paths
 from tests.devices.budgets import BUDGETS
 
-WIDTHS = (36, 48)
+WIDTHS = (36, 52)
 
 
 @dataclass

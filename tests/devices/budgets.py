@@ -111,6 +111,7 @@ BUDGETS: dict[str, dict[str, tuple[int, int]]] = {
         "": (0, 0),
         "affine ratios, images on the CPU": (0, 1),
         "memorization ratios, images on the CPU": (1, 3),
+        "memorization ratios, one image, images on the CPU": (1, 4),
         "near duplicates": (1, 0),
         "near duplicates, images on the CPU": (2, 4),
         "nearest, images on the CPU": (1, 3),

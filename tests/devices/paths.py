@@ -364,6 +364,10 @@ def _names(kind: Any) -> list[str]:
 def _create(kind: str, name: str) -> Any:
     torch.manual_seed(0)
     parameters = {"reference": "bayes-shrink"} if name == "cycle-spin" else small(name, Path(tempfile.mkdtemp()))
+    if name == "pretrained":
+        # A network that uses the noise level.
+        torch.save(_network("ffdnet").state_dict(), parameters["checkpoint"])
+        parameters["architecture"] = "ffdnet[width=8,layers=5]"
     return gahbench.create(kind, name, **parameters)
 
 

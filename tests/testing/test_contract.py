@@ -105,7 +105,7 @@ def test_a_sound_architecture_passes_and_its_homogeneity_is_reported(write_plugi
 def test_what_is_not_required_is_reported(write_plugin):
     body = "if 3 in noisy.shape[1:2] or noisy.shape[2] % 4: raise ValueError('grey images with sides 4, 8, ...')\n"
     body += "if torch.is_autocast_enabled('cpu'): raise RuntimeError('no autocast')\n"
-    body += "if noisy.is_meta or noisy.detach().numpy().ndim != 4: raise RuntimeError('needs numbers')\n"
+    body += "if noisy.is_meta or noisy.detach().cpu().numpy().ndim != 4: raise RuntimeError('needs numbers')\n"
     (report,) = check_file(
         write_plugin("particular", body + "return noisy - sigma.view(-1, 1, 1, 1) * self.noise(noisy)")
     )
@@ -133,7 +133,7 @@ SOME_SIZES = {
         "fails on 33x35, 15x32, 5x6: returned (2, 1, 32, 35) for (2, 1, 33, 35)",
     ),
     "one size": (
-        "return noisy - self.noise(noisy) + torch.zeros(1, 1, 32, 32)",
+        "return noisy - self.noise(noisy) + torch.zeros(1, 1, 32, 32, device=noisy.device)",
         "takes images of 32x32 pixels alone",
         "raise ValueError in forward for other images, naming sizes",
     ),
