@@ -20,9 +20,9 @@ from torch.utils import _pytree as tree
 
 from gahbench._util.errors import GahbenchError
 from gahbench.devices import stand_in_autocast, stand_in_generators
-from gahbench.devices.stand_in_generators import NAME, MixtureError, check_generator, place
+from gahbench.devices.stand_in_generators import NAME, MixtureError, NumpyError, check_generator, place
 
-__all__ = ["NAME", "MixtureError", "StandInTensor", "Wait", "install", "is_supported", "waits_recorded"]
+__all__ = ["NAME", "MixtureError", "NumpyError", "StandInTensor", "Wait", "install", "is_supported", "waits_recorded"]
 
 #: Operations that read values on a GPU, to learn whether they have succeeded, although their results do not say so.
 _CHECKED = frozenset(("_linalg_check_errors", "_linalg_eigh", "_linalg_svd", "linalg_eig", "linalg_lstsq"))
@@ -35,7 +35,7 @@ _TAKES_NUMBERS = frozenset(("where", "masked_fill", "masked_fill_")) | _WRITES_I
 _KNOWN_AS = {"_local_scalar_dense": "item", "_to_copy": "copy", "copy_": "copy"}
 #: Views that torch marks and computes later, where the class of a tensor does not see it.
 _EAGER = {"_conj": torch.ops.aten._conj_physical.default, "_neg_view": torch.ops.aten.neg.default}
-#: Operations that make a tensor of no other, and set its size only after it was made.
+#: Constructors that resize their result.
 _FACTORIES = (
     *("arange", "arange.start", "arange.start_step", "linspace", "logspace", "eye", "eye.m", "randperm"),
     *("randperm.generator", "range", "range.step", "tril_indices", "triu_indices"),
@@ -130,7 +130,7 @@ class StandInTensor(Tensor):
     def numpy(self, *, force: bool = False) -> Any:
         """Refuse, as a tensor of a GPU does, unless forced."""
         if not force:
-            raise TypeError(f"can't convert a tensor of {NAME} to numpy. Use Tensor.cpu() before")
+            raise NumpyError(f"can't convert a tensor of {NAME} to numpy. Use Tensor.cpu() before")
         return self.detach().cpu().numpy()
 
     def __array__(self, dtype: Any = None) -> Any:
@@ -187,7 +187,7 @@ def _run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     results = _EAGER.get(name, func)(*raw_args, **raw_kwargs)
     if func._schema.is_mutable:
         for tensor in device_tensors:
-            _match(tensor)
+            _update_shape(tensor)
     # An operation in place returns the tensor that it was given.
     known = {id(tensor.raw): tensor for tensor in device_tensors} | {id(tensor): tensor for tensor in cpu_tensors}
 
@@ -199,7 +199,7 @@ def _run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return tree.tree_map_only(Tensor, wrap, results)
 
 
-def _match(tensor: StandInTensor) -> None:
+def _update_shape(tensor: StandInTensor) -> None:
     """Give a tensor the shape of its values, which an operation may have changed in place."""
     raw = tensor.raw
     if raw.layout is torch.strided and (raw.shape != tensor.shape or raw.stride() != tensor.stride()):
@@ -234,8 +234,10 @@ def _depends_on_values(func: Any, name: str, args: tuple[Any, ...], kwargs: dict
         masks = [
             index for index in args[1] if isinstance(index, StandInTensor) and index.dtype in (torch.bool, torch.uint8)
         ]
-        # A GPU fills where one mask says so, without counting.
-        fills = name in _WRITES_INDEX and len(args[1]) == 1 and args[2].dim() == 0
+        # A GPU fills with a number where one mask says so, without counting. It would count for a tensor of the device,
+        # which cannot be told from a number here.
+        known = [index for index in args[1] if index is not None]
+        fills = name in _WRITES_INDEX and len(known) == 1 and args[2].dim() == 0
         return bool(masks) and not fills
     if name == "repeat_interleave":
         return kwargs.get("output_size") is None

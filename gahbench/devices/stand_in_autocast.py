@@ -23,6 +23,14 @@ FULL = (
     *("frobenius_norm.dim", "nuclear_norm", "cosine_similarity", "poisson_nll_loss", "cosine_embedding_loss"),
     *("nll_loss", "kl_div", "l1_loss", "smooth_l1_loss", "huber_loss", "mse_loss", "soft_margin_loss", "pdist"),
     *("cdist", "renorm", "logsumexp", "norm.Scalar", "norm.ScalarOpt_dim", "dist"),
+    *("upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "_upsample_nearest_exact1d"),
+    *("_upsample_nearest_exact2d", "_upsample_nearest_exact3d", "upsample_linear1d", "upsample_bilinear2d"),
+    *("upsample_trilinear3d", "upsample_bicubic2d", "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa"),
+)
+#: Operations of several tensors, which CUDA computes in the widest of their types.
+WIDEST = (
+    *("addcdiv", "addcmul", "atan2", "bilinear", "cross", "dot", "vdot", "grid_sampler", "index_put", "tensordot"),
+    "scatter_add",
 )
 #: Reductions that CUDA returns in float32 unless a type is given.
 SUMS = ("prod", "softmax.int", "log_softmax.int", "cumprod", "cumsum", "sum", "sum.dim_IntList", "linalg_vector_norm")
@@ -39,6 +47,8 @@ def libraries() -> list[torch.library.Library]:
         library.impl(name, _casting(name, lambda: torch.get_autocast_dtype(device)))
     for name in FULL:
         library.impl(name, _casting(name, lambda: torch.float32))
+    for name in WIDEST:
+        library.impl(name, _widening(name))
     for name in SUMS:
         library.impl(name, _summing(name))
     return [fallback, library]
@@ -66,6 +76,21 @@ def _casting(name: str, dtype: Callable[[], torch.dtype]) -> Callable[..., Any]:
     def run(*args: Any, **kwargs: Any) -> Any:
         with _without_autocast():
             args, kwargs = tree.tree_map(lambda leaf: leaf.to(dtype()) if _is_cast(leaf) else leaf, (args, kwargs))
+            return operation(*args, **kwargs)
+
+    return run
+
+
+def _widening(name: str) -> Callable[..., Any]:
+    operation = _operation(name)
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with _without_autocast():
+            types = [leaf.dtype for leaf in tree.tree_leaves((args, kwargs)) if _is_cast(leaf)]
+            widest = torch.float32 if torch.float32 in types else None
+            args, kwargs = tree.tree_map(
+                lambda leaf: leaf.to(widest) if widest is not None and _is_cast(leaf) else leaf, (args, kwargs)
+            )
             return operation(*args, **kwargs)
 
     return run

@@ -1,4 +1,4 @@
-"""Generators of the stand-in, and the errors of what does not belong together."""
+"""Generators of the stand-in, and the errors of devices that are mixed."""
 
 from __future__ import annotations
 
@@ -23,6 +23,10 @@ _DRAWS_IN_PLACE = ("normal_", "uniform_", "random_", "bernoulli_", "exponential_
 
 class MixtureError(RuntimeError):
     """Tensors of the stand-in and of the CPU met."""
+
+
+class NumpyError(TypeError):
+    """A tensor of the stand-in was asked for as an array of numpy."""
 
 
 def place() -> str:
@@ -94,7 +98,7 @@ def _with_generator_check(draw: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def install() -> None:
-    """Replace what torch makes and draws with, in this process, for good."""
+    """Replace torch.Generator, and wrap the functions that draw, in this process and for good."""
     torch.Generator = Generator  # type: ignore[misc, assignment]
     for owner, names in ((torch, _DRAWS), (Tensor, _DRAWS_IN_PLACE)):
         for name in names:

@@ -14,6 +14,7 @@ from gahbench._util.errors import ParameterError, SuiteError, listing, suggestio
 from gahbench.board.results import Results
 from gahbench.board.schemas import SCHEMAS
 from gahbench.contracts.references import Reference
+from gahbench.devices.hardware import hardware
 from gahbench.evaluation.measurement import Measurement, Subject
 from gahbench.networks.conversions import Converted
 from gahbench.planning.metric_titles import metric_ratios, metric_titles
@@ -78,7 +79,7 @@ def score_model(
             notes.append({"dataset": configured.label, "entrant": name, "note": NOTE})
             for label, subject in _subjects(given, name, references, dataset):
                 place = {"dataset": configured.label, "entrant": label}
-                for row in _rows(dataset, subject, request, asked, torch.device(device)):
+                for row in _rows(dataset, subject, request, asked, hardware(device).device):
                     (failures if "error" in row else scores).append(place | row)
     finally:
         for module, was_training in modes:

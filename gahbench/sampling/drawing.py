@@ -21,7 +21,7 @@ from gahbench.sampling.stochastic import stochastic
 BATCH_PIXELS = 1 << 15
 BATCH_PIXELS_GPU = 1 << 20
 #: Steps between checks of which images have finished, on a GPU, which a check would keep from working ahead.
-CHECK_EVERY_GPU = 8
+CHECK_EVERY_GPU = 4
 
 
 def draw_samples(

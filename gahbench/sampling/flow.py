@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from gahbench._util.shapes import Shape
+from gahbench.devices.hardware import hardware
 from gahbench.sampling.denoisers import Denoise, residuals
 from gahbench.sampling.noise import starting_noise
 from gahbench.sampling.samples import Gathered, Progress, Samples
@@ -39,7 +40,7 @@ def flow(
     whole = -(-settings.count // batch) * len(levels)
     for begun in range(0, settings.count, batch):
         places = list(range(begun, min(begun + batch, settings.count)))
-        white = starting_noise(len(places), shape, settings.seed, first + begun).to(device)
+        white = hardware(device).upload(starting_noise(len(places), shape, settings.seed, first + begun))
         course = _Course(denoise, settings, places, settings.mean + levels[0] * white, done)
         for number, level in enumerate(levels):
             following = levels[number + 1] if number + 1 < len(levels) else None
@@ -107,6 +108,6 @@ class _Course:
         stay, _ = self._done.take_finished(self.places, self.images, going, self._steps, self._sigma)
         if stay is not None:
             self.places = [self.places[place] for place in stay]
-            kept = torch.tensor(stay, dtype=torch.int64, device=self.images.device)
+            kept = hardware(self.images.device).upload(torch.tensor(stay, dtype=torch.int64))
             self.images, self._sound = self.images[kept], self._sound[kept]
             self._steps, self._sigma = self._steps[kept], self._sigma[kept]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gahbench._util.shapes import Shape
+from gahbench.devices.hardware import hardware
 from gahbench.sampling.settings import Sampling
 
 Status = Literal["converged", "out of steps", "diverged"]
@@ -94,7 +95,7 @@ class Gathered:
     shape
         Shape (C, H, W) of one.
     device
-        Where images are kept until all have finished, so that none has to be waited for.
+        Where images are kept until all have finished.
     """
 
     def __init__(self, settings: Sampling, shape: Shape, first: int, device: torch.device) -> None:
@@ -132,8 +133,8 @@ class Gathered:
         if is_going.all():
             return None, known_sigma
         stay, ended = is_going.nonzero()[:, 0], (is_going == 0).nonzero()[:, 0]
-        where, device = torch.tensor(places)[ended], images.device
-        self._images.index_copy_(0, where.to(device), images[ended.to(device)].float())
+        where, there = torch.tensor(places)[ended], hardware(images.device)
+        self._images.index_copy_(0, there.upload(where), images[there.upload(ended)].float())
         self._steps[where], self._sigma[where] = known_steps[ended].long(), known_sigma[ended]
         self._count += len(ended)
         return stay.tolist(), known_sigma[stay]

@@ -110,7 +110,7 @@ class _Pool:
         count = min(batch - len(self.places), settings.count - self._begun)
         if count > 0:
             number = self._first + self._begun
-            white = starting_noise(count, self._shape, settings.seed, number).to(self._device)
+            white = hardware(self._device).upload(starting_noise(count, self._shape, settings.seed, number))
             self.images = torch.cat([self.images, settings.mean + settings.sigma_start * white])
             self.levels = torch.cat([self.levels, self.levels.new_full((count,), settings.sigma_start)])
             self._calls += [0] * count
@@ -159,7 +159,7 @@ class _Pool:
             self.places = [self.places[place] for place in stay]
             self.sources = [self.sources[place] for place in stay]
             self._calls = [self._calls[place] for place in stay]
-            kept = torch.tensor(stay, dtype=torch.int64, device=self._device)
+            kept = hardware(self._device).upload(torch.tensor(stay, dtype=torch.int64))
             self.images, self.levels, self._going = self.images[kept], self.levels[kept], self._going[kept]
             self._steps, self._sigma = self._steps[kept], self._sigma[kept]
         return sigma

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from gahbench._util.error_text import error_text, error_with_place
+from gahbench._util.error_text import bounded, error_text, error_with_place
 from gahbench._util.readable import counted
 from gahbench._util.resources import python_environment
 from gahbench.contracts.bases import Basis
@@ -40,6 +40,8 @@ SIGMA, COUNT = 0.1, 2
 MAX_SECONDS = 300.0
 #: Accepted difference from the CPU's results, relative to the largest value.
 TOLERANCE = 1e-4
+#: Characters of an error that is no fault.
+MAX_DETAIL = 300
 #: Places at which a training step waits that are named.
 MAX_PLACES = 3
 NAME = "on a stand-in for a GPU"
@@ -48,7 +50,7 @@ NAME = "on a stand-in for a GPU"
 def findings_of(file: Path, plugins: Sequence[Plugin]) -> dict[tuple[str, str], list[Finding]]:
     """Return the findings of those plugins of a file that compute on a device, by kind and name.
 
-    What keeps them from being checked is a finding that is not judged.
+    If checks cannot run, the reason is a note.
     """
     checked = [(plugin.kind, plugin.name) for plugin in plugins if plugin.kind in _CHECKS]
     if not checked:
@@ -65,7 +67,7 @@ def findings_of(file: Path, plugins: Sequence[Plugin]) -> dict[tuple[str, str], 
             found = json.loads(result.read_text(encoding="utf-8"))
         except subprocess.TimeoutExpired:
             return _unchecked(checked, f"it took longer than {MAX_SECONDS:.0f} s")
-        except (OSError, ValueError):
+        except (FileNotFoundError, ValueError):
             last = (done.stderr.strip().splitlines() or [""])[-1]
             return _unchecked(checked, f"the process exited with status {done.returncode}: {last}")
     return {(kind, name): [Finding(**fields) for fields in findings] for kind, name, findings in found}
@@ -98,7 +100,7 @@ def _findings(
         configured = registry.configure(plugin.kind, plugin.name)
         findings.extend(check(configured, torch.device(stand_in.NAME, 0)))
     except Exception as error:
-        findings.append(Finding(f"runs {NAME}", False, _error(error)))
+        findings.append(_judged("runs", error))
     return findings
 
 
@@ -107,22 +109,27 @@ def _check_architecture(configured: Configured, device: torch.device) -> Iterato
     torch.manual_seed(0)
     try:
         network: nn.Module = configured.build(SHAPE)
-    except Exception:
+    except Exception as error:
         # It refuses such images, or the checks on the CPU say what is wrong.
+        yield _not_checked(error)
         return
     clean = sample_images(COUNT, SHAPE)
     noisy, levels = clean + sample_noise(clean, SIGMA), torch.full((COUNT,), SIGMA)
     expected = _result(lambda: Trained(copy.deepcopy(network)).denoise(noisy, SIGMA, Truth(noisy)))
     if isinstance(expected, Exception):
+        yield _not_checked(expected)
         return
     trained = Trained(network, device)
     denoising = list(_same("denoises", lambda: trained.denoise(noisy, SIGMA, Truth(noisy)), expected))
     yield from denoising
     if any(finding.passed is False for finding in denoising):
         return
+    parameters = [one for one in network.parameters() if one.requires_grad]
+    if not parameters:
+        return
     network.train()
     given = [tensor.to(device) for tensor in (clean, noisy, levels)]
-    optimizer = torch.optim.Adam([one for one in network.parameters() if one.requires_grad], lr=1e-4)
+    optimizer = torch.optim.Adam(parameters, lr=1e-4)
 
     def step() -> None:
         optimizer.zero_grad()
@@ -130,12 +137,12 @@ def _check_architecture(configured: Configured, device: torch.device) -> Iterato
         optimizer.step()
 
     try:
-        # What depends on the size of the images alone may be made once.
+        # The first step may build constants.
         step()
         with stand_in.waits_recorded() as waits:
             step()
     except Exception as error:
-        yield Finding(f"trains {NAME}", False, _error(error))
+        yield _judged("trains", error)
         return
     yield Finding(f"trains {NAME}", True)
     if waits:
@@ -190,16 +197,25 @@ def _result(compute: Callable[[], Tensor]) -> Tensor | Exception:
         return error
 
 
-def _error(error: Exception) -> str:
-    # The place may be in a thread of torch, which the traceback does not show.
-    return error_text(error) if isinstance(error, stand_in.MixtureError) else error_with_place(error)
+def _judged(verb: str, error: Exception) -> Finding:
+    """Return a fault where a GPU would fail too; the stand-in lacks some operations that a GPU has."""
+    if isinstance(error, stand_in.MixtureError):
+        # The place may be in a thread of torch, which the traceback does not show.
+        return Finding(f"{verb} {NAME}", False, error_text(error))
+    if isinstance(error, stand_in.NumpyError):
+        return Finding(f"{verb} {NAME}", False, error_with_place(error))
+    return _not_checked(error)
+
+
+def _not_checked(error: Exception) -> Finding:
+    return Finding(f"was not checked {NAME}", None, bounded(error_with_place(error), MAX_DETAIL))
 
 
 def _same(verb: str, compute: Callable[[], Tensor], expected: Tensor) -> Iterator[Finding]:
     """Compare a result there with that on the CPU."""
     found = _result(compute)
     if isinstance(found, Exception):
-        yield Finding(f"{verb} {NAME}", False, _error(found))
+        yield _judged(verb, found)
         return
     scale = float(expected.abs().max().clamp_min(1e-30))
     off = float((found.cpu() - expected).abs().max()) / scale

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gahbench._util.error_text import error_text
 from gahbench._util.files import storing, write_whole
@@ -224,10 +224,12 @@ def _passes(network: nn.Module, shape: tuple[int, ...], device: torch.device) ->
     noisy = torch.rand(shape, device=device).contiguous(memory_format=torch.channels_last)
     sigma = torch.full((shape[0],), 0.1, device=device)
 
-    def run(precision: Precision) -> None:
+    def run(precision: Precision) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             denoised = copied(noisy, sigma)
-        denoised.float().square().mean().backward()
+        loss: Tensor = denoised.float().square().mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
 
     return run
 

@@ -64,9 +64,13 @@ class Outcome:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run paths, and return 1 if there is a problem."""
     parser = argparse.ArgumentParser(prog="python -m tests.devices", description=str(__doc__).splitlines()[0])
-    parser.add_argument("groups", nargs="*", metavar="GROUP", help="by default all")
+    parser.add_argument(
+        "groups", nargs="*", metavar="GROUP", help=f"of {', '.join(map(repr, BUDGETS))}; by default all"
+    )
     parser.add_argument("--places", action="store_true", help="print where each path waits")
     options = parser.parse_args(arguments)
+    if unknown := sorted({*options.groups} - {*BUDGETS}):
+        parser.error(f"no group {unknown}")
     warnings.simplefilter("ignore")
     stand_in.install()
     outcomes = []
@@ -88,7 +92,7 @@ def run(path: paths.DevicePath) -> Outcome:
             waits.clear()
             # Before it runs again, which may change results in place.
             results = _numbers(prepared())
-            if not path.is_cached:
+            if not path.runs_once:
                 waits.clear()
                 prepared()
             counted = list(waits)

@@ -6,7 +6,6 @@ A path prepares, and returns a function whose results are the same on the CPU an
 from __future__ import annotations
 
 import contextlib
-import copy
 import functools
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,28 +16,35 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from small_fits import CPU, PLAIN, StopAfter, kept_in
-from small_plugins import NEEDS, small
 from torch import Tensor
 
 import gahbench
 from gahbench import Reference, Truth, sampling
 from gahbench.contracts.training_data import TrainingData
-from gahbench.evaluation.evaluation import Evaluation
 from gahbench.jacobian import Jacobian
-from gahbench.networks.initialisation import build_network
-from gahbench.networks.network_facts import with_random_weights
 from gahbench.networks.trained import Trained
-from gahbench.registry.registry import Registry
 from gahbench.sampling import Sampling, draw_samples, of_network
+from gahbench.testing.samples import SampleDataset
 from gahbench.training.fit_checks import WatchedFit
 from gahbench.training.fitting import _passes, fit
 from gahbench.training.recipe import Training
 from gahbench.training.trainer import Stopped, Trainer
+from tests.devices.subjects import (
+    FAMILIES,
+    SIDE,
+    SIGMA,
+    clean_images,
+    create,
+    evaluation_on,
+    noisy_images,
+    on_family,
+    plugin_names,
+    random_network,
+)
 
-SIGMA, STEPS, SIDE = 0.1, 3, 16
+STEPS = 3
 #: Of images whose Jacobians are found whole.
 SMALL_SIDE = 12
-FAMILIES = ("c-alpha[size=16]", "gaussian-field[size=16]", "discs[size=8]", "faces[size=16]")
 OPTIMA = (
     "c-alpha[size=16]",
     "discs[size=8]",
@@ -47,8 +53,6 @@ OPTIMA = (
     "rays",
     "sinusoids[size=16]",
 )
-#: Plugins that need files of others, and the reason why an entrant cannot be moved to the stand-in.
-LEFT_OUT = {"hf", "diffusers", "torchscript"}
 #: Metrics of families that are manifolds of few dimensions.
 OF_MANIFOLDS = ("leakage", "local-dimension")
 #: What a training step may be beside plain.
@@ -77,16 +81,16 @@ class DevicePath:
         Takes the device, and returns what is to be run.
     tolerance
         Accepted difference between devices, relative to the largest value.
-    is_cached
-        Whether a second run returns what the first has computed. Otherwise the second is counted, for which constants
-        are on the device.
+    runs_once
+        Whether the first run is counted, as it computes what later runs keep, or nothing else. Otherwise the second is,
+        for which constants are on the device.
     """
 
     group: str
     name: str
     prepare: Callable[[torch.device], Run]
     tolerance: float = 1e-5
-    is_cached: bool = False
+    runs_once: bool = False
 
 
 def all_paths() -> Iterator[DevicePath]:
@@ -112,14 +116,14 @@ def _training() -> Iterator[DevicePath]:
     def steps(device: torch.device, name: str = "unet", bfloat16: bool = False, **given: Any) -> Run:
         dataset = gahbench.create("dataset", given.pop("dataset", "discs[size=16]"))
         training = Training.model_validate({"steps": 30, "batch_size": 4, "compile": "never", "ema": 0.9, **given})
-        network, acceleration = _network(name).train(), replace(PLAIN, bfloat16=bfloat16)
+        network, acceleration = random_network(name).train(), replace(PLAIN, bfloat16=bfloat16)
         trainer = Trainer(network, dataset, training, 0, acceleration, (SIGMA,), device)
         return lambda: [
             *(trainer.step(step, step / 30) for step in range(STEPS)),
             *(parameter.detach() for parameter in trainer.kept.parameters()),
         ]
 
-    for name in _names("architecture"):
+    for name in plugin_names("architecture"):
         yield DevicePath("training step", name, functools.partial(steps, name=name), 1e-4)
     for name, given in RECIPES.items():
         yield DevicePath("training step", name, functools.partial(steps, **given))
@@ -150,18 +154,21 @@ def _fits() -> Iterator[DevicePath]:
     for first, precision in ((True, "float32"), (False, "float32"), (True, "bfloat16")):
         name = f"{precision}, from the {'device to the CPU' if first else 'CPU to the device'}"
         tolerance = 1e-5 if precision == "float32" else 1e-2
-        yield DevicePath("fit, resumed", name, functools.partial(resume, first=first, precision=precision), tolerance)
+        yield DevicePath(
+            "fit, resumed", name, functools.partial(resume, first=first, precision=precision), tolerance, True
+        )
 
 
 def _fit_checks() -> Iterator[DevicePath]:
     def timed(device: torch.device) -> Run:
         """Return the passes by which the precision of a training is chosen."""
-        run = _passes(_network("bf-cnn").to(device), (2, 1, SIDE, SIDE), device)
-        return lambda: [run("float32"), run("bfloat16"), 0.0]
+        torch.manual_seed(0)
+        run = _passes(random_network("bf-cnn").to(device), (2, 1, SIDE, SIDE), device)
+        return lambda: [run("float32"), run("bfloat16")]
 
     def checked(device: torch.device) -> Run:
         """Return the checks of a network that was trained."""
-        watched = WatchedFit(lambda: _network("bf-cnn").to(device), Training(steps=10, batch_size=4), 0)
+        watched = WatchedFit(lambda: random_network("bf-cnn").to(device), Training(steps=10, batch_size=4), 0)
         watched.build()
         return lambda: [len(watched.marks((1, SIDE, SIDE), device))]
 
@@ -171,48 +178,63 @@ def _fit_checks() -> Iterator[DevicePath]:
 
 def _denoising() -> Iterator[DevicePath]:
     def denoise(device: torch.device, name: str) -> Run:
-        trained, noisy = Trained(_network(name), device), _noisy(_clean())
+        trained, noisy = Trained(random_network(name), device), noisy_images(clean_images())
         return lambda: trained.denoise(noisy, SIGMA, Truth(noisy))
 
-    for name in _names("architecture"):
+    for name in plugin_names("architecture"):
         yield DevicePath("denoising a batch", name, functools.partial(denoise, name=name))
 
 
 def _jacobians() -> Iterator[DevicePath]:
     def products(device: torch.device, name: str) -> Run:
-        noisy = _noisy(_clean())[:2].to(device)
-        maps = Jacobian(Trained(_network(name), device).network, noisy, SIGMA)
+        noisy = noisy_images(clean_images())[:2].to(device)
+        maps = Jacobian(Trained(random_network(name), device).network, noisy, SIGMA)
         along = torch.ones(2, 3, SIDE**2, device=device)
         return lambda: [maps.matvec(along), maps.rmatvec(along)]
 
     def spectra(device: torch.device, name: str, precision: Any) -> Run:
-        noisy = _noisy(_clean(f"c-alpha[size={SMALL_SIDE}]"))[:2].to(device)
-        maps = Jacobian(Trained(_network(name), device).network, noisy, SIGMA, precision=precision)
+        noisy = noisy_images(clean_images(f"c-alpha[size={SMALL_SIDE}]"))[:2].to(device)
+        maps = Jacobian(Trained(random_network(name), device).network, noisy, SIGMA, precision=precision)
         return lambda: [maps.matrices(), maps.trace().value, maps.top(3).values]
 
-    for name in _names("architecture"):
-        yield DevicePath("Jacobian, products", name, functools.partial(products, name=name), 1e-4)
+    for name in plugin_names("architecture"):
+        yield DevicePath("Jacobian, products", name, functools.partial(products, name=name), 1e-4, runs_once=True)
     for name, precision in (("bf-cnn", "float32"), ("bf-cnn", "bfloat16")):
         tolerance = 1e-4 if precision == "float32" else 5e-2
         prepare = functools.partial(spectra, name=name, precision=precision)
-        yield DevicePath("Jacobian, matrices and eigenvectors", f"{name}, {precision}", prepare, tolerance)
+        yield DevicePath(
+            "Jacobian, matrices and eigenvectors", f"{name}, {precision}", prepare, tolerance, runs_once=True
+        )
 
 
 def _bases() -> Iterator[DevicePath]:
-    def transform(device: torch.device, name: str) -> Run:
-        basis, dataset, clean = _on_family("basis", name)
+    def transform(device: torch.device, name: str, dataset: Any = None) -> Run:
+        basis = create("basis", name)
+        clean = None if dataset is None else dataset.images("test", 2)
+        if clean is None:
+            basis, dataset, clean = on_family("basis", name)
         basis.fit(TrainingData(dataset))
         truth = Truth(clean.to(device), dataset)
 
         def run() -> Any:
             adapted = basis.adapt_to(truth, SIGMA)
             coefficients = adapted.analysis(truth.clean)
-            return [coefficients.square().flatten(1).sum(1), adapted.synthesis(coefficients)]
+            levels = adapted.noise_levels(dataset.shape)
+            return [coefficients.square().flatten(1).sum(1), adapted.synthesis(coefficients), levels]
 
         return run
 
+    def takes(name: str, dataset: Any) -> bool:
+        """Whether a basis is defined on images of an odd size."""
+        basis = create("basis", name)
+        try:
+            basis.check_shape(dataset.shape)
+        except ValueError:
+            return False
+        return not basis.oracle
+
     def filters(device: torch.device, name: str) -> Run:
-        basis, dataset, clean = _on_family("basis", name)
+        basis, dataset, clean = on_family("basis", name)
         basis.fit(TrainingData(dataset))
         truth = Truth(clean.to(device), dataset)
         traces = torch.full((len(clean),), SIDE**2 / 8, dtype=torch.float64, device=device)
@@ -223,26 +245,32 @@ def _bases() -> Iterator[DevicePath]:
 
         return run
 
-    for name in _names("basis"):
+    for name in plugin_names("basis"):
         yield DevicePath("basis", name, functools.partial(transform, name=name))
-    for name in _names("basis"):
+    large, odd = gahbench.create("dataset", "c-alpha[size=32]"), SampleDataset((1, 17, 23))
+    for name in ("bandlet", "true-flow"):
+        prepare = functools.partial(transform, name=name, dataset=large)
+        yield DevicePath("basis", f"{name}, 32 pixels", prepare)
+    for name in plugin_names("basis"):
+        if takes(name, odd):
+            yield DevicePath("basis, 17x23 pixels", name, functools.partial(transform, name=name, dataset=odd))
+    for name in plugin_names("basis"):
         yield DevicePath("filters of a basis", name, functools.partial(filters, name=name), 1e-4)
 
 
 def _references() -> Iterator[DevicePath]:
     def denoise(device: torch.device, name: str) -> Run:
-        reference, dataset, clean = _on_family("reference", name)
-        reference.move(device)
+        reference, dataset, clean = on_family("reference", name)
         reference.fit(TrainingData(dataset))
-        truth, noisy = Truth(clean.to(device), dataset), _noisy(clean).to(device)
+        truth, noisy = Truth(clean.to(device), dataset), noisy_images(clean).to(device)
         return lambda: reference.denoise(noisy, SIGMA, truth)
 
-    def moved(device: torch.device, name: str) -> Run:
+    def moved(device: torch.device, name: str, **given: Any) -> Run:
         """Return the run of a reference that takes images of the CPU to its device."""
-        reference, dataset, clean = _on_family("reference", name)
+        reference, dataset, clean = on_family("reference", name, **given)
         reference.fit(TrainingData(dataset))
         reference.move(device)
-        truth, noisy = Truth(clean[:2], dataset), _noisy(clean)[:2]
+        truth, noisy = Truth(clean[:2], dataset), noisy_images(clean)[:2]
         sigmas = torch.tensor([SIGMA, 2 * SIGMA])
 
         def run() -> Any:
@@ -254,18 +282,20 @@ def _references() -> Iterator[DevicePath]:
 
         return run
 
-    for name in _names("reference"):
-        if type(_create("reference", name)).move is Reference.move:
+    for name in plugin_names("reference"):
+        if type(create("reference", name)).move is Reference.move:
             yield DevicePath("reference", name, functools.partial(denoise, name=name))
         else:
             yield DevicePath("reference that moves", name, functools.partial(moved, name=name), 1e-4)
+    merging = functools.partial(moved, name="local-score", alike=0.5)
+    yield DevicePath("reference that moves", "local-score, alike patches merged", merging, 1e-4)
 
 
 def _posteriors() -> Iterator[DevicePath]:
     def posterior(device: torch.device, family: str) -> Run:
         dataset = gahbench.create("dataset", family)
         clean = dataset.images("test", 2)
-        noisy = _noisy(clean).to(device)
+        noisy = noisy_images(clean).to(device)
 
         def run() -> Any:
             if dataset.optimum.kind == "bracket":
@@ -275,8 +305,14 @@ def _posteriors() -> Iterator[DevicePath]:
 
         return run
 
+    def drawn(device: torch.device) -> Run:
+        """Return the drawing of training images on the device, from random numbers of the CPU."""
+        dataset = gahbench.create("dataset", "c-alpha[size=16]")
+        return lambda: dataset.draw(torch.Generator().manual_seed(0), 4, device)
+
+    yield DevicePath("dataset", "training images of c-alpha", drawn)
     for family in OPTIMA:
-        yield DevicePath("posterior", family, functools.partial(posterior, family=family))
+        yield DevicePath("dataset", family, functools.partial(posterior, family=family))
 
 
 def _metrics() -> Iterator[DevicePath]:
@@ -284,19 +320,20 @@ def _metrics() -> Iterator[DevicePath]:
         # The default of one, local-score, is a path of its own.
         given = {"to": "wiener-linear"} if name == "sample-prediction" else {}
         metric, family = gahbench.create("metric", name, **given), f"c-alpha[size={SMALL_SIDE}]"
-        evaluation = _evaluation(device, "sinusoids[size=8]" if name in OF_MANIFOLDS else family)
+        # Metrics share what is computed, and the first that needs it waits for it.
+        evaluation = evaluation_on(device, "sinusoids[size=8]" if name in OF_MANIFOLDS else family)
         return lambda: metric.score(evaluation).value
 
-    for name in _names("metric"):
+    for name in plugin_names("metric"):
         if name == "decay":
             # It is measured of references, in their own basis, on the CPU.
             continue
-        yield DevicePath("metric", name, functools.partial(score, name=name), 1e-3, is_cached=True)
+        yield DevicePath("metric", name, functools.partial(score, name=name), 1e-3, runs_once=True)
 
 
 def _sampling() -> Iterator[DevicePath]:
     def draw(device: torch.device, **given: Any) -> Run:
-        denoise = of_network(_network("unet"), device)
+        denoise = of_network(random_network("unet"), device)
         settings = Sampling(count=3, seed=0, sigma_start=1.0, sigma_end=0.01, **given)
 
         def run() -> Any:
@@ -311,7 +348,7 @@ def _sampling() -> Iterator[DevicePath]:
 
 
 def _statistics() -> Iterator[DevicePath]:
-    samples, images = _clean(count=6), gahbench.create("dataset", FAMILIES[0]).images("train", 12)
+    samples, images = clean_images(count=6), gahbench.create("dataset", FAMILIES[0]).images("train", 12)
 
     def compare(device: torch.device, compute: Callable[[Tensor, Tensor], Any], all_there: bool) -> Run:
         given = samples.to(device), images.to(device) if all_there else images
@@ -338,7 +375,7 @@ def _statistics() -> Iterator[DevicePath]:
 
 def _public() -> Iterator[DevicePath]:
     def score(device: torch.device) -> Run:
-        network = _network("bf-cnn")
+        network = random_network("bf-cnn")
         return lambda: (
             gahbench.score(network, "discs[size=8]", sigmas=[0.1, 0.3], images=3, device=str(device))
             .scores["value"]
@@ -355,70 +392,3 @@ def _public() -> Iterator[DevicePath]:
     yield DevicePath("public functions", "score", score)
     for entrant in ("optimal", "empirical-bayes[images=8]", "untrained[architecture=unet[width=4]]"):
         yield DevicePath("public functions", f"sample {entrant}", functools.partial(sample, entrant=entrant))
-
-
-def _names(kind: Any) -> list[str]:
-    return [name for name in Registry().names(kind) if name not in NEEDS and name not in LEFT_OUT]
-
-
-def _create(kind: str, name: str) -> Any:
-    torch.manual_seed(0)
-    parameters = {"reference": "bayes-shrink"} if name == "cycle-spin" else small(name, Path(tempfile.mkdtemp()))
-    if name == "pretrained":
-        # A network that uses the noise level.
-        torch.save(_network("ffdnet").state_dict(), parameters["checkpoint"])
-        parameters["architecture"] = "ffdnet[width=8,layers=5]"
-    return gahbench.create(kind, name, **parameters)
-
-
-def _on_family(kind: str, name: str) -> tuple[Any, Any, Tensor]:
-    """Return a basis or reference, a dataset that supports it, and test images."""
-    built = _create(kind, name)
-    for family in FAMILIES:
-        dataset = gahbench.create("dataset", family)
-        if built.supports(dataset):
-            return built, dataset, _clean(family)
-    raise ValueError(f"{name}: not supported by {', '.join(FAMILIES)}")
-
-
-@functools.cache
-def _clean(family: str = FAMILIES[0], count: int = 4) -> Tensor:
-    return gahbench.create("dataset", family).images("test", count)
-
-
-def _noisy(clean: Tensor) -> Tensor:
-    return clean + SIGMA * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
-
-
-def _network(name: str, seed: int = 0) -> torch.nn.Module:
-    parameters = small(name, Path(tempfile.mkdtemp())) | ({"width": 4, "layers": 3} if name == "bf-cnn" else {})
-    configured, shape = Registry().configure("architecture", name, **parameters), (1, SIDE, SIDE)
-    return with_random_weights(build_network(lambda: configured.build(shape), seed), shape).eval()
-
-
-@functools.cache
-def _trained(seed: int) -> torch.nn.Module:
-    """Return a network that denoises a little."""
-    training = Training(steps=150, batch_size=16, compile="never", learning_rate=1e-2)
-    network = build_network(lambda: gahbench.create("architecture", "bf-cnn", width=8, layers=4), seed)
-    return Trainer(network, gahbench.create("dataset", FAMILIES[0]), training, seed, PLAIN).fit().network
-
-
-@functools.cache
-def _evaluation(device: torch.device, family: str) -> Evaluation:
-    """Return an evaluation with all that a metric may ask for; metrics share what it computes."""
-    dataset = gahbench.create("dataset", family)
-    clean, sigmas = dataset.images("test", 2), (0.05, 0.1, 0.2, 0.4, 0.8)
-    networks = [_trained(0), _trained(1), _network("bf-cnn")]
-    if "sinusoids" in family:
-        # The dimension of images is asked of networks that are not blind.
-        networks = [_network("ffdnet", seed) for seed in (0, 1, 2)]
-    one, other, start = (Trained(copy.deepcopy(network), device) for network in networks)
-    settings = Sampling(count=4, sampler="flow", sigma_start=1.0, sigma_end=0.05)
-    given: dict[str, Any] = {"dataset": dataset, "device": device, "sampling": settings}
-    courses = [
-        [(step, lambda each=each: each) for step, each in ((1, start), (2, last), (4, last))] for last in (one, other)
-    ]
-    halves = TrainingData(dataset, "train-a", 8), TrainingData(dataset, "train-b", 8)
-    partner = Evaluation(other, clean, sigmas, learned_from=halves[1], snapshots=courses[1], **given)
-    return Evaluation(one, clean, sigmas, learned_from=halves[0], snapshots=courses[0], partner=partner, **given)

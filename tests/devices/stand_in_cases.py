@@ -145,6 +145,7 @@ FREE = [
     lambda: THERE * torch.tensor(2.0),
     lambda: torch.where(THERE > 2, THERE, torch.tensor(0.0)),
     lambda: THERE.clone().__setitem__(THERE > 2, 0),
+    lambda: THERE.clone().__setitem__((slice(None), THERE[0] > 1), 0),
     lambda: THERE.masked_fill(THERE > 2, 0),
     lambda: THERE[torch.arange(2, device=DEVICE)],
     lambda: THERE[1:, ::2],
@@ -259,9 +260,13 @@ def test_autocast_computes_products_in_the_lower_precision_and_sums_in_float32()
             product.sum(),
             nn.functional.layer_norm(product, product.shape),
             images.double() @ images.double(),
+            nn.functional.interpolate(product, scale_factor=2, mode="bilinear"),
+            torch.tensordot(product, images.new_zeros(2, 3), ([2], [0])),
+            nn.functional.grid_sample(product, torch.zeros(1, 2, 2, 2, device=DEVICE), align_corners=False),
         ]
     low, full = torch.bfloat16, torch.float32
-    assert [each.dtype for each in types] == [low, low, low, low, full, full, full, full, torch.float64]
+    expected_types = [low, low, low, low, full, full, full, full, torch.float64, full, full, full]
+    assert [each.dtype for each in types] == expected_types
     expected = nn.functional.conv2d(images.cpu().bfloat16(), weight.cpu().bfloat16())
     assert torch.equal(product.cpu(), expected)
 

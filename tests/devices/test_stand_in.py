@@ -47,10 +47,10 @@ PARTS = [
         "denoising a batch",
         "sampling",
         "public functions",
-        "posterior",
+        "dataset",
     ],
     ["Jacobian, products", "Jacobian, matrices and eigenvectors", "statistics of samples"],
-    ["basis", "filters of a basis", "reference", "reference that moves", "metric"],
+    ["basis", "basis, 17x23 pixels", "filters of a basis", "reference", "reference that moves", "metric"],
 ]
 
 

@@ -1,0 +1,102 @@
+"""What the paths that compute on a device are tried on: plugins, images, networks and an evaluation."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from small_fits import PLAIN
+from small_plugins import NEEDS, small
+from torch import Tensor
+
+import gahbench
+from gahbench.contracts.training_data import TrainingData
+from gahbench.evaluation.evaluation import Evaluation
+from gahbench.networks.initialisation import build_network
+from gahbench.networks.network_facts import with_random_weights
+from gahbench.networks.trained import Trained
+from gahbench.registry.registry import Registry
+from gahbench.sampling import Sampling
+from gahbench.training.recipe import Training
+from gahbench.training.trainer import Trainer
+
+SIGMA, SIDE = 0.1, 16
+FAMILIES = ("c-alpha[size=16]", "gaussian-field[size=16]", "discs[size=8]", "faces[size=16]")
+#: Plugins that need the files of others, or modules whose parameters the stand-in cannot replace.
+LEFT_OUT = {"hf", "diffusers", "torchscript"}
+
+
+def plugin_names(kind: Any) -> list[str]:
+    """Return the names of the built-in plugins that need no extra package."""
+    return [name for name in Registry().names(kind) if name not in NEEDS and name not in LEFT_OUT]
+
+
+def create(kind: str, name: str, **given: Any) -> Any:
+    """Return a small plugin, with the same weights each time."""
+    torch.manual_seed(0)
+    parameters = {"reference": "bayes-shrink"} if name == "cycle-spin" else small(name, Path(tempfile.mkdtemp()))
+    if name == "pretrained":
+        # A network that uses the noise level.
+        torch.save(random_network("ffdnet").state_dict(), parameters["checkpoint"])
+        parameters["architecture"] = "ffdnet[width=8,layers=5]"
+    return gahbench.create(kind, name, **parameters, **given)
+
+
+def on_family(kind: str, name: str, **given: Any) -> tuple[Any, Any, Tensor]:
+    """Return a basis or reference, a dataset that supports it, and test images."""
+    built = create(kind, name, **given)
+    for family in FAMILIES:
+        dataset = gahbench.create("dataset", family)
+        if built.supports(dataset):
+            return built, dataset, clean_images(family)
+    raise ValueError(f"{name}: not supported by {', '.join(FAMILIES)}")
+
+
+@functools.cache
+def clean_images(family: str = FAMILIES[0], count: int = 4) -> Tensor:
+    """Return test images of a family."""
+    return gahbench.create("dataset", family).images("test", count)
+
+
+def noisy_images(clean: Tensor) -> Tensor:
+    """Return images with noise of standard deviation ``SIGMA``."""
+    return clean + SIGMA * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+
+
+def random_network(name: str, seed: int = 0) -> torch.nn.Module:
+    """Return a small network with random weights, in evaluation."""
+    parameters = small(name, Path(tempfile.mkdtemp())) | ({"width": 4, "layers": 3} if name == "bf-cnn" else {})
+    configured, shape = Registry().configure("architecture", name, **parameters), (1, SIDE, SIDE)
+    return with_random_weights(build_network(lambda: configured.build(shape), seed), shape).eval()
+
+
+@functools.cache
+def trained_network(seed: int) -> torch.nn.Module:
+    """Return a network that denoises a little."""
+    training = Training(steps=150, batch_size=16, compile="never", learning_rate=1e-2)
+    network = build_network(lambda: gahbench.create("architecture", "bf-cnn", width=8, layers=4), seed)
+    return Trainer(network, gahbench.create("dataset", FAMILIES[0]), training, seed, PLAIN).fit().network
+
+
+@functools.cache
+def evaluation_on(device: torch.device, family: str) -> Evaluation:
+    """Return an evaluation with all that a metric may ask for; metrics share what it computes."""
+    dataset = gahbench.create("dataset", family)
+    clean, sigmas = dataset.images("test", 2), (0.05, 0.1, 0.2, 0.4, 0.8)
+    networks = [trained_network(0), trained_network(1), random_network("bf-cnn")]
+    if "sinusoids" in family:
+        # The dimension of images is asked of networks that are not blind.
+        networks = [random_network("ffdnet", seed) for seed in (0, 1, 2)]
+    one, other, start = (Trained(copy.deepcopy(network), device) for network in networks)
+    settings = Sampling(count=4, sampler="flow", sigma_start=1.0, sigma_end=0.05)
+    given: dict[str, Any] = {"dataset": dataset, "device": device, "sampling": settings}
+    courses = [
+        [(step, lambda each=each: each) for step, each in ((1, start), (2, last), (4, last))] for last in (one, other)
+    ]
+    halves = TrainingData(dataset, "train-a", 8), TrainingData(dataset, "train-b", 8)
+    partner = Evaluation(other, clean, sigmas, learned_from=halves[1], snapshots=courses[1], **given)
+    return Evaluation(one, clean, sigmas, learned_from=halves[0], snapshots=courses[0], partner=partner, **given)
