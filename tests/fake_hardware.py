@@ -17,6 +17,8 @@ class Fake(Hardware):
     visible_variable = "FAKE_VISIBLE_DEVICES"
     #: Memory of each device, in bytes.
     memories = (8 * GIB, 8 * GIB)
+    #: What waiting for a device raises: ``None`` while it works.
+    error = None
 
     @property
     def device(self):
@@ -30,9 +32,9 @@ class Fake(Hardware):
     def memory(self):
         return self.memories[int(self._device.partition(":")[2])]
 
-    @classmethod
-    def is_lost(cls, error):
-        return "fake device is gone" in str(error)
+    def synchronise(self):
+        if self.error is not None:
+            raise self.error
 
 
 def add_fake_devices(monkeypatch, *memories):

@@ -67,7 +67,7 @@ def python_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
 
 
-def release_memory() -> None:
+def trim_heap() -> None:
     """Return freed memory to the system, where the C library supports it.
 
     Between units that leave gigabytes of matrices behind, it halves the memory of a worker.
@@ -83,7 +83,7 @@ def keep_freed_blocks() -> None:
 
     By default it may return them to the system after every layer of a network and get them back as pages that have to
     be cleared: a fifth of the time of a small network. It holds for all of the process, until it ends;
-    :func:`release_memory` still returns memory that the main thread has freed.
+    :func:`trim_heap` still returns memory that the main thread has freed.
     """
     import ctypes
 

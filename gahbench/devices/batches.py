@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from gahbench._util.error_text import error_text
@@ -10,10 +11,12 @@ from gahbench._util.readable import counted
 from gahbench.devices.hardware import is_out_of_memory, release_memory
 
 Result = TypeVar("Result")
+#: What needs less memory, in errors.
+FEWER_WORKERS = "fewer workers (--workers, --workers-per-gpu)"
 
 
 class Batches:
-    """How many images are computed at a time: half as many, for good, whenever memory runs out.
+    """How many images are computed at a time: half as many, permanently, whenever memory runs out.
 
     Parameters
     ----------
@@ -32,14 +35,7 @@ class Batches:
     """
 
     def __init__(self, size: int) -> None:
-        self.size = self._begun_with = size
-
-    @property
-    def note(self) -> str | None:
-        """What a record should say: that memory ran out; ``None`` where it did not."""
-        if self.size == self._begun_with:
-            return None
-        return f"out of memory: denoised in batches of {counted(self.size, 'image')}"
+        self.size = size
 
     def run(self, compute: Callable[[int], Result]) -> Result:
         """Return ``compute(size)``, called again from the start with half the size whenever memory runs out.
@@ -62,9 +58,45 @@ class Batches:
                     raise
                 if self.size == 1:
                     raise MemoryError(
-                        "a single image does not fit; fewer workers (--workers, --workers-per-gpu), smaller images "
-                        f"or --device cpu need less memory of a device ({error_text(error)})"
+                        f"a single image does not fit; {FEWER_WORKERS}, smaller images or --device cpu need less "
+                        f"memory of a device ({error_text(error)})"
                     ) from error
             # The error holds the tensors of its batch until here.
             self.size = max(1, self.size // 2)
+            _halved.append(self.size)
             release_memory()
+
+
+#: Sizes to which batches were halved in this process, since :func:`take_memory_notes` was last called.
+_halved: list[int] = []
+
+
+def take_memory_notes() -> list[str]:
+    """Return what a record should say of batches that were halved since the last call: one note, or none."""
+    sizes = [*_halved]
+    _halved.clear()
+    return [f"out of memory: computed in batches of {counted(min(sizes), 'image')}"] if sizes else []
+
+
+@contextlib.contextmanager
+def memory_for(what: str, advice: str) -> Iterator[None]:
+    """Return a context whose error says what does not fit when memory runs out.
+
+    Parameters
+    ----------
+    what
+        What it computes, in the singular: ``a step of 8 images``.
+    advice
+        Changes that need less memory: ``fewer train_images``.
+
+    Raises
+    ------
+    MemoryError
+        If memory runs out.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise MemoryError(f"{what} does not fit; {advice} need less memory ({error_text(error)})") from error

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Hardware:
-    """A device, and what its kind can do; a kind that is not in :data:`KINDS` can do what all can.
+    """A device, and what its kind can do; a kind that is not in :data:`KINDS` has the defaults below.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class Hardware:
 
     #: Whether it computes beside the processor, and worker processes are each given one.
     is_accelerator: ClassVar[bool] = False
-    #: Whether machines have it, for ``auto`` and records. A stand-in is there only for those who ask for it.
+    #: Whether it is physical; ``auto`` and records ignore others.
     is_real: ClassVar[bool] = True
     #: Whether it computes many images at once faster than few.
     has_large_batches: ClassVar[bool] = False
@@ -57,13 +57,16 @@ class Hardware:
 
         return torch.device(self._device)
 
+    def __str__(self) -> str:
+        return self._device
+
     @classmethod
     def devices(cls) -> list[Hardware]:
         """Return the devices of the kind that this process may use."""
         return []
 
     @property
-    def limits(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         """Environment variables that limit another process to this device, which is one of :meth:`devices`."""
         if self.visible_variable is None:
             return {}
@@ -92,7 +95,25 @@ class Hardware:
         return "torch.compile is not tried on this kind of device"
 
     def synchronise(self) -> None:
-        """Wait until it has computed all that was asked; raises the error of a device that is lost."""
+        """Wait until it has computed all queued work; raises the error of a device that is lost."""
+
+    def check(self) -> None:
+        """Compute a sum on the device and wait for it; raises the error of a device that is lost or full."""
+        import torch
+
+        torch.ones(2, device=self.device).sum()
+        self.synchronise()
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether this process can no longer compute on the device; a device whose memory is full is not lost."""
+        if not self.is_accelerator:
+            return False
+        try:
+            self.check()
+        except Exception as error:
+            return not is_out_of_memory(error)
+        return False
 
     def restored(self) -> contextlib.AbstractContextManager[None]:
         """Return a context that leaves the default generators of the CPU and of the device as it found them."""
@@ -103,7 +124,7 @@ class Hardware:
     def reseed(self, seed: int) -> None:
         """Seed the default generators of the CPU and of the device, without waiting for the device.
 
-        To restore a state that was saved would take longer, each step.
+        Seeding is cheaper than restoring a state at each step.
         """
         import torch
 
@@ -112,13 +133,13 @@ class Hardware:
     def use_float32(self) -> None:
         """Have convolutions compute in float32 where they would round to fewer bits by default."""
 
-    def copyable(self, tensor: Tensor) -> Tensor:
-        """Return a tensor of the CPU in memory that the device copies from without waiting."""
+    def pinned(self, tensor: Tensor) -> Tensor:
+        """Return a tensor in memory that the device copies from without waiting, where the tensor is on the CPU."""
         return tensor
 
     def upload(self, tensor: Tensor) -> Tensor:
         """Return a tensor of the CPU on the device, without waiting for the device."""
-        return self.copyable(tensor).to(self.device, non_blocking=True)
+        return self.pinned(tensor).to(self.device, non_blocking=True)
 
     def stream(self) -> contextlib.AbstractContextManager[Any]:
         """Return a context whose work does not wait for other work on the device."""
@@ -127,11 +148,6 @@ class Hardware:
     @classmethod
     def release_memory(cls) -> None:
         """Return freed memory to the device."""
-
-    @classmethod
-    def is_lost(cls, error: BaseException) -> bool:
-        """Whether an error means that this process can no longer use devices of the kind."""
-        return False
 
 
 class Cpu(Hardware):
@@ -209,7 +225,7 @@ class Cuda(Hardware):
         return None if importlib.util.find_spec("triton") else "triton is not installed"
 
     def synchronise(self) -> None:
-        """Wait until it has computed all that was asked; raises the error of a GPU that is lost."""
+        """Wait until it has computed all queued work; raises the error of a GPU that is lost."""
         import torch
 
         torch.cuda.synchronize(self.device)
@@ -234,9 +250,9 @@ class Cuda(Hardware):
 
         torch.backends.cudnn.allow_tf32 = False
 
-    def copyable(self, tensor: Tensor) -> Tensor:
-        """Return a tensor in pinned memory."""
-        return tensor.pin_memory()
+    def pinned(self, tensor: Tensor) -> Tensor:
+        """Return a tensor of the CPU in pinned memory; other tensors are returned unchanged."""
+        return tensor.pin_memory() if tensor.device.type == "cpu" else tensor
 
     def stream(self) -> contextlib.AbstractContextManager[Any]:
         """Return a context whose work goes to a stream of its own."""
@@ -252,11 +268,6 @@ class Cuda(Hardware):
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             torch.cuda.empty_cache()
 
-    @classmethod
-    def is_lost(cls, error: BaseException) -> bool:
-        """Whether an error of CUDA has left the process without its GPU: all that follows fails too."""
-        return isinstance(error, RuntimeError) and "CUDA error: " in error_text(error)
-
 
 @functools.cache
 def _side_stream(device: str) -> Any:
@@ -266,7 +277,7 @@ def _side_stream(device: str) -> Any:
 
 
 class StandIn(Hardware):
-    """The stand-in for a GPU of :mod:`gahbench.devices.stand_in`, which using it installs in this process for good.
+    """The stand-in for a GPU of :mod:`gahbench.devices.stand_in`, which using it installs in this process permanently.
 
     ``STANDIN_VISIBLE_DEVICES=0,1`` stands for two of them; a process computes on one.
     """
@@ -288,7 +299,12 @@ class StandIn(Hardware):
 
     @classmethod
     def devices(cls) -> list[Hardware]:
-        """Return as many as the environment variable names."""
+        """Return as many as the environment variable names; raises GahbenchError if torch is too old."""
+        from gahbench.devices import stand_in
+
+        if not stand_in.is_supported():
+            # It raises the error, before any worker process starts.
+            stand_in.install()
         visible = os.environ.get(cls.visible_variable) or "0"
         return [cls(f"standin:{index}") for index in range(len(visible.split(",")))]
 
@@ -337,15 +353,6 @@ def release_memory() -> None:
     """Return freed memory to the devices of this process."""
     for kind in KINDS.values():
         kind.release_memory()
-
-
-def is_lost(error: BaseException | None) -> bool:
-    """Whether an error, or one that led to it, means that this process can no longer use its device."""
-    while error is not None:
-        if not is_out_of_memory(error) and any(kind.is_lost(error) for kind in KINDS.values()):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -8,7 +8,7 @@ from typing import Literal
 from gahbench._util.errors import GahbenchError
 from gahbench.contracts.jobs import Event, Job
 from gahbench.contracts.unit import Unit
-from gahbench.devices.hardware import chosen_device
+from gahbench.devices.hardware import hardware
 from gahbench.registry.registry import Registry
 from gahbench.runs.protocol import NOT_HELD
 from gahbench.runs.queue import Queue
@@ -31,11 +31,12 @@ class UnitRunner:
         self._job = job
         self._unit: Unit | None = None
         self._queue = Queue(job.units, job.store)
+        self._device = hardware(job.device)
         self._worker = Worker(
             # That of the job has only what the leader of a run needs.
             Registry(tuple(job.files)) if job.outside and job.files else job.registry,
             job.store,
-            chosen_device(job.device),
+            self._device.device,
             progress=self._progress,
             note=self._note,
             should_stop=job.stop.is_set,
@@ -87,7 +88,7 @@ class UnitRunner:
 
     def _do(self, unit: Unit) -> Literal["finished", "failed", "stopped"]:
         self._job.report(Event("started", unit))
-        message = do_unit(self._worker.do, unit, self._job.store, self._job.stop.is_set)
+        message = do_unit(self._worker.do, unit, self._job.store, self._device, self._job.stop.is_set)
         if message["event"] == "finished" and not self._job.store.is_done(unit):
             message = {"event": "failed", "error": NOT_HELD, "traceback": ""}
         if message["event"] == "lost":

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -27,7 +27,7 @@ from gahbench.runs.queue import Queue
 
 #: How long a unit in flight may take to write its checkpoint when the run is stopped.
 GRACE_SECONDS = 20.0
-#: A worker that exits before it was ever ready would only exit again.
+#: A worker that exits before it is ready once more would only exit again.
 START_ATTEMPTS = 2
 #: Seconds for which the supervisor waits for messages, and for units that other processes do.
 WAIT_SECONDS = 0.2
@@ -54,8 +54,7 @@ def supervise(job: Job, workers: int | None = None, workers_per_gpu: int | None 
         Number of workers; ``None`` for ``workers_per_gpu`` to a GPU or, on CPU, one to each share of ``job.threads``
         processors.
     workers_per_gpu
-        How many workers share a GPU; ``None`` for as many as its memory has room for and the networks cannot fill it
-        without.
+        How many workers share a GPU; ``None`` for as many as fit in memory, unless one network fills the GPU.
 
     Raises
     ------
@@ -111,13 +110,14 @@ class _Supervisor:
         self.queue = Queue(job.units, job.store)
         self.files = PluginFiles(job.files)
         self.clock = AwakeClock()
-        # Not more workers than units.
-        self.places = places[: max(1, len(job.units))]
+        #: The device of each place; a place at which worker processes cannot start is removed.
+        self.places = dict(enumerate(places))
         #: Worker processes by place; a place has one from its first unit on.
         self.children: dict[int, WorkerChild] = {}
         #: Messages that are not handled yet: one at which the store failed is handled again.
         self.pending: deque[tuple[WorkerChild, dict[str, Any]]] = deque()
-        self.failed_starts = 0
+        #: By place, how many workers in a row have exited before they were ready.
+        self.failed_starts: Counter[int] = Counter()
         self.waits_until = 0.0
         self.trouble = ""
 
@@ -162,7 +162,7 @@ class _Supervisor:
                 self._stop_worker(child, why, is_lost=False)
             elif child.is_silent(now):
                 self._stop_worker(child, f"nothing was heard of the worker process for {duration(SILENT_SECONDS)}")
-        for place in range(len(self.places)):
+        for place in self.places:
             idle = self.children.get(place)
             if (idle is None or idle.unit is None) and time.monotonic() >= self.waits_until:
                 if (unit := self.queue.take(None if idle is None else idle.last)) is not None:
@@ -193,7 +193,7 @@ class _Supervisor:
         child.observe(message, self.clock.now)
         event, unit = message["event"], child.unit
         if event == "ready":
-            self.failed_starts = 0
+            del self.failed_starts[child.place]
         elif unit is None or not child.is_ready:
             return
         elif event in ("progress", "note"):
@@ -247,8 +247,8 @@ class _Supervisor:
             child = None
         if child is None:
             try:
-                limits = self.places[place].limits
-                child = WorkerChild(place, self.job, limits, unit.isolation_key, self.clock.now)
+                variables = self.places[place].environment
+                child = WorkerChild(place, self.job, variables, unit.isolation_key, self.clock.now)
             except OSError as error:
                 raise GahbenchError(f"worker processes cannot start in {self.job.store.folder}: {error}") from error
             self.children[place] = child
@@ -297,14 +297,31 @@ class _Supervisor:
         output = child.output()
         if unit is not None and not child.is_ready:
             self._release(unit)
-            self.failed_starts += 1
-            if self.failed_starts >= START_ATTEMPTS:
-                raise GahbenchError(f"worker processes cannot start: {why}\n{output}")
-        elif unit is not None and is_lost:
+            self._discard(child)
+            self._on_failed_start(child.place, why, output)
+            return
+        if unit is not None and is_lost:
             self._requeue(unit, why, output)
         elif unit is not None:
             self._fail(unit, why, output)
         self._discard(child)
+
+    def _on_failed_start(self, place: int, why: str, output: str) -> None:
+        """Remove a place at which workers exit before they are ready; losses of ready workers count for their units."""
+        self.failed_starts[place] += 1
+        if self.failed_starts[place] < START_ATTEMPTS:
+            return
+        device = self.places[place]
+        if not device.is_accelerator:
+            raise GahbenchError(f"worker processes cannot start: {why}\n{output}")
+        del self.places[place]
+        text = f"worker processes cannot start on device {device}: {why}"
+        if not self.places:
+            raise GahbenchError(
+                f"{text}; no device is left. Run again once the device works (after a restart of the machine, or when "
+                f"other processes have freed its memory), or with --device cpu\n{output}"
+            )
+        self.job.report(Event("note", None, {"text": f"{text}; the run goes on with one worker less"}))
 
     def _discard(self, child: WorkerChild) -> None:
         child.kill()

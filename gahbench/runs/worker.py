@@ -15,12 +15,13 @@ from gahbench._util.checks import as_text
 from gahbench._util.error_text import bounded, error_text
 from gahbench._util.errors import ResultsError
 from gahbench._util.files import StorageError
-from gahbench._util.resources import release_memory
+from gahbench._util.resources import trim_heap
 from gahbench.contracts.denoisers import SEES_DATASET
 from gahbench.contracts.metrics import Metric
 from gahbench.contracts.references import Reference
 from gahbench.contracts.unit import Unit
-from gahbench.devices.hardware import chosen_device, hardware, is_lost, is_out_of_memory
+from gahbench.devices.batches import take_memory_notes
+from gahbench.devices.hardware import Hardware, chosen_device, hardware, is_out_of_memory, release_memory
 from gahbench.evaluation.audit import DIVERGED_NOTE, audit, audit_repetition
 from gahbench.evaluation.claimed_risk import check_claimed_risk
 from gahbench.evaluation.measurement import Measurement
@@ -94,6 +95,8 @@ class Worker:
         """
         started = time.monotonic()
         attempt = self.store.begin(unit)
+        # Those of a unit that has failed are not of this one.
+        take_memory_notes()
         try:
             if unit.kind == "fit":
                 self._fit(unit, attempt)
@@ -104,7 +107,6 @@ class Worker:
             if unit.kind == "score":
                 attempt.drop()
             raise
-        release_memory()
         return time.monotonic() - started
 
     def _fit(self, unit: Unit, attempt: Attempt) -> None:
@@ -127,9 +129,15 @@ class Worker:
             self._choices,
             checkpoints,
         )
-        for text in done.facts["notes"]:
+        notes = [*done.facts["notes"], *take_memory_notes()]
+        for text in notes:
             self.note(text)
-        facts = {**done.facts, "marks": watched.marks(dataset.shape, self.device), "resumed": checkpoints.resumed}
+        facts = {
+            **done.facts,
+            "notes": notes,
+            "marks": watched.marks(dataset.shape, self.device),
+            "resumed": checkpoints.resumed,
+        }
         # The time of training is of training alone: this has the images, the network and its validation too.
         facts |= {"seconds": time.monotonic() - started, "environment": self._environment}
         self._require_device()
@@ -157,13 +165,13 @@ class Worker:
             facts |= {"notes": list(map(as_text, notes)), "parameters": None if count is None else int(count)}
         checks = _checks(unit, measurement)
         facts["notes"] += checks.pop("notes", [])
-        facts["notes"] += dict.fromkeys(note for one in measurement.evaluations if (note := one.batches.note))
         facts |= checks
         facts["precision"] = "float32"
         if "jacobian" in metric.needs:
             facts |= _jacobian_facts(measurement)
             if (choice := measurement.evaluation.jacobian_choice) is not None and choice.note is not None:
                 self.note(choice.note)
+        facts["notes"] += take_memory_notes()
         facts |= {"networks": networks, "environment": self._environment}
         if self._checksums(unit) != networks:
             raise ResultsError(f"{unit.label}: its network was replaced meanwhile; run again")
@@ -246,14 +254,23 @@ def _check_code(unit: Unit, function: str, needs: frozenset[str] = frozenset()) 
 
 
 def do_unit(
-    do: Callable[[Unit], float], unit: Unit, store: Store, should_stop: Callable[[], bool], interruptible: bool = True
+    do: Callable[[Unit], float],
+    unit: Unit,
+    store: Store,
+    device: Hardware,
+    should_stop: Callable[[], bool],
+    interruptible: bool = True,
 ) -> dict[str, Any]:
     """Do a unit; return what to report: its seconds, that it stopped, or why it failed or its device was lost.
+
+    The memory that it leaves is freed for other processes.
 
     Parameters
     ----------
     do
         Does it; returns the seconds it took.
+    device
+        The device that it computes on: lost if it cannot be used after an error.
     should_stop
         Whether it was asked to stop: otherwise a plugin pretends so.
     interruptible
@@ -266,6 +283,23 @@ def do_unit(
     StorageError
         If the results folder cannot be read or written, which is not the fault of the unit.
     """
+    end = _end(do, unit, store, device, should_stop, interruptible)
+    # Only now is the error gone that holds the tensors of a failed unit.
+    trim_heap()
+    if end["event"] != "lost":
+        release_memory()
+    return end
+
+
+def _end(
+    do: Callable[[Unit], float],
+    unit: Unit,
+    store: Store,
+    device: Hardware,
+    should_stop: Callable[[], bool],
+    interruptible: bool,
+) -> dict[str, Any]:
+    """Do a unit, and return its end; the arguments are those of :func:`do_unit`."""
     try:
         return {"event": "finished", "seconds": do(unit)}
     except BaseException as error:
@@ -282,7 +316,7 @@ def do_unit(
         if isinstance(error, ResultsError) and not isinstance(error, DamagedError) and isinstance(cause, OSError):
             raise StorageError(cause.errno, str(error)) from error
         details = {"error": explain(error), "traceback": bounded(_traceback(error), MAX_TRACEBACK)}
-        if is_lost(error):
+        if device.is_lost:
             return {"event": "lost", **details, "error": f"its device was lost: {details['error']}"}
         return {"event": "failed", "code_changed": isinstance(error, CodeChangedError), **details}
 

@@ -73,6 +73,7 @@ def do_units(link: Link, folder: Path, threads: int, device_name: str) -> None:
                 lambda unit: worker(tuple(files), tuple(packages)).do(unit),
                 unit,
                 store,
+                there,
                 link.stop.is_set,
                 interruptible=False,
             )
@@ -82,6 +83,8 @@ def do_units(link: Link, folder: Path, threads: int, device_name: str) -> None:
         link.send(**end, unit=unit.folder)
         return str(end["event"])
 
+    # Before it is ready: a device that is lost at the start is not the fault of a unit.
+    there.check()
     link.send("ready")
     while not link.stop.is_set():
         message = link.inbox.get()

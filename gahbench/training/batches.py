@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gahbench._util.noise import generator
 from gahbench.contracts.datasets import Dataset
+from gahbench.devices.batches import FEWER_WORKERS, memory_for
 from gahbench.devices.hardware import hardware
 from gahbench.training.ahead import Ahead
 from gahbench.training.recipe import Training, tiled
@@ -49,7 +50,8 @@ class TrainingImages:
         self._images: Tensor | None = None
         self._order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.long))
         if self.count is not None:
-            self._images = dataset.images(training.split, self.count).to(device)
+            with memory_for(f"a set of {self.count} training images", f"fewer train_images and {FEWER_WORKERS}"):
+                self._images = dataset.images(training.split, self.count).to(device)
             self._epoch = tiled(self.count, training.epoch_images)
 
     def batch(self, step: int) -> Tensor:
@@ -81,7 +83,7 @@ class TrainingImages:
     def _drawn(self, step: int) -> Tensor:
         """Return the images of a step of a stream, on the CPU."""
         start = self.seed * STRETCH + step * self.batch_size
-        return self._hardware.copyable(self.dataset.images(self.split, self.batch_size, start=start))
+        return self._hardware.pinned(self.dataset.images(self.split, self.batch_size, start=start))
 
     def _shuffled(self, epoch: int) -> Tensor:
         """Return which image comes at each place of an epoch, on the device."""

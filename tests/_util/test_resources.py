@@ -11,7 +11,7 @@ import pytest
 #: Page faults of layers that use four blocks of 3 MiB each, after one of two functions.
 LAYERS = """
 import ctypes, json, resource
-from gahbench._util.resources import keep_freed_blocks, release_memory
+from gahbench._util.resources import keep_freed_blocks, trim_heap
 
 SIZE = 3 << 20
 # Pages of 4 KiB in this process, whatever the system prefers (PR_SET_THP_DISABLE of Linux' prctl.h).
@@ -28,7 +28,7 @@ found = {"by default": faults()}
 keep_freed_blocks()
 faults()
 found["kept"] = faults()
-release_memory()
+trim_heap()
 found["released"] = faults()
 print(json.dumps({"pages": 4 * SIZE // resource.getpagesize(), **found}))
 """

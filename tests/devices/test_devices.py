@@ -11,7 +11,7 @@ from fake_hardware import GIB, Fake, add_fake_devices
 
 import gahbench
 from gahbench.contracts.jobs import check_device
-from gahbench.devices.hardware import Cpu, Cuda, Hardware, chosen_device, hardware, is_lost, is_out_of_memory
+from gahbench.devices.hardware import Cpu, Cuda, Hardware, chosen_device, hardware, is_out_of_memory
 
 ROOT = Path(__file__).parents[2]
 #: What only one file may name.
@@ -45,20 +45,20 @@ def test_the_first_kind_that_the_machine_has_is_chosen(monkeypatch):
 def test_devices_are_found_without_importing_torch():
     code = (
         "import sys; from gahbench.devices.hardware import hardware; from gahbench.contracts.jobs import check_device; "
-        "check_device('auto'); hardware('cpu').devices()[0].limits; sys.exit('torch' in sys.modules)"
+        "check_device('auto'); hardware('cpu').devices()[0].environment; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_process_is_limited_to_one_device_of_those_that_this_one_has(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert Cuda("cuda:1").limits == {"CUDA_VISIBLE_DEVICES": "1"}
-    assert Cuda("cuda").limits == {"CUDA_VISIBLE_DEVICES": "0"}
+    assert Cuda("cuda:1").environment == {"CUDA_VISIBLE_DEVICES": "1"}
+    assert Cuda("cuda").environment == {"CUDA_VISIBLE_DEVICES": "0"}
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b")
-    assert Cuda("cuda:1").limits == {"CUDA_VISIBLE_DEVICES": "GPU-b"}
-    assert Cpu("cpu").limits == {}
+    assert Cuda("cuda:1").environment == {"CUDA_VISIBLE_DEVICES": "GPU-b"}
+    assert Cpu("cpu").environment == {}
     add_fake_devices(monkeypatch, GIB, GIB)
-    assert [device.limits for device in Fake.devices()] == [{"FAKE_VISIBLE_DEVICES": place} for place in "01"]
+    assert [device.environment for device in Fake.devices()] == [{"FAKE_VISIBLE_DEVICES": place} for place in "01"]
 
 
 @pytest.mark.parametrize(
@@ -71,32 +71,46 @@ def test_a_process_is_limited_to_one_device_of_those_that_this_one_has(monkeypat
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ],
 )
-def test_memory_that_ran_out_is_no_lost_device(error):
+def test_memory_that_ran_out_is_recognised(error):
     assert is_out_of_memory(error)
-    assert not is_lost(error)
+
+
+def test_other_errors_are_not_of_memory():
+    for error in (RuntimeError("shapes do not match"), ValueError("out of memory"), KeyError("out of memory")):
+        assert not is_out_of_memory(error)
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("error", "is_lost"),
     [
-        "CUDA error: an illegal memory access was encountered",
-        "CUDA error: device-side assert triggered",
-        "CUDA error: uncorrectable ECC error encountered",
-        "CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm(...)`",
+        (None, False),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), True),
+        (RuntimeError("Triton Error [CUDA]: an illegal memory access was encountered"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), True),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB"), False),
     ],
 )
-def test_errors_of_cuda_mean_a_lost_device(text):
-    error = RuntimeError(text)
-    assert is_lost(error)
-    assert not is_out_of_memory(error)
-    # Whatever a plugin makes of it.
-    raised_from, raised_after = ValueError("could not denoise"), ValueError("could not denoise")
-    raised_from.__cause__ = raised_after.__context__ = error
-    assert is_lost(raised_from)
-    assert is_lost(raised_after)
+def test_a_device_is_lost_when_it_can_compute_nothing(monkeypatch, error, is_lost):
+    monkeypatch.setattr(Fake, "error", error)
+    assert Fake("fake:0").is_lost is is_lost
+    assert not Cpu("cpu").is_lost
 
 
-def test_other_errors_are_neither():
-    for error in (RuntimeError("shapes do not match"), ValueError("CUDA error: in a text"), KeyError("out of memory")):
-        assert not is_lost(error)
-        assert not is_out_of_memory(error)
+def test_a_device_is_lost_when_nothing_can_be_allocated_on_it(monkeypatch):
+    def fail(*arguments, **options):
+        raise RuntimeError("CUDA error: device not ready")
+
+    monkeypatch.setattr(torch, "ones", fail)
+    assert Fake("fake:0").is_lost
+
+
+def test_only_tensors_of_the_cpu_are_pinned():
+    tensor = torch.ones(2, device="meta")
+    assert Cuda("cuda").pinned(tensor) is tensor
+
+
+def test_a_stand_in_that_torch_cannot_be_is_refused(monkeypatch):
+    monkeypatch.setattr("gahbench.devices.stand_in.is_supported", lambda: False)
+    monkeypatch.setattr("gahbench.devices.stand_in._libraries", [])
+    with pytest.raises(gahbench.GahbenchError, match=r"the device 'standin' needs a torch with Python backends"):
+        hardware("standin").devices()

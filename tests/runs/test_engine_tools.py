@@ -112,12 +112,12 @@ def test_the_command_of_engines_names_the_folder_and_the_device(job):
 
 def test_a_worker_gets_its_threads_and_its_gpu(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    variables = environment(3, Cuda("cuda:1").limits)
+    variables = environment(3, Cuda("cuda:1").environment)
     assert variables["OMP_NUM_THREADS"] == variables["MKL_NUM_THREADS"] == "3"
     assert variables["CUDA_VISIBLE_DEVICES"] == "1"
-    assert "CUDA_VISIBLE_DEVICES" not in environment(3, Cpu("cpu").limits)
+    assert "CUDA_VISIBLE_DEVICES" not in environment(3, Cpu("cpu").environment)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b")
-    assert environment(3, Cuda("cuda:1").limits)["CUDA_VISIBLE_DEVICES"] == "GPU-b"
+    assert environment(3, Cuda("cuda:1").environment)["CUDA_VISIBLE_DEVICES"] == "GPU-b"
 
 
 def test_jobs_refuse_other_devices(tmp_path):

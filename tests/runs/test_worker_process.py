@@ -62,6 +62,19 @@ def test_units_of_built_in_plugins_load_and_report_nothing_from_outside(tmp_path
     assert [message["event"] for message in sent][-1] == "finished"
 
 
+def test_a_process_whose_device_is_lost_at_its_start_is_never_ready(tmp_path, write_suite, monkeypatch):
+    def fail(device):
+        raise RuntimeError("no device")
+
+    plan = gahbench.plan_suite(write_suite())
+    link = Link(plan.units)
+    monkeypatch.setattr("gahbench.devices.hardware.Cpu.synchronise", fail)
+    monkeypatch.setattr("gahbench.registry.construction.watch.report", lambda name: None)
+    with pytest.raises(RuntimeError, match="no device"):
+        do_units(link, tmp_path / "out", torch.get_num_threads(), "cpu")
+    assert link.sent == []
+
+
 @pytest.mark.parametrize("call", ["fsync", "rename"])
 def test_a_file_system_that_fails_is_reported_as_such(tmp_path, write_suite, monkeypatch, call):
     plan = gahbench.plan_suite(write_suite())
