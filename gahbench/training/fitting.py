@@ -28,7 +28,7 @@ from gahbench.training.checkpoint import Checkpoints
 from gahbench.training.file_names import HISTORY, WEIGHTS, snapshot_file
 from gahbench.training.hardware import Acceleration, choose
 from gahbench.training.recipe import Training
-from gahbench.training.trainer import Fitted, Progress, Trainer
+from gahbench.training.trainer import Fitted, Progress, Trainer, memory_for_step
 
 
 @dataclass(frozen=True)
@@ -83,21 +83,12 @@ def fit(
     StorageError
         If the folder cannot be read or written.
     MemoryError
-        If memory runs out; says what needs less.
+        If memory runs out; where it is known, says what does not fit, and what needs less.
     Exception
         Whatever the network or the dataset raises.
     """
     hardware(device).use_float32()
-    try:
-        fitted = _fitted(build, dataset, training, seed, folder, device, report, should_stop, choices, checkpoints)
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise MemoryError(
-            f"a step of {training.batch_size} images of shape {tuple(dataset.shape)} does not fit; a smaller "
-            "batch_size, fewer workers (--workers, --workers-per-gpu) or precision: bfloat16 need less memory "
-            f"({error_text(error)})"
-        ) from error
+    fitted = _fitted(build, dataset, training, seed, folder, device, report, should_stop, choices, checkpoints)
     save_weights(folder / WEIGHTS, fitted.network)
     _write_history(folder / HISTORY, fitted.history)
     snapshots = training.snapshot_steps(fitted.steps)
@@ -118,12 +109,14 @@ def _fitted(
 ) -> Fitted:
     """Build and train a network; the arguments are those of :func:`fit`."""
     network = build_network(build, seed, training.initialisation, training.weights_stream)
+    with memory_for_step(dataset, training):
+        chosen = acceleration(network, dataset, training, device, choices or Choices())
     trainer = Trainer(
         network,
         dataset,
         training,
         seed,
-        acceleration(network, dataset, training, device, choices or Choices()),
+        chosen,
         validation_sigmas(training),
         device,
         checkpoints,

@@ -17,7 +17,7 @@ from gahbench._util.shapes import image_shape
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.denoisers import batch_size
 from gahbench.contracts.truth import Truth
-from gahbench.devices.batches import Batches
+from gahbench.devices.batches import FEWER_WORKERS, Batches, memory_for
 from gahbench.devices.hardware import hardware
 from gahbench.networks.trained import Trained, channels_last
 from gahbench.training import checkpoint
@@ -45,6 +45,14 @@ class Stopped(Exception):
 
 class Diverged(Exception):
     """The loss is no longer a number."""
+
+
+def memory_for_step(dataset: Dataset, training: Training) -> contextlib.AbstractContextManager[None]:
+    """Return a context whose error says that a step does not fit when memory runs out."""
+    return memory_for(
+        f"a step of {training.batch_size} images of shape {tuple(dataset.shape)}",
+        f"a smaller batch_size, {FEWER_WORKERS} or precision: bfloat16",
+    )
 
 
 @dataclass(frozen=True)
@@ -165,7 +173,8 @@ class Trainer:
         seconds_before, steps_before = self._seconds, self._step
         self.network.train()
         while (fraction := self._fraction()) < 1.0:
-            loss = self.step(self._step, fraction)
+            with memory_for_step(self.dataset, self.training):
+                loss = self.step(self._step, fraction)
             self._step += 1
             now = time.monotonic()
             self._seconds = seconds_before + now - started
@@ -301,7 +310,8 @@ class Trainer:
         available = self.dataset.available("validation")
         wanted = self.training.validation_images
         count = wanted if available is None else min(wanted, available)
-        return self.dataset.images("validation", count) if count else None
+        with memory_for(f"a set of {count} validation images", f"fewer validation_images and {FEWER_WORKERS}"):
+            return self.dataset.images("validation", count) if count else None
 
     def _validate(self, loss: Tensor) -> None:
         row: dict[str, float] = {"step": self._step, "seconds": self._seconds, "loss": self._finite(loss)}

@@ -7,7 +7,7 @@ import torch
 from fake_hardware import Small
 
 import gahbench
-from gahbench.devices.batches import Batches
+from gahbench.devices.batches import Batches, take_memory_notes
 from gahbench.evaluation import Evaluation
 from gahbench.jacobian import Jacobian
 from gahbench.networks import Trained, build_network
@@ -15,8 +15,14 @@ from gahbench.sampling import Sampling, draw_samples, of_network
 from gahbench.training.fitting import fit
 from gahbench.training.recipe import Training
 
+NOTE = "out of memory: computed in batches of {}"
 DATASET = gahbench.create("dataset", "discs", size=64)
 SIGMAS = [0.1, 0.3]
+
+
+@pytest.fixture(autouse=True)
+def _no_notes():
+    take_memory_notes()
 
 
 def small(images):
@@ -33,8 +39,7 @@ def test_batches_are_halved_until_they_fit_and_scores_are_the_same():
     assert torch.tensor(psnr.score(halved).value) == pytest.approx(torch.tensor(psnr.score(whole).value), rel=1e-6)
     # The second noise level begins with what fitted.
     assert network.batches == [32, 16, *[8] * 5, *[8] * 5]
-    assert halved.batches.note == "out of memory: denoised in batches of 8 images"
-    assert whole.batches.note is None
+    assert halved.batches.size == 8
 
 
 class Noisy:
@@ -81,6 +86,8 @@ def test_samples_are_the_same_in_smaller_batches():
     settings = Sampling(count=6, max_steps=3)
     drawn = [draw_samples(of_network(small(images), "cpu"), (1, 16, 16), settings, batch=6).images for images in (9, 2)]
     assert torch.allclose(*drawn, atol=1e-5)
+    assert take_memory_notes() == [NOTE.format("1 image")]
+    assert take_memory_notes() == []
 
 
 def test_products_with_jacobians_are_taken_in_smaller_batches():
@@ -90,6 +97,7 @@ def test_products_with_jacobians_are_taken_in_smaller_batches():
     network.images = 20
     assert torch.allclose(Jacobian(network, noisy, 0.1).matrices(), expected, atol=1e-6)
     assert min(network.batches[-5:]) <= 20
+    assert take_memory_notes() == [NOTE.format("16 images")]
 
 
 def test_a_fit_says_what_needs_less_memory(tmp_path):
@@ -98,3 +106,47 @@ def test_a_fit_says_what_needs_less_memory(tmp_path):
     with pytest.raises(MemoryError, match=needs):
         fit(functools.partial(Small, 4), DATASET, training, 0, tmp_path, torch.device("cpu"))
     assert fit(functools.partial(Small, 8), DATASET, training, 0, tmp_path, torch.device("cpu")).facts["steps"] == 3
+
+
+class Large:
+    """A data set of ten images, whose images of one split do not fit."""
+
+    shape = DATASET.shape
+
+    def __init__(self, split):
+        self.split = split
+
+    def available(self, split):
+        return 10
+
+    def images(self, split, count, start=0):
+        if split == self.split:
+            raise MemoryError("too large")
+        return DATASET.images(split, count, start=start)
+
+
+@pytest.mark.parametrize(
+    ("split", "needs"),
+    [
+        ("train", r"a set of 10 training images does not fit; fewer train_images and fewer workers .* \(.*too large"),
+        ("validation", r"a set of 10 validation images does not fit; fewer validation_images and .* \(.*too large"),
+    ],
+)
+def test_a_fit_says_which_images_do_not_fit(tmp_path, split, needs):
+    training = Training.model_validate({"steps": 3, "batch_size": 8, "compile": "never", "precision": "float32"})
+    with pytest.raises(MemoryError, match=needs) as caught:
+        fit(functools.partial(Small, 8), Large(split), training, 0, tmp_path, torch.device("cpu"))
+    assert "a step" not in str(caught.value)
+
+
+def test_a_fit_whose_validation_does_not_fit_blames_no_step(tmp_path):
+    """In training the network takes 8 images, in validation none."""
+
+    class Trains(Small):
+        def forward(self, noisy, sigma):
+            self.images = 8 if self.training else 0
+            return super().forward(noisy, sigma)
+
+    training = Training.model_validate({"steps": 3, "batch_size": 8, "compile": "never", "precision": "float32"})
+    with pytest.raises(MemoryError, match=r"^a single image does not fit"):
+        fit(functools.partial(Trains, 8), DATASET, training, 0, tmp_path, torch.device("cpu"))
