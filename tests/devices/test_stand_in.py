@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from gahbench.devices import stand_in
-from tests.devices.budgets import BUDGETS, table
+
+from .budgets import BUDGETS, table
 
 HERE = Path(__file__).resolve().parent
 pytestmark = pytest.mark.skipif(not stand_in.is_supported(), reason="torch has no Python backends, since it is too old")
