@@ -44,11 +44,11 @@ def libraries() -> list[torch.library.Library]:
     library: Any = torch.library.Library("aten", "IMPL", _KEY)  # type: ignore[no-untyped-call]
     device = torch._C._get_privateuse1_backend_name()
     for name in LOWER:
-        library.impl(name, _casting(name, lambda: torch.get_autocast_dtype(device)))
+        library.impl(name, _casting(name, lambda types: torch.get_autocast_dtype(device)))
     for name in FULL:
-        library.impl(name, _casting(name, lambda: torch.float32))
+        library.impl(name, _casting(name, lambda types: torch.float32))
     for name in WIDEST:
-        library.impl(name, _widening(name))
+        library.impl(name, _casting(name, lambda types: torch.float32 if torch.float32 in types else None))
     for name in SUMS:
         library.impl(name, _summing(name))
     return [fallback, library]
@@ -70,27 +70,15 @@ def _is_cast(value: Any) -> bool:
     return value.device.type == torch._C._get_privateuse1_backend_name()
 
 
-def _casting(name: str, dtype: Callable[[], torch.dtype]) -> Callable[..., Any]:
+def _casting(name: str, choose: Callable[[set[torch.dtype]], torch.dtype | None]) -> Callable[..., Any]:
+    """Return an operation in the type that ``choose`` names, given those of its tensors; ``None`` leaves them."""
     operation = _operation(name)
 
     def run(*args: Any, **kwargs: Any) -> Any:
         with _without_autocast():
-            args, kwargs = tree.tree_map(lambda leaf: leaf.to(dtype()) if _is_cast(leaf) else leaf, (args, kwargs))
-            return operation(*args, **kwargs)
-
-    return run
-
-
-def _widening(name: str) -> Callable[..., Any]:
-    operation = _operation(name)
-
-    def run(*args: Any, **kwargs: Any) -> Any:
-        with _without_autocast():
-            types = [leaf.dtype for leaf in tree.tree_leaves((args, kwargs)) if _is_cast(leaf)]
-            widest = torch.float32 if torch.float32 in types else None
-            args, kwargs = tree.tree_map(
-                lambda leaf: leaf.to(widest) if widest is not None and _is_cast(leaf) else leaf, (args, kwargs)
-            )
+            leaves = tree.tree_leaves((args, kwargs))
+            if (dtype := choose({leaf.dtype for leaf in leaves if _is_cast(leaf)})) is not None:
+                args, kwargs = tree.tree_map(lambda leaf: leaf.to(dtype) if _is_cast(leaf) else leaf, (args, kwargs))
             return operation(*args, **kwargs)
 
     return run
