@@ -16,25 +16,13 @@ def is_installed(package: str) -> bool:
 
 
 def require(what: str, package: str, extra: str) -> None:
-    """Refuse a plugin whose package is not installed, without importing it.
-
-    Raises
-    ------
-    GahbenchError
-        Naming the extra that installs it.
-    """
+    """Refuse a plugin whose package is not installed, without importing it."""
     if not is_installed(package):
         raise GahbenchError(f"the {what} needs the package {package}: pip install 'gahbench[{extra}]'")
 
 
 def imported(module: str, extra: str) -> Any:
-    """Return a module of a package that an extra installs.
-
-    Raises
-    ------
-    ValueError
-        Naming the extra, if it cannot be imported.
-    """
+    """Return a module of a package that an extra installs."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

@@ -13,16 +13,7 @@ T = TypeVar("T")
 
 
 def kept_tensors(maxsize: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Have a function keep what it returned for its latest arguments.
-
-    Tensors that are made under ``torch.inference_mode`` could not be used for derivatives afterwards, by anyone in the
-    process: what is kept is made outside of it.
-
-    Parameters
-    ----------
-    maxsize
-        How many results are kept.
-    """
+    """Have a function keep what it returned for its latest arguments."""
 
     def decorated(function: Callable[P, T]) -> Callable[P, T]:
         @functools.lru_cache(maxsize=maxsize)

@@ -22,18 +22,7 @@ _ZIP = b"PK\x03\x04"
 
 
 def load_torch(path: Path, classes: Sequence[type] = ()) -> Any:
-    """Return what a torch file holds: tensors, plain containers, and objects of a few more classes.
-
-    Parameters
-    ----------
-    classes
-        Classes beside those that torch admits.
-
-    Raises
-    ------
-    ValueError
-        If it cannot be read so; says why in a line.
-    """
+    """Return what a torch file holds: tensors, plain containers, and objects of a few more classes."""
     try:
         check_weights_file(path)
         with warnings.catch_warnings(), torch.serialization.safe_globals(list(classes)):
@@ -46,13 +35,7 @@ def load_torch(path: Path, classes: Sequence[type] = ()) -> Any:
 
 
 def check_weights_file(path: Path) -> None:
-    """Refuse what is no regular file, is too large, or would unpack to more than it has.
-
-    Raises
-    ------
-    OSError, ValueError
-        With the reason.
-    """
+    """Refuse what is no regular file, is too large, or would unpack to more than it has."""
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > MAX_BYTES:

@@ -9,10 +9,7 @@ from torch import Tensor
 
 
 def numbers_of(mask: Tensor) -> Tensor:
-    """Return the flat numbers of the places where a mask holds, on a processor; on a GPU those of all places.
-
-    What is computed at a place where it does not hold has to be dropped.
-    """
+    """Return the flat numbers of the places where a mask holds, on a processor; on a GPU those of all places."""
     if mask.device.type == "cpu":
         return mask.flatten().nonzero()[:, 0]
     return torch.arange(mask.numel(), device=mask.device)

@@ -38,18 +38,7 @@ _CORE = (
 
 
 class CoreLoader(yaml.SafeLoader):
-    """A safe loader by the core schema, of bounded documents.
-
-    Parameters
-    ----------
-    text
-        The document.
-
-    Raises
-    ------
-    yaml.YAMLError
-        Here and by its methods: if the document is not YAML, or exceeds a bound.
-    """
+    """A safe loader by the core schema, of bounded documents."""
 
     def __init__(self, text: str) -> None:
         if len(text) > MAX_CHARACTERS:

@@ -26,60 +26,13 @@ class GahbenchDeprecationWarning(FutureWarning):
 
 
 def warn_deprecated(name: str, since: str, use_instead: str, stacklevel: int = 2) -> None:
-    """Warn that a name, a parameter or a value is deprecated.
-
-    Parameters
-    ----------
-    name
-        The deprecated name, as the user wrote it.
-    since
-        The version that deprecated it.
-    use_instead
-        The replacement.
-    stacklevel
-        Whose line the warning shows: 1 is the caller of this function, 2 the caller of that, and so on.
-
-    Examples
-    --------
-    >>> import warnings
-    >>> with warnings.catch_warnings(record=True) as caught:
-    ...     warnings.simplefilter("always")
-    ...     warn_deprecated("the parameter 'trial'", since="0.2", use_instead="'dry_run'")
-    >>> print(caught[0].message)
-    the parameter 'trial' is deprecated since gahbench 0.2 and will be removed; use 'dry_run' instead
-    """
+    """Warn that a name, a parameter or a value is deprecated."""
     text = f"{name} is deprecated since gahbench {since} and will be removed; use {use_instead} instead"
     warnings.warn(text, GahbenchDeprecationWarning, stacklevel=stacklevel + 1)
 
 
 def deprecated(since: str, use_instead: str) -> Callable[[Target], Target]:
-    """Mark a function or a class as deprecated, by a warning on calls and a line in its docstring.
-
-    Parameters
-    ----------
-    since
-        The version that deprecated it.
-    use_instead
-        The replacement.
-
-    Returns
-    -------
-    callable
-        The decorator. It returns the function wrapped, and the class itself, with its constructor wrapped.
-
-    Examples
-    --------
-    >>> @deprecated(since="0.2", use_instead="gahbench.create")
-    ... def make(kind, name):
-    ...     return (kind, name)
-    >>> import warnings
-    >>> with warnings.catch_warnings(record=True) as caught:
-    ...     warnings.simplefilter("always")
-    ...     make("basis", "dct")
-    ('basis', 'dct')
-    >>> print(caught[0].message)
-    make is deprecated since gahbench 0.2 and will be removed; use gahbench.create instead
-    """
+    """Mark a function or a class as deprecated, by a warning on calls and a line in its docstring."""
 
     def mark(target: Target) -> Target:
         called = target.__init__ if inspect.isclass(target) else target
@@ -102,24 +55,7 @@ def deprecated(since: str, use_instead: str) -> Callable[[Target], Target]:
 
 
 def renamed(given: Mapping[str, Any], names: Mapping[str, str], where: str, since: str = "0.1") -> dict[str, Any]:
-    """Return values by their current names, with a warning for each that was given by an old one.
-
-    Parameters
-    ----------
-    given
-        Values by name.
-    names
-        The names of today, by old name.
-    where
-        The name of their owner, for the warning.
-    since
-        The version that renamed them.
-
-    Raises
-    ------
-    ValueError
-        If a value is given by two of its names.
-    """
+    """Return values by their current names, with a warning for each that was given by an old one."""
     found: dict[str, Any] = {}
     for name, value in given.items():
         new = names.get(name, name)

@@ -47,10 +47,7 @@ def error_text(error: BaseException) -> str:
 
 
 def error_with_place(error: BaseException) -> str:
-    """Return an error in one line, with the file and line of a plugin that raised it, or called what raised it.
-
-    That is the last place outside gahbench, installed packages and Python itself; without one there is none.
-    """
+    """Return an error in one line, with the file and line of a plugin that raised it, or called what raised it."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         file = Path(frame.filename)
         if file.is_file() and not any(folder in file.parents for folder in _LIBRARIES):
@@ -59,11 +56,7 @@ def error_with_place(error: BaseException) -> str:
 
 
 def without_library_frames(text: str) -> str:
-    """Return a traceback without the frames of gahbench, installed packages and Python.
-
-    The last frame is then a line of the user's own, and the error follows it. A text with no such line stays whole, and
-    so does one that is not a traceback of Python.
-    """
+    """Return a traceback without the frames of gahbench, installed packages and Python."""
     kept: list[str] = []
     has_own_line = in_frames = is_kept = False
     for line in text.splitlines():

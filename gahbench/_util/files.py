@@ -151,13 +151,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def delete_entry(path: Path) -> None:
-    """Delete what stands under a name, if anything: a file, a link, or a folder with all in it.
-
-    Raises
-    ------
-    OSError
-        If it is there and cannot be deleted.
-    """
+    """Delete what stands under a name, if anything: a file, a link, or a folder with all in it."""
     try:
         path.unlink(missing_ok=True)
     except OSError:
@@ -167,10 +161,7 @@ def delete_entry(path: Path) -> None:
 
 
 def delete_file(folder: Path, name: str) -> None:
-    """Delete a file in a folder, by its name there; what is no file, or lies behind a link, is left as it is.
-
-    A list of files that came with a folder may name anything.
-    """
+    """Delete a file in a folder, by its name there; what is no file, or lies behind a link, is left as it is."""
     file = folder / name
     behind_link = any(
         parent.is_symlink() for parent in file.parents if parent.is_relative_to(folder) and parent != folder
@@ -180,13 +171,7 @@ def delete_file(folder: Path, name: str) -> None:
 
 
 def delete_folder(folder: Path) -> None:
-    """Delete a folder, renamed first: one that is deleted in part does not stand under its name.
-
-    Raises
-    ------
-    OSError
-        If it is there and cannot be renamed.
-    """
+    """Delete a folder, renamed first: one that is deleted in part does not stand under its name."""
     aside = temporary_name(folder)
     try:
         folder.rename(aside)
@@ -218,13 +203,7 @@ def flush(path: Path) -> None:
 
 
 def write_output(content: bytes, file: Path) -> None:
-    """Write a file that a user requested, and make its folder if there is none.
-
-    Raises
-    ------
-    ParameterError
-        If it cannot be written.
-    """
+    """Write a file that a user requested, and make its folder if there is none."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)

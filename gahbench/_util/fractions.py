@@ -10,13 +10,7 @@ _FRACTION = re.compile(rf"\s*({_NUMBER})\s*/\s*({_NUMBER})\s*")
 
 
 def as_number(value: Any) -> Any:
-    """Return the number that a text such as ``25/255`` stands for; anything else as it is.
-
-    Examples
-    --------
-    >>> as_number("51/255"), as_number("0.2"), as_number(3)
-    (0.2, '0.2', 3)
-    """
+    """Return the number that a text such as ``25/255`` stands for; anything else as it is."""
     found = _FRACTION.fullmatch(value) if isinstance(value, str) and len(value) < 100 else None
     if found is None or float(found[2]) == 0:
         return value

@@ -10,23 +10,7 @@ T = TypeVar("T")
 
 
 class Latest(Generic[T]):
-    """Results by their keys; those that were used least recently are dropped first, and the last one never.
-
-    Parameters
-    ----------
-    limit
-        Bytes that they may take together.
-    bytes_of
-        Returns the bytes of one.
-
-    Examples
-    --------
-    >>> latest = Latest(limit=4, bytes_of=len)
-    >>> [latest.get(word, lambda word=word: word * 2) for word in ("a", "b", "a", "c")]
-    ['aa', 'bb', 'aa', 'cc']
-    >>> latest.get("a", lambda: "kept already"), latest.get("b", lambda: "found anew")
-    ('aa', 'found anew')
-    """
+    """Results by their keys; those that were used least recently are dropped first, and the last one never."""
 
     def __init__(self, limit: int, bytes_of: Callable[[T], int]) -> None:
         self._limit = limit

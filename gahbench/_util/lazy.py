@@ -9,15 +9,7 @@ from typing import Any
 
 
 def lazy_names(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Return a ``__getattr__`` and a ``__dir__`` for a package (PEP 562).
-
-    Parameters
-    ----------
-    package
-        Its ``__name__``.
-    modules
-        By name, the module that defines it, absolute.
-    """
+    """Return a ``__getattr__`` and a ``__dir__`` for a package (PEP 562)."""
 
     def get(name: str) -> Any:
         if name in modules:

@@ -69,33 +69,7 @@ def evaluation_noise(
     block: int = BLOCK,
     master: int | None = None,
 ) -> Tensor:
-    """Return noise of standard deviation ``sigma`` for the first ``count`` images of a split.
-
-    Parameters
-    ----------
-    count, shape
-        Number of images, and the shape (C, H, W) of one.
-    sigma
-        Noise level; other levels have independent noise, unless there is a master.
-    parts
-        Further names of the draw: the noise seed and the split.
-    block
-        For how many images it is drawn together.
-    master
-        Side of square images, a multiple of that of the images, on which white noise is drawn and then averaged over
-        blocks. An image has one such noise, times ``sigma``: at the same ``sigma / side`` it is the same whatever the
-        size of the images.
-
-    Returns
-    -------
-    Tensor
-        Float32 of shape (count, C, H, W), on the CPU; the first k of n images have the noise of k.
-
-    Raises
-    ------
-    ValueError
-        If the images are no block averages of images of the master's side.
-    """
+    """Return noise of standard deviation ``sigma`` for the first ``count`` images of a split."""
     if count == 0:
         return torch.empty(0, *shape)
     if master is not None:

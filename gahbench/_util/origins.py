@@ -35,22 +35,13 @@ def packages_of(origins: Iterable[str]) -> tuple[str, ...]:
 
 
 class PluginFiles:
-    """The plugin files of a registry, found by their portable origins.
-
-    Parameters
-    ----------
-    files
-        The files; read once, now.
-    """
+    """The plugin files of a registry, found by their portable origins."""
 
     def __init__(self, files: Iterable[Path]) -> None:
         self._origins = [(file, portable_origin(str(file))) for file in files]
 
     def of(self, origins: Iterable[str]) -> tuple[Path, ...]:
-        """Return the files of portable origins, in the order of the registry.
-
-        A file that has been edited since is found by its name: its units are then refused, for that reason.
-        """
+        """Return the files of portable origins, in the order of the registry."""
         wanted: set[str] = set()
         known = {own for _, own in self._origins}
         for origin in origins:

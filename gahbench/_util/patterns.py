@@ -6,13 +6,7 @@ from fnmatch import fnmatchcase
 
 
 def matches(label: str, pattern: str) -> bool:
-    """Whether a pattern matches a label, or the name in front of its brackets; brackets in it mean themselves.
-
-    Examples
-    --------
-    >>> matches("unet[width=16]", "unet"), matches("unet[width=16]", "un*"), matches("unet[width=16]", "unet[width=16]")
-    (True, True, True)
-    """
+    """Whether a pattern matches a label, or the name in front of its brackets; brackets in it mean themselves."""
     # They are in labels, and would be sets of characters.
     escaped = "".join(f"[{char}]" if char == "[" else char for char in pattern)
     return any(one == pattern or fnmatchcase(one, escaped) for one in (label, label.partition("[")[0]))

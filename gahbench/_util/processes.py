@@ -9,11 +9,7 @@ from pathlib import Path
 
 
 def stat_fields(pid: int) -> list[str] | None:
-    """Return the fields of ``/proc/PID/stat`` from the state on; ``None`` without such a process, or without ``/proc``.
-
-    Fields 0, 11, 12 and 19 are the state (``T`` stopped, ``Z`` ended), the ticks of processor time that were used in
-    user and in system mode, and the tick at which the process started.
-    """
+    """Return the fields of ``/proc/PID/stat`` from the state on; ``None`` if there is none."""
     try:
         # The name of the program, in brackets, may hold anything.
         return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].decode().split()

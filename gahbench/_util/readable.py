@@ -54,13 +54,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def level_name(sigma: float) -> str:
-    """Write a noise level: short, as a share of 255 where it is no short decimal, and no two levels alike.
-
-    Examples
-    --------
-    >>> level_name(0.1), level_name(25 / 255), level_name(0.2)
-    ('0.1', '25/255', '0.2')
-    """
+    """Write a noise level: short, as a share of 255 where it is no short decimal, and no two levels alike."""
     short = f"{sigma:g}"
     if float(short) == sigma:
         return short

@@ -68,10 +68,7 @@ def python_environment() -> dict[str, str]:
 
 
 def trim_heap() -> None:
-    """Return freed memory to the system, where the C library supports it.
-
-    Between units that leave gigabytes of matrices behind, it halves the memory of a worker.
-    """
+    """Return freed memory to the system, where the C library supports it."""
     import ctypes
 
     with contextlib.suppress(*_NOT_FOUND):
@@ -79,12 +76,7 @@ def trim_heap() -> None:
 
 
 def keep_freed_blocks() -> None:
-    """Have the C library, if it is glibc, keep freed blocks of up to 32 MiB for reuse: 64 MiB a thread.
-
-    By default it may return them to the system after every layer of a network and get them back as pages that have to
-    be cleared: a fifth of the time of a small network. It holds for all of the process, until it ends;
-    :func:`trim_heap` still returns memory that the main thread has freed.
-    """
+    """Have the C library, if it is glibc, keep freed blocks of up to 32 MiB for reuse: 64 MiB a thread."""
     import ctypes
 
     with contextlib.suppress(*_NOT_FOUND):

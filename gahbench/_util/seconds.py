@@ -8,13 +8,7 @@ from gahbench._util.errors import ParameterError
 
 
 def environment_seconds(name: str, default: float) -> float:
-    """Return the seconds that an environment variable sets.
-
-    Raises
-    ------
-    ParameterError
-        If it is not a number above 0.
-    """
+    """Return the seconds that an environment variable sets."""
     text = os.environ.get(name)
     if text is None:
         return default

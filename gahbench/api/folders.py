@@ -34,35 +34,7 @@ def write_plan(
     reuse: Sequence[Source] = (),
     replace: bool = True,
 ) -> tuple[Opened, Reused | None]:
-    """Record a plan in a results folder, which any number of :func:`work` then finish.
-
-    Parameters
-    ----------
-    plan
-        The plan.
-    folder
-        The results folder.
-    registry
-        With its plugin files, which are copied into the folder.
-    threads
-        Threads of each worker; by default those that the folder records, or that suit this machine.
-    reuse
-        Other results folders, of any suite, whose finished units of equal keys are taken.
-    replace
-        Whether the plan of a folder whose board was written may change.
-
-    Returns
-    -------
-    Opened
-        What the folder keeps beside the plan, and what its board no longer shows.
-    Reused or None
-        The units that were taken; ``None`` where no folders are named.
-
-    Raises
-    ------
-    ResultsError
-        If the folder belongs to another suite, or holds a board that may not change.
-    """
+    """Record a plan in a results folder, which any number of :func:`work` then finish."""
     from gahbench.runs.reuse import reuse as reuse_units
     from gahbench.runs.runner import open_folder, warn_of_moved
 

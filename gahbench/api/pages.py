@@ -20,24 +20,7 @@ _MAX_VALUES = 1 << 20
 
 
 def write_report(folder: Source, out: Source | None = None, *, plugins: Sequence[Source] = ()) -> tuple[Path, int]:
-    """Write the report of a results folder, one HTML file that needs no other, and return it with its size in bytes.
-
-    Parameters
-    ----------
-    folder
-        A results folder. What it does not hold, such as its units, the report says.
-    out
-        The file; by default ``report.html`` in the folder.
-    plugins
-        Plugin files, or folders of them: the report has the citations of those on the board.
-
-    Raises
-    ------
-    ResultsError
-        If the folder holds no results, or they cannot be read.
-    ParameterError
-        If the file cannot be written.
-    """
+    """Write the report of a results folder, one HTML file that needs no other, and return it with its size in bytes."""
     from gahbench.report.page import write_report
 
     file = Path(folder) / "report.html" if out is None else Path(out)
@@ -54,37 +37,7 @@ def write_site(
     plugins: Sequence[Source] = (),
     trust: bool = False,
 ) -> list[str]:
-    """Write a site of all results folders in a folder, and return the names of its files.
-
-    It has an index, and a page for each run, entrant, dataset and page of reading; it works from files and from any
-    server, and makes no request to elsewhere. Networks and datasets are looked at as ``describe`` and ``preview`` do.
-
-    Parameters
-    ----------
-    folder
-        A folder of results folders.
-    out
-        The folder of the site: a new or an empty one, or one of an earlier site, which is replaced.
-    title
-        Of the site.
-    base_url
-        Its address, for a sitemap; empty for none.
-    source_url
-        The address of ``folder`` elsewhere, to which links of its pages of reading lead that lead out of the site;
-        empty for none, where these are text.
-    plugins
-        Plugin files, or folders of them, for descriptions.
-    trust
-        Whether plugins are built whose parameters, in the plans of the folder, name code, files or downloads. Without
-        it their pages say why they are not.
-
-    Raises
-    ------
-    ResultsError
-        If the folder holds no results.
-    ParameterError
-        If an address is none, ``out`` holds other things, or a file cannot be written.
-    """
+    """Write a site of all results folders in a folder, and return the names of its files."""
     from gahbench.explore.card_facts import card_facts
     from gahbench.explore.dataset_probe import BASIS_PIXELS, DatasetProbe
     from gahbench.explore.description import facts

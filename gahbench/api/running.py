@@ -171,15 +171,7 @@ def request(
 
 
 def openings(request: RunRequest, engine: str, track: Sequence[str] = ()) -> Iterator[tuple[OpenedRun, Registry]]:
-    """Plan a run and record the plan; where the noise is secret, again once all fits have ended.
-
-    Yields
-    ------
-    OpenedRun
-        The run, or with secret noise its first part and then its second. It is to be done before the next.
-    Registry
-        The plugins that are to run in this process.
-    """
+    """Plan a run and record the plan; where the noise is secret, again once all fits have ended."""
     from gahbench.runs.secret_noise import draw_secret_noise
 
     opened, registry = _opened(request, engine, track)

@@ -56,21 +56,7 @@ def claims(*folders: Source, only: Sequence[str] = (), plugins: Sequence[Source]
 
 
 def write_claim_suites(verdicts: Sequence[Verdict], file: Source) -> list[tuple[Path, list[str]]]:
-    """Write the suites that would decide claims which are undecided or not measured.
-
-    Parameters
-    ----------
-    verdicts
-        Of :func:`claims`.
-    file
-        Where to; further suites, of other trainings, get a number into their names.
-
-    Returns
-    -------
-    list
-        Of each suite its file, and the claims that it is for; none of those that are decided, cannot be measured yet,
-        or need more than 16 times as many images or seeds.
-    """
+    """Write the suites that would decide claims which are undecided or not measured."""
     from gahbench._util.files import write_whole
     from gahbench.board.claim_suites import deciding_suites, written
 
@@ -84,13 +70,7 @@ def write_claim_suites(verdicts: Sequence[Verdict], file: Source) -> list[tuple[
 
 
 def chosen_claims(registry: Registry, only: Sequence[str] = ()) -> dict[str, Claim]:
-    """Return the claims that match one of some patterns by ``paper/claim``; all without patterns.
-
-    Raises
-    ------
-    ParameterError
-        If a pattern matches none.
-    """
+    """Return the claims that match one of some patterns by ``paper/claim``; all without patterns."""
     from gahbench.board.claims import known_claims
 
     known = known_claims(registry)
@@ -104,13 +84,7 @@ def chosen_claims(registry: Registry, only: Sequence[str] = ()) -> dict[str, Cla
 
 
 def results_folders(folder: Path) -> list[Path]:
-    """Return the results folders that a path names: itself, or those in it.
-
-    Raises
-    ------
-    ResultsError
-        If there are none.
-    """
+    """Return the results folders that a path names: itself, or those in it."""
     from gahbench.board.results import INDEX
 
     if (folder / INDEX).is_file():

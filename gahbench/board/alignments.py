@@ -38,20 +38,7 @@ DEFAULT_BASIS = "graph-laplacian"
 
 @dataclass(frozen=True)
 class Aligned:
-    """How far a denoiser and filters in one basis adapt alike.
-
-    Parameters
-    ----------
-    direction, alignment
-        Means over images of the metrics ``direction`` and ``alignment``.
-    ceiling
-        What a basis that depends on the clean image alone can reach: the mean square root of the ceiling of the metric
-        that ranks; NaN where it was not measured.
-    retrieval
-        Share of images whose filter agrees the most with the geometry of their own image; NaN likewise.
-    single
-        The value of one image, by which bases are then ranked.
-    """
+    """How far a denoiser and filters in one basis adapt alike."""
 
     direction: Estimate = UNKNOWN
     alignment: Estimate = UNKNOWN
@@ -72,17 +59,7 @@ class Aligned:
 
 @dataclass(frozen=True, eq=False)
 class Course:
-    """Direction, or alignment, at noise levels.
-
-    Parameters
-    ----------
-    sigmas
-        Noise levels, shape (S,).
-    value, low, high
-        Means and the ends of their intervals, shape (S,).
-    ceiling
-        What a basis that depends on the clean image alone can reach, shape (S,); NaN where it was not measured.
-    """
+    """Direction, or alignment, at noise levels."""
 
     sigmas: Sequence[float]
     value: Array
@@ -94,23 +71,7 @@ class Course:
 def rankings(
     results: Results, datasets: Sequence[str] | None = None, entrants: Sequence[str] | None = None
 ) -> dict[tuple[str, str], dict[str, Aligned]]:
-    """Return direction and alignment with every basis, by dataset and entrant, the means over noise levels.
-
-    The noise levels are those at which an entrant's value with each of the bases is known, so that bases are
-    compared at the same ones. Intervals are 95 % bootstrap intervals over images, and over seeds if there are several.
-
-    Parameters
-    ----------
-    datasets, entrants
-        Which; all that have any by default.
-
-    Raises
-    ------
-    ParameterError
-        If a dataset or an entrant is not in the results.
-    ResultsError
-        If none of them has any.
-    """
+    """Return direction and alignment with every basis, by dataset and entrant, the means over noise levels."""
     found: dict[tuple[str, str], dict[str, Aligned]] = {}
     for dataset, cubes in _by_dataset(results, datasets):
         for entrant in chosen_labels(entrants, results.entrants, "entrant"):
@@ -129,24 +90,7 @@ def courses(
     entrants: Sequence[str] | None = None,
     metric: Measure = "direction",
 ) -> dict[str, dict[str, Course]]:
-    """Return direction or alignment with one basis at every noise level, by dataset and entrant.
-
-    Parameters
-    ----------
-    basis
-        As the metric's label names it; ``best denoiser`` for the metric ``truth-alignment``.
-    datasets, entrants
-        Which; all that have it by default.
-    metric
-        Which of the two.
-
-    Raises
-    ------
-    ParameterError
-        If a dataset, an entrant or the basis is not in the results.
-    ResultsError
-        If there is none at all.
-    """
+    """Return direction or alignment with one basis at every noise level, by dataset and entrant."""
     tables = [(dataset, cubes.get(metric, {})) for dataset, cubes in _by_dataset(results, datasets)]
     held = list(dict.fromkeys(name for _, cubes in tables for name in cubes))
     if not held:
@@ -181,18 +125,7 @@ def margin(
     sigma: float | None = None,
     metric: Measure = "direction",
 ) -> tuple[float, float, float] | None:
-    """Return by how much an entrant agrees more with one basis than with another, and the ends of the interval.
-
-    The difference is paired: it is taken image by image, at one noise level or in the mean over those at which both are
-    known. ``None`` where they are not.
-
-    Parameters
-    ----------
-    basis, other
-        As the metric's label names them; ``best denoiser`` for the metric ``truth-alignment``.
-    metric
-        In direction or in alignment.
-    """
+    """Return by how much an entrant agrees more with one basis than with another, and the ends of the interval."""
     cubes = dict(_by_dataset(results, [dataset]))[dataset].get(metric, {})
     known = [_values(cubes, name, "", entrant) for name in (basis, other)]
     sigmas = sorted(set(known[0]) & set(known[1]) & ({sigma} if sigma is not None else set(known[0])))
@@ -205,17 +138,7 @@ def margin(
 
 
 def parts_of(metric: str) -> tuple[Measure, str, str] | None:
-    """Return what a name in the table of scores measures, with which basis, and the part; ``None`` for other names.
-
-    Examples
-    --------
-    >>> parts_of("alignment[wavelet[db2,levels=3]].share")
-    ('alignment', 'wavelet[db2,levels=3]', 'share')
-    >>> parts_of("direction[graph-laplacian,given=wavelet-ti[haar]]")
-    ('direction', 'graph-laplacian', '')
-    >>> parts_of("truth-alignment.direction")
-    ('direction', 'best denoiser', '')
-    """
+    """Return what a name in the table of scores measures, with which basis, and the part; ``None`` for other names."""
     found = parse_metric_name(metric)
     if found.label == TRUTH_ALIGNMENT:
         return ("direction", TRUTH, "") if found.part == "direction" else ("alignment", TRUTH, found.part)

@@ -12,27 +12,7 @@ from gahbench.board.statistics import UNKNOWN, Estimate
 
 @dataclass(frozen=True)
 class Entry:
-    """Facts of an entrant on a dataset: a row of the board.
-
-    Parameters
-    ----------
-    dataset, entrant
-        Labels.
-    kind
-        trained, classical, oracle, optimal or bound; empty where nothing of it was trained or scored.
-    rank, rank_high
-        The ends of the interval of its rank, 1 the best; ``None`` for those without a rank.
-    optimum, optimal_slope
-        Those of the dataset; NaN if the slope is not known.
-    parameters, train_seconds
-        Number of parameters and the mean over seeds of the time of training; ``None`` and NaN if not trained.
-    seeds
-        How many training seeds count; ``None`` where there are none.
-    note
-        Failures, and dependence of the row on the machine; empty if there are none. Marks come first.
-    marks
-        Why its scores are flagged; empty for almost all.
-    """
+    """Facts of an entrant on a dataset: a row of the board."""
 
     dataset: str
     entrant: str
@@ -50,22 +30,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Value:
-    """A value of an entrant on a dataset.
-
-    Parameters
-    ----------
-    dataset, entrant
-        Labels.
-    metric
-        The label of a metric, or of a value that the board computes from the PSNR: ``gain_over_noisy``,
-        ``gain_over_baseline``, ``deficit``, ``kl``, ``slope``.
-    part
-        Of the metric; of ``deficit`` and ``kl``, ``min`` for the lower end of a bracket; else empty.
-    sigma
-        The noise level; ``None`` for the mean over them, and for values without one.
-    estimate
-        Mean over seeds and images, and its interval.
-    """
+    """A value of an entrant on a dataset."""
 
     dataset: str
     entrant: str
@@ -77,17 +42,7 @@ class Value:
 
 @dataclass(frozen=True, eq=False)
 class DatasetBoard:
-    """The board of one dataset.
-
-    Parameters
-    ----------
-    dataset
-        Its label.
-    entries
-        In the order of the board.
-    values
-        Each value once.
-    """
+    """The board of one dataset."""
 
     dataset: str
     entries: Sequence[Entry]
@@ -101,13 +56,7 @@ class DatasetBoard:
         return found
 
     def estimate(self, entrant: str, metric: str, part: str = "", sigma: float | None = None) -> Estimate:
-        """Return a value and its interval; NaN where it is not known.
-
-        Parameters
-        ----------
-        entrant, metric, part, sigma
-            As for :class:`Value`.
-        """
+        """Return a value and its interval; NaN where it is not known."""
         return self._by_quantity.get((metric, part, sigma), {}).get(entrant, UNKNOWN)
 
     def is_known(self, metric: str, part: str = "", sigma: float | None = None) -> bool:
@@ -145,17 +94,7 @@ CLASHING = "metric "
 
 @dataclass(frozen=True, eq=False)
 class Board:
-    """The board of a suite.
-
-    Parameters
-    ----------
-    suite
-        Its name.
-    entries
-        Facts of each dataset and entrant, in the order of the board.
-    values
-        Each value once.
-    """
+    """The board of a suite."""
 
     suite: str
     entries: Sequence[Entry]
@@ -181,17 +120,7 @@ class Board:
         return any(board.is_known(metric) for board in self.datasets)
 
     def restricted(self, entrants: Collection[str], datasets: Collection[str], metrics: Collection[str]) -> Board:
-        """Return the rows of some entrants and datasets, with the board's own values and those of some metrics.
-
-        Ranks and intervals stay those of the whole board.
-
-        Parameters
-        ----------
-        entrants, datasets
-            Labels.
-        metrics
-            Labels of metrics, without parts.
-        """
+        """Return the rows of some entrants and datasets, with the board's own values and those of some metrics."""
 
         def is_kept(one: Entry | Value) -> bool:
             return one.entrant in entrants and one.dataset in datasets

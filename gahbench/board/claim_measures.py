@@ -27,23 +27,7 @@ class NotMeasuredError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Quantity:
-    """The values of a measure in one case, all of which a claim is about.
-
-    Parameters
-    ----------
-    names
-        What each is at or compared with: ``σ = 0.1``, ``minus direction[haar]``; empty where there is but one.
-    values
-        Shape (M,).
-    draws
-        Joint draws, shape (D, M).
-    images, seeds, seed_share
-        As of :class:`gahbench.board.claim_values.Course`, the smallest of those used, and their mean.
-    sigmas, numbers
-        The noise levels, and numbers of training images, that were used.
-    has_sources
-        Whether ``images`` counts sources, as several images are from one.
-    """
+    """The values of a measure in one case, all of which a claim is about."""
 
     names: tuple[str, ...]
     values: Array
@@ -82,20 +66,7 @@ def rows_of(table: Table, dataset: str, measure: Measure) -> list[str]:
 
 
 def quantity(table: Table, dataset: str, entrant: str, measure: Measure) -> Quantity:
-    """Return the values of a measure in one case.
-
-    Parameters
-    ----------
-    table
-        The results.
-    dataset, entrant
-        The case; an entrant of a sweep without its number of images.
-
-    Raises
-    ------
-    NotMeasuredError
-        If the results lack something of it.
-    """
+    """Return the values of a measure in one case."""
     rows = _rows(table, dataset, entrant, measure.number)
     metrics = _metrics(table, measure.metric, dataset, measure.split)
     found = []

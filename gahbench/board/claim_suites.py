@@ -23,17 +23,7 @@ _LISTS = ("sigmas", "splits", "metrics")
 
 
 def deciding_suites(verdicts: Sequence[Verdict]) -> list[tuple[dict[str, Any], list[str]]]:
-    """Return the content of the suites that would decide claims, and the names of the claims.
-
-    Suites of equal training are one: it has the datasets, entrants, noise levels and metrics of all. Where a claim is
-    undecided it has as many images, or seeds, as the claim needs.
-
-    Parameters
-    ----------
-    verdicts
-        Of which those are taken that are undecided, by no more than ``LARGEST`` times as many images or seeds, or not
-        measured though gahbench could measure them. More sources of images are files that a suite cannot ask for.
-    """
+    """Return the content of the suites that would decide claims, and the names of the claims."""
     groups: dict[str, tuple[dict[str, Any], list[str]]] = {}
     for verdict in verdicts:
         needed = [case.needs for case in verdict.cases if case.outcome == "undecided" and case.needs is not None]

@@ -32,23 +32,7 @@ DEFICIT = "deficit"
 
 @dataclass(frozen=True, eq=False)
 class Course:
-    """Means of one metric of one row of results, at its noise levels.
-
-    Parameters
-    ----------
-    sigmas
-        Noise levels, ascending; NaN for none.
-    values
-        Shape (S,).
-    draws
-        Joint draws, shape (D, S).
-    images, seeds
-        How many images (or sources of images, or samples) and training seeds the means are over; 0 for none.
-    seed_share
-        The share of the variance of the draws that comes from seeds.
-    has_sources
-        Whether ``images`` counts sources, as several images are from one.
-    """
+    """Means of one metric of one row of results, at its noise levels."""
 
     sigmas: tuple[float, ...]
     values: Array
@@ -60,17 +44,7 @@ class Course:
 
 
 class Table:
-    """The tidy table of one results folder, as claims ask for it; whatever was asked for is kept.
-
-    Parameters
-    ----------
-    name
-        Name of the folder.
-    results
-        Its results.
-    draws
-        Of the bootstrap.
-    """
+    """The tidy table of one results folder, as claims ask for it; whatever was asked for is kept."""
 
     def __init__(self, name: str, results: Results, draws: int = DRAWS) -> None:
         self.name, self.results, self._draws = name, results, draws
@@ -132,11 +106,7 @@ class Table:
     def courses(
         self, dataset: str, metric: str, split: str, minus: str | None = None, scale: Scale = "linear"
     ) -> dict[str, Course]:
-        """Return a metric of every row of a dataset, or its difference image by image from another, by entrant.
-
-        With the scale ``log10`` it is the mean of the logarithms, of entrants whose values are all above 0: trainings
-        then differ by factors, as times do, and no draw of a mean is negative.
-        """
+        """Return a metric of every row of a dataset, or its difference image by image from another, by entrant."""
         key = (dataset, metric, split, minus, scale)
         if key not in self._courses:
             self._courses[key] = self._found(*key)
@@ -242,11 +212,7 @@ class Table:
         return found
 
     def _left_out(self, dataset: str, metric: str, split: str) -> dict[str, set[float]]:
-        """Return the noise levels of a dataset at which rows have no value by definition, by entrant.
-
-        Those at which a metric left all of its images out, as it says itself: any other value that is missing, or is
-        not finite, is one that the claim is about.
-        """
+        """Return the noise levels of a dataset at which rows have no value by definition, by entrant."""
         if not leaves_images_out(metric, self._measured(dataset, split)):
             return {}
         ratio = self._ratios.get(metric)
@@ -274,10 +240,7 @@ def numbers(labels: Sequence[str], base: str) -> dict[float, str]:
 
 
 def _logarithms(cube: ScoreCube) -> ScoreCube:
-    """Return a cube of logarithms to base 10; all of an entrant at a noise level are NaN where a value has none.
-
-    Likewise where a training has no value: times that were not reached are not those of the trainings that did.
-    """
+    """Return a cube of logarithms to base 10; all of an entrant at a noise level are NaN where a value has none."""
     there: NDArray[np.bool_] = np.asarray(np.isfinite(cube.values).any(axis=3, keepdims=True))
     is_wrong = (cube.values <= 0).any(axis=(2, 3), keepdims=True) | ~there.all(axis=2, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -41,17 +41,7 @@ class UnmetError(NotMeasuredError):
 
 @dataclass(frozen=True)
 class Needs:
-    """How many more images, samples, sources of images or seeds an undecided value needs.
-
-    Parameters
-    ----------
-    factor
-        How many times as many, by the square root law; infinity where the value lies on the end of the region.
-    of
-        What most of its variance comes from.
-    count
-        How many these are; 0 if there are none, or more than a thousand times as many.
-    """
+    """How many more images, samples, sources of images or seeds an undecided value needs."""
 
     factor: float
     of: Literal["images", "sources", "seeds"]
@@ -69,25 +59,7 @@ class Needs:
 
 @dataclass(frozen=True)
 class Case:
-    """What one dataset and entrant of one results folder say of a claim.
-
-    Parameters
-    ----------
-    folder, dataset, entrant
-        Which; an entrant of a sweep without its number of images.
-    outcome
-        Of the case.
-    estimate
-        Of all its values, the one that decides: the least favourable. Its interval holds together with all others.
-    at
-        Where that is: ``σ = 0.1, minus direction[haar]``; empty if there is but one.
-    count
-        How many values there are.
-    reason
-        Why it is not measured, or undecided for want of an interval; else empty.
-    needs
-        What would decide it; ``None`` if it is decided or not measured.
-    """
+    """What one dataset and entrant of one results folder say of a claim."""
 
     folder: str
     dataset: str
@@ -102,21 +74,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The verdict on a claim.
-
-    Parameters
-    ----------
-    name
-        ``paper/claim``, by which commands name it.
-    claim
-        The claim.
-    outcome
-        Over all cases that are measured: ``fails`` if one does, ``holds`` if all do.
-    cases
-        The least favourable first; those that are not measured last.
-    reason
-        Why it is not measured; else empty.
-    """
+    """The verdict on a claim."""
 
     name: str
     claim: Claim
@@ -144,17 +102,7 @@ def known_claims(registry: Registry) -> dict[str, Claim]:
 
 
 def judge(name: str, claim: Claim, tables: Sequence[Table]) -> Verdict:
-    """Return the verdict of tidy tables on a claim.
-
-    Parameters
-    ----------
-    name
-        ``paper/claim``.
-    claim
-        The claim.
-    tables
-        Of results folders.
-    """
+    """Return the verdict of tidy tables on a claim."""
     found: list[tuple[Case, Quantity]] = []
     unmet: list[Case] = []
     missing: list[Case] = []
@@ -216,10 +164,7 @@ def _no_interval(known: Quantity) -> str:
 
 
 def _order(one: Estimate, region: Region) -> tuple[int, float]:
-    """Return by what values are sorted: failing ones first, then undecided ones, each the least favourable first.
-
-    Undecided ones without an interval, which nothing can be said of, come after those with one.
-    """
+    """Return by what values are sorted: failing ones first, then undecided ones, each the least favourable first."""
     outcome = region.outcome(one.low, one.high)
     if math.isnan(one.low):
         return 2, 0.0

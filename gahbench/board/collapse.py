@@ -33,14 +33,7 @@ _SAME = 1e-3
 
 
 def families(results: Results) -> dict[str, dict[int, str]]:
-    """Return the datasets that differ by their parameter ``size`` alone, by their side in pixels.
-
-    Returns
-    -------
-    dict
-        By the label without the size; those of one size too. A dataset whose label is not its name with its parameters
-        is in none.
-    """
+    """Return the datasets that differ by their parameter ``size`` alone, by their side in pixels."""
     found: dict[str, dict[int, str]] = {}
     facts = results.datasets
     for dataset, size in zip(map(str, facts["dataset"]), facts["height"], strict=True):
@@ -77,29 +70,7 @@ def place_of(sigmas: ArrayLike, sigma: float) -> int | None:
 
 
 def collapsed_levels(size: int, curves: Mapping[int, Curve]) -> NDArray[np.bool_]:
-    """Return at which noise levels of one size the error has collapsed.
-
-    At each it is decided by the largest images of at most that size that were measured at half or twice as many pixels
-    a side as well: what does not depend on the pixels at N/2 does not at N.
-
-    Parameters
-    ----------
-    size
-        Side of the images, a key of ``curves``.
-    curves
-        By side: noise levels and errors of one denoiser, or of a bound, on the same images.
-
-    Returns
-    -------
-    ndarray
-        Shape (S,), bool: at the noise levels of ``curves[size]``.
-
-    Examples
-    --------
-    >>> half, full = (np.array([0.1, 0.2]), np.array([0.02, 0.04])), (np.array([0.2, 0.4]), np.array([0.01, 0.0401]))
-    >>> collapsed_levels(32, {32: half, 64: full}).tolist()
-    [False, True]
-    """
+    """Return at which noise levels of one size the error has collapsed."""
     pairs = [(side, 2 * side) for side in sorted(curves, reverse=True) if side <= size and 2 * side in curves]
     found = np.zeros(len(curves[size][0]), dtype=np.bool_)
     for place, sigma in enumerate(curves[size][0]):
@@ -118,25 +89,7 @@ def is_paired(size: int, sides: Iterable[int]) -> bool:
 
 
 def longest_run(chosen: ArrayLike, epsilons: ArrayLike) -> slice:
-    """Return the neighbouring levels that are all chosen and span the most decibels, of several the lowest.
-
-    Parameters
-    ----------
-    chosen
-        Shape (S,), bool.
-    epsilons
-        Shape (S,), ascending.
-
-    Returns
-    -------
-    slice
-        Of the levels; empty if none is chosen.
-
-    Examples
-    --------
-    >>> longest_run([True, False, True, True], [1, 2, 4, 8])
-    slice(2, 4, None)
-    """
+    """Return the neighbouring levels that are all chosen and span the most decibels, of several the lowest."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], np.asarray(chosen, dtype=np.int8), [0]])))
     runs = [slice(int(first), int(end)) for first, end in zip(edges[::2], edges[1::2], strict=True)]
     logs = np.log(np.asarray(epsilons, dtype=np.float64))

@@ -25,27 +25,7 @@ _PLACE = ["dataset", "seed", "split", "sigma", "metric", "image"]
 
 
 def combined(parts: Mapping[str, Results]) -> Results:
-    """Return several results as one, each entrant once.
-
-    A dataset is in several where its parameters, pixels and noise are equal, whatever its labels; the first is shown.
-    The noise levels and images of it that all of them have are kept. References that score alike are one; entrants of
-    one label that do not, such as networks that were trained twice, get the name of their part into their labels.
-
-    Parameters
-    ----------
-    parts
-        Results by name.
-
-    Raises
-    ------
-    ResultsError
-        If one dataset has other images or noise in another part.
-
-    Warns
-    -----
-    UserWarning
-        If noise levels or images are left out, or nothing shows that the noise is the same.
-    """
+    """Return several results as one, each entrant once."""
     import pandas as pd
 
     shown = labels_of_first(parts)

@@ -29,15 +29,7 @@ Course = dict[int | None, dict[float, Estimate]]
 def swept(
     results: Results, datasets: Sequence[str] | None = None, entrants: Sequence[str] | None = None
 ) -> list[tuple[str, str]]:
-    """Return the datasets and entrants that have rows for several numbers of training images.
-
-    Raises
-    ------
-    ParameterError
-        If a requested one is missing.
-    ResultsError
-        If there is none at all.
-    """
+    """Return the datasets and entrants that have rows for several numbers of training images."""
     rows = results.scores[["dataset", "entrant"]].drop_duplicates()
     found = list(
         dict.fromkeys(
@@ -61,15 +53,7 @@ def swept(
 
 
 def course(results: Results, dataset: str, entrant: str, metric: str, split: str = "test") -> Course:
-    """Return a metric, or ``metric.part``, by number of training images and noise level (NaN where it has none).
-
-    Each number of images by itself: on the training split they are scored on different images.
-
-    Parameters
-    ----------
-    entrant
-        Without the number of images.
-    """
+    """Return a metric, or ``metric.part``, by number of training images and noise level (NaN where it has none)."""
     ratio = next((one for one in ratios_of(results) if one.metric == metric), None)
     names = [metric] if ratio is None else [ratio.numerator, ratio.denominator]
     scores = results.scores

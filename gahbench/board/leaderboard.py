@@ -57,20 +57,7 @@ if TYPE_CHECKING:
 
 
 def make_board(results: Results, draws: int = DRAWS, seed: int = 0) -> Board:
-    """Return the board of a suite's results, with all datasets and entrants that have results.
-
-    Parameters
-    ----------
-    results
-        The results; rows of splits other than ``test`` play no part.
-    draws, seed
-        Of the bootstrap (:mod:`gahbench.board.statistics`).
-
-    Raises
-    ------
-    ResultsError
-        If two rows of scores give the same value.
-    """
+    """Return the board of a suite's results, with all datasets and entrants that have results."""
     entries: list[Entry] = []
     values: list[Value] = []
     cubes = {dataset: psnr_cube(results, dataset) for dataset in dataset_names(results)}
@@ -241,12 +228,7 @@ def _entries(
 def _other_means(
     results: Results, others: Mapping[str, Mapping[str, ScoreCube]], draws: int, seed: int
 ) -> Iterator[Value]:
-    """Yield the means over seeds and images of the other metrics, and ratios of such means, with intervals.
-
-    At every noise level, and over those at which any entrant has a value; one that lacks one of these has no mean over
-    all. Rows of the metric ``slope`` are left out: the board fits the same slopes to the PSNR, which every suite
-    measures. Those that carry the distance from the optimum are in deficits, and in slopes over collapsed levels.
-    """
+    """Yield the means over seeds and images of the other metrics, and ratios of such means, with intervals."""
     for metric, cubes in others.items():
         if metric in (DISTANCE, OPTIMAL_ERROR, CROSS) or is_of_metric(metric):
             continue

@@ -26,13 +26,7 @@ SEEDS_DIFFER = "its seeds differ far more than those of the other rows: "
 
 
 def left_out(cube: ScoreCube) -> dict[str, str]:
-    """Return the entrants that are left out of comparisons on a dataset, and why, in words for a note.
-
-    Parameters
-    ----------
-    cube
-        Its PSNR.
-    """
+    """Return the entrants that are left out of comparisons on a dataset, and why, in words for a note."""
     found = dict(cube.left_out)
     if not cube.entrants:
         return found

@@ -7,17 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class MetricName:
-    """The name of a metric in the table of scores, in parts.
-
-    Parameters
-    ----------
-    name
-        The plugin's.
-    parameters
-        The text between the brackets of its label; empty if there are none.
-    part
-        Of several measurements that one metric makes; empty for the metric's own value.
-    """
+    """The name of a metric in the table of scores, in parts."""
 
     name: str
     parameters: str = ""
@@ -30,15 +20,7 @@ class MetricName:
 
 
 def parse_metric_name(text: str) -> MetricName:
-    """Parse ``name``, ``name.part``, ``name[parameters]`` or ``name[parameters].part``.
-
-    Examples
-    --------
-    >>> parse_metric_name("alignment[wavelet[db2,levels=3]].null")
-    MetricName(name='alignment', parameters='wavelet[db2,levels=3]', part='null')
-    >>> parse_metric_name("spectrum.above-half").part
-    'above-half'
-    """
+    """Parse ``name``, ``name.part``, ``name[parameters]`` or ``name[parameters].part``."""
     # Parameters may hold dots, parts and names of metrics do not.
     name, bracket, rest = text.partition("[")
     if not bracket:

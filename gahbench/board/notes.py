@@ -26,13 +26,7 @@ TIME_BUDGET = "time budget: rows depend on the machine"
 
 
 def notes_of(results: Results, dataset: str, entrant: str, cube: ScoreCube) -> str:
-    """Return the note on an entrant of a dataset: parts joined by ``; ``, empty if there is nothing to say.
-
-    Parameters
-    ----------
-    cube
-        The PSNR of the dataset.
-    """
+    """Return the note on an entrant of a dataset: parts joined by ``; ``, empty if there is nothing to say."""
     fits = results.fits[(results.fits["dataset"] == dataset) & (results.fits["entrant"] == entrant)]
     failures = results.failures
     failures = failures[(failures["dataset"] == dataset) & (failures["entrant"] == entrant)]
@@ -57,13 +51,7 @@ def notes_of(results: Results, dataset: str, entrant: str, cube: ScoreCube) -> s
 
 
 def marks_of(results: Results, dataset: str, entrant: str, check: OptimumCheck | None) -> tuple[str, ...]:
-    """Return why the scores of an entrant on a dataset are flagged.
-
-    Parameters
-    ----------
-    check
-        The comparison with the optimum, where it is known.
-    """
+    """Return why the scores of an entrant on a dataset are flagged."""
     marks = results.marks
     found = marks.loc[(marks["dataset"] == dataset) & (marks["entrant"] == entrant), "mark"].tolist()
     places = [one for one in check.beyond if one.entrant == entrant] if check else []

@@ -64,17 +64,7 @@ DISTANCE, OPTIMAL_ERROR, CROSS = "optimum-distance", "optimum-distance.optimal-e
 
 @dataclass(frozen=True, eq=False)
 class Distances:
-    """Distances from the optimum, on the axes of a dataset's PSNR, shape (E, S, R, N); NaN where not measured.
-
-    Parameters
-    ----------
-    distance
-        Mean squared distance from the optimum, per pixel.
-    optimal
-        Expected mean squared error of the optimum, the same for every entrant that has it.
-    cross
-        Inner product of the distance and the error of the optimum, per pixel.
-    """
+    """Distances from the optimum, on the axes of a dataset's PSNR, shape (E, S, R, N); NaN where not measured."""
 
     distance: Array
     optimal: Array
@@ -82,15 +72,7 @@ class Distances:
 
     @classmethod
     def of(cls, cube: ScoreCube, others: Mapping[str, ScoreCube]) -> Distances:
-        """Lay out those metrics that were measured.
-
-        Parameters
-        ----------
-        cube
-            PSNR of a dataset.
-        others
-            Cubes of its other metrics, by name.
-        """
+        """Lay out those metrics that were measured."""
         laid = {name: others[name].laid_like(cube) for name in (DISTANCE, OPTIMAL_ERROR, CROSS) if name in others}
         unknown = np.full(cube.values.shape, np.nan)
         return cls(*(laid.get(name, unknown) for name in (DISTANCE, OPTIMAL_ERROR, CROSS)))
@@ -111,25 +93,7 @@ class Beyond:
 
 @dataclass(frozen=True)
 class OptimumCheck:
-    """The comparison of entrants with a dataset's optimum.
-
-    Parameters
-    ----------
-    optimum
-        Label of the row that is the optimum.
-    kind
-        ``exact`` or ``bracket``.
-    entrants
-        How many were compared at one noise level or more.
-    comparisons
-        How many pairs of entrant and noise level were compared.
-    missed
-        How many such pairs could not be: scores are missing on one side, or there is one image only.
-    beyond
-        Entrants that are nearer to the clean images than can be.
-    accused
-        Entrants whose errors show that the optimum is not the best denoiser.
-    """
+    """The comparison of entrants with a dataset's optimum."""
 
     optimum: str
     kind: Literal["exact", "bracket"]
@@ -155,25 +119,7 @@ def optimality_values(
     seed: int,
     spreads: Mapping[str, float],
 ) -> Iterator[Value]:
-    """Yield the values of the board that compare with the optimum; none where it is not known.
-
-    These are ``deficit``, the mean over noise levels and at each, and ``kl``; for a bracket also their part ``min``.
-
-    Parameters
-    ----------
-    dataset
-        Its label.
-    cube
-        Its PSNR.
-    kinds
-        Kind of each entrant.
-    distances
-        From the optimum.
-    check
-        Of :func:`check_optimum`.
-    draws, seed, spreads
-        Of the bootstrap.
-    """
+    """Yield the values of the board that compare with the optimum; none where it is not known."""
     if check is None:
         return
     best = cube.entrants.index(check.optimum)
@@ -219,19 +165,7 @@ def _mean_errors(
 
 
 def check_optimum(cube: ScoreCube, kinds: dict[str, str], distances: Distances) -> OptimumCheck | None:
-    """Compare every trained and classical entrant with the optimum; ``None`` where none is known.
-
-    Other entrants that claim to be optimal are compared too.
-
-    Parameters
-    ----------
-    cube
-        PSNR of a dataset.
-    kinds
-        Kind of each entrant.
-    distances
-        From the optimum.
-    """
+    """Compare every trained and classical entrant with the optimum; ``None`` where none is known."""
     found = _optimum(cube, kinds)
     if found is None:
         return None
@@ -315,22 +249,7 @@ def _required_errors(images: int, comparisons: int = 1) -> float:
 
 
 def kl_bound(sigmas: ArrayLike, excess: ArrayLike) -> Array:
-    """Return the integral of excess error times sigma^-3 over the noise levels given.
-
-    Parameters
-    ----------
-    sigmas
-        Noise levels, ascending, shape (S,).
-    excess
-        Mean squared error per pixel above the optimal one, shape (..., S).
-
-    Returns
-    -------
-    ndarray
-        Nats per pixel and channel, shape (...): with the excess taken over the levels between the first and the last,
-        an upper bound on the divergence of a denoiser's model of the noisy images' density at the lowest noise level,
-        less that at the highest (Kadkhodaie 2024, equation 5).
-    """
+    """Return the integral of excess error times sigma^-3 over the noise levels given."""
     levels = np.asarray(sigmas, dtype=np.float64)
     # In log sigma the integrand is excess / sigma^2, which varies far less than excess / sigma^3 in sigma.
     integrand = np.asarray(excess, dtype=np.float64) / levels**2
@@ -338,16 +257,7 @@ def kl_bound(sigmas: ArrayLike, excess: ArrayLike) -> Array:
 
 
 def squared_errors(cube: ScoreCube, best: int | None = None, distances: Distances | None = None) -> Array:
-    """Return mean squared errors per pixel, shape (E, S, R, N).
-
-    Parameters
-    ----------
-    cube
-        PSNR of a dataset.
-    best, distances
-        Which entrant is the optimum, and distances from it: where these are known an error is the optimal one and the
-        distance; elsewhere, and by default, it is that of the PSNR of each image.
-    """
+    """Return mean squared errors per pixel, shape (E, S, R, N)."""
     errors = np.asarray(10.0 ** (-cube.values / 10))
     if best is None or distances is None or not np.isfinite(distances.optimal).any():
         return errors
@@ -362,10 +272,7 @@ def squared_errors(cube: ScoreCube, best: int | None = None, distances: Distance
 
 
 def _optimum(cube: ScoreCube, kinds: dict[str, str]) -> tuple[int, Literal["exact", "bracket"]] | None:
-    """Return which entrant is the optimum, if one is, and whether it is exact.
-
-    Where several claim to, it is the one that gahbench comes with.
-    """
+    """Return which entrant is the optimum, if one is, and whether it is exact."""
     known: tuple[tuple[str, str, Literal["exact", "bracket"]], ...] = (
         ("optimal", "optimal", "exact"),
         ("bound", "lower-bound", "bracket"),

@@ -39,17 +39,7 @@ Cover = Literal["datasets", "images", ""]
 
 @dataclass(frozen=True)
 class Overall:
-    """An entrant over datasets.
-
-    Parameters
-    ----------
-    entrant, kind
-        Its label and kind.
-    rank, rank_high
-        The ends of the interval of its rank; ``None`` for those without a rank.
-    psnr, gain
-        Means over datasets of its mean PSNR, and of its gain over the baseline, dB.
-    """
+    """An entrant over datasets."""
 
     entrant: str
     kind: str
@@ -61,18 +51,7 @@ class Overall:
 
 @dataclass(frozen=True)
 class OverDatasets:
-    """The means over datasets.
-
-    Parameters
-    ----------
-    rows
-        Entrants that have a PSNR on each dataset, best first; none where fewer than three datasets are scored.
-    datasets
-        How many datasets are scored.
-    cover
-        What intervals and ranks are over: ``datasets``, the ``images`` (and seeds) of these datasets, or, where they
-        are not known, nothing.
-    """
+    """The means over datasets."""
 
     rows: Sequence[Overall]
     datasets: int
@@ -80,11 +59,7 @@ class OverDatasets:
 
 
 def over_datasets(results: Results) -> OverDatasets:
-    """Return the means over datasets of a board's entrants.
-
-    Of results that were selected from others, the datasets are those that were selected, and intervals and ranks are
-    among all entrants.
-    """
+    """Return the means over datasets of a board's entrants."""
     whole, shown = results.whole or results, set(dataset_names(results))
     scored = [one for one in whole.board.datasets if one.dataset in shown and one.is_known("psnr")]
     kinds = {entry.entrant: entry.kind for one in scored for entry in one.entries if entry.kind}

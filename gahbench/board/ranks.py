@@ -34,15 +34,7 @@ def sorted_by_psnr(labels: Sequence[str], psnr: NDArray[np.float64]) -> list[str
 def rank_intervals(
     psnr: NDArray[np.float64], draws: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the lowest and the highest rank that each entrant may have, shape (E,); 1 is the best.
-
-    Parameters
-    ----------
-    psnr
-        Means, shape (E,).
-    draws
-        Paired draws of them, shape (D, E); where these are NaN, as with one image, nothing is known to be better.
-    """
+    """Return the lowest and the highest rank that each entrant may have, shape (E,); 1 is the best."""
     count = len(psnr)
     difference = psnr[:, None] - psnr[None, :]
     deviations = draws - psnr

@@ -44,21 +44,7 @@ _STEPS = "training.steps"
 
 @dataclass(frozen=True, eq=False)
 class Errors:
-    """Mean squared errors on the images of one dataset.
-
-    Parameters
-    ----------
-    entrants
-        The E labels.
-    sigmas
-        Noise levels, ascending, shape (S,).
-    own, own_draws
-        Of the entrants, shape (E, S), and draws of them, (B, E, S).
-    bound, bound_draws
-        Of the bound, shape (S,), NaN where it was not computed, and (B, S).
-    images
-        Places of the images that they are means over.
-    """
+    """Mean squared errors on the images of one dataset."""
 
     entrants: list[str]
     sigmas: Array
@@ -75,13 +61,7 @@ def is_of_metric(name: str) -> bool:
 
 
 def courses(results: Results, draws: int = DRAWS, seed: int = 0) -> dict[str, dict[str, Course]]:
-    """Return the course of every entrant, by dataset; none where the metric ``optimality-slope`` was not measured.
-
-    Parameters
-    ----------
-    draws, seed
-        Of the bootstrap.
-    """
+    """Return the course of every entrant, by dataset; none where the metric ``optimality-slope`` was not measured."""
     errors = _errors(results, draws, seed)
     kinds, sides = entrant_kinds(results), _sides(results)
     family = {dataset: members for members in of_one_master(results).values() for dataset in members.values()}
@@ -190,10 +170,7 @@ def _dataset_errors(
 
 
 def _bound(size: int, members: Mapping[int, Errors], collapsed: NDArray[np.bool_]) -> tuple[Array, Array]:
-    """Return the bound at the levels of one size, shape (S,), and draws of it.
-
-    Where it was not computed there and has collapsed at smaller images, it is that of the largest of them.
-    """
+    """Return the bound at the levels of one size, shape (S,), and draws of it."""
     own = members[size]
     bound, draws = own.bound.copy(), own.bound_draws.copy()
     for place in np.flatnonzero(np.isnan(bound) & collapsed):

@@ -48,27 +48,7 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class Course:
-    """The distance D of a denoiser from a bound, level by level.
-
-    Parameters
-    ----------
-    epsilons
-        Noise levels over the side of the images in pixels, ascending, shape (S,).
-    deficits
-        D in dB, shape (S,); NaN where it is not known.
-    draws
-        Bootstrap draws of it, shape (B, S).
-    bound_collapsed, own_collapsed
-        Whether the error of the bound, and of the denoiser, does not depend on the number of pixels, shape (S,), bool.
-    is_trained
-        Whether twice the training could move it.
-    changes
-        D with twice the training less D, in dB, shape (S,); ``None`` where it is not known.
-    change_draws
-        Draws of the changes, shape (B, S).
-    why_not
-        Why no level can have collapsed, if none can; empty otherwise.
-    """
+    """The distance D of a denoiser from a bound, level by level."""
 
     epsilons: Array
     deficits: Array
@@ -160,23 +140,7 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a denoiser reaches the optimal rate.
-
-    Parameters
-    ----------
-    answer
-        ``near-optimal``, ``not near-optimal`` or ``undecided``.
-    reasons
-        What decided, or what is missing; one at least.
-    slope
-        Of D against input PSNR over ``epsilons``, dB per dB; NaN below two levels.
-    deviation
-        Largest deviation of D from its mean over them, dB.
-    epsilons
-        The levels that were read: those at which the bound has collapsed, and where it is near-optimal the denoiser.
-    span
-        Decibels from the first to the last.
-    """
+    """Whether a denoiser reaches the optimal rate."""
 
     answer: Answer
     reasons: tuple[str, ...]
@@ -187,15 +151,7 @@ class Verdict:
 
 
 def judge(course: Course, optimal_slope: float) -> Verdict:
-    """Return whether a denoiser reaches the optimal rate.
-
-    Parameters
-    ----------
-    course
-        Its distance from the bound.
-    optimal_slope
-        That of the dataset, alpha/(alpha+1); NaN if it is not known.
-    """
+    """Return whether a denoiser reaches the optimal rate."""
     if math.isnan(optimal_slope):
         return Verdict("undecided", ("the optimal rate is not known",))
     if optimal_slope <= WAVELET_RATE:
@@ -245,20 +201,7 @@ def _missing(wide: Stretch, narrow: Stretch, tolerance: float) -> tuple[str, ...
 
 
 def simultaneous(middle: Array, draws: Array) -> Array:
-    """Return half the widths of intervals that hold at all levels at once, by the largest of their t statistics.
-
-    Parameters
-    ----------
-    middle
-        Values, shape (K,).
-    draws
-        Bootstrap draws of them, shape (B, K).
-
-    Returns
-    -------
-    ndarray
-        Shape (K,); NaN where nothing can be drawn.
-    """
+    """Return half the widths of intervals that hold at all levels at once, by the largest of their t statistics."""
     errors = draws.std(axis=0)
     if not np.isfinite(errors).all():
         return np.full(len(middle), np.nan)

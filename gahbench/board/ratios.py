@@ -30,10 +30,7 @@ def ratios_of(results: Results) -> list[Ratio]:
 
 
 def joined(ratio: Ratio, cubes: Mapping[str, ScoreCube]) -> ScoreCube | None:
-    """Return the values of a ratio's two parts as one cube, with 2 S levels; ``None`` where one was not measured.
-
-    One cube, since the means of both depend on the same images and seeds.
-    """
+    """Return the values of a ratio's two parts as one cube, with 2 S levels; ``None`` where one was not measured."""
     if ratio.numerator not in cubes or ratio.denominator not in cubes:
         return None
     first, second = cubes[ratio.numerator], cubes[ratio.denominator]
@@ -63,13 +60,7 @@ def quotients(cube: ScoreCube, spreads: Mapping[str, float], draws: int = DRAWS,
 def ratio_cubes(
     results: Results, others: Mapping[str, Mapping[str, ScoreCube]]
 ) -> Iterator[tuple[Ratio, dict[str, ScoreCube]]]:
-    """Yield every ratio with its cubes by dataset.
-
-    Parameters
-    ----------
-    others
-        Cubes by metric and dataset.
-    """
+    """Yield every ratio with its cubes by dataset."""
     for ratio in ratios_of(results):
         datasets = others.get(ratio.numerator, {})
         found = {

@@ -17,11 +17,7 @@ _SAME = ["protocol", "fingerprint", "channels", "height", "width"]
 
 
 def labels_of_first(parts: Mapping[str, Results]) -> dict[str, dict[str, str]]:
-    """Return the labels of datasets to be shown, by the labels that each part has, where the two differ.
-
-    A dataset of equal parameters, pixels and noise has the label of the first part that has it. Where a part would
-    have one label twice, and where no protocol was recorded, labels stay.
-    """
+    """Return the labels of datasets to be shown, by the labels that each part has, where the two differ."""
     first: dict[tuple[object, ...], str] = {}
     found: dict[str, dict[str, str]] = {}
     for name, one in parts.items():

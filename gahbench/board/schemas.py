@@ -110,16 +110,7 @@ def empty(name: str) -> pd.DataFrame:
 
 
 def tidy(table: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Return a table of results with canonical columns, types and order of rows.
-
-    Rows are sorted by all columns from left to right, but for ``datasets``, ``metrics``, ``ratios`` and
-    ``citations``, whose order means something. Columns beyond the schema are kept, behind it.
-
-    Raises
-    ------
-    ResultsError
-        If a column is missing or holds values of another type.
-    """
+    """Return a table of results with canonical columns, types and order of rows."""
     schema = SCHEMAS[name]
     if missing := [column for column in schema if column not in table.columns]:
         raise ResultsError(f"table {name} lacks the columns {listing(missing)}; expected {listing(schema)}")

@@ -25,32 +25,7 @@ DIVERGED = "diverged: "
 
 @dataclass(frozen=True)
 class ScoreCube:
-    """The values of one metric on one dataset.
-
-    Parameters
-    ----------
-    values
-        Shape (E, S, R, N): entrants, noise levels, training seeds, images. What counts at a noise level is either there
-        for every image or NaN for every image. An entrant without seeds has the same values for each.
-    entrants
-        The E labels.
-    sigmas
-        The S noise levels, ascending; NaN, last, for values that belong to none.
-    runs
-        The R training seeds; -1 for what has none.
-    images
-        The N places of images; -1 for what belongs to none.
-    seeds
-        For each entrant, the seeds that count at one noise level or more; empty for one without seeds.
-    scored
-        Likewise, those of which there is a row, whether or not it counts.
-    problems
-        By entrant: the scores that do not count, and why.
-    left_out
-        By entrant: why it is left out of what is estimated and compared together (:mod:`gahbench.board.left_out`).
-    sources
-        Which source each image is from; ``None`` where each has its own.
-    """
+    """The values of one metric on one dataset."""
 
     values: NDArray[np.float64]
     entrants: list[str]
@@ -70,10 +45,7 @@ class ScoreCube:
     def draws(
         self, count: int = DRAWS, seed: int = 0, spreads: Mapping[str, float] | None = None
     ) -> NDArray[np.float64]:
-        """Return draws of the means, shape (D, E, S); parameters as those of :func:`bootstrap_means`.
-
-        Where values belong to no image, only the training varies: with one seed the draws are NaN.
-        """
+        """Return draws of the means, shape (D, E, S); parameters as those of :func:`bootstrap_means`."""
         values = self.values
         if self.images == [-1] and len(self.runs) > 1:
             # Images that are alike do not vary.
@@ -130,32 +102,7 @@ def score_cube(
     sources: Sequence[int] | None = None,
     left_out: Mapping[str, str] | None = None,
 ) -> ScoreCube:
-    """Lay out the rows of one dataset, split and metric.
-
-    A mean over some of the images is not comparable, so a seed that lacks images that others have does not count at
-    that noise level; values at no noise level, such as those of samples, count as far as they are there. A value that
-    is not finite makes its entrant's mean at that noise level NaN: leaving it out would reward a denoiser for failing
-    on the hard images. That entrant is left out of comparisons.
-
-    Parameters
-    ----------
-    scores
-        Rows of the tidy table. A missing seed or image counts as one seed or image.
-    entrants
-        The entrants to lay out, in order; those without a row are left out.
-    leaves_out
-        Whether the metric leaves images out and says so (:func:`leaves_images_out`): values count as far as they are
-        there, and NaN marks the others.
-    sources
-        Which source each image of the split is from. Values at no noise level may be of samples, and have none.
-    left_out
-        Entrants that are left out of comparisons on this dataset by their PSNR, and why.
-
-    Raises
-    ------
-    ResultsError
-        If two rows give the same value.
-    """
+    """Lay out the rows of one dataset, split and metric."""
     held = set(scores["entrant"].unique())
     labels = [entrant for entrant in entrants if entrant in held]
     at = {label: index for index, label in enumerate(labels)}
@@ -186,20 +133,7 @@ def score_cube(
 
 
 def leaves_images_out(metric: str, names: Collection[str]) -> bool:
-    """Return whether a metric says of each image whether it was left out, by its part ``left-out``.
-
-    Parameters
-    ----------
-    metric
-        Its name in the table of scores, or that of one of its parts.
-    names
-        Names in that table.
-
-    Examples
-    --------
-    >>> leaves_images_out("alignment[dct].share", {"alignment[dct]", "alignment[dct].left-out"})
-    True
-    """
+    """Return whether a metric says of each image whether it was left out, by its part ``left-out``."""
     return f"{parse_metric_name(metric).label}.left-out" in names
 
 

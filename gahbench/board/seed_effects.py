@@ -50,25 +50,7 @@ _FEWEST = 3
 
 @dataclass(frozen=True, eq=False)
 class Runs:
-    """How the means of training runs differ from the mean of their entrant.
-
-    Parameters
-    ----------
-    deviations
-        Shape (E, L, R), 0 where there is no run.
-    counts
-        How many runs there are, shape (E, L).
-    freedom
-        Degrees of freedom, shape (E, L): 0 for entrants that are not trained, or once.
-    trained
-        Whether an entrant has an effect of its seeds, shape (E,).
-    middle
-        The mean of each entrant over its runs, shape (E, L); 0 where there is none.
-    relative
-        Whether deviations are relative to the mean of their entrant.
-    lead
-        The shape of the L levels.
-    """
+    """How the means of training runs differ from the mean of their entrant."""
 
     deviations: Array
     counts: Array
@@ -95,10 +77,7 @@ class Runs:
 
     @property
     def relative_variances(self) -> Array:
-        """The variance of each entrant in units of that pooled over entrants, shape (E,).
-
-        The mean over the levels at which it has several runs; 0 where it has none.
-        """
+        """The variance of each entrant in units of that pooled over entrants, shape (E,)."""
         pooled = self.pooled
         known = (self.freedom > 0) & (pooled > 0)
         ratios = np.where(known, self.variances / np.where(pooled > 0, pooled, 1.0), 0.0)
@@ -107,17 +86,7 @@ class Runs:
 
 @dataclass(frozen=True)
 class Outlier:
-    """The level, of L, at which the spread of an entrant is the farthest beyond that of the others.
-
-    Parameters
-    ----------
-    level
-        Its place.
-    spread, median
-        Standard deviation over seeds of the entrant, and the median of those of the others.
-    relative
-        Whether these are relative to means.
-    """
+    """The level, of L, at which the spread of an entrant is the farthest beyond that of the others."""
 
     level: int
     spread: float
@@ -127,19 +96,7 @@ class Outlier:
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """The entrants over which variances are pooled.
-
-    Parameters
-    ----------
-    places
-        Of these entrants, among all.
-    runs
-        Their runs; ``None`` if no entrant has several that differ.
-    outliers
-        Entrants that are left out since their runs differ more, by place.
-    relative
-        Whether variances are relative to the square of means.
-    """
+    """The entrants over which variances are pooled."""
 
     places: NDArray[np.int64]
     runs: Runs | None
@@ -148,19 +105,7 @@ class Pool:
 
 
 def pool(by_seed: Array, relative: bool | None = None, apart: Sequence[int] = ()) -> Pool:
-    """Return the entrants whose variances are pooled: all but outliers, and those that are left out.
-
-    Parameters
-    ----------
-    by_seed
-        Means over images of each run, shape (E, ..., R); NaN where there is none. An entrant that is not trained has
-        the same values for every seed.
-    relative
-        Whether variances are relative to the square of an entrant's mean. By default they are where that makes them
-        more alike between entrants, and all means are positive.
-    apart
-        Places of entrants that are left out.
-    """
+    """Return the entrants whose variances are pooled: all but outliers, and those that are left out."""
     rest = np.setdiff1d(np.arange(len(by_seed)), np.asarray(apart, dtype=np.int64))
     if relative is not None:
         return _pool(by_seed, rest, relative)
@@ -204,10 +149,7 @@ def _runs(by_seed: Array, relative: bool) -> Runs | None:
 
 
 def _is_relative(by_seed: Array) -> bool:
-    """Return whether variances are more alike between entrants relative to the square of their means.
-
-    They are pooled as they are where means are not positive, and where fewer than three entrants are compared.
-    """
+    """Return whether variances are more alike between entrants relative to the square of their means."""
     plain, relative = _runs(by_seed, False), _runs(by_seed, True)
     if plain is None or relative is None:
         return False
@@ -258,20 +200,7 @@ def _median(values: Array) -> float:
 
 @lru_cache(maxsize=1024)
 def variance_ratio(freedom: int, others_freedom: int, others: int, share: float) -> float:
-    """Return what the quotient of a variance and the median of others exceeds by chance in a share of cases.
-
-    The variances are those of samples of one normal distribution. Of one other it is the quantile of F.
-
-    Parameters
-    ----------
-    freedom
-        Degrees of freedom of the variance.
-    others_freedom, others
-        Degrees of freedom of each other variance, and how many there are. The median of an even number is the larger
-        of the two in the middle.
-    share
-        Between 0 and 0.5.
-    """
+    """Return what the quotient of a variance and the median of others exceeds by chance in a share of cases."""
     from scipy.special import betaincinv, gammaincc, gammaincinv
 
     # Nodes are dense where the median is near 0, which is where its quotient is large.
@@ -288,13 +217,7 @@ def variance_ratio(freedom: int, others_freedom: int, others: int, share: float)
 
 
 def relative_variances(by_seed: Array) -> dict[int, tuple[float, float]]:
-    """Return variances over seeds relative to that of all entrants of the pool, and degrees of freedom, by place.
-
-    Parameters
-    ----------
-    by_seed
-        As for :func:`pool`; outliers have no relative variance, nor have entrants that are not trained several times.
-    """
+    """Return variances over seeds relative to that of all entrants of the pool, and degrees of freedom, by place."""
     found = pool(by_seed)
     if found.runs is None:
         return {}
@@ -315,15 +238,7 @@ def seed_effects(
     relative: bool | None = None,
     apart: Sequence[int] = (),
 ) -> Array:
-    """Return effects of the choice of seeds, shape (draws, E, ...): 0 for entrants that are not trained.
-
-    Parameters
-    ----------
-    by_seed, relative, apart
-        As for :func:`pool`.
-    draws, seed, names, spreads
-        As for :func:`gahbench.board.statistics.bootstrap_means`.
-    """
+    """Return effects of the choice of seeds, shape (draws, E, ...): 0 for entrants that are not trained."""
     effects = np.zeros((draws, *by_seed.shape[:-1]))
     pooled = pool(by_seed, relative, apart)
     if pooled.runs is not None:

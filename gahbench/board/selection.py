@@ -16,21 +16,7 @@ from gahbench.planning.row_labels import base_label
 def selected(
     results: Results, entrants: Sequence[str] = (), datasets: Sequence[str] = (), metrics: Sequence[str] = ()
 ) -> Results:
-    """Return results of the entrants, datasets and metrics that match one of some patterns; empty for all.
-
-    Ranks and intervals stay those of the whole board, so that a row is the same whatever stands beside it. PSNR, which
-    ranks, and the baseline stay.
-
-    Parameters
-    ----------
-    entrants, datasets, metrics
-        Labels, names before the brackets, or patterns such as ``unet*``.
-
-    Raises
-    ------
-    ResultsError
-        If a pattern matches nothing; names what there is.
-    """
+    """Return results of the entrants, datasets and metrics that match one of some patterns; empty for all."""
     if not (entrants or datasets or metrics):
         return results
     labels = chosen_labels(entrants, results.entrants, "entrant", ResultsError)
@@ -57,13 +43,7 @@ def selected(
 def chosen_labels(
     asked: Sequence[str] | None, held: Iterable[str], what: str, error: type[GahbenchError] = ParameterError
 ) -> list[str]:
-    """Return the labels that match one of some patterns, in their order; all without patterns.
-
-    Raises
-    ------
-    ParameterError
-        Or another ``error``, if a pattern matches none; names what there is.
-    """
+    """Return the labels that match one of some patterns, in their order; all without patterns."""
     labels = list(held)
     if unknown := [pattern for pattern in asked or () if not any(is_chosen(label, [pattern]) for label in labels)]:
         is_pattern = any(sign in unknown[0] for sign in "*?")

@@ -73,10 +73,7 @@ def estimates(middle: ArrayLike, draws: ArrayLike) -> list[Estimate]:
 
 
 def means(values: ArrayLike) -> Array:
-    """Return the means over seeds and images of values (..., R, N), shape (...).
-
-    NaN marks a missing value; the mean is over the values present, NaN where there is none.
-    """
+    """Return the means over seeds and images of values (..., R, N), shape (...)."""
     array = _checked(values)
     present = ~np.isnan(array)
     count = present.sum(axis=(-2, -1))
@@ -94,38 +91,7 @@ def bootstrap_means(
     relative: bool | None = None,
     apart: Collection[str] = (),
 ) -> Array:
-    """Return draws of the means over seeds and images.
-
-    Parameters
-    ----------
-    values
-        Shape (E, ..., R, N): entrants, such as noise levels, training seeds, images. An entrant that is not trained has
-        the same values for every seed. NaN marks a missing value, such as those of a failed seed, which is left out.
-    draws
-        How many.
-    seed
-        Of the generators. Arrays with equal N have their images resampled alike, so that their draws are paired.
-    names
-        Of the entrants, which decide whose seed effects are drawn: with them, draws do not depend on the order. Places
-        by default.
-    spreads
-        By name, variances over seeds relative to that of all entrants, of :func:`seed_spreads` over several datasets;
-        those of this array by default.
-    sources
-        Which source each image is from, shape (N,): those of one are resampled together. Each has its own by default.
-    relative
-        Whether variances over seeds are pooled relative to the square of an entrant's mean, as for squared errors. By
-        default they are where that makes them more alike between entrants, and all means are positive.
-    apart
-        Names of entrants whose variance over seeds says nothing about others, and that have their own; outliers
-        (:mod:`gahbench.board.seed_effects`) are treated alike.
-
-    Returns
-    -------
-    ndarray
-        Shape (draws, E, ...). NaN where a resampling holds no value that is present, and everywhere if there are fewer
-        than :data:`MIN_SOURCES` images, or sources.
-    """
+    """Return draws of the means over seeds and images."""
     array = _checked(values)
     if array.ndim < 3:
         raise ValueError(f"expected values of shape (entrants, ..., seeds, images), not {array.shape}")
@@ -142,14 +108,7 @@ def bootstrap_means(
 
 
 def seed_spreads(arrays: Mapping[str, tuple[ArrayLike, Sequence[str]]]) -> dict[str, float]:
-    """Return the variance over seeds of each entrant, relative to that of all entrants, the mean over datasets.
-
-    Parameters
-    ----------
-    arrays
-        By dataset: values (E, ..., R, N), and the names of the E entrants. Where an entrant is an outlier, its variance
-        does not count.
-    """
+    """Return the variance over seeds of each entrant, relative to that of all entrants, the mean over datasets."""
     ratios: dict[str, list[tuple[float, float]]] = {}
     for values, names in arrays.values():
         for place, found in relative_variances(_by_seed(_checked(values))).items():
@@ -166,10 +125,7 @@ def _by_seed(array: Array) -> Array:
 
 
 def _image_deviations(by_image: Array, groups: NDArray[np.int64], draws: int, seed: int) -> Array:
-    """Return deviations of resampled means of values (..., N), shape (draws, ...), as heavy-tailed as t statistics.
-
-    Images of one of the groups, numbered from 0, shape (N,), are resampled together.
-    """
+    """Return deviations of resampled means of values (..., N), shape (draws, ...), as heavy-tailed as t statistics."""
     lead, images, units = by_image.shape[:-1], by_image.shape[-1], int(groups.max()) + 1
     weights = resampling_weights(units, draws, seed)[:, groups]
     there = ~np.isnan(by_image)
@@ -186,15 +142,7 @@ def _image_deviations(by_image: Array, groups: NDArray[np.int64], draws: int, se
 
 
 def interval(draws: ArrayLike, level: float = LEVEL) -> tuple[Array, Array]:
-    """Return the percentile interval of draws (D, ...): lower and upper ends, each of shape (...).
-
-    Draws that are NaN are left out; the ends are NaN where all are.
-
-    Raises
-    ------
-    ValueError
-        If the level is not between 0 and 1.
-    """
+    """Return the percentile interval of draws (D, ...): lower and upper ends, each of shape (...)."""
     if not 0 < level < 1:
         raise ValueError(f"the level of an interval lies between 0 and 1, not at {level}")
     array = np.asarray(draws, dtype=np.float64)
@@ -206,18 +154,7 @@ def interval(draws: ArrayLike, level: float = LEVEL) -> tuple[Array, Array]:
 
 
 def simultaneous_intervals(middle: ArrayLike, draws: ArrayLike, level: float = LEVEL) -> tuple[Array, Array]:
-    """Return intervals that hold all at once: lower and upper ends, each of shape (M,).
-
-    The percentile intervals of the values are widened by one factor, the quantile of the largest deviation of a draw,
-    in units of half of its interval on that side (max-t). Of one value it is the percentile interval.
-
-    Parameters
-    ----------
-    middle
-        Values, shape (M,).
-    draws
-        Joint draws of them, shape (D, M). Ends are NaN where they are, and the others are as if without these.
-    """
+    """Return intervals that hold all at once: lower and upper ends, each of shape (M,)."""
     values, array = np.asarray(middle, dtype=np.float64), np.asarray(draws, dtype=np.float64)
     low, high = interval(array, level)
     known = np.isfinite(array).all(axis=0) & np.isfinite(values)

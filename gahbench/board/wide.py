@@ -41,24 +41,7 @@ def short_table(board: Board) -> pd.DataFrame:
 
 
 def wide_table(board: Board) -> pd.DataFrame:
-    """Return a board as one table.
-
-    Returns
-    -------
-    DataFrame
-        A row for each dataset and entrant of which anything is known, in the order of the board, with
-        columns ``suite, dataset, rank, rank_high, entrant, kind``; over all noise levels ``psnr`` (dB, with
-        ``psnr_low`` and ``psnr_high``, the 95 % interval), ``gain_over_noisy``, ``gain_over_baseline``
-        (paired; ``_low``, ``_high``); ``deficit`` from the optimum (dB) and the bound ``kl`` (nats per pixel
-        and channel), with ``_low``, ``_high``, and for a bracket ``deficit_min`` and ``kl_min``, the
-        other end; ``slope`` (dB per dB; ``_low``, ``_high``), ``optimal_slope``,
-        ``optimum``; ``parameters``, ``train_seconds`` (mean over seeds), ``seeds`` (how many count); for
-        every noise level such as 0.06 ``psnr@0.06``, ``psnr@0.06_low``, ``psnr@0.06_high``,
-        ``gain_over_noisy@0.06``, ``gain_over_baseline@0.06``, ``deficit@0.06``, ``deficit_min@0.06`` (each
-        with ``_low``, ``_high``); means of every other metric and of its parts, such as ``ssim@0.06``, and over all
-        noise levels ``ssim``, or ``rate`` where it has no noise level (each with ``_low``, ``_high``); ``note``. NaN
-        where unknown.
-    """
+    """Return a board as one table."""
     import pandas as pd
 
     rows: dict[tuple[str, str], dict[str, Any]] = {

@@ -14,11 +14,7 @@ if TYPE_CHECKING:
 
 
 class Architecture(Protocol):
-    """A trainable denoiser: any ``torch.nn.Module`` with this ``forward``.
-
-    Its constructor may ask for ``channels: int`` or ``shape: tuple[int, int, int]``; both come from the dataset. All
-    other parameters are the plugin's own. ``forward`` raises ``ValueError`` for an image size it cannot take.
-    """
+    """A trainable denoiser: any ``torch.nn.Module`` with this ``forward``."""
 
     def forward(self, noisy: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         """Return the denoised images (never a residual) for ``noisy`` (N, C, H, W) and ``sigma`` (N,)."""

@@ -30,13 +30,7 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test", "A", "B")
 
 
 def checked_split(name: str) -> Split:
-    """Return the name of a split.
-
-    Raises
-    ------
-    ParameterError
-        If there is no such split.
-    """
+    """Return the name of a split."""
     for known in SPLITS:
         if known == name:
             return known
@@ -78,13 +72,7 @@ class Card:
 
 
 def checked_sources(dataset: Dataset, split: Split, count: int) -> list[int] | None:
-    """Return the sources of the first images of a split, as plain numbers; ``None`` where each image has its own.
-
-    Raises
-    ------
-    DataError
-        If they are not one whole number for each image.
-    """
+    """Return the sources of the first images of a split, as plain numbers; ``None`` where each image has its own."""
     given = dataset.sources(split, count)
     if given is None:
         return None

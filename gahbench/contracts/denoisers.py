@@ -27,13 +27,7 @@ BATCH_PIXELS = 1 << 17
 
 
 def checked_kind(kind: str) -> DenoiserKind:
-    """Return the kind of a denoiser.
-
-    Raises
-    ------
-    ValueError
-        If there is no such kind.
-    """
+    """Return the kind of a denoiser."""
     for known in KINDS:
         if known == kind:
             return known
@@ -43,13 +37,7 @@ def checked_kind(kind: str) -> DenoiserKind:
 
 
 def shown(kind: DenoiserKind, truth: Truth) -> Truth:
-    """Return the truth that a denoiser of a kind may see: clean images that it may not see are NaN.
-
-    Raises
-    ------
-    ValueError
-        If there is no such kind.
-    """
+    """Return the truth that a denoiser of a kind may see: clean images that it may not see are NaN."""
     clean = truth.clean if checked_kind(kind) in SEES_CLEAN else truth.clean.new_full(truth.clean.shape, math.nan)
     return replace(truth, clean=clean, dataset=truth.dataset if kind in SEES_DATASET else None)
 

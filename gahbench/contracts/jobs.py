@@ -100,13 +100,7 @@ class Job:
 
 
 def check_device(name: str) -> str:
-    """Return the name of a device.
-
-    Raises
-    ------
-    ParameterError
-        If it is not accepted.
-    """
+    """Return the name of a device."""
     if name not in (accepted := ("auto", *sorted(KINDS))):
         raise ParameterError(f"device '{name}' is not accepted; accepted are {listing(accepted)}")
     return name

@@ -18,11 +18,7 @@ _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 def needed(need: Need) -> Callable[[_Method], _Method]:
-    """Mark a method whose code decides the outcome only of metrics with a need.
-
-    Digests of behaviour leave the method out of the keys of other metrics, so it is refused to them: where its object
-    has a set ``granted`` and the need is not in it.
-    """
+    """Mark a method whose code decides the outcome only of metrics with a need."""
 
     def mark(method: _Method) -> _Method:
         @functools.wraps(method)

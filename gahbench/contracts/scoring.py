@@ -85,23 +85,7 @@ class Scores:
 
 
 def checked(scores: Scores, sigmas: Sequence[float], images: int) -> Scores:
-    """Return scores as plain numbers.
-
-    Parameters
-    ----------
-    scores
-        As a metric returned them; values may be numpy's or torch's.
-    sigmas, images
-        Noise levels of the evaluation, and the number of images or samples.
-
-    Raises
-    ------
-    ValueError
-        If columns differ in length, a value is not finite, a noise level or an image is not of the evaluation, or
-        two values belong to the same noise level and image.
-    TypeError
-        If it is no :class:`Scores`, or holds no numbers.
-    """
+    """Return scores as plain numbers."""
     if not isinstance(scores, Scores):
         raise TypeError(f"a metric returns gahbench.Scores, not {type(scores).__name__}")
     value = [float(number) for number in scores.value]

@@ -81,15 +81,6 @@ def oracle_filters(basis: Basis, truth: Truth, sigma: float) -> FilterFamily:
     The weights of clean coefficients c_k are a_k^2 / (a_k^2 + nu^2 level_k^2), a_k^2 = c_k^2 + (sigma / 1000)^2, as for
     noise of a standard deviation nu that is chosen so that the trace is the one asked for: any between 0 and the number
     of values of an image. A basis that is adapted to images is adapted to the clean ones, at sigma.
-
-    Parameters
-    ----------
-    basis
-        The basis.
-    truth
-        The clean images.
-    sigma
-        Standard deviation of the noise, greater than 0.
     """
     from gahbench.jacobian import LARGEST_EXACT, AutogradMaps, DiagonalFamily
 
@@ -128,17 +119,7 @@ def oracle_filters(basis: Basis, truth: Truth, sigma: float) -> FilterFamily:
 
 
 def _atoms(basis: Basis, coefficients: Tensor, shape: Shape, rows: _Rows) -> tuple[Tensor, Tensor]:
-    """Return rows of the analysis A and columns of the synthesis Y, (N, K, d) each, one tensor twice if Y is A'.
-
-    Parameters
-    ----------
-    basis
-        Adapted to N images, or shared by all.
-    coefficients
-        Of N images, or of one.
-    rows
-        How matrices of linear functions are found.
-    """
+    """Return rows of the analysis A and columns of the synthesis Y, (N, K, d) each, one tensor twice if Y is A'."""
     held = basis.atoms(shape)
     if held is not None:
         held = held.to(coefficients)

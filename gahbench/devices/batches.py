@@ -80,20 +80,7 @@ def take_memory_notes() -> list[str]:
 
 @contextlib.contextmanager
 def memory_for(what: str, advice: str) -> Iterator[None]:
-    """Return a context whose error says what does not fit when memory runs out.
-
-    Parameters
-    ----------
-    what
-        What it computes, in the singular: ``a step of 8 images``.
-    advice
-        Changes that need less memory: ``fewer train_images``.
-
-    Raises
-    ------
-    MemoryError
-        If memory runs out.
-    """
+    """Return a context whose error says what does not fit when memory runs out."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:

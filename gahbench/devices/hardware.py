@@ -22,13 +22,7 @@ if TYPE_CHECKING:
 
 
 class Hardware:
-    """A device, and what its kind can do; a kind that is not in :data:`KINDS` has the defaults below.
-
-    Parameters
-    ----------
-    device
-        The device as torch names it: ``cuda:1``.
-    """
+    """A device, and what its kind can do; a kind that is not in :data:`KINDS` has the defaults below."""
 
     #: Whether it computes beside the processor, and worker processes are each given one.
     is_accelerator: ClassVar[bool] = False
@@ -122,10 +116,7 @@ class Hardware:
         return torch.random.fork_rng(devices=[])
 
     def reseed(self, seed: int) -> None:
-        """Seed the default generators of the CPU and of the device, without waiting for the device.
-
-        Seeding is cheaper than restoring a state at each step.
-        """
+        """Seed the default generators of the CPU and of the device, without waiting for the device."""
         import torch
 
         torch.default_generator.manual_seed(seed)
@@ -277,10 +268,7 @@ def _side_stream(device: str) -> Any:
 
 
 class StandIn(Hardware):
-    """The stand-in for a GPU of :mod:`gahbench.devices.stand_in`, which using it installs in this process permanently.
-
-    ``STANDIN_VISIBLE_DEVICES=0,1`` stands for two of them; a process computes on one.
-    """
+    """The stand-in for a GPU of :mod:`gahbench.devices.stand_in`, installed in this process on first use."""
 
     is_accelerator = True
     is_real = False

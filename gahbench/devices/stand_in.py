@@ -44,17 +44,7 @@ _FACTORIES = (
 
 @dataclass(frozen=True)
 class Wait:
-    """Something that a GPU would have waited for.
-
-    Parameters
-    ----------
-    kind
-        ``read`` where a value came back from the device, ``upload`` where a blocking copy went there.
-    operation
-        Name of the operation of torch.
-    place
-        File and line of the innermost code outside torch.
-    """
+    """Something that a GPU would have waited for."""
 
     kind: str
     operation: str
@@ -207,10 +197,7 @@ def _update_shape(tensor: StandInTensor) -> None:
 
 
 def _refuse_mixture(func: Any, name: str, args: tuple[Any, ...], cpu_tensors: list[Tensor]) -> None:
-    """Raise an error where a GPU would refuse tensors of the CPU.
-
-    A GPU takes them as numbers, where they have no dimensions, and as indices.
-    """
+    """Raise an error where a GPU would refuse tensors of the CPU."""
     accepted: list[Tensor] = []
     if torch.Tag.pointwise in func.tags or name in _TAKES_NUMBERS:
         is_written = func._schema.arguments[0].alias_info is not None
@@ -270,13 +257,7 @@ _libraries: list[torch.library.Library] = []
 
 
 def install() -> None:
-    """Make the stand-in a device of torch in this process, for good.
-
-    Raises
-    ------
-    GahbenchError
-        If this torch is too old.
-    """
+    """Make the stand-in a device of torch in this process, for good."""
     from torch.utils import backend_registration
 
     if _libraries:

@@ -41,20 +41,7 @@ NOISE_ERRORS = 6.0
 
 @dataclass(frozen=True)
 class Audit:
-    """The outcome of the checks of a denoiser.
-
-    Parameters
-    ----------
-    marks
-        Why its scores are not to be relied on, for the board; empty for almost all.
-    notes
-        What else the board says of it.
-    images
-        The images that nobody had seen: ``new``, drawn from a stream; ``held out`` of a finite set; empty where there
-        were none.
-    facts
-        The numbers behind all of it, as plain JSON.
-    """
+    """The outcome of the checks of a denoiser."""
 
     marks: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -63,11 +50,7 @@ class Audit:
 
 
 def audit(evaluation: Evaluation) -> Audit:
-    """Check the denoiser of an evaluation that has been scored.
-
-    Those that see the clean image or the dataset (oracles, optimal denoisers) are checked for repetition alone, and
-    bounds, which are no denoisers, not at all.
-    """
+    """Check the denoiser of an evaluation that has been scored."""
     kind = evaluation.denoiser.kind
     if kind == "bound":
         return Audit()
@@ -107,15 +90,7 @@ def secret_generator() -> torch.Generator:
 
 
 def fresh_errors(evaluation: Evaluation, sigma: float, count: int, generator: torch.Generator) -> tuple[slice, Tensor]:
-    """Denoise some of the images of an evaluation under fresh noise.
-
-    They are consecutive, from a random place, so that what is known of the images of a split holds.
-
-    Returns
-    -------
-    chosen, errors
-        Which images, and their mean squared errors, shape (count,), float64.
-    """
+    """Denoise some of the images of an evaluation under fresh noise."""
     first = int(torch.randint(len(evaluation.clean) - count + 1, (), generator=generator))
     chosen = slice(first, first + count)
     clean = evaluation.clean[chosen]
@@ -134,12 +109,7 @@ def _denoised(evaluation: Evaluation, sigma: float, noisy: Tensor, chosen: slice
 
 
 def _difference(evaluation: Evaluation, sigma: float) -> tuple[float, float]:
-    """Denoise images one by one, the last first, and compare with the outputs of before.
-
-    Returns the root mean square of the difference, in units of the noise level, of the image in the middle: where
-    rounding moves a coefficient across a threshold, one image differs, not half of them. And that of the outputs, in
-    units of the noisy images.
-    """
+    """Denoise images one by one, the last first, and compare with the outputs of before."""
     count = min(REPEATED, len(evaluation.clean), evaluation.batches.size)
     noisy = evaluation.noisy(sigma)[:count]
     if evaluation.denoiser.kind in SEES_DATASET:

@@ -25,20 +25,7 @@ LEAST_SHARE = 1e-6
 
 
 def check_claimed_risk(evaluation: Evaluation) -> bool:
-    """Compare the closed-form risks that were used with squared errors under noise that is drawn then.
-
-    Bounds are no denoisers, and have no errors.
-
-    Returns
-    -------
-    bool
-        Whether there were any.
-
-    Raises
-    ------
-    ValueError
-        If a risk is not the expected error.
-    """
+    """Compare the closed-form risks that were used with squared errors under noise that is drawn then."""
     if evaluation.denoiser.kind == "bound":
         return False
     generator = secret_generator()

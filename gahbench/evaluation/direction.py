@@ -93,15 +93,7 @@ def _solved(across: Tensor, rest: Tensor, sizes: Tensor, steps: int) -> Tensor:
 def _orbits(
     shape: Shape, dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, tuple[Tensor, ...], Tensor, Tensor]:
-    """Return what finds the isotropic part of matrices of images of a shape.
-
-    Returns
-    -------
-    tuple of Tensor
-        The mean over each set of entries (p, q) that are symmetric about p, as a sparse matrix (G, d * d); the mean
-        over each set of the values that sets of the transposed entries have, the sparse blocks of a matrix (G, G); the
-        set of each entry, (d * d,); how many entries each set has, (G, 1).
-    """
+    """Return what finds the isotropic part of matrices of images of a shape."""
     channels, height, width = shape
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     place = torch.stack([rows.flatten(), columns.flatten()], 1).repeat(channels, 1)

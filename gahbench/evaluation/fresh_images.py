@@ -67,15 +67,7 @@ _LEAST_ERROR = 1e-12
 
 @dataclass(frozen=True)
 class FreshImages:
-    """Images of a dataset that no unit of a suite uses.
-
-    Parameters
-    ----------
-    split, start
-        Their place: ``start`` to ``start + IMAGES`` of a split.
-    is_stream
-        Whether they are drawn from a generator that never ends, rather than left over from a finite set.
-    """
+    """Images of a dataset that no unit of a suite uses."""
 
     split: Split
     start: int
@@ -83,10 +75,7 @@ class FreshImages:
 
     @classmethod
     def choose(cls, evaluation: Evaluation) -> FreshImages | None:
-        """Choose images at random beyond those of an evaluation; ``None`` where the dataset has none to spare.
-
-        Images of several shapes have none, nor have those that come from fewer sources than :data:`MIN_SOURCES`.
-        """
+        """Choose images at random beyond those of an evaluation; ``None`` where the dataset has none to spare."""
         dataset, scored = evaluation.dataset, evaluation.start + len(evaluation.clean)
         if dataset is None or evaluation.split != "test" or dataset.shapes(scored) is not None:
             return None
@@ -103,23 +92,7 @@ class FreshImages:
 
 @dataclass(frozen=True)
 class FreshResult:
-    """The outcome of the test of a denoiser on fresh images.
-
-    Parameters
-    ----------
-    images
-        The images.
-    advantage
-        By how much the gain on the scored images exceeds that on the fresh ones, mean over noise levels, dB.
-    detectable
-        The advantage that would be marked, dB.
-    sigma_advantage
-        The advantage with the smallest p-value: that of the mean, or of a noise level.
-    p
-        p-value of a row whose gain is the same on both, over all its levels.
-    optimal_p
-        Likewise of one that is no better than the optimum; ``None`` where that is not known.
-    """
+    """The outcome of the test of a denoiser on fresh images."""
 
     images: FreshImages
     advantage: float
@@ -156,23 +129,7 @@ class FreshResult:
 
 
 def compare_on_fresh_images(evaluation: Evaluation) -> FreshResult | None:
-    """Test whether a denoiser is as good on fresh images as on those of an evaluation, and not better than the optimum.
-
-    Parameters
-    ----------
-    evaluation
-        An evaluation whose scores are computed.
-
-    Returns
-    -------
-    FreshResult or None
-        ``None`` where the dataset has no fresh images, or its images are too few.
-
-    Raises
-    ------
-    Exception
-        Whatever the denoiser raises.
-    """
+    """Test whether a denoiser is as good on fresh images as on the evaluated ones, and no better than the optimum."""
     images, dataset, sigmas = FreshImages.choose(evaluation), evaluation.dataset, evaluation.sigmas
     if images is None or dataset is None:
         return None
@@ -216,13 +173,7 @@ def psnr(denoised: Tensor, clean: Tensor) -> Array:
 
 
 def oracle_psnr(clean: Tensor, sigma: float) -> Array:
-    """Return the expected PSNR of an oracle that keeps the cosine coefficients above sigma, of each image, shape (N,).
-
-    Parameters
-    ----------
-    clean
-        Shape (N, C, H, W).
-    """
+    """Return the expected PSNR of an oracle that keeps cosine coefficients above sigma, per image, shape (N,)."""
     from scipy.fft import dctn
 
     coefficients = dctn(clean.double().numpy(), axes=(-2, -1), norm="ortho")
@@ -231,20 +182,7 @@ def oracle_psnr(clean: Tensor, sigma: float) -> Array:
 
 
 def welch(scored: Array, scored_oracle: Array, fresh: Array, fresh_oracle: Array) -> tuple[Array, Array, Array]:
-    """Test whether gains are larger on scored than on fresh images, as the docstring of this module says.
-
-    Parameters
-    ----------
-    scored, fresh
-        PSNR of the denoiser, dB, shapes (..., N) and (..., M).
-    scored_oracle, fresh_oracle
-        PSNR of the oracle on the same images.
-
-    Returns
-    -------
-    advantage, error, freedom
-        The difference of the mean gains, its standard error, and the degrees of freedom of their ratio, shape (...).
-    """
+    """Test whether gains are larger on scored than on fresh images, as the docstring of this module says."""
     y, x, v, u = (values - values.mean(-1, keepdims=True) for values in (scored, scored_oracle, fresh, fresh_oracle))
     counts = scored.shape[-1], fresh.shape[-1]
     spread = np.maximum((x * x).sum(-1) + (u * u).sum(-1), 1e-12)
@@ -264,19 +202,7 @@ def welch(scored: Array, scored_oracle: Array, fresh: Array, fresh_oracle: Array
 def compare_levels(
     scored: Array, scored_oracle: Array, fresh: Array, fresh_oracle: Array
 ) -> tuple[Array, Array, Array, Array]:
-    """Compare gains over several noise levels: their mean, and each level.
-
-    Parameters
-    ----------
-    scored, scored_oracle, fresh, fresh_oracle
-        As of :func:`welch`, shapes (L, ..., N) and (L, ..., M).
-
-    Returns
-    -------
-    p, place, advantages, detectable
-        The p-value of the row, shape (...); where it comes from, 0 for the mean and else 1 + the level; the advantages,
-        shape (1 + L, ...), dB; and that of the mean that would be marked.
-    """
+    """Compare gains over several noise levels: their mean, and each level."""
     from scipy.special import stdtr, stdtrit
 
     levels = scored.shape[0]
@@ -318,10 +244,7 @@ def _optimal_p(
 
 
 def _denoise_fresh(evaluation: Evaluation, images: FreshImages, seeds: Sequence[int]) -> list[Tensor]:
-    """Return the outputs for fresh images, in the order of the noise levels; the largest level comes first.
-
-    A denoiser that keeps what it saw has then seen no image under less noise.
-    """
+    """Return the outputs for fresh images, in the order of the noise levels; the largest level comes first."""
     dataset = evaluation.dataset
     assert dataset is not None
     outputs: dict[float, Tensor] = {}

@@ -26,17 +26,7 @@ from gahbench.sampling.settings import Sampling
 
 @dataclass(frozen=True)
 class Subject:
-    """A denoiser to be measured, before it is fitted.
-
-    Parameters
-    ----------
-    build
-        Returns a reference, or a network with its trained weights.
-    learned_from
-        Split and number of the images that it learns from, or learned from; ``None`` for a number is all of them.
-    snapshots
-        Networks along the training: steps taken, and a function that returns each.
-    """
+    """A denoiser to be measured, before it is fitted."""
 
     build: Callable[[], Reference | nn.Module]
     learned_from: Mapping[str, Any] | None = None
@@ -52,21 +42,7 @@ class Part:
 
 
 class Measurement:
-    """A denoiser on images of a dataset at noise levels, for one metric after the other.
-
-    Parameters
-    ----------
-    dataset
-        Where images are from.
-    subject
-        The denoiser.
-    request
-        Plain JSON: ``split``, ``images`` (how many), ``sigmas``, ``noise_seed``, ``sampling``, ``jacobian_precision``.
-    device
-        Where networks compute.
-    choices
-        The precisions of Jacobians that were chosen before.
-    """
+    """A denoiser on images of a dataset at noise levels, for one metric after the other."""
 
     def __init__(
         self,
@@ -108,15 +84,7 @@ class Measurement:
         return tuple(part.evaluation for part in self._parts)
 
     def score(self, metric: Metric) -> Scores:
-        """Measure the denoiser by a metric.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If the scores are not valid, or the metric does not measure each image alone and images have several shapes.
-        Exception
-            Whatever the metric or the denoiser raises.
-        """
+        """Measure the denoiser by a metric."""
         if self._parts[0].places is None:
             return self._score(metric, self.evaluation)
         check_alone(metric)

@@ -17,11 +17,7 @@ SHOWN = 3
 
 
 def notes_of(reference: Reference, evaluations: Sequence[Evaluation]) -> list[str]:
-    """Return the notes of a reference that was evaluated on the images of each shape.
-
-    A reference that has a ``basis`` was fitted for the first shape, and says what its basis does with images of that
-    one: where there are several, that is said of all, and of how many images.
-    """
+    """Return the notes of a reference that was evaluated on the images of each shape."""
     notes, basis = list(reference.notes), getattr(reference, "basis", None)
     if len(evaluations) == 1 or not isinstance(basis, Basis):
         return notes

@@ -41,13 +41,7 @@ class OptimalImages:
 
 
 def optimal_images(evaluation: Evaluation, sigma: float) -> OptimalImages | None:
-    """Return the noisy images at a noise level as the best denoiser returns them; ``None`` where it is not known.
-
-    Raises
-    ------
-    OptimumError
-        If it is known, but cannot be computed accurately for one of these images.
-    """
+    """Return the noisy images at a noise level as the best denoiser returns them; ``None`` where it is not known."""
     dataset = evaluation.dataset
     if dataset is None or dataset.optimum.kind not in ("exact", "bracket"):
         return None

@@ -21,27 +21,13 @@ def by_shape(dataset: Dataset, shapes: Sequence[Shape]) -> Iterator[tuple[Shape,
 
 
 def check_alone(metric: Metric) -> None:
-    """Refuse a metric that compares images, or needs more than them.
-
-    Raises
-    ------
-    ValueError
-        If it does.
-    """
+    """Refuse a metric that compares images, or needs more than them."""
     if metric.min_images > 1 or frozenset(metric.needs) & _SHARED:
         raise _refusal(metric, "compares images, or needs some of one shape")
 
 
 def joined(metric: Metric, scores: Sequence[tuple[Scores, Sequence[int]]]) -> Scores:
-    """Return the scores of all images, given those of the images of each shape and their places among all.
-
-    Arrays are those of the first shape.
-
-    Raises
-    ------
-    ValueError
-        If a value is of no image in particular.
-    """
+    """Return the scores of all images, given those of the images of each shape and their places among all."""
     rows: list[tuple[float, float | None, int, str | None]] = []
     for found, places in scores:
         if found.image is None:

@@ -31,17 +31,7 @@ _KINDS = get_args(OptimumKind)
 
 @dataclass(frozen=True)
 class Pixels:
-    """Statistics of the pixels of a sample.
-
-    Parameters
-    ----------
-    count
-        Number of images in the sample, the first of the split.
-    mean, std
-        Mean and standard deviation over all of their pixels and channels.
-    outside
-        Share of the values that lie outside [0, 1].
-    """
+    """Statistics of the pixels of a sample."""
 
     count: int
     mean: float
@@ -51,19 +41,7 @@ class Pixels:
 
 @dataclass(frozen=True, eq=False)
 class Best:
-    """The images of a preview, denoised by the best denoiser or by the genie of a bound.
-
-    Parameters
-    ----------
-    denoised
-        Shape (N, C, H, W).
-    expected
-        Mean squared error per pixel that theory expects of it, averaged over the images.
-    measured
-        The mean squared error per pixel that it has on them.
-    ess_fraction
-        Least effective sample size behind it, as a share of the samples drawn; ``None`` where none were needed.
-    """
+    """The images of a preview, denoised by the best denoiser or by the genie of a bound."""
 
     denoised: Tensor
     expected: float
@@ -73,17 +51,7 @@ class Best:
 
 @dataclass(frozen=True, eq=False)
 class Vectors:
-    """The first vectors of the true basis of the first image of a preview.
-
-    Parameters
-    ----------
-    images
-        The vectors as images, most important first, shape (K, C, H, W).
-    energies
-        Variances of their coefficients, shape (K,); ``None`` where they span a tangent space.
-    count
-        How many vectors the whole basis has.
-    """
+    """The first vectors of the true basis of the first image of a preview."""
 
     images: Tensor
     energies: Tensor | None
@@ -91,19 +59,7 @@ class Vectors:
 
 
 class DatasetProbe:
-    """A dataset whose results are checked on every call.
-
-    Parameters
-    ----------
-    configured
-        The dataset with its parameters.
-
-    Raises
-    ------
-    PluginError
-        Here and from every method, if the dataset raises an error that is not gahbench's own, or returns what
-        its contract does not allow.
-    """
+    """A dataset whose results are checked on every call."""
 
     def __init__(self, configured: Configured) -> None:
         self.configured = configured
@@ -176,13 +132,7 @@ class DatasetProbe:
         return Pixels(len(sample), float(sample.mean()), float(std), float(outside))
 
     def best(self, clean: Tensor, noisy: Tensor, sigma: float, split: Split, start: int) -> Best | None:
-        """Return noisy images denoised by the best denoiser or a genie; ``None`` where neither is known.
-
-        Raises
-        ------
-        OptimumError
-            If it cannot be computed accurately.
-        """
+        """Return noisy images denoised by the best denoiser or a genie; ``None`` where neither is known."""
         kind = self.optimum().kind
         count = len(clean)
         ess_fraction = None
@@ -209,13 +159,7 @@ class DatasetProbe:
         return Best(denoised.float(), float(errors.mean()), measured, ess_fraction)
 
     def vectors(self, split: Split, start: int, insisted: bool) -> Vectors | None:
-        """Return the first vectors of one image's true basis; ``None`` where none is known.
-
-        Raises
-        ------
-        OptimumError
-            If it is insisted on and not known, or cannot be computed accurately.
-        """
+        """Return the first vectors of one image's true basis; ``None`` where none is known."""
         with self._asking("true_basis"):
             basis = self.dataset.true_basis(split, 1, start)
             count = 0 if basis is None else int(basis.vectors.shape[-1])

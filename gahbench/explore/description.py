@@ -62,17 +62,7 @@ class Fact:
 
 
 def facts(configured: Configured, registry: Registry, shape: Shape | None = None) -> Iterator[Fact]:
-    """Yield the facts about a plugin: of every kind its citation, of networks, references and metrics more.
-
-    Parameters
-    ----------
-    configured
-        The plugin with its parameters.
-    registry
-        Where datasets are looked up on which a reference may be known.
-    shape
-        Shape (C, H, W) of the images that multiply-adds are counted for.
-    """
+    """Yield the facts about a plugin: of every kind its citation, of networks, references and metrics more."""
     if configured.kind == "architecture":
         yield from _architecture(configured, shape)
     if configured.kind == "reference":

@@ -27,23 +27,7 @@ THRESHOLDS = tuple(2.0 ** (place / 2) for place in range(-18, 9))
 
 
 def rate_windows(results: Results, registry: Registry, rate: str = "rate") -> dict[str, list[float]]:
-    """Return the noise levels of the results at which slopes are valid estimates of rates, by dataset.
-
-    Parameters
-    ----------
-    results
-        The datasets are built anew from their names and parameters, and their test images counted in.
-    registry
-        Where their plugins are looked up, and the metric.
-    rate
-        The metric that chooses, with parameters.
-
-    Returns
-    -------
-    dict
-        Without the datasets that have fewer than three such levels, and those that cannot be built so (their files
-        are elsewhere).
-    """
+    """Return the noise levels of the results at which slopes are valid estimates of rates, by dataset."""
     levels = getattr(registry.create("metric", rate), "levels", None)
     if levels is None:
         raise ParameterError(f"metric '{rate}' chooses no window; accepted: rate, with parameters")
@@ -70,25 +54,7 @@ def rate_windows(results: Results, registry: Registry, rate: str = "rate") -> di
 def draw_approximation(
     registry: Registry, datasets: Sequence[str], bases: Sequence[str], images: int = IMAGES, split: str = "test"
 ) -> Figure:
-    """Draw the error of nonlinear approximation against the number of terms, a panel for each dataset.
-
-    Parameters
-    ----------
-    registry
-        Where plugins are looked up.
-    datasets, bases
-        Names, with parameters; bases must be orthonormal.
-    images
-        How many images are averaged over.
-    split
-        Of which split.
-
-    Raises
-    ------
-    GahbenchError
-        If a name or a parameter is not accepted, there are too few images, or a basis is not orthonormal or does not
-        exist on a dataset.
-    """
+    """Draw the error of nonlinear approximation against the number of terms, a panel for each dataset."""
     from gahbench.contracts.training_data import TrainingData
     from gahbench.evaluation.approximation import approximate
     from gahbench.report.approximation import approximation_figure
@@ -127,27 +93,7 @@ def draw_geometry(
     noisy: bool = False,
     sigma: float | None = None,
 ) -> Figure:
-    """Draw the squares and directions that a bandlet basis chooses, over the image.
-
-    Parameters
-    ----------
-    registry
-        Where plugins are looked up.
-    dataset, basis
-        Names, with parameters.
-    threshold
-        Coefficients below it are killed: the noise level for an oracle, some three times it in practice.
-    index, split
-        Which image; of a colour image the first channel is drawn.
-    noisy
-        Whether the basis is adapted to the noisy image, at noise level ``sigma``, which is a third of the threshold by
-        default.
-
-    Raises
-    ------
-    GahbenchError
-        If a name or a parameter is not accepted, or the basis has no geometry.
-    """
+    """Draw the squares and directions that a bandlet basis chooses, over the image."""
     from gahbench._util.noise import evaluation_noise
     from gahbench.report.geometry import figure
 
@@ -165,13 +111,7 @@ def draw_geometry(
 
 
 def save_figure(drawing: Figure, file: Path) -> None:
-    """Write a figure as ``.png``, ``.svg`` or ``.pdf``; equal figures give equal files.
-
-    Raises
-    ------
-    ParameterError
-        If the suffix is another, or the file cannot be written.
-    """
+    """Write a figure as ``.png``, ``.svg`` or ``.pdf``; equal figures give equal files."""
     from gahbench._util.files import write_output
     from gahbench.report.encoding import check_suffix, encode
 

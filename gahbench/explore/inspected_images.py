@@ -30,21 +30,7 @@ ARRAYS = (".npy", ".npz")
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Images that a denoiser is inspected on.
-
-    Parameters
-    ----------
-    clean
-        Shape (N, C, H, W), float32, in units where an image lies in [0, 1].
-    place
-        The place of the inspected one; its filter is compared with those of the others.
-    start
-        The place of the first of them in the test split.
-    dataset
-        Where they are from; ``None`` for a file.
-    label
-        Their description, for captions.
-    """
+    """Images that a denoiser is inspected on."""
 
     clean: Tensor
     place: int
@@ -55,17 +41,7 @@ class Images:
 
 @dataclass(frozen=True)
 class Choice:
-    """The image to inspect: a test image of a dataset, or that of a file.
-
-    Parameters
-    ----------
-    dataset, index
-        Name of the dataset with its parameters, and number of the image.
-    file
-        The file of the image in its place.
-    size, colour
-        Of a file: side of the square in its centre, and whether colours are kept.
-    """
+    """The image to inspect: a test image of a dataset, or that of a file."""
 
     dataset: str
     index: int = 0
@@ -75,22 +51,7 @@ class Choice:
 
 
 def chosen_images(choice: Choice, family: Configured, others: int) -> Images:
-    """Return the inspected image, and others.
-
-    Parameters
-    ----------
-    family
-        The dataset of the choice.
-    others
-        How many others; fewer where there are no more.
-
-    Raises
-    ------
-    ParameterError
-        If an option of files is given for a dataset, or the reverse, or images are too large.
-    DataError
-        If there is no such image.
-    """
+    """Return the inspected image, and others."""
     if choice.file is None:
         if choice.size is not None or choice.colour:
             raise ParameterError("size and colour belong to an image file; a dataset has its own parameters")
@@ -106,22 +67,7 @@ def chosen_images(choice: Choice, family: Configured, others: int) -> Images:
 
 
 def of_dataset(dataset: Dataset, label: str, index: int, others: int) -> Images:
-    """Return a test image of a dataset and the next ones; near the end of the split, some before it instead.
-
-    Parameters
-    ----------
-    index
-        Which test image.
-    others
-        How many others; fewer if the split holds fewer.
-
-    Raises
-    ------
-    DataError
-        If the split does not hold the image.
-    ParameterError
-        If images are too large.
-    """
+    """Return a test image of a dataset and the next ones; near the end of the split, some before it instead."""
     check_size(dataset.shape, label)
     held = dataset.available("test")
     if held is not None and index >= held:
@@ -132,24 +78,7 @@ def of_dataset(dataset: Dataset, label: str, index: int, others: int) -> Images:
 
 
 def of_file(file: Path, size: int | None, colour: bool, others: int) -> Images:
-    """Return the centre of a file's image, and other squares of it, none overlapping.
-
-    Parameters
-    ----------
-    size
-        Side of the squares in pixels; by default 40, or the image's shorter side if that is less.
-    colour
-        Keep three channels rather than take their mean.
-    others
-        How many others; fewer where there is no place for more.
-
-    Raises
-    ------
-    DataError
-        If the file cannot be read as an image.
-    ParameterError
-        If the image is smaller than the squares, or these are too large.
-    """
+    """Return the centre of a file's image, and other squares of it, none overlapping."""
     values = _values(file)
     channels, (height, width) = 3 if colour else 1, values.shape[:2]
     side = min(height, width, SIDE) if size is None else size
@@ -170,13 +99,7 @@ def of_file(file: Path, size: int | None, colour: bool, others: int) -> Images:
 
 
 def check_size(shape: Shape, where: str) -> None:
-    """Refuse images (C, H, W) with too many eigenvectors.
-
-    Raises
-    ------
-    ParameterError
-        If an image has more than 2304 values.
-    """
+    """Refuse images (C, H, W) with too many eigenvectors."""
     if math.prod(shape) > LARGEST_EXACT:
         side = math.isqrt(LARGEST_EXACT // shape[0])
         raise ParameterError(
@@ -187,21 +110,7 @@ def check_size(shape: Shape, where: str) -> None:
 
 
 def read_image(file: Path, colour: bool) -> Tensor:
-    """Return the image of a file, shape (1, H, W), or (3, H, W) in colour: float32, in units where it lies in [0, 1].
-
-    Grey is the unweighted mean of the channels; transparency is ignored.
-
-    Parameters
-    ----------
-    file
-        Of a format that PIL opens; or an array, .npy, or .npz with one array or with ``images``: shape (H, W),
-        (H, W, C) or (C, H, W), C = 1, 3 or 4, of 8 or 16 bits unsigned, or floating point in [0, 1].
-
-    Raises
-    ------
-    DataError
-        If it cannot be read, or holds something else.
-    """
+    """Return the image of a file, shape (1, H, W), or (3, H, W) in colour: float32 in [0, 1]."""
     return _as_image(_values(file), colour, file)
 
 

@@ -46,26 +46,7 @@ _JACOBIAN = "eigenvectors of the Jacobian"
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """A denoiser at one image and noise level; d = C * H * W.
-
-    Parameters
-    ----------
-    sigma
-        Standard deviation of the noise, in units where an image lies in [0, 1].
-    noisy, denoised
-        The image, shape (C, H, W).
-    eigenvalues, eigenvectors
-        Of the symmetric part of the Jacobian: shape (d,), sorted down, and (d, d), as rows; float64.
-    scores
-        Values of metrics of this image, by their names in the table of scores: ``psnr`` (dB), ``spectrum.trace``,
-        ``self-consistency.ratio``, ...; those without a value are absent.
-    compared
-        By basis, values of the parts of ``direction`` and of ``alignment`` by metric and name of the part, ``""`` for
-        the headline, each of shape (N,) for the N images that were compared; NaN where an image has none. Empty where
-        there were too few images.
-    coefficients
-        Of the clean image, shape (d,), by orthonormal basis, the first of which is ``learned``.
-    """
+    """A denoiser at one image and noise level; d = C * H * W."""
 
     sigma: float
     noisy: Tensor
@@ -79,21 +60,7 @@ class Level:
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """The basis that a denoiser learned, at one image and several noise levels.
-
-    Parameters
-    ----------
-    entrant, image
-        Labels of the denoiser and of the image.
-    clean
-        The image, shape (C, H, W).
-    levels
-        The denoiser at every noise level.
-    place
-        Which of the images that were compared is this one.
-    notes
-        Notes on omitted parts, with reasons.
-    """
+    """The basis that a denoiser learned, at one image and several noise levels."""
 
     entrant: str
     image: str
@@ -103,28 +70,7 @@ class Inspection:
     notes: tuple[str, ...] = field(default=())
 
     def save(self, folder: str | Path, ranks: Sequence[int] | None = None) -> list[Path]:
-        """Write the figures: gallery-SIGMA.png at each noise level, spectra.png, decay.png, ranking.png, alignment.png.
-
-        The last two are written only where there were images enough to compare. Equal inspections give equal bytes.
-
-        Parameters
-        ----------
-        folder
-            It is made if need be; files of these names are replaced.
-        ranks
-            Which eigenvectors a gallery shows, counted from 1; by default 1, 2, 3, 5, 9, 17, ..., as far as eigenvalues
-            are not small.
-
-        Returns
-        -------
-        list of Path
-            What was written.
-
-        Raises
-        ------
-        ParameterError
-            If a file cannot be written, or there is no eigenvector of a rank.
-        """
+        """Write the figures: gallery-SIGMA.png per noise level, spectra.png, decay.png, ranking.png, alignment.png."""
         from gahbench.explore.drawing import save_figure
         from gahbench.explore.inspection_figures import figures
 
@@ -145,15 +91,7 @@ def make_inspection(
     others: int,
     progress: Callable[[int, int, str], None] = lambda done, steps, doing: None,
 ) -> Inspection:
-    """Inspect a denoiser; the arguments are those of :func:`gahbench.inspect`.
-
-    ``progress`` is called with how many measurements are done, how many there are, and the name of the next.
-
-    Raises
-    ------
-    GahbenchError
-        If an argument is not accepted, or the denoiser has no Jacobian.
-    """
+    """Inspect a denoiser; the arguments are those of :func:`gahbench.inspect`."""
     levels = _checked(sigmas, choice.index, others)
     configured = untrained_here(registry, entrant, checkpoint, "inspect")
     family = registry.configure("dataset", choice.dataset)

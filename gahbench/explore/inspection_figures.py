@@ -21,13 +21,7 @@ if TYPE_CHECKING:
 
 
 def figures(inspection: Inspection, ranks: Sequence[int] | None = None) -> Iterator[tuple[str, Figure]]:
-    """Yield the name, without suffix, and each figure of an inspection.
-
-    Parameters
-    ----------
-    ranks
-        Which eigenvectors a gallery shows, counted from 1.
-    """
+    """Yield the name, without suffix, and each figure of an inspection."""
     caption = f"{inspection.entrant}\non {inspection.image}"
     names = level_names(level.sigma for level in inspection.levels)
     for level in inspection.levels:

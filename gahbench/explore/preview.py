@@ -27,19 +27,7 @@ MAX_NOISE = 1 << 27
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """A preview at one noise level.
-
-    Parameters
-    ----------
-    sigma
-        Standard deviation of the noise.
-    noisy
-        The images under the noise that runs see, shape (N, C, H, W).
-    best
-        The optimal denoiser's images where the optimum is ``exact``, the genie's where it is a ``bracket``.
-    trouble
-        Why there are none although the optimum should be known; empty if all is well.
-    """
+    """A preview at one noise level."""
 
     sigma: float
     noisy: Tensor
@@ -49,31 +37,7 @@ class Level:
 
 @dataclass(frozen=True, eq=False)
 class Preview:
-    """A few images of a dataset under noise, and the dataset's properties.
-
-    Parameters
-    ----------
-    configured
-        The dataset with its parameters.
-    shape, card, optimum, fingerprint
-        As the dataset states them.
-    available
-        How many images each split holds; ``None`` where they never end.
-    splits_overlap
-        Whether splits share images.
-    notes
-        What was done to the images that may not be meant.
-    pixels
-        Statistics of the pixels of the previewed split.
-    split, start, clean
-        The images, shape (N, C, H, W): number ``start`` and on of a split.
-    levels
-        The images at every noise level.
-    vectors
-        Vectors of the true basis; ``None`` where it is unknown or was not requested.
-    basis_asked
-        Whether the true basis was requested.
-    """
+    """A few images of a dataset under noise, and the dataset's properties."""
 
     configured: Configured
     shape: Shape
@@ -92,30 +56,13 @@ class Preview:
     basis_asked: bool
 
     def save(self, file: str | Path) -> None:
-        """Write the contact sheet: clean, noisy and, where they are known, optimal images.
-
-        Parameters
-        ----------
-        file
-            Ends in ``.png``, ``.svg`` or ``.pdf``. Its folder is made if need be.
-
-        Raises
-        ------
-        ParameterError
-            If it ends otherwise, or cannot be written.
-        """
+        """Write the contact sheet: clean, noisy and, where they are known, optimal images."""
         from gahbench.report.contact_sheet import contact_sheet, write_figure
 
         write_figure(contact_sheet(self), Path(file))
 
     def save_basis(self, file: str | Path) -> None:
-        """Write a sheet of the first vectors of the true basis; see :meth:`save`.
-
-        Raises
-        ------
-        OptimumError
-            If no true basis is known, or it was not requested.
-        """
+        """Write a sheet of the first vectors of the true basis; see :meth:`save`."""
         from gahbench.report.contact_sheet import basis_sheet, write_figure
 
         if self.vectors is None:
@@ -138,34 +85,7 @@ def make_preview(
     true_basis: bool = False,
     max_pixels: int | None = None,
 ) -> Preview:
-    """Preview a few images of a dataset under noise, with its optimum.
-
-    Parameters
-    ----------
-    configured
-        The dataset with its parameters.
-    sigmas
-        Noise levels; up to 8, repeated ones count once.
-    count
-        Number of images, up to 32; by default 4, or as many as there are.
-    split, start
-        The split, and the number of its first image.
-    true_basis
-        Require the true basis, which otherwise is computed only where images are small.
-    max_pixels
-        Values of an image beyond which no best denoiser is computed, as it may take minutes.
-
-    Raises
-    ------
-    ParameterError
-        If an argument is out of range.
-    DataError
-        If the split holds fewer images.
-    OptimumError
-        If a true basis is insisted on and not known.
-    PluginError
-        If the dataset raises an error of its own or breaks its contract.
-    """
+    """Preview a few images of a dataset under noise, with its optimum."""
     (checked_split, levels), probe = _check_arguments(sigmas, count, split, start), DatasetProbe(configured)
     available = probe.available()
     count = _check_count(configured, available, checked_split, start, count)

@@ -30,25 +30,7 @@ class EntrantSamples(Samples):
     """Samples of an entrant, which can be written with a sheet of them."""
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write ``samples.png``, a sheet of the first 64, and ``samples.npz``; equal samples give equal bytes.
-
-        The arrays of the latter are images, steps, sigma, status, first, source, and settings as JSON.
-
-        Parameters
-        ----------
-        folder
-            It is made if need be; files of these names are replaced.
-
-        Returns
-        -------
-        list of Path
-            What was written.
-
-        Raises
-        ------
-        ParameterError
-            If a file cannot be written.
-        """
+        """Write ``samples.png``, a sheet of the first 64, and ``samples.npz``; equal samples give equal bytes."""
         from gahbench.report.contact_sheet import write_figure
         from gahbench.report.samples import sample_sheet
 
@@ -70,13 +52,7 @@ def sample_entrant(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> EntrantSamples:
-    """Sample an entrant; the arguments are those of :func:`gahbench.sample`.
-
-    Raises
-    ------
-    GahbenchError
-        If an argument is not accepted, or the denoiser cannot be sampled.
-    """
+    """Sample an entrant; the arguments are those of :func:`gahbench.sample`."""
     sampling = make_sampling(settings)
     where = _device(device)
     configured = untrained_here(registry, entrant, checkpoint, "sample")

@@ -185,29 +185,7 @@ class DiagonalFamily(FilterFamily):
 
 
 def matching_strength(values: Tensor, gains: Tensor, traces: Tensor) -> Tensor:
-    """Return mu such that sum_k gain_k / (1 + mu v_k) is the trace.
-
-    Parameters
-    ----------
-    values
-        v, shape (N, K), float64, at least 0.
-    gains
-        Broadcastable to (N, K).
-    traces
-        Shape (..., N); where none has that trace the nearest end of the range is returned.
-
-    Returns
-    -------
-    Tensor
-        Shape (..., N), float64.
-
-    Examples
-    --------
-    >>> import torch
-    >>> values = torch.tensor([[1.0, 1.0, 0.0]], dtype=torch.float64)
-    >>> matching_strength(values, torch.ones(1).double(), torch.tensor([2.0])).round(decimals=6)
-    tensor([1.], dtype=torch.float64)
-    """
+    """Return mu such that sum_k gain_k / (1 + mu v_k) is the trace."""
     traces = traces.to(values)
     low, high = (torch.full_like(traces, end) for end in LOG_RANGE)
     for _ in range(BISECTIONS):

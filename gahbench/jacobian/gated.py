@@ -43,13 +43,7 @@ TOGETHER_GPU = 512
 
 
 class _Gates(TorchFunctionMode):
-    """Multiplies by gates where a rectifier is called.
-
-    Parameters
-    ----------
-    gates
-        Of each rectifier in their order; by default they are found: which values are positive.
-    """
+    """Multiplies by gates where a rectifier is called."""
 
     def __init__(self, gates: Sequence[Tensor] | None = None) -> None:
         super().__init__()
@@ -70,26 +64,7 @@ class _Gates(TorchFunctionMode):
 def gated_matrix(
     network: nn.Module, noisy: Tensor, sigma: Tensor, dtype: torch.dtype = torch.bfloat16, count: int | None = None
 ) -> Tensor | None:
-    """Return the Jacobian of a network of rectifiers at an image, from products in a given precision.
-
-    Parameters
-    ----------
-    network
-        In evaluation, on the device of the image, in float32. It is not changed.
-    noisy, sigma
-        One image, shape (1, C, H, W), and its noise level, shape (1,).
-    dtype
-        Precision of the products.
-    count
-        How many of the first columns are computed; ``None`` for all.
-
-    Returns
-    -------
-    Tensor or None
-        J[p, q], how value p of the denoised image changes with value q of the noisy one, shape (d, d), float32. It is
-        wrong if the network has other nonlinearities: compare some products with those of
-        :class:`gahbench.jacobian.Jacobian`. ``None`` if the network has no rectifier, or cannot be run so.
-    """
+    """Return the Jacobian of a network of rectifiers at an image, from products in a given precision."""
     shape, size = noisy.shape[1:], noisy.numel()
     with torch.no_grad(), _Gates() as rectifiers:
         network(noisy, sigma)

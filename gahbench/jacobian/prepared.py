@@ -12,13 +12,7 @@ T = TypeVar("T")
 
 
 class Prepared(Generic[T]):
-    """Something made of networks: one for each, the latest.
-
-    Parameters
-    ----------
-    make
-        Makes it of a network, and of whatever else decides it.
-    """
+    """Something made of networks: one for each, the latest."""
 
     def __init__(self, make: Callable[..., T]) -> None:
         self._make = make

@@ -114,15 +114,7 @@ def probes_for(size: int, probes: int, seed: int, like: Tensor) -> Tensor:
 
 
 def sketch(maps: LinearMaps, probes: int | None = None, seed: int = 0) -> Sketch:
-    """Return the symmetric parts of maps, whole where they are small, otherwise on 64 random vectors.
-
-    Parameters
-    ----------
-    probes
-        Number of random vectors, for any size.
-    seed
-        Of the random vectors: sketches to be compared must share it, and the number.
-    """
+    """Return the symmetric parts of maps, whole where they are small, otherwise on 64 random vectors."""
     if probes is None and maps.is_small:
         found = maps.matrices()
         return Sketch((found + found.mT) / 2, exact=True)
@@ -131,13 +123,7 @@ def sketch(maps: LinearMaps, probes: int | None = None, seed: int = 0) -> Sketch
 
 
 def trace(maps: LinearMaps, probes: int | None = None, seed: int = 0) -> Estimate:
-    """Return the trace of each map: exact where they are small, otherwise Hutchinson's estimate.
-
-    Parameters
-    ----------
-    probes
-        Number of random vectors to estimate it from, for any size.
-    """
+    """Return the trace of each map: exact where they are small, otherwise Hutchinson's estimate."""
     if probes is None and maps.is_small:
         return _exact(maps.matrices().diagonal(dim1=1, dim2=2).double().sum(1))
     vectors = probes_for(maps.size, PROBES if probes is None else probes, seed, maps.like)
@@ -145,13 +131,7 @@ def trace(maps: LinearMaps, probes: int | None = None, seed: int = 0) -> Estimat
 
 
 def frobenius_product(one: LinearMaps, other: LinearMaps, probes: int | None = None, seed: int = 0) -> Estimate:
-    """Return <S_i, W_i>, S_i and W_i the symmetric parts of two maps: exact where they are small, else E z'S_i W_i z.
-
-    Parameters
-    ----------
-    probes
-        Number of random vectors to estimate it from, for any size.
-    """
+    """Return <S_i, W_i>, S_i and W_i the symmetric parts of two maps: exact if small, else E z'S_i W_i z."""
     left, right = sketch(one, probes, seed), sketch(other, probes, seed)
     each = (left.rows * right.rows.to(left.rows)).double().sum(2)
     return _exact(each.sum(1)) if left.exact else _estimated(each)

@@ -16,39 +16,7 @@ Output = Literal["image", "residual", "eps", "score", "v", "edm", "edm-v"]
 
 
 class Converted(nn.Module):
-    """A model as ``forward(noisy, sigma)``, for images in [0, 1] with noise of standard deviation sigma.
-
-    The model sees y' = a y + b, a and b such that [0, 1] becomes its range, with noise of sigma' = a sigma: twice as
-    much for images in [-1, 1].
-
-    Parameters
-    ----------
-    model
-        A module or function of noisy images (N, C, H, W), and of what ``sigma`` says. It returns a tensor, an array of
-        numpy, or an object with a tensor ``sample``, as models of diffusers do.
-    sigma
-        What the model is given beside the image: ``none``; ``level``, sigma', shape (N,); ``map``, nothing, but a
-        channel of sigma' behind those of the image; ``timestep``, the time t at which its diffusion has this noise,
-        shape (N,), and for the image sqrt(abar) y', abar = 1 / (1 + sigma'^2).
-    value_range
-        Ends of the model's range of grey values.
-    output
-        What it returns: ``image``; ``residual``, the noise y' - x'; ``eps``, that in units of sigma'; ``score``,
-        (x' - y') / sigma'^2; ``v``, sqrt(abar) eps - sqrt(1 - abar) x' (Salimans & Ho 2022); ``edm``, F of x' =
-        c_skip y' + c_out F(c_in y', log(sigma') / 4) (Karras et al. 2022, table 1); ``edm-v``, -F, as a
-        ``v_prediction`` of the EDM schedulers of diffusers.
-    alphas_cumprod
-        abar of each timestep, falling, shape (T,); needed for ``timestep``.
-    interpolate
-        Whether times between two steps are given as fractions; otherwise the nearest step, an integer, is.
-    sigma_data
-        Of ``edm`` and ``edm-v``.
-
-    Raises
-    ------
-    ParameterError
-        If a parameter is not accepted.
-    """
+    """A model as ``forward(noisy, sigma)``, for images in [0, 1] with noise of standard deviation sigma."""
 
     def __init__(
         self,

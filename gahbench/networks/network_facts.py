@@ -22,20 +22,7 @@ PASSES = 3
 
 
 def with_random_weights(network: nn.Module, shape: Shape) -> nn.Module:
-    """Give a network random weights of ordinary size, and return it in evaluation.
-
-    At initialisation networks hide their properties: last layers start at or near zero, and constants and running
-    means are zero, so that a network with biases looks homogeneous. Matrices and kernels are drawn as Kaiming et al.
-    2015 do, vectors (gains, constants) are moved by 0.2 at random, and a few passes in training mode move running
-    averages. Frozen parameters stay.
-
-    Parameters
-    ----------
-    network
-        Changed in place.
-    shape
-        Shape (C, H, W) of images that it takes.
-    """
+    """Give a network random weights of ordinary size, and return it in evaluation."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(derive_seed("initialisation", "network facts"))
         for parameter in network.parameters():
@@ -58,15 +45,7 @@ def random_images(count: int, shape: Shape) -> Tensor:
 
 
 def homogeneity_residual(network: nn.Module, noisy: Tensor, sigma: Tensor) -> float:
-    """Return |f(2y, 2 sigma) - 2 f(y, sigma)| / |2 f(y, sigma)|: 0 for a bias-free network.
-
-    Parameters
-    ----------
-    network
-        In evaluation; its weights should not be near zero (:func:`with_random_weights`).
-    noisy, sigma
-        Shapes (N, C, H, W) and (N,).
-    """
+    """Return |f(2y, 2 sigma) - 2 f(y, sigma)| / |2 f(y, sigma)|: 0 for a bias-free network."""
     with torch.no_grad():
         once, twice = network(noisy, sigma).double(), network(2 * noisy, 2 * sigma).double()
     return float((twice - 2 * once).norm() / (2 * once).norm().clamp_min(1e-300))
@@ -86,18 +65,7 @@ def is_blind(network: nn.Module, noisy: Tensor) -> bool:
 
 
 def torch_func_obstacle(network: nn.Module, noisy: Tensor, sigma: Tensor) -> str | None:
-    """Return why ``torch.func`` cannot differentiate a network, or ``None`` where it can.
-
-    It tries the operations of Jacobians: ``vjp`` under ``vmap``, of ``functional_call``, in evaluation; the result must
-    agree with that of ``torch.autograd.grad``.
-
-    Parameters
-    ----------
-    network
-        In evaluation.
-    noisy, sigma
-        Shapes (N, C, H, W) and (N,).
-    """
+    """Return why ``torch.func`` cannot differentiate a network, or ``None`` where it can."""
     state = {name: value.detach() for name, value in [*network.named_parameters(), *network.named_buffers()]}
     cotangents = torch.randn(3, *noisy.shape, generator=generator("noise", "network facts"))
     try:

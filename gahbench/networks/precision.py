@@ -43,19 +43,7 @@ MAX_BYTES = 10_000
 
 @dataclass(frozen=True)
 class Choice:
-    """A precision, and why it was chosen.
-
-    Parameters
-    ----------
-    precision
-        ``float32`` or ``bfloat16``.
-    reason
-        Why, in a few words.
-    seconds
-        Median seconds of one pass in each precision that was timed; empty where none was.
-    note
-        What should be said about the choice: that it differs from an earlier one in the same folder.
-    """
+    """A precision, and why it was chosen."""
 
     precision: Precision = "float32"
     reason: str = "set"
@@ -64,13 +52,7 @@ class Choice:
 
 
 class Choices:
-    """The choices of a results folder, or of one process where there is no folder.
-
-    Parameters
-    ----------
-    folder
-        Where choices are kept, one JSON file each; ``None`` keeps them in memory.
-    """
+    """The choices of a results folder, or of one process where there is no folder."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
@@ -85,23 +67,7 @@ class Choices:
         passes: float,
         run: Callable[[Precision], object],
     ) -> Choice:
-        """Return the precision for a network on this machine: as it was chosen before, or else measured.
-
-        Parameters
-        ----------
-        work
-            What is to be computed: ``training``, ``jacobian`` or ``sampling``.
-        network
-            The network; its class and the shapes of its parameters identify it.
-        shape
-            Shape of a batch.
-        device
-            Where the network computes.
-        passes
-            How many passes like that of ``run`` are planned.
-        run
-            Computes one pass in a given precision.
-        """
+        """Return the precision for a network on this machine: as it was chosen before, or else measured."""
         if not hardware(device).has_bfloat16:
             return Choice(reason="the hardware has no bfloat16 instructions")
         # Work of another amount is another question: short work is not measured.
@@ -174,13 +140,7 @@ class Choices:
 def pass_seconds(
     run: Callable[[Precision], object], precision: Precision, passes: float, device: torch.device
 ) -> float | None:
-    """Return the seconds of one pass, after another that warms up; ``None`` where they are too much of the work.
-
-    Parameters
-    ----------
-    run, passes, device
-        As for :func:`measure`.
-    """
+    """Return the seconds of one pass, after another that warms up; ``None`` where they are too much of the work."""
     if passes * MAX_SHARE < 2:
         return None
     _seconds(run, precision, device)
@@ -188,20 +148,7 @@ def pass_seconds(
 
 
 def measure(run: Callable[[Precision], object], passes: float, device: torch.device) -> Choice:
-    """Time passes in float32 and bfloat16, one after the other in turn, and return the precision to use.
-
-    bfloat16 is chosen where its median is :data:`MIN_GAIN` times as fast. Nothing is timed that would take more than
-    :data:`MAX_SHARE` of the planned work, and bfloat16 is not tried where float32 needs less than :data:`MIN_SECONDS`.
-
-    Parameters
-    ----------
-    run
-        Computes one pass in a given precision.
-    passes
-        How many passes are planned.
-    device
-        Where they are computed.
-    """
+    """Time passes in float32 and bfloat16, one after the other in turn, and return the precision to use."""
     if passes * MAX_SHARE < 2:
         return Choice(reason="too few passes to measure one")
     first = _seconds(run, "float32", device)

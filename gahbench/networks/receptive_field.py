@@ -25,22 +25,7 @@ SECONDS = 20.0
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """A measured receptive field.
-
-    Parameters
-    ----------
-    on_grid
-        Height and width, in pixels, of the area that the middle pixel depends on. The middle lies on the grid of every
-        pooling, which is where published figures of networks with pooling hold.
-    largest
-        Height and width at the pixel, of those near the middle, where they are largest; ``on_grid`` without pooling.
-    side
-        Side of the images it was measured on.
-    reaches_border
-        Whether it reaches a border of these images, so that it may be larger still.
-    ended_early
-        Whether it does, and larger images would have taken too long.
-    """
+    """A measured receptive field."""
 
     on_grid: tuple[int, int]
     largest: tuple[int, int]
@@ -61,25 +46,7 @@ class ReceptiveField:
 def receptive_field(
     build: Callable[[Shape], nn.Module], channels: int = 1, sides: Sequence[int] = SIDES, seconds: float = SECONDS
 ) -> ReceptiveField:
-    """Measure the receptive field of a network by the gradient of its result, on larger images until it fits.
-
-    Parameters
-    ----------
-    build
-        Returns the network for images (C, H, W), in evaluation; raises ``ValueError`` for a shape it cannot take.
-        Weights that are 0 hide dependences.
-    channels
-        Channels of the images.
-    sides
-        Sides of the images, ascending.
-    seconds
-        About how long one size may take; fewer pixels are tried where that is not enough.
-
-    Raises
-    ------
-    ValueError
-        If no size is accepted, or the result does not depend on the image.
-    """
+    """Measure the receptive field of a network by the gradient of its result, on larger images until it fits."""
     found: ReceptiveField | None = None
     refused: Exception | None = None
     for side in sides:
@@ -102,22 +69,7 @@ def receptive_field(
 
 
 def dependence(noisy: Tensor, denoised: Tensor, row: int, column: int) -> tuple[int, int, int, int]:
-    """Return the box of pixels that one pixel of a result depends on: first and last row, first and last column.
-
-    Parameters
-    ----------
-    noisy
-        Shape (N, C, H, W), with ``requires_grad``.
-    denoised
-        The network's result, of the same shape. Of the N images the box is the common one.
-    row, column
-        The pixel.
-
-    Raises
-    ------
-    ValueError
-        If it depends on no pixel at all.
-    """
+    """Return the box of pixels that one pixel of a result depends on: first and last row, first and last column."""
     (gradient,) = torch.autograd.grad(denoised[:, :, row, column].sum(), noisy, retain_graph=True)
     # Not a number counts too: it came from somewhere.
     reached = (gradient != 0).any(0).any(0)

@@ -22,15 +22,7 @@ LEARNED = ("learned", "learned_range")
 
 
 class Convention(NamedTuple):
-    """What a model sees and returns.
-
-    Parameters
-    ----------
-    sigma, output, alphas_cumprod, sigma_data
-        As of :class:`gahbench.networks.conversions.Converted`.
-    returns_variance
-        Whether the model returns a variance behind the channels of its output.
-    """
+    """What a model sees and returns."""
 
     sigma: SigmaInput
     output: Output
@@ -40,17 +32,7 @@ class Convention(NamedTuple):
 
 
 def convention(scheduler: Any) -> Convention:
-    """Return the convention of the models of a scheduler of diffusers; no step of it is taken.
-
-    It is read from ``config.prediction_type``, and from ``alphas_cumprod``, as DDPM, DDIM and the fast samplers of such
-    models have it, or ``config.sigma_data`` of the two EDM schedulers. Whether a scheduler clips its estimates of the
-    image is not part of it.
-
-    Raises
-    ------
-    ParameterError
-        If it is no such scheduler.
-    """
+    """Return the convention of the models of a scheduler of diffusers; no step of it is taken."""
     name, config = type(scheduler).__name__, dict(getattr(scheduler, "config", {}))
     is_edm = not EDM_SCHEDULERS.isdisjoint(one.__name__ for one in type(scheduler).__mro__)
     products = getattr(scheduler, "alphas_cumprod", None)

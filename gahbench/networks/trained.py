@@ -17,11 +17,7 @@ if TYPE_CHECKING:
 
 
 def channels_last(network: nn.Module, device: torch.device | str) -> nn.Module:
-    """Move a network to a device, with kernels of two dimensions laid out channels last, and return it.
-
-    Convolutions on a CPU take a third less time so. The layout decides how sums are rounded: training, scores and
-    samples have the same.
-    """
+    """Move a network to a device, with kernels of two dimensions laid out channels last, and return it."""
     network.to(device)
     with torch.no_grad():
         for values in (*network.parameters(), *network.buffers()):

@@ -32,19 +32,7 @@ TIMEOUT_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class DryRun:
-    """The result of a dry run.
-
-    Parameters
-    ----------
-    parameters
-        Number of trainable numbers; 0 if unknown.
-    work
-        Multiply-adds of one image's forward pass; 0 if unknown.
-    refusal
-        Why the network cannot take images of this shape, in its own words; ``None`` if it can, or if it is not known.
-    error
-        What its constructor or its forward pass raised, and where; ``None`` for nothing.
-    """
+    """The result of a dry run."""
 
     parameters: int = 0
     work: float = 0.0

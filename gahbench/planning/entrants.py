@@ -12,22 +12,7 @@ from gahbench.registry.spec import Spec, parse_spec
 
 
 def untrained_here(registry: Registry, text: str, checkpoint: str | Path | None, verb: str) -> Configured:
-    """Resolve a denoiser, which must be one that needs no training here: a reference, or an architecture with weights.
-
-    Parameters
-    ----------
-    text
-        The entrant: ``name[key=value]``.
-    checkpoint
-        Trained weights, the same as the parameter ``checkpoint`` of an architecture.
-    verb
-        The purpose, for the error.
-
-    Raises
-    ------
-    PluginError, ParameterError
-        If it is not accepted, or has no weights.
-    """
+    """Resolve a denoiser that needs no training here: a reference, or an architecture with weights."""
     spec = parse_spec(text)
     if checkpoint is not None:
         if spec.name not in registry.names("architecture") and spec.name in registry.names("reference"):

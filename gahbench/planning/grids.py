@@ -19,36 +19,13 @@ MAX_CONFIGURATIONS = 10_000
 
 
 class Grid:
-    """Expands lists of values, also in the parameters of plugins that a parameter names by a mapping.
-
-    Parameters
-    ----------
-    document
-        The suite's file.
-    registry
-        Where the plugins that parameters name are looked up.
-    """
+    """Expands lists of values, also in the parameters of plugins that a parameter names by a mapping."""
 
     def __init__(self, document: Document, registry: Registry) -> None:
         self._document, self._registry = document, registry
 
     def specs(self, location: Location, name: str, given: dict[str, Any], plugin: Plugin | None) -> Iterator[Spec]:
-        """Yield a spec for each combination of values.
-
-        Parameters
-        ----------
-        location
-            Where the parameters stand.
-        name, given
-            Name of a plugin, and its parameters.
-        plugin
-            The plugin; ``None`` if there is none of that name.
-
-        Raises
-        ------
-        SuiteError
-            If a list is empty, a plugin that a parameter names is not accepted, or there are too many combinations.
-        """
+        """Yield a spec for each combination of values."""
         own = plugin.parameters if plugin else ()
         known = {name: parameter for parameter in own for name in (parameter.name, *parameter.old_names)}
         axes = [self._values((*location, key), known.get(key), value) for key, value in given.items()]

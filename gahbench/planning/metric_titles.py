@@ -8,20 +8,7 @@ from gahbench.registry.configured import Configured
 
 
 def metric_titles(metrics: Iterable[Configured], labels: Mapping[str, str] | None = None) -> list[dict[str, str]]:
-    """Return the titles and nulls of metrics, as the table ``metrics`` of results holds them.
-
-    Parameters
-    ----------
-    metrics
-        Those of a suite.
-    labels
-        The titles that a suite gives to some, by their names, in place of their own.
-
-    Returns
-    -------
-    list
-        A row for every value and part that has a title: metric, title, null.
-    """
+    """Return the titles and nulls of metrics, as the table ``metrics`` of results holds them."""
     return [row for metric in metrics for row in _rows(metric, (labels or {}).get(metric.label))]
 
 
@@ -38,13 +25,7 @@ def _rows(metric: Configured, label: str | None) -> list[dict[str, str]]:
 
 
 def metric_ratios(metrics: Iterable[Configured]) -> list[dict[str, str]]:
-    """Return the values that are ratios of means, as the table ``ratios`` of results holds them.
-
-    Returns
-    -------
-    list
-        A row for each: metric, numerator, denominator, by their names in the table of scores.
-    """
+    """Return the values that are ratios of means, as the table ``ratios`` of results holds them."""
     return [
         {
             "metric": _named(metric, part),

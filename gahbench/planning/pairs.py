@@ -24,17 +24,7 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class Pairs:
-    """What is known of the pairs of a suite.
-
-    Parameters
-    ----------
-    undefined
-        Those whose reference is not defined on the dataset, such as optima where none is known: they have no row.
-    refused
-        Those whose entrant cannot take the images, and why: their row says so.
-    dry_runs
-        What was found of the others.
-    """
+    """What is known of the pairs of a suite."""
 
     undefined: frozenset[Pair] = frozenset()
     refused: dict[Pair, str] = field(default_factory=dict)
@@ -47,13 +37,7 @@ class Pairs:
 
 
 def undefined_pairs(suite: Suite, built: Sequence[Built]) -> frozenset[Pair]:
-    """Return the pairs whose reference is not defined on the dataset.
-
-    Raises
-    ------
-    SuiteError
-        If a reference is defined on no dataset of the suite.
-    """
+    """Return the pairs whose reference is not defined on the dataset."""
     found: set[Pair] = set()
     for entrant in suite.entrants:
         if entrant.kind != "reference":
@@ -79,20 +63,7 @@ def undefined_pairs(suite: Suite, built: Sequence[Built]) -> frozenset[Pair]:
 def checked_pairs(
     suite: Suite, built: Sequence[Built], registry: Registry, undefined: frozenset[Pair], done: set[Pair]
 ) -> Pairs:
-    """Return what is found of pairs: by dry runs of networks, and by asking references.
-
-    Parameters
-    ----------
-    undefined
-        As of :func:`undefined_pairs`.
-    done
-        Pairs whose networks are trained already, and are not tried out again.
-
-    Raises
-    ------
-    SuiteError
-        If an entrant can take the images of no dataset on which it is defined.
-    """
+    """Return what is found of pairs: by dry runs of networks, and by asking references."""
     refused: dict[Pair, str] = {}
     found = {(configured.label, entrant.label): DryRun() for configured, _ in built for entrant in suite.entrants}
     cases = [

@@ -53,13 +53,7 @@ class DatasetFacts:
 
     @classmethod
     def of(cls, configured: Configured, dataset: Dataset, images: int, noise_seed: int) -> DatasetFacts:
-        """Return the facts about a dataset of which so many test images are scored.
-
-        Raises
-        ------
-        DataError
-            If the sources of the images are not one whole number for each.
-        """
+        """Return the facts about a dataset of which so many test images are scored."""
         return cls(
             configured.label,
             dataset.optimum.kind,
@@ -117,38 +111,14 @@ class Plan:
         }
 
     def suggested_threads(self, workers: int | None = None) -> int:
-        """Return the threads of each worker that suit this machine.
-
-        Parameters
-        ----------
-        workers
-            How many share its processors; ``None`` for one to a fit of the suite. Entrants that are added must not
-            change how the others round.
-        """
+        """Return the threads of each worker that suit this machine."""
         own = sum(base_label(unit.entrant) not in self.suite.added for unit in self.fits)
         cores = cpu_count()
         return max(1, cores // min(cores, workers or own or len(self.fits) or len(self.units) or 1))
 
 
 def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] = lambda key: False) -> Plan:
-    """Expand a suite into units, and check what can be checked without computing.
-
-    Parameters
-    ----------
-    suite
-        The suite.
-    registry
-        Where its plugins came from.
-    is_done
-        Whether the fit of a key is done already: such networks are not tried out again, which leaves their numbers of
-        parameters and their work unknown, and saves seconds.
-
-    Raises
-    ------
-    GahbenchError
-        If there are too many units, a dataset holds too few images, or an entrant cannot take the images of a dataset;
-        the message names the suite, both, and what would be accepted.
-    """
+    """Expand a suite into units, and check what can be checked without computing."""
     _check_size(suite)
     built = [(configured, _checked(suite, configured)) for configured in suite.datasets]
     _check_metrics(suite, built)
@@ -180,10 +150,7 @@ def make_plan(suite: Suite, registry: Registry, is_done: Callable[[str], bool] =
 
 
 def units_on_datasets(suite: Suite, labels: Collection[str]) -> dict[str, list[Unit]]:
-    """Return the units of a suite on some of its datasets, by label, without a check that entrants accept them.
-
-    A dataset that cannot be read here is absent.
-    """
+    """Return the units of a suite on some of its datasets, by label, without a check that entrants accept them."""
     found = {}
     for configured in suite.datasets:
         if configured.label in labels:
@@ -215,13 +182,7 @@ def _checked(suite: Suite, configured: Configured) -> Dataset:
 
 
 def sources_text(dataset: Dataset, images: int) -> str:
-    """Return the sources of test images as text; empty where no two have the same.
-
-    Raises
-    ------
-    DataError
-        If they are not one whole number for each image.
-    """
+    """Return the sources of test images as text; empty where no two have the same."""
     found = checked_sources(dataset, "test", images) or []
     return " ".join(map(str, found)) if len(set(found)) < len(found) else ""
 

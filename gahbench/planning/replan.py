@@ -19,33 +19,14 @@ from gahbench.training.recipe import Training
 
 
 class Replanner:
-    """Plans units anew from their payloads.
-
-    Parameters
-    ----------
-    registry
-        Where plugins are looked up.
-    """
+    """Plans units anew from their payloads."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._datasets: dict[str, PlannedDataset] = {}
 
     def replanned(self, unit: Unit, keys: Mapping[str, str] | None = None) -> Unit:
-        """Return a unit as it would be planned now: with the same parameters, and the keys of today's code.
-
-        Parameters
-        ----------
-        keys
-            Of fits: today's keys by those of earlier code.
-
-        Raises
-        ------
-        GahbenchError
-            If a plugin is not there any more, or does not accept the parameters.
-        KeyError, TypeError, ValueError
-            If the payload is not as a plan writes it.
-        """
+        """Return a unit as it would be planned now: with the same parameters, and the keys of today's code."""
         payload, known = unit.payload, keys or {}
         at = self._dataset(payload["dataset"])
         kind: Kind = "architecture" if unit.kind == "fit" or unit.requires is not None else "reference"

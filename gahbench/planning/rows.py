@@ -20,17 +20,7 @@ SAMPLED_KINDS = ("optimal", "trained")
 
 @dataclass(frozen=True)
 class Row:
-    """An entrant, and its training images.
-
-    Parameters
-    ----------
-    entrant
-        The architecture or reference.
-    training
-        How it is trained, on one number of images; a reference that learns from the images of networks has one too.
-    is_swept
-        Whether it is one of several that differ in the number of images.
-    """
+    """An entrant, and its training images."""
 
     entrant: Configured
     training: Training | None = None
@@ -49,10 +39,7 @@ class Row:
         return tuple(one for one in (self.training, self.training and self.training.partner) if one is not None)
 
     def learned_from(self, partner: bool = False) -> dict[str, Any] | None:
-        """Return split and number (``None``: all) of the images it learns from; ``None`` if it has no such partner.
-
-        Entrants that learn from no images are compared with those of the ``train`` split.
-        """
+        """Return split and number (``None``: all) of the images it learns from; ``None`` if it has no such partner."""
         if self.training is None:
             return None if partner else {"split": "train", "count": None}
         if partner and self.training.partner is None:
@@ -62,10 +49,7 @@ class Row:
         return {"split": split, "count": count if isinstance(count, int) else None}
 
     def shown(self, split: Split, images: int) -> tuple[Split, int]:
-        """Return the split and the number of the images that it is scored on, where a suite scores a split.
-
-        On the training images, in a sweep or with halves, those that it learned from, which may be fewer.
-        """
+        """Return the split and the number of the images that it is scored on, where a suite scores a split."""
         training = self.training
         if split != "train" or training is None or not (self.is_swept or training.split != "train"):
             return split, images
@@ -106,14 +90,7 @@ def rows(suite: Suite) -> Iterator[Row]:
 
 
 def check_training(suite: Suite, configured: Configured, metric: Metric) -> None:
-    """Refuse a metric that no entrant of the suite can be measured by.
-
-    Raises
-    ------
-    ParameterError
-        If it compares networks that learned from different images, follows them on their way, measures samples, or
-        needs many images, and there are none.
-    """
+    """Refuse a metric that no entrant of the suite can be measured by."""
     if "partner" in metric.needs and not suite.training.halves:
         raise ParameterError(
             f"{configured.where}: it compares networks that learned from different images: set 'halves: true' under "

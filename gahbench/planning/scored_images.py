@@ -8,13 +8,7 @@ from gahbench.planning.suite_fields import Scoring
 
 
 def scored_images(scoring: Scoring, dataset: Dataset, split: Split) -> int:
-    """Return how many images of a split are scored.
-
-    Raises
-    ------
-    DataError
-        If they are all of a split that never ends, or holds none.
-    """
+    """Return how many images of a split are scored."""
     if scoring.images != "all":
         return scoring.images
     available = dataset.available(split)

@@ -37,13 +37,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class Suite:
-    """A suite with every plugin and parameter resolved.
-
-    ``added`` labels entrants that are not in its file; ``lines`` has the lines of plugins in it, by their ``where``;
-    ``trainings`` the training of entrants that have their own, by label; ``titles`` the labels that its metrics are
-    given, by their names; ``text`` is that of its file, and ``changes`` to it are written as options; ``choices`` are
-    all that it lists, of which this may be a part.
-    """
+    """A suite with every plugin and parameter resolved."""
 
     name: str
     description: str
@@ -70,13 +64,7 @@ class Suite:
         return self if self.choices is None else replace(self, **vars(self.choices))
 
     def build(self, configured: Configured) -> Any:
-        """Build one of its plugins.
-
-        Raises
-        ------
-        SuiteError
-            If the constructor refuses the parameters; names file and line.
-        """
+        """Build one of its plugins."""
         try:
             return configured.build()
         except ParameterError as error:
@@ -91,24 +79,7 @@ class Suite:
 
 
 def load_suite(name: str | Path, registry: Registry, changes: SuiteChanges | Sequence[str] = ()) -> Suite:
-    """Read, validate and resolve a suite.
-
-    Parameters
-    ----------
-    name
-        Path of the file, or the name of a suite that gahbench ships.
-    registry
-        Where its plugins are looked up.
-    changes
-        Changes to it, or further entrants alone.
-
-    Raises
-    ------
-    SuiteError
-        Naming the file, the line, and what is accepted.
-    GahbenchError
-        For a change that is not accepted.
-    """
+    """Read, validate and resolve a suite."""
     if not isinstance(changes, SuiteChanges):
         changes = SuiteChanges(tuple(changes))
     document = Document(find_suite(name))

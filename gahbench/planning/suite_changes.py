@@ -31,19 +31,7 @@ _ADDED = {
 
 @dataclass(frozen=True)
 class SuiteChanges:
-    """Changes to a suite for a run, in plain values.
-
-    Parameters
-    ----------
-    entrants
-        Further entrants, each ``name[key=value]``.
-    settings
-        Fields that are set, each ``training.steps=100``: a path of names, where an entry of a list is given by its
-        plugin or its number from 0, and a value as in the file.
-    datasets, metrics, only
-        Labels, plugins' names or patterns such as ``unet*``: of the datasets, metrics and entrants of the file those
-        that match one; empty for all.
-    """
+    """Changes to a suite for a run, in plain values."""
 
     entrants: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
@@ -61,13 +49,7 @@ class SuiteChanges:
         only: Iterable[str] = (),
         seeds: Iterable[int] = (),
     ) -> SuiteChanges:
-        """Return changes; settings may be a mapping too, ``{"training.steps": 100}``, and seeds are one of them.
-
-        Raises
-        ------
-        ParameterError
-            If the seeds are no list of numbers.
-        """
+        """Return changes; settings may be a mapping too, ``{"training.steps": 100}``, and seeds are one of them."""
         if isinstance(settings, Mapping):
             settings = [_setting(str(name), value) for name, value in settings.items()]
         settings = (*_several(settings), *_seeds(seeds))
@@ -92,10 +74,7 @@ class SuiteChanges:
 
 
 def united_options(before: Sequence[str], now: Sequence[str]) -> tuple[str, ...]:
-    """Return the changes to the suite of a folder that keeps what earlier runs did, as options.
-
-    Settings are those of the latest run. The board is a part of the suite only as long as every run has taken a part.
-    """
+    """Return the changes to the suite of a folder that keeps what earlier runs did, as options."""
 
     def of(options: Sequence[str], *names: str) -> list[str]:
         return [option for option in options if option.startswith(tuple(f"{name} " for name in names))]
@@ -130,13 +109,7 @@ def _setting(name: str, value: Any) -> str:
 
 
 def apply_settings(document: Document, settings: Iterable[str]) -> None:
-    """Set fields in the content of a suite's file; errors about them then name the setting.
-
-    Raises
-    ------
-    GahbenchError
-        If one is not ``path=value``, or its path leads nowhere.
-    """
+    """Set fields in the content of a suite's file; errors about them then name the setting."""
     for text in settings:
         path, equals, value = text.partition("=")
         names = [name.strip() for name in path.split(".")]
@@ -204,20 +177,7 @@ def _place(holder: Any, name: str, where: str) -> Any:
 def named_by(
     found: tuple[Configured, ...], patterns: Sequence[str], option: str, keep: Collection[str | None] = ()
 ) -> tuple[Configured, ...]:
-    """Return the plugins that match one of some patterns, by label or name; all without patterns.
-
-    Parameters
-    ----------
-    option
-        The option that the patterns are of, for errors.
-    keep
-        Labels of those that stay in any case, such as the baseline.
-
-    Raises
-    ------
-    ParameterError
-        If a pattern matches none.
-    """
+    """Return the plugins that match one of some patterns, by label or name; all without patterns."""
     if not patterns:
         return found
     for pattern in patterns:

@@ -37,17 +37,7 @@ _KINDS: dict[str, tuple[Kind, ...]] = {
 
 @dataclass(frozen=True)
 class Entries:
-    """Resolves the entries of a suite's file.
-
-    Parameters
-    ----------
-    document
-        The file.
-    registry
-        Where plugins are looked up.
-    training
-        The fields of the suite's training, as its file has them.
-    """
+    """Resolves the entries of a suite's file."""
 
     document: Document
     registry: Registry
@@ -61,13 +51,7 @@ class Entries:
     _trained: dict[tuple[str, str], Training | None] = field(default_factory=dict)
 
     def resolve(self, location: Location, entries: tuple[Entry, ...]) -> tuple[Configured, ...]:
-        """Return the plugins of a field, each once.
-
-        Raises
-        ------
-        SuiteError
-            Naming the file and the line.
-        """
+        """Return the plugins of a field, each once."""
         found: list[Configured] = []
         for place, entry in enumerate(entries):
             expanded = self._expand((*location, place), entry, str(location[-1]))
@@ -88,13 +72,7 @@ class Entries:
     def with_further(
         self, own: tuple[Configured, ...], further: Sequence[Configured]
     ) -> tuple[tuple[Configured, ...], tuple[str, ...], tuple[str, ...]]:
-        """Return the entrants of the file and further ones, the labels of those, and which of them are not in the file.
-
-        Raises
-        ------
-        ParameterError
-            If one label is given to two.
-        """
+        """Return the entrants of the file and further ones, their labels, and which are not in the file."""
         named = unique([*own, *further])
         for one in own:
             # A file of the same name may have made its label longer.
@@ -190,28 +168,12 @@ class Entries:
 
 
 def configure(registry: Registry, spec: Spec, of: str = "entrants") -> Configured:
-    """Resolve a spec of a field of a suite.
-
-    Raises
-    ------
-    PluginError, ParameterError
-        If it is not accepted.
-    """
+    """Resolve a spec of a field of a suite."""
     return configure_entrant(registry, spec) if of == "entrants" else registry.configure(_KINDS[of][0], spec)
 
 
 def configure_entrant(registry: Registry, spec: Spec) -> Configured:
-    """Resolve an entrant: an architecture, a reference, or an architecture with trained weights from a ``checkpoint``.
-
-    The last is short for the reference ``pretrained``: ``unet[width=16,checkpoint=w.pt,keys=same]`` is
-    ``pretrained[unet[width=16],checkpoint=w.pt,keys=same]``, and both have the short form as their label. Any may have
-    a ``label`` among its parameters, which is then its name on boards.
-
-    Raises
-    ------
-    PluginError, ParameterError
-        If neither has that name (both lists are given), both do, or a parameter is not accepted.
-    """
+    """Resolve an entrant: an architecture, with weights from a ``checkpoint`` or to be trained, or a reference."""
     known = {kind: registry.names(kind) for kind in _KINDS["entrants"]}
     found = [kind for kind, names in known.items() if spec.name in names]
     if not found:
@@ -272,14 +234,7 @@ def _taken(spec: Spec, plugin: Plugin | None) -> Any:
 
 
 def checked_label(label: Any) -> str:
-    """Return a label if it can be one.
-
-    Raises
-    ------
-    ParameterError
-        If it is no text, empty, too long, of several lines, begins with an underscore, which legends leave out, or ends
-        like a row of a sweep.
-    """
+    """Return a label if it can be one."""
     accepted = f"accepted: a text of one line, {MAX_LABEL} characters at most, that begins with no underscore"
     if (
         not isinstance(label, str)
@@ -300,18 +255,7 @@ def _with_training(label: str, given: Mapping[str, Any]) -> str:
 
 
 def unique(found: Sequence[Configured]) -> dict[tuple[str, str], Configured]:
-    """Drop repeats, and distinguish files of one name by the folders above them.
-
-    Returns
-    -------
-    dict
-        By the label and text that a plugin had: the plugin with the label that it has now, in the order given.
-
-    Raises
-    ------
-    ParameterError
-        If one label is given to two.
-    """
+    """Drop repeats, and distinguish files of one name by the folders above them."""
     named = {_key(one): one for one in reversed(found)}
     by_label: dict[str, list[Configured]] = {}
     for one in named.values():

@@ -28,13 +28,7 @@ def suite_summary(file: Path) -> str:
 
 
 def find_suite(name: str | Path) -> Path:
-    """Return the file of a suite, given its path or the name of one that gahbench ships.
-
-    Raises
-    ------
-    SuiteError
-        If there is none.
-    """
+    """Return the file of a suite, given its path or the name of one that gahbench ships."""
     path, is_folder = Path(name), False
     try:
         if path.is_file():

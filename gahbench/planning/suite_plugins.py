@@ -11,22 +11,7 @@ from gahbench.registry.plugin_files import with_own
 
 
 def plugin_sources(given: Sequence[str | Path], suite: str | Path) -> tuple[Path, ...]:
-    """Return plugin files, or folders of them: given ones, those that a suite names under ``plugins``, the user's own.
-
-    They are found before the suite can be checked, which needs them.
-
-    Parameters
-    ----------
-    given
-        Files or folders.
-    suite
-        Path of a suite, or the name of one that gahbench ships. Paths in it are relative to its file.
-
-    Raises
-    ------
-    SuiteError
-        If there is no such suite, or one of its files is not there.
-    """
+    """Return plugin files or folders: given ones, those that a suite names under ``plugins``, the user's own."""
     document = Document(find_suite(suite))
     named = document.content.get("plugins") if isinstance(document.content, dict) else None
     found = [Path(source) for source in given]

@@ -34,15 +34,7 @@ CODE = ("code", "source")
 
 @dataclass(frozen=True)
 class PlannedDataset:
-    """A dataset with its parameters, built.
-
-    Parameters
-    ----------
-    configured
-        Its plugin and parameters.
-    dataset
-        The dataset.
-    """
+    """A dataset with its parameters, built."""
 
     configured: Configured
     dataset: Dataset
@@ -56,21 +48,7 @@ class PlannedDataset:
 
 @dataclass(frozen=True)
 class Request:
-    """The part of a suite's scoring that decides a score.
-
-    Parameters
-    ----------
-    split
-        The split that the suite asks for.
-    shown, images
-        The split and the number of the images that are scored: those that a row of a sweep learned from, for ``train``.
-    sigmas, noise_seed, sampling
-        As of the suite; plain JSON.
-    jacobian_precision
-        As of the suite.
-    learned_from, partner_learned_from
-        Split and number of images that the entrant, and its partner, learns from.
-    """
+    """The part of a suite's scoring that decides a score."""
 
     split: Split
     shown: Split
@@ -86,17 +64,7 @@ class Request:
 def fit_unit(
     at: PlannedDataset, entrant: Configured, label: str, training: Training, seed: int, half: Split | None, work: float
 ) -> Unit:
-    """Return the unit that trains an architecture.
-
-    Parameters
-    ----------
-    label
-        Of the entrant's row.
-    half
-        The half that it learns from, where there are halves.
-    work
-        Planned multiply-adds.
-    """
+    """Return the unit that trains an architecture."""
     document = {
         "code": computed_by(FIT),
         "dataset": at.document,
@@ -137,17 +105,7 @@ def score_unit(
     fit: str | None = None,
     partner: str | None = None,
 ) -> Unit:
-    """Return the unit that measures an entrant by a metric.
-
-    Parameters
-    ----------
-    metric, measure
-        The metric, and as it is built.
-    seed
-        Of the training; ``None`` for a reference.
-    fit, partner
-        Keys of the fits of the entrant and its partner.
-    """
+    """Return the unit that measures an entrant by a metric."""
     column = _column(at, metric, measure, request)
     document = {**column, "entrant": fit if fit is not None else entrant.identity}
     # The training images of a network are in the key of its fit.

@@ -32,18 +32,7 @@ _PLUGINS = ("datasets", "entrants")
 
 
 class Document:
-    """The content of a YAML file, and the line of each of its parts.
-
-    Parameters
-    ----------
-    path
-        The file.
-
-    Raises
-    ------
-    SuiteError
-        If the file cannot be read, is not YAML, or repeats a key; with the line.
-    """
+    """The content of a YAML file, and the line of each of its parts."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -95,17 +84,7 @@ class Document:
         return SuiteError(f"{self.path}:{self.line(location)}: {message}")
 
     def validation_error(self, error: Any, accepted: Any, inside: Location = ()) -> SuiteError:
-        """Return the first of pydantic's errors, in our words.
-
-        Parameters
-        ----------
-        error
-            A ``pydantic.ValidationError``.
-        accepted
-            Called with the location of an unknown field; returns the accepted names there.
-        inside
-            Where what was validated stands in the file.
-        """
+        """Return the first of pydantic's errors, in our words."""
         # A misspelt field is also a missing one: report the misspelling.
         first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
         location = self._known((*inside, *first["loc"]))
@@ -152,13 +131,7 @@ class Document:
 
 
 def _read(path: Path) -> str:
-    """Return the text of a file.
-
-    Raises
-    ------
-    SuiteError
-        If it cannot be read, is too long, or is not UTF-8.
-    """
+    """Return the text of a file."""
     # A character has up to four bytes.
     most = 4 * MAX_CHARACTERS
     try:

@@ -120,15 +120,7 @@ def _hash(parts: Iterable[str]) -> str:
 
 
 class Resolver:
-    """Resolves names of modules, through re-exports.
-
-    Parameters
-    ----------
-    sources
-        Finds modules.
-    start
-        The module to begin with, which may have no file.
-    """
+    """Resolves names of modules, through re-exports."""
 
     def __init__(self, sources: Sources, start: Syntax) -> None:
         self._sources = sources
@@ -173,18 +165,7 @@ class Resolver:
         return not all(_within(home, "gahbench") for home in homes)
 
     def resolve(self, module: str, path: tuple[str, ...]) -> tuple[list[Definition], str, int]:
-        """Return the definitions that a dotted name in a module refers to.
-
-        Returns
-        -------
-        definitions
-            Those that count: more than one where the name is bound in more than one way, and all of a module that is
-            used as a value.
-        name
-            Its canonical name, independent of place and import.
-        parts
-            How many parts of the path are used up; 0 where the name is none of the module.
-        """
+        """Return the definitions that a dotted name in a module refers to."""
         return self._combined(self._places(module, path[0], set()), path)
 
     def resolve_import(self, origin: Import, path: tuple[str, ...]) -> tuple[list[Definition], str, int]:

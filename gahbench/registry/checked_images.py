@@ -36,15 +36,7 @@ _WATCHED: dict[int, _Watched] = {}
 
 
 def with_checked_images(dataset: Any, where: str) -> Any:
-    """Return a dataset whose ``images`` raises ``PluginError`` for what its contract does not allow.
-
-    It is the same object, of a class derived from its own. Anything else than a dataset is returned as it is.
-
-    Parameters
-    ----------
-    where
-        How errors name it.
-    """
+    """Return a dataset whose ``images`` raises ``PluginError`` for what its contract does not allow."""
     if isinstance(dataset, Dataset):
         dataset.__class__ = _checking(type(dataset))
         place = id(dataset)

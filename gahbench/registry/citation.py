@@ -13,13 +13,7 @@ from gahbench.registry.plugin import Plugin
 
 
 def citations(plugin: Plugin) -> tuple[Citation, ...]:
-    """Return the works that a plugin's class has as ``citation``; none where it has no such attribute.
-
-    Raises
-    ------
-    PluginError
-        If that is neither a :class:`gahbench.Citation`, nor a tuple of them, nor ``None``.
-    """
+    """Return the works that a plugin's class has as ``citation``; none where it has no such attribute."""
     found = getattr(plugin.factory, "citation", None)
     several = found if isinstance(found, tuple) else () if found is None else (found,)
     for one in several:
@@ -40,23 +34,7 @@ def with_nested(configured: Configured) -> Iterator[Configured]:
 
 
 def citation_rows(entries: Iterable[Configured]) -> list[dict[str, Any]]:
-    """Return the works that plugins follow, as the table ``citations`` of results holds them.
-
-    Parameters
-    ----------
-    entries
-        Entrants, datasets and metrics.
-
-    Returns
-    -------
-    list
-        A row for each work of each plugin of an entry: its label, the plugin's name, and the fields of the citation.
-
-    Raises
-    ------
-    PluginError
-        As of :func:`citations`.
-    """
+    """Return the works that plugins follow, as the table ``citations`` of results holds them."""
     rows = [
         {"entry": entry.label, "plugin": one.plugin.name, **asdict(work)}
         for entry in entries

@@ -26,21 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Configured:
-    """A plugin with all its parameters resolved.
-
-    Parameters
-    ----------
-    plugin
-        The plugin.
-    parameters
-        All of its parameters but those that the dataset fills in; those that name plugins as specs.
-    label
-        Name and parameters that differ from the defaults, as tables show them.
-    nested
-        The plugins that its parameters name, by parameter: one, or several where the parameter is a list.
-    registry
-        Where its names were looked up.
-    """
+    """A plugin with all its parameters resolved."""
 
     plugin: Plugin
     parameters: dict[str, Any]
@@ -64,13 +50,7 @@ class Configured:
 
     @functools.cached_property
     def identity(self) -> dict[str, Any]:
-        """All that decides an outcome, of the plugin and of the plugins that its parameters name: plain JSON.
-
-        Raises
-        ------
-        ParameterError, PluginError
-            If a file that decides it cannot be read, or its fingerprint is not accepted.
-        """
+        """All that decides an outcome, of the plugin and of the plugins that its parameters name: plain JSON."""
         files = {parameter.name for parameter in self.plugin.parameters if parameter.is_file}
         # A fingerprint is of what lies there; of a dataset it is asked for elsewhere.
         left_out = {*self.nested, *(() if self._fingerprint is None else ("path",))}
@@ -102,10 +82,7 @@ class Configured:
 
     @functools.cached_property
     def origins(self) -> tuple[str, ...]:
-        """The files and packages outside gahbench that it and the plugins that its parameters name come from.
-
-        Files are given by their name and a digest of their content: workers may have copies of them elsewhere.
-        """
+        """The files and packages outside gahbench that it and the plugins that its parameters name come from."""
         several = (inner if isinstance(inner, tuple) else (inner,) for inner in self.nested.values())
         found = {origin for inner in several for one in inner for origin in one.origins}
         if not self.plugin.is_built_in:
@@ -116,11 +93,7 @@ class Configured:
 
     @functools.cached_property
     def _fingerprint(self) -> str | None:
-        """All that decides its outcome beyond its own source and parameters, if its class says what.
-
-        Of an architecture, which is built for images alone, it is a static method of the parameters; of a dataset it
-        is part of the dataset's document, and of those of other plugins that its parameters name.
-        """
+        """All that decides its outcome beyond its own source and parameters, if its class says what."""
         factory = self.plugin.factory
         if self.kind in ("dataset", "engine") or not callable(getattr(factory, "fingerprint", None)):
             return None
@@ -142,10 +115,7 @@ class Configured:
         return found
 
     def _identity_of(self, nested: Configured) -> dict[str, Any]:
-        """Return the identity of a plugin that a parameter names: of a dataset, with the images that it reads.
-
-        A dataset answers itself for one that it is made of.
-        """
+        """Return the identity of a plugin that a parameter names: of a dataset, with the images that it reads."""
         found = nested.identity
         if nested.kind != "dataset" or self.kind == "dataset":
             return found
@@ -163,20 +133,7 @@ class Configured:
         return f"{self.kind} '{self.label}'"
 
     def build(self, shape: Shape | None = None, channels: int | None = None) -> Any:
-        """Build the plugin, and before it those that its parameters name: new objects at every call.
-
-        Parameters
-        ----------
-        shape
-            Shape (C, H, W) of the images, for an architecture that asks for it.
-        channels
-            Their channels, where the shape is not known.
-
-        Raises
-        ------
-        ParameterError
-            If a constructor refuses the values, or requires unknown facts of the images.
-        """
+        """Build the plugin, and before it those that its parameters name: new objects at every call."""
         given = dict(self.parameters)
         for name, inner in self.nested.items():
             given[name] = tuple(one._argument() for one in inner) if isinstance(inner, tuple) else inner._argument()
@@ -205,15 +162,7 @@ class Configured:
 
 
 def written(plugin: Plugin, resolved: dict[str, Any], whole_paths: bool = False) -> str:
-    """Write a configured plugin canonically: parameters that differ from the defaults, and those always shown.
-
-    Parameters
-    ----------
-    resolved
-        Its parameters.
-    whole_paths
-        Whether paths are written with the folders that they go through.
-    """
+    """Write a configured plugin canonically: parameters that differ from the defaults, and those always shown."""
     shown = getattr(plugin.factory, "label_parameters", ())
     parts = []
     for place, parameter in enumerate(plugin.parameters):

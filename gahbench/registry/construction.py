@@ -9,16 +9,7 @@ from gahbench._util.errors import PluginError
 
 
 class _Watch:
-    """Reports imports and constructor calls of plugins from outside.
-
-    Attributes
-    ----------
-    report
-        Called with the name of a plugin when its import or constructor begins, and with the name of the enclosing one,
-        or an empty text, when it has ended.
-    broken
-        Plugins that must not be built, since they took too long or ended the process, each with the reason.
-    """
+    """Reports imports and constructor calls of plugins from outside."""
 
     def __init__(self) -> None:
         self.report: Callable[[str], None] = lambda name: None
@@ -27,13 +18,7 @@ class _Watch:
 
     @contextlib.contextmanager
     def __call__(self, name: str, is_outside: bool = True) -> Iterator[None]:
-        """Report that a plugin is imported or built meanwhile; a built-in plugin is not reported.
-
-        Raises
-        ------
-        PluginError
-            If the plugin is among those that must not be built.
-        """
+        """Report that a plugin is imported or built meanwhile; a built-in plugin is not reported."""
         if not is_outside:
             yield
             return

@@ -71,18 +71,12 @@ def register_claims(register: Register) -> None:
 
 @hookspec
 def run_started(folder: Path, units: tuple[Unit, ...], todo: tuple[Unit, ...]) -> None:
-    """Learn, in the main process, that a run begins: its results folder, all its units, and those to be done.
-
-    With secret noise there are two: that of the fits, and that of the scores.
-    """
+    """Learn, in the main process, that a run begins: its results folder, all its units, and those to be done."""
 
 
 @hookspec
 def run_finished(folder: Path, results: Results) -> None:
-    """Learn, in the main process, that a run has ended and its board is written, whatever failed.
-
-    With secret noise there are two, as of ``run_started``: the board of the first has no scores.
-    """
+    """Learn, in the main process, that a run has ended and its board is written, whatever failed."""
 
 
 @hookspec
@@ -92,11 +86,7 @@ def unit_started(unit: Unit) -> None:
 
 @hookspec
 def unit_progress(unit: Unit, progress: dict[str, Any]) -> None:
-    """Learn, in the main process, how far a fit is, about twice a second.
-
-    ``progress`` has ``step``, ``steps`` (``None`` for a budget of seconds), ``fraction`` in [0, 1], ``loss``, ``psnr``
-    (of the last validation, in dB, or ``None``), ``images_per_second`` and ``remaining_seconds``.
-    """
+    """Learn, in the main process, how far a fit is, about twice a second."""
 
 
 @hookspec

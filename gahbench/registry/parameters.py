@@ -46,17 +46,7 @@ _EXAMPLES = {
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a plugin, as suites give it.
-
-    Parameters
-    ----------
-    name
-        Its name.
-    annotation
-        The type of its value; text in place of every plugin that it names.
-    default
-        Its default, where it has one.
-    """
+    """One parameter of a plugin, as suites give it."""
 
     name: str
     annotation: Any
@@ -125,10 +115,7 @@ class Parameter:
 
     @property
     def settled_default(self) -> Any:
-        """The default in the type that it would have if it were given: 1.0 for ``width: float = 1``.
-
-        So a default that is written out is the same value, and has the same key.
-        """
+        """The default in the type that it would have if it were given: 1.0 for ``width: float = 1``."""
         try:
             # A default is no path of the suite's.
             with relative_to(None):
@@ -138,13 +125,7 @@ class Parameter:
             return self.default
 
     def check(self, value: Any) -> Any:
-        """Return the value if it is accepted, in the type that the constructor expects.
-
-        Raises
-        ------
-        ParameterError
-            If the type is wrong or the value out of range.
-        """
+        """Return the value if it is accepted, in the type that the constructor expects."""
         if isinstance(value, str) and self.is_path:
             value = located(value)
         elif _admits(self.annotation, (float,)):
@@ -182,23 +163,13 @@ class Parameter:
 
 
 def _has_constructor(target: type) -> bool:
-    """Whether a class has a constructor other than those of ``object`` and of torch's ``Module``.
-
-    The compiler of torch puts another function in the place of the latter.
-    """
+    """Whether a class has a constructor other than those of ``object`` and of torch's ``Module``."""
     owner = next(base for base in target.__mro__ if "__init__" in vars(base))
     return owner is not object and owner.__module__ != "torch.nn.modules.module"
 
 
 def constructor_parameters(target: Any, where: str) -> tuple[Parameter, ...]:
-    """Read the parameters of a class or factory from its signature, ``channels`` and ``shape`` included.
-
-    Raises
-    ------
-    PluginError
-        If a parameter has no type annotation, takes ``*args``, or has a default that is infinite or NaN, for which
-        there is no JSON.
-    """
+    """Read the parameters of a class or factory from its signature, ``channels`` and ``shape`` included."""
     if inspect.isclass(target) and not _has_constructor(target):
         return ()
     signature = inspect.signature(target)
@@ -244,22 +215,7 @@ def _of_plugins(name: str, annotation: Any, default: Any, names: Names, where: s
 
 
 def resolve(parameters: tuple[Parameter, ...], given: dict[str, Any], where: str) -> dict[str, Any]:
-    """Check given values and fill in the defaults.
-
-    Parameters
-    ----------
-    parameters
-        The plugin's own, without those that the dataset fills in.
-    given
-        Values by name.
-    where
-        Its name in errors, such as ``architecture 'unet'``.
-
-    Raises
-    ------
-    ParameterError
-        Naming the plugin, the parameter, accepted values and the nearest name.
-    """
+    """Check given values and fill in the defaults."""
     names = [parameter.name for parameter in parameters]
     old = {name: parameter.name for parameter in parameters for name in parameter.old_names}
     try:

@@ -62,13 +62,7 @@ class Plugin:
 
     @functools.cached_property
     def factory(self) -> Any:
-        """The class itself, imported if need be.
-
-        Raises
-        ------
-        PluginError
-            If the import fails.
-        """
+        """The class itself, imported if need be."""
         if not isinstance(self.target, str):
             return self.target
         module, _, attribute = self.target.partition(":")
@@ -96,20 +90,7 @@ class Plugin:
         return behaviour_digest(self.factory)
 
     def build(self, parameters: dict[str, Any], filled_in: dict[str, Any] | None = None) -> Any:
-        """Call the constructor.
-
-        Parameters
-        ----------
-        parameters
-            The plugin's own, as the constructor takes them: of those that name plugins, the objects.
-        filled_in
-            ``channels`` and ``shape`` of the images, for a constructor that asks for them.
-
-        Raises
-        ------
-        ParameterError
-            If the constructor refuses the values with a ``ValueError``, or requires unknown facts of the images.
-        """
+        """Call the constructor."""
         given = {**self.preset, **parameters}
         for parameter in self.constructor:
             if parameter.name in FILLED_IN:

@@ -32,10 +32,7 @@ def plugin_files(source: Path) -> list[Path]:
 
 
 def with_own(sources: Sequence[str | Path]) -> tuple[Path, ...]:
-    """Return plugin files, or folders of them, and after those the ones that ``GAHBENCH_PLUGINS`` names, each once.
-
-    In the variable they are separated as in ``PATH``.
-    """
+    """Return plugin files, or folders of them, and after those the ones that ``GAHBENCH_PLUGINS`` names, each once."""
     named = [part for part in os.environ.get("GAHBENCH_PLUGINS", "").split(os.pathsep) if part]
     found: dict[Path, Path] = {}
     for source in (*map(Path, sources), *(Path(part).expanduser() for part in named)):
@@ -87,19 +84,7 @@ _CONTENT = "__gahbench_content__"
 
 
 def load_file(file: Path) -> types.ModuleType:
-    """Import one plugin file under a unique name; files beside it can be imported as usual.
-
-    A file that is loaded already is imported again only if it, or one beside it that it imports, has changed since.
-
-    Raises
-    ------
-    ImportError
-        If another plugin's folder has a file of the same name as one that this plugin imports.
-    OSError
-        If it is no regular file.
-    Exception
-        Whatever the file raises.
-    """
+    """Import one plugin file under a unique name; files beside it can be imported as usual."""
     check_regular(file)
     if file.suffix in CLAIM_FILES:
         return _claims_module(file)

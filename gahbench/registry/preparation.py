@@ -17,30 +17,14 @@ _NAMES = ("missing", "prepare")
 
 @dataclass(frozen=True)
 class Preparation:
-    """How to find out what a plugin misses, and how to get it.
-
-    Parameters
-    ----------
-    missing
-        Returns what is missing on this machine, each in words.
-    prepare
-        Gets it.
-    """
+    """How to find out what a plugin misses, and how to get it."""
 
     missing: Callable[[], tuple[str, ...]]
     prepare: Callable[[], object]
 
 
 def preparation(configured: Configured) -> Preparation | None:
-    """Return the preparation of a plugin; ``None`` for one that has none of its own, which is not built.
-
-    An architecture, which may download when it is built, has static methods of its parameters; others have methods.
-
-    Raises
-    ------
-    GahbenchError
-        If it cannot be built.
-    """
+    """Return the preparation of a plugin; ``None`` for one that has none of its own, which is not built."""
     factory = configured.plugin.factory
     if configured.kind == "architecture":
         # A network may have methods of these names for other purposes.

@@ -14,19 +14,7 @@ _GAHBENCH = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Problem:
-    """A plugin that could not be loaded or registered: it is listed with its error and breaks nothing else.
-
-    Parameters
-    ----------
-    origin
-        Where it is from.
-    error
-        What is wrong, in one line.
-    line
-        The line of its file that was being run; ``None`` where there is none, or the registry refused the plugin.
-    is_loaded
-        Whether its other plugins can be used: it was loaded, and one was refused.
-    """
+    """A plugin that could not be loaded or registered: it is listed with its error and breaks nothing else."""
 
     origin: str
     error: str

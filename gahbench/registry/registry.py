@@ -295,10 +295,7 @@ def plugin_packages() -> list[tuple[str, importlib.metadata.EntryPoint]]:
 
 
 def open_registry(plugins: Sequence[str | Path] = (), trust: bool = True) -> Registry:
-    """Return a registry of the installed plugins, and of plugin files or folders of them: these, and the user's own.
-
-    The user's own are those that ``GAHBENCH_PLUGINS`` names. ``trust`` is that of :class:`Registry`.
-    """
+    """Return a registry of the installed plugins, and of plugin files or folders of them: these, and the user's own."""
     sources = with_own(plugins)
     # Files may have changed since they were last loaded.
     return Registry(sources, trust=trust) if sources else _installed(trust)

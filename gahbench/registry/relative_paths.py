@@ -23,10 +23,7 @@ def relative_to(folder: Path | None) -> Iterator[None]:
 
 
 def located(path: str) -> str:
-    """Return the path of a file or folder that a parameter names, if it was relative to a suite's file from here.
-
-    One that is not there, and is in the current folder, is taken from there with a warning.
-    """
+    """Return the path of a file or folder that a parameter names, if it was relative to a suite's file from here."""
     folder = _FOLDER.get()
     if folder is None or not path or "\0" in path or path.startswith("~") or Path(path).is_absolute():
         return path

@@ -34,29 +34,7 @@ def next_commands(kind: Kind, name: str, file: Path) -> tuple[str, str]:
 
 
 def write_plugin(kind: Kind, name: str, folder: Path) -> Path:
-    """Write a one-file plugin that runs as it is.
-
-    Parameters
-    ----------
-    kind
-        What it brings.
-    name
-        Lower-case words joined by hyphens; the file has underscores for them.
-    folder
-        Where to write it.
-
-    Returns
-    -------
-    Path
-        The file.
-
-    Raises
-    ------
-    ParameterError
-        If the name is not of that form.
-    PluginError
-        If the name is taken, or the file exists.
-    """
+    """Write a one-file plugin that runs as it is."""
     if not _NAME.fullmatch(name):
         raise ParameterError(f"'{name}': a plugin's name is lower-case words joined by hyphens, such as my-denoiser")
     registry = Registry()

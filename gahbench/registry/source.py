@@ -63,15 +63,7 @@ def files_digest(files: Iterable[Path]) -> str:
 
 
 class Sources:
-    """The modules whose source can be read: those of packages, and those that lie beside a plugin file.
-
-    Parameters
-    ----------
-    packages
-        Folders of packages, by name.
-    beside
-        The folder of a plugin file.
-    """
+    """The modules whose source can be read: those of packages, and those that lie beside a plugin file."""
 
     def __init__(self, packages: Mapping[str, Path], beside: Path | None = None) -> None:
         self._packages = dict(packages)
@@ -121,10 +113,7 @@ class _PluginFile(Sources):
 
 
 def source_files(name: str, file: Path) -> dict[str, Path]:
-    """Return the files of a module and of all that it imports from its own package or, for a plugin file, folder.
-
-    Nothing is imported. Modules are named as the module itself imports them.
-    """
+    """Return the files of a module and of all that it imports from its own package or, for a plugin file, folder."""
     sources = sources_of(name, file)
     found: dict[str, Path] = {}
     waiting = [name]

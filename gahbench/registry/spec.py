@@ -34,13 +34,7 @@ class Spec:
 
 
 def parse_spec(text: str) -> Spec:
-    """Parse ``name``, ``name[value,key=value]``.
-
-    Raises
-    ------
-    ParameterError
-        If brackets do not match, a name is missing, a positional value follows a named one, or the text is too long.
-    """
+    """Parse ``name``, ``name[value,key=value]``."""
     text = text.strip()
     if len(text) > MAX_SPEC:
         raise ParameterError(f"{brief(repr(text))}: {len(text)} characters; accepted are {MAX_SPEC} or fewer")

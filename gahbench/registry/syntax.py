@@ -19,23 +19,7 @@ _COMPOUND = ast.If | ast.Try | ast.TryStar | ast.With | ast.AsyncWith | ast.For 
 
 @dataclass(frozen=True)
 class Syntax:
-    """A module, read and not run.
-
-    Parameters
-    ----------
-    name
-        Absolute name of the module.
-    is_package
-        Whether it is the ``__init__`` of a package.
-    definitions
-        By name, the statements that bind it or change it in place, in their order.
-    imports
-        By name, the origin; with those for type checkers only, which name the exports of a lazy package.
-    stars
-        Modules of which all names are imported.
-    effects
-        Statements that bind nothing, such as calls.
-    """
+    """A module, read and not run."""
 
     name: str
     is_package: bool
@@ -52,13 +36,7 @@ class Syntax:
 
 
 def read_syntax(name: str, file: Path) -> Syntax:
-    """Read a module.
-
-    Raises
-    ------
-    OSError, SyntaxError, ValueError
-        If it cannot be read.
-    """
+    """Read a module."""
     return _read(name, file.name == "__init__.py", file.read_bytes())
 
 
@@ -125,10 +103,7 @@ def all_modules(tree: ast.AST, name: str, is_package: bool) -> set[str]:
 
 
 def local_names(scope: ast.AST) -> Iterator[tuple[str, ast.AST | None]]:
-    """Yield the names that a function, lambda, comprehension or class body binds, with the import that binds them.
-
-    Those of scopes within it are not among them.
-    """
+    """Yield the names that a function, lambda, comprehension or class body binds, with the import that binds them."""
     outside: set[str] = set()
     found: list[tuple[str, ast.AST | None]] = []
     if isinstance(scope, FUNCTION | ast.Lambda):

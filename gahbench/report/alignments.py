@@ -43,20 +43,7 @@ _DIAMOND: dict[str, Any] = {**_CIRCLE, "marker": "D", "markersize": 4.5, "marker
 
 
 def ranking_figure(panels: Mapping[str, Mapping[str, Aligned]], caption: str = "") -> Figure:
-    """Draw bases from the one that a denoiser agrees with most in direction, a panel for each denoiser or noise level.
-
-    Bars are means of the direction with their 95 % intervals, or of the alignment where no direction was measured;
-    circles beside them are the alignment. Where one image is meant in particular, a diamond is its value, by which
-    bases are ranked. The dashed line is the ceiling. On the right is the share of images whose filter agrees the most
-    with the geometry of their own image. A basis has the same colour in every panel.
-
-    Parameters
-    ----------
-    panels
-        By title and basis.
-    caption
-        Written above all.
-    """
+    """Draw bases by how well a denoiser agrees with their directions, a panel for each denoiser or noise level."""
     from matplotlib.figure import Figure
 
     names = list(dict.fromkeys(name for rows in panels.values() for name in rows))
@@ -93,21 +80,7 @@ def course_figure(
     what: str,
     metric: Measure = "direction",
 ) -> Figure:
-    """Draw direction, or alignment, against input PSNR, a panel for each dataset and a curve for each label.
-
-    Dotted lines are the ceiling of each.
-
-    Parameters
-    ----------
-    panels
-        By title and label.
-    order, kinds
-        All labels, and the kind of each, as :func:`gahbench.report.figures.looks` takes them.
-    what
-        The basis.
-    metric
-        Which of the two it is.
-    """
+    """Draw direction, or alignment, against input PSNR, a panel for each dataset and a curve for each label."""
     from matplotlib.figure import Figure
 
     blocks, abreast = grid_shape(len(panels), _ABREAST)

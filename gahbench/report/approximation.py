@@ -29,13 +29,6 @@ def approximation_figure(panels: Mapping[str, Mapping[str, Approximation]], slop
     Terms and errors are means over the images at equal thresholds; bands are 95 % bootstrap intervals of the errors.
     Grey lines fall as M^-1, as wavelets do on images with edges, and as M^-alpha of the dataset's optimal slope
     alpha/(alpha+1).
-
-    Parameters
-    ----------
-    panels
-        By dataset and basis.
-    slopes
-        Optimal slope of each dataset; NaN, or absent, where it is not known.
     """
     from matplotlib.figure import Figure
 

@@ -18,15 +18,7 @@ if TYPE_CHECKING:
 
 
 def draw_board(results: Results, dataset: str | None = None, metrics: Sequence[str] = ()) -> Figure:
-    """Draw the figure of a dataset, or some of its metrics (:meth:`gahbench.Results.figure`).
-
-    Raises
-    ------
-    ParameterError
-        If not just one dataset is meant, or a metric has no values on it.
-    ResultsError
-        If no entrant has a PSNR on it.
-    """
+    """Draw the figure of a dataset, or some of its metrics (:meth:`gahbench.Results.figure`)."""
     boards = {board.dataset: board for board in results.board.datasets}
     labels = chosen_labels(None if dataset is None else [dataset], boards, "dataset")
     if len(labels) != 1:

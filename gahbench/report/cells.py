@@ -30,10 +30,7 @@ def with_half_width(estimate: Estimate, sign: bool = False, digits: int = 2) -> 
 
 
 def between(low: Estimate, high: Estimate, digits: int = 2) -> str:
-    """Write a value of which only a bracket is known, by its two ends, such as ``0.80 to 1.31``.
-
-    Where there is no lower end, the other is the value itself, written with half the width of its interval.
-    """
+    """Write a value of which only a bracket is known, by its two ends, such as ``0.80 to 1.31``."""
     if not (low.is_known and high.is_known):
         return with_half_width(high, digits=digits)
     return f"{number(low.value, digits)} to {number(high.value, digits)}"

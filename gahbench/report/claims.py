@@ -35,15 +35,7 @@ def summary(outcomes: Sequence[str]) -> str:
 
 
 def exported(verdicts: Sequence[Verdict], form: Form, cases: bool = False) -> str:
-    """Return verdicts as a table for elsewhere.
-
-    Parameters
-    ----------
-    form
-        ``markdown``; ``csv``, with unrounded numbers, a row for each claim, or each case; or ``json``, which has all.
-    cases
-        Whether cases have rows too; in ``csv``, in place of claims.
-    """
+    """Return verdicts as a table for elsewhere."""
     if form == "json":
         return json.dumps([record(one) for one in verdicts], indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     if form == "csv":

@@ -39,26 +39,14 @@ _VECTORS_ABREAST = 8
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """One picture of a sheet.
-
-    Parameters
-    ----------
-    picture
-        Values in [0, 1], shape (H, W) for grey or (H, W, 3) for colours.
-    title
-        Written above it, in as many lines as it has.
-    """
+    """One picture of a sheet."""
 
     picture: NDArray[np.float32]
     title: str = ""
 
 
 def contact_sheet(preview: Preview) -> Figure:
-    """Draw a row for each image: clean, noisy at every level, and denoised by the best denoiser or a genie, if known.
-
-    The decibels above a column are the PSNR that is expected there: of the noisy images -20 log10 sigma, of the
-    optimal denoiser its own on average over these images, of a genie what no denoiser can exceed on average.
-    """
+    """Draw a row for each image: clean, noisy at each level, and denoised by the best denoiser or a genie, if known."""
     kind = preview.optimum.kind
     columns: list[tuple[str, Tensor]] = [("clean", preview.clean)]
     columns += [
@@ -83,11 +71,7 @@ def contact_sheet(preview: Preview) -> Figure:
 
 
 def basis_sheet(preview: Preview, vectors: Vectors) -> Figure:
-    """Draw the first vectors of one image's true basis, grey for 0, each stretched to its largest value.
-
-    Above a vector is the standard deviation of its coefficient, where it is known: the best denoiser keeps those well
-    above sigma.
-    """
+    """Draw the first vectors of one image's true basis, grey for 0, each stretched to its largest value."""
     cells = [Cell(picture(preview.clean[0]), "clean")]
     for place, vector in enumerate(vectors.images):
         title = f"vector {place + 1}"
@@ -110,13 +94,7 @@ def decibels(error: float) -> str:
 
 
 def write_figure(figure: Figure, file: Path) -> None:
-    """Write a sheet in the format of its suffix.
-
-    Raises
-    ------
-    ParameterError
-        If the suffix is unknown, or the file cannot be written.
-    """
+    """Write a sheet in the format of its suffix."""
     check_suffix(file)
     write_output(encoded(figure, file.suffix.lower()), file)
 
@@ -127,20 +105,7 @@ def encoded(figure: Figure, suffix: str) -> bytes:
 
 
 def lay_out(rows: Sequence[Sequence[Cell]], names: Sequence[str], captions: Sequence[str]) -> Figure:
-    """Lay out pictures of one size in rows.
-
-    All is placed by hand on one pair of axes over the whole figure: so every pixel of an image is as large as every
-    other, and columns are as wide as the text above them.
-
-    Parameters
-    ----------
-    rows
-        The pictures, all of one height and width.
-    names
-        Text before each row.
-    captions
-        Texts above all, a line or more each.
-    """
+    """Lay out pictures of one size in rows."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 

@@ -26,20 +26,7 @@ RANGE = 2.0
 def kept_images(
     folder: str | Path, datasets: Sequence[str] | None = None, entrants: Sequence[str] | None = None
 ) -> dict[str, list[StoredArrays]]:
-    """Return the images that the metric ``psnr`` kept, by dataset; of several training seeds, the first.
-
-    Parameters
-    ----------
-    folder
-        A results folder with its units.
-    datasets, entrants
-        Labels, names or patterns; all by default.
-
-    Raises
-    ------
-    ResultsError
-        If there is nothing.
-    """
+    """Return the images that the metric ``psnr`` kept, by dataset; of several training seeds, the first."""
     found: dict[str, dict[str, StoredArrays]] = {}
     stored = stored_arrays(folder, "psnr")
     of = chosen_labels(datasets, dict.fromkeys(one.dataset for one in stored), "dataset", ResultsError)
@@ -53,24 +40,7 @@ def kept_images(
 
 
 def denoised_sheet(kept: Sequence[StoredArrays], sigma: float, count: int = 3) -> Figure:
-    """Draw a row for each entrant, and two columns for each image: denoised, with its PSNR, and the error.
-
-    In the first row are the clean and the noisy image.
-
-    Parameters
-    ----------
-    kept
-        Of one dataset.
-    sigma
-        The noise level.
-    count
-        Images, at most as many as were kept.
-
-    Raises
-    ------
-    ParameterError
-        If no image was kept at that level; names those there are.
-    """
+    """Draw a row for each entrant, and two columns for each image: denoised, with its PSNR, and the error."""
     places = [_place(one, sigma) for one in kept]
     if None in places:
         levels = sorted(set.intersection(*(set(one.arrays["sigmas"].tolist()) for one in kept)))

@@ -49,13 +49,7 @@ def folded_caption(caption: str, width: int) -> str:
 
 
 def geometric_ranks(eigenvalues: Tensor, small: float = SMALL) -> list[int]:
-    """Return ranks 1, 2, 3, 5, 9, 17, ..., up to the first whose eigenvalue is below ``small``.
-
-    Parameters
-    ----------
-    eigenvalues
-        Sorted down, shape (d,).
-    """
+    """Return ranks 1, 2, 3, 5, 9, 17, ..., up to the first whose eigenvalue is below ``small``."""
     ranks = []
     for rank in (1, 2, *(2**power + 1 for power in range(1, 32))):
         if rank > len(eigenvalues):
@@ -77,25 +71,6 @@ def gallery_figure(
 
     As figures 3 to 5 of Kadkhodaie et al. 2024. Each eigenvector is divided by its largest absolute value; white is
     zero, and the sign means nothing. Of colour images the eigenvectors are drawn in colour, grey for zero.
-
-    Parameters
-    ----------
-    images
-        By title, each of shape (C, H, W), in units where an image lies in [0, 1]. The first is the clean one; the PSNR
-        of the others as they are shown, before they are clipped to [0, 1], is written above them.
-    eigenvalues
-        Of the symmetric part of the Jacobian, sorted down, shape (d,).
-    eigenvectors
-        As rows, shape (d, C * H * W).
-    ranks
-        Which eigenvectors, counted from 1; by default :func:`geometric_ranks`.
-    caption
-        Written above all.
-
-    Raises
-    ------
-    ParameterError
-        If there is no eigenvector of a rank.
     """
     from matplotlib.figure import Figure
 
@@ -152,15 +127,7 @@ def _show_eigenvector(ax: Axes, vector: Tensor) -> AxesImage:
 
 
 def spectra_figure(spectra: Mapping[float, Tensor], caption: str = "") -> Figure:
-    """Draw the eigenvalues against their rank, a curve for each noise level, with lines at 1 and 1/2.
-
-    Parameters
-    ----------
-    spectra
-        Eigenvalues of the symmetric part of the Jacobian, sorted down, shape (d,), by noise level.
-    caption
-        Title.
-    """
+    """Draw the eigenvalues against their rank, a curve for each noise level, with lines at 1 and 1/2."""
     from matplotlib.figure import Figure
 
     names = {sigma: f"σ = {name}" for sigma, name in level_names(sorted(spectra)).items()}
@@ -191,13 +158,6 @@ def decay_figure(panels: Mapping[float, Mapping[str, Tensor]], caption: str = ""
 
     The learned basis is that of the noisy image at this noise level, as are bases that depend on a threshold. What lies
     above the line at sigma^2 an oracle would keep.
-
-    Parameters
-    ----------
-    panels
-        Coefficients, shape (d,), in any order, by noise level and basis.
-    caption
-        Title.
     """
     from matplotlib.figure import Figure
 

@@ -21,29 +21,13 @@ FORMATS: dict[str, dict[str, None]] = {
 
 
 def check_suffix(file: Path) -> None:
-    """Refuse a file of an unknown format.
-
-    Raises
-    ------
-    ParameterError
-        If its suffix is not one of a figure.
-    """
+    """Refuse a file of an unknown format."""
     if file.suffix.lower() not in FORMATS:
         raise ParameterError(f"{file}: unknown suffix '{file.suffix}'; accepted: {listing(FORMATS)}")
 
 
 def encode(figure: Figure, suffix: str, *, as_text: bool = False, **options: Any) -> bytes:
-    """Return a figure's file; equal figures give equal bytes.
-
-    Parameters
-    ----------
-    suffix
-        One of :data:`FORMATS`.
-    as_text
-        Whether an SVG keeps text as text, in whatever font its reader has, rather than as outlines.
-    options
-        Of matplotlib's ``savefig``.
-    """
+    """Return a figure's file; equal figures give equal bytes."""
     import matplotlib
 
     buffer = io.BytesIO()

@@ -25,23 +25,7 @@ _SIGNED = ("gain_over_baseline", "gain_over_noisy")
 
 
 def exported(results: Results, form: Form, columns: Sequence[str] = ()) -> str:
-    """Return boards with chosen columns as text.
-
-    Parameters
-    ----------
-    form
-        ``csv`` has all datasets in one table, with unrounded numbers and the ends of intervals; ``markdown`` and
-        ``latex`` one table for each, with halves of intervals.
-    columns
-        Headings of the board, such as ``gain`` or ``PSNR@0.1``, or names of the wide table
-        (:meth:`gahbench.Results.leaderboard`) without the ends of intervals, such as ``gain_over_baseline@0.1`` or
-        ``ssim``; by default those of a summary. The entrant is always among them.
-
-    Raises
-    ------
-    ParameterError
-        If there is no such column, or a heading stands above several; names those there are.
-    """
+    """Return boards with chosen columns as text."""
     wide = results.leaderboard(full=True)
     known = [name for name in wide.columns if not name.endswith(("_low", "_high"))]
     by_heading = _by_heading(results.board, known)

@@ -107,24 +107,7 @@ def file_stems(labels: list[str]) -> dict[str, str]:
 
 
 def figure(board: DatasetBoard, entrants: Sequence[str], baseline: str | None = None) -> Figure | None:
-    """Draw one dataset's figure; ``None`` if no entrant has a PSNR.
-
-    On the left, output PSNR against input PSNR (dB), with the 95 % interval as a band, the identity (an
-    output no better than its input) and, where it is known, a line of the optimal slope; on the right, if
-    the baseline was scored, the paired gain over it, cut off where the losses would hide the gains; then,
-    where the optimum is known, the deficit from it (from a bound, the largest that it can be), with what is
-    beyond it in grey. Solid lines are denoisers that can be used, dashed ones oracles, dotted ones
-    optimal or bounds. With a single noise level, the entrants are listed with their intervals instead.
-
-    Parameters
-    ----------
-    board
-        Of one dataset.
-    entrants
-        All labels: an entrant looks the same in the figure of every dataset.
-    baseline
-        The entrant that the board's gains are against.
-    """
+    """Draw one dataset's figure; ``None`` if no entrant has a PSNR."""
     if not board.sigmas:
         return None
     scored = [
@@ -202,15 +185,7 @@ def draw_quantity(
     labels: dict[str, str],
     baseline: str | None,
 ) -> str:
-    """Draw one of :func:`quantities` against input PSNR, and return what it is, for a title.
-
-    Parameters
-    ----------
-    entries
-        Those that are drawn, the best first.
-    styles, labels
-        Looks and names in the legend, by entrant.
-    """
+    """Draw one of :func:`quantities` against input PSNR, and return what it is, for a title."""
     ax.set_xlabel("input PSNR (dB)")
     if quantity == "deficit":
         compared = [entry for entry in entries if board.estimate(entry.entrant, "deficit").is_known]
@@ -255,10 +230,7 @@ def curve_with_band(
     order: float = 3,
     gid: str | None = None,
 ) -> None:
-    """Draw a curve, and its interval as a band: middle, lower and upper ends, each of the shape of ``x``.
-
-    In an SVG the curve is an element of the given ``id``, and the band one of that and ``-band``.
-    """
+    """Draw a curve, and its interval as a band: middle, lower and upper ends, each of the shape of ``x``."""
     middle, low, high = curve
     ax.plot(x, middle, label=label, zorder=order, gid=gid, **look)
     if np.isfinite(low).any():

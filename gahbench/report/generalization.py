@@ -40,13 +40,6 @@ def curves_figure(results: Results, pairs: Sequence[tuple[str, str]]) -> Figure:
     """Draw output PSNR on training and on test images against input PSNR, a curve for each number of images.
 
     As figure 1 of Kadkhodaie et al. 2024: a row for each dataset and entrant. Bands are 95 % bootstrap intervals.
-
-    Parameters
-    ----------
-    results
-        With scores on both splits.
-    pairs
-        Datasets and entrants, as :func:`gahbench.board.generalization.swept` gives them.
     """
     from matplotlib.figure import Figure
 
@@ -67,17 +60,7 @@ def curves_figure(results: Results, pairs: Sequence[tuple[str, str]]) -> Figure:
 
 
 def transitions_figure(results: Results, dataset: str, entrant: str, metrics: Sequence[str]) -> Figure:
-    """Draw metrics against the number of training images, a panel for each, a curve for each noise level.
-
-    Dotted grey lines are values by chance alone, where a metric has them: pairs of samples from different noise, test
-    images in the place of samples. All of a split is a decade to the right of the largest number. Bands are 95 %
-    bootstrap intervals over images or samples, and training seeds.
-
-    Parameters
-    ----------
-    metrics
-        Metrics, or ``metric.part``; those without values are left out.
-    """
+    """Draw metrics against the number of training images, a panel for each, a curve for each noise level."""
     from matplotlib.figure import Figure
 
     titles, nulls = (
@@ -104,15 +87,7 @@ def transitions_figure(results: Results, dataset: str, entrant: str, metrics: Se
 
 
 def transition_metrics(results: Results, dataset: str, entrant: str, chosen: Sequence[str] | None = None) -> list[str]:
-    """Return the metrics that a figure of transitions shows: those chosen, or all that have a title and values.
-
-    In the order of the suite. Of results without titles, all metrics without their parts.
-
-    Raises
-    ------
-    ParameterError
-        If one that is chosen has no values.
-    """
+    """Return the metrics that a figure of transitions shows: those chosen, or all that have a title and values."""
     known = metrics_of(results, dataset, entrant)
     for metric in chosen or ():
         if metric not in known:
@@ -159,10 +134,7 @@ def level_looks(sigmas: Sequence[float]) -> dict[float, dict[str, Any]]:
 
 
 def draw_course(ax: Axes, found: Course, styles: Mapping[int | None, dict[str, Any]]) -> None:
-    """Draw output PSNR against input PSNR, a curve for each number of images, and the identity.
-
-    In an SVG the curve of a number has the ``id`` ``number-`` and its place.
-    """
+    """Draw output PSNR against input PSNR, a curve for each number of images, and the identity."""
     for place, (number, points) in enumerate(found.items()):
         levels = sorted(points)
         curve = bands([points[sigma] for sigma in levels])
@@ -193,16 +165,7 @@ def by_level(found: Course, places: Mapping[int | None, float]) -> dict[float, l
 def draw_transition(
     ax: Axes, found: Course, null: Course, places: Mapping[int | None, float], styles: Mapping[float, dict[str, Any]]
 ) -> None:
-    """Draw a metric against the number of training images, a curve for each noise level, and what chance gives.
-
-    Parameters
-    ----------
-    found, null
-        The metric, and its value by chance.
-    places, styles
-        Of :func:`number_places` and :func:`level_looks`. In an SVG the curve of a level has the ``id`` ``level-`` and
-        its place among those that ascend.
-    """
+    """Draw a metric against the number of training images, a curve for each noise level, and what chance gives."""
     for place, (sigma, values) in enumerate(sorted(by_level(found, places).items())):
         numbers, points = zip(*values, strict=True)
         look = styles.get(sigma, {"color": "black", "marker": "o"})

@@ -48,18 +48,7 @@ class Geometry(Protocol):
 
 
 def figure(image: Tensor, geometry: Geometry) -> Figure:
-    """Draw the geometry of an image: a row of panels for each scale, finest on top, a panel for each subband.
-
-    Squares are outlined, faintly where coefficients are left as they are; where there is a direction, a stroke through
-    the middle of the square shows along which the contours run.
-
-    Parameters
-    ----------
-    image
-        Shape (C, H, W), in units where an image lies in [0, 1]: grey if C is 1, else colour if it is 3, else the mean.
-    geometry
-        Such as bandlets choose.
-    """
+    """Draw the geometry of an image: a row of panels for each scale, finest on top, a panel for each subband."""
     from matplotlib.figure import Figure
 
     panels: dict[int, dict[str | None, list[Square]]] = {}

@@ -63,18 +63,7 @@ def directions(registry: Registry, metrics: Sequence[str]) -> dict[str, str]:
 def draw_metric(
     ax: Axes, board: DatasetBoard, entries: Sequence[Entry], of: Quantity, styles: Styles, labels: Mapping[str, str]
 ) -> None:
-    """Draw one metric of one dataset.
-
-    Against input PSNR a curve for each entrant, its interval a band; entrants one below the other, with their
-    intervals, where it has one noise level or none.
-
-    Parameters
-    ----------
-    entries
-        Those that are drawn, where they have a value.
-    styles, labels
-        Looks and names, by entrant.
-    """
+    """Draw one metric of one dataset."""
     levels = board.levels(*of)
     known = [entry for entry in entries if board.estimate(entry.entrant, *of).is_known]
     places = {entrant: place for place, entrant in enumerate(styles)}
@@ -98,20 +87,7 @@ def draw_metric(
 
 
 def metrics_figure(results: Results, dataset: str, registry: Registry, metrics: Sequence[str] = ()) -> Figure:
-    """Draw metrics of a dataset, a panel for each, which says which direction is better.
-
-    Parameters
-    ----------
-    registry
-        Where the directions are looked up.
-    metrics
-        Metrics, or ``metric.part``; by default those that have a title, or no part.
-
-    Raises
-    ------
-    ParameterError
-        If one of them has no values, or there are none.
-    """
+    """Draw metrics of a dataset, a panel for each, which says which direction is better."""
     from gahbench.report.shown import ShownFigure
 
     board, titles = results.board.of(dataset), metric_titles(results)

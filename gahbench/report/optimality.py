@@ -31,26 +31,7 @@ _SIGNS = {"near-optimal": "✓", "not near-optimal": "✗", "undecided": "?"}
 def optimality_figure(
     results: Results, datasets: Sequence[str] | None = None, entrants: Sequence[str] | None = None
 ) -> Figure:
-    """Draw D = 10 log10(MSE / bound) against epsilon = sigma / side, a panel for each dataset.
-
-    Noise fades from left to right, as in figures of input PSNR. Bands are 95 % intervals over images and training
-    seeds. Levels at which the bound has collapsed are shaded; markers are filled where the entrant has, too. The dotted
-    grey line grows as that of a denoiser with the rate of wavelets does. Signs at the ends are of the verdicts.
-
-    Parameters
-    ----------
-    results
-        Of a suite with the metric ``optimality-slope``.
-    datasets, entrants
-        Which to draw; all of them by default.
-
-    Raises
-    ------
-    ResultsError
-        If the metric was measured on none of the datasets.
-    ParameterError
-        If a dataset or an entrant is not in the results.
-    """
+    """Draw D = 10 log10(MSE / bound) against epsilon = sigma / side, a panel for each dataset."""
     from matplotlib.figure import Figure
 
     names = chosen_labels(datasets, [str(name) for name in results.datasets["dataset"]], "dataset")

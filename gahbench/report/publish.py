@@ -20,27 +20,7 @@ OVERALL = "over_datasets.csv"
 
 
 def publish(results: Results, folder: str | os.PathLike[str], digest: str) -> None:
-    """Write the results, the board and the figures into a folder, each file whole or not at all.
-
-    ``scores.parquet``, ``leaderboard.csv`` and ``.md``, ``over_datasets.csv``, ``figures/``, and last
-    ``results.json``, which names the others with their checksums and holds the digest: a folder whose writing was
-    interrupted keeps its old digest. Equal results give equal files. Files of an earlier save that are
-    not written any more are removed.
-
-    Parameters
-    ----------
-    results
-        What is written.
-    folder
-        It is made if need be.
-    digest
-        Of what the results were made from, for :func:`gahbench.board.results.saved_digest`.
-
-    Raises
-    ------
-    ResultsError
-        If its folder of figures is a link.
-    """
+    """Write the results, the board and the figures into a folder, each file whole or not at all."""
     folder = Path(folder)
     if (folder / "figures").is_symlink():
         raise ResultsError(f"{folder / 'figures'}: is a link; expected a folder, whose files are replaced")

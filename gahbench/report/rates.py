@@ -40,27 +40,7 @@ _ABREAST = 5
 def rates_figure(
     results: Results, windows: Mapping[str, Sequence[float]], entrants: Sequence[str] | None = None
 ) -> Figure:
-    """Draw output PSNR, and below it the local slope, against input PSNR for each dataset.
-
-    Bands are 95 % bootstrap intervals over images. Dashed grey lines have the dataset's optimal slope, dotted ones
-    slope 1/2; the window in which slopes can be read as rates is shaded.
-
-    Parameters
-    ----------
-    results
-        Of a suite with at least two noise levels.
-    windows
-        Noise levels in the window of each dataset (:func:`gahbench.evaluation.rate_window`); a dataset may lack one.
-    entrants
-        Which to draw; all of them by default.
-
-    Raises
-    ------
-    ResultsError
-        If there is no dataset with two noise levels.
-    ParameterError
-        If an entrant is not in the results.
-    """
+    """Draw output PSNR, and below it the local slope, against input PSNR for each dataset."""
     from matplotlib.figure import Figure
 
     chosen = chosen_labels(entrants, results.entrants, "entrant")
@@ -111,24 +91,7 @@ def _rates(upper: Axes, lower: Axes, cube: ScoreCube, labels: Mapping[str, str],
 def resolution_figure(
     results: Results, windows: Mapping[str, Sequence[float]], entrants: Sequence[str] | None = None
 ) -> Figure:
-    """Draw the slope within the window against the size of the images, a panel for each family of datasets.
-
-    Datasets that differ by their parameter ``size`` alone make a family. Bars are 95 % bootstrap intervals over images;
-    the lines are slope 1/2 and the optimal one. Levels at which the error is known to depend on the number of pixels
-    are left out (:func:`entrant_windows`).
-
-    Parameters
-    ----------
-    results, windows, entrants
-        As for :func:`rates_figure`; a dataset without a window has no slope.
-
-    Raises
-    ------
-    ResultsError
-        If no family has a slope at two sizes or more.
-    ParameterError
-        If an entrant is not in the results.
-    """
+    """Draw the slope within the window against the size of the images, a panel for each family of datasets."""
     from matplotlib.figure import Figure
 
     chosen = chosen_labels(entrants, results.entrants, "entrant")
@@ -171,21 +134,7 @@ def resolution_figure(
 
 
 def entrant_windows(results: Results, windows: Mapping[str, Sequence[float]]) -> dict[str, dict[str, list[float]]]:
-    """Return the noise levels in the window of each dataset at which an entrant's error has collapsed as well.
-
-    Where images of the same masters were measured at half or twice as many pixels a side, those at which the error
-    is the same there (:mod:`gahbench.board.collapse`); elsewhere all in the window, as nothing is known.
-
-    Parameters
-    ----------
-    windows
-        As for :func:`rates_figure`.
-
-    Returns
-    -------
-    dict
-        By dataset and entrant; those with fewer than three levels have no rate.
-    """
+    """Return the noise levels in the window of each dataset at which an entrant's error has collapsed as well."""
     cubes = _cubes(results)
     errors = {dataset: means(squared_errors(cube)) for dataset, cube in cubes.items()}
     family = {dataset: members for members in of_one_master(results).values() for dataset in members.values()}

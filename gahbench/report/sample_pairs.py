@@ -39,22 +39,7 @@ Arrays = Mapping[str, "NDArray[Any]"]
 def paired_samples(
     folder: str | Path, datasets: Sequence[str] | None = None, entrants: Sequence[str] | None = None
 ) -> dict[tuple[str, str], dict[int | None, Arrays]]:
-    """Return the arrays of the metric ``pair-cosine``, by dataset and entrant, and by number of training images.
-
-    Of several training seeds, the first.
-
-    Parameters
-    ----------
-    folder
-        A results folder with its units.
-    datasets, entrants
-        Which, entrants without the number of images; all by default.
-
-    Raises
-    ------
-    ResultsError
-        If there is nothing.
-    """
+    """Return the arrays of the metric ``pair-cosine``, by dataset and entrant, and by number of training images."""
     found: dict[tuple[str, str], dict[int | None, Arrays]] = {}
     for pair, number, one in _chosen(stored_arrays(folder, "pair-cosine"), datasets, entrants):
         found.setdefault(pair, {}).setdefault(number, one.arrays)
@@ -68,10 +53,7 @@ def paired_samples(
 def predicted_samples(
     folder: str | Path, datasets: Sequence[str] | None = None, entrants: Sequence[str] | None = None
 ) -> dict[tuple[str, str], dict[int | None, dict[str, Arrays]]]:
-    """Return the arrays of the metric ``sample-prediction``, as :func:`paired_samples` does, and by reference.
-
-    Nothing where the suite does not have the metric.
-    """
+    """Return the arrays of the metric ``sample-prediction``, as :func:`paired_samples` does, and by reference."""
     found: dict[tuple[str, str], dict[int | None, dict[str, Arrays]]] = {}
     for pair, number, one in _chosen(stored_arrays(folder, "sample-prediction", required=False), datasets, entrants):
         reference = compared_with(one.metric) or "prediction"
@@ -95,15 +77,6 @@ def pairs_sheet(sets: Mapping[int | None, Arrays], caption: str, count: int = 8)
     As figure 2 of Kadkhodaie et al. 2024: for each number of training images a row of samples of A, below each the
     closest image that A learned from, then those of B. Above a closest image is its cosine with the sample, above a
     sample of B its cosine with that of A, means removed.
-
-    Parameters
-    ----------
-    sets
-        Arrays of the metric ``pair-cosine``, by number of training images.
-    caption
-        Written above all.
-    count
-        How many pairs are drawn.
     """
     rows, names = [], []
     for number, arrays in sets.items():
@@ -114,17 +87,7 @@ def pairs_sheet(sets: Mapping[int | None, Arrays], caption: str, count: int = 8)
 
 
 def predictions_sheet(sets: Mapping[int | None, Mapping[str, Arrays]], caption: str, count: int = 8) -> Figure:
-    """Draw samples above the predictions of references from the same noise, with r^2 above each.
-
-    Parameters
-    ----------
-    sets
-        Arrays of the metric ``sample-prediction``, by number of training images and by reference.
-    caption
-        Written above all.
-    count
-        How many samples are drawn.
-    """
+    """Draw samples above the predictions of references from the same noise, with r^2 above each."""
     rows, names = [], []
     for number, predictions in sets.items():
         # A reference may lack samples of which its own did not converge.
@@ -139,18 +102,7 @@ def predictions_sheet(sets: Mapping[int | None, Mapping[str, Arrays]], caption: 
 
 
 def cosines_figure(sets: Mapping[int | None, Arrays], caption: str) -> Figure:
-    """Draw how cosines are distributed, a panel for each number of training images.
-
-    Between the samples that two denoisers draw from the same noise, and between a sample and the closest image that its
-    denoiser learned from: memorization and generalization change places.
-
-    Parameters
-    ----------
-    sets
-        Arrays of the metric ``pair-cosine``, by number of training images.
-    caption
-        Written above all.
-    """
+    """Draw how cosines are distributed, a panel for each number of training images."""
     from matplotlib.figure import Figure
 
     with context():

@@ -17,10 +17,7 @@ _MAX_SAMPLES = 64
 
 
 def sample_sheet(samples: Samples) -> Figure:
-    """Draw the first 64 samples; above those that did not converge their status is written.
-
-    Values outside [0, 1] are drawn as black or white, and as black if they are not finite.
-    """
+    """Draw the first 64 samples; above those that did not converge their status is written."""
     shown = min(len(samples), _MAX_SAMPLES)
     images = samples.images[:shown].nan_to_num(nan=0, posinf=0, neginf=0)
     cells = [

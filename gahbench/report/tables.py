@@ -48,13 +48,7 @@ class Grid:
 
 
 def markdown(results: Results, full_legend: bool = False) -> str:
-    """Return the board as Markdown that also reads well as plain text.
-
-    Parameters
-    ----------
-    full_legend
-        Whether every column is explained; by default three lines say the most important.
-    """
+    """Return the board as Markdown that also reads well as plain text."""
     how = short_legend(results) if not full_legend else "\n".join(f"- {line}" for line in legend(results))
     blocks = [f"# {results.suite}", how]
     if checks := checks_line(results):
@@ -227,11 +221,7 @@ def _other_metrics(board: DatasetBoard) -> Iterator[Grid]:
 
 
 def metric_columns(board: DatasetBoard) -> Iterator[tuple[str, dict[str, tuple[str, str]]]]:
-    """Yield the title of each table of metrics but the PSNR, and the metric and part of its columns, by heading.
-
-    A metric with parameters or parts has tables of its own: one for each part, with the parameters above the columns,
-    or one for all parts, where there is but one choice of parameters.
-    """
+    """Yield the title of each table of metrics but the PSNR, and the metric and part of its columns, by heading."""
     families: dict[str, dict[str, dict[str, str]]] = {}
     for metric, part in board.overall_metrics:
         named = parse_metric_name(metric)

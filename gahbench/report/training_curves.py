@@ -23,20 +23,7 @@ _DASHES = ("-", "--", ":", "-.")
 def histories(
     folder: str | Path, datasets: Sequence[str] | None = None, entrants: Sequence[str] | None = None
 ) -> dict[str, list[tuple[StoredWeights, pd.DataFrame]]]:
-    """Return the histories of the finished fits of a folder, by dataset.
-
-    Parameters
-    ----------
-    folder
-        A results folder with its units.
-    datasets, entrants
-        Labels, names or patterns; all by default.
-
-    Raises
-    ------
-    ResultsError
-        If there are none.
-    """
+    """Return the histories of the finished fits of a folder, by dataset."""
     import pandas as pd
 
     plan = recorded_plan(Path(folder))
@@ -71,13 +58,7 @@ def training_figure(dataset: str, fits: Sequence[tuple[StoredWeights, pd.DataFra
 def draw_loss(
     ax: Axes, fits: Sequence[tuple[StoredWeights, pd.DataFrame]], colours: Mapping[str, str] | None = None
 ) -> None:
-    """Draw the loss against steps; in an SVG the curve of each fit has the ``id`` ``loss-`` and its place.
-
-    Parameters
-    ----------
-    colours
-        By entrant; those of the palette in turn by default.
-    """
+    """Draw the loss against steps; in an SVG the curve of each fit has the ``id`` ``loss-`` and its place."""
     for place, ((_, history), look) in enumerate(zip(fits, _looks(fits, colours), strict=True)):
         ax.plot(history["step"], history["loss"], gid=f"loss-{place}", **look)
     ax.set_yscale("log")

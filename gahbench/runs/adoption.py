@@ -29,17 +29,7 @@ NOT_RECORDED = "which code it was done with is not recorded"
 
 @dataclass(frozen=True)
 class Adopted:
-    """A unit that was accepted.
-
-    Parameters
-    ----------
-    unit
-        As it is planned now.
-    former
-        Its key before.
-    differs
-        The code in which it differs: places in the document, such as ``metric.source``.
-    """
+    """A unit that was accepted."""
 
     unit: Unit
     former: str
@@ -48,19 +38,7 @@ class Adopted:
 
 @dataclass
 class Adoption:
-    """The outcome of adopting the units of a results folder.
-
-    Parameters
-    ----------
-    adopted
-        Units that were accepted.
-    current
-        How many units were done with today's code.
-    superseded
-        How many were done with earlier code, and again with later code: they stay as they are.
-    refused
-        Labels of the others, and why: more than code differs, or it cannot be compared.
-    """
+    """The outcome of adopting the units of a results folder."""
 
     adopted: list[Adopted] = field(default_factory=list)
     current: int = 0
@@ -103,13 +81,7 @@ def adopt(folder: Path, registry: Registry) -> Adoption:
 
 
 class _Adopter:
-    """Adopts the units of a store, fits before scores.
-
-    Parameters
-    ----------
-    units
-        All finished units.
-    """
+    """Adopts the units of a store, fits before scores."""
 
     def __init__(self, store: Store, registry: Registry, units: list[Unit]) -> None:
         self.found = Adoption()
@@ -192,13 +164,7 @@ def current_key(unit: Unit, replanner: Replanner) -> str | None:
 
 
 def _differs(unit: Unit, now: Unit, mapped: Callable[[str], str]) -> tuple[str, ...]:
-    """Return the code in which two units differ.
-
-    Raises
-    ------
-    ResultsError
-        If they differ in more, or cannot be compared.
-    """
+    """Return the code in which two units differ."""
     if unit.document is None:
         if now.key != unit.key and names_files(now.document):
             raise ResultsError("it depends on the content of files, which it did not record")
@@ -215,10 +181,7 @@ def _differs(unit: Unit, now: Unit, mapped: Callable[[str], str]) -> tuple[str, 
 
 
 def _move(store: Store, unit: Unit, now: Unit, differs: tuple[str, ...], mapped: Callable[[str], str]) -> None:
-    """Give a finished unit its new key: written beside the old one, renamed, and the old one dropped last.
-
-    A score keeps the checksums of the networks that it measured, by their new keys.
-    """
+    """Give a finished unit its new key: written beside the old one, renamed, and the old one dropped last."""
     before, after = store.path(unit), store.path(now)
     copy = after.with_name(f"{after.name}{PARTIAL}-{own_name()}")
     finished = open_finished(before, unit)

@@ -15,27 +15,7 @@ from gahbench.store.store import REPLACED, Store
 
 
 def put_back(plan: Plan, folder: Path, entrants: Sequence[str]) -> int:
-    """Move what is done of some entrants into ``replaced/``, so that a run does it anew.
-
-    Attempts, with their checkpoints, are moved too, and scores of any entrant that measured the networks.
-
-    Parameters
-    ----------
-    folder
-        The results folder, with the plan.
-    entrants
-        Their labels, names or patterns; the label of a row of a sweep names that row alone.
-
-    Returns
-    -------
-    int
-        How many finished units were moved.
-
-    Raises
-    ------
-    ResultsError
-        If the plan has no such entrant, or a process is doing one of the units.
-    """
+    """Move what is done of some entrants into ``replaced/``, so that a run does it anew."""
     store = Store(folder)
     rows = named_rows(entrants, (unit.entrant for unit in plan.units), f"suite '{plan.suite.name}'")
     with Folder(folder).lock():

@@ -40,18 +40,7 @@ Levels = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Repetition:
-    """A unit that was computed again.
-
-    Parameters
-    ----------
-    unit
-        The unit.
-    ending
-        ``equal`` to the last bit; ``close``, within the tolerance, in another environment; ``different``; or
-        ``failed``: it could not be computed here.
-    detail
-        The largest difference, or why.
-    """
+    """A unit that was computed again."""
 
     unit: Unit
     ending: Ending
@@ -95,31 +84,14 @@ def compare(stored: Rows, computed: Rows, is_same_environment: bool) -> tuple[En
 
 @dataclass(frozen=True)
 class Spread:
-    """How far runs with different seeds differ.
-
-    Parameters
-    ----------
-    deviations
-        Standard deviation at each noise level and over all, shape (L + 1,), in dB.
-    freedom
-        Degrees of freedom.
-    """
+    """How far runs with different seeds differ."""
 
     deviations: Levels
     freedom: int
 
     @classmethod
     def pooled(cls, rows: Iterable[Sequence[Levels]], own: Sequence[Levels] = ()) -> Spread:
-        """Return the spread of runs around the mean of their row, pooled over rows.
-
-        Parameters
-        ----------
-        rows
-            The runs of each trained row.
-        own
-            Other runs of the row in question, which differ by more in a row that is hard to train: then their own
-            spread counts, with the degrees of freedom of all, as for the intervals of boards.
-        """
+        """Return the spread of runs around the mean of their row, pooled over rows."""
         several = [np.stack(row) for row in rows if len(row) > 1]
         if len(several) > 2:
             # As on boards, rows that have diverged say nothing about others.
@@ -137,16 +109,7 @@ class Spread:
         return cls(deviations, freedom)
 
     def bounds(self, runs: int, comparisons: int) -> Levels:
-        """Return how far one run may be from the mean of others, t s sqrt(1 + 1 / R), shape (L + 1,), in dB.
-
-        Parameters
-        ----------
-        runs
-            The number R of the others.
-        comparisons
-            How many such comparisons there are, each at all noise levels: all of them hold at once, for an honest
-            fit, with probability 1 - :data:`SIGNIFICANCE`.
-        """
+        """Return how far one run may be from the mean of others, t s sqrt(1 + 1 / R), shape (L + 1,), in dB."""
         from scipy.stats import t
 
         tail = SIGNIFICANCE / (2 * comparisons * len(self.deviations))
@@ -166,19 +129,7 @@ def levels_of(rows: Rows) -> Levels:
 def retrained(
     stored: Levels, row: Sequence[Levels], here: Sequence[Levels], others: Iterable[Sequence[Levels]]
 ) -> tuple[bool, str]:
-    """Return whether the PSNR of a stored fit agrees with that of fits trained again elsewhere, and how in words.
-
-    Parameters
-    ----------
-    stored
-        The stored fit.
-    row
-        Stored fits of the same row with other seeds.
-    here
-        The fit trained again; further ones are trained from other seeds.
-    others
-        Stored fits of each other row of the dataset.
-    """
+    """Return whether the PSNR of a stored fit agrees with that of fits trained again elsewhere, and how in words."""
     if len(here) > 1:
         spread = Spread.pooled([*others, row, here])
         comparisons = [(f"the mean of {len(here)} seeds trained here", np.mean(here, axis=0), stored, len(here))]

@@ -41,11 +41,7 @@ _SEND_SECONDS = 5.0
 
 
 class Child:
-    """A module that runs in a process and a process group of its own, and answers through a socket.
-
-    Its first argument is the descriptor of the socket, for :class:`gahbench.runs.protocol.Link`. It writes output and
-    errors to the descriptor ``output``.
-    """
+    """A module that runs in a process and a process group of its own, and answers through a socket."""
 
     def __init__(self, module: str, output: int, arguments: Sequence[str], variables: Mapping[str, str]) -> None:
         self._socket, theirs = socket.socketpair()
@@ -116,10 +112,7 @@ def wait_for_any(children: Iterable[Child], seconds: float) -> None:
 
 
 class WorkerChild(Child):
-    """A worker process (:mod:`gahbench.runs.worker_process`) for units of one isolation key, and its present unit.
-
-    Times are those of one :class:`AwakeClock`. ``limits`` are environment variables that limit it to one device.
-    """
+    """A worker process (:mod:`gahbench.runs.worker_process`) for units of one isolation key, and its present unit."""
 
     def __init__(self, place: int, job: Job, limits: Mapping[str, str], key: str, now: float) -> None:
         self.place, self.key = place, key

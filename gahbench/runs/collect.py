@@ -33,15 +33,7 @@ BOARD_VERSION = 7
 
 @dataclass(frozen=True)
 class Collected:
-    """What a board was made of.
-
-    Parameters
-    ----------
-    plan
-        The plan of the folder.
-    damaged
-        Folder names of finished units that are not as they were written: they are not on the board, and not done.
-    """
+    """What a board was made of."""
 
     plan: RecordedPlan
     damaged: frozenset[str]
@@ -105,18 +97,7 @@ def _collect(folder: Path, problems: Sequence[Problem], refusal: UnwritableError
 
 
 def results_so_far(folder: Path) -> tuple[Results, int] | None:
-    """Return the results of the units that are done in a folder, and how many are left; nothing is written.
-
-    Returns
-    -------
-    tuple or None
-        ``None`` where the folder has no plan, or holds a board to which nothing is to be added here.
-
-    Raises
-    ------
-    ResultsError
-        If a finished unit cannot be read.
-    """
+    """Return the results of the units that are done in a folder, and how many are left; nothing is written."""
     from gahbench.board.results import INDEX
     from gahbench.runs.work import count_states
 
@@ -148,13 +129,7 @@ def _states(plan: RecordedPlan, store: Store, examined: Examined) -> dict[str, s
 
 
 def _read_results(plan: RecordedPlan, examined: Examined, states: Mapping[str, str]) -> Results:
-    """Read finished and failed units into :class:`gahbench.board.results.Results`.
-
-    Raises
-    ------
-    ResultsError
-        If a finished unit cannot be read.
-    """
+    """Read finished and failed units into :class:`gahbench.board.results.Results`."""
     import pandas as pd
 
     from gahbench.board.results import Results

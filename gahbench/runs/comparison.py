@@ -30,19 +30,7 @@ _ENVIRONMENT = "environment.json"
 
 @dataclass(frozen=True)
 class Difference:
-    """The PSNR of an entrant in two runs.
-
-    Parameters
-    ----------
-    dataset, entrant
-        Labels.
-    sigma
-        The noise level; ``None`` for the mean over all.
-    one, other
-        Means over images and seeds, dB.
-    difference
-        The other minus the one, with its interval over the same images and noise.
-    """
+    """The PSNR of an entrant in two runs."""
 
     dataset: str
     entrant: str
@@ -54,19 +42,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs, compared entrant by entrant.
-
-    Parameters
-    ----------
-    names
-        Of the two.
-    rows
-        One for each dataset, entrant of both, and noise level, or all of them.
-    protocol, code, environment
-        What differs, in lines: in what was asked for, in the code that did it, in the machines.
-    only
-        Entrants that are in one of the two alone, in lines.
-    """
+    """Two runs, compared entrant by entrant."""
 
     names: tuple[str, str]
     rows: tuple[Difference, ...] = field(repr=False)

@@ -26,12 +26,7 @@ NOMINAL_SCORE = 0.5
 
 
 class Durations:
-    """Seconds of units, each by those that finished ones of its kind took.
-
-    Of a fit they are in proportion to its planned work, of a score to the images, their values and the noise levels.
-    The finest kind counts of which there is one: the same entrant (and metric) on the same dataset, then the same
-    architecture or reference elsewhere (and metric), the same metric, any.
-    """
+    """Seconds of units, each by those that finished ones of its kind took."""
 
     def __init__(self) -> None:
         self._rates: dict[tuple[Any, ...], list[float]] = defaultdict(list)
@@ -44,15 +39,7 @@ class Durations:
         values: Mapping[str, int],
         counts: Callable[[Mapping[str, Any]], bool] = lambda done: True,
     ) -> None:
-        """Add finished units of a store, a few of each kind.
-
-        Parameters
-        ----------
-        values
-            Values of an image, C * H * W, by the label of the dataset.
-        counts
-            Whether a unit counts, by what ``done.json`` says.
-        """
+        """Add finished units of a store, a few of each kind."""
         for unit in units:
             kinds = _kinds(unit, values)
             finest, _ = kinds[0]
@@ -70,10 +57,7 @@ class Durations:
                 self._rates[kind].append(seconds / size)
 
     def of(self, unit: Unit, values: Mapping[str, int]) -> float | None:
-        """Return the seconds of a unit; ``None`` where no unit like it has finished.
-
-        A training with a budget of seconds takes these.
-        """
+        """Return the seconds of a unit; ``None`` where no unit like it has finished."""
         if (budget := _budget(unit)) is not None:
             return budget
         for kind, size in _kinds(unit, values):
@@ -108,10 +92,7 @@ def image_values(datasets: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def seconds_of(done: Mapping[str, Any] | None) -> float | None:
-    """Return how long a finished unit took, by what it recorded; ``None`` if it did not.
-
-    Of a fit that was interrupted ``seconds`` are of its last attempt, and ``train_seconds`` of all.
-    """
+    """Return how long a finished unit took, by what it recorded; ``None`` if it did not."""
     recorded = () if done is None else (done.get("train_seconds"), done.get("seconds"))
     known = [float(seconds) for seconds in recorded if seconds is not None and is_number(seconds)]
     return max(known, default=None)

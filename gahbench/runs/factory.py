@@ -19,25 +19,13 @@ class CodeChangedError(PluginError):
 
 
 class Factory:
-    """Builds plugins from payloads.
-
-    Parameters
-    ----------
-    registry
-        Where plugins are looked up.
-    """
+    """Builds plugins from payloads."""
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
 
     def build(self, kind: Kind, described: Mapping[str, Any], shape: Shape | None = None) -> Any:
-        """Build a plugin; an architecture for images of a shape (C, H, W).
-
-        Raises
-        ------
-        CodeChangedError
-            If its code is not that which the unit was planned with.
-        """
+        """Build a plugin; an architecture for images of a shape (C, H, W)."""
         # A built-in plugin may run code that its parameters name.
         with watch(f"{kind} '{described['name']}'", is_outside=bool(described.get("origins"))):
             configured = configured_as(self.registry, kind, described)

@@ -17,19 +17,7 @@ from gahbench.store.store import Store
 
 @dataclass(frozen=True)
 class Failure:
-    """Units that failed in the same way.
-
-    Parameters
-    ----------
-    units
-        Labels of the units.
-    error
-        Why they failed, in one line.
-    traceback
-        The traceback, or the end of what the worker process wrote before it died; empty if neither is on record.
-    blocked
-        How many units could not start, since they need one of these.
-    """
+    """Units that failed in the same way."""
 
     units: tuple[str, ...]
     error: str
@@ -38,22 +26,7 @@ class Failure:
 
 
 def failures(folder: Path, entrants: Sequence[str] = (), full: bool = False) -> list[Failure]:
-    """Return why units of a results folder failed, those with the same traceback together.
-
-    Parameters
-    ----------
-    folder
-        A results folder.
-    entrants
-        Labels, names or patterns (``unet*``) of entrants; empty for all.
-    full
-        Whether tracebacks keep the frames of gahbench, of installed packages and of Python.
-
-    Raises
-    ------
-    ResultsError
-        If it is no results folder, or has no such entrant.
-    """
+    """Return why units of a results folder failed, those with the same traceback together."""
     units, store = recorded_plan(folder).shown, Store(folder)
     for pattern in entrants:
         _require_match(pattern, units, folder)

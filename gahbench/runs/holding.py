@@ -16,13 +16,7 @@ _TRIES = 3
 
 @contextlib.contextmanager
 def hold(units: Iterable[Unit], store: Store) -> Iterator[None]:
-    """Claim units of a results folder, and release them at the end.
-
-    Raises
-    ------
-    ResultsError
-        If a process is doing one of them; names it and the process. None is claimed then.
-    """
+    """Claim units of a results folder, and release them at the end."""
     claims = Claims(store.claims)
     try:
         for unit in {unit.folder: unit for unit in units}.values():

@@ -61,18 +61,7 @@ def _call(hook: pluggy.HookCaller, arguments: Callable[[], dict[str, object]]) -
 
 
 def main_registry(sources: Sequence[Path], engine: str, track: Sequence[str] = ()) -> Registry:
-    """Return a registry for the process that starts workers and writes the board.
-
-    Of plugins from outside it holds those alone that are to run there: in files and packages whose text names a
-    lifecycle hook, or that has the hook for engines, or for trackers, where one that is asked for is not built in.
-
-    Parameters
-    ----------
-    sources
-        Plugin files, or folders of them.
-    engine, track
-        The engine and the trackers, with their parameters.
-    """
+    """Return a registry for the process that starts workers and writes the board."""
     built_in = Registry(packages=())
     hooks = _LIFECYCLE
     if built_in.find("engine", engine.partition("[")[0]) is None:

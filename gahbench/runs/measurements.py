@@ -27,19 +27,7 @@ _REQUEST = ("split", "images", "sigmas", "noise_seed", "sampling", "jacobian_pre
 
 
 class Measurements:
-    """Builds the measurements of score units from their payloads and the networks in the store.
-
-    Parameters
-    ----------
-    factory
-        Builds plugins.
-    store
-        Where fits are.
-    device
-        Where networks compute.
-    choices
-        The precisions of Jacobians that were chosen before.
-    """
+    """Builds the measurements of score units from their payloads and the networks in the store."""
 
     def __init__(self, factory: Factory, store: Store, device: torch.device, choices: Choices) -> None:
         self._factory, self._store, self._device, self._choices = factory, store, device, choices
@@ -51,13 +39,7 @@ class Measurements:
         return self._dataset(json.dumps(described, sort_keys=True))
 
     def of(self, unit: Unit, networks: Mapping[str, str | None]) -> Measurement:
-        """Return the measurement of a score unit; all metrics of an entrant share it.
-
-        Parameters
-        ----------
-        networks
-            Checksums of the networks that it needs, which may have been replaced since the last unit.
-        """
+        """Return the measurement of a score unit; all metrics of an entrant share it."""
         payload = unit.payload
         dataset = self.dataset(payload["dataset"])
         network = networks.get(unit.requires or "")

@@ -23,31 +23,7 @@ from gahbench.training.file_names import WEIGHTS
 
 @dataclass
 class Merged:
-    """The outcome of merging results folders.
-
-    Parameters
-    ----------
-    folder
-        The folder of all.
-    taken
-        How many units came from each folder.
-    failures
-        How many units failed, and are done in none.
-    other_weights
-        Fits that are done in several folders with different weights, as networks of one key may differ by rounding
-        from machine to machine. Those of the first of these folders are kept.
-    other_network
-        Scores that were left, since they measured such weights as were not kept; they are to be done.
-    differing
-        Scores of which several folders have different values. Those of the first are kept.
-    damaged
-        Folders of units whose files are not what was written; they were left.
-    not_shown
-        Labels of entrants with units that the board does not show, since an earlier folder measures or trains
-        otherwise.
-    notes
-        Other differences, of which the first folder's side is kept.
-    """
+    """The outcome of merging results folders."""
 
     folder: Path
     taken: dict[Path, int] = field(default_factory=dict)
@@ -111,13 +87,7 @@ def _copy_plugins(source: Path, target: Path, plan: RecordedPlan) -> None:
 
 
 def _plugin_files(folder: Path, plan: RecordedPlan) -> list[Path]:
-    """Return the plugin files of a plan, and the files beside them, that a folder holds, relative to it.
-
-    Raises
-    ------
-    ResultsError
-        If one of them, or a folder that it lies in, is a link.
-    """
+    """Return the plugin files of a plan, and the files beside them, that a folder holds, relative to it."""
     files = [path for path in map(Path, plan.plugins) if path.parts[0] == PLUGINS]
     # plugins/DIGEST/FILE, of which the code has plugins/FILE.
     members = [Path(*Path(name).parts[1:]) for name in plan.code if is_inside(name) and Path(name).parts[0] == PLUGINS]
@@ -130,17 +100,7 @@ def _plugin_files(folder: Path, plan: RecordedPlan) -> list[Path]:
 
 
 class _Merger:
-    """Brings the units of several stores into one.
-
-    Parameters
-    ----------
-    target
-        The store that they go to.
-    sources
-        Those that they come from; it may be one of them.
-    found
-        The outcome.
-    """
+    """Brings the units of several stores into one."""
 
     def __init__(self, target: Store, sources: Sequence[Store], found: Merged) -> None:
         self._target, self._found = target, found

@@ -20,18 +20,7 @@ _SHOWN_ONLY = {"notes", "spec"}
 
 @dataclass(frozen=True)
 class MergedPlan:
-    """The plan of several folders.
-
-    Parameters
-    ----------
-    plan
-        With every unit of theirs once.
-    not_shown
-        Labels of entrants with units that the board does not show, since an earlier folder of the list measures or
-        trains otherwise.
-    notes
-        Other differences, of which the first folder's side is kept.
-    """
+    """The plan of several folders."""
 
     plan: RecordedPlan
     not_shown: tuple[str, ...]
@@ -39,13 +28,7 @@ class MergedPlan:
 
 
 def merge_plans(plans: Sequence[tuple[Path, RecordedPlan]]) -> MergedPlan:
-    """Unite the plans of results folders; where they differ the first folder counts.
-
-    Raises
-    ------
-    ResultsError
-        If they are of different suites, have different baselines, or different facts of a dataset.
-    """
+    """Unite the plans of results folders; where they differ the first folder counts."""
     _check(plans)
     shown = _Shown()
     for _, plan in plans:

@@ -10,23 +10,7 @@ from gahbench.planning.row_labels import base_label
 
 
 def named_rows(names: Iterable[str], labels: Iterable[str], where: str) -> set[str]:
-    """Return the labels of the rows that are named: an entrant's label names all its rows.
-
-    Parameters
-    ----------
-    names
-        Labels of entrants, or of rows of a sweep (``unet[width=16] N=100``); a text that is the label of none is the
-        name in front of the brackets, or a pattern such as ``unet*``.
-    labels
-        Those of all rows.
-    where
-        For the error.
-
-    Raises
-    ------
-    ResultsError
-        If there is no such row; lists what is accepted.
-    """
+    """Return the labels of the rows that are named: an entrant's label names all its rows."""
     rows, found = list(dict.fromkeys(labels)), set()
     for name in names:
         own = {label for label in rows if name in (label, base_label(label))}

@@ -25,15 +25,7 @@ _CODE = '<pre style="line-height: normal; white-space: pre; overflow-x: auto">{c
 
 
 def progress_of(opened: OpenedRun, console: Console | None = None) -> ProgressReport:
-    """Return what reports the progress of a run, to be used as a context.
-
-    Parameters
-    ----------
-    opened
-        The folder of the run, with its plan and the units that are to be done.
-    console
-        The console to print on; by default a notebook's output, or the standard error.
-    """
+    """Return what reports the progress of a run, to be used as a context."""
     left = {unit.folder for unit in opened.todo}
     done = sum(unit.folder not in left for unit in opened.units)
     console = console or Console(stderr=True)
@@ -42,13 +34,7 @@ def progress_of(opened: OpenedRun, console: Console | None = None) -> ProgressRe
 
 
 class NotebookReport(ProgressReport):
-    """Shows the progress of a run in the output of a notebook's cell: a bar, the running units, and what went wrong.
-
-    Parameters
-    ----------
-    total, done, console, store
-        As for :class:`gahbench.runs.progress.ProgressReport`; nothing is printed on the console.
-    """
+    """Shows the progress of a run in the output of a notebook's cell: a bar, the running units, and what went wrong."""
 
     def __init__(self, total: int, done: int, console: Console, store: Store | None = None) -> None:
         super().__init__(total, done, console, store)

@@ -32,27 +32,7 @@ from gahbench.store.store import Store
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What is to be run, in plain values.
-
-    Parameters
-    ----------
-    suite
-        Path of a suite, or the name of one that gahbench ships.
-    out
-        Results folder; by default ``runs/`` and the name of the suite.
-    changes
-        Changes to the suite that are not in its file.
-    sources
-        Plugin files, or folders of them.
-    threads, workers
-        As of :func:`gahbench.runs.runner.open_folder`.
-    reuse
-        Other results folders, whose finished units are taken.
-    again
-        Labels of entrants whose units are done anew.
-    secret_noise
-        Whether the seed of the noise of scores is drawn when all fits have ended.
-    """
+    """What is to be run, in plain values."""
 
     suite: str
     out: str | None = None
@@ -67,37 +47,7 @@ class RunRequest:
 
 @dataclass(frozen=True)
 class OpenedRun:
-    """A run whose plan is recorded in its folder.
-
-    Parameters
-    ----------
-    folder
-        The results folder.
-    units
-        All units of the plan, fits first.
-    todo
-        Those that are to be done, each key once.
-    threads
-        Threads of each worker.
-    unfinished, left_out, outdated, stale, dropped
-        As of :class:`gahbench.store.folder.Opened`.
-    superseded
-        How many units were done with other code or settings, to be done again.
-    problems
-        Plugins that could not be loaded.
-    reused
-        The units that were taken from other folders; ``None`` where none were named.
-    replaced
-        How many finished units were moved away, to be done anew.
-    files
-        Plugin files.
-    limits
-        Seconds that units may take.
-    awaits_noise
-        Whether these are the fits alone: scores are planned when the seed of their noise is drawn.
-    damaged
-        As of :class:`gahbench.store.folder.Opened`.
-    """
+    """A run whose plan is recorded in its folder."""
 
     folder: Path
     units: tuple[Unit, ...]
@@ -146,13 +96,7 @@ class OpenedRun:
 
     @classmethod
     def of_record(cls, record: dict[str, Any]) -> OpenedRun:
-        """Return the run of a record.
-
-        Raises
-        ------
-        ResultsError
-            If its plan is not in its folder.
-        """
+        """Return the run of a record."""
         folder = Path(record["folder"])
         planned = {one.unit.folder: one.unit for one in recorded_plan(folder).units}
 
@@ -188,20 +132,7 @@ class OpenedRun:
 
 
 def open_run(request: RunRequest, registry: Registry) -> OpenedRun:
-    """Plan a suite in this process, and record the plan in its folder.
-
-    Parameters
-    ----------
-    request
-        What is to be run.
-    registry
-        Where plugins are looked up.
-
-    Raises
-    ------
-    GahbenchError
-        If something in the suite is not accepted, or the folder belongs to something else.
-    """
+    """Plan a suite in this process, and record the plan in its folder."""
     plan = plan_with(registry, request.suite, request.out, request.changes, request.secret_noise)
     folder = results_folder(plan.suite, request.out)
     again = superseded(plan, folder)
@@ -240,10 +171,7 @@ def plan_with(
     changes: SuiteChanges | Sequence[str] = (),
     secret_noise: bool = False,
 ) -> Plan:
-    """Return the plan of a suite with the plugins of a registry; networks done in its folder are not tried out.
-
-    In a folder of secret noise, or a new one that is to have it, it is that of the fits alone until the noise is drawn.
-    """
+    """Return the plan of a suite with the plugins of a registry; networks done in its folder are not tried out."""
     registry.require_files()
     loaded = load_suite(suite, registry, changes)
     folder = results_folder(loaded, out)

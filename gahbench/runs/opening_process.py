@@ -26,22 +26,7 @@ CONSTRUCTION_SECONDS = 60.0
 
 
 def open_apart(request: RunRequest, seconds: float = CONSTRUCTION_SECONDS) -> OpenedRun:
-    """Plan a suite as :func:`gahbench.runs.opening.open_run` does, in a process of its own.
-
-    Parameters
-    ----------
-    request
-        What is to be run.
-    seconds
-        How long a plugin from outside may take to be imported or built.
-
-    Raises
-    ------
-    GahbenchError
-        As :func:`gahbench.runs.opening.open_run`; or if a plugin takes too long, or ends the process.
-    OSError
-        If the results folder cannot be written.
-    """
+    """Plan a suite as :func:`gahbench.runs.opening.open_run` does, in a process of its own."""
     broken: dict[str, str] = {}
     while True:
         found = _plan(request, broken, seconds)

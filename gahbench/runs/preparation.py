@@ -19,30 +19,14 @@ from gahbench.registry.registry import Registry, open_registry
 
 @dataclass(frozen=True)
 class Missing:
-    """What a suite misses on this machine.
-
-    Parameters
-    ----------
-    suite
-        The path of the suite.
-    things
-        The plugins that miss something, and what, each in words.
-    datasets
-        Labels of the datasets that cannot be read before it is there.
-    """
+    """What a suite misses on this machine."""
 
     suite: Path
     things: tuple[tuple[str, str], ...] = ()
     datasets: tuple[str, ...] = ()
 
     def require_datasets(self) -> None:
-        """Refuse a suite whose images are not here.
-
-        Raises
-        ------
-        DataError
-            If they are not: the content of images is part of every key.
-        """
+        """Refuse a suite whose images are not here."""
         if self.datasets:
             things = "".join(f"; missing here: {plugin}: {what}" for plugin, what in self.things)
             raise DataError(
@@ -53,17 +37,7 @@ class Missing:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The outcome of preparing one plugin.
-
-    Parameters
-    ----------
-    plugin
-        The plugin.
-    got
-        What was missing and is here now, each in words; empty where all was here already.
-    error
-        Why something could not be had; ``None`` if nothing is missing now.
-    """
+    """The outcome of preparing one plugin."""
 
     plugin: str
     got: tuple[str, ...] = ()
@@ -128,15 +102,7 @@ def prepare(
 
 
 def find_missing(registry: Registry, suite: str | Path, changes: SuiteChanges | Sequence[str] = ()) -> Missing:
-    """Return what the plugins of a suite miss on this machine, without getting any of it.
-
-    Plugins that cannot be built, or that fail, are left out: planning, or their units, say why.
-
-    Raises
-    ------
-    GahbenchError
-        If the suite, a plugin or a parameter is not accepted.
-    """
+    """Return what the plugins of a suite miss on this machine, without getting any of it."""
     loaded = load_suite(suite, registry, changes)
     things: list[tuple[str, str]] = []
     unready: set[tuple[str, str]] = set()

@@ -29,19 +29,7 @@ _OTHER_LINES, _LEAST_LINES = 8, 3
 
 
 class ProgressReport:
-    """Reports the progress of a run on a console; used as a context, and called with every event.
-
-    Parameters
-    ----------
-    total
-        How many units the plan has.
-    done
-        How many of them are done already.
-    console
-        The console to print on.
-    store
-        Where scores are read as they come; ``None`` shows none.
-    """
+    """Reports the progress of a run on a console; used as a context, and called with every event."""
 
     def __init__(self, total: int, done: int, console: Console, store: Store | None = None) -> None:
         self.total, self.done, self.failed = total, done, 0

@@ -81,13 +81,7 @@ def decode(line: bytes | bytearray, process: int) -> dict[str, Any] | None:
 
 
 class Link:
-    """The end of a child process: it receives commands, and sends events and heartbeats.
-
-    Parameters
-    ----------
-    descriptor
-        The descriptor of its socket.
-    """
+    """The end of a child process: it receives commands, and sends events and heartbeats."""
 
     def __init__(self, descriptor: int) -> None:
         self.inbox: queue.Queue[dict[str, Any]] = queue.Queue()

@@ -22,17 +22,7 @@ _ABOUT_AS_LONG = 0.5
 
 
 class Queue:
-    """The units that are left of some, as the store is listed; any number of processes share them.
-
-    Parameters
-    ----------
-    units
-        Units, each after those that it needs.
-    store
-        Where they are done.
-    lease
-        Seconds after which a claim that is not kept alive may be taken over.
-    """
+    """The units that are left of some, as the store is listed; any number of processes share them."""
 
     def __init__(self, units: Iterable[Unit], store: Store, lease: float = LEASE) -> None:
         self.store = store
@@ -69,14 +59,7 @@ class Queue:
         return len(self._open)
 
     def take(self, last: Unit | None = None) -> Unit | None:
-        """Claim a unit whose needs are done; ``None`` if there is none now.
-
-        Parameters
-        ----------
-        last
-            The unit that was done before: units that its process may do come first, and of these the scores that use
-            what it had in memory.
-        """
+        """Claim a unit whose needs are done; ``None`` if there is none now."""
         age = time.monotonic() - self._listed_at
         if age > self._fresh or (not self._ready and age > self._fresh / 4):
             self.refresh()
@@ -105,13 +88,7 @@ class Queue:
             del self._own[unit.folder]
 
     def lose(self, unit: Unit, why: str, details: str) -> bool:
-        """Record that the process that did a unit died; of as many as are accepted, the last is its failure.
-
-        Returns
-        -------
-        bool
-            Whether the unit has failed.
-        """
+        """Record that the process that did a unit died; of as many as are accepted, the last is its failure."""
         claim = self._own.get(unit.folder)
         if claim is None or claim.is_lost:
             self._own.pop(unit.folder, None)
@@ -198,13 +175,7 @@ class Queue:
 
 
 class _Ready:
-    """Units that may be done now: found, and removed, in a time that does not depend on how many there are.
-
-    Parameters
-    ----------
-    units
-        The units.
-    """
+    """Units that may be done now: found, and removed, in a time that does not depend on how many there are."""
 
     def __init__(self, units: Iterable[Unit]) -> None:
         ready = list(units)
@@ -242,18 +213,7 @@ class _Ready:
             self._kind_of(unit).remove(unit)
 
     def in_order(self, last: Unit | None, near: Collection[_Group]) -> Iterator[Unit]:
-        """Yield scores of references, the PSNR of the last network, fits, and scores of networks.
-
-        So a board can be printed soon after a run has begun, and grows as networks are trained. Units that may be done
-        by the process that did the last come before others of their kind. Units may be removed meanwhile.
-
-        Parameters
-        ----------
-        last
-            The unit that was done before.
-        near
-            Groups that somebody works on.
-        """
+        """Yield scores of references, the PSNR of the last network, fits, and scores of networks."""
         yield from self._references.in_order(last, near)
         if last is not None:
             yield from (unit for unit in self._scores.like(last) if unit.metric == RANKED)

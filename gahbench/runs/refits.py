@@ -34,17 +34,7 @@ Run = Callable[[Store, Sequence[tuple[Unit, Unit]]], None]
 
 @dataclass(frozen=True)
 class Sample:
-    """Fits that are trained again.
-
-    Parameters
-    ----------
-    chosen
-        The fits.
-    among
-        How many fits they were chosen from.
-    trained
-        How many fits the folder has.
-    """
+    """Fits that are trained again."""
 
     chosen: tuple[Unit, ...] = ()
     among: int = 0
@@ -71,19 +61,7 @@ def sample(units: Sequence[Unit], store: Store, count: int | None, chooser: rand
 
 
 def refit(fits: Sequence[Unit], units: Sequence[Unit], store: Store, run: Run) -> tuple[Repetition, ...]:
-    """Train fits again in a scratch folder, and compare them with those that are stored.
-
-    Parameters
-    ----------
-    fits
-        The fits.
-    units
-        Finished units that are as they were written, these fits and their scores among them.
-    store
-        Where they are.
-    run
-        Does units in the scratch folder.
-    """
+    """Train fits again in a scratch folder, and compare them with those that are stored."""
     with tempfile.TemporaryDirectory(prefix="gahbench-refits-") as scratch:
         target = Store(Path(scratch))
         refits = [_Refit(fit, units, store, target) for fit in fits]

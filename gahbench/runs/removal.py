@@ -22,17 +22,7 @@ from gahbench.store.store import DAMAGED, REPLACED, Store, recorded_unit
 
 @dataclass(frozen=True)
 class Removed:
-    """The outcome of removing entrants.
-
-    Parameters
-    ----------
-    rows
-        Labels of the rows that were removed.
-    units
-        How many finished units were removed.
-    kept
-        How many of theirs stay, since other entrants need them.
-    """
+    """The outcome of removing entrants."""
 
     rows: tuple[str, ...]
     units: int

@@ -16,18 +16,7 @@ from gahbench.store.taking import Taker
 
 @dataclass
 class Reused:
-    """The units that were taken from other results folders.
-
-    Parameters
-    ----------
-    taken
-        They are done in this folder now.
-    damaged
-        Folders of units whose files are not what was written; they were left.
-    other_weights
-        Scores that were left, since they measured other weights than the network of this folder has, and networks that
-        are not those which scores here measured: weights of one key may differ by rounding, from machine to machine.
-    """
+    """The units that were taken from other results folders."""
 
     taken: list[Unit] = field(default_factory=list)
     damaged: list[Path] = field(default_factory=list)
@@ -35,20 +24,7 @@ class Reused:
 
 
 def reuse(plan: Plan, folder: Path, sources: Sequence[Path]) -> Reused:
-    """Take units of a plan that are finished in other results folders, of any suite, and not in its own.
-
-    Parameters
-    ----------
-    folder
-        The results folder, with the plan.
-    sources
-        Results folders; of several that hold a unit, the first counts whose unit can be taken.
-
-    Raises
-    ------
-    ResultsError
-        If a source holds no units, or is the folder itself.
-    """
+    """Take units of a plan that are finished in other results folders, of any suite, and not in its own."""
     stores = [_source(source, folder) for source in sources]
     found, target = Reused(), Store(folder)
     with Folder(folder).lock():

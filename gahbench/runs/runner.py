@@ -40,30 +40,7 @@ Report = Callable[[Event], None]
 
 @dataclass
 class Outcome:
-    """The outcome of a run.
-
-    Parameters
-    ----------
-    folder
-        The results folder.
-    done, failed, waiting
-        Numbers of units of the plan that are finished, that failed (or could not start since their fit failed), and
-        that are still to be done because the run was stopped.
-    blocked, failed_fits
-        How many of those that failed could not start since their fit failed, and how many are fits.
-    stopped
-        Whether the run was stopped before its end.
-    left_out
-        Entrants that an earlier run had added and that this board does not show, since they were measured otherwise:
-        at other noise levels, say. Adding them again measures the missing scores.
-    outdated
-        Such entrants that this board does not show since they were measured with earlier code of their plugin, or of
-        gahbench.
-    unfinished, stale, dropped
-        See :class:`gahbench.store.folder.Opened`.
-    reused
-        The units that were taken from other results folders first; ``None`` where none were named.
-    """
+    """The outcome of a run."""
 
     folder: Path
     done: int
@@ -107,20 +84,7 @@ def open_folder(
     workers: int | None = None,
     replaces_board: bool = True,
 ) -> tuple[Opened, list[Unit]]:
-    """Record a plan in a results folder, and return with it the units that are to be done.
-
-    Failures are forgotten, so that they are tried again; damaged units are set aside, and named.
-
-    Parameters
-    ----------
-    threads, workers, replaces_board
-        As of :meth:`gahbench.store.folder.Folder.open`.
-
-    Raises
-    ------
-    ResultsError
-        If the folder belongs to another suite, or holds a board that may not change.
-    """
+    """Record a plan in a results folder, and return with it the units that are to be done."""
     home, store, replanner = Folder(folder), Store(folder), Replanner(registry)
     with home.lock():
         opened = home.open(
@@ -157,10 +121,7 @@ def warn_of_moved(reasons: Iterable[str], folder: Path) -> None:
 
 
 def workers_here(engine: str, workers: int | None) -> int | None:
-    """Return the number of workers among which this machine's processors are shared out, as far as it was given.
-
-    Workers of other engines than ``processes`` do not share them.
-    """
+    """Return the number of workers among which this machine's processors are shared out, as far as it was given."""
     return workers if engine.partition("[")[0] == "processes" else None
 
 
@@ -173,25 +134,7 @@ def run_opened(
     device: str = "auto",
     track: Trackings | None = None,
 ) -> Outcome:
-    """Run the unfinished units of a run whose plan is recorded, and write the board.
-
-    Parameters
-    ----------
-    opened
-        The run; others may work in its folder at the same time.
-    registry
-        Where the engine, and plugins that run in this process, are looked up.
-    engine
-        Engine with its parameters.
-    workers
-        Number of workers; ``None`` leaves it to the engine.
-    report
-        Called with every event.
-    device
-        ``cpu``, ``cuda`` or ``auto``.
-    track
-        Trackers, which learn what the lifecycle hooks do.
-    """
+    """Run the unfinished units of a run whose plan is recorded, and write the board."""
     from gahbench.board.results import load_results
 
     folder = opened.folder

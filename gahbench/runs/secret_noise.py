@@ -26,20 +26,7 @@ from gahbench.store.store import Store
 
 
 def secret_noise_of(folder: Path, is_wanted: bool) -> Mapping[str, Any] | None:
-    """Return what a results folder records of its secret noise; ``None`` where its noise is that of the suite.
-
-    Parameters
-    ----------
-    folder
-        The results folder, which need not exist yet.
-    is_wanted
-        Whether the noise is to be secret.
-
-    Raises
-    ------
-    ResultsError
-        If it is to be, and the folder has scores under noise that is known.
-    """
+    """Return what a results folder records of its secret noise; ``None`` where its noise is that of the suite."""
     plan = read_plan(folder)
     if plan is not None and plan.secret_noise is not None:
         return plan.secret_noise
@@ -66,13 +53,7 @@ def without_scores(plan: Plan) -> Plan:
 
 
 def draw_secret_noise(folder: Path) -> bool:
-    """Draw the seed of the noise of a results folder, and record it, if all fits have ended.
-
-    Returns
-    -------
-    bool
-        Whether there is a seed now.
-    """
+    """Draw the seed of the noise of a results folder, and record it, if all fits have ended."""
     with Folder(folder).lock():
         plan, store = recorded_plan(folder), Store(folder)
         noise = plan.secret_noise
@@ -92,13 +73,7 @@ def draw_secret_noise(folder: Path) -> bool:
 
 
 def late_mark(plan: RecordedPlan, unit: Unit, done: Mapping[str, Any]) -> str | None:
-    """Return the mark of an entrant that was there only when the secret noise was known; ``None`` for others.
-
-    Parameters
-    ----------
-    unit, done
-        A score of the entrant, and what it recorded.
-    """
+    """Return the mark of an entrant that was there only when the secret noise was known; ``None`` for others."""
     noise = plan.secret_noise
     if noise is None or noise["seed"] is None:
         return None

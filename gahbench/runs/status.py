@@ -18,21 +18,7 @@ from gahbench.store.store import DAMAGED, Store
 
 @dataclass(frozen=True)
 class Running:
-    """A unit that a process has claimed.
-
-    Parameters
-    ----------
-    unit
-        The unit.
-    host, process, job
-        Where; the Slurm job, if it is one.
-    seconds
-        Since it was claimed.
-    losses
-        How often it was lost before.
-    is_lost
-        Whether nothing was heard of it for so long, or its process has ended, that another may take it over.
-    """
+    """A unit that a process has claimed."""
 
     unit: Unit
     host: str
@@ -45,28 +31,7 @@ class Running:
 
 @dataclass(frozen=True)
 class Status:
-    """The state of a results folder.
-
-    Parameters
-    ----------
-    suite
-        Name of the suite.
-    done, failed, blocked, waiting
-        Numbers of units: finished, failed, waiting for one that failed, and to be done.
-    running
-        Units that are being done; they are among those to be done.
-    failures
-        Labels of failed units, and why.
-    remaining
-        Seconds until all is done and the board written, about, with as many workers as run now, or one; ``None`` where
-        no unit has finished.
-    is_board_alone
-        Whether the folder holds results whose units are elsewhere, as a published board does.
-    noise
-        Of secret noise, when it was drawn, or that it will be; empty where the noise is that of the suite.
-    damaged
-        How many units were not as they were written, and were moved to ``damaged/``, so far.
-    """
+    """The state of a results folder."""
 
     suite: str
     done: int
@@ -146,10 +111,7 @@ def _running(unit: Unit, seen: Seen, now: float) -> Running:
 
 
 def _seconds_left(waiting: list[Unit], done: list[Unit], plan: RecordedPlan, store: Store) -> float | None:
-    """Return the seconds that one worker needs for some units, by those that units like them took.
-
-    Where only units of the other kind have ended, the longest of these count.
-    """
+    """Return the seconds that one worker needs for some units, by those that units like them took."""
     durations, values = Durations(), values_of(plan)
     durations.add(done, store, values)
     times = [durations.of(unit, values) for unit in waiting]

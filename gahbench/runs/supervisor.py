@@ -79,17 +79,7 @@ def worker_places(job: Job, workers: int | None = None, workers_per_gpu: int | N
 
 
 def workers_per_device(units: Iterable[Unit], memory: int | None, processors: int) -> int:
-    """Return how many workers should share a device, by the networks that are to be trained.
-
-    Parameters
-    ----------
-    units
-        Those that are left to do.
-    memory
-        Of the device, in bytes.
-    processors
-        For each device, each of which feeds one worker.
-    """
+    """Return how many workers should share a device, by the networks that are to be trained."""
     steps = [work for unit in units if unit.kind == "fit" and (work := _step_work(unit)) is not None]
     wanted = int(FILLING_WORK / max(steps)) if steps else 1
     room = MAX_WORKERS_PER_DEVICE if memory is None else memory // WORKER_BYTES

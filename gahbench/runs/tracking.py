@@ -26,13 +26,7 @@ if TYPE_CHECKING:
 
 
 class Trackings:
-    """The trackers of a run, which may have two parts: they begin with the first, and end when it is closed.
-
-    Parameters
-    ----------
-    specs
-        Trackers with their parameters.
-    """
+    """The trackers of a run, which may have two parts: they begin with the first, and end when it is closed."""
 
     def __init__(self, specs: Sequence[str]) -> None:
         self._specs = specs
@@ -58,18 +52,7 @@ class Trackings:
 
 
 class Tracking:
-    """The lifecycle hooks of one tracker.
-
-    Training is logged as it is reported. When a fit has ended, the part of its stored history is added that is later
-    than the last report: all of it where fits take less than a second, or run elsewhere, where nobody reports.
-
-    Parameters
-    ----------
-    name
-        The tracker in warnings.
-    tracker
-        The tracker.
-    """
+    """The lifecycle hooks of one tracker."""
 
     def __init__(self, name: str, tracker: Tracker) -> None:
         self.name = name

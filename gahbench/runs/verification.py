@@ -31,23 +31,7 @@ from gahbench.store.taking import Taker
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found of a results folder.
-
-    Parameters
-    ----------
-    checked
-        How many finished units had their files compared with their checksums.
-    damaged
-        What is wrong with those whose files are not what was written.
-    rescored
-        The scores that were computed again.
-    refitted
-        The fits that were trained again.
-    sample
-        How these fits were chosen.
-    stopped
-        Whether it was stopped before its end.
-    """
+    """What was found of a results folder."""
 
     checked: int
     damaged: tuple[str, ...]

@@ -25,16 +25,7 @@ from gahbench.store.store import Store
 
 @dataclass(frozen=True)
 class Worked:
-    """The state of a folder after working in it.
-
-    Parameters
-    ----------
-    done, failed, left
-        Numbers of units that are finished, that failed or could not start since what they need failed, and that are
-        still to be done.
-    stopped
-        Whether work ended since it was asked to.
-    """
+    """The state of a folder after working in it."""
 
     done: int
     failed: int
@@ -114,13 +105,7 @@ class Counts:
 
 
 def count_states(units: Sequence[Unit], store: Store, damaged: Set[str] = frozenset()) -> Counts:
-    """Count units by their state.
-
-    Parameters
-    ----------
-    damaged
-        Folder names of finished units that are not as they were written: they count as failed.
-    """
+    """Count units by their state."""
     finished, failures = store.ended()
     finished, failures = finished - damaged, failures | damaged
     others = [unit for unit in units if unit.folder not in finished]
@@ -131,15 +116,7 @@ def count_states(units: Sequence[Unit], store: Store, damaged: Set[str] = frozen
 
 
 def check_code(plan: RecordedPlan, files: Sequence[Path]) -> None:
-    """Refuse a folder that was planned with other code of gahbench than there is here.
-
-    Code that decides no outcome may differ. Plugins are checked by the workers, unit by unit.
-
-    Raises
-    ------
-    ResultsError
-        Naming the files that differ.
-    """
+    """Refuse a folder that was planned with other code of gahbench than there is here."""
     planned = {(unit.kind, unit.metric, (unit.document or {}).get("code")) for unit in plan.shown}
     needs = {metric: frozenset(names) for metric, names in plan.facts["needs"].items()}
     for kind, metric, digest in planned:

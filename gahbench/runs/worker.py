@@ -46,21 +46,7 @@ from gahbench.training.trainer import Progress, Stopped
 
 
 class Worker:
-    """Does units one after the other, keeping what the next one may need.
-
-    Parameters
-    ----------
-    registry
-        Where plugins are looked up.
-    store
-        Where finished units are, and go.
-    device
-        Where networks compute.
-    progress, note
-        Called with the progress of a fit, and with what should be said.
-    should_stop
-        Asked after every step of a fit.
-    """
+    """Does units one after the other, keeping what the next one may need."""
 
     def __init__(
         self,
@@ -84,15 +70,7 @@ class Worker:
         self._believed: Measurement | None = None
 
     def do(self, unit: Unit) -> float:
-        """Do a unit and finish it in the store; return the seconds it took.
-
-        Raises
-        ------
-        Stopped
-            If asked to stop meanwhile.
-        Exception
-            Whatever goes wrong; the caller records it.
-        """
+        """Do a unit and finish it in the store; return the seconds it took."""
         started = time.monotonic()
         attempt = self.store.begin(unit)
         # Those of a unit that has failed are not of this one.
@@ -242,13 +220,7 @@ def _audit_row(measurement: Measurement) -> dict[str, Any]:
 
 
 def _check_code(unit: Unit, function: str, needs: frozenset[str] = frozenset()) -> None:
-    """Refuse a unit that was planned with other code of gahbench: its key would not be that of its outcome.
-
-    Raises
-    ------
-    CodeChangedError
-        If the code has changed since.
-    """
+    """Refuse a unit that was planned with other code of gahbench: its key would not be that of its outcome."""
     if unit.document is not None and unit.document["code"] != computed_by(function, needs):
         raise CodeChangedError("the code of gahbench has changed since this run was planned; run again")
 
@@ -261,28 +233,7 @@ def do_unit(
     should_stop: Callable[[], bool],
     interruptible: bool = True,
 ) -> dict[str, Any]:
-    """Do a unit; return what to report: its seconds, that it stopped, or why it failed or its device was lost.
-
-    The memory that it leaves is freed for other processes.
-
-    Parameters
-    ----------
-    do
-        Does it; returns the seconds it took.
-    device
-        The device that it computes on: lost if it cannot be used after an error.
-    should_stop
-        Whether it was asked to stop: otherwise a plugin pretends so.
-    interruptible
-        Whether Ctrl-C reaches this process, so that ``KeyboardInterrupt`` is none of a plugin's.
-
-    Raises
-    ------
-    KeyboardInterrupt
-        If interruptible.
-    StorageError
-        If the results folder cannot be read or written, which is not the fault of the unit.
-    """
+    """Do a unit; return what to report: its seconds, that it stopped, or why it failed or its device was lost."""
     end = _end(do, unit, store, device, should_stop, interruptible)
     # Only now is the error gone that holds the tensors of a failed unit.
     trim_heap()

@@ -94,10 +94,7 @@ def do_units(link: Link, folder: Path, threads: int, device_name: str) -> None:
 
 
 def seed_generators() -> None:
-    """Seed the default generators of torch, numpy and Python, so that a unit does not depend on the one before.
-
-    All that gahbench draws has generators of its own, or seeds these before.
-    """
+    """Seed the default generators of torch, numpy and Python, so that a unit does not depend on the one before."""
     import random
 
     import numpy as np

@@ -148,13 +148,7 @@ def images_device(denoiser: Denoiser, shape: Shape, device: torch.device) -> tor
 
 
 def residuals(denoise: Denoise, noisy: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the residuals f(y) - y, shape (N, C, H, W), and the root mean square of each, shape (N,), float64, there.
-
-    Raises
-    ------
-    ValueError
-        If the denoised images have another shape.
-    """
+    """Return the residuals f(y) - y, shape (N, C, H, W), and the root mean square of each, shape (N,), float64."""
     denoised = denoise(noisy, sigma)
     if denoised.shape != noisy.shape:
         # Broadcasting would hide it.

@@ -53,17 +53,7 @@ def flow(
 
 
 class _Course:
-    """Images that flow together, and those that have ended since the last check.
-
-    Parameters
-    ----------
-    places
-        Their places among the samples.
-    images
-        Shape (N, C, H, W).
-    done
-        Where they go when they end.
-    """
+    """Images that flow together, and those that have ended since the last check."""
 
     def __init__(self, denoise: Denoise, settings: Sampling, places: list[int], images: Tensor, done: Gathered) -> None:
         self._denoise, self._settings, self._done = denoise, settings, done

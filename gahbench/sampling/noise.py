@@ -45,17 +45,7 @@ def starting_noise(count: int, shape: Shape, seed: int = 0, first: int = 0) -> T
 
 
 class InjectedNoise:
-    """The white noise that is added to a sample, step after step.
-
-    Drawn on the CPU whatever the device, so that a sample is the same on all of them but for rounding.
-
-    Parameters
-    ----------
-    seed
-        Names the draw.
-    number
-        Number of the sample.
-    """
+    """The white noise that is added to a sample, step after step."""
 
     def __init__(self, seed: int, number: int) -> None:
         self._generator = generator("noise", "samples", seed, "steps", number)

@@ -86,17 +86,7 @@ class Samples:
 
 
 class Gathered:
-    """Samples as they finish, in any order.
-
-    Parameters
-    ----------
-    settings, first
-        How they are sampled, and the number of the first.
-    shape
-        Shape (C, H, W) of one.
-    device
-        Where images are kept until all have finished.
-    """
+    """Samples as they finish, in any order."""
 
     def __init__(self, settings: Sampling, shape: Shape, first: int, device: torch.device) -> None:
         self._settings, self._first = settings, first
@@ -111,24 +101,7 @@ class Gathered:
     def take_finished(
         self, places: Sequence[int], images: Tensor, going: Tensor, steps: Tensor, sigma: Tensor
     ) -> tuple[list[int] | None, Tensor]:
-        """Keep the samples of a batch that have finished; return where in it the others are, and their noise levels.
-
-        It waits for the device, once.
-
-        Parameters
-        ----------
-        places
-            Places of the images among the samples, from 0.
-        images
-            Shape (N, C, H, W).
-        going, steps, sigma
-            Which go on, how many steps they took, and their noise levels, shape (N,): bool, float64, float64.
-
-        Returns
-        -------
-        tuple of list of int, Tensor
-            ``None`` if all go on, and shape (K,), on the CPU.
-        """
+        """Keep the samples of a batch that have finished; return where in it the others are, and their noise levels."""
         is_going, known_steps, known_sigma = torch.stack([going.to(sigma), steps, sigma]).cpu().unbind()
         if is_going.all():
             return None, known_sigma

@@ -42,20 +42,6 @@ def stochastic(
     those at beta = .01 all of it, in 89, 2,600 and 12,000 steps.
 
     The denoiser is passed sigma_start at first, and then the sigma_t of the step before. A blind one does not need it.
-
-    Parameters
-    ----------
-    denoise
-        The denoiser, on ``device``.
-    shape
-        Shape (C, H, W) of an image.
-    first
-        Number of the first sample.
-    batch
-        How many images are denoised at a time.
-    every
-        Steps between checks of which images have finished. Only a check waits for the device, and each costs a finished
-        image up to ``every - 1`` calls of the denoiser in vain.
     """
     done = Gathered(settings, shape, first, device)
     pool = _Pool(settings, shape, first, device)
@@ -78,15 +64,7 @@ def _share(sigma: Tensor, settings: Sampling) -> float:
 
 
 class _Pool:
-    """The images that are under way, and those that have finished since the last check.
-
-    Parameters
-    ----------
-    settings, shape, first
-        As of :func:`stochastic`.
-    device
-        Where images are.
-    """
+    """The images that are under way, and those that have finished since the last check."""
 
     def __init__(self, settings: Sampling, shape: Shape, first: int, device: torch.device) -> None:
         self._settings, self._shape, self._first, self._device = settings, shape, first, device
@@ -122,15 +100,7 @@ class _Pool:
         return len(self.places)
 
     def step(self, residual: Tensor, sigma: Tensor, noise: Tensor) -> None:
-        """Take a step with the images that go on, or finish them, without waiting for the device.
-
-        Parameters
-        ----------
-        residual, noise
-            Shape (N, C, H, W).
-        sigma
-            Root mean square of the residuals, shape (N,), float64.
-        """
+        """Take a step with the images that go on, or finish them, without waiting for the device."""
         settings, (h, rate) = self._settings, self._rates()
         # Written so that NaN is not sound.
         sound = self._going & (sigma <= settings.bound)

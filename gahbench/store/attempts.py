@@ -24,19 +24,7 @@ PARTIAL = ".partial"
 
 
 class Attempt:
-    """One attempt at a unit, in ``units/UNIT.partial-HOST-PID-NUMBER``.
-
-    A fit goes on from the newest checkpoint that an earlier attempt, of anyone, left.
-
-    Parameters
-    ----------
-    units
-        The folder of finished units.
-    unit
-        The unit.
-    failure
-        The file of its failure, which its success removes.
-    """
+    """One attempt at a unit, in ``units/UNIT.partial-HOST-PID-NUMBER``."""
 
     def __init__(self, units: Path, unit: Unit, failure: Path) -> None:
         self.unit = unit
@@ -54,29 +42,7 @@ class Attempt:
                     shutil.rmtree(earlier, ignore_errors=True)
 
     def finish(self, facts: dict[str, Any], keep: Iterable[str]) -> bool:
-        """Make the unit finished.
-
-        ``done.json``, written last, holds a checksum of every file, and of itself; then the folder is renamed.
-
-        Parameters
-        ----------
-        facts
-            Further facts to record: plain JSON.
-        keep
-            Names of the files to keep; all others are dropped.
-
-        Returns
-        -------
-        bool
-            Whether this attempt was the first to be whole; otherwise it is dropped.
-
-        Raises
-        ------
-        ResultsError
-            If one of the files is not there.
-        StorageError
-            If the file system fails.
-        """
+        """Make the unit finished."""
         with storing(self.folder):
             return self._finish(facts, set(keep))
 
@@ -105,10 +71,7 @@ class Attempt:
 
 
 def publish(attempt: Path, final: Path) -> bool:
-    """Rename a whole attempt to its unit; drop it, and return ``False``, if another was first.
-
-    A rename never replaces a folder that holds files.
-    """
+    """Rename a whole attempt to its unit; drop it, and return ``False``, if another was first."""
     own = (attempt / "done.json").stat().st_ino
     try:
         attempt.rename(final)

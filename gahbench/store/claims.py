@@ -64,19 +64,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Seen:
-    """A claim of anyone.
-
-    Parameters
-    ----------
-    name
-        Folder name of the unit.
-    record
-        Who has it: host, pid, job; ``losses``, and ``since`` in seconds of the file server's clock.
-    age
-        Seconds since it was last kept alive.
-    is_stale
-        Whether it may be taken over.
-    """
+    """A claim of anyone."""
 
     name: str
     record: dict[str, Any]
@@ -85,15 +73,7 @@ class Seen:
 
 
 class Claims:
-    """The claims in a results folder.
-
-    Parameters
-    ----------
-    folder
-        The folder of claims.
-    lease
-        Seconds after which a claim is lost.
-    """
+    """The claims in a results folder."""
 
     def __init__(self, folder: Path, lease: float = LEASE) -> None:
         self.folder, self.lease = folder, lease
@@ -124,13 +104,7 @@ class Claims:
         return Seen(name, record, age, is_stale)
 
     def take(self, name: str, losses: int = 0, progress: float = 0.0) -> Claim | None:
-        """Claim a unit that nobody has; ``None`` if somebody was faster.
-
-        Parameters
-        ----------
-        losses, progress
-            As of :class:`Claim`.
-        """
+        """Claim a unit that nobody has; ``None`` if somebody was faster."""
         claim = Claim(name, losses, progress, uuid.uuid4().hex)
         temporary = self._written(claim)
         try:
@@ -182,10 +156,7 @@ class Claims:
             self._written(claim, lost=why).replace(self.folder / claim.name)
 
     def sweep(self, finished: Iterable[str], failed: Iterable[str] = ()) -> None:
-        """Remove claims of units that have ended, whose holders died before they gave them up, and files half written.
-
-        Those of failed units only if they are stale: they may be tried again.
-        """
+        """Remove claims of ended units whose holders died, and files half written."""
         for name in self.names().intersection(finished):
             delete_entry(self.folder / name)
         for name in self.names().intersection(failed):

@@ -36,15 +36,7 @@ def changed_files(planned: Mapping[str, str], plugins: Sequence[Path]) -> list[s
 
 
 def copy_plugins(plugins: Sequence[Path], folder: Path) -> tuple[str, ...]:
-    """Copy plugin files, and files beside them that they import, into a results folder.
-
-    Files of one folder stay beside each other. Of a package everything is copied, its data too.
-
-    Returns
-    -------
-    tuple of str
-        The plugin files there, relative to the results folder.
-    """
+    """Copy plugin files, and files beside them that they import, into a results folder."""
     copied: list[str] = []
     for home, members in _by_folder(plugins).items():
         content = "".join(f"{member.relative_to(home)} {_digest(member)}\n" for member in sorted(members))

@@ -22,15 +22,7 @@ _NAMED = 5
 
 @dataclass
 class Examined:
-    """Units that are finished in a folder.
-
-    Parameters
-    ----------
-    whole
-        Those that are as they were written, by folder name.
-    damaged
-        What is wrong with the others.
-    """
+    """Units that are finished in a folder."""
 
     whole: dict[str, Finished] = field(default_factory=dict)
     damaged: dict[str, str] = field(default_factory=dict)
@@ -38,15 +30,7 @@ class Examined:
     _room: int = KEPT_BYTES
 
     def scores(self, name: str) -> list[tuple[float | None, int | None, float, str]]:
-        """Return the (sigma, image, value, part) of a score that is whole.
-
-        Raises
-        ------
-        DamagedError
-            If its file has been changed since, or holds no scores.
-        ResultsError
-            If it cannot be read.
-        """
+        """Return the (sigma, image, value, part) of a score that is whole."""
         finished = self.whole[name]
         content = self._contents.pop(name, None)
         try:
@@ -70,26 +54,7 @@ def examine(
     thorough: bool = False,
     keep: bool = False,
 ) -> Examined:
-    """Read the folders of finished units, and check them.
-
-    What a board shows is hashed: records and scores. Of other files the size is compared.
-
-    Parameters
-    ----------
-    place
-        Returns the folder of a unit.
-    weights
-        Returns the checksum of the weights of a fit, by its key; ``None`` if they are not there.
-    thorough
-        Whether all other files are hashed too, but for weights, which may be large.
-    keep
-        Whether scores are kept, to be read soon.
-
-    Raises
-    ------
-    ResultsError
-        If a file cannot be read, which says nothing about it.
-    """
+    """Read the folders of finished units, and check them."""
     found, held = Examined(), functools.cache(weights)
     for unit in {unit.folder: unit for unit in units}.values():
         try:
@@ -110,10 +75,7 @@ def examine(
 
 
 def _check_networks(finished: Finished, unit: Unit, held: Callable[[str], str | None]) -> None:
-    """Refuse a score of other weights than are here: networks of one key may differ by rounding.
-
-    Of earlier scores, which did not record them, and where there are no weights, that is open.
-    """
+    """Refuse a score of other weights than are here: networks of one key may differ by rounding."""
     measured: Mapping[str, Any] = finished.done.get("networks", {})
     for key in unit.needs:
         if measured.get(key) is not None and held(key) not in (None, measured[key]):
@@ -121,15 +83,7 @@ def _check_networks(finished: Finished, unit: Unit, held: Callable[[str], str | 
 
 
 def warn_of_damage(reasons: Iterable[str], outcome: str) -> None:
-    """Warn of finished units that are not as they were written, if there are any.
-
-    Parameters
-    ----------
-    reasons
-        What is wrong with each.
-    outcome
-        What becomes of them.
-    """
+    """Warn of finished units that are not as they were written, if there are any."""
     listed = list(reasons)
     if not listed:
         return

@@ -76,19 +76,7 @@ class DamagedError(ResultsError):
 
 @dataclass(frozen=True)
 class Finished:
-    """A finished unit, as its folder records it.
-
-    Parameters
-    ----------
-    folder
-        The folder.
-    unit
-        The unit.
-    done
-        What ``done.json`` says.
-    checksum
-        SHA-256 of ``done.json``, which covers the checksums of the others.
-    """
+    """A finished unit, as its folder records it."""
 
     folder: Path
     unit: Unit
@@ -107,30 +95,11 @@ class Finished:
         return dict(sorted((int(match[1]), name) for match, name in found if match))
 
     def read(self, name: str) -> bytes:
-        """Return the content of a file.
-
-        Raises
-        ------
-        DamagedError
-            If it is not what was written.
-        ResultsError
-            If it cannot be read.
-        """
+        """Return the content of a file."""
         return _read(self.folder, name, self.done["files"].get(name))
 
     def check(self, name: str, *, whole: bool = True) -> None:
-        """Check that a file is there as it was written, in little memory.
-
-        Parameters
-        ----------
-        whole
-            Whether it is read, and its checksum compared; otherwise its size alone.
-
-        Raises
-        ------
-        DamagedError, ResultsError
-            As of :meth:`read`.
-        """
+        """Check that a file is there as it was written, in little memory."""
         facts = self.done["files"][name]
         try:
             # A file that is opened shows its present state, on network file systems too.
@@ -151,22 +120,7 @@ def is_network(name: str) -> bool:
 
 
 def open_finished(folder: Path, unit: Unit | None = None) -> Finished:
-    """Read what the folder of a finished unit records of itself.
-
-    Parameters
-    ----------
-    folder
-        The folder, whose name is that of the unit, or of an attempt at it.
-    unit
-        The unit that it is to be; by default, any of the folder's name.
-
-    Raises
-    ------
-    DamagedError
-        If it is not what was written, or is another unit.
-    ResultsError
-        If it cannot be read.
-    """
+    """Read what the folder of a finished unit records of itself."""
     done, checksum = read_done(folder)
     content = _read(folder, UNIT, done["files"].get(UNIT))
     try:
@@ -190,15 +144,7 @@ def open_finished(folder: Path, unit: Unit | None = None) -> Finished:
 
 
 def read_done(folder: Path) -> tuple[dict[str, Any], str]:
-    """Return what ``done.json`` in the folder of a finished unit says, and its SHA-256.
-
-    Raises
-    ------
-    DamagedError
-        If it is not what was written.
-    ResultsError
-        If it cannot be read.
-    """
+    """Return what ``done.json`` in the folder of a finished unit says, and its SHA-256."""
     path = folder / DONE
     try:
         content = read_regular(path, follow=False)

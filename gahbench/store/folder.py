@@ -34,26 +34,7 @@ class UnwritableError(ResultsError):
 
 @dataclass(frozen=True)
 class Opened:
-    """A folder with a plan.
-
-    Parameters
-    ----------
-    plan
-        As the folder records it.
-    unfinished
-        Labels of entrants that earlier runs had added, and of which a unit has failed, or is to be done.
-    left_out
-        Labels of entrants that earlier runs had added, and that were measured otherwise than this plan does, so that
-        they cannot stand beside others.
-    outdated
-        Labels of such entrants that were measured with earlier code than today's.
-    stale
-        Labels of entrants of the suite that are no part of this plan, and were measured with other code or settings.
-    dropped
-        What left the board since the suite no longer has it, in words: ``dataset discs``, ``entrant unet``.
-    damaged
-        What was wrong with the units that were moved to ``damaged/``, since they were not as they were written.
-    """
+    """A folder with a plan."""
 
     plan: RecordedPlan
     unfinished: tuple[str, ...] = ()
@@ -65,13 +46,7 @@ class Opened:
 
 
 class Folder:
-    """A results folder.
-
-    Parameters
-    ----------
-    path
-        The folder, which need not exist yet.
-    """
+    """A results folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -85,26 +60,7 @@ class Folder:
         is_current: Callable[[Unit], bool] = lambda unit: True,
         replaces_board: bool = True,
     ) -> Opened:
-        """Record a plan in the folder, beside which :mod:`gahbench.store.kept_units` keeps units of earlier plans.
-
-        Parameters
-        ----------
-        registry
-            Its plugin files are copied into the folder.
-        threads
-            Threads of each worker; ``None`` for those that the folder records, or that suit this machine.
-        workers
-            Number of workers among which this machine's processors are shared out; ``None`` for one to a fit.
-        is_current
-            Whether a unit of an entrant that was added has the key that it would have now.
-        replaces_board
-            Whether the plan of a folder whose board was written may change.
-
-        Raises
-        ------
-        ResultsError
-            If the folder belongs to another suite, or holds a board that may not change.
-        """
+        """Record a plan in the folder, beside which :mod:`gahbench.store.kept_units` keeps units of earlier plans."""
         recorded = self.check(plan)
         kept = kept_units(plan, recorded, Store(self.path), is_current) if recorded else Kept()
         # The work of units whose networks are done is not counted again.
@@ -150,13 +106,7 @@ class Folder:
         return replace(plan, plugins=plugins, code=code)
 
     def _require_same_board(self, recorded: RecordedPlan | None, plan: RecordedPlan) -> None:
-        """Refuse to change the plan of a folder whose board was written.
-
-        Raises
-        ------
-        ResultsError
-            Naming the option that does.
-        """
+        """Refuse to change the plan of a folder whose board was written."""
         if recorded is None or not (self.path / "results.json").is_file():
             return
         units, before = ([(unit.folder, unit.label) for unit in one.shown] for one in (plan, recorded))
@@ -167,13 +117,7 @@ class Folder:
             )
 
     def check(self, plan: Plan) -> RecordedPlan | None:
-        """Return what the folder records, having checked that a plan may use it.
-
-        Raises
-        ------
-        ResultsError
-            As :meth:`open`.
-        """
+        """Return what the folder records, having checked that a plan may use it."""
         recorded = read_plan(self.path)
         if recorded is not None and recorded.suite != plan.suite.name:
             raise ResultsError(
@@ -187,20 +131,7 @@ class Folder:
 
     @contextlib.contextmanager
     def lock(self, seconds: float = LOCK_SECONDS) -> Iterator[None]:
-        """Let one process at a time record plans and write tables; workers need no lock.
-
-        Parameters
-        ----------
-        seconds
-            How long to wait for another.
-
-        Raises
-        ------
-        ResultsError
-            If another still writes.
-        UnwritableError
-            If the folder cannot be written.
-        """
+        """Let one process at a time record plans and write tables; workers need no lock."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             file = _opened_lock(self.path / ".lock")

@@ -24,15 +24,7 @@ from gahbench.store.unions import united
 
 @dataclass(frozen=True)
 class Kept:
-    """The recorded units that are not of a plan and stay, and what leaves the board.
-
-    Parameters
-    ----------
-    units
-        The units that stay.
-    unfinished, left_out, outdated, stale, dropped
-        See :class:`gahbench.store.folder.Opened`.
-    """
+    """The recorded units that are not of a plan and stay, and what leaves the board."""
 
     units: tuple[RecordedUnit, ...] = ()
     unfinished: tuple[str, ...] = ()
@@ -48,13 +40,7 @@ class Kept:
 
 
 def kept_units(plan: Plan, recorded: RecordedPlan, store: Store, is_current: Callable[[Unit], bool]) -> Kept:
-    """Return which recorded units stay in a folder beside those of a plan.
-
-    Parameters
-    ----------
-    is_current
-        Whether a unit of an entrant that was added has the key that it would have now.
-    """
+    """Return which recorded units stay in a folder beside those of a plan."""
     asked, whole, planned = _Scope.of(plan.suite), _Scope.of(plan.suite.whole), {unit.folder for unit in plan.units}
     others = [one for one in recorded.units if one.unit.folder not in planned and not asked.has(one.unit)]
     rest = [one.unit for one in others if whole.has(one.unit) and (one.is_shown or one.is_added)]

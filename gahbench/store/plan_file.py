@@ -39,17 +39,7 @@ _SHARED = ("payload", "document")
 
 @dataclass(frozen=True)
 class RecordedUnit:
-    """A unit in the plan of a folder.
-
-    Parameters
-    ----------
-    unit
-        The unit.
-    is_added
-        Whether its entrant is not in the suite's file, but was added to it.
-    is_shown
-        Whether the board shows it: entrants that were added earlier, and measured otherwise, stay in the folder only.
-    """
+    """A unit in the plan of a folder."""
 
     unit: Unit
     is_added: bool = False
@@ -58,33 +48,7 @@ class RecordedUnit:
 
 @dataclass(frozen=True)
 class RecordedPlan:
-    """The plan of a results folder.
-
-    Parameters
-    ----------
-    suite
-        Name of the suite.
-    units
-        Its units, fits first, and those of entrants that earlier runs added.
-    board
-        Facts for the board, as :attr:`gahbench.planning.plan.Plan.board` gives them. Empty in folders of before they
-        were recorded.
-    threads
-        Threads of each worker; ``None`` where they were not recorded.
-    plugins
-        Plugin files that the units need, relative to the folder.
-    code
-        SHA-256 of the files of the code that planned, by name.
-    limits
-        Seconds that units may take.
-    secret_noise
-        Where the seed of the noise is drawn when all fits have ended (:mod:`gahbench.runs.secret_noise`): ``seed``,
-        which is ``None`` before, when it was ``drawn``, and the ``fits`` and ``references`` that there were then.
-    suite_text
-        The text of the suite's file. Empty in folders of before it was recorded, and in merged ones of several suites.
-    changes
-        Changes to the suite that are not in its file, as options of the command line.
-    """
+    """The plan of a results folder."""
 
     suite: str
     units: tuple[RecordedUnit, ...]
@@ -99,13 +63,7 @@ class RecordedPlan:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """The facts for the board.
-
-        Raises
-        ------
-        ResultsError
-            If the folder is from before they were recorded.
-        """
+        """The facts for the board."""
         if not self.board:
             raise ResultsError(
                 f"the plan of '{self.suite}' is of an earlier version, without the facts of its board; 'gahbench run' "
@@ -154,13 +112,7 @@ def write_plan(folder: Path, plan: RecordedPlan) -> None:
 
 
 def read_plan(folder: Path) -> RecordedPlan | None:
-    """Return the plan of a folder; ``None`` for one that is new or empty.
-
-    Raises
-    ------
-    ResultsError
-        If it cannot be read, or the folder holds other things.
-    """
+    """Return the plan of a folder; ``None`` for one that is new or empty."""
     file = folder / PLAN
     other = f"give another results folder; '--reuse {folder}' takes what is done in this one"
     try:
@@ -203,13 +155,7 @@ def _no_garbage_collection() -> Iterator[None]:
 
 
 def recorded_plan(folder: Path) -> RecordedPlan:
-    """Return the plan of a results folder.
-
-    Raises
-    ------
-    ResultsError
-        If it has none, or it cannot be read.
-    """
+    """Return the plan of a results folder."""
     plan = read_plan(folder)
     if plan is None:
         raise ResultsError(f"{folder}: no {PLAN}; expected a results folder")
@@ -251,13 +197,7 @@ def _put_in_place(records: list[Record], values: list[Any]) -> None:
 
 
 def _check_values(records: list[Record]) -> None:
-    """Check the values in payloads and documents, each once: many units share one.
-
-    Raises
-    ------
-    ValueError
-        If one is not what it can be; says which.
-    """
+    """Check the values in payloads and documents, each once: many units share one."""
     for part, checks in (("payload", _PAYLOAD), ("document", _DOCUMENT)):
         parts = (cast(dict[str, Any], record).get(part) or {} for record in records)
         values = {(name, id(fields[name])): fields[name] for fields in parts for name in checks if name in fields}

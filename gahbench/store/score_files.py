@@ -22,13 +22,7 @@ _COLUMNS = ("sigma", "image", "value", "part")
 
 
 def write_scores(folder: Path, scores: Scores) -> tuple[str, ...]:
-    """Write values, exactly, and arrays into the folder of an attempt; return the names of the files.
-
-    Raises
-    ------
-    StorageError
-        If the file system fails.
-    """
+    """Write values, exactly, and arrays into the folder of an attempt; return the names of the files."""
     arrays: dict[str, Any] = {name: array.detach().cpu().numpy() for name, array in (scores.arrays or {}).items()}
     with storing(folder):
         _write_values(folder / SCORES, scores)
@@ -57,13 +51,7 @@ def _write_values(path: Path, scores: Scores) -> None:
 
 
 def parsed_scores(content: bytes) -> list[tuple[float | None, int | None, float, str]]:
-    """Return the (sigma, image, value, part) in the file of a finished unit.
-
-    Raises
-    ------
-    ValueError
-        If it is no table of scores.
-    """
+    """Return the (sigma, image, value, part) in the file of a finished unit."""
     try:
         rows = list(csv.reader(io.StringIO(content.decode("utf-8"), newline="")))
     except csv.Error as error:
@@ -78,13 +66,7 @@ def parsed_scores(content: bytes) -> list[tuple[float | None, int | None, float,
 
 
 def parsed_arrays(content: bytes) -> dict[str, NDArray[Any]]:
-    """Return the arrays in the file of a finished unit.
-
-    Raises
-    ------
-    ValueError
-        If it is no file of arrays.
-    """
+    """Return the arrays in the file of a finished unit."""
     import numpy as np
 
     try:

@@ -9,13 +9,7 @@ from gahbench._util.errors import ResultsError, listing
 
 
 def short_names(folders: Sequence[Path]) -> list[str]:
-    """Return names of folders: as much of their paths, from the end, as distinguishes them.
-
-    Raises
-    ------
-    ResultsError
-        If one is given twice.
-    """
+    """Return names of folders: as much of their paths, from the end, as distinguishes them."""
     parts = [folder.absolute().parts for folder in folders]
     for depth in range(1, max(map(len, parts)) + 1):
         names = ["/".join(part[-depth:]) for part in parts]

@@ -36,13 +36,7 @@ DAMAGED, REPLACED, UNCHECKED = "damaged", "replaced", "unchecked"
 
 
 class Store:
-    """Finished and failed units in a results folder.
-
-    Parameters
-    ----------
-    folder
-        The results folder.
-    """
+    """Finished and failed units in a results folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -87,20 +81,7 @@ class Store:
         return set(self.examined(units).whole)
 
     def examined(self, units: Iterable[Unit], *, thorough: bool = False, keep: bool = False) -> Examined:
-        """Return which units are done, and what is wrong with finished ones that are not as they were written.
-
-        Networks of one key may differ by rounding: a score counts beside the weights that it measured.
-
-        Parameters
-        ----------
-        thorough, keep
-            As of :func:`gahbench.store.examined.examine`.
-
-        Raises
-        ------
-        ResultsError
-            If a file cannot be read, which is no reason to do its unit again.
-        """
+        """Return which units are done, and what is wrong with finished ones that are not as they were written."""
         finished = self.finished()
         there = (unit for unit in units if unit.folder in finished)
         return examine(there, self.path, self.weights_checksum, thorough=thorough, keep=keep)
@@ -117,13 +98,7 @@ class Store:
             return None
 
     def begin(self, unit: Unit) -> Attempt:
-        """Begin an attempt at a unit.
-
-        Raises
-        ------
-        StorageError
-            If the file system fails.
-        """
+        """Begin an attempt at a unit."""
         with storing(self.units):
             return Attempt(self.units, unit, self._failure_path(unit))
 
@@ -132,16 +107,7 @@ class Store:
         return max(map(last_checkpoint, attempts_at(self.units, name)), default=0.0)
 
     def set_aside(self, units: Iterable[Unit]) -> dict[Unit, str]:
-        """Move finished units that are not as they were written to ``damaged/``, so that they are done again.
-
-        All their files are hashed; the weights of those networks alone that units to be done will measure. The scores
-        of a network that is moved go along: the next one may differ by rounding.
-
-        Returns
-        -------
-        dict
-            Those that were moved, and what was wrong with them.
-        """
+        """Move finished units that are not as they were written to ``damaged/``, so that they are done again."""
         own = {unit.folder: unit for unit in units}
         found = self.examined(own.values(), thorough=True)
         wrong = dict(found.damaged)
@@ -161,13 +127,7 @@ class Store:
         return {own[name]: why for name, why in wrong.items()}
 
     def put_away(self, names: Iterable[str], room: str) -> int:
-        """Move folders of units or attempts into another folder of the results, each under a name of its own.
-
-        Returns
-        -------
-        int
-            How many there were.
-        """
+        """Move folders of units or attempts into another folder of the results, each under a name of its own."""
         moved = 0
         for name in names:
             place = self.folder / room / f"{name}-{uuid.uuid4().hex[:8]}"
@@ -218,17 +178,7 @@ class Store:
         Claims(self.claims).sweep(finished, self.failed())
 
     def fail(self, unit: Unit, error: str, details: str) -> None:
-        """Record that a unit failed, and why; not of one that somebody has finished.
-
-        Parameters
-        ----------
-        unit
-            The unit.
-        error
-            One line.
-        details
-            The traceback, or what else is known.
-        """
+        """Record that a unit failed, and why; not of one that somebody has finished."""
         if unit.folder not in self.finished():
             write_json(self._failure_path(unit), {**unit.record(), "error": error, "traceback": details})
 
@@ -256,35 +206,14 @@ class Store:
         delete_entry(self._failure_path(unit))
 
     def verify(self, folder: Path, unit: Unit | None = None) -> Finished:
-        """Check all files of the folder of a finished unit, weights too.
-
-        Parameters
-        ----------
-        unit
-            As of :func:`gahbench.store.finished.open_finished`.
-
-        Raises
-        ------
-        DamagedError
-            If it is not what was written; names the file.
-        ResultsError
-            If it cannot be read.
-        """
+        """Check all files of the folder of a finished unit, weights too."""
         finished = open_finished(folder, unit)
         for name in finished.names:
             finished.check(name)
         return finished
 
     def read_arrays(self, unit: Unit) -> dict[str, NDArray[Any]]:
-        """Return the arrays of a finished score unit, none where it has none.
-
-        Raises
-        ------
-        DamagedError
-            If it is not what was written.
-        ResultsError
-            If it cannot be read.
-        """
+        """Return the arrays of a finished score unit, none where it has none."""
         finished = open_finished(self.path(unit), unit)
         if ARRAYS not in finished.names:
             return {}
@@ -296,15 +225,7 @@ class Store:
             ) from error
 
     def read_scores(self, unit: Unit) -> list[tuple[float | None, int | None, float, str]]:
-        """Return the (sigma, image, value, part) of a finished score unit.
-
-        Raises
-        ------
-        DamagedError
-            If it is not what was written.
-        ResultsError
-            If it cannot be read.
-        """
+        """Return the (sigma, image, value, part) of a finished score unit."""
         return Examined({unit.folder: open_finished(self.path(unit), unit)}).scores(unit.folder)
 
     def _failure_path(self, unit: Unit) -> Path:

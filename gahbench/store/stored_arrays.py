@@ -18,17 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class StoredArrays:
-    """The arrays of one unit.
-
-    Parameters
-    ----------
-    dataset, entrant, metric
-        Labels; the entrant's with the number of training images.
-    seed
-        Training seed.
-    arrays
-        By name.
-    """
+    """The arrays of one unit."""
 
     dataset: str
     entrant: str
@@ -38,22 +28,7 @@ class StoredArrays:
 
 
 def stored_arrays(folder: str | Path, metric: str, *, required: bool = True) -> list[StoredArrays]:
-    """Return the arrays that a metric stored, in the order of the plan.
-
-    Parameters
-    ----------
-    folder
-        A results folder with its units.
-    metric
-        Name of the metric, with or without parameters.
-    required
-        Whether the suite must have the metric; where it need not, there are none without.
-
-    Raises
-    ------
-    ResultsError
-        If the folder has none: the suite does not have the metric, or the units are not there any more.
-    """
+    """Return the arrays that a metric stored, in the order of the plan."""
     path = Path(folder)
     plan = recorded_plan(path)
     store = Store(path)

@@ -15,23 +15,7 @@ from gahbench.training.file_names import HISTORY, WEIGHTS
 
 @dataclass(frozen=True)
 class StoredWeights:
-    """The files of a finished fit.
-
-    Parameters
-    ----------
-    dataset, entrant
-        Labels; the entrant's with the number of training images.
-    seed
-        Training seed.
-    split
-        The half that it learned from, where there are halves.
-    weights
-        The trained weights, as safetensors.
-    history
-        Steps, training and validation errors, as CSV.
-    snapshots
-        Weights by the number of steps after which they were kept.
-    """
+    """The files of a finished fit."""
 
     dataset: str
     entrant: str
@@ -43,10 +27,7 @@ class StoredWeights:
 
 
 def stored_weights(folder: Path, plan: RecordedPlan, rows: set[str]) -> list[StoredWeights]:
-    """Return the files of the finished fits of some rows, in the order of the plan, having compared their checksums.
-
-    Fits that are damaged are left out, with a warning.
-    """
+    """Return the files of the finished fits of some rows, in the order of the plan, having compared their checksums."""
     store = Store(folder)
     finished, damaged, found = store.finished(), [], []
     for unit in (one.unit for one in plan.units if one.unit.kind == "fit" and one.unit.entrant in rows):

@@ -21,13 +21,7 @@ Ending = Literal["taken", "damaged", "other weights"]
 
 
 class Taker:
-    """Takes finished units from other results folders.
-
-    Parameters
-    ----------
-    target
-        The store that they go to.
-    """
+    """Takes finished units from other results folders."""
 
     def __init__(self, target: Store) -> None:
         self._target = target
@@ -35,24 +29,7 @@ class Taker:
         self._held = functools.cache(target.weights_checksum)
 
     def take(self, source: Store, unit: Unit) -> Ending:
-        """Link or copy a finished unit, unless it is damaged, or there are other weights than scores measured.
-
-        Networks of one key may differ by rounding, from machine to machine. Fits are to be taken before their scores.
-
-        Parameters
-        ----------
-        source
-            A store that holds it.
-        unit
-            The unit.
-
-        Raises
-        ------
-        OSError
-            If it cannot be written here.
-        ResultsError
-            If what was written here is not what was read.
-        """
+        """Link or copy a finished unit, unless it is damaged, or there are other weights than scores measured."""
         done = source.done(unit)
         if done is None:
             return "damaged"

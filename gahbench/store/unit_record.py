@@ -51,13 +51,7 @@ def _adapter() -> TypeAdapter[list[Record]]:
 
 
 def unit_records(records: Sequence[Any]) -> list[Record]:
-    """Return records of units, checked: in one go, as plans hold ten thousand.
-
-    Raises
-    ------
-    ValueError
-        If one is none; says which field.
-    """
+    """Return records of units, checked: in one go, as plans hold ten thousand."""
     try:
         checked = _adapter().validate_python(records)
     except ValidationError as error:
@@ -72,13 +66,7 @@ def unit_records(records: Sequence[Any]) -> list[Record]:
 
 
 def unit_of(record: Any) -> Unit:
-    """Return the unit of a record, without its planned work.
-
-    Raises
-    ------
-    ValueError
-        If it is none; says which field.
-    """
+    """Return the unit of a record, without its planned work."""
     return Unit.of_record(unit_records([record])[0])
 
 

@@ -27,15 +27,7 @@ SIZES_CHECK = "denoises other sizes, or refuses them with a ValueError"
 
 
 def check_evaluation(network: nn.Module, noisy: Tensor, sigma: Tensor) -> Iterator[Finding]:
-    """Check that the results depend on each image and its noise level, and on nothing else.
-
-    Parameters
-    ----------
-    network
-        In evaluation.
-    noisy, sigma
-        Shapes (N, C, H, W) and (N,), N at least 4.
-    """
+    """Check that the results depend on each image and its noise level, and on nothing else."""
     with torch.no_grad():
         denoised = network(noisy, sigma)
         again = network(noisy, sigma)
@@ -84,17 +76,7 @@ def check_evaluation(network: nn.Module, noisy: Tensor, sigma: Tensor) -> Iterat
 
 
 def check_layout(network: nn.Module, noisy: Tensor, sigma: Tensor, denoised: Tensor) -> Finding:
-    """Check that images and weights may be stored with the channels last, as they are in training.
-
-    Parameters
-    ----------
-    network
-        In evaluation; changed in place.
-    noisy, sigma
-        Shapes (N, C, H, W) and (N,).
-    denoised
-        Its result where they are stored as usual.
-    """
+    """Check that images and weights may be stored with the channels last, as they are in training."""
 
     def fault() -> str | None:
         last: Any = torch.channels_last
@@ -106,10 +88,7 @@ def check_layout(network: nn.Module, noisy: Tensor, sigma: Tensor, denoised: Ten
 
 
 def check_sizes(network: nn.Module, shape: Shape) -> Finding:
-    """Check that images of other sizes than (C, H, W) are denoised, or refused with a ``ValueError``.
-
-    A network that fails in another way is not at fault: the finding says which sizes it takes, and what would help.
-    """
+    """Check that images of other sizes than (C, H, W) are denoised, or refused with a ``ValueError``."""
     channels, height, width = shape
     sizes = ((height, 2 * width), (height + ODD[0], width + ODD[1]), (height // 2 - 1, width), (5, 6))
     taken, refused, failed = list[str](), list[str](), dict[str, str]()

@@ -48,10 +48,7 @@ NAME = "on a stand-in for a GPU"
 
 
 def findings_of(file: Path, plugins: Sequence[Plugin]) -> dict[tuple[str, str], list[Finding]]:
-    """Return the findings of those plugins of a file that compute on a device, by kind and name.
-
-    If checks cannot run, the reason is a note.
-    """
+    """Return the findings of those plugins of a file that compute on a device, by kind and name."""
     checked = [(plugin.kind, plugin.name) for plugin in plugins if plugin.kind in _CHECKS]
     if not checked:
         return {}

@@ -13,15 +13,7 @@ _OF_IMAGES = {"images": 0, "lower_bound": 0, "genie": 2, "true_basis": 0, "level
 
 
 class Watched:
-    """Watches a dataset while it is a context manager: ``asked`` holds the calls about its test images.
-
-    Calls of a dataset to itself, as in its posterior, are not counted.
-
-    Parameters
-    ----------
-    dataset
-        Watched in place, and left as it was.
-    """
+    """Watches a dataset while it is a context manager: ``asked`` holds the calls about its test images."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset

@@ -15,26 +15,7 @@ DEPTH = 4
 
 
 class Ahead(Generic[Result]):
-    """The results of a function of the step, made in one thread for a few steps in advance.
-
-    The thread ends when the context is left.
-
-    Parameters
-    ----------
-    make
-        Called in the thread with ``first``, ``first + 1``, and so on. What it returns must depend on the step alone: it
-        must not draw from the default generators, which all threads share.
-    first
-        The first step.
-    depth
-        How many results may wait, at least one.
-
-    Examples
-    --------
-    >>> with Ahead(lambda step: step**2, 3) as squares:
-    ...     print(squares.take(3), squares.take(4))
-    9 16
-    """
+    """The results of a function of the step, made in one thread for a few steps in advance."""
 
     def __init__(self, make: Callable[[int], Result], first: int, depth: int = DEPTH) -> None:
         self._made: queue.Queue[tuple[Result | None, BaseException | None]] = queue.Queue(depth)
@@ -56,15 +37,7 @@ class Ahead(Generic[Result]):
         self._thread.join()
 
     def take(self, step: int) -> Result:
-        """Return the result of the next step, waiting for it if necessary.
-
-        Raises
-        ------
-        ValueError
-            If ``step`` is not the next one.
-        Exception
-            Whatever the function raised for this step.
-        """
+        """Return the result of the next step, waiting for it if necessary."""
         if step != self._next:
             raise ValueError(f"step {step} was requested; the next one is {self._next}")
         result, error = self._made.get()

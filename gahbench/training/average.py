@@ -25,20 +25,7 @@ def load_whole_state(network: nn.Module, state: dict[str, Any]) -> None:
 
 
 class RunningAverage:
-    """The exponential moving average of the parameters and buffers of a network.
-
-    The first update copies them; each later one moves the average by ``1 - decay`` of the distance. Integers, such as
-    indices, and values that are not finite, such as those of masks, have no average: they are the newest. As
-    ``torch.optim.swa_utils.AveragedModel``, which however rounds averages of integers, and copies its number of updates
-    to the device every time, and so waits for it.
-
-    Parameters
-    ----------
-    network
-        The network, which is copied.
-    decay
-        In (0, 1).
-    """
+    """The exponential moving average of the parameters and buffers of a network."""
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.network = copy.deepcopy(network)
@@ -83,13 +70,6 @@ class AverageStatistics:
     tenth, from seed to seed (as for weights, Wu & Johnson, Rethinking "Batch" in BatchNorm, 2021). In a fit of 300
     steps those of the last 200 would be of other weights: a UNet lost several decibels at strong noise. Buffers that do
     not change stay as they are.
-
-    Parameters
-    ----------
-    network
-        The network, whose buffers are averaged.
-    steps
-        Steps of the whole fit; ``None`` where they are not known.
     """
 
     #: The weight of the newest step, once there were enough of them: that of a mean of 199.

@@ -20,21 +20,7 @@ STRETCH = 1 << 32
 
 
 class TrainingImages:
-    """Clean training images by step.
-
-    A fixed set is tiled to about ``training.epoch_images`` and shuffled anew each epoch; a stream is never repeated.
-
-    Parameters
-    ----------
-    dataset
-        Whose training images are used.
-    training
-        Gives the batch size, which split, and how many of its images to use.
-    seed
-        Seed of the order.
-    device
-        Where a fixed set is kept and batches are returned.
-    """
+    """Clean training images by step."""
 
     def __init__(self, dataset: Dataset, training: Training, seed: int, device: torch.device) -> None:
         self.dataset = dataset
@@ -104,13 +90,7 @@ def training_count(dataset: Dataset, training: Training) -> int | None:
 def training_noise(
     training: Training, shape: torch.Size, seed: int, step: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Draw the noise levels and the noise of a step.
-
-    Returns
-    -------
-    sigma, noise
-        Shapes (B,) and (B, C, H, W); ``noise`` has the standard deviations ``sigma``.
-    """
+    """Draw the noise levels and the noise of a step."""
     draw = generator("batches", seed, "noise", step, device=device)
     uniform = torch.rand(shape[0], generator=draw, device=device)
     low, high = training.sigma_min, training.sigma_max

@@ -29,13 +29,7 @@ _HEAD = 65
 
 
 class Pace:
-    """When the next checkpoint is due, by how long the earlier ones took to write.
-
-    Parameters
-    ----------
-    now
-        The time at which the fit starts, in seconds on any clock.
-    """
+    """When the next checkpoint is due, by how long the earlier ones took to write."""
 
     def __init__(self, now: float) -> None:
         self._started = now
@@ -53,41 +47,13 @@ class Pace:
 
 
 def pause(write: float, written: float, elapsed: float) -> float:
-    """Return for how many seconds not to write another checkpoint.
-
-    Such that writing takes at most ``SHARE`` from this checkpoint to the next; but at most ``MAX_PAUSE`` if it takes no
-    more than ``SHARE`` of all the fit: one write that was slow by chance must not keep a long fit from the next.
-
-    Parameters
-    ----------
-    write
-        How long the last one took to write.
-    written
-        How long all of them took.
-    elapsed
-        How long the fit runs.
-    """
+    """Return for how many seconds not to write another checkpoint."""
     affordable = written / SHARE - elapsed
     return max(MIN_PAUSE, min(write / SHARE, MAX_PAUSE), affordable)
 
 
 class Checkpoints:
-    """The checkpoints of one fit, of which the last two are kept.
-
-    A checkpoint begins with a digest of its content, and holds the key of the unit, the number of steps, and digests of
-    the snapshots that were kept before it. All of these are compared before a fit resumes from it.
-
-    Parameters
-    ----------
-    folder
-        The folder of the checkpoints and the snapshots.
-    key
-        The key of the unit.
-    damaged
-        The folder to which checkpoints are moved that cannot be resumed from.
-    note
-        Called with a sentence about each of these.
-    """
+    """The checkpoints of one fit, of which the last two are kept."""
 
     def __init__(self, folder: Path, key: str, damaged: Path, note: Callable[[str], None]) -> None:
         self._folder, self._key, self._damaged, self._note = folder, key, damaged, note
@@ -97,18 +63,7 @@ class Checkpoints:
         self.resumed = False
 
     def write(self, state: dict[str, Any]) -> None:
-        """Write a checkpoint under a temporary name, flush it to disk and rename it; then delete the oldest.
-
-        Parameters
-        ----------
-        state
-            The state of the fit; ``state["step"]`` is the number of steps.
-
-        Raises
-        ------
-        StorageError
-            If the file system fails.
-        """
+        """Write a checkpoint under a temporary name, flush it to disk and rename it; then delete the oldest."""
         path = self._folder / checkpoint_file(state["step"])
         temporary = temporary_name(path)
         with storing(path):
@@ -123,15 +78,7 @@ class Checkpoints:
                 old.unlink(missing_ok=True)
 
     def read(self) -> dict[str, Any] | None:
-        """Return the state in the newest intact checkpoint; ``None`` if there is none and the fit has to start.
-
-        Checkpoints that are damaged, or belong to another unit or another step, are moved away, with a note.
-
-        Raises
-        ------
-        StorageError, MemoryError
-            If a checkpoint cannot be read now; it may be intact.
-        """
+        """Return the state in the newest intact checkpoint; ``None`` if there is none and the fit has to start."""
         unusable: dict[str, str] = {}
         state = None
         for step, path in checkpoints_in(self._folder):

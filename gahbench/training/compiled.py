@@ -15,17 +15,7 @@ SHARE, TIMES, LEAST = 0.5, 5.0, 1e-4
 def wrong_gradients(
     exact: Mapping[str, Tensor], rounded: Mapping[str, Tensor], compiled: Mapping[str, Tensor]
 ) -> list[str]:
-    """Return the names of the parameters whose gradient is not that of the network.
-
-    Compilers have lost gradients of whole layers, without an error: training then goes on with the others.
-
-    Parameters
-    ----------
-    exact, rounded
-        Gradients without a compiler, by the names of parameters: in float32, and in the precision of the training.
-    compiled
-        Those of the compiled network in that precision. A gradient that is not there is 0.
-    """
+    """Return the names of the parameters whose gradient is not that of the network."""
     floor = LEAST * sum(float(one.double().square().sum()) for one in exact.values()) ** 0.5
     wrong = []
     for name, one in exact.items():

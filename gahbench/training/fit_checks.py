@@ -42,15 +42,7 @@ _METHODS = ("__init__", "_init_group", "step", "zero_grad")
 
 
 class WatchedFit:
-    """Builds the network of a fit, and checks it after the fit.
-
-    Parameters
-    ----------
-    build
-        Calls the constructor of the architecture.
-    training, seed
-        The recipe of the fit, and its seed.
-    """
+    """Builds the network of a fit, and checks it after the fit."""
 
     def __init__(self, build: Callable[[], nn.Module], training: Training, seed: int) -> None:
         self._build, self._training, self._seed = build, training, seed
@@ -64,15 +56,7 @@ class WatchedFit:
         return self._network
 
     def marks(self, shape: Shape, device: torch.device) -> list[str]:
-        """Return what is wrong with the fit of the network that was built last; empty for honest ones.
-
-        Parameters
-        ----------
-        shape
-            Shape (C, H, W) of its images.
-        device
-            Where it was trained.
-        """
+        """Return what is wrong with the fit of the network that was built last; empty for honest ones."""
         replaced, marks = replaced_code(), []
         if replaced:
             marks.append(f"code of its training was replaced in its process: {_few(replaced)}")
@@ -103,10 +87,7 @@ class WatchedFit:
 
 
 def replaced_code() -> list[str]:
-    """Return the names of functions of training, noise and optimisers in this process that are not the installed ones.
-
-    The installed code is that of the first call.
-    """
+    """Return the names of replaced functions of training, noise and optimisers in this process."""
     replaced: list[str] = []
     for name, installed in _installed().items():
         replaced += _differing(vars(installed), vars(sys.modules[name]), name)

@@ -33,15 +33,7 @@ from gahbench.training.trainer import Fitted, Progress, Trainer, memory_for_step
 
 @dataclass(frozen=True)
 class Fit:
-    """The outcome of a fit.
-
-    Parameters
-    ----------
-    facts
-        Steps, seconds, parameters, device, threads, precision: plain JSON.
-    files
-        Names of the files that are to be kept.
-    """
+    """The outcome of a fit."""
 
     facts: dict[str, Any]
     files: tuple[str, ...]
@@ -59,34 +51,7 @@ def fit(
     choices: Choices | None = None,
     checkpoints: Checkpoints | None = None,
 ) -> Fit:
-    """Train a network and write its weights, history and snapshots into a folder, resuming from a checkpoint.
-
-    Parameters
-    ----------
-    build
-        Calls the constructor of the architecture for images of the dataset.
-    training
-        The recipe, for one number of images and one split.
-    seed
-        Names the initialisation, the order of the images, and the noise.
-    report, should_stop
-        As for :class:`gahbench.training.trainer.Trainer`.
-    choices
-        The precisions that were chosen before, for ``precision: auto``.
-    checkpoints
-        The checkpoints in the folder; ``None`` to write none, and start.
-
-    Raises
-    ------
-    Stopped
-        If asked to stop; a checkpoint has been written.
-    StorageError
-        If the folder cannot be read or written.
-    MemoryError
-        If memory runs out; where it is known, says what does not fit, and what needs less.
-    Exception
-        Whatever the network or the dataset raises.
-    """
+    """Train a network and write its weights, history and snapshots into a folder, resuming from a checkpoint."""
     hardware(device).use_float32()
     fitted = _fitted(build, dataset, training, seed, folder, device, report, should_stop, choices, checkpoints)
     save_weights(folder / WEIGHTS, fitted.network)
@@ -170,17 +135,7 @@ def _facts(fitted: Fitted, training: Training, device: torch.device) -> dict[str
 def acceleration(
     network: nn.Module, dataset: Dataset, training: Training, device: torch.device, choices: Choices
 ) -> Acceleration:
-    """Decide on precision and compilation for a fit, by timed passes of a copy of the network where they pay.
-
-    Parameters
-    ----------
-    network
-        The network, which is not changed.
-    dataset, training, device
-        As for :func:`fit`.
-    choices
-        The precisions that were chosen before, for ``precision: auto``.
-    """
+    """Decide on precision and compilation for a fit, by timed passes of a copy of the network where they pay."""
     if training.precision != "auto" and training.compile != "auto":
         return choose(training, Choice(), 0.0, device)
     steps = training.total_steps(training_count(dataset, training))

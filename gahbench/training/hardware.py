@@ -24,21 +24,7 @@ SHARE_OF_PEAK = 0.45
 
 @dataclass(frozen=True)
 class Acceleration:
-    """The use of the hardware by a fit, with reasons.
-
-    Parameters
-    ----------
-    bfloat16
-        Whether networks compute in bfloat16, rather than float32.
-    compiled
-        Whether networks are compiled.
-    notes
-        Why something that was requested, or would pay, is not done.
-    graphs
-        Whether a compiled network is launched as CUDA graphs: its hundreds of kernels at once.
-    choice
-        How the precision was chosen.
-    """
+    """The use of the hardware by a fit, with reasons."""
 
     bfloat16: bool
     compiled: bool
@@ -56,10 +42,7 @@ class Acceleration:
         return replace(self, compiled=False, graphs=False, notes=(*self.notes, f"not compiled: {reason}"))
 
     def as_begun(self, precision: Precision, compiled: bool, device: torch.device) -> Acceleration:
-        """Return the use of the hardware that a checkpoint records, so that its fit goes on bit for bit.
-
-        Where this hardware cannot do that, there is a note.
-        """
+        """Return the use of the hardware that a checkpoint records, so that its fit goes on bit for bit."""
         changed = self
         if precision != self.precision:
             if precision == "bfloat16" and not hardware(device).has_bfloat16:
@@ -87,10 +70,7 @@ class Acceleration:
 
 @contextlib.contextmanager
 def settings_kept() -> Iterator[None]:
-    """Leave this process, within which torch.compile may run, as it was: variables, import paths, recursion limit.
-
-    The compiler sets all three, and finds its own anew in the next fit.
-    """
+    """Leave this process, within which torch.compile may run, as it was: variables, import paths, recursion limit."""
     variables, paths, recursion = dict(os.environ), list(sys.path), sys.getrecursionlimit()
     try:
         yield
@@ -123,19 +103,7 @@ def _timed_product(matrix: torch.Tensor) -> float:
 
 
 def choose(training: Training, choice: Choice, seconds: float, device: torch.device) -> Acceleration:
-    """Decide on precision and compilation for a fit.
-
-    Parameters
-    ----------
-    training
-        The recipe, which may insist.
-    choice
-        The precision that ``precision: auto`` has here.
-    seconds
-        How long the fit takes without the compiler.
-    device
-        Where the fit runs.
-    """
+    """Decide on precision and compilation for a fit."""
     notes = [] if choice.note is None else [choice.note]
     if training.precision != "auto":
         notes, choice = [], Choice(training.precision)
@@ -153,10 +121,7 @@ def choose(training: Training, choice: Choice, seconds: float, device: torch.dev
 
 
 def multiply_adds(network: nn.Module, shape: tuple[int, int, int]) -> float:
-    """Return the multiply-adds of one forward pass of one image (C, H, W), counted without computing.
-
-    ``network`` must be on the meta device. Operations that do not multiply matrices count as nothing.
-    """
+    """Return the multiply-adds of one forward pass of one image (C, H, W), counted without computing."""
     from torch.utils.flop_counter import FlopCounterMode
 
     counter: Any = FlopCounterMode(display=False)

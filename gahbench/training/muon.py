@@ -23,19 +23,6 @@ class Muon(Optimizer):
     A kernel (O, I, H, W) is the matrix (O, I H W). The update is the gradient's momentum with all singular values moved
     to about 1 (Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024), scaled to the size of
     an update of Adam (Liu et al. 2025, arXiv 2502.16982, equation 4). ``torch.optim.Muon`` takes matrices alone.
-
-    Parameters
-    ----------
-    parameters
-        Parameters of a network.
-    lr
-        Learning rate.
-    weight_decay
-        Decoupled decay of weights.
-    momentum
-        Weight of the past in the momentum, which looks ahead (Nesterov).
-    fused
-        Whether AdamW is fused.
     """
 
     def __init__(
@@ -97,10 +84,7 @@ class Muon(Optimizer):
 
 
 def orthogonalise(matrices: Tensor) -> Tensor:
-    """Return matrices (K, rows, columns) with the same singular vectors and singular values of 0.7 to 1.2.
-
-    Singular values below some thousandths of the norm of a matrix, or below :data:`SMALL`, stay smaller.
-    """
+    """Return matrices (K, rows, columns) with the same singular vectors and singular values of 0.7 to 1.2."""
     first, second, third = COEFFICIENTS
     is_tall = matrices.shape[1] > matrices.shape[2]
     wide = matrices.mT if is_tall else matrices

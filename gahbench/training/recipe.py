@@ -50,15 +50,7 @@ ADDED = ("sigma_data", "loss", "halves", "same_initialisation", "snapshots", "sp
 
 
 class PerImage(BaseModel):
-    """A number of steps that grows with the number of training images, so that small and large sets are judged alike.
-
-    Parameters
-    ----------
-    per_image
-        Steps for each training image.
-    least
-        Steps that are taken at least.
-    """
+    """A number of steps that grows with the number of training images: small and large sets are judged alike."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 

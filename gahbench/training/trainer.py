@@ -81,33 +81,7 @@ class Fitted:
 
 @dataclass
 class Trainer:
-    """Trains one network; all random numbers depend only on ``seed`` and the step.
-
-    Parameters
-    ----------
-    network
-        Its ``forward(noisy, sigma)`` returns the denoised images; it is changed in place.
-    dataset
-        Its training images are trained on, its ``validation`` split watched.
-    training
-        The recipe.
-    seed
-        Names the initialisation, the order of the images, and the noise.
-    acceleration
-        Precision and compilation.
-    sigmas
-        Noise levels of the history.
-    device
-        Where to train.
-    checkpoints
-        The checkpoints to resume from and to write; ``None`` for none.
-    keep_snapshot
-        Called with the steps taken and the network, wherever the recipe has a snapshot.
-    report
-        Called with the progress, about twice a second.
-    should_stop
-        Asked after every step.
-    """
+    """Trains one network; all random numbers depend only on ``seed`` and the step."""
 
     network: nn.Module
     dataset: Dataset
@@ -147,15 +121,7 @@ class Trainer:
         return self.average.network if self.average is not None else self.network
 
     def fit(self) -> Fitted:
-        """Train until the budget is spent, from the newest intact checkpoint if there is one.
-
-        Raises
-        ------
-        Stopped
-            If asked to stop; a checkpoint has been written.
-        Diverged
-            If the loss is no longer finite.
-        """
+        """Train until the budget is spent, from the newest intact checkpoint if there is one."""
         self._resume()
         # Now: later the dataset may be busy in a thread.
         self._watched = self._validation_images()
@@ -197,12 +163,7 @@ class Trainer:
                 raise Stopped
 
     def step(self, step: int, fraction: float) -> Tensor:
-        """Take one optimiser step and return its loss, still on the device, for which nothing here waits.
-
-        The loss is the mean over the batch of the mean squared, or absolute, error per pixel, with residuals over sigma
-        where so weighted. What the network itself draws, as in dropout, depends on the step alone: the default
-        generators are left seeded by it, until :meth:`fit` ends.
-        """
+        """Take one optimiser step and return its loss, still on the device, for which nothing here waits."""
         training = self.training
         clean = self.images.batch(step)
         sigma, noise = training_noise(training, clean.shape, self.seed, step, self.device)

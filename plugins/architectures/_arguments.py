@@ -11,13 +11,7 @@ from gahbench import dump_flow, load_scalar
 
 
 def as_text(arguments: Any) -> str:
-    """Return arguments as one text, the same for a mapping and for its text: ``{depth: 2, width: 32}``.
-
-    Raises
-    ------
-    ValueError
-        If it is not a mapping from names to plain values.
-    """
+    """Return arguments as one text, the same for a mapping and for its text: ``{depth: 2, width: 32}``."""
     if isinstance(arguments, str):
         try:
             arguments = load_scalar(arguments)
@@ -29,12 +23,6 @@ def as_text(arguments: Any) -> str:
 
 
 def as_mapping(arguments: str) -> dict[str, Any]:
-    """Return the arguments in a text of :func:`as_text`.
-
-    Raises
-    ------
-    ValueError
-        If it is not a mapping from names to plain values.
-    """
+    """Return the arguments in a text of :func:`as_text`."""
     found: dict[str, Any] = load_scalar(as_text(arguments))
     return found

@@ -14,15 +14,6 @@ class BiasFreeNorm(nn.Module):
     No mean is subtracted and nothing is added, so that with ReLU and convolutions without bias the network is
     homogeneous of order 1 in evaluation (Mohan, Kadkhodaie, Simoncelli & Fernandez-Granda, ICLR 2020, section 4).
     Evaluation uses running values.
-
-    Parameters
-    ----------
-    channels
-        Number of channels.
-    momentum
-        Weight of the newest batch in the running standard deviation.
-    epsilon
-        Added to the variance, which keeps an empty channel finite.
     """
 
     running_deviation: Tensor
@@ -49,11 +40,7 @@ class BiasFreeNorm(nn.Module):
 
 
 class _Normalised(torch.autograd.Function):
-    """Features over their deviation, times a gain, and the deviation.
-
-    The sums are those of batch normalisation, whose kernels take a twentieth of the time of ``Tensor.var`` over the
-    images and pixels of channels that are last in memory.
-    """
+    """Features over their deviation, times a gain, and the deviation."""
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, gain: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
@@ -120,11 +107,7 @@ def residual_output(inputs: int, outputs: int, *, bias: bool) -> nn.Conv2d:
 
 
 def keep_variance(network: nn.Module) -> None:
-    """Draw the weights of all layers but the last, which is the small one, as He, Zhang, Ren & Sun, ICCV 2015.
-
-    A deep network without normalisation needs it: PyTorch's own weights shrink the features by more than half in every
-    layer with ReLU.
-    """
+    """Draw the weights of all layers but the last, which is the small one, as He, Zhang, Ren & Sun, ICCV 2015."""
     layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)]
     for layer in layers[:-1]:
         nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
@@ -133,11 +116,7 @@ def keep_variance(network: nn.Module) -> None:
 
 
 def convolution(inputs: int, outputs: int, *, bias: bool, norm: bool = True, side: int = 3) -> list[nn.Module]:
-    """Return a convolution with a kernel of an odd side, its normalisation if any, and ReLU.
-
-    With ``bias`` the normalisation is ordinary batch normalisation, as in the networks that bias-free ones are
-    compared with (claim M1 of the same paper).
-    """
+    """Return a convolution with a kernel of an odd side, its normalisation if any, and ReLU."""
     layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, side, padding=side // 2, bias=bias and not norm)]
     if norm:
         layers.append(nn.BatchNorm2d(outputs) if bias else BiasFreeNorm(outputs))

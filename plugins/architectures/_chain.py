@@ -9,24 +9,7 @@ from ._noise_level import with_noise_level
 
 
 class Chain(nn.Module):
-    """A chain of convolutions on the image, and on a map of the noise level if it is not blind.
-
-    The layers estimate the noise, which ``forward`` subtracts. Its architectures differ in what they start from; their
-    constructors say so.
-
-    Parameters
-    ----------
-    inputs, width
-        Channels of the images that the layers get, without the map; and of the hidden layers.
-    layers
-        Number of convolutions.
-    bias, norm
-        As of :func:`._bias_free.convolution`.
-    blind
-        Whether the layers get no map of the noise level.
-    spacing, first_relu
-        As of :func:`chain`.
-    """
+    """A chain of convolutions on the image, and on a map of the noise level if it is not blind."""
 
     def __init__(
         self,
@@ -74,23 +57,7 @@ def chain(
     spacing: int = 1,
     first_relu: bool = True,
 ) -> nn.Sequential:
-    """Return convolution, ReLU; (convolution, normalisation, ReLU) x (layers - 2); convolution.
-
-    The receptive field is 2 (2 + (layers - 2) // spacing) + 1. The result is the noise, near 0 before training.
-
-    Parameters
-    ----------
-    inputs, width, outputs
-        Channels of the first layer's input, of the hidden layers, and of the result.
-    layers
-        Number of convolutions, at least 2.
-    bias, norm
-        As of :func:`._bias_free.convolution`.
-    spacing
-        Period of the hidden convolutions, counted from 1, with a 3x3 kernel; the others have 1x1.
-    first_relu
-        Whether a ReLU follows the first convolution.
-    """
+    """Return convolution, ReLU; (convolution, normalisation, ReLU) x (layers - 2); convolution."""
     modules = convolution(inputs, width, bias=bias, norm=False)[: 2 if first_relu else 1]
     for number in range(1, layers - 1):
         modules += convolution(width, width, bias=bias, norm=norm, side=1 if number % spacing else 3)

@@ -24,10 +24,7 @@ SET = {"pretrained": None, "device": None}
 
 
 class Through(nn.Module):
-    """A denoiser of deepinv, called with images in [0, 1] and sigma in the same units.
-
-    Images are continued by their border pixels until their sides are multiples of ``multiple``, at least ``least``.
-    """
+    """A denoiser of deepinv, called with images in [0, 1] and sigma in the same units."""
 
     network: Any
     multiple = 1
@@ -40,24 +37,7 @@ class Through(nn.Module):
 
 
 def build(model: str, weights: str | None, **arguments: Any) -> Any:
-    """Return a denoiser of deepinv, randomly initialised or with the weights of a local file; nothing is downloaded.
-
-    Parameters
-    ----------
-    model
-        Name of the class, or of the function, in ``deepinv.models``.
-    weights
-        A safetensors or torch file of the published state dict; ``None`` for random weights.
-    arguments
-        Its arguments.
-
-    Raises
-    ------
-    ValueError
-        If the extra ``deepinv`` is not installed, or the weights are those of another network.
-    ParameterError
-        If the file cannot be read.
-    """
+    """Return a denoiser of deepinv, randomly initialised or with the weights of a local file; nothing is downloaded."""
     network = built(getattr(models(), model), arguments)
     if weights is not None:
         load(network, Path(weights))
@@ -65,13 +45,7 @@ def build(model: str, weights: str | None, **arguments: Any) -> Any:
 
 
 def models() -> Any:
-    """Return the module ``deepinv.models``.
-
-    Raises
-    ------
-    ValueError
-        If the extra ``deepinv`` is not installed.
-    """
+    """Return the module ``deepinv.models``."""
     return imported("deepinv.models", "deepinv")
 
 
@@ -93,15 +67,7 @@ def built(factory: Callable[..., Any], arguments: dict[str, Any]) -> Any:
 
 
 def load(network: nn.Module, path: Path) -> None:
-    """Load the weights of a file, all of them; a network on the meta device is only compared with them.
-
-    Raises
-    ------
-    ValueError
-        Naming the first weights that are missing, left over, or of another shape.
-    ParameterError
-        If the file cannot be read.
-    """
+    """Load the weights of a file, all of them; a network on the meta device is only compared with them."""
     wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     given = min(without_prefixes(read_state(path)), key=lambda state: len(state.keys() ^ wanted.keys()))
     missing, foreign = wanted.keys() - given.keys(), given.keys() - wanted.keys()

@@ -30,24 +30,7 @@ NOT_TRAINED = (
 
 
 def denoiser(model: str, given: dict[str, Any], channels: int, shape: tuple[int, int, int] | None = None) -> Any:
-    """Return any trainable denoiser of deepinv, randomly initialised.
-
-    Parameters
-    ----------
-    model
-        Name of its class in ``deepinv.models``.
-    given
-        Arguments of its constructor, but for the channels of the images and those set here.
-    channels
-        Channels of the images.
-    shape
-        Shape (C, H, W) of the images, for a network of one image size.
-
-    Raises
-    ------
-    ValueError
-        If the extra ``deepinv`` is not installed, there is no such denoiser, or it does not take the arguments.
-    """
+    """Return any trainable denoiser of deepinv, randomly initialised."""
     names = denoisers()
     if model not in names:
         raise ValueError(

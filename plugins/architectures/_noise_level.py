@@ -12,23 +12,7 @@ LOWEST = 1e-4
 
 
 def with_noise_level(images: Tensor, sigma: Tensor) -> Tensor:
-    """Append a constant map of the noise level as a further channel (Zhang, Zuo & Zhang, TIP 2018, section III-B).
-
-    Homogeneous in images and noise level together, so that a bias-free network with sigma as an input still has
-    f(2y, 2 sigma) = 2 f(y, sigma).
-
-    Parameters
-    ----------
-    images
-        Shape (N, C, H, W).
-    sigma
-        Shape (N,).
-
-    Returns
-    -------
-    Tensor
-        Shape (N, C + 1, H, W).
-    """
+    """Append a constant map of the noise level as a further channel (Zhang, Zuo & Zhang, TIP 2018, section III-B)."""
     count, _, height, width = images.shape
     level = sigma.to(images.dtype).view(-1, 1, 1, 1).expand(count, 1, height, width)
     return torch.cat([images, level], dim=1)
@@ -38,13 +22,6 @@ class NoiseEmbedding(nn.Module):
     """Embedding of the noise level: Fourier features of log sigma and two linear layers with SiLU.
 
     Ho, Jain & Abbeel, NeurIPS 2020, embed the time of the diffusion so; Song et al., ICLR 2021, log sigma.
-
-    Parameters
-    ----------
-    width
-        Length of the vector.
-    frequencies
-        Number of sines, and of cosines; from 1/4 to 8 radians for a factor e of the noise level.
     """
 
     def __init__(self, width: int, frequencies: int = 16) -> None:

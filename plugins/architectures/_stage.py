@@ -11,15 +11,7 @@ HIDDEN = 5
 
 
 class Stage(nn.Module):
-    """Seven 3x3 convolutions with ReLU between them, named as in the published weights.
-
-    Parameters
-    ----------
-    inputs, width, outputs
-        Channels of its input, of its hidden layers, and of its output.
-    bias, last_bias
-        Whether to add constants: in all convolutions but the last, and in the last.
-    """
+    """Seven 3x3 convolutions with ReLU between them, named as in the published weights."""
 
     def __init__(self, inputs: int, width: int, outputs: int, *, bias: bool, last_bias: bool) -> None:
         super().__init__()

@@ -14,17 +14,7 @@ FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 class Weights(NamedTuple):
-    """Trained weights of a backbone.
-
-    Parameters
-    ----------
-    address
-        Where timm downloads them from.
-    place
-        Where it keeps them: a file, or the folder of a repository.
-    here
-        Whether they are there.
-    """
+    """Trained weights of a backbone."""
 
     address: str
     place: Path

@@ -18,23 +18,7 @@ Positions = Literal["sincos", "learned"]
 
 
 class Patches(nn.Module):
-    """Cuts images into square patches, a token each, and puts tokens together again (Dosovitskiy et al. 2021).
-
-    Parameters
-    ----------
-    name
-        How errors name the architecture.
-    shape
-        Shape (C, H, W) of the images; positions make it the only one.
-    patch
-        Side of a patch, which must divide H and W.
-    width
-        Numbers in a token.
-    positions
-        The encoding of positions that is added: ``sincos``, a fixed table of sines and cosines, or ``learned``.
-    maps
-        Further channels that are cut along with the image, such as a map of the noise level.
-    """
+    """Cuts images into square patches, a token each, and puts tokens together again (Dosovitskiy et al. 2021)."""
 
     places: Tensor
 
@@ -77,24 +61,7 @@ class Patches(nn.Module):
 
 
 class TokenAttention(nn.Module):
-    """Self-attention of tokens on a grid: among all of them, or within windows (Liu et al. 2021).
-
-    Attention within windows has a bias for relative positions. Shifted windows wrap around the borders of the grid,
-    and a mask keeps tokens apart that are no neighbours.
-
-    Parameters
-    ----------
-    width
-        Numbers in a token.
-    heads
-        Attention heads, which must divide the width.
-    grid
-        Rows and columns of tokens.
-    window
-        Side of a window in tokens; ``None`` for attention among all.
-    shifted
-        Whether windows are shifted by half of their side.
-    """
+    """Self-attention of tokens on a grid: among all of them, or within windows (Liu et al. 2021)."""
 
     mask: Tensor | None
 

@@ -206,13 +206,7 @@ class SwinIR(Through):
         )
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
-        """Denoise images of shape (N, C, H, W); blind, so ``sigma`` is not used.
-
-        Raises
-        ------
-        ValueError
-            If a side is smaller than a window.
-        """
+        """Denoise images of shape (N, C, H, W); blind, so ``sigma`` is not used."""
         height, width = noisy.shape[-2:]
         if min(height, width) < self.window:
             raise ValueError(f"swinir needs image sides of at least window={self.window}, not {height}x{width}")
@@ -365,13 +359,7 @@ class NCSNpp(Through):
         )
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
-        """Denoise images of shape (N, C, H, W) whose noise has standard deviations ``sigma``, shape (N,).
-
-        Raises
-        ------
-        ValueError
-            If 2^(scales - 1) does not divide the height and the width.
-        """
+        """Denoise images of shape (N, C, H, W) whose noise has standard deviations ``sigma``, shape (N,)."""
         need_multiples(noisy, self.resolution, f"ncsnpp with {self.resolution.bit_length()} scales")
         return super().forward(noisy, sigma.clamp_min(LOWEST))
 

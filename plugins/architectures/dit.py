@@ -72,13 +72,7 @@ class DiT(nn.Module):
         self.modulation = _zeros(width, 2 * width)
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
-        """Denoise images of shape (N, C, H, W) whose noise has standard deviations ``sigma``, shape (N,).
-
-        Raises
-        ------
-        ValueError
-            For images of another size than it was built for, and sizes that patches or windows do not divide.
-        """
+        """Denoise images of shape (N, C, H, W) whose noise has standard deviations ``sigma``, shape (N,)."""
         self.patches.check(noisy)
         check_windows("dit", self.patches.grid, self.window)
         level = self.level(sigma)

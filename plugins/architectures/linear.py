@@ -63,13 +63,7 @@ class Linear(nn.Module):
         self.register_buffer("columns", dct_matrix(width, torch.float32, device), persistent=False)
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
-        """Denoise images of shape (N, C, H, W); the same map for all noise levels, so ``sigma`` is not used.
-
-        Raises
-        ------
-        ValueError
-            If (C, H, W) is not the shape that the network was built for.
-        """
+        """Denoise images of shape (N, C, H, W); the same map for all noise levels, so ``sigma`` is not used."""
         need_shape(noisy, self.shape, "linear")
         denoised = self._residual(noisy) if self.matrix is None else self._plain(noisy, self.matrix)
         return denoised if self.bias is None else denoised + self.bias

@@ -72,13 +72,7 @@ class MLP(nn.Module):
             self.share.weight[1].mul_(0.1)
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
-        """Denoise images of shape (N, C, H, W) with noise levels of shape (N,).
-
-        Raises
-        ------
-        ValueError
-            If (C, H, W) is not the shape that the network was built for.
-        """
+        """Denoise images of shape (N, C, H, W) with noise levels of shape (N,)."""
         need_shape(noisy, self.shape, "mlp")
         numbers = noisy.flatten(1)
         if not self.blind:

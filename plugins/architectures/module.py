@@ -84,32 +84,13 @@ class Module(nn.Module):
 
     @staticmethod
     def fingerprint(factory: str, **others: Any) -> str:
-        """Return the SHA-256 of the foreign source, with what it imports from its own package, or of the archive.
-
-        Parameters
-        ----------
-        factory
-            The parameter of the plugin.
-        others
-            Its other parameters, which decide nothing here.
-
-        Raises
-        ------
-        ValueError
-            If the factory cannot be found.
-        """
+        """Return the SHA-256 of the foreign source, with what it imports from its own package, or of the archive."""
         from gahbench import behaviour_digest, file_digest
 
         return file_digest(str(_existing(Path(factory)))) if _is_archive(factory) else behaviour_digest(_find(factory))
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
-        """Denoise images of shape (N, C, H, W) whose noise has standard deviations ``sigma``, shape (N,).
-
-        Raises
-        ------
-        ValueError
-            If the network returns anything but one tensor of the shape of the images.
-        """
+        """Denoise images of shape (N, C, H, W) whose noise has standard deviations ``sigma``, shape (N,)."""
         images, level = padded(noisy * self.scale, self.multiple), sigma * self.scale
         if self.sigma == "argument":
             found = self.network(images, level)

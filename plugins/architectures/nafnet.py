@@ -96,15 +96,7 @@ class NAFNet(nn.Module):
 
 
 class Block(nn.Module):
-    """Two residual steps: depthwise convolution with gate and channel attention; then a gated pointwise layer.
-
-    Both are multiplied by learned factors that start at 0.
-
-    Parameters
-    ----------
-    channels
-        Number of channels.
-    """
+    """Two residual steps: depthwise convolution with gate and channel attention; then a gated pointwise layer."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -130,15 +122,7 @@ class Block(nn.Module):
 
 
 class ChannelNorm(nn.Module):
-    """Layer normalisation of each pixel over its channels, with a learned gain and offset.
-
-    Parameters
-    ----------
-    channels
-        Number of channels.
-    epsilon
-        Added to the variance.
-    """
+    """Layer normalisation of each pixel over its channels, with a learned gain and offset."""
 
     def __init__(self, channels: int, epsilon: float = 1e-6) -> None:
         super().__init__()

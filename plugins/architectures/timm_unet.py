@@ -101,20 +101,7 @@ class TimmUNet(nn.Module):
 
     @staticmethod
     def missing(backbone: str, pretrained: bool, **others: Any) -> tuple[str, ...]:
-        """Return the weights that are to be downloaded, in words; nothing is downloaded.
-
-        Parameters
-        ----------
-        backbone, pretrained
-            The parameters of the plugin.
-        others
-            Its other parameters, which decide nothing here.
-
-        Raises
-        ------
-        ValueError
-            If timm has no such weights.
-        """
+        """Return the weights that are to be downloaded, in words; nothing is downloaded."""
         if not pretrained:
             return ()
         where = weights(_known(backbone))
@@ -122,31 +109,12 @@ class TimmUNet(nn.Module):
 
     @staticmethod
     def prepare(backbone: str, pretrained: bool, **others: Any) -> None:
-        """Download the weights, if they are to be.
-
-        Parameters
-        ----------
-        backbone, pretrained
-            The parameters of the plugin.
-        others
-            Its other parameters, which decide nothing here.
-
-        Raises
-        ------
-        ValueError
-            If they cannot be downloaded.
-        """
+        """Download the weights, if they are to be."""
         if pretrained and not weights(_known(backbone)).here:
             _encoder(backbone, True, None, {})
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
-        """Denoise images of shape (N, C, H, W); ``sigma`` of shape (N,) is used only if not ``blind``.
-
-        Raises
-        ------
-        ValueError
-            For images of another size than the one that the backbone was built for, if it takes one alone.
-        """
+        """Denoise images of shape (N, C, H, W); ``sigma`` of shape (N,) is used only if not ``blind``."""
         if self.only is not None:
             need_shape(noisy, self.only, "timm-unet with this backbone")
         height, width = noisy.shape[-2:]

@@ -81,13 +81,7 @@ class UNet(nn.Module):
             keep_variance(self)
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
-        """Denoise images of shape (N, C, H, W) with noise levels of shape (N,).
-
-        Raises
-        ------
-        ValueError
-            If 2^levels does not divide the height and the width.
-        """
+        """Denoise images of shape (N, C, H, W) with noise levels of shape (N,)."""
         need_multiples(noisy, 2**self.levels, f"unet with levels={self.levels}")
         features = noisy if self.blind else with_noise_level(noisy, sigma)
         skips = []

@@ -94,13 +94,7 @@ class UNetConditional(nn.Module):
                     nn.init.zeros_(module.second.weight)
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
-        """Denoise images of shape (N, C, H, W) with noise levels of shape (N,).
-
-        Raises
-        ------
-        ValueError
-            If 2^levels does not divide the height and the width.
-        """
+        """Denoise images of shape (N, C, H, W) with noise levels of shape (N,)."""
         need_multiples(noisy, 2**self.levels, f"unet-conditional with levels={self.levels}")
         level = None if self.embedding is None else self.embedding(sigma)
         column = sigma.view(-1, 1, 1, 1)
@@ -127,19 +121,7 @@ class UNetConditional(nn.Module):
 
 
 class Stage(nn.Module):
-    """The residual blocks of one level.
-
-    Parameters
-    ----------
-    inputs, outputs
-        Channels of the features that come in, and that go out.
-    count
-        Number of blocks.
-    embedding
-        Length of the vector that says the noise level; ``None`` for blind blocks.
-    norm
-        Whether to normalise.
-    """
+    """The residual blocks of one level."""
 
     def __init__(self, inputs: int, outputs: int, count: int, embedding: int | None, *, norm: bool) -> None:
         super().__init__()
@@ -154,19 +136,7 @@ class Stage(nn.Module):
 
 
 class Block(nn.Module):
-    """Two convolutions, scaled and shifted between by the noise level, added to their input.
-
-    The second convolution starts at 0, so that a block starts as the identity.
-
-    Parameters
-    ----------
-    inputs, outputs
-        Channels of the features that come in, and that go out.
-    embedding
-        Length of the vector that says the noise level; ``None`` for a blind block.
-    norm
-        Whether to normalise before each convolution.
-    """
+    """Two convolutions, scaled and shifted between by the noise level, added to their input."""
 
     def __init__(self, inputs: int, outputs: int, embedding: int | None, *, norm: bool) -> None:
         super().__init__()

@@ -74,13 +74,7 @@ class ViT(nn.Module):
         )
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
-        """Denoise images of shape (N, C, H, W); ``sigma`` of shape (N,) is used only if not ``blind``.
-
-        Raises
-        ------
-        ValueError
-            For images of another size than it was built for, and sizes that patches or windows do not divide.
-        """
+        """Denoise images of shape (N, C, H, W); ``sigma`` of shape (N,) is used only if not ``blind``."""
         self.patches.check(noisy)
         check_windows("vit", self.patches.grid, self.window)
         inputs = noisy if self.blind else with_noise_level(noisy, sigma)

@@ -22,22 +22,7 @@ NEGLIGIBLE = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Fan:
-    """Windows of one scale, side by side, whose curvelets are sampled on grids of one size.
-
-    Parameters
-    ----------
-    sources
-        Shape (windows, h w): which frequency of the image, flattened, goes to each frequency of a curvelet's grid.
-    values
-        The window to multiply by, in the same shape; 0 outside of the window.
-    size
-        Size (h, w) of a curvelet's grid.
-    deviations
-        Shape (1 or 2, windows): standard deviation of the real parts of curvelets of unit white noise and, where they
-        are complex, of the imaginary parts.
-    scale
-        The scale, 0 the coarse one, whose single window is symmetric and so gives real coefficients.
-    """
+    """Windows of one scale, side by side, whose curvelets are sampled on grids of one size."""
 
     sources: Tensor
     values: Tensor
@@ -55,12 +40,7 @@ def fans(
     dtype: torch.dtype = torch.float64,
     device: torch.device | str = "cpu",
 ) -> tuple[Fan, ...]:
-    """Return all windows for images of a size, coarse to fine.
-
-    Spectra are unitary ones: a curvelet's grid is the inverse unitary FFT of ``spectrum[sources] * values``. Windows of
-    finer scales cover half of the plane, and the sum of squares of all windows is such that the real and imaginary
-    parts together keep the energy of a real image.
-    """
+    """Return all windows for images of a size, coarse to fine."""
     transform = importlib.import_module("curvelets.numpy").UDCT(
         shape=(height, width), num_scales=scales, wedges_per_direction=wedges, window_threshold=NEGLIGIBLE
     )
@@ -112,18 +92,7 @@ def _deviations(sources: Integers, values: Floats, opposite: Integers, complex_v
 
 @kept_tensors(4)
 def extended_deviations(size: Size, extended: Size, scales: int, wedges: int) -> Tensor:
-    """Return the standard deviations of curvelets of unit white noise that is continued by its mirror image.
-
-    Parameters
-    ----------
-    size, extended
-        Height and width before and after.
-
-    Returns
-    -------
-    Tensor
-        Float64, in the order of the coefficients.
-    """
+    """Return the standard deviations of curvelets of unit white noise that is continued by its mirror image."""
     found = []
     for fan in fans(*extended, scales, wedges):
         curvelets = _at_origin(fan, extended)
@@ -141,13 +110,7 @@ def _at_origin(fan: Fan, size: Size) -> Tensor:
 
 
 def _folded_norms(curvelet: Tensor, size: Size, grid: Size) -> Tensor:
-    """Return the norms of shifts of a functional of continued images, as functionals of the images, flattened.
-
-    Parameters
-    ----------
-    curvelet
-        Shape (H, W); it is shifted by multiples of H and W over the size of the grid.
-    """
+    """Return the norms of shifts of a functional of continued images, as functionals of the images, flattened."""
     height, width = curvelet.shape
     columns = mirrored_places(size[1], width)
     # Pairs of different columns that continue the same one of the image.

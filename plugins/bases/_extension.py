@@ -16,18 +16,7 @@ NO_NOISE = 1e-6
 
 
 class Extended(Basis):
-    """Base of bases whose transform takes some sizes of images only, for images of any size.
-
-    An image of another size is continued below and to the right by its mirror image (half-sample symmetric: the last
-    row is followed by itself, then by the one before it) to the next size that fits; it is transformed there, and
-    synthesis crops. So constant images stay constant, and what is done commutes with transposition. Sizes that fit are
-    transformed as they are.
-
-    The coefficients of the extended image are more than its pixels. They are laid out as one vector, followed by zeros,
-    in the shape (K, H, W), H x W the size of the image, which synthesis crops to. The noise of mirrored pixels is that
-    of the pixels, so that the basis is not orthonormal there: noise is not white, its standard deviations are those of
-    :meth:`noise_levels`, and errors have no closed form. Zeros have no noise, and band 0.
-    """
+    """Base of bases whose transform takes some sizes of images only, for images of any size."""
 
     @abstractmethod
     def fitting(self, height: int, width: int) -> Size:

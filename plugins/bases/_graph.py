@@ -22,15 +22,7 @@ KEPT = 1 << 28
 
 
 class GraphBasis(Basis):
-    """Base of bases that are the eigenvectors, lowest first, of the Laplacian L = D - W of a graph on the pixels.
-
-    An author gives L. Pixels are joined where they are alike, so that eigenvectors oscillate inside regions and not
-    across contours. The first is constant, as rows of L sum to zero. The channels of an image share its graph, and each
-    is transformed in it. Where eigenvalues are equal, as on flat or symmetric images, any vectors of their eigenspaces
-    will do: they are those that LAPACK finds, always the same for the same image.
-
-    It is the graph of the images that it is adapted to: adapted to noisy images it joins pixels whose noise is alike.
-    """
+    """Base of bases that are the eigenvectors, lowest first, of the Laplacian L = D - W of a graph on the pixels."""
 
     adaptive: ClassVar[bool] = True
 
@@ -55,25 +47,11 @@ class GraphBasis(Basis):
         return max_matrices(shape[1] * shape[2])
 
     def adapt(self, images: Tensor, threshold: float, noisy: bool = False) -> Basis:
-        """Return the eigenvectors of the graph of each image; see :meth:`gahbench.Basis.adapt`.
-
-        The threshold plays no part: the result for the images of the last call is cached.
-
-        Raises
-        ------
-        ValueError
-            If the images are too large.
-        """
+        """Return the eigenvectors of the graph of each image; see :meth:`gahbench.Basis.adapt`."""
         return self.spectrum(images)[0]
 
     def spectrum(self, images: Tensor) -> tuple[Matrices, Tensor]:
-        """Return the basis of each image, and the eigenvalues of L, lowest first, shape (N, H * W), float64.
-
-        Raises
-        ------
-        ValueError
-            If the images are too large.
-        """
+        """Return the basis of each image, and the eigenvalues of L, lowest first, shape (N, H * W), float64."""
         self.check_shape(image_shape(images))
         if self._last is None or not _same(self._last[0], images):
             # Not held while others are computed, as it may be large.
@@ -105,12 +83,7 @@ class GraphBasis(Basis):
             )
 
     def filters(self, truth: Truth, sigma: float) -> FilterFamily:
-        """Return the Tikhonov filters (1 + mu L)^-1 of each clean image, mu such that the trace is the one asked for.
-
-        Eigenvectors of L have no order but their eigenvalues', which say how fast they oscillate: the filter is
-        low-pass on the graph. Each channel is filtered alone. For images too large for matrices, systems are solved by
-        sparse factorisation, and mu is found from estimated traces.
-        """
+        """Return the Tikhonov filters (1 + mu L)^-1 of each clean image, mu chosen for the trace asked for."""
         return tikhonov_filters(self.laplacian, self.spectrum, truth.clean)
 
     def analysis(self, images: Tensor) -> Tensor:
@@ -126,13 +99,7 @@ class GraphBasis(Basis):
 
 
 def checked_graph_basis(basis: Basis) -> GraphBasis:
-    """Return a basis if it is one of harmonics of a graph.
-
-    Raises
-    ------
-    ValueError
-        If it is another.
-    """
+    """Return a basis if it is one of harmonics of a graph."""
     if not isinstance(basis, GraphBasis):
         raise ValueError(f"basis '{name_of(basis)}': accepted are those of graphs, graph-laplacian and patch-graph")
     return basis

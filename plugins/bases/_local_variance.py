@@ -20,20 +20,7 @@ Window = Annotated[int, Field(ge=3), AfterValidator(_odd)]
 
 
 def local_variance(images: Tensor, window: int) -> Tensor:
-    """Return the variance of images in a square window about each pixel, the mean over the channels.
-
-    Parameters
-    ----------
-    images
-        Shape (N, C, H, W). Beyond its border an image is continued by its border pixels.
-    window
-        Side of the window, odd.
-
-    Returns
-    -------
-    Tensor
-        Shape (N, H, W), float64, at least 0.
-    """
+    """Return the variance of images in a square window about each pixel, the mean over the channels."""
     # Less a constant, as squares of large values would cancel.
     values = images.double() - images.double().mean((1, 2, 3), keepdim=True)
     padded = functional.pad(values, (window // 2,) * 4, mode="replicate")

@@ -16,31 +16,14 @@ MEMORY = 2**30
 
 
 class Matrices(Basis):
-    """Orthonormal bases of images, or of the channels of images, as the columns of matrices.
-
-    Coefficients are laid out row by row in the order of the columns, and their bands are octaves of the square root of
-    the index k, as two-dimensional frequencies have: 0, 1 to 3, 4 to 15, 16 to 63 and so on.
-
-    Parameters
-    ----------
-    vectors
-        Orthonormal columns, shape (N, d, d), float64: one matrix for each of N images, or (1, d, d) for all. Where d is
-        the number of pixels of a channel every channel is transformed alone, where it is that of all values of an image
-        they are transformed together.
-    """
+    """Orthonormal bases of images, or of the channels of images, as the columns of matrices."""
 
     def __init__(self, vectors: Tensor) -> None:
         self.vectors = vectors
         self._copies: dict[tuple[torch.dtype, torch.device], Tensor] = {}
 
     def analysis(self, images: Tensor) -> Tensor:
-        """Return the coefficients, shape (N, C, H, W).
-
-        Raises
-        ------
-        BasisError
-            If there are neither as many images as matrices nor one matrix, or images are of another size.
-        """
+        """Return the coefficients, shape (N, C, H, W)."""
         return self._product(images, transposed=False)
 
     def synthesis(self, coefficients: Tensor) -> Tensor:
@@ -86,18 +69,7 @@ def of_all_channels(matrices: Tensor, channels: int) -> Tensor:
 
 
 def check_values(shape: Shape, what: str) -> None:
-    """Refuse images (C, H, W) whose matrix over all values would be too large.
-
-    Parameters
-    ----------
-    what
-        The beginning of the message: the plugin and its matrix.
-
-    Raises
-    ------
-    ValueError
-        If an image has more than 4096 values.
-    """
+    """Refuse images (C, H, W) whose matrix over all values would be too large."""
     size = math.prod(shape)
     if size > LARGEST:
         raise ValueError(
@@ -114,14 +86,7 @@ def octaves(count: int) -> Tensor:
 
 
 def completed(vectors: Tensor) -> Tensor:
-    """Return square matrices, float64, whose first columns are the given ones, orthonormal to float64.
-
-    Parameters
-    ----------
-    vectors
-        Columns, shape (..., d, k), k at most d, orthonormal to the accuracy of their dtype; complete float64 ones are
-        returned as they are.
-    """
+    """Return square matrices, float64, whose first columns are the given ones, orthonormal to float64."""
     if vectors.shape[-1] == vectors.shape[-2] and vectors.dtype == torch.float64:
         return vectors
     full: Tensor

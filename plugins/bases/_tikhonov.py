@@ -29,17 +29,7 @@ def tikhonov_filters(
     spectrum: Callable[[Tensor], tuple[Matrices, Tensor]],
     images: Tensor,
 ) -> FilterFamily:
-    """Return (1 + mu L_i)^-1 for the graph of each image, at any trace.
-
-    Parameters
-    ----------
-    laplacian, spectrum
-        Return, of each image, L and its eigenvectors and eigenvalues, as the methods of
-        :class:`gahbench_plugins.bases._graph.GraphBasis`; one or the other is called, as the images are large or small.
-    images
-        Shape (N, C, H, W). Each channel is filtered alone: traces are from C times the number of connected regions to
-        the number of values.
-    """
+    """Return (1 + mu L_i)^-1 for the graph of each image, at any trace."""
     shape = image_shape(images)
     if images[0].numel() > LARGEST_EXACT:
         return _SparseTikhonov(laplacian, images)
@@ -57,10 +47,7 @@ def damping(products: Tensor) -> Tensor:
 
 
 def strength(values: Tensor, traces: Tensor, kernel: Callable[[Tensor], Tensor] = damping) -> Tensor:
-    """Return mu, shape (N,), such that the sum of a kernel over mu lambda_k, of eigenvalues (N, d), is the trace, (N,).
-
-    The kernel falls from 1 to 0; by default it is 1 / (1 + mu lambda).
-    """
+    """Return mu, shape (N,), such that the sum of a kernel over mu lambda_k, of eigenvalues (N, d), is the trace."""
     low, high = (torch.full_like(traces, end).log() for end in RANGE)
     for _ in range(STEPS):
         middle = (low + high) / 2
@@ -70,17 +57,7 @@ def strength(values: Tensor, traces: Tensor, kernel: Callable[[Tensor], Tensor] 
 
 
 class _SparseTikhonov(FilterFamily):
-    """Filters on graphs of images too large for eigenvectors: systems are solved by sparse factorisation.
-
-    The strength is found from traces that are estimated from random vectors.
-
-    Parameters
-    ----------
-    laplacian
-        Returns L of images, shape (N, H * W, H * W).
-    images
-        Shape (N, C, H, W).
-    """
+    """Filters on graphs of images too large for eigenvectors: systems are solved by sparse factorisation."""
 
     def __init__(self, laplacian: Callable[[Tensor], Tensor], images: Tensor) -> None:
         from scipy.sparse import csc_array
@@ -106,10 +83,7 @@ class _SparseTikhonov(FilterFamily):
         return ((traces.cpu() > low) & (traces.cpu() < channels * height * width)).to(traces.device)
 
     def at(self, traces: Tensor) -> LinearMaps:
-        """Return the filter of each image that has its trace, about, or the nearest that there is.
-
-        The latest are kept: factorisations take long, and several metrics of an entrant ask.
-        """
+        """Return the filter of each image that has its trace, about, or the nearest that there is."""
         if self._latest is None or not torch.equal(self._latest[0], traces):
             self._latest = (traces.clone(), self._found(traces))
         return self._latest[1]

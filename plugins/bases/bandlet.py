@@ -143,25 +143,7 @@ class Bandlet(Basis):
     def adapt(
         self, images: Tensor, threshold: float, noisy: bool = False, lines: Tensor | None = None
     ) -> AdaptedBandlet:
-        """Return the bandlets of each image.
-
-        Parameters
-        ----------
-        images
-            Shape (N, C, H, W).
-        threshold
-            At least 0.
-        noisy
-            Whether the images are: then geometry costs what ``count`` says.
-        lines
-            A function of the pixels, shape (H, W), whose level lines are followed in every square in place of flows
-            that are searched for, such as the distance from a known contour. They cost nothing.
-
-        Raises
-        ------
-        ValueError
-            If the threshold is negative, or the lines have another size than the images.
-        """
+        """Return the bandlets of each image."""
         if not threshold >= 0:
             raise ValueError(f"threshold={threshold}: accepted are numbers of at least 0")
         shape = image_shape(images)
@@ -216,11 +198,7 @@ class Bandlet(Basis):
 
 
 class AdaptedBandlet(Basis):
-    """The bandlets of N images, or of one, which analyse any number of images in the same geometry.
-
-    A coefficient of a square takes the place of one of its samples, row by row: first those of polynomials, then from
-    long to short.
-    """
+    """The bandlets of N images, or of one, which analyse any number of images in the same geometry."""
 
     def __init__(self, plain: Bandlet, frame: Frame, shape: Shape, choices: Sequence[Choice]) -> None:
         self._plain = plain
@@ -242,35 +220,17 @@ class AdaptedBandlet(Basis):
         return self._plain.bands(shape)
 
     def analysis(self, images: Tensor) -> Tensor:
-        """Return the coefficients, shape (N, C, H, W), or larger where images have to be padded.
-
-        Raises
-        ------
-        ValueError
-            If the images differ in number or shape from those that it was adapted to.
-        """
+        """Return the coefficients, shape (N, C, H, W), or larger where images have to be padded."""
         self._check(images, self._shape)
         return self._transformed(self._frame.forward(images), inverse=False)
 
     def synthesis(self, coefficients: Tensor) -> Tensor:
-        """Return the images, shape (N, C, H, W).
-
-        Raises
-        ------
-        ValueError
-            If the coefficients differ in number or shape from those of what it was adapted to.
-        """
+        """Return the images, shape (N, C, H, W)."""
         self._check(coefficients, (self._shape[0], *self._frame.padded))
         return self._frame.backward(self._transformed(coefficients, inverse=True))
 
     def geometry(self, image: int = 0, channel: int = 0) -> Geometry:
-        """Return the squares and directions of one channel of one of the images that it was adapted to.
-
-        Raises
-        ------
-        BasisError
-            If they are along lines that were given.
-        """
+        """Return the squares and directions of one channel of one of the images that it was adapted to."""
         if any(flows.given is not None for flows in self._frame.flows):
             raise BasisError("bandlets along given lines have no directions")
         row = image * self._shape[0] + channel
@@ -287,10 +247,7 @@ class AdaptedBandlet(Basis):
         return Geometry(tuple(sorted(found, key=lambda square: (square.band, -square.side, square.top, square.left))))
 
     def num_parameters(self) -> Tensor:
-        """Return how many numbers describe the flows of each image, float64, shape (N,), or (1,) for any image.
-
-        1 for each straight flow, 2 for a quadratic and 3 for a cubic one.
-        """
+        """Return how many numbers describe the flows of each image, float64, shape (N,), or (1,) for any image."""
         counts = torch.zeros(self._count or 1, self._shape[0], dtype=torch.float64)
         for choice in self._choices:
             numbers = parameters(choice.flows) * (choice.leaves & choice.flowing)

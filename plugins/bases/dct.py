@@ -47,10 +47,7 @@ class DCT(Basis):
 
 
 def frequency_order(height: int, width: int) -> Tensor:
-    """Return the cosines of an image, as flat places of their coefficients, from low to high frequency, shape (H W,).
-
-    Frequencies are relative to the highest along each axis, and their length orders them.
-    """
+    """Return the cosines of an image, as flat places of their coefficients, low to high frequency, shape (H W,)."""
     rows, columns = torch.arange(height).double() / height, torch.arange(width).double() / width
     return (rows[:, None].square() + columns.square()).flatten().argsort(stable=True)
 

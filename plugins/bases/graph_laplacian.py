@@ -47,22 +47,7 @@ class GraphLaplacian(GraphBasis):
 
 
 def graph_laplacian(images: Tensor, radius: float = 2.0, hs: float = 1.0, hr: float = 0.1) -> Tensor:
-    """Return the graph Laplacian L = D - W of each image; the weights are those of :class:`GraphLaplacian`.
-
-    Parameters
-    ----------
-    images
-        Shape (N, C, H, W).
-    radius, hs
-        Greatest distance of pixels that are joined, and scale of distances, in pixels.
-    hr
-        Scale of differences, in units of the images.
-
-    Returns
-    -------
-    Tensor
-        Dense, shape (N, H * W, H * W), float64: symmetric, not negative, rows sum to zero.
-    """
+    """Return the graph Laplacian L = D - W of each image; the weights are those of :class:`GraphLaplacian`."""
     count, _, height, width = images.shape
     values = images.double()
     places = torch.arange(height * width, device=images.device).reshape(height, width)

@@ -47,17 +47,7 @@ class FamilyBasis(Basis):
         )
 
     def adapt_to(self, truth: Truth, threshold: float) -> Basis:
-        """Return the basis of each image of the truth's dataset; the threshold plays no part.
-
-        The result for the images of the last call is cached.
-
-        Raises
-        ------
-        BasisError
-            If the truth names no dataset, or the dataset does not provide its basis.
-        ValueError
-            If the images are too large.
-        """
+        """Return the basis of each image of the truth's dataset; the threshold plays no part."""
         dataset = truth.dataset
         if dataset is None:
             raise BasisError("the true basis is that of a dataset; pass a gahbench.Truth that names its 'dataset'")

@@ -88,15 +88,7 @@ class TrueFlow(Basis):
         )
 
     def adapt_to(self, truth: Truth, threshold: float) -> Basis:
-        """Return the bandlets of each image along its contour.
-
-        Raises
-        ------
-        BasisError
-            If the truth names no dataset, or the dataset does not give its contours.
-        ValueError
-            If the threshold is negative, or the images are not of the size of the dataset.
-        """
+        """Return the bandlets of each image along its contour."""
         dataset = truth.dataset
         if dataset is None:
             raise BasisError("the true flow is that of a dataset; pass a gahbench.Truth that names its 'dataset'")
@@ -142,25 +134,13 @@ class OneByOne(Basis):
         return self._plain.bands(shape)
 
     def analysis(self, images: Tensor) -> Tensor:
-        """Return the coefficients of N images.
-
-        Raises
-        ------
-        ValueError
-            If they differ in number or shape from those that it was adapted to.
-        """
+        """Return the coefficients of N images."""
         if len(self._bases) == 1:
             return self._bases[0].analysis(images)
         return torch.cat([basis.analysis(one) for basis, one in self._pairs(images)])
 
     def synthesis(self, coefficients: Tensor) -> Tensor:
-        """Return the N images.
-
-        Raises
-        ------
-        ValueError
-            If the coefficients differ in number or shape from those of what it was adapted to.
-        """
+        """Return the N images."""
         if len(self._bases) == 1:
             return self._bases[0].synthesis(coefficients)
         return torch.cat([basis.synthesis(one) for basis, one in self._pairs(coefficients)])

@@ -216,12 +216,7 @@ def check_orthogonal(name: str) -> None:
 def wavelet_matrix(
     name: str, size: int, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
 ) -> Tensor:
-    """Return one level of the periodic transform as a matrix of shape (size, size), orthogonal if the wavelet is.
-
-    The upper half of the rows computes the approximation, the lower half the details. A matrix product is
-    exact for filters of any length, even longer than the signal, and at benchmark sizes as fast as a
-    convolution.
-    """
+    """Return one level of the periodic transform as a matrix of shape (size, size), orthogonal if the wavelet is."""
     wavelet = pywt.Wavelet(name)
     filters = np.stack([wavelet.dec_lo, wavelet.dec_hi])
     taps = filters.shape[1]
@@ -239,10 +234,7 @@ def wavelet_matrix(
 def wavelet_inverse(
     name: str, size: int, dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"
 ) -> Tensor:
-    """Return the inverse of :func:`wavelet_matrix`, shape (size, size): its transpose where it is orthogonal.
-
-    All accepted wavelets are well conditioned: by at most 4 (the 3.x splines) at any size.
-    """
+    """Return the inverse of :func:`wavelet_matrix`, shape (size, size): its transpose where it is orthogonal."""
     if name in accepted_names():
         return wavelet_matrix(name, size, dtype, device).T
     inverse: Tensor = torch.linalg.inv(wavelet_matrix(name, size))
@@ -251,11 +243,7 @@ def wavelet_inverse(
 
 @kept_tensors(128)
 def _composite_norms(name: str, sizes: tuple[int, ...], signal: int) -> tuple[Tensor, ...]:
-    """Return, level by level, the norms of the rows that compute all coefficients of the level from the signal.
-
-    Sizes are those before each halving; the norms of a level have its size. The signal is continued to the first of
-    them.
-    """
+    """Return, level by level, the norms of the rows that compute all coefficients of the level from the signal."""
     approximation = torch.eye(sizes[0], dtype=torch.float64)
     norms = []
     for size in sizes:

@@ -113,15 +113,7 @@ def _pairs(levels: int) -> list[tuple[int, int]]:
 
 
 def filter_responses(name: str, size: int, levels: int) -> Tensor:
-    """Return the frequency responses of the composite filters of all levels on a periodic signal.
-
-    Returns
-    -------
-    Tensor
-        Complex double of shape (2 levels, size): low-pass and high-pass, coarsest level first. Each level's are
-        those of the low-pass before it times (h, g) / sqrt(2), h and g the wavelet's filters with holes, so that the
-        powers of the last low-pass and all high-passes add up to 1 at every frequency.
-    """
+    """Return the frequency responses of the composite filters of all levels on a periodic signal."""
     wavelet = pywt.Wavelet(name)
     filters = np.stack([wavelet.dec_lo, wavelet.dec_hi])
     # The centre that PyWavelets gives a filter: output n is sum_k h[k] x[n + taps/2 - k].

@@ -17,22 +17,7 @@ TOGETHER = 1 << 22
 
 
 class AveragedField:
-    """A Gaussian field with amplitudes |k|^-(alpha + 1) on a periodic grid, averaged over square blocks.
-
-    The grid has twice the side of a master image, as in the construction ``exact`` of ``c-alpha``. The field of a block
-    size is drawn without being made on the grid: averaging multiplies its Fourier coefficients, and taking every k-th
-    sample adds those that are then alike. From one generator come the same fields for all block sizes, each the block
-    average of any finer one. Frequencies that together move no pixel by more than float32 rounds it are left out.
-
-    Parameters
-    ----------
-    master
-        Height and width of master images.
-    alpha
-        Regularity of the field.
-    std
-        Standard deviation of a pixel of the master.
-    """
+    """A Gaussian field with amplitudes |k|^-(alpha + 1) on a periodic grid, averaged over square blocks."""
 
     def __init__(self, master: int, alpha: float, std: float) -> None:
         self.master = master
@@ -52,10 +37,7 @@ class AveragedField:
     def pairs(
         self, generator: torch.Generator, count: int, size: int, device: torch.device | str = "cpu"
     ) -> tuple[Tensor, Tensor]:
-        """Draw pairs of independent fields averaged to a size, shape (count, size, size) each, float32.
-
-        Random numbers are those of the generator's device, all else is computed on ``device``.
-        """
+        """Draw pairs of independent fields averaged to a size, shape (count, size, size) each, float32."""
         along = self._frequencies().to(device)
         transfers = self._transfers(size).to(device, torch.complex64) / (2 * self.master) ** 0.5
         quarter = self.quarter.to(device)
@@ -72,10 +54,7 @@ class AveragedField:
         return fields.real.contiguous(), fields.imag.contiguous()
 
     def amplitude(self, size: int) -> Tensor:
-        """Return the amplitudes that filter white noise to a field averaged to a size, (2 size, size + 1), float64.
-
-        They are in ``rfft2`` layout, on a periodic grid of twice the size.
-        """
+        """Return the amplitudes that filter white noise to a field averaged to a size, (2 size, size + 1), float64."""
         along = self._frequencies()
         gains = self._transfers(size).abs().square()
 

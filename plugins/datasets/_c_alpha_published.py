@@ -40,20 +40,7 @@ def masks(noise: Tensor, alpha: float) -> Tensor:
 
 
 def images(masks: Tensor, noise: Tensor, alpha: float, limits: Tensor) -> Tensor:
-    """Return N images, shape (N, size, size), made on the device of the arguments.
-
-    Parameters
-    ----------
-    masks
-        Shape (N, size, size); their memory is taken for the images.
-    noise
-        Shape (2 N, size, size), values in (-1, 1): that of the first backgrounds, then that of the second.
-    alpha
-        Exponent of the filter |k|^-alpha of backgrounds.
-    limits
-        Shape (3, N, 1, 1): the least value of the bright background, the largest of the dark one, and a number below
-        1/2 where the first is the bright one.
-    """
+    """Return N images, shape (N, size, size), made on the device of the arguments."""
     count = len(masks)
     bottom, top, coin = limits
     # The two take turns in being [bottom, 1] and [0, top].

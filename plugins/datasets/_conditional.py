@@ -44,13 +44,6 @@ class ConditionalGaussian:
     filter K_x (K_x + sigma^2)^-1 is the best denoiser given m, its error sigma^2 tr[K_x (K_x + sigma^2)^-1] bounds
     the expected squared error of all denoisers without m, and the eigenvectors of K_x are the basis in which it
     shrinks. Everything is float64; a mask has values in [0, 1].
-
-    Parameters
-    ----------
-    field
-        The field of a background, on d pixels.
-    constant
-        Variance v of the constant of a background.
     """
 
     def __init__(self, field: StationaryField, constant: float) -> None:
@@ -72,10 +65,7 @@ class ConditionalGaussian:
         return found
 
     def is_resolved(self, sigma: float) -> bool:
-        """Return whether the error is best had from all :meth:`eigenvalues` rather than from :meth:`error_bounds`.
-
-        That is so for up to 1600 pixels, and for up to 4096 where sigma is so small that bounding would not be faster.
-        """
+        """Return whether the error is best had from all :meth:`eigenvalues` rather than from :meth:`error_bounds`."""
         pixels = self.field.pixels
         return pixels <= SMALL or (pixels <= LARGE and 4 * (self._count(RESOLVED * sigma**2) + 1) > pixels)
 
@@ -105,18 +95,6 @@ class ConditionalGaussian:
 
         The r eigenvalues are those above .1 sigma^2, at most d / 4 and at most 2047. Where these limits do not bind,
         the two bounds are within 1 % of each other and the lower one within .2 % of the error.
-
-        Parameters
-        ----------
-        mask
-            Shape (d,).
-        sigma
-            Standard deviation of the noise.
-
-        Returns
-        -------
-        tuple of float
-            Sums over pixels.
         """
         leading = self._leading(self._rank(RESOLVED * sigma**2))
         energies, turns = torch.linalg.eigh(leading.gram(mask))
@@ -140,11 +118,6 @@ class ConditionalGaussian:
 
         It takes conjugate gradients with G of :meth:`error_bounds` as preconditioner, which makes the condition number
         at most 1 + lambda_{r + 1} / sigma^2. The error of the filter is at most the residual of the equations.
-
-        Raises
-        ------
-        OptimumError
-            If the root mean square residual of an image does not get below 1e-5 sigma.
         """
         leading = self._leading(min(self._rank(RESOLVED * sigma**2), PRECONDITIONER))
         grams = torch.stack([leading.gram(mask) for mask in masks])
@@ -172,11 +145,6 @@ class ConditionalGaussian:
         Weyl's inequality no other energy is larger than that. For more than 4096 pixels r is at most 2047. Where
         eigenvalues for sigma = 1/255 would not be found by :meth:`eigenvalues`, these vectors are by a step of subspace
         iteration from the span of the matrix A of :meth:`error_bounds`, whose errors are smallest for large energies.
-
-        Returns
-        -------
-        tuple of Tensor
-            Vectors of shape (d, k) and energies of shape (k,).
         """
         pixels = self.field.pixels
         if self.is_resolved(FAINTEST**0.5):

@@ -13,14 +13,7 @@ from ._coverage import coverage
 
 @dataclass(frozen=True, eq=False)
 class Lines:
-    """Contours that cross images from left to right.
-
-    Parameters
-    ----------
-    heights
-        Distances from the top, in sides, at equally spaced places from the left border to the right one, shape
-        (N, nodes + 1), the nodes a multiple of twice the pixels of a side.
-    """
+    """Contours that cross images from left to right."""
 
     heights: Tensor
 
@@ -40,17 +33,7 @@ class Lines:
 
 @dataclass(frozen=True, eq=False)
 class Stars:
-    """Closed contours that every ray from a centre crosses once.
-
-    Parameters
-    ----------
-    centres
-        Row and column, in sides, shape (N, 2, 1).
-    radius
-        In sides.
-    growth
-        What the radius is multiplied by at equally spaced angles, counter-clockwise from the right, shape (N, nodes).
-    """
+    """Closed contours that every ray from a centre crosses once."""
 
     centres: Tensor
     radius: float

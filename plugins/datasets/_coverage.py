@@ -7,26 +7,7 @@ from torch import Tensor
 
 
 def coverage(rows: Tensor, columns: Tensor, size: int) -> Tensor:
-    """Return the area of each pixel to the right of a path, or inside of a closed one.
-
-    A path counts where it goes down and counts negatively where it goes up, so a closed path that comes down
-    on its left encloses a coverage of 1. By Green's theorem the area is the integral along the path of the
-    width to its right; each step of the path is cut exactly at the borders between rows and taken at its
-    middle across, which makes polygons of steps well below a pixel exact to about the square of the step.
-
-    Parameters
-    ----------
-    rows, columns
-        Nodes of the paths in pixels, shape (N, P) or (1, P) when shared; pixel (i, j) is the square from (i,
-        j) to (i + 1, j + 1). They may leave the image.
-    size
-        Height and width of the images.
-
-    Returns
-    -------
-    Tensor
-        Shape (N, size, size), values in [0, 1].
-    """
+    """Return the area of each pixel to the right of a path, or inside of a closed one."""
     # Parts of a path above or below the image cover nothing, those left of it all columns.
     middles = ((columns[:, 1:] + columns[:, :-1]) / 2).clamp(0, size)
     rows = rows.clamp(0, size).expand(len(middles), -1)

@@ -44,15 +44,7 @@ class Gaussian(Generated):
 
     @abstractmethod
     def weighted(self, images: Tensor, weight: Callable[[Tensor], Tensor]) -> Tensor:
-        """Apply a function of K to images.
-
-        Parameters
-        ----------
-        images
-            Shape (N, C, H, W), float64.
-        weight
-            The factors of coefficients, elementwise in their energies.
-        """
+        """Apply a function of K to images."""
 
     def draw(self, generator: torch.Generator, count: int) -> Tensor:
         """Draw images, shape (count, C, H, W), float32."""

@@ -11,31 +11,7 @@ from gahbench import BLOCK, Card, Dataset, Split, generator, in_blocks
 
 
 class Generated(Dataset):
-    """Base of image families that are drawn rather than read: an author writes ``shape`` and ``draw``.
-
-    Images come in blocks of 64, or as many as ``together`` says, each from a generator of its own, seeded by the
-    family, the seed, the split and the block's number. So the first k of n images are the k, images from ``start`` on
-    need none of those before, the splits are independent, and no split ends. Families of the same name see the same
-    random numbers whatever their other parameters, which keeps comparisons between parameters paired.
-
-    Parameters
-    ----------
-    family
-        Name that the seeds derive from.
-    seed
-        Seed of the family; another seed gives other images.
-
-    Examples
-    --------
-    >>> class Flat(Generated):
-    ...     shape = (1, 8, 8)
-    ...     def __init__(self, seed: int = 0):
-    ...         super().__init__("flat", seed)
-    ...     def draw(self, generator, count):
-    ...         return torch.rand(count, 1, 1, 1, generator=generator).expand(count, *self.shape)
-    >>> Flat().images("test", 3).shape
-    torch.Size([3, 1, 8, 8])
-    """
+    """Base of image families that are drawn rather than read: an author writes ``shape`` and ``draw``."""
 
     #: Images of a block.
     together: int = BLOCK

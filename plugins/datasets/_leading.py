@@ -11,13 +11,6 @@ class Leading:
 
     K_r = W W' is the covariance of a background from r eigenvectors, and F = [M W, (1 - M) W, v^(1/2) m,
     v^(1/2) (1 - m)] has 2 r + 2 columns. F is never formed.
-
-    Parameters
-    ----------
-    values, vectors
-        The eigenvalues, shape (r,), and orthonormal eigenvectors, shape (d, r), float64.
-    constant
-        The variance v.
     """
 
     def __init__(self, values: Tensor, vectors: Tensor, constant: float) -> None:

@@ -25,10 +25,7 @@ VALIDATION_SHARE, VALIDATION_MAX = 0.1, 1024
 
 
 class Library(Faces):
-    """Images of a library, with its test images; where it has no validation images they are some of training.
-
-    The training images come in an order drawn once from the seed.
-    """
+    """Images of a library, with its test images; where it has no validation images they are some of training."""
 
     citation = None  # Each source has its own.
 
@@ -37,13 +34,7 @@ class Library(Faces):
 
     @abstractmethod
     def parts(self) -> Mapping[Part, Iterable[Any]]:
-        """Return the images of each split of the source, of PIL, or arrays; ``train`` alone where it has one split.
-
-        Raises
-        ------
-        DataError
-            If they are not on this machine.
-        """
+        """Return the images of each split of the source, of PIL, or arrays; ``train`` alone where it has one split."""
 
     @property
     def _is_own(self) -> bool:

@@ -20,8 +20,9 @@ KEPT = 1 << 28
 
 
 class Manifold(Generated):
-    """Base of families whose images are a function x(theta) of few parameters: an author writes ``shape``, ``place``
-    and ``render``.
+    """Base of families whose images are a function x(theta) of few parameters.
+
+    An author writes ``shape``, ``place`` and ``render``.
 
     The parameters theta are ``nonlinear`` ones, any, followed by up to two ``intensities``, in which the image is
     linear: x = offset + c_1 p_1 + c_2 p_2, with c uniform in [0, 1] and independent of the rest. The prior is given by
@@ -32,36 +33,7 @@ class Manifold(Generated):
     closed form or by quadrature, the rest by importance sampling around the modes, with fixed random numbers; the
     effective sample size is reported. As sigma tends to 0 the least squared error tends to m sigma^2, m the dimension,
     which is an optimal slope of 1, and the best denoiser projects on the tangent space, which is the true basis.
-
-    Parameters
-    ----------
-    family
-        Name that the seeds derive from.
-    seed
-        Seed of the family; another seed gives other images.
-
-    Raises
-    ------
-    ValueError
-        If there are more than two intensities, or no parameters.
-
-    Examples
-    --------
-    >>> class Edges(Manifold):
-    ...     shape = (1, 8, 8)
-    ...     nonlinear, intensities = 1, 1
-    ...     def __init__(self, seed: int = 0):
-    ...         super().__init__("edges", seed)
-    ...     def place(self, uniform):
-    ...         return 2 + 4 * uniform
-    ...     def render(self, parameters):
-    ...         column, brightness = parameters.unbind(1)
-    ...         edge = torch.sigmoid(torch.arange(8) + 0.5 - column[:, None])
-    ...         return (brightness[:, None] * edge)[:, None, None].expand(-1, *self.shape)
-    >>> edges = Edges()
-    >>> edges.posterior(edges.images("test", 2), 0.1).mean.shape
-    torch.Size([2, 1, 8, 8])
-    """  # noqa: D205
+    """
 
     #: Numbers of parameters of either kind.
     nonlinear: int = 0
@@ -97,11 +69,7 @@ class Manifold(Generated):
         """Return the images, shape (N, C, H, W), of parameters (N, dimension): the non-linear, then the intensities."""
 
     def parts(self, nonlinear: Tensor) -> Tensor:
-        """Return what each intensity multiplies, shape (N, L, C, H, W), for non-linear parameters (N, nonlinear).
-
-        Without intensities it is the image, L = 1. Either comes without the offset. An author whose parts can be had
-        together writes this, too, for speed: ``render`` is otherwise called once for each.
-        """
+        """Return what each intensity multiplies, shape (N, L, C, H, W), for non-linear parameters (N, nonlinear)."""
         if self.intensities == 0:
             return (self.render(nonlinear) - self.offset)[:, None]
         units = torch.eye(self.intensities).to(nonlinear)[:, None].expand(-1, len(nonlinear), -1)
@@ -129,43 +97,20 @@ class Manifold(Generated):
         return self._derivatives(self.render, parameters)
 
     def true_basis(self, split: Split, count: int, start: int = 0) -> TrueBasis:
-        """Return orthonormal bases of the tangent spaces at images of a split, vectors of shape (count, d, dimension).
-
-        They are the left singular vectors of the derivative in the uniform numbers that the parameters are made of:
-        the first is the direction in which a step in these changes the image most.
-        """
+        """Return orthonormal bases of the tangent spaces at images, vectors of shape (count, d, dimension)."""
         derivatives = self._derivatives(
             lambda uniform: self.render(self.parameters_at(uniform)), self._uniform(split, count, start)
         )
         return TrueBasis(torch.linalg.svd(derivatives, full_matrices=False)[0])
 
     def posterior(self, noisy: Tensor, sigma: float) -> Posterior:
-        """Return mean and spread of the images given noisy ones; see :meth:`gahbench.Dataset.posterior`.
-
-        Without non-linear parameters it is exact. Otherwise ``ess_fraction`` is the share of the weighed draws that
-        counts; they are doubled, up to three times, for images with fewer than 800 effective ones.
-
-        Raises
-        ------
-        OptimumError
-            If the mean of an image rests on fewer than 100 effective draws, or is farther from the noisy image than
-            noise explains.
-        """
+        """Return mean and spread of the images given noisy ones; see :meth:`gahbench.Dataset.posterior`."""
         found = importance.posterior(self, (noisy.double() - self.offset).flatten(1), sigma)
         mean = (found.mean + self.offset).reshape(noisy.shape).to(noisy.dtype)
         return Posterior(mean, found.trace, found.ess_fraction)
 
     def optimal_filters(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> LinearMaps | None:
-        """Return the posterior covariances over sigma^2, by the sampling of :meth:`posterior`.
-
-        As sigma tends to 0 they tend to the projections on the tangent spaces, with traces of the dimension. ``None``
-        for images of more than 2304 values, whose covariances are too large.
-
-        Raises
-        ------
-        OptimumError
-            As :meth:`posterior`.
-        """
+        """Return the posterior covariances over sigma^2, by the sampling of :meth:`posterior`."""
         if noisy[0].numel() > LARGEST_EXACT:
             return None
         # Asked for by every denoiser's metrics in turn, on the same images.

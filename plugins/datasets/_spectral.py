@@ -7,10 +7,7 @@ from torch import Tensor
 
 
 def frequencies(shape: tuple[int, ...]) -> Tensor:
-    """Return the moduli |k| of the integer frequencies of a periodic grid, in ``rfftn`` layout, float64.
-
-    The shape is that of the grid but for the last side n, which becomes n // 2 + 1.
-    """
+    """Return the moduli |k| of the integer frequencies of a periodic grid, in ``rfftn`` layout, float64."""
     squares = torch.zeros(1, dtype=torch.float64)
     for axis, side in enumerate(shape):
         last = axis == len(shape) - 1
@@ -21,17 +18,7 @@ def frequencies(shape: tuple[int, ...]) -> Tensor:
 
 
 def power_law(shape: tuple[int, ...], exponent: float, constant: float) -> Tensor:
-    """Return amplitudes |k|^-exponent, in ``rfftn`` layout, float64.
-
-    Parameters
-    ----------
-    shape
-        Shape of the periodic grid.
-    exponent
-        Filtered white noise in D dimensions is C^a, but for logarithms, when the exponent is a + D / 2.
-    constant
-        Amplitude at frequency 0, where the power law has none.
-    """
+    """Return amplitudes |k|^-exponent, in ``rfftn`` layout, float64."""
     moduli = frequencies(shape)
     origin = (0,) * len(shape)
     moduli[origin] = 1
@@ -41,11 +28,7 @@ def power_law(shape: tuple[int, ...], exponent: float, constant: float) -> Tenso
 
 
 def unit_variance(amplitude: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Scale amplitudes so that they filter white noise of variance 1 to a stationary field of variance 1.
-
-    The variance of a field at a point is the mean over all frequencies of the squared amplitude; its
-    covariance at a shift is the inverse transform of the squared amplitude.
-    """
+    """Scale amplitudes so that they filter white noise of variance 1 to a stationary field of variance 1."""
     weights = torch.full_like(amplitude, 2)
     # In rfftn layout all frequencies stand for two, but those that are their own mirror in the last axis.
     weights[..., 0] = 1
@@ -65,25 +48,7 @@ def filtered(white: Tensor, amplitude: Tensor) -> Tensor:
 
 
 def filtered_pairs(white: Tensor, amplitude: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Return two independent fields for each complex noise, filtered by amplitudes and cropped.
-
-    Complex white noise stays white in the Fourier domain, where it can as well be drawn, and a filter that is even in
-    each frequency keeps its real and its imaginary part independent of each other.
-
-    Parameters
-    ----------
-    white
-        Complex noise of variance 1 in either part, shape (N, side, side), the side even.
-    amplitude
-        In ``rfftn`` layout, shape (side, side // 2 + 1).
-    size
-        Height and width that are kept of the fields.
-
-    Returns
-    -------
-    tuple of Tensor
-        Shape (N, size, size) each.
-    """
+    """Return two independent fields for each complex noise, filtered by amplitudes and cropped."""
     side = white.shape[-1]
     # The inverse transform divides by side^2, which would make the variance of white noise side^-2.
     full = side * torch.cat([amplitude, amplitude[:, 1:-1].flip(1)], dim=1).to(white.real)

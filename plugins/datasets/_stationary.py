@@ -16,13 +16,6 @@ class StationaryField:
     the Fourier domain of the periodic grid, and its eigenvectors are found among images that are even or odd under
     the two reflections of the square, which K leaves alone: four problems of d / 4 unknowns, two of them each other's
     transpose where the amplitude is symmetric in rows and columns.
-
-    Parameters
-    ----------
-    amplitude
-        The filter from white noise of variance 1 to the field, in ``rfft2`` layout of the periodic grid, shape
-        (2 size, size + 1); it depends on a frequency through the moduli of its parts alone, and is the same with
-        rows and columns swapped.
     """
 
     def __init__(self, amplitude: Tensor) -> None:

@@ -177,11 +177,6 @@ class CAlpha(Generated):
         From all eigenvalues for up to 1600 pixels, and for up to 4096 where the noise is weak; otherwise the lower end
         of bounds on it, which is within .2 % of it unless more than 2047 eigenvalues of a background exceed .1
         sigma^2: for alpha = 1 and 128x128 pixels, below sigma = 2.7/255. There it is below by 1.5 % at sigma = 1/255.
-
-        Raises
-        ------
-        OptimumError
-            For the paper's construction, whose images are not Gaussian given the contour.
         """
         if self.construction == "paper":
             return super().lower_bound(split, count, sigma, start)
@@ -193,13 +188,7 @@ class CAlpha(Generated):
         return torch.tensor(errors, dtype=torch.float64) / self._conditional.field.pixels
 
     def genie(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> Tensor:
-        """Return images filtered by the Wiener filter given their contours; see :meth:`gahbench.Dataset.genie`.
-
-        Raises
-        ------
-        OptimumError
-            For the paper's construction, whose images are not Gaussian given the contour.
-        """
+        """Return images filtered by the Wiener filter given their contours; see :meth:`gahbench.Dataset.genie`."""
         if self.construction == "paper":
             return super().genie(noisy, sigma, split, start)
         if len(noisy) == 0:
@@ -210,10 +199,7 @@ class CAlpha(Generated):
         return 0.5 + torch.cat(found).reshape(noisy.shape).to(noisy)
 
     def optimal_filters(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> LinearMaps | None:
-        """Return the Wiener filters K_x (K_x + sigma^2)^-1 of images given their contours.
-
-        ``None`` for the paper's construction, whose images are not Gaussian given the contour.
-        """
+        """Return the Wiener filters K_x (K_x + sigma^2)^-1 of images given their contours."""
         if self.construction == "paper":
             return None
         masks = self._masks(split, len(noisy), start)
@@ -261,10 +247,7 @@ class CAlpha(Generated):
         return self.construction == "exact"
 
     def level_sets(self, split: Split, count: int, start: int = 0) -> Tensor | None:
-        """Return how far outside of its contour, or above it, each pixel is; ``None`` for the paper's construction.
-
-        It is measured along columns from a ``line`` and along rays from the centre of other contours.
-        """
+        """Return how far outside of its contour, or above it, each pixel is; ``None`` for the paper's construction."""
         if self.construction == "paper":
             return None
         if count == 0:
@@ -281,11 +264,7 @@ class CAlpha(Generated):
         return self._contour(generator, count).masks(self.size)
 
     def background_amplitude(self) -> Tensor:
-        """Return the amplitudes, ``rfft2`` of the doubled domain, that filter white noise to a background.
-
-        The covariance of a background at two pixels is the inverse transform of their square at the pixels'
-        distance.
-        """
+        """Return the amplitudes, ``rfft2`` of the doubled domain, that filter white noise to a background."""
         return _background_amplitude(self.size, self.background_alpha, self.master)
 
     def _contour(self, generator: torch.Generator, count: int) -> Lines | Stars:

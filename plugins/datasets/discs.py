@@ -76,20 +76,7 @@ class Discs(Manifold):
 
 
 def render(parameters: Tensor, size: int) -> Tensor:
-    """Return discs, shape (N, 1, size, size), as a differentiable function of their parameters.
-
-    The edge is a straight edge blurred by a Gaussian of standard deviation half a pixel, so about a pixel
-    wide; it depends smoothly on every parameter, and disappears into rounding some 3 pixels away from the
-    contour.
-
-    Parameters
-    ----------
-    parameters
-        (row, column, radius, foreground, background), shape (N, 5); lengths in pixels, and pixel (i, j) is
-        centred at (i + 1/2, j + 1/2).
-    size
-        Height and width in pixels.
-    """
+    """Return discs, shape (N, 1, size, size), as a differentiable function of their parameters."""
     foreground, background = parameters[:, 3, None, None], parameters[:, 4, None, None]
     inside: Tensor = torch.special.ndtr(depths(parameters[:, :3], size) / EDGE)
     return (background + (foreground - background) * inside).unsqueeze(1)

@@ -125,13 +125,7 @@ class Faces(Dataset):
         return Card(f"images of one's own, from {Path(str(self.path)).name}", "as their owners say")
 
     def images(self, split: Split, count: int, start: int = 0) -> Tensor:
-        """Return images ``start`` to ``start + count`` of a split, shape (count, C, H, W), float32 in [0, 1].
-
-        Raises
-        ------
-        DataError
-            If the split holds fewer, or the source cannot be read.
-        """
+        """Return images ``start`` to ``start + count`` of a split, shape (count, C, H, W), float32 in [0, 1]."""
         places = self._splits[split]
         if start + count > len(places):
             raise DataError(
@@ -177,13 +171,7 @@ class Faces(Dataset):
         return (f"near repeats among {what}, found and written into {cache_folder()}",)
 
     def prepare(self) -> None:
-        """Fetch and decode the images, and look for near repeats.
-
-        Raises
-        ------
-        DataError
-            If they cannot be fetched or read.
-        """
+        """Fetch and decode the images, and look for near repeats."""
         _ = self._splits
 
     def fingerprint(self) -> str:

@@ -116,22 +116,7 @@ class Finite(Generated):
 
 
 def empirical_filters(members: Tensor, noisy: Tensor, sigma: float) -> LinearMaps:
-    """Return the Jacobians of :func:`empirical_bayes`: sum_i w_i (x_i - m) (x_i - m)' / sigma^2, m the mean.
-
-    Parameters
-    ----------
-    members
-        The images x_i, shape (M, C, H, W).
-    noisy
-        Shape (N, C, H, W).
-    sigma
-        Standard deviation of the noise.
-
-    Returns
-    -------
-    LinearMaps
-        Float64, on the device of the noisy images.
-    """
+    """Return the Jacobians of :func:`empirical_bayes`: sum_i w_i (x_i - m) (x_i - m)' / sigma^2, m the mean."""
     points = members.flatten(1)
     spreads = _spreads(points, noisy.flatten(1).double(), sigma)
 
@@ -169,20 +154,6 @@ def empirical_bayes(points: Tensor, noisy: Tensor, sigma: float | Tensor) -> Pos
     The mean is sum_i w_i x_i, w = softmax(-|y - x_i|^2 / 2 sigma^2), and the trace sum_i w_i |x_i - mean|^2. Distances
     are float64 and relative to the mean of the points. Mean and trace are relative to the likeliest point, so
     that both keep their relative accuracy when its weight rounds to 1.
-
-    Parameters
-    ----------
-    points
-        Shape (M, d).
-    noisy
-        Shape (N, d).
-    sigma
-        Standard deviation of the noise, greater than 0: one for all, or one for each, shape (N,).
-
-    Returns
-    -------
-    Posterior
-        Its mean of shape (N, d) and its trace of shape (N,), both float64.
     """
     origin = torch.zeros(points.shape[1], dtype=torch.float64, device=noisy.device)
     centre = torch.stack([some.sum(0) for some in _pieces(points, origin)]).sum(0) / len(points)

@@ -21,17 +21,7 @@ CHUNK = 1024
 
 
 class Fit(NamedTuple):
-    """Mean and principal components of a set of images.
-
-    Parameters
-    ----------
-    mean
-        Shape (d,), float64.
-    variances
-        Variance along each component, greatest first, shape (r,), float64, r the lesser of d and the number of images.
-    components
-        Orthonormal columns, shape (d, r), float64.
-    """
+    """Mean and principal components of a set of images."""
 
     mean: Tensor
     variances: Tensor

@@ -85,13 +85,7 @@ class HuggingFace(Library):
         return () if self.name is None or self.folder.is_dir() else (f"{self.name}, from the Hugging Face hub",)
 
     def prepare(self) -> None:
-        """Download it, and write it into the cache.
-
-        Raises
-        ------
-        DataError
-            If it cannot be had.
-        """
+        """Download it, and write it into the cache."""
         if not self.missing():
             return
         import datasets
@@ -109,13 +103,7 @@ class HuggingFace(Library):
             ) from error
 
     def parts(self) -> Mapping[Part, Iterable[Any]]:
-        """Return the images of its splits.
-
-        Raises
-        ------
-        DataError
-            If it has no such column or splits.
-        """
+        """Return the images of its splits."""
         import datasets
 
         try:

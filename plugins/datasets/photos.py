@@ -129,13 +129,7 @@ class Photos(Dataset):
         return undecoded(source_path(self.path), self.colour) if self.path is not None else ()
 
     def prepare(self) -> None:
-        """Decode the photographs into the cache.
-
-        Raises
-        ------
-        DataError
-            If they cannot be read.
-        """
+        """Decode the photographs into the cache."""
         _ = self._all
 
     def available(self, split: Split) -> int | None:
@@ -143,13 +137,7 @@ class Photos(Dataset):
         return len(self._tiles[split]) if split in HELD_OUT else None
 
     def images(self, split: Split, count: int, start: int = 0) -> Tensor:
-        """Return patches ``start`` to ``start + count`` of a split, shape (count, C, H, W), float32 in [0, 1].
-
-        Raises
-        ------
-        DataError
-            If the split holds fewer, the photographs cannot be read, or one is smaller than a patch.
-        """
+        """Return patches ``start`` to ``start + count`` of a split, shape (count, C, H, W), float32 in [0, 1]."""
         if count == 0:
             return torch.empty(0, *self.shape)
         if split in HELD_OUT:

@@ -70,13 +70,7 @@ class Shuffled(Dataset):
         return _permuted(images, self.permutation.argsort())
 
     def images(self, split: Split, count: int, start: int = 0) -> Tensor:
-        """Return images ``start`` to ``start + count`` of a split, shape (count, C, H, W), float32.
-
-        Raises
-        ------
-        DataError
-            If the split holds fewer images.
-        """
+        """Return images ``start`` to ``start + count`` of a split, shape (count, C, H, W), float32."""
         return self.shuffle(self.dataset.images(split, count, start))
 
     def available(self, split: Split) -> int | None:
@@ -97,34 +91,16 @@ class Shuffled(Dataset):
         return self.dataset.fingerprint()
 
     def posterior(self, noisy: Tensor, sigma: float) -> Posterior:
-        """Return the posterior of the plain images given the noisy ones put in order, its mean shuffled.
-
-        Raises
-        ------
-        OptimumError
-            If it is unknown for the plain images, or cannot be computed accurately.
-        """
+        """Return the posterior of the plain images given the noisy ones put in order, its mean shuffled."""
         found = self.dataset.posterior(self.inverse(noisy), sigma)
         return replace(found, mean=self.shuffle(found.mean))
 
     def lower_bound(self, split: Split, count: int, sigma: float, start: int = 0) -> Tensor:
-        """Return the bound on the mean squared error per pixel, shape (count,), which no permutation changes.
-
-        Raises
-        ------
-        OptimumError
-            If none is known for the plain images.
-        """
+        """Return the bound on the mean squared error per pixel, shape (count,), which no permutation changes."""
         return self.dataset.lower_bound(split, count, sigma, start)
 
     def genie(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> Tensor:
-        """Return the images denoised by the genie of the plain images, shuffled again.
-
-        Raises
-        ------
-        OptimumError
-            If none is known for the plain images.
-        """
+        """Return the images denoised by the genie of the plain images, shuffled again."""
         return self.shuffle(self.dataset.genie(self.inverse(noisy), sigma, split, start))
 
     def optimal_filters(self, noisy: Tensor, sigma: float, split: Split, start: int = 0) -> LinearMaps | None:

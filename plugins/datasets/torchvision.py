@@ -68,13 +68,7 @@ class Torchvision(Library):
         return Card(f"{self.name}, by torchvision", "as its authors say")
 
     def missing(self) -> tuple[str, ...]:
-        """Return the dataset if its files are not in the folder.
-
-        Raises
-        ------
-        DataError
-            If it has no such splits.
-        """
+        """Return the dataset if its files are not in the folder."""
         try:
             self._open("test", download=False)
         except (RuntimeError, OSError):
@@ -84,13 +78,7 @@ class Torchvision(Library):
         return ()
 
     def prepare(self) -> None:
-        """Download what is not there.
-
-        Raises
-        ------
-        DataError
-            If it cannot be had.
-        """
+        """Download what is not there."""
         if not self.missing():
             return
         self.root.mkdir(parents=True, exist_ok=True)

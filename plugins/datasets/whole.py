@@ -89,13 +89,7 @@ class Whole(Dataset):
         return [(self.shape[0], *size) for size in self._upright[:count]]
 
     def of_shape(self, shape: Shape) -> Whole:
-        """Return the set of the photographs of one shape, turned or not.
-
-        Raises
-        ------
-        DataError
-            If there are none.
-        """
+        """Return the set of the photographs of one shape, turned or not."""
         _, height, width = shape
         found = Whole(self.path, height, width, self.colour, self.sha256, self.on_error)
         # They are not read again.
@@ -122,13 +116,7 @@ class Whole(Dataset):
         return undecoded(source_path(self.path), self.colour) if self.path is not None else ()
 
     def prepare(self) -> None:
-        """Decode the photographs into the cache.
-
-        Raises
-        ------
-        DataError
-            If they cannot be read.
-        """
+        """Decode the photographs into the cache."""
         _ = self._all
 
     def available(self, split: Split) -> int:
@@ -136,13 +124,7 @@ class Whole(Dataset):
         return len(self._places) if split == "test" else 0
 
     def images(self, split: Split, count: int, start: int = 0) -> Tensor:
-        """Return photographs ``start`` to ``start + count``, shape (count, C, H, W), float32 in [0, 1].
-
-        Raises
-        ------
-        DataError
-            If the split holds fewer, or the photographs cannot be read or have different sizes.
-        """
+        """Return photographs ``start`` to ``start + count``, shape (count, C, H, W), float32 in [0, 1]."""
         if start + count > self.available(split):
             raise DataError(
                 f"{self._where}: {start + count} {split} images requested, but the split holds {self.available(split)}"
@@ -156,16 +138,7 @@ class Whole(Dataset):
         return torch.stack([self._image(place) for place in chosen]) if chosen else torch.empty(0, *self.shape)
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of the pixels of all photographs of the source, in the colours that are asked for.
-
-        It is that of height, width and channels as text (``321x481x1``) and of the pixels (uint8, row by row, channels
-        last) of each photograph in the order of names, as they lie in the file: alike for image files and arrays.
-
-        Raises
-        ------
-        DataError
-            If it is not the one that was expected.
-        """
+        """Return the SHA-256 of the pixels of all photographs of the source, in the colours that are asked for."""
         return self._digest
 
     @property

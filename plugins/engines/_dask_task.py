@@ -26,24 +26,7 @@ _processes: dict[str, list[subprocess.Popen[bytes]] | None] = {}
 
 
 def run_work(arguments: Sequence[str], threads: int, folder: Path, token: str) -> tuple[int, Path]:
-    """Run ``gahbench work`` by this worker's Python until it ends, or the worker does.
-
-    Parameters
-    ----------
-    arguments
-        Arguments for Python.
-    threads
-        Threads of each worker process of gahbench: there are as many processes as the threads of Dask's worker allow.
-    folder
-        Folder for the log.
-    token
-        Of the run, for :func:`stop`.
-
-    Returns
-    -------
-    status, log
-        Exit status, and the file with what the command wrote.
-    """
+    """Run ``gahbench work`` by this worker's Python until it ends, or the worker does."""
     from distributed import get_worker
     from distributed.core import Status
 

@@ -25,17 +25,7 @@ class SlurmError(GahbenchError):
 
 @dataclass(frozen=True)
 class Task:
-    """One task of an array, as ``squeue`` shows it.
-
-    Parameters
-    ----------
-    name
-        Number of the job and of the task: ``17_2``.
-    state
-        ``PENDING``, ``RUNNING``, and so on.
-    reason
-        Why it is pending, or ended.
-    """
+    """One task of an array, as ``squeue`` shows it."""
 
     name: str
     state: str
@@ -73,38 +63,20 @@ class Slurm:
         self.name = name
 
     def submit(self, script: Path, tasks: int) -> str:
-        """Submit an array of tasks, and return its number.
-
-        Raises
-        ------
-        SlurmError
-            If it is refused; has all that ``sbatch`` wrote.
-        """
+        """Submit an array of tasks, and return its number."""
         # What is given here goes before variables such as SBATCH_JOB_NAME, which go before lines of the script.
         options = ["--parsable", f"--job-name={self.name}", f"--array=0-{tasks - 1}"]
         return _run("sbatch", *options, str(script)).strip().partition(";")[0]
 
     def tasks(self) -> list[Task]:
-        """Return the tasks of this name: all that are alive, and those that ended a short while ago.
-
-        Raises
-        ------
-        SlurmError
-            If the controller does not answer, which says nothing about tasks.
-        """
+        """Return the tasks of this name: all that are alive, and those that ended a short while ago."""
         lines = _run(
             "squeue", "--me", f"--name={self.name}", "--array", "--states=all", "--noheader", "--format=%i|%T|%r"
         )
         return [Task(*fields) for line in lines.splitlines() if len(fields := line.strip().split("|", 2)) == 3]
 
     def cancel(self, *options: str) -> None:
-        """Cancel the tasks, or those of them that options of ``scancel`` select.
-
-        Raises
-        ------
-        SlurmError
-            If the controller does not answer.
-        """
+        """Cancel the tasks, or those of them that options of ``scancel`` select."""
         _run("scancel", "--me", f"--name={self.name}", *options)
 
 

@@ -59,23 +59,7 @@ fi"""
 def job_script(
     script: Path, folder: Path, tasks: int, options: Sequence[str], command: Sequence[str], setup: str | None
 ) -> str:
-    """Return the text of a job script.
-
-    Parameters
-    ----------
-    script
-        Where it will be.
-    folder
-        The results folder.
-    tasks
-        Number of tasks of the array.
-    options
-        Options of ``sbatch``, a line each, quoted as it reads them from a script.
-    command
-        The command line that finishes units.
-    setup
-        A line of shell to run before.
-    """
+    """Return the text of a job script."""
     return _SCRIPT.format(
         folder=folder,
         script=shlex.quote(str(script)),
@@ -93,13 +77,7 @@ def log_pattern(folder: Path) -> str:
 
 
 def time_seconds(limit: str) -> int | None:
-    """Return a time limit of ``sbatch`` in seconds, or ``None`` if it is none.
-
-    Examples
-    --------
-    >>> [time_seconds(limit) for limit in ("90", "1:30", "1:30:00", "2-12", "1-00:30", "1.5h")]
-    [5400, 90, 5400, 216000, 88200, None]
-    """
+    """Return a time limit of ``sbatch`` in seconds, or ``None`` if it is none."""
     days, dash, clock = limit.rpartition("-")
     pattern = r"(\d+)(?::(\d+))?(?::(\d+))?"
     found = re.fullmatch(pattern, clock)

@@ -50,22 +50,13 @@ class Dask(Engine):
         self.scheduler, self.workers = scheduler, workers
 
     def run(self, job: Job) -> None:
-        """Keep a task on each worker until no unit is left, all that is left has failed, or the job is stopped.
-
-        Raises
-        ------
-        GahbenchError
-            If the scheduler cannot be reached at first, or tasks die without any unit done.
-        """
+        """Keep a task on each worker until no unit is left, all that is left has failed, or the job is stopped."""
         if not job.stop.is_set():
             _Following(job, self.scheduler, job.workers or self.workers).run()
 
 
 class _Following:
-    """Tasks for one results folder.
-
-    What Dask says decides where another task is due, and nothing else: what is done is read from the folder.
-    """
+    """Tasks for one results folder."""
 
     def __init__(self, job: Job, scheduler: str, limit: int | None) -> None:
         self.job, self.scheduler, self.limit = job, scheduler, limit

@@ -18,13 +18,7 @@ class Inline(Engine):
         self.trusted = trusted
 
     def run(self, job: Job) -> None:
-        """Run the units of a job; a unit that exits or crashes takes this process along.
-
-        Raises
-        ------
-        PluginError
-            If plugins of its units are from outside gahbench, and not trusted.
-        """
+        """Run the units of a job; a unit that exits or crashes takes this process along."""
         from gahbench import UnitRunner
 
         if job.outside and not self.trusted:

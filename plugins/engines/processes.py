@@ -30,11 +30,5 @@ class Processes(Engine):
         self.workers_per_gpu = workers_per_gpu
 
     def run(self, job: Job) -> None:
-        """Run the units of a job until all are done, failed, or the job is stopped.
-
-        Raises
-        ------
-        GahbenchError
-            If workers cannot be started at all.
-        """
+        """Run the units of a job until all are done, failed, or the job is stopped."""
         supervise(job, job.workers or self.workers, self.workers_per_gpu)

@@ -103,13 +103,7 @@ class Slurm(Engine):
         ]
 
     def run(self, job: Job) -> None:
-        """Submit arrays until no unit is left, all that is left has failed, or the job is stopped.
-
-        Raises
-        ------
-        GahbenchError
-            If Slurm's commands are not here, the first submission is refused, or arrays die without any unit done.
-        """
+        """Submit arrays until no unit is left, all that is left has failed, or the job is stopped."""
         if job.stop.is_set():
             return
         folder = Path(job.store.folder).resolve()
@@ -154,11 +148,7 @@ def _job_name(folder: Path) -> str:
 
 
 class _Following:
-    """Arrays for one results folder, submitted and followed.
-
-    Slurm's commands say how many tasks are alive, which decides when another array is due, and nothing else: what is
-    done is read from the folder.
-    """
+    """Arrays for one results folder, submitted and followed."""
 
     def __init__(self, job: Job, slurm: Commands, script: Path, count: int) -> None:
         self.job, self.slurm, self.script, self.count = job, slurm, script, count

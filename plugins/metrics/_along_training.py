@@ -13,24 +13,7 @@ from gahbench.evaluation import Evaluation
 
 
 def crossing(steps: Sequence[int], values: Tensor, level: float, stays: bool = False) -> float | None:
-    """Return after how many steps values come down to a level, linear in the logarithm of steps between snapshots.
-
-    Parameters
-    ----------
-    steps
-        Steps of the snapshots, rising.
-    values
-        Shape (T,).
-    level
-        Where the time is taken.
-    stays
-        Whether they must be at the level or below from then on, to the last snapshot.
-
-    Returns
-    -------
-    float or None
-        The first step, where they are at the level from the first snapshot on; ``None`` where they do not get there.
-    """
+    """Return after how many steps values come down to a level, linear in the logarithm of steps between snapshots."""
     below = (values <= level).tolist()
     if stays:
         place = max((index + 1 for index, there in enumerate(below) if not there), default=0)
@@ -54,13 +37,7 @@ def spacing(steps: Sequence[int]) -> float:
 def pairs_along(
     evaluation: Evaluation, partner: Evaluation
 ) -> list[tuple[int, Callable[[], Denoiser], Callable[[], Denoiser]]]:
-    """Return steps, and functions that load the network and its partner, of their snapshots.
-
-    Raises
-    ------
-    ValueError
-        If they are at different steps.
-    """
+    """Return steps, and functions that load the network and its partner, of their snapshots."""
     found = []
     for (step, load), (other_step, load_other) in zip(evaluation.snapshots, partner.snapshots, strict=True):
         if step != other_step:

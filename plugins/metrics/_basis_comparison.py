@@ -18,18 +18,7 @@ from ._shared_bases import basis_on
 
 
 class BasisComparison(Metric):
-    """Base of metrics that compare the filters of a denoiser with those of equal strength in a basis.
-
-    Parameters
-    ----------
-    basis
-        The basis.
-    given
-        Another basis, for the part ``given``.
-    ceilings
-        At how many of the noise levels, from the lowest on, the part ``ceiling`` is found; by default at all. Each
-        takes as long as all the rest.
-    """
+    """Base of metrics that compare the filters of a denoiser with those of equal strength in a basis."""
 
     needs = frozenset({"jacobian"})
     label_parameters = ("basis",)

@@ -25,19 +25,7 @@ from ._shared_bases import filters_on
 
 @dataclass(frozen=True, eq=False)
 class ComparedFilters:
-    """Filters of a denoiser at one noise level, beside those of one or two bases at the strength of each image.
-
-    Parameters
-    ----------
-    remove
-        Takes out the strength: of the images whose traces all of the bases reach.
-    denoiser, bases
-        What they do beyond it.
-    traces
-        Traces of the denoiser's filters, shape (N,).
-    families
-        Filters in the bases at any strength.
-    """
+    """Filters of a denoiser at one noise level, beside those of one or two bases at the strength of each image."""
 
     remove: StrengthRemoval
     denoiser: Adaptation
@@ -62,15 +50,7 @@ class ComparedFilters:
 
 
 def compare(evaluation: Evaluation, sigma: float, *bases: Basis) -> ComparedFilters:
-    """Return the filters of the denoiser and of bases.
-
-    Parameters
-    ----------
-    evaluation
-        Of a denoiser that has a Jacobian.
-    bases
-        They exist on the dataset.
-    """
+    """Return the filters of the denoiser and of bases."""
     sketch, trace = evaluation.local.sketch(sigma), evaluation.local.trace(sigma)
     assert sketch is not None
     assert trace is not None

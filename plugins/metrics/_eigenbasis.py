@@ -10,13 +10,7 @@ from gahbench.jacobian import LARGEST_EXACT
 
 
 def check_eigenvectors(shape: Shape, name: str) -> None:
-    """Refuse images (C, H, W) whose Jacobian is too large for all eigenvectors.
-
-    Raises
-    ------
-    ValueError
-        If an image has more than 2304 values.
-    """
+    """Refuse images (C, H, W) whose Jacobian is too large for all eigenvectors."""
     size = shape[0] * shape[1] * shape[2]
     if size > LARGEST_EXACT:
         raise ValueError(

@@ -20,15 +20,7 @@ def check_uninformed(to: Reference) -> None:
 
 
 def fitted_alike(to: Reference, evaluation: Evaluation) -> Reference | None:
-    """Return a reference fitted to the training images of the denoiser; ``None`` where they are unknown.
-
-    It is a copy: the one that is given stays unfitted, for the next evaluation.
-
-    Raises
-    ------
-    ValueError
-        If it does not take images of this shape.
-    """
+    """Return a reference fitted to the training images of the denoiser; ``None`` where they are unknown."""
     if evaluation.learned_from is None or (evaluation.dataset is not None and not to.supports(evaluation.dataset)):
         return None
     reference = copy.deepcopy(to)

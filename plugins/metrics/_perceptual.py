@@ -44,13 +44,7 @@ class File(NamedTuple):
         return found[1] if found else ""
 
     def check(self) -> None:
-        """Compare its content with the digest in its name.
-
-        Raises
-        ------
-        DataError
-            If it is another, such as of a download that was broken off.
-        """
+        """Compare its content with the digest in its name."""
         digest = file_digest(str(self.path))
         if not digest.startswith(self.digest):
             raise DataError(
@@ -74,10 +68,7 @@ HUB = "https://huggingface.co/chaofengc/IQA-PyTorch-Weights/resolve/main"
 
 
 class Perceptual(Metric):
-    """A distance of the denoised from the clean image; both are clipped to [0, 1], and grey ones given three channels.
-
-    Weights are downloaded by ``gahbench prepare`` alone, into the folder of torch.hub (``$TORCH_HOME``).
-    """
+    """A distance of the denoised from the clean image; both clipped to [0, 1], grey ones in three channels."""
 
     higher_is_better = False
     #: Smallest side of an image that the network takes.
@@ -105,13 +96,7 @@ class Perceptual(Metric):
         return tuple(f"{file.what}, downloaded to {file.path}" for file in self.files if not file.path.is_file())
 
     def prepare(self) -> None:
-        """Download the files of weights that are not here.
-
-        Raises
-        ------
-        DataError
-            If one cannot be had.
-        """
+        """Download the files of weights that are not here."""
         for file in self.files:
             if file.path.is_file():
                 continue
@@ -126,13 +111,7 @@ class Perceptual(Metric):
                 ) from error
 
     def fingerprint(self) -> str:
-        """Return the digests of the weights, and the version of pyiqa.
-
-        Raises
-        ------
-        DataError
-            If they are not here, or others.
-        """
+        """Return the digests of the weights, and the version of pyiqa."""
         self._require_files()
         for file in self.files:
             file.check()

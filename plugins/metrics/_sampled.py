@@ -26,10 +26,7 @@ def placed(values: Tensor, places: Tensor, count: int) -> Tensor:
 
 
 def training_images(evaluation: Evaluation) -> Tensor:
-    """Return the images that a denoiser learned from, at most 100,000 or 1 GiB of them, each once.
-
-    Finite densities repeat them, and an image that comes twice would be its own second nearest.
-    """
+    """Return the images that a denoiser learned from, at most 100,000 or 1 GiB of them, each once."""
     assert evaluation.learned_from is not None
     size = 4 * evaluation.clean[0].numel()
     images = evaluation.learned_from.training(max(1, min(MAX_IMAGES, MAX_BYTES // size)))

@@ -47,15 +47,7 @@ def _key(basis: Basis) -> _Key | None:
 
 
 def basis_on(basis: Basis, dataset: Dataset | None) -> Basis | None:
-    """Return a basis, fitted to a dataset; ``None`` where it does not exist there.
-
-    Parameters
-    ----------
-    basis
-        It stays unfitted: a copy is fitted and cached.
-    dataset
-        Where it is fitted; if there is none, it is not.
-    """
+    """Return a basis, fitted to a dataset; ``None`` where it does not exist there."""
     if dataset is None:
         return basis
     key = _key(basis)
@@ -79,13 +71,7 @@ def _fitted(basis: Basis, dataset: Dataset) -> Basis | None:
 
 
 def filters_on(basis: Basis, evaluation: Evaluation, sigma: float) -> FilterFamily | None:
-    """Return the filters of :meth:`gahbench.Basis.filters` on an evaluation's images; ``None`` where there are none.
-
-    Parameters
-    ----------
-    basis
-        The basis, unfitted.
-    """
+    """Return the filters of :meth:`gahbench.Basis.filters` on an evaluation's images; ``None`` where there are none."""
     dataset = evaluation.dataset
     fitted = basis_on(basis, dataset)
     if fitted is None:

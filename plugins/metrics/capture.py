@@ -78,17 +78,7 @@ class Capture(Metric):
 
 
 def _captured(vectors: Tensor, weights: Tensor, counts: Tensor, atoms: Tensor) -> Tensor:
-    """Return the corrected share of eigenvectors in the first K of atoms, of each image, shape (N,).
-
-    Parameters
-    ----------
-    vectors, weights
-        Eigenvectors, rows of shape (N, d, d), and what they count, (N, d).
-    counts
-        K, shape (N,).
-    atoms
-        Rows of shape (N, d, d), or (1, d, d) for all images, the leading first.
-    """
+    """Return the corrected share of eigenvectors in the first K of atoms, of each image, shape (N,)."""
     energies = ((atoms @ vectors.mT).square() @ weights[..., None])[..., 0]
     places = torch.arange(energies.shape[1], device=energies.device)
     return _corrected((energies * (places < counts[:, None])).sum(1), weights.sum(1), counts, energies.shape[1])

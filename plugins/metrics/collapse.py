@@ -50,27 +50,7 @@ class Collapse(Metric):
 
 
 def collapse_levels(chosen: Tensor, noise: Tensor, images: Tensor) -> Tensor:
-    """Return the highest noise levels at which training images have half of the posterior, shape (M,), float64.
-
-    Parameters
-    ----------
-    chosen
-        The first M of the training images, shape (M, d), float64.
-    noise
-        Standard normal, shape (M, d).
-    images
-        Shape (N, d), N > 1.
-
-    Examples
-    --------
-    Of two images, without noise along the line between them, the other never has the larger weight: the level is the
-    highest that is searched.
-
-    >>> import torch
-    >>> pair = torch.tensor([[0.0, 0.0], [2.0, 0.0]], dtype=torch.float64)
-    >>> collapse_levels(pair, torch.zeros(2, 2, dtype=torch.float64), pair).round().tolist()
-    [100.0, 100.0]
-    """
+    """Return the highest noise levels at which training images have half of the posterior, shape (M,), float64."""
     parts = torch.split(torch.arange(len(chosen)), max(1, PART // len(images)))
     return torch.cat([_levels(chosen[part], noise[part], images, part) for part in parts])
 

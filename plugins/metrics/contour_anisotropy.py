@@ -63,15 +63,7 @@ class ContourAnisotropy(Metric):
 
 
 def contours(images: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
-    """Return unit vectors along the contours of images, (N, 2, H, W): rows, columns; and the pixels' weights (N, H, W).
-
-    Parameters
-    ----------
-    images
-        Shape (N, C, H, W); the tensors of channels are added up.
-    smoothing
-        Standard deviation of the Gaussian, in pixels.
-    """
+    """Return unit vectors along the contours of images, (N, 2, H, W): rows, columns; and weights (N, H, W)."""
     down, right = gradients(images)
     tensor = torch.stack([(down * down).sum(1), (down * right).sum(1), (right * right).sum(1)], dim=1)
     rows, mixed, columns = _smooth(tensor, smoothing).unbind(1)

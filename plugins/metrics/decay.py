@@ -49,11 +49,7 @@ class Decay(Metric):
             )
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return the exponent of every image at every noise level, the mean over its channels.
-
-        There are none where the entrant has no orthonormal basis, and none of an image with coefficients among the
-        ranks that are zero but for rounding.
-        """
+        """Return the exponent of every image at every noise level, the mean over its channels."""
         basis = getattr(evaluation.denoiser, "basis", None)
         if not isinstance(basis, Basis) or not basis.is_orthonormal(evaluation.shape):
             return Scores([])

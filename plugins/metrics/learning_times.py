@@ -114,19 +114,7 @@ class LearningTimes(Metric):
 
 
 def gains_along(denoiser: Denoiser, noisy: Tensor, vectors: Tensor, sigma: float) -> Tensor:
-    """Return the mean gains of a denoiser along unit vectors at steps of the size of the noise, shape (K,), float64.
-
-    Parameters
-    ----------
-    denoiser
-        Of the kind ``trained``.
-    noisy
-        Shape (N, C, H, W).
-    vectors
-        Shape (K, C, H, W).
-    sigma
-        Standard deviation of the noise.
-    """
+    """Return the mean gains of a denoiser along unit vectors at steps of the size of the noise, shape (K,), float64."""
     batches, found = Batches(batch_size(image_shape(noisy))), []
     for vector in vectors:
         step = (sigma * vector).to(noisy)

@@ -61,14 +61,7 @@ class OwnHalf(Metric):
 
 
 def nearness(samples: Tensor, images: Tensor, fresh: Tensor) -> Tensor:
-    """Return contributions of samples, shape (M,), to a standardized rank sum of distances to images, their mean.
-
-    Parameters
-    ----------
-    samples, images, fresh
-        Shapes (M, ...), (K, ...) and (N, ...): the M samples and N fresh images have their distances to the nearest of
-        the images compared.
-    """
+    """Return contributions of samples, shape (M,), to a standardized rank sum of distances to images, their mean."""
     mine, others = (nearest(some, images).values[:, 0] for some in (samples, fresh))
     # The share of fresh images that are nearer than a sample, ties by half.
     below = (others[None] < mine[:, None]).double() + 0.5 * (others[None] == mine[:, None]).double()

@@ -37,10 +37,7 @@ class Psnr(Metric):
 
 
 def kept_images(evaluation: Evaluation) -> dict[str, Tensor] | None:
-    """Return images for figures: ``clean`` (K, C, H, W), ``noisy`` and ``denoised`` (S, K, C, H, W), ``sigmas`` (S,).
-
-    None of other splits, nor of bounds, which need not denoise.
-    """
+    """Return images to draw: ``clean`` (K, C, H, W), ``noisy`` and ``denoised`` (S, K, C, H, W), ``sigmas`` (S,)."""
     if evaluation.split != "test" or evaluation.denoiser.kind == "bound":
         return None
     noisy = torch.stack([_bytes(evaluation.noisy(sigma)[:KEPT]) for sigma in evaluation.sigmas])

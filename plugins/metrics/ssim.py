@@ -34,25 +34,13 @@ class Ssim(Metric):
         _check_sides(*shape[1:])
 
     def score(self, evaluation: Evaluation) -> Scores:
-        """Return the SSIM of every image at every noise level.
-
-        Raises
-        ------
-        ValueError
-            If a side of the images is smaller than the window.
-        """
+        """Return the SSIM of every image at every noise level."""
         values = [ssim(evaluation.denoised(sigma), evaluation.clean) for sigma in evaluation.sigmas]
         return Scores.grid(torch.stack(values), evaluation.sigmas)
 
 
 def ssim(first: Tensor, second: Tensor) -> Tensor:
-    """Return the structural similarity of images (N, C, H, W) with data range 1, shape (N,), float64.
-
-    Raises
-    ------
-    ValueError
-        If a side is smaller than 11 pixels.
-    """
+    """Return the structural similarity of images (N, C, H, W) with data range 1, shape (N,), float64."""
     _check_sides(*first.shape[-2:])
     # Variances are differences of nearly equal numbers: double precision.
     first, second = first.double(), second.double()

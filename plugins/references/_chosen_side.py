@@ -19,17 +19,7 @@ LEVELS_AN_OCTAVE = 2
 
 
 class ChosenSide(TrainingMemory):
-    """A reference made of patches of training images, whose side is the one number that is calibrated.
-
-    Parameters
-    ----------
-    patch
-        Side of a patch in pixels; ``None`` for the best near each noise level.
-    images
-        Most training images to learn from.
-    validation
-        Most validation images to choose the side on.
-    """
+    """A reference made of patches of training images, whose side is the one number that is calibrated."""
 
     def __init__(self, patch: int | None, images: int, validation: int) -> None:
         super().__init__(images)
@@ -48,15 +38,7 @@ class ChosenSide(TrainingMemory):
         """Return the sides among which one is chosen for images (C, H, W), in order."""
 
     def fit(self, examples: TrainingData) -> None:
-        """Keep the training images, and the examples for when a side must be chosen.
-
-        Raises
-        ------
-        DataError
-            If there are no training images.
-        ValueError
-            If it does not take images of their shape.
-        """
+        """Keep the training images, and the examples for when a side must be chosen."""
         super().fit(examples)
         self._examples = examples
         self._chosen.clear()
@@ -71,26 +53,14 @@ class ChosenSide(TrainingMemory):
         return (*learned, f"patch chosen on {self._count} validation image{'s' * (self._count > 1)}: {found}")
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
-        """Return the denoised images, shape (N, C, H, W), where the noisy ones are.
-
-        Raises
-        ------
-        DataError
-            If it was not fitted, or to images of another shape, or there is nothing to choose a side on.
-        """
+        """Return the denoised images, shape (N, C, H, W), where the noisy ones are."""
         training = self.fitted(image_shape(noisy))
         if sigma == 0:
             return noisy
         return self.means(training, noisy.to(self.device), sigma, self.side(sigma)).to(noisy.device)
 
     def side(self, sigma: float) -> int:
-        """Return the side of a patch at a noise level > 0, chosen if need be.
-
-        Raises
-        ------
-        DataError
-            If it has to be chosen before :meth:`fit`, or there are no validation images.
-        """
+        """Return the side of a patch at a noise level > 0, chosen if need be."""
         if self.patch is not None:
             return self.patch
         near: float = 2 ** (round(LEVELS_AN_OCTAVE * math.log2(sigma)) / LEVELS_AN_OCTAVE)

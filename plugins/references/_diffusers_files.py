@@ -34,19 +34,7 @@ ACCEPTED = (
 
 @dataclass(frozen=True)
 class Files:
-    """The files of a model.
-
-    Parameters
-    ----------
-    unet
-        The folder of the network.
-    weights
-        Its files of weights.
-    config
-        Its configuration.
-    scheduler
-        The configuration of the scheduler, if one is saved.
-    """
+    """The files of a model."""
 
     unet: Path
     weights: tuple[Path, ...]
@@ -62,13 +50,7 @@ class Files:
 
 
 def find_files(folder: Path) -> Files:
-    """Return the files of a model in a folder.
-
-    Raises
-    ------
-    ParameterError
-        If there is none, or another than a ``UNet2DModel``; says what is accepted.
-    """
+    """Return the files of a model in a folder."""
     unet = next((one for one in (folder / "unet", folder) if (one / CONFIG).is_file()), None)
     if unet is None:
         reason = f"has no {CONFIG} and no unet/{CONFIG}" if folder.is_dir() else "no such folder"
@@ -87,13 +69,7 @@ def find_files(folder: Path) -> Files:
 
 
 def read_config(path: Path) -> Mapping[str, Any]:
-    """Return a configuration.
-
-    Raises
-    ------
-    ParameterError
-        If it cannot be read.
-    """
+    """Return a configuration."""
     try:
         found = json.loads(read_regular(path, MAX_BYTES))
         if not isinstance(found, Mapping):
@@ -104,15 +80,7 @@ def read_config(path: Path) -> Mapping[str, Any]:
 
 
 def load_unet(files: Files) -> nn.Module:
-    """Return the network, float32, on the CPU. Of torch files only tensors are unpickled.
-
-    Raises
-    ------
-    ParameterError
-        If its weights cannot be read, or are those of another network.
-    ValueError
-        If diffusers is not installed.
-    """
+    """Return the network, float32, on the CPU. Of torch files only tensors are unpickled."""
     kind, library = files.weights[0].name.split(".")[1], diffusers()
     try:
         for path in files.weights:
@@ -137,26 +105,7 @@ def load_unet(files: Files) -> nn.Module:
 
 
 def make_scheduler(name: Any, saved: Mapping[str, Any], arguments: Mapping[str, Any], where: str) -> Any:
-    """Return a scheduler of diffusers.
-
-    Parameters
-    ----------
-    name
-        Its class.
-    saved
-        A saved configuration; what the class does not know in it is left out.
-    arguments
-        Arguments of the constructor, which replace those of the configuration.
-    where
-        Where the class is named, for errors.
-
-    Raises
-    ------
-    ParameterError
-        If there is no such class, or it refuses the arguments.
-    ValueError
-        If diffusers is not installed.
-    """
+    """Return a scheduler of diffusers."""
     library = diffusers()
     factory = getattr(library, name, None) if isinstance(name, str) and name.endswith("Scheduler") else None
     if not (isinstance(factory, type) and issubclass(factory, library.SchedulerMixin)):
@@ -175,13 +124,7 @@ def make_scheduler(name: Any, saved: Mapping[str, Any], arguments: Mapping[str, 
 
 
 def diffusers() -> Any:
-    """Return the package diffusers.
-
-    Raises
-    ------
-    ValueError
-        If it is not installed.
-    """
+    """Return the package diffusers."""
     return imported("diffusers", "diffusers")
 
 

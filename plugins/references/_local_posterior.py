@@ -34,17 +34,7 @@ ROUNDING = 1e-3
 
 @dataclass(frozen=True)
 class Span:
-    """Rows, or columns, of pixels whose patches reach equally far within the image.
-
-    Parameters
-    ----------
-    first, count
-        The pixels ``first`` to ``first + count``.
-    top
-        Where the patch of the first one begins, in the image with its margin.
-    before, size
-        Pixels of a patch before its centre, and in all.
-    """
+    """Rows, or columns, of pixels whose patches reach equally far within the image."""
 
     first: int
     count: int
@@ -54,17 +44,7 @@ class Span:
 
 
 def spans(side: int, patch: int, boundary: Boundary) -> list[Span]:
-    """Return the spans of an image side, in order.
-
-    Parameters
-    ----------
-    side
-        Pixels of the side.
-    patch
-        Side of a patch, odd.
-    boundary
-        ``zeros``: a patch ends where the image does; ``periodic``: it goes on at the other end.
-    """
+    """Return the spans of an image side, in order."""
     half = patch // 2
     if boundary == "periodic":
         return [Span(0, side, 0, half, patch)]
@@ -83,18 +63,7 @@ def alone(span: Span) -> list[Span]:
 
 @dataclass(frozen=True)
 class Patches:
-    """The patches of images, and which of them are compared.
-
-    Parameters
-    ----------
-    side
-        Side of a patch, odd.
-    equivariant
-        Whether noisy patches are compared with training patches from everywhere in an image, as long as they end at
-        borders alike, or only with those from the same position.
-    boundary
-        The continuation beyond the border.
-    """
+    """The patches of images, and which of them are compared."""
 
     side: int
     equivariant: bool
@@ -113,14 +82,7 @@ class Patches:
         return functional.pad(images, (half,) * 4, mode="circular") if self.boundary == "periodic" else images
 
     def cut(self, images: Tensor, rows: Span, columns: Span) -> Iterator[tuple[slice, slice, Tensor]]:
-        """Yield the patches of an area, of as many extended images, or else rows of one, as fit into memory.
-
-        Yields
-        ------
-        tuple of slice, slice, Tensor
-            Which images, which rows of the area, and the patches: shape (1, R, C * h * w) of R patches where any
-            position will do, and else (B, R, C * h * w), for B positions in R images each.
-        """
+        """Yield the patches of an area, of as many extended images, or else rows of one, as fit into memory."""
         down = slice(rows.top, rows.top + rows.count + rows.size - 1)
         region = images[:, :, down, columns.top : columns.top + columns.count + columns.size - 1]
         windows = region.unfold(2, rows.size, 1).unfold(3, columns.size, 1).permute(0, 2, 3, 1, 4, 5)
@@ -147,19 +109,7 @@ class Patches:
 
 
 class Average:
-    """Averages over training patches p, which come in parts, under weights softmax(-|y - p|^2 / 2 sigma^2).
-
-    Weights are relative to the largest so far, so that none overflows and the largest never vanishes.
-
-    Parameters
-    ----------
-    noisy
-        The patches y, shape (B, R, d): each is compared with training patches of the same B.
-    sigma
-        Standard deviation of the noise.
-    size
-        How many values are averaged.
-    """
+    """Averages over training patches p, which come in parts, under weights softmax(-|y - p|^2 / 2 sigma^2)."""
 
     def __init__(self, noisy: Tensor, sigma: float, size: int) -> None:
         self._noisy, self._variance = noisy / sigma**2, sigma**2
@@ -169,10 +119,7 @@ class Average:
         self._pairs = PAIRS_GPU if hardware(noisy.device).has_large_batches else PAIRS
 
     def add(self, patches: Tensor, values: Tensor, numbers: Tensor | None = None) -> None:
-        """Add training patches, shape (B, K, d), with what is averaged, shape (B, K, v).
-
-        Each counts as many times as the numbers say, shape (B, K).
-        """
+        """Add training patches, shape (B, K, d), with what is averaged, shape (B, K, v)."""
         offsets = patches.square().sum(2)[:, None] / (-2 * self._variance)
         if numbers is not None:
             offsets = offsets + numbers.log()[:, None]
@@ -203,33 +150,7 @@ class Average:
 def local_means(
     training: Tensor, noisy: Tensor, sigma: float, patches: Patches, alike: float = 0.0, contrast: float | None = None
 ) -> Tensor:
-    """Return the average centre of the training patches at each pixel.
-
-    Beyond images and results it needs about 150 MiB, on a GPU 400 MiB, or a few times the patches of one row of pixels
-    where that is more; where patches are merged some 600 MiB, and those that are left.
-
-    Parameters
-    ----------
-    training
-        Shape (M, C, H, W), on the device of the noisy images.
-    noisy
-        Shape (N, C, H, W).
-    sigma
-        Standard deviation of the noise, greater than 0.
-    patches
-        Which patches are compared.
-    alike
-        Training patches whose root mean square distance from their mean is at most this share of sigma are merged;
-        where positions do not matter.
-    contrast
-        That of the training images, if :func:`contrast_of` has been asked before.
-
-    Returns
-    -------
-    Tensor
-        Shape (N, C, H, W), of the dtype of the noisy images. Where float32 could put the logarithms of weights off by
-        1e-3, they are computed in float64.
-    """
+    """Return the average centre of the training patches at each pixel."""
     channels = noisy.shape[1]
     dtype = torch.promote_types(noisy.dtype, _precision(training, sigma, patches, contrast))
     # Distances do not depend on the origin of grey values, but rounding does.
@@ -269,19 +190,7 @@ def _merged(
 
 
 def local_derivatives(training: Tensor, noisy: Tensor, sigma: float, patches: Patches) -> tuple[Tensor, Tensor]:
-    """Return the derivatives of :func:`local_means`: covariances of centre and patch over sigma^2.
-
-    Parameters
-    ----------
-    training, noisy, sigma, patches
-        As of :func:`local_means`.
-
-    Returns
-    -------
-    tuple of Tensor, Tensor
-        Places (2, K), the numbers of the value of the result and of that of the noisy image, and derivatives (N, K),
-        float64. Others are zero.
-    """
+    """Return the derivatives of :func:`local_means`: covariances of centre and patch over sigma^2."""
     shape = image_shape(noisy)
     origin = training.mean().double()
     known, given = patches.extended(training), patches.extended(noisy.double() - origin)

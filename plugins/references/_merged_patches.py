@@ -12,24 +12,7 @@ COMPONENTS, EXAMPLES = 12, 4096
 
 
 def merged(patches: Tensor, radius: float) -> tuple[Tensor, Tensor]:
-    """Return patches, with those that lie close together replaced by their mean, and how many each stands for.
-
-    They are halved along the principal component that varies most, again and again, as in a k-d tree; a group whose
-    root mean square distance from its mean is at most the radius becomes its mean. What is left in groups of less than
-    8 stays as it is. Averages weighted by any function that is nearly linear within the radius hardly change.
-
-    Parameters
-    ----------
-    patches
-        Shape (K, d).
-    radius
-        Greatest root mean square distance from the mean.
-
-    Returns
-    -------
-    tuple of Tensor, Tensor
-        Shapes (J, d) and (J,), J at most K; the numbers sum to K.
-    """
+    """Return patches, with those that lie close together replaced by their mean, and how many each stands for."""
     count = len(patches)
     halvings = max(0, (count // SMALLEST).bit_length() - 1)
     size = -(-count // 2**halvings)

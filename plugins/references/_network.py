@@ -22,13 +22,7 @@ class NetworkReference(Reference):
 
     @abstractmethod
     def load(self) -> nn.Module:
-        """Return the network, in evaluation.
-
-        Raises
-        ------
-        ParameterError
-            If it cannot be read.
-        """
+        """Return the network, in evaluation."""
 
     @property
     def network(self) -> nn.Module:

@@ -29,13 +29,6 @@ def soft_risk(clean: Tensor, threshold: float) -> Tensor:
 
     With Q(x) = P(z > x), density phi and threshold t it is
     (1 + t^2) (Q(t-c) + Q(t+c)) + c^2 P(-t < c+z < t) - (t+c) phi(t-c) - (t-c) phi(t+c).
-
-    Parameters
-    ----------
-    clean
-        The clean coefficients c, in units of the noise, any shape.
-    threshold
-        t, at least 0, in units of the noise.
     """
     clean, below, above = _places(clean, threshold)
     tails = _exceeds(below) + _exceeds(above)
@@ -52,13 +45,6 @@ def hard_risk(clean: Tensor, threshold: float) -> Tensor:
 
     With Q(x) = P(z > x), density phi and threshold t it is
     Q(t-c) + Q(t+c) + c^2 P(-t < c+z < t) + (t-c) phi(t-c) + (t+c) phi(t+c).
-
-    Parameters
-    ----------
-    clean
-        The clean coefficients c, in units of the noise, any shape.
-    threshold
-        t, at least 0, in units of the noise.
     """
     clean, below, above = _places(clean, threshold)
     tails = _exceeds(below) + _exceeds(above)

@@ -6,13 +6,7 @@ from gahbench import Basis, Dataset, Reference, Shape, TrainingData
 
 
 class Shrinkage(Reference):
-    """A reference that works on the coefficients in a basis.
-
-    Parameters
-    ----------
-    basis
-        The basis.
-    """
+    """A reference that works on the coefficients in a basis."""
 
     label_parameters = ("basis",)
     _notes: tuple[str, ...] = ()

@@ -15,20 +15,7 @@ from ._thresholding import Thresholding
 
 
 class SingleThreshold(Thresholding):
-    """A practical reference with one threshold for all details.
-
-    Parameters
-    ----------
-    basis
-        The basis.
-    rule
-        ``hard`` keeps or kills; ``soft`` also brings what it keeps nearer to 0 by the threshold.
-
-    Raises
-    ------
-    ValueError
-        If there is no such rule, or the basis is for oracles only.
-    """
+    """A practical reference with one threshold for all details."""
 
     def __init__(self, basis: Basis, rule: Rule) -> None:
         super().__init__(basis)
@@ -38,15 +25,7 @@ class SingleThreshold(Thresholding):
 
     @abstractmethod
     def multiple(self, details: int, sigma: float) -> float:
-        """Return the threshold in units of the noise.
-
-        Parameters
-        ----------
-        details
-            How many coefficients of a channel of an image are not of the coarse scale.
-        sigma
-            Greater than 0.
-        """
+        """Return the threshold in units of the noise."""
 
     def shrink(self, coefficients: Tensor, labels: Tensor, sigma: float) -> Tensor:
         """Return the thresholded coefficients, shape (N, C, ...)."""
@@ -54,11 +33,7 @@ class SingleThreshold(Thresholding):
         return rule(coefficients, self.multiple(_details(labels), sigma) * sigma)
 
     def risk(self, truth: Truth, sigma: float) -> Tensor | None:
-        """Return the expected mean squared error per pixel of each image, shape (N,), float64.
-
-        It is exact in a fixed orthonormal basis, where the noise of the coefficients is white too; elsewhere it is
-        not known.
-        """
+        """Return the expected mean squared error per pixel of each image, shape (N,), float64."""
         shape = image_shape(truth.clean)
         if self.basis.adaptive or not self.basis.is_orthonormal(shape):
             return None

@@ -17,22 +17,7 @@ USUAL = 3.0
 
 
 class Thresholding(Shrinkage):
-    """A practical reference that shrinks the details in a basis: every band but 0, the coarse scale.
-
-    In a basis that is not orthonormal, or a frame, each coefficient is first divided by its noise level, the standard
-    deviation of that coefficient of unit white noise, so that all carry noise of the same strength, though it is no
-    longer independent. An adaptive basis is adapted to the noisy images.
-
-    Parameters
-    ----------
-    basis
-        The basis.
-
-    Raises
-    ------
-    ValueError
-        If the basis is for oracles only.
-    """
+    """A practical reference that shrinks the details in a basis: every band but 0, the coarse scale."""
 
     def __init__(self, basis: Basis) -> None:
         super().__init__(basis)
@@ -56,17 +41,7 @@ class Thresholding(Shrinkage):
 
     @abstractmethod
     def shrink(self, coefficients: Tensor, labels: Tensor, sigma: float) -> Tensor:
-        """Return the coefficients without their noise.
-
-        Parameters
-        ----------
-        coefficients
-            Shape (N, C, ...), each with noise of standard deviation ``sigma``.
-        labels
-            The band of each coefficient, shape (C, ...), on the CPU. Band 0 is left unchanged.
-        sigma
-            Greater than 0.
-        """
+        """Return the coefficients without their noise."""
 
     def _adapted_for(self, shape: Shape, sigma: float) -> float:
         """Return what threshold an adaptive basis is adapted for, in units of the noise."""

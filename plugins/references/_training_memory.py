@@ -11,13 +11,7 @@ from .._names import name_of
 
 
 class TrainingMemory(Reference):
-    """A reference that is made of training images; computed where it is moved to.
-
-    Parameters
-    ----------
-    images
-        Most training images to keep.
-    """
+    """A reference that is made of training images; computed where it is moved to."""
 
     fits_training_subset = True
 
@@ -27,15 +21,7 @@ class TrainingMemory(Reference):
         self._training: Tensor | None = None
 
     def fit(self, examples: TrainingData) -> None:
-        """Keep the training images.
-
-        Raises
-        ------
-        DataError
-            If there are none.
-        ValueError
-            If it does not take images of their shape.
-        """
+        """Keep the training images."""
         self.check_shape(examples.shape)
         self._training = examples.training(self.images).to(self.device)
 
@@ -54,13 +40,7 @@ class TrainingMemory(Reference):
         return (f"learned from {count} training image{'s' * (count > 1)}",)
 
     def fitted(self, shape: Shape) -> Tensor:
-        """Return the training images, for images of a shape (C, H, W).
-
-        Raises
-        ------
-        DataError
-            If it was not fitted, or to images of another shape.
-        """
+        """Return the training images, for images of a shape (C, H, W)."""
         if self._training is None:
             raise self.unfitted()
         if image_shape(self._training) != shape:

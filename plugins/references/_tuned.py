@@ -22,13 +22,6 @@ class Tuned(Reference):
     falling; then the two on either side of the best, at factors of 2^(1/3) and 2^(2/3), are tried, and finer ones
     where the error is sensitive to the number. Validation images and their noise are the same for all candidates; test
     images are never looked at.
-
-    Parameters
-    ----------
-    value
-        The number; if not given it is tuned.
-    images
-        Most validation images to tune on.
     """
 
     #: The name of the number in notes and errors.
@@ -75,23 +68,11 @@ class Tuned(Reference):
         return (f"{self.number} tuned on {images}: {found}",)
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
-        """Return the denoised images, shape (N, C, H, W); without noise, the images as they are.
-
-        Raises
-        ------
-        DataError
-            If the number has to be tuned and there is nothing to tune it on.
-        """
+        """Return the denoised images, shape (N, C, H, W); without noise, the images as they are."""
         return noisy if sigma == 0 else self.filtered(noisy, sigma, self.value(sigma))
 
     def value(self, sigma: float) -> float:
-        """Return the number at a noise level, tuned if need be.
-
-        Raises
-        ------
-        DataError
-            If it has to be tuned before :meth:`fit`, or there are no validation images.
-        """
+        """Return the number at a noise level, tuned if need be."""
         if self._given is not None:
             return self._given
         if sigma not in self._chosen:

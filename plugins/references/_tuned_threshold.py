@@ -14,24 +14,7 @@ from ._tuned import Tuned
 
 
 class TunedThreshold(SingleThreshold, Tuned):
-    """A practical reference that thresholds all details at k sigma.
-
-    Parameters
-    ----------
-    basis
-        The basis.
-    rule
-        ``hard`` or ``soft``.
-    k
-        Threshold in units of the noise; ``None`` for the best at each noise level on validation images.
-    images
-        Most validation images to tune on.
-
-    Raises
-    ------
-    ValueError
-        If there is no such rule, k is not a positive number, or the basis is for oracles only.
-    """
+    """A practical reference that thresholds all details at k sigma."""
 
     number = "k"
     limits = (0.25, 16.0)
@@ -55,13 +38,7 @@ class TunedThreshold(SingleThreshold, Tuned):
         return self._notes + self.tuned()
 
     def multiple(self, details: int, sigma: float) -> float:
-        """Return k, tuned if need be.
-
-        Raises
-        ------
-        DataError
-            If it has to be tuned before :meth:`fit`, or there are no validation images.
-        """
+        """Return k, tuned if need be."""
         return self.value(sigma)
 
     def filtered(self, noisy: Tensor, sigma: float, value: float) -> Tensor:

@@ -21,11 +21,7 @@ VALUES_GPU = 1 << 24
 
 
 def window_sums(values: Tensor, side: int) -> Tensor:
-    """Return the sums over all windows of ``side`` x ``side`` in (..., H, W): (..., H - side + 1, W - side + 1).
-
-    They are made of sums of 1, 2, 4, ... values: as many additions as the side has binary digits, twice at most, for
-    each dimension, and none of the cancellation that differences of cumulative sums have.
-    """
+    """Return the sums over all windows of ``side`` x ``side`` in (..., H, W): (..., H - side + 1, W - side + 1)."""
     return _sums(_sums(values, side, -1), side, -2)
 
 
@@ -82,23 +78,7 @@ class RunningMean:
 
 
 def pixel_means(training: Tensor, noisy: Tensor, logarithms: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return at each pixel the average of the training images there, with weights of its own.
-
-    Parameters
-    ----------
-    training
-        Shape (M, C, H, W), on the device of the noisy images.
-    noisy
-        Shape (N, C, H, W).
-    logarithms
-        Makes of the squared differences of K training images and a noisy one, shape (K, C, H, W), the logarithms of
-        weights, of that shape, or of (K, 1, H, W) where channels share them.
-
-    Returns
-    -------
-    Tensor
-        Shape (N, C, H, W), of the dtype of the noisy images.
-    """
+    """Return at each pixel the average of the training images there, with weights of its own."""
     dtype = torch.promote_types(training.dtype, noisy.dtype)
     result = torch.empty_like(noisy)
     for place, image in enumerate(noisy.to(dtype)):
@@ -110,19 +90,7 @@ def pixel_means(training: Tensor, noisy: Tensor, logarithms: Callable[[Tensor], 
 
 
 def positioned_means(training: Tensor, noisy: Tensor, sigma: float, side: int, boundary: Boundary) -> Tensor:
-    """Return at each pixel the average of the training images there, weighted by the patches around it.
-
-    Parameters
-    ----------
-    training, noisy
-        As of :func:`pixel_means`.
-    sigma
-        Standard deviation of the noise, greater than 0.
-    side
-        Side of a patch, odd.
-    boundary
-        The continuation beyond the border.
-    """
+    """Return at each pixel the average of the training images there, weighted by the patches around it."""
     mode = "circular" if boundary == "periodic" else "constant"
 
     def logarithms(squares: Tensor) -> Tensor:
@@ -137,15 +105,6 @@ def composites(training: Tensor, noisy: Tensor, sigma: float, side: int) -> Tens
 
     At a pixel that is sum_i x_i sum_p w_i(p) / n, over training images x_i and the n patches p that cover the pixel,
     w(p) = softmax(-|y_p - x_ip|^2 / 2 sigma^2) over i. It needs 4 bytes for each training image and pixel.
-
-    Parameters
-    ----------
-    training, noisy
-        As of :func:`pixel_means`.
-    sigma
-        Standard deviation of the noise, greater than 0.
-    side
-        Side of a patch, at most that of an image.
     """
     dtype = torch.promote_types(training.dtype, noisy.dtype)
     result = torch.empty_like(noisy)
@@ -160,15 +119,7 @@ def composites(training: Tensor, noisy: Tensor, sigma: float, side: int) -> Tens
 
 
 def posterior_weights(training: Tensor, image: Tensor, sigma: float, side: int) -> Tensor:
-    """Return the weights of M training images for each patch of a noisy one: (M, H - side + 1, W - side + 1).
-
-    Parameters
-    ----------
-    training, image
-        Shapes (M, C, H, W) and (C, H, W).
-    sigma, side
-        As of :func:`composites`.
-    """
+    """Return the weights of M training images for each patch of a noisy one: (M, H - side + 1, W - side + 1)."""
     parts = [window_sums((some - image).square().sum(1), side) for some in pieces(training)]
     logarithms = torch.cat(parts).div_(-2 * sigma**2)
     weights = logarithms.sub_(logarithms.amax(0)).clamp_(min=NEGLIGIBLE).exp_()
@@ -180,11 +131,6 @@ def composite_jacobian(training: Tensor, image: Tensor, sigma: float, side: int)
 
     It is the sum over patches p of their posterior covariance over sigma^2, each row divided by the number of patches
     that cover its pixel.
-
-    Parameters
-    ----------
-    training, image, sigma, side
-        As of :func:`posterior_weights`.
     """
     channels, height, width = image.shape
     weights = posterior_weights(training, image.double(), sigma, side)

@@ -65,13 +65,7 @@ class Diffusers(NetworkReference):
         self._sizes: set[tuple[int, ...]] = set()
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of the model's files.
-
-        Raises
-        ------
-        ParameterError
-            If it is not there, or is no model that is accepted.
-        """
+        """Return the SHA-256 of the model's files."""
         return self._files.digest
 
     def check_shape(self, shape: Shape) -> None:

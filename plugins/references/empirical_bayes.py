@@ -46,13 +46,7 @@ class EmpiricalBayes(TrainingMemory):
         return (f"memorized {count} training image{'s' * (count > 1)}",)
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
-        """Return the denoised images, shape (N, C, H, W), where the noisy ones are.
-
-        Raises
-        ------
-        DataError
-            If it was not fitted, or to images of another shape.
-        """
+        """Return the denoised images, shape (N, C, H, W), where the noisy ones are."""
         members = self.fitted(image_shape(noisy))
         return noisy if sigma == 0 else self._means(members, noisy, sigma)
 

@@ -102,13 +102,7 @@ class HuggingFace(Reference):
         return ()
 
     def prepare(self) -> None:
-        """Download the weights into the hub's cache.
-
-        Raises
-        ------
-        ParameterError
-            If they cannot be downloaded, or the revision is no commit: says which commit it is today.
-        """
+        """Download the weights into the hub's cache."""
         if self._is_pinned and not self.missing():
             return
         library = hub()
@@ -197,13 +191,7 @@ class HuggingFace(Reference):
 
 
 def hub() -> Any:
-    """Return the package huggingface_hub.
-
-    Raises
-    ------
-    ValueError
-        If it is not installed.
-    """
+    """Return the package huggingface_hub."""
     # Not loaded with the package.
     imported("huggingface_hub.constants", "hub")
     return imported("huggingface_hub", "hub")

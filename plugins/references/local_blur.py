@@ -75,15 +75,7 @@ class LocalBlur(Reference):
         return DenseMaps(of_all_channels(filters, shape[0]), shape)
 
     def matrices(self, clean: Tensor, traces: Tensor | None = None) -> Tensor:
-        """Return the blur of each image, symmetric, shape (N, H * W, H * W), float64.
-
-        Parameters
-        ----------
-        clean
-            Shape (N, C, H, W).
-        traces
-            Their traces, shape (N,), of one channel; by default ``kept`` times the number of pixels.
-        """
+        """Return the blur of each image, symmetric, shape (N, H * W, H * W), float64."""
         rows, columns = self._kernels(clean, traces)
         kernels = (rows[..., None] * columns[..., None, :]).flatten(2)
         return (kernels + kernels.mT) / 2

@@ -106,10 +106,7 @@ class LocalScore(ChosenSide):
         return positioned_means(training, noisy, sigma, side, self.boundary)
 
     def sides(self, shape: Shape) -> list[int]:
-        """Return the sides among which one is chosen: up to the least that has the whole image in each patch.
-
-        In periodic images it ends with the greatest that meets nothing twice.
-        """
+        """Return the sides among which one is chosen: up to the least that has the whole image in each patch."""
         shorter, longer = min(shape[1:]), max(shape[1:])
         return doubling_sides((shorter - 1) // 2 * 2 + 1 if self.boundary == "periodic" else 2 * longer - 1)
 

@@ -22,13 +22,7 @@ class Optimal(Reference):
         return dataset.optimum.kind == "exact"
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
-        """Return the posterior means, shape (N, C, H, W).
-
-        Raises
-        ------
-        OptimumError
-            If the dataset's posterior is not known, or cannot be computed accurately.
-        """
+        """Return the posterior means, shape (N, C, H, W)."""
         return _dataset(truth).posterior(noisy, sigma).mean.to(noisy.dtype)
 
     def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> LinearMaps | None:
@@ -51,13 +45,7 @@ class LowerBound(Reference):
         return dataset.optimum.kind == "bracket"
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
-        """Return the genie's images, shape (N, C, H, W).
-
-        Raises
-        ------
-        OptimumError
-            If the dataset provides no bound.
-        """
+        """Return the genie's images, shape (N, C, H, W)."""
         return _dataset(truth).genie(noisy, sigma, truth.split, truth.start).to(noisy.dtype)
 
     def risk(self, truth: Truth, sigma: float) -> Tensor:

@@ -39,10 +39,7 @@ class Oracle(Shrinkage):
         return oracle_denoise(self.basis, noisy, sigma, truth, self.weights)
 
     def risk(self, truth: Truth, sigma: float) -> Tensor | None:
-        """Return the expected mean squared error per pixel of each image, shape (N,), float64.
-
-        ``None`` where the basis is not orthonormal.
-        """
+        """Return the expected mean squared error per pixel of each image, shape (N,), float64."""
         if not self.basis.is_orthonormal(image_shape(truth.clean)):
             return None
         risks = []

@@ -90,10 +90,7 @@ class OracleBestBasis(Reference):
         return denoised
 
     def risk(self, truth: Truth, sigma: float) -> Tensor | None:
-        """Return the expected mean squared error per pixel of each image, shape (N,), float64.
-
-        ``None`` where a basis is not orthonormal.
-        """
+        """Return the expected mean squared error per pixel of each image, shape (N,), float64."""
         if not all(oracle.basis.is_orthonormal(image_shape(truth.clean)) for oracle in self.oracles):
             return None
         return self._risks(truth, sigma).amin(0)

@@ -68,15 +68,7 @@ class PCALocality(TrainingMemory):
         check_values(shape, "pca-locality needs the covariance")
 
     def fit(self, examples: TrainingData) -> None:
-        """Keep the training images, and find their covariance.
-
-        Raises
-        ------
-        DataError
-            If there are fewer than 2.
-        ValueError
-            If they are too large.
-        """
+        """Keep the training images, and find their covariance."""
         super().fit(examples)
         training = self.fitted(examples.shape)
         if len(training) < 2:
@@ -86,13 +78,7 @@ class PCALocality(TrainingMemory):
         self._masks.clear()
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
-        """Return the denoised images, shape (N, C, H, W), where the noisy ones are.
-
-        Raises
-        ------
-        DataError
-            If it was not fitted, or to images of another shape.
-        """
+        """Return the denoised images, shape (N, C, H, W), where the noisy ones are."""
         training = self.fitted(image_shape(noisy))
         if sigma == 0:
             return noisy
@@ -125,13 +111,7 @@ class PCALocality(TrainingMemory):
         return DenseMaps(torch.stack([derivative(image) for image in images]), shape)
 
     def mask(self, sigma: float) -> Tensor:
-        """Return M at a noise level > 0, shape (d, d), float32: column q is 1 at the values that q looks at.
-
-        Raises
-        ------
-        DataError
-            If it was not fitted.
-        """
+        """Return M at a noise level > 0, shape (d, d), float32: column q is 1 at the values that q looks at."""
         if self._statistics is None:
             raise self.unfitted()
         if sigma not in self._masks:

@@ -95,10 +95,7 @@ class Pretrained(Reference):
         self._taken = ""
 
     def check_shape(self, shape: Shape) -> None:
-        """Raise ``ParameterError`` if the weights do not fit, or ``ValueError`` if the network refuses the size.
-
-        The network is built and called without numbers, on torch's meta device, if it can be.
-        """
+        """Raise ``ParameterError`` if the weights do not fit, or ``ValueError`` if the network refuses the size."""
         try:
             with torch.device("meta"):
                 network: nn.Module = self.architecture.build(shape).eval()
@@ -122,13 +119,7 @@ class Pretrained(Reference):
             self.device, self._built = device, None
 
     def as_network(self, shape: Shape) -> nn.Module:
-        """Return the network for images (C, H, W), in our units.
-
-        Raises
-        ------
-        ParameterError
-            If the weights cannot be read or do not fit.
-        """
+        """Return the network for images (C, H, W), in our units."""
         network, fit = self._trained(shape)
         return _Called(network.network, self.scale, self._output(fit), self.clip)
 
@@ -154,13 +145,7 @@ class Pretrained(Reference):
         return (f"returns what looks like the noise, not the image: output={other} may be meant", *notes)
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
-        """Return the denoised images, shape (N, C, H, W).
-
-        Raises
-        ------
-        ParameterError
-            If the weights cannot be read or do not fit.
-        """
+        """Return the denoised images, shape (N, C, H, W)."""
         network = self.as_network(image_shape(noisy))
         with torch.no_grad():
             levels = torch.full((len(noisy),), sigma, device=self.device)
@@ -169,13 +154,7 @@ class Pretrained(Reference):
         return found
 
     def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> Jacobian:
-        """Return the Jacobians at the noisy images, on the network's device.
-
-        Raises
-        ------
-        ParameterError
-            If the weights cannot be read or do not fit.
-        """
+        """Return the Jacobians at the noisy images, on the network's device."""
         return Jacobian(self.as_network(image_shape(noisy)), noisy.to(self.device), sigma)
 
     def _output(self, fit: Fit) -> Output:

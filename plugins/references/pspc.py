@@ -70,13 +70,7 @@ class PatchSetPosteriorComposites(ChosenSide):
         return composites(training, noisy, sigma, side)
 
     def jacobian(self, noisy: Tensor, sigma: float, truth: Truth) -> LinearMaps | None:
-        """Return the derivatives of the denoised images, float64; ``None`` without noise.
-
-        Raises
-        ------
-        ValueError
-            If images have more than 4096 values.
-        """
+        """Return the derivatives of the denoised images, float64; ``None`` without noise."""
         shape = image_shape(noisy)
         training = self.fitted(shape)
         if sigma == 0:

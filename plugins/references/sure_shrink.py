@@ -57,15 +57,7 @@ class SureShrink(Thresholding):
 
 
 def sure_thresholds(coefficients: Tensor, hybrid: bool = True) -> Tensor:
-    """Return SureShrink's thresholds, shape (N,), for coefficients (N, d) with noise of standard deviation 1.
-
-    Parameters
-    ----------
-    coefficients
-        Those of a subband of N images, d at least 1.
-    hybrid
-        Whether sparse subbands get the universal threshold.
-    """
+    """Return SureShrink's thresholds, shape (N,), for coefficients (N, d) with noise of standard deviation 1."""
     count = coefficients.shape[1]
     universal = math.sqrt(2 * math.log(count))
     candidates = torch.nn.functional.pad(coefficients.abs(), (1, 0)).sort(1).values

@@ -42,15 +42,7 @@ class WienerLinear(Reference):
         check_values(shape, "wiener-linear needs the covariance")
 
     def fit(self, examples: TrainingData) -> None:
-        """Find mean, variances and principal components of the training images.
-
-        Raises
-        ------
-        DataError
-            If there are none.
-        ValueError
-            If they are too large.
-        """
+        """Find mean, variances and principal components of the training images."""
         self.check_shape(examples.shape)
         images = examples.training(self.images)
         self._count = len(images)
@@ -62,13 +54,7 @@ class WienerLinear(Reference):
         return (f"learned from {self._count} training images",) if self._count else ()
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
-        """Return the denoised images, shape (N, C, H, W).
-
-        Raises
-        ------
-        DataError
-            If it was not fitted, or to images of another shape.
-        """
+        """Return the denoised images, shape (N, C, H, W)."""
         if sigma == 0:
             return noisy
         fit = self._fitted(noisy)

@@ -36,19 +36,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table.
-
-    Parameters
-    ----------
-    text
-        What is written.
-    key
-        What it is sorted by, where the text does not begin with that number.
-    bar
-        Its interval.
-    address
-        Where it leads to; empty where it leads nowhere.
-    """
+    """A cell of a table."""
 
     text: str
     key: str = ""

@@ -15,25 +15,7 @@ from gahbench.report.claims import interval, wanted
 
 @dataclass(frozen=True)
 class Judged:
-    """A claim, held against boards.
-
-    Parameters
-    ----------
-    paper, name
-        Who claims it, and ``paper/claim``.
-    place
-        Where in the paper, and what that was compared with.
-    outcome
-        ``holds``, ``fails``, ``undecided`` or ``not measured``.
-    statement
-        What is claimed.
-    value, region
-        The least favourable value with its interval, and where the claim wants it.
-    at, run
-        The case that it is of, and the run that has it; empty where none is measured.
-    needs
-        What would decide it; empty if it is decided.
-    """
+    """A claim, held against boards."""
 
     paper: str
     name: str

@@ -18,11 +18,7 @@ def variable(colour: str) -> str:
 
 
 def declarations(colours: Iterable[str]) -> tuple[str, str]:
-    """Return the declarations of the variables of some colours, for light and for dark screens.
-
-    Greys are turned around on dark screens, so that white is the ground there too; others are lightened until they have
-    a contrast of 3:1.
-    """
+    """Return the declarations of the variables of some colours, for light and for dark screens."""
     ordered = sorted(set(colours))
     light = ";".join(f"--c{colour[1:]}:{colour}" for colour in ordered)
     return light, ";".join(f"--c{colour[1:]}:{_dark(colour)}" for colour in ordered)

@@ -20,15 +20,7 @@ _SHARED = (
 
 
 def compact(root: ET.Element, prefix: str) -> None:
-    """Shorten a figure in place.
-
-    Parameters
-    ----------
-    root
-        The figure, whose elements have an ``id`` only if others refer to it.
-    prefix
-        Of its identifiers in the page.
-    """
+    """Shorten a figure in place."""
     _unwrap(root)
     _put_in_place(root)
     short: dict[str, str] = {}

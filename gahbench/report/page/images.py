@@ -32,15 +32,7 @@ _SIDE = 88  # pixels of the screen, at least, of an image
 
 @dataclass(frozen=True)
 class Strip:
-    """Images side by side.
-
-    Parameters
-    ----------
-    address
-        As a ``data:`` address.
-    width, height
-        On the screen, in pixels.
-    """
+    """Images side by side."""
 
     address: str
     width: int
@@ -77,15 +69,7 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Gallery:
-    """All images of a page.
-
-    Parameters
-    ----------
-    pictures
-        By dataset.
-    note
-        What is shown of what was kept, and its share of the page; or why there is nothing.
-    """
+    """All images of a page."""
 
     pictures: Sequence[Pictures]
     note: str
@@ -192,15 +176,7 @@ class Extremes:
 
 
 def extremes(source: Source, dataset: str, count: int = 3) -> tuple[str, list[Extremes]]:
-    """Return the images on which entrants differ the most from the baseline, or else from the best that has a rank.
-
-    Differences in PSNR are paired, and means over noise levels and seeds.
-
-    Returns
-    -------
-    tuple
-        The entrant that others are compared with, empty if there is none, and those others.
-    """
+    """Return the images on which entrants differ the most from the baseline, or else from the best that has a rank."""
     scores = source.results.scores
     rows = scores[(scores["dataset"] == dataset) & (scores["metric"] == "psnr") & (scores["split"] == "test")]
     entries = source.drawn(source.results.board.of(dataset))

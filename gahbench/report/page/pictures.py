@@ -11,17 +11,7 @@ if TYPE_CHECKING:
 
 
 def png_address(picture: Image, colours: int, **options: Any) -> str:
-    """Return a picture as a ``data:`` address of a PNG.
-
-    Parameters
-    ----------
-    picture
-        The picture; one that has a palette keeps it.
-    colours
-        Colours of the palette of others.
-    options
-        Of Pillow, for PNG files.
-    """
+    """Return a picture as a ``data:`` address of a PNG."""
     small = picture if picture.mode == "P" else picture.convert("RGB").quantize(colours)
     buffer = io.BytesIO()
     small.save(buffer, "PNG", optimize=True, **options)

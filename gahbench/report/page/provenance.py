@@ -38,19 +38,7 @@ _SCORING: tuple[str, ...] = ("images", "sigmas", "noise_seed")
 
 @dataclass(frozen=True)
 class Download:
-    """A file that a page holds.
-
-    Parameters
-    ----------
-    name
-        Of the file.
-    what
-        What it holds.
-    address
-        As a ``data:`` address; empty where it is too large for the page.
-    size, checksum
-        Bytes of the file as it is offered, and its SHA-256.
-    """
+    """A file that a page holds."""
 
     name: str
     what: str
@@ -123,10 +111,7 @@ def _written(settings: Mapping[str, Any]) -> str:
 
 
 def works(source: Source, plan: RecordedPlan | None) -> dict[Citation, list[str]]:
-    """Return the works that the plugins of a board follow, each with the names of these plugins.
-
-    Those that the board records, or of boards that record none, those of the plugins that are registered here.
-    """
+    """Return the works that the plugins of a board follow, each with the names of these plugins."""
     if source.results.works:
         return source.results.works
     found: dict[Citation, list[str]] = {}

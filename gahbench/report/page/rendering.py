@@ -20,13 +20,7 @@ SHARED = "'self'"
 
 
 def rendered(values: Mapping[str, Any]) -> str:
-    """Return a page that needs no other file: all texts are escaped but markup that was made here.
-
-    Parameters
-    ----------
-    values
-        Of the template ``body.html``, and ``groups``, the most groups of columns of a table.
-    """
+    """Return a page that needs no other file: all texts are escaped but markup that was made here."""
     from markupsafe import Markup
 
     body = part("body.html", values)
@@ -41,21 +35,7 @@ def rendered(values: Mapping[str, Any]) -> str:
 
 
 def page(title: str, body: str, style: str, script: str, sources: tuple[str, str], images: str = "data:") -> str:
-    """Return a page.
-
-    Parameters
-    ----------
-    title
-        Its title.
-    body
-        Its markup.
-    style, script
-        The elements that hold or name them.
-    sources
-        What the policy admits as styles, and as scripts.
-    images
-        Where images may come from.
-    """
+    """Return a page."""
     from markupsafe import Markup
 
     policy = {
@@ -84,17 +64,7 @@ def part(template: str, values: Mapping[str, Any]) -> str:
 
 
 def stylesheet(used: set[str], groups: int, *more: str) -> str:
-    """Return the style of pages.
-
-    Parameters
-    ----------
-    used
-        Colours of their figures.
-    groups
-        The most groups of columns of a table.
-    more
-        Names of further files of style.
-    """
+    """Return the style of pages."""
     light, dark = colours.declarations(used)
     # Columns are hidden by the number of their group.
     hidden = ",".join(f".no{place} .g{place}" for place in range(1, groups)) or ".none"

@@ -37,35 +37,14 @@ NO_PAGES: Mapping[str, Mapping[str, str]] = {"runs": {}, "entrants": {}, "datase
 
 
 def write_report(folder: Path, out: Path, registry: Registry) -> int:
-    """Write the report of a results folder, and return how many bytes it has.
-
-    Raises
-    ------
-    ResultsError
-        If the folder holds no results.
-    ParameterError
-        If the file cannot be written.
-    """
+    """Write the report of a results folder, and return how many bytes it has."""
     content = html_report(folder, registry).encode()
     write_output(content, out)
     return len(content)
 
 
 def html_report(folder: Path, registry: Registry) -> str:
-    """Return the report of a results folder as one HTML page; equal folders give equal pages.
-
-    Parameters
-    ----------
-    folder
-        A results folder; what it does not hold, such as its units, the report says.
-    registry
-        Where plugins are looked up, for citations and for the directions of metrics.
-
-    Raises
-    ------
-    ResultsError
-        If the folder holds no results.
-    """
+    """Return the report of a results folder as one HTML page; equal folders give equal pages."""
     values = report_values(Source(folder, load_results(folder), registry))
     return rendered({**values, "site": None, "pages": NO_PAGES, "about": None})
 

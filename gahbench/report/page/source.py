@@ -21,17 +21,7 @@ _LABEL = 60
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What a page is made of.
-
-    Parameters
-    ----------
-    folder
-        The results folder.
-    results
-        What it holds.
-    registry
-        Where plugins are looked up, for citations and for the directions of metrics.
-    """
+    """What a page is made of."""
 
     folder: Path
     results: Results

@@ -31,22 +31,7 @@ _DEFAULTS = {
 
 @dataclass(frozen=True)
 class Series:
-    """What an element of a figure shows.
-
-    Parameters
-    ----------
-    name
-        Of the series.
-    x
-        Where its points are, in the data coordinates of the axis across.
-    values
-        Of each point, with the ends of its interval if known, as numbers with spaces between. Of a series with a single
-        one, its point may be anywhere.
-    entrant
-        Its place among the entrants of the page; ``None`` where it is none.
-    points
-        What each place across is, where those of the figure are not its own.
-    """
+    """What an element of a figure shows."""
 
     name: str
     x: Sequence[float]
@@ -57,23 +42,7 @@ class Series:
 
 @dataclass(frozen=True, eq=False)
 class Chart:
-    """A figure of a page.
-
-    Parameters
-    ----------
-    figure
-        As drawn, with a single pair of axes where it has series.
-    title
-        Written below it.
-    series
-        By the ``id`` of its element; the element of its band has that and ``-band``.
-    points
-        What each place across is, such as a noise level.
-    note
-        What is better, and what is left out.
-    unit
-        Of the values.
-    """
+    """A figure of a page."""
 
     figure: Figure
     title: str
@@ -92,13 +61,7 @@ class Drawn:
 
 
 def inline_svg(chart: Chart, number: int) -> Drawn:
-    """Return a figure as an element of a page.
-
-    Parameters
-    ----------
-    number
-        Of the figure in the page, which keeps its identifiers apart from those of others.
-    """
+    """Return a figure as an element of a page."""
     for patch in (chart.figure.patch, *(ax.patch for ax in chart.figure.axes)):
         patch.set_visible(False)
     root = ET.fromstring(encode(chart.figure, ".svg", as_text=True))

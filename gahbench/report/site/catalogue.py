@@ -27,17 +27,7 @@ PAGE = "README.md"
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A results folder.
-
-    Parameters
-    ----------
-    name
-        Of the folder.
-    path
-        From the site's folder to it.
-    source
-        What its page is made of.
-    """
+    """A results folder."""
 
     name: str
     path: str
@@ -81,17 +71,7 @@ class Run:
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """An entrant's row on the board of a dataset.
-
-    Parameters
-    ----------
-    run
-        The run.
-    board
-        The board of the dataset.
-    entry
-        The row.
-    """
+    """An entrant's row on the board of a dataset."""
 
     run: Run
     board: DatasetBoard
@@ -110,13 +90,7 @@ class Place:
 
 @dataclass(frozen=True, eq=False)
 class Catalogue:
-    """All runs of a folder.
-
-    Parameters
-    ----------
-    runs
-        Sorted by name.
-    """
+    """All runs of a folder."""
 
     runs: Sequence[Run]
 
@@ -154,13 +128,7 @@ class Catalogue:
 
 
 def catalogue(folder: Path, registry: Registry) -> Catalogue:
-    """Return the runs of a folder: its own results, if it has any, and those of the folders in it.
-
-    Raises
-    ------
-    ResultsError
-        If there are none.
-    """
+    """Return the runs of a folder: its own results, if it has any, and those of the folders in it."""
     runs = [Run(name, path, Source(folder / path, results, registry)) for name, path, results in _found(folder)]
     if not runs:
         raise ResultsError(f"{folder}: holds no results; expected a folder of results folders, each with {INDEX}")

@@ -30,15 +30,7 @@ _KINDS: dict[Noun, tuple[Kind, ...]] = {"entrant": ("architecture", "reference")
 
 @dataclass(frozen=True)
 class Measures:
-    """What is measured of plugins for their pages.
-
-    Parameters
-    ----------
-    network
-        Yields facts of an architecture, for images of a shape.
-    dataset
-        Returns a preview of a dataset, and its card as texts, by name.
-    """
+    """What is measured of plugins for their pages."""
 
     network: Callable[[Configured, Shape | None], Iterable[Fact]]
     dataset: Callable[[Configured], tuple[Preview, Sequence[tuple[str, str]]]]
@@ -46,21 +38,7 @@ class Measures:
 
 @dataclass(frozen=True, eq=False)
 class Described:
-    """A plugin as runs used it.
-
-    Parameters
-    ----------
-    configured
-        With its parameters; ``None`` where it is not registered here, does not accept them any more, or is withheld.
-    plugin
-        ``None`` where it is not registered here.
-    parameters
-        Those that a plan records, or else those of ``configured``.
-    network
-        The architecture that its parameters name, where it cannot be configured itself, say without its weights.
-    withheld
-        Why it is not built, where its parameters name code, files or a download; otherwise empty.
-    """
+    """A plugin as runs used it."""
 
     configured: Configured | None
     plugin: Plugin | None
@@ -154,12 +132,6 @@ def _recorded(run: Run, label: str) -> Iterator[Citation]:
 
 
 def missing(configured: Configured) -> bool:
-    """Return whether a plugin, or one that it names, needs something from elsewhere: nothing is downloaded.
-
-    Raises
-    ------
-    GahbenchError
-        If it cannot be built.
-    """
+    """Return whether a plugin, or one that it names, needs something from elsewhere: nothing is downloaded."""
     found = [preparation(one) for one in with_nested(configured)]
     return any(one.missing() for one in found if one is not None)

@@ -15,15 +15,7 @@ _ROLE = re.compile(r":[a-z:]+:`~?([^`]+)`")
 
 @dataclass(frozen=True)
 class Description:
-    """The parts of a docstring.
-
-    Parameters
-    ----------
-    text
-        All before its first section.
-    parameters
-        What each parameter means.
-    """
+    """The parts of a docstring."""
 
     text: str
     parameters: dict[str, str]

@@ -26,19 +26,7 @@ MAX_SVG_BYTES = 2_000_000
 
 @dataclass(eq=False)
 class Links:
-    """Addresses in a site of what is in its folder.
-
-    Parameters
-    ----------
-    folder
-        The folder of results folders.
-    pages
-        Addresses of pages, by the path in the folder that they stand for.
-    source_url
-        The address of the folder elsewhere, for what the site does not have; empty for none.
-    files
-        The files that the site has copies of, by their addresses.
-    """
+    """Addresses in a site of what is in its folder."""
 
     folder: Path
     pages: dict[str, str]
@@ -46,15 +34,7 @@ class Links:
     files: dict[str, bytes] = field(default_factory=dict)
 
     def of(self, path: str, root: str) -> tuple[Callable[[str], str | None], Callable[[str], str | None]]:
-        """Return what gives the addresses of links and of images in a Markdown file.
-
-        Parameters
-        ----------
-        path
-            Of the file, in the folder.
-        root
-            From the file's page to the site.
-        """
+        """Return what gives the addresses of links and of images in a Markdown file."""
         left = MAX_SVG_BYTES
 
         def link(given: str) -> str | None:

@@ -49,23 +49,7 @@ class Page:
 
 @dataclass(eq=False)
 class Pages:
-    """The pages of a site.
-
-    Parameters
-    ----------
-    folder
-        The folder of results folders.
-    found
-        What is in it.
-    registry
-        Where plugins are looked up.
-    measures
-        What is measured of them.
-    title
-        Of the site.
-    source_url
-        As of :class:`gahbench.report.site.links.Links`.
-    """
+    """The pages of a site."""
 
     folder: Path
     found: Catalogue

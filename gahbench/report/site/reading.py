@@ -21,32 +21,14 @@ _PICTURE = re.compile("data:image/(?:png|gif|jpeg|webp);", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Reading:
-    """A text of Markdown as HTML.
-
-    Parameters
-    ----------
-    title
-        The first heading, which the markup does not have; empty where there is none.
-    markup
-        The rest. Markup in the text is text in it.
-    """
+    """A text of Markdown as HTML."""
 
     title: str
     markup: str
 
 
 def reading(text: str, link: Callable[[str], str | None], image: Callable[[str], str | None]) -> Reading:
-    """Return a text of Markdown as HTML.
-
-    Parameters
-    ----------
-    text
-        Markdown, of CommonMark with tables.
-    link
-        Returns the address of a relative link without its place in the page; of ``None`` the text stays alone.
-    image
-        Returns the address of an image; in the place of ``None`` is its description.
-    """
+    """Return a text of Markdown as HTML."""
     renderer = _renderer()
     tokens = renderer.parse(text)
     title = _take_title(tokens)

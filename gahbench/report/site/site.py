@@ -25,22 +25,7 @@ STYLE, SCRIPT = "assets/style.css", "assets/script.js"
 
 @dataclass(frozen=True)
 class SiteRequest:
-    """What a site is made of, and where it will stand.
-
-    Parameters
-    ----------
-    folder
-        A folder of results folders.
-    out
-        The folder of the site: a new or an empty one, or one of an earlier site.
-    title
-        Of the site.
-    base_url
-        Its address, for a sitemap; empty for none.
-    source_url
-        The address of ``folder`` elsewhere, to which links of its pages of reading lead that lead out of the site;
-        empty for none.
-    """
+    """What a site is made of, and where it will stand."""
 
     folder: Path
     out: Path
@@ -50,24 +35,7 @@ class SiteRequest:
 
 
 def write_site(request: SiteRequest, registry: Registry, measures: Measures) -> list[str]:
-    """Write the site of a folder, and return the names of its files; equal folders give equal sites.
-
-    Parameters
-    ----------
-    request
-        What it is made of.
-    registry
-        Where plugins are looked up, for their descriptions.
-    measures
-        What is measured of them.
-
-    Raises
-    ------
-    ResultsError
-        If the folder holds no results.
-    ParameterError
-        If an address is none, the folder of the site holds other things, or a file cannot be written.
-    """
+    """Write the site of a folder, and return the names of its files; equal folders give equal sites."""
     base, source = _address(request.base_url, "--base-url"), _address(request.source_url, "--source-url")
     before = _files_of(request.out)
     found = catalogue(request.folder, registry)
@@ -116,13 +84,7 @@ def _sitemap(base: str, paths: list[str]) -> str:
 
 
 def _files_of(out: Path) -> list[str]:
-    """Return the files of the site that is in a folder; none of one that is empty or new.
-
-    Raises
-    ------
-    ParameterError
-        If it holds other things.
-    """
+    """Return the files of the site that is in a folder; none of one that is empty or new."""
     if not names_in(out):
         return []
     try:

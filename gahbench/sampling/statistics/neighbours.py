@@ -133,24 +133,7 @@ def nearest_by_cosine(
 
 
 def unit_vectors(images: Tensor, centred: bool = True, origin: Tensor | None = None) -> Tensor:
-    """Return images as vectors of length 1, whose products are cosines.
-
-    Parameters
-    ----------
-    images
-        Shape (N, ...).
-    centred
-        Whether the mean of each image, a number, over all its pixels and channels, is subtracted: otherwise any two
-        images that are bright are alike. The cosine is then the correlation of their pixels.
-    origin
-        An image that is subtracted before, shape (...), such as the mean of the training images: images of one family,
-        such as faces, share so much that without it all of them are alike.
-
-    Returns
-    -------
-    Tensor
-        Shape (N, d), float64; 0 for an image that is constant, or equal to the origin, whose cosines are thus 0.
-    """
+    """Return images as vectors of length 1, whose products are cosines."""
     vectors = images.flatten(1).double()
     if origin is not None:
         vectors = vectors - origin.flatten().to(vectors)

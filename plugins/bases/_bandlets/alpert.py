@@ -26,13 +26,6 @@ def alpert(values: Tensor, moments: int) -> Tensor:
     samples). With one moment it is the Haar transform. The first sample that a vector sees has a positive weight.
 
     It takes of the order of ``size`` times ``moments`` operations for each row.
-
-    Parameters
-    ----------
-    values
-        Shape (..., size); ``size`` a power of 2, at least ``moments``.
-    moments
-        At least 1.
     """
     first, *steps = _steps(values.shape[-1], moments, values.dtype, values.device)
     parts = values.reshape(*values.shape[:-1], -1, len(first)) @ first.T
@@ -60,11 +53,7 @@ def inverse_alpert(coefficients: Tensor, moments: int) -> Tensor:
 
 @kept_tensors(128)
 def _steps(size: int, moments: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
-    """Return an orthogonal matrix for short parts, and one that joins two halves for each longer part.
-
-    Rows are scaling vectors and then wavelets: of the samples of a short part, and else of the scaling vectors of both
-    halves.
-    """
+    """Return an orthogonal matrix for short parts, and one that joins two halves for each longer part."""
     first, *steps = _cascade(size, moments)[1]
     # One product with a larger matrix is quicker than many with small ones.
     while steps and len(first) < SHORT:

@@ -28,18 +28,6 @@ class Flows:
     is no more than half a sample off. Along it a contour bends as a parabola and twists as a cubic: by half of so many
     samples where it leaves the square. In the coordinates u along the direction, in half sides, and v across it,
     downwards in samples, contours are v = bend/2 u^2 + twist/2 u^3 + constant.
-
-    Parameters
-    ----------
-    side
-        Of a square, in samples.
-    degree
-        1 for straight flows, 2 for parabolas, 3 for cubics.
-    table
-        Straight flows of these directions alone, in place of fine ones.
-    given
-        One flow for each square, in place of all others: the order of its samples, int64, shape (S, side^2). Then the
-        first number of a flow is that of its square.
     """
 
     side: int
@@ -81,18 +69,7 @@ class Flows:
         return moved
 
     def orders(self, flows: Tensor) -> Tensor:
-        """Return the samples of a square, numbered row by row, in the order of each flow.
-
-        Parameters
-        ----------
-        flows
-            Shape (..., 3).
-
-        Returns
-        -------
-        orders
-            Int64, shape (..., side^2).
-        """
+        """Return the samples of a square, numbered row by row, in the order of each flow."""
         if self.given is not None:
             return self.given.to(flows.device)[flows[..., 0]]
         if self.table is not None:

@@ -10,26 +10,7 @@ Orientation = Literal["horizontal", "vertical", "diagonal"]
 
 @dataclass(frozen=True)
 class Square:
-    """A dyadic square of a subband.
-
-    Parameters
-    ----------
-    band
-        Label of the subband, as in ``bands``.
-    scale
-        Pixels of the image to a sample of the subband: 2, 4, ... for wavelets, finest first; 1 without wavelets.
-    orientation
-        The orientation of structures in the subband: ``horizontal`` ones, which change from row to row, ``vertical``
-        ones, or ``diagonal`` ones; ``None`` without wavelets.
-    top, left, side
-        Its first row, first column and side, in samples of the subband.
-    angle
-        Direction of the contours in it, in degrees from 0 to 180, counter-clockwise from horizontal: along 45 a contour
-        rises to the right. ``None`` where coefficients are left as they are.
-    bend, twist
-        By how many samples contours move downwards, turned by ``angle``, where they leave the square: as a parabola on
-        both sides, and as a cubic to the one side at one end and to the other at the other.
-    """
+    """A dyadic square of a subband."""
 
     band: int
     scale: int
@@ -49,13 +30,6 @@ class Square:
 
 @dataclass(frozen=True)
 class Geometry:
-    """The geometry of one channel of an image.
-
-    Parameters
-    ----------
-    squares
-        By subband, largest first, then by row and column. They do not overlap. Samples in none of them are left as they
-        are: those of the approximation, and those where a subband ends before another square does.
-    """
+    """The geometry of one channel of an image."""
 
     squares: tuple[Square, ...]

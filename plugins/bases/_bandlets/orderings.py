@@ -14,16 +14,7 @@ from ..._kept_tensors import kept_tensors
 
 @dataclass(frozen=True, eq=False)
 class Orderings:
-    """Orders in which to visit the samples of a square, one for each direction.
-
-    Parameters
-    ----------
-    angles
-        Of the directions, in degrees from 0 to 180, counter-clockwise from the rows of the grid: along 0 a contour is
-        horizontal, along 45 it rises to the right, along 90 it is vertical.
-    samples
-        Int64, shape (D, side^2): for each direction the samples, numbered row by row, by their coordinate across it.
-    """
+    """Orders in which to visit the samples of a square, one for each direction."""
 
     angles: tuple[float, ...]
     samples: Tensor
@@ -34,22 +25,7 @@ class Orderings:
 
 @kept_tensors(16)
 def orderings(side: int, max_directions: int | None = None) -> Orderings:
-    """Return the distinct orderings of a square of ``side`` samples a side, by their coordinate across a direction.
-
-    Two samples swap places only where the direction passes that of the line through them. The directions of
-    such lines are integer vectors with entries below the side; between two neighbours of them all directions give one
-    ordering. An ordering and its reverse count as one. Sides 2, 4, 8 and 16 have 4, 16, 72 and 288 orderings.
-
-    A direction along which samples lie in rows leaves those of a row tied. Its ordering is then that of its
-    neighbours on either side, which visit a row from one end to the other.
-
-    Parameters
-    ----------
-    side
-        At least 2.
-    max_directions
-        The maximum number: those at the middles of ``max_directions`` equal arcs. ``None`` for all.
-    """
+    """Return the distinct orderings of a square of ``side`` samples a side, by their coordinate across a direction."""
     lines = _lines(side)
     bounds = [math.atan2(up, right) for right, up in lines] + [math.pi]
     arcs = list(range(len(lines)))
@@ -72,11 +48,7 @@ def _lines(side: int) -> list[tuple[int, int]]:
 
 
 def _between(lines: list[tuple[int, int]], arc: int) -> tuple[int, int]:
-    """Return the sum of the vectors at both ends of an arc: no two samples lie along it.
-
-    Neighbours in a list of all primitive vectors up to a size have as their sum a primitive vector beyond it, as in
-    Farey sequences.
-    """
+    """Return the sum of the vectors at both ends of an arc: no two samples lie along it."""
     right, up = lines[arc]
     # The last arc ends at 180 degrees.
     next_right, next_up = lines[arc + 1] if arc + 1 < len(lines) else (-1, 0)

@@ -10,12 +10,7 @@ from ..wavelet import COARSE, wavelet_matrix
 
 
 def padded_size(height: int, width: int, levels: int | None, deepest: int = 4, smallest: int = 4) -> tuple[int, int]:
-    """Return the size to which images are padded: the smallest that can be halved ``levels`` times.
-
-    Without ``levels``, sides stay as they are if halving them as often as they are even leaves less than
-    :data:`COARSE`; otherwise they are padded so that they can be halved ``deepest`` times, or less often where the
-    shorter side would fall below ``smallest``, but at least once.
-    """
+    """Return the size to which images are padded: the smallest that can be halved ``levels`` times."""
     if levels is None:
         down, across = height, width
         while down % 2 == across % 2 == 0 and min(down, across) // 2 >= smallest:
@@ -30,24 +25,7 @@ def padded_size(height: int, width: int, levels: int | None, deepest: int = 4, s
 
 
 def padded_noise(wavelet: str, levels: int, size: tuple[int, int], padded: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Return the statistics of white noise in the wavelet coefficients of padded images.
-
-    Parameters
-    ----------
-    wavelet
-        Name of an orthogonal wavelet.
-    levels
-        How often the padded sides are halved.
-    size, padded
-        Height and width before padding, by repeating the last row and column, and after.
-
-    Returns
-    -------
-    deviations
-        Standard deviation of each coefficient of white noise of standard deviation 1, float64, shape ``padded``.
-    untouched
-        Where no padded pixel plays a part, bool: there the noise stays white. Same shape.
-    """
+    """Return the statistics of white noise in the wavelet coefficients of padded images."""
     rows = _axis(wavelet, levels, size[0], padded[0])
     columns = _axis(wavelet, levels, size[1], padded[1])
     deviations = torch.ones(padded, dtype=torch.float64)

@@ -28,16 +28,7 @@ SPREAD = 8
 
 @dataclass(frozen=True)
 class Price:
-    """What the geometry costs, in units of a kept coefficient.
-
-    Parameters
-    ----------
-    bit
-        Of a bit: one for each square larger than the smallest (is it cut?), one for each leaf (has it a flow?), and
-        log2 of the number of directions where it has.
-    parameter
-        Of each number that describes the flow of a leaf. Leaves without a flow are free.
-    """
+    """What the geometry costs, in units of a kept coefficient."""
 
     bit: float = 0.0
     parameter: float = 0.0
@@ -49,17 +40,7 @@ class Price:
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """The choices for all squares of one side.
-
-    Parameters
-    ----------
-    leaves
-        Whether a square is part of the partition: neither cut nor part of a larger one; bool, shape (B, S).
-    flowing
-        Whether its coefficients are transformed along its flow, and not left as they are; bool, shape (B, S).
-    flows
-        The best flow of each square; int64, shape (B, S, 3).
-    """
+    """The choices for all squares of one side."""
 
     leaves: Tensor
     flowing: Tensor
@@ -79,15 +60,6 @@ def best_choices(
     The cost is the sum of min(c^2, threshold^2) over all coefficients, plus threshold^2 times the price of the
     geometry. All directions are tried in squares of up to :data:`ALL_DIRECTIONS` samples a side, and wherever a table
     has them; else the search goes on from the best flows of the quarters, step by step, and may miss the best.
-
-    Parameters
-    ----------
-    coefficients
-        Flattened, shape (B, P).
-    squares, flows
-        From the smallest side on.
-    threshold
-        Greater than 0.
     """
     levels: list[_Level] = []
     for level, flow in zip(squares, flows, strict=True):
@@ -101,10 +73,7 @@ def best_choices(
 
 @dataclass(frozen=True, eq=False)
 class _Level:
-    """The squares of one side: least costs in steps, whether they are cut for it, and the best flows of those not cut.
-
-    Shape (B, S), and (B, S, 3) of flows.
-    """
+    """The squares of one side: least costs in steps, whether they are cut for it, and the best flows of the others."""
 
     side_flows: Flows
     costs: Tensor

@@ -11,20 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Squares:
-    """All squares of one side, in all subbands.
-
-    Parameters
-    ----------
-    side
-        In samples.
-    places
-        Of their upper left corners in the array of all coefficients, int64, shape (S, 2): row and column.
-    samples
-        Of each square, row by row, their numbers in the flattened array, int64, shape (S, side^2).
-    quarters
-        Of each square, the numbers of its quarters among the squares of half the side, int64, shape (S, 4); shape
-        (S, 0) for the smallest squares.
-    """
+    """All squares of one side, in all subbands."""
 
     side: int
     places: Tensor
@@ -36,20 +23,7 @@ class Squares:
 
 
 def dyadic_squares(bands: Tensor, usable: Tensor, sides: Sequence[int]) -> tuple[Squares, ...]:
-    """Return the squares that lie whole within one subband and hold nothing but usable samples.
-
-    A larger square that would reach beyond is no square, so that its quarters, where they are, stand alone: subbands
-    of all sizes are cut as far as they go.
-
-    Parameters
-    ----------
-    bands
-        Labels of the coefficients, shape (H, W); every label above 0 fills a rectangle.
-    usable
-        Bool, shape (H, W).
-    sides
-        From the smallest on, each twice the one before.
-    """
+    """Return the squares that lie whole within one subband and hold nothing but usable samples."""
     labels = sorted(set(bands.flatten().tolist()) - {0})
     levels: list[Squares] = []
     for side in sides:

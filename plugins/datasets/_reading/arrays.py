@@ -31,13 +31,7 @@ class Arrays(NamedTuple):
 
 
 def read_arrays(path: Path) -> Arrays:
-    """Read the images of an .npz, .npy or .pt file; an .npy file stays on the disk and is memory-mapped.
-
-    Raises
-    ------
-    DataError
-        If the file cannot be read or holds pickled objects, or its list of persons is not accepted.
-    """
+    """Read the images of an .npz, .npy or .pt file; an .npy file stays on the disk and is memory-mapped."""
     found = _read(path)
     if KEY not in found:
         raise DataError(f"{path}: no key '{KEY}'; it holds {listing(found)}; accepted: images under '{KEY}'")
@@ -54,13 +48,7 @@ def read_arrays(path: Path) -> Arrays:
 
 
 def read_named(path: Path) -> dict[str, NDArray[Any]]:
-    """Return photographs by name: the images under ``images``, numbered, or else each array of an .npz or .pt file.
-
-    Raises
-    ------
-    DataError
-        If the file cannot be read or holds pickled objects.
-    """
+    """Return photographs by name: the images under ``images``, numbered, or else each array of an .npz or .pt file."""
     found = _read(path)
     if KEY not in found:
         return dict(sorted(found.items()))
@@ -107,10 +95,7 @@ def _channels_first(array: NDArray[Any], where: str) -> NDArray[Any]:
 
 
 def update(digest: hashlib._Hash, array: NDArray[Any]) -> None:
-    """Add pixels to a digest, with their type and shape, as the files hold them.
-
-    Resized ones would make the digest depend on the machine's rounding.
-    """
+    """Add pixels to a digest, with their type and shape, as the files hold them."""
     order = array.dtype.newbyteorder("<")
     digest.update(f"{order.str}{array.shape}".encode())
     for part in parts(len(array), array.shape[1:]):

@@ -27,25 +27,7 @@ def cache_folder() -> Path:
 
 
 def cached(kind: str, decides: Any, make: Callable[[Path], dict[str, Any]]) -> tuple[Path, dict[str, Any]]:
-    """Return a folder of the cache with its facts, made if it is not there.
-
-    It is made under a temporary name and renamed when complete, so several processes may ask for it at once: they may
-    all make it, and use the one that was first. Nothing is ever removed; a user may remove all of it at any time.
-
-    Parameters
-    ----------
-    kind
-        Its content, part of its name.
-    decides
-        All that its content depends on, as plain JSON.
-    make
-        Writes files into an empty folder, and returns facts about them as plain JSON.
-
-    Raises
-    ------
-    DataError
-        If the cache cannot be written.
-    """
+    """Return a folder of the cache with its facts, made if it is not there."""
     folder = _folder(kind, decides)
     if (found := _facts(folder)) is not None:
         return folder, found
@@ -69,13 +51,7 @@ def cached(kind: str, decides: Any, make: Callable[[Path], dict[str, Any]]) -> t
 
 
 def cached_facts(kind: str, decides: Any) -> dict[str, Any] | None:
-    """Return the facts of a folder of the cache, as :func:`cached` does; ``None`` if it is not there.
-
-    Raises
-    ------
-    DataError
-        If they are damaged.
-    """
+    """Return the facts of a folder of the cache, as :func:`cached` does; ``None`` if it is not there."""
     return _facts(_folder(kind, decides))
 
 

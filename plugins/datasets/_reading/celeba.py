@@ -21,24 +21,12 @@ HOME = "http://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 
 
 def partition(encoded: Encoded) -> NDArray[np.int64] | None:
-    """Return 0 (training), 1 (validation) or 2 (testing) for each image, shape (N,), where a list lies beside them.
-
-    Raises
-    ------
-    DataError
-        If the list is malformed or leaves an image out.
-    """
+    """Return 0 (training), 1 (validation) or 2 (testing) for each image, shape (N,), where a list lies beside them."""
     return _listed(encoded, PARTITION, {"0", "1", "2"})
 
 
 def identity(encoded: Encoded) -> NDArray[np.int64] | None:
-    """Return the number of the person on each image, shape (N,), where a list lies beside them.
-
-    Raises
-    ------
-    DataError
-        If the list is malformed or leaves an image out.
-    """
+    """Return the number of the person on each image, shape (N,), where a list lies beside them."""
     return _listed(encoded, IDENTITY, None)
 
 

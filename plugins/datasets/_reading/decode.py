@@ -29,17 +29,7 @@ STRIP = 1 << 20
 
 
 def decode(content: bytes, where: str) -> NDArray[np.uint8]:
-    """Return the RGB pixels of an image file, shape (H, W, 3).
-
-    Grey images get three equal channels, palettes and CMYK become RGB, transparency is ignored, the first of several
-    frames is taken, and an image is turned upright as its EXIF data says.
-
-    Raises
-    ------
-    DataError
-        If it cannot be read, has more pixels than an image file may have, or more than 8 bits a channel; names the
-        file, ``where``.
-    """
+    """Return the RGB pixels of an image file, shape (H, W, 3)."""
     with open_image(content, where) as image:
         if image.mode not in EIGHT_BIT_MODES:
             raise DataError(f"{where}: an image of mode {image.mode}; accepted: 8 bits a channel")
@@ -53,11 +43,7 @@ def decode(content: bytes, where: str) -> NDArray[np.uint8]:
 
 
 def decoded(encoded: Encoded) -> Iterator[NDArray[np.uint8] | DataError]:
-    """Yield the pixels (H, W, 3) of each image of a source, in order, or why the image cannot be read.
-
-    They are read one by one, and decoded in as many threads as there are processors, as far as the memory for
-    ``IN_FLIGHT`` pixels goes.
-    """
+    """Yield the pixels (H, W, 3) of each image of a source, in order, or why the image cannot be read."""
     threads = cpu_count()
     waiting: deque[tuple[int, Future[NDArray[np.uint8]]]] = deque()
     in_flight = 0

@@ -26,15 +26,7 @@ CELEBA = "img_align_celeba"
 
 
 class Encoded(ABC):
-    """The image files of a source, in order.
-
-    Attributes
-    ----------
-    path
-        Where they are.
-    names
-        Their names, relative to the path.
-    """
+    """The image files of a source, in order."""
 
     def __init__(self, path: Path, names: list[str]) -> None:
         if not names:
@@ -67,17 +59,7 @@ class Encoded(ABC):
 
 
 class Folder(Encoded):
-    """The images of a folder, sorted: its own, then those of its folders, up to two deep.
-
-    Hidden files and files of other kinds are left out.
-
-    Parameters
-    ----------
-    path
-        The folder.
-    below
-        Leave out images that are not somewhere below a folder of this name.
-    """
+    """The images of a folder, sorted: its own, then those of its folders, up to two deep."""
 
     def __init__(self, path: Path, below: str | None = None) -> None:
         self._stats: dict[str, tuple[int, int]] = {}

@@ -42,19 +42,7 @@ CARDS = {
 
 
 class Download(NamedTuple):
-    """What scikit-learn downloads.
-
-    Parameters
-    ----------
-    what
-        What it is.
-    address
-        Where it is from.
-    place
-        Where in scikit-learn's folder it is kept.
-    by_hand
-        What may be put there where there is no network.
-    """
+    """What scikit-learn downloads."""
 
     what: str
     address: str
@@ -111,13 +99,7 @@ def embedded() -> NDArray[Any]:
 
 
 def skimage_file(name: str) -> Path:
-    """Return a file that scikit-image installs with its code.
-
-    Raises
-    ------
-    DataError
-        If it is not there.
-    """
+    """Return a file that scikit-image installs with its code."""
     found = importlib.util.find_spec("skimage")
     folder = Path(found.origin).parent if found and found.origin else Path("skimage")
     file = folder / "data" / name
@@ -129,13 +111,7 @@ def skimage_file(name: str) -> Path:
 
 
 def labeled_faces() -> LabeledFaces:
-    """Return Labeled Faces in the Wild from scikit-learn's folder, fetched by it if it is not there.
-
-    Raises
-    ------
-    DataError
-        If scikit-learn is not installed, or cannot fetch them.
-    """
+    """Return Labeled Faces in the Wild from scikit-learn's folder, fetched by it if it is not there."""
     datasets = _scikit_learn("lfw")
     folder = Path(datasets.get_data_home()) / DOWNLOADS["lfw"].place
     if not folder.is_dir():
@@ -145,26 +121,14 @@ def labeled_faces() -> LabeledFaces:
 
 
 def olivetti() -> Fetched:
-    """Return the 400 Olivetti faces, 64x64, ten of each person in a row, fetched by scikit-learn if need be.
-
-    Raises
-    ------
-    DataError
-        If scikit-learn is not installed, or cannot fetch them.
-    """
+    """Return the 400 Olivetti faces, 64x64, ten of each person in a row, fetched by scikit-learn if need be."""
     datasets = _scikit_learn("olivetti")
     found = _fetch("olivetti", datasets.fetch_olivetti_faces)
     return Fetched(np.asarray(found.images), np.asarray(found.target, dtype=np.int64))
 
 
 def missing(source: str) -> tuple[str, ...]:
-    """Return what scikit-learn has to fetch for a source, in words; nothing is fetched.
-
-    Raises
-    ------
-    DataError
-        If scikit-learn is not installed.
-    """
+    """Return what scikit-learn has to fetch for a source, in words; nothing is fetched."""
     datasets = _scikit_learn(source)
     home = Path(datasets.get_data_home())
     if source == "lfw":

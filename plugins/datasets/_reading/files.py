@@ -68,13 +68,7 @@ class Images:
 
 
 def source_path(path: str) -> Path:
-    """Return the path of images as a user gave it, with ``~`` for the home folder.
-
-    Raises
-    ------
-    DataError
-        If there is no such home folder.
-    """
+    """Return the path of images as a user gave it, with ``~`` for the home folder."""
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
@@ -82,20 +76,7 @@ def source_path(path: str) -> Path:
 
 
 def open_encoded(path: Path, below: str | None = None) -> Encoded | None:
-    """Return the image files of a folder, zip archive or Parquet table; ``None`` for an array file.
-
-    Parameters
-    ----------
-    path
-        Where they are.
-    below
-        Leave out files of a folder or archive that are not somewhere below a folder of this name.
-
-    Raises
-    ------
-    DataError
-        If there is nothing at that path, or it cannot be read.
-    """
+    """Return the image files of a folder, zip archive or Parquet table; ``None`` for an array file."""
     try:
         if stat.S_ISDIR(path.stat().st_mode):
             return Folder(path, below)
@@ -141,15 +122,7 @@ def from_array(
 
 
 def from_encoded(encoded: Encoded, preprocessing: Preprocessing) -> Images:
-    """Decode and preprocess image files, or take them from the cache if that was done before.
-
-    Files that cannot be decoded, or are too small, are left out, and named by ``unusable``.
-
-    Raises
-    ------
-    DataError
-        If no file can be used, or images come out at different sizes; names the files.
-    """
+    """Decode and preprocess image files, or take them from the cache if that was done before."""
     decides = _decides(encoded, preprocessing)
     folder, facts = cached(KIND, decides, functools.partial(_decode_all, encoded, preprocessing))
     try:
@@ -230,10 +203,7 @@ def _why(error: DataError, batch: NDArray[np.uint8], preprocessing: Preprocessin
 
 
 def _batches(encoded: Encoded, unusable: dict[int, str]) -> Iterator[tuple[list[int], NDArray[np.uint8]]]:
-    """Yield the places of images of one size that follow each other, and their pixels, (N, H, W, 3).
-
-    Those that cannot be decoded are entered into ``unusable``.
-    """
+    """Yield the places of images of one size that follow each other, and their pixels, (N, H, W, 3)."""
     found: list[NDArray[np.uint8]] = []
     places: list[int] = []
     for place, image in enumerate(decoded(encoded)):

@@ -22,11 +22,7 @@ MAX_ROWS = 1 << 22
 
 
 class Parquet(Encoded):
-    """The images of a Parquet table as the Hugging Face hub keeps them: a column of bytes, or of ``{bytes, path}``.
-
-    The column is the one named ``image``, or else the first of such a type. An integer column ``identity`` or
-    ``celeb_id`` has the person on each image.
-    """
+    """The images of a Parquet table as the Hugging Face hub keeps them: a column of bytes, or of ``{bytes, path}``."""
 
     def __init__(self, path: Path) -> None:
         try:

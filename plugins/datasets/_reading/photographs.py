@@ -34,25 +34,7 @@ PIXELS = "pixels.bin"
 
 @dataclass(frozen=True, eq=False)
 class Photographs:
-    """Photographs, pixel after pixel in one array, so that patches of many of them are gathered at once.
-
-    Parameters
-    ----------
-    pixels
-        The pixels of all, row by row, shape (P, C), uint8; may lie on the disk.
-    shapes
-        Height and width of each, shape (N, 2), int64.
-    starts
-        The rows of ``pixels`` where the pixels of each begin, shape (N,), int64.
-    names
-        Their names.
-    digest
-        SHA-256 of the pixels as the files hold them.
-    had_colours
-        Whether the files have colours.
-    unusable
-        Why each file that is left out cannot be used, by name.
-    """
+    """Photographs, pixel after pixel in one array, so that patches of many of them are gathered at once."""
 
     pixels: NDArray[np.uint8]
     shapes: Tensor
@@ -86,15 +68,7 @@ class Photographs:
         return torch.stack(found)
 
     def patches(self, which: Tensor, rows: Tensor, columns: Tensor, size: int) -> Tensor:
-        """Return patches, shape (K, C, size, size), float32 in [0, 1].
-
-        Parameters
-        ----------
-        which, rows, columns
-            Photograph of each patch, and the row and column there of its first pixel, shape (K,).
-        size
-            Height and width of the patches.
-        """
+        """Return patches, shape (K, C, size, size), float32 in [0, 1]."""
         widths = self.shapes[which, 1]
         corners = self.starts[which] + rows * widths + columns
         steps = torch.arange(size)
@@ -104,16 +78,7 @@ class Photographs:
 
 
 def read_photographs(path: Path, colour: Colour) -> Photographs:
-    """Read the photographs of a folder, archive, table or array file; image files are decoded once, into the cache.
-
-    Files that cannot be decoded are left out, and named by ``unusable``. An array file holds images of one size under
-    ``images``, or, if .npz, an array for each photograph.
-
-    Raises
-    ------
-    DataError
-        If the path, or its content, is not accepted.
-    """
+    """Read the photographs of a folder, archive, table or array file; image files are decoded once, into the cache."""
     encoded = open_encoded(path)
     if encoded is None:
         return joined(arrays.read_named(path), colour, str(path))
@@ -138,13 +103,7 @@ def read_photographs(path: Path, colour: Colour) -> Photographs:
 
 
 def undecoded(path: Path, colour: Colour) -> tuple[str, ...]:
-    """Return the photographs that take long to decode and are not in the cache yet, in words.
-
-    Raises
-    ------
-    DataError
-        If the path is not accepted.
-    """
+    """Return the photographs that take long to decode and are not in the cache yet, in words."""
     encoded = open_encoded(path)
     if encoded is None or encoded.size() <= LONG or cached_facts(KIND, _decides(encoded, colour)) is not None:
         return ()
@@ -156,13 +115,7 @@ def _decides(encoded: Encoded, colour: Colour) -> list[Any]:
 
 
 def joined(named: dict[str, NDArray[Any]], colour: Colour, where: str) -> Photographs:
-    """Join photographs of shape (H, W) or (H, W, 3), uint8.
-
-    Raises
-    ------
-    DataError
-        If there is none, or one has another shape or type.
-    """
+    """Join photographs of shape (H, W) or (H, W, 3), uint8."""
     if not named:
         raise DataError(f"{where}: no photographs; accepted: arrays (H, W) or (H, W, C) with C 1 or 3, uint8")
     digest, shapes = hashlib.sha256(), list[tuple[int, ...]]()

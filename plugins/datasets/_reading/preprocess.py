@@ -45,27 +45,7 @@ PRESETS: dict[tuple[int, int], tuple[Window, int]] = {
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Crop, resize and mix the channels of images.
-
-    Images of 218x178 pixels (height x width, CelebA's) are cropped to rows 29:-29 and columns 9:-9 and resized to
-    80x80, those of 109x89 cropped to rows 14:94 and columns 4:84. Other images, and these windows where a size is
-    given, are cropped to the centre for a size within 10 % of the smaller side, which keeps every pixel as it was; for
-    a smaller size the largest centred square is resized.
-
-    Channels are mixed first, then resized by bicubic interpolation (a = -1/2) with antialiasing, clipped to [0, 1]
-    where it overshoots, and, where the source has 8 bits a channel, rounded to 8 bits once, at the end; so results
-    hardly depend on a machine's rounding, and are the same whatever the file format. Floating-point sources are not
-    rounded.
-
-    Parameters
-    ----------
-    size
-        Height and width to give the images; by default as said.
-    colour
-        ``mean``: the unweighted mean of the channels; ``luma``: .299 R + .587 G + .114 B; ``rgb``: 3 channels.
-    window
-        The window that the source is cropped to first.
-    """
+    """Crop, resize and mix the channels of images."""
 
     size: int | None = None
     colour: Colour = "mean"
@@ -77,26 +57,7 @@ class Preprocessing:
         return asdict(self)
 
     def __call__(self, images: NDArray[Any], where: str) -> NDArray[Any]:
-        """Preprocess images.
-
-        Parameters
-        ----------
-        images
-            Shape (N, C, H, W) with C 1 or 3; uint8, or floating point in 0-1.
-        where
-            How errors name them.
-
-        Returns
-        -------
-        ndarray
-            Shape (N, C, H, W), uint8 or floating point.
-
-        Raises
-        ------
-        DataError
-            If the images are smaller than ``size``: enlarged ones would have no fine detail to denoise. Also if colour
-            is asked of grey images.
-        """
+        """Preprocess images."""
         images, size = self._windowed(images, where)
         height, width = images.shape[2:]
         side = min(height, width)
@@ -116,10 +77,7 @@ class Preprocessing:
         return _rounded(resized) if images.dtype == np.uint8 else resized.numpy()
 
     def pooled(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """Return the mean of the channels pooled to 20x20 pixels, shape (N, 400), whatever size and colour are.
-
-        So which images are near repeats of which does not depend on the size that a benchmark asks for.
-        """
+        """Return the mean of the channels pooled to 20x20 pixels, shape (N, 400), whatever size and colour are."""
         small: Tensor = functional.adaptive_avg_pool2d(_levels(self._windowed(images, "")[0], "mean", ""), POOLED)
         return small.flatten(1).numpy()
 
@@ -143,13 +101,7 @@ def grey_levels(images: NDArray[Any]) -> Tensor:
 
 
 def in_colour(images: NDArray[Any], colour: Colour, where: str) -> NDArray[Any]:
-    """Return images (N, C, H, W) with the channels that a colour asks for; 8-bit ones are rounded to 8 bits again.
-
-    Raises
-    ------
-    DataError
-        If colour is asked of grey images.
-    """
+    """Return images (N, C, H, W) with the channels that a colour asks for; 8-bit ones are rounded to 8 bits again."""
     if images.shape[1] == (3 if colour == "rgb" else 1):
         return images  # Not a copy: a large file stays on the disk.
     if images.dtype != np.uint8:

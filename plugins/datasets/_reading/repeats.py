@@ -23,18 +23,6 @@ def without_repeats(pooled: Tensor, what: str = "images") -> Tensor:
 
     An image goes if its mean-removed correlation with an earlier one that stays is above .95. A constant image has
     no correlation, and stays. The cost is N^2 P multiply-adds, most of it in matrix products.
-
-    Parameters
-    ----------
-    pooled
-        Images of P pixels, shape (N, P), float32.
-    what
-        Their name in progress messages.
-
-    Returns
-    -------
-    Tensor
-        Their places in increasing order, shape (K,), int64.
     """
     waiting = Waiting(f"looking for near repeats in {what}", len(pooled))
     # The places that stay so far, and their images, in the first rows.
@@ -66,13 +54,7 @@ PAIRS = 1 << 14
 
 
 def alike_neighbours(pooled: Tensor) -> tuple[float, float] | None:
-    """Return the median correlation of neighbours and of any two images, if neighbours look alike; else ``None``.
-
-    Parameters
-    ----------
-    pooled
-        Images of P pixels in their order, shape (N, P), float32.
-    """
+    """Return the median correlation of neighbours and of any two images, if neighbours look alike; else ``None``."""
     count = len(pooled) - 1
     if count < 2:
         return None

@@ -27,22 +27,7 @@ def ordered(places: Places, rule: SplitRule, seed: int) -> Places:
 
 
 def consecutive(places: Places, test: int | None, where: str) -> dict[Split, Places]:
-    """Cut images into first training, then validation, last test ones.
-
-    Parameters
-    ----------
-    places
-        Places of the images, shape (N,).
-    test
-        Number of test images; by default 24 % of all, at most 1024. There are half as many for validation.
-    where
-        How errors name the images.
-
-    Raises
-    ------
-    DataError
-        If there are fewer images than that.
-    """
+    """Cut images into first training, then validation, last test ones."""
     total = len(places)
     count = max(1, min(round(TEST_SHARE * total), TEST_MAX)) if test is None else test
     validation = count // 2
@@ -62,23 +47,7 @@ def published(places: Places, partition: Places) -> dict[Split, Places]:
 
 
 def halves(train: Places, identity: Places | None, seed: int) -> dict[Split, Places]:
-    """Cut the training images in two at random, so that no person is in both halves where people are known.
-
-    Parameters
-    ----------
-    train
-        Places of the training images, shape (N,).
-    identity
-        Who is on each of all images.
-    seed
-        Seed of the cut.
-
-    Returns
-    -------
-    dict
-        ``A`` and ``B``, each in random order, so that its first images are a random choice of it. They differ by at
-        most one image, or by at most the images of one person.
-    """
+    """Cut the training images in two at random, so that no person is in both halves where people are known."""
     draw = generator("data", seed, "halves")
     order = train[torch.randperm(len(train), generator=draw).numpy()]
     if identity is None:

@@ -13,15 +13,7 @@ SHOWN = 12
 
 
 def described(unusable: Mapping[str, str], total: int) -> str:
-    """Return how many of all images cannot be used, the first of their names, and why.
-
-    Parameters
-    ----------
-    unusable
-        Why each cannot be used, by name.
-    total
-        Number of all images.
-    """
+    """Return how many of all images cannot be used, the first of their names, and why."""
     by_reason: dict[str, list[str]] = {}
     for name, reason in list(unusable.items())[:SHOWN]:
         by_reason.setdefault(reason, []).append(name)

@@ -12,15 +12,7 @@ LINE_SECONDS = 10.0
 
 
 class Waiting:
-    """Reports the progress of a job on standard error, a line every ten seconds.
-
-    Parameters
-    ----------
-    what
-        The job, such as ``decoding faces/``.
-    total
-        How many images it is over.
-    """
+    """Reports the progress of a job on standard error, a line every ten seconds."""
 
     def __init__(self, what: str, total: int) -> None:
         self.what, self.total = what, total

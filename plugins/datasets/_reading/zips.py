@@ -13,20 +13,7 @@ from .encoded import DEPTH, LARGEST, Encoded, images_among, stamp_of
 
 
 class Zip(Encoded):
-    """The images of a zip archive, as those of the folder that it would unpack to; nothing is unpacked.
-
-    Parameters
-    ----------
-    path
-        The archive.
-    below
-        Leave out images that are not somewhere below a folder of this name.
-
-    Raises
-    ------
-    DataError
-        If it is damaged or encrypted, or has an entry that would unpack outside, or to a link.
-    """
+    """The images of a zip archive, as those of the folder that it would unpack to; nothing is unpacked."""
 
     def __init__(self, path: Path, below: str | None = None) -> None:
         try:

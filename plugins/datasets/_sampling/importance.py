@@ -29,30 +29,7 @@ PIXELS_TOGETHER = 2**12
 
 
 def posterior(family: Family, noisy: Tensor, sigma: float, covariance: bool = False) -> Posterior:
-    """Return the posterior of a family's images given noisy ones.
-
-    Parameters are taken in coordinates whose prior is standard normal, so that a posterior never leaves its support
-    and is hardly ever wider than 1. A search of the prior and climbs from the likeliest points give a mixture of
-    Student distributions; it is fitted to its draws; and a last draw is weighted. The random numbers are fixed and
-    the same for all images. A family without non-linear parameters needs no sampling: its posterior is exact.
-
-    Parameters
-    ----------
-    family
-        The manifold.
-    noisy
-        Shape (N, d), float64, less the constant image of the family.
-    sigma
-        Standard deviation of the noise, greater than 0.
-    covariance
-        Whether to estimate the covariances too.
-
-    Raises
-    ------
-    OptimumError
-        If fewer than 100 effective samples are found for an image, or no image of the family that is as near to it as
-        the noise says: then a mode was missed, or the image is not one of the family with such noise.
-    """
+    """Return the posterior of a family's images given noisy ones."""
     pieces = [_posterior(Target(family, images, sigma), covariance) for images in torch.split(noisy, SEARCHED_TOGETHER)]
     sampled = [piece.ess_fraction for piece in pieces if piece.ess_fraction is not None]
     spread = [piece.covariance for piece in pieces if piece.covariance is not None]

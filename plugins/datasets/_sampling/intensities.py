@@ -27,15 +27,7 @@ HALF_WIDTH = 6.0
 
 @dataclass(frozen=True, eq=False)
 class Intensities:
-    """The distribution of intensities given noisy data.
-
-    Parameters
-    ----------
-    log_evidence
-        Logarithm of the integral over [0, 1]^L of exp(-(c'Gc - 2h'c) / (2 sigma^2)), shape (...).
-    mean, second
-        Means of c, shape (..., L), and of the products c c', shape (..., L, L).
-    """
+    """The distribution of intensities given noisy data."""
 
     log_evidence: Tensor
     mean: Tensor
@@ -43,19 +35,7 @@ class Intensities:
 
 
 def integrate(gram: Tensor, product: Tensor, sigma: float, intensities: int) -> Intensities:
-    """Return evidence and moments of intensities uniform in the unit interval or square.
-
-    Parameters
-    ----------
-    gram
-        Inner products G of the parts, shape (..., P, P), float64.
-    product
-        Inner products h of the parts with the noisy data, shape (..., P), float64.
-    sigma
-        Standard deviation of the noise.
-    intensities
-        1 or 2, as many as parts; or 0: there is one part, whose intensity is 1.
-    """
+    """Return evidence and moments of intensities uniform in the unit interval or square."""
     gram = gram + RIDGE * sigma**2 * torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
     if intensities == 0:
         return Intensities(log_likelihood(gram, product, torch.ones_like(product), sigma), *_known(product))
@@ -66,11 +46,7 @@ def integrate(gram: Tensor, product: Tensor, sigma: float, intensities: int) -> 
 
 
 def peak(gram: Tensor, product: Tensor, intensities: int) -> Tensor:
-    """Return the likeliest intensities in the unit interval or square, shape (..., P); for arguments see above.
-
-    A concave quadratic form of two variables is greatest where its gradient vanishes or on one of the four edges, at
-    the point nearest to the edge's own optimum.
-    """
+    """Return the likeliest intensities in the unit interval or square, shape (..., P); for arguments see above."""
     if intensities == 0:
         return torch.ones_like(product)
     diagonal = torch.diagonal(gram, dim1=-2, dim2=-1).clamp(min=torch.finfo(gram.dtype).tiny)
@@ -96,11 +72,7 @@ def log_likelihood(gram: Tensor, product: Tensor, values: Tensor, sigma: float) 
 
 
 def truncated_normal(mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return logarithm of the mass in [0, 1], mean and mean square of a Gaussian cut off there.
-
-    Accurate in the tails, too: the Gaussian is mirrored so that most of the interval lies to the left of its mean,
-    where cumulative probabilities keep their relative precision.
-    """
+    """Return logarithm of the mass in [0, 1], mean and mean square of a Gaussian cut off there."""
     low, high = -mean / std, (1 - mean) / std
     mirrored = low + high > 0
     left, right = torch.where(mirrored, -high, low), torch.where(mirrored, -low, high)
@@ -149,10 +121,7 @@ def _square(gram: Tensor, product: Tensor, sigma: float) -> Intensities:
 
 
 def _bends(inner: Tensor, cross: Tensor, product: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Return where the best inner intensity reaches 0 and 1, in order; thirds of the window where that is outside.
-
-    For nearly alike parts the outer density has a bend there.
-    """
+    """Return where the best inner intensity reaches 0 and 1, in order; thirds of the window where that is outside."""
     slope = torch.where(cross.abs() > 1e-12 * inner, cross, inner)
     ends = product / slope, (product - inner) / slope
     thirds = low + (high - low) / 3, high - (high - low) / 3

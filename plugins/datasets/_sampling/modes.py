@@ -51,21 +51,7 @@ def first_proposals(target: Target) -> Mixture:
 
 
 def climb(target: Target, starts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Climb to modes by damped Gauss-Newton steps, with the intensities at their best throughout.
-
-    Parameters
-    ----------
-    target
-        The posterior of N images.
-    starts
-        Shape (N, J, Q).
-
-    Returns
-    -------
-    modes, covariances, heights
-        Shapes (N, J, Q), (N, J, Q, Q) and (N, J): where the climbs end, the inverse curvature there, and the logarithm
-        of the mass of a Gaussian of this height and curvature.
-    """
+    """Climb to modes by damped Gauss-Newton steps, with the intensities at their best throughout."""
     points = starts
     damping = torch.full_like(points[..., 0], 1e-2)
     value, gradient, curvature = _slope(target, points)

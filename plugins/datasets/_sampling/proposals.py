@@ -20,20 +20,7 @@ PRIOR_POINTS = 2
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """Random numbers that every image shares, so that its result does not depend on the batch that it is in.
-
-    They fill their space evenly (a scrambled Sobol sequence), which makes means over them several times more accurate
-    than over independent ones.
-
-    Parameters
-    ----------
-    component
-        Uniform, shape (K,): they choose components.
-    normal
-        Standard normal, shape (K, Q).
-    scale
-        Square roots of FREEDOM over a chi-squared variable, shape (K,): they make normal variables Student's.
-    """
+    """Random numbers that every image shares, so that its result does not depend on the batch that it is in."""
 
     component: Tensor
     normal: Tensor
@@ -57,17 +44,7 @@ def even_points(name: str, count: int, dimension: int) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Mixture:
-    """For each of N images, a mixture of J Student distributions in Q dimensions and a share of a standard normal.
-
-    Parameters
-    ----------
-    weights
-        Shares of the components, shape (N, J), greater than 0, summing to 1 (before the share of the prior).
-    means
-        Shape (N, J, Q).
-    covariances
-        Scale matrices, shape (N, J, Q, Q), positive definite.
-    """
+    """For each of N images, a mixture of J Student distributions in Q dimensions and a share of a standard normal."""
 
     weights: Tensor
     means: Tensor
@@ -101,13 +78,6 @@ class Mixture:
         The step counts every point for all components by their probabilities, whichever it was drawn from (Cappe,
         Douc, Guillin, Marin & Robert 2008, adaptive importance sampling in general mixture classes). Components that
         few points speak for stay near what they were.
-
-        Parameters
-        ----------
-        points
-            Shape (N, K, Q).
-        shares
-            Importance weights, shape (N, K), summing to 1.
         """
         components, distances = self._log_components(points)
         dimension = points.shape[-1]

@@ -28,21 +28,7 @@ class Family(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """Estimates for each image from weighted points.
-
-    Parameters
-    ----------
-    mean
-        Posterior means, shape (N, d), float64.
-    trace
-        Traces of the posterior covariances, shape (N,).
-    ess
-        Effective sample sizes (sum of weights)^2 / (sum of squared weights), shape (N,).
-    shares
-        Weights that sum to 1, shape (N, K).
-    covariance
-        Posterior covariances, shape (N, d, d), if requested.
-    """
+    """Estimates for each image from weighted points."""
 
     mean: Tensor
     trace: Tensor
@@ -53,17 +39,7 @@ class Estimate:
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """The posterior of N images in coordinates z whose prior is standard normal, intensities integrated out.
-
-    Parameters
-    ----------
-    family
-        The manifold.
-    data
-        Noisy images, shape (N, d), float64.
-    sigma
-        Standard deviation of the noise.
-    """
+    """The posterior of N images in coordinates z whose prior is standard normal, intensities integrated out."""
 
     family: Family
     data: Tensor
@@ -77,13 +53,7 @@ class Target:
         return Target(self.family, self.data[chosen], self.sigma)
 
     def statistics(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return parts, their Gram matrices and their inner products with the data at points (N, K, Q).
-
-        Returns
-        -------
-        parts, gram, product
-            Shapes (N, K, P, d), (N, K, P, P) and (N, K, P).
-        """
+        """Return parts, their Gram matrices and their inner products with the data at points (N, K, Q)."""
         parts = self.family.parts_at(points)
         product = parts.flatten(1, 2) @ self.data[:, :, None]
         return parts, parts @ parts.mT, product.reshape(parts.shape[:3])

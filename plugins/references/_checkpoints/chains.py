@@ -52,16 +52,7 @@ class _Place:
 
 
 def written(links: Sequence[Link], network: nn.Module) -> State:
-    """Return the state dict that makes a network compute what a published chain computes in evaluation.
-
-    Convolutions are matched in their order. A bias before batch normalisation that the network does without is taken
-    off the running mean; a different epsilon is made up for in the running variance.
-
-    Raises
-    ------
-    ParameterError
-        If numbers of convolutions, or normalisations, differ.
-    """
+    """Return the state dict that makes a network compute what a published chain computes in evaluation."""
     places = _places(network)
     if len(places) != len(links):
         raise ParameterError(f"it has {len(links)} convolutions, and the network {len(places)}")

@@ -28,24 +28,7 @@ class Fit(NamedTuple):
 
 
 def fitted(state: State, network: nn.Module, keys: Keys) -> Fit:
-    """Return weights as a network takes them.
-
-    Parameters
-    ----------
-    state
-        As it was read.
-    network
-        May be on the meta device.
-    keys
-        ``same``: keys are the network's own, but for prefixes of theirs, or a first part that all of the network's
-        share; the name of a key map; or ``auto``: ``same`` where all keys are the network's own, otherwise the map
-        whose keys they are.
-
-    Raises
-    ------
-    ParameterError
-        Naming the key map that was tried, and the first keys and shapes that differ.
-    """
+    """Return weights as a network takes them."""
     target = {name: tensor for name, tensor in network.state_dict().items() if not name.endswith(_COUNTER)}
     variants = [
         {name: tensor for name, tensor in variant.items() if not name.endswith(_COUNTER)}

@@ -26,23 +26,7 @@ def _image(network: nn.Module) -> Output:
 
 @dataclass(frozen=True)
 class KeyMap:
-    """Weights of one published program.
-
-    Parameters
-    ----------
-    name
-        As the parameter ``keys`` names it.
-    weights
-        The networks whose weights have such names.
-    applies
-        Whether names are those of the program.
-    convert
-        The state dict of a network that computes the same in evaluation; raises ``ParameterError`` if it cannot.
-    output
-        The output of ``forward`` of a network here with these weights.
-    prefix
-        The prefix that all names have in published files.
-    """
+    """Weights of one published program."""
 
     name: str
     weights: str
@@ -59,11 +43,7 @@ def _numbered(state: State, pattern: str) -> list[int]:
 
 
 def kadkhodaie_cnn(state: State, network: nn.Module) -> State:
-    """Convert BF_CNN and BF_CNN_RF of Kadkhodaie, Guth, Simoncelli & Mallat 2024.
-
-    Published networks have no ReLU after their first convolution, as ``bf-cnn-rf`` here. Those that have one
-    (``first_layer_linear=False``) have the same names, and are ``bf-cnn`` here.
-    """
+    """Convert BF_CNN and BF_CNN_RF of Kadkhodaie, Guth, Simoncelli & Mallat 2024."""
     return written(_bias_free_links(state, "BN_layers.{}.gammas", "BN_layers.{}.running_sd"), network)
 
 
@@ -97,10 +77,7 @@ _NORM = {"running_sd": "running_deviation", "gammas": "gain"}
 
 
 def kadkhodaie_unet(state: State, network: nn.Module) -> State:
-    """Convert the UNet of Kadkhodaie, Guth, Simoncelli & Mallat 2024 to ``unet``, whose layers have the same order.
-
-    The published code numbers its upsampling blocks by their level, and ``unet`` by their turn, coarsest first.
-    """
+    """Convert the UNet of Kadkhodaie, Guth, Simoncelli & Mallat 2024 to ``unet``, whose layers have the same order."""
     levels = len(_numbered(state, r"encoder\.(\d+)\..*"))
     found: State = {}
     for name, tensor in state.items():
@@ -123,11 +100,7 @@ _KAIR_LAYER = r"(?:\d+\.(?:model\.)?)?\d+"
 
 
 def mohan_dncnn(state: State, network: nn.Module) -> State:
-    """Convert the DnCNN of Mohan, Kadkhodaie, Simoncelli & Fernandez-Granda 2020.
-
-    The bias-free one divides by the square root of the running variance, plus epsilon. The other has biases before its
-    batch normalisations.
-    """
+    """Convert the DnCNN of Mohan, Kadkhodaie, Simoncelli & Fernandez-Granda 2020."""
     is_biased = "first_layer.bias" in state
     links = [Link(state["first_layer.weight"], state.get("first_layer.bias"))]
     for number in _numbered(state, r"hidden_layer_list\.(\d+)\.weight"):
@@ -146,10 +119,7 @@ def mohan_dncnn(state: State, network: nn.Module) -> State:
 
 
 def kair(state: State, network: nn.Module) -> State:
-    """Convert DnCNN, FDnCNN, FFDNet and IRCNN of KAIR, with their batch normalisations or with those merged.
-
-    A file of IRCNN has a network for each of 25 noise levels, numbered from the lowest.
-    """
+    """Convert DnCNN, FDnCNN, FFDNet and IRCNN of KAIR, with their batch normalisations or with those merged."""
     links: list[Link] = []
     layers = (re.fullmatch(rf"({_KAIR_LAYER})\.weight", name) for name in state)
     for layer in sorted((match[1] for match in layers if match), key=_numbers):
@@ -162,10 +132,7 @@ def kair(state: State, network: nn.Module) -> State:
 
 
 def _kair_output(network: nn.Module) -> Output:
-    """Return the noise for FDnCNN and FFDNet: their layers estimate the image, which ``dncnn`` and ``ffdnet`` subtract.
-
-    In KAIR the chains that are given the noise level estimate the image, and the blind ones the noise.
-    """
+    """Return the noise for FDnCNN and FFDNet: their layers estimate the image, not the noise."""
     return "residual" if isinstance(network, Chain) and not network.blind else "image"
 
 

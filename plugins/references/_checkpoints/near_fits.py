@@ -42,22 +42,7 @@ class _Case:
 def near_fit(
     state: State, architecture: ArchitectureFactory, shape: Shape, check: Callable[[nn.Module], object]
 ) -> str | None:
-    """Return the architecture with other parameters that takes the weights, in words, or ``None`` if none is found.
-
-    Whole numbers and switches are changed one after the other, the one first that leaves the fewest numbers in
-    tensors of other shapes, and then all switches at once; what is returned has been built and tried.
-
-    Parameters
-    ----------
-    state
-        As it was read.
-    architecture
-        As it was given.
-    shape
-        Of the images (C, H, W).
-    check
-        Raises ``ParameterError`` if a network, on the meta device, does not take the weights.
-    """
+    """Return the architecture with other parameters that takes the weights, in words, or ``None`` if none is found."""
     search = _Search(state, architecture, shape)
     given = _Case((), shape[0])
     if search.distance(given) == 0:

@@ -43,10 +43,7 @@ _ACCEPTED = (
 
 
 class Part(NamedTuple):
-    """A state dict in a file, its name there, and the names of the others.
-
-    A name is made of the keys on the way to a state dict, as in ``ema.model``; without keys it is ``.``.
-    """
+    """A state dict in a file, its name there, and the names of the others."""
 
     state: State
     name: str
@@ -59,21 +56,7 @@ def read_state(path: Path) -> State:
 
 
 def read_part(path: Path, part: str | None = None) -> Part:
-    """Read a state dict of a safetensors or torch file.
-
-    It may be nested under the usual keys (``state_dict``, ``model``, ``params_ema``, ...) and in lists. Only plain
-    containers, tensors and ``argparse.Namespace`` are unpickled. Floating-point tensors become float32.
-
-    Parameters
-    ----------
-    part
-        The name of the state dict; ``None`` for averaged weights if there are any, and otherwise for the first.
-
-    Raises
-    ------
-    ParameterError
-        If there is no such file, or no such state dict in it; names its content, and what is accepted.
-    """
+    """Read a state dict of a safetensors or torch file."""
     try:
         check_weights_file(path)
     except FileNotFoundError as error:
