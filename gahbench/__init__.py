@@ -98,8 +98,8 @@ if TYPE_CHECKING:
     from gahbench.registry.registry import Registry
     from gahbench.runs.engine_tools import UnitRunner, work_command
     from gahbench.runs.preparation import prepare
+    from gahbench.runs.status import Watch
     from gahbench.runs.supervisor import supervise
-    from gahbench.runs.watch import Watch
 
 __version__ = "0.1.0"
 
@@ -144,7 +144,7 @@ _MODULES = {
     "runs.engine_tools": ["UnitRunner", "work_command"],
     "runs.preparation": ["prepare"],
     "runs.supervisor": ["supervise"],
-    "runs.watch": ["Watch"],
+    "runs.status": ["Watch"],
 }
 __getattr__, __dir__ = lazy_names(
     __name__, {name: f"gahbench.{module}" for module, names in _MODULES.items() for name in names}

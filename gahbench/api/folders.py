@@ -35,8 +35,9 @@ def write_plan(
     replace: bool = True,
 ) -> tuple[Opened, Reused | None]:
     """Record a plan in a results folder, which any number of :func:`work` then finish."""
+    from gahbench.runs.opening import open_folder
     from gahbench.runs.reuse import reuse as reuse_units
-    from gahbench.runs.runner import open_folder, warn_of_moved
+    from gahbench.runs.runner import warn_of_moved
 
     opened = open_folder(plan, Path(folder), registry, threads, replaces_board=replace)[0]
     warn_of_moved(opened.damaged, Path(folder))
@@ -307,7 +308,7 @@ def weights(folder: Source, entrant: str) -> list[StoredWeights]:
     ResultsError
         If it is no results folder, or has no such entrant that is trained.
     """
-    from gahbench.runs.named_entrants import named_rows
+    from gahbench.runs.removal import named_rows
     from gahbench.store.plan_file import recorded_plan
     from gahbench.store.stored_weights import stored_weights
 

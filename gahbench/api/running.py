@@ -129,9 +129,9 @@ def _run(
     track: Sequence[str],
     report: Callable[[Event], None] | None,
 ) -> Outcome:
-    from gahbench.runs.notebook import progress_of
+    from gahbench.runs.hooks import Trackings
+    from gahbench.runs.progress import progress_of
     from gahbench.runs.runner import run_opened
-    from gahbench.runs.tracking import Trackings
 
     with contextlib.closing(Trackings(track)) as trackings:
         for opened, registry in openings(asked, engine, track):

@@ -96,9 +96,9 @@ def run(
     from gahbench.cli.concluding import conclude
     from gahbench.cli.growing import print_begun
     from gahbench.cli.listing import print_problems
-    from gahbench.runs.notebook import progress_of
+    from gahbench.runs.hooks import Trackings
+    from gahbench.runs.progress import progress_of
     from gahbench.runs.runner import run_opened
-    from gahbench.runs.tracking import Trackings
 
     console = Console(stderr=True)
     changes = suite_options.changes(entrant, settings, seed, dataset, metric, only)

@@ -15,8 +15,7 @@ from gahbench._util.readable import counted, duration
 
 if TYPE_CHECKING:
     from gahbench.contracts.jobs import Event
-    from gahbench.runs.failures import Failure
-    from gahbench.runs.status import Status
+    from gahbench.runs.status import Failure, Status
 
 #: Failures that are printed with their reason.
 _SHOWN = 20
@@ -108,7 +107,7 @@ def why_command(folder: Path) -> str:
 def print_failures(folder: Path, entrants: Sequence[str], full: bool, console: Console) -> None:
     """Print why units of a results folder failed, each traceback once."""
     from gahbench._util.error_text import printable
-    from gahbench.runs.failures import failures
+    from gahbench.runs.status import failures
 
     found = failures(folder, entrants, full)
     for one in found:

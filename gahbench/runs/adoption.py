@@ -15,7 +15,7 @@ from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan
 from gahbench.planning.replan import Replanner, differences, is_code, names_files
 from gahbench.registry.registry import Registry
-from gahbench.runs.holding import hold
+from gahbench.runs.removal import hold
 from gahbench.store.attempts import PARTIAL, link_or_copy, publish
 from gahbench.store.finished import DONE, UNIT, open_finished
 from gahbench.store.folder import Folder

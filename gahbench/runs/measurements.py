@@ -11,15 +11,40 @@ import torch
 from torch import nn
 
 from gahbench._util.errors import ResultsError
+from gahbench._util.keys import key_of
+from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import Dataset
 from gahbench.contracts.references import Reference
 from gahbench.contracts.unit import Unit
 from gahbench.evaluation.measurement import Measurement, Subject
 from gahbench.networks.precision import Choices
-from gahbench.runs.factory import Factory
+from gahbench.planning.payloads import configured_as
+from gahbench.registry.construction import watch
+from gahbench.registry.plugin import Kind
+from gahbench.registry.registry import Registry
+from gahbench.runs.protocol import CodeChangedError
 from gahbench.store.finished import DamagedError, Finished, open_finished
 from gahbench.store.store import Store
 from gahbench.training.file_names import WEIGHTS
+
+
+class Factory:
+    """Builds plugins from payloads."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+
+    def build(self, kind: Kind, described: Mapping[str, Any], shape: Shape | None = None) -> Any:
+        """Build a plugin; an architecture for images of a shape (C, H, W)."""
+        # A built-in plugin may run code that its parameters name.
+        with watch(f"{kind} '{described['name']}'", is_outside=bool(described.get("origins"))):
+            configured = configured_as(self.registry, kind, described)
+            if key_of(configured.identity) != described["identity"]:
+                raise CodeChangedError(
+                    f"{configured.where}: its code has changed since this run was planned; run again"
+                )
+            return configured.build(shape)
+
 
 #: Datasets that are kept.
 DATASETS = 4

@@ -7,7 +7,7 @@ units are started and the board is written.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,18 +16,20 @@ from gahbench._util.errors import ResultsError
 from gahbench.contracts.limits import Limits
 from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan, make_plan
+from gahbench.planning.replan import Replanner
 from gahbench.planning.suite import Suite, load_suite
 from gahbench.planning.suite_changes import SuiteChanges
+from gahbench.planning.units import AUDITED, CHECKS
+from gahbench.registry.behaviour import computed_by
 from gahbench.registry.problems import Problem
 from gahbench.registry.registry import Registry
-from gahbench.runs.adoption import superseded
-from gahbench.runs.again import put_back
+from gahbench.runs.adoption import current_key, superseded
+from gahbench.runs.removal import put_back
 from gahbench.runs.reuse import Reused, reuse
-from gahbench.runs.runner import open_folder
 from gahbench.runs.secret_noise import secret_noise_of, with_secret_noise, without_scores
-from gahbench.store.folder import Opened
+from gahbench.store.folder import Folder, Opened
 from gahbench.store.plan_file import recorded_plan
-from gahbench.store.store import Store
+from gahbench.store.store import UNCHECKED, Store
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,45 @@ def open_run(request: RunRequest, registry: Registry) -> OpenedRun:
         plan.secret_noise is not None and plan.secret_noise["seed"] is None,
         (*(before.damaged if before else ()), *opened.damaged),
     )
+
+
+def open_folder(
+    plan: Plan,
+    folder: Path,
+    registry: Registry,
+    threads: int | None = None,
+    workers: int | None = None,
+    replaces_board: bool = True,
+) -> tuple[Opened, list[Unit]]:
+    """Record a plan in a results folder, and return with it the units that are to be done."""
+    home, store, replanner = Folder(folder), Store(folder), Replanner(registry)
+    with home.lock():
+        opened = home.open(
+            plan,
+            registry,
+            threads,
+            workers,
+            lambda unit: current_key(unit, replanner) in (None, unit.key),
+            replaces_board,
+        )
+        damaged = store.set_aside(plan.units)
+        store.put_away(_with_other_checks(plan.units, store), UNCHECKED)
+        finished = store.finished()
+        # Units of one key are one: files of equal content, say, under two names.
+        todo = list({unit.key: unit for unit in plan.units if unit.folder not in finished}.values())
+        failed = store.failed()
+        for unit in plan.units:
+            if unit.folder in failed:
+                store.forget_failure(unit)
+    return replace(opened, damaged=tuple(damaged.values())), todo
+
+
+def _with_other_checks(units: Iterable[Unit], store: Store) -> list[str]:
+    """Return the folder names of finished scores whose denoiser was checked by other code than there is here."""
+    finished, code = store.finished(), computed_by(CHECKS)
+    scores = {unit.folder: unit for unit in units if (unit.metric, unit.split) == AUDITED and unit.folder in finished}
+    records = {name: store.done(unit) or {} for name, unit in scores.items()}
+    return [name for name, done in records.items() if done.get("checks", {}).get("code") != code]
 
 
 def plan_with(

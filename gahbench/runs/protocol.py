@@ -18,6 +18,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from gahbench._util.errors import PluginError
+
 #: Characters of a traceback that are kept.
 MAX_TRACEBACK = 20_000
 #: Seconds between two heartbeats of a child process.
@@ -59,6 +61,10 @@ _FORMS: dict[str, dict[str, tuple[type, ...]]] = {
 ENDS = ("finished", "stopped", "unstored", "lost", "failed")
 #: A plugin may replace ``json.dumps``.
 _ENCODER = json.JSONEncoder(default=str)
+
+
+class CodeChangedError(PluginError):
+    """The code here is not that which planned a unit."""
 
 
 def encode(message: Mapping[str, Any]) -> bytes:

@@ -2,22 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gahbench._util.errors import ResultsError, listing
+from gahbench._util.errors import ResultsError, listing, suggestion
 from gahbench._util.files import delete_entry, delete_folder, names_in
+from gahbench.board.selection import is_chosen
 from gahbench.contracts.unit import Unit
+from gahbench.planning.plan import Plan
 from gahbench.planning.row_labels import base_label
 from gahbench.planning.suite_changes import ENTRANT
 from gahbench.runs.collect import collect
-from gahbench.runs.holding import hold
-from gahbench.runs.named_entrants import named_rows
 from gahbench.store.attempts import PARTIAL
+from gahbench.store.claims import Claims
 from gahbench.store.folder import Folder
 from gahbench.store.plan_file import RecordedPlan, recorded_plan, write_plan
 from gahbench.store.store import DAMAGED, REPLACED, Store, recorded_unit
+
+
+def named_rows(names: Iterable[str], labels: Iterable[str], where: str) -> set[str]:
+    """Return the labels of the rows that are named: an entrant's label names all its rows."""
+    rows, found = list(dict.fromkeys(labels)), set()
+    for name in names:
+        own = {label for label in rows if name in (label, base_label(label))}
+        own = own or {label for label in rows if is_chosen(label, [name])}
+        if not own:
+            accepted = list(dict.fromkeys([*map(base_label, rows), *rows]))
+            raise ResultsError(
+                f"{where}: no entrant '{name}'{suggestion(name, accepted)}; accepted are {listing(accepted)}"
+            )
+        found |= own
+    return found
+
+
+#: A claim may be given up, or become stale, while it is looked at.
+_TRIES = 3
+
+
+@contextlib.contextmanager
+def hold(units: Iterable[Unit], store: Store) -> Iterator[None]:
+    """Claim units of a results folder, and release them at the end."""
+    claims = Claims(store.claims)
+    try:
+        for unit in {unit.folder: unit for unit in units}.values():
+            _claim(unit, claims, store)
+        yield
+    finally:
+        claims.close()
+
+
+def _claim(unit: Unit, claims: Claims, store: Store) -> None:
+    where = "by another process"
+    for _ in range(_TRIES):
+        if claims.take(unit.folder) is not None:
+            return
+        seen = claims.seen(unit.folder)
+        if seen is None:
+            continue
+        where = f"on {seen.record.get('host')}, process {seen.record.get('pid')}"
+        if not seen.is_stale:
+            break
+        claims.clear(seen)
+    raise ResultsError(f"{store.folder}: '{unit.label}' is being done {where}; wait for it, or end it")
 
 
 @dataclass(frozen=True)
@@ -117,3 +165,20 @@ def _remove(store: Store, gone: Set[str], rows: Set[str]) -> None:
         # Attempts record nothing: KIND-KEY.partial...
         if folder.name.partition(PARTIAL)[0] in gone if unit is None else unit.entrant in rows:
             delete_entry(folder)
+
+
+def put_back(plan: Plan, folder: Path, entrants: Sequence[str]) -> int:
+    """Move what is done of some entrants into ``replaced/``, so that a run does it anew."""
+    store = Store(folder)
+    rows = named_rows(entrants, (unit.entrant for unit in plan.units), f"suite '{plan.suite.name}'")
+    with Folder(folder).lock():
+        own = {unit.folder: unit for unit in plan.units if unit.entrant in rows}
+        fits = {unit.key for unit in own.values() if unit.kind == "fit"}
+        others = (*plan.units, *store.recorded()) if fits else ()
+        own |= {unit.folder: unit for unit in others if fits.intersection(unit.needs)}
+        with hold(own.values(), store):
+            # Scores before the networks that they measured.
+            listed = sorted(names_in(store.units), reverse=True)
+            attempts = (name for name in listed if PARTIAL in name and name.partition(PARTIAL)[0] in own)
+            store.put_away(attempts, REPLACED)
+            return store.put_away((name for name in listed if name in own), REPLACED)

@@ -11,21 +11,13 @@ from typing import TYPE_CHECKING
 
 from gahbench.contracts.engines import Engine
 from gahbench.contracts.jobs import Event, Job
-from gahbench.contracts.unit import Unit
-from gahbench.planning.plan import Plan
-from gahbench.planning.replan import Replanner
-from gahbench.planning.units import AUDITED, CHECKS
-from gahbench.registry.behaviour import computed_by
 from gahbench.registry.registry import Registry
-from gahbench.runs.adoption import current_key
 from gahbench.runs.collect import collect
-from gahbench.runs.hooks import notify, notify_finished, notify_started
-from gahbench.runs.signals import stop_on_signals
-from gahbench.runs.tracking import Trackings
+from gahbench.runs.hooks import Trackings, notify, notify_finished, notify_started
+from gahbench.runs.supervisor import stop_on_signals
 from gahbench.runs.work import count_states
 from gahbench.store.examined import warn_of_damage
-from gahbench.store.folder import Folder, Opened
-from gahbench.store.store import DAMAGED, UNCHECKED, Store
+from gahbench.store.store import DAMAGED, Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,45 +66,6 @@ class Outcome:
     def figure(self, dataset: str | None = None, metrics: Sequence[str] = ()) -> Figure:
         """Draw a figure of a dataset, as :meth:`gahbench.Results.figure` does."""
         return self.results.figure(dataset, metrics)
-
-
-def open_folder(
-    plan: Plan,
-    folder: Path,
-    registry: Registry,
-    threads: int | None = None,
-    workers: int | None = None,
-    replaces_board: bool = True,
-) -> tuple[Opened, list[Unit]]:
-    """Record a plan in a results folder, and return with it the units that are to be done."""
-    home, store, replanner = Folder(folder), Store(folder), Replanner(registry)
-    with home.lock():
-        opened = home.open(
-            plan,
-            registry,
-            threads,
-            workers,
-            lambda unit: current_key(unit, replanner) in (None, unit.key),
-            replaces_board,
-        )
-        damaged = store.set_aside(plan.units)
-        store.put_away(_with_other_checks(plan.units, store), UNCHECKED)
-        finished = store.finished()
-        # Units of one key are one: files of equal content, say, under two names.
-        todo = list({unit.key: unit for unit in plan.units if unit.folder not in finished}.values())
-        failed = store.failed()
-        for unit in plan.units:
-            if unit.folder in failed:
-                store.forget_failure(unit)
-    return replace(opened, damaged=tuple(damaged.values())), todo
-
-
-def _with_other_checks(units: Iterable[Unit], store: Store) -> list[str]:
-    """Return the folder names of finished scores whose denoiser was checked by other code than there is here."""
-    finished, code = store.finished(), computed_by(CHECKS)
-    scores = {unit.folder: unit for unit in units if (unit.metric, unit.split) == AUDITED and unit.folder in finished}
-    records = {name: store.done(unit) or {} for name, unit in scores.items()}
-    return [name for name, done in records.items() if done.get("checks", {}).get("code") != code]
 
 
 def warn_of_moved(reasons: Iterable[str], folder: Path) -> None:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gahbench._util.error_text import without_library_frames
+from gahbench._util.errors import ResultsError, listing, suggestion
 from gahbench._util.files import names_in
+from gahbench._util.patterns import matches
+from gahbench.contracts.jobs import Event, Job
 from gahbench.contracts.unit import Unit
-from gahbench.runs.durations import OVERHEAD, Durations, values_of
+from gahbench.planning.row_labels import base_label
+from gahbench.runs.durations import OVERHEAD, Durations, seconds_of, values_of
+from gahbench.runs.queue import Queue
 from gahbench.store.attempts import PARTIAL
 from gahbench.store.claims import LEASE, Claims, Seen
 from gahbench.store.plan_file import RecordedPlan, recorded_plan
@@ -127,3 +133,98 @@ def watch(folder: Path, seconds: float = 2.0) -> Iterable[Status]:
         if not found.waiting or found.is_board_alone:
             return
         time.sleep(seconds)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Units that failed in the same way."""
+
+    units: tuple[str, ...]
+    error: str
+    traceback: str
+    blocked: int
+
+
+def failures(folder: Path, entrants: Sequence[str] = (), full: bool = False) -> list[Failure]:
+    """Return why units of a results folder failed, those with the same traceback together."""
+    units, store = recorded_plan(folder).shown, Store(folder)
+    for pattern in entrants:
+        _require_match(pattern, units, folder)
+    failed = store.failed()
+    found: dict[tuple[str, str], dict[str, Unit]] = {}
+    for unit in units:
+        if unit.folder in failed and (not entrants or any(_is_named(unit, pattern) for pattern in entrants)):
+            details = store.failure_record(unit.folder).get("traceback")
+            text = details.strip("\n") if isinstance(details, str) else ""
+            reason = store.failure_of(unit.folder), text if full else without_library_frames(text)
+            found.setdefault(reason, {})[unit.folder] = unit
+    return [
+        Failure(
+            tuple(unit.label for unit in own.values()),
+            error,
+            text,
+            sum(unit.folder not in failed and unit.is_blocked(own.keys()) for unit in units),
+        )
+        for (error, text), own in found.items()
+    ]
+
+
+def _is_named(unit: Unit, pattern: str) -> bool:
+    return any(matches(label, pattern) for label in (unit.entrant, base_label(unit.entrant)))
+
+
+def _require_match(pattern: str, units: Sequence[Unit], folder: Path) -> None:
+    if not any(_is_named(unit, pattern) for unit in units):
+        labels = list(dict.fromkeys(base_label(unit.entrant) for unit in units))
+        near = suggestion(pattern, labels) or ";"
+        raise ResultsError(f"{folder}: no entrant '{pattern}'{near} accepted are patterns of {listing(labels)}")
+
+
+class Watch:
+    """Follows the units of a job that processes anywhere do, by the store alone.
+
+    Parameters
+    ----------
+    job
+        The job.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._queue = Queue(job.units, job.store)
+        self._units = {unit.folder: unit for unit in job.units}
+        self._started: set[str] = set()
+        self._ended: set[str] = set()
+
+    def update(self) -> int:
+        """List the store, report what has changed since, and return how many units are left to do."""
+        try:
+            finished, failed = self._queue.refresh()
+            claimed = self._queue.claims.names()
+        except OSError:
+            return self._queue.left  # The file server may be back in a moment.
+        for name in sorted(claimed - self._started):
+            if name in self._units:
+                self._started.add(name)
+                self._job.report(Event("started", self._units[name]))
+        for name in sorted((finished | failed) - self._ended):
+            if name not in self._units:
+                continue
+            self._ended.add(name)
+            if name not in self._started:
+                # It was claimed and ended since the last listing.
+                self._started.add(name)
+                self._job.report(Event("started", self._units[name]))
+            if name in finished:
+                self._job.report(Event("finished", self._units[name], {"seconds": self._seconds(name)}))
+            else:
+                error = self._job.store.failure_of(name)
+                self._job.report(Event("failed", self._units[name], {"error": error, "traceback": ""}))
+        return self._queue.left
+
+    def _seconds(self, name: str) -> float:
+        """Return how long a unit took, as it recorded; 0 if it did not."""
+        try:
+            return seconds_of(self._job.store.done_at(self._job.store.units / name)) or 0.0
+        except ResultsError:
+            return 0.0

@@ -7,10 +7,14 @@ the suite, falls silent or loses its device costs the unit that it did, and a ne
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import signal
+import threading
 import time
+import types
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from gahbench._util.errors import GahbenchError, ResultsError
@@ -21,8 +25,7 @@ from gahbench.contracts.jobs import Event, Job
 from gahbench.contracts.unit import Unit
 from gahbench.devices.hardware import Hardware, hardware
 from gahbench.runs.child import SILENT_SECONDS, AwakeClock, WorkerChild, wait_for_any
-from gahbench.runs.factory import CodeChangedError
-from gahbench.runs.protocol import ENDS, NOT_HELD
+from gahbench.runs.protocol import ENDS, NOT_HELD, CodeChangedError
 from gahbench.runs.queue import Queue
 
 #: How long a unit in flight may take to write its checkpoint when the run is stopped.
@@ -329,3 +332,28 @@ class _Supervisor:
             except OSError as error:
                 # What the store does not take now is done again, from its checkpoint.
                 self._note_trouble(str(error))
+
+
+#: Ctrl-C, the end of a job by whoever started it, and the notice that schedulers give before it.
+_NAMES = ("SIGINT", "SIGTERM", "SIGUSR2")
+
+
+@contextlib.contextmanager
+def stop_on_signals(stop: threading.Event) -> Iterator[None]:
+    """Let the first signal ask units to stop, which write checkpoints, and a second Ctrl-C interrupt at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: types.FrameType | None) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.set()
+
+    numbers = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
+    before = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

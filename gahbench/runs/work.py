@@ -14,10 +14,9 @@ from gahbench.contracts.unit import Unit
 from gahbench.planning.units import FIT, SCORE
 from gahbench.registry.behaviour import computed_by
 from gahbench.registry.plugin_files import plugin_files
-from gahbench.runs.factory import CodeChangedError
 from gahbench.runs.hooks import main_registry, notify
-from gahbench.runs.signals import stop_on_signals
-from gahbench.runs.supervisor import supervise
+from gahbench.runs.protocol import CodeChangedError
+from gahbench.runs.supervisor import stop_on_signals, supervise
 from gahbench.store.code_files import changed_files
 from gahbench.store.plan_file import RecordedPlan, recorded_plan
 from gahbench.store.store import Store

@@ -31,9 +31,8 @@ from gahbench.planning.units import AUDITED, CHECKS, CHECKS_VERSION, FIT, SCORE
 from gahbench.registry.behaviour import computed_by
 from gahbench.registry.registry import Registry
 from gahbench.runs.environment import unit_environment
-from gahbench.runs.factory import CodeChangedError, Factory
-from gahbench.runs.measurements import Measurements
-from gahbench.runs.protocol import MAX_TRACEBACK
+from gahbench.runs.measurements import Factory, Measurements
+from gahbench.runs.protocol import MAX_TRACEBACK, CodeChangedError
 from gahbench.store.attempts import Attempt
 from gahbench.store.finished import UNIT, DamagedError, Finished
 from gahbench.store.score_files import write_scores

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from gahbench.contracts.trackers import Tracker
 from gahbench.registry.configured import Configured
+from gahbench.runs.hooks import Trackings
 from gahbench.runs.opening import RunRequest, open_run
 from gahbench.runs.runner import run_opened
-from gahbench.runs.tracking import Trackings
 from gahbench.testing.findings import Finding
 
 _SUITE = """

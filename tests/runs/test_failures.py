@@ -4,7 +4,7 @@ import pytest
 
 import gahbench
 from gahbench._util.error_text import without_library_frames
-from gahbench.runs.failures import failures
+from gahbench.runs.status import failures
 
 #: A traceback of a worker on another machine.
 REMOTE = """Traceback (most recent call last):

@@ -5,7 +5,7 @@ import pytest
 import gahbench
 from gahbench._util.errors import ResultsError
 from gahbench.runs import adoption, again, removal
-from gahbench.runs.holding import hold
+from gahbench.runs.removal import hold
 from gahbench.store.claims import Claims
 from gahbench.store.store import Store
 

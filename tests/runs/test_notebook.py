@@ -11,8 +11,7 @@ from rich.console import Console
 import gahbench
 from gahbench.contracts.jobs import Event
 from gahbench.contracts.unit import Unit
-from gahbench.runs.notebook import NotebookReport, progress_of
-from gahbench.runs.progress import ProgressReport
+from gahbench.runs.progress import NotebookReport, ProgressReport, progress_of
 
 FIT = Unit("fit", "k", "d", "unet[width=2]", "architecture", 0, None, None, None, None, 1.0, {})
 
@@ -42,7 +41,7 @@ def output(monkeypatch):
 
 
 def test_a_notebook_shows_a_bar_and_what_runs_and_what_failed(output, monkeypatch):
-    monkeypatch.setattr("gahbench.runs.notebook._PAUSE", -1)
+    monkeypatch.setattr("gahbench.runs.progress._PAUSE", -1)
     with progress_of(opened(FIT), Console(force_jupyter=True)) as report:
         assert isinstance(report, NotebookReport)
         report(Event("started", FIT))

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 import gahbench
 from gahbench._util.sealed import write_sealed
 from gahbench.registry.registry import Registry
-from gahbench.runs.refits import DEFAULT_SECONDS, refit, sample
+from gahbench.runs.verification import DEFAULT_SECONDS, refit, sample
 from gahbench.runs.worker import Worker
 from gahbench.store.plan_file import recorded_plan
 from gahbench.store.store import Store

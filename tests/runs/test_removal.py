@@ -10,7 +10,7 @@ import pytest
 
 import gahbench
 from gahbench._util.errors import ResultsError
-from gahbench.runs.named_entrants import named_rows
+from gahbench.runs.removal import named_rows
 from gahbench.store.claims import Claims
 from gahbench.store.plan_file import recorded_plan, write_plan
 from gahbench.store.store import Store

@@ -9,8 +9,7 @@ from sample_files import TINY
 import gahbench
 from gahbench.contracts.trackers import Tracker
 from gahbench.registry.registry import Registry
-from gahbench.runs.hooks import notify_finished, notify_started
-from gahbench.runs.tracking import Tracking, Trackings
+from gahbench.runs.hooks import Tracking, Trackings, notify_finished, notify_started
 from gahbench.store.plan_file import recorded_plan
 
 UNET = "unet[width=2,levels=1] on discs[size=16] (seed 0)"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import gahbench
-from gahbench.runs.tracking import described, row_name
+from gahbench.runs.hooks import described, row_name
 from gahbench.store.plan_file import recorded_plan
 from gahbench.store.store import Store
 
