@@ -11,7 +11,7 @@ from gahbench.board.generalization import course
 from gahbench.board.leaderboard import optimum_check
 from gahbench.board.over_datasets import over_datasets
 from gahbench.board.results import load_results
-from gahbench.planning.row_labels import base_label
+from gahbench.contracts.row_labels import base_label
 from gahbench.planning.rows import rows
 from gahbench.planning.suite import load_suite
 from gahbench.planning.suite_entries import configure_entrant

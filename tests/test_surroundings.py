@@ -9,7 +9,7 @@ from pathlib import Path
 
 import surroundings
 
-from gahbench.store.claims import LEASE
+from gahbench.store.leases import LEASE_SECONDS
 
 #: What a user, a cluster or another run may have set.
 SETTINGS = {
@@ -29,7 +29,7 @@ SETTINGS = {
 
 def test_a_test_sees_nothing_of_the_user():
     assert (list(Path.cwd().iterdir()), Path.home().parent) == ([], surroundings.SCRATCH)
-    assert LEASE == 300
+    assert LEASE_SECONDS == 300
     assert set(SETTINGS) & set(os.environ) <= {"GAHBENCH_DATA", "OMP_NUM_THREADS", "TZ", "LC_ALL", "HOME"}
     assert (os.environ["OMP_NUM_THREADS"], time.timezone, locale.getencoding()) == ("1", 0, "UTF-8")
     assert surroundings.real_data().is_absolute() or "GAHBENCH_DATA" not in os.environ

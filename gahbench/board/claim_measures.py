@@ -14,8 +14,8 @@ from gahbench._util.readable import level_name
 from gahbench.board.claim_values import Course, Table, numbers
 from gahbench.board.statistics import Array
 from gahbench.contracts.claims import Compared, Fact, Levels, Measure, Scale
+from gahbench.contracts.row_labels import base_label, split_label
 from gahbench.evaluation.rates import fit_slope, input_psnr
-from gahbench.planning.row_labels import base_label, split_label
 
 #: Levels that differ by less than this share are one.
 _SAME = 0.05

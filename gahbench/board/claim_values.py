@@ -18,7 +18,7 @@ from gahbench.board.optimality import DISTANCE, OPTIMAL_ERROR
 from gahbench.board.ratios import Ratio, decibels, joined, quotient, ratios_of
 from gahbench.board.scorecube import ScoreCube, leaves_images_out, score_cube, spreads_of
 from gahbench.board.statistics import DRAWS, MIN_SOURCES, Array, bootstrap_means, means
-from gahbench.planning.row_labels import base_label, number_of_images, split_label
+from gahbench.contracts.row_labels import base_label, number_of_images, split_label
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,7 +12,7 @@ from gahbench._util.readable import level_name
 from gahbench.board.results import Results
 from gahbench.board.same_datasets import labels_of_first, relabelled
 from gahbench.board.schemas import SCHEMAS
-from gahbench.planning.row_labels import row_label, split_label
+from gahbench.contracts.row_labels import row_label, split_label
 
 if TYPE_CHECKING:
     import pandas as pd

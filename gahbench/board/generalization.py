@@ -12,7 +12,7 @@ from gahbench.board.ratios import Ratio, joined, quotients, ratios_of
 from gahbench.board.scorecube import leaves_images_out, score_cube
 from gahbench.board.selection import chosen_labels
 from gahbench.board.statistics import Estimate, estimates
-from gahbench.planning.row_labels import base_label, number_of_images
+from gahbench.contracts.row_labels import base_label, number_of_images
 from gahbench.registry.spec import parse_spec
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from gahbench.board.rate_verdicts import Course, Verdict, judge
 from gahbench.board.ratios import decibels
 from gahbench.board.scorecube import ScoreCube, score_cube, spreads_of
 from gahbench.board.statistics import DRAWS, UNKNOWN, Estimate, bootstrap_means, means
-from gahbench.planning.row_labels import row_label, split_label
+from gahbench.contracts.row_labels import row_label, split_label
 from gahbench.registry.spec import format_value, parse_spec
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from gahbench._util.patterns import matches
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.results import Results
 from gahbench.board.schemas import SCHEMAS
-from gahbench.planning.row_labels import base_label
+from gahbench.contracts.row_labels import base_label
 
 
 def selected(

@@ -11,7 +11,7 @@ from gahbench._util.errors import GahbenchError, PluginError, nearest
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.results import Results, load_results
 from gahbench.contracts.citation import Citation, bibliography
-from gahbench.planning.row_labels import base_label
+from gahbench.contracts.row_labels import base_label
 from gahbench.planning.suite_entries import configure_entrant
 from gahbench.registry.citation import citations, with_nested
 from gahbench.registry.configured import Configured

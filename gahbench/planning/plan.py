@@ -13,11 +13,11 @@ from gahbench._util.resources import cpu_count
 from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import SPLITS, Dataset, Split, checked_sources
 from gahbench.contracts.metrics import Metric
+from gahbench.contracts.row_labels import base_label
 from gahbench.contracts.unit import Unit
 from gahbench.planning.dry_run import DryRun
 from gahbench.planning.metric_titles import metric_ratios, metric_titles
 from gahbench.planning.pairs import Pairs, checked_pairs, undefined_pairs
-from gahbench.planning.row_labels import base_label
 from gahbench.planning.rows import Row, check_training, rows
 from gahbench.planning.scored_images import scored_images
 from gahbench.planning.suite import Suite

@@ -9,7 +9,7 @@ from typing import Any
 from gahbench._util.errors import ParameterError
 from gahbench.contracts.datasets import Split
 from gahbench.contracts.metrics import Metric
-from gahbench.planning.row_labels import row_label
+from gahbench.contracts.row_labels import row_label
 from gahbench.planning.suite import Suite
 from gahbench.registry.configured import Configured
 from gahbench.training.recipe import Training

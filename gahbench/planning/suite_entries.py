@@ -10,8 +10,8 @@ import pydantic
 
 from gahbench._util.errors import GahbenchError, ParameterError, PluginError, SuiteError, listing, suggestion
 from gahbench._util.readable import brief
+from gahbench.contracts.row_labels import split_label
 from gahbench.planning.grids import MAX_CONFIGURATIONS, Grid, too_many
-from gahbench.planning.row_labels import split_label
 from gahbench.planning.suite_fields import Entry
 from gahbench.planning.yaml_lines import Document, Location
 from gahbench.registry.configured import Configured

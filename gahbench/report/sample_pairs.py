@@ -13,7 +13,7 @@ import torch
 from gahbench._util.errors import ResultsError
 from gahbench.board.generalization import compared_with
 from gahbench.board.selection import is_chosen
-from gahbench.planning.row_labels import base_label, number_of_images
+from gahbench.contracts.row_labels import base_label, number_of_images
 from gahbench.report.cells import folded
 from gahbench.report.contact_sheet import Cell, lay_out, picture
 from gahbench.report.figures import PALETTE, context

@@ -19,7 +19,7 @@ from gahbench.runs.removal import hold
 from gahbench.store.attempts import PARTIAL, link_or_copy, publish
 from gahbench.store.finished import DONE, UNIT, open_finished
 from gahbench.store.folder import Folder
-from gahbench.store.holder import own_name
+from gahbench.store.leases import own_name
 from gahbench.store.plan_file import recorded_plan, write_plan
 from gahbench.store.store import Store
 

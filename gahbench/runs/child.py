@@ -21,7 +21,7 @@ from gahbench._util.seconds import environment_seconds
 from gahbench.contracts.jobs import Job
 from gahbench.contracts.unit import Unit
 from gahbench.runs.protocol import SOCKET_CLOSED, decode
-from gahbench.store.holder import own_name
+from gahbench.store.leases import own_name
 
 #: Seconds for which a worker may send nothing while it uses no processor. Code outside Python may keep it from sending
 #: for as long as it computes.

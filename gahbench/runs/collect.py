@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from gahbench._util.errors import ResultsError
 from gahbench.board.notes import ADOPTED, NOT_RUN, OWN_TRAINING, REFUSED
 from gahbench.board.schemas import SCHEMAS
+from gahbench.contracts.row_labels import base_label
 from gahbench.contracts.unit import Unit
-from gahbench.planning.row_labels import base_label
 from gahbench.planning.units import AUDITED
 from gahbench.registry.problems import Problem
 from gahbench.runs.environment import write_environment

@@ -9,8 +9,8 @@ from typing import Any
 
 from gahbench._util.errors import ResultsError, listing
 from gahbench._util.keys import canonical
+from gahbench.contracts.row_labels import base_label
 from gahbench.contracts.unit import Unit
-from gahbench.planning.row_labels import base_label
 from gahbench.store.plan_file import RecordedPlan, RecordedUnit
 from gahbench.store.unions import distinct, united, united_rows
 

@@ -1,14 +1,13 @@
-"""The store as a queue: which units are left, and claims of those that this process is to do."""
+"""The store as a queue: which units are left, and leases of those that this process is to do."""
 
 from __future__ import annotations
 
 import random
 import time
 from collections.abc import Collection, Iterable, Iterator
-from typing import Any
 
 from gahbench.contracts.unit import Unit
-from gahbench.store.claims import LEASE, MAX_LOSSES, Claim, Claims
+from gahbench.store.leases import LEASE_SECONDS, MAX_LOSSES, Lease, LeaseRecord, Leases
 from gahbench.store.store import Store
 
 #: Seconds for which a listing of the store is taken as it is: so many, and so many times as long as it took.
@@ -24,13 +23,13 @@ _ABOUT_AS_LONG = 0.5
 class Queue:
     """The units that are left of some, as the store is listed; any number of processes share them."""
 
-    def __init__(self, units: Iterable[Unit], store: Store, lease: float = LEASE) -> None:
+    def __init__(self, units: Iterable[Unit], store: Store, lease: float = LEASE_SECONDS) -> None:
         self.store = store
-        self.claims = Claims(store.claims, lease)
+        self.leases = Leases(store.leases, lease)
         #: By folder name: units of one key are one.
         self._units = {unit.folder: unit for unit in units}
         self._open = dict(self._units)
-        self._own: dict[str, Claim] = {}
+        self._own: dict[str, Lease] = {}
         self._ready = _Ready(())
         self._claimed: set[str] = set()
         self._listed_at = self._checked_at = float("-inf")
@@ -47,7 +46,7 @@ class Queue:
             for name, unit in self._units.items()
             if name not in finished and name not in failed and not unit.is_blocked(failed)
         }
-        self._claimed = self.claims.names()
+        self._claimed = self.leases.names()
         fits = {name.removeprefix("fit-") for name in finished}
         self._ready = _Ready(unit for unit in self._open.values() if all(key in fits for key in unit.needs))
         self._fresh = max(_FRESH, _SHARE * (time.monotonic() - began))
@@ -74,32 +73,32 @@ class Queue:
         return self.is_own(unit) or self._claim(unit, 0, 0.0) or self._claim_again(unit)
 
     def finish(self, unit: Unit) -> None:
-        """Give up the claim of a unit that has finished or failed."""
+        """Give up the lease of a unit that has finished or failed."""
         self.release(unit)
         self._ended(unit)
         if unit.kind == "fit":
             self._listed_at = float("-inf")  # Others waited for it.
 
     def release(self, unit: Unit) -> None:
-        """Give up the claim of a unit, which may still be to be done."""
+        """Give up the lease of a unit, which may still be to be done."""
         # It stays its own until the store has it: the release may have to be tried again.
-        if (claim := self._own.get(unit.folder)) is not None:
-            self.claims.release(claim)
+        if (lease := self._own.get(unit.folder)) is not None:
+            self.leases.release(lease)
             del self._own[unit.folder]
 
     def lose(self, unit: Unit, why: str, details: str) -> bool:
         """Record that the process that did a unit died; of as many as are accepted, the last is its failure."""
-        claim = self._own.get(unit.folder)
-        if claim is None or claim.is_lost:
+        lease = self._own.get(unit.folder)
+        if lease is None or lease.is_lost:
             self._own.pop(unit.folder, None)
             return False
-        losses = self._losses(unit.folder, {"losses": claim.losses, "progress": claim.progress})
+        losses = self._losses(unit.folder, lease.record)
         if losses >= MAX_LOSSES:
             self.store.fail(unit, _lost_text(losses, why), details)
             self.release(unit)
             self._ended(unit)
             return True
-        self.claims.lose(claim, why)
+        self.leases.lose(lease, why)
         del self._own[unit.folder]
         self._claimed.discard(unit.folder)
         self._checked_at = float("-inf")
@@ -111,18 +110,18 @@ class Queue:
         self._ready.remove(unit)
 
     def is_own(self, unit: Unit) -> bool:
-        """Whether the claim of a unit is this process's, and was not taken over."""
-        claim = self._own.get(unit.folder)
-        return claim is not None and not claim.is_lost
+        """Whether the lease of a unit is this process's, and was not taken over."""
+        lease = self._own.get(unit.folder)
+        return lease is not None and not lease.is_lost
 
     def close(self) -> None:
-        """Release all claims."""
-        self.claims.close()
+        """Release all leases."""
+        self.leases.close()
 
     def _claim(self, unit: Unit, losses: int, progress: float) -> bool:
         """Claim a unit, unless another has it, or has ended it since the store was listed."""
-        claim = self.claims.take(unit.folder, losses, progress)
-        if claim is None:
+        lease = self.leases.take(unit.folder, losses, progress)
+        if lease is None:
             self._claimed.add(unit.folder)
             return False
         self._ready.remove(unit)
@@ -131,25 +130,25 @@ class Queue:
         finished = self.store.finished()
         has_ended = unit.folder in finished or unit.folder in self.store.failed()
         if has_ended or not all(f"fit-{key}" in finished for key in unit.needs):
-            self.claims.release(claim)
+            self.leases.release(lease)
             self._listed_at = float("-inf")
             return False
-        self._own[unit.folder] = claim
+        self._own[unit.folder] = lease
         return True
 
     def _take_over(self) -> Unit | None:
         """Take over a unit from a process that has died or lost touch."""
-        # Reading all claims is slow, and only of use now and then.
-        if time.monotonic() - self._checked_at < min(self.claims.lease / 10, 5.0):
+        # Reading all leases is slow, and only of use now and then.
+        if time.monotonic() - self._checked_at < min(self.leases.seconds / 10, 5.0):
             return None
         self._checked_at = time.monotonic()
         claimed = [self._open[name] for name in self._claimed - self._own.keys() if name in self._ready]
         return next((unit for unit in claimed if self._claim_again(unit)), None)
 
     def _claim_again(self, unit: Unit) -> bool:
-        """Claim a unit whose claim by another is stale; after too many losses it has failed."""
+        """Claim a unit whose lease of another process is stale; after too many losses it has failed."""
         name = unit.folder
-        seen = self.claims.seen(name)
+        seen = self.leases.seen(name)
         if seen is None:
             self._claimed.discard(name)
             return self._claim(unit, 0, 0.0)
@@ -157,21 +156,21 @@ class Queue:
             return False
         losses = self._losses(name, seen.record)
         if losses < MAX_LOSSES:
-            return self.claims.clear(seen) and self._claim(unit, losses, self.store.progress(name))
-        why = str(seen.record.get("lost") or f"nothing was heard of it for {seen.age:.0f} s")
-        where = f"host {seen.record.get('host')}, process {seen.record.get('pid')}"
+            return self.leases.clear(seen) and self._claim(unit, losses, self.store.progress(name))
+        why = seen.record.lost or f"nothing was heard of it for {seen.age:.0f} s"
+        where = f"host {seen.record.host}, process {seen.record.pid}"
         # Before it can be claimed: nobody is to try it once more.
         self.store.fail(unit, _lost_text(losses, why), where)
-        self.claims.clear(seen)
+        self.leases.clear(seen)
         self._listed_at = float("-inf")
         return False
 
-    def _losses(self, name: str, record: dict[str, Any]) -> int:
+    def _losses(self, name: str, record: LeaseRecord) -> int:
         """Return how often a unit was lost without getting on, this time included."""
         # A fit that has got on since it was claimed does not kill whatever does it.
-        if name.startswith("fit-") and self.store.progress(name) > float(record.get("progress", 0.0)):
+        if name.startswith("fit-") and self.store.progress(name) > record.progress:
             return 1
-        return int(record.get("losses", 0)) + 1
+        return record.losses + 1
 
 
 class _Ready:

@@ -10,14 +10,14 @@ from pathlib import Path
 from gahbench._util.errors import ResultsError, listing, suggestion
 from gahbench._util.files import delete_entry, delete_folder, names_in
 from gahbench.board.selection import is_chosen
+from gahbench.contracts.row_labels import base_label
 from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan
-from gahbench.planning.row_labels import base_label
 from gahbench.planning.suite_changes import ENTRANT
 from gahbench.runs.collect import collect
 from gahbench.store.attempts import PARTIAL
-from gahbench.store.claims import Claims
 from gahbench.store.folder import Folder
+from gahbench.store.leases import Leases
 from gahbench.store.plan_file import RecordedPlan, recorded_plan, write_plan
 from gahbench.store.store import DAMAGED, REPLACED, Store, recorded_unit
 
@@ -37,34 +37,34 @@ def named_rows(names: Iterable[str], labels: Iterable[str], where: str) -> set[s
     return found
 
 
-#: A claim may be given up, or become stale, while it is looked at.
+#: A lease may be given up, or become stale, while it is looked at.
 _TRIES = 3
 
 
 @contextlib.contextmanager
 def hold(units: Iterable[Unit], store: Store) -> Iterator[None]:
     """Claim units of a results folder, and release them at the end."""
-    claims = Claims(store.claims)
+    leases = Leases(store.leases)
     try:
         for unit in {unit.folder: unit for unit in units}.values():
-            _claim(unit, claims, store)
+            _claim(unit, leases, store)
         yield
     finally:
-        claims.close()
+        leases.close()
 
 
-def _claim(unit: Unit, claims: Claims, store: Store) -> None:
+def _claim(unit: Unit, leases: Leases, store: Store) -> None:
     where = "by another process"
     for _ in range(_TRIES):
-        if claims.take(unit.folder) is not None:
+        if leases.take(unit.folder) is not None:
             return
-        seen = claims.seen(unit.folder)
+        seen = leases.seen(unit.folder)
         if seen is None:
             continue
-        where = f"on {seen.record.get('host')}, process {seen.record.get('pid')}"
+        where = f"on {seen.record.host}, process {seen.record.pid}"
         if not seen.is_stale:
             break
-        claims.clear(seen)
+        leases.clear(seen)
     raise ResultsError(f"{store.folder}: '{unit.label}' is being done {where}; wait for it, or end it")
 
 

@@ -12,12 +12,12 @@ from gahbench._util.errors import ResultsError, listing, suggestion
 from gahbench._util.files import names_in
 from gahbench._util.patterns import matches
 from gahbench.contracts.jobs import Event, Job
+from gahbench.contracts.row_labels import base_label
 from gahbench.contracts.unit import Unit
-from gahbench.planning.row_labels import base_label
 from gahbench.runs.durations import OVERHEAD, Durations, seconds_of, values_of
 from gahbench.runs.queue import Queue
 from gahbench.store.attempts import PARTIAL
-from gahbench.store.claims import LEASE, Claims, Seen
+from gahbench.store.leases import LEASE_SECONDS, Leases, Seen
 from gahbench.store.plan_file import RecordedPlan, recorded_plan
 from gahbench.store.store import DAMAGED, Store
 
@@ -52,13 +52,13 @@ class Status:
     damaged: int = 0
 
 
-def status(folder: Path, lease: float = LEASE) -> Status:
+def status(folder: Path, lease: float = LEASE_SECONDS) -> Status:
     """Return the state of a results folder, by its listings: checksums are left to runs and ``collect``.
 
     Parameters
     ----------
     lease
-        Seconds after which a claim that is not kept alive is lost.
+        Seconds after which a lease that is not refreshed is lost.
 
     Raises
     ------
@@ -73,10 +73,10 @@ def status(folder: Path, lease: float = LEASE) -> Status:
     }
     ended = finished | failed | blocked
     waiting = [unit for name, unit in units.items() if name not in ended]
-    claims = Claims(store.claims, lease)
-    claimed = claims.names() & {unit.folder for unit in waiting}
-    seen = [found for name in sorted(claimed) if (found := claims.seen(name)) is not None]
-    running = tuple(_running(units[one.name], one, claims.now()) for one in seen)
+    leases = Leases(store.leases, lease)
+    claimed = leases.names() & {unit.folder for unit in waiting}
+    seen = [found for name in sorted(claimed) if (found := leases.seen(name)) is not None]
+    running = tuple(_running(units[one.name], one, leases.now()) for one in seen)
     active = sum(not one.is_lost for one in running)
     seconds = _seconds_left(waiting, [unit for name, unit in units.items() if name in finished], plan, store)
     return Status(
@@ -107,11 +107,11 @@ def _running(unit: Unit, seen: Seen, now: float) -> Running:
     record = seen.record
     return Running(
         unit,
-        str(record.get("host", "unknown")),
-        record.get("pid"),
-        record.get("job"),
-        max(0.0, now - record.get("since", now)),
-        record.get("losses", 0),
+        record.host,
+        record.pid,
+        record.job,
+        max(0.0, now - (now if record.since is None else record.since)),
+        record.losses,
         seen.is_stale,
     )
 
@@ -200,7 +200,7 @@ class Watch:
         """List the store, report what has changed since, and return how many units are left to do."""
         try:
             finished, failed = self._queue.refresh()
-            claimed = self._queue.claims.names()
+            claimed = self._queue.leases.names()
         except OSError:
             return self._queue.left  # The file server may be back in a moment.
         for name in sorted(claimed - self._started):

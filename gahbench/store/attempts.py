@@ -16,7 +16,7 @@ from gahbench._util.files import flush, names_in, storing, write_json
 from gahbench._util.sealed import write_sealed
 from gahbench.contracts.unit import Unit
 from gahbench.store.finished import DONE, UNIT
-from gahbench.store.holder import own_name
+from gahbench.store.leases import own_name
 from gahbench.training.file_names import checkpoints_in, snapshot_file
 
 #: In the name of an attempt, between the name of its unit and that of who works on it.

@@ -12,9 +12,9 @@ from typing import Any
 
 from gahbench._util.files import names_in
 from gahbench._util.keys import canonical
+from gahbench.contracts.row_labels import base_label
 from gahbench.contracts.unit import Unit
 from gahbench.planning.plan import Plan, units_on_datasets
-from gahbench.planning.row_labels import base_label
 from gahbench.planning.rows import rows
 from gahbench.planning.suite import Suite
 from gahbench.store.plan_file import RecordedPlan, RecordedUnit
@@ -55,7 +55,7 @@ def kept_units(plan: Plan, recorded: RecordedPlan, store: Store, is_current: Cal
     outdated = tuple(dict.fromkeys(unit.entrant for unit in added if not is_current(unit)))
     comparable = _comparable([*plan.units, *of_suite], [unit for unit in added if unit.entrant not in outdated])
     shown = {unit.folder for unit in comparable}
-    stored = finished | set(names_in(store.claims))
+    stored = finished | set(names_in(store.leases))
     # An entrant that this run adds again, with one of its seeds, keeps its other seeds as added ones.
     units = [RecordedUnit(unit, is_added(unit, plan.suite)) for unit in of_suite]
     units += [

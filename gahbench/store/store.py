@@ -20,9 +20,9 @@ from gahbench._util.files import delete_entry, names_in, read_regular, storing, 
 from gahbench._util.sealed import parse_json
 from gahbench.contracts.unit import Unit
 from gahbench.store.attempts import PARTIAL, Attempt, attempts_at, last_checkpoint
-from gahbench.store.claims import Claims
 from gahbench.store.examined import Examined, examine
 from gahbench.store.finished import DONE, UNIT, DamagedError, Finished, is_network, open_finished, read_done
+from gahbench.store.leases import Leases
 from gahbench.store.score_files import ARRAYS, parsed_arrays
 from gahbench.store.unit_record import unit_of
 from gahbench.training.file_names import WEIGHTS
@@ -42,7 +42,7 @@ class Store:
         self.folder = folder
         self.units = folder / "units"
         self.failures = folder / "failures"
-        self.claims = folder / "claims"
+        self.leases = folder / "leases"
         #: Precisions that were chosen by measurement, a file each.
         self.precision = folder / "precision"
 
@@ -166,7 +166,7 @@ class Store:
                     yield unit
 
     def sweep(self) -> None:
-        """Remove what is left of attempts at units that have finished, and of claims of them."""
+        """Remove what is left of attempts at units that have finished, and of leases of them."""
         names = names_in(self.units)
         finished = {name for name in names if PARTIAL not in name}
         for name in names:
@@ -175,7 +175,7 @@ class Store:
         for name in names_in(self.folder / UNCHECKED):
             if name.rpartition("-")[0] in finished:
                 shutil.rmtree(self.folder / UNCHECKED / name, ignore_errors=True)
-        Claims(self.claims).sweep(finished, self.failed())
+        Leases(self.leases).sweep(finished, self.failed())
 
     def fail(self, unit: Unit, error: str, details: str) -> None:
         """Record that a unit failed, and why; not of one that somebody has finished."""

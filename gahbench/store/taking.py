@@ -11,7 +11,7 @@ from gahbench._util.files import flush
 from gahbench.contracts.unit import Unit
 from gahbench.store.attempts import PARTIAL, link_or_copy, publish
 from gahbench.store.finished import DONE
-from gahbench.store.holder import own_name
+from gahbench.store.leases import own_name
 from gahbench.store.store import Store
 from gahbench.training.file_names import WEIGHTS
 

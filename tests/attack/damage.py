@@ -93,7 +93,7 @@ def inflict(damage: Damage, home: Path) -> None:
             _rewrite(damage, files[damage.place % len(files)])
     elif damage.kind == "litter":
         # As claims and failures of the units that there are, and as what no run leaves.
-        room = ("claims", "failures", "units", "damaged", ".")[damage.other % 5]
+        room = ("leases", "failures", "units", "damaged", ".")[damage.other % 5]
         suffix = ".json" if room == "failures" else ""
         file = home / room / f"{target.name}{suffix}"
         if (home / room).is_dir() and not file.exists() and not file.is_symlink():

@@ -150,8 +150,8 @@ def check(folder: Path, expected: pd.DataFrame) -> None:
         time.sleep(0.5)
     if not board(folder).equals(expected):
         raise SystemExit(f"{folder}: its board differs")
-    if list(store.units.glob("*.partial*")) or list(store.claims.glob("[!.]*")):
-        raise SystemExit(f"{folder}: attempts or claims are left")
+    if list(store.units.glob("*.partial*")) or list(store.leases.glob("[!.]*")):
+        raise SystemExit(f"{folder}: attempts or leases are left")
 
 
 def board(folder: Path) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gahbench._util.errors import ParameterError
-from gahbench.planning.row_labels import base_label, number_of_images
+from gahbench.contracts.row_labels import base_label, number_of_images
 from gahbench.planning.rows import Row, check_training, rows
 from gahbench.planning.suite import load_suite
 from gahbench.registry.registry import Registry

@@ -12,9 +12,9 @@ from gahbench._util.errors import DataError, GahbenchError, ParameterError, Suit
 from gahbench.board.generalization import course, metrics_of, swept
 from gahbench.board.results import load_results
 from gahbench.cli.app import app
+from gahbench.contracts.row_labels import base_label, number_of_images
 from gahbench.networks.initialisation import build_network
 from gahbench.planning.plan import make_plan
-from gahbench.planning.row_labels import base_label, number_of_images
 from gahbench.planning.rows import rows
 from gahbench.planning.suite import load_suite
 from gahbench.training.recipe import Training

@@ -6,7 +6,7 @@ import gahbench
 from gahbench._util.errors import ResultsError
 from gahbench.runs import adoption, again, removal
 from gahbench.runs.removal import hold
-from gahbench.store.claims import Claims
+from gahbench.store.leases import Leases
 from gahbench.store.store import Store
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
@@ -34,7 +34,7 @@ def taken_before(out, monkeypatch):
         function = getattr(place, name)
 
         def called(*arguments):
-            worker = Claims(out / "claims")
+            worker = Leases(out / "leases")
             got.update({unit: worker.take(unit) for unit in names})
             worker.close()
             return function(*arguments)
@@ -55,32 +55,32 @@ def test_no_worker_can_begin_what_is_removed(out, taken_before):
     got = taken_before(removal, "write_plan")
     gahbench.remove(out, [UNET])
     assert list(got.values()) == [None] * 3
-    assert list((out / "claims").iterdir()) == []
+    assert list((out / "leases").iterdir()) == []
 
 
 def test_no_worker_can_begin_what_is_adopted(out, taken_before):
     got = taken_before(adoption, "_rewrite_plan")
     gahbench.adopt(out)
     assert list(got.values()) == [None] * 3
-    assert list((out / "claims").iterdir()) == []
+    assert list((out / "leases").iterdir()) == []
 
 
 def test_nothing_is_adopted_while_a_unit_is_being_done(out):
-    claims = Claims(out / "claims")
+    leases = Leases(out / "leases")
     (score,) = [unit for unit in Store(out).recorded() if (unit.entrant, unit.metric) == (UNET, "psnr")]
-    claims.take(score.folder)
+    leases.take(score.folder)
     with pytest.raises(ResultsError, match=r"is being done on .*, process [0-9]+; wait for it, or end it"):
         gahbench.adopt(out)
-    # Claims that were taken before are released.
-    assert [path.name for path in (out / "claims").iterdir()] == [score.folder]
-    claims.close()
+    # Leases that were taken before are released.
+    assert [path.name for path in (out / "leases").iterdir()] == [score.folder]
+    leases.close()
 
 
 def test_stale_claims_are_taken_over(out):
     store = Store(out)
     unit, *_ = store.recorded()
-    claims = Claims(out / "claims")
-    claims.lose(claims.take(unit.folder), "its process died")
+    leases = Leases(out / "leases")
+    leases.lose(leases.take(unit.folder), "its process died")
     with hold([unit], store):
-        assert not claims.seen(unit.folder).is_stale
-    assert claims.names() == set()
+        assert not leases.seen(unit.folder).is_stale
+    assert leases.names() == set()

@@ -17,8 +17,8 @@ from gahbench.registry.registry import Registry
 from gahbench.runs import engine_tools
 from gahbench.runs.protocol import NOT_HELD
 from gahbench.runs.worker import do_unit
-from gahbench.store.claims import Claims
 from gahbench.store.finished import DamagedError
+from gahbench.store.leases import Leases
 from gahbench.store.plan_file import RecordedPlan, RecordedUnit, write_plan
 from gahbench.store.store import Store
 from gahbench.training.trainer import Stopped
@@ -116,7 +116,7 @@ def test_a_file_system_that_fails_ends_a_run_in_this_process_and_fails_no_unit(j
     with pytest.raises(OSError, match="Operation not permitted"):
         runner.run(runner.next())
     assert job.store.failed() == set()
-    assert Claims(job.store.claims).names() == set()
+    assert Leases(job.store.leases).names() == set()
 
 
 def test_a_checkpoint_that_is_not_what_it_says_is_kept_with_a_note(job):

@@ -8,7 +8,7 @@ import pytest
 
 from gahbench.contracts.unit import Unit
 from gahbench.runs.queue import Queue
-from gahbench.store.claims import MAX_LOSSES, Claims
+from gahbench.store.leases import MAX_LOSSES, Leases
 from gahbench.store.store import Store
 
 
@@ -79,7 +79,7 @@ def test_a_unit_finished_between_the_listing_and_the_claim_is_not_done_again(tmp
     finish(store, score("a"))
     finish(store, score("b"))
     assert queue.take() is None
-    assert queue.claims.names() == set()
+    assert queue.leases.names() == set()
 
 
 def test_scores_of_the_network_in_memory_come_first_and_others_keep_away(tmp_path):
@@ -127,8 +127,8 @@ def test_a_unit_that_kills_whatever_does_it_fails_at_the_last_loss(tmp_path):
         assert queue.lose(unit, "ended by SIGKILL", "the log") == (loss == MAX_LOSSES)
     assert f"lost {MAX_LOSSES} times" in store.failure(unit)
     assert "ended by SIGKILL" in store.failure(unit)
-    assert store.claims.is_dir()
-    assert Claims(store.claims).names() == set()
+    assert store.leases.is_dir()
+    assert Leases(store.leases).names() == set()
 
 
 def test_a_fit_that_gets_on_between_losses_never_fails(tmp_path):
@@ -149,11 +149,11 @@ def test_a_unit_is_taken_over_from_a_process_that_fell_silent(tmp_path):
     store = Store(tmp_path)
     one, two = Queue([fit("a")], store, lease=0.4), Queue([fit("a")], store, lease=0.4)
     unit = taken(one)
-    one.claims._closed.set()
+    one.leases._closed.set()
     assert taken(two) is None
     time.sleep(0.6)
     assert taken(two) == unit
-    assert two.claims.seen(unit.folder).record["losses"] == 1
+    assert two.leases.seen(unit.folder).record.losses == 1
     assert not one.lose(unit, "x", "") or pytest.fail("it is no longer the first one's")
 
 
@@ -187,10 +187,10 @@ def test_a_released_unit_starts_without_losses(tmp_path):
     one.lose(taken(one), "x", "")
     two = Queue([fit("a")], store)
     unit = taken(two)
-    assert two.claims.seen(unit.folder).record["losses"] == 1
+    assert two.leases.seen(unit.folder).record.losses == 1
     two.release(unit)
     three = Queue([fit("a")], store)
-    assert three.claims.seen(taken(three).folder).record["losses"] == 0
+    assert three.leases.seen(taken(three).folder).record.losses == 0
 
 
 def test_units_of_one_key_are_one(tmp_path):

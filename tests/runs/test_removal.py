@@ -11,7 +11,7 @@ import pytest
 import gahbench
 from gahbench._util.errors import ResultsError
 from gahbench.runs.removal import named_rows
-from gahbench.store.claims import Claims
+from gahbench.store.leases import Leases
 from gahbench.store.plan_file import recorded_plan, write_plan
 from gahbench.store.store import Store
 
@@ -29,7 +29,7 @@ def board(results):
 
 
 def files(folder):
-    return [file for file in sorted(folder.rglob("*")) if "claims" not in file.parts]
+    return [file for file in sorted(folder.rglob("*")) if "leases" not in file.parts]
 
 
 def contents(folder):
@@ -131,12 +131,12 @@ def test_what_cannot_be_removed_is_refused(write_suite, tmp_path):
     ):
         with pytest.raises(ResultsError, match=text):
             gahbench.remove(out, names)
-    claims = Claims(out / "claims")
+    leases = Leases(out / "leases")
     (score,) = [unit for unit in Store(out).recorded() if (unit.entrant, unit.metric) == ("identity", "psnr")]
-    claims.take(score.folder)
+    leases.take(score.folder)
     with pytest.raises(ResultsError, match=r"'score identity on discs\[size=16\] psnr on test' is being done on"):
         gahbench.remove(out, ["identity"])
-    claims.close()
+    leases.close()
     assert files(out) == before
     out = tmp_path / "one"
     run(write_suite(("  - unet: {width: 2, levels: 1}\n", ""), ("  - oracle-threshold: {basis: haar}\n", ""),
@@ -149,7 +149,7 @@ def test_folders_of_an_earlier_version_or_without_units_stay_as_they_are(write_s
     out = tmp_path / "out"
     run(write_suite(), out)
     published = tmp_path / "published"
-    shutil.copytree(out, published, ignore=shutil.ignore_patterns("units", "claims", ".lock"))
+    shutil.copytree(out, published, ignore=shutil.ignore_patterns("units", "leases", ".lock"))
     plan = recorded_plan(out)
     write_plan(out, replace(plan, board={}))
     for folder, text in (

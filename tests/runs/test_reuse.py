@@ -8,7 +8,7 @@ from other_machine import measure_otherwise, train_otherwise
 
 import gahbench
 from gahbench._util.errors import ResultsError
-from gahbench.store.claims import Claims
+from gahbench.store.leases import Leases
 from gahbench.store.store import Store
 
 pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
@@ -168,10 +168,10 @@ def test_again_names_an_entrant_that_nobody_is_at(write_suite, tmp_path):
     run(write_suite(), out)
     with pytest.raises(ResultsError, match=r"no entrant 'identitty'; did you mean 'identity'\?; accepted are unet\["):
         run(write_suite(), out, again=["identitty"])
-    claims = Claims(out / "claims")
+    leases = Leases(out / "leases")
     (fit,) = of(out, kind="fit")
-    claims.take(fit.folder)
+    leases.take(fit.folder)
     with pytest.raises(ResultsError, match="is being done on"):
         run(write_suite(), out, again=[UNET])
-    claims.close()
+    leases.close()
     assert len(run(write_suite(), out, again=[UNET])[1]) == 3

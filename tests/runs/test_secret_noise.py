@@ -101,9 +101,9 @@ def test_what_another_run_added_and_is_doing_stays_planned(suite, tmp_path):
     ]
     gahbench.api.write_plan(plans[0], out, Registry())
     unit = next(one for one in plans[0].units if one.entrant.startswith("visu"))
-    claims = Store(out).claims
-    claims.mkdir(exist_ok=True)
-    (claims / unit.folder).write_text("{}")
+    leases = Store(out).leases
+    leases.mkdir(exist_ok=True)
+    (leases / unit.folder).write_text("{}")
     gahbench.api.write_plan(plans[1], out, Registry())
     assert {"visu-shrink[sym4]", "bayes-shrink[haar]"} <= {one.unit.entrant for one in recorded_plan(out).units}
 

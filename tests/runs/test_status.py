@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import gahbench
-from gahbench.store.claims import Claims
+from gahbench.store.leases import Leases
 from gahbench.store.store import Store
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "quick"
@@ -30,8 +30,8 @@ def test_a_folder_that_cannot_be_written_shows_its_claims(write_suite, tmp_path,
     store = Store(out)
     unit = next(one for one in store.recorded() if one.kind == "score")
     store.put_away([unit.folder], "replaced")
-    claims = Claims(store.claims)
-    claims.take(unit.folder)
+    leases = Leases(store.leases)
+    leases.take(unit.folder)
     opened = Path.open
 
     def refuse(path, mode="r", *arguments, **options):
@@ -44,7 +44,7 @@ def test_a_folder_that_cannot_be_written_shows_its_claims(write_suite, tmp_path,
     assert (running.unit.folder, running.is_lost) == (unit.folder, False)
     assert 0 <= running.seconds < 60
     monkeypatch.setattr(Path, "open", opened)
-    claims.close()
+    leases.close()
 
 
 @pytest.mark.usefixtures("dry_runs_here")

@@ -15,7 +15,7 @@ from gahbench.registry.registry import Registry
 from gahbench.runs.protocol import NOT_HELD
 from gahbench.runs.queue import Queue
 from gahbench.runs.supervisor import _Supervisor
-from gahbench.store.claims import Claims
+from gahbench.store.leases import Leases
 from gahbench.store.store import Store
 
 
@@ -155,7 +155,7 @@ def test_a_worker_that_exits_before_it_is_ready_is_not_the_fault_of_its_unit(sup
     worker.is_ready = False
     supervisor._on_worker_exit(worker)
     assert [event.kind for event in events] == ["stopped"]
-    assert supervisor.queue.claims.names() == set()
+    assert supervisor.queue.leases.names() == set()
     worker.unit, supervisor.children = supervisor.job.units[0], {0: worker}
     with pytest.raises(gahbench.GahbenchError, match="cannot start: the worker process exited with status 3\nwhat it"):
         supervisor._on_worker_exit(worker)
@@ -209,7 +209,7 @@ def test_a_unit_that_was_taken_over_is_abandoned(supervised, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("where", "name"), [(Store, "is_done"), (Store, "fail"), (Claims, "release"), (Queue, "finish"), (Queue, "release")]
+    ("where", "name"), [(Store, "is_done"), (Store, "fail"), (Leases, "release"), (Queue, "finish"), (Queue, "release")]
 )
 def test_an_end_at_which_the_file_server_is_away_is_recorded_when_it_is_back(supervised, monkeypatch, where, name):
     supervisor, worker, events = supervised
@@ -228,11 +228,11 @@ def test_an_end_at_which_the_file_server_is_away_is_recorded_when_it_is_back(sup
     supervisor._handle_pending()
     assert (worker.unit, list(supervisor.pending)) == (None, [])
     assert supervisor.job.store.failure(unit) == NOT_HELD
-    assert supervisor.queue.claims.names() == set()
+    assert supervisor.queue.leases.names() == set()
     assert [event.kind for event in events] == ["failed"]
 
 
-@pytest.mark.parametrize(("where", "name"), [(Queue, "_losses"), (Claims, "lose")])
+@pytest.mark.parametrize(("where", "name"), [(Queue, "_losses"), (Leases, "lose")])
 def test_a_loss_at_which_the_file_server_is_away_is_recorded_when_it_is_back(supervised, monkeypatch, where, name):
     supervisor, worker, _ = supervised
     unit, whole, left = worker.unit, getattr(where, name), []
@@ -248,4 +248,4 @@ def test_a_loss_at_which_the_file_server_is_away_is_recorded_when_it_is_back(sup
         supervisor.queue.lose(unit, "it died", "")
     assert supervisor.queue.lose(unit, "it died", "") is False
     # Anyone may take it over at once.
-    assert supervisor.queue.claims.seen(unit.folder).is_stale
+    assert supervisor.queue.leases.seen(unit.folder).is_stale

@@ -84,7 +84,7 @@ def test_a_signal_has_it_write_a_checkpoint_and_end_and_no_unit_fails(long_run, 
     assert process.returncode == 130
     store = Store(out)
     assert store.failed() == set()
-    assert list(store.claims.glob("[!.]*")) == []
+    assert list(store.leases.glob("[!.]*")) == []
     assert list(out.glob("units/fit-*.partial-*/checkpoint-*.pt"))
     before = times(out)
     assert gahbench.work(out, workers=1).left == 0
@@ -108,7 +108,7 @@ def test_a_signal_to_all_processes_of_a_job_is_no_loss(long_run, tmp_path):
     log = process.communicate(timeout=60)[1]
     assert process.returncode == 130
     assert "SIGTERM" not in log
-    assert list(Store(out).claims.glob("[!.]*")) == []
+    assert list(Store(out).leases.glob("[!.]*")) == []
 
 
 def test_what_a_killed_process_did_is_taken_over_by_another(long_run, tmp_path):
@@ -171,8 +171,8 @@ def test_other_code_of_a_plugin_is_refused_and_fails_nothing(dry_runs_here, writ
         gahbench.work(out, workers=1)
     store = Store(out)
     assert store.failed() == set()
-    assert store.claims.is_dir()
-    assert list(store.claims.glob("[!.]*")) == []
+    assert store.leases.is_dir()
+    assert list(store.leases.glob("[!.]*")) == []
 
 
 def test_other_code_of_gahbench_is_refused_with_the_names_of_the_files(write_suite, tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from gahbench._util.errors import ResultsError
 from gahbench.contracts.scoring import Scores
 from gahbench.contracts.unit import Unit
 from gahbench.store.attempts import publish
-from gahbench.store.claims import Claims
+from gahbench.store.leases import Leases
 from gahbench.store.score_files import write_scores
 from gahbench.store.store import Store
 
@@ -160,9 +160,9 @@ def test_what_is_left_of_finished_units_alone_is_swept(tmp_path):
     late, other = store.begin(unit()), store.begin(unit("score"))
     store.begin(unit()).finish({}, keep=())
     late.folder.mkdir(exist_ok=True)
-    claims = Claims(store.claims)
-    assert claims.take(unit().folder)
-    assert claims.take(unit("score").folder)
+    leases = Leases(store.leases)
+    assert leases.take(unit().folder)
+    assert leases.take(unit("score").folder)
     store.sweep()
-    assert claims.names() == {unit("score").folder}
+    assert leases.names() == {unit("score").folder}
     assert sorted(file.name for file in store.units.iterdir()) == sorted([unit().folder, other.folder.name])

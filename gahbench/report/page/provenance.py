@@ -18,8 +18,8 @@ from gahbench._util.files import read_regular
 from gahbench.board.metric_names import parse_metric_name
 from gahbench.board.results import SCORES, Results, index_or_none, saved_files
 from gahbench.contracts.citation import Citation, bibliography
+from gahbench.contracts.row_labels import base_label
 from gahbench.contracts.unit import Unit
-from gahbench.planning.row_labels import base_label
 from gahbench.registry.citation import citations
 from gahbench.registry.plugin import Kind
 from gahbench.registry.spec import parse_spec

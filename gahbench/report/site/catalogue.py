@@ -14,7 +14,7 @@ from gahbench._util.errors import ResultsError
 from gahbench._util.files import names_in
 from gahbench.board.board import DatasetBoard, Entry
 from gahbench.board.results import INDEX, Results, load_results
-from gahbench.planning.row_labels import base_label, split_label
+from gahbench.contracts.row_labels import base_label, split_label
 from gahbench.registry.registry import Registry
 from gahbench.report.figures import file_stems
 from gahbench.report.page import provenance

@@ -8,7 +8,7 @@ import pandas as pd
 
 from gahbench._util.shapes import Shape
 from gahbench.board.facts import optimum_of
-from gahbench.planning.row_labels import base_label
+from gahbench.contracts.row_labels import base_label
 from gahbench.report import cells
 from gahbench.report.page.board import SUMMARY, Cell, Column, bracket_column, rank_bar, value_column
 from gahbench.report.site.catalogue import Catalogue, Place, Run

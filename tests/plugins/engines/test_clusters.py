@@ -78,7 +78,7 @@ def check(home):
     assert "lost 3 times, with whatever did it" in why
     finished = {folder.name for folder in out.glob("units/*") if not folder.name.startswith(poison)}
     assert {folder.name for folder in whole.glob("units/*")} == finished
-    assert not list(out.glob("claims/*"))
+    assert not list(out.glob("leases/*"))
     boards = [
         gahbench.load_results(folder).leaderboard(full=True).drop(columns="train_seconds") for folder in (out, whole)
     ]
