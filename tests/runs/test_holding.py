@@ -1,10 +1,10 @@
-"""Units that are moved or deleted are claimed meanwhile."""
+"""Units that are moved or deleted are leased meanwhile."""
 
 import pytest
 
 import gahbench
 from gahbench._util.errors import ResultsError
-from gahbench.runs import adoption, again, removal
+from gahbench.runs import adoption, removal
 from gahbench.runs.removal import hold
 from gahbench.store.leases import Leases
 from gahbench.store.store import Store
@@ -12,16 +12,6 @@ from gahbench.store.store import Store
 pytestmark = pytest.mark.usefixtures("dry_runs_here", "figures_not_rendered")
 
 UNET = "unet[width=2,levels=1]"
-
-
-def run(suite, out, **options):
-    return gahbench.run(suite, out, engine="inline[trusted=true]", **options)
-
-
-@pytest.fixture
-def out(write_suite, tmp_path):
-    run(write_suite(), tmp_path / "out")
-    return tmp_path / "out"
 
 
 @pytest.fixture
@@ -45,22 +35,18 @@ def taken_before(out, monkeypatch):
     return patch
 
 
-def test_no_worker_can_begin_what_is_moved_to_be_done_anew(write_suite, out, taken_before):
-    got = taken_before(again, "names_in")
-    run(write_suite(), out, again=[UNET])
-    assert list(got.values()) == [None] * 3
-
-
-def test_no_worker_can_begin_what_is_removed(out, taken_before):
-    got = taken_before(removal, "write_plan")
-    gahbench.remove(out, [UNET])
-    assert list(got.values()) == [None] * 3
-    assert list((out / "leases").iterdir()) == []
-
-
-def test_no_worker_can_begin_what_is_adopted(out, taken_before):
-    got = taken_before(adoption, "_rewrite_plan")
-    gahbench.adopt(out)
+@pytest.mark.parametrize(
+    ("place", "name", "change"),
+    [
+        (removal, "names_in", lambda suite, out: gahbench.run(suite, out, again=[UNET], engine="inline")),
+        (removal, "write_plan", lambda suite, out: gahbench.remove(out, [UNET])),
+        (adoption, "_rewrite_plan", lambda suite, out: gahbench.adopt(out)),
+    ],
+    ids=["again", "remove", "adopt"],
+)
+def test_no_worker_can_begin_what_is_moved(write_suite, out, taken_before, place, name, change):
+    got = taken_before(place, name)
+    change(write_suite(), out)
     assert list(got.values()) == [None] * 3
     assert list((out / "leases").iterdir()) == []
 
@@ -71,7 +57,7 @@ def test_nothing_is_adopted_while_a_unit_is_being_done(out):
     leases.take(score.folder)
     with pytest.raises(ResultsError, match=r"is being done on .*, process [0-9]+; wait for it, or end it"):
         gahbench.adopt(out)
-    # Leases that were taken before are released.
+    # Claims that were taken before are released.
     assert [path.name for path in (out / "leases").iterdir()] == [score.folder]
     leases.close()
 
