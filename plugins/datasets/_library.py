@@ -15,7 +15,7 @@ from gahbench import DataError, brief, generator, listing
 
 from ._reading.decode import EIGHT_BIT_MODES
 from ._reading.files import Images, from_array
-from ._reading.preprocess import Colour, has_colours
+from ._reading.preprocess import Colour, channels_first, has_colours
 from .faces import Faces
 
 Part = Literal["train", "validation", "test"]
@@ -58,8 +58,8 @@ class Library(Faces):
             if self.size is None:
                 some = listing(sorted(f"{shape[0]}x{shape[1]}" for shape in shapes)[:3])
                 raise DataError(f"{self._where}: images of {len(shapes)} sizes, such as {some}; give a 'size' to all")
-            had_colours = any(has_colours(_channels_first(image)[None]) for image in images)
-            images = [preprocessing(_channels_first(image)[None], self._where)[0] for image in images]
+            had_colours = any(has_colours(channels_first(image)) for image in images)
+            images = [preprocessing(channels_first(image), self._where)[0] for image in images]
             read = from_array(np.stack(images), replace(preprocessing, size=None), self._where)
             read = replace(read, had_colours=had_colours)
         else:
@@ -93,7 +93,3 @@ def _pixels(image: Any) -> NDArray[Any]:
             f"an item is {brief(repr(type(image)))} of {pixels.dtype}; accepted: images of 8 bits a channel"
         )
     return pixels
-
-
-def _channels_first(image: NDArray[Any]) -> NDArray[Any]:
-    return image[None] if image.ndim == 2 else image.transpose(2, 0, 1)

@@ -17,11 +17,10 @@ from .._papers import KADKHODAIE_2024
 from ._reading import celeba, fetched, splits
 from ._reading.arrays import read_arrays
 from ._reading.cache import cache_folder, cached, cached_facts
-from ._reading.encoded import LONG, Encoded
-from ._reading.files import Images, decoded_digest, from_array, from_encoded, open_encoded, source_path
+from ._reading.encoded import Encoded
+from ._reading.files import KIND, Images, OnError, from_array, from_encoded, open_encoded, source_path
 from ._reading.preprocess import Colour, Preprocessing, colour_notes
 from ._reading.repeats import alike_neighbours, order_notes, without_repeats
-from ._reading.unusable import OnError, check_usable, unusable_notes
 
 #: Number of images up to which near repeats are searched for each time.
 QUICK = 2048
@@ -145,11 +144,11 @@ class Faces(Dataset):
         colours = colour_notes(self.colour, self._all.had_colours)
         if not self._is_own:
             return colours
-        count, unusable = len(self._all.stored), self._all.unusable
+        count = len(self._all)
         dropped = count - len(self._kept())
         repeats = f"{dropped} of {count} images nearly repeat an earlier one and are left out (near_repeats=drop)"
         return (
-            *unusable_notes(unusable, count + len(unusable)),
+            *self._all.unusable_notes(),
             *[repeats] * (dropped > 0),
             *self._order_notes(),
             *colours,
@@ -160,13 +159,14 @@ class Faces(Dataset):
         if self.source in fetched.DOWNLOADS and (absent := fetched.missing(self.source)):
             return absent
         encoded = self._opened()
-        if encoded is None or encoded.size() <= LONG:
+        if encoded is None or not encoded.is_long:
             return ()
-        digest = decoded_digest(encoded, self._preprocessing)
+        facts = cached_facts(KIND, encoded.key(self._preprocessing.description))
         what = f"{len(encoded.names):,} images of {encoded.path}"
-        if digest is None:
+        if facts is None:
             return (f"{what}, decoded into {cache_folder()}",)
-        if self.near_repeats == "keep" or len(encoded.names) <= QUICK or cached_facts(*self._repeats(digest)):
+        repeats = self._repeats(facts["digest"])
+        if self.near_repeats == "keep" or len(encoded.names) <= QUICK or cached_facts(*repeats):
             return ()
         return (f"near repeats among {what}, found and written into {cache_folder()}",)
 
@@ -191,8 +191,7 @@ class Faces(Dataset):
     @functools.cached_property
     def _all(self) -> Images:
         found = self._read()
-        total = len(found.stored) + len(found.unusable)
-        check_usable(self, self.on_error, self._where, found.unusable, total)
+        found.check_usable(self, self.on_error, self._where)
         return found
 
     def _read(self) -> Images:
@@ -200,10 +199,7 @@ class Faces(Dataset):
             return from_encoded(encoded, self._preprocessing)
         if self.source == "lfw-subset":
             return from_array(fetched.embedded(), self._preprocessing, self._where)
-        if self.source == "olivetti":
-            faces = fetched.olivetti()
-            return from_array(faces.images, self._preprocessing, self._where, faces.identity)
-        found = read_arrays(source_path(str(self.path)))
+        found = fetched.olivetti() if self.source == "olivetti" else read_arrays(source_path(str(self.path)))
         return from_array(found.images, self._preprocessing, self._where, found.identity)
 
     @property
@@ -217,10 +213,8 @@ class Faces(Dataset):
         if self.source == "lfw":
             return fetched.labeled_faces()
         path = source_path(str(self.path))
-        return self._celeba(path) if self.source == "celeba" else open_encoded(path)
-
-    @staticmethod
-    def _celeba(path: Path) -> Encoded:
+        if self.source != "celeba":
+            return open_encoded(path)
         try:
             found = open_encoded(path, below=celeba.IMAGES)
         except DataError as error:
@@ -256,14 +250,14 @@ class Faces(Dataset):
         def find(folder: Path | None = None) -> dict[str, Any]:
             return {"alike": alike_neighbours(self._all.pooled()[self._kept()])}
 
-        if len(self._all.stored) <= QUICK:
+        if len(self._all) <= QUICK:
             return order_notes(find()["alike"])
         _, facts = cached("neighbours", [self._all.digest, self.near_repeats], find)
         return order_notes(facts["alike"])
 
     def _kept(self) -> splits.Places:
         """Return the places of all images but near repeats."""
-        count = len(self._all.stored)
+        count = len(self._all)
         if self.near_repeats == "keep":
             return np.arange(count)
         if count <= QUICK:

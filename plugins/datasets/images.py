@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from ._reading.files import OnError
 from ._reading.preprocess import Colour
 from ._reading.splits import SplitRule
-from ._reading.unusable import OnError
 from .faces import Faces
 
 

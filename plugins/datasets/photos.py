@@ -8,19 +8,16 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from PIL import Image
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import BLOCK, Card, DataError, Dataset, Shape, Split, generator, in_blocks, listing
+from gahbench import BLOCK, Card, DataError, Shape, Split, generator, in_blocks, listing
 
-from ._reading.fetched import skimage_file
-from ._reading.files import source_path
-from ._reading.photographs import Photographs, joined, read_photographs, undecoded
+from ._reading.files import OnError
+from ._reading.photographs import PhotographSet
 from ._reading.preprocess import Colour, colour_notes
 from ._reading.repeats import alike_neighbours, order_notes
 from ._reading.splits import TEST_MAX, TEST_SHARE, SplitRule, consecutive, ordered
-from ._reading.unusable import OnError, check_usable, unusable_notes
 
 #: Photographs that scikit-image installs with its code, in CC0 or the public domain by their documentation: what each
 #: is for, and whether it is in colour. Its others are drawings, scans, micrographs, or of unstated licence.
@@ -37,7 +34,7 @@ EMBEDDED: dict[str, tuple[Split, bool]] = {
 HELD_OUT: tuple[Split, ...] = ("validation", "test")
 
 
-class Photos(Dataset):
+class Photos(PhotographSet):
     """Natural patches of eight embedded photographs, or of one's own.
 
     Nothing is known about the best possible denoiser. Splits are by photograph, so that no patch for testing is from a
@@ -78,6 +75,8 @@ class Photos(Dataset):
         If ``test`` or ``split=random`` is given without a path.
     """
 
+    embedded_name = "the embedded photographs"
+
     def __init__(
         self,
         path: str | None = None,
@@ -91,13 +90,11 @@ class Photos(Dataset):
         if path is None and (test is not None or split == "random"):
             given = f"test={test}" if test is not None else f"split={split}"
             raise ValueError(f"{given}: accepted only with a 'path'; the embedded photographs have fixed splits")
-        self.path = path
-        self.size = size
+        super().__init__(path, colour, on_error)
+        self.size = self.smallest_side = size
         self.test = test
-        self.colour = colour
         self.seed = seed
         self.split: SplitRule = split
-        self.on_error: OnError = on_error
 
     @property
     def shape(self) -> Shape:
@@ -117,20 +114,12 @@ class Photos(Dataset):
         """Say which photographs were left out, and that colours were dropped or neighbours look alike."""
         if self.path is None:
             return ()
-        unusable = unusable_notes(self._all.unusable, len(self._all.names) + len(self._all.unusable))
-        return (*unusable, *self._order_notes, *colour_notes(self.colour, self._all.had_colours))
+        colours = colour_notes(self.colour, self._all.had_colours)
+        return (*self._all.unusable_notes(), *self._order_notes, *colours)
 
     @functools.cached_property
     def _order_notes(self) -> tuple[str, ...]:
         return () if self.split == "random" else order_notes(alike_neighbours(self._all.pooled()))
-
-    def missing(self) -> tuple[str, ...]:
-        """Return the photographs that take long to decode and are not in the cache yet, in words."""
-        return undecoded(source_path(self.path), self.colour) if self.path is not None else ()
-
-    def prepare(self) -> None:
-        """Decode the photographs into the cache."""
-        _ = self._all
 
     def available(self, split: Split) -> int | None:
         """Return how many patches a split holds; ``None`` for training."""
@@ -159,25 +148,6 @@ class Photos(Dataset):
     def fingerprint(self) -> str:
         """Return the SHA-256 of the pixels of the photographs, as the files hold them."""
         return self._all.digest
-
-    @property
-    def _where(self) -> str:
-        return self.path or "the embedded photographs"
-
-    @functools.cached_property
-    def _all(self) -> Photographs:
-        if self.path is not None:
-            found = read_photographs(source_path(self.path), self.colour).at_least(self.size)
-            total = len(found.names) + len(found.unusable)
-            check_usable(self, self.on_error, self._where, found.unusable, total)
-            return found
-        named = {}
-        for name in self._embedded:
-            with Image.open(skimage_file(name)) as image:
-                named[name] = np.asarray(image)
-        found = joined(named, self.colour, self._where).at_least(self.size)
-        check_usable(self, "raise", self._where, found.unusable, len(named))
-        return found
 
     @property
     def _embedded(self) -> list[str]:

@@ -5,30 +5,25 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import torch
-from PIL import Image
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import Card, DataError, Dataset, Shape, Split, listing
+from gahbench import Card, DataError, Shape, Split, listing
 
-from ._reading.fetched import skimage_file
-from ._reading.files import source_path
-from ._reading.photographs import Photographs, joined, read_photographs, undecoded
+from ._reading.files import OnError
+from ._reading.photographs import PhotographSet
 from ._reading.preprocess import Colour, colour_notes
-from ._reading.unusable import OnError, check_usable, unusable_notes
 
 Size = tuple[int, int]
 
-#: The embedded photograph, which photos has for testing too.
-EMBEDDED = "chelsea.png"
 
-
-class Whole(Dataset):
+class Whole(PhotographSet):
     """Whole photographs as test images, such as those of BSD68, Set12, Kodak and Urban100.
 
     There are only test images: nothing can be trained, fitted or tuned here, so that references that learn have no row
@@ -59,6 +54,10 @@ class Whole(Dataset):
         If only one of height and width is given.
     """
 
+    embedded_name = "the embedded photograph"
+    # The one that photos has for testing too.
+    _embedded: Sequence[str] = ("chelsea.png",)
+
     def __init__(
         self,
         path: str | None = None,
@@ -70,12 +69,10 @@ class Whole(Dataset):
     ) -> None:
         if (height is None) != (width is None):
             raise ValueError(f"height={height} and width={width}: accepted are both, or neither")
-        self.path = path
+        super().__init__(path, colour, on_error)
         self.height = height
         self.width = width
-        self.colour = colour
         self.sha256 = sha256
-        self.on_error: OnError = on_error
 
     @property
     def shape(self) -> Shape:
@@ -102,22 +99,18 @@ class Whole(Dataset):
     def card(self) -> Card:
         """Origin and licence of the photographs."""
         if self.path is None:
-            return Card(f"a photograph embedded in scikit-image: {Path(EMBEDDED).stem}", "CC0 or public domain")
+            return Card(
+                f"a photograph embedded in scikit-image: {Path(self._embedded[0]).stem}", "CC0 or public domain"
+            )
         return Card(f"whole photographs of one's own, from {Path(self.path).name}", "as their owners say")
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Say which photographs were left out, and that colours were dropped."""
-        unusable = unusable_notes(self._all.unusable, len(self._all.names) + len(self._all.unusable))
-        return (*unusable, *colour_notes(self.colour, self.path is not None and self._all.had_colours))
-
-    def missing(self) -> tuple[str, ...]:
-        """Return the photographs that take long to decode and are not in the cache yet, in words."""
-        return undecoded(source_path(self.path), self.colour) if self.path is not None else ()
-
-    def prepare(self) -> None:
-        """Decode the photographs into the cache."""
-        _ = self._all
+        return (
+            *self._all.unusable_notes(),
+            *colour_notes(self.colour, self.path is not None and self._all.had_colours),
+        )
 
     def available(self, split: Split) -> int:
         """Return how many photographs a split holds: none but for testing."""
@@ -141,25 +134,10 @@ class Whole(Dataset):
         """Return the SHA-256 of the pixels of all photographs of the source, in the colours that are asked for."""
         return self._digest
 
-    @property
-    def _where(self) -> str:
-        return self.path or "the embedded photograph"
-
-    @functools.cached_property
-    def _all(self) -> Photographs:
-        if self.path is not None:
-            found = read_photographs(source_path(self.path), self.colour)
-            total = len(found.names) + len(found.unusable)
-            check_usable(self, self.on_error, self._where, found.unusable, total)
-            return found
-        with Image.open(skimage_file(EMBEDDED)) as image:
-            return joined({EMBEDDED: np.asarray(image)}, self.colour, self._where)
-
     @functools.cached_property
     def _digest(self) -> str:
         digest = hashlib.sha256()
-        for (height, width), first in zip(self._all.shapes.tolist(), self._all.starts.tolist(), strict=True):
-            pixels = self._all.pixels[first : first + height * width]
+        for (height, width), pixels in zip(self._all.shapes.tolist(), self._all.flat_pixels(), strict=True):
             digest.update(f"{height}x{width}x{pixels.shape[1]}".encode())
             digest.update(pixels.tobytes())
         found = digest.hexdigest()
@@ -200,7 +178,6 @@ class Whole(Dataset):
     def _image(self, place: int) -> Tensor:
         """Return a photograph, shape (C, H, W)."""
         height, width = self._all.shapes[place].tolist()
-        first = int(self._all.starts[place])
-        pixels = np.array(self._all.pixels[first : first + height * width])
+        pixels = np.array(self._all.flat_pixels()[place])
         image = torch.from_numpy(pixels).reshape(height, width, -1).permute(2, 0, 1).float() / 255
         return (image if (height, width) == self._upright[place] else torch.rot90(image, 1, (1, 2))).contiguous()

@@ -1,4 +1,4 @@
-"""A folder of the user's where decoded images wait for the next process that needs them."""
+"""Long preparations of images: their progress, and the user's folder that keeps their results for later processes."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gahbench import DataError
+from gahbench import DataError, duration
 
 #: Changes with the stored values, or their computation.
-VERSION = 1
+VERSION = 2
 #: Written last into a folder of the cache.
 FACTS = "facts.json"
+#: Seconds between two lines of progress; shorter jobs print none.
+LINE_SECONDS = 10.0
 
 
 def cache_folder() -> Path:
@@ -66,8 +70,13 @@ def _facts(folder: Path) -> dict[str, Any] | None:
     except OSError:
         return None
     except ValueError as error:
-        raise DataError(f"{folder}: damaged ({error}); remove it, and it is made anew") from error
+        raise damaged(folder, error) from error
     return facts
+
+
+def damaged(folder: Path, error: Exception) -> DataError:
+    """Return the error for a folder of the cache that cannot be read."""
+    return DataError(f"{folder}: damaged ({error}); remove it, and it is made anew")
 
 
 def _unwritable(error: OSError) -> DataError:
@@ -75,3 +84,20 @@ def _unwritable(error: OSError) -> DataError:
         f"{cache_folder()}: decoded images cannot be kept there: {error.strerror or error}; "
         "set GAHBENCH_CACHE to a folder with room that can be written"
     )
+
+
+class Progress:
+    """The progress of a job, printed on standard error, a line every ten seconds."""
+
+    def __init__(self, what: str, total: int) -> None:
+        self.what, self.total = what, total
+        self.started = self.reported = time.monotonic()
+
+    def __call__(self, done: int) -> None:
+        """Record that so many images are done."""
+        now = time.monotonic()
+        if now - self.reported < LINE_SECONDS or not done:
+            return
+        self.reported = now
+        left = (now - self.started) * (self.total - done) / done
+        print(f"{self.what}: {done} of {self.total} images, {duration(left)} left", file=sys.stderr, flush=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +14,11 @@ from PIL import Image, ImageOps
 
 from gahbench import DataError, brief, cpu_count, open_image
 
-if TYPE_CHECKING:
-    from .encoded import Encoded
+from . import arrays
+from .cache import Progress
+from .encoded import Encoded
+from .preprocess import channels_first, has_colours
 
-SUFFIXES = frozenset(
-    (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2")
-)
 #: PIL's modes of 8 bits a channel, which convert to RGB without loss of range.
 EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV")
 #: Pixels of the images that are decoded at a time, or are waiting for those before them: at most some 300 MB, if one
@@ -26,6 +26,71 @@ EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YC
 IN_FLIGHT = 1 << 25
 #: Pixels that are copied out of PIL at a time.
 STRIP = 1 << 20
+
+
+class Decoding:
+    """The image files of a source, decoded in order, and what is found out about them on the way."""
+
+    def __init__(self, encoded: Encoded) -> None:
+        self.encoded = encoded
+        #: Why files cannot be used, by their places.
+        self.unusable: dict[int, str] = {}
+        self._digest = hashlib.sha256()
+        self._had_colours = False
+
+    def __iter__(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Yield place and pixels, shape (H, W, 3), of each image that can be read."""
+        threads, count = cpu_count(), len(self.encoded.names)
+        progress = Progress(f"decoding {self.encoded.path.name}", count)
+        # Place, number of pixels, and the pixels to come.
+        queue: deque[tuple[int, int, Future[NDArray[np.uint8]]]] = deque()
+        with ThreadPoolExecutor(threads) as pool:
+            for place in range(count):
+                where = f"{self.encoded.path}: {brief(self.encoded.names[place])}"
+                try:
+                    content = self.encoded.content(place)
+                    with open_image(content, where) as image:
+                        pixels = image.width * image.height
+                except DataError as error:
+                    self.unusable[place] = self._reason(error, place)
+                    continue
+                while queue and (sum(size for _, size, _ in queue) + pixels > IN_FLIGHT or len(queue) > 2 * threads):
+                    yield from self._results(queue.popleft(), progress)
+                queue.append((place, pixels, pool.submit(decode, content, where)))
+            for entry in queue:
+                yield from self._results(entry, progress)
+
+    def count(self, image: NDArray[np.uint8]) -> None:
+        """Count an image, shape (H, W, 3), among those that are used."""
+        arrays.update(self._digest, image)
+        self._had_colours |= has_colours(channels_first(image))
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is found, as plain JSON: the digest of the images that are used, colours, and unusable files."""
+        return {
+            "digest": self._digest.hexdigest(),
+            "colours": self._had_colours,
+            "unusable": sorted(self.unusable.items()),
+        }
+
+    def _results(
+        self, entry: tuple[int, int, Future[NDArray[np.uint8]]], progress: Progress
+    ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Yield the one image of an entry of the queue, if it can be decoded."""
+        place, _, future = entry
+        try:
+            yield place, future.result()
+        except DataError as error:
+            self.unusable[place] = self._reason(error, place)
+        progress(place + 1)
+
+    def _reason(self, error: DataError, place: int) -> str:
+        """Return why an image cannot be used, without the names of the source and of the image."""
+        path, name = self.encoded.path, self.encoded.names[place]
+        text = str(error)
+        for prefix in (f"{path}: {brief(name)}: ", f"{path / name}: ", f"{path}: {brief(name)} "):
+            text = text.removeprefix(prefix)
+        return text
 
 
 def decode(content: bytes, where: str) -> NDArray[np.uint8]:
@@ -40,54 +105,6 @@ def decode(content: bytes, where: str) -> NDArray[np.uint8]:
         # Transparency would cost the palette a warning.
         image.info.pop("transparency", None)
         return _pixels(image if image.mode == "RGB" else image.convert("RGB"))
-
-
-def decoded(encoded: Encoded) -> Iterator[NDArray[np.uint8] | DataError]:
-    """Yield the pixels (H, W, 3) of each image of a source, in order, or why the image cannot be read."""
-    threads = cpu_count()
-    waiting: deque[tuple[int, Future[NDArray[np.uint8]]]] = deque()
-    in_flight = 0
-    with ThreadPoolExecutor(threads) as pool:
-        for place, name in enumerate(encoded.names):
-            where = f"{encoded.path}: {brief(name)}"
-            failed: DataError | None = None
-            content, pixels = b"", 0
-            try:
-                (content,) = encoded.contents(place, place + 1)
-                with open_image(content, where) as image:
-                    pixels = image.width * image.height
-            except DataError as error:
-                failed = error
-            while waiting and (in_flight + pixels > IN_FLIGHT or len(waiting) > 2 * threads):
-                size, future = waiting.popleft()
-                in_flight -= size
-                yield _result(future)
-            waiting.append((pixels, _failed(failed) if failed else pool.submit(decode, content, where)))
-            in_flight += pixels
-        while waiting:
-            yield _result(waiting.popleft()[1])
-
-
-def _failed(error: DataError) -> Future[NDArray[np.uint8]]:
-    future: Future[NDArray[np.uint8]] = Future()
-    future.set_exception(error)
-    return future
-
-
-def _result(future: Future[NDArray[np.uint8]]) -> NDArray[np.uint8] | DataError:
-    try:
-        return future.result()
-    except DataError as error:
-        return error
-
-
-def reason(error: DataError, encoded: Encoded, place: int) -> str:
-    """Return why an image of a source cannot be used, without the names of the source and of the image."""
-    name = encoded.names[place]
-    text = str(error)
-    for prefix in (f"{encoded.path}: {brief(name)}: ", f"{encoded.path / name}: ", f"{encoded.path}: {brief(name)} "):
-        text = text.removeprefix(prefix)
-    return text
 
 
 def _pixels(image: Image.Image) -> NDArray[np.uint8]:

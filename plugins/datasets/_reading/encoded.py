@@ -1,10 +1,12 @@
-"""Sources of many image files, and folders of them."""
+"""Sources of many image files: folders and zip archives."""
 
 from __future__ import annotations
 
 import os
+import stat
+import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,8 +15,9 @@ from numpy.typing import NDArray
 
 from gahbench import DataError, brief, listing, read_regular
 
-from .decode import SUFFIXES
-
+SUFFIXES = frozenset(
+    (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2")
+)
 #: How deep below a folder its images may lie.
 DEPTH = 2
 #: Image files of more bytes than this take long to decode: more than ten seconds on one core.
@@ -38,16 +41,25 @@ class Encoded(ABC):
         self.names = names
 
     @abstractmethod
-    def contents(self, first: int, last: int) -> list[bytes]:
-        """Return the bytes of files ``first`` to ``last``."""
+    def content(self, place: int) -> bytes:
+        """Return the bytes of a file."""
 
     @abstractmethod
     def stamp(self) -> list[Any]:
         """Return facts that change when a file does, as plain JSON."""
 
+    def key(self, settings: Any) -> list[Any]:
+        """Return what decides how the files are decoded, as plain JSON."""
+        return [str(self.path.resolve()), self.stamp(), settings]
+
     def size(self) -> int:
         """Return the size of the files in bytes."""
         return self.path.stat().st_size
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the files take long to decode."""
+        return self.size() > LONG
 
     def text(self, name: str) -> str | None:
         """Return a text file of that name beside the images, or between the path and them; ``None`` if none is."""
@@ -57,24 +69,21 @@ class Encoded(ABC):
         """Return the person on each image, if the source has them."""
         return None
 
+    def named(self, reasons: Mapping[int, str]) -> dict[str, str]:
+        """Return why files cannot be used, by their names, given by their places."""
+        return {brief(self.names[place]): why for place, why in sorted(reasons.items())}
+
 
 class Folder(Encoded):
     """The images of a folder, sorted: its own, then those of its folders, up to two deep."""
 
     def __init__(self, path: Path, below: str | None = None) -> None:
-        self._stats: dict[str, tuple[int, int]] = {}
-        self._files: list[str] = []
-        for name, status in _walk(path, "", DEPTH):
-            self._files.append(name)
-            self._stats[name] = (status.st_size, status.st_mtime_ns)
-        super().__init__(path, images_among(self._files, None if path.name == below else below))
+        self._stats = {name: (status.st_size, status.st_mtime_ns) for name, status in _walk(path, "", DEPTH)}
+        super().__init__(path, _images_among(list(self._stats), None if path.name == below else below))
 
-    def contents(self, first: int, last: int) -> list[bytes]:
-        """Return the bytes of files ``first`` to ``last``."""
-        try:
-            return [read_regular(self.path / name, LARGEST) for name in self.names[first:last]]
-        except OSError as error:
-            raise DataError(f"{error.filename}: cannot be read: {brief(error)}") from error
+    def content(self, place: int) -> bytes:
+        """Return the bytes of a file."""
+        return _read(self.path / self.names[place])
 
     def stamp(self) -> list[Any]:
         """Return names, sizes and times of change."""
@@ -86,27 +95,68 @@ class Folder(Encoded):
 
     def text(self, name: str) -> str | None:
         """Return a text file of that name, which may lie beside the folder where that is CelebA's of the images."""
-        found = next((self.path / file for file in self._files if PurePosixPath(file).name == name), None)
+        found = next((self.path / file for file in self._stats if PurePosixPath(file).name == name), None)
         folder = self.path.resolve()
         while found is None and folder.name == CELEBA:
             folder = folder.parent
             found = folder / name if (folder / name).is_file() else None
+        return _read(found).decode("utf-8", errors="replace") if found else None
+
+
+class Zip(Encoded):
+    """The images of a zip archive, as those of the folder that it would unpack to; nothing is unpacked."""
+
+    def __init__(self, path: Path, below: str | None = None) -> None:
         try:
-            return read_regular(found, LARGEST).decode("utf-8", errors="replace") if found else None
-        except OSError as error:
-            raise DataError(f"{found}: cannot be read: {brief(error)}") from error
+            self._archive = zipfile.ZipFile(path)
+        except Exception as error:
+            # Damaged archives make it raise all kinds.
+            raise DataError(f"{path}: cannot be read as a zip archive: {brief(error)}") from error
+        entries = [entry for entry in self._archive.infolist() if not (entry.filename and entry.is_dir())]
+        for entry in entries:
+            _check_entry(path, entry)
+        files = (entry.filename for entry in entries)
+        # As a folder is walked: the files of a folder before those of the folders in it.
+        self._files = sorted((file for file in files if _is_near(PurePosixPath(file))), key=_walking_order)
+        super().__init__(path, _images_among(self._files, below))
 
+    def content(self, place: int) -> bytes:
+        """Return the bytes of a file."""
+        return self._read(self.names[place])
 
-def images_among(files: list[str], below: str | None) -> list[str]:
-    """Return the images among files, all or only those somewhere below a folder of that name."""
-    images = [name for name in files if PurePosixPath(name).suffix.lower() in SUFFIXES]
-    return [name for name in images if below is None or below in PurePosixPath(name).parts[:-1]]
+    def stamp(self) -> list[Any]:
+        """Return size and time of change of the archive, and the names in use."""
+        return [stamp_of(self.path), self.names]
+
+    def text(self, name: str) -> str | None:
+        """Return a text file of that name."""
+        found = next((file for file in self._files if PurePosixPath(file).name == name), None)
+        return self._read(found).decode("utf-8", errors="replace") if found else None
+
+    def _read(self, name: str) -> bytes:
+        try:
+            return self._archive.read(name)
+        except Exception as error:
+            raise DataError(f"{self.path}: {brief(name)} cannot be read: {brief(error)}") from error
 
 
 def stamp_of(file: Path) -> list[Any]:
     """Return size and time of change of one file."""
     status = file.stat()
     return [status.st_size, status.st_mtime_ns]
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return read_regular(file, LARGEST)
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read: {brief(error)}") from error
+
+
+def _images_among(files: list[str], below: str | None) -> list[str]:
+    """Return the images among files, all or only those somewhere below a folder of that name."""
+    images = [name for name in files if PurePosixPath(name).suffix.lower() in SUFFIXES]
+    return [name for name in images if below is None or below in PurePosixPath(name).parts[:-1]]
 
 
 def _walk(folder: Path, prefix: str, depth: int) -> Iterator[tuple[str, os.stat_result]]:
@@ -126,3 +176,28 @@ def _walk(folder: Path, prefix: str, depth: int) -> Iterator[tuple[str, os.stat_
         for child in children:
             if child.is_dir():
                 yield from _walk(folder, f"{prefix}{child.name}/", depth - 1)
+
+
+def _walking_order(file: str) -> list[tuple[bool, str]]:
+    parts = file.split("/")
+    return [(place < len(parts) - 1, part) for place, part in enumerate(parts)]
+
+
+def _is_near(file: PurePosixPath) -> bool:
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in file.parts)
+    return not hidden and len(file.parts) <= DEPTH + 1
+
+
+def _check_entry(path: Path, entry: zipfile.ZipInfo) -> None:
+    parts = entry.filename.replace("\\", "/").split("/")
+    faults = {
+        "lies outside of the archive": not parts[0] or ".." in parts or parts[0].endswith(":"),
+        "is a link": stat.S_ISLNK(entry.external_attr >> 16),
+        "is encrypted": entry.flag_bits & 1,
+        "is too large for an image": entry.file_size > LARGEST,
+    }
+    for fault, is_so in faults.items():
+        if is_so:
+            raise DataError(
+                f"{path}: its entry '{brief(entry.filename)}' {fault}; accepted: plain files within the archive"
+            )

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from gahbench import Card, DataError, generator
 
 from . import celeba
+from .arrays import Arrays
 from .encoded import Folder
 from .preprocess import Window
 
@@ -24,15 +25,14 @@ LFW_IMAGES = 13_233
 #: The window of the 250x250 images that scikit-learn takes for the face.
 LFW_WINDOW = Window(70, 195, 78, 172)
 
+LFW_LICENCE = (
+    "for research; photographs from the news whose rights are with their owners: http://vis-www.cs.umass.edu/lfw/"
+)
 CARDS = {
     "lfw-subset": Card(
-        "100 faces of Labeled Faces in the Wild (Huang et al. 2007), embedded in scikit-image",
-        "for research; photographs from the news whose rights are with their owners: http://vis-www.cs.umass.edu/lfw/",
+        "100 faces of Labeled Faces in the Wild (Huang et al. 2007), embedded in scikit-image", LFW_LICENCE
     ),
-    "lfw": Card(
-        "Labeled Faces in the Wild, funneled (Huang et al. 2007), fetched by scikit-learn",
-        "for research; photographs from the news whose rights are with their owners: http://vis-www.cs.umass.edu/lfw/",
-    ),
+    "lfw": Card("Labeled Faces in the Wild, funneled (Huang et al. 2007), fetched by scikit-learn", LFW_LICENCE),
     "olivetti": Card(
         "Olivetti faces (Samaria & Harter 1994), taken at AT&T Laboratories Cambridge (ORL), fetched by scikit-learn",
         "free for research, with credit to AT&T Laboratories Cambridge: https://cam-orl.co.uk/facedatabase.html",
@@ -64,13 +64,6 @@ DOWNLOADS = {
         "a copy from a machine where it was fetched",
     ),
 }
-
-
-class Fetched(NamedTuple):
-    """Images and the persons on them, each of shape (N, ...)."""
-
-    images: NDArray[Any]
-    identity: NDArray[np.int64]
 
 
 class LabeledFaces(Folder):
@@ -120,11 +113,11 @@ def labeled_faces() -> LabeledFaces:
     return LabeledFaces(folder)
 
 
-def olivetti() -> Fetched:
+def olivetti() -> Arrays:
     """Return the 400 Olivetti faces, 64x64, ten of each person in a row, fetched by scikit-learn if need be."""
     datasets = _scikit_learn("olivetti")
     found = _fetch("olivetti", datasets.fetch_olivetti_faces)
-    return Fetched(np.asarray(found.images), np.asarray(found.target, dtype=np.int64))
+    return Arrays(np.asarray(found.images), np.asarray(found.target, dtype=np.int64))
 
 
 def missing(source: str) -> tuple[str, ...]:

@@ -5,66 +5,91 @@ from __future__ import annotations
 import functools
 import hashlib
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gahbench import DataError, brief, listing, open_regular
+from gahbench import DataError, Dataset, brief, listing, open_regular, spec_of
 
 from . import arrays, celeba
-from .cache import cached, cached_facts
-from .decode import decoded, reason
-from .encoded import Encoded, Folder
+from .cache import cached, damaged
+from .decode import Decoding
+from .encoded import Encoded, Folder, Zip
 from .preprocess import Preprocessing, grey_levels, has_colours
-from .unusable import SHOWN, described
-from .waiting import Waiting
+
+OnError = Literal["raise", "skip"]
 
 #: Name in the cache.
 KIND = "images"
 ARRAY_SUFFIXES = (".npz", ".npy", ".pt")
 ACCEPTED = "accepted: a folder of images, or a file .zip, .parquet, .npz, .npy or .pt"
+#: How many files an error or a note names.
+SHOWN = 12
 
 
-@dataclass(frozen=True, eq=False)
-class Images:
-    """All images of a source.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Source(Sized):
+    """Base of what was read of a source: SHA-256 of the pixels as files hold them, and why some files are unusable."""
 
-    Parameters
-    ----------
-    stored
-        The images preprocessed, shape (N, C, H, W), uint8 in 0-255 or floating point in 0-1; may lie on the disk.
-    pooled
-        Gives small copies in which to look for near repeats, shape (N, P), float32.
-    digest
-        SHA-256 of the pixels as the files hold them.
-    identity
-        Who is on each, shape (N,), int64; ``None`` where that is not known.
-    partition
-        Whether each is for training (0), validation (1) or testing (2), shape (N,), int64; ``None`` where the source
-        does not say.
-    had_colours
-        Whether the files have colours.
-    unusable
-        Why each file that is left out cannot be used, by name.
-    """
-
-    stored: NDArray[Any]
-    pooled: Callable[[], Tensor]
     digest: str
-    identity: NDArray[np.int64] | None = None
-    partition: NDArray[np.int64] | None = None
     had_colours: bool = False
     unusable: Mapping[str, str] = field(default_factory=dict)
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return how many images can be used."""
+
+    def check_usable(self, dataset: Dataset, on_error: OnError, where: str) -> None:
+        """Raise ``DataError`` if images cannot be used and are not to be skipped, or none can."""
+        if not self.unusable or (on_error == "skip" and len(self)):
+            return
+        spec = spec_of(dataset)
+        example = f", as in {spec[:-1]},on_error=skip]" if spec and spec.endswith("]") else ""
+        advice = f"; on_error=skip leaves them out{example}" if len(self) else ""
+        raise DataError(f"{where}: {self._described()}{advice}")
+
+    def unusable_notes(self) -> tuple[str, ...]:
+        """Return the note of a dataset that leaves out images."""
+        return (f"{self._described()}; they are left out (on_error=skip)",) if self.unusable else ()
+
+    def _described(self) -> str:
+        return describe(self.unusable, len(self) + len(self.unusable))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Images(Source):
+    """All images of a source, preprocessed to one size: (N, C, H, W), uint8 or floating point, maybe on the disk."""
+
+    stored: NDArray[Any]
+    #: Gives small copies in which to look for near repeats, shape (N, P), float32.
+    pooled: Callable[[], Tensor]
+    #: The person on each image, and whether it is for training (0), validation (1) or testing (2), where known.
+    identity: NDArray[np.int64] | None = None
+    partition: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.stored)
 
     def rows(self, places: NDArray[np.int64]) -> Tensor:
         """Return the images at these places, float32 in [0, 1]; no others are read."""
         return grey_levels(self.stored[places])
+
+
+def describe(unusable: Mapping[str, str], total: int) -> str:
+    """Return how many of all images cannot be used, the first of their names, and why."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in list(unusable.items())[:SHOWN]:
+        by_reason.setdefault(reason, []).append(name)
+    parts = [f"{listing(names)}: {reason}" for reason, names in by_reason.items()]
+    more = [f"and {len(unusable) - SHOWN} more"] if len(unusable) > SHOWN else []
+    return f"{len(unusable)} of {total} images cannot be used: {'; '.join([*parts, *more])}"
 
 
 def source_path(path: str) -> Path:
@@ -86,8 +111,6 @@ def open_encoded(path: Path, below: str | None = None) -> Encoded | None:
     except (OSError, ValueError) as error:
         raise DataError(f"{brief(path)}: cannot be read: {brief(error)}; {ACCEPTED}") from error
     if path.suffix.lower() == ".zip":
-        from .zips import Zip
-
         return Zip(path, below)
     if path.suffix.lower() in (".parquet", ".pq"):
         from .parquet import Parquet
@@ -118,98 +141,78 @@ def from_array(
         return torch.from_numpy(np.concatenate([preprocessing.pooled(images[part]) for part in parts]))
 
     had_colours = any(has_colours(images[part]) for part in parts)
-    return Images(stored, pooled, digest.hexdigest(), identity, had_colours=had_colours)
+    return Images(stored=stored, pooled=pooled, digest=digest.hexdigest(), identity=identity, had_colours=had_colours)
 
 
 def from_encoded(encoded: Encoded, preprocessing: Preprocessing) -> Images:
     """Decode and preprocess image files, or take them from the cache if that was done before."""
-    decides = _decides(encoded, preprocessing)
-    folder, facts = cached(KIND, decides, functools.partial(_decode_all, encoded, preprocessing))
+    make = functools.partial(_decode_all, encoded, preprocessing)
+    folder, facts = cached(KIND, encoded.key(preprocessing.description), make)
     try:
         stored = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
         pooled = np.load(folder / "pooled.npy", mmap_mode="r", allow_pickle=False)
     except (OSError, EOFError, ValueError) as error:
-        raise DataError(f"{folder}: damaged ({error}); remove it, and it is made anew") from error
-    unusable: dict[int, str] = dict(facts.get("unusable", ()))
+        raise damaged(folder, error) from error
+    unusable: dict[int, str] = dict(facts["unusable"])
     kept = np.array([place for place in range(len(encoded.names)) if place not in unusable])
     people = encoded.identity()
     people = celeba.identity(encoded) if people is None else people
     partition = celeba.partition(encoded)
     return Images(
-        stored[: len(kept)],
-        lambda: torch.from_numpy(np.array(pooled[: len(kept)])),
-        facts["digest"],
-        None if people is None else people[kept],
-        None if partition is None else partition[kept],
-        facts.get("colours", False),
-        {brief(encoded.names[place]): why for place, why in unusable.items()},
+        stored=stored[: len(kept)],
+        pooled=lambda: torch.from_numpy(np.array(pooled[: len(kept)])),
+        digest=facts["digest"],
+        identity=None if people is None else people[kept],
+        partition=None if partition is None else partition[kept],
+        had_colours=facts["colours"],
+        unusable=encoded.named(unusable),
     )
-
-
-def decoded_digest(encoded: Encoded, preprocessing: Preprocessing) -> str | None:
-    """Return the digest of the pixels of image files that were decoded before; ``None`` for others."""
-    facts = cached_facts(KIND, _decides(encoded, preprocessing))
-    return None if facts is None else str(facts["digest"])
-
-
-def _decides(encoded: Encoded, preprocessing: Preprocessing) -> list[Any]:
-    return [str(encoded.path.resolve()), encoded.stamp(), preprocessing.description]
 
 
 def _decode_all(encoded: Encoded, preprocessing: Preprocessing, folder: Path) -> dict[str, Any]:
     """Decode every file into ``images.npy`` and ``pooled.npy``; return the digest of the pixels, and unusable files."""
-    digest, total = hashlib.sha256(), len(encoded.names)
-    waiting = Waiting(f"decoding {encoded.path.name}", total)
+    decoding, total = Decoding(encoded), len(encoded.names)
     stored: np.memmap[Any, np.dtype[Any]] | None = None
-    had_colours, end = False, 0
-    unusable: dict[int, str] = {}
+    end = 0
     sizes: dict[tuple[int, ...], list[int]] = {}
-    for places, batch in _batches(encoded, unusable):
+    for places, batch in _batches(decoding):
         channels_first = batch.transpose(0, 3, 1, 2)
         try:
             images = preprocessing(channels_first, "")
             small = preprocessing.pooled(channels_first)
         except DataError as error:
-            unusable |= dict.fromkeys(places, _why(error, batch, preprocessing))
+            size = preprocessing.size
+            is_small = size is not None and size > min(batch.shape[1:3])
+            why = f"smaller than {size}x{size} pixels (size={size})" if is_small else str(error).removeprefix(": ")
+            decoding.unusable |= dict.fromkeys(places, why)
             continue
         sizes.setdefault(images.shape[2:], []).extend(places)
         if stored is None:
-            stored = _new_file(folder / "images.npy", (total, *images.shape[1:]), np.uint8)
-            pooled = _new_file(folder / "pooled.npy", (total, small.shape[1]), np.float32)
+            new = functools.partial(np.lib.format.open_memmap, mode="w+")
+            stored = new(folder / "images.npy", dtype=np.uint8, shape=(total, *images.shape[1:]))
+            pooled = new(folder / "pooled.npy", dtype=np.float32, shape=(total, small.shape[1]))
         # Images of another size are refused below, all at once.
         if images.shape[1:] == stored.shape[1:]:
             for image in batch:
-                arrays.update(digest, image)
-            had_colours |= has_colours(channels_first)
+                decoding.count(image)
             stored[end : end + len(batch)], pooled[end : end + len(batch)] = images, small
             end += len(batch)
-        waiting(places[-1] + 1)
-    named = {brief(encoded.names[place]): why for place, why in sorted(unusable.items())}
+    named = encoded.named(decoding.unusable)
     if len(sizes) > 1:
-        raise DataError(_unequal(encoded, sizes) + (f"; and {described(named, total)}" if named else ""))
+        raise DataError(_unequal(encoded, sizes) + (f"; and {describe(named, total)}" if named else ""))
     if stored is None:
-        raise DataError(f"{encoded.path}: {described(named, total)}")
+        raise DataError(f"{encoded.path}: {describe(named, total)}")
     # Before the folder gets its name: after a power cut a folder of that name is complete.
     stored.flush()
     pooled.flush()
-    return {"digest": digest.hexdigest(), "images": end, "colours": had_colours, "unusable": sorted(unusable.items())}
+    return decoding.facts()
 
 
-def _why(error: DataError, batch: NDArray[np.uint8], preprocessing: Preprocessing) -> str:
-    size = preprocessing.size
-    if size is not None and size > min(batch.shape[1:3]):
-        return f"smaller than {size}x{size} pixels (size={size})"
-    return str(error).removeprefix(": ")
-
-
-def _batches(encoded: Encoded, unusable: dict[int, str]) -> Iterator[tuple[list[int], NDArray[np.uint8]]]:
+def _batches(decoding: Decoding) -> Iterator[tuple[list[int], NDArray[np.uint8]]]:
     """Yield the places of images of one size that follow each other, and their pixels, (N, H, W, 3)."""
     found: list[NDArray[np.uint8]] = []
     places: list[int] = []
-    for place, image in enumerate(decoded(encoded)):
-        if isinstance(image, DataError):
-            unusable[place] = reason(image, encoded, place)
-            continue
+    for place, image in decoding:
         if found and (image.shape != found[0].shape or len(arrays.parts(len(found) + 1, image.shape)) > 1):
             yield places, np.stack(found)
             found, places = [], []
@@ -217,10 +220,6 @@ def _batches(encoded: Encoded, unusable: dict[int, str]) -> Iterator[tuple[list[
         places.append(place)
     if found:
         yield places, np.stack(found)
-
-
-def _new_file(path: Path, shape: tuple[int, ...], kind: type[np.generic]) -> np.memmap[Any, np.dtype[Any]]:
-    return np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(kind), shape=shape)
 
 
 def _unequal(encoded: Encoded, sizes: dict[tuple[int, ...], list[int]]) -> str:

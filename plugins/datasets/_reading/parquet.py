@@ -45,17 +45,14 @@ class Parquet(Encoded):
         self._rows: Iterator[bytes | None] = self._read()
         super().__init__(path, [f"row {row}" for row in range(rows)])
 
-    def contents(self, first: int, last: int) -> list[bytes]:
-        """Return the bytes of rows ``first`` to ``last``."""
-        found: list[bytes] = []
-        for row in range(first, last):
-            content = self._row(row)
-            if content is None:
-                raise DataError(f"{self.path}: row {row} holds no bytes; accepted: images within the table")
-            if len(content) > LARGEST:
-                raise DataError(f"{self.path}: row {row} has {len(content):,} bytes; accepted: up to {LARGEST:,}")
-            found.append(content)
-        return found
+    def content(self, place: int) -> bytes:
+        """Return the bytes of a row."""
+        content = self._row(place)
+        if content is None:
+            raise DataError(f"{self.path}: row {place} holds no bytes; accepted: images within the table")
+        if len(content) > LARGEST:
+            raise DataError(f"{self.path}: row {place} has {len(content):,} bytes; accepted: up to {LARGEST:,}")
+        return content
 
     def stamp(self) -> list[Any]:
         """Return size and time of change of the table."""

@@ -109,6 +109,11 @@ def in_colour(images: NDArray[Any], colour: Colour, where: str) -> NDArray[Any]:
     return _by_rows(images, colour, where, np.uint8, _rounded)
 
 
+def channels_first(image: NDArray[Any]) -> NDArray[Any]:
+    """Return one image, shape (H, W) or (H, W, C), as images, shape (1, C, H, W)."""
+    return np.atleast_3d(image).transpose(2, 0, 1)[None]
+
+
 def has_colours(images: NDArray[Any]) -> bool:
     """Whether some images (N, C, H, W) have three channels that differ."""
     return images.shape[1] == 3 and bool((images[:, :1] != images[:, 1:]).any())

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gahbench import generator
 
-from .waiting import Waiting
+from .cache import Progress
 
 #: Mean-removed correlation above which an image is a near repeat (Kadkhodaie 2024).
 THRESHOLD = 0.95
@@ -24,7 +24,7 @@ def without_repeats(pooled: Tensor, what: str = "images") -> Tensor:
     An image goes if its mean-removed correlation with an earlier one that stays is above .95. A constant image has
     no correlation, and stays. The cost is N^2 P multiply-adds, most of it in matrix products.
     """
-    waiting = Waiting(f"looking for near repeats in {what}", len(pooled))
+    progress = Progress(f"looking for near repeats in {what}", len(pooled))
     # The places that stay so far, and their images, in the first rows.
     stay: list[Tensor] = []
     staying = torch.empty_like(pooled)
@@ -42,7 +42,7 @@ def without_repeats(pooled: Tensor, what: str = "images") -> Tensor:
         staying[count : count + len(new)] = chunk[new]
         count += len(new)
         stay.append(first + new)
-        waiting(first + len(chunk))
+        progress(first + len(chunk))
     return torch.cat(stay) if stay else torch.empty(0, dtype=torch.long)
 
 

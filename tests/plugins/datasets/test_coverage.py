@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gahbench_plugins.datasets._coverage import coverage
+from gahbench_plugins.datasets._contours import coverage
 
 SIZE = 16
 

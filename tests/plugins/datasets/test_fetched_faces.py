@@ -95,7 +95,7 @@ def test_what_scikit_learn_has_to_fetch_is_missing_until_it_is_prepared(scikit_l
 
 
 def test_lfw_takes_long_to_decode_once_it_is_fetched(scikit_learn, monkeypatch):
-    monkeypatch.setattr("gahbench_plugins.datasets.faces.LONG", 1000)
+    monkeypatch.setattr("gahbench_plugins.datasets._reading.encoded.LONG", 1000)
     scikit_learn.fetch_lfw_people()
     folder = scikit_learn.home / "lfw_home" / "lfw_funneled"
     assert Faces(source="lfw").missing() == (f"60 images of {folder}, decoded into {cache_folder()}",)

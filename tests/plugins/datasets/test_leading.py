@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from gahbench_plugins.datasets._leading import Leading
+from gahbench_plugins.datasets._conditional import Leading
 
 PIXELS, RANK, CONSTANT = 40, 7, 0.3
 

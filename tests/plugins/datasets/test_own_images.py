@@ -12,8 +12,8 @@ import gahbench
 from gahbench._util.errors import DataError
 from gahbench.planning.plan import make_plan
 from gahbench.planning.suite import load_suite
+from gahbench_plugins.datasets._reading.files import describe
 from gahbench_plugins.datasets._reading.repeats import alike_neighbours
-from gahbench_plugins.datasets._reading.unusable import described
 
 RNG = np.random.default_rng(0)
 SUITE = """
@@ -103,7 +103,7 @@ def test_a_source_without_any_usable_file_is_refused_though_files_are_skipped(tm
 
 
 def test_long_lists_of_files_are_cut():
-    text = described({f"{number}.png": "bad" for number in range(40)}, 50)
+    text = describe({f"{number}.png": "bad" for number in range(40)}, 50)
     assert text.startswith("40 of 50 images cannot be used: 0.png, 1.png, ")
     assert text.endswith("11.png: bad; and 28 more")
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gahbench._util.errors import DataError
-from gahbench_plugins.datasets._reading import arrays, waiting
+from gahbench_plugins.datasets._reading import cache
 from gahbench_plugins.datasets._reading.cache import cache_folder, cached
 from gahbench_plugins.datasets.faces import Faces
 from gahbench_plugins.datasets.photos import Photos
@@ -176,11 +176,10 @@ def test_a_cache_that_cannot_be_written_is_named(folder, tmp_path, monkeypatch):
 
 
 def test_long_decoding_reports_its_progress(folder, monkeypatch, capsys):
-    monkeypatch.setattr(arrays, "CHUNK", 2)
-    clock = iter(range(0, 1000, 7))
-    monkeypatch.setattr(waiting.time, "monotonic", lambda: float(next(clock)))
+    clock = iter([0, 1, 2, 9, 14, 21, 23])
+    monkeypatch.setattr(cache.time, "monotonic", lambda: float(next(clock)))
     Faces(str(folder)).shape  # noqa: B018
-    # The clock shows 0 at the start, then 7, 14 and 21 seconds: a line after ten or more.
+    # Images are done after 1, 2, 9, 14, 21 and 23 seconds: a line after ten or more.
     assert capsys.readouterr().err.splitlines() == ["decoding f: 4 of 6 images, 7.0 s left"]
 
 

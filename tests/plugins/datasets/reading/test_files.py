@@ -13,13 +13,12 @@ import torch
 from PIL import Image
 
 from gahbench._util.errors import DataError
-from gahbench_plugins.datasets._reading import arrays, encoded, parquet, preprocess, zips
+from gahbench_plugins.datasets._reading import arrays, encoded, parquet, preprocess
 from gahbench_plugins.datasets._reading import decode as decoding
 from gahbench_plugins.datasets._reading.arrays import read_arrays
 from gahbench_plugins.datasets._reading.decode import decode
 from gahbench_plugins.datasets._reading.files import from_array, from_encoded, open_encoded
 from gahbench_plugins.datasets._reading.preprocess import Preprocessing
-from gahbench_plugins.datasets._reading.unusable import check_usable
 from gahbench_plugins.datasets.faces import Faces
 
 RNG = np.random.default_rng(0)
@@ -168,7 +167,7 @@ def test_other_files_hidden_and_deeper_ones_are_left_out(tmp_path):
 def assert_refused(path, *words, **parameters):
     def use():
         found = read(path, **parameters)
-        check_usable(Faces(), "raise", str(path), found.unusable, len(found.stored) + len(found.unusable))
+        found.check_usable(Faces(), "raise", str(path))
 
     with pytest.raises(DataError) as caught:
         use()
@@ -292,7 +291,7 @@ def test_links_encryption_and_bombs_in_archives_are_refused(tmp_path, monkeypatc
         content[content.rindex(signature) + flags] |= 1
     path.write_bytes(content)
     assert_refused(path, "b.png", "is encrypted")
-    monkeypatch.setattr(zips, "LARGEST", 2000)
+    monkeypatch.setattr(encoded, "LARGEST", 2000)
     assert_refused(zip_with(path, "b.png", content=bytes(2001)), "b.png", "too large")
 
 
@@ -326,7 +325,7 @@ def test_few_images_are_decoded_ahead_of_those_that_are_used(tmp_path, monkeypat
     monkeypatch.setattr(decoding, "cpu_count", lambda: 8)
     monkeypatch.setattr(decoding, "IN_FLIGHT", 2 * 12 * 12)
     most = 0
-    for used, image in enumerate(decoding.decoded(open_encoded(folder))):
+    for used, image in decoding.Decoding(open_encoded(folder)):
         assert (waiting[used], image.shape) == (f"{folder}: {WALKED[used]}", (12, 12, 3))
         most = max(most, len(waiting) - used)
     assert 1 <= most <= 3
@@ -371,8 +370,8 @@ def test_files_of_too_many_bytes_are_refused(tmp_path, monkeypatch):
 def test_tables_are_read_a_few_rows_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(parquet, "ROWS", 1)
     table = open_encoded(make_parquet(tmp_path))
-    contents = table.contents(0, 6)
-    assert contents == [encode(PIXELS[NAMES.index(name)]) for name in WALKED]
-    assert table.contents(2, 4) == contents[2:4]
+    contents = [encode(PIXELS[NAMES.index(name)]) for name in WALKED]
+    assert [table.content(row) for row in range(6)] == contents
+    assert [table.content(row) for row in (2, 3)] == contents[2:4]
     monkeypatch.setattr(parquet, "MAX_ROWS", 5)
     assert_refused(tmp_path / "f.parquet", "it states 6 rows; accepted: up to 5")
