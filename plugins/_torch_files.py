@@ -14,7 +14,9 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor, nn
 
-from gahbench import brief, open_regular
+from gahbench import open_regular
+
+from ._messages import brief
 
 #: The most bytes of a file, which is read into memory.
 MAX_BYTES = 1 << 32

@@ -74,49 +74,17 @@ def _shortened(text: str) -> str:
 
 
 def suggestion(wrong: str, accepted: Iterable[str]) -> str:
-    """Return ``; did you mean 'x'?`` for the nearest accepted name, or an empty string.
-
-    Parameters
-    ----------
-    wrong
-        The given name.
-    accepted
-        The names that are accepted.
-
-    Examples
-    --------
-    >>> suggestion("unett", ["unet", "vit"])
-    "; did you mean 'unet'?"
-    """
+    """Return ``; did you mean 'x'?`` for the nearest accepted name, or an empty string."""
     near = difflib.get_close_matches(wrong, list(accepted), n=1, cutoff=0.5)
     return f"; did you mean '{near[0]}'?" if near else ""
 
 
 def nearest(wrong: str, accepted: Iterable[str]) -> str:
-    """Return ``; did you mean 'x', 'y'?`` for up to three near names, or an empty string.
-
-    Where there are too many names to list them all.
-
-    Examples
-    --------
-    >>> nearest("unett", ["unet", "vit", "unet-conditional"])
-    "; did you mean 'unet'?"
-    """
+    """Return ``; did you mean 'x', 'y'?`` for up to three near names: for errors that cannot list all names."""
     near = difflib.get_close_matches(wrong, list(dict.fromkeys(accepted)), n=3, cutoff=0.5)
     return f"; did you mean {listing(map(repr, near))}?" if near else ""
 
 
 def listing(names: Iterable[str]) -> str:
-    """Return names as one comma-separated line, or ``none`` if there are none.
-
-    Parameters
-    ----------
-    names
-        The names.
-
-    Examples
-    --------
-    >>> listing(["dct", "sym4"])
-    'dct, sym4'
-    """
+    """Return names as one comma-separated line, or ``none`` if there are none."""
     return ", ".join(names) or "none"

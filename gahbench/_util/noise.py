@@ -21,7 +21,13 @@ BLOCK = 64
 
 
 def derive_seed(axis: Axis, *parts: int | float | str) -> int:
-    """Return a seed in [0, 2^63) that depends on the axis and on every part.
+    """Return a seed in [0, 2^63) that depends on the axis and on every part."""
+    text = json.dumps([axis, *parts])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def generator(axis: Axis, *parts: int | float | str, device: torch.device | str = "cpu") -> torch.Generator:
+    """Return a generator whose seed depends on the axis and on every part.
 
     Parameters
     ----------
@@ -29,25 +35,6 @@ def derive_seed(axis: Axis, *parts: int | float | str) -> int:
         ``data``, ``noise``, ``initialisation`` or ``batches``: a change along one leaves the others as they were.
     parts
         Further names of the draw, in order; 1 and 1.0 are different parts.
-
-    Examples
-    --------
-    >>> derive_seed("data", "ramps", "test", 0) == derive_seed("data", "ramps", "test", 0)
-    True
-    >>> derive_seed("data", "ramps", "test", 0) == derive_seed("data", "ramps", "test", 1)
-    False
-    """
-    text = json.dumps([axis, *parts])
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
-
-
-def generator(axis: Axis, *parts: int | float | str, device: torch.device | str = "cpu") -> torch.Generator:
-    """Return a generator seeded by :func:`derive_seed`.
-
-    Parameters
-    ----------
-    axis, parts
-        As of :func:`derive_seed`.
     device
         Where the generator draws; other devices draw other numbers.
 

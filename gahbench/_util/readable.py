@@ -8,18 +8,7 @@ _THOUSANDS = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as ``8.3 s``, ``42 s``, ``1 min 12 s``, ``2 h 05 min``, ``3 d 04 h``.
-
-    Parameters
-    ----------
-    seconds
-        How many; ``unknown`` if they are not finite.
-
-    Examples
-    --------
-    >>> duration(72.4)
-    '1 min 12 s'
-    """
+    """Return seconds as ``8.3 s``, ``42 s``, ``1 min 12 s``, ``2 h 05 min``, ``3 d 04 h``."""
     if not math.isfinite(seconds):
         return "unknown"
     if seconds < 9.95:
@@ -63,23 +52,7 @@ def level_name(sigma: float) -> str:
 
 
 def brief(text: object, longest: int = 200) -> str:
-    r"""Return a foreign text, such as a library's message or a name in a file, in one short line that can be printed.
-
-    Parameters
-    ----------
-    text
-        A text, or anything else, of which the text is taken; of an error that of the system where there is one, and its
-        type where there is none.
-    longest
-        The most characters; more are cut out of the middle.
-
-    Examples
-    --------
-    >>> brief("two\nlines")
-    'two lines'
-    >>> brief("x" * 50, longest=11)
-    'xxxxx…xxxxx'
-    """
+    """Return a foreign text, such as a library's message or a name in a file, in one short line that can be printed."""
     whole = (getattr(text, "strerror", None) or str(text)) if isinstance(text, OSError) else str(text)
     words = " ".join(whole[: 1 << 16].split()) or type(text).__name__
     shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in words)

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 from gahbench._util.errors import listing, suggestion
-from gahbench._util.shapes import Shape
 from gahbench.contracts.truth import Truth
 
 if TYPE_CHECKING:
@@ -22,8 +21,6 @@ KINDS: tuple[DenoiserKind, ...] = get_args(DenoiserKind)
 SEES_CLEAN: frozenset[DenoiserKind] = frozenset({"oracle", "bound"})
 #: Denoisers of these kinds see the dataset.
 SEES_DATASET: frozenset[DenoiserKind] = SEES_CLEAN | {"optimal"}
-#: Images are denoised in batches of about this many values, which bounds the memory of any network.
-BATCH_PIXELS = 1 << 17
 
 
 def checked_kind(kind: str) -> DenoiserKind:
@@ -40,22 +37,6 @@ def shown(kind: DenoiserKind, truth: Truth) -> Truth:
     """Return the truth that a denoiser of a kind may see: clean images that it may not see are NaN."""
     clean = truth.clean if checked_kind(kind) in SEES_CLEAN else truth.clean.new_full(truth.clean.shape, math.nan)
     return replace(truth, clean=clean, dataset=truth.dataset if kind in SEES_DATASET else None)
-
-
-def batch_size(shape: Shape) -> int:
-    """Return the number of images denoised at a time, which bounds the memory of any network.
-
-    Parameters
-    ----------
-    shape
-        Shape (C, H, W) of one image.
-
-    Examples
-    --------
-    >>> batch_size((1, 64, 64))
-    32
-    """
-    return max(1, BATCH_PIXELS // math.prod(shape))
 
 
 class Denoiser(Protocol):

@@ -31,23 +31,7 @@ def differentiated(denoise: Denoise, noisy: Tensor, sigma: float, truth: Truth) 
     The result of automatic differentiation is compared, at the first image, with central differences along the image
     itself and in three random directions: code that leaves torch for a part of what depends on the image, such as a
     threshold, has derivatives that lack that part. Of the three the middle one decides, since a denoiser may jump, as
-    thresholding does.
-
-    Parameters
-    ----------
-    denoise
-        The denoiser: of noisy images, sigma, and the truth of these images.
-    noisy
-        Shape (N, C, H, W).
-    sigma
-        Standard deviation of the noise.
-    truth
-        The truth of the images.
-
-    Returns
-    -------
-    AutogradMaps or None
-        ``None`` where the code cannot be differentiated, or its derivative is not that of the denoiser.
+    thresholding does. The result is ``None`` where the code cannot be differentiated, or its derivative is another one.
     """
 
     def forward(images: Tensor, first: int) -> Tensor:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from gahbench._util.error_text import error_text
 from gahbench._util.readable import counted
+from gahbench._util.shapes import Shape
 from gahbench.devices.hardware import is_out_of_memory, release_memory
 
 Result = TypeVar("Result")
 #: What needs less memory, in errors.
 FEWER_WORKERS = "fewer workers (--workers, --workers-per-gpu)"
+#: Images are denoised in batches of about this many values, which bounds the memory of any network.
+BATCH_PIXELS = 1 << 17
 
 
 class Batches:
@@ -36,6 +40,18 @@ class Batches:
 
     def __init__(self, size: int) -> None:
         self.size = size
+
+    @classmethod
+    def of_images(cls, shape: Shape) -> Batches:
+        """Return batches of as many images of a shape (C, H, W) as any network has memory for.
+
+        Examples
+        --------
+        >>> import gahbench
+        >>> gahbench.Batches.of_images((1, 64, 64)).size
+        32
+        """
+        return cls(max(1, BATCH_PIXELS // math.prod(shape)))
 
     def run(self, compute: Callable[[int], Result]) -> Result:
         """Return ``compute(size)``, called again from the start with half the size whenever memory runs out.

@@ -14,7 +14,7 @@ from torch import Tensor
 from gahbench._util.noise import BLOCK, derive_seed, evaluation_noise
 from gahbench._util.shapes import Shape, image_shape
 from gahbench.contracts.datasets import Dataset, Split
-from gahbench.contracts.denoisers import Denoiser, batch_size, checked_kind, shown
+from gahbench.contracts.denoisers import Denoiser, checked_kind, shown
 from gahbench.contracts.needs import Need, needed
 from gahbench.contracts.training_data import TrainingData
 from gahbench.contracts.truth import Truth
@@ -99,7 +99,7 @@ class Evaluation:
     def __post_init__(self) -> None:
         checked_kind(self.denoiser.kind)
         #: How many images are denoised at a time, at all noise levels.
-        self.batches = Batches(batch_size(self.shape))
+        self.batches = Batches.of_images(self.shape)
 
     def noisy(self, sigma: float, draw: int = 0) -> Tensor:
         """Return the noisy images at a noise level, shape (N, C, H, W); other draws have fresh noise."""

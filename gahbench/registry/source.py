@@ -76,7 +76,9 @@ class Sources:
         if module not in self._files:
             top, *rest = module.split(".")
             base = self._packages.get(top, self._beside / top if self._beside and top else None)
-            self._files[module] = None if base is None else _module_file(base.joinpath(*rest))
+            # The packages of gahbench have their imports in stubs.
+            package = "__init__.pyi" if top == "gahbench" else "__init__.py"
+            self._files[module] = None if base is None else _module_file(base.joinpath(*rest), package)
         return self._files[module]
 
     def syntax(self, module: str) -> Syntax | None:
@@ -137,7 +139,7 @@ def _package_folder(name: str) -> Path | None:
     return Path(next(iter(found))) if found else None
 
 
-def _module_file(path: Path) -> Path | None:
+def _module_file(path: Path, package: str) -> Path | None:
     """Return the file of a module at a path without its ending."""
-    choices = (path / "__init__.py", path.with_name(f"{path.name}.py"))
+    choices = (path / package, path / "__init__.py", path.with_name(f"{path.name}.py"))
     return next((choice for choice in choices if choice.is_file()), None)

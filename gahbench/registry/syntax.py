@@ -37,7 +37,7 @@ class Syntax:
 
 def read_syntax(name: str, file: Path) -> Syntax:
     """Read a module."""
-    return _read(name, file.name == "__init__.py", file.read_bytes())
+    return _read(name, file.stem == "__init__", file.read_bytes())
 
 
 @functools.lru_cache(maxsize=1024)

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from gahbench._util.noise import derive_seed, evaluation_noise
 from gahbench._util.shapes import image_shape
 from gahbench.contracts.datasets import Dataset
-from gahbench.contracts.denoisers import batch_size
 from gahbench.contracts.truth import Truth
 from gahbench.devices.batches import FEWER_WORKERS, Batches, memory_for
 from gahbench.devices.hardware import hardware
@@ -295,7 +294,7 @@ class Trainer:
             self._hardware.reseed(seed)
             return torch.cat([trained.denoise(batch, sigma, truth) for batch in torch.split(noisy, size)])
 
-        return Batches(batch_size(shape)).run(denoise)
+        return Batches.of_images(shape).run(denoise)
 
     def _report(self, loss: float, steps_per_second: float) -> None:
         fraction = min(self._fraction(), 1.0)

@@ -11,8 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gahbench import listing
-
 from .._extras import imported
 from ..references._checkpoints.reading import read_state, without_prefixes
 from ._sides import padded
@@ -73,7 +71,7 @@ def load(network: nn.Module, path: Path) -> None:
     missing, foreign = wanted.keys() - given.keys(), given.keys() - wanted.keys()
     shapes = [name for name in wanted if name in given and tuple(given[name].shape) != wanted[name]]
     faults = [
-        f"{len(names)} {what}: {listing(sorted(names)[:SHOWN])}{', ...' if len(names) > SHOWN else ''}"
+        f"{len(names)} {what}: {', '.join(sorted(names)[:SHOWN])}{', ...' if len(names) > SHOWN else ''}"
         for what, names in (("missing", missing), ("not known", foreign))
         if names
     ] + [f"{name} has shape {tuple(given[name].shape)}, not {wanted[name]}" for name in shapes[:SHOWN]]

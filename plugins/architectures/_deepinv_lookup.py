@@ -7,8 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from gahbench import listing, suggestion
-
+from .._messages import suggestion
 from ._deepinv import SET, built, models
 
 #: Parameters of constructors that are the number of channels of the images.
@@ -34,7 +33,7 @@ def denoiser(model: str, given: dict[str, Any], channels: int, shape: tuple[int,
     names = denoisers()
     if model not in names:
         raise ValueError(
-            f"model={model}: {_refusal(model)}{suggestion(model, names) or ';'} accepted: {listing(names)}"
+            f"model={model}: {_refusal(model)}{suggestion(model, names) or ';'} accepted: {', '.join(names)}"
         )
     factory = getattr(models(), model)
     free = _arguments(factory)
@@ -44,7 +43,7 @@ def denoiser(model: str, given: dict[str, Any], channels: int, shape: tuple[int,
         if name not in open_to_choice:
             raise ValueError(
                 f"model={model}: no argument '{name}' to choose{suggestion(name, open_to_choice) or ';'} "
-                f"accepted: {listing(open_to_choice)}"
+                f"accepted: {', '.join(open_to_choice) or 'none'}"
             )
     try:
         return built(factory, {**{name: value for name, value in filled.items() if name in free}, **given})

@@ -12,8 +12,9 @@ import torch
 from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
 
-from gahbench import Code, listing, suggestion
+from gahbench import Code
 
+from .._messages import suggestion
 from ._arguments import as_mapping, as_text
 from ._noise_level import with_noise_level
 from ._sides import padded
@@ -137,7 +138,7 @@ def _find(factory: str) -> Any:
     where, colon, name = factory.partition(":")
     if not (where and colon and name):
         raise ValueError(
-            f"factory={factory}: 'package.mod:name' is accepted, or a TorchScript archive ({listing(ARCHIVES)})"
+            f"factory={factory}: 'package.mod:name' is accepted, or a TorchScript archive ({', '.join(ARCHIVES)})"
         )
     try:
         found: Any = importlib.import_module(where)
@@ -151,7 +152,7 @@ def _find(factory: str) -> Any:
             names = [other for other, value in vars(found).items() if callable(value) and not other.startswith("_")]
             raise ValueError(
                 f"factory={factory}: '{where}' has no '{name}'{suggestion(part, names) or ';'} "
-                f"it has {listing(names[:SHOWN])}"
+                f"it has {', '.join(names[:SHOWN]) or 'none'}"
             )
         found = getattr(found, part)
     return found

@@ -9,9 +9,10 @@ import pywt
 import torch
 from torch import Tensor
 
-from gahbench import Shape, suggestion
+from gahbench import Shape
 
 from .._kept_tensors import kept_tensors
+from .._messages import suggestion
 from .._papers import MALLAT_1989
 from ._extension import Extended, Size, first_layer, folded, next_multiples
 

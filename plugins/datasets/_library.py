@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gahbench import DataError, brief, generator, listing
+from gahbench import DataError, generator
 
+from .._messages import brief
 from ._reading.decode import EIGHT_BIT_MODES
 from ._reading.files import Images, from_array
 from ._reading.preprocess import Colour, channels_first, has_colours
@@ -43,7 +44,9 @@ class Library(Faces):
 
     def _read(self) -> Images:
         if missing := self.missing():
-            raise DataError(f"{self._where}: {listing(missing)} is not here; 'gahbench prepare' with the suite gets it")
+            raise DataError(
+                f"{self._where}: {', '.join(missing)} is not here; 'gahbench prepare' with the suite gets it"
+            )
         found = {part: [_pixels(image) for image in images] for part, images in self.parts().items()}
         # Sources are often sorted by class, and the first and the last of their images are of few classes.
         order = torch.randperm(len(found["train"]), generator=generator("data", self.seed, "order")).tolist()
@@ -56,7 +59,7 @@ class Library(Faces):
         preprocessing = self._preprocessing
         if len(shapes := {image.shape for image in images}) > 1:
             if self.size is None:
-                some = listing(sorted(f"{shape[0]}x{shape[1]}" for shape in shapes)[:3])
+                some = ", ".join(sorted(f"{shape[0]}x{shape[1]}" for shape in shapes)[:3])
                 raise DataError(f"{self._where}: images of {len(shapes)} sizes, such as {some}; give a 'size' to all")
             had_colours = any(has_colours(channels_first(image)) for image in images)
             images = [preprocessing(channels_first(image), self._where)[0] for image in images]

@@ -10,9 +10,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from gahbench import Card, DataError, External, brief, listing
+from gahbench import Card, DataError, External
 
 from .._extras import require
+from .._messages import brief
 from ._library import Library, Part
 from ._reading.cache import cache_folder
 from ._reading.preprocess import Colour
@@ -114,7 +115,9 @@ class HuggingFace(Library):
         if len(splits) == 1:
             return {"train": self._images(next(iter(splits.values())))}
         if not {"train", "test"} <= set(splits):
-            raise DataError(f"{self._where}: its splits are {listing(splits)}; accepted: train and test, or one alone")
+            raise DataError(
+                f"{self._where}: its splits are {', '.join(splits)}; accepted: train and test, or one alone"
+            )
         parts: dict[Part, Iterable[Any]] = {
             "train": self._images(splits["train"]),
             "test": self._images(splits["test"]),
@@ -132,7 +135,7 @@ class HuggingFace(Library):
         column = self.column or (columns[0] if len(columns) == 1 else None)
         if column not in columns:
             raise DataError(
-                f"{self._where}: column={self.column}; its columns of images are {listing(columns) or 'none'}"
+                f"{self._where}: column={self.column}; its columns of images are {', '.join(columns) or 'none'}"
             )
         # Others need not be decoded.
         return (row[column] for row in split.select_columns([column]))

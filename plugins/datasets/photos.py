@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import BLOCK, Card, DataError, Shape, Split, generator, in_blocks, listing
+from gahbench import BLOCK, Card, DataError, Shape, Split, generator, in_blocks
 
 from ._reading.files import OnError
 from ._reading.photographs import PhotographSet
@@ -105,7 +105,7 @@ class Photos(PhotographSet):
     def card(self) -> Card:
         """Origin and licence of the photographs."""
         if self.path is None:
-            names = listing(Path(name).stem for name in self._embedded)
+            names = ", ".join(Path(name).stem for name in self._embedded)
             return Card(f"patches of photographs embedded in scikit-image: {names}", "CC0 or public domain")
         return Card(f"patches of photographs of one's own, from {Path(self.path).name}", "as their owners say")
 

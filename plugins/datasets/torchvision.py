@@ -11,9 +11,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from gahbench import Card, DataError, brief, suggestion
+from gahbench import Card, DataError
 
 from .._extras import require
+from .._messages import brief, suggestion
 from ._library import Library, Part
 from ._reading.cache import cache_folder
 from ._reading.preprocess import Colour

@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import Card, DataError, Shape, Split, listing
+from gahbench import Card, DataError, Shape, Split
 
 from ._reading.files import OnError
 from ._reading.photographs import PhotographSet
@@ -173,7 +173,7 @@ class Whole(PhotographSet):
     @property
     def _sizes(self) -> str:
         found = Counter((min(size), max(size)) for size in self._all.shapes.tolist())
-        return listing(f"{height}x{width} ({count})" for (height, width), count in found.most_common(8))
+        return ", ".join(f"{height}x{width} ({count})" for (height, width), count in found.most_common(8))
 
     def _image(self, place: int) -> Tensor:
         """Return a photograph, shape (C, H, W)."""

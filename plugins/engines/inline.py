@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gahbench import Engine, Job, PluginError, listing
+from gahbench import Engine, Job, PluginError
 
 
 class Inline(Engine):
@@ -23,7 +23,7 @@ class Inline(Engine):
 
         if job.outside and not self.trusted:
             raise PluginError(
-                f"engine 'inline': {listing(job.outside)} would run in this process, where a plugin can change what "
+                f"engine 'inline': {', '.join(job.outside)} would run in this process, where a plugin can change what "
                 "all others compute; for your own, use --engine \"inline[trusted=true]\"; the engine 'processes' "
                 "keeps plugins apart"
             )

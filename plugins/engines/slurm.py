@@ -7,12 +7,13 @@ import hashlib
 import re
 import shlex
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
-from gahbench import Engine, Event, GahbenchError, Job, Watch, duration, work_command
+from gahbench import Engine, Event, GahbenchError, Job, Watch, work_command
 
 from ._slurm_commands import Slurm as Commands
 from ._slurm_commands import SlurmError, Task
@@ -256,7 +257,9 @@ class _Following:
             )
         wait = FIRST_WAIT_SECONDS * 4 ** (self.dead_arrays - 1)
         self.not_before = time.monotonic() + wait
-        self._note(f"job {self.array} ended without any unit done; the next one is submitted in {duration(wait)}")
+        self._note(
+            f"job {self.array} ended without any unit done; the next one is submitted in {timedelta(seconds=wait)}"
+        )
 
     def _logs(self) -> str:
         """Return the ends of the newest logs of the last array."""

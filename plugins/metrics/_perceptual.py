@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gahbench import Batches, DataError, Metric, Scores, Shape, batch_size, file_digest, listing
+from gahbench import Batches, DataError, Metric, Scores, Shape, file_digest
 from gahbench.evaluation import Evaluation
 
 from .._extras import require
@@ -122,7 +122,7 @@ class Perceptual(Metric):
         """Return the distance of every image at every noise level."""
         self.check(evaluation.shape, evaluation.sigmas)
         network = self._loaded.to(evaluation.device)
-        clean, batches = _in_colour(evaluation.clean), Batches(batch_size(evaluation.shape))
+        clean, batches = _in_colour(evaluation.clean), Batches.of_images(evaluation.shape)
         rows = []
         for sigma in evaluation.sigmas:
             pair = _in_colour(evaluation.denoised(sigma)), clean
@@ -144,12 +144,12 @@ class Perceptual(Metric):
         # The backbone, and other names of the same modules.
         absent = [name for name in absent if not name.startswith(("net.", "stage", "mean", "std", "scaling", "lins."))]
         if wrong := [*absent, *unknown]:
-            raise DataError(f"{self.files[1].path}: not the weights on top of it; wrong are {listing(wrong[:4])}")
+            raise DataError(f"{self.files[1].path}: not the weights on top of it; wrong are {', '.join(wrong[:4])}")
         return network.eval()
 
     def _require_files(self) -> None:
         if missing := self.missing():
-            raise DataError(f"weights are not here: {listing(missing)}; 'gahbench prepare' with the suite gets them")
+            raise DataError(f"weights are not here: {', '.join(missing)}; 'gahbench prepare' with the suite gets them")
 
 
 def require_pyiqa(name: str) -> None:

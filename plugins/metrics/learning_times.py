@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gahbench import Batches, Denoiser, Metric, Scores, TrainingData, Truth, batch_size, image_shape
+from gahbench import Batches, Denoiser, Metric, Scores, TrainingData, Truth, image_shape
 from gahbench.evaluation import Evaluation
 
 from .._papers import WANG_2025
@@ -115,7 +115,7 @@ class LearningTimes(Metric):
 
 def gains_along(denoiser: Denoiser, noisy: Tensor, vectors: Tensor, sigma: float) -> Tensor:
     """Return the mean gains of a denoiser along unit vectors at steps of the size of the noise, shape (K,), float64."""
-    batches, found = Batches(batch_size(image_shape(noisy))), []
+    batches, found = Batches.of_images(image_shape(noisy)), []
     for vector in vectors:
         step = (sigma * vector).to(noisy)
         moved = torch.cat([noisy + step, noisy - step])

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from gahbench import Batches, Metric, Scores, batch_size, image_shape
+from gahbench import Batches, Metric, Scores, image_shape
 from gahbench.evaluation import Evaluation
 from gahbench.networks import Trained, feature_layers, layer_output, middle_layer
 
@@ -67,7 +67,7 @@ class Representation(Metric):
 def _spread(denoiser: Trained, layer: str, evaluation: Evaluation, clean: Tensor, sigma: float) -> Tensor:
     """Return the mean over images of the standard deviation over channels of pooled features."""
     noisy = Evaluation(denoiser, clean, [sigma], evaluation.noise_seed, evaluation.split).noisy(sigma)
-    return Batches(batch_size(image_shape(noisy))).run(functools.partial(_mean_spread, denoiser, layer, noisy, sigma))
+    return Batches.of_images(image_shape(noisy)).run(functools.partial(_mean_spread, denoiser, layer, noisy, sigma))
 
 
 def _mean_spread(denoiser: Trained, layer: str, noisy: Tensor, sigma: float, size: int) -> Tensor:

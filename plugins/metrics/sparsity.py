@@ -8,11 +8,12 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from gahbench import Basis, Metric, Names, Scores, Shape, oracle_weights
+from gahbench import Basis, Metric, Names, Scores, Shape
 from gahbench.evaluation import Evaluation
 
 from .._names import name_of
 from .._papers import KADKHODAIE_2024
+from ..references.oracle import oracle_weights
 from ._eigenbasis import check_eigenvectors
 from ._shared_bases import basis_on
 

@@ -14,9 +14,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from gahbench import ParameterError, brief, file_digest, listing, read_regular, suggestion
+from gahbench import ParameterError, file_digest, read_regular
 
 from .._extras import imported
+from .._messages import brief, suggestion
 from .._torch_files import check_weights_file
 
 #: The most bytes of a configuration.
@@ -63,7 +64,7 @@ def find_files(folder: Path) -> Files:
     found = (tuple(path for one in names for path in sorted(unet.glob(one))) for names in WEIGHTS.values())
     weights = next((paths for paths in found if paths), ())
     if not weights:
-        raise ParameterError(f"{unet}: no weights; accepted: {listing(names[0] for names in WEIGHTS.values())}")
+        raise ParameterError(f"{unet}: no weights; accepted: {', '.join(names[0] for names in WEIGHTS.values())}")
     schedulers = (folder / "scheduler" / SCHEDULER, folder / SCHEDULER)
     return Files(unet, weights, config, next((path for path in schedulers if path.is_file()), None))
 
@@ -97,7 +98,9 @@ def load_unet(files: Files) -> nn.Module:
     except (OSError, ValueError, RuntimeError, TypeError) as error:
         raise ParameterError(f"{files.unet}: cannot be read by diffusers: {brief(error)}") from error
     # What is missing would be left random.
-    faults = [f"{name.replace('_', ' ')}: {brief(listing(map(str, info[name])))}" for name in FAULTS if info.get(name)]
+    faults = [
+        f"{name.replace('_', ' ')}: {brief(', '.join(map(str, info[name])))}" for name in FAULTS if info.get(name)
+    ]
     if faults:
         raise ParameterError(f"{files.unet}: weights of another network: {'; '.join(faults)}")
     module: nn.Module = network
@@ -113,8 +116,9 @@ def make_scheduler(name: Any, saved: Mapping[str, Any], arguments: Mapping[str, 
     known = [one for one in inspect.signature(factory).parameters if one != "self"]
     for one in arguments:
         if one not in known:
+            near = suggestion(one, known) or ";"
             raise ParameterError(
-                f"arguments: {name} has no '{brief(one)}'{suggestion(one, known) or ';'} accepted: {listing(known)}"
+                f"arguments: {name} has no '{brief(one)}'{near} accepted: {', '.join(known) or 'none'}"
             )
     try:
         with _quiet():

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from gahbench import Batches, DataError, Reference, TrainingData, Truth, batch_size, image_shape
+from gahbench import Batches, DataError, Reference, TrainingData, Truth, image_shape
 
 #: Candidates first differ by this factor, and then by its cube root.
 FACTOR = 2.0
@@ -94,7 +94,7 @@ class Tuned(Reference):
             clean = self._examples.validation(self._max_images)
         except DataError as reason:
             raise DataError(f"{reason}, or give '{self.number}' a value") from reason
-        batches = Batches(batch_size(image_shape(clean)))
+        batches = Batches.of_images(image_shape(clean))
         self._count = len(clean)
         noisy = clean + self._examples.noise(self._count, sigma)
         low, high = self.limits

@@ -11,8 +11,9 @@ import torch
 from pydantic import BeforeValidator
 from torch import Tensor, nn
 
-from gahbench import ParameterError, Shape, Truth, as_denoiser, brief
+from gahbench import ParameterError, Shape, Truth, as_denoiser
 
+from .._messages import brief
 from .._papers import HO_2020, KARRAS_2022
 from ..architectures._arguments import as_mapping, as_text
 from ._diffusers_files import Files, diffusers, find_files, load_unet, make_scheduler, read_config

@@ -10,10 +10,11 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from gahbench import ArchitectureFactory, DenoiserKind, External, Names, ParameterError, Reference, Shape, Truth, brief
+from gahbench import ArchitectureFactory, DenoiserKind, External, Names, ParameterError, Reference, Shape, Truth
 from gahbench.jacobian import LinearMaps
 
 from .._extras import imported
+from .._messages import brief
 from ._checkpoints.fitting import Keys
 from ._diffusers_files import CONFIG, SCHEDULER, WEIGHTS, find_files
 from .diffusers import Diffusers

@@ -8,10 +8,16 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from gahbench import Basis, DenoiserKind, Names, Truth, image_shape, oracle_denoise, oracle_weights
+from gahbench import Basis, DenoiserKind, Names, Truth, image_shape
 
 from .._papers import DONOHO_1994, KADKHODAIE_2024
 from ._shrinkage import Shrinkage
+
+
+def oracle_weights(clean: Tensor, levels: Tensor) -> Tensor:
+    """Return the weights c^2 / (c^2 + level^2) of clean coefficients c; without noise every weight is 1."""
+    energy, power = clean.square(), levels.square()
+    return torch.where(power > 0, energy / (energy + power).clamp(min=torch.finfo(clean.dtype).tiny), 1.0)
 
 
 class Oracle(Shrinkage):
@@ -36,7 +42,15 @@ class Oracle(Shrinkage):
 
     def denoise(self, noisy: Tensor, sigma: float, truth: Truth) -> Tensor:
         """Return the denoised images, shape (N, C, H, W)."""
-        return oracle_denoise(self.basis, noisy, sigma, truth, self.weights)
+        shape = image_shape(noisy)
+        parts = list(self.basis.parts(truth))
+        denoised = []
+        for part, noisy_part in zip(parts, torch.split(noisy, [len(part) for part in parts]), strict=True):
+            adapted = self.basis.adapt_to(part, sigma)
+            levels = sigma * adapted.noise_levels(shape).to(noisy)
+            kept = self.weights(adapted.analysis(part.clean), levels)
+            denoised.append(adapted.synthesis(adapted.analysis(noisy_part) * kept))
+        return torch.cat(denoised)
 
     def risk(self, truth: Truth, sigma: float) -> Tensor | None:
         """Return the expected mean squared error per pixel of each image, shape (N,), float64."""

@@ -19,7 +19,6 @@ from gahbench import (
     Truth,
     file_digest,
     image_shape,
-    listing,
 )
 from gahbench.jacobian import Jacobian
 from gahbench.networks import Trained
@@ -177,7 +176,7 @@ class Pretrained(Reference):
         except ParameterError as error:
             raise ParameterError(f"{where}: {error}") from error
         if others:
-            self._taken = f", its '{name}' (other weights in it: {listing(f'part={other}' for other in others)})"
+            self._taken = f", its '{name}' (other weights in it: {', '.join(f'part={other}' for other in others)})"
         try:
             return fitted(state, network, self.keys)
         except ParameterError as error:

@@ -9,8 +9,9 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from gahbench import Code, File, ParameterError, Shape, as_denoiser, brief, file_digest
+from gahbench import Code, File, ParameterError, Shape, as_denoiser, file_digest
 
+from .._messages import brief
 from ._network import NetworkReference
 
 #: Ends of the grey values of images, by name.

@@ -7,7 +7,9 @@ import threading
 import pytest
 
 import gahbench
+from gahbench._util import readable
 from gahbench._util.files import check_regular, delete_entry, delete_file, flush, read_regular
+from gahbench_plugins import _messages
 
 
 def make(kind, path):
@@ -43,9 +45,9 @@ def test_regular_files_and_links_to_them_are_read(tmp_path):
     (tmp_path / "b").symlink_to("a")
     with gahbench.open_regular(tmp_path / "b") as file:
         assert file.read() == b"content"
-    assert gahbench.read_regular(str(tmp_path / "a"), 7) == b"content"
+    assert read_regular(str(tmp_path / "a"), 7) == b"content"
     with pytest.raises(OSError, match="has 7 bytes; accepted: up to 6"):
-        gahbench.read_regular(tmp_path / "a", 6)
+        read_regular(tmp_path / "a", 6)
 
 
 @pytest.mark.parametrize("kind", ["FIFO", "folder", "device", "socket"])
@@ -103,8 +105,9 @@ def test_paths_of_nothing_are_errors_of_the_system(tmp_path):
         gahbench.open_regular("x" * 10_000)
 
 
-def test_foreign_texts_become_one_short_line():
-    assert gahbench.brief("two\nlines\tand \x1b[2J") == "two lines and \\x1b[2J"
-    assert gahbench.brief(FileNotFoundError(2, "No such file", "x")) == "No such file"
-    assert gahbench.brief(ValueError()) == "ValueError"
-    assert len(gahbench.brief("x" * 10_000)) <= 200
+@pytest.mark.parametrize("brief", [_messages.brief, readable.brief])
+def test_foreign_texts_become_one_short_line(brief):
+    assert brief("two\nlines\tand \x1b[2J") == "two lines and \\x1b[2J"
+    assert brief(FileNotFoundError(2, "No such file", "x")) == "No such file"
+    assert brief(ValueError()) == "ValueError"
+    assert len(brief("x" * 10_000)) <= 200

@@ -32,7 +32,8 @@ import gahbench
 from gahbench._util.readable import counted
 from gahbench._util.shapes import Shape
 from gahbench.contracts.datasets import Dataset
-from gahbench.sampling import Sampling, draw_samples, of_network, starting_noise
+from gahbench.sampling import Sampling, draw_samples, of_network
+from gahbench.sampling.noise import starting_noise
 
 RULE: dict[str, Any] = {"step": 0.01, "beta": 0.1, "sigma_start": 1.0, "sigma_end": 0.05, "growth": "growing"}
 

@@ -115,9 +115,9 @@ def moved(folder: Path) -> None:
     mine = folder / "mine.py"
     mine.write_text(mine.read_text().replace("from helper_of_mine", "from other_name"))
     (folder / "gahbench/evaluation/alignment.py").rename(folder / "gahbench/evaluation/alike.py")
-    for file in [*folder.glob("gahbench/**/*.py")]:
+    for file in [*folder.glob("gahbench/**/*.py"), *folder.glob("gahbench/**/*.pyi")]:
         text = file.read_text()
-        changed = text.replace("gahbench.evaluation.alignment import", "gahbench.evaluation.alike import")
+        changed = re.sub(r"(gahbench\.evaluation|from )\.alignment import", r"\1.alike import", text)
         if changed != text:
             file.write_text(changed)
 

@@ -12,8 +12,8 @@ import gahbench
 from gahbench._util.errors import ParameterError
 from gahbench.networks.precision import Choice
 from gahbench.networks.trained import Trained
-from gahbench.sampling import Sampling, draw_samples, images_device, of_denoiser, of_network, starting_noise
-from gahbench.sampling.noise import InjectedNoise
+from gahbench.sampling import Sampling, draw_samples, images_device, of_denoiser, of_network
+from gahbench.sampling.noise import InjectedNoise, starting_noise
 
 SHAPE = (1, 6, 5)
 SAMPLERS = pytest.mark.parametrize("sampler", ["stochastic", "flow"])

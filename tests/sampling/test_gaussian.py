@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import gahbench
-from gahbench.sampling import Sampling, draw_samples, of_denoiser, starting_noise
+from gahbench.sampling import Sampling, draw_samples, of_denoiser
+from gahbench.sampling.noise import starting_noise
 from gahbench_plugins.datasets.gaussian_field import hartley
 
 FIELD = gahbench.create("dataset", "gaussian-field", size=8, std=0.2)

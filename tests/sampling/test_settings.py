@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 import gahbench
 from gahbench._util.errors import ParameterError
-from gahbench.sampling import Sampling, make_sampling
+from gahbench.sampling.settings import Sampling, make_sampling
 
 
 def test_the_defaults_are_the_published_rule():

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gahbench import DataError, brief, check_pixels, listing, load_arrays
+from gahbench import DataError, check_pixels, load_arrays
 
+from ..._messages import brief
 from ..._torch_files import fault, load_torch
 
 #: Keys of the images, and of their persons, in an .npz or .pt file.
@@ -34,7 +35,9 @@ def read_arrays(path: Path) -> Arrays:
     """Read the images of an .npz, .npy or .pt file; an .npy file stays on the disk and is memory-mapped."""
     found = _read(path)
     if KEY not in found:
-        raise DataError(f"{path}: no key '{KEY}'; it holds {listing(found)}; accepted: images under '{KEY}'")
+        raise DataError(
+            f"{path}: no key '{KEY}'; it holds {', '.join(found) or 'none'}; accepted: images under '{KEY}'"
+        )
     images = found[KEY]
     identity = found.get(PEOPLE)
     if identity is None:

@@ -10,10 +10,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from gahbench import DataError, duration
+from gahbench import DataError
 
 #: Changes with the stored values, or their computation.
 VERSION = 2
@@ -100,4 +101,8 @@ class Progress:
             return
         self.reported = now
         left = (now - self.started) * (self.total - done) / done
-        print(f"{self.what}: {done} of {self.total} images, {duration(left)} left", file=sys.stderr, flush=True)
+        print(
+            f"{self.what}: {done} of {self.total} images, {timedelta(seconds=round(left))} left",
+            file=sys.stderr,
+            flush=True,
+        )

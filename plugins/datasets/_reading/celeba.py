@@ -8,8 +8,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from gahbench import DataError, brief
+from gahbench import DataError
 
+from ..._messages import brief
 from .encoded import CELEBA, Encoded
 
 #: Names of the lists, as published and as CSV.

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from gahbench import DataError, brief, cpu_count, open_image
+from gahbench import DataError, cpu_count, open_image
 
+from ..._messages import brief
 from . import arrays
 from .cache import Progress
 from .encoded import Encoded

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gahbench import DataError, brief, listing, read_regular
+from gahbench import DataError, read_regular
+
+from ..._messages import brief
 
 SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2")
@@ -34,7 +36,7 @@ class Encoded(ABC):
     def __init__(self, path: Path, names: list[str]) -> None:
         if not names:
             raise DataError(
-                f"{path}: no images, up to {DEPTH} folders deep; accepted: {listing(sorted(SUFFIXES))} of up to "
+                f"{path}: no images, up to {DEPTH} folders deep; accepted: {', '.join(sorted(SUFFIXES))} of up to "
                 "8 bits a channel"
             )
         self.path = path

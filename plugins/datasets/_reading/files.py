@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gahbench import DataError, Dataset, brief, listing, open_regular, spec_of
+from gahbench import DataError, Dataset, open_regular, spec_of
 
+from ..._messages import brief
 from . import arrays, celeba
 from .cache import cached, damaged
 from .decode import Decoding
@@ -87,7 +88,7 @@ def describe(unusable: Mapping[str, str], total: int) -> str:
     by_reason: dict[str, list[str]] = {}
     for name, reason in list(unusable.items())[:SHOWN]:
         by_reason.setdefault(reason, []).append(name)
-    parts = [f"{listing(names)}: {reason}" for reason, names in by_reason.items()]
+    parts = [f"{', '.join(names)}: {reason}" for reason, names in by_reason.items()]
     more = [f"and {len(unusable) - SHOWN} more"] if len(unusable) > SHOWN else []
     return f"{len(unusable)} of {total} images cannot be used: {'; '.join([*parts, *more])}"
 
@@ -229,6 +230,6 @@ def _unequal(encoded: Encoded, sizes: dict[tuple[int, ...], list[int]]) -> str:
         for (height, width), places in frequent
     ]
     return (
-        f"{encoded.path}: images of {len(sizes)} sizes, {listing(counts)}; give a size to all (with on_error=skip "
+        f"{encoded.path}: images of {len(sizes)} sizes, {', '.join(counts)}; give a size to all (with on_error=skip "
         f"smaller ones are left out), or take images as they are with whole[path={encoded.path}]"
     )

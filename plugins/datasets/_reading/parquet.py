@@ -11,8 +11,9 @@ import pyarrow
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from gahbench import DataError, brief, listing
+from gahbench import DataError
 
+from ..._messages import brief
 from .encoded import LARGEST, Encoded, stamp_of
 
 #: Rows that are read at a time.
@@ -34,7 +35,7 @@ class Parquet(Encoded):
         found = sorted((field.name for field in schema if _holds_images(field.type)), key=lambda name: name != "image")
         if not found:
             raise DataError(
-                f"{path}: no column of images; it holds {listing(map(brief, schema.names))}; "
+                f"{path}: no column of images; it holds {', '.join(map(brief, schema.names)) or 'none'}; "
                 "accepted: a column of bytes, or of structures with a field 'bytes'"
             )
         if rows > MAX_ROWS:

@@ -17,8 +17,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from gahbench import DataError, Dataset, brief, check_pixels
+from gahbench import DataError, Dataset, check_pixels
 
+from ..._messages import brief
 from . import arrays
 from .cache import cache_folder, cached, cached_facts, damaged
 from .decode import Decoding

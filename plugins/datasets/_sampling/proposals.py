@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gahbench import derive_seed
+from gahbench import generator
 
 #: Degrees of freedom: heavy tails keep importance weights bounded where a component is too narrow.
 FREEDOM = 6
@@ -37,7 +37,7 @@ class Draws:
 
 def even_points(name: str, count: int, dimension: int) -> Tensor:
     """Return points that fill the open unit cube evenly, always the same under one name, shape (count, dimension)."""
-    seed = derive_seed("noise", "importance", name)
+    seed = generator("noise", "importance", name).initial_seed()
     sobol = torch.quasirandom.SobolEngine(dimension, scramble=True, seed=seed)  # type: ignore[no-untyped-call]
     return sobol.draw(count, dtype=torch.float64).clamp(1e-12, 1 - 1e-12)
 

@@ -6,8 +6,9 @@ from typing import Literal, NamedTuple
 
 from torch import nn
 
-from gahbench import ParameterError, brief, listing
+from gahbench import ParameterError
 
+from ..._messages import brief
 from .key_maps import KEY_MAPS, KeyMap, Output, why
 from .reading import State, without_prefixes
 
@@ -93,7 +94,7 @@ def _differences(found: State, target: State) -> list[str]:
     ]
     said = [f"it lacks {_some(lacking)}"] if lacking else []
     said += [f"the network has no {_some(extra)}"] if extra else []
-    said += [listing(other[:SHOWN]) + _more(len(other))] if other else []
+    said += [", ".join(other[:SHOWN]) + _more(len(other))] if other else []
     return said or _unusable(found, target)
 
 
@@ -110,11 +111,11 @@ def _unusable(found: State, target: State) -> list[str]:
         for name, tensor in found.items()
         if tensor.is_floating_point() and not bool(tensor.isfinite().all())
     ]
-    return [listing(some[:SHOWN]) + _more(len(some)) for some in (kinds, wild) if some]
+    return [", ".join(some[:SHOWN]) + _more(len(some)) for some in (kinds, wild) if some]
 
 
 def _some(state: State) -> str:
-    return listing(f"{brief(name)} {tuple(tensor.shape)}" for name, tensor in list(state.items())[:SHOWN]) + _more(
+    return ", ".join(f"{brief(name)} {tuple(tensor.shape)}" for name, tensor in list(state.items())[:SHOWN]) + _more(
         len(state)
     )
 

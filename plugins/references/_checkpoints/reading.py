@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from gahbench import ParameterError, brief, listing
+from gahbench import ParameterError
 
+from ..._messages import brief
 from ..._torch_files import check_weights_file, fault, load_torch
 
 State = dict[str, Tensor]
@@ -72,7 +73,7 @@ def read_part(path: Path, part: str | None = None) -> Part:
         raise ParameterError(f"{path}: no weights found in {_described(content)}; {_ACCEPTED}")
     name = next(iter(found)) if part is None else part
     if name not in found:
-        raise ParameterError(f"{path}: part={brief(name)}: not in this file; accepted: {listing(found)}")
+        raise ParameterError(f"{path}: part={brief(name)}: not in this file; accepted: {', '.join(found)}")
     state = found[name]
     for key, tensor in state.items():
         if (why := fault(tensor)) is not None:
@@ -160,5 +161,5 @@ def _described(content: Any) -> str:
     if isinstance(content, Mapping):
         kinds = [f"{brief(key)} ({type(value).__name__})" for key, value in content.items()]
         more = f" and {len(kinds) - SHOWN} more" if len(kinds) > SHOWN else ""
-        return f"its keys {listing(kinds[:SHOWN])}{more}"
+        return f"its keys {', '.join(kinds[:SHOWN])}{more}"
     return f"its {type(content).__name__}"

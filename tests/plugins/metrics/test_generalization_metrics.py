@@ -151,7 +151,7 @@ def test_the_reference_is_asked_as_denoisers_are(monkeypatch):
     values = table("distance[empirical-bayes]", evaluation(Random(EYE[None]), learned=learned))
     assert values["", 0.5] == pytest.approx([0.0] * 6, abs=1e-6)
     # Images are given to it in the batches that entrants are given.
-    monkeypatch.setattr("gahbench.contracts.denoisers.BATCH_PIXELS", 64)
+    monkeypatch.setattr("gahbench.devices.batches.BATCH_PIXELS", 64)
     apart = table("distance[empirical-bayes]", evaluation(scaled(1.0), learned=learned))["", 0.5]
     assert len({round(float(value), 4) for value in apart}) == 6
     reference = Flat(EYE[None])
